@@ -1,0 +1,309 @@
+//! The feed: the current map, encoded once, however many send it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::format::{self, Format};
+use crate::frame::{self, Frame};
+use crate::map::Map;
+
+/// Why a map was not published. The one before it stays.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The map has no form in the feed's format.
+    #[error(transparent)]
+    Format(#[from] format::Error),
+    /// The encoded map is above the limit for a frame.
+    #[error(
+        "the map takes {len} bytes as {format}, above the limit of {max}; raise --max-frame here and at the clients"
+    )]
+    TooLarge {
+        /// Bytes of the encoded map.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+        /// The feed's format.
+        format: Format,
+    },
+}
+
+/// One state of the feed: what is sent until the next one.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts the changes, from 1. Grows by one with each.
+    pub version: u64,
+    /// The encoded map with its header.
+    pub frame: Frame,
+    /// When it was published.
+    pub published: Instant,
+}
+
+/// The current map, encoded once and shared by everyone who sends it. Shared by reference or in an [`Arc`].
+///
+/// ```
+/// use mapcast::{Feed, Format, builtin_map};
+///
+/// let feed = Feed::new(Format::Json, mapcast::DEFAULT_MAX_FRAME);
+/// assert!(feed.publish(&builtin_map())?);
+/// assert!(!feed.publish(&builtin_map())?, "equal maps are no change");
+/// assert_eq!(feed.latest().map(|snapshot| snapshot.version), Some(1));
+/// # Ok::<(), mapcast::feed::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Feed {
+    format: Format,
+    max_frame: usize,
+    /// Guards the pointer alone: it is held for one clone or one store, never while encoding, waking or writing. Not
+    /// arc-swap: each new thread walks its list of debts, which made connecting 9,000 clients cost N squared.
+    current: RwLock<Option<Arc<Snapshot>>>,
+    /// The version of `current`, to look at without its lock. 0 before the first map.
+    version: AtomicU64,
+    /// Taken first and held through a publication, so that two publishers cannot store out of order.
+    publishing: Mutex<()>,
+    /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken.
+    subscribers: Mutex<Subscribers>,
+    /// Wakes those in [`wait`](Self::wait); waited on with `subscribers`.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Subscribers {
+    next_id: u64,
+    wakers: HashMap<u64, Waker>,
+}
+
+/// A place in the list of those whom the feed wakes. Given back when dropped.
+#[derive(Debug)]
+pub struct Subscription<'feed> {
+    feed: &'feed Feed,
+    id: u64,
+}
+
+impl Feed {
+    /// Returns a feed that has no map yet. Maps of more than `max_frame` encoded bytes will be refused.
+    pub fn new(format: Format, max_frame: usize) -> Self {
+        Self {
+            format,
+            max_frame,
+            current: RwLock::new(None),
+            version: AtomicU64::new(0),
+            publishing: Mutex::new(()),
+            subscribers: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Makes `map` the current one and wakes everyone who waits. Returns true if and only if it differs from the one
+    /// before: equal maps are equal bytes, and no change.
+    ///
+    /// # Errors
+    /// If the map cannot be encoded or is too large; the one before it stays.
+    pub fn publish(&self, map: &Map) -> Result<bool, Error> {
+        self.publish_payload(&self.format.encode_map(map)?)
+    }
+
+    /// As [`publish`](Self::publish), for a value of any serde type instead of a map.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn publish_typed<T: Serialize + ?Sized>(&self, value: &T) -> Result<bool, Error> {
+        self.publish_payload(&self.format.encode(value)?)
+    }
+
+    fn publish_payload(&self, payload: &[u8]) -> Result<bool, Error> {
+        let frame = Frame::new(payload, self.max_frame).map_err(|error| match error {
+            frame::Error::TooLarge { .. } => {
+                Error::TooLarge { len: payload.len(), max: self.max_frame, format: self.format }
+            }
+            // Only its size can be wrong with a frame that is written.
+            error => Error::Format(format::Error::Encode { format: self.format, source: error.into() }),
+        })?;
+        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.latest().is_some_and(|latest| latest.frame == frame) {
+            return Ok(false);
+        }
+        let version = self.version() + 1;
+        let snapshot = Arc::new(Snapshot { version, frame, published: Instant::now() });
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        self.version.store(version, Ordering::SeqCst);
+        drop(publishing);
+        self.wake_subscribers();
+        Ok(true)
+    }
+
+    /// The current map as it is sent; `None` before the first.
+    pub fn latest(&self) -> Option<Arc<Snapshot>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The version of the current map; 0 before the first.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
+    /// The format of the payloads.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The largest payload in bytes.
+    pub fn max_frame(&self) -> usize {
+        self.max_frame
+    }
+
+    /// Waits until there is a newer map than version `after` and returns it, or `None` when `timeout` is over first.
+    /// Versions in between are skipped.
+    pub fn wait(&self, after: u64, timeout: Duration) -> Option<Arc<Snapshot>> {
+        let subscribers = self.lock_subscribers();
+        let (subscribers, _) = self
+            .changed
+            .wait_timeout_while(subscribers, timeout, |_| self.version() <= after)
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(subscribers);
+        self.latest().filter(|latest| latest.version > after)
+    }
+
+    /// Has `waker` woken after each change until the subscription is dropped. A change just before the call is not
+    /// told: subscribe first, then read [`latest`](Self::latest).
+    pub fn subscribe(&self, waker: Waker) -> Subscription<'_> {
+        let mut subscribers = self.lock_subscribers();
+        let id = subscribers.next_id;
+        subscribers.next_id += 1;
+        subscribers.wakers.insert(id, waker);
+        Subscription { feed: self, id }
+    }
+
+    fn wake_subscribers(&self) {
+        let subscribers = self.lock_subscribers();
+        self.changed.notify_all();
+        // A copy, so that nobody who comes or goes waits until thousands are awake.
+        let wakers: Vec<Waker> = subscribers.wakers.values().cloned().collect();
+        drop(subscribers);
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    fn lock_subscribers(&self) -> MutexGuard<'_, Subscribers> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Subscription<'_> {
+    fn drop(&mut self) {
+        self.feed.lock_subscribers().wakers.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::builtin;
+    use std::task::Wake;
+    use std::thread;
+
+    fn feed() -> Feed {
+        Feed::new(Format::Json, 100)
+    }
+
+    fn numbered(number: i64) -> Map {
+        Map::from([("n".into(), number.into())])
+    }
+
+    #[test]
+    fn nothing_is_sent_before_the_first_map() {
+        assert!(feed().latest().is_none());
+        assert_eq!(feed().version(), 0);
+    }
+
+    #[test]
+    fn an_equal_map_is_no_change() {
+        let feed = feed();
+        assert!(feed.publish(&builtin()).unwrap());
+        assert!(!feed.publish(&builtin()).unwrap());
+        assert_eq!(feed.version(), 1);
+    }
+
+    #[test]
+    fn a_map_above_the_limit_is_refused_and_the_last_good_one_stays() {
+        let feed = feed();
+        feed.publish(&numbered(1)).unwrap();
+        let large = Map::from([("text".into(), "x".repeat(200).into())]);
+        assert!(matches!(feed.publish(&large), Err(Error::TooLarge { len: 211, max: 100, .. })));
+        assert_eq!(feed.latest().unwrap().frame.payload(), br#"{"n":1}"#);
+    }
+
+    #[test]
+    fn the_map_is_encoded_once_for_everyone() {
+        let feed = feed();
+        feed.publish(&builtin()).unwrap();
+        let (first, second) = (feed.latest().unwrap(), feed.latest().unwrap());
+        assert!(std::ptr::eq(first.frame.as_bytes(), second.frame.as_bytes()));
+    }
+
+    #[test]
+    fn a_waiter_skips_to_the_newest_map() {
+        let feed = feed();
+        for number in 1..=5 {
+            feed.publish(&numbered(number)).unwrap();
+        }
+        assert_eq!(feed.wait(1, Duration::ZERO).unwrap().version, 5);
+        assert!(feed.wait(5, Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_publication_ends_the_wait_for_it() {
+        let feed = feed();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| feed.wait(0, Duration::from_hours(1)).unwrap().version);
+            feed.publish(&builtin()).unwrap();
+            assert_eq!(waiter.join().unwrap(), 1);
+        });
+    }
+
+    #[derive(Default)]
+    struct Count(AtomicU64);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_subscriber_is_woken_by_each_change_until_it_leaves() {
+        let (feed, count) = (feed(), Arc::new(Count::default()));
+        let subscription = feed.subscribe(count.clone().into());
+        feed.publish(&numbered(1)).unwrap();
+        feed.publish(&numbered(1)).unwrap();
+        feed.publish(&numbered(2)).unwrap();
+        drop(subscription);
+        feed.publish(&numbered(3)).unwrap();
+        assert_eq!(count.0.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn publishers_at_once_leave_the_versions_in_order() {
+        let feed = feed();
+        thread::scope(|scope| {
+            for thread in 0..4 {
+                let feed = &feed;
+                scope.spawn(move || {
+                    for number in 0..50 {
+                        feed.publish(&numbered(thread * 1000 + number)).unwrap();
+                    }
+                });
+            }
+            let mut seen = 0;
+            while seen < 200 {
+                let snapshot = feed.wait(seen, Duration::from_secs(10)).expect("a newer map");
+                assert!(snapshot.version > seen);
+                seen = snapshot.version;
+            }
+        });
+    }
+}

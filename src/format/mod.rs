@@ -1,0 +1,169 @@
+//! How a payload is written: five formats behind one [`Format`], one small file each.
+
+mod bincode;
+mod json;
+mod msgpack;
+mod pickle;
+mod text;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::map::{self, MAX_DEPTH, Map};
+
+pub use json::pretty;
+pub use text::parse_entry;
+
+/// The way a payload is written. `docs/protocol.md` shows the bytes of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// The bytes of `bincode` 1.3 `serialize`: for programs in Rust. The default.
+    #[default]
+    Bincode,
+    /// One JSON object: for everything else.
+    Json,
+    /// A MessagePack map: compact, and readable from any language.
+    Msgpack,
+    /// A Python pickle of a dict: for Python programs that read pickled frames.
+    Pickle,
+    /// UTF-8, one `KEY=VALUE` line an entry: for shells and people.
+    Text,
+}
+
+/// A value that could not be written, or bytes that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The publisher's value has no form in this format.
+    #[error("this map cannot be written as {format}")]
+    Encode {
+        /// The format that was asked for.
+        format: Format,
+        /// What the format's library says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The peer's bytes are not in this format, or do not hold what was asked for.
+    #[error("{len} bytes are not a payload in {format}; is the other end set to another --format?")]
+    Decode {
+        /// The format that was expected.
+        format: Format,
+        /// The payload's length in bytes.
+        len: usize,
+        /// What the format's library says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The publisher's map is nested deeper than any reader must follow.
+    #[error("the map is nested {depth} deep; {MAX_DEPTH} is the most")]
+    TooDeep {
+        /// How deep, the map itself counted.
+        depth: usize,
+    },
+}
+
+/// A name that is no format's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{}\" is no format: choose bincode, json, msgpack, pickle or text", .0.escape_debug())]
+pub struct UnknownFormat(String);
+
+/// What a format's file returns: the library's own error, boxed, because five libraries have five.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+impl Format {
+    /// All formats, in the order of the documentation.
+    pub const ALL: [Self; 5] = [Self::Bincode, Self::Json, Self::Msgpack, Self::Pickle, Self::Text];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bincode => "bincode",
+            Self::Json => "json",
+            Self::Msgpack => "msgpack",
+            Self::Pickle => "pickle",
+            Self::Text => "text",
+        }
+    }
+
+    /// Returns the payload that carries `map`; equal maps give equal bytes.
+    ///
+    /// # Errors
+    /// `TooDeep`; `Encode` if two keys would be one (`1` and `"1"` in JSON).
+    pub fn encode_map(self, map: &Map) -> Result<Vec<u8>, Error> {
+        let depth = map::depth(map);
+        if depth > MAX_DEPTH {
+            return Err(Error::TooDeep { depth });
+        }
+        let encoded = match self {
+            Self::Bincode => bincode::encode(map),
+            Self::Json => json::encode_map(map),
+            Self::Msgpack => msgpack::encode(map),
+            Self::Pickle => pickle::encode(map),
+            Self::Text => text::encode_map(map),
+        };
+        encoded.map_err(|source| Error::Encode { format: self, source })
+    }
+
+    /// Returns the map that `payload` carries.
+    ///
+    /// # Errors
+    /// `Decode` if the bytes are not exactly one map in this format, nested at most [`MAX_DEPTH`] deep. No input
+    /// makes it panic, overflow a 64 KiB stack, or take memory out of proportion to the payload.
+    pub fn decode_map(self, payload: &[u8]) -> Result<Map, Error> {
+        match self {
+            Self::Text => text::decode_map(payload).map_err(|source| self.refuse(payload, source)),
+            _ => self.decode(payload),
+        }
+    }
+
+    /// Returns the payload that carries `value`, any serde type.
+    ///
+    /// # Errors
+    /// `Encode` if the format has no form for it; `text` takes only what has named entries.
+    pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, Error> {
+        let encoded = match self {
+            Self::Bincode => bincode::encode(value),
+            Self::Json => json::encode(value),
+            Self::Msgpack => msgpack::encode(value),
+            Self::Pickle => pickle::encode(value),
+            Self::Text => text::encode(value),
+        };
+        encoded.map_err(|source| Error::Encode { format: self, source })
+    }
+
+    /// Returns the value that `payload` carries, of any serde type. A recursive type of the caller's own is read as
+    /// deep as the bytes say in bincode: give it a limit, or read a [`Map`].
+    ///
+    /// # Errors
+    /// `Decode` if the bytes are not exactly one such value.
+    pub fn decode<T: DeserializeOwned>(self, payload: &[u8]) -> Result<T, Error> {
+        let decoded = match self {
+            Self::Bincode => bincode::decode(payload),
+            Self::Json => json::decode(payload),
+            Self::Msgpack => msgpack::decode(payload),
+            Self::Pickle => pickle::decode(payload),
+            Self::Text => text::decode(payload),
+        };
+        decoded.map_err(|source| self.refuse(payload, source))
+    }
+
+    fn refuse(self, payload: &[u8], source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+        Error::Decode { format: self, len: payload.len(), source }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| UnknownFormat(name.to_owned()))
+    }
+}

@@ -1,0 +1,52 @@
+//! At most one log line a period for an event that may come a million times.
+
+use std::time::{Duration, Instant};
+
+/// Lets one event a period through and counts the ones that it holds back. A full disk is no way to report a full
+/// descriptor table.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    period: Duration,
+    /// When the last event was let through.
+    passed: Option<Instant>,
+    /// Events held back since then.
+    held: u64,
+}
+
+impl Throttle {
+    /// Returns a throttle that lets the first event through, and then one every `period`.
+    pub(crate) fn new(period: Duration) -> Self {
+        Self { period, passed: None, held: 0 }
+    }
+
+    /// Counts an event. Returns how many were held back before it if and only if this one is let through.
+    pub(crate) fn pass(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        if self.passed.is_some_and(|passed| now.duration_since(passed) < self.period) {
+            self.held += 1;
+            return None;
+        }
+        self.passed = Some(now);
+        Some(std::mem::take(&mut self.held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_event_passes_and_the_next_are_counted() {
+        let mut throttle = Throttle::new(Duration::from_hours(1));
+        assert_eq!(throttle.pass(), Some(0));
+        assert_eq!((throttle.pass(), throttle.pass()), (None, None));
+        assert_eq!(throttle.held, 2);
+    }
+
+    #[test]
+    fn the_event_after_a_period_tells_how_many_were_held_back() {
+        let mut throttle = Throttle { period: Duration::ZERO, passed: None, held: 7 };
+        assert_eq!(throttle.pass(), Some(7));
+        assert_eq!(throttle.pass(), Some(0));
+    }
+}
