@@ -55,7 +55,7 @@ impl Shutdown {
     pub fn wait(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         // A wait that the system refuses ends early, as a time-out would: the caller's loop goes on.
-        let _ = platform::wait_ready(&[(self.as_fd(), Readiness::Readable)], deadline);
+        let _ = platform::wait_ready([(self.as_fd(), Readiness::Readable)], deadline);
         self.is_triggered()
     }
 
@@ -66,7 +66,7 @@ impl Shutdown {
     /// If the system refuses to wait (memory).
     pub fn wait_readable(&self, source: impl AsFd, deadline: Option<Instant>) -> io::Result<bool> {
         let ready = platform::wait_ready(
-            &[(source.as_fd(), Readiness::Readable), (self.as_fd(), Readiness::Readable)],
+            [(source.as_fd(), Readiness::Readable), (self.as_fd(), Readiness::Readable)],
             deadline,
         )?;
         Ok(ready[0])

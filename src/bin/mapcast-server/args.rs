@@ -1,0 +1,208 @@
+//! What was typed, turned once into what is done: after it, nothing can be a usage error.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS};
+use mapcast::units::{parse_duration, parse_size};
+use mapcast::{Format, Key, ServerConfig, Value, format};
+
+/// Sends one map to every client: at once, when it changes, and at least every N seconds.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 clean stop, 1 clients had to be cut or it could not go on, 2 usage or cannot listen, \
+                  130 second signal.\nLog: standard error, RUST_LOG wins over -v and -q."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    service: Option<Other>,
+    #[command(flatten)]
+    map: MapArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// The smaller services.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Send back all that a client sends until it half-closes, then close
+    Echo {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Send TEXT without a header, then close
+    Greet {
+        /// What is sent, as it is
+        #[arg(env = "MAPCAST_TEXT")]
+        text: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// What the map is, and how it is sent.
+#[derive(Debug, Args)]
+struct MapArgs {
+    /// Repeat the map at least this often to each client
+    #[arg(short, long, value_name = "DURATION", env = "MAPCAST_INTERVAL", default_value = "5s", value_parser = parse_interval)]
+    interval: Duration,
+    /// How the map is written: bincode, json, msgpack, pickle or text
+    #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
+    format: Format,
+    /// Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on
+    /// standard input. Without it, the built-in map
+    #[arg(short, long, value_name = "SOURCE", env = "MAPCAST_SOURCE")]
+    source: Option<String>,
+    /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text
+    #[arg(long, value_name = "KEY=VALUE", env = "MAPCAST_SET", value_delimiter = '\n', value_parser = parse_entry)]
+    set: Vec<(Key, Value)>,
+    /// Refuse a map of more bytes than this [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", hide_default_value = true, value_parser = parse_size)]
+    max_frame: usize,
+}
+
+/// What every service stands on.
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// Listen here; may be repeated. Port 0 picks one, and the log names it
+    #[arg(short, long, value_name = "ADDR:PORT", env = "MAPCAST_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
+    listen: Vec<String>,
+    /// Close clients above this number [default: 10000, or what this machine can hold]
+    #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS")]
+    max_connections: Option<u64>,
+    /// Cut a client that takes longer than this for one whole frame
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_WRITE_TIMEOUT", default_value = "10s", value_parser = parse_interval)]
+    write_timeout: Duration,
+    /// Cut what is left this long after the stop was asked for
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_DRAIN_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
+    drain_timeout: Duration,
+    /// Log more: -v debug, -vv trace
+    #[arg(short, long, action = ArgAction::Count, env = "MAPCAST_VERBOSE")]
+    verbose: u8,
+    /// Log less: -q warnings, -qq errors, -qqq nothing
+    #[arg(short, long, action = ArgAction::Count, env = "MAPCAST_QUIET")]
+    quiet: u8,
+}
+
+/// What is done.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) service: Chosen,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) config: ServerConfig,
+}
+
+/// The service that was chosen, with what it needs.
+#[derive(Debug)]
+pub(crate) enum Chosen {
+    Map { interval: Duration, format: Format, source: Option<String>, set: Vec<(Key, Value)>, max_frame: usize },
+    Echo,
+    Greet(String),
+}
+
+impl Cli {
+    /// How often `-v` was given, less `-q`.
+    pub(crate) fn verbosity(&self) -> i16 {
+        let server = self.server_args();
+        i16::from(server.verbose) - i16::from(server.quiet)
+    }
+
+    /// Resolves names and checks limits.
+    pub(crate) fn into_task(self) -> anyhow::Result<Task> {
+        let server = self.server_args();
+        let mut listen = Vec::new();
+        for addr in &server.listen {
+            listen.extend(resolve(addr)?);
+        }
+        let mut config = ServerConfig::default();
+        config.max_connections = max_connections(server.max_connections, Ceiling::of_this_machine())?;
+        config.write_timeout = server.write_timeout;
+        config.drain_timeout = server.drain_timeout;
+        let service = match self.service {
+            Some(Other::Echo { .. }) => Chosen::Echo,
+            Some(Other::Greet { text, .. }) => Chosen::Greet(text),
+            None => {
+                let MapArgs { interval, format, source, set, max_frame } = self.map;
+                Chosen::Map { interval, format, source, set, max_frame }
+            }
+        };
+        Ok(Task { service, listen, config })
+    }
+
+    fn server_args(&self) -> &ServerArgs {
+        match &self.service {
+            Some(Other::Echo { server } | Other::Greet { server, .. }) => server,
+            None => &self.server,
+        }
+    }
+}
+
+/// Returns the limit on connections: what was asked for if the machine can hold it, or the default as far as it can.
+fn max_connections(asked: Option<u64>, ceiling: Ceiling) -> anyhow::Result<u64> {
+    let Some(asked) = asked else {
+        return Ok(DEFAULT_MAX_CONNECTIONS.min(ceiling.clients));
+    };
+    ensure!(asked > 0, "--max-connections 0: nobody could connect");
+    if asked > ceiling.clients {
+        bail!("--max-connections {asked}: this machine can hold {}, because {}", ceiling.clients, ceiling.limit);
+    }
+    Ok(asked)
+}
+
+fn resolve(addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let found = addr
+        .to_socket_addrs()
+        .with_context(|| format!("--listen {}: write ADDR:PORT, as 127.0.0.1:8080 or [::]:8080", addr.escape_debug()))?;
+    let mut found: Vec<_> = found.collect();
+    // A name may stand for the same address twice, once for each kind of socket.
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+fn parse_interval(text: &str) -> anyhow::Result<Duration> {
+    let interval = parse_duration(text)?;
+    ensure!(!interval.is_zero(), "0 is no time at all: write 100ms, 5s or 1m");
+    Ok(interval)
+}
+
+fn parse_entry(text: &str) -> anyhow::Result<(Key, Value)> {
+    Ok(format::parse_entry(text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use mapcast::server::Limit;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().help_expected(true).debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_an_environment_twin() {
+        let command = Cli::command();
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            for argument in command.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str())) {
+                let name = argument.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+                assert!(name.starts_with("MAPCAST_"), "{} {}: {name}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_above_the_machines_is_refused_and_the_default_adapts() {
+        let ceiling = Ceiling { clients: 100, limit: Limit::Descriptors(132) };
+        assert_eq!(max_connections(None, ceiling).unwrap(), 100);
+        assert_eq!(max_connections(Some(100), ceiling).unwrap(), 100);
+        let refusal = max_connections(Some(101), ceiling).unwrap_err().to_string();
+        assert!(refusal.contains("can hold 100") && refusal.contains("open files"), "{refusal}");
+    }
+}

@@ -1,0 +1,277 @@
+//! One client: its stream, its deadlines, and what wakes its thread.
+
+mod bell;
+mod watcher;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown as Direction, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::frame::Frame;
+use crate::platform::{self, Readiness};
+use crate::shutdown::Shutdown;
+
+pub(crate) use bell::Bell;
+pub use bell::{Cause, Causes};
+pub(crate) use watcher::Watcher;
+
+/// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.
+pub const DISCARD_LIMIT: usize = 64 * 1024;
+
+/// How long, after the last byte was sent, a client that has been talking may take to stop: 1 s. See
+/// [`Connection::finish`].
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much is read and thrown away in that time: 1 MiB.
+const LINGER_LIMIT: usize = 1024 * 1024;
+
+/// Why a connection has failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The client did not take what was sent by the deadline; it has a part of it.
+    #[error("not taken within {}: too slow, cut", crate::units::format_duration(*.0))]
+    TimedOut(Duration),
+    /// The client sent more than it may.
+    #[error("it sent more than {DISCARD_LIMIT} bytes, where nothing is expected: closed")]
+    Flooded,
+    /// The client, or the network, broke the connection off.
+    #[error("broken off by the client")]
+    Reset(#[source] io::Error),
+    /// The drain was over before the connection was.
+    #[error("cut at the end of the drain")]
+    Cut,
+    /// The system refused.
+    #[error("the system refused: {0}")]
+    System(#[source] io::Error),
+}
+
+/// What [`Connection::receive`] has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// That many bytes, at least one.
+    Bytes(usize),
+    /// The client has ended its side.
+    End,
+    /// Nothing, because the server stops.
+    Stopping,
+}
+
+/// How far the watcher is told of this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// Not yet: it has never waited.
+    Unknown,
+    /// Its next input will ring.
+    Armed,
+    /// It has rung, and must be asked for again.
+    Rung,
+}
+
+/// One client, owned by its thread: nobody else reads from it or writes to it.
+#[derive(Debug)]
+pub struct Connection {
+    id: u64,
+    peer: SocketAddr,
+    /// Non-blocking. The registry keeps a weak reference, to cut it.
+    socket: Arc<TcpStream>,
+    bell: Arc<Bell>,
+    watcher: Arc<Watcher>,
+    watch: Watch,
+    /// For one whole frame, or one [`send`](Self::send).
+    write_timeout: Duration,
+    frames: u64,
+    bytes: u64,
+    /// Input thrown away so far.
+    discarded: usize,
+}
+
+impl Connection {
+    /// Returns the connection of the calling thread, which alone may use it.
+    pub(crate) fn new(
+        id: u64,
+        peer: SocketAddr,
+        socket: Arc<TcpStream>,
+        bell: Arc<Bell>,
+        watcher: Arc<Watcher>,
+        write_timeout: Duration,
+    ) -> Self {
+        let watch = Watch::Unknown;
+        Self { id, peer, socket, bell, watcher, watch, write_timeout, frames: 0, bytes: 0, discarded: 0 }
+    }
+
+    /// Counts the server's connections from 1.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The client's address; an IPv4 address that came as IPv6 is IPv4 here.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Frames sent whole.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Bytes sent.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Sends one frame, in one system call if the kernel has room for it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_frame(&mut self, frame: &Frame) -> Result<(), Error> {
+        self.send(frame.as_bytes())?;
+        self.frames += 1;
+        Ok(())
+    }
+
+    /// Hands all of `bytes` to the kernel, by one absolute deadline: progress does not extend it.
+    ///
+    /// # Errors
+    /// `TimedOut` if the client did not take it in time, `Reset` if it has left, `Cut` if the drain was over. The
+    /// client may have a part of it: nothing may be sent after it.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let deadline = Instant::now().checked_add(self.write_timeout);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match (&*self.socket).write(rest) {
+                Ok(written) => {
+                    rest = &rest[written..];
+                    self.bytes += written as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_writable(deadline)?,
+                Err(error) => return Err(self.broken(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what there is into `buffer`, or waits for it without end, until the server stops.
+    ///
+    /// # Errors
+    /// `Reset` if the client broke off, `Cut` if the drain was over.
+    pub fn receive(&mut self, buffer: &mut [u8], stop: &Shutdown) -> Result<Received, Error> {
+        while !stop.is_triggered() {
+            match (&*self.socket).read(buffer) {
+                Ok(0) => return Ok(Received::End),
+                Ok(read) => return Ok(Received::Bytes(read)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    stop.wait_readable(&*self.socket, None).map_err(Error::System)?;
+                }
+                Err(error) => return Err(self.broken(error)),
+            }
+        }
+        Ok(Received::Stopping)
+    }
+
+    /// Throws away what the client has sent. Returns true if and only if it has ended its side: its goodbye.
+    ///
+    /// # Errors
+    /// `Flooded` above [`DISCARD_LIMIT`] bytes in all; `Reset` if it broke off.
+    pub fn discard_input(&mut self) -> Result<bool, Error> {
+        let mut sink = [0; 4096];
+        loop {
+            match (&*self.socket).read(&mut sink) {
+                Ok(0) => return Ok(true),
+                Ok(read) => self.discarded += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(self.broken(error)),
+            }
+            if self.discarded > DISCARD_LIMIT {
+                return Err(Error::Flooded);
+            }
+        }
+    }
+
+    /// Waits until something rings or `until` has passed; `None` never passes. Returns what has rung, nothing if and
+    /// only if the time was over. Input rings until it has been read.
+    ///
+    /// # Errors
+    /// If the system has no room to watch another socket.
+    pub fn wait(&mut self, until: Option<Instant>) -> Result<Causes, Error> {
+        match self.watch {
+            Watch::Unknown => self.watcher.watch(self.id, &self.socket, &self.bell),
+            Watch::Rung => self.watcher.watch_again(self.id, &self.socket),
+            Watch::Armed => Ok(()),
+        }
+        .map_err(Error::System)?;
+        self.watch = Watch::Armed;
+        let causes = self.bell.wait(until);
+        if causes.contains(Cause::Input) {
+            self.watch = Watch::Rung;
+        }
+        Ok(causes)
+    }
+
+    /// Returns a waker that rings for `cause`, to be given to whoever has news.
+    pub fn waker(&self, cause: Cause) -> Waker {
+        self.bell.waker(cause)
+    }
+
+    /// Ends the connection in order: the client gets all that was sent, then the end of the stream.
+    ///
+    /// A close with unread input makes the kernel send RST, which destroys what is still on its way (measured: 128,512
+    /// of 3,910,656 bytes arrived). So input is read and thrown away first, and a client that has been talking is given
+    /// [`LINGER`] to stop; one that never said anything is closed at once.
+    pub(crate) fn finish(mut self) {
+        let ended = self.socket.shutdown(Direction::Write).is_err() || !matches!(self.discard_input(), Ok(false));
+        if ended || self.discarded == 0 {
+            return;
+        }
+        let deadline = Instant::now().checked_add(LINGER);
+        let mut sink = [0; 4096];
+        while self.discarded < LINGER_LIMIT {
+            match (&*self.socket).read(&mut sink) {
+                Ok(read) if read > 0 => self.discarded += read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let ready = platform::wait_ready([(self.socket.as_fd(), Readiness::Readable)], deadline);
+                    if !ready.is_ok_and(|[ready]| ready) {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Ends the connection at once; what the client has not taken is gone.
+    pub(crate) fn abort(self) {
+        platform::reset_on_close(&self.socket);
+    }
+
+    fn wait_writable(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        match platform::wait_ready([(self.socket.as_fd(), Readiness::Writable)], deadline) {
+            Ok([true]) => Ok(()),
+            Ok([false]) => Err(Error::TimedOut(self.write_timeout)),
+            Err(error) => Err(Error::System(error)),
+        }
+    }
+
+    /// A socket that was cut by us fails as one that was broken off by the peer; the bell knows.
+    fn broken(&self, error: io::Error) -> Error {
+        if self.bell.is_cut() { Error::Cut } else { Error::Reset(error) }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.watch != Watch::Unknown {
+            self.watcher.forget(self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! Waiting for descriptors, and pipes.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// What is waited for on a descriptor. Its end, and an error on it, are always waited for too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It has something to read.
+    Readable,
+    /// It has room to write.
+    Writable,
+}
+
+/// Waits until one of `sources` is ready or `deadline` has passed; `None` never passes. Returns which are ready: none
+/// of them if and only if the deadline has passed. Signals do not end the wait.
+pub(crate) fn wait_ready<const N: usize>(
+    sources: [(BorrowedFd<'_>, Readiness); N],
+    deadline: Option<Instant>,
+) -> io::Result<[bool; N]> {
+    let mut fds = sources.map(|(fd, readiness)| {
+        let flags = match readiness {
+            Readiness::Readable => PollFlags::IN,
+            Readiness::Writable => PollFlags::OUT,
+        };
+        PollFd::from_borrowed_fd(fd, flags)
+    });
+    poll_until(&mut fds, deadline)?;
+    Ok(fds.map(|fd| !fd.revents().is_empty()))
+}
+
+/// Waits until one of `sources`, however many, can be read. Returns which can.
+pub(crate) fn wait_any(sources: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
+    let mut fds: Vec<_> = sources.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    poll_until(&mut fds, deadline)?;
+    Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
+}
+
+fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // More seconds than a timespec holds are for ever.
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(fds, timeout.as_ref()) {
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(()),
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Returns the reading and the writing end of a new pipe, closed on exec.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
+}
+
+/// Where pipe2(2) is missing: a child started between the calls would inherit the ends; mapcast starts none.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    use rustix::io::{FdFlags, fcntl_setfd};
+    let (reader, writer) = rustix::pipe::pipe()?;
+    fcntl_setfd(&reader, FdFlags::CLOEXEC)?;
+    fcntl_setfd(&writer, FdFlags::CLOEXEC)?;
+    Ok((reader, writer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_and_not_before() {
+        let (silent, _writer) = pipe().unwrap();
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let ready = wait_ready([(silent.as_fd(), Readiness::Readable)], Some(deadline)).unwrap();
+        assert_eq!((ready, Instant::now() >= deadline), ([false], true));
+    }
+
+    #[test]
+    fn a_wait_tells_which_source_is_ready() {
+        let (silent, writer) = pipe().unwrap();
+        let sources = [(silent.as_fd(), Readiness::Readable), (writer.as_fd(), Readiness::Writable)];
+        assert_eq!(wait_ready(sources, None).unwrap(), [false, true]);
+    }
+
+    #[test]
+    fn a_closed_writer_makes_its_reader_ready() {
+        let ((silent, _writer), (ended, writer)) = (pipe().unwrap(), pipe().unwrap());
+        drop(writer);
+        assert_eq!(wait_any(&[silent.as_fd(), ended.as_fd()], None).unwrap(), [false, true]);
+    }
+}

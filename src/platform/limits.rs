@@ -1,0 +1,121 @@
+//! What the system allows this process, as far as the system tells.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Limits that bear on threads and descriptors. `None`: unlimited, or not told (no `/proc`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Limits {
+    /// Descriptors that this process may open (`RLIMIT_NOFILE`, soft).
+    pub(crate) descriptors: Option<u64>,
+    /// Threads that this user may have (`RLIMIT_NPROC`, soft); root has no such limit (getrlimit(2)).
+    pub(crate) user_threads: Option<u64>,
+    /// Memory maps that this process may have (`vm.max_map_count`).
+    pub(crate) maps: Option<u64>,
+    /// Memory maps that it has.
+    pub(crate) maps_used: u64,
+    /// Threads that the whole system may have (`kernel.threads-max` and `kernel.pid_max`, the smaller).
+    pub(crate) system_threads: Option<u64>,
+    /// Threads that it has.
+    pub(crate) system_threads_used: u64,
+    /// Threads that this control group may still start (`pids.max` less `pids.current`, the smallest on the way up).
+    pub(crate) group_threads: Option<u64>,
+}
+
+impl Limits {
+    /// Asks the system.
+    pub(crate) fn of_this_process() -> Self {
+        let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        let system = [number("/proc/sys/kernel/threads-max"), number("/proc/sys/kernel/pid_max")];
+        // The fourth field of /proc/loadavg is running/existing scheduling entities (proc_loadavg(5)).
+        let loadavg = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let existing = loadavg.split_whitespace().nth(3).and_then(|field| field.split_once('/')?.1.parse().ok());
+        let is_root = rustix::process::geteuid().is_root();
+        Self {
+            descriptors: getrlimit(Resource::Nofile).current,
+            user_threads: getrlimit(Resource::Nproc).current.filter(|_| !is_root),
+            maps: number("/proc/sys/vm/max_map_count"),
+            maps_used: fs::read_to_string("/proc/self/maps").map_or(0, |maps| maps.lines().count() as u64),
+            system_threads: system.into_iter().flatten().min(),
+            system_threads_used: existing.unwrap_or(0),
+            group_threads: group_threads(),
+        }
+    }
+}
+
+/// The room for threads in this process's control groups, version 1 or 2 (cgroups(7)).
+fn group_threads() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    groups
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            match (fields.next()?, fields.next()?, fields.next()?) {
+                ("0", "", path) => room_up_from(Path::new("/sys/fs/cgroup"), path),
+                (_, "pids", path) => room_up_from(Path::new("/sys/fs/cgroup/pids"), path),
+                _ => None,
+            }
+        })
+        .min()
+}
+
+/// The smallest room between the group at `path` and `root`; the root itself has no limit.
+fn room_up_from(root: &Path, path: &str) -> Option<u64> {
+    let group = root.join(path.trim_start_matches('/'));
+    let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    group
+        .ancestors()
+        .take_while(|group| *group != root)
+        .filter_map(|group| {
+            let max = number(&group.join("pids.max"))?;
+            Some(max.saturating_sub(number(&group.join("pids.current")).unwrap_or(0)))
+        })
+        .min()
+}
+
+/// Raises the soft limit on descriptors to the hard one. Returns the limit as it is then; `None` is no limit.
+pub(crate) fn raise_descriptor_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // Refused where a supervisor forbids it; the limit that is left is then what counts.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+    getrlimit(Resource::Nofile).current
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn linux_tells_its_limits() {
+        let limits = Limits::of_this_process();
+        assert!(limits.maps.is_some_and(|maps| maps > limits.maps_used) && limits.maps_used > 10, "{limits:?}");
+        assert!(limits.system_threads.is_some_and(|threads| threads > limits.system_threads_used), "{limits:?}");
+    }
+
+    #[test]
+    fn the_smallest_room_on_the_way_up_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("outer/inner");
+        fs::create_dir_all(&inner).unwrap();
+        let write = |path: &Path, max: &str, current: &str| {
+            fs::write(path.join("pids.max"), max).unwrap();
+            fs::write(path.join("pids.current"), current).unwrap();
+        };
+        write(&inner, "max\n", "5\n");
+        assert_eq!(room_up_from(root.path(), "/outer/inner"), None);
+        write(&root.path().join("outer"), "100\n", "40\n");
+        assert_eq!(room_up_from(root.path(), "/outer/inner"), Some(60));
+        write(&inner, "50\n", "20\n");
+        assert_eq!(room_up_from(root.path(), "/outer/inner"), Some(30));
+    }
+
+    #[test]
+    fn the_descriptor_limit_is_the_hard_one_once_raised() {
+        assert_eq!(raise_descriptor_limit(), getrlimit(Resource::Nofile).maximum);
+    }
+}

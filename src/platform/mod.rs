@@ -1,0 +1,11 @@
+//! Every call that only some systems have, each with what is done where it is missing. Linux is what is tested.
+
+mod descriptors;
+mod limits;
+mod readiness;
+mod socket;
+
+pub(crate) use descriptors::{Readiness, pipe, wait_any, wait_ready};
+pub(crate) use limits::{Limits, raise_descriptor_limit};
+pub(crate) use readiness::ReadinessSet;
+pub(crate) use socket::{accept, listen, reset_on_close, tune};

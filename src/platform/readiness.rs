@@ -1,0 +1,209 @@
+//! Many sockets watched by one thread: epoll on Linux, poll elsewhere.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use with_epoll::ReadinessSet;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) use with_poll::ReadinessSet;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod with_epoll {
+    use std::io;
+    use std::net::TcpStream;
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+    use rustix::io::Errno;
+
+    use crate::platform::pipe;
+
+    /// The token of the pipe that ends the waiting; connections count from 0 and do not get there.
+    const ENDED: u64 = u64::MAX;
+
+    /// Events taken from the kernel in one call.
+    const BATCH: usize = 256;
+
+    /// Sockets whose input, or end, is reported once, until they are armed again. A socket leaves by being closed.
+    #[derive(Debug)]
+    pub(crate) struct ReadinessSet {
+        epoll: OwnedFd,
+        /// Its hang-up is what ends the waiting.
+        _ended: OwnedFd,
+        /// Closed by `end`. The lock guards that alone.
+        ender: Mutex<Option<OwnedFd>>,
+    }
+
+    impl ReadinessSet {
+        /// Returns a set of no sockets.
+        pub(crate) fn new() -> io::Result<Self> {
+            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+            let (ended, writer) = pipe()?;
+            epoll::add(&epoll, ended.as_fd(), EventData::new_u64(ENDED), EventFlags::IN)?;
+            Ok(Self { epoll, _ended: ended, ender: Mutex::new(Some(writer)) })
+        }
+
+        /// Has `socket` reported as `token` once, when it can be read or has ended; at once if it already can.
+        pub(crate) fn add(&self, socket: &Arc<TcpStream>, token: u64) -> io::Result<()> {
+            Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), once())?)
+        }
+
+        /// Has a socket that was reported reported again.
+        pub(crate) fn rearm(&self, socket: &Arc<TcpStream>, token: u64) -> io::Result<()> {
+            Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), once())?)
+        }
+
+        /// Waits for reports and puts their tokens into `ready`. Returns false if and only if `end` was called.
+        pub(crate) fn wait(&self, ready: &mut Vec<u64>) -> io::Result<bool> {
+            let mut events: Vec<Event> = Vec::with_capacity(BATCH);
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            ready.clear();
+            ready.extend(events.iter().map(|event| event.data.u64()));
+            Ok(!ready.contains(&ENDED))
+        }
+
+        /// Ends the waiting, now and for ever.
+        pub(crate) fn end(&self) {
+            drop(self.ender.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+
+    fn once() -> EventFlags {
+        EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT
+    }
+}
+
+/// Costs a system call over all sockets for each report: right, but made for hundreds of clients.
+#[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+mod with_poll {
+    use std::collections::HashMap;
+    use std::io::{self, Read, Write};
+    use std::net::TcpStream;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+    use crate::platform::wait_any;
+
+    /// As the one above it.
+    #[derive(Debug)]
+    pub(crate) struct ReadinessSet {
+        /// Guards the list of those armed; not held while waiting.
+        armed: Mutex<HashMap<u64, Weak<TcpStream>>>,
+        /// A byte into the first ends a wait, because the list has changed.
+        changed: (UnixStream, UnixStream),
+        ended: AtomicBool,
+    }
+
+    impl ReadinessSet {
+        pub(crate) fn new() -> io::Result<Self> {
+            let (writer, reader) = UnixStream::pair()?;
+            writer.set_nonblocking(true)?;
+            reader.set_nonblocking(true)?;
+            Ok(Self { armed: Mutex::default(), changed: (writer, reader), ended: AtomicBool::new(false) })
+        }
+
+        pub(crate) fn add(&self, socket: &Arc<TcpStream>, token: u64) -> io::Result<()> {
+            self.armed.lock().unwrap_or_else(PoisonError::into_inner).insert(token, Arc::downgrade(socket));
+            self.tell_change();
+            Ok(())
+        }
+
+        pub(crate) fn rearm(&self, socket: &Arc<TcpStream>, token: u64) -> io::Result<()> {
+            self.add(socket, token)
+        }
+
+        pub(crate) fn wait(&self, ready: &mut Vec<u64>) -> io::Result<bool> {
+            let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+            armed.retain(|_, socket| socket.strong_count() > 0);
+            let watched: Vec<_> =
+                armed.iter().filter_map(|(token, socket)| Some((*token, socket.upgrade()?))).collect();
+            drop(armed);
+            let mut fds = vec![self.changed.1.as_fd()];
+            fds.extend(watched.iter().map(|(_, socket)| socket.as_fd()));
+            let states = wait_any(&fds, None)?;
+            ready.clear();
+            ready.extend(watched.iter().zip(&states[1..]).filter(|(_, ready)| **ready).map(|((token, _), _)| *token));
+            let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+            armed.retain(|token, _| !ready.contains(token));
+            drop(armed);
+            while (&self.changed.1).read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+            Ok(!self.ended.load(Ordering::SeqCst))
+        }
+
+        pub(crate) fn end(&self) {
+            self.ended.store(true, Ordering::SeqCst);
+            self.tell_change();
+        }
+
+        fn tell_change(&self) {
+            // A full buffer means that it has been told already.
+            let _ = (&self.changed.0).write(&[0]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    fn pair() -> (Arc<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Arc::new(listener.accept().unwrap().0), peer)
+    }
+
+    macro_rules! battery {
+        ($name:ident, $set:ty) => {
+            mod $name {
+                use super::*;
+
+                #[test]
+                fn input_is_reported_once_until_it_is_armed_again() {
+                    let (set, mut ready) = (<$set>::new().unwrap(), Vec::new());
+                    let ((noisy, mut noise), (ending, end)) = (pair(), pair());
+                    set.add(&noisy, 1).unwrap();
+                    noise.write_all(b"x").unwrap();
+                    assert!(set.wait(&mut ready).unwrap());
+                    assert_eq!(ready, [1]);
+                    // The byte is still there: only the second socket is reported.
+                    drop(end);
+                    set.add(&ending, 2).unwrap();
+                    while {
+                        set.wait(&mut ready).unwrap();
+                        ready.is_empty()
+                    } {}
+                    assert_eq!(ready, [2]);
+                    (&*noisy).read_exact(&mut [0]).unwrap();
+                    set.rearm(&noisy, 1).unwrap();
+                    noise.write_all(b"y").unwrap();
+                    while {
+                        set.wait(&mut ready).unwrap();
+                        ready.is_empty()
+                    } {}
+                    assert_eq!(ready, [1]);
+                }
+
+                #[test]
+                fn a_closed_socket_leaves_and_the_end_ends_the_waiting() {
+                    let (set, mut ready) = (<$set>::new().unwrap(), Vec::new());
+                    let (socket, peer) = pair();
+                    set.add(&socket, 1).unwrap();
+                    drop((socket, peer));
+                    set.end();
+                    while set.wait(&mut ready).unwrap() {}
+                    assert!(!ready.contains(&1));
+                }
+            }
+        };
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    battery!(epoll, super::with_epoll::ReadinessSet);
+    battery!(poll, super::with_poll::ReadinessSet);
+}

@@ -1,0 +1,127 @@
+//! Sockets: listening, accepting, and the options that every connection has.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// Connections that the kernel queues until they are accepted: 4096, cut by it to `net.core.somaxconn`. The standard
+/// library asks for 128, and in a burst of 9,000 the rest then waits out 1 s SYN retries (measured).
+const BACKLOG: i32 = 4096;
+
+/// The send buffer asked of the kernel: 64 KiB, which Linux doubles for its own bookkeeping (socket(7)). Left to
+/// itself it takes up to 4 MB of old maps for a client that does not read, 40 GB for 10,000 of them.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Bytes that may wait in the send buffer before the first of them is on its way (`TCP_NOTSENT_LOWAT`, tcp(7)): 16 KiB.
+/// What a stalled client reads first when it resumes is old: this keeps it little.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NOTSENT: u32 = 16 * 1024;
+
+/// How long a connection is silent before the kernel asks whether the peer is still there: 60 s, then every 10 s, and
+/// three questions without an answer end it: a peer that vanished is gone after 90 s at most.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+#[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// How long sent bytes may stay unacknowledged before the kernel ends the connection (`TCP_USER_TIMEOUT`, tcp(7)):
+/// 30 s, unless a frame may take longer.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Returns a listener on `addr` whose queue holds a burst. `only_v6` keeps `[::]` from taking IPv4 too.
+pub(crate) fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // A server that was killed leaves connections in TIME-WAIT, which would keep the port for a minute.
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Makes `listener` non-blocking and gives it the options of a connection, which accepted sockets inherit.
+pub(crate) fn tune(listener: &TcpListener, write_timeout: Duration) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    tune_socket(&SockRef::from(listener), write_timeout)
+}
+
+fn tune_socket(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> {
+    // A frame is one write: nothing is gained by waiting for more (RFC 896), and a small map would wait for an ACK.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+    #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
+    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // It also ends a peer that holds its window at zero (measured), which is the frame deadline's business first.
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT.max(write_timeout.saturating_mul(2))))?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_notsent_lowat(NOTSENT)?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = write_timeout;
+    Ok(())
+}
+
+/// Accepts one connection, non-blocking, closed on exec. The peer's address comes with it: asked for afterwards, it is
+/// ENOTCONN if the peer has already gone.
+///
+/// # Errors
+/// `WouldBlock` if nobody waits; whatever accept(2) says otherwise.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+    let (socket, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((socket.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
+}
+
+/// Where accept4(2) is missing, or options are not inherited: the same, one call at a time.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, peer) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    tune_socket(&SockRef::from(&socket), USER_TIMEOUT)?;
+    Ok((socket, peer))
+}
+
+/// Makes the close of `socket` a reset that frees the kernel's buffers at once: for a peer that does not take what is
+/// in them, and would hold them for minutes after an orderly close.
+pub(crate) fn reset_on_close(socket: &TcpStream) {
+    // On a socket that is already broken there is nothing left to free.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_the_options_of_their_listener() {
+        let listener = listen(([127, 0, 0, 1], 0).into(), true).unwrap();
+        tune(&listener, Duration::from_secs(20)).unwrap();
+        assert_eq!(accept(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, addr) = accept(&listener).unwrap();
+        assert_eq!(addr, peer.local_addr().unwrap());
+        let options = SockRef::from(&socket);
+        assert!(options.tcp_nodelay().unwrap() && options.nonblocking().unwrap() && options.keepalive().unwrap());
+        assert!(options.send_buffer_size().unwrap() <= 2 * SEND_BUFFER);
+        #[cfg(target_os = "linux")]
+        assert_eq!(options.tcp_user_timeout().unwrap(), Some(Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn a_v6_listener_takes_v4_unless_told_otherwise() {
+        let Ok(dual) = listen((std::net::Ipv6Addr::UNSPECIFIED, 0).into(), false) else {
+            eprintln!("skipped: this machine has no IPv6");
+            return;
+        };
+        let port = dual.local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+}

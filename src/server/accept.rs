@@ -1,0 +1,236 @@
+//! The accept loop: one thread a client, and no error that ends it.
+
+use std::io;
+use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::registry::Registry;
+use super::{Config, Error};
+use crate::connection::{Bell, Connection, Error as ClientError, Watcher};
+use crate::platform;
+use crate::service::{Goodbye, Service};
+use crate::shutdown::Shutdown;
+use crate::stats::{ConnectionGuard, Event, Stats};
+use crate::throttle::Throttle;
+
+/// Connections taken from one listener before the next one has its turn.
+const BATCH: usize = 64;
+
+/// The pause after an `accept` or a thread that failed for lack of something: 10 ms, doubling to 1 s. NATS does the
+/// same; a loop without it burns a core for as long as the lack lasts.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// At most one log line of a kind in this time.
+const LOG_PERIOD: Duration = Duration::from_secs(1);
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) stats: Arc<Stats>,
+    pub(super) registry: Registry,
+    pub(super) watcher: Arc<Watcher>,
+    pub(super) stop: Shutdown,
+}
+
+/// A listener and what is done for those who come to it.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) listener: TcpListener,
+    pub(super) service: Arc<dyn Service>,
+}
+
+/// The accept loop's own state.
+pub(super) struct Acceptor {
+    shared: Arc<Shared>,
+    next_id: u64,
+    pause: Duration,
+    refusals: Throttle,
+    failures: Throttle,
+}
+
+impl Acceptor {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let (refusals, failures) = (Throttle::new(LOG_PERIOD), Throttle::new(LOG_PERIOD));
+        Self { shared, next_id: 1, pause: SHORTEST_PAUSE, refusals, failures }
+    }
+
+    /// Gives a thread to each client until the stop is requested. Then closes the doors: those who are still in their
+    /// queues get an orderly end instead of the reset that closing a listener sends them.
+    pub(super) fn run(&mut self, doors: Vec<Door>) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let mut waited_for: Vec<BorrowedFd<'_>> = doors.iter().map(|door| door.listener.as_fd()).collect();
+        waited_for.push(shared.stop.as_fd());
+        while !shared.stop.is_triggered() {
+            let ready = platform::wait_any(&waited_for, None).map_err(Error::Wait)?;
+            for (door, _) in doors.iter().zip(ready).filter(|(_, ready)| *ready) {
+                self.accept_batch(door);
+            }
+        }
+        for door in doors {
+            while let Ok((socket, _)) = platform::accept(&door.listener) {
+                turn_away(&socket);
+            }
+        }
+        Ok(())
+    }
+
+    fn accept_batch(&mut self, door: &Door) {
+        for _ in 0..BATCH {
+            if self.shared.stop.is_triggered() {
+                return;
+            }
+            match platform::accept(&door.listener) {
+                Ok((socket, peer)) => self.admit(door, socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if is_lack(&error) => {
+                    self.shared.stats.count(Event::FailedAccept);
+                    self.back_off("cannot accept a client", &error);
+                    return;
+                }
+                // The client's own failure, come early: gone before it was accepted, a broken network (accept(2)).
+                Err(error) => log::debug!("a client was gone before it was accepted: {error}"),
+            }
+        }
+    }
+
+    fn admit(&mut self, door: &Door, socket: TcpStream, peer: SocketAddr) {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let shared = Arc::clone(&self.shared);
+        let limit = shared.config.max_connections;
+        if shared.stats.active() >= limit {
+            shared.stats.count(Event::Refused);
+            turn_away(&socket);
+            if let Some(held) = self.refusals.pass() {
+                log::warn!(
+                    "client {peer} refused: {limit} connections are the limit (--max-connections){}",
+                    more(held)
+                );
+            }
+            return;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let (guard, socket, service) = (shared.stats.connect(), Arc::new(socket), Arc::clone(&door.service));
+        shared.registry.enter(id, &socket);
+        let client = Client { id, peer, socket, guard, service, shared: Arc::clone(&shared) };
+        let builder = thread::Builder::new().name(format!("client-{id}")).stack_size(shared.config.stack_size);
+        match builder.spawn(move || client.run()) {
+            Ok(thread) => {
+                shared.registry.keep_thread(id, thread);
+                self.pause = SHORTEST_PAUSE;
+            }
+            Err(error) => {
+                // The closure went with the attempt, and with it the socket and the guard.
+                shared.registry.leave(id).into_iter().for_each(join);
+                shared.stats.count(Event::FailedSpawn);
+                self.back_off(&format!("no thread for client {peer}, closed"), &error);
+            }
+        }
+    }
+
+    /// Waits, longer each time in a row, so that a lack is neither a spin nor a full disk; the stop ends it.
+    fn back_off(&mut self, what: &str, error: &io::Error) {
+        if let Some(held) = self.failures.pass() {
+            log::error!(
+                "{what}: {error}; raise the limit (ulimit -n, ulimit -u), or lower --max-connections{}",
+                more(held)
+            );
+        }
+        self.shared.stop.wait(self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// True if and only if `accept` failed for lack of descriptors or memory: it will fail again until some are free.
+fn is_lack(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+/// Closes a client that gets no thread: it sees the end of the stream.
+fn turn_away(socket: &TcpStream) {
+    // It fails only if the client has gone.
+    let _ = socket.shutdown(Direction::Write);
+}
+
+/// ` (and 17 more)`, for a log line that stands for several.
+fn more(held: u64) -> String {
+    if held == 0 { String::new() } else { format!(" (and {held} more like this)") }
+}
+
+pub(super) fn join(thread: thread::JoinHandle<()>) {
+    if thread.join().is_err() {
+        // A service's panic is caught where it happens; this one is the server's own.
+        log::error!("a connection's thread panicked outside its service");
+    }
+}
+
+/// A client on its way to its thread.
+struct Client {
+    id: u64,
+    peer: SocketAddr,
+    socket: Arc<TcpStream>,
+    guard: ConnectionGuard,
+    service: Arc<dyn Service>,
+    shared: Arc<Shared>,
+}
+
+impl Client {
+    /// The whole life of a connection's thread.
+    fn run(self) {
+        let Self { id, peer, socket, guard, service, shared } = self;
+        let started = Instant::now();
+        let active = guard.serve();
+        log::info!("client {id} connected from {peer} (active connections: {active})");
+        let bell = Bell::for_this_thread();
+        shared.registry.keep_bell(id, &bell);
+        let watcher = Arc::clone(&shared.watcher);
+        let mut connection = Connection::new(id, peer, socket, bell, watcher, shared.config.write_timeout);
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            let outcome = service.serve(&mut connection, &shared.stop);
+            (outcome, service.sent(&connection))
+        }));
+        let (reason, sent) = end(connection, served, &shared.stats);
+        drop(guard);
+        let (elapsed, active) = (started.elapsed().as_secs_f64(), shared.stats.active());
+        log::info!("client {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})");
+        shared.registry.leave(id).into_iter().for_each(join);
+    }
+}
+
+/// Closes the connection as its outcome asks. Returns the reason, and what was sent, for the log.
+fn end(
+    connection: Connection,
+    served: thread::Result<(Result<Goodbye, ClientError>, String)>,
+    stats: &Stats,
+) -> (String, String) {
+    match served {
+        Ok((Ok(goodbye), sent)) => {
+            connection.finish();
+            (goodbye.to_string(), sent)
+        }
+        Ok((Err(error), sent)) => {
+            match error {
+                ClientError::TimedOut(_) => stats.count(Event::TimedOut),
+                ClientError::Cut => stats.count(Event::Cut),
+                _ => {}
+            }
+            connection.abort();
+            (error.to_string(), sent)
+        }
+        Err(_) => {
+            stats.count(Event::Panicked);
+            let sent = format!("{} bytes", connection.bytes());
+            connection.abort();
+            ("its thread panicked".to_owned(), sent)
+        }
+    }
+}

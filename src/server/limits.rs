@@ -1,0 +1,144 @@
+//! How many clients this machine can hold, and what the limit is.
+
+use std::fmt;
+
+use crate::platform::{self, Limits};
+
+/// Descriptors kept for what is not a client: standard streams, listeners, pipes, the source's file. Redis keeps 32.
+const SPARE_DESCRIPTORS: u64 = 32;
+
+/// Threads kept for what is not a client: the accept loop, the watcher, the source, the signal handler.
+const SPARE_THREADS: u64 = 16;
+
+/// Memory maps of one Rust thread: stack, guard, signal stack, guard (measured).
+const MAPS_PER_THREAD: u64 = 4;
+
+/// Memory maps kept for the allocator and files. Running out of maps does not fail a call, it aborts the process
+/// (rust-lang/rust#78497), so this is generous.
+const SPARE_MAPS: u64 = 1000;
+
+/// What bounds the number of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// `RLIMIT_NOFILE`: one descriptor a client.
+    Descriptors(u64),
+    /// `vm.max_map_count`: four maps a thread.
+    Maps(u64),
+    /// `RLIMIT_NPROC`.
+    UserThreads(u64),
+    /// `kernel.threads-max` or `kernel.pid_max`.
+    SystemThreads(u64),
+    /// `pids.max` of the control group: what it may still start.
+    GroupThreads(u64),
+    /// Nothing that the system tells of.
+    Unknown,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Descriptors(limit) => write!(f, "open files are limited to {limit} (raise: ulimit -n, LimitNOFILE=)"),
+            Self::Maps(limit) => {
+                write!(f, "memory maps are limited to {limit}, 4 a thread (raise: sysctl vm.max_map_count)")
+            }
+            Self::UserThreads(limit) => {
+                write!(f, "this user's threads are limited to {limit} (raise: ulimit -u, LimitNPROC=)")
+            }
+            Self::SystemThreads(limit) => {
+                write!(
+                    f,
+                    "the system's threads are limited to {limit} (raise: sysctl kernel.threads-max, kernel.pid_max)"
+                )
+            }
+            Self::GroupThreads(limit) => {
+                write!(f, "the control group may start {limit} more threads (raise: pids.max, TasksMax=)")
+            }
+            Self::Unknown => f.write_str("the system tells of no limit"),
+        }
+    }
+}
+
+/// How many clients this machine can hold now, each with a thread and a descriptor, and what the limit is. Raises the
+/// soft limit on descriptors to the hard one first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ceiling {
+    /// The most clients at once.
+    pub clients: u64,
+    /// What bounds it.
+    pub limit: Limit,
+}
+
+impl Ceiling {
+    /// Asks the system. What it does not tell does not count.
+    pub fn of_this_machine() -> Self {
+        platform::raise_descriptor_limit();
+        Self::under(&Limits::of_this_process())
+    }
+
+    fn under(limits: &Limits) -> Self {
+        let room = |limit: u64, used: u64, each: u64| limit.saturating_sub(used) / each;
+        let threads_used = limits.system_threads_used + SPARE_THREADS;
+        [
+            limits.descriptors.map(|limit| (room(limit, SPARE_DESCRIPTORS, 1), Limit::Descriptors(limit))),
+            limits.maps.map(|limit| (room(limit, limits.maps_used + SPARE_MAPS, MAPS_PER_THREAD), Limit::Maps(limit))),
+            limits.user_threads.map(|limit| (room(limit, SPARE_THREADS, 1), Limit::UserThreads(limit))),
+            limits.system_threads.map(|limit| (room(limit, threads_used, 1), Limit::SystemThreads(limit))),
+            limits.group_threads.map(|limit| (room(limit, SPARE_THREADS, 1), Limit::GroupThreads(limit))),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(clients, _)| *clients)
+        .map_or(Self { clients: u64::MAX, limit: Limit::Unknown }, |(clients, limit)| Self { clients, limit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A common machine: 20,000 descriptors, 65,530 maps.
+    fn limits() -> Limits {
+        Limits {
+            descriptors: Some(20_000),
+            user_threads: None,
+            maps: Some(65_530),
+            maps_used: 30,
+            system_threads: Some(32_768),
+            system_threads_used: 200,
+            group_threads: None,
+        }
+    }
+
+    #[test]
+    fn the_smallest_limit_counts_and_is_named() {
+        assert_eq!(Ceiling::under(&limits()), Ceiling { clients: 16_125, limit: Limit::Maps(65_530) });
+        let few_files = Limits { descriptors: Some(64), ..limits() };
+        assert_eq!(Ceiling::under(&few_files), Ceiling { clients: 32, limit: Limit::Descriptors(64) });
+        let small_group = Limits { group_threads: Some(10), ..limits() };
+        assert_eq!(Ceiling::under(&small_group), Ceiling { clients: 0, limit: Limit::GroupThreads(10) });
+    }
+
+    #[test]
+    fn each_limit_says_how_to_raise_it() {
+        for limit in [
+            Limit::Descriptors(1),
+            Limit::Maps(1),
+            Limit::UserThreads(1),
+            Limit::SystemThreads(1),
+            Limit::GroupThreads(1),
+        ] {
+            assert!(limit.to_string().contains("raise"), "{limit}");
+        }
+    }
+
+    #[test]
+    fn what_the_system_does_not_tell_does_not_count() {
+        assert_eq!(Ceiling::under(&Limits::default()), Ceiling { clients: u64::MAX, limit: Limit::Unknown });
+    }
+
+    #[test]
+    fn this_machine_holds_some_clients() {
+        assert!(Ceiling::of_this_machine().clients > 0);
+    }
+}

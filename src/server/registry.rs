@@ -1,0 +1,206 @@
+//! Who is connected: whom to ring at the stop, whom to cut after it, whom to join.
+
+use std::collections::HashMap;
+use std::net::{Shutdown as Direction, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crate::connection::{Bell, Cause};
+
+/// The connections that have a thread, and the threads that are to be joined.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    /// Guards the lists alone. Held for one look-up or change; never while ringing, closing, joining or logging.
+    entries: Mutex<Entries>,
+    /// Tells that an entry has gone.
+    left: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    active: HashMap<u64, Entry>,
+    /// Threads that have left and are about to return. The next one to leave joins them, so that no more than a few
+    /// stacks wait for the stop.
+    ended: Vec<JoinHandle<()>>,
+    /// The stop has been told: whoever comes later must hear it too.
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Weak, so that the connection's own end closes the socket.
+    socket: Weak<TcpStream>,
+    /// `None` until the thread has come so far.
+    bell: Option<Arc<Bell>>,
+    /// `None` until the accept loop has it; the thread may be quicker.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Registry {
+    /// Enters a connection, before its thread is started.
+    pub(super) fn enter(&self, id: u64, socket: &Arc<TcpStream>) {
+        let entry = Entry { socket: Arc::downgrade(socket), bell: None, thread: None };
+        self.lock().active.insert(id, entry);
+    }
+
+    /// Keeps the thread's handle, to join it when it has left.
+    pub(super) fn keep_thread(&self, id: u64, thread: JoinHandle<()>) {
+        let mut entries = self.lock();
+        match entries.active.get_mut(&id) {
+            Some(entry) => entry.thread = Some(thread),
+            None => entries.ended.push(thread),
+        }
+    }
+
+    /// Keeps the thread's bell; rings it if the server stops already.
+    pub(super) fn keep_bell(&self, id: u64, bell: &Arc<Bell>) {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.active.get_mut(&id) {
+            entry.bell = Some(Arc::clone(bell));
+        }
+        let stopping = entries.stopping;
+        drop(entries);
+        if stopping {
+            bell.ring(Cause::Stop);
+        }
+    }
+
+    /// Strikes a connection off. Returns the threads that have left before and are to be joined now.
+    pub(super) fn leave(&self, id: u64) -> Vec<JoinHandle<()>> {
+        let mut entries = self.lock();
+        let entry = entries.active.remove(&id);
+        let ended = std::mem::take(&mut entries.ended);
+        entries.ended.extend(entry.and_then(|entry| entry.thread));
+        if entries.active.is_empty() {
+            self.left.notify_all();
+        }
+        ended
+    }
+
+    /// Tells every connection, and every later one, that the server stops.
+    pub(super) fn ring_stop(&self) {
+        let mut entries = self.lock();
+        entries.stopping = true;
+        let bells: Vec<_> = entries.active.values().filter_map(|entry| entry.bell.clone()).collect();
+        drop(entries);
+        for bell in bells {
+            bell.ring(Cause::Stop);
+        }
+    }
+
+    /// Cuts every connection that is left, in whatever it waits for. Returns how many there were.
+    pub(super) fn cut(&self) -> usize {
+        let entries = self.lock();
+        let left: Vec<_> = entries.active.values().map(|entry| (entry.bell.clone(), entry.socket.clone())).collect();
+        drop(entries);
+        for (bell, socket) in &left {
+            if let Some(bell) = bell {
+                bell.ring(Cause::Cut);
+            }
+            if let Some(socket) = socket.upgrade() {
+                // It fails only if the peer has gone, which wakes the thread as well.
+                let _ = socket.shutdown(Direction::Both);
+            }
+        }
+        left.len()
+    }
+
+    /// Waits until every connection has left, or `deadline` has passed. Returns true if and only if all have.
+    pub(super) fn wait_empty(&self, deadline: Option<Instant>) -> bool {
+        let mut entries = self.lock();
+        while !entries.active.is_empty() {
+            let Some(deadline) = deadline else {
+                entries = self.left.wait(entries).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            entries = self.left.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Takes the threads that have left and are to be joined.
+    pub(super) fn take_ended(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut self.lock().ended)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    fn socket() -> Arc<TcpStream> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap())
+    }
+
+    fn thread() -> JoinHandle<()> {
+        thread::Builder::new().spawn(|| ()).unwrap()
+    }
+
+    #[test]
+    fn a_thread_that_leaves_is_joined_by_the_next_one() {
+        let (registry, socket) = (Registry::default(), socket());
+        for id in [1, 2] {
+            registry.enter(id, &socket);
+            registry.keep_thread(id, thread());
+        }
+        assert!(registry.leave(1).is_empty());
+        assert_eq!(registry.leave(2).len(), 1);
+        assert_eq!(registry.take_ended().len(), 1);
+    }
+
+    #[test]
+    fn a_thread_that_is_quicker_than_its_handle_is_joined_too() {
+        let registry = Registry::default();
+        registry.enter(1, &socket());
+        assert!(registry.leave(1).is_empty());
+        registry.keep_thread(1, thread());
+        assert_eq!(registry.take_ended().len(), 1);
+    }
+
+    #[test]
+    fn the_stop_rings_those_who_are_there_and_those_who_come() {
+        let (registry, socket) = (Registry::default(), socket());
+        let (early, late) = (Bell::for_this_thread(), Bell::for_this_thread());
+        registry.enter(1, &socket);
+        registry.keep_bell(1, &early);
+        registry.enter(2, &socket);
+        registry.ring_stop();
+        registry.keep_bell(2, &late);
+        assert!(early.wait(None).contains(Cause::Stop) && late.wait(None).contains(Cause::Stop));
+    }
+
+    #[test]
+    fn a_cut_reaches_everyone_who_is_left() {
+        let (registry, socket, bell) = (Registry::default(), socket(), Bell::for_this_thread());
+        registry.enter(1, &socket);
+        registry.keep_bell(1, &bell);
+        assert!(!registry.wait_empty(Some(Instant::now())));
+        assert_eq!(registry.cut(), 1);
+        assert!(bell.is_cut());
+        assert_eq!(std::io::Read::read(&mut &*socket, &mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_last_one_to_leave_ends_the_wait() {
+        let registry = Registry::default();
+        registry.enter(1, &socket());
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| registry.wait_empty(Instant::now().checked_add(Duration::from_mins(1))));
+            registry.leave(1);
+            assert!(waiter.join().unwrap());
+        });
+    }
+}

@@ -1,0 +1,29 @@
+//! The greeting: text without a header, then the end.
+
+use super::{Goodbye, Service};
+use crate::connection::{Connection, Error};
+use crate::shutdown::Shutdown;
+
+/// Sends a text as it is, without a header, and closes.
+#[derive(Debug)]
+pub struct Greet {
+    text: String,
+}
+
+impl Greet {
+    /// Returns the service that sends `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into() }
+    }
+}
+
+impl Service for Greet {
+    fn serve(&self, connection: &mut Connection, _stop: &Shutdown) -> Result<Goodbye, Error> {
+        connection.send(self.text.as_bytes())?;
+        Ok(Goodbye::Done)
+    }
+
+    fn describe(&self) -> String {
+        format!("a greeting of {}", super::counted(self.text.len() as u64, "byte"))
+    }
+}

@@ -1,0 +1,61 @@
+//! What is done for a client: the map, an echo, a greeting.
+
+mod cast;
+mod echo;
+mod greet;
+
+use std::fmt;
+
+use crate::connection::{Connection, Error};
+use crate::shutdown::Shutdown;
+
+pub use cast::Cast;
+pub use echo::Echo;
+pub use greet::Greet;
+
+/// How a connection came to its end in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Goodbye {
+    /// The client has ended its side.
+    Client,
+    /// The service has done what it does.
+    Done,
+    /// The server stops.
+    Stopping,
+}
+
+impl fmt::Display for Goodbye {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "closed by the client",
+            Self::Done => "done",
+            Self::Stopping => "the server stops",
+        })
+    }
+}
+
+/// What a server does for each client, on that client's own thread.
+///
+/// A panic in it ends that connection alone.
+pub trait Service: fmt::Debug + Send + Sync + 'static {
+    /// Serves one client until it leaves, the work is done, or `stop` is requested: then what is in flight is
+    /// finished, nothing new begun. Must not wait for anything that neither the connection nor `stop` can end.
+    ///
+    /// # Errors
+    /// What the connection failed with; it is then closed without ceremony.
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error>;
+
+    /// What it does, for the log: `the map as bincode every 5s`.
+    fn describe(&self) -> String;
+
+    /// What it has sent over `connection`, for the log: `4 frames`.
+    fn sent(&self, connection: &Connection) -> String {
+        counted(connection.bytes(), "byte")
+    }
+}
+
+/// `1 frame`, `4 frames`.
+fn counted(count: u64, unit: &str) -> String {
+    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
+}

@@ -1,0 +1,112 @@
+//! Who may import whom: docs/design.md has the table, this holds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each module and the modules of ours that it may name. What is not here may name none.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("shutdown", &["platform"]),
+    ("format", &["map"]),
+    ("feed", &["format", "frame", "map"]),
+    ("connection", &["frame", "platform", "shutdown", "units"]),
+    ("service", &["connection", "feed", "format", "frame", "map", "shutdown", "stats", "units"]),
+    ("source", &["escape", "feed", "format", "map", "shutdown", "stats", "throttle"]),
+    ("server", &["connection", "platform", "service", "shutdown", "stats", "throttle"]),
+    ("client", &["escape", "format", "frame", "map", "platform", "shutdown", "units"]),
+];
+
+/// Returns every Rust file below `folder`.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of ours") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The library's modules that each of its modules names by `crate::`, outside its unit tests and its examples.
+fn edges() -> BTreeMap<String, BTreeSet<String>> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in rust_files(&src) {
+        let inside = file.strip_prefix(&src).expect("below src");
+        let first = inside.iter().next().expect("a name").to_string_lossy().into_owned();
+        let module = first.trim_end_matches(".rs").to_owned();
+        if ["lib", "bin"].contains(&module.as_str()) || inside.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("a file of ours");
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let named = code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(named_modules);
+        edges.entry(module.clone()).or_default().extend(named.filter(|name| *name != module));
+    }
+    edges
+}
+
+/// The names behind each `crate::` of a line; `crate::{a, b::c}` has several.
+fn named_modules(line: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    line.split("crate::")
+        .skip(1)
+        .flat_map(|rest| match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or_default().split(',').map(|item| name(item.trim())).collect(),
+            None => vec![name(rest)],
+        })
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[test]
+fn every_import_is_one_that_the_design_allows() {
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
+    let mut forbidden = Vec::new();
+    for (module, named) in edges() {
+        let allowed = allowed.get(module.as_str()).copied().unwrap_or_default();
+        forbidden.extend(
+            named.iter().filter(|name| !allowed.contains(&name.as_str())).map(|name| format!("{module} -> {name}")),
+        );
+    }
+    assert!(forbidden.is_empty(), "not in docs/design.md's table: {forbidden:?}");
+}
+
+#[test]
+fn the_table_has_no_cycle() {
+    let mut left: BTreeMap<&str, BTreeSet<&str>> =
+        ALLOWED.iter().map(|(module, named)| (*module, named.iter().copied().collect())).collect();
+    loop {
+        let before = left.len();
+        let names: BTreeSet<&str> = left.keys().copied().collect();
+        left.retain(|_, named| named.iter().any(|name| names.contains(name)));
+        if left.is_empty() {
+            return;
+        }
+        assert!(left.len() < before, "these go in circles: {left:?}");
+    }
+}
+
+#[test]
+fn the_programs_use_the_public_interface_alone() {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
+    for file in rust_files(&bin) {
+        let text = fs::read_to_string(&file).expect("a file of ours");
+        let inner = text.lines().find(|line| line.contains("#[path") && line.contains("../../"));
+        assert_eq!(inner, None, "{} reaches into the library", file.display());
+    }
+}
+
+#[test]
+fn the_design_page_has_the_table_that_is_held_here() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/design.md");
+    let page = fs::read_to_string(page).expect("the design page");
+    for (module, named) in ALLOWED {
+        let row =
+            format!("| `{module}` | {} |", named.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "));
+        assert!(page.contains(&row), "docs/design.md lacks the row {row}");
+    }
+}

@@ -1,0 +1,159 @@
+//! More clients than there is room for, panics, and threads that the system refuses.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use mapcast::connection::{Connection, Error};
+use mapcast::service::{Goodbye, Service};
+use mapcast::{Format, ServerConfig, Shutdown};
+use socket2::SockRef;
+
+use crate::support::eventually;
+use crate::support::reader::{Reader, ends_in_order};
+use crate::support::server::{MapServer, Running, numbered};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn limited(max_connections: u64) -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.max_connections = max_connections;
+    config
+}
+
+#[test]
+fn a_client_above_the_limit_sees_the_end_and_those_in_place_go_on() {
+    let server = MapServer::with(HOUR, limited(2));
+    let mut readers: Vec<_> = (0..2).map(|_| Reader::connect(server.running.addr)).collect();
+    server.running.wait_active(2);
+    for _ in 0..20 {
+        assert!(ends_in_order(&mut server.running.connect()));
+    }
+    assert_eq!(server.running.stats().refused(), 20);
+    for reader in &mut readers {
+        assert_eq!(reader.map(Format::Json), numbered(0));
+    }
+}
+
+#[test]
+fn a_slot_is_free_as_soon_as_a_client_has_left() {
+    let server = MapServer::with(HOUR, limited(1));
+    for _ in 0..100 {
+        // A slot that is not free yet shows as an end without a map.
+        eventually("a map", || {
+            Reader::connect(server.running.addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1)
+        });
+    }
+    server.running.wait_active(0);
+}
+
+#[test]
+fn ten_thousand_that_come_and_go_leave_nothing_behind() {
+    let server = MapServer::with(HOUR, limited(50));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2500 {
+                    let socket = server.running.connect();
+                    // A reset, so that no port waits in TIME-WAIT.
+                    SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+                }
+            });
+        }
+    });
+    let stats = server.running.stats();
+    eventually("the queue is empty", || stats.served() + stats.refused() == 10_000);
+    server.running.wait_active(0);
+    let mut reader = Reader::connect(server.running.addr);
+    assert_eq!(reader.map(Format::Json), numbered(0));
+    drop(reader);
+    server.running.wait_active(0);
+}
+
+#[test]
+fn clients_that_are_gone_before_they_are_accepted_do_no_harm() {
+    let server = MapServer::start(HOUR);
+    for _ in 0..1000 {
+        let socket = server.running.connect();
+        SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(Reader::connect(server.running.addr).map(Format::Json), numbered(0));
+}
+
+/// Panics for clients that send `!`, and holds the others until the stop.
+#[derive(Debug)]
+struct Fragile;
+
+impl Service for Fragile {
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+        let mut byte = [0];
+        loop {
+            match connection.receive(&mut byte, stop)? {
+                mapcast::connection::Received::Bytes(_) if byte == *b"!" => panic!("as it was asked to"),
+                mapcast::connection::Received::Bytes(_) => connection.send(&byte)?,
+                mapcast::connection::Received::End => return Ok(Goodbye::Client),
+                _ => return Ok(Goodbye::Stopping),
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        "something fragile".to_owned()
+    }
+}
+
+#[test]
+fn a_panic_ends_one_connection_and_counts_it_off() {
+    let running = Running::start(Fragile, ServerConfig::default());
+    let mut steady = running.connect();
+    for _ in 0..100 {
+        let mut client = running.connect();
+        std::io::Write::write_all(&mut client, b"!").unwrap();
+        assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+        std::io::Write::write_all(&mut steady, b"?").unwrap();
+        steady.read_exact(&mut [0]).unwrap();
+    }
+    running.wait_active(1);
+    assert_eq!(running.stats().panics(), 100);
+    drop(steady);
+    running.wait_active(0);
+    assert_eq!(running.stop().served, 101);
+}
+
+#[test]
+fn a_client_without_a_thread_is_closed_and_the_server_lives_on() {
+    let mut config = ServerConfig::default();
+    // No address space has room for that: the system refuses the thread, as it does at its limit.
+    config.stack_size = 1 << 46;
+    let running = Running::start(Fragile, config);
+    let began = Instant::now();
+    for _ in 0..5 {
+        assert!(matches!(running.connect().read(&mut [0]), Ok(0) | Err(_)));
+    }
+    // 10 + 20 + 40 + 80 ms of pauses, at least: it does not spin.
+    assert!(began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
+    eventually("each is counted", || running.stats().failed_spawns() == 5);
+    assert_eq!((running.stats().active(), running.stats().served()), (0, 0));
+    let before = Instant::now();
+    assert_eq!(running.stop().cut, 0);
+    assert!(before.elapsed() < Duration::from_millis(500), "the pause did not hear the stop");
+}
+
+#[test]
+fn a_burst_is_served_without_a_syn_retry() {
+    let server = MapServer::start(HOUR);
+    let mut slowest = Duration::ZERO;
+    let burst: Vec<TcpStream> = (0..2000)
+        .map(|_| {
+            let began = Instant::now();
+            let socket = server.running.connect();
+            slowest = slowest.max(began.elapsed());
+            socket
+        })
+        .collect();
+    server.running.wait_active(2000);
+    // A SYN that found the queue full is sent again after 1 s.
+    assert!(slowest < Duration::from_millis(900), "{slowest:?}");
+    drop(burst);
+    server.running.wait_active(0);
+}

@@ -1,0 +1,51 @@
+//! What the tests stand on: servers in this process and as programs, raw readers, deadlines.
+
+pub mod program;
+pub mod reader;
+pub mod server;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up: generous, because the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `holds`, looking every few milliseconds.
+///
+/// # Panics
+/// If it does not hold in time; `what` names it.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in {PATIENCE:?} it did not come true: {what}");
+        pause();
+    }
+}
+
+/// A moment between two looks at something that cannot be waited for: another process, a counter.
+pub fn pause() {
+    std::thread::park_timeout(Duration::from_millis(2));
+}
+
+/// Returns a number from a `/proc/PID/status` line, such as `VmHWM` in KiB or `Threads`.
+pub fn process_status(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of ours");
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_else(|| panic!("{field} in {status}"));
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+/// CPU time of a process, user and system, to the clock tick.
+pub fn cpu_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process of ours");
+    // Fields 14 and 15 of proc_pid_stat(5), counted behind the name, which may hold spaces; 100 ticks a second.
+    let fields: Vec<u64> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|f| f.parse().ok())
+        .collect();
+    Duration::from_millis(fields.iter().sum::<u64>() * 10)
+}

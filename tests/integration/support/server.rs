@@ -1,0 +1,89 @@
+//! Servers in this process.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mapcast::server::{Handle, Summary};
+use mapcast::stats::Stats;
+use mapcast::{Cast, Feed, Format, Map, Server, ServerConfig, Service, Shutdown, Value};
+
+use super::eventually;
+
+/// A server on a port of its own, with the feed that it casts.
+pub struct MapServer {
+    pub feed: Arc<Feed>,
+    pub running: Running,
+}
+
+/// A server on a port of its own.
+pub struct Running {
+    pub addr: SocketAddr,
+    pub stop: Shutdown,
+    handle: Option<Handle>,
+}
+
+impl MapServer {
+    /// Casts `{"n": 0}` as JSON.
+    #[track_caller]
+    pub fn start(interval: Duration) -> Self {
+        Self::with(interval, ServerConfig::default())
+    }
+
+    #[track_caller]
+    pub fn with(interval: Duration, config: ServerConfig) -> Self {
+        let feed = Arc::new(Feed::new(Format::Json, 1 << 30));
+        feed.publish(&numbered(0)).expect("a map");
+        let running = Running::start(Cast::new(Arc::clone(&feed), interval), config);
+        Self { feed, running }
+    }
+}
+
+impl Running {
+    #[track_caller]
+    pub fn start(service: impl Service, config: ServerConfig) -> Self {
+        let mut server = Server::new(config);
+        server.bind(&[([127, 0, 0, 1], 0).into()], service).expect("a free port");
+        let (addr, stop) = (server.local_addrs()[0], Shutdown::new().expect("a pipe"));
+        let handle = server.spawn(stop.clone()).expect("a thread");
+        Self { addr, stop, handle: Some(handle) }
+    }
+
+    #[track_caller]
+    pub fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.addr).expect("a server that listens")
+    }
+
+    pub fn stats(&self) -> &Stats {
+        self.handle.as_ref().expect("it runs").stats()
+    }
+
+    /// Stops the server and returns how it came to its end.
+    #[track_caller]
+    pub fn stop(mut self) -> Summary {
+        self.handle.take().expect("it runs").stop().expect("a server that ran")
+    }
+
+    /// Waits until so many connections are active.
+    #[track_caller]
+    pub fn wait_active(&self, active: u64) {
+        eventually(&format!("{active} active connections"), || self.stats().active() == active);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Not joined: a test that fails must not wait for a drain.
+        self.stop.trigger();
+    }
+}
+
+/// `{"n": number}`
+pub fn numbered(number: i64) -> Map {
+    Map::from([("n".into(), number.into())])
+}
+
+/// A map whose JSON has about that many bytes.
+pub fn large(bytes: usize) -> Map {
+    Map::from([("text".into(), Value::Text("x".repeat(bytes)))])
+}
