@@ -1,1 +1,116 @@
 use super::*;
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
+
+/// A connection of the calling thread, and its client.
+fn connection(write_timeout: Duration) -> (Connection, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    platform::tune(&listener, write_timeout).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let accepted = loop {
+        match platform::accept(&listener) {
+            Ok(accepted) => break accepted,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    };
+    let (bell, watcher) = (Bell::for_this_thread(), Arc::new(Watcher::start().unwrap()));
+    (Connection::new(1, accepted.1, Arc::new(accepted.0), bell, watcher, write_timeout), client)
+}
+
+fn soon() -> Option<Instant> {
+    Instant::now().checked_add(Duration::from_secs(20))
+}
+
+#[test]
+fn input_wakes_an_idle_thread_each_time() {
+    let (mut connection, mut client) = connection(Duration::from_secs(1));
+    for _ in 0..3 {
+        client.write_all(b"x").unwrap();
+        assert!(connection.wait(soon()).unwrap().contains(Cause::Input));
+        assert!(!connection.discard_input().unwrap());
+    }
+    drop(client);
+    assert!(connection.wait(soon()).unwrap().contains(Cause::Input));
+    assert!(connection.discard_input().unwrap());
+}
+
+#[test]
+fn input_that_came_before_the_first_wait_wakes_too() {
+    let (mut connection, client) = connection(Duration::from_secs(1));
+    drop(client);
+    assert!(connection.wait(soon()).unwrap().contains(Cause::Input));
+}
+
+#[test]
+fn a_wait_without_a_ring_is_over_in_time() {
+    let (mut connection, _client) = connection(Duration::from_secs(1));
+    assert!(connection.wait(Some(Instant::now())).unwrap().is_empty());
+}
+
+#[test]
+fn what_is_sent_is_counted() {
+    let (mut connection, mut client) = connection(Duration::from_secs(1));
+    connection.send_frame(&Frame::new(b"Hola", 10).unwrap()).unwrap();
+    assert_eq!((connection.frames(), connection.bytes()), (1, 14));
+    let mut came = [0; 14];
+    client.read_exact(&mut came).unwrap();
+    assert_eq!(&came, b"4         Hola");
+}
+
+#[test]
+fn a_send_that_nobody_takes_fails_at_its_deadline() {
+    let (mut connection, _client) = connection(Duration::from_millis(50));
+    let began = Instant::now();
+    let error = connection.send(&vec![0; 20_000_000]).unwrap_err();
+    assert!(matches!(error, Error::TimedOut(_)), "{error}");
+    assert!(began.elapsed() >= Duration::from_millis(50));
+}
+
+#[test]
+fn a_cut_ends_a_send_and_is_told_from_a_reset() {
+    let (mut cut, _client) = connection(Duration::from_mins(1));
+    let (bell, socket) = (Arc::clone(&cut.bell), Arc::clone(&cut.socket));
+    let cutter = thread::Builder::new()
+        .spawn(move || {
+            bell.ring(Cause::Cut);
+            socket.shutdown(Direction::Both).unwrap();
+        })
+        .unwrap();
+    assert!(matches!(cut.send(&vec![0; 20_000_000]), Err(Error::Cut)));
+    cutter.join().unwrap();
+
+    let (mut reset, client) = connection(Duration::from_mins(1));
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    assert!(matches!(reset.send(&vec![0; 20_000_000]), Err(Error::Reset(_))));
+}
+
+#[test]
+fn the_stop_ends_a_receive() {
+    let (mut receiving, mut client) = connection(Duration::from_secs(1));
+    let stop = Shutdown::new().unwrap();
+    client.write_all(b"xy").unwrap();
+    let mut buffer = [0; 10];
+    assert_eq!(receiving.receive(&mut buffer, &stop).unwrap(), Received::Bytes(2));
+    let (requested, (told, hears)) = (stop.clone(), mpsc::channel());
+    let stopper = thread::Builder::new()
+        .spawn(move || {
+            hears.recv().unwrap();
+            requested.trigger();
+        })
+        .unwrap();
+    told.send(()).unwrap();
+    assert_eq!(receiving.receive(&mut buffer, &stop).unwrap(), Received::Stopping);
+    stopper.join().unwrap();
+}
+
+#[test]
+fn an_orderly_end_after_unread_input_destroys_nothing() {
+    let (mut connection, client) = connection(Duration::from_secs(20));
+    (&client).write_all(&[b'x'; 30_000]).unwrap();
+    let reader = thread::Builder::new().spawn(move || io::copy(&mut &client, &mut io::sink()).unwrap()).unwrap();
+    connection.send(&vec![0; 4_000_000]).unwrap();
+    connection.finish();
+    assert_eq!(reader.join().unwrap(), 4_000_000);
+}

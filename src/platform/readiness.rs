@@ -204,6 +204,6 @@ mod tests {
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    battery!(epoll, super::with_epoll::ReadinessSet);
-    battery!(poll, super::with_poll::ReadinessSet);
+    battery!(epoll, super::super::with_epoll::ReadinessSet);
+    battery!(poll, super::super::with_poll::ReadinessSet);
 }

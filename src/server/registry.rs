@@ -140,9 +140,10 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    fn socket() -> Arc<TcpStream> {
+    /// A socket, and the listener that keeps it from being reset.
+    fn socket() -> (Arc<TcpStream>, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap())
+        (Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()), listener)
     }
 
     fn thread() -> JoinHandle<()> {
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_leaves_is_joined_by_the_next_one() {
-        let (registry, socket) = (Registry::default(), socket());
+        let (registry, (socket, _listener)) = (Registry::default(), socket());
         for id in [1, 2] {
             registry.enter(id, &socket);
             registry.keep_thread(id, thread());
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn a_thread_that_is_quicker_than_its_handle_is_joined_too() {
         let registry = Registry::default();
-        registry.enter(1, &socket());
+        registry.enter(1, &socket().0);
         assert!(registry.leave(1).is_empty());
         registry.keep_thread(1, thread());
         assert_eq!(registry.take_ended().len(), 1);
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_stop_rings_those_who_are_there_and_those_who_come() {
-        let (registry, socket) = (Registry::default(), socket());
+        let (registry, (socket, _listener)) = (Registry::default(), socket());
         let (early, late) = (Bell::for_this_thread(), Bell::for_this_thread());
         registry.enter(1, &socket);
         registry.keep_bell(1, &early);
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_cut_reaches_everyone_who_is_left() {
-        let (registry, socket, bell) = (Registry::default(), socket(), Bell::for_this_thread());
+        let (registry, (socket, _listener), bell) = (Registry::default(), socket(), Bell::for_this_thread());
         registry.enter(1, &socket);
         registry.keep_bell(1, &bell);
         assert!(!registry.wait_empty(Some(Instant::now())));
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn the_last_one_to_leave_ends_the_wait() {
         let registry = Registry::default();
-        registry.enter(1, &socket());
+        registry.enter(1, &socket().0);
         thread::scope(|scope| {
             let waiter = scope.spawn(|| registry.wait_empty(Instant::now().checked_add(Duration::from_mins(1))));
             registry.leave(1);

@@ -1,0 +1,388 @@
+//! `mapcast-server` as people start it: its log, its exit codes, its signals.
+#![cfg(feature = "cli")]
+
+use std::io::Write;
+use std::net::{Shutdown as Direction, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use mapcast::{Format, builtin_map};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+
+use crate::support::program::{CLIENT, Program, SERVER, clean, run, run_within};
+use crate::support::reader::{Reader, ends_in_order};
+use crate::support::{cpu_time, eventually, process_status};
+
+/// Returns how many descriptors a process has open.
+fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a process of ours").count()
+}
+
+#[test]
+fn the_log_has_the_words_that_scripts_watch_for() {
+    let mut server = Program::server(&["--interval", "60s"]);
+    let line = server.wait_log("listening on");
+    let addr = server.addr();
+    let pid = server.pid();
+    assert!(line.ends_with(&format!("listening on {addr}: the map as bincode every 1m, pid {pid}")), "{line}");
+    let mut first = Reader::connect(addr);
+    assert_eq!(first.map(Format::Bincode), builtin_map());
+    let local = first.socket().local_addr().unwrap();
+    server.wait_log(&format!("client 1 connected from {local} (active connections: 1)"));
+    let second = Reader::connect(addr);
+    server.wait_log("client 2 connected from");
+    first.socket().shutdown(Direction::Write).unwrap();
+    let line = server.wait_log("client 1 disconnected after");
+    assert!(line.contains("s and 1 frame: closed by the client (active connections: 1)"), "{line}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    server.wait_log("stopping: 1 active connection");
+    server.wait_log("stopped: 2 clients served, 0 cut");
+    drop(second);
+}
+
+#[test]
+fn a_client_killed_with_9_is_gone_within_100_ms() {
+    let server = Program::server(&["--interval", "60s"]);
+    let addr = server.addr().to_string();
+    let mut best = Duration::MAX;
+    // The best of several: the machine may be busy with other tests, but not each time.
+    for number in 1..=5 {
+        let mut command = clean(CLIENT);
+        command.arg(&addr);
+        let client = Program::start(command);
+        client.wait_out("Servidor");
+        server.wait_log(&format!("client {number} connected"));
+        let (threads, open) = (process_status(server.pid(), "Threads"), descriptors(server.pid()));
+        let killed = Instant::now();
+        client.signal(Signal::KILL);
+        server.wait_log(&format!("client {number} disconnected"));
+        best = best.min(killed.elapsed());
+        eventually("its thread is gone", || process_status(server.pid(), "Threads") < threads);
+        eventually("its descriptor is gone", || descriptors(server.pid()) < open);
+    }
+    assert!(best < Duration::from_millis(100), "{best:?}");
+    let above_info: Vec<_> = server.log().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+    assert!(above_info.is_empty(), "{above_info:?}");
+}
+
+#[test]
+fn a_stopped_client_is_reaped_and_comes_back() {
+    let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    std::fs::write(source.path(), format!(r#"{{"text":"{}"}}"#, "x".repeat(900_000))).unwrap();
+    let path = source.path().to_str().unwrap();
+    let server = Program::server(&["--interval", "100ms", "--write-timeout", "1s", "--source", path]);
+    let mut command = clean(CLIENT);
+    command.args(["--output", "none", &server.addr().to_string()]);
+    let client = Program::start(command);
+    client.wait_log("connected to");
+    client.signal(Signal::STOP);
+    server.wait_log("client 1 disconnected");
+    client.signal(Signal::CONT);
+    server.wait_log("client 2 connected");
+}
+
+#[test]
+fn silent_clients_cost_no_cpu() {
+    let server = Program::server(&["--interval", "1h"]);
+    let addr = server.addr();
+    let silent: Vec<_> = (0..500).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    server.wait_log("(active connections: 500)");
+    eventually("they have settled", || {
+        let before = cpu_time(server.pid());
+        std::thread::park_timeout(Duration::from_secs(1));
+        cpu_time(server.pid()) == before
+    });
+    drop(silent);
+}
+
+#[test]
+fn a_full_descriptor_table_is_survived_without_a_spin() {
+    let server = Program::server(&["--interval", "100ms"]);
+    let addr = server.addr();
+    let mut steady = Reader::connect(addr);
+    steady.payload();
+    let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
+    let limit = Rlimit { current: Some(64), maximum: Some(64) };
+    prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    let crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    server.wait_log("cannot accept a client");
+    let (before, began) = (cpu_time(server.pid()), Instant::now());
+    // The client in place is on time while the table is full.
+    for _ in 0..20 {
+        steady.payload();
+    }
+    let (cpu, took) = (cpu_time(server.pid()) - before, began.elapsed());
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(cpu <= took / 10, "{cpu:?} of CPU in {took:?}");
+    let complaints = server.log().iter().filter(|line| line.contains("cannot accept")).count() as u64;
+    assert!(complaints <= began.elapsed().as_secs() + 3, "{complaints} lines");
+    drop(crowd);
+    // It recovers by itself.
+    Reader::connect(addr).payload();
+}
+
+#[test]
+fn a_thread_limit_is_survived() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a user of its own to the server");
+        return;
+    }
+    use std::os::unix::process::CommandExt;
+    // A user whom nobody else is: the limit counts all threads of a user.
+    let user = 54_321;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("mapcast-server");
+    std::fs::copy(SERVER, &program).unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(user), Some(user)).unwrap();
+    let mut command = clean(program.to_str().unwrap());
+    command.args(["--listen", "127.0.0.1:0", "--interval", "100ms"]).uid(user).gid(user);
+    let server = Program::start(command);
+    let addr = server.addr();
+    let mut steady = Reader::connect(addr);
+    steady.payload();
+    let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
+    let limit = Rlimit { current: Some(20), maximum: Some(20) };
+    prlimit(Some(pid), Resource::Nproc, limit).unwrap();
+    let crowd: Vec<_> = (0..40).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    server.wait_log("no thread for client");
+    for _ in 0..5 {
+        steady.payload();
+    }
+    drop(crowd);
+    let mut command = clean(CLIENT);
+    command.args(["-n", "1", "--timeout", "20s", &addr.to_string()]);
+    eventually("it recovers by itself", || Reader::connect(addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1));
+    assert_eq!(run(command).code, 0);
+}
+
+#[test]
+fn ten_thousand_idle_clients_are_told_within_a_second() {
+    // The test's own descriptors are the other end.
+    let room = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(20_000);
+    let wanted = usize::try_from(room.saturating_sub(500).min(10_000)).unwrap();
+    let mine = Rlimit { current: Some(room), maximum: Some(room) };
+    rustix::process::setrlimit(Resource::Nofile, mine).unwrap();
+    let mut server = Program::server(&["--interval", "60s", "-q"]);
+    let mut command = clean(SERVER);
+    command.args(["--listen", "127.0.0.1:0", "--interval", "60s"]);
+    drop(std::mem::replace(&mut server, Program::start(command)));
+    let addr = server.addr();
+    let mut slowest = Duration::ZERO;
+    let mut clients: Vec<_> = (0..wanted)
+        .map(|_| {
+            let began = Instant::now();
+            let socket = TcpStream::connect(addr).unwrap();
+            slowest = slowest.max(began.elapsed());
+            socket
+        })
+        .collect();
+    assert!(slowest < Duration::from_millis(900), "a SYN was sent again: {slowest:?}");
+    server.wait_log(&format!("(active connections: {wanted})"));
+    let began = Instant::now();
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), 0);
+    let took = began.elapsed();
+    eprintln!("{wanted} idle clients were told in {took:?}");
+    let reset = clients.iter_mut().filter_map(|socket| (!ends_in_order(socket)).then_some(())).count();
+    assert_eq!(reset, 0, "of {wanted}");
+    server.wait_log(&format!("stopped: {wanted} clients served, 0 cut"));
+    // A second is the promise on an idle machine; other tests run beside this one.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn stalled_clients_are_cut_after_the_drain_and_the_exit_code_says_so() {
+    let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    std::fs::write(source.path(), format!(r#"{{"text":"{}"}}"#, "x".repeat(8_000_000))).unwrap();
+    let path = source.path().to_str().unwrap();
+    let mut server = Program::server(&["--max-frame", "16MiB", "--drain-timeout", "500ms", "--source", path]);
+    let addr = server.addr();
+    let stalled: Vec<_> = (0..100).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    server.wait_log("(active connections: 100)");
+    let began = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 1);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    server.wait_log("stopped: 100 clients served, 100 cut");
+    drop(stalled);
+}
+
+#[test]
+fn a_second_signal_exits_at_once() {
+    let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    std::fs::write(source.path(), format!(r#"{{"text":"{}"}}"#, "x".repeat(8_000_000))).unwrap();
+    let path = source.path().to_str().unwrap();
+    let mut server = Program::server(&["--max-frame", "16MiB", "--drain-timeout", "1h", "--source", path]);
+    let stalled = TcpStream::connect(server.addr()).unwrap();
+    server.wait_log("client 1 connected");
+    server.signal(Signal::INT);
+    server.wait_log("stopping: 1 active connection");
+    let second = Instant::now();
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), 130);
+    // 100 ms is the promise on an idle machine.
+    assert!(second.elapsed() < Duration::from_secs(2), "{:?}", second.elapsed());
+    drop(stalled);
+}
+
+#[test]
+fn a_killed_server_can_be_started_again_at_once() {
+    let mut server = Program::server(&["--interval", "60s"]);
+    let addr = server.addr();
+    let mut readers: Vec<_> = (0..20).map(|_| Reader::connect(addr)).collect();
+    for reader in &mut readers {
+        reader.payload();
+    }
+    server.signal(Signal::KILL);
+    assert_eq!(server.exit_code(), 128 + 9);
+    let mut command = clean(SERVER);
+    command.args(["--listen", &addr.to_string()]);
+    let again = Program::start(command);
+    assert_eq!(again.addr(), addr);
+    Reader::connect(addr).payload();
+}
+
+/// What is wrong, and what the one line that says so must have in it.
+#[test]
+fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (args, wanted) in [
+        (vec!["--listen", &taken], "another program listens there"),
+        (vec!["--listen", "192.0.2.1:8080"], "this machine has no such address"),
+        (vec!["--listen", "nonsense"], "write ADDR:PORT"),
+        (vec!["--listen", "127.0.0.1:99999"], "write ADDR:PORT"),
+        (vec!["--format", "yaml"], "choose bincode, json, msgpack, pickle or text"),
+        (vec!["--interval", "soon"], "write 5s, 500ms"),
+        (vec!["--interval", "0"], "0 is no time at all"),
+        (vec!["--max-frame", "big"], "write 64KiB"),
+        (vec!["--max-connections", "200000"], "this machine can hold"),
+        (vec!["--set", "novalue"], "KEY=VALUE"),
+        (vec!["--source", "/nowhere/flags.json"], "/nowhere/flags.json"),
+        (vec!["--source", "flags.yaml"], ".toml"),
+        (vec!["--no-such-option"], "--no-such-option"),
+        (vec!["greet"], "TEXT"),
+    ] {
+        let mut command = clean(SERVER);
+        command.args(&args);
+        let ended = run_within(Duration::from_secs(10), command);
+        assert_eq!(ended.code, 2, "{args:?}: {}", ended.err);
+        assert!(ended.err.contains(wanted), "{args:?}: {}", ended.err);
+        assert!(!ended.err.contains("panicked"), "{args:?}: {}", ended.err);
+        assert_eq!(ended.out, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_port_of_the_systems_is_refused_with_advice() {
+    if rustix::process::geteuid().is_root() {
+        eprintln!("skipped: root may listen on any port");
+        return;
+    }
+    let mut command = clean(SERVER);
+    command.args(["--listen", "127.0.0.1:1"]);
+    let ended = run(command);
+    assert_eq!(ended.code, 2);
+    assert!(ended.err.contains("ports below 1024"), "{}", ended.err);
+}
+
+#[test]
+fn the_environment_says_what_the_command_line_does_not() {
+    let mut command = clean(SERVER);
+    command.env("MAPCAST_LISTEN", "127.0.0.1:0").env("MAPCAST_FORMAT", "text").env("MAPCAST_INTERVAL", "250ms");
+    command.env("MAPCAST_SET", "1=Buenas\nport=8080");
+    let server = Program::start(command);
+    assert!(server.wait_log("listening on").contains("the map as text every 250ms"));
+    let payload = Reader::connect(server.addr()).payload();
+    assert_eq!(String::from_utf8(payload).unwrap(), "1=Buenas\n2=Bienvenido\n3=Al\n4=Servidor\nport=8080\n");
+}
+
+#[test]
+fn several_addresses_are_one_server() {
+    let mut command = clean(SERVER);
+    command.args(["-l", "127.0.0.1:0", "-l", "127.0.0.2:0"]);
+    let server = Program::start(command);
+    let (first, second) = (server.wait_log("on 127.0.0.1:"), server.wait_log("on 127.0.0.2:"));
+    for (line, ip) in [(first, "127.0.0.1"), (second, "127.0.0.2")] {
+        let port = line.split(&format!("{ip}:")).nth(1).and_then(|rest| rest.split(':').next()).unwrap().to_owned();
+        Reader::connect(format!("{ip}:{port}").parse().unwrap()).payload();
+    }
+    server.wait_log("(active connections: ");
+}
+
+#[test]
+fn a_file_that_is_edited_reaches_those_who_watch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flags.json");
+    std::fs::write(&path, r#"{"dark": false}"#).unwrap();
+    let server = Program::server(&["--interval", "1h", "--format", "json", "--source", path.to_str().unwrap()]);
+    let mut reader = Reader::connect(server.addr());
+    assert_eq!(reader.payload(), br#"{"dark":false}"#);
+    let edited = Instant::now();
+    std::fs::write(&path, r#"{"dark": true}"#).unwrap();
+    assert_eq!(reader.payload(), br#"{"dark":true}"#);
+    assert!(edited.elapsed() < Duration::from_secs(4), "{:?}", edited.elapsed());
+    std::fs::write(&path, r#"{"dark": tr"#).unwrap();
+    server.wait_log("WARN");
+    let next = folder.path().join("next.json");
+    std::fs::write(&next, r#"{"dark": "both"}"#).unwrap();
+    std::fs::rename(&next, &path).unwrap();
+    assert_eq!(reader.payload(), br#"{"dark":"both"}"#);
+    assert_eq!(server.log().iter().filter(|line| line.contains("WARN")).count(), 1, "{:?}", server.log());
+}
+
+#[test]
+fn each_line_of_standard_input_is_the_new_map() {
+    let mut server = Program::server(&["--interval", "1h", "--format", "json", "--source", "-", "--set", "x=1"]);
+    let mut reader = Reader::connect(server.addr());
+    let mut input = server.stdin();
+    writeln!(input, r#"{{"n": 1}}"#).unwrap();
+    assert_eq!(reader.payload(), br#"{"n":1,"x":1}"#);
+    writeln!(input, "no map").unwrap();
+    server.wait_log("WARN");
+    let written = Instant::now();
+    writeln!(input, r#"{{"n": 2}}"#).unwrap();
+    assert_eq!(reader.payload(), br#"{"n":2,"x":1}"#);
+    assert!(written.elapsed() < Duration::from_secs(1), "{:?}", written.elapsed());
+    drop(input);
+    server.wait_log("the last map stays");
+    assert_eq!(Reader::connect(server.addr()).payload(), br#"{"n":2,"x":1}"#);
+}
+
+#[test]
+fn what_a_source_says_cannot_drive_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("\u{1b}[2J\n.json");
+    std::fs::write(&path, r#"{"a": 1}"#).unwrap();
+    let server = Program::server(&["--source", path.to_str().unwrap(), "--format", "json", "--set", "\u{1b}[2J=\u{9b}2J"]);
+    let payload = Reader::connect(server.addr()).payload();
+    assert!(!payload.contains(&0x1b) && !payload.windows(2).any(|two| two == [0xc2, 0x9b]), "{}", payload.escape_ascii());
+    std::fs::write(&path, "{\"\u{1b}[2J\": \u{1b}").unwrap();
+    server.wait_log("WARN");
+    assert!(server.log().iter().all(|line| !line.contains('\u{1b}')), "{:?}", server.log());
+}
+
+#[test]
+fn an_echo_and_a_greeting_stand_on_the_same_options() {
+    let echo = {
+        let mut command = clean(SERVER);
+        command.args(["echo", "--listen", "127.0.0.1:0", "--max-connections", "5"]);
+        Program::start(command)
+    };
+    assert!(echo.wait_log("listening on").contains("an echo, pid"));
+    let mut command = clean(CLIENT);
+    command.args(["echo", &echo.addr().to_string(), "Hello, world"]);
+    let ended = run(command);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "Hello, world"));
+    let line = echo.wait_log("client 1 disconnected");
+    assert!(line.contains("and 12 bytes: closed by the client (active connections: 0)"), "{line}");
+
+    let mut command = clean(SERVER);
+    command.args(["greet", "Hola, ¿qué tal?", "--listen", "127.0.0.1:0"]);
+    let greet = Program::start(command);
+    let mut command = clean(CLIENT);
+    command.args(["greet", &greet.addr().to_string()]);
+    let ended = run(command);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "Hola, ¿qué tal?"));
+    greet.wait_log("client 1 disconnected");
+}
