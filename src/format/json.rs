@@ -201,7 +201,7 @@ mod tests {
     fn no_text_drives_a_terminal() {
         let text = "\u{1b}[2J \u{7f}\u{80}\u{9b}2J\u{9f}\u{a0}ñ\"";
         let map = Map::from([(text.into(), Value::from(vec![Value::from(text)]))]);
-        let json = r#"\u001b[2J \u007f\u0080\u009b2J\u009f"#.to_owned() + "\u{a0}ñ\\\"";
+        let json = r"\u001b[2J \u007f\u0080\u009b2J\u009f".to_owned() + "\u{a0}ñ\\\"";
         assert_eq!(written(&map), format!("{{\"{json}\":[\"{json}\"]}}"));
         assert_eq!(pretty(&map).unwrap(), format!("{{\n  \"{json}\": [\n    \"{json}\"\n  ]\n}}"));
         assert_eq!(decode_map(written(&map).as_bytes()).unwrap(), map);

@@ -135,7 +135,11 @@ impl Walk<'_> {
             op::EMPTY_LIST => self.push(Shape::List, 1),
             op::EMPTY_TUPLE => self.push(Shape::Tuple, 1),
             op::EMPTY_DICT => self.push(Shape::Dict, 1),
-            op::MARK => self.mark(),
+            // What is above an open MARK ends in a container above the MARK before it: the depth bounds their number.
+            op::MARK => {
+                self.marks.push(self.stack.len());
+                Ok(())
+            }
             op::TUPLE1 => self.tuple(1),
             op::TUPLE2 => self.tuple(2),
             op::TUPLE3 => self.tuple(3),
@@ -224,15 +228,6 @@ impl Walk<'_> {
         self.skip(len)?;
         self.budget.charge(TEXT_COST)?;
         self.push(Shape::Text(len), 0)
-    }
-
-    fn mark(&mut self) -> Result<(), Reason> {
-        // Each open MARK becomes a level, and costs serde-pickle a stack of its own meanwhile.
-        if self.marks.len() == MAX_DEPTH {
-            return Err(Reason::TooDeep);
-        }
-        self.marks.push(self.stack.len());
-        Ok(())
     }
 
     /// Drops the topmost `count` values, none of them below an open MARK, and returns how deep the deepest is.

@@ -38,6 +38,8 @@ fn a_nesting_bomb_is_an_error_and_never_an_abort() {
             (Format::Msgpack, vec![], repeat(b"\xdd\xff\xff\xff\xff"), vec![]),
             (Format::Pickle, b"\x80\x03}K\0".to_vec(), repeat(b"]"), [repeat(b"a").as_slice(), b"s."].concat()),
             (Format::Pickle, b"\x80\x03}K\0]".to_vec(), repeat(b"\x85"), b"s.".to_vec()),
+            (Format::Pickle, b"\x80\x03N".to_vec(), repeat(b"\x85"), b".".to_vec()),
+            (Format::Pickle, b"\x80\x03".to_vec(), repeat(b"]("), [repeat(b"e").as_slice(), b"."].concat()),
             (Format::Pickle, b"\x80\x03".to_vec(), repeat(b"}K\0"), [b"N".as_slice(), &repeat(b"s"), b"."].concat()),
             (Format::Pickle, b"\x80\x03}K\0".to_vec(), repeat(b"("), [b"N".as_slice(), &repeat(b"t"), b"s."].concat()),
             (Format::Text, b"a=".to_vec(), repeat(b"["), repeat(b"]")),
@@ -89,7 +91,7 @@ fn kib(name: &str) -> Option<usize> {
 fn a_hostile_megabyte_takes_less_than_64_of_memory() {
     let bincode_list = b"\x01\0\0\0\0\0\0\0\0\0\0\0key=8+by\x06\0\0\0".as_slice();
     let bincode_map = b"\x07\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0key=8+by\0\0\0\0".as_slice();
-    let large_text = [b"\x80\x03}K\0](X\0\0\x08\0".as_slice(), &[b'a'; 1 << 19], b"q\0"].concat();
+    let large_text = [b"\x80\x03}K\0](X\0\0\x08\0".as_slice(), &vec![b'a'; 1 << 19], b"q\0"].concat();
     let payloads: [(Format, &[u8], &[u8]); 20] = [
         (Format::Bincode, bincode_list, &[0; 4]),
         (Format::Bincode, bincode_list, bincode_map),
