@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Outcome;
+use crate::map::{Budget, Map, MapSeed};
 
 /// `bincode::serialize` is fixed-width while `DefaultOptions::new()` is varint: two wires under one name. The limit is
 /// the slice itself, which a claimed length cannot exceed.
@@ -18,4 +19,8 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
 
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
     Ok(wire().deserialize(payload)?)
+}
+
+pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
+    Ok(wire().deserialize_seed(MapSeed(&Budget::for_payload(payload.len())), payload)?)
 }

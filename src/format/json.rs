@@ -1,17 +1,37 @@
 //! JSON: one object.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::io::{self, Write};
 
-use super::Outcome;
-use crate::map::Map;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
+
+use super::{Error, Format, Outcome, check_depth};
+use crate::map::{Budget, Key, Map, MapSeed, Value, ValueSeed};
+
+/// Why a map has no form in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the number {0} and the text \"{0}\" would be one key in JSON; rename one of them")]
+pub(super) struct OneKey(i64);
 
 pub(super) fn encode_map(map: &Map) -> Outcome<Vec<u8>> {
-    encode(map)
+    check_keys(map)?;
+    write(map, CompactFormatter)
 }
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
     Ok(serde_json::to_vec(value)?)
+}
+
+/// Of two entries with one key the last stays, as in most readers of JSON.
+pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
+    let mut deserializer = serde_json::Deserializer::from_slice(payload);
+    let map = MapSeed(&Budget::for_payload(payload.len())).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    check_integers(payload)?;
+    Ok(map)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
@@ -21,8 +41,210 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
 /// Returns `map` as JSON over several lines, indented by two spaces, for people.
 ///
 /// # Errors
-/// As [`super::Format::encode_map`] with JSON.
-pub fn pretty(map: &Map) -> Result<String, super::Error> {
-    serde_json::to_string_pretty(map)
-        .map_err(|source| super::Error::Encode { format: super::Format::Json, source: source.into() })
+/// As [`Format::encode_map`] with JSON.
+pub fn pretty(map: &Map) -> Result<String, Error> {
+    check_depth(map)?;
+    let printed = check_keys(map).map_err(Into::into).and_then(|()| write(map, PrettyFormatter::new()));
+    let text = printed.and_then(|json| Ok(String::from_utf8(json)?));
+    text.map_err(|source| Error::Encode { format: Format::Json, source })
+}
+
+/// Returns the JSON of a map's value or of a part of it, on one line and safe to print.
+pub(super) fn write_value<T: Serialize + ?Sized>(value: &T) -> Outcome<String> {
+    Ok(String::from_utf8(write(value, CompactFormatter)?)?)
+}
+
+/// Returns the value that `text` is, and `None` if and only if it is no JSON.
+///
+/// # Errors
+/// If it is JSON, but no value of a map: nested too deep, or an integer beyond 64 bits.
+pub(super) fn parse_value(text: &str, budget: &Budget) -> Result<Option<Value>, serde_json::Error> {
+    if !is_json(text) {
+        return Ok(None);
+    }
+    let value = ValueSeed::new(budget).deserialize(&mut serde_json::Deserializer::from_str(text))?;
+    check_integers(text.as_bytes())?;
+    Ok(Some(value))
+}
+
+/// True if and only if `text` is JSON, nested however deep: `serde_json` does not recurse for what it ignores.
+pub(super) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+fn write<T: Serialize + ?Sized, F: Formatter>(value: &T, formatter: F) -> Outcome<Vec<u8>> {
+    let mut json = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut json, Printable(formatter)))?;
+    Ok(json)
+}
+
+/// Returns an error if a map, here or in a value, has both a number and its text as keys.
+pub(super) fn check_keys(map: &Map) -> Result<(), OneKey> {
+    for (key, value) in map {
+        if let Key::Int(number) = key
+            && map.contains_key(&Key::Text(number.to_string()))
+        {
+            return Err(OneKey(*number));
+        }
+        check_value_keys(value)?;
+    }
+    Ok(())
+}
+
+pub(super) fn check_value_keys(value: &Value) -> Result<(), OneKey> {
+    match value {
+        Value::Map(map) => check_keys(map),
+        Value::List(items) => items.iter().try_for_each(check_value_keys),
+        _ => Ok(()),
+    }
+}
+
+/// Returns an error if an integer in `json`, which is valid, is beyond an i64: `serde_json` would hand over a float that
+/// is near it.
+fn check_integers(json: &[u8]) -> Result<(), serde_json::Error> {
+    let mut rest = json;
+    while let Some((first, behind)) = rest.split_first() {
+        rest = match first {
+            b'"' => behind_string(behind),
+            b'-' | b'0'..=b'9' => {
+                let is_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+                let len = rest.iter().take_while(|byte| is_number(byte)).count();
+                let (number, behind) = rest.split_at(len);
+                let is_integer = !number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+                if is_integer && std::str::from_utf8(number).is_ok_and(|number| number.parse::<i64>().is_err()) {
+                    return Err(serde_json::Error::custom("an integer beyond 64 bits; write it as text"));
+                }
+                behind
+            }
+            _ => behind,
+        };
+    }
+    Ok(())
+}
+
+/// Returns what is behind the string whose first quote has been taken.
+fn behind_string(json: &[u8]) -> &[u8] {
+    let mut rest = json;
+    loop {
+        rest = match rest {
+            [b'"', behind @ ..] => return behind,
+            [b'\\', _, behind @ ..] | [_, behind @ ..] => behind,
+            [] => return rest,
+        };
+    }
+}
+
+/// Another formatter's JSON with bytes as base64 text, and with DEL and the C1 controls escaped as well: JSON allows
+/// them, but a terminal obeys them (U+009B begins an escape sequence as ESC [ does).
+struct Printable<F>(F);
+
+macro_rules! delegate {
+    ($($method:ident($($argument:ident: $type:ty)?);)*) => {
+        $(fn $method<W: ?Sized + Write>(&mut self, writer: &mut W $(, $argument: $type)?) -> io::Result<()> {
+            self.0.$method(writer $(, $argument)?)
+        })*
+    };
+}
+
+impl<F: Formatter> Formatter for Printable<F> {
+    fn write_byte_array<W: ?Sized + Write>(&mut self, writer: &mut W, bytes: &[u8]) -> io::Result<()> {
+        write!(writer, "\"{}\"", BASE64_STANDARD.encode(bytes))
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut plain = fragment;
+        while let Some(at) = plain.find(char::is_control) {
+            let (before, behind) = plain.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            let mut behind = behind.chars();
+            behind.next().map_or(Ok(()), |control| write!(writer, "\\u{:04x}", u32::from(control)))?;
+            plain = behind.as_str();
+        }
+        writer.write_all(plain.as_bytes())
+    }
+
+    delegate! {
+        begin_array();
+        end_array();
+        begin_array_value(first: bool);
+        end_array_value();
+        begin_object();
+        end_object();
+        begin_object_key(first: bool);
+        end_object_key();
+        begin_object_value();
+        end_object_value();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(map: &Map) -> String {
+        String::from_utf8(encode_map(map).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn bytes_are_base64_text() {
+        assert_eq!(written(&Map::from([("b".into(), Value::from(b"\x00\xff\xfe".to_vec()))])), r#"{"b":"AP/+"}"#);
+    }
+
+    #[test]
+    fn what_json_has_no_number_for_is_null() {
+        let floats = [f64::NAN, f64::INFINITY, 1.0, -0.0, 1e300];
+        let list = floats.into_iter().map(Value::Float).collect::<Vec<_>>();
+        assert_eq!(written(&Map::from([("f".into(), list.into())])), r#"{"f":[null,null,1.0,-0.0,1e+300]}"#);
+    }
+
+    #[test]
+    fn no_text_drives_a_terminal() {
+        let text = "\u{1b}[2J \u{7f}\u{80}\u{9b}2J\u{9f}\u{a0}ñ\"";
+        let map = Map::from([(text.into(), Value::from(vec![Value::from(text)]))]);
+        let json = r"\u001b[2J \u007f\u0080\u009b2J\u009f".to_owned() + "\u{a0}ñ\\\"";
+        assert_eq!(written(&map), format!("{{\"{json}\":[\"{json}\"]}}"));
+        assert_eq!(pretty(&map).unwrap(), format!("{{\n  \"{json}\": [\n    \"{json}\"\n  ]\n}}"));
+        assert_eq!(decode_map(written(&map).as_bytes()).unwrap(), map);
+    }
+
+    #[test]
+    fn two_keys_that_would_be_one_are_refused_at_every_level() {
+        let clash = Map::from([(Key::Int(1), Value::Null), (Key::from("1"), Value::Null)]);
+        let nested = Map::from([(Key::Int(1), Value::from(vec![Value::from(clash.clone())]))]);
+        for map in [clash, nested] {
+            let error = Format::Json.encode_map(&map).unwrap_err();
+            assert!(matches!(error, Error::Encode { format: Format::Json, .. }), "{error:?}");
+            assert!(matches!(pretty(&map), Err(Error::Encode { .. })));
+        }
+        assert!(encode_map(&Map::from([(Key::Int(1), Value::Null), (Key::from("01"), Value::Null)])).is_ok());
+    }
+
+    #[test]
+    fn integer_keys_stay_text_and_the_last_of_two_entries_stays() {
+        let map = decode_map(br#" {"1": 1, "a": {"2": 1, "2": 2}, "1": 3} "#).unwrap();
+        let inner = Map::from([(Key::from("2"), Value::from(2))]);
+        assert_eq!(map, Map::from([(Key::from("1"), Value::from(3)), (Key::from("a"), inner.into())]));
+    }
+
+    #[test]
+    fn integers_beyond_64_bits_are_refused_and_floats_are_not() {
+        for number in
+            ["9223372036854775808", "-9223372036854775809", "18446744073709551616", "123456789012345678901234"]
+        {
+            for json in [format!("{{\"a\":{number}}}"), format!("{{\"\\\"\":[{{\"b\":[1.5,{number}]}}]}}")] {
+                assert!(decode_map(json.as_bytes()).is_err(), "{json}");
+            }
+        }
+        for number in
+            ["9223372036854775807", "-9223372036854775808", "1e25", "9223372036854775808.0", "\"9223372036854775808\""]
+        {
+            assert!(decode_map(format!("{{\"a\":{number}}}").as_bytes()).is_ok(), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_typed_value_keeps_the_convention_of_serde() {
+        assert_eq!(encode(&Value::from(vec![1, 2])).unwrap(), b"[1,2]");
+        assert_eq!(decode::<Vec<u8>>(b"[1,2]").unwrap(), [1, 2]);
+    }
 }

@@ -1,6 +1,10 @@
 //! How a payload is written: five formats behind one [`Format`], one small file each.
+//!
+//! A [`Map`] survives bincode, MessagePack and pickle as it is. JSON turns integer keys into text, bytes into base64
+//! text, and NaN and infinity into null; text does so too, but keeps the integer keys of the map itself.
 
 mod bincode;
+mod escaped;
 mod json;
 mod msgpack;
 mod pickle;
@@ -13,9 +17,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::map::{self, MAX_DEPTH, Map};
+use escaped::Escaped;
 
 pub use json::pretty;
-pub use text::parse_entry;
+pub use text::{EntryError, parse_entry};
 
 /// The way a payload is written. `docs/protocol.md` shows the bytes of each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -53,7 +58,7 @@ pub enum Error {
         format: Format,
         /// The payload's length in bytes.
         len: usize,
-        /// What the format's library says.
+        /// What the format's library says: escaped and cut, because it may quote the payload.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The publisher's map is nested deeper than any reader must follow.
@@ -90,12 +95,9 @@ impl Format {
     /// Returns the payload that carries `map`; equal maps give equal bytes.
     ///
     /// # Errors
-    /// `TooDeep`; `Encode` if two keys would be one (`1` and `"1"` in JSON).
+    /// `TooDeep`; `Encode` if two keys would be one (`1` and `"1"` in JSON, and inside a value in text).
     pub fn encode_map(self, map: &Map) -> Result<Vec<u8>, Error> {
-        let depth = map::depth(map);
-        if depth > MAX_DEPTH {
-            return Err(Error::TooDeep { depth });
-        }
+        check_depth(map)?;
         let encoded = match self {
             Self::Bincode => bincode::encode(map),
             Self::Json => json::encode_map(map),
@@ -106,19 +108,29 @@ impl Format {
         encoded.map_err(|source| Error::Encode { format: self, source })
     }
 
-    /// Returns the map that `payload` carries.
+    /// Returns the map that `payload` carries. An empty payload is an empty map in text, and none in the others.
+    ///
+    /// No input makes it panic, overflow a stack of 64 KiB (256 KiB in a debug build), or take more memory than about
+    /// 48 MiB or 32 times the payload, whichever is more.
     ///
     /// # Errors
-    /// `Decode` if the bytes are not exactly one map in this format, nested at most [`MAX_DEPTH`] deep. No input
-    /// makes it panic, overflow a 64 KiB stack, or take memory out of proportion to the payload.
+    /// `Decode` if the bytes are not exactly one map in this format, nested at most [`MAX_DEPTH`] deep, with integers
+    /// of 64 bits and UTF-8 text. MessagePack's extension types are refused, and of pickle all that is not a plain
+    /// value: objects, sets, and a list or dict that stands in two places. A key that stands twice is no error: the
+    /// last entry stays.
     pub fn decode_map(self, payload: &[u8]) -> Result<Map, Error> {
-        match self {
-            Self::Text => text::decode_map(payload).map_err(|source| self.refuse(payload, source)),
-            _ => self.decode(payload),
-        }
+        let decoded = match self {
+            Self::Bincode => bincode::decode_map(payload),
+            Self::Json => json::decode_map(payload),
+            Self::Msgpack => msgpack::decode_map(payload),
+            Self::Pickle => pickle::decode_map(payload),
+            Self::Text => text::decode_map(payload),
+        };
+        decoded.map_err(|source| self.refuse(payload, source.as_ref()))
     }
 
-    /// Returns the payload that carries `value`, any serde type.
+    /// Returns the payload that carries `value`, any serde type, by serde's conventions: bytes that are a `Vec<u8>`
+    /// are a list of numbers, and a [`Map`] inside `value` is no exception in JSON.
     ///
     /// # Errors
     /// `Encode` if the format has no form for it; `text` takes only what has named entries.
@@ -133,8 +145,11 @@ impl Format {
         encoded.map_err(|source| Error::Encode { format: self, source })
     }
 
-    /// Returns the value that `payload` carries, of any serde type. A recursive type of the caller's own is read as
-    /// deep as the bytes say in bincode: give it a limit, or read a [`Map`].
+    /// Returns the value that `payload` carries, of any serde type.
+    ///
+    /// What it takes in memory is the type's own affair: read a [`Map`] by [`decode_map`](Self::decode_map). A recursive
+    /// type of the caller's own is read 32 levels deep in MessagePack and pickle, 128 in JSON and text, and as deep
+    /// as the bytes say in bincode: give it a limit.
     ///
     /// # Errors
     /// `Decode` if the bytes are not exactly one such value.
@@ -146,12 +161,17 @@ impl Format {
             Self::Pickle => pickle::decode(payload),
             Self::Text => text::decode(payload),
         };
-        decoded.map_err(|source| self.refuse(payload, source))
+        decoded.map_err(|source| self.refuse(payload, source.as_ref()))
     }
 
-    fn refuse(self, payload: &[u8], source: Box<dyn std::error::Error + Send + Sync>) -> Error {
-        Error::Decode { format: self, len: payload.len(), source }
+    fn refuse(self, payload: &[u8], source: &(dyn std::error::Error + 'static)) -> Error {
+        Error::Decode { format: self, len: payload.len(), source: Box::new(Escaped::new(source)) }
     }
+}
+
+fn check_depth(map: &Map) -> Result<(), Error> {
+    let depth = map::depth(map);
+    if depth > MAX_DEPTH { Err(Error::TooDeep { depth }) } else { Ok(()) }
 }
 
 impl fmt::Display for Format {
@@ -167,3 +187,6 @@ impl FromStr for Format {
         Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| UnknownFormat(name.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests;

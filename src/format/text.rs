@@ -1,31 +1,281 @@
 //! Text: one `KEY=VALUE` line an entry.
+//!
+//! A key is written bare if it is a number or a text that is not read as something else, otherwise as a JSON string.
+//! A text is written bare under the same condition, every other value as JSON on one line; bytes are base64 text.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Outcome;
-use crate::map::{Key, Map, Value};
+use super::{Outcome, json};
+use crate::map::{Budget, Key, Map, Value};
+
+/// A line that is no entry.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// It has no `=`.
+    #[error("\"{}\" is no entry: write KEY=VALUE", .0.escape_debug())]
+    NoEquals(String),
+    /// It begins with a quote, but its key is no JSON string with a `=` behind it.
+    #[error("\"{}\" is no entry: write KEY=VALUE; a key that begins with a quote is a JSON string", .0.escape_debug())]
+    Key(String),
+    /// The value is JSON that no map holds.
+    #[error("the value of \"{}\" cannot be read: write KEY=VALUE, and VALUE as a JSON string if it is text", key.escape_debug())]
+    Value {
+        /// The key before it.
+        key: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+/// A line of a payload that is no entry.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line} is no entry")]
+struct LineError {
+    /// From 1.
+    line: usize,
+    source: EntryError,
+}
 
 pub(super) fn encode_map(map: &Map) -> Outcome<Vec<u8>> {
-    encode(map)
+    let mut lines = String::new();
+    for (key, value) in map {
+        let key = match key {
+            Key::Int(number) => number.to_string(),
+            Key::Text(text) if parse_integer(text).is_some() => json::write_value(text)?,
+            Key::Text(text) => write_key(text)?,
+        };
+        let value = match value {
+            Value::Text(text) => write_text(text)?,
+            Value::Bytes(bytes) => write_text(&BASE64_STANDARD.encode(bytes))?,
+            _ => {
+                json::check_value_keys(value)?;
+                json::write_value(value)?
+            }
+        };
+        push_line(&mut lines, &key, &value);
+    }
+    Ok(lines.into_bytes())
 }
 
 pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
-    decode(payload)
+    let budget = Budget::for_payload(payload.len());
+    let mut map = Map::new();
+    for (line, text) in lines(payload)? {
+        let (key, value) = parse_line(text, &budget).map_err(|source| LineError { line, source })?;
+        map.insert(key, value);
+    }
+    Ok(map)
 }
 
-pub(super) fn encode<T: Serialize + ?Sized>(_value: &T) -> Outcome<Vec<u8>> {
-    Err("not written yet".into())
+/// Typed keys are text or numbers that `serde_json` has turned into text; which, the reader's type knows.
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
+    let serde_json::Value::Object(entries) = serde_json::to_value(value)? else {
+        return Err("text is for values with named entries: a struct or a map".into());
+    };
+    let mut lines = String::new();
+    for (key, value) in &entries {
+        let value = match value {
+            serde_json::Value::String(text) => write_text(text)?,
+            value => json::write_value(value)?,
+        };
+        push_line(&mut lines, &write_key(key)?, &value);
+    }
+    Ok(lines.into_bytes())
 }
 
-pub(super) fn decode<T: DeserializeOwned>(_payload: &[u8]) -> Outcome<T> {
-    Err("not written yet".into())
+pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
+    let mut entries = serde_json::Map::new();
+    for (line, text) in lines(payload)? {
+        let (key, _, value) = split_line(text).map_err(|source| LineError { line, source })?;
+        let value = if json::is_json(value) { serde_json::from_str(value)? } else { value.into() };
+        entries.insert(key, value);
+    }
+    Ok(serde_json::from_value(entries.into())?)
 }
 
-/// Returns the entry that a `KEY=VALUE` line is.
+/// Returns the entry that a `KEY=VALUE` line is. A key that is an integer as it would be printed is a number; a value
+/// that is JSON is that JSON's value, any other is text.
+///
+/// ```
+/// use mapcast::{Key, Value, format::parse_entry};
+///
+/// assert_eq!(parse_entry("limit=10")?, (Key::from("limit"), Value::Int(10)));
+/// assert_eq!(parse_entry("1=Hola")?, (Key::Int(1), Value::from("Hola")));
+/// assert_eq!(parse_entry(r#"limit="10""#)?, (Key::from("limit"), Value::from("10")));
+/// # Ok::<(), mapcast::format::EntryError>(())
+/// ```
 ///
 /// # Errors
-/// If the line is none.
-pub fn parse_entry(_line: &str) -> Result<(Key, Value), super::Error> {
-    Err(super::Error::TooDeep { depth: 0 })
+/// If it has no `=`, a broken quoted key, or a value that no map holds: nested more than 31 deep, or an integer
+/// beyond 64 bits.
+pub fn parse_entry(line: &str) -> Result<(Key, Value), EntryError> {
+    parse_line(line, &Budget::for_payload(line.len()))
+}
+
+fn parse_line(line: &str, budget: &Budget) -> Result<(Key, Value), EntryError> {
+    let (key, quoted, text) = split_line(line)?;
+    let value = match json::parse_value(text, budget) {
+        Ok(value) => value.unwrap_or_else(|| text.into()),
+        Err(source) => return Err(EntryError::Value { key: beginning(&key), source }),
+    };
+    let number = if quoted { None } else { parse_integer(&key) };
+    Ok((number.map_or_else(|| Key::Text(key), Key::Int), value))
+}
+
+/// Returns the key, whether it was quoted, and the value as it stands there.
+fn split_line(line: &str) -> Result<(String, bool, &str), EntryError> {
+    if !line.starts_with('"') {
+        let (key, value) = line.split_once('=').ok_or_else(|| EntryError::NoEquals(beginning(line)))?;
+        return Ok((key.to_owned(), false, value));
+    }
+    let mut strings = serde_json::Deserializer::from_str(line).into_iter::<String>();
+    let key = strings.next().and_then(Result::ok);
+    let value = line.get(strings.byte_offset()..).and_then(|rest| rest.strip_prefix('='));
+    let (key, value) = key.zip(value).ok_or_else(|| EntryError::Key(beginning(line)))?;
+    Ok((key, true, value))
+}
+
+/// Returns the lines that should be entries, numbered from 1: neither blank nor a comment.
+fn lines(payload: &[u8]) -> Outcome<impl Iterator<Item = (usize, &str)>> {
+    let lines = std::str::from_utf8(payload)?.lines().enumerate();
+    Ok(lines
+        .map(|(index, line)| (index + 1, line))
+        .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')))
+}
+
+fn push_line(lines: &mut String, key: &str, value: &str) {
+    lines.extend([key, "=", value, "\n"]);
+}
+
+fn write_key(text: &str) -> Outcome<String> {
+    let misread = text.is_empty() || text.starts_with('#') || text.contains('=') || !is_plain(text);
+    if misread { json::write_value(text) } else { Ok(text.to_owned()) }
+}
+
+fn write_text(text: &str) -> Outcome<String> {
+    let misread = !is_plain(text) || !matches!(json::parse_value(text, &Budget::for_payload(text.len())), Ok(None));
+    if misread { json::write_value(text) } else { Ok(text.to_owned()) }
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.starts_with('"') && !text.contains(char::is_control) && text.trim() == text
+}
+
+/// Returns the number that `text` is the only spelling of: not `007`, not `+7`.
+fn parse_integer(text: &str) -> Option<i64> {
+    text.parse::<i64>().ok().filter(|number| number.to_string() == text)
+}
+
+/// As much of what came as an error should show.
+fn beginning(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(map: &Map) -> String {
+        String::from_utf8(encode_map(map).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_text_is_bare_unless_it_would_be_read_as_something_else() {
+        for (text, line) in [
+            ("Hola, señor", "k=Hola, señor\n"),
+            ("", "k=\n"),
+            ("a=b", "k=a=b\n"),
+            ("007", "k=007\n"),
+            ("{", "k={\n"),
+            ("1", "k=\"1\"\n"),
+            ("1e5", "k=\"1e5\"\n"),
+            ("null", "k=\"null\"\n"),
+            ("[1]", "k=\"[1]\"\n"),
+            ("99999999999999999999", "k=\"99999999999999999999\"\n"),
+            ("\"", "k=\"\\\"\"\n"),
+            (" a", "k=\" a\"\n"),
+            ("a\u{a0}", "k=\"a\u{a0}\"\n"),
+            ("a\nb", "k=\"a\\nb\"\n"),
+            ("\u{1b}[2J", "k=\"\\u001b[2J\"\n"),
+            ("\u{9b}2J\u{7f}", "k=\"\\u009b2J\\u007f\"\n"),
+        ] {
+            assert_eq!(written(&Map::from([("k".into(), text.into())])), line);
+        }
+    }
+
+    #[test]
+    fn a_key_is_bare_unless_it_would_be_read_as_something_else() {
+        for (key, line) in [
+            (Key::Int(-1), "-1=v\n"),
+            (Key::from("-1"), "\"-1\"=v\n"),
+            (Key::from("007"), "007=v\n"),
+            (Key::from("null"), "null=v\n"),
+            (Key::from(""), "\"\"=v\n"),
+            (Key::from("a=b"), "\"a=b\"=v\n"),
+            (Key::from("#a"), "\"#a\"=v\n"),
+            (Key::from("\"a"), "\"\\\"a\"=v\n"),
+            (Key::from("a "), "\"a \"=v\n"),
+            (Key::from("a\u{9b}"), "\"a\\u009b\"=v\n"),
+        ] {
+            assert_eq!(written(&Map::from([(key, "v".into())])), line);
+        }
+    }
+
+    #[test]
+    fn other_values_are_json_on_one_line() {
+        let list = Value::from(vec![Value::Null, Value::from("a\n"), Value::from(b"\xff".to_vec())]);
+        let values = [Value::from(true), Value::from(1.0), Value::from(f64::NAN), Value::from(b"a".to_vec()), list];
+        let map = (0..).map(Key::Int).zip(values).collect();
+        assert_eq!(written(&map), "0=true\n1=1.0\n2=null\n3=YQ==\n4=[null,\"a\\n\",\"/w==\"]\n");
+    }
+
+    #[test]
+    fn bytes_whose_base64_is_a_number_stay_text() {
+        let lines = written(&Map::from([("b".into(), Value::from(vec![0xd7, 0x6d, 0xf8]))]));
+        assert_eq!(lines, "b=\"1234\"\n");
+    }
+
+    #[test]
+    fn blank_lines_and_comments_are_skipped() {
+        let map = decode_map(b"\n# a=1\r\n  \na=1\r\nb=#2").unwrap();
+        assert_eq!(map, Map::from([("a".into(), Value::from(1)), ("b".into(), Value::from("#2"))]));
+    }
+
+    #[test]
+    fn a_line_that_is_no_entry_is_named() {
+        for (payload, wanted) in [
+            ("a=1\n\nb\n", "line 3 is no entry"),
+            ("\"a=1", "line 1 is no entry"),
+            ("\"a\" =1", "line 1 is no entry"),
+            ("a=18446744073709551615", "line 1 is no entry"),
+            ("a=123456789012345678901234", "line 1 is no entry"),
+        ] {
+            assert_eq!(decode_map(payload.as_bytes()).unwrap_err().to_string(), wanted, "{payload}");
+        }
+        assert!(decode_map(b"a=\xff").is_err());
+    }
+
+    #[test]
+    fn an_entry_of_the_command_line_says_what_to_write() {
+        for entry in ["", "a", "\"a=1", "\"a\"", "\u{1b}[2J", "a=9223372036854775808", "a=1e999"] {
+            let text = parse_entry(entry).unwrap_err().to_string();
+            assert!(text.contains("write KEY=VALUE") && !text.contains('\u{1b}'), "{text}");
+        }
+        assert_eq!(parse_entry("=").unwrap(), (Key::from(""), Value::from("")));
+        assert_eq!(parse_entry("a=[1, 2").unwrap(), (Key::from("a"), Value::from("[1, 2")));
+        assert_eq!(parse_entry("a=18446744073709551615 x").unwrap().1, Value::from("18446744073709551615 x"));
+        assert_eq!(parse_entry("\"1\"={\"b\":1}").unwrap().0, Key::from("1"));
+    }
+
+    #[test]
+    fn only_named_entries_are_written_as_types() {
+        assert!(encode(&[1, 2]).is_err());
+        assert!(encode(&7).is_err());
+        let typed = std::collections::BTreeMap::from([(1, "1"), (2, "Hola")]);
+        assert_eq!(encode(&typed).unwrap(), b"1=\"1\"\n2=Hola\n");
+    }
 }

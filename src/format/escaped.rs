@@ -1,0 +1,70 @@
+//! What a library says about a peer's bytes, made safe to print.
+
+use std::error::Error;
+use std::fmt;
+
+/// The longest text, in characters: the beginning and the end of a longer one are kept, because `serde_json` names
+/// the place at the end.
+const MAX_CHARS: usize = 240;
+
+/// The text of an error and of those beneath it. serde quotes what it did not expect at any length, and the names of
+/// unknown fields and variants without escaping them.
+#[derive(Debug)]
+pub(super) struct Escaped {
+    text: String,
+    source: Option<Box<Self>>,
+}
+
+impl Escaped {
+    pub(super) fn new(error: &(dyn Error + 'static)) -> Self {
+        Self { text: escape(&error.to_string()), source: error.source().map(|source| Box::new(Self::new(source))) }
+    }
+}
+
+impl fmt::Display for Escaped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Escaped {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Escapes control characters alone: what serde has quoted is escaped already, and a backslash twice is not better.
+fn escape(text: &str) -> String {
+    let count = text.chars().count();
+    let mut escaped = String::with_capacity(text.len().min(MAX_CHARS));
+    for (index, character) in text.chars().enumerate() {
+        let behind = count - index;
+        match character {
+            _ if count > MAX_CHARS && index == MAX_CHARS / 2 => escaped.push_str(" ... "),
+            _ if count > MAX_CHARS && index > MAX_CHARS / 2 && behind > MAX_CHARS / 2 => {}
+            _ if character.is_control() => escaped.extend(character.escape_default()),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_nothing_else() {
+        assert_eq!(
+            escape("no \x1b[2J\u{9b}\u{7f}\n in \"\\u{1b}\" ñ"),
+            "no \\u{1b}[2J\\u{9b}\\u{7f}\\n in \"\\u{1b}\" ñ"
+        );
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_beginning_and_its_end() {
+        let escaped = escape(&format!("invalid type: string \"{}\" at line 1 column 9", "x".repeat(1 << 20)));
+        assert!(escaped.starts_with("invalid type") && escaped.ends_with("column 9"), "{escaped}");
+        assert!(escaped.chars().count() < MAX_CHARS + 10, "{escaped}");
+    }
+}

@@ -1,0 +1,264 @@
+//! Reading a map: bounded in depth and in memory, because not every format bounds them.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Unexpected, VariantAccess,
+    Visitor,
+};
+
+use super::{KEY_KINDS, Key, MAX_DEPTH, Map, VALUE_KINDS, Value};
+
+/// What a map may take in memory, whatever its payload's length: 48 MiB.
+const LEAST_BUDGET: usize = 48 * 1024 * 1024;
+
+/// Bytes of memory for a byte of payload: 32, what a list of one-byte values takes ([`Value`] has 32 bytes).
+const BUDGET_RATIO: usize = 32;
+
+/// What the first entry of a map takes: the standard library's B-tree has nodes of eleven entries. Three bytes of
+/// MessagePack, a map of one entry, are 640 bytes here.
+const MAP_COST: usize = 11 * (size_of::<Key>() + size_of::<Value>()) + 24;
+
+/// What each entry of a map takes: a node that was filled in order is split at six of its eleven.
+const ENTRY_COST: usize = MAP_COST / 6;
+
+/// The memory that one payload may still take. A payload of a megabyte could otherwise become 220.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// Bytes.
+    left: Cell<usize>,
+}
+
+/// The payload would take more than its [`Budget`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it would take memory out of all proportion to its length")]
+pub(crate) struct OverBudget;
+
+impl Budget {
+    /// Returns the budget for a payload of `len` bytes: 32 times as much, and at least 48 MiB.
+    pub(crate) fn for_payload(len: usize) -> Self {
+        Self { left: Cell::new(len.saturating_mul(BUDGET_RATIO).max(LEAST_BUDGET)) }
+    }
+
+    /// For a [`Value`] inside a type of the caller's own: what is around it, and how long it is, is not known here.
+    fn unlimited() -> Self {
+        Self { left: Cell::new(usize::MAX) }
+    }
+
+    /// Takes `bytes` from what is left.
+    pub(crate) fn charge(&self, bytes: usize) -> Result<(), OverBudget> {
+        self.left.set(self.left.get().checked_sub(bytes).ok_or(OverBudget)?);
+        Ok(())
+    }
+}
+
+/// Reads a map within a budget.
+#[derive(Clone, Copy)]
+pub(crate) struct MapSeed<'b>(pub(crate) &'b Budget);
+
+impl<'de> DeserializeSeed<'de> for MapSeed<'_> {
+    type Value = Map;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Map, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MapSeed<'_> {
+    type Value = Map;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Map, A::Error> {
+        read_map(access, ValueSeed::new(self.0))
+    }
+}
+
+/// Reads a value that stands `depth` levels deep, within a budget.
+#[derive(Clone, Copy)]
+pub(crate) struct ValueSeed<'b> {
+    depth: usize,
+    budget: &'b Budget,
+}
+
+impl<'b> ValueSeed<'b> {
+    /// Returns the seed for the values of the map itself, which is the first level.
+    pub(crate) fn new(budget: &'b Budget) -> Self {
+        Self { depth: 1, budget }
+    }
+
+    fn below<E: de::Error>(self) -> Result<Self, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(E::custom(format_args!("nested more than {MAX_DEPTH} deep")));
+        }
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+}
+
+/// Reads the entries of a map. Of two entries with one key, the last stays.
+fn read_map<'de, A: MapAccess<'de>>(mut access: A, values: ValueSeed<'_>) -> Result<Map, A::Error> {
+    let mut map = Map::new();
+    while let Some(key) = access.next_key()? {
+        let cost = if map.is_empty() { MAP_COST } else { ENTRY_COST };
+        values.budget.charge(cost).map_err(de::Error::custom)?;
+        map.insert(key, access.next_value_seed(values)?);
+    }
+    Ok(map)
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key: text or a whole number of 64 bits")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Key, E> {
+                Ok(Key::Int(number))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Key, E> {
+                i64::try_from(number).map(Key::Int).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Key, E> {
+                Ok(Key::from(text))
+            }
+
+            fn visit_string<E: de::Error>(self, text: String) -> Result<Key, E> {
+                Ok(Key::Text(text))
+            }
+
+            fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Key, A::Error> {
+                let (tag, content) = access.variant::<u32>()?;
+                match tag {
+                    0 => content.newtype_variant().map(Key::Int),
+                    1 => content.newtype_variant().map(Key::Text),
+                    _ => Err(de::Error::invalid_value(Unexpected::Unsigned(tag.into()), &"a key's tag: 0 or 1")),
+                }
+            }
+        }
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(KeyVisitor)
+        } else {
+            deserializer.deserialize_enum("Key", KEY_KINDS, KeyVisitor)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ValueSeed::new(&Budget::unlimited()).deserialize(deserializer)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(self)
+        } else {
+            deserializer.deserialize_enum("Value", VALUE_KINDS, self)
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value: null, true, a number of 64 bits, text, bytes, a list or a map")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, truth: bool) -> Result<Value, E> {
+        Ok(Value::Bool(truth))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Int(number))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
+        i64::try_from(number).map(Value::Int).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Float(number))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::from(text))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Value, E> {
+        Ok(Value::Text(text))
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Value, E> {
+        Ok(Value::Bytes(bytes.to_vec()))
+    }
+
+    fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Value, E> {
+        Ok(Value::Bytes(bytes))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let below = self.below()?;
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element_seed(below)? {
+            self.budget.charge(size_of::<Value>()).map_err(de::Error::custom)?;
+            items.push(item);
+        }
+        Ok(Value::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
+        read_map(access, self.below()?).map(Value::Map)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
+        let (tag, content) = access.variant::<u32>()?;
+        match tag {
+            0 => content.unit_variant().map(|()| Value::Null),
+            1 => content.newtype_variant().map(Value::Bool),
+            2 => content.newtype_variant().map(Value::Int),
+            3 => content.newtype_variant().map(Value::Float),
+            4 => content.newtype_variant().map(Value::Text),
+            5..=7 => content.newtype_variant_seed(Tagged { tag, value: self }),
+            _ => Err(de::Error::invalid_value(Unexpected::Unsigned(tag.into()), &"a value's tag: 0 to 7")),
+        }
+    }
+}
+
+/// Reads the bytes, list or map that a tag has announced.
+struct Tagged<'b> {
+    tag: u32,
+    value: ValueSeed<'b>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tagged<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.tag {
+            5 => deserializer.deserialize_byte_buf(self.value),
+            6 => deserializer.deserialize_seq(self.value),
+            _ => deserializer.deserialize_map(self.value),
+        }
+    }
+}

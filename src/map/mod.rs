@@ -1,0 +1,226 @@
+//! The map that everyone is told: keys to values, nested at most [`MAX_DEPTH`] deep.
+//!
+//! In formats that describe themselves (JSON, MessagePack, pickle) a value is written as itself. In bincode it is an
+//! enum, tagged by its place in the declaration; `serde` calls the two kinds "human readable" and not, and that is
+//! what the implementations here go by.
+
+mod decode;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::ser::{Serialize, Serializer};
+
+pub(crate) use decode::{Budget, MapSeed, OverBudget, ValueSeed};
+
+/// How deep lists and maps may be nested, the map itself counted: 32.
+///
+/// Every format's library recurses and most have no limit of their own. Measured at 32 levels: at most 33 KiB of stack
+/// in a release build (pickle; the others stay below 16), 143 KiB in a debug build (MessagePack; JSON 77, bincode 73).
+pub const MAX_DEPTH: usize = 32;
+
+/// What the server sends and every client has. Ordered, so that equal maps are equal bytes.
+pub type Map = BTreeMap<Key, Value>;
+
+/// The name of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A number, as in `{1: "Hola"}`. JSON has no such keys and turns it into text.
+    Int(i64),
+    /// Text.
+    Text(String),
+}
+
+/// What an entry holds.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// Nothing: JSON's `null`, Python's `None`.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number with a fraction. JSON has no NaN and no infinity: they become `null` there.
+    Float(f64),
+    /// Text.
+    Text(String),
+    /// Bytes; base64 text in JSON and in text.
+    Bytes(Vec<u8>),
+    /// Values in order.
+    List(Vec<Value>),
+    /// A map inside the map.
+    Map(Map),
+}
+
+/// The names of the values' kinds, in the order of their bincode tags (u32, from 0).
+const VALUE_KINDS: &[&str] = &["Null", "Bool", "Int", "Float", "Text", "Bytes", "List", "Map"];
+
+/// The names of the keys' kinds, in the order of their bincode tags.
+const KEY_KINDS: &[&str] = &["Int", "Text"];
+
+/// Returns the map that is sent when no other was named: `{1: "Hola", 2: "Bienvenido", 3: "Al", 4: "Servidor"}`.
+pub fn builtin() -> Map {
+    [(1, "Hola"), (2, "Bienvenido"), (3, "Al"), (4, "Servidor")]
+        .into_iter()
+        .map(|(key, text)| (Key::Int(key), Value::from(text)))
+        .collect()
+}
+
+/// Returns how deep `map` is nested, itself counted: 1 for a map of plain values.
+pub fn depth(map: &Map) -> usize {
+    1 + map.values().map(Value::depth).max().unwrap_or(0)
+}
+
+impl Value {
+    /// 0 for a plain value, 1 for a list or map of plain values, and so on.
+    fn depth(&self) -> usize {
+        match self {
+            Self::List(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
+            Self::Map(map) => depth(map),
+            _ => 0,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<i64> for Key {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Key {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(truth: bool) -> Self {
+        Self::Bool(truth)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<Vec<Value>> for Value {
+    fn from(items: Vec<Value>) -> Self {
+        Self::List(items)
+    }
+}
+
+impl From<Map> for Value {
+    fn from(map: Map) -> Self {
+        Self::Map(map)
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (serializer.is_human_readable(), self) {
+            (true, Self::Int(number)) => serializer.serialize_i64(*number),
+            (true, Self::Text(text)) => serializer.serialize_str(text),
+            (false, Self::Int(number)) => serializer.serialize_newtype_variant("Key", 0, KEY_KINDS[0], number),
+            (false, Self::Text(text)) => serializer.serialize_newtype_variant("Key", 1, KEY_KINDS[1], text),
+        }
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return match self {
+                Self::Null => serializer.serialize_unit(),
+                Self::Bool(truth) => serializer.serialize_bool(*truth),
+                Self::Int(number) => serializer.serialize_i64(*number),
+                Self::Float(number) => serializer.serialize_f64(*number),
+                Self::Text(text) => serializer.serialize_str(text),
+                Self::Bytes(bytes) => serializer.serialize_bytes(bytes),
+                Self::List(items) => items.serialize(serializer),
+                Self::Map(map) => map.serialize(serializer),
+            };
+        }
+        match self {
+            Self::Null => serializer.serialize_unit_variant("Value", 0, VALUE_KINDS[0]),
+            Self::Bool(truth) => serializer.serialize_newtype_variant("Value", 1, VALUE_KINDS[1], truth),
+            Self::Int(number) => serializer.serialize_newtype_variant("Value", 2, VALUE_KINDS[2], number),
+            Self::Float(number) => serializer.serialize_newtype_variant("Value", 3, VALUE_KINDS[3], number),
+            Self::Text(text) => serializer.serialize_newtype_variant("Value", 4, VALUE_KINDS[4], text),
+            Self::Bytes(bytes) => serializer.serialize_newtype_variant("Value", 5, VALUE_KINDS[5], &Bytes(bytes)),
+            Self::List(items) => serializer.serialize_newtype_variant("Value", 6, VALUE_KINDS[6], items),
+            Self::Map(map) => serializer.serialize_newtype_variant("Value", 7, VALUE_KINDS[7], map),
+        }
+    }
+}
+
+/// Bytes that are written in one run, where serde's own convention for a `Vec<u8>` is one number after another.
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_map_itself_is_the_first_level() {
+        assert_eq!(depth(&Map::new()), 1);
+        assert_eq!(depth(&builtin()), 1);
+        let list = Value::from(vec![Value::Null, Value::from(Map::new())]);
+        assert_eq!(depth(&Map::from([(Key::Int(1), list)])), 3);
+    }
+
+    #[test]
+    fn numbers_stand_before_text_among_the_keys() {
+        let mut keys = [Key::from("10"), Key::from(""), Key::Int(9), Key::Int(-1)];
+        keys.sort();
+        assert_eq!(keys, [Key::Int(-1), Key::Int(9), Key::from(""), Key::from("10")]);
+    }
+}
