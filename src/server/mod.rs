@@ -36,9 +36,8 @@ const STACK_SIZE: usize = 128 * 1024;
 /// How long the threads of connections that were cut may take to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
-/// What a server is made with. Start from the default and set what differs.
+/// What a server is made with. Write `ServerConfig { max_connections: 100, ..ServerConfig::default() }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Config {
     /// Clients at once; those above it are closed. Default [`DEFAULT_MAX_CONNECTIONS`].
     pub max_connections: u64,
