@@ -7,6 +7,7 @@ pub mod frame;
 pub mod map;
 pub(crate) mod platform;
 pub mod shutdown;
+pub mod source;
 pub(crate) mod throttle;
 pub mod units;
 
