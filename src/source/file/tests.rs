@@ -1,0 +1,356 @@
+use super::*;
+use crate::feed::Feed;
+use crate::format::Format;
+use crate::map::{Key, Map, Value};
+use crate::source::tests::StopOnDrop;
+use log::Level;
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+use tempfile::TempDir;
+
+/// A directory with a source file in it, and a feed that takes maps of 100 KiB as JSON.
+struct Place {
+    dir: TempDir,
+    sink: Sink,
+    stop: Shutdown,
+}
+
+impl Place {
+    fn new() -> Self {
+        let feed = Arc::new(Feed::new(Format::Json, 100 * 1024));
+        Self { dir: TempDir::new().unwrap(), sink: Sink::new(feed, vec![]), stop: Shutdown::new().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// As careful programs write: whole or not at all.
+    fn replace(&self, name: &str, text: &str) {
+        self.write("new", text);
+        fs::rename(self.path("new"), self.path(name)).unwrap();
+    }
+
+    /// A source that has published the first map.
+    fn loaded(&self, name: &str, text: &str) -> File {
+        self.write(name, text);
+        self.load(name)
+    }
+
+    fn load(&self, name: &str) -> File {
+        let mut file = File::json(self.path(name));
+        file.load(&self.sink, &self.stop).unwrap();
+        file
+    }
+
+    /// What the next look says, without the directory.
+    fn look(&self, file: &mut File) -> Option<(Level, String)> {
+        let notice = file.look_for_news(&self.sink, &self.stop)?;
+        Some((notice.level, notice.text.replace(&format!("{}/", self.dir.path().display()), "")))
+    }
+
+    fn payload(&self) -> String {
+        let latest = self.sink.feed().latest().expect("a map");
+        String::from_utf8(latest.frame.payload().to_vec()).unwrap()
+    }
+}
+
+fn info(text: &str) -> (Level, String) {
+    (Level::Info, text.to_owned())
+}
+
+#[test]
+fn the_first_map_is_published_by_load() {
+    let place = Place::new();
+    place.loaded("flags.json", r#"{"a": 1}"#);
+    assert_eq!(place.payload(), r#"{"a":1}"#);
+    assert_eq!(place.sink.feed().version(), 1);
+}
+
+#[test]
+fn a_file_that_is_missing_or_wrong_at_start_is_an_error_for_the_caller() {
+    let place = Place::new();
+    place.write("half.json", r#"{"a": "#);
+    for (name, wanted) in [("missing.json", "missing.json: cannot be read"), ("half.json", "as a JSON object")] {
+        let error = File::json(place.path(name)).load(&place.sink, &place.stop).unwrap_err();
+        assert!(error.to_string().contains(wanted), "{error}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+    assert!(place.sink.feed().latest().is_none());
+}
+
+#[test]
+fn a_changed_file_is_told_once_and_an_unchanged_one_never() {
+    let place = Place::new();
+    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
+    assert_eq!(place.look(&mut file), None);
+    place.write("flags.json", r#"{"a": 2, "b": 3}"#);
+    assert_eq!(place.look(&mut file), Some(info("flags.json: 2 entries, version 2")));
+    assert_eq!(place.look(&mut file), None);
+    place.write("flags.json", r#"{"b": 3,   "a": 2}"#);
+    assert_eq!(place.look(&mut file), None, "the same map in other words");
+}
+
+#[test]
+fn toml_is_read_as_json_is() {
+    let place = Place::new();
+    place.write("flags.toml", "[on]\nday = 2026-11-22\n");
+    File::toml(place.path("flags.toml")).load(&place.sink, &place.stop).unwrap();
+    assert_eq!(place.payload(), r#"{"on":{"day":"2026-11-22"}}"#);
+}
+
+#[test]
+fn every_way_to_replace_a_file_is_noticed() {
+    let place = Place::new();
+    for dir in ["v1", "v2"] {
+        fs::create_dir(place.path(dir)).unwrap();
+        place.write(&format!("{dir}/flags.json"), &format!(r#"{{"dir": "{dir}"}}"#));
+    }
+    // As Kubernetes mounts a ConfigMap: the file is a link through a link to a directory, and that one is swapped.
+    symlink("v1", place.path("data")).unwrap();
+    symlink("data/flags.json", place.path("flags.json")).unwrap();
+    let mut file = place.load("flags.json");
+    symlink("v2", place.path("new")).unwrap();
+    fs::rename(place.path("new"), place.path("data")).unwrap();
+    assert!(place.look(&mut file).is_some());
+    assert_eq!(place.payload(), r#"{"dir":"v2"}"#);
+    symlink("v1/flags.json", place.path("new")).unwrap();
+    fs::rename(place.path("new"), place.path("flags.json")).unwrap();
+    assert!(place.look(&mut file).is_some());
+    assert_eq!(place.payload(), r#"{"dir":"v1"}"#);
+    place.replace("flags.json", r#"{"dir": "no"}"#);
+    assert!(place.look(&mut file).is_some());
+    assert_eq!(place.payload(), r#"{"dir":"no"}"#);
+}
+
+type Damage = Box<dyn Fn(&Path)>;
+
+#[test]
+fn whatever_happens_to_the_file_the_last_good_map_stays_and_it_is_told_once() {
+    let large = format!(r#"{{"a": "{}"}}"#, "x".repeat(100 * 1024));
+    let write = |text: &'static str| move |path: &Path| fs::write(path, text).unwrap();
+    let damages: [(&str, Damage); 10] = [
+        ("cannot be read: No such file", Box::new(|_| {})),
+        ("line 1, column 6: EOF", Box::new(write(r#"{"a": "#))),
+        ("EOF", Box::new(write(""))),
+        ("line 1, column 8: invalid unicode", Box::new(|path| fs::write(path, b"{\"a\": \"\xff\"}").unwrap())),
+        ("expected a map", Box::new(write("[1]"))),
+        ("cannot be sent: the map takes 102408 bytes", Box::new(move |path| fs::write(path, &large).unwrap())),
+        (
+            "above the limit of 1638400 bytes",
+            Box::new(|path| fs::File::create(path).unwrap().set_len(1 << 40).unwrap()),
+        ),
+        ("not a regular file", Box::new(|path| fs::create_dir(path).unwrap())),
+        ("not a regular file", Box::new(mkfifo)),
+        ("cannot be read: Too many levels", Box::new(|path| symlink(path, path).unwrap())),
+    ];
+    let place = Place::new();
+    let path = place.path("flags.json");
+    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
+    for (wanted, damage) in damages {
+        fs::remove_file(&path).unwrap();
+        damage(&path);
+        let (level, text) = place.look(&mut file).expect(wanted);
+        assert_eq!(level, Level::Warn);
+        assert!(text.starts_with("flags.json: ") && text.contains(wanted), "{wanted}: {text}");
+        assert!(text.ends_with("; the last good map stays"), "{text}");
+        for _ in 0..3 {
+            assert_eq!(place.look(&mut file), None, "{wanted}");
+        }
+        assert_eq!((place.payload(), place.sink.feed().version()), (r#"{"a":1}"#.to_owned(), 1), "{wanted}");
+        fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).ok();
+        place.write("flags.json", r#"{"a": 1}"#);
+        assert_eq!(place.look(&mut file), Some(info("flags.json: good again, 1 entry, version 1")), "{wanted}");
+        assert_eq!(place.look(&mut file), None, "{wanted}");
+    }
+}
+
+fn mkfifo(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_told_and_comes_back() {
+    let place = Place::new();
+    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
+    let allow = |mode| fs::set_permissions(place.path("flags.json"), fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o000);
+    if fs::File::open(place.path("flags.json")).is_ok() {
+        eprintln!("skipped: root may read everything");
+        return;
+    }
+    assert!(place.look(&mut file).unwrap().1.contains("cannot be read: Permission denied"));
+    allow(0o600);
+    assert_eq!(place.look(&mut file), Some(info("flags.json: good again, 1 entry, version 1")));
+}
+
+#[test]
+fn a_file_that_is_saved_again_and_still_wrong_is_told_again() {
+    let place = Place::new();
+    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
+    place.write("flags.json", r#"{"a": 1 "b": 2}"#);
+    let first = place.look(&mut file);
+    place.write("flags.json", r#"{"a": 1 "b": 2}"#);
+    assert_eq!(place.look(&mut file), None, "the same bytes are the same problem");
+    place.write("flags.json", r#"{"a": 1 "b": 3}"#);
+    assert_eq!(place.look(&mut file), first);
+    assert!(first.is_some());
+}
+
+#[test]
+fn a_file_that_changed_just_now_is_read_again_though_its_stamp_is_the_same() {
+    let place = Place::new();
+    let mut young = place.loaded("flags.json", r#"{"a": 1}"#);
+    assert!(young.read_changed(1000, &place.stop).unwrap().is_some());
+    assert!(young.read_changed(1000, &place.stop).unwrap().is_some());
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let mut old = File::toml(manifest);
+    assert!(old.read_changed(1 << 20, &place.stop).unwrap().is_some());
+    assert!(old.read_changed(1 << 20, &place.stop).unwrap().is_none());
+}
+
+#[test]
+fn a_time_that_is_set_back_does_not_hide_a_change() {
+    let place = Place::new();
+    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
+    let modified = fs::metadata(place.path("flags.json")).unwrap().modified().unwrap();
+    let seen = file.stamp(&file.open().unwrap()).unwrap();
+    place.write("flags.json", r#"{"a": 2}"#);
+    fs::File::options().write(true).open(place.path("flags.json")).unwrap().set_modified(modified).unwrap();
+    file.seen = Some(seen);
+    assert!(place.look(&mut file).is_some());
+}
+
+#[test]
+fn a_name_is_escaped_before_it_is_told() {
+    let place = Place::new();
+    let error = File::json(place.path("\x1b[2J\n.json")).load(&place.sink, &place.stop).unwrap_err();
+    assert!(error.to_string().contains("/\\u{1b}[2J\\n.json: "), "{error}");
+}
+
+#[test]
+fn a_stop_ends_the_wait_for_a_file_to_be_left_alone() {
+    let place = Place::new();
+    place.write("flags.json", r#"{"a": 1}"#);
+    place.stop.trigger();
+    File::json(place.path("flags.json")).load(&place.sink, &place.stop).unwrap();
+    assert!(place.sink.feed().latest().is_none());
+}
+
+#[test]
+fn a_stop_ends_the_following_at_once() {
+    let place = Place::new();
+    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
+    file.period = Duration::from_hours(1);
+    thread::scope(|scope| {
+        let follower = scope.spawn(|| file.follow(&place.sink, &place.stop));
+        place.stop.trigger();
+        follower.join().unwrap();
+    });
+}
+
+/// Long enough for a copy of it to be cut: 64 KiB, of the same length for every number below 10^10.
+fn signed(number: u64) -> String {
+    let text = format!("{number:010}").repeat(6400);
+    format!(r#"{{"text": "{text}", "number": {number:11}, "signature": {:10}}}"#, signature(&text))
+}
+
+/// Any change of any digit shows: an FNV-1a hash.
+fn signature(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Returns the number in the map if and only if its signature is right.
+fn check(map: &Map) -> i64 {
+    let (Value::Text(text), Value::Int(number)) = (&map[&Key::from("text")], &map[&Key::from("number")]) else {
+        panic!("another map");
+    };
+    assert_eq!(map[&Key::from("signature")], Value::Int(signature(text).into()), "a torn map");
+    *number
+}
+
+/// Follows the file while `write_one` writes numbers 1, 2, 3 ... at every millisecond of two seconds, and checks all that
+/// is published. Returns how many maps that were.
+fn follow_a_writer(place: &Place, mut file: File, mut write_one: impl FnMut(u64) + Send) -> u64 {
+    const WRITES: u64 = 2000;
+    file.period = Duration::from_millis(1);
+    let (feed, stop) = (place.sink.feed(), &place.stop);
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(stop);
+        scope.spawn(|| file.follow(&place.sink, stop));
+        scope.spawn(move || {
+            let started = Instant::now();
+            for number in 1..=WRITES {
+                let due = started + Duration::from_millis(number);
+                stop.wait(due.saturating_duration_since(Instant::now()));
+                write_one(number);
+            }
+        });
+        let (mut version, mut last) = (0, 0);
+        while last < 2000 {
+            let snapshot = feed.wait(version, Duration::from_secs(30)).expect("the newest map");
+            let number = check(&Format::Json.decode_map(snapshot.frame.payload()).unwrap());
+            assert!(number >= last, "{number} after {last}");
+            (version, last) = (snapshot.version, number);
+        }
+        version
+    })
+}
+
+#[test]
+fn a_thousand_renames_a_second_never_tear_a_map_and_the_newest_wins() {
+    let place = Place::new();
+    let file = place.loaded("flags.json", &signed(0));
+    let maps = follow_a_writer(&place, file, |number| place.replace("flags.json", &signed(number)));
+    assert!(maps > 10, "only {maps} maps in two seconds");
+}
+
+#[test]
+fn a_writer_in_place_never_tears_a_map_and_the_newest_wins() {
+    let place = Place::new();
+    let file = place.loaded("flags.json", &signed(0));
+    let open = fs::File::options().write(true).open(place.path("flags.json")).unwrap();
+    let idle = Shutdown::new().unwrap();
+    let maps = follow_a_writer(&place, file, |number| {
+        // Half of them cut the file first, half of them leave its length as it was; a pause now and then.
+        match number % 2 {
+            0 => place.write("flags.json", &signed(number)),
+            _ => open.write_all_at(signed(number).as_bytes(), 0).unwrap(),
+        }
+        if number % 100 == 0 {
+            idle.wait(QUIET * 3);
+        }
+    });
+    assert!(maps > 2, "only {maps} maps in two seconds");
+}
+
+#[test]
+fn a_file_that_is_written_to_all_the_time_is_told_and_not_read() {
+    let place = Place::new();
+    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
+    let open = fs::File::options().write(true).open(place.path("flags.json")).unwrap();
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(&place.stop);
+        scope.spawn(|| {
+            while !place.stop.wait(Duration::from_millis(1)) {
+                open.write_all_at(br#"{"a": 2}"#, 0).unwrap();
+            }
+        });
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let told = loop {
+            match file.look_for_news(&place.sink, &Shutdown::new().unwrap()) {
+                Some(notice) if notice.level == Level::Warn => break notice.text,
+                _ => assert!(Instant::now() < deadline, "not told"),
+            }
+        };
+        assert!(told.contains("rename it over this one"), "{told}");
+    });
+}

@@ -1,0 +1,213 @@
+use super::*;
+use crate::feed::Feed;
+use crate::format::Format;
+use crate::source::tests::StopOnDrop;
+use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::sync::Arc;
+use std::thread;
+
+/// Longer than any machine needs; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn sink() -> Sink {
+    Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![])
+}
+
+fn payload(sink: &Sink) -> String {
+    String::from_utf8(sink.feed().latest().expect("a map").frame.payload().to_vec()).unwrap()
+}
+
+/// Lines whose input is never read: what comes is given to `take`.
+fn unread() -> Lines<PipeReader> {
+    Lines::new(pipe().unwrap().0, "standard input")
+}
+
+fn texts(news: &[Notice]) -> Vec<&str> {
+    news.iter().map(|notice| notice.text.as_str()).collect()
+}
+
+/// Runs `write` against lines that are being followed, until it returns.
+fn while_following(write: impl FnOnce(&mut PipeWriter, &Sink)) -> Sink {
+    let (sink, stop, (reader, mut writer)) = (sink(), Shutdown::new().unwrap(), pipe().unwrap());
+    let mut lines = Lines::new(reader, "standard input");
+    thread::scope(|scope| {
+        let follower = scope.spawn(|| lines.follow(&sink, &stop));
+        write(&mut writer, &sink);
+        drop(writer);
+        follower.join().unwrap();
+    });
+    sink
+}
+
+#[test]
+fn there_is_no_map_before_the_first_line() {
+    let sink = sink();
+    unread().load(&sink, &Shutdown::new().unwrap()).unwrap();
+    assert!(sink.feed().latest().is_none());
+}
+
+#[test]
+fn a_line_is_published_while_the_writer_stays() {
+    while_following(|writer, sink| {
+        for number in 1..=3 {
+            // Two lines in one write, the second of them in two writes: whatever is whole counts at once.
+            write!(writer, "{{\"n\":0}}\n{{\"n\"").unwrap();
+            writeln!(writer, ":{number}}}").unwrap();
+            let wanted = format!("{{\"n\":{number}}}");
+            let mut version = 0;
+            while payload_after(sink, &mut version) != wanted {}
+        }
+    });
+}
+
+fn payload_after(sink: &Sink, version: &mut u64) -> String {
+    let snapshot = sink.feed().wait(*version, PATIENCE).expect("a newer map");
+    *version = snapshot.version;
+    String::from_utf8(snapshot.frame.payload().to_vec()).unwrap()
+}
+
+#[test]
+fn the_last_line_needs_no_end_and_the_last_map_stays() {
+    let sink = while_following(|writer, _| writer.write_all(b"{\"n\":1}\n{\"n\":2}").unwrap());
+    assert_eq!((payload(&sink), sink.feed().version()), (r#"{"n":2}"#.to_owned(), 2));
+}
+
+#[test]
+fn lines_may_end_in_cr_lf_and_blank_ones_are_skipped() {
+    let (sink, mut lines) = (sink(), unread());
+    let news = lines.take(b"\r\n{\"n\":1}\r\n\n  \t\n{\"n\":2}\r\nx\n", &sink);
+    assert_eq!(sink.feed().version(), 2);
+    let bad =
+        "standard input: cannot be read as a JSON object: line 6, column 1: expected value; the last good map stays";
+    assert_eq!(texts(&news), ["standard input: 1 entry, version 1", bad]);
+}
+
+#[test]
+fn a_bad_line_is_told_with_its_place_and_the_next_one_counts() {
+    let large = format!("{{\"n\":\"{}\"}}", "x".repeat(100));
+    let huge = "x".repeat(MIN_MAX_LINE + 1);
+    for (bad, wanted) in [
+        (b"{\"n\": \"\xff\"}".as_slice(), "line 2, column 8: invalid unicode"),
+        (b"{\"n\": 1", "line 2, column 7: EOF"),
+        (b"[1]", "line 2: invalid type: sequence, expected a map"),
+        (b"{\"n\":1} {\"n\":2}", "line 2, column 9: trailing characters"),
+        (b"\x1b[2J", "line 2, column 1: expected value"),
+        (large.as_bytes(), "line 2: the map cannot be sent: the map takes 108 bytes"),
+        (huge.as_bytes(), "line 2: above the limit of 1048576 bytes"),
+    ] {
+        let (sink, mut lines) = (sink(), unread());
+        lines.take(b"{\"n\":1}\n", &sink);
+        let news = lines.take(&[bad, b"\n"].concat(), &sink);
+        let [notice] = news.as_slice() else { panic!("{wanted}: {:?}", texts(&news)) };
+        assert_eq!(notice.level, Level::Warn);
+        assert!(notice.text.starts_with("standard input") && notice.text.contains(wanted), "{}", notice.text);
+        assert!(!notice.text.contains('\x1b'));
+        assert_eq!(payload(&sink), r#"{"n":1}"#);
+        assert_eq!(texts(&lines.take(b"{\"n\":3}\n", &sink)), [""; 0]);
+        assert_eq!(payload(&sink), r#"{"n":3}"#);
+    }
+}
+
+#[test]
+fn a_line_of_the_longest_length_is_read() {
+    let (sink, mut lines) = (sink(), unread());
+    let line = format!("{{\"n\":1{}}}\n", " ".repeat(MIN_MAX_LINE - 7));
+    assert_eq!(line.len(), MIN_MAX_LINE + 1);
+    for part in line.as_bytes().chunks(1000) {
+        lines.take(part, &sink);
+    }
+    assert_eq!(payload(&sink), r#"{"n":1}"#);
+}
+
+#[test]
+fn complaints_are_one_a_period_and_count_those_held_back() {
+    let (sink, mut lines, idle) = (sink(), unread(), Shutdown::new().unwrap());
+    lines.complaints = Throttle::new(Duration::from_millis(300));
+    assert_eq!(lines.take(b"x\n", &sink).len(), 1);
+    assert_eq!(lines.take(b"x\nx\n", &sink).len(), 0);
+    let mut held = 2;
+    let told = loop {
+        match lines.take(b"x\n", &sink).pop() {
+            Some(notice) => break notice.text,
+            None => held += 1,
+        }
+        idle.wait(Duration::from_millis(10));
+    };
+    assert!(told.ends_with(&format!(" ({held} more since the last complaint)")), "{told}");
+}
+
+#[test]
+fn a_line_without_end_takes_no_memory() {
+    const LEN: usize = 256 * 1024 * 1024;
+    let before = peak_memory();
+    let sink = while_following(|writer, sink| {
+        writer.write_all(b"{\"n\":1}\n").unwrap();
+        let part = vec![b'x'; CHUNK];
+        for _ in 0..LEN / part.len() {
+            writer.write_all(&part).unwrap();
+        }
+        assert_eq!(payload(sink), r#"{"n":1}"#);
+        writer.write_all(b"\n{\"n\":2}\n").unwrap();
+    });
+    assert_eq!(payload(&sink), r#"{"n":2}"#);
+    // Far above what the tests beside this one take, and far below the line.
+    let growth = peak_memory() - before;
+    assert!(growth < LEN / 2, "{growth} bytes more");
+}
+
+/// The most bytes that this process has had resident.
+fn peak_memory() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+fn what_is_kept_of_a_long_line_is_bounded() {
+    let (sink, mut lines) = (sink(), unread());
+    let part = vec![b'x'; CHUNK];
+    for _ in 0..64 {
+        lines.take(&part, &sink);
+        assert!(lines.line.capacity() <= 2 * MIN_MAX_LINE);
+    }
+    assert_eq!(lines.line.capacity(), 0);
+}
+
+#[test]
+fn a_stop_ends_the_following_though_the_writer_says_nothing() {
+    let (sink, stop, (reader, mut writer)) = (sink(), Shutdown::new().unwrap(), pipe().unwrap());
+    let mut lines = Lines::new(reader, "standard input");
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
+        scope.spawn(|| lines.follow(&sink, &stop));
+        writer.write_all(b"{\"n\":1}\n{\"n\":").unwrap();
+        assert!(sink.feed().wait(0, PATIENCE).is_some());
+    });
+    assert_eq!(payload(&sink), r#"{"n":1}"#);
+}
+
+#[test]
+fn a_stop_ends_the_following_though_the_writer_never_pauses() {
+    let (sink, stop) = (sink(), Shutdown::new().unwrap());
+    let mut lines = Lines::new(fs::File::open("/dev/zero").unwrap(), "standard input");
+    thread::scope(|scope| {
+        let follower = scope.spawn(|| lines.follow(&sink, &stop));
+        stop.trigger();
+        follower.join().unwrap();
+    });
+}
+
+#[test]
+fn an_input_that_fails_leaves_the_last_map() {
+    let (sink, stop) = (sink(), Shutdown::new().unwrap());
+    sink.publish([("n".into(), 1.into())].into()).unwrap();
+    let directory = fs::File::open("/").unwrap();
+    Lines::new(directory, "standard input").follow(&sink, &stop);
+    assert_eq!(payload(&sink), r#"{"n":1}"#);
+}
+
+#[test]
+fn standard_input_is_read_by_a_descriptor_of_its_own() {
+    use std::os::fd::AsRawFd;
+    assert!(Lines::standard_input().unwrap().input.as_raw_fd() > 2);
+}

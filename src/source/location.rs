@@ -1,0 +1,99 @@
+//! What the command line names as a source.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::{Error, File, Lines, Source, escape};
+
+/// What `--source` names. Read from its text; naming a source opens nothing.
+///
+/// ```
+/// use mapcast::source::Location;
+///
+/// assert_eq!("-".parse::<Location>()?, Location::StandardInput);
+/// assert_eq!("flags.json".parse::<Location>()?, Location::Json("flags.json".into()));
+/// assert!("flags.yaml".parse::<Location>().is_err());
+/// # Ok::<(), mapcast::source::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Location {
+    /// `FILE.json`: one JSON object, re-read when the file changes.
+    Json(PathBuf),
+    /// `FILE.toml`: the same in TOML.
+    Toml(PathBuf),
+    /// `-`: one JSON object a line, each line the new map.
+    StandardInput,
+}
+
+impl Location {
+    /// Returns the source that is named here.
+    ///
+    /// # Errors
+    /// `Unreadable` if the system has no descriptor left for standard input. A file is not looked at before
+    /// [`load`](Source::load).
+    pub fn open(&self) -> Result<Box<dyn Source>, Error> {
+        Ok(match self {
+            Self::Json(path) => Box::new(File::json(path)),
+            Self::Toml(path) => Box::new(File::toml(path)),
+            Self::StandardInput => Box::new(Lines::standard_input()?),
+        })
+    }
+}
+
+impl FromStr for Location {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text == "-" {
+            return Ok(Self::StandardInput);
+        }
+        let is = |wanted: &str| Path::new(text).extension().is_some_and(|found| found.eq_ignore_ascii_case(wanted));
+        if is("json") {
+            return Ok(Self::Json(text.into()));
+        }
+        if is("toml") {
+            return Ok(Self::Toml(text.into()));
+        }
+        Err(Error::Unknown(text.to_owned()))
+    }
+}
+
+/// As on the command line, escaped.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(path) | Self::Toml(path) => f.write_str(&escape(&path.to_string_lossy())),
+            Self::StandardInput => f.write_str("-"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_names_the_syntax() {
+        for (text, wanted) in [
+            ("flags.json", Location::Json("flags.json".into())),
+            ("/etc/a.b/FLAGS.JSON", Location::Json("/etc/a.b/FLAGS.JSON".into())),
+            ("flags.json.toml", Location::Toml("flags.json.toml".into())),
+            ("-", Location::StandardInput),
+        ] {
+            assert_eq!(text.parse::<Location>().unwrap(), wanted);
+            assert_eq!(wanted.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_names_no_source_is_told_what_does() {
+        for text in ["", "--", "flags", "flags.yaml", ".json", "json", "redis://127.0.0.1"] {
+            let error = text.parse::<Location>().unwrap_err().to_string();
+            assert_eq!(error, format!("{text}: name a .json or .toml file, or - for standard input"));
+        }
+        let error = "\x1b[2J\n".parse::<Location>().unwrap_err().to_string();
+        assert!(error.starts_with("\\u{1b}[2J\\n: "), "{error}");
+    }
+}

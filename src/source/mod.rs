@@ -1,0 +1,125 @@
+//! Where the map comes from: a source publishes into a [`Sink`], and goes on doing so until it is told to stop.
+//!
+//! A source knows no sockets and no clients. What is wrong with its input it says once, in the log, and the last good
+//! map stays. A new one is a file beside these, a case in [`Location`], and an implementation of [`Source`].
+
+mod file;
+mod fixed;
+mod lines;
+mod location;
+mod report;
+mod sink;
+mod syntax;
+
+use std::io;
+
+use crate::feed;
+use crate::shutdown::Shutdown;
+
+pub use file::File;
+pub use fixed::Fixed;
+pub use lines::Lines;
+pub use location::Location;
+pub use sink::{Published, Sink};
+pub use syntax::Fault;
+
+/// Where the map comes from. Owned by one thread, which calls [`load`](Self::load) and then [`follow`](Self::follow).
+/// The thread needs a stack of about 1 MiB for the parsers: the standard library's 2 MiB will do.
+pub trait Source: Send {
+    /// Publishes the first map, so that there is one before the first client. Returns `Ok` without one if and only if
+    /// the source has none yet (standard input), or the stop came first.
+    ///
+    /// # Errors
+    /// If there should be a map and none can be had: the caller's user named a file that is missing or wrong.
+    fn load(&mut self, sink: &Sink, stop: &Shutdown) -> Result<(), Error>;
+
+    /// Publishes each new map until the stop is requested, or the source has ended and will never have another. Both
+    /// leave the last map in place. Bad input is told in the log, once.
+    fn follow(&mut self, sink: &Sink, stop: &Shutdown);
+}
+
+/// Why a source has no map to give. The text is one line, and safe to print: paths and contents are escaped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Text that names no source.
+    #[error("{}: name a .json or .toml file, or - for standard input", escape(.0))]
+    Unknown(String),
+    /// The system does not let the source be read.
+    #[error("{name}: cannot be read")]
+    Unreadable {
+        /// The source, escaped.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A directory, a FIFO or a device where a file should be.
+    #[error("{name}: not a regular file; name one that is")]
+    NoFile {
+        /// The path, escaped.
+        name: String,
+    },
+    /// The text is longer than that of any map needs to be. It was not kept in memory.
+    #[error("{name}: above the limit of {max} bytes for a source; raise --max-frame if this is meant")]
+    TooLong {
+        /// The path or the line, escaped.
+        name: String,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// Every reading of the file was overtaken by a writer.
+    #[error("{name}: written to all the time; write a new file and rename it over this one")]
+    Unsettled {
+        /// The path, escaped.
+        name: String,
+    },
+    /// The text is no map.
+    #[error("{name}: cannot be read as {whole}")]
+    Invalid {
+        /// The source, escaped.
+        name: String,
+        /// What the text should be: `a JSON object`.
+        whole: &'static str,
+        /// What is wrong with it, and where.
+        source: Fault,
+    },
+    /// The map was read and cannot be sent.
+    #[error("{name}: the map cannot be sent")]
+    Refused {
+        /// The source or the line of it, escaped.
+        name: String,
+        /// What the feed says.
+        source: feed::Error,
+    },
+}
+
+/// Returns `text` with everything that could move a cursor, hide itself or begin a new line spelled out. Quotes and
+/// backslashes stay: the text stands in no quotes.
+fn escape(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut escaped, c| {
+        match c {
+            '"' | '\'' | '\\' => escaped.push(c),
+            c => escaped.extend(c.escape_debug()),
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends those who follow a source, also when the test that waits for them has failed.
+    pub(super) struct StopOnDrop<'a>(pub(super) &'a Shutdown);
+
+    impl Drop for StopOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.trigger();
+        }
+    }
+
+    #[test]
+    fn control_characters_are_spelled_out_and_letters_stay() {
+        assert_eq!(escape("\x1b[2J\n\u{202e}ñ\"'\\"), "\\u{1b}[2J\\n\\u{202e}ñ\"'\\");
+    }
+}

@@ -1,0 +1,129 @@
+//! Where a source puts its maps: a feed, with the entries of `--set` laid over every map.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::feed::{self, Feed};
+use crate::map::{Key, Map, Value};
+
+/// Where a source puts its maps. Clones share the feed.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    feed: Arc<Feed>,
+    /// Laid over every map, in this order.
+    overlay: Vec<(Key, Value)>,
+}
+
+/// What publishing a map came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Published {
+    /// True if and only if the map differs from the one before.
+    pub changed: bool,
+    /// Entries of the map, those laid over it counted.
+    pub entries: usize,
+    /// The feed's version now.
+    pub version: u64,
+}
+
+impl Sink {
+    /// Returns a sink that lays the entries of `overlay` over every map and publishes it in `feed`. An entry replaces
+    /// the value of one whose key has the same text (`1=x` that of `1` and of `"1"`), or is added with its own key.
+    pub fn new(feed: Arc<Feed>, overlay: Vec<(Key, Value)>) -> Self {
+        Self { feed, overlay }
+    }
+
+    /// The feed that is published in.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// Lays the overlay over `map` and makes it the feed's current one.
+    ///
+    /// # Errors
+    /// As [`Feed::publish`]: if the map cannot be encoded or is too large. The one before it stays.
+    pub fn publish(&self, mut map: Map) -> Result<Published, feed::Error> {
+        for (key, value) in &self.overlay {
+            lay_over(&mut map, key, value);
+        }
+        let changed = self.feed.publish(&map)?;
+        Ok(Published { changed, entries: map.len(), version: self.feed.version() })
+    }
+}
+
+/// As in the log: `12 entries, version 3`.
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = if self.entries == 1 { "entry" } else { "entries" };
+        write!(f, "{} {noun}, version {}", self.entries, self.version)
+    }
+}
+
+fn lay_over(map: &mut Map, key: &Key, value: &Value) {
+    let text = key.to_string();
+    let number = text.parse().map(Key::Int).ok().filter(|number| number.to_string() == text);
+    let mut replaced = false;
+    for same in number.into_iter().chain([Key::Text(text)]) {
+        if let Some(old) = map.get_mut(&same) {
+            *old = value.clone();
+            replaced = true;
+        }
+    }
+    if !replaced {
+        map.insert(key.clone(), value.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+
+    fn overlaid(map: Map, overlay: &[(Key, Value)]) -> Map {
+        overlay.iter().fold(map, |mut map, (key, value)| {
+            lay_over(&mut map, key, value);
+            map
+        })
+    }
+
+    #[test]
+    fn an_entry_replaces_the_one_whose_key_has_the_same_text() {
+        for old in [Key::Int(1), Key::from("1")] {
+            for set in [Key::Int(1), Key::from("1")] {
+                let map = overlaid([(old.clone(), "old".into())].into(), &[(set, "new".into())]);
+                assert_eq!(map, [(old.clone(), "new".into())].into());
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_of_its_own_is_added_with_its_key() {
+        let map = overlaid([("01".into(), 1.into())].into(), &[(1.into(), 2.into()), ("x".into(), 3.into())]);
+        assert_eq!(map, [(1.into(), 2.into()), ("01".into(), 1.into()), ("x".into(), 3.into())].into());
+    }
+
+    #[test]
+    fn the_last_entry_of_a_key_wins() {
+        assert_eq!(
+            overlaid(Map::new(), &[(1.into(), 1.into()), ("1".into(), 2.into())]),
+            [(1.into(), 2.into())].into()
+        );
+    }
+
+    #[test]
+    fn the_overlay_is_laid_over_every_map() {
+        let feed = Arc::new(Feed::new(Format::Json, 100));
+        let sink = Sink::new(Arc::clone(&feed), vec![("on".into(), true.into())]);
+        let map = |n: i64| Map::from([("n".into(), n.into()), ("on".into(), false.into())]);
+        assert_eq!(sink.publish(map(1)).unwrap(), Published { changed: true, entries: 2, version: 1 });
+        assert_eq!(sink.publish(map(1)).unwrap(), Published { changed: false, entries: 2, version: 1 });
+        sink.publish(map(2)).unwrap();
+        assert_eq!(feed.latest().unwrap().frame.payload(), br#"{"n":2,"on":true}"#);
+    }
+
+    #[test]
+    fn a_map_that_the_overlay_makes_too_large_is_refused() {
+        let sink = Sink::new(Arc::new(Feed::new(Format::Json, 20)), vec![("on".into(), "x".repeat(20).into())]);
+        assert!(matches!(sink.publish(Map::new()), Err(feed::Error::TooLarge { .. })));
+    }
+}

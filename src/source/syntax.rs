@@ -1,0 +1,241 @@
+//! What the text of a source is written in: JSON or TOML, read into a map with the place of what is wrong.
+
+use serde::Deserialize;
+
+use super::escape;
+use crate::map::Map;
+
+/// The longest complaint of a parser that is passed on, in characters: it may quote the whole of a wrong value.
+const MAX_MESSAGE: usize = 200;
+
+/// The language that a source's text is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Syntax {
+    Json,
+    Toml,
+}
+
+/// What is wrong with a text, and where. Safe to print: whatever comes from the text is escaped and cut.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", place(*.line, *.column))]
+#[non_exhaustive]
+pub struct Fault {
+    /// The line, from 1, where the parser could tell.
+    pub line: Option<u64>,
+    /// The column in bytes, from 1, where the parser could tell.
+    pub column: Option<u64>,
+    /// What the parser says.
+    pub message: String,
+}
+
+impl Syntax {
+    /// What the whole text has to be.
+    pub(super) fn whole(self) -> &'static str {
+        match self {
+            Self::Json => "a JSON object",
+            Self::Toml => "a TOML table",
+        }
+    }
+
+    /// Returns the map that `text` is.
+    ///
+    /// # Errors
+    /// If it is no object or table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, or has a whole
+    /// number of more than 64 bits.
+    pub(super) fn parse(self, text: &[u8]) -> Result<Map, Fault> {
+        match self {
+            Self::Json => parse_json(text),
+            Self::Toml => parse_toml(text),
+        }
+    }
+}
+
+impl Fault {
+    fn at(text: &[u8], offset: usize, message: &str) -> Self {
+        let before = &text[..offset.min(text.len())];
+        let line = before.split(|byte| *byte == b'\n').count() as u64;
+        let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
+        Self { line: Some(line), column: Some(column), message: shorten(message) }
+    }
+
+    /// The same fault in the text's only line, as line `number` of what the text is a part of.
+    pub(super) fn in_line(mut self, number: u64) -> Self {
+        self.line = Some(number);
+        self
+    }
+}
+
+fn parse_json(text: &[u8]) -> Result<Map, Fault> {
+    let map = serde_json::from_slice(text).map_err(|error| {
+        let (line, column) = (error.line() as u64, error.column() as u64);
+        let message = error.to_string();
+        let message = message.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&message);
+        // Line 0 and column 0 are serde_json's way to say that it does not know.
+        let known = |place: u64| (place > 0).then_some(place);
+        Fault { line: known(line), column: known(column), message: shorten(message) }
+    })?;
+    match find_long_integer(text) {
+        Some(offset) => Err(Fault::at(text, offset, "a whole number of more than 64 bits")),
+        None => Ok(map),
+    }
+}
+
+/// Returns where the first whole number stands that no i64 holds. `serde_json` reads those above u64 as floats, and so
+/// changes them unseen. `text` must be valid JSON.
+fn find_long_integer(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while at < text.len() {
+        let start = at;
+        match text[at] {
+            b'"' => {
+                at += 1;
+                while text.get(at).is_some_and(|byte| *byte != b'"') {
+                    at += if text[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                at += text[at..].iter().take_while(|byte| is_part(byte)).count();
+                let number = str::from_utf8(&text[start..at]).unwrap_or_default();
+                let is_whole = !number.contains(['.', 'e', 'E']);
+                if is_whole && number.parse::<i64>().is_err() {
+                    return Some(start);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+fn parse_toml(text: &[u8]) -> Result<Map, Fault> {
+    let utf8 = str::from_utf8(text).map_err(|error| Fault::at(text, error.valid_up_to(), "bytes that are no UTF-8"))?;
+    let fault = |error: toml::de::Error| match error.span() {
+        Some(span) => Fault::at(text, span.start, error.message()),
+        None => Fault { line: None, column: None, message: shorten(error.message()) },
+    };
+    // By way of toml's own value, which gives dates and times as text; read directly they would be private structs.
+    let table: toml::Table = toml::from_str(utf8).map_err(fault)?;
+    Map::deserialize(toml::Value::Table(table)).map_err(fault)
+}
+
+fn shorten(message: &str) -> String {
+    let mut short: String = message.chars().take(MAX_MESSAGE).collect();
+    if short.len() < message.len() {
+        short.push_str("...");
+    }
+    escape(&short)
+}
+
+fn place(line: Option<u64>, column: Option<u64>) -> String {
+    match (line, column) {
+        (Some(line), Some(column)) => format!("line {line}, column {column}: "),
+        (Some(line), None) => format!("line {line}: "),
+        (None, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::{Key, MAX_DEPTH, Value};
+
+    fn fault(syntax: Syntax, text: &str) -> Fault {
+        syntax.parse(text.as_bytes()).expect_err(text)
+    }
+
+    #[test]
+    fn a_fault_has_its_line_and_column() {
+        assert_eq!(fault(Syntax::Json, "{\"a\": 1,\n \"b\" 2}").to_string(), "line 2, column 6: expected `:`");
+        let toml = fault(Syntax::Toml, "a = 1\nb = = 2\n");
+        assert_eq!((toml.line, toml.column), (Some(2), Some(5)), "{toml}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_have_their_place() {
+        for syntax in [Syntax::Json, Syntax::Toml] {
+            let fault = syntax.parse(b"\n\"a\xff\"").unwrap_err();
+            assert_eq!(fault.line, Some(2), "{fault}");
+        }
+        assert_eq!(Syntax::Toml.parse(b"a = 1\nb = \"\xff\"").unwrap_err().column, Some(6));
+    }
+
+    #[test]
+    fn only_an_object_is_a_map() {
+        for text in ["", "[]", "1", "null", "\"text\"", "{} {}", "{\"a\":1,}", "{1:2}"] {
+            fault(Syntax::Json, text);
+        }
+        assert!(fault(Syntax::Json, "[]").message.contains("expected a map"));
+        assert_eq!(Syntax::Json.parse(b" {} \r\n"), Ok(Map::new()));
+        assert_eq!(Syntax::Toml.parse(b""), Ok(Map::new()));
+    }
+
+    #[test]
+    fn a_whole_number_is_kept_whole_or_refused() {
+        for (text, wanted) in [
+            ("9223372036854775807", Value::Int(i64::MAX)),
+            ("-9223372036854775808", Value::Int(i64::MIN)),
+            ("1e20", Value::Float(1e20)),
+            ("-0.5", Value::Float(-0.5)),
+            (r#""\"99999999999999999999\\""#, Value::from("\"99999999999999999999\\")),
+        ] {
+            let map = Syntax::Json.parse(format!("{{\"n\": {text}}}").as_bytes()).expect(text);
+            assert_eq!(map[&Key::from("n")], wanted);
+        }
+        for text in ["9223372036854775808", "-9223372036854775809", "18446744073709551616", "99999999999999999999"] {
+            let object = format!("{{\"text\": \"\\\\\",\n \"n\": [0, {text}]}}");
+            assert_eq!(fault(Syntax::Json, &object).line, Some(2), "{text}");
+            fault(Syntax::Toml, &format!("n = {text}"));
+        }
+    }
+
+    #[test]
+    fn dates_and_times_in_toml_are_text() {
+        let text = "day = 2026-11-22\nat = 2026-11-22T03:27:19Z\nlist = [07:30:00]\n[in]\nside = 1979-05-27T07:32:00";
+        let map = Syntax::Toml.parse(text.as_bytes()).unwrap();
+        assert_eq!(map[&Key::from("day")], Value::from("2026-11-22"));
+        assert_eq!(map[&Key::from("at")], Value::from("2026-11-22T03:27:19Z"));
+        assert_eq!(map[&Key::from("list")], Value::List(vec!["07:30:00".into()]));
+        assert_eq!(map[&Key::from("in")], Map::from([("side".into(), "1979-05-27T07:32:00".into())]).into());
+    }
+
+    #[test]
+    fn every_kind_of_toml_has_its_value() {
+        let text =
+            "t = true\ni = -1\nf = 0.5\ns = \"Hola\"\na = [1, 'x', []]\nin = {k = 1}\n[[many]]\nn = 1\n[[many]]\n";
+        let map = Syntax::Toml.parse(text.as_bytes()).unwrap();
+        let inner = |key: &str| Value::Map(Map::from([(key.into(), 1.into())]));
+        let wanted = [
+            ("t", true.into()),
+            ("i", (-1).into()),
+            ("f", 0.5.into()),
+            ("s", "Hola".into()),
+            ("a", vec![1.into(), "x".into(), Value::List(vec![])].into()),
+            ("in", inner("k")),
+            ("many", vec![inner("n"), Map::new().into()].into()),
+        ];
+        assert_eq!(map, wanted.map(|(key, value)| (key.into(), value)).into());
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused() {
+        let json = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        let toml = |depth: usize| format!("a = {}{}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        assert!(Syntax::Json.parse(json(MAX_DEPTH).as_bytes()).is_ok());
+        assert!(Syntax::Toml.parse(toml(MAX_DEPTH).as_bytes()).is_ok());
+        for depth in [MAX_DEPTH + 1, 127, 1_000, 100_000] {
+            fault(Syntax::Json, &json(depth));
+            fault(Syntax::Toml, &toml(depth));
+        }
+    }
+
+    #[test]
+    fn what_the_text_says_is_escaped_and_cut() {
+        let text = format!("\"\\u001b[2J{}\"", "x".repeat(10_000));
+        let json = fault(Syntax::Json, &text).to_string();
+        assert!(json.len() < 2 * MAX_MESSAGE && !json.contains('\x1b'), "{json}");
+        let toml = fault(Syntax::Toml, "a = 1\n\"\\u001b[2J\\n\" = 1\n\"\\u001b[2J\\n\" = 2").to_string();
+        assert!(!toml.contains(['\x1b', '\n']), "{toml}");
+    }
+}
