@@ -1,6 +1,53 @@
 //! mapcast tells every connected program the current state.
+//!
+//! One server holds one map; each client has the whole map the moment it connects, again whenever it changes, and at
+//! least every N seconds, over plain TCP, with no broker. A frame is a 10-byte ASCII length and the payload: bincode,
+//! JSON, MessagePack, pickle or text. This is the library; the programs `mapcast-server` and `mapcast-client` stand on
+//! its public interface alone.
+//!
+//! # Getting started
+//! A server with a feed, and a client that reads it:
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use mapcast::{Cast, Client, ClientConfig, Feed, Format, Map, Server, ServerConfig, Shutdown};
+//!
+//! let feed = Arc::new(Feed::new(Format::Json, mapcast::DEFAULT_MAX_FRAME));
+//! feed.publish(&Map::from([("dark".into(), true.into())]))?;
+//!
+//! let mut server = Server::new(ServerConfig::default());
+//! server.bind(&["127.0.0.1:0".parse()?], Cast::new(Arc::clone(&feed), Duration::from_secs(5)))?;
+//! let address = server.local_addrs()[0].to_string();
+//! let running = server.spawn(Shutdown::new()?)?;
+//!
+//! let config = ClientConfig { format: Format::Json, ..ClientConfig::default() };
+//! let mut client = Client::connect(&address, &config, &Shutdown::new()?)?;
+//! assert_eq!(client.next_map()?, Some(Map::from([("dark".into(), true.into())])));
+//!
+//! feed.publish(&Map::from([("dark".into(), false.into())]))?;
+//! assert_eq!(client.next_map()?, Some(Map::from([("dark".into(), false.into())])));
+//!
+//! assert_eq!(running.stop()?.served, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//! Any serde type can be published and read instead of a map: [`Feed::publish_typed`], [`Client::next_typed`]. A client
+//! that reconnects by itself is a [`Follower`]. Something else to do for each client, on the same accept loop, limits
+//! and stop, is a [`Service`].
+//!
+//! # Layout
+//! From the bytes upward; `docs/design.md` has the threads, the locks and who may name whom.
+//! - [`map`]: the map, its keys and values. [`frame`]: the header, and reading and writing frames. [`format`]: five ways
+//!   to write a payload.
+//! - [`feed`]: the current map, encoded once. [`source`]: where it comes from. [`shutdown`]: the stop, and how it is
+//!   heard.
+//! - [`connection`]: one client, its deadlines and its bell. [`service`]: what is done for it. [`server`]: listeners,
+//!   threads, limits. [`stats`]: what is counted.
+//! - [`client`]: reading, over one connection or as many as it takes. [`units`]: durations and sizes as people write
+//!   them.
+
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod connection;
 pub mod feed;
 pub mod format;
@@ -10,11 +57,13 @@ mod platform;
 pub mod server;
 pub mod service;
 pub mod shutdown;
+pub mod source;
 pub mod stats;
 pub mod source;
 mod throttle;
 pub mod units;
 
+pub use client::{Client, ClientConfig, FollowConfig, Follower};
 pub use feed::Feed;
 pub use format::Format;
 pub use frame::DEFAULT_MAX_FRAME;

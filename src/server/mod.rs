@@ -102,25 +102,7 @@ pub struct Summary {
     pub cut: u64,
 }
 
-/// A server before it runs.
-///
-/// ```
-/// use std::sync::Arc;
-/// use std::time::Duration;
-/// use mapcast::{Cast, Client, ClientConfig, Feed, Format, Server, ServerConfig, Shutdown, builtin_map};
-///
-/// let feed = Arc::new(Feed::new(Format::Bincode, mapcast::DEFAULT_MAX_FRAME));
-/// feed.publish(&builtin_map())?;
-/// let mut server = Server::new(ServerConfig::default());
-/// server.bind(&["127.0.0.1:0".parse()?], Cast::new(feed, Duration::from_secs(5)))?;
-/// let addr = server.local_addrs()[0];
-/// let running = server.spawn(Shutdown::new()?)?;
-///
-/// let mut client = Client::connect(addr, &ClientConfig::default())?;
-/// assert_eq!(client.next_map()?, Some(builtin_map()));
-/// assert_eq!(running.stop()?.served, 1);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// A server before it runs. The crate's page has an example.
 #[derive(Debug)]
 pub struct Server {
     config: Config,
