@@ -1,6 +1,7 @@
 //! mapcast tells every connected program the current state.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod feed;
 pub mod format;
 pub mod frame;
