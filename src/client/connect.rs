@@ -20,7 +20,7 @@ const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
 
 /// Connects to the first address of `address` that answers within `timeout`.
-pub(super) fn connect(address: &str, timeout: Duration, ending: Ending) -> Result<Stream, Error> {
+pub(super) fn connect(address: &str, timeout: Duration, ending: &Ending) -> Result<Stream, Error> {
     let refused = |source| Error::Connect { address: address.to_owned(), source };
     let mut failure = io::Error::other("the name has no address");
     for peer in address.to_socket_addrs().map_err(refused)? {
@@ -83,14 +83,14 @@ mod tests {
     #[test]
     fn a_port_that_nobody_listens_on_is_refused_by_name() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let error = connect(&free.to_string(), Duration::from_secs(2), ending()).unwrap_err();
+        let error = connect(&free.to_string(), Duration::from_secs(2), &ending()).unwrap_err();
         assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused));
         assert!(error.to_string().contains(&free.to_string()), "{error}");
     }
 
     #[test]
     fn a_name_without_a_port_is_an_error_of_its_own() {
-        let error = connect("127.0.0.1", Duration::from_secs(2), ending()).unwrap_err();
+        let error = connect("127.0.0.1", Duration::from_secs(2), &ending()).unwrap_err();
         assert!(matches!(error, Error::Connect { .. }), "{error:?}");
     }
 
@@ -99,7 +99,7 @@ mod tests {
         // On most systems the name is ::1 first, where nobody listens.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("localhost:{}", listener.local_addr().unwrap().port());
-        let stream = connect(&address, Duration::from_secs(2), ending()).unwrap();
+        let stream = connect(&address, Duration::from_secs(2), &ending()).unwrap();
         assert_eq!(stream.peer(), listener.local_addr().unwrap());
     }
 
@@ -123,7 +123,7 @@ mod tests {
         let (listener, _queue) = deaf_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let (started, timeout) = (Instant::now(), Duration::from_millis(100));
-        let error = connect(&address, timeout, ending()).unwrap_err();
+        let error = connect(&address, timeout, &ending()).unwrap_err();
         assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut));
         assert!(started.elapsed() >= timeout);
     }
@@ -133,7 +133,7 @@ mod tests {
         let (listener, _queue) = deaf_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let ending = ending().within(Duration::from_millis(50));
-        assert!(matches!(connect(&address, Duration::from_hours(1), ending), Err(Error::TimedOut)));
+        assert!(matches!(connect(&address, Duration::from_hours(1), &ending), Err(Error::TimedOut)));
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let ending = ending();
         ending.shutdown.trigger();
-        assert!(matches!(connect(&address, Duration::from_hours(1), ending), Err(Error::Stopped)));
+        assert!(matches!(connect(&address, Duration::from_hours(1), &ending), Err(Error::Stopped)));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub enum Input {
 /// # Errors
 /// `Connect`, `Connection`, `NotEchoed`; `Input` and `Output`; `TimedOut` and `Stopped`.
 pub fn echo(
-    address: impl ToString,
+    address: &str,
     input: Input,
     mut output: impl Write,
     config: &ClientConfig,
@@ -41,7 +41,7 @@ pub fn echo(
     deadline: Option<Instant>,
 ) -> Result<u64, Error> {
     let ending = Ending { shutdown: shutdown.clone(), deadline };
-    let stream = connect::connect(&address.to_string(), config.connect_timeout, ending)?;
+    let stream = connect::connect(address, config.connect_timeout, &ending)?;
     let mut echo = Echo::new(&stream, input);
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -74,14 +74,14 @@ pub fn echo(
 /// # Errors
 /// `Connect`, `Connection`; `Output`; `TimedOut` and `Stopped`.
 pub fn greet(
-    address: impl ToString,
+    address: &str,
     mut output: impl Write,
     config: &ClientConfig,
     shutdown: &Shutdown,
     deadline: Option<Instant>,
 ) -> Result<u64, Error> {
     let ending = Ending { shutdown: shutdown.clone(), deadline };
-    let mut stream = connect::connect(&address.to_string(), config.connect_timeout, ending)?;
+    let mut stream = connect::connect(address, config.connect_timeout, &ending)?;
     let mut chunk = vec![0; CHUNK];
     let mut received = 0;
     loop {
@@ -214,7 +214,7 @@ mod tests {
     fn echo_to_vec(address: SocketAddr, input: Input, deadline: Option<Instant>) -> (Vec<u8>, Result<u64, Error>) {
         let mut output = Vec::new();
         let shutdown = Shutdown::new().unwrap();
-        let outcome = echo(address, input, &mut output, &ClientConfig::default(), &shutdown, deadline);
+        let outcome = echo(&address.to_string(), input, &mut output, &ClientConfig::default(), &shutdown, deadline);
         (output, outcome)
     }
 
@@ -274,7 +274,8 @@ mod tests {
         let (silent, _writer) = io::pipe().unwrap();
         let input = Input::Stream(File::from(std::os::fd::OwnedFd::from(silent)));
         thread::scope(|scope| {
-            let talk = scope.spawn(|| echo(address, input, io::sink(), &ClientConfig::default(), &shutdown, None));
+            let talk = scope
+                .spawn(|| echo(&address.to_string(), input, io::sink(), &ClientConfig::default(), &shutdown, None));
             shutdown.trigger();
             assert!(matches!(talk.join().unwrap(), Err(Error::Stopped)));
         });
@@ -284,7 +285,7 @@ mod tests {
     fn a_greeting_is_read_to_its_end() {
         let address = serve(|mut stream| stream.write_all("¡Hola!".as_bytes()).unwrap());
         let (mut output, shutdown) = (Vec::new(), Shutdown::new().unwrap());
-        let received = greet(address, &mut output, &ClientConfig::default(), &shutdown, None).unwrap();
+        let received = greet(&address.to_string(), &mut output, &ClientConfig::default(), &shutdown, None).unwrap();
         assert_eq!((received, output.as_slice()), (7, "¡Hola!".as_bytes()));
     }
 
@@ -292,7 +293,7 @@ mod tests {
     fn a_greeting_that_never_ends_ends_at_the_deadline() {
         let address = serve(|mut stream| while stream.write_all(&[b'x'; 1000]).is_ok() {});
         let (deadline, shutdown) = (Instant::now() + Duration::from_millis(50), Shutdown::new().unwrap());
-        let outcome = greet(address, io::sink(), &ClientConfig::default(), &shutdown, Some(deadline));
+        let outcome = greet(&address.to_string(), io::sink(), &ClientConfig::default(), &shutdown, Some(deadline));
         assert!(matches!(outcome, Err(Error::TimedOut)), "{outcome:?}");
     }
 }

@@ -58,11 +58,11 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Returns a follower of the server at `address`, a `SocketAddr` or text as `HOST:PORT`. The first call that asks
-    /// for a map connects. `shutdown` ends every call.
-    pub fn new(address: impl ToString, config: FollowConfig, shutdown: &Shutdown) -> Self {
+    /// Returns a follower of the server at `address`, which is `HOST:PORT`. The first call that asks for a map
+    /// connects. `shutdown` ends every call.
+    pub fn new(address: &str, config: FollowConfig, shutdown: &Shutdown) -> Self {
         Self {
-            address: address.to_string(),
+            address: address.to_owned(),
             ending: Ending { shutdown: shutdown.clone(), deadline: None },
             client: None,
             retry_at: None,
@@ -135,7 +135,7 @@ impl Follower {
         if self.ending.is_over() {
             return Err(self.ending.reason());
         }
-        match Client::connect_by(&self.address, &self.config.client, self.ending.clone()) {
+        match Client::connect_by(&self.address, &self.config.client, &self.ending) {
             Ok(client) => {
                 info!("connected to {} from {}", client.peer_addr(), client.local_addr());
                 self.silence.connection_began();

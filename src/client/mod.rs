@@ -53,7 +53,7 @@ impl Default for ClientConfig {
 #[non_exhaustive]
 pub enum Error {
     /// None of the server's addresses answered. Start the server, or name another one.
-    #[error("cannot connect to {address}; is the server running there?")]
+    #[error("cannot connect to {address} (is the server running there?)")]
     Connect {
         /// The address as the caller gave it.
         address: String,
@@ -132,16 +132,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `address`, a [`SocketAddr`] or text as `HOST:PORT`; every address that the name has is tried in
-    /// turn. `shutdown` ends this call and every later one. The look-up of a name alone cannot be ended.
+    /// Connects to `address`, which is `HOST:PORT`; every address that the name has is tried in turn. `shutdown` ends
+    /// this call and every later one. The look-up of a name alone cannot be ended.
     ///
     /// # Errors
     /// `Connect` if no address answers; `Stopped`.
-    pub fn connect(address: impl ToString, config: &ClientConfig, shutdown: &Shutdown) -> Result<Self, Error> {
-        Self::connect_by(&address.to_string(), config, Ending { shutdown: shutdown.clone(), deadline: None })
+    pub fn connect(address: &str, config: &ClientConfig, shutdown: &Shutdown) -> Result<Self, Error> {
+        Self::connect_by(address, config, &Ending { shutdown: shutdown.clone(), deadline: None })
     }
 
-    fn connect_by(address: &str, config: &ClientConfig, ending: Ending) -> Result<Self, Error> {
+    fn connect_by(address: &str, config: &ClientConfig, ending: &Ending) -> Result<Self, Error> {
         let stream = connect::connect(address, config.connect_timeout, ending)?;
         let frames = FrameReader::new(BufReader::new(stream), config.max_frame);
         Ok(Self { frames, format: config.format })

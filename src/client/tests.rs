@@ -34,17 +34,18 @@ fn builtin_frame() -> Vec<u8> {
 fn pair() -> (TcpStream, Client, Shutdown) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let shutdown = Shutdown::new().unwrap();
-    let client = Client::connect(listener.local_addr().unwrap(), &ClientConfig::default(), &shutdown).unwrap();
+    let client =
+        Client::connect(&listener.local_addr().unwrap().to_string(), &ClientConfig::default(), &shutdown).unwrap();
     (listener.accept().unwrap().0, client, shutdown)
 }
 
-fn soon() -> Option<Instant> {
-    Some(Instant::now() + SOON)
+fn soon() -> Instant {
+    Instant::now() + SOON
 }
 
 fn follower(address: SocketAddr, config: FollowConfig) -> (Follower, Shutdown) {
     let shutdown = Shutdown::new().unwrap();
-    let mut follower = Follower::new(address, config, &shutdown);
+    let mut follower = Follower::new(&address.to_string(), config, &shutdown);
     follower.set_deadline(Some(Instant::now() + LONG));
     (follower, shutdown)
 }
@@ -97,7 +98,7 @@ fn nothing_is_lost_by_a_deadline_in_the_header_or_in_the_payload() {
     let whole = frame(b"Hola");
     for part in [&whole[..3], &whole[3..12]] {
         server.write_all(part).unwrap();
-        client.set_deadline(soon());
+        client.set_deadline(Some(soon()));
         assert!(matches!(client.next_payload(), Err(Error::TimedOut)));
     }
     server.write_all(&whole[12..]).unwrap();
@@ -115,7 +116,7 @@ fn bytes_that_drip_do_not_extend_the_deadline() {
         }
     });
     let (shutdown, config) = (Shutdown::new().unwrap(), ClientConfig { max_frame: usize::MAX, ..Default::default() });
-    let mut client = Client::connect(address, &config, &shutdown).unwrap();
+    let mut client = Client::connect(&address.to_string(), &config, &shutdown).unwrap();
     let started = Instant::now();
     client.set_deadline(Some(started + 4 * SOON));
     assert!(matches!(client.next_payload(), Err(Error::TimedOut)));
@@ -126,7 +127,7 @@ fn bytes_that_drip_do_not_extend_the_deadline() {
 fn empty_frames_without_end_do_not_extend_the_deadline() {
     let address = serve(|_, mut stream| while stream.write_all(&frame(b"").repeat(100)).is_ok() {});
     let (mut follower, _shutdown) = follower(address, FollowConfig::default());
-    follower.set_deadline(soon());
+    follower.set_deadline(Some(soon()));
     assert!(matches!(follower.next_payload(), Err(Error::TimedOut)));
 }
 
