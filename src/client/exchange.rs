@@ -211,29 +211,35 @@ mod tests {
         io::copy(&mut reader, &mut stream).unwrap();
     }
 
-    fn echo_to_vec(address: SocketAddr, input: Input, deadline: Option<Instant>) -> (Vec<u8>, Result<u64, Error>) {
+    /// Far more than any of this takes.
+    fn late() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    fn echo_to_vec(address: SocketAddr, input: Input, deadline: Instant) -> (Vec<u8>, Result<u64, Error>) {
         let mut output = Vec::new();
         let shutdown = Shutdown::new().unwrap();
-        let outcome = echo(&address.to_string(), input, &mut output, &ClientConfig::default(), &shutdown, deadline);
+        let outcome =
+            echo(&address.to_string(), input, &mut output, &ClientConfig::default(), &shutdown, Some(deadline));
         (output, outcome)
     }
 
     #[test]
     fn what_was_sent_comes_back() {
-        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(b"Hola".to_vec()), None);
+        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(b"Hola".to_vec()), late());
         assert_eq!((output.as_slice(), outcome.unwrap()), (b"Hola".as_slice(), 4));
     }
 
     #[test]
     fn nothing_is_echoed_as_nothing() {
-        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(Vec::new()), None);
+        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(Vec::new()), late());
         assert_eq!((output.len(), outcome.unwrap()), (0, 0));
     }
 
     #[test]
     fn more_than_all_buffers_hold_passes_without_a_deadlock() {
         let bytes: Vec<u8> = (0..20_000_000_u32).map(|number| number.to_le_bytes()[1]).collect();
-        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(bytes.clone()), None);
+        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(bytes.clone()), late());
         assert_eq!(outcome.unwrap(), 20_000_000);
         assert!(output == bytes);
     }
@@ -243,7 +249,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![7; 200_000]).unwrap();
         io::Seek::rewind(&mut file).unwrap();
-        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Stream(file), None);
+        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Stream(file), late());
         assert_eq!(outcome.unwrap(), 200_000);
         assert!(output == vec![7; 200_000]);
     }
@@ -254,7 +260,7 @@ mod tests {
             stream.read_exact(&mut [0; 4]).unwrap();
             stream.write_all(b"Ho").unwrap();
         });
-        let (output, outcome) = echo_to_vec(address, Input::Bytes(b"Hola".to_vec()), None);
+        let (output, outcome) = echo_to_vec(address, Input::Bytes(b"Hola".to_vec()), late());
         assert_eq!(output, b"Ho");
         assert!(matches!(outcome, Err(Error::NotEchoed { sent: 4, received: 2 })), "{outcome:?}");
     }
@@ -264,7 +270,7 @@ mod tests {
         let address = serve(|stream| drop(stream.peek(&mut [0; 1]).and_then(|_| stream.peek(&mut [0; 10]))));
         let (silent, _writer) = io::pipe().unwrap();
         let input = Input::Stream(File::from(std::os::fd::OwnedFd::from(silent)));
-        let (_, outcome) = echo_to_vec(address, input, Some(Instant::now() + Duration::from_millis(50)));
+        let (_, outcome) = echo_to_vec(address, input, Instant::now() + Duration::from_millis(50));
         assert!(matches!(outcome, Err(Error::TimedOut)), "{outcome:?}");
     }
 
@@ -274,8 +280,9 @@ mod tests {
         let (silent, _writer) = io::pipe().unwrap();
         let input = Input::Stream(File::from(std::os::fd::OwnedFd::from(silent)));
         thread::scope(|scope| {
-            let talk = scope
-                .spawn(|| echo(&address.to_string(), input, io::sink(), &ClientConfig::default(), &shutdown, None));
+            let talk = scope.spawn(|| {
+                echo(&address.to_string(), input, io::sink(), &ClientConfig::default(), &shutdown, Some(late()))
+            });
             shutdown.trigger();
             assert!(matches!(talk.join().unwrap(), Err(Error::Stopped)));
         });
@@ -285,13 +292,17 @@ mod tests {
     fn a_greeting_is_read_to_its_end() {
         let address = serve(|mut stream| stream.write_all("¡Hola!".as_bytes()).unwrap());
         let (mut output, shutdown) = (Vec::new(), Shutdown::new().unwrap());
-        let received = greet(&address.to_string(), &mut output, &ClientConfig::default(), &shutdown, None).unwrap();
+        let received =
+            greet(&address.to_string(), &mut output, &ClientConfig::default(), &shutdown, Some(late())).unwrap();
         assert_eq!((received, output.as_slice()), (7, "¡Hola!".as_bytes()));
     }
 
     #[test]
     fn a_greeting_that_never_ends_ends_at_the_deadline() {
-        let address = serve(|mut stream| while stream.write_all(&[b'x'; 1000]).is_ok() {});
+        let address = serve(|mut stream| {
+            let end = late();
+            while Instant::now() < end && stream.write_all(&[b'x'; 1000]).is_ok() {}
+        });
         let (deadline, shutdown) = (Instant::now() + Duration::from_millis(50), Shutdown::new().unwrap());
         let outcome = greet(&address.to_string(), io::sink(), &ClientConfig::default(), &shutdown, Some(deadline));
         assert!(matches!(outcome, Err(Error::TimedOut)), "{outcome:?}");

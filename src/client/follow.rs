@@ -186,3 +186,33 @@ fn chain(error: &Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_frame_makes_the_next_wait_short_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut follower = Follower::new(&address, FollowConfig::default(), &Shutdown::new().unwrap());
+        follower.backoff.next_delay();
+        assert_ne!(follower.backoff, Backoff::new());
+        follower.connect().unwrap();
+        listener.accept().unwrap().0.write_all(b"4         Hola").unwrap();
+        follower.next_payload().unwrap();
+        assert_eq!(follower.backoff, Backoff::new());
+    }
+
+    #[test]
+    fn the_callers_deadline_ends_the_wait_for_the_next_attempt() {
+        let mut follower = Follower::new("127.0.0.1:1", FollowConfig::default(), &Shutdown::new().unwrap());
+        let retry_at = Instant::now() + Duration::from_secs(10);
+        follower.retry_at = Some(retry_at);
+        follower.set_deadline(Some(Instant::now() + Duration::from_millis(50)));
+        assert!(matches!(follower.next_map(), Err(Error::TimedOut)));
+        assert!(Instant::now() < retry_at);
+    }
+}

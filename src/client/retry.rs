@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Waits between attempts to connect: somewhere between nothing and a step that doubles from 1 s to 30 s. The whole step
 /// is left to chance ("full jitter"), so that thousands of clients who lost the same server do not come back at once.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Backoff {
     step: Duration,
 }
