@@ -110,3 +110,26 @@ impl Read for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    #[test]
+    fn the_ending_counts_even_when_there_is_something_to_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.accept().unwrap().0.write_all(b"Hola").unwrap();
+        socket.peek(&mut [0]).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let ending = Ending { shutdown: Shutdown::new().unwrap(), deadline: Some(Instant::now()) };
+        let mut stream = Stream::new(socket, ending).unwrap();
+        assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        stream.set_deadline(None);
+        assert_eq!(stream.read(&mut [0; 4]).unwrap(), 4);
+        stream.ending.shutdown.trigger();
+        assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}
