@@ -59,7 +59,6 @@ pub mod service;
 pub mod shutdown;
 pub mod source;
 pub mod stats;
-pub mod source;
 mod throttle;
 pub mod units;
 

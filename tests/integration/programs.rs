@@ -1,5 +1,4 @@
 //! `mapcast-server` as people start it: its log, its exit codes, its signals.
-#![cfg(feature = "cli")]
 
 use std::io::Write;
 use std::net::{Shutdown as Direction, TcpListener, TcpStream};
@@ -61,7 +60,8 @@ fn a_client_killed_with_9_is_gone_within_100_ms() {
         eventually("its descriptor is gone", || descriptors(server.pid()) < open);
     }
     assert!(best < Duration::from_millis(100), "{best:?}");
-    let above_info: Vec<_> = server.log().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+    let above_info: Vec<_> =
+        server.log().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
     assert!(above_info.is_empty(), "{above_info:?}");
 }
 
@@ -354,9 +354,14 @@ fn what_a_source_says_cannot_drive_a_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("\u{1b}[2J\n.json");
     std::fs::write(&path, r#"{"a": 1}"#).unwrap();
-    let server = Program::server(&["--source", path.to_str().unwrap(), "--format", "json", "--set", "\u{1b}[2J=\u{9b}2J"]);
+    let server =
+        Program::server(&["--source", path.to_str().unwrap(), "--format", "json", "--set", "\u{1b}[2J=\u{9b}2J"]);
     let payload = Reader::connect(server.addr()).payload();
-    assert!(!payload.contains(&0x1b) && !payload.windows(2).any(|two| two == [0xc2, 0x9b]), "{}", payload.escape_ascii());
+    assert!(
+        !payload.contains(&0x1b) && !payload.windows(2).any(|two| two == [0xc2, 0x9b]),
+        "{}",
+        payload.escape_ascii()
+    );
     std::fs::write(&path, "{\"\u{1b}[2J\": \u{1b}").unwrap();
     server.wait_log("WARN");
     assert!(server.log().iter().all(|line| !line.contains('\u{1b}')), "{:?}", server.log());

@@ -1,1 +1,107 @@
-fn main() {}
+//! `mapcast-client`: prints what a mapcast server sends.
+#![forbid(unsafe_code)]
+
+mod args;
+mod exit;
+#[path = "../common/logging.rs"]
+mod logging;
+mod print;
+mod stdout;
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use mapcast::Shutdown;
+use mapcast::client::{self, Error, Follower, Input};
+
+use args::{Config, Task};
+use exit::Exit;
+use print::Printer;
+use stdout::LastByte;
+
+fn main() -> ExitCode {
+    let config = args::parse();
+    logging::start(config.verbosity);
+    let exit = run(config).unwrap_or_else(|error| {
+        let exit = Exit::of(&error);
+        if !exit.is_quiet() {
+            // A closed standard error leaves nobody to tell.
+            let _ = writeln!(io::stderr(), "mapcast-client: {}", exit::describe(&error));
+        }
+        exit
+    });
+    exit.into()
+}
+
+fn run(config: Config) -> anyhow::Result<Exit> {
+    let deadline = config.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let shutdown = Shutdown::new().context("cannot make a pipe")?;
+    stop_on_signals(&shutdown)?;
+    let watch = stdout::Watch::start(&shutdown).context("cannot start a thread")?;
+    match talk(config, &shutdown, deadline) {
+        Err(error) if watch.saw_close() && Exit::of(&error) == Exit::Interrupted => Ok(Exit::Done),
+        outcome => outcome,
+    }
+}
+
+fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyhow::Result<Exit> {
+    let mut stdout = stdout::unbuffered().map_err(Error::Output)?;
+    let (address, client) = (&config.address, &config.client);
+    match config.task {
+        Task::Follow { follow, print, count } => {
+            let mut follower = Follower::new(address, follow, shutdown);
+            follower.set_deadline(deadline);
+            return print_maps(&mut follower, &mut Printer::new(print, stdout), count);
+        }
+        Task::Echo { text } => {
+            let input = match text {
+                Some(text) => Input::Bytes(text.into_bytes()),
+                None => Input::Stream(io::stdin().as_fd().try_clone_to_owned().map_err(Error::Input)?.into()),
+            };
+            client::echo(address, input, &mut stdout, client, shutdown, deadline)?;
+        }
+        Task::Greet => {
+            let mut out = LastByte::new(stdout);
+            client::greet(address, &mut out, client, shutdown, deadline)?;
+            if io::stdout().is_terminal() {
+                out.end_line().map_err(Error::Output)?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The first SIGINT, SIGTERM or SIGHUP ends whatever wait there is; the second ends the process.
+fn stop_on_signals(shutdown: &Shutdown) -> anyhow::Result<()> {
+    let shutdown = shutdown.clone();
+    let stop = move || {
+        if !shutdown.trigger() {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    };
+    ctrlc::set_handler(stop).context("cannot handle signals")
+}
+
+/// Prints maps until there are enough, or no more come.
+fn print_maps(follower: &mut Follower, printer: &mut Printer<File>, count: Option<u64>) -> anyhow::Result<Exit> {
+    let (mut any, mut done) = (false, 0);
+    while count.is_none_or(|count| done < count) {
+        match follower.next_payload() {
+            Ok(Some(payload)) => {
+                any = true;
+                done += u64::from(printer.print(payload)?);
+            }
+            Ok(None) => match count {
+                Some(count) => bail!("the server closed the connection after {done} of {count} maps"),
+                None => break,
+            },
+            Err(Error::Stopped) if any => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS};
+use mapcast::source::Location;
 use mapcast::units::{parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
 
@@ -57,7 +58,7 @@ struct MapArgs {
     /// Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on
     /// standard input. Without it, the built-in map
     #[arg(short, long, value_name = "SOURCE", env = "MAPCAST_SOURCE")]
-    source: Option<String>,
+    source: Option<Location>,
     /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text
     #[arg(long, value_name = "KEY=VALUE", env = "MAPCAST_SET", value_delimiter = '\n', value_parser = parse_entry)]
     set: Vec<(Key, Value)>,
@@ -70,7 +71,14 @@ struct MapArgs {
 #[derive(Debug, Args)]
 struct ServerArgs {
     /// Listen here; may be repeated. Port 0 picks one, and the log names it
-    #[arg(short, long, value_name = "ADDR:PORT", env = "MAPCAST_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
+    #[arg(
+        short,
+        long,
+        value_name = "ADDR:PORT",
+        env = "MAPCAST_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_delimiter = ','
+    )]
     listen: Vec<String>,
     /// Close clients above this number [default: 10000, or what this machine can hold]
     #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS")]
@@ -100,7 +108,7 @@ pub(crate) struct Task {
 /// The service that was chosen, with what it needs.
 #[derive(Debug)]
 pub(crate) enum Chosen {
-    Map { interval: Duration, format: Format, source: Option<String>, set: Vec<(Key, Value)>, max_frame: usize },
+    Map { interval: Duration, format: Format, source: Option<Location>, set: Vec<(Key, Value)>, max_frame: usize },
     Echo,
     Greet(String),
 }
@@ -155,9 +163,9 @@ fn max_connections(asked: Option<u64>, ceiling: Ceiling) -> anyhow::Result<u64> 
 }
 
 fn resolve(addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
-    let found = addr
-        .to_socket_addrs()
-        .with_context(|| format!("--listen {}: write ADDR:PORT, as 127.0.0.1:8080 or [::]:8080", addr.escape_debug()))?;
+    let found = addr.to_socket_addrs().with_context(|| {
+        format!("--listen {}: write ADDR:PORT, as 127.0.0.1:8080 or [::]:8080", addr.escape_debug())
+    })?;
     let mut found: Vec<_> = found.collect();
     // A name may stand for the same address twice, once for each kind of socket.
     found.sort_unstable();
@@ -190,7 +198,9 @@ mod tests {
     fn every_option_has_an_environment_twin() {
         let command = Cli::command();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
-            for argument in command.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str())) {
+            for argument in
+                command.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+            {
                 let name = argument.get_env().and_then(|name| name.to_str()).unwrap_or_default();
                 assert!(name.starts_with("MAPCAST_"), "{} {}: {name}", command.get_name(), argument.get_id());
             }

@@ -1,5 +1,8 @@
 //! What the tests stand on: servers in this process and as programs, raw readers, deadlines.
 
+#[cfg(feature = "cli")]
+pub mod client;
+#[cfg(feature = "cli")]
 pub mod program;
 pub mod reader;
 pub mod server;

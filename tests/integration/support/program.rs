@@ -1,5 +1,4 @@
 //! The programs themselves, as children that never outlive their test.
-#![cfg(feature = "cli")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

@@ -1,0 +1,93 @@
+//! What the shell is told.
+
+use std::io;
+use std::process::ExitCode;
+
+use mapcast::client;
+use mapcast::frame;
+
+use crate::print::MissingKey;
+
+/// The exit codes. Usage errors leave with clap's own 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All that was asked for was done, or nobody reads the output any more.
+    Done = 0,
+    /// It went wrong on the way.
+    Failed = 1,
+    /// The first connection could not be made.
+    NotConnected = 3,
+    /// The server sends what this client cannot read, and would send it again.
+    BadFrame = 4,
+    /// A map lacks an entry that was asked for.
+    KeyMissing = 5,
+    /// The time of `--timeout` is over; as `timeout(1)`.
+    TimedOut = 124,
+    /// A signal came before any map: 128 and SIGINT's 2, as shells count.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// Returns what `error` means to the shell.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if error.is::<MissingKey>() {
+            return Self::KeyMissing;
+        }
+        match error.downcast_ref::<client::Error>() {
+            Some(client::Error::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => Self::Done,
+            Some(client::Error::Connect { .. }) => Self::NotConnected,
+            Some(client::Error::Frame(frame::Error::BadHeader { .. } | frame::Error::TooLarge { .. })) => {
+                Self::BadFrame
+            }
+            Some(client::Error::Format(mapcast::format::Error::Decode { .. })) => Self::BadFrame,
+            Some(client::Error::TimedOut) => Self::TimedOut,
+            Some(client::Error::Stopped) => Self::Interrupted,
+            _ => Self::Failed,
+        }
+    }
+
+    /// True if and only if the code says it all: who pressed Ctrl-C, or closed the output, knows.
+    pub(crate) fn is_quiet(self) -> bool {
+        matches!(self, Self::Done | Self::Interrupted)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Returns an error and its sources in one line, as `{:#}` does, for a terminal: some of it may be a peer's, so what
+/// controls terminals is escaped, and each part is cut at 160 characters.
+pub(crate) fn describe(error: &anyhow::Error) -> String {
+    let parts: Vec<String> = error.chain().map(|part| printable(&part.to_string())).collect();
+    parts.join(": ")
+}
+
+fn printable(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .take(LONGEST_PART)
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect();
+    if text.chars().nth(LONGEST_PART).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// Characters of one part of an error text: room for a path or a name, not for a payload.
+const LONGEST_PART: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_controls_terminals_is_escaped_and_long_text_is_cut() {
+        let error = anyhow::anyhow!("\x1b[2J{}", "x".repeat(1000)).context("first");
+        let line = describe(&error);
+        assert!(line.starts_with("first: \\u{1b}[2Jxxx") && line.chars().count() < 200, "{line}");
+    }
+}

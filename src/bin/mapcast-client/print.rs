@@ -1,0 +1,220 @@
+//! Maps to standard output.
+
+use std::io::Write;
+
+use clap::ValueEnum;
+use mapcast::client::Error;
+use mapcast::{Format, Map, format};
+
+/// How a map is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// One JSON object a line
+    Json,
+    /// JSON over several lines, indented
+    Pretty,
+    /// One KEY=VALUE line an entry
+    Text,
+    /// The payload as it came, not decoded
+    Raw,
+    /// Nothing; the payload is still decoded
+    None,
+}
+
+/// What is printed of which map.
+#[derive(Debug)]
+pub(crate) struct PrintConfig {
+    pub(crate) output: Output,
+    /// How payloads are written.
+    pub(crate) format: Format,
+    /// Put before each line.
+    pub(crate) prefix: String,
+    pub(crate) changes_only: bool,
+    /// The entries that are printed; all if empty.
+    pub(crate) keys: Vec<String>,
+}
+
+/// An entry that was asked for and that the map does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("the map has no entry \"{}\"", .0.escape_debug())]
+pub(crate) struct MissingKey(String);
+
+/// Prints maps.
+#[derive(Debug)]
+pub(crate) struct Printer<W> {
+    config: PrintConfig,
+    out: W,
+    last: Option<Printed>,
+}
+
+/// What the next map is compared with.
+#[derive(Debug, PartialEq)]
+enum Printed {
+    Payload(Vec<u8>),
+    /// The entries that were asked for: what the others do is no change.
+    Entries(Map),
+}
+
+impl<W: Write> Printer<W> {
+    pub(crate) fn new(config: PrintConfig, out: W) -> Self {
+        Self { config, out, last: None }
+    }
+
+    /// Prints the map that `payload` carries. Returns true if and only if it was one to print.
+    pub(crate) fn print(&mut self, payload: Vec<u8>) -> anyhow::Result<bool> {
+        if self.config.output == Output::Raw {
+            return Ok(self.is_change(Printed::Payload(payload.clone())) && self.write(&payload)?);
+        }
+        let map = self.config.format.decode_map(&payload).map_err(Error::Format)?;
+        let (map, printed) = if self.config.keys.is_empty() {
+            (map, Printed::Payload(payload))
+        } else {
+            let entries = self.entries(map)?;
+            (entries.clone(), Printed::Entries(entries))
+        };
+        if !self.is_change(printed) {
+            return Ok(false);
+        }
+        let lines = self.render(&map).map_err(Error::Format)?;
+        self.write(&self.prefixed(&lines))
+    }
+
+    /// Returns the entries that were asked for. A key is asked for by its text, whether it is text or a number.
+    fn entries(&self, mut map: Map) -> Result<Map, MissingKey> {
+        map.retain(|key, _| self.config.keys.contains(&key.to_string()));
+        match self.config.keys.iter().find(|wanted| !map.keys().any(|key| key.to_string() == **wanted)) {
+            Some(missing) => Err(MissingKey(missing.clone())),
+            None => Ok(map),
+        }
+    }
+
+    fn is_change(&mut self, printed: Printed) -> bool {
+        if self.config.changes_only && self.last.as_ref() == Some(&printed) {
+            return false;
+        }
+        self.last = Some(printed);
+        true
+    }
+
+    fn render(&self, map: &Map) -> Result<Vec<u8>, format::Error> {
+        match self.config.output {
+            Output::Json => Format::Json.encode_map(map),
+            Output::Pretty => format::pretty(map).map(String::into_bytes),
+            Output::Text => Format::Text.encode_map(map),
+            Output::Raw | Output::None => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns the lines with the prefix before each and an end behind the last.
+    fn prefixed(&self, lines: &[u8]) -> Vec<u8> {
+        let mut text = Vec::with_capacity(lines.len() + self.config.prefix.len() + 1);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            text.extend_from_slice(self.config.prefix.as_bytes());
+            text.extend_from_slice(line);
+        }
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        text
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
+        self.out.write_all(bytes).map_err(Error::Output)?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+    use mapcast::{Key, builtin_map};
+    use std::io;
+
+    /// Remembers each write by itself.
+    #[derive(Default)]
+    struct Writes(Vec<String>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(String::from_utf8(bytes.to_vec()).unwrap());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn config(output: Output) -> PrintConfig {
+        PrintConfig { output, format: Format::Bincode, prefix: String::new(), changes_only: false, keys: Vec::new() }
+    }
+
+    /// Prints the maps and returns the writes.
+    fn print(config: PrintConfig, maps: &[Map]) -> anyhow::Result<Vec<String>> {
+        let mut printer = Printer::new(config, Writes::default());
+        for map in maps {
+            printer.print(Format::Bincode.encode_map(map).unwrap())?;
+        }
+        Ok(printer.out.0)
+    }
+
+    fn numbered(number: i64) -> Map {
+        Map::from([("n".into(), number.into()), (7.into(), true.into())])
+    }
+
+    #[test]
+    fn a_map_is_one_line_in_one_write() {
+        let line = "{\"1\":\"Hola\",\"2\":\"Bienvenido\",\"3\":\"Al\",\"4\":\"Servidor\"}\n";
+        assert_eq!(print(config(Output::Json), &[builtin_map(), builtin_map()]).unwrap(), [line, line]);
+    }
+
+    #[test]
+    fn a_prefix_stands_before_every_line_and_the_write_stays_one() {
+        let config = PrintConfig { prefix: "a| ".to_owned(), ..config(Output::Pretty) };
+        let writes = print(config, &[Map::from([("n".into(), 1.into())])]).unwrap();
+        assert_eq!(writes, ["a| {\na|   \"n\": 1\na| }\n"]);
+    }
+
+    #[test]
+    fn nothing_is_nothing_but_still_decoded() {
+        assert_eq!(print(config(Output::None), &[builtin_map()]).unwrap().concat(), "");
+        let mut printer = Printer::new(config(Output::None), Writes::default());
+        assert_eq!(Exit::of(&printer.print(b"{}".to_vec()).unwrap_err()), Exit::BadFrame);
+    }
+
+    #[test]
+    fn raw_is_what_came_decodable_or_not() {
+        let mut printer = Printer::new(config(Output::Raw), Writes::default());
+        assert!(printer.print(b"{}".to_vec()).unwrap());
+        assert_eq!(printer.out.0, ["{}"]);
+    }
+
+    #[test]
+    fn only_changes_are_printed_when_asked() {
+        let config = PrintConfig { changes_only: true, ..config(Output::Json) };
+        let maps = [numbered(1), numbered(1), numbered(2), numbered(1)];
+        assert_eq!(print(config, &maps).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_change_of_another_entry_is_none() {
+        let config = PrintConfig { changes_only: true, keys: vec!["7".to_owned()], ..config(Output::Json) };
+        assert_eq!(print(config, &[numbered(1), numbered(2)]).unwrap(), ["{\"7\":true}\n"]);
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_text() {
+        let config = PrintConfig { keys: vec!["2".to_owned(), "n".to_owned()], ..config(Output::Json) };
+        let map = Map::from([(Key::Int(2), 1.into()), ("n".into(), 2.into()), ("m".into(), 3.into())]);
+        assert_eq!(print(config, &[map]).unwrap(), ["{\"2\":1,\"n\":2}\n"]);
+    }
+
+    #[test]
+    fn a_missing_key_is_named() {
+        let config = PrintConfig { keys: vec!["n".to_owned(), "x\n".to_owned()], ..config(Output::Json) };
+        let error = print(config, &[numbered(1)]).unwrap_err();
+        assert_eq!(error.to_string(), "the map has no entry \"x\\n\"");
+        assert_eq!(Exit::of(&error), Exit::KeyMissing);
+    }
+}

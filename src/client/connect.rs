@@ -1,0 +1,156 @@
+//! From an address to a connected socket.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use log::debug;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use super::Error;
+use super::stream::{Ending, Stream};
+use crate::platform::Readiness;
+
+/// When the system asks a silent server whether it is still there: after a minute, then every ten seconds, and after
+/// the third question without an answer the connection is dead. That is a vanished machine noticed within 90 s, however
+/// long its maps may take.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
+
+/// Connects to the first address of `address` that answers within `timeout`.
+pub(super) fn connect(address: &str, timeout: Duration, ending: &Ending) -> Result<Stream, Error> {
+    let refused = |source| Error::Connect { address: address.to_owned(), source };
+    let mut failure = io::Error::other("the name has no address");
+    for peer in address.to_socket_addrs().map_err(refused)? {
+        match connect_socket(peer, &ending.within(timeout)).and_then(|socket| Stream::new(socket, ending.clone())) {
+            Ok(stream) => {
+                debug!("connected to {} from {}", stream.peer(), stream.local());
+                return Ok(stream);
+            }
+            Err(_) if ending.is_over() => return Err(ending.reason()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                failure = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {timeout:?}"));
+            }
+            Err(error) => failure = error,
+        }
+        debug!("cannot connect to {peer}: {failure}");
+    }
+    Err(refused(failure))
+}
+
+/// Returns a non-blocking socket connected to `peer`; `WouldBlock` if the ending came first.
+fn connect_socket(peer: SocketAddr, ending: &Ending) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
+    match socket.connect(&peer.into()) {
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
+            if !ending.wait_ready(socket.as_fd(), Readiness::Writable)? {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            socket.take_error()?.map_or(Ok(()), Err)?;
+        }
+        connected => connected?,
+    }
+    let socket = TcpStream::from(socket);
+    socket.set_nodelay(true)?;
+    refuse_itself(&socket)?;
+    Ok(socket)
+}
+
+/// A client that tries a port of its own machine again and again, one that the system also gives to clients, connects to
+/// itself sooner or later: TCP's simultaneous open. It would hear nothing, and the server could not bind its port.
+fn refuse_itself(socket: &TcpStream) -> io::Result<()> {
+    if socket.local_addr()? == socket.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shutdown::Shutdown;
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    fn ending() -> Ending {
+        Ending { shutdown: Shutdown::new().unwrap(), deadline: None }
+    }
+
+    #[test]
+    fn a_port_that_nobody_listens_on_is_refused_by_name() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = connect(&free.to_string(), Duration::from_secs(2), &ending()).unwrap_err();
+        assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused));
+        assert!(error.to_string().contains(&free.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_name_without_a_port_is_an_error_of_its_own() {
+        let error = connect("127.0.0.1", Duration::from_secs(2), &ending()).unwrap_err();
+        assert!(matches!(error, Error::Connect { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_tried() {
+        // On most systems the name is ::1 first, where nobody listens.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let stream = connect(&address, Duration::from_secs(2), &ending()).unwrap();
+        assert_eq!(stream.peer(), listener.local_addr().unwrap());
+    }
+
+    /// Returns a listener whose queue is full, so that the next to connect hears nothing, and those who fill it.
+    fn deaf_listener() -> (Socket, Vec<Socket>) {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let fill = |_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&address);
+            socket
+        };
+        (listener, (0..4).map(fill).collect())
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_given_up_after_the_time_out() {
+        let (listener, _queue) = deaf_listener();
+        let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
+        let (started, timeout) = (Instant::now(), Duration::from_millis(100));
+        let error = connect(&address, timeout, &ending()).unwrap_err();
+        assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut));
+        assert!(started.elapsed() >= timeout);
+    }
+
+    #[test]
+    fn the_callers_deadline_ends_the_attempt() {
+        let (listener, _queue) = deaf_listener();
+        let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
+        let ending = ending().within(Duration::from_millis(50));
+        assert!(matches!(connect(&address, Duration::from_hours(1), &ending), Err(Error::TimedOut)));
+    }
+
+    #[test]
+    fn a_stop_ends_the_attempt() {
+        let (listener, _queue) = deaf_listener();
+        let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
+        let ending = ending();
+        ending.shutdown.trigger();
+        assert!(matches!(connect(&address, Duration::from_hours(1), &ending), Err(Error::Stopped)));
+    }
+
+    #[test]
+    fn a_socket_connected_to_itself_counts_as_refused() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        socket.connect(&socket.local_addr().unwrap()).unwrap();
+        let error = refuse_itself(&TcpStream::from(socket)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

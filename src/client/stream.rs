@@ -1,0 +1,135 @@
+//! The socket of a connection: reads that end at a deadline, or when someone else says stop.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use super::Error;
+use crate::platform::{self, Readiness};
+use crate::shutdown::Shutdown;
+
+/// What ends a wait before its time: the stop, or an instant.
+#[derive(Debug, Clone)]
+pub(super) struct Ending {
+    pub(super) shutdown: Shutdown,
+    /// `None` never comes.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Ending {
+    /// True if and only if the stop was requested or the deadline has passed.
+    pub(super) fn is_over(&self) -> bool {
+        self.shutdown.is_triggered() || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Which of the two it was.
+    pub(super) fn reason(&self) -> Error {
+        if self.shutdown.is_triggered() { Error::Stopped } else { Error::TimedOut }
+    }
+
+    /// Returns an ending that comes after `limit` at the latest.
+    pub(super) fn within(&self, limit: Duration) -> Self {
+        Self { shutdown: self.shutdown.clone(), deadline: sooner(self.deadline, Instant::now().checked_add(limit)) }
+    }
+
+    /// Waits until `source` is ready. Returns false if and only if the ending came first.
+    pub(super) fn wait_ready(&self, source: BorrowedFd<'_>, readiness: Readiness) -> io::Result<bool> {
+        let sources = [(source, readiness), (self.shutdown.as_fd(), Readiness::Readable)];
+        Ok(platform::wait_ready(sources, self.deadline)?[0])
+    }
+
+    /// Waits until it comes.
+    pub(super) fn pass(&self) {
+        // A wait that the system refuses ends early: the caller's loop goes on.
+        let _ = platform::wait_ready([(self.shutdown.as_fd(), Readiness::Readable)], self.deadline);
+    }
+}
+
+/// Returns the instant that comes first; `None` never comes.
+pub(super) fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
+}
+
+/// A connected socket. It never blocks by itself, so that what waits for it waits for the ending too.
+#[derive(Debug)]
+pub(super) struct Stream {
+    socket: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    ending: Ending,
+}
+
+impl Stream {
+    /// Returns the stream over `socket`, which has been set to non-blocking.
+    pub(super) fn new(socket: TcpStream, ending: Ending) -> io::Result<Self> {
+        // Now, because a socket whose peer has reset it does not know its addresses any more.
+        let (peer, local) = (socket.peer_addr()?, socket.local_addr()?);
+        Ok(Self { socket, peer, local, ending })
+    }
+
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    pub(super) fn ending(&self) -> &Ending {
+        &self.ending
+    }
+
+    pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.ending.deadline = deadline;
+    }
+}
+
+/// Waits for bytes. `WouldBlock` means that the ending came, and only that: `TimedOut` is also what the system says
+/// when the peer does not acknowledge.
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.ending.is_over() {
+            // Looked at before every read: a peer whose bytes never cease would never be waited for.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        loop {
+            match self.socket.read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.ending.wait_ready(self.socket.as_fd(), Readiness::Readable)? {
+                        return Err(error);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    #[test]
+    fn the_ending_counts_even_when_there_is_something_to_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.accept().unwrap().0.write_all(b"Hola").unwrap();
+        socket.peek(&mut [0]).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let ending = Ending { shutdown: Shutdown::new().unwrap(), deadline: Some(Instant::now()) };
+        let mut stream = Stream::new(socket, ending).unwrap();
+        assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        stream.set_deadline(None);
+        assert_eq!(stream.read(&mut [0; 4]).unwrap(), 4);
+        stream.ending.shutdown.trigger();
+        assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}

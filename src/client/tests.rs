@@ -1,0 +1,252 @@
+//! The client against servers that are a few lines of sockets each.
+
+use std::io::Write;
+use std::net::{Shutdown as Half, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+
+use super::*;
+use crate::frame::Frame;
+use crate::map::builtin;
+
+const SOON: Duration = Duration::from_millis(50);
+const LONG: Duration = Duration::from_secs(20);
+
+/// Serves one client after the other with `script`, which is told how many came before.
+fn serve(mut script: impl FnMut(usize, TcpStream) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let run = move || listener.incoming().enumerate().for_each(|(number, stream)| script(number, stream.unwrap()));
+    // It ends with the process.
+    thread::Builder::new().spawn(run).unwrap();
+    address
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    Frame::new(payload, DEFAULT_MAX_FRAME).unwrap().as_bytes().to_vec()
+}
+
+fn builtin_frame() -> Vec<u8> {
+    frame(&Format::Bincode.encode_map(&builtin()).unwrap())
+}
+
+/// Returns what is to be written to the client, and the client.
+fn pair() -> (TcpStream, Client, Shutdown) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let shutdown = Shutdown::new().unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut client = Client::connect(&address, &ClientConfig::default(), &shutdown).unwrap();
+    client.set_deadline(Some(Instant::now() + LONG));
+    (listener.accept().unwrap().0, client, shutdown)
+}
+
+fn soon() -> Instant {
+    Instant::now() + SOON
+}
+
+fn follower(address: SocketAddr, config: FollowConfig) -> (Follower, Shutdown) {
+    let shutdown = Shutdown::new().unwrap();
+    let mut follower = Follower::new(&address.to_string(), config, &shutdown);
+    follower.set_deadline(Some(Instant::now() + LONG));
+    (follower, shutdown)
+}
+
+fn impatient() -> FollowConfig {
+    FollowConfig { stale_after: Some(SOON), ..FollowConfig::default() }
+}
+
+fn once() -> FollowConfig {
+    FollowConfig { reconnect: false, ..FollowConfig::default() }
+}
+
+#[test]
+fn maps_come_in_order_and_then_the_orderly_end() {
+    let (mut server, mut client, _shutdown) = pair();
+    let second = Map::from([("n".into(), 2.into())]);
+    server.write_all(&builtin_frame()).unwrap();
+    server.write_all(&frame(&Format::Bincode.encode_map(&second).unwrap())).unwrap();
+    drop(server);
+    assert_eq!(client.next_map().unwrap(), Some(builtin()));
+    assert_eq!(client.next_map().unwrap(), Some(second));
+    assert_eq!(client.next_map().unwrap(), None);
+}
+
+#[test]
+fn empty_frames_are_skipped() {
+    let (mut server, mut client, _shutdown) = pair();
+    server.write_all(&[frame(b""), frame(b""), frame(b"x")].concat()).unwrap();
+    assert_eq!(client.next_payload().unwrap().unwrap(), b"x");
+}
+
+#[test]
+fn any_serde_type_is_read() {
+    let (mut server, mut client, _shutdown) = pair();
+    server.write_all(&frame(&Format::Bincode.encode(&("Hola", 7_u8)).unwrap())).unwrap();
+    assert_eq!(client.next_typed::<(String, u8)>().unwrap(), Some(("Hola".to_owned(), 7)));
+}
+
+#[test]
+fn a_payload_in_another_format_is_an_error_that_asks_for_the_format() {
+    let (mut server, mut client, _shutdown) = pair();
+    server.write_all(&frame(br#"{"n":1}"#)).unwrap();
+    let error = client.next_map().unwrap_err();
+    assert!(matches!(error, Error::Format(_)) && error.to_string().contains("--format"), "{error:?}");
+}
+
+#[test]
+fn nothing_is_lost_by_a_deadline_in_the_header_or_in_the_payload() {
+    let (mut server, mut client, _shutdown) = pair();
+    let whole = frame(b"Hola");
+    for part in [&whole[..3], &whole[3..12]] {
+        server.write_all(part).unwrap();
+        client.set_deadline(Some(soon()));
+        assert!(matches!(client.next_payload(), Err(Error::TimedOut)));
+    }
+    server.write_all(&whole[12..]).unwrap();
+    client.set_deadline(Some(Instant::now() + LONG));
+    assert_eq!(client.next_payload().unwrap().unwrap(), b"Hola");
+}
+
+#[test]
+fn bytes_that_drip_do_not_extend_the_deadline() {
+    let address = serve(|_, mut stream| {
+        let pace = Shutdown::new().unwrap();
+        // The first ten announce a payload of a gigabyte.
+        while stream.write_all(b"1").is_ok() {
+            pace.wait(Duration::from_millis(5));
+        }
+    });
+    let (shutdown, config) = (Shutdown::new().unwrap(), ClientConfig { max_frame: usize::MAX, ..Default::default() });
+    let mut client = Client::connect(&address.to_string(), &config, &shutdown).unwrap();
+    let started = Instant::now();
+    client.set_deadline(Some(started + 4 * SOON));
+    assert!(matches!(client.next_payload(), Err(Error::TimedOut)));
+    assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
+}
+
+#[test]
+fn empty_frames_without_end_do_not_extend_the_deadline() {
+    let address = serve(|_, mut stream| {
+        let end = Instant::now() + LONG;
+        while Instant::now() < end && stream.write_all(&frame(b"").repeat(100)).is_ok() {}
+    });
+    let (mut follower, _shutdown) = follower(address, FollowConfig::default());
+    follower.set_deadline(Some(soon()));
+    assert!(matches!(follower.next_payload(), Err(Error::TimedOut)));
+}
+
+#[test]
+fn a_stop_from_another_thread_ends_the_wait() {
+    let (_server, mut client, shutdown) = pair();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| client.next_map());
+        shutdown.trigger();
+        assert!(matches!(reader.join().unwrap(), Err(Error::Stopped)));
+    });
+}
+
+#[test]
+fn a_client_can_be_handed_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Client>();
+    is_send::<Follower>();
+}
+
+#[test]
+fn a_follower_whose_first_connection_fails_says_so_at_once() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (mut follower, _shutdown) = follower(free, FollowConfig::default());
+    assert!(matches!(follower.next_map(), Err(Error::Connect { .. })));
+}
+
+#[test]
+fn a_follower_comes_back_after_the_end_and_after_a_cut() {
+    let address = serve(|number, mut stream| {
+        let frame = frame(number.to_string().as_bytes());
+        let cut = if number == 1 { 10 } else { frame.len() };
+        let _ = stream.write_all(&frame[..cut]);
+    });
+    let (mut follower, _shutdown) = follower(address, FollowConfig::default());
+    assert_eq!(follower.next_payload().unwrap().unwrap(), b"0");
+    assert_eq!(follower.next_payload().unwrap().unwrap(), b"2");
+}
+
+#[test]
+fn a_follower_comes_back_after_a_silence() {
+    let (keep, kept) = mpsc::channel();
+    let address = serve(move |number, mut stream| {
+        stream.write_all(&frame(number.to_string().as_bytes())).unwrap();
+        keep.send(stream).unwrap();
+    });
+    let (mut follower, _shutdown) = follower(address, impatient());
+    assert_eq!(follower.next_payload().unwrap().unwrap(), b"0");
+    assert_eq!(follower.next_payload().unwrap().unwrap(), b"1");
+    drop(kept);
+}
+
+#[test]
+fn a_follower_keeps_trying_when_the_server_has_gone() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve_one = move || listener.accept().unwrap().0.write_all(&builtin_frame()).unwrap();
+    let server = thread::Builder::new().spawn(serve_one).unwrap();
+    let (mut follower, _shutdown) = follower(address, FollowConfig::default());
+    assert_eq!(follower.next_map().unwrap(), Some(builtin()));
+    server.join().unwrap();
+    follower.set_deadline(Some(Instant::now() + Duration::from_millis(1500)));
+    // Nobody listens any more; that is no error after the first connection.
+    assert!(matches!(follower.next_map(), Err(Error::TimedOut)));
+}
+
+#[test]
+fn a_stop_ends_the_wait_between_two_attempts() {
+    let address = serve(|_, stream| drop(stream));
+    let (mut follower, shutdown) = follower(address, FollowConfig::default());
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| follower.next_map());
+        shutdown.trigger();
+        assert!(matches!(reader.join().unwrap(), Err(Error::Stopped)));
+    });
+}
+
+#[test]
+fn a_follower_that_may_not_come_back_tells_each_end_apart() {
+    let (mut closed, _shutdown) = follower(serve(|_, stream| drop(stream)), once());
+    assert!(matches!(closed.next_map(), Ok(None)));
+
+    let cut = serve(|_, mut stream| stream.write_all(b"60   ").unwrap());
+    let (mut cut, _shutdown) = follower(cut, once());
+    assert!(matches!(cut.next_map(), Err(Error::Frame(frame::Error::Truncated { .. }))));
+
+    let (keep, _kept) = mpsc::channel();
+    let silent = serve(move |_, stream| keep.send(stream).unwrap());
+    let (mut silent, _shutdown) = follower(silent, FollowConfig { reconnect: false, ..impatient() });
+    assert!(matches!(silent.next_map(), Err(Error::Stale { after: SOON })));
+}
+
+#[test]
+fn what_would_come_again_is_an_error_at_once() {
+    let bad = serve(|_, mut stream| stream.write_all(b"GET / HTTP").unwrap());
+    let (mut bad, _shutdown) = follower(bad, FollowConfig::default());
+    assert!(matches!(bad.next_map(), Err(Error::Frame(frame::Error::BadHeader { .. }))));
+
+    let large = serve(|_, mut stream| stream.write_all(b"9999999999").unwrap());
+    let (mut large, _shutdown) = follower(large, FollowConfig::default());
+    assert!(matches!(large.next_map(), Err(Error::Frame(frame::Error::TooLarge { .. }))));
+}
+
+#[test]
+fn empty_frames_are_a_sign_of_life() {
+    let address = serve(|_, mut stream| {
+        let pace = Shutdown::new().unwrap();
+        for _ in 0..20 {
+            pace.wait(SOON);
+            stream.write_all(&frame(b"")).unwrap();
+        }
+        stream.write_all(&frame(b"alive")).unwrap();
+        stream.shutdown(Half::Write).unwrap();
+    });
+    let config = FollowConfig { reconnect: false, stale_after: Some(10 * SOON), ..FollowConfig::default() };
+    let (mut follower, _shutdown) = follower(address, config);
+    assert_eq!(follower.next_payload().unwrap().unwrap(), b"alive");
+}

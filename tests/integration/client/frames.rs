@@ -1,0 +1,84 @@
+//! Frames as hostile, slow and old servers send them.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::peer::{BUILTIN_LINE, builtin_frame, frame, pace, serve, serve_bytes};
+use crate::support::client::ClientProcess;
+
+/// What Python's `pickle.dumps({1: "Hola", 2: "Bienvenido", 3: "Al", 4: "Servidor"}, protocol=4)` returns.
+const PYTHON_PICKLE: &[u8] =
+    b"\x80\x04\x951\x00\x00\x00\x00\x00\x00\x00}\x94(K\x01\x8c\x04Hola\x94K\x02\x8c\nBienvenido\x94\
+K\x03\x8c\x02Al\x94K\x04\x8c\x08Servidor\x94u.";
+
+/// The most that a client may ever have resident, whatever a server claims: 8 MB, in KiB.
+const MOST_MEMORY: u64 = 8192;
+
+#[test]
+fn a_python_server_that_sends_header_and_pickle_apart_is_understood() {
+    let mut kept = Vec::new();
+    let server = serve(move |_, mut stream| {
+        // As it does: `connection.send(bytes(f"{len(data):<10}", "utf-8"))`, then `connection.send(data)`.
+        for _ in 0..2 {
+            stream.write_all(format!("{:<10}", PYTHON_PICKLE.len()).as_bytes()).unwrap();
+            pace(Duration::from_millis(20));
+            stream.write_all(PYTHON_PICKLE).unwrap();
+        }
+        kept.push(stream);
+    });
+    let client = ClientProcess::spawn(&["-f", "pickle", "-n", "2", &server]).finish();
+    client.assert_exit(0).assert_stdout(&BUILTIN_LINE.repeat(2));
+}
+
+#[test]
+fn a_frame_split_at_any_byte_is_the_same_map() {
+    let whole = builtin_frame();
+    let splits = whole.len() - 1;
+    let server = serve(move |_, mut stream| {
+        for split in 1..whole.len() {
+            stream.write_all(&whole[..split]).unwrap();
+            pace(Duration::from_millis(2));
+            stream.write_all(&whole[split..]).unwrap();
+        }
+    });
+    let client = ClientProcess::spawn(&["--no-reconnect", &server]).finish();
+    client.assert_exit(0).assert_stdout(&BUILTIN_LINE.repeat(splits));
+}
+
+#[test]
+fn empty_frames_print_nothing() {
+    let server = serve_bytes([frame(b""), builtin_frame(), frame(b""), builtin_frame()].concat());
+    ClientProcess::spawn(&["-n", "2", &server]).finish().assert_exit(0).assert_stdout(&BUILTIN_LINE.repeat(2));
+}
+
+#[test]
+fn the_largest_claim_is_refused_by_its_header() {
+    let client = ClientProcess::spawn(&[&serve_bytes(b"9999999999".to_vec())]).finish();
+    client.assert_exit(4).assert_stderr("9999999999").assert_stderr("--max-frame");
+}
+
+#[test]
+fn a_claim_that_is_allowed_takes_no_memory_by_itself() {
+    for (claim, limit) in [("9999999999", "10GiB"), ("1000000   ", "1MiB")] {
+        let server = serve_bytes(format!("{claim}0123456789").into_bytes());
+        let client = ClientProcess::spawn(&["--max-frame", limit, "--stale-after", "200ms", &server]);
+        client.wait_for_stderr("no frame for 200ms: stale; reconnecting in");
+        let peak = client.peak_memory();
+        assert!(peak < MOST_MEMORY, "{claim}: {peak} KiB");
+    }
+}
+
+#[test]
+fn a_frame_that_drips_is_as_stale_as_none() {
+    let server = serve(|_, mut stream| {
+        for byte in builtin_frame() {
+            if stream.write_all(&[byte]).is_err() {
+                return;
+            }
+            pace(Duration::from_millis(50));
+        }
+    });
+    let client = ClientProcess::spawn(&["--no-reconnect", "--stale-after", "400ms", &server]).finish();
+    client.assert_exit(1).assert_stdout("").assert_stderr("stale");
+    assert!(client.elapsed < Duration::from_secs(3), "{:?}", client.elapsed);
+}

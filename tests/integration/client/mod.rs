@@ -1,0 +1,8 @@
+//! The client program against servers that are a few lines of sockets each.
+
+mod exits;
+mod follow;
+mod frames;
+mod output;
+mod peer;
+mod talks;
