@@ -90,8 +90,8 @@ impl Stats {
 
     /// Counts a connection as active until the guard is dropped, however its thread ends.
     pub(crate) fn connect(self: &Arc<Self>) -> ConnectionGuard {
-        self.active.fetch_add(1, Ordering::SeqCst);
-        ConnectionGuard { stats: Arc::clone(self) }
+        let active_then = self.active.fetch_add(1, Ordering::SeqCst) + 1;
+        ConnectionGuard { stats: Arc::clone(self), active_then }
     }
 }
 
@@ -99,13 +99,25 @@ impl Stats {
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
     stats: Arc<Stats>,
+    active_then: u64,
 }
 
 impl ConnectionGuard {
     /// Counts the connection as served as well: it has its thread.
-    pub(crate) fn serve(&self) -> u64 {
+    pub(crate) fn serve(&self) {
         self.stats.served.fetch_add(1, Ordering::Relaxed);
-        self.stats.active()
+    }
+
+    /// Connections that were active when this one had become so, itself counted.
+    pub(crate) fn active_then(&self) -> u64 {
+        self.active_then
+    }
+
+    /// Counts the connection off. Returns how many are active without it.
+    pub(crate) fn leave(self) -> u64 {
+        let stats = Arc::clone(&self.stats);
+        drop(self);
+        stats.active()
     }
 }
 
@@ -123,8 +135,9 @@ mod tests {
     fn a_connection_is_active_until_its_guard_is_dropped() {
         let stats = Arc::new(Stats::default());
         let (first, second) = (stats.connect(), stats.connect());
-        assert_eq!((first.serve(), stats.served()), (2, 1));
-        drop(first);
+        first.serve();
+        assert_eq!((first.active_then(), second.active_then(), stats.served()), (1, 2, 1));
+        assert_eq!(first.leave(), 1);
         assert_eq!((stats.active(), stats.served()), (1, 1));
         drop(second);
         assert_eq!(stats.active(), 0);

@@ -17,7 +17,7 @@ use crate::platform::Readiness;
 /// the third question without an answer the connection is dead. That is a vanished machine noticed within 90 s, however
 /// long its maps may take.
 const KEEPALIVE: TcpKeepalive =
-    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
+    TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(10)).with_retries(3);
 
 /// Connects to the first address of `address` that answers within `timeout`.
 pub(super) fn connect(address: &str, timeout: Duration, ending: &Ending) -> Result<Stream, Error> {

@@ -7,7 +7,7 @@ const LEAST: Duration = Duration::from_secs(10);
 
 /// What the interval may be as long as no gap has been seen: a minute, the longest that people use. A server with a
 /// longer one wants `stale_after` set.
-const ASSUMED_GAP: Duration = Duration::from_secs(60);
+const ASSUMED_GAP: Duration = Duration::from_mins(1);
 
 /// How many intervals make a client stale: it may miss a repeat, and the next one may be late.
 const GAPS: u32 = 3;

@@ -108,7 +108,7 @@ fn the_stop_ends_a_receive() {
 #[test]
 fn an_orderly_end_after_unread_input_destroys_nothing() {
     let (mut connection, client) = connection(Duration::from_secs(20));
-    (&client).write_all(&[b'x'; 30_000]).unwrap();
+    (&client).write_all(&vec![b'x'; 30_000]).unwrap();
     let reader = thread::Builder::new().spawn(move || io::copy(&mut &client, &mut io::sink()).unwrap()).unwrap();
     connection.send(&vec![0; 4_000_000]).unwrap();
     connection.finish();

@@ -1,5 +1,6 @@
 //! The accept loop: one thread a client, and no error that ends it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -51,6 +52,12 @@ pub(super) struct Door {
 pub(super) struct Acceptor {
     shared: Arc<Shared>,
     next_id: u64,
+    /// Accepted, and without a thread yet. A thread takes ten times as long to start as a connection to accept: in a
+    /// burst the kernel's queue is emptied before each start, so that it does not overflow and no client's SYN is sent
+    /// again a second later. Counted as active, so `max_connections` bounds it.
+    waiting: VecDeque<Client>,
+    /// Accepting is resumed then, after it failed for lack of something.
+    resume_at: Option<Instant>,
     pause: Duration,
     refusals: Throttle,
     failures: Throttle,
@@ -58,21 +65,40 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let (refusals, failures) = (Throttle::new(LOG_PERIOD), Throttle::new(LOG_PERIOD));
-        Self { shared, next_id: 1, pause: SHORTEST_PAUSE, refusals, failures }
+        Self {
+            shared,
+            next_id: 1,
+            waiting: VecDeque::new(),
+            resume_at: None,
+            pause: SHORTEST_PAUSE,
+            refusals: Throttle::new(LOG_PERIOD),
+            failures: Throttle::new(LOG_PERIOD),
+        }
     }
 
     /// Gives a thread to each client until the stop is requested. Then closes the doors: those who are still in their
     /// queues get an orderly end instead of the reset that closing a listener sends them.
     pub(super) fn run(&mut self, doors: Vec<Door>) -> Result<(), Error> {
-        let shared = Arc::clone(&self.shared);
+        let stop = self.shared.stop.clone();
         let mut waited_for: Vec<BorrowedFd<'_>> = doors.iter().map(|door| door.listener.as_fd()).collect();
-        waited_for.push(shared.stop.as_fd());
-        while !shared.stop.is_triggered() {
-            let ready = platform::wait_any(&waited_for, None).map_err(Error::Wait)?;
-            for (door, _) in doors.iter().zip(ready).filter(|(_, ready)| *ready) {
-                self.accept_batch(door);
+        waited_for.push(stop.as_fd());
+        while !stop.is_triggered() {
+            if self.is_paused() {
+                stop.wait(self.resume_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now())));
+            } else {
+                if self.waiting.is_empty() {
+                    platform::wait_any(&waited_for, None).map_err(Error::Wait)?;
+                }
+                for door in &doors {
+                    self.accept_batch(door);
+                }
             }
+            if let Some(client) = self.waiting.pop_front() {
+                self.start(client);
+            }
+        }
+        for client in self.waiting.drain(..) {
+            turn_away(&client.socket);
         }
         for door in doors {
             while let Ok((socket, _)) = platform::accept(&door.listener) {
@@ -82,11 +108,16 @@ impl Acceptor {
         Ok(())
     }
 
+    /// True if and only if nobody waits for a thread and accepting is not to be tried yet.
+    fn is_paused(&self) -> bool {
+        self.waiting.is_empty() && self.resume_at.is_some_and(|at| Instant::now() < at)
+    }
+
     fn accept_batch(&mut self, door: &Door) {
+        if self.resume_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
         for _ in 0..BATCH {
-            if self.shared.stop.is_triggered() {
-                return;
-            }
             match platform::accept(&door.listener) {
                 Ok((socket, peer)) => self.admit(door, socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -101,12 +132,12 @@ impl Acceptor {
         }
     }
 
+    /// Has the client wait for its thread, unless there are too many.
     fn admit(&mut self, door: &Door, socket: TcpStream, peer: SocketAddr) {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let shared = Arc::clone(&self.shared);
-        let limit = shared.config.max_connections;
-        if shared.stats.active() >= limit {
-            shared.stats.count(Event::Refused);
+        let limit = self.shared.config.max_connections;
+        if self.shared.stats.active() >= limit {
+            self.shared.stats.count(Event::Refused);
             turn_away(&socket);
             if let Some(held) = self.refusals.pass() {
                 log::warn!(
@@ -116,16 +147,20 @@ impl Acceptor {
             }
             return;
         }
-        let id = self.next_id;
+        let guard = self.shared.stats.connect();
+        let (socket, service, shared) = (Arc::new(socket), Arc::clone(&door.service), Arc::clone(&self.shared));
+        self.waiting.push_back(Client { id: self.next_id, peer, socket, guard, service, shared });
         self.next_id += 1;
-        let (guard, socket, service) = (shared.stats.connect(), Arc::new(socket), Arc::clone(&door.service));
-        shared.registry.enter(id, &socket);
-        let client = Client { id, peer, socket, guard, service, shared: Arc::clone(&shared) };
+    }
+
+    fn start(&mut self, client: Client) {
+        let (id, peer, shared) = (client.id, client.peer, Arc::clone(&self.shared));
+        shared.registry.enter(id, &client.socket);
         let builder = thread::Builder::new().name(format!("client-{id}")).stack_size(shared.config.stack_size);
         match builder.spawn(move || client.run()) {
             Ok(thread) => {
                 shared.registry.keep_thread(id, thread);
-                self.pause = SHORTEST_PAUSE;
+                (self.pause, self.resume_at) = (SHORTEST_PAUSE, None);
             }
             Err(error) => {
                 // The closure went with the attempt, and with it the socket and the guard.
@@ -136,7 +171,7 @@ impl Acceptor {
         }
     }
 
-    /// Waits, longer each time in a row, so that a lack is neither a spin nor a full disk; the stop ends it.
+    /// Puts the next try off, longer each time in a row, so that a lack is neither a spin nor a full disk.
     fn back_off(&mut self, what: &str, error: &io::Error) {
         if let Some(held) = self.failures.pass() {
             log::error!(
@@ -144,7 +179,7 @@ impl Acceptor {
                 more(held)
             );
         }
-        self.shared.stop.wait(self.pause);
+        self.resume_at = Instant::now().checked_add(self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }
@@ -174,6 +209,7 @@ pub(super) fn join(thread: thread::JoinHandle<()>) {
 }
 
 /// A client on its way to its thread.
+#[derive(Debug)]
 struct Client {
     id: u64,
     peer: SocketAddr,
@@ -188,8 +224,8 @@ impl Client {
     fn run(self) {
         let Self { id, peer, socket, guard, service, shared } = self;
         let started = Instant::now();
-        let active = guard.serve();
-        log::info!("client {id} connected from {peer} (active connections: {active})");
+        guard.serve();
+        log::info!("client {id} connected from {peer} (active connections: {})", guard.active_then());
         let bell = Bell::for_this_thread();
         shared.registry.keep_bell(id, &bell);
         let watcher = Arc::clone(&shared.watcher);
@@ -199,8 +235,7 @@ impl Client {
             (outcome, service.sent(&connection))
         }));
         let (reason, sent) = end(connection, served, &shared.stats);
-        drop(guard);
-        let (elapsed, active) = (started.elapsed().as_secs_f64(), shared.stats.active());
+        let (elapsed, active) = (started.elapsed().as_secs_f64(), guard.leave());
         log::info!("client {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})");
         shared.registry.leave(id).into_iter().for_each(join);
     }

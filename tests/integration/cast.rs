@@ -74,12 +74,12 @@ fn the_map_is_repeated_every_interval_and_a_change_postpones_it() {
     let first = Instant::now();
     assert_eq!(reader.map(Format::Json), numbered(0));
     let gap = first.elapsed();
-    assert!(gap > interval - Duration::from_millis(50) && gap < interval * 4, "{gap:?}");
+    assert!(gap > Duration::from_millis(250) && gap < interval * 4, "{gap:?}");
     server.feed.publish(&numbered(1)).unwrap();
     assert_eq!(reader.map(Format::Json), numbered(1));
     let changed = Instant::now();
     assert_eq!(reader.map(Format::Json), numbered(1));
-    assert!(changed.elapsed() > interval - Duration::from_millis(50), "{:?}", changed.elapsed());
+    assert!(changed.elapsed() > Duration::from_millis(250), "{:?}", changed.elapsed());
 }
 
 #[test]
@@ -151,8 +151,7 @@ fn small_maps_to_a_stalled_client_stay_few_in_the_kernel() {
 
 #[test]
 fn a_client_that_never_reads_is_cut_by_the_deadline_and_hurts_nobody() {
-    let mut config = ServerConfig::default();
-    config.write_timeout = Duration::from_secs(1);
+    let config = ServerConfig { write_timeout: Duration::from_secs(1), ..ServerConfig::default() };
     let server = MapServer::with(Duration::from_millis(100), config);
     server.feed.publish(&large(8_000_000)).unwrap();
     let began = Instant::now();
@@ -169,8 +168,7 @@ fn a_client_that_never_reads_is_cut_by_the_deadline_and_hurts_nobody() {
 #[test]
 fn good_clients_keep_their_rhythm_beside_stalled_ones() {
     let interval = Duration::from_millis(200);
-    let mut config = ServerConfig::default();
-    config.write_timeout = Duration::from_secs(30);
+    let config = ServerConfig { write_timeout: Duration::from_secs(30), ..ServerConfig::default() };
     let server = MapServer::with(interval, config);
     server.feed.publish(&large(300_000)).unwrap();
     let stalled: Vec<_> = (0..50).map(|_| narrow(server.running.addr)).collect();
@@ -193,8 +191,7 @@ fn good_clients_keep_their_rhythm_beside_stalled_ones() {
 
 #[test]
 fn one_byte_at_a_time_does_not_extend_the_deadline() {
-    let mut config = ServerConfig::default();
-    config.write_timeout = Duration::from_secs(1);
+    let config = ServerConfig { write_timeout: Duration::from_secs(1), ..ServerConfig::default() };
     let server = MapServer::with(HOUR, config);
     server.feed.publish(&large(8_000_000)).unwrap();
     let mut dripping = narrow(server.running.addr);
@@ -210,8 +207,7 @@ fn one_byte_at_a_time_does_not_extend_the_deadline() {
 
 #[test]
 fn a_cut_frame_is_followed_by_nothing() {
-    let mut config = ServerConfig::default();
-    config.write_timeout = Duration::from_millis(300);
+    let config = ServerConfig { write_timeout: Duration::from_millis(300), ..ServerConfig::default() };
     let server = MapServer::with(Duration::from_millis(50), config);
     server.feed.publish(&large(8_000_000)).unwrap();
     let mut reader = Reader::over(narrow(server.running.addr));

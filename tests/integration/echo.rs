@@ -42,8 +42,7 @@ fn a_stream_of_a_gigabyte_passes_in_constant_memory() {
 
 #[test]
 fn a_peer_that_never_reads_is_ended_by_the_deadline() {
-    let mut config = ServerConfig::default();
-    config.write_timeout = Duration::from_secs(1);
+    let config = ServerConfig { write_timeout: Duration::from_secs(1), ..ServerConfig::default() };
     let running = Running::start(Echo::new(), config);
     let mut client = running.connect();
     client.set_write_timeout(Some(PATIENCE)).unwrap();

@@ -16,9 +16,7 @@ use crate::support::server::{MapServer, Running, numbered};
 const HOUR: Duration = Duration::from_hours(1);
 
 fn limited(max_connections: u64) -> ServerConfig {
-    let mut config = ServerConfig::default();
-    config.max_connections = max_connections;
-    config
+    ServerConfig { max_connections, ..ServerConfig::default() }
 }
 
 #[test]
@@ -92,7 +90,7 @@ impl Service for Fragile {
                 mapcast::connection::Received::Bytes(_) if byte == *b"!" => panic!("as it was asked to"),
                 mapcast::connection::Received::Bytes(_) => connection.send(&byte)?,
                 mapcast::connection::Received::End => return Ok(Goodbye::Client),
-                _ => return Ok(Goodbye::Stopping),
+                mapcast::connection::Received::Stopping => return Ok(Goodbye::Stopping),
             }
         }
     }
@@ -122,9 +120,8 @@ fn a_panic_ends_one_connection_and_counts_it_off() {
 
 #[test]
 fn a_client_without_a_thread_is_closed_and_the_server_lives_on() {
-    let mut config = ServerConfig::default();
     // No address space has room for that: the system refuses the thread, as it does at its limit.
-    config.stack_size = 1 << 46;
+    let config = ServerConfig { stack_size: 1 << 46, ..ServerConfig::default() };
     let running = Running::start(Fragile, config);
     let began = Instant::now();
     for _ in 0..5 {

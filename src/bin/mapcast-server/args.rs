@@ -127,10 +127,12 @@ impl Cli {
         for addr in &server.listen {
             listen.extend(resolve(addr)?);
         }
-        let mut config = ServerConfig::default();
-        config.max_connections = max_connections(server.max_connections, Ceiling::of_this_machine())?;
-        config.write_timeout = server.write_timeout;
-        config.drain_timeout = server.drain_timeout;
+        let config = ServerConfig {
+            max_connections: max_connections(server.max_connections, Ceiling::of_this_machine())?,
+            write_timeout: server.write_timeout,
+            drain_timeout: server.drain_timeout,
+            ..ServerConfig::default()
+        };
         let service = match self.service {
             Some(Other::Echo { .. }) => Chosen::Echo,
             Some(Other::Greet { text, .. }) => Chosen::Greet(text),

@@ -79,14 +79,14 @@ fn prepare(task: Task) -> anyhow::Result<(Server, Option<Followed>, Shutdown)> {
 /// Serves until the stop. Returns how many clients had to be cut.
 fn serve(server: Server, followed: Option<Followed>, stop: &Shutdown) -> anyhow::Result<u64> {
     let requested = stop.clone();
-    let follower = followed
+    let source = followed
         .map(|(mut source, sink)| {
             let builder = thread::Builder::new().name("source".to_owned());
             builder.spawn(move || source.follow(&sink, &requested)).context("no thread for the source")
         })
         .transpose()?;
     let summary = server.run(stop)?;
-    if follower.is_some_and(|follower| follower.join().is_err()) {
+    if source.is_some_and(|source| source.join().is_err()) {
         anyhow::bail!("the source's thread panicked");
     }
     Ok(summary.cut)

@@ -130,10 +130,6 @@ impl Program {
         self.err.all()
     }
 
-    pub fn out(&self) -> Vec<String> {
-        self.out.all()
-    }
-
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).expect("a child of ours");
