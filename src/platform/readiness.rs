@@ -77,6 +77,7 @@ mod with_epoll {
 
 /// Costs a system call over all sockets for each report: right, but made for hundreds of clients.
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+#[allow(clippy::unnecessary_wraps, reason = "the same interface as the one above")]
 mod with_poll {
     use std::collections::HashMap;
     use std::io::{self, Read, Write};

@@ -21,7 +21,7 @@ const NOTSENT: u32 = 16 * 1024;
 
 /// How long a connection is silent before the kernel asks whether the peer is still there: 60 s, then every 10 s, and
 /// three questions without an answer end it: a peer that vanished is gone after 90 s at most.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
 const KEEPALIVE_PROBES: u32 = 3;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mapcast::{Format, builtin_map};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
-use crate::support::program::{CLIENT, Program, SERVER, clean, run, run_within};
+use crate::support::program::{CLIENT, Program, SERVER, clean, run};
 use crate::support::reader::{Reader, ends_in_order};
 use crate::support::{cpu_time, eventually, process_status};
 
@@ -143,7 +143,7 @@ fn a_thread_limit_is_survived() {
     // That user's own prlimit(1): without CAP_SYS_RESOURCE even root may not limit another user's process.
     let mut limit = clean("prlimit");
     limit.args(["--pid", &server.pid().to_string(), "--nproc=20:20"]).uid(user).gid(user);
-    assert_eq!(run(limit).code, 0);
+    run(limit).assert_exit(0);
     let crowd: Vec<_> = (0..40).map(|_| TcpStream::connect(addr).unwrap()).collect();
     server.wait_log("no thread for client");
     for _ in 0..5 {
@@ -153,7 +153,7 @@ fn a_thread_limit_is_survived() {
     let mut command = clean(CLIENT);
     command.args(["-n", "1", "--timeout", "20s", &addr.to_string()]);
     eventually("it recovers by itself", || Reader::connect(addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1));
-    assert_eq!(run(command).code, 0);
+    run(command).assert_exit(0);
 }
 
 #[test]
@@ -266,11 +266,9 @@ fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
     ] {
         let mut command = clean(SERVER);
         command.args(&args);
-        let ended = run_within(Duration::from_secs(10), command);
-        assert_eq!(ended.code, 2, "{args:?}: {}", ended.err);
-        assert!(ended.err.contains(wanted), "{args:?}: {}", ended.err);
-        assert!(!ended.err.contains("panicked"), "{args:?}: {}", ended.err);
-        assert_eq!(ended.out, "", "{args:?}");
+        let ended = run(command);
+        ended.assert_exit(2).assert_stdout("").assert_stderr(wanted);
+        assert!(!ended.stderr.contains("panicked"), "{args:?}: {}", ended.stderr);
     }
 }
 
@@ -283,8 +281,7 @@ fn a_port_of_the_systems_is_refused_with_advice() {
     let mut command = clean(SERVER);
     command.args(["--listen", "127.0.0.1:1"]);
     let ended = run(command);
-    assert_eq!(ended.code, 2);
-    assert!(ended.err.contains("ports below 1024"), "{}", ended.err);
+    ended.assert_exit(2).assert_stderr("ports below 1024");
 }
 
 #[test]
@@ -378,8 +375,7 @@ fn an_echo_and_a_greeting_stand_on_the_same_options() {
     assert!(echo.wait_log("listening on").contains("an echo, pid"));
     let mut command = clean(CLIENT);
     command.args(["echo", &echo.addr().to_string(), "Hello, world"]);
-    let ended = run(command);
-    assert_eq!((ended.code, ended.out.as_str()), (0, "Hello, world"));
+    run(command).assert_exit(0).assert_stdout("Hello, world");
     let line = echo.wait_log("client 1 disconnected");
     assert!(line.contains("and 12 bytes: closed by the client (active connections: 0)"), "{line}");
 
@@ -388,7 +384,6 @@ fn an_echo_and_a_greeting_stand_on_the_same_options() {
     let greet = Program::start(command);
     let mut command = clean(CLIENT);
     command.args(["greet", &greet.addr().to_string()]);
-    let ended = run(command);
-    assert_eq!((ended.code, ended.out.as_str()), (0, "Hola, ¿qué tal?"));
+    run(command).assert_exit(0).assert_stdout("Hola, ¿qué tal?");
     greet.wait_log("client 1 disconnected");
 }

@@ -7,25 +7,25 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::peer::{BUILTIN_LINE, builtin_frame, nobody, numbered_frame, pace, serve, serve_bytes};
-use crate::support::client::ClientProcess;
+use crate::support::program::Program;
 
 #[test]
 fn enough_maps_are_0() {
     let server = serve_bytes(builtin_frame().repeat(3));
-    let client = ClientProcess::spawn(&["-n", "2", &server]).finish();
+    let client = Program::client(&["-n", "2", &server]).finish();
     client.assert_exit(0).assert_stdout(&BUILTIN_LINE.repeat(2));
 }
 
 #[test]
 fn an_orderly_end_is_0_when_it_may_not_come_back() {
     let server = serve(|_, mut stream| stream.write_all(&builtin_frame()).unwrap());
-    ClientProcess::spawn(&["--no-reconnect", &server]).finish().assert_exit(0).assert_stdout(BUILTIN_LINE);
+    Program::client(&["--no-reconnect", &server]).finish().assert_exit(0).assert_stdout(BUILTIN_LINE);
 }
 
 #[test]
 fn an_end_before_enough_maps_is_1() {
     let server = serve(|_, mut stream| stream.write_all(&builtin_frame()).unwrap());
-    let client = ClientProcess::spawn(&["--no-reconnect", "-n", "2", &server]).finish();
+    let client = Program::client(&["--no-reconnect", "-n", "2", &server]).finish();
     client.assert_exit(1).assert_stderr("after 1 of 2 maps");
 }
 
@@ -33,7 +33,7 @@ fn an_end_before_enough_maps_is_1() {
 fn a_cut_is_1_when_it_may_not_come_back() {
     for cut in [3, 10, 12] {
         let server = serve(move |_, mut stream| stream.write_all(&builtin_frame()[..cut]).unwrap());
-        let client = ClientProcess::spawn(&["--no-reconnect", &server]).finish();
+        let client = Program::client(&["--no-reconnect", &server]).finish();
         client.assert_exit(1).assert_stdout("").assert_stderr("mapcast-client: the stream ended inside a frame");
     }
 }
@@ -41,7 +41,7 @@ fn a_cut_is_1_when_it_may_not_come_back() {
 #[test]
 fn a_silence_is_1_when_it_may_not_come_back() {
     let server = serve_bytes(builtin_frame());
-    let client = ClientProcess::spawn(&["--no-reconnect", "--stale-after", "100ms", &server]).finish();
+    let client = Program::client(&["--no-reconnect", "--stale-after", "100ms", &server]).finish();
     client.assert_exit(1).assert_stdout(BUILTIN_LINE).assert_stderr("mapcast-client: no frame for 100ms: stale");
 }
 
@@ -54,7 +54,7 @@ fn usage_errors_are_2_and_one_clear_text() {
         (&["-n", "3", "greet"], "belongs to the main job"),
         (&["--no-such-option"], "--no-such-option"),
     ] {
-        let client = ClientProcess::spawn(args).finish();
+        let client = Program::client(args).finish();
         client.assert_exit(2).assert_stdout("").assert_stderr(text);
         assert!(!client.stderr.contains("panicked"), "{}", client.stderr);
     }
@@ -62,22 +62,22 @@ fn usage_errors_are_2_and_one_clear_text() {
 
 #[test]
 fn a_bad_value_in_the_environment_is_2_and_names_the_option() {
-    let client = ClientProcess::spawn_with(&[], |command| command.env("MAPCAST_TIMEOUT", "soon"));
+    let client = Program::client_with(&[], |command| command.env("MAPCAST_TIMEOUT", "soon"));
     client.finish().assert_exit(2).assert_stderr("--timeout");
 }
 
 #[test]
 fn help_and_version_are_0() {
-    ClientProcess::spawn(&["--help"]).finish().assert_exit(0);
+    Program::client(&["--help"]).finish().assert_exit(0);
     let version = concat!("mapcast-client ", env!("CARGO_PKG_VERSION"), "\n");
-    ClientProcess::spawn(&["--version"]).finish().assert_exit(0).assert_stdout(version);
+    Program::client(&["--version"]).finish().assert_exit(0).assert_stdout(version);
 }
 
 #[test]
 fn nobody_there_is_3() {
     let nobody = nobody();
     for args in [&[nobody.as_str()][..], &["echo", &nobody, "Hola"], &["greet", &nobody]] {
-        let client = ClientProcess::spawn(args).finish();
+        let client = Program::client(args).finish();
         client.assert_exit(3).assert_stderr(&format!("mapcast-client: cannot connect to {nobody}"));
         assert_eq!(client.stderr.matches("refused").count(), 1, "{}", client.stderr);
     }
@@ -86,35 +86,35 @@ fn nobody_there_is_3() {
 #[test]
 fn another_format_is_4_at_once() {
     let server = serve_bytes(builtin_frame());
-    let client = ClientProcess::spawn(&["-f", "json", &server]).finish();
+    let client = Program::client(&["-f", "json", &server]).finish();
     client.assert_exit(4).assert_stdout("").assert_stderr("is the other end set to another --format?");
 }
 
 #[test]
 fn another_protocol_is_4_at_once_and_is_escaped() {
     let server = serve_bytes(b"\x1b[2JHTTP/1.1 400".to_vec());
-    let client = ClientProcess::spawn(&[&server]).finish();
+    let client = Program::client(&[&server]).finish();
     client.assert_exit(4).assert_stderr(r#"not a frame header: "\x1b[2JHTTP/1""#);
     assert!(!client.stderr.contains('\x1b'), "{}", client.stderr);
 }
 
 #[test]
 fn too_large_a_frame_is_4_and_names_the_option() {
-    let client = ClientProcess::spawn(&["--max-frame", "10", &serve_bytes(builtin_frame())]).finish();
+    let client = Program::client(&["--max-frame", "10", &serve_bytes(builtin_frame())]).finish();
     client.assert_exit(4).assert_stderr("above the limit of 10").assert_stderr("--max-frame");
 }
 
 #[test]
 fn a_missing_entry_is_5_and_named() {
     let server = serve_bytes(builtin_frame());
-    let client = ClientProcess::spawn(&["-k", "1", "-k", "no such", &server]).finish();
+    let client = Program::client(&["-k", "1", "-k", "no such", &server]).finish();
     client.assert_exit(5).assert_stdout("").assert_stderr("mapcast-client: the map has no entry \"no such\"");
 }
 
 #[test]
 fn the_time_that_is_over_is_124_with_or_without_maps() {
     for (bytes, printed) in [(Vec::new(), ""), (builtin_frame(), BUILTIN_LINE)] {
-        let client = ClientProcess::spawn(&["-W", "300ms", &serve_bytes(bytes)]).finish();
+        let client = Program::client(&["-W", "300ms", &serve_bytes(bytes)]).finish();
         client.assert_exit(124).assert_stdout(printed);
         assert!(client.elapsed >= Duration::from_millis(300), "{:?}", client.elapsed);
         assert!(client.elapsed < Duration::from_secs(3), "{:?}", client.elapsed);
@@ -128,14 +128,14 @@ fn the_time_is_over_between_two_connections_too() {
             stream.write_all(&builtin_frame()).unwrap();
         }
     });
-    ClientProcess::spawn(&["-W", "500ms", &server]).finish().assert_exit(124).assert_stderr("reconnecting");
+    Program::client(&["-W", "500ms", &server]).finish().assert_exit(124).assert_stderr("reconnecting");
 }
 
 #[test]
 fn an_interrupt_before_any_map_is_130_and_quiet() {
     for signal in [Signal::INT, Signal::TERM] {
-        let client = ClientProcess::spawn(&[&serve_bytes(Vec::new())]);
-        client.wait_for_stderr("connected to");
+        let client = Program::client(&[&serve_bytes(Vec::new())]);
+        client.wait_log("connected to");
         client.signal(signal);
         let client = client.finish();
         client.assert_exit(130).assert_stdout("");
@@ -145,8 +145,8 @@ fn an_interrupt_before_any_map_is_130_and_quiet() {
 
 #[test]
 fn an_interrupt_after_a_map_is_0() {
-    let client = ClientProcess::spawn(&[&serve_bytes(builtin_frame())]);
-    client.wait_for_stdout("Hola");
+    let client = Program::client(&[&serve_bytes(builtin_frame())]);
+    client.wait_out("Hola");
     client.signal(Signal::INT);
     client.finish().assert_exit(0).assert_stdout(BUILTIN_LINE);
 }
@@ -161,7 +161,7 @@ fn a_second_interrupt_ends_a_client_whose_output_nobody_reads() {
         blocked.send(stream).unwrap();
     });
     let (_unread, stdout) = io::pipe().unwrap();
-    let mut client = ClientProcess::spawn_with(&[&server], |command| command.stdout(stdout));
+    let mut client = Program::client_with(&[&server], |command| command.stdout(stdout));
     let _stream = is_blocked.recv_timeout(Duration::from_secs(20)).unwrap();
     client.signal(Signal::INT);
     pace(Duration::from_millis(100));
@@ -174,7 +174,7 @@ fn a_second_interrupt_ends_a_client_whose_output_nobody_reads() {
 fn an_output_that_is_closed_is_a_quiet_0_without_another_map() {
     let server = serve_bytes(numbered_frame(1));
     let (reader, stdout) = io::pipe().unwrap();
-    let client = ClientProcess::spawn_with(&[&server], |command| command.stdout(stdout));
+    let client = Program::client_with(&[&server], |command| command.stdout(stdout));
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line).unwrap();
     assert_eq!(line, "{\"n\":1}\n");
@@ -188,7 +188,7 @@ fn a_map_for_an_output_that_is_closed_is_a_quiet_0() {
     let server = serve(|_, mut stream| while stream.write_all(&builtin_frame()).is_ok() {});
     let (reader, stdout) = io::pipe().unwrap();
     drop(reader);
-    let client = ClientProcess::spawn_with(&[&server], |command| command.stdout(stdout)).finish();
+    let client = Program::client_with(&[&server], |command| command.stdout(stdout)).finish();
     client.assert_exit(0);
     assert!(!client.stderr.contains("mapcast-client:"), "{}", client.stderr);
 }

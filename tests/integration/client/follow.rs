@@ -4,12 +4,12 @@ use std::io::Write;
 use std::net::TcpListener;
 
 use super::peer::{builtin_frame, numbered_frame, serve, serve_on};
-use crate::support::client::ClientProcess;
+use crate::support::program::Program;
 
 #[test]
 fn the_log_says_who_is_connected_and_why_no_longer() {
     let server = serve(|_, mut stream| drop(stream.write_all(&numbered_frame(1))));
-    let client = ClientProcess::spawn(&["-n", "2", &server]).finish();
+    let client = Program::client(&["-n", "2", &server]).finish();
     client.assert_exit(0).assert_stderr(&format!("connected to {server} from 127.0.0.1:"));
     client.assert_stderr("connection lost: closed by the server; reconnecting in ");
 }
@@ -18,15 +18,15 @@ fn the_log_says_who_is_connected_and_why_no_longer() {
 fn a_server_that_was_killed_is_found_again_at_its_address() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let client = ClientProcess::spawn(&["-n", "2", &address.to_string()]);
+    let client = Program::client(&["-n", "2", &address.to_string()]);
     let (mut stream, _) = listener.accept().unwrap();
     stream.write_all(&numbered_frame(1)).unwrap();
-    client.wait_for_stdout("{\"n\":1}\n");
+    client.wait_out("{\"n\":1}\n");
     // As the system does for a process that was killed in the middle of a frame.
     drop(listener);
     stream.write_all(&builtin_frame()[..20]).unwrap();
     drop(stream);
-    client.wait_for_stderr("connection lost: the stream ended inside a frame: 20 of");
+    client.wait_log("connection lost: the stream ended inside a frame: 20 of");
     serve_on(TcpListener::bind(address).unwrap(), |_, mut stream| drop(stream.write_all(&numbered_frame(2))));
     client.finish().assert_exit(0).assert_stdout("{\"n\":1}\n{\"n\":2}\n");
 }
@@ -34,11 +34,11 @@ fn a_server_that_was_killed_is_found_again_at_its_address() {
 #[test]
 fn a_server_that_is_away_is_tried_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = ClientProcess::spawn(&[&listener.local_addr().unwrap().to_string()]);
+    let client = Program::client(&[&listener.local_addr().unwrap().to_string()]);
     let (mut stream, _) = listener.accept().unwrap();
     stream.write_all(&numbered_frame(1)).unwrap();
     drop((stream, listener));
-    client.wait_for_stderr("Connection refused (os error 111); trying again in ");
+    client.wait_log("Connection refused (os error 111); trying again in ");
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_silent_connection_is_replaced() {
         stream.write_all(&numbered_frame(i64::try_from(number).unwrap())).unwrap();
         kept.push(stream);
     });
-    let client = ClientProcess::spawn(&["-n", "2", "--stale-after", "200ms", &server]).finish();
+    let client = Program::client(&["-n", "2", "--stale-after", "200ms", &server]).finish();
     client.assert_exit(0).assert_stdout("{\"n\":0}\n{\"n\":1}\n");
     client.assert_stderr("no frame for 200ms: stale; reconnecting in ");
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::peer::{BUILTIN_LINE, builtin_frame, frame, pace, serve, serve_bytes};
-use crate::support::client::ClientProcess;
+use crate::support::program::Program;
 
 /// What Python's `pickle.dumps({1: "Hola", 2: "Bienvenido", 3: "Al", 4: "Servidor"}, protocol=4)` returns.
 const PYTHON_PICKLE: &[u8] =
@@ -26,7 +26,7 @@ fn a_python_server_that_sends_header_and_pickle_apart_is_understood() {
         }
         kept.push(stream);
     });
-    let client = ClientProcess::spawn(&["-f", "pickle", "-n", "2", &server]).finish();
+    let client = Program::client(&["-f", "pickle", "-n", "2", &server]).finish();
     client.assert_exit(0).assert_stdout(&BUILTIN_LINE.repeat(2));
 }
 
@@ -41,19 +41,19 @@ fn a_frame_split_at_any_byte_is_the_same_map() {
             stream.write_all(&whole[split..]).unwrap();
         }
     });
-    let client = ClientProcess::spawn(&["--no-reconnect", &server]).finish();
+    let client = Program::client(&["--no-reconnect", &server]).finish();
     client.assert_exit(0).assert_stdout(&BUILTIN_LINE.repeat(splits));
 }
 
 #[test]
 fn empty_frames_print_nothing() {
     let server = serve_bytes([frame(b""), builtin_frame(), frame(b""), builtin_frame()].concat());
-    ClientProcess::spawn(&["-n", "2", &server]).finish().assert_exit(0).assert_stdout(&BUILTIN_LINE.repeat(2));
+    Program::client(&["-n", "2", &server]).finish().assert_exit(0).assert_stdout(&BUILTIN_LINE.repeat(2));
 }
 
 #[test]
 fn the_largest_claim_is_refused_by_its_header() {
-    let client = ClientProcess::spawn(&[&serve_bytes(b"9999999999".to_vec())]).finish();
+    let client = Program::client(&[&serve_bytes(b"9999999999".to_vec())]).finish();
     client.assert_exit(4).assert_stderr("9999999999").assert_stderr("--max-frame");
 }
 
@@ -61,8 +61,8 @@ fn the_largest_claim_is_refused_by_its_header() {
 fn a_claim_that_is_allowed_takes_no_memory_by_itself() {
     for (claim, limit) in [("9999999999", "10GiB"), ("1000000   ", "1MiB")] {
         let server = serve_bytes(format!("{claim}0123456789").into_bytes());
-        let client = ClientProcess::spawn(&["--max-frame", limit, "--stale-after", "200ms", &server]);
-        client.wait_for_stderr("no frame for 200ms: stale; reconnecting in");
+        let client = Program::client(&["--max-frame", limit, "--stale-after", "200ms", &server]);
+        client.wait_log("no frame for 200ms: stale; reconnecting in");
         let peak = client.peak_memory();
         assert!(peak < MOST_MEMORY, "{claim}: {peak} KiB");
     }
@@ -78,7 +78,7 @@ fn a_frame_that_drips_is_as_stale_as_none() {
             pace(Duration::from_millis(50));
         }
     });
-    let client = ClientProcess::spawn(&["--no-reconnect", "--stale-after", "400ms", &server]).finish();
+    let client = Program::client(&["--no-reconnect", "--stale-after", "400ms", &server]).finish();
     client.assert_exit(1).assert_stdout("").assert_stderr("stale");
     assert!(client.elapsed < Duration::from_secs(3), "{:?}", client.elapsed);
 }

@@ -6,10 +6,10 @@ use std::io::Write;
 use mapcast::{Format, Map, Value, builtin_map};
 
 use super::peer::{BUILTIN_LINE, builtin_frame, frame, numbered_frame, serve, serve_bytes};
-use crate::support::client::ClientProcess;
+use crate::support::program::Program;
 
 fn printed(server: &str, args: &[&str]) -> String {
-    let client = ClientProcess::spawn(&[args, &[server]].concat()).finish();
+    let client = Program::client(&[args, &[server]].concat()).finish();
     client.assert_exit(0);
     String::from_utf8(client.stdout).unwrap()
 }
@@ -27,7 +27,7 @@ fn each_output_has_its_own_form() {
 #[test]
 fn raw_is_the_payload_and_nothing_else() {
     let payload = [&[0, 159, 146, 150, b'\n'][..], &[7; 5000]].concat();
-    let client = ClientProcess::spawn(&["-n", "2", "-o", "raw", &serve_bytes(frame(&payload).repeat(2))]).finish();
+    let client = Program::client(&["-n", "2", "-o", "raw", &serve_bytes(frame(&payload).repeat(2))]).finish();
     client.assert_exit(0);
     assert!(client.stdout == payload.repeat(2));
 }
@@ -43,7 +43,7 @@ fn every_format_is_read() {
 #[test]
 fn the_environment_says_what_the_command_line_does_not() {
     let server = serve_bytes(frame(br#"{"n":1,"m":2}"#));
-    let client = ClientProcess::spawn_with(&["-o", "json"], |command| {
+    let client = Program::client_with(&["-o", "json"], |command| {
         let twins = [
             ("MAPCAST_ADDRESS", server.as_str()),
             ("MAPCAST_FORMAT", "json"),
@@ -102,7 +102,7 @@ fn clients_that_share_a_file_never_mix_within_a_line() {
     let names = ["a ", "b ", "c ", "d "];
     let clients = names.map(|name| {
         let append = File::options().append(true).open(file.path()).unwrap();
-        ClientProcess::spawn_with(&["-n", "20", "--prefix", name, &server], |command| command.stdout(append))
+        Program::client_with(&["-n", "20", "--prefix", name, &server], |command| command.stdout(append))
     });
     for client in clients {
         client.finish().assert_exit(0);

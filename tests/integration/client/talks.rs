@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use rustix::process::Signal;
 
 use super::peer::serve;
-use crate::support::client::ClientProcess;
+use crate::support::program::Program;
 
 /// Sends back what it reads, in slices, and reads nothing while it sends.
 fn echo_back(_: usize, mut stream: TcpStream) {
@@ -23,7 +23,7 @@ fn echo_back(_: usize, mut stream: TcpStream) {
 #[test]
 fn a_text_comes_back() {
     let server = serve(echo_back);
-    ClientProcess::spawn(&["echo", &server, "Hola"]).finish().assert_exit(0).assert_stdout("Hola");
+    Program::client(&["echo", &server, "Hola"]).finish().assert_exit(0).assert_stdout("Hola");
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn standard_input_comes_back_however_much_it_is() {
     file.write_all(&bytes).unwrap();
     file.rewind().unwrap();
     let server = serve(echo_back);
-    let client = ClientProcess::spawn_with(&["echo", &server], |command| command.stdin(file)).finish();
+    let client = Program::client_with(&["echo", &server], |command| command.stdin(file)).finish();
     client.assert_exit(0);
     assert!(client.stdout == bytes);
 }
@@ -42,11 +42,11 @@ fn standard_input_comes_back_however_much_it_is() {
 fn a_line_comes_back_before_the_input_ends() {
     let (stdin, mut writer) = io::pipe().unwrap();
     let server = serve(echo_back);
-    let client = ClientProcess::spawn_with(&["echo", &server], |command| command.stdin(stdin));
+    let client = Program::client_with(&["echo", &server], |command| command.stdin(stdin));
     writer.write_all(b"one\n").unwrap();
-    client.wait_for_stdout("one\n");
+    client.wait_out("one\n");
     writer.write_all(b"two\n").unwrap();
-    client.wait_for_stdout("two\n");
+    client.wait_out("two\n");
     drop(writer);
     client.finish().assert_exit(0).assert_stdout("one\ntwo\n");
 }
@@ -57,7 +57,7 @@ fn a_server_that_keeps_some_for_itself_is_1() {
         stream.read_exact(&mut [0; 4]).unwrap();
         stream.write_all(b"Ho").unwrap();
     });
-    let client = ClientProcess::spawn(&["echo", &server, "Hola"]).finish();
+    let client = Program::client(&["echo", &server, "Hola"]).finish();
     client.assert_exit(1).assert_stdout("Ho").assert_stderr("after 2 of 4 bytes had come back");
 }
 
@@ -66,7 +66,7 @@ fn a_server_that_takes_and_never_sends_is_left_by_the_time_given() {
     let server =
         serve(|_, mut stream| drop(io::copy(&mut stream, &mut io::sink()).and_then(|_| stream.read(&mut [0]))));
     let zeros = || File::open("/dev/zero").unwrap();
-    let endless = ClientProcess::spawn_with(&["echo", "-W", "300ms", &server], |command| command.stdin(zeros()));
+    let endless = Program::client_with(&["echo", "-W", "300ms", &server], |command| command.stdin(zeros()));
     endless.finish().assert_exit(124).assert_stdout("");
 }
 
@@ -74,9 +74,9 @@ fn a_server_that_takes_and_never_sends_is_left_by_the_time_given() {
 fn an_interrupt_ends_an_echo_that_waits_for_its_input() {
     let (stdin, mut writer) = io::pipe().unwrap();
     let server = serve(echo_back);
-    let client = ClientProcess::spawn_with(&["echo", &server], |command| command.stdin(stdin));
+    let client = Program::client_with(&["echo", &server], |command| command.stdin(stdin));
     writer.write_all(b"one\n").unwrap();
-    client.wait_for_stdout("one\n");
+    client.wait_out("one\n");
     client.signal(Signal::INT);
     client.finish().assert_exit(130);
 }
@@ -84,11 +84,11 @@ fn an_interrupt_ends_an_echo_that_waits_for_its_input() {
 #[test]
 fn a_greeting_is_printed_as_it_came() {
     let server = serve(|_, mut stream| stream.write_all("¡Bienvenido!".as_bytes()).unwrap());
-    ClientProcess::spawn(&["greet", &server]).finish().assert_exit(0).assert_stdout("¡Bienvenido!");
+    Program::client(&["greet", &server]).finish().assert_exit(0).assert_stdout("¡Bienvenido!");
 }
 
 #[test]
 fn a_greeting_that_does_not_end_is_left_by_the_time_given() {
     let server = serve(|_, mut stream| while stream.write_all(b"Hola ").is_ok() {});
-    ClientProcess::spawn(&["-W", "300ms", "greet", &server]).finish().assert_exit(124);
+    Program::client(&["-W", "300ms", "greet", &server]).finish().assert_exit(124);
 }

@@ -1,7 +1,7 @@
 //! What the tests stand on: servers in this process and as programs, raw readers, deadlines.
 
 #[cfg(feature = "cli")]
-pub mod client;
+pub mod output;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod reader;

@@ -1,26 +1,14 @@
 //! The programs themselves, as children that never outlive their test.
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::PATIENCE;
-
-/// Returns a command whose environment has nothing of mapcast's or of the log's.
-pub fn clean(program: &str) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MAPCAST_") || name == "RUST_LOG" || name == "RUST_BACKTRACE" {
-            command.env_remove(name);
-        }
-    }
-    command
-}
+use super::output::Output;
+use super::{PATIENCE, pause, process_status};
 
 /// The server's program.
 pub const SERVER: &str = env!("CARGO_BIN_EXE_mapcast-server");
@@ -28,70 +16,68 @@ pub const SERVER: &str = env!("CARGO_BIN_EXE_mapcast-server");
 /// The client's program.
 pub const CLIENT: &str = env!("CARGO_BIN_EXE_mapcast-client");
 
-/// Lines that a child has written so far.
-#[derive(Clone, Default)]
-struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
-
-impl Lines {
-    /// Collects what comes from `stream`, on a thread that ends with it.
-    fn pump(&self, stream: impl Read + Send + 'static) {
-        let lines = self.clone();
-        let pump = move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                lines.0.0.lock().unwrap().push(line);
-                lines.0.1.notify_all();
-            }
-        };
-        thread::Builder::new().spawn(pump).expect("a thread");
-    }
-
-    fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().clone()
-    }
-
-    /// Waits until a line for which `wanted` holds is there.
-    fn wait(&self, wanted: impl Fn(&str) -> bool) -> Option<String> {
-        let (lines, changed) = &*self.0;
-        let deadline = Instant::now() + PATIENCE;
-        let mut lines = lines.lock().unwrap();
-        loop {
-            if let Some(line) = lines.iter().find(|line| wanted(line)) {
-                return Some(line.clone());
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            lines = changed.wait_timeout(lines, left).unwrap().0;
+/// Returns a command whose environment has nothing of mapcast's or of the log's: what the developer has set must not
+/// decide.
+pub fn clean(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MAPCAST_") || name == "RUST_LOG" || name == "RUST_BACKTRACE" {
+            command.env_remove(name);
         }
     }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
-/// A child with its output; killed and waited for when dropped.
+/// A child with its output; killed and waited for when dropped, and shown if its test has failed.
 pub struct Program {
     command: String,
     child: Child,
-    out: Lines,
-    err: Lines,
+    started: Instant,
+    stdout: Output,
+    stderr: Output,
+}
+
+/// A child that has ended by itself.
+pub struct Finished {
+    command: String,
+    status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+    pub elapsed: Duration,
 }
 
 impl Program {
-    /// Starts `command`, with a pipe for standard input.
+    /// Starts `command`, made by [`clean`].
     #[track_caller]
     pub fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let (out, err) = (Lines::default(), Lines::default());
-        out.pump(child.stdout.take().expect("a pipe"));
-        err.pump(child.stderr.take().expect("a pipe"));
-        Self { command: format!("{command:?}"), child, out, err }
+        let (stdout, stderr) = (Output::pump(child.stdout.take()), Output::pump(child.stderr.take()));
+        let words = command.get_args().map(|word| format!(" {}", word.to_string_lossy()));
+        let command = command.get_program().to_string_lossy().into_owned() + &words.collect::<String>();
+        Self { command, child, started, stdout, stderr }
     }
 
-    /// Starts the server with `args` on a free port.
+    /// Starts the server with `args` on a free port, with a pipe for standard input.
     #[track_caller]
     pub fn server(args: &[&str]) -> Self {
         let mut command = clean(SERVER);
-        command.args(args).args(["--listen", "127.0.0.1:0"]);
+        command.args(args).args(["--listen", "127.0.0.1:0"]).stdin(Stdio::piped());
+        Self::start(command)
+    }
+
+    /// Starts a client without standard input.
+    #[track_caller]
+    pub fn client(args: &[&str]) -> Self {
+        Self::client_with(args, |command| command)
+    }
+
+    /// As [`client`](Self::client), after `change` has changed the command: another variable, another stream.
+    #[track_caller]
+    pub fn client_with(args: &[&str], change: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        let mut command = clean(CLIENT);
+        change(command.args(args));
         Self::start(command)
     }
 
@@ -99,7 +85,7 @@ impl Program {
         self.child.id()
     }
 
-    /// The address that the log names.
+    /// The address that the server's log names.
     #[track_caller]
     pub fn addr(&self) -> SocketAddr {
         let line = self.wait_log("listening on ");
@@ -109,30 +95,38 @@ impl Program {
 
     /// Standard input, to write to or to close.
     pub fn stdin(&mut self) -> ChildStdin {
-        self.child.stdin.take().expect("taken once")
+        self.child.stdin.take().expect("a pipe, taken once")
     }
 
     /// Waits for a line with `text` in the log and returns it.
     #[track_caller]
     pub fn wait_log(&self, text: &str) -> String {
-        self.err
-            .wait(|line| line.contains(text))
-            .unwrap_or_else(|| panic!("no log line with {text:?}\n{}", self.show()))
+        self.stderr.wait_line(text).unwrap_or_else(|| panic!("no log line with {text:?}\n{}", self.report()))
     }
 
     /// Waits for a line with `text` on standard output and returns it.
     #[track_caller]
     pub fn wait_out(&self, text: &str) -> String {
-        self.out.wait(|line| line.contains(text)).unwrap_or_else(|| panic!("no output with {text:?}\n{}", self.show()))
+        self.stdout.wait_line(text).unwrap_or_else(|| panic!("no output with {text:?}\n{}", self.report()))
     }
 
+    /// The log so far.
     pub fn log(&self) -> Vec<String> {
-        self.err.all()
+        self.stderr.text().lines().map(str::to_owned).collect()
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).expect("a child of ours");
+        kill_process(Pid::from_child(&self.child), signal).expect("a child of ours");
+    }
+
+    /// The most memory that the child has ever had resident, in KiB. It must still run.
+    pub fn peak_memory(&self) -> u64 {
+        process_status(self.pid(), "VmHWM")
+    }
+
+    /// True if and only if it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child of ours").is_none()
     }
 
     /// Waits for the end and returns the exit code; the signal that killed it counts as 128 and itself.
@@ -143,14 +137,24 @@ impl Program {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 return code(status);
             }
-            assert!(Instant::now() < deadline, "it does not end\n{}", self.show());
-            super::pause();
+            assert!(Instant::now() < deadline, "it does not end\n{}", self.report());
+            pause();
         }
     }
 
-    fn show(&self) -> String {
-        let Self { command, .. } = self;
-        format!("{command}\n--- stdout\n{}\n--- stderr\n{}", self.out.all().join("\n"), self.err.all().join("\n"))
+    /// Waits for its end and all of its output.
+    #[track_caller]
+    pub fn finish(mut self) -> Finished {
+        // Standard error stays open as long as the process lives.
+        assert!(self.stderr.wait_end(), "it does not end\n{}", self.report());
+        let status = self.child.wait().expect("a child of ours");
+        let elapsed = self.started.elapsed();
+        let (stdout, stderr) = (self.stdout.join(), self.stderr.text());
+        Finished { command: self.command.clone(), status, stdout, stderr, elapsed }
+    }
+
+    fn report(&self) -> String {
+        report(&self.command, "not waited for", &self.stdout.text(), &self.stderr.text())
     }
 }
 
@@ -160,29 +164,41 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("{}", self.show());
+            eprintln!("{}", self.report());
         }
     }
 }
 
-/// What a program that has ended said.
-pub struct Ended {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
-}
+impl Finished {
+    /// The exit code; the signal that killed it counts as 128 and itself.
+    pub fn code(&self) -> i32 {
+        code(self.status)
+    }
 
-/// Runs `command` to its end, without standard input, for at most [`PATIENCE`].
-#[track_caller]
-pub fn run(command: Command) -> Ended {
-    let mut program = Program::start(command);
-    drop(program.child.stdin.take());
-    let code = program.exit_code();
-    // The pumps end with the pipes, which may be a moment after the program.
-    super::eventually("the output's end", || {
-        Arc::strong_count(&program.out.0) == 1 && Arc::strong_count(&program.err.0) == 1
-    });
-    Ended { code, out: program.out.all().join("\n"), err: program.err.all().join("\n") }
+    /// Fails, showing everything, unless the exit code was `wanted`.
+    #[track_caller]
+    pub fn assert_exit(&self, wanted: i32) -> &Self {
+        assert_eq!(self.code(), wanted, "{}", self.report());
+        self
+    }
+
+    /// Fails, showing everything, unless standard output was exactly `text`.
+    #[track_caller]
+    pub fn assert_stdout(&self, text: &str) -> &Self {
+        assert_eq!(String::from_utf8_lossy(&self.stdout), text, "{}", self.report());
+        self
+    }
+
+    /// Fails, showing everything, unless standard error contains `text`.
+    #[track_caller]
+    pub fn assert_stderr(&self, text: &str) -> &Self {
+        assert!(self.stderr.contains(text), "standard error does not say \"{text}\"\n{}", self.report());
+        self
+    }
+
+    fn report(&self) -> String {
+        report(&self.command, &self.status.to_string(), &String::from_utf8_lossy(&self.stdout), &self.stderr)
+    }
 }
 
 fn code(status: ExitStatus) -> i32 {
@@ -190,11 +206,15 @@ fn code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
 
-/// Runs `command` and expects it to take no longer than `limit`.
+fn report(command: &str, status: &str, stdout: &str, stderr: &str) -> String {
+    let rule = "=".repeat(40);
+    format!(
+        "{rule}\ncommand: {command}\nstatus: {status}\nstandard output:\n{stdout}\nstandard error:\n{stderr}\n{rule}"
+    )
+}
+
+/// Runs `command`, made by [`clean`], to its end.
 #[track_caller]
-pub fn run_within(limit: Duration, command: Command) -> Ended {
-    let started = Instant::now();
-    let ended = run(command);
-    assert!(started.elapsed() < limit, "it took {:?}\n{}", started.elapsed(), ended.err);
-    ended
+pub fn run(command: Command) -> Finished {
+    Program::start(command).finish()
 }
