@@ -127,16 +127,21 @@ impl File {
                 }
                 continue;
             }
-            file.rewind().map_err(|source| self.unreadable(source))?;
-            let mut content = Vec::new();
-            // A file that grows while it is read ends at its old length, and shows in the stamp.
-            file.by_ref().take(before.len).read_to_end(&mut content).map_err(|source| self.unreadable(source))?;
-            if self.stamp(&file)? == before {
+            if let Some(content) = self.read_whole(&mut file, before)? {
                 self.seen = age.filter(|age| *age >= RACY).map(|_| before);
                 return Ok(Some(content));
             }
         }
         Err(Error::Unsettled { name: self.name() })
+    }
+
+    /// Returns the content if and only if the stamp after the reading is still the one `before` it.
+    fn read_whole(&self, file: &mut fs::File, before: Stamp) -> Result<Option<Vec<u8>>, Error> {
+        let mut content = Vec::new();
+        file.rewind().map_err(|source| self.unreadable(source))?;
+        // A file that grows meanwhile ends at its old length, and shows in the stamp.
+        file.take(before.len).read_to_end(&mut content).map_err(|source| self.unreadable(source))?;
+        Ok((self.stamp(file)? == before).then_some(content))
     }
 
     fn open(&self) -> Result<fs::File, Error> {

@@ -136,7 +136,7 @@ impl<R: Read + AsFd + Send> Lines<R> {
     fn complain(&mut self, error: &Error) -> Option<Notice> {
         let held = match self.complaints.pass()? {
             0 => String::new(),
-            held => format!(" ({held} more since the last complaint)"),
+            held => format!(" ({held} more held back)"),
         };
         Some(Notice::new(Level::Warn, format!("{}; the last good map stays{held}", Chain(error))))
     }
