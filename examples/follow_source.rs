@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut version = 0;
     loop {
-        if let Some(snapshot) = feed.wait(version, Duration::from_secs(60)) {
+        if let Some(snapshot) = feed.wait(version, Duration::from_mins(1)) {
             println!("{}", String::from_utf8_lossy(snapshot.frame.payload()));
             version = snapshot.version;
         }

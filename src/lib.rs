@@ -59,6 +59,7 @@ pub mod service;
 pub mod shutdown;
 pub mod source;
 pub mod stats;
+mod sync;
 mod throttle;
 pub mod units;
 

@@ -1,6 +1,7 @@
 //! One client: its stream, its deadlines, and what wakes its thread.
 
 mod bell;
+mod outlet;
 mod watcher;
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,6 +17,7 @@ use crate::shutdown::Shutdown;
 
 pub(crate) use bell::Bell;
 pub use bell::{Cause, Causes};
+use outlet::{Left, Outlet, Owner, Socket};
 pub(crate) use watcher::Watcher;
 
 /// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.
@@ -71,19 +73,37 @@ enum Watch {
     Rung,
 }
 
-/// One client, owned by its thread: nobody else reads from it or writes to it.
+/// The outlet of a client's socket, whose owner is its thread.
+pub(crate) type ClientOutlet = Outlet<Arc<TcpStream>, Arc<Bell>>;
+
+impl Socket for Arc<TcpStream> {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        (&**self).write(bytes)
+    }
+}
+
+impl Owner for Arc<Bell> {
+    fn ring_news(&self) {
+        self.ring(Cause::News);
+    }
+}
+
+/// One client, owned by its thread: nobody else reads from it, and only publishers write to it, whole frames through
+/// its outlet.
 #[derive(Debug)]
 pub struct Connection {
     id: u64,
     peer: SocketAddr,
     /// Non-blocking. The registry keeps a weak reference, to cut it.
     socket: Arc<TcpStream>,
+    /// Everything that is sent in frames goes through it, this thread's own too.
+    outlet: Arc<ClientOutlet>,
     bell: Arc<Bell>,
     watcher: Arc<Watcher>,
     watch: Watch,
     /// For one whole frame, or one [`send`](Self::send).
     write_timeout: Duration,
-    frames: u64,
+    /// Bytes sent outside of frames.
     bytes: u64,
     /// Input thrown away so far.
     discarded: usize,
@@ -99,8 +119,9 @@ impl Connection {
         watcher: Arc<Watcher>,
         write_timeout: Duration,
     ) -> Self {
+        let outlet = Arc::new(Outlet::new(Arc::clone(&socket), Arc::clone(&bell)));
         let watch = Watch::Unknown;
-        Self { id, peer, socket, bell, watcher, watch, write_timeout, frames: 0, bytes: 0, discarded: 0 }
+        Self { id, peer, socket, outlet, bell, watcher, watch, write_timeout, bytes: 0, discarded: 0 }
     }
 
     /// Counts the server's connections from 1.
@@ -115,22 +136,51 @@ impl Connection {
 
     /// Frames sent whole.
     pub fn frames(&self) -> u64 {
-        self.frames
+        self.outlet.sent().0
     }
 
     /// Bytes sent.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes + self.outlet.sent().1
     }
 
-    /// Sends one frame, in one system call if the kernel has room for it.
+    /// Sends one frame, in one system call if the kernel has room for it: the newest that there is, if its `version` is
+    /// above that of the last one, or if the last one was begun no later than `repeat_before`. A frame that a publisher
+    /// has begun is finished first. Each frame has one absolute deadline, from when it was begun.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_frame(&mut self, frame: &Frame) -> Result<(), Error> {
-        self.send(frame.as_bytes())?;
-        self.frames += 1;
+    pub fn send_frame(&mut self, frame: &Frame, version: u64, repeat_before: Option<Instant>) -> Result<(), Error> {
+        self.flush()?;
+        let left = self.outlet.begin(frame, version, repeat_before).map_err(|error| self.broken(error))?;
+        self.flush_from(left)
+    }
+
+    /// Finishes the frame that is in flight, if there is one, by its own deadline.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let left = self.outlet.flush().map_err(|error| self.broken(error))?;
+        self.flush_from(left)
+    }
+
+    fn flush_from(&self, mut left: Left) -> Result<(), Error> {
+        while let Left::InFlight(begun) = left {
+            self.wait_writable(begun.checked_add(self.write_timeout))?;
+            left = self.outlet.flush().map_err(|error| self.broken(error))?;
+        }
         Ok(())
+    }
+
+    /// When the last frame was begun; `None` before the first.
+    pub fn last_frame(&self) -> Option<Instant> {
+        self.outlet.last().map(|(_, begun)| begun)
+    }
+
+    /// The outlet, for those who publish.
+    pub(crate) fn outlet(&self) -> &Arc<ClientOutlet> {
+        &self.outlet
     }
 
     /// Hands all of `bytes` to the kernel, by one absolute deadline: progress does not extend it.
@@ -224,7 +274,22 @@ impl Connection {
     /// A close with unread input makes the kernel send RST, which destroys what is still on its way (measured: 128,512
     /// of 3,910,656 bytes arrived). So input is read and thrown away first, and a client that has been talking is given
     /// [`LINGER`] to stop; one that never said anything is closed at once.
-    pub(crate) fn finish(mut self) {
+    ///
+    /// # Errors
+    /// What kept the frame in flight from being finished; the connection is then aborted.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        // From here on, what a publisher began would be nobody's to finish.
+        self.outlet.seal();
+        if let Err(error) = self.flush() {
+            self.abort();
+            return Err(error);
+        }
+        self.linger();
+        Ok(())
+    }
+
+    /// Shuts the writing side down and takes what still comes.
+    fn linger(&mut self) {
         let ended = self.socket.shutdown(Direction::Write).is_err() || !matches!(self.discard_input(), Ok(false));
         if ended || self.discarded == 0 {
             return;
@@ -248,6 +313,7 @@ impl Connection {
 
     /// Ends the connection at once; what the client has not taken is gone.
     pub(crate) fn abort(self) {
+        self.outlet.seal();
         platform::reset_on_close(&self.socket);
     }
 

@@ -51,7 +51,7 @@ fn a_wait_without_a_ring_is_over_in_time() {
 #[test]
 fn what_is_sent_is_counted() {
     let (mut connection, mut client) = connection(Duration::from_secs(1));
-    connection.send_frame(&Frame::new(b"Hola", 10).unwrap()).unwrap();
+    connection.send_frame(&Frame::new(b"Hola", 10).unwrap(), 1, None).unwrap();
     assert_eq!((connection.frames(), connection.bytes()), (1, 14));
     let mut came = [0; 14];
     client.read_exact(&mut came).unwrap();
@@ -111,6 +111,6 @@ fn an_orderly_end_after_unread_input_destroys_nothing() {
     (&client).write_all(&vec![b'x'; 30_000]).unwrap();
     let reader = thread::Builder::new().spawn(move || io::copy(&mut &client, &mut io::sink()).unwrap()).unwrap();
     connection.send(&vec![0; 4_000_000]).unwrap();
-    connection.finish();
+    connection.finish().unwrap();
     assert_eq!(reader.join().unwrap(), 4_000_000);
 }

@@ -248,18 +248,13 @@ fn end(
     stats: &Stats,
 ) -> (String, String) {
     match served {
-        Ok((Ok(goodbye), sent)) => {
-            connection.finish();
-            (goodbye.to_string(), sent)
-        }
+        Ok((Ok(goodbye), sent)) => match connection.finish() {
+            Ok(()) => (goodbye.to_string(), sent),
+            Err(error) => (count_error(&error, stats), sent),
+        },
         Ok((Err(error), sent)) => {
-            match error {
-                ClientError::TimedOut(_) => stats.count(Event::TimedOut),
-                ClientError::Cut => stats.count(Event::Cut),
-                _ => {}
-            }
             connection.abort();
-            (error.to_string(), sent)
+            (count_error(&error, stats), sent)
         }
         Err(_) => {
             stats.count(Event::Panicked);
@@ -268,4 +263,14 @@ fn end(
             ("its thread panicked".to_owned(), sent)
         }
     }
+}
+
+/// Counts what a connection failed with, where that is counted. Returns its text.
+fn count_error(error: &ClientError, stats: &Stats) -> String {
+    match error {
+        ClientError::TimedOut(_) => stats.count(Event::TimedOut),
+        ClientError::Cut => stats.count(Event::Cut),
+        _ => {}
+    }
+    error.to_string()
 }

@@ -163,6 +163,7 @@ impl Server {
             return Err(Error::NoListener);
         }
         for door in &self.doors {
+            door.service.start().map_err(Error::Start)?;
             let addr = door.listener.local_addr().map_err(Error::Start)?;
             log::info!("listening on {addr}: {}, pid {}", door.service.describe(), std::process::id());
         }

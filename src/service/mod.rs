@@ -4,7 +4,7 @@ mod cast;
 mod echo;
 mod greet;
 
-use std::fmt;
+use std::{fmt, io};
 
 use crate::connection::{Connection, Error};
 use crate::shutdown::Shutdown;
@@ -39,6 +39,15 @@ impl fmt::Display for Goodbye {
 ///
 /// A panic in it ends that connection alone.
 pub trait Service: fmt::Debug + Send + Sync + 'static {
+    /// Called before the first client, once for each listener: the place for threads of the service's own. Does nothing
+    /// unless implemented.
+    ///
+    /// # Errors
+    /// What the service cannot begin without; the server then does not begin either.
+    fn start(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Serves one client until it leaves, the work is done, or `stop` is requested: then what is in flight is
     /// finished, nothing new begun. Must not wait for anything that neither the connection nor `stop` can end.
     ///

@@ -9,11 +9,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &["platform"]),
     ("format", &["map"]),
     ("feed", &["format", "frame", "map"]),
-    ("connection", &["frame", "platform", "shutdown", "units"]),
-    ("service", &["connection", "feed", "format", "frame", "map", "shutdown", "stats", "units"]),
-    ("source", &["escape", "feed", "format", "map", "shutdown", "stats", "throttle"]),
+    ("connection", &["frame", "platform", "shutdown", "sync", "units"]),
+    ("service", &["connection", "feed", "shutdown", "units"]),
+    ("source", &["feed", "map", "shutdown", "throttle"]),
     ("server", &["connection", "platform", "service", "shutdown", "stats", "throttle"]),
-    ("client", &["escape", "format", "frame", "map", "platform", "shutdown", "units"]),
+    ("client", &["format", "frame", "map", "platform", "shutdown"]),
 ];
 
 /// Returns every Rust file below `folder`.

@@ -1,0 +1,294 @@
+//! The writing side of a connection: its own thread writes, and so may whoever publishes, if nobody waits for it.
+
+use std::io::{self, ErrorKind};
+use std::time::Instant;
+
+use crate::frame::Frame;
+use crate::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+/// What takes bytes as long as it has room, and never waits for room.
+pub(crate) trait Socket {
+    /// Takes as many of `bytes` as there is room for, and returns how many.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is room for none.
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+/// How the thread that owns the connection is told to look after it.
+pub(crate) trait Owner {
+    /// There is something to send that was not sent from here.
+    fn ring_news(&self);
+}
+
+/// Sends frames over one connection, for two: the connection's own thread, and whoever publishes.
+///
+/// A publisher sends a change itself wherever nobody has to wait for it, because waking a thread costs more than the
+/// send (11 us against 10 us, measured). Whatever does not go out whole is the thread's: it finishes the frame in
+/// flight, and then goes to the newest. Under one lock, frames never interleave; by their versions, they never go back.
+#[derive(Debug)]
+pub(crate) struct Outlet<S, O> {
+    socket: S,
+    owner: O,
+    /// Guards the order of what is sent. Held for one send that does not wait; a publisher only ever tries it.
+    line: Mutex<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    /// The version of the last frame that was begun; 0 before the first.
+    version: u64,
+    /// When that was; `None` before the first.
+    begun: Option<Instant>,
+    /// What is left of it: the frame, and how many of its bytes have gone.
+    in_flight: Option<(Frame, usize)>,
+    /// Nothing is begun any more.
+    sealed: bool,
+    frames: u64,
+    bytes: u64,
+}
+
+/// What is left to do after a step of the owner's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// No frame is in flight.
+    Nothing,
+    /// One is, begun then, and the socket has no room for more of it.
+    InFlight(Instant),
+}
+
+impl<S: Socket, O: Owner> Outlet<S, O> {
+    /// Returns the outlet of `socket`, with nothing sent.
+    pub(crate) fn new(socket: S, owner: O) -> Self {
+        let line = Line { version: 0, begun: None, in_flight: None, sealed: false, frames: 0, bytes: 0 };
+        Self { socket, owner, line: Mutex::new(line) }
+    }
+
+    /// Sends `frame` at once, for a publisher, if it is newer than the last one and nobody has to wait for it. Rings the
+    /// owner if that leaves something to do. Never waits for anybody.
+    pub(crate) fn offer(&self, frame: &Frame, version: u64) {
+        let mut line = match self.line.try_lock() {
+            Ok(line) => line,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Its own thread is sending. That may be an older frame, and it may have looked for the newest already.
+            Err(TryLockError::WouldBlock) => return self.owner.ring_news(),
+        };
+        if line.sealed || line.version >= version {
+            return;
+        }
+        if line.in_flight.is_some() {
+            // That frame is the thread's, which looks for the newest when it is done. The ring is for the thread that
+            // has looked already, and would wait without it until the next repeat (a model found this).
+            drop(line);
+            return self.owner.ring_news();
+        }
+        // No room, or a broken socket: the thread will find out which.
+        let sent = self.socket.try_send(frame.as_bytes());
+        if let Ok(sent) = sent {
+            line.begin(frame, version, sent);
+        }
+        let is_whole = sent.is_ok() && line.in_flight.is_none();
+        drop(line);
+        if !is_whole {
+            self.owner.ring_news();
+        }
+    }
+
+    /// Begins `frame`, for the owner, if it is newer than the last one, or if that one was begun no later than
+    /// `repeat_before`. Returns what is left; a frame already in flight is gone on with instead.
+    ///
+    /// # Errors
+    /// What the socket failed with.
+    pub(crate) fn begin(&self, frame: &Frame, version: u64, repeat_before: Option<Instant>) -> io::Result<Left> {
+        let mut line = self.lock();
+        if line.in_flight.is_some() {
+            return self.go_on(&mut line);
+        }
+        let is_due =
+            line.begun.is_none() || line.begun.zip(repeat_before).is_some_and(|(begun, before)| begun <= before);
+        if line.sealed || (version <= line.version && !is_due) {
+            return Ok(Left::Nothing);
+        }
+        let version = version.max(line.version);
+        line.begin(frame, version, 0);
+        self.go_on(&mut line)
+    }
+
+    /// Goes on with the frame in flight, for the owner. Returns what is left of it.
+    ///
+    /// # Errors
+    /// What the socket failed with.
+    pub(crate) fn flush(&self) -> io::Result<Left> {
+        self.go_on(&mut self.lock())
+    }
+
+    /// Has nothing begun any more: what a publisher began now would be nobody's to finish. A frame in flight stays.
+    pub(crate) fn seal(&self) {
+        self.lock().sealed = true;
+    }
+
+    /// The version of the last frame that was begun, and when; `None` before the first.
+    pub(crate) fn last(&self) -> Option<(u64, Instant)> {
+        let line = self.lock();
+        line.begun.map(|begun| (line.version, begun))
+    }
+
+    /// Frames sent whole, and bytes sent.
+    pub(crate) fn sent(&self) -> (u64, u64) {
+        let line = self.lock();
+        (line.frames, line.bytes)
+    }
+
+    fn go_on(&self, line: &mut Line) -> io::Result<Left> {
+        while let Some((frame, gone)) = &line.in_flight {
+            match self.socket.try_send(&frame.as_bytes()[*gone..]) {
+                Ok(sent) => line.advance(sent),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(line.begun.map_or(Left::Nothing, Left::InFlight));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Left::Nothing)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// Takes note of a frame of which `sent` bytes have gone.
+    fn begin(&mut self, frame: &Frame, version: u64, sent: usize) {
+        (self.version, self.begun) = (version, Some(Instant::now()));
+        self.in_flight = Some((frame.clone(), 0));
+        self.advance(sent);
+    }
+
+    fn advance(&mut self, sent: usize) {
+        self.bytes += sent as u64;
+        if let Some((frame, gone)) = &mut self.in_flight {
+            *gone += sent;
+            if *gone == frame.as_bytes().len() {
+                self.in_flight = None;
+                self.frames += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::{Cell, RefCell};
+
+    /// Has room for so many bytes, and keeps what it took.
+    #[derive(Default)]
+    struct Pipe {
+        room: Cell<usize>,
+        taken: RefCell<Vec<u8>>,
+    }
+
+    impl Socket for &Pipe {
+        fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+            let sent = bytes.len().min(self.room.get());
+            if sent == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.room.set(self.room.get() - sent);
+            self.taken.borrow_mut().extend_from_slice(&bytes[..sent]);
+            Ok(sent)
+        }
+    }
+
+    #[derive(Default)]
+    struct Rings(Cell<usize>);
+
+    impl Owner for &Rings {
+        fn ring_news(&self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    fn frame(text: &str) -> Frame {
+        Frame::new(text.as_bytes(), 100).unwrap()
+    }
+
+    fn taken(pipe: &Pipe) -> String {
+        String::from_utf8(pipe.taken.take()).unwrap()
+    }
+
+    #[test]
+    fn a_change_that_fits_is_sent_without_a_ring() {
+        let (pipe, rings) = (Pipe::default(), Rings::default());
+        pipe.room.set(100);
+        let outlet = Outlet::new(&pipe, &rings);
+        outlet.offer(&frame("one"), 1);
+        assert_eq!((taken(&pipe).as_str(), rings.0.get(), outlet.sent()), ("3         one", 0, (1, 13)));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_to_the_owner_who_then_takes_the_newest() {
+        let (pipe, rings) = (Pipe::default(), Rings::default());
+        pipe.room.set(5);
+        let outlet = Outlet::new(&pipe, &rings);
+        outlet.offer(&frame("one"), 1);
+        assert_eq!((rings.0.get(), outlet.sent()), (1, (0, 5)));
+        // The frame in flight is not followed by anything before it is whole.
+        outlet.offer(&frame("two"), 2);
+        pipe.room.set(4);
+        assert!(matches!(outlet.begin(&frame("three"), 3, None).unwrap(), Left::InFlight(_)));
+        pipe.room.set(100);
+        assert_eq!(outlet.flush().unwrap(), Left::Nothing);
+        assert_eq!(outlet.begin(&frame("three"), 3, None).unwrap(), Left::Nothing);
+        assert_eq!(taken(&pipe), "3         one5         three");
+        assert_eq!(rings.0.get(), 2, "one for what did not fit, one for the change during it");
+    }
+
+    #[test]
+    fn a_full_socket_rings_its_owner() {
+        let (pipe, rings) = (Pipe::default(), Rings::default());
+        let outlet = Outlet::new(&pipe, &rings);
+        outlet.offer(&frame("one"), 1);
+        assert_eq!((rings.0.get(), outlet.last()), (1, None));
+    }
+
+    #[test]
+    fn an_older_map_never_follows_a_newer_one() {
+        let (pipe, rings) = (Pipe::default(), Rings::default());
+        pipe.room.set(100);
+        let outlet = Outlet::new(&pipe, &rings);
+        outlet.offer(&frame("two"), 2);
+        outlet.offer(&frame("one"), 1);
+        assert_eq!(outlet.begin(&frame("two"), 2, None).unwrap(), Left::Nothing);
+        assert_eq!(taken(&pipe), "3         two");
+    }
+
+    #[test]
+    fn a_frame_is_repeated_once_it_is_due() {
+        let (pipe, rings) = (Pipe::default(), Rings::default());
+        pipe.room.set(100);
+        let outlet = Outlet::new(&pipe, &rings);
+        outlet.begin(&frame("one"), 1, None).unwrap();
+        let (_, begun) = outlet.last().unwrap();
+        outlet.begin(&frame("one"), 1, begun.checked_sub(std::time::Duration::from_nanos(1))).unwrap();
+        assert_eq!(outlet.sent().0, 1);
+        outlet.begin(&frame("one"), 1, Some(begun)).unwrap();
+        assert_eq!(outlet.sent().0, 2);
+    }
+
+    #[test]
+    fn a_sealed_outlet_begins_nothing_and_finishes_what_it_has() {
+        let (pipe, rings) = (Pipe::default(), Rings::default());
+        pipe.room.set(5);
+        let outlet = Outlet::new(&pipe, &rings);
+        outlet.offer(&frame("one"), 1);
+        outlet.seal();
+        pipe.room.set(100);
+        assert_eq!(outlet.flush().unwrap(), Left::Nothing);
+        outlet.offer(&frame("two"), 2);
+        outlet.begin(&frame("two"), 2, None).unwrap();
+        assert_eq!(taken(&pipe), "3         one");
+    }
+}

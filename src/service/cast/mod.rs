@@ -1,0 +1,73 @@
+//! The map: at once, on change, and at least every N seconds.
+
+mod audience;
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Goodbye, Service, counted};
+use crate::connection::{Cause, Connection, Error};
+use crate::feed::Feed;
+use crate::shutdown::Shutdown;
+use crate::units::format_duration;
+
+use audience::{Audience, Publisher};
+
+/// Sends a feed's current map to each client.
+///
+/// A change is sent by publisher threads, to every client for which nobody has to wait; each client's own thread sends
+/// the first map and the repeats, and whatever a publisher could not send whole.
+#[derive(Debug)]
+pub struct Cast {
+    feed: Arc<Feed>,
+    interval: Duration,
+    audience: Arc<Audience>,
+    /// Guards the publishers' start; empty before it. They end when this is dropped.
+    publishers: Mutex<Vec<Publisher>>,
+}
+
+impl Cast {
+    /// Returns the service that sends `feed`'s map at once, again when it changes, and at least every `interval`,
+    /// counted from the last frame.
+    pub fn new(feed: Arc<Feed>, interval: Duration) -> Self {
+        Self { feed, interval, audience: Arc::default(), publishers: Mutex::default() }
+    }
+}
+
+impl Service for Cast {
+    fn start(&self) -> io::Result<()> {
+        let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
+        if publishers.is_empty() {
+            *publishers = Publisher::start_all(&self.feed, &self.audience)?;
+        }
+        Ok(())
+    }
+
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+        // Before the first look at the map: a change between the look and the wait then comes from a publisher.
+        let _seat = self.audience.seat(connection.id(), connection.outlet());
+        while !stop.is_triggered() {
+            connection.flush()?;
+            // Only ever the newest map: a client that was slow has skipped those in between.
+            if let Some(latest) = self.feed.latest() {
+                let repeat_before = Instant::now().checked_sub(self.interval);
+                connection.send_frame(&latest.frame, latest.version, repeat_before)?;
+            }
+            // Counted from the begin of the frame: a slow write does not stretch the interval.
+            let due = connection.last_frame().and_then(|begun| begun.checked_add(self.interval));
+            if connection.wait(due)?.contains(Cause::Input) && connection.discard_input()? {
+                return Ok(Goodbye::Client);
+            }
+        }
+        Ok(Goodbye::Stopping)
+    }
+
+    fn describe(&self) -> String {
+        format!("the map as {} every {}", self.feed.format(), format_duration(self.interval))
+    }
+
+    fn sent(&self, connection: &Connection) -> String {
+        counted(connection.frames(), "frame")
+    }
+}

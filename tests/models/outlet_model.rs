@@ -1,0 +1,233 @@
+//! Publishers and owners of one outlet, as `service/cast` has them, in miniature.
+
+use std::io::{self, ErrorKind};
+
+use mapcast::frame::{Frame, FrameReader};
+use shuttle::sync::{Arc, Condvar, Mutex};
+use shuttle::thread;
+
+use crate::outlet::{Left, Outlet, Owner, Socket};
+
+/// Changes that are published in each model.
+const CHANGES: u64 = 3;
+
+/// A socket's send buffer: room for so many bytes, and a reader that makes room.
+#[derive(Default)]
+struct Pipe {
+    state: Mutex<Buffer>,
+    roomy: Condvar,
+    taking: Condvar,
+}
+
+#[derive(Default)]
+struct Buffer {
+    room: usize,
+    taken: Vec<u8>,
+}
+
+impl Pipe {
+    fn make_room(&self, bytes: usize) {
+        self.state.lock().unwrap().room += bytes;
+        self.roomy.notify_all();
+    }
+
+    /// What a poll for writing does.
+    fn wait_room(&self) {
+        let state = self.state.lock().unwrap();
+        drop(self.roomy.wait_while(state, |state| state.room == 0).unwrap());
+    }
+
+    /// Waits until the last change has come whole.
+    fn wait_last_change(&self) {
+        let last = frame(CHANGES);
+        let state = self.state.lock().unwrap();
+        drop(self.taking.wait_while(state, |state| !state.taken.ends_with(last.as_bytes())).unwrap());
+    }
+
+    /// The versions that arrived, each in a whole frame: anything else fails the model.
+    fn versions(&self) -> Vec<u64> {
+        let taken = self.state.lock().unwrap().taken.clone();
+        let mut frames = FrameReader::new(taken.as_slice(), 100);
+        let mut versions = Vec::new();
+        while let Some(payload) = frames.read_frame().expect("whole frames") {
+            versions.push(String::from_utf8(payload).expect("digits").trim().parse().expect("a version"));
+        }
+        versions
+    }
+}
+
+impl Socket for Arc<Pipe> {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.state.lock().unwrap();
+        let sent = bytes.len().min(state.room);
+        if sent == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        state.room -= sent;
+        state.taken.extend_from_slice(&bytes[..sent]);
+        self.taking.notify_all();
+        Ok(sent)
+    }
+}
+
+/// The bell: bits that stay rung until they are taken.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<(bool, bool)>,
+    ringing: Condvar,
+}
+
+impl Bell {
+    fn ring_stop(&self) {
+        self.rung.lock().unwrap().1 = true;
+        self.ringing.notify_all();
+    }
+
+    /// Waits for news or the stop. Returns true if and only if it is the stop.
+    fn wait(&self) -> bool {
+        let rung = self.rung.lock().unwrap();
+        let mut rung = self.ringing.wait_while(rung, |rung| !rung.0 && !rung.1).unwrap();
+        rung.0 = false;
+        rung.1
+    }
+}
+
+impl Owner for Arc<Bell> {
+    fn ring_news(&self) {
+        self.rung.lock().unwrap().0 = true;
+        self.ringing.notify_all();
+    }
+}
+
+type ModelOutlet = Outlet<Arc<Pipe>, Arc<Bell>>;
+
+/// The feed and its audience.
+#[derive(Default)]
+struct Cast {
+    latest: Mutex<u64>,
+    audience: Mutex<Vec<Arc<ModelOutlet>>>,
+}
+
+fn frame(version: u64) -> Frame {
+    Frame::new(format!("{version:>4}").as_bytes(), 100).unwrap()
+}
+
+impl Cast {
+    /// As a source and its publisher do: the pointer first, then a copy of the list, then the sends.
+    fn publish(&self, version: u64) {
+        *self.latest.lock().unwrap() = version;
+        let outlets = self.audience.lock().unwrap().clone();
+        for outlet in outlets {
+            outlet.offer(&frame(version), version);
+        }
+    }
+
+    /// As a connection's thread does, until the bell rings for the stop.
+    fn serve(&self, outlet: &Arc<ModelOutlet>, pipe: &Pipe, bell: &Bell) {
+        self.audience.lock().unwrap().push(Arc::clone(outlet));
+        loop {
+            flush(outlet, pipe);
+            let latest = *self.latest.lock().unwrap();
+            if latest > 0 {
+                let left = outlet.begin(&frame(latest), latest, None).unwrap();
+                wait_out(outlet, pipe, left);
+            }
+            if bell.wait() {
+                break;
+            }
+        }
+        outlet.seal();
+        flush(outlet, pipe);
+    }
+}
+
+fn flush(outlet: &ModelOutlet, pipe: &Pipe) {
+    let left = outlet.flush().unwrap();
+    wait_out(outlet, pipe, left);
+}
+
+fn wait_out(outlet: &ModelOutlet, pipe: &Pipe, mut left: Left) {
+    while left != Left::Nothing {
+        pipe.wait_room();
+        left = outlet.flush().unwrap();
+    }
+}
+
+/// One client with `room` in its socket, its thread, and the cast.
+fn connect(room: usize) -> (Arc<Cast>, Arc<ModelOutlet>, Arc<Pipe>, Arc<Bell>) {
+    let (pipe, bell) = (Arc::new(Pipe::default()), Arc::new(Bell::default()));
+    pipe.make_room(room);
+    let outlet = Arc::new(Outlet::new(Arc::clone(&pipe), Arc::clone(&bell)));
+    (Arc::new(Cast::default()), outlet, pipe, bell)
+}
+
+/// Publishes all changes, one after the other.
+fn publish_all(cast: &Arc<Cast>) -> thread::JoinHandle<()> {
+    let cast = Arc::clone(cast);
+    thread::spawn(move || (1..=CHANGES).for_each(|version| cast.publish(version)))
+}
+
+fn assert_forward(versions: &[u64]) {
+    assert!(versions.is_sorted_by(|one, next| one < next), "again, or back: {versions:?}");
+}
+
+/// Whenever the client comes, it has the last change in the end, and nothing twice or backwards. One that misses it
+/// waits for ever, which shuttle reports as a deadlock.
+pub(crate) fn publish_against_connect() {
+    let (cast, outlet, pipe, bell) = connect(1000);
+    let publisher = publish_all(&cast);
+    let owner = {
+        let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
+        thread::spawn(move || cast.serve(&outlet, &pipe, &bell))
+    };
+    publisher.join().unwrap();
+    pipe.wait_last_change();
+    bell.ring_stop();
+    owner.join().unwrap();
+    assert_forward(&pipe.versions());
+}
+
+/// However slowly room is made, frames are whole and in order, and the last change comes in the end, without another
+/// event to wake the thread for it.
+pub(crate) fn publish_against_slow_write() {
+    let (cast, outlet, pipe, bell) = connect(3);
+    let owner = {
+        let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
+        thread::spawn(move || cast.serve(&outlet, &pipe, &bell))
+    };
+    let publisher = publish_all(&cast);
+    let reader = {
+        let pipe = Arc::clone(&pipe);
+        thread::spawn(move || (0..6).for_each(|_| pipe.make_room(10)))
+    };
+    publisher.join().unwrap();
+    reader.join().unwrap();
+    // There is room for everything now: nothing but the ring that a publisher owed brings the last change.
+    pipe.wait_last_change();
+    bell.ring_stop();
+    owner.join().unwrap();
+    assert_forward(&pipe.versions());
+}
+
+/// Whenever the stop comes, what was begun is finished and nothing is begun after it.
+pub(crate) fn publish_against_stop() {
+    let (cast, outlet, pipe, bell) = connect(3);
+    let owner = {
+        let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
+        thread::spawn(move || {
+            cast.serve(&outlet, &pipe, &bell);
+            pipe.state.lock().unwrap().taken.len()
+        })
+    };
+    let publisher = publish_all(&cast);
+    let reader = {
+        let pipe = Arc::clone(&pipe);
+        thread::spawn(move || (0..10).for_each(|_| pipe.make_room(10)))
+    };
+    bell.ring_stop();
+    let at_the_end = owner.join().unwrap();
+    publisher.join().unwrap();
+    reader.join().unwrap();
+    assert_forward(&pipe.versions());
+    assert_eq!(pipe.state.lock().unwrap().taken.len(), at_the_end, "begun after the end");
+}
