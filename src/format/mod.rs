@@ -92,7 +92,7 @@ impl Format {
         }
     }
 
-    /// Returns the payload that carries `map`; equal maps give equal bytes.
+    /// Returns the payload that carries `map`, never an empty one; equal maps give equal bytes.
     ///
     /// # Errors
     /// `TooDeep`; `Encode` if two keys would be one (`1` and `"1"` in JSON, and inside a value in text).

@@ -58,7 +58,7 @@ pub(super) fn encode_map(map: &Map) -> Outcome<Vec<u8>> {
         };
         push_line(&mut lines, &key, &value);
     }
-    Ok(lines.into_bytes())
+    Ok(end_lines(lines))
 }
 
 pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
@@ -84,7 +84,7 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
         };
         push_line(&mut lines, &write_key(key)?, &value);
     }
-    Ok(lines.into_bytes())
+    Ok(end_lines(lines))
 }
 
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
@@ -149,6 +149,11 @@ fn lines(payload: &[u8]) -> Outcome<impl Iterator<Item = (usize, &str)>> {
 
 fn push_line(lines: &mut String, key: &str, value: &str) {
     lines.extend([key, "=", value, "\n"]);
+}
+
+/// Returns the payload: a blank line where there is no entry, because a frame of length 0 means "nothing changed".
+fn end_lines(lines: String) -> Vec<u8> {
+    if lines.is_empty() { b"\n".to_vec() } else { lines.into_bytes() }
 }
 
 fn write_key(text: &str) -> Outcome<String> {
@@ -243,6 +248,13 @@ mod tests {
     fn blank_lines_and_comments_are_skipped() {
         let map = decode_map(b"\n# a=1\r\n  \na=1\r\nb=#2").unwrap();
         assert_eq!(map, Map::from([("a".into(), Value::from(1)), ("b".into(), Value::from("#2"))]));
+    }
+
+    #[test]
+    fn an_empty_map_is_a_blank_line_and_not_an_empty_payload() {
+        assert_eq!(written(&Map::new()), "\n");
+        assert_eq!(encode(&Map::new()).unwrap(), b"\n");
+        assert_eq!(decode_map(b"\n").unwrap(), Map::new());
     }
 
     #[test]

@@ -1,0 +1,117 @@
+//! What the pages say, held against what the programs do.
+
+use mapcast::frame::{Frame, HEADER_LEN, decode_header};
+use mapcast::{DEFAULT_MAX_FRAME, Format, builtin_map};
+
+/// Returns a page of `docs/`.
+fn page(name: &str) -> String {
+    let path = format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Returns what stands below the heading, down to the next one that is not deeper.
+fn section<'p>(page: &'p str, heading: &str) -> &'p str {
+    let start = page.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading:?}")) + heading.len() + 2;
+    let level = heading.bytes().take_while(|byte| *byte == b'#').count();
+    let next = (1..=level).filter_map(|level| page[start..].find(&format!("\n{} ", "#".repeat(level)))).min();
+    &page[start..next.map_or(page.len(), |next| start + next)]
+}
+
+/// Returns the bytes of a dump: each line an offset, bytes, and behind two or more spaces its meaning.
+fn undump(dump: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in dump.lines() {
+        let (offset, rest) = line.split_once("  ").unwrap_or_else(|| panic!("no offset: {line}"));
+        assert_eq!(usize::from_str_radix(offset, 16), Ok(bytes.len()), "the offset of {line}");
+        let is_byte = |word: &&str| word.len() == 2 && u8::from_str_radix(word, 16).is_ok();
+        bytes.extend(rest.split_whitespace().take_while(is_byte).filter_map(|word| u8::from_str_radix(word, 16).ok()));
+    }
+    bytes
+}
+
+#[test]
+fn the_dumps_are_the_bytes_that_are_sent() {
+    let page = page("protocol.md");
+    for format in Format::ALL {
+        let section = section(&page, &format!("### {format}"));
+        let dump = section.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a dump");
+        let frame = Frame::new(&format.encode_map(&builtin_map()).unwrap(), DEFAULT_MAX_FRAME).unwrap();
+        assert_eq!(undump(dump).escape_ascii().to_string(), frame.as_bytes().escape_ascii().to_string(), "{format}");
+    }
+}
+
+#[test]
+fn the_headers_are_read_and_refused_as_the_table_says() {
+    let page = page("protocol.md");
+    let rows = section(&page, "## The frame").lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let mut verdicts = [0, 0];
+    for (header, meaning) in rows {
+        let header = header.replace("\\0", "\0").replace("\\t", "\t");
+        let header: [u8; HEADER_LEN] = header.as_bytes().try_into().unwrap_or_else(|_| panic!("{header:?}"));
+        let length: u64 = meaning.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0);
+        match decode_header(&header) {
+            Ok(read) => assert!(!meaning.starts_with("refused") && read == length, "{meaning}"),
+            Err(_) => assert!(meaning.starts_with("refused: "), "{meaning}"),
+        }
+        verdicts[usize::from(meaning.starts_with("refused"))] += 1;
+    }
+    assert_eq!(verdicts, [3, 9]);
+}
+
+/// An option as a program's `--help` has it.
+#[cfg(feature = "cli")]
+struct HelpedOption {
+    long: String,
+    environment: String,
+    /// The first words of its default, up to a comma; empty if it has none.
+    default: String,
+}
+
+/// Returns the options that a program's `--help` lists, but for `--help` and `--version`.
+#[cfg(feature = "cli")]
+fn helped_options(program: &str) -> Vec<HelpedOption> {
+    use crate::support::program::{clean, run};
+
+    let mut command = clean(program);
+    command.arg("--help");
+    let help = run(command).out;
+    let (_, options) = help.split_once("\nOptions:\n").expect("a list of options");
+    let mut blocks: Vec<Vec<&str>> = Vec::new();
+    for line in options.lines().take_while(|line| !line.starts_with("Exit codes")) {
+        if line.trim_start().starts_with('-') && line.contains("--") && !line.trim_start().starts_with("- ") {
+            blocks.push(Vec::new());
+        }
+        blocks.last_mut().expect("an option first").extend(line.split_whitespace());
+    }
+    let bracketed = |block: &str, name: &str| {
+        let found = block.split_once(&format!("[{name}: ")).and_then(|(_, rest)| rest.split_once(']'));
+        found.map_or_else(String::new, |(found, _)| found.to_owned())
+    };
+    let option = |words: &Vec<&str>| {
+        let long = words.iter().find_map(|word| word.strip_prefix("--")).expect("a long option");
+        let long = long.trim_end_matches("...").to_owned();
+        let (block, name) = (words.join(" "), |text: String| text.split(',').next().unwrap_or_default().to_owned());
+        let environment = bracketed(&block, "env").trim_end_matches('=').to_owned();
+        HelpedOption { long, environment, default: name(bracketed(&block, "default")) }
+    };
+    blocks.iter().map(option).filter(|option| !["help", "version"].contains(&option.long.as_str())).collect()
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn every_option_stands_in_the_table_with_its_variable_and_default() {
+    use crate::support::program::{CLIENT, SERVER};
+
+    let page = page("operating.md");
+    for (program, heading) in [(SERVER, "## mapcast-server"), (CLIENT, "## mapcast-client")] {
+        let rows: Vec<_> = section(&page, heading).lines().filter(|line| line.starts_with("| `-")).collect();
+        let options = helped_options(program);
+        for HelpedOption { long, environment, default } in &options {
+            let row = rows.iter().find(|row| row.contains(&format!("`--{long}")));
+            let row = row.unwrap_or_else(|| panic!("{heading}: no row for --{long}"));
+            assert!(row.contains(&format!("| `{environment}` |")), "{heading}: --{long} has {environment}: {row}");
+            assert!(row.contains(default.as_str()), "{heading}: --{long} is {default:?} by default: {row}");
+        }
+        assert_eq!(rows.len(), options.len(), "{heading}: a row for an option that is not there");
+    }
+}
