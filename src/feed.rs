@@ -19,6 +19,9 @@ pub enum Error {
     /// The map has no form in the feed's format.
     #[error(transparent)]
     Format(#[from] format::Error),
+    /// The value takes no bytes at all, and a frame of length 0 means "nothing changed". No map is such a value.
+    #[error("a value that takes no bytes as {0} cannot be told from \"nothing changed\"; publish a map or a structure")]
+    Empty(Format),
     /// The encoded map is above the limit for a frame.
     #[error(
         "the map takes {len} bytes as {format}, above the limit of {max}; raise --max-frame here and at the clients"
@@ -117,6 +120,9 @@ impl Feed {
     }
 
     fn publish_payload(&self, payload: &[u8]) -> Result<bool, Error> {
+        if payload.is_empty() {
+            return Err(Error::Empty(self.format));
+        }
         let frame = Frame::new(payload, self.max_frame).map_err(|error| match error {
             frame::Error::TooLarge { .. } => {
                 Error::TooLarge { len: payload.len(), max: self.max_frame, format: self.format }
@@ -235,6 +241,20 @@ mod tests {
         let large = Map::from([("text".into(), "x".repeat(200).into())]);
         assert!(matches!(feed.publish(&large), Err(Error::TooLarge { len: 211, max: 100, .. })));
         assert_eq!(feed.latest().unwrap().frame.payload(), br#"{"n":1}"#);
+    }
+
+    #[test]
+    fn a_value_that_takes_no_bytes_is_refused() {
+        let feed = Feed::new(Format::Bincode, 100);
+        assert!(matches!(feed.publish_typed(&()), Err(Error::Empty(Format::Bincode))));
+        assert!(feed.latest().is_none());
+    }
+
+    #[test]
+    fn an_empty_map_is_a_map() {
+        for format in Format::ALL {
+            assert!(Feed::new(format, 100).publish(&Map::new()).unwrap(), "{format}");
+        }
     }
 
     #[test]

@@ -71,3 +71,8 @@ pub use map::{Key, Map, Value, builtin as builtin_map};
 pub use server::{Config as ServerConfig, Server};
 pub use service::{Cast, Echo, Greet, Service};
 pub use shutdown::Shutdown;
+
+/// The README's example, compiled and run with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

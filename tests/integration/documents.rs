@@ -74,7 +74,7 @@ fn helped_options(program: &str) -> Vec<HelpedOption> {
 
     let mut command = clean(program);
     command.arg("--help");
-    let help = run(command).out;
+    let help = String::from_utf8(run(command).stdout).expect("UTF-8");
     let (_, options) = help.split_once("\nOptions:\n").expect("a list of options");
     let mut blocks: Vec<Vec<&str>> = Vec::new();
     for line in options.lines().take_while(|line| !line.starts_with("Exit codes")) {

@@ -11,9 +11,15 @@ mod architecture;
 mod cast;
 #[cfg(feature = "cli")]
 mod client;
+#[cfg(feature = "cli")]
+mod documents;
 mod echo;
+#[cfg(feature = "cli")]
+mod old_python;
 mod overload;
 #[cfg(feature = "cli")]
 mod programs;
+#[cfg(feature = "cli")]
+mod readers;
 mod stop;
 mod support;

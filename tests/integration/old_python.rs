@@ -1,10 +1,8 @@
 //! Python programs that are older than mapcast and speak its header: theirs, unchanged, with ours.
-#![cfg(feature = "cli")]
-
 use std::io::Write;
 use std::process::Command;
 
-use crate::support::program::{CLIENT, Ended, Program, SERVER, clean, run};
+use crate::support::program::{CLIENT, Finished, Program, SERVER, clean, run};
 use crate::support::{eventually, has_command, skip};
 
 const BUILTIN: &str = "{1: 'Hola', 2: 'Bienvenido', 3: 'Al', 4: 'Servidor'}";
@@ -34,7 +32,7 @@ fn prints_three_times(reader: &Program, line: &str) {
 }
 
 /// Runs our client with `args`, which begin with a place for the address, against an old server.
-fn client_of(program: &str, args: &[&str]) -> Option<Ended> {
+fn client_of(program: &str, args: &[&str]) -> Option<Finished> {
     let server = Program::start(python(program, &[])?);
     let addr = format!("127.0.0.1:{}", server.wait_out(""));
     let mut command = clean(CLIENT);
@@ -105,23 +103,23 @@ fn a_half_closed_hello_comes_back() {
 fn our_client_reads_pickles_of_protocol_4_in_two_sends() {
     let Some(ended) = client_of("serve_pickle.py", &["--format", "pickle", "--count", "3", "ADDR"]) else { return };
     let line = r#"{"1":"Hola","2":"Bienvenido","3":"Al","4":"Servidor"}"#;
-    assert_eq!((ended.code, ended.out), (0, [line; 3].join("\n")), "{}", ended.err);
+    ended.assert_exit(0).assert_stdout(&[line, "\n"].concat().repeat(3));
 }
 
 #[test]
 fn our_client_prints_a_payload_that_is_no_map_as_it_came() {
     let Some(ended) = client_of("serve_utf8.py", &["--output", "raw", "--count", "1", "ADDR"]) else { return };
-    assert_eq!((ended.code, ended.out.as_str()), (0, "Welcome to the server!"), "{}", ended.err);
+    ended.assert_exit(0).assert_stdout("Welcome to the server!");
 }
 
 #[test]
 fn our_client_reads_a_greeting() {
     let Some(ended) = client_of("serve_greeting.py", &["greet", "ADDR"]) else { return };
-    assert_eq!((ended.code, ended.out.as_str()), (0, "Welcome to the server!"), "{}", ended.err);
+    ended.assert_exit(0).assert_stdout("Welcome to the server!");
 }
 
 #[test]
 fn our_client_gets_its_words_back() {
     let Some(ended) = client_of("serve_echo.py", &["echo", "ADDR", "Hello, world"]) else { return };
-    assert_eq!((ended.code, ended.out.as_str()), (0, "Hello, world"), "{}", ended.err);
+    ended.assert_exit(0).assert_stdout("Hello, world");
 }

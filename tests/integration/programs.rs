@@ -10,7 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use crate::support::program::{CLIENT, Program, SERVER, clean, run};
 use crate::support::reader::{Reader, ends_in_order};
-use crate::support::{cpu_time, eventually, process_status};
+use crate::support::{cpu_time, eventually, process_status, skip};
 
 /// Returns how many descriptors a process has open.
 fn descriptors(pid: u32) -> usize {
@@ -125,8 +125,7 @@ fn a_full_descriptor_table_is_survived_without_a_spin() {
 #[test]
 fn a_thread_limit_is_survived() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can give a user of its own to the server");
-        return;
+        return skip("only root can give a user of its own to the server");
     }
     // A user whom nobody else is: the limit counts all threads of a user.
     let user = 54_321;
@@ -167,7 +166,11 @@ fn ten_thousand_idle_clients_are_told_within_a_second() {
     let addr = server.addr();
     let mut slowest = Duration::ZERO;
     let mut clients: Vec<_> = (0..wanted)
-        .map(|_| {
+        .map(|number| {
+            if number % 80 == 79 {
+                // 8,000 a second: at full speed the accept loop would need a core for itself, and tests run beside this.
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
             let began = Instant::now();
             let socket = TcpStream::connect(addr).unwrap();
             slowest = slowest.max(began.elapsed());

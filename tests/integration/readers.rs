@@ -1,6 +1,4 @@
 //! The readers of the README in other languages, taken from the page and run as they stand there.
-#![cfg(feature = "cli")]
-
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -115,6 +115,11 @@ impl Program {
         self.stderr.text().lines().map(str::to_owned).collect()
     }
 
+    /// Standard output so far.
+    pub fn out(&self) -> Vec<String> {
+        self.stdout.text().lines().map(str::to_owned).collect()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("a child of ours");
     }
