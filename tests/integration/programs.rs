@@ -218,7 +218,7 @@ fn a_second_signal_exits_at_once() {
     let path = source.path().to_str().unwrap();
     let mut server = Program::server(&["--max-frame", "16MiB", "--drain-timeout", "1h", "--source", path]);
     let stalled = TcpStream::connect(server.addr()).unwrap();
-    server.wait_log("client 1 connected");
+    assert_eq!(stalled.peek(&mut [0]).unwrap(), 1, "the frame's first byte");
     server.signal(Signal::INT);
     server.wait_log("stopping: 1 active connection");
     let second = Instant::now();
