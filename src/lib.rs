@@ -49,6 +49,7 @@
 
 pub mod client;
 pub mod connection;
+mod escape;
 pub mod feed;
 pub mod format;
 pub mod frame;

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::escape::push_escaped;
+
 /// The longest text, in characters: the beginning and the end of a longer one are kept, because `serde_json` names
 /// the place at the end.
 const MAX_CHARS: usize = 240;
@@ -33,7 +35,7 @@ impl Error for Escaped {
     }
 }
 
-/// Escapes control characters alone: what serde has quoted is escaped already, and a backslash twice is not better.
+/// Escapes what [`push_escaped`] escapes, and leaves out the middle of a longer text.
 fn escape(text: &str) -> String {
     let count = text.chars().count();
     let mut escaped = String::with_capacity(text.len().min(MAX_CHARS));
@@ -42,8 +44,7 @@ fn escape(text: &str) -> String {
         match character {
             _ if count > MAX_CHARS && index == MAX_CHARS / 2 => escaped.push_str(" ... "),
             _ if count > MAX_CHARS && index > MAX_CHARS / 2 && behind > MAX_CHARS / 2 => {}
-            _ if character.is_control() => escaped.extend(character.escape_default()),
-            _ => escaped.push(character),
+            _ => push_escaped(&mut escaped, character),
         }
     }
     escaped

@@ -99,9 +99,17 @@ pub(super) fn check_value_keys(value: &Value) -> Result<(), OneKey> {
     }
 }
 
-/// Returns an error if an integer in `json`, which is valid, is beyond an i64: `serde_json` would hand over a float that
-/// is near it.
+/// Returns an error if an integer in `json`, which is valid, is beyond an i64.
 fn check_integers(json: &[u8]) -> Result<(), serde_json::Error> {
+    match find_long_integer(json) {
+        Some(_) => Err(serde_json::Error::custom("an integer beyond 64 bits; write it as text")),
+        None => Ok(()),
+    }
+}
+
+/// Returns where the first integer in `json`, which is valid, stands that no i64 holds: `serde_json` would hand over a
+/// float that is near it.
+pub(crate) fn find_long_integer(json: &[u8]) -> Option<usize> {
     let mut rest = json;
     while let Some((first, behind)) = rest.split_first() {
         rest = match first {
@@ -112,14 +120,14 @@ fn check_integers(json: &[u8]) -> Result<(), serde_json::Error> {
                 let (number, behind) = rest.split_at(len);
                 let is_integer = !number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
                 if is_integer && std::str::from_utf8(number).is_ok_and(|number| number.parse::<i64>().is_err()) {
-                    return Err(serde_json::Error::custom("an integer beyond 64 bits; write it as text"));
+                    return Some(json.len() - rest.len());
                 }
                 behind
             }
             _ => behind,
         };
     }
-    Ok(())
+    None
 }
 
 /// Returns what is behind the string whose first quote has been taken.

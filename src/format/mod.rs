@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::map::{self, MAX_DEPTH, Map};
 use escaped::Escaped;
 
+pub(crate) use json::find_long_integer;
 pub use json::pretty;
 pub use text::{EntryError, parse_entry};
 

@@ -14,7 +14,8 @@ use rustix::fs::OFlags;
 
 use super::report::{Notice, Report};
 use super::syntax::Syntax;
-use super::{Error, Published, Sink, Source, escape};
+use super::{Error, Published, Sink, Source};
+use crate::escape::escape;
 use crate::shutdown::Shutdown;
 
 /// How often the file is looked at.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Error, File, Lines, Source, escape};
+use super::{Error, File, Lines, Source};
+use crate::escape::escape;
 
 /// What `--source` names. Read from its text; naming a source opens nothing.
 ///

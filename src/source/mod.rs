@@ -13,6 +13,7 @@ mod syntax;
 
 use std::io;
 
+use crate::escape::escape;
 use crate::feed;
 use crate::shutdown::Shutdown;
 
@@ -93,18 +94,6 @@ pub enum Error {
     },
 }
 
-/// Returns `text` with everything that could move a cursor, hide itself or begin a new line spelled out. Quotes and
-/// backslashes stay: the text stands in no quotes.
-fn escape(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut escaped, c| {
-        match c {
-            '"' | '\'' | '\\' => escaped.push(c),
-            c => escaped.extend(c.escape_debug()),
-        }
-        escaped
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,10 +105,5 @@ mod tests {
         fn drop(&mut self) {
             self.0.trigger();
         }
-    }
-
-    #[test]
-    fn control_characters_are_spelled_out_and_letters_stay() {
-        assert_eq!(escape("\x1b[2J\n\u{202e}ñ\"'\\"), "\\u{1b}[2J\\n\\u{202e}ñ\"'\\");
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::escape;
+use crate::escape::escape;
+use crate::format;
 use crate::map::Map;
 
 /// The longest complaint of a parser that is passed on, in characters: it may quote the whole of a wrong value.
@@ -74,39 +75,10 @@ fn parse_json(text: &[u8]) -> Result<Map, Fault> {
         let known = |place: u64| (place > 0).then_some(place);
         Fault { line: known(line), column: known(column), message: shorten(message) }
     })?;
-    match find_long_integer(text) {
+    match format::find_long_integer(text) {
         Some(offset) => Err(Fault::at(text, offset, "a whole number of more than 64 bits")),
         None => Ok(map),
     }
-}
-
-/// Returns where the first whole number stands that no i64 holds. `serde_json` reads those above u64 as floats, and so
-/// changes them unseen. `text` must be valid JSON.
-fn find_long_integer(text: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while at < text.len() {
-        let start = at;
-        match text[at] {
-            b'"' => {
-                at += 1;
-                while text.get(at).is_some_and(|byte| *byte != b'"') {
-                    at += if text[at] == b'\\' { 2 } else { 1 };
-                }
-                at += 1;
-            }
-            b'-' | b'0'..=b'9' => {
-                let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
-                at += text[at..].iter().take_while(|byte| is_part(byte)).count();
-                let number = str::from_utf8(&text[start..at]).unwrap_or_default();
-                let is_whole = !number.contains(['.', 'e', 'E']);
-                if is_whole && number.parse::<i64>().is_err() {
-                    return Some(start);
-                }
-            }
-            _ => at += 1,
-        }
-    }
-    None
 }
 
 fn parse_toml(text: &[u8]) -> Result<Map, Fault> {

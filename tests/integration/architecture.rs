@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 /// Each module and the modules of ours that it may name. What is not here may name none.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &["platform"]),
-    ("format", &["map"]),
+    ("format", &["escape", "map"]),
     ("feed", &["format", "frame", "map"]),
     ("connection", &["frame", "platform", "shutdown", "sync", "units"]),
     ("service", &["connection", "feed", "shutdown", "units"]),
-    ("source", &["feed", "map", "shutdown", "throttle"]),
+    ("source", &["escape", "feed", "format", "map", "shutdown", "throttle"]),
     ("server", &["connection", "platform", "service", "shutdown", "stats", "throttle"]),
     ("client", &["format", "frame", "map", "platform", "shutdown"]),
 ];
