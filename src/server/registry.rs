@@ -66,11 +66,12 @@ impl Registry {
         }
     }
 
-    /// Strikes a connection off. Returns the threads that have left before and are to be joined now.
+    /// Strikes a connection off. Returns the threads that have left before and are to be joined now; none once the server
+    /// stops, when thousands leave at once and would queue up to join each other.
     pub(super) fn leave(&self, id: u64) -> Vec<JoinHandle<()>> {
         let mut entries = self.lock();
         let entry = entries.active.remove(&id);
-        let ended = std::mem::take(&mut entries.ended);
+        let ended = if entries.stopping { Vec::new() } else { std::mem::take(&mut entries.ended) };
         entries.ended.extend(entry.and_then(|entry| entry.thread));
         if entries.active.is_empty() {
             self.left.notify_all();
