@@ -1,0 +1,97 @@
+//! The figures: what they are called, and what is asked of them.
+
+use std::fmt;
+
+/// Something that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Figure {
+    ConnectCpu,
+    LongestConnect,
+    SynRetries,
+    DeliveryCpu,
+    FrameCpu,
+    LatencyP50,
+    LatencyP99,
+    LatencyMax,
+    Delivered,
+    GapP1,
+    GapP50,
+    GapP99,
+    GapMax,
+    Memory,
+    IdleCpu,
+    StopTime,
+    Resets,
+    ExitCode,
+}
+
+impl Figure {
+    /// What it is, with its unit.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ConnectCpu => "CPU a connection, us",
+            Self::LongestConnect => "longest connect, ms",
+            Self::SynRetries => "SYN retries",
+            Self::DeliveryCpu => "CPU a delivery, us",
+            Self::FrameCpu => "CPU a frame, us",
+            Self::LatencyP50 => "change to client p50, ms",
+            Self::LatencyP99 => "change to client p99, ms",
+            Self::LatencyMax => "change to client max, ms",
+            Self::Delivered => "changes that reached all, %",
+            Self::GapP1 => "gap p1, ms",
+            Self::GapP50 => "gap p50, ms",
+            Self::GapP99 => "gap p99, ms",
+            Self::GapMax => "gap max, ms",
+            Self::Memory => "resident memory a client, KiB",
+            Self::IdleCpu => "CPU while idle, ms",
+            Self::StopTime => "SIGTERM to exit, ms",
+            Self::Resets => "resets and torn frames",
+            Self::ExitCode => "exit code",
+        }
+    }
+
+    /// Digits that mean something.
+    pub fn decimals(self) -> usize {
+        match self {
+            Self::SynRetries | Self::Resets | Self::ExitCode => 0,
+            _ => 1,
+        }
+    }
+
+    /// True if and only if the ratio to the floor says something.
+    pub fn has_ratio(self) -> bool {
+        matches!(self, Self::ConnectCpu | Self::DeliveryCpu | Self::FrameCpu | Self::LatencyP50 | Self::LatencyP99)
+    }
+}
+
+/// What is asked of mapcast.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Goal {
+    /// At most so much.
+    AtMost(f64),
+    /// At most so many times the floor's.
+    TimesFloor(f64),
+    /// Exactly so much.
+    Exactly(f64),
+}
+
+impl Goal {
+    /// True if and only if `value` is what is asked for. `None` if and only if the floor's is needed and not there.
+    pub fn is_met(self, value: f64, floor: Option<f64>) -> Option<bool> {
+        match self {
+            Self::AtMost(most) => Some(value <= most),
+            Self::TimesFloor(most) => Some(value <= most * floor?),
+            Self::Exactly(wanted) => Some((value - wanted).abs() < f64::EPSILON),
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(most) => write!(f, "<= {most}"),
+            Self::TimesFloor(most) => write!(f, "<= {most} x floor"),
+            Self::Exactly(wanted) => write!(f, "{wanted}"),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::figure::{Figure, Goal};
+use crate::round::Figures;
+use crate::scenario::Scenario;
+use crate::server::Kind;
+
+/// What one scenario has given.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was done.
+    pub scenario: Scenario,
+    /// The median of all rounds, of each server.
+    pub medians: BTreeMap<Kind, Figures>,
+}
+
+impl Outcome {
+    /// Takes the median of each figure.
+    pub fn new(scenario: Scenario, rounds: &BTreeMap<Kind, Vec<Figures>>) -> Self {
+        let medians = rounds.iter().map(|(kind, rounds)| (*kind, medians(rounds))).collect();
+        Self { scenario, medians }
+    }
+
+    fn value(&self, kind: Kind, figure: Figure) -> Option<f64> {
+        self.medians.get(&kind)?.get(&figure).copied()
+    }
+
+    fn goal(&self, figure: Figure) -> Option<Goal> {
+        self.scenario.goals.iter().find(|(asked, _)| *asked == figure).map(|(_, goal)| *goal)
+    }
+}
+
+fn medians(rounds: &[Figures]) -> Figures {
+    let all: BTreeSet<Figure> = rounds.iter().flat_map(BTreeMap::keys).copied().collect();
+    let median = |figure| {
+        let mut values: Vec<f64> = rounds.iter().filter_map(|round| round.get(figure)).copied().collect();
+        values.sort_by(f64::total_cmp);
+        let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+        f64::midpoint(low, high)
+    };
+    all.iter().map(|figure| (*figure, median(figure))).collect()
+}
+
+/// All outcomes as one table in Markdown: a row a figure, a column a server.
+pub struct Table<'outcomes>(pub &'outcomes [Outcome]);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: BTreeSet<Kind> = self.0.iter().flat_map(|outcome| outcome.medians.keys()).copied().collect();
+        write!(f, "| {:9} | {:29} |", "scenario", "figure")?;
+        for kind in &kinds {
+            write!(f, " {:>15} |", kind.name())?;
+        }
+        writeln!(f, " {:>15} |", "goal")?;
+        writeln!(f, "|{:-<11}|{:-<31}|{}", "", "", format!("{:->16}:|", "").repeat(kinds.len() + 1))?;
+        for outcome in self.0 {
+            let figures: BTreeSet<Figure> = outcome.medians.values().flat_map(BTreeMap::keys).copied().collect();
+            for figure in figures {
+                write!(f, "| {:9} | {:29} |", outcome.scenario.name, figure.name())?;
+                for kind in &kinds {
+                    write!(f, " {:>15} |", cell(outcome, *kind, figure))?;
+                }
+                writeln!(f, " {:>15} |", judgement(outcome, figure))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value, and how many times the floor's it is.
+fn cell(outcome: &Outcome, kind: Kind, figure: Figure) -> String {
+    let Some(value) = outcome.value(kind, figure) else { return String::new() };
+    let text = format!("{value:.*}", figure.decimals());
+    match outcome.value(Kind::Floor, figure) {
+        Some(floor) if figure.has_ratio() && kind != Kind::Floor && floor > 0.0 => {
+            format!("{text} ({:.2})", value / floor)
+        }
+        _ => text,
+    }
+}
+
+/// What is asked of mapcast, and a mark if that is missed.
+fn judgement(outcome: &Outcome, figure: Figure) -> String {
+    let Some((goal, value)) = outcome.goal(figure).zip(outcome.value(Kind::Mapcast, figure)) else {
+        return String::new();
+    };
+    match goal.is_met(value, outcome.value(Kind::Floor, figure)) {
+        Some(false) => format!("MISSED {goal}"),
+        _ => goal.to_string(),
+    }
+}

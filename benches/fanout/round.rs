@@ -1,0 +1,323 @@
+//! One server under one scenario, once.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use mapcast::Shutdown;
+
+use crate::change::Publisher;
+use crate::figure::Figure;
+use crate::netstat;
+use crate::scenario::{Scenario, Work};
+use crate::server::{Kind, Server};
+use crate::support::swarm::{Burst, Swarm};
+use crate::support::wire::Frames;
+use crate::tally::Tally;
+
+/// How long the last client may take to connect, a change to reach everyone, a server to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Nothing has come for so long: the work before it is done.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// The longest wait between two looks at the clock.
+const TICK: Duration = Duration::from_millis(5);
+
+/// A change that has not reached everyone by then is published once more: a peer's subscription may come after it.
+const SETTLE_PERIOD: Duration = Duration::from_millis(500);
+
+/// The changes before the window are published for so long.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// What was measured.
+pub type Figures = BTreeMap<Figure, f64>;
+
+/// Measures `kind` under `scenario` once.
+pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
+    let mut server = Server::start(kind, scenario)?;
+    let mut publisher = server.publisher(scenario.size)?;
+    // The first client of all finds a map, and what a server sets up once is not counted for the clients.
+    let mut probe = Load::new(&publisher, 1)?;
+    probe.connect(&Burst { clients: 1, stalled: 0, ..scenario.burst(&server) })?;
+    probe.settle(&mut publisher)?;
+    drop(probe);
+    let mut load = Load::new(&publisher, scenario.clients)?;
+    let mut figures = Figures::new();
+    let idle_memory = server.resident()?;
+    load.measure_connecting(kind, &server, scenario, &mut figures)?;
+    load.settle(&mut publisher)?;
+    match scenario.work {
+        Work::Changes(rate) => {
+            load.measure_changes(&mut server, &mut publisher, rate, scenario.window, &mut figures)?;
+        }
+        Work::Repeat => {
+            let told = if kind.repeats() { None } else { Some(&mut publisher) };
+            load.measure_repeat(&mut server, told, scenario, &mut figures)?;
+        }
+        Work::Idle => load.measure_idle(&server, scenario.window, &mut figures)?,
+        Work::Connect => {}
+        Work::Stop => load.measure_stop(&mut server, &mut figures)?,
+    }
+    if scenario.work != Work::Stop {
+        let over = load.swarm.counts().over();
+        ensure!(over == 0, "{over} of {} clients were lost: {:?}", scenario.clients, load.swarm.counts());
+        figures
+            .insert(Figure::Memory, (server.resident()?.saturating_sub(idle_memory)) as f64 / 1024.0 / load.clients());
+    }
+    ensure!(load.tally.wrong == 0, "{} payloads were broken, or older than what the client had", load.tally.wrong);
+    // Before the clients leave, so that it does no work for that.
+    server.kill();
+    Ok(figures)
+}
+
+impl Scenario {
+    fn burst(&self, server: &Server) -> Burst {
+        Burst {
+            target: server.addr(),
+            clients: self.clients,
+            stalled: self.stalled,
+            rate: self.connect_rate,
+            patience: PATIENCE,
+        }
+    }
+}
+
+/// The clients, and what has come at them.
+struct Load {
+    swarm: Swarm<Frames>,
+    tally: Tally,
+    clients: usize,
+    /// Those that read.
+    readers: usize,
+}
+
+impl Load {
+    fn new(publisher: &Publisher, clients: usize) -> anyhow::Result<Self> {
+        let swarm = Swarm::new(Frames { max: publisher.size() })?;
+        let tally = Tally::new(clients, publisher.size(), publisher.epoch());
+        Ok(Self { swarm, tally, clients, readers: clients })
+    }
+
+    fn clients(&self) -> f64 {
+        self.clients as f64
+    }
+
+    fn poll(&mut self, timeout: Duration) -> anyhow::Result<bool> {
+        Ok(self.swarm.poll(timeout, &mut |arrival| self.tally.take(&arrival))?)
+    }
+
+    fn connect(&mut self, burst: &Burst) -> anyhow::Result<()> {
+        self.readers = burst.clients - burst.stalled;
+        self.swarm.connect(burst, |arrival| self.tally.take(&arrival), |_| {})?;
+        let counts = self.swarm.counts();
+        ensure!(counts.connected == burst.clients, "only {} of {} clients connected", counts.connected, burst.clients);
+        Ok(())
+    }
+
+    /// Waits until nothing has come for a while.
+    fn wait_quiet(&mut self) -> anyhow::Result<()> {
+        let (deadline, mut last) = (Instant::now() + PATIENCE, Instant::now());
+        while last.elapsed() < QUIET && Instant::now() < deadline {
+            if self.poll(TICK)? {
+                last = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every reader has the newest change, or the patience is over. Returns true if and only if they have.
+    fn wait_delivered(&mut self, newest: u64, patience: Duration) -> anyhow::Result<bool> {
+        let deadline = Instant::now() + patience;
+        while self.tally.having(newest) < self.readers {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            self.poll(TICK)?;
+        }
+        Ok(true)
+    }
+
+    /// Publishes until every reader has the newest change.
+    fn settle(&mut self, publisher: &mut Publisher) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            publisher.publish()?;
+            if self.wait_delivered(publisher.last(), SETTLE_PERIOD)? {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("a change has reached {} of {} clients only", self.tally.having(publisher.last()), self.readers);
+            }
+        }
+    }
+
+    fn measure_connecting(
+        &mut self,
+        kind: Kind,
+        server: &Server,
+        scenario: &Scenario,
+        figures: &mut Figures,
+    ) -> anyhow::Result<()> {
+        let (cpu, retries) = (server.cpu()?, netstat::syn_retries()?);
+        self.connect(&scenario.burst(server))?;
+        if kind.greets() {
+            self.wait_delivered(1, PATIENCE)?;
+        }
+        if scenario.work != Work::Connect {
+            return Ok(());
+        }
+        // Where nobody is greeted, some may still be in the queue.
+        self.wait_quiet()?;
+        figures.insert(Figure::ConnectCpu, micros(server.cpu_since(cpu)?) / self.clients());
+        figures.insert(Figure::LongestConnect, millis(self.swarm.counts().longest_connect));
+        figures.insert(Figure::SynRetries, (netstat::syn_retries()? - retries) as f64);
+        Ok(())
+    }
+
+    fn measure_changes(
+        &mut self,
+        server: &mut Server,
+        publisher: &mut Publisher,
+        rate: u32,
+        window: Duration,
+        figures: &mut Figures,
+    ) -> anyhow::Result<()> {
+        let period = Duration::from_secs(1) / rate;
+        self.read_while_publishing(server, publisher, period, WARM_UP)?;
+        self.wait_delivered(publisher.last(), PATIENCE)?;
+        self.tally.open_window(publisher.last());
+        let (cpu, before) = (server.cpu()?, publisher.last());
+        self.read_while_publishing(server, publisher, period, window)?;
+        self.wait_delivered(publisher.last(), PATIENCE)?;
+        let (cpu, changes) = (server.cpu_since(cpu)?, publisher.last() - before);
+        let tally = &mut self.tally;
+        ensure!(tally.deliveries > 0, "no change was delivered");
+        figures.insert(Figure::DeliveryCpu, micros(cpu) / tally.deliveries as f64);
+        figures.insert(Figure::Delivered, 100.0 * tally.changes_with_all(self.readers) as f64 / changes as f64);
+        for (figure, percent) in [(Figure::LatencyP50, 50.0), (Figure::LatencyP99, 99.0), (Figure::LatencyMax, 100.0)] {
+            figures.extend(tally.latency.percentile(percent).map(|latency| (figure, millis(latency))));
+        }
+        Ok(())
+    }
+
+    /// `told` is who tells a server that does not repeat by itself.
+    fn measure_repeat(
+        &mut self,
+        server: &mut Server,
+        mut told: Option<&mut Publisher>,
+        scenario: &Scenario,
+        figures: &mut Figures,
+    ) -> anyhow::Result<()> {
+        self.repeat_for(server, told.as_deref_mut(), scenario.interval, scenario.interval)?;
+        self.tally.open_window(u64::MAX);
+        let cpu = server.cpu()?;
+        self.repeat_for(server, told, scenario.interval, scenario.window)?;
+        let (cpu, silence) = (server.cpu_since(cpu)?, self.tally.longest_silence());
+        let tally = &mut self.tally;
+        ensure!(tally.frames > 0, "no frame was repeated");
+        figures.insert(Figure::FrameCpu, micros(cpu) / tally.frames as f64);
+        for (figure, percent) in [(Figure::GapP1, 1.0), (Figure::GapP50, 50.0), (Figure::GapP99, 99.0)] {
+            figures.extend(tally.gaps.percentile(percent).map(|gap| (figure, millis(gap))));
+        }
+        // A client that hears nothing any more has a gap too.
+        figures.extend(tally.gaps.percentile(100.0).map(|gap| (Figure::GapMax, millis(gap.max(silence)))));
+        Ok(())
+    }
+
+    fn repeat_for(
+        &mut self,
+        server: &mut Server,
+        told: Option<&mut Publisher>,
+        interval: Duration,
+        window: Duration,
+    ) -> anyhow::Result<()> {
+        match told {
+            Some(publisher) => self.read_while_publishing(server, publisher, interval, window),
+            None => self.read_for(window),
+        }
+    }
+
+    fn measure_idle(&mut self, server: &Server, window: Duration, figures: &mut Figures) -> anyhow::Result<()> {
+        self.wait_quiet()?;
+        let cpu = server.cpu()?;
+        self.read_for(window)?;
+        figures.insert(Figure::IdleCpu, millis(server.cpu_since(cpu)?));
+        Ok(())
+    }
+
+    fn measure_stop(&mut self, server: &mut Server, figures: &mut Figures) -> anyhow::Result<()> {
+        self.wait_quiet()?;
+        let started = Instant::now();
+        server.terminate()?;
+        let status = loop {
+            self.poll(Duration::from_millis(1))?;
+            if let Some(status) = server.ending()? {
+                break status;
+            }
+            ensure!(started.elapsed() < PATIENCE * 2, "it does not stop");
+        };
+        figures.insert(Figure::StopTime, millis(started.elapsed()));
+        // What was sent before the end is still to be read.
+        self.wait_quiet()?;
+        let counts = self.swarm.counts();
+        figures.insert(Figure::Resets, (counts.reset + counts.torn) as f64);
+        figures.insert(Figure::ExitCode, status.code().map_or(f64::NAN, f64::from));
+        ensure!(
+            counts.over() == self.clients,
+            "{} of {} clients were not told",
+            self.clients - counts.over(),
+            self.clients
+        );
+        Ok(())
+    }
+
+    fn read_for(&mut self, window: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + window;
+        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            self.poll(left)?;
+        }
+        Ok(())
+    }
+
+    /// Reads while a thread of its own publishes a change every `period`, for `window`.
+    fn read_while_publishing(
+        &mut self,
+        server: &mut Server,
+        publisher: &mut Publisher,
+        period: Duration,
+        window: Duration,
+    ) -> anyhow::Result<()> {
+        let stop = Shutdown::new()?;
+        let deadline = Instant::now() + window + PATIENCE;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let count = window.div_duration_f64(period).round() as u32;
+        thread::scope(|scope| {
+            let publish = || publisher.publish_every(period, count, &stop);
+            let publishing = thread::Builder::new().spawn_scoped(scope, publish)?;
+            let read = loop {
+                match self.poll(TICK) {
+                    Ok(_) if publishing.is_finished() => break Ok(()),
+                    Ok(_) if Instant::now() < deadline => {}
+                    // It may hang in a write: only its server's end frees it.
+                    Ok(_) => {
+                        break Err(anyhow::anyhow!("the server takes no more changes")).inspect_err(|_| server.kill());
+                    }
+                    Err(error) => break Err(error),
+                }
+            };
+            stop.trigger();
+            let told = publishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            read.and(told.context("the server takes no change"))
+        })
+    }
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

@@ -1,0 +1,152 @@
+//! The scenarios, and what is asked of mapcast in each.
+
+use std::time::Duration;
+
+use crate::figure::{Figure, Goal};
+use crate::server::Kind;
+
+/// An hour: no repeat falls into a measurement.
+const NEVER: Duration = Duration::from_hours(1);
+
+/// What the clients and the publisher do.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// How it is chosen.
+    pub name: &'static str,
+    /// Clients at once.
+    pub clients: usize,
+    /// How many of them never read.
+    pub stalled: usize,
+    /// Connections begun in a second.
+    pub connect_rate: u32,
+    /// Bytes of the payload.
+    pub size: usize,
+    /// mapcast's interval.
+    pub interval: Duration,
+    /// What is done once they are connected.
+    pub work: Work,
+    /// How long that is measured.
+    pub window: Duration,
+    /// Who is measured.
+    pub servers: Vec<Kind>,
+    /// How often; the median counts.
+    pub rounds: usize,
+    /// What is asked of mapcast.
+    pub goals: &'static [(Figure, Goal)],
+}
+
+/// What is done once all clients are connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// So many changes a second.
+    Changes(u32),
+    /// No change: mapcast repeats by itself, the others are told to at that pace.
+    Repeat,
+    /// Nothing: the connecting is what is measured.
+    Connect,
+    /// Nothing for so long.
+    Idle,
+    /// SIGTERM.
+    Stop,
+}
+
+impl Scenario {
+    /// All of them, as they are run when nothing else is asked for.
+    pub fn all() -> Vec<Self> {
+        let changes = Self {
+            name: "changes",
+            clients: 9000,
+            stalled: 0,
+            connect_rate: 8000,
+            size: 200,
+            interval: NEVER,
+            work: Work::Changes(5),
+            window: Duration::from_secs(3),
+            servers: vec![Kind::Floor, Kind::Mapcast],
+            rounds: 3,
+            goals: &[
+                (Figure::DeliveryCpu, Goal::TimesFloor(1.15)),
+                (Figure::Delivered, Goal::Exactly(100.0)),
+                (Figure::Memory, Goal::AtMost(10.0)),
+            ],
+        };
+        let repeat_goals = &[(Figure::GapP99, Goal::AtMost(1005.0)), (Figure::FrameCpu, Goal::TimesFloor(2.2))];
+        let connect_goals = &[
+            (Figure::ConnectCpu, Goal::AtMost(80.0)),
+            (Figure::LongestConnect, Goal::AtMost(900.0)),
+            (Figure::SynRetries, Goal::Exactly(0.0)),
+        ];
+        let stop_goals = &[
+            (Figure::StopTime, Goal::AtMost(1000.0)),
+            (Figure::Resets, Goal::Exactly(0.0)),
+            (Figure::ExitCode, Goal::Exactly(0.0)),
+        ];
+        vec![
+            changes.clone(),
+            Self { name: "large", clients: 1000, size: 16 * 1024, ..changes.clone() },
+            Self {
+                name: "repeat",
+                interval: Duration::from_secs(1),
+                work: Work::Repeat,
+                window: Duration::from_secs(4),
+                rounds: 2,
+                goals: repeat_goals,
+                ..changes.clone()
+            },
+            Self {
+                name: "connect",
+                work: Work::Connect,
+                window: Duration::ZERO,
+                goals: connect_goals,
+                ..changes.clone()
+            },
+            Self {
+                name: "idle",
+                work: Work::Idle,
+                window: Duration::from_secs(5),
+                servers: vec![Kind::Mapcast],
+                rounds: 1,
+                goals: &[(Figure::IdleCpu, Goal::AtMost(1.0))],
+                ..changes.clone()
+            },
+            Self {
+                name: "stop",
+                clients: 10_000,
+                work: Work::Stop,
+                servers: vec![Kind::Mapcast],
+                rounds: 1,
+                goals: stop_goals,
+                ..changes.clone()
+            },
+            Self {
+                name: "stalled",
+                clients: 1000,
+                stalled: 500,
+                size: 16 * 1024,
+                window: Duration::from_secs(4),
+                servers: vec![Kind::Mapcast],
+                rounds: 1,
+                goals: &[(Figure::Delivered, Goal::Exactly(100.0)), (Figure::Memory, Goal::AtMost(10.0))],
+                ..changes.clone()
+            },
+            Self {
+                name: "many",
+                clients: 15_000,
+                interval: Duration::from_secs(5),
+                work: Work::Repeat,
+                window: Duration::from_secs(11),
+                servers: vec![Kind::Mapcast],
+                rounds: 1,
+                goals: &[(Figure::GapP99, Goal::AtMost(5050.0)), (Figure::Memory, Goal::AtMost(10.0))],
+                ..changes
+            },
+        ]
+    }
+
+    /// The same, short: a tenth of the clients, one round, half the time. Shows that the bench works; the figures mean
+    /// little.
+    pub fn quick(self) -> Self {
+        let window = if self.work == Work::Repeat { self.interval * 2 } else { self.window / 2 };
+        Self { clients: self.clients / 10, stalled: self.stalled / 10, rounds: 1, window, ..self }
+    }
+}

@@ -1,0 +1,174 @@
+//! The servers that are measured, each a process of its own.
+
+use std::env;
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use mapcast::Shutdown;
+use nix::time::ClockId;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::change::{Publisher, Wrap};
+use crate::scenario::Scenario;
+
+/// The program that is measured.
+const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
+
+/// How long a server may take to listen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connections that a server must hold beside the clients.
+const SPARE_CONNECTIONS: usize = 16;
+
+/// Which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Kind {
+    /// One thread, one `send` a client, nothing else
+    Floor,
+    /// `mapcast-server`, reading lines
+    Mapcast,
+}
+
+impl Kind {
+    /// What it is called in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Mapcast => "mapcast",
+        }
+    }
+
+    /// True if and only if it sends the current map to each client that connects.
+    pub fn greets(self) -> bool {
+        self == Self::Mapcast
+    }
+
+    /// True if and only if it sends again by itself what has not changed.
+    pub fn repeats(self) -> bool {
+        self == Self::Mapcast
+    }
+
+    fn command(self, addr: SocketAddr, scenario: &Scenario) -> Vec<String> {
+        let most = scenario.clients + SPARE_CONNECTIONS;
+        let interval = format!("{}ms", scenario.interval.as_millis());
+        match self {
+            Self::Floor => vec![],
+            Self::Mapcast => [
+                MAPCAST,
+                "-q",
+                "--source",
+                "-",
+                "--format",
+                "json",
+                "--interval",
+                &interval,
+                "--listen",
+                &addr.to_string(),
+                "--max-connections",
+                &most.to_string(),
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        }
+    }
+}
+
+/// A running server; killed and waited for when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    addr: SocketAddr,
+    clock: ClockId,
+}
+
+impl Server {
+    /// Starts a server on a free port of 127.0.0.1 and waits until it listens.
+    pub fn start(kind: Kind, scenario: &Scenario) -> anyhow::Result<Self> {
+        // Given back before the server takes it: nobody else here asks for a port in between.
+        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        // Through this program, so that the child dies with its parent, and has all descriptors that there are.
+        let mut command = Command::new(env::current_exe()?);
+        match kind {
+            Kind::Floor => command.args(["--role", "floor", &addr.to_string()]),
+            Kind::Mapcast => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, scenario)),
+        };
+        command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let clock = ClockId::pid_cpu_clock_id(nix::unistd::Pid::from_raw(i32::try_from(child.id())?))?;
+        let mut server = Self { child, addr, clock };
+        server.wait_listening().with_context(|| format!("{} does not start", kind.name()))?;
+        Ok(server)
+    }
+
+    fn wait_listening(&mut self) -> anyhow::Result<()> {
+        let (deadline, pause) = (Instant::now() + PATIENCE, Shutdown::new()?);
+        while TcpStream::connect(self.addr).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it has ended: {status}");
+            }
+            if Instant::now() > deadline {
+                bail!("nobody listens on {} after {PATIENCE:?}", self.addr);
+            }
+            pause.wait(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Returns who tells it of changes of `size` bytes. Once.
+    pub fn publisher(&mut self, size: usize) -> anyhow::Result<Publisher> {
+        let line: Wrap = |payload| [payload, b"\n"].concat();
+        let stdin = self.child.stdin.take().context("it has a publisher already")?;
+        Ok(Publisher::new(Box::new(stdin), line, size))
+    }
+
+    /// CPU that all of its threads have used so far, user and system, the ended ones too. By the process's own clock
+    /// (`clock_getcpuclockid`), whose sum `/proc/PID/stat` has in steps of 10 ms.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        Ok(self.clock.now().context("the server has ended")?.into())
+    }
+
+    /// CPU that it has used since it was `before`.
+    pub fn cpu_since(&self, before: Duration) -> anyhow::Result<Duration> {
+        Ok(self.cpu()?.saturating_sub(before))
+    }
+
+    /// Its resident memory in bytes.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("the server has ended")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        Ok(kib.context("no VmRSS in its status")? * 1024)
+    }
+
+    /// Asks it to stop, as a service manager does.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)
+    }
+
+    /// How it has ended; `None` if it has not.
+    pub fn ending(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        // It fails only if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

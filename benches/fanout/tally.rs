@@ -1,0 +1,105 @@
+//! What has come at the clients.
+
+use std::time::{Duration, Instant};
+
+use crate::change::Change;
+use crate::support::sample::Sample;
+use crate::support::swarm::Arrival;
+
+/// Counts what comes at the clients, and takes the times. What came before the window was opened is warm-up.
+#[derive(Debug)]
+pub struct Tally {
+    epoch: Instant,
+    size: usize,
+    clients: Vec<Seen>,
+    /// The last change before the window.
+    before: u64,
+    /// How many clients have had each change since, the first at index 0.
+    had: Vec<usize>,
+    /// Frames in the window.
+    pub frames: u64,
+    /// Deliveries in the window: a change that reached a client which had none as new.
+    pub deliveries: u64,
+    /// Payloads that are no change, or older than what that client had, ever.
+    pub wrong: u64,
+    /// From publication to arrival, of the deliveries.
+    pub latency: Sample,
+    /// From one frame to the next at the same client.
+    pub gaps: Sample,
+}
+
+/// What one client has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    newest: u64,
+    at: Option<Instant>,
+}
+
+impl Tally {
+    /// Returns a tally of `clients`, for payloads of `size` bytes with times since `epoch`.
+    pub fn new(clients: usize, size: usize, epoch: Instant) -> Self {
+        Self {
+            epoch,
+            size,
+            clients: vec![Seen::default(); clients],
+            before: 0,
+            had: Vec::new(),
+            frames: 0,
+            deliveries: 0,
+            wrong: 0,
+            latency: Sample::default(),
+            gaps: Sample::default(),
+        }
+    }
+
+    /// Forgets what was counted; changes up to `before` are warm-up.
+    pub fn open_window(&mut self, before: u64) {
+        self.before = before;
+        self.had.clear();
+        (self.frames, self.deliveries) = (0, 0);
+        self.latency.clear();
+        self.gaps.clear();
+    }
+
+    /// Counts one message.
+    pub fn take(&mut self, arrival: &Arrival<'_>) {
+        let seen = &mut self.clients[arrival.client];
+        self.frames += 1;
+        if let Some(last) = seen.at.replace(arrival.at) {
+            self.gaps.add(arrival.at - last);
+        }
+        let Some(change) = Change::from_payload(arrival.payload, self.size).filter(|it| it.number >= seen.newest)
+        else {
+            self.wrong += 1;
+            return;
+        };
+        let is_news = change.number > seen.newest;
+        seen.newest = change.number;
+        if !is_news || change.number <= self.before {
+            return;
+        }
+        self.deliveries += 1;
+        self.latency.add(arrival.at.saturating_duration_since(self.epoch + change.published));
+        // Numbers count one by one from `before` on.
+        let index = usize::try_from(change.number - self.before - 1).unwrap_or(usize::MAX);
+        if index >= self.had.len() {
+            self.had.resize(index + 1, 0);
+        }
+        self.had[index] += 1;
+    }
+
+    /// How many clients have change `number` or a newer one.
+    pub fn having(&self, number: u64) -> usize {
+        self.clients.iter().filter(|seen| seen.newest >= number).count()
+    }
+
+    /// How many changes of the window have reached `readers` clients.
+    pub fn changes_with_all(&self, readers: usize) -> usize {
+        self.had.iter().filter(|had| **had >= readers).count()
+    }
+
+    /// The longest that a client has now been without a frame; zero if none has had one.
+    pub fn longest_silence(&self) -> Duration {
+        self.clients.iter().filter_map(|seen| seen.at).min().map_or(Duration::ZERO, |at| at.elapsed())
+    }
+}
