@@ -159,13 +159,19 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
 }
 
 impl Line {
-    /// Takes note of a frame of which `sent` bytes have gone.
+    /// Takes note of a frame of which `sent` bytes have gone. Most have gone whole: those are not even counted as shared,
+    /// which would be the one word in memory that all publishers write to.
     fn begin(&mut self, frame: &Frame, version: u64, sent: usize) {
         (self.version, self.begun) = (version, Some(Instant::now()));
-        self.in_flight = Some((frame.clone(), 0));
-        self.advance(sent);
+        self.bytes += sent as u64;
+        if sent == frame.as_bytes().len() {
+            self.frames += 1;
+        } else {
+            self.in_flight = Some((frame.clone(), sent));
+        }
     }
 
+    /// Takes note of `sent` more bytes of the frame in flight.
     fn advance(&mut self, sent: usize) {
         self.bytes += sent as u64;
         if let Some((frame, gone)) = &mut self.in_flight {

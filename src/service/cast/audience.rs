@@ -1,6 +1,6 @@
 //! Who is sent a change, and the threads that send it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread::{self, JoinHandle};
@@ -21,7 +21,7 @@ pub(super) struct Audience {
 /// One publisher's share. The lock is held for one change of the list, or one copy of it; never while sending.
 ///
 /// Weak, so that a client's socket is closed by its own thread, whatever a publisher is about.
-type Share = Mutex<HashMap<u64, Weak<ClientOutlet>>>;
+type Share = Mutex<BTreeMap<u64, Weak<ClientOutlet>>>;
 
 /// A client's place in the audience. Given back when dropped.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Drop for Seat<'_> {
     }
 }
 
-fn lock(share: &Share) -> MutexGuard<'_, HashMap<u64, Weak<ClientOutlet>>> {
+fn lock(share: &Share) -> MutexGuard<'_, BTreeMap<u64, Weak<ClientOutlet>>> {
     share.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
