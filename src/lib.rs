@@ -36,7 +36,7 @@
 //!
 //! # Layout
 //! From the bytes upward; `docs/design.md` has the threads, the locks and who may name whom.
-//! - [`map`]: the map, its keys and values. [`frame`]: the header, and reading and writing frames. [`format`]: five ways
+//! - [`map`]: the map, its keys and values. [`frame`]: the header, and reading and writing frames. [`mod@format`]: five ways
 //!   to write a payload.
 //! - [`feed`]: the current map, encoded once. [`source`]: where it comes from. [`shutdown`]: the stop, and how it is
 //!   heard.
