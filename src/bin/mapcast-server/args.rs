@@ -62,8 +62,8 @@ struct MapArgs {
     /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text
     #[arg(long, value_name = "KEY=VALUE", env = "MAPCAST_SET", value_delimiter = '\n', value_parser = parse_entry)]
     set: Vec<(Key, Value)>,
-    /// Refuse a map of more bytes than this [default: 1MiB]
-    #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", hide_default_value = true, value_parser = parse_size)]
+    /// Refuse a map of more bytes than this
+    #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
 }
 
