@@ -1,6 +1,7 @@
 //! One server under one scenario, once.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -110,7 +111,7 @@ impl Load {
 
     fn connect(&mut self, burst: &Burst) -> anyhow::Result<()> {
         self.readers = burst.clients - burst.stalled;
-        self.swarm.connect(burst, |arrival| self.tally.take(&arrival), |_| {})?;
+        self.swarm.connect(burst, |arrival| self.tally.take(&arrival), |_| ControlFlow::Continue(()))?;
         let counts = self.swarm.counts();
         ensure!(counts.connected == burst.clients, "only {} of {} clients connected", counts.connected, burst.clients);
         Ok(())
@@ -171,7 +172,8 @@ impl Load {
         // Where nobody is greeted, some may still be in the queue.
         self.wait_quiet()?;
         figures.insert(Figure::ConnectCpu, micros(server.cpu_since(cpu)?) / self.clients());
-        figures.insert(Figure::LongestConnect, millis(self.swarm.counts().longest_connect));
+        let longest = self.swarm.connects().percentile(100.0).unwrap_or_default();
+        figures.insert(Figure::LongestConnect, millis(longest));
         figures.insert(Figure::SynRetries, (netstat::syn_retries()? - retries) as f64);
         Ok(())
     }
