@@ -1,7 +1,7 @@
 //! The bell that wakes a connection's thread, and says why.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -48,8 +48,8 @@ pub(crate) struct Bell {
 
 impl Bell {
     /// Returns a bell that the calling thread will wait for.
-    pub(crate) fn for_this_thread() -> Arc<Self> {
-        Arc::new(Self { rung: AtomicU8::new(0), owner: thread::current() })
+    pub(crate) fn for_this_thread() -> Self {
+        Self { rung: AtomicU8::new(0), owner: thread::current() }
     }
 
     /// Rings for `cause`; wakes the owner, or keeps it from falling asleep.
@@ -80,11 +80,6 @@ impl Bell {
         Causes(self.rung.load(Ordering::SeqCst)).contains(Cause::Cut)
     }
 
-    /// Returns a waker that rings for `cause`, for those who know no bells.
-    pub(crate) fn waker(self: &Arc<Self>, cause: Cause) -> Waker {
-        Arc::new(Ringer { bell: Arc::clone(self), cause }).into()
-    }
-
     fn take(&self) -> Causes {
         // The cheap look first: most waits begin with nothing rung, and a read needs no exclusive cache line.
         match self.rung.load(Ordering::SeqCst) {
@@ -94,19 +89,41 @@ impl Bell {
     }
 }
 
+/// Whatever has a bell.
+pub(crate) trait Belled: Send + Sync + 'static {
+    /// The bell.
+    fn bell(&self) -> &Bell;
+
+    /// Returns a waker that rings for `cause`, for those who know no bells. It keeps nothing alive.
+    fn waker(self: &Arc<Self>, cause: Cause) -> Waker
+    where
+        Self: Sized,
+    {
+        Arc::new(Ringer { belled: Arc::downgrade(self), cause }).into()
+    }
+}
+
+impl Belled for Bell {
+    fn bell(&self) -> &Bell {
+        self
+    }
+}
+
 /// Rings a bell for one cause.
-struct Ringer {
-    bell: Arc<Bell>,
+struct Ringer<B> {
+    belled: Weak<B>,
     cause: Cause,
 }
 
-impl Wake for Ringer {
+impl<B: Belled> Wake for Ringer<B> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.bell.ring(self.cause);
+        if let Some(belled) = self.belled.upgrade() {
+            belled.bell().ring(self.cause);
+        }
     }
 }
 
@@ -118,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_ring_before_the_wait_is_not_lost() {
-        let bell = Bell::for_this_thread();
+        let bell = Arc::new(Bell::for_this_thread());
         bell.ring(Cause::News);
         bell.waker(Cause::Input).wake();
         let causes = bell.wait(None);
@@ -131,7 +148,7 @@ mod tests {
         let (bells, taken) = mpsc::channel();
         let owner = thread::Builder::new()
             .spawn(move || {
-                let bell = Bell::for_this_thread();
+                let bell = Arc::new(Bell::for_this_thread());
                 bells.send(Arc::clone(&bell)).unwrap();
                 bell.wait(None).contains(Cause::Stop)
             })

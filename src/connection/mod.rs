@@ -6,7 +6,7 @@ mod watcher;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown as Direction, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -15,9 +15,10 @@ use crate::frame::Frame;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
 
-pub(crate) use bell::Bell;
+pub(crate) use bell::{Bell, Belled};
 pub use bell::{Cause, Causes};
-use outlet::{Left, Outlet, Owner, Socket};
+pub(crate) use outlet::Outlet;
+use outlet::{Left, Owner, Socket};
 pub(crate) use watcher::Watcher;
 
 /// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.
@@ -73,18 +74,31 @@ enum Watch {
     Rung,
 }
 
-/// The outlet of a client's socket, whose owner is its thread.
-pub(crate) type ClientOutlet = Outlet<Arc<TcpStream>, Arc<Bell>>;
+/// A client's socket, non-blocking, and its thread's bell: what others than the thread itself may know of it. They keep
+/// it weakly, so that the thread's own end closes the socket.
+pub(crate) type ClientOutlet = Outlet<TcpStream, Bell>;
 
-impl Socket for Arc<TcpStream> {
+impl Socket for TcpStream {
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        (&**self).write(bytes)
+        (&*self).write(bytes)
     }
 }
 
-impl Owner for Arc<Bell> {
+impl Owner for Bell {
     fn ring_news(&self) {
         self.ring(Cause::News);
+    }
+}
+
+impl Belled for ClientOutlet {
+    fn bell(&self) -> &Bell {
+        self.owner()
+    }
+}
+
+impl AsFd for ClientOutlet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket().as_fd()
     }
 }
 
@@ -94,11 +108,8 @@ impl Owner for Arc<Bell> {
 pub struct Connection {
     id: u64,
     peer: SocketAddr,
-    /// Non-blocking. The registry keeps a weak reference, to cut it.
-    socket: Arc<TcpStream>,
     /// Everything that is sent in frames goes through it, this thread's own too.
     outlet: Arc<ClientOutlet>,
-    bell: Arc<Bell>,
     watcher: Arc<Watcher>,
     watch: Watch,
     /// For one whole frame, or one [`send`](Self::send).
@@ -114,14 +125,11 @@ impl Connection {
     pub(crate) fn new(
         id: u64,
         peer: SocketAddr,
-        socket: Arc<TcpStream>,
-        bell: Arc<Bell>,
+        outlet: Arc<ClientOutlet>,
         watcher: Arc<Watcher>,
         write_timeout: Duration,
     ) -> Self {
-        let outlet = Arc::new(Outlet::new(Arc::clone(&socket), Arc::clone(&bell)));
-        let watch = Watch::Unknown;
-        Self { id, peer, socket, outlet, bell, watcher, watch, write_timeout, bytes: 0, discarded: 0 }
+        Self { id, peer, outlet, watcher, watch: Watch::Unknown, write_timeout, bytes: 0, discarded: 0 }
     }
 
     /// Counts the server's connections from 1.
@@ -192,7 +200,7 @@ impl Connection {
         let deadline = Instant::now().checked_add(self.write_timeout);
         let mut rest = bytes;
         while !rest.is_empty() {
-            match (&*self.socket).write(rest) {
+            match self.socket().write(rest) {
                 Ok(written) => {
                     rest = &rest[written..];
                     self.bytes += written as u64;
@@ -211,12 +219,12 @@ impl Connection {
     /// `Reset` if the client broke off, `Cut` if the drain was over.
     pub fn receive(&mut self, buffer: &mut [u8], stop: &Shutdown) -> Result<Received, Error> {
         while !stop.is_triggered() {
-            match (&*self.socket).read(buffer) {
+            match self.socket().read(buffer) {
                 Ok(0) => return Ok(Received::End),
                 Ok(read) => return Ok(Received::Bytes(read)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    stop.wait_readable(&*self.socket, None).map_err(Error::System)?;
+                    stop.wait_readable(&*self.outlet, None).map_err(Error::System)?;
                 }
                 Err(error) => return Err(self.broken(error)),
             }
@@ -231,7 +239,7 @@ impl Connection {
     pub fn discard_input(&mut self) -> Result<bool, Error> {
         let mut sink = [0; 4096];
         loop {
-            match (&*self.socket).read(&mut sink) {
+            match self.socket().read(&mut sink) {
                 Ok(0) => return Ok(true),
                 Ok(read) => self.discarded += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -251,13 +259,13 @@ impl Connection {
     /// If the system has no room to watch another socket.
     pub fn wait(&mut self, until: Option<Instant>) -> Result<Causes, Error> {
         match self.watch {
-            Watch::Unknown => self.watcher.watch(self.id, &self.socket, &self.bell),
-            Watch::Rung => self.watcher.watch_again(self.id, &self.socket),
+            Watch::Unknown => self.watcher.watch(self.id, &self.outlet),
+            Watch::Rung => self.watcher.watch_again(self.id, &self.outlet),
             Watch::Armed => Ok(()),
         }
         .map_err(Error::System)?;
         self.watch = Watch::Armed;
-        let causes = self.bell.wait(until);
+        let causes = self.outlet.bell().wait(until);
         if causes.contains(Cause::Input) {
             self.watch = Watch::Rung;
         }
@@ -266,7 +274,7 @@ impl Connection {
 
     /// Returns a waker that rings for `cause`, to be given to whoever has news.
     pub fn waker(&self, cause: Cause) -> Waker {
-        self.bell.waker(cause)
+        self.outlet.waker(cause)
     }
 
     /// Ends the connection in order: the client gets all that was sent, then the end of the stream.
@@ -290,17 +298,17 @@ impl Connection {
 
     /// Shuts the writing side down and takes what still comes.
     fn linger(&mut self) {
-        let ended = self.socket.shutdown(Direction::Write).is_err() || !matches!(self.discard_input(), Ok(false));
+        let ended = self.socket().shutdown(Direction::Write).is_err() || !matches!(self.discard_input(), Ok(false));
         if ended || self.discarded == 0 {
             return;
         }
         let deadline = Instant::now().checked_add(LINGER);
         let mut sink = [0; 4096];
         while self.discarded < LINGER_LIMIT {
-            match (&*self.socket).read(&mut sink) {
+            match self.socket().read(&mut sink) {
                 Ok(read) if read > 0 => self.discarded += read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let ready = platform::wait_ready([(self.socket.as_fd(), Readiness::Readable)], deadline);
+                    let ready = platform::wait_ready([(self.outlet.as_fd(), Readiness::Readable)], deadline);
                     if !ready.is_ok_and(|[ready]| ready) {
                         return;
                     }
@@ -314,11 +322,16 @@ impl Connection {
     /// Ends the connection at once; what the client has not taken is gone.
     pub(crate) fn abort(self) {
         self.outlet.seal();
-        platform::reset_on_close(&self.socket);
+        platform::reset_on_close(self.outlet.socket());
+    }
+
+    /// Reads and writes through a shared reference, as sockets do.
+    fn socket(&self) -> &TcpStream {
+        self.outlet.socket()
     }
 
     fn wait_writable(&self, deadline: Option<Instant>) -> Result<(), Error> {
-        match platform::wait_ready([(self.socket.as_fd(), Readiness::Writable)], deadline) {
+        match platform::wait_ready([(self.outlet.as_fd(), Readiness::Writable)], deadline) {
             Ok([true]) => Ok(()),
             Ok([false]) => Err(Error::TimedOut(self.write_timeout)),
             Err(error) => Err(Error::System(error)),
@@ -327,7 +340,7 @@ impl Connection {
 
     /// A socket that was cut by us fails as one that was broken off by the peer; the bell knows.
     fn broken(&self, error: io::Error) -> Error {
-        if self.bell.is_cut() { Error::Cut } else { Error::Reset(error) }
+        if self.outlet.bell().is_cut() { Error::Cut } else { Error::Reset(error) }
     }
 }
 

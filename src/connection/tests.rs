@@ -14,8 +14,8 @@ fn connection(write_timeout: Duration) -> (Connection, TcpStream) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
     };
-    let (bell, watcher) = (Bell::for_this_thread(), Arc::new(Watcher::start().unwrap()));
-    (Connection::new(1, accepted.1, Arc::new(accepted.0), bell, watcher, write_timeout), client)
+    let outlet = Arc::new(Outlet::new(accepted.0, Bell::for_this_thread()));
+    (Connection::new(1, accepted.1, outlet, Arc::new(Watcher::start().unwrap()), write_timeout), client)
 }
 
 fn soon() -> Option<Instant> {
@@ -70,11 +70,11 @@ fn a_send_that_nobody_takes_fails_at_its_deadline() {
 #[test]
 fn a_cut_ends_a_send_and_is_told_from_a_reset() {
     let (mut cut, _client) = connection(Duration::from_mins(1));
-    let (bell, socket) = (Arc::clone(&cut.bell), Arc::clone(&cut.socket));
+    let outlet = Arc::clone(&cut.outlet);
     let cutter = thread::Builder::new()
         .spawn(move || {
-            bell.ring(Cause::Cut);
-            socket.shutdown(Direction::Both).unwrap();
+            outlet.bell().ring(Cause::Cut);
+            outlet.socket().shutdown(Direction::Both).unwrap();
         })
         .unwrap();
     assert!(matches!(cut.send(&vec![0; 20_000_000]), Err(Error::Cut)));

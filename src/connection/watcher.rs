@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
-use super::bell::{Bell, Cause};
+use super::ClientOutlet;
+use super::bell::{Belled, Cause};
 use crate::platform::ReadinessSet;
 
 /// Rings the bells of connections whose clients have sent something or have left.
@@ -25,32 +25,32 @@ pub(crate) struct Watcher {
 struct Shared {
     set: ReadinessSet,
     /// Whom to ring for a connection's id. Held for one look-up or change, never while ringing.
-    bells: Mutex<HashMap<u64, Arc<Bell>>>,
+    clients: Mutex<HashMap<u64, Weak<ClientOutlet>>>,
 }
 
 impl Watcher {
     /// Starts the thread.
     pub(crate) fn start() -> io::Result<Self> {
-        let shared = Arc::new(Shared { set: ReadinessSet::new()?, bells: Mutex::default() });
+        let shared = Arc::new(Shared { set: ReadinessSet::new()?, clients: Mutex::default() });
         let watching = Arc::clone(&shared);
         let thread = thread::Builder::new().name("watcher".to_owned()).spawn(move || watching.watch())?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Has `bell` rung for [`Cause::Input`] once, when `socket` has something to read or has ended.
-    pub(crate) fn watch(&self, id: u64, socket: &Arc<TcpStream>, bell: &Arc<Bell>) -> io::Result<()> {
-        self.shared.lock_bells().insert(id, Arc::clone(bell));
-        self.shared.set.add(socket, id)
+    /// Has the client's bell rung for [`Cause::Input`] once, when its socket has something to read or has ended.
+    pub(crate) fn watch(&self, id: u64, client: &Arc<ClientOutlet>) -> io::Result<()> {
+        self.shared.lock_clients().insert(id, Arc::downgrade(client));
+        self.shared.set.add(client, id)
     }
 
     /// Has the bell rung once more.
-    pub(crate) fn watch_again(&self, id: u64, socket: &Arc<TcpStream>) -> io::Result<()> {
-        self.shared.set.rearm(socket, id)
+    pub(crate) fn watch_again(&self, id: u64, client: &Arc<ClientOutlet>) -> io::Result<()> {
+        self.shared.set.rearm(client, id)
     }
 
     /// Forgets the connection; its socket leaves by being closed.
     pub(crate) fn forget(&self, id: u64) {
-        self.shared.lock_bells().remove(&id);
+        self.shared.lock_clients().remove(&id);
     }
 }
 
@@ -66,7 +66,7 @@ impl Drop for Watcher {
 impl Shared {
     fn watch(&self) {
         let mut ready = Vec::new();
-        let mut ringing: Vec<Arc<Bell>> = Vec::new();
+        let mut ringing: Vec<Arc<ClientOutlet>> = Vec::new();
         loop {
             match self.set.wait(&mut ready) {
                 Ok(true) => {}
@@ -77,14 +77,14 @@ impl Shared {
                     return;
                 }
             }
-            let bells = self.lock_bells();
-            ringing.extend(ready.iter().filter_map(|id| bells.get(id)).cloned());
-            drop(bells);
-            ringing.drain(..).for_each(|bell| bell.ring(Cause::Input));
+            let clients = self.lock_clients();
+            ringing.extend(ready.iter().filter_map(|id| clients.get(id)?.upgrade()));
+            drop(clients);
+            ringing.drain(..).for_each(|client| client.bell().ring(Cause::Input));
         }
     }
 
-    fn lock_bells(&self) -> MutexGuard<'_, HashMap<u64, Arc<Bell>>> {
-        self.bells.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_clients(&self) -> MutexGuard<'_, HashMap<u64, Weak<ClientOutlet>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

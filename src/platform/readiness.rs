@@ -1,20 +1,27 @@
 //! Many sockets watched by one thread: epoll on Linux, poll elsewhere.
 
+use std::os::fd::AsFd;
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use with_epoll::ReadinessSet;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) use with_poll::ReadinessSet;
 
+/// What can be watched: a socket, or what has one.
+pub(crate) trait Watched: AsFd + Send + Sync + 'static {}
+
+impl<T: AsFd + Send + Sync + 'static> Watched for T {}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod with_epoll {
     use std::io;
-    use std::net::TcpStream;
     use std::os::fd::{AsFd, OwnedFd};
     use std::sync::{Arc, Mutex, PoisonError};
 
     use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
     use rustix::io::Errno;
 
+    use super::Watched;
     use crate::platform::pipe;
 
     /// The token of the pipe that ends the waiting; connections count from 0 and do not get there.
@@ -43,13 +50,13 @@ mod with_epoll {
         }
 
         /// Has `socket` reported as `token` once, when it can be read or has ended; at once if it already can.
-        pub(crate) fn add(&self, socket: &Arc<TcpStream>, token: u64) -> io::Result<()> {
-            Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), once())?)
+        pub(crate) fn add(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
+            Ok(epoll::add(&self.epoll, socket.as_fd(), EventData::new_u64(token), once())?)
         }
 
         /// Has a socket that was reported reported again.
-        pub(crate) fn rearm(&self, socket: &Arc<TcpStream>, token: u64) -> io::Result<()> {
-            Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), once())?)
+        pub(crate) fn rearm(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
+            Ok(epoll::modify(&self.epoll, socket.as_fd(), EventData::new_u64(token), once())?)
         }
 
         /// Waits for reports and puts their tokens into `ready`. Returns false if and only if `end` was called.
@@ -81,19 +88,19 @@ mod with_epoll {
 mod with_poll {
     use std::collections::HashMap;
     use std::io::{self, Read, Write};
-    use std::net::TcpStream;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+    use super::Watched;
     use crate::platform::wait_any;
 
     /// As the one above it.
     #[derive(Debug)]
     pub(crate) struct ReadinessSet {
         /// Guards the list of those armed; not held while waiting.
-        armed: Mutex<HashMap<u64, Weak<TcpStream>>>,
+        armed: Mutex<HashMap<u64, Weak<dyn Watched>>>,
         /// A byte into the first ends a wait, because the list has changed.
         changed: (UnixStream, UnixStream),
         ended: AtomicBool,
@@ -107,13 +114,14 @@ mod with_poll {
             Ok(Self { armed: Mutex::default(), changed: (writer, reader), ended: AtomicBool::new(false) })
         }
 
-        pub(crate) fn add(&self, socket: &Arc<TcpStream>, token: u64) -> io::Result<()> {
-            self.armed.lock().unwrap_or_else(PoisonError::into_inner).insert(token, Arc::downgrade(socket));
+        pub(crate) fn add(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
+            let socket: Weak<dyn Watched> = Arc::downgrade(socket) as _;
+            self.armed.lock().unwrap_or_else(PoisonError::into_inner).insert(token, socket);
             self.tell_change();
             Ok(())
         }
 
-        pub(crate) fn rearm(&self, socket: &Arc<TcpStream>, token: u64) -> io::Result<()> {
+        pub(crate) fn rearm(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
             self.add(socket, token)
         }
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::registry::Registry;
 use super::{Config, Error};
-use crate::connection::{Bell, Connection, Error as ClientError, Watcher};
+use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Watcher};
 use crate::platform;
 use crate::service::{Goodbye, Service};
 use crate::shutdown::Shutdown;
@@ -148,14 +148,14 @@ impl Acceptor {
             return;
         }
         let guard = self.shared.stats.connect();
-        let (socket, service, shared) = (Arc::new(socket), Arc::clone(&door.service), Arc::clone(&self.shared));
+        let (service, shared) = (Arc::clone(&door.service), Arc::clone(&self.shared));
         self.waiting.push_back(Client { id: self.next_id, peer, socket, guard, service, shared });
         self.next_id += 1;
     }
 
     fn start(&mut self, client: Client) {
         let (id, peer, shared) = (client.id, client.peer, Arc::clone(&self.shared));
-        shared.registry.enter(id, &client.socket);
+        shared.registry.enter(id);
         let builder = thread::Builder::new().name(format!("client-{id}")).stack_size(shared.config.stack_size);
         match builder.spawn(move || client.run()) {
             Ok(thread) => {
@@ -213,7 +213,7 @@ pub(super) fn join(thread: thread::JoinHandle<()>) {
 struct Client {
     id: u64,
     peer: SocketAddr,
-    socket: Arc<TcpStream>,
+    socket: TcpStream,
     guard: ConnectionGuard,
     service: Arc<dyn Service>,
     shared: Arc<Shared>,
@@ -226,10 +226,10 @@ impl Client {
         let started = Instant::now();
         guard.serve();
         log::info!("client {id} connected from {peer} (active connections: {})", guard.active_then());
-        let bell = Bell::for_this_thread();
-        shared.registry.keep_bell(id, &bell);
+        let outlet = Arc::new(Outlet::new(socket, Bell::for_this_thread()));
+        shared.registry.keep_client(id, &outlet);
         let watcher = Arc::clone(&shared.watcher);
-        let mut connection = Connection::new(id, peer, socket, bell, watcher, shared.config.write_timeout);
+        let mut connection = Connection::new(id, peer, outlet, watcher, shared.config.write_timeout);
         let served = catch_unwind(AssertUnwindSafe(|| {
             let outcome = service.serve(&mut connection, &shared.stop);
             (outcome, service.sent(&connection))

@@ -1,12 +1,12 @@
 //! Who is connected: whom to ring at the stop, whom to cut after it, whom to join.
 
 use std::collections::HashMap;
-use std::net::{Shutdown as Direction, TcpStream};
+use std::net::Shutdown as Direction;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::connection::{Bell, Cause};
+use crate::connection::{Belled, Cause, ClientOutlet};
 
 /// The connections that have a thread, and the threads that are to be joined.
 #[derive(Debug, Default)]
@@ -29,19 +29,16 @@ struct Entries {
 
 #[derive(Debug)]
 struct Entry {
-    /// Weak, so that the connection's own end closes the socket.
-    socket: Weak<TcpStream>,
-    /// `None` until the thread has come so far.
-    bell: Option<Arc<Bell>>,
+    /// Nobody's until the thread has come so far.
+    client: Weak<ClientOutlet>,
     /// `None` until the accept loop has it; the thread may be quicker.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Registry {
     /// Enters a connection, before its thread is started.
-    pub(super) fn enter(&self, id: u64, socket: &Arc<TcpStream>) {
-        let entry = Entry { socket: Arc::downgrade(socket), bell: None, thread: None };
-        self.lock().active.insert(id, entry);
+    pub(super) fn enter(&self, id: u64) {
+        self.lock().active.insert(id, Entry { client: Weak::new(), thread: None });
     }
 
     /// Keeps the thread's handle, to join it when it has left.
@@ -53,16 +50,16 @@ impl Registry {
         }
     }
 
-    /// Keeps the thread's bell; rings it if the server stops already.
-    pub(super) fn keep_bell(&self, id: u64, bell: &Arc<Bell>) {
+    /// Keeps the thread's client, to ring it or cut it; rings it if the server stops already.
+    pub(super) fn keep_client(&self, id: u64, client: &Arc<ClientOutlet>) {
         let mut entries = self.lock();
         if let Some(entry) = entries.active.get_mut(&id) {
-            entry.bell = Some(Arc::clone(bell));
+            entry.client = Arc::downgrade(client);
         }
         let stopping = entries.stopping;
         drop(entries);
         if stopping {
-            bell.ring(Cause::Stop);
+            client.bell().ring(Cause::Stop);
         }
     }
 
@@ -83,28 +80,26 @@ impl Registry {
     pub(super) fn ring_stop(&self) {
         let mut entries = self.lock();
         entries.stopping = true;
-        let bells: Vec<_> = entries.active.values().filter_map(|entry| entry.bell.clone()).collect();
         drop(entries);
-        for bell in bells {
-            bell.ring(Cause::Stop);
+        for client in self.clients() {
+            client.bell().ring(Cause::Stop);
         }
     }
 
     /// Cuts every connection that is left, in whatever it waits for. Returns how many there were.
     pub(super) fn cut(&self) -> usize {
-        let entries = self.lock();
-        let left: Vec<_> = entries.active.values().map(|entry| (entry.bell.clone(), entry.socket.clone())).collect();
-        drop(entries);
-        for (bell, socket) in &left {
-            if let Some(bell) = bell {
-                bell.ring(Cause::Cut);
-            }
-            if let Some(socket) = socket.upgrade() {
-                // It fails only if the peer has gone, which wakes the thread as well.
-                let _ = socket.shutdown(Direction::Both);
-            }
+        for client in self.clients() {
+            client.bell().ring(Cause::Cut);
+            // It fails only if the peer has gone, which wakes the thread as well.
+            let _ = client.socket().shutdown(Direction::Both);
         }
-        left.len()
+        self.lock().active.len()
+    }
+
+    /// Everyone who is entered, one after the other; a connection that has ended meanwhile is left out.
+    fn clients(&self) -> impl Iterator<Item = Arc<ClientOutlet>> {
+        let clients: Vec<_> = self.lock().active.values().map(|entry| entry.client.clone()).collect();
+        clients.into_iter().filter_map(|client| client.upgrade())
     }
 
     /// Waits until every connection has left, or `deadline` has passed. Returns true if and only if all have.
@@ -137,14 +132,16 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use crate::connection::{Bell, Outlet};
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
     use std::time::Duration;
 
-    /// A socket, and the listener that keeps it from being reset.
-    fn socket() -> (Arc<TcpStream>, TcpListener) {
+    /// The outlet of a socket, and the listener that keeps it from being reset.
+    fn client() -> (Arc<ClientOutlet>, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        (Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()), listener)
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Arc::new(Outlet::new(socket, Bell::for_this_thread())), listener)
     }
 
     fn thread() -> JoinHandle<()> {
@@ -153,9 +150,9 @@ mod tests {
 
     #[test]
     fn a_thread_that_leaves_is_joined_by_the_next_one() {
-        let (registry, (socket, _listener)) = (Registry::default(), socket());
+        let registry = Registry::default();
         for id in [1, 2] {
-            registry.enter(id, &socket);
+            registry.enter(id);
             registry.keep_thread(id, thread());
         }
         assert!(registry.leave(1).is_empty());
@@ -166,7 +163,7 @@ mod tests {
     #[test]
     fn a_thread_that_is_quicker_than_its_handle_is_joined_too() {
         let registry = Registry::default();
-        registry.enter(1, &socket().0);
+        registry.enter(1);
         assert!(registry.leave(1).is_empty());
         registry.keep_thread(1, thread());
         assert_eq!(registry.take_ended().len(), 1);
@@ -174,31 +171,30 @@ mod tests {
 
     #[test]
     fn the_stop_rings_those_who_are_there_and_those_who_come() {
-        let (registry, (socket, _listener)) = (Registry::default(), socket());
-        let (early, late) = (Bell::for_this_thread(), Bell::for_this_thread());
-        registry.enter(1, &socket);
-        registry.keep_bell(1, &early);
-        registry.enter(2, &socket);
+        let (registry, (early, _early), (late, _late)) = (Registry::default(), client(), client());
+        registry.enter(1);
+        registry.keep_client(1, &early);
+        registry.enter(2);
         registry.ring_stop();
-        registry.keep_bell(2, &late);
-        assert!(early.wait(None).contains(Cause::Stop) && late.wait(None).contains(Cause::Stop));
+        registry.keep_client(2, &late);
+        assert!(early.bell().wait(None).contains(Cause::Stop) && late.bell().wait(None).contains(Cause::Stop));
     }
 
     #[test]
     fn a_cut_reaches_everyone_who_is_left() {
-        let (registry, (socket, _listener), bell) = (Registry::default(), socket(), Bell::for_this_thread());
-        registry.enter(1, &socket);
-        registry.keep_bell(1, &bell);
+        let (registry, (client, _listener)) = (Registry::default(), client());
+        registry.enter(1);
+        registry.keep_client(1, &client);
         assert!(!registry.wait_empty(Some(Instant::now())));
         assert_eq!(registry.cut(), 1);
-        assert!(bell.is_cut());
-        assert_eq!(std::io::Read::read(&mut &*socket, &mut [0]).unwrap(), 0);
+        assert!(client.bell().is_cut());
+        assert_eq!(std::io::Read::read(&mut client.socket(), &mut [0]).unwrap(), 0);
     }
 
     #[test]
     fn the_last_one_to_leave_ends_the_wait() {
         let registry = Registry::default();
-        registry.enter(1, &socket().0);
+        registry.enter(1);
         thread::scope(|scope| {
             let waiter = scope.spawn(|| registry.wait_empty(Instant::now().checked_add(Duration::from_mins(1))));
             registry.leave(1);

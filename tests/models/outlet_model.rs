@@ -1,6 +1,7 @@
 //! Publishers and owners of one outlet, as `service/cast` has them, in miniature.
 
 use std::io::{self, ErrorKind};
+use std::time::Instant;
 
 use mapcast::frame::{Frame, FrameReader};
 use shuttle::sync::{Arc, Condvar, Mutex};
@@ -118,7 +119,7 @@ impl Cast {
         *self.latest.lock().unwrap() = version;
         let outlets = self.audience.lock().unwrap().clone();
         for outlet in outlets {
-            outlet.offer(&frame(version), version);
+            outlet.offer(&frame(version), version, Instant::now());
         }
     }
 

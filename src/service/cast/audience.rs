@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
-use crate::connection::{Bell, Cause, ClientOutlet};
+use crate::connection::{Bell, Belled, Cause, ClientOutlet};
 use crate::feed::Feed;
 
 /// Publisher threads: two. One is at the floor of CPU a delivery as well, but its last client waits longer (p99 98 to
 /// 109 ms against 83 to 98 with 9,000 clients, measured).
 const PUBLISHERS: usize = 2;
+
+/// Sends after which a publisher looks at the clock again: 32, some 0.3 ms.
+const CLOCK_PERIOD: usize = 32;
 
 /// Everyone who is sent the changes, in as many shares as there are publishers.
 #[derive(Debug, Default)]
@@ -67,7 +71,7 @@ impl Publisher {
     fn start(share: usize, feed: Arc<Feed>, audience: Arc<Audience>) -> io::Result<Self> {
         let (bells, hung) = mpsc::sync_channel(1);
         let publish = move || {
-            let bell = Bell::for_this_thread();
+            let bell = Arc::new(Bell::for_this_thread());
             // Nobody takes it if the starter has gone, which ends the thread as well.
             if bells.send(Arc::clone(&bell)).is_ok() {
                 publish(&bell, &feed, &audience.shares[share]);
@@ -97,14 +101,18 @@ fn publish(bell: &Arc<Bell>, feed: &Feed, share: &Share) {
         while let Some(mut latest) = feed.latest().filter(|latest| latest.version > published) {
             published = latest.version;
             outlets.extend(lock(share).values().cloned());
-            for outlet in outlets.drain(..).filter_map(|outlet| outlet.upgrade()) {
+            let mut now = Instant::now();
+            for (number, outlet) in outlets.drain(..).filter_map(|outlet| outlet.upgrade()).enumerate() {
+                if number % CLOCK_PERIOD == 0 {
+                    now = Instant::now();
+                }
                 // A change during the round: the rest gets the newest at once, those before it in the next round.
                 if feed.version() != latest.version
                     && let Some(newest) = feed.latest()
                 {
                     latest = newest;
                 }
-                outlet.offer(&latest.frame, latest.version);
+                outlet.offer(&latest.frame, latest.version, now);
             }
         }
     }
