@@ -43,17 +43,21 @@ def read(path):
 
 
 def style():
-    light = "".join(f".{name} {{ --c: {colour} }} " for name, (colour, _) in COLOURS.items())
-    dark = "".join(f".{name} {{ --c: {colour} }} " for name, (_, colour) in COLOURS.items())
+    def colours(index):
+        return "".join(
+            f".{name} .line {{ stroke: {pair[index]} }} .{name} .dot, .{name} text {{ fill: {pair[index]} }} "
+            for name, pair in COLOURS.items()
+        )
+
     return (
         "<style>"
-        "svg { color: #1f2328; font: 13px system-ui, sans-serif } "
-        + light
-        + "@media (prefers-color-scheme: dark) { svg { color: #e6edf3 } " + dark + "} "
-        "text { fill: currentColor } .title { font-size: 15px; font-weight: 600 } "
+        "svg { color: #1f2328; font: 13px system-ui, sans-serif } text { fill: currentColor } "
+        ".title { font-size: 15px; font-weight: 600 } "
         ".grid { stroke: currentColor; stroke-opacity: .15 } .axis { stroke: currentColor; stroke-opacity: .6 } "
-        ".line { fill: none; stroke: var(--c); stroke-width: 2 } .mapcast .line { stroke-width: 3 } "
-        ".dashed { stroke-dasharray: 5 4 } .dot { fill: var(--c) } text.name { fill: var(--c); font-weight: 600 }"
+        ".line { fill: none; stroke-width: 2 } .mapcast .line { stroke-width: 3 } .mapcast text { font-weight: 600 } "
+        ".dashed { stroke-dasharray: 5 4 } "
+        + colours(0)
+        + "@media (prefers-color-scheme: dark) { svg { color: #e6edf3 } " + colours(1) + "}"
         "</style>"
     )
 
@@ -133,7 +137,7 @@ def draw(title, unit, lines, log):
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         out.append(f'<g class="{server}"><path class="line{" dashed" if dashed else ""}" d="M{path}"/>')
         out.extend(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places)
-        out.append(f'<text class="name" x="{places[-1][0] + 8:.1f}" y="{end + 4:.1f}">{label}</text></g>')
+        out.append(f'<text x="{places[-1][0] + 8:.1f}" y="{end + 4:.1f}">{label}</text></g>')
     return "\n".join([*out, "</svg>", ""])
 
 
