@@ -28,8 +28,10 @@ for pair in redis:redis-server nats:nats-server mosquitto:mosquitto; do
     fi
 done
 
-cargo bench --bench fanout --no-run
-fanout() { timeout 420 cargo bench --bench fanout -- --servers "$servers" "$@"; }
+bench=$(cargo bench --bench fanout --no-run --message-format=json-render-diagnostics |
+    sed -n 's/.*"executable":"\([^"]*\/fanout-[^"]*\)".*/\1/p')
+# In the foreground, so that Ctrl-C reaches it; its servers die with it. It takes 3 and 5 minutes.
+fanout() { timeout --foreground 420 "$bench" --servers "$servers" "$@"; }
 
 if [ -n "$quick" ]; then
     fanout --quick --scenario changes --scenario large
