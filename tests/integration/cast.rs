@@ -206,6 +206,27 @@ fn one_byte_at_a_time_does_not_extend_the_deadline() {
 }
 
 #[test]
+fn steady_progress_does_not_extend_the_deadline_either() {
+    let config = ServerConfig { write_timeout: Duration::from_millis(300), ..ServerConfig::default() };
+    let server = MapServer::with(HOUR, config);
+    server.feed.publish(&large(50_000_000)).unwrap();
+    let mut steady = server.running.connect();
+    steady.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Some 10 MB a second: five seconds for the frame, with room for more at every look.
+    let (mut chunk, mut taken) = (vec![0; 20_000], 0);
+    while let Ok(read) = steady.read(&mut chunk) {
+        if read == 0 {
+            break;
+        }
+        taken += read;
+        pause();
+    }
+    assert!(taken < 50_000_000, "the whole frame came");
+    server.running.wait_active(0);
+    assert_eq!(server.running.stats().timed_out(), 1);
+}
+
+#[test]
 fn a_cut_frame_is_followed_by_nothing() {
     let config = ServerConfig { write_timeout: Duration::from_millis(300), ..ServerConfig::default() };
     let server = MapServer::with(Duration::from_millis(50), config);

@@ -31,7 +31,7 @@ impl Cast {
     /// Returns the service that sends `feed`'s map at once, again when it changes, and at least every `interval`,
     /// counted from the last frame.
     pub fn new(feed: Arc<Feed>, interval: Duration) -> Self {
-        Self { feed, interval, audience: Arc::default(), publishers: Mutex::default() }
+        Self { feed, interval, audience: Arc::new(Audience::new()), publishers: Mutex::default() }
     }
 }
 

@@ -35,6 +35,7 @@ pub fn pause() {
 /// # Panics
 /// If `MAPCAST_TESTS_COMPLETE` is set and not empty: the gate sets it where everything is provided, and a test that is
 /// not run there is a failure.
+#[cfg(feature = "cli")]
 #[track_caller]
 pub fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
@@ -43,6 +44,7 @@ pub fn skip(reason: &str) {
 }
 
 /// True if and only if this machine has the command `name`.
+#[cfg(feature = "cli")]
 pub fn has_command(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
@@ -56,6 +58,7 @@ pub fn process_status(pid: u32, field: &str) -> u64 {
 }
 
 /// CPU time of a process, user and system, to the clock tick.
+#[cfg(feature = "cli")]
 pub fn cpu_time(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process of ours");
     // Fields 14 and 15 of proc_pid_stat(5), counted behind the name, which may hold spaces; 100 ticks a second.
