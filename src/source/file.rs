@@ -136,13 +136,20 @@ impl File {
         Err(Error::Unsettled { name: self.name() })
     }
 
-    /// Returns the content if and only if the stamp after the reading is still the one `before` it.
+    /// Returns the content if and only if two readings agree and the stamp after them is still the one `before` them. A
+    /// writer may be halted between its stamp and its bytes for longer than the quiet: what it is in the middle of then
+    /// differs from one reading to the next.
     fn read_whole(&self, file: &mut fs::File, before: Stamp) -> Result<Option<Vec<u8>>, Error> {
+        let (first, second) = (self.read_once(file, before.len)?, self.read_once(file, before.len)?);
+        Ok((first == second && self.stamp(file)? == before).then_some(second))
+    }
+
+    /// A file that grows meanwhile ends at its old length, and shows in the stamp.
+    fn read_once(&self, file: &mut fs::File, len: u64) -> Result<Vec<u8>, Error> {
         let mut content = Vec::new();
         file.rewind().map_err(|source| self.unreadable(source))?;
-        // A file that grows meanwhile ends at its old length, and shows in the stamp.
-        file.take(before.len).read_to_end(&mut content).map_err(|source| self.unreadable(source))?;
-        Ok((self.stamp(file)? == before).then_some(content))
+        file.take(len).read_to_end(&mut content).map_err(|source| self.unreadable(source))?;
+        Ok(content)
     }
 
     fn open(&self) -> Result<fs::File, Error> {

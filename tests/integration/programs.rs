@@ -3,14 +3,15 @@
 use std::io::Write;
 use std::net::{Shutdown as Direction, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use mapcast::{Format, builtin_map};
+use mapcast::{FollowConfig, Follower, Format, Shutdown, builtin_map};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use crate::support::program::{CLIENT, Program, SERVER, clean, run};
 use crate::support::reader::{Reader, ends_in_order};
-use crate::support::{cpu_time, eventually, process_status, skip};
+use crate::support::{PATIENCE, cpu_time, eventually, process_status, skip};
 
 /// Returns how many descriptors a process has open.
 fn descriptors(pid: u32) -> usize {
@@ -230,20 +231,38 @@ fn a_second_signal_exits_at_once() {
 }
 
 #[test]
-fn a_killed_server_can_be_started_again_at_once() {
+fn a_killed_server_is_started_again_and_its_clients_come_back_one_by_one() {
     let mut server = Program::server(&["--interval", "60s"]);
     let addr = server.addr();
-    let mut readers: Vec<_> = (0..20).map(|_| Reader::connect(addr)).collect();
-    for reader in &mut readers {
-        reader.payload();
-    }
-    server.signal(Signal::KILL);
-    assert_eq!(server.exit_code(), 128 + 9);
-    let mut command = clean(SERVER);
-    command.args(["--listen", &addr.to_string()]);
-    let again = Program::start(command);
-    assert_eq!(again.addr(), addr);
-    Reader::connect(addr).payload();
+    let (stop, (came, comes)) = (Shutdown::new().unwrap(), mpsc::channel());
+    std::thread::scope(|scope| {
+        for _ in 0..100 {
+            let (came, stop) = (came.clone(), stop.clone());
+            scope.spawn(move || {
+                let mut follower = Follower::new(&addr.to_string(), FollowConfig::default(), &stop);
+                while let Ok(Some(map)) = follower.next_map() {
+                    assert_eq!(map, builtin_map());
+                    came.send(Instant::now()).unwrap();
+                }
+            });
+        }
+        let arrivals = || -> Vec<_> { (0..100).map(|_| comes.recv_timeout(PATIENCE).expect("a map")).collect() };
+        arrivals();
+        server.signal(Signal::KILL);
+        assert_eq!(server.exit_code(), 128 + 9);
+        let mut command = clean(SERVER);
+        command.args(["--interval", "60s", "--listen", &addr.to_string()]);
+        let began = Instant::now();
+        let again = Program::start(command);
+        assert_eq!(again.addr(), addr, "the port is free at once");
+        let mut arrivals = arrivals();
+        arrivals.sort_unstable();
+        let (first, last) = (arrivals[0], arrivals[99]);
+        // One second of jitter before the first try; a try before the server listens is followed by up to two more.
+        assert!(last.duration_since(began) < Duration::from_secs(10), "{:?}", last.duration_since(began));
+        assert!(last.duration_since(first) > Duration::from_millis(200), "all at once");
+        stop.trigger();
+    });
 }
 
 /// What is wrong, and what the one line that says so must have in it.
