@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::server::Kind;
+
 /// Something that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Figure {
@@ -69,18 +71,19 @@ impl Figure {
 pub enum Goal {
     /// At most so much.
     AtMost(f64),
-    /// At most so many times the floor's.
-    TimesFloor(f64),
+    /// At most so many times that server's.
+    Times(f64, Kind),
     /// Exactly so much.
     Exactly(f64),
 }
 
 impl Goal {
-    /// True if and only if `value` is what is asked for. `None` if and only if the floor's is needed and not there.
-    pub fn is_met(self, value: f64, floor: Option<f64>) -> Option<bool> {
+    /// True if and only if `value` is what is asked for, where `other` is what a server has. `None` if and only if that is
+    /// needed and not there.
+    pub fn is_met(self, value: f64, other: impl Fn(Kind) -> Option<f64>) -> Option<bool> {
         match self {
             Self::AtMost(most) => Some(value <= most),
-            Self::TimesFloor(most) => Some(value <= most * floor?),
+            Self::Times(most, kind) => Some(value <= most * other(kind)?),
             Self::Exactly(wanted) => Some((value - wanted).abs() < f64::EPSILON),
         }
     }
@@ -90,7 +93,7 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtMost(most) => write!(f, "<= {most}"),
-            Self::TimesFloor(most) => write!(f, "<= {most} x floor"),
+            Self::Times(most, kind) => write!(f, "<= {most} x {}", kind.name()),
             Self::Exactly(wanted) => write!(f, "{wanted}"),
         }
     }

@@ -1,9 +1,10 @@
-//! What a change costs a server with thousands of clients, against the least that it can cost.
+//! What a change costs a server with thousands of clients, against the least that it can cost, and against other programs.
 //!
 //! ```text
 //! cargo bench --bench fanout                               # the table, in about three minutes
 //! cargo bench --bench fanout -- --quick                    # does it work?
 //! cargo bench --bench fanout -- --scenario changes --clients 2000 --size 1KiB --rate 10 --rounds 5
+//! cargo bench --bench fanout -- --scenario changes --servers floor,mapcast,redis,nats,mosquitto --clients 1000,9000
 //! ```
 //! Every server is a process of its own, and its CPU is that whole process's. The clients are one thread here, the same
 //! for all; servers take turns, and the median of the rounds counts. Times of changes are of one clock, in this process:
@@ -15,6 +16,7 @@ mod change;
 mod figure;
 mod floor;
 mod netstat;
+mod peer;
 mod report;
 mod round;
 mod scenario;
@@ -25,8 +27,10 @@ mod tally;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -35,7 +39,7 @@ use clap::Parser;
 use mapcast::units::{parse_duration, parse_size};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use report::{Outcome, Table};
+use report::{Csv, Outcome, Table};
 use round::Figures;
 use scenario::{Scenario, Work};
 use server::Kind;
@@ -59,9 +63,9 @@ struct Options {
     /// How often each is measured; the median counts
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Clients at once
-    #[arg(long, value_name = "K")]
-    clients: Option<usize>,
+    /// Clients at once; several numbers are one run after the other
+    #[arg(long, value_name = "K", value_delimiter = ',')]
+    clients: Vec<usize>,
     /// Clients among them that never read
     #[arg(long, value_name = "K")]
     stalled: Option<usize>,
@@ -80,6 +84,9 @@ struct Options {
     /// How long it is measured, in each round
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
+    /// Write the medians there too, a line a figure
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -119,25 +126,26 @@ fn main() -> anyhow::Result<()> {
             "{} clients need {wanted} descriptors, {descriptors:?} is the limit (ulimit -Hn)",
             scenario.clients
         );
-        // What the others give is not lost with one that fails.
-        match measure(scenario) {
-            Ok(outcome) => outcomes.push(outcome),
-            Err(error) => failures.push(error),
-        }
+        outcomes.push(measure(scenario, &mut failures));
     }
     println!("{}", Table(&outcomes));
+    if let Some(path) = &options.csv {
+        fs::write(path, Csv(&outcomes).to_string()).with_context(|| path.display().to_string())?;
+    }
     eprintln!("measured in {:.0} s", began.elapsed().as_secs_f64());
     for error in &failures {
         eprintln!("FAILED: {error:#}");
     }
-    ensure!(failures.is_empty(), "{} scenarios failed", failures.len());
+    ensure!(failures.is_empty(), "{} servers failed", failures.len());
     Ok(())
 }
 
-fn measure(scenario: Scenario) -> anyhow::Result<Outcome> {
+/// A server that fails is not measured again, and what the others give is not lost with it.
+fn measure(scenario: Scenario, failures: &mut Vec<anyhow::Error>) -> Outcome {
     let mut rounds: BTreeMap<Kind, Vec<Figures>> = BTreeMap::new();
+    let mut servers = scenario.servers.clone();
     for round in 1..=scenario.rounds {
-        for kind in &scenario.servers {
+        servers.retain(|kind| {
             eprintln!(
                 "{}: {}, round {round} of {}: {} clients, {} bytes",
                 scenario.name,
@@ -147,11 +155,20 @@ fn measure(scenario: Scenario) -> anyhow::Result<Outcome> {
                 scenario.size
             );
             let figures = round::run(*kind, &scenario)
-                .with_context(|| format!("{} with {} clients of {}", scenario.name, scenario.clients, kind.name()))?;
-            rounds.entry(*kind).or_default().push(figures);
-        }
+                .with_context(|| format!("{} with {} clients of {}", scenario.name, scenario.clients, kind.name()));
+            match figures {
+                Ok(figures) => {
+                    rounds.entry(*kind).or_default().push(figures);
+                    true
+                }
+                Err(error) => {
+                    failures.push(error);
+                    false
+                }
+            }
+        });
     }
-    Ok(Outcome::new(scenario, &rounds))
+    Outcome::new(scenario, &rounds)
 }
 
 /// What a child does. Dies with the bench, however that ends.
@@ -177,16 +194,23 @@ impl Options {
         }
         let asked =
             |scenario: &Scenario| self.scenario.is_empty() || self.scenario.iter().any(|it| it == scenario.name);
-        Ok(all.into_iter().filter(asked).map(|scenario| self.adapt(scenario)).collect())
+        let mut adapted = Vec::new();
+        for scenario in all.into_iter().filter(asked) {
+            if self.clients.is_empty() {
+                adapted.push(self.adapt(scenario.clone(), None));
+            }
+            adapted.extend(self.clients.iter().map(|clients| self.adapt(scenario.clone(), Some(*clients))));
+        }
+        Ok(adapted)
     }
 
-    fn adapt(&self, scenario: Scenario) -> Scenario {
+    fn adapt(&self, scenario: Scenario, clients: Option<usize>) -> Scenario {
         let scenario = if self.quick { scenario.quick() } else { scenario };
         let work = match scenario.work {
             Work::Changes(rate) => Work::Changes(self.rate.unwrap_or(rate)),
             work => work,
         };
-        let clients = self.clients.unwrap_or(scenario.clients);
+        let clients = clients.unwrap_or(scenario.clients);
         Scenario {
             clients,
             stalled: self.stalled.unwrap_or(scenario.stalled).min(clients),

@@ -50,20 +50,46 @@ pub struct Table<'outcomes>(pub &'outcomes [Outcome]);
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds: BTreeSet<Kind> = self.0.iter().flat_map(|outcome| outcome.medians.keys()).copied().collect();
-        write!(f, "| {:9} | {:29} |", "scenario", "figure")?;
+        write!(f, "| {:9} | {:>7} | {:29} |", "scenario", "clients", "figure")?;
         for kind in &kinds {
             write!(f, " {:>15} |", kind.name())?;
         }
-        writeln!(f, " {:>15} |", "goal")?;
-        writeln!(f, "|{:-<11}|{:-<31}|{}", "", "", format!("{:->16}:|", "").repeat(kinds.len() + 1))?;
+        writeln!(f, " {:>22} |", "goal")?;
+        writeln!(
+            f,
+            "|{:-<11}|{:->8}:|{:-<31}|{}",
+            "",
+            "",
+            "",
+            format!("{:->16}:|", "").repeat(kinds.len()) + &format!("{:->23}:|", "")
+        )?;
         for outcome in self.0 {
             let figures: BTreeSet<Figure> = outcome.medians.values().flat_map(BTreeMap::keys).copied().collect();
             for figure in figures {
-                write!(f, "| {:9} | {:29} |", outcome.scenario.name, figure.name())?;
+                let Scenario { name, clients, .. } = outcome.scenario;
+                write!(f, "| {name:9} | {clients:>7} | {:29} |", figure.name())?;
                 for kind in &kinds {
                     write!(f, " {:>15} |", cell(outcome, *kind, figure))?;
                 }
-                writeln!(f, " {:>15} |", judgement(outcome, figure))?;
+                writeln!(f, " {:>22} |", judgement(outcome, figure))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All outcomes as lines of values between commas, for a program.
+pub struct Csv<'outcomes>(pub &'outcomes [Outcome]);
+
+impl fmt::Display for Csv<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "scenario,clients,bytes,server,figure,value")?;
+        for outcome in self.0 {
+            let Scenario { name, clients, size, .. } = outcome.scenario;
+            for (kind, figures) in &outcome.medians {
+                for (figure, value) in figures {
+                    writeln!(f, "{name},{clients},{size},{},\"{}\",{value:.3}", kind.name(), figure.name())?;
+                }
             }
         }
         Ok(())
@@ -87,7 +113,7 @@ fn judgement(outcome: &Outcome, figure: Figure) -> String {
     let Some((goal, value)) = outcome.goal(figure).zip(outcome.value(Kind::Mapcast, figure)) else {
         return String::new();
     };
-    match goal.is_met(value, outcome.value(Kind::Floor, figure)) {
+    match goal.is_met(value, |kind| outcome.value(kind, figure)) {
         Some(false) => format!("MISSED {goal}"),
         _ => goal.to_string(),
     }

@@ -1,6 +1,7 @@
 //! One server under one scenario, once.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::netstat;
 use crate::scenario::{Scenario, Work};
 use crate::server::{Kind, Server};
 use crate::support::swarm::{Burst, Swarm};
-use crate::support::wire::Frames;
+use crate::support::wire::Wire;
 use crate::tally::Tally;
 
 /// How long the last client may take to connect, a change to reach everyone, a server to stop.
@@ -39,11 +40,11 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     let mut server = Server::start(kind, scenario)?;
     let mut publisher = server.publisher(scenario.size)?;
     // The first client of all finds a map, and what a server sets up once is not counted for the clients.
-    let mut probe = Load::new(&publisher, 1)?;
+    let mut probe = Load::new(kind, &publisher, 1)?;
     probe.connect(&Burst { clients: 1, stalled: 0, ..scenario.burst(&server) })?;
     probe.settle(&mut publisher)?;
     drop(probe);
-    let mut load = Load::new(&publisher, scenario.clients)?;
+    let mut load = Load::new(kind, &publisher, scenario.clients)?;
     let mut figures = Figures::new();
     let idle_memory = server.resident()?;
     load.measure_connecting(kind, &server, scenario, &mut figures)?;
@@ -86,7 +87,7 @@ impl Scenario {
 
 /// The clients, and what has come at them.
 struct Load {
-    swarm: Swarm<Frames>,
+    swarm: Swarm<Box<dyn Wire>>,
     tally: Tally,
     clients: usize,
     /// Those that read.
@@ -94,8 +95,8 @@ struct Load {
 }
 
 impl Load {
-    fn new(publisher: &Publisher, clients: usize) -> anyhow::Result<Self> {
-        let swarm = Swarm::new(Frames { max: publisher.size() })?;
+    fn new(kind: Kind, publisher: &Publisher, clients: usize) -> anyhow::Result<Self> {
+        let swarm = Swarm::new(kind.wire(publisher.size()))?;
         let tally = Tally::new(clients, publisher.size(), publisher.epoch());
         Ok(Self { swarm, tally, clients, readers: clients })
     }
@@ -110,7 +111,7 @@ impl Load {
 
     fn connect(&mut self, burst: &Burst) -> anyhow::Result<()> {
         self.readers = burst.clients - burst.stalled;
-        self.swarm.connect(burst, |arrival| self.tally.take(&arrival), |_| {})?;
+        self.swarm.connect(burst, |arrival| self.tally.take(&arrival), |_| ControlFlow::Continue(()))?;
         let counts = self.swarm.counts();
         ensure!(counts.connected == burst.clients, "only {} of {} clients connected", counts.connected, burst.clients);
         Ok(())
@@ -171,7 +172,8 @@ impl Load {
         // Where nobody is greeted, some may still be in the queue.
         self.wait_quiet()?;
         figures.insert(Figure::ConnectCpu, micros(server.cpu_since(cpu)?) / self.clients());
-        figures.insert(Figure::LongestConnect, millis(self.swarm.counts().longest_connect));
+        let longest = self.swarm.connects().percentile(100.0).unwrap_or_default();
+        figures.insert(Figure::LongestConnect, millis(longest));
         figures.insert(Figure::SynRetries, (netstat::syn_retries()? - retries) as f64);
         Ok(())
     }

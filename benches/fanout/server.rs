@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +14,9 @@ use nix::time::ClockId;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::change::{Publisher, Wrap};
+use crate::peer::{mosquitto, nats, redis};
 use crate::scenario::Scenario;
+use crate::support::wire::{Frames, Wire};
 
 /// The program that is measured.
 const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
@@ -31,6 +34,12 @@ pub enum Kind {
     Floor,
     /// `mapcast-server`, reading lines
     Mapcast,
+    /// `redis-server`, with PUBLISH
+    Redis,
+    /// `nats-server`, without persistence
+    Nats,
+    /// `mosquitto`, with QoS 0
+    Mosquitto,
 }
 
 impl Kind {
@@ -39,6 +48,29 @@ impl Kind {
         match self {
             Self::Floor => "floor",
             Self::Mapcast => "mapcast",
+            Self::Redis => "redis",
+            Self::Nats => "nats",
+            Self::Mosquitto => "mosquitto",
+        }
+    }
+
+    /// What its clients speak, with payloads of at most `max` bytes.
+    pub fn wire(self, max: usize) -> Box<dyn Wire> {
+        match self {
+            Self::Floor | Self::Mapcast => Box::new(Frames { max }),
+            Self::Redis => Box::new(redis::Subscriber { max }),
+            Self::Nats => Box::new(nats::Subscriber { max }),
+            Self::Mosquitto => Box::new(mosquitto::Subscriber { max }),
+        }
+    }
+
+    /// What whoever publishes sends to it first, and how a change is put.
+    fn publishing(self) -> (&'static [u8], Wrap) {
+        match self {
+            Self::Floor | Self::Mapcast => (&[], |payload| [payload, b"\n"].concat()),
+            Self::Redis => (&[], redis::publish),
+            Self::Nats => (nats::HELLO.as_bytes(), nats::publish),
+            Self::Mosquitto => (&mosquitto::CONNECT, mosquitto::publish),
         }
     }
 
@@ -73,6 +105,9 @@ impl Kind {
             ]
             .map(str::to_owned)
             .to_vec(),
+            Self::Redis => redis::command(addr, most),
+            Self::Nats => nats::command(addr),
+            Self::Mosquitto => mosquitto::command(),
         }
     }
 }
@@ -80,6 +115,7 @@ impl Kind {
 /// A running server; killed and waited for when dropped.
 #[derive(Debug)]
 pub struct Server {
+    kind: Kind,
     child: Child,
     addr: SocketAddr,
     clock: ClockId,
@@ -94,12 +130,16 @@ impl Server {
         let mut command = Command::new(env::current_exe()?);
         match kind {
             Kind::Floor => command.args(["--role", "floor", &addr.to_string()]),
-            Kind::Mapcast => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, scenario)),
+            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, scenario)),
         };
         command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         let clock = ClockId::pid_cpu_clock_id(nix::unistd::Pid::from_raw(i32::try_from(child.id())?))?;
-        let mut server = Self { child, addr, clock };
+        if kind == Kind::Mosquitto {
+            let mut stdin = child.stdin.take().context("no pipe to its standard input")?;
+            stdin.write_all(mosquitto::config(addr).as_bytes())?;
+        }
+        let mut server = Self { kind, child, addr, clock };
         server.wait_listening().with_context(|| format!("{} does not start", kind.name()))?;
         Ok(server)
     }
@@ -125,9 +165,18 @@ impl Server {
 
     /// Returns who tells it of changes of `size` bytes. Once.
     pub fn publisher(&mut self, size: usize) -> anyhow::Result<Publisher> {
-        let line: Wrap = |payload| [payload, b"\n"].concat();
-        let stdin = self.child.stdin.take().context("it has a publisher already")?;
-        Ok(Publisher::new(Box::new(stdin), line, size))
+        let mut sink: Box<dyn Write + Send> = match self.kind {
+            Kind::Floor | Kind::Mapcast => Box::new(self.child.stdin.take().context("it has a publisher already")?),
+            // What it answers is a few bytes a change, and stays unread.
+            Kind::Redis | Kind::Nats | Kind::Mosquitto => {
+                let stream = TcpStream::connect(self.addr)?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+        };
+        let (hello, wrap) = self.kind.publishing();
+        sink.write_all(hello)?;
+        Ok(Publisher::new(sink, wrap, size))
     }
 
     /// CPU that all of its threads have used so far, user and system, the ended ones too. By the process's own clock

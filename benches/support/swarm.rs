@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
+use super::sample::Sample;
 use super::wire::{Fault, Wire};
 
 /// Bytes read at once.
@@ -64,8 +66,6 @@ pub struct Counts {
     pub torn: usize,
     /// Connections that ended with a reset.
     pub reset: usize,
-    /// The longest time from the begin of a connection to its being established.
-    pub longest_connect: Duration,
 }
 
 impl Counts {
@@ -99,6 +99,8 @@ pub struct Arrival<'bytes> {
     pub payload: &'bytes [u8],
     /// When it was read.
     pub at: Instant,
+    /// When its client began to connect.
+    pub begun: Instant,
 }
 
 /// The clients.
@@ -107,6 +109,7 @@ pub struct Swarm<W> {
     epoll: OwnedFd,
     clients: Vec<Client>,
     counts: Counts,
+    connects: Sample,
     events: Vec<Event>,
     chunk: Vec<u8>,
 }
@@ -114,6 +117,7 @@ pub struct Swarm<W> {
 #[derive(Debug)]
 struct Client {
     stage: Stage,
+    begun: Instant,
     /// A message as far as it has come.
     partial: Vec<u8>,
 }
@@ -122,7 +126,6 @@ struct Client {
 enum Stage {
     Connecting {
         socket: Socket,
-        since: Instant,
         stalls: bool,
     },
     Open(Socket),
@@ -144,6 +147,7 @@ impl<W: Wire> Swarm<W> {
             epoll: epoll::create(CreateFlags::CLOEXEC).map_err(io::Error::from)?,
             clients: Vec::new(),
             counts: Counts::default(),
+            connects: Sample::default(),
             events: Vec::with_capacity(BATCH),
             chunk: vec![0; CHUNK],
         })
@@ -154,8 +158,14 @@ impl<W: Wire> Swarm<W> {
         self.counts
     }
 
-    /// Connects as `burst` says. Returns as soon as every client is connected or has failed, and at the latest when the
-    /// patience is over; `progress` is told what has become of them, some thousand times a second at most.
+    /// From the begin of a connection to its being established, of all that were.
+    pub fn connects(&mut self) -> &mut Sample {
+        &mut self.connects
+    }
+
+    /// Connects as `burst` says. Returns as soon as every client is connected or has failed, at the latest when the
+    /// patience is over, and at once if `progress` breaks: it is told what has become of them, some thousand times a
+    /// second at most.
     ///
     /// # Errors
     /// As [`begin`](Self::begin) and [`poll`](Self::poll).
@@ -163,7 +173,7 @@ impl<W: Wire> Swarm<W> {
         &mut self,
         burst: &Burst,
         mut take: impl FnMut(Arrival<'_>),
-        mut progress: impl FnMut(Counts),
+        mut progress: impl FnMut(Counts) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let (started, before) = (Instant::now(), self.counts);
         let pace = Duration::from_secs(1) / burst.rate.max(1);
@@ -177,9 +187,9 @@ impl<W: Wire> Swarm<W> {
                 self.poll(Duration::ZERO, &mut take)?;
             }
             self.poll(Duration::from_millis(1), &mut take)?;
-            progress(self.counts);
+            let wanted = progress(self.counts).is_continue();
             let settled = self.counts.connected + self.counts.refused - before.connected - before.refused;
-            if settled == burst.clients || started.elapsed() > whole + burst.patience {
+            if !wanted || settled == burst.clients || started.elapsed() > whole + burst.patience {
                 return Ok(());
             }
         }
@@ -190,9 +200,9 @@ impl<W: Wire> Swarm<W> {
     /// # Errors
     /// `Client` if the system has no descriptor or port for it.
     pub fn begin(&mut self, target: SocketAddr, stalls: bool) -> Result<(), Error> {
-        let index = self.clients.len();
+        let (index, begun) = (self.clients.len(), Instant::now());
         let stage = self.dial(index, target, stalls).map_err(|source| Error::Client { number: index + 1, source })?;
-        self.clients.push(Client { stage, partial: Vec::new() });
+        self.clients.push(Client { stage, begun, partial: Vec::new() });
         Ok(())
     }
 
@@ -205,7 +215,6 @@ impl<W: Wire> Swarm<W> {
         if let Some(source) = source_for(target, index) {
             socket.bind(&source.into())?;
         }
-        let since = Instant::now();
         match socket.connect(&target.into()) {
             Ok(()) => {}
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
@@ -216,7 +225,7 @@ impl<W: Wire> Swarm<W> {
             Err(error) => return Err(error),
         }
         epoll::add(&self.epoll, &socket, EventData::new_u64(index as u64), EventFlags::OUT)?;
-        Ok(Stage::Connecting { socket, since, stalls })
+        Ok(Stage::Connecting { socket, stalls })
     }
 
     /// Waits until something happens or `timeout` is over, and gives what has come to `take`. Returns false if and only
@@ -245,20 +254,20 @@ impl<W: Wire> Swarm<W> {
     fn advance(&mut self, index: usize, take: &mut impl FnMut(Arrival<'_>)) -> Result<(), Error> {
         let stage = std::mem::replace(&mut self.clients[index].stage, Stage::Over);
         self.clients[index].stage = match stage {
-            Stage::Connecting { socket, since, stalls } => self.establish(index, socket, since, stalls)?,
+            Stage::Connecting { socket, stalls } => self.establish(index, socket, stalls)?,
             Stage::Open(socket) => self.read(index, socket, take)?,
             stage => stage,
         };
         Ok(())
     }
 
-    fn establish(&mut self, index: usize, socket: Socket, since: Instant, stalls: bool) -> Result<Stage, Error> {
+    fn establish(&mut self, index: usize, socket: Socket, stalls: bool) -> Result<Stage, Error> {
         if socket.take_error()?.is_some() {
             self.counts.refused += 1;
             return Ok(Stage::Over);
         }
         self.counts.connected += 1;
-        self.counts.longest_connect = self.counts.longest_connect.max(since.elapsed());
+        self.connects.add(self.clients[index].begun.elapsed());
         let hello = self.wire.hello();
         if !hello.is_empty() {
             // Some dozen bytes into an empty buffer: they go whole.
@@ -308,7 +317,7 @@ impl<W: Wire> Swarm<W> {
                 socket.send(message.answer)?;
             }
             if let Some(payload) = message.payload {
-                take(Arrival { client: index, payload, at });
+                take(Arrival { client: index, payload, at, begun: client.begun });
             }
         }
         client.partial = bytes[used..].to_vec();

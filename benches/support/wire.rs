@@ -8,6 +8,14 @@ pub enum Fault {
     /// Not a frame's header.
     #[error("the server does not send whole frames")]
     Frame(#[from] frame::Error),
+    /// Not what another protocol says.
+    #[error("the server does not speak {protocol}, or refuses: {start}")]
+    Foreign {
+        /// Which protocol.
+        protocol: &'static str,
+        /// What came, printable.
+        start: String,
+    },
 }
 
 /// The first message among the bytes that have come.
@@ -31,6 +39,16 @@ pub trait Wire {
     /// # Errors
     /// If the bytes begin with no message.
     fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, Fault>;
+}
+
+impl<W: Wire + ?Sized> Wire for Box<W> {
+    fn hello(&self) -> Vec<u8> {
+        (**self).hello()
+    }
+
+    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, Fault> {
+        (**self).split(bytes)
+    }
 }
 
 /// mapcast's: a 10-byte header and the payload. The client says nothing.

@@ -1,0 +1,51 @@
+//! NATS, the core without persistence: <https://docs.nats.io/reference/reference-protocols/nats-protocol>.
+
+use std::net::SocketAddr;
+
+use super::{TOPIC, foreign, parse_len, split_line};
+use crate::support::wire::{Fault, Message, Wire};
+
+/// What a client says first.
+pub const HELLO: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
+
+/// The command that starts it. It takes 65,536 connections by default.
+pub fn command(addr: SocketAddr) -> Vec<String> {
+    let (ip, port) = (addr.ip().to_string(), addr.port().to_string());
+    ["nats-server", "--addr", &ip, "--port", &port, "--log", "/dev/null"].map(str::to_owned).to_vec()
+}
+
+/// The line and the payload that publish `payload`.
+pub fn publish(payload: &[u8]) -> Vec<u8> {
+    [format!("PUB {TOPIC} {}\r\n", payload.len()).as_bytes(), payload, b"\r\n"].concat()
+}
+
+/// What a subscriber sends and gets.
+#[derive(Debug)]
+pub struct Subscriber {
+    /// The largest payload in bytes.
+    pub max: usize,
+}
+
+impl Wire for Subscriber {
+    fn hello(&self) -> Vec<u8> {
+        format!("{HELLO}SUB {TOPIC} 1\r\n").into_bytes()
+    }
+
+    /// Lines; one that begins with `MSG` ends in the length of the payload that follows.
+    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, Fault> {
+        let wrong = || foreign("NATS", bytes);
+        let Some((line, len)) = split_line(bytes) else { return Ok(None) };
+        let mut words = line.split(|byte| *byte == b' ');
+        match words.next() {
+            Some(b"MSG") => {
+                let size = words.next_back().and_then(|digits| parse_len(digits, self.max)).ok_or_else(wrong)?;
+                let Some(whole) = bytes.get(len..len + size + 2) else { return Ok(None) };
+                let payload = whole.strip_suffix(b"\r\n").ok_or_else(wrong)?;
+                Ok(Some(Message { len: len + whole.len(), payload: Some(payload), answer: &[] }))
+            }
+            Some(b"PING") => Ok(Some(Message { len, payload: None, answer: b"PONG\r\n" })),
+            Some(b"INFO" | b"PONG" | b"+OK") => Ok(Some(Message { len, payload: None, answer: &[] })),
+            _ => Err(wrong()),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Redis, with `SUBSCRIBE` and `PUBLISH`: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+
+use std::net::SocketAddr;
+
+use super::{TOPIC, foreign, parse_len, split_line};
+use crate::support::wire::{Fault, Message, Wire};
+
+/// The command that starts it for `most` connections. The backlog is mapcast's; nothing is stored; and the protection is
+/// off because it knows no loopback address but 127.0.0.1.
+pub fn command(addr: SocketAddr, most: usize) -> Vec<String> {
+    let (ip, port, most) = (addr.ip().to_string(), addr.port().to_string(), most.to_string());
+    ["redis-server", "--bind", &ip, "--port", &port, "--maxclients", &most, "--tcp-backlog", "4096"]
+        .into_iter()
+        .chain(["--protected-mode", "no", "--save", "", "--appendonly", "no", "--loglevel", "warning"])
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The command that publishes `payload`.
+pub fn publish(payload: &[u8]) -> Vec<u8> {
+    let start = format!("*3\r\n$7\r\nPUBLISH\r\n${}\r\n{TOPIC}\r\n${}\r\n", TOPIC.len(), payload.len());
+    [start.as_bytes(), payload, b"\r\n"].concat()
+}
+
+/// What a subscriber sends and gets.
+#[derive(Debug)]
+pub struct Subscriber {
+    /// The largest payload in bytes.
+    pub max: usize,
+}
+
+impl Wire for Subscriber {
+    fn hello(&self) -> Vec<u8> {
+        format!("*2\r\n$9\r\nSUBSCRIBE\r\n${}\r\n{TOPIC}\r\n", TOPIC.len()).into_bytes()
+    }
+
+    /// Arrays of three: `subscribe`, topic, number; or `message`, topic, payload.
+    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, Fault> {
+        let wrong = || foreign("Redis", bytes);
+        let Some((array, mut len)) = split_line(bytes) else { return Ok(None) };
+        if array != b"*3" {
+            return Err(wrong());
+        }
+        let mut parts = [&[][..]; 3];
+        for part in &mut parts {
+            let Some((line, line_len)) = split_line(&bytes[len..]) else { return Ok(None) };
+            len += line_len;
+            let (kind, digits) = line.split_first().ok_or_else(wrong)?;
+            match kind {
+                b':' => *part = digits,
+                b'$' => {
+                    let size = parse_len(digits, self.max).ok_or_else(wrong)?;
+                    let Some(whole) = bytes.get(len..len + size + 2) else { return Ok(None) };
+                    *part = whole.strip_suffix(b"\r\n").ok_or_else(wrong)?;
+                    len += whole.len();
+                }
+                _ => return Err(wrong()),
+            }
+        }
+        match parts {
+            [b"message", topic, payload] if topic == TOPIC.as_bytes() => {
+                Ok(Some(Message { len, payload: Some(payload), answer: &[] }))
+            }
+            [b"subscribe", ..] => Ok(Some(Message { len, payload: None, answer: &[] })),
+            _ => Err(wrong()),
+        }
+    }
+}
