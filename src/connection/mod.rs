@@ -236,6 +236,8 @@ impl Connection {
     ///
     /// # Errors
     /// `Flooded` above [`DISCARD_LIMIT`] bytes in all; `Reset` if it broke off.
+    // Its buffer, in the frame of the caller that waits below it, would cost each idle thread one more page of stack.
+    #[inline(never)]
     pub fn discard_input(&mut self) -> Result<bool, Error> {
         let mut sink = [0; 4096];
         loop {
@@ -296,7 +298,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Shuts the writing side down and takes what still comes.
+    /// Shuts the writing side down and takes what still comes. As [`discard_input`](Self::discard_input), never inlined.
+    #[inline(never)]
     fn linger(&mut self) {
         let ended = self.socket().shutdown(Direction::Write).is_err() || !matches!(self.discard_input(), Ok(false));
         if ended || self.discarded == 0 {
