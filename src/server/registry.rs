@@ -88,12 +88,13 @@ impl Registry {
 
     /// Cuts every connection that is left, in whatever it waits for. Returns how many there were.
     pub(super) fn cut(&self) -> usize {
+        let left = self.lock().active.len();
         for client in self.clients() {
             client.bell().ring(Cause::Cut);
             // It fails only if the peer has gone, which wakes the thread as well.
             let _ = client.socket().shutdown(Direction::Both);
         }
-        self.lock().active.len()
+        left
     }
 
     /// Everyone who is entered, one after the other; a connection that has ended meanwhile is left out.

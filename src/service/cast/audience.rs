@@ -108,7 +108,8 @@ fn publish(bell: &Arc<Bell>, feed: &Feed, share: &Share) {
     let _subscription = feed.subscribe(bell.waker(Cause::News));
     let mut published = 0;
     let mut outlets: Vec<Weak<ClientOutlet>> = Vec::new();
-    while !bell.wait(None).contains(Cause::Stop) {
+    loop {
+        // Before the first wait too: a change just before the subscription rang for nobody.
         while let Some(mut latest) = feed.latest().filter(|latest| latest.version > published) {
             published = latest.version;
             outlets.extend(lock(share).values().cloned());
@@ -131,6 +132,9 @@ fn publish(bell: &Arc<Bell>, feed: &Feed, share: &Share) {
                 outlet.offer(&latest.frame, latest.version, now);
             }
             outlets.clear();
+        }
+        if bell.wait(None).contains(Cause::Stop) {
+            return;
         }
     }
 }
