@@ -47,6 +47,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chain;
 pub mod client;
 pub mod connection;
 mod escape;

@@ -7,17 +7,11 @@ use std::time::Duration;
 
 use log::debug;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::Error;
 use super::stream::{Ending, Stream};
-use crate::platform::Readiness;
-
-/// When the system asks a silent server whether it is still there: after a minute, then every ten seconds, and after
-/// the third question without an answer the connection is dead. That is a vanished machine noticed within 90 s, however
-/// long its maps may take.
-const KEEPALIVE: TcpKeepalive =
-    TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(10)).with_retries(3);
+use crate::platform::{self, Readiness};
 
 /// Connects to the first address of `address` that answers within `timeout`.
 pub(super) fn connect(address: &str, timeout: Duration, ending: &Ending) -> Result<Stream, Error> {
@@ -44,7 +38,7 @@ pub(super) fn connect(address: &str, timeout: Duration, ending: &Ending) -> Resu
 fn connect_socket(peer: SocketAddr, ending: &Ending) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    socket.set_tcp_keepalive(&KEEPALIVE)?;
+    platform::keep_alive(&SockRef::from(&socket))?;
     match socket.connect(&peer.into()) {
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
             if !ending.wait_ready(socket.as_fd(), Readiness::Writable)? {

@@ -1,6 +1,5 @@
 //! A server followed over as many connections as it takes.
 
-use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -10,6 +9,7 @@ use super::retry::Backoff;
 use super::silence::Silence;
 use super::stream::{Ending, sooner};
 use super::{Client, ClientConfig, Error};
+use crate::chain::Chain;
 use crate::map::Map;
 use crate::shutdown::Shutdown;
 
@@ -121,7 +121,7 @@ impl Follower {
                 Ok(None) => self.retry("connection lost: closed by the server; reconnecting"),
                 Err(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
                 Err(error @ Error::Stale { .. }) => self.retry(&format!("{error}; reconnecting")),
-                Err(error) => self.retry(&format!("connection lost: {}; reconnecting", chain(&error))),
+                Err(error) => self.retry(&format!("connection lost: {}; reconnecting", Chain(&error))),
             }
         }
     }
@@ -143,7 +143,7 @@ impl Follower {
                 Ok(())
             }
             Err(error) if error.is_transient() && self.retry_at.is_some() => {
-                self.retry(&format!("{}; trying again", chain(&error)));
+                self.retry(&format!("{}; trying again", Chain(&error)));
                 Ok(())
             }
             Err(error) => Err(error),
@@ -174,17 +174,6 @@ fn read_frame(client: &mut Client, silence: &mut Silence, ending: &Ending) -> Re
         }
         other => other,
     }
-}
-
-/// Returns the error and its sources in one line.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

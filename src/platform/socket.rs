@@ -53,10 +53,7 @@ fn tune_socket(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> 
     // A frame is one write: nothing is gained by waiting for more (RFC 896), and a small map would wait for an ACK.
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
-    #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
-    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
-    socket.set_tcp_keepalive(&keepalive)?;
+    keep_alive(socket)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     // It also ends a peer that holds its window at zero (measured), which is the frame deadline's business first.
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT.max(write_timeout.saturating_mul(2))))?;
@@ -65,6 +62,14 @@ fn tune_socket(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = write_timeout;
     Ok(())
+}
+
+/// Has the kernel ask whether a silent peer is still there, and end the connection if it is not.
+pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+    #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
+    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// Accepts one connection, non-blocking, closed on exec. The peer's address comes with it: asked for afterwards, it is

@@ -83,7 +83,7 @@ impl Acceptor {
         let mut waited_for: Vec<BorrowedFd<'_>> = doors.iter().map(|door| door.listener.as_fd()).collect();
         waited_for.push(stop.as_fd());
         while !stop.is_triggered() {
-            if self.is_paused() {
+            if self.waiting.is_empty() && self.is_backing_off() {
                 stop.wait(self.resume_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now())));
             } else {
                 if self.waiting.is_empty() {
@@ -108,13 +108,13 @@ impl Acceptor {
         Ok(())
     }
 
-    /// True if and only if nobody waits for a thread and accepting is not to be tried yet.
-    fn is_paused(&self) -> bool {
-        self.waiting.is_empty() && self.resume_at.is_some_and(|at| Instant::now() < at)
+    /// True if and only if accepting is not to be tried yet.
+    fn is_backing_off(&self) -> bool {
+        self.resume_at.is_some_and(|at| Instant::now() < at)
     }
 
     fn accept_batch(&mut self, door: &Door) {
-        if self.resume_at.is_some_and(|at| Instant::now() < at) {
+        if self.is_backing_off() {
             return;
         }
         for _ in 0..BATCH {

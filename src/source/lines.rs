@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use log::Level;
 
-use super::report::{Chain, Notice};
+use super::report::Notice;
 use super::syntax::Syntax;
 use super::{Error, Published, Sink, Source};
+use crate::chain::Chain;
 use crate::shutdown::Shutdown;
 use crate::throttle::Throttle;
 

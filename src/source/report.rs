@@ -1,11 +1,11 @@
 //! What a source has to say in the log: each problem once, once that it is over, and each change.
 
 use std::error::Error;
-use std::fmt;
 
 use log::Level;
 
 use super::Published;
+use crate::chain::Chain;
 
 /// A line for the log. Returned rather than written, so that what is said can be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +22,6 @@ pub(super) struct Report {
     /// The problem that was told last and is not over, with the content it was found in.
     problem: Option<(String, Option<u64>)>,
 }
-
-/// An error with all its sources on one line.
-pub(super) struct Chain<'a>(pub(super) &'a dyn Error);
 
 impl Notice {
     pub(super) fn new(level: Level, text: String) -> Self {
@@ -66,18 +63,6 @@ impl Report {
         let notice = Notice::new(Level::Warn, format!("{}; the last good map stays", problem.0));
         self.problem = Some(problem);
         Some(notice)
-    }
-}
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }
 

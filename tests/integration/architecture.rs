@@ -11,9 +11,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("feed", &["format", "frame", "map"]),
     ("connection", &["frame", "platform", "shutdown", "sync", "units"]),
     ("service", &["connection", "feed", "shutdown", "units"]),
-    ("source", &["escape", "feed", "format", "map", "shutdown", "throttle"]),
+    ("source", &["chain", "escape", "feed", "format", "map", "shutdown", "throttle"]),
     ("server", &["connection", "platform", "service", "shutdown", "stats", "throttle"]),
-    ("client", &["format", "frame", "map", "platform", "shutdown"]),
+    ("client", &["chain", "format", "frame", "map", "platform", "shutdown"]),
 ];
 
 /// Returns every Rust file below `folder`.
