@@ -144,17 +144,22 @@ impl Connection {
 
     /// Frames sent whole.
     pub fn frames(&self) -> u64 {
-        self.outlet.sent().0
+        self.outlet.sent().frames
     }
 
     /// Bytes sent.
     pub fn bytes(&self) -> u64 {
-        self.bytes + self.outlet.sent().1
+        self.bytes + self.outlet.sent().bytes
+    }
+
+    /// Versions that the client never got, because a newer one was there before it was ready for them.
+    pub fn skipped(&self) -> u64 {
+        self.outlet.sent().skipped
     }
 
     /// Sends one frame, in one system call if the kernel has room for it: the newest that there is, if its `version` is
-    /// above that of the last one, or if the last one was begun no later than `repeat_before`. A frame that a publisher
-    /// has begun is finished first. Each frame has one absolute deadline, from when it was begun.
+    /// above that of the last one, or if it is the same and that one was begun no later than `repeat_before`. A frame that a
+    /// publisher has begun is finished first. Each frame has one absolute deadline, from when it was begun.
     ///
     /// # Errors
     /// As [`send`](Self::send).

@@ -23,10 +23,12 @@ mod frame {
 const SCHEDULES: usize = 10_000;
 
 fn main() {
-    let models: [(&str, fn()); 3] = [
+    let models: [(&str, fn()); 5] = [
         ("a_change_during_the_connect_is_not_missed", outlet_model::publish_against_connect),
         ("a_slow_client_gets_whole_frames_and_the_newest_at_last", outlet_model::publish_against_slow_write),
         ("a_stop_ends_on_a_frame_boundary", outlet_model::publish_against_stop),
+        ("a_repeat_never_follows_a_newer_map_or_the_stop", outlet_model::repeat_against_change_and_stop),
+        ("a_repeat_that_finds_no_room_is_the_owners", outlet_model::repeat_against_slow_write),
     ];
     println!("\nrunning {} tests", models.len());
     for (name, model) in models {
