@@ -1,5 +1,6 @@
 //! A server followed over as many connections as it takes.
 
+use std::iter;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -40,8 +41,8 @@ impl Default for FollowConfig {
 ///
 /// let shutdown = Shutdown::new()?;
 /// let mut follower = Follower::new("127.0.0.1:8080", FollowConfig::default(), &shutdown);
-/// while let Some(map) = follower.next_map()? {
-///     println!("{map:?}");
+/// for map in follower.maps() {
+///     println!("{:?}", map?);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -97,6 +98,18 @@ impl Follower {
     pub fn next_typed<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.config.client.format.decode(&payload)).transpose()?)
+    }
+
+    /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an error it
+    /// goes on with whatever the next call would say: leave the loop there.
+    pub fn maps(&mut self) -> impl Iterator<Item = Result<Map, Error>> {
+        iter::from_fn(|| self.next_map().transpose())
+    }
+
+    /// As [`maps`](Self::maps), for a server that publishes another serde type than a map, or for a program that wants the
+    /// map's entries as the fields of a struct.
+    pub fn typed_maps<T: DeserializeOwned>(&mut self) -> impl Iterator<Item = Result<T, Error>> {
+        iter::from_fn(|| self.next_typed().transpose())
     }
 
     /// As [`next_map`](Self::next_map), but returns the payload as it came, undecoded and never empty.

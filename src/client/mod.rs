@@ -11,6 +11,7 @@ mod silence;
 mod stream;
 
 use std::io::{self, BufReader};
+use std::iter;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -119,8 +120,8 @@ impl Error {
 ///
 /// let shutdown = Shutdown::new()?;
 /// let mut client = Client::connect("127.0.0.1:8080", &ClientConfig::default(), &shutdown)?;
-/// while let Some(map) = client.next_map()? {
-///     println!("{map:?}");
+/// for map in client.maps() {
+///     println!("{:?}", map?);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -180,6 +181,18 @@ impl Client {
     pub fn next_typed<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.format.decode(&payload)).transpose()?)
+    }
+
+    /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an error it
+    /// goes on with whatever the next call would say: leave the loop there.
+    pub fn maps(&mut self) -> impl Iterator<Item = Result<Map, Error>> {
+        iter::from_fn(|| self.next_map().transpose())
+    }
+
+    /// As [`maps`](Self::maps), for a server that publishes another serde type than a map, or for a program that wants the
+    /// map's entries as the fields of a struct.
+    pub fn typed_maps<T: DeserializeOwned>(&mut self) -> impl Iterator<Item = Result<T, Error>> {
+        iter::from_fn(|| self.next_typed().transpose())
     }
 
     /// As [`next_map`](Self::next_map), but returns the payload as it came, undecoded and never empty.
