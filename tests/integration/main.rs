@@ -17,6 +17,8 @@ mod echo;
 #[cfg(feature = "cli")]
 mod examples;
 #[cfg(feature = "cli")]
+mod guide;
+#[cfg(feature = "cli")]
 mod old_python;
 mod overload;
 #[cfg(feature = "cli")]
