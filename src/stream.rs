@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::tls::Session;
+pub(crate) use crate::tls::Taken;
 
 /// A connected, non-blocking socket.
 #[derive(Debug)]
@@ -13,15 +14,6 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     /// Encrypted.
     Tls(Box<Session<TcpStream>>),
-}
-
-/// What has been taken from a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taken {
-    /// Bytes for the caller. With TLS there may be none yet: a part of a record, or a record without data.
-    pub(crate) data: usize,
-    /// Bytes that came over the wire for it, now.
-    pub(crate) wire: usize,
 }
 
 impl Stream {

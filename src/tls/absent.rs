@@ -1,12 +1,15 @@
 //! What stands in the place of TLS where it was left out: types of which there is none, so that nothing else has to ask.
 
+#[path = "taken.rs"]
+mod taken;
+
 use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, SystemTime};
 
 use crate::platform::Readiness;
 use crate::shutdown::Shutdown;
-use crate::stream::Taken;
+pub(crate) use taken::Taken;
 
 /// The deadline for a whole handshake unless told otherwise: 10 s.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

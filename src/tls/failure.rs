@@ -132,7 +132,8 @@ impl HandshakeError {
             }
             CertificateError::ExpiredContext { not_after, .. } => Self::Expired(system_time(*not_after)),
             CertificateError::NotValidYetContext { not_before, .. } => Self::NotYetValid(system_time(*not_before)),
-            CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            // A CA that was made anew under its old name makes the second of these.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
             fault => Self::ServerCertificate(reason(fault)),
         }
     }
@@ -152,7 +153,7 @@ fn names(presented: &[String]) -> String {
 
 fn reason(fault: &CertificateError) -> String {
     printable(&match fault {
-        CertificateError::UnknownIssuer => "signed by nobody that is trusted here".to_owned(),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => "signed by nobody that is trusted here".to_owned(),
         CertificateError::ExpiredContext { not_after, .. } => format!("expired{}", at(system_time(*not_after))),
         CertificateError::InvalidPurposeContext { .. } => "issued for another purpose".to_owned(),
         fault => rustls::Error::InvalidCertificate(fault.clone()).to_string(),

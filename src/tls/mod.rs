@@ -10,6 +10,7 @@ mod failure;
 mod files;
 mod permits;
 mod session;
+mod taken;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,6 +26,7 @@ pub use connector::{ClientTls, Connector};
 pub use failure::HandshakeError;
 pub use files::{Error, Identity};
 pub(crate) use session::Session;
+pub(crate) use taken::Taken;
 
 /// The deadline for a whole handshake unless told otherwise: 10 s. It takes two round trips and some milliseconds.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rustls::Connection;
 
 use super::permits::Permits;
-use crate::stream::Taken;
+use super::taken::Taken;
 
 /// Plaintext in one record, at most: 2^14 bytes (RFC 8446, section 5.1). No more than one record waits for room in the
 /// socket, whatever is sent.
@@ -107,9 +107,12 @@ where
         state.tls.reader().into_first_chunk().map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true)
     }
 
-    /// Encrypts and sends as many of `bytes` as the socket has room for; as [`Stream::try_send`] says.
+    /// Encrypts and sends as many of `bytes` as the socket has room for, and returns how many have gone, all the way. One
+    /// record more may be held beside them: `Ok(0)` too means that it has begun, and whatever is sent next must begin with
+    /// the bytes that have not been counted.
     ///
-    /// [`Stream::try_send`]: crate::stream::Stream::try_send
+    /// # Errors
+    /// `WouldBlock` if there is room for none and nothing has begun that had not before, or the session is being read.
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
@@ -136,7 +139,10 @@ where
         }
     }
 
-    /// Takes what has come; as [`Stream::try_take`](crate::stream::Stream::try_take) says.
+    /// Takes what has come, with one read of the socket at most. Returns `None` if and only if the peer has ended its side.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is nothing, in the socket or out of it; `InvalidData` if it breaks TLS's rules.
     pub(crate) fn try_take(&self, into: &mut [u8]) -> io::Result<Option<Taken>> {
         let mut state = self.lock();
         match state.read(into) {
