@@ -15,6 +15,7 @@ pub struct Stats {
     panics: AtomicU64,
     timed_out: AtomicU64,
     cut: AtomicU64,
+    failed_handshakes: AtomicU64,
 }
 
 /// An event that is only counted.
@@ -32,6 +33,8 @@ pub(crate) enum Event {
     TimedOut,
     /// A client was cut at the end of the drain.
     Cut,
+    /// A client's TLS handshake failed.
+    FailedHandshake,
 }
 
 impl Stats {
@@ -75,6 +78,11 @@ impl Stats {
         self.cut.load(Ordering::Relaxed)
     }
 
+    /// Clients closed because their TLS handshake failed: no TLS, no certificate, no time.
+    pub fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Ordering::Relaxed)
+    }
+
     /// Counts one event.
     pub(crate) fn count(&self, event: Event) {
         let counter = match event {
@@ -84,6 +92,7 @@ impl Stats {
             Event::Panicked => &self.panics,
             Event::TimedOut => &self.timed_out,
             Event::Cut => &self.cut,
+            Event::FailedHandshake => &self.failed_handshakes,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

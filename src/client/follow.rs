@@ -83,7 +83,7 @@ impl Follower {
     /// is off and the server closed the connection between two frames.
     ///
     /// # Errors
-    /// `Connect` if and only if the first connection fails; what is wrong with a frame or payload that would be wrong
+    /// `Connect` and `Tls` if and only if the first connection fails; what is wrong with a frame or payload that would be wrong
     /// again ([`Error::is_transient`]); with reconnecting off, every end that is not an orderly one; `TimedOut` and
     /// `Stopped`.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
@@ -130,6 +130,8 @@ impl Follower {
                     }
                     debug!("an empty frame: nothing has changed");
                 }
+                // What it says of the first connection's certificate, it would say of the next.
+                Err(error @ Error::Tls(_)) if self.retry_at.is_none() => return Err(error),
                 Ok(None) if !self.config.reconnect => return Ok(None),
                 Ok(None) => self.retry("connection lost: closed by the server; reconnecting"),
                 Err(error) if !self.config.reconnect || !error.is_transient() => return Err(error),

@@ -8,10 +8,11 @@ use crate::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// What takes bytes as long as it has room, and never waits for room.
 pub(crate) trait Socket {
-    /// Takes as many of `bytes` as there is room for, and returns how many.
+    /// Takes as many of `bytes` as there is room for, and returns how many have gone. After `Ok`, even of none, whatever
+    /// is sent next must begin with the bytes that have not: some of them may be encrypted already.
     ///
     /// # Errors
-    /// `WouldBlock` if there is room for none.
+    /// `WouldBlock` if there is room for none, and none were begun.
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 

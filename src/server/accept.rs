@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,15 @@ use rustix::io::Errno;
 
 use super::registry::Registry;
 use super::{Config, Error};
+use crate::chain::Chain;
 use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Watcher};
 use crate::platform;
 use crate::service::{Goodbye, Service};
 use crate::shutdown::Shutdown;
 use crate::stats::{ConnectionGuard, Event, Stats};
+use crate::stream::Stream;
 use crate::throttle::Throttle;
+use crate::tls::HandshakeError;
 
 /// Connections taken from one listener before the next one has its turn.
 const BATCH: usize = 64;
@@ -29,7 +32,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// At most one log line of a kind in this time.
-const LOG_PERIOD: Duration = Duration::from_secs(1);
+pub(super) const LOG_PERIOD: Duration = Duration::from_secs(1);
 
 /// What all connections share.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) watcher: Arc<Watcher>,
     pub(super) stop: Shutdown,
+    /// Guards when a failed handshake was last logged. Held for one look.
+    pub(super) handshake_failures: Mutex<Throttle>,
 }
 
 /// A listener and what is done for those who come to it.
@@ -225,11 +230,16 @@ impl Client {
         let Self { id, peer, socket, guard, service, shared } = self;
         let started = Instant::now();
         guard.serve();
+        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, &shared)));
+        if opened.is_err() {
+            shared.stats.count(Event::Panicked);
+        }
+        let Ok(Some(mut connection)) = opened else {
+            guard.leave();
+            shared.registry.leave(id).into_iter().for_each(join);
+            return;
+        };
         log::info!("client {id} connected from {peer} (active connections: {})", guard.active_then());
-        let outlet = Arc::new(Outlet::new(socket, Bell::for_this_thread()));
-        shared.registry.keep_client(id, &outlet);
-        let watcher = Arc::clone(&shared.watcher);
-        let mut connection = Connection::new(id, peer, outlet, watcher, shared.config.write_timeout);
         let served = catch_unwind(AssertUnwindSafe(|| {
             let outcome = service.serve(&mut connection, &shared.stop);
             (outcome, service.sent(&connection))
@@ -238,6 +248,48 @@ impl Client {
         let (elapsed, active) = (started.elapsed().as_secs_f64(), guard.leave());
         log::info!("client {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})");
         shared.registry.leave(id).into_iter().for_each(join);
+    }
+}
+
+/// Returns the client's connection, after the TLS handshake if there is one. Returns `None` if and only if that has failed;
+/// the client has been told, and the log.
+fn open(id: u64, peer: SocketAddr, socket: TcpStream, shared: &Shared) -> Option<Connection> {
+    let config = &shared.config;
+    let stream = match config.tls.as_ref() {
+        None => Stream::Plain(socket),
+        Some(tls) => match tls.session(socket) {
+            Ok(session) => Stream::Tls(session),
+            Err(error) => {
+                shared.handshake_failed(id, peer, &error);
+                return None;
+            }
+        },
+    };
+    let outlet = Arc::new(Outlet::new(stream, Bell::for_this_thread()));
+    shared.registry.keep_client(id, &outlet);
+    let connection = Connection::new(id, peer, outlet, Arc::clone(&shared.watcher), config.write_timeout);
+    let Some(tls) = config.tls.as_ref() else { return Some(connection) };
+    match connection.shake_hands(tls, config.handshake_timeout, &shared.stop) {
+        Ok(()) => Some(connection),
+        Err(error) => {
+            shared.handshake_failed(id, peer, &error);
+            // In order: an alert is on its way, and the end of a half-finished handshake is no reason for a reset.
+            let _ = connection.finish();
+            None
+        }
+    }
+}
+
+impl Shared {
+    fn handshake_failed(&self, id: u64, peer: SocketAddr, error: &HandshakeError) {
+        if self.stop.is_triggered() {
+            return log::debug!("client {id} from {peer}: no TLS handshake: {}", Chain(error));
+        }
+        self.stats.count(Event::FailedHandshake);
+        let held = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).pass();
+        if let Some(held) = held {
+            log::warn!("client {id} from {peer}: no TLS handshake: {}{}", Chain(error), more(held));
+        }
     }
 }
 

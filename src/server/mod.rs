@@ -6,7 +6,7 @@ mod registry;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use crate::platform;
 use crate::service::Service;
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
+use crate::throttle::Throttle;
+use crate::tls;
 
 use accept::{Acceptor, Door, Shared, join};
 pub use limits::{Ceiling, Limit};
@@ -37,7 +39,7 @@ const STACK_SIZE: usize = 128 * 1024;
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// What a server is made with. Write `ServerConfig { max_connections: 100, ..ServerConfig::default() }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Clients at once; those above it are closed. Default [`DEFAULT_MAX_CONNECTIONS`].
     pub max_connections: u64,
@@ -47,6 +49,10 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The stack of a connection's thread in bytes. Default 128 KiB.
     pub stack_size: usize,
+    /// Encrypts every connection, if it is there. Default: none. Wants the feature `tls`.
+    pub tls: Option<Arc<tls::Acceptor>>,
+    /// How long a client may take for the whole TLS handshake. Default [`tls::DEFAULT_HANDSHAKE_TIMEOUT`].
+    pub handshake_timeout: Duration,
 }
 
 impl Default for Config {
@@ -56,6 +62,8 @@ impl Default for Config {
             write_timeout: DEFAULT_WRITE_TIMEOUT,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             stack_size: STACK_SIZE,
+            tls: None,
+            handshake_timeout: tls::DEFAULT_HANDSHAKE_TIMEOUT,
         }
     }
 }
@@ -162,12 +170,18 @@ impl Server {
         if self.doors.is_empty() {
             return Err(Error::NoListener);
         }
+        if let Some(tls) = &self.config.tls {
+            log::info!("{}", tls.describe());
+        }
+        let with_tls = if self.config.tls.is_some() { " with TLS" } else { "" };
         for door in &self.doors {
             door.service.start().map_err(Error::Start)?;
             let addr = door.listener.local_addr().map_err(Error::Start)?;
-            log::info!("listening on {addr}: {}, pid {}", door.service.describe(), std::process::id());
+            log::info!("listening on {addr}{with_tls}: {}, pid {}", door.service.describe(), std::process::id());
         }
+        let certificates = self.config.tls.clone().map(|tls| follow(tls, stop)).transpose().map_err(Error::Start)?;
         let shared = Arc::new(Shared {
+            handshake_failures: Mutex::new(Throttle::new(accept::LOG_PERIOD)),
             config: self.config,
             stats: self.stats,
             registry: Registry::default(),
@@ -178,6 +192,7 @@ impl Server {
         // Where accepting failed, the clients in place still get their orderly end.
         stop.trigger();
         let summary = drain(&shared);
+        certificates.into_iter().for_each(join);
         accepted.map(|()| summary)
     }
 
@@ -191,6 +206,12 @@ impl Server {
         let thread = builder.spawn(move || self.run(&requested)).map_err(Error::Start)?;
         Ok(Handle { addrs, stats, stop, thread })
     }
+}
+
+/// Has the certificates read again when they change, by a thread of its own.
+fn follow(tls: Arc<tls::Acceptor>, stop: &Shutdown) -> io::Result<JoinHandle<()>> {
+    let stop = stop.clone();
+    thread::Builder::new().name("certificates".to_owned()).spawn(move || tls.follow(&stop))
 }
 
 /// The stop, step by step; `docs/design.md` numbers them.

@@ -92,7 +92,7 @@ impl Registry {
         for client in self.clients() {
             client.bell().ring(Cause::Cut);
             // It fails only if the peer has gone, which wakes the thread as well.
-            let _ = client.socket().shutdown(Direction::Both);
+            let _ = client.socket().tcp().shutdown(Direction::Both);
         }
         left
     }
@@ -134,6 +134,7 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::connection::{Bell, Outlet};
+    use crate::stream::Stream;
     use std::net::{TcpListener, TcpStream};
     use std::thread;
     use std::time::Duration;
@@ -142,7 +143,7 @@ mod tests {
     fn client() -> (Arc<ClientOutlet>, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (Arc::new(Outlet::new(socket, Bell::for_this_thread())), listener)
+        (Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread())), listener)
     }
 
     fn thread() -> JoinHandle<()> {
@@ -189,7 +190,7 @@ mod tests {
         assert!(!registry.wait_empty(Some(Instant::now())));
         assert_eq!(registry.cut(), 1);
         assert!(client.bell().is_cut());
-        assert_eq!(std::io::Read::read(&mut client.socket(), &mut [0]).unwrap(), 0);
+        assert_eq!(std::io::Read::read(&mut client.socket().tcp(), &mut [0]).unwrap(), 0);
     }
 
     #[test]

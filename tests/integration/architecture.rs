@@ -9,11 +9,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &["platform"]),
     ("format", &["escape", "map"]),
     ("feed", &["format", "frame", "map"]),
-    ("connection", &["frame", "platform", "shutdown", "sync", "units"]),
+    ("tls", &["chain", "escape", "platform", "shutdown", "throttle", "units"]),
+    ("stream", &["tls"]),
+    ("connection", &["frame", "platform", "shutdown", "stream", "sync", "tls", "units"]),
     ("service", &["connection", "feed", "shutdown", "units"]),
     ("source", &["chain", "escape", "feed", "format", "map", "shutdown", "throttle"]),
-    ("server", &["connection", "platform", "service", "shutdown", "stats", "throttle"]),
-    ("client", &["chain", "format", "frame", "map", "platform", "shutdown"]),
+    ("server", &["chain", "connection", "platform", "service", "shutdown", "stats", "stream", "throttle", "tls"]),
+    ("client", &["chain", "format", "frame", "map", "platform", "shutdown", "stream", "tls"]),
 ];
 
 /// Returns every Rust file below `folder`.

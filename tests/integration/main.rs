@@ -27,3 +27,5 @@ mod programs;
 mod readers;
 mod stop;
 mod support;
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+mod tls;

@@ -12,6 +12,7 @@ use mapcast::client::{ClientConfig, FollowConfig};
 use mapcast::{Format, units};
 
 use crate::print::{Output, PrintConfig};
+use crate::tls::TlsArgs;
 
 /// The port of the server unless told otherwise; `mapcast-server` listens on it by default.
 const DEFAULT_PORT: u16 = 8080;
@@ -118,6 +119,8 @@ struct CommonArgs {
         value_parser = parse_wait
     )]
     connect_timeout: Duration,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// More log: -v debug, -vv trace; RUST_LOG wins
     #[arg(short, long, global = true, action = ArgAction::Count, env = "MAPCAST_VERBOSE")]
     verbose: u8,
@@ -189,6 +192,7 @@ impl CommandLine {
             format: self.follow.format,
             max_frame: self.follow.max_frame,
             connect_timeout: self.common.connect_timeout,
+            tls: self.common.tls.load().map_err(|text| CommandLine::command().error(ErrorKind::ValueValidation, text))?,
         };
         let (address, task) = match self.talk {
             None => (self.address, self.follow.into_task(client.clone())?),

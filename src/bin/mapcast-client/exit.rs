@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Done = 0,
     /// It went wrong on the way.
     Failed = 1,
-    /// The first connection could not be made.
+    /// The first connection could not be made, or not with TLS.
     NotConnected = 3,
     /// The server sends what this client cannot read, and would send it again.
     BadFrame = 4,
@@ -35,7 +35,9 @@ impl Exit {
         }
         match error.downcast_ref::<client::Error>() {
             Some(client::Error::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => Self::Done,
-            Some(client::Error::Connect { .. }) => Self::NotConnected,
+            Some(client::Error::Connect { .. } | client::Error::Tls(_) | client::Error::PlainToTls) => {
+                Self::NotConnected
+            }
             Some(client::Error::Frame(frame::Error::BadHeader { .. } | frame::Error::TooLarge { .. })) => {
                 Self::BadFrame
             }

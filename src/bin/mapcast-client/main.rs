@@ -7,6 +7,7 @@ mod exit;
 mod logging;
 mod print;
 mod stdout;
+mod tls;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};

@@ -10,6 +10,8 @@ use mapcast::source::Location;
 use mapcast::units::{parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
 
+use crate::tls::TlsArgs;
+
 /// Sends one map to every client: at once, when it changes, and at least every N seconds.
 #[derive(Debug, Parser)]
 #[command(
@@ -89,6 +91,8 @@ struct ServerArgs {
     /// Cut what is left this long after the stop was asked for
     #[arg(long, value_name = "DURATION", env = "MAPCAST_DRAIN_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
     drain_timeout: Duration,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Log more: -v debug, -vv trace
     #[arg(short, long, action = ArgAction::Count, env = "MAPCAST_VERBOSE")]
     verbose: u8,
@@ -131,6 +135,7 @@ impl Cli {
             max_connections: max_connections(server.max_connections, Ceiling::of_this_machine())?,
             write_timeout: server.write_timeout,
             drain_timeout: server.drain_timeout,
+            tls: server.tls.load()?,
             ..ServerConfig::default()
         };
         let service = match self.service {

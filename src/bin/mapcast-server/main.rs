@@ -5,6 +5,7 @@
 mod args;
 #[path = "../common/logging.rs"]
 mod logging;
+mod tls;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! What the tests stand on: servers in this process and as programs, raw readers, deadlines.
 
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+pub mod authority;
 #[cfg(feature = "cli")]
 pub mod output;
 #[cfg(feature = "cli")]

@@ -93,6 +93,15 @@ impl Program {
         addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
+    /// As [`addr`](Self::addr), of a server that encrypts.
+    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[track_caller]
+    pub fn addr_with_tls(&self) -> SocketAddr {
+        let line = self.wait_log(" with TLS: ");
+        let addr = line.split("listening on ").nth(1).and_then(|rest| rest.split(' ').next());
+        addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
+    }
+
     /// Standard input, to write to or to close.
     pub fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("a pipe, taken once")
