@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::admission::{Admission, Place};
 use super::registry::Registry;
 use super::{Config, Error};
 use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Watcher};
@@ -59,20 +60,20 @@ pub(super) struct Acceptor {
     /// Accepting is resumed then, after it failed for lack of something.
     resume_at: Option<Instant>,
     pause: Duration,
-    refusals: Throttle,
+    admission: Admission,
     failures: Throttle,
 }
 
 impl Acceptor {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            shared,
             next_id: 1,
             waiting: VecDeque::new(),
             resume_at: None,
             pause: SHORTEST_PAUSE,
-            refusals: Throttle::new(LOG_PERIOD),
+            admission: Admission::new(&shared.config, &shared.stats),
             failures: Throttle::new(LOG_PERIOD),
+            shared,
         }
     }
 
@@ -132,24 +133,13 @@ impl Acceptor {
         }
     }
 
-    /// Has the client wait for its thread, unless there are too many.
+    /// Has the client wait for its thread, if it may connect.
     fn admit(&mut self, door: &Door, socket: TcpStream, peer: SocketAddr) {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let limit = self.shared.config.max_connections;
-        if self.shared.stats.active() >= limit {
-            self.shared.stats.count(Event::Refused);
-            turn_away(&socket);
-            if let Some(held) = self.refusals.pass() {
-                log::warn!(
-                    "client {peer} refused: {limit} connections are the limit (--max-connections){}",
-                    more(held)
-                );
-            }
-            return;
-        }
+        let Some(place) = self.admission.admit(peer) else { return turn_away(&socket) };
         let guard = self.shared.stats.connect();
         let (service, shared) = (Arc::clone(&door.service), Arc::clone(&self.shared));
-        self.waiting.push_back(Client { id: self.next_id, peer, socket, guard, service, shared });
+        self.waiting.push_back(Client { id: self.next_id, peer, socket, place, guard, service, shared });
         self.next_id += 1;
     }
 
@@ -197,7 +187,7 @@ fn turn_away(socket: &TcpStream) {
 }
 
 /// ` (and 17 more)`, for a log line that stands for several.
-fn more(held: u64) -> String {
+pub(super) fn more(held: u64) -> String {
     if held == 0 { String::new() } else { format!(" (and {held} more like this)") }
 }
 
@@ -214,6 +204,7 @@ struct Client {
     id: u64,
     peer: SocketAddr,
     socket: TcpStream,
+    place: Place,
     guard: ConnectionGuard,
     service: Arc<dyn Service>,
     shared: Arc<Shared>,
@@ -222,7 +213,7 @@ struct Client {
 impl Client {
     /// The whole life of a connection's thread.
     fn run(self) {
-        let Self { id, peer, socket, guard, service, shared } = self;
+        let Self { id, peer, socket, place, guard, service, shared } = self;
         let started = Instant::now();
         guard.serve();
         log::info!("client {id} connected from {peer} (active connections: {})", guard.active_then());
@@ -235,6 +226,8 @@ impl Client {
             (outcome, service.sent(&connection))
         }));
         let (reason, sent) = end(connection, served, &shared.stats);
+        // Before it is counted off: whoever sees the count fall finds the place free.
+        drop(place);
         let (elapsed, active) = (started.elapsed().as_secs_f64(), guard.leave());
         log::info!("client {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})");
         shared.registry.leave(id).into_iter().for_each(join);

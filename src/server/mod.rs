@@ -1,6 +1,7 @@
 //! The server: listeners, a thread a client, and a stop that leaves nobody behind. Knows no maps.
 
 mod accept;
+mod admission;
 mod limits;
 mod registry;
 
@@ -17,6 +18,7 @@ use crate::shutdown::Shutdown;
 use crate::stats::Stats;
 
 use accept::{Acceptor, Door, Shared, join};
+pub use ipnet::IpNet;
 pub use limits::{Ceiling, Limit};
 use registry::Registry;
 
@@ -28,6 +30,9 @@ pub const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time for a clean stop unless told otherwise: 10 s.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection is silent before the kernel asks whether the client is still there, unless told otherwise: 60 s.
+pub const DEFAULT_KEEPALIVE: Duration = platform::KEEPALIVE_IDLE;
 
 /// The stack of a connection's thread: 128 KiB. Resident memory does not depend on it (9.7 KiB a thread from 32 KiB to
 /// 2 MiB, measured); a panic with a backtrace needs more than 24 KiB.
@@ -41,6 +46,15 @@ const CUT_GRACE: Duration = Duration::from_secs(1);
 pub struct Config {
     /// Clients at once; those above it are closed. Default [`DEFAULT_MAX_CONNECTIONS`].
     pub max_connections: u64,
+    /// Clients at once from one address; those above it are closed. IPv4 that came as IPv6 is IPv4; of an IPv6 address
+    /// the first 64 bits count, because a machine has all the addresses behind them. Default `None`: no such limit.
+    pub max_connections_per_ip: Option<u64>,
+    /// Who may connect: a client whose address is in none of these networks is closed, before a thread is spent on it.
+    /// Default empty: everyone.
+    pub allow: Vec<IpNet>,
+    /// How long a connection is silent before the kernel asks whether the client is still there, in whole seconds from
+    /// 1 s to 32,767 s; `None` never asks. Default [`DEFAULT_KEEPALIVE`].
+    pub keepalive: Option<Duration>,
     /// How long a client may take for one whole frame. Default [`DEFAULT_WRITE_TIMEOUT`].
     pub write_timeout: Duration,
     /// How long the stop waits for frames in flight before it cuts. Default [`DEFAULT_DRAIN_TIMEOUT`].
@@ -53,10 +67,20 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            max_connections_per_ip: None,
+            allow: Vec::new(),
+            keepalive: Some(DEFAULT_KEEPALIVE),
             write_timeout: DEFAULT_WRITE_TIMEOUT,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             stack_size: STACK_SIZE,
         }
+    }
+}
+
+impl Config {
+    /// True if and only if whoever reaches a listener is served.
+    fn is_open(&self) -> bool {
+        self.allow.is_empty()
     }
 }
 
@@ -138,6 +162,7 @@ impl Server {
     /// If the system refuses an option.
     pub fn listen(&mut self, listener: TcpListener, service: Arc<dyn Service>) -> io::Result<()> {
         platform::tune(&listener, self.config.write_timeout)?;
+        platform::keep_alive(&listener, self.config.keepalive)?;
         self.doors.push(Door { listener, service });
         Ok(())
     }
@@ -167,6 +192,7 @@ impl Server {
             let addr = door.listener.local_addr().map_err(Error::Start)?;
             log::info!("listening on {addr}: {}, pid {}", door.service.describe(), std::process::id());
         }
+        self.warn_if_open();
         let shared = Arc::new(Shared {
             config: self.config,
             stats: self.stats,
@@ -179,6 +205,18 @@ impl Server {
         stop.trigger();
         let summary = drain(&shared);
         accepted.map(|()| summary)
+    }
+
+    /// Tells once of the listeners that others than this machine can reach, if whoever reaches them is served.
+    fn warn_if_open(&self) {
+        let beyond = |addr: &SocketAddr| !addr.ip().to_canonical().is_loopback();
+        let reached: Vec<_> = self.local_addrs().iter().filter(|addr| beyond(addr)).map(ToString::to_string).collect();
+        if self.config.is_open() && !reached.is_empty() {
+            log::warn!(
+                "whoever reaches {} is served: say who may connect (--allow), or listen on 127.0.0.1",
+                reached.join(", ")
+            );
+        }
     }
 
     /// Runs the server on a thread of its own.
