@@ -4,6 +4,7 @@
 pub mod output;
 #[cfg(feature = "cli")]
 pub mod program;
+pub mod proxy;
 pub mod reader;
 pub mod server;
 
