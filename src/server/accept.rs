@@ -29,6 +29,10 @@ const BATCH: usize = 64;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long, after the stop, those who are still in a listener's queue are turned away in order: 50 ms, enough for the
+/// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
+const TURNING_AWAY: Duration = Duration::from_millis(50);
+
 /// At most one log line of a kind in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
 
@@ -101,11 +105,8 @@ impl Acceptor {
         for client in self.waiting.drain(..) {
             turn_away(&client.socket);
         }
-        for door in doors {
-            while let Ok((socket, _)) = platform::accept(&door.listener) {
-                turn_away(&socket);
-            }
-        }
+        let deadline = Instant::now() + TURNING_AWAY;
+        doors.iter().for_each(|door| empty(&door.listener, deadline));
         Ok(())
     }
 
@@ -178,6 +179,19 @@ impl Acceptor {
 fn is_lack(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+/// Turns away those who are in the listener's queue, until it is empty or `deadline` has passed.
+fn empty(listener: &TcpListener, deadline: Instant) {
+    loop {
+        for _ in 0..BATCH {
+            let Ok((socket, _)) = platform::accept(listener) else { return };
+            turn_away(&socket);
+        }
+        if deadline <= Instant::now() {
+            return;
+        }
+    }
 }
 
 /// Closes a client that gets no thread: it sees the end of the stream.
