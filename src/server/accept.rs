@@ -106,7 +106,9 @@ impl Acceptor {
             turn_away(&client.socket);
         }
         let deadline = Instant::now() + TURNING_AWAY;
-        doors.iter().for_each(|door| empty(&door.listener, deadline));
+        for door in doors {
+            empty(&door.listener, deadline);
+        }
         Ok(())
     }
 

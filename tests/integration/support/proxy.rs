@@ -49,7 +49,9 @@ impl Proxy {
                 let pipe = Pipe::new(client, server, fault(pipes.len()), stopping.clone());
                 pipes.push(thread::Builder::new().spawn(move || pipe.run()).expect("a thread"));
             }
-            pipes.into_iter().for_each(|pipe| pipe.join().expect("a pipe that does not panic"));
+            for pipe in pipes {
+                pipe.join().expect("a pipe that does not panic");
+            }
         };
         let acceptor = thread::Builder::new().spawn(run).expect("a thread");
         Self { addr, stop, acceptor: Some(acceptor) }
