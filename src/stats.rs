@@ -10,6 +10,8 @@ pub struct Stats {
     active: AtomicU64,
     served: AtomicU64,
     refused: AtomicU64,
+    refused_per_ip: AtomicU64,
+    denied: AtomicU64,
     failed_accepts: AtomicU64,
     failed_spawns: AtomicU64,
     panics: AtomicU64,
@@ -23,6 +25,10 @@ pub struct Stats {
 pub(crate) enum Event {
     /// A client was closed because the limit on connections was reached.
     Refused,
+    /// A client was closed because its address has as many connections as one may have.
+    RefusedPerIp,
+    /// A client was closed because its address is not on the list of those who may connect.
+    Denied,
     /// `accept` failed for lack of descriptors or memory.
     FailedAccept,
     /// A client was closed because the system gave no thread for it.
@@ -51,6 +57,16 @@ impl Stats {
     /// Clients closed at once because `max_connections` was reached.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Clients closed at once because their address had `max_connections_per_ip` already.
+    pub fn refused_per_ip(&self) -> u64 {
+        self.refused_per_ip.load(Ordering::Relaxed)
+    }
+
+    /// Clients closed at once because their address is not in `allow`.
+    pub fn denied(&self) -> u64 {
+        self.denied.load(Ordering::Relaxed)
     }
 
     /// Times that `accept` failed for lack of descriptors or memory.
@@ -87,6 +103,8 @@ impl Stats {
     pub(crate) fn count(&self, event: Event) {
         let counter = match event {
             Event::Refused => &self.refused,
+            Event::RefusedPerIp => &self.refused_per_ip,
+            Event::Denied => &self.denied,
             Event::FailedAccept => &self.failed_accepts,
             Event::FailedSpawn => &self.failed_spawns,
             Event::Panicked => &self.panics,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use log::debug;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::stream::{Ending, Stream};
 use super::{ClientConfig, Error};
@@ -63,7 +63,7 @@ fn connect_any(address: &str, timeout: Duration, ending: &Ending) -> Result<TcpS
 fn connect_socket(peer: SocketAddr, ending: &Ending) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    platform::keep_alive(&SockRef::from(&socket))?;
+    platform::keep_alive(&socket, Some(platform::KEEPALIVE_IDLE))?;
     match socket.connect(&peer.into()) {
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
             if !ending.wait_ready(socket.as_fd(), Readiness::Writable)? {

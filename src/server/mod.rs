@@ -1,6 +1,7 @@
 //! The server: listeners, a thread a client, and a stop that leaves nobody behind. Knows no maps.
 
 mod accept;
+mod admission;
 mod limits;
 mod registry;
 
@@ -19,6 +20,7 @@ use crate::throttle::Throttle;
 use crate::tls;
 
 use accept::{Acceptor, Door, Shared, join};
+pub use ipnet::IpNet;
 pub use limits::{Ceiling, Limit};
 use registry::Registry;
 
@@ -30,6 +32,9 @@ pub const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time for a clean stop unless told otherwise: 10 s.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection is silent before the kernel asks whether the client is still there, unless told otherwise: 60 s.
+pub const DEFAULT_KEEPALIVE: Duration = platform::KEEPALIVE_IDLE;
 
 /// The stack of a connection's thread: 128 KiB. Resident memory does not depend on it (9.7 KiB a thread from 32 KiB to
 /// 2 MiB, measured); a panic with a backtrace needs more than 24 KiB.
@@ -43,6 +48,15 @@ const CUT_GRACE: Duration = Duration::from_secs(1);
 pub struct Config {
     /// Clients at once; those above it are closed. Default [`DEFAULT_MAX_CONNECTIONS`].
     pub max_connections: u64,
+    /// Clients at once from one address; those above it are closed. IPv4 that came as IPv6 is IPv4; of an IPv6 address
+    /// the first 64 bits count, because a machine has all the addresses behind them. Default `None`: no such limit.
+    pub max_connections_per_ip: Option<u64>,
+    /// Who may connect: a client whose address is in none of these networks is closed, before a thread is spent on it.
+    /// Default empty: everyone.
+    pub allow: Vec<IpNet>,
+    /// How long a connection is silent before the kernel asks whether the client is still there, in whole seconds from
+    /// 1 s to 32,767 s; `None` never asks. Default [`DEFAULT_KEEPALIVE`].
+    pub keepalive: Option<Duration>,
     /// How long a client may take for one whole frame. Default [`DEFAULT_WRITE_TIMEOUT`].
     pub write_timeout: Duration,
     /// How long the stop waits for frames in flight before it cuts. Default [`DEFAULT_DRAIN_TIMEOUT`].
@@ -59,12 +73,22 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            max_connections_per_ip: None,
+            allow: Vec::new(),
+            keepalive: Some(DEFAULT_KEEPALIVE),
             write_timeout: DEFAULT_WRITE_TIMEOUT,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             stack_size: STACK_SIZE,
             tls: None,
             handshake_timeout: tls::DEFAULT_HANDSHAKE_TIMEOUT,
         }
+    }
+}
+
+impl Config {
+    /// True if and only if whoever reaches a listener is served.
+    fn is_open(&self) -> bool {
+        self.allow.is_empty()
     }
 }
 
@@ -146,6 +170,7 @@ impl Server {
     /// If the system refuses an option.
     pub fn listen(&mut self, listener: TcpListener, service: Arc<dyn Service>) -> io::Result<()> {
         platform::tune(&listener, self.config.write_timeout)?;
+        platform::keep_alive(&listener, self.config.keepalive)?;
         self.doors.push(Door { listener, service });
         Ok(())
     }
@@ -180,6 +205,7 @@ impl Server {
             log::info!("listening on {addr}{with_tls}: {}, pid {}", door.service.describe(), std::process::id());
         }
         let certificates = self.config.tls.clone().map(|tls| follow(tls, stop)).transpose().map_err(Error::Start)?;
+        self.warn_if_open();
         let shared = Arc::new(Shared {
             handshake_failures: Mutex::new(Throttle::new(accept::LOG_PERIOD)),
             config: self.config,
@@ -194,6 +220,18 @@ impl Server {
         let summary = drain(&shared);
         certificates.into_iter().for_each(join);
         accepted.map(|()| summary)
+    }
+
+    /// Tells once of the listeners that others than this machine can reach, if whoever reaches them is served.
+    fn warn_if_open(&self) {
+        let beyond = |addr: &SocketAddr| !addr.ip().to_canonical().is_loopback();
+        let reached: Vec<_> = self.local_addrs().iter().filter(|addr| beyond(addr)).map(ToString::to_string).collect();
+        if self.config.is_open() && !reached.is_empty() {
+            log::warn!(
+                "whoever reaches {} is served: say who may connect (--allow), or listen on 127.0.0.1",
+                reached.join(", ")
+            );
+        }
     }
 
     /// Runs the server on a thread of its own.

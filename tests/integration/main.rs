@@ -7,6 +7,9 @@
 )]
 #![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
 
+#[cfg(feature = "cli")]
+mod abuse;
+mod admission;
 mod architecture;
 mod cast;
 #[cfg(feature = "cli")]
@@ -23,9 +26,12 @@ mod old_python;
 mod overload;
 #[cfg(feature = "cli")]
 mod programs;
+mod proxied;
 #[cfg(feature = "cli")]
 mod readers;
 mod stop;
 mod support;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 mod tls;
+#[cfg(feature = "cli")]
+mod terminal;

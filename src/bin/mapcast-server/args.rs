@@ -1,11 +1,11 @@
 //! What was typed, turned once into what is done: after it, nothing can be a usage error.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{ArgAction, Args, Parser, Subcommand};
-use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS};
+use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, IpNet};
 use mapcast::source::Location;
 use mapcast::units::{parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
@@ -85,6 +85,16 @@ struct ServerArgs {
     /// Close clients above this number [default: 10000, or what this machine can hold]
     #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS")]
     max_connections: Option<u64>,
+    /// Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]
+    #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS_PER_IP", value_parser = clap::value_parser!(u64).range(1..))]
+    max_connections_per_ip: Option<u64>,
+    /// Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may
+    /// connect]
+    #[arg(long, value_name = "CIDR", env = "MAPCAST_ALLOW", value_delimiter = ',', value_parser = parse_network)]
+    allow: Vec<IpNet>,
+    /// Ask after this much silence whether a client is still there; 0 never asks
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_KEEPALIVE", default_value = "60s", value_parser = parse_duration)]
+    keepalive: Duration,
     /// Cut a client that takes longer than this for one whole frame
     #[arg(long, value_name = "DURATION", env = "MAPCAST_WRITE_TIMEOUT", default_value = "10s", value_parser = parse_interval)]
     write_timeout: Duration,
@@ -106,6 +116,8 @@ struct ServerArgs {
 pub(crate) struct Task {
     pub(crate) service: Chosen,
     pub(crate) listen: Vec<SocketAddr>,
+    /// How many clients this machine can hold.
+    pub(crate) ceiling: Ceiling,
     pub(crate) config: ServerConfig,
 }
 
@@ -131,8 +143,12 @@ impl Cli {
         for addr in &server.listen {
             listen.extend(resolve(addr)?);
         }
+        let ceiling = Ceiling::of_this_machine();
         let config = ServerConfig {
-            max_connections: max_connections(server.max_connections, Ceiling::of_this_machine())?,
+            max_connections: max_connections(server.max_connections, ceiling)?,
+            max_connections_per_ip: server.max_connections_per_ip,
+            allow: server.allow.clone(),
+            keepalive: Some(server.keepalive).filter(|idle| !idle.is_zero()),
             write_timeout: server.write_timeout,
             drain_timeout: server.drain_timeout,
             tls: server.tls.load()?,
@@ -146,7 +162,7 @@ impl Cli {
                 Chosen::Map { interval, format, source, set, max_frame }
             }
         };
-        Ok(Task { service, listen, config })
+        Ok(Task { service, listen, ceiling, config })
     }
 
     fn server_args(&self) -> &ServerArgs {
@@ -186,6 +202,12 @@ fn parse_interval(text: &str) -> anyhow::Result<Duration> {
     Ok(interval)
 }
 
+/// Reads a network, or one address alone.
+fn parse_network(text: &str) -> anyhow::Result<IpNet> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.context("write an address or a network: 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
+}
+
 fn parse_entry(text: &str) -> anyhow::Result<(Key, Value)> {
     Ok(format::parse_entry(text)?)
 }
@@ -212,6 +234,29 @@ mod tests {
                 assert!(name.starts_with("MAPCAST_"), "{} {}: {name}", command.get_name(), argument.get_id());
             }
         }
+    }
+
+    #[test]
+    fn a_network_may_be_one_address() {
+        for (text, network) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+        ] {
+            assert_eq!(parse_network(text).unwrap().to_string(), network);
+        }
+        for text in ["", "10.0.0.0/33", "10.0.0/8", "localhost", "10.0.0.0/", "::/129"] {
+            assert!(parse_network(text).unwrap_err().to_string().contains("10.0.0.0/8"), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_silence_at_all_switches_the_question_off() {
+        let keepalive = |args: &[&str]| Cli::parse_from(args).into_task().unwrap().config.keepalive;
+        assert_eq!(keepalive(&["mapcast-server"]), Some(Duration::from_mins(1)));
+        assert_eq!(keepalive(&["mapcast-server", "--keepalive", "5s"]), Some(Duration::from_secs(5)));
+        assert_eq!(keepalive(&["mapcast-server", "--keepalive", "0"]), None);
     }
 
     #[test]

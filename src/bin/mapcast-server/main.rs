@@ -47,6 +47,7 @@ type Followed = (Box<dyn Source>, Sink);
 /// Everything that can be refused before the first client: the source's first map, the listeners, the signals.
 fn prepare(task: Task) -> anyhow::Result<(Server, Option<Followed>, Shutdown)> {
     let stop = Shutdown::new().context("no descriptors left")?;
+    let room = format!("{}, {} allowed (--max-connections)", task.ceiling, task.config.max_connections);
     let mut server = Server::new(task.config);
     let followed = match task.service {
         Chosen::Map { interval, format, source, set, max_frame } => {
@@ -74,6 +75,7 @@ fn prepare(task: Task) -> anyhow::Result<(Server, Option<Followed>, Shutdown)> {
         }
     })
     .context("cannot handle signals")?;
+    log::info!("room for {room}");
     Ok((server, followed, stop))
 }
 

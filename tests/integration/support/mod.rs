@@ -6,6 +6,7 @@ pub mod authority;
 pub mod output;
 #[cfg(feature = "cli")]
 pub mod program;
+pub mod proxy;
 pub mod reader;
 pub mod server;
 
