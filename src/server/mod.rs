@@ -3,6 +3,8 @@
 mod accept;
 mod limits;
 mod registry;
+#[cfg(test)]
+mod registry_tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 /// Each module and the modules of ours that it may name. What is not here may name none.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &["platform"]),
+    ("stats", &["sync"]),
     ("format", &["escape", "map"]),
-    ("feed", &["format", "frame", "map"]),
+    ("feed", &["format", "frame", "map", "sync"]),
     ("connection", &["frame", "platform", "shutdown", "sync", "units"]),
     ("service", &["connection", "feed", "shutdown", "units"]),
     ("source", &["chain", "escape", "feed", "format", "map", "shutdown", "throttle"]),
-    ("server", &["connection", "platform", "service", "shutdown", "stats", "throttle"]),
+    ("server", &["connection", "platform", "service", "shutdown", "stats", "sync", "throttle"]),
     ("client", &["chain", "format", "frame", "map", "platform", "shutdown"]),
 ];
 
