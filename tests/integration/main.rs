@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
 
 mod architecture;
+mod bincode;
 mod cast;
 #[cfg(feature = "cli")]
 mod client;
