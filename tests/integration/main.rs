@@ -12,9 +12,12 @@ mod bincode;
 mod cast;
 #[cfg(feature = "cli")]
 mod client;
+mod corpus;
 #[cfg(feature = "cli")]
 mod documents;
 mod echo;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 #[cfg(feature = "cli")]
 mod old_python;
 mod overload;
