@@ -1,8 +1,7 @@
 //! The feed: the current map, encoded once, however many send it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use serde::Serialize;
 use crate::format::{self, Format};
 use crate::frame::{self, Frame};
 use crate::map::Map;
+use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, RwLock};
 
 /// Why a map was not published. The one before it stays.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,8 @@
 //! Counters, and the guard that counts a connection while it lives.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sync::{AtomicU64, Ordering};
 
 /// What has happened since the server was made. Each number is right by itself; two read one after the other may be a
 /// moment apart.
@@ -118,7 +119,7 @@ impl Stats {
     /// Counts a connection as active until the guard is dropped, however its thread ends.
     pub(crate) fn connect(self: &Arc<Self>) -> ConnectionGuard {
         let active_then = self.active.fetch_add(1, Ordering::SeqCst) + 1;
-        ConnectionGuard { stats: Arc::clone(self), active_then }
+        ConnectionGuard { stats: Arc::clone(self), active_then, is_counted: true }
     }
 }
 
@@ -127,6 +128,8 @@ impl Stats {
 pub(crate) struct ConnectionGuard {
     stats: Arc<Stats>,
     active_then: u64,
+    /// False once it has been counted off.
+    is_counted: bool,
 }
 
 impl ConnectionGuard {
@@ -140,17 +143,19 @@ impl ConnectionGuard {
         self.active_then
     }
 
-    /// Counts the connection off. Returns how many are active without it.
-    pub(crate) fn leave(self) -> u64 {
-        let stats = Arc::clone(&self.stats);
-        drop(self);
-        stats.active()
+    /// Counts the connection off. Returns how many are active without it, at that moment.
+    pub(crate) fn leave(mut self) -> u64 {
+        self.is_counted = false;
+        // One step: looked at afterwards, two that leave at once would both be the last, and one that comes would count.
+        self.stats.active.fetch_sub(1, Ordering::SeqCst) - 1
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.stats.active.fetch_sub(1, Ordering::SeqCst);
+        if self.is_counted {
+            self.stats.active.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 

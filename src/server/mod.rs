@@ -4,6 +4,8 @@ mod accept;
 mod admission;
 mod limits;
 mod registry;
+#[cfg(test)]
+mod registry_tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -88,7 +90,7 @@ impl Default for Config {
 impl Config {
     /// True if and only if whoever reaches a listener is served.
     fn is_open(&self) -> bool {
-        self.allow.is_empty()
+        self.allow.is_empty() && self.tls.is_none()
     }
 }
 

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 /// Each module and the modules of ours that it may name. What is not here may name none.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &["platform"]),
+    ("stats", &["sync"]),
     ("format", &["escape", "map"]),
-    ("feed", &["format", "frame", "map"]),
+    ("feed", &["format", "frame", "map", "sync"]),
     ("tls", &["chain", "escape", "platform", "shutdown", "throttle", "units"]),
     ("stream", &["tls"]),
     ("connection", &["frame", "platform", "shutdown", "stream", "sync", "tls", "units"]),
     ("service", &["connection", "feed", "shutdown", "units"]),
     ("source", &["chain", "escape", "feed", "format", "map", "shutdown", "throttle"]),
-    ("server", &["chain", "connection", "platform", "service", "shutdown", "stats", "stream", "throttle", "tls"]),
+    ("server", &["chain", "connection", "platform", "service", "shutdown", "stats", "stream", "sync", "throttle", "tls"]),
     ("client", &["chain", "format", "frame", "map", "platform", "shutdown", "stream", "tls"]),
 ];
 

@@ -11,12 +11,16 @@
 mod abuse;
 mod admission;
 mod architecture;
+mod bincode;
 mod cast;
 #[cfg(feature = "cli")]
 mod client;
+mod corpus;
 #[cfg(feature = "cli")]
 mod documents;
 mod echo;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 #[cfg(feature = "cli")]
 mod examples;
 #[cfg(feature = "cli")]

@@ -7,6 +7,7 @@ use crate::connection::{Bell, Belled, ClientOutlet, Outlet, Watcher};
 use crate::format::Format;
 use crate::map::builtin;
 use crate::platform;
+use crate::stream::Stream;
 
 /// A repeat often enough for a test, and seldom enough for a busy machine.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -20,7 +21,7 @@ fn outlet() -> (Arc<ClientOutlet>, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let (socket, _) = platform::accept(&listener).unwrap();
-    (Arc::new(Outlet::new(socket, Bell::for_this_thread())), client)
+    (Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread())), client)
 }
 
 fn feed() -> Arc<Feed> {
@@ -71,11 +72,11 @@ fn a_thread_without_a_publisher_repeats_the_map_itself() {
     let cast = Cast::new(Arc::clone(&feed), INTERVAL);
     let (outlet, mut client) = outlet();
     let peer = client.local_addr().unwrap();
-    let socket = outlet.socket().try_clone().unwrap();
+    let socket = outlet.socket().tcp().try_clone().unwrap();
     drop(outlet);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let outlet = Arc::new(Outlet::new(socket, Bell::for_this_thread()));
+            let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread()));
             let watcher = Arc::new(Watcher::start().unwrap());
             let mut connection = Connection::new(1, peer, outlet, watcher, Duration::from_secs(20));
             assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), Goodbye::Client);
