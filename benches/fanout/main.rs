@@ -12,6 +12,8 @@
 #![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
+#[path = "../../tests/integration/support/authority.rs"]
+mod authority;
 mod change;
 mod figure;
 mod floor;
@@ -20,6 +22,7 @@ mod peer;
 mod report;
 mod round;
 mod scenario;
+mod secure;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
@@ -51,7 +54,7 @@ const SPARE_DESCRIPTORS: u64 = 64;
 #[derive(Debug, Parser)]
 #[command(name = "fanout", max_term_width = 100)]
 struct Options {
-    /// Run this scenario alone: changes, large, repeat, connect, idle, stop, stalled or many; may be repeated
+    /// Run this scenario alone: changes, large, tls, repeat, connect, idle, stop, stalled or many; may be repeated
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// A tenth of the clients, one round, half the time
@@ -117,6 +120,7 @@ fn main() -> anyhow::Result<()> {
         return play(role, &options);
     }
     let scenarios = options.scenarios()?;
+    let _authority = secure::authority();
     let began = Instant::now();
     let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
     for scenario in scenarios {

@@ -96,7 +96,8 @@ struct Load {
 
 impl Load {
     fn new(kind: Kind, publisher: &Publisher, clients: usize) -> anyhow::Result<Self> {
-        let swarm = Swarm::new(kind.wire(publisher.size()))?;
+        let mut swarm = Swarm::new(kind.wire(publisher.size()))?;
+        swarm.encrypt(kind.tls()?);
         let tally = Tally::new(clients, publisher.size(), publisher.epoch());
         Ok(Self { swarm, tally, clients, readers: clients })
     }

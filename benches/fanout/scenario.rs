@@ -87,6 +87,14 @@ impl Scenario {
             changes.clone(),
             Self { name: "large", clients: 1000, size: 16 * 1024, ..changes.clone() },
             Self {
+                name: "tls",
+                clients: 1000,
+                connect_rate: 1000,
+                servers: vec![Kind::Mapcast, Kind::MapcastTls],
+                goals: &[(Figure::Delivered, Goal::Exactly(100.0))],
+                ..changes.clone()
+            },
+            Self {
                 name: "repeat",
                 interval: Duration::from_secs(1),
                 work: Work::Repeat,

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -12,10 +13,12 @@ use clap::ValueEnum;
 use mapcast::Shutdown;
 use nix::time::ClockId;
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::ClientConfig;
 
 use crate::change::{Publisher, Wrap};
 use crate::peer::{mosquitto, nats, redis};
 use crate::scenario::Scenario;
+use crate::secure;
 use crate::support::wire::{Frames, Wire};
 
 /// The program that is measured.
@@ -34,6 +37,8 @@ pub enum Kind {
     Floor,
     /// `mapcast-server`, reading lines
     Mapcast,
+    /// The same, with TLS
+    MapcastTls,
     /// `redis-server`, with PUBLISH
     Redis,
     /// `nats-server`, without persistence
@@ -48,6 +53,7 @@ impl Kind {
         match self {
             Self::Floor => "floor",
             Self::Mapcast => "mapcast",
+            Self::MapcastTls => "mapcast-tls",
             Self::Redis => "redis",
             Self::Nats => "nats",
             Self::Mosquitto => "mosquitto",
@@ -57,17 +63,22 @@ impl Kind {
     /// What its clients speak, with payloads of at most `max` bytes.
     pub fn wire(self, max: usize) -> Box<dyn Wire> {
         match self {
-            Self::Floor | Self::Mapcast => Box::new(Frames { max }),
+            Self::Floor | Self::Mapcast | Self::MapcastTls => Box::new(Frames { max }),
             Self::Redis => Box::new(redis::Subscriber { max }),
             Self::Nats => Box::new(nats::Subscriber { max }),
             Self::Mosquitto => Box::new(mosquitto::Subscriber { max }),
         }
     }
 
+    /// How its clients encrypt, if they do.
+    pub fn tls(self) -> anyhow::Result<Option<Arc<ClientConfig>>> {
+        if self == Self::MapcastTls { secure::client().map(Some) } else { Ok(None) }
+    }
+
     /// What whoever publishes sends to it first, and how a change is put.
     fn publishing(self) -> (&'static [u8], Wrap) {
         match self {
-            Self::Floor | Self::Mapcast => (&[], |payload| [payload, b"\n"].concat()),
+            Self::Floor | Self::Mapcast | Self::MapcastTls => (&[], |payload| [payload, b"\n"].concat()),
             Self::Redis => (&[], redis::publish),
             Self::Nats => (nats::HELLO.as_bytes(), nats::publish),
             Self::Mosquitto => (&mosquitto::CONNECT, mosquitto::publish),
@@ -76,12 +87,12 @@ impl Kind {
 
     /// True if and only if it sends the current map to each client that connects.
     pub fn greets(self) -> bool {
-        self == Self::Mapcast
+        matches!(self, Self::Mapcast | Self::MapcastTls)
     }
 
     /// True if and only if it sends again by itself what has not changed.
     pub fn repeats(self) -> bool {
-        self == Self::Mapcast
+        matches!(self, Self::Mapcast | Self::MapcastTls)
     }
 
     fn command(self, addr: SocketAddr, scenario: &Scenario) -> Vec<String> {
@@ -105,6 +116,7 @@ impl Kind {
             ]
             .map(str::to_owned)
             .to_vec(),
+            Self::MapcastTls => [Self::Mapcast.command(addr, scenario), secure::arguments()].concat(),
             Self::Redis => redis::command(addr, most),
             Self::Nats => nats::command(addr),
             Self::Mosquitto => mosquitto::command(),
@@ -166,7 +178,9 @@ impl Server {
     /// Returns who tells it of changes of `size` bytes. Once.
     pub fn publisher(&mut self, size: usize) -> anyhow::Result<Publisher> {
         let mut sink: Box<dyn Write + Send> = match self.kind {
-            Kind::Floor | Kind::Mapcast => Box::new(self.child.stdin.take().context("it has a publisher already")?),
+            Kind::Floor | Kind::Mapcast | Kind::MapcastTls => {
+                Box::new(self.child.stdin.take().context("it has a publisher already")?)
+            }
             // What it answers is a few bytes a change, and stays unread.
             Kind::Redis | Kind::Nats | Kind::Mosquitto => {
                 let stream = TcpStream::connect(self.addr)?;

@@ -184,7 +184,10 @@ impl<'stream> Echo<'stream> {
 
     /// True if and only if `answer` is the first, an alert of TLS to a client that speaks none, and no echo.
     fn is_refused(&self, answer: &[u8]) -> bool {
-        self.received == 0 && !self.socket.is_tls() && is_tls_alert(answer) && self.first_byte != answer.first().copied()
+        self.received == 0
+            && !self.socket.is_tls()
+            && is_tls_alert(answer)
+            && self.first_byte != answer.first().copied()
     }
 
     /// Sends what is unsent, or reads more of the input.

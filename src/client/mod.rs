@@ -247,7 +247,7 @@ impl Client {
 
 /// Returns what a connection that was just read failed with, if that is about TLS; the error itself otherwise.
 fn refusal(error: io::Error, tls: Option<&tls::Connector>) -> Result<Error, io::Error> {
-    if error.get_ref().is_some_and(|inner| inner.is::<SpeaksTls>()) {
+    if error.get_ref().and_then(|inner| inner.downcast_ref::<SpeaksTls>()).is_some() {
         return Ok(Error::PlainToTls);
     }
     match tls {

@@ -111,7 +111,8 @@ impl Read for Stream {
                 Err(error) => return Err(error),
                 Ok(None) => return Ok(0),
                 Ok(Some(taken)) if taken.data > 0 => {
-                    if std::mem::take(&mut self.is_fresh) && !self.socket.is_tls() && is_tls_alert(&into[..taken.data]) {
+                    if std::mem::take(&mut self.is_fresh) && !self.socket.is_tls() && is_tls_alert(&into[..taken.data])
+                    {
                         return Err(io::Error::new(io::ErrorKind::InvalidData, SpeaksTls));
                     }
                     return Ok(taken.data);

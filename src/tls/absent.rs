@@ -42,12 +42,7 @@ impl Acceptor {
         match *self {}
     }
 
-    pub(crate) fn shake_hands(
-        &self,
-        _: &Session<TcpStream>,
-        _: Duration,
-        _: &Shutdown,
-    ) -> Result<(), HandshakeError> {
+    pub(crate) fn shake_hands(&self, _: &Session<TcpStream>, _: Duration, _: &Shutdown) -> Result<(), HandshakeError> {
         match *self {}
     }
 

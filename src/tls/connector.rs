@@ -100,7 +100,7 @@ impl Connector {
     /// Returns what `error` means, if TLS broke the connection off and not the network. With TLS 1.3 a client's handshake
     /// is over before the server has looked at its certificate: the refusal is the first thing that it reads.
     pub(crate) fn refusal(&self, error: io::Error) -> Result<HandshakeError, io::Error> {
-        if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some() {
             return Ok(HandshakeError::at_client(error, "", self.has_certificate));
         }
         Err(error)

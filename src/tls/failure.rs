@@ -38,7 +38,9 @@ pub enum HandshakeError {
     #[error("the other end offers nothing that is spoken here, TLS 1.2 and 1.3 ({0})")]
     Incompatible(String),
     /// The server wants to know who its clients are.
-    #[error("the client has no certificate, and --tls-client-ca wants one (mapcast-client wants --tls-cert and --tls-key)")]
+    #[error(
+        "the client has no certificate, and --tls-client-ca wants one (mapcast-client wants --tls-cert and --tls-key)"
+    )]
     NoClientCertificate,
     /// The client's certificate is not good.
     #[error("the client's certificate is refused: {0}")]
@@ -153,7 +155,9 @@ fn names(presented: &[String]) -> String {
 
 fn reason(fault: &CertificateError) -> String {
     printable(&match fault {
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => "signed by nobody that is trusted here".to_owned(),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "signed by nobody that is trusted here".to_owned()
+        }
         CertificateError::ExpiredContext { not_after, .. } => format!("expired{}", at(system_time(*not_after))),
         CertificateError::InvalidPurposeContext { .. } => "issued for another purpose".to_owned(),
         fault => rustls::Error::InvalidCertificate(fault.clone()).to_string(),
@@ -197,7 +201,9 @@ mod tests {
             wrong_name(&["DnsName(\"mapcast.example\")"]),
             "the certificate is for mapcast.example, not localhost: use --tls-name mapcast.example"
         );
-        assert!(wrong_name(&["DnsName(\"*.example\")", "IpAddress(10.0.0.1)"]).contains("for *.example, 10.0.0.1, not"));
+        assert!(
+            wrong_name(&["DnsName(\"*.example\")", "IpAddress(10.0.0.1)"]).contains("for *.example, 10.0.0.1, not")
+        );
         assert!(wrong_name(&[]).contains("is for nobody, not localhost"));
     }
 

@@ -51,13 +51,8 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
     let certificate = ParsedCertificate::try_from(certificate).ok()?;
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
     let algorithms = provider().signature_verification_algorithms.all;
-    match verify_server_cert_signed_by_trust_anchor(
-        &certificate,
-        &RootCertStore::empty(),
-        &[],
-        end_of_time,
-        algorithms,
-    ) {
+    match verify_server_cert_signed_by_trust_anchor(&certificate, &RootCertStore::empty(), &[], end_of_time, algorithms)
+    {
         Err(rustls::Error::InvalidCertificate(ExpiredContext { not_after, .. })) => system_time(not_after),
         _ => None,
     }

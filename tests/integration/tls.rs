@@ -228,10 +228,8 @@ fn what_is_no_tls_gets_an_alert_and_is_counted() {
 #[test]
 fn a_plain_client_is_told_what_it_speaks_to() {
     let authority = Authority::new();
-    let config = ServerConfig {
-        handshake_timeout: Duration::from_millis(100),
-        ..server(&authority.good("x", &["localhost"]))
-    };
+    let config =
+        ServerConfig { handshake_timeout: Duration::from_millis(100), ..server(&authority.good("x", &["localhost"])) };
     let running = MapServer::with(HOUR, config).running;
     let plain = ClientConfig { tls: None, ..client(&authority, None) };
     let error = connect(running.addr, &plain).unwrap().next_map().unwrap_err();
@@ -270,7 +268,11 @@ fn silent_handshakes_end_at_their_deadline_and_keep_nobody_waiting() {
     for client in &mut good {
         assert_eq!(client.next_map().unwrap(), Some(numbered(0)));
     }
-    assert!(began.elapsed() < Duration::from_secs(3), "the good ones waited for the silent ones: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "the good ones waited for the silent ones: {:?}",
+        began.elapsed()
+    );
     assert!(silent.iter_mut().all(ends_in_order));
     assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
     drop(silent);
@@ -366,7 +368,8 @@ fn raw_client(authority: &Authority, addr: SocketAddr) -> rustls::StreamOwned<ru
     #[cfg(not(feature = "tls"))]
     let provider = rustls::crypto::ring::default_provider();
     let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider));
-    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth();
+    let config =
+        config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth();
     let tls = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
     let socket = TcpStream::connect(addr).unwrap();
     socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();

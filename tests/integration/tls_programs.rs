@@ -50,7 +50,11 @@ fn a_handshake_that_fails_is_3_and_says_what_to_do() {
     };
     for (address, args, wanted) in [
         (&address, vec!["--tls", "--tls-ca", text(&authority.ca)], "use --tls-name mapcast.example"),
-        (&address, vec!["--tls", "--tls-ca", text(&other.ca), "--tls-name", "mapcast.example"], "name its CA, --tls-ca"),
+        (
+            &address,
+            vec!["--tls", "--tls-ca", text(&other.ca), "--tls-name", "mapcast.example"],
+            "name its CA, --tls-ca",
+        ),
         (&plain, vec!["--tls", "--tls-ca", text(&authority.ca)], "leave --tls out"),
     ] {
         for talk in [&[][..], &["greet"], &["echo"]] {

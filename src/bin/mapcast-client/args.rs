@@ -192,7 +192,11 @@ impl CommandLine {
             format: self.follow.format,
             max_frame: self.follow.max_frame,
             connect_timeout: self.common.connect_timeout,
-            tls: self.common.tls.load().map_err(|text| CommandLine::command().error(ErrorKind::ValueValidation, text))?,
+            tls: self
+                .common
+                .tls
+                .load()
+                .map_err(|text| CommandLine::command().error(ErrorKind::ValueValidation, text))?,
         };
         let (address, task) = match self.talk {
             None => (self.address, self.follow.into_task(client.clone())?),

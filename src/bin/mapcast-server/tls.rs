@@ -15,21 +15,21 @@ mod present {
     #[derive(Debug, Args)]
     pub(crate) struct TlsArgs {
         /// Encrypt with this certificate: PEM, those between it and the root behind it. Read again when it changes
-        #[arg(long, value_name = "FILE", env = "MAPCAST_TLS_CERT", requires = "tls_key")]
-        tls_cert: Option<PathBuf>,
+        #[arg(long = "tls-cert", value_name = "FILE", env = "MAPCAST_TLS_CERT", requires = "key")]
+        cert: Option<PathBuf>,
         /// The certificate's private key: PEM, not encrypted
-        #[arg(long, value_name = "FILE", env = "MAPCAST_TLS_KEY", requires = "tls_cert")]
-        tls_key: Option<PathBuf>,
+        #[arg(long = "tls-key", value_name = "FILE", env = "MAPCAST_TLS_KEY", requires = "cert")]
+        key: Option<PathBuf>,
         /// Let only clients in that have a certificate of a CA in this file: PEM
-        #[arg(long, value_name = "FILE", env = "MAPCAST_TLS_CLIENT_CA", requires = "tls_cert")]
-        tls_client_ca: Option<PathBuf>,
+        #[arg(long = "tls-client-ca", value_name = "FILE", env = "MAPCAST_TLS_CLIENT_CA", requires = "cert")]
+        client_ca: Option<PathBuf>,
     }
 
     impl TlsArgs {
         /// Reads the files, if there are any.
         pub(crate) fn load(&self) -> anyhow::Result<Option<Arc<Acceptor>>> {
-            let Some((cert, key)) = self.tls_cert.clone().zip(self.tls_key.clone()) else { return Ok(None) };
-            let files = ServerTls { identity: Identity { cert, key }, client_ca: self.tls_client_ca.clone() };
+            let Some((cert, key)) = self.cert.clone().zip(self.key.clone()) else { return Ok(None) };
+            let files = ServerTls { identity: Identity { cert, key }, client_ca: self.client_ca.clone() };
             Ok(Some(Arc::new(Acceptor::load(files)?)))
         }
     }
