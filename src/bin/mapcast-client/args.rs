@@ -1,6 +1,7 @@
 //! The command line and the environment, to a validated configuration, once.
 #![allow(clippy::doc_markdown, reason = "these comments are the help text, which has no backticks")]
 
+use std::io::{self, IsTerminal};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use mapcast::client::{ClientConfig, FollowConfig};
 use mapcast::{Format, units};
 
 use crate::print::{Output, PrintConfig};
+use crate::selection::Selection;
+use crate::watch::WatchArgs;
 
 /// The port of the server unless told otherwise; `mapcast-server` listens on it by default.
 const DEFAULT_PORT: u16 = 8080;
@@ -33,6 +36,8 @@ pub(crate) struct Config {
 pub(crate) enum Task {
     /// Its maps.
     Follow { follow: FollowConfig, print: PrintConfig, count: Option<u64> },
+    /// Its maps, on the whole screen.
+    Watch { follow: FollowConfig, selection: Selection },
     /// This text, or else standard input, back.
     Echo { text: Option<String> },
     /// Its greeting.
@@ -53,6 +58,7 @@ where
 {
     let matches = command.try_get_matches_from_mut(words)?;
     refuse_options_of_the_main_job(command, &matches)?;
+    refuse_lines_on_a_screen(&matches)?;
     CommandLine::from_arg_matches(&matches)?.into_config()
 }
 
@@ -129,6 +135,8 @@ struct CommonArgs {
 /// What the main job understands.
 #[derive(Debug, Args)]
 struct FollowArgs {
+    #[command(flatten)]
+    screen: WatchArgs,
     /// How the server writes its maps
     #[arg(
         short,
@@ -213,14 +221,19 @@ impl FollowArgs {
         if self.output == Output::Raw && self.prefix.is_some() {
             return Err(conflict("--prefix cannot be used with --output raw, which has no lines"));
         }
+        let format = client.format;
+        let follow = FollowConfig { client, reconnect: !self.no_reconnect, stale_after: self.stale_after };
+        let selection = Selection::new(self.keys);
+        if self.screen.watch && io::stdout().is_terminal() {
+            return Ok(Task::Watch { follow, selection });
+        }
         let print = PrintConfig {
-            output: self.output,
-            format: client.format,
+            output: if self.screen.watch { Output::Pretty } else { self.output },
+            format,
             prefix: self.prefix.unwrap_or_default(),
             changes_only: self.changes_only,
-            keys: self.keys,
+            selection,
         };
-        let follow = FollowConfig { client, reconnect: !self.no_reconnect, stale_after: self.stale_after };
         Ok(Task::Follow { follow, print, count: self.count })
     }
 }
@@ -234,6 +247,18 @@ fn refuse_options_of_the_main_job(command: &clap::Command, matches: &ArgMatches)
     });
     match stray {
         Some(stray) => Err(conflict(&format!("'{stray}' belongs to the main job and cannot be used with '{talk}'"))),
+        None => Ok(()),
+    }
+}
+
+/// What is about lines means nothing on a screen. In the environment it may stand, as above.
+fn refuse_lines_on_a_screen(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let typed = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let stray = ["output", "prefix", "count", "changes_only"].into_iter().find(typed);
+    match stray.filter(|_| matches.get_flag("watch")) {
+        Some(stray) => {
+            Err(conflict(&format!("'--{}' is about lines and cannot be used with '--watch'", stray.replace('_', "-"))))
+        }
         None => Ok(()),
     }
 }
@@ -314,7 +339,7 @@ mod tests {
         assert_eq!((follow.reconnect, follow.stale_after, count), (true, None, None));
         assert_eq!((follow.client.format, follow.client.max_frame), (Format::Bincode, mapcast::DEFAULT_MAX_FRAME));
         assert_eq!(follow.client.connect_timeout, Duration::from_secs(2));
-        assert_eq!((print.output, print.changes_only, print.keys.len()), (Output::Json, false, 0));
+        assert_eq!((print.output, print.changes_only, print.selection.is_all()), (Output::Json, false, true));
     }
 
     #[test]
@@ -344,7 +369,16 @@ mod tests {
     #[test]
     fn keys_may_be_negative_numbers() {
         let Task::Follow { print, .. } = config(&["-k", "-1", "-k", "x"]).unwrap().task else { panic!() };
-        assert_eq!(print.keys, ["-1", "x"]);
+        let map =
+            mapcast::Map::from([((-1).into(), true.into()), ("x".into(), true.into()), ("y".into(), true.into())]);
+        assert_eq!(print.selection.pick(map).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn options_for_lines_are_refused_beside_a_screen() {
+        for words in [&["-o", "text"][..], &["--prefix", "x"], &["-n", "1"], &["--changes-only"]] {
+            assert!(refusal(&[&["--watch"], words].concat()).contains("cannot be used with '--watch'"), "{words:?}");
+        }
     }
 
     #[test]

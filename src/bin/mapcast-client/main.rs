@@ -6,7 +6,9 @@ mod exit;
 #[path = "../common/logging.rs"]
 mod logging;
 mod print;
+mod selection;
 mod stdout;
+mod watch;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -57,6 +59,12 @@ fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyho
             follower.set_deadline(deadline);
             return print_maps(&mut follower, &mut Printer::new(print, stdout), count);
         }
+        Task::Watch { follow, selection } => {
+            let mut follower = Follower::new(address, follow, shutdown);
+            follower.set_deadline(deadline);
+            let watched = watch::Watched { address: address.clone(), format: client.format, selection };
+            return watch::watch(follower, watched, shutdown);
+        }
         Task::Echo { text } => {
             let input = match text {
                 Some(text) => Input::Bytes(text.into_bytes()),
@@ -80,7 +88,7 @@ fn stop_on_signals(shutdown: &Shutdown) -> anyhow::Result<()> {
     let shutdown = shutdown.clone();
     let stop = move || {
         if !shutdown.trigger() {
-            std::process::exit(Exit::Interrupted as i32);
+            exit::leave_at_once();
         }
     };
     ctrlc::set_handler(stop).context("cannot handle signals")

@@ -6,3 +6,4 @@ mod frames;
 mod output;
 mod peer;
 mod talks;
+mod watch;
