@@ -12,6 +12,7 @@ use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, 
 use mapcast::client::{ClientConfig, FollowConfig};
 use mapcast::{Format, units};
 
+use crate::check;
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
 use crate::watch::WatchArgs;
@@ -38,10 +39,19 @@ pub(crate) enum Task {
     Follow { follow: FollowConfig, print: PrintConfig, count: Option<u64> },
     /// Its maps, on the whole screen.
     Watch { follow: FollowConfig, selection: Selection },
+    /// One map, to see whether it is well.
+    Check,
     /// This text, or else standard input, back.
     Echo { text: Option<String> },
     /// Its greeting.
     Greet,
+}
+
+impl Task {
+    /// True if and only if it is of no more use when nobody reads standard output.
+    pub(crate) fn prints(&self) -> bool {
+        !matches!(self, Self::Watch { .. } | Self::Check)
+    }
 }
 
 /// Returns the configuration that the command line and the environment give, or leaves with the help that was asked for,
@@ -79,9 +89,16 @@ struct CommandLine {
     common: CommonArgs,
 }
 
-/// The other two talks.
+/// The other talks.
 #[derive(Debug, Subcommand)]
 enum Talk {
+    /// Takes one map and leaves: 0 if it is good, within --timeout [default: 2s]; prints one line on standard error
+    Check {
+        #[command(flatten)]
+        address: AddressArgs,
+        #[command(flatten)]
+        frames: FrameArgs,
+    },
     /// Sends TEXT, or standard input, to an echo server, half-closes, prints what comes back
     Echo {
         #[command(flatten)]
@@ -132,11 +149,9 @@ struct CommonArgs {
     quiet: u8,
 }
 
-/// What the main job understands.
+/// How a map is read.
 #[derive(Debug, Args)]
-struct FollowArgs {
-    #[command(flatten)]
-    screen: WatchArgs,
+struct FrameArgs {
     /// How the server writes its maps
     #[arg(
         short,
@@ -146,6 +161,24 @@ struct FollowArgs {
         value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
     )]
     format: Format,
+    /// The largest payload that is read
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "MAPCAST_MAX_FRAME",
+        default_value = "1MiB",
+        value_parser = units::parse_size
+    )]
+    max_frame: usize,
+}
+
+/// What the main job understands.
+#[derive(Debug, Args)]
+struct FollowArgs {
+    #[command(flatten)]
+    frames: FrameArgs,
+    #[command(flatten)]
+    screen: WatchArgs,
     /// How to print a map
     #[arg(short, long, env = "MAPCAST_OUTPUT", default_value = "json", value_enum)]
     output: Output,
@@ -180,36 +213,33 @@ struct FollowArgs {
     /// Reconnect after this much silence [default: three times the longest gap seen, at least 10s]
     #[arg(long, value_name = "DURATION", env = "MAPCAST_STALE_AFTER", value_parser = parse_wait)]
     stale_after: Option<Duration>,
-    /// The largest payload that is read
-    #[arg(
-        long,
-        value_name = "SIZE",
-        env = "MAPCAST_MAX_FRAME",
-        default_value = "1MiB",
-        value_parser = units::parse_size
-    )]
-    max_frame: usize,
 }
 
 impl CommandLine {
     fn into_config(self) -> Result<Config, clap::Error> {
+        let frames = match &self.talk {
+            Some(Talk::Check { frames, .. }) => frames,
+            _ => &self.follow.frames,
+        };
         let client = ClientConfig {
-            format: self.follow.format,
-            max_frame: self.follow.max_frame,
+            format: frames.format,
+            max_frame: frames.max_frame,
             connect_timeout: self.common.connect_timeout,
         };
+        let (mut timeout, mut verbosity) =
+            (self.common.timeout, i16::from(self.common.verbose) - i16::from(self.common.quiet));
         let (address, task) = match self.talk {
             None => (self.address, self.follow.into_task(client.clone())?),
+            Some(Talk::Check { address, .. }) => {
+                timeout = timeout.or(Some(check::TIMEOUT));
+                // Its one line says it all.
+                verbosity -= 1;
+                (address, Task::Check)
+            }
             Some(Talk::Echo { address, text }) => (address, Task::Echo { text }),
             Some(Talk::Greet { address }) => (address, Task::Greet),
         };
-        Ok(Config {
-            address: address.address,
-            client,
-            timeout: self.common.timeout,
-            verbosity: i16::from(self.common.verbose) - i16::from(self.common.quiet),
-            task,
-        })
+        Ok(Config { address: address.address, client, timeout, verbosity, task })
     }
 }
 
@@ -351,6 +381,14 @@ mod tests {
             assert_eq!(config.address, "h:1");
         }
         assert!(matches!(config(&["greet"]).unwrap().task, Task::Greet));
+    }
+
+    #[test]
+    fn a_check_has_a_time_of_its_own_and_says_little() {
+        let first = config(&["check", "-f", "json", "h"]).unwrap();
+        assert_eq!((first.timeout, first.verbosity), (Some(check::TIMEOUT), -1));
+        assert_eq!((first.client.format, first.address.as_str()), (Format::Json, "h:8080"));
+        assert_eq!(config(&["check", "-W", "5"]).unwrap().timeout, Some(Duration::from_secs(5)));
     }
 
     #[test]

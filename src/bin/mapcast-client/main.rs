@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod check;
 mod exit;
 #[path = "../common/logging.rs"]
 mod logging;
@@ -43,9 +44,12 @@ fn run(config: Config) -> anyhow::Result<Exit> {
     let deadline = config.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let shutdown = Shutdown::new().context("cannot make a pipe")?;
     stop_on_signals(&shutdown)?;
-    let watch = stdout::Watch::start(&shutdown).context("cannot start a thread")?;
+    let watch = config.task.prints().then(|| stdout::Watch::start(&shutdown)).transpose();
+    let watch = watch.context("cannot start a thread")?;
     match talk(config, &shutdown, deadline) {
-        Err(error) if watch.saw_close() && Exit::of(&error) == Exit::Interrupted => Ok(Exit::Done),
+        Err(error) if watch.is_some_and(|watch| watch.saw_close()) && Exit::of(&error) == Exit::Interrupted => {
+            Ok(Exit::Done)
+        }
         outcome => outcome,
     }
 }
@@ -64,6 +68,10 @@ fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyho
             follower.set_deadline(deadline);
             let watched = watch::Watched { address: address.clone(), format: client.format, selection };
             return watch::watch(follower, watched, shutdown);
+        }
+        Task::Check => {
+            let told = config.verbosity > -2;
+            return check::check(address, client.clone(), told, shutdown, deadline);
         }
         Task::Echo { text } => {
             let input = match text {
