@@ -2,7 +2,6 @@
 #![allow(clippy::doc_markdown, reason = "these comments are the help text, which has no backticks")]
 
 use std::io::{self, IsTerminal};
-use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -12,13 +11,12 @@ use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, 
 use mapcast::client::{ClientConfig, FollowConfig};
 use mapcast::{Format, units};
 
+use crate::address::AddressArgs;
 use crate::check;
+use crate::into::{self, IntoArgs, IntoConfig};
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
 use crate::watch::WatchArgs;
-
-/// The port of the server unless told otherwise; `mapcast-server` listens on it by default.
-const DEFAULT_PORT: u16 = 8080;
 
 /// What is to be done, in the library's own terms.
 #[derive(Debug)]
@@ -37,6 +35,8 @@ pub(crate) struct Config {
 pub(crate) enum Task {
     /// Its maps.
     Follow { follow: FollowConfig, print: PrintConfig, count: Option<u64> },
+    /// Its maps, for other programs.
+    Deliver { follow: FollowConfig, selection: Selection, count: Option<u64>, into: IntoConfig },
     /// Its maps, on the whole screen.
     Watch { follow: FollowConfig, selection: Selection },
     /// One map, to see whether it is well.
@@ -50,7 +50,12 @@ pub(crate) enum Task {
 impl Task {
     /// True if and only if it is of no more use when nobody reads standard output.
     pub(crate) fn prints(&self) -> bool {
-        !matches!(self, Self::Watch { .. } | Self::Check)
+        !matches!(self, Self::Watch { .. } | Self::Deliver { .. } | Self::Check)
+    }
+
+    /// True if and only if signals are for another program, and not for this one.
+    pub(crate) fn passes_signals_on(&self) -> bool {
+        matches!(self, Self::Deliver { into, .. } if into.passes_signals_on())
     }
 }
 
@@ -68,7 +73,7 @@ where
 {
     let matches = command.try_get_matches_from_mut(words)?;
     refuse_options_of_the_main_job(command, &matches)?;
-    refuse_lines_on_a_screen(&matches)?;
+    refuse_idle_options(&matches)?;
     CommandLine::from_arg_matches(&matches)?.into_config()
 }
 
@@ -111,18 +116,6 @@ enum Talk {
         #[command(flatten)]
         address: AddressArgs,
     },
-}
-
-#[derive(Debug, Args)]
-struct AddressArgs {
-    /// The server; port 8080 where only a host is given
-    #[arg(
-        value_name = "ADDR:PORT",
-        env = "MAPCAST_ADDRESS",
-        default_value = "127.0.0.1:8080",
-        value_parser = parse_address
-    )]
-    address: String,
 }
 
 /// What every talk understands, before and behind its name.
@@ -179,6 +172,8 @@ struct FollowArgs {
     frames: FrameArgs,
     #[command(flatten)]
     screen: WatchArgs,
+    #[command(flatten)]
+    into: IntoArgs,
     /// How to print a map
     #[arg(short, long, env = "MAPCAST_OUTPUT", default_value = "json", value_enum)]
     output: Output,
@@ -254,6 +249,15 @@ impl FollowArgs {
         let format = client.format;
         let follow = FollowConfig { client, reconnect: !self.no_reconnect, stale_after: self.stale_after };
         let selection = Selection::new(self.keys);
+        if let Some(into) = self.into.into_config().map_err(|text| conflict(&text))? {
+            if self.screen.watch {
+                return Err(conflict("--watch cannot be used with --write, --exec or --run"));
+            }
+            if self.count.is_some() && into.passes_signals_on() {
+                return Err(conflict("--count cannot be used with --run, which lasts as long as its program"));
+            }
+            return Ok(Task::Deliver { follow, selection, count: self.count, into });
+        }
         if self.screen.watch && io::stdout().is_terminal() {
             return Ok(Task::Watch { follow, selection });
         }
@@ -281,16 +285,25 @@ fn refuse_options_of_the_main_job(command: &clap::Command, matches: &ArgMatches)
     }
 }
 
-/// What is about lines means nothing on a screen. In the environment it may stand, as above.
-fn refuse_lines_on_a_screen(matches: &ArgMatches) -> Result<(), clap::Error> {
-    let typed = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let stray = ["output", "prefix", "count", "changes_only"].into_iter().find(typed);
-    match stray.filter(|_| matches.get_flag("watch")) {
-        Some(stray) => {
-            Err(conflict(&format!("'--{}' is about lines and cannot be used with '--watch'", stray.replace('_', "-"))))
-        }
-        None => Ok(()),
+/// An option that would be taken and do nothing beside the others. In the environment it may stand, as above.
+fn refuse_idle_options(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let option = |id: &str| format!("'--{}'", id.replace('_', "-"));
+    let any = |ids: &[&'static str]| ids.iter().copied().find(|id| matches.contains_id(id));
+    let instead = if matches.get_flag("watch") { Some("watch") } else { any(&["write", "exec", "run"]) };
+    let lines: &[&str] = if instead == Some("watch") { &["count"] } else { &[] };
+    if let Some(instead) = instead
+        && let Some(stray) = [&["output", "prefix", "changes_only"], lines].concat().into_iter().find(|id| typed(id))
+    {
+        return Err(conflict(&format!("{} is about lines and cannot be used with {}", option(stray), option(instead))));
     }
+    for (idle, needed) in into::NEEDED {
+        if typed(idle) && any(needed).is_none() {
+            let needed: Vec<String> = needed.iter().map(|id| option(id)).collect();
+            return Err(conflict(&format!("{} does nothing without {}", option(idle), needed.join(" or "))));
+        }
+    }
+    Ok(())
 }
 
 fn conflict(text: &str) -> clap::Error {
@@ -298,32 +311,12 @@ fn conflict(text: &str) -> clap::Error {
 }
 
 /// Returns the duration that `text` names; no wait of no length is of any use.
-fn parse_wait(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
     let duration = units::parse_duration(text).map_err(|error| error.to_string())?;
     if duration.is_zero() {
         return Err("it must be longer than nothing".to_owned());
     }
     Ok(duration)
-}
-
-/// Returns `HOST:PORT` for an address as people write it: with or without a port, IPv6 with or without brackets.
-fn parse_address(text: &str) -> Result<String, String> {
-    let refused = || format!("\"{}\" is no address: write HOST, HOST:PORT or [::1]:PORT", text.escape_debug());
-    if let Ok(bare) = text.parse::<Ipv6Addr>() {
-        return Ok(format!("[{bare}]:{DEFAULT_PORT}"));
-    }
-    if text.starts_with('[') {
-        let with_port = if text.ends_with(']') { format!("{text}:{DEFAULT_PORT}") } else { text.to_owned() };
-        return with_port.parse::<SocketAddrV6>().map(|address| address.to_string()).map_err(|_| refused());
-    }
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse::<u16>().map_err(|_| refused())?),
-        None => (text, DEFAULT_PORT),
-    };
-    if host.is_empty() || host.contains(|c: char| c == ':' || c == '/' || c.is_whitespace()) {
-        return Err(refused());
-    }
-    Ok(format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -413,6 +406,36 @@ mod tests {
     }
 
     #[test]
+    fn all_that_follows_run_belongs_to_the_program() {
+        for words in [&["h:1", "--run", "echo", "-n", "--exec"][..], &["h:1", "--run", "--", "echo", "-n", "--exec"]] {
+            let config = config(words).unwrap();
+            assert_eq!(config.address, "h:1");
+            assert!(config.task.passes_signals_on(), "{words:?}");
+            assert!(format!("{config:?}").contains(r#"["echo", "-n", "--exec"]"#), "{config:?}");
+        }
+        assert!(refusal(&["--run", "--"]).contains("needs a program"));
+    }
+
+    #[test]
+    fn options_that_would_do_nothing_are_refused() {
+        for (words, text) in [
+            (&["--mode", "640"][..], "'--mode' does nothing without '--write'"),
+            (&["--write", "x.json", "--splay", "1"], "'--splay' does nothing without '--exec' or '--run'"),
+            (&["--exec", "x", "--signal", "HUP"], "'--signal' does nothing without '--run'"),
+            (&["--write", "x.json", "-o", "json"], "cannot be used with '--write'"),
+            (&["--exec", "x", "--changes-only"], "cannot be used with '--exec'"),
+            (&["--exec", "x", "--run", "y"], "--exec and --run"),
+            (&["--watch", "--exec", "x"], "--watch cannot be used"),
+            (&["-n", "1", "--run", "x"], "--count cannot be used with --run"),
+            (&["--write", "x.yaml"], "give --write-format"),
+            (&["--write", "x", "--template", "/missing/x"], "the template /missing/x: cannot be read: No such file"),
+        ] {
+            let refusal = refusal(words);
+            assert!(refusal.contains(text), "{words:?}: {refusal}");
+        }
+    }
+
+    #[test]
     fn options_for_lines_are_refused_beside_a_screen() {
         for words in [&["-o", "text"][..], &["--prefix", "x"], &["-n", "1"], &["--changes-only"]] {
             assert!(refusal(&[&["--watch"], words].concat()).contains("cannot be used with '--watch'"), "{words:?}");
@@ -433,27 +456,6 @@ mod tests {
             ["-k", ""],
         ] {
             refusal(&words);
-        }
-    }
-
-    #[test]
-    fn addresses_are_read_as_people_write_them() {
-        for (text, wanted) in [
-            ("localhost", "localhost:8080"),
-            ("localhost:1", "localhost:1"),
-            ("10.0.0.1", "10.0.0.1:8080"),
-            ("::1", "[::1]:8080"),
-            ("[::1]", "[::1]:8080"),
-            ("[::1]:1", "[::1]:1"),
-        ] {
-            assert_eq!(parse_address(text).as_deref(), Ok(wanted), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused_with_an_example() {
-        for text in ["", ":1", "h:", "h:x", "h:65536", "h h", "http://h:1", "h:1/", "[::1", "[h]:1", "1:2:3"] {
-            assert!(parse_address(text).is_err_and(|error| error.contains("HOST:PORT")), "{text}");
         }
     }
 }

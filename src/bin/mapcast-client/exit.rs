@@ -7,7 +7,7 @@ use mapcast::client;
 use mapcast::frame;
 
 use crate::selection::MissingKey;
-use crate::watch;
+use crate::{into, watch};
 
 /// The exit codes. Usage errors leave with clap's own 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,7 @@ impl Exit {
 /// Leaves at once, as a second signal asks for, whatever the other threads do.
 pub(crate) fn leave_at_once() -> ! {
     watch::restore();
+    into::abandon();
     std::process::exit(Exit::Interrupted as i32)
 }
 
