@@ -94,8 +94,8 @@ fn changes_during_a_run_are_one_run_with_the_newest_map() {
 #[test]
 fn a_command_that_hangs_is_ended_with_its_children_and_the_next_one_runs() {
     let place = Place::new();
-    let hang =
-        "read map; echo \"$map\" >>maps; if [ \"$map\" = '{\"n\":0}' ]; then sleep 1000 & echo $! >pid; wait; fi";
+    let hang = "read map; echo \"$map\" >>maps; if [ \"$map\" = '{\"n\":0}' ]; then \
+                sh -c 'trap \"\" TERM; echo $$ >pid; exec sleep 1000' & wait; fi";
     let client = place.exec(hang, &["--exec-timeout", "300ms"]);
     client.wait_log("the command takes longer than 300ms: ended");
     client.wait_log("the command failed after 0.");

@@ -116,7 +116,7 @@ fn the_first_start_waits_for_nothing_and_a_restart_as_long_as_chance_has_it() {
 #[test]
 fn a_change_while_it_ends_is_one_restart_with_the_newest() {
     let place = Place::new();
-    let script = "echo $n >>maps; trap 'until [ -e go ]; do sleep 0.02; done; exit' TERM; while :; do sleep 0.02; done";
+    let script = "echo $n >>maps; trap 'until [ -e go ]; do sleep 0.02; done; exit 0' TERM; while :; do sleep 0.02; done";
     let client = place.run(&[], script);
     place.wait_text("maps", "0\n");
     place.publish(1);
@@ -127,6 +127,8 @@ fn a_change_while_it_ends_is_one_restart_with_the_newest() {
     pace(Duration::from_millis(300));
     fs::write(place.path("go"), "").unwrap();
     place.wait_text("maps", "0\n9\n");
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(0);
 }
 
 #[test]
@@ -146,6 +148,25 @@ fn a_program_that_does_not_end_is_killed_and_what_it_started_with_it() {
 }
 
 #[test]
+fn what_a_restarted_program_leaves_behind_is_killed() {
+    let place = Place::new();
+    let stubborn = "sh -c 'trap \"\" TERM; echo $$ >>pids; exec sleep 1000' &";
+    let script = format!("{stubborn} trap 'exit 0' TERM; echo $n >>maps; while :; do sleep 0.02; done");
+    let client = place.run(&[], &script);
+    eventually("its child", || place.text("pids").lines().count() == 1 && place.text("maps") == "0\n");
+    let child = Pid::from_raw(place.text("pids").trim().parse().unwrap()).unwrap();
+    place.publish(1);
+    place.wait_text("maps", "0\n1\n");
+    eventually("the first child to be gone", || test_kill_process(child).is_err());
+    eventually("the second child", || place.text("pids").lines().count() == 2);
+    let second = Pid::from_raw(place.text("pids").lines().nth(1).unwrap().parse().unwrap()).unwrap();
+    drop(client);
+    // A client that is killed with 9 kills nobody.
+    let group = rustix::process::getpgid(Some(second)).unwrap();
+    rustix::process::kill_process_group(group, Signal::KILL).unwrap();
+}
+
+#[test]
 fn a_signal_tells_it_of_a_change_in_the_file() {
     let place = Place::new();
     let script = "trap 'cat \"$MAPCAST_FILE\" >>maps' HUP; cat \"$MAPCAST_FILE\" >>maps; echo $$ >>pids; \
@@ -156,7 +177,8 @@ fn a_signal_tells_it_of_a_change_in_the_file() {
     place.publish(1);
     place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
     assert_eq!(place.text("pids").lines().count(), 1, "it was not restarted");
-    drop(client);
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(143);
 }
 
 #[test]
@@ -206,13 +228,15 @@ fn beside_a_file_only_its_change_restarts_the_program() {
     let place = Place::new();
     fs::write(place.path("template"), "{{n}}\n").unwrap();
     fs::write(place.path("out"), "0\n").unwrap();
-    let _client = place.run(&["--write", "out", "--template", "template"], "cat out >>maps; exec sleep 1000");
+    let client = place.run(&["--write", "out", "--template", "template"], "cat out >>maps; exec sleep 1000");
     place.wait_text("maps", "0\n");
     place.server.feed.publish(&Map::from([("n".into(), 0.into()), ("other".into(), 1.into())])).unwrap();
     pace(Duration::from_millis(300));
     assert_eq!(place.text("maps"), "0\n");
     place.publish(1);
     place.wait_text("maps", "0\n1\n");
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(143);
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> anyhow::R
         Err(error) => return Err(error).with_context(|| format!("cannot look at {}", path.display())),
     };
     if let Some(old) = &old
-        && holds(path, old, bytes)
+        && holds(path, old, bytes).with_context(|| format!("cannot read {} to compare it", path.display()))?
     {
         if let Some(mode) = mode.filter(|mode| *mode != old.mode() & MODE_BITS) {
             let set = fs::set_permissions(path, Permissions::from_mode(mode));
@@ -54,9 +54,9 @@ fn follow_link(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// True if and only if the file can be read and holds `bytes`.
-fn holds(path: &Path, found: &Metadata, bytes: &[u8]) -> bool {
-    found.len() == bytes.len() as u64 && fs::read(path).is_ok_and(|found| found == bytes)
+/// Returns true if and only if the file holds `bytes`.
+fn holds(path: &Path, found: &Metadata, bytes: &[u8]) -> io::Result<bool> {
+    Ok(found.len() == bytes.len() as u64 && fs::read(path)? == bytes)
 }
 
 fn write_beside(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> io::Result<()> {

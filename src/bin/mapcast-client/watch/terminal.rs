@@ -48,7 +48,8 @@ impl Terminal {
         if io::stderr().is_terminal() {
             log::set_max_level(LevelFilter::Off);
         }
-        let taken = Self { out: BufWriter::new(io::stdout()), painted: Vec::new(), size: terminal::size()?, log_level };
+        let mut taken = Self { out: BufWriter::new(io::stdout()), painted: Vec::new(), size: (0, 0), log_level };
+        taken.size = terminal::size()?;
         execute!(io::stdout(), EnterAlternateScreen, Hide)?;
         Ok(taken)
     }
@@ -63,8 +64,11 @@ impl Terminal {
         Ok((usize::from(size.0), usize::from(size.1)))
     }
 
-    /// Paints `lines` from the top; what is below them is empty.
+    /// Paints `lines` from the top; what is below them is empty. Paints nothing once a panic has given the terminal back.
     pub(super) fn paint(&mut self, lines: Vec<Line>) -> io::Result<()> {
+        if !TAKEN.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         if self.painted.is_empty() {
             queue!(self.out, Clear(ClearType::All))?;
         }
