@@ -45,22 +45,22 @@ fn nobody_who_answers_is_3_in_time() {
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap().as_socket().unwrap();
     let mut queued = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
         queued.push(stream);
     }
     let check = check(&["-W", "300ms", &address.to_string()]);
     check.assert_exit(3).assert_stderr("no answer in the time that was given");
-    assert!(check.elapsed < Duration::from_secs(3), "{:?}", check.elapsed);
+    assert!(check.elapsed < Duration::from_secs(10), "{:?}", check.elapsed);
 }
 
 #[test]
 fn a_server_that_says_nothing_is_124_after_two_seconds_or_the_time_given() {
     let server = serve_bytes(Vec::new());
-    for (args, least) in [(&[server.as_str()][..], 2000), (&["-W", "300ms", &server], 300)] {
+    for (args, least) in [(&[server.as_str()][..], 2000), (&["-W", "1s", &server], 1000)] {
         let check = check(args);
         check.assert_exit(124);
         let elapsed = check.elapsed.as_millis();
-        assert!(elapsed >= least && elapsed < least + 2000, "{elapsed} ms");
+        assert!(elapsed >= least && elapsed < least + 8000, "{elapsed} ms");
     }
 }
 
@@ -81,6 +81,6 @@ fn a_server_that_closes_before_a_map_is_1() {
 fn a_closed_standard_output_makes_nothing_good() {
     let (_, closed) = std::io::pipe().unwrap();
     let check =
-        Program::client_with(&["check", "-W", "300ms", &serve_bytes(Vec::new())], |command| command.stdout(closed));
+        Program::client_with(&["check", "-W", "1s", &serve_bytes(Vec::new())], |command| command.stdout(closed));
     check.finish().assert_exit(124);
 }

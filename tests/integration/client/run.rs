@@ -116,15 +116,16 @@ fn the_first_start_waits_for_nothing_and_a_restart_as_long_as_chance_has_it() {
 #[test]
 fn a_change_while_it_ends_is_one_restart_with_the_newest() {
     let place = Place::new();
-    let script = "echo $n >>maps; trap 'until [ -e go ]; do sleep 0.02; done; exit 0' TERM; while :; do sleep 0.02; done";
-    let client = place.run(&[], script);
+    let script =
+        "echo $n >>maps; trap 'until [ -e go ]; do sleep 0.02; done; exit 0' TERM; while :; do sleep 0.02; done";
+    let client = place.run(&["--write", "seen.toml"], script);
     place.wait_text("maps", "0\n");
     place.publish(1);
     client.wait_log("restarting");
     for number in 2..=9 {
         place.publish(number);
     }
-    pace(Duration::from_millis(300));
+    place.wait_text("seen.toml", "n = 9\n");
     fs::write(place.path("go"), "").unwrap();
     place.wait_text("maps", "0\n9\n");
     client.signal(Signal::TERM);
@@ -217,7 +218,7 @@ fn a_program_that_is_not_there_is_1_and_named() {
 #[test]
 fn the_time_that_is_over_ends_the_program_too() {
     let place = Place::new();
-    let client = place.run(&["-W", "500ms"], "echo $$ >pid; exec sleep 1000").finish();
+    let client = place.run(&["-W", "3s"], "echo $$ >pid; exec sleep 1000").finish();
     client.assert_exit(124);
     let program = Pid::from_raw(place.text("pid").trim().parse().unwrap()).unwrap();
     assert!(test_kill_process(program).is_err());

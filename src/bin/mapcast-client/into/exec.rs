@@ -156,6 +156,7 @@ impl Exec {
         loop {
             match self.wait_event(deadline) {
                 Some(Event::Ended) => return true,
+                Some(Event::Finish | Event::Stop) => info!("leaving when the command is done"),
                 Some(_) => {}
                 None => return false,
             }
