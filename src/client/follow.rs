@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use serde::de::DeserializeOwned;
 
+use super::observer::{Connectivity, Observer};
 use super::retry::Backoff;
 use super::silence::Silence;
 use super::stream::{Ending, sooner};
@@ -56,6 +57,7 @@ pub struct Follower {
     retry_at: Option<Instant>,
     backoff: Backoff,
     silence: Silence,
+    observer: Observer,
 }
 
 impl Follower {
@@ -69,6 +71,7 @@ impl Follower {
             retry_at: None,
             backoff: Backoff::new(),
             silence: Silence::new(config.stale_after),
+            observer: Observer::default(),
             config,
         }
     }
@@ -77,6 +80,12 @@ impl Follower {
     /// begins, never comes. After `TimedOut` nothing is lost: set another deadline and repeat the call.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.ending.deadline = deadline;
+    }
+
+    /// Has `observe` called whenever the connection comes or goes, by the thread that asks for maps: until it returns,
+    /// nothing is read. There is one; the newest is called.
+    pub fn on_connectivity(&mut self, observe: impl FnMut(Connectivity) + Send + 'static) {
+        self.observer = Observer::new(observe);
     }
 
     /// Waits for the next map and returns it, from whichever connection. Returns `Ok(None)` if and only if reconnecting
@@ -133,10 +142,10 @@ impl Follower {
                 // What it says of the first connection's certificate, it would say of the next.
                 Err(error @ Error::Tls(_)) if self.retry_at.is_none() => return Err(error),
                 Ok(None) if !self.config.reconnect => return Ok(None),
-                Ok(None) => self.retry("connection lost: closed by the server; reconnecting"),
+                Ok(None) => self.retry("connection lost: closed by the server", "reconnecting"),
                 Err(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
-                Err(error @ Error::Stale { .. }) => self.retry(&format!("{error}; reconnecting")),
-                Err(error) => self.retry(&format!("connection lost: {}; reconnecting", Chain(&error))),
+                Err(error @ Error::Stale { .. }) => self.retry(&error.to_string(), "reconnecting"),
+                Err(error) => self.retry(&format!("connection lost: {}", Chain(&error)), "reconnecting"),
             }
         }
     }
@@ -154,11 +163,12 @@ impl Follower {
             Ok(client) => {
                 info!("connected to {} from {}", client.peer_addr(), client.local_addr());
                 self.silence.connection_began();
+                self.observer.tell(Connectivity::Connected { peer: client.peer_addr() });
                 self.client = Some(client);
                 Ok(())
             }
             Err(error) if error.is_transient() && self.retry_at.is_some() => {
-                self.retry(&format!("{}; trying again", Chain(&error)));
+                self.retry(&Chain(&error).to_string(), "trying again");
                 Ok(())
             }
             Err(error) => Err(error),
@@ -166,9 +176,10 @@ impl Follower {
     }
 
     /// Gives the connection up and settles when the next is tried.
-    fn retry(&mut self, what: &str) {
+    fn retry(&mut self, reason: &str, what_next: &str) {
         let delay = self.backoff.next_delay();
-        warn!("{what} in {:.1}s", delay.as_secs_f64());
+        warn!("{reason}; {what_next} in {:.1}s", delay.as_secs_f64());
+        self.observer.tell(Connectivity::Lost { reason: reason.to_owned(), retry_in: delay });
         self.client = None;
         self.retry_at = Some(Instant::now() + delay);
     }
@@ -208,6 +219,28 @@ mod tests {
         listener.accept().unwrap().0.write_all(b"4         Hola").unwrap();
         follower.next_payload().unwrap();
         assert_eq!(follower.backoff, Backoff::new());
+    }
+
+    #[test]
+    fn the_observer_is_told_of_a_connection_and_of_its_loss() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new().unwrap();
+        let mut follower = Follower::new(&peer.to_string(), FollowConfig::default(), &shutdown);
+        let (sender, news) = std::sync::mpsc::channel();
+        follower.on_connectivity(move |told| {
+            if matches!(told, Connectivity::Lost { .. }) {
+                shutdown.trigger();
+            }
+            sender.send(told).unwrap();
+        });
+        follower.connect().unwrap();
+        drop(listener);
+        assert!(matches!(follower.next_payload(), Err(Error::Stopped)));
+        assert_eq!(news.recv().unwrap(), Connectivity::Connected { peer });
+        assert!(
+            matches!(news.recv().unwrap(), Connectivity::Lost { reason, .. } if reason.contains("connection lost"))
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod connect;
 mod exchange;
 mod follow;
+mod observer;
 mod retry;
 mod silence;
 mod stream;
@@ -29,6 +30,7 @@ use stream::{Ending, SpeaksTls, Stream};
 
 pub use exchange::{Input, echo, greet};
 pub use follow::{FollowConfig, Follower};
+pub use observer::Connectivity;
 
 /// How long one address may take to answer, unless told otherwise: 2 s, as the clients of NATS and redis wait. A local
 /// network answers within a millisecond; one lost SYN is repeated after one second.

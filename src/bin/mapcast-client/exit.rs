@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use mapcast::client;
 use mapcast::frame;
 
-use crate::print::MissingKey;
+use crate::selection::MissingKey;
+use crate::{into, watch};
 
 /// The exit codes. Usage errors leave with clap's own 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,13 @@ impl Exit {
     pub(crate) fn is_quiet(self) -> bool {
         matches!(self, Self::Done | Self::Interrupted)
     }
+}
+
+/// Leaves at once, as a second signal asks for, whatever the other threads do.
+pub(crate) fn leave_at_once() -> ! {
+    watch::restore();
+    into::abandon();
+    std::process::exit(Exit::Interrupted as i32)
 }
 
 impl From<Exit> for ExitCode {
