@@ -61,6 +61,8 @@ pub enum Received {
     End,
     /// Nothing, because the server stops.
     Stopping,
+    /// Nothing by the deadline.
+    TimedOut,
 }
 
 /// How far the watcher is told of this connection.
@@ -218,13 +220,29 @@ impl Connection {
     /// # Errors
     /// `Reset` if the client broke off, `Cut` if the drain was over.
     pub fn receive(&mut self, buffer: &mut [u8], stop: &Shutdown) -> Result<Received, Error> {
+        self.receive_by(buffer, stop, None)
+    }
+
+    /// As [`receive`](Self::receive), but waits no longer than until `deadline`; `None` never passes.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_by(
+        &mut self,
+        buffer: &mut [u8],
+        stop: &Shutdown,
+        deadline: Option<Instant>,
+    ) -> Result<Received, Error> {
         while !stop.is_triggered() {
             match self.socket().read(buffer) {
                 Ok(0) => return Ok(Received::End),
                 Ok(read) => return Ok(Received::Bytes(read)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    stop.wait_readable(&*self.outlet, None).map_err(Error::System)?;
+                    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        return Ok(Received::TimedOut);
+                    }
+                    stop.wait_readable(&*self.outlet, deadline).map_err(Error::System)?;
                 }
                 Err(error) => return Err(self.broken(error)),
             }
@@ -301,7 +319,9 @@ impl Connection {
     /// Shuts the writing side down and takes what still comes. As [`discard_input`](Self::discard_input), never inlined.
     #[inline(never)]
     fn linger(&mut self) {
-        let ended = self.socket().shutdown(Direction::Write).is_err() || !matches!(self.discard_input(), Ok(false));
+        let ended = self.socket().shutdown(Direction::Write).is_err()
+            // One that is still sending a large request has not read the answer that refuses it.
+            || !matches!(self.discard_input(), Ok(false) | Err(Error::Flooded));
         if ended || self.discarded == 0 {
             return;
         }

@@ -1,11 +1,12 @@
 //! Who is connected: whom to ring at the stop, whom to cut after it, whom to join.
 
-use std::collections::HashMap;
-use std::net::Shutdown as Direction;
+use std::collections::BTreeMap;
+use std::net::{Shutdown as Direction, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::census::Sent;
 use crate::connection::{Belled, Cause, ClientOutlet};
 
 /// The connections that have a thread, and the threads that are to be joined.
@@ -19,7 +20,10 @@ pub(super) struct Registry {
 
 #[derive(Debug, Default)]
 struct Entries {
-    active: HashMap<u64, Entry>,
+    /// By their numbers: the newest is the last.
+    active: BTreeMap<u64, Entry>,
+    /// What those who have left were sent.
+    gone: Sent,
     /// Threads that have left and are about to return. The next one to leave joins them, so that no more than a few
     /// stacks wait for the stop.
     ended: Vec<JoinHandle<()>>,
@@ -29,16 +33,38 @@ struct Entries {
 
 #[derive(Debug)]
 struct Entry {
+    peer: SocketAddr,
+    since: Instant,
     /// Nobody's until the thread has come so far.
     client: Weak<ClientOutlet>,
     /// `None` until the accept loop has it; the thread may be quicker.
     thread: Option<JoinHandle<()>>,
 }
 
+/// A connection that is entered, as it is listed.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) id: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) since: Instant,
+    pub(super) outlet: Weak<ClientOutlet>,
+}
+
 impl Registry {
     /// Enters a connection, before its thread is started.
-    pub(super) fn enter(&self, id: u64) {
-        self.lock().active.insert(id, Entry { client: Weak::new(), thread: None });
+    pub(super) fn enter(&self, id: u64, peer: SocketAddr) {
+        let entry = Entry { peer, since: Instant::now(), client: Weak::new(), thread: None };
+        self.lock().active.insert(id, entry);
+    }
+
+    /// What those who have left were sent, and those who are entered, the newest last, at one moment.
+    pub(super) fn list(&self) -> (Sent, Vec<Registered>) {
+        let entries = self.lock();
+        let listed = |(id, entry): (&u64, &Entry)| {
+            let Entry { peer, since, client, .. } = entry;
+            Registered { id: *id, peer: *peer, since: *since, outlet: client.clone() }
+        };
+        (entries.gone, entries.active.iter().map(listed).collect())
     }
 
     /// Keeps the thread's handle, to join it when it has left.
@@ -63,10 +89,13 @@ impl Registry {
         }
     }
 
-    /// Strikes a connection off. Returns the threads that have left before and are to be joined now; none once the server
+    /// Strikes a connection off, which was `sent` that. Returns the threads that have left before and are to be joined now; none once the server
     /// stops, when thousands leave at once and would queue up to join each other.
-    pub(super) fn leave(&self, id: u64) -> Vec<JoinHandle<()>> {
+    pub(super) fn leave(&self, id: u64, sent: Sent) -> Vec<JoinHandle<()>> {
         let mut entries = self.lock();
+        entries.gone.frames += sent.frames;
+        entries.gone.bytes += sent.bytes;
+        entries.gone.skipped += sent.skipped;
         let entry = entries.active.remove(&id);
         let ended = if entries.stopping { Vec::new() } else { std::mem::take(&mut entries.ended) };
         entries.ended.extend(entry.and_then(|entry| entry.thread));
@@ -134,9 +163,11 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::connection::{Bell, Outlet};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
     use std::thread;
     use std::time::Duration;
+
+    const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
     /// The outlet of a socket, and the listener that keeps it from being reset.
     fn client() -> (Arc<ClientOutlet>, TcpListener) {
@@ -153,19 +184,19 @@ mod tests {
     fn a_thread_that_leaves_is_joined_by_the_next_one() {
         let registry = Registry::default();
         for id in [1, 2] {
-            registry.enter(id);
+            registry.enter(id, PEER);
             registry.keep_thread(id, thread());
         }
-        assert!(registry.leave(1).is_empty());
-        assert_eq!(registry.leave(2).len(), 1);
+        assert!(registry.leave(1, Sent::default()).is_empty());
+        assert_eq!(registry.leave(2, Sent::default()).len(), 1);
         assert_eq!(registry.take_ended().len(), 1);
     }
 
     #[test]
     fn a_thread_that_is_quicker_than_its_handle_is_joined_too() {
         let registry = Registry::default();
-        registry.enter(1);
-        assert!(registry.leave(1).is_empty());
+        registry.enter(1, PEER);
+        assert!(registry.leave(1, Sent::default()).is_empty());
         registry.keep_thread(1, thread());
         assert_eq!(registry.take_ended().len(), 1);
     }
@@ -173,9 +204,9 @@ mod tests {
     #[test]
     fn the_stop_rings_those_who_are_there_and_those_who_come() {
         let (registry, (early, _early), (late, _late)) = (Registry::default(), client(), client());
-        registry.enter(1);
+        registry.enter(1, PEER);
         registry.keep_client(1, &early);
-        registry.enter(2);
+        registry.enter(2, PEER);
         registry.ring_stop();
         registry.keep_client(2, &late);
         assert!(early.bell().wait(None).contains(Cause::Stop) && late.bell().wait(None).contains(Cause::Stop));
@@ -184,7 +215,7 @@ mod tests {
     #[test]
     fn a_cut_reaches_everyone_who_is_left() {
         let (registry, (client, _listener)) = (Registry::default(), client());
-        registry.enter(1);
+        registry.enter(1, PEER);
         registry.keep_client(1, &client);
         assert!(!registry.wait_empty(Some(Instant::now())));
         assert_eq!(registry.cut(), 1);
@@ -195,10 +226,10 @@ mod tests {
     #[test]
     fn the_last_one_to_leave_ends_the_wait() {
         let registry = Registry::default();
-        registry.enter(1);
+        registry.enter(1, PEER);
         thread::scope(|scope| {
             let waiter = scope.spawn(|| registry.wait_empty(Instant::now().checked_add(Duration::from_mins(1))));
-            registry.leave(1);
+            registry.leave(1, Sent::default());
             assert!(waiter.join().unwrap());
         });
     }
