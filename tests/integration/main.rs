@@ -15,6 +15,8 @@ mod client;
 mod documents;
 mod echo;
 #[cfg(feature = "cli")]
+mod http;
+#[cfg(feature = "cli")]
 mod old_python;
 mod overload;
 #[cfg(feature = "cli")]
