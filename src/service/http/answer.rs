@@ -102,9 +102,10 @@ impl Http {
             Err(error) => return Response::refusal(Code::InternalError, &Chain(&error).to_string()),
         };
         let is_known = head.if_none_match.as_ref().is_some_and(|listed| matches_weakly(listed, &rendering.etag));
-        let response = match is_known {
-            true => Response::new(Code::NotModified, Kind::Json, ""),
-            false => Response::new(Code::Ok, Kind::Json, format!("{}\n", rendering.json)),
+        let response = if is_known {
+            Response::new(Code::NotModified, Kind::Json, "")
+        } else {
+            Response::new(Code::Ok, Kind::Json, format!("{}\n", rendering.json))
         };
         response.with("ETag", &rendering.etag).revalidated()
     }

@@ -16,7 +16,7 @@ pub(super) struct Hosts {
 
 impl Hosts {
     pub(super) fn new(listen: &[SocketAddr], names: &[String]) -> Self {
-        let mut hosts = Self { addresses: listen.iter().map(|addr| addr.ip()).collect(), names: Vec::new() };
+        let mut hosts = Self { addresses: listen.iter().map(SocketAddr::ip).collect(), names: Vec::new() };
         for name in names {
             match parse_address(name) {
                 Some(address) => hosts.addresses.push(address),
@@ -30,16 +30,12 @@ impl Hosts {
     /// may be any: it differs behind a tunnel, and nothing rests on it.
     pub(super) fn admit(&self, authority: &str) -> bool {
         let Some(host) = without_port(authority) else { return false };
-        match parse_address(host) {
-            Some(address) => {
-                let is_named = |listened: &IpAddr| listened.is_unspecified() || listened.to_canonical() == address;
-                address.is_loopback() || self.addresses.iter().any(is_named)
-            }
-            None => {
-                let name = normalize(host);
-                name == "localhost" || self.names.contains(&name)
-            }
+        if let Some(address) = parse_address(host) {
+            let is_named = |listened: &IpAddr| listened.is_unspecified() || listened.to_canonical() == address;
+            return address.is_loopback() || self.addresses.iter().any(is_named);
         }
+        let name = normalize(host);
+        name == "localhost" || self.names.contains(&name)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The metrics, in the text format of Prometheus 0.0.4.
 //!
-//! Written out rather than through `prometheus-client`, which writes OpenMetrics: every value here is somebody else's
+//! Written out rather than through `prometheus-client`, which writes `OpenMetrics`: every value here is somebody else's
 //! counter, read at the moment of the scrape, and a registry would be a second copy of each. No label is a peer's.
 
 use std::fmt::{Display, Write as _};

@@ -225,9 +225,6 @@ mod tests {
 
     #[test]
     fn what_is_gone_by_is_read_and_the_rest_is_not() {
-        let head =
-            head("PATCH /map?keys=a HTTP/1.1\r\nhost: h:1\r\nX: \x7f\r\nCONTENT-LENGTH: 7\r\nIf-Match: \"x\"\r\n\r\n");
-        assert_eq!(head, Err(Code::BadRequest), "a control character");
         let request = "PATCH /map?keys=a HTTP/1.1\r\nhost: h:1\r\nX: y\r\nCONTENT-LENGTH: 7\r\nIf-Match: \"x\"\r\n\r\n";
         let wanted = Head {
             method: "PATCH".to_owned(),
@@ -238,7 +235,7 @@ mod tests {
             if_match: Some("\"x\"".to_owned()),
             ..Head::default()
         };
-        assert_eq!(super::tests::head(request), Ok(wanted));
+        assert_eq!(head(request), Ok(wanted));
     }
 
     #[test]
@@ -262,6 +259,7 @@ mod tests {
             "Host: h\r\nHost: i",
             "Host: h\r\nContent-Length : 3",
             "Host: h\r\nX: a\r\n b",
+            "Host: h\r\nX: \x7f",
             "X: no host",
         ] {
             assert_eq!(head(&format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n")), Err(Code::BadRequest), "{lines}");

@@ -111,8 +111,9 @@ impl Written {
 
     /// For the log: `5 entries, version 3`.
     pub(super) fn describe(&self) -> String {
-        let entries = crate::service::counted(self.rendering.map.len() as u64, "entry").replace("entrys", "entries");
-        format!("{entries}, version {}", self.rendering.version)
+        let entries = self.rendering.map.len();
+        let noun = if entries == 1 { "entry" } else { "entries" };
+        format!("{entries} {noun}, version {}", self.rendering.version)
     }
 
     pub(super) fn into_response(self) -> Response {

@@ -133,7 +133,9 @@ fn the_page_has_all_it_shows_from_one_stream() {
     assert_eq!(map["etag"], site.get("/map").header("ETag"));
 
     let mut readers: Vec<_> = (0..3).map(|_| Reader::connect(site.server.addr())).collect();
-    readers.iter_mut().for_each(|reader| drop(reader.map(Format::Bincode)));
+    for reader in &mut readers {
+        reader.map(Format::Bincode);
+    }
     while stream.data("status")["connections"]["active"] != 3 {}
     while stream.data("clients")["clients"].as_array().unwrap().len() != 3 {}
     drop(readers);

@@ -19,7 +19,9 @@ fn value(metrics: &str, sample: &str) -> Option<f64> {
 fn the_metrics_are_the_truth() {
     let site = Site::start(&["--interval", "60s", "--max-connections", "2"]);
     let mut readers: Vec<_> = (0..2).map(|_| Reader::connect(site.server.addr())).collect();
-    readers.iter_mut().for_each(|reader| drop(reader.map(Format::Bincode)));
+    for reader in &mut readers {
+        reader.map(Format::Bincode);
+    }
     drop(Reader::connect(site.server.addr()).end());
     drop(readers.pop());
     eventually("one is left", || value(&site.get("/metrics").body, "mapcast_connections") == Some(1.0));
