@@ -11,6 +11,7 @@ use mapcast::Shutdown;
 use crate::change::Publisher;
 use crate::figure::Figure;
 use crate::netstat;
+use crate::onlookers::Onlookers;
 use crate::scenario::{Scenario, Work};
 use crate::server::{Kind, Server};
 use crate::support::swarm::{Burst, Swarm};
@@ -49,6 +50,8 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     let idle_memory = server.resident()?;
     load.measure_connecting(kind, &server, scenario, &mut figures)?;
     load.settle(&mut publisher)?;
+    let onlookers =
+        server.page().zip(scenario.onlookers).map(|(page, demand)| Onlookers::start(page, demand)).transpose()?;
     match scenario.work {
         Work::Changes(rate) => {
             load.measure_changes(&mut server, &mut publisher, rate, scenario.window, &mut figures)?;
@@ -60,6 +63,9 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
         Work::Idle => load.measure_idle(&server, scenario.window, &mut figures)?,
         Work::Connect => {}
         Work::Stop => load.measure_stop(&mut server, &mut figures)?,
+    }
+    if let Some(onlookers) = onlookers {
+        figures.insert(Figure::Requests, onlookers.finish()?);
     }
     if scenario.work != Work::Stop {
         let over = load.swarm.counts().over();

@@ -84,7 +84,7 @@ impl Kind {
         self == Self::Mapcast
     }
 
-    fn command(self, addr: SocketAddr, scenario: &Scenario) -> Vec<String> {
+    fn command(self, addr: SocketAddr, page: Option<SocketAddr>, scenario: &Scenario) -> Vec<String> {
         let most = scenario.clients + SPARE_CONNECTIONS;
         let interval = format!("{}ms", scenario.interval.as_millis());
         match self {
@@ -103,8 +103,10 @@ impl Kind {
                 "--max-connections",
                 &most.to_string(),
             ]
+            .into_iter()
             .map(str::to_owned)
-            .to_vec(),
+            .chain(page.map(|page| format!("--http={page}")))
+            .collect(),
             Self::Redis => redis::command(addr, most),
             Self::Nats => nats::command(addr),
             Self::Mosquitto => mosquitto::command(),
@@ -118,6 +120,7 @@ pub struct Server {
     kind: Kind,
     child: Child,
     addr: SocketAddr,
+    page: Option<SocketAddr>,
     clock: ClockId,
 }
 
@@ -125,12 +128,16 @@ impl Server {
     /// Starts a server on a free port of 127.0.0.1 and waits until it listens.
     pub fn start(kind: Kind, scenario: &Scenario) -> anyhow::Result<Self> {
         // Given back before the server takes it: nobody else here asks for a port in between.
-        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let free = || TcpListener::bind("127.0.0.1:0");
+        let (first, second) = (free()?, free()?);
+        let addr = first.local_addr()?;
+        let page = second.local_addr().ok().filter(|_| kind == Kind::Mapcast && scenario.onlookers.is_some());
+        drop((first, second));
         // Through this program, so that the child dies with its parent, and has all descriptors that there are.
         let mut command = Command::new(env::current_exe()?);
         match kind {
             Kind::Floor => command.args(["--role", "floor", &addr.to_string()]),
-            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, scenario)),
+            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, page, scenario)),
         };
         command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
@@ -139,7 +146,7 @@ impl Server {
             let mut stdin = child.stdin.take().context("no pipe to its standard input")?;
             stdin.write_all(mosquitto::config(addr).as_bytes())?;
         }
-        let mut server = Self { kind, child, addr, clock };
+        let mut server = Self { kind, child, addr, page, clock };
         server.wait_listening().with_context(|| format!("{} does not start", kind.name()))?;
         Ok(server)
     }
@@ -161,6 +168,11 @@ impl Server {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where its page is, if it has one.
+    pub fn page(&self) -> Option<SocketAddr> {
+        self.page
     }
 
     /// Returns who tells it of changes of `size` bytes. Once.

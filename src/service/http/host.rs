@@ -18,6 +18,7 @@ impl Hosts {
     pub(super) fn new(listen: &[SocketAddr], names: &[String]) -> Self {
         let mut hosts = Self { addresses: listen.iter().map(SocketAddr::ip).collect(), names: Vec::new() };
         for name in names {
+            let name = without_port(name).unwrap_or(name);
             match parse_address(name) {
                 Some(address) => hosts.addresses.push(address),
                 None => hosts.names.push(normalize(name)),
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_listener_is_asked_by_its_own_names_and_addresses() {
-        let hosts = hosts("10.0.0.5:80", &["Map.example", "192.0.2.7"]);
+        let hosts = hosts("10.0.0.5:80", &["Map.example:443", "192.0.2.7"]);
         for own in [
             "10.0.0.5",
             "10.0.0.5:8081",

@@ -8,7 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Http;
 use super::rendering::Rendering;
-use crate::platform::Process;
 
 /// The text so far.
 #[derive(Debug, Default)]
@@ -163,7 +162,8 @@ impl Http {
         let started = seconds(self.started_at);
         text.add(Gauge, "mapcast_start_time_seconds", "When the server began, in seconds since 1970.", started);
         text.add(Gauge, "mapcast_draining", "1 while the server stops, 0 before.", u8::from(self.stop.is_triggered()));
-        let process = Process::now();
+        let view = self.view();
+        let process = view.process();
         text.add(Gauge, "process_start_time_seconds", "When the process began, in seconds since 1970.", started);
         text.add(Counter, "process_cpu_seconds_total", "CPU time, user and system.", process.cpu.as_secs_f64());
         let told = [

@@ -63,13 +63,15 @@ pub(super) enum Incoming<T> {
 pub(super) struct Requests {
     /// Received, and no part of a request that was returned.
     received: Vec<u8>,
-    /// When the request that is being read must be whole.
+    /// When the request that is being read must be whole; when the next one must have begun.
     deadline: Option<Instant>,
+    /// Nothing of the next request has come.
+    is_idle: bool,
 }
 
 impl Requests {
     pub(super) fn new() -> Self {
-        Self { received: Vec::new(), deadline: None }
+        Self { received: Vec::new(), deadline: None, is_idle: true }
     }
 
     /// Reads the next request up to its body.
@@ -78,6 +80,7 @@ impl Requests {
     /// What the connection failed with.
     pub(super) fn read_head(&mut self, connection: &mut Connection, stop: &Shutdown) -> Result<Incoming<Head>, Error> {
         self.deadline = Instant::now().checked_add(REQUEST_TIMEOUT);
+        self.is_idle = self.received.is_empty();
         loop {
             match parse(&self.received) {
                 Ok(Some((len, head))) => {
@@ -92,7 +95,7 @@ impl Requests {
                 Received::End => return Ok(Incoming::Over(Goodbye::Client)),
                 Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
                 // An idle connection has asked nothing.
-                Received::TimedOut if self.received.is_empty() => return Ok(Incoming::Over(Goodbye::Done)),
+                Received::TimedOut if self.is_idle => return Ok(Incoming::Over(Goodbye::Done)),
                 Received::TimedOut => return Ok(Incoming::Refused(too_late())),
             }
         }
@@ -124,6 +127,10 @@ impl Requests {
         let mut chunk = [0; CHUNK];
         let received = connection.receive_by(&mut chunk, stop, self.deadline)?;
         if let Received::Bytes(read) = received {
+            if self.is_idle {
+                self.is_idle = false;
+                self.deadline = Instant::now().checked_add(REQUEST_TIMEOUT);
+            }
             self.received.extend_from_slice(&chunk[..read]);
         }
         Ok(received)

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Http;
 use super::rendering::Rendering;
+use crate::platform::Process;
 use crate::service::{Census, ClientRecord, Look};
 
 /// The most clients that are listed.
@@ -22,6 +23,8 @@ pub(super) struct View {
     pub(super) look: Look,
     /// All that were looked at, as JSON; made when somebody asks.
     clients: OnceLock<String>,
+    /// What the process took; asked when somebody asks. Counting ten thousand descriptors takes milliseconds.
+    process: OnceLock<Process>,
 }
 
 /// The newest look at the clients.
@@ -38,13 +41,18 @@ impl Views {
             return Arc::clone(view);
         }
         let look = census.look(MAX_CLIENTS);
-        let view = Arc::new(View { at: Instant::now(), look, clients: OnceLock::new() });
+        let view = Arc::new(View { at: Instant::now(), look, clients: OnceLock::new(), process: OnceLock::new() });
         *newest = Some(Arc::clone(&view));
         view
     }
 }
 
 impl View {
+    /// What the process takes.
+    pub(super) fn process(&self) -> &Process {
+        self.process.get_or_init(Process::now)
+    }
+
     /// The newest `limit` clients.
     pub(super) fn clients(&self, limit: usize) -> String {
         if limit < self.look.newest.len() {
