@@ -44,7 +44,7 @@ impl Onlookers {
         let (stop, answered) = (Shutdown::new()?, Arc::new(AtomicU64::new(0)));
         let streams = (0..demand.streams).map(|_| open(page, "/events")).collect::<anyhow::Result<Vec<_>>>()?;
         let requested = stop.clone();
-        let mut threads = vec![thread::Builder::new().spawn(move || read_all(streams, &requested))?];
+        let mut threads = vec![thread::Builder::new().spawn(move || read_all(&streams, &requested))?];
         for number in 0..ASKERS {
             let (stop, answered) = (stop.clone(), Arc::clone(&answered));
             let period = Duration::from_secs(1) * ASKERS / demand.requests;
@@ -80,7 +80,7 @@ fn open(page: SocketAddr, path: &str) -> anyhow::Result<TcpStream> {
 }
 
 /// Reads whatever comes from `streams`, until the stop.
-fn read_all(streams: Vec<TcpStream>, stop: &Shutdown) -> anyhow::Result<()> {
+fn read_all(streams: &[TcpStream], stop: &Shutdown) -> anyhow::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     while !stop.is_triggered() {
         let mut fds: Vec<_> = streams.iter().map(|stream| PollFd::new(stream, PollFlags::IN)).collect();

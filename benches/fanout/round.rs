@@ -196,10 +196,14 @@ impl Load {
         self.read_while_publishing(server, publisher, period, WARM_UP)?;
         self.wait_delivered(publisher.last(), PATIENCE)?;
         self.tally.open_window(publisher.last());
-        let (cpu, before) = (server.cpu()?, publisher.last());
+        let (cpu, http, before, began) = (server.cpu()?, server.http_cpu()?, publisher.last(), Instant::now());
         self.read_while_publishing(server, publisher, period, window)?;
         self.wait_delivered(publisher.last(), PATIENCE)?;
-        let (cpu, changes) = (server.cpu_since(cpu)?, publisher.last() - before);
+        let http = server.http_cpu()?.saturating_sub(http);
+        let (cpu, changes) = (server.cpu_since(cpu)?.saturating_sub(http), publisher.last() - before);
+        if server.page().is_some() {
+            figures.insert(Figure::HttpCpu, millis(http) / began.elapsed().as_secs_f64());
+        }
         let tally = &mut self.tally;
         ensure!(tally.deliveries > 0, "no change was delivered");
         figures.insert(Figure::DeliveryCpu, micros(cpu) / tally.deliveries as f64);

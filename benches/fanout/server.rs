@@ -197,6 +197,25 @@ impl Server {
         Ok(self.clock.now().context("the server has ended")?.into())
     }
 
+    /// CPU that its HTTP threads have used so far, by the scheduler's count (`/proc/PID/task/TID/schedstat`, whose first
+    /// field is nanoseconds on a CPU). Part of [`cpu`](Self::cpu), but no part of what a delivery costs.
+    pub fn http_cpu(&self) -> anyhow::Result<Duration> {
+        if self.page.is_none() {
+            return Ok(Duration::ZERO);
+        }
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id())).context("the server has ended")? {
+            let thread = thread?.path();
+            // One that has ended meanwhile has no files any more.
+            let name = fs::read_to_string(thread.join("comm")).unwrap_or_default();
+            if name.starts_with("http-") {
+                let schedule = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+                nanos += schedule.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0);
+            }
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
     /// CPU that it has used since it was `before`.
     pub fn cpu_since(&self, before: Duration) -> anyhow::Result<Duration> {
         Ok(self.cpu()?.saturating_sub(before))
