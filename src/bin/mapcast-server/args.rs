@@ -115,7 +115,7 @@ pub(crate) struct Task {
 /// The service that was chosen, with what it needs.
 #[derive(Debug)]
 pub(crate) enum Chosen {
-    Map(MapTask),
+    Map(Box<MapTask>),
     Echo,
     Greet(String),
 }
@@ -167,7 +167,7 @@ impl Cli {
             None => {
                 let MapArgs { interval, format, source, set, max_frame, http } = self.map;
                 let http = http.into_task(interval, |addr| resolve("--http", addr))?;
-                Chosen::Map(MapTask { interval, format, source, set, max_frame, http })
+                Chosen::Map(Box::new(MapTask { interval, format, source, set, max_frame, http }))
             }
         };
         Ok(Task { service, listen, config })

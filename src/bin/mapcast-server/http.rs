@@ -83,7 +83,7 @@ impl HttpTask {
     /// Listens for HTTP, on a server of its own: who looks on takes no client's place, and can while they are drained.
     pub(crate) fn bind(
         self,
-        config: ServerConfig,
+        config: &ServerConfig,
         feed: Arc<Feed>,
         clients: &Server,
         stop: &Shutdown,
@@ -93,7 +93,7 @@ impl HttpTask {
             drain_timeout: DRAIN_TIMEOUT,
             stack_size: http::STACK_SIZE,
             role: Role::Http,
-            ..config
+            ..config.clone()
         });
         let service = Http::new(self.config, feed, clients.census(), server.census(), stop.clone());
         server.bind(&self.listen, service).context("--http")?;

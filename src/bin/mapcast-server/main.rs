@@ -15,6 +15,7 @@ use std::thread;
 
 use anyhow::Context;
 use clap::Parser;
+use mapcast::server::Handle;
 use mapcast::source::{Fixed, Sink, Source};
 use mapcast::{Cast, Echo, Feed, Greet, Server, Shutdown};
 
@@ -75,7 +76,7 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
             followed = Some(source);
             server.bind(&task.listen, Cast::new(Arc::clone(&feed), map.interval))?;
             if let Some(http) = map.http {
-                let bound = http.bind(task.config, feed, &server, &stop)?;
+                let bound = http.bind(&task.config, feed, &server, &stop)?;
                 page = Some((bound, Shutdown::new().context("no descriptors left")?));
             }
         }
@@ -118,7 +119,7 @@ fn serve(prepared: Prepared) -> anyhow::Result<u64> {
         .transpose()?;
     let page = page.map(|(page, stop)| page.spawn(stop)).transpose()?;
     let summary = server.run(&stop);
-    page.map(|page| page.stop()).transpose()?;
+    page.map(Handle::stop).transpose()?;
     if source.is_some_and(|source| source.join().is_err()) {
         anyhow::bail!("the source's thread panicked");
     }
