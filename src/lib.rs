@@ -77,7 +77,7 @@ pub use format::Format;
 pub use frame::DEFAULT_MAX_FRAME;
 pub use map::{Key, Map, Value, builtin as builtin_map};
 pub use server::{Config as ServerConfig, Server};
-pub use service::{Cast, Echo, Greet, Service};
+pub use service::{Cast, Echo, Greet, Http, Service};
 pub use shutdown::Shutdown;
 
 /// The README's example, compiled and run with the others.

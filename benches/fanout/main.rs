@@ -18,6 +18,7 @@ mod change;
 mod figure;
 mod floor;
 mod netstat;
+mod onlookers;
 mod peer;
 mod report;
 mod round;
@@ -54,7 +55,7 @@ const SPARE_DESCRIPTORS: u64 = 64;
 #[derive(Debug, Parser)]
 #[command(name = "fanout", max_term_width = 100)]
 struct Options {
-    /// Run this scenario alone: changes, large, tls, repeat, connect, idle, stop, stalled or many; may be repeated
+    /// Run this scenario alone: changes, large, tls, repeat, connect, idle, stop, stalled, many or http; may be repeated
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// A tenth of the clients, one round, half the time
@@ -124,7 +125,8 @@ fn main() -> anyhow::Result<()> {
     let began = Instant::now();
     let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
     for scenario in scenarios {
-        let wanted = scenario.clients as u64 + SPARE_DESCRIPTORS;
+        let onlookers = scenario.onlookers.map_or(0, |demand| demand.streams as u64);
+        let wanted = scenario.clients as u64 + onlookers + SPARE_DESCRIPTORS;
         ensure!(
             descriptors.is_none_or(|limit| limit >= wanted),
             "{} clients need {wanted} descriptors, {descriptors:?} is the limit (ulimit -Hn)",

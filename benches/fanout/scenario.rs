@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::figure::{Figure, Goal};
+use crate::onlookers::Demand;
 use crate::server::Kind;
 
 /// An hour: no repeat falls into a measurement.
@@ -25,6 +26,8 @@ pub struct Scenario {
     pub interval: Duration,
     /// What is done once they are connected.
     pub work: Work,
+    /// Who looks on over HTTP meanwhile, at mapcast alone.
+    pub onlookers: Option<Demand>,
     /// How long that is measured.
     pub window: Duration,
     /// Who is measured.
@@ -61,6 +64,7 @@ impl Scenario {
             size: 200,
             interval: NEVER,
             work: Work::Changes(5),
+            onlookers: None,
             window: Duration::from_secs(3),
             servers: vec![Kind::Floor, Kind::Mapcast],
             rounds: 3,
@@ -148,8 +152,10 @@ impl Scenario {
                 servers: vec![Kind::Mapcast],
                 rounds: 1,
                 goals: &[(Figure::GapP99, Goal::AtMost(5050.0)), (Figure::Memory, Goal::AtMost(10.0))],
-                ..changes
+                ..changes.clone()
             },
+            // The same goals as without anybody who looks on.
+            Self { name: "http", onlookers: Some(Demand { streams: 100, requests: 1000 }), ..changes },
         ]
     }
 

@@ -95,7 +95,7 @@ impl Kind {
         matches!(self, Self::Mapcast | Self::MapcastTls)
     }
 
-    fn command(self, addr: SocketAddr, scenario: &Scenario) -> Vec<String> {
+    fn command(self, addr: SocketAddr, page: Option<SocketAddr>, scenario: &Scenario) -> Vec<String> {
         let most = scenario.clients + SPARE_CONNECTIONS;
         let interval = format!("{}ms", scenario.interval.as_millis());
         match self {
@@ -114,9 +114,11 @@ impl Kind {
                 "--max-connections",
                 &most.to_string(),
             ]
+            .into_iter()
             .map(str::to_owned)
-            .to_vec(),
-            Self::MapcastTls => [Self::Mapcast.command(addr, scenario), secure::arguments()].concat(),
+            .chain(page.map(|page| format!("--http={page}")))
+            .collect(),
+            Self::MapcastTls => [Self::Mapcast.command(addr, page, scenario), secure::arguments()].concat(),
             Self::Redis => redis::command(addr, most),
             Self::Nats => nats::command(addr),
             Self::Mosquitto => mosquitto::command(),
@@ -130,6 +132,7 @@ pub struct Server {
     kind: Kind,
     child: Child,
     addr: SocketAddr,
+    page: Option<SocketAddr>,
     clock: ClockId,
 }
 
@@ -137,12 +140,16 @@ impl Server {
     /// Starts a server on a free port of 127.0.0.1 and waits until it listens.
     pub fn start(kind: Kind, scenario: &Scenario) -> anyhow::Result<Self> {
         // Given back before the server takes it: nobody else here asks for a port in between.
-        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let free = || TcpListener::bind("127.0.0.1:0");
+        let (first, second) = (free()?, free()?);
+        let addr = first.local_addr()?;
+        let page = second.local_addr().ok().filter(|_| kind == Kind::Mapcast && scenario.onlookers.is_some());
+        drop((first, second));
         // Through this program, so that the child dies with its parent, and has all descriptors that there are.
         let mut command = Command::new(env::current_exe()?);
         match kind {
             Kind::Floor => command.args(["--role", "floor", &addr.to_string()]),
-            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, scenario)),
+            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, page, scenario)),
         };
         command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
@@ -151,7 +158,7 @@ impl Server {
             let mut stdin = child.stdin.take().context("no pipe to its standard input")?;
             stdin.write_all(mosquitto::config(addr).as_bytes())?;
         }
-        let mut server = Self { kind, child, addr, clock };
+        let mut server = Self { kind, child, addr, page, clock };
         server.wait_listening().with_context(|| format!("{} does not start", kind.name()))?;
         Ok(server)
     }
@@ -173,6 +180,11 @@ impl Server {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where its page is, if it has one.
+    pub fn page(&self) -> Option<SocketAddr> {
+        self.page
     }
 
     /// Returns who tells it of changes of `size` bytes. Once.
@@ -197,6 +209,25 @@ impl Server {
     /// (`clock_getcpuclockid`), whose sum `/proc/PID/stat` has in steps of 10 ms.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         Ok(self.clock.now().context("the server has ended")?.into())
+    }
+
+    /// CPU that its HTTP threads have used so far, by the scheduler's count (`/proc/PID/task/TID/schedstat`, whose first
+    /// field is nanoseconds on a CPU). Part of [`cpu`](Self::cpu), but no part of what a delivery costs.
+    pub fn http_cpu(&self) -> anyhow::Result<Duration> {
+        if self.page.is_none() {
+            return Ok(Duration::ZERO);
+        }
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id())).context("the server has ended")? {
+            let thread = thread?.path();
+            // One that has ended meanwhile has no files any more.
+            let name = fs::read_to_string(thread.join("comm")).unwrap_or_default();
+            if name.starts_with("http-") {
+                let schedule = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+                nanos += schedule.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0);
+            }
+        }
+        Ok(Duration::from_nanos(nanos))
     }
 
     /// CPU that it has used since it was `before`.

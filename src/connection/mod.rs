@@ -19,7 +19,7 @@ use crate::tls::{Acceptor, HandshakeError};
 
 pub(crate) use bell::{Bell, Belled};
 pub use bell::{Cause, Causes};
-pub(crate) use outlet::Outlet;
+pub(crate) use outlet::{Outlet, Sent};
 use outlet::{Left, Owner, Socket};
 pub(crate) use watcher::Watcher;
 
@@ -66,6 +66,8 @@ pub enum Received {
     End,
     /// Nothing, because the server stops.
     Stopping,
+    /// Nothing by the deadline.
+    TimedOut,
 }
 
 /// How far the watcher is told of this connection.
@@ -244,6 +246,19 @@ impl Connection {
     /// # Errors
     /// `Reset` if the client broke off, `Cut` if the drain was over.
     pub fn receive(&mut self, buffer: &mut [u8], stop: &Shutdown) -> Result<Received, Error> {
+        self.receive_by(buffer, stop, None)
+    }
+
+    /// As [`receive`](Self::receive), but waits no longer than until `deadline`; `None` never passes.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_by(
+        &mut self,
+        buffer: &mut [u8],
+        stop: &Shutdown,
+        deadline: Option<Instant>,
+    ) -> Result<Received, Error> {
         while !stop.is_triggered() {
             match self.stream().try_take(buffer) {
                 Ok(None) => return Ok(Received::End),
@@ -251,7 +266,10 @@ impl Connection {
                 Ok(Some(_)) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    stop.wait_readable(&*self.outlet, None).map_err(Error::System)?;
+                    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        return Ok(Received::TimedOut);
+                    }
+                    stop.wait_readable(&*self.outlet, deadline).map_err(Error::System)?;
                 }
                 Err(error) => return Err(self.broken(error)),
             }

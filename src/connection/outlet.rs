@@ -162,6 +162,12 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
         line.begun.map(|begun| (line.version, begun))
     }
 
+    /// When the frame in flight was begun; `None` if none is in flight.
+    pub(crate) fn in_flight_since(&self) -> Option<Instant> {
+        let line = self.lock();
+        line.begun.filter(|_| line.in_flight.is_some())
+    }
+
     /// What has gone over it.
     pub(crate) fn sent(&self) -> Sent {
         self.lock().sent

@@ -19,8 +19,8 @@ use serde::de::DeserializeOwned;
 use crate::map::{self, MAX_DEPTH, Map};
 use escaped::Escaped;
 
-pub(crate) use json::find_long_integer;
 pub use json::pretty;
+pub(crate) use json::{find_long_integer, write_value};
 pub use text::{EntryError, parse_entry};
 
 /// The way a payload is written. `docs/protocol.md` shows the bytes of each.

@@ -15,11 +15,11 @@ use super::admission::{Admission, Place};
 use super::registry::Registry;
 use super::{Config, Error};
 use crate::chain::Chain;
-use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Watcher};
+use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Sent, Watcher};
 use crate::platform;
 use crate::service::{Goodbye, Service};
 use crate::shutdown::Shutdown;
-use crate::stats::{ConnectionGuard, Event, Stats};
+use crate::stats::{AcceptError, Closed, ConnectionGuard, Event, Stats};
 use crate::stream::Stream;
 use crate::throttle::Throttle;
 use crate::tls::HandshakeError;
@@ -44,7 +44,7 @@ pub(super) const LOG_PERIOD: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) stats: Arc<Stats>,
-    pub(super) registry: Registry,
+    pub(super) registry: Arc<Registry>,
     pub(super) watcher: Arc<Watcher>,
     pub(super) stop: Shutdown,
     /// Guards when a failed handshake was last logged. Held for one look.
@@ -132,11 +132,15 @@ impl Acceptor {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_lack(&error) => {
                     self.shared.stats.count(Event::FailedAccept);
+                    self.shared.stats.count_accept_error(kind_of(&error));
                     self.back_off("cannot accept a client", &error);
                     return;
                 }
                 // The client's own failure, come early: gone before it was accepted, a broken network (accept(2)).
-                Err(error) => log::debug!("a client was gone before it was accepted: {error}"),
+                Err(error) => {
+                    self.shared.stats.count_accept_error(kind_of(&error));
+                    log::debug!("a client was gone before it was accepted: {error}");
+                }
             }
         }
     }
@@ -153,8 +157,10 @@ impl Acceptor {
 
     fn start(&mut self, client: Client) {
         let (id, peer, shared) = (client.id, client.peer, Arc::clone(&self.shared));
-        shared.registry.enter(id);
-        let builder = thread::Builder::new().name(format!("client-{id}")).stack_size(shared.config.stack_size);
+        shared.registry.enter(id, peer);
+        let role = shared.config.role;
+        let builder =
+            thread::Builder::new().name(format!("{}-{id}", role.thread_name())).stack_size(shared.config.stack_size);
         match builder.spawn(move || client.run()) {
             Ok(thread) => {
                 shared.registry.keep_thread(id, thread);
@@ -162,9 +168,9 @@ impl Acceptor {
             }
             Err(error) => {
                 // The closure went with the attempt, and with it the socket and the guard.
-                shared.registry.leave(id).into_iter().for_each(join);
+                shared.registry.leave(id, Sent::default()).into_iter().for_each(join);
                 shared.stats.count(Event::FailedSpawn);
-                self.back_off(&format!("no thread for client {peer}, closed"), &error);
+                self.back_off(&format!("no thread for {} {peer}, closed", role.noun()), &error);
             }
         }
     }
@@ -198,6 +204,16 @@ fn empty(listener: &TcpListener, deadline: Instant) {
         if deadline <= Instant::now() {
             return;
         }
+    }
+}
+
+/// What `accept` failed with, as it is counted.
+fn kind_of(error: &io::Error) -> AcceptError {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => AcceptError::ProcessDescriptors,
+        Some(Errno::NFILE) => AcceptError::SystemDescriptors,
+        Some(Errno::CONNABORTED) => AcceptError::Aborted,
+        _ => AcceptError::Other,
     }
 }
 
@@ -243,20 +259,29 @@ impl Client {
         }
         let Ok(Some(mut connection)) = opened else {
             guard.leave();
-            shared.registry.leave(id).into_iter().for_each(join);
+            shared.registry.leave(id, Sent::default()).into_iter().for_each(join);
             return;
         };
-        log::info!("client {id} connected from {peer} (active connections: {})", guard.active_then());
+        let (noun, level) = (shared.config.role.noun(), shared.config.role.level());
+        log::log!(level, "{noun} {id} connected from {peer} (active connections: {})", guard.active_then());
+        let outlet = Arc::clone(connection.outlet());
         let served = catch_unwind(AssertUnwindSafe(|| {
             let outcome = service.serve(&mut connection, &shared.stop);
             (outcome, service.sent(&connection))
         }));
         let (reason, sent) = end(connection, served, &shared.stats);
+        let total = outlet.sent();
+        // The last one closes the socket.
+        drop(outlet);
         // Before it is counted off: whoever sees the count fall finds the place free.
         drop(place);
+        shared.stats.lasted(started.elapsed());
         let (elapsed, active) = (started.elapsed().as_secs_f64(), guard.leave());
-        log::info!("client {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})");
-        shared.registry.leave(id).into_iter().for_each(join);
+        log::log!(
+            level,
+            "{noun} {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})"
+        );
+        shared.registry.leave(id, total).into_iter().for_each(join);
     }
 }
 
@@ -310,7 +335,14 @@ fn end(
 ) -> (String, String) {
     match served {
         Ok((Ok(goodbye), sent)) => match connection.finish() {
-            Ok(()) => (goodbye.to_string(), sent),
+            Ok(()) => {
+                stats.count_closed(match goodbye {
+                    Goodbye::Client => Closed::Client,
+                    Goodbye::Done => Closed::Done,
+                    Goodbye::Stopping => Closed::Drain,
+                });
+                (goodbye.to_string(), sent)
+            }
             Err(error) => (count_error(&error, stats), sent),
         },
         Ok((Err(error), sent)) => {
@@ -319,6 +351,7 @@ fn end(
         }
         Err(_) => {
             stats.count(Event::Panicked);
+            stats.count_closed(Closed::Panic);
             let sent = format!("{} bytes", connection.bytes());
             connection.abort();
             ("its thread panicked".to_owned(), sent)
@@ -328,10 +361,17 @@ fn end(
 
 /// Counts what a connection failed with, where that is counted. Returns its text.
 fn count_error(error: &ClientError, stats: &Stats) -> String {
-    match error {
-        ClientError::TimedOut(_) => stats.count(Event::TimedOut),
-        ClientError::Cut => stats.count(Event::Cut),
-        _ => {}
-    }
+    stats.count_closed(match error {
+        ClientError::TimedOut(_) => {
+            stats.count(Event::TimedOut);
+            Closed::WriteTimeout
+        }
+        ClientError::Cut => {
+            stats.count(Event::Cut);
+            Closed::Drain
+        }
+        ClientError::Flooded => Closed::Flooded,
+        _ => Closed::WriteError,
+    });
     error.to_string()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::Config;
+use super::{Config, Role};
 use crate::stats::{Event, Stats};
 use crate::throttle::Throttle;
 
@@ -26,6 +26,8 @@ pub(super) struct Admission {
     /// Empty: everyone.
     allow: Vec<IpNet>,
     max_connections: u64,
+    /// How those who come are called.
+    role: Role,
     /// `None`: as many as there are places.
     max_per_source: Option<u64>,
     sources: Arc<Sources>,
@@ -40,6 +42,7 @@ impl Admission {
             stats: Arc::clone(stats),
             allow: config.allow.iter().copied().map(canonical).collect(),
             max_connections: config.max_connections,
+            role: config.role,
             max_per_source: config.max_connections_per_ip,
             sources: Arc::default(),
             denials: Throttle::new(LOG_PERIOD),
@@ -53,13 +56,13 @@ impl Admission {
     pub(super) fn admit(&mut self, peer: SocketAddr) -> Option<Place> {
         if !self.allow.is_empty() && !self.allow.iter().any(|network| network.contains(&peer.ip())) {
             self.stats.count(Event::Denied);
-            tell(&mut self.denials, peer, "its address is not on the list (--allow)");
+            tell(&mut self.denials, self.role, peer, "its address is not on the list (--allow)");
             return None;
         }
         if self.stats.active() >= self.max_connections {
             self.stats.count(Event::Refused);
-            let limit = self.max_connections;
-            tell(&mut self.refusals, peer, &format!("{limit} connections are the limit (--max-connections)"));
+            let (limit, option) = (self.max_connections, self.role.limit_option());
+            tell(&mut self.refusals, self.role, peer, &format!("{limit} connections are the limit ({option})"));
             return None;
         }
         let Some(limit) = self.max_per_source else { return Some(Place { taken: None }) };
@@ -67,7 +70,7 @@ impl Admission {
         if !self.sources.take(source, limit) {
             self.stats.count(Event::RefusedPerIp);
             let text = format!("{limit} connections are the limit for one address (--max-connections-per-ip)");
-            tell(&mut self.crowds, peer, &text);
+            tell(&mut self.crowds, self.role, peer, &text);
             return None;
         }
         Some(Place { taken: Some((Arc::clone(&self.sources), source)) })
@@ -138,9 +141,9 @@ fn canonical(network: IpNet) -> IpNet {
     bits.and_then(|bits| Ipv4Net::new(mapped, bits).ok()).map_or(network, IpNet::V4)
 }
 
-fn tell(throttle: &mut Throttle, peer: SocketAddr, reason: &str) {
+fn tell(throttle: &mut Throttle, role: Role, peer: SocketAddr, reason: &str) {
     if let Some(held) = throttle.pass() {
-        log::warn!("client {peer} refused: {reason}{}", super::accept::more(held));
+        log::warn!("{} {peer} refused: {reason}{}", role.noun(), super::accept::more(held));
     }
 }
 

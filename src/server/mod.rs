@@ -2,6 +2,7 @@
 
 mod accept;
 mod admission;
+mod census;
 mod limits;
 mod registry;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::Watcher;
 use crate::platform;
-use crate::service::Service;
+use crate::service::{Census, Service};
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
 use crate::throttle::Throttle;
@@ -23,6 +24,7 @@ use crate::tls;
 
 use accept::{Acceptor, Door, Shared, join};
 pub use ipnet::IpNet;
+use census::Books;
 pub use limits::{Ceiling, Limit};
 use registry::Registry;
 
@@ -69,6 +71,51 @@ pub struct Config {
     pub tls: Option<Arc<tls::Acceptor>>,
     /// How long a client may take for the whole TLS handshake. Default [`tls::DEFAULT_HANDSHAKE_TIMEOUT`].
     pub handshake_timeout: Duration,
+    /// Whom it serves, as the log has it. Default clients.
+    pub role: Role,
+}
+
+/// Whom a server serves: how its connections are called, and how loudly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// Clients: each is worth a line in the log, at info, and a thread `client-N`.
+    #[default]
+    Clients,
+    /// Whoever looks at a server of clients over HTTP, a thousand times a second: lines at debug, threads `http-N`.
+    Http,
+}
+
+impl Role {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Clients => "client",
+            Self::Http => "http client",
+        }
+    }
+
+    fn thread_name(self) -> &'static str {
+        match self {
+            Self::Clients => "client",
+            Self::Http => "http",
+        }
+    }
+
+    /// What a user raises if there are too many of them.
+    fn limit_option(self) -> &'static str {
+        match self {
+            Self::Clients => "--max-connections",
+            Self::Http => "--http-max-connections",
+        }
+    }
+
+    /// For the lines of the ordinary course of things.
+    fn level(self) -> log::Level {
+        match self {
+            Self::Clients => log::Level::Info,
+            Self::Http => log::Level::Debug,
+        }
+    }
 }
 
 impl Default for Config {
@@ -83,6 +130,7 @@ impl Default for Config {
             stack_size: STACK_SIZE,
             tls: None,
             handshake_timeout: tls::DEFAULT_HANDSHAKE_TIMEOUT,
+            role: Role::default(),
         }
     }
 }
@@ -141,13 +189,14 @@ pub struct Summary {
 pub struct Server {
     config: Config,
     stats: Arc<Stats>,
+    registry: Arc<Registry>,
     doors: Vec<Door>,
 }
 
 impl Server {
     /// Returns a server that listens on nothing yet.
     pub fn new(config: Config) -> Self {
-        Self { config, stats: Arc::default(), doors: Vec::new() }
+        Self { config, stats: Arc::default(), registry: Arc::default(), doors: Vec::new() }
     }
 
     /// Listens on each of `addrs` for clients of `service`; port 0 picks one. `[::]` takes IPv4 too, unless an IPv4
@@ -187,6 +236,12 @@ impl Server {
         Arc::clone(&self.stats)
     }
 
+    /// What the server tells of its clients; it outlives the server.
+    pub fn census(&self) -> Arc<dyn Census> {
+        let (stats, registry) = (Arc::clone(&self.stats), Arc::clone(&self.registry));
+        Arc::new(Books::new(stats, registry, self.config.max_connections))
+    }
+
     /// Serves until `stop` is requested, then stops: the listeners close, frames in flight are finished, every client
     /// sees the end of the stream on a frame boundary, every thread is joined. What is left after the drain timeout is
     /// cut.
@@ -197,22 +252,25 @@ impl Server {
         if self.doors.is_empty() {
             return Err(Error::NoListener);
         }
-        if let Some(tls) = &self.config.tls {
+        // HTTP beside the clients has their certificates: they are read again once.
+        let own_tls = self.config.tls.clone().filter(|_| self.config.role == Role::Clients);
+        if let Some(tls) = &own_tls {
             log::info!("{}", tls.describe());
         }
         let with_tls = if self.config.tls.is_some() { " with TLS" } else { "" };
         for door in &self.doors {
             door.service.start().map_err(Error::Start)?;
             let addr = door.listener.local_addr().map_err(Error::Start)?;
-            log::info!("listening on {addr}{with_tls}: {}, pid {}", door.service.describe(), std::process::id());
+            let (level, service) = (self.config.role.level(), door.service.describe());
+            log::log!(level, "listening on {addr}{with_tls}: {service}, pid {}", std::process::id());
         }
-        let certificates = self.config.tls.clone().map(|tls| follow(tls, stop)).transpose().map_err(Error::Start)?;
+        let certificates = own_tls.map(|tls| follow(tls, stop)).transpose().map_err(Error::Start)?;
         self.warn_if_open();
         let shared = Arc::new(Shared {
             handshake_failures: Mutex::new(Throttle::new(accept::LOG_PERIOD)),
             config: self.config,
             stats: self.stats,
-            registry: Registry::default(),
+            registry: self.registry,
             watcher: Arc::new(Watcher::start().map_err(Error::Start)?),
             stop: stop.clone(),
         });
@@ -241,10 +299,10 @@ impl Server {
     /// # Errors
     /// `Start` if the system gives no thread.
     pub fn spawn(self, stop: Shutdown) -> Result<Handle, Error> {
-        let (addrs, stats, requested) = (self.local_addrs(), self.stats(), stop.clone());
-        let builder = thread::Builder::new().name("accept".to_owned());
+        let (addrs, census, requested) = (self.local_addrs(), self.census(), stop.clone());
+        let builder = thread::Builder::new().name(format!("{}-accept", self.config.role.thread_name()));
         let thread = builder.spawn(move || self.run(&requested)).map_err(Error::Start)?;
-        Ok(Handle { addrs, stats, stop, thread })
+        Ok(Handle { addrs, census, stop, thread })
     }
 }
 
@@ -256,8 +314,8 @@ fn follow(tls: Arc<tls::Acceptor>, stop: &Shutdown) -> io::Result<JoinHandle<()>
 
 /// The stop, step by step; `docs/design.md` numbers them.
 fn drain(shared: &Shared) -> Summary {
-    let active = shared.stats.active();
-    log::info!("stopping: {active} active connection{}", if active == 1 { "" } else { "s" });
+    let (active, level) = (shared.stats.active(), shared.config.role.level());
+    log::log!(level, "stopping: {active} active connection{}", if active == 1 { "" } else { "s" });
     shared.registry.ring_stop();
     if !shared.registry.wait_empty(Instant::now().checked_add(shared.config.drain_timeout)) {
         let left = shared.registry.cut();
@@ -269,7 +327,7 @@ fn drain(shared: &Shared) -> Summary {
     shared.registry.take_ended().into_iter().for_each(join);
     // A thread that does not even end after the cut was cut all the same.
     let summary = Summary { served: shared.stats.served(), cut: shared.stats.cut() + shared.stats.active() };
-    log::info!("stopped: {} clients served, {} cut", summary.served, summary.cut);
+    log::log!(level, "stopped: {} {}s served, {} cut", summary.served, shared.config.role.noun(), summary.cut);
     summary
 }
 
@@ -277,7 +335,7 @@ fn drain(shared: &Shared) -> Summary {
 #[derive(Debug)]
 pub struct Handle {
     addrs: Vec<SocketAddr>,
-    stats: Arc<Stats>,
+    census: Arc<dyn Census>,
     stop: Shutdown,
     thread: JoinHandle<Result<Summary, Error>>,
 }
@@ -290,7 +348,12 @@ impl Handle {
 
     /// The counters.
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        self.census.stats()
+    }
+
+    /// What the server tells of its clients.
+    pub fn census(&self) -> &dyn Census {
+        &*self.census
     }
 
     /// Requests the stop and waits for it.

@@ -1,11 +1,11 @@
 //! Who is connected: whom to ring at the stop, whom to cut after it, whom to join.
 
-use std::collections::HashMap;
-use std::net::Shutdown as Direction;
+use std::collections::BTreeMap;
+use std::net::{Shutdown as Direction, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::connection::{Belled, Cause, ClientOutlet};
+use crate::connection::{Belled, Cause, ClientOutlet, Sent};
 use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
 
 /// The connections that have a thread, and the threads that are to be joined.
@@ -19,7 +19,10 @@ pub(super) struct Registry {
 
 #[derive(Debug, Default)]
 struct Entries {
-    active: HashMap<u64, Entry>,
+    /// By their numbers: the newest is the last.
+    active: BTreeMap<u64, Entry>,
+    /// What those who have left were sent.
+    gone: Sent,
     /// Threads that have left and are about to return. The next one to leave joins them, so that no more than a few
     /// stacks wait for the stop.
     ended: Vec<JoinHandle<()>>,
@@ -29,16 +32,38 @@ struct Entries {
 
 #[derive(Debug)]
 struct Entry {
+    peer: SocketAddr,
+    since: Instant,
     /// Nobody's until the thread has come so far.
     client: Weak<ClientOutlet>,
     /// `None` until the accept loop has it; the thread may be quicker.
     thread: Option<JoinHandle<()>>,
 }
 
+/// A connection that is entered, as it is listed.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) id: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) since: Instant,
+    pub(super) outlet: Weak<ClientOutlet>,
+}
+
 impl Registry {
     /// Enters a connection, before its thread is started.
-    pub(super) fn enter(&self, id: u64) {
-        self.lock().active.insert(id, Entry { client: Weak::new(), thread: None });
+    pub(super) fn enter(&self, id: u64, peer: SocketAddr) {
+        let entry = Entry { peer, since: Instant::now(), client: Weak::new(), thread: None };
+        self.lock().active.insert(id, entry);
+    }
+
+    /// What those who have left were sent, and those who are entered, the newest last, at one moment.
+    pub(super) fn list(&self) -> (Sent, Vec<Registered>) {
+        let entries = self.lock();
+        let listed = |(id, entry): (&u64, &Entry)| {
+            let Entry { peer, since, client, .. } = entry;
+            Registered { id: *id, peer: *peer, since: *since, outlet: client.clone() }
+        };
+        (entries.gone, entries.active.iter().map(listed).collect())
     }
 
     /// Keeps the thread's handle, to join it when it has left.
@@ -63,10 +88,13 @@ impl Registry {
         }
     }
 
-    /// Strikes a connection off. Returns the threads that have left before and are to be joined now; none once the server
-    /// stops, when thousands leave at once and would queue up to join each other.
-    pub(super) fn leave(&self, id: u64) -> Vec<JoinHandle<()>> {
+    /// Strikes a connection off, which was `sent` that. Returns the threads that have left before and are to be joined now;
+    /// none once the server stops, when thousands leave at once and would queue up to join each other.
+    pub(super) fn leave(&self, id: u64, sent: Sent) -> Vec<JoinHandle<()>> {
         let mut entries = self.lock();
+        entries.gone.frames += sent.frames;
+        entries.gone.bytes += sent.bytes;
+        entries.gone.skipped += sent.skipped;
         let entry = entries.active.remove(&id);
         let ended = if entries.told.is_some() { Vec::new() } else { std::mem::take(&mut entries.ended) };
         entries.ended.extend(entry.and_then(|entry| entry.thread));

@@ -26,6 +26,8 @@ mod examples;
 #[cfg(feature = "cli")]
 mod guide;
 #[cfg(feature = "cli")]
+mod http;
+#[cfg(feature = "cli")]
 mod old_python;
 mod overload;
 #[cfg(feature = "cli")]

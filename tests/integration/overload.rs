@@ -87,7 +87,9 @@ impl Service for Fragile {
                 mapcast::connection::Received::Bytes(_) if byte == *b"!" => panic!("as it was asked to"),
                 mapcast::connection::Received::Bytes(_) => connection.send(&byte)?,
                 mapcast::connection::Received::End => return Ok(Goodbye::Client),
-                mapcast::connection::Received::Stopping => return Ok(Goodbye::Stopping),
+                mapcast::connection::Received::Stopping | mapcast::connection::Received::TimedOut => {
+                    return Ok(Goodbye::Stopping);
+                }
             }
         }
     }

@@ -38,6 +38,7 @@ mod sync {
 
 mod connection {
     pub(crate) use crate::client::{Belled, Cause, ClientOutlet};
+    pub(crate) use crate::outlet::Sent;
 }
 
 mod format {

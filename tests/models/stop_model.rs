@@ -1,9 +1,12 @@
 //! The accept loop, its connections' threads and the stop, as `server/` has them, in miniature.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
 use crate::client::{Belled, ClientOutlet};
+use crate::outlet::Sent;
 use crate::registry::Registry;
 use crate::stats::Stats;
 
@@ -32,7 +35,7 @@ impl Server {
     /// As the accept loop does.
     fn start(self: &Arc<Self>, id: u64, wait: Wait) {
         let guard = self.stats.connect();
-        self.registry.enter(id);
+        self.registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let server = Arc::clone(self);
         let thread = thread::spawn(move || {
             let client = Arc::new(ClientOutlet::default());
@@ -43,7 +46,7 @@ impl Server {
                 Wait::Cut => client.bell().wait_cut(),
             }
             guard.leave();
-            server.registry.leave(id).into_iter().for_each(|thread| server.join(thread));
+            server.registry.leave(id, Sent::default()).into_iter().for_each(|thread| server.join(thread));
         });
         self.registry.keep_thread(id, thread);
     }

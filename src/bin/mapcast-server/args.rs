@@ -10,6 +10,7 @@ use mapcast::source::Location;
 use mapcast::units::{parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
 
+use crate::http::{HttpArgs, HttpTask};
 use crate::tls::TlsArgs;
 
 /// Sends one map to every client: at once, when it changes, and at least every N seconds.
@@ -67,6 +68,8 @@ struct MapArgs {
     /// Refuse a map of more bytes than this
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
+    #[command(flatten)]
+    http: HttpArgs,
 }
 
 /// What every service stands on.
@@ -103,6 +106,9 @@ struct ServerArgs {
     drain_timeout: Duration,
     #[command(flatten)]
     tls: TlsArgs,
+    /// Try everything but listening, print what would be done, and leave with 0, or 2
+    #[arg(long, env = "MAPCAST_CHECK_CONFIG")]
+    check_config: bool,
     /// Log more: -v debug, -vv trace
     #[arg(short, long, action = ArgAction::Count, env = "MAPCAST_VERBOSE")]
     verbose: u8,
@@ -124,9 +130,20 @@ pub(crate) struct Task {
 /// The service that was chosen, with what it needs.
 #[derive(Debug)]
 pub(crate) enum Chosen {
-    Map { interval: Duration, format: Format, source: Option<Location>, set: Vec<(Key, Value)>, max_frame: usize },
+    Map(Box<MapTask>),
     Echo,
     Greet(String),
+}
+
+/// What the map is, and how it is sent and shown.
+#[derive(Debug)]
+pub(crate) struct MapTask {
+    pub(crate) interval: Duration,
+    pub(crate) format: Format,
+    pub(crate) source: Option<Location>,
+    pub(crate) set: Vec<(Key, Value)>,
+    pub(crate) max_frame: usize,
+    pub(crate) http: Option<HttpTask>,
 }
 
 impl Cli {
@@ -136,14 +153,23 @@ impl Cli {
         i16::from(server.verbose) - i16::from(server.quiet)
     }
 
-    /// Resolves names and checks limits.
+    /// True if and only if nothing is to be done but to say what would be.
+    pub(crate) fn is_check(&self) -> bool {
+        self.server_args().check_config
+    }
+
+    /// Resolves names, opens files and checks limits.
     pub(crate) fn into_task(self) -> anyhow::Result<Task> {
         let server = self.server_args();
         let mut listen = Vec::new();
         for addr in &server.listen {
-            listen.extend(resolve(addr)?);
+            listen.extend(resolve("--listen", addr)?);
         }
-        let ceiling = Ceiling::of_this_machine();
+        let mut ceiling = Ceiling::of_this_machine();
+        if self.service.is_none() {
+            // Each takes a thread and a descriptor, as clients do.
+            ceiling.clients = ceiling.clients.saturating_sub(self.map.http.connections());
+        }
         let config = ServerConfig {
             max_connections: max_connections(server.max_connections, ceiling)?,
             max_connections_per_ip: server.max_connections_per_ip,
@@ -158,8 +184,9 @@ impl Cli {
             Some(Other::Echo { .. }) => Chosen::Echo,
             Some(Other::Greet { text, .. }) => Chosen::Greet(text),
             None => {
-                let MapArgs { interval, format, source, set, max_frame } = self.map;
-                Chosen::Map { interval, format, source, set, max_frame }
+                let MapArgs { interval, format, source, set, max_frame, http } = self.map;
+                let http = http.into_task(interval, |addr| resolve("--http", addr))?;
+                Chosen::Map(Box::new(MapTask { interval, format, source, set, max_frame, http }))
             }
         };
         Ok(Task { service, listen, ceiling, config })
@@ -185,9 +212,9 @@ fn max_connections(asked: Option<u64>, ceiling: Ceiling) -> anyhow::Result<u64> 
     Ok(asked)
 }
 
-fn resolve(addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
+fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
     let found = addr.to_socket_addrs().with_context(|| {
-        format!("--listen {}: write ADDR:PORT, as 127.0.0.1:8080 or [::]:8080", addr.escape_debug())
+        format!("{option} {}: write ADDR:PORT, as 127.0.0.1:8080 or [::]:8080", addr.escape_debug())
     })?;
     let mut found: Vec<_> = found.collect();
     // A name may stand for the same address twice, once for each kind of socket.
