@@ -23,6 +23,7 @@ mod outlet;
 mod feed;
 
 #[path = "../../src/server/registry.rs"]
+#[allow(dead_code, reason = "as above")]
 mod registry;
 
 #[path = "../../src/stats.rs"]

@@ -49,7 +49,8 @@ impl Cast {
     fn next_look(&self, connection: &Connection, seat: &Seat<'_>) -> Option<Instant> {
         let period = if seat.has_publisher() { self.interval.saturating_mul(LOOK_PERIOD) } else { self.interval };
         // Counted from the begin of the frame: a slow write does not stretch the interval.
-        connection.last_frame().and_then(|begun| begun.checked_add(period))
+        // Where there was no map yet it looks for one all the same.
+        connection.last_frame().unwrap_or_else(Instant::now).checked_add(period)
     }
 }
 
