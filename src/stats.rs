@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// moment apart.
 #[derive(Debug, Default)]
 pub struct Stats {
+    heartbeats: AtomicU64,
     active: AtomicU64,
     served: AtomicU64,
     refused: AtomicU64,
@@ -20,6 +21,8 @@ pub struct Stats {
 /// An event that is only counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
+    /// The accept loop has come round.
+    Heartbeat,
     /// A client was closed because the limit on connections was reached.
     Refused,
     /// `accept` failed for lack of descriptors or memory.
@@ -35,6 +38,11 @@ pub(crate) enum Event {
 }
 
 impl Stats {
+    /// Times that the accept loop has come round. A loop that hangs stands still; see `ServerConfig::heartbeat`.
+    pub fn heartbeats(&self) -> u64 {
+        self.heartbeats.load(Ordering::Relaxed)
+    }
+
     /// Connections that are open now.
     pub fn active(&self) -> u64 {
         self.active.load(Ordering::SeqCst)
@@ -78,6 +86,7 @@ impl Stats {
     /// Counts one event.
     pub(crate) fn count(&self, event: Event) {
         let counter = match event {
+            Event::Heartbeat => &self.heartbeats,
             Event::Refused => &self.refused,
             Event::FailedAccept => &self.failed_accepts,
             Event::FailedSpawn => &self.failed_spawns,

@@ -21,5 +21,9 @@ mod overload;
 mod programs;
 #[cfg(feature = "cli")]
 mod readers;
+#[cfg(feature = "cli")]
+mod reuse_port;
 mod stop;
 mod support;
+#[cfg(feature = "cli")]
+mod systemd;

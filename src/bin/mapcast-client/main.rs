@@ -5,6 +5,9 @@ mod args;
 mod exit;
 #[path = "../common/logging.rs"]
 mod logging;
+#[cfg(test)]
+#[path = "../common/packaged.rs"]
+mod packaged;
 mod print;
 mod stdout;
 

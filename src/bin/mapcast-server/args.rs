@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS};
 use mapcast::source::Location;
@@ -13,6 +14,7 @@ use mapcast::{Format, Key, ServerConfig, Value, format};
 /// Sends one map to every client: at once, when it changes, and at least every N seconds.
 #[derive(Debug, Parser)]
 #[command(
+    name = "mapcast-server",
     version,
     args_conflicts_with_subcommands = true,
     max_term_width = 100,
@@ -83,6 +85,9 @@ struct ServerArgs {
     /// Close clients above this number [default: 10000, or what this machine can hold]
     #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS")]
     max_connections: Option<u64>,
+    /// Let other servers of the same user listen there too: the kernel spreads the clients over them
+    #[arg(long, env = "MAPCAST_REUSE_PORT", value_parser = BoolishValueParser::new())]
+    reuse_port: bool,
     /// Cut a client that takes longer than this for one whole frame
     #[arg(long, value_name = "DURATION", env = "MAPCAST_WRITE_TIMEOUT", default_value = "10s", value_parser = parse_interval)]
     write_timeout: Duration,
@@ -131,6 +136,7 @@ impl Cli {
             max_connections: max_connections(server.max_connections, Ceiling::of_this_machine())?,
             write_timeout: server.write_timeout,
             drain_timeout: server.drain_timeout,
+            reuse_port: server.reuse_port,
             ..ServerConfig::default()
         };
         let service = match self.service {
@@ -194,6 +200,11 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().help_expected(true).debug_assert();
+    }
+
+    #[test]
+    fn the_packaged_pages_are_those_of_this_command_line() {
+        crate::packaged::hold(&Cli::command());
     }
 
     #[test]

@@ -5,6 +5,10 @@
 mod args;
 #[path = "../common/logging.rs"]
 mod logging;
+#[cfg(test)]
+#[path = "../common/packaged.rs"]
+mod packaged;
+mod systemd;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,9 +17,10 @@ use std::thread;
 use anyhow::Context;
 use clap::Parser;
 use mapcast::source::{Fixed, Sink, Source};
-use mapcast::{Cast, Echo, Feed, Greet, Server, Shutdown};
+use mapcast::{Cast, Echo, Feed, Greet, Server, ServerConfig, Shutdown};
 
 use args::{Chosen, Cli, Task};
+use systemd::{Listeners, Subject, Supervisor};
 
 /// Clients had to be cut, or it could not go on.
 const FAILED: u8 = 1;
@@ -29,11 +34,11 @@ fn main() -> ExitCode {
     logging::start(cli.verbosity());
     log_panics();
     let prepared = cli.into_task().and_then(prepare);
-    let (server, followed, stop) = match prepared {
+    let (server, followed, supervised, stop) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return fail(&error, USAGE),
     };
-    match serve(server, followed, &stop) {
+    match serve(server, followed, supervised, &stop) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(FAILED),
         Err(error) => fail(&error, FAILED),
@@ -43,10 +48,17 @@ fn main() -> ExitCode {
 /// A source, and where its maps go.
 type Followed = (Box<dyn Source>, Sink);
 
+/// The service manager, and what it is told of.
+type Supervised = (Supervisor, Subject);
+
 /// Everything that can be refused before the first client: the source's first map, the listeners, the signals.
-fn prepare(task: Task) -> anyhow::Result<(Server, Option<Followed>, Shutdown)> {
+fn prepare(task: Task) -> anyhow::Result<(Server, Option<Followed>, Option<Supervised>, Shutdown)> {
+    let listeners = Listeners::inherited()?;
+    let supervisor = Supervisor::from_env();
     let stop = Shutdown::new().context("no descriptors left")?;
-    let mut server = Server::new(task.config);
+    let drain_timeout = task.config.drain_timeout;
+    let heartbeat = supervisor.as_ref().and_then(Supervisor::heartbeat);
+    let mut server = Server::new(ServerConfig { heartbeat, ..task.config });
     let followed = match task.service {
         Chosen::Map { interval, format, source, set, max_frame } => {
             let feed = Arc::new(Feed::new(format, max_frame));
@@ -54,15 +66,15 @@ fn prepare(task: Task) -> anyhow::Result<(Server, Option<Followed>, Shutdown)> {
             let mut source =
                 source.map_or_else(|| Ok(Box::new(Fixed::default()) as Box<dyn Source>), |at| at.open())?;
             source.load(&sink, &stop)?;
-            server.bind(&task.listen, Cast::new(feed, interval))?;
+            listeners.serve(&mut server, &task.listen, Cast::new(feed, interval))?;
             Some((source, sink))
         }
         Chosen::Echo => {
-            server.bind(&task.listen, Echo::new())?;
+            listeners.serve(&mut server, &task.listen, Echo::new())?;
             None
         }
         Chosen::Greet(text) => {
-            server.bind(&task.listen, Greet::new(text))?;
+            listeners.serve(&mut server, &task.listen, Greet::new(text))?;
             None
         }
     };
@@ -73,11 +85,18 @@ fn prepare(task: Task) -> anyhow::Result<(Server, Option<Followed>, Shutdown)> {
         }
     })
     .context("cannot handle signals")?;
-    Ok((server, followed, stop))
+    let sink = followed.as_ref().map(|(_, sink)| sink.clone());
+    let subject = Subject { sink, stats: server.stats(), drain_timeout, stop: stop.clone() };
+    Ok((server, followed, supervisor.map(|supervisor| (supervisor, subject)), stop))
 }
 
 /// Serves until the stop. Returns how many clients had to be cut.
-fn serve(server: Server, followed: Option<Followed>, stop: &Shutdown) -> anyhow::Result<u64> {
+fn serve(
+    server: Server,
+    followed: Option<Followed>,
+    supervised: Option<Supervised>,
+    stop: &Shutdown,
+) -> anyhow::Result<u64> {
     let requested = stop.clone();
     let source = followed
         .map(|(mut source, sink)| {
@@ -85,7 +104,11 @@ fn serve(server: Server, followed: Option<Followed>, stop: &Shutdown) -> anyhow:
             builder.spawn(move || source.follow(&sink, &requested)).context("no thread for the source")
         })
         .transpose()?;
+    let supervisor = supervised.map(|(supervisor, subject)| supervisor.follow(subject)).transpose()?;
     let summary = server.run(stop)?;
+    if supervisor.is_some_and(|supervisor| supervisor.join().is_err()) {
+        anyhow::bail!("the thread of the service manager's messages panicked");
+    }
     if source.is_some_and(|source| source.join().is_err()) {
         anyhow::bail!("the source's thread panicked");
     }
