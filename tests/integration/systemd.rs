@@ -82,6 +82,7 @@ fn it_is_ready_with_its_first_map_and_not_before() {
     let mut server = manager.start(&["--source", "-"], &[]);
     assert_eq!(manager.message(), "STATUS=waiting for the first map\n");
     let mut reader = Reader::connect(server.addr());
+    server.wait_log("client 1 connected");
     let mut stdin = server.stdin();
     stdin.write_all(b"{\"n\": 1}\n").unwrap();
     assert_eq!(manager.message(), "READY=1\nSTATUS=1 active connection, 1 entry\n");
@@ -234,6 +235,6 @@ fn the_template_is_the_service_of_one_instance() {
     let of_an_instance = service
         .replace("Description=mapcast:", "Description=mapcast %i:")
         .replace("EnvironmentFile=-/etc/default/mapcast", "EnvironmentFile=/etc/default/mapcast-%i")
-        .replace("StateDirectory=mapcast", "StateDirectory=mapcast/%i");
+        .replace("StateDirectory=mapcast", "StateDirectory=mapcast-%i");
     assert_eq!(template, of_an_instance);
 }

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Builds the Debian package: target/debian/mapcast_VERSION-1_ARCHITECTURE.deb. Needs cargo-deb, and installs it where there is
+# none.
+#
+#   scripts/package.sh          # builds it, prints its path
+#   scripts/package.sh --try    # and installs it, looks at what it brought, and removes it again; wants root
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+try=
+case ${1-} in
+"") ;;
+--try) try=1 ;;
+*) echo "usage: $0 [--try]" >&2; exit 2 ;;
+esac
+
+if ! cargo deb --version >/dev/null 2>&1; then
+    cargo install cargo-deb --version '^3.8' --locked --quiet
+fi
+package=$(cargo deb --quiet -- --locked | tail -n 1)
+echo "$package"
+[ -n "$try" ] || exit 0
+
+if dpkg-query --show mapcast >/dev/null 2>&1; then
+    echo "mapcast is installed already: remove it first (dpkg --purge mapcast)" >&2
+    exit 1
+fi
+trap 'dpkg --purge mapcast' EXIT
+dpkg --install "$package"
+mapcast-server --version
+mapcast-client --version
+man=$(man --where mapcast-server 2>/dev/null || ls /usr/share/man/man1/mapcast-server.1.gz)
+echo "manual page: $man"
+! command -v systemd-analyze >/dev/null || systemd-analyze verify --man=no /lib/systemd/system/mapcast{,@}.{service,socket} 2>&1
+trap - EXIT
+dpkg --remove mapcast
+[ -e /etc/default/mapcast ] || { echo "removed with its configuration, which only a purge may take" >&2; exit 1; }
+dpkg --purge mapcast
+left=$(find /etc /usr /lib /var/lib/systemd -name '*mapcast*' -not -path '*/dpkg/*' 2>/dev/null || true)
+[ -z "$left" ] || { echo "left behind: $left" >&2; exit 1; }
