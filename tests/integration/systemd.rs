@@ -66,13 +66,13 @@ impl Manager {
 fn the_manager_is_told_ready_how_many_and_stopping() {
     let manager = Manager::new();
     let mut server = manager.start(&["--drain-timeout", "7s"], &[]);
-    assert_eq!(manager.message(), "READY=1\nSTATUS=0 active connections, 4 entries\n");
+    assert_eq!(manager.message(), "READY=1\nSTATUS=0 active connections, 4 entries");
     let mut reader = Reader::connect(server.addr());
     reader.payload();
-    assert_eq!(manager.message(), "STATUS=1 active connection, 4 entries\n");
+    assert_eq!(manager.message(), "STATUS=1 active connection, 4 entries");
     server.signal(Signal::TERM);
     // The drain, and 5 s for those who are cut.
-    assert_eq!(manager.message(), "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=12000000\n");
+    assert_eq!(manager.message(), "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=12000000");
     assert_eq!(server.exit_code(), 0);
 }
 
@@ -80,22 +80,22 @@ fn the_manager_is_told_ready_how_many_and_stopping() {
 fn it_is_ready_with_its_first_map_and_not_before() {
     let manager = Manager::new();
     let mut server = manager.start(&["--source", "-"], &[]);
-    assert_eq!(manager.message(), "STATUS=waiting for the first map\n");
+    assert_eq!(manager.message(), "STATUS=waiting for the first map");
     let mut reader = Reader::connect(server.addr());
     server.wait_log("client 1 connected");
     let mut stdin = server.stdin();
     stdin.write_all(b"{\"n\": 1}\n").unwrap();
-    assert_eq!(manager.message(), "READY=1\nSTATUS=1 active connection, 1 entry\n");
+    assert_eq!(manager.message(), "READY=1\nSTATUS=1 active connection, 1 entry");
     reader.payload();
     stdin.write_all(b"{\"n\": 1, \"m\": 2}\n").unwrap();
-    assert_eq!(manager.message(), "STATUS=1 active connection, 2 entries\n");
+    assert_eq!(manager.message(), "STATUS=1 active connection, 2 entries");
 }
 
 #[test]
 fn one_that_stops_before_its_first_map_never_says_that_it_is_ready() {
     let manager = Manager::new();
     let mut server = manager.start(&["--source", "-"], &[]);
-    assert_eq!(manager.message(), "STATUS=waiting for the first map\n");
+    assert_eq!(manager.message(), "STATUS=waiting for the first map");
     server.signal(Signal::TERM);
     assert!(manager.message().starts_with("STOPPING=1\n"));
     assert_eq!(server.exit_code(), 0);
@@ -107,7 +107,7 @@ fn an_echo_is_ready_at_once() {
     let mut command = clean(SERVER);
     command.args(["echo", "--listen", "127.0.0.1:0"]).env("NOTIFY_SOCKET", manager.folder.path().join("notify"));
     let _server = Program::start(command);
-    assert_eq!(manager.message(), "READY=1\nSTATUS=0 active connections\n");
+    assert_eq!(manager.message(), "READY=1\nSTATUS=0 active connections");
 }
 
 #[test]
@@ -201,7 +201,9 @@ fn those_who_wait_at_a_shared_listener_outlive_the_server() {
     stopped.trigger();
     assert_eq!(serve(&stopped).join().unwrap().served, 0);
     let next = serve(&Shutdown::new().unwrap());
-    waiting.iter_mut().for_each(|reader| drop(reader.payload()));
+    for reader in &mut waiting {
+        reader.payload();
+    }
     assert_eq!(next.stop().unwrap().served, 10);
 }
 

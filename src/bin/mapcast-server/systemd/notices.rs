@@ -55,8 +55,8 @@ impl Channel {
 
     /// Tells the manager, all in one message. One that does not hear is told to the log: serving goes on.
     pub(super) fn send(&self, notices: &[Notice<'_>]) {
-        let lines: String = notices.iter().map(|notice| format!("{notice}\n")).collect();
-        if let Err(error) = self.socket.send(lines.as_bytes()) {
+        let lines: Vec<_> = notices.iter().map(ToString::to_string).collect();
+        if let Err(error) = self.socket.send(lines.join("\n").as_bytes()) {
             log::warn!("the service manager does not take messages (NOTIFY_SOCKET): {error}");
         }
     }
@@ -93,8 +93,8 @@ mod tests {
         let channel = Channel::connect(path.as_os_str()).unwrap();
         channel.send(&[Notice::Stopping, Notice::Status("stopping"), Notice::ExtendTimeout(Duration::from_secs(2))]);
         channel.send(&[Notice::Ready, Notice::Watchdog]);
-        assert_eq!(received(&manager), "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=2000000\n");
-        assert_eq!(received(&manager), "READY=1\nWATCHDOG=1\n");
+        assert_eq!(received(&manager), "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=2000000");
+        assert_eq!(received(&manager), "READY=1\nWATCHDOG=1");
     }
 
     #[test]
@@ -102,7 +102,7 @@ mod tests {
         let name = format!("mapcast-notices-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         Channel::connect(format!("@{name}").as_ref()).unwrap().send(&[Notice::Ready]);
-        assert_eq!(received(&manager), "READY=1\n");
+        assert_eq!(received(&manager), "READY=1");
     }
 
     #[test]
