@@ -17,7 +17,7 @@ esac
 if ! cargo deb --version >/dev/null 2>&1; then
     cargo install cargo-deb --version '^3.8' --locked --quiet
 fi
-package=$(cargo deb --quiet -- --locked | tail -n 1)
+package=$(cargo deb --quiet --strip -- --locked | tail -n 1)
 echo "$package"
 [ -n "$try" ] || exit 0
 
@@ -29,12 +29,14 @@ trap 'dpkg --purge mapcast' EXIT
 dpkg --install "$package"
 mapcast-server --version
 mapcast-client --version
-man=$(man --where mapcast-server 2>/dev/null || ls /usr/share/man/man1/mapcast-server.1.gz)
-echo "manual page: $man"
-! command -v systemd-analyze >/dev/null || systemd-analyze verify --man=no /lib/systemd/system/mapcast{,@}.{service,socket} 2>&1
+dpkg --listfiles mapcast | grep --fixed-strings man1/mapcast-server.1
+if command -v systemd-analyze >/dev/null; then
+    systemd-analyze verify --man=no /usr/lib/systemd/system/mapcast{.service,.socket,@.service}
+    echo "systemd finds no fault with the units"
+fi
 trap - EXIT
 dpkg --remove mapcast
 [ -e /etc/default/mapcast ] || { echo "removed with its configuration, which only a purge may take" >&2; exit 1; }
 dpkg --purge mapcast
-left=$(find /etc /usr /lib /var/lib/systemd -name '*mapcast*' -not -path '*/dpkg/*' 2>/dev/null || true)
+left=$(find /etc /usr/bin /usr/lib/systemd /usr/share /var/lib/systemd -name '*mapcast*')
 [ -z "$left" ] || { echo "left behind: $left" >&2; exit 1; }
