@@ -35,9 +35,13 @@ mod programs;
 mod proxied;
 #[cfg(feature = "cli")]
 mod readers;
+#[cfg(feature = "cli")]
+mod reuse_port;
 mod stop;
 mod support;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 mod tls;
 #[cfg(feature = "cli")]
 mod terminal;
+#[cfg(feature = "cli")]
+mod systemd;
