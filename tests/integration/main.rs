@@ -31,6 +31,8 @@ mod http;
 mod old_python;
 mod overload;
 #[cfg(feature = "cli")]
+mod page;
+#[cfg(feature = "cli")]
 mod programs;
 mod proxied;
 #[cfg(feature = "cli")]

@@ -3,6 +3,8 @@
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub mod authority;
 #[cfg(feature = "cli")]
+pub mod browser;
+#[cfg(feature = "cli")]
 pub mod output;
 #[cfg(feature = "cli")]
 pub mod program;
