@@ -16,6 +16,9 @@ _mapcast__client() {
             ",$1")
                 cmd="mapcast__client"
                 ;;
+            mapcast__client,check)
+                cmd="mapcast__client__subcmd__check"
+                ;;
             mapcast__client,echo)
                 cmd="mapcast__client__subcmd__echo"
                 ;;
@@ -24,6 +27,9 @@ _mapcast__client() {
                 ;;
             mapcast__client,help)
                 cmd="mapcast__client__subcmd__help"
+                ;;
+            mapcast__client__subcmd__help,check)
+                cmd="mapcast__client__subcmd__help__subcmd__check"
                 ;;
             mapcast__client__subcmd__help,echo)
                 cmd="mapcast__client__subcmd__help__subcmd__echo"
@@ -41,7 +47,7 @@ _mapcast__client() {
 
     case "${cmd}" in
         mapcast__client)
-            opts="-f -o -n -k -W -v -q -h -V --format --output --prefix --count --changes-only --key --no-reconnect --stale-after --max-frame --timeout --connect-timeout --verbose --quiet --help --version echo greet help"
+            opts="-f -o -n -k -W -v -q -h -V --format --max-frame --watch --write --write-format --template --mode --exec --exec-timeout --splay --run --signal --kill-timeout --output --prefix --count --changes-only --key --no-reconnect --stale-after --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help --version check echo greet help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -53,6 +59,50 @@ _mapcast__client() {
                     ;;
                 -f)
                     COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    return 0
+                    ;;
+                --max-frame)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --write)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --write-format)
+                    COMPREPLY=($(compgen -W "json toml env" -- "${cur}"))
+                    return 0
+                    ;;
+                --template)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mode)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --splay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --signal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kill-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -87,6 +137,56 @@ _mapcast__client() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -W)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connect-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mapcast__subcmd__client__subcmd__check)
+            opts="-f -W -v -q -h --format --max-frame --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    return 0
+                    ;;
                 --max-frame)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -103,6 +203,22 @@ _mapcast__client() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --tls-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -111,7 +227,7 @@ _mapcast__client() {
             return 0
             ;;
         mapcast__subcmd__client__subcmd__echo)
-            opts="-W -v -q -h --timeout --connect-timeout --verbose --quiet --help"
+            opts="-W -v -q -h --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -126,6 +242,22 @@ _mapcast__client() {
                     return 0
                     ;;
                 --connect-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -137,7 +269,7 @@ _mapcast__client() {
             return 0
             ;;
         mapcast__subcmd__client__subcmd__greet)
-            opts="-W -v -q -h --timeout --connect-timeout --verbose --quiet --help"
+            opts="-W -v -q -h --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -155,6 +287,22 @@ _mapcast__client() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --tls-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -163,8 +311,22 @@ _mapcast__client() {
             return 0
             ;;
         mapcast__subcmd__client__subcmd__help)
-            opts="echo greet help"
+            opts="check echo greet help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mapcast__subcmd__client__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

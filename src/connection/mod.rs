@@ -19,8 +19,8 @@ use crate::tls::{Acceptor, HandshakeError};
 
 pub(crate) use bell::{Bell, Belled};
 pub use bell::{Cause, Causes};
-pub(crate) use outlet::{Outlet, Sent};
 use outlet::{Left, Owner, Socket};
+pub(crate) use outlet::{Outlet, Sent};
 pub(crate) use watcher::Watcher;
 
 /// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.

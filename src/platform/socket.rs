@@ -159,7 +159,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_silence_is_asked_about_after_whole_seconds_that_the_kernel_takes_or_never() {
-        let listener = listen(([127, 0, 0, 1], 0).into(), true).unwrap();
+        let listener = listen(([127, 0, 0, 1], 0).into(), true, false).unwrap();
         let options = SockRef::from(&listener);
         for (asked, had) in [(Duration::from_millis(1500), 1), (Duration::ZERO, 1), (Duration::MAX, 32_767)] {
             keep_alive(&listener, Some(asked)).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn unacknowledged_bytes_have_30_s_at_least() {
-        let listener = listen(([127, 0, 0, 1], 0).into(), true).unwrap();
+        let listener = listen(([127, 0, 0, 1], 0).into(), true, false).unwrap();
         tune(&listener, Duration::from_secs(10)).unwrap();
         assert_eq!(SockRef::from(&listener).tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
     }

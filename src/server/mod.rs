@@ -23,8 +23,8 @@ use crate::throttle::Throttle;
 use crate::tls;
 
 use accept::{Acceptor, Door, Shared, join};
-pub use ipnet::IpNet;
 use census::Books;
+pub use ipnet::IpNet;
 pub use limits::{Ceiling, Limit};
 use registry::Registry;
 

@@ -31,7 +31,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("source", &["chain", "escape", "feed", "format", "map", "shutdown", "throttle"]),
-    ("server", &["chain", "connection", "platform", "service", "shutdown", "stats", "stream", "sync", "throttle", "tls"]),
+    (
+        "server",
+        &["chain", "connection", "platform", "service", "shutdown", "stats", "stream", "sync", "throttle", "tls"],
+    ),
     ("client", &["chain", "format", "frame", "map", "platform", "shutdown", "stream", "tls"]),
 ];
 

@@ -19,12 +19,12 @@ mod corpus;
 #[cfg(feature = "cli")]
 mod documents;
 mod echo;
-#[path = "../hostile/mod.rs"]
-mod hostile;
 #[cfg(feature = "cli")]
 mod examples;
 #[cfg(feature = "cli")]
 mod guide;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 #[cfg(feature = "cli")]
 mod http;
 #[cfg(feature = "cli")]
@@ -41,9 +41,9 @@ mod readers;
 mod reuse_port;
 mod stop;
 mod support;
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
-mod tls;
-#[cfg(feature = "cli")]
-mod terminal;
 #[cfg(feature = "cli")]
 mod systemd;
+#[cfg(feature = "cli")]
+mod terminal;
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+mod tls;

@@ -24,7 +24,8 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
             lines.push(format!("frames of at most {}", format_size(map.max_frame)));
             if let Some(http) = map.http {
                 let scheme = if config.tls.is_some() { "https" } else { "http" };
-                let listen = http.listen.iter().map(|addr| format!("{scheme}://{addr}/")).collect::<Vec<_>>().join(", ");
+                let listen =
+                    http.listen.iter().map(|addr| format!("{scheme}://{addr}/")).collect::<Vec<_>>().join(", ");
                 let writing = if http.config.token.is_some() { "written with the token" } else { "read only" };
                 let kept = if http.config.state.is_some() { ", kept in the state file" } else { "" };
                 lines.push(format!("web page on {listen}: {writing}{kept}, {} connections", http.max_connections));
@@ -34,7 +35,7 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
         Chosen::Greet(text) => lines.push(format!("listen on {listen}: a greeting of {} bytes", text.len())),
     }
     let per_ip = config.max_connections_per_ip.map_or_else(String::new, |most| format!(", {most} of one address"));
-    lines.push(format!("at most {} clients{per_ip}; room for {}", config.max_connections, task.ceiling));
+    lines.push(format!("at most {} clients{per_ip}", config.max_connections));
     if !config.allow.is_empty() {
         let networks = config.allow.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         lines.push(format!("only from {networks}"));

@@ -4,6 +4,7 @@
 pub mod authority;
 #[cfg(feature = "cli")]
 pub mod browser;
+pub mod log;
 #[cfg(feature = "cli")]
 pub mod output;
 #[cfg(feature = "cli")]
