@@ -20,6 +20,8 @@ mod http;
 mod old_python;
 mod overload;
 #[cfg(feature = "cli")]
+mod page;
+#[cfg(feature = "cli")]
 mod programs;
 #[cfg(feature = "cli")]
 mod readers;

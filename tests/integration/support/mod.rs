@@ -1,6 +1,8 @@
 //! What the tests stand on: servers in this process and as programs, raw readers, deadlines.
 
 #[cfg(feature = "cli")]
+pub mod browser;
+#[cfg(feature = "cli")]
 pub mod output;
 #[cfg(feature = "cli")]
 pub mod program;
