@@ -116,7 +116,8 @@ impl Process {
     fn start(kind: &str, files: Option<&Files>) -> anyhow::Result<Self> {
         // Given back before the server takes it: nobody else here asks for a port in between.
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = if kind != "mapcast" {
+        let is_bare = kind != "mapcast";
+        let mut command = if is_bare {
             let mut command = Command::new(env::current_exe()?);
             command.args([&format!("--serve-{kind}"), &addr.to_string()]);
             command.args(files.into_iter().flat_map(|files| [&files.cert, &files.key]));
