@@ -37,10 +37,6 @@ pub const INTERVAL: Duration = Duration::from_secs(5);
 /// How often a new certificate is written.
 const ROTATION: Duration = Duration::from_mins(1);
 
-/// How long a server may take until it has only those clients that stay: the time for one whole frame, which is what cuts
-/// a client that stalls, and a little more.
-const SETTLE: Duration = Duration::from_secs(30);
-
 /// Keeps two servers busy and looks at what is left of it.
 #[derive(Debug, Parser)]
 #[command(name = "soak", max_term_width = 100)]
@@ -131,9 +127,8 @@ fn soak(
 
 /// Waits until only those who stay are connected, and reads what each server has then.
 fn readings(servers: &[Server; 2], steady: &Steady) -> anyhow::Result<[Reading; 2]> {
-    let deadline = Instant::now() + SETTLE;
     let read = |server: &Server| -> anyhow::Result<Reading> {
-        server.wait_active(steady.on(server), deadline)?;
+        server.wait_active(steady.on(server), || steady.visit(server))?;
         server.read()
     };
     Ok([read(&servers[0])?, read(&servers[1])?])

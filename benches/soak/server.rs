@@ -20,6 +20,10 @@ const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
 /// How long a server may take to listen, or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long it may take until it has only those clients that stay: the time for one whole frame, which is what cuts a client
+/// that stalls, and a little more.
+const SETTLE: Duration = Duration::from_secs(30);
+
 /// Long enough for a look at something that cannot be waited for.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -91,14 +95,19 @@ impl Server {
         self.child.stdin.take().context("its input has been taken")
     }
 
-    /// Waits until it says that so many connections are active.
-    pub fn wait_active(&self, active: u64, deadline: Instant) -> anyhow::Result<()> {
-        while self.log.active.load(Ordering::SeqCst) != active {
-            let last = self.log.active.load(Ordering::SeqCst);
-            ensure!(Instant::now() < deadline, "the {} server counts {last} of {active} connections", self.name);
+    /// Waits until it says that so many connections are active. `visit` has a client come and go: the log says how many
+    /// there are when one does, and nothing of those whose handshake fails.
+    pub fn wait_active(&self, active: u64, visit: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            visit()?;
             thread::park_timeout(LOOK);
+            let last = self.log.active.load(Ordering::SeqCst);
+            if last == active {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "the {} server counts {last} of {active} connections", self.name);
         }
-        Ok(())
     }
 
     /// Reads what it has now (proc(5)).

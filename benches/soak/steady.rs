@@ -41,6 +41,7 @@ pub struct Gaps {
 pub struct Steady {
     clients: Vec<JoinHandle<Result<(), Error>>>,
     per_server: [(&'static str, u64); 2],
+    configs: [ClientConfig; 2],
     worst: Arc<Worst>,
     stop: Shutdown,
 }
@@ -70,7 +71,7 @@ impl Steady {
         for _ in connected..clients {
             is_ready.recv_timeout(Duration::from_secs(20)).context("a client does not connect")?;
         }
-        Ok(Self { clients: threads, per_server, worst, stop })
+        Ok(Self { clients: threads, per_server, configs: [plain, encrypted], worst, stop })
     }
 
     pub fn len(&self) -> usize {
@@ -80,6 +81,13 @@ impl Steady {
     /// How many are on `server`.
     pub fn on(&self, server: &Server) -> u64 {
         self.per_server.iter().find(|(name, _)| *name == server.name).map_or(0, |(_, count)| *count)
+    }
+
+    /// Has one more client come to `server`, take a map, and go.
+    pub fn visit(&self, server: &Server) -> anyhow::Result<()> {
+        let config = &self.configs[usize::from(server.name != self.per_server[0].0)];
+        Client::connect(&server.addr.to_string(), config, &self.stop)?.next_payload()?.context("no map")?;
+        Ok(())
     }
 
     /// Begins to look for the worst again.

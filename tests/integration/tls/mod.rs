@@ -476,5 +476,4 @@ fn a_new_certificate_is_for_new_connections_and_the_old_ones_live_on() {
 }
 
 #[cfg(feature = "cli")]
-#[path = "tls_programs.rs"]
 mod programs;
