@@ -31,6 +31,9 @@ pub(crate) trait Owner {
 pub(crate) struct Outlet<S, O> {
     socket: S,
     owner: O,
+    /// When it was made. Kept here, where it costs nothing: 152 bytes with both counts are a piece that each thread's start
+    /// leaves free in the heap (glibc), 136 were not, and took 144 more (measured).
+    since: Instant,
     /// Guards the order of what is sent. Held for one send that does not wait; a publisher only ever tries it.
     line: Mutex<Line>,
 }
@@ -72,7 +75,7 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
     /// Returns the outlet of `socket`, with nothing sent.
     pub(crate) fn new(socket: S, owner: O) -> Self {
         let line = Line { version: 0, begun: None, in_flight: None, sealed: false, sent: Sent::default() };
-        Self { socket, owner, line: Mutex::new(line) }
+        Self { socket, owner, since: Instant::now(), line: Mutex::new(line) }
     }
 
     /// Sends `frame` at once, for a publisher, if it is newer than the last one, or if it is the same and that one was
@@ -149,6 +152,11 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
 
     pub(crate) fn owner(&self) -> &O {
         &self.owner
+    }
+
+    /// When it was made: since then there has been a connection.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
     }
 
     /// Has nothing begun any more: what a publisher began now would be nobody's to finish. A frame in flight stays.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::admission::{Admission, Place};
+use super::peer::Peer;
 use super::registry::Registry;
 use super::{Config, Error};
 use crate::chain::Chain;
@@ -156,12 +157,12 @@ impl Acceptor {
         let Some(place) = self.admission.admit(peer) else { return turn_away(&socket) };
         let guard = self.shared.stats.connect();
         let (service, shared) = (Arc::clone(&door.service), Arc::clone(&self.shared));
-        self.waiting.push_back(Client { id: self.next_id, peer, socket, place, guard, service, shared });
+        self.waiting.push_back(Client { id: self.next_id, peer: peer.into(), socket, place, guard, service, shared });
         self.next_id += 1;
     }
 
     fn start(&mut self, client: Client) {
-        let (id, peer, shared) = (client.id, client.peer, Arc::clone(&self.shared));
+        let (id, peer, shared) = (client.id, client.peer.addr(), Arc::clone(&self.shared));
         shared.registry.enter(id, peer);
         let role = shared.config.role;
         let builder =
@@ -244,7 +245,7 @@ pub(super) fn join(thread: thread::JoinHandle<()>) {
 #[derive(Debug)]
 struct Client {
     id: u64,
-    peer: SocketAddr,
+    peer: Peer,
     socket: TcpStream,
     place: Place,
     guard: ConnectionGuard,
@@ -256,6 +257,7 @@ impl Client {
     /// The whole life of a connection's thread.
     fn run(self) {
         let Self { id, peer, socket, place, guard, service, shared } = self;
+        let peer = peer.addr();
         let started = Instant::now();
         guard.serve();
         let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, &shared)));

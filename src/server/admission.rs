@@ -73,21 +73,21 @@ impl Admission {
             tell(&mut self.crowds, self.role, peer, &text);
             return None;
         }
-        Some(Place { taken: Some((Arc::clone(&self.sources), source)) })
+        Some(Place { taken: Some(Box::new((Arc::clone(&self.sources), source))) })
     }
 }
 
 /// A client's place among those of its source, free again when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// `None` where sources are not counted.
-    taken: Option<(Arc<Sources>, IpAddr)>,
+    /// `None` where sources are not counted. Boxed, because each client has it, and few servers count.
+    taken: Option<Box<(Arc<Sources>, IpAddr)>>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some((sources, source)) = self.taken.take() {
-            sources.leave(source);
+        if let Some(taken) = self.taken.take() {
+            taken.0.leave(taken.1);
         }
     }
 }

@@ -49,17 +49,19 @@ impl Census for Books {
         let mut look = Look { total: registered.len() as u64, ..Look::default() };
         let (mut frames, mut bytes, mut skipped) = (gone.frames, gone.bytes, gone.skipped);
         let now = Instant::now();
-        for Registered { id, peer, since, outlet } in registered.into_iter().rev() {
+        for Registered { id, peer, outlet } in registered.into_iter().rev() {
             let outlet = outlet.upgrade();
             let sent = outlet.as_ref().map(|outlet| outlet.sent()).unwrap_or_default();
             frames += sent.frames;
             bytes += sent.bytes;
             skipped += sent.skipped;
-            let begun = outlet.and_then(|outlet| outlet.in_flight_since());
+            let begun = outlet.as_ref().and_then(|outlet| outlet.in_flight_since());
             let is_slow = begun.is_some_and(|begun| now.saturating_duration_since(begun) > SLOW_AFTER);
             look.slow += u64::from(is_slow);
             if look.newest.len() < newest {
                 let Sent { frames, bytes, skipped } = sent;
+                // One that has no outlet yet is on its way.
+                let since = outlet.as_ref().map_or(now, |outlet| outlet.since());
                 look.newest.push(ClientRecord {
                     frames,
                     bytes,

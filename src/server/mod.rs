@@ -4,6 +4,7 @@ mod accept;
 mod admission;
 mod census;
 mod limits;
+mod peer;
 mod registry;
 #[cfg(test)]
 mod registry_tests;

@@ -5,6 +5,7 @@ use std::net::{Shutdown as Direction, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use super::peer::Peer;
 use crate::connection::{Belled, Cause, ClientOutlet, Sent};
 use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
 
@@ -32,8 +33,7 @@ struct Entries {
 
 #[derive(Debug)]
 struct Entry {
-    peer: SocketAddr,
-    since: Instant,
+    peer: Peer,
     /// Nobody's until the thread has come so far.
     client: Weak<ClientOutlet>,
     /// `None` until the accept loop has it; the thread may be quicker.
@@ -45,24 +45,20 @@ struct Entry {
 pub(super) struct Registered {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
-    pub(super) since: Instant,
     pub(super) outlet: Weak<ClientOutlet>,
 }
 
 impl Registry {
     /// Enters a connection, before its thread is started.
     pub(super) fn enter(&self, id: u64, peer: SocketAddr) {
-        let entry = Entry { peer, since: Instant::now(), client: Weak::new(), thread: None };
-        self.lock().active.insert(id, entry);
+        self.lock().active.insert(id, Entry { peer: peer.into(), client: Weak::new(), thread: None });
     }
 
     /// What those who have left were sent, and those who are entered, the newest last, at one moment.
     pub(super) fn list(&self) -> (Sent, Vec<Registered>) {
         let entries = self.lock();
-        let listed = |(id, entry): (&u64, &Entry)| {
-            let Entry { peer, since, client, .. } = entry;
-            Registered { id: *id, peer: *peer, since: *since, outlet: client.clone() }
-        };
+        let listed =
+            |(id, entry): (&u64, &Entry)| Registered { id: *id, peer: entry.peer.addr(), outlet: entry.client.clone() };
         (entries.gone, entries.active.iter().map(listed).collect())
     }
 

@@ -22,6 +22,10 @@ mod outlet;
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod feed;
 
+#[path = "../../src/server/peer.rs"]
+#[allow(dead_code, unused_imports, reason = "as above")]
+mod peer;
+
 #[path = "../../src/server/registry.rs"]
 #[allow(dead_code, reason = "as above")]
 mod registry;

@@ -22,9 +22,9 @@ const MOST_GONE: usize = 64;
 const LEAD_DIVISOR: u32 = 64;
 const LONGEST_LEAD: Duration = Duration::from_millis(25);
 
-/// A client, as a publisher knows it. Weak, so that its socket is closed by its own thread, whatever a publisher is
-/// about.
-pub(super) type Client = (u64, Weak<ClientOutlet>);
+/// A client's outlet, as a publisher knows it. Weak, so that its socket is closed by its own thread, whatever a publisher
+/// is about.
+pub(super) type Client = Weak<ClientOutlet>;
 
 /// Everyone who is sent the map, in as many shares as there are publishers.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(super) struct Share {
 #[derive(Debug, Default)]
 struct Roll {
     /// By id, which is nearly the order in memory: a hash map's order made each send 20 % slower.
-    seats: BTreeMap<u64, Weak<ClientOutlet>>,
+    seats: BTreeMap<u64, Client>,
     /// Rises with everyone who comes or goes, so that a publisher copies the list only if it has changed.
     edition: u64,
     schedule: Schedule,
@@ -148,18 +148,20 @@ impl Share {
         if roll.edition != *edition {
             *edition = roll.edition;
             clients.clear();
-            clients.extend(roll.seats.iter().map(|(id, outlet)| (*id, Weak::clone(outlet))));
+            clients.extend(roll.seats.values().cloned());
         }
     }
 
-    /// Moves those who are due no later than `until` from the schedule into `clients`, at most `limit` of them.
-    pub(super) fn take_due(&self, until: Instant, limit: usize, clients: &mut Vec<Client>) {
+    /// Moves those who are due no later than `until` from the schedule into `clients`, and their ids into `ids`, at most
+    /// `limit` of them.
+    pub(super) fn take_due(&self, until: Instant, limit: usize, ids: &mut Vec<u64>, clients: &mut Vec<Client>) {
         let mut roll = self.lock();
         while clients.len() < limit
             && let Some(id) = roll.schedule.take(until)
         {
             if let Some(outlet) = roll.seats.get(&id) {
-                clients.push((id, Weak::clone(outlet)));
+                ids.push(id);
+                clients.push(Weak::clone(outlet));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 use std::io;
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,16 @@ struct Shift<'a> {
     published: u64,
 }
 
+/// A batch of those who are due for a repeat, kept from one batch to the next for its room.
+#[derive(Default)]
+struct Due {
+    ids: Vec<u64>,
+    /// In the same order.
+    clients: Vec<Client>,
+    /// When the last frame of each who is still there was begun.
+    begun: Vec<(u64, Instant)>,
+}
+
 impl<'a> Shift<'a> {
     fn begin(bell: &'a Arc<Bell>, feed: &'a Feed, share: &'a Share) -> Self {
         share.engage(bell);
@@ -84,7 +94,7 @@ impl<'a> Shift<'a> {
     fn publish(mut self) {
         let _subscription = self.feed.subscribe(self.bell.waker(Cause::News));
         let (mut everyone, mut edition) = (Vec::new(), 0);
-        let mut due = Vec::new();
+        let mut due = Due::default();
         loop {
             // Before the first wait too: a change just before the subscription rang for nobody.
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > self.published) {
@@ -100,28 +110,28 @@ impl<'a> Shift<'a> {
     }
 
     /// Sends the map again to a batch of those who are due. Returns when the next one is.
-    fn repeat(&self, due: &mut Vec<Client>) -> Option<Instant> {
+    fn repeat(&self, due: &mut Due) -> Option<Instant> {
         let now = Instant::now();
-        self.share.take_due(now + self.slack, BATCH, due);
-        let mut begun: Vec<(u64, Instant)> = Vec::with_capacity(due.len());
+        self.share.take_due(now + self.slack, BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
-            Some(latest) => self.offer(latest, due, |id, then| begun.push((id, then))),
-            None => begun.extend(due.iter().map(|(id, _)| (*id, now))),
+            Some(latest) => self.offer(latest, &due.clients, |number, begun| due.begun.push((due.ids[number], begun))),
+            None => due.begun.extend(due.ids.iter().map(|id| (*id, now))),
         }
-        due.clear();
-        self.share.reschedule(begun.into_iter())
+        due.ids.clear();
+        due.clients.clear();
+        self.share.reschedule(due.begun.drain(..))
     }
 
-    /// Offers `latest`, or what is newer by then, to `clients`; tells of each who is still there when its last frame was
-    /// begun, or what time it is if its own thread looks after it.
-    fn offer(&self, mut latest: Arc<Snapshot>, clients: &[Client], mut tell: impl FnMut(u64, Instant)) {
+    /// Offers `latest`, or what is newer by then, to `clients`; tells of each who is still there, by its place among them,
+    /// when its last frame was begun, or what time it is if its own thread looks after it.
+    fn offer(&self, mut latest: Arc<Snapshot>, clients: &[Client], mut tell: impl FnMut(usize, Instant)) {
         let mut now = Instant::now();
-        for (number, (id, outlet)) in clients.iter().enumerate() {
+        for (number, client) in clients.iter().enumerate() {
             // Reading a later client's counts brings what stands beside them into the cache while the kernel sends.
-            if let Some((_, later)) = clients.get(number + AHEAD) {
+            if let Some(later) = clients.get(number + AHEAD) {
                 black_box(later.strong_count());
             }
-            let Some(outlet) = Weak::upgrade(outlet) else { continue };
+            let Some(outlet) = client.upgrade() else { continue };
             if number % CLOCK_PERIOD == 0 {
                 now = Instant::now();
             }
@@ -132,7 +142,7 @@ impl<'a> Shift<'a> {
                 latest = newest;
             }
             let repeat_before = (now + self.slack).checked_sub(self.share.period());
-            tell(*id, outlet.offer(&latest.frame, latest.version, repeat_before, now).unwrap_or(now));
+            tell(number, outlet.offer(&latest.frame, latest.version, repeat_before, now).unwrap_or(now));
         }
     }
 }

@@ -2,24 +2,35 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// When each client is due, the earliest first. A client's entry may come too early, never too late: a change that was
 /// sent meanwhile has moved the repeat, which whoever takes the entry finds out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Schedule {
-    dues: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// What the dues are counted from: so they take half as much room as instants.
+    epoch: Instant,
+    /// Nanoseconds, and the client's id.
+    dues: BinaryHeap<Reverse<(u64, u64)>>,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { epoch: Instant::now(), dues: BinaryHeap::new() }
+    }
 }
 
 impl Schedule {
-    /// Enters client `id`, due then.
+    /// Enters client `id`, due then. One that is due after 584 years never is.
     pub(super) fn enter(&mut self, id: u64, due: Instant) {
-        self.dues.push(Reverse((due, id)));
+        if let Ok(due) = u64::try_from(due.saturating_duration_since(self.epoch).as_nanos()) {
+            self.dues.push(Reverse((due, id)));
+        }
     }
 
     /// When the next client is due; `None` if there is none.
     pub(super) fn earliest(&self) -> Option<Instant> {
-        self.dues.peek().map(|Reverse((due, _))| *due)
+        self.dues.peek().and_then(|Reverse((due, _))| self.epoch.checked_add(Duration::from_nanos(*due)))
     }
 
     /// Takes the next client out, if it is due no later than `until`.
@@ -42,12 +53,11 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn clients_are_taken_in_the_order_in_which_they_are_due() {
-        let (start, second) = (Instant::now(), Duration::from_secs(1));
         let mut schedule = Schedule::default();
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
         for (id, due) in [(1, 3), (2, 1), (3, 2)] {
             schedule.enter(id, start + second * due);
         }
@@ -59,8 +69,8 @@ mod tests {
 
     #[test]
     fn whoever_has_gone_is_struck_out() {
-        let start = Instant::now();
         let mut schedule = Schedule::default();
+        let start = Instant::now();
         (1..=3).for_each(|id| schedule.enter(id, start));
         schedule.retain(|id| id == 2);
         assert_eq!((schedule.len(), schedule.take(start), schedule.take(start)), (1, Some(2), None));
