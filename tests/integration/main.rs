@@ -38,6 +38,8 @@ mod proxied;
 #[cfg(feature = "cli")]
 mod readers;
 #[cfg(feature = "cli")]
+mod recipes;
+#[cfg(feature = "cli")]
 mod reuse_port;
 mod stop;
 mod support;

@@ -103,7 +103,7 @@ fn the_pages_and_the_dashboard_name_metrics_that_there_are() {
     let metrics = site.get("/metrics").body;
     let there = named(&metrics);
     let docs = |name: &str| std::fs::read_to_string(format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    for page in ["http.md", "operating.md", "grafana.json"] {
+    for page in ["http.md", "operating.md", "recipes.md", "grafana.json"] {
         let text = docs(page);
         let missing: Vec<_> = named(&text).into_iter().filter(|name| !there.contains(name)).collect();
         assert!(missing.is_empty(), "docs/{page}: {missing:?}");
