@@ -12,6 +12,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::Error;
 use super::stream::{Ending, Stream};
 use crate::platform::{self, Readiness};
+#[cfg(feature = "redis")]
+use crate::shutdown::Shutdown;
 
 /// Connects to the first address of `address` that answers within `timeout`.
 pub(super) fn connect(address: &str, timeout: Duration, ending: &Ending) -> Result<Stream, Error> {
@@ -32,6 +34,13 @@ pub(super) fn connect(address: &str, timeout: Duration, ending: &Ending) -> Resu
         debug!("cannot connect to {peer}: {failure}");
     }
     Err(refused(failure))
+}
+
+/// As [`connect`], for another protocol: returns the socket alone, which does not block.
+#[cfg(feature = "redis")]
+pub(crate) fn dial(address: &str, timeout: Duration, shutdown: &Shutdown) -> Result<TcpStream, Error> {
+    let ending = Ending { shutdown: shutdown.clone(), deadline: None };
+    connect(address, timeout, &ending).map(Stream::into_socket)
 }
 
 /// Returns a non-blocking socket connected to `peer`; `WouldBlock` if the ending came first.
@@ -66,6 +75,7 @@ fn refuse_itself(socket: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(not(feature = "redis"))]
     use crate::shutdown::Shutdown;
     use std::net::TcpListener;
     use std::time::Instant;

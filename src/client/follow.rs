@@ -1,5 +1,6 @@
 //! A server followed over as many connections as it takes.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -51,10 +52,34 @@ pub struct Follower {
     config: FollowConfig,
     ending: Ending,
     client: Option<Client>,
-    /// When to connect again; `None` before the first connection.
+    /// Whether there has been a connection: the first one is tried once.
+    has_connected: bool,
+    /// When to connect again; `None` before the first attempt.
     retry_at: Option<Instant>,
     backoff: Backoff,
     silence: Silence,
+}
+
+/// What a [`Follower`] meets on its way.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// There is a connection.
+    Connected {
+        /// The server's address.
+        peer: SocketAddr,
+        /// This end's address.
+        local: SocketAddr,
+    },
+    /// What was published, as it came: undecoded and never empty.
+    Payload(Vec<u8>),
+    /// There is no connection any more, or none could be made.
+    Lost {
+        /// Why; `None` if and only if the server closed it between two frames.
+        reason: Option<Error>,
+        /// How long the next call will wait before it connects again.
+        retry_in: Duration,
+    },
 }
 
 impl Follower {
@@ -65,6 +90,7 @@ impl Follower {
             address: address.to_owned(),
             ending: Ending { shutdown: shutdown.clone(), deadline: None },
             client: None,
+            has_connected: false,
             retry_at: None,
             backoff: Backoff::new(),
             silence: Silence::new(config.stale_after),
@@ -82,9 +108,9 @@ impl Follower {
     /// is off and the server closed the connection between two frames.
     ///
     /// # Errors
-    /// `Connect` if and only if the first connection fails; what is wrong with a frame or payload that would be wrong
-    /// again ([`Error::is_transient`]); with reconnecting off, every end that is not an orderly one; `TimedOut` and
-    /// `Stopped`.
+    /// `Connect` if and only if there has been no connection yet; what is wrong with a frame or payload that would be
+    /// wrong again ([`Error::is_transient`]); with reconnecting off, every end that is not an orderly one; `TimedOut`
+    /// and `Stopped`. Another call after one of the first two connects again, after a pause.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.config.client.format.decode_map(&payload)).transpose()?)
@@ -105,29 +131,62 @@ impl Follower {
     /// As [`next_map`](Self::next_map), without `Format`.
     pub fn next_payload(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
-            let Some(client) = &mut self.client else {
-                self.connect()?;
-                continue;
-            };
-            match read_frame(client, &mut self.silence, &self.ending) {
-                Ok(Some(payload)) => {
-                    self.backoff.reset();
-                    if !payload.is_empty() {
-                        return Ok(Some(payload));
-                    }
-                    debug!("an empty frame: nothing has changed");
+            let (reason, retry_in) = match self.next_event()? {
+                Event::Payload(payload) => return Ok(Some(payload)),
+                Event::Connected { peer, local } => {
+                    info!("connected to {peer} from {local}");
+                    continue;
                 }
-                Ok(None) if !self.config.reconnect => return Ok(None),
-                Ok(None) => self.retry("connection lost: closed by the server; reconnecting"),
-                Err(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
-                Err(error @ Error::Stale { .. }) => self.retry(&format!("{error}; reconnecting")),
-                Err(error) => self.retry(&format!("connection lost: {}; reconnecting", Chain(&error))),
+                Event::Lost { reason, retry_in } => (reason, retry_in.as_secs_f64()),
+            };
+            match reason {
+                None if !self.config.reconnect => return Ok(None),
+                None => warn!("connection lost: closed by the server; reconnecting in {retry_in:.1}s"),
+                Some(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
+                Some(error @ Error::Connect { .. }) if !self.has_connected => return Err(error),
+                Some(error @ Error::Connect { .. }) => warn!("{}; trying again in {retry_in:.1}s", Chain(&error)),
+                Some(error @ Error::Stale { .. }) => warn!("{error}; reconnecting in {retry_in:.1}s"),
+                Some(error) => warn!("connection lost: {}; reconnecting in {retry_in:.1}s", Chain(&error)),
             }
         }
     }
 
-    /// Connects, when it is time to. The first connection is tried once, the later ones for ever.
-    fn connect(&mut self) -> Result<(), Error> {
+    /// Waits for what happens next and returns it. Goes on for ever, whatever goes wrong and whether reconnecting is on or
+    /// off, and says nothing in the log: for a caller who has both in his own hands.
+    ///
+    /// # Errors
+    /// `TimedOut` and `Stopped`, and no other.
+    pub fn next_event(&mut self) -> Result<Event, Error> {
+        let Some(client) = &mut self.client else {
+            return self.connect();
+        };
+        loop {
+            match read_frame(client, &mut self.silence, &self.ending) {
+                Ok(Some(payload)) => {
+                    self.backoff.reset();
+                    if !payload.is_empty() {
+                        return Ok(Event::Payload(payload));
+                    }
+                    debug!("an empty frame: nothing has changed");
+                }
+                Ok(None) => return Ok(self.lost(None)),
+                Err(error @ (Error::TimedOut | Error::Stopped)) => return Err(error),
+                Err(error) => return Ok(self.lost(Some(error))),
+            }
+        }
+    }
+
+    /// Gives up the connection, if there is one, as if it were lost. The next call connects again, after the pause that
+    /// is returned.
+    pub fn give_up(&mut self) -> Duration {
+        let retry_in = self.backoff.next_delay();
+        self.client = None;
+        self.retry_at = Some(Instant::now() + retry_in);
+        retry_in
+    }
+
+    /// Connects, when it is time to.
+    fn connect(&mut self) -> Result<Event, Error> {
         if let Some(retry_at) = self.retry_at {
             let wait = Ending { deadline: sooner(Some(retry_at), self.ending.deadline), ..self.ending.clone() };
             wait.pass();
@@ -137,25 +196,20 @@ impl Follower {
         }
         match Client::connect_by(&self.address, &self.config.client, &self.ending) {
             Ok(client) => {
-                info!("connected to {} from {}", client.peer_addr(), client.local_addr());
+                let (peer, local) = (client.peer_addr(), client.local_addr());
                 self.silence.connection_began();
                 self.client = Some(client);
-                Ok(())
+                self.has_connected = true;
+                Ok(Event::Connected { peer, local })
             }
-            Err(error) if error.is_transient() && self.retry_at.is_some() => {
-                self.retry(&format!("{}; trying again", Chain(&error)));
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Err(error @ (Error::TimedOut | Error::Stopped)) => Err(error),
+            Err(error) => Ok(self.lost(Some(error))),
         }
     }
 
-    /// Gives the connection up and settles when the next is tried.
-    fn retry(&mut self, what: &str) {
-        let delay = self.backoff.next_delay();
-        warn!("{what} in {:.1}s", delay.as_secs_f64());
-        self.client = None;
-        self.retry_at = Some(Instant::now() + delay);
+    fn lost(&mut self, reason: Option<Error>) -> Event {
+        let retry_in = self.give_up();
+        Event::Lost { reason, retry_in }
     }
 }
 

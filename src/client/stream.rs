@@ -80,6 +80,11 @@ impl Stream {
         &self.socket
     }
 
+    #[cfg(feature = "redis")]
+    pub(super) fn into_socket(self) -> TcpStream {
+        self.socket
+    }
+
     pub(super) fn ending(&self) -> &Ending {
         &self.ending
     }

@@ -20,6 +20,8 @@ use crate::map::{self, MAX_DEPTH, Map};
 use escaped::Escaped;
 
 pub(crate) use json::find_long_integer;
+#[cfg(feature = "redis")]
+pub(crate) use json::parse_value;
 pub use json::pretty;
 pub use text::{EntryError, parse_entry};
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Error, File, Lines, Source};
+use super::{Error, File, Lines, Parent, Relay, Source};
+#[cfg(feature = "redis")]
+use super::{Redis, RedisAddress};
 use crate::escape::escape;
 
 /// What `--source` names. Read from its text; naming a source opens nothing.
@@ -26,6 +28,11 @@ pub enum Location {
     Toml(PathBuf),
     /// `-`: one JSON object a line, each line the new map.
     StandardInput,
+    /// `tcp://HOST:PORT`: another mapcast server.
+    Relay(Parent),
+    /// `redis://HOST/DB?key=NAME`: a hash in Redis or Valkey.
+    #[cfg(feature = "redis")]
+    Redis(Box<RedisAddress>),
 }
 
 impl Location {
@@ -39,6 +46,9 @@ impl Location {
             Self::Json(path) => Box::new(File::json(path)),
             Self::Toml(path) => Box::new(File::toml(path)),
             Self::StandardInput => Box::new(Lines::standard_input()?),
+            Self::Relay(parent) => Box::new(Relay::new(parent.clone())),
+            #[cfg(feature = "redis")]
+            Self::Redis(address) => Box::new(Redis::new(RedisAddress::clone(address))),
         })
     }
 }
@@ -49,6 +59,9 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, Error> {
         if text == "-" {
             return Ok(Self::StandardInput);
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            return from_address(scheme, text);
         }
         let is = |wanted: &str| Path::new(text).extension().is_some_and(|found| found.eq_ignore_ascii_case(wanted));
         if is("json") {
@@ -61,12 +74,29 @@ impl FromStr for Location {
     }
 }
 
+/// Returns what the address `text`, which begins with `scheme`, names.
+fn from_address(scheme: &str, text: &str) -> Result<Location, Error> {
+    let is_redis = ["redis", "valkey"].iter().any(|name| scheme.starts_with(name));
+    match scheme {
+        "tcp" => Ok(Location::Relay(text.parse()?)),
+        #[cfg(feature = "redis")]
+        _ if is_redis => Ok(Location::Redis(Box::new(text.parse()?))),
+        #[cfg(not(feature = "redis"))]
+        _ if is_redis => Err(Error::NotBuilt { name: format!("{}://", escape(scheme)), feature: "redis" }),
+        "tls" => Err(Error::NotBuilt { name: escape(text), feature: "tls" }),
+        _ => Err(Error::Unknown(text.to_owned())),
+    }
+}
+
 /// As on the command line, escaped.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Json(path) | Self::Toml(path) => f.write_str(&escape(&path.to_string_lossy())),
             Self::StandardInput => f.write_str("-"),
+            Self::Relay(parent) => parent.fmt(f),
+            #[cfg(feature = "redis")]
+            Self::Redis(address) => address.fmt(f),
         }
     }
 }
@@ -90,9 +120,9 @@ mod tests {
 
     #[test]
     fn what_names_no_source_is_told_what_does() {
-        for text in ["", "--", "flags", "flags.yaml", ".json", "json", "redis://127.0.0.1"] {
+        for text in ["", "--", "flags", "flags.yaml", ".json", "json", "http://127.0.0.1", "http://h/flags.json"] {
             let error = text.parse::<Location>().unwrap_err().to_string();
-            assert_eq!(error, format!("{text}: name a .json or .toml file, or - for standard input"));
+            assert!(error.starts_with(&format!("{text}: name a .json or .toml file, - for standard input")), "{error}");
         }
         let error = "\x1b[2J\n".parse::<Location>().unwrap_err().to_string();
         assert!(error.starts_with("\\u{1b}[2J\\n: "), "{error}");

@@ -3,15 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::{Error, Health};
+use crate::chain::Chain;
 use crate::feed::{self, Feed};
 use crate::map::{Key, Map, Value};
 
-/// Where a source puts its maps. Clones share the feed.
+/// Where a source puts its maps. Clones share the feed and the health.
 #[derive(Debug, Clone)]
 pub struct Sink {
     feed: Arc<Feed>,
     /// Laid over every map, in this order.
     overlay: Vec<(Key, Value)>,
+    health: Arc<Health>,
 }
 
 /// What publishing a map came to.
@@ -30,12 +33,17 @@ impl Sink {
     /// Returns a sink that lays the entries of `overlay` over every map and publishes it in `feed`. An entry replaces
     /// the value of one whose key has the same text (`1=x` that of `1` and of `"1"`), or is added with its own key.
     pub fn new(feed: Arc<Feed>, overlay: Vec<(Key, Value)>) -> Self {
-        Self { feed, overlay }
+        Self { feed, overlay, health: Arc::default() }
     }
 
     /// The feed that is published in.
     pub fn feed(&self) -> &Feed {
         &self.feed
+    }
+
+    /// How the source that publishes here fares.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// Lays the overlay over `map` and makes it the feed's current one.
@@ -47,7 +55,13 @@ impl Sink {
             lay_over(&mut map, key, value);
         }
         let changed = self.feed.publish(&map)?;
+        self.health.succeeded();
         Ok(Published { changed, entries: map.len(), version: self.feed.version() })
+    }
+
+    /// Takes note that the source has no map to give now. The one before stays.
+    pub(super) fn fail(&self, error: &Error) {
+        self.health.failed(error.kind(), Chain(error).to_string());
     }
 }
 

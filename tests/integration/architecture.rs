@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("feed", &["format", "frame", "map"]),
     ("connection", &["frame", "platform", "shutdown", "sync", "units"]),
     ("service", &["connection", "feed", "shutdown", "units"]),
-    ("source", &["chain", "escape", "feed", "format", "map", "shutdown", "throttle"]),
+    ("source", &["chain", "client", "escape", "feed", "format", "frame", "map", "shutdown", "throttle", "units"]),
     ("server", &["connection", "platform", "service", "shutdown", "stats", "throttle"]),
     ("client", &["chain", "format", "frame", "map", "platform", "shutdown"]),
 ];

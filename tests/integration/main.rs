@@ -21,5 +21,8 @@ mod overload;
 mod programs;
 #[cfg(feature = "cli")]
 mod readers;
+#[cfg(all(feature = "cli", feature = "redis"))]
+mod redis;
+mod relay;
 mod stop;
 mod support;

@@ -1,6 +1,7 @@
 //! What was typed, turned once into what is done: after it, nothing can be a usage error.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -9,6 +10,8 @@ use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS};
 use mapcast::source::Location;
 use mapcast::units::{parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
+
+use crate::source::locate;
 
 /// Sends one map to every client: at once, when it changes, and at least every N seconds.
 #[derive(Debug, Parser)]
@@ -56,9 +59,14 @@ struct MapArgs {
     #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
     format: Format,
     /// Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on
-    /// standard input. Without it, the built-in map
-    #[arg(short, long, value_name = "SOURCE", env = "MAPCAST_SOURCE")]
-    source: Option<Location>,
+    /// standard input; tcp://HOST:PORT, another mapcast server; redis://HOST/DB?key=NAME, a hash. Without it, the
+    /// built-in map
+    // Not parsed by clap, which would print a wrong one whole, with its password.
+    #[arg(short, long, value_name = "SOURCE", env = "MAPCAST_SOURCE", hide_env_values = true)]
+    source: Option<String>,
+    /// Read the password for Redis from this file, at each connection
+    #[arg(long, value_name = "FILE", env = "MAPCAST_REDIS_PASSWORD_FILE")]
+    redis_password_file: Option<PathBuf>,
     /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text
     #[arg(long, value_name = "KEY=VALUE", env = "MAPCAST_SET", value_delimiter = '\n', value_parser = parse_entry)]
     set: Vec<(Key, Value)>,
@@ -137,7 +145,8 @@ impl Cli {
             Some(Other::Echo { .. }) => Chosen::Echo,
             Some(Other::Greet { text, .. }) => Chosen::Greet(text),
             None => {
-                let MapArgs { interval, format, source, set, max_frame } = self.map;
+                let MapArgs { interval, format, source, redis_password_file, set, max_frame } = self.map;
+                let source = source.map(|text| locate(&text, redis_password_file, interval)).transpose()?;
                 Chosen::Map { interval, format, source, set, max_frame }
             }
         };

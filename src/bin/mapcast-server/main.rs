@@ -5,6 +5,7 @@
 mod args;
 #[path = "../common/logging.rs"]
 mod logging;
+mod source;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ fn prepare(task: Task) -> anyhow::Result<(Server, Option<Followed>, Shutdown)> {
                 source.map_or_else(|| Ok(Box::new(Fixed::default()) as Box<dyn Source>), |at| at.open())?;
             source.load(&sink, &stop)?;
             server.bind(&task.listen, Cast::new(feed, interval))?;
+            source.listening_on(&server.local_addrs());
             Some((source, sink))
         }
         Chosen::Echo => {

@@ -1,0 +1,204 @@
+//! Relays: one server that follows another.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mapcast::source::{Relay, Sink, Source};
+use mapcast::{Cast, Feed, Format, ServerConfig, Shutdown};
+
+use crate::support::reader::Reader;
+use crate::support::server::{MapServer, Running, numbered};
+use crate::support::{PATIENCE, eventually, pause};
+
+/// A relay in this process, in JSON from and to.
+struct Tier {
+    feed: Arc<Feed>,
+    running: Running,
+    sink: Sink,
+}
+
+impl Tier {
+    /// Serves from a feed that has nobody to fill it yet.
+    fn start() -> Self {
+        let feed = Arc::new(Feed::new(Format::Json, 1 << 20));
+        let running = Running::start(Cast::new(Arc::clone(&feed), Duration::from_millis(200)), ServerConfig::default());
+        Self { sink: Sink::new(Arc::clone(&feed), vec![]), feed, running }
+    }
+
+    /// Follows `parent` until the test is over.
+    fn follow(&self, parent: SocketAddr, stop: &Shutdown) {
+        let mut relay = Relay::new(format!("tcp://{parent}?format=json").parse().unwrap());
+        relay.listening_on(&[self.running.addr]);
+        let (sink, stop) = (self.sink.clone(), stop.clone());
+        thread::Builder::new().spawn(move || relay.follow(&sink, &stop)).unwrap();
+    }
+}
+
+/// Ends the relays also when the test has failed.
+struct StopOnDrop(Shutdown);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.trigger();
+    }
+}
+
+#[test]
+fn a_change_at_the_root_reaches_the_clients_of_the_lowest_relay() {
+    let stop = StopOnDrop(Shutdown::new().unwrap());
+    let root = MapServer::start(Duration::from_secs(60));
+    let tiers: Vec<_> = (0..3).map(|_| Tier::start()).collect();
+    let mut parent = root.running.addr;
+    for tier in &tiers {
+        tier.follow(parent, &stop.0);
+        parent = tier.running.addr;
+    }
+    eventually("the map is there", || tiers.iter().all(|tier| tier.feed.version() == 1));
+    let mut client = Reader::connect(parent);
+    assert_eq!(client.map(Format::Json), numbered(0));
+    root.feed.publish(&numbered(1)).unwrap();
+    eventually("the change is there", || client.map(Format::Json) == numbered(1));
+    assert!(tiers.iter().all(|tier| tier.sink.health().state().up));
+    // Equal maps are no change: the repeats of one level are not passed on as news by the next.
+    let versions: Vec<_> = tiers.iter().map(|tier| tier.feed.version()).collect();
+    (0..5).for_each(|_| assert_eq!(client.map(Format::Json), numbered(1)));
+    assert_eq!(versions, tiers.iter().map(|tier| tier.feed.version()).collect::<Vec<_>>());
+}
+
+/// Returns where one client is let through to `server`, what it is sent 20 ms late: a link that has a length.
+fn long_link(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let carry = move || {
+        let mut client = listener.accept().unwrap().0;
+        let mut server = TcpStream::connect(server).unwrap();
+        let mut chunk = [0; 4096];
+        // It ends with one of its two ends.
+        while let Ok(read @ 1..) = server.read(&mut chunk) {
+            let arrival = Instant::now() + Duration::from_millis(20);
+            while let Some(left) = arrival.checked_duration_since(Instant::now()) {
+                thread::park_timeout(left);
+            }
+            if client.write_all(&chunk[..read]).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().spawn(carry).unwrap();
+    address
+}
+
+/// A ring has no root. Members that begin with different maps would hand them on in circles for ever: on links that take
+/// longer than a relay does, no map catches up with the one before it.
+#[test]
+fn relays_in_a_ring_settle_on_one_map() {
+    let stop = StopOnDrop(Shutdown::new().unwrap());
+    let tiers: Vec<_> = (0..3).map(|_| Tier::start()).collect();
+    for (number, tier) in (0..).zip(&tiers) {
+        tier.feed.publish(&numbered(number)).unwrap();
+    }
+    for (index, tier) in tiers.iter().enumerate() {
+        tier.follow(long_link(tiers[(index + 1) % tiers.len()].running.addr), &stop.0);
+    }
+    eventually("all follow", || tiers.iter().all(|tier| tier.sink.health().state().up));
+    let versions = || tiers.iter().map(|tier| tier.feed.version()).collect::<Vec<_>>();
+    let maps = || tiers.iter().map(|tier| tier.feed.latest().unwrap().frame.payload().to_vec()).collect::<Vec<_>>();
+    let (deadline, mut before, mut since) = (Instant::now() + PATIENCE, versions(), Instant::now());
+    while since.elapsed() < Duration::from_secs(1) {
+        assert!(Instant::now() < deadline, "they go on for ever: {:?}", versions());
+        pause();
+        if versions() != before {
+            (before, since) = (versions(), Instant::now());
+        }
+    }
+    assert!(maps().iter().all(|map| *map == maps()[0]), "{:?}", maps());
+}
+
+#[test]
+fn relays_in_a_ring_without_a_map_stay_without_one() {
+    let stop = StopOnDrop(Shutdown::new().unwrap());
+    let (one, other) = (Tier::start(), Tier::start());
+    one.follow(other.running.addr, &stop.0);
+    other.follow(one.running.addr, &stop.0);
+    one.running.wait_active(1);
+    other.running.wait_active(1);
+    assert_eq!((one.feed.version(), other.feed.version()), (0, 0));
+    assert!(!one.sink.health().state().up);
+}
+
+#[cfg(feature = "cli")]
+mod programs {
+    use super::*;
+    use crate::support::program::{Program, SERVER, clean, run};
+    use rustix::process::Signal;
+
+    /// Returns a port that was free a moment ago.
+    fn free_port() -> u16 {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn a_relay_has_its_own_format_and_interval_and_keeps_the_map_of_a_parent_that_is_gone() {
+        let port = free_port().to_string();
+        let root = || {
+            let mut command = clean(SERVER);
+            command.args(["--listen", &format!("127.0.0.1:{port}"), "--interval", "60s", "--set", "who=root"]);
+            Program::start(command)
+        };
+        let parent = format!("tcp://127.0.0.1:{port}");
+        let first = root();
+        first.addr();
+        let mut relay = Program::server(&["--source", &parent, "--format", "json", "--interval", "100ms"]);
+        let mut client = Reader::connect(relay.addr());
+        let map = client.map(Format::Json);
+        assert_eq!(map[&"who".into()], "root".into());
+        let up = relay.wait_log("source up");
+        assert!(up.ends_with(&format!("source up: {parent}: 5 entries, version 1")), "{up}");
+        drop(first);
+        let down = relay.wait_log("source down");
+        assert!(
+            down.contains(&format!("source down: {parent}: ")) && down.ends_with("; the last good map stays"),
+            "{down}"
+        );
+        (0..3).for_each(|_| assert_eq!(client.map(Format::Json), map));
+        assert_eq!(Reader::connect(relay.addr()).map(Format::Json), map);
+        let _second = root();
+        eventually("it is up again", || relay.log().iter().filter(|line| line.contains("source up")).count() == 2);
+        assert_eq!(relay.log().iter().filter(|line| line.contains("source down")).count(), 1, "{:?}", relay.log());
+        relay.signal(Signal::TERM);
+        assert_eq!(relay.exit_code(), 0);
+    }
+
+    #[test]
+    fn a_server_told_to_follow_itself_refuses_and_says_so() {
+        let port = free_port();
+        let mut command = clean(SERVER);
+        command.args(["--listen", &format!("0.0.0.0:{port}"), "--source", &format!("tcp://127.0.0.1:{port}")]);
+        let server = Program::start(command);
+        let line = server.wait_log("source down");
+        assert!(line.contains("is this server itself") && line.ends_with("there is no map yet"), "{line}");
+    }
+
+    #[test]
+    fn a_parent_with_another_format_is_told() {
+        let root = Program::server(&["--format", "json"]);
+        let relay = Program::server(&["--source", &format!("tcp://{}", root.addr())]);
+        relay.wait_log("is the other end set to another --format?");
+    }
+
+    #[test]
+    fn what_is_no_address_of_a_parent_is_a_usage_error() {
+        for (source, wanted) in [
+            ("tcp://127.0.0.1", "write tcp://HOST:PORT"),
+            ("tls://127.0.0.1:8080", "built without tls"),
+            ("tcp://h:1?format=yaml", "yaml"),
+        ] {
+            let mut command = clean(SERVER);
+            command.args(["--source", source]);
+            run(command).assert_exit(2).assert_stderr(wanted);
+        }
+    }
+}
