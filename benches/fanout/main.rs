@@ -21,9 +21,11 @@ mod report;
 mod round;
 mod scenario;
 mod server;
+mod subscriber;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -51,7 +53,8 @@ const SPARE_DESCRIPTORS: u64 = 64;
 #[derive(Debug, Parser)]
 #[command(name = "fanout", max_term_width = 100)]
 struct Options {
-    /// Run this scenario alone: changes, large, repeat, connect, idle, stop, stalled or many; may be repeated
+    /// Run this scenario alone: changes, large, repeat, connect, idle, stop, stalled, many, relay, redis or tree; may
+    /// be repeated
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// A tenth of the clients, one round, half the time
@@ -120,6 +123,11 @@ fn main() -> anyhow::Result<()> {
     let began = Instant::now();
     let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
     for scenario in scenarios {
+        let missing = scenario.servers.iter().find_map(|kind| kind.missing());
+        if let Some(program) = missing {
+            eprintln!("{}: skipped, there is no {program}", scenario.name);
+            continue;
+        }
         let wanted = scenario.clients as u64 + SPARE_DESCRIPTORS;
         ensure!(
             descriptors.is_none_or(|limit| limit >= wanted),
@@ -208,6 +216,7 @@ impl Options {
         let scenario = if self.quick { scenario.quick() } else { scenario };
         let work = match scenario.work {
             Work::Changes(rate) => Work::Changes(self.rate.unwrap_or(rate)),
+            Work::Tree(rate) => Work::Tree(self.rate.unwrap_or(rate)),
             work => work,
         };
         let clients = clients.unwrap_or(scenario.clients);

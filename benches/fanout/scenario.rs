@@ -48,6 +48,8 @@ pub enum Work {
     Idle,
     /// SIGTERM.
     Stop,
+    /// So many changes a second through three relays, one of which is then killed and started again, and then the root.
+    Tree(u32),
 }
 
 impl Scenario {
@@ -83,7 +85,7 @@ impl Scenario {
             (Figure::Resets, Goal::Exactly(0.0)),
             (Figure::ExitCode, Goal::Exactly(0.0)),
         ];
-        vec![
+        let mut all = vec![
             changes.clone(),
             Self { name: "large", clients: 1000, size: 16 * 1024, ..changes.clone() },
             Self {
@@ -140,7 +142,41 @@ impl Scenario {
                 servers: vec![Kind::Mapcast],
                 rounds: 1,
                 goals: &[(Figure::GapP99, Goal::AtMost(5050.0)), (Figure::Memory, Goal::AtMost(10.0))],
-                ..changes
+                ..changes.clone()
+            },
+        ];
+        all.extend(Self::beyond_one_server(&changes));
+        all
+    }
+
+    /// Those with more than one server in a row.
+    fn beyond_one_server(changes: &Self) -> Vec<Self> {
+        vec![
+            Self {
+                name: "relay",
+                clients: 1000,
+                servers: vec![Kind::Mapcast, Kind::Relay],
+                goals: &[
+                    (Figure::LatencyP99, Goal::Adds(1.0, Kind::Mapcast)),
+                    (Figure::Delivered, Goal::Exactly(100.0)),
+                ],
+                ..changes.clone()
+            },
+            Self {
+                name: "redis",
+                clients: 1000,
+                servers: vec![Kind::Hash],
+                goals: &[(Figure::AfterRedisP99, Goal::AtMost(5.0)), (Figure::Delivered, Goal::Exactly(100.0))],
+                ..changes.clone()
+            },
+            Self {
+                name: "tree",
+                servers: vec![Kind::Relay],
+                work: Work::Tree(2),
+                window: Duration::from_secs(5),
+                rounds: 1,
+                goals: &[(Figure::Delivered, Goal::Exactly(100.0))],
+                ..changes.clone()
             },
         ]
     }

@@ -34,6 +34,10 @@ pub enum Kind {
     Floor,
     /// `mapcast-server`, reading lines
     Mapcast,
+    /// `mapcast-server` that follows another one, which reads lines
+    Relay,
+    /// `mapcast-server` that follows a hash in `redis-server`
+    Hash,
     /// `redis-server`, with PUBLISH
     Redis,
     /// `nats-server`, without persistence
@@ -48,6 +52,8 @@ impl Kind {
         match self {
             Self::Floor => "floor",
             Self::Mapcast => "mapcast",
+            Self::Relay => "relay",
+            Self::Hash => "hash",
             Self::Redis => "redis",
             Self::Nats => "nats",
             Self::Mosquitto => "mosquitto",
@@ -57,7 +63,7 @@ impl Kind {
     /// What its clients speak, with payloads of at most `max` bytes.
     pub fn wire(self, max: usize) -> Box<dyn Wire> {
         match self {
-            Self::Floor | Self::Mapcast => Box::new(Frames { max }),
+            Self::Floor | Self::Mapcast | Self::Relay | Self::Hash => Box::new(Frames { max }),
             Self::Redis => Box::new(redis::Subscriber { max }),
             Self::Nats => Box::new(nats::Subscriber { max }),
             Self::Mosquitto => Box::new(mosquitto::Subscriber { max }),
@@ -68,6 +74,9 @@ impl Kind {
     fn publishing(self) -> (&'static [u8], Wrap) {
         match self {
             Self::Floor | Self::Mapcast => (&[], |payload| [payload, b"\n"].concat()),
+            // Its parent's.
+            Self::Relay => Self::Mapcast.publishing(),
+            Self::Hash => (&[], redis::publish_hash),
             Self::Redis => (&[], redis::publish),
             Self::Nats => (nats::HELLO.as_bytes(), nats::publish),
             Self::Mosquitto => (&mosquitto::CONNECT, mosquitto::publish),
@@ -76,24 +85,51 @@ impl Kind {
 
     /// True if and only if it sends the current map to each client that connects.
     pub fn greets(self) -> bool {
-        self == Self::Mapcast
+        matches!(self, Self::Mapcast | Self::Relay | Self::Hash)
     }
 
     /// True if and only if it sends again by itself what has not changed.
     pub fn repeats(self) -> bool {
-        self == Self::Mapcast
+        self.greets()
     }
 
-    fn command(self, addr: SocketAddr, scenario: &Scenario) -> Vec<String> {
+    /// The program that it needs and this machine does not have.
+    pub fn missing(self) -> Option<&'static str> {
+        let program = match self {
+            Self::Floor | Self::Mapcast | Self::Relay => return None,
+            Self::Hash | Self::Redis => "redis-server",
+            Self::Nats => "nats-server",
+            Self::Mosquitto => "mosquitto",
+        };
+        let path = env::var_os("PATH").unwrap_or_default();
+        let is_there = env::split_paths(&path).any(|folder| folder.join(program).is_file());
+        (!is_there).then_some(program)
+    }
+
+    /// Who has the map that it serves, if not itself.
+    fn upstream(self) -> Option<Self> {
+        match self {
+            Self::Relay => Some(Self::Mapcast),
+            Self::Hash => Some(Self::Redis),
+            _ => None,
+        }
+    }
+
+    fn command(self, addr: SocketAddr, upstream: Option<SocketAddr>, scenario: &Scenario) -> Vec<String> {
         let most = scenario.clients + SPARE_CONNECTIONS;
         let interval = format!("{}ms", scenario.interval.as_millis());
+        let source = match (self, upstream) {
+            (Self::Relay, Some(parent)) => format!("tcp://{parent}?format=json"),
+            (Self::Hash, Some(server)) => format!("redis://{server}/0?key={}", redis::HASH),
+            _ => "-".to_owned(),
+        };
         match self {
             Self::Floor => vec![],
-            Self::Mapcast => [
+            Self::Mapcast | Self::Relay | Self::Hash => [
                 MAPCAST,
                 "-q",
                 "--source",
-                "-",
+                &source,
                 "--format",
                 "json",
                 "--interval",
@@ -119,18 +155,31 @@ pub struct Server {
     child: Child,
     addr: SocketAddr,
     clock: ClockId,
+    /// Who has the map that it serves, if that is its own too.
+    upstream: Option<Box<Self>>,
 }
 
 impl Server {
-    /// Starts a server on a free port of 127.0.0.1 and waits until it listens.
+    /// Starts a server on a free port of 127.0.0.1, and before it whomever it follows, and waits until it listens.
     pub fn start(kind: Kind, scenario: &Scenario) -> anyhow::Result<Self> {
-        // Given back before the server takes it: nobody else here asks for a port in between.
-        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let upstream = kind.upstream().map(|kind| Self::start(kind, scenario)).transpose()?;
+        let mut server = Self::start_at(kind, free_addr()?, upstream.as_ref().map(Self::addr), scenario)?;
+        server.upstream = upstream.map(Box::new);
+        Ok(server)
+    }
+
+    /// Starts a server at `addr`, which follows the one at `upstream`, and waits until it listens.
+    pub fn start_at(
+        kind: Kind,
+        addr: SocketAddr,
+        upstream: Option<SocketAddr>,
+        scenario: &Scenario,
+    ) -> anyhow::Result<Self> {
         // Through this program, so that the child dies with its parent, and has all descriptors that there are.
         let mut command = Command::new(env::current_exe()?);
         match kind {
             Kind::Floor => command.args(["--role", "floor", &addr.to_string()]),
-            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, scenario)),
+            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, upstream, scenario)),
         };
         command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
@@ -139,7 +188,7 @@ impl Server {
             let mut stdin = child.stdin.take().context("no pipe to its standard input")?;
             stdin.write_all(mosquitto::config(addr).as_bytes())?;
         }
-        let mut server = Self { kind, child, addr, clock };
+        let mut server = Self { kind, child, addr, clock, upstream: None };
         server.wait_listening().with_context(|| format!("{} does not start", kind.name()))?;
         Ok(server)
     }
@@ -163,10 +212,21 @@ impl Server {
         self.addr
     }
 
-    /// Returns who tells it of changes of `size` bytes. Once.
+    /// Where whoever it follows listens.
+    pub fn upstream_addr(&self) -> Option<SocketAddr> {
+        self.upstream.as_ref().map(|upstream| upstream.addr)
+    }
+
+    /// Returns who tells it, or whomever it follows, of changes of `size` bytes. Once.
     pub fn publisher(&mut self, size: usize) -> anyhow::Result<Publisher> {
         let mut sink: Box<dyn Write + Send> = match self.kind {
             Kind::Floor | Kind::Mapcast => Box::new(self.child.stdin.take().context("it has a publisher already")?),
+            Kind::Relay => return self.upstream.as_mut().context("it follows nobody")?.publisher(size),
+            Kind::Hash => {
+                let stream = TcpStream::connect(self.upstream_addr().context("it follows nobody")?)?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
             // What it answers is a few bytes a change, and stays unread.
             Kind::Redis | Kind::Nats | Kind::Mosquitto => {
                 let stream = TcpStream::connect(self.addr)?;
@@ -214,6 +274,11 @@ impl Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns an address with a free port, given back before a server takes it: nobody else here asks for one in between.
+pub fn free_addr() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 impl Drop for Server {

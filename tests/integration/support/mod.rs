@@ -5,6 +5,8 @@ pub mod output;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod reader;
+#[cfg(all(feature = "cli", feature = "redis"))]
+pub mod redis_server;
 pub mod server;
 
 use std::time::{Duration, Instant};
