@@ -152,10 +152,10 @@ mod programs {
         let first = root();
         first.addr();
         let mut relay = Program::server(&["--source", &parent, "--format", "json", "--interval", "100ms"]);
+        let up = relay.wait_log("source up");
         let mut client = Reader::connect(relay.addr());
         let map = client.map(Format::Json);
         assert_eq!(map[&"who".into()], "root".into());
-        let up = relay.wait_log("source up");
         assert!(up.ends_with(&format!("source up: {parent}: 5 entries, version 1")), "{up}");
         drop(first);
         let down = relay.wait_log("source down");

@@ -59,7 +59,7 @@ struct MapArgs {
     #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
     format: Format,
     /// Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on
-    /// standard input; tcp://HOST:PORT, another mapcast server; redis://HOST/DB?key=NAME, a hash. Without it, the
+    /// standard input; `tcp://HOST:PORT`, another mapcast server; `redis://HOST/DB?key=NAME`, a hash. Without it, the
     /// built-in map
     // Not parsed by clap, which would print a wrong one whole, with its password.
     #[arg(short, long, value_name = "SOURCE", env = "MAPCAST_SOURCE", hide_env_values = true)]
