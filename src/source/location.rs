@@ -119,6 +119,28 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_names_what_is_across_a_network() {
+        let relay = "tcp://root.example:8080?format=json".parse::<Location>().unwrap();
+        assert!(matches!(&relay, Location::Relay(_)) && relay.to_string() == "tcp://root.example:8080");
+        let error = "tls://root.example:8080".parse::<Location>().unwrap_err().to_string();
+        assert!(error.contains("built without tls"), "{error}");
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_hash_is_named_without_its_password() {
+        let hash = "redis://ana:secret@h/1?key=k".parse::<Location>().unwrap();
+        assert_eq!(hash.to_string(), "redis://h:6379/1?key=k");
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[test]
+    fn a_hash_needs_the_feature() {
+        let error = "redis://ana:secret@h/1?key=k".parse::<Location>().unwrap_err().to_string();
+        assert!(error.contains("--features redis") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
     fn what_names_no_source_is_told_what_does() {
         for text in ["", "--", "flags", "flags.yaml", ".json", "json", "http://127.0.0.1", "http://h/flags.json"] {
             let error = text.parse::<Location>().unwrap_err().to_string();

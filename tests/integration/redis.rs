@@ -131,6 +131,22 @@ fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() 
 }
 
 #[test]
+fn a_subscription_that_is_cut_is_made_again() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let server = follow(&redis.source("key=flags"));
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    client.map(Format::Json);
+    assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
+    server.wait_log("Redis has closed the connection");
+    eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+    assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
+}
+
+#[test]
 fn a_redis_that_is_away_at_the_start_is_waited_for() {
     let Some(mut redis) = RedisServer::start(&[]) else { return };
     redis.kill();

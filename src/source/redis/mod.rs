@@ -136,10 +136,11 @@ impl Error {
 
     /// True if and only if the connections are of no more use after it.
     fn ends_session(&self) -> bool {
-        let is_moved = |code: &str| ["MOVED", "READONLY", "LOADING", "MASTERDOWN"].contains(&code);
+        // Another server has it, or the password is another one since.
+        let wants_another = |code: &str| ["MOVED", "LOADING", "MASTERDOWN", "NOAUTH"].contains(&code);
         match self {
             Self::Missing | Self::FieldName(_) | Self::FieldValue { .. } | Self::Refused(_) => false,
-            Self::Server { code, .. } => is_moved(code),
+            Self::Server { code, .. } => wants_another(code),
             _ => true,
         }
     }

@@ -58,6 +58,14 @@ fn wait_up(sink: &Sink, up: bool) {
     }
 }
 
+fn wait_failure(sink: &Sink, kind: Failure) {
+    let deadline = Instant::now() + LONG;
+    while sink.health().state().failures(kind) == 0 {
+        assert!(Instant::now() < deadline, "{:?}", sink.health().state());
+        thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
 fn payload(feed: &Feed, after: u64) -> Vec<u8> {
     feed.wait(after, LONG).expect("a map").frame.payload().to_vec()
 }
@@ -83,6 +91,7 @@ fn the_last_good_map_stays_while_the_parent_is_gone() {
         let mut parent = accept(&listener);
         parent.write_all(&map_frame(&numbered(1))).unwrap();
         payload(feed, 0);
+        wait_up(sink, true);
         drop(parent);
         wait_up(sink, false);
         let state = sink.health().state();
@@ -100,7 +109,7 @@ fn a_silent_parent_is_down_and_tried_again() {
         let mut parent = accept(&listener);
         parent.write_all(&map_frame(&numbered(1))).unwrap();
         payload(feed, 0);
-        wait_up(sink, false);
+        wait_failure(sink, Failure::Unreachable);
         assert!(sink.health().state().problem.unwrap().contains("stale"));
         accept(&listener).write_all(&map_frame(&numbered(2))).unwrap();
         assert_eq!(payload(feed, 1), br#"{"n":2}"#);
@@ -175,11 +184,7 @@ fn a_relay_that_follows_itself_is_refused() {
         relay.listening_on(&[address]);
         let (sink, stop) = (&sink, &stop);
         thread::Builder::new().spawn_scoped(scope, move || relay.follow(sink, stop)).unwrap();
-        let deadline = Instant::now() + LONG;
-        while sink.health().state().failures(Failure::Denied) == 0 {
-            assert!(Instant::now() < deadline);
-            thread::park_timeout(Duration::from_millis(2));
-        }
+        wait_failure(sink, Failure::Denied);
         assert!(sink.health().state().problem.unwrap().contains("is this server itself"));
     });
 }

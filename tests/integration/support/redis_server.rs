@@ -1,6 +1,6 @@
 //! A Redis of the test's own: on a free port of loopback, in a folder of its own, with nothing stored.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Command;
 
 use redis::{Cmd, Connection, FromRedisValue};
@@ -26,18 +26,32 @@ impl RedisServer {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let folder = tempfile::tempdir().unwrap();
         let mut server = Self { program: None, port: free_port(), folder, args };
-        server.restart();
-        Some(server)
+        // Somebody else may take the port before it does.
+        for _ in 0..5 {
+            if server.try_start() {
+                return Some(server);
+            }
+            server.port = free_port();
+        }
+        panic!("it does not start: {:?}", server.program().out());
     }
 
-    /// Ends it, if it runs, without a word, and starts it again on the same port, empty.
+    /// Starts it again on the same port, empty.
+    #[track_caller]
     pub fn restart(&mut self) {
         self.kill();
+        assert!(self.try_start(), "its port is taken");
+    }
+
+    /// Returns true if and only if it listens.
+    fn try_start(&mut self) -> bool {
         let mut command = clean("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", "", "--appendonly", "no"]);
         command.args(["--dir", self.folder.path().to_str().unwrap()]).args(&self.args);
-        self.program = Some(Program::start(command));
-        eventually("redis-server listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        let program = self.program.insert(Program::start(command));
+        let listens = |program: &Program| program.out().iter().any(|line| line.contains("Ready to accept connections"));
+        eventually("redis-server listens, or not", || listens(program) || !program.is_running());
+        listens(program)
     }
 
     pub fn kill(&mut self) {
