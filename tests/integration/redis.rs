@@ -232,14 +232,14 @@ fn a_password_comes_from_the_address_a_file_or_the_environment_and_shows_nowhere
         command.args(["-vv", "--listen", "127.0.0.1:0", "--format", "json"]).args(args).envs(variables.iter().copied());
         Program::start(command)
     };
-    let ways: [(&[&str], &[(&str, &str)], bool); 4] = [
-        (&["--source", &in_address], &[], true),
-        (&[], &[("MAPCAST_SOURCE", &in_address)], false),
-        (&["--source", &source, "--redis-password-file", file], &[], false),
-        (&["--source", &source], &[("MAPCAST_REDIS_PASSWORD", "s3cret")], false),
+    let ways = [
+        (vec!["--source", &in_address], vec![], true),
+        (vec![], vec![("MAPCAST_SOURCE", in_address.as_str())], false),
+        (vec!["--source", &source, "--redis-password-file", file], vec![], false),
+        (vec!["--source", &source], vec![("MAPCAST_REDIS_PASSWORD", "s3cret")], false),
     ];
     for (args, variables, warns) in ways {
-        let server = start(args, variables);
+        let server = start(&args, &variables);
         server.wait_log("source up");
         let mut client = Reader::connect(server.addr());
         client.map(Format::Json);

@@ -49,7 +49,7 @@ impl Drop for StopOnDrop {
 #[test]
 fn a_change_at_the_root_reaches_the_clients_of_the_lowest_relay() {
     let stop = StopOnDrop(Shutdown::new().unwrap());
-    let root = MapServer::start(Duration::from_secs(60));
+    let root = MapServer::start(Duration::from_mins(1));
     let tiers: Vec<_> = (0..3).map(|_| Tier::start()).collect();
     let mut parent = root.running.addr;
     for tier in &tiers {

@@ -85,9 +85,9 @@ impl RedisServer {
     #[track_caller]
     pub fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = Cmd::new();
-        words.iter().for_each(|word| {
+        for word in words {
             command.arg(word);
-        });
+        }
         command.query(&mut self.connect()).unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 }
