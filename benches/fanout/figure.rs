@@ -54,7 +54,7 @@ impl Figure {
             Self::RootP99 => "at the root p99, ms",
             Self::AfterRedisP50 => "after a subscriber p50, ms",
             Self::AfterRedisP99 => "after a subscriber p99, ms",
-            Self::KilledRelayP99 => "a relay killed: others p99, ms",
+            Self::KilledRelayP99 => "relay killed, others p99, ms",
             Self::RelayBack => "relay restarted to all, ms",
             Self::RootBack => "root restarted to all, ms",
             Self::Delivered => "changes that reached all, %",

@@ -6,6 +6,7 @@ mod returning;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::report::Notice;
 use super::upstream::Upstream;
 use super::{Error, Failure, Published, Sink, Source};
 use crate::client::{self, Event, Follower};
@@ -79,7 +80,7 @@ impl Relay {
             Ok(published) => self.upstream.up(published),
             Err(error) => self.upstream.down(&error, sink),
         };
-        notice.iter().for_each(super::report::Notice::log);
+        notice.iter().for_each(Notice::log);
     }
 
     fn try_publish(&self, payload: &[u8], sink: &Sink) -> Result<Published, Error> {
@@ -90,7 +91,7 @@ impl Relay {
 
     fn fail(&mut self, fault: Fault, sink: &Sink) {
         let error = self.failed(fault);
-        self.upstream.down(&error, sink).iter().for_each(super::report::Notice::log);
+        self.upstream.down(&error, sink).iter().for_each(Notice::log);
     }
 
     fn failed(&self, fault: Fault) -> Error {
