@@ -1,8 +1,7 @@
 //! The feed: the current map, encoded once, however many send it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use serde::Serialize;
 use crate::format::{self, Format};
 use crate::frame::{self, Frame};
 use crate::map::Map;
+use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, RwLock};
 
 /// Why a map was not published. The one before it stays.
 #[derive(Debug, thiserror::Error)]
@@ -119,17 +119,29 @@ impl Feed {
         self.publish_payload(&self.format.encode(value)?)
     }
 
-    fn publish_payload(&self, payload: &[u8]) -> Result<bool, Error> {
+    /// Returns `Ok` if and only if [`publish`](Self::publish) would take `map`, as a change or as none.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn check(&self, map: &Map) -> Result<(), Error> {
+        self.frame(&self.format.encode_map(map)?).map(|_| ())
+    }
+
+    fn frame(&self, payload: &[u8]) -> Result<Frame, Error> {
         if payload.is_empty() {
             return Err(Error::Empty(self.format));
         }
-        let frame = Frame::new(payload, self.max_frame).map_err(|error| match error {
+        Frame::new(payload, self.max_frame).map_err(|error| match error {
             frame::Error::TooLarge { .. } => {
                 Error::TooLarge { len: payload.len(), max: self.max_frame, format: self.format }
             }
             // Only its size can be wrong with a frame that is written.
             error => Error::Format(format::Error::Encode { format: self.format, source: error.into() }),
-        })?;
+        })
+    }
+
+    fn publish_payload(&self, payload: &[u8]) -> Result<bool, Error> {
+        let frame = self.frame(payload)?;
         let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.latest().is_some_and(|latest| latest.frame == frame) {
             return Ok(false);
@@ -239,6 +251,7 @@ mod tests {
         let feed = feed();
         feed.publish(&numbered(1)).unwrap();
         let large = Map::from([("text".into(), "x".repeat(200).into())]);
+        assert!(matches!(feed.check(&large), Err(Error::TooLarge { len: 211, max: 100, .. })));
         assert!(matches!(feed.publish(&large), Err(Error::TooLarge { len: 211, max: 100, .. })));
         assert_eq!(feed.latest().unwrap().frame.payload(), br#"{"n":1}"#);
     }

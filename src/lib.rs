@@ -41,7 +41,7 @@
 //! - [`feed`]: the current map, encoded once. [`source`]: where it comes from. [`shutdown`]: the stop, and how it is
 //!   heard.
 //! - [`connection`]: one client, its deadlines and its bell. [`service`]: what is done for it. [`server`]: listeners,
-//!   threads, limits. [`stats`]: what is counted.
+//!   threads, limits. [`stats`]: what is counted. [`tls`]: certificates and handshakes, for both ends.
 //! - [`client`]: reading, over one connection or as many as it takes. [`units`]: durations and sizes as people write
 //!   them.
 
@@ -61,8 +61,14 @@ pub mod service;
 pub mod shutdown;
 pub mod source;
 pub mod stats;
+mod stream;
 mod sync;
 mod throttle;
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+pub mod tls;
+#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[path = "tls/absent.rs"]
+pub mod tls;
 pub mod units;
 
 pub use client::{Client, ClientConfig, FollowConfig, Follower};
@@ -71,7 +77,7 @@ pub use format::Format;
 pub use frame::DEFAULT_MAX_FRAME;
 pub use map::{Key, Map, Value, builtin as builtin_map};
 pub use server::{Config as ServerConfig, Server};
-pub use service::{Cast, Echo, Greet, Service};
+pub use service::{Cast, Echo, Greet, Http, Service};
 pub use shutdown::Shutdown;
 
 /// The README's example, compiled and run with the others.

@@ -1,7 +1,9 @@
 //! Counters, and the guard that counts a connection while it lives.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::sync::{AtomicU64, Ordering};
 
 /// What has happened since the server was made. Each number is right by itself; two read one after the other may be a
 /// moment apart.
@@ -10,11 +12,17 @@ pub struct Stats {
     active: AtomicU64,
     served: AtomicU64,
     refused: AtomicU64,
+    refused_per_ip: AtomicU64,
+    denied: AtomicU64,
     failed_accepts: AtomicU64,
     failed_spawns: AtomicU64,
     panics: AtomicU64,
     timed_out: AtomicU64,
     cut: AtomicU64,
+    failed_handshakes: AtomicU64,
+    accept_errors: [AtomicU64; AcceptError::ALL.len()],
+    closed: [AtomicU64; Closed::ALL.len()],
+    durations: Histogram,
 }
 
 /// An event that is only counted.
@@ -22,6 +30,10 @@ pub struct Stats {
 pub(crate) enum Event {
     /// A client was closed because the limit on connections was reached.
     Refused,
+    /// A client was closed because its address has as many connections as one may have.
+    RefusedPerIp,
+    /// A client was closed because its address is not on the list of those who may connect.
+    Denied,
     /// `accept` failed for lack of descriptors or memory.
     FailedAccept,
     /// A client was closed because the system gave no thread for it.
@@ -32,6 +44,92 @@ pub(crate) enum Event {
     TimedOut,
     /// A client was cut at the end of the drain.
     Cut,
+    /// A client's TLS handshake failed.
+    FailedHandshake,
+}
+
+/// What `accept` failed with. The label is the metric's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AcceptError {
+    ProcessDescriptors,
+    SystemDescriptors,
+    Aborted,
+    Other,
+}
+
+impl AcceptError {
+    const ALL: [Self; 4] = [Self::ProcessDescriptors, Self::SystemDescriptors, Self::Aborted, Self::Other];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::ProcessDescriptors => "EMFILE",
+            Self::SystemDescriptors => "ENFILE",
+            Self::Aborted => "ECONNABORTED",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// How a connection came to its end. The label is the metric's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    Client,
+    Done,
+    WriteTimeout,
+    WriteError,
+    Flooded,
+    Drain,
+    Panic,
+}
+
+impl Closed {
+    const ALL: [Self; 7] =
+        [Self::Client, Self::Done, Self::WriteTimeout, Self::WriteError, Self::Flooded, Self::Drain, Self::Panic];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client_closed",
+            Self::Done => "done",
+            Self::WriteTimeout => "write_timeout",
+            Self::WriteError => "write_error",
+            Self::Flooded => "flooded",
+            Self::Drain => "drain",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// How long things took: how many of them up to each bound, and all together.
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    /// Up to the bound of the same place and above the one before; the last one above all bounds.
+    buckets: [AtomicU64; Self::BOUNDS.len() + 1],
+    millis: AtomicU64,
+}
+
+impl Histogram {
+    /// In seconds: 1 s, 10 s, 30 s, 1 min, 5 min, 15 min, 1 h, 6 h, 1 day.
+    const BOUNDS: [u32; 9] = [1, 10, 30, 60, 300, 900, 3600, 21_600, 86_400];
+
+    fn observe(&self, duration: Duration) {
+        let place = Self::BOUNDS.iter().position(|bound| duration <= Duration::from_secs(u64::from(*bound)));
+        self.buckets[place.unwrap_or(Self::BOUNDS.len())].fetch_add(1, Ordering::Relaxed);
+        self.millis.fetch_add(duration.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How many took at most each bound, in seconds; `None` is no bound, and so all of them.
+    pub(crate) fn cumulated(&self) -> impl Iterator<Item = (Option<u32>, u64)> {
+        let bounds = Self::BOUNDS.into_iter().map(Some).chain([None]);
+        bounds.zip(&self.buckets).scan(0, |sum, (bound, bucket)| {
+            *sum += bucket.load(Ordering::Relaxed);
+            Some((bound, *sum))
+        })
+    }
+
+    /// All together.
+    pub(crate) fn sum(&self) -> Duration {
+        Duration::from_millis(self.millis.load(Ordering::Relaxed))
+    }
 }
 
 impl Stats {
@@ -48,6 +146,16 @@ impl Stats {
     /// Clients closed at once because `max_connections` was reached.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Clients closed at once because their address had `max_connections_per_ip` already.
+    pub fn refused_per_ip(&self) -> u64 {
+        self.refused_per_ip.load(Ordering::Relaxed)
+    }
+
+    /// Clients closed at once because their address is not in `allow`.
+    pub fn denied(&self) -> u64 {
+        self.denied.load(Ordering::Relaxed)
     }
 
     /// Times that `accept` failed for lack of descriptors or memory.
@@ -75,15 +183,55 @@ impl Stats {
         self.cut.load(Ordering::Relaxed)
     }
 
+    /// Clients closed because their TLS handshake failed: no TLS, no certificate, no time.
+    pub fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Times that `accept` failed, by what with.
+    pub(crate) fn accept_errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let labels = AcceptError::ALL.into_iter().map(AcceptError::label);
+        labels.zip(self.accept_errors.iter().map(|counter| counter.load(Ordering::Relaxed)))
+    }
+
+    /// Connections that have ended, by how.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let labels = Closed::ALL.into_iter().map(Closed::label);
+        labels.zip(self.closed.iter().map(|counter| counter.load(Ordering::Relaxed)))
+    }
+
+    /// How long the connections that have ended lasted.
+    pub(crate) fn durations(&self) -> &Histogram {
+        &self.durations
+    }
+
+    /// Counts a failure of `accept`.
+    pub(crate) fn count_accept_error(&self, error: AcceptError) {
+        self.accept_errors[error as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the end of a connection.
+    pub(crate) fn count_closed(&self, closed: Closed) {
+        self.closed[closed as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts how long a connection lasted.
+    pub(crate) fn lasted(&self, duration: Duration) {
+        self.durations.observe(duration);
+    }
+
     /// Counts one event.
     pub(crate) fn count(&self, event: Event) {
         let counter = match event {
             Event::Refused => &self.refused,
+            Event::RefusedPerIp => &self.refused_per_ip,
+            Event::Denied => &self.denied,
             Event::FailedAccept => &self.failed_accepts,
             Event::FailedSpawn => &self.failed_spawns,
             Event::Panicked => &self.panics,
             Event::TimedOut => &self.timed_out,
             Event::Cut => &self.cut,
+            Event::FailedHandshake => &self.failed_handshakes,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -91,7 +239,7 @@ impl Stats {
     /// Counts a connection as active until the guard is dropped, however its thread ends.
     pub(crate) fn connect(self: &Arc<Self>) -> ConnectionGuard {
         let active_then = self.active.fetch_add(1, Ordering::SeqCst) + 1;
-        ConnectionGuard { stats: Arc::clone(self), active_then }
+        ConnectionGuard { stats: Arc::clone(self), active_then, is_counted: true }
     }
 }
 
@@ -100,6 +248,8 @@ impl Stats {
 pub(crate) struct ConnectionGuard {
     stats: Arc<Stats>,
     active_then: u64,
+    /// False once it has been counted off.
+    is_counted: bool,
 }
 
 impl ConnectionGuard {
@@ -113,17 +263,19 @@ impl ConnectionGuard {
         self.active_then
     }
 
-    /// Counts the connection off. Returns how many are active without it.
-    pub(crate) fn leave(self) -> u64 {
-        let stats = Arc::clone(&self.stats);
-        drop(self);
-        stats.active()
+    /// Counts the connection off. Returns how many are active without it, at that moment.
+    pub(crate) fn leave(mut self) -> u64 {
+        self.is_counted = false;
+        // One step: looked at afterwards, two that leave at once would both be the last, and one that comes would count.
+        self.stats.active.fetch_sub(1, Ordering::SeqCst) - 1
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.stats.active.fetch_sub(1, Ordering::SeqCst);
+        if self.is_counted {
+            self.stats.active.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -141,6 +293,27 @@ mod tests {
         assert_eq!((stats.active(), stats.served()), (1, 1));
         drop(second);
         assert_eq!(stats.active(), 0);
+    }
+
+    #[test]
+    fn durations_are_counted_up_to_each_bound() {
+        let stats = Stats::default();
+        for seconds in [0, 1, 20, 100_000] {
+            stats.lasted(Duration::from_secs(seconds));
+        }
+        let counts: Vec<_> = stats.durations().cumulated().collect();
+        assert_eq!(counts[..3], [(Some(1), 2), (Some(10), 2), (Some(30), 3)]);
+        assert_eq!(counts[8..], [(Some(86_400), 3), (None, 4)]);
+        assert_eq!(stats.durations().sum(), Duration::from_secs(100_021));
+    }
+
+    #[test]
+    fn ends_and_failures_are_counted_by_their_labels() {
+        let stats = Stats::default();
+        stats.count_closed(Closed::Panic);
+        stats.count_accept_error(AcceptError::Other);
+        assert_eq!(stats.closed().find(|(_, count)| *count == 1), Some(("panic", 1)));
+        assert_eq!(stats.accept_errors().find(|(_, count)| *count == 1), Some(("other", 1)));
     }
 
     #[test]

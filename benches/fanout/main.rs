@@ -12,14 +12,18 @@
 #![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
+#[path = "../../tests/integration/support/authority.rs"]
+mod authority;
 mod change;
 mod figure;
 mod floor;
 mod netstat;
+mod onlookers;
 mod peer;
 mod report;
 mod round;
 mod scenario;
+mod secure;
 mod server;
 mod subscriber;
 #[path = "../support/mod.rs"]
@@ -53,8 +57,8 @@ const SPARE_DESCRIPTORS: u64 = 64;
 #[derive(Debug, Parser)]
 #[command(name = "fanout", max_term_width = 100)]
 struct Options {
-    /// Run this scenario alone: changes, large, repeat, connect, idle, stop, stalled, many, relay, redis or tree; may
-    /// be repeated
+    /// Run this scenario alone: changes, large, tls, repeat, connect, idle, stop, stalled, many, http, relay,
+    /// redis or tree; may be repeated
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// A tenth of the clients, one round, half the time
@@ -120,6 +124,7 @@ fn main() -> anyhow::Result<()> {
         return play(role, &options);
     }
     let scenarios = options.scenarios()?;
+    let _authority = secure::authority();
     let began = Instant::now();
     let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
     for scenario in scenarios {
@@ -128,7 +133,8 @@ fn main() -> anyhow::Result<()> {
             eprintln!("{}: skipped, there is no {program}", scenario.name);
             continue;
         }
-        let wanted = scenario.clients as u64 + SPARE_DESCRIPTORS;
+        let onlookers = scenario.onlookers.map_or(0, |demand| demand.streams as u64);
+        let wanted = scenario.clients as u64 + onlookers + SPARE_DESCRIPTORS;
         ensure!(
             descriptors.is_none_or(|limit| limit >= wanted),
             "{} clients need {wanted} descriptors, {descriptors:?} is the limit (ulimit -Hn)",

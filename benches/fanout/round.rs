@@ -11,6 +11,7 @@ use mapcast::Shutdown;
 use crate::change::Publisher;
 use crate::figure::Figure;
 use crate::netstat;
+use crate::onlookers::Onlookers;
 use crate::scenario::{Scenario, Work};
 use crate::server::{Kind, Server};
 use crate::subscriber::Subscriber;
@@ -55,6 +56,8 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     let idle_memory = server.resident()?;
     load.measure_connecting(kind, &server, scenario, &mut figures)?;
     load.settle(&mut publisher)?;
+    let onlookers =
+        server.page().zip(scenario.onlookers).map(|(page, demand)| Onlookers::start(page, demand)).transpose()?;
     match scenario.work {
         Work::Changes(rate) => {
             let subscriber =
@@ -71,6 +74,9 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
         Work::Idle => load.measure_idle(&server, scenario.window, &mut figures)?,
         Work::Connect | Work::Tree(_) => {}
         Work::Stop => load.measure_stop(&mut server, &mut figures)?,
+    }
+    if let Some(onlookers) = onlookers {
+        figures.insert(Figure::Requests, onlookers.finish()?);
     }
     if scenario.work != Work::Stop {
         let over = load.swarm.counts().over();
@@ -107,7 +113,8 @@ struct Load {
 
 impl Load {
     fn new(kind: Kind, publisher: &Publisher, clients: usize) -> anyhow::Result<Self> {
-        let swarm = Swarm::new(kind.wire(publisher.size()))?;
+        let mut swarm = Swarm::new(kind.wire(publisher.size()))?;
+        swarm.encrypt(kind.tls()?);
         let tally = Tally::new(clients, publisher.size(), publisher.epoch());
         Ok(Self { swarm, tally, clients, readers: clients })
     }
@@ -201,10 +208,14 @@ impl Load {
         self.read_while_publishing(server, publisher, period, WARM_UP)?;
         self.wait_delivered(publisher.last(), PATIENCE)?;
         self.tally.open_window(publisher.last());
-        let (cpu, before) = (server.cpu()?, publisher.last());
+        let (cpu, http, before, began) = (server.cpu()?, server.http_cpu()?, publisher.last(), Instant::now());
         self.read_while_publishing(server, publisher, period, window)?;
         self.wait_delivered(publisher.last(), PATIENCE)?;
-        let (cpu, changes) = (server.cpu_since(cpu)?, publisher.last() - before);
+        let http = server.http_cpu()?.saturating_sub(http);
+        let (cpu, changes) = (server.cpu_since(cpu)?.saturating_sub(http), publisher.last() - before);
+        if server.page().is_some() {
+            figures.insert(Figure::HttpCpu, millis(http) / began.elapsed().as_secs_f64());
+        }
         let tally = &mut self.tally;
         ensure!(tally.deliveries > 0, "no change was delivered");
         figures.insert(Figure::DeliveryCpu, micros(cpu) / tally.deliveries as f64);

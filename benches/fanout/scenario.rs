@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::figure::{Figure, Goal};
+use crate::onlookers::Demand;
 use crate::server::Kind;
 
 /// An hour: no repeat falls into a measurement.
@@ -25,6 +26,8 @@ pub struct Scenario {
     pub interval: Duration,
     /// What is done once they are connected.
     pub work: Work,
+    /// Who looks on over HTTP meanwhile, at mapcast alone.
+    pub onlookers: Option<Demand>,
     /// How long that is measured.
     pub window: Duration,
     /// Who is measured.
@@ -63,6 +66,7 @@ impl Scenario {
             size: 200,
             interval: NEVER,
             work: Work::Changes(5),
+            onlookers: None,
             window: Duration::from_secs(3),
             servers: vec![Kind::Floor, Kind::Mapcast],
             rounds: 3,
@@ -88,6 +92,14 @@ impl Scenario {
         let mut all = vec![
             changes.clone(),
             Self { name: "large", clients: 1000, size: 16 * 1024, ..changes.clone() },
+            Self {
+                name: "tls",
+                clients: 1000,
+                connect_rate: 1000,
+                servers: vec![Kind::Mapcast, Kind::MapcastTls],
+                goals: &[(Figure::Delivered, Goal::Exactly(100.0))],
+                ..changes.clone()
+            },
             Self {
                 name: "repeat",
                 interval: Duration::from_secs(1),
@@ -144,6 +156,8 @@ impl Scenario {
                 goals: &[(Figure::GapP99, Goal::AtMost(5050.0)), (Figure::Memory, Goal::AtMost(10.0))],
                 ..changes.clone()
             },
+            // The same goals as without anybody who looks on.
+            Self { name: "http", onlookers: Some(Demand { streams: 100, requests: 1000 }), ..changes.clone() },
         ];
         all.extend(Self::beyond_one_server(&changes));
         all

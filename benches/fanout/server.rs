@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -12,10 +13,12 @@ use clap::ValueEnum;
 use mapcast::Shutdown;
 use nix::time::ClockId;
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::ClientConfig;
 
 use crate::change::{Publisher, Wrap};
 use crate::peer::{mosquitto, nats, redis};
 use crate::scenario::Scenario;
+use crate::secure;
 use crate::support::wire::{Frames, Wire};
 
 /// The program that is measured.
@@ -34,6 +37,8 @@ pub enum Kind {
     Floor,
     /// `mapcast-server`, reading lines
     Mapcast,
+    /// The same, with TLS
+    MapcastTls,
     /// `mapcast-server` that follows another one, which reads lines
     Relay,
     /// `mapcast-server` that follows a hash in `redis-server`
@@ -52,6 +57,7 @@ impl Kind {
         match self {
             Self::Floor => "floor",
             Self::Mapcast => "mapcast",
+            Self::MapcastTls => "mapcast-tls",
             Self::Relay => "relay",
             Self::Hash => "hash",
             Self::Redis => "redis",
@@ -63,17 +69,22 @@ impl Kind {
     /// What its clients speak, with payloads of at most `max` bytes.
     pub fn wire(self, max: usize) -> Box<dyn Wire> {
         match self {
-            Self::Floor | Self::Mapcast | Self::Relay | Self::Hash => Box::new(Frames { max }),
+            Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash => Box::new(Frames { max }),
             Self::Redis => Box::new(redis::Subscriber { max }),
             Self::Nats => Box::new(nats::Subscriber { max }),
             Self::Mosquitto => Box::new(mosquitto::Subscriber { max }),
         }
     }
 
+    /// How its clients encrypt, if they do.
+    pub fn tls(self) -> anyhow::Result<Option<Arc<ClientConfig>>> {
+        if self == Self::MapcastTls { secure::client().map(Some) } else { Ok(None) }
+    }
+
     /// What whoever publishes sends to it first, and how a change is put.
     fn publishing(self) -> (&'static [u8], Wrap) {
         match self {
-            Self::Floor | Self::Mapcast => (&[], |payload| [payload, b"\n"].concat()),
+            Self::Floor | Self::Mapcast | Self::MapcastTls => (&[], |payload| [payload, b"\n"].concat()),
             // Its parent's.
             Self::Relay => Self::Mapcast.publishing(),
             Self::Hash => (&[], redis::publish_hash),
@@ -85,7 +96,7 @@ impl Kind {
 
     /// True if and only if it sends the current map to each client that connects.
     pub fn greets(self) -> bool {
-        matches!(self, Self::Mapcast | Self::Relay | Self::Hash)
+        matches!(self, Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash)
     }
 
     /// True if and only if it sends again by itself what has not changed.
@@ -96,7 +107,7 @@ impl Kind {
     /// The program that it needs and this machine does not have.
     pub fn missing(self) -> Option<&'static str> {
         let program = match self {
-            Self::Floor | Self::Mapcast | Self::Relay => return None,
+            Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay => return None,
             Self::Hash | Self::Redis => "redis-server",
             Self::Nats => "nats-server",
             Self::Mosquitto => "mosquitto",
@@ -115,7 +126,13 @@ impl Kind {
         }
     }
 
-    fn command(self, addr: SocketAddr, upstream: Option<SocketAddr>, scenario: &Scenario) -> Vec<String> {
+    fn command(
+        self,
+        addr: SocketAddr,
+        page: Option<SocketAddr>,
+        upstream: Option<SocketAddr>,
+        scenario: &Scenario,
+    ) -> Vec<String> {
         let most = scenario.clients + SPARE_CONNECTIONS;
         let interval = format!("{}ms", scenario.interval.as_millis());
         let source = match (self, upstream) {
@@ -139,8 +156,11 @@ impl Kind {
                 "--max-connections",
                 &most.to_string(),
             ]
+            .into_iter()
             .map(str::to_owned)
-            .to_vec(),
+            .chain(page.map(|page| format!("--http={page}")))
+            .collect(),
+            Self::MapcastTls => [Self::Mapcast.command(addr, page, None, scenario), secure::arguments()].concat(),
             Self::Redis => redis::command(addr, most),
             Self::Nats => nats::command(addr),
             Self::Mosquitto => mosquitto::command(),
@@ -154,6 +174,7 @@ pub struct Server {
     kind: Kind,
     child: Child,
     addr: SocketAddr,
+    page: Option<SocketAddr>,
     clock: ClockId,
     /// Who has the map that it serves, if that is its own too.
     upstream: Option<Box<Self>>,
@@ -175,11 +196,13 @@ impl Server {
         upstream: Option<SocketAddr>,
         scenario: &Scenario,
     ) -> anyhow::Result<Self> {
+        let has_page = kind == Kind::Mapcast && scenario.onlookers.is_some();
+        let page = has_page.then(free_addr).transpose()?;
         // Through this program, so that the child dies with its parent, and has all descriptors that there are.
         let mut command = Command::new(env::current_exe()?);
         match kind {
             Kind::Floor => command.args(["--role", "floor", &addr.to_string()]),
-            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, upstream, scenario)),
+            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, page, upstream, scenario)),
         };
         command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
@@ -188,7 +211,7 @@ impl Server {
             let mut stdin = child.stdin.take().context("no pipe to its standard input")?;
             stdin.write_all(mosquitto::config(addr).as_bytes())?;
         }
-        let mut server = Self { kind, child, addr, clock, upstream: None };
+        let mut server = Self { kind, child, addr, page, clock, upstream: None };
         server.wait_listening().with_context(|| format!("{} does not start", kind.name()))?;
         Ok(server)
     }
@@ -212,6 +235,11 @@ impl Server {
         self.addr
     }
 
+    /// Where its page is, if it has one.
+    pub fn page(&self) -> Option<SocketAddr> {
+        self.page
+    }
+
     /// Where whoever it follows listens.
     pub fn upstream_addr(&self) -> Option<SocketAddr> {
         self.upstream.as_ref().map(|upstream| upstream.addr)
@@ -220,7 +248,9 @@ impl Server {
     /// Returns who tells it, or whomever it follows, of changes of `size` bytes. Once.
     pub fn publisher(&mut self, size: usize) -> anyhow::Result<Publisher> {
         let mut sink: Box<dyn Write + Send> = match self.kind {
-            Kind::Floor | Kind::Mapcast => Box::new(self.child.stdin.take().context("it has a publisher already")?),
+            Kind::Floor | Kind::Mapcast | Kind::MapcastTls => {
+                Box::new(self.child.stdin.take().context("it has a publisher already")?)
+            }
             Kind::Relay => return self.upstream.as_mut().context("it follows nobody")?.publisher(size),
             Kind::Hash => {
                 let stream = TcpStream::connect(self.upstream_addr().context("it follows nobody")?)?;
@@ -243,6 +273,25 @@ impl Server {
     /// (`clock_getcpuclockid`), whose sum `/proc/PID/stat` has in steps of 10 ms.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         Ok(self.clock.now().context("the server has ended")?.into())
+    }
+
+    /// CPU that its HTTP threads have used so far, by the scheduler's count (`/proc/PID/task/TID/schedstat`, whose first
+    /// field is nanoseconds on a CPU). Part of [`cpu`](Self::cpu), but no part of what a delivery costs.
+    pub fn http_cpu(&self) -> anyhow::Result<Duration> {
+        if self.page.is_none() {
+            return Ok(Duration::ZERO);
+        }
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id())).context("the server has ended")? {
+            let thread = thread?.path();
+            // One that has ended meanwhile has no files any more.
+            let name = fs::read_to_string(thread.join("comm")).unwrap_or_default();
+            if name.starts_with("http-") {
+                let schedule = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+                nanos += schedule.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0);
+            }
+        }
+        Ok(Duration::from_nanos(nanos))
     }
 
     /// CPU that it has used since it was `before`.

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -11,6 +12,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, Socket, Type};
 
 use super::sample::Sample;
@@ -106,6 +108,8 @@ pub struct Arrival<'bytes> {
 /// The clients.
 pub struct Swarm<W> {
     wire: W,
+    /// With TLS, for `localhost`, if it is there.
+    tls: Option<Arc<ClientConfig>>,
     epoll: OwnedFd,
     clients: Vec<Client>,
     counts: Counts,
@@ -120,6 +124,7 @@ struct Client {
     begun: Instant,
     /// A message as far as it has come.
     partial: Vec<u8>,
+    session: Option<Box<ClientConnection>>,
 }
 
 #[derive(Debug)]
@@ -144,6 +149,7 @@ impl<W: Wire> Swarm<W> {
     pub fn new(wire: W) -> Result<Self, Error> {
         Ok(Self {
             wire,
+            tls: None,
             epoll: epoll::create(CreateFlags::CLOEXEC).map_err(io::Error::from)?,
             clients: Vec::new(),
             counts: Counts::default(),
@@ -151,6 +157,12 @@ impl<W: Wire> Swarm<W> {
             events: Vec::with_capacity(BATCH),
             chunk: vec![0; CHUNK],
         })
+    }
+
+    /// Has those who connect from now on encrypt.
+    #[allow(dead_code, reason = "of those who share this file, one does")]
+    pub fn encrypt(&mut self, tls: Option<Arc<ClientConfig>>) {
+        self.tls = tls;
     }
 
     /// What has become of the clients so far.
@@ -202,7 +214,7 @@ impl<W: Wire> Swarm<W> {
     pub fn begin(&mut self, target: SocketAddr, stalls: bool) -> Result<(), Error> {
         let (index, begun) = (self.clients.len(), Instant::now());
         let stage = self.dial(index, target, stalls).map_err(|source| Error::Client { number: index + 1, source })?;
-        self.clients.push(Client { stage, begun, partial: Vec::new() });
+        self.clients.push(Client { stage, begun, partial: Vec::new(), session: None });
         Ok(())
     }
 
@@ -268,6 +280,13 @@ impl<W: Wire> Swarm<W> {
         }
         self.counts.connected += 1;
         self.connects.add(self.clients[index].begun.elapsed());
+        if let Some(tls) = &self.tls {
+            let name = "localhost".try_into().map_err(io::Error::other)?;
+            let mut session = Box::new(ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?);
+            // Some hundred bytes into an empty buffer: they go whole.
+            session.write_tls(&mut &socket)?;
+            self.clients[index].session = Some(session);
+        }
         let hello = self.wire.hello();
         if !hello.is_empty() {
             // Some dozen bytes into an empty buffer: they go whole.
@@ -285,7 +304,7 @@ impl<W: Wire> Swarm<W> {
     /// Reads once: what is left is reported again.
     fn read(&mut self, index: usize, socket: Socket, take: &mut impl FnMut(Arrival<'_>)) -> Result<Stage, Error> {
         let client = &mut self.clients[index];
-        let read = match (&socket).read(&mut self.chunk) {
+        let read = match read_some(&socket, client.session.as_deref_mut(), &mut self.chunk) {
             Ok(0) if client.partial.is_empty() => {
                 self.counts.ended += 1;
                 return Ok(Stage::Over);
@@ -323,6 +342,17 @@ impl<W: Wire> Swarm<W> {
         client.partial = bytes[used..].to_vec();
         Ok(Stage::Open(socket))
     }
+}
+
+/// Reads once, and decrypts if there is a session. `WouldBlock` means that nothing has come for the client.
+fn read_some(mut socket: &Socket, session: Option<&mut ClientConnection>, chunk: &mut [u8]) -> io::Result<usize> {
+    let Some(session) = session else { return socket.read(chunk) };
+    session.read_tls(&mut socket)?;
+    session.process_new_packets().map_err(io::Error::other)?;
+    while session.wants_write() {
+        session.write_tls(&mut socket)?;
+    }
+    session.reader().read(chunk)
 }
 
 /// Clients leave with a reset, so that their ports are free at once and no connection lingers.

@@ -7,24 +7,49 @@ use std::time::Duration;
 
 use log::debug;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Error;
 use super::stream::{Ending, Stream};
+use super::{ClientConfig, Error};
 use crate::platform::{self, Readiness};
 #[cfg(feature = "redis")]
 use crate::shutdown::Shutdown;
+use crate::stream::Stream as Transport;
+use crate::tls::{Connector, DEFAULT_HANDSHAKE_TIMEOUT};
 
-/// Connects to the first address of `address` that answers within `timeout`.
-pub(super) fn connect(address: &str, timeout: Duration, ending: &Ending) -> Result<Stream, Error> {
+/// Connects to the first address of `address` that answers within the configured time, and shakes hands with it if there
+/// is TLS.
+pub(super) fn connect(address: &str, config: &ClientConfig, ending: &Ending) -> Result<Stream, Error> {
+    let socket = connect_any(address, config.connect_timeout, ending)?;
+    let transport = match &config.tls {
+        None => Transport::Plain(socket),
+        Some(tls) => encrypt(socket, tls, address, ending)?,
+    };
+    let stream = Stream::new(transport, ending.clone())
+        .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
+    debug!("connected to {} from {}", stream.peer(), stream.local());
+    Ok(stream)
+}
+
+/// Shakes hands, within [`DEFAULT_HANDSHAKE_TIMEOUT`]: the server has to compute, and may have many to do it for.
+fn encrypt(socket: TcpStream, tls: &Connector, address: &str, ending: &Ending) -> Result<Transport, Error> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let within = ending.within(DEFAULT_HANDSHAKE_TIMEOUT);
+    match tls.connect(socket, host, |socket, readiness| within.wait_ready(socket.as_fd(), readiness)) {
+        Ok(session) => Ok(Transport::Tls(session)),
+        Err(_) if ending.is_over() => Err(ending.reason()),
+        Err(source) => Err(Error::Tls(source)),
+    }
+}
+
+/// Returns a socket connected to the first address that answers within `timeout`.
+fn connect_any(address: &str, timeout: Duration, ending: &Ending) -> Result<TcpStream, Error> {
     let refused = |source| Error::Connect { address: address.to_owned(), source };
     let mut failure = io::Error::other("the name has no address");
     for peer in address.to_socket_addrs().map_err(refused)? {
-        match connect_socket(peer, &ending.within(timeout)).and_then(|socket| Stream::new(socket, ending.clone())) {
-            Ok(stream) => {
-                debug!("connected to {} from {}", stream.peer(), stream.local());
-                return Ok(stream);
-            }
+        match connect_socket(peer, &ending.within(timeout)) {
+            Ok(socket) => return Ok(socket),
             Err(_) if ending.is_over() => return Err(ending.reason()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 failure = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {timeout:?}"));
@@ -39,15 +64,14 @@ pub(super) fn connect(address: &str, timeout: Duration, ending: &Ending) -> Resu
 /// As [`connect`], for another protocol: returns the socket alone, which does not block.
 #[cfg(feature = "redis")]
 pub(crate) fn dial(address: &str, timeout: Duration, shutdown: &Shutdown) -> Result<TcpStream, Error> {
-    let ending = Ending { shutdown: shutdown.clone(), deadline: None };
-    connect(address, timeout, &ending).map(Stream::into_socket)
+    connect_any(address, timeout, &Ending { shutdown: shutdown.clone(), deadline: None })
 }
 
 /// Returns a non-blocking socket connected to `peer`; `WouldBlock` if the ending came first.
 fn connect_socket(peer: SocketAddr, ending: &Ending) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    platform::keep_alive(&SockRef::from(&socket))?;
+    platform::keep_alive(&socket, Some(platform::KEEPALIVE_IDLE))?;
     match socket.connect(&peer.into()) {
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
             if !ending.wait_ready(socket.as_fd(), Readiness::Writable)? {
@@ -79,6 +103,10 @@ mod tests {
     use crate::shutdown::Shutdown;
     use std::net::TcpListener;
     use std::time::Instant;
+
+    fn connect(address: &str, timeout: Duration, ending: &Ending) -> Result<Stream, Error> {
+        super::connect(address, &ClientConfig { connect_timeout: timeout, ..ClientConfig::default() }, ending)
+    }
 
     fn ending() -> Ending {
         Ending { shutdown: Shutdown::new().unwrap(), deadline: None }

@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown as Half, TcpStream};
+use std::net::Shutdown as Half;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use super::stream::{Ending, Stream};
-use super::{ClientConfig, Error, connect};
+use super::stream::{Ending, Stream, is_tls_alert};
+use super::{ClientConfig, Error, connect, refusal};
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
+use crate::stream::{Stream as Socket, Taken};
 
 /// Bytes that are read at once: what a pipe holds on Linux. No more than twice as many are ever kept.
 const CHUNK: usize = 64 * 1024;
@@ -31,7 +32,7 @@ pub enum Input {
 /// the one for `output`.
 ///
 /// # Errors
-/// `Connect`, `Connection`, `NotEchoed`; `Input` and `Output`; `TimedOut` and `Stopped`.
+/// `Connect`, `Tls`, `PlainToTls`, `Connection`, `NotEchoed`; `Input` and `Output`; `TimedOut` and `Stopped`.
 pub fn echo(
     address: &str,
     input: Input,
@@ -41,18 +42,22 @@ pub fn echo(
     deadline: Option<Instant>,
 ) -> Result<u64, Error> {
     let ending = Ending { shutdown: shutdown.clone(), deadline };
-    let stream = connect::connect(address, config.connect_timeout, &ending)?;
+    let stream = connect::connect(address, config, &ending)?;
+    let failed = |error| refusal(error, config.tls.as_deref()).unwrap_or_else(Error::Connection);
     let mut echo = Echo::new(&stream, input);
     let mut chunk = vec![0; CHUNK];
     loop {
         let ready = echo.wait()?;
         if ready.answer {
-            match retryable(echo.socket.read(&mut chunk)).map_err(Error::Connection)? {
+            match retryable(echo.socket.try_take(&mut chunk)).map_err(failed)? {
                 None => {}
-                Some(0) => break,
-                Some(read) => {
-                    echo.received += read as u64;
-                    output.write_all(&chunk[..read]).map_err(Error::Output)?;
+                Some(None) => break,
+                Some(Some(Taken { data, .. })) => {
+                    if echo.is_refused(&chunk[..data]) {
+                        return Err(Error::PlainToTls);
+                    }
+                    echo.received += data as u64;
+                    output.write_all(&chunk[..data]).map_err(Error::Output)?;
                 }
             }
         }
@@ -72,7 +77,7 @@ pub fn echo(
 /// that was. `shutdown` and `deadline` (`None` never comes) end every wait but the one for `output`.
 ///
 /// # Errors
-/// `Connect`, `Connection`; `Output`; `TimedOut` and `Stopped`.
+/// `Connect`, `Tls`, `PlainToTls`, `Connection`; `Output`; `TimedOut` and `Stopped`.
 pub fn greet(
     address: &str,
     mut output: impl Write,
@@ -81,7 +86,7 @@ pub fn greet(
     deadline: Option<Instant>,
 ) -> Result<u64, Error> {
     let ending = Ending { shutdown: shutdown.clone(), deadline };
-    let mut stream = connect::connect(address, config.connect_timeout, &ending)?;
+    let mut stream = connect::connect(address, config, &ending)?;
     let mut chunk = vec![0; CHUNK];
     let mut received = 0;
     loop {
@@ -92,7 +97,7 @@ pub fn greet(
                 output.write_all(&chunk[..read]).map_err(Error::Output)?;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(stream.ending().reason()),
-            Err(error) => return Err(Error::Connection(error)),
+            Err(error) => return Err(refusal(error, config.tls.as_deref()).unwrap_or_else(Error::Connection)),
         }
     }
     output.flush().map_err(Error::Output)?;
@@ -101,7 +106,7 @@ pub fn greet(
 
 /// How far an echo has come.
 struct Echo<'stream> {
-    socket: &'stream TcpStream,
+    socket: &'stream Socket,
     ending: &'stream Ending,
     /// `None` after its end.
     input: Option<File>,
@@ -109,6 +114,8 @@ struct Echo<'stream> {
     chunk: Vec<u8>,
     at: usize,
     is_half_closed: bool,
+    /// The first of all that was sent.
+    first_byte: Option<u8>,
     sent: u64,
     received: u64,
 }
@@ -128,7 +135,7 @@ impl<'stream> Echo<'stream> {
             Input::Stream(file) => (Vec::new(), Some(file)),
         };
         let (socket, ending) = (stream.socket(), stream.ending());
-        Self { socket, ending, input, chunk, at: 0, is_half_closed: false, sent: 0, received: 0 }
+        Self { socket, ending, input, chunk, at: 0, is_half_closed: false, first_byte: None, sent: 0, received: 0 }
     }
 
     fn unsent(&self) -> &[u8] {
@@ -138,8 +145,11 @@ impl<'stream> Echo<'stream> {
     /// Half-closes when there is nothing more to send, then waits until something can be done.
     fn wait(&mut self) -> Result<Ready, Error> {
         if self.unsent().is_empty() && self.input.is_none() && !self.is_half_closed {
-            self.is_half_closed = true;
-            self.socket.shutdown(Half::Write).map_err(Error::Connection)?;
+            self.half_close().map_err(Error::Connection)?;
+        }
+        if self.socket.has_input() && !self.ending.is_over() {
+            // The socket does not tell of it: it has been read, and not been taken.
+            return Ok(Ready { answer: true, next_step: false });
         }
         let answer = (self.socket.as_fd(), Readiness::Readable);
         let stop = (self.ending.shutdown.as_fd(), Readiness::Readable);
@@ -151,21 +161,40 @@ impl<'stream> Echo<'stream> {
         Ok(Ready { answer: ready[0], next_step: ready[1] })
     }
 
-    /// What the next step waits for: room for what is unsent, else more input. After both there is only the answer to
-    /// wait for, twice over.
+    /// Says that nothing follows, if there is room for it now.
+    fn half_close(&mut self) -> io::Result<()> {
+        match self.socket.try_close() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            closed => closed?,
+        }
+        self.is_half_closed = true;
+        self.socket.tcp().shutdown(Half::Write)
+    }
+
+    /// What the next step waits for: room for what is unsent, or for the end; else more input. After all that there is
+    /// only the answer to wait for, twice over.
     fn next_step(&self) -> (BorrowedFd<'_>, Readiness) {
         match &self.input {
             _ if !self.unsent().is_empty() => (self.socket.as_fd(), Readiness::Writable),
             Some(input) => (input.as_fd(), Readiness::Readable),
+            None if !self.is_half_closed => (self.socket.as_fd(), Readiness::Writable),
             None => (self.socket.as_fd(), Readiness::Readable),
         }
+    }
+
+    /// True if and only if `answer` is the first, an alert of TLS to a client that speaks none, and no echo.
+    fn is_refused(&self, answer: &[u8]) -> bool {
+        self.received == 0
+            && !self.socket.is_tls()
+            && is_tls_alert(answer)
+            && self.first_byte != answer.first().copied()
     }
 
     /// Sends what is unsent, or reads more of the input.
     fn advance(&mut self) -> Result<(), Error> {
         if !self.unsent().is_empty() {
-            let mut socket = self.socket;
-            let sent = retryable(socket.write(self.unsent())).map_err(Error::Connection)?.unwrap_or(0);
+            self.first_byte = self.first_byte.or(self.unsent().first().copied());
+            let sent = retryable(self.socket.try_send(self.unsent())).map_err(Error::Connection)?.unwrap_or(0);
             self.sent += sent as u64;
             self.at += sent;
             return Ok(());
@@ -183,7 +212,7 @@ impl<'stream> Echo<'stream> {
 }
 
 /// Returns `None` for a call that is to be repeated when there is something to do.
-fn retryable(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
+fn retryable<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {
         Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => Ok(None),
         outcome => outcome.map(Some),
@@ -193,7 +222,7 @@ fn retryable(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::thread;
     use std::time::Duration;
 

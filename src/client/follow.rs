@@ -1,11 +1,13 @@
 //! A server followed over as many connections as it takes.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use serde::de::DeserializeOwned;
 
+use super::observer::{Connectivity, Observer};
 use super::retry::Backoff;
 use super::silence::Silence;
 use super::stream::{Ending, sooner};
@@ -41,8 +43,8 @@ impl Default for FollowConfig {
 ///
 /// let shutdown = Shutdown::new()?;
 /// let mut follower = Follower::new("127.0.0.1:8080", FollowConfig::default(), &shutdown);
-/// while let Some(map) = follower.next_map()? {
-///     println!("{map:?}");
+/// for map in follower.maps() {
+///     println!("{:?}", map?);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -52,12 +54,14 @@ pub struct Follower {
     config: FollowConfig,
     ending: Ending,
     client: Option<Client>,
-    /// Whether there has been a connection: the first one is tried once.
-    has_connected: bool,
+    /// Whether a connection has stood: it gave a frame, or ended otherwise than by being refused. Before that, whatever
+    /// refuses one is the caller's to mend.
+    has_stood: bool,
     /// When to connect again; `None` before the first attempt.
     retry_at: Option<Instant>,
     backoff: Backoff,
     silence: Silence,
+    observer: Observer,
 }
 
 /// What a [`Follower`] meets on its way.
@@ -90,10 +94,11 @@ impl Follower {
             address: address.to_owned(),
             ending: Ending { shutdown: shutdown.clone(), deadline: None },
             client: None,
-            has_connected: false,
+            has_stood: false,
             retry_at: None,
             backoff: Backoff::new(),
             silence: Silence::new(config.stale_after),
+            observer: Observer::default(),
             config,
         }
     }
@@ -104,13 +109,19 @@ impl Follower {
         self.ending.deadline = deadline;
     }
 
+    /// Has `observe` called whenever the connection comes or goes, by the thread that asks for maps: until it returns,
+    /// nothing is read. There is one; the newest is called. Who asks for [`next_event`](Self::next_event) is told by that.
+    pub fn on_connectivity(&mut self, observe: impl FnMut(Connectivity) + Send + 'static) {
+        self.observer = Observer::new(observe);
+    }
+
     /// Waits for the next map and returns it, from whichever connection. Returns `Ok(None)` if and only if reconnecting
     /// is off and the server closed the connection between two frames.
     ///
     /// # Errors
-    /// `Connect` if and only if there has been no connection yet; what is wrong with a frame or payload that would be
-    /// wrong again ([`Error::is_transient`]); with reconnecting off, every end that is not an orderly one; `TimedOut`
-    /// and `Stopped`. Another call after one of the first two connects again, after a pause.
+    /// `Connect` and `Tls` if and only if it is the first connection that fails; what is wrong with a frame or payload that
+    /// would be wrong again ([`Error::is_transient`]); with reconnecting off, every end that is not an orderly one;
+    /// `TimedOut` and `Stopped`. Another call after any but the last connects again, after a pause.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.config.client.format.decode_map(&payload)).transpose()?)
@@ -125,6 +136,18 @@ impl Follower {
         Ok(payload.map(|payload| self.config.client.format.decode(&payload)).transpose()?)
     }
 
+    /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an error it
+    /// goes on with whatever the next call would say: leave the loop there.
+    pub fn maps(&mut self) -> impl Iterator<Item = Result<Map, Error>> {
+        iter::from_fn(|| self.next_map().transpose())
+    }
+
+    /// As [`maps`](Self::maps), for a server that publishes another serde type than a map, or for a program that wants the
+    /// map's entries as the fields of a struct.
+    pub fn typed_maps<T: DeserializeOwned>(&mut self) -> impl Iterator<Item = Result<T, Error>> {
+        iter::from_fn(|| self.next_typed().transpose())
+    }
+
     /// As [`next_map`](Self::next_map), but returns the payload as it came, undecoded and never empty.
     ///
     /// # Errors
@@ -135,24 +158,23 @@ impl Follower {
                 Event::Payload(payload) => return Ok(Some(payload)),
                 Event::Connected { peer, local } => {
                     info!("connected to {peer} from {local}");
+                    self.observer.tell(Connectivity::Connected { peer });
                     continue;
                 }
-                Event::Lost { reason, retry_in } => (reason, retry_in.as_secs_f64()),
+                Event::Lost { reason, retry_in } => (reason, retry_in),
             };
             match reason {
                 None if !self.config.reconnect => return Ok(None),
-                None => warn!("connection lost: closed by the server; reconnecting in {retry_in:.1}s"),
                 Some(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
-                Some(error @ Error::Connect { .. }) if !self.has_connected => return Err(error),
-                Some(error @ Error::Connect { .. }) => warn!("{}; trying again in {retry_in:.1}s", Chain(&error)),
-                Some(error @ Error::Stale { .. }) => warn!("{error}; reconnecting in {retry_in:.1}s"),
-                Some(error) => warn!("connection lost: {}; reconnecting in {retry_in:.1}s", Chain(&error)),
+                // What is said of the first connection's address or certificate would be said of the next.
+                Some(error @ (Error::Connect { .. } | Error::Tls(_))) if !self.has_stood => return Err(error),
+                reason => self.tell_lost(reason.as_ref(), retry_in),
             }
         }
     }
 
     /// Waits for what happens next and returns it. Goes on for ever, whatever goes wrong and whether reconnecting is on or
-    /// off, and says nothing in the log: for a caller who has both in his own hands.
+    /// off, and says nothing in the log nor to the observer: for a caller who has all of that in his own hands.
     ///
     /// # Errors
     /// `TimedOut` and `Stopped`, and no other.
@@ -164,6 +186,7 @@ impl Follower {
             match read_frame(client, &mut self.silence, &self.ending) {
                 Ok(Some(payload)) => {
                     self.backoff.reset();
+                    self.has_stood = true;
                     if !payload.is_empty() {
                         return Ok(Event::Payload(payload));
                     }
@@ -199,7 +222,6 @@ impl Follower {
                 let (peer, local) = (client.peer_addr(), client.local_addr());
                 self.silence.connection_began();
                 self.client = Some(client);
-                self.has_connected = true;
                 Ok(Event::Connected { peer, local })
             }
             Err(error @ (Error::TimedOut | Error::Stopped)) => Err(error),
@@ -208,8 +230,22 @@ impl Follower {
     }
 
     fn lost(&mut self, reason: Option<Error>) -> Event {
+        let is_refusal = matches!(reason, Some(Error::Connect { .. } | Error::Tls(_)));
+        self.has_stood |= !is_refusal;
         let retry_in = self.give_up();
         Event::Lost { reason, retry_in }
+    }
+
+    /// Says in the log, and to the observer, that there is no connection, and will be another.
+    fn tell_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
+        let (reason, what_next) = match reason {
+            None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
+            Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (Chain(error).to_string(), "trying again"),
+            Some(error @ Error::Stale { .. }) => (error.to_string(), "reconnecting"),
+            Some(error) => (format!("connection lost: {}", Chain(error)), "reconnecting"),
+        };
+        warn!("{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
+        self.observer.tell(Connectivity::Lost { reason, retry_in });
     }
 }
 
@@ -247,6 +283,29 @@ mod tests {
         listener.accept().unwrap().0.write_all(b"4         Hola").unwrap();
         follower.next_payload().unwrap();
         assert_eq!(follower.backoff, Backoff::new());
+    }
+
+    #[test]
+    fn the_observer_is_told_of_a_connection_and_of_its_loss() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new().unwrap();
+        let mut follower = Follower::new(&peer.to_string(), FollowConfig::default(), &shutdown);
+        let (sender, news) = std::sync::mpsc::channel();
+        let mut listener = Some(listener);
+        follower.on_connectivity(move |told| {
+            // With it goes the connection, which it has not accepted.
+            drop(listener.take());
+            if matches!(told, Connectivity::Lost { .. }) {
+                shutdown.trigger();
+            }
+            sender.send(told).unwrap();
+        });
+        assert!(matches!(follower.next_payload(), Err(Error::Stopped)));
+        assert_eq!(news.recv().unwrap(), Connectivity::Connected { peer });
+        assert!(
+            matches!(news.recv().unwrap(), Connectivity::Lost { reason, .. } if reason.contains("connection lost"))
+        );
     }
 
     #[test]

@@ -6,12 +6,15 @@
 mod connect;
 mod exchange;
 mod follow;
+mod observer;
 mod retry;
 mod silence;
 mod stream;
 
 use std::io::{self, BufReader};
+use std::iter;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -21,13 +24,15 @@ use crate::format::{self, Format};
 use crate::frame::{self, DEFAULT_MAX_FRAME, FrameReader};
 use crate::map::Map;
 use crate::shutdown::Shutdown;
+use crate::tls;
 
-use stream::{Ending, Stream};
+use stream::{Ending, SpeaksTls, Stream};
 
 #[cfg(feature = "redis")]
 pub(crate) use connect::dial;
 pub use exchange::{Input, echo, greet};
 pub use follow::{Event, FollowConfig, Follower};
+pub use observer::Connectivity;
 #[cfg(feature = "redis")]
 pub(crate) use retry::Backoff;
 pub(crate) use retry::random_fraction;
@@ -45,11 +50,18 @@ pub struct ClientConfig {
     pub max_frame: usize,
     /// How long each address of the server's name may take to answer. Default: 2 s.
     pub connect_timeout: Duration,
+    /// Encrypts the connection, if it is there. Default: none. Wants the feature `tls`.
+    pub tls: Option<Arc<tls::Connector>>,
 }
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        Self { format: Format::default(), max_frame: DEFAULT_MAX_FRAME, connect_timeout: DEFAULT_CONNECT_TIMEOUT }
+        Self {
+            format: Format::default(),
+            max_frame: DEFAULT_MAX_FRAME,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            tls: None,
+        }
     }
 }
 
@@ -65,6 +77,12 @@ pub enum Error {
         /// What the last address tried said.
         source: io::Error,
     },
+    /// The server answers, and there is no TLS with it.
+    #[error("no TLS connection")]
+    Tls(#[source] tls::HandshakeError),
+    /// The server speaks TLS, and this client was not told to.
+    #[error("the server speaks TLS there: use --tls")]
+    PlainToTls,
     /// What came is no frame, or was cut. See [`frame::Error`] for whose fault that is.
     #[error(transparent)]
     Frame(#[from] frame::Error),
@@ -109,6 +127,7 @@ impl Error {
         matches!(
             self,
             Self::Connect { .. }
+                | Self::Tls(_)
                 | Self::Connection(_)
                 | Self::Stale { .. }
                 | Self::Frame(frame::Error::Truncated { .. } | frame::Error::Io(_))
@@ -124,8 +143,8 @@ impl Error {
 ///
 /// let shutdown = Shutdown::new()?;
 /// let mut client = Client::connect("127.0.0.1:8080", &ClientConfig::default(), &shutdown)?;
-/// while let Some(map) = client.next_map()? {
-///     println!("{map:?}");
+/// for map in client.maps() {
+///     println!("{:?}", map?);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -134,6 +153,8 @@ pub struct Client {
     /// Buffered, so that header and payload cost one read.
     frames: FrameReader<BufReader<Stream>>,
     format: Format,
+    /// Tells what a refusal means.
+    tls: Option<Arc<tls::Connector>>,
 }
 
 impl Client {
@@ -141,15 +162,16 @@ impl Client {
     /// this call and every later one. The look-up of a name alone cannot be ended.
     ///
     /// # Errors
-    /// `Connect` if no address answers; `Stopped`.
+    /// `Connect` if no address answers; `Tls` if the one that does is not who it should be, or does not want this client;
+    /// `Stopped`.
     pub fn connect(address: &str, config: &ClientConfig, shutdown: &Shutdown) -> Result<Self, Error> {
         Self::connect_by(address, config, &Ending { shutdown: shutdown.clone(), deadline: None })
     }
 
     fn connect_by(address: &str, config: &ClientConfig, ending: &Ending) -> Result<Self, Error> {
-        let stream = connect::connect(address, config.connect_timeout, ending)?;
+        let stream = connect::connect(address, config, ending)?;
         let frames = FrameReader::new(BufReader::new(stream), config.max_frame);
-        Ok(Self { frames, format: config.format })
+        Ok(Self { frames, format: config.format, tls: config.tls.clone() })
     }
 
     /// The server's address.
@@ -172,7 +194,8 @@ impl Client {
     /// between two frames.
     ///
     /// # Errors
-    /// `Frame` and `Format`, after which the connection is of no more use; `TimedOut` and `Stopped`.
+    /// `Frame` and `Format`, after which the connection is of no more use; `Tls` if the server does not want this client,
+    /// and `PlainToTls`; `TimedOut` and `Stopped`.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.format.decode_map(&payload)).transpose()?)
@@ -185,6 +208,18 @@ impl Client {
     pub fn next_typed<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.format.decode(&payload)).transpose()?)
+    }
+
+    /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an error it
+    /// goes on with whatever the next call would say: leave the loop there.
+    pub fn maps(&mut self) -> impl Iterator<Item = Result<Map, Error>> {
+        iter::from_fn(|| self.next_map().transpose())
+    }
+
+    /// As [`maps`](Self::maps), for a server that publishes another serde type than a map, or for a program that wants the
+    /// map's entries as the fields of a struct.
+    pub fn typed_maps<T: DeserializeOwned>(&mut self) -> impl Iterator<Item = Result<T, Error>> {
+        iter::from_fn(|| self.next_typed().transpose())
     }
 
     /// As [`next_map`](Self::next_map), but returns the payload as it came, undecoded and never empty.
@@ -205,12 +240,26 @@ impl Client {
     fn next_frame(&mut self) -> Result<Option<Vec<u8>>, Error> {
         self.frames.read_frame().map_err(|error| match error {
             frame::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream().ending().reason(),
+            frame::Error::Io(error) => {
+                refusal(error, self.tls.as_deref()).unwrap_or_else(|error| Error::Frame(frame::Error::Io(error)))
+            }
             error => Error::Frame(error),
         })
     }
 
     fn stream(&self) -> &Stream {
         self.frames.inner().get_ref()
+    }
+}
+
+/// Returns what a connection that was just read failed with, if that is about TLS; the error itself otherwise.
+fn refusal(error: io::Error, tls: Option<&tls::Connector>) -> Result<Error, io::Error> {
+    if error.get_ref().and_then(|inner| inner.downcast_ref::<SpeaksTls>()).is_some() {
+        return Ok(Error::PlainToTls);
+    }
+    match tls {
+        Some(tls) => tls.refusal(error).map(Error::Tls),
+        None => Err(error),
     }
 }
 

@@ -1,13 +1,14 @@
 //! The socket of a connection: reads that end at a deadline, or when someone else says stop.
 
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::Error;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
+use crate::stream::Stream as Socket;
 
 /// What ends a wait before its time: the stop, or an instant.
 #[derive(Debug, Clone)]
@@ -54,18 +55,20 @@ pub(super) fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Ins
 /// A connected socket. It never blocks by itself, so that what waits for it waits for the ending too.
 #[derive(Debug)]
 pub(super) struct Stream {
-    socket: TcpStream,
+    socket: Socket,
     peer: SocketAddr,
     local: SocketAddr,
     ending: Ending,
+    /// Nothing has been read yet.
+    is_fresh: bool,
 }
 
 impl Stream {
     /// Returns the stream over `socket`, which has been set to non-blocking.
-    pub(super) fn new(socket: TcpStream, ending: Ending) -> io::Result<Self> {
+    pub(super) fn new(socket: Socket, ending: Ending) -> io::Result<Self> {
         // Now, because a socket whose peer has reset it does not know its addresses any more.
-        let (peer, local) = (socket.peer_addr()?, socket.local_addr()?);
-        Ok(Self { socket, peer, local, ending })
+        let (peer, local) = (socket.tcp().peer_addr()?, socket.tcp().local_addr()?);
+        Ok(Self { socket, peer, local, ending, is_fresh: true })
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -76,13 +79,8 @@ impl Stream {
         self.local
     }
 
-    pub(super) fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &Socket {
         &self.socket
-    }
-
-    #[cfg(feature = "redis")]
-    pub(super) fn into_socket(self) -> TcpStream {
-        self.socket
     }
 
     pub(super) fn ending(&self) -> &Ending {
@@ -103,24 +101,59 @@ impl Read for Stream {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         loop {
-            match self.socket.read(into) {
+            match self.socket.try_take(into) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !self.ending.wait_ready(self.socket.as_fd(), Readiness::Readable)? {
                         return Err(error);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read,
+                Err(error) => return Err(error),
+                Ok(None) => return Ok(0),
+                Ok(Some(taken)) if taken.data > 0 => {
+                    if std::mem::take(&mut self.is_fresh) && !self.socket.is_tls() && is_tls_alert(&into[..taken.data])
+                    {
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, SpeaksTls));
+                    }
+                    return Ok(taken.data);
+                }
+                Ok(Some(_)) => {}
             }
         }
     }
+}
+
+/// Says goodbye, as far as there is room for it.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let _ = self.socket.try_close();
+    }
+}
+
+/// The first thing that came is an alert of TLS.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("an alert of TLS came, where nobody speaks it")]
+pub(super) struct SpeaksTls;
+
+/// True if and only if `bytes` are the alert that a server of TLS sends to a client that speaks none: content type 21, any
+/// version, two bytes, warning or fatal (RFC 8446, sections 5.1 and 6). No frame begins like that.
+pub(super) fn is_tls_alert(bytes: &[u8]) -> bool {
+    matches!(bytes, [21, 3, 0..=4, 0, 2, 1 | 2, _])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn an_alert_is_told_from_a_frame() {
+        assert!(is_tls_alert(b"\x15\x03\x01\0\x02\x02\x32"));
+        for other in [&b"4         Hola"[..], b"\x15\x03\x01\0\x02\x02", b"", b"\x16\x03\x01\0\x02\x02\x32"] {
+            assert!(!is_tls_alert(other), "{other:?}");
+        }
+    }
 
     #[test]
     fn the_ending_counts_even_when_there_is_something_to_read() {
@@ -130,7 +163,7 @@ mod tests {
         socket.peek(&mut [0]).unwrap();
         socket.set_nonblocking(true).unwrap();
         let ending = Ending { shutdown: Shutdown::new().unwrap(), deadline: Some(Instant::now()) };
-        let mut stream = Stream::new(socket, ending).unwrap();
+        let mut stream = Stream::new(Socket::Plain(socket), ending).unwrap();
         assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         stream.set_deadline(None);
         assert_eq!(stream.read(&mut [0; 4]).unwrap(), 4);

@@ -4,8 +4,8 @@ mod bell;
 mod outlet;
 mod watcher;
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown as Direction, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read};
+use std::net::{Shutdown as Direction, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::Waker;
@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use crate::frame::Frame;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
+use crate::stream::Stream;
+use crate::tls::{Acceptor, HandshakeError};
 
 pub(crate) use bell::{Bell, Belled};
 pub use bell::{Cause, Causes};
-pub(crate) use outlet::Outlet;
 use outlet::{Left, Owner, Socket};
+pub(crate) use outlet::{Outlet, Sent};
 pub(crate) use watcher::Watcher;
 
 /// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.
@@ -44,6 +46,9 @@ pub enum Error {
     /// The client, or the network, broke the connection off.
     #[error("broken off by the client")]
     Reset(#[source] io::Error),
+    /// The client broke a rule of TLS, or somebody between changed what it sent.
+    #[error("what came is not encrypted as agreed: {0}")]
+    Tls(#[source] io::Error),
     /// The drain was over before the connection was.
     #[error("cut at the end of the drain")]
     Cut,
@@ -61,6 +66,8 @@ pub enum Received {
     End,
     /// Nothing, because the server stops.
     Stopping,
+    /// Nothing by the deadline.
+    TimedOut,
 }
 
 /// How far the watcher is told of this connection.
@@ -76,11 +83,11 @@ enum Watch {
 
 /// A client's socket, non-blocking, and its thread's bell: what others than the thread itself may know of it. They keep
 /// it weakly, so that the thread's own end closes the socket.
-pub(crate) type ClientOutlet = Outlet<TcpStream, Bell>;
+pub(crate) type ClientOutlet = Outlet<Stream, Bell>;
 
-impl Socket for TcpStream {
+impl Socket for Stream {
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self).write(bytes)
+        Self::try_send(self, bytes)
     }
 }
 
@@ -144,17 +151,22 @@ impl Connection {
 
     /// Frames sent whole.
     pub fn frames(&self) -> u64 {
-        self.outlet.sent().0
+        self.outlet.sent().frames
     }
 
     /// Bytes sent.
     pub fn bytes(&self) -> u64 {
-        self.bytes + self.outlet.sent().1
+        self.bytes + self.outlet.sent().bytes
+    }
+
+    /// Versions that the client never got, because a newer one was there before it was ready for them.
+    pub fn skipped(&self) -> u64 {
+        self.outlet.sent().skipped
     }
 
     /// Sends one frame, in one system call if the kernel has room for it: the newest that there is, if its `version` is
-    /// above that of the last one, or if the last one was begun no later than `repeat_before`. A frame that a publisher
-    /// has begun is finished first. Each frame has one absolute deadline, from when it was begun.
+    /// above that of the last one, or if it is the same and that one was begun no later than `repeat_before`. A frame that a
+    /// publisher has begun is finished first. Each frame has one absolute deadline, from when it was begun.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -186,6 +198,22 @@ impl Connection {
         self.outlet.last().map(|(_, begun)| begun)
     }
 
+    /// Shakes hands with a client of `acceptor`, within `timeout` in all, unless the server stops.
+    pub(crate) fn shake_hands(
+        &self,
+        acceptor: &Acceptor,
+        timeout: Duration,
+        stop: &Shutdown,
+    ) -> Result<(), HandshakeError> {
+        let Stream::Tls(session) = self.stream() else { return Ok(()) };
+        acceptor.shake_hands(session, timeout, stop)?;
+        if self.stream().has_input() {
+            // It came with the end of the handshake: nobody else will tell of it.
+            self.outlet.bell().ring(Cause::Input);
+        }
+        Ok(())
+    }
+
     /// The outlet, for those who publish.
     pub(crate) fn outlet(&self) -> &Arc<ClientOutlet> {
         &self.outlet
@@ -200,7 +228,7 @@ impl Connection {
         let deadline = Instant::now().checked_add(self.write_timeout);
         let mut rest = bytes;
         while !rest.is_empty() {
-            match self.socket().write(rest) {
+            match self.stream().try_send(rest) {
                 Ok(written) => {
                     rest = &rest[written..];
                     self.bytes += written as u64;
@@ -218,13 +246,30 @@ impl Connection {
     /// # Errors
     /// `Reset` if the client broke off, `Cut` if the drain was over.
     pub fn receive(&mut self, buffer: &mut [u8], stop: &Shutdown) -> Result<Received, Error> {
+        self.receive_by(buffer, stop, None)
+    }
+
+    /// As [`receive`](Self::receive), but waits no longer than until `deadline`; `None` never passes.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_by(
+        &mut self,
+        buffer: &mut [u8],
+        stop: &Shutdown,
+        deadline: Option<Instant>,
+    ) -> Result<Received, Error> {
         while !stop.is_triggered() {
-            match self.socket().read(buffer) {
-                Ok(0) => return Ok(Received::End),
-                Ok(read) => return Ok(Received::Bytes(read)),
+            match self.stream().try_take(buffer) {
+                Ok(None) => return Ok(Received::End),
+                Ok(Some(taken)) if taken.data > 0 => return Ok(Received::Bytes(taken.data)),
+                Ok(Some(_)) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    stop.wait_readable(&*self.outlet, None).map_err(Error::System)?;
+                    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        return Ok(Received::TimedOut);
+                    }
+                    stop.wait_readable(&*self.outlet, deadline).map_err(Error::System)?;
                 }
                 Err(error) => return Err(self.broken(error)),
             }
@@ -235,15 +280,15 @@ impl Connection {
     /// Throws away what the client has sent. Returns true if and only if it has ended its side: its goodbye.
     ///
     /// # Errors
-    /// `Flooded` above [`DISCARD_LIMIT`] bytes in all; `Reset` if it broke off.
+    /// `Flooded` above [`DISCARD_LIMIT`] bytes in all, as they come over the wire; `Reset` if it broke off.
     // Its buffer, in the frame of the caller that waits below it, would cost each idle thread one more page of stack.
     #[inline(never)]
     pub fn discard_input(&mut self) -> Result<bool, Error> {
         let mut sink = [0; 4096];
         loop {
-            match self.socket().read(&mut sink) {
-                Ok(0) => return Ok(true),
-                Ok(read) => self.discarded += read,
+            match self.stream().try_take(&mut sink) {
+                Ok(None) => return Ok(true),
+                Ok(Some(taken)) => self.discarded += taken.wire,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(self.broken(error)),
@@ -294,23 +339,40 @@ impl Connection {
             self.abort();
             return Err(error);
         }
+        self.tell_the_end();
         self.linger();
         Ok(())
     }
 
-    /// Shuts the writing side down and takes what still comes. As [`discard_input`](Self::discard_input), never inlined.
+    /// Tells a client of TLS that nothing follows, if it takes that within [`LINGER`]. The end of the socket's stream says
+    /// so too, and no frame is torn by it: one that has stalled is not waited for longer, nor cut.
+    fn tell_the_end(&self) {
+        let deadline = Instant::now().checked_add(LINGER);
+        while let Err(error) = self.stream().try_close() {
+            let ready = || platform::wait_ready([(self.outlet.as_fd(), Readiness::Writable)], deadline);
+            if error.kind() != ErrorKind::WouldBlock || !ready().is_ok_and(|[ready]| ready) {
+                return;
+            }
+        }
+    }
+
+    /// Shuts the writing side down and takes what still comes, as it is: nobody wants to know what it says. A client of
+    /// TLS answers the end with its own, and is waited for. As [`discard_input`](Self::discard_input), never inlined.
     #[inline(never)]
-    fn linger(&mut self) {
-        let ended = self.socket().shutdown(Direction::Write).is_err() || !matches!(self.discard_input(), Ok(false));
-        if ended || self.discarded == 0 {
+    fn linger(&self) {
+        let mut socket = self.stream().tcp();
+        if socket.shutdown(Direction::Write).is_err() {
             return;
         }
         let deadline = Instant::now().checked_add(LINGER);
-        let mut sink = [0; 4096];
-        while self.discarded < LINGER_LIMIT {
-            match self.socket().read(&mut sink) {
-                Ok(read) if read > 0 => self.discarded += read,
+        let (mut sink, mut discarded) = ([0; 4096], self.discarded);
+        while discarded < LINGER_LIMIT {
+            match socket.read(&mut sink) {
+                Ok(read) if read > 0 => discarded += read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if discarded == 0 && !self.stream().is_tls() {
+                        return;
+                    }
                     let ready = platform::wait_ready([(self.outlet.as_fd(), Readiness::Readable)], deadline);
                     if !ready.is_ok_and(|[ready]| ready) {
                         return;
@@ -325,11 +387,10 @@ impl Connection {
     /// Ends the connection at once; what the client has not taken is gone.
     pub(crate) fn abort(self) {
         self.outlet.seal();
-        platform::reset_on_close(self.outlet.socket());
+        platform::reset_on_close(self.stream().tcp());
     }
 
-    /// Reads and writes through a shared reference, as sockets do.
-    fn socket(&self) -> &TcpStream {
+    fn stream(&self) -> &Stream {
         self.outlet.socket()
     }
 
@@ -347,7 +408,11 @@ impl Connection {
 
     /// A socket that was cut by us fails as one that was broken off by the peer; the bell knows.
     fn broken(&self, error: io::Error) -> Error {
-        if self.outlet.bell().is_cut() { Error::Cut } else { Error::Reset(error) }
+        match error.kind() {
+            _ if self.outlet.bell().is_cut() => Error::Cut,
+            ErrorKind::InvalidData => Error::Tls(error),
+            _ => Error::Reset(error),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The writing side of a connection: its own thread writes, and so may whoever publishes, if nobody waits for it.
+//! The writing side of a connection: its own thread writes, and so may a publisher, if nobody has to wait for it.
 
 use std::io::{self, ErrorKind};
 use std::time::Instant;
@@ -8,10 +8,11 @@ use crate::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// What takes bytes as long as it has room, and never waits for room.
 pub(crate) trait Socket {
-    /// Takes as many of `bytes` as there is room for, and returns how many.
+    /// Takes as many of `bytes` as there is room for, and returns how many have gone. After `Ok`, even of none, whatever
+    /// is sent next must begin with the bytes that have not: some of them may be encrypted already.
     ///
     /// # Errors
-    /// `WouldBlock` if there is room for none.
+    /// `WouldBlock` if there is room for none, and none were begun.
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
@@ -23,8 +24,8 @@ pub(crate) trait Owner {
 
 /// Sends frames over one connection, for two: the connection's own thread, and whoever publishes.
 ///
-/// A publisher sends a change itself wherever nobody has to wait for it, because waking a thread costs more than the
-/// send (11 us against 10 us, measured). Whatever does not go out whole is the thread's: it finishes the frame in
+/// A publisher sends changes and repeats itself wherever nobody has to wait for it, because waking a thread costs more
+/// than the send (11 us against 10 us, measured). Whatever does not go out whole is the thread's: it finishes the frame in
 /// flight, and then goes to the newest. Under one lock, frames never interleave; by their versions, they never go back.
 #[derive(Debug)]
 pub(crate) struct Outlet<S, O> {
@@ -44,8 +45,18 @@ struct Line {
     in_flight: Option<(Frame, usize)>,
     /// Nothing is begun any more.
     sealed: bool,
-    frames: u64,
-    bytes: u64,
+    sent: Sent,
+}
+
+/// What has gone over a connection, in frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// Frames that went whole.
+    pub(crate) frames: u64,
+    /// Bytes of frames.
+    pub(crate) bytes: u64,
+    /// Versions that were never begun, because a newer one was there before the client was ready for them.
+    pub(crate) skipped: u64,
 }
 
 /// What is left to do after a step of the owner's.
@@ -60,28 +71,36 @@ pub(crate) enum Left {
 impl<S: Socket, O: Owner> Outlet<S, O> {
     /// Returns the outlet of `socket`, with nothing sent.
     pub(crate) fn new(socket: S, owner: O) -> Self {
-        let line = Line { version: 0, begun: None, in_flight: None, sealed: false, frames: 0, bytes: 0 };
+        let line = Line { version: 0, begun: None, in_flight: None, sealed: false, sent: Sent::default() };
         Self { socket, owner, line: Mutex::new(line) }
     }
 
-    /// Sends `frame` at once, for a publisher, if it is newer than the last one and nobody has to wait for it. Rings the
-    /// owner if that leaves something to do. Never waits for anybody. `now` may be a little old: asking for it costs 3 %
-    /// of a send.
-    pub(crate) fn offer(&self, frame: &Frame, version: u64, now: Instant) {
+    /// Sends `frame` at once, for a publisher, if it is newer than the last one, or if it is the same and that one was
+    /// begun no later than `repeat_before`; and if nobody has to wait for it. Rings the owner if that leaves something to do. Never waits for
+    /// anybody. `now` may be a little old: asking for it costs 3 % of a send.
+    ///
+    /// Returns when the last frame was begun, if nothing is left to do; `None` if it is the owner's now.
+    pub(crate) fn offer(
+        &self,
+        frame: &Frame,
+        version: u64,
+        repeat_before: Option<Instant>,
+        now: Instant,
+    ) -> Option<Instant> {
         let mut line = match self.line.try_lock() {
             Ok(line) => line,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // Its own thread is sending. That may be an older frame, and it may have looked for the newest already.
-            Err(TryLockError::WouldBlock) => return self.owner.ring_news(),
+            Err(TryLockError::WouldBlock) => return self.leave(),
         };
-        if line.sealed || line.version >= version {
-            return;
+        if !line.wants(version, repeat_before) {
+            return line.begun;
         }
         if line.in_flight.is_some() {
             // That frame is the thread's, which looks for the newest when it is done. The ring is for the thread that
-            // has looked already, and would wait without it until the next repeat (a model found this).
+            // has looked already, and would wait without it until it looks again (a model found this).
             drop(line);
-            return self.owner.ring_news();
+            return self.leave();
         }
         // No room, or a broken socket: the thread will find out which.
         let sent = self.socket.try_send(frame.as_bytes());
@@ -90,13 +109,17 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
         }
         let is_whole = sent.is_ok() && line.in_flight.is_none();
         drop(line);
-        if !is_whole {
-            self.owner.ring_news();
-        }
+        if is_whole { Some(now) } else { self.leave() }
     }
 
-    /// Begins `frame`, for the owner, if it is newer than the last one, or if that one was begun no later than
-    /// `repeat_before`. Returns what is left; a frame already in flight is gone on with instead.
+    /// Leaves what there is to do to the owner.
+    fn leave(&self) -> Option<Instant> {
+        self.owner.ring_news();
+        None
+    }
+
+    /// Begins `frame`, for the owner, if it is newer than the last one, or if it is the same and that one was begun no
+    /// later than `repeat_before`. Returns what is left; a frame already in flight is gone on with instead.
     ///
     /// # Errors
     /// What the socket failed with.
@@ -105,12 +128,9 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
         if line.in_flight.is_some() {
             return self.go_on(&mut line);
         }
-        let is_due =
-            line.begun.is_none() || line.begun.zip(repeat_before).is_some_and(|(begun, before)| begun <= before);
-        if line.sealed || (version <= line.version && !is_due) {
+        if !line.wants(version, repeat_before) {
             return Ok(Left::Nothing);
         }
-        let version = version.max(line.version);
         line.begin(frame, version, 0, Instant::now());
         self.go_on(&mut line)
     }
@@ -142,10 +162,15 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
         line.begun.map(|begun| (line.version, begun))
     }
 
-    /// Frames sent whole, and bytes sent.
-    pub(crate) fn sent(&self) -> (u64, u64) {
+    /// When the frame in flight was begun; `None` if none is in flight.
+    pub(crate) fn in_flight_since(&self) -> Option<Instant> {
         let line = self.lock();
-        (line.frames, line.bytes)
+        line.begun.filter(|_| line.in_flight.is_some())
+    }
+
+    /// What has gone over it.
+    pub(crate) fn sent(&self) -> Sent {
+        self.lock().sent
     }
 
     fn go_on(&self, line: &mut Line) -> io::Result<Left> {
@@ -168,13 +193,22 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
 }
 
 impl Line {
+    /// True if and only if a frame of `version` is to be begun when none is in flight.
+    fn wants(&self, version: u64, repeat_before: Option<Instant>) -> bool {
+        let is_due = || self.begun.is_none_or(|begun| repeat_before.is_some_and(|before| begun <= before));
+        !self.sealed && (version > self.version || (version == self.version && is_due()))
+    }
+
     /// Takes note of a frame of which `sent` bytes have gone. Most have gone whole: those are not even counted as shared,
     /// which would be the one word in memory that all publishers write to.
     fn begin(&mut self, frame: &Frame, version: u64, sent: usize, now: Instant) {
+        if self.begun.is_some() {
+            self.sent.skipped += version.saturating_sub(self.version + 1);
+        }
         (self.version, self.begun) = (version, Some(now));
-        self.bytes += sent as u64;
+        self.sent.bytes += sent as u64;
         if sent == frame.as_bytes().len() {
-            self.frames += 1;
+            self.sent.frames += 1;
         } else {
             self.in_flight = Some((frame.clone(), sent));
         }
@@ -182,12 +216,12 @@ impl Line {
 
     /// Takes note of `sent` more bytes of the frame in flight.
     fn advance(&mut self, sent: usize) {
-        self.bytes += sent as u64;
+        self.sent.bytes += sent as u64;
         if let Some((frame, gone)) = &mut self.in_flight {
             *gone += sent;
             if *gone == frame.as_bytes().len() {
                 self.in_flight = None;
-                self.frames += 1;
+                self.sent.frames += 1;
             }
         }
     }
@@ -197,6 +231,8 @@ impl Line {
 mod tests {
     use super::*;
     use std::cell::{Cell, RefCell};
+
+    const NANOSECOND: std::time::Duration = std::time::Duration::from_nanos(1);
 
     /// Has room for so many bytes, and keeps what it took.
     #[derive(Default)]
@@ -230,6 +266,10 @@ mod tests {
         Frame::new(text.as_bytes(), 100).unwrap()
     }
 
+    fn sent(frames: u64, bytes: u64, skipped: u64) -> Sent {
+        Sent { frames, bytes, skipped }
+    }
+
     fn taken(pipe: &Pipe) -> String {
         String::from_utf8(pipe.taken.take()).unwrap()
     }
@@ -239,8 +279,8 @@ mod tests {
         let (pipe, rings) = (Pipe::default(), Rings::default());
         pipe.room.set(100);
         let outlet = Outlet::new(&pipe, &rings);
-        outlet.offer(&frame("one"), 1, Instant::now());
-        assert_eq!((taken(&pipe).as_str(), rings.0.get(), outlet.sent()), ("3         one", 0, (1, 13)));
+        outlet.offer(&frame("one"), 1, None, Instant::now());
+        assert_eq!((taken(&pipe).as_str(), rings.0.get(), outlet.sent()), ("3         one", 0, sent(1, 13, 0)));
     }
 
     #[test]
@@ -248,16 +288,17 @@ mod tests {
         let (pipe, rings) = (Pipe::default(), Rings::default());
         pipe.room.set(5);
         let outlet = Outlet::new(&pipe, &rings);
-        outlet.offer(&frame("one"), 1, Instant::now());
-        assert_eq!((rings.0.get(), outlet.sent()), (1, (0, 5)));
+        outlet.offer(&frame("one"), 1, None, Instant::now());
+        assert_eq!((rings.0.get(), outlet.sent()), (1, sent(0, 5, 0)));
         // The frame in flight is not followed by anything before it is whole.
-        outlet.offer(&frame("two"), 2, Instant::now());
+        outlet.offer(&frame("two"), 2, None, Instant::now());
         pipe.room.set(4);
         assert!(matches!(outlet.begin(&frame("three"), 3, None).unwrap(), Left::InFlight(_)));
         pipe.room.set(100);
         assert_eq!(outlet.flush().unwrap(), Left::Nothing);
         assert_eq!(outlet.begin(&frame("three"), 3, None).unwrap(), Left::Nothing);
         assert_eq!(taken(&pipe), "3         one5         three");
+        assert_eq!(outlet.sent(), sent(2, 28, 1), "the second change was skipped");
         assert_eq!(rings.0.get(), 2, "one for what did not fit, one for the change during it");
     }
 
@@ -265,7 +306,7 @@ mod tests {
     fn a_full_socket_rings_its_owner() {
         let (pipe, rings) = (Pipe::default(), Rings::default());
         let outlet = Outlet::new(&pipe, &rings);
-        outlet.offer(&frame("one"), 1, Instant::now());
+        outlet.offer(&frame("one"), 1, None, Instant::now());
         assert_eq!((rings.0.get(), outlet.last()), (1, None));
     }
 
@@ -274,8 +315,8 @@ mod tests {
         let (pipe, rings) = (Pipe::default(), Rings::default());
         pipe.room.set(100);
         let outlet = Outlet::new(&pipe, &rings);
-        outlet.offer(&frame("two"), 2, Instant::now());
-        outlet.offer(&frame("one"), 1, Instant::now());
+        outlet.offer(&frame("two"), 2, None, Instant::now());
+        outlet.offer(&frame("one"), 1, None, Instant::now());
         assert_eq!(outlet.begin(&frame("two"), 2, None).unwrap(), Left::Nothing);
         assert_eq!(taken(&pipe), "3         two");
     }
@@ -287,10 +328,39 @@ mod tests {
         let outlet = Outlet::new(&pipe, &rings);
         outlet.begin(&frame("one"), 1, None).unwrap();
         let (_, begun) = outlet.last().unwrap();
-        outlet.begin(&frame("one"), 1, begun.checked_sub(std::time::Duration::from_nanos(1))).unwrap();
-        assert_eq!(outlet.sent().0, 1);
+        outlet.begin(&frame("one"), 1, begun.checked_sub(NANOSECOND)).unwrap();
+        assert_eq!(outlet.sent().frames, 1);
         outlet.begin(&frame("one"), 1, Some(begun)).unwrap();
-        assert_eq!(outlet.sent().0, 2);
+        assert_eq!(outlet.sent().frames, 2);
+    }
+
+    #[test]
+    fn a_publisher_repeats_what_is_due_and_says_when_the_last_frame_was_begun() {
+        let (pipe, rings) = (Pipe::default(), Rings::default());
+        pipe.room.set(30);
+        let outlet = Outlet::new(&pipe, &rings);
+        let begun = Instant::now();
+        let early = begun.checked_sub(NANOSECOND);
+        let later = begun + NANOSECOND;
+        assert_eq!(outlet.offer(&frame("one"), 1, None, begun), Some(begun));
+        assert_eq!(outlet.offer(&frame("one"), 1, early, later), Some(begun), "not due yet");
+        assert_eq!(outlet.offer(&frame("one"), 1, Some(begun), later), Some(later));
+        assert_eq!((taken(&pipe).as_str(), rings.0.get()), ("3         one3         one", 0));
+        // There is room for four bytes more: the rest is the owner's.
+        assert_eq!((outlet.offer(&frame("one"), 1, Some(later), later), rings.0.get()), (None, 1));
+        assert_eq!((outlet.offer(&frame("one"), 1, Some(later), later), rings.0.get()), (None, 2), "due, in flight");
+    }
+
+    #[test]
+    fn an_older_map_is_not_repeated_after_a_newer_one() {
+        let (pipe, rings) = (Pipe::default(), Rings::default());
+        pipe.room.set(100);
+        let outlet = Outlet::new(&pipe, &rings);
+        let begun = Instant::now();
+        outlet.offer(&frame("two"), 2, None, begun);
+        outlet.offer(&frame("one"), 1, Some(begun), begun);
+        assert_eq!(outlet.begin(&frame("one"), 1, Some(begun)).unwrap(), Left::Nothing);
+        assert_eq!(taken(&pipe), "3         two");
     }
 
     #[test]
@@ -298,11 +368,11 @@ mod tests {
         let (pipe, rings) = (Pipe::default(), Rings::default());
         pipe.room.set(5);
         let outlet = Outlet::new(&pipe, &rings);
-        outlet.offer(&frame("one"), 1, Instant::now());
+        outlet.offer(&frame("one"), 1, None, Instant::now());
         outlet.seal();
         pipe.room.set(100);
         assert_eq!(outlet.flush().unwrap(), Left::Nothing);
-        outlet.offer(&frame("two"), 2, Instant::now());
+        outlet.offer(&frame("two"), 2, None, Instant::now());
         outlet.begin(&frame("two"), 2, None).unwrap();
         assert_eq!(taken(&pipe), "3         one");
     }

@@ -1,5 +1,6 @@
 use super::*;
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
@@ -14,7 +15,7 @@ fn connection(write_timeout: Duration) -> (Connection, TcpStream) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
     };
-    let outlet = Arc::new(Outlet::new(accepted.0, Bell::for_this_thread()));
+    let outlet = Arc::new(Outlet::new(Stream::Plain(accepted.0), Bell::for_this_thread()));
     (Connection::new(1, accepted.1, outlet, Arc::new(Watcher::start().unwrap()), write_timeout), client)
 }
 
@@ -74,7 +75,7 @@ fn a_cut_ends_a_send_and_is_told_from_a_reset() {
     let cutter = thread::Builder::new()
         .spawn(move || {
             outlet.bell().ring(Cause::Cut);
-            outlet.socket().shutdown(Direction::Both).unwrap();
+            outlet.socket().tcp().shutdown(Direction::Both).unwrap();
         })
         .unwrap();
     assert!(matches!(cut.send(&vec![0; 20_000_000]), Err(Error::Cut)));

@@ -50,7 +50,7 @@ pub fn pretty(map: &Map) -> Result<String, Error> {
 }
 
 /// Returns the JSON of a map's value or of a part of it, on one line and safe to print.
-pub(super) fn write_value<T: Serialize + ?Sized>(value: &T) -> Outcome<String> {
+pub(crate) fn write_value<T: Serialize + ?Sized>(value: &T) -> Outcome<String> {
     Ok(String::from_utf8(write(value, CompactFormatter)?)?)
 }
 

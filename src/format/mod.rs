@@ -19,10 +19,10 @@ use serde::de::DeserializeOwned;
 use crate::map::{self, MAX_DEPTH, Map};
 use escaped::Escaped;
 
-pub(crate) use json::find_long_integer;
 #[cfg(feature = "redis")]
 pub(crate) use json::parse_value;
 pub use json::pretty;
+pub(crate) use json::{find_long_integer, write_value};
 pub use text::{EntryError, parse_entry};
 
 /// The way a payload is written. `docs/protocol.md` shows the bytes of each.

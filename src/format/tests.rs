@@ -231,6 +231,18 @@ fn bytes_behind_the_map_are_refused() {
 }
 
 #[test]
+fn text_that_is_not_utf8_is_refused_as_a_key_and_as_a_value() {
+    for format in Format::ALL {
+        for map in [Map::from([("ABC".into(), 1.into())]), Map::from([("k".into(), "ABC".into())])] {
+            let mut payload = format.encode_map(&map).unwrap();
+            let at = payload.windows(3).position(|three| three == b"ABC").unwrap();
+            payload[at + 1] = 0xff;
+            assert!(format.decode_map(&payload).is_err(), "{format}: {}", payload.escape_ascii());
+        }
+    }
+}
+
+#[test]
 fn what_is_no_map_is_refused() {
     for format in [Format::Json, Format::Msgpack, Format::Pickle] {
         for value in [Value::Null, Value::from(1), Value::from("a"), Value::from(vec![Value::from(1)])] {

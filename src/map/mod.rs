@@ -5,6 +5,7 @@
 //! what the implementations here go by.
 
 mod decode;
+mod patch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::fmt;
 use serde::ser::{Serialize, Serializer};
 
 pub(crate) use decode::{Budget, MapSeed, OverBudget, ValueSeed};
+pub(crate) use patch::{merge, number_key, number_keys};
 
 /// How deep lists and maps may be nested, the map itself counted: 32.
 ///

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -19,10 +20,12 @@ const SEND_BUFFER: usize = 64 * 1024;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NOTSENT: u32 = 16 * 1024;
 
-/// How long a connection is silent before the kernel asks whether the peer is still there: 60 s, then every 10 s, and
-/// three questions without an answer end it: a peer that vanished is gone after 90 s at most.
-const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
+/// How long a connection is silent before the kernel asks whether the peer is still there: 60 s, unless told otherwise.
+/// Then it asks every 10 s, and three questions without an answer end the connection; on Linux, `USER_TIMEOUT` without
+/// an answer does (tcp(7)), at the next question: a silent peer that vanished is gone after 70 s (measured).
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const LONGEST_KEEPALIVE: u64 = 32_767;
 #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
 const KEEPALIVE_PROBES: u32 = 3;
 
@@ -53,7 +56,6 @@ fn tune_socket(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> 
     // A frame is one write: nothing is gained by waiting for more (RFC 896), and a small map would wait for an ACK.
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
-    keep_alive(socket)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     // It also ends a peer that holds its window at zero (measured), which is the frame deadline's business first.
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT.max(write_timeout.saturating_mul(2))))?;
@@ -64,9 +66,13 @@ fn tune_socket(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> 
     Ok(())
 }
 
-/// Has the kernel ask whether a silent peer is still there, and end the connection if it is not.
-pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+/// Has the kernel ask whether a peer that has been silent for `idle` is still there, and end the connection if it is
+/// not; `None` never asks. Seconds are whole, and from 1 to 32,767: all that Linux takes (`MAX_TCP_KEEPIDLE`).
+pub(crate) fn keep_alive(socket: &impl AsFd, idle: Option<Duration>) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    let Some(idle) = idle else { return socket.set_keepalive(false) };
+    let idle = Duration::from_secs(idle.as_secs().clamp(1, LONGEST_KEEPALIVE));
+    let keepalive = TcpKeepalive::new().with_time(idle);
     #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
     let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)
@@ -91,6 +97,7 @@ pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAdd
     let (socket, peer) = listener.accept()?;
     socket.set_nonblocking(true)?;
     tune_socket(&SockRef::from(&socket), USER_TIMEOUT)?;
+    keep_alive(&socket, SockRef::from(listener).keepalive()?.then_some(KEEPALIVE_IDLE))?;
     Ok((socket, peer))
 }
 
@@ -109,6 +116,7 @@ mod tests {
     fn accepted_sockets_inherit_the_options_of_their_listener() {
         let listener = listen(([127, 0, 0, 1], 0).into(), true).unwrap();
         tune(&listener, Duration::from_secs(20)).unwrap();
+        keep_alive(&listener, Some(Duration::from_secs(7))).unwrap();
         assert_eq!(accept(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, addr) = accept(&listener).unwrap();
@@ -117,7 +125,34 @@ mod tests {
         assert!(options.tcp_nodelay().unwrap() && options.nonblocking().unwrap() && options.keepalive().unwrap());
         assert!(options.send_buffer_size().unwrap() <= 2 * SEND_BUFFER);
         #[cfg(target_os = "linux")]
-        assert_eq!(options.tcp_user_timeout().unwrap(), Some(Duration::from_secs(40)));
+        {
+            assert_eq!(options.tcp_user_timeout().unwrap(), Some(Duration::from_secs(40)));
+            assert_eq!(options.tcp_notsent_lowat().unwrap(), NOTSENT);
+            assert_eq!(options.tcp_keepalive_time().unwrap(), Duration::from_secs(7));
+            assert_eq!(options.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+            assert_eq!(options.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_silence_is_asked_about_after_whole_seconds_that_the_kernel_takes_or_never() {
+        let listener = listen(([127, 0, 0, 1], 0).into(), true).unwrap();
+        let options = SockRef::from(&listener);
+        for (asked, had) in [(Duration::from_millis(1500), 1), (Duration::ZERO, 1), (Duration::MAX, 32_767)] {
+            keep_alive(&listener, Some(asked)).unwrap();
+            assert_eq!(options.tcp_keepalive_time().unwrap(), Duration::from_secs(had), "{asked:?}");
+        }
+        keep_alive(&listener, None).unwrap();
+        assert!(!options.keepalive().unwrap());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn unacknowledged_bytes_have_30_s_at_least() {
+        let listener = listen(([127, 0, 0, 1], 0).into(), true).unwrap();
+        tune(&listener, Duration::from_secs(10)).unwrap();
+        assert_eq!(SockRef::from(&listener).tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
     }
 
     #[test]

@@ -5,20 +5,24 @@ use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::admission::{Admission, Place};
 use super::registry::Registry;
 use super::{Config, Error};
-use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Watcher};
+use crate::chain::Chain;
+use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Sent, Watcher};
 use crate::platform;
 use crate::service::{Goodbye, Service};
 use crate::shutdown::Shutdown;
-use crate::stats::{ConnectionGuard, Event, Stats};
+use crate::stats::{AcceptError, Closed, ConnectionGuard, Event, Stats};
+use crate::stream::Stream;
 use crate::throttle::Throttle;
+use crate::tls::HandshakeError;
 
 /// Connections taken from one listener before the next one has its turn.
 const BATCH: usize = 64;
@@ -28,17 +32,23 @@ const BATCH: usize = 64;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long, after the stop, those who are still in a listener's queue are turned away in order: 50 ms, enough for the
+/// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
+const TURNING_AWAY: Duration = Duration::from_millis(50);
+
 /// At most one log line of a kind in this time.
-const LOG_PERIOD: Duration = Duration::from_secs(1);
+pub(super) const LOG_PERIOD: Duration = Duration::from_secs(1);
 
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) stats: Arc<Stats>,
-    pub(super) registry: Registry,
+    pub(super) registry: Arc<Registry>,
     pub(super) watcher: Arc<Watcher>,
     pub(super) stop: Shutdown,
+    /// Guards when a failed handshake was last logged. Held for one look.
+    pub(super) handshake_failures: Mutex<Throttle>,
 }
 
 /// A listener and what is done for those who come to it.
@@ -59,20 +69,20 @@ pub(super) struct Acceptor {
     /// Accepting is resumed then, after it failed for lack of something.
     resume_at: Option<Instant>,
     pause: Duration,
-    refusals: Throttle,
+    admission: Admission,
     failures: Throttle,
 }
 
 impl Acceptor {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            shared,
             next_id: 1,
             waiting: VecDeque::new(),
             resume_at: None,
             pause: SHORTEST_PAUSE,
-            refusals: Throttle::new(LOG_PERIOD),
+            admission: Admission::new(&shared.config, &shared.stats),
             failures: Throttle::new(LOG_PERIOD),
+            shared,
         }
     }
 
@@ -100,10 +110,9 @@ impl Acceptor {
         for client in self.waiting.drain(..) {
             turn_away(&client.socket);
         }
+        let deadline = Instant::now() + TURNING_AWAY;
         for door in doors {
-            while let Ok((socket, _)) = platform::accept(&door.listener) {
-                turn_away(&socket);
-            }
+            empty(&door.listener, deadline);
         }
         Ok(())
     }
@@ -123,40 +132,35 @@ impl Acceptor {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_lack(&error) => {
                     self.shared.stats.count(Event::FailedAccept);
+                    self.shared.stats.count_accept_error(kind_of(&error));
                     self.back_off("cannot accept a client", &error);
                     return;
                 }
                 // The client's own failure, come early: gone before it was accepted, a broken network (accept(2)).
-                Err(error) => log::debug!("a client was gone before it was accepted: {error}"),
+                Err(error) => {
+                    self.shared.stats.count_accept_error(kind_of(&error));
+                    log::debug!("a client was gone before it was accepted: {error}");
+                }
             }
         }
     }
 
-    /// Has the client wait for its thread, unless there are too many.
+    /// Has the client wait for its thread, if it may connect.
     fn admit(&mut self, door: &Door, socket: TcpStream, peer: SocketAddr) {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let limit = self.shared.config.max_connections;
-        if self.shared.stats.active() >= limit {
-            self.shared.stats.count(Event::Refused);
-            turn_away(&socket);
-            if let Some(held) = self.refusals.pass() {
-                log::warn!(
-                    "client {peer} refused: {limit} connections are the limit (--max-connections){}",
-                    more(held)
-                );
-            }
-            return;
-        }
+        let Some(place) = self.admission.admit(peer) else { return turn_away(&socket) };
         let guard = self.shared.stats.connect();
         let (service, shared) = (Arc::clone(&door.service), Arc::clone(&self.shared));
-        self.waiting.push_back(Client { id: self.next_id, peer, socket, guard, service, shared });
+        self.waiting.push_back(Client { id: self.next_id, peer, socket, place, guard, service, shared });
         self.next_id += 1;
     }
 
     fn start(&mut self, client: Client) {
         let (id, peer, shared) = (client.id, client.peer, Arc::clone(&self.shared));
-        shared.registry.enter(id);
-        let builder = thread::Builder::new().name(format!("client-{id}")).stack_size(shared.config.stack_size);
+        shared.registry.enter(id, peer);
+        let role = shared.config.role;
+        let builder =
+            thread::Builder::new().name(format!("{}-{id}", role.thread_name())).stack_size(shared.config.stack_size);
         match builder.spawn(move || client.run()) {
             Ok(thread) => {
                 shared.registry.keep_thread(id, thread);
@@ -164,9 +168,9 @@ impl Acceptor {
             }
             Err(error) => {
                 // The closure went with the attempt, and with it the socket and the guard.
-                shared.registry.leave(id).into_iter().for_each(join);
+                shared.registry.leave(id, Sent::default()).into_iter().for_each(join);
                 shared.stats.count(Event::FailedSpawn);
-                self.back_off(&format!("no thread for client {peer}, closed"), &error);
+                self.back_off(&format!("no thread for {} {peer}, closed", role.noun()), &error);
             }
         }
     }
@@ -190,6 +194,29 @@ fn is_lack(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
+/// Turns away those who are in the listener's queue, until it is empty or `deadline` has passed.
+fn empty(listener: &TcpListener, deadline: Instant) {
+    loop {
+        for _ in 0..BATCH {
+            let Ok((socket, _)) = platform::accept(listener) else { return };
+            turn_away(&socket);
+        }
+        if deadline <= Instant::now() {
+            return;
+        }
+    }
+}
+
+/// What `accept` failed with, as it is counted.
+fn kind_of(error: &io::Error) -> AcceptError {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => AcceptError::ProcessDescriptors,
+        Some(Errno::NFILE) => AcceptError::SystemDescriptors,
+        Some(Errno::CONNABORTED) => AcceptError::Aborted,
+        _ => AcceptError::Other,
+    }
+}
+
 /// Closes a client that gets no thread: it sees the end of the stream.
 fn turn_away(socket: &TcpStream) {
     // It fails only if the client has gone.
@@ -197,7 +224,7 @@ fn turn_away(socket: &TcpStream) {
 }
 
 /// ` (and 17 more)`, for a log line that stands for several.
-fn more(held: u64) -> String {
+pub(super) fn more(held: u64) -> String {
     if held == 0 { String::new() } else { format!(" (and {held} more like this)") }
 }
 
@@ -214,6 +241,7 @@ struct Client {
     id: u64,
     peer: SocketAddr,
     socket: TcpStream,
+    place: Place,
     guard: ConnectionGuard,
     service: Arc<dyn Service>,
     shared: Arc<Shared>,
@@ -222,22 +250,80 @@ struct Client {
 impl Client {
     /// The whole life of a connection's thread.
     fn run(self) {
-        let Self { id, peer, socket, guard, service, shared } = self;
+        let Self { id, peer, socket, place, guard, service, shared } = self;
         let started = Instant::now();
         guard.serve();
-        log::info!("client {id} connected from {peer} (active connections: {})", guard.active_then());
-        let outlet = Arc::new(Outlet::new(socket, Bell::for_this_thread()));
-        shared.registry.keep_client(id, &outlet);
-        let watcher = Arc::clone(&shared.watcher);
-        let mut connection = Connection::new(id, peer, outlet, watcher, shared.config.write_timeout);
+        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, &shared)));
+        if opened.is_err() {
+            shared.stats.count(Event::Panicked);
+        }
+        let Ok(Some(mut connection)) = opened else {
+            guard.leave();
+            shared.registry.leave(id, Sent::default()).into_iter().for_each(join);
+            return;
+        };
+        let (noun, level) = (shared.config.role.noun(), shared.config.role.level());
+        log::log!(level, "{noun} {id} connected from {peer} (active connections: {})", guard.active_then());
+        let outlet = Arc::clone(connection.outlet());
         let served = catch_unwind(AssertUnwindSafe(|| {
             let outcome = service.serve(&mut connection, &shared.stop);
             (outcome, service.sent(&connection))
         }));
         let (reason, sent) = end(connection, served, &shared.stats);
+        let total = outlet.sent();
+        // The last one closes the socket.
+        drop(outlet);
+        // Before it is counted off: whoever sees the count fall finds the place free.
+        drop(place);
+        shared.stats.lasted(started.elapsed());
         let (elapsed, active) = (started.elapsed().as_secs_f64(), guard.leave());
-        log::info!("client {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})");
-        shared.registry.leave(id).into_iter().for_each(join);
+        log::log!(
+            level,
+            "{noun} {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})"
+        );
+        shared.registry.leave(id, total).into_iter().for_each(join);
+    }
+}
+
+/// Returns the client's connection, after the TLS handshake if there is one. Returns `None` if and only if that has failed;
+/// the client has been told, and the log.
+fn open(id: u64, peer: SocketAddr, socket: TcpStream, shared: &Shared) -> Option<Connection> {
+    let config = &shared.config;
+    let stream = match config.tls.as_ref() {
+        None => Stream::Plain(socket),
+        Some(tls) => match tls.session(socket) {
+            Ok(session) => Stream::Tls(session),
+            Err(error) => {
+                shared.handshake_failed(id, peer, &error);
+                return None;
+            }
+        },
+    };
+    let outlet = Arc::new(Outlet::new(stream, Bell::for_this_thread()));
+    shared.registry.keep_client(id, &outlet);
+    let connection = Connection::new(id, peer, outlet, Arc::clone(&shared.watcher), config.write_timeout);
+    let Some(tls) = config.tls.as_ref() else { return Some(connection) };
+    match connection.shake_hands(tls, config.handshake_timeout, &shared.stop) {
+        Ok(()) => Some(connection),
+        Err(error) => {
+            shared.handshake_failed(id, peer, &error);
+            // In order: an alert is on its way, and the end of a half-finished handshake is no reason for a reset.
+            let _ = connection.finish();
+            None
+        }
+    }
+}
+
+impl Shared {
+    fn handshake_failed(&self, id: u64, peer: SocketAddr, error: &HandshakeError) {
+        if self.stop.is_triggered() {
+            return log::debug!("client {id} from {peer}: no TLS handshake: {}", Chain(error));
+        }
+        self.stats.count(Event::FailedHandshake);
+        let held = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).pass();
+        if let Some(held) = held {
+            log::warn!("client {id} from {peer}: no TLS handshake: {}{}", Chain(error), more(held));
+        }
     }
 }
 
@@ -249,7 +335,14 @@ fn end(
 ) -> (String, String) {
     match served {
         Ok((Ok(goodbye), sent)) => match connection.finish() {
-            Ok(()) => (goodbye.to_string(), sent),
+            Ok(()) => {
+                stats.count_closed(match goodbye {
+                    Goodbye::Client => Closed::Client,
+                    Goodbye::Done => Closed::Done,
+                    Goodbye::Stopping => Closed::Drain,
+                });
+                (goodbye.to_string(), sent)
+            }
             Err(error) => (count_error(&error, stats), sent),
         },
         Ok((Err(error), sent)) => {
@@ -258,6 +351,7 @@ fn end(
         }
         Err(_) => {
             stats.count(Event::Panicked);
+            stats.count_closed(Closed::Panic);
             let sent = format!("{} bytes", connection.bytes());
             connection.abort();
             ("its thread panicked".to_owned(), sent)
@@ -267,10 +361,17 @@ fn end(
 
 /// Counts what a connection failed with, where that is counted. Returns its text.
 fn count_error(error: &ClientError, stats: &Stats) -> String {
-    match error {
-        ClientError::TimedOut(_) => stats.count(Event::TimedOut),
-        ClientError::Cut => stats.count(Event::Cut),
-        _ => {}
-    }
+    stats.count_closed(match error {
+        ClientError::TimedOut(_) => {
+            stats.count(Event::TimedOut);
+            Closed::WriteTimeout
+        }
+        ClientError::Cut => {
+            stats.count(Event::Cut);
+            Closed::Drain
+        }
+        ClientError::Flooded => Closed::Flooded,
+        _ => Closed::WriteError,
+    });
     error.to_string()
 }

@@ -35,6 +35,20 @@ pub enum Limit {
     Unknown,
 }
 
+impl Limit {
+    /// The system's own name for it; empty for `Unknown`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Descriptors(_) => "RLIMIT_NOFILE",
+            Self::Maps(_) => "vm.max_map_count",
+            Self::UserThreads(_) => "RLIMIT_NPROC",
+            Self::SystemThreads(_) => "kernel.threads-max, kernel.pid_max",
+            Self::GroupThreads(_) => "pids.max",
+            Self::Unknown => "",
+        }
+    }
+}
+
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -93,6 +107,16 @@ impl Ceiling {
     }
 }
 
+/// `16355 clients (vm.max_map_count)`.
+impl fmt::Display for Ceiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.limit {
+            Limit::Unknown => write!(f, "any number of clients ({})", self.limit),
+            limit => write!(f, "{} clients ({})", self.clients, limit.name()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +159,14 @@ mod tests {
     #[test]
     fn what_the_system_does_not_tell_does_not_count() {
         assert_eq!(Ceiling::under(&Limits::default()), Ceiling { clients: u64::MAX, limit: Limit::Unknown });
+    }
+
+    #[test]
+    fn a_ceiling_names_its_limit_as_the_system_does() {
+        let maps = Ceiling { clients: 16_355, limit: Limit::Maps(65_530) };
+        assert_eq!(maps.to_string(), "16355 clients (vm.max_map_count)");
+        let unknown = Ceiling { clients: u64::MAX, limit: Limit::Unknown };
+        assert_eq!(unknown.to_string(), "any number of clients (the system tells of no limit)");
     }
 
     #[test]

@@ -1,22 +1,30 @@
 //! The server: listeners, a thread a client, and a stop that leaves nobody behind. Knows no maps.
 
 mod accept;
+mod admission;
+mod census;
 mod limits;
 mod registry;
+#[cfg(test)]
+mod registry_tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::connection::Watcher;
 use crate::platform;
-use crate::service::Service;
+use crate::service::{Census, Service};
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
+use crate::throttle::Throttle;
+use crate::tls;
 
 use accept::{Acceptor, Door, Shared, join};
+use census::Books;
+pub use ipnet::IpNet;
 pub use limits::{Ceiling, Limit};
 use registry::Registry;
 
@@ -29,6 +37,9 @@ pub const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for a clean stop unless told otherwise: 10 s.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a connection is silent before the kernel asks whether the client is still there, unless told otherwise: 60 s.
+pub const DEFAULT_KEEPALIVE: Duration = platform::KEEPALIVE_IDLE;
+
 /// The stack of a connection's thread: 128 KiB. Resident memory does not depend on it (9.7 KiB a thread from 32 KiB to
 /// 2 MiB, measured); a panic with a backtrace needs more than 24 KiB.
 const STACK_SIZE: usize = 128 * 1024;
@@ -37,26 +48,97 @@ const STACK_SIZE: usize = 128 * 1024;
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// What a server is made with. Write `ServerConfig { max_connections: 100, ..ServerConfig::default() }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Clients at once; those above it are closed. Default [`DEFAULT_MAX_CONNECTIONS`].
     pub max_connections: u64,
+    /// Clients at once from one address; those above it are closed. IPv4 that came as IPv6 is IPv4; of an IPv6 address
+    /// the first 64 bits count, because a machine has all the addresses behind them. Default `None`: no such limit.
+    pub max_connections_per_ip: Option<u64>,
+    /// Who may connect: a client whose address is in none of these networks is closed, before a thread is spent on it.
+    /// Default empty: everyone.
+    pub allow: Vec<IpNet>,
+    /// How long a connection is silent before the kernel asks whether the client is still there, in whole seconds from
+    /// 1 s to 32,767 s; `None` never asks. Default [`DEFAULT_KEEPALIVE`].
+    pub keepalive: Option<Duration>,
     /// How long a client may take for one whole frame. Default [`DEFAULT_WRITE_TIMEOUT`].
     pub write_timeout: Duration,
     /// How long the stop waits for frames in flight before it cuts. Default [`DEFAULT_DRAIN_TIMEOUT`].
     pub drain_timeout: Duration,
     /// The stack of a connection's thread in bytes. Default 128 KiB.
     pub stack_size: usize,
+    /// Encrypts every connection, if it is there. Default: none. Wants the feature `tls`.
+    pub tls: Option<Arc<tls::Acceptor>>,
+    /// How long a client may take for the whole TLS handshake. Default [`tls::DEFAULT_HANDSHAKE_TIMEOUT`].
+    pub handshake_timeout: Duration,
+    /// Whom it serves, as the log has it. Default clients.
+    pub role: Role,
+}
+
+/// Whom a server serves: how its connections are called, and how loudly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// Clients: each is worth a line in the log, at info, and a thread `client-N`.
+    #[default]
+    Clients,
+    /// Whoever looks at a server of clients over HTTP, a thousand times a second: lines at debug, threads `http-N`.
+    Http,
+}
+
+impl Role {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Clients => "client",
+            Self::Http => "http client",
+        }
+    }
+
+    fn thread_name(self) -> &'static str {
+        match self {
+            Self::Clients => "client",
+            Self::Http => "http",
+        }
+    }
+
+    /// What a user raises if there are too many of them.
+    fn limit_option(self) -> &'static str {
+        match self {
+            Self::Clients => "--max-connections",
+            Self::Http => "--http-max-connections",
+        }
+    }
+
+    /// For the lines of the ordinary course of things.
+    fn level(self) -> log::Level {
+        match self {
+            Self::Clients => log::Level::Info,
+            Self::Http => log::Level::Debug,
+        }
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            max_connections_per_ip: None,
+            allow: Vec::new(),
+            keepalive: Some(DEFAULT_KEEPALIVE),
             write_timeout: DEFAULT_WRITE_TIMEOUT,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             stack_size: STACK_SIZE,
+            tls: None,
+            handshake_timeout: tls::DEFAULT_HANDSHAKE_TIMEOUT,
+            role: Role::default(),
         }
+    }
+}
+
+impl Config {
+    /// True if and only if whoever reaches a listener is served.
+    fn is_open(&self) -> bool {
+        self.allow.is_empty() && self.tls.is_none()
     }
 }
 
@@ -107,13 +189,14 @@ pub struct Summary {
 pub struct Server {
     config: Config,
     stats: Arc<Stats>,
+    registry: Arc<Registry>,
     doors: Vec<Door>,
 }
 
 impl Server {
     /// Returns a server that listens on nothing yet.
     pub fn new(config: Config) -> Self {
-        Self { config, stats: Arc::default(), doors: Vec::new() }
+        Self { config, stats: Arc::default(), registry: Arc::default(), doors: Vec::new() }
     }
 
     /// Listens on each of `addrs` for clients of `service`; port 0 picks one. `[::]` takes IPv4 too, unless an IPv4
@@ -138,6 +221,7 @@ impl Server {
     /// If the system refuses an option.
     pub fn listen(&mut self, listener: TcpListener, service: Arc<dyn Service>) -> io::Result<()> {
         platform::tune(&listener, self.config.write_timeout)?;
+        platform::keep_alive(&listener, self.config.keepalive)?;
         self.doors.push(Door { listener, service });
         Ok(())
     }
@@ -152,6 +236,12 @@ impl Server {
         Arc::clone(&self.stats)
     }
 
+    /// What the server tells of its clients; it outlives the server.
+    pub fn census(&self) -> Arc<dyn Census> {
+        let (stats, registry) = (Arc::clone(&self.stats), Arc::clone(&self.registry));
+        Arc::new(Books::new(stats, registry, self.config.max_connections))
+    }
+
     /// Serves until `stop` is requested, then stops: the listeners close, frames in flight are finished, every client
     /// sees the end of the stream on a frame boundary, every thread is joined. What is left after the drain timeout is
     /// cut.
@@ -162,15 +252,25 @@ impl Server {
         if self.doors.is_empty() {
             return Err(Error::NoListener);
         }
+        // HTTP beside the clients has their certificates: they are read again once.
+        let own_tls = self.config.tls.clone().filter(|_| self.config.role == Role::Clients);
+        if let Some(tls) = &own_tls {
+            log::info!("{}", tls.describe());
+        }
+        let with_tls = if self.config.tls.is_some() { " with TLS" } else { "" };
         for door in &self.doors {
             door.service.start().map_err(Error::Start)?;
             let addr = door.listener.local_addr().map_err(Error::Start)?;
-            log::info!("listening on {addr}: {}, pid {}", door.service.describe(), std::process::id());
+            let (level, service) = (self.config.role.level(), door.service.describe());
+            log::log!(level, "listening on {addr}{with_tls}: {service}, pid {}", std::process::id());
         }
+        let certificates = own_tls.map(|tls| follow(tls, stop)).transpose().map_err(Error::Start)?;
+        self.warn_if_open();
         let shared = Arc::new(Shared {
+            handshake_failures: Mutex::new(Throttle::new(accept::LOG_PERIOD)),
             config: self.config,
             stats: self.stats,
-            registry: Registry::default(),
+            registry: self.registry,
             watcher: Arc::new(Watcher::start().map_err(Error::Start)?),
             stop: stop.clone(),
         });
@@ -178,7 +278,20 @@ impl Server {
         // Where accepting failed, the clients in place still get their orderly end.
         stop.trigger();
         let summary = drain(&shared);
+        certificates.into_iter().for_each(join);
         accepted.map(|()| summary)
+    }
+
+    /// Tells once of the listeners that others than this machine can reach, if whoever reaches them is served.
+    fn warn_if_open(&self) {
+        let beyond = |addr: &SocketAddr| !addr.ip().to_canonical().is_loopback();
+        let reached: Vec<_> = self.local_addrs().iter().filter(|addr| beyond(addr)).map(ToString::to_string).collect();
+        if self.config.is_open() && !reached.is_empty() {
+            log::warn!(
+                "whoever reaches {} is served: say who may connect (--allow), or listen on 127.0.0.1",
+                reached.join(", ")
+            );
+        }
     }
 
     /// Runs the server on a thread of its own.
@@ -186,17 +299,23 @@ impl Server {
     /// # Errors
     /// `Start` if the system gives no thread.
     pub fn spawn(self, stop: Shutdown) -> Result<Handle, Error> {
-        let (addrs, stats, requested) = (self.local_addrs(), self.stats(), stop.clone());
-        let builder = thread::Builder::new().name("accept".to_owned());
+        let (addrs, census, requested) = (self.local_addrs(), self.census(), stop.clone());
+        let builder = thread::Builder::new().name(format!("{}-accept", self.config.role.thread_name()));
         let thread = builder.spawn(move || self.run(&requested)).map_err(Error::Start)?;
-        Ok(Handle { addrs, stats, stop, thread })
+        Ok(Handle { addrs, census, stop, thread })
     }
+}
+
+/// Has the certificates read again when they change, by a thread of its own.
+fn follow(tls: Arc<tls::Acceptor>, stop: &Shutdown) -> io::Result<JoinHandle<()>> {
+    let stop = stop.clone();
+    thread::Builder::new().name("certificates".to_owned()).spawn(move || tls.follow(&stop))
 }
 
 /// The stop, step by step; `docs/design.md` numbers them.
 fn drain(shared: &Shared) -> Summary {
-    let active = shared.stats.active();
-    log::info!("stopping: {active} active connection{}", if active == 1 { "" } else { "s" });
+    let (active, level) = (shared.stats.active(), shared.config.role.level());
+    log::log!(level, "stopping: {active} active connection{}", if active == 1 { "" } else { "s" });
     shared.registry.ring_stop();
     if !shared.registry.wait_empty(Instant::now().checked_add(shared.config.drain_timeout)) {
         let left = shared.registry.cut();
@@ -208,7 +327,7 @@ fn drain(shared: &Shared) -> Summary {
     shared.registry.take_ended().into_iter().for_each(join);
     // A thread that does not even end after the cut was cut all the same.
     let summary = Summary { served: shared.stats.served(), cut: shared.stats.cut() + shared.stats.active() };
-    log::info!("stopped: {} clients served, {} cut", summary.served, summary.cut);
+    log::log!(level, "stopped: {} {}s served, {} cut", summary.served, shared.config.role.noun(), summary.cut);
     summary
 }
 
@@ -216,7 +335,7 @@ fn drain(shared: &Shared) -> Summary {
 #[derive(Debug)]
 pub struct Handle {
     addrs: Vec<SocketAddr>,
-    stats: Arc<Stats>,
+    census: Arc<dyn Census>,
     stop: Shutdown,
     thread: JoinHandle<Result<Summary, Error>>,
 }
@@ -229,7 +348,12 @@ impl Handle {
 
     /// The counters.
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        self.census.stats()
+    }
+
+    /// What the server tells of its clients.
+    pub fn census(&self) -> &dyn Census {
+        &*self.census
     }
 
     /// Requests the stop and waits for it.

@@ -1,12 +1,12 @@
 //! Who is connected: whom to ring at the stop, whom to cut after it, whom to join.
 
-use std::collections::HashMap;
-use std::net::Shutdown as Direction;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::collections::BTreeMap;
+use std::net::{Shutdown as Direction, SocketAddr};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::connection::{Belled, Cause, ClientOutlet};
+use crate::connection::{Belled, Cause, ClientOutlet, Sent};
+use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
 
 /// The connections that have a thread, and the threads that are to be joined.
 #[derive(Debug, Default)]
@@ -19,26 +19,51 @@ pub(super) struct Registry {
 
 #[derive(Debug, Default)]
 struct Entries {
-    active: HashMap<u64, Entry>,
+    /// By their numbers: the newest is the last.
+    active: BTreeMap<u64, Entry>,
+    /// What those who have left were sent.
+    gone: Sent,
     /// Threads that have left and are about to return. The next one to leave joins them, so that no more than a few
     /// stacks wait for the stop.
     ended: Vec<JoinHandle<()>>,
-    /// The stop has been told: whoever comes later must hear it too.
-    stopping: bool,
+    /// What everyone has been told, the stop or the cut: whoever comes later must hear it too.
+    told: Option<Cause>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    peer: SocketAddr,
+    since: Instant,
     /// Nobody's until the thread has come so far.
     client: Weak<ClientOutlet>,
     /// `None` until the accept loop has it; the thread may be quicker.
     thread: Option<JoinHandle<()>>,
 }
 
+/// A connection that is entered, as it is listed.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) id: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) since: Instant,
+    pub(super) outlet: Weak<ClientOutlet>,
+}
+
 impl Registry {
     /// Enters a connection, before its thread is started.
-    pub(super) fn enter(&self, id: u64) {
-        self.lock().active.insert(id, Entry { client: Weak::new(), thread: None });
+    pub(super) fn enter(&self, id: u64, peer: SocketAddr) {
+        let entry = Entry { peer, since: Instant::now(), client: Weak::new(), thread: None };
+        self.lock().active.insert(id, entry);
+    }
+
+    /// What those who have left were sent, and those who are entered, the newest last, at one moment.
+    pub(super) fn list(&self) -> (Sent, Vec<Registered>) {
+        let entries = self.lock();
+        let listed = |(id, entry): (&u64, &Entry)| {
+            let Entry { peer, since, client, .. } = entry;
+            Registered { id: *id, peer: *peer, since: *since, outlet: client.clone() }
+        };
+        (entries.gone, entries.active.iter().map(listed).collect())
     }
 
     /// Keeps the thread's handle, to join it when it has left.
@@ -50,25 +75,28 @@ impl Registry {
         }
     }
 
-    /// Keeps the thread's client, to ring it or cut it; rings it if the server stops already.
+    /// Keeps the thread's client, to ring it or cut it; does so if the others have been already.
     pub(super) fn keep_client(&self, id: u64, client: &Arc<ClientOutlet>) {
         let mut entries = self.lock();
         if let Some(entry) = entries.active.get_mut(&id) {
             entry.client = Arc::downgrade(client);
         }
-        let stopping = entries.stopping;
+        let told = entries.told;
         drop(entries);
-        if stopping {
-            client.bell().ring(Cause::Stop);
+        if let Some(cause) = told {
+            tell(client, cause);
         }
     }
 
-    /// Strikes a connection off. Returns the threads that have left before and are to be joined now; none once the server
-    /// stops, when thousands leave at once and would queue up to join each other.
-    pub(super) fn leave(&self, id: u64) -> Vec<JoinHandle<()>> {
+    /// Strikes a connection off, which was `sent` that. Returns the threads that have left before and are to be joined now;
+    /// none once the server stops, when thousands leave at once and would queue up to join each other.
+    pub(super) fn leave(&self, id: u64, sent: Sent) -> Vec<JoinHandle<()>> {
         let mut entries = self.lock();
+        entries.gone.frames += sent.frames;
+        entries.gone.bytes += sent.bytes;
+        entries.gone.skipped += sent.skipped;
         let entry = entries.active.remove(&id);
-        let ended = if entries.stopping { Vec::new() } else { std::mem::take(&mut entries.ended) };
+        let ended = if entries.told.is_some() { Vec::new() } else { std::mem::take(&mut entries.ended) };
         entries.ended.extend(entry.and_then(|entry| entry.thread));
         if entries.active.is_empty() {
             self.left.notify_all();
@@ -78,29 +106,22 @@ impl Registry {
 
     /// Tells every connection, and every later one, that the server stops.
     pub(super) fn ring_stop(&self) {
-        let mut entries = self.lock();
-        entries.stopping = true;
-        drop(entries);
-        for client in self.clients() {
-            client.bell().ring(Cause::Stop);
-        }
+        self.tell_all(Cause::Stop);
     }
 
-    /// Cuts every connection that is left, in whatever it waits for. Returns how many there were.
+    /// Cuts every connection that is left, in whatever it waits for, and every later one. Returns how many there were.
     pub(super) fn cut(&self) -> usize {
-        let left = self.lock().active.len();
-        for client in self.clients() {
-            client.bell().ring(Cause::Cut);
-            // It fails only if the peer has gone, which wakes the thread as well.
-            let _ = client.socket().shutdown(Direction::Both);
-        }
-        left
+        self.tell_all(Cause::Cut)
     }
 
-    /// Everyone who is entered, one after the other; a connection that has ended meanwhile is left out.
-    fn clients(&self) -> impl Iterator<Item = Arc<ClientOutlet>> {
-        let clients: Vec<_> = self.lock().active.values().map(|entry| entry.client.clone()).collect();
-        clients.into_iter().filter_map(|client| client.upgrade())
+    fn tell_all(&self, cause: Cause) -> usize {
+        let mut entries = self.lock();
+        entries.told = Some(cause);
+        let clients: Vec<_> = entries.active.values().map(|entry| entry.client.clone()).collect();
+        drop(entries);
+        // A connection that has ended meanwhile is left out; one that is not there yet will hear it when it comes.
+        clients.iter().filter_map(Weak::upgrade).for_each(|client| tell(&client, cause));
+        clients.len()
     }
 
     /// Waits until every connection has left, or `deadline` has passed. Returns true if and only if all have.
@@ -130,76 +151,11 @@ impl Registry {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::connection::{Bell, Outlet};
-    use std::net::{TcpListener, TcpStream};
-    use std::thread;
-    use std::time::Duration;
-
-    /// The outlet of a socket, and the listener that keeps it from being reset.
-    fn client() -> (Arc<ClientOutlet>, TcpListener) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (Arc::new(Outlet::new(socket, Bell::for_this_thread())), listener)
-    }
-
-    fn thread() -> JoinHandle<()> {
-        thread::Builder::new().spawn(|| ()).unwrap()
-    }
-
-    #[test]
-    fn a_thread_that_leaves_is_joined_by_the_next_one() {
-        let registry = Registry::default();
-        for id in [1, 2] {
-            registry.enter(id);
-            registry.keep_thread(id, thread());
-        }
-        assert!(registry.leave(1).is_empty());
-        assert_eq!(registry.leave(2).len(), 1);
-        assert_eq!(registry.take_ended().len(), 1);
-    }
-
-    #[test]
-    fn a_thread_that_is_quicker_than_its_handle_is_joined_too() {
-        let registry = Registry::default();
-        registry.enter(1);
-        assert!(registry.leave(1).is_empty());
-        registry.keep_thread(1, thread());
-        assert_eq!(registry.take_ended().len(), 1);
-    }
-
-    #[test]
-    fn the_stop_rings_those_who_are_there_and_those_who_come() {
-        let (registry, (early, _early), (late, _late)) = (Registry::default(), client(), client());
-        registry.enter(1);
-        registry.keep_client(1, &early);
-        registry.enter(2);
-        registry.ring_stop();
-        registry.keep_client(2, &late);
-        assert!(early.bell().wait(None).contains(Cause::Stop) && late.bell().wait(None).contains(Cause::Stop));
-    }
-
-    #[test]
-    fn a_cut_reaches_everyone_who_is_left() {
-        let (registry, (client, _listener)) = (Registry::default(), client());
-        registry.enter(1);
-        registry.keep_client(1, &client);
-        assert!(!registry.wait_empty(Some(Instant::now())));
-        assert_eq!(registry.cut(), 1);
-        assert!(client.bell().is_cut());
-        assert_eq!(std::io::Read::read(&mut client.socket(), &mut [0]).unwrap(), 0);
-    }
-
-    #[test]
-    fn the_last_one_to_leave_ends_the_wait() {
-        let registry = Registry::default();
-        registry.enter(1);
-        thread::scope(|scope| {
-            let waiter = scope.spawn(|| registry.wait_empty(Instant::now().checked_add(Duration::from_mins(1))));
-            registry.leave(1);
-            assert!(waiter.join().unwrap());
-        });
+/// Rings the client, and shuts its socket down if this is the cut.
+fn tell(client: &ClientOutlet, cause: Cause) {
+    client.bell().ring(cause);
+    if cause == Cause::Cut {
+        // It fails only if the peer has gone, which wakes the thread as well.
+        let _ = client.socket().tcp().shutdown(Direction::Both);
     }
 }

@@ -30,7 +30,7 @@ impl Service for Echo {
             match connection.receive(&mut buffer, stop)? {
                 Received::Bytes(read) => connection.send(&buffer[..read])?,
                 Received::End => return Ok(Goodbye::Client),
-                Received::Stopping => return Ok(Goodbye::Stopping),
+                Received::Stopping | Received::TimedOut => return Ok(Goodbye::Stopping),
             }
         }
     }

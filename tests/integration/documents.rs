@@ -115,3 +115,44 @@ fn every_option_stands_in_the_table_with_its_variable_and_default() {
         assert_eq!(rows.len(), options.len(), "{heading}: a row for an option that is not there");
     }
 }
+
+/// Returns every file with the test `path`, as `cargo test` prints it, could be in: the module itself, or one that has
+/// its unit tests inside.
+fn files_of_test(path: &str) -> Vec<std::path::PathBuf> {
+    let modules: Vec<_> = path.split("::").collect();
+    let modules = &modules[..modules.len() - 1];
+    let roots = ["src", "src/bin/mapcast-server", "src/bin/mapcast-client", "tests/integration"];
+    let mut files = Vec::new();
+    for root in roots.map(|root| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(root)) {
+        for outer in [modules, &modules[..modules.len().saturating_sub(1)]] {
+            let module = root.join(outer.join("/"));
+            files.extend([module.with_extension("rs"), module.join("mod.rs")]);
+        }
+    }
+    files.into_iter().filter(|file| file.is_file()).collect()
+}
+
+#[test]
+fn every_test_that_the_table_of_faults_names_is_there() {
+    let page = page("reliability.md");
+    let mut named = 0;
+    for row in section(&page, "## The faults").lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let [_, _, tests, _] = cells[..] else { panic!("not four cells: {row}") };
+        let tests: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            named += 1;
+            if test.starts_with("tests/faults/") {
+                let script = format!("{}/{test}", env!("CARGO_MANIFEST_DIR"));
+                assert!(std::path::Path::new(&script).is_file(), "no {test}: {row}");
+                continue;
+            }
+            let name = format!("fn {}(", test.rsplit("::").next().expect("a last part"));
+            let is_there =
+                |file: &std::path::PathBuf| std::fs::read_to_string(file).is_ok_and(|text| text.contains(&name));
+            assert!(files_of_test(test).iter().any(is_there), "no test {test}: {row}");
+        }
+    }
+    assert!(named > 50, "{named} names");
+}

@@ -7,18 +7,32 @@
 )]
 #![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
 
+#[cfg(feature = "cli")]
+mod abuse;
+mod admission;
 mod architecture;
+mod bincode;
 mod cast;
 #[cfg(feature = "cli")]
 mod client;
+mod corpus;
 #[cfg(feature = "cli")]
 mod documents;
 mod echo;
+#[cfg(feature = "cli")]
+mod examples;
+#[cfg(feature = "cli")]
+mod guide;
+#[path = "../hostile/mod.rs"]
+mod hostile;
+#[cfg(feature = "cli")]
+mod http;
 #[cfg(feature = "cli")]
 mod old_python;
 mod overload;
 #[cfg(feature = "cli")]
 mod programs;
+mod proxied;
 #[cfg(feature = "cli")]
 mod readers;
 #[cfg(all(feature = "cli", feature = "redis"))]
@@ -26,3 +40,7 @@ mod redis;
 mod relay;
 mod stop;
 mod support;
+#[cfg(feature = "cli")]
+mod terminal;
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+mod tls;

@@ -1,7 +1,8 @@
 //! More clients than there is room for, panics, and threads that the system refuses.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mapcast::connection::{Connection, Error};
@@ -86,7 +87,9 @@ impl Service for Fragile {
                 mapcast::connection::Received::Bytes(_) if byte == *b"!" => panic!("as it was asked to"),
                 mapcast::connection::Received::Bytes(_) => connection.send(&byte)?,
                 mapcast::connection::Received::End => return Ok(Goodbye::Client),
-                mapcast::connection::Received::Stopping => return Ok(Goodbye::Stopping),
+                mapcast::connection::Received::Stopping | mapcast::connection::Received::TimedOut => {
+                    return Ok(Goodbye::Stopping);
+                }
             }
         }
     }
@@ -96,22 +99,56 @@ impl Service for Fragile {
     }
 }
 
-#[test]
-fn a_panic_ends_one_connection_and_counts_it_off() {
-    let running = Running::start(Fragile, ServerConfig::default());
-    let mut steady = running.connect();
-    for _ in 0..100 {
-        let mut client = running.connect();
-        std::io::Write::write_all(&mut client, b"!").unwrap();
-        assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
-        std::io::Write::write_all(&mut steady, b"?").unwrap();
-        steady.read_exact(&mut [0]).unwrap();
+/// Counts the lines of this process's log that tell of a panic.
+struct PanicLog(AtomicU64);
+
+static PANIC_LOG: PanicLog = PanicLog(AtomicU64::new(0));
+
+impl log::Log for PanicLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
     }
-    running.wait_active(1);
-    assert_eq!(running.stats().panics(), 100);
-    drop(steady);
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.fetch_add(u64::from(record.args().to_string().contains("panicked")), Ordering::SeqCst);
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_hundred_panics_under_load_end_a_hundred_connections_and_are_each_logged_once() {
+    log::set_logger(&PANIC_LOG).expect("no other test counts lines");
+    log::set_max_level(log::LevelFilter::Info);
+    let running = Running::start(Fragile, ServerConfig::default());
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let echo_until_over = || {
+            let (mut steady, mut slowest) = (running.connect(), Duration::ZERO);
+            while !over.load(Ordering::SeqCst) {
+                let began = Instant::now();
+                steady.write_all(b"?").unwrap();
+                steady.read_exact(&mut [0]).unwrap();
+                slowest = slowest.max(began.elapsed());
+            }
+            slowest
+        };
+        let load: Vec<_> = (0..20).map(|_| scope.spawn(echo_until_over)).collect();
+        running.wait_active(20);
+        for _ in 0..100 {
+            let mut client = running.connect();
+            client.write_all(b"!").unwrap();
+            assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+        }
+        running.wait_active(20);
+        assert_eq!(running.stats().panics(), 100);
+        over.store(true, Ordering::SeqCst);
+        let slowest = load.into_iter().map(|load| load.join().unwrap()).max();
+        eprintln!("the slowest echo beside 100 panics took {slowest:?}");
+    });
     running.wait_active(0);
-    assert_eq!(running.stop().served, 101);
+    assert_eq!(running.stop().served, 120);
+    assert_eq!(PANIC_LOG.0.load(Ordering::SeqCst), 100);
 }
 
 #[test]

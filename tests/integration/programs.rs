@@ -61,6 +61,7 @@ fn a_client_killed_with_9_is_gone_within_100_ms() {
         eventually("its thread is gone", || process_status(server.pid(), "Threads") < threads);
         eventually("its descriptor is gone", || descriptors(server.pid()) < open);
     }
+    eprintln!("gone {best:?} after its kill");
     assert!(best < Duration::from_millis(100), "{best:?}");
     let above_info: Vec<_> =
         server.log().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
@@ -110,12 +111,16 @@ fn a_full_descriptor_table_is_survived_without_a_spin() {
     server.wait_log("cannot accept a client");
     let (before, began) = (cpu_time(server.pid()), Instant::now());
     // The client in place is on time while the table is full.
-    for _ in 0..20 {
+    let mut longest = Duration::ZERO;
+    for _ in 0..30 {
+        let last = Instant::now();
         steady.payload();
+        longest = longest.max(last.elapsed());
     }
     let (cpu, took) = (cpu_time(server.pid()).saturating_sub(before), began.elapsed());
-    assert!(took < Duration::from_secs(8), "{took:?}");
-    assert!(cpu <= took / 10, "{cpu:?} of CPU in {took:?}");
+    eprintln!("no descriptors: {cpu:?} of CPU in {took:?}, longest gap of 100 ms {longest:?}");
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    assert!(cpu <= took / 20, "{cpu:?} of CPU in {took:?}");
     let complaints = server.log().iter().filter(|line| line.contains("cannot accept")).count() as u64;
     assert!(complaints <= began.elapsed().as_secs() + 3, "{complaints} lines");
     drop(crowd);
@@ -184,7 +189,7 @@ fn ten_thousand_idle_clients_are_told_within_a_second() {
     server.signal(Signal::INT);
     assert_eq!(server.exit_code(), 0);
     let took = began.elapsed();
-    eprintln!("{wanted} idle clients were told in {took:?}");
+    eprintln!("{wanted} idle clients were told in {took:?}; the slowest had connected in {slowest:?}");
     let reset = clients.iter_mut().filter_map(|socket| (!ends_in_order(socket)).then_some(())).count();
     assert_eq!(reset, 0, "of {wanted}");
     server.wait_log(&format!("stopped: {wanted} clients served, 0 cut"));
@@ -225,6 +230,7 @@ fn a_second_signal_exits_at_once() {
     let second = Instant::now();
     server.signal(Signal::INT);
     assert_eq!(server.exit_code(), 130);
+    eprintln!("gone {:?} after the second signal", second.elapsed());
     // 100 ms is the promise on an idle machine.
     assert!(second.elapsed() < Duration::from_secs(2), "{:?}", second.elapsed());
     drop(stalled);
@@ -258,9 +264,11 @@ fn a_killed_server_is_started_again_and_its_clients_come_back_one_by_one() {
         let mut arrivals = arrivals();
         arrivals.sort_unstable();
         let (first, last) = (arrivals[0], arrivals[99]);
+        let (back, over) = (last.duration_since(began), last.duration_since(first));
+        eprintln!("100 clients are back {back:?} after the restart, over {over:?}");
         // One second of jitter before the first try; a try before the server listens is followed by up to two more.
-        assert!(last.duration_since(began) < Duration::from_secs(10), "{:?}", last.duration_since(began));
-        assert!(last.duration_since(first) > Duration::from_millis(200), "all at once");
+        assert!(back < Duration::from_secs(10), "{back:?}");
+        assert!(over > Duration::from_millis(200), "all at once");
         stop.trigger();
     });
 }
@@ -280,6 +288,10 @@ fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
         (vec!["--interval", "0"], "0 is no time at all"),
         (vec!["--max-frame", "big"], "write 64KiB"),
         (vec!["--max-connections", "200000"], "this machine can hold"),
+        (vec!["--max-connections", "200000"], "(raise: "),
+        (vec!["--max-connections-per-ip", "0"], "--max-connections-per-ip"),
+        (vec!["--allow", "10.0.0.0/33"], "10.0.0.0/8"),
+        (vec!["--keepalive", "soon"], "write 5s, 500ms"),
         (vec!["--set", "novalue"], "KEY=VALUE"),
         (vec!["--source", "/nowhere/flags.json"], "/nowhere/flags.json"),
         (vec!["--source", "flags.yaml"], ".toml"),
@@ -291,19 +303,34 @@ fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
         let ended = run(command);
         ended.assert_exit(2).assert_stdout("").assert_stderr(wanted);
         assert!(!ended.stderr.contains("panicked"), "{args:?}: {}", ended.stderr);
+        // What the command line's parser finds has a hint below it.
+        let lines = ended.stderr.lines().count();
+        assert!(lines == 1 || ended.stderr.starts_with("error: "), "{args:?}: {}", ended.stderr);
     }
 }
 
 #[test]
 fn a_port_of_the_systems_is_refused_with_advice() {
-    if rustix::process::geteuid().is_root() {
-        eprintln!("skipped: root may listen on any port");
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    if first.trim() == "0" {
+        eprintln!("skipped: every user may listen on any port here");
         return;
     }
+    let folder = tempfile::tempdir().unwrap();
     let mut command = clean(SERVER);
+    if rustix::process::geteuid().is_root() {
+        // Root may listen on any port; a user whom nobody else is may not.
+        let user = 54_322;
+        let program = folder.path().join("mapcast-server");
+        std::fs::copy(SERVER, &program).unwrap();
+        std::os::unix::fs::chown(folder.path(), Some(user), Some(user)).unwrap();
+        command = clean(program.to_str().unwrap());
+        command.uid(user).gid(user);
+    }
     command.args(["--listen", "127.0.0.1:1"]);
     let ended = run(command);
     ended.assert_exit(2).assert_stderr("ports below 1024");
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
 }
 
 #[test]

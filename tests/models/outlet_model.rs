@@ -1,7 +1,7 @@
 //! Publishers and owners of one outlet, as `service/cast` has them, in miniature.
 
 use std::io::{self, ErrorKind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mapcast::frame::{Frame, FrameReader};
 use shuttle::sync::{Arc, Condvar, Mutex};
@@ -36,6 +36,12 @@ impl Pipe {
     fn wait_room(&self) {
         let state = self.state.lock().unwrap();
         drop(self.roomy.wait_while(state, |state| state.room == 0).unwrap());
+    }
+
+    /// Waits until so many bytes have come.
+    fn wait_bytes(&self, bytes: usize) {
+        let state = self.state.lock().unwrap();
+        drop(self.taking.wait_while(state, |state| state.taken.len() < bytes).unwrap());
     }
 
     /// Waits until the last change has come whole.
@@ -119,18 +125,28 @@ impl Cast {
         *self.latest.lock().unwrap() = version;
         let outlets = self.audience.lock().unwrap().clone();
         for outlet in outlets {
-            outlet.offer(&frame(version), version, Instant::now());
+            outlet.offer(&frame(version), version, None, Instant::now());
         }
     }
 
-    /// As a connection's thread does, until the bell rings for the stop.
-    fn serve(&self, outlet: &Arc<ModelOutlet>, pipe: &Pipe, bell: &Bell) {
+    /// As a publisher does when everyone is due: every frame was begun before `repeat_before`.
+    fn repeat(&self, repeat_before: Instant) {
+        let latest = *self.latest.lock().unwrap();
+        let outlets = self.audience.lock().unwrap().clone();
+        for outlet in outlets {
+            outlet.offer(&frame(latest), latest, Some(repeat_before), Instant::now());
+        }
+    }
+
+    /// As a connection's thread does, until the bell rings for the stop. What was begun no later than `repeat_before` is
+    /// due for a repeat.
+    fn serve(&self, outlet: &Arc<ModelOutlet>, pipe: &Pipe, bell: &Bell, repeat_before: Option<Instant>) {
         self.audience.lock().unwrap().push(Arc::clone(outlet));
         loop {
             flush(outlet, pipe);
             let latest = *self.latest.lock().unwrap();
             if latest > 0 {
-                let left = outlet.begin(&frame(latest), latest, None).unwrap();
+                let left = outlet.begin(&frame(latest), latest, repeat_before).unwrap();
                 wait_out(outlet, pipe, left);
             }
             if bell.wait() {
@@ -172,6 +188,11 @@ fn assert_forward(versions: &[u64]) {
     assert!(versions.is_sorted_by(|one, next| one < next), "again, or back: {versions:?}");
 }
 
+/// Later than any frame of a model is begun: everything is always due.
+fn far_future() -> Instant {
+    Instant::now() + Duration::from_hours(1)
+}
+
 /// Whenever the client comes, it has the last change in the end, and nothing twice or backwards. One that misses it
 /// waits for ever, which shuttle reports as a deadlock.
 pub(crate) fn publish_against_connect() {
@@ -179,7 +200,7 @@ pub(crate) fn publish_against_connect() {
     let publisher = publish_all(&cast);
     let owner = {
         let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
-        thread::spawn(move || cast.serve(&outlet, &pipe, &bell))
+        thread::spawn(move || cast.serve(&outlet, &pipe, &bell, None))
     };
     publisher.join().unwrap();
     pipe.wait_last_change();
@@ -194,7 +215,7 @@ pub(crate) fn publish_against_slow_write() {
     let (cast, outlet, pipe, bell) = connect(3);
     let owner = {
         let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
-        thread::spawn(move || cast.serve(&outlet, &pipe, &bell))
+        thread::spawn(move || cast.serve(&outlet, &pipe, &bell, None))
     };
     let publisher = publish_all(&cast);
     let reader = {
@@ -216,7 +237,7 @@ pub(crate) fn publish_against_stop() {
     let owner = {
         let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
         thread::spawn(move || {
-            cast.serve(&outlet, &pipe, &bell);
+            cast.serve(&outlet, &pipe, &bell, None);
             pipe.state.lock().unwrap().taken.len()
         })
     };
@@ -231,4 +252,64 @@ pub(crate) fn publish_against_stop() {
     reader.join().unwrap();
     assert_forward(&pipe.versions());
     assert_eq!(pipe.state.lock().unwrap().taken.len(), at_the_end, "begun after the end");
+}
+
+/// Whatever a repeat meets - a change, a full socket, the owner at work, the stop - frames stay whole, none is older than
+/// the one before, and none is begun after the end.
+pub(crate) fn repeat_against_change_and_stop() {
+    let (cast, outlet, pipe, bell) = connect(17);
+    let owner = {
+        let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
+        thread::spawn(move || {
+            cast.serve(&outlet, &pipe, &bell, None);
+            pipe.state.lock().unwrap().taken.len()
+        })
+    };
+    let source = publish_all(&cast);
+    let publisher = {
+        let cast = Arc::clone(&cast);
+        thread::spawn(move || (0..CHANGES).for_each(|_| cast.repeat(far_future())))
+    };
+    let reader = {
+        let pipe = Arc::clone(&pipe);
+        thread::spawn(move || (0..10).for_each(|_| pipe.make_room(10)))
+    };
+    bell.ring_stop();
+    let at_the_end = owner.join().unwrap();
+    for thread in [source, publisher, reader] {
+        thread.join().unwrap();
+    }
+    let versions = pipe.versions();
+    assert!(versions.is_sorted(), "back: {versions:?}");
+    assert_eq!(pipe.state.lock().unwrap().taken.len(), at_the_end, "begun after the end");
+}
+
+/// A repeat that finds no room, or only some, or the frame before it still in flight, is sent by the owner, without
+/// another event to wake it. A lost one waits for ever, which shuttle reports as a deadlock.
+pub(crate) fn repeat_against_slow_write() {
+    let whole = frame(1).as_bytes().len();
+    for room in [whole / 2, whole, whole + 3] {
+        repeat_with_room(room, whole);
+    }
+}
+
+fn repeat_with_room(room: usize, whole: usize) {
+    let (cast, outlet, pipe, bell) = connect(room);
+    *cast.latest.lock().unwrap() = 1;
+    let owner = {
+        let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
+        thread::spawn(move || cast.serve(&outlet, &pipe, &bell, Some(far_future())))
+    };
+    // The first frame has been begun: what is begun from here on is a repeat.
+    pipe.wait_bytes(room.min(whole));
+    let publisher = {
+        let cast = Arc::clone(&cast);
+        thread::spawn(move || cast.repeat(far_future()))
+    };
+    pipe.make_room(whole * 4);
+    pipe.wait_bytes(whole * 2);
+    publisher.join().unwrap();
+    bell.ring_stop();
+    owner.join().unwrap();
+    pipe.versions();
 }

@@ -1,7 +1,7 @@
 //! The command line and the environment, to a validated configuration, once.
 #![allow(clippy::doc_markdown, reason = "these comments are the help text, which has no backticks")]
 
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -11,10 +11,13 @@ use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, 
 use mapcast::client::{ClientConfig, FollowConfig};
 use mapcast::{Format, units};
 
+use crate::address::AddressArgs;
+use crate::check;
+use crate::into::{self, IntoArgs, IntoConfig};
 use crate::print::{Output, PrintConfig};
-
-/// The port of the server unless told otherwise; `mapcast-server` listens on it by default.
-const DEFAULT_PORT: u16 = 8080;
+use crate::selection::Selection;
+use crate::tls::TlsArgs;
+use crate::watch::WatchArgs;
 
 /// What is to be done, in the library's own terms.
 #[derive(Debug)]
@@ -33,10 +36,28 @@ pub(crate) struct Config {
 pub(crate) enum Task {
     /// Its maps.
     Follow { follow: FollowConfig, print: PrintConfig, count: Option<u64> },
+    /// Its maps, for other programs.
+    Deliver { follow: FollowConfig, selection: Selection, count: Option<u64>, into: IntoConfig },
+    /// Its maps, on the whole screen.
+    Watch { follow: FollowConfig, selection: Selection },
+    /// One map, to see whether it is well.
+    Check,
     /// This text, or else standard input, back.
     Echo { text: Option<String> },
     /// Its greeting.
     Greet,
+}
+
+impl Task {
+    /// True if and only if it is of no more use when nobody reads standard output.
+    pub(crate) fn prints(&self) -> bool {
+        !matches!(self, Self::Watch { .. } | Self::Deliver { .. } | Self::Check)
+    }
+
+    /// True if and only if signals are for another program, and not for this one.
+    pub(crate) fn passes_signals_on(&self) -> bool {
+        matches!(self, Self::Deliver { into, .. } if into.passes_signals_on())
+    }
 }
 
 /// Returns the configuration that the command line and the environment give, or leaves with the help that was asked for,
@@ -53,6 +74,7 @@ where
 {
     let matches = command.try_get_matches_from_mut(words)?;
     refuse_options_of_the_main_job(command, &matches)?;
+    refuse_idle_options(&matches)?;
     CommandLine::from_arg_matches(&matches)?.into_config()
 }
 
@@ -73,9 +95,16 @@ struct CommandLine {
     common: CommonArgs,
 }
 
-/// The other two talks.
+/// The other talks.
 #[derive(Debug, Subcommand)]
 enum Talk {
+    /// Takes one map and leaves: 0 if it is good, within --timeout [default: 2s]; prints one line on standard error
+    Check {
+        #[command(flatten)]
+        address: AddressArgs,
+        #[command(flatten)]
+        frames: FrameArgs,
+    },
     /// Sends TEXT, or standard input, to an echo server, half-closes, prints what comes back
     Echo {
         #[command(flatten)]
@@ -88,18 +117,6 @@ enum Talk {
         #[command(flatten)]
         address: AddressArgs,
     },
-}
-
-#[derive(Debug, Args)]
-struct AddressArgs {
-    /// The server; port 8080 where only a host is given
-    #[arg(
-        value_name = "ADDR:PORT",
-        env = "MAPCAST_ADDRESS",
-        default_value = "127.0.0.1:8080",
-        value_parser = parse_address
-    )]
-    address: String,
 }
 
 /// What every talk understands, before and behind its name.
@@ -118,6 +135,8 @@ struct CommonArgs {
         value_parser = parse_wait
     )]
     connect_timeout: Duration,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// More log: -v debug, -vv trace; RUST_LOG wins
     #[arg(short, long, global = true, action = ArgAction::Count, env = "MAPCAST_VERBOSE")]
     verbose: u8,
@@ -126,9 +145,9 @@ struct CommonArgs {
     quiet: u8,
 }
 
-/// What the main job understands.
+/// How a map is read.
 #[derive(Debug, Args)]
-struct FollowArgs {
+struct FrameArgs {
     /// How the server writes its maps
     #[arg(
         short,
@@ -138,6 +157,26 @@ struct FollowArgs {
         value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
     )]
     format: Format,
+    /// The largest payload that is read
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "MAPCAST_MAX_FRAME",
+        default_value = "1MiB",
+        value_parser = units::parse_size
+    )]
+    max_frame: usize,
+}
+
+/// What the main job understands.
+#[derive(Debug, Args)]
+struct FollowArgs {
+    #[command(flatten)]
+    frames: FrameArgs,
+    #[command(flatten)]
+    screen: WatchArgs,
+    #[command(flatten)]
+    into: IntoArgs,
     /// How to print a map
     #[arg(short, long, env = "MAPCAST_OUTPUT", default_value = "json", value_enum)]
     output: Output,
@@ -172,36 +211,38 @@ struct FollowArgs {
     /// Reconnect after this much silence [default: three times the longest gap seen, at least 10s]
     #[arg(long, value_name = "DURATION", env = "MAPCAST_STALE_AFTER", value_parser = parse_wait)]
     stale_after: Option<Duration>,
-    /// The largest payload that is read
-    #[arg(
-        long,
-        value_name = "SIZE",
-        env = "MAPCAST_MAX_FRAME",
-        default_value = "1MiB",
-        value_parser = units::parse_size
-    )]
-    max_frame: usize,
 }
 
 impl CommandLine {
     fn into_config(self) -> Result<Config, clap::Error> {
-        let client = ClientConfig {
-            format: self.follow.format,
-            max_frame: self.follow.max_frame,
-            connect_timeout: self.common.connect_timeout,
+        let frames = match &self.talk {
+            Some(Talk::Check { frames, .. }) => frames,
+            _ => &self.follow.frames,
         };
+        let client = ClientConfig {
+            format: frames.format,
+            max_frame: frames.max_frame,
+            connect_timeout: self.common.connect_timeout,
+            tls: self
+                .common
+                .tls
+                .load()
+                .map_err(|text| CommandLine::command().error(ErrorKind::ValueValidation, text))?,
+        };
+        let (mut timeout, mut verbosity) =
+            (self.common.timeout, i16::from(self.common.verbose) - i16::from(self.common.quiet));
         let (address, task) = match self.talk {
             None => (self.address, self.follow.into_task(client.clone())?),
+            Some(Talk::Check { address, .. }) => {
+                timeout = timeout.or(Some(check::TIMEOUT));
+                // Its one line says it all.
+                verbosity -= 1;
+                (address, Task::Check)
+            }
             Some(Talk::Echo { address, text }) => (address, Task::Echo { text }),
             Some(Talk::Greet { address }) => (address, Task::Greet),
         };
-        Ok(Config {
-            address: address.address,
-            client,
-            timeout: self.common.timeout,
-            verbosity: i16::from(self.common.verbose) - i16::from(self.common.quiet),
-            task,
-        })
+        Ok(Config { address: address.address, client, timeout, verbosity, task })
     }
 }
 
@@ -213,14 +254,28 @@ impl FollowArgs {
         if self.output == Output::Raw && self.prefix.is_some() {
             return Err(conflict("--prefix cannot be used with --output raw, which has no lines"));
         }
+        let format = client.format;
+        let follow = FollowConfig { client, reconnect: !self.no_reconnect, stale_after: self.stale_after };
+        let selection = Selection::new(self.keys);
+        if let Some(into) = self.into.into_config().map_err(|text| conflict(&text))? {
+            if self.screen.watch {
+                return Err(conflict("--watch cannot be used with --write, --exec or --run"));
+            }
+            if self.count.is_some() && into.passes_signals_on() {
+                return Err(conflict("--count cannot be used with --run, which lasts as long as its program"));
+            }
+            return Ok(Task::Deliver { follow, selection, count: self.count, into });
+        }
+        if self.screen.watch && io::stdout().is_terminal() {
+            return Ok(Task::Watch { follow, selection });
+        }
         let print = PrintConfig {
-            output: self.output,
-            format: client.format,
+            output: if self.screen.watch { Output::Pretty } else { self.output },
+            format,
             prefix: self.prefix.unwrap_or_default(),
             changes_only: self.changes_only,
-            keys: self.keys,
+            selection,
         };
-        let follow = FollowConfig { client, reconnect: !self.no_reconnect, stale_after: self.stale_after };
         Ok(Task::Follow { follow, print, count: self.count })
     }
 }
@@ -238,37 +293,38 @@ fn refuse_options_of_the_main_job(command: &clap::Command, matches: &ArgMatches)
     }
 }
 
+/// An option that would be taken and do nothing beside the others. In the environment it may stand, as above.
+fn refuse_idle_options(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let option = |id: &str| format!("'--{}'", id.replace('_', "-"));
+    let any = |ids: &[&'static str]| ids.iter().copied().find(|id| matches.contains_id(id));
+    let instead = if matches.get_flag("watch") { Some("watch") } else { any(&["write", "exec", "run"]) };
+    let lines: &[&str] = if instead == Some("watch") { &["count"] } else { &[] };
+    if let Some(instead) = instead
+        && let Some(stray) = [&["output", "prefix", "changes_only"], lines].concat().into_iter().find(|id| typed(id))
+    {
+        return Err(conflict(&format!("{} is about lines and cannot be used with {}", option(stray), option(instead))));
+    }
+    for (idle, needed) in into::NEEDED {
+        if typed(idle) && any(needed).is_none() {
+            let needed: Vec<String> = needed.iter().map(|id| option(id)).collect();
+            return Err(conflict(&format!("{} does nothing without {}", option(idle), needed.join(" or "))));
+        }
+    }
+    Ok(())
+}
+
 fn conflict(text: &str) -> clap::Error {
     CommandLine::command().error(ErrorKind::ArgumentConflict, text)
 }
 
 /// Returns the duration that `text` names; no wait of no length is of any use.
-fn parse_wait(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
     let duration = units::parse_duration(text).map_err(|error| error.to_string())?;
     if duration.is_zero() {
         return Err("it must be longer than nothing".to_owned());
     }
     Ok(duration)
-}
-
-/// Returns `HOST:PORT` for an address as people write it: with or without a port, IPv6 with or without brackets.
-fn parse_address(text: &str) -> Result<String, String> {
-    let refused = || format!("\"{}\" is no address: write HOST, HOST:PORT or [::1]:PORT", text.escape_debug());
-    if let Ok(bare) = text.parse::<Ipv6Addr>() {
-        return Ok(format!("[{bare}]:{DEFAULT_PORT}"));
-    }
-    if text.starts_with('[') {
-        let with_port = if text.ends_with(']') { format!("{text}:{DEFAULT_PORT}") } else { text.to_owned() };
-        return with_port.parse::<SocketAddrV6>().map(|address| address.to_string()).map_err(|_| refused());
-    }
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse::<u16>().map_err(|_| refused())?),
-        None => (text, DEFAULT_PORT),
-    };
-    if host.is_empty() || host.contains(|c: char| c == ':' || c == '/' || c.is_whitespace()) {
-        return Err(refused());
-    }
-    Ok(format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -314,7 +370,7 @@ mod tests {
         assert_eq!((follow.reconnect, follow.stale_after, count), (true, None, None));
         assert_eq!((follow.client.format, follow.client.max_frame), (Format::Bincode, mapcast::DEFAULT_MAX_FRAME));
         assert_eq!(follow.client.connect_timeout, Duration::from_secs(2));
-        assert_eq!((print.output, print.changes_only, print.keys.len()), (Output::Json, false, 0));
+        assert_eq!((print.output, print.changes_only, print.selection.is_all()), (Output::Json, false, true));
     }
 
     #[test]
@@ -326,6 +382,14 @@ mod tests {
             assert_eq!(config.address, "h:1");
         }
         assert!(matches!(config(&["greet"]).unwrap().task, Task::Greet));
+    }
+
+    #[test]
+    fn a_check_has_a_time_of_its_own_and_says_little() {
+        let first = config(&["check", "-f", "json", "h"]).unwrap();
+        assert_eq!((first.timeout, first.verbosity), (Some(check::TIMEOUT), -1));
+        assert_eq!((first.client.format, first.address.as_str()), (Format::Json, "h:8080"));
+        assert_eq!(config(&["check", "-W", "5"]).unwrap().timeout, Some(Duration::from_secs(5)));
     }
 
     #[test]
@@ -344,7 +408,46 @@ mod tests {
     #[test]
     fn keys_may_be_negative_numbers() {
         let Task::Follow { print, .. } = config(&["-k", "-1", "-k", "x"]).unwrap().task else { panic!() };
-        assert_eq!(print.keys, ["-1", "x"]);
+        let map =
+            mapcast::Map::from([((-1).into(), true.into()), ("x".into(), true.into()), ("y".into(), true.into())]);
+        assert_eq!(print.selection.pick(map).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn all_that_follows_run_belongs_to_the_program() {
+        for words in [&["h:1", "--run", "echo", "-n", "--exec"][..], &["h:1", "--run", "--", "echo", "-n", "--exec"]] {
+            let config = config(words).unwrap();
+            assert_eq!(config.address, "h:1");
+            assert!(config.task.passes_signals_on(), "{words:?}");
+            assert!(format!("{config:?}").contains(r#"["echo", "-n", "--exec"]"#), "{config:?}");
+        }
+        assert!(refusal(&["--run", "--"]).contains("needs a program"));
+    }
+
+    #[test]
+    fn options_that_would_do_nothing_are_refused() {
+        for (words, text) in [
+            (&["--mode", "640"][..], "'--mode' does nothing without '--write'"),
+            (&["--write", "x.json", "--splay", "1"], "'--splay' does nothing without '--exec' or '--run'"),
+            (&["--exec", "x", "--signal", "HUP"], "'--signal' does nothing without '--run'"),
+            (&["--write", "x.json", "-o", "json"], "cannot be used with '--write'"),
+            (&["--exec", "x", "--changes-only"], "cannot be used with '--exec'"),
+            (&["--exec", "x", "--run", "y"], "--exec and --run"),
+            (&["--watch", "--exec", "x"], "--watch cannot be used"),
+            (&["-n", "1", "--run", "x"], "--count cannot be used with --run"),
+            (&["--write", "x.yaml"], "give --write-format"),
+            (&["--write", "x", "--template", "/missing/x"], "the template /missing/x: cannot be read: No such file"),
+        ] {
+            let refusal = refusal(words);
+            assert!(refusal.contains(text), "{words:?}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn options_for_lines_are_refused_beside_a_screen() {
+        for words in [&["-o", "text"][..], &["--prefix", "x"], &["-n", "1"], &["--changes-only"]] {
+            assert!(refusal(&[&["--watch"], words].concat()).contains("cannot be used with '--watch'"), "{words:?}");
+        }
     }
 
     #[test]
@@ -361,27 +464,6 @@ mod tests {
             ["-k", ""],
         ] {
             refusal(&words);
-        }
-    }
-
-    #[test]
-    fn addresses_are_read_as_people_write_them() {
-        for (text, wanted) in [
-            ("localhost", "localhost:8080"),
-            ("localhost:1", "localhost:1"),
-            ("10.0.0.1", "10.0.0.1:8080"),
-            ("::1", "[::1]:8080"),
-            ("[::1]", "[::1]:8080"),
-            ("[::1]:1", "[::1]:1"),
-        ] {
-            assert_eq!(parse_address(text).as_deref(), Ok(wanted), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused_with_an_example() {
-        for text in ["", ":1", "h:", "h:x", "h:65536", "h h", "http://h:1", "h:1/", "[::1", "[h]:1", "1:2:3"] {
-            assert!(parse_address(text).is_err_and(|error| error.contains("HOST:PORT")), "{text}");
         }
     }
 }

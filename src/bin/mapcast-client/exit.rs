@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use mapcast::client;
 use mapcast::frame;
 
-use crate::print::MissingKey;
+use crate::selection::MissingKey;
+use crate::{into, watch};
 
 /// The exit codes. Usage errors leave with clap's own 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub(crate) enum Exit {
     Done = 0,
     /// It went wrong on the way.
     Failed = 1,
-    /// The first connection could not be made.
+    /// The first connection could not be made, or not with TLS.
     NotConnected = 3,
     /// The server sends what this client cannot read, and would send it again.
     BadFrame = 4,
@@ -35,7 +36,9 @@ impl Exit {
         }
         match error.downcast_ref::<client::Error>() {
             Some(client::Error::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => Self::Done,
-            Some(client::Error::Connect { .. }) => Self::NotConnected,
+            Some(client::Error::Connect { .. } | client::Error::Tls(_) | client::Error::PlainToTls) => {
+                Self::NotConnected
+            }
             Some(client::Error::Frame(frame::Error::BadHeader { .. } | frame::Error::TooLarge { .. })) => {
                 Self::BadFrame
             }
@@ -50,6 +53,13 @@ impl Exit {
     pub(crate) fn is_quiet(self) -> bool {
         matches!(self, Self::Done | Self::Interrupted)
     }
+}
+
+/// Leaves at once, as a second signal asks for, whatever the other threads do.
+pub(crate) fn leave_at_once() -> ! {
+    watch::restore();
+    into::abandon();
+    std::process::exit(Exit::Interrupted as i32)
 }
 
 impl From<Exit> for ExitCode {

@@ -1,12 +1,18 @@
 //! `mapcast-client`: prints what a mapcast server sends.
 #![forbid(unsafe_code)]
 
+mod address;
 mod args;
+mod check;
 mod exit;
+mod into;
 #[path = "../common/logging.rs"]
 mod logging;
 mod print;
+mod selection;
 mod stdout;
+mod tls;
+mod watch;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -26,36 +32,55 @@ use stdout::LastByte;
 fn main() -> ExitCode {
     let config = args::parse();
     logging::start(config.verbosity);
-    let exit = run(config).unwrap_or_else(|error| {
+    run(config).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if !exit.is_quiet() {
             // A closed standard error leaves nobody to tell.
             let _ = writeln!(io::stderr(), "mapcast-client: {}", exit::describe(&error));
         }
-        exit
-    });
-    exit.into()
+        exit.into()
+    })
 }
 
-fn run(config: Config) -> anyhow::Result<Exit> {
+fn run(config: Config) -> anyhow::Result<ExitCode> {
     let deadline = config.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let shutdown = Shutdown::new().context("cannot make a pipe")?;
-    stop_on_signals(&shutdown)?;
-    let watch = stdout::Watch::start(&shutdown).context("cannot start a thread")?;
+    if !config.task.passes_signals_on() {
+        stop_on_signals(&shutdown)?;
+    }
+    let watch = config.task.prints().then(|| stdout::Watch::start(&shutdown)).transpose();
+    let watch = watch.context("cannot start a thread")?;
     match talk(config, &shutdown, deadline) {
-        Err(error) if watch.saw_close() && Exit::of(&error) == Exit::Interrupted => Ok(Exit::Done),
+        Err(error) if watch.is_some_and(|watch| watch.saw_close()) && Exit::of(&error) == Exit::Interrupted => {
+            Ok(Exit::Done.into())
+        }
         outcome => outcome,
     }
 }
 
-fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyhow::Result<Exit> {
+fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyhow::Result<ExitCode> {
     let mut stdout = stdout::unbuffered().map_err(Error::Output)?;
     let (address, client) = (&config.address, &config.client);
     match config.task {
         Task::Follow { follow, print, count } => {
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
-            return print_maps(&mut follower, &mut Printer::new(print, stdout), count);
+            return Ok(print_maps(&mut follower, &mut Printer::new(print, stdout), count)?.into());
+        }
+        Task::Deliver { follow, selection, count, into } => {
+            let mut follower = Follower::new(address, follow, shutdown);
+            follower.set_deadline(deadline);
+            return into::deliver(&mut follower, &selection, into, count, shutdown);
+        }
+        Task::Watch { follow, selection } => {
+            let mut follower = Follower::new(address, follow, shutdown);
+            follower.set_deadline(deadline);
+            let watched = watch::Watched { address: address.clone(), format: client.format, selection };
+            return Ok(watch::watch(follower, watched, shutdown)?.into());
+        }
+        Task::Check => {
+            let told = config.verbosity > -2;
+            return Ok(check::check(address, client.clone(), told, shutdown, deadline)?.into());
         }
         Task::Echo { text } => {
             let input = match text {
@@ -72,7 +97,7 @@ fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyho
             }
         }
     }
-    Ok(Exit::Done)
+    Ok(Exit::Done.into())
 }
 
 /// The first SIGINT, SIGTERM or SIGHUP ends whatever wait there is; the second ends the process.
@@ -80,7 +105,7 @@ fn stop_on_signals(shutdown: &Shutdown) -> anyhow::Result<()> {
     let shutdown = shutdown.clone();
     let stop = move || {
         if !shutdown.trigger() {
-            std::process::exit(Exit::Interrupted as i32);
+            exit::leave_at_once();
         }
     };
     ctrlc::set_handler(stop).context("cannot handle signals")

@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use mapcast::client::Error;
 use mapcast::{Format, Map, format};
 
+use crate::selection::Selection;
+
 /// How a map is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
@@ -30,14 +32,9 @@ pub(crate) struct PrintConfig {
     /// Put before each line.
     pub(crate) prefix: String,
     pub(crate) changes_only: bool,
-    /// The entries that are printed; all if empty.
-    pub(crate) keys: Vec<String>,
+    /// The entries that are printed.
+    pub(crate) selection: Selection,
 }
-
-/// An entry that was asked for and that the map does not have.
-#[derive(Debug, thiserror::Error)]
-#[error("the map has no entry \"{}\"", .0.escape_debug())]
-pub(crate) struct MissingKey(String);
 
 /// Prints maps.
 #[derive(Debug)]
@@ -66,10 +63,10 @@ impl<W: Write> Printer<W> {
             return Ok(self.is_change(Printed::Payload(payload.clone())) && self.write(&payload)?);
         }
         let map = self.config.format.decode_map(&payload).map_err(Error::Format)?;
-        let (map, printed) = if self.config.keys.is_empty() {
+        let (map, printed) = if self.config.selection.is_all() {
             (map, Printed::Payload(payload))
         } else {
-            let entries = self.entries(map)?;
+            let entries = self.config.selection.pick(map)?;
             (entries.clone(), Printed::Entries(entries))
         };
         if !self.is_change(printed) {
@@ -77,15 +74,6 @@ impl<W: Write> Printer<W> {
         }
         let lines = self.render(&map).map_err(Error::Format)?;
         self.write(&self.prefixed(&lines))
-    }
-
-    /// Returns the entries that were asked for. A key is asked for by its text, whether it is text or a number.
-    fn entries(&self, mut map: Map) -> Result<Map, MissingKey> {
-        map.retain(|key, _| self.config.keys.contains(&key.to_string()));
-        match self.config.keys.iter().find(|wanted| !map.keys().any(|key| key.to_string() == **wanted)) {
-            Some(missing) => Err(MissingKey(missing.clone())),
-            None => Ok(map),
-        }
     }
 
     fn is_change(&mut self, printed: Printed) -> bool {
@@ -147,7 +135,13 @@ mod tests {
     }
 
     fn config(output: Output) -> PrintConfig {
-        PrintConfig { output, format: Format::Bincode, prefix: String::new(), changes_only: false, keys: Vec::new() }
+        PrintConfig {
+            output,
+            format: Format::Bincode,
+            prefix: String::new(),
+            changes_only: false,
+            selection: Selection::default(),
+        }
     }
 
     /// Prints the maps and returns the writes.
@@ -199,20 +193,23 @@ mod tests {
 
     #[test]
     fn a_change_of_another_entry_is_none() {
-        let config = PrintConfig { changes_only: true, keys: vec!["7".to_owned()], ..config(Output::Json) };
+        let config =
+            PrintConfig { changes_only: true, selection: Selection::new(vec!["7".to_owned()]), ..config(Output::Json) };
         assert_eq!(print(config, &[numbered(1), numbered(2)]).unwrap(), ["{\"7\":true}\n"]);
     }
 
     #[test]
     fn a_key_is_found_by_its_text() {
-        let config = PrintConfig { keys: vec!["2".to_owned(), "n".to_owned()], ..config(Output::Json) };
+        let config =
+            PrintConfig { selection: Selection::new(vec!["2".to_owned(), "n".to_owned()]), ..config(Output::Json) };
         let map = Map::from([(Key::Int(2), 1.into()), ("n".into(), 2.into()), ("m".into(), 3.into())]);
         assert_eq!(print(config, &[map]).unwrap(), ["{\"2\":1,\"n\":2}\n"]);
     }
 
     #[test]
     fn a_missing_key_is_named() {
-        let config = PrintConfig { keys: vec!["n".to_owned(), "x\n".to_owned()], ..config(Output::Json) };
+        let config =
+            PrintConfig { selection: Selection::new(vec!["n".to_owned(), "x\n".to_owned()]), ..config(Output::Json) };
         let error = print(config, &[numbered(1)]).unwrap_err();
         assert_eq!(error.to_string(), "the map has no entry \"x\\n\"");
         assert_eq!(Exit::of(&error), Exit::KeyMissing);

@@ -1,17 +1,19 @@
 //! What was typed, turned once into what is done: after it, nothing can be a usage error.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{ArgAction, Args, Parser, Subcommand};
-use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS};
+use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, IpNet};
 use mapcast::source::Location;
 use mapcast::units::{parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
 
+use crate::http::{HttpArgs, HttpTask};
 use crate::source::locate;
+use crate::tls::TlsArgs;
 
 /// Sends one map to every client: at once, when it changes, and at least every N seconds.
 #[derive(Debug, Parser)]
@@ -73,6 +75,8 @@ struct MapArgs {
     /// Refuse a map of more bytes than this
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
+    #[command(flatten)]
+    http: HttpArgs,
 }
 
 /// What every service stands on.
@@ -91,12 +95,27 @@ struct ServerArgs {
     /// Close clients above this number [default: 10000, or what this machine can hold]
     #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS")]
     max_connections: Option<u64>,
+    /// Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]
+    #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS_PER_IP", value_parser = clap::value_parser!(u64).range(1..))]
+    max_connections_per_ip: Option<u64>,
+    /// Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may
+    /// connect]
+    #[arg(long, value_name = "CIDR", env = "MAPCAST_ALLOW", value_delimiter = ',', value_parser = parse_network)]
+    allow: Vec<IpNet>,
+    /// Ask after this much silence whether a client is still there; 0 never asks
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_KEEPALIVE", default_value = "60s", value_parser = parse_duration)]
+    keepalive: Duration,
     /// Cut a client that takes longer than this for one whole frame
     #[arg(long, value_name = "DURATION", env = "MAPCAST_WRITE_TIMEOUT", default_value = "10s", value_parser = parse_interval)]
     write_timeout: Duration,
     /// Cut what is left this long after the stop was asked for
     #[arg(long, value_name = "DURATION", env = "MAPCAST_DRAIN_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
     drain_timeout: Duration,
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Try everything but listening, print what would be done, and leave with 0, or 2
+    #[arg(long, env = "MAPCAST_CHECK_CONFIG")]
+    check_config: bool,
     /// Log more: -v debug, -vv trace
     #[arg(short, long, action = ArgAction::Count, env = "MAPCAST_VERBOSE")]
     verbose: u8,
@@ -110,15 +129,28 @@ struct ServerArgs {
 pub(crate) struct Task {
     pub(crate) service: Chosen,
     pub(crate) listen: Vec<SocketAddr>,
+    /// How many clients this machine can hold.
+    pub(crate) ceiling: Ceiling,
     pub(crate) config: ServerConfig,
 }
 
 /// The service that was chosen, with what it needs.
 #[derive(Debug)]
 pub(crate) enum Chosen {
-    Map { interval: Duration, format: Format, source: Option<Location>, set: Vec<(Key, Value)>, max_frame: usize },
+    Map(Box<MapTask>),
     Echo,
     Greet(String),
+}
+
+/// What the map is, and how it is sent and shown.
+#[derive(Debug)]
+pub(crate) struct MapTask {
+    pub(crate) interval: Duration,
+    pub(crate) format: Format,
+    pub(crate) source: Option<Location>,
+    pub(crate) set: Vec<(Key, Value)>,
+    pub(crate) max_frame: usize,
+    pub(crate) http: Option<HttpTask>,
 }
 
 impl Cli {
@@ -128,29 +160,44 @@ impl Cli {
         i16::from(server.verbose) - i16::from(server.quiet)
     }
 
-    /// Resolves names and checks limits.
+    /// True if and only if nothing is to be done but to say what would be.
+    pub(crate) fn is_check(&self) -> bool {
+        self.server_args().check_config
+    }
+
+    /// Resolves names, opens files and checks limits.
     pub(crate) fn into_task(self) -> anyhow::Result<Task> {
         let server = self.server_args();
         let mut listen = Vec::new();
         for addr in &server.listen {
-            listen.extend(resolve(addr)?);
+            listen.extend(resolve("--listen", addr)?);
+        }
+        let mut ceiling = Ceiling::of_this_machine();
+        if self.service.is_none() {
+            // Each takes a thread and a descriptor, as clients do.
+            ceiling.clients = ceiling.clients.saturating_sub(self.map.http.connections());
         }
         let config = ServerConfig {
-            max_connections: max_connections(server.max_connections, Ceiling::of_this_machine())?,
+            max_connections: max_connections(server.max_connections, ceiling)?,
+            max_connections_per_ip: server.max_connections_per_ip,
+            allow: server.allow.clone(),
+            keepalive: Some(server.keepalive).filter(|idle| !idle.is_zero()),
             write_timeout: server.write_timeout,
             drain_timeout: server.drain_timeout,
+            tls: server.tls.load()?,
             ..ServerConfig::default()
         };
         let service = match self.service {
             Some(Other::Echo { .. }) => Chosen::Echo,
             Some(Other::Greet { text, .. }) => Chosen::Greet(text),
             None => {
-                let MapArgs { interval, format, source, redis_password_file, set, max_frame } = self.map;
+                let MapArgs { interval, format, source, redis_password_file, set, max_frame, http } = self.map;
                 let source = source.map(|text| locate(&text, redis_password_file, interval)).transpose()?;
-                Chosen::Map { interval, format, source, set, max_frame }
+                let http = http.into_task(interval, |addr| resolve("--http", addr))?;
+                Chosen::Map(Box::new(MapTask { interval, format, source, set, max_frame, http }))
             }
         };
-        Ok(Task { service, listen, config })
+        Ok(Task { service, listen, ceiling, config })
     }
 
     fn server_args(&self) -> &ServerArgs {
@@ -173,9 +220,9 @@ fn max_connections(asked: Option<u64>, ceiling: Ceiling) -> anyhow::Result<u64> 
     Ok(asked)
 }
 
-fn resolve(addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
+fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
     let found = addr.to_socket_addrs().with_context(|| {
-        format!("--listen {}: write ADDR:PORT, as 127.0.0.1:8080 or [::]:8080", addr.escape_debug())
+        format!("{option} {}: write ADDR:PORT, as 127.0.0.1:8080 or [::]:8080", addr.escape_debug())
     })?;
     let mut found: Vec<_> = found.collect();
     // A name may stand for the same address twice, once for each kind of socket.
@@ -188,6 +235,12 @@ fn parse_interval(text: &str) -> anyhow::Result<Duration> {
     let interval = parse_duration(text)?;
     ensure!(!interval.is_zero(), "0 is no time at all: write 100ms, 5s or 1m");
     Ok(interval)
+}
+
+/// Reads a network, or one address alone.
+fn parse_network(text: &str) -> anyhow::Result<IpNet> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.context("write an address or a network: 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
 }
 
 fn parse_entry(text: &str) -> anyhow::Result<(Key, Value)> {
@@ -216,6 +269,29 @@ mod tests {
                 assert!(name.starts_with("MAPCAST_"), "{} {}: {name}", command.get_name(), argument.get_id());
             }
         }
+    }
+
+    #[test]
+    fn a_network_may_be_one_address() {
+        for (text, network) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+        ] {
+            assert_eq!(parse_network(text).unwrap().to_string(), network);
+        }
+        for text in ["", "10.0.0.0/33", "10.0.0/8", "localhost", "10.0.0.0/", "::/129"] {
+            assert!(parse_network(text).unwrap_err().to_string().contains("10.0.0.0/8"), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_silence_at_all_switches_the_question_off() {
+        let keepalive = |args: &[&str]| Cli::parse_from(args).into_task().unwrap().config.keepalive;
+        assert_eq!(keepalive(&["mapcast-server"]), Some(Duration::from_mins(1)));
+        assert_eq!(keepalive(&["mapcast-server", "--keepalive", "5s"]), Some(Duration::from_secs(5)));
+        assert_eq!(keepalive(&["mapcast-server", "--keepalive", "0"]), None);
     }
 
     #[test]

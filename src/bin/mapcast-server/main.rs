@@ -3,20 +3,25 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod check;
+mod http;
 #[path = "../common/logging.rs"]
 mod logging;
 mod source;
+mod tls;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context;
 use clap::Parser;
+use mapcast::server::Handle;
 use mapcast::source::{Fixed, Sink, Source};
 use mapcast::{Cast, Echo, Feed, Greet, Server, Shutdown};
 
-use args::{Chosen, Cli, Task};
+use args::{Chosen, Cli, MapTask, Task};
 
 /// Clients had to be cut, or it could not go on.
 const FAILED: u8 = 1;
@@ -29,12 +34,21 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.verbosity());
     log_panics();
-    let prepared = cli.into_task().and_then(prepare);
-    let (server, followed, stop) = match prepared {
+    if cli.is_check() {
+        return match cli.into_task().and_then(check::describe) {
+            Ok(lines) => {
+                // A reader that has gone has seen enough.
+                let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error, USAGE),
+        };
+    }
+    let prepared = match cli.into_task().and_then(prepare) {
         Ok(prepared) => prepared,
         Err(error) => return fail(&error, USAGE),
     };
-    match serve(server, followed, &stop) {
+    match serve(prepared) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(FAILED),
         Err(error) => fail(&error, FAILED),
@@ -44,30 +58,35 @@ fn main() -> ExitCode {
 /// A source, and where its maps go.
 type Followed = (Box<dyn Source>, Sink);
 
+/// Everything that has been begun, but for the serving.
+struct Prepared {
+    server: Server,
+    /// The server of the page, with a stop of its own: it is the last to go.
+    page: Option<(Server, Shutdown)>,
+    followed: Option<Followed>,
+    stop: Shutdown,
+}
+
 /// Everything that can be refused before the first client: the source's first map, the listeners, the signals.
-fn prepare(task: Task) -> anyhow::Result<(Server, Option<Followed>, Shutdown)> {
+fn prepare(task: Task) -> anyhow::Result<Prepared> {
     let stop = Shutdown::new().context("no descriptors left")?;
-    let mut server = Server::new(task.config);
-    let followed = match task.service {
-        Chosen::Map { interval, format, source, set, max_frame } => {
-            let feed = Arc::new(Feed::new(format, max_frame));
-            let sink = Sink::new(Arc::clone(&feed), set);
-            let mut source =
-                source.map_or_else(|| Ok(Box::new(Fixed::default()) as Box<dyn Source>), |at| at.open())?;
-            source.load(&sink, &stop)?;
-            server.bind(&task.listen, Cast::new(feed, interval))?;
+    let room = format!("{}, {} allowed (--max-connections)", task.ceiling, task.config.max_connections);
+    let mut server = Server::new(task.config.clone());
+    let (mut page, mut followed) = (None, None);
+    match task.service {
+        Chosen::Map(map) => {
+            let (feed, (mut source, sink)) = first_map(&map, &stop)?;
+            server.bind(&task.listen, Cast::new(Arc::clone(&feed), map.interval))?;
             source.listening_on(&server.local_addrs());
-            Some((source, sink))
+            followed = Some((source, sink));
+            if let Some(http) = map.http {
+                let bound = http.bind(&task.config, feed, &server, &stop)?;
+                page = Some((bound, Shutdown::new().context("no descriptors left")?));
+            }
         }
-        Chosen::Echo => {
-            server.bind(&task.listen, Echo::new())?;
-            None
-        }
-        Chosen::Greet(text) => {
-            server.bind(&task.listen, Greet::new(text))?;
-            None
-        }
-    };
+        Chosen::Echo => server.bind(&task.listen, Echo::new())?,
+        Chosen::Greet(text) => server.bind(&task.listen, Greet::new(text))?,
+    }
     let requested = stop.clone();
     ctrlc::set_handler(move || {
         if !requested.trigger() {
@@ -75,11 +94,27 @@ fn prepare(task: Task) -> anyhow::Result<(Server, Option<Followed>, Shutdown)> {
         }
     })
     .context("cannot handle signals")?;
-    Ok((server, followed, stop))
+    log::info!("room for {room}");
+    Ok(Prepared { server, page, followed, stop })
+}
+
+/// Opens the source, or takes up what was written last, and publishes the first map.
+fn first_map(map: &MapTask, stop: &Shutdown) -> anyhow::Result<(Arc<Feed>, Followed)> {
+    let feed = Arc::new(Feed::new(map.format, map.max_frame));
+    let sink = Sink::new(Arc::clone(&feed), map.set.clone());
+    let state = map.http.as_ref().and_then(|http| http.config.state.as_ref());
+    let kept = state.map(|state| state.load(map.max_frame)).transpose()?.flatten();
+    let mut source: Box<dyn Source> = match &map.source {
+        Some(at) => at.open()?,
+        None => Box::new(kept.map_or_else(Fixed::default, Fixed::new)),
+    };
+    source.load(&sink, stop)?;
+    Ok((feed, (source, sink)))
 }
 
 /// Serves until the stop. Returns how many clients had to be cut.
-fn serve(server: Server, followed: Option<Followed>, stop: &Shutdown) -> anyhow::Result<u64> {
+fn serve(prepared: Prepared) -> anyhow::Result<u64> {
+    let Prepared { server, page, followed, stop } = prepared;
     let requested = stop.clone();
     let source = followed
         .map(|(mut source, sink)| {
@@ -87,11 +122,13 @@ fn serve(server: Server, followed: Option<Followed>, stop: &Shutdown) -> anyhow:
             builder.spawn(move || source.follow(&sink, &requested)).context("no thread for the source")
         })
         .transpose()?;
-    let summary = server.run(stop)?;
+    let page = page.map(|(page, stop)| page.spawn(stop)).transpose()?;
+    let summary = server.run(&stop);
+    page.map(Handle::stop).transpose()?;
     if source.is_some_and(|source| source.join().is_err()) {
         anyhow::bail!("the source's thread panicked");
     }
-    Ok(summary.cut)
+    Ok(summary?.cut)
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {

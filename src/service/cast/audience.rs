@@ -1,36 +1,56 @@
-//! Who is sent a change, and the threads that send it.
+//! Who is sent the map, by which publisher, and when each is due for a repeat.
 
 use std::collections::BTreeMap;
-use std::hint::black_box;
-use std::io;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use super::schedule::Schedule;
 use crate::connection::{Bell, Belled, Cause, ClientOutlet};
-use crate::feed::Feed;
 
 /// The most publisher threads: two. On two cores, with 9,000 readers on the same machine, a second one brought p50 from
 /// 1.1 to 1.0 times that of bare sends, and CPU a delivery from 1.1 to 1.2 times theirs (measured).
 const MOST_PUBLISHERS: usize = 2;
 
-/// Sends after which a publisher looks at the clock again: 32, some 0.3 ms.
-const CLOCK_PERIOD: usize = 32;
+/// How many entries of clients that have gone the schedule may hold beside one for each that is here.
+const MOST_GONE: usize = 64;
 
-/// How many clients ahead of the one that is sent to memory is fetched: four sends take longer than that does.
-const AHEAD: usize = 4;
+/// How much before the interval is over a repeat is due, so that it has arrived by then: a 64th of the interval, at most
+/// 25 ms. On two cores the way differs by up to 10 ms from one repeat to the next with 9,000 clients, who are all due at
+/// once after a change, and by 50 ms with 15,000 (measured).
+const LEAD_DIVISOR: u32 = 64;
+const LONGEST_LEAD: Duration = Duration::from_millis(25);
 
-/// Everyone who is sent the changes, in as many shares as there are publishers.
+/// A client, as a publisher knows it. Weak, so that its socket is closed by its own thread, whatever a publisher is
+/// about.
+pub(super) type Client = (u64, Weak<ClientOutlet>);
+
+/// Everyone who is sent the map, in as many shares as there are publishers.
 #[derive(Debug)]
 pub(super) struct Audience {
-    shares: Vec<Share>,
+    shares: Vec<Arc<Share>>,
 }
 
-/// One publisher's share. The lock is held for one change of the list, or one copy of it; never while sending.
-///
-/// Weak, so that a client's socket is closed by its own thread, whatever a publisher is about.
-type Share = Mutex<BTreeMap<u64, Weak<ClientOutlet>>>;
+/// One publisher's share of the audience.
+#[derive(Debug)]
+pub(super) struct Share {
+    /// From the begin of a frame to its repeat.
+    period: Duration,
+    /// Held for one change of the roll or one copy of it; never while sending or ringing.
+    roll: Mutex<Roll>,
+}
+
+#[derive(Debug, Default)]
+struct Roll {
+    /// By id, which is nearly the order in memory: a hash map's order made each send 20 % slower.
+    seats: BTreeMap<u64, Weak<ClientOutlet>>,
+    /// Rises with everyone who comes or goes, so that a publisher copies the list only if it has changed.
+    edition: u64,
+    schedule: Schedule,
+    /// Whom to ring; `None` if nobody publishes here, and each client's thread is alone with its repeats.
+    publisher: Option<Arc<Bell>>,
+}
 
 /// A client's place in the audience. Given back when dropped.
 #[derive(Debug)]
@@ -40,101 +60,128 @@ pub(super) struct Seat<'audience> {
 }
 
 impl Audience {
-    /// Returns an audience of nobody: a share for every two cores, at least one.
-    pub(super) fn new() -> Self {
+    /// Returns an audience of nobody, who are to hear something at least every `interval`: a share for every two cores, at
+    /// least one.
+    pub(super) fn new(interval: Duration) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        Self { shares: (0..(cores / 2).clamp(1, MOST_PUBLISHERS)).map(|_| Share::default()).collect() }
+        let period = interval.saturating_sub((interval / LEAD_DIVISOR).min(LONGEST_LEAD));
+        let share = || Arc::new(Share { period, roll: Mutex::default() });
+        Self { shares: (0..(cores / 2).clamp(1, MOST_PUBLISHERS)).map(|_| share()).collect() }
     }
 
-    /// Has the outlet of connection `id` sent each change, until the seat is dropped.
+    pub(super) fn shares(&self) -> &[Arc<Share>] {
+        &self.shares
+    }
+
+    /// Has the outlet of connection `id` sent each change and each repeat, until the seat is dropped.
     pub(super) fn seat(&self, id: u64, outlet: &Arc<ClientOutlet>) -> Seat<'_> {
         #[allow(clippy::cast_possible_truncation, reason = "only the remainder counts")]
         let share = &self.shares[id as usize % self.shares.len()];
-        lock(share).insert(id, Arc::downgrade(outlet));
+        share.enter(id, outlet);
         Seat { share, id }
+    }
+}
+
+impl Seat<'_> {
+    /// True if and only if a publisher is there to send this client what is due.
+    pub(super) fn has_publisher(&self) -> bool {
+        self.share.lock().publisher.is_some()
     }
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        lock(self.share).remove(&self.id);
+        self.share.leave(self.id);
     }
 }
 
-fn lock(share: &Share) -> MutexGuard<'_, BTreeMap<u64, Weak<ClientOutlet>>> {
-    share.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One thread that sends each change to its share of the audience. Ends when it is dropped.
-#[derive(Debug)]
-pub(super) struct Publisher {
-    bell: Arc<Bell>,
-    /// Taken when the publisher is dropped.
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Publisher {
-    /// Starts a publisher for each share.
-    pub(super) fn start_all(feed: &Arc<Feed>, audience: &Arc<Audience>) -> io::Result<Vec<Self>> {
-        (0..audience.shares.len()).map(|share| Self::start(share, Arc::clone(feed), Arc::clone(audience))).collect()
+impl Share {
+    pub(super) fn period(&self) -> Duration {
+        self.period
     }
 
-    fn start(share: usize, feed: Arc<Feed>, audience: Arc<Audience>) -> io::Result<Self> {
-        let (bells, hung) = mpsc::sync_channel(1);
-        let publish = move || {
-            let bell = Arc::new(Bell::for_this_thread());
-            // Nobody takes it if the starter has gone, which ends the thread as well.
-            if bells.send(Arc::clone(&bell)).is_ok() {
-                publish(&bell, &feed, &audience.shares[share]);
+    fn enter(&self, id: u64, outlet: &Arc<ClientOutlet>) {
+        let mut roll = self.lock();
+        roll.seats.insert(id, Arc::downgrade(outlet));
+        roll.edition += 1;
+        let Some(due) = Instant::now().checked_add(self.period) else { return };
+        // The publisher sleeps until the earliest; whoever comes later than that it finds by itself.
+        let woken =
+            if roll.schedule.earliest().is_none_or(|earliest| due < earliest) { roll.publisher.clone() } else { None };
+        roll.schedule.enter(id, due);
+        drop(roll);
+        if let Some(publisher) = woken {
+            publisher.ring(Cause::News);
+        }
+    }
+
+    fn leave(&self, id: u64) {
+        let mut roll = self.lock();
+        roll.seats.remove(&id);
+        roll.edition += 1;
+        let Roll { seats, schedule, .. } = &mut *roll;
+        // With an interval of hours, entries would otherwise pile up for as long.
+        if schedule.len() > 2 * seats.len() + MOST_GONE {
+            schedule.retain(|id| seats.contains_key(&id));
+        }
+    }
+
+    /// Has `bell` rung when a client comes that is due earlier than all others.
+    pub(super) fn engage(&self, bell: &Arc<Bell>) {
+        self.lock().publisher = Some(Arc::clone(bell));
+    }
+
+    /// Takes note that nobody publishes here any more, and rings every client's thread, which is alone from now on.
+    pub(super) fn disengage(&self) {
+        let mut roll = self.lock();
+        roll.publisher = None;
+        let outlets: Vec<_> = roll.seats.values().filter_map(Weak::upgrade).collect();
+        drop(roll);
+        for outlet in outlets {
+            outlet.bell().ring(Cause::News);
+        }
+    }
+
+    /// Brings `clients`, a copy of the list as of `edition`, up to date.
+    pub(super) fn list(&self, clients: &mut Vec<Client>, edition: &mut u64) {
+        let roll = self.lock();
+        if roll.edition != *edition {
+            *edition = roll.edition;
+            clients.clear();
+            clients.extend(roll.seats.iter().map(|(id, outlet)| (*id, Weak::clone(outlet))));
+        }
+    }
+
+    /// Moves those who are due no later than `until` from the schedule into `clients`, at most `limit` of them.
+    pub(super) fn take_due(&self, until: Instant, limit: usize, clients: &mut Vec<Client>) {
+        let mut roll = self.lock();
+        while clients.len() < limit
+            && let Some(id) = roll.schedule.take(until)
+        {
+            if let Some(outlet) = roll.seats.get(&id) {
+                clients.push((id, Weak::clone(outlet)));
             }
-        };
-        let thread = thread::Builder::new().name(format!("publisher-{share}")).spawn(publish)?;
-        let bell = hung.recv().map_err(io::Error::other)?;
-        Ok(Self { bell, thread: Some(thread) })
-    }
-}
-
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        self.bell.ring(Cause::Stop);
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("a publisher's thread panicked: changes came late, from the clients' own threads");
         }
     }
-}
 
-/// Sends each change to everyone in `share`, until the bell rings for the stop.
-fn publish(bell: &Arc<Bell>, feed: &Feed, share: &Share) {
-    let _subscription = feed.subscribe(bell.waker(Cause::News));
-    let mut published = 0;
-    let mut outlets: Vec<Weak<ClientOutlet>> = Vec::new();
-    loop {
-        // Before the first wait too: a change just before the subscription rang for nobody.
-        while let Some(mut latest) = feed.latest().filter(|latest| latest.version > published) {
-            published = latest.version;
-            outlets.extend(lock(share).values().cloned());
-            let mut now = Instant::now();
-            for (number, outlet) in outlets.iter().enumerate() {
-                // Reading a later client's counts brings what stands beside them into the cache while the kernel sends.
-                if let Some(later) = outlets.get(number + AHEAD) {
-                    black_box(later.strong_count());
-                }
-                let Some(outlet) = outlet.upgrade() else { continue };
-                if number % CLOCK_PERIOD == 0 {
-                    now = Instant::now();
-                }
-                // A change during the round: the rest gets the newest at once, those before it in the next round.
-                if feed.version() != latest.version
-                    && let Some(newest) = feed.latest()
-                {
-                    latest = newest;
-                }
-                outlet.offer(&latest.frame, latest.version, now);
+    /// Enters those who were sent a frame, each with when that was begun, into the schedule again. Returns when the next
+    /// client is due.
+    pub(super) fn reschedule(&self, begun: impl Iterator<Item = (u64, Instant)>) -> Option<Instant> {
+        let mut roll = self.lock();
+        for (id, begun) in begun {
+            if let Some(due) = begun.checked_add(self.period) {
+                roll.schedule.enter(id, due);
             }
-            outlets.clear();
         }
-        if bell.wait(None).contains(Cause::Stop) {
-            return;
-        }
+        roll.schedule.earliest()
+    }
+
+    #[cfg(test)]
+    pub(super) fn scheduled(&self) -> usize {
+        self.lock().schedule.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Roll> {
+        self.roll.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

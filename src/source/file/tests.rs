@@ -326,6 +326,22 @@ fn a_thousand_renames_a_second_never_tear_a_map_and_the_newest_wins() {
 }
 
 #[test]
+fn a_link_that_is_swapped_a_thousand_times_a_second_never_tears_a_map_and_the_newest_wins() {
+    let place = Place::new();
+    place.write("even.json", &signed(0));
+    symlink("even.json", place.path("flags.json")).unwrap();
+    let file = place.load("flags.json");
+    let maps = follow_a_writer(&place, file, |number| {
+        // The file that it does not name, which may still be being read from before.
+        let target = if number % 2 == 0 { "even.json" } else { "odd.json" };
+        place.write(target, &signed(number));
+        symlink(target, place.path("new")).unwrap();
+        fs::rename(place.path("new"), place.path("flags.json")).unwrap();
+    });
+    assert!(maps > 1, "only {maps} maps in two seconds");
+}
+
+#[test]
 fn a_writer_in_place_never_tears_a_map_and_the_newest_wins() {
     let place = Place::new();
     let file = place.loaded("flags.json", &signed(0));

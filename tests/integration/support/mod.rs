@@ -1,9 +1,12 @@
 //! What the tests stand on: servers in this process and as programs, raw readers, deadlines.
 
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+pub mod authority;
 #[cfg(feature = "cli")]
 pub mod output;
 #[cfg(feature = "cli")]
 pub mod program;
+pub mod proxy;
 pub mod reader;
 #[cfg(all(feature = "cli", feature = "redis"))]
 pub mod redis_server;

@@ -93,6 +93,15 @@ impl Program {
         addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
+    /// As [`addr`](Self::addr), of a server that encrypts.
+    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[track_caller]
+    pub fn addr_with_tls(&self) -> SocketAddr {
+        let line = self.wait_log(" with TLS: ");
+        let addr = line.split("listening on ").nth(1).and_then(|rest| rest.split(' ').next());
+        addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
+    }
+
     /// Standard input, to write to or to close.
     pub fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("a pipe, taken once")
@@ -124,9 +133,10 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).expect("a child of ours");
     }
 
-    /// The most memory that the child has ever had resident, in KiB. It must still run.
+    /// The most memory that the child has ever had resident, in KiB, its own code left aside: a debug build has 8 MB of
+    /// that. It must still run.
     pub fn peak_memory(&self) -> u64 {
-        process_status(self.pid(), "VmHWM")
+        process_status(self.pid(), "VmHWM").saturating_sub(process_status(self.pid(), "RssFile"))
     }
 
     /// True if and only if it has not ended yet.

@@ -1,0 +1,135 @@
+//! Those who look on over HTTP while the map is sent: event streams, and requests at a steady pace.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use mapcast::Shutdown;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How many look on, and how much they ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// Event streams of the map.
+    pub streams: usize,
+    /// Requests a second, by turns over all that is shown.
+    pub requests: u32,
+}
+
+/// Connections that the requests come over: a slow answer does not hold the next request back.
+const ASKERS: u32 = 4;
+
+/// What is asked for.
+const PATHS: [&str; 5] = ["/map", "/status", "/clients?limit=10", "/metrics", "/readyz"];
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Onlookers at work. They stop when they are dropped.
+#[derive(Debug)]
+pub struct Onlookers {
+    stop: Shutdown,
+    answered: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<anyhow::Result<()>>>,
+    began: Instant,
+}
+
+impl Onlookers {
+    /// Opens the streams, and begins to ask.
+    pub fn start(page: SocketAddr, demand: Demand) -> anyhow::Result<Self> {
+        let (stop, answered) = (Shutdown::new()?, Arc::new(AtomicU64::new(0)));
+        let streams = (0..demand.streams).map(|_| open(page, "/events")).collect::<anyhow::Result<Vec<_>>>()?;
+        let requested = stop.clone();
+        let mut threads = vec![thread::Builder::new().spawn(move || read_all(&streams, &requested))?];
+        for number in 0..ASKERS {
+            let (stop, answered) = (stop.clone(), Arc::clone(&answered));
+            let period = Duration::from_secs(1) * ASKERS / demand.requests;
+            let ask = move || ask_every(page, period, number, &answered, &stop);
+            threads.push(thread::Builder::new().spawn(ask)?);
+        }
+        Ok(Self { stop, answered, threads, began: Instant::now() })
+    }
+
+    /// Ends it. Returns how many requests were answered a second.
+    pub fn finish(mut self) -> anyhow::Result<f64> {
+        let answered = self.answered.load(Ordering::Relaxed) as f64 / self.began.elapsed().as_secs_f64();
+        self.stop.trigger();
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(answered)
+    }
+}
+
+impl Drop for Onlookers {
+    fn drop(&mut self) {
+        self.stop.trigger();
+    }
+}
+
+fn open(page: SocketAddr, path: &str) -> anyhow::Result<TcpStream> {
+    let mut stream = TcpStream::connect(page)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {page}\r\n\r\n")?;
+    Ok(stream)
+}
+
+/// Reads whatever comes from `streams`, until the stop.
+fn read_all(streams: &[TcpStream], stop: &Shutdown) -> anyhow::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    while !stop.is_triggered() {
+        let mut fds: Vec<_> = streams.iter().map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
+        fds.push(PollFd::new(stop, PollFlags::IN));
+        poll(&mut fds, None::<&Timespec>)?;
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        for (mut stream, _) in streams.iter().zip(ready).filter(|(_, ready)| *ready) {
+            ensure!(stream.read(&mut buffer)? > 0, "an event stream has ended");
+        }
+    }
+    Ok(())
+}
+
+/// Asks every `period`, over one connection, until the stop. What is late is asked at once.
+fn ask_every(
+    page: SocketAddr,
+    period: Duration,
+    number: u32,
+    answered: &AtomicU64,
+    stop: &Shutdown,
+) -> anyhow::Result<()> {
+    let mut due = Instant::now() + period / ASKERS * number;
+    let mut stream = open(page, "/livez")?;
+    let mut buffer = vec![0; 256 * 1024];
+    read_answer(&mut stream, &mut buffer)?;
+    for path in PATHS.iter().cycle() {
+        if stop.wait(due.saturating_duration_since(Instant::now())) {
+            break;
+        }
+        due += period;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {page}\r\n\r\n")?;
+        read_answer(&mut stream, &mut buffer).with_context(|| path.to_string())?;
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> {
+    let mut len = 0;
+    loop {
+        let read = stream.read(&mut buffer[len..])?;
+        ensure!(read > 0, "the connection has ended, or the answer is too long");
+        len += read;
+        let text = String::from_utf8_lossy(&buffer[..len]);
+        let Some((head, _)) = text.split_once("\r\n\r\n") else { continue };
+        ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
+        let body = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse::<usize>().ok());
+        if len >= head.len() + 4 + body.context("an answer without its length")? {
+            return Ok(());
+        }
+    }
+}

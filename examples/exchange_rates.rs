@@ -1,0 +1,82 @@
+//! A server inside a program of your own: `cargo run --example exchange_rates`, then
+//! `mapcast-client --format json 127.0.0.1:8090` as often as you like.
+//!
+//! The rates change in the program's own thread, five times a second; every client has the newest ones within
+//! milliseconds, and one that is slow skips to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mapcast::{Cast, Feed, Format, Server, ServerConfig, Shutdown};
+use serde::Serialize;
+
+/// Where it listens, unless the first argument says otherwise.
+const ADDRESS: &str = "127.0.0.1:8090";
+
+/// At least this often each client hears something, whether or not a rate has changed.
+const REPEAT: Duration = Duration::from_secs(5);
+
+const CHANGE: Duration = Duration::from_millis(200);
+
+/// What is published. Any serde type will do.
+#[derive(Debug, Serialize)]
+struct Rates {
+    /// Seconds since 1970: a reader sees how old its rates are.
+    at: u64,
+    /// Units of each currency for one euro.
+    rates: BTreeMap<&'static str, f64>,
+}
+
+/// A market that wanders about.
+struct Market {
+    rates: BTreeMap<&'static str, f64>,
+    /// The state of a small generator (xorshift, Marsaglia 2003): a walk needs no better chance.
+    chance: u64,
+}
+
+impl Market {
+    fn new() -> Self {
+        let rates = BTreeMap::from([("CHF", 0.93), ("GBP", 0.86), ("JPY", 171.2), ("USD", 1.14)]);
+        Self { rates, chance: 0x9E37_79B9_7F4A_7C15 }
+    }
+
+    /// Moves one rate by up to 0.1 %.
+    fn step(&mut self) {
+        for shift in [13, -7, 17] {
+            self.chance ^= if shift > 0 { self.chance << shift } else { self.chance >> -shift };
+        }
+        let chosen = usize::try_from(self.chance % self.rates.len() as u64).unwrap_or(0);
+        let change = f64::from(u16::try_from(self.chance >> 48).unwrap_or(0)) / f64::from(u16::MAX);
+        if let Some(rate) = self.rates.values_mut().nth(chosen) {
+            *rate *= 1.0 + (change - 0.5) / 500.0;
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let feed = Arc::new(Feed::new(Format::Json, mapcast::DEFAULT_MAX_FRAME));
+    let address = std::env::args().nth(1).unwrap_or_else(|| ADDRESS.to_owned());
+    let mut server = Server::new(ServerConfig::default());
+    server.bind(&[address.parse()?], Cast::new(Arc::clone(&feed), REPEAT))?;
+
+    let shutdown = Shutdown::new()?;
+    let on_signal = shutdown.clone();
+    ctrlc::set_handler(move || {
+        on_signal.trigger();
+    })?;
+    let running = server.spawn(shutdown.clone())?;
+
+    let mut market = Market::new();
+    while !shutdown.is_triggered() {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        feed.publish_typed(&Rates { at, rates: market.rates.clone() })?;
+        market.step();
+        shutdown.wait(CHANGE);
+    }
+    // Everyone who is connected gets an orderly end.
+    let stopped = running.stop()?;
+    println!("{} clients served", stopped.served);
+    Ok(())
+}

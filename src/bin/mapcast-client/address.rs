@@ -1,0 +1,68 @@
+//! The server's address, as people write it.
+#![allow(clippy::doc_markdown, reason = "the option's comment is the help text, which has no backticks")]
+
+use std::net::{Ipv6Addr, SocketAddrV6};
+
+use clap::Args;
+
+/// The port of the server unless told otherwise; `mapcast-server` listens on it by default.
+const DEFAULT_PORT: u16 = 8080;
+
+/// Whom to talk to.
+#[derive(Debug, Args)]
+pub(crate) struct AddressArgs {
+    /// The server; port 8080 where only a host is given
+    #[arg(
+        value_name = "ADDR:PORT",
+        env = "MAPCAST_ADDRESS",
+        default_value = "127.0.0.1:8080",
+        value_parser = parse_address
+    )]
+    pub(crate) address: String,
+}
+
+/// Returns `HOST:PORT` for an address as people write it: with or without a port, IPv6 with or without brackets.
+fn parse_address(text: &str) -> Result<String, String> {
+    let refused = || format!("\"{}\" is no address: write HOST, HOST:PORT or [::1]:PORT", text.escape_debug());
+    if let Ok(bare) = text.parse::<Ipv6Addr>() {
+        return Ok(format!("[{bare}]:{DEFAULT_PORT}"));
+    }
+    if text.starts_with('[') {
+        let with_port = if text.ends_with(']') { format!("{text}:{DEFAULT_PORT}") } else { text.to_owned() };
+        return with_port.parse::<SocketAddrV6>().map(|address| address.to_string()).map_err(|_| refused());
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse::<u16>().map_err(|_| refused())?),
+        None => (text, DEFAULT_PORT),
+    };
+    if host.is_empty() || host.contains(|c: char| c == ':' || c == '/' || c.is_whitespace()) {
+        return Err(refused());
+    }
+    Ok(format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        for (text, wanted) in [
+            ("localhost", "localhost:8080"),
+            ("localhost:1", "localhost:1"),
+            ("10.0.0.1", "10.0.0.1:8080"),
+            ("::1", "[::1]:8080"),
+            ("[::1]", "[::1]:8080"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!(parse_address(text).as_deref(), Ok(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_an_example() {
+        for text in ["", ":1", "h:", "h:x", "h:65536", "h h", "http://h:1", "h:1/", "[::1", "[h]:1", "1:2:3"] {
+            assert!(parse_address(text).is_err_and(|error| error.contains("HOST:PORT")), "{text}");
+        }
+    }
+}

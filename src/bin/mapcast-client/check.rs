@@ -1,0 +1,53 @@
+//! `check`: one map, and what it says about the server.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use mapcast::Shutdown;
+use mapcast::client::{ClientConfig, Connectivity, Error, FollowConfig, Follower};
+
+use crate::exit::Exit;
+
+/// How long a check may take unless told otherwise: connecting within its own default, and a first map, which every
+/// client gets at once.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Takes one map from the server at `address` by `deadline` and tells people about it on standard error, if they are to
+/// be `told`. Not to be connected in time is not to be connected.
+pub(crate) fn check(
+    address: &str,
+    client: ClientConfig,
+    told: bool,
+    shutdown: &Shutdown,
+    deadline: Option<Instant>,
+) -> anyhow::Result<Exit> {
+    let started = Instant::now();
+    let format = client.format;
+    let mut follower = Follower::new(address, FollowConfig { client, reconnect: false, stale_after: None }, shutdown);
+    follower.set_deadline(deadline);
+    let connected = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&connected);
+    follower.on_connectivity(move |news| {
+        seen.fetch_or(matches!(news, Connectivity::Connected { .. }), Ordering::Relaxed);
+    });
+    let payload = match follower.next_payload() {
+        Ok(Some(payload)) => payload,
+        Ok(None) => bail!("{address} closed the connection before any map"),
+        Err(Error::TimedOut) if !connected.load(Ordering::Relaxed) => {
+            let source = io::Error::new(io::ErrorKind::TimedOut, "no answer in the time that was given");
+            return Err(Error::Connect { address: address.to_owned(), source }.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let map = format.decode_map(&payload).map_err(Error::Format)?;
+    if told {
+        let (entries, plural) = (map.len(), if map.len() == 1 { "entry" } else { "entries" });
+        let (bytes, took) = (payload.len(), started.elapsed().as_secs_f64() * 1000.0);
+        // A closed standard error leaves nobody to tell.
+        let _ = writeln!(io::stderr(), "{address}: good: {format}, {entries} {plural}, {bytes} bytes, {took:.1} ms");
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,165 @@
+//! `--exec`: a command on each change, one at a time, always with the newest map.
+#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use log::{debug, info, warn};
+use mapcast::units;
+use rustix::process::Signal;
+
+use super::event::{Event, Latest, next};
+use super::map_file::MapFile;
+use super::object::Object;
+use super::process::Process;
+use super::splay::splay;
+use crate::args::parse_wait;
+
+/// How long a command that was asked to end may take before it is killed: what `docker stop` and systemd give is more,
+/// but theirs are services.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Run this in a shell whenever the map changes, one at a time, with the map in the file MAPCAST_FILE and on
+    /// standard input
+    #[arg(long, value_name = "CMD", env = "MAPCAST_EXEC", allow_hyphen_values = true)]
+    pub(crate) exec: Option<String>,
+    /// End a command of --exec that takes longer
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_EXEC_TIMEOUT", default_value = "30s", value_parser = parse_wait)]
+    pub(crate) exec_timeout: Duration,
+    /// Wait up to this long, left to chance, before each command of --exec and each restart or signal of --run
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MAPCAST_SPLAY",
+        default_value = "0s",
+        value_parser = units::parse_duration
+    )]
+    pub(crate) splay: Duration,
+}
+
+/// What is run on a change.
+#[derive(Debug)]
+pub(crate) struct ExecConfig {
+    pub(crate) command: String,
+    pub(crate) timeout: Duration,
+    pub(crate) splay: Duration,
+}
+
+/// Runs the command.
+#[derive(Debug)]
+pub(super) struct Exec {
+    config: ExecConfig,
+    latest: Latest,
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+    file: MapFile,
+    /// `Finish` or `Stop`, once that has been told.
+    ending: Option<Event>,
+}
+
+impl Exec {
+    pub(super) fn new(
+        config: ExecConfig,
+        latest: Latest,
+        (sender, events): (Sender<Event>, Receiver<Event>),
+    ) -> anyhow::Result<Self> {
+        Ok(Self { config, latest, sender, events, file: MapFile::new()?, ending: None })
+    }
+
+    /// Runs the command for one newest map after the other, until it is told to end. A command that runs then has what
+    /// is left of its time; a change that has come before `Finish` is still handed over.
+    pub(super) fn run(mut self) {
+        while self.wait_map() {
+            if !self.wait_splay() {
+                return;
+            }
+            let Some(object) = self.latest.take() else { continue };
+            if let Err(error) = self.run_command(&object) {
+                warn!("the command cannot be run: {error:#}");
+            }
+        }
+    }
+
+    /// Waits for a map. Returns false if and only if none will come.
+    fn wait_map(&mut self) -> bool {
+        loop {
+            // A map may have come while the last command ran, and its event been taken then.
+            if self.latest.is_there() {
+                return true;
+            }
+            if self.ending.is_some() {
+                return false;
+            }
+            self.wait_event(None);
+        }
+    }
+
+    /// Waits as long as chance has it. Returns false if and only if nothing more is to begin.
+    fn wait_splay(&mut self) -> bool {
+        let due = Instant::now().checked_add(splay(self.config.splay));
+        while self.ending != Some(Event::Stop) && self.wait_event(due).is_some() {}
+        self.ending != Some(Event::Stop)
+    }
+
+    fn wait_event(&mut self, deadline: Option<Instant>) -> Option<Event> {
+        let event = next(&self.events, deadline)?;
+        if matches!(event, Event::Finish | Event::Stop) {
+            self.ending = Some(event);
+        }
+        Some(event)
+    }
+
+    fn run_command(&mut self, object: &Object) -> anyhow::Result<()> {
+        self.file.write(object)?;
+        let mut command = Command::new("sh");
+        self.file.tell(&mut command);
+        let ended = self.sender.clone();
+        // The file itself is the standard input: a command that does not read it holds nobody up.
+        command.arg("-c").arg(&self.config.command).stdin(self.file.open()?);
+        let started = Instant::now();
+        let process = Process::start(&mut command, move || {
+            // Nobody listens only if nobody waits for it.
+            let _ = ended.send(Event::Ended);
+        });
+        let mut process = process.context("cannot start sh")?;
+        debug!("the command runs");
+        if !self.wait_end(started.checked_add(self.config.timeout)) {
+            let timeout = units::format_duration(self.config.timeout);
+            warn!("the command takes longer than {timeout}: ended");
+            process.signal(Signal::TERM);
+            if !self.wait_end(Instant::now().checked_add(GRACE)) {
+                warn!("the command does not end: killed");
+                process.signal(Signal::KILL);
+                self.wait_end(None);
+            }
+            // What the shell has left behind. Before it is reaped: its number is still its group's.
+            process.signal(Signal::KILL);
+        }
+        let status = process.reap()?;
+        let took = started.elapsed().as_secs_f64();
+        if status.success() {
+            info!("the command is done after {took:.1}s");
+        } else {
+            warn!("the command failed after {took:.1}s: {status}");
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of the command. Returns false if and only if `deadline` came first; `None` never comes.
+    fn wait_end(&mut self, deadline: Option<Instant>) -> bool {
+        loop {
+            match self.wait_event(deadline) {
+                Some(Event::Ended) => return true,
+                Some(Event::Finish | Event::Stop) => info!("leaving when the command is done"),
+                Some(_) => {}
+                None => return false,
+            }
+        }
+    }
+}

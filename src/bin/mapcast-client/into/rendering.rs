@@ -1,0 +1,191 @@
+//! What a map looks like in a file.
+
+use clap::ValueEnum;
+use mapcast::{Map, format};
+use serde_json::Value;
+
+use super::object::{Object, left_out, object, variables};
+use super::template::Template;
+
+/// The formats that a file can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    /// JSON over several lines, indented
+    Json,
+    /// TOML; null is left out
+    Toml,
+    /// One KEY=VALUE line for each key that is a variable's name, quoted for shells and systemd
+    Env,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone)]
+pub(crate) enum Rendering {
+    Format(FileFormat),
+    Template(Template),
+}
+
+/// A file's bytes, and what is not in them.
+#[derive(Debug)]
+pub(super) struct Rendered {
+    pub(super) bytes: Vec<u8>,
+    /// The keys of entries that the format has no place for.
+    pub(super) left_out: Vec<String>,
+}
+
+impl FileFormat {
+    /// Returns the format that a file of this name has, if that is known.
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        let suffixes = [(".json", Self::Json), (".toml", Self::Toml), (".env", Self::Env)];
+        suffixes.into_iter().find(|(suffix, _)| name.ends_with(suffix)).map(|(_, format)| format)
+    }
+}
+
+impl Rendering {
+    /// Returns the file that `map` is.
+    ///
+    /// # Errors
+    /// If it has no such form: two keys that would be one, a null in a list in TOML, an entry that a template names and
+    /// the map lacks.
+    pub(super) fn render(&self, map: &Map) -> anyhow::Result<Rendered> {
+        let whole = |text: String| Rendered { bytes: text.into_bytes(), left_out: Vec::new() };
+        Ok(match self {
+            Self::Format(FileFormat::Json) => whole(format::pretty(map)? + "\n"),
+            Self::Format(FileFormat::Toml) => whole(toml::to_string(&without_nulls(object(map)?))?),
+            Self::Format(FileFormat::Env) => render_env(&object(map)?),
+            Self::Template(template) => whole(template.fill(&object(map)?)?),
+        })
+    }
+}
+
+fn render_env(object: &Object) -> Rendered {
+    let variables = variables(object);
+    let left_out = left_out(object, &variables).into_iter().map(str::to_owned).collect();
+    let lines = variables.into_iter().map(|(name, word)| format!("{name}={}\n", quote(&word)));
+    Rendered { bytes: lines.collect::<String>().into_bytes(), left_out }
+}
+
+/// Returns a word as a shell, systemd's `EnvironmentFile=` and docker compose read it back: bare if nobody could
+/// misread it, so that `docker run --env-file`, which knows no quotes, has it too; otherwise in double quotes, with a
+/// backslash before the four characters that mean something there (POSIX shell, 2.2.3; systemd.exec(5)).
+fn quote(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    if word.bytes().all(is_plain) {
+        return word.to_owned();
+    }
+    let mut quoted = String::from('"');
+    for character in word.chars() {
+        if matches!(character, '"' | '\\' | '$' | '`') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// TOML has no null: an entry that is null is as good as absent. In a list it would move the others, and is refused.
+fn without_nulls(object: Object) -> Object {
+    let entries = object.into_iter().filter(|(_, value)| !value.is_null());
+    entries.map(|(key, value)| (key, value_without_nulls(value))).collect()
+}
+
+fn value_without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(object) => Value::Object(without_nulls(object)),
+        Value::Array(items) => Value::Array(items.into_iter().map(value_without_nulls).collect()),
+        plain => plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn map(json: &str) -> Map {
+        mapcast::Format::Json.decode_map(json.as_bytes()).unwrap()
+    }
+
+    fn rendered(format: FileFormat, json: &str) -> String {
+        String::from_utf8(Rendering::Format(format).render(&map(json)).unwrap().bytes).unwrap()
+    }
+
+    #[test]
+    fn json_is_indented_and_ends_with_a_line_end() {
+        assert_eq!(rendered(FileFormat::Json, r#"{"a":[1]}"#), "{\n  \"a\": [\n    1\n  ]\n}\n");
+    }
+
+    #[test]
+    fn toml_is_read_back_as_the_same_without_its_nulls() {
+        let json =
+            r#"{"z":1,"a":{"in":{"b":[1,[true],{"x":"y"}]}},"gone":null,"n":1.5,"t":"\"\n","k.e y":{"gone":null}}"#;
+        let text = rendered(FileFormat::Toml, json);
+        let back: toml::Table = toml::from_str(&text).unwrap();
+        let wanted = r#"{"z":1,"a":{"in":{"b":[1,[true],{"x":"y"}]}},"n":1.5,"t":"\"\n","k.e y":{}}"#;
+        let wanted: Value = serde_json::from_str(wanted).unwrap();
+        assert_eq!(serde_json::to_value(back).unwrap(), wanted, "{text}");
+        assert!(Rendering::Format(FileFormat::Toml).render(&map(r#"{"a":[null]}"#)).is_err());
+    }
+
+    #[test]
+    fn two_keys_that_would_be_one_are_refused() {
+        let map = Map::from([(1.into(), true.into()), ("1".into(), true.into())]);
+        for format in [FileFormat::Json, FileFormat::Toml, FileFormat::Env] {
+            assert!(Rendering::Format(format).render(&map).is_err(), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn plain_words_are_bare_and_others_quoted() {
+        let json = r#"{"a":"","b":"x/y:1","c":"x y","d":"$(x)`\"\\","e":5,"f":"~","g":[1]}"#;
+        let wanted = "a=\nb=x/y:1\nc=\"x y\"\nd=\"\\$(x)\\`\\\"\\\\\"\ne=5\nf=\"~\"\ng=\"[1]\"\n";
+        assert_eq!(rendered(FileFormat::Env, json), wanted);
+    }
+
+    #[test]
+    fn a_shell_reads_every_word_back_and_runs_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let words = [
+            "a b",
+            "'",
+            "\"",
+            "\\",
+            "\\\\n",
+            "$HOME",
+            "$(touch hacked)",
+            "`touch hacked`",
+            "a\nb\n",
+            "#x",
+            "!x",
+            "~",
+            "*",
+            "ñ日",
+            "\u{1b}",
+            "",
+            " ",
+            "\t",
+            ";touch hacked",
+            "a\\",
+            "\r",
+            "${x:-touch}",
+            "\\$",
+        ];
+        for word in words {
+            let map = Map::from([("word".into(), word.into())]);
+            let file = Rendering::Format(FileFormat::Env).render(&map).unwrap().bytes;
+            std::fs::write(folder.path().join("file"), file).unwrap();
+            let script = ". ./file; printf '%s' \"$word\"";
+            let read = Command::new("sh").args(["-eu", "-c", script]).current_dir(&folder).output().unwrap();
+            assert_eq!(String::from_utf8(read.stdout).unwrap(), word);
+            assert!(!folder.path().join("hacked").exists(), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn the_format_is_known_by_the_name() {
+        for (name, wanted) in [("a.json", Some(FileFormat::Json)), (".env", Some(FileFormat::Env)), ("a.yaml", None)] {
+            assert_eq!(FileFormat::by_name(name), wanted, "{name}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A text with places for entries: `{{key}}`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use super::object::{Object, word};
+
+/// A template, read and understood.
+///
+/// `{{key}}` is the entry's value: a text as it is, nothing for null, JSON for all else. `{{a.b}}` is the entry `a.b` if
+/// there is one, or else `b` in the map `a`; `{{list.0}}` is the first of a list. `{{key|json}}` is the value as JSON, with
+/// quotes around a text. `{{"text"}}` is that text: `{{"{{"}}` is `{{`. Spaces inside the braces do not count.
+#[derive(Debug, Clone)]
+pub(crate) struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Part {
+    Text(String),
+    Entry { key: String, json: bool, line: usize },
+}
+
+impl Template {
+    /// Reads the template in the file at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no UTF-8, or has a place that is no place for an entry; says in which line.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path).context("cannot be read")?;
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while let Some((before, inside)) = rest.split_once("{{") {
+            let line = 1 + text[..text.len() - inside.len()].matches('\n').count();
+            parts.push(Part::Text(before.to_owned()));
+            let (part, behind) = parse_place(inside, line).with_context(|| format!("line {line}"))?;
+            parts.push(part);
+            rest = behind;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
+        Ok(Self { parts })
+    }
+
+    /// Returns the text with the entries in their places.
+    ///
+    /// # Errors
+    /// If the map lacks an entry that is named, with the line and the key.
+    pub(super) fn fill(&self, object: &Object) -> anyhow::Result<String> {
+        let mut filled = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Entry { key, json, line } => {
+                    let value = find(object, key).with_context(|| {
+                        format!("the template's line {line} names the entry {key:?}, which the map does not have")
+                    })?;
+                    filled.push_str(&if *json { value.to_string() } else { word(value) });
+                }
+            }
+        }
+        Ok(filled)
+    }
+}
+
+/// Returns what stands behind a `{{`, and the text behind its `}}`.
+fn parse_place(inside: &str, line: usize) -> anyhow::Result<(Part, &str)> {
+    const ENDLESS: &str = "a {{ has no }}; where it is no place for an entry, write {{\"{{\"}}";
+    if inside.trim_start().starts_with('"') {
+        let mut literals = serde_json::Deserializer::from_str(inside).into_iter::<String>();
+        let literal = literals.next().and_then(Result::ok).context("a text in {{\"...\"}} is no JSON string")?;
+        let behind = inside[literals.byte_offset()..].trim_start();
+        return Ok((Part::Text(literal), behind.strip_prefix("}}").context(ENDLESS)?));
+    }
+    let (place, behind) = inside.split_once("}}").context(ENDLESS)?;
+    let (key, filter) = match place.split_once('|') {
+        Some((key, filter)) => (key.trim(), Some(filter.trim())),
+        None => (place.trim(), None),
+    };
+    ensure!(!key.is_empty(), "{{{{}}}} names no entry; write {{{{KEY}}}}");
+    match filter {
+        None | Some("json") => Ok((Part::Entry { key: key.to_owned(), json: filter.is_some(), line }, behind)),
+        Some(other) => bail!("there is no {other:?}; write {{{{{key}}}}} or {{{{{key}|json}}}}"),
+    }
+}
+
+/// Returns the entry that `key` names, here or further in.
+fn find<'o>(object: &'o Object, key: &str) -> Option<&'o Value> {
+    object.get(key).or_else(|| {
+        let mut dots = key.match_indices('.');
+        dots.find_map(|(dot, _)| find_in(object.get(&key[..dot])?, &key[dot + 1..]))
+    })
+}
+
+fn find_in<'o>(value: &'o Value, key: &str) -> Option<&'o Value> {
+    match value {
+        Value::Object(object) => find(object, key),
+        Value::Array(items) => {
+            let (index, rest) = key.split_once('.').map_or((key, None), |(index, rest)| (index, Some(rest)));
+            let item = items.get(index.parse::<usize>().ok()?)?;
+            rest.map_or(Some(item), |rest| find_in(item, rest))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(template: &str) -> String {
+        let entries = r#"{"name":"A \"b\"","port":8080,"on":true,"gone":null,"a.b":"dotted","a":{"b":"shadowed","c":[1,{"d":"deep"}]}}"#;
+        Template::parse(template).unwrap().fill(&serde_json::from_str(entries).unwrap()).unwrap()
+    }
+
+    fn refusal(template: &str) -> String {
+        format!("{:#}", Template::parse(template).unwrap_err())
+    }
+
+    #[test]
+    fn entries_stand_in_their_places() {
+        for (template, wanted) in [
+            ("", ""),
+            ("no place } } }}", "no place } } }}"),
+            ("{{port}}", "8080"),
+            ("listen {{ port }};{{on}}\n", "listen 8080;true\n"),
+            ("{{name}} {{name|json}}", r#"A "b" "A \"b\"""#),
+            ("[{{gone}}] [{{gone | json}}]", "[] [null]"),
+            ("{{a.b}} {{a.c}} {{a.c.0}} {{a.c.1.d}}", r#"dotted [1,{"d":"deep"}] 1 deep"#),
+            (r#"{{"{{"}}port}} {{ "\n}}" }}"#, "{{port}} \n}}"),
+        ] {
+            assert_eq!(fill(template), wanted, "{template}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_missing_is_named_with_its_line() {
+        for key in ["x", "a.x", "a.c.7", "a.c.x", "port.x", "a."] {
+            let template = Template::parse(&format!("one\n{{{{{key}}}}}")).unwrap();
+            let object = serde_json::from_str(r#"{"a":{"c":[1]},"port":1}"#).unwrap();
+            let error = template.fill(&object).unwrap_err().to_string();
+            assert!(error.contains("line 2") && error.contains(&format!("{key:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_template_is_refused_with_its_line() {
+        assert!(refusal("\n\n{{port").starts_with("line 3: a {{ has no }}"));
+        assert!(refusal("{{}}").contains("names no entry"));
+        assert!(refusal("{{ | json}}").contains("names no entry"));
+        assert!(refusal("{{port|upper}}").contains("\"upper\""));
+        assert!(refusal(r#"{{"a}}"#).contains("no JSON string"));
+        assert!(refusal(r#"{{"a" b}}"#).contains("has no }}"));
+    }
+}

@@ -1,0 +1,155 @@
+//! `--write`: the map in a file, replaced whole whenever it would be another one.
+#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+
+use std::path::PathBuf;
+
+use clap::Args;
+use log::info;
+use mapcast::Map;
+
+use super::complaint::{Complaint, list};
+use super::rendering::{FileFormat, Rendering};
+use super::replace::replace;
+use super::template::Template;
+
+/// The options of the file.
+#[derive(Debug, Args)]
+pub(crate) struct WriteArgs {
+    /// Write the map into this file instead of printing it: replaced whole, only when it would be another one
+    #[arg(long, value_name = "FILE", env = "MAPCAST_WRITE")]
+    pub(crate) write: Option<PathBuf>,
+    /// How the file is written [default: by the suffix of FILE]
+    #[arg(long, value_name = "FORMAT", env = "MAPCAST_WRITE_FORMAT", value_enum)]
+    write_format: Option<FileFormat>,
+    /// Write this text instead, with the entries in place of {{key}}; an entry that is missing leaves the file as it is
+    #[arg(long, value_name = "FILE", env = "MAPCAST_TEMPLATE")]
+    template: Option<PathBuf>,
+    /// The mode of the file, in octal [default: as it is; a new one: 0666 less the umask]
+    #[arg(long, value_name = "MODE", env = "MAPCAST_MODE", value_parser = parse_mode)]
+    mode: Option<u32>,
+}
+
+/// Where the map goes, and how.
+#[derive(Debug)]
+pub(crate) struct WriteConfig {
+    path: PathBuf,
+    rendering: Rendering,
+    mode: Option<u32>,
+}
+
+/// Writes maps into a file.
+#[derive(Debug)]
+pub(super) struct Writer {
+    config: WriteConfig,
+    failure: Complaint,
+    left_out: Complaint,
+}
+
+/// What has become of a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// The file is another one now.
+    Changed,
+    /// It was that already.
+    Same,
+    /// The file is as it was, and the log has said why.
+    Failed,
+}
+
+impl WriteArgs {
+    /// Returns what is to be written, if anything is.
+    ///
+    /// # Errors
+    /// If nobody can tell the format, or there are two, or the template cannot be read.
+    pub(crate) fn into_config(self) -> Result<Option<WriteConfig>, String> {
+        let Some(path) = self.write else { return Ok(None) };
+        let rendering = match (self.template, self.write_format) {
+            (Some(_), Some(_)) => return Err("--template and --write-format cannot be used together".to_owned()),
+            (Some(template), None) => Rendering::Template(
+                Template::read(&template).map_err(|error| format!("the template {}: {error:#}", template.display()))?,
+            ),
+            (None, Some(format)) => Rendering::Format(format),
+            (None, None) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                Rendering::Format(FileFormat::by_name(&name).ok_or_else(|| {
+                    format!("the name {name:?} does not say the format: give --write-format json, toml or env, or --template")
+                })?)
+            }
+        };
+        Ok(Some(WriteConfig { path, rendering, mode: self.mode }))
+    }
+}
+
+impl Writer {
+    pub(super) fn new(config: WriteConfig) -> Self {
+        Self { config, failure: Complaint::default(), left_out: Complaint::default() }
+    }
+
+    /// Puts `map` into the file. What goes wrong is said once, and tried again with the next map.
+    pub(super) fn write(&mut self, map: &Map) -> Written {
+        let WriteConfig { path, rendering, mode } = &self.config;
+        let outcome = rendering.render(map).and_then(|rendered| {
+            let changed = replace(path, &rendered.bytes, *mode)?;
+            Ok((rendered, changed))
+        });
+        let path = path.display();
+        let (rendered, changed) = match outcome {
+            Ok(written) => written,
+            Err(error) => {
+                self.failure.say(format!("{path} stays as it is: {error:#}; trying again with the next map"));
+                return Written::Failed;
+            }
+        };
+        if rendered.left_out.is_empty() {
+            self.left_out.settle();
+        } else {
+            self.left_out.say(format!("{path} lacks what is no variable: {}", list(&rendered.left_out)));
+        }
+        if self.failure.settle() {
+            info!("{path} can be written again");
+        }
+        if !changed {
+            return Written::Same;
+        }
+        info!("{path}: written, {} bytes", rendered.bytes.len());
+        Written::Changed
+    }
+}
+
+/// Returns the mode that `text` is in octal, with or without zeros before it.
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777 && !digits.starts_with('+'));
+    mode.ok_or_else(|| format!("{text:?} is no mode: write it in octal, as 0640"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_octal() {
+        for (text, wanted) in [("640", 0o640), ("0640", 0o640), ("0o4755", 0o4755), ("0", 0)] {
+            assert_eq!(parse_mode(text), Ok(wanted));
+        }
+        for text in ["", "+640", "rw", "0689", "17777", "-1"] {
+            assert!(parse_mode(text).is_err_and(|error| error.contains("0640")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_map_that_has_no_form_leaves_the_file_and_the_next_one_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.json");
+        let rendering = Rendering::Format(FileFormat::Json);
+        let mut writer = Writer::new(WriteConfig { path: path.clone(), rendering, mode: None });
+        let good = Map::from([(1.into(), true.into())]);
+        let bad = Map::from([(1.into(), true.into()), ("1".into(), true.into())]);
+        assert_eq!(
+            [&good, &good, &bad].map(|map| writer.write(map)),
+            [Written::Changed, Written::Same, Written::Failed]
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\n  \"1\": true\n}\n");
+        assert_eq!(writer.write(&Map::new()), Written::Changed);
+    }
+}

@@ -1,0 +1,89 @@
+//! One line of the screen: safe to print, and no wider than there are columns.
+
+use unicode_width::UnicodeWidthStr;
+
+/// A line as it is painted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    /// Safe to print, and cut.
+    pub(super) text: String,
+    pub(super) style: Style,
+}
+
+/// How a line stands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    Plain,
+    /// The title.
+    Strong,
+    /// What matters less.
+    Faint,
+    /// What has just changed.
+    Lit,
+    /// What is wrong.
+    Alarm,
+}
+
+impl Line {
+    /// Returns `text`, whatever is in it, on at most so many `columns`.
+    pub(super) fn new(text: &str, style: Style, columns: usize) -> Self {
+        Self { text: fit(text, columns), style }
+    }
+}
+
+/// Returns `text` with all that could drive a terminal spelled out, cut to `columns`, a cut one ending in `…`.
+pub(super) fn fit(text: &str, columns: usize) -> String {
+    let (mut fitted, mut used) = (String::new(), 0);
+    // How long the text may be at most so that `…` has a place behind it.
+    let mut room = 0;
+    for character in text.chars() {
+        let piece = printable(character);
+        used += piece.width();
+        if used > columns {
+            fitted.truncate(room);
+            if columns > 0 {
+                fitted.push('…');
+            }
+            return fitted;
+        }
+        fitted.push_str(&piece);
+        if used < columns {
+            room = fitted.len();
+        }
+    }
+    fitted
+}
+
+/// Quotes and backslashes stay: values are JSON and have been escaped once.
+fn printable(character: char) -> String {
+    match character {
+        '"' | '\'' | '\\' => character.to_string(),
+        character => character.escape_debug().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_at_the_column_and_says_so() {
+        for (columns, wanted) in [(0, ""), (1, "…"), (3, "Ho…"), (4, "Hola"), (9, "Hola")] {
+            assert_eq!(fit("Hola", columns), wanted, "{columns}");
+        }
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns_and_are_never_halved() {
+        for (columns, wanted) in [(1, "…"), (2, "…"), (3, "日…"), (4, "日…"), (5, "日本…"), (6, "日本語")]
+        {
+            assert_eq!(fit("日本語", columns), wanted, "{columns}");
+        }
+    }
+
+    #[test]
+    fn nothing_drives_a_terminal() {
+        assert_eq!(fit("\x1b[2J\n\u{9b}\u{202e}ñ\"\\", 80), "\\u{1b}[2J\\n\\u{9b}\\u{202e}ñ\"\\");
+        assert_eq!(fit("\x1b[2J", 4), "…");
+    }
+}

@@ -1,0 +1,160 @@
+//! `--watch`: the map on the whole screen, drawn again in place.
+
+mod line;
+mod terminal;
+mod view;
+
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use mapcast::client::{Connectivity, Error, Follower};
+use mapcast::{Format, Map, Shutdown};
+
+use crate::exit::Exit;
+use crate::selection::Selection;
+use terminal::Terminal;
+use view::{Scroll, View};
+
+pub(crate) use terminal::restore;
+
+/// How long the picture may be old: ages and what is lit change without a frame.
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// How many messages may wait for a drawing. A reader who waits for room lets the server skip maps, as it does for every
+/// slow client.
+const WAITING: usize = 64;
+
+/// The options of the screen.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Show the map on the whole screen, with what changes lit; q leaves. Lines as of -o pretty where standard output is
+    /// no terminal
+    #[arg(long, env = "MAPCAST_WATCH", value_parser = BoolishValueParser::new())]
+    pub(crate) watch: bool,
+}
+
+/// Who is watched, and what of the map.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) address: String,
+    pub(crate) format: Format,
+    pub(crate) selection: Selection,
+}
+
+/// What the threads tell the one that draws.
+enum Message {
+    Map(Map),
+    Connection(Connectivity),
+    Terminal(Event),
+    /// The follower has ended, and why.
+    Ended(anyhow::Result<()>),
+}
+
+/// What a key asks for.
+enum Wish {
+    Quit,
+    Interrupt,
+    Scroll(Scroll),
+}
+
+/// Shows what `follower` follows until it ends or the user has seen enough, and leaves the terminal as it was.
+pub(crate) fn watch(mut follower: Follower, watched: Watched, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+    let (sender, messages) = sync_channel(WAITING);
+    let mut view = View::new(&watched.address, watched.format);
+    let mut terminal = Terminal::take().context("cannot take over the terminal")?;
+    let keys = sender.clone();
+    // It waits for a key that may never come, and ends with the process.
+    thread::Builder::new().name("keys".to_owned()).spawn(move || read_keys(&keys)).context("cannot start a thread")?;
+    let follow = move || {
+        let connection = sender.clone();
+        follower.on_connectivity(move |news| drop(connection.send(Message::Connection(news))));
+        let outcome = read_maps(&mut follower, &watched, &sender);
+        // Nobody hears it only if nobody draws any more.
+        let _ = sender.send(Message::Ended(outcome));
+    };
+    let follower = thread::Builder::new().name("follower".to_owned()).spawn(follow).context("cannot start a thread")?;
+
+    loop {
+        let (width, height) = terminal.measure()?;
+        terminal.paint(view.draw(Instant::now(), width, height))?;
+        let first = match messages.recv_timeout(REDRAW) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) if follower.is_finished() => bail!("the thread that reads has panicked"),
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => bail!("the threads that read have ended"),
+        };
+        // What has piled up is one picture.
+        for message in [first].into_iter().chain(messages.try_iter().take(WAITING)) {
+            let now = Instant::now();
+            match message {
+                Message::Map(map) => view.map_came(map, now),
+                Message::Connection(news) => view.connection_changed(news, now),
+                Message::Ended(outcome) => return how_it_ended(outcome, &view),
+                Message::Terminal(event) => match wish(&event) {
+                    Some(Wish::Quit) => {
+                        shutdown.trigger();
+                        return Ok(Exit::Done);
+                    }
+                    Some(Wish::Interrupt) => {
+                        shutdown.trigger();
+                        return how_it_ended(Err(Error::Stopped.into()), &view);
+                    }
+                    Some(Wish::Scroll(scroll)) => view.scroll(scroll),
+                    // A new size is measured before the next drawing.
+                    None => {}
+                },
+            }
+        }
+    }
+}
+
+/// A stop after a map is what `--watch` is ended by; before one, it is an interruption.
+fn how_it_ended(outcome: anyhow::Result<()>, view: &View) -> anyhow::Result<Exit> {
+    match outcome {
+        Err(error) if view.has_map() && matches!(error.downcast_ref(), Some(Error::Stopped)) => Ok(Exit::Done),
+        outcome => outcome.map(|()| Exit::Done),
+    }
+}
+
+/// Sends every map until no more come, or nobody takes them.
+fn read_maps(follower: &mut Follower, watched: &Watched, messages: &SyncSender<Message>) -> anyhow::Result<()> {
+    while let Some(map) = follower.next_map()? {
+        let map = watched.selection.pick(map)?;
+        if messages.send(Message::Map(map)).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn read_keys(messages: &SyncSender<Message>) {
+    // Without a terminal to read from there are no keys, and signals still end the watching.
+    while let Ok(event) = event::read() {
+        if messages.send(Message::Terminal(event)).is_err() {
+            return;
+        }
+    }
+}
+
+fn wish(event: &Event) -> Option<Wish> {
+    let Event::Key(key) = event else { return None };
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    match key.code {
+        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Interrupt),
+        KeyCode::Char('q') => Some(Wish::Quit),
+        KeyCode::Up => Some(Wish::Scroll(Scroll::LineUp)),
+        KeyCode::Down => Some(Wish::Scroll(Scroll::LineDown)),
+        KeyCode::PageUp => Some(Wish::Scroll(Scroll::PageUp)),
+        KeyCode::PageDown => Some(Wish::Scroll(Scroll::PageDown)),
+        KeyCode::Home => Some(Wish::Scroll(Scroll::Top)),
+        KeyCode::End => Some(Wish::Scroll(Scroll::Bottom)),
+        _ => None,
+    }
+}

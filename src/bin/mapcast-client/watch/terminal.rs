@@ -1,0 +1,137 @@
+//! The terminal: taken over whole, painted line by line, and left as it was.
+
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::panic;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetForegroundColor};
+use crossterm::terminal::{self, Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
+use crossterm::{execute, queue};
+use log::LevelFilter;
+
+use super::line::{Line, Style};
+
+/// Whether the terminal is taken over. There is one, however many threads want to give it back.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The terminal while it is ours: raw, the cursor hidden, on its alternate screen. Dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    out: BufWriter<Stdout>,
+    /// What stands there, line by line; only what differs is painted.
+    painted: Vec<Line>,
+    /// Columns and lines at the last painting.
+    size: (u16, u16),
+    /// The log's level before: its lines would stand in the picture if they go to this terminal too.
+    log_level: LevelFilter,
+}
+
+impl Terminal {
+    /// Takes the terminal over; a panic in any thread gives it back before its message is printed.
+    ///
+    /// # Errors
+    /// If neither standard input nor `/dev/tty` is a terminal.
+    pub(super) fn take() -> io::Result<Self> {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let print_message = panic::take_hook();
+            panic::set_hook(Box::new(move |panic| {
+                restore();
+                print_message(panic);
+            }));
+        });
+        terminal::enable_raw_mode()?;
+        TAKEN.store(true, Ordering::SeqCst);
+        let log_level = log::max_level();
+        if io::stderr().is_terminal() {
+            log::set_max_level(LevelFilter::Off);
+        }
+        let mut taken = Self { out: BufWriter::new(io::stdout()), painted: Vec::new(), size: (0, 0), log_level };
+        taken.size = terminal::size()?;
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        Ok(taken)
+    }
+
+    /// Returns the columns and lines there are. After a change everything is painted anew.
+    pub(super) fn measure(&mut self) -> io::Result<(usize, usize)> {
+        let size = terminal::size()?;
+        if size != self.size {
+            self.size = size;
+            self.painted.clear();
+        }
+        Ok((usize::from(size.0), usize::from(size.1)))
+    }
+
+    /// Paints `lines` from the top; what is below them is empty. Paints nothing once a panic has given the terminal back.
+    pub(super) fn paint(&mut self, lines: Vec<Line>) -> io::Result<()> {
+        if !TAKEN.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        if self.painted.is_empty() {
+            queue!(self.out, Clear(ClearType::All))?;
+        }
+        for (row, line) in (0..self.size.1).zip(&lines) {
+            if self.painted.get(usize::from(row)) != Some(line) {
+                queue!(self.out, MoveTo(0, row))?;
+                write_line(&mut self.out, line)?;
+            }
+        }
+        if lines.len() < self.painted.len() {
+            let below = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+            queue!(self.out, MoveTo(0, below), Clear(ClearType::FromCursorDown))?;
+        }
+        self.painted = lines;
+        self.out.flush()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // What is still in the buffer belongs on the screen that is left.
+        let _ = self.out.flush();
+        restore();
+        log::set_max_level(self.log_level);
+    }
+}
+
+/// Writes one line, its style, and nothing behind it. With `NO_COLOR` crossterm leaves the colours out.
+fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
+    match line.style {
+        Style::Plain => {}
+        Style::Strong => queue!(out, SetAttribute(Attribute::Bold))?,
+        Style::Faint => queue!(out, SetAttribute(Attribute::Dim))?,
+        Style::Lit => queue!(out, SetAttribute(Attribute::Reverse))?,
+        Style::Alarm => queue!(out, SetAttribute(Attribute::Bold), SetForegroundColor(Color::Red))?,
+    }
+    queue!(out, Print(&line.text), ResetColor, SetAttribute(Attribute::Reset), Clear(ClearType::UntilNewLine))
+}
+
+/// Gives the terminal back if it is taken: by its owner, by a panic, by a second signal.
+pub(crate) fn restore() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        // A terminal that is gone needs nothing.
+        let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+        let _ = terminal::disable_raw_mode();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(style: Style) -> String {
+        let mut out = Vec::new();
+        write_line(&mut out, &Line { text: "Hola".to_owned(), style }).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_line_ends_its_style_and_clears_what_is_behind_it() {
+        for (style, begin) in [(Style::Plain, "Hola"), (Style::Lit, "\x1b[7mHola"), (Style::Strong, "\x1b[1mHola")] {
+            let line = written(style);
+            assert!(line.starts_with(begin) && line.ends_with("\x1b[0m\x1b[K"), "{line:?}");
+        }
+    }
+}

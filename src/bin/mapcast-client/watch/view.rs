@@ -1,0 +1,247 @@
+//! What is on the screen: the map, what has changed in it, and how the connection does.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use mapcast::client::Connectivity;
+use mapcast::{Format, Key, Map, Value};
+use unicode_width::UnicodeWidthStr;
+
+use super::line::{Line, Style, fit};
+
+/// How long an entry is lit after it has changed: long enough to look up and find it.
+const LIT: Duration = Duration::from_secs(3);
+
+/// Lines that are not entries: two of state and an empty one above, one below.
+const FRAME_LINES: usize = 4;
+
+/// Characters of a value that are kept: more than any terminal has columns.
+const LONGEST_VALUE: usize = 2000;
+
+/// What is known about the server and its map.
+#[derive(Debug)]
+pub(super) struct View {
+    /// Whom we watch, and in which format.
+    title: String,
+    map: Map,
+    rows: BTreeMap<Key, Row>,
+    link: Link,
+    frames: u64,
+    changes: u64,
+    reconnects: u64,
+    last_frame: Option<Instant>,
+    /// Between the last two frames, a lost connection included.
+    last_gap: Option<Duration>,
+    longest_gap: Option<Duration>,
+    /// The first entry that is shown.
+    top: usize,
+    /// How many entries the last drawing had room for.
+    room: usize,
+}
+
+#[derive(Debug)]
+struct Row {
+    value: String,
+    change: Option<(Change, Instant)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Added,
+    Changed,
+    /// It stays on the screen as long as it is lit.
+    Removed,
+}
+
+/// The present state of the connection.
+#[derive(Debug)]
+enum Link {
+    Connecting,
+    Connected,
+    Lost { reason: String, retry_at: Instant },
+}
+
+/// A way through a map that is larger than the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scroll {
+    LineUp,
+    LineDown,
+    PageUp,
+    PageDown,
+    Top,
+    Bottom,
+}
+
+impl View {
+    pub(super) fn new(address: &str, format: Format) -> Self {
+        Self {
+            title: format!("{address}, {format}"),
+            map: Map::new(),
+            rows: BTreeMap::new(),
+            link: Link::Connecting,
+            frames: 0,
+            changes: 0,
+            reconnects: 0,
+            last_frame: None,
+            last_gap: None,
+            longest_gap: None,
+            top: 0,
+            room: 0,
+        }
+    }
+
+    /// True if and only if a map has come.
+    pub(super) fn has_map(&self) -> bool {
+        self.frames > 0
+    }
+
+    /// Takes note of a map that came at `now`. The first one is no change.
+    pub(super) fn map_came(&mut self, map: Map, now: Instant) {
+        let first = self.frames == 0;
+        self.frames += 1;
+        if let Some(last) = self.last_frame.replace(now) {
+            let gap = now.saturating_duration_since(last);
+            self.last_gap = Some(gap);
+            self.longest_gap = self.longest_gap.max(self.last_gap);
+        }
+        let mut changed = false;
+        for (key, value) in &map {
+            let change = match self.map.get(key) {
+                // NaN is not even equal to itself, but looks the same.
+                Some(old) if old == value || json(old) == json(value) => continue,
+                Some(_) => Change::Changed,
+                None => Change::Added,
+            };
+            changed = true;
+            let value = json(value).chars().take(LONGEST_VALUE).collect();
+            let change = (!first).then_some((change, now));
+            self.rows.insert(key.clone(), Row { value, change });
+        }
+        for key in self.map.keys().filter(|key| !map.contains_key(key)) {
+            changed = true;
+            self.rows.entry(key.clone()).and_modify(|row| row.change = Some((Change::Removed, now)));
+        }
+        self.changes += u64::from(changed && !first);
+        self.map = map;
+    }
+
+    /// Takes note of what the connection did at `now`.
+    pub(super) fn connection_changed(&mut self, news: Connectivity, now: Instant) {
+        self.link = match news {
+            Connectivity::Connected { .. } => {
+                self.reconnects += u64::from(matches!(self.link, Link::Lost { .. }));
+                Link::Connected
+            }
+            Connectivity::Lost { reason, retry_in } => Link::Lost { reason, retry_at: now + retry_in },
+            _ => return,
+        };
+    }
+
+    /// Moves what is shown; the next drawing keeps it within the map.
+    pub(super) fn scroll(&mut self, scroll: Scroll) {
+        let page = self.room.max(1);
+        self.top = match scroll {
+            Scroll::LineUp => self.top.saturating_sub(1),
+            Scroll::LineDown => self.top.saturating_add(1),
+            Scroll::PageUp => self.top.saturating_sub(page),
+            Scroll::PageDown => self.top.saturating_add(page),
+            Scroll::Top => 0,
+            Scroll::Bottom => usize::MAX,
+        };
+    }
+
+    /// Returns the screen as it is at `now`: at most `height` lines of at most `width` columns.
+    pub(super) fn draw(&mut self, now: Instant, width: usize, height: usize) -> Vec<Line> {
+        self.rows.retain(|_, row| match row.change {
+            Some((change, at)) => change != Change::Removed || is_lit(at, now),
+            None => true,
+        });
+        self.room = height.saturating_sub(FRAME_LINES).max(1);
+        self.top = self.top.min(self.rows.len().saturating_sub(self.room));
+        let mut lines = vec![self.title_line(now, width), self.counts_line(now, width), Line::new("", Style::Plain, 0)];
+        lines.extend(self.entry_lines(now, width));
+        lines.push(self.foot_line(width));
+        lines.truncate(height);
+        lines
+    }
+
+    fn title_line(&self, now: Instant, width: usize) -> Line {
+        let (state, style) = match &self.link {
+            Link::Connecting => ("connecting".to_owned(), Style::Strong),
+            Link::Connected => ("connected".to_owned(), Style::Strong),
+            Link::Lost { reason, retry_at } => {
+                let left = retry_at.saturating_duration_since(now);
+                (format!("{reason}; next attempt in {}", seconds(left)), Style::Alarm)
+            }
+        };
+        Line::new(&format!("{}: {state}", self.title), style, width)
+    }
+
+    fn counts_line(&self, now: Instant, width: usize) -> Line {
+        let age = self.last_frame.map_or_else(
+            || "no frame yet".to_owned(),
+            |last| format!("frame {} ago", seconds(now.saturating_duration_since(last))),
+        );
+        let gap = |gap: Option<Duration>| gap.map_or_else(|| "-".to_owned(), seconds);
+        let text = format!(
+            "{age} | {} frames | {} changes | {} reconnects | gap {}, longest {}",
+            self.frames,
+            self.changes,
+            self.reconnects,
+            gap(self.last_gap),
+            gap(self.longest_gap)
+        );
+        Line::new(&text, Style::Plain, width)
+    }
+
+    fn entry_lines(&self, now: Instant, width: usize) -> impl Iterator<Item = Line> {
+        let names: Vec<String> = self.rows.keys().map(|key| fit(&key.to_string(), (width / 3).max(8))).collect();
+        let column = names.iter().map(|name| name.width()).max().unwrap_or(0);
+        let rows = self.rows.values().zip(names).skip(self.top).take(self.room);
+        rows.map(move |(row, name)| {
+            let change = row.change.filter(|(_, at)| is_lit(*at, now)).map(|(change, _)| change);
+            let mark = match change {
+                None => ' ',
+                Some(Change::Added) => '+',
+                Some(Change::Changed) => '*',
+                Some(Change::Removed) => '-',
+            };
+            let padding = " ".repeat(column.saturating_sub(name.width()));
+            let style = if change.is_some() { Style::Lit } else { Style::Plain };
+            Line::new(&format!("{mark} {name}{padding}  {}", row.value), style, width)
+        })
+    }
+
+    fn foot_line(&self, width: usize) -> Line {
+        let entries = self.rows.len();
+        let plural = if entries == 1 { "entry" } else { "entries" };
+        let text = match entries.checked_sub(self.room) {
+            None | Some(0) => format!("{entries} {plural}; q leaves"),
+            Some(more) => {
+                let (first, last) = (self.top + 1, self.top + self.room);
+                format!("… {more} more: {first} to {last} of {entries} {plural}; arrows, PgUp, PgDn; q leaves")
+            }
+        };
+        Line::new(&text, Style::Faint, width)
+    }
+}
+
+fn is_lit(changed: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(changed) < LIT
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1}s", duration.as_secs_f64())
+}
+
+/// Returns the JSON of a value on one line.
+fn json(value: &Value) -> String {
+    // As the only entry of a map, because formats encode whole maps. What stands around it is `{"":` and `}`.
+    let map = Map::from([(Key::from(""), value.clone())]);
+    let json = Format::Json.encode_map(&map).ok().and_then(|json| String::from_utf8(json).ok());
+    let inner = json.as_deref().and_then(|json| json.strip_prefix("{\"\":")?.strip_suffix('}'));
+    inner.unwrap_or("(has no form in JSON)").to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! `--check-config`: what would be done, and nothing done.
+
+use mapcast::Shutdown;
+use mapcast::units::{format_duration, format_size};
+
+use super::args::{Chosen, Task};
+use super::first_map;
+
+/// Tries everything that can be tried without listening, and returns what would be done, a line each.
+pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let listen = task.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let config = &task.config;
+    match task.service {
+        Chosen::Map(map) => {
+            let (format, interval) = (map.format, format_duration(map.interval));
+            let (feed, _) = first_map(&map, &Shutdown::new()?)?;
+            lines.push(format!("listen on {listen}: the map as {format} every {interval}"));
+            let name = map.source.as_ref().map_or_else(|| "no source".to_owned(), ToString::to_string);
+            lines.push(match feed.latest() {
+                Some(first) => format!("the map: from {name}, {} bytes now", first.frame.payload().len()),
+                None => format!("the map: from {name}, none yet"),
+            });
+            lines.push(format!("frames of at most {}", format_size(map.max_frame)));
+            if let Some(http) = map.http {
+                let scheme = if config.tls.is_some() { "https" } else { "http" };
+                let listen =
+                    http.listen.iter().map(|addr| format!("{scheme}://{addr}/")).collect::<Vec<_>>().join(", ");
+                let writing = if http.config.token.is_some() { "written with the token" } else { "read only" };
+                let kept = if http.config.state.is_some() { ", kept in the state file" } else { "" };
+                lines.push(format!("web page on {listen}: {writing}{kept}, {} connections", http.max_connections));
+            }
+        }
+        Chosen::Echo => lines.push(format!("listen on {listen}: an echo")),
+        Chosen::Greet(text) => lines.push(format!("listen on {listen}: a greeting of {} bytes", text.len())),
+    }
+    let per_ip = config.max_connections_per_ip.map_or_else(String::new, |most| format!(", {most} of one address"));
+    lines.push(format!("at most {} clients{per_ip}; room for {}", config.max_connections, task.ceiling));
+    if !config.allow.is_empty() {
+        let networks = config.allow.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        lines.push(format!("only from {networks}"));
+    }
+    lines.push(if config.tls.is_some() { "with TLS" } else { "without TLS" }.to_owned());
+    lines.push(format!("write timeout {}", format_duration(config.write_timeout)));
+    lines.push(format!("drain timeout {}", format_duration(config.drain_timeout)));
+    Ok(lines)
+}

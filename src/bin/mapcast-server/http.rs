@@ -1,0 +1,110 @@
+//! The options of the page and of writing, and the listener that they come to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use mapcast::server::Role;
+use mapcast::service::http::{self, OriginError, StateFile, TokenFile};
+use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
+
+/// How long the stop waits for HTTP's own connections, when the clients are gone: browsers come back by themselves.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is shown over HTTP, to whom, and who may write.
+#[derive(Debug, Args)]
+pub(crate) struct HttpArgs {
+    /// Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given
+    #[arg(long, value_name = "ADDR:PORT", env = "MAPCAST_HTTP")]
+    http: Option<String>,
+    /// Close HTTP connections above this number
+    #[arg(
+        long,
+        value_name = "N",
+        env = "MAPCAST_HTTP_MAX_CONNECTIONS",
+        default_value_t = http::DEFAULT_MAX_CONNECTIONS,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    http_max_connections: u64,
+    /// Answer requests for this host too, beside loopback and the address that is listened on; may be repeated
+    #[arg(long, value_name = "NAME", env = "MAPCAST_HTTP_HOST", value_delimiter = ',', requires = "http")]
+    http_host: Vec<String>,
+    /// Let pages of this origin read the answers (CORS); * for all
+    #[arg(long, value_name = "ORIGIN", env = "MAPCAST_HTTP_ALLOW_ORIGIN", requires = "http", value_parser = parse_origin)]
+    http_allow_origin: Option<String>,
+    /// Take PUT /map, PATCH /map and DELETE /map/KEY from whoever has the bearer token in this file
+    #[arg(long, value_name = "FILE", env = "MAPCAST_HTTP_TOKEN_FILE", requires = "http", conflicts_with = "source")]
+    http_token_file: Option<PathBuf>,
+    /// Keep what was written in this file, and start with it
+    #[arg(long, value_name = "FILE", env = "MAPCAST_STATE", requires = "http_token_file")]
+    state: Option<PathBuf>,
+}
+
+/// The page that was asked for.
+#[derive(Debug)]
+pub(crate) struct HttpTask {
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) max_connections: u64,
+    pub(crate) config: http::Config,
+}
+
+impl HttpArgs {
+    /// How many connections there may be at once.
+    pub(crate) fn connections(&self) -> u64 {
+        self.http.as_ref().map_or(0, |_| self.http_max_connections)
+    }
+
+    /// Resolves names and opens files; `None` if no page was asked for.
+    pub(crate) fn into_task(
+        self,
+        interval: Duration,
+        resolve: impl Fn(&str) -> anyhow::Result<Vec<SocketAddr>>,
+    ) -> anyhow::Result<Option<HttpTask>> {
+        let Some(addr) = self.http else { return Ok(None) };
+        let listen = resolve(&addr)?;
+        let mut hosts = self.http_host;
+        hosts.extend(addr.rsplit_once(':').map(|(name, _)| name.to_owned()));
+        let config = http::Config {
+            interval,
+            listen: listen.clone(),
+            hosts,
+            allow_origin: self.http_allow_origin,
+            token: self.http_token_file.map(TokenFile::open).transpose()?,
+            state: self.state.map(StateFile::open).transpose()?,
+        };
+        Ok(Some(HttpTask { listen, max_connections: self.http_max_connections, config }))
+    }
+}
+
+impl HttpTask {
+    /// Listens for HTTP, on a server of its own: who looks on takes no client's place, and can while they are drained.
+    pub(crate) fn bind(
+        self,
+        config: &ServerConfig,
+        feed: Arc<Feed>,
+        clients: &Server,
+        stop: &Shutdown,
+    ) -> anyhow::Result<Server> {
+        let mut server = Server::new(ServerConfig {
+            max_connections: self.max_connections,
+            drain_timeout: DRAIN_TIMEOUT,
+            stack_size: http::STACK_SIZE,
+            role: Role::Http,
+            ..config.clone()
+        });
+        let service = Http::new(self.config, feed, clients.census(), server.census(), stop.clone());
+        server.bind(&self.listen, service).context("--http")?;
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        for addr in server.local_addrs() {
+            log::info!("web page on {scheme}://{addr}/");
+        }
+        Ok(server)
+    }
+}
+
+fn parse_origin(text: &str) -> Result<String, OriginError> {
+    http::parse_origin(text)
+}

@@ -1,0 +1,49 @@
+//! The options that TLS takes, where it is built in.
+
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+pub(crate) use present::TlsArgs;
+
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+mod present {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use clap::Args;
+    use mapcast::tls::{Acceptor, Identity, ServerTls};
+
+    /// Who the server is, and of whom a client has to be.
+    #[derive(Debug, Args)]
+    pub(crate) struct TlsArgs {
+        /// Encrypt with this certificate: PEM, those between it and the root behind it. Read again when it changes
+        #[arg(long = "tls-cert", value_name = "FILE", env = "MAPCAST_TLS_CERT", requires = "key")]
+        cert: Option<PathBuf>,
+        /// The certificate's private key: PEM, not encrypted
+        #[arg(long = "tls-key", value_name = "FILE", env = "MAPCAST_TLS_KEY", requires = "cert")]
+        key: Option<PathBuf>,
+        /// Let only clients in that have a certificate of a CA in this file: PEM
+        #[arg(long = "tls-client-ca", value_name = "FILE", env = "MAPCAST_TLS_CLIENT_CA", requires = "cert")]
+        client_ca: Option<PathBuf>,
+    }
+
+    impl TlsArgs {
+        /// Reads the files, if there are any.
+        pub(crate) fn load(&self) -> anyhow::Result<Option<Arc<Acceptor>>> {
+            let Some((cert, key)) = self.cert.clone().zip(self.key.clone()) else { return Ok(None) };
+            let files = ServerTls { identity: Identity { cert, key }, client_ca: self.client_ca.clone() };
+            Ok(Some(Arc::new(Acceptor::load(files)?)))
+        }
+    }
+}
+
+/// None, without the feature `tls`.
+#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+#[derive(Debug, clap::Args)]
+pub(crate) struct TlsArgs {}
+
+#[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+impl TlsArgs {
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same as with the feature")]
+    pub(crate) fn load(&self) -> anyhow::Result<Option<std::sync::Arc<mapcast::tls::Acceptor>>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,53 @@
+//! What the system tells of this process.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
+
+/// What this process takes now. `None`: not told (no `/proc`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// CPU time, user and system, of all threads.
+    pub(crate) cpu: Duration,
+    pub(crate) open_descriptors: Option<u64>,
+    /// The soft limit; `None` is unlimited, too.
+    pub(crate) max_descriptors: Option<u64>,
+    pub(crate) resident_bytes: Option<u64>,
+    pub(crate) threads: Option<u64>,
+}
+
+impl Process {
+    /// Asks the system.
+    pub(crate) fn now() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // proc_pid_status(5): `VmRSS:	    1234 kB`
+        let field = |name: &str| -> Option<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        Self {
+            cpu: Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default(),
+            open_descriptors: fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64),
+            max_descriptors: getrlimit(Resource::Nofile).current,
+            resident_bytes: field("VmRSS").map(|kib| kib * 1024),
+            threads: field("Threads"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_has_threads_and_memory() {
+        let process = Process::now();
+        assert!(process.threads.is_some_and(|threads| threads >= 1));
+        assert!(process.resident_bytes.is_some_and(|bytes| bytes > 100_000));
+        assert!(process.open_descriptors.is_some_and(|open| open >= 3));
+        assert!(process.cpu > Duration::ZERO);
+    }
+}

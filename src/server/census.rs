@@ -1,0 +1,111 @@
+//! The server's census: what the registry and the counters know, put together for whoever shows it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::registry::{Registered, Registry};
+use crate::connection::Sent;
+use crate::service::{Census, ClientRecord, Look};
+use crate::stats::Stats;
+
+/// How long a frame is under way before its client counts as slow: 1 s.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+
+/// What all connections together were sent; see [`Look`]. They only rise.
+#[derive(Debug, Default)]
+struct Totals {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    skipped: AtomicU64,
+}
+
+/// The census of one server. Outlives it.
+#[derive(Debug)]
+pub(super) struct Books {
+    stats: Arc<Stats>,
+    registry: Arc<Registry>,
+    max_connections: u64,
+    told: Totals,
+}
+
+impl Books {
+    pub(super) fn new(stats: Arc<Stats>, registry: Arc<Registry>, max_connections: u64) -> Self {
+        Self { stats, registry, max_connections, told: Totals::default() }
+    }
+}
+
+impl Census for Books {
+    fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    fn max_connections(&self) -> u64 {
+        self.max_connections
+    }
+
+    fn look(&self, newest: usize) -> Look {
+        let (gone, registered) = self.registry.list();
+        let mut look = Look { total: registered.len() as u64, ..Look::default() };
+        let (mut frames, mut bytes, mut skipped) = (gone.frames, gone.bytes, gone.skipped);
+        let now = Instant::now();
+        for Registered { id, peer, since, outlet } in registered.into_iter().rev() {
+            let outlet = outlet.upgrade();
+            let sent = outlet.as_ref().map(|outlet| outlet.sent()).unwrap_or_default();
+            frames += sent.frames;
+            bytes += sent.bytes;
+            skipped += sent.skipped;
+            let begun = outlet.and_then(|outlet| outlet.in_flight_since());
+            let is_slow = begun.is_some_and(|begun| now.saturating_duration_since(begun) > SLOW_AFTER);
+            look.slow += u64::from(is_slow);
+            if look.newest.len() < newest {
+                let Sent { frames, bytes, skipped } = sent;
+                look.newest.push(ClientRecord {
+                    frames,
+                    bytes,
+                    skipped,
+                    is_slow,
+                    ..ClientRecord::new(id, peer, since)
+                });
+            }
+        }
+        // A client that left between the list and the look at it is missing from this sum, and in the next one.
+        let told = |total: &AtomicU64, sum| total.fetch_max(sum, Ordering::Relaxed).max(sum);
+        look.frames = told(&self.told.frames, frames);
+        look.bytes = told(&self.told.bytes, bytes);
+        look.skipped = told(&self.told.skipped, skipped);
+        look
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Bell, Outlet};
+    use crate::frame::Frame;
+    use crate::stream::Stream;
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+    #[test]
+    fn the_newest_come_first_and_those_who_left_stay_in_the_sum() {
+        let (stats, registry) = (Arc::new(Stats::default()), Arc::new(Registry::default()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let outlets: Vec<_> = (1..=3)
+            .map(|id| {
+                let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread()));
+                registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+                registry.keep_client(id, &outlet);
+                outlet.offer(&Frame::new(b"one", 10).unwrap(), 1, None, Instant::now());
+                outlet
+            })
+            .collect();
+        let books = Books::new(stats, Arc::clone(&registry), 10);
+        let look = books.look(2);
+        assert_eq!((look.frames, look.bytes, look.total), (3, 39, 3));
+        assert_eq!(look.newest.iter().map(|client| (client.id, client.frames)).collect::<Vec<_>>(), [(3, 1), (2, 1)]);
+        registry.leave(3, outlets[2].sent());
+        let look = books.look(0);
+        assert_eq!((look.frames, look.bytes, look.total, look.newest.len()), (3, 39, 2, 0));
+    }
+}

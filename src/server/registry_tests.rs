@@ -1,0 +1,87 @@
+//! The registry alone. Beside its file and not in it, because the models take that file as it is, with other locks.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::registry::Registry;
+use crate::connection::{Bell, Belled, Cause, ClientOutlet, Outlet, Sent};
+use crate::stream::Stream;
+
+const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
+
+/// The outlet of a socket, and the listener that keeps it from being reset.
+fn client() -> (Arc<ClientOutlet>, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread())), listener)
+}
+
+fn thread() -> JoinHandle<()> {
+    thread::Builder::new().spawn(|| ()).unwrap()
+}
+
+#[test]
+fn a_thread_that_leaves_is_joined_by_the_next_one() {
+    let registry = Registry::default();
+    for id in [1, 2] {
+        registry.enter(id, PEER);
+        registry.keep_thread(id, thread());
+    }
+    assert!(registry.leave(1, Sent::default()).is_empty());
+    assert_eq!(registry.leave(2, Sent::default()).len(), 1);
+    assert_eq!(registry.take_ended().len(), 1);
+}
+
+#[test]
+fn a_thread_that_is_quicker_than_its_handle_is_joined_too() {
+    let registry = Registry::default();
+    registry.enter(1, PEER);
+    assert!(registry.leave(1, Sent::default()).is_empty());
+    registry.keep_thread(1, thread());
+    assert_eq!(registry.take_ended().len(), 1);
+}
+
+#[test]
+fn the_stop_rings_those_who_are_there_and_those_who_come() {
+    let (registry, (early, _early), (late, _late)) = (Registry::default(), client(), client());
+    registry.enter(1, PEER);
+    registry.keep_client(1, &early);
+    registry.enter(2, PEER);
+    registry.ring_stop();
+    registry.keep_client(2, &late);
+    assert!(early.bell().wait(None).contains(Cause::Stop) && late.bell().wait(None).contains(Cause::Stop));
+}
+
+#[test]
+fn a_cut_reaches_everyone_who_is_left() {
+    let (registry, (client, _listener)) = (Registry::default(), client());
+    registry.enter(1, PEER);
+    registry.keep_client(1, &client);
+    assert!(!registry.wait_empty(Some(Instant::now())));
+    assert_eq!(registry.cut(), 1);
+    assert!(client.bell().is_cut());
+    assert_eq!(std::io::Read::read(&mut client.socket().tcp(), &mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_connection_that_comes_after_the_cut_is_cut_too() {
+    let (registry, (client, _listener)) = (Registry::default(), client());
+    registry.enter(1, PEER);
+    registry.ring_stop();
+    assert_eq!(registry.cut(), 1);
+    registry.keep_client(1, &client);
+    assert!(client.bell().is_cut());
+}
+
+#[test]
+fn the_last_one_to_leave_ends_the_wait() {
+    let registry = Registry::default();
+    registry.enter(1, PEER);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| registry.wait_empty(Instant::now().checked_add(Duration::from_mins(1))));
+        registry.leave(1, Sent::default());
+        assert!(waiter.join().unwrap());
+    });
+}

@@ -1,0 +1,117 @@
+use std::io::Read;
+use std::net::{Shutdown as Half, TcpListener, TcpStream};
+use std::thread;
+
+use super::*;
+use crate::connection::{Bell, Belled, ClientOutlet, Outlet, Watcher};
+use crate::format::Format;
+use crate::map::builtin;
+use crate::platform;
+use crate::stream::Stream;
+
+/// A repeat often enough for a test, and seldom enough for a busy machine.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Longer than any test takes.
+const NEVER: Duration = Duration::from_hours(1);
+
+/// An outlet of the calling thread, and its client.
+fn outlet() -> (Arc<ClientOutlet>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (socket, _) = platform::accept(&listener).unwrap();
+    (Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread())), client)
+}
+
+fn feed() -> Arc<Feed> {
+    let feed = Feed::new(Format::Json, 1000);
+    feed.publish(&builtin()).unwrap();
+    Arc::new(feed)
+}
+
+fn has_rung(bell: &impl Belled) -> bool {
+    !bell.bell().wait(Some(Instant::now())).is_empty()
+}
+
+/// Reads so many of the feed's frames.
+fn read_frames(client: &mut TcpStream, feed: &Feed, count: usize) {
+    let mut frame = vec![0; feed.latest().unwrap().frame.as_bytes().len()];
+    for _ in 0..count {
+        client.read_exact(&mut frame).unwrap();
+        assert_eq!(frame, feed.latest().unwrap().frame.as_bytes());
+    }
+}
+
+#[test]
+fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
+    let (feed, audience) = (feed(), Audience::new(INTERVAL));
+    let publishers = Publisher::start_all(&feed, &audience).unwrap();
+    let (outlet, mut client) = outlet();
+    let seat = audience.seat(1, &outlet);
+    read_frames(&mut client, &feed, 4);
+    assert!(seat.has_publisher() && !has_rung(&*outlet));
+    drop(publishers);
+}
+
+#[test]
+fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
+    let (feed, audience) = (feed(), Audience::new(NEVER));
+    let publishers = Publisher::start_all(&feed, &audience).unwrap();
+    let (outlet, _client) = outlet();
+    let seat = audience.seat(1, &outlet);
+    assert!(seat.has_publisher());
+    drop(publishers);
+    assert!(!seat.has_publisher() && has_rung(&*outlet));
+}
+
+#[test]
+fn a_thread_without_a_publisher_repeats_the_map_itself() {
+    let feed = feed();
+    // Not started: no publisher.
+    let cast = Cast::new(Arc::clone(&feed), INTERVAL);
+    let (outlet, mut client) = outlet();
+    let peer = client.local_addr().unwrap();
+    let socket = outlet.socket().tcp().try_clone().unwrap();
+    drop(outlet);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread()));
+            let watcher = Arc::new(Watcher::start().unwrap());
+            let mut connection = Connection::new(1, peer, outlet, watcher, Duration::from_secs(20));
+            assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), Goodbye::Client);
+        });
+        read_frames(&mut client, &feed, 4);
+        // Not dropped: a repeat that is not read would make a reset of the goodbye.
+        client.shutdown(Half::Write).unwrap();
+    });
+}
+
+#[test]
+fn the_publisher_is_rung_only_for_a_client_that_is_due_first() {
+    let audience = Audience::new(NEVER);
+    let bell = Arc::new(Bell::for_this_thread());
+    audience.shares().iter().for_each(|share| share.engage(&bell));
+    let (outlet, _client) = outlet();
+    let _first = audience.seat(1, &outlet);
+    assert!(has_rung(&*bell));
+    let _second = audience.seat(1 + audience.shares().len() as u64, &outlet);
+    assert!(!has_rung(&*bell));
+}
+
+#[test]
+fn clients_that_come_and_go_leave_nothing_in_the_schedule() {
+    let audience = Audience::new(NEVER);
+    let (outlet, _client) = outlet();
+    (0..10_000).for_each(|id| drop(audience.seat(id, &outlet)));
+    let scheduled: usize = audience.shares().iter().map(|share| share.scheduled()).sum();
+    assert!(scheduled < 1000, "{scheduled} entries of nobody");
+}
+
+#[test]
+fn an_interval_without_end_is_never_over() {
+    let audience = Audience::new(Duration::MAX);
+    let (outlet, _client) = outlet();
+    let _seat = audience.seat(1, &outlet);
+    assert_eq!(audience.shares()[0].reschedule([(1, Instant::now())].into_iter()), None);
+}

@@ -1,0 +1,199 @@
+//! What a request comes to: who may ask, what is shown, what is written.
+
+use std::sync::PoisonError;
+
+use super::rendering::matches_weakly;
+use super::request::{Head, Incoming, Requests};
+use super::response::{Code, Kind, Response};
+use super::route::{self, Route};
+use super::status::MAX_CLIENTS;
+use super::write::{Change, Writer};
+use super::{Http, loggable, page};
+use crate::chain::Chain;
+use crate::connection::{self, Connection};
+use crate::map::Key;
+use crate::shutdown::Shutdown;
+
+/// What a request comes to, before its body is read.
+pub(super) enum Answer<'http> {
+    /// This, at once.
+    Whole(Response),
+    /// Events, until one of both leaves.
+    Stream(Stream),
+    /// A change of the map, if whoever asks for it may.
+    Write(&'http Writer, Demand),
+}
+
+/// What is streamed.
+pub(super) enum Stream {
+    /// The map, narrowed to these keys.
+    Map(Option<Vec<String>>),
+    /// All that the page shows.
+    Page,
+}
+
+/// What kind of change is asked for.
+pub(super) enum Demand {
+    Replace,
+    Patch,
+    Remove(Key),
+}
+
+impl Http {
+    /// What `head` comes to: what a peer asks for is looked at in an order in which nothing of its body is read, and
+    /// nothing of the map told, before it may.
+    pub(super) fn answer(&self, head: &Head) -> Answer<'_> {
+        if head.host.as_ref().is_some_and(|host| !self.hosts.admit(host)) {
+            let why = "this listener is not called that: name it with --http-host, or ask by its address";
+            return Answer::Whole(Response::refusal(Code::Misdirected, why));
+        }
+        let is_writable = self.writer.is_some();
+        if head.path == "*" && head.method == "OPTIONS" {
+            return Answer::Whole(self.options("GET, HEAD, OPTIONS"));
+        }
+        let Some(route) = Route::of(&head.path) else {
+            return Answer::Whole(Response::refusal(Code::NotFound, "nothing here; / is the page"));
+        };
+        if !route.takes(&head.method, is_writable) {
+            let why = if is_writable { "not here" } else { "not here; writing is on with --http-token-file" };
+            let refusal = Response::refusal(Code::MethodNotAllowed, why);
+            return Answer::Whole(refusal.with("Allow", route.methods(is_writable)));
+        }
+        if head.method == "OPTIONS" {
+            return Answer::Whole(self.options(route.methods(is_writable)));
+        }
+        match (route, &self.writer) {
+            (Route::Entry(key), Some(writer)) => Answer::Write(writer, Demand::Remove(key)),
+            (Route::Map, Some(writer)) if head.method == "PUT" => Answer::Write(writer, Demand::Replace),
+            (Route::Map, Some(writer)) if head.method == "PATCH" => Answer::Write(writer, Demand::Patch),
+            (Route::Live, _) => Answer::Stream(Stream::Page),
+            (Route::Events, _) => match route::parameter(&head.query, "keys").map(route::list) {
+                Some(None) => Answer::Whole(Response::refusal(Code::BadRequest, "keys: not UTF-8")),
+                keys => Answer::Stream(Stream::Map(keys.flatten())),
+            },
+            (route, _) => Answer::Whole(self.show(&route, head)),
+        }
+    }
+
+    fn show(&self, route: &Route, head: &Head) -> Response {
+        let json = |json: String| Response::new(Code::Ok, Kind::Json, json + "\n");
+        match route {
+            Route::Page => Response::new(Code::Ok, Kind::Html, page::PAGE).with_policy(&self.policy),
+            Route::Map => self.show_map(head),
+            Route::Status => json(self.status(self.shown().as_deref())),
+            Route::Clients => match route::parameter(&head.query, "limit").map_or(Ok(MAX_CLIENTS), str::parse) {
+                Ok(limit) => json(self.view().clients(limit)),
+                Err(_) => Response::refusal(Code::BadRequest, "limit: a number from 0 to 1000"),
+            },
+            Route::Metrics => Response::new(Code::Ok, Kind::Metrics, self.metrics(self.shown().as_deref())),
+            Route::Livez => Response::new(Code::Ok, Kind::Text, "live\n"),
+            Route::Readyz if self.stop.is_triggered() => Response::refusal(Code::Unavailable, "stopping"),
+            Route::Readyz if self.feed.version() == 0 => Response::refusal(Code::Unavailable, "no map yet"),
+            Route::Readyz => Response::new(Code::Ok, Kind::Text, "ready\n"),
+            // Those that are answered otherwise, or whose methods leave nothing to show.
+            Route::Live | Route::Events | Route::Entry(_) => Response::refusal(Code::NotFound, "nothing to show"),
+        }
+    }
+
+    fn show_map(&self, head: &Head) -> Response {
+        let rendering = match self.renderer.latest() {
+            Ok(Some(rendering)) => rendering,
+            Ok(None) => return Response::refusal(Code::Unavailable, "no map yet"),
+            Err(error) => return Response::refusal(Code::InternalError, &Chain(&error).to_string()),
+        };
+        let is_known = head.if_none_match.as_ref().is_some_and(|listed| matches_weakly(listed, &rendering.etag));
+        let response = if is_known {
+            Response::new(Code::NotModified, Kind::Json, "")
+        } else {
+            Response::new(Code::Ok, Kind::Json, format!("{}\n", rendering.json))
+        };
+        response.with("ETag", &rendering.etag).revalidated()
+    }
+
+    /// What may be done here, and by pages of which origin.
+    fn options(&self, methods: &'static str) -> Response {
+        let response = Response::new(Code::NoContent, Kind::Text, "").with("Allow", methods);
+        if self.config.allow_origin.is_none() {
+            return response;
+        }
+        response
+            .with("Access-Control-Allow-Methods", methods)
+            .with("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID")
+            .with("Access-Control-Max-Age", "600")
+    }
+
+    /// Takes the change that `demand` asks for from the request's body, if whoever sends it may.
+    ///
+    /// # Errors
+    /// What the connection failed with.
+    pub(super) fn take_change(
+        &self,
+        writer: &Writer,
+        demand: Demand,
+        head: &Head,
+        requests: &mut Requests,
+        connection: &mut Connection,
+        stop: &Shutdown,
+    ) -> Result<Incoming<Change>, connection::Error> {
+        if let Some(refusal) = self.refuse_writing(writer, head, connection) {
+            return Ok(Incoming::Refused(refusal));
+        }
+        if head.expects_continue {
+            connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let body = match requests.read_body(head.content_length, connection, stop)? {
+            Incoming::Whole(body) => body,
+            Incoming::Over(goodbye) => return Ok(Incoming::Over(goodbye)),
+            Incoming::Refused(refusal) => return Ok(Incoming::Refused(refusal)),
+        };
+        let change = match demand {
+            Demand::Replace => Change::from_body(&body, Change::Replace),
+            Demand::Patch => Change::from_body(&body, Change::Patch),
+            Demand::Remove(key) => Ok(Change::Remove(key)),
+        };
+        Ok(change.map_or_else(Incoming::Refused, Incoming::Whole))
+    }
+
+    /// Returns the refusal of somebody who may not write, or sends too much.
+    fn refuse_writing(&self, writer: &Writer, head: &Head, connection: &Connection) -> Option<Response> {
+        match writer.token.admits(head.authorization.as_deref()) {
+            Ok(true) => {}
+            Ok(false) => {
+                let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+                let passed = complaints.pass();
+                drop(complaints);
+                if let Some(held) = passed {
+                    log::warn!("writing refused to {}: wrong or no token ({held} more like this)", connection.peer());
+                }
+                let refusal = Response::refusal(Code::Unauthorized, "send Authorization: Bearer and the token");
+                return Some(refusal.with("WWW-Authenticate", "Bearer realm=\"mapcast\""));
+            }
+            Err(error) => {
+                log::error!("writing refused to {}: {}", connection.peer(), Chain(&error));
+                return Some(Response::refusal(Code::Unavailable, "the server cannot read its token"));
+            }
+        }
+        let max = self.feed.max_frame();
+        let is_long = head.content_length > max;
+        is_long.then(|| Response::refusal(Code::ContentTooLarge, &format!("above --max-frame, {max} bytes")))
+    }
+
+    /// Makes `change` and answers.
+    pub(super) fn write(&self, writer: &Writer, change: Change, head: &Head, connection: &Connection) -> Response {
+        match writer.apply(change, head.if_match.as_deref(), &self.renderer) {
+            Ok(written) => {
+                let level = if written.changed() { log::Level::Info } else { log::Level::Debug };
+                log::log!(
+                    level,
+                    "{} {} from {}: {}",
+                    head.method,
+                    loggable(&head.path),
+                    connection.peer(),
+                    written.describe()
+                );
+                written.into_response()
+            }
+            Err(error) => error.into_response(),
+        }
+    }
+}

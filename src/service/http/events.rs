@@ -1,0 +1,146 @@
+//! Event streams: the map for any browser, and all that the page shows.
+
+use std::time::{Duration, Instant};
+
+use super::Http;
+use super::answer::Stream;
+use super::herald::PERIOD;
+use super::rendering::Rendering;
+use super::request::Head;
+use super::response::{Code, Kind, Response};
+use super::status::{MAX_CLIENTS, history_event, map_event};
+use crate::connection::{Cause, Connection, Error};
+use crate::service::Goodbye;
+use crate::shutdown::Shutdown;
+
+/// How long a browser waits before it connects again: 1 s, where browsers wait 3 to 5 of themselves.
+const RETRY: &str = "retry: 1000\n\n";
+
+/// How often the page has the list of clients.
+const CLIENTS_PERIOD: Duration = Duration::from_secs(2);
+
+/// One event of a stream. `data` is one line: JSON has no other line ends than those it escapes.
+fn event(name: &str, id: Option<u64>, data: &str) -> String {
+    let name = if name.is_empty() { String::new() } else { format!("event: {name}\n") };
+    let id = id.map_or_else(String::new, |id| format!("id: {id}\n"));
+    format!("{name}{id}data: {data}\n\n")
+}
+
+impl Http {
+    /// Begins `stream` and goes on with it until the client leaves or the server stops; for HEAD, only says that it
+    /// would.
+    ///
+    /// # Errors
+    /// What the connection failed with.
+    pub(super) fn stream(
+        &self,
+        stream: Stream,
+        head: &Head,
+        connection: &mut Connection,
+        stop: &Shutdown,
+    ) -> Result<Goodbye, Error> {
+        let response = self.finish(Response::new(Code::Ok, Kind::Events, ""), Some(head), connection);
+        connection.send(&response.into_stream_head())?;
+        if head.is_head() {
+            return Ok(Goodbye::Done);
+        }
+        // Before the first look at the map: a change between the look and the wait then wakes this thread.
+        let _place = self.listeners.listen(connection.id(), connection.waker(Cause::News));
+        connection.send(RETRY.as_bytes())?;
+        match stream {
+            Stream::Map(keys) => self.stream_map(keys.as_deref(), connection, stop),
+            Stream::Page => self.stream_page(connection, stop),
+        }
+    }
+
+    /// Sends the map, or those of its entries that `keys` names: at once, when it changes, and at least every interval.
+    ///
+    /// # Errors
+    /// What the connection failed with.
+    fn stream_map(
+        &self,
+        keys: Option<&[String]>,
+        connection: &mut Connection,
+        stop: &Shutdown,
+    ) -> Result<Goodbye, Error> {
+        let (mut version, mut sent, mut due) = (0, String::new(), Instant::now());
+        while !stop.is_triggered() {
+            let is_due = Instant::now() >= due;
+            // Only ever the newest map: a stream that was slow has skipped those in between.
+            let news = self.shown().filter(|rendering| is_due || rendering.version > version);
+            if let Some(rendering) = news {
+                let data = narrow(&rendering, keys);
+                // What has changed may be none of what this stream has asked for.
+                if is_due || data != sent {
+                    connection.send(event("", Some(rendering.version), &data).as_bytes())?;
+                    due = after(self.config.interval);
+                    sent = if keys.is_some() { data } else { String::new() };
+                }
+                version = rendering.version;
+            } else if is_due {
+                connection.send(b": no map yet\n\n")?;
+                due = after(self.config.interval);
+            }
+            if connection.wait(Some(due))?.contains(Cause::Input) && connection.discard_input()? {
+                return Ok(Goodbye::Client);
+            }
+        }
+        Ok(Goodbye::Stopping)
+    }
+
+    /// Sends all that the page shows: the history once, the map when it changes, the status each second, the clients
+    /// every two.
+    ///
+    /// # Errors
+    /// What the connection failed with.
+    fn stream_page(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+        let history = history_event(PERIOD, &self.listeners.history());
+        connection.send(event("history", None, &history).as_bytes())?;
+        let (mut version, mut status_due, mut clients_due) = (0, Instant::now(), Instant::now());
+        while !stop.is_triggered() {
+            let (mut events, now, shown) = (String::new(), Instant::now(), self.shown());
+            if let Some(rendering) = shown.as_ref().filter(|rendering| rendering.version > version) {
+                events += &event("map", Some(rendering.version), &map_event(rendering));
+                version = rendering.version;
+            }
+            if now >= status_due {
+                events += &event("status", None, &self.status(shown.as_deref()));
+                status_due = after(PERIOD);
+            }
+            if now >= clients_due {
+                events += &event("clients", None, &self.view().clients(MAX_CLIENTS));
+                clients_due = after(CLIENTS_PERIOD);
+            }
+            connection.send(events.as_bytes())?;
+            if connection.wait(Some(status_due))?.contains(Cause::Input) && connection.discard_input()? {
+                return Ok(Goodbye::Client);
+            }
+        }
+        Ok(Goodbye::Stopping)
+    }
+}
+
+fn narrow(rendering: &Rendering, keys: Option<&[String]>) -> String {
+    match keys {
+        // It cannot fail where the whole map did not.
+        Some(keys) => rendering.narrowed(keys).unwrap_or_else(|_| "{}".to_owned()),
+        None => rendering.json.clone(),
+    }
+}
+
+fn after(period: Duration) -> Instant {
+    let now = Instant::now();
+    // A period beyond the clock's end is a day.
+    now.checked_add(period).unwrap_or(now + Duration::from_hours(24))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_its_fields_and_an_empty_line() {
+        assert_eq!(event("", Some(7), "{}"), "id: 7\ndata: {}\n\n");
+        assert_eq!(event("status", None, "{}"), "event: status\ndata: {}\n\n");
+    }
+}

@@ -1,0 +1,151 @@
+//! One thread that hears of each change for all event streams, and writes down each second how many clients there are.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::task::Waker;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::connection::{Bell, Belled, Cause};
+use crate::feed::Feed;
+use crate::service::Census;
+
+/// How often the clients are counted for the history.
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
+
+/// How many counts are kept: those of 15 minutes.
+const HISTORY: usize = 900;
+
+/// Who is to be woken, and what was counted.
+///
+/// The streams do not subscribe to the feed themselves: whoever publishes wakes all subscribers one after the other,
+/// some 10 us each, and a hundred browsers would stand before the map's own publishers.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken.
+    wakers: Mutex<BTreeMap<u64, Waker>>,
+    /// Guards the counts, the newest last; held for one change or copy.
+    history: Mutex<VecDeque<u64>>,
+}
+
+/// A stream's place among the listeners. Given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place<'listeners> {
+    listeners: &'listeners Listeners,
+    id: u64,
+}
+
+impl Listeners {
+    /// Has connection `id`'s `waker` woken after each change, until the place is dropped.
+    pub(super) fn listen(&self, id: u64, waker: Waker) -> Place<'_> {
+        lock(&self.wakers).insert(id, waker);
+        Place { listeners: self, id }
+    }
+
+    /// How many clients there were, oldest first, one count a [`PERIOD`].
+    pub(super) fn history(&self) -> Vec<u64> {
+        lock(&self.history).iter().copied().collect()
+    }
+
+    fn wake_all(&self) {
+        let wakers: Vec<Waker> = lock(&self.wakers).values().cloned().collect();
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    fn write_down(&self, active: u64) {
+        let mut history = lock(&self.history);
+        if history.len() == HISTORY {
+            history.pop_front();
+        }
+        history.push_back(active);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        lock(&self.listeners.wakers).remove(&self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread. Ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Herald {
+    bell: Arc<Bell>,
+    /// Taken when the herald is dropped.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Herald {
+    pub(super) fn start(feed: Arc<Feed>, census: Arc<dyn Census>, listeners: Arc<Listeners>) -> io::Result<Self> {
+        let (bells, hung) = mpsc::sync_channel(1);
+        let run = move || {
+            let bell = Arc::new(Bell::for_this_thread());
+            // Nobody takes it if the starter has gone, which ends the thread as well.
+            if bells.send(Arc::clone(&bell)).is_ok() {
+                run(&bell, &feed, &*census, &listeners);
+            }
+        };
+        let thread = thread::Builder::new().name("http-herald".to_owned()).spawn(run)?;
+        let bell = hung.recv().map_err(io::Error::other)?;
+        Ok(Self { bell, thread: Some(thread) })
+    }
+}
+
+impl Drop for Herald {
+    fn drop(&mut self) {
+        self.bell.ring(Cause::Stop);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the herald's thread panicked: event streams had changes at the next repeat only");
+        }
+    }
+}
+
+fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners) {
+    let _subscription = feed.subscribe(bell.waker(Cause::News));
+    let mut due = Instant::now();
+    loop {
+        let now = Instant::now();
+        if now >= due {
+            listeners.write_down(census.stats().active());
+            due = now.checked_add(PERIOD).unwrap_or(now);
+        }
+        let causes = bell.wait(Some(due));
+        if causes.contains(Cause::Stop) {
+            return;
+        }
+        if causes.contains(Cause::News) {
+            listeners.wake_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_count_goes_when_there_are_enough() {
+        let listeners = Listeners::default();
+        for active in 0..=HISTORY as u64 {
+            listeners.write_down(active);
+        }
+        let history = listeners.history();
+        assert_eq!((history.len(), history[0], history[HISTORY - 1]), (HISTORY, 1, HISTORY as u64));
+    }
+
+    #[test]
+    fn a_listener_is_woken_until_it_leaves() {
+        let (listeners, bell) = (Listeners::default(), Arc::new(Bell::for_this_thread()));
+        let place = listeners.listen(1, bell.waker(Cause::News));
+        listeners.wake_all();
+        assert!(bell.wait(None).contains(Cause::News));
+        drop(place);
+        listeners.wake_all();
+        assert!(bell.wait(Some(Instant::now())).is_empty());
+    }
+}

@@ -1,0 +1,124 @@
+//! Whom a request may be meant for.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// The names and addresses under which this listener may be asked.
+///
+/// A page from anywhere may have its own name resolve to this machine (DNS rebinding); the browser then takes this
+/// listener for the page's own server, and hands it everything. It still sends that name as Host, so names that are not
+/// this listener's are refused. An address cannot be rebound: where the listener takes connections to any address,
+/// any address may be named.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    addresses: Vec<IpAddr>,
+    names: Vec<String>,
+}
+
+impl Hosts {
+    pub(super) fn new(listen: &[SocketAddr], names: &[String]) -> Self {
+        let mut hosts = Self { addresses: listen.iter().map(SocketAddr::ip).collect(), names: Vec::new() };
+        for name in names {
+            let name = without_port(name).unwrap_or(name);
+            match parse_address(name) {
+                Some(address) => hosts.addresses.push(address),
+                None => hosts.names.push(normalize(name)),
+            }
+        }
+        hosts
+    }
+
+    /// True if and only if `authority`, a name or an address with or without a port, is one of this listener's. The port
+    /// may be any: it differs behind a tunnel, and nothing rests on it.
+    pub(super) fn admit(&self, authority: &str) -> bool {
+        let Some(host) = without_port(authority) else { return false };
+        if let Some(address) = parse_address(host) {
+            let is_named = |listened: &IpAddr| listened.is_unspecified() || listened.to_canonical() == address;
+            return address.is_loopback() || self.addresses.iter().any(is_named);
+        }
+        let name = normalize(host);
+        name == "localhost" || self.names.contains(&name)
+    }
+}
+
+/// Names are the same in upper and lower case, and with the root's dot.
+fn normalize(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+/// `127.0.0.1` or `[::1]`.
+fn parse_address(host: &str) -> Option<IpAddr> {
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match inner {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(|address| IpAddr::from(address).to_canonical()),
+        None => host.parse().ok().map(|address: IpAddr| address.to_canonical()),
+    }
+}
+
+/// Returns what stands before the port, if and only if the port is one.
+fn without_port(authority: &str) -> Option<&str> {
+    let end = if authority.starts_with('[') {
+        authority.find(']')? + 1
+    } else {
+        authority.find(':').unwrap_or(authority.len())
+    };
+    let (host, port) = authority.split_at(end);
+    let is_port =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    is_port.then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(listen: &str, names: &[&str]) -> Hosts {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        Hosts::new(&[listen.parse().unwrap()], &names)
+    }
+
+    #[test]
+    fn a_listener_is_asked_by_its_own_names_and_addresses() {
+        let hosts = hosts("10.0.0.5:80", &["Map.example:443", "192.0.2.7"]);
+        for own in [
+            "10.0.0.5",
+            "10.0.0.5:8081",
+            "localhost",
+            "LOCALHOST:1",
+            "localhost.",
+            "127.0.0.1:80",
+            "[::1]:80",
+            "map.example",
+            "MAP.example.:99",
+            "192.0.2.7",
+            "[::ffff:10.0.0.5]:80",
+        ] {
+            assert!(hosts.admit(own), "{own}");
+        }
+        for foreign in [
+            "evil.example",
+            "map.example.evil.example",
+            "localhost.evil.example",
+            "10.0.0.6",
+            "",
+            ":80",
+            "[::1",
+            "[::2]:80",
+            "localhost:80@evil",
+            "127.0.0.1.evil.example",
+            "0.0.0.0",
+            "localhost:port",
+            "::1",
+        ] {
+            assert!(!hosts.admit(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn where_any_address_is_listened_on_any_may_be_named_and_no_name() {
+        for listen in ["0.0.0.0:80", "[::]:80"] {
+            let hosts = hosts(listen, &[]);
+            assert!(hosts.admit("10.0.0.6:80") && hosts.admit("[fd00::1]:80"));
+            assert!(!hosts.admit("evil.example"));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The metrics, in the text format of Prometheus 0.0.4.
+//!
+//! Written out rather than through `prometheus-client`, which writes `OpenMetrics`: every value here is somebody else's
+//! counter, read at the moment of the scrape, and a registry would be a second copy of each. No label is a peer's.
+
+use std::fmt::{Display, Write as _};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Http;
+use super::rendering::Rendering;
+use crate::stats::Stats;
+
+/// The text so far.
+#[derive(Debug, Default)]
+struct Exposition(String);
+
+/// What a value does over time.
+#[derive(Clone, Copy)]
+enum Type {
+    Counter,
+    Gauge,
+}
+
+impl Exposition {
+    /// Adds a metric with one value and no label.
+    fn add(&mut self, kind: Type, name: &str, help: &str, value: impl Display) {
+        self.describe(kind, name, help);
+        self.sample(name, "", value);
+    }
+
+    /// Adds a metric with one value for each value of `label`.
+    fn add_each<V: Display>(
+        &mut self,
+        (kind, name, help): (Type, &str, &str),
+        label: &str,
+        values: impl Iterator<Item = (impl Display, V)>,
+    ) {
+        self.describe(kind, name, help);
+        for (of, value) in values {
+            self.sample(name, &format!("{{{label}=\"{of}\"}}"), value);
+        }
+    }
+
+    fn describe(&mut self, kind: Type, name: &str, help: &str) {
+        let kind = match kind {
+            Type::Counter => "counter",
+            Type::Gauge => "gauge",
+        };
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        self.line(format_args!("{name}{labels} {value}"));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String does not fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+}
+
+impl Http {
+    /// All metrics.
+    pub(super) fn metrics(&self, rendering: Option<&Rendering>) -> String {
+        let mut text = Exposition::default();
+        self.add_connections(&mut text);
+        self.add_frames(&mut text);
+        self.add_map(&mut text, rendering);
+        self.add_http(&mut text);
+        self.add_process(&mut text);
+        text.0
+    }
+
+    fn add_connections(&self, text: &mut Exposition) {
+        use Type::{Counter, Gauge};
+        let stats = self.census.stats();
+        text.add(Gauge, "mapcast_connections", "Clients connected.", stats.active());
+        text.add(Gauge, "mapcast_connections_max", "The most clients at once.", self.census.max_connections());
+        text.add(Counter, "mapcast_connections_accepted_total", "Clients that were served.", stats.served());
+        let rejected = (Counter, "mapcast_connections_rejected_total", "Clients that were turned away, by why.");
+        text.add_each(rejected, "reason", rejections(stats));
+        let closed = (Counter, "mapcast_connections_closed_total", "Connections that have ended, by how.");
+        text.add_each(closed, "reason", stats.closed());
+        let name = "mapcast_connection_duration_seconds";
+        text.line(format_args!("# HELP {name} How long connections that have ended lasted.\n# TYPE {name} histogram"));
+        let mut count = 0;
+        for (bound, cumulated) in stats.durations().cumulated() {
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
+            text.sample(&format!("{name}_bucket"), &format!("{{le=\"{bound}\"}}"), cumulated);
+            count = cumulated;
+        }
+        text.sample(&format!("{name}_sum"), "", stats.durations().sum().as_secs_f64());
+        text.sample(&format!("{name}_count"), "", count);
+        let errors = (Counter, "mapcast_accept_errors_total", "Failures to accept a client, by errno.");
+        text.add_each(errors, "errno", stats.accept_errors());
+        text.add(
+            Counter,
+            "mapcast_thread_spawn_failures_total",
+            "Clients closed because the system gave no thread.",
+            stats.failed_spawns(),
+        );
+        text.add(Counter, "mapcast_connection_panics_total", "Connections ended by a panic.", stats.panics());
+    }
+
+    fn add_frames(&self, text: &mut Exposition) {
+        use Type::{Counter, Gauge};
+        let view = self.view();
+        text.add(Counter, "mapcast_frames_sent_total", "Frames sent whole.", view.look.frames);
+        text.add(
+            Counter,
+            "mapcast_frames_skipped_total",
+            "Changes that a client did not get because it was slow and got a newer one.",
+            view.look.skipped,
+        );
+        text.add(Counter, "mapcast_sent_bytes_total", "Bytes sent to clients.", view.look.bytes);
+        text.add(Gauge, "mapcast_slow_clients", "Clients with a frame under way for over a second.", view.look.slow);
+        text.add(
+            Counter,
+            "mapcast_write_timeouts_total",
+            "Clients cut because they did not take a frame by its deadline.",
+            self.census.stats().timed_out(),
+        );
+    }
+
+    fn add_map(&self, text: &mut Exposition, rendering: Option<&Rendering>) {
+        use Type::Gauge;
+        text.add(Gauge, "mapcast_map_revision", "The map's version; 0 before the first.", self.feed.version());
+        if let Some(rendering) = rendering {
+            let changed = SystemTime::now().checked_sub(rendering.published.elapsed());
+            text.add(Gauge, "mapcast_map_entries", "Entries of the map.", rendering.map.len());
+            text.add(
+                Gauge,
+                "mapcast_map_bytes",
+                "Bytes of the map as it is sent, without its header.",
+                rendering.bytes,
+            );
+            text.add(
+                Gauge,
+                "mapcast_map_last_change_timestamp_seconds",
+                "When the map changed, in seconds since 1970.",
+                changed.map_or(0.0, seconds),
+            );
+        }
+        let interval = self.config.interval.as_secs_f64();
+        text.add(Gauge, "mapcast_interval_seconds", "How often the map is repeated at least.", interval);
+    }
+
+    fn add_http(&self, text: &mut Exposition) {
+        use Type::{Counter, Gauge};
+        let stats = self.own.stats();
+        text.add(Gauge, "mapcast_http_connections", "HTTP connections, this one among them.", stats.active());
+        text.add(Gauge, "mapcast_http_connections_max", "The most of them at once.", self.own.max_connections());
+        let rejected = (Counter, "mapcast_http_connections_rejected_total", "Those that were turned away, by why.");
+        text.add_each(rejected, "reason", rejections(stats));
+        let requests = (Counter, "mapcast_http_requests_total", "HTTP requests answered, by status.");
+        text.add_each(requests, "code", self.answered());
+    }
+
+    fn add_process(&self, text: &mut Exposition) {
+        use Type::{Counter, Gauge};
+        let build = (Gauge, "mapcast_build_info", "Always 1; the label says which program it is.");
+        text.add_each(build, "version", [(env!("CARGO_PKG_VERSION"), 1)].into_iter());
+        let started = seconds(self.started_at);
+        text.add(Gauge, "mapcast_start_time_seconds", "When the server began, in seconds since 1970.", started);
+        text.add(Gauge, "mapcast_draining", "1 while the server stops, 0 before.", u8::from(self.stop.is_triggered()));
+        let view = self.view();
+        let process = view.process();
+        text.add(Gauge, "process_start_time_seconds", "When the process began, in seconds since 1970.", started);
+        text.add(Counter, "process_cpu_seconds_total", "CPU time, user and system.", process.cpu.as_secs_f64());
+        let told = [
+            ("process_open_fds", "Descriptors that are open.", process.open_descriptors),
+            ("process_max_fds", "Descriptors that may be open.", process.max_descriptors),
+            ("process_resident_memory_bytes", "Resident memory.", process.resident_bytes),
+            ("process_threads", "Threads.", process.threads),
+        ];
+        for (name, help, value) in told {
+            if let Some(value) = value {
+                text.add(Gauge, name, help, value);
+            }
+        }
+    }
+}
+
+/// Connections that were turned away, by why.
+fn rejections(stats: &Stats) -> impl Iterator<Item = (&'static str, u64)> {
+    [
+        ("limit", stats.refused()),
+        ("per_ip", stats.refused_per_ip()),
+        ("denied", stats.denied()),
+        ("tls", stats.failed_handshakes()),
+    ]
+    .into_iter()
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

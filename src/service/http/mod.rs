@@ -1,0 +1,270 @@
+//! HTTP, for people and their tools: a page, event streams, metrics, and writing the map.
+//!
+//! It stands beside the map's own server, on an accept loop, limits and a stop of its own: who looks on takes no client's
+//! place, and can look on while the clients are drained.
+
+mod answer;
+mod events;
+mod herald;
+mod host;
+mod metrics;
+mod page;
+mod rendering;
+mod request;
+mod response;
+mod route;
+mod state;
+mod status;
+mod token;
+mod write;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Census, Goodbye, Service};
+use crate::chain::Chain;
+use crate::connection::{Connection, Error};
+use crate::escape::escape;
+use crate::feed::Feed;
+use crate::shutdown::Shutdown;
+use crate::throttle::Throttle;
+
+use answer::Answer;
+use herald::{Herald, Listeners};
+use host::Hosts;
+use rendering::{Renderer, Rendering};
+use request::{Head, Incoming, Requests};
+use response::{Code, Response};
+pub use state::{Error as StateError, StateFile};
+use status::{View, Views};
+pub use token::{Error as TokenError, TokenFile};
+use write::Writer;
+
+/// The most HTTP connections unless told otherwise: 256. A page takes one, and so does each event stream.
+pub const DEFAULT_MAX_CONNECTIONS: u64 = 256;
+
+/// The stack that a thread of this service needs: 512 KiB, because it decodes maps (143 KiB for one in a debug build,
+/// measured). Only what is touched is resident.
+pub const STACK_SIZE: usize = 512 * 1024;
+
+/// At most one line about wrong tokens in this time.
+const LOG_PERIOD: Duration = Duration::from_secs(1);
+
+/// How much of a path is logged, in characters.
+const MAX_LOGGED: usize = 64;
+
+/// What may be shown, to whom, and who may write.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// How often event streams have the map at least. Zero is not a time.
+    pub interval: Duration,
+    /// The addresses that are listened on: a request has to name one of them, or loopback, as its Host.
+    pub listen: Vec<SocketAddr>,
+    /// What else it may name.
+    pub hosts: Vec<String>,
+    /// The origin whose pages may read the answers (`https://app.example`, or `*`). Default none. Goes into a header as
+    /// it is: [`parse_origin`] says whether it may.
+    pub allow_origin: Option<String>,
+    /// Who may write, if anybody may.
+    pub token: Option<TokenFile>,
+    /// Where what was written is kept.
+    pub state: Option<StateFile>,
+}
+
+/// Shows a feed and the server that casts it over HTTP, and lets those who have a token write.
+#[derive(Debug)]
+pub struct Http {
+    config: Config,
+    hosts: Hosts,
+    /// The page's Content-Security-Policy.
+    policy: String,
+    feed: Arc<Feed>,
+    renderer: Renderer,
+    writer: Option<Writer>,
+    /// The clients of the map.
+    census: Arc<dyn Census>,
+    /// Those of this service.
+    own: Arc<dyn Census>,
+    views: Views,
+    /// The stop of the map's server.
+    stop: Shutdown,
+    started: Instant,
+    started_at: SystemTime,
+    listeners: Arc<Listeners>,
+    /// Guards the herald's start; `None` before it. It ends when this is dropped.
+    herald: Mutex<Option<Herald>>,
+    answered: [AtomicU64; Code::ALL.len()],
+    /// Guards when wrong tokens were told last.
+    complaints: Mutex<Throttle>,
+}
+
+impl Http {
+    /// Returns the service that shows `feed`, the clients of `census`, and those of `own`, the server that it will be
+    /// bound to. `stop` is that of the map's server: this one's should be requested when that one has stopped.
+    pub fn new(config: Config, feed: Arc<Feed>, census: Arc<dyn Census>, own: Arc<dyn Census>, stop: Shutdown) -> Self {
+        let writer = config.token.clone().map(|token| Writer::new(Arc::clone(&feed), token, config.state.clone()));
+        Self {
+            hosts: Hosts::new(&config.listen, &config.hosts),
+            policy: page::policy(page::PAGE),
+            renderer: Renderer::new(Arc::clone(&feed)),
+            config,
+            feed,
+            writer,
+            census,
+            own,
+            views: Views::default(),
+            stop,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            listeners: Arc::default(),
+            herald: Mutex::new(None),
+            answered: Default::default(),
+            complaints: Mutex::new(Throttle::new(LOG_PERIOD)),
+        }
+    }
+
+    /// The current map; `None` if there is none, or none that JSON can show.
+    fn shown(&self) -> Option<Arc<Rendering>> {
+        self.renderer.latest().unwrap_or_else(|error| {
+            log::debug!("the feed's value cannot be shown: {}", Chain(&error));
+            None
+        })
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.views.latest(&*self.census)
+    }
+
+    /// Requests that were answered.
+    fn requests(&self) -> u64 {
+        self.answered.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Requests that were answered, by status.
+    fn answered(&self) -> impl Iterator<Item = (u16, u64)> {
+        let counts = self.answered.iter().map(|count| count.load(Ordering::Relaxed));
+        Code::ALL.into_iter().map(Code::number).zip(counts)
+    }
+
+    /// Counts an answer, logs it, and gives it what every answer has.
+    fn finish(&self, response: Response, head: Option<&Head>, connection: &Connection) -> Response {
+        let code = response.code();
+        self.answered[code as usize].fetch_add(1, Ordering::Relaxed);
+        let (method, path) = head.map_or(("-", "-"), |head| (head.method.as_str(), head.path.as_str()));
+        log::debug!("{} {} {} for {}", loggable(method), loggable(path), code.number(), connection.peer());
+        match &self.config.allow_origin {
+            // The same whoever asks, so it needs no Vary: a browser compares it with the page's origin itself.
+            Some(origin) => {
+                response.with("Access-Control-Allow-Origin", origin).with("Access-Control-Expose-Headers", "ETag")
+            }
+            None => response,
+        }
+    }
+}
+
+impl Service for Http {
+    fn start(&self) -> io::Result<()> {
+        let mut herald = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
+        if herald.is_none() {
+            let (feed, census) = (Arc::clone(&self.feed), Arc::clone(&self.census));
+            *herald = Some(Herald::start(feed, census, Arc::clone(&self.listeners))?);
+        }
+        Ok(())
+    }
+
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+        let mut requests = Requests::new();
+        loop {
+            let head = match requests.read_head(connection, stop)? {
+                Incoming::Whole(head) => head,
+                Incoming::Over(goodbye) => return Ok(goodbye),
+                Incoming::Refused(refusal) => {
+                    let refusal = self.finish(refusal, None, connection);
+                    connection.send(&refusal.into_bytes(false, true))?;
+                    return Ok(Goodbye::Done);
+                }
+            };
+            let mut is_last = head.is_last;
+            let response = match self.answer(&head) {
+                Answer::Whole(response) => {
+                    // A body that nobody reads stands where the next request should begin.
+                    is_last |= head.content_length > 0;
+                    response
+                }
+                Answer::Stream(stream) => return self.stream(stream, &head, connection, stop),
+                Answer::Write(writer, demand) => {
+                    match self.take_change(writer, demand, &head, &mut requests, connection, stop)? {
+                        Incoming::Whole(change) => self.write(writer, change, &head, connection),
+                        Incoming::Over(goodbye) => return Ok(goodbye),
+                        Incoming::Refused(refusal) => {
+                            is_last = true;
+                            refusal
+                        }
+                    }
+                }
+            };
+            let response = self.finish(response, Some(&head), connection);
+            connection.send(&response.into_bytes(head.is_head(), is_last))?;
+            if is_last {
+                return Ok(Goodbye::Done);
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        "the page, events and metrics over HTTP".to_owned()
+    }
+}
+
+/// Returns `text` if and only if it is an origin, as `https://app.example:8443`, or `*` for all of them.
+///
+/// # Errors
+/// What an origin would be.
+pub fn parse_origin(text: &str) -> Result<String, OriginError> {
+    let refused = || OriginError(text.to_owned());
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let (scheme, authority) = text.split_once("://").ok_or_else(refused)?;
+    let is_scheme = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let is_authority = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+    };
+    let fits = is_scheme && !authority.is_empty() && authority.bytes().all(is_authority);
+    if fits { Ok(text.to_owned()) } else { Err(refused()) }
+}
+
+/// Text that is no origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{}\" is no origin: write https://app.example without a path, in lower case, or * for all", .0.escape_debug())]
+pub struct OriginError(String);
+
+/// What a peer has sent, made safe to log, and not long.
+fn loggable(text: &str) -> String {
+    escape(&text.chars().take(MAX_LOGGED).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host_and_nothing_that_ends_a_header() {
+        for origin in ["*", "https://app.example", "http://localhost:3000", "https://[::1]:8443"] {
+            assert_eq!(parse_origin(origin).as_deref(), Ok(origin));
+        }
+        for other in ["", "app.example", "https://", "https://app.example/", "https://a\r\nX: y", "https://a b", "null"]
+        {
+            assert!(parse_origin(other).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_logged_is_escaped_and_cut() {
+        assert_eq!(loggable("/\x1b[2J\n"), "/\\u{1b}[2J\\n");
+        assert_eq!(loggable(&"x".repeat(100)).len(), MAX_LOGGED);
+    }
+}

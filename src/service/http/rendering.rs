@@ -1,0 +1,190 @@
+//! The map as it is shown over HTTP: in JSON, whatever the feed's format, made once a version.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use crate::feed::Feed;
+use crate::format::{self, Format};
+use crate::map::{Key, Map};
+
+/// One version of the map in JSON.
+#[derive(Debug)]
+pub(super) struct Rendering {
+    pub(super) version: u64,
+    pub(super) published: Instant,
+    /// Bytes of the frame's payload, in the feed's format.
+    pub(super) bytes: usize,
+    pub(super) map: Map,
+    /// The whole map, one JSON object on one line.
+    pub(super) json: String,
+    /// The same for the same map, after a restart too; with its quotes, as the header has it.
+    pub(super) etag: String,
+    /// See [`entries`](Self::entries).
+    entries: OnceLock<String>,
+}
+
+/// Renders a feed's current map, once a version, however many ask.
+#[derive(Debug)]
+pub(super) struct Renderer {
+    feed: Arc<Feed>,
+    /// Held while a version is rendered, so that it is rendered once; by HTTP's own threads alone.
+    newest: Mutex<Option<Arc<Rendering>>>,
+}
+
+impl Renderer {
+    pub(super) fn new(feed: Arc<Feed>) -> Self {
+        Self { feed, newest: Mutex::new(None) }
+    }
+
+    /// Returns the current map; `None` before the first.
+    ///
+    /// # Errors
+    /// If what the feed has is no map, or has no form in JSON.
+    pub(super) fn latest(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
+        let Some(snapshot) = self.feed.latest() else { return Ok(None) };
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rendering) = newest.as_ref().filter(|rendering| rendering.version >= snapshot.version) {
+            return Ok(Some(Arc::clone(rendering)));
+        }
+        let payload = snapshot.frame.payload();
+        let map = self.feed.format().decode_map(payload)?;
+        let json = to_json(&map)?;
+        let etag = etag(json.as_bytes());
+        let rendering = Arc::new(Rendering {
+            version: snapshot.version,
+            published: snapshot.published,
+            bytes: payload.len(),
+            map,
+            json,
+            etag,
+            entries: OnceLock::new(),
+        });
+        *newest = Some(Arc::clone(&rendering));
+        Ok(Some(rendering))
+    }
+}
+
+impl Rendering {
+    /// The entries with one of `keys`, as JSON. A key is meant by its spelling.
+    ///
+    /// # Errors
+    /// None that the whole map did not have.
+    pub(super) fn narrowed(&self, keys: &[String]) -> Result<String, format::Error> {
+        let is_asked_for = |key: &Key| keys.iter().any(|asked| key.to_string() == *asked);
+        to_json(
+            &self
+                .map
+                .iter()
+                .filter(|(key, _)| is_asked_for(key))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        )
+    }
+
+    /// The map as a JSON list of pairs of texts: the key, and the value's JSON. For the page, which shows whole numbers
+    /// with all of their digits and tells what has changed by comparing texts.
+    pub(super) fn entries(&self) -> &str {
+        self.entries.get_or_init(|| {
+            let pairs: Vec<(String, String)> = self
+                .map
+                .iter()
+                .map(|(key, value)| (key.to_string(), format::write_value(value).unwrap_or_default()))
+                .collect();
+            serde_json::to_string(&pairs).unwrap_or_else(|_| "[]".to_owned())
+        })
+    }
+}
+
+fn to_json(map: &Map) -> Result<String, format::Error> {
+    let json = Format::Json.encode_map(map)?;
+    String::from_utf8(json).map_err(|error| format::Error::Encode { format: Format::Json, source: error.into() })
+}
+
+/// Returns a strong validator: 96 bits of SHA-256. It outlives a restart, as a version would not.
+pub(super) fn etag(content: &[u8]) -> String {
+    format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(content)[..12]))
+}
+
+/// True if and only if `header`, an If-Match, names `etag` by strong comparison (RFC 9110, section 13.1.1).
+pub(super) fn matches_strongly(header: &str, etag: Option<&str>) -> bool {
+    let Some(etag) = etag else { return false };
+    header.trim() == "*" || header.split(',').any(|listed| listed.trim() == etag)
+}
+
+/// True if and only if `header`, an If-None-Match, names `etag` by weak comparison (RFC 9110, section 13.1.2).
+pub(super) fn matches_weakly(header: &str, etag: &str) -> bool {
+    let strong = |listed: &str| listed.trim().trim_start_matches("W/").to_owned();
+    header.trim() == "*" || header.split(',').any(|listed| strong(listed) == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::builtin;
+
+    fn renderer(format: Format) -> Renderer {
+        let feed = Arc::new(Feed::new(format, 1000));
+        feed.publish(&builtin()).unwrap();
+        Renderer::new(feed)
+    }
+
+    #[test]
+    fn the_json_and_its_etag_are_the_same_in_every_format() {
+        let json = r#"{"1":"Hola","2":"Bienvenido","3":"Al","4":"Servidor"}"#;
+        let tags: Vec<_> = Format::ALL
+            .into_iter()
+            .map(|format| {
+                let rendering = renderer(format).latest().unwrap().unwrap();
+                assert_eq!(rendering.json, json);
+                rendering.etag.clone()
+            })
+            .collect();
+        assert!(tags.windows(2).all(|pair| pair[0] == pair[1]), "{tags:?}");
+    }
+
+    #[test]
+    fn a_version_is_rendered_once() {
+        let renderer = renderer(Format::Bincode);
+        let (first, second) = (renderer.latest().unwrap().unwrap(), renderer.latest().unwrap().unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+        renderer.feed.publish(&Map::new()).unwrap();
+        assert_eq!(renderer.latest().unwrap().unwrap().version, 2);
+    }
+
+    #[test]
+    fn keys_are_meant_by_their_spelling() {
+        let rendering = renderer(Format::Bincode).latest().unwrap().unwrap();
+        assert_eq!(rendering.narrowed(&["2".into(), "nobody".into()]).unwrap(), r#"{"2":"Bienvenido"}"#);
+    }
+
+    #[test]
+    fn the_entries_are_pairs_of_texts() {
+        let feed = Arc::new(Feed::new(Format::Bincode, 1000));
+        let value = crate::map::Value::from(i64::MAX);
+        feed.publish(&Map::from([("<b>".into(), value), (1.into(), "\"".into())])).unwrap();
+        let rendering = Renderer::new(feed).latest().unwrap().unwrap();
+        assert_eq!(rendering.entries(), r#"[["1","\"\\\"\""],["<b>","9223372036854775807"]]"#);
+    }
+
+    #[test]
+    fn a_value_that_is_no_map_is_told() {
+        let feed = Arc::new(Feed::new(Format::Bincode, 1000));
+        feed.publish_typed(&7u32).unwrap();
+        assert!(Renderer::new(feed).latest().is_err());
+    }
+
+    #[test]
+    fn etags_are_compared_as_the_rfc_says() {
+        assert!(matches_strongly("\"a\", \"b\"", Some("\"b\"")) && matches_strongly("*", Some("\"b\"")));
+        assert!(!matches_strongly("W/\"b\"", Some("\"b\"")) && !matches_strongly("*", None));
+        assert!(
+            matches_weakly("\"a\", W/\"b\"", "\"b\"")
+                && matches_weakly("*", "\"b\"")
+                && !matches_weakly("\"a\"", "\"b\"")
+        );
+    }
+}

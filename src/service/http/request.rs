@@ -1,0 +1,303 @@
+//! A request as it comes over the wire: read within its limits, parsed by `httparse`, and nothing guessed.
+
+use std::time::{Duration, Instant};
+
+use httparse::Status;
+
+use super::response::{Code, Response};
+use crate::connection::{Connection, Error, Received};
+use crate::service::Goodbye;
+use crate::shutdown::Shutdown;
+
+/// The most bytes of a request's line and headers: 16 KiB. Browsers send 1 to 2, nginx takes 8 a line.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// The most headers: 100, as in Apache (`LimitRequestFields`).
+const MAX_HEADERS: usize = 100;
+
+/// How long a whole request may take, its body too, and how long a connection may be idle between two: 10 s. nginx gives
+/// 60; nothing here is worth a thread for that long.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes that are read at once.
+const CHUNK: usize = 4096;
+
+/// A request's line and headers: those that anything here goes by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) method: String,
+    /// From the first `/` to the `?`, as it came.
+    pub(super) path: String,
+    /// What is behind the `?`; empty if there is none.
+    pub(super) query: String,
+    /// Whom it is meant for. `None` is HTTP/1.0, which need not say.
+    pub(super) host: Option<String>,
+    pub(super) content_length: usize,
+    pub(super) authorization: Option<String>,
+    pub(super) if_match: Option<String>,
+    pub(super) if_none_match: Option<String>,
+    /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
+    pub(super) expects_continue: bool,
+    /// The client sends nothing after this.
+    pub(super) is_last: bool,
+}
+
+impl Head {
+    /// True if and only if the answer's body is not wanted.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+}
+
+/// What came.
+pub(super) enum Incoming<T> {
+    Whole(T),
+    /// No request, and nobody who waits for an answer.
+    Over(Goodbye),
+    /// Something that is answered, and then the connection is closed: nobody knows where the next request begins.
+    Refused(Response),
+}
+
+/// Reads one request after the other from a connection.
+#[derive(Debug)]
+pub(super) struct Requests {
+    /// Received, and no part of a request that was returned.
+    received: Vec<u8>,
+    /// When the request that is being read must be whole; when the next one must have begun.
+    deadline: Option<Instant>,
+    /// Nothing of the next request has come.
+    is_idle: bool,
+}
+
+impl Requests {
+    pub(super) fn new() -> Self {
+        Self { received: Vec::new(), deadline: None, is_idle: true }
+    }
+
+    /// Reads the next request up to its body.
+    ///
+    /// # Errors
+    /// What the connection failed with.
+    pub(super) fn read_head(&mut self, connection: &mut Connection, stop: &Shutdown) -> Result<Incoming<Head>, Error> {
+        self.deadline = Instant::now().checked_add(REQUEST_TIMEOUT);
+        self.is_idle = self.received.is_empty();
+        loop {
+            match parse(&self.received) {
+                Ok(Some((len, head))) => {
+                    self.received.drain(..len);
+                    return Ok(Incoming::Whole(head));
+                }
+                Ok(None) => {}
+                Err(refusal) => return Ok(Incoming::Refused(refusal)),
+            }
+            match self.receive(connection, stop)? {
+                Received::Bytes(_) => {}
+                Received::End => return Ok(Incoming::Over(Goodbye::Client)),
+                Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
+                // An idle connection has asked nothing.
+                Received::TimedOut if self.is_idle => return Ok(Incoming::Over(Goodbye::Done)),
+                Received::TimedOut => return Ok(Incoming::Refused(too_late())),
+            }
+        }
+    }
+
+    /// Reads the body of the request whose head was read last. The buffer grows as bytes come, never to what was claimed.
+    ///
+    /// # Errors
+    /// What the connection failed with.
+    pub(super) fn read_body(
+        &mut self,
+        len: usize,
+        connection: &mut Connection,
+        stop: &Shutdown,
+    ) -> Result<Incoming<Vec<u8>>, Error> {
+        while self.received.len() < len {
+            match self.receive(connection, stop)? {
+                Received::Bytes(_) => {}
+                Received::End => return Ok(Incoming::Over(Goodbye::Client)),
+                Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
+                Received::TimedOut => return Ok(Incoming::Refused(too_late())),
+            }
+        }
+        let behind = self.received.split_off(len);
+        Ok(Incoming::Whole(std::mem::replace(&mut self.received, behind)))
+    }
+
+    fn receive(&mut self, connection: &mut Connection, stop: &Shutdown) -> Result<Received, Error> {
+        let mut chunk = [0; CHUNK];
+        let received = connection.receive_by(&mut chunk, stop, self.deadline)?;
+        if let Received::Bytes(read) = received {
+            if self.is_idle {
+                self.is_idle = false;
+                self.deadline = Instant::now().checked_add(REQUEST_TIMEOUT);
+            }
+            self.received.extend_from_slice(&chunk[..read]);
+        }
+        Ok(received)
+    }
+}
+
+fn too_late() -> Response {
+    Response::refusal(Code::RequestTimeout, "the whole request has to come within 10 s")
+}
+
+fn malformed(why: &str) -> Response {
+    Response::refusal(Code::BadRequest, why)
+}
+
+/// Returns the head that `received` begins with and its length, `None` if it is not whole yet.
+fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
+    let too_large = || Response::refusal(Code::HeadersTooLarge, "line and headers are limited to 16 KiB and 100 lines");
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(received) {
+        Ok(Status::Complete(len)) if len <= MAX_HEAD => Ok(Some((len, read(&request)?))),
+        Ok(Status::Partial) if received.len() < MAX_HEAD => Ok(None),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(too_large()),
+        Err(error) => Err(malformed(&format!("not a request: {error}"))),
+    }
+}
+
+fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
+    let mut head = Head { method: request.method.unwrap_or_default().to_owned(), ..Head::default() };
+    let is_newest = request.version == Some(1);
+    head.is_last = !is_newest;
+    let mut length = None;
+    for header in request.headers.iter() {
+        let Ok(value) = std::str::from_utf8(header.value) else {
+            // Nothing here goes by a header that is no text.
+            continue;
+        };
+        let value = value.trim();
+        let name = header.name.to_ascii_lowercase();
+        match name.as_str() {
+            // RFC 9112, section 3.2.
+            "host" if head.host.is_some() => return Err(malformed("more than one Host")),
+            "host" => head.host = Some(value.to_owned()),
+            // One refusal for all codings: what follows would be read differently by the next program in a chain.
+            "transfer-encoding" => return Err(malformed("Transfer-Encoding is not taken: send Content-Length")),
+            "content-length" => {
+                let len = parse_length(value).ok_or_else(|| malformed("Content-Length is no number"))?;
+                if length.replace(len).is_some_and(|before| before != len) {
+                    return Err(malformed("two different Content-Length"));
+                }
+            }
+            "connection" => head.is_last |= value.split(',').any(|word| word.trim().eq_ignore_ascii_case("close")),
+            "expect" => head.expects_continue = is_newest && value.eq_ignore_ascii_case("100-continue"),
+            "authorization" => head.authorization = Some(value.to_owned()),
+            "if-match" => head.if_match = Some(value.to_owned()),
+            "if-none-match" => head.if_none_match = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    head.content_length = length.unwrap_or(0);
+    if is_newest && head.host.is_none() {
+        return Err(malformed("no Host"));
+    }
+    let mut target = request.path.unwrap_or_default();
+    // The absolute form of a proxy's client; its host is the one that counts (RFC 9112, section 3.2.2).
+    if let Some(rest) = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")) {
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        head.host = Some(authority.to_owned());
+        target = if path.starts_with('/') { path } else { "/" };
+    }
+    if !target.starts_with('/') && target != "*" {
+        return Err(malformed("the target has to begin with /"));
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    (head.path, head.query) = (path.to_owned(), query.to_owned());
+    Ok(head)
+}
+
+/// Digits alone: `str::parse` would take a sign as well. More than a machine's word is the most that it holds.
+fn parse_length(value: &str) -> Option<usize> {
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| value.parse().unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(request: &str) -> Result<Head, Code> {
+        match parse(request.as_bytes()) {
+            Ok(Some((len, head))) => {
+                assert_eq!(len, request.len());
+                Ok(head)
+            }
+            Ok(None) => panic!("{request:?} is not whole"),
+            Err(refusal) => Err(refusal.code()),
+        }
+    }
+
+    #[test]
+    fn what_is_gone_by_is_read_and_the_rest_is_not() {
+        let request = "PATCH /map?keys=a HTTP/1.1\r\nhost: h:1\r\nX: y\r\nCONTENT-LENGTH: 7\r\nIf-Match: \"x\"\r\n\r\n";
+        let wanted = Head {
+            method: "PATCH".to_owned(),
+            path: "/map".to_owned(),
+            query: "keys=a".to_owned(),
+            host: Some("h:1".to_owned()),
+            content_length: 7,
+            if_match: Some("\"x\"".to_owned()),
+            ..Head::default()
+        };
+        assert_eq!(head(request), Ok(wanted));
+    }
+
+    #[test]
+    fn a_request_is_not_whole_before_its_empty_line() {
+        let request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        for len in 0..request.len() {
+            assert!(matches!(parse(&request[..len]), Ok(None)), "{len}");
+        }
+        assert!(matches!(parse(request), Ok(Some(_))));
+    }
+
+    #[test]
+    fn what_two_programs_could_read_differently_is_refused() {
+        for lines in [
+            "Host: h\r\nTransfer-Encoding: chunked",
+            "Host: h\r\nContent-Length: 3\r\nTransfer-Encoding: identity",
+            "Host: h\r\nContent-Length: 3\r\nContent-Length: 4",
+            "Host: h\r\nContent-Length: +3",
+            "Host: h\r\nContent-Length: 3, 3",
+            "Host: h\r\nContent-Length:",
+            "Host: h\r\nHost: i",
+            "Host: h\r\nContent-Length : 3",
+            "Host: h\r\nX: a\r\n b",
+            "Host: h\r\nX: \x7f",
+            "X: no host",
+        ] {
+            assert_eq!(head(&format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n")), Err(Code::BadRequest), "{lines}");
+        }
+        assert_eq!(head("GET /a\r\nb HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
+        assert_eq!(head("GET a HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
+        assert_eq!(head("GET / HTTP/2.0\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
+    }
+
+    #[test]
+    fn heads_are_limited() {
+        let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(MAX_HEAD));
+        assert_eq!(parse(long.as_bytes()).unwrap_err().code(), Code::HeadersTooLarge);
+        let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS));
+        assert_eq!(parse(many.as_bytes()).unwrap_err().code(), Code::HeadersTooLarge);
+    }
+
+    #[test]
+    fn the_absolute_form_names_its_own_host() {
+        let head = head("GET http://other:1/map?x HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        assert_eq!((head.host.as_deref(), head.path.as_str(), head.query.as_str()), (Some("other:1"), "/map", "x"));
+    }
+
+    #[test]
+    fn the_older_version_closes_and_needs_no_host() {
+        let head = head("GET / HTTP/1.0\r\n\r\n").unwrap();
+        assert!(head.is_last && head.host.is_none());
+    }
+
+    #[test]
+    fn a_length_beyond_any_machine_is_a_length() {
+        assert_eq!(parse_length("99999999999999999999999"), Some(usize::MAX));
+    }
+}

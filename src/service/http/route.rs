@@ -1,0 +1,101 @@
+//! Which path is what, and what may be done with it.
+
+use percent_encoding::percent_decode_str;
+
+use crate::map::{Key, number_key};
+
+/// What a path stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    Page,
+    /// The page's event stream.
+    Live,
+    /// Everybody's event stream.
+    Events,
+    Map,
+    Entry(Key),
+    Status,
+    Clients,
+    Metrics,
+    /// It runs.
+    Livez,
+    /// It has a map, and does not stop.
+    Readyz,
+}
+
+impl Route {
+    /// Returns what `path` stands for, if it stands for anything.
+    pub(super) fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/" => Self::Page,
+            "/live" => Self::Live,
+            "/events" => Self::Events,
+            "/map" => Self::Map,
+            "/status" => Self::Status,
+            "/clients" => Self::Clients,
+            "/metrics" => Self::Metrics,
+            "/livez" => Self::Livez,
+            "/readyz" => Self::Readyz,
+            path => Self::Entry(number_key(Key::Text(decode(path.strip_prefix("/map/")?)?))),
+        })
+    }
+
+    /// The methods that are taken here, as `Allow` has them.
+    pub(super) fn methods(&self, is_writable: bool) -> &'static str {
+        match self {
+            Self::Map if is_writable => "GET, HEAD, PUT, PATCH, OPTIONS",
+            Self::Entry(_) if is_writable => "DELETE, OPTIONS",
+            Self::Entry(_) => "OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    /// True if and only if `method` is taken here.
+    pub(super) fn takes(&self, method: &str, is_writable: bool) -> bool {
+        self.methods(is_writable).split(", ").any(|taken| taken == method)
+    }
+}
+
+/// Returns the value of the parameter `name`, as it came; `None` if there is none.
+pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query.split('&').find_map(|pair| pair.split_once('=').filter(|(found, _)| *found == name)).map(|(_, value)| value)
+}
+
+/// Returns the texts that a parameter lists: split at its commas, then decoded, so that `%2C` is a comma of a key's own.
+/// `None` if one of them is not UTF-8.
+pub(super) fn list(value: &str) -> Option<Vec<String>> {
+    value.split(',').map(decode).collect()
+}
+
+fn decode(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_decoded_and_spell_numbers() {
+        assert_eq!(Route::of("/map/a%2Fb/%C3%B1"), Some(Route::Entry("a/b/ñ".into())));
+        assert_eq!(Route::of("/map/1"), Some(Route::Entry(Key::Int(1))));
+        assert_eq!(Route::of("/map/%ff"), None);
+        assert_eq!(Route::of("/mapp"), None);
+        assert_eq!(Route::of("/../etc/passwd"), None);
+    }
+
+    #[test]
+    fn a_list_is_split_before_it_is_decoded() {
+        assert_eq!(list("a,b%2Cc,"), Some(vec!["a".into(), "b,c".into(), String::new()]));
+        assert_eq!(list("%ff"), None);
+        assert_eq!(parameter("x=1&keys=a=b&keys=c", "keys"), Some("a=b"));
+        assert_eq!(parameter("keys", "keys"), None);
+    }
+
+    #[test]
+    fn writing_is_taken_only_where_it_is_on() {
+        assert!(Route::Map.takes("PATCH", true) && !Route::Map.takes("PATCH", false));
+        assert!(Route::of("/map/x").is_some_and(|route| route.takes("DELETE", true) && !route.takes("GET", true)));
+        assert!(!Route::Page.takes("POST", true) && !Route::Page.takes("get", true) && !Route::Page.takes("", true));
+    }
+}

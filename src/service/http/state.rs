@@ -1,0 +1,187 @@
+//! The last map that was written, in a file that outlives the server.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::escape::escape;
+use crate::format::{self, Format};
+use crate::map::{self, Map};
+
+/// How much longer than the largest frame the file may be, and in any case: as for a source's file.
+const MAX_LEN_FRAMES: u64 = 16;
+const MIN_MAX_LEN: u64 = 1024 * 1024;
+
+/// Why a map could not be kept, or taken up again. The text is safe to print.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system does not let the file be read.
+    #[error("{name}: the state cannot be read")]
+    Unreadable {
+        /// The path, escaped.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file has no map in it.
+    #[error("{name}: the state is no map; mend it, or move it away to begin without one")]
+    Invalid {
+        /// The path, escaped.
+        name: String,
+        /// What is wrong with it.
+        source: format::Error,
+    },
+    /// The file is longer than any map is.
+    #[error("{name}: the state is above the limit of {max} bytes; raise --max-frame if this is meant")]
+    TooLong {
+        /// The path, escaped.
+        name: String,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// The map has no form in JSON.
+    #[error("{name}: the map cannot be kept")]
+    Unwritable {
+        /// The path, escaped.
+        name: String,
+        /// Why.
+        source: format::Error,
+    },
+    /// The system does not let the file be written: the old one stays.
+    #[error("{name}: the state cannot be written")]
+    Unkept {
+        /// The path, escaped.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// A file with the last map, as JSON. Written beside itself and renamed, so that it is whole at every moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateFile {
+    path: PathBuf,
+}
+
+impl StateFile {
+    /// Returns the state at `path`, which need not be there yet.
+    ///
+    /// # Errors
+    /// `Unkept` if nothing can be written beside it.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let state = Self { path: path.into() };
+        if state.path.is_dir() {
+            return Err(state.unkept(io::ErrorKind::IsADirectory.into()));
+        }
+        // Better now than at the first write.
+        let tried = state.create().and_then(|_| fs::remove_file(state.beside()));
+        tried.map_err(|source| state.unkept(source))?;
+        Ok(state)
+    }
+
+    /// Returns the map that was kept; `None` if and only if there is no such file. Keys that spell a number are
+    /// numbers, as when they were written.
+    ///
+    /// # Errors
+    /// If the file is there and has no map of at most 16 times `max_frame` bytes.
+    pub fn load(&self, max_frame: usize) -> Result<Option<Map>, Error> {
+        let unreadable = |source| Error::Unreadable { name: self.name(), source };
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let max = MIN_MAX_LEN.max(MAX_LEN_FRAMES.saturating_mul(max_frame as u64));
+        let mut json = Vec::new();
+        file.take(max + 1).read_to_end(&mut json).map_err(unreadable)?;
+        if json.len() as u64 > max {
+            return Err(Error::TooLong { name: self.name(), max });
+        }
+        let map = Format::Json.decode_map(&json).map_err(|source| Error::Invalid { name: self.name(), source })?;
+        Ok(Some(map::number_keys(map)))
+    }
+
+    /// Keeps `map`: when this returns, it is there after a loss of power too.
+    ///
+    /// # Errors
+    /// `Unwritable`, `Unkept`; the file is as it was.
+    pub(super) fn save(&self, map: &Map) -> Result<(), Error> {
+        let json = format::pretty(map).map_err(|source| Error::Unwritable { name: self.name(), source })?;
+        self.replace(json.as_bytes()).map_err(|source| self.unkept(source))
+    }
+
+    fn replace(&self, json: &[u8]) -> io::Result<()> {
+        let mut file = self.create()?;
+        file.write_all(json)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(self.beside(), &self.path)?;
+        // The new name is in the directory, and that is what has to reach the disk now (fsync(2)).
+        File::open(self.directory())?.sync_all()
+    }
+
+    /// Begins the file that will take the place of this one.
+    fn create(&self) -> io::Result<File> {
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.beside())
+    }
+
+    fn beside(&self) -> PathBuf {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        self.path.with_file_name(name)
+    }
+
+    fn directory(&self) -> &Path {
+        match self.path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    fn unkept(&self, source: io::Error) -> Error {
+        Error::Unkept { name: self.name(), source }
+    }
+
+    fn name(&self) -> String {
+        escape(&self.path.to_string_lossy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::builtin;
+
+    #[test]
+    fn what_is_kept_is_taken_up_again_with_its_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFile::open(folder.path().join("state.json")).unwrap();
+        assert_eq!(state.load(100).unwrap(), None);
+        state.save(&builtin()).unwrap();
+        assert_eq!(state.load(100).unwrap(), Some(builtin()));
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["state.json"]);
+    }
+
+    #[test]
+    fn what_is_no_map_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        for text in ["", "[]", "{\"a\":1", "{\"a\":\"\x1b\"}"] {
+            fs::write(&path, text).unwrap();
+            let error = StateFile::open(&path).unwrap().load(100).unwrap_err();
+            assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("state.json"), "{error}");
+        }
+        fs::write(&path, vec![b' '; 1 << 21]).unwrap();
+        assert!(matches!(StateFile::open(&path).unwrap().load(100), Err(Error::TooLong { max: 1_048_576, .. })));
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_told_at_once() {
+        assert!(matches!(StateFile::open("/nowhere/state.json"), Err(Error::Unkept { .. })));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(StateFile::open(folder.path()), Err(Error::Unkept { .. })));
+    }
+}

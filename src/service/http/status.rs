@@ -1,0 +1,224 @@
+//! What is shown of the server: its status, and its clients, as JSON.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::Http;
+use super::rendering::Rendering;
+use crate::platform::Process;
+use crate::service::{Census, ClientRecord, Look};
+
+/// The most clients that are listed.
+pub(super) const MAX_CLIENTS: usize = 1000;
+
+/// How old a look at the clients may be: a thousand requests a second are answered from two looks.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// A look at the clients, kept for a moment.
+#[derive(Debug)]
+pub(super) struct View {
+    at: Instant,
+    pub(super) look: Look,
+    /// All that were looked at, as JSON; made when somebody asks.
+    clients: OnceLock<String>,
+    /// What the process took; asked when somebody asks. Counting ten thousand descriptors takes milliseconds.
+    process: OnceLock<Process>,
+}
+
+/// The newest look at the clients.
+#[derive(Debug, Default)]
+pub(super) struct Views {
+    /// Held while looking, so that one looks and the others wait for it; by HTTP's own threads alone.
+    newest: Mutex<Option<Arc<View>>>,
+}
+
+impl Views {
+    pub(super) fn latest(&self, census: &dyn Census) -> Arc<View> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = newest.as_ref().filter(|view| view.at.elapsed() < FRESH) {
+            return Arc::clone(view);
+        }
+        let look = census.look(MAX_CLIENTS);
+        let view = Arc::new(View { at: Instant::now(), look, clients: OnceLock::new(), process: OnceLock::new() });
+        *newest = Some(Arc::clone(&view));
+        view
+    }
+}
+
+impl View {
+    /// What the process takes.
+    pub(super) fn process(&self) -> &Process {
+        self.process.get_or_init(Process::now)
+    }
+
+    /// The newest `limit` clients.
+    pub(super) fn clients(&self, limit: usize) -> String {
+        if limit < self.look.newest.len() {
+            return self.list(limit);
+        }
+        self.clients.get_or_init(|| self.list(limit)).clone()
+    }
+
+    fn list(&self, limit: usize) -> String {
+        let clients = self.look.newest.iter().take(limit).map(Client::from).collect();
+        to_json(&Clients { total: self.look.total, clients })
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Clients {
+    total: u64,
+    clients: Vec<Client>,
+}
+
+#[derive(Debug, Serialize)]
+struct Client {
+    id: u64,
+    peer: String,
+    since_ms: u64,
+    age_ms: u64,
+    frames: u64,
+    bytes: u64,
+    skipped: u64,
+    slow: bool,
+}
+
+impl From<&ClientRecord> for Client {
+    fn from(record: &ClientRecord) -> Self {
+        let ClientRecord { id, peer, since, frames, bytes, skipped, is_slow } = *record;
+        let age_ms = millis(since.elapsed());
+        let since_ms = now_ms().saturating_sub(age_ms);
+        Self { id, peer: peer.to_string(), since_ms, age_ms, frames, bytes, skipped, slow: is_slow }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Status<'a> {
+    program: &'static str,
+    pid: u32,
+    now_ms: u64,
+    started_ms: u64,
+    uptime_ms: u64,
+    stopping: bool,
+    format: &'static str,
+    interval_ms: u64,
+    writable: bool,
+    map: Option<MapStatus<'a>>,
+    connections: Connections,
+    sent: Sent,
+    http: OwnConnections,
+}
+
+#[derive(Debug, Serialize)]
+struct MapStatus<'a> {
+    version: u64,
+    age_ms: u64,
+    entries: usize,
+    bytes: usize,
+    etag: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Connections {
+    active: u64,
+    max: u64,
+    slow: u64,
+    served: u64,
+    refused: u64,
+    timed_out: u64,
+    failed_accepts: u64,
+    failed_spawns: u64,
+    panics: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Sent {
+    frames: u64,
+    bytes: u64,
+    skipped: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct OwnConnections {
+    active: u64,
+    max: u64,
+    requests: u64,
+}
+
+impl Http {
+    /// The status as one JSON object on one line.
+    pub(super) fn status(&self, rendering: Option<&Rendering>) -> String {
+        let (view, stats) = (self.view(), self.census.stats());
+        let uptime_ms = millis(self.started.elapsed());
+        let now_ms = now_ms();
+        to_json(&Status {
+            program: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            now_ms,
+            started_ms: millis(self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default()),
+            uptime_ms,
+            stopping: self.stop.is_triggered(),
+            format: self.feed.format().name(),
+            interval_ms: millis(self.config.interval),
+            writable: self.writer.is_some(),
+            map: rendering.map(|rendering| MapStatus {
+                version: rendering.version,
+                age_ms: millis(rendering.published.elapsed()),
+                entries: rendering.map.len(),
+                bytes: rendering.bytes,
+                etag: &rendering.etag,
+            }),
+            connections: Connections {
+                active: stats.active(),
+                max: self.census.max_connections(),
+                slow: view.look.slow,
+                served: stats.served(),
+                refused: stats.refused(),
+                timed_out: stats.timed_out(),
+                failed_accepts: stats.failed_accepts(),
+                failed_spawns: stats.failed_spawns(),
+                panics: stats.panics(),
+            },
+            sent: Sent { frames: view.look.frames, bytes: view.look.bytes, skipped: view.look.skipped },
+            http: OwnConnections {
+                active: self.own.stats().active(),
+                max: self.own.max_connections(),
+                requests: self.requests(),
+            },
+        })
+    }
+}
+
+/// The event `map` of the page's stream.
+pub(super) fn map_event(rendering: &Rendering) -> String {
+    let Rendering { version, bytes, .. } = rendering;
+    // A validator has quotes of its own, and nothing else that JSON would escape.
+    let (age_ms, etag) = (millis(rendering.published.elapsed()), rendering.etag.trim_matches('"'));
+    let entries = rendering.entries();
+    format!(r#"{{"version":{version},"age_ms":{age_ms},"bytes":{bytes},"etag":"\"{etag}\"","entries":{entries}}}"#)
+}
+
+/// The event `history`.
+pub(super) fn history_event(period: Duration, active: &[u64]) -> String {
+    #[derive(Serialize)]
+    struct History<'a> {
+        period_ms: u64,
+        active: &'a [u64],
+    }
+    to_json(&History { period_ms: millis(period), active })
+}
+
+pub(super) fn to_json<T: Serialize>(value: &T) -> String {
+    // Numbers, texts and lists of them all have a form.
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn now_ms() -> u64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}

@@ -1,0 +1,239 @@
+//! Writing the map: one writer after the other, and nothing lost.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::rendering::{Renderer, Rendering, matches_strongly};
+use super::response::{Code, Kind, Response};
+use super::state::{self, StateFile};
+use super::status::to_json;
+use super::token::TokenFile;
+use crate::chain::Chain;
+use crate::feed::{self, Feed};
+use crate::format::{self, Format};
+use crate::map::{self, Key, Map};
+
+/// What is asked of the map.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Change {
+    /// This is the whole map.
+    Replace(Map),
+    /// This is laid over it (RFC 7396).
+    Patch(Map),
+    /// This entry goes.
+    Remove(Key),
+}
+
+/// Why a change was not made. The map is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("the map is another one by now; read it again")]
+    Lost,
+    #[error("the map has no such entry")]
+    Missing,
+    #[error("the map cannot be sent")]
+    Refused(#[source] feed::Error),
+    #[error("the feed's value is no map that JSON can show")]
+    NoMap(#[source] format::Error),
+    #[error(transparent)]
+    State(state::Error),
+}
+
+/// What has become of a change.
+#[derive(Debug)]
+pub(super) struct Written {
+    changed: bool,
+    rendering: Arc<Rendering>,
+}
+
+/// Makes changes, one after the other.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) token: TokenFile,
+    feed: Arc<Feed>,
+    state: Option<StateFile>,
+    /// Held from the look at the map to its publication, the state's fsync between them: that is what makes two changes
+    /// two, and only those who write ever wait for it.
+    turn: Mutex<()>,
+}
+
+impl Change {
+    /// Returns the change that a request with `body` asks for; `what` makes it of the map in the body.
+    pub(super) fn from_body(body: &[u8], what: fn(Map) -> Self) -> Result<Self, Response> {
+        let refused = |error| {
+            let why = match &error {
+                format::Error::Decode { source, .. } => Chain(&**source).to_string(),
+                error => Chain(error).to_string(),
+            };
+            Response::refusal(Code::BadRequest, &format!("the body is not a JSON object that is a map: {why}"))
+        };
+        Format::Json.decode_map(body).map(|map| what(map::number_keys(map))).map_err(refused)
+    }
+}
+
+impl Writer {
+    pub(super) fn new(feed: Arc<Feed>, token: TokenFile, state: Option<StateFile>) -> Self {
+        Self { token, feed, state, turn: Mutex::new(()) }
+    }
+
+    /// Makes `change`, if the map is still the one that `if_match` names. When this returns, the map is kept and
+    /// published.
+    ///
+    /// # Errors
+    /// Why not; the map is as it was.
+    pub(super) fn apply(&self, change: Change, if_match: Option<&str>, renderer: &Renderer) -> Result<Written, Error> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = renderer.latest().map_err(Error::NoMap)?;
+        let etag = current.as_ref().map(|rendering| rendering.etag.as_str());
+        if if_match.is_some_and(|listed| !matches_strongly(listed, etag)) {
+            return Err(Error::Lost);
+        }
+        let mut map = map::number_keys(current.map(|rendering| rendering.map.clone()).unwrap_or_default());
+        match change {
+            Change::Replace(whole) => map = whole,
+            Change::Patch(patch) => map::merge(&mut map, patch),
+            Change::Remove(key) => drop(map.remove(&key).ok_or(Error::Missing)?),
+        }
+        self.feed.check(&map).map_err(Error::Refused)?;
+        if let Some(state) = &self.state {
+            state.save(&map).map_err(Error::State)?;
+        }
+        let changed = self.feed.publish(&map).map_err(Error::Refused)?;
+        let rendering = renderer.latest().map_err(Error::NoMap)?.ok_or(Error::Missing)?;
+        drop(turn);
+        Ok(Written { changed, rendering })
+    }
+}
+
+impl Written {
+    pub(super) fn changed(&self) -> bool {
+        self.changed
+    }
+
+    /// For the log: `5 entries, version 3`.
+    pub(super) fn describe(&self) -> String {
+        let entries = self.rendering.map.len();
+        let noun = if entries == 1 { "entry" } else { "entries" };
+        format!("{entries} {noun}, version {}", self.rendering.version)
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        #[derive(serde::Serialize)]
+        struct Answer {
+            version: u64,
+            entries: usize,
+            changed: bool,
+        }
+        let Self { changed, rendering } = self;
+        let answer = Answer { version: rendering.version, entries: rendering.map.len(), changed };
+        Response::new(Code::Ok, Kind::Json, to_json(&answer) + "\n").with("ETag", &rendering.etag)
+    }
+}
+
+impl Error {
+    pub(super) fn into_response(self) -> Response {
+        let code = match &self {
+            Self::Lost => Code::PreconditionFailed,
+            Self::Missing => Code::NotFound,
+            Self::Refused(feed::Error::TooLarge { .. }) => Code::ContentTooLarge,
+            Self::Refused(_) => Code::BadRequest,
+            Self::NoMap(_) | Self::State(_) => Code::InternalError,
+        };
+        if code == Code::InternalError {
+            log::error!("the map was not changed: {}", Chain(&self));
+        }
+        Response::refusal(code, &Chain(&self).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::builtin;
+    use std::fs;
+
+    fn writer(state: bool) -> (tempfile::TempDir, Writer, Renderer) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("token"), "a-token-of-some-length").unwrap();
+        let feed = Arc::new(Feed::new(Format::Bincode, 200));
+        feed.publish(&builtin()).unwrap();
+        let token = TokenFile::open(folder.path().join("token")).unwrap();
+        let state = state.then(|| StateFile::open(folder.path().join("state.json")).unwrap());
+        (folder, Writer::new(Arc::clone(&feed), token, state), Renderer::new(feed))
+    }
+
+    fn patch(json: &str) -> Change {
+        Change::from_body(json.as_bytes(), Change::Patch).unwrap()
+    }
+
+    #[test]
+    fn a_patch_changes_the_entries_that_it_names() {
+        let (_folder, writer, renderer) = writer(false);
+        let written = writer.apply(patch(r#"{"1":"Hello","2":null,"dark":true}"#), None, &renderer).unwrap();
+        assert!(written.changed);
+        assert_eq!(written.rendering.json, r#"{"1":"Hello","3":"Al","4":"Servidor","dark":true}"#);
+        assert!(written.rendering.map.contains_key(&Key::Int(1)), "the number stays one");
+        assert!(!writer.apply(patch("{}"), None, &renderer).unwrap().changed);
+    }
+
+    #[test]
+    fn a_lost_race_changes_nothing() {
+        let (_folder, writer, renderer) = writer(false);
+        let seen = renderer.latest().unwrap().unwrap().etag.clone();
+        writer.apply(patch(r#"{"a":1}"#), Some(&seen), &renderer).unwrap();
+        assert!(matches!(writer.apply(patch(r#"{"a":2}"#), Some(&seen), &renderer), Err(Error::Lost)));
+        assert_eq!(renderer.latest().unwrap().unwrap().map[&Key::from("a")], 1.into());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_neither_kept_nor_published() {
+        let (folder, writer, renderer) = writer(true);
+        let large = patch(&format!("{{\"a\":\"{}\"}}", "x".repeat(200)));
+        assert_eq!(writer.apply(large, None, &renderer).unwrap_err().into_response().code(), Code::ContentTooLarge);
+        assert!(!folder.path().join("state.json").exists());
+        assert_eq!(renderer.latest().unwrap().unwrap().version, 1);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_not_published() {
+        let (folder, writer, renderer) = writer(true);
+        fs::create_dir_all(folder.path().join("state.json/in-the-way")).unwrap();
+        assert!(matches!(writer.apply(patch(r#"{"a":1}"#), None, &renderer), Err(Error::State(_))));
+        assert_eq!(renderer.latest().unwrap().unwrap().version, 1);
+    }
+
+    #[test]
+    fn an_entry_goes_once() {
+        let (folder, writer, renderer) = writer(true);
+        let remove = || Change::Remove(map::number_key("2".into()));
+        assert!(writer.apply(remove(), None, &renderer).unwrap().changed);
+        assert!(matches!(writer.apply(remove(), None, &renderer), Err(Error::Missing)));
+        let kept = fs::read_to_string(folder.path().join("state.json")).unwrap();
+        assert_eq!(kept, "{\n  \"1\": \"Hola\",\n  \"3\": \"Al\",\n  \"4\": \"Servidor\"\n}\n");
+    }
+
+    #[test]
+    fn changes_at_once_are_all_made() {
+        let (_folder, writer, renderer) = writer(false);
+        writer.apply(Change::Replace(Map::new()), None, &renderer).unwrap();
+        std::thread::scope(|scope| {
+            for name in ["a", "b"] {
+                let (writer, renderer) = (&writer, &renderer);
+                scope.spawn(move || {
+                    for number in 0..50 {
+                        writer.apply(patch(&format!("{{\"{name}\":{number}}}")), None, renderer).unwrap();
+                    }
+                });
+            }
+        });
+        let last = renderer.latest().unwrap().unwrap();
+        assert_eq!((last.json.as_str(), last.version), (r#"{"a":49,"b":49}"#, 102));
+    }
+
+    #[test]
+    fn a_body_that_is_no_map_is_refused_safely() {
+        for body in ["", "[]", "null", "{\"a\":", "{\"\u{9b}\":1e400}", &"[".repeat(100_000)] {
+            let refusal = Change::from_body(body.as_bytes(), Change::Replace).unwrap_err();
+            assert_eq!(refusal.code(), Code::BadRequest);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+use super::super::authority::Authority;
+use super::super::{Acceptor, ClientTls, Connector, HandshakeError, Identity, ServerTls};
+use super::*;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+/// One end of two pipes with little room, in memory.
+struct End<'pipes> {
+    incoming: &'pipes Pipe,
+    outgoing: &'pipes Pipe,
+}
+
+/// Bytes on their way in one direction.
+#[derive(Default)]
+struct Pipe {
+    bytes: RefCell<VecDeque<u8>>,
+    room: Cell<usize>,
+    closed: Cell<bool>,
+    /// The most that a read gives; 0 is all.
+    slice: Cell<usize>,
+}
+
+impl Pipe {
+    fn of(room: usize) -> Self {
+        let pipe = Self::default();
+        pipe.room.set(room);
+        pipe
+    }
+}
+
+impl Read for &End<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut bytes = self.incoming.bytes.borrow_mut();
+        if bytes.is_empty() {
+            return if self.incoming.closed.get() { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        let most = if self.incoming.slice.get() == 0 { into.len() } else { into.len().min(self.incoming.slice.get()) };
+        bytes.read(&mut into[..most])
+    }
+}
+
+impl Write for &End<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut queued = self.outgoing.bytes.borrow_mut();
+        let room = self.outgoing.room.get().saturating_sub(queued.len());
+        if room == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let taken = bytes.len().min(room);
+        queued.extend(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What both ends are made with.
+struct Pair {
+    server: rustls::ServerConnection,
+    client: rustls::ClientConnection,
+}
+
+fn pair() -> Pair {
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    let identity = Identity { cert: files.cert, key: files.key };
+    let acceptor = Acceptor::load(ServerTls { identity, client_ca: None }).unwrap();
+    let connector = Connector::load(&ClientTls { ca: Some(authority.ca.clone()), ..ClientTls::default() }).unwrap();
+    Pair { server: acceptor.test_connection(), client: connector.test_connection("localhost") }
+}
+
+/// A server's and a client's session after their handshake, over pipes with so much room.
+fn with_sessions(room: usize, test: impl FnOnce(&Session<End<'_>>, &Session<End<'_>>)) {
+    let (to_client, to_server) = (Pipe::of(room), Pipe::of(room));
+    let pair = pair();
+    let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair.server);
+    let client = Session::new(End { incoming: &to_client, outgoing: &to_server }, pair.client);
+    let (mut at_server, mut at_client) = (Step::Again, Step::Again);
+    while at_server != Step::Done || at_client != Step::Done {
+        at_client = client.step(None, None).unwrap();
+        at_server = server.step(None, None).unwrap();
+    }
+    test(&server, &client);
+}
+
+/// All that has come, until there is no more.
+fn take_all(session: &Session<End<'_>>, taken: &mut Vec<u8>) -> bool {
+    let mut chunk = [0; 1000];
+    loop {
+        match session.try_take(&mut chunk) {
+            Ok(Some(Taken { data, .. })) => taken.extend_from_slice(&chunk[..data]),
+            Ok(None) => return true,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                return false;
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_sent_arrives_whatever_room_there_is() {
+    let bytes: Vec<u8> = (0..100_000_u32).map(|byte| (byte % 251) as u8).collect();
+    for room in [7, 100, 20_000, 1_000_000] {
+        with_sessions(room, |server, client| {
+            let (mut sent, mut taken) = (0, Vec::new());
+            while sent < bytes.len() {
+                match server.try_send(&bytes[sent..]) {
+                    Ok(more) => sent += more,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+                assert!(server.lock().tls.wants_write() || sent == bytes.len(), "it stopped for no reason");
+                take_all(client, &mut taken);
+            }
+            take_all(client, &mut taken);
+            assert!(taken == bytes, "{room}: {} of {} bytes", taken.len(), bytes.len());
+        });
+    }
+}
+
+#[test]
+fn what_has_not_gone_does_not_count_and_is_not_sent_twice() {
+    with_sessions(100, |server, client| {
+        // One record, of which 100 bytes have room: it has begun, and none of it has gone.
+        assert_eq!(server.try_send(&[b'x'; 1000]).unwrap(), 0);
+        assert_eq!(server.try_send(&[b'x'; 1000]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let mut taken = Vec::new();
+        for _ in 0..20 {
+            take_all(client, &mut taken);
+            let _ = server.lock().push(&server.socket);
+        }
+        assert_eq!(taken.len(), 1000);
+        // The bytes that went count now; those behind them begin a new record.
+        assert_eq!(server.try_send(&[b'x'; 1010]).unwrap(), 1010);
+        take_all(client, &mut taken);
+        assert_eq!(taken.len(), 1010);
+    });
+}
+
+#[test]
+fn no_more_than_one_record_is_kept_for_a_peer_that_does_not_read() {
+    with_sessions(100, |server, _client| {
+        let bytes = vec![0; 1_000_000];
+        assert_eq!(server.try_send(&bytes).unwrap(), 0);
+        for _ in 0..100 {
+            assert!(server.try_send(&bytes).is_err());
+        }
+        // A writer that is given a file's worth of room says how much is left.
+        let mut left = Vec::new();
+        while server.lock().tls.wants_write() {
+            server.lock().tls.write_tls(&mut left).unwrap();
+        }
+        assert!(left.len() <= RECORD + 100, "{} bytes are kept", left.len());
+    });
+}
+
+#[test]
+fn a_publisher_does_not_wait_for_the_reader() {
+    with_sessions(1000, |server, _client| {
+        let reading = server.lock();
+        assert_eq!(server.try_send(b"Hola").unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(reading);
+        assert_eq!(server.try_send(b"Hola").unwrap(), 4);
+    });
+}
+
+#[test]
+fn bytes_that_came_with_the_handshake_are_not_forgotten() {
+    let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
+    let pair = pair();
+    let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair.server);
+    let client = Session::new(End { incoming: &to_client, outgoing: &to_server }, pair.client);
+    client.step(None, None).unwrap();
+    while server.step(None, None).unwrap() != Step::WaitReadable {}
+    while client.step(None, None).unwrap() != Step::Done {}
+    // In one read with the client's last flight.
+    client.try_send(b"Hola").unwrap();
+    while server.step(None, None).unwrap() != Step::Done {}
+    assert!(to_server.bytes.borrow().is_empty() && server.has_input());
+    let mut taken = Vec::new();
+    assert!(!take_all(&server, &mut taken));
+    assert_eq!((taken.as_slice(), server.has_input()), (&b"Hola"[..], false));
+}
+
+#[test]
+fn bytes_behind_a_small_buffer_are_not_forgotten() {
+    with_sessions(100_000, |server, client| {
+        client.try_send(b"Hola").unwrap();
+        assert_eq!(server.try_take(&mut [0; 3]).unwrap().unwrap().data, 3);
+        assert!(server.socket.incoming.bytes.borrow().is_empty() && server.has_input());
+        assert_eq!(server.try_take(&mut [0; 3]).unwrap(), Some(Taken { data: 1, wire: 0 }));
+        assert!(!server.has_input());
+    });
+}
+
+#[test]
+fn both_ways_of_ending_are_an_end() {
+    for says_so in [true, false] {
+        with_sessions(100_000, |server, client| {
+            client.try_send(b"Hola").unwrap();
+            if says_so {
+                client.try_close().unwrap();
+                client.try_close().unwrap();
+            } else {
+                server.socket.incoming.closed.set(true);
+            }
+            let mut taken = Vec::new();
+            assert!(take_all(server, &mut taken) && taken == b"Hola");
+            // The other direction is not over by that.
+            assert_eq!(server.try_send(b"Al").unwrap(), 2);
+            let mut taken = Vec::new();
+            assert!(!take_all(client, &mut taken) && taken == b"Al");
+        });
+    }
+}
+
+#[test]
+fn the_end_waits_for_room() {
+    with_sessions(10, |server, client| {
+        assert_eq!(server.try_close().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let mut taken = Vec::new();
+        while !take_all(client, &mut taken) {
+            let _ = server.try_close();
+        }
+        assert!(taken.is_empty());
+    });
+}
+
+#[test]
+fn a_byte_that_was_changed_on_its_way_is_an_error_and_no_data() {
+    with_sessions(100_000, |server, client| {
+        client.try_send(b"Hola").unwrap();
+        *server.socket.incoming.bytes.borrow_mut().back_mut().unwrap() ^= 1;
+        let error = server.try_take(&mut [0; 100]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+    });
+}
+
+#[test]
+fn records_cut_anywhere_are_the_same_records() {
+    with_sessions(100_000, |server, client| {
+        server.socket.incoming.slice.set(1);
+        client.try_send(b"Hola").unwrap();
+        let mut taken = Vec::new();
+        assert!(!take_all(server, &mut taken));
+        assert_eq!(taken, b"Hola");
+    });
+}
+
+#[test]
+fn what_is_no_tls_is_answered_with_an_alert() {
+    let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
+    let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair().server);
+    to_server.bytes.borrow_mut().extend(b"GET / HTTP/1.1\r\n\r\n");
+    let error = server.step(None, None).unwrap_err();
+    assert!(matches!(HandshakeError::at_server(error), HandshakeError::PlainClient));
+    assert_eq!(to_client.bytes.borrow().iter().copied().take(2).collect::<Vec<_>>(), [21, 3]);
+}

@@ -1,0 +1,50 @@
+//! What must hold for bytes that nobody vouches for, one check a file: the fuzz targets call these with whatever
+//! libFuzzer comes up with, and the ordinary tests with what it has found so far (`corpus/`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a check fails by panicking, here and under libFuzzer"
+)]
+
+mod frames;
+mod lines;
+mod payload;
+mod pickle;
+
+use mapcast::Format;
+
+/// A check of one input. It panics if what must hold does not.
+pub type Check = fn(&[u8]);
+
+/// Every check with its name, which is its fuzz target's and its corpus's.
+pub const CHECKS: [(&str, Check); 8] = [
+    ("frame_reader", frames::check),
+    ("decode_bincode", |bytes| payload::check(Format::Bincode, bytes)),
+    ("decode_json", |bytes| payload::check(Format::Json, bytes)),
+    ("decode_msgpack", |bytes| payload::check(Format::Msgpack, bytes)),
+    ("decode_pickle", |bytes| payload::check(Format::Pickle, bytes)),
+    ("decode_text", |bytes| payload::check(Format::Text, bytes)),
+    ("pickle_lookthrough", pickle::check),
+    ("json_lines", lines::check),
+];
+
+/// Returns the text of `error` and of all its sources.
+///
+/// # Panics
+/// If a terminal would obey a part of it, or it is longer than anybody reads: it may quote the peer.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    assert_printable(&text);
+    text
+}
+
+fn assert_printable(text: &str) {
+    assert!(!text.contains(char::is_control), "a terminal would obey this: {text:?}");
+    assert!(text.chars().count() < 2000, "nobody reads this: {text}");
+}

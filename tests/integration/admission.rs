@@ -1,0 +1,175 @@
+//! Who may connect, how many of them, and what is said of it.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use mapcast::server::IpNet;
+use mapcast::{Cast, Feed, Format, Server, ServerConfig, Shutdown};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::support::eventually;
+use crate::support::reader::{Reader, ends_in_order};
+use crate::support::server::{MapServer, numbered};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A connection whose own address is `source`.
+fn connect_from(source: &str, addr: SocketAddr) -> TcpStream {
+    let source = SocketAddr::new(source.parse().unwrap(), 0);
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)).unwrap();
+    socket.bind(&SockAddr::from(source)).unwrap();
+    socket.connect(&SockAddr::from(addr)).unwrap();
+    socket.into()
+}
+
+/// True if and only if whoever comes from `source` is given a map.
+fn is_served(source: &str, addr: SocketAddr) -> bool {
+    Reader::over(connect_from(source, addr)).socket().peek(&mut [0]).is_ok_and(|read| read == 1)
+}
+
+fn per_ip(limit: u64) -> ServerConfig {
+    ServerConfig { max_connections_per_ip: Some(limit), ..ServerConfig::default() }
+}
+
+fn allowing(network: &str) -> ServerConfig {
+    ServerConfig { allow: vec![network.parse::<IpNet>().unwrap()], ..ServerConfig::default() }
+}
+
+#[test]
+fn one_address_that_takes_all_is_refused_and_the_others_are_served() {
+    let server = MapServer::with(HOUR, per_ip(3));
+    let addr = server.running.addr;
+    let mut greedy: Vec<_> = (0..3).map(|_| Reader::over(connect_from("127.0.0.2", addr))).collect();
+    for reader in &mut greedy {
+        assert_eq!(reader.map(Format::Json), numbered(0));
+    }
+    for _ in 0..20 {
+        assert!(ends_in_order(&mut connect_from("127.0.0.2", addr)));
+    }
+    assert!(is_served("127.0.0.3", addr));
+    let stats = server.running.stats();
+    assert_eq!((stats.refused_per_ip(), stats.refused(), stats.denied(), stats.served()), (20, 0, 0, 4));
+    // Its place is free as soon as the count has fallen.
+    greedy.pop();
+    server.running.wait_active(2);
+    assert!(is_served("127.0.0.2", addr));
+}
+
+#[test]
+fn a_thousand_that_come_and_go_from_one_address_leave_its_place_free() {
+    let server = MapServer::with(HOUR, per_ip(1));
+    for _ in 0..1000 {
+        let socket = connect_from("127.0.0.2", server.running.addr);
+        // A reset, so that no port waits in TIME-WAIT.
+        socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    eventually("its place is free", || is_served("127.0.0.2", server.running.addr));
+    server.running.wait_active(0);
+}
+
+#[test]
+fn whoever_is_not_on_the_list_gets_no_thread() {
+    let server = MapServer::with(HOUR, allowing("127.0.0.2/31"));
+    let addr = server.running.addr;
+    for _ in 0..20 {
+        assert!(ends_in_order(&mut connect_from("127.0.0.4", addr)));
+    }
+    assert_eq!((server.running.stats().denied(), server.running.stats().served()), (20, 0));
+    assert!(is_served("127.0.0.2", addr) && is_served("127.0.0.3", addr));
+}
+
+#[test]
+fn ipv4_that_comes_as_ipv6_is_ipv4() {
+    let feed = std::sync::Arc::new(Feed::new(Format::Json, 1000));
+    feed.publish(&numbered(0)).unwrap();
+    let mut server = Server::new(ServerConfig { max_connections_per_ip: Some(1), ..allowing("127.0.0.0/8") });
+    if server.bind(&["[::]:0".parse().unwrap()], Cast::new(feed, HOUR)).is_err() {
+        eprintln!("skipped: this machine has no IPv6");
+        return;
+    }
+    let port = server.local_addrs()[0].port();
+    let running = server.spawn(Shutdown::new().unwrap()).unwrap();
+    let (v4, v6) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::new("::1".parse().unwrap(), port));
+    let mut reader = Reader::over(connect_from("127.0.0.2", v4));
+    assert_eq!(reader.map(Format::Json), numbered(0));
+    assert!(!is_served("127.0.0.2", v4) && is_served("127.0.0.3", v4) && !is_served("::1", v6));
+    assert_eq!((running.stats().refused_per_ip(), running.stats().denied()), (1, 1));
+    running.stop().unwrap();
+}
+
+#[cfg(feature = "cli")]
+mod programs {
+    use std::net::TcpStream;
+    use std::time::Instant;
+
+    use super::is_served;
+    use crate::support::program::{Program, SERVER, clean};
+    use crate::support::reader::ends_in_order;
+    use crate::support::{has_command, pause, skip};
+
+    #[test]
+    fn each_reason_to_refuse_is_one_line_a_second_and_says_which_option() {
+        for (options, reason) in [
+            (&["--max-connections", "1"][..], "refused: 1 connections are the limit (--max-connections)"),
+            (&["--max-connections-per-ip", "1"], "refused: 1 connections are the limit for one address"),
+            (&["--allow", "127.0.0.2"], "refused: its address is not on the list (--allow)"),
+        ] {
+            let server = Program::server(options);
+            let addr = server.addr();
+            let (kept, began) = (TcpStream::connect(addr).unwrap(), Instant::now());
+            while began.elapsed().as_millis() < 2200 {
+                assert!(ends_in_order(&mut TcpStream::connect(addr).unwrap()));
+                pause();
+            }
+            let elapsed = usize::try_from(began.elapsed().as_secs()).unwrap();
+            server.wait_log(reason);
+            let lines: Vec<_> = server.log().into_iter().filter(|line| line.contains(reason)).collect();
+            assert!((2..=elapsed + 1).contains(&lines.len()), "in {elapsed} s: {lines:?}");
+            assert!(lines[1].contains(" more like this)"), "{lines:?}");
+            assert!(lines.iter().all(|line| line.contains("WARN")), "{lines:?}");
+            drop(kept);
+        }
+    }
+
+    #[test]
+    fn the_list_may_have_several_networks_and_come_from_the_environment() {
+        let mut command = clean(SERVER);
+        command.args(["--listen", "127.0.0.1:0"]).env("MAPCAST_ALLOW", "127.0.0.2,127.0.0.8/30,2001:db8::/32");
+        let server = Program::start(command);
+        let comes_in = |source| is_served(source, server.addr());
+        assert!(comes_in("127.0.0.2") && comes_in("127.0.0.11"));
+        assert!(!comes_in("127.0.0.3") && !comes_in("127.0.0.12"));
+    }
+
+    #[test]
+    fn the_start_says_how_many_fit_and_what_limits_them() {
+        let line = Program::server(&["--max-connections", "5"]).wait_log("room for ");
+        assert!(line.contains("INFO") && line.ends_with("), 5 allowed (--max-connections)"), "{line}");
+        if !has_command("prlimit") {
+            return skip("no prlimit");
+        }
+        let mut command = clean("prlimit");
+        command.args(["--nofile=64", SERVER, "--listen", "127.0.0.1:0"]);
+        let line = Program::start(command).wait_log("room for ");
+        assert!(line.ends_with("room for 32 clients (RLIMIT_NOFILE), 32 allowed (--max-connections)"), "{line}");
+    }
+
+    #[test]
+    fn a_server_that_others_reach_warns_once_unless_it_has_a_list() {
+        // Nothing is told after the warning: a client's line is waited for.
+        let warnings = |options: &[&str]| {
+            let mut command = clean(SERVER);
+            command.args(options);
+            let server = Program::start(command);
+            let port = server.addr().port();
+            let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            server.wait_log("client 1 connected");
+            drop(client);
+            server.log().iter().filter(|line| line.contains("WARN") && line.contains("whoever reaches")).count()
+        };
+        let beyond = ["--listen", "0.0.0.0:0", "--listen", "0.0.0.0:0"];
+        assert_eq!(warnings(&beyond), 1);
+        assert_eq!(warnings(&["--listen", "0.0.0.0:0", "--allow", "127.0.0.0/8"]), 0);
+        assert_eq!(warnings(&["--listen", "127.0.0.1:0"]), 0);
+    }
+}

@@ -1,0 +1,206 @@
+//! `--watch` in a real terminal, which tmux is.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use mapcast::{Map, Value};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::peer::{builtin_frame, serve_bytes};
+use crate::support::program::{CLIENT, Program, clean};
+use crate::support::server::{MapServer, numbered};
+use crate::support::{eventually, has_command, skip};
+
+/// A terminal of 80 columns and 12 lines in which a shell runs one command; gone when dropped.
+struct Screen {
+    folder: TempDir,
+}
+
+impl Screen {
+    /// Starts `mapcast-client --watch` with `args`; what it leaves behind stays to be looked at. `None` without tmux.
+    #[track_caller]
+    fn watch(args: &str, setting: &str) -> Option<Self> {
+        if !has_command("tmux") {
+            skip("no tmux");
+            return None;
+        }
+        let screen = Self { folder: tempfile::tempdir().unwrap() };
+        let script = format!(
+            "cd {}; echo 'the shell before'; stty -g >before; {setting} sh -c 'echo $$ >pid; exec {CLIENT} --watch {args}'; \
+             echo \"code $?\"; stty -g >after; cat",
+            screen.folder.path().display()
+        );
+        screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "12", &script]);
+        Some(screen)
+    }
+
+    #[track_caller]
+    fn tmux(&self, args: &[&str]) -> String {
+        let mut command: Command = clean("tmux");
+        command.arg("-S").arg(self.folder.path().join("socket")).args(args).env_remove("TMUX").env_remove("NO_COLOR");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What is on the screen; with its escape sequences if they are `styled`.
+    fn text(&self, styled: bool) -> String {
+        let escapes: &[&str] = if styled { &["-e"] } else { &[] };
+        self.tmux(&[&["capture-pane", "-p"], escapes].concat())
+    }
+
+    #[track_caller]
+    fn wait_text(&self, text: &str) {
+        self.wait(text, |screen| screen.contains(text));
+    }
+
+    #[track_caller]
+    fn wait(&self, what: &str, holds: impl Fn(&str) -> bool) {
+        let mut last = String::new();
+        eventually(&format!("{what:?} on the screen"), || {
+            let text = self.text(false);
+            if text != last {
+                // Shown if the test fails.
+                eprintln!("{text}");
+                last.clone_from(&text);
+            }
+            holds(&text)
+        });
+    }
+
+    fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    fn pid(&self) -> Pid {
+        let pid = fs::read_to_string(self.folder.path().join("pid")).unwrap();
+        Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
+    }
+
+    /// Fails unless the client has left with `code` and everything is as it was before it.
+    #[track_caller]
+    fn assert_restored(&self, code: i32) {
+        self.wait_text(&format!("code {code}\n"));
+        self.wait_text("the shell before");
+        let setting = |name: &str| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        eventually("the settings after", || !setting("after").is_empty());
+        assert_eq!(setting("before"), setting("after"));
+        assert_eq!(self.tmux(&["display", "-p", "#{alternate_on} #{cursor_flag}"]), "0 1\n");
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let mut command = clean("tmux");
+        let _ = command.arg("-S").arg(self.folder.path().join("socket")).arg("kill-server").output();
+    }
+}
+
+fn two_entries(number: i64) -> Map {
+    Map::from([("n".into(), number.into()), ("quiet".into(), "same".into())])
+}
+
+#[test]
+fn the_screen_shows_the_map_and_lights_what_changes() {
+    let server = MapServer::start(Duration::from_mins(1));
+    server.feed.publish(&two_entries(1)).unwrap();
+    let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
+    screen.wait_text("  n      1\n");
+    screen.wait_text("  quiet  \"same\"\n");
+    screen.wait_text(&format!("{}, json: connected\n", server.running.addr));
+    assert!(!screen.text(true).contains("\x1b[7m"));
+    server.feed.publish(&two_entries(2)).unwrap();
+    screen.wait_text("* n      2\n");
+    let styled = screen.text(true);
+    assert!(styled.contains("\x1b[7m* n      2"), "{styled:?}");
+    assert!(!styled.contains("\x1b[7m  quiet"), "{styled:?}");
+    screen.wait_text("| 2 frames | 1 changes |");
+    // It goes out by itself.
+    screen.wait_text("  n      2\n");
+    assert_eq!(screen.tmux(&["display", "-p", "#{alternate_on} #{cursor_flag}"]), "1 0\n");
+    screen.press("q");
+    screen.assert_restored(0);
+}
+
+#[test]
+fn every_end_leaves_the_terminal_as_it_was() {
+    for end in ["C-c", "TERM", "garbage"] {
+        let server = MapServer::start(Duration::from_mins(1));
+        let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
+        screen.wait_text("  n  0\n");
+        match end {
+            "TERM" => kill_process(screen.pid(), Signal::TERM).unwrap(),
+            "garbage" => {
+                server.feed.publish(&Map::from([("x".into(), Value::Text("x".repeat(2 << 20)))])).unwrap();
+            }
+            key => screen.press(key),
+        }
+        screen.assert_restored(if end == "garbage" { 4 } else { 0 });
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_on_the_screen_that_was_there_before() {
+    let Some(screen) = Screen::watch(&super::peer::nobody(), "") else { return };
+    screen.assert_restored(3);
+    screen.wait_text("cannot connect to");
+}
+
+#[test]
+fn a_larger_map_is_scrolled_and_a_new_size_is_taken() {
+    let server = MapServer::start(Duration::from_mins(1));
+    server.feed.publish(&(0..30).map(|number| (number.into(), Value::from("x"))).collect::<Map>()).unwrap();
+    let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
+    screen.wait_text("… 22 more: 1 to 8 of 30 entries");
+    screen.press("PageDown");
+    screen.wait_text("9 to 16 of 30");
+    screen.press("End");
+    screen.wait_text("23 to 30 of 30");
+    screen.press("Home");
+    screen.tmux(&["resize-window", "-x", "40", "-y", "20"]);
+    screen.wait_text("1 to 16 of 30");
+    screen.press("q");
+    screen.assert_restored(0);
+}
+
+#[test]
+fn what_a_peer_sends_does_not_drive_the_terminal() {
+    let server = MapServer::start(Duration::from_mins(1));
+    let evil = "\x1b[2J\x1b[?1049l";
+    server.feed.publish(&Map::from([(evil.into(), Value::from(evil))])).unwrap();
+    let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
+    screen.wait_text(r#"  \u{1b}[2J\u{1b}[?1049l  "\u001b[2J\u001b[?1049l""#);
+    screen.press("q");
+    screen.assert_restored(0);
+}
+
+#[test]
+fn a_lost_connection_is_red_unless_no_colour_is_wanted() {
+    for (setting, red) in [("", true), ("NO_COLOR=1", false)] {
+        let server = MapServer::start(Duration::from_mins(1));
+        let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), setting) else { return };
+        screen.wait_text("json: connected");
+        server.running.stop();
+        screen.wait("the loss", |text| text.contains("connection lost") || text.contains("cannot connect"));
+        let styled = screen.text(true);
+        assert_eq!(["\x1b[31m", "\x1b[38;5;9m", "\x1b[91m"].iter().any(|red| styled.contains(red)), red, "{styled:?}");
+        screen.press("q");
+        screen.assert_restored(0);
+    }
+}
+
+#[test]
+fn without_a_terminal_there_are_lines() {
+    let client = Program::client_with(&[&serve_bytes(builtin_frame())], |command| command.env("MAPCAST_WATCH", "true"));
+    client.wait_out("  \"4\": \"Servidor\"");
+    client.signal(Signal::INT);
+    client.finish().assert_exit(0);
+    let server = MapServer::start(Duration::from_mins(1));
+    server.feed.publish(&numbered(1)).unwrap();
+    let client = Program::client(&["--watch", "-f", "json", &server.running.addr.to_string()]);
+    client.wait_out("  \"n\": 1");
+    client.signal(Signal::INT);
+    client.finish().assert_exit(0).assert_stdout("{\n  \"n\": 1\n}\n");
+}

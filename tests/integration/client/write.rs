@@ -1,0 +1,218 @@
+//! `--write`: files that are whole, whatever happens.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use mapcast::{Map, Value};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::peer::pace;
+use crate::support::program::Program;
+use crate::support::server::{MapServer, numbered};
+use crate::support::{eventually, pause};
+
+/// A folder, and a server whose maps go into files there.
+struct Place {
+    folder: TempDir,
+    server: MapServer,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self::repeating(Duration::from_mins(1))
+    }
+
+    fn repeating(interval: Duration) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), server: MapServer::start(interval) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    #[track_caller]
+    fn client(&self, args: &[&str]) -> Program {
+        let address = self.server.running.addr.to_string();
+        Program::client_with(&[&["-f", "json", &address], args].concat(), |command| command.current_dir(&self.folder))
+    }
+
+    #[track_caller]
+    fn wait_text(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        eventually(&format!("{text:?} in {name}"), || fs::read_to_string(&path).is_ok_and(|found| found == text));
+    }
+}
+
+#[test]
+fn every_change_is_in_the_file_and_nothing_is_printed() {
+    let place = Place::new();
+    let client = place.client(&["--write", "map.json"]);
+    place.wait_text("map.json", "{\n  \"n\": 0\n}\n");
+    place.server.feed.publish(&numbered(1)).unwrap();
+    place.wait_text("map.json", "{\n  \"n\": 1\n}\n");
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(0).assert_stdout("").assert_stderr("map.json: written, 13 bytes");
+}
+
+#[test]
+fn the_format_is_that_of_the_suffix_or_the_one_that_is_named() {
+    let place = Place::new();
+    for (args, text) in [
+        (&["--write", "a.toml"][..], "n = 0\n"),
+        (&["--write", "a.env"], "n=0\n"),
+        (&["--write", "a.conf", "--write-format", "toml"], "n = 0\n"),
+    ] {
+        place.client(&[args, &["-n", "1"]].concat()).finish().assert_exit(0);
+        assert_eq!(fs::read_to_string(place.path(args[1])).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_template_is_filled_and_a_missing_entry_leaves_the_file_and_is_said_once() {
+    let place = Place::repeating(Duration::from_millis(20));
+    fs::write(place.path("template"), "n is {{n}}{{\"{{\"}}").unwrap();
+    let client = place.client(&["--write", "out", "--template", "template"]);
+    place.wait_text("out", "n is 0{{");
+    place.server.feed.publish(&Map::from([("m".into(), 1.into())])).unwrap();
+    let line = client.wait_log("stays as it is");
+    assert!(line.contains("line 1 names the entry \"n\", which the map does not have"), "{line}");
+    assert_eq!(fs::read_to_string(place.path("out")).unwrap(), "n is 0{{");
+    pace(Duration::from_millis(200));
+    place.server.feed.publish(&numbered(2)).unwrap();
+    client.wait_log("can be written again");
+    place.wait_text("out", "n is 2{{");
+    let complaints = client.log().iter().filter(|line| line.contains("stays as it is")).count();
+    assert_eq!(complaints, 1, "{:?}", client.log());
+}
+
+#[test]
+fn the_same_bytes_are_not_written_again_and_others_are_put_right() {
+    let place = Place::repeating(Duration::from_millis(20));
+    place.client(&["--write", "map.json", "-n", "1"]).finish().assert_exit(0);
+    let before = fs::metadata(place.path("map.json")).unwrap();
+    place.client(&["--write", "map.json", "-n", "5"]).finish().assert_exit(0);
+    let after = fs::metadata(place.path("map.json")).unwrap();
+    assert_eq!((before.ino(), before.mtime(), before.mtime_nsec()), (after.ino(), after.mtime(), after.mtime_nsec()));
+    let _client = place.client(&["--write", "map.json"]);
+    fs::write(place.path("map.json"), "edited").unwrap();
+    place.wait_text("map.json", "{\n  \"n\": 0\n}\n");
+}
+
+#[test]
+fn the_mode_is_kept_or_set_and_a_new_file_has_the_umask() {
+    let place = Place::new();
+    let mode = |name: &str| fs::metadata(place.path(name)).unwrap().mode() & 0o7777;
+    fs::write(place.path("kept.json"), "").unwrap();
+    fs::set_permissions(place.path("kept.json"), fs::Permissions::from_mode(0o604)).unwrap();
+    place.client(&["--write", "kept.json", "-n", "1"]).finish().assert_exit(0);
+    assert_eq!(mode("kept.json"), 0o604);
+    place.client(&["--write", "set.json", "--mode", "0640", "-n", "1"]).finish().assert_exit(0);
+    assert_eq!(mode("set.json"), 0o640);
+    place.client(&["--write", "new.json", "-n", "1"]).finish().assert_exit(0);
+    fs::write(place.path("usual"), "").unwrap();
+    assert_eq!(mode("new.json"), mode("usual"));
+}
+
+#[test]
+fn the_owner_is_kept_where_root_writes() {
+    let place = Place::new();
+    let path = place.path("map.json");
+    fs::write(&path, "").unwrap();
+    if std::os::unix::fs::chown(&path, Some(12345), Some(54321)).is_err() {
+        return crate::support::skip("not root, so no file has another owner");
+    }
+    place.client(&["--write", "map.json", "-n", "1"]).finish().assert_exit(0);
+    let written = fs::metadata(&path).unwrap();
+    assert_eq!((written.uid(), written.gid(), written.len()), (12345, 54321, 13));
+}
+
+#[test]
+fn what_cannot_be_written_is_said_once_and_written_as_soon_as_it_can_be() {
+    let place = Place::repeating(Duration::from_millis(20));
+    let client = place.client(&["--write", "later/map.json", "-n", "1"]);
+    client.wait_log("later/map.json stays as it is: cannot write later/map.json");
+    pace(Duration::from_millis(200));
+    fs::create_dir(place.path("later")).unwrap();
+    let client = client.finish();
+    client.assert_exit(0);
+    assert_eq!(client.stderr.matches("stays as it is").count(), 1, "{}", client.stderr);
+    place.wait_text("later/map.json", "{\n  \"n\": 0\n}\n");
+}
+
+#[test]
+fn variables_that_are_none_are_left_out_and_named() {
+    let place = Place::new();
+    place.server.feed.publish(&Map::from([("a-b".into(), 1.into()), ("ok".into(), "x y".into())])).unwrap();
+    let client = place.client(&["--write", ".env", "-n", "1"]).finish();
+    client.assert_exit(0).assert_stderr(".env lacks what is no variable: \"a-b\"");
+    assert_eq!(fs::read_to_string(place.path(".env")).unwrap(), "ok=\"x y\"\n");
+}
+
+#[test]
+fn a_key_narrows_what_is_written() {
+    let place = Place::new();
+    place.server.feed.publish(&Map::from([("a".into(), 1.into()), ("b".into(), 2.into())])).unwrap();
+    place.client(&["--write", "map.toml", "-k", "b", "-n", "1"]).finish().assert_exit(0);
+    assert_eq!(fs::read_to_string(place.path("map.toml")).unwrap(), "b = 2\n");
+    place.client(&["--write", "map.toml", "-k", "c"]).finish().assert_exit(5);
+}
+
+/// A map that shows whether it is whole: 200 entries of the same number, some 30 KB.
+fn woven(number: i64) -> Map {
+    (0..200).map(|entry| (format!("{entry:0100}").into(), Value::Int(number))).collect()
+}
+
+/// Returns the number of a woven map's file, or `None` if there is none yet.
+///
+/// # Panics
+/// If it is torn.
+#[track_caller]
+fn woven_number(path: &Path) -> Option<i64> {
+    let text = fs::read_to_string(path).ok()?;
+    let map: std::collections::BTreeMap<String, i64> = serde_json::from_str(&text).expect("a whole file");
+    assert_eq!(map.len(), 200);
+    let numbers: std::collections::BTreeSet<i64> = map.into_values().collect();
+    assert_eq!(numbers.len(), 1, "two maps in one file: {numbers:?}");
+    numbers.first().copied()
+}
+
+#[test]
+fn a_client_that_is_killed_in_the_middle_never_leaves_a_torn_file() {
+    let place = Place::new();
+    place.server.feed.publish(&woven(0)).unwrap();
+    let (feed, done) = (Arc::clone(&place.server.feed), Arc::new(AtomicBool::new(false)));
+    let stop = Arc::clone(&done);
+    let publish = move || {
+        let mut number = 0;
+        while !stop.load(Ordering::Relaxed) {
+            number += 1;
+            feed.publish(&woven(number)).unwrap();
+            pause();
+        }
+    };
+    let publisher = thread::Builder::new().spawn(publish).unwrap();
+    let path = place.path("map.json");
+    let mut seen = 0;
+    for round in 0..40 {
+        let mut client = place.client(&["-qq", "--write", "map.json"]);
+        let first = woven_number(&path);
+        eventually("another file", || woven_number(&path) != first);
+        // A few looks later, so that it is killed at another point of its writing each time.
+        for _ in 0..round % 8 {
+            assert!(woven_number(&path).is_some());
+        }
+        client.signal(Signal::KILL);
+        client.exit_code();
+        let number = woven_number(&path).expect("a file");
+        assert!(number >= seen, "an older map over a newer one");
+        seen = number;
+    }
+    done.store(true, Ordering::Relaxed);
+    publisher.join().unwrap();
+}

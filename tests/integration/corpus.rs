@@ -1,0 +1,39 @@
+//! What the fuzz targets have found so far, replayed: every input through every check, as the bytes do not know where
+//! they came from.
+
+use std::fs;
+use std::path::Path;
+
+use crate::hostile::CHECKS;
+
+/// Returns the inputs below `tests/hostile/corpus/NAME`, with their file names.
+fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/corpus").join(name);
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths = files.map(|file| file.unwrap().path());
+    paths.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn every_input_that_was_ever_found_passes_every_check() {
+    for (origin, _) in CHECKS {
+        let inputs = corpus(origin);
+        assert!(!inputs.is_empty(), "no corpus for {origin}");
+        for (file, bytes) in inputs {
+            // Printed by the test runner if a check panics.
+            println!("{file}");
+            for (_, check) in CHECKS {
+                check(&bytes);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_check_is_a_fuzz_target() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml");
+    let Ok(manifest) = fs::read_to_string(manifest) else { return eprintln!("skipped: packaged without fuzz/") };
+    for (name, _) in CHECKS {
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "fuzz/Cargo.toml lacks {name}");
+    }
+}

@@ -1,0 +1,64 @@
+//! The examples that people copy do what they say.
+
+use rustix::process::Signal;
+
+use crate::support::program::{CLIENT, Program, clean, run};
+use crate::support::skip;
+
+/// Starts an example. Returns `None`, and says so, if it was not built: `cargo test` builds them all, `cargo test --test
+/// integration` none.
+fn example(name: &str, args: &[&str]) -> Option<Program> {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.ancestors().nth(2).unwrap().join("examples").join(name);
+    if !program.exists() {
+        skip(&format!("the example {name} is not built (cargo build --examples)"));
+        return None;
+    }
+    let mut command = clean(program.to_str().unwrap());
+    command.args(args);
+    Some(Program::start(command))
+}
+
+/// The next map of the JSON server at `addr`, as a client prints it.
+fn next_map(addr: &str) -> String {
+    let mut command = clean(CLIENT);
+    command.args(["-f", "json", "-n", "1", "-W", "20", addr]);
+    String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap()
+}
+
+#[test]
+fn the_flags_of_a_program_follow_the_server_and_stay_when_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flags.json");
+    std::fs::write(&file, r#"{"dark": false, "limit": 10, "unknown": [1]}"#).unwrap();
+    let mut server = Program::server(&["-f", "json", "-s", file.to_str().unwrap()]);
+    let Some(mut program) = example("feature_flags", &[&server.addr().to_string()]) else { return };
+    program.wait_out("Flags { dark: false, limit: 10 }");
+    std::fs::write(&file, r#"{"dark": true}"#).unwrap();
+    program.wait_out("Flags { dark: true, limit: 0 }");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    program.wait_log("reconnecting");
+    program.signal(Signal::INT);
+    assert_eq!(program.exit_code(), 0);
+    assert_eq!(program.out().last().unwrap(), "Flags { dark: true, limit: 0 }");
+}
+
+#[test]
+fn the_rates_of_a_program_reach_every_client_and_it_stops_in_order() {
+    let Some(mut program) = example("exchange_rates", &["127.0.0.1:0"]) else { return };
+    let addr = program.addr().to_string();
+    assert!(next_map(&addr).contains(r#""rates":{"CHF":"#));
+    program.signal(Signal::INT);
+    assert_eq!(program.exit_code(), 0);
+    assert_eq!(program.out(), ["1 clients served"]);
+}
+
+#[test]
+fn a_part_of_a_map_is_served_without_its_prefix() {
+    let server = Program::server(&["--set", "app.dark=true", "--set", "db.host=h"]);
+    let Some(mut program) = example("narrow", &[&server.addr().to_string(), "app.", "127.0.0.1:0"]) else { return };
+    assert_eq!(next_map(&program.addr().to_string()), "{\"dark\":true}\n");
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code(), 0);
+}

@@ -1,0 +1,109 @@
+//! The guide for beginners, docs/guia.md: each step's command and each step's Python, taken from the page and run.
+
+use std::fs;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::support::program::{Program, SERVER, clean};
+use crate::support::{has_command, skip};
+
+/// One step of the guide.
+struct Step {
+    /// The words behind `mapcast-server`.
+    options: Vec<String>,
+    python: String,
+    output: String,
+}
+
+impl Step {
+    /// Returns step `number`; `None`, and a word about it, where there is no Python.
+    fn read(number: usize) -> Option<Self> {
+        if !has_command("python3") {
+            skip("no python3");
+            return None;
+        }
+        let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guia.md")).expect("the guide");
+        let heading = format!("\n## {number}. ");
+        let section = page.split(&heading).nth(1).expect("the step").split("\n## ").next().expect("its text");
+        let block = |language: &str| {
+            let rest = section.split(&format!("\n```{language}\n")).nth(1).expect("a block");
+            rest.split("```").next().expect("its end").to_owned()
+        };
+        let command = block("sh");
+        let options = command.trim().strip_prefix("mapcast-server ").expect("a command of ours");
+        Some(Self { options: words(options), python: block("python"), output: block("text") })
+    }
+
+    /// Starts the step's server on a free port, and the step's Python for that port.
+    fn start(&self, change: impl FnOnce(&mut Command)) -> (Program, Program) {
+        let mut command = clean(SERVER);
+        command.args(&self.options).args(["--listen", "127.0.0.1:0"]);
+        change(&mut command);
+        let server = Program::start(command);
+        let program = self.python.replace("8080", &server.addr().port().to_string());
+        assert_ne!(program, self.python, "it does not connect to the default port");
+        let mut command = clean("python3");
+        command.args(["-c", &program]);
+        (server, Program::start(command))
+    }
+
+    /// Its Python must print what the page says, and end.
+    fn prints_what_the_page_says(&self) -> Program {
+        let (server, python) = self.start(|_| ());
+        python.finish().assert_exit(0).assert_stdout(&self.output);
+        server
+    }
+}
+
+/// Splits a command as a shell does; only single quotes are used on the page.
+fn words(command: &str) -> Vec<String> {
+    let parts = command.split('\'').enumerate();
+    let words = parts.flat_map(|(number, part)| {
+        let is_quoted = number % 2 == 1;
+        if is_quoted { vec![part] } else { part.split_whitespace().collect() }
+    });
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_echo_the_greeting_the_header_and_the_object_print_what_the_page_says() {
+    for number in 1..=4 {
+        let Some(step) = Step::read(number) else { return };
+        step.prints_what_the_page_says();
+    }
+}
+
+#[test]
+fn the_server_counts_the_many_clients_up_and_down() {
+    let Some(step) = Step::read(5) else { return };
+    let server = step.prints_what_the_page_says();
+    server.wait_log("(active connections: 50)");
+    server.wait_log("(active connections: 0)");
+}
+
+#[test]
+fn the_end_of_the_server_is_seen_between_two_frames() {
+    let Some(step) = Step::read(6) else { return };
+    let (mut server, mut python) = step.start(|_| ());
+    let (map, goodbye) = step.output.trim_end().split_once('\n').expect("two lines");
+    python.wait_out(map);
+    server.signal(Signal::INT);
+    python.wait_out(goodbye);
+    assert_eq!((python.exit_code(), server.exit_code()), (0, 0));
+}
+
+#[test]
+fn the_map_comes_again_when_its_file_changes() {
+    let Some(step) = Step::read(7) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mapa.json");
+    fs::write(&file, r#"{"oscuro": false}"#).expect("a file");
+    let (_server, python) = step.start(|command| {
+        command.current_dir(folder.path());
+    });
+    let (before, after) = step.output.trim_end().split_once('\n').expect("two lines");
+    python.wait_out(before);
+    fs::write(&file, r#"{"oscuro": true}"#).expect("a file");
+    python.wait_out(after);
+}

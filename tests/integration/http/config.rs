@@ -1,0 +1,58 @@
+//! `--check-config`: says what would be done, and does nothing.
+
+use std::net::TcpListener;
+
+use super::{path, token};
+use crate::support::program::{SERVER, clean, run};
+
+#[test]
+fn what_would_be_done_is_said_and_nothing_is_done() {
+    let (file, _) = token();
+    // An address that is taken shows that nothing listens.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let mut command = clean(SERVER);
+    command.args(["--check-config", "-l", &addr, "--http", "127.0.0.1:8081", "--http-token-file", path(&file)]);
+    let finished = run(command);
+    finished.assert_exit(0).assert_stdout(&format!(
+        "listen on {addr}: the map as bincode every 5s\n\
+         the map: from no source, 128 bytes now\n\
+         frames of at most 1MiB\n\
+         web page on http://127.0.0.1:8081/: written with the token, 256 connections\n\
+         at most 10000 clients\n\
+         write timeout 10s\n\
+         drain timeout 10s\n"
+    ));
+}
+
+#[test]
+fn what_could_not_be_begun_is_an_error_now() {
+    let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    std::fs::write(source.path(), "{\"a\":").unwrap();
+    for (args, said) in [
+        (vec!["--source", path(&source)], "cannot be read as a JSON object"),
+        (vec!["--source", "/nowhere.toml"], "/nowhere.toml: cannot be read"),
+        (vec!["--max-connections", "200000000"], "this machine can hold"),
+        (vec!["--listen", "nonsense"], "--listen nonsense: write ADDR:PORT"),
+        (vec!["--http", "nonsense"], "--http nonsense: write ADDR:PORT"),
+        (vec!["--http", "127.0.0.1:0", "--http-token-file", "/nowhere"], "/nowhere: the token cannot be read"),
+        (vec!["--http", "127.0.0.1:0", "--http-allow-origin", "https://a/b"], "is no origin"),
+        (vec!["--set", "a=1", "--max-frame", "10"], "the map cannot be sent"),
+    ] {
+        let mut command = clean(SERVER);
+        command.arg("--check-config").args(&args);
+        run(command).assert_exit(2).assert_stderr(said);
+    }
+}
+
+#[test]
+fn the_smaller_services_can_be_checked_too() {
+    let mut command = clean(SERVER);
+    command.args(["greet", "--check-config", "Hola"]);
+    run(command).assert_exit(0).assert_stdout(
+        "listen on 127.0.0.1:8080: a greeting of 4 bytes\n\
+         at most 10000 clients\n\
+         write timeout 10s\n\
+         drain timeout 10s\n",
+    );
+}

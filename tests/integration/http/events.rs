@@ -1,0 +1,171 @@
+//! Event streams.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use mapcast::Format;
+use rustix::process::Signal;
+use socket2::SockRef;
+
+use super::{Event, Events, Site};
+use crate::support::reader::Reader;
+use crate::support::{eventually, process_status};
+
+/// A site whose map is what is written to its standard input.
+fn fed(args: &[&str]) -> (Site, std::process::ChildStdin) {
+    let mut site = Site::start(&[args, &["--source", "-"]].concat());
+    let stdin = site.server.stdin();
+    (site, stdin)
+}
+
+#[test]
+fn the_map_comes_at_once_and_on_change() {
+    let (site, mut stdin) = fed(&["--interval", "60s", "--format", "text"]);
+    let mut early = Events::open(site.page, "/events");
+    writeln!(stdin, r#"{{"a":1,"b":"\n"}}"#).unwrap();
+    let first = Event { id: "1".to_owned(), data: r#"{"a":1,"b":"\n"}"#.to_owned(), ..Event::default() };
+    assert_eq!(early.next().as_ref(), Some(&first));
+    let mut late = Events::open(site.page, "/events");
+    assert_eq!(late.next(), Some(first));
+    writeln!(stdin, r#"{{"a":2}}"#).unwrap();
+    for stream in [&mut early, &mut late] {
+        let event = stream.next().unwrap();
+        assert_eq!((event.id.as_str(), event.data.as_str()), ("2", r#"{"a":2}"#));
+    }
+}
+
+#[test]
+fn the_map_is_repeated_every_interval() {
+    let site = Site::start(&["--interval", "50ms"]);
+    let mut stream = Events::open(site.page, "/events");
+    let first = stream.next();
+    assert!(first.is_some());
+    for _ in 0..5 {
+        assert_eq!(stream.next(), first);
+    }
+}
+
+#[test]
+fn a_narrowed_stream_has_its_keys_and_no_news_of_others() {
+    let (site, mut stdin) = fed(&["--interval", "60s"]);
+    writeln!(stdin, r#"{{"a":1,"b,":2,"c":3}}"#).unwrap();
+    eventually("a map", || site.get("/readyz").code == 200);
+    let mut stream = Events::open(site.page, "/events?keys=a,b%2C,nobody");
+    assert_eq!(stream.next().unwrap().data, r#"{"a":1,"b,":2}"#);
+    writeln!(stdin, r#"{{"a":1,"b,":2,"c":4}}"#).unwrap();
+    eventually("the second map", || site.json("/status")["map"]["version"] == 2);
+    writeln!(stdin, r#"{{"a":1,"c":4}}"#).unwrap();
+    let event = stream.next().unwrap();
+    assert_eq!((event.id.as_str(), event.data.as_str()), ("3", r#"{"a":1}"#));
+    assert_eq!(site.get("/events?keys=%ff").code, 400);
+}
+
+#[test]
+fn a_stalled_stream_skips_to_the_newest_map() {
+    let (site, mut stdin) = fed(&["--interval", "60s", "--write-timeout", "60s"]);
+    let mut socket = TcpStream::connect(site.page).unwrap();
+    SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
+    socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    write!(socket, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
+    let text = "x".repeat(700_000);
+    for number in 1..=20 {
+        writeln!(stdin, r#"{{"n":{number},"text":"{text}"}}"#).unwrap();
+        eventually("the next version", || site.json("/status")["map"]["version"] == number);
+    }
+    let mut stream = Events::over(socket);
+    let mut versions = Vec::new();
+    while versions.last() != Some(&20) {
+        versions.push(stream.next().unwrap().id.parse::<u32>().unwrap());
+    }
+    assert!(versions.len() <= 3, "the one in flight, and the newest: {versions:?}");
+}
+
+#[test]
+fn a_hundred_streams_have_each_change_and_an_orderly_end() {
+    let (mut site, mut stdin) = fed(&["--interval", "60s"]);
+    writeln!(stdin, r#"{{"n":0}}"#).unwrap();
+    let mut streams: Vec<_> = (0..100).map(|_| Events::open(site.page, "/events")).collect();
+    for stream in &mut streams {
+        assert_eq!(stream.next().unwrap().data, r#"{"n":0}"#);
+    }
+    for number in 1..=5 {
+        let map = format!(r#"{{"n":{number}}}"#);
+        writeln!(stdin, "{map}").unwrap();
+        for stream in &mut streams {
+            assert_eq!(stream.next().unwrap().data, map);
+        }
+    }
+    site.server.signal(Signal::TERM);
+    for stream in &mut streams {
+        assert_eq!(stream.next(), None, "an end in order");
+    }
+    assert_eq!(site.server.exit_code(), 0);
+}
+
+#[test]
+fn a_stream_that_is_left_gives_its_thread_back() {
+    let site = Site::start(&["--interval", "60s"]);
+    site.get("/livez");
+    let before = process_status(site.server.pid(), "Threads");
+    let mut streams: Vec<_> = (0..20).map(|_| Events::open(site.page, "/live")).collect();
+    for stream in &mut streams {
+        stream.data("status");
+    }
+    assert!(process_status(site.server.pid(), "Threads") >= before + 19);
+    drop(streams);
+    eventually("the threads are gone", || process_status(site.server.pid(), "Threads") <= before);
+}
+
+#[test]
+fn the_page_has_all_it_shows_from_one_stream() {
+    let (site, mut stdin) = fed(&["--interval", "60s"]);
+    let mut stream = Events::open(site.page, "/live");
+    assert_eq!(stream.next().unwrap().name, "history");
+    let status = stream.data("status");
+    assert!(status["map"].is_null());
+    assert_eq!(status["connections"]["active"], 0);
+    assert_eq!(stream.data("clients")["total"], 0);
+
+    writeln!(stdin, r#"{{"<script>":9223372036854775807,"1":"a"}}"#).unwrap();
+    let map = stream.data("map");
+    let entries = serde_json::json!([["1", "\"a\""], ["<script>", "9223372036854775807"]]);
+    assert_eq!((&map["version"], &map["entries"]), (&1.into(), &entries));
+    assert_eq!(map["etag"], site.get("/map").header("ETag"));
+
+    let mut readers: Vec<_> = (0..3).map(|_| Reader::connect(site.server.addr())).collect();
+    for reader in &mut readers {
+        reader.map(Format::Bincode);
+    }
+    while stream.data("status")["connections"]["active"] != 3 {}
+    while stream.data("clients")["clients"].as_array().unwrap().len() != 3 {}
+    drop(readers);
+    while stream.data("status")["connections"]["active"] != 0 {}
+
+    // Another one has the last minutes.
+    let history = Events::open(site.page, "/live").data("history");
+    assert_eq!(history["period_ms"], 1000);
+    assert!(history["active"].as_array().unwrap().contains(&3.into()), "{history}");
+}
+
+#[test]
+fn pages_of_another_origin_read_what_they_are_allowed_to() {
+    let site = Site::start(&["--http-allow-origin", "https://app.example"]);
+    let answer = site.ask("GET /map", "Origin: https://evil.example\r\n", "");
+    assert_eq!(answer.header("Access-Control-Allow-Origin"), "https://app.example");
+    assert!(Events::open(site.page, "/events").head.contains("Access-Control-Allow-Origin: https://app.example\n"));
+    let preflight =
+        site.ask("OPTIONS /map", "Origin: https://app.example\r\nAccess-Control-Request-Method: GET\r\n", "");
+    assert_eq!((preflight.code, preflight.header("Access-Control-Allow-Methods")), (204, "GET, HEAD, OPTIONS"));
+}
+
+#[test]
+fn a_stream_that_sends_a_flood_is_closed() {
+    let site = Site::start(&["--interval", "60s"]);
+    let mut socket = site.connect();
+    write!(socket, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
+    let mut sent = 0;
+    while socket.write_all(&[b'x'; 4096]).is_ok() {
+        sent += 4096;
+        assert!(sent < 100_000_000, "100 MB were taken");
+    }
+}

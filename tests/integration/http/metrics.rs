@@ -1,0 +1,126 @@
+//! The metrics: what promtool says, and that they are the truth.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use mapcast::Format;
+
+use super::Site;
+use crate::support::reader::Reader;
+use crate::support::{eventually, has_command, skip};
+
+/// The value of a sample; `None` if there is none.
+fn value(metrics: &str, sample: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn the_metrics_are_the_truth() {
+    let site = Site::start(&["--interval", "60s", "--max-connections", "2"]);
+    let mut readers: Vec<_> = (0..2).map(|_| Reader::connect(site.server.addr())).collect();
+    for reader in &mut readers {
+        reader.map(Format::Bincode);
+    }
+    drop(Reader::connect(site.server.addr()).end());
+    drop(readers.pop());
+    eventually("one is left", || value(&site.get("/metrics").body, "mapcast_connections") == Some(1.0));
+    let metrics = site.get("/metrics").body;
+    for (sample, wanted) in [
+        ("mapcast_connections_max", 2.0),
+        ("mapcast_connections_accepted_total", 2.0),
+        ("mapcast_connections_rejected_total{reason=\"limit\"}", 1.0),
+        ("mapcast_connections_closed_total{reason=\"client_closed\"}", 1.0),
+        ("mapcast_connection_duration_seconds_bucket{le=\"+Inf\"}", 1.0),
+        ("mapcast_connection_duration_seconds_count", 1.0),
+        ("mapcast_frames_sent_total", 2.0),
+        ("mapcast_frames_skipped_total", 0.0),
+        ("mapcast_sent_bytes_total", 276.0),
+        ("mapcast_map_entries", 4.0),
+        ("mapcast_map_bytes", 128.0),
+        ("mapcast_map_revision", 1.0),
+        ("mapcast_interval_seconds", 60.0),
+        ("mapcast_draining", 0.0),
+        ("mapcast_http_requests_total{code=\"404\"}", 0.0),
+    ] {
+        assert_eq!(value(&metrics, sample), Some(wanted), "{sample}\n{metrics}");
+    }
+    assert!(value(&metrics, "process_threads").is_some_and(|threads| threads > 3.0));
+    site.get("/nothing");
+    assert_eq!(value(&site.get("/metrics").body, "mapcast_http_requests_total{code=\"404\"}"), Some(1.0));
+}
+
+#[test]
+fn every_metric_is_explained_once() {
+    let site = Site::start(&[]);
+    let metrics = site.get("/metrics").body;
+    let described: Vec<_> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for name in &described {
+        assert_eq!(metrics.matches(&format!("# HELP {name} ")).count(), 1, "{name}");
+        assert!(name.starts_with("mapcast_") || name.starts_with("process_"), "{name}");
+    }
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap_or_default();
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(described.contains(&family) || described.contains(&name), "{line}");
+    }
+}
+
+#[test]
+fn promtool_accepts_the_metrics() {
+    if !has_command("promtool") {
+        return skip("no promtool (Debian's package prometheus)");
+    }
+    let site = Site::start(&[]);
+    let metrics = site.get("/metrics").body;
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool");
+    promtool.stdin.take().expect("a pipe").write_all(metrics.as_bytes()).expect("promtool reads");
+    let output = promtool.wait_with_output().expect("promtool");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}\n{metrics}", String::from_utf8_lossy(&said));
+}
+
+/// Names of metrics in a text.
+fn named(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    words.filter(|word| word.starts_with("mapcast_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn the_pages_and_the_dashboard_name_metrics_that_there_are() {
+    let site = Site::start(&[]);
+    let metrics = site.get("/metrics").body;
+    let there = named(&metrics);
+    let docs = |name: &str| std::fs::read_to_string(format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    for page in ["http.md", "operating.md", "grafana.json"] {
+        let text = docs(page);
+        let missing: Vec<_> = named(&text).into_iter().filter(|name| !there.contains(name)).collect();
+        assert!(missing.is_empty(), "docs/{page}: {missing:?}");
+    }
+    let page = docs("http.md");
+    let families = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let untold: Vec<_> = families.filter(|name| !named(&page).contains(name)).collect();
+    assert!(untold.is_empty(), "docs/http.md: {untold:?}");
+    let dashboard: serde_json::Value = serde_json::from_str(&docs("grafana.json")).unwrap();
+    assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() > 10));
+}
+
+#[test]
+fn promtool_accepts_the_alerts() {
+    if !has_command("promtool") {
+        return skip("no promtool (Debian's package prometheus)");
+    }
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md")).unwrap();
+    let rules = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("rules");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), rules).unwrap();
+    let output = Command::new("promtool").args(["check", "rules"]).arg(file.path()).output().expect("promtool");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+}

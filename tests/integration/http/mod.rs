@@ -1,0 +1,191 @@
+//! HTTP over raw sockets: what is asked, byte for byte, and what comes back.
+
+mod config;
+mod endpoints;
+mod events;
+mod metrics;
+mod refusals;
+mod writing;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::support::PATIENCE;
+use crate::support::program::Program;
+
+/// A server with its page.
+pub struct Site {
+    pub server: Program,
+    pub page: SocketAddr,
+}
+
+impl Site {
+    /// Starts a server with `args` whose page is on a free port.
+    #[track_caller]
+    pub fn start(args: &[&str]) -> Self {
+        let server = Program::server(&[args, &["--http", "127.0.0.1:0"]].concat());
+        let line = server.wait_log("web page on http://");
+        let page =
+            line.split("http://").nth(1).and_then(|rest| rest.strip_suffix('/')?.parse().ok()).expect("an address");
+        Self { server, page }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        connect(self.page)
+    }
+
+    /// Asks over a connection of its own.
+    #[track_caller]
+    pub fn ask(&self, request_line: &str, headers: &str, body: &str) -> Answer {
+        ask(self.page, request_line, headers, body)
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask(&format!("GET {path}"), "", "")
+    }
+
+    /// The JSON that is at `path`.
+    #[track_caller]
+    pub fn json(&self, path: &str) -> serde_json::Value {
+        let answer = self.get(path);
+        assert_eq!(answer.code, 200, "{answer:?}");
+        serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+    }
+
+    /// Sends `request` as it is and returns all that comes until the end.
+    #[track_caller]
+    pub fn send(&self, request: &[u8]) -> String {
+        let mut socket = self.connect();
+        // It fails if the server has answered and closed meanwhile.
+        let _ = socket.write_all(request);
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).unwrap_or_else(|error| panic!("{error} after {}", answer.escape_ascii()));
+        String::from_utf8(answer).expect("UTF-8")
+    }
+}
+
+pub fn connect(page: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(page).expect("a page");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    socket
+}
+
+/// Asks over a connection of its own; `request_line` is method and path.
+#[track_caller]
+pub fn ask(page: SocketAddr, request_line: &str, headers: &str, body: &str) -> Answer {
+    let mut socket = connect(page);
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let request =
+        format!("{request_line} HTTP/1.1\r\nHost: {page}\r\nConnection: close\r\n{length}{headers}\r\n{body}");
+    let _ = socket.write_all(request.as_bytes());
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer in UTF-8");
+    Answer::parse(&answer)
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: u16,
+    head: String,
+    pub body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        Self { code, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    /// The value of a header; empty if there is none.
+    pub fn header(&self, name: &str) -> &str {
+        let found = self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        found.unwrap_or_default()
+    }
+}
+
+/// One event of a stream.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    pub name: String,
+    pub id: String,
+    pub data: String,
+}
+
+/// A browser's event stream, in twenty lines.
+pub struct Events {
+    lines: BufReader<TcpStream>,
+    pub head: String,
+}
+
+impl Events {
+    #[track_caller]
+    pub fn open(page: SocketAddr, path: &str) -> Self {
+        let mut socket = connect(page);
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: {page}\r\n\r\n").expect("a page");
+        Self::over(socket)
+    }
+
+    #[track_caller]
+    pub fn over(socket: TcpStream) -> Self {
+        let mut events = Self { lines: BufReader::new(socket), head: String::new() };
+        while let Some(line) = events.line().filter(|line| !line.is_empty()) {
+            events.head += &(line + "\n");
+        }
+        assert!(events.head.starts_with("HTTP/1.1 200"), "{}", events.head);
+        assert!(events.head.contains("Content-Type: text/event-stream\n"), "{}", events.head);
+        events
+    }
+
+    /// The next line without its end; `None` at the end of the stream.
+    #[track_caller]
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.lines.read_line(&mut line).expect("a line or the end, in order");
+        (read > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
+    /// The next event, without comments and what is none; `None` at the end of the stream.
+    #[track_caller]
+    pub fn next(&mut self) -> Option<Event> {
+        let mut event = Event::default();
+        loop {
+            let line = self.line()?;
+            match line.split_once(": ") {
+                None if line.is_empty() && event.data.is_empty() => event = Event::default(),
+                None if line.is_empty() => return Some(event),
+                Some(("event", name)) => name.clone_into(&mut event.name),
+                Some(("id", id)) => id.clone_into(&mut event.id),
+                Some(("data", data)) => data.clone_into(&mut event.data),
+                Some(("retry" | "", _)) => {}
+                _ => panic!("no field: {line:?}"),
+            }
+        }
+    }
+
+    /// The data of the next event that is called so.
+    #[track_caller]
+    pub fn data(&mut self, name: &str) -> serde_json::Value {
+        loop {
+            let event = self.next().expect("an event before the end");
+            if event.name == name {
+                return serde_json::from_str(&event.data).expect("JSON");
+            }
+        }
+    }
+}
+
+/// A file with a token, and the header that presents it.
+pub fn token() -> (tempfile::NamedTempFile, String) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "correct-horse-battery-staple\n").expect("a file of ours");
+    (file, "Authorization: Bearer correct-horse-battery-staple\r\n".to_owned())
+}
+
+/// A path as an argument.
+pub fn path(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().expect("UTF-8")
+}

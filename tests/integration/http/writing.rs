@@ -1,0 +1,220 @@
+//! Writing the map: who may, what becomes of it, and that nothing is lost.
+
+use std::io::{Read, Write};
+use std::thread;
+
+use mapcast::{Format, Key, builtin_map};
+use rustix::process::Signal;
+
+use super::{Answer, Site, ask, path, token};
+use crate::support::program::{SERVER, clean, run};
+use crate::support::reader::Reader;
+
+#[test]
+fn a_change_is_with_every_client() {
+    let (file, token) = token();
+    let site = Site::start(&["--http-token-file", path(&file), "--interval", "60s"]);
+    let mut reader = Reader::connect(site.server.addr());
+    assert_eq!(reader.map(Format::Bincode), builtin_map());
+
+    let answer = site.ask("PATCH /map", &token, r#"{"1":"Hello","dark":true,"2":null}"#);
+    assert_eq!((answer.code, answer.body.as_str()), (200, "{\"version\":2,\"entries\":4,\"changed\":true}\n"));
+    let mut wanted = builtin_map();
+    wanted.insert(Key::Int(1), "Hello".into());
+    wanted.insert("dark".into(), true.into());
+    wanted.remove(&Key::Int(2));
+    assert_eq!(reader.map(Format::Bincode), wanted, "numbers stay numbers");
+    let shown = site.get("/map");
+    assert_eq!(shown.body, "{\"1\":\"Hello\",\"3\":\"Al\",\"4\":\"Servidor\",\"dark\":true}\n");
+    assert_eq!(shown.header("ETag"), answer.header("ETag"));
+
+    assert_eq!(site.ask("DELETE /map/3", &token, "").code, 200);
+    wanted.remove(&Key::Int(3));
+    assert_eq!(reader.map(Format::Bincode), wanted);
+    assert_eq!(site.ask("DELETE /map/3", &token, "").code, 404);
+
+    assert_eq!(site.ask("PUT /map", &token, "{\"a/b ñ\": null}").code, 200);
+    assert_eq!(reader.map(Format::Bincode), [("a/b ñ".into(), mapcast::Value::Null)].into());
+    let same = site.ask("PUT /map", &token, "{\"a/b ñ\": null}");
+    assert!(same.body.contains("\"changed\":false"), "{same:?}");
+    assert_eq!(site.ask("DELETE /map/a%2Fb%20%C3%B1", &token, "").code, 200);
+    assert_eq!(reader.map(Format::Bincode), mapcast::Map::new());
+    site.server.wait_log("PATCH /map from 127.0.0.1:");
+}
+
+#[test]
+fn what_is_wrong_with_a_change_is_told_and_the_map_stays() {
+    let (file, token) = token();
+    let site = Site::start(&["--http-token-file", path(&file), "--max-frame", "1KiB"]);
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(2000));
+    let nested = format!("{{\"a\":{}1{}}}", "[".repeat(40), "]".repeat(40));
+    // Fits into a body, and not into the map with what is there.
+    let growing = format!("{{\"a\":\"{}\"}}", "x".repeat(1000));
+    for (request, headers, body, code) in [
+        ("PATCH /map", "", "{}", 401),
+        ("PATCH /map", "Authorization: Bearer wrong\r\n", "{}", 401),
+        ("PATCH /map", "Authorization: Basic Y29ycmVjdA==\r\n", "{}", 401),
+        ("PUT /map", "", large.as_str(), 401),
+        ("PUT /map", &token, &large, 413),
+        ("PATCH /map", &token, &growing, 413),
+        ("PUT /map", &token, "[1]", 400),
+        ("PUT /map", &token, "", 400),
+        ("PATCH /map", &token, "null", 400),
+        ("PATCH /map", &token, "{\"a\":1", 400),
+        ("PATCH /map", &token, "{\"a\":18446744073709551616}", 400),
+        ("PATCH /map", &token, &nested, 400),
+        ("DELETE /map", &token, "", 405),
+        ("POST /map", &token, "{}", 405),
+        ("DELETE /map/nobody", &token, "", 404),
+    ] {
+        let answer = site.ask(request, headers, body);
+        assert_eq!(answer.code, code, "{request} {body:.40}: {answer:?}");
+    }
+    assert_eq!(site.ask("PATCH /map", "", "{}").header("WWW-Authenticate"), "Bearer realm=\"mapcast\"");
+    assert_eq!(site.ask("POST /map", "", "").header("Allow"), "GET, HEAD, PUT, PATCH, OPTIONS");
+    assert_eq!(site.json("/status")["map"]["version"], 1);
+}
+
+#[test]
+fn a_lost_race_is_told() {
+    let (file, token) = token();
+    let site = Site::start(&["--http-token-file", path(&file)]);
+    let seen = format!("{token}If-Match: {}\r\n", site.get("/map").header("ETag"));
+    assert_eq!(site.ask("PATCH /map", &seen, r#"{"a":1}"#).code, 200);
+    for request in ["PATCH /map", "PUT /map"] {
+        assert_eq!(site.ask(request, &seen, r#"{"a":2}"#).code, 412);
+    }
+    assert_eq!(site.ask("DELETE /map/a", &seen, "").code, 412);
+    assert_eq!(site.ask("PATCH /map", &format!("{token}If-Match: *\r\n"), r#"{"b":2}"#).code, 200);
+    assert_eq!(site.json("/map")["a"], 1);
+}
+
+#[test]
+fn two_writers_at_once_lose_nothing() {
+    let (file, token) = token();
+    let site = Site::start(&["--http-token-file", path(&file), "--interval", "60s"]);
+    let page = site.page;
+    thread::scope(|scope| {
+        for writer in ["a", "b"] {
+            let token = &token;
+            thread::Builder::new()
+                .spawn_scoped(scope, move || {
+                    for number in 0..50 {
+                        // One in its own entries, one in an entry of both, if nobody was quicker.
+                        let patch = format!("{{\"{writer}{number}\":{number}}}");
+                        assert_eq!(ask(page, "PATCH /map", token, &patch).code, 200);
+                        loop {
+                            let seen = ask(page, "GET /map", "", "");
+                            let count =
+                                serde_json::from_str::<serde_json::Value>(&seen.body).unwrap()["count"].as_u64();
+                            let headers = format!("{token}If-Match: {}\r\n", seen.header("ETag"));
+                            let patch = format!("{{\"count\":{}}}", count.unwrap_or(0) + 1);
+                            match ask(page, "PATCH /map", &headers, &patch).code {
+                                200 => break,
+                                code => assert_eq!(code, 412),
+                            }
+                        }
+                    }
+                })
+                .unwrap();
+        }
+    });
+    let map = site.json("/map");
+    assert_eq!(map["count"], 100);
+    assert_eq!(map.as_object().unwrap().len(), 4 + 100 + 1);
+}
+
+#[test]
+fn what_was_answered_survives_a_kill() {
+    let (file, token) = token();
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.json");
+    let args = ["--http-token-file", path(&file), "--state", state.to_str().unwrap()];
+    for round in 0..5 {
+        let mut site = Site::start(&args);
+        if round > 0 {
+            assert_eq!(site.json("/map")["n"], round - 1);
+            let mut reader = Reader::connect(site.server.addr());
+            assert!(reader.map(Format::Bincode).contains_key(&Key::Int(1)), "numbers stay numbers");
+        }
+        assert_eq!(site.ask("PATCH /map", &token, &format!("{{\"n\":{round}}}")).code, 200);
+        site.server.signal(Signal::KILL);
+        assert_eq!(site.server.exit_code(), 128 + 9);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_broken_state_is_not_begun_with() {
+    let (file, _) = token();
+    let state = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(state.path(), "{\"a\": ").unwrap();
+    let mut command = clean(SERVER);
+    command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", path(&file)]);
+    command.args(["--state", path(&state)]);
+    let finished = run(command);
+    finished.assert_exit(2).assert_stderr(path(&state)).assert_stderr("the state is no map");
+}
+
+#[test]
+fn a_source_and_a_token_do_not_go_together() {
+    let (file, _) = token();
+    let mut command = clean(SERVER);
+    command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", path(&file), "-s", "-"]);
+    run(command).assert_exit(2).assert_stderr("cannot be used with");
+    let mut command = clean(SERVER);
+    command.args(["-l", "127.0.0.1:0", "--http-token-file", path(&file)]);
+    run(command).assert_exit(2).assert_stderr("--http <ADDR:PORT>");
+}
+
+#[test]
+fn a_writer_that_asks_first_is_told_to_go_on_or_not_to() {
+    let (file, token) = token();
+    let site = Site::start(&["--http-token-file", path(&file), "--max-frame", "1KiB"]);
+    let mut socket = site.connect();
+    let head = |token: &str, len: usize| {
+        let host = site.page;
+        format!("PUT /map HTTP/1.1\r\nHost: {host}\r\n{token}Content-Length: {len}\r\nExpect: 100-continue\r\n\r\n")
+    };
+    socket.write_all(head(&token, 2).as_bytes()).unwrap();
+    let mut go_on = [0; 25];
+    socket.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    socket.write_all(b"{}").unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(Answer::parse(&site.send(head(&token, 100_000_000).as_bytes())).code, 413);
+    assert_eq!(Answer::parse(&site.send(head("", 2).as_bytes())).code, 401);
+}
+
+#[test]
+fn a_refused_writer_that_is_still_sending_gets_its_answer() {
+    let (file, token) = token();
+    let site = Site::start(&["--http-token-file", path(&file), "--max-frame", "1KiB"]);
+    // More than is thrown away where nothing is expected, and less than the kernel takes at once.
+    let body = "x".repeat(200_000);
+    let head = format!("PUT /map HTTP/1.1\r\nHost: {}\r\n{token}Content-Length: 200000\r\n\r\n", site.page);
+    let mut socket = site.connect();
+    socket.write_all((head + &body).as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert_eq!(Answer::parse(&answer).code, 413);
+    // A reset behind the end would take an answer with it that is still on its way.
+    for _ in 0..50 {
+        assert!(socket.take_error().unwrap().is_none(), "a reset behind the answer");
+        crate::support::pause();
+    }
+}
+
+#[test]
+fn a_new_token_counts_at_once() {
+    let (file, token) = token();
+    let site = Site::start(&["--http-token-file", path(&file)]);
+    assert_eq!(site.ask("PATCH /map", &token, "{}").code, 200);
+    std::fs::write(file.path(), "another-token-altogether").unwrap();
+    assert_eq!(site.ask("PATCH /map", &token, "{}").code, 401);
+    assert_eq!(site.ask("PATCH /map", "Authorization: Bearer another-token-altogether\r\n", "{}").code, 200);
+    std::fs::write(file.path(), "").unwrap();
+    assert_eq!(site.ask("PATCH /map", &token, "{}").code, 503);
+}

@@ -1,0 +1,113 @@
+//! Clients and servers with the project's own fault proxy between them.
+
+use std::time::{Duration, Instant};
+
+use mapcast::client::Error;
+use mapcast::frame::Error as FrameError;
+use mapcast::{Client, ClientConfig, FollowConfig, Follower, Format, ServerConfig, Shutdown};
+
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::reader::Reader;
+use crate::support::server::{MapServer, large, numbered};
+use crate::support::{PATIENCE, eventually};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// The frame of `{"n":0}`: ten bytes, and seven.
+const FRAME: usize = 17;
+
+fn config() -> ClientConfig {
+    ClientConfig { format: Format::Json, ..ClientConfig::default() }
+}
+
+fn connect(proxy: &Proxy) -> Client {
+    let mut client = Client::connect(&proxy.addr().to_string(), &config(), &Shutdown::new().unwrap()).unwrap();
+    client.set_deadline(Some(Instant::now() + PATIENCE));
+    client
+}
+
+#[test]
+fn one_byte_in_each_segment_is_the_same_maps() {
+    let server = MapServer::start(HOUR);
+    let proxy = Proxy::before(server.running.addr, |_| Fault::Slices(Duration::ZERO));
+    let mut client = connect(&proxy);
+    for number in 0..10 {
+        server.feed.publish(&numbered(number)).unwrap();
+        assert_eq!(client.next_map().unwrap(), Some(numbered(number)));
+    }
+}
+
+#[test]
+fn a_delay_delays_and_changes_nothing() {
+    let server = MapServer::start(HOUR);
+    let proxy = Proxy::before(server.running.addr, |_| Fault::Delay(Duration::from_millis(100)));
+    let began = Instant::now();
+    let mut client = connect(&proxy);
+    assert_eq!(client.next_map().unwrap(), Some(numbered(0)));
+    assert!(began.elapsed() >= Duration::from_millis(100), "{:?}", began.elapsed());
+    server.feed.publish(&numbered(1)).unwrap();
+    assert_eq!(client.next_map().unwrap(), Some(numbered(1)));
+}
+
+#[test]
+fn an_end_after_any_byte_is_truncated_unless_it_is_on_a_boundary() {
+    let server = MapServer::start(Duration::from_millis(10));
+    let proxy = Proxy::before(server.running.addr, Fault::Cut);
+    for cut in 0..=2 * FRAME {
+        let mut client = connect(&proxy);
+        for _ in 0..cut / FRAME {
+            assert_eq!(client.next_map().unwrap(), Some(numbered(0)), "before the end at {cut}");
+        }
+        match client.next_map() {
+            Ok(None) => assert!(cut.is_multiple_of(FRAME), "an end in order at {cut}"),
+            Err(Error::Frame(FrameError::Truncated { got, .. })) => {
+                assert_eq!(got, cut % FRAME, "at {cut}");
+                assert_ne!(got, 0, "truncated on a boundary");
+            }
+            other => panic!("at {cut}: {other:?}"),
+        }
+    }
+    drop(proxy);
+    server.running.wait_active(0);
+}
+
+#[test]
+fn a_follower_comes_back_from_a_reset_a_cut_and_a_stall_in_the_middle_of_a_frame() {
+    let server = MapServer::start(Duration::from_millis(20));
+    let proxy = Proxy::before(server.running.addr, |connection| match connection {
+        0 => Fault::Reset(FRAME + 3),
+        1 => Fault::Cut(FRAME + 12),
+        2 => Fault::Stall(FRAME + 12),
+        _ => Fault::Pass,
+    });
+    let stale_after = Some(Duration::from_millis(500));
+    let follow = FollowConfig { client: config(), stale_after, ..FollowConfig::default() };
+    let mut follower = Follower::new(&proxy.addr().to_string(), follow, &Shutdown::new().unwrap());
+    follower.set_deadline(Some(Instant::now() + PATIENCE));
+    // The first three connections carry a map each, or none if the reset was quicker than the reader.
+    for _ in 0..50 {
+        assert_eq!(follower.next_map().unwrap(), Some(numbered(0)));
+    }
+    assert_eq!(server.running.stats().served(), 4);
+    server.running.wait_active(1);
+}
+
+#[test]
+fn a_reader_that_drips_is_cut_by_the_deadline_and_those_beside_it_are_on_time() {
+    let config = ServerConfig { write_timeout: Duration::from_secs(1), ..ServerConfig::default() };
+    let server = MapServer::with(Duration::from_millis(100), config);
+    server.feed.publish(&large(500_000)).unwrap();
+    let proxy = Proxy::before(server.running.addr, |_| Fault::Slices(Duration::from_millis(50)));
+    let began = Instant::now();
+    let mut dripping = Reader::connect(proxy.addr());
+    let mut good = Reader::connect(server.running.addr);
+    while server.running.stats().timed_out() == 0 {
+        good.payload();
+        assert!(began.elapsed() < PATIENCE, "it is never cut");
+    }
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    eventually("only the good one is left", || server.running.stats().active() == 1);
+    good.payload();
+    drop(proxy);
+    assert!(dripping.end().is_err(), "it cannot have had the frame");
+}

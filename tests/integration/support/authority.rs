@@ -1,0 +1,82 @@
+//! A certificate authority of the tests' own, and the files that it issues.
+#![allow(dead_code, clippy::unwrap_used, unreachable_pub, reason = "the unit tests and the benches have a part of it")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+
+/// A CA, and a folder for what it issues; the folder goes with it.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    folder: tempfile::TempDir,
+    /// The file of its own certificate.
+    pub ca: PathBuf,
+}
+
+/// A certificate and its key, as text.
+pub struct Issued {
+    pub cert: String,
+    pub key: String,
+}
+
+/// The files of a certificate and its key.
+#[derive(Debug, Clone)]
+pub struct Files {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "tests");
+        let key = KeyPair::generate().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        fs::write(&ca, params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { issuer: Issuer::new(params, key), folder, ca }
+    }
+
+    /// Issues a certificate for `names` that runs out at the end of `year`.
+    pub fn issue_until(&self, names: &[&str], year: i32) -> Issued {
+        self.issue_with(names, year, &KeyPair::generate().unwrap())
+    }
+
+    /// As [`issue_until`](Self::issue_until), for a key of another kind.
+    pub fn issue_with(&self, names: &[&str], year: i32, key: &KeyPair) -> Issued {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(year, 12, 31));
+        let cert = params.signed_by(key, &self.issuer).unwrap().pem();
+        Issued { cert, key: key.serialize_pem() }
+    }
+
+    /// Where the files called `name` are.
+    pub fn files(&self, name: &str) -> Files {
+        let path = |extension: &str| self.folder.path().join(format!("{name}.{extension}"));
+        Files { cert: path("pem"), key: path("key") }
+    }
+
+    /// Writes them, each by a rename.
+    pub fn write(&self, name: &str, issued: &Issued) -> Files {
+        let files = self.files(name);
+        for (path, text) in [(&files.cert, &issued.cert), (&files.key, &issued.key)] {
+            replace(path, text);
+        }
+        files
+    }
+
+    /// The files of a certificate for `names` that is good for a long time.
+    pub fn good(&self, name: &str, names: &[&str]) -> Files {
+        self.write(name, &self.issue_until(names, 2100))
+    }
+}
+
+/// Puts a file in the place of another, in one moment.
+pub fn replace(path: &std::path::Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
+}

@@ -1,0 +1,99 @@
+//! What a peer or a file says must not drive the terminal that shows it: the log and the maps, on a real terminal.
+
+use std::fs::File;
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+use mapcast::{Map, Value};
+use nix::pty::openpty;
+
+use crate::support::output::Output;
+use crate::support::program::{CLIENT, Program, SERVER, clean};
+use crate::support::server::MapServer;
+
+/// Clears the screen, begins a line of its own, and does it once more with the one-byte introducer of C1.
+const HOSTILE: &str = "\u{1b}[2J\r\n\u{9b}2J";
+
+/// Which of a program's streams is the terminal.
+#[derive(Clone, Copy)]
+enum Shown {
+    Output,
+    Log,
+}
+
+/// Starts `command` with one of its streams on a terminal. Returns what the terminal is sent.
+fn on_a_terminal(mut command: Command, shown: Shown) -> (Program, Output) {
+    let terminal = openpty(None, None).unwrap();
+    command.env("TERM", "xterm").env_remove("NO_COLOR").env_remove("CI");
+    match shown {
+        Shown::Output => command.stdout(terminal.slave),
+        Shown::Log => command.stderr(terminal.slave),
+    };
+    (Program::start(command), Output::pump(Some(File::from(terminal.master))))
+}
+
+/// Fails if there is anything in `text` that drives a terminal, but for colours and the ends of lines. Returns how many
+/// colours there were.
+fn assert_tame(text: &str) -> usize {
+    let mut parts = text.split('\u{1b}');
+    let beginning = parts.next().unwrap_or_default();
+    let mut colours = 0;
+    for part in parts.clone() {
+        let code = part.strip_prefix('[').unwrap_or("?").trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        assert!(code.starts_with('m'), "not a colour: {part:?} in {text:?}");
+        colours += 1;
+    }
+    for part in std::iter::once(beginning).chain(parts) {
+        let control = part.replace("\r\n", "").chars().find(|c| c.is_control());
+        assert_eq!(control, None, "in {text:?}");
+    }
+    colours
+}
+
+#[test]
+fn the_servers_log_cannot_be_driven_by_a_path_or_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("{HOSTILE}.json"));
+    std::fs::write(&path, r#"{"a": 1}"#).unwrap();
+    let mut command = clean(SERVER);
+    command.args(["--listen", "127.0.0.1:0", "--source", path.to_str().unwrap()]);
+    let (_server, shown) = on_a_terminal(command, Shown::Log);
+    shown.wait_line("listening on").expect("the log");
+    std::fs::write(&path, format!("{{\"{HOSTILE}\": {HOSTILE}}}")).unwrap();
+    shown.wait_line("the last good map stays").expect("a warning");
+    let text = shown.text();
+    assert!(assert_tame(&text) > 0, "no colours: it does not take this for a terminal: {text:?}");
+    let begins = |line: &str| line.is_empty() || line.starts_with("\u{1b}[") || line.starts_with('[');
+    assert!(text.split("\r\n").all(begins), "a line of its own: {text:?}");
+}
+
+#[test]
+fn the_clients_log_cannot_be_driven_by_a_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = clean(CLIENT);
+    command.arg(listener.local_addr().unwrap().to_string());
+    let (mut client, shown) = on_a_terminal(command, Shown::Log);
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(HOSTILE.repeat(2).as_bytes()).unwrap();
+    assert_eq!(client.exit_code(), 4);
+    shown.wait_line("not a frame header").expect("the reason");
+    assert!(assert_tame(&shown.text()) > 0, "{:?}", shown.text());
+}
+
+#[test]
+fn a_terminal_that_shows_maps_cannot_be_driven_by_them() {
+    let server = MapServer::start(Duration::from_hours(1));
+    let nested = Value::Map(Map::from([(HOSTILE.into(), Value::List(vec![HOSTILE.into()]))]));
+    server.feed.publish(&Map::from([(HOSTILE.into(), HOSTILE.into()), ("in".into(), nested)])).unwrap();
+    for output in ["json", "pretty", "text"] {
+        let mut command = clean(CLIENT);
+        command.args(["-f", "json", "-n", "1", "-o", output, &server.running.addr.to_string()]);
+        let (mut client, shown) = on_a_terminal(command, Shown::Output);
+        assert_eq!(client.exit_code(), 0);
+        assert!(shown.wait_end(), "the terminal is still open");
+        assert!(shown.text().contains("2J"), "{output}: {:?}", shown.text());
+        assert_eq!(assert_tame(&shown.text()), 0, "{output}");
+    }
+}

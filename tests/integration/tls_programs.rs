@@ -1,0 +1,186 @@
+//! The same with the programs: options, log, exit codes.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use super::*;
+use crate::support::program::{Program, clean};
+use crate::support::{has_command, skip};
+
+fn text(path: &std::path::Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A server of TLS, and the address by name.
+fn start(files: &Files, args: &[&str]) -> (Program, String) {
+    let tls = ["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)];
+    let server = Program::server(&[args, &tls].concat());
+    let address = named(server.addr_with_tls());
+    (server, address)
+}
+
+#[test]
+fn each_service_speaks_tls_with_the_client() {
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    let trust = ["--tls", "--tls-ca", text(&authority.ca)];
+    for (service, talk, wanted) in [
+        (&[][..], &["-n", "1"][..], "{\"1\":\"Hola\",\"2\":\"Bienvenido\",\"3\":\"Al\",\"4\":\"Servidor\"}\n"),
+        (&["echo"], &["echo"], "Hello"),
+        (&["greet", "Hola"], &["greet"], "Hola"),
+    ] {
+        let (server, address) = start(&files, service);
+        server.wait_log(" with TLS: ");
+        server.wait_log("x.pem, valid until 2100-12-31T00:00:00Z");
+        let text = if talk == ["echo"] { &["Hello"][..] } else { &[] };
+        let client = Program::client(&[&trust, talk, &[&address], text].concat()).finish();
+        client.assert_exit(0).assert_stdout(wanted);
+    }
+}
+
+#[test]
+fn a_handshake_that_fails_is_3_and_says_what_to_do() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (_server, address) = start(&authority.good("x", &["mapcast.example"]), &[]);
+    let (_plain, plain) = {
+        let server = Program::server(&[]);
+        let address = named(server.addr());
+        (server, address)
+    };
+    for (address, args, wanted) in [
+        (&address, vec!["--tls", "--tls-ca", text(&authority.ca)], "use --tls-name mapcast.example"),
+        (
+            &address,
+            vec!["--tls", "--tls-ca", text(&other.ca), "--tls-name", "mapcast.example"],
+            "name its CA, --tls-ca",
+        ),
+        (&plain, vec!["--tls", "--tls-ca", text(&authority.ca)], "leave --tls out"),
+    ] {
+        for talk in [&[][..], &["greet"], &["echo"]] {
+            let text = if talk == ["echo"] { &["Hello"][..] } else { &[] };
+            let client = Program::client(&[&args[..], talk, &[address], text].concat()).finish();
+            client.assert_exit(3).assert_stdout("").assert_stderr(wanted);
+        }
+    }
+}
+
+#[test]
+fn a_client_without_the_certificate_that_is_asked_for_is_3_in_each_talk() {
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    let trust = ["--tls", "--tls-ca", text(&authority.ca)];
+    for (service, talk) in [(&[][..], &[][..]), (&["echo"], &["echo"]), (&["greet", "Hola"], &["greet"])] {
+        let (server, address) = start(&files, &[service, &["--tls-client-ca", text(&authority.ca)]].concat());
+        let text = if talk == ["echo"] { &["Hello"][..] } else { &[] };
+        let client = Program::client(&[&trust, talk, &[&address], text].concat()).finish();
+        client.assert_exit(3).assert_stderr("use --tls-cert FILE and --tls-key FILE");
+        server.wait_log("no TLS handshake: the client has no certificate");
+    }
+}
+
+#[test]
+fn the_systems_roots_are_those_of_the_environment() {
+    let authority = Authority::new();
+    let (_server, address) = start(&authority.good("x", &["localhost"]), &[]);
+    let client = |ca: &std::path::Path| {
+        let ca = ca.to_owned();
+        Program::client_with(&["--tls", "-n", "1", &address], |command| command.env("SSL_CERT_FILE", ca)).finish()
+    };
+    client(&authority.ca).assert_exit(0);
+    client(&Authority::new().ca).assert_exit(3).assert_stderr("--tls-ca FILE");
+}
+
+#[test]
+fn what_is_wrong_with_options_or_files_is_2() {
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    let other = authority.good("other", &["localhost"]);
+    for (args, wanted) in [
+        (vec!["--tls-cert", text(&files.cert)], "--tls-key"),
+        (vec!["--tls-client-ca", text(&authority.ca)], "--tls-cert"),
+        (vec!["--tls-cert", text(&files.cert), "--tls-key", text(&other.key)], "no certificate and its key"),
+        (vec!["--tls-cert", "/nowhere/x", "--tls-key", text(&files.key)], "/nowhere/x: cannot be read"),
+        (vec!["--tls-cert", text(&files.key), "--tls-key", text(&files.key)], "holds no certificate"),
+    ] {
+        Program::server(&args).finish().assert_exit(2).assert_stderr(wanted);
+    }
+    for (args, wanted) in [
+        (vec!["--tls-ca", text(&authority.ca)], "--tls-ca does nothing without --tls"),
+        (vec!["--tls", "--tls-cert", text(&files.cert)], "--tls-cert wants --tls-key"),
+        (vec!["--tls", "--tls-ca", "/nowhere/x"], "/nowhere/x: cannot be read"),
+        (vec!["--tls", "--tls-ca", text(&authority.ca), "--tls-name", "a b"], "is no name"),
+    ] {
+        Program::client(&args).finish().assert_exit(2).assert_stderr(wanted);
+    }
+}
+
+#[test]
+fn garbage_in_the_certificates_file_is_said_once_and_changes_nothing() {
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    let (server, address) = start(&files, &[]);
+    let trust = ["--tls", "--tls-ca", text(&authority.ca), "-n", "1"];
+    let good = std::fs::read_to_string(&files.cert).unwrap();
+    replace(&files.cert, "garbage");
+    server.wait_log("holds no certificate; write PEM, with -----BEGIN CERTIFICATE-----; the old certificate stays");
+    Program::client(&[&trust[..], &[&address]].concat()).finish().assert_exit(0);
+    replace(&files.cert, &good);
+    let taken = || server.log().iter().filter(|line| line.contains("valid until")).count();
+    eventually("it is good again", || taken() == 2);
+    let warnings = server.log().iter().filter(|line| line.contains("the old certificate stays")).count();
+    assert_eq!(warnings, 1, "{:?}", server.log());
+}
+
+#[test]
+fn failed_handshakes_are_one_line_a_second() {
+    let authority = Authority::new();
+    let (server, _) = start(&authority.good("x", &["localhost"]), &[]);
+    let addr = server.addr_with_tls();
+    for _ in 0..50 {
+        let mut socket = TcpStream::connect(addr).unwrap();
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        assert!(ends_in_order(&mut socket));
+    }
+    server.wait_log("the client speaks no TLS");
+    let lines = server.log().iter().filter(|line| line.contains("no TLS handshake")).count();
+    assert!(lines <= 10, "{lines} lines");
+    assert!(!server.log().iter().any(|line| line.contains(" connected from ")), "{:?}", server.log());
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_warned_of() {
+    let authority = Authority::new();
+    let files = authority.write("x", &authority.issue_until(&["localhost"], 2001));
+    let (server, _) = start(&files, &[]);
+    server.wait_log("the TLS certificate has expired 2001-12-31T00:00:00Z");
+}
+
+#[test]
+fn openssl_reads_a_frame_and_the_end_in_order() {
+    if !has_command("openssl") {
+        skip("no openssl");
+        return;
+    }
+    let authority = Authority::new();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let files = authority.good("x", &["localhost"]);
+        let (mut server, _) = start(&files, &["--format", "json"]);
+        let mut command = clean("openssl");
+        let address = server.addr_with_tls().to_string();
+        command.args(["s_client", "-quiet", "-verify_return_error", version, "-servername", "localhost"]);
+        command.args(["-CAfile", text(&authority.ca), "-connect", &address]);
+        // Standard input that ends would be its goodbye.
+        let mut client = Program::start({
+            command.stdin(Stdio::piped());
+            command
+        });
+        let stdin = client.stdin();
+        let frame = "53        {\"1\":\"Hola\",\"2\":\"Bienvenido\",\"3\":\"Al\",\"4\":\"Servidor\"}";
+        eventually("the frame", || client.out().concat().contains(frame));
+        server.signal(Signal::TERM);
+        client.finish().assert_exit(0);
+        drop(stdin);
+        assert_eq!(server.exit_code(), 0);
+    }
+}

@@ -1,0 +1,77 @@
+//! Connections that come, go and panic, and how many the count says there are.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use shuttle::sync::{Arc, Mutex};
+use shuttle::thread;
+
+use crate::stats::{ConnectionGuard, Event, Stats};
+
+/// The most that the accept loop lets in at the same time.
+const LIMIT: u64 = 2;
+
+/// How a connection ends.
+#[derive(Clone, Copy)]
+enum End {
+    /// The client has left.
+    Leave,
+    /// Its service panics, which its thread catches.
+    Panic,
+    /// Its thread panics outside the service: nobody but the guard counts it off.
+    PanicOutside,
+}
+
+/// Clients that come, one after the other.
+const CLIENTS: [End; 4] = [End::Leave, End::PanicOutside, End::Panic, End::Leave];
+
+/// However they end, the count is never below what is there nor above the limit, the one that leaves is told the count
+/// without it, and in the end everyone is counted off.
+pub(crate) fn come_and_go() {
+    let stats = Arc::new(Stats::default());
+    // The connections that are really there.
+    let open = Arc::new(Mutex::new(0));
+    let mut threads = Vec::new();
+    let mut refused = 0;
+    for end in CLIENTS {
+        // As the accept loop does, which is the only one to add.
+        if stats.active() >= LIMIT {
+            stats.count(Event::Refused);
+            refused += 1;
+            continue;
+        }
+        let guard = stats.connect();
+        assert!((1..=LIMIT).contains(&guard.active_then()));
+        *open.lock().unwrap() += 1;
+        let (stats, open) = (Arc::clone(&stats), Arc::clone(&open));
+        threads.push(thread::spawn(move || {
+            // Caught here for the model's sake, where the server's threads end with it.
+            let outside = catch_unwind(AssertUnwindSafe(|| serve(guard, &stats, &open, end)));
+            assert_eq!(outside.is_err(), matches!(end, End::PanicOutside));
+        }));
+    }
+    let served = threads.len() as u64;
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!((stats.active(), stats.served(), stats.refused()), (0, served, refused));
+}
+
+/// As a connection's thread does.
+fn serve(guard: ConnectionGuard, stats: &Stats, open: &Mutex<u64>, end: End) {
+    guard.serve();
+    let served = catch_unwind(|| {
+        // Without the panic hook: shuttle's would report a failed model.
+        if matches!(end, End::Panic) {
+            resume_unwind(Box::new("as a service may"));
+        }
+    });
+    assert_eq!(served.is_err(), matches!(end, End::Panic));
+    let mut open = open.lock().unwrap();
+    assert!((*open..=LIMIT).contains(&stats.active()), "{} are counted of {open}", stats.active());
+    *open -= 1;
+    drop(open);
+    if matches!(end, End::PanicOutside) {
+        resume_unwind(Box::new("as it must not"));
+    }
+    assert!(guard.leave() < LIMIT, "it is counted as well, or one that came later");
+}

@@ -1,0 +1,94 @@
+//! The accept loop, its connections' threads and the stop, as `server/` has them, in miniature.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use shuttle::sync::{Arc, Mutex};
+use shuttle::thread::{self, JoinHandle};
+
+use crate::client::{Belled, ClientOutlet};
+use crate::outlet::Sent;
+use crate::registry::Registry;
+use crate::stats::Stats;
+
+/// Connections in each model.
+const CLIENTS: u64 = 3;
+
+/// What the accept loop and the connections share.
+#[derive(Default)]
+struct Server {
+    stats: Arc<Stats>,
+    registry: Registry,
+    /// Connections whose threads have been joined.
+    joined: Mutex<u64>,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// The client has left by itself.
+    Nothing,
+    Stop,
+    Cut,
+}
+
+impl Server {
+    /// As the accept loop does.
+    fn start(self: &Arc<Self>, id: u64, wait: Wait) {
+        let guard = self.stats.connect();
+        self.registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        let server = Arc::clone(self);
+        let thread = thread::spawn(move || {
+            let client = Arc::new(ClientOutlet::default());
+            server.registry.keep_client(id, &client);
+            match wait {
+                Wait::Nothing => {}
+                Wait::Stop => client.bell().wait_stop(),
+                Wait::Cut => client.bell().wait_cut(),
+            }
+            guard.leave();
+            server.registry.leave(id, Sent::default()).into_iter().for_each(|thread| server.join(thread));
+        });
+        self.registry.keep_thread(id, thread);
+    }
+
+    fn join(&self, thread: JoinHandle<()>) {
+        thread.join().unwrap();
+        *self.joined.lock().unwrap() += 1;
+    }
+
+    /// As the end of the drain does. Whoever was not rung waits for ever, which shuttle reports as a deadlock.
+    fn end(&self) {
+        assert!(self.registry.wait_empty(None));
+        assert_eq!(self.stats.active(), 0, "the drain is over before everyone is counted off");
+        self.registry.take_ended().into_iter().for_each(|thread| self.join(thread));
+        assert_eq!(*self.joined.lock().unwrap(), CLIENTS);
+    }
+}
+
+/// A connection whose thread registers before, while or after the stop rings is rung, waited for and joined.
+pub(crate) fn register_against_stop() {
+    let server = Arc::new(Server::default());
+    (0..CLIENTS).for_each(|id| server.start(id, Wait::Stop));
+    server.registry.ring_stop();
+    server.end();
+}
+
+/// So are those who wait, when others leave by themselves at that moment.
+pub(crate) fn leave_against_stop() {
+    let server = Arc::new(Server::default());
+    server.start(0, Wait::Nothing);
+    server.start(1, Wait::Stop);
+    server.start(2, Wait::Nothing);
+    server.registry.ring_stop();
+    server.end();
+}
+
+/// A connection that does not end at the stop ends at the cut, also if its thread registers before, while or after the
+/// others are cut.
+pub(crate) fn register_against_cut() {
+    let server = Arc::new(Server::default());
+    (0..CLIENTS).for_each(|id| server.start(id, if id == 0 { Wait::Nothing } else { Wait::Cut }));
+    server.registry.ring_stop();
+    assert!(server.registry.cut() >= 2, "two cannot have left");
+    server.end();
+}
