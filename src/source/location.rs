@@ -8,6 +8,7 @@ use super::{Error, File, Lines, Parent, Relay, Source};
 #[cfg(feature = "redis")]
 use super::{Redis, RedisAddress};
 use crate::escape::escape;
+use crate::tls::ClientTls;
 
 /// What `--source` names. Read from its text; naming a source opens nothing.
 ///
@@ -28,14 +29,35 @@ pub enum Location {
     Toml(PathBuf),
     /// `-`: one JSON object a line, each line the new map.
     StandardInput,
-    /// `tcp://HOST:PORT`: another mapcast server.
+    /// `tcp://HOST:PORT`, or `tls://`: another mapcast server.
     Relay(Parent),
-    /// `redis://HOST/DB?key=NAME`: a hash in Redis or Valkey.
+    /// `redis://HOST/DB?key=NAME`, or `rediss://`: a hash in Redis or Valkey.
     #[cfg(feature = "redis")]
     Redis(Box<RedisAddress>),
 }
 
 impl Location {
+    /// True if and only if it is reached with TLS.
+    pub fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Relay(parent) => parent.is_encrypted(),
+            #[cfg(feature = "redis")]
+            Self::Redis(address) => address.is_encrypted(),
+            Self::Json(_) | Self::Toml(_) | Self::StandardInput => false,
+        }
+    }
+
+    /// The same with TLS made like this, if it is reached with TLS. Default: the system's roots, and the host's name.
+    #[must_use]
+    pub fn with_tls(self, tls: ClientTls) -> Self {
+        match self {
+            Self::Relay(parent) => Self::Relay(parent.with_tls(tls)),
+            #[cfg(feature = "redis")]
+            Self::Redis(address) => Self::Redis(Box::new(address.with_tls(tls))),
+            other => other,
+        }
+    }
+
     /// Returns the source that is named here.
     ///
     /// # Errors
@@ -78,12 +100,11 @@ impl FromStr for Location {
 fn from_address(scheme: &str, text: &str) -> Result<Location, Error> {
     let is_redis = ["redis", "valkey"].iter().any(|name| scheme.starts_with(name));
     match scheme {
-        "tcp" => Ok(Location::Relay(text.parse()?)),
+        "tcp" | "tls" => Ok(Location::Relay(text.parse()?)),
         #[cfg(feature = "redis")]
         _ if is_redis => Ok(Location::Redis(Box::new(text.parse()?))),
         #[cfg(not(feature = "redis"))]
         _ if is_redis => Err(Error::NotBuilt { name: format!("{}://", escape(scheme)), feature: "redis" }),
-        "tls" => Err(Error::NotBuilt { name: escape(text), feature: "tls" }),
         _ => Err(Error::Unknown(text.to_owned())),
     }
 }
@@ -122,8 +143,24 @@ mod tests {
     fn the_scheme_names_what_is_across_a_network() {
         let relay = "tcp://root.example:8080?format=json".parse::<Location>().unwrap();
         assert!(matches!(&relay, Location::Relay(_)) && relay.to_string() == "tcp://root.example:8080");
+    }
+
+    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[test]
+    fn tls_is_part_of_the_scheme() {
+        for (text, is_encrypted) in [("tcp://h:1", false), ("tls://h:1", true), ("flags.json", false)] {
+            let location = text.parse::<Location>().unwrap();
+            assert_eq!((location.is_encrypted(), location.to_string().as_str()), (is_encrypted, text));
+            let location = location.with_tls(ClientTls { name: Some("x".to_owned()), ..ClientTls::default() });
+            assert_eq!(location.is_encrypted(), is_encrypted);
+        }
+    }
+
+    #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+    #[test]
+    fn tls_needs_the_feature() {
         let error = "tls://root.example:8080".parse::<Location>().unwrap_err().to_string();
-        assert!(error.contains("built without tls"), "{error}");
+        assert!(error.contains("--features tls"), "{error}");
     }
 
     #[cfg(feature = "redis")]

@@ -3,6 +3,7 @@
 //! A source knows no sockets and no clients. What is wrong with its input it says once, in the log, and the last good
 //! map stays. How it fares is in the sink's [`Health`]. A new one is a file beside these, a case in [`Location`], and an implementation of [`Source`].
 
+mod encryption;
 mod file;
 mod fixed;
 mod health;
@@ -22,6 +23,7 @@ use std::net::SocketAddr;
 use crate::escape::escape;
 use crate::feed;
 use crate::shutdown::Shutdown;
+use crate::tls;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{Address as RedisAddress, Password, Redis};
@@ -58,8 +60,8 @@ pub trait Source: Send {
 pub enum Error {
     /// Text that names no source.
     #[error(
-        "{}: name a .json or .toml file, - for standard input, tcp://HOST:PORT for another mapcast server, or \
-         redis://HOST/DB?key=NAME",
+        "{}: name a .json or .toml file, - for standard input, tcp://HOST:PORT or tls://HOST:PORT for another \
+         mapcast server, or redis://HOST/DB?key=NAME or rediss://",
         escape(.0)
     )]
     Unknown(String),
@@ -78,6 +80,14 @@ pub enum Error {
         name: String,
         /// The feature that is missing.
         feature: &'static str,
+    },
+    /// TLS to a source cannot be begun with the files that were named.
+    #[error("{name}")]
+    Tls {
+        /// The source, escaped, without a password.
+        name: String,
+        /// What is wrong with them.
+        source: Box<tls::Error>,
     },
     /// A source across a network has no map to give now.
     #[error("{name}")]
@@ -147,6 +157,7 @@ impl Error {
             Self::Unknown(_)
             | Self::BadAddress { .. }
             | Self::NotBuilt { .. }
+            | Self::Tls { .. }
             | Self::Invalid { .. }
             | Self::Refused { .. } => Failure::Invalid,
         }

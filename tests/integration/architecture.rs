@@ -30,7 +30,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "throttle",
         ],
     ),
-    ("source", &["chain", "client", "escape", "feed", "format", "frame", "map", "shutdown", "throttle", "units"]),
+    (
+        "source",
+        &[
+            "chain", "client", "escape", "feed", "format", "frame", "map", "shutdown", "stream", "throttle", "tls",
+            "units",
+        ],
+    ),
     (
         "server",
         &["chain", "connection", "platform", "service", "shutdown", "stats", "stream", "sync", "throttle", "tls"],

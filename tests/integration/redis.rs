@@ -375,3 +375,66 @@ fn a_cluster_says_which_node_has_the_hash() {
         single.iter().any(|server| server.log().iter().any(|line| line.contains("name it redis+cluster://")))
     });
 }
+
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+mod encrypted {
+    use std::path::Path;
+
+    use super::*;
+    use crate::support::authority::Authority;
+    use crate::support::redis_server::has_tls;
+    use crate::support::skip;
+
+    fn text(path: &Path) -> &str {
+        path.to_str().unwrap()
+    }
+
+    /// A Redis that listens for TLS beside the plain port, and the address of a hash there.
+    fn start(authority: &Authority, clients: &str) -> Option<(RedisServer, String)> {
+        if !has_tls() {
+            skip("redis-server is built without TLS");
+            return None;
+        }
+        let (files, port) = (authority.good("redis", &["localhost"]), free_port());
+        let cert = ["--tls-cert-file", text(&files.cert), "--tls-key-file", text(&files.key)];
+        let wanted = ["--tls-ca-cert-file", text(&authority.ca), "--tls-auth-clients", clients];
+        let redis = RedisServer::start(&[&["--tls-port", &port.to_string()], &cert[..], &wanted].concat())?;
+        redis.run::<()>(&["HSET", "flags", "n", "1"]);
+        Some((redis, format!("rediss://localhost:{port}/0?key=flags")))
+    }
+
+    #[test]
+    fn a_hash_is_followed_over_tls_as_without_it() {
+        let authority = Authority::new();
+        let Some((redis, source)) = start(&authority, "no") else { return };
+        let server = follow_with(&source, &["--interval", "60s", "--source-tls-ca", text(&authority.ca)]);
+        server.wait_log("source up: rediss://localhost:");
+        let mut client = Reader::connect(server.addr());
+        assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+        redis.run::<()>(&["HSET", "flags", "n", "2"]);
+        redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+        assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
+        // More than a record, and than one reading.
+        let long = "x".repeat(200_000);
+        redis.run::<()>(&["HSET", "flags", "n", &long]);
+        redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+        assert_eq!(client.map(Format::Json), texts(&[("n", &long)]));
+    }
+
+    #[test]
+    fn a_redis_that_asks_for_a_certificate_is_shown_one_and_otherwise_says_so() {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let Some((_redis, source)) = start(&authority, "yes") else { return };
+        let own = authority.good("mapcast", &["mapcast"]);
+        let ca = text(&authority.ca);
+        let identity = ["--source-tls-cert", text(&own.cert), "--source-tls-key", text(&own.key)];
+        follow_with(&source, &[&["--source-tls-ca", ca], &identity[..]].concat()).wait_log("source up");
+        let stranger = follow_with(&source, &["--source-tls-ca", ca]);
+        stranger.wait_log("use --source-tls-cert FILE and --source-tls-key FILE");
+        let distrustful = follow_with(&source, &["--source-tls-ca", text(&other.ca)]);
+        distrustful.wait_log("name its CA, --source-tls-ca FILE");
+        let plain = follow(&source.replace("rediss://", "redis://"));
+        let down = plain.wait_log("source down");
+        assert!(down.contains("rediss://") || down.contains("closed the connection"), "{down}");
+    }
+}

@@ -193,11 +193,85 @@ mod programs {
     fn what_is_no_address_of_a_parent_is_a_usage_error() {
         for (source, wanted) in [
             ("tcp://127.0.0.1", "write tcp://HOST:PORT"),
-            ("tls://127.0.0.1:8080", "built without tls"),
+            ("tls://127.0.0.1", "write tcp://HOST:PORT or tls://HOST:PORT"),
             ("tcp://h:1?format=yaml", "yaml"),
         ] {
             let mut command = clean(SERVER);
             command.args(["--source", source]);
+            run(command).assert_exit(2).assert_stderr(wanted);
+        }
+    }
+}
+
+#[cfg(all(feature = "cli", any(feature = "tls", feature = "tls-ring")))]
+mod encrypted {
+    use std::path::Path;
+
+    use super::*;
+    use crate::support::authority::{Authority, Files};
+    use crate::support::program::{Program, SERVER, clean, run};
+
+    fn text(path: &Path) -> &str {
+        path.to_str().unwrap()
+    }
+
+    /// Starts a parent with TLS and `args`, and returns its address by name.
+    fn parent(files: &Files, args: &[&str]) -> (Program, String) {
+        let server =
+            Program::server(&[args, &["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)]].concat());
+        let source = format!("tls://localhost:{}", server.addr_with_tls().port());
+        (server, source)
+    }
+
+    #[test]
+    fn a_relay_follows_over_tls_and_shows_who_it_is() {
+        let authority = Authority::new();
+        let (files, own) = (authority.good("root", &["localhost"]), authority.good("relay", &["relay"]));
+        let ca = text(&authority.ca);
+        let (_root, source) = parent(&files, &["--tls-client-ca", ca, "--set", "who=root"]);
+        let identity = ["--source-tls-cert", text(&own.cert), "--source-tls-key", text(&own.key)];
+        let trust = ["--source", &source, "--source-tls-ca", ca, "--format", "json"];
+        let relay = Program::server(&[&trust[..], &identity].concat());
+        let up = relay.wait_log("source up");
+        assert!(up.contains(&source), "{up}");
+        assert_eq!(Reader::connect(relay.addr()).map(Format::Json)[&"who".into()], "root".into());
+        let stranger = Program::server(&trust);
+        let down = stranger.wait_log("source down");
+        assert!(down.contains("use --source-tls-cert FILE and --source-tls-key FILE"), "{down}");
+    }
+
+    #[test]
+    fn what_keeps_a_relay_from_its_parent_is_said_in_the_servers_own_options() {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let (_root, source) = parent(&authority.good("root", &["root.example"]), &[]);
+        let plain = Program::server(&[]);
+        let (ca, stranger) = (text(&authority.ca), text(&other.ca));
+        for (source, args, wanted) in [
+            (source.clone(), &["--source-tls-ca", stranger][..], "name its CA, --source-tls-ca FILE"),
+            (source.clone(), &["--source-tls-ca", ca], "use --source-tls-name root.example"),
+            (source.replace("tls://", "tcp://"), &[], "write tls:// for tcp://"),
+            (format!("tls://{}", plain.addr()), &["--source-tls-ca", ca], "write tcp:// or redis://"),
+        ] {
+            let relay = Program::server(&[&["--source", &source], args].concat());
+            let down = relay.wait_log("source down");
+            assert!(down.contains(wanted), "{down}");
+        }
+        let name = ["--source-tls-ca", ca, "--source-tls-name", "root.example"];
+        Program::server(&[&["--source", &source], &name[..]].concat()).wait_log("source up");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_options_or_files_is_a_usage_error() {
+        let authority = Authority::new();
+        let (ca, files) = (text(&authority.ca), authority.good("relay", &["relay"]));
+        for (args, wanted) in [
+            (&["--source", "tcp://127.0.0.1:1", "--source-tls-ca", ca][..], "tls://HOST:PORT"),
+            (&["--source-tls-name", "x"], "tls://HOST:PORT"),
+            (&["--source", "tls://h:1", "--source-tls-ca", "/nowhere/x"], "/nowhere/x: cannot be read"),
+            (&["--source", "tls://h:1", "--source-tls-cert", text(&files.cert)], "--source-tls-key"),
+        ] {
+            let mut command = clean(SERVER);
+            command.args(args);
             run(command).assert_exit(2).assert_stderr(wanted);
         }
     }

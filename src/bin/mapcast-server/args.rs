@@ -1,7 +1,6 @@
 //! What was typed, turned once into what is done: after it, nothing can be a usage error.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -12,7 +11,7 @@ use mapcast::units::{parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
 
 use crate::http::{HttpArgs, HttpTask};
-use crate::source::locate;
+use crate::source::SourceArgs;
 use crate::tls::TlsArgs;
 
 /// Sends one map to every client: at once, when it changes, and at least every N seconds.
@@ -60,15 +59,8 @@ struct MapArgs {
     /// How the map is written: bincode, json, msgpack, pickle or text
     #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
     format: Format,
-    /// Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on
-    /// standard input; `tcp://HOST:PORT`, another mapcast server; `redis://HOST/DB?key=NAME`, a hash. Without it, the
-    /// built-in map
-    // Not parsed by clap, which would print a wrong one whole, with its password.
-    #[arg(short, long, value_name = "SOURCE", env = "MAPCAST_SOURCE", hide_env_values = true)]
-    source: Option<String>,
-    /// Read the password for Redis from this file, at each connection
-    #[arg(long, value_name = "FILE", env = "MAPCAST_REDIS_PASSWORD_FILE")]
-    redis_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text
     #[arg(long, value_name = "KEY=VALUE", env = "MAPCAST_SET", value_delimiter = '\n', value_parser = parse_entry)]
     set: Vec<(Key, Value)>,
@@ -191,8 +183,8 @@ impl Cli {
             Some(Other::Echo { .. }) => Chosen::Echo,
             Some(Other::Greet { text, .. }) => Chosen::Greet(text),
             None => {
-                let MapArgs { interval, format, source, redis_password_file, set, max_frame, http } = self.map;
-                let source = source.map(|text| locate(&text, redis_password_file, interval)).transpose()?;
+                let MapArgs { interval, format, source, set, max_frame, http } = self.map;
+                let source = source.locate(interval)?;
                 let http = http.into_task(interval, |addr| resolve("--http", addr))?;
                 Chosen::Map(Box::new(MapTask { interval, format, source, set, max_frame, http }))
             }

@@ -1,25 +1,54 @@
-//! What `--source` names, with what does not stand in it: the password for Redis, and the period.
+//! What `--source` names, with what does not stand in it: the password for Redis, TLS's files, and the period.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
 use mapcast::source::Location;
 
-/// Returns what `text` names. A hash in Redis gets its password from `password_file`, or else from the environment, or
-/// else from `text`; it is read at least once every `interval`.
-pub(crate) fn locate(text: &str, password_file: Option<PathBuf>, interval: Duration) -> anyhow::Result<Location> {
-    let location = text.parse::<Location>().context("--source")?;
-    match location {
-        #[cfg(feature = "redis")]
-        Location::Redis(address) => {
-            Ok(Location::Redis(Box::new(redis::complete(*address, text, password_file).with_period(interval))))
-        }
-        location => {
-            // Without the feature nothing asks for it.
-            let _ = interval;
-            ensure!(password_file.is_none(), "--redis-password-file: it belongs to --source redis://HOST/DB?key=NAME");
-            Ok(location)
+use crate::tls::SourceTlsArgs;
+
+/// Where the map comes from.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on
+    /// standard input; `tcp://HOST:PORT` or `tls://HOST:PORT`, another mapcast server; `redis://HOST/DB?key=NAME` or
+    /// `rediss://`, a hash. Without it, the built-in map
+    // Not parsed by clap, which would print a wrong one whole, with its password.
+    #[arg(short, long, value_name = "SOURCE", env = "MAPCAST_SOURCE", hide_env_values = true)]
+    source: Option<String>,
+    /// Read the password for Redis from this file, at each connection
+    #[arg(long, value_name = "FILE", env = "MAPCAST_REDIS_PASSWORD_FILE")]
+    redis_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: SourceTlsArgs,
+}
+
+impl SourceArgs {
+    /// Returns the source that is named, if one is. A hash in Redis gets its password from the file, or else from the
+    /// environment, or else from its address; it is read at least once every `interval`.
+    pub(crate) fn locate(self, interval: Duration) -> anyhow::Result<Option<Location>> {
+        let location = self.source.as_ref().map(|text| text.parse::<Location>().context("--source")).transpose()?;
+        let location = match (location, self.tls.chosen()) {
+            (Some(location), Some(tls)) if location.is_encrypted() => Some(location.with_tls(tls)),
+            (_, Some(_)) => bail!("--source-tls-ca and its kin belong to --source tls://HOST:PORT or rediss://HOST"),
+            (location, None) => location,
+        };
+        match location {
+            #[cfg(feature = "redis")]
+            Some(Location::Redis(address)) => {
+                let text = self.source.unwrap_or_default();
+                let address = redis::complete(*address, &text, self.redis_password_file);
+                Ok(Some(Location::Redis(Box::new(address.with_period(interval)))))
+            }
+            location => {
+                // Without the feature nothing asks for it.
+                let _ = interval;
+                let why = "--redis-password-file: it belongs to --source redis://HOST/DB?key=NAME";
+                ensure!(self.redis_password_file.is_none(), why);
+                Ok(location)
+            }
         }
     }
 }

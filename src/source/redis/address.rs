@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
+use super::super::encryption;
 use super::Error;
 use crate::escape::escape;
+use crate::tls::ClientTls;
 
 /// What an address looks like.
 const SHAPE: &str = "write redis://USER@HOST:PORT/DB?key=NAME, redis+unix:///PATH?key=NAME, \
                      redis+sentinel://HOST,HOST/DB?master=NAME&key=NAME or redis+cluster://HOST,HOST?key=NAME, \
-                     with special characters as %40";
+                     rediss where there is TLS, with special characters as %40";
 
 /// The port of a sentinel, where none is named.
 const SENTINEL_PORT: u16 = 26379;
@@ -22,8 +24,8 @@ const SENTINEL_PORT: u16 = 26379;
 /// How often the hash is read though nothing was announced, unless told otherwise: the server's default interval, 5 s.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
 
-/// A hash in a Redis or Valkey server: `redis://USER@HOST:PORT/DB?key=NAME`, and its kin of unix sockets, sentinels and
-/// clusters. [`Debug`] and [`Display`](fmt::Display) show no password.
+/// A hash in a Redis or Valkey server: `redis://USER@HOST:PORT/DB?key=NAME`, and its kin of TLS (`rediss://`), unix
+/// sockets, sentinels and clusters. [`Debug`] and [`Display`](fmt::Display) show no password.
 ///
 /// ```
 /// use mapcast::source::RedisAddress;
@@ -49,6 +51,8 @@ pub struct Address {
     pub(super) missing_is_empty: bool,
     /// How often the hash is read though nothing was announced.
     pub(super) period: Duration,
+    /// How every server of it is encrypted, if it is.
+    pub(super) tls: Option<ClientTls>,
 }
 
 /// How the server that has the hash is found.
@@ -91,6 +95,17 @@ impl Address {
     #[must_use]
     pub fn with_period(self, period: Duration) -> Self {
         Self { period, ..self }
+    }
+
+    /// The same with TLS made like this, if there is TLS. Default: the system's roots, and the host's name.
+    #[must_use]
+    pub fn with_tls(self, tls: ClientTls) -> Self {
+        Self { tls: self.tls.map(|_| tls), ..self }
+    }
+
+    /// True if and only if it is `rediss://`, or a kin of that.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// True if and only if there is a password.
@@ -158,12 +173,15 @@ impl FromStr for Address {
         let refused = |problem: String| super::super::Error::BadAddress { name: masked(text), problem };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| refused(SHAPE.to_owned()))?;
         let topology = match scheme {
-            "redis" | "valkey" | "redis+unix" | "valkey+unix" => Topology::Single,
-            "redis+sentinel" | "valkey+sentinel" => Topology::Sentinel { master: String::new() },
-            "redis+cluster" | "valkey+cluster" => Topology::Cluster,
-            "rediss" | "valkeys" => return Err(super::super::Error::NotBuilt { name: masked(text), feature: "tls" }),
+            "redis" | "valkey" | "redis+unix" | "valkey+unix" | "rediss" | "valkeys" => Topology::Single,
+            "redis+sentinel" | "valkey+sentinel" | "rediss+sentinel" | "valkeys+sentinel" => {
+                Topology::Sentinel { master: String::new() }
+            }
+            "redis+cluster" | "valkey+cluster" | "rediss+cluster" | "valkeys+cluster" => Topology::Cluster,
             _ => return Err(refused(SHAPE.to_owned())),
         };
+        let is_encrypted = scheme.starts_with("rediss") || scheme.starts_with("valkeys");
+        let tls = if is_encrypted { Some(encryption::by_default(&masked(text))?) } else { None };
         let is_unix = scheme.ends_with("+unix");
         let urls = if is_unix { vec![format!("redis+unix://{rest}")] } else { urls(rest, &topology) };
         let mut found = None;
@@ -191,6 +209,7 @@ impl FromStr for Address {
                     is_json: false,
                     missing_is_empty: false,
                     period: DEFAULT_PERIOD,
+                    tls: tls.clone(),
                 };
                 (address, options)
             });
@@ -239,13 +258,14 @@ fn masked(text: &str) -> String {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes: Vec<_> = self.nodes.iter().map(Node::to_string).collect();
-        let (scheme, master) = match (&self.topology, &self.nodes[0]) {
-            (Topology::Single, Node::Tcp(..)) => ("redis", String::new()),
-            (Topology::Single, Node::Unix(_)) => ("redis+unix", String::new()),
-            (Topology::Sentinel { master }, _) => ("redis+sentinel", format!("master={master}&")),
-            (Topology::Cluster, _) => ("redis+cluster", String::new()),
+        let (kind, master) = match (&self.topology, &self.nodes[0]) {
+            (Topology::Single, Node::Tcp(..)) => ("", String::new()),
+            (Topology::Single, Node::Unix(_)) => ("+unix", String::new()),
+            (Topology::Sentinel { master }, _) => ("+sentinel", format!("master={master}&")),
+            (Topology::Cluster, _) => ("+cluster", String::new()),
         };
-        let text = format!("{scheme}://{}/{}?{master}key={}", nodes.join(","), self.database, self.key);
+        let scheme = if self.is_encrypted() { "rediss" } else { "redis" };
+        let text = format!("{scheme}{kind}://{}/{}?{master}key={}", nodes.join(","), self.database, self.key);
         f.write_str(&escape(&text))
     }
 }
@@ -316,6 +336,22 @@ mod tests {
         assert_eq!((cluster.nodes, cluster.topology), (vec![tcp("a", 6379), tcp("b", 7000)], Topology::Cluster));
     }
 
+    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[test]
+    fn tls_is_part_of_the_scheme_and_said_again() {
+        for (text, shown) in [
+            ("rediss://ana:secret@h?key=k", "rediss://h:6379/0?key=k"),
+            ("valkeys://h/1?key=k", "rediss://h:6379/1?key=k"),
+            ("rediss+sentinel://a,b/2?master=m&key=k", "rediss+sentinel://a:26379,b:26379/2?master=m&key=k"),
+            ("rediss+cluster://a?key=k", "rediss+cluster://a:6379/0?key=k"),
+        ] {
+            let address = address(text);
+            assert!(address.is_encrypted());
+            assert_eq!(address.to_string(), shown);
+        }
+        assert!(!address("redis://h?key=k").is_encrypted());
+    }
+
     #[test]
     fn what_is_no_address_is_told_what_is_wrong() {
         for (text, wanted) in [
@@ -329,7 +365,7 @@ mod tests {
             ("redis+cluster://h/1?key=k", "no database"),
             ("redis://0.0.0.0?key=k", "wildcard"),
             ("redis+foo://h?key=k", "redis://USER@HOST"),
-            ("rediss://h?key=k", "built without tls"),
+            ("rediss+unix:///s?key=k", "redis://USER@HOST"),
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains(wanted), "{text}: {error}");
@@ -345,7 +381,7 @@ mod tests {
             "redis://ana:se?secret@h?key=k",
             "redis+unix:///s?pass=secret",
             "redis+cluster://:secret@h/1?key=k",
-            "rediss://:secret@h?key=k",
+            "rediss://:secret@h?colour=red",
             "redis+foo://:secret@h?key=k",
         ] {
             let error = text.parse::<Address>().unwrap_err();

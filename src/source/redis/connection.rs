@@ -1,21 +1,26 @@
-//! One connection to Redis: commands and replies over a socket of our own, so that every wait ends when the program stops.
+//! One connection to Redis: commands and replies over a socket of our own, so that every wait ends when the program
+//! stops.
 //!
 //! The crate's own connection blocks in the kernel until its time-out, where nobody can wake it; a sentinel's look-up has
 //! none at all. So the crate packs commands and parses replies here, and the waiting is ours.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, FromRedisValue, Parser, Value};
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
 use super::address::Node;
+use super::session::Way;
 use super::{Error, TIMEOUT};
 use crate::client;
+use crate::escape::escape;
 use crate::shutdown::Shutdown;
+use crate::stream::Stream;
+use crate::tls::Connector;
 
 /// How long a whole reply may take, however it progresses: 10 s. A silence inside it may last [`TIMEOUT`].
 const WHOLE_REPLY: Duration = Duration::from_secs(10);
@@ -31,6 +36,8 @@ pub(super) struct Connection {
 /// The socket, which never blocks by itself, and what bounds the reading from it.
 struct Wire {
     socket: Socket,
+    /// Tells what a refusal means.
+    tls: Option<Arc<Connector>>,
     stop: Shutdown,
     /// When the reply must be whole; `None` reads what is there and does not wait.
     deadline: Option<Instant>,
@@ -41,25 +48,26 @@ struct Wire {
 }
 
 enum Socket {
-    Tcp(TcpStream),
+    Tcp(Stream),
     Unix(UnixStream),
 }
 
 impl Connection {
-    /// Connects to `node`, whose replies may have `max` bytes.
+    /// Connects to `node`.
     ///
     /// # Errors
     /// If it does not answer in time.
-    pub(super) fn open(node: &Node, max: usize, stop: &Shutdown) -> Result<Self, Error> {
+    pub(super) fn open(node: &Node, way: Way<'_>) -> Result<Self, Error> {
+        let tls = way.tls.cloned();
         let socket = match node {
-            Node::Tcp(..) => Socket::Tcp(client::dial(&node.to_string(), TIMEOUT, stop)?),
+            Node::Tcp(..) => Socket::Tcp(client::dial(&node.to_string(), TIMEOUT, tls.as_deref(), way.stop)?),
             Node::Unix(path) => {
-                let failed = |source| Error::Socket { path: crate::escape::escape(&path.to_string_lossy()), source };
+                let failed = |source| Error::Socket { path: escape(&path.to_string_lossy()), source };
                 Socket::Unix(connect_unix(path).map_err(failed)?)
             }
         };
-        let wire = Wire { socket, stop: stop.clone(), deadline: None, left: 0, failure: None };
-        Ok(Self { wire, parser: Parser::new(), max })
+        let wire = Wire { socket, tls, stop: way.stop.clone(), deadline: None, left: 0, failure: None };
+        Ok(Self { wire, parser: Parser::new(), max: way.max })
     }
 
     /// Sends `command` and returns the reply to it.
@@ -76,8 +84,7 @@ impl Connection {
     /// # Errors
     /// If the connection is lost.
     pub(super) fn tell(&mut self, command: &Cmd) -> Result<(), Error> {
-        // Some hundred bytes: they find room, unless Redis has stopped reading long ago.
-        self.wire.write_all(&command.get_packed_command()).map_err(Error::from_io)
+        self.wire.send(&command.get_packed_command()).map_err(|error| self.wire.meaning(error))
     }
 
     /// Waits for the next reply and returns it.
@@ -111,7 +118,7 @@ impl Connection {
     fn lost(&mut self) -> Error {
         match self.wire.failure.take() {
             Some(error) if error.kind() == ErrorKind::FileTooLarge => Error::TooLarge { max: self.max },
-            Some(error) => Error::from_io(error),
+            Some(error) => self.wire.meaning(error),
             None => Error::Unexpected,
         }
     }
@@ -127,7 +134,11 @@ impl AsFd for Connection {
 impl Read for Wire {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.failure = None;
-        self.read_some(into).inspect_err(|error| self.failure = Some(error.kind().into()))
+        self.read_some(into).map_err(|error| {
+            let kind = error.kind();
+            self.failure = Some(error);
+            kind.into()
+        })
     }
 }
 
@@ -140,9 +151,14 @@ impl Wire {
             return Err(ErrorKind::FileTooLarge.into());
         }
         loop {
-            match self.socket.read(&mut into[..room]) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(read) => {
+            // Looked at before every read: what comes without end may have no bytes for us, as TLS's empty records.
+            if self.stop.is_triggered() || self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            match self.socket.try_take(&mut into[..room]) {
+                Ok(None) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(Some(0)) => {}
+                Ok(Some(read)) => {
                     self.left -= read;
                     return Ok(read);
                 }
@@ -150,7 +166,7 @@ impl Wire {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let Some(deadline) = self.deadline else { return Err(error) };
                     let until = deadline.min(Instant::now() + TIMEOUT);
-                    if self.stop.is_triggered() || !self.stop.wait_readable(&self.socket, Some(until))? {
+                    if !self.stop.wait_readable(&self.socket, Some(until))? {
                         return Err(ErrorKind::TimedOut.into());
                     }
                 }
@@ -158,26 +174,42 @@ impl Wire {
             }
         }
     }
+
+    /// Sends `bytes`. Some hundred, which find room, unless Redis has stopped reading long ago.
+    fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.socket.try_send(bytes) {
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What it means that the socket has failed so.
+    fn meaning(&self, error: io::Error) -> Error {
+        match &self.tls {
+            // The refusal of a certificate is the first thing that is read.
+            Some(tls) => tls.refusal(error).map_or_else(Error::from_io, |refusal| Error::Tls(refusal.into())),
+            None => Error::from_io(error),
+        }
+    }
 }
 
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.socket {
-            Socket::Tcp(socket) => socket.write(bytes),
-            Socket::Unix(socket) => socket.write(bytes),
+impl Socket {
+    /// Takes what has come. Returns `None` at the end of the stream, and nothing where there is only a part of a record.
+    fn try_take(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        match self {
+            Self::Tcp(socket) => Ok(socket.try_take(into)?.map(|taken| taken.data)),
+            Self::Unix(socket) => socket.read(into).map(|read| (read > 0).then_some(read)),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    fn try_send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(socket) => socket.read(into),
-            Self::Unix(socket) => socket.read(into),
+            Self::Tcp(socket) => socket.try_send(bytes),
+            Self::Unix(socket) => socket.write(bytes),
         }
     }
 }
@@ -202,17 +234,20 @@ fn connect_unix(path: &std::path::Path) -> io::Result<UnixStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
+
+    use crate::source::RedisAddress;
 
     const LONG: Duration = Duration::from_secs(20);
 
     /// Returns a connection whose replies may have 1,000 bytes, the other end of it, and what stops its waits.
     fn pair() -> (Connection, TcpStream, Shutdown) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let node = Node::Tcp("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
+        let address: RedisAddress = format!("redis://{}?key=k", listener.local_addr().unwrap()).parse().unwrap();
         let stop = Shutdown::new().unwrap();
-        let connection = Connection::open(&node, 1000, &stop).unwrap();
+        let way = Way { address: &address, tls: None, max: 1000, stop: &stop };
+        let connection = Connection::open(&address.nodes[0], way).unwrap();
         (connection, listener.accept().unwrap().0, stop)
     }
 

@@ -10,8 +10,10 @@ mod hash;
 mod session;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::encryption::{self, Refusal};
 use super::report::Notice;
 use super::upstream::Upstream;
 use super::{Failure, Sink, Source};
@@ -19,7 +21,8 @@ use crate::client::{self, Backoff};
 use crate::escape::escape;
 use crate::feed;
 use crate::shutdown::Shutdown;
-use session::{Session, Woken};
+use crate::tls::Connector;
+use session::{Session, Way, Woken};
 
 pub use address::{Address, Password};
 
@@ -41,7 +44,10 @@ const MAX_DETAIL: usize = 200;
 enum Error {
     /// It cannot be connected to.
     #[error(transparent)]
-    Connect(#[from] client::Error),
+    Connect(client::Error),
+    /// Only one side speaks TLS, or one does not want the other.
+    #[error(transparent)]
+    Tls(#[from] Refusal),
     /// Its socket cannot be connected to.
     #[error("cannot connect to {path}")]
     Socket {
@@ -68,7 +74,7 @@ enum Error {
         detail: String,
     },
     /// What it says is not of its protocol, or nothing that was asked for.
-    #[error("what came is no answer of Redis; is it Redis that listens there?")]
+    #[error("what came is no answer of Redis; is it Redis that listens there, and without TLS (rediss://)?")]
     Unexpected,
     /// The hash is larger than any map needs to be. It was not kept in memory.
     #[error("the hash is above the limit of {max} bytes for a reply; raise --max-frame if this is meant")]
@@ -104,6 +110,15 @@ enum Error {
     /// The map was read and cannot be sent.
     #[error("the map cannot be sent")]
     Refused(#[from] feed::Error),
+}
+
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Self {
+        match error {
+            client::Error::Tls(error) => Self::Tls(error.into()),
+            error => Self::Connect(error),
+        }
+    }
 }
 
 impl Error {
@@ -151,6 +166,7 @@ impl Error {
             Self::Server { code, .. } if ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&code.as_str()) => Failure::Denied,
             Self::Server { code, .. } if code == "WRONGTYPE" => Failure::Invalid,
             Self::PasswordFile { .. } => Failure::Denied,
+            Self::Tls(refusal) => refusal.kind(),
             Self::TooLarge { .. } | Self::Refused(feed::Error::TooLarge { .. }) => Failure::TooLarge,
             Self::Unexpected | Self::Missing | Self::FieldName(_) | Self::FieldValue { .. } | Self::Refused(_) => {
                 Failure::Invalid
@@ -178,6 +194,8 @@ fn hint(code: &str) -> &'static str {
 #[derive(Debug)]
 pub struct Redis {
     address: Address,
+    /// Encrypts the connections, if they are to be; read when it is loaded.
+    tls: Option<Arc<Connector>>,
     upstream: Upstream,
 }
 
@@ -185,14 +203,14 @@ impl Redis {
     /// Returns the source that follows the hash at `address`. Connects to nobody yet.
     pub fn new(address: Address) -> Self {
         let upstream = Upstream::new(address.to_string());
-        Self { address, upstream }
+        Self { address, tls: None, upstream }
     }
 
     /// Reads the hash over and over, from one pair of connections, until they are of no more use or the program stops.
     fn follow_session(&mut self, sink: &Sink, stop: &Shutdown, backoff: &mut Backoff) -> Result<(), Error> {
         let max = MIN_MAX_REPLY.max(MAX_REPLY_FRAMES.saturating_mul(sink.feed().max_frame()));
-        let address = self.address.clone();
-        let mut session = Session::open(&address, max, stop)?;
+        let (address, tls) = (self.address.clone(), self.tls.clone());
+        let mut session = Session::open(Way { address: &address, tls: tls.as_ref(), max, stop })?;
         loop {
             match session.fetch().and_then(|map| Ok(sink.publish(map)?)) {
                 Ok(published) => {
@@ -216,8 +234,9 @@ impl Redis {
 }
 
 impl Source for Redis {
-    /// Returns at once: Redis may be away, and the clients need not wait for it to come back.
+    /// Reads the files of TLS, and no map: Redis may be away, and the clients need not wait for it to come back.
     fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), super::Error> {
+        self.tls = encryption::connector(self.address.tls.as_ref(), self.upstream.name())?;
         Ok(())
     }
 

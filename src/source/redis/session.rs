@@ -1,5 +1,6 @@
 //! From an address to the server that has the hash, and what is said there.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Msg, Value, cmd};
@@ -9,6 +10,7 @@ use super::connection::Connection;
 use super::{Error, TIMEOUT, hash};
 use crate::map::Map;
 use crate::shutdown::Shutdown;
+use crate::tls::Connector;
 
 /// How often the revision is looked at.
 const REVISION_PERIOD: Duration = Duration::from_secs(1);
@@ -16,11 +18,21 @@ const REVISION_PERIOD: Duration = Duration::from_secs(1);
 /// How many times one node of a cluster may point to another before nobody has the slot.
 const MAX_REDIRECTS: usize = 5;
 
+/// How servers are reached, and what bounds it.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'source> {
+    pub(super) address: &'source Address,
+    /// Encrypts each connection, if it is there.
+    pub(super) tls: Option<&'source Arc<Connector>>,
+    /// The most bytes of one reply.
+    pub(super) max: usize,
+    pub(super) stop: &'source Shutdown,
+}
+
 /// The server that has the hash, over two connections: one that asks, and one that only listens. One connection for both
 /// would need a protocol that servers before Redis 6 do not speak.
 pub(super) struct Session<'source> {
-    address: &'source Address,
-    stop: &'source Shutdown,
+    way: Way<'source>,
     asking: Connection,
     /// `None` if this user may not listen.
     listening: Option<Connection>,
@@ -40,15 +52,15 @@ pub(super) enum Woken {
 }
 
 impl<'source> Session<'source> {
-    /// Finds the server and connects to it; replies may have `max` bytes.
+    /// Finds the server and connects to it.
     ///
     /// # Errors
     /// If there is none that answers and lets us in.
-    pub(super) fn open(address: &'source Address, max: usize, stop: &'source Shutdown) -> Result<Self, Error> {
-        let (node, asking) = find(address, max, stop)?;
+    pub(super) fn open(way: Way<'source>) -> Result<Self, Error> {
+        let (node, asking) = find(way)?;
         // Before the first map is read, so that no change falls in between.
-        let listening = listen(address, &node, max, stop)?;
-        Ok(Self { address, stop, asking, listening, pinged: None, revision: None })
+        let listening = listen(way, &node)?;
+        Ok(Self { way, asking, listening, pinged: None, revision: None })
     }
 
     /// Reads the hash.
@@ -57,17 +69,17 @@ impl<'source> Session<'source> {
     /// See [`Error::ends_session`] for which of them leave the session as good as before.
     pub(super) fn fetch(&mut self) -> Result<Map, Error> {
         // The revision first: a change between the two shows at the next look. In one go, to wait once.
-        self.asking.tell(cmd("GET").arg(self.address.revision_key()))?;
-        self.asking.tell(cmd("HGETALL").arg(&self.address.key))?;
+        self.asking.tell(cmd("GET").arg(self.way.address.revision_key()))?;
+        self.asking.tell(cmd("HGETALL").arg(&self.way.address.key))?;
         self.revision = match self.asking.reply::<Option<Vec<u8>>>() {
             Err(Error::Server { .. }) => None,
             revision => revision?,
         };
         let flat: Vec<Vec<u8>> = self.asking.reply()?;
-        if flat.is_empty() && !self.address.missing_is_empty {
+        if flat.is_empty() && !self.way.address.missing_is_empty {
             return Err(Error::Missing);
         }
-        hash::to_map(flat, self.address.is_json)
+        hash::to_map(flat, self.way.address.is_json)
     }
 
     /// Waits until a change is announced, the revision is another one, the period is over, or the program stops.
@@ -75,14 +87,14 @@ impl<'source> Session<'source> {
     /// # Errors
     /// If a connection is lost, or does not answer.
     pub(super) fn wait_change(&mut self) -> Result<Woken, Error> {
-        let look_at = Instant::now() + self.address.period;
+        let look_at = Instant::now() + self.way.address.period;
         loop {
             let revision_at = self.revision.as_ref().map(|_| Instant::now() + REVISION_PERIOD);
             let until = revision_at.map_or(look_at, |at| at.min(look_at));
             if self.is_announced(until)? {
                 return Ok(Woken::Look);
             }
-            if self.stop.is_triggered() {
+            if self.way.stop.is_triggered() {
                 return Ok(Woken::Stop);
             }
             let now = Instant::now();
@@ -100,10 +112,10 @@ impl<'source> Session<'source> {
     /// stop came first, or what came was no announcement.
     fn is_announced(&mut self, until: Instant) -> Result<bool, Error> {
         let Some(listening) = &mut self.listening else {
-            self.stop.wait(until.saturating_duration_since(Instant::now()));
+            self.way.stop.wait(until.saturating_duration_since(Instant::now()));
             return Ok(false);
         };
-        if !self.stop.wait_readable(&*listening, Some(until)).map_err(Error::from_io)? {
+        if !self.way.stop.wait_readable(&*listening, Some(until)).map_err(Error::from_io)? {
             return Ok(false);
         }
         let mut is_announced = false;
@@ -128,25 +140,25 @@ impl<'source> Session<'source> {
     }
 
     fn is_revised(&mut self) -> Result<bool, Error> {
-        let revision: Option<Vec<u8>> = self.asking.ask(cmd("GET").arg(self.address.revision_key()))?;
+        let revision: Option<Vec<u8>> = self.asking.ask(cmd("GET").arg(self.way.address.revision_key()))?;
         Ok(revision != self.revision)
     }
 }
 
 /// Returns the server that has the hash, and a connection that is logged in there.
-fn find(address: &Address, max: usize, stop: &Shutdown) -> Result<(Node, Connection), Error> {
+fn find(way: Way<'_>) -> Result<(Node, Connection), Error> {
     let mut failure = Error::Unexpected;
-    for node in &address.nodes {
-        let found = match &address.topology {
-            Topology::Single => log_in(address, node, max, stop).map(|connection| (node.clone(), connection)),
-            Topology::Sentinel { master } => find_master(address, node, master, max, stop),
-            Topology::Cluster => find_slot(address, node.clone(), max, stop),
+    for node in &way.address.nodes {
+        let found = match &way.address.topology {
+            Topology::Single => log_in(way, node).map(|connection| (node.clone(), connection)),
+            Topology::Sentinel { master } => find_master(way, node, master),
+            Topology::Cluster => find_slot(way, node.clone()),
         };
         match found {
             Ok(found) => return Ok(found),
             Err(error) => failure = error,
         }
-        if stop.is_triggered() {
+        if way.stop.is_triggered() {
             break;
         }
     }
@@ -154,18 +166,12 @@ fn find(address: &Address, max: usize, stop: &Shutdown) -> Result<(Node, Connect
 }
 
 /// Asks the sentinel at `node`, and then the master itself whether it is one: a sentinel may be behind.
-fn find_master(
-    address: &Address,
-    node: &Node,
-    master: &str,
-    max: usize,
-    stop: &Shutdown,
-) -> Result<(Node, Connection), Error> {
-    let mut sentinel = Connection::open(node, max, stop)?;
+fn find_master(way: Way<'_>, node: &Node, master: &str) -> Result<(Node, Connection), Error> {
+    let mut sentinel = Connection::open(node, way)?;
     let found: Option<(String, u16)> = sentinel.ask(cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master))?;
     let (host, port) = found.ok_or(Error::NoMaster)?;
     let found = Node::Tcp(host, port);
-    let mut connection = log_in(address, &found, max, stop)?;
+    let mut connection = log_in(way, &found)?;
     let role: Vec<Value> = connection.ask(&cmd("ROLE"))?;
     match role.first() {
         Some(Value::BulkString(role)) if role == b"master" => Ok((found, connection)),
@@ -174,10 +180,10 @@ fn find_master(
 }
 
 /// Follows the cluster's nodes from `node` to the one that has the hash's slot.
-fn find_slot(address: &Address, mut node: Node, max: usize, stop: &Shutdown) -> Result<(Node, Connection), Error> {
+fn find_slot(way: Way<'_>, mut node: Node) -> Result<(Node, Connection), Error> {
     for _ in 0..=MAX_REDIRECTS {
-        let mut connection = log_in(address, &node, max, stop)?;
-        match connection.ask::<Value>(cmd("EXISTS").arg(&address.key)) {
+        let mut connection = log_in(way, &node)?;
+        match connection.ask::<Value>(cmd("EXISTS").arg(&way.address.key)) {
             Ok(_) => return Ok((node, connection)),
             Err(Error::Server { code, detail }) if code == "MOVED" => node = moved_to(&detail, &node)?,
             Err(error) => return Err(error),
@@ -197,8 +203,8 @@ fn moved_to(detail: &str, asked: &Node) -> Result<Node, Error> {
     }
 }
 
-fn log_in(address: &Address, node: &Node, max: usize, stop: &Shutdown) -> Result<Connection, Error> {
-    let mut connection = Connection::open(node, max, stop)?;
+fn log_in(way: Way<'_>, node: &Node) -> Result<Connection, Error> {
+    let (mut connection, address) = (Connection::open(node, way)?, way.address);
     if let Some(password) = &address.password {
         let password = password.read()?;
         let mut auth = cmd("AUTH");
@@ -212,8 +218,8 @@ fn log_in(address: &Address, node: &Node, max: usize, stop: &Shutdown) -> Result
 }
 
 /// Subscribes to both channels, as far as this user may. Returns `None` if it may not at all: then there is the period.
-fn listen(address: &Address, node: &Node, max: usize, stop: &Shutdown) -> Result<Option<Connection>, Error> {
-    let mut connection = log_in(address, node, max, stop)?;
+fn listen(way: Way<'_>, node: &Node) -> Result<Option<Connection>, Error> {
+    let (mut connection, address) = (log_in(way, node)?, way.address);
     let mut subscribed = false;
     // One by one: where one channel is forbidden, the whole command is.
     for channel in [address.channel(), address.keyspace_channel()] {

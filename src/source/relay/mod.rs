@@ -4,14 +4,17 @@ mod parent;
 mod returning;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::encryption::Refusal;
 use super::report::Notice;
 use super::upstream::Upstream;
 use super::{Error, Failure, Published, Sink, Source};
 use crate::client::{self, Event, Follower};
 use crate::frame;
 use crate::shutdown::Shutdown;
+use crate::tls::Connector;
 use returning::Returning;
 
 pub use parent::Parent;
@@ -28,6 +31,8 @@ const MAX_PARENT_FRAMES: usize = 4;
 #[derive(Debug)]
 pub struct Relay {
     parent: Parent,
+    /// Encrypts the connections to it, if they are to be; read when it is loaded.
+    tls: Option<Arc<Connector>>,
     /// Where this program listens.
     own: Vec<SocketAddr>,
     returning: Returning,
@@ -45,6 +50,12 @@ enum Fault {
     /// The other end of the connection is here.
     #[error("{0} is this server itself: a relay cannot follow itself; name its parent")]
     Itself(SocketAddr),
+    /// Only one side speaks TLS, or one does not want the other.
+    #[error(transparent)]
+    Tls(#[from] Refusal),
+    /// Only the parent speaks TLS.
+    #[error("the server speaks TLS there: write tls:// for tcp://")]
+    PlainToTls,
     /// Whatever else the client met.
     #[error(transparent)]
     Client(#[from] client::Error),
@@ -54,7 +65,7 @@ impl Relay {
     /// Returns the source that follows `parent`. Connects to nobody yet.
     pub fn new(parent: Parent) -> Self {
         let upstream = Upstream::new(parent.to_string());
-        Self { parent, own: Vec::new(), returning: Returning::new(), held: None, upstream }
+        Self { parent, tls: None, own: Vec::new(), returning: Returning::new(), held: None, upstream }
     }
 
     /// Publishes `payload`, or holds it back if it was here a moment ago.
@@ -100,8 +111,9 @@ impl Relay {
 }
 
 impl Source for Relay {
-    /// Returns at once: the parent may be away, and the clients need not wait for it to connect.
+    /// Reads the files of TLS, and no map: the parent may be away, and the clients need not wait for it to connect.
     fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), Error> {
+        self.tls = self.parent.connector()?;
         Ok(())
     }
 
@@ -110,7 +122,8 @@ impl Source for Relay {
     }
 
     fn follow(&mut self, sink: &Sink, stop: &Shutdown) {
-        let config = self.parent.follow_config(sink.feed().max_frame().saturating_mul(MAX_PARENT_FRAMES));
+        let max_frame = sink.feed().max_frame().saturating_mul(MAX_PARENT_FRAMES);
+        let config = self.parent.follow_config(max_frame, self.tls.clone());
         let mut follower = Follower::new(self.parent.address(), config, stop);
         loop {
             follower.set_deadline(self.held.as_ref().map(|(_, until)| *until));
@@ -123,7 +136,7 @@ impl Source for Relay {
                 Ok(Event::Payload(payload)) => self.take(payload, sink),
                 Ok(Event::Lost { reason, .. }) => {
                     self.publish_held(sink);
-                    self.fail(reason.map_or(Fault::Closed, Fault::Client), sink);
+                    self.fail(reason.map_or(Fault::Closed, Fault::of), sink);
                 }
                 Err(client::Error::TimedOut) => self.publish_held(sink),
                 Err(_) => return,
@@ -133,9 +146,18 @@ impl Source for Relay {
 }
 
 impl Fault {
+    fn of(error: client::Error) -> Self {
+        match error {
+            client::Error::Tls(error) => Self::Tls(error.into()),
+            client::Error::PlainToTls => Self::PlainToTls,
+            error => Self::Client(error),
+        }
+    }
+
     fn kind(&self) -> Failure {
         match self {
-            Self::Itself(_) => Failure::Denied,
+            Self::Itself(_) | Self::PlainToTls => Failure::Denied,
+            Self::Tls(refusal) => refusal.kind(),
             Self::Client(client::Error::Frame(frame::Error::TooLarge { .. })) => Failure::TooLarge,
             Self::Client(error) if !error.is_transient() => Failure::Invalid,
             Self::Closed | Self::Client(_) => Failure::Unreachable,

@@ -3,23 +3,27 @@
 use std::fmt;
 use std::net::SocketAddrV6;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::Error;
+use super::super::{Error, encryption};
 use crate::client::{ClientConfig, FollowConfig};
 use crate::escape::escape;
 use crate::format::Format;
+use crate::tls::{ClientTls, Connector};
 use crate::units::{parse_duration, parse_size};
 
 /// What stands before the server's address.
 const SCHEME: &str = "tcp://";
 
+/// What stands there if there is TLS.
+const TLS_SCHEME: &str = "tls://";
+
 /// What an address looks like.
-const SHAPE: &str =
-    "write tcp://HOST:PORT, and behind it what is needed of ?format=json&max_frame=1MiB&stale_after=15s";
+const SHAPE: &str = "write tcp://HOST:PORT or tls://HOST:PORT, and behind it what is needed of ?format=json&max_frame=1MiB&stale_after=15s";
 
 /// The server that a [`Relay`](super::Relay) follows: `tcp://HOST:PORT?format=json&max_frame=1MiB&stale_after=15s`, of
-/// which all behind the port may be left out.
+/// which all behind the port may be left out. `tls://` is the same with TLS.
 ///
 /// ```
 /// use mapcast::source::Parent;
@@ -39,9 +43,27 @@ pub struct Parent {
     max_frame: Option<usize>,
     /// How long it may say nothing; `None` learns it from the gaps between its frames.
     stale_after: Option<Duration>,
+    /// How it is encrypted, if it is.
+    tls: Option<ClientTls>,
 }
 
 impl Parent {
+    /// The same with TLS made like this, if there is TLS. Default: the system's roots, and the host's name.
+    #[must_use]
+    pub fn with_tls(self, tls: ClientTls) -> Self {
+        Self { tls: self.tls.map(|_| tls), ..self }
+    }
+
+    /// True if and only if it is `tls://`.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Reads the files of its TLS, if there is TLS.
+    pub(super) fn connector(&self) -> Result<Option<Arc<Connector>>, Error> {
+        encryption::connector(self.tls.as_ref(), &self.to_string())
+    }
+
     /// `HOST:PORT`
     pub(super) fn address(&self) -> &str {
         &self.address
@@ -53,9 +75,9 @@ impl Parent {
     }
 
     /// How it is followed, where `max_frame` bytes are read at most unless the address says otherwise.
-    pub(super) fn follow_config(&self, max_frame: usize) -> FollowConfig {
+    pub(super) fn follow_config(&self, max_frame: usize, tls: Option<Arc<Connector>>) -> FollowConfig {
         let max_frame = self.max_frame.unwrap_or(max_frame);
-        let client = ClientConfig { format: self.format, max_frame, ..ClientConfig::default() };
+        let client = ClientConfig { format: self.format, max_frame, tls, ..ClientConfig::default() };
         FollowConfig { client, stale_after: self.stale_after, ..FollowConfig::default() }
     }
 
@@ -82,14 +104,16 @@ impl FromStr for Parent {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = |problem: String| Error::BadAddress { name: escape(text), problem };
-        let rest = text.strip_prefix(SCHEME).ok_or_else(|| refused(SHAPE.to_owned()))?;
+        let encrypted = text.strip_prefix(TLS_SCHEME);
+        let rest = encrypted.or_else(|| text.strip_prefix(SCHEME)).ok_or_else(|| refused(SHAPE.to_owned()))?;
         let (address, options) = rest.split_once('?').unwrap_or((rest, ""));
         let address = address.strip_suffix('/').unwrap_or(address);
         if !is_host_and_port(address) {
             return Err(refused(SHAPE.to_owned()));
         }
         let (address, format) = (address.to_owned(), Format::default());
-        let mut parent = Self { address, format, max_frame: None, stale_after: None };
+        let tls = encrypted.map(|_| encryption::by_default(&escape(text))).transpose()?;
+        let mut parent = Self { address, format, max_frame: None, stale_after: None, tls };
         for option in options.split('&').filter(|option| !option.is_empty()) {
             parent.set(option).map_err(refused)?;
         }
@@ -100,7 +124,8 @@ impl FromStr for Parent {
 /// As on the command line without the options, escaped.
 impl fmt::Display for Parent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME}{}", escape(&self.address))
+        let scheme = if self.is_encrypted() { TLS_SCHEME } else { SCHEME };
+        write!(f, "{scheme}{}", escape(&self.address))
     }
 }
 
@@ -121,7 +146,7 @@ mod tests {
     #[test]
     fn an_address_may_say_how_the_parent_writes_and_how_long_it_may_be_silent() {
         let parent: Parent = "tcp://[::1]:8080?format=json&max_frame=2MiB&stale_after=15s".parse().unwrap();
-        let config = parent.follow_config(1);
+        let config = parent.follow_config(1, None);
         assert_eq!((parent.address(), parent.format()), ("[::1]:8080", Format::Json));
         assert_eq!((config.client.format, config.client.max_frame), (Format::Json, 2 << 20));
         assert_eq!(config.stale_after, Some(Duration::from_secs(15)));
@@ -132,7 +157,7 @@ mod tests {
         for text in ["tcp://root.example:8080", "tcp://root.example:8080/", "tcp://root.example:8080?"] {
             let parent: Parent = text.parse().unwrap();
             assert_eq!((parent.address(), parent.format()), ("root.example:8080", Format::Bincode));
-            assert_eq!(parent.follow_config(7).client.max_frame, 7);
+            assert_eq!(parent.follow_config(7, None).client.max_frame, 7);
             assert_eq!(parent.to_string(), "tcp://root.example:8080");
         }
     }

@@ -92,6 +92,13 @@ impl RedisServer {
     }
 }
 
+/// True if and only if Redis is built with TLS: its client, of the same build, then has options for it.
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+pub fn has_tls() -> bool {
+    let help = Command::new("redis-cli").arg("--help").output();
+    help.is_ok_and(|help| [help.stdout, help.stderr].concat().windows(5).any(|text| text == b"--tls"))
+}
+
 /// Returns a port that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
