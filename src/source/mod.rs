@@ -7,6 +7,7 @@ mod encryption;
 mod file;
 mod fixed;
 mod health;
+mod keeper;
 mod lines;
 mod location;
 #[cfg(feature = "redis")]
@@ -23,6 +24,7 @@ use std::net::SocketAddr;
 use crate::escape::escape;
 use crate::feed;
 use crate::shutdown::Shutdown;
+use crate::state;
 use crate::tls;
 
 #[cfg(feature = "redis")]
@@ -137,6 +139,9 @@ pub enum Error {
         /// What is wrong with it, and where.
         source: Fault,
     },
+    /// The last good map cannot be taken up again, or will not be kept.
+    #[error(transparent)]
+    State(#[from] state::Error),
     /// The map was read and cannot be sent.
     #[error("{name}: the map cannot be sent")]
     Refused {
@@ -158,6 +163,7 @@ impl Error {
             | Self::BadAddress { .. }
             | Self::NotBuilt { .. }
             | Self::Tls { .. }
+            | Self::State(_)
             | Self::Invalid { .. }
             | Self::Refused { .. } => Failure::Invalid,
         }

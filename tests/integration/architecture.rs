@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &["platform"]),
     ("stats", &["sync"]),
     ("format", &["escape", "map"]),
+    ("state", &["escape", "format", "frame", "map"]),
     ("feed", &["format", "frame", "map", "sync"]),
     ("tls", &["chain", "escape", "platform", "shutdown", "throttle", "units"]),
     ("stream", &["tls"]),
@@ -26,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "platform",
             "service",
             "shutdown",
+            "state",
             "stats",
             "throttle",
         ],
@@ -33,8 +35,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "source",
         &[
-            "chain", "client", "escape", "feed", "format", "frame", "map", "shutdown", "stream", "throttle", "tls",
-            "units",
+            "chain", "client", "escape", "feed", "format", "frame", "map", "shutdown", "state", "stream", "throttle",
+            "tls", "units",
         ],
     ),
     (

@@ -131,6 +131,31 @@ fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() 
 }
 
 #[test]
+fn a_server_that_starts_while_redis_is_away_begins_with_the_last_good_map() {
+    let Some(mut redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1", "1", "a text key"]);
+    let state = redis.folder().join("state");
+    let args = ["--interval", "100ms", "--state", state.to_str().unwrap()];
+    let mut first = follow_with(&redis.source("key=flags"), &args);
+    first.wait_log("source up");
+    redis.kill();
+    // With 9: it is on the disk by then, or will never be.
+    eventually("the map is kept", || state.exists());
+    first.signal(Signal::KILL);
+    first.exit_code();
+    let second = follow_with(&redis.source("key=flags"), &args);
+    let begun = second.wait_log("the last good map of redis://");
+    assert!(begun.ends_with("?key=flags: 2 entries, version 1"), "{begun}");
+    let mut client = Reader::connect(second.addr());
+    assert_eq!(client.map(Format::Json), texts(&[("n", "1"), ("1", "a text key")]));
+    let down = second.wait_log("source down");
+    assert!(down.ends_with("; the last good map stays"), "{down}");
+    redis.restart();
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+}
+
+#[test]
 fn a_subscription_that_is_cut_is_made_again() {
     let Some(redis) = RedisServer::start(&[]) else { return };
     redis.run::<()>(&["HSET", "flags", "n", "1"]);

@@ -173,6 +173,52 @@ mod programs {
     }
 
     #[test]
+    fn a_relay_that_starts_without_its_parent_begins_with_the_very_map_that_it_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let root = Program::server(&["--set", "bytes=1.5"]);
+        let source = format!("tcp://{}", root.addr());
+        let args = ["--source", &source, "--state", state.to_str().unwrap(), "--set", "own=true"];
+        let mut relay = Program::server(&args);
+        relay.wait_log("source up");
+        // In bincode, where a number and a text are two keys.
+        let map = Reader::connect(relay.addr()).payload();
+        relay.signal(Signal::TERM);
+        assert_eq!(relay.exit_code(), 0);
+        drop(root);
+        let relay = Program::server(&args);
+        assert_eq!(Reader::connect(relay.addr()).payload(), map);
+        relay.wait_log("source down");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_state_is_for_what_may_be_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let state = state.to_str().unwrap();
+        let mut lines = Program::server(&["--source", "-", "--state", state, "--format", "json"]);
+        lines.stdin().write_all(b"{\"n\":7}\n").unwrap();
+        lines.wait_log("1 entry, version 1");
+        lines.signal(Signal::TERM);
+        assert_eq!(lines.exit_code(), 0);
+        let lines = Program::server(&["--source", "-", "--state", state, "--format", "json"]);
+        assert_eq!(Reader::connect(lines.addr()).map(Format::Json), numbered(7));
+        for (args, wanted) in [
+            (&["--source", "flags.json"][..], "flags.json is a file"),
+            (&[], "--http-token-file, or a --source that is no file"),
+            (&["--source", "tcp://127.0.0.1:1", "--check-config"], "kept in "),
+        ] {
+            let mut command = clean(SERVER);
+            command.args(["--state", state]).args(args);
+            let finished = run(command);
+            let said = String::from_utf8_lossy(&finished.stdout).into_owned() + &finished.stderr;
+            assert!(said.contains(wanted), "{said}");
+            finished.assert_exit(if args.contains(&"--check-config") { 0 } else { 2 });
+        }
+    }
+
+    #[test]
     fn a_server_told_to_follow_itself_refuses_and_says_so() {
         let port = free_port();
         let mut command = clean(SERVER);

@@ -7,6 +7,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, IpNet};
 use mapcast::source::Location;
+use mapcast::state::StateFile;
 use mapcast::units::{parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
 
@@ -140,6 +141,8 @@ pub(crate) struct MapTask {
     pub(crate) interval: Duration,
     pub(crate) format: Format,
     pub(crate) source: Option<Location>,
+    /// Where the last good map is kept.
+    pub(crate) state: Option<StateFile>,
     pub(crate) set: Vec<(Key, Value)>,
     pub(crate) max_frame: usize,
     pub(crate) http: Option<HttpTask>,
@@ -184,9 +187,9 @@ impl Cli {
             Some(Other::Greet { text, .. }) => Chosen::Greet(text),
             None => {
                 let MapArgs { interval, format, source, set, max_frame, http } = self.map;
-                let source = source.locate(interval)?;
-                let http = http.into_task(interval, |addr| resolve("--http", addr))?;
-                Chosen::Map(Box::new(MapTask { interval, format, source, set, max_frame, http }))
+                let (source, state) = source.locate(interval, http.is_writable())?;
+                let http = http.into_task(interval, state.clone(), |addr| resolve("--http", addr))?;
+                Chosen::Map(Box::new(MapTask { interval, format, source, state, set, max_frame, http }))
             }
         };
         Ok(Task { service, listen, ceiling, config })

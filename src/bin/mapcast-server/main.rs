@@ -98,15 +98,23 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
     Ok(Prepared { server, page, followed, stop })
 }
 
-/// Opens the source, or takes up what was written last, and publishes the first map.
+/// Opens the source, or takes up what was written last, and publishes the first map. Where a source may be away, that is the
+/// last one that it gave.
 fn first_map(map: &MapTask, stop: &Shutdown) -> anyhow::Result<(Arc<Feed>, Followed)> {
     let feed = Arc::new(Feed::new(map.format, map.max_frame));
-    let sink = Sink::new(Arc::clone(&feed), map.set.clone());
-    let state = map.http.as_ref().and_then(|http| http.config.state.as_ref());
-    let kept = state.map(|state| state.load(map.max_frame)).transpose()?.flatten();
-    let mut source: Box<dyn Source> = match &map.source {
-        Some(at) => at.open()?,
-        None => Box::new(kept.map_or_else(Fixed::default, Fixed::new)),
+    let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
+    let mut source: Box<dyn Source> = match (&map.source, &map.state) {
+        (Some(at), state) => {
+            let source = at.open()?;
+            if let Some(state) = state
+                && let Some(published) = sink.keep(state)?
+            {
+                log::info!("{}: the last good map of {at}: {published}", state.name());
+            }
+            source
+        }
+        (None, Some(state)) => Box::new(state.load(map.max_frame)?.map_or_else(Fixed::default, Fixed::new)),
+        (None, None) => Box::new(Fixed::default()),
     };
     source.load(&sink, stop)?;
     Ok((feed, (source, sink)))

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use mapcast::source::Location;
+use mapcast::state::StateFile;
 
 use crate::tls::SourceTlsArgs;
 
@@ -23,12 +24,36 @@ pub(crate) struct SourceArgs {
     redis_password_file: Option<PathBuf>,
     #[command(flatten)]
     tls: SourceTlsArgs,
+    /// Keep the last good map in this file, and start with it: what a source gave that is away now, or what was written
+    #[arg(long, value_name = "FILE", env = "MAPCAST_STATE")]
+    state: Option<PathBuf>,
 }
 
+/// The source that is named, if one is, and where its maps are kept, if they are.
+pub(crate) type Located = (Option<Location>, Option<StateFile>);
+
 impl SourceArgs {
-    /// Returns the source that is named, if one is. A hash in Redis gets its password from the file, or else from the
+    /// Returns the source that is named and its state. A hash in Redis gets its password from the file, or else from the
     /// environment, or else from its address; it is read at least once every `interval`.
-    pub(crate) fn locate(self, interval: Duration) -> anyhow::Result<Option<Location>> {
+    pub(crate) fn locate(self, interval: Duration, is_writable: bool) -> anyhow::Result<Located> {
+        let state = self.state.clone();
+        let location = self.location(interval)?;
+        match &location {
+            _ if state.is_none() => {}
+            Some(file @ (Location::Json(_) | Location::Toml(_))) => {
+                bail!(
+                    "--state: {file} is a file, which is there when the server starts, or is missed then; leave it out"
+                )
+            }
+            None if !is_writable => {
+                bail!("--state: there is nothing to keep; it is for --http-token-file, or a --source that is no file")
+            }
+            _ => {}
+        }
+        Ok((location, state.map(StateFile::open).transpose()?))
+    }
+
+    fn location(self, interval: Duration) -> anyhow::Result<Option<Location>> {
         let location = self.source.as_ref().map(|text| text.parse::<Location>().context("--source")).transpose()?;
         let location = match (location, self.tls.chosen()) {
             (Some(location), Some(tls)) if location.is_encrypted() => Some(location.with_tls(tls)),
