@@ -6,7 +6,7 @@
 //! ```
 //! Every server is a process of its own, with the same certificate, suite and key exchange, and its CPU is that whole
 //! process's. Clients come one after the other and read a greeting to its end. The bare server takes them on one thread:
-//! accept, rustls's `complete_io`, write, close. Both are also measured without TLS, and the handshake is the difference:
+//! accept, rustls's `complete_io`, write, close; `threads` is the same with a thread a client, as mapcast has. Both are also measured without TLS, and the handshake is the difference:
 //! what a connection costs beside it is not the matter here. Servers take turns; the median of the rounds counts.
 #![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
@@ -20,6 +20,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -45,6 +46,12 @@ const ROUNDS: usize = 5;
 /// Connections before the first that counts.
 const WARM_UP: usize = 50;
 
+/// The servers, by turns.
+const KINDS: [&str; 3] = ["bare", "threads", "mapcast"];
+
+/// The stack of a client's thread; mapcast's own is as large.
+const STACK: usize = 128 * 1024;
+
 /// What the greeting says.
 const GREETING: &str = "Hola";
 
@@ -54,10 +61,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
     if let [role, rest @ ..] = args.as_slice()
-        && role == "--bare"
+        && let Some(kind) = role.strip_prefix("--serve-")
     {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        return serve_bare(rest);
+        return serve_bare(kind, rest);
     }
     let connections = args.first().map_or(Ok(CONNECTIONS), |count| count.parse())?;
     let authority = Authority::new();
@@ -76,7 +83,7 @@ fn compare(name: &str, files: &Files, authority: &Authority, connections: usize)
     let client = client_config(authority)?;
     let mut rounds: BTreeMap<(&str, bool), Vec<f64>> = BTreeMap::new();
     for _ in 0..ROUNDS {
-        for kind in ["bare", "mapcast"] {
+        for kind in KINDS {
             for is_tls in [false, true] {
                 let mut server = Process::start(kind, is_tls.then_some(files))?;
                 let config = is_tls.then_some(&client);
@@ -90,7 +97,7 @@ fn compare(name: &str, files: &Files, authority: &Authority, connections: usize)
         costs.get(costs.len() / 2).copied().unwrap_or(f64::NAN)
     };
     let bare = median("bare", true) - median("bare", false);
-    for kind in ["bare", "mapcast"] {
+    for kind in KINDS {
         let (plain, tls) = (median(kind, false), median(kind, true));
         println!("| {name} | {kind} | {plain:.0} | {tls:.0} | {:.0} | {:.2} |", tls - plain, (tls - plain) / bare);
     }
@@ -109,14 +116,15 @@ impl Process {
     fn start(kind: &str, files: Option<&Files>) -> anyhow::Result<Self> {
         // Given back before the server takes it: nobody else here asks for a port in between.
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = if kind == "bare" {
+        let is_bare = kind != "mapcast";
+        let mut command = if is_bare {
             let mut command = Command::new(env::current_exe()?);
-            command.args(["--bare", &addr.to_string()]);
+            command.args([&format!("--serve-{kind}"), &addr.to_string()]);
             command.args(files.into_iter().flat_map(|files| [&files.cert, &files.key]));
             command
         } else {
             let mut command = Command::new(MAPCAST);
-            command.args(["greet", "-q", "-l", &addr.to_string()]);
+            command.args(["greet", "-qq", "-l", &addr.to_string()]);
             if let Some(files) = files {
                 command.arg("--tls-cert").arg(&files.cert).arg("--tls-key").arg(&files.key);
             }
@@ -187,8 +195,8 @@ fn client_config(authority: &Authority) -> anyhow::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// The least that a server can do: one client after the other.
-fn serve_bare(args: &[String]) -> anyhow::Result<()> {
+/// The least that a server can do: one client after the other, or a thread for each.
+fn serve_bare(kind: &str, args: &[String]) -> anyhow::Result<()> {
     let [addr, files @ ..] = args else { bail!("where to listen?") };
     let tls = match files {
         [cert, key] => Some(bare_config(cert, key)?),
@@ -197,8 +205,13 @@ fn serve_bare(args: &[String]) -> anyhow::Result<()> {
     for socket in TcpListener::bind(addr.as_str())?.incoming() {
         let mut socket = socket?;
         socket.set_nodelay(true)?;
+        let tls = tls.clone();
         // A client that only looked whether somebody listens is no failure.
-        let _ = greet_bare(&mut socket, tls.as_ref());
+        let mut greet = move || drop(greet_bare(&mut socket, tls.as_ref()));
+        match kind {
+            "threads" => drop(thread::Builder::new().stack_size(STACK).spawn(greet)?),
+            _ => greet(),
+        }
     }
     Ok(())
 }

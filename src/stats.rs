@@ -9,6 +9,7 @@ use crate::sync::{AtomicU64, Ordering};
 /// moment apart.
 #[derive(Debug, Default)]
 pub struct Stats {
+    heartbeats: AtomicU64,
     active: AtomicU64,
     served: AtomicU64,
     refused: AtomicU64,
@@ -28,6 +29,8 @@ pub struct Stats {
 /// An event that is only counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
+    /// The accept loop has come round.
+    Heartbeat,
     /// A client was closed because the limit on connections was reached.
     Refused,
     /// A client was closed because its address has as many connections as one may have.
@@ -133,6 +136,11 @@ impl Histogram {
 }
 
 impl Stats {
+    /// Times that the accept loop has come round. A loop that hangs stands still; see `ServerConfig::heartbeat`.
+    pub fn heartbeats(&self) -> u64 {
+        self.heartbeats.load(Ordering::Relaxed)
+    }
+
     /// Connections that are open now.
     pub fn active(&self) -> u64 {
         self.active.load(Ordering::SeqCst)
@@ -223,6 +231,7 @@ impl Stats {
     /// Counts one event.
     pub(crate) fn count(&self, event: Event) {
         let counter = match event {
+            Event::Heartbeat => &self.heartbeats,
             Event::Refused => &self.refused,
             Event::RefusedPerIp => &self.refused_per_ip,
             Event::Denied => &self.denied,

@@ -156,16 +156,16 @@ impl Scenario {
                 goals: &[(Figure::GapP99, Goal::AtMost(5050.0)), (Figure::Memory, Goal::AtMost(10.0))],
                 ..changes.clone()
             },
-            // The same goals as without anybody who looks on.
-            Self { name: "http", onlookers: Some(Demand { streams: 100, requests: 1000 }), ..changes.clone() },
         ];
-        all.extend(Self::beyond_one_server(&changes));
+        all.extend(Self::beside_others(&changes));
         all
     }
 
-    /// Those with more than one server in a row.
-    fn beyond_one_server(changes: &Self) -> Vec<Self> {
+    /// Those with somebody who looks on, and those with more than one server in a row.
+    fn beside_others(changes: &Self) -> Vec<Self> {
         vec![
+            // The same goals as without anybody who looks on.
+            Self { name: "http", onlookers: Some(Demand { streams: 100, requests: 1000 }), ..changes.clone() },
             Self {
                 name: "relay",
                 clients: 1000,

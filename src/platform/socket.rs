@@ -33,11 +33,15 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// 30 s, unless a frame may take longer.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Returns a listener on `addr` whose queue holds a burst. `only_v6` keeps `[::]` from taking IPv4 too.
-pub(crate) fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+/// Returns a listener on `addr` whose queue holds a burst. `only_v6` keeps `[::]` from taking IPv4 too. `reuse_port` lets
+/// others of the same user listen there too, each with a queue of its own (`SO_REUSEPORT`, socket(7)).
+pub(crate) fn listen(addr: SocketAddr, only_v6: bool, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // A server that was killed leaves connections in TIME-WAIT, which would keep the port for a minute.
     socket.set_reuse_address(true)?;
+    if reuse_port {
+        share_port(&socket)?;
+    }
     if addr.is_ipv6() {
         socket.set_only_v6(only_v6)?;
     }
@@ -46,8 +50,26 @@ pub(crate) fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener>
     Ok(socket.into())
 }
 
+#[cfg(not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))]
+fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+#[cfg(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))]
+fn share_port(_socket: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Makes `listener` non-blocking and gives it the options of a connection, which accepted sockets inherit.
+///
+/// # Errors
+/// `InvalidInput` if it does not listen: it would be ready all the time, and nobody would come.
 pub(crate) fn tune(listener: &TcpListener, write_timeout: Duration) -> io::Result<()> {
+    // Apple's systems declare the option and do not have it.
+    #[cfg(not(target_vendor = "apple"))]
+    if !rustix::net::sockopt::socket_acceptconn(listener)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
+    }
     listener.set_nonblocking(true)?;
     tune_socket(&SockRef::from(listener), write_timeout)
 }
@@ -114,7 +136,7 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_the_options_of_their_listener() {
-        let listener = listen(([127, 0, 0, 1], 0).into(), true).unwrap();
+        let listener = listen(([127, 0, 0, 1], 0).into(), true, false).unwrap();
         tune(&listener, Duration::from_secs(20)).unwrap();
         keep_alive(&listener, Some(Duration::from_secs(7))).unwrap();
         assert_eq!(accept(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -137,7 +159,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_silence_is_asked_about_after_whole_seconds_that_the_kernel_takes_or_never() {
-        let listener = listen(([127, 0, 0, 1], 0).into(), true).unwrap();
+        let listener = listen(([127, 0, 0, 1], 0).into(), true, false).unwrap();
         let options = SockRef::from(&listener);
         for (asked, had) in [(Duration::from_millis(1500), 1), (Duration::ZERO, 1), (Duration::MAX, 32_767)] {
             keep_alive(&listener, Some(asked)).unwrap();
@@ -150,14 +172,14 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn unacknowledged_bytes_have_30_s_at_least() {
-        let listener = listen(([127, 0, 0, 1], 0).into(), true).unwrap();
+        let listener = listen(([127, 0, 0, 1], 0).into(), true, false).unwrap();
         tune(&listener, Duration::from_secs(10)).unwrap();
         assert_eq!(SockRef::from(&listener).tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
     }
 
     #[test]
     fn a_v6_listener_takes_v4_unless_told_otherwise() {
-        let Ok(dual) = listen((std::net::Ipv6Addr::UNSPECIFIED, 0).into(), false) else {
+        let Ok(dual) = listen((std::net::Ipv6Addr::UNSPECIFIED, 0).into(), false, false) else {
             eprintln!("skipped: this machine has no IPv6");
             return;
         };

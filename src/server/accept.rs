@@ -56,6 +56,8 @@ pub(super) struct Shared {
 pub(super) struct Door {
     pub(super) listener: TcpListener,
     pub(super) service: Arc<dyn Service>,
+    /// True if another process holds the listener open: closing it resets nobody.
+    pub(super) is_shared: bool,
 }
 
 /// The accept loop's own state.
@@ -87,17 +89,20 @@ impl Acceptor {
     }
 
     /// Gives a thread to each client until the stop is requested. Then closes the doors: those who are still in their
-    /// queues get an orderly end instead of the reset that closing a listener sends them.
+    /// queues get an orderly end instead of the reset that closing a listener sends them; the queue of a listener that is
+    /// shared is its next holder's.
     pub(super) fn run(&mut self, doors: Vec<Door>) -> Result<(), Error> {
         let stop = self.shared.stop.clone();
         let mut waited_for: Vec<BorrowedFd<'_>> = doors.iter().map(|door| door.listener.as_fd()).collect();
         waited_for.push(stop.as_fd());
         while !stop.is_triggered() {
+            self.shared.stats.count(Event::Heartbeat);
             if self.waiting.is_empty() && self.is_backing_off() {
                 stop.wait(self.resume_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now())));
             } else {
                 if self.waiting.is_empty() {
-                    platform::wait_any(&waited_for, None).map_err(Error::Wait)?;
+                    let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
+                    platform::wait_any(&waited_for, heartbeat).map_err(Error::Wait)?;
                 }
                 for door in &doors {
                     self.accept_batch(door);
@@ -111,7 +116,7 @@ impl Acceptor {
             turn_away(&client.socket);
         }
         let deadline = Instant::now() + TURNING_AWAY;
-        for door in doors {
+        for door in doors.into_iter().filter(|door| !door.is_shared) {
             empty(&door.listener, deadline);
         }
         Ok(())

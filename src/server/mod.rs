@@ -41,7 +41,9 @@ pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DEFAULT_KEEPALIVE: Duration = platform::KEEPALIVE_IDLE;
 
 /// The stack of a connection's thread: 128 KiB. Resident memory does not depend on it (9.7 KiB a thread from 32 KiB to
-/// 2 MiB, measured); a panic with a backtrace needs more than 24 KiB.
+/// 2 MiB, measured); a panic with a backtrace needs more than 24 KiB. A TLS handshake and what follows it need 32 KiB
+/// (P-256 and RSA-2048, with and without a client's certificate, X25519MLKEM768), and 72 KiB without optimization: found
+/// by trying sizes in steps of 4 KiB.
 const STACK_SIZE: usize = 128 * 1024;
 
 /// How long the threads of connections that were cut may take to notice.
@@ -73,6 +75,12 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// Whom it serves, as the log has it. Default clients.
     pub role: Role,
+    /// Has other servers listen on the same ports (`SO_REUSEPORT`, socket(7)), each in a process of its own, all with this
+    /// set and of the same user: the kernel spreads the clients over them. Default false.
+    pub reuse_port: bool,
+    /// The accept loop comes round at least this often, and counts it ([`Stats::heartbeats`]): for a watchdog. Default
+    /// `None`: it comes round when there is something to do.
+    pub heartbeat: Option<Duration>,
 }
 
 /// Whom a server serves: how its connections are called, and how loudly.
@@ -131,6 +139,8 @@ impl Default for Config {
             tls: None,
             handshake_timeout: tls::DEFAULT_HANDSHAKE_TIMEOUT,
             role: Role::default(),
+            reuse_port: false,
+            heartbeat: None,
         }
     }
 }
@@ -209,7 +219,8 @@ impl Server {
         for addr in addrs {
             let only_v6 = addrs.iter().any(|other| other.is_ipv4() && other.port() == addr.port());
             let failed = |source| Error::Listen { addr: *addr, source };
-            self.listen(platform::listen(*addr, only_v6).map_err(failed)?, Arc::clone(&service)).map_err(failed)?;
+            let listener = platform::listen(*addr, only_v6, self.config.reuse_port).map_err(failed)?;
+            self.listen(listener, Arc::clone(&service)).map_err(failed)?;
         }
         Ok(())
     }
@@ -218,11 +229,24 @@ impl Server {
     /// inherit: no delay, keepalive, a bounded send buffer. Its queue is as long as whoever bound it asked for.
     ///
     /// # Errors
-    /// If the system refuses an option.
+    /// `InvalidInput` if the socket does not listen. If the system refuses an option.
     pub fn listen(&mut self, listener: TcpListener, service: Arc<dyn Service>) -> io::Result<()> {
+        self.open(listener, service, false)
+    }
+
+    /// As [`listen`](Self::listen), for a listener that another process holds open too, as systemd does with those of a
+    /// socket unit. At the stop its queue is left alone: whoever waits there is served by the next server.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen).
+    pub fn take_over(&mut self, listener: TcpListener, service: Arc<dyn Service>) -> io::Result<()> {
+        self.open(listener, service, true)
+    }
+
+    fn open(&mut self, listener: TcpListener, service: Arc<dyn Service>, is_shared: bool) -> io::Result<()> {
         platform::tune(&listener, self.config.write_timeout)?;
         platform::keep_alive(&listener, self.config.keepalive)?;
-        self.doors.push(Door { listener, service });
+        self.doors.push(Door { listener, service, is_shared });
         Ok(())
     }
 

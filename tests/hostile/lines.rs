@@ -40,24 +40,29 @@ impl AsFd for Memory<'_> {
 struct Reader;
 
 impl Log for Reader {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= Level::Info && metadata.target().starts_with("mapcast::source")
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            super::assert_printable(&record.args().to_string());
-        }
+        check_line(record);
     }
 
     fn flush(&self) {}
+}
+
+/// Fails if a source's line would be obeyed by a terminal, or is endless.
+pub fn check_line(record: &Record<'_>) {
+    if record.level() <= Level::Info && record.target().starts_with("mapcast::source") {
+        super::assert_printable(&record.args().to_string());
+    }
 }
 
 /// What is made once: each takes a descriptor.
 fn surroundings() -> &'static (Shutdown, File) {
     static SURROUNDINGS: OnceLock<(Shutdown, File)> = OnceLock::new();
     SURROUNDINGS.get_or_init(|| {
-        // Refused only if the program has a log already.
+        // Refused if the program has a log already, which then checks the lines.
         if log::set_logger(&Reader).is_ok() {
             log::set_max_level(LevelFilter::Info);
         }

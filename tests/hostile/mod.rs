@@ -12,6 +12,8 @@ mod lines;
 mod payload;
 mod pickle;
 
+#[allow(unused_imports, reason = "for a program that has a log of its own")]
+pub use lines::check_line;
 use mapcast::Format;
 
 /// A check of one input. It panics if what must hold does not.

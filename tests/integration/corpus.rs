@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::hostile::CHECKS;
+use crate::support::log;
 
 /// Returns the inputs below `tests/hostile/corpus/NAME`, with their file names.
 fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
@@ -16,6 +17,7 @@ fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_input_that_was_ever_found_passes_every_check() {
+    log::follow();
     for (origin, _) in CHECKS {
         let inputs = corpus(origin);
         assert!(!inputs.is_empty(), "no corpus for {origin}");

@@ -31,6 +31,8 @@ mod http;
 mod old_python;
 mod overload;
 #[cfg(feature = "cli")]
+mod page;
+#[cfg(feature = "cli")]
 mod programs;
 mod proxied;
 #[cfg(feature = "cli")]
@@ -38,8 +40,12 @@ mod readers;
 #[cfg(all(feature = "cli", feature = "redis"))]
 mod redis;
 mod relay;
+#[cfg(feature = "cli")]
+mod reuse_port;
 mod stop;
 mod support;
+#[cfg(feature = "cli")]
+mod systemd;
 #[cfg(feature = "cli")]
 mod terminal;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]

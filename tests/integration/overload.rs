@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mapcast::connection::{Connection, Error};
@@ -10,9 +10,9 @@ use mapcast::service::{Goodbye, Service};
 use mapcast::{Format, ServerConfig, Shutdown};
 use socket2::SockRef;
 
-use crate::support::eventually;
 use crate::support::reader::{Reader, ends_in_order};
 use crate::support::server::{MapServer, Running, numbered};
+use crate::support::{eventually, log};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -99,27 +99,10 @@ impl Service for Fragile {
     }
 }
 
-/// Counts the lines of this process's log that tell of a panic.
-struct PanicLog(AtomicU64);
-
-static PANIC_LOG: PanicLog = PanicLog(AtomicU64::new(0));
-
-impl log::Log for PanicLog {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        self.0.fetch_add(u64::from(record.args().to_string().contains("panicked")), Ordering::SeqCst);
-    }
-
-    fn flush(&self) {}
-}
-
 #[test]
 fn a_hundred_panics_under_load_end_a_hundred_connections_and_are_each_logged_once() {
-    log::set_logger(&PANIC_LOG).expect("no other test counts lines");
-    log::set_max_level(log::LevelFilter::Info);
+    log::follow();
+    let logged = log::panics();
     let running = Running::start(Fragile, ServerConfig::default());
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -148,7 +131,7 @@ fn a_hundred_panics_under_load_end_a_hundred_connections_and_are_each_logged_onc
     });
     running.wait_active(0);
     assert_eq!(running.stop().served, 120);
-    assert_eq!(PANIC_LOG.0.load(Ordering::SeqCst), 100);
+    assert_eq!(log::panics() - logged, 100);
 }
 
 #[test]

@@ -347,6 +347,11 @@ mod tests {
     }
 
     #[test]
+    fn the_packaged_pages_are_those_of_this_command_line() {
+        crate::packaged::hold(&CommandLine::command());
+    }
+
+    #[test]
     fn every_option_and_every_address_has_an_environment_twin() {
         let command = CommandLine::command();
         for command in [&command].into_iter().chain(command.get_subcommands()) {

@@ -8,6 +8,9 @@ mod exit;
 mod into;
 #[path = "../common/logging.rs"]
 mod logging;
+#[cfg(test)]
+#[path = "../common/packaged.rs"]
+mod packaged;
 mod print;
 mod selection;
 mod stdout;

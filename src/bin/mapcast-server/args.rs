@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, IpNet};
 use mapcast::source::Location;
@@ -18,6 +19,7 @@ use crate::tls::TlsArgs;
 /// Sends one map to every client: at once, when it changes, and at least every N seconds.
 #[derive(Debug, Parser)]
 #[command(
+    name = "mapcast-server",
     version,
     args_conflicts_with_subcommands = true,
     max_term_width = 100,
@@ -98,6 +100,9 @@ struct ServerArgs {
     /// Ask after this much silence whether a client is still there; 0 never asks
     #[arg(long, value_name = "DURATION", env = "MAPCAST_KEEPALIVE", default_value = "60s", value_parser = parse_duration)]
     keepalive: Duration,
+    /// Let other servers of the same user listen there too: the kernel spreads the clients over them
+    #[arg(long, env = "MAPCAST_REUSE_PORT", value_parser = BoolishValueParser::new())]
+    reuse_port: bool,
     /// Cut a client that takes longer than this for one whole frame
     #[arg(long, value_name = "DURATION", env = "MAPCAST_WRITE_TIMEOUT", default_value = "10s", value_parser = parse_interval)]
     write_timeout: Duration,
@@ -180,6 +185,7 @@ impl Cli {
             write_timeout: server.write_timeout,
             drain_timeout: server.drain_timeout,
             tls: server.tls.load()?,
+            reuse_port: server.reuse_port,
             ..ServerConfig::default()
         };
         let service = match self.service {
@@ -251,6 +257,11 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().help_expected(true).debug_assert();
+    }
+
+    #[test]
+    fn the_packaged_pages_are_those_of_this_command_line() {
+        crate::packaged::hold(&Cli::command());
     }
 
     #[test]

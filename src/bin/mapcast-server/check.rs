@@ -37,7 +37,7 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
         Chosen::Greet(text) => lines.push(format!("listen on {listen}: a greeting of {} bytes", text.len())),
     }
     let per_ip = config.max_connections_per_ip.map_or_else(String::new, |most| format!(", {most} of one address"));
-    lines.push(format!("at most {} clients{per_ip}; room for {}", config.max_connections, task.ceiling));
+    lines.push(format!("at most {} clients{per_ip}", config.max_connections));
     if !config.allow.is_empty() {
         let networks = config.allow.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         lines.push(format!("only from {networks}"));

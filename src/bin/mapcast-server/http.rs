@@ -97,6 +97,8 @@ impl HttpTask {
             drain_timeout: DRAIN_TIMEOUT,
             stack_size: http::STACK_SIZE,
             role: Role::Http,
+            // A page shows one process.
+            reuse_port: false,
             ..config.clone()
         });
         let service = Http::new(self.config, feed, clients.census(), server.census(), stop.clone());

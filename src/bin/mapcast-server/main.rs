@@ -7,7 +7,11 @@ mod check;
 mod http;
 #[path = "../common/logging.rs"]
 mod logging;
+#[cfg(test)]
+#[path = "../common/packaged.rs"]
+mod packaged;
 mod source;
+mod systemd;
 mod tls;
 
 use std::io::Write;
@@ -19,9 +23,10 @@ use anyhow::Context;
 use clap::Parser;
 use mapcast::server::Handle;
 use mapcast::source::{Fixed, Sink, Source};
-use mapcast::{Cast, Echo, Feed, Greet, Server, Shutdown};
+use mapcast::{Cast, Echo, Feed, Greet, Server, ServerConfig, Shutdown};
 
 use args::{Chosen, Cli, MapTask, Task};
+use systemd::{Listeners, Subject, Supervisor};
 
 /// Clients had to be cut, or it could not go on.
 const FAILED: u8 = 1;
@@ -64,19 +69,26 @@ struct Prepared {
     /// The server of the page, with a stop of its own: it is the last to go.
     page: Option<(Server, Shutdown)>,
     followed: Option<Followed>,
+    supervised: Option<Supervised>,
     stop: Shutdown,
 }
 
+/// The service manager, and what it is told of.
+type Supervised = (Supervisor, Subject);
+
 /// Everything that can be refused before the first client: the source's first map, the listeners, the signals.
 fn prepare(task: Task) -> anyhow::Result<Prepared> {
+    let listeners = Listeners::inherited()?;
+    let supervisor = Supervisor::from_env();
     let stop = Shutdown::new().context("no descriptors left")?;
+    let (drain_timeout, heartbeat) = (task.config.drain_timeout, supervisor.as_ref().and_then(Supervisor::heartbeat));
     let room = format!("{}, {} allowed (--max-connections)", task.ceiling, task.config.max_connections);
-    let mut server = Server::new(task.config.clone());
+    let mut server = Server::new(ServerConfig { heartbeat, ..task.config.clone() });
     let (mut page, mut followed) = (None, None);
     match task.service {
         Chosen::Map(map) => {
             let (feed, (mut source, sink)) = first_map(&map, &stop)?;
-            server.bind(&task.listen, Cast::new(Arc::clone(&feed), map.interval))?;
+            listeners.serve(&mut server, &task.listen, Cast::new(Arc::clone(&feed), map.interval))?;
             source.listening_on(&server.local_addrs());
             followed = Some((source, sink));
             if let Some(http) = map.http {
@@ -84,8 +96,8 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
                 page = Some((bound, Shutdown::new().context("no descriptors left")?));
             }
         }
-        Chosen::Echo => server.bind(&task.listen, Echo::new())?,
-        Chosen::Greet(text) => server.bind(&task.listen, Greet::new(text))?,
+        Chosen::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
+        Chosen::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
     }
     let requested = stop.clone();
     ctrlc::set_handler(move || {
@@ -95,7 +107,10 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
     })
     .context("cannot handle signals")?;
     log::info!("room for {room}");
-    Ok(Prepared { server, page, followed, stop })
+    let sink = followed.as_ref().map(|(_, sink)| sink.clone());
+    let subject = Subject { sink, stats: server.stats(), drain_timeout, stop: stop.clone() };
+    let supervised = supervisor.map(|supervisor| (supervisor, subject));
+    Ok(Prepared { server, page, followed, supervised, stop })
 }
 
 /// Opens the source, or takes up what was written last, and publishes the first map. Where a source may be away, that is the
@@ -122,7 +137,7 @@ fn first_map(map: &MapTask, stop: &Shutdown) -> anyhow::Result<(Arc<Feed>, Follo
 
 /// Serves until the stop. Returns how many clients had to be cut.
 fn serve(prepared: Prepared) -> anyhow::Result<u64> {
-    let Prepared { server, page, followed, stop } = prepared;
+    let Prepared { server, page, followed, supervised, stop } = prepared;
     let requested = stop.clone();
     let source = followed
         .map(|(mut source, sink)| {
@@ -131,8 +146,12 @@ fn serve(prepared: Prepared) -> anyhow::Result<u64> {
         })
         .transpose()?;
     let page = page.map(|(page, stop)| page.spawn(stop)).transpose()?;
+    let supervisor = supervised.map(|(supervisor, subject)| supervisor.follow(subject)).transpose()?;
     let summary = server.run(&stop);
     page.map(Handle::stop).transpose()?;
+    if supervisor.is_some_and(|supervisor| supervisor.join().is_err()) {
+        anyhow::bail!("the thread of the service manager's messages panicked");
+    }
     if source.is_some_and(|source| source.join().is_err()) {
         anyhow::bail!("the source's thread panicked");
     }

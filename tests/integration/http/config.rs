@@ -20,6 +20,7 @@ fn what_would_be_done_is_said_and_nothing_is_done() {
          frames of at most 1MiB\n\
          web page on http://127.0.0.1:8081/: written with the token, 256 connections\n\
          at most 10000 clients\n\
+         without TLS\n\
          write timeout 10s\n\
          drain timeout 10s\n"
     ));
@@ -46,12 +47,23 @@ fn what_could_not_be_begun_is_an_error_now() {
 }
 
 #[test]
+fn who_may_connect_is_said_too() {
+    let mut command = clean(SERVER);
+    command.args(["--check-config", "--allow", "10.0.0.0/8,::1", "--max-connections", "20"]);
+    command.args(["--max-connections-per-ip", "3"]);
+    let said = run(command).assert_exit(0).stdout.clone();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("at most 20 clients, 3 of one address\nonly from 10.0.0.0/8, ::1/128\n"), "{said}");
+}
+
+#[test]
 fn the_smaller_services_can_be_checked_too() {
     let mut command = clean(SERVER);
     command.args(["greet", "--check-config", "Hola"]);
     run(command).assert_exit(0).assert_stdout(
         "listen on 127.0.0.1:8080: a greeting of 4 bytes\n\
          at most 10000 clients\n\
+         without TLS\n\
          write timeout 10s\n\
          drain timeout 10s\n",
     );

@@ -90,7 +90,11 @@ fn promtool_accepts_the_metrics() {
 /// Names of metrics in a text.
 fn named(text: &str) -> BTreeSet<&str> {
     let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
-    words.filter(|word| word.starts_with("mapcast_") || word.starts_with("process_")).collect()
+    // A package's file begins so too: `mapcast_*.deb`.
+    words
+        .filter(|word| word.starts_with("mapcast_") || word.starts_with("process_"))
+        .filter(|word| !word.ends_with('_'))
+        .collect()
 }
 
 #[test]

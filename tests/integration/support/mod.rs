@@ -3,6 +3,9 @@
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub mod authority;
 #[cfg(feature = "cli")]
+pub mod browser;
+pub mod log;
+#[cfg(feature = "cli")]
 pub mod output;
 #[cfg(feature = "cli")]
 pub mod program;

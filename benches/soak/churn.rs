@@ -1,0 +1,137 @@
+//! The clients that come and go: some in order, some not.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{Shutdown as Direction, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use mapcast::{Client, ClientConfig, Format, Shutdown};
+use socket2::SockRef;
+
+use crate::certificates::Certificates;
+use crate::server::Server;
+
+/// How long a client that stalls is kept: the server should have cut it by then.
+const STALL: Duration = Duration::from_secs(15);
+
+/// More than a server throws away before it closes: 64 KiB.
+const FLOOD: usize = 100 * 1024;
+
+/// What a client does when it has come.
+#[derive(Debug, Clone, Copy)]
+enum Manner {
+    /// Takes one map and leaves.
+    Polite,
+    /// Takes one map and breaks off.
+    Reset,
+    /// Ends its side at once, and reads to the end.
+    HalfClose,
+    /// Sends what nobody asked for.
+    Flood,
+    /// Never reads, and stays. Over TLS it never says anything either.
+    Stall,
+}
+
+const MANNERS: [Manner; 10] = [
+    Manner::Polite,
+    Manner::Reset,
+    Manner::Polite,
+    Manner::HalfClose,
+    Manner::Polite,
+    Manner::Flood,
+    Manner::Polite,
+    Manner::Reset,
+    Manner::Polite,
+    Manner::Stall,
+];
+
+/// One thread a server, whose clients come at a steady rate until it is stopped.
+pub struct Churn {
+    came: Arc<AtomicU64>,
+    stop: Shutdown,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Churn {
+    /// Has `rate` clients a second come, half of them to each server.
+    pub fn start(servers: &[Server; 2], rate: u32, certificates: &Certificates) -> anyhow::Result<Self> {
+        let (came, stop) = (Arc::new(AtomicU64::new(0)), Shutdown::new()?);
+        let plain = ClientConfig { format: Format::Json, ..ClientConfig::default() };
+        let encrypted = ClientConfig { tls: Some(certificates.connector()?), ..plain.clone() };
+        let mut threads = Vec::new();
+        for (server, config) in servers.iter().zip([plain, encrypted]) {
+            let (addr, came, stop) = (server.addr, Arc::clone(&came), stop.clone());
+            let visit = move || come_and_go(addr, &config, 2 * Duration::from_secs(1) / rate, &came, &stop);
+            threads.push(thread::Builder::new().name(format!("churn of {}", server.name)).spawn(visit)?);
+        }
+        Ok(Self { came, stop, threads })
+    }
+
+    /// How many have come.
+    pub fn came(&self) -> u64 {
+        self.came.load(Ordering::Relaxed)
+    }
+
+    /// Has no more come, and those leave that are there. Returns how many came.
+    pub fn stop(self) -> anyhow::Result<u64> {
+        self.stop.trigger();
+        for thread in self.threads {
+            thread.join().ok().context("the coming and going has panicked")?;
+        }
+        Ok(self.came.load(Ordering::Relaxed))
+    }
+}
+
+fn come_and_go(addr: SocketAddr, config: &ClientConfig, period: Duration, came: &AtomicU64, stop: &Shutdown) {
+    let mut stalled: VecDeque<(Instant, TcpStream)> = VecDeque::new();
+    let mut next = Instant::now();
+    for manner in MANNERS.iter().cycle() {
+        if stop.is_triggered() {
+            return;
+        }
+        while stalled.front().is_some_and(|(since, _)| since.elapsed() > STALL) {
+            stalled.pop_front();
+        }
+        // Whatever a client of this kind meets, it is gone afterwards: the servers are what is looked at.
+        if let Ok(Some(stays)) = come(addr, config, *manner, stop) {
+            stalled.push_back((Instant::now(), stays));
+        }
+        came.fetch_add(1, Ordering::Relaxed);
+        next += period;
+        stop.wait(next.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// One client. Returns its socket if it is to stay.
+fn come(addr: SocketAddr, config: &ClientConfig, manner: Manner, stop: &Shutdown) -> anyhow::Result<Option<TcpStream>> {
+    if matches!(manner, Manner::Polite) {
+        let mut client = Client::connect(&addr.to_string(), config, stop)?;
+        client.next_payload()?.context("no map")?;
+        return Ok(None);
+    }
+    let mut socket = TcpStream::connect(addr)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    match manner {
+        Manner::Polite => {}
+        Manner::Reset => {
+            if config.tls.is_none() {
+                socket.read_exact(&mut [0; 10])?;
+            }
+            SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+        }
+        Manner::HalfClose => {
+            socket.shutdown(Direction::Write)?;
+            while socket.read(&mut [0; 4096])? > 0 {}
+        }
+        Manner::Flood => socket.write_all(&vec![b'x'; FLOOD])?,
+        Manner::Stall => {
+            SockRef::from(&socket).set_recv_buffer_size(4096)?;
+            return Ok(Some(socket));
+        }
+    }
+    Ok(None)
+}

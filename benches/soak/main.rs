@@ -1,0 +1,145 @@
+//! A soak: thousands of clients that stay, come, go and misbehave, plain and over TLS, while the map changes ten times a
+//! second and the certificate once a minute. At the end everything is as it was after the warm-up.
+//!
+//! ```text
+//! cargo bench --bench soak                    # ten minutes
+//! cargo bench --bench soak -- --for 60s       # one
+//! ```
+//! Two servers, each a process of its own: one plain, one with TLS. Half of the clients that stay are on each, every one
+//! the library's own `Client` on a thread. Exit code 1 if a promise was not kept. Linux only; loopback only.
+#![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
+
+mod certificates;
+mod churn;
+mod load;
+mod server;
+mod steady;
+mod verdict;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use clap::Parser;
+use mapcast::Shutdown;
+use mapcast::units::parse_duration;
+
+use certificates::Certificates;
+use churn::Churn;
+use load::Changes;
+use server::{Reading, Server};
+use steady::Steady;
+use verdict::Verdict;
+
+/// N, the longest that a good client may be without a frame.
+pub const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often a new certificate is written.
+const ROTATION: Duration = Duration::from_mins(1);
+
+/// Keeps two servers busy and looks at what is left of it.
+#[derive(Debug, Parser)]
+#[command(name = "soak", max_term_width = 100)]
+struct Options {
+    /// How long the coming and going lasts, after the warm-up
+    #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    duration: Duration,
+    /// Clients that stay, half of them over TLS
+    #[arg(long, value_name = "K", default_value_t = 2000)]
+    clients: usize,
+    /// Comings and goings a second
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    rate: u32,
+    /// What cargo passes to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    ensure!(options.rate > 0 && options.clients > 1, "nobody would come");
+    raise_descriptors(options.clients)?;
+    let stop = Shutdown::new()?;
+    let on_signal = stop.clone();
+    ctrlc::set_handler(move || {
+        on_signal.trigger();
+    })?;
+
+    let certificates = Arc::new(Certificates::new()?);
+    let mut servers = [Server::start("plain", None)?, Server::start("TLS", Some(&certificates))?];
+    let changes = Changes::start(servers.iter_mut().map(Server::take_input).collect::<Result<_, _>>()?)?;
+    let steady = Steady::connect(&servers, options.clients, &certificates)?;
+    eprintln!("{} clients are connected and stay", steady.len());
+
+    // The warm-up has everything that the soak has, so that whatever is allocated once has been.
+    let warm_up = (options.duration / 4).clamp(Duration::from_secs(5), Duration::from_mins(1));
+    soak("warm-up", warm_up, &options, &servers, &certificates, &stop)?;
+    let before = readings(&servers, &steady)?;
+    steady.forget_gaps();
+    let comings = soak("soak", options.duration, &options, &servers, &certificates, &stop)?;
+    let after = readings(&servers, &steady)?;
+
+    let published = changes.published();
+    let gaps = steady.stop()?;
+    let verdict = Verdict { before, after, gaps, comings, published, rotations: certificates.rotations() };
+    println!("{verdict}");
+    drop(changes);
+    for server in &mut servers {
+        server.stop()?;
+    }
+    ensure!(!stop.is_triggered(), "interrupted: the figures are of a shorter time");
+    ensure!(verdict.is_kept(), "a promise was not kept");
+    Ok(())
+}
+
+/// Has clients come and go for so long, and new certificates written; says how it goes. Returns how many came.
+fn soak(
+    what: &str,
+    duration: Duration,
+    options: &Options,
+    servers: &[Server; 2],
+    certificates: &Arc<Certificates>,
+    stop: &Shutdown,
+) -> anyhow::Result<u64> {
+    let churn = Churn::start(servers, options.rate, certificates)?;
+    let began = Instant::now();
+    let mut next_rotation = began + ROTATION.min(duration / 2);
+    while began.elapsed() < duration && !stop.is_triggered() {
+        stop.wait(Duration::from_secs(10).min(duration.saturating_sub(began.elapsed())));
+        if Instant::now() >= next_rotation {
+            certificates.rotate()?;
+            next_rotation += ROTATION;
+        }
+        let memory: Vec<_> = servers.iter().map(Server::read).collect::<Result<_, _>>()?;
+        let [plain, tls] = &memory[..] else { continue };
+        eprintln!(
+            "{what}: {:.0} s, {} came; plain {} KiB and {} threads, TLS {} KiB and {} threads",
+            began.elapsed().as_secs_f64(),
+            churn.came(),
+            plain.resident,
+            plain.threads,
+            tls.resident,
+            tls.threads
+        );
+    }
+    churn.stop()
+}
+
+/// Waits until only those who stay are connected, and reads what each server has then.
+fn readings(servers: &[Server; 2], steady: &Steady) -> anyhow::Result<[Reading; 2]> {
+    let read = |server: &Server| -> anyhow::Result<Reading> {
+        server.wait_active(steady.on(server), || steady.visit(server))?;
+        server.read()
+    };
+    Ok([read(&servers[0])?, read(&servers[1])?])
+}
+
+/// Sees that there are descriptors for both ends of everyone.
+fn raise_descriptors(clients: usize) -> anyhow::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    let wanted = clients as u64 + 1000;
+    ensure!(limit.maximum.is_none_or(|most| most >= wanted), "it takes {wanted} descriptors (ulimit -Hn)");
+    Ok(())
+}

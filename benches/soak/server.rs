@@ -1,0 +1,166 @@
+//! A server under soak, and what the kernel says of it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::INTERVAL;
+use crate::certificates::Certificates;
+
+const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
+
+/// How long a server may take to listen, or to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long it may take until it has only those clients that stay: the time for one whole frame, which is what cuts a client
+/// that stalls, and a little more.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// Long enough for a look at something that cannot be waited for.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A child that is killed when this is dropped.
+pub struct Server {
+    pub name: &'static str,
+    pub addr: SocketAddr,
+    child: Child,
+    log: Arc<Log>,
+}
+
+/// What its log has said.
+#[derive(Default)]
+struct Log {
+    /// The last `active connections`.
+    active: AtomicU64,
+    panics: AtomicU64,
+}
+
+/// What a server has at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Resident memory, in KiB.
+    pub resident: u64,
+    pub descriptors: u64,
+    pub threads: u64,
+    pub maps: u64,
+    /// Connections that it says are active.
+    pub active: u64,
+    /// Threads that have panicked since it started.
+    pub panics: u64,
+}
+
+impl Server {
+    /// Starts a server that reads its maps from standard input, and waits until it listens.
+    pub fn start(name: &'static str, certificates: Option<&Arc<Certificates>>) -> anyhow::Result<Self> {
+        // Given back before the server takes it: nobody else here asks for a port in between.
+        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new(MAPCAST);
+        command.args(["--source", "-", "--format", "json", "--listen", &addr.to_string()]);
+        command.args(["--interval", &format!("{}s", INTERVAL.as_secs())]);
+        if let Some(certificates) = certificates {
+            command.arg("--tls-cert").arg(certificates.file("cert.pem"));
+            command.arg("--tls-key").arg(certificates.file("key.pem"));
+        }
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let log = Arc::new(Log::default());
+        let (read, stderr) = (Arc::clone(&log), child.stderr.take().context("no pipe for its log")?);
+        thread::Builder::new().name(format!("log of {name}")).spawn(move || read.follow(stderr))?;
+        let mut server = Self { name, addr, child, log };
+        server.wait_listening()?;
+        Ok(server)
+    }
+
+    fn wait_listening(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.addr).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the {} server has ended: {status}", self.name);
+            }
+            ensure!(Instant::now() < deadline, "the {} server does not listen", self.name);
+            thread::park_timeout(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Takes its standard input, once.
+    pub fn take_input(&mut self) -> anyhow::Result<ChildStdin> {
+        self.child.stdin.take().context("its input has been taken")
+    }
+
+    /// Waits until it says that so many connections are active. `visit` has a client come and go: the log says how many
+    /// there are when one does, and nothing of those whose handshake fails.
+    pub fn wait_active(&self, active: u64, visit: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            visit()?;
+            thread::park_timeout(LOOK);
+            let last = self.log.active.load(Ordering::SeqCst);
+            if last == active {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "the {} server counts {last} of {active} connections", self.name);
+        }
+    }
+
+    /// Reads what it has now (proc(5)).
+    pub fn read(&self) -> anyhow::Result<Reading> {
+        let folder = format!("/proc/{}", self.child.id());
+        let status = fs::read_to_string(format!("{folder}/status")).context("the server has ended")?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()?.parse().ok()).with_context(|| format!("no {name}"))
+        };
+        Ok(Reading {
+            resident: field("VmRSS:")?,
+            threads: field("Threads:")?,
+            descriptors: fs::read_dir(format!("{folder}/fd"))?.count() as u64,
+            maps: fs::read_to_string(format!("{folder}/maps"))?.lines().count() as u64,
+            active: self.log.active.load(Ordering::SeqCst),
+            panics: self.log.panics.load(Ordering::SeqCst),
+        })
+    }
+
+    /// Has it stop in order.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "the {} server stopped with {status}", self.name);
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "the {} server does not stop", self.name);
+            thread::park_timeout(LOOK);
+        }
+    }
+}
+
+impl Log {
+    fn follow(&self, stderr: ChildStderr) {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if let Some(active) = line.split("(active connections: ").nth(1).and_then(|rest| rest.split(')').next()) {
+                self.active.store(active.parse().unwrap_or(u64::MAX), Ordering::SeqCst);
+            }
+            if line.contains("panic") {
+                eprintln!("{line}");
+                self.panics.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It fails only if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,94 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_mapcast_server_global_optspecs
+    string join \n i/interval= f/format= s/source= redis-password-file= source-tls-ca= source-tls-name= source-tls-cert= source-tls-key= state= set= max-frame= http= http-max-connections= http-host= http-allow-origin= http-token-file= l/listen= max-connections= max-connections-per-ip= allow= keepalive= reuse-port write-timeout= drain-timeout= tls-cert= tls-key= tls-client-ca= check-config v/verbose q/quiet h/help V/version
+end
+
+function __fish_mapcast_server_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_mapcast_server_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_mapcast_server_using_subcommand
+    set -l cmd (__fish_mapcast_server_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s i -l interval -d 'Repeat the map at least this often to each client' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s f -l format -d 'How the map is written: bincode, json, msgpack, pickle or text' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s s -l source -d 'Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on standard input; `tcp://HOST:PORT` or `tls://HOST:PORT`, another mapcast server; `redis://HOST/DB?key=NAME` or `rediss://`, a hash. Without it, the built-in map' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l redis-password-file -d 'Read the password for Redis from this file, at each connection' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-ca -d 'Trust the CAs in this file, with a source of TLS: PEM [default: the system\'s roots]' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-name -d 'The name that the source\'s certificate must be for [default: the host that is connected to]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-cert -d 'Show this certificate to a source that asks for one: PEM' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 'Keep the last good map in this file, and start with it: what a source gave that is away now, or what was written' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l set -d 'Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-frame -d 'Refuse a map of more bytes than this' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Close HTTP connections above this number' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Answer requests for this host too, beside loopback and the address that is listened on; may be repeated' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-allow-origin -d 'Let pages of this origin read the answers (CORS); * for all' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Take PUT /map, PATCH /map and DELETE /map/KEY from whoever has the bearer token in this file' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections -d 'Close clients above this number [default: 10000, or what this machine can hold]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l allow -d 'Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may connect]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l keepalive -d 'Ask after this much silence whether a client is still there; 0 never asks' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l write-timeout -d 'Cut a client that takes longer than this for one whole frame' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l drain-timeout -d 'Cut what is left this long after the stop was asked for' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-cert -d 'Encrypt with this certificate: PEM, those between it and the root behind it. Read again when it changes' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-client-ca -d 'Let only clients in that have a certificate of a CA in this file: PEM' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l reuse-port -d 'Let other servers of the same user listen there too: the kernel spreads the clients over them'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l check-config -d 'Try everything but listening, print what would be done, and leave with 0, or 2'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s v -l verbose -d 'Log more: -v debug, -vv trace'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s h -l help -d 'Print help'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s V -l version -d 'Print version'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "echo" -d 'Send back all that a client sends until it half-closes, then close'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "greet" -d 'Send TEXT without a header, then close'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections -d 'Close clients above this number [default: 10000, or what this machine can hold]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l allow -d 'Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may connect]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l keepalive -d 'Ask after this much silence whether a client is still there; 0 never asks' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l write-timeout -d 'Cut a client that takes longer than this for one whole frame' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l drain-timeout -d 'Cut what is left this long after the stop was asked for' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-cert -d 'Encrypt with this certificate: PEM, those between it and the root behind it. Read again when it changes' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-client-ca -d 'Let only clients in that have a certificate of a CA in this file: PEM' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l reuse-port -d 'Let other servers of the same user listen there too: the kernel spreads the clients over them'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l check-config -d 'Try everything but listening, print what would be done, and leave with 0, or 2'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s v -l verbose -d 'Log more: -v debug, -vv trace'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s h -l help -d 'Print help'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections -d 'Close clients above this number [default: 10000, or what this machine can hold]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l allow -d 'Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may connect]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l keepalive -d 'Ask after this much silence whether a client is still there; 0 never asks' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l write-timeout -d 'Cut a client that takes longer than this for one whole frame' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l drain-timeout -d 'Cut what is left this long after the stop was asked for' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-cert -d 'Encrypt with this certificate: PEM, those between it and the root behind it. Read again when it changes' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-client-ca -d 'Let only clients in that have a certificate of a CA in this file: PEM' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l reuse-port -d 'Let other servers of the same user listen there too: the kernel spreads the clients over them'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l check-config -d 'Try everything but listening, print what would be done, and leave with 0, or 2'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s v -l verbose -d 'Log more: -v debug, -vv trace'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s h -l help -d 'Print help'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand help; and not __fish_seen_subcommand_from echo greet help" -f -a "echo" -d 'Send back all that a client sends until it half-closes, then close'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand help; and not __fish_seen_subcommand_from echo greet help" -f -a "greet" -d 'Send TEXT without a header, then close'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand help; and not __fish_seen_subcommand_from echo greet help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

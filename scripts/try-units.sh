@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Tries the units of packaging/systemd under a systemd of their own, in namespaces and control groups made for it; nothing of
+# this machine is changed. Wants root and Debian's package `systemd`; takes half a minute. Leaves with 0 if all holds, 77 if a
+# systemd cannot be started here.
+#
+#   scripts/try-units.sh target/debug/mapcast-server
+set -euo pipefail
+[ $# = 1 ] || { echo "usage: $0 PATH-OF-MAPCAST-SERVER" >&2; exit 2; }
+units=$(cd "$(dirname "$0")/.." && pwd)/packaging/systemd
+work=$(mktemp -d)
+groups=(/sys/fs/cgroup/*/)
+[ ! -e /sys/fs/cgroup/cgroup.controllers ] || groups=(/sys/fs/cgroup/)
+leave() {
+    rm -rf "$work"
+    for group in "${groups[@]}"; do
+        find "$group/mapcast-units" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
+}
+trap leave EXIT
+cp "$1" "$work/mapcast-server"
+for unit in "$units"/*; do
+    sed 's|/usr/bin/mapcast-server|/mnt/mapcast-server|' "$unit" >"$work/$(basename "$unit")"
+done
+
+# What is looked at, one line each; run by that systemd as its only service of its own.
+cat >"$work/look.sh" <<'LOOK'
+status=0
+holds() { if [ "$2" = "$3" ]; then echo "holds: $1"; else echo "FAILS: $1: $2, not $3"; status=1; fi; }
+of() { systemctl show "$1" --property "$2" --value; }
+header() { exec 5<>/dev/tcp/127.0.0.1/8080; head -c 3 <&5; }
+
+echo 'MAPCAST_SET=live=true' >/etc/default/mapcast
+systemctl start mapcast.service
+holds "it is ready with its first map" "$(of mapcast StatusText)" "0 active connections, 5 entries"
+holds "it serves what /etc/default/mapcast says" "$(header)" 149
+process=/proc/$(of mapcast MainPID)
+holds "it has no capabilities" "$(sed -n 's/^CapEff:\t//p' "$process/status")" 0000000000000000
+holds "system calls are filtered" "$(sed -n 's/^Seccomp:\t//p' "$process/status")" 2
+holds "its user is not root" "$(stat -c %U "$process")" mapcast
+systemctl stop mapcast.service
+holds "it stops in order" "$(of mapcast Result)" success
+
+mkdir -p /run/systemd/system/mapcast.service.d
+printf '[Service]\nWatchdogSec=2s\nRestartSec=100ms\nTimeoutStopSec=1s\n' >/run/systemd/system/mapcast.service.d/short.conf
+systemctl daemon-reload
+systemctl start mapcast.service
+sleep 4
+holds "an idle server is alive" "$(of mapcast NRestarts)" 0
+kill -STOP "$(of mapcast MainPID)"
+for _ in $(seq 100); do [ "$(of mapcast NRestarts)" = 0 ] || break; sleep 0.1; done
+holds "one that hangs is started again" "$(of mapcast NRestarts)" 1
+systemctl stop mapcast.service
+
+{ printf '{"x":"'; head -c 20000000 /dev/zero | tr '\0' x; echo '"}'; } >/etc/mapcast/large.json
+printf '%s\n' MAPCAST_SOURCE=/etc/mapcast/large.json MAPCAST_MAX_FRAME=64MiB MAPCAST_DRAIN_TIMEOUT=3s >/etc/default/mapcast
+systemctl start mapcast.service
+header >/dev/null # and reads no further: it has to be cut
+systemctl stop mapcast.service
+holds "a drain may be longer than TimeoutStopSec=" "$(of mapcast ExecMainStatus)" 1
+exec 5>&-
+
+rm /etc/default/mapcast
+systemctl reset-failed mapcast.service
+systemctl start mapcast.socket
+holds "with the socket alone nothing runs" "$(systemctl is-active mapcast.service)" inactive
+holds "the first client starts it" "$(header)" 128
+for _ in 1 2 3; do sleep 0.3; systemctl restart mapcast.service; done &
+served=0
+while [ -n "$(jobs -r)" ]; do header >/dev/null && served=$((served + 1)) || holds "client $served" refused served; done
+holds "nobody is refused during three restarts" "$((served > 0))" 1
+systemctl stop mapcast.socket mapcast.service
+
+for instance in a b; do
+    printf '%s\n' MAPCAST_REUSE_PORT=true MAPCAST_LISTEN=127.0.0.1:8090 >"/etc/default/mapcast-$instance"
+    systemctl start "mapcast@$instance.service"
+done
+holds "two instances share a port" "$(systemctl is-active mapcast@a mapcast@b | uniq)" active
+systemctl stop mapcast@a mapcast@b
+holds "they keep their state apart" "$(ls -d /var/lib/mapcast-* | tr '\n' ' ')" "/var/lib/mapcast-a /var/lib/mapcast-b "
+[ "$status" != 0 ] || echo "all holds"
+LOOK
+
+# The machine as that systemd sees it: whatever may be written to is a copy in memory.
+cat >"$work/boot.sh" <<'BOOT'
+set -e
+work=$1
+mount --make-rprivate /
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/out
+cp "$work"/* /mnt/
+mount --bind "$work" /mnt/out
+mount -t proc proc /proc
+legacy=$(mount -t cgroup | sed 's/.*(.*relatime,\(.*\))/\1/')
+umount -l /sys/fs/cgroup
+if [ -z "$legacy" ]; then
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+else
+    mount -t tmpfs tmpfs /sys/fs/cgroup
+    for controllers in $legacy; do
+        mkdir "/sys/fs/cgroup/${controllers#name=}"
+        case $controllers in name=*) options=none,$controllers ;; *) options=$controllers ;; esac
+        mount -t cgroup -o "$options" cgroup "/sys/fs/cgroup/${controllers#name=}"
+    done
+    mkdir /sys/fs/cgroup/unified
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+fi
+for folder in /run /tmp /var/lib; do mount -t tmpfs tmpfs "$folder"; done
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc
+mount -t tmpfs tmpfs /etc/systemd/system
+cp /mnt/*.service /mnt/*.socket /etc/systemd/system/
+printf '[Unit]\nRequires=look.service\n' >/etc/systemd/system/look.target
+cat >/etc/systemd/system/look.service <<UNIT
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart=/bin/bash /mnt/look.sh
+ExecStopPost=/bin/systemctl --no-block exit
+StandardOutput=file:/mnt/out/looked
+StandardError=file:/mnt/out/looked
+TimeoutStartSec=120
+UNIT
+ip link set lo up
+exec env -i container=lxc PATH="$PATH" /lib/systemd/systemd --system --unit=look.target --log-target=console --show-status=no
+BOOT
+
+for group in "${groups[@]}"; do
+    mkdir -p "$group/mapcast-units"
+    for file in cpuset.cpus cpuset.mems; do
+        [ ! -e "$group/mapcast-units/$file" ] || cat "$group/$file" >"$group/mapcast-units/$file" 2>/dev/null || true
+    done
+done
+timeout 180 bash -c '
+    work=$1; shift
+    for group; do echo $$ >"$group/mapcast-units/cgroup.procs"; done
+    exec unshare --pid --fork --kill-child --mount --uts --ipc --net --cgroup bash "$work/boot.sh" "$work"
+' - "$work" "${groups[@]}" </dev/null >"$work/console" 2>&1 || true
+if [ ! -e "$work/looked" ]; then
+    tail -n 5 "$work/console" >&2
+    echo "no systemd can be started here" >&2
+    exit 77
+fi
+cat "$work/looked"
+grep -qx "all holds" "$work/looked"

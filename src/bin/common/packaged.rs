@@ -1,0 +1,54 @@
+//! The manual pages and the shells' completions in `packaging/`, held against the command lines that they describe.
+
+use std::fs;
+use std::path::Path;
+
+use clap::Command;
+use clap_complete::Shell;
+
+/// Has the pages written instead of compared, if it is set.
+const BLESS: &str = "MAPCAST_BLESS";
+
+/// Fails unless `packaging/` has exactly the pages and completions that are generated from `command`; with
+/// `MAPCAST_BLESS=1` in the environment writes them.
+#[track_caller]
+pub(crate) fn hold(command: &Command) {
+    let fresh = tempfile::tempdir().unwrap();
+    let (man, completions) = (fresh.path().join("man"), fresh.path().join("completions"));
+    fs::create_dir(&man).unwrap();
+    fs::create_dir(&completions).unwrap();
+    clap_mangen::generate_to(command.clone(), &man).unwrap();
+    for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
+        clap_complete::generate_to(shell, &mut command.clone(), command.get_name(), &completions).unwrap();
+    }
+    for folder in ["man", "completions"] {
+        let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(folder);
+        if std::env::var_os(BLESS).is_some() {
+            replace(&committed, &fresh.path().join(folder), command.get_name());
+        }
+        let (old, new) = (read(&committed, command.get_name()), read(&fresh.path().join(folder), command.get_name()));
+        assert!(old == new, "packaging/{folder} is not what the options are: run {BLESS}=1 cargo test --bins packaged");
+    }
+}
+
+/// The names and contents of the files of `program` in `folder`, in order.
+fn read(folder: &Path, program: &str) -> Vec<(String, String)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+        .filter(|(name, _)| name.contains(program))
+        .map(|(name, path)| (name, fs::read_to_string(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+fn replace(committed: &Path, fresh: &Path, program: &str) {
+    for (name, _) in read(committed, program) {
+        fs::remove_file(committed.join(name)).unwrap();
+    }
+    for (name, text) in read(fresh, program) {
+        fs::write(committed.join(name), text).unwrap();
+    }
+}

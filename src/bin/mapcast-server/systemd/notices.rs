@@ -1,0 +1,119 @@
+//! What the service manager is told: datagrams of `NAME=value` lines to the socket that it names.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// How long the manager may leave its queue full: 1 s, so that one that has stopped reading keeps nobody from stopping.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Something to tell the manager; `sd_notify`(3) has what each one means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notice<'a> {
+    Ready,
+    Stopping,
+    /// One line for people.
+    Status(&'a str),
+    Watchdog,
+    /// The state that has just begun may take this long.
+    ExtendTimeout(Duration),
+}
+
+impl fmt::Display for Notice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => f.write_str("READY=1"),
+            Self::Stopping => f.write_str("STOPPING=1"),
+            Self::Status(text) => write!(f, "STATUS={text}"),
+            Self::Watchdog => f.write_str("WATCHDOG=1"),
+            Self::ExtendTimeout(timeout) => write!(f, "EXTEND_TIMEOUT_USEC={}", timeout.as_micros()),
+        }
+    }
+}
+
+/// The way to the manager. One socket for all of the process's life: a message must not fail because the clients have
+/// taken every descriptor.
+#[derive(Debug)]
+pub(super) struct Channel {
+    socket: UnixDatagram,
+}
+
+impl Channel {
+    /// Connects to the socket at `path`, or in the abstract namespace if that begins with `@` (unix(7)).
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn connect(path: &OsStr) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&address(path)?)?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { socket })
+    }
+
+    /// Tells the manager, all in one message. One that does not hear is told to the log: serving goes on.
+    pub(super) fn send(&self, notices: &[Notice<'_>]) {
+        let lines: Vec<_> = notices.iter().map(ToString::to_string).collect();
+        if let Err(error) = self.socket.send(lines.join("\n").as_bytes()) {
+            log::warn!("the service manager does not take messages (NOTIFY_SOCKET): {error}");
+        }
+    }
+}
+
+fn address(path: &OsStr) -> io::Result<SocketAddr> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = path.as_bytes().strip_prefix(b"@") {
+        #[cfg(target_os = "android")]
+        use std::os::android::net::SocketAddrExt;
+        #[cfg(target_os = "linux")]
+        use std::os::linux::net::SocketAddrExt;
+        return SocketAddr::from_abstract_name(name);
+    }
+    SocketAddr::from_pathname(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::linux::net::SocketAddrExt;
+
+    fn received(socket: &UnixDatagram) -> String {
+        let mut message = [0; 4096];
+        let length = socket.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn notices_are_lines_of_one_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let channel = Channel::connect(path.as_os_str()).unwrap();
+        channel.send(&[Notice::Stopping, Notice::Status("stopping"), Notice::ExtendTimeout(Duration::from_secs(2))]);
+        channel.send(&[Notice::Ready, Notice::Watchdog]);
+        assert_eq!(received(&manager), "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=2000000");
+        assert_eq!(received(&manager), "READY=1\nWATCHDOG=1");
+    }
+
+    #[test]
+    fn a_manager_may_be_in_the_abstract_namespace() {
+        let name = format!("mapcast-notices-{}", std::process::id());
+        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        Channel::connect(format!("@{name}").as_ref()).unwrap().send(&[Notice::Ready]);
+        assert_eq!(received(&manager), "READY=1");
+    }
+
+    #[test]
+    fn a_manager_that_has_stopped_reading_keeps_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let _deaf = UnixDatagram::bind(&path).unwrap();
+        let channel = Channel::connect(path.as_os_str()).unwrap();
+        channel.socket.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+        // The queue holds net.unix.max_dgram_qlen messages, 10 on a common machine (unix(7)).
+        let text = "x".repeat(4096);
+        (0..100).for_each(|_| channel.send(&[Notice::Status(&text)]));
+    }
+}

@@ -1,0 +1,207 @@
+//! The thread that tells the service manager: ready, how many there are, still alive, stopping.
+
+use std::env;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use mapcast::Shutdown;
+use mapcast::source::Sink;
+use mapcast::stats::Stats;
+
+use super::notices::{Channel, Notice};
+
+/// How often the status is looked at, and told if it has changed.
+const STATUS_PERIOD: Duration = Duration::from_secs(1);
+
+/// What a stop may take beside the drain: 1 s for those who are cut, and some for the threads to be joined.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Whoever started this process and wants to know how it fares.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    channel: Channel,
+    /// How long it waits for a sign of life before it ends the process, if it does.
+    watchdog: Option<Duration>,
+}
+
+/// What there is to tell of.
+pub(crate) struct Subject {
+    /// Where the maps are; `None` for a service that has none.
+    pub(crate) sink: Option<Sink>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) stop: Shutdown,
+}
+
+impl Supervisor {
+    /// Returns the one that the environment names (`NOTIFY_SOCKET`), if any. One that cannot be reached is told to the
+    /// log.
+    pub(crate) fn from_env() -> Option<Self> {
+        let path = env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())?;
+        match Channel::connect(&path) {
+            Ok(channel) => {
+                let number = |name| env::var(name).ok()?.parse().ok();
+                Some(Self { channel, watchdog: watchdog(number("WATCHDOG_USEC"), number("WATCHDOG_PID")) })
+            }
+            Err(error) => {
+                log::warn!("nobody is told of this service: NOTIFY_SOCKET cannot be reached: {error}");
+                None
+            }
+        }
+    }
+
+    /// How often the accept loop has to come round for the watchdog: twice between two signs of life.
+    pub(crate) fn heartbeat(&self) -> Option<Duration> {
+        self.watchdog.map(|timeout| timeout / 4)
+    }
+
+    /// Tells of `subject` from a thread of its own until the stop, and of the stop.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(crate) fn follow(self, subject: Subject) -> anyhow::Result<JoinHandle<()>> {
+        let builder = thread::Builder::new().name("supervisor".to_owned());
+        builder.spawn(move || self.run(&subject)).context("no thread for the service manager's messages")
+    }
+
+    fn run(self, subject: &Subject) {
+        wait_first_map(subject, || self.channel.send(&[Notice::Status("waiting for the first map")]));
+        if !subject.stop.is_triggered() {
+            self.run_ready(subject);
+        }
+        let timeout = subject.drain_timeout.saturating_add(STOP_GRACE);
+        self.channel.send(&[Notice::Stopping, Notice::Status("stopping"), Notice::ExtendTimeout(timeout)]);
+    }
+
+    fn run_ready(&self, subject: &Subject) {
+        let mut status = Status::default();
+        let mut pulse = self.watchdog.map(|timeout| Pulse::new(timeout / 2));
+        let tick = self.heartbeat().map_or(STATUS_PERIOD, |heartbeat| heartbeat.min(STATUS_PERIOD));
+        let (mut told, mut told_at) = (status.text(subject), Instant::now());
+        self.channel.send(&[Notice::Ready, Notice::Status(&told)]);
+        while !subject.stop.wait(tick) {
+            let text = status.text(subject);
+            if text != told && told_at.elapsed() >= STATUS_PERIOD {
+                self.channel.send(&[Notice::Status(&text)]);
+                (told, told_at) = (text, Instant::now());
+            }
+            if pulse.as_mut().is_some_and(|pulse| pulse.is_due(Instant::now(), subject.stats.heartbeats())) {
+                self.channel.send(&[Notice::Watchdog]);
+            }
+        }
+    }
+}
+
+/// Returns how long the watchdog waits, if it watches this process (`sd_watchdog_enabled`(3)).
+fn watchdog(usec: Option<u64>, pid: Option<u64>) -> Option<Duration> {
+    let is_ours = pid.is_none_or(|pid| pid == u64::from(std::process::id()));
+    usec.filter(|usec| is_ours && *usec > 0).map(Duration::from_micros)
+}
+
+/// Waits for a map, if there will ever be one, or for the stop; calls `wait` first if there is none yet.
+fn wait_first_map(subject: &Subject, wait: impl FnOnce()) {
+    let Some(sink) = &subject.sink else { return };
+    // A second stop, of the waiting alone: a thread that polls is woken by nothing else.
+    let Ok(published) = Shutdown::new() else { return };
+    let _subscription = sink.feed().subscribe(Waker::from(Arc::new(Publication(published.clone()))));
+    if sink.feed().version() == 0 {
+        wait();
+        // A wait that the system refuses ends early: too soon ready is better than never.
+        let _ = subject.stop.wait_readable(&published, None);
+    }
+}
+
+/// Ends the wait for the first map.
+struct Publication(Shutdown);
+
+impl Wake for Publication {
+    fn wake(self: Arc<Self>) {
+        self.0.trigger();
+    }
+}
+
+/// The line that `systemctl status` shows.
+#[derive(Debug, Default)]
+struct Status {
+    /// The version of the map that was counted last, and its entries.
+    counted: (u64, Option<u64>),
+}
+
+impl Status {
+    fn text(&mut self, subject: &Subject) -> String {
+        let mut text = count(subject.stats.active(), "active connection", "active connections");
+        if let Some(entries) = subject.sink.as_ref().and_then(|sink| self.entries(sink)) {
+            text = format!("{text}, {}", count(entries, "entry", "entries"));
+        }
+        text
+    }
+
+    /// Entries of the current map; decoded once a version, so that nobody else need count.
+    fn entries(&mut self, sink: &Sink) -> Option<u64> {
+        let latest = sink.feed().latest()?;
+        if self.counted.0 != latest.version {
+            let map = sink.feed().format().decode_map(latest.frame.payload()).ok();
+            self.counted = (latest.version, map.map(|map| map.len() as u64));
+        }
+        self.counted.1
+    }
+}
+
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// When a sign of life is due, and whether there was life.
+#[derive(Debug)]
+struct Pulse {
+    period: Duration,
+    due: Instant,
+    /// The accept loop's rounds at the last sign.
+    seen: u64,
+}
+
+impl Pulse {
+    fn new(period: Duration) -> Self {
+        Self { period, due: Instant::now(), seen: 0 }
+    }
+
+    /// True if and only if a period is over since the last sign, and the accept loop has come round since.
+    fn is_due(&mut self, now: Instant, heartbeats: u64) -> bool {
+        let due = now >= self.due && heartbeats != self.seen;
+        if due {
+            (self.due, self.seen) = (now + self.period, heartbeats);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchdog_is_for_the_process_that_it_names() {
+        let pid = u64::from(std::process::id());
+        assert_eq!(watchdog(Some(30_000_000), Some(pid)), Some(Duration::from_secs(30)));
+        assert_eq!(watchdog(Some(30_000_000), None), Some(Duration::from_secs(30)));
+        assert_eq!(watchdog(Some(30_000_000), Some(pid + 1)), None);
+        assert_eq!(watchdog(Some(0), None), None);
+        assert_eq!(watchdog(None, None), None);
+    }
+
+    #[test]
+    fn there_is_no_sign_of_life_without_a_round_of_the_accept_loop() {
+        let mut pulse = Pulse::new(Duration::from_secs(10));
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!pulse.is_due(at(0), 0), "it has not begun");
+        assert!(pulse.is_due(at(1), 1));
+        assert!(!pulse.is_due(at(5), 2), "too soon");
+        assert!(pulse.is_due(at(11), 3));
+        assert!(!pulse.is_due(at(21), 3) && !pulse.is_due(at(30), 3), "it hangs");
+        assert!(pulse.is_due(at(31), 4), "it hung, and goes on");
+    }
+}

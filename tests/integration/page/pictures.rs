@@ -1,0 +1,125 @@
+//! The pictures of the page in `docs/`, taken of the page itself.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::process::ChildStdin;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::json;
+
+use super::Visit;
+
+/// How many clients there are after so many hundredths of the time; a deployment has them all come back in the middle.
+const CLIENTS: [(usize, usize); 14] = [
+    (0, 38),
+    (9, 61),
+    (18, 92),
+    (26, 87),
+    (37, 128),
+    (45, 149),
+    (51, 146),
+    (52, 51),
+    (54, 88),
+    (57, 137),
+    (70, 156),
+    (80, 184),
+    (88, 175),
+    (100, 200),
+];
+
+/// How long the clients come and go, in seconds: a little longer than the line, unless `MAPCAST_PICTURES_SECONDS` says less.
+fn duration() -> usize {
+    std::env::var("MAPCAST_PICTURES_SECONDS")
+        .map_or(15 * 60 + 20, |seconds| seconds.parse().expect("a number of seconds"))
+}
+
+#[test]
+#[ignore = "takes 15 minutes and writes into docs/: scripts/screenshot.sh"]
+fn the_pictures_of_the_page() {
+    let Some(mut visit) = Visit::start(&["--source", "-"]) else { return };
+    let (mut source, mut clients, seconds) = (visit.site.server.stdin(), Vec::new(), duration());
+    visit.screen(1200, 900);
+    let begin = Instant::now();
+    for second in 0..=seconds {
+        publish(&mut source, second);
+        adjust(&mut clients, wanted(second, seconds), second, &visit);
+        // One that is late makes it up: the line has a count for each second.
+        thread::park_timeout(Duration::from_secs(second as u64).saturating_sub(begin.elapsed()));
+    }
+    visit.browser.wait("document.getElementById('active').textContent === '200' && document.getElementById('rows').rows.length === 200");
+    for (scheme, name, second) in [("light", "page", seconds + 1), ("dark", "page-dark", seconds + 4)] {
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        visit.browser.command("Emulation.setEmulatedMedia", &media);
+        publish(&mut source, second);
+        visit.browser.wait("document.getAnimations().some((light) => light.currentTime > 200)");
+        visit.take(name);
+    }
+}
+
+impl Visit {
+    fn screen(&self, width: u32, height: u32) {
+        let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.browser.command("Emulation.setDeviceMetricsOverride", &screen);
+        self.browser.command("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
+    }
+
+    fn take(&self, name: &str) {
+        let picture = self.browser.command("Page.captureScreenshot", &json!({ "format": "png" }));
+        let picture = BASE64_STANDARD.decode(picture["data"].as_str().expect("a picture")).expect("base64");
+        std::fs::write(format!("{}/docs/{name}.png", env!("CARGO_MANIFEST_DIR")), picture).expect("docs/");
+    }
+}
+
+/// The number of clients between two points of [`CLIENTS`], and a few more or less.
+fn wanted(second: usize, of: usize) -> usize {
+    let hundredths = second * 100;
+    let (before, after) = CLIENTS
+        .windows(2)
+        .map(|pair| (pair[0], pair[1]))
+        .find(|(_, after)| hundredths <= after.0 * of)
+        .expect("a point at 100");
+    let (gone, whole) = (hundredths - before.0 * of, (after.0 - before.0) * of);
+    let between = (before.1 * (whole - gone) + after.1 * gone) / whole;
+    if second == of { between } else { between + second / 6 * 37 % 11 + second / 2 % 3 }
+}
+
+/// Lets clients come or go until there are so many, and has each read what it was sent.
+fn adjust(clients: &mut Vec<TcpStream>, wanted: usize, second: usize, visit: &Visit) {
+    while clients.len() > wanted {
+        clients.swap_remove(second * 31 % clients.len());
+    }
+    while clients.len() < wanted {
+        let client = TcpStream::connect(visit.site.server.addr()).expect("a server that listens");
+        client.set_nonblocking(true).expect("a socket");
+        clients.push(client);
+    }
+    for mut client in clients {
+        // It ends with the first read that would have to wait.
+        let _ = io::copy(&mut client, &mut io::sink());
+    }
+}
+
+/// Publishes settings that stay, and rates and counts of which some are others each time.
+fn publish(source: &mut ChildStdin, second: usize) {
+    let moved = |every: usize, span: usize| (second / every) * 37 % span;
+    let map = json!({
+        "checkout.new_flow": true,
+        "dark_mode": "auto",
+        "eur/chf": format!("0.93{:02}", moved(7, 90)),
+        "eur/gbp": format!("0.83{:02}", moved(3, 70)),
+        "eur/jpy": format!("163.{:02}", moved(11, 99)),
+        "eur/usd": format!("1.08{:02}", moved(1, 99)),
+        "greeting": "Hola",
+        "limits.upload_mb": 250,
+        "maintenance": null,
+        "players.fra": 1204 + moved(2, 40),
+        "players.gru": 873 + moved(5, 60),
+        "players.nrt": 2310 + moved(13, 80),
+        "regions": ["fra", "gru", "nrt"],
+        "release": "2026.11.3",
+    });
+    writeln!(source, "{map}").expect("a server that reads");
+}
