@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Error, Failure};
+use super::Error;
+use crate::health::Failure;
 use crate::tls::{ClientTls, Connector, HandshakeError};
 
 /// Returns what TLS to the source `name` is unless more is said: it trusts the system's roots.

@@ -1,12 +1,12 @@
 //! Where the map comes from: a source publishes into a [`Sink`], and goes on doing so until it is told to stop.
 //!
 //! A source knows no sockets and no clients. What is wrong with its input it says once, in the log, and the last good
-//! map stays. How it fares is in the sink's [`Health`]. A new one is a file beside these, a case in [`Location`], and an implementation of [`Source`].
+//! map stays. How it fares is in the sink's [`Health`](crate::health::Health). A new one is a file beside these, a case in
+//! [`Location`], and an implementation of [`Source`].
 
 mod encryption;
 mod file;
 mod fixed;
-mod health;
 mod keeper;
 mod lines;
 mod location;
@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 
 use crate::escape::escape;
 use crate::feed;
+use crate::health::Failure;
 use crate::shutdown::Shutdown;
 use crate::state;
 use crate::tls;
@@ -31,7 +32,6 @@ use crate::tls;
 pub use self::redis::{Address as RedisAddress, Password, Redis};
 pub use file::File;
 pub use fixed::Fixed;
-pub use health::{Failure, Health, State};
 pub use lines::Lines;
 pub use location::Location;
 pub use relay::{Parent, Relay};

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Error;
 use super::keeper::Keeper;
-use super::{Error, Health};
 use crate::chain::Chain;
 use crate::feed::{self, Feed};
+use crate::health::Health;
 use crate::map::{Key, Map, Value};
 use crate::state::{self, StateFile};
 
@@ -181,7 +182,7 @@ mod tests {
         let (sink, kept) = begin(&[("on".into(), false.into())]);
         assert_eq!(kept, Some(Published { changed: true, entries: 2, version: 1 }));
         assert_eq!(sink.feed().latest().unwrap().frame.payload(), br#"{"n":1,"on":false}"#);
-        assert_eq!(sink.health().state(), super::super::State::default());
+        assert_eq!(sink.health().state(), crate::health::State::default());
         assert!(!sink.publish(Map::from([("n".into(), 1.into())])).unwrap().changed);
         drop(sink);
         let small = Arc::new(Feed::new(Format::Json, 5));

@@ -3,8 +3,9 @@
 use log::Level;
 
 use super::report::Notice;
-use super::{Error, Failure, Published, Sink};
+use super::{Error, Published, Sink};
 use crate::chain::Chain;
+use crate::health::Failure;
 
 /// How a source across a network fares, and so what is news about it.
 #[derive(Debug)]

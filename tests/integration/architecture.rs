@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "escape",
             "feed",
             "format",
+            "health",
             "map",
             "platform",
             "service",
@@ -35,8 +36,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "source",
         &[
-            "chain", "client", "escape", "feed", "format", "frame", "map", "shutdown", "state", "stream", "throttle",
-            "tls", "units",
+            "chain", "client", "escape", "feed", "format", "frame", "health", "map", "shutdown", "state", "stream",
+            "throttle", "tls", "units",
         ],
     ),
     (

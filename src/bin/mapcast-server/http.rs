@@ -78,6 +78,7 @@ impl HttpArgs {
             allow_origin: self.http_allow_origin,
             token: self.http_token_file.map(TokenFile::open).transpose()?,
             state,
+            source: None,
         };
         Ok(Some(HttpTask { listen, max_connections: self.http_max_connections, config }))
     }

@@ -22,7 +22,8 @@ use std::thread;
 use anyhow::Context;
 use clap::Parser;
 use mapcast::server::Handle;
-use mapcast::source::{Fixed, Sink, Source};
+use mapcast::service::http::ShownSource;
+use mapcast::source::{Fixed, Location, Sink, Source};
 use mapcast::{Cast, Echo, Feed, Greet, Server, ServerConfig, Shutdown};
 
 use args::{Chosen, Cli, MapTask, Task};
@@ -90,11 +91,13 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
             let (feed, (mut source, sink)) = first_map(&map, &stop)?;
             listeners.serve(&mut server, &task.listen, Cast::new(Arc::clone(&feed), map.interval))?;
             source.listening_on(&server.local_addrs());
-            followed = Some((source, sink));
-            if let Some(http) = map.http {
+            if let Some(mut http) = map.http {
+                let shown = |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(sink.health()) };
+                http.config.source = map.source.as_ref().map(shown);
                 let bound = http.bind(&task.config, feed, &server, &stop)?;
                 page = Some((bound, Shutdown::new().context("no descriptors left")?));
             }
+            followed = Some((source, sink));
         }
         Chosen::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
         Chosen::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,

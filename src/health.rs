@@ -20,7 +20,7 @@ pub enum Failure {
 
 /// How a source fares. Written by the source, read by whoever shows it; both share it by [`Sink::health`].
 ///
-/// [`Sink::health`]: super::Sink::health
+/// [`Sink::health`]: crate::source::Sink::health
 #[derive(Debug, Default)]
 pub struct Health {
     /// Guards the state alone; held for a store or a copy.
@@ -33,7 +33,8 @@ pub struct Health {
 pub struct State {
     /// True if and only if the last that is known of the source is a map that was taken. False before the first map.
     pub up: bool,
-    /// When a map was last taken from it, changed or not.
+    /// When a map was last taken from it: of a source across a network at each reading, of a file and of standard input at
+    /// each change.
     pub last_success: Option<SystemTime>,
     /// What is wrong, in words: one line, escaped, without passwords. `None` if and only if nothing is known to be.
     pub problem: Option<String>,
@@ -70,13 +71,13 @@ impl Health {
     }
 
     /// Takes note of a map that was taken.
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.up, state.problem, state.last_success) = (true, None, Some(SystemTime::now()));
     }
 
     /// Takes note of a failure.
-    pub(super) fn failed(&self, kind: Failure, problem: String) {
+    pub(crate) fn failed(&self, kind: Failure, problem: String) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.failures[kind as usize] += 1;
         (state.up, state.problem) = (false, Some(problem));
