@@ -145,6 +145,14 @@ impl Scenario {
                 goals: &[(Figure::Delivered, Goal::Exactly(100.0)), (Figure::Memory, Goal::AtMost(10.0))],
                 ..changes.clone()
             },
+        ];
+        all.extend(Self::beside_others(&changes));
+        all
+    }
+
+    /// Those with as many clients as fit, with somebody who looks on, and with more than one server in a row.
+    fn beside_others(changes: &Self) -> Vec<Self> {
+        vec![
             Self {
                 name: "many",
                 clients: 15_000,
@@ -156,14 +164,6 @@ impl Scenario {
                 goals: &[(Figure::GapP99, Goal::AtMost(5050.0)), (Figure::Memory, Goal::AtMost(10.0))],
                 ..changes.clone()
             },
-        ];
-        all.extend(Self::beside_others(&changes));
-        all
-    }
-
-    /// Those with somebody who looks on, and those with more than one server in a row.
-    fn beside_others(changes: &Self) -> Vec<Self> {
-        vec![
             // The same goals as without anybody who looks on.
             Self { name: "http", onlookers: Some(Demand { streams: 100, requests: 1000 }), ..changes.clone() },
             Self {

@@ -1,6 +1,6 @@
 //! The map: at once, on change, every N seconds; latest only; and when a client leaves.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown as Direction, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -302,6 +302,7 @@ fn a_flood_is_closed_before_it_costs_anything() {
 #[test]
 fn a_client_that_comes_before_the_first_map_has_it_and_its_repeats() {
     use crate::support::program::Program;
+    use std::io::ErrorKind;
 
     const INTERVAL: Duration = Duration::from_millis(300);
     let mut server = Program::server(&["--source", "-", "--interval", "300ms", "--format", "json"]);
