@@ -38,8 +38,9 @@
 //! From the bytes upward; `docs/design.md` has the threads, the locks and who may name whom.
 //! - [`map`]: the map, its keys and values. [`frame`]: the header, and reading and writing frames. [`mod@format`]: five ways
 //!   to write a payload.
-//! - [`feed`]: the current map, encoded once. [`source`]: where it comes from. [`shutdown`]: the stop, and how it is
-//!   heard.
+//! - [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`health`]: how that fares.
+//!   [`state`]: the file that outlives it.
+//!   [`shutdown`]: the stop, and how it is heard.
 //! - [`connection`]: one client, its deadlines and its bell. [`service`]: what is done for it. [`server`]: listeners,
 //!   threads, limits. [`stats`]: what is counted. [`tls`]: certificates and handshakes, for both ends.
 //! - [`client`]: reading, over one connection or as many as it takes. [`units`]: durations and sizes as people write
@@ -54,12 +55,14 @@ mod escape;
 pub mod feed;
 pub mod format;
 pub mod frame;
+pub mod health;
 pub mod map;
 mod platform;
 pub mod server;
 pub mod service;
 pub mod shutdown;
 pub mod source;
+pub mod state;
 pub mod stats;
 mod stream;
 mod sync;

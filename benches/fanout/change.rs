@@ -82,6 +82,11 @@ impl Publisher {
         self.size
     }
 
+    /// Goes on with its own numbers and times, where `other` would publish.
+    pub fn go_on_at(&mut self, other: Self) {
+        (self.sink, self.wrap) = (other.sink, other.wrap);
+    }
+
     /// Publishes one change.
     ///
     /// # Errors

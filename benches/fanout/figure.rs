@@ -15,6 +15,15 @@ pub enum Figure {
     LatencyP50,
     LatencyP99,
     LatencyMax,
+    LastClient,
+    FirstBelow,
+    RootP50,
+    RootP99,
+    AfterRedisP50,
+    AfterRedisP99,
+    KilledRelayP99,
+    RelayBack,
+    RootBack,
     Delivered,
     GapP1,
     GapP50,
@@ -41,6 +50,15 @@ impl Figure {
             Self::LatencyP50 => "change to client p50, ms",
             Self::LatencyP99 => "change to client p99, ms",
             Self::LatencyMax => "change to client max, ms",
+            Self::LastClient => "change to last client, ms",
+            Self::FirstBelow => "change to first client, ms",
+            Self::RootP50 => "at the root p50, ms",
+            Self::RootP99 => "at the root p99, ms",
+            Self::AfterRedisP50 => "after a subscriber p50, ms",
+            Self::AfterRedisP99 => "after a subscriber p99, ms",
+            Self::KilledRelayP99 => "relay killed, others p99, ms",
+            Self::RelayBack => "relay restarted to all, ms",
+            Self::RootBack => "root restarted to all, ms",
             Self::Delivered => "changes that reached all, %",
             Self::GapP1 => "gap p1, ms",
             Self::GapP50 => "gap p50, ms",
@@ -79,15 +97,26 @@ pub enum Goal {
     Times(f64, Kind),
     /// Exactly so much.
     Exactly(f64),
+    /// At most so much more than that server's, of a relay.
+    Adds(f64, Kind),
 }
 
 impl Goal {
+    /// The servers of whom it is asked.
+    pub fn subjects(self) -> &'static [Kind] {
+        match self {
+            Self::Adds(..) => &[Kind::Relay],
+            _ => &[Kind::Mapcast, Kind::Hash, Kind::Relay],
+        }
+    }
+
     /// True if and only if `value` is what is asked for, where `other` is what a server has. `None` if and only if that is
     /// needed and not there.
     pub fn is_met(self, value: f64, other: impl Fn(Kind) -> Option<f64>) -> Option<bool> {
         match self {
             Self::AtMost(most) => Some(value <= most),
             Self::Times(most, kind) => Some(value <= most * other(kind)?),
+            Self::Adds(most, kind) => Some(value - other(kind)? <= most),
             Self::Exactly(wanted) => Some((value - wanted).abs() < f64::EPSILON),
         }
     }
@@ -98,6 +127,7 @@ impl fmt::Display for Goal {
         match self {
             Self::AtMost(most) => write!(f, "<= {most}"),
             Self::Times(most, kind) => write!(f, "<= {most} x {}", kind.name()),
+            Self::Adds(most, kind) => write!(f, "<= {most} above {}", kind.name()),
             Self::Exactly(wanted) => write!(f, "{wanted}"),
         }
     }

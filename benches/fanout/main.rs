@@ -25,9 +25,11 @@ mod round;
 mod scenario;
 mod secure;
 mod server;
+mod subscriber;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -55,7 +57,8 @@ const SPARE_DESCRIPTORS: u64 = 64;
 #[derive(Debug, Parser)]
 #[command(name = "fanout", max_term_width = 100)]
 struct Options {
-    /// Run this scenario alone: changes, large, tls, repeat, connect, idle, stop, stalled, many or http; may be repeated
+    /// Run this scenario alone: changes, large, tls, repeat, connect, idle, stop, stalled, many, http, relay,
+    /// redis or tree; may be repeated
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// A tenth of the clients, one round, half the time
@@ -125,6 +128,11 @@ fn main() -> anyhow::Result<()> {
     let began = Instant::now();
     let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
     for scenario in scenarios {
+        let missing = scenario.servers.iter().find_map(|kind| kind.missing());
+        if let Some(program) = missing {
+            eprintln!("{}: skipped, there is no {program}", scenario.name);
+            continue;
+        }
         let onlookers = scenario.onlookers.map_or(0, |demand| demand.streams as u64);
         let wanted = scenario.clients as u64 + onlookers + SPARE_DESCRIPTORS;
         ensure!(
@@ -214,6 +222,7 @@ impl Options {
         let scenario = if self.quick { scenario.quick() } else { scenario };
         let work = match scenario.work {
             Work::Changes(rate) => Work::Changes(self.rate.unwrap_or(rate)),
+            Work::Tree(rate) => Work::Tree(self.rate.unwrap_or(rate)),
             work => work,
         };
         let clients = clients.unwrap_or(scenario.clients);

@@ -110,7 +110,8 @@ fn cell(outcome: &Outcome, kind: Kind, figure: Figure) -> String {
 
 /// What is asked of mapcast, and a mark if that is missed.
 fn judgement(outcome: &Outcome, figure: Figure) -> String {
-    let Some((goal, value)) = outcome.goal(figure).zip(outcome.value(Kind::Mapcast, figure)) else {
+    let Some(goal) = outcome.goal(figure) else { return String::new() };
+    let Some(value) = goal.subjects().iter().find_map(|kind| outcome.value(*kind, figure)) else {
         return String::new();
     };
     match goal.is_met(value, |kind| outcome.value(kind, figure)) {

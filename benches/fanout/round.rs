@@ -14,18 +14,21 @@ use crate::netstat;
 use crate::onlookers::Onlookers;
 use crate::scenario::{Scenario, Work};
 use crate::server::{Kind, Server};
+use crate::subscriber::Subscriber;
+use crate::support::sample::Sample;
 use crate::support::swarm::{Burst, Swarm};
 use crate::support::wire::Wire;
 use crate::tally::Tally;
+use crate::tree;
 
 /// How long the last client may take to connect, a change to reach everyone, a server to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Nothing has come for so long: the work before it is done.
 const QUIET: Duration = Duration::from_millis(300);
 
 /// The longest wait between two looks at the clock.
-const TICK: Duration = Duration::from_millis(5);
+pub const TICK: Duration = Duration::from_millis(5);
 
 /// A change that has not reached everyone by then is published once more: a peer's subscription may come after it.
 const SETTLE_PERIOD: Duration = Duration::from_millis(500);
@@ -38,6 +41,9 @@ pub type Figures = BTreeMap<Figure, f64>;
 
 /// Measures `kind` under `scenario` once.
 pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
+    if let Work::Tree(rate) = scenario.work {
+        return tree::run(scenario, rate);
+    }
     let mut server = Server::start(kind, scenario)?;
     let mut publisher = server.publisher(scenario.size)?;
     // The first client of all finds a map, and what a server sets up once is not counted for the clients.
@@ -54,14 +60,19 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
         server.page().zip(scenario.onlookers).map(|(page, demand)| Onlookers::start(page, demand)).transpose()?;
     match scenario.work {
         Work::Changes(rate) => {
+            let subscriber =
+                if kind == Kind::Hash { Some(Subscriber::start(&server, publisher.size())?) } else { None };
             load.measure_changes(&mut server, &mut publisher, rate, scenario.window, &mut figures)?;
+            if let Some(subscriber) = subscriber {
+                load.compare_with(&subscriber.finish(publisher.last())?, &mut figures)?;
+            }
         }
         Work::Repeat => {
             let told = if kind.repeats() { None } else { Some(&mut publisher) };
             load.measure_repeat(&mut server, told, scenario, &mut figures)?;
         }
         Work::Idle => load.measure_idle(&server, scenario.window, &mut figures)?,
-        Work::Connect => {}
+        Work::Connect | Work::Tree(_) => {}
         Work::Stop => load.measure_stop(&mut server, &mut figures)?,
     }
     if let Some(onlookers) = onlookers {
@@ -208,9 +219,23 @@ impl Load {
         let tally = &mut self.tally;
         ensure!(tally.deliveries > 0, "no change was delivered");
         figures.insert(Figure::DeliveryCpu, micros(cpu) / tally.deliveries as f64);
+        figures.extend(tree::last_client(&tally.arrived).map(|last| (Figure::LastClient, millis(last))));
         figures.insert(Figure::Delivered, 100.0 * tally.changes_with_all(self.readers) as f64 / changes as f64);
         for (figure, percent) in [(Figure::LatencyP50, 50.0), (Figure::LatencyP99, 99.0), (Figure::LatencyMax, 100.0)] {
             figures.extend(tally.latency.percentile(percent).map(|latency| (figure, millis(latency))));
+        }
+        Ok(())
+    }
+
+    /// Takes the times from when a plain subscriber had each change, in place of when it was published.
+    fn compare_with(&mut self, subscriber: &BTreeMap<u64, Instant>, figures: &mut Figures) -> anyhow::Result<()> {
+        let mut after = Sample::default();
+        for arrived in &self.tally.arrived {
+            let there = subscriber.get(&arrived.number).context("the subscriber has missed a change")?;
+            after.add(arrived.at.saturating_duration_since(*there));
+        }
+        for (figure, percent) in [(Figure::AfterRedisP50, 50.0), (Figure::AfterRedisP99, 99.0)] {
+            figures.extend(after.percentile(percent).map(|latency| (figure, millis(latency))));
         }
         Ok(())
     }
@@ -331,6 +356,6 @@ fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-fn millis(duration: Duration) -> f64 {
+pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

@@ -51,6 +51,8 @@ pub enum Work {
     Idle,
     /// SIGTERM.
     Stop,
+    /// So many changes a second through three relays, one of which is then killed and started again, and then the root.
+    Tree(u32),
 }
 
 impl Scenario {
@@ -87,7 +89,7 @@ impl Scenario {
             (Figure::Resets, Goal::Exactly(0.0)),
             (Figure::ExitCode, Goal::Exactly(0.0)),
         ];
-        vec![
+        let mut all = vec![
             changes.clone(),
             Self { name: "large", clients: 1000, size: 16 * 1024, ..changes.clone() },
             Self {
@@ -143,6 +145,14 @@ impl Scenario {
                 goals: &[(Figure::Delivered, Goal::Exactly(100.0)), (Figure::Memory, Goal::AtMost(10.0))],
                 ..changes.clone()
             },
+        ];
+        all.extend(Self::beside_others(&changes));
+        all
+    }
+
+    /// Those with as many clients as fit, with somebody who looks on, and with more than one server in a row.
+    fn beside_others(changes: &Self) -> Vec<Self> {
+        vec![
             Self {
                 name: "many",
                 clients: 15_000,
@@ -155,7 +165,33 @@ impl Scenario {
                 ..changes.clone()
             },
             // The same goals as without anybody who looks on.
-            Self { name: "http", onlookers: Some(Demand { streams: 100, requests: 1000 }), ..changes },
+            Self { name: "http", onlookers: Some(Demand { streams: 100, requests: 1000 }), ..changes.clone() },
+            Self {
+                name: "relay",
+                clients: 1000,
+                servers: vec![Kind::Mapcast, Kind::Relay],
+                goals: &[
+                    (Figure::LatencyP99, Goal::Adds(1.0, Kind::Mapcast)),
+                    (Figure::Delivered, Goal::Exactly(100.0)),
+                ],
+                ..changes.clone()
+            },
+            Self {
+                name: "redis",
+                clients: 1000,
+                servers: vec![Kind::Hash],
+                goals: &[(Figure::AfterRedisP99, Goal::AtMost(5.0)), (Figure::Delivered, Goal::Exactly(100.0))],
+                ..changes.clone()
+            },
+            Self {
+                name: "tree",
+                servers: vec![Kind::Relay],
+                work: Work::Tree(2),
+                window: Duration::from_secs(5),
+                rounds: 1,
+                goals: &[(Figure::Delivered, Goal::Exactly(100.0))],
+                ..changes.clone()
+            },
         ]
     }
 

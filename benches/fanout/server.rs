@@ -39,6 +39,10 @@ pub enum Kind {
     Mapcast,
     /// The same, with TLS
     MapcastTls,
+    /// `mapcast-server` that follows another one, which reads lines
+    Relay,
+    /// `mapcast-server` that follows a hash in `redis-server`
+    Hash,
     /// `redis-server`, with PUBLISH
     Redis,
     /// `nats-server`, without persistence
@@ -54,6 +58,8 @@ impl Kind {
             Self::Floor => "floor",
             Self::Mapcast => "mapcast",
             Self::MapcastTls => "mapcast-tls",
+            Self::Relay => "relay",
+            Self::Hash => "hash",
             Self::Redis => "redis",
             Self::Nats => "nats",
             Self::Mosquitto => "mosquitto",
@@ -63,7 +69,7 @@ impl Kind {
     /// What its clients speak, with payloads of at most `max` bytes.
     pub fn wire(self, max: usize) -> Box<dyn Wire> {
         match self {
-            Self::Floor | Self::Mapcast | Self::MapcastTls => Box::new(Frames { max }),
+            Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash => Box::new(Frames { max }),
             Self::Redis => Box::new(redis::Subscriber { max }),
             Self::Nats => Box::new(nats::Subscriber { max }),
             Self::Mosquitto => Box::new(mosquitto::Subscriber { max }),
@@ -79,6 +85,9 @@ impl Kind {
     fn publishing(self) -> (&'static [u8], Wrap) {
         match self {
             Self::Floor | Self::Mapcast | Self::MapcastTls => (&[], |payload| [payload, b"\n"].concat()),
+            // Its parent's.
+            Self::Relay => Self::Mapcast.publishing(),
+            Self::Hash => (&[], redis::publish_hash),
             Self::Redis => (&[], redis::publish),
             Self::Nats => (nats::HELLO.as_bytes(), nats::publish),
             Self::Mosquitto => (&mosquitto::CONNECT, mosquitto::publish),
@@ -87,24 +96,57 @@ impl Kind {
 
     /// True if and only if it sends the current map to each client that connects.
     pub fn greets(self) -> bool {
-        matches!(self, Self::Mapcast | Self::MapcastTls)
+        matches!(self, Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash)
     }
 
     /// True if and only if it sends again by itself what has not changed.
     pub fn repeats(self) -> bool {
-        matches!(self, Self::Mapcast | Self::MapcastTls)
+        self.greets()
     }
 
-    fn command(self, addr: SocketAddr, page: Option<SocketAddr>, scenario: &Scenario) -> Vec<String> {
+    /// The program that it needs and this machine does not have.
+    pub fn missing(self) -> Option<&'static str> {
+        let program = match self {
+            Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay => return None,
+            Self::Hash | Self::Redis => "redis-server",
+            Self::Nats => "nats-server",
+            Self::Mosquitto => "mosquitto",
+        };
+        let path = env::var_os("PATH").unwrap_or_default();
+        let is_there = env::split_paths(&path).any(|folder| folder.join(program).is_file());
+        (!is_there).then_some(program)
+    }
+
+    /// Who has the map that it serves, if not itself.
+    fn upstream(self) -> Option<Self> {
+        match self {
+            Self::Relay => Some(Self::Mapcast),
+            Self::Hash => Some(Self::Redis),
+            _ => None,
+        }
+    }
+
+    fn command(
+        self,
+        addr: SocketAddr,
+        page: Option<SocketAddr>,
+        upstream: Option<SocketAddr>,
+        scenario: &Scenario,
+    ) -> Vec<String> {
         let most = scenario.clients + SPARE_CONNECTIONS;
         let interval = format!("{}ms", scenario.interval.as_millis());
+        let source = match (self, upstream) {
+            (Self::Relay, Some(parent)) => format!("tcp://{parent}?format=json"),
+            (Self::Hash, Some(server)) => format!("redis://{server}/0?key={}", redis::HASH),
+            _ => "-".to_owned(),
+        };
         match self {
             Self::Floor => vec![],
-            Self::Mapcast => [
+            Self::Mapcast | Self::Relay | Self::Hash => [
                 MAPCAST,
                 "-q",
                 "--source",
-                "-",
+                &source,
                 "--format",
                 "json",
                 "--interval",
@@ -118,7 +160,7 @@ impl Kind {
             .map(str::to_owned)
             .chain(page.map(|page| format!("--http={page}")))
             .collect(),
-            Self::MapcastTls => [Self::Mapcast.command(addr, page, scenario), secure::arguments()].concat(),
+            Self::MapcastTls => [Self::Mapcast.command(addr, page, None, scenario), secure::arguments()].concat(),
             Self::Redis => redis::command(addr, most),
             Self::Nats => nats::command(addr),
             Self::Mosquitto => mosquitto::command(),
@@ -134,22 +176,33 @@ pub struct Server {
     addr: SocketAddr,
     page: Option<SocketAddr>,
     clock: ClockId,
+    /// Who has the map that it serves, if that is its own too.
+    upstream: Option<Box<Self>>,
 }
 
 impl Server {
-    /// Starts a server on a free port of 127.0.0.1 and waits until it listens.
+    /// Starts a server on a free port of 127.0.0.1, and before it whomever it follows, and waits until it listens.
     pub fn start(kind: Kind, scenario: &Scenario) -> anyhow::Result<Self> {
-        // Given back before the server takes it: nobody else here asks for a port in between.
-        let free = || TcpListener::bind("127.0.0.1:0");
-        let (first, second) = (free()?, free()?);
-        let addr = first.local_addr()?;
-        let page = second.local_addr().ok().filter(|_| kind == Kind::Mapcast && scenario.onlookers.is_some());
-        drop((first, second));
+        let upstream = kind.upstream().map(|kind| Self::start(kind, scenario)).transpose()?;
+        let mut server = Self::start_at(kind, free_addr()?, upstream.as_ref().map(Self::addr), scenario)?;
+        server.upstream = upstream.map(Box::new);
+        Ok(server)
+    }
+
+    /// Starts a server at `addr`, which follows the one at `upstream`, and waits until it listens.
+    pub fn start_at(
+        kind: Kind,
+        addr: SocketAddr,
+        upstream: Option<SocketAddr>,
+        scenario: &Scenario,
+    ) -> anyhow::Result<Self> {
+        let has_page = kind == Kind::Mapcast && scenario.onlookers.is_some();
+        let page = has_page.then(free_addr).transpose()?;
         // Through this program, so that the child dies with its parent, and has all descriptors that there are.
         let mut command = Command::new(env::current_exe()?);
         match kind {
             Kind::Floor => command.args(["--role", "floor", &addr.to_string()]),
-            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, page, scenario)),
+            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, page, upstream, scenario)),
         };
         command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
@@ -158,7 +211,7 @@ impl Server {
             let mut stdin = child.stdin.take().context("no pipe to its standard input")?;
             stdin.write_all(mosquitto::config(addr).as_bytes())?;
         }
-        let mut server = Self { kind, child, addr, page, clock };
+        let mut server = Self { kind, child, addr, page, clock, upstream: None };
         server.wait_listening().with_context(|| format!("{} does not start", kind.name()))?;
         Ok(server)
     }
@@ -187,11 +240,22 @@ impl Server {
         self.page
     }
 
-    /// Returns who tells it of changes of `size` bytes. Once.
+    /// Where whoever it follows listens.
+    pub fn upstream_addr(&self) -> Option<SocketAddr> {
+        self.upstream.as_ref().map(|upstream| upstream.addr)
+    }
+
+    /// Returns who tells it, or whomever it follows, of changes of `size` bytes. Once.
     pub fn publisher(&mut self, size: usize) -> anyhow::Result<Publisher> {
         let mut sink: Box<dyn Write + Send> = match self.kind {
             Kind::Floor | Kind::Mapcast | Kind::MapcastTls => {
                 Box::new(self.child.stdin.take().context("it has a publisher already")?)
+            }
+            Kind::Relay => return self.upstream.as_mut().context("it follows nobody")?.publisher(size),
+            Kind::Hash => {
+                let stream = TcpStream::connect(self.upstream_addr().context("it follows nobody")?)?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
             }
             // What it answers is a few bytes a change, and stays unread.
             Kind::Redis | Kind::Nats | Kind::Mosquitto => {
@@ -259,6 +323,11 @@ impl Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns an address with a free port, given back before a server takes it: nobody else here asks for one in between.
+pub fn free_addr() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 impl Drop for Server {

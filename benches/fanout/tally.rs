@@ -1,5 +1,6 @@
 //! What has come at the clients.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::change::Change;
@@ -26,6 +27,21 @@ pub struct Tally {
     pub latency: Sample,
     /// From one frame to the next at the same client.
     pub gaps: Sample,
+    /// The deliveries of the window one by one.
+    pub arrived: Vec<Arrived>,
+}
+
+/// One delivery.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrived {
+    /// Whose.
+    pub client: usize,
+    /// Which change.
+    pub number: u64,
+    /// When.
+    pub at: Instant,
+    /// How long after it was published.
+    pub latency: Duration,
 }
 
 /// What one client has.
@@ -49,7 +65,18 @@ impl Tally {
             wrong: 0,
             latency: Sample::default(),
             gaps: Sample::default(),
+            arrived: Vec::new(),
         }
+    }
+
+    /// How many clients there are.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Makes room for `clients` more.
+    pub fn add_clients(&mut self, clients: usize) {
+        self.clients.resize(self.clients.len() + clients, Seen::default());
     }
 
     /// Forgets what was counted; changes up to `before` are warm-up.
@@ -59,6 +86,7 @@ impl Tally {
         (self.frames, self.deliveries) = (0, 0);
         self.latency.clear();
         self.gaps.clear();
+        self.arrived.clear();
     }
 
     /// Counts one message.
@@ -79,7 +107,9 @@ impl Tally {
             return;
         }
         self.deliveries += 1;
-        self.latency.add(arrival.at.saturating_duration_since(self.epoch + change.published));
+        let latency = arrival.at.saturating_duration_since(self.epoch + change.published);
+        self.latency.add(latency);
+        self.arrived.push(Arrived { client: arrival.client, number: change.number, at: arrival.at, latency });
         // Numbers count one by one from `before` on.
         let index = usize::try_from(change.number - self.before - 1).unwrap_or(usize::MAX);
         if index >= self.had.len() {
@@ -91,6 +121,11 @@ impl Tally {
     /// How many clients have change `number` or a newer one.
     pub fn having(&self, number: u64) -> usize {
         self.clients.iter().filter(|seen| seen.newest >= number).count()
+    }
+
+    /// How many of the clients `among` have change `number` or a newer one.
+    pub fn having_among(&self, among: Range<usize>, number: u64) -> usize {
+        self.clients[among].iter().filter(|seen| seen.newest >= number).count()
     }
 
     /// How many changes of the window have reached `readers` clients.

@@ -41,7 +41,7 @@ _mapcast__server() {
 
     case "${cmd}" in
         mapcast__server)
-            opts="-i -f -s -l -v -q -h -V --interval --format --source --set --max-frame --http --http-max-connections --http-host --http-allow-origin --http-token-file --state --listen --max-connections --max-connections-per-ip --allow --keepalive --reuse-port --write-timeout --drain-timeout --tls-cert --tls-key --tls-client-ca --check-config --verbose --quiet --help --version echo greet help"
+            opts="-i -f -s -l -v -q -h -V --interval --format --source --redis-password-file --source-tls-ca --source-tls-name --source-tls-cert --source-tls-key --state --set --max-frame --http --http-max-connections --http-host --http-allow-origin --http-token-file --listen --max-connections --max-connections-per-ip --allow --keepalive --reuse-port --write-timeout --drain-timeout --tls-cert --tls-key --tls-client-ca --check-config --verbose --quiet --help --version echo greet help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -71,6 +71,30 @@ _mapcast__server() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --redis-password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source-tls-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source-tls-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source-tls-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source-tls-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --set)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -96,10 +120,6 @@ _mapcast__server() {
                     return 0
                     ;;
                 --http-token-file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --state)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

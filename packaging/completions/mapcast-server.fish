@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mapcast_server_global_optspecs
-    string join \n i/interval= f/format= s/source= set= max-frame= http= http-max-connections= http-host= http-allow-origin= http-token-file= state= l/listen= max-connections= max-connections-per-ip= allow= keepalive= reuse-port write-timeout= drain-timeout= tls-cert= tls-key= tls-client-ca= check-config v/verbose q/quiet h/help V/version
+    string join \n i/interval= f/format= s/source= redis-password-file= source-tls-ca= source-tls-name= source-tls-cert= source-tls-key= state= set= max-frame= http= http-max-connections= http-host= http-allow-origin= http-token-file= l/listen= max-connections= max-connections-per-ip= allow= keepalive= reuse-port write-timeout= drain-timeout= tls-cert= tls-key= tls-client-ca= check-config v/verbose q/quiet h/help V/version
 end
 
 function __fish_mapcast_server_needs_command
@@ -26,7 +26,13 @@ end
 
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s i -l interval -d 'Repeat the map at least this often to each client' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s f -l format -d 'How the map is written: bincode, json, msgpack, pickle or text' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s s -l source -d 'Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on standard input. Without it, the built-in map' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s s -l source -d 'Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on standard input; `tcp://HOST:PORT` or `tls://HOST:PORT`, another mapcast server; `redis://HOST/DB?key=NAME` or `rediss://`, a hash. Without it, the built-in map' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l redis-password-file -d 'Read the password for Redis from this file, at each connection' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-ca -d 'Trust the CAs in this file, with a source of TLS: PEM [default: the system\'s roots]' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-name -d 'The name that the source\'s certificate must be for [default: the host that is connected to]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-cert -d 'Show this certificate to a source that asks for one: PEM' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 'Keep the last good map in this file, and start with it: what a source gave that is away now, or what was written' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l set -d 'Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-frame -d 'Refuse a map of more bytes than this' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given' -r
@@ -34,7 +40,6 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Answer requests for this host too, beside loopback and the address that is listened on; may be repeated' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-allow-origin -d 'Let pages of this origin read the answers (CORS); * for all' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Take PUT /map, PATCH /map and DELETE /map/KEY from whoever has the bearer token in this file' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 'Keep what was written in this file, and start with it' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections -d 'Close clients above this number [default: 10000, or what this machine can hold]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r

@@ -12,21 +12,39 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::stream::{Ending, Stream};
 use super::{ClientConfig, Error};
 use crate::platform::{self, Readiness};
+#[cfg(feature = "redis")]
+use crate::shutdown::Shutdown;
 use crate::stream::Stream as Transport;
 use crate::tls::{Connector, DEFAULT_HANDSHAKE_TIMEOUT};
 
 /// Connects to the first address of `address` that answers within the configured time, and shakes hands with it if there
 /// is TLS.
 pub(super) fn connect(address: &str, config: &ClientConfig, ending: &Ending) -> Result<Stream, Error> {
-    let socket = connect_any(address, config.connect_timeout, ending)?;
-    let transport = match &config.tls {
-        None => Transport::Plain(socket),
-        Some(tls) => encrypt(socket, tls, address, ending)?,
-    };
+    let transport = reach(address, config.connect_timeout, config.tls.as_deref(), ending)?;
     let stream = Stream::new(transport, ending.clone())
         .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
     debug!("connected to {} from {}", stream.peer(), stream.local());
     Ok(stream)
+}
+
+/// As [`connect`], for another protocol: returns the socket alone, which does not block.
+#[cfg(feature = "redis")]
+pub(crate) fn dial(
+    address: &str,
+    timeout: Duration,
+    tls: Option<&Connector>,
+    shutdown: &Shutdown,
+) -> Result<Transport, Error> {
+    reach(address, timeout, tls, &Ending { shutdown: shutdown.clone(), deadline: None })
+}
+
+/// Returns a socket connected to the first address that answers within `timeout`, hands shaken if there is TLS.
+fn reach(address: &str, timeout: Duration, tls: Option<&Connector>, ending: &Ending) -> Result<Transport, Error> {
+    let socket = connect_any(address, timeout, ending)?;
+    match tls {
+        None => Ok(Transport::Plain(socket)),
+        Some(tls) => encrypt(socket, tls, address, ending),
+    }
 }
 
 /// Shakes hands, within [`DEFAULT_HANDSHAKE_TIMEOUT`]: the server has to compute, and may have many to do it for.
@@ -91,6 +109,7 @@ fn refuse_itself(socket: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(not(feature = "redis"))]
     use crate::shutdown::Shutdown;
     use std::net::TcpListener;
     use std::time::Instant;

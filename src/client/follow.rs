@@ -1,6 +1,7 @@
 //! A server followed over as many connections as it takes.
 
 use std::iter;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -53,11 +54,36 @@ pub struct Follower {
     config: FollowConfig,
     ending: Ending,
     client: Option<Client>,
-    /// When to connect again; `None` before the first connection.
+    /// Whether a connection has stood: it gave a frame, or ended otherwise than by being refused. Before that, whatever
+    /// refuses one is the caller's to mend.
+    has_stood: bool,
+    /// When to connect again; `None` before the first attempt.
     retry_at: Option<Instant>,
     backoff: Backoff,
     silence: Silence,
     observer: Observer,
+}
+
+/// What a [`Follower`] meets on its way.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// There is a connection.
+    Connected {
+        /// The server's address.
+        peer: SocketAddr,
+        /// This end's address.
+        local: SocketAddr,
+    },
+    /// What was published, as it came: undecoded and never empty.
+    Payload(Vec<u8>),
+    /// There is no connection any more, or none could be made.
+    Lost {
+        /// Why; `None` if and only if the server closed it between two frames.
+        reason: Option<Error>,
+        /// How long the next call will wait before it connects again.
+        retry_in: Duration,
+    },
 }
 
 impl Follower {
@@ -68,6 +94,7 @@ impl Follower {
             address: address.to_owned(),
             ending: Ending { shutdown: shutdown.clone(), deadline: None },
             client: None,
+            has_stood: false,
             retry_at: None,
             backoff: Backoff::new(),
             silence: Silence::new(config.stale_after),
@@ -83,7 +110,7 @@ impl Follower {
     }
 
     /// Has `observe` called whenever the connection comes or goes, by the thread that asks for maps: until it returns,
-    /// nothing is read. There is one; the newest is called.
+    /// nothing is read. There is one; the newest is called. Who asks for [`next_event`](Self::next_event) is told by that.
     pub fn on_connectivity(&mut self, observe: impl FnMut(Connectivity) + Send + 'static) {
         self.observer = Observer::new(observe);
     }
@@ -92,9 +119,9 @@ impl Follower {
     /// is off and the server closed the connection between two frames.
     ///
     /// # Errors
-    /// `Connect` and `Tls` if and only if the first connection fails; what is wrong with a frame or payload that would be wrong
-    /// again ([`Error::is_transient`]); with reconnecting off, every end that is not an orderly one; `TimedOut` and
-    /// `Stopped`.
+    /// `Connect` and `Tls` if and only if it is the first connection that fails; what is wrong with a frame or payload that
+    /// would be wrong again ([`Error::is_transient`]); with reconnecting off, every end that is not an orderly one;
+    /// `TimedOut` and `Stopped`. Another call after any but the last connects again, after a pause.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.config.client.format.decode_map(&payload)).transpose()?)
@@ -127,31 +154,62 @@ impl Follower {
     /// As [`next_map`](Self::next_map), without `Format`.
     pub fn next_payload(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
-            let Some(client) = &mut self.client else {
-                self.connect()?;
-                continue;
-            };
-            match read_frame(client, &mut self.silence, &self.ending) {
-                Ok(Some(payload)) => {
-                    self.backoff.reset();
-                    if !payload.is_empty() {
-                        return Ok(Some(payload));
-                    }
-                    debug!("an empty frame: nothing has changed");
+            let (reason, retry_in) = match self.next_event()? {
+                Event::Payload(payload) => return Ok(Some(payload)),
+                Event::Connected { peer, local } => {
+                    info!("connected to {peer} from {local}");
+                    self.observer.tell(Connectivity::Connected { peer });
+                    continue;
                 }
-                // What it says of the first connection's certificate, it would say of the next.
-                Err(error @ Error::Tls(_)) if self.retry_at.is_none() => return Err(error),
-                Ok(None) if !self.config.reconnect => return Ok(None),
-                Ok(None) => self.retry("connection lost: closed by the server", "reconnecting"),
-                Err(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
-                Err(error @ Error::Stale { .. }) => self.retry(&error.to_string(), "reconnecting"),
-                Err(error) => self.retry(&format!("connection lost: {}", Chain(&error)), "reconnecting"),
+                Event::Lost { reason, retry_in } => (reason, retry_in),
+            };
+            match reason {
+                None if !self.config.reconnect => return Ok(None),
+                Some(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
+                // What is said of the first connection's address or certificate would be said of the next.
+                Some(error @ (Error::Connect { .. } | Error::Tls(_))) if !self.has_stood => return Err(error),
+                reason => self.tell_lost(reason.as_ref(), retry_in),
             }
         }
     }
 
-    /// Connects, when it is time to. The first connection is tried once, the later ones for ever.
-    fn connect(&mut self) -> Result<(), Error> {
+    /// Waits for what happens next and returns it. Goes on for ever, whatever goes wrong and whether reconnecting is on or
+    /// off, and says nothing in the log nor to the observer: for a caller who has all of that in his own hands.
+    ///
+    /// # Errors
+    /// `TimedOut` and `Stopped`, and no other.
+    pub fn next_event(&mut self) -> Result<Event, Error> {
+        let Some(client) = &mut self.client else {
+            return self.connect();
+        };
+        loop {
+            match read_frame(client, &mut self.silence, &self.ending) {
+                Ok(Some(payload)) => {
+                    self.backoff.reset();
+                    self.has_stood = true;
+                    if !payload.is_empty() {
+                        return Ok(Event::Payload(payload));
+                    }
+                    debug!("an empty frame: nothing has changed");
+                }
+                Ok(None) => return Ok(self.lost(None)),
+                Err(error @ (Error::TimedOut | Error::Stopped)) => return Err(error),
+                Err(error) => return Ok(self.lost(Some(error))),
+            }
+        }
+    }
+
+    /// Gives up the connection, if there is one, as if it were lost. The next call connects again, after the pause that
+    /// is returned.
+    pub fn give_up(&mut self) -> Duration {
+        let retry_in = self.backoff.next_delay();
+        self.client = None;
+        self.retry_at = Some(Instant::now() + retry_in);
+        retry_in
+    }
+
+    /// Connects, when it is time to.
+    fn connect(&mut self) -> Result<Event, Error> {
         if let Some(retry_at) = self.retry_at {
             let wait = Ending { deadline: sooner(Some(retry_at), self.ending.deadline), ..self.ending.clone() };
             wait.pass();
@@ -161,27 +219,33 @@ impl Follower {
         }
         match Client::connect_by(&self.address, &self.config.client, &self.ending) {
             Ok(client) => {
-                info!("connected to {} from {}", client.peer_addr(), client.local_addr());
+                let (peer, local) = (client.peer_addr(), client.local_addr());
                 self.silence.connection_began();
-                self.observer.tell(Connectivity::Connected { peer: client.peer_addr() });
                 self.client = Some(client);
-                Ok(())
+                Ok(Event::Connected { peer, local })
             }
-            Err(error) if error.is_transient() && self.retry_at.is_some() => {
-                self.retry(&Chain(&error).to_string(), "trying again");
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Err(error @ (Error::TimedOut | Error::Stopped)) => Err(error),
+            Err(error) => Ok(self.lost(Some(error))),
         }
     }
 
-    /// Gives the connection up and settles when the next is tried.
-    fn retry(&mut self, reason: &str, what_next: &str) {
-        let delay = self.backoff.next_delay();
-        warn!("{reason}; {what_next} in {:.1}s", delay.as_secs_f64());
-        self.observer.tell(Connectivity::Lost { reason: reason.to_owned(), retry_in: delay });
-        self.client = None;
-        self.retry_at = Some(Instant::now() + delay);
+    fn lost(&mut self, reason: Option<Error>) -> Event {
+        let is_refusal = matches!(reason, Some(Error::Connect { .. } | Error::Tls(_)));
+        self.has_stood |= !is_refusal;
+        let retry_in = self.give_up();
+        Event::Lost { reason, retry_in }
+    }
+
+    /// Says in the log, and to the observer, that there is no connection, and will be another.
+    fn tell_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
+        let (reason, what_next) = match reason {
+            None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
+            Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (Chain(error).to_string(), "trying again"),
+            Some(error @ Error::Stale { .. }) => (error.to_string(), "reconnecting"),
+            Some(error) => (format!("connection lost: {}", Chain(error)), "reconnecting"),
+        };
+        warn!("{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
+        self.observer.tell(Connectivity::Lost { reason, retry_in });
     }
 }
 
@@ -228,14 +292,15 @@ mod tests {
         let shutdown = Shutdown::new().unwrap();
         let mut follower = Follower::new(&peer.to_string(), FollowConfig::default(), &shutdown);
         let (sender, news) = std::sync::mpsc::channel();
+        let mut listener = Some(listener);
         follower.on_connectivity(move |told| {
+            // With it goes the connection, which it has not accepted.
+            drop(listener.take());
             if matches!(told, Connectivity::Lost { .. }) {
                 shutdown.trigger();
             }
             sender.send(told).unwrap();
         });
-        follower.connect().unwrap();
-        drop(listener);
         assert!(matches!(follower.next_payload(), Err(Error::Stopped)));
         assert_eq!(news.recv().unwrap(), Connectivity::Connected { peer });
         assert!(

@@ -28,9 +28,14 @@ use crate::tls;
 
 use stream::{Ending, SpeaksTls, Stream};
 
+#[cfg(feature = "redis")]
+pub(crate) use connect::dial;
 pub use exchange::{Input, echo, greet};
-pub use follow::{FollowConfig, Follower};
+pub use follow::{Event, FollowConfig, Follower};
 pub use observer::Connectivity;
+#[cfg(feature = "redis")]
+pub(crate) use retry::Backoff;
+pub(crate) use retry::random_fraction;
 
 /// How long one address may take to answer, unless told otherwise: 2 s, as the clients of NATS and redis wait. A local
 /// network answers within a millisecond; one lost SYN is repeated after one second.

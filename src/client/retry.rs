@@ -13,22 +13,22 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Waits between attempts to connect: somewhere between nothing and a step that doubles from 1 s to 30 s. The whole step
 /// is left to chance ("full jitter"), so that thousands of clients who lost the same server do not come back at once.
 #[derive(Debug, PartialEq)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     step: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { step: FIRST }
     }
 
     /// Returns how long to wait before the next attempt, and doubles the step.
-    pub(super) fn next_delay(&mut self) -> Duration {
+    pub(crate) fn next_delay(&mut self) -> Duration {
         self.delay(random_fraction())
     }
 
     /// Begins again with the first step: the connection has proved to be good.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.step = FIRST;
     }
 
@@ -41,8 +41,8 @@ impl Backoff {
 }
 
 /// Returns a number from 0 up to but not including 1. The standard library's hash keys differ from process to process
-/// and from call to call: all the chance that is needed here.
-fn random_fraction() -> f64 {
+/// and from call to call: all the chance that is needed.
+pub(crate) fn random_fraction() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     // A u32 is exact in an f64, so that the quotient stays below 1.
     f64::from((bits >> 32) as u32) / (f64::from(u32::MAX) + 1.0)

@@ -58,7 +58,7 @@ pub(crate) fn write_value<T: Serialize + ?Sized>(value: &T) -> Outcome<String> {
 ///
 /// # Errors
 /// If it is JSON, but no value of a map: nested too deep, or an integer beyond 64 bits.
-pub(super) fn parse_value(text: &str, budget: &Budget) -> Result<Option<Value>, serde_json::Error> {
+pub(crate) fn parse_value(text: &str, budget: &Budget) -> Result<Option<Value>, serde_json::Error> {
     if !is_json(text) {
         return Ok(None);
     }

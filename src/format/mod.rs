@@ -19,6 +19,8 @@ use serde::de::DeserializeOwned;
 use crate::map::{self, MAX_DEPTH, Map};
 use escaped::Escaped;
 
+#[cfg(feature = "redis")]
+pub(crate) use json::parse_value;
 pub use json::pretty;
 pub(crate) use json::{find_long_integer, write_value};
 pub use text::{EntryError, parse_entry};

@@ -184,7 +184,10 @@ impl File {
     fn look_for_news(&mut self, sink: &Sink, stop: &Shutdown) -> Option<Notice> {
         match self.look(sink, stop) {
             Ok(published) => self.report.good(published?),
-            Err(error) => self.report.bad(&error, self.judged),
+            Err(error) => {
+                sink.fail(&error);
+                self.report.bad(&error, self.judged)
+            }
         }
     }
 }

@@ -75,7 +75,7 @@ impl<R: Read + AsFd + Send> Lines<R> {
         let mut news = Vec::new();
         for part in chunk.split_inclusive(|byte| *byte == b'\n') {
             let ended = part.strip_suffix(b"\n");
-            news.extend(self.append(ended.unwrap_or(part), max_line(sink)));
+            news.extend(self.append(ended.unwrap_or(part), sink));
             if ended.is_some() {
                 news.extend(self.end_line(sink));
             }
@@ -83,7 +83,8 @@ impl<R: Read + AsFd + Send> Lines<R> {
         news
     }
 
-    fn append(&mut self, text: &[u8], max: usize) -> Option<Notice> {
+    fn append(&mut self, text: &[u8], sink: &Sink) -> Option<Notice> {
+        let max = max_line(sink);
         if self.is_overlong {
             return None;
         }
@@ -94,7 +95,9 @@ impl<R: Read + AsFd + Send> Lines<R> {
         // Told now and not at its end: such a line may have none.
         self.is_overlong = true;
         self.line = Vec::new();
-        self.complain(&Error::TooLong { name: self.line_name(), max: max as u64 })
+        let error = Error::TooLong { name: self.line_name(), max: max as u64 };
+        sink.fail(&error);
+        self.complain(&error)
     }
 
     fn end_line(&mut self, sink: &Sink) -> Option<Notice> {
@@ -111,7 +114,10 @@ impl<R: Read + AsFd + Send> Lines<R> {
     fn judge_line(&mut self, sink: &Sink) -> Option<Notice> {
         let published = match self.publish_line(sink) {
             Ok(published) => published,
-            Err(error) => return self.complain(&error),
+            Err(error) => {
+                sink.fail(&error);
+                return self.complain(&error);
+            }
         };
         let text = format!("{}: {published}", self.name);
         if published.changed && published.version == 1 {
@@ -174,6 +180,7 @@ impl<R: Read + AsFd + Send> Source for Lines<R> {
             }
             Err(source) => {
                 let error = Error::Unreadable { name: self.name.to_owned(), source };
+                sink.fail(&error);
                 log::warn!("{}; the last good map stays, and no other will come", Chain(&error));
             }
         }

@@ -4,8 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Error, File, Lines, Source};
+use super::{Error, File, Lines, Parent, Relay, Source};
+#[cfg(feature = "redis")]
+use super::{Redis, RedisAddress};
 use crate::escape::escape;
+use crate::tls::ClientTls;
 
 /// What `--source` names. Read from its text; naming a source opens nothing.
 ///
@@ -26,9 +29,35 @@ pub enum Location {
     Toml(PathBuf),
     /// `-`: one JSON object a line, each line the new map.
     StandardInput,
+    /// `tcp://HOST:PORT`, or `tls://`: another mapcast server.
+    Relay(Parent),
+    /// `redis://HOST/DB?key=NAME`, or `rediss://`: a hash in Redis or Valkey.
+    #[cfg(feature = "redis")]
+    Redis(Box<RedisAddress>),
 }
 
 impl Location {
+    /// True if and only if it is reached with TLS.
+    pub fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Relay(parent) => parent.is_encrypted(),
+            #[cfg(feature = "redis")]
+            Self::Redis(address) => address.is_encrypted(),
+            Self::Json(_) | Self::Toml(_) | Self::StandardInput => false,
+        }
+    }
+
+    /// The same with TLS made like this, if it is reached with TLS. Default: the system's roots, and the host's name.
+    #[must_use]
+    pub fn with_tls(self, tls: ClientTls) -> Self {
+        match self {
+            Self::Relay(parent) => Self::Relay(parent.with_tls(tls)),
+            #[cfg(feature = "redis")]
+            Self::Redis(address) => Self::Redis(Box::new(address.with_tls(tls))),
+            other => other,
+        }
+    }
+
     /// Returns the source that is named here.
     ///
     /// # Errors
@@ -39,6 +68,9 @@ impl Location {
             Self::Json(path) => Box::new(File::json(path)),
             Self::Toml(path) => Box::new(File::toml(path)),
             Self::StandardInput => Box::new(Lines::standard_input()?),
+            Self::Relay(parent) => Box::new(Relay::new(parent.clone())),
+            #[cfg(feature = "redis")]
+            Self::Redis(address) => Box::new(Redis::new(RedisAddress::clone(address))),
         })
     }
 }
@@ -49,6 +81,9 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, Error> {
         if text == "-" {
             return Ok(Self::StandardInput);
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            return from_address(scheme, text);
         }
         let is = |wanted: &str| Path::new(text).extension().is_some_and(|found| found.eq_ignore_ascii_case(wanted));
         if is("json") {
@@ -61,12 +96,28 @@ impl FromStr for Location {
     }
 }
 
+/// Returns what the address `text`, which begins with `scheme`, names.
+fn from_address(scheme: &str, text: &str) -> Result<Location, Error> {
+    let is_redis = ["redis", "valkey"].iter().any(|name| scheme.starts_with(name));
+    match scheme {
+        "tcp" | "tls" => Ok(Location::Relay(text.parse()?)),
+        #[cfg(feature = "redis")]
+        _ if is_redis => Ok(Location::Redis(Box::new(text.parse()?))),
+        #[cfg(not(feature = "redis"))]
+        _ if is_redis => Err(Error::NotBuilt { name: format!("{}://", escape(scheme)), feature: "redis" }),
+        _ => Err(Error::Unknown(text.to_owned())),
+    }
+}
+
 /// As on the command line, escaped.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Json(path) | Self::Toml(path) => f.write_str(&escape(&path.to_string_lossy())),
             Self::StandardInput => f.write_str("-"),
+            Self::Relay(parent) => parent.fmt(f),
+            #[cfg(feature = "redis")]
+            Self::Redis(address) => address.fmt(f),
         }
     }
 }
@@ -89,10 +140,48 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_names_what_is_across_a_network() {
+        let relay = "tcp://root.example:8080?format=json".parse::<Location>().unwrap();
+        assert!(matches!(&relay, Location::Relay(_)) && relay.to_string() == "tcp://root.example:8080");
+    }
+
+    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    #[test]
+    fn tls_is_part_of_the_scheme() {
+        for (text, is_encrypted) in [("tcp://h:1", false), ("tls://h:1", true), ("flags.json", false)] {
+            let location = text.parse::<Location>().unwrap();
+            assert_eq!((location.is_encrypted(), location.to_string().as_str()), (is_encrypted, text));
+            let location = location.with_tls(ClientTls { name: Some("x".to_owned()), ..ClientTls::default() });
+            assert_eq!(location.is_encrypted(), is_encrypted);
+        }
+    }
+
+    #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
+    #[test]
+    fn tls_needs_the_feature() {
+        let error = "tls://root.example:8080".parse::<Location>().unwrap_err().to_string();
+        assert!(error.contains("--features tls"), "{error}");
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_hash_is_named_without_its_password() {
+        let hash = "redis://ana:secret@h/1?key=k".parse::<Location>().unwrap();
+        assert_eq!(hash.to_string(), "redis://h:6379/1?key=k");
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[test]
+    fn a_hash_needs_the_feature() {
+        let error = "redis://ana:secret@h/1?key=k".parse::<Location>().unwrap_err().to_string();
+        assert!(error.contains("--features redis") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
     fn what_names_no_source_is_told_what_does() {
-        for text in ["", "--", "flags", "flags.yaml", ".json", "json", "redis://127.0.0.1"] {
+        for text in ["", "--", "flags", "flags.yaml", ".json", "json", "http://127.0.0.1", "http://h/flags.json"] {
             let error = text.parse::<Location>().unwrap_err().to_string();
-            assert_eq!(error, format!("{text}: name a .json or .toml file, or - for standard input"));
+            assert!(error.starts_with(&format!("{text}: name a .json or .toml file, - for standard input")), "{error}");
         }
         let error = "\x1b[2J\n".parse::<Location>().unwrap_err().to_string();
         assert!(error.starts_with("\\u{1b}[2J\\n: "), "{error}");

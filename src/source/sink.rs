@@ -1,17 +1,25 @@
-//! Where a source puts its maps: a feed, with the entries of `--set` laid over every map.
+//! Where a source puts its maps: a feed, with the entries of `--set` laid over every map, and a state, if they are kept.
 
 use std::fmt;
 use std::sync::Arc;
 
+use super::Error;
+use super::keeper::Keeper;
+use crate::chain::Chain;
 use crate::feed::{self, Feed};
+use crate::health::Health;
 use crate::map::{Key, Map, Value};
+use crate::state::{self, StateFile};
 
-/// Where a source puts its maps. Clones share the feed.
+/// Where a source puts its maps. Clones share the feed, the health and the state.
 #[derive(Debug, Clone)]
 pub struct Sink {
     feed: Arc<Feed>,
     /// Laid over every map, in this order.
     overlay: Vec<(Key, Value)>,
+    health: Arc<Health>,
+    /// Has each new map kept, if they are.
+    keeper: Option<Arc<Keeper>>,
 }
 
 /// What publishing a map came to.
@@ -30,7 +38,23 @@ impl Sink {
     /// Returns a sink that lays the entries of `overlay` over every map and publishes it in `feed`. An entry replaces
     /// the value of one whose key has the same text (`1=x` that of `1` and of `"1"`), or is added with its own key.
     pub fn new(feed: Arc<Feed>, overlay: Vec<(Key, Value)>) -> Self {
-        Self { feed, overlay }
+        Self { feed, overlay, health: Arc::default(), keeper: None }
+    }
+
+    /// Publishes the map that `state` has, if it has one, and from now on keeps there each new one that a source gives: for
+    /// sources that may be away when the program starts. A thread of its own writes the newest; the last one is written
+    /// when the last clone has gone. The overlay is not kept.
+    ///
+    /// # Errors
+    /// `State` if the file is there and has no map, or there is no thread; `Refused` if its map cannot be sent.
+    pub fn keep(&mut self, state: &StateFile) -> Result<Option<Published>, Error> {
+        let refused = |source| Error::Refused { name: state.name(), source };
+        let kept = state.load(self.feed.max_frame())?;
+        let published = kept.map(|map| self.put(map)).transpose().map_err(refused)?;
+        let started =
+            Keeper::start(state.clone()).map_err(|source| state::Error::Unkept { name: state.name(), source })?;
+        self.keeper = Some(Arc::new(started));
+        Ok(published)
     }
 
     /// The feed that is published in.
@@ -38,16 +62,36 @@ impl Sink {
         &self.feed
     }
 
+    /// How the source that publishes here fares.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+
     /// Lays the overlay over `map` and makes it the feed's current one.
     ///
     /// # Errors
     /// As [`Feed::publish`]: if the map cannot be encoded or is too large. The one before it stays.
-    pub fn publish(&self, mut map: Map) -> Result<Published, feed::Error> {
+    pub fn publish(&self, map: Map) -> Result<Published, feed::Error> {
+        let kept = self.keeper.as_ref().map(|keeper| (keeper, map.clone()));
+        let published = self.put(map)?;
+        self.health.succeeded();
+        if let Some((keeper, map)) = kept.filter(|_| published.changed) {
+            keeper.keep(map);
+        }
+        Ok(published)
+    }
+
+    fn put(&self, mut map: Map) -> Result<Published, feed::Error> {
         for (key, value) in &self.overlay {
             lay_over(&mut map, key, value);
         }
         let changed = self.feed.publish(&map)?;
         Ok(Published { changed, entries: map.len(), version: self.feed.version() })
+    }
+
+    /// Takes note that the source has no map to give now. The one before stays.
+    pub(super) fn fail(&self, error: &Error) {
+        self.health.failed(error.kind(), Chain(error).to_string());
     }
 }
 
@@ -119,6 +163,30 @@ mod tests {
         assert_eq!(sink.publish(map(1)).unwrap(), Published { changed: false, entries: 2, version: 1 });
         sink.publish(map(2)).unwrap();
         assert_eq!(feed.latest().unwrap().frame.payload(), br#"{"n":2,"on":true}"#);
+    }
+
+    #[test]
+    fn what_is_kept_is_published_first_and_is_no_success_of_the_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFile::open(folder.path().join("state")).unwrap();
+        let begin = |overlay: &[(Key, Value)]| {
+            let mut sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), overlay.to_vec());
+            let kept = sink.keep(&state).unwrap();
+            (sink, kept)
+        };
+        let (sink, kept) = begin(&[("on".into(), true.into())]);
+        assert_eq!(kept, None);
+        sink.publish(Map::from([("n".into(), 1.into())])).unwrap();
+        drop(sink);
+        // The overlay is laid over what is kept, and is not in it.
+        let (sink, kept) = begin(&[("on".into(), false.into())]);
+        assert_eq!(kept, Some(Published { changed: true, entries: 2, version: 1 }));
+        assert_eq!(sink.feed().latest().unwrap().frame.payload(), br#"{"n":1,"on":false}"#);
+        assert_eq!(sink.health().state(), crate::health::State::default());
+        assert!(!sink.publish(Map::from([("n".into(), 1.into())])).unwrap().changed);
+        drop(sink);
+        let small = Arc::new(Feed::new(Format::Json, 5));
+        assert!(matches!(Sink::new(small, vec![]).keep(&state), Err(Error::Refused { .. })));
     }
 
     #[test]

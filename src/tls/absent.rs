@@ -23,6 +23,14 @@ pub enum Acceptor {}
 pub enum Connector {}
 
 /// There is none without the feature `tls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientTls {}
+
+/// There is none without the feature `tls`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {}
+
+/// There is none without the feature `tls`.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {}
 
@@ -55,7 +63,21 @@ impl Acceptor {
     }
 }
 
+impl HandshakeError {
+    pub(crate) fn is_refusal(&self) -> bool {
+        match *self {}
+    }
+}
+
 impl Connector {
+    /// Nobody has what this wants.
+    ///
+    /// # Errors
+    /// None.
+    pub fn load(options: &ClientTls) -> Result<Self, Error> {
+        match *options {}
+    }
+
     pub(crate) fn connect(
         &self,
         _: TcpStream,

@@ -86,6 +86,12 @@ fn name_advice(presented: &str) -> String {
 }
 
 impl HandshakeError {
+    /// True if and only if one end does not want the other, or cannot understand it: the next handshake will be no better
+    /// before somebody has changed something.
+    pub(crate) fn is_refusal(&self) -> bool {
+        !matches!(self, Self::TimedOut(_) | Self::Stopping | Self::Ended | Self::Io(_))
+    }
+
     /// Returns what `error` means to a server.
     pub(super) fn at_server(error: io::Error) -> Self {
         Self::unpack(error, |error| match error {

@@ -296,3 +296,26 @@ fn a_flood_is_closed_before_it_costs_anything() {
     assert!(sent < 100, "100 MiB were taken");
     server.running.wait_active(0);
 }
+
+/// Who is due for a repeat is known before there is anything to repeat, and stays known when its time has passed.
+#[cfg(feature = "cli")]
+#[test]
+fn a_client_that_comes_before_the_first_map_has_it_and_its_repeats() {
+    use crate::support::program::Program;
+    use std::io::ErrorKind;
+
+    const INTERVAL: Duration = Duration::from_millis(300);
+    let mut server = Program::server(&["--source", "-", "--interval", "300ms", "--format", "json"]);
+    let mut client = Reader::connect(server.addr());
+    server.wait_log("client 1 connected");
+    client.socket().set_read_timeout(Some(INTERVAL * 2)).unwrap();
+    assert_eq!(client.socket().peek(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "there is no map yet");
+    client.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stdin = server.stdin();
+    stdin.write_all(b"{\"n\":1}\n").unwrap();
+    assert_eq!(client.map(Format::Json), numbered(1));
+    let began = Instant::now();
+    (0..2).for_each(|_| assert_eq!(client.map(Format::Json), numbered(1)));
+    // Its own thread, which looks after the repeats at every eighth, would take longer.
+    assert!(began.elapsed() < INTERVAL * 8, "{:?}", began.elapsed());
+}

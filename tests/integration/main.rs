@@ -37,6 +37,9 @@ mod programs;
 mod proxied;
 #[cfg(feature = "cli")]
 mod readers;
+#[cfg(all(feature = "cli", feature = "redis"))]
+mod redis;
+mod relay;
 #[cfg(feature = "cli")]
 mod recipes;
 #[cfg(feature = "cli")]

@@ -22,6 +22,35 @@ pub fn publish(payload: &[u8]) -> Vec<u8> {
     [start.as_bytes(), payload, b"\r\n"].concat()
 }
 
+/// The hash that mapcast follows.
+pub const HASH: &str = "bench";
+
+/// The channel on which a change of it is announced.
+pub const CHANNEL: &str = "mapcast:bench";
+
+/// The commands that store what `payload` says, a JSON object of one text, and then announce it, in one go.
+pub fn publish_hash(payload: &[u8]) -> Vec<u8> {
+    let mut parts = payload.split(|byte| *byte == b'"').skip(1).step_by(2);
+    let (field, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let commands = [vec![b"HSET", HASH.as_bytes(), field, value], vec![b"PUBLISH", CHANNEL.as_bytes(), payload]];
+    commands.iter().flat_map(|words| command_of(words)).collect()
+}
+
+/// The command that subscribes to `channel`.
+pub fn subscribe(channel: &str) -> Vec<u8> {
+    command_of(&[b"SUBSCRIBE", channel.as_bytes()])
+}
+
+fn command_of(words: &[&[u8]]) -> Vec<u8> {
+    let mut command = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        command.extend(format!("${}\r\n", word.len()).into_bytes());
+        command.extend_from_slice(word);
+        command.extend_from_slice(b"\r\n");
+    }
+    command
+}
+
 /// What a subscriber sends and gets.
 #[derive(Debug)]
 pub struct Subscriber {
@@ -65,4 +94,9 @@ impl Wire for Subscriber {
             _ => Err(wrong()),
         }
     }
+}
+
+/// Bytes of the message that carries a payload of `size` bytes on [`CHANNEL`], which ends with the payload and CR LF.
+pub fn message_len(size: usize) -> usize {
+    format!("*3\r\n$7\r\nmessage\r\n${}\r\n{CHANNEL}\r\n${size}\r\n", CHANNEL.len()).len() + size + 2
 }

@@ -8,10 +8,12 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, IpNet};
 use mapcast::source::Location;
+use mapcast::state::StateFile;
 use mapcast::units::{parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
 
 use crate::http::{HttpArgs, HttpTask};
+use crate::source::SourceArgs;
 use crate::tls::TlsArgs;
 
 /// Sends one map to every client: at once, when it changes, and at least every N seconds.
@@ -60,10 +62,8 @@ struct MapArgs {
     /// How the map is written: bincode, json, msgpack, pickle or text
     #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
     format: Format,
-    /// Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on
-    /// standard input. Without it, the built-in map
-    #[arg(short, long, value_name = "SOURCE", env = "MAPCAST_SOURCE")]
-    source: Option<Location>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text
     #[arg(long, value_name = "KEY=VALUE", env = "MAPCAST_SET", value_delimiter = '\n', value_parser = parse_entry)]
     set: Vec<(Key, Value)>,
@@ -146,6 +146,8 @@ pub(crate) struct MapTask {
     pub(crate) interval: Duration,
     pub(crate) format: Format,
     pub(crate) source: Option<Location>,
+    /// Where the last good map is kept.
+    pub(crate) state: Option<StateFile>,
     pub(crate) set: Vec<(Key, Value)>,
     pub(crate) max_frame: usize,
     pub(crate) http: Option<HttpTask>,
@@ -191,8 +193,9 @@ impl Cli {
             Some(Other::Greet { text, .. }) => Chosen::Greet(text),
             None => {
                 let MapArgs { interval, format, source, set, max_frame, http } = self.map;
-                let http = http.into_task(interval, |addr| resolve("--http", addr))?;
-                Chosen::Map(Box::new(MapTask { interval, format, source, set, max_frame, http }))
+                let (source, state) = source.locate(interval, http.is_writable())?;
+                let http = http.into_task(interval, state.clone(), |addr| resolve("--http", addr))?;
+                Chosen::Map(Box::new(MapTask { interval, format, source, state, set, max_frame, http }))
             }
         };
         Ok(Task { service, listen, ceiling, config })

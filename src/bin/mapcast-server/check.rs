@@ -21,14 +21,16 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
                 Some(first) => format!("the map: from {name}, {} bytes now", first.frame.payload().len()),
                 None => format!("the map: from {name}, none yet"),
             });
+            if let Some(state) = &map.state {
+                lines.push(format!("kept in {}", state.name()));
+            }
             lines.push(format!("frames of at most {}", format_size(map.max_frame)));
             if let Some(http) = map.http {
                 let scheme = if config.tls.is_some() { "https" } else { "http" };
                 let listen =
                     http.listen.iter().map(|addr| format!("{scheme}://{addr}/")).collect::<Vec<_>>().join(", ");
                 let writing = if http.config.token.is_some() { "written with the token" } else { "read only" };
-                let kept = if http.config.state.is_some() { ", kept in the state file" } else { "" };
-                lines.push(format!("web page on {listen}: {writing}{kept}, {} connections", http.max_connections));
+                lines.push(format!("web page on {listen}: {writing}, {} connections", http.max_connections));
             }
         }
         Chosen::Echo => lines.push(format!("listen on {listen}: an echo")),

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use mapcast::server::Role;
-use mapcast::service::http::{self, OriginError, StateFile, TokenFile};
+use mapcast::service::http::{self, OriginError, TokenFile};
+use mapcast::state::StateFile;
 use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
 
 /// How long the stop waits for HTTP's own connections, when the clients are gone: browsers come back by themselves.
@@ -38,9 +39,6 @@ pub(crate) struct HttpArgs {
     /// Take PUT /map, PATCH /map and DELETE /map/KEY from whoever has the bearer token in this file
     #[arg(long, value_name = "FILE", env = "MAPCAST_HTTP_TOKEN_FILE", requires = "http", conflicts_with = "source")]
     http_token_file: Option<PathBuf>,
-    /// Keep what was written in this file, and start with it
-    #[arg(long, value_name = "FILE", env = "MAPCAST_STATE", requires = "http_token_file")]
-    state: Option<PathBuf>,
 }
 
 /// The page that was asked for.
@@ -57,10 +55,16 @@ impl HttpArgs {
         self.http.as_ref().map_or(0, |_| self.http_max_connections)
     }
 
-    /// Resolves names and opens files; `None` if no page was asked for.
+    /// True if and only if the map may be written.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.http_token_file.is_some()
+    }
+
+    /// Resolves names and opens files; `None` if no page was asked for. What is written is kept in `state`.
     pub(crate) fn into_task(
         self,
         interval: Duration,
+        state: Option<StateFile>,
         resolve: impl Fn(&str) -> anyhow::Result<Vec<SocketAddr>>,
     ) -> anyhow::Result<Option<HttpTask>> {
         let Some(addr) = self.http else { return Ok(None) };
@@ -73,7 +77,8 @@ impl HttpArgs {
             hosts,
             allow_origin: self.http_allow_origin,
             token: self.http_token_file.map(TokenFile::open).transpose()?,
-            state: self.state.map(StateFile::open).transpose()?,
+            state,
+            source: None,
         };
         Ok(Some(HttpTask { listen, max_connections: self.http_max_connections, config }))
     }

@@ -10,6 +10,7 @@ mod logging;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
+mod source;
 mod systemd;
 mod tls;
 
@@ -21,7 +22,8 @@ use std::thread;
 use anyhow::Context;
 use clap::Parser;
 use mapcast::server::Handle;
-use mapcast::source::{Fixed, Sink, Source};
+use mapcast::service::http::ShownSource;
+use mapcast::source::{Fixed, Location, Sink, Source};
 use mapcast::{Cast, Echo, Feed, Greet, Server, ServerConfig, Shutdown};
 
 use args::{Chosen, Cli, MapTask, Task};
@@ -86,13 +88,16 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
     let (mut page, mut followed) = (None, None);
     match task.service {
         Chosen::Map(map) => {
-            let (feed, source) = first_map(&map, &stop)?;
-            followed = Some(source);
+            let (feed, (mut source, sink)) = first_map(&map, &stop)?;
             listeners.serve(&mut server, &task.listen, Cast::new(Arc::clone(&feed), map.interval))?;
-            if let Some(http) = map.http {
+            source.listening_on(&server.local_addrs());
+            if let Some(mut http) = map.http {
+                let shown = |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(sink.health()) };
+                http.config.source = map.source.as_ref().map(shown);
                 let bound = http.bind(&task.config, feed, &server, &stop)?;
                 page = Some((bound, Shutdown::new().context("no descriptors left")?));
             }
+            followed = Some((source, sink));
         }
         Chosen::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
         Chosen::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
@@ -111,15 +116,23 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
     Ok(Prepared { server, page, followed, supervised, stop })
 }
 
-/// Opens the source, or takes up what was written last, and publishes the first map.
+/// Opens the source, or takes up what was written last, and publishes the first map. Where a source may be away, that is the
+/// last one that it gave.
 fn first_map(map: &MapTask, stop: &Shutdown) -> anyhow::Result<(Arc<Feed>, Followed)> {
     let feed = Arc::new(Feed::new(map.format, map.max_frame));
-    let sink = Sink::new(Arc::clone(&feed), map.set.clone());
-    let state = map.http.as_ref().and_then(|http| http.config.state.as_ref());
-    let kept = state.map(|state| state.load(map.max_frame)).transpose()?.flatten();
-    let mut source: Box<dyn Source> = match &map.source {
-        Some(at) => at.open()?,
-        None => Box::new(kept.map_or_else(Fixed::default, Fixed::new)),
+    let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
+    let mut source: Box<dyn Source> = match (&map.source, &map.state) {
+        (Some(at), state) => {
+            let source = at.open()?;
+            if let Some(state) = state
+                && let Some(published) = sink.keep(state)?
+            {
+                log::info!("{}: the last good map of {at}: {published}", state.name());
+            }
+            source
+        }
+        (None, Some(state)) => Box::new(state.load(map.max_frame)?.map_or_else(Fixed::default, Fixed::new)),
+        (None, None) => Box::new(Fixed::default()),
     };
     source.load(&sink, stop)?;
     Ok((feed, (source, sink)))

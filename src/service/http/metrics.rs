@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Http;
 use super::rendering::Rendering;
+use crate::health::Failure;
 use crate::stats::Stats;
 
 /// The text so far.
@@ -66,6 +67,7 @@ impl Http {
         self.add_connections(&mut text);
         self.add_frames(&mut text);
         self.add_map(&mut text, rendering);
+        self.add_source(&mut text);
         self.add_http(&mut text);
         self.add_process(&mut text);
         text.0
@@ -143,6 +145,23 @@ impl Http {
         }
         let interval = self.config.interval.as_secs_f64();
         text.add(Gauge, "mapcast_interval_seconds", "How often the map is repeated at least.", interval);
+    }
+
+    fn add_source(&self, text: &mut Exposition) {
+        use Type::{Counter, Gauge};
+        let Some(source) = &self.config.source else { return };
+        let state = source.health.state();
+        text.add(Gauge, "mapcast_source_up", "1 if the last from the source is a map, else 0.", u8::from(state.up));
+        if let Some(last) = state.last_success {
+            text.add(
+                Gauge,
+                "mapcast_source_last_success_timestamp_seconds",
+                "When the source last gave a map, in seconds since 1970.",
+                seconds(last),
+            );
+        }
+        let errors = (Counter, "mapcast_source_errors_total", "Failures of the source, by kind.");
+        text.add_each(errors, "kind", Failure::ALL.into_iter().map(|kind| (kind.name(), state.failures(kind))));
     }
 
     fn add_http(&self, text: &mut Exposition) {

@@ -13,7 +13,6 @@ mod rendering;
 mod request;
 mod response;
 mod route;
-mod state;
 mod status;
 mod token;
 mod write;
@@ -29,7 +28,9 @@ use crate::chain::Chain;
 use crate::connection::{Connection, Error};
 use crate::escape::escape;
 use crate::feed::Feed;
+use crate::health::Health;
 use crate::shutdown::Shutdown;
+use crate::state::StateFile;
 use crate::throttle::Throttle;
 
 use answer::Answer;
@@ -38,7 +39,6 @@ use host::Hosts;
 use rendering::{Renderer, Rendering};
 use request::{Head, Incoming, Requests};
 use response::{Code, Response};
-pub use state::{Error as StateError, StateFile};
 use status::{View, Views};
 pub use token::{Error as TokenError, TokenFile};
 use write::Writer;
@@ -72,6 +72,17 @@ pub struct Config {
     pub token: Option<TokenFile>,
     /// Where what was written is kept.
     pub state: Option<StateFile>,
+    /// Where the map comes from, if that is shown.
+    pub source: Option<ShownSource>,
+}
+
+/// A source, as it is shown.
+#[derive(Debug, Clone)]
+pub struct ShownSource {
+    /// What it is called: text that anyone may see, without a password.
+    pub name: String,
+    /// How it fares.
+    pub health: Arc<Health>,
 }
 
 /// Shows a feed and the server that casts it over HTTP, and lets those who have a token write.

@@ -1,12 +1,14 @@
 //! What is shown of the server: its status, and its clients, as JSON.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::Http;
 use super::rendering::Rendering;
+use super::{Http, ShownSource};
+use crate::health::Failure;
 use crate::platform::Process;
 use crate::service::{Census, ClientRecord, Look};
 
@@ -105,10 +107,33 @@ struct Status<'a> {
     format: &'static str,
     interval_ms: u64,
     writable: bool,
+    source: Option<SourceStatus<'a>>,
     map: Option<MapStatus<'a>>,
     connections: Connections,
     sent: Sent,
     http: OwnConnections,
+}
+
+#[derive(Debug, Serialize)]
+struct SourceStatus<'a> {
+    name: &'a str,
+    up: bool,
+    last_success_ms: Option<u64>,
+    problem: Option<String>,
+    errors: BTreeMap<&'static str, u64>,
+}
+
+impl<'a> From<&'a ShownSource> for SourceStatus<'a> {
+    fn from(source: &'a ShownSource) -> Self {
+        let state = source.health.state();
+        Self {
+            name: &source.name,
+            up: state.up,
+            last_success_ms: state.last_success.map(since_epoch),
+            errors: Failure::ALL.into_iter().map(|kind| (kind.name(), state.failures(kind))).collect(),
+            problem: state.problem,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -157,12 +182,13 @@ impl Http {
             program: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             now_ms,
-            started_ms: millis(self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default()),
+            started_ms: since_epoch(self.started_at),
             uptime_ms,
             stopping: self.stop.is_triggered(),
             format: self.feed.format().name(),
             interval_ms: millis(self.config.interval),
             writable: self.writer.is_some(),
+            source: self.config.source.as_ref().map(SourceStatus::from),
             map: rendering.map(|rendering| MapStatus {
                 version: rendering.version,
                 age_ms: millis(rendering.published.elapsed()),
@@ -220,5 +246,9 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn now_ms() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    since_epoch(SystemTime::now())
+}
+
+fn since_epoch(time: SystemTime) -> u64 {
+    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }

@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::rendering::{Renderer, Rendering, matches_strongly};
 use super::response::{Code, Kind, Response};
-use super::state::{self, StateFile};
 use super::status::to_json;
 use super::token::TokenFile;
 use crate::chain::Chain;
 use crate::feed::{self, Feed};
 use crate::format::{self, Format};
 use crate::map::{self, Key, Map};
+use crate::state::{self, StateFile};
 
 /// What is asked of the map.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use mapcast::Format;
 
-use super::Site;
+use super::{Site, path};
+use crate::support::program::{Program, SERVER, clean};
 use crate::support::reader::Reader;
 use crate::support::{eventually, has_command, skip};
 
@@ -51,8 +53,36 @@ fn the_metrics_are_the_truth() {
 }
 
 #[test]
+fn a_source_that_is_down_is_in_the_metrics_and_the_status_and_one_that_is_up_too() {
+    // Free again, so that whoever connects there is refused.
+    let parent = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let site = Site::start(&["--source", &format!("tcp://{parent}")]);
+    eventually("it is down", || site.json("/status")["source"]["errors"]["unreachable"] != 0);
+    let source = &site.json("/status")["source"];
+    assert_eq!((&source["up"], &source["last_success_ms"]), (&false.into(), &serde_json::Value::Null));
+    assert_eq!(source["name"], format!("tcp://{parent}"));
+    assert!(source["problem"].as_str().is_some_and(|problem| problem.contains("cannot connect")), "{source}");
+    let metrics = site.get("/metrics").body;
+    assert_eq!(value(&metrics, "mapcast_source_up"), Some(0.0));
+    assert!(value(&metrics, "mapcast_source_errors_total{kind=\"unreachable\"}").is_some_and(|count| count > 0.0));
+    assert_eq!(value(&metrics, "mapcast_source_errors_total{kind=\"denied\"}"), Some(0.0));
+    assert!(!metrics.contains("mapcast_source_last_success"), "{metrics}");
+
+    let mut command = clean(SERVER);
+    command.args(["--listen", &parent.to_string()]);
+    let _root = Program::start(command);
+    eventually("it is up", || site.json("/status")["source"]["up"] == true);
+    let source = &site.json("/status")["source"];
+    assert!(source["problem"].is_null() && source["last_success_ms"].as_u64().is_some_and(|ms| ms > 0), "{source}");
+    let metrics = site.get("/metrics").body;
+    assert_eq!(value(&metrics, "mapcast_source_up"), Some(1.0));
+    assert!(value(&metrics, "mapcast_source_last_success_timestamp_seconds").is_some_and(|at| at > 1e9));
+    assert!(Site::start(&[]).json("/status")["source"].is_null());
+}
+
+#[test]
 fn every_metric_is_explained_once() {
-    let site = Site::start(&[]);
+    let site = Site::start(&["--source", "-"]);
     let metrics = site.get("/metrics").body;
     let described: Vec<_> =
         metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
@@ -72,7 +102,7 @@ fn promtool_accepts_the_metrics() {
     if !has_command("promtool") {
         return skip("no promtool (Debian's package prometheus)");
     }
-    let site = Site::start(&[]);
+    let site = Site::start(&["--source", "-"]);
     let metrics = site.get("/metrics").body;
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -99,7 +129,9 @@ fn named(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn the_pages_and_the_dashboard_name_metrics_that_there_are() {
-    let site = Site::start(&[]);
+    let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    std::fs::write(source.path(), "{}").unwrap();
+    let site = Site::start(&["--source", path(&source)]);
     let metrics = site.get("/metrics").body;
     let there = named(&metrics);
     let docs = |name: &str| std::fs::read_to_string(format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();

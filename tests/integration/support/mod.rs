@@ -11,6 +11,8 @@ pub mod output;
 pub mod program;
 pub mod proxy;
 pub mod reader;
+#[cfg(all(feature = "cli", feature = "redis"))]
+pub mod redis_server;
 pub mod server;
 
 use std::time::{Duration, Instant};

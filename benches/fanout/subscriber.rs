@@ -1,0 +1,66 @@
+//! A plain subscriber of Redis, which says when Redis itself had delivered each change.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+
+use crate::change::Change;
+use crate::peer::redis;
+use crate::round::PATIENCE;
+use crate::server::Server;
+
+/// What Redis answers a subscription with: `subscribe`, the channel, and how many there are.
+const ANSWER: &str = "*3\r\n$9\r\nsubscribe\r\n$13\r\nmapcast:bench\r\n:1\r\n";
+
+/// One connection that is subscribed to the channel on which the hash's changes are announced, read by a thread of its
+/// own.
+pub struct Subscriber {
+    reading: JoinHandle<anyhow::Result<BTreeMap<u64, Instant>>>,
+    stream: TcpStream,
+}
+
+impl Subscriber {
+    /// Subscribes at the Redis that `server` follows, for changes of `size` bytes.
+    pub fn start(server: &Server, size: usize) -> anyhow::Result<Self> {
+        let mut stream = TcpStream::connect(server.upstream_addr().context("it follows nobody")?)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&redis::subscribe(redis::CHANNEL))?;
+        let mut answer = vec![0; ANSWER.len()];
+        stream.read_exact(&mut answer)?;
+        ensure!(answer == ANSWER.as_bytes(), "no subscription: {}", answer.escape_ascii());
+        let mut reader = stream.try_clone()?;
+        let read = move || {
+            let mut delivered = BTreeMap::new();
+            // What stands before each payload and behind it has always the same length.
+            let message = redis::message_len(size);
+            let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+            loop {
+                let read = reader.read(&mut chunk)?;
+                if read == 0 {
+                    return Ok(delivered);
+                }
+                let at = Instant::now();
+                bytes.extend_from_slice(&chunk[..read]);
+                while bytes.len() >= message {
+                    let payload = &bytes[message - size - 2..message - 2];
+                    let change = Change::from_payload(payload, size).context("not what was published")?;
+                    delivered.insert(change.number, at);
+                    bytes.drain(..message);
+                }
+            }
+        };
+        Ok(Self { reading: thread::Builder::new().spawn(read)?, stream })
+    }
+
+    /// Returns when each change was there, up to `last`, which must have been published.
+    pub fn finish(self, last: u64) -> anyhow::Result<BTreeMap<u64, Instant>> {
+        self.stream.shutdown(std::net::Shutdown::Both)?;
+        let delivered = self.reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        ensure!(delivered.contains_key(&last), "the subscriber has not had the last change");
+        Ok(delivered)
+    }
+}

@@ -1,0 +1,119 @@
+//! How a source fares, for whoever shows it: a status page, metrics, a service manager.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+/// What kind of failure keeps a source from giving its map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Failure {
+    /// It cannot be reached or read: no answer, no file, no right of the system's.
+    Unreachable,
+    /// It answers, and refuses: the password, the rights, a loop.
+    Denied,
+    /// What it gives is no map.
+    Invalid,
+    /// What it gives is larger than may be sent.
+    TooLarge,
+}
+
+/// How a source fares. Written by the source, read by whoever shows it; both share it by [`Sink::health`].
+///
+/// [`Sink::health`]: crate::source::Sink::health
+#[derive(Debug, Default)]
+pub struct Health {
+    /// Guards the state alone; held for a store or a copy.
+    state: Mutex<State>,
+}
+
+/// The state of a source at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct State {
+    /// True if and only if the last that is known of the source is a map that was taken. False before the first map.
+    pub up: bool,
+    /// When a map was last taken from it: of a source across a network at each reading, of a file and of standard input at
+    /// each change.
+    pub last_success: Option<SystemTime>,
+    /// What is wrong, in words: one line, escaped, without passwords. `None` if and only if nothing is known to be.
+    pub problem: Option<String>,
+    /// How many failures there have been, in the order of [`Failure::ALL`].
+    failures: [u64; Failure::ALL.len()],
+}
+
+impl Failure {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Unreachable, Self::Denied, Self::Invalid, Self::TooLarge];
+
+    /// A name for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Denied => "denied",
+            Self::Invalid => "invalid",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+impl State {
+    /// How many failures of that kind there have been, those that the log has not told counted.
+    pub fn failures(&self, kind: Failure) -> u64 {
+        self.failures[kind as usize]
+    }
+}
+
+impl Health {
+    /// The state now.
+    pub fn state(&self) -> State {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of a map that was taken.
+    pub(crate) fn succeeded(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.up, state.problem, state.last_success) = (true, None, Some(SystemTime::now()));
+    }
+
+    /// Takes note of a failure.
+    pub(crate) fn failed(&self, kind: Failure, problem: String) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.failures[kind as usize] += 1;
+        (state.up, state.problem) = (false, Some(problem));
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_up_from_its_first_map_until_the_next_failure() {
+        let health = Health::default();
+        assert_eq!(health.state(), State::default());
+        health.succeeded();
+        assert!(health.state().up && health.state().last_success.is_some());
+        health.failed(Failure::Denied, "no".to_owned());
+        let state = health.state();
+        assert!(!state.up && state.last_success.is_some() && state.problem.as_deref() == Some("no"));
+        health.succeeded();
+        assert!(health.state().up && health.state().problem.is_none());
+    }
+
+    #[test]
+    fn failures_are_counted_by_kind() {
+        let health = Health::default();
+        for kind in [Failure::TooLarge, Failure::Unreachable, Failure::TooLarge] {
+            health.failed(kind, String::new());
+        }
+        let counted = Failure::ALL.map(|kind| health.state().failures(kind));
+        assert_eq!(counted, [1, 0, 0, 2]);
+    }
+}

@@ -1,0 +1,188 @@
+//! Which server a relay follows, as the command line names it.
+
+use std::fmt;
+use std::net::SocketAddrV6;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::{Error, encryption};
+use crate::client::{ClientConfig, FollowConfig};
+use crate::escape::escape;
+use crate::format::Format;
+use crate::tls::{ClientTls, Connector};
+use crate::units::{parse_duration, parse_size};
+
+/// What stands before the server's address.
+const SCHEME: &str = "tcp://";
+
+/// What stands there if there is TLS.
+const TLS_SCHEME: &str = "tls://";
+
+/// What an address looks like.
+const SHAPE: &str = "write tcp://HOST:PORT or tls://HOST:PORT, and behind it what is needed of ?format=json&max_frame=1MiB&stale_after=15s";
+
+/// The server that a [`Relay`](super::Relay) follows: `tcp://HOST:PORT?format=json&max_frame=1MiB&stale_after=15s`, of
+/// which all behind the port may be left out. `tls://` is the same with TLS.
+///
+/// ```
+/// use mapcast::source::Parent;
+///
+/// let parent: Parent = "tcp://root.example:8080?format=json".parse()?;
+/// assert_eq!(parent.to_string(), "tcp://root.example:8080");
+/// assert!("tcp://root.example".parse::<Parent>().is_err());
+/// # Ok::<(), mapcast::source::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parent {
+    /// `HOST:PORT`
+    address: String,
+    /// How it writes its maps. Default: bincode.
+    format: Format,
+    /// The largest payload in bytes that is read from it; `None` goes by what this server sends.
+    max_frame: Option<usize>,
+    /// How long it may say nothing; `None` learns it from the gaps between its frames.
+    stale_after: Option<Duration>,
+    /// How it is encrypted, if it is.
+    tls: Option<ClientTls>,
+}
+
+impl Parent {
+    /// The same with TLS made like this, if there is TLS. Default: the system's roots, and the host's name.
+    #[must_use]
+    pub fn with_tls(self, tls: ClientTls) -> Self {
+        Self { tls: self.tls.map(|_| tls), ..self }
+    }
+
+    /// True if and only if it is `tls://`.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Reads the files of its TLS, if there is TLS.
+    pub(super) fn connector(&self) -> Result<Option<Arc<Connector>>, Error> {
+        encryption::connector(self.tls.as_ref(), &self.to_string())
+    }
+
+    /// `HOST:PORT`
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How it writes its maps.
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// How it is followed, where `max_frame` bytes are read at most unless the address says otherwise.
+    pub(super) fn follow_config(&self, max_frame: usize, tls: Option<Arc<Connector>>) -> FollowConfig {
+        let max_frame = self.max_frame.unwrap_or(max_frame);
+        let client = ClientConfig { format: self.format, max_frame, tls, ..ClientConfig::default() };
+        FollowConfig { client, stale_after: self.stale_after, ..FollowConfig::default() }
+    }
+
+    fn set(&mut self, option: &str) -> Result<(), String> {
+        let (name, value) = option.split_once('=').ok_or_else(|| SHAPE.to_owned())?;
+        match name {
+            "format" => self.format = value.parse::<Format>().map_err(|error| error.to_string())?,
+            "max_frame" => self.max_frame = Some(parse_size(value).map_err(|error| error.to_string())?),
+            "stale_after" => {
+                let duration = parse_duration(value).map_err(|error| error.to_string())?;
+                if duration.is_zero() {
+                    return Err("stale_after must be longer than nothing".to_owned());
+                }
+                self.stale_after = Some(duration);
+            }
+            _ => return Err(format!("there is no option {}; {SHAPE}", escape(name))),
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Parent {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refused = |problem: String| Error::BadAddress { name: escape(text), problem };
+        let encrypted = text.strip_prefix(TLS_SCHEME);
+        let rest = encrypted.or_else(|| text.strip_prefix(SCHEME)).ok_or_else(|| refused(SHAPE.to_owned()))?;
+        let (address, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let address = address.strip_suffix('/').unwrap_or(address);
+        if !is_host_and_port(address) {
+            return Err(refused(SHAPE.to_owned()));
+        }
+        let (address, format) = (address.to_owned(), Format::default());
+        let tls = encrypted.map(|_| encryption::by_default(&escape(text))).transpose()?;
+        let mut parent = Self { address, format, max_frame: None, stale_after: None, tls };
+        for option in options.split('&').filter(|option| !option.is_empty()) {
+            parent.set(option).map_err(refused)?;
+        }
+        Ok(parent)
+    }
+}
+
+/// As on the command line without the options, escaped.
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_encrypted() { TLS_SCHEME } else { SCHEME };
+        write!(f, "{scheme}{}", escape(&self.address))
+    }
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    if address.starts_with('[') {
+        return address.parse::<SocketAddrV6>().is_ok();
+    }
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let is_host =
+        !host.is_empty() && !host.contains(|c: char| ":/@".contains(c) || c.is_whitespace() || c.is_control());
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_say_how_the_parent_writes_and_how_long_it_may_be_silent() {
+        let parent: Parent = "tcp://[::1]:8080?format=json&max_frame=2MiB&stale_after=15s".parse().unwrap();
+        let config = parent.follow_config(1, None);
+        assert_eq!((parent.address(), parent.format()), ("[::1]:8080", Format::Json));
+        assert_eq!((config.client.format, config.client.max_frame), (Format::Json, 2 << 20));
+        assert_eq!(config.stale_after, Some(Duration::from_secs(15)));
+    }
+
+    #[test]
+    fn without_options_the_parent_is_read_as_a_client_would() {
+        for text in ["tcp://root.example:8080", "tcp://root.example:8080/", "tcp://root.example:8080?"] {
+            let parent: Parent = text.parse().unwrap();
+            assert_eq!((parent.address(), parent.format()), ("root.example:8080", Format::Bincode));
+            assert_eq!(parent.follow_config(7, None).client.max_frame, 7);
+            assert_eq!(parent.to_string(), "tcp://root.example:8080");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_the_shape_of_one() {
+        for text in
+            ["tcp://", "tcp://h", "tcp://:1", "tcp://h:0", "tcp://h:x", "tcp://h h:1", "tcp://u@h:1", "tcp://::1:1"]
+        {
+            let error = text.parse::<Parent>().unwrap_err().to_string();
+            assert!(error.contains("tcp://HOST:PORT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_option_is_refused_by_name() {
+        for (option, wanted) in [
+            ("format=yaml", "yaml"),
+            ("max_frame=much", "much"),
+            ("stale_after=0", "longer than nothing"),
+            ("colour=\x1b[31m", "no option colour"),
+            ("json", "tcp://HOST:PORT"),
+        ] {
+            let error = format!("tcp://h:1?{option}").parse::<Parent>().unwrap_err().to_string();
+            assert!(error.contains(wanted) && !error.contains('\x1b'), "{error}");
+        }
+    }
+}

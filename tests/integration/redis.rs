@@ -1,0 +1,465 @@
+//! The source `redis://`, against a real `redis-server`.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use mapcast::{Format, Key, Map, Value};
+use rustix::process::Signal;
+
+use crate::support::eventually;
+use crate::support::program::{Program, SERVER, clean, run};
+use crate::support::reader::Reader;
+use crate::support::redis_server::{RedisServer, free_port, redis_cli};
+
+/// Starts a server that follows `source`, in JSON, with an interval that nothing waits for.
+fn follow(source: &str) -> Program {
+    follow_with(source, &["--interval", "60s"])
+}
+
+fn follow_with(source: &str, args: &[&str]) -> Program {
+    Program::server(&[&["--source", source, "--format", "json"], args].concat())
+}
+
+fn texts(entries: &[(&str, &str)]) -> Map {
+    entries.iter().map(|(key, value)| (Key::from(*key), Value::from(*value))).collect()
+}
+
+/// Waits until the client is sent `wanted`.
+#[track_caller]
+fn wait_map(client: &mut Reader, wanted: &Map) {
+    while client.map(Format::Json) != *wanted {}
+}
+
+#[test]
+fn an_announced_change_reaches_the_clients_at_once() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "dark", "false", "1", "one"]);
+    let server = follow(&redis.source("key=flags"));
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    assert_eq!(client.map(Format::Json), texts(&[("dark", "false"), ("1", "one")]));
+    redis.run::<()>(&["HSET", "flags", "dark", "true"]);
+    redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+    assert_eq!(client.map(Format::Json), texts(&[("dark", "true"), ("1", "one")]));
+}
+
+#[test]
+fn keyspace_notifications_announce_where_they_are_on() {
+    let Some(redis) = RedisServer::start(&["--notify-keyspace-events", "Khg"]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let server = follow(&redis.source("key=flags&json=true"));
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    assert_eq!(client.map(Format::Json), Map::from([("n".into(), 1.into())]));
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    assert_eq!(client.map(Format::Json), Map::from([("n".into(), 2.into())]));
+}
+
+#[test]
+fn a_revision_announces_for_writers_who_cannot() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    redis.run::<()>(&["INCR", "flags:revision"]);
+    let server = follow(&redis.source("key=flags"));
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    client.map(Format::Json);
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    redis.run::<()>(&["INCR", "flags:revision"]);
+    assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
+}
+
+#[test]
+fn a_change_that_nobody_announces_is_seen_within_the_interval() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let server = follow_with(&redis.source("key=flags"), &["--interval", "100ms"]);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    client.map(Format::Json);
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+}
+
+#[test]
+fn a_stopped_redis_holds_up_nobody_and_a_continued_one_is_followed_again() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let mut server = follow_with(&redis.source("key=flags"), &["--interval", "50ms"]);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    client.map(Format::Json);
+    redis.program().signal(Signal::STOP);
+    let down = server.wait_log("source down");
+    assert!(down.contains("does not answer within 2s; the last good map stays"), "{down}");
+    for _ in 0..5 {
+        let asked = Instant::now();
+        assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+        assert_eq!(Reader::connect(server.addr()).map(Format::Json), texts(&[("n", "1")]));
+        assert!(asked.elapsed() < Duration::from_millis(1500), "a client waited for Redis: {:?}", asked.elapsed());
+    }
+    redis.program().signal(Signal::CONT);
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+    let told = |what: &str| server.log().iter().filter(|line| line.contains(what)).count();
+    eventually("up and down are told once each", || (told("source up"), told("source down")) == (2, 1));
+    // The stop waits for Redis no more than the clients do. After some repeats the source is in the middle of a look.
+    redis.program().signal(Signal::STOP);
+    (0..5).for_each(|_| drop(client.payload()));
+    let asked = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
+    redis.program().signal(Signal::CONT);
+}
+
+#[test]
+fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() {
+    let Some(mut redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let server = follow_with(&redis.source("key=flags"), &["--interval", "100ms"]);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    redis.kill();
+    server.wait_log("source down");
+    redis.restart();
+    server.wait_log("there is no such key; if that is to be an empty map, add &missing=empty to the address");
+    assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+    eventually("it is up again", || server.log().iter().filter(|line| line.contains("source up")).count() == 2);
+}
+
+#[test]
+fn a_server_that_starts_while_redis_is_away_begins_with_the_last_good_map() {
+    let Some(mut redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1", "1", "a text key"]);
+    let state = redis.folder().join("state");
+    let args = ["--interval", "100ms", "--state", state.to_str().unwrap()];
+    let mut first = follow_with(&redis.source("key=flags"), &args);
+    first.wait_log("source up");
+    redis.kill();
+    // With 9: it is on the disk by then, or will never be.
+    eventually("the map is kept", || state.exists());
+    first.signal(Signal::KILL);
+    first.exit_code();
+    let second = follow_with(&redis.source("key=flags"), &args);
+    let begun = second.wait_log("the last good map of redis://");
+    assert!(begun.ends_with("?key=flags: 2 entries, version 1"), "{begun}");
+    let mut client = Reader::connect(second.addr());
+    assert_eq!(client.map(Format::Json), texts(&[("n", "1"), ("1", "a text key")]));
+    let down = second.wait_log("source down");
+    assert!(down.ends_with("; the last good map stays"), "{down}");
+    redis.restart();
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+}
+
+#[test]
+fn a_subscription_that_is_cut_is_made_again() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let server = follow(&redis.source("key=flags"));
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    client.map(Format::Json);
+    assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
+    server.wait_log("Redis has closed the connection");
+    eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+    assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
+}
+
+#[test]
+fn a_redis_that_is_away_at_the_start_is_waited_for() {
+    let Some(mut redis) = RedisServer::start(&[]) else { return };
+    redis.kill();
+    let server = follow(&redis.source("key=flags"));
+    let down = server.wait_log("source down");
+    assert!(down.contains("cannot connect to 127.0.0.1:") && down.ends_with("; there is no map yet"), "{down}");
+    let mut client = Reader::connect(server.addr());
+    redis.restart();
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+    assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+}
+
+#[test]
+fn another_type_and_a_deleted_key_keep_the_last_good_map() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let server = follow_with(&redis.source("key=flags"), &["--interval", "100ms"]);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    client.map(Format::Json);
+    redis.run::<()>(&["SET", "flags", "text"]);
+    server.wait_log("source down: redis://127.0.0.1");
+    let line = server.wait_log("WRONGTYPE");
+    assert!(line.contains("the key must be a hash") && line.ends_with("the last good map stays"), "{line}");
+    (0..3).for_each(|_| assert_eq!(client.map(Format::Json), texts(&[("n", "1")])));
+    redis.run::<()>(&["DEL", "flags"]);
+    (0..3).for_each(|_| assert_eq!(client.map(Format::Json), texts(&[("n", "1")])));
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+}
+
+#[test]
+fn a_deleted_key_is_an_empty_map_where_that_is_asked_for() {
+    let Some(redis) = RedisServer::start(&["--notify-keyspace-events", "Khg"]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let server = follow(&redis.source("key=flags&missing=empty"));
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    client.map(Format::Json);
+    redis.run::<()>(&["DEL", "flags"]);
+    assert_eq!(client.map(Format::Json), Map::new());
+}
+
+#[test]
+fn a_huge_hash_is_neither_sent_nor_kept_in_memory() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let server = follow_with(&redis.source("key=flags"), &["-v", "--interval", "100ms", "--max-frame", "10KiB"]);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    client.map(Format::Json);
+    // Above the limit for a frame, below that for a reply.
+    redis.run::<()>(&["HSET", "flags", "large", &"x".repeat(100_000)]);
+    server.wait_log("above the limit of 10240; raise --max-frame");
+    let before = server.peak_memory();
+    redis.run::<()>(&["HSET", "flags", "huge", &"x".repeat(64 << 20)]);
+    // For who debugs alone: that it is too large is no news.
+    server.wait_log("above the limit of 1048576 bytes for a reply");
+    (0..5).for_each(|_| assert_eq!(client.map(Format::Json), texts(&[("n", "1")])));
+    assert!(server.peak_memory() < before + 16 * 1024, "{} KiB from {before}", server.peak_memory());
+    redis.run::<()>(&["HDEL", "flags", "large", "huge"]);
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+}
+
+#[test]
+fn a_password_comes_from_the_address_a_file_or_the_environment_and_shows_nowhere() {
+    // The rights that docs/operating.md names.
+    let keys = ["~flags", "~flags:revision", "&mapcast:flags", "&__keyspace@0__:flags"];
+    let rights = ["+@read", "+subscribe", "+ping", "+select", "+role"];
+    let user = [&["--user", "ana", "on", ">s3cret"][..], &keys, &rights].concat();
+    let Some(redis) = RedisServer::start(&user) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let port = redis.port();
+    let file = redis.folder().join("password");
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let file = file.to_str().unwrap();
+    let source = format!("redis://ana@127.0.0.1:{port}/0?key=flags");
+    let in_address = format!("redis://ana:s3cret@127.0.0.1:{port}/0?key=flags");
+    let start = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = clean(SERVER);
+        command.args(["-vv", "--listen", "127.0.0.1:0", "--format", "json"]).args(args).envs(variables.iter().copied());
+        Program::start(command)
+    };
+    let ways = [
+        (vec!["--source", &in_address], vec![], true),
+        (vec![], vec![("MAPCAST_SOURCE", in_address.as_str())], false),
+        (vec!["--source", &source, "--redis-password-file", file], vec![], false),
+        (vec!["--source", &source], vec![("MAPCAST_REDIS_PASSWORD", "s3cret")], false),
+    ];
+    for (args, variables, warns) in ways {
+        let server = start(&args, &variables);
+        server.wait_log("source up");
+        let mut client = Reader::connect(server.addr());
+        client.map(Format::Json);
+        let n = redis.run::<i64>(&["HINCRBY", "flags", "n", "1"]).to_string();
+        redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+        assert_eq!(client.map(Format::Json), texts(&[("n", &n)]));
+        let log = server.log().join("\n");
+        assert!(!log.contains("no subscription"), "{log}");
+        assert!(!log.contains("s3cret"), "{log}");
+        assert_eq!(log.contains("ps shows the password"), warns, "{log}");
+        redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    }
+    let server = start(&["--source", &source], &[("MAPCAST_REDIS_PASSWORD", "wr0ng")]);
+    let line = server.wait_log("source down");
+    assert!(line.contains("WRONGPASS") && !line.contains("wr0ng"), "{line}");
+    let mut command = clean(SERVER);
+    command.args(["--source", "redis://ana:s3cret@127.0.0.1/x?key=flags"]);
+    let refused = run(command);
+    assert!(!refused.assert_exit(2).stderr.contains("s3cret"), "{}", refused.stderr);
+}
+
+/// A server that has no `AUTH`, or has it under another name, quotes what it was sent.
+#[test]
+fn a_password_that_redis_quotes_is_not_passed_on() {
+    let Some(redis) = RedisServer::start(&["--rename-command", "AUTH", "HIDDEN"]) else { return };
+    let server = follow(&format!("redis://:s3cret@127.0.0.1:{}/0?key=flags", redis.port()));
+    let line = server.wait_log("source down");
+    assert!(line.contains("it does not know AUTH"), "{line}");
+    assert!(!server.log().join("\n").contains("s3cret"));
+}
+
+#[test]
+fn a_user_who_may_not_subscribe_sees_changes_within_the_interval() {
+    let Some(redis) =
+        RedisServer::start(&["--user", "ana", "on", ">pw", "~flags*", "resetchannels", "+@read", "+select"])
+    else {
+        return;
+    };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let source = format!("redis://ana:pw@127.0.0.1:{}/0?key=flags", redis.port());
+    let server = follow_with(&source, &["--interval", "100ms"]);
+    server.wait_log("this user may not subscribe, so a change is seen after up to 100ms");
+    let mut client = Reader::connect(server.addr());
+    client.map(Format::Json);
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+}
+
+#[test]
+fn a_unix_socket_will_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("redis.sock");
+    let path = path.to_str().unwrap();
+    let Some(redis) = RedisServer::start(&["--unixsocket", path]) else { return };
+    redis.run::<()>(&["HSET", "flags", "n", "1"]);
+    let server = follow(&format!("redis+unix://{path}?key=flags"));
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    client.map(Format::Json);
+    redis.run::<()>(&["HSET", "flags", "n", "2"]);
+    redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+    assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
+}
+
+#[test]
+fn the_sentinels_name_the_master_and_after_it_has_died_the_next() {
+    let Some(mut master) = RedisServer::start(&["--repl-diskless-sync-delay", "0"]) else { return };
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &master.port().to_string()]).unwrap();
+    master.run::<()>(&["HSET", "flags", "n", "1"]);
+    eventually("the replica has the hash", || replica.run::<i64>(&["HLEN", "flags"]) == 1);
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = folder.path().join("sentinel.conf");
+    let mut file = std::fs::File::create(&config).unwrap();
+    writeln!(
+        file,
+        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n\
+         sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000",
+        folder.path().display(),
+        master.port()
+    )
+    .unwrap();
+    let mut command = clean("redis-server");
+    command.args([config.to_str().unwrap(), "--sentinel"]);
+    let sentinel = Program::start(command);
+    sentinel.wait_out("+monitor master main");
+    // It must know the replica, or there is nobody to take over.
+    sentinel.wait_out("+slave slave");
+    // The first sentinel is away: the next is asked.
+    let source = format!("redis+sentinel://127.0.0.1:{},127.0.0.1:{port}/0?master=main&key=flags", free_port());
+    let server = follow_with(&source, &["--interval", "200ms"]);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+    master.kill();
+    server.wait_log("source down");
+    eventually("the replica is the master", || replica.run::<String>(&["INFO", "replication"]).contains("role:master"));
+    replica.run::<()>(&["HSET", "flags", "n", "2"]);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+}
+
+#[test]
+fn a_cluster_says_which_node_has_the_hash() {
+    let node = || RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]);
+    let Some(first) = node() else { return };
+    let nodes = [first, node().unwrap(), node().unwrap()];
+    let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+    let create: Vec<&str> = ["--cluster", "create"]
+        .into_iter()
+        .chain(addresses.iter().map(String::as_str))
+        .chain(["--cluster-replicas", "0", "--cluster-yes"])
+        .collect();
+    assert!(redis_cli(&create), "redis-cli {create:?}");
+    let is_ready = |node: &RedisServer| node.run::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok");
+    eventually("the cluster is ready", || nodes.iter().all(is_ready));
+    // On whichever node each of them is, the first one is asked.
+    for key in ["flags", "hosts", "rates"] {
+        let takes = |node: &RedisServer| {
+            redis::cmd("HSET").arg(key).arg("n").arg("1").query::<i64>(&mut node.connect()).is_ok()
+        };
+        let owner = nodes.iter().find(|node| takes(node)).expect("a node that has the slot");
+        let server = follow(&format!("redis+cluster://{}?key={key}", addresses[0]));
+        server.wait_log("source up");
+        let mut client = Reader::connect(server.addr());
+        assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+        owner.run::<()>(&["HSET", key, "n", "2"]);
+        // On any node: the cluster passes it on.
+        nodes[2].run::<()>(&["PUBLISH", &format!("mapcast:{key}"), ""]);
+        assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
+    }
+    // Every slot is on one node alone, so one of these two is told where it is.
+    let single = [&nodes[0], &nodes[1]].map(|node| follow(&node.source("key=flags")));
+    eventually("one is told what to write", || {
+        single.iter().any(|server| server.log().iter().any(|line| line.contains("name it redis+cluster://")))
+    });
+}
+
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+mod encrypted {
+    use std::path::Path;
+
+    use super::*;
+    use crate::support::authority::Authority;
+    use crate::support::redis_server::has_tls;
+    use crate::support::skip;
+
+    fn text(path: &Path) -> &str {
+        path.to_str().unwrap()
+    }
+
+    /// A Redis that listens for TLS beside the plain port, and the address of a hash there.
+    fn start(authority: &Authority, clients: &str) -> Option<(RedisServer, String)> {
+        if !has_tls() {
+            skip("redis-server is built without TLS");
+            return None;
+        }
+        let (files, port) = (authority.good("redis", &["localhost"]), free_port());
+        let cert = ["--tls-cert-file", text(&files.cert), "--tls-key-file", text(&files.key)];
+        let wanted = ["--tls-ca-cert-file", text(&authority.ca), "--tls-auth-clients", clients];
+        let redis = RedisServer::start(&[&["--tls-port", &port.to_string()], &cert[..], &wanted].concat())?;
+        redis.run::<()>(&["HSET", "flags", "n", "1"]);
+        Some((redis, format!("rediss://localhost:{port}/0?key=flags")))
+    }
+
+    #[test]
+    fn a_hash_is_followed_over_tls_as_without_it() {
+        let authority = Authority::new();
+        let Some((redis, source)) = start(&authority, "no") else { return };
+        let server = follow_with(&source, &["--interval", "60s", "--source-tls-ca", text(&authority.ca)]);
+        server.wait_log("source up: rediss://localhost:");
+        let mut client = Reader::connect(server.addr());
+        assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+        redis.run::<()>(&["HSET", "flags", "n", "2"]);
+        redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+        assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
+        // More than a record, and than one reading.
+        let long = "x".repeat(200_000);
+        redis.run::<()>(&["HSET", "flags", "n", &long]);
+        redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+        assert_eq!(client.map(Format::Json), texts(&[("n", &long)]));
+    }
+
+    #[test]
+    fn a_redis_that_asks_for_a_certificate_is_shown_one_and_otherwise_says_so() {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let Some((_redis, source)) = start(&authority, "yes") else { return };
+        let own = authority.good("mapcast", &["mapcast"]);
+        let ca = text(&authority.ca);
+        let identity = ["--source-tls-cert", text(&own.cert), "--source-tls-key", text(&own.key)];
+        follow_with(&source, &[&["--source-tls-ca", ca], &identity[..]].concat()).wait_log("source up");
+        let stranger = follow_with(&source, &["--source-tls-ca", ca]);
+        stranger.wait_log("use --source-tls-cert FILE and --source-tls-key FILE");
+        let distrustful = follow_with(&source, &["--source-tls-ca", text(&other.ca)]);
+        distrustful.wait_log("name its CA, --source-tls-ca FILE");
+        let plain = follow(&source.replace("rediss://", "redis://"));
+        let down = plain.wait_log("source down");
+        assert!(down.contains("rediss://") || down.contains("closed the connection"), "{down}");
+    }
+}

@@ -1,0 +1,324 @@
+//! Relays: one server that follows another.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mapcast::source::{Relay, Sink, Source};
+use mapcast::{Cast, Feed, Format, ServerConfig, Shutdown};
+
+use crate::support::reader::Reader;
+use crate::support::server::{MapServer, Running, numbered};
+use crate::support::{PATIENCE, eventually, pause};
+
+/// A relay in this process, in JSON from and to.
+struct Tier {
+    feed: Arc<Feed>,
+    running: Running,
+    sink: Sink,
+}
+
+impl Tier {
+    /// Serves from a feed that has nobody to fill it yet.
+    fn start() -> Self {
+        let feed = Arc::new(Feed::new(Format::Json, 1 << 20));
+        let running = Running::start(Cast::new(Arc::clone(&feed), Duration::from_millis(200)), ServerConfig::default());
+        Self { sink: Sink::new(Arc::clone(&feed), vec![]), feed, running }
+    }
+
+    /// Follows `parent` until the test is over.
+    fn follow(&self, parent: SocketAddr, stop: &Shutdown) {
+        let mut relay = Relay::new(format!("tcp://{parent}?format=json").parse().unwrap());
+        relay.listening_on(&[self.running.addr]);
+        let (sink, stop) = (self.sink.clone(), stop.clone());
+        thread::Builder::new().spawn(move || relay.follow(&sink, &stop)).unwrap();
+    }
+}
+
+/// Ends the relays also when the test has failed.
+struct StopOnDrop(Shutdown);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.trigger();
+    }
+}
+
+#[test]
+fn a_change_at_the_root_reaches_the_clients_of_the_lowest_relay() {
+    let stop = StopOnDrop(Shutdown::new().unwrap());
+    let root = MapServer::start(Duration::from_mins(1));
+    let tiers: Vec<_> = (0..3).map(|_| Tier::start()).collect();
+    let mut parent = root.running.addr;
+    for tier in &tiers {
+        tier.follow(parent, &stop.0);
+        parent = tier.running.addr;
+    }
+    eventually("the map is there", || tiers.iter().all(|tier| tier.feed.version() == 1));
+    let mut client = Reader::connect(parent);
+    assert_eq!(client.map(Format::Json), numbered(0));
+    root.feed.publish(&numbered(1)).unwrap();
+    eventually("the change is there", || client.map(Format::Json) == numbered(1));
+    assert!(tiers.iter().all(|tier| tier.sink.health().state().up));
+    // Equal maps are no change: the repeats of one level are not passed on as news by the next.
+    let versions: Vec<_> = tiers.iter().map(|tier| tier.feed.version()).collect();
+    (0..5).for_each(|_| assert_eq!(client.map(Format::Json), numbered(1)));
+    assert_eq!(versions, tiers.iter().map(|tier| tier.feed.version()).collect::<Vec<_>>());
+}
+
+/// Returns where one client is let through to `server`, what it is sent 20 ms late: a link that has a length.
+fn long_link(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let carry = move || {
+        let mut client = listener.accept().unwrap().0;
+        let mut server = TcpStream::connect(server).unwrap();
+        let mut chunk = [0; 4096];
+        // It ends with one of its two ends.
+        while let Ok(read @ 1..) = server.read(&mut chunk) {
+            let arrival = Instant::now() + Duration::from_millis(20);
+            while let Some(left) = arrival.checked_duration_since(Instant::now()) {
+                thread::park_timeout(left);
+            }
+            if client.write_all(&chunk[..read]).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().spawn(carry).unwrap();
+    address
+}
+
+/// A ring has no root. Members that begin with different maps would hand them on in circles for ever: on links that take
+/// longer than a relay does, no map catches up with the one before it.
+#[test]
+fn relays_in_a_ring_settle_on_one_map() {
+    let stop = StopOnDrop(Shutdown::new().unwrap());
+    let tiers: Vec<_> = (0..3).map(|_| Tier::start()).collect();
+    for (number, tier) in (0..).zip(&tiers) {
+        tier.feed.publish(&numbered(number)).unwrap();
+    }
+    for (index, tier) in tiers.iter().enumerate() {
+        tier.follow(long_link(tiers[(index + 1) % tiers.len()].running.addr), &stop.0);
+    }
+    eventually("all follow", || tiers.iter().all(|tier| tier.sink.health().state().up));
+    let versions = || tiers.iter().map(|tier| tier.feed.version()).collect::<Vec<_>>();
+    let maps = || tiers.iter().map(|tier| tier.feed.latest().unwrap().frame.payload().to_vec()).collect::<Vec<_>>();
+    let (deadline, mut before, mut since) = (Instant::now() + PATIENCE, versions(), Instant::now());
+    while since.elapsed() < Duration::from_secs(1) {
+        assert!(Instant::now() < deadline, "they go on for ever: {:?}", versions());
+        pause();
+        if versions() != before {
+            (before, since) = (versions(), Instant::now());
+        }
+    }
+    assert!(maps().iter().all(|map| *map == maps()[0]), "{:?}", maps());
+}
+
+#[test]
+fn relays_in_a_ring_without_a_map_stay_without_one() {
+    let stop = StopOnDrop(Shutdown::new().unwrap());
+    let (one, other) = (Tier::start(), Tier::start());
+    one.follow(other.running.addr, &stop.0);
+    other.follow(one.running.addr, &stop.0);
+    one.running.wait_active(1);
+    other.running.wait_active(1);
+    assert_eq!((one.feed.version(), other.feed.version()), (0, 0));
+    assert!(!one.sink.health().state().up);
+}
+
+#[cfg(feature = "cli")]
+mod programs {
+    use super::*;
+    use crate::support::program::{Program, SERVER, clean, run};
+    use rustix::process::Signal;
+
+    /// Returns a port that was free a moment ago.
+    fn free_port() -> u16 {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn a_relay_has_its_own_format_and_interval_and_keeps_the_map_of_a_parent_that_is_gone() {
+        let port = free_port().to_string();
+        let root = || {
+            let mut command = clean(SERVER);
+            command.args(["--listen", &format!("127.0.0.1:{port}"), "--interval", "60s", "--set", "who=root"]);
+            Program::start(command)
+        };
+        let parent = format!("tcp://127.0.0.1:{port}");
+        let first = root();
+        first.addr();
+        let mut relay = Program::server(&["--source", &parent, "--format", "json", "--interval", "100ms"]);
+        let up = relay.wait_log("source up");
+        let mut client = Reader::connect(relay.addr());
+        let map = client.map(Format::Json);
+        assert_eq!(map[&"who".into()], "root".into());
+        assert!(up.ends_with(&format!("source up: {parent}: 5 entries, version 1")), "{up}");
+        drop(first);
+        let down = relay.wait_log("source down");
+        assert!(
+            down.contains(&format!("source down: {parent}: ")) && down.ends_with("; the last good map stays"),
+            "{down}"
+        );
+        (0..3).for_each(|_| assert_eq!(client.map(Format::Json), map));
+        assert_eq!(Reader::connect(relay.addr()).map(Format::Json), map);
+        let _second = root();
+        eventually("it is up again", || relay.log().iter().filter(|line| line.contains("source up")).count() == 2);
+        assert_eq!(relay.log().iter().filter(|line| line.contains("source down")).count(), 1, "{:?}", relay.log());
+        relay.signal(Signal::TERM);
+        assert_eq!(relay.exit_code(), 0);
+    }
+
+    #[test]
+    fn a_relay_that_starts_without_its_parent_begins_with_the_very_map_that_it_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let root = Program::server(&["--set", "bytes=1.5"]);
+        let source = format!("tcp://{}", root.addr());
+        let args = ["--source", &source, "--state", state.to_str().unwrap(), "--set", "own=true"];
+        let mut relay = Program::server(&args);
+        relay.wait_log("source up");
+        // In bincode, where a number and a text are two keys.
+        let map = Reader::connect(relay.addr()).payload();
+        relay.signal(Signal::TERM);
+        assert_eq!(relay.exit_code(), 0);
+        drop(root);
+        let relay = Program::server(&args);
+        assert_eq!(Reader::connect(relay.addr()).payload(), map);
+        relay.wait_log("source down");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_state_is_for_what_may_be_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let state = state.to_str().unwrap();
+        let mut lines = Program::server(&["--source", "-", "--state", state, "--format", "json"]);
+        lines.stdin().write_all(b"{\"n\":7}\n").unwrap();
+        lines.wait_log("1 entry, version 1");
+        lines.signal(Signal::TERM);
+        assert_eq!(lines.exit_code(), 0);
+        let lines = Program::server(&["--source", "-", "--state", state, "--format", "json"]);
+        assert_eq!(Reader::connect(lines.addr()).map(Format::Json), numbered(7));
+        for (args, wanted) in [
+            (&["--source", "flags.json"][..], "flags.json is a file"),
+            (&[], "--http-token-file, or a --source that is no file"),
+            (&["--source", "tcp://127.0.0.1:1", "--check-config"], "kept in "),
+        ] {
+            let mut command = clean(SERVER);
+            command.args(["--state", state]).args(args);
+            let finished = run(command);
+            let said = String::from_utf8_lossy(&finished.stdout).into_owned() + &finished.stderr;
+            assert!(said.contains(wanted), "{said}");
+            finished.assert_exit(if args.contains(&"--check-config") { 0 } else { 2 });
+        }
+    }
+
+    #[test]
+    fn a_server_told_to_follow_itself_refuses_and_says_so() {
+        let port = free_port();
+        let mut command = clean(SERVER);
+        command.args(["--listen", &format!("0.0.0.0:{port}"), "--source", &format!("tcp://127.0.0.1:{port}")]);
+        let server = Program::start(command);
+        let line = server.wait_log("source down");
+        assert!(line.contains("is this server itself") && line.ends_with("there is no map yet"), "{line}");
+    }
+
+    #[test]
+    fn a_parent_with_another_format_is_told() {
+        let root = Program::server(&["--format", "json"]);
+        let relay = Program::server(&["--source", &format!("tcp://{}", root.addr())]);
+        relay.wait_log("is the other end set to another --format?");
+    }
+
+    #[test]
+    fn what_is_no_address_of_a_parent_is_a_usage_error() {
+        for (source, wanted) in [
+            ("tcp://127.0.0.1", "write tcp://HOST:PORT"),
+            ("tls://127.0.0.1", "write tcp://HOST:PORT or tls://HOST:PORT"),
+            ("tcp://h:1?format=yaml", "yaml"),
+        ] {
+            let mut command = clean(SERVER);
+            command.args(["--source", source]);
+            run(command).assert_exit(2).assert_stderr(wanted);
+        }
+    }
+}
+
+#[cfg(all(feature = "cli", any(feature = "tls", feature = "tls-ring")))]
+mod encrypted {
+    use std::path::Path;
+
+    use super::*;
+    use crate::support::authority::{Authority, Files};
+    use crate::support::program::{Program, SERVER, clean, run};
+
+    fn text(path: &Path) -> &str {
+        path.to_str().unwrap()
+    }
+
+    /// Starts a parent with TLS and `args`, and returns its address by name.
+    fn parent(files: &Files, args: &[&str]) -> (Program, String) {
+        let server =
+            Program::server(&[args, &["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)]].concat());
+        let source = format!("tls://localhost:{}", server.addr_with_tls().port());
+        (server, source)
+    }
+
+    #[test]
+    fn a_relay_follows_over_tls_and_shows_who_it_is() {
+        let authority = Authority::new();
+        let (files, own) = (authority.good("root", &["localhost"]), authority.good("relay", &["relay"]));
+        let ca = text(&authority.ca);
+        let (_root, source) = parent(&files, &["--tls-client-ca", ca, "--set", "who=root"]);
+        let identity = ["--source-tls-cert", text(&own.cert), "--source-tls-key", text(&own.key)];
+        let trust = ["--source", &source, "--source-tls-ca", ca, "--format", "json"];
+        let relay = Program::server(&[&trust[..], &identity].concat());
+        let up = relay.wait_log("source up");
+        assert!(up.contains(&source), "{up}");
+        assert_eq!(Reader::connect(relay.addr()).map(Format::Json)[&"who".into()], "root".into());
+        let stranger = Program::server(&trust);
+        let down = stranger.wait_log("source down");
+        assert!(down.contains("use --source-tls-cert FILE and --source-tls-key FILE"), "{down}");
+    }
+
+    #[test]
+    fn what_keeps_a_relay_from_its_parent_is_said_in_the_servers_own_options() {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let (_root, source) = parent(&authority.good("root", &["root.example"]), &[]);
+        let plain = Program::server(&[]);
+        let (ca, stranger) = (text(&authority.ca), text(&other.ca));
+        for (source, args, wanted) in [
+            (source.clone(), &["--source-tls-ca", stranger][..], "name its CA, --source-tls-ca FILE"),
+            (source.clone(), &["--source-tls-ca", ca], "use --source-tls-name root.example"),
+            (source.replace("tls://", "tcp://"), &[], "write tls:// for tcp://"),
+            (format!("tls://{}", plain.addr()), &["--source-tls-ca", ca], "write tcp:// or redis://"),
+        ] {
+            let relay = Program::server(&[&["--source", &source], args].concat());
+            let down = relay.wait_log("source down");
+            assert!(down.contains(wanted), "{down}");
+        }
+        let name = ["--source-tls-ca", ca, "--source-tls-name", "root.example"];
+        Program::server(&[&["--source", &source], &name[..]].concat()).wait_log("source up");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_options_or_files_is_a_usage_error() {
+        let authority = Authority::new();
+        let (ca, files) = (text(&authority.ca), authority.good("relay", &["relay"]));
+        for (args, wanted) in [
+            (&["--source", "tcp://127.0.0.1:1", "--source-tls-ca", ca][..], "tls://HOST:PORT"),
+            (&["--source-tls-name", "x"], "tls://HOST:PORT"),
+            (&["--source", "tls://h:1", "--source-tls-ca", "/nowhere/x"], "/nowhere/x: cannot be read"),
+            (&["--source", "tls://h:1", "--source-tls-cert", text(&files.cert)], "--source-tls-key"),
+        ] {
+            let mut command = clean(SERVER);
+            command.args(args);
+            run(command).assert_exit(2).assert_stderr(wanted);
+        }
+    }
+}

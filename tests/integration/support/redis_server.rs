@@ -1,0 +1,110 @@
+//! A Redis of the test's own: on a free port of loopback, in a folder of its own, with nothing stored.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use redis::{Cmd, Connection, FromRedisValue};
+use tempfile::TempDir;
+
+use super::program::{Program, clean};
+use super::{eventually, has_command, skip};
+
+pub struct RedisServer {
+    program: Option<Program>,
+    port: u16,
+    folder: TempDir,
+    args: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts one with `args` behind the usual ones; `None`, and a skipped test, where there is none.
+    pub fn start(args: &[&str]) -> Option<Self> {
+        if !has_command("redis-server") {
+            skip("no redis-server (package redis-server)");
+            return None;
+        }
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Self { program: None, port: free_port(), folder, args };
+        // Somebody else may take the port before it does.
+        for _ in 0..5 {
+            if server.try_start() {
+                return Some(server);
+            }
+            server.port = free_port();
+        }
+        panic!("it does not start: {:?}", server.program().out());
+    }
+
+    /// Starts it again on the same port, empty.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.try_start(), "its port is taken");
+    }
+
+    /// Returns true if and only if it listens.
+    fn try_start(&mut self) -> bool {
+        let mut command = clean("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", "", "--appendonly", "no"]);
+        command.args(["--dir", self.folder.path().to_str().unwrap()]).args(&self.args);
+        let program = self.program.insert(Program::start(command));
+        let listens = |program: &Program| program.out().iter().any(|line| line.contains("Ready to accept connections"));
+        eventually("redis-server listens, or not", || listens(program) || !program.is_running());
+        listens(program)
+    }
+
+    pub fn kill(&mut self) {
+        self.program = None;
+    }
+
+    /// The running process.
+    pub fn program(&self) -> &Program {
+        self.program.as_ref().expect("it runs")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// The address of a hash in it.
+    pub fn source(&self, options: &str) -> String {
+        format!("redis://127.0.0.1:{}/0?{options}", self.port)
+    }
+
+    /// A connection of the crate's own, as the default user.
+    pub fn connect(&self) -> Connection {
+        redis::Client::open(("127.0.0.1", self.port)).unwrap().get_connection().unwrap()
+    }
+
+    /// Runs one command there and returns what it says.
+    #[track_caller]
+    pub fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = Cmd::new();
+        for word in words {
+            command.arg(word);
+        }
+        command.query(&mut self.connect()).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+}
+
+/// True if and only if Redis is built with TLS: its client, of the same build, then has options for it.
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+pub fn has_tls() -> bool {
+    let help = Command::new("redis-cli").arg("--help").output();
+    help.is_ok_and(|help| [help.stdout, help.stderr].concat().windows(5).any(|text| text == b"--tls"))
+}
+
+/// Returns a port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Runs `redis-cli` to its end.
+pub fn redis_cli(args: &[&str]) -> bool {
+    Command::new("redis-cli").args(args).output().is_ok_and(|output| output.status.success())
+}
