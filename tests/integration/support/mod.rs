@@ -4,8 +4,6 @@
 pub mod authority;
 #[cfg(feature = "cli")]
 pub mod browser;
-#[cfg(feature = "cli")]
-pub mod browser;
 pub mod log;
 #[cfg(feature = "cli")]
 pub mod output;
