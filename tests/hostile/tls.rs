@@ -152,7 +152,7 @@ impl Ends {
             }
         };
         assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
-        super::told(&error);
+        assert_ne!(super::told(&error), "message buffer full", "it has kept what it should have refused");
         // It stays dead.
         let _ = (to.has_input(), to.try_send(b"Hola"), to.try_close());
         from.try_send(b"Hola").unwrap();
