@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -118,7 +119,10 @@ impl Acceptor {
     }
 
     /// Returns the session of a client that has just connected, with the handshake before it.
-    pub(crate) fn session(&self, socket: TcpStream) -> Result<Box<Session<TcpStream>>, HandshakeError> {
+    pub(crate) fn session<S>(&self, socket: S) -> Result<Box<Session<S>>, HandshakeError>
+    where
+        for<'socket> &'socket S: Read + Write,
+    {
         let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config);
         let tls = ServerConnection::new(config).map_err(|error| HandshakeError::Protocol(error.to_string()))?;
         Ok(Box::new(Session::new(socket, tls)))

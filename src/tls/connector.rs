@@ -1,7 +1,7 @@
 //! The client's side: whom it trusts, who it is, and the handshake.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,14 +75,9 @@ impl Connector {
         host: &str,
         mut wait: impl FnMut(&TcpStream, Readiness) -> io::Result<bool>,
     ) -> Result<Box<Session<TcpStream>>, HandshakeError> {
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => server_name(host).map_err(|error| HandshakeError::ServerCertificate(error.to_string()))?,
-        };
+        let name = self.name(host)?;
         let wanted = name.to_str().into_owned();
-        let tls = ClientConnection::new(Arc::clone(&self.config), name);
-        let tls = tls.map_err(|error| HandshakeError::Protocol(error.to_string()))?;
-        let session = Box::new(Session::new(socket, tls));
+        let session = self.session(socket, name)?;
         let failed = |error| HandshakeError::at_client(error, &wanted, self.has_certificate);
         loop {
             let readiness = match session.step(None, None).map_err(failed)? {
@@ -95,6 +90,24 @@ impl Connector {
                 return Err(HandshakeError::TimedOut(DEFAULT_HANDSHAKE_TIMEOUT));
             }
         }
+    }
+
+    /// Returns the name that the certificate must be for, of a server that was asked for as `host`.
+    pub(super) fn name(&self, host: &str) -> Result<ServerName<'static>, HandshakeError> {
+        match &self.name {
+            Some(name) => Ok(name.clone()),
+            None => server_name(host).map_err(|error| HandshakeError::ServerCertificate(error.to_string())),
+        }
+    }
+
+    /// Returns the session with the server called `name`, with the handshake before it.
+    pub(super) fn session<S>(&self, socket: S, name: ServerName<'static>) -> Result<Box<Session<S>>, HandshakeError>
+    where
+        for<'socket> &'socket S: Read + Write,
+    {
+        let tls = ClientConnection::new(Arc::clone(&self.config), name);
+        let tls = tls.map_err(|error| HandshakeError::Protocol(error.to_string()))?;
+        Ok(Box::new(Session::new(socket, tls)))
     }
 
     /// Returns what `error` means, if TLS broke the connection off and not the network. With TLS 1.3 a client's handshake

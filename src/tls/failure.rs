@@ -121,6 +121,8 @@ impl HandshakeError {
         match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(error) => meaning(error),
             None if error.kind() == ErrorKind::UnexpectedEof => Self::Ended,
+            // A message of more bytes than rustls keeps: it says so in words of its own.
+            None if error.kind() == ErrorKind::InvalidData => Self::Protocol(printable(&error.to_string())),
             None => Self::Io(error),
         }
     }

@@ -8,6 +8,8 @@ mod authority;
 mod connector;
 mod failure;
 mod files;
+#[doc(hidden)]
+pub mod memory;
 mod permits;
 mod session;
 mod taken;

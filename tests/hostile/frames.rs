@@ -36,7 +36,7 @@ impl Read for Cut<'_> {
 
 /// How a stream ends.
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Boundary,
     BadHeader,
     TooLarge,
@@ -46,11 +46,13 @@ enum End {
 /// Whatever comes, in whatever pieces, the frames are those of the rule, and the end is the rule's.
 pub(super) fn check(bytes: &[u8]) {
     let (cuts, stream) = bytes.split_at(bytes.len() / 2);
-    assert_eq!(read(cuts, stream), by_the_rule(stream), "in pieces of {cuts:?}");
+    let cut = Cut { rest: stream, cuts: cuts.iter().cycle(), timed_out: false };
+    assert_eq!(read(cut), by_the_rule(stream), "in pieces of {cuts:?}");
 }
 
-fn read(cuts: &[u8], stream: &[u8]) -> (Vec<Vec<u8>>, End) {
-    let mut reader = FrameReader::new(Cut { rest: stream, cuts: cuts.iter().cycle(), timed_out: false }, MAX);
+/// What a frame reader makes of `stream`, asked again after each time-out.
+pub(super) fn read(stream: impl Read) -> (Vec<Vec<u8>>, End) {
+    let mut reader = FrameReader::new(stream, MAX);
     let mut frames = Vec::new();
     loop {
         let end = match reader.read_frame() {
@@ -77,7 +79,7 @@ fn read(cuts: &[u8], stream: &[u8]) -> (Vec<Vec<u8>>, End) {
 }
 
 /// Ten bytes: a number in decimal as it would be printed, then spaces. So many bytes of payload, then the next header.
-fn by_the_rule(mut stream: &[u8]) -> (Vec<Vec<u8>>, End) {
+pub(super) fn by_the_rule(mut stream: &[u8]) -> (Vec<Vec<u8>>, End) {
     let mut frames = Vec::new();
     let end = loop {
         if stream.is_empty() {

@@ -11,6 +11,8 @@ mod frames;
 mod lines;
 mod payload;
 mod pickle;
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+mod tls;
 
 #[allow(unused_imports, reason = "for a program that has a log of its own")]
 pub use lines::check_line;
@@ -20,7 +22,7 @@ use mapcast::Format;
 pub type Check = fn(&[u8]);
 
 /// Every check with its name, which is its fuzz target's and its corpus's.
-pub const CHECKS: [(&str, Check); 8] = [
+pub const CHECKS: &[(&str, Check)] = &[
     ("frame_reader", frames::check),
     ("decode_bincode", |bytes| payload::check(Format::Bincode, bytes)),
     ("decode_json", |bytes| payload::check(Format::Json, bytes)),
@@ -29,6 +31,8 @@ pub const CHECKS: [(&str, Check); 8] = [
     ("decode_text", |bytes| payload::check(Format::Text, bytes)),
     ("pickle_lookthrough", pickle::check),
     ("json_lines", lines::check),
+    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    ("tls_reader", tls::check),
 ];
 
 /// Returns the text of `error` and of all its sources.

@@ -111,7 +111,9 @@ fn any_serde_type_is_cast_and_read() {
 
 #[test]
 fn a_stalled_client_skips_to_the_newest_map() {
-    let server = MapServer::start(HOUR);
+    // On a busy machine the maps take longer than the default of 10 s.
+    let config = ServerConfig { write_timeout: Duration::from_mins(1), ..ServerConfig::default() };
+    let server = MapServer::with(HOUR, config);
     let mut stalled = Reader::over(narrow(server.running.addr));
     let mut good = Reader::connect(server.running.addr);
     // Each map is larger than what the kernel holds for the stalled one.

@@ -258,3 +258,18 @@ fn what_is_no_tls_is_answered_with_an_alert() {
     assert!(matches!(HandshakeError::at_server(error), HandshakeError::PlainClient));
     assert_eq!(to_client.bytes.borrow().iter().copied().take(2).collect::<Vec<_>>(), [21, 3]);
 }
+
+#[test]
+fn a_hello_without_end_is_the_clients_fault() {
+    let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
+    let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair().server);
+    // The longest message that its header can tell of, in records of four bytes.
+    to_server.bytes.borrow_mut().extend(b"\x16\x03\x01\x00\x04\x01\x00\xff\xff".repeat(20_000));
+    let error = loop {
+        match server.step(None, None) {
+            Ok(step) => assert_eq!(step, Step::Again),
+            Err(error) => break HandshakeError::at_server(error),
+        }
+    };
+    assert!(matches!(error, HandshakeError::Protocol(_)), "{error:?}");
+}

@@ -1,0 +1,315 @@
+//! The pump of TLS, over pipes in memory: what a peer without the keys can send, and what the network does to one that
+//! has them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::Path;
+use std::rc::Rc;
+
+use mapcast::tls::memory::{Pump, at_server};
+use mapcast::tls::{Acceptor, ClientTls, Connector, HandshakeError, Identity, ServerTls};
+
+use super::frames;
+
+/// More than any handshake has. A server that wants more still would hold whatever it is sent.
+const ENOUGH: usize = 128 * 1024;
+
+/// More than the answers of a server to one handshake, an alert among them.
+const MOST_ANSWERS: usize = 16 * 1024;
+
+/// Bits of the first byte.
+const REVERSE: u8 = 0b100;
+const WITH_HELLO: u8 = 0b1000;
+const LONG: u8 = 0b1111_0000;
+
+/// The first byte says what is done. Of the rest, the first half cuts the second.
+pub(super) fn check(bytes: &[u8]) {
+    let Some((head, rest)) = bytes.split_first() else { return };
+    let (cuts, stream) = rest.split_at(rest.len() / 2);
+    let sum = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    ENDS.with(|ends| match head & 0b11 {
+        0 | 1 => ends.carry(*head, cuts, stream),
+        // A handshake for each input takes 20 times as long as all else: the sum lets one of 16 have it.
+        2 if sum < 16 => ends.spoil(*head, stream),
+        _ => ends.greet(*head, cuts, stream),
+    });
+}
+
+thread_local! {
+    static ENDS: Ends = Ends::load();
+}
+
+/// Both ends, made once for all inputs.
+struct Ends {
+    acceptor: Acceptor,
+    connector: Connector,
+    /// A client's first flight.
+    hello: Vec<u8>,
+    /// After their handshake. They carry one input after the other.
+    client: Pump<End>,
+    server: Pump<End>,
+}
+
+impl Ends {
+    fn load() -> Self {
+        // The fuzz targets are a folder below.
+        let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|top| top.join("tests/hostile/identity"));
+        let folder = above.find(|folder| folder.is_dir()).expect("the folder of the certificate");
+        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        let connector = Connector::load(&ClientTls { ca: Some(cert.clone()), ..ClientTls::default() }).unwrap();
+        let acceptor = Acceptor::load(ServerTls { identity: Identity { cert, key }, client_ca: None }).unwrap();
+        let (client, server) = pair(&connector, &acceptor);
+        let (near, far) = End::pair();
+        assert!(!Pump::client(&connector, "localhost", near).unwrap().shake_hands().unwrap());
+        let hello = far.incoming.bytes.borrow().iter().copied().collect();
+        shake_hands(&client, &server);
+        Self { acceptor, connector, hello, client, server }
+    }
+
+    /// What one end sends, in pieces and with time-outs, the other takes: these bytes, and so these frames.
+    fn carry(&self, head: u8, cuts: &[u8], stream: &[u8]) {
+        // Of the long ones, some are longer than a record.
+        let (times, scale) = if head & LONG == LONG { (100, 100) } else { (1, 1) };
+        let plain = stream.repeat(times);
+        let (from, to) = if head & REVERSE == 0 { (&self.server, &self.client) } else { (&self.client, &self.server) };
+        let pipe = &from.stream().outgoing;
+        pipe.room.set((1 + usize::from(head >> 4)) * 8 * scale);
+        pipe.reads.replace(Cuts::new(cuts, scale));
+        pipe.writes.replace(Cuts::new(cuts, scale));
+        let mut carried = Carried {
+            from,
+            to,
+            plain: &plain,
+            cuts: Cuts::new(cuts, scale),
+            offered: 0,
+            sent: 0,
+            taken: Vec::new(),
+            turns: 0,
+        };
+        assert_eq!(frames::read(&mut carried), frames::by_the_rule(&plain), "in pieces of {cuts:?}");
+        // What is behind the last good frame.
+        let mut chunk = [0; 1000];
+        while !matches!(carried.read(&mut chunk), Ok(0)) {}
+        assert!(carried.taken == plain, "{} bytes of {} in pieces of {cuts:?}", carried.taken.len(), plain.len());
+        assert_eq!(carried.sent, plain.len());
+        assert!(pipe.bytes.borrow().is_empty() && !to.has_input());
+        // New keys are answered.
+        assert_eq!(from.try_take(&mut chunk).ok(), None);
+        assert!(from.stream().incoming.bytes.borrow().is_empty());
+    }
+
+    /// A server that is sent something else than a client's hello, or something else behind it, says no or wants more.
+    fn greet(&self, head: u8, cuts: &[u8], stream: &[u8]) {
+        let (near, far) = End::pair();
+        let server = Pump::server(&self.acceptor, near).unwrap();
+        let (incoming, answers) = (&far.outgoing, &far.incoming);
+        incoming.reads.replace(Cuts::new(cuts, 1));
+        if head & WITH_HELLO != 0 {
+            let part = cuts.first().map_or(255, |part| usize::from(*part));
+            incoming.bytes.borrow_mut().extend(&self.hello[..self.hello.len() * part / 255]);
+        }
+        let is_long = head & LONG == LONG && !stream.is_empty();
+        let times = if is_long { ENOUGH / stream.len() + 1 } else { 1 };
+        if is_long {
+            incoming.reads.replace(Cuts::default());
+        }
+        incoming.bytes.borrow_mut().extend(stream.repeat(times));
+        while !incoming.bytes.borrow().is_empty() {
+            match server.shake_hands() {
+                Ok(is_done) => assert!(!is_done, "hands shaken with nobody"),
+                Err(error) => {
+                    refused(&error);
+                    incoming.reads.replace(Cuts::default());
+                    incoming.bytes.borrow_mut().extend(&self.hello);
+                    assert!(server.shake_hands().is_err(), "it went on after {error}");
+                    break;
+                }
+            }
+        }
+        assert!(!is_long || server.shake_hands().is_err(), "{ENOUGH} bytes, and it wants more");
+        assert!(answers.bytes.borrow().len() <= MOST_ANSWERS);
+    }
+
+    /// Bytes that the other end has not sent end a session, at the latest with what follows them. No data comes of it.
+    fn spoil(&self, head: u8, stream: &[u8]) {
+        if stream.is_empty() {
+            return;
+        }
+        let (client, server) = pair(&self.connector, &self.acceptor);
+        shake_hands(&client, &server);
+        let (from, to) = if head & REVERSE == 0 { (&client, &server) } else { (&server, &client) };
+        let pipe = &from.stream().outgoing;
+        pipe.bytes.borrow_mut().extend(stream);
+        // Longer than any record that is begun.
+        assert_eq!(from.try_send(&vec![b'x'; 40_000]).unwrap(), 40_000);
+        let mut chunk = [0; 1000];
+        let error = loop {
+            match to.try_take(&mut chunk) {
+                Ok(taken) => assert_eq!(taken, Some(0), "data from nobody"),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => assert!(!pipe.bytes.borrow().is_empty()),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+        assert_ne!(super::told(&error), "message buffer full", "it has kept what it should have refused");
+        // It stays dead.
+        let _ = (to.has_input(), to.try_send(b"Hola"), to.try_close());
+        from.try_send(b"Hola").unwrap();
+        assert_eq!(to.try_take(&mut chunk).unwrap_err().kind(), ErrorKind::InvalidData);
+        refused(&at_server(error));
+    }
+}
+
+fn refused(error: &HandshakeError) {
+    super::told(error);
+    assert!(!matches!(error, HandshakeError::Io(_)), "the pipe is whole: {error:?}");
+}
+
+/// A client's end and a server's, before their handshake.
+fn pair(connector: &Connector, acceptor: &Acceptor) -> (Pump<End>, Pump<End>) {
+    let (near, far) = End::pair();
+    (Pump::client(connector, "localhost", near).unwrap(), Pump::server(acceptor, far).unwrap())
+}
+
+fn shake_hands(client: &Pump<End>, server: &Pump<End>) {
+    while !client.shake_hands().unwrap() | !server.shake_hands().unwrap() {}
+}
+
+/// What comes out of one end of `plain`, which the other sends meanwhile.
+struct Carried<'a> {
+    from: &'a Pump<End>,
+    to: &'a Pump<End>,
+    plain: &'a [u8],
+    /// The lengths of what is offered, and of what is read.
+    cuts: Cuts,
+    /// Bytes that have been offered once. The next offer has them too, as the pump wants it.
+    offered: usize,
+    sent: usize,
+    taken: Vec<u8>,
+    turns: usize,
+}
+
+impl Carried<'_> {
+    fn send(&mut self) {
+        self.offered = self.plain.len().min(self.offered.max(self.sent.saturating_add(self.cuts.next().max(1))));
+        match self.from.try_send(&self.plain[self.sent..self.offered]) {
+            Ok(sent) => self.sent += sent,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+        assert!(self.sent <= self.offered, "more has gone than there was");
+    }
+}
+
+impl Read for Carried<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.turns += 1;
+        assert!(self.turns < 100_000, "it stands still at {} of {} bytes", self.taken.len(), self.plain.len());
+        if self.sent < self.plain.len() {
+            self.send();
+        } else if self.taken.len() == self.plain.len() {
+            return Ok(0);
+        }
+        let most = into.len().min(self.cuts.next().max(1));
+        match self.to.try_take(&mut into[..most]) {
+            Ok(Some(0)) => Err(ErrorKind::WouldBlock.into()),
+            Ok(Some(taken)) => {
+                self.taken.extend_from_slice(&into[..taken]);
+                Ok(taken)
+            }
+            Ok(None) => panic!("an end that nobody has sent"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+                assert!(!self.to.has_input(), "there was something");
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Lengths, again and again; 0 is a time-out, one at a time. Without any, there is no limit.
+#[derive(Default)]
+struct Cuts {
+    lengths: Vec<usize>,
+    next: usize,
+}
+
+impl Cuts {
+    fn new(bytes: &[u8], scale: usize) -> Self {
+        let mut lengths: Vec<_> = bytes.iter().map(|byte| usize::from(*byte) * scale).collect();
+        lengths.dedup_by(|next, last| *next == 0 && *last == 0);
+        Self { lengths, next: 0 }
+    }
+
+    fn next(&mut self) -> usize {
+        self.next += 1;
+        // Nothing but time-outs would be no network.
+        if self.lengths.iter().all(|length| *length == 0) {
+            usize::MAX
+        } else {
+            self.lengths[self.next % self.lengths.len()]
+        }
+    }
+}
+
+/// Bytes on their way in one direction.
+struct Pipe {
+    bytes: RefCell<VecDeque<u8>>,
+    room: Cell<usize>,
+    reads: RefCell<Cuts>,
+    writes: RefCell<Cuts>,
+}
+
+/// One end of two pipes.
+struct End {
+    incoming: Rc<Pipe>,
+    outgoing: Rc<Pipe>,
+}
+
+impl Pipe {
+    fn new() -> Rc<Self> {
+        Rc::new(Self {
+            bytes: RefCell::default(),
+            room: Cell::new(usize::MAX),
+            reads: RefCell::default(),
+            writes: RefCell::default(),
+        })
+    }
+}
+
+impl End {
+    fn pair() -> (Self, Self) {
+        let (there, back) = (Pipe::new(), Pipe::new());
+        let far = Self { incoming: Rc::clone(&there), outgoing: Rc::clone(&back) };
+        (Self { incoming: back, outgoing: there }, far)
+    }
+}
+
+impl Read for &End {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut bytes = self.incoming.bytes.borrow_mut();
+        // A read of nothing uses up no cut, so that no rhythm of cuts is one without progress.
+        let most = if bytes.is_empty() { 0 } else { into.len().min(self.incoming.reads.borrow_mut().next()) };
+        if most == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        bytes.read(&mut into[..most])
+    }
+}
+
+impl Write for &End {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut queued = self.outgoing.bytes.borrow_mut();
+        let room = self.outgoing.room.get().saturating_sub(queued.len());
+        let taken = bytes.len().min(room).min(self.outgoing.writes.borrow_mut().next());
+        if taken == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        queued.extend(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
