@@ -37,11 +37,11 @@ mod programs;
 mod proxied;
 #[cfg(feature = "cli")]
 mod readers;
+#[cfg(feature = "cli")]
+mod recipes;
 #[cfg(all(feature = "cli", feature = "redis"))]
 mod redis;
 mod relay;
-#[cfg(feature = "cli")]
-mod recipes;
 #[cfg(feature = "cli")]
 mod reuse_port;
 mod stop;
