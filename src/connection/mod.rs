@@ -1,6 +1,7 @@
 //! One client: its stream, its deadlines, and what wakes its thread.
 
 mod bell;
+mod belled_thread;
 mod outlet;
 mod watcher;
 
@@ -19,6 +20,7 @@ use crate::tls::{Acceptor, HandshakeError};
 
 pub(crate) use bell::{Bell, Belled};
 pub use bell::{Cause, Causes};
+pub(crate) use belled_thread::BelledThread;
 use outlet::{Left, Owner, Socket};
 pub(crate) use outlet::{Outlet, Sent};
 pub(crate) use watcher::Watcher;

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Goodbye, Service, counted};
-use crate::connection::{Cause, Connection, Error};
+use crate::connection::{BelledThread, Cause, Connection, Error};
 use crate::feed::Feed;
 use crate::shutdown::Shutdown;
 use crate::units::format_duration;
 
 use audience::{Audience, Seat};
-use publisher::Publisher;
+use publisher::start_publishers;
 
 /// How many intervals a client's thread waits between two looks for a repeat that nobody sent, as long as a publisher is
 /// there to send it: eight. One look costs as much as a send or two: at every interval that made a repeat cost 3.7 bare
@@ -33,7 +33,7 @@ pub struct Cast {
     interval: Duration,
     audience: Audience,
     /// Guards the publishers' start; empty before it. They end when this is dropped.
-    publishers: Mutex<Vec<Publisher>>,
+    publishers: Mutex<Vec<BelledThread>>,
 }
 
 impl Cast {
@@ -42,14 +42,12 @@ impl Cast {
     pub fn new(feed: Arc<Feed>, interval: Duration) -> Self {
         Self { feed, interval, audience: Audience::new(interval), publishers: Mutex::default() }
     }
-}
 
-impl Cast {
     /// When a client's thread looks after its repeat itself.
     fn next_look(&self, connection: &Connection, seat: &Seat<'_>) -> Option<Instant> {
         let period = if seat.has_publisher() { self.interval.saturating_mul(LOOK_PERIOD) } else { self.interval };
-        // Counted from the begin of the frame: a slow write does not stretch the interval.
-        // Where there was no map yet it looks for one all the same.
+        // Counted from the begin of the frame: a slow write does not stretch the interval. Where there was no map yet it
+        // looks for one all the same.
         connection.last_frame().unwrap_or_else(Instant::now).checked_add(period)
     }
 }
@@ -58,7 +56,7 @@ impl Service for Cast {
     fn start(&self) -> io::Result<()> {
         let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
         if publishers.is_empty() {
-            *publishers = Publisher::start_all(&self.feed, &self.audience)?;
+            *publishers = start_publishers(&self.feed, &self.audience)?;
         }
         Ok(())
     }

@@ -2,12 +2,11 @@
 
 use std::hint::black_box;
 use std::io;
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::audience::{Audience, Client, Share};
-use crate::connection::{Bell, Belled, Cause};
+use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::{Feed, Snapshot};
 
 /// Sends after which a publisher looks at the clock again: 32, some 0.3 ms.
@@ -24,54 +23,27 @@ const BATCH: usize = 256;
 const SLACK_DIVISOR: u32 = 128;
 const LONGEST_SLACK: Duration = Duration::from_millis(2);
 
-/// One thread that sends to its share of the audience. Ends when it is dropped.
-#[derive(Debug)]
-pub(super) struct Publisher {
-    bell: Arc<Bell>,
-    /// Taken when the publisher is dropped.
-    thread: Option<JoinHandle<()>>,
-}
+/// What the log says of a publisher that has panicked.
+const OBITUARY: &str = "a publisher's thread panicked: the clients' own threads sent their maps";
 
-impl Publisher {
-    /// Starts a publisher for each share.
-    pub(super) fn start_all(feed: &Arc<Feed>, audience: &Audience) -> io::Result<Vec<Self>> {
-        let start = |(number, share): (usize, &Arc<Share>)| Self::start(number, Arc::clone(feed), Arc::clone(share));
-        audience.shares().iter().enumerate().map(start).collect()
-    }
-
-    fn start(number: usize, feed: Arc<Feed>, share: Arc<Share>) -> io::Result<Self> {
-        let (bells, hung) = mpsc::sync_channel(1);
-        let publish = move || {
-            let bell = Arc::new(Bell::for_this_thread());
-            let shift = Shift::begin(&bell, &feed, &share);
-            // Nobody takes it if the starter has gone, which ends the thread as well.
-            if bells.send(Arc::clone(&bell)).is_ok() {
-                shift.publish();
-            }
-        };
-        let thread = thread::Builder::new().name(format!("publisher-{number}")).spawn(publish)?;
-        let bell = hung.recv().map_err(io::Error::other)?;
-        Ok(Self { bell, thread: Some(thread) })
-    }
-}
-
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        self.bell.ring(Cause::Stop);
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("a publisher's thread panicked: the clients' own threads sent their maps");
-        }
-    }
+/// Starts a thread for each share of the audience, which sends to that share until it is dropped.
+pub(super) fn start_publishers(feed: &Arc<Feed>, audience: &Audience) -> io::Result<Vec<BelledThread>> {
+    let start = |(number, share): (usize, &Arc<Share>)| {
+        let (feed, share) = (Arc::clone(feed), Arc::clone(share));
+        BelledThread::start(format!("publisher-{number}"), OBITUARY, |bell| {
+            let shift = Shift::begin(bell, feed, share);
+            || shift.publish()
+        })
+    };
+    audience.shares().iter().enumerate().map(start).collect()
 }
 
 /// A publisher at work. However it ends, every client's thread is then told that it is alone with its repeats.
-struct Shift<'a> {
-    bell: &'a Arc<Bell>,
-    feed: &'a Feed,
-    share: &'a Share,
+struct Shift {
+    bell: Arc<Bell>,
+    feed: Arc<Feed>,
+    share: Arc<Share>,
     slack: Duration,
-    /// The last version that everyone was offered.
-    published: u64,
 }
 
 /// A batch of those who are due for a repeat, kept from one batch to the next for its room.
@@ -84,21 +56,24 @@ struct Due {
     begun: Vec<(u64, Instant)>,
 }
 
-impl<'a> Shift<'a> {
-    fn begin(bell: &'a Arc<Bell>, feed: &'a Feed, share: &'a Share) -> Self {
-        share.engage(bell);
-        Self { bell, feed, share, slack: (share.period() / SLACK_DIVISOR).min(LONGEST_SLACK), published: 0 }
+impl Shift {
+    fn begin(bell: Arc<Bell>, feed: Arc<Feed>, share: Arc<Share>) -> Self {
+        share.engage(&bell);
+        let slack = (share.period() / SLACK_DIVISOR).min(LONGEST_SLACK);
+        Self { bell, feed, share, slack }
     }
 
     /// Sends each change, and each repeat that is due, until the bell rings for the stop.
-    fn publish(mut self) {
+    fn publish(self) {
         let _subscription = self.feed.subscribe(self.bell.waker(Cause::News));
+        // The last version that everyone was offered.
+        let mut published = 0;
         let (mut everyone, mut edition) = (Vec::new(), 0);
         let mut due = Due::default();
         loop {
             // Before the first wait too: a change just before the subscription rang for nobody.
-            while let Some(latest) = self.feed.latest().filter(|latest| latest.version > self.published) {
-                self.published = latest.version;
+            while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
+                published = latest.version;
                 self.share.list(&mut everyone, &mut edition);
                 self.offer(latest, &everyone, |_, _| {});
             }
@@ -147,7 +122,7 @@ impl<'a> Shift<'a> {
     }
 }
 
-impl Drop for Shift<'_> {
+impl Drop for Shift {
     fn drop(&mut self) {
         self.share.disengage();
     }

@@ -46,7 +46,7 @@ fn read_frames(client: &mut TcpStream, feed: &Feed, count: usize) {
 #[test]
 fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
     let (feed, audience) = (feed(), Audience::new(INTERVAL));
-    let publishers = Publisher::start_all(&feed, &audience).unwrap();
+    let publishers = start_publishers(&feed, &audience).unwrap();
     let (outlet, mut client) = outlet();
     let seat = audience.seat(1, &outlet);
     read_frames(&mut client, &feed, 4);
@@ -57,7 +57,7 @@ fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
 #[test]
 fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
     let (feed, audience) = (feed(), Audience::new(NEVER));
-    let publishers = Publisher::start_all(&feed, &audience).unwrap();
+    let publishers = start_publishers(&feed, &audience).unwrap();
     let (outlet, _client) = outlet();
     let seat = audience.seat(1, &outlet);
     assert!(seat.has_publisher());

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::connection::{Bell, Belled, Cause};
+use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::Feed;
 use crate::service::Census;
 
@@ -72,37 +71,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The thread. Ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct Herald {
-    bell: Arc<Bell>,
-    /// Taken when the herald is dropped.
-    thread: Option<JoinHandle<()>>,
-}
+/// What the log says of a herald that has panicked.
+const OBITUARY: &str = "the herald's thread panicked: event streams had changes at the next repeat only";
 
-impl Herald {
-    pub(super) fn start(feed: Arc<Feed>, census: Arc<dyn Census>, listeners: Arc<Listeners>) -> io::Result<Self> {
-        let (bells, hung) = mpsc::sync_channel(1);
-        let run = move || {
-            let bell = Arc::new(Bell::for_this_thread());
-            // Nobody takes it if the starter has gone, which ends the thread as well.
-            if bells.send(Arc::clone(&bell)).is_ok() {
-                run(&bell, &feed, &*census, &listeners);
-            }
-        };
-        let thread = thread::Builder::new().name("http-herald".to_owned()).spawn(run)?;
-        let bell = hung.recv().map_err(io::Error::other)?;
-        Ok(Self { bell, thread: Some(thread) })
-    }
-}
-
-impl Drop for Herald {
-    fn drop(&mut self) {
-        self.bell.ring(Cause::Stop);
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("the herald's thread panicked: event streams had changes at the next repeat only");
-        }
-    }
+/// Starts the thread, which works until it is dropped.
+pub(super) fn start_herald(
+    feed: Arc<Feed>,
+    census: Arc<dyn Census>,
+    listeners: Arc<Listeners>,
+) -> io::Result<BelledThread> {
+    BelledThread::start("http-herald".to_owned(), OBITUARY, |bell| move || run(&bell, &feed, &*census, &listeners))
 }
 
 fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners) {

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Census, Goodbye, Service};
 use crate::chain::Chain;
-use crate::connection::{Connection, Error};
+use crate::connection::{BelledThread, Connection, Error};
 use crate::escape::escape;
 use crate::feed::Feed;
 use crate::health::Health;
@@ -34,7 +34,7 @@ use crate::state::StateFile;
 use crate::throttle::Throttle;
 
 use answer::Answer;
-use herald::{Herald, Listeners};
+use herald::{Listeners, start_herald};
 use host::Hosts;
 use rendering::{Renderer, Rendering};
 use request::{Head, Incoming, Requests};
@@ -106,7 +106,7 @@ pub struct Http {
     started_at: SystemTime,
     listeners: Arc<Listeners>,
     /// Guards the herald's start; `None` before it. It ends when this is dropped.
-    herald: Mutex<Option<Herald>>,
+    herald: Mutex<Option<BelledThread>>,
     answered: [AtomicU64; Code::ALL.len()],
     /// Guards when wrong tokens were told last.
     complaints: Mutex<Throttle>,
@@ -181,7 +181,7 @@ impl Service for Http {
         let mut herald = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
         if herald.is_none() {
             let (feed, census) = (Arc::clone(&self.feed), Arc::clone(&self.census));
-            *herald = Some(Herald::start(feed, census, Arc::clone(&self.listeners))?);
+            *herald = Some(start_herald(feed, census, Arc::clone(&self.listeners))?);
         }
         Ok(())
     }
