@@ -170,10 +170,10 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
         line.begun.map(|begun| (line.version, begun))
     }
 
-    /// When the frame in flight was begun; `None` if none is in flight.
-    pub(crate) fn in_flight_since(&self) -> Option<Instant> {
+    /// What has gone over it, and when the frame in flight was begun, `None` if none is; by one look.
+    pub(crate) fn progress(&self) -> (Sent, Option<Instant>) {
         let line = self.lock();
-        line.begun.filter(|_| line.in_flight.is_some())
+        (line.sent, line.begun.filter(|_| line.in_flight.is_some()))
     }
 
     /// What has gone over it.

@@ -51,11 +51,10 @@ impl Census for Books {
         let now = Instant::now();
         for Registered { id, peer, outlet } in registered.into_iter().rev() {
             let outlet = outlet.upgrade();
-            let sent = outlet.as_ref().map(|outlet| outlet.sent()).unwrap_or_default();
+            let (sent, begun) = outlet.as_ref().map(|outlet| outlet.progress()).unwrap_or_default();
             frames += sent.frames;
             bytes += sent.bytes;
             skipped += sent.skipped;
-            let begun = outlet.as_ref().and_then(|outlet| outlet.in_flight_since());
             let is_slow = begun.is_some_and(|begun| now.saturating_duration_since(begun) > SLOW_AFTER);
             look.slow += u64::from(is_slow);
             if look.newest.len() < newest {
