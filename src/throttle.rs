@@ -31,6 +31,11 @@ impl Throttle {
     }
 }
 
+/// ` (and 17 more like this)`, for a log line that stands for several; nothing if `held` is 0.
+pub(crate) fn more(held: u64) -> String {
+    if held == 0 { String::new() } else { format!(" (and {held} more like this)") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

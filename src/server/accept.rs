@@ -4,26 +4,20 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::admission::{Admission, Place};
-use super::peer::Peer;
-use super::registry::Registry;
-use super::{Config, Error};
-use crate::chain::Chain;
-use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Sent, Watcher};
+use super::Error;
+use super::admission::Admission;
+use super::client::{Client, Shared, join};
+use crate::connection::Sent;
 use crate::platform;
-use crate::service::{Goodbye, Service};
-use crate::shutdown::Shutdown;
-use crate::stats::{AcceptError, Closed, ConnectionGuard, Event, Stats};
-use crate::stream::Stream;
-use crate::throttle::Throttle;
-use crate::tls::HandshakeError;
+use crate::service::Service;
+use crate::stats::{AcceptError, Event};
+use crate::throttle::{Throttle, more};
 
 /// Connections taken from one listener before the next one has its turn.
 const BATCH: usize = 64;
@@ -39,18 +33,6 @@ const TURNING_AWAY: Duration = Duration::from_millis(50);
 
 /// At most one log line of a kind in this time.
 pub(super) const LOG_PERIOD: Duration = Duration::from_secs(1);
-
-/// What all connections share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) config: Config,
-    pub(super) stats: Arc<Stats>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) watcher: Arc<Watcher>,
-    pub(super) stop: Shutdown,
-    /// Guards when a failed handshake was last logged. Held for one look.
-    pub(super) handshake_failures: Mutex<Throttle>,
-}
 
 /// A listener and what is done for those who come to it.
 #[derive(Debug)]
@@ -227,158 +209,4 @@ fn kind_of(error: &io::Error) -> AcceptError {
 fn turn_away(socket: &TcpStream) {
     // It fails only if the client has gone.
     let _ = socket.shutdown(Direction::Write);
-}
-
-/// ` (and 17 more)`, for a log line that stands for several.
-pub(super) fn more(held: u64) -> String {
-    if held == 0 { String::new() } else { format!(" (and {held} more like this)") }
-}
-
-pub(super) fn join(thread: thread::JoinHandle<()>) {
-    if thread.join().is_err() {
-        // A service's panic is caught where it happens; this one is the server's own.
-        log::error!("a connection's thread panicked outside its service");
-    }
-}
-
-/// A client on its way to its thread.
-#[derive(Debug)]
-struct Client {
-    id: u64,
-    peer: Peer,
-    socket: TcpStream,
-    place: Place,
-    guard: ConnectionGuard,
-    service: Arc<dyn Service>,
-    shared: Arc<Shared>,
-}
-
-impl Client {
-    /// The whole life of a connection's thread.
-    fn run(self) {
-        let Self { id, peer, socket, place, guard, service, shared } = self;
-        let peer = peer.addr();
-        let started = Instant::now();
-        guard.serve();
-        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, &shared)));
-        if opened.is_err() {
-            shared.stats.count(Event::Panicked);
-        }
-        let Ok(Some(mut connection)) = opened else {
-            guard.leave();
-            shared.registry.leave(id, Sent::default()).into_iter().for_each(join);
-            return;
-        };
-        let (noun, level) = (shared.config.role.noun(), shared.config.role.level());
-        log::log!(level, "{noun} {id} connected from {peer} (active connections: {})", guard.active_then());
-        let outlet = Arc::clone(connection.outlet());
-        let served = catch_unwind(AssertUnwindSafe(|| {
-            let outcome = service.serve(&mut connection, &shared.stop);
-            (outcome, service.sent(&connection))
-        }));
-        let (reason, sent) = end(connection, served, &shared.stats);
-        let total = outlet.sent();
-        // The last one closes the socket.
-        drop(outlet);
-        // Before it is counted off: whoever sees the count fall finds the place free.
-        drop(place);
-        shared.stats.lasted(started.elapsed());
-        let (elapsed, active) = (started.elapsed().as_secs_f64(), guard.leave());
-        log::log!(
-            level,
-            "{noun} {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})"
-        );
-        shared.registry.leave(id, total).into_iter().for_each(join);
-    }
-}
-
-/// Returns the client's connection, after the TLS handshake if there is one. Returns `None` if and only if that has failed;
-/// the client has been told, and the log.
-fn open(id: u64, peer: SocketAddr, socket: TcpStream, shared: &Shared) -> Option<Connection> {
-    let config = &shared.config;
-    let stream = match config.tls.as_ref() {
-        None => Stream::Plain(socket),
-        Some(tls) => match tls.session(socket) {
-            Ok(session) => Stream::Tls(session),
-            Err(error) => {
-                shared.handshake_failed(id, peer, &error);
-                return None;
-            }
-        },
-    };
-    let outlet = Arc::new(Outlet::new(stream, Bell::for_this_thread()));
-    shared.registry.keep_client(id, &outlet);
-    let connection = Connection::new(id, peer, outlet, Arc::clone(&shared.watcher), config.write_timeout);
-    let Some(tls) = config.tls.as_ref() else { return Some(connection) };
-    match connection.shake_hands(tls, config.handshake_timeout, &shared.stop) {
-        Ok(()) => Some(connection),
-        Err(error) => {
-            shared.handshake_failed(id, peer, &error);
-            // In order: an alert is on its way, and the end of a half-finished handshake is no reason for a reset.
-            let _ = connection.finish();
-            None
-        }
-    }
-}
-
-impl Shared {
-    fn handshake_failed(&self, id: u64, peer: SocketAddr, error: &HandshakeError) {
-        if self.stop.is_triggered() {
-            return log::debug!("client {id} from {peer}: no TLS handshake: {}", Chain(error));
-        }
-        self.stats.count(Event::FailedHandshake);
-        let held = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).pass();
-        if let Some(held) = held {
-            log::warn!("client {id} from {peer}: no TLS handshake: {}{}", Chain(error), more(held));
-        }
-    }
-}
-
-/// Closes the connection as its outcome asks. Returns the reason, and what was sent, for the log.
-fn end(
-    connection: Connection,
-    served: thread::Result<(Result<Goodbye, ClientError>, String)>,
-    stats: &Stats,
-) -> (String, String) {
-    match served {
-        Ok((Ok(goodbye), sent)) => match connection.finish() {
-            Ok(()) => {
-                stats.count_closed(match goodbye {
-                    Goodbye::Client => Closed::Client,
-                    Goodbye::Done => Closed::Done,
-                    Goodbye::Stopping => Closed::Drain,
-                });
-                (goodbye.to_string(), sent)
-            }
-            Err(error) => (count_error(&error, stats), sent),
-        },
-        Ok((Err(error), sent)) => {
-            connection.abort();
-            (count_error(&error, stats), sent)
-        }
-        Err(_) => {
-            stats.count(Event::Panicked);
-            stats.count_closed(Closed::Panic);
-            let sent = format!("{} bytes", connection.bytes());
-            connection.abort();
-            ("its thread panicked".to_owned(), sent)
-        }
-    }
-}
-
-/// Counts what a connection failed with, where that is counted. Returns its text.
-fn count_error(error: &ClientError, stats: &Stats) -> String {
-    stats.count_closed(match error {
-        ClientError::TimedOut(_) => {
-            stats.count(Event::TimedOut);
-            Closed::WriteTimeout
-        }
-        ClientError::Cut => {
-            stats.count(Event::Cut);
-            Closed::Drain
-        }
-        ClientError::Flooded => Closed::Flooded,
-        _ => Closed::WriteError,
-    });
-    error.to_string()
 }

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::{Config, Role};
 use crate::stats::{Event, Stats};
-use crate::throttle::Throttle;
+use crate::throttle::{Throttle, more};
 
 /// At most one log line of a kind in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
@@ -143,7 +143,7 @@ fn canonical(network: IpNet) -> IpNet {
 
 fn tell(throttle: &mut Throttle, role: Role, peer: SocketAddr, reason: &str) {
     if let Some(held) = throttle.pass() {
-        log::warn!("{} {peer} refused: {reason}{}", role.noun(), super::accept::more(held));
+        log::warn!("{} {peer} refused: {reason}{}", role.noun(), more(held));
     }
 }
 

@@ -3,6 +3,7 @@
 mod accept;
 mod admission;
 mod census;
+mod client;
 mod limits;
 mod peer;
 mod registry;
@@ -23,8 +24,9 @@ use crate::stats::Stats;
 use crate::throttle::Throttle;
 use crate::tls;
 
-use accept::{Acceptor, Door, Shared, join};
+use accept::{Acceptor, Door};
 use census::Books;
+use client::{Shared, join};
 pub use ipnet::IpNet;
 pub use limits::{Ceiling, Limit};
 use registry::Registry;

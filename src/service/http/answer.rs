@@ -13,6 +13,7 @@ use crate::chain::Chain;
 use crate::connection::{self, Connection};
 use crate::map::Key;
 use crate::shutdown::Shutdown;
+use crate::throttle::more;
 
 /// What a request comes to, before its body is read.
 pub(super) enum Answer<'http> {
@@ -163,7 +164,7 @@ impl Http {
                 let passed = complaints.pass();
                 drop(complaints);
                 if let Some(held) = passed {
-                    log::warn!("writing refused to {}: wrong or no token ({held} more like this)", connection.peer());
+                    log::warn!("writing refused to {}: wrong or no token{}", connection.peer(), more(held));
                 }
                 let refusal = Response::refusal(Code::Unauthorized, "send Authorization: Bearer and the token");
                 return Some(refusal.with("WWW-Authenticate", "Bearer realm=\"mapcast\""));
