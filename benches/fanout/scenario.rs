@@ -179,6 +179,8 @@ impl Scenario {
             Self {
                 name: "redis",
                 clients: 1000,
+                // One slow change of a round's 25 is its p99.
+                rounds: 5,
                 servers: vec![Kind::Hash],
                 goals: &[(Figure::AfterRedisP99, Goal::AtMost(5.0)), (Figure::Delivered, Goal::Exactly(100.0))],
                 ..changes.clone()

@@ -1,4 +1,4 @@
-//! A plain subscriber of Redis, which says when Redis itself had delivered each change.
+//! A plain subscriber of Redis, which says when Redis itself had delivered each change: when its kernel had it.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,6 +12,7 @@ use crate::change::Change;
 use crate::peer::redis;
 use crate::round::PATIENCE;
 use crate::server::Server;
+use crate::support::stamp::{read_stamped, stamp};
 
 /// What Redis answers a subscription with: `subscribe`, the channel, and how many there are.
 const ANSWER: &str = "*3\r\n$9\r\nsubscribe\r\n$13\r\nmapcast:bench\r\n:1\r\n";
@@ -32,18 +33,18 @@ impl Subscriber {
         let mut answer = vec![0; ANSWER.len()];
         stream.read_exact(&mut answer)?;
         ensure!(answer == ANSWER.as_bytes(), "no subscription: {}", answer.escape_ascii());
-        let mut reader = stream.try_clone()?;
+        stamp(&stream)?;
+        let reader = stream.try_clone()?;
         let read = move || {
             let mut delivered = BTreeMap::new();
             // What stands before each payload and behind it has always the same length.
             let message = redis::message_len(size);
             let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
             loop {
-                let read = reader.read(&mut chunk)?;
+                let (read, at) = read_stamped(&reader, &mut chunk)?;
                 if read == 0 {
                     return Ok(delivered);
                 }
-                let at = Instant::now();
                 bytes.extend_from_slice(&chunk[..read]);
                 while bytes.len() >= message {
                     let payload = &bytes[message - size - 2..message - 2];

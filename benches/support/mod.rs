@@ -2,5 +2,6 @@
 #![allow(dead_code, reason = "each of the two needs a part of it")]
 
 pub mod sample;
+pub mod stamp;
 pub mod swarm;
 pub mod wire;

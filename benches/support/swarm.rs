@@ -16,6 +16,7 @@ use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, Socket, Type};
 
 use super::sample::Sample;
+use super::stamp::{read_stamped, stamp};
 use super::wire::{Fault, Wire};
 
 /// Bytes read at once.
@@ -99,7 +100,7 @@ pub struct Arrival<'bytes> {
     pub client: usize,
     /// What was published.
     pub payload: &'bytes [u8],
-    /// When it was read.
+    /// When it was read; when the client's kernel had it, in a swarm that reads late.
     pub at: Instant,
     /// When its client began to connect.
     pub begun: Instant,
@@ -110,6 +111,8 @@ pub struct Swarm<W> {
     wire: W,
     /// With TLS, for `localhost`, if it is there.
     tls: Option<Arc<ClientConfig>>,
+    /// How late it reads, with the kernel's word on when that came.
+    lateness: Option<Duration>,
     epoll: OwnedFd,
     clients: Vec<Client>,
     counts: Counts,
@@ -150,6 +153,7 @@ impl<W: Wire> Swarm<W> {
         Ok(Self {
             wire,
             tls: None,
+            lateness: None,
             epoll: epoll::create(CreateFlags::CLOEXEC).map_err(io::Error::from)?,
             clients: Vec::new(),
             counts: Counts::default(),
@@ -163,6 +167,13 @@ impl<W: Wire> Swarm<W> {
     #[allow(dead_code, reason = "of those who share this file, one does")]
     pub fn encrypt(&mut self, tls: Option<Arc<ClientConfig>>) {
         self.tls = tls;
+    }
+
+    /// Has those who connect from now on, without TLS, read `lateness` after something has come, as if they had cores of
+    /// their own: when it came is then the kernel's word.
+    #[allow(dead_code, reason = "of those who share this file, one does")]
+    pub fn read_late(&mut self, lateness: Duration) {
+        self.lateness = Some(lateness);
     }
 
     /// What has become of the clients so far.
@@ -252,6 +263,10 @@ impl<W: Wire> Swarm<W> {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(io::Error::from(error).into()),
         }
+        if let Some(lateness) = self.lateness.filter(|_| !self.events.is_empty()) {
+            #[expect(clippy::disallowed_methods, reason = "nobody is to wake it")]
+            std::thread::sleep(lateness);
+        }
         let events = std::mem::take(&mut self.events);
         for event in &events {
             // Written by `dial`, from an index.
@@ -287,6 +302,9 @@ impl<W: Wire> Swarm<W> {
             session.write_tls(&mut &socket)?;
             self.clients[index].session = Some(session);
         }
+        if self.lateness.is_some() {
+            stamp(&socket)?;
+        }
         let hello = self.wire.hello();
         if !hello.is_empty() {
             // Some dozen bytes into an empty buffer: they go whole.
@@ -304,16 +322,21 @@ impl<W: Wire> Swarm<W> {
     /// Reads once: what is left is reported again.
     fn read(&mut self, index: usize, socket: Socket, take: &mut impl FnMut(Arrival<'_>)) -> Result<Stage, Error> {
         let client = &mut self.clients[index];
-        let read = match read_some(&socket, client.session.as_deref_mut(), &mut self.chunk) {
-            Ok(0) if client.partial.is_empty() => {
+        let taken = if self.lateness.is_some() {
+            read_stamped(&socket, &mut self.chunk)
+        } else {
+            read_some(&socket, client.session.as_deref_mut(), &mut self.chunk).map(|read| (read, Instant::now()))
+        };
+        let (read, at) = match taken {
+            Ok((0, _)) if client.partial.is_empty() => {
                 self.counts.ended += 1;
                 return Ok(Stage::Over);
             }
-            Ok(0) => {
+            Ok((0, _)) => {
                 self.counts.torn += 1;
                 return Ok(Stage::Over);
             }
-            Ok(read) => read,
+            Ok(taken) => taken,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 return Ok(Stage::Open(socket));
             }
@@ -322,7 +345,6 @@ impl<W: Wire> Swarm<W> {
                 return Ok(Stage::Over);
             }
         };
-        let at = Instant::now();
         let failed = |source| Error::Message { number: index + 1, source };
         let mut bytes = &self.chunk[..read];
         if !client.partial.is_empty() {

@@ -184,6 +184,20 @@ fn publish_all(cast: &Arc<Cast>) -> thread::JoinHandle<()> {
     thread::spawn(move || (1..=CHANGES).for_each(|version| cast.publish(version)))
 }
 
+/// Offers the newest change from beside the publisher, once for each.
+fn aid(cast: &Arc<Cast>) -> thread::JoinHandle<()> {
+    let cast = Arc::clone(cast);
+    thread::spawn(move || {
+        for _ in 1..=CHANGES {
+            let latest = *cast.latest.lock().unwrap();
+            let outlets = cast.audience.lock().unwrap().clone();
+            for outlet in outlets.iter().filter(|_| latest > 0) {
+                outlet.offer(&frame(latest), latest, None, Instant::now());
+            }
+        }
+    })
+}
+
 fn assert_forward(versions: &[u64]) {
     assert!(versions.is_sorted_by(|one, next| one < next), "again, or back: {versions:?}");
 }
@@ -197,12 +211,13 @@ fn far_future() -> Instant {
 /// waits for ever, which shuttle reports as a deadlock.
 pub(crate) fn publish_against_connect() {
     let (cast, outlet, pipe, bell) = connect(1000);
-    let publisher = publish_all(&cast);
+    let (publisher, aide) = (publish_all(&cast), aid(&cast));
     let owner = {
         let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
         thread::spawn(move || cast.serve(&outlet, &pipe, &bell, None))
     };
     publisher.join().unwrap();
+    aide.join().unwrap();
     pipe.wait_last_change();
     bell.ring_stop();
     owner.join().unwrap();
@@ -217,13 +232,14 @@ pub(crate) fn publish_against_slow_write() {
         let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
         thread::spawn(move || cast.serve(&outlet, &pipe, &bell, None))
     };
-    let publisher = publish_all(&cast);
+    let (publisher, aide) = (publish_all(&cast), aid(&cast));
     let reader = {
         let pipe = Arc::clone(&pipe);
         thread::spawn(move || (0..6).for_each(|_| pipe.make_room(10)))
     };
-    publisher.join().unwrap();
-    reader.join().unwrap();
+    for thread in [publisher, aide, reader] {
+        thread.join().unwrap();
+    }
     // There is room for everything now: nothing but the ring that a publisher owed brings the last change.
     pipe.wait_last_change();
     bell.ring_stop();
@@ -241,15 +257,16 @@ pub(crate) fn publish_against_stop() {
             pipe.state.lock().unwrap().taken.len()
         })
     };
-    let publisher = publish_all(&cast);
+    let (publisher, aide) = (publish_all(&cast), aid(&cast));
     let reader = {
         let pipe = Arc::clone(&pipe);
         thread::spawn(move || (0..10).for_each(|_| pipe.make_room(10)))
     };
     bell.ring_stop();
     let at_the_end = owner.join().unwrap();
-    publisher.join().unwrap();
-    reader.join().unwrap();
+    for thread in [publisher, aide, reader] {
+        thread.join().unwrap();
+    }
     assert_forward(&pipe.versions());
     assert_eq!(pipe.state.lock().unwrap().taken.len(), at_the_end, "begun after the end");
 }

@@ -13,6 +13,9 @@ use crate::connection::{Bell, Belled, Cause, ClientOutlet};
 /// 1.1 to 1.0 times that of bare sends, and CPU a delivery from 1.1 to 1.2 times theirs (measured).
 const MOST_PUBLISHERS: usize = 2;
 
+/// How many clients ahead of the one that is sent to memory is fetched: four sends take longer than that does.
+pub(super) const AHEAD: usize = 4;
+
 /// How many entries of clients that have gone the schedule may hold beside one for each that is here.
 const MOST_GONE: usize = 64;
 
@@ -98,6 +101,11 @@ impl Drop for Seat<'_> {
 impl Share {
     pub(super) fn period(&self) -> Duration {
         self.period
+    }
+
+    /// How many clients there are in it.
+    pub(super) fn clients(&self) -> usize {
+        self.lock().seats.len()
     }
 
     fn enter(&self, id: u64, outlet: &Arc<ClientOutlet>) {

@@ -5,15 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::audience::{Audience, Client, Share};
+use super::audience::{AHEAD, Audience, Client, Share};
 use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::{Feed, Snapshot};
 
 /// Sends after which a publisher looks at the clock again: 32, some 0.3 ms.
 const CLOCK_PERIOD: usize = 32;
-
-/// How many clients ahead of the one that is sent to memory is fetched: four sends take longer than that does.
-const AHEAD: usize = 4;
 
 /// Repeats after which a publisher looks for a change: 256, some 2 ms.
 const BATCH: usize = 256;

@@ -2,6 +2,7 @@ use std::io::Read;
 use std::net::{Shutdown as Half, TcpListener, TcpStream};
 use std::thread;
 
+use super::aide::offer_from_the_end;
 use super::*;
 use crate::connection::{Bell, Belled, ClientOutlet, Outlet, Watcher};
 use crate::format::Format;
@@ -63,6 +64,43 @@ fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
     assert!(seat.has_publisher());
     drop(publishers);
     assert!(!seat.has_publisher() && has_rung(&*outlet));
+}
+
+/// So many clients that come, each with its outlet.
+fn outlets(count: usize) -> Vec<(Arc<ClientOutlet>, TcpStream)> {
+    (0..count).map(|_| outlet()).collect()
+}
+
+#[test]
+fn an_aide_sends_to_an_audience_whose_publisher_is_busy() {
+    let (feed, audience) = (feed(), Audience::new(NEVER));
+    let aides = start_aides(&feed, &audience).unwrap();
+    if aides.is_empty() {
+        return eprintln!("skipped: there is one core, and no aide");
+    }
+    // As many for each share as one gets help for.
+    let clients = outlets(32 * audience.shares().len());
+    let seats: Vec<_> = (0..).zip(&clients).map(|(id, (outlet, _))| audience.seat(id, outlet)).collect();
+    feed.publish(&[("news".into(), 1.into())].into()).unwrap();
+    for (_, mut client) in clients {
+        read_frames(&mut client, &feed, 1);
+    }
+    drop((seats, aides));
+}
+
+#[test]
+fn an_aide_goes_from_the_end_to_where_the_publisher_has_been() {
+    let (feed, clients) = (feed(), outlets(20));
+    let latest = feed.latest().unwrap();
+    let audience: Vec<_> = clients.iter().map(|(outlet, _)| Arc::downgrade(outlet)).collect();
+    let offer = |outlet: &ClientOutlet| outlet.offer(&latest.frame, latest.version, None, Instant::now());
+    // The publisher has been at 10 to 17, and the last one has just come.
+    for (outlet, _) in clients[10..18].iter().chain(clients.last()) {
+        offer(outlet);
+    }
+    offer_from_the_end(&feed, &latest, &audience);
+    let sent: Vec<_> = clients.iter().map(|(outlet, _)| outlet.sent().frames).collect();
+    assert_eq!(sent, [[0; 10], [1; 10]].concat());
 }
 
 #[test]

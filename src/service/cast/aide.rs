@@ -1,0 +1,69 @@
+//! The threads that send a change from the other end of the publishers' shares, so that a fan-out to few takes half the
+//! time where a core is idle.
+
+use std::hint::black_box;
+use std::io;
+use std::num::NonZero;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::audience::{AHEAD, Audience, Client, Share};
+use crate::connection::{Bell, Belled, BelledThread, Cause};
+use crate::feed::{Feed, Snapshot};
+
+/// How many clients a share has if it gets help. With fewer, its publisher is done before an aide is awake, 0.15 ms. With
+/// more, CPU counts more than the time of one change, as it limits how many changes there can be: on two cores that 9,000
+/// readers share, help brought p99 from 57 to 51 ms, and CPU a delivery from 5.5 to 6.2 us (measured).
+const HELPED: RangeInclusive<usize> = 32..=2048;
+
+/// So many clients in a row that have the change already: the publisher has been there. Fewer may just have come.
+const MET: usize = 8;
+
+/// What the log says of an aide that has panicked.
+const OBITUARY: &str = "the thread of a publisher's aide panicked: its publisher sent changes alone";
+
+/// Starts an aide for each publisher; none where there is one core only.
+pub(super) fn start_aides(feed: &Arc<Feed>, audience: &Audience) -> io::Result<Vec<BelledThread>> {
+    if thread::available_parallelism().map_or(1, NonZero::get) < 2 {
+        return Ok(Vec::new());
+    }
+    let start = |(number, share): (usize, &Arc<Share>)| {
+        let (feed, share) = (Arc::clone(feed), Arc::clone(share));
+        BelledThread::start(format!("aide-{number}"), OBITUARY, |bell| move || help(&bell, &feed, &share))
+    };
+    audience.shares().iter().enumerate().map(start).collect()
+}
+
+fn help(bell: &Arc<Bell>, feed: &Feed, share: &Share) {
+    let _subscription = feed.subscribe(bell.waker(Cause::News));
+    let (mut everyone, mut edition, mut published) = (Vec::new(), 0, 0);
+    while !bell.wait(None).contains(Cause::Stop) {
+        while let Some(latest) = feed.latest().filter(|latest| latest.version > published) {
+            published = latest.version;
+            if HELPED.contains(&share.clients()) {
+                share.list(&mut everyone, &mut edition);
+                offer_from_the_end(feed, &latest, &everyone);
+            }
+        }
+    }
+}
+
+/// Offers `latest` to `clients`, the last one first, until the publisher is met or there is something newer.
+pub(super) fn offer_from_the_end(feed: &Feed, latest: &Snapshot, clients: &[Client]) {
+    let mut met = 0;
+    for (number, client) in clients.iter().enumerate().rev() {
+        // As the publisher does: while the kernel sends.
+        if let Some(later) = number.checked_sub(AHEAD) {
+            black_box(clients[later].strong_count());
+        }
+        let Some(outlet) = client.upgrade() else { continue };
+        let now = Instant::now();
+        let begun = outlet.offer(&latest.frame, latest.version, None, now);
+        met = if begun.is_none_or(|begun| begun == now) { 0 } else { met + 1 };
+        if met == MET || feed.version() != latest.version {
+            return;
+        }
+    }
+}
