@@ -14,6 +14,7 @@
 
 #[path = "../../tests/integration/support/authority.rs"]
 mod authority;
+mod bystander;
 mod change;
 mod figure;
 mod floor;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use mapcast::Shutdown;
 
+use crate::bystander::Bystander;
 use crate::change::Publisher;
 use crate::figure::Figure;
 use crate::netstat;
@@ -59,8 +60,12 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     let idle_memory = server.resident()?;
     load.measure_connecting(kind, &server, scenario, &mut figures)?;
     load.settle(&mut publisher)?;
-    let onlookers =
-        server.page().zip(scenario.onlookers).map(|(page, demand)| Onlookers::start(page, demand)).transpose()?;
+    let bystander = match (scenario.work, scenario.onlookers, server.page()) {
+        (Work::Changes(rate), Some(_), None) => Some(Bystander::start(scenario, rate)?),
+        _ => None,
+    };
+    let page = server.page().or(bystander.as_ref().map(Bystander::page));
+    let onlookers = page.zip(scenario.onlookers).map(|(page, demand)| Onlookers::start(page, demand)).transpose()?;
     match scenario.work {
         Work::Changes(rate) => {
             let subscriber =

@@ -1,6 +1,7 @@
 //! What the system tells of this process.
 
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -35,6 +36,18 @@ impl Process {
             threads: field("Threads"),
         }
     }
+}
+
+/// Has the calling thread, and what it starts from now on, stand back behind others: by `niceness`, 19 at most. Only on
+/// Linux is that the priority of one thread (setpriority(2), BUGS).
+///
+/// # Errors
+/// If the system refuses, or is another one.
+pub(crate) fn stand_back(niceness: i32) -> io::Result<()> {
+    if !cfg!(target_os = "linux") {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(rustix::process::setpriority_process(None, niceness)?)
 }
 
 #[cfg(test)]

@@ -86,6 +86,10 @@ pub struct Config {
     pub heartbeat: Option<Duration>,
 }
 
+/// How much HTTP's threads stand back (nice(1)): they have a tenth of a core that the map is sent with, and all of one
+/// that is idle.
+const HTTP_NICENESS: i32 = 19;
+
 /// Whom a server serves: how its connections are called, and how loudly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -328,7 +332,15 @@ impl Server {
     pub fn spawn(self, stop: Shutdown) -> Result<Handle, Error> {
         let (addrs, census, requested) = (self.local_addrs(), self.census(), stop.clone());
         let builder = thread::Builder::new().name(format!("{}-accept", self.config.role.thread_name()));
-        let thread = builder.spawn(move || self.run(&requested)).map_err(Error::Start)?;
+        let run = move || {
+            if self.config.role == Role::Http
+                && let Err(error) = platform::stand_back(HTTP_NICENESS)
+            {
+                log::debug!("HTTP has the clients' priority: {error}");
+            }
+            self.run(&requested)
+        };
+        let thread = builder.spawn(run).map_err(Error::Start)?;
         Ok(Handle { addrs, census, stop, thread })
     }
 }

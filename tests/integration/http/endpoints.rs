@@ -185,3 +185,28 @@ fn an_answer_to_the_older_version_needs_no_host() {
     let answer = Answer::parse(&site.send(b"GET /livez HTTP/1.0\r\n\r\n"));
     assert_eq!((answer.code, answer.body.as_str()), (200, "live\n"));
 }
+
+/// The page's threads take no core from those that send the map: nice 19, where the map's own have 0.
+#[cfg(target_os = "linux")]
+#[test]
+fn http_stands_back_behind_the_map() {
+    let site = Site::start(&[]);
+    let mut reader = Reader::connect(site.server.addr());
+    reader.map(Format::Bincode);
+    let _events = super::Events::open(site.page, "/events");
+    let mut found = std::collections::BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", site.server.pid())).unwrap() {
+        let thread = thread.unwrap().path();
+        // One that has ended meanwhile has no files any more. proc_pid_stat(5): nice is field 19, the name field 2.
+        let (Ok(name), Ok(stat)) =
+            (std::fs::read_to_string(thread.join("comm")), std::fs::read_to_string(thread.join("stat")))
+        else {
+            continue;
+        };
+        let nice = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(16)).map(str::to_owned);
+        found.insert(name.trim().to_owned(), nice.unwrap());
+    }
+    let nice = |name: &str| found.get(name).map(String::as_str);
+    assert_eq!((nice("client-1"), nice("publisher-0"), nice("source")), (Some("0"), Some("0"), None), "{found:?}");
+    assert_eq!((nice("http-accept"), nice("http-herald"), nice("http-1")), (Some("19"), Some("19"), Some("19")));
+}

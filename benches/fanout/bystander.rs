@@ -1,0 +1,53 @@
+//! Somebody else's page beside a server that has none: the machine then has the same to do for HTTP.
+
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context;
+use mapcast::Shutdown;
+
+use crate::scenario::Scenario;
+use crate::server::{Kind, Server};
+
+/// A mapcast server without clients, whose map changes as often. Ends when it is dropped.
+pub struct Bystander {
+    page: SocketAddr,
+    /// Killed first, which ends a publisher that hangs in a write.
+    server: Server,
+    stop: Shutdown,
+    publishing: Option<JoinHandle<()>>,
+}
+
+impl Bystander {
+    /// Starts one, with `rate` changes a second.
+    pub fn start(scenario: &Scenario, rate: u32) -> anyhow::Result<Self> {
+        let mut server = Server::start(Kind::Mapcast, scenario)?;
+        let page = server.page().context("nobody looks on")?;
+        let mut publisher = server.publisher(scenario.size)?;
+        publisher.publish()?;
+        let stop = Shutdown::new()?;
+        let requested = stop.clone();
+        let publish = move || {
+            // It fails only at the end, when its server is killed.
+            let _ = publisher.publish_every(Duration::from_secs(1) / rate, u32::MAX, &requested);
+        };
+        Ok(Self { page, server, stop, publishing: Some(thread::Builder::new().spawn(publish)?) })
+    }
+
+    /// Where its page is.
+    pub fn page(&self) -> SocketAddr {
+        self.page
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        self.stop.trigger();
+        self.server.kill();
+        if let Some(publishing) = self.publishing.take() {
+            // A panic there has been printed.
+            let _ = publishing.join();
+        }
+    }
+}
