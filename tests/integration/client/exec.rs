@@ -1,65 +1,30 @@
 //! `--exec`: one at a time, latest only, and never the end of the watching.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mapcast::Map;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use tempfile::TempDir;
 
 use super::peer::pace;
+use super::place::Place;
 use crate::support::eventually;
 use crate::support::program::Program;
-use crate::support::server::{MapServer, numbered};
 
-struct Place {
-    folder: TempDir,
-    server: MapServer,
-}
+/// As often as a repeat may come between two changes.
+const INTERVAL: Duration = Duration::from_millis(50);
 
-impl Place {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), server: MapServer::start(Duration::from_millis(50)) }
-    }
-
-    #[track_caller]
-    fn exec(&self, command: &str, args: &[&str]) -> Program {
-        let address = self.server.running.addr.to_string();
-        let args = [&["-f", "json", &address, "--exec", command], args].concat();
-        // What MAPCAST_FILE is in is seen to be gone in the end.
-        Program::client_with(&args, |client| client.current_dir(&self.folder).env("TMPDIR", self.folder.path()))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_default()
-    }
-
-    #[track_caller]
-    fn wait_text(&self, name: &str, text: &str) {
-        eventually(&format!("{text:?} in {name}"), || self.text(name) == text);
-    }
-
-    fn publish(&self, number: i64) {
-        self.server.feed.publish(&numbered(number)).unwrap();
-    }
-
-    /// What is left of the folders of `MAPCAST_FILE`.
-    fn folders(&self) -> usize {
-        let entries = fs::read_dir(&self.folder).unwrap();
-        entries.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("mapcast-")).count()
-    }
+/// Starts a client that hands each change to `command`.
+#[track_caller]
+fn exec(place: &Place, command: &str, args: &[&str]) -> Program {
+    place.client(&[&["--exec", command], args].concat())
 }
 
 #[test]
 fn each_change_is_handed_over_in_a_file_and_on_standard_input() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let client =
-        place.exec("cat >>stdin; cat \"$MAPCAST_FILE\" >>file; ls -l \"$MAPCAST_FILE\" | cut -c 1-10 >mode", &[]);
+        exec(&place, "cat >>stdin; cat \"$MAPCAST_FILE\" >>file; ls -l \"$MAPCAST_FILE\" | cut -c 1-10 >mode", &[]);
     place.wait_text("file", "{\"n\":0}\n");
     client.wait_log("the command is done after");
     place.publish(1);
@@ -75,8 +40,9 @@ fn each_change_is_handed_over_in_a_file_and_on_standard_input() {
 
 #[test]
 fn changes_during_a_run_are_one_run_with_the_newest_map() {
-    let place = Place::new();
-    let client = place.exec(
+    let place = Place::new(INTERVAL);
+    let client = exec(
+        &place,
         "echo begin >>order; cat >>order; until [ -e go ]; do sleep 0.02; done; echo end >>order",
         &["--write", "seen.toml"],
     );
@@ -95,10 +61,10 @@ fn changes_during_a_run_are_one_run_with_the_newest_map() {
 
 #[test]
 fn a_command_that_hangs_is_ended_with_its_children_and_the_next_one_runs() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let hang = "read map; echo \"$map\" >>maps; if [ \"$map\" = '{\"n\":0}' ]; then \
                 sh -c 'trap \"\" TERM; echo $$ >pid; exec sleep 1000' & wait; fi";
-    let client = place.exec(hang, &["--exec-timeout", "2s"]);
+    let client = exec(&place, hang, &["--exec-timeout", "2s"]);
     client.wait_log("the command takes longer than 2s: ended");
     client.wait_log("the command failed after");
     let child = Pid::from_raw(place.text("pid").trim().parse().unwrap()).unwrap();
@@ -109,8 +75,8 @@ fn a_command_that_hangs_is_ended_with_its_children_and_the_next_one_runs() {
 
 #[test]
 fn a_command_that_will_not_end_is_killed() {
-    let place = Place::new();
-    let client = place.exec("trap '' TERM; while :; do sleep 0.1; done", &["--exec-timeout", "200ms", "-n", "1"]);
+    let place = Place::new(INTERVAL);
+    let client = exec(&place, "trap '' TERM; while :; do sleep 0.1; done", &["--exec-timeout", "200ms", "-n", "1"]);
     let client = client.finish();
     client.assert_exit(0).assert_stderr("the command does not end: killed").assert_stderr("signal: 9");
     assert!(client.elapsed > Duration::from_secs(5), "{:?}", client.elapsed);
@@ -118,8 +84,8 @@ fn a_command_that_will_not_end_is_killed() {
 
 #[test]
 fn a_command_that_fails_is_logged_and_the_next_change_is_handed_over() {
-    let place = Place::new();
-    let client = place.exec("cat >>maps; exit 3", &[]);
+    let place = Place::new(INTERVAL);
+    let client = exec(&place, "cat >>maps; exit 3", &[]);
     client.wait_log("exit status: 3");
     place.publish(1);
     place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
@@ -129,24 +95,24 @@ fn a_command_that_fails_is_logged_and_the_next_change_is_handed_over() {
 
 #[test]
 fn a_command_that_does_not_read_is_no_harm() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let large = Map::from([("text".into(), "x".repeat(500_000).into())]);
     place.server.feed.publish(&large).unwrap();
-    place.exec("exec true", &["-n", "1"]).finish().assert_exit(0).assert_stderr("the command is done");
+    exec(&place, "exec true", &["-n", "1"]).finish().assert_exit(0).assert_stderr("the command is done");
 }
 
 #[test]
 fn enough_maps_still_hand_the_last_one_over() {
-    let place = Place::new();
-    let client = place.exec("sleep 0.3; cat >map", &["-n", "1", "--splay", "200ms"]).finish();
+    let place = Place::new(INTERVAL);
+    let client = exec(&place, "sleep 0.3; cat >map", &["-n", "1", "--splay", "200ms"]).finish();
     client.assert_exit(0);
     assert_eq!(place.text("map"), "{\"n\":0}\n");
 }
 
 #[test]
 fn a_signal_lets_the_running_command_finish_and_begins_no_other() {
-    let place = Place::new();
-    let client = place.exec("echo begin >>order; until [ -e go ]; do sleep 0.02; done; echo end >>order", &[]);
+    let place = Place::new(INTERVAL);
+    let client = exec(&place, "echo begin >>order; until [ -e go ]; do sleep 0.02; done; echo end >>order", &[]);
     place.wait_text("order", "begin\n");
     place.publish(1);
     pace(Duration::from_millis(200));
@@ -159,8 +125,8 @@ fn a_signal_lets_the_running_command_finish_and_begins_no_other() {
 
 #[test]
 fn a_signal_ends_the_wait_that_is_left_to_chance_and_nothing_runs() {
-    let place = Place::new();
-    let client = place.exec("touch ran", &["--splay", "1000h", "--write", "seen.toml"]);
+    let place = Place::new(INTERVAL);
+    let client = exec(&place, "touch ran", &["--splay", "1000h", "--write", "seen.toml"]);
     place.wait_text("seen.toml", "n = 0\n");
     pace(Duration::from_millis(100));
     client.signal(Signal::TERM);
@@ -170,8 +136,8 @@ fn a_signal_ends_the_wait_that_is_left_to_chance_and_nothing_runs() {
 
 #[test]
 fn a_second_signal_leaves_at_once_and_nothing_behind() {
-    let place = Place::new();
-    let client = place.exec("echo $$ >pid.tmp; mv pid.tmp pid; sleep 1000", &[]);
+    let place = Place::new(INTERVAL);
+    let client = exec(&place, "echo $$ >pid.tmp; mv pid.tmp pid; sleep 1000", &[]);
     eventually("the command to run", || !place.text("pid").is_empty());
     let command = Pid::from_raw(place.text("pid").trim().parse().unwrap()).unwrap();
     client.signal(Signal::TERM);
@@ -186,10 +152,10 @@ fn a_second_signal_leaves_at_once_and_nothing_behind() {
 
 #[test]
 fn beside_a_file_the_command_runs_after_it_and_only_if_its_bytes_are_others() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     fs::write(place.path("template"), "{{n}}\n").unwrap();
     let both = ["--write", "out", "--template", "template"];
-    let client = place.exec("cat out >>seen", &both);
+    let client = exec(&place, "cat out >>seen", &both);
     place.wait_text("seen", "0\n");
     let other = Map::from([("n".into(), 0.into()), ("other".into(), 1.into())]);
     place.server.feed.publish(&other).unwrap();
@@ -200,13 +166,13 @@ fn beside_a_file_the_command_runs_after_it_and_only_if_its_bytes_are_others() {
     client.signal(Signal::TERM);
     client.finish().assert_exit(0);
     // The file is right already.
-    place.exec("cat out >>seen", &[&both[..], &["-n", "2"]].concat()).finish().assert_exit(0);
+    exec(&place, "cat out >>seen", &[&both[..], &["-n", "2"]].concat()).finish().assert_exit(0);
     assert_eq!(place.text("seen"), "0\n1\n");
 }
 
 #[test]
 fn a_client_among_the_command_does_not_do_it_all_again() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let address = place.server.running.addr.to_string();
     let command = format!("{} -f json -n 1 -q {address} >inner", crate::support::program::CLIENT);
     let client = Program::client_with(&["-f", "json", "-n", "1", &address], |client| {

@@ -7,6 +7,7 @@ mod follow;
 mod frames;
 mod output;
 mod peer;
+mod place;
 mod run;
 mod talks;
 mod watch;

@@ -2,59 +2,23 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mapcast::Map;
 use rustix::process::{Pid, Signal, test_kill_process};
-use tempfile::TempDir;
 
 use super::peer::{nobody, pace, serve_bytes};
+use super::place::Place;
 use crate::support::eventually;
 use crate::support::program::Program;
-use crate::support::server::{MapServer, numbered};
 
-struct Place {
-    folder: TempDir,
-    server: MapServer,
-}
+/// As often as a repeat may come between two changes.
+const INTERVAL: Duration = Duration::from_millis(50);
 
-impl Place {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), server: MapServer::start(Duration::from_millis(50)) }
-    }
-
-    /// Runs a shell script with the map.
-    #[track_caller]
-    fn run(&self, options: &[&str], script: &str) -> Program {
-        let address = self.server.running.addr.to_string();
-        let args = [&["-f", "json", &address], options, &["--run", "--", "sh", "-c", script]].concat();
-        Program::client_with(&args, |client| client.current_dir(&self.folder).env("TMPDIR", self.folder.path()))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_default()
-    }
-
-    #[track_caller]
-    fn wait_text(&self, name: &str, text: &str) {
-        eventually(&format!("{text:?} in {name}"), || self.text(name) == text);
-    }
-
-    fn publish(&self, number: i64) {
-        self.server.feed.publish(&numbered(number)).unwrap();
-    }
-
-    #[track_caller]
-    fn assert_clean(&self) {
-        let entries = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().file_name());
-        let left: Vec<_> = entries.filter(|name| name.to_string_lossy().starts_with("mapcast-")).collect();
-        assert!(left.is_empty(), "{left:?}");
-    }
+/// Runs a shell script with the map.
+#[track_caller]
+fn run(place: &Place, options: &[&str], script: &str) -> Program {
+    place.client(&[options, &["--run", "--", "sh", "-c", script]].concat())
 }
 
 /// How many children of a process have ended and not been waited for.
@@ -69,27 +33,27 @@ fn zombies(parent: u32) -> usize {
 
 #[test]
 fn the_map_is_in_the_environment_and_in_a_file() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let map = Map::from([("n".into(), 7.into()), ("text".into(), "x y".into()), ("no-name".into(), 1.into())]);
     place.server.feed.publish(&map).unwrap();
     let script = "echo \"$n $text\"; env | grep -c no-name; cat \"$MAPCAST_FILE\"";
-    let client = place.run(&[], script).finish();
+    let client = run(&place, &[], script).finish();
     client.assert_exit(0).assert_stdout("7 x y\n0\n{\"n\":7,\"no-name\":1,\"text\":\"x y\"}\n");
     client.assert_stderr("only in MAPCAST_FILE, because it is no variable: \"no-name\"");
-    place.assert_clean();
+    assert_eq!(place.folders(), 0);
 }
 
 #[test]
 fn the_programs_own_exit_code_is_passed_on() {
-    let place = Place::new();
-    place.run(&[], "exit 42").finish().assert_exit(42);
-    place.run(&[], "kill -9 $$").finish().assert_exit(137);
+    let place = Place::new(INTERVAL);
+    run(&place, &[], "exit 42").finish().assert_exit(42);
+    run(&place, &[], "kill -9 $$").finish().assert_exit(137);
 }
 
 #[test]
 fn a_change_restarts_it_with_the_new_map_and_leaves_no_zombie() {
-    let place = Place::new();
-    let client = place.run(&[], "echo $n >>maps; exec sleep 1000");
+    let place = Place::new(INTERVAL);
+    let client = run(&place, &[], "echo $n >>maps; exec sleep 1000");
     for (number, text) in ["0\n", "0\n1\n", "0\n1\n2\n"].into_iter().enumerate() {
         place.wait_text("maps", text);
         place.publish(i64::try_from(number).unwrap() + 1);
@@ -98,13 +62,13 @@ fn a_change_restarts_it_with_the_new_map_and_leaves_no_zombie() {
     assert_eq!(zombies(client.pid()), 0);
     client.signal(Signal::TERM);
     client.finish().assert_exit(128 + 15);
-    place.assert_clean();
+    assert_eq!(place.folders(), 0);
 }
 
 #[test]
 fn the_first_start_waits_for_nothing_and_a_restart_as_long_as_chance_has_it() {
-    let place = Place::new();
-    let client = place.run(&["--splay", "1000h"], "echo $n >>maps; exec sleep 1000");
+    let place = Place::new(INTERVAL);
+    let client = run(&place, &["--splay", "1000h"], "echo $n >>maps; exec sleep 1000");
     place.wait_text("maps", "0\n");
     place.publish(1);
     pace(Duration::from_millis(300));
@@ -115,10 +79,10 @@ fn the_first_start_waits_for_nothing_and_a_restart_as_long_as_chance_has_it() {
 
 #[test]
 fn a_change_while_it_ends_is_one_restart_with_the_newest() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let script =
         "echo $n >>maps; trap 'until [ -e go ]; do sleep 0.02; done; exit 0' TERM; while :; do sleep 0.02; done";
-    let client = place.run(&["--write", "seen.toml"], script);
+    let client = run(&place, &["--write", "seen.toml"], script);
     place.wait_text("maps", "0\n");
     place.publish(1);
     client.wait_log("restarting");
@@ -134,9 +98,9 @@ fn a_change_while_it_ends_is_one_restart_with_the_newest() {
 
 #[test]
 fn a_program_that_does_not_end_is_killed_and_what_it_started_with_it() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let script = "trap '' TERM; echo $n >>maps; sleep 1000 & echo $! >>pids; while :; do sleep 0.1; done";
-    let client = place.run(&["--kill-timeout", "300ms"], script);
+    let client = run(&place, &["--kill-timeout", "300ms"], script);
     place.wait_text("maps", "0\n");
     eventually("a child", || place.text("pids").ends_with('\n'));
     let child = Pid::from_raw(place.text("pids").trim().parse().unwrap()).unwrap();
@@ -150,10 +114,10 @@ fn a_program_that_does_not_end_is_killed_and_what_it_started_with_it() {
 
 #[test]
 fn what_a_restarted_program_leaves_behind_is_killed() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let stubborn = "sh -c 'trap \"\" TERM; echo $$ >>pids; exec sleep 1000' &";
     let script = format!("{stubborn} trap 'exit 0' TERM; echo $n >>maps; while :; do sleep 0.02; done");
-    let client = place.run(&[], &script);
+    let client = run(&place, &[], &script);
     eventually("its child", || place.text("pids").lines().count() == 1 && place.text("maps") == "0\n");
     let child = Pid::from_raw(place.text("pids").trim().parse().unwrap()).unwrap();
     place.publish(1);
@@ -169,10 +133,10 @@ fn what_a_restarted_program_leaves_behind_is_killed() {
 
 #[test]
 fn a_signal_tells_it_of_a_change_in_the_file() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let script = "trap 'cat \"$MAPCAST_FILE\" >>maps' HUP; cat \"$MAPCAST_FILE\" >>maps; echo $$ >>pids; \
                   while :; do sleep 0.02; done";
-    let client = place.run(&["--signal", "HUP"], script);
+    let client = run(&place, &["--signal", "HUP"], script);
     place.wait_text("maps", "{\"n\":0}\n");
     eventually("the trap", || !place.text("pids").is_empty());
     place.publish(1);
@@ -184,10 +148,10 @@ fn a_signal_tells_it_of_a_change_in_the_file() {
 
 #[test]
 fn signals_are_passed_on_and_those_that_end_nothing_leave_it_running() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let script = "trap 'echo hup >>seen' HUP; trap 'echo usr1 >>seen' USR1; trap 'echo int >>seen; exit 9' INT; \
                   echo ready >>seen; while :; do sleep 0.02; done";
-    let client = place.run(&[], script);
+    let client = run(&place, &[], script);
     place.wait_text("seen", "ready\n");
     client.signal(Signal::HUP);
     place.wait_text("seen", "ready\nhup\n");
@@ -195,7 +159,7 @@ fn signals_are_passed_on_and_those_that_end_nothing_leave_it_running() {
     place.wait_text("seen", "ready\nhup\nusr1\n");
     client.signal(Signal::INT);
     client.finish().assert_exit(9);
-    place.assert_clean();
+    assert_eq!(place.folders(), 0);
 }
 
 #[test]
@@ -209,7 +173,7 @@ fn before_a_map_nothing_runs_and_an_interrupt_is_130() {
 
 #[test]
 fn a_program_that_is_not_there_is_1_and_named() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let address = place.server.running.addr.to_string();
     let client = Program::client(&["-f", "json", &address, "--run", "no-such-program"]).finish();
     client.assert_exit(1).assert_stderr("cannot run no-such-program: No such file or directory");
@@ -217,8 +181,8 @@ fn a_program_that_is_not_there_is_1_and_named() {
 
 #[test]
 fn the_time_that_is_over_ends_the_program_too() {
-    let place = Place::new();
-    let client = place.run(&["-W", "3s"], "echo $$ >pid; exec sleep 1000").finish();
+    let place = Place::new(INTERVAL);
+    let client = run(&place, &["-W", "3s"], "echo $$ >pid; exec sleep 1000").finish();
     client.assert_exit(124);
     let program = Pid::from_raw(place.text("pid").trim().parse().unwrap()).unwrap();
     assert!(test_kill_process(program).is_err());
@@ -226,10 +190,10 @@ fn the_time_that_is_over_ends_the_program_too() {
 
 #[test]
 fn beside_a_file_only_its_change_restarts_the_program() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     fs::write(place.path("template"), "{{n}}\n").unwrap();
     fs::write(place.path("out"), "0\n").unwrap();
-    let client = place.run(&["--write", "out", "--template", "template"], "cat out >>maps; exec sleep 1000");
+    let client = run(&place, &["--write", "out", "--template", "template"], "cat out >>maps; exec sleep 1000");
     place.wait_text("maps", "0\n");
     place.server.feed.publish(&Map::from([("n".into(), 0.into()), ("other".into(), 1.into())])).unwrap();
     pace(Duration::from_millis(300));
@@ -242,7 +206,7 @@ fn beside_a_file_only_its_change_restarts_the_program() {
 
 #[test]
 fn ctrl_c_in_the_terminal_reaches_the_program_once() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let address = place.server.running.addr.to_string();
     let script = "trap 'echo int >>seen' INT; trap 'exit 0' TERM; echo ready >>seen; while :; do sleep 0.02; done";
     // A group of its own, which is what a terminal signals.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,48 +10,18 @@ use std::time::Duration;
 
 use mapcast::{Map, Value};
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use super::peer::pace;
-use crate::support::program::Program;
-use crate::support::server::{MapServer, numbered};
+use super::place::Place;
+use crate::support::server::numbered;
 use crate::support::{eventually, pause};
 
-/// A folder, and a server whose maps go into files there.
-struct Place {
-    folder: TempDir,
-    server: MapServer,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self::repeating(Duration::from_mins(1))
-    }
-
-    fn repeating(interval: Duration) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), server: MapServer::start(interval) }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    #[track_caller]
-    fn client(&self, args: &[&str]) -> Program {
-        let address = self.server.running.addr.to_string();
-        Program::client_with(&[&["-f", "json", &address], args].concat(), |command| command.current_dir(&self.folder))
-    }
-
-    #[track_caller]
-    fn wait_text(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        eventually(&format!("{text:?} in {name}"), || fs::read_to_string(&path).is_ok_and(|found| found == text));
-    }
-}
+/// Seldom: what is written is a change.
+const INTERVAL: Duration = Duration::from_mins(1);
 
 #[test]
 fn every_change_is_in_the_file_and_nothing_is_printed() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let client = place.client(&["--write", "map.json"]);
     place.wait_text("map.json", "{\n  \"n\": 0\n}\n");
     place.server.feed.publish(&numbered(1)).unwrap();
@@ -62,7 +32,7 @@ fn every_change_is_in_the_file_and_nothing_is_printed() {
 
 #[test]
 fn the_format_is_that_of_the_suffix_or_the_one_that_is_named() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     for (args, text) in [
         (&["--write", "a.toml"][..], "n = 0\n"),
         (&["--write", "a.env"], "n=0\n"),
@@ -75,7 +45,7 @@ fn the_format_is_that_of_the_suffix_or_the_one_that_is_named() {
 
 #[test]
 fn a_template_is_filled_and_a_missing_entry_leaves_the_file_and_is_said_once() {
-    let place = Place::repeating(Duration::from_millis(20));
+    let place = Place::new(Duration::from_millis(20));
     fs::write(place.path("template"), "n is {{n}}{{\"{{\"}}").unwrap();
     let client = place.client(&["--write", "out", "--template", "template"]);
     place.wait_text("out", "n is 0{{");
@@ -93,7 +63,7 @@ fn a_template_is_filled_and_a_missing_entry_leaves_the_file_and_is_said_once() {
 
 #[test]
 fn the_same_bytes_are_not_written_again_and_others_are_put_right() {
-    let place = Place::repeating(Duration::from_millis(20));
+    let place = Place::new(Duration::from_millis(20));
     place.client(&["--write", "map.json", "-n", "1"]).finish().assert_exit(0);
     let before = fs::metadata(place.path("map.json")).unwrap();
     place.client(&["--write", "map.json", "-n", "5"]).finish().assert_exit(0);
@@ -106,7 +76,7 @@ fn the_same_bytes_are_not_written_again_and_others_are_put_right() {
 
 #[test]
 fn the_mode_is_kept_or_set_and_a_new_file_has_the_umask() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let mode = |name: &str| fs::metadata(place.path(name)).unwrap().mode() & 0o7777;
     fs::write(place.path("kept.json"), "").unwrap();
     fs::set_permissions(place.path("kept.json"), fs::Permissions::from_mode(0o604)).unwrap();
@@ -121,7 +91,7 @@ fn the_mode_is_kept_or_set_and_a_new_file_has_the_umask() {
 
 #[test]
 fn the_owner_is_kept_where_root_writes() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     let path = place.path("map.json");
     fs::write(&path, "").unwrap();
     if std::os::unix::fs::chown(&path, Some(12345), Some(54321)).is_err() {
@@ -134,7 +104,7 @@ fn the_owner_is_kept_where_root_writes() {
 
 #[test]
 fn what_cannot_be_written_is_said_once_and_written_as_soon_as_it_can_be() {
-    let place = Place::repeating(Duration::from_millis(20));
+    let place = Place::new(Duration::from_millis(20));
     let client = place.client(&["--write", "later/map.json", "-n", "1"]);
     client.wait_log("later/map.json stays as it is: cannot write later/map.json");
     pace(Duration::from_millis(200));
@@ -147,7 +117,7 @@ fn what_cannot_be_written_is_said_once_and_written_as_soon_as_it_can_be() {
 
 #[test]
 fn variables_that_are_none_are_left_out_and_named() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     place.server.feed.publish(&Map::from([("a-b".into(), 1.into()), ("ok".into(), "x y".into())])).unwrap();
     let client = place.client(&["--write", ".env", "-n", "1"]).finish();
     client.assert_exit(0).assert_stderr(".env lacks what is no variable: \"a-b\"");
@@ -156,7 +126,7 @@ fn variables_that_are_none_are_left_out_and_named() {
 
 #[test]
 fn a_key_narrows_what_is_written() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     place.server.feed.publish(&Map::from([("a".into(), 1.into()), ("b".into(), 2.into())])).unwrap();
     place.client(&["--write", "map.toml", "-k", "b", "-n", "1"]).finish().assert_exit(0);
     assert_eq!(fs::read_to_string(place.path("map.toml")).unwrap(), "b = 2\n");
@@ -184,7 +154,7 @@ fn woven_number(path: &Path) -> Option<i64> {
 
 #[test]
 fn a_client_that_is_killed_in_the_middle_never_leaves_a_torn_file() {
-    let place = Place::new();
+    let place = Place::new(INTERVAL);
     place.server.feed.publish(&woven(0)).unwrap();
     let (feed, done) = (Arc::clone(&place.server.feed), Arc::new(AtomicBool::new(false)));
     let stop = Arc::clone(&done);
