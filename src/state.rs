@@ -10,10 +10,6 @@ use crate::format::{self, Format};
 use crate::frame::{Frame, FrameReader};
 use crate::map::{self, Map};
 
-/// How much longer than the largest frame the file may be, and in any case: as for a source's file.
-const MAX_LEN_FRAMES: u64 = 16;
-const MIN_MAX_LEN: u64 = 1024 * 1024;
-
 /// Why a map could not be kept, or taken up again. The text is safe to print.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -98,7 +94,7 @@ impl StateFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
         };
-        let max = MIN_MAX_LEN.max(MAX_LEN_FRAMES.saturating_mul(max_frame as u64));
+        let max = format::most_text_len(max_frame);
         let mut content = Vec::new();
         file.take(max + 1).read_to_end(&mut content).map_err(unreadable)?;
         if content.len() as u64 > max {

@@ -191,5 +191,17 @@ impl FromStr for Format {
     }
 }
 
+/// How much longer than the largest frame the text of a map may be: room for indentation, comments and `\u0041` escapes,
+/// and a bound for what parsing takes.
+const MAX_LEN_FRAMES: u64 = 16;
+
+/// The least limit for a text's length, however small the frames: 1 MiB.
+const MIN_MAX_LEN: u64 = 1024 * 1024;
+
+/// The most bytes of a file with a map, where frames have at most `max_frame`.
+pub(crate) fn most_text_len(max_frame: usize) -> u64 {
+    MIN_MAX_LEN.max(MAX_LEN_FRAMES.saturating_mul(max_frame as u64))
+}
+
 #[cfg(test)]
 mod tests;

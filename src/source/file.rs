@@ -16,6 +16,7 @@ use super::report::{Notice, Report};
 use super::syntax::Syntax;
 use super::{Error, Published, Sink, Source};
 use crate::escape::escape;
+use crate::format;
 use crate::shutdown::Shutdown;
 
 /// How often the file is looked at.
@@ -31,13 +32,6 @@ const TRIES: usize = 5;
 /// Below this age a file is read again at the next look though its stamp is the same: some file systems count in seconds
 /// (FAT in two), and a second write of the same length may hide behind the first. What git calls racy.
 const RACY: Duration = Duration::from_secs(2);
-
-/// How much longer than the largest frame the text of a map may be: room for indentation, comments and `\u0041` escapes,
-/// and a bound for what parsing takes.
-const MAX_LEN_FRAMES: u64 = 16;
-
-/// The least limit for a file's length, however small the frames: 1 MiB.
-const MIN_MAX_LEN: u64 = 1024 * 1024;
 
 /// A JSON or TOML file, read again within a second of each change.
 ///
@@ -87,7 +81,7 @@ impl File {
 
     /// Looks at the file, and publishes what it holds if that is new. Returns `None` if and only if it is not.
     fn look(&mut self, sink: &Sink, stop: &Shutdown) -> Result<Option<Published>, Error> {
-        let max = MIN_MAX_LEN.max(MAX_LEN_FRAMES.saturating_mul(sink.feed().max_frame() as u64));
+        let max = format::most_text_len(sink.feed().max_frame());
         let content = match self.read_changed(max, stop) {
             Ok(Some(content)) => content,
             Ok(None) => return Ok(None),
