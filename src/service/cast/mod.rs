@@ -15,7 +15,7 @@ use crate::feed::Feed;
 use crate::shutdown::Shutdown;
 use crate::units::format_duration;
 
-use aide::start_aides;
+use aide::{HELPED, start_aides};
 use audience::{Audience, Seat};
 use publisher::start_publishers;
 
@@ -59,7 +59,7 @@ impl Service for Cast {
         let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
         if publishers.is_empty() {
             *publishers = start_publishers(&self.feed, &self.audience)?;
-            publishers.extend(start_aides(&self.feed, &self.audience)?);
+            publishers.extend(start_aides(&self.feed, &self.audience, &HELPED)?);
         }
         Ok(())
     }
