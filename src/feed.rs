@@ -9,8 +9,21 @@ use serde::Serialize;
 
 use crate::format::{self, Format};
 use crate::frame::{self, Frame};
+use crate::histogram::Histogram;
 use crate::map::Map;
 use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, RwLock};
+
+/// Up to which durations rounds are counted: 1 ms to 10 s. A change to 9,000 clients takes some 50 ms.
+const ROUNDS: &[Duration] = &[
+    Duration::from_millis(1),
+    Duration::from_millis(3),
+    Duration::from_millis(10),
+    Duration::from_millis(30),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+];
 
 /// Why a map was not published. The one before it stays.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +86,8 @@ pub struct Feed {
     subscribers: Mutex<Subscribers>,
     /// Wakes those in [`wait`](Self::wait); waited on with `subscribers`.
     changed: Condvar,
+    /// How long changes took to go round: counted by those who send them.
+    rounds: Histogram,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +114,13 @@ impl Feed {
             publishing: Mutex::new(()),
             subscribers: Mutex::default(),
             changed: Condvar::new(),
+            rounds: Histogram::new(ROUNDS),
         }
+    }
+
+    /// How long changes took until everyone had been offered them, or those of one publisher where there are several.
+    pub(crate) fn rounds(&self) -> &Histogram {
+        &self.rounds
     }
 
     /// Makes `map` the current one and wakes everyone who waits. Returns true if and only if it differs from the one

@@ -56,6 +56,7 @@ pub mod feed;
 pub mod format;
 pub mod frame;
 pub mod health;
+mod histogram;
 pub mod map;
 mod platform;
 pub mod server;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::histogram::Histogram;
 use crate::sync::{AtomicU64, Ordering};
 
 /// What has happened since the server was made. Each number is right by itself; two read one after the other may be a
 /// moment apart.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
     heartbeats: AtomicU64,
     active: AtomicU64,
@@ -24,6 +25,8 @@ pub struct Stats {
     accept_errors: [AtomicU64; AcceptError::ALL.len()],
     closed: [AtomicU64; Closed::ALL.len()],
     durations: Histogram,
+    /// Of the frames that did not go whole at once; shared with the connections.
+    waits: Arc<Histogram>,
 }
 
 /// An event that is only counted.
@@ -102,36 +105,48 @@ impl Closed {
     }
 }
 
-/// How long things took: how many of them up to each bound, and all together.
-#[derive(Debug, Default)]
-pub(crate) struct Histogram {
-    /// Up to the bound of the same place and above the one before; the last one above all bounds.
-    buckets: [AtomicU64; Self::BOUNDS.len() + 1],
-    millis: AtomicU64,
-}
+/// Up to which durations connections are counted: 1 s, 10 s, 30 s, 1 min, 5 min, 15 min, 1 h, 6 h, 1 day.
+const LASTED: &[Duration] = &[
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_mins(1),
+    Duration::from_mins(5),
+    Duration::from_mins(15),
+    Duration::from_hours(1),
+    Duration::from_hours(6),
+    Duration::from_hours(24),
+];
 
-impl Histogram {
-    /// In seconds: 1 s, 10 s, 30 s, 1 min, 5 min, 15 min, 1 h, 6 h, 1 day.
-    const BOUNDS: [u32; 9] = [1, 10, 30, 60, 300, 900, 3600, 21_600, 86_400];
+/// The same for writes that had to wait for their client: 1 ms to the default of the write time-out.
+const WRITTEN: &[Duration] = &[
+    Duration::from_millis(1),
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+];
 
-    fn observe(&self, duration: Duration) {
-        let place = Self::BOUNDS.iter().position(|bound| duration <= Duration::from_secs(u64::from(*bound)));
-        self.buckets[place.unwrap_or(Self::BOUNDS.len())].fetch_add(1, Ordering::Relaxed);
-        self.millis.fetch_add(duration.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// How many took at most each bound, in seconds; `None` is no bound, and so all of them.
-    pub(crate) fn cumulated(&self) -> impl Iterator<Item = (Option<u32>, u64)> {
-        let bounds = Self::BOUNDS.into_iter().map(Some).chain([None]);
-        bounds.zip(&self.buckets).scan(0, |sum, (bound, bucket)| {
-            *sum += bucket.load(Ordering::Relaxed);
-            Some((bound, *sum))
-        })
-    }
-
-    /// All together.
-    pub(crate) fn sum(&self) -> Duration {
-        Duration::from_millis(self.millis.load(Ordering::Relaxed))
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            heartbeats: AtomicU64::default(),
+            active: AtomicU64::default(),
+            served: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            refused_per_ip: AtomicU64::default(),
+            denied: AtomicU64::default(),
+            failed_accepts: AtomicU64::default(),
+            failed_spawns: AtomicU64::default(),
+            panics: AtomicU64::default(),
+            timed_out: AtomicU64::default(),
+            cut: AtomicU64::default(),
+            failed_handshakes: AtomicU64::default(),
+            accept_errors: Default::default(),
+            closed: Default::default(),
+            durations: Histogram::new(LASTED),
+            waits: Arc::new(Histogram::new(WRITTEN)),
+        }
     }
 }
 
@@ -211,6 +226,11 @@ impl Stats {
     /// How long the connections that have ended lasted.
     pub(crate) fn durations(&self) -> &Histogram {
         &self.durations
+    }
+
+    /// How long frames took that did not go whole at once.
+    pub(crate) fn waits(&self) -> &Arc<Histogram> {
+        &self.waits
     }
 
     /// Counts a failure of `accept`.
@@ -302,18 +322,6 @@ mod tests {
         assert_eq!((stats.active(), stats.served()), (1, 1));
         drop(second);
         assert_eq!(stats.active(), 0);
-    }
-
-    #[test]
-    fn durations_are_counted_up_to_each_bound() {
-        let stats = Stats::default();
-        for seconds in [0, 1, 20, 100_000] {
-            stats.lasted(Duration::from_secs(seconds));
-        }
-        let counts: Vec<_> = stats.durations().cumulated().collect();
-        assert_eq!(counts[..3], [(Some(1), 2), (Some(10), 2), (Some(30), 3)]);
-        assert_eq!(counts[8..], [(Some(86_400), 3), (None, 4)]);
-        assert_eq!(stats.durations().sum(), Duration::from_secs(100_021));
     }
 
     #[test]

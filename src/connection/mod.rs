@@ -13,6 +13,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::frame::Frame;
+use crate::histogram::Histogram;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
 use crate::stream::Stream;
@@ -123,6 +124,8 @@ pub struct Connection {
     watch: Watch,
     /// For one whole frame, or one [`send`](Self::send).
     write_timeout: Duration,
+    /// Where it is counted how long a frame took that did not go whole at once.
+    waits: Arc<Histogram>,
     /// Bytes sent outside of frames.
     bytes: u64,
     /// Input thrown away so far.
@@ -137,8 +140,9 @@ impl Connection {
         outlet: Arc<ClientOutlet>,
         watcher: Arc<Watcher>,
         write_timeout: Duration,
+        waits: Arc<Histogram>,
     ) -> Self {
-        Self { id, peer, outlet, watcher, watch: Watch::Unknown, write_timeout, bytes: 0, discarded: 0 }
+        Self { id, peer, outlet, watcher, watch: Watch::Unknown, write_timeout, waits, bytes: 0, discarded: 0 }
     }
 
     /// Counts the server's connections from 1.
@@ -191,6 +195,9 @@ impl Connection {
         while let Left::InFlight(begun) = left {
             self.wait_writable(begun.checked_add(self.write_timeout))?;
             left = self.outlet.flush().map_err(|error| self.broken(error))?;
+            if left == Left::Nothing {
+                self.waits.observe(begun.elapsed());
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The writing side of a connection: its own thread writes, and so may a publisher, if nobody has to wait for it.
 
 use std::io::{self, ErrorKind};
+use std::ops::AddAssign;
 use std::time::Instant;
 
 use crate::frame::Frame;
@@ -48,7 +49,13 @@ struct Line {
     in_flight: Option<(Frame, usize)>,
     /// Nothing is begun any more.
     sealed: bool,
-    sent: Sent,
+    /// The last frame that was begun is the same as the one before it.
+    is_repeat: bool,
+    /// Frames like that, which went whole. 32 bits have room here at no cost; one a second fills them in 136 years.
+    repeats: u32,
+    frames: u64,
+    bytes: u64,
+    skipped: u64,
 }
 
 /// What has gone over a connection, in frames.
@@ -60,6 +67,20 @@ pub(crate) struct Sent {
     pub(crate) bytes: u64,
     /// Versions that were never begun, because a newer one was there before the client was ready for them.
     pub(crate) skipped: u64,
+    /// Frames that were the first of their connection.
+    pub(crate) firsts: u64,
+    /// Frames that were the same as the one before.
+    pub(crate) repeats: u64,
+}
+
+impl AddAssign for Sent {
+    fn add_assign(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.skipped += other.skipped;
+        self.firsts += other.firsts;
+        self.repeats += other.repeats;
+    }
 }
 
 /// What is left to do after a step of the owner's.
@@ -74,7 +95,17 @@ pub(crate) enum Left {
 impl<S: Socket, O: Owner> Outlet<S, O> {
     /// Returns the outlet of `socket`, with nothing sent.
     pub(crate) fn new(socket: S, owner: O) -> Self {
-        let line = Line { version: 0, begun: None, in_flight: None, sealed: false, sent: Sent::default() };
+        let line = Line {
+            version: 0,
+            begun: None,
+            in_flight: None,
+            sealed: false,
+            is_repeat: false,
+            repeats: 0,
+            frames: 0,
+            bytes: 0,
+            skipped: 0,
+        };
         Self { socket, owner, since: Instant::now(), line: Mutex::new(line) }
     }
 
@@ -173,12 +204,12 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
     /// What has gone over it, and when the frame in flight was begun, `None` if none is; by one look.
     pub(crate) fn progress(&self) -> (Sent, Option<Instant>) {
         let line = self.lock();
-        (line.sent, line.begun.filter(|_| line.in_flight.is_some()))
+        (line.sent(), line.begun.filter(|_| line.in_flight.is_some()))
     }
 
     /// What has gone over it.
     pub(crate) fn sent(&self) -> Sent {
-        self.lock().sent
+        self.lock().sent()
     }
 
     fn go_on(&self, line: &mut Line) -> io::Result<Left> {
@@ -211,12 +242,13 @@ impl Line {
     /// which would be the one word in memory that all publishers write to.
     fn begin(&mut self, frame: &Frame, version: u64, sent: usize, now: Instant) {
         if self.begun.is_some() {
-            self.sent.skipped += version.saturating_sub(self.version + 1);
+            self.skipped += version.saturating_sub(self.version + 1);
         }
+        self.is_repeat = self.begun.is_some() && version == self.version;
         (self.version, self.begun) = (version, Some(now));
-        self.sent.bytes += sent as u64;
+        self.bytes += sent as u64;
         if sent == frame.as_bytes().len() {
-            self.sent.frames += 1;
+            self.count_frame();
         } else {
             self.in_flight = Some((frame.clone(), sent));
         }
@@ -224,14 +256,25 @@ impl Line {
 
     /// Takes note of `sent` more bytes of the frame in flight.
     fn advance(&mut self, sent: usize) {
-        self.sent.bytes += sent as u64;
+        self.bytes += sent as u64;
         if let Some((frame, gone)) = &mut self.in_flight {
             *gone += sent;
             if *gone == frame.as_bytes().len() {
                 self.in_flight = None;
-                self.sent.frames += 1;
+                self.count_frame();
             }
         }
+    }
+
+    /// Counts the last frame that was begun, which has gone whole.
+    fn count_frame(&mut self) {
+        self.frames += 1;
+        self.repeats = self.repeats.wrapping_add(u32::from(self.is_repeat));
+    }
+
+    fn sent(&self) -> Sent {
+        let Self { frames, bytes, skipped, .. } = *self;
+        Sent { frames, bytes, skipped, firsts: frames.min(1), repeats: self.repeats.into() }
     }
 }
 
@@ -275,7 +318,7 @@ mod tests {
     }
 
     fn sent(frames: u64, bytes: u64, skipped: u64) -> Sent {
-        Sent { frames, bytes, skipped }
+        Sent { frames, bytes, skipped, firsts: frames.min(1), repeats: 0 }
     }
 
     fn taken(pipe: &Pipe) -> String {
@@ -339,7 +382,9 @@ mod tests {
         outlet.begin(&frame("one"), 1, begun.checked_sub(NANOSECOND)).unwrap();
         assert_eq!(outlet.sent().frames, 1);
         outlet.begin(&frame("one"), 1, Some(begun)).unwrap();
-        assert_eq!(outlet.sent().frames, 2);
+        outlet.begin(&frame("two"), 2, None).unwrap();
+        let Sent { frames, firsts, repeats, .. } = outlet.sent();
+        assert_eq!((frames, firsts, repeats), (3, 1, 1));
     }
 
     #[test]

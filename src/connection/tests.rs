@@ -16,7 +16,8 @@ fn connection(write_timeout: Duration) -> (Connection, TcpStream) {
         }
     };
     let outlet = Arc::new(Outlet::new(Stream::Plain(accepted.0), Bell::for_this_thread()));
-    (Connection::new(1, accepted.1, outlet, Arc::new(Watcher::start().unwrap()), write_timeout), client)
+    let (watcher, waits) = (Arc::new(Watcher::start().unwrap()), Arc::new(Histogram::new(&[])));
+    (Connection::new(1, accepted.1, outlet, watcher, write_timeout, waits), client)
 }
 
 fn soon() -> Option<Instant> {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::Config;
 use super::registry::{Registered, Registry};
 use crate::connection::Sent;
 use crate::service::{Census, ClientRecord, Look};
 use crate::stats::Stats;
+use crate::tls::Acceptor;
 
 /// How long a frame is under way before its client counts as slow: 1 s.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
@@ -16,6 +18,10 @@ const SLOW_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 struct Totals {
     frames: AtomicU64,
+    firsts: AtomicU64,
+    repeats: AtomicU64,
+    changes: AtomicU64,
+    prompt: AtomicU64,
     bytes: AtomicU64,
     skipped: AtomicU64,
 }
@@ -26,12 +32,14 @@ pub(super) struct Books {
     stats: Arc<Stats>,
     registry: Arc<Registry>,
     max_connections: u64,
+    tls: Option<Arc<Acceptor>>,
     told: Totals,
 }
 
 impl Books {
-    pub(super) fn new(stats: Arc<Stats>, registry: Arc<Registry>, max_connections: u64) -> Self {
-        Self { stats, registry, max_connections, told: Totals::default() }
+    pub(super) fn new(stats: Arc<Stats>, registry: Arc<Registry>, config: &Config) -> Self {
+        let (max_connections, tls) = (config.max_connections, config.tls.clone());
+        Self { stats, registry, max_connections, tls, told: Totals::default() }
     }
 }
 
@@ -44,21 +52,23 @@ impl Census for Books {
         self.max_connections
     }
 
+    fn certificate_end(&self) -> Option<SystemTime> {
+        self.tls.as_ref().and_then(|tls| tls.not_after())
+    }
+
     fn look(&self, newest: usize) -> Look {
         let (gone, registered) = self.registry.list();
         let mut look = Look { total: registered.len() as u64, ..Look::default() };
-        let (mut frames, mut bytes, mut skipped) = (gone.frames, gone.bytes, gone.skipped);
+        let mut sum = gone;
         let now = Instant::now();
         for Registered { id, peer, outlet } in registered.into_iter().rev() {
             let outlet = outlet.upgrade();
             let (sent, begun) = outlet.as_ref().map(|outlet| outlet.progress()).unwrap_or_default();
-            frames += sent.frames;
-            bytes += sent.bytes;
-            skipped += sent.skipped;
+            sum += sent;
             let is_slow = begun.is_some_and(|begun| now.saturating_duration_since(begun) > SLOW_AFTER);
             look.slow += u64::from(is_slow);
             if look.newest.len() < newest {
-                let Sent { frames, bytes, skipped } = sent;
+                let Sent { frames, bytes, skipped, .. } = sent;
                 // One that has no outlet yet is on its way.
                 let since = outlet.as_ref().map_or(now, |outlet| outlet.since());
                 look.newest.push(ClientRecord {
@@ -72,9 +82,13 @@ impl Census for Books {
         }
         // A client that left between the list and the look at it is missing from this sum, and in the next one.
         let told = |total: &AtomicU64, sum| total.fetch_max(sum, Ordering::Relaxed).max(sum);
-        look.frames = told(&self.told.frames, frames);
-        look.bytes = told(&self.told.bytes, bytes);
-        look.skipped = told(&self.told.skipped, skipped);
+        look.frames = told(&self.told.frames, sum.frames);
+        look.firsts = told(&self.told.firsts, sum.firsts);
+        look.repeats = told(&self.told.repeats, sum.repeats);
+        look.changes = told(&self.told.changes, sum.frames.saturating_sub(sum.firsts + sum.repeats));
+        look.prompt = told(&self.told.prompt, sum.frames.saturating_sub(self.stats.waits().tally().count()));
+        look.bytes = told(&self.told.bytes, sum.bytes);
+        look.skipped = told(&self.told.skipped, sum.skipped);
         look
     }
 }
@@ -101,7 +115,7 @@ mod tests {
                 outlet
             })
             .collect();
-        let books = Books::new(stats, Arc::clone(&registry), 10);
+        let books = Books::new(stats, Arc::clone(&registry), &Config::default());
         let look = books.look(2);
         assert_eq!((look.frames, look.bytes, look.total), (3, 39, 3));
         assert_eq!(look.newest.iter().map(|client| (client.id, client.frames)).collect::<Vec<_>>(), [(3, 1), (2, 1)]);

@@ -95,7 +95,14 @@ fn open(id: u64, peer: SocketAddr, socket: TcpStream, shared: &Shared) -> Option
     };
     let outlet = Arc::new(Outlet::new(stream, Bell::for_this_thread()));
     shared.registry.keep_client(id, &outlet);
-    let connection = Connection::new(id, peer, outlet, Arc::clone(&shared.watcher), config.write_timeout);
+    let connection = Connection::new(
+        id,
+        peer,
+        outlet,
+        Arc::clone(&shared.watcher),
+        config.write_timeout,
+        Arc::clone(shared.stats.waits()),
+    );
     match config.tls.as_ref() {
         None => Some(connection),
         Some(tls) => shake_hands(connection, tls, shared),

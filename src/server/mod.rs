@@ -270,7 +270,7 @@ impl Server {
     /// What the server tells of its clients; it outlives the server.
     pub fn census(&self) -> Arc<dyn Census> {
         let (stats, registry) = (Arc::clone(&self.stats), Arc::clone(&self.registry));
-        Arc::new(Books::new(stats, registry, self.config.max_connections))
+        Arc::new(Books::new(stats, registry, &self.config))
     }
 
     /// Serves until `stop` is requested, then stops: the listeners close, frames in flight are finished, every client

@@ -88,9 +88,7 @@ impl Registry {
     /// none once the server stops, when thousands leave at once and would queue up to join each other.
     pub(super) fn leave(&self, id: u64, sent: Sent) -> Vec<JoinHandle<()>> {
         let mut entries = self.lock();
-        entries.gone.frames += sent.frames;
-        entries.gone.bytes += sent.bytes;
-        entries.gone.skipped += sent.skipped;
+        entries.gone += sent;
         let entry = entries.active.remove(&id);
         let ended = if entries.told.is_some() { Vec::new() } else { std::mem::take(&mut entries.ended) };
         entries.ended.extend(entry.and_then(|entry| entry.thread));

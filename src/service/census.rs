@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::stats::Stats;
 
@@ -14,6 +14,9 @@ pub trait Census: fmt::Debug + Send + Sync {
     /// The most clients at once.
     fn max_connections(&self) -> u64;
 
+    /// When the certificate that they are shown runs out; `None` without TLS, or if it does not say.
+    fn certificate_end(&self) -> Option<SystemTime>;
+
     /// Looks at every client, and tells of the `newest` ones by name. Costs some 100 ns a client, waits for nobody
     /// and holds no lock but for the copy of a list: once a second, not a thousand times.
     fn look(&self, newest: usize) -> Look;
@@ -23,8 +26,16 @@ pub trait Census: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Look {
-    /// Frames sent whole since the start, to those who have left too. This and the next two never fall.
+    /// Frames sent whole since the start, to those who have left too. This and the numbers up to `skipped` never fall.
     pub frames: u64,
+    /// Those among them that were their client's first.
+    pub firsts: u64,
+    /// Those that were the same as the one before.
+    pub repeats: u64,
+    /// Those that were a change.
+    pub changes: u64,
+    /// Those that went whole at once: nobody had to wait for their client.
+    pub prompt: u64,
     /// Bytes sent since the start.
     pub bytes: u64,
     /// Changes that a client did not get, because it was slow and got a newer one.

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 /// Each module and the modules of ours that it may name. What is not here may name none.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &["platform"]),
-    ("stats", &["sync"]),
+    ("histogram", &["sync"]),
+    ("stats", &["histogram", "sync"]),
     ("format", &["escape", "map"]),
     ("state", &["escape", "format", "frame", "map"]),
-    ("feed", &["format", "frame", "map", "sync"]),
+    ("feed", &["format", "frame", "histogram", "map", "sync"]),
     ("tls", &["chain", "escape", "platform", "shutdown", "throttle", "units"]),
     ("stream", &["tls"]),
-    ("connection", &["frame", "platform", "shutdown", "stream", "sync", "tls", "units"]),
+    ("connection", &["frame", "histogram", "platform", "shutdown", "stream", "sync", "tls", "units"]),
     ("service", &["connection", "feed", "shutdown", "stats", "units"]),
     (
         "service/http",
@@ -24,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "feed",
             "format",
             "health",
+            "histogram",
             "map",
             "platform",
             "service",

@@ -22,6 +22,10 @@ mod outlet;
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod feed;
 
+#[path = "../../src/histogram.rs"]
+#[allow(dead_code, reason = "as above")]
+mod histogram;
+
 #[path = "../../src/server/peer.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod peer;

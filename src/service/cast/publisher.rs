@@ -72,7 +72,11 @@ impl Shift {
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
                 self.share.list(&mut everyone, &mut edition);
+                let began = latest.published;
                 self.offer(latest, &everyone, |_, _| {});
+                if !everyone.is_empty() {
+                    self.feed.rounds().observe(began.elapsed());
+                }
             }
             let next = self.repeat(&mut due);
             if self.bell.wait(next).contains(Cause::Stop) {

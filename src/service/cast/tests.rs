@@ -8,6 +8,7 @@ use crate::connection::{Bell, Belled, ClientOutlet, Outlet, Watcher};
 use crate::format::Format;
 use crate::map::builtin;
 use crate::platform;
+use crate::stats::Stats;
 use crate::stream::Stream;
 
 /// A repeat often enough for a test, and seldom enough for a busy machine.
@@ -74,12 +75,11 @@ fn outlets(count: usize) -> Vec<(Arc<ClientOutlet>, TcpStream)> {
 #[test]
 fn an_aide_sends_to_an_audience_whose_publisher_is_busy() {
     let (feed, audience) = (feed(), Audience::new(NEVER));
-    let aides = start_aides(&feed, &audience).unwrap();
+    let aides = start_aides(&feed, &audience, &(10..=20)).unwrap();
     if aides.is_empty() {
         return eprintln!("skipped: there is one core, and no aide");
     }
-    // As many for each share as one gets help for.
-    let clients = outlets(32 * audience.shares().len());
+    let clients = outlets(10 * audience.shares().len());
     let seats: Vec<_> = (0..).zip(&clients).map(|(id, (outlet, _))| audience.seat(id, outlet)).collect();
     feed.publish(&[("news".into(), 1.into())].into()).unwrap();
     for (_, mut client) in clients {
@@ -116,7 +116,14 @@ fn a_thread_without_a_publisher_repeats_the_map_itself() {
         scope.spawn(|| {
             let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread()));
             let watcher = Arc::new(Watcher::start().unwrap());
-            let mut connection = Connection::new(1, peer, outlet, watcher, Duration::from_secs(20));
+            let mut connection = Connection::new(
+                1,
+                peer,
+                outlet,
+                watcher,
+                Duration::from_secs(20),
+                Arc::clone(Stats::default().waits()),
+            );
             assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), Goodbye::Client);
         });
         read_frames(&mut client, &feed, 4);

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Http;
 use super::rendering::Rendering;
 use crate::health::Failure;
+use crate::histogram::Tally;
 use crate::stats::Stats;
 
 /// The text so far.
@@ -20,6 +21,7 @@ struct Exposition(String);
 enum Type {
     Counter,
     Gauge,
+    Histogram,
 }
 
 impl Exposition {
@@ -42,10 +44,21 @@ impl Exposition {
         }
     }
 
+    fn add_histogram(&mut self, name: &str, help: &str, tally: &Tally) {
+        self.describe(Type::Histogram, name, help);
+        for (bound, cumulated) in &tally.cumulated {
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.as_secs_f64().to_string());
+            self.sample(&format!("{name}_bucket"), &format!("{{le=\"{bound}\"}}"), cumulated);
+        }
+        self.sample(&format!("{name}_sum"), "", tally.sum.as_secs_f64());
+        self.sample(&format!("{name}_count"), "", tally.count());
+    }
+
     fn describe(&mut self, kind: Type, name: &str, help: &str) {
         let kind = match kind {
             Type::Counter => "counter",
             Type::Gauge => "gauge",
+            Type::Histogram => "histogram",
         };
         self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
     }
@@ -83,16 +96,11 @@ impl Http {
         text.add_each(rejected, "reason", rejections(stats));
         let closed = (Counter, "mapcast_connections_closed_total", "Connections that have ended, by how.");
         text.add_each(closed, "reason", stats.closed());
-        let name = "mapcast_connection_duration_seconds";
-        text.line(format_args!("# HELP {name} How long connections that have ended lasted.\n# TYPE {name} histogram"));
-        let mut count = 0;
-        for (bound, cumulated) in stats.durations().cumulated() {
-            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
-            text.sample(&format!("{name}_bucket"), &format!("{{le=\"{bound}\"}}"), cumulated);
-            count = cumulated;
-        }
-        text.sample(&format!("{name}_sum"), "", stats.durations().sum().as_secs_f64());
-        text.sample(&format!("{name}_count"), "", count);
+        text.add_histogram(
+            "mapcast_connection_duration_seconds",
+            "How long connections that have ended lasted.",
+            &stats.durations().tally(),
+        );
         let errors = (Counter, "mapcast_accept_errors_total", "Failures to accept a client, by errno.");
         text.add_each(errors, "errno", stats.accept_errors());
         text.add(
@@ -107,7 +115,21 @@ impl Http {
     fn add_frames(&self, text: &mut Exposition) {
         use Type::{Counter, Gauge};
         let view = self.view();
-        text.add(Counter, "mapcast_frames_sent_total", "Frames sent whole.", view.look.frames);
+        let causes = [("connect", view.look.firsts), ("interval", view.look.repeats), ("change", view.look.changes)];
+        let sent = (Counter, "mapcast_frames_sent_total", "Frames sent whole, by why.");
+        text.add_each(sent, "cause", causes.into_iter());
+        let mut writes = self.census.stats().waits().tally();
+        writes.add_instant(view.look.prompt);
+        text.add_histogram(
+            "mapcast_frame_write_seconds",
+            "How long frames took from their begin to their end; 0 for those that went whole at once.",
+            &writes,
+        );
+        text.add_histogram(
+            "mapcast_fanout_seconds",
+            "How long changes took until they had been offered to every client.",
+            &self.feed.rounds().tally(),
+        );
         text.add(
             Counter,
             "mapcast_frames_skipped_total",
@@ -151,7 +173,8 @@ impl Http {
         use Type::{Counter, Gauge};
         let Some(source) = &self.config.source else { return };
         let state = source.health.state();
-        text.add(Gauge, "mapcast_source_up", "1 if the last from the source is a map, else 0.", u8::from(state.up));
+        let up = (Gauge, "mapcast_source_up", "1 if the last from the source is a map, else 0.");
+        text.add_each(up, "source", [(label(&source.name), u8::from(state.up))].into_iter());
         if let Some(last) = state.last_success {
             text.add(
                 Gauge,
@@ -181,6 +204,10 @@ impl Http {
         text.add_each(build, "version", [(env!("CARGO_PKG_VERSION"), 1)].into_iter());
         let started = seconds(self.started_at);
         text.add(Gauge, "mapcast_start_time_seconds", "When the server began, in seconds since 1970.", started);
+        if let Some(end) = self.census.certificate_end() {
+            let help = "When the certificate that clients are shown runs out, in seconds since 1970.";
+            text.add(Gauge, "mapcast_tls_cert_not_after_timestamp_seconds", help, seconds(end));
+        }
         text.add(Gauge, "mapcast_draining", "1 while the server stops, 0 before.", u8::from(self.stop.is_triggered()));
         let view = self.view();
         let process = view.process();
@@ -209,6 +236,11 @@ fn rejections(stats: &Stats) -> impl Iterator<Item = (&'static str, u64)> {
         ("tls", stats.failed_handshakes()),
     ]
     .into_iter()
+}
+
+/// `text` as the value of a label has it.
+fn label(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
 }
 
 fn seconds(time: SystemTime) -> f64 {

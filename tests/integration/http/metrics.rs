@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use mapcast::Format;
 
@@ -35,7 +36,13 @@ fn the_metrics_are_the_truth() {
         ("mapcast_connections_closed_total{reason=\"client_closed\"}", 1.0),
         ("mapcast_connection_duration_seconds_bucket{le=\"+Inf\"}", 1.0),
         ("mapcast_connection_duration_seconds_count", 1.0),
-        ("mapcast_frames_sent_total", 2.0),
+        ("mapcast_frames_sent_total{cause=\"connect\"}", 2.0),
+        ("mapcast_frames_sent_total{cause=\"change\"}", 0.0),
+        ("mapcast_frames_sent_total{cause=\"interval\"}", 0.0),
+        ("mapcast_frame_write_seconds_bucket{le=\"0.001\"}", 2.0),
+        ("mapcast_frame_write_seconds_count", 2.0),
+        ("mapcast_frame_write_seconds_sum", 0.0),
+        ("mapcast_fanout_seconds_count", 0.0),
         ("mapcast_frames_skipped_total", 0.0),
         ("mapcast_sent_bytes_total", 276.0),
         ("mapcast_map_entries", 4.0),
@@ -53,17 +60,58 @@ fn the_metrics_are_the_truth() {
 }
 
 #[test]
+fn frames_are_counted_by_why_they_were_sent_and_changes_by_how_long_they_took() {
+    let mut site = Site::start(&["--source", "-", "--interval", "100ms"]);
+    let mut stdin = site.server.stdin();
+    writeln!(stdin, r#"{{"a":1}}"#).unwrap();
+    let mut reader = Reader::connect(site.server.addr());
+    let repeated = |site: &Site| value(&site.get("/metrics").body, "mapcast_frames_sent_total{cause=\"interval\"}");
+    eventually("repeats", || {
+        reader.map(Format::Bincode);
+        repeated(&site) >= Some(2.0)
+    });
+    writeln!(stdin, r#"{{"a":2}}"#).unwrap();
+    let changed = "mapcast_frames_sent_total{cause=\"change\"}";
+    eventually("the change", || value(&site.get("/metrics").body, changed) == Some(1.0));
+    let metrics = site.get("/metrics").body;
+    assert_eq!(value(&metrics, "mapcast_frames_sent_total{cause=\"connect\"}"), Some(1.0));
+    let count = |sample: &str| value(&metrics, sample).unwrap_or_default();
+    assert_eq!((count("mapcast_fanout_seconds_bucket{le=\"10\"}"), count("mapcast_fanout_seconds_count")), (1.0, 1.0));
+    assert!((1e-6..10.0).contains(&count("mapcast_fanout_seconds_sum")), "{metrics}");
+    drop(reader);
+}
+
+#[test]
+fn a_frame_that_had_to_wait_for_its_client_is_counted_with_its_time() {
+    let mut map = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    write!(map, r#"{{"a":"{}"}}"#, "x".repeat(8 * 1024 * 1024)).unwrap();
+    let site = Site::start(&["--source", path(&map), "--max-frame", "16MiB"]);
+    let mut reader = Reader::connect(site.server.addr());
+    // As long as nobody reads it is under way.
+    eventually("it is under way", || value(&site.get("/metrics").body, "mapcast_sent_bytes_total") > Some(0.0));
+    let seen = Instant::now();
+    assert_eq!(value(&site.get("/metrics").body, "mapcast_frame_write_seconds_count"), Some(0.0));
+    let known = seen.elapsed().as_secs_f64();
+    reader.map(Format::Bincode);
+    eventually("it is counted", || value(&site.get("/metrics").body, "mapcast_frame_write_seconds_count") == Some(1.0));
+    let metrics = site.get("/metrics").body;
+    assert!(value(&metrics, "mapcast_frame_write_seconds_sum") >= Some(known), "{metrics}");
+    assert_eq!(value(&metrics, "mapcast_frame_write_seconds_bucket{le=\"0.001\"}"), Some(0.0));
+}
+
+#[test]
 fn a_source_that_is_down_is_in_the_metrics_and_the_status_and_one_that_is_up_too() {
     // Free again, so that whoever connects there is refused.
     let parent = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let site = Site::start(&["--source", &format!("tcp://{parent}")]);
+    let up = format!("mapcast_source_up{{source=\"tcp://{parent}\"}}");
     eventually("it is down", || site.json("/status")["source"]["errors"]["unreachable"] != 0);
     let source = &site.json("/status")["source"];
     assert_eq!((&source["up"], &source["last_success_ms"]), (&false.into(), &serde_json::Value::Null));
     assert_eq!(source["name"], format!("tcp://{parent}"));
     assert!(source["problem"].as_str().is_some_and(|problem| problem.contains("cannot connect")), "{source}");
     let metrics = site.get("/metrics").body;
-    assert_eq!(value(&metrics, "mapcast_source_up"), Some(0.0));
+    assert_eq!(value(&metrics, &up), Some(0.0));
     assert!(value(&metrics, "mapcast_source_errors_total{kind=\"unreachable\"}").is_some_and(|count| count > 0.0));
     assert_eq!(value(&metrics, "mapcast_source_errors_total{kind=\"denied\"}"), Some(0.0));
     assert!(!metrics.contains("mapcast_source_last_success"), "{metrics}");
@@ -75,7 +123,7 @@ fn a_source_that_is_down_is_in_the_metrics_and_the_status_and_one_that_is_up_too
     let source = &site.json("/status")["source"];
     assert!(source["problem"].is_null() && source["last_success_ms"].as_u64().is_some_and(|ms| ms > 0), "{source}");
     let metrics = site.get("/metrics").body;
-    assert_eq!(value(&metrics, "mapcast_source_up"), Some(1.0));
+    assert_eq!(value(&metrics, &up), Some(1.0));
     assert!(value(&metrics, "mapcast_source_last_success_timestamp_seconds").is_some_and(|at| at > 1e9));
     assert!(Site::start(&[]).json("/status")["source"].is_null());
 }
@@ -133,7 +181,9 @@ fn the_pages_and_the_dashboard_name_metrics_that_there_are() {
     std::fs::write(source.path(), "{}").unwrap();
     let site = Site::start(&["--source", path(&source)]);
     let metrics = site.get("/metrics").body;
-    let there = named(&metrics);
+    let mut there = named(&metrics);
+    // With TLS alone.
+    there.insert("mapcast_tls_cert_not_after_timestamp_seconds");
     let docs = |name: &str| std::fs::read_to_string(format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     for page in ["http.md", "operating.md", "recipes.md", "grafana.json"] {
         let text = docs(page);

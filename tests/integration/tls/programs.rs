@@ -184,3 +184,17 @@ fn openssl_reads_a_frame_and_the_end_in_order() {
         assert_eq!(server.exit_code(), 0);
     }
 }
+
+#[test]
+fn the_page_has_the_certificate_too_and_says_when_it_runs_out() {
+    let authority = Authority::new();
+    let (server, _address) = start(&authority.good("x", &["localhost"]), &["--http", "127.0.0.1:0"]);
+    let line = server.wait_log("web page on https://");
+    let page = line.split("https://").nth(1).and_then(|rest| rest.strip_suffix('/')).unwrap().parse().unwrap();
+    let mut client = raw_client(&authority, page);
+    client.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    // 2100-12-31, as the log has it.
+    assert!(answer.contains("\nmapcast_tls_cert_not_after_timestamp_seconds 4133894400\n"), "{answer}");
+}
