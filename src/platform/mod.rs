@@ -2,12 +2,14 @@
 
 mod descriptors;
 mod limits;
+mod movable;
 mod process;
 mod readiness;
 mod socket;
 
 pub(crate) use descriptors::{Readiness, pipe, wait_any, wait_ready};
 pub(crate) use limits::{Limits, raise_descriptor_limit};
+pub(crate) use movable::Movable;
 pub(crate) use process::{Process, stand_back};
 pub(crate) use readiness::ReadinessSet;
 pub(crate) use socket::{KEEPALIVE_IDLE, accept, keep_alive, listen, reset_on_close, tune};

@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tls", &["chain", "escape", "platform", "shutdown", "throttle", "units"]),
     ("stream", &["tls"]),
     ("connection", &["frame", "histogram", "platform", "shutdown", "stream", "sync", "tls", "units"]),
-    ("service", &["connection", "feed", "shutdown", "stats", "units"]),
+    ("service", &["connection", "feed", "platform", "shutdown", "stats", "units"]),
     (
         "service/http",
         &[

@@ -22,6 +22,11 @@ pub(super) const HELPED: RangeInclusive<usize> = 256..=2048;
 /// and the last client had it no earlier (measured).
 const MOST_BYTES: usize = 4096;
 
+/// True if and only if a change of `latest` to so many clients is sent from both ends.
+pub(super) fn is_helped(latest: &Snapshot, clients: usize) -> bool {
+    latest.frame.as_bytes().len() <= MOST_BYTES && HELPED.contains(&clients)
+}
+
 /// So many clients in a row that have the change already: the publisher has been there. Fewer may just have come.
 const MET: usize = 8;
 
@@ -45,6 +50,7 @@ pub(super) fn start_aides(
 }
 
 fn help(bell: &Arc<Bell>, feed: &Feed, share: &Share, helped: &RangeInclusive<usize>) {
+    share.keep_aide();
     let _subscription = feed.subscribe(bell.waker(Cause::News));
     let (mut everyone, mut edition, mut published) = (Vec::new(), 0, 0);
     while !bell.wait(None).contains(Cause::Stop) {

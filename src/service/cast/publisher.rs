@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::aide::is_helped;
 use super::audience::{AHEAD, Audience, Client, Share};
 use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::{Feed, Snapshot};
@@ -73,6 +74,11 @@ impl Shift {
                 published = latest.version;
                 self.share.list(&mut everyone, &mut edition);
                 let began = latest.published;
+                if is_helped(&latest, everyone.len()) {
+                    // Woken by the same change, it may wait behind this thread, with another core idle: one change in 25
+                    // took 6 ms then instead of 4, for 1,000 clients (measured).
+                    self.share.move_aide();
+                }
                 self.offer(latest, &everyone, |_, _| {});
                 if !everyone.is_empty() {
                     self.feed.rounds().observe(began.elapsed());

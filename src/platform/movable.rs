@@ -1,0 +1,81 @@
+//! Which core another thread runs on.
+
+use std::io;
+
+/// A thread, for whoever wants it elsewhere.
+#[derive(Debug)]
+pub(crate) struct Movable {
+    #[cfg(target_os = "linux")]
+    id: rustix::thread::Pid,
+    /// Where it may run.
+    #[cfg(target_os = "linux")]
+    allowed: rustix::thread::CpuSet,
+}
+
+#[cfg(target_os = "linux")]
+impl Movable {
+    /// Returns the calling thread.
+    ///
+    /// # Errors
+    /// If the system does not say where it may run.
+    pub(crate) fn this_thread() -> io::Result<Self> {
+        use rustix::thread::{gettid, sched_getaffinity};
+        Ok(Self { id: gettid(), allowed: sched_getaffinity(None)? })
+    }
+
+    /// Has it run on any core but the one that the calling thread runs on, if it may run on another at all.
+    ///
+    /// # Errors
+    /// If it has ended, or the system refuses; it then stays where it is.
+    pub(crate) fn move_from_here(&self) -> io::Result<()> {
+        use rustix::thread::{sched_getcpu, sched_setaffinity};
+        let mut elsewhere = self.allowed;
+        elsewhere.unset(sched_getcpu());
+        if elsewhere.count() == 0 {
+            return Ok(());
+        }
+        Ok(sched_setaffinity(Some(self.id), &elsewhere)?)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Movable {
+    pub(crate) fn this_thread() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn move_from_here(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use rustix::thread::{sched_getaffinity, sched_getcpu};
+    use std::sync::mpsc;
+    use std::thread;
+
+    #[test]
+    fn a_thread_is_moved_from_the_core_of_whoever_asks() {
+        let allowed = sched_getaffinity(None).unwrap();
+        if allowed.count() < 2 {
+            return eprintln!("skipped: there is one core");
+        }
+        let (tell, told) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        let thread = thread::Builder::new()
+            .spawn(move || {
+                tell.send(Movable::this_thread().unwrap()).unwrap();
+                gone.recv().unwrap();
+                (sched_getaffinity(None).unwrap(), sched_getcpu())
+            })
+            .unwrap();
+        let movable = told.recv().unwrap();
+        movable.move_from_here().unwrap();
+        go.send(()).unwrap();
+        let (then, core) = thread.join().unwrap();
+        assert_eq!(then.count(), allowed.count() - 1);
+        assert!(then.is_set(core), "it runs where it may not");
+    }
+}
