@@ -8,7 +8,7 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// What has happened since the server was made. Each number is right by itself; two read one after the other may be a
 /// moment apart.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stats {
     heartbeats: AtomicU64,
     active: AtomicU64,
@@ -24,9 +24,7 @@ pub struct Stats {
     failed_handshakes: AtomicU64,
     accept_errors: [AtomicU64; AcceptError::ALL.len()],
     closed: [AtomicU64; Closed::ALL.len()],
-    durations: Histogram,
-    /// Of the frames that did not go whole at once; shared with the connections.
-    waits: Arc<Histogram>,
+    times: Times,
 }
 
 /// An event that is only counted.
@@ -127,26 +125,17 @@ const WRITTEN: &[Duration] = &[
     Duration::from_secs(10),
 ];
 
-impl Default for Stats {
+/// How long connections and frames took.
+#[derive(Debug)]
+struct Times {
+    lasted: Histogram,
+    /// Of the frames that did not go whole at once; shared with the connections.
+    waits: Arc<Histogram>,
+}
+
+impl Default for Times {
     fn default() -> Self {
-        Self {
-            heartbeats: AtomicU64::default(),
-            active: AtomicU64::default(),
-            served: AtomicU64::default(),
-            refused: AtomicU64::default(),
-            refused_per_ip: AtomicU64::default(),
-            denied: AtomicU64::default(),
-            failed_accepts: AtomicU64::default(),
-            failed_spawns: AtomicU64::default(),
-            panics: AtomicU64::default(),
-            timed_out: AtomicU64::default(),
-            cut: AtomicU64::default(),
-            failed_handshakes: AtomicU64::default(),
-            accept_errors: Default::default(),
-            closed: Default::default(),
-            durations: Histogram::new(LASTED),
-            waits: Arc::new(Histogram::new(WRITTEN)),
-        }
+        Self { lasted: Histogram::new(LASTED), waits: Arc::new(Histogram::new(WRITTEN)) }
     }
 }
 
@@ -225,12 +214,12 @@ impl Stats {
 
     /// How long the connections that have ended lasted.
     pub(crate) fn durations(&self) -> &Histogram {
-        &self.durations
+        &self.times.lasted
     }
 
     /// How long frames took that did not go whole at once.
     pub(crate) fn waits(&self) -> &Arc<Histogram> {
-        &self.waits
+        &self.times.waits
     }
 
     /// Counts a failure of `accept`.
@@ -245,7 +234,7 @@ impl Stats {
 
     /// Counts how long a connection lasted.
     pub(crate) fn lasted(&self, duration: Duration) {
-        self.durations.observe(duration);
+        self.times.lasted.observe(duration);
     }
 
     /// Counts one event.

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::Context;
 use mapcast::Shutdown;
 
 use crate::scenario::Scenario;
@@ -12,8 +11,6 @@ use crate::server::{Kind, Server};
 
 /// A mapcast server without clients, whose map changes as often. Ends when it is dropped.
 pub struct Bystander {
-    page: SocketAddr,
-    /// Killed first, which ends a publisher that hangs in a write.
     server: Server,
     stop: Shutdown,
     publishing: Option<JoinHandle<()>>,
@@ -23,7 +20,6 @@ impl Bystander {
     /// Starts one, with `rate` changes a second.
     pub fn start(scenario: &Scenario, rate: u32) -> anyhow::Result<Self> {
         let mut server = Server::start(Kind::Mapcast, scenario)?;
-        let page = server.page().context("nobody looks on")?;
         let mut publisher = server.publisher(scenario.size)?;
         publisher.publish()?;
         let stop = Shutdown::new()?;
@@ -32,18 +28,19 @@ impl Bystander {
             // It fails only at the end, when its server is killed.
             let _ = publisher.publish_every(Duration::from_secs(1) / rate, u32::MAX, &requested);
         };
-        Ok(Self { page, server, stop, publishing: Some(thread::Builder::new().spawn(publish)?) })
+        Ok(Self { server, stop, publishing: Some(thread::Builder::new().spawn(publish)?) })
     }
 
-    /// Where its page is.
-    pub fn page(&self) -> SocketAddr {
-        self.page
+    /// Where its page is; there is one if somebody looks on.
+    pub fn page(&self) -> Option<SocketAddr> {
+        self.server.page()
     }
 }
 
 impl Drop for Bystander {
     fn drop(&mut self) {
         self.stop.trigger();
+        // Which ends a publisher that hangs in a write.
         self.server.kill();
         if let Some(publishing) = self.publishing.take() {
             // A panic there has been printed.

@@ -64,7 +64,7 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
         (Work::Changes(rate), Some(_), None) => Some(Bystander::start(scenario, rate)?),
         _ => None,
     };
-    let page = server.page().or(bystander.as_ref().map(Bystander::page));
+    let page = server.page().or(bystander.as_ref().and_then(Bystander::page));
     let onlookers = page.zip(scenario.onlookers).map(|(page, demand)| Onlookers::start(page, demand)).transpose()?;
     match scenario.work {
         Work::Changes(rate) => {

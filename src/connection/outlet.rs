@@ -39,7 +39,7 @@ pub(crate) struct Outlet<S, O> {
     line: Mutex<Line>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Line {
     /// The version of the last frame that was begun; 0 before the first.
     version: u64,
@@ -95,18 +95,7 @@ pub(crate) enum Left {
 impl<S: Socket, O: Owner> Outlet<S, O> {
     /// Returns the outlet of `socket`, with nothing sent.
     pub(crate) fn new(socket: S, owner: O) -> Self {
-        let line = Line {
-            version: 0,
-            begun: None,
-            in_flight: None,
-            sealed: false,
-            is_repeat: false,
-            repeats: 0,
-            frames: 0,
-            bytes: 0,
-            skipped: 0,
-        };
-        Self { socket, owner, since: Instant::now(), line: Mutex::new(line) }
+        Self { socket, owner, since: Instant::now(), line: Mutex::new(Line::default()) }
     }
 
     /// Sends `frame` at once, for a publisher, if it is newer than the last one, or if it is the same and that one was

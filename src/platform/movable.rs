@@ -7,7 +7,7 @@ use std::io;
 pub(crate) struct Movable {
     #[cfg(target_os = "linux")]
     id: rustix::thread::Pid,
-    /// Where it may run.
+    /// Where it might run when this was made.
     #[cfg(target_os = "linux")]
     allowed: rustix::thread::CpuSet,
 }

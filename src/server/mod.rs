@@ -86,8 +86,8 @@ pub struct Config {
     pub heartbeat: Option<Duration>,
 }
 
-/// How much HTTP's threads stand back (nice(1)): they have a tenth of a core that the map is sent with, and all of one
-/// that is idle.
+/// How much HTTP's threads stand back (nice(1)): they have 1.5 % of a core that the map is sent with, and all of one that
+/// is idle.
 const HTTP_NICENESS: i32 = 19;
 
 /// Whom a server serves: how its connections are called, and how loudly.

@@ -22,9 +22,9 @@ pub(super) const HELPED: RangeInclusive<usize> = 256..=2048;
 /// and the last client had it no earlier (measured).
 const MOST_BYTES: usize = 4096;
 
-/// True if and only if a change of `latest` to so many clients is sent from both ends.
-pub(super) fn is_helped(latest: &Snapshot, clients: usize) -> bool {
-    latest.frame.as_bytes().len() <= MOST_BYTES && HELPED.contains(&clients)
+/// True if and only if `latest` is sent from both ends to so many clients, where as many as `helped` get help.
+pub(super) fn is_helped(latest: &Snapshot, clients: usize, helped: &RangeInclusive<usize>) -> bool {
+    latest.frame.as_bytes().len() <= MOST_BYTES && helped.contains(&clients)
 }
 
 /// So many clients in a row that have the change already: the publisher has been there. Fewer may just have come.
@@ -56,7 +56,7 @@ fn help(bell: &Arc<Bell>, feed: &Feed, share: &Share, helped: &RangeInclusive<us
     while !bell.wait(None).contains(Cause::Stop) {
         while let Some(latest) = feed.latest().filter(|latest| latest.version > published) {
             published = latest.version;
-            if latest.frame.as_bytes().len() <= MOST_BYTES && helped.contains(&share.clients()) {
+            if is_helped(&latest, share.clients(), helped) {
                 share.list(&mut everyone, &mut edition);
                 offer_from_the_end(feed, &latest, &everyone);
             }

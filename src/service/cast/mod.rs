@@ -34,7 +34,7 @@ pub struct Cast {
     feed: Arc<Feed>,
     interval: Duration,
     audience: Audience,
-    /// Guards the publishers' start; empty before it. They end when this is dropped.
+    /// Guards the start of the publishers and their aides; empty before it. They end when this is dropped.
     publishers: Mutex<Vec<BelledThread>>,
 }
 
