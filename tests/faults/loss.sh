@@ -33,8 +33,10 @@ write_maps >"$folder/maps" &
 children+=($!)
 start_server --interval 1s --format json --source - <"$folder/maps"
 readers=()
+# One handshake in ten loses a packet, which is sent again after 1 s, 3 s, 7 s (RFC 6298); one in a hundred takes longer than
+# the 2 s that a client gives its server unless told otherwise. What is tried here comes after it.
 for ((client = 1; client <= clients; client++)); do
-    "${in_far[@]}" "$programs/mapcast-client" --format json --no-reconnect "$address:8080" \
+    "${in_far[@]}" "$programs/mapcast-client" --format json --no-reconnect --connect-timeout 20s "$address:8080" \
         2>"$folder/client-$client.log" \
         > >(while IFS= read -r line; do printf '%s %s\n' "$EPOCHREALTIME" "$line"; done >"$folder/maps-$client") &
     readers+=($!)
