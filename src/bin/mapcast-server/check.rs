@@ -5,6 +5,7 @@ use mapcast::units::{format_duration, format_size};
 
 use super::args::{Chosen, Task};
 use super::first_map;
+use super::http::page_url;
 
 /// Tries everything that can be tried without listening, and returns what would be done, a line each.
 pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
@@ -26,9 +27,7 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
             }
             lines.push(format!("frames of at most {}", format_size(map.max_frame)));
             if let Some(http) = map.http {
-                let scheme = if config.tls.is_some() { "https" } else { "http" };
-                let listen =
-                    http.listen.iter().map(|addr| format!("{scheme}://{addr}/")).collect::<Vec<_>>().join(", ");
+                let listen = http.listen.iter().map(|&addr| page_url(config, addr)).collect::<Vec<_>>().join(", ");
                 let writing = if http.config.token.is_some() { "written with the token" } else { "read only" };
                 lines.push(format!("web page on {listen}: {writing}, {} connections", http.max_connections));
             }

@@ -104,12 +104,17 @@ impl HttpTask {
         });
         let service = Http::new(self.config, feed, clients.census(), server.census(), stop.clone());
         server.bind(&self.listen, service).context("--http")?;
-        let scheme = if config.tls.is_some() { "https" } else { "http" };
         for addr in server.local_addrs() {
-            log::info!("web page on {scheme}://{addr}/");
+            log::info!("web page on {}", page_url(config, addr));
         }
         Ok(server)
     }
+}
+
+/// What a browser is to be given to see the page.
+pub(crate) fn page_url(config: &ServerConfig, addr: SocketAddr) -> String {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{addr}/")
 }
 
 fn parse_origin(text: &str) -> Result<String, OriginError> {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use redis::{Cmd, Connection, FromRedisValue};
+use redis::{Cmd, Connection, FromRedisValue, RedisResult};
 use tempfile::TempDir;
 
 use super::program::{Program, clean};
@@ -78,17 +78,26 @@ impl RedisServer {
 
     /// A connection of the crate's own, as the default user.
     pub fn connect(&self) -> Connection {
-        redis::Client::open(("127.0.0.1", self.port)).unwrap().get_connection().unwrap()
+        self.try_connect().unwrap()
+    }
+
+    fn try_connect(&self) -> RedisResult<Connection> {
+        redis::Client::open(("127.0.0.1", self.port))?.get_connection()
     }
 
     /// Runs one command there and returns what it says.
     #[track_caller]
     pub fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_run(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// The same, while others end its connections.
+    pub fn try_run<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         let mut command = Cmd::new();
         for word in words {
             command.arg(word);
         }
-        command.query(&mut self.connect()).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        command.query(&mut self.try_connect()?)
     }
 }
 
