@@ -59,6 +59,7 @@ pub mod health;
 mod histogram;
 pub mod map;
 mod platform;
+mod secret;
 pub mod server;
 pub mod service;
 pub mod shutdown;

@@ -9,6 +9,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::escape::escape;
+use crate::secret::warn_if_public;
 
 /// The longest file that is read: 1 MiB. The bundle of a whole system's roots has some 250 KB.
 const LONGEST: u64 = 1024 * 1024;
@@ -89,8 +90,9 @@ pub(super) fn certificates(path: &Path, content: &[u8]) -> Result<Vec<Certificat
     Ok(found)
 }
 
-/// Returns the first private key in `content`.
+/// Returns the first private key in `content`, which is that of the file at `path`. Warns in the log if others may read it.
 pub(super) fn key(path: &Path, content: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
+    warn_if_public(path, "the key");
     PrivateKeyDer::from_pem_slice(content).map_err(|source| match source {
         pem::Error::NoItemsFound if is_encrypted(content) => Error::EncryptedKey(path.to_owned()),
         pem::Error::NoItemsFound => Error::NoKey(path.to_owned()),

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &["platform"]),
     ("histogram", &["sync"]),
+    ("secret", &["escape"]),
     ("stats", &["histogram", "sync"]),
     ("format", &["escape", "map"]),
     ("state", &["escape", "format", "frame", "map"]),
     ("feed", &["format", "frame", "histogram", "map", "sync"]),
-    ("tls", &["chain", "escape", "platform", "shutdown", "throttle", "units"]),
+    ("tls", &["chain", "escape", "platform", "secret", "shutdown", "throttle", "units"]),
     ("stream", &["tls"]),
     ("connection", &["frame", "histogram", "platform", "shutdown", "stream", "sync", "tls", "units"]),
     ("service", &["connection", "feed", "platform", "shutdown", "stats", "units"]),
@@ -28,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "histogram",
             "map",
             "platform",
+            "secret",
             "service",
             "shutdown",
             "state",
@@ -38,8 +40,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "source",
         &[
-            "chain", "client", "escape", "feed", "format", "frame", "health", "map", "shutdown", "state", "stream",
-            "throttle", "tls", "units",
+            "chain", "client", "escape", "feed", "format", "frame", "health", "map", "secret", "shutdown", "state",
+            "stream", "throttle", "tls", "units",
         ],
     ),
     (

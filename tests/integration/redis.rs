@@ -1,6 +1,8 @@
 //! The source `redis://`, against a real `redis-server`.
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use mapcast::{Format, Key, Map, Value};
@@ -243,6 +245,7 @@ fn a_password_comes_from_the_address_a_file_or_the_environment_and_shows_nowhere
     let port = redis.port();
     let file = redis.folder().join("password");
     std::fs::write(&file, "s3cret\n").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     let file = file.to_str().unwrap();
     let source = format!("redis://ana@127.0.0.1:{port}/0?key=flags");
     let in_address = format!("redis://ana:s3cret@127.0.0.1:{port}/0?key=flags");
@@ -269,6 +272,10 @@ fn a_password_comes_from_the_address_a_file_or_the_environment_and_shows_nowhere
         assert!(!log.contains("no subscription"), "{log}");
         assert!(!log.contains("s3cret"), "{log}");
         assert_eq!(log.contains("ps shows the password"), warns, "{log}");
+        assert_eq!(
+            log.contains("password: everyone on this machine may read the password (chmod o-r)"),
+            args.contains(&file)
+        );
         set_n(&redis, "1");
     }
     let server = start(&["--source", &source], &[("MAPCAST_REDIS_PASSWORD", "wr0ng")]);

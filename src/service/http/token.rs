@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::escape::escape;
+use crate::secret::warn_if_public;
 
 /// The longest file that is a token: 4 KiB.
 const MAX_LEN: u64 = 4096;
@@ -54,10 +54,7 @@ impl TokenFile {
         if token.len() < SHORT {
             log::warn!("{}: a token of {} characters can be guessed; write at least {SHORT}", file.name(), token.len());
         }
-        let mode = std::fs::metadata(&file.path).map_or(0, |metadata| metadata.mode());
-        if mode & 0o004 != 0 {
-            log::warn!("{}: everyone on this machine may read the token (chmod o-r)", file.name());
-        }
+        warn_if_public(&file.path, "the token");
         Ok(file)
     }
 

@@ -21,6 +21,7 @@ use crate::client::{self, Backoff};
 use crate::escape::escape;
 use crate::feed;
 use crate::health::Failure;
+use crate::secret::warn_if_public;
 use crate::shutdown::Shutdown;
 use crate::tls::Connector;
 use session::{Session, Way, Woken};
@@ -237,6 +238,9 @@ impl Redis {
 impl Source for Redis {
     /// Reads the files of TLS, and no map: Redis may be away, and the clients need not wait for it to come back.
     fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), super::Error> {
+        if let Some(Password::File(path)) = &self.address.password {
+            warn_if_public(path, "the password");
+        }
         self.tls = encryption::connector(self.address.tls.as_ref(), self.upstream.name())?;
         Ok(())
     }

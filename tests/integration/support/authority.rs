@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub, reason = "the unit tests and the benches have a part of it")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
@@ -74,9 +75,10 @@ impl Authority {
     }
 }
 
-/// Puts a file in the place of another, in one moment.
+/// Puts a file that nobody else may read in the place of another, in one moment.
 pub fn replace(path: &std::path::Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(new, path).unwrap();
 }

@@ -1,5 +1,7 @@
 //! The same with the programs: options, log, exit codes.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use rustix::process::Signal;
@@ -121,7 +123,7 @@ fn garbage_in_the_certificates_file_is_said_once_and_changes_nothing() {
     let files = authority.good("x", &["localhost"]);
     let (server, address) = start(&files, &[]);
     let trust = ["--tls", "--tls-ca", text(&authority.ca), "-n", "1"];
-    let good = std::fs::read_to_string(&files.cert).unwrap();
+    let good = fs::read_to_string(&files.cert).unwrap();
     replace(&files.cert, "garbage");
     server.wait_log("holds no certificate; write PEM, with -----BEGIN CERTIFICATE-----; the old certificate stays");
     Program::client(&[&trust[..], &[&address]].concat()).finish().assert_exit(0);
@@ -154,6 +156,17 @@ fn a_certificate_that_has_expired_is_warned_of() {
     let files = authority.write("x", &authority.issue_until(&["localhost"], 2001));
     let (server, _) = start(&files, &[]);
     server.wait_log("the TLS certificate has expired 2001-12-31T00:00:00Z");
+}
+
+#[test]
+fn a_key_that_others_may_read_is_warned_of_and_another_is_not() {
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    let warning = "x.key: everyone on this machine may read the key (chmod o-r)";
+    let (private, _) = start(&files, &[]);
+    assert!(!private.log().join("\n").contains(warning));
+    fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).unwrap();
+    start(&files, &[]).0.wait_log(warning);
 }
 
 #[test]
