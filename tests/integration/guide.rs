@@ -1,6 +1,8 @@
 //! The guide for beginners, docs/guia.md: each step's command and each step's Python, taken from the page and run.
 
 use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -41,11 +43,25 @@ impl Step {
         command.args(&self.options).args(["--listen", "127.0.0.1:0"]);
         change(&mut command);
         let server = Program::start(command);
-        let program = self.python.replace("8080", &server.addr().port().to_string());
+        let python = self.start_python(server.addr());
+        (server, python)
+    }
+
+    /// Starts the step's Python for the server at `addr`.
+    fn start_python(&self, addr: SocketAddr) -> Program {
+        let program = self.python.replace("8080", &addr.port().to_string());
         assert_ne!(program, self.python, "it does not connect to the default port");
         let mut command = clean("python3");
         command.args(["-c", &program]);
-        (server, Program::start(command))
+        Program::start(command)
+    }
+
+    /// Starts the step's Python for a server that sends `bytes` and ends.
+    fn start_python_with(&self, bytes: &[u8]) -> Program {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let python = self.start_python(listener.local_addr().expect("its address"));
+        listener.accept().expect("the step's client").0.write_all(bytes).expect("room in the kernel");
+        python
     }
 
     /// Its Python must print what the page says, and end.
@@ -91,6 +107,24 @@ fn the_end_of_the_server_is_seen_between_two_frames() {
     server.signal(Signal::INT);
     python.wait_out(goodbye);
     assert_eq!((python.exit_code(), server.exit_code()), (0, 0));
+}
+
+#[test]
+fn an_end_inside_a_frame_is_not_taken_for_a_goodbye() {
+    let Some(step) = Step::read(6) else { return };
+    for cut in [&b"48   "[..], b"48        ", b"48        {"] {
+        let output = step.start_python_with(cut).finish();
+        output.assert_exit(1).assert_stdout("");
+        assert!(output.stderr.contains("EOFError"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn the_last_steps_pass_over_a_length_of_zero() {
+    for (number, printed) in [(6, r#"{"a": 1}"#), (7, "{'a': 1}")] {
+        let Some(step) = Step::read(number) else { return };
+        step.start_python_with(b"0         8         {\"a\": 1}0         ").wait_out(printed);
+    }
 }
 
 #[test]
