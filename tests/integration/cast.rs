@@ -2,14 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown as Direction, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mapcast::frame::Error as FrameError;
-use mapcast::{Format, ServerConfig, Value};
+use mapcast::{Cast, Feed, Format, ServerConfig, Service, Value};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::support::reader::Reader;
-use crate::support::server::{MapServer, large, numbered};
+use crate::support::server::{MapServer, Running, large, numbered};
 use crate::support::{PATIENCE, eventually, pause};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -41,6 +42,23 @@ fn a_client_has_the_map_at_once_and_again_when_it_changes() {
         for reader in &mut readers {
             assert_eq!(reader.map(Format::Json), numbered(change));
         }
+    }
+}
+
+#[test]
+fn one_map_on_two_servers_reaches_the_clients_of_both() {
+    let feed = Arc::new(Feed::new(Format::Json, 1000));
+    feed.publish(&numbered(0)).unwrap();
+    let cast: Arc<dyn Service> = Arc::new(Cast::new(Arc::clone(&feed), HOUR));
+    let start = || Running::start_shared(Arc::clone(&cast), ServerConfig::default());
+    let servers = [start(), start()];
+    // Each is the first one that its server has.
+    let mut readers = servers.each_ref().map(|server| Reader::connect(server.addr));
+    for change in 0..3 {
+        for reader in &mut readers {
+            assert_eq!(reader.map(Format::Json), numbered(change));
+        }
+        feed.publish(&numbered(change + 1)).unwrap();
     }
 }
 
@@ -84,9 +102,9 @@ fn the_map_is_repeated_every_interval_and_a_change_postpones_it() {
 
 #[test]
 fn a_client_that_comes_before_the_first_map_waits_for_it() {
-    let feed = std::sync::Arc::new(mapcast::Feed::new(Format::Json, 1000));
-    let cast = mapcast::Cast::new(std::sync::Arc::clone(&feed), HOUR);
-    let running = crate::support::server::Running::start(cast, ServerConfig::default());
+    let feed = Arc::new(Feed::new(Format::Json, 1000));
+    let cast = Cast::new(Arc::clone(&feed), HOUR);
+    let running = Running::start(cast, ServerConfig::default());
     let mut reader = Reader::connect(running.addr);
     running.wait_active(1);
     feed.publish(&numbered(7)).unwrap();
@@ -101,10 +119,10 @@ fn any_serde_type_is_cast_and_read() {
         rates: Vec<(String, f64)>,
     }
     let rates = Rates { base: "EUR".to_owned(), rates: vec![("USD".to_owned(), 1.1)] };
-    let feed = std::sync::Arc::new(mapcast::Feed::new(Format::Bincode, 1000));
+    let feed = Arc::new(Feed::new(Format::Bincode, 1000));
     feed.publish_typed(&rates).unwrap();
-    let cast = mapcast::Cast::new(feed, HOUR);
-    let running = crate::support::server::Running::start(cast, ServerConfig::default());
+    let cast = Cast::new(feed, HOUR);
+    let running = Running::start(cast, ServerConfig::default());
     let payload = Reader::connect(running.addr).payload();
     assert_eq!(Format::Bincode.decode::<Rates>(&payload).unwrap(), rates);
 }

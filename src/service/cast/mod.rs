@@ -66,13 +66,12 @@ impl Service for Cast {
 
     fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
         // Before the first look at the map: a change between the look and the wait then comes from a publisher.
-        let seat = self.audience.seat(connection.id(), connection.outlet());
+        let seat = self.audience.seat(connection.outlet());
         while !stop.is_triggered() {
             connection.flush()?;
             // Only ever the newest map: a client that was slow has skipped those in between.
             if let Some(latest) = self.feed.latest() {
-                let repeat_before = Instant::now().checked_sub(self.interval);
-                connection.send_frame(&latest.frame, latest.version, repeat_before)?;
+                connection.send_frame(&latest.frame, latest.version, seat.repeat_before(Instant::now()))?;
             }
             if connection.wait(self.next_look(connection, &seat))?.contains(Cause::Input)
                 && connection.discard_input()?

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::aide::{HELPED, is_helped};
 use super::audience::{AHEAD, Audience, Client, Share};
@@ -15,11 +15,6 @@ const CLOCK_PERIOD: usize = 32;
 
 /// Repeats after which a publisher looks for a change: 256, some 2 ms.
 const BATCH: usize = 256;
-
-/// How much earlier than it is due a repeat may be sent, so that one wake-up, which costs as much as a send or two, serves
-/// several clients: a 128th of the period, at most 2 ms.
-const SLACK_DIVISOR: u32 = 128;
-const LONGEST_SLACK: Duration = Duration::from_millis(2);
 
 /// What the log says of a publisher that has panicked.
 const OBITUARY: &str = "a publisher's thread panicked: the clients' own threads sent their maps";
@@ -41,7 +36,6 @@ struct Shift {
     bell: Arc<Bell>,
     feed: Arc<Feed>,
     share: Arc<Share>,
-    slack: Duration,
 }
 
 /// A batch of those who are due for a repeat, kept from one batch to the next for its room.
@@ -57,8 +51,7 @@ struct Due {
 impl Shift {
     fn begin(bell: Arc<Bell>, feed: Arc<Feed>, share: Arc<Share>) -> Self {
         share.engage(&bell);
-        let slack = (share.period() / SLACK_DIVISOR).min(LONGEST_SLACK);
-        Self { bell, feed, share, slack }
+        Self { bell, feed, share }
     }
 
     /// Sends each change, and each repeat that is due, until the bell rings for the stop.
@@ -94,7 +87,7 @@ impl Shift {
     /// Sends the map again to a batch of those who are due. Returns when the next one is.
     fn repeat(&self, due: &mut Due) -> Option<Instant> {
         let now = Instant::now();
-        self.share.take_due(now + self.slack, BATCH, &mut due.ids, &mut due.clients);
+        self.share.take_due(now, BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
             Some(latest) => self.offer(latest, &due.clients, |number, begun| due.begun.push((due.ids[number], begun))),
             None => due.begun.extend(due.ids.iter().map(|id| (*id, now))),
@@ -123,8 +116,8 @@ impl Shift {
             {
                 latest = newest;
             }
-            let repeat_before = (now + self.slack).checked_sub(self.share.period());
-            tell(number, outlet.offer(&latest.frame, latest.version, repeat_before, now).unwrap_or(now));
+            let begun = outlet.offer(&latest.frame, latest.version, self.share.repeat_before(now), now);
+            tell(number, begun.unwrap_or(now));
         }
     }
 }

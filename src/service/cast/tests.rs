@@ -1,5 +1,6 @@
 use std::io::Read;
 use std::net::{Shutdown as Half, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 
 use super::aide::offer_from_the_end;
@@ -50,7 +51,7 @@ fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
     let (feed, audience) = (feed(), Audience::new(INTERVAL));
     let publishers = start_publishers(&feed, &audience).unwrap();
     let (outlet, mut client) = outlet();
-    let seat = audience.seat(1, &outlet);
+    let seat = audience.seat(&outlet);
     read_frames(&mut client, &feed, 4);
     assert!(seat.has_publisher() && !has_rung(&*outlet));
     drop(publishers);
@@ -61,7 +62,7 @@ fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
     let (feed, audience) = (feed(), Audience::new(NEVER));
     let publishers = start_publishers(&feed, &audience).unwrap();
     let (outlet, _client) = outlet();
-    let seat = audience.seat(1, &outlet);
+    let seat = audience.seat(&outlet);
     assert!(seat.has_publisher());
     drop(publishers);
     assert!(!seat.has_publisher() && has_rung(&*outlet));
@@ -80,7 +81,7 @@ fn an_aide_sends_to_an_audience_whose_publisher_is_busy() {
         return eprintln!("skipped: there is one core, and no aide");
     }
     let clients = outlets(10 * audience.shares().len());
-    let seats: Vec<_> = (0..).zip(&clients).map(|(id, (outlet, _))| audience.seat(id, outlet)).collect();
+    let seats: Vec<_> = clients.iter().map(|(outlet, _)| audience.seat(outlet)).collect();
     feed.publish(&[("news".into(), 1.into())].into()).unwrap();
     for (_, mut client) in clients {
         read_frames(&mut client, &feed, 1);
@@ -103,32 +104,52 @@ fn an_aide_goes_from_the_end_to_where_the_publisher_has_been() {
     assert_eq!(sent, [[0; 10], [1; 10]].concat());
 }
 
+/// Has a thread serve a client of `cast`, and the calling one be the client, with the thread's outlet beside it.
+fn serve(cast: &Cast, be_client: impl FnOnce(&mut TcpStream, &ClientOutlet)) {
+    let (outlet, client) = outlet();
+    let peer = client.local_addr().unwrap();
+    let socket = outlet.socket().tcp().try_clone().unwrap();
+    drop(outlet);
+    let (outlets, served) = mpsc::channel();
+    // Moved, so that a test that fails ends its client, for which the other thread waits.
+    thread::scope(move |scope| {
+        let mut client = client;
+        scope.spawn(move || {
+            let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread()));
+            outlets.send(Arc::clone(&outlet)).unwrap();
+            let (watcher, waits) = (Arc::new(Watcher::start().unwrap()), Arc::clone(Stats::default().waits()));
+            let mut connection = Connection::new(1, peer, outlet, watcher, Duration::from_secs(20), waits);
+            assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), Goodbye::Client);
+        });
+        be_client(&mut client, &served.recv().unwrap());
+        // Not dropped: a repeat that is not read would make a reset of the goodbye.
+        client.shutdown(Half::Write).unwrap();
+    });
+}
+
 #[test]
 fn a_thread_without_a_publisher_repeats_the_map_itself() {
     let feed = feed();
     // Not started: no publisher.
-    let cast = Cast::new(Arc::clone(&feed), INTERVAL);
-    let (outlet, mut client) = outlet();
-    let peer = client.local_addr().unwrap();
-    let socket = outlet.socket().tcp().try_clone().unwrap();
-    drop(outlet);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread()));
-            let watcher = Arc::new(Watcher::start().unwrap());
-            let mut connection = Connection::new(
-                1,
-                peer,
-                outlet,
-                watcher,
-                Duration::from_secs(20),
-                Arc::clone(Stats::default().waits()),
-            );
-            assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), Goodbye::Client);
-        });
-        read_frames(&mut client, &feed, 4);
-        // Not dropped: a repeat that is not read would make a reset of the goodbye.
-        client.shutdown(Half::Write).unwrap();
+    serve(&Cast::new(Arc::clone(&feed), INTERVAL), |client, _| read_frames(client, &feed, 4));
+}
+
+#[test]
+fn a_repeat_that_its_publisher_could_not_send_is_the_threads_at_once() {
+    // Long enough for a publisher to be ahead of it by its whole lead.
+    let (feed, interval) = (feed(), Duration::from_millis(1700));
+    let cast = Cast::new(Arc::clone(&feed), interval);
+    let (bell, publisher) = (Arc::new(Bell::for_this_thread()), Arc::new(Bell::for_this_thread()));
+    cast.audience.shares().iter().for_each(|share| share.engage(&publisher));
+    serve(&cast, |client, outlet| {
+        read_frames(client, &feed, 1);
+        let (_, begun) = outlet.last().unwrap();
+        // As a publisher does that is early, and finds the client's thread at its outlet.
+        bell.wait((begun + interval).checked_sub(Duration::from_millis(26)));
+        outlet.bell().ring(Cause::News);
+        read_frames(client, &feed, 1);
+        let gap = outlet.last().unwrap().1 - begun;
+        assert!(gap < 2 * interval, "{gap:?}");
     });
 }
 
@@ -138,9 +159,9 @@ fn the_publisher_is_rung_only_for_a_client_that_is_due_first() {
     let bell = Arc::new(Bell::for_this_thread());
     audience.shares().iter().for_each(|share| share.engage(&bell));
     let (outlet, _client) = outlet();
-    let _first = audience.seat(1, &outlet);
+    let _first: Vec<_> = audience.shares().iter().map(|_| audience.seat(&outlet)).collect();
     assert!(has_rung(&*bell));
-    let _second = audience.seat(1 + audience.shares().len() as u64, &outlet);
+    let _second = audience.seat(&outlet);
     assert!(!has_rung(&*bell));
 }
 
@@ -148,7 +169,7 @@ fn the_publisher_is_rung_only_for_a_client_that_is_due_first() {
 fn clients_that_come_and_go_leave_nothing_in_the_schedule() {
     let audience = Audience::new(NEVER);
     let (outlet, _client) = outlet();
-    (0..10_000).for_each(|id| drop(audience.seat(id, &outlet)));
+    (0..10_000).for_each(|_| drop(audience.seat(&outlet)));
     let scheduled: usize = audience.shares().iter().map(|share| share.scheduled()).sum();
     assert!(scheduled < 1000, "{scheduled} entries of nobody");
 }
@@ -157,6 +178,6 @@ fn clients_that_come_and_go_leave_nothing_in_the_schedule() {
 fn an_interval_without_end_is_never_over() {
     let audience = Audience::new(Duration::MAX);
     let (outlet, _client) = outlet();
-    let _seat = audience.seat(1, &outlet);
+    let _seat = audience.seat(&outlet);
     assert_eq!(audience.shares()[0].reschedule([(1, Instant::now())].into_iter()), None);
 }

@@ -1,6 +1,6 @@
 //! Servers in this process.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,8 +42,14 @@ impl MapServer {
 impl Running {
     #[track_caller]
     pub fn start(service: impl Service, config: ServerConfig) -> Self {
+        Self::start_shared(Arc::new(service), config)
+    }
+
+    /// The same for a service that others may have as well.
+    #[track_caller]
+    pub fn start_shared(service: Arc<dyn Service>, config: ServerConfig) -> Self {
         let mut server = Server::new(config);
-        server.bind(&[([127, 0, 0, 1], 0).into()], service).expect("a free port");
+        server.listen(TcpListener::bind("127.0.0.1:0").expect("a free port"), service).expect("its options");
         let (addr, stop) = (server.local_addrs()[0], Shutdown::new().expect("a pipe"));
         let handle = server.spawn(stop.clone()).expect("a thread");
         Self { addr, stop, handle: Some(handle) }
