@@ -150,7 +150,8 @@ impl Stats {
         self.active.load(Ordering::SeqCst)
     }
 
-    /// Connections that were given a thread so far, the active ones among them.
+    /// Connections that were served so far, the active ones among them: those that have their thread and, with TLS, have
+    /// shaken hands.
     pub fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
@@ -271,7 +272,7 @@ pub(crate) struct ConnectionGuard {
 }
 
 impl ConnectionGuard {
-    /// Counts the connection as served as well: it has its thread.
+    /// Counts the connection as served as well: it has its thread, and has shaken hands if it had to.
     pub(crate) fn serve(&self) {
         self.stats.served.fetch_add(1, Ordering::Relaxed);
     }

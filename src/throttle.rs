@@ -19,6 +19,19 @@ impl Throttle {
         Self { period, passed: None, held: 0 }
     }
 
+    /// When the events that are held back should be told, if no other one comes; `None` if there are none.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        if self.held == 0 { None } else { self.passed?.checked_add(self.period) }
+    }
+
+    /// Returns how many events were held back, and forgets them, if and only if they are due.
+    pub(crate) fn release(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        self.due().filter(|due| *due <= now)?;
+        self.passed = Some(now);
+        Some(std::mem::take(&mut self.held))
+    }
+
     /// Counts an event. Returns how many were held back before it if and only if this one is let through.
     pub(crate) fn pass(&mut self) -> Option<u64> {
         let now = Instant::now();
@@ -46,6 +59,16 @@ mod tests {
         assert_eq!(throttle.pass(), Some(0));
         assert_eq!((throttle.pass(), throttle.pass()), (None, None));
         assert_eq!(throttle.held, 2);
+    }
+
+    #[test]
+    fn the_last_of_many_events_are_told_when_the_period_is_over_and_once() {
+        let mut throttle = Throttle::new(Duration::from_millis(10));
+        assert_eq!((throttle.pass(), throttle.due()), (Some(0), None));
+        assert_eq!((throttle.pass(), throttle.release()), (None, None));
+        throttle.passed = throttle.passed.and_then(|passed| passed.checked_sub(throttle.period));
+        assert!(throttle.due().is_some_and(|due| due <= Instant::now()));
+        assert_eq!((throttle.release(), throttle.release(), throttle.due()), (Some(1), None, None));
     }
 
     #[test]

@@ -39,8 +39,13 @@ impl Watcher {
 
     /// Has the client's bell rung for [`Cause::Input`] once, when its socket has something to read or has ended.
     pub(crate) fn watch(&self, id: u64, client: &Arc<ClientOutlet>) -> io::Result<()> {
+        // First: its input may be reported before `add` returns.
         self.shared.lock_clients().insert(id, Arc::downgrade(client));
-        self.shared.set.add(client, id)
+        let added = self.shared.set.add(client, id);
+        if added.is_err() {
+            self.forget(id);
+        }
+        added
     }
 
     /// Has the bell rung once more.

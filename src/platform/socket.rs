@@ -33,6 +33,9 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// 30 s, unless a frame may take longer.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The longest that Linux takes for it: an int of milliseconds, 24 days.
+const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Returns a listener on `addr` whose queue holds a burst. `only_v6` keeps `[::]` from taking IPv4 too. `reuse_port` lets
 /// others of the same user listen there too, each with a queue of its own (`SO_REUSEPORT`, socket(7)).
 pub(crate) fn listen(addr: SocketAddr, only_v6: bool, reuse_port: bool) -> io::Result<TcpListener> {
@@ -80,7 +83,7 @@ fn tune_socket(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> 
     socket.set_send_buffer_size(SEND_BUFFER)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     // It also ends a peer that holds its window at zero (measured), which is the frame deadline's business first.
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT.max(write_timeout.saturating_mul(2))))?;
+    socket.set_tcp_user_timeout(Some(write_timeout.saturating_mul(2).clamp(USER_TIMEOUT, LONGEST_USER_TIMEOUT)))?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(NOTSENT)?;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

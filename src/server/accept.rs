@@ -80,16 +80,14 @@ impl Acceptor {
         waited_for.push(stop.as_fd());
         while !stop.is_triggered() {
             self.shared.stats.count(Event::Heartbeat);
-            if self.waiting.is_empty() && self.is_backing_off() {
-                stop.wait(self.resume_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now())));
-            } else {
-                if self.waiting.is_empty() {
-                    let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
-                    platform::wait_any(&waited_for, heartbeat).map_err(Error::Wait)?;
-                }
-                for door in &doors {
-                    self.accept_batch(door);
-                }
+            self.admission.settle();
+            if self.waiting.is_empty() {
+                // While it backs off, what waits at the listeners is not looked at.
+                let waited_for = if self.is_backing_off() { &waited_for[doors.len()..] } else { &waited_for };
+                platform::wait_any(waited_for, self.next_round()).map_err(Error::Wait)?;
+            }
+            for door in &doors {
+                self.accept_batch(door);
             }
             if let Some(client) = self.waiting.pop_front() {
                 self.start(client);
@@ -105,6 +103,13 @@ impl Acceptor {
         Ok(())
     }
 
+    /// When the loop comes round even if nobody comes; `None` if it need not.
+    fn next_round(&self) -> Option<Instant> {
+        let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
+        let resume_at = self.resume_at.filter(|_| self.is_backing_off());
+        [heartbeat, resume_at, self.admission.due()].into_iter().flatten().min()
+    }
+
     /// True if and only if accepting is not to be tried yet.
     fn is_backing_off(&self) -> bool {
         self.resume_at.is_some_and(|at| Instant::now() < at)
@@ -118,16 +123,16 @@ impl Acceptor {
             match platform::accept(&door.listener) {
                 Ok((socket, peer)) => self.admit(door, socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if is_lack(&error) => {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_the_clients(&error) => {
+                    self.shared.stats.count_accept_error(kind_of(&error));
+                    log::debug!("a client was gone before it was accepted: {error}");
+                }
+                Err(error) => {
                     self.shared.stats.count(Event::FailedAccept);
                     self.shared.stats.count_accept_error(kind_of(&error));
                     self.back_off("cannot accept a client", &error);
                     return;
-                }
-                // The client's own failure, come early: gone before it was accepted, a broken network (accept(2)).
-                Err(error) => {
-                    self.shared.stats.count_accept_error(kind_of(&error));
-                    log::debug!("a client was gone before it was accepted: {error}");
                 }
             }
         }
@@ -166,20 +171,42 @@ impl Acceptor {
     /// Puts the next try off, longer each time in a row, so that a lack is neither a spin nor a full disk.
     fn back_off(&mut self, what: &str, error: &io::Error) {
         if let Some(held) = self.failures.pass() {
-            log::error!(
-                "{what}: {error}; raise the limit (ulimit -n, ulimit -u), or lower --max-connections{}",
-                more(held)
-            );
+            log::error!("{what}: {error}{}{}", advice(error), more(held));
         }
         self.resume_at = Instant::now().checked_add(self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// True if and only if `accept` failed for lack of descriptors or memory: it will fail again until some are free.
-fn is_lack(error: &io::Error) -> bool {
+/// True if and only if `accept` failed with what was the client's own, come early: it had gone, its network is broken, a
+/// packet filter has something against it (accept(2)). Any other failure may come again at once.
+fn is_the_clients(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+    matches!(
+        errno,
+        Some(
+            Errno::CONNABORTED
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::TIMEDOUT
+                | Errno::PERM
+        )
+    )
+}
+
+/// What to do about `error`, if it is a limit of the system's.
+fn advice(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN) => {
+            "; raise the limit (ulimit -n, ulimit -u), or lower --max-connections"
+        }
+        Some(Errno::INVAL) => "; has another program that holds the listener shut it down?",
+        _ => "",
+    }
 }
 
 /// Turns away those who are in the listener's queue, until it is empty or `deadline` has passed.
@@ -209,4 +236,23 @@ fn kind_of(error: &io::Error) -> AcceptError {
 fn turn_away(socket: &TcpStream) {
     // It fails only if the client has gone.
     let _ = socket.shutdown(Direction::Write);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_clients_own_failure_is_backed_off_from() {
+        let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        for own in [Errno::CONNABORTED, Errno::PROTO, Errno::HOSTUNREACH, Errno::PERM] {
+            assert!(is_the_clients(&error(own)), "{own}");
+        }
+        for other in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INVAL, Errno::BADF, Errno::OPNOTSUPP] {
+            assert!(!is_the_clients(&error(other)), "{other}");
+        }
+        assert!(
+            advice(&error(Errno::MFILE)).contains("ulimit") && advice(&error(Errno::INVAL)).contains("shut it down")
+        );
+    }
 }

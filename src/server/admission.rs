@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{Config, Role};
+use crate::service::counted;
 use crate::stats::{Event, Stats};
 use crate::throttle::{Throttle, more};
 
@@ -31,9 +32,31 @@ pub(super) struct Admission {
     /// `None`: as many as there are places.
     max_per_source: Option<u64>,
     sources: Arc<Sources>,
-    denials: Throttle,
-    crowds: Throttle,
-    refusals: Throttle,
+    /// What was logged of each reason.
+    complaints: [Throttle; Reason::ALL.len()],
+}
+
+/// Why somebody may not connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// Their address is not on the list.
+    Denied,
+    /// There are as many as there may be.
+    Full,
+    /// Their source has as many as one may have.
+    Crowd,
+}
+
+impl Reason {
+    const ALL: [Self; 3] = [Self::Denied, Self::Full, Self::Crowd];
+
+    fn event(self) -> Event {
+        match self {
+            Self::Denied => Event::Denied,
+            Self::Full => Event::Refused,
+            Self::Crowd => Event::RefusedPerIp,
+        }
+    }
 }
 
 impl Admission {
@@ -45,9 +68,7 @@ impl Admission {
             role: config.role,
             max_per_source: config.max_connections_per_ip,
             sources: Arc::default(),
-            denials: Throttle::new(LOG_PERIOD),
-            crowds: Throttle::new(LOG_PERIOD),
-            refusals: Throttle::new(LOG_PERIOD),
+            complaints: Reason::ALL.map(|_| Throttle::new(LOG_PERIOD)),
         }
     }
 
@@ -55,25 +76,53 @@ impl Admission {
     /// IPv4 address that came as IPv6 must be IPv4 here.
     pub(super) fn admit(&mut self, peer: SocketAddr) -> Option<Place> {
         if !self.allow.is_empty() && !self.allow.iter().any(|network| network.contains(&peer.ip())) {
-            self.stats.count(Event::Denied);
-            tell(&mut self.denials, self.role, peer, "its address is not on the list (--allow)");
+            self.refuse(Reason::Denied, peer);
             return None;
         }
         if self.stats.active() >= self.max_connections {
-            self.stats.count(Event::Refused);
-            let (limit, option) = (self.max_connections, self.role.limit_option());
-            tell(&mut self.refusals, self.role, peer, &format!("{limit} connections are the limit ({option})"));
+            self.refuse(Reason::Full, peer);
             return None;
         }
         let Some(limit) = self.max_per_source else { return Some(Place { taken: None }) };
         let source = source_of(peer.ip());
         if !self.sources.take(source, limit) {
-            self.stats.count(Event::RefusedPerIp);
-            let text = format!("{limit} connections are the limit for one address (--max-connections-per-ip)");
-            tell(&mut self.crowds, self.role, peer, &text);
+            self.refuse(Reason::Crowd, peer);
             return None;
         }
         Some(Place { taken: Some(Box::new((Arc::clone(&self.sources), source))) })
+    }
+
+    /// When refusals that were not logged should be, if no other one comes; `None` if all were.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.complaints.iter().filter_map(Throttle::due).min()
+    }
+
+    /// Logs the refusals that are due.
+    pub(super) fn settle(&mut self) {
+        for reason in Reason::ALL {
+            if let Some(held) = self.complaints[reason as usize].release() {
+                let others = counted(held, &format!("more {}", self.role.noun()));
+                log::warn!("{others} refused: {}", self.explain(reason));
+            }
+        }
+    }
+
+    fn refuse(&mut self, reason: Reason, peer: SocketAddr) {
+        self.stats.count(reason.event());
+        if let Some(held) = self.complaints[reason as usize].pass() {
+            log::warn!("{} {peer} refused: {}{}", self.role.noun(), self.explain(reason), more(held));
+        }
+    }
+
+    fn explain(&self, reason: Reason) -> String {
+        let limit = |limit: u64, of: &str, option: &str| format!("{limit} connections are the limit{of} ({option})");
+        match reason {
+            Reason::Denied => "the address is not on the list (--allow)".to_owned(),
+            Reason::Full => limit(self.max_connections, "", self.role.limit_option()),
+            Reason::Crowd => {
+                limit(self.max_per_source.unwrap_or_default(), " for one address", "--max-connections-per-ip")
+            }
+        }
     }
 }
 
@@ -141,12 +190,6 @@ fn canonical(network: IpNet) -> IpNet {
     bits.and_then(|bits| Ipv4Net::new(mapped, bits).ok()).map_or(network, IpNet::V4)
 }
 
-fn tell(throttle: &mut Throttle, role: Role, peer: SocketAddr, reason: &str) {
-    if let Some(held) = throttle.pass() {
-        log::warn!("{} {peer} refused: {reason}{}", role.noun(), more(held));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +254,15 @@ mod tests {
         assert!(admission.admit(from("192.0.2.1")).is_none());
         drop(other);
         assert_eq!(admission.sources.lock().len(), 1, "a source without a connection is kept");
+    }
+
+    #[test]
+    fn the_last_refusals_of_a_burst_are_due_to_be_told() {
+        let (mut admission, _) = admission(&allowing(&["192.0.2.7/32"]));
+        assert!(admission.admit(from("192.0.2.8")).is_none());
+        assert_eq!(admission.due(), None, "the first one is told at once");
+        assert!(admission.admit(from("192.0.2.9")).is_none());
+        assert!(admission.due().is_some_and(|due| due <= Instant::now() + LOG_PERIOD));
     }
 
     #[test]

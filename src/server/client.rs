@@ -49,7 +49,6 @@ impl Client {
         let Self { id, peer, socket, place, guard, service, shared } = self;
         let peer = peer.addr();
         let started = Instant::now();
-        guard.serve();
         let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, &shared)));
         if opened.is_err() {
             shared.stats.count(Event::Panicked);
@@ -59,6 +58,7 @@ impl Client {
             shared.registry.leave(id, Sent::default()).into_iter().for_each(join);
             return;
         };
+        guard.serve();
         let (noun, level) = (shared.config.role.noun(), shared.config.role.level());
         log::log!(level, "{noun} {id} connected from {peer} (active connections: {})", guard.active_then());
         let outlet = Arc::clone(connection.outlet());
@@ -135,13 +135,14 @@ fn shake_hands(connection: Connection, tls: &Acceptor, shared: &Shared) -> Optio
 
 impl Shared {
     fn handshake_failed(&self, id: u64, peer: SocketAddr, error: &HandshakeError) {
+        let noun = self.config.role.noun();
         if self.stop.is_triggered() {
-            return log::debug!("client {id} from {peer}: no TLS handshake: {}", Chain(error));
+            return log::debug!("{noun} {id} from {peer}: no TLS handshake: {}", Chain(error));
         }
         self.stats.count(Event::FailedHandshake);
         let held = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).pass();
         if let Some(held) = held {
-            log::warn!("client {id} from {peer}: no TLS handshake: {}{}", Chain(error), more(held));
+            log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", Chain(error), more(held));
         }
     }
 }

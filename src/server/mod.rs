@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::Watcher;
 use crate::platform;
-use crate::service::{Census, Service};
+use crate::service::{Census, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
 use crate::throttle::Throttle;
@@ -184,7 +184,9 @@ pub enum Error {
 
 fn listen_advice(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::AddrInUse => " (another program listens there: stop it, or choose another port)",
+        io::ErrorKind::AddrInUse => {
+            " (another program listens there, or another option of this one: stop it, or choose another port)"
+        }
         io::ErrorKind::PermissionDenied => " (ports below 1024 are the system's: choose another port)",
         io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
         _ => "",
@@ -358,7 +360,7 @@ fn drain(shared: &Shared) -> Summary {
     shared.registry.ring_stop();
     if !shared.registry.wait_empty(Instant::now().checked_add(shared.config.drain_timeout)) {
         let left = shared.registry.cut();
-        log::warn!("cutting {left} connections that did not end within the drain timeout");
+        log::warn!("cutting {} that did not end within the drain timeout", counted(left as u64, "connection"));
         if !shared.registry.wait_empty(Instant::now().checked_add(CUT_GRACE)) {
             log::error!("some connections' threads do not end; leaving them behind");
         }
@@ -366,7 +368,7 @@ fn drain(shared: &Shared) -> Summary {
     shared.registry.take_ended().into_iter().for_each(join);
     // A thread that does not even end after the cut was cut all the same.
     let summary = Summary { served: shared.stats.served(), cut: shared.stats.cut() + shared.stats.active() };
-    log::log!(level, "stopped: {} {}s served, {} cut", summary.served, shared.config.role.noun(), summary.cut);
+    log::log!(level, "stopped: {} served, {} cut", counted(summary.served, shared.config.role.noun()), summary.cut);
     summary
 }
 

@@ -69,6 +69,6 @@ pub trait Service: fmt::Debug + Send + Sync + 'static {
 }
 
 /// `1 frame`, `4 frames`.
-fn counted(count: u64, unit: &str) -> String {
+pub(crate) fn counted(count: u64, unit: &str) -> String {
     if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
 }

@@ -29,7 +29,7 @@ pub enum HandshakeError {
     #[error("broken off")]
     Io(#[source] io::Error),
     /// What came from the client is no TLS.
-    #[error("the client speaks no TLS, or plain HTTP (mapcast-client wants --tls)")]
+    #[error("the client speaks no TLS (mapcast-client wants --tls, a browser https://)")]
     PlainClient,
     /// What came from the server is no TLS.
     #[error("the server speaks no TLS there: leave --tls out")]

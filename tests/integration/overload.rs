@@ -1,13 +1,14 @@
 //! More clients than there is room for, panics, and threads that the system refuses.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown as Direction, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mapcast::connection::{Connection, Error};
 use mapcast::service::{Goodbye, Service};
-use mapcast::{Format, ServerConfig, Shutdown};
+use mapcast::{Cast, Feed, Format, Server, ServerConfig, Shutdown};
 use socket2::SockRef;
 
 use crate::support::reader::{Reader, ends_in_order};
@@ -63,6 +64,23 @@ fn ten_thousand_that_come_and_go_leave_nothing_behind() {
     // The queue is first come, first served: whoever comes now comes after all of them, and finds a slot in the end.
     eventually("a map", || Reader::connect(server.running.addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1));
     server.running.wait_active(0);
+}
+
+#[test]
+fn a_listener_that_somebody_else_has_shut_down_is_no_spin() {
+    let feed = Arc::new(Feed::new(Format::Json, 1000));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let held = listener.try_clone().unwrap();
+    let mut server = Server::new(ServerConfig::default());
+    server.listen(listener, Arc::new(Cast::new(feed, HOUR))).unwrap();
+    let running = server.spawn(Shutdown::new().unwrap()).unwrap();
+    // Each accept fails from here on (EINVAL), and each poll says that somebody waits.
+    SockRef::from(&held).shutdown(Direction::Read).unwrap();
+    let began = Instant::now();
+    eventually("it is noticed", || running.stats().failed_accepts() >= 4);
+    // 10, 20, 40 ms: after so many it is tried once in the double of the time that has passed.
+    assert!(running.stats().failed_accepts() < 20, "{} in {:?}", running.stats().failed_accepts(), began.elapsed());
+    running.stop().unwrap();
 }
 
 #[test]

@@ -9,12 +9,15 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, IpNet};
 use mapcast::source::Location;
 use mapcast::state::StateFile;
-use mapcast::units::{parse_duration, parse_size};
+use mapcast::units::{format_duration, parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
 
 use crate::http::{HttpArgs, HttpTask};
 use crate::source::SourceArgs;
 use crate::tls::TlsArgs;
+
+/// The shortest interval and write time-out: 1 ms. With less, sending is all that the machine does.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Sends one map to every client: at once, when it changes, and at least every N seconds.
 #[derive(Debug, Parser)]
@@ -112,7 +115,7 @@ struct ServerArgs {
     #[command(flatten)]
     tls: TlsArgs,
     /// Try everything but listening, print what would be done, and leave with 0, or 2
-    #[arg(long, env = "MAPCAST_CHECK_CONFIG")]
+    #[arg(long, env = "MAPCAST_CHECK_CONFIG", value_parser = BoolishValueParser::new())]
     check_config: bool,
     /// Log more: -v debug, -vv trace
     #[arg(short, long, action = ArgAction::Count, env = "MAPCAST_VERBOSE")]
@@ -170,7 +173,9 @@ impl Cli {
         let server = self.server_args();
         let mut listen = Vec::new();
         for addr in &server.listen {
-            listen.extend(resolve("--listen", addr)?);
+            let new = resolve("--listen", addr.trim())?;
+            listen
+                .extend(new.into_iter().filter(|addr| addr.port() == 0 || !listen.contains(addr)).collect::<Vec<_>>());
         }
         let mut ceiling = Ceiling::of_this_machine();
         if self.service.is_none() {
@@ -211,6 +216,7 @@ impl Cli {
 
 /// Returns the limit on connections: what was asked for if the machine can hold it, or the default as far as it can.
 fn max_connections(asked: Option<u64>, ceiling: Ceiling) -> anyhow::Result<u64> {
+    ensure!(ceiling.clients > 0, "this machine can hold no client, because {}", ceiling.limit);
     let Some(asked) = asked else {
         return Ok(DEFAULT_MAX_CONNECTIONS.min(ceiling.clients));
     };
@@ -234,7 +240,7 @@ fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
 
 fn parse_interval(text: &str) -> anyhow::Result<Duration> {
     let interval = parse_duration(text)?;
-    ensure!(!interval.is_zero(), "0 is no time at all: write 100ms, 5s or 1m");
+    ensure!(interval >= SHORTEST, "less than {} is no time at all: write 100ms, 5s or 1m", format_duration(SHORTEST));
     Ok(interval)
 }
 
@@ -307,5 +313,10 @@ mod tests {
         assert_eq!(max_connections(Some(100), ceiling).unwrap(), 100);
         let refusal = max_connections(Some(101), ceiling).unwrap_err().to_string();
         assert!(refusal.contains("can hold 100") && refusal.contains("open files"), "{refusal}");
+        let ceiling = Ceiling { clients: 0, limit: Limit::Descriptors(30) };
+        for asked in [None, Some(1)] {
+            let refusal = max_connections(asked, ceiling).unwrap_err().to_string();
+            assert!(refusal.contains("can hold no client") && refusal.contains("open files"), "{refusal}");
+        }
     }
 }

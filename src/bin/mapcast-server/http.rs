@@ -27,6 +27,7 @@ pub(crate) struct HttpArgs {
         value_name = "N",
         env = "MAPCAST_HTTP_MAX_CONNECTIONS",
         default_value_t = http::DEFAULT_MAX_CONNECTIONS,
+        requires = "http",
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     http_max_connections: u64,

@@ -42,7 +42,9 @@ impl MapServer {
 impl Running {
     #[track_caller]
     pub fn start(service: impl Service, config: ServerConfig) -> Self {
-        Self::start_shared(Arc::new(service), config)
+        let mut server = Server::new(config);
+        server.bind(&[([127, 0, 0, 1], 0).into()], service).expect("a free port");
+        Self::run(server)
     }
 
     /// The same for a service that others may have as well.
@@ -50,6 +52,10 @@ impl Running {
     pub fn start_shared(service: Arc<dyn Service>, config: ServerConfig) -> Self {
         let mut server = Server::new(config);
         server.listen(TcpListener::bind("127.0.0.1:0").expect("a free port"), service).expect("its options");
+        Self::run(server)
+    }
+
+    fn run(server: Server) -> Self {
         let (addr, stop) = (server.local_addrs()[0], Shutdown::new().expect("a pipe"));
         let handle = server.spawn(stop.clone()).expect("a thread");
         Self { addr, stop, handle: Some(handle) }

@@ -222,6 +222,7 @@ fn what_is_no_tls_gets_an_alert_and_is_counted() {
         assert!(matches!(came[..], [21, 3, _, 0, 2, 2, _]), "{came:?}");
     }
     eventually("the failures are counted", || running.stats().failed_handshakes() == 3);
+    assert_eq!(running.stats().served(), 0, "nobody has shaken hands");
     running.wait_active(0);
 }
 
