@@ -82,16 +82,20 @@ fn edges() -> BTreeMap<String, BTreeSet<String>> {
         }
         let text = fs::read_to_string(&file).expect("a file of ours");
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-        let named = code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(named_modules);
-        edges.entry(module.clone()).or_default().extend(named.filter(|name| *name != module));
+        // Without comments, and as one line: a list of imports may take several.
+        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        edges
+            .entry(module.clone())
+            .or_default()
+            .extend(named_modules(&code).into_iter().filter(|name| *name != module));
     }
     edges
 }
 
-/// The names behind each `crate::` of a line; `crate::{a, b::c}` has several.
-fn named_modules(line: &str) -> Vec<String> {
+/// The names behind each `crate::` of `code`; `crate::{a, b::c}` has several.
+fn named_modules(code: &str) -> Vec<String> {
     let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    line.split("crate::")
+    code.split("crate::")
         .skip(1)
         .flat_map(|rest| match rest.strip_prefix('{') {
             Some(list) => list.split('}').next().unwrap_or_default().split(',').map(|item| name(item.trim())).collect(),

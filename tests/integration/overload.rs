@@ -85,12 +85,20 @@ fn a_listener_that_somebody_else_has_shut_down_is_no_spin() {
 
 #[test]
 fn clients_that_are_gone_before_they_are_accepted_do_no_harm() {
-    let server = MapServer::start(HOUR);
+    let feed = Arc::new(Feed::new(Format::Json, 1000));
+    feed.publish(&numbered(0)).unwrap();
+    let mut server = Server::new(ServerConfig::default());
+    server.bind(&[([127, 0, 0, 1], 0).into()], Cast::new(feed, HOUR)).unwrap();
+    // In the queue, because nobody accepts yet.
     for _ in 0..1000 {
-        let socket = server.running.connect();
+        let socket = TcpStream::connect(server.local_addrs()[0]).unwrap();
         SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
     }
-    assert_eq!(Reader::connect(server.running.addr).map(Format::Json), numbered(0));
+    let mut last = Reader::connect(server.local_addrs()[0]);
+    let running = server.spawn(Shutdown::new().unwrap()).unwrap();
+    assert_eq!(last.map(Format::Json), numbered(0));
+    eventually("those who have gone are counted off", || running.stats().active() == 1);
+    running.stop().unwrap();
 }
 
 /// Panics for clients that send `!`, and holds the others until the stop.
@@ -185,6 +193,8 @@ fn a_burst_is_served_without_a_syn_retry() {
     server.running.wait_active(2000);
     // A SYN that found the queue full is sent again after 1 s.
     assert!(slowest < Duration::from_millis(900), "{slowest:?}");
-    drop(burst);
+    for socket in burst {
+        assert_eq!(Reader::over(socket).map(Format::Json), numbered(0));
+    }
     server.running.wait_active(0);
 }
