@@ -39,7 +39,7 @@
 //! - [`map`]: the map, its keys and values. [`frame`]: the header, and reading and writing frames. [`mod@format`]: five ways
 //!   to write a payload.
 //! - [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`health`]: how that fares.
-//!   [`state`]: the file that outlives it.
+//!   [`state`]: the file that outlives it, and [`replacement`]: how a file is replaced whole.
 //!   [`shutdown`]: the stop, and how it is heard.
 //! - [`connection`]: one client, its deadlines and its bell. [`service`]: what is done for it. [`server`]: listeners,
 //!   threads, limits. [`stats`]: what is counted. [`tls`]: certificates and handshakes, for both ends.
@@ -59,6 +59,7 @@ pub mod health;
 mod histogram;
 pub mod map;
 mod platform;
+pub mod replacement;
 mod secret;
 pub mod server;
 pub mod service;

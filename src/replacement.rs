@@ -1,0 +1,218 @@
+//! A file that takes the place of another one, whole.
+
+use std::collections::hash_map::RandomState;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// How many names are tried for the new file. Two that are the same are one chance in 2^32.
+const TRIES: usize = 16;
+
+/// How many characters of a name are left to chance.
+const CHANCE_LEN: usize = 8;
+
+/// The end of a new file's name.
+const SUFFIX: &[u8] = b".tmp";
+
+/// A new file beside the one that it is to replace. Whoever reads that one has the old bytes or the new ones, whatever
+/// happens in between.
+///
+/// It is called `.NAME.XXXXXXXX.tmp`, with eight hexadecimal digits that are left to chance, and is nobody else's: two who
+/// replace the same file at once do not write into one another's, and the last one wins. Dropped before
+/// [`finish`](Self::finish), it is removed; a process that is killed leaves it.
+///
+/// ```
+/// use std::io::Write;
+/// use mapcast::replacement::Replacement;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flags.json");
+/// let new = Replacement::begin(&path, 0o600)?;
+/// new.file().write_all(b"{}")?;
+/// assert!(!path.exists());
+/// let _replaced = new.finish()?;
+/// assert_eq!(std::fs::read(&path)?, b"{}");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Replacement {
+    /// What is replaced.
+    path: PathBuf,
+    /// The new file's path; `None` when it has taken the old one's place.
+    beside: Option<PathBuf>,
+    file: File,
+}
+
+/// How sure it is that a file was replaced. Whoever reads it has the new one in any case.
+#[derive(Debug)]
+#[must_use]
+pub enum Replaced {
+    /// It is the new one after a loss of power too.
+    Synced,
+    /// After a loss of power it is the old one or the new one, each whole: the folder, which has the new name, could not be
+    /// synchronized. Not every file system can do that, and it takes the right to read the folder.
+    Unsynced(io::Error),
+}
+
+impl Replacement {
+    /// Makes the new file, with `mode` less the umask, to replace the one at `path`, which need not be there. A link at
+    /// `path` is replaced itself.
+    ///
+    /// # Errors
+    /// If `path` names no file, or the system refuses a new one in its folder.
+    pub fn begin(path: &Path, mode: u32) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        for _ in 0..TRIES {
+            let beside = path.with_file_name(name_beside(name, RandomState::new().build_hasher().finish()));
+            match OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside) {
+                Ok(file) => return Ok(Self { path: path.to_owned(), beside: Some(beside), file }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The new file, to be written, and to be given its owner and its mode.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Puts the new file on the disk and into the place of the old one.
+    ///
+    /// # Errors
+    /// What the system refuses; the old file is as it was, and the new one is removed.
+    pub fn finish(mut self) -> io::Result<Replaced> {
+        self.file.sync_all()?;
+        let folder = File::open(folder(&self.path));
+        if let Some(beside) = &self.beside {
+            fs::rename(beside, &self.path)?;
+        }
+        self.beside = None;
+        Ok(sync(folder))
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if let Some(beside) = &self.beside {
+            // Nothing that depends on it could be done about a failure.
+            let _ = fs::remove_file(beside);
+        }
+    }
+}
+
+/// Returns the folder that `path` is in.
+pub(crate) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Removes what processes that were killed have left beside `path`. Nobody may be replacing it meanwhile.
+///
+/// # Errors
+/// If the folder cannot be read, or one of them not be removed.
+pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default();
+    for entry in fs::read_dir(folder(path))? {
+        let entry = entry?;
+        if is_beside(name, &entry.file_name()) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The name is in the folder, and that is what has to reach the disk behind the file (fsync(2)).
+fn sync(folder: io::Result<File>) -> Replaced {
+    match folder.and_then(|folder| folder.sync_all()) {
+        Ok(()) => Replaced::Synced,
+        Err(error) => Replaced::Unsynced(error),
+    }
+}
+
+fn name_beside(name: &OsStr, chance: u64) -> OsString {
+    let mut beside = OsString::from(".");
+    beside.push(name);
+    beside.push(format!(".{:0CHANCE_LEN$x}.tmp", chance >> 32));
+    beside
+}
+
+/// True if and only if `found` is a name that [`name_beside`] gives for `name`.
+fn is_beside(name: &OsStr, found: &OsStr) -> bool {
+    let chance = found
+        .as_encoded_bytes()
+        .strip_prefix(b".")
+        .and_then(|rest| rest.strip_prefix(name.as_encoded_bytes()))
+        .and_then(|rest| rest.strip_prefix(b"."))
+        .and_then(|rest| rest.strip_suffix(SUFFIX));
+    chance.is_some_and(|chance| {
+        chance.len() == CHANCE_LEN && chance.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn two_who_replace_one_file_at_once_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let (first, second) = (Replacement::begin(&path, 0o600).unwrap(), Replacement::begin(&path, 0o600).unwrap());
+        first.file().write_all(b"first").unwrap();
+        second.file().write_all(b"second").unwrap();
+        assert!(matches!(first.finish().unwrap(), Replaced::Synced));
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert!(matches!(second.finish().unwrap(), Replaced::Synced));
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn what_is_not_finished_leaves_the_old_file_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "old").unwrap();
+        drop(Replacement::begin(&path, 0o600).unwrap());
+        fs::create_dir_all(folder.path().join("full/inside")).unwrap();
+        let over_a_folder = Replacement::begin(&folder.path().join("full"), 0o600).unwrap();
+        assert!(over_a_folder.finish().is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["file", "full"]);
+        assert!(Replacement::begin(Path::new("/"), 0o600).is_err());
+    }
+
+    #[test]
+    fn only_what_was_left_by_a_kill_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut left = Replacement::begin(&path, 0o600).unwrap();
+        left.beside = None;
+        assert_eq!(names(folder.path()).len(), 1);
+        let others =
+            [".file.0123456.tmp", ".file.0123456G.tmp", ".file.tmp", ".other.01234567.tmp", "file", "file.new"];
+        for name in others {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_abandoned(&path).unwrap();
+        assert_eq!(names(folder.path()), others);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synchronized_is_no_failure() {
+        // A device has nothing to synchronize: EINVAL, as of a folder on a file system that cannot (fsync(2)).
+        assert!(matches!(sync(File::open("/dev/null")), Replaced::Unsynced(_)));
+        assert!(matches!(sync(Err(io::ErrorKind::PermissionDenied.into())), Replaced::Unsynced(_)));
+    }
+}
