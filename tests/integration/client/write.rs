@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use rustix::process::Signal;
 
 use super::peer::pace;
 use super::place::Place;
+use crate::support::program::{CLIENT, clean, run};
 use crate::support::server::numbered;
 use crate::support::{eventually, pause};
 
@@ -100,6 +102,32 @@ fn the_owner_is_kept_where_root_writes() {
     place.client(&["--write", "map.json", "-n", "1"]).finish().assert_exit(0);
     let written = fs::metadata(&path).unwrap();
     assert_eq!((written.uid(), written.gid(), written.len()), (12345, 54321, 13));
+}
+
+#[test]
+fn nobody_else_may_read_a_file_whose_owner_and_group_cannot_be_kept() {
+    if !rustix::process::geteuid().is_root() {
+        return crate::support::skip("not root, so no client is another user");
+    }
+    let place = Place::new(INTERVAL);
+    // A user whom nobody else is, with a folder and a program of their own to run.
+    let user = 54_324;
+    std::os::unix::fs::chown(&place.folder, Some(user), Some(user)).unwrap();
+    fs::copy(CLIENT, place.path("mapcast-client")).unwrap();
+    for (before, after) in [(0o640, 0o600), (0o644, 0o644), (0o4664, 0o644), (0o2755, 0o755)] {
+        let path = place.path("map.json");
+        fs::write(&path, "").unwrap();
+        std::os::unix::fs::chown(&path, Some(0), Some(42)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(before)).unwrap();
+        let mut client = clean(place.path("mapcast-client").to_str().unwrap());
+        client.current_dir(&place.folder).uid(user).gid(user);
+        client.args(["-f", "json", "-n", "1", "--write", "map.json", &place.server.running.addr.to_string()]);
+        run(client).assert_exit(0);
+        let written = fs::metadata(&path).unwrap();
+        assert_eq!((written.uid(), written.gid(), written.len()), (user, user, 13));
+        assert_eq!(written.mode() & 0o7777, after, "{:o} before, {before:o} wanted", written.mode());
+        fs::remove_file(path).unwrap();
+    }
 }
 
 #[test]

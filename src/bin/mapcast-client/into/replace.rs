@@ -7,19 +7,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use log::debug;
+use mapcast::replacement::{Replaced, Replacement};
 
 /// What a new file may be, less the umask; as every other program's.
 const NEW_MODE: u32 = 0o666;
 
+/// What the file that takes an old one's place is until it has that one's owner: nobody else's to read.
+const UNFINISHED_MODE: u32 = 0o600;
+
 /// The bits of a mode that chmod(2) takes.
 const MODE_BITS: u32 = 0o7777;
+
+/// The bits of a mode that have the file run as its owner, and as its group.
+const SETUID: u32 = 0o4000;
+const SETGID: u32 = 0o2000;
 
 /// Puts `bytes` into the file at `path`, by another one in the same folder that is renamed over it. Returns true if and
 /// only if other bytes stood there, or none.
 ///
-/// The file's mode stays, or becomes `mode`; its owner and group stay where the system allows it. A link is followed. When
-/// this returns, the bytes are on the disk and not only in memory. A process that is killed in between leaves the old file,
-/// and beside it may leave `.NAME.XXXXXX.tmp`.
+/// The file's mode becomes `mode`, or stays; its owner and group stay where the system allows it. Where it does not, the mode
+/// that stays loses what others than before would have of it. A link is followed. When this returns, the bytes are on the
+/// disk and not only in memory. A process that is killed in between leaves the old file, and beside it may leave
+/// `.NAME.XXXXXXXX.tmp`.
 ///
 /// # Errors
 /// If it is there and no regular file, or the system refuses; the old file stays.
@@ -40,9 +49,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> anyhow::R
         }
         return Ok(false);
     }
-    write_beside(path, bytes, mode, old.as_ref())
-        .map_err(without_path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    write_beside(path, bytes, mode, old.as_ref()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(true)
 }
 
@@ -60,50 +67,44 @@ fn holds(path: &Path, found: &Metadata, bytes: &[u8]) -> io::Result<bool> {
 }
 
 fn write_beside(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(path.file_name().unwrap_or_default());
-    prefix.push(".");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".tmp");
-    if old.is_none() {
-        builder.permissions(Permissions::from_mode(NEW_MODE));
-    }
-    let mut new = builder.tempfile_in(folder)?;
-    new.write_all(bytes)?;
-    if let Some(old) = old {
-        keep_owner(new.as_file(), old);
-    }
+    let new = Replacement::begin(path, old.map_or(NEW_MODE, |_| UNFINISHED_MODE))?;
+    new.file().write_all(bytes)?;
+    let kept = old.map(|old| keep_owner(new.file(), old)).transpose()?;
     // Behind the owner, because a change of owner takes some bits away: chown(2).
-    if let Some(mode) = mode.or(old.map(|old| old.mode() & MODE_BITS)) {
-        new.as_file().set_permissions(Permissions::from_mode(mode))?;
+    if let Some(mode) = mode.or(kept) {
+        new.file().set_permissions(Permissions::from_mode(mode))?;
     }
-    new.as_file().sync_all()?;
-    new.persist(path)?;
-    // The new name is in the folder, and the folder may still be in memory alone. Not every file system can do this.
-    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+    if let Replaced::Unsynced(error) = new.finish()? {
         debug!("{} is written, but its folder cannot be synchronized: {error}", path.display());
     }
     Ok(())
 }
 
-/// Returns what the system says, without the name that `tempfile` puts behind it: that is another one each time, and the
-/// same trouble would not be seen to be the same.
-fn without_path(error: io::Error) -> io::Error {
-    match error.to_string().split_once(" at path \"") {
-        Some((system, _)) => io::Error::new(error.kind(), system),
-        None => error,
-    }
-}
-
-/// Only root may give a file away; who may not still keeps the group where it is one of their own.
-fn keep_owner(new: &File, old: &Metadata) {
-    if fchown(new, Some(old.uid()), Some(old.gid())).is_ok() {
-        return;
-    }
-    if let Err(error) = fchown(new, None, Some(old.gid())) {
+/// Gives `new` the owner and the group of the old file, or as much of that as the system allows, and returns the mode that
+/// it may then have. Only root may give a file away; who may not still keeps the group where it is one of their own.
+fn keep_owner(new: &File, old: &Metadata) -> io::Result<u32> {
+    if fchown(new, Some(old.uid()), Some(old.gid())).is_err()
+        && let Err(error) = fchown(new, None, Some(old.gid()))
+    {
         debug!("the owner and the group cannot be kept: {error}");
     }
+    // Asked and not concluded: they may be the old ones by themselves, as in a folder that passes its group on.
+    let new = new.metadata()?;
+    Ok(kept_mode(old.mode() & MODE_BITS, new.uid() == old.uid(), new.gid() == old.gid()))
+}
+
+/// Returns `mode` less what it would allow to those whom it did not allow that before. With another group, its members were
+/// among the others, and the old group's now are: both may do what both could.
+fn kept_mode(mode: u32, is_owner_kept: bool, is_group_kept: bool) -> u32 {
+    let mut kept = mode;
+    if !is_group_kept {
+        let both = (mode >> 3) & mode & 0o7;
+        kept = (mode & !(0o77 | SETGID)) | both << 3 | both;
+    }
+    if !is_owner_kept {
+        kept &= !(SETUID | SETGID);
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -142,6 +143,25 @@ mod tests {
         assert_eq!(mode(&path), 0o640);
         assert!(!replace(&path, b"three", Some(0o600)).unwrap());
         assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn nobody_gets_more_of_a_file_whose_owner_or_group_is_another() {
+        for (mode, of_another_owner, of_another_group) in [
+            (0o640, 0o640, 0o600),
+            (0o644, 0o644, 0o644),
+            (0o664, 0o664, 0o644),
+            (0o604, 0o604, 0o600),
+            (0o751, 0o751, 0o711),
+            (0o4664, 0o664, 0o4644),
+            (0o6755, 0o755, 0o4755),
+            (0o1777, 0o1777, 0o1777),
+        ] {
+            assert_eq!(kept_mode(mode, true, true), mode);
+            assert_eq!(kept_mode(mode, false, true), of_another_owner, "{mode:o}");
+            assert_eq!(kept_mode(mode, true, false), of_another_group, "{mode:o}");
+            assert_eq!(kept_mode(mode, false, false), of_another_owner & of_another_group, "{mode:o}");
+        }
     }
 
     #[test]
