@@ -1,9 +1,10 @@
 //! Who keeps the last good map, so that no source waits for a disk.
 
 use std::io;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use log::Level;
 
@@ -11,8 +12,15 @@ use crate::chain::Chain;
 use crate::map::Map;
 use crate::state::StateFile;
 
+/// How long it waits before it tries a map again that could not be written.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest that it waits: a disk that has room again has the map within half a minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
 /// A thread that writes the newest map into the state. A source may have a hundred maps in the time of one fsync: those in
-/// between are never written. Ends when it is dropped, when the last map is written.
+/// between are never written. What cannot be written is tried again after 1 s, doubling to 30 s, and with the next map. Ends
+/// when it is dropped, when the last map is written or could not be at that moment.
 #[derive(Debug)]
 pub(super) struct Keeper {
     /// Guards the map that is not written yet alone; held only to put it there and to take it.
@@ -33,12 +41,9 @@ impl Keeper {
         let (bell, rung) = mpsc::channel();
         let taken = Arc::clone(&newest);
         let keep = move || {
-            let mut is_failing = false;
-            while rung.recv().is_ok() {
-                let map = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(map) = map {
-                    is_failing = write(&state, &map, is_failing);
-                }
+            let try_write = |map: &Map, was_failing| write(&state, map, was_failing);
+            if !write_newest(&taken, &rung, FIRST_WAIT, try_write) {
+                log::warn!("{}: the last map is not in the state: a restart begins with an older one", state.name());
             }
         };
         let thread = thread::Builder::new().name("state".to_owned()).spawn(keep)?;
@@ -66,19 +71,47 @@ impl Drop for Keeper {
     }
 }
 
-/// Writes `map`. Returns true if and only if that failed. The first failure in a row is told, and that it is over.
+/// Writes what is in `newest` each time that it is rung, and again while that fails, until nobody can ring any more.
+/// `try_write` is told whether the attempt before failed, and returns true if and only if the map is written. Returns true
+/// if and only if the last map is.
+fn write_newest(
+    newest: &Mutex<Option<Map>>,
+    rung: &Receiver<()>,
+    first_wait: Duration,
+    mut try_write: impl FnMut(&Map, bool) -> bool,
+) -> bool {
+    let (mut unwritten, mut wait) = (None, first_wait);
+    loop {
+        let was_failing = unwritten.is_some();
+        let heard =
+            if was_failing { rung.recv_timeout(wait) } else { rung.recv().map_err(|_| RecvTimeoutError::Disconnected) };
+        let newer = newest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        unwritten = newer.or(unwritten).filter(|map| !try_write(map, was_failing));
+        if heard == Err(RecvTimeoutError::Disconnected) {
+            return unwritten.is_none();
+        }
+        wait = if was_failing { next_wait(wait) } else { first_wait };
+    }
+}
+
+fn next_wait(wait: Duration) -> Duration {
+    wait.saturating_mul(2).min(LONGEST_WAIT)
+}
+
+/// Writes `map`. Returns true if and only if it is written. The first failure in a row is told, and that it is over.
 fn write(state: &StateFile, map: &Map, was_failing: bool) -> bool {
     match state.save_exact(map) {
         Ok(()) => {
             if was_failing {
                 log::info!("{}: the state is kept again", state.name());
             }
-            false
+            true
         }
         Err(error) => {
             let level = if was_failing { Level::Debug } else { Level::Warn };
-            log::log!(level, "{}; clients have the new map, a restart would begin with an older one", Chain(&error));
-            true
+            let meanwhile = "clients have the new map, a restart would begin with an older one";
+            log::log!(level, "{}; {meanwhile}; trying again", Chain(&error));
+            false
         }
     }
 }
@@ -107,9 +140,85 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path().join("state")).unwrap();
         std::fs::create_dir_all(folder.path().join("state/in-the-way")).unwrap();
-        assert!(write(&state, &builtin(), false));
+        assert!(!write(&state, &builtin(), false));
         std::fs::remove_dir_all(folder.path().join("state")).unwrap();
-        assert!(!write(&state, &builtin(), true));
+        assert!(write(&state, &builtin(), true));
         assert_eq!(state.load(1000).unwrap(), Some(builtin()));
+    }
+
+    /// Runs [`write_newest`] on the map `{n: 1}` beside `watch`, who is told of each attempt and answers whether it fails.
+    fn attempts(first_wait: Duration, watch: impl FnOnce(&Mutex<Option<Map>>, Sender<()>, &Attempts)) -> bool {
+        let newest = Mutex::new(Some(numbered(1)));
+        let (bell, rung) = mpsc::channel();
+        let (made, attempt) = mpsc::channel();
+        let (answer, answered) = mpsc::channel();
+        bell.send(()).unwrap();
+        thread::scope(|scope| {
+            let newest = &newest;
+            let writer = scope.spawn(move || {
+                write_newest(newest, &rung, first_wait, |map, was_failing| {
+                    made.send((map.clone(), was_failing)).unwrap();
+                    answered.recv().unwrap()
+                })
+            });
+            watch(newest, bell, &Attempts { attempt, answer });
+            writer.join().unwrap()
+        })
+    }
+
+    struct Attempts {
+        attempt: Receiver<(Map, bool)>,
+        answer: Sender<bool>,
+    }
+
+    impl Attempts {
+        /// Waits for the next attempt, has it succeed or not, and returns what was to be written and whether the one before
+        /// had failed.
+        fn end_next(&self, is_written: bool) -> (Map, bool) {
+            let attempt = self.attempt.recv_timeout(Duration::from_mins(1)).expect("another attempt");
+            self.answer.send(is_written).unwrap();
+            attempt
+        }
+    }
+
+    #[test]
+    fn a_map_that_could_not_be_written_is_tried_again_though_no_other_comes() {
+        let all_written = attempts(Duration::from_millis(1), |newest, bell, attempts| {
+            assert_eq!(attempts.end_next(false), (numbered(1), false));
+            assert_eq!(attempts.end_next(false), (numbered(1), true));
+            assert_eq!(attempts.end_next(true), (numbered(1), true));
+            *newest.lock().unwrap() = Some(numbered(2));
+            bell.send(()).unwrap();
+            assert_eq!(attempts.end_next(true), (numbered(2), false));
+        });
+        assert!(all_written);
+    }
+
+    #[test]
+    fn a_newer_map_takes_the_place_of_the_one_that_could_not_be_written_at_once() {
+        attempts(Duration::from_hours(1), |newest, bell, attempts| {
+            assert_eq!(attempts.end_next(false), (numbered(1), false));
+            *newest.lock().unwrap() = Some(numbered(2));
+            bell.send(()).unwrap();
+            assert_eq!(attempts.end_next(true), (numbered(2), true));
+        });
+    }
+
+    #[test]
+    fn a_stop_waits_for_one_more_attempt_and_for_no_time() {
+        for is_written_at_last in [true, false] {
+            let all_written = attempts(Duration::from_hours(1), |_, bell, attempts| {
+                assert_eq!(attempts.end_next(false), (numbered(1), false));
+                drop(bell);
+                assert_eq!(attempts.end_next(is_written_at_last), (numbered(1), true));
+            });
+            assert_eq!(all_written, is_written_at_last);
+        }
+    }
+
+    #[test]
+    fn the_wait_doubles_to_half_a_minute() {
+        let waits: Vec<_> = std::iter::successors(Some(FIRST_WAIT), |wait| Some(next_wait(*wait))).take(7).collect();
+        assert_eq!(waits.iter().map(Duration::as_secs).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 30, 30]);
     }
 }
