@@ -1,14 +1,19 @@
 //! The last good map, in a file that outlives the server.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 
 use crate::escape::escape;
 use crate::format::{self, Format};
 use crate::frame::{Frame, FrameReader};
 use crate::map::{self, Map};
+use crate::replacement::{self, Replaced, Replacement};
 
 /// Why a map could not be kept, or taken up again. The text is safe to print.
 #[derive(Debug, thiserror::Error)]
@@ -54,32 +59,78 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// Another process, or this one, has it open to keep maps there.
+    #[error(
+        "{name}: another server is running that keeps its map there; stop that one (`fuser {lock}` tells which it is), or \
+         name another file for this one"
+    )]
+    InUse {
+        /// The path, escaped.
+        name: String,
+        /// The path of the lock, escaped.
+        lock: String,
+    },
+    /// The system does not let the lock be taken.
+    #[error("{lock}: the state cannot be locked; let this user write that file, or remove it if no server is running")]
+    Unlockable {
+        /// The path of the lock, escaped.
+        lock: String,
+        /// What the system says.
+        source: io::Error,
+    },
 }
 
 /// A file with the last map. Written beside itself and renamed, so that it is whole at every moment.
 ///
-/// A map that is written over HTTP is kept as JSON, which a person may mend. A source's is kept as one frame, a header and
-/// bincode: JSON has neither numbers for keys nor bytes nor NaN, and the map that clients get while the source is away
-/// must be the one that they had. Either is read, whoever wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateFile {
+/// A map that is written over HTTP is kept as JSON, which a person may mend, unless that would make another map of it. A
+/// source's is kept as one frame, a header and bincode: JSON has neither numbers for keys nor bytes nor NaN, and the map that
+/// clients get while the source is away must be the one that they had. Either is read, whoever wrote it.
+///
+/// It is one owner's, with all clones: `.NAME.lock` beside it is locked (flock(2)) until the last of them is dropped or the
+/// process has ended, however it does. That file is empty and stays. A process that is killed while it writes may leave
+/// `.NAME.XXXXXXXX.tmp`, as a [`Replacement`] does; the next one that opens the state removes it.
+#[derive(Debug, Clone)]
+pub struct StateFile(Arc<Opened>);
+
+/// The path, as long as it is locked.
+#[derive(Debug)]
+struct Opened {
     path: PathBuf,
+    /// Locked until it is closed.
+    _lock: File,
+    /// Whether it was told that the folder cannot be synchronized; it is told once.
+    told_unsynced: AtomicBool,
 }
+
+/// The mode of the state and its lock.
+const MODE: u32 = 0o600;
 
 impl StateFile {
     /// Returns the state at `path`, which need not be there yet.
     ///
     /// # Errors
-    /// `Unkept` if nothing can be written beside it.
+    /// `InUse` if somebody has it, `Unlockable` if that cannot be found out, `Unkept` if nothing can be written beside it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let state = Self { path: path.into() };
-        if state.path.is_dir() {
-            return Err(state.unkept(io::ErrorKind::IsADirectory.into()));
-        }
+        let path = path.into();
+        check_place(&path)?;
+        let state = Self(Arc::new(Opened { _lock: lock(&path)?, path, told_unsynced: AtomicBool::new(false) }));
         // Better now than at the first write.
-        let tried = state.create().and_then(|_| fs::remove_file(state.beside()));
+        let tried = replacement::remove_abandoned(&state.0.path)
+            .and_then(|()| Replacement::begin(&state.0.path, MODE).map(drop));
         tried.map_err(|source| state.unkept(source))?;
         Ok(state)
+    }
+
+    /// Returns the map that [`open`](Self::open) and [`load`](Self::load) would find, for who only wants to know: nothing on
+    /// the disk is changed, nothing is locked, and whoever has the state does not notice.
+    ///
+    /// # Errors
+    /// As those two, but for the lock.
+    pub fn inspect(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
+        check_place(path)?;
+        let writable = accessat(CWD, replacement::folder(path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+        writable.map_err(|error| unkept(path, error.into()))?;
+        load(path, max_frame)
     }
 
     /// Returns the map that was kept; `None` if and only if there is no such file. In JSON, keys that spell a number are
@@ -88,65 +139,54 @@ impl StateFile {
     /// # Errors
     /// If the file is there and has no map of at most 16 times `max_frame` bytes.
     pub fn load(&self, max_frame: usize) -> Result<Option<Map>, Error> {
-        let unreadable = |source| Error::Unreadable { name: self.name(), source };
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error)),
-        };
-        let max = format::most_text_len(max_frame);
-        let mut content = Vec::new();
-        file.take(max + 1).read_to_end(&mut content).map_err(unreadable)?;
-        if content.len() as u64 > max {
-            return Err(Error::TooLong { name: self.name(), max });
-        }
-        let map = decode(&content).map_err(|source| Error::Invalid { name: self.name(), source })?;
-        Ok(Some(map))
+        load(&self.0.path, max_frame)
     }
 
-    /// Keeps `map` as JSON: when this returns, it is there after a loss of power too.
+    /// Keeps `map` as JSON, or as a frame if JSON has no form for it that is read as the very same map. When this returns,
+    /// whoever reads the file finds it. It is there after a loss of power too, unless the folder cannot be synchronized, of
+    /// which the log has one warning: the file has the new map by then, and to say that it was not kept would be untrue.
     ///
     /// # Errors
     /// `Unwritable`, `Unkept`; the file is as it was.
     pub(crate) fn save(&self, map: &Map) -> Result<(), Error> {
         let json = format::pretty(map).map_err(|source| self.unwritable(source))?;
-        self.replace((json + "\n").as_bytes()).map_err(|source| self.unkept(source))
+        if decode(json.as_bytes()).is_ok_and(|read| read == *map) {
+            self.replace((json + "\n").as_bytes())
+        } else {
+            self.save_exact(map)
+        }
     }
 
-    /// As [`save`](Self::save), as a frame, from which the very same map is read.
+    /// As [`save`](Self::save), always as a frame.
     ///
     /// # Errors
     /// As [`save`](Self::save).
     pub(crate) fn save_exact(&self, map: &Map) -> Result<(), Error> {
         let payload = Format::Bincode.encode_map(map).map_err(|source| self.unwritable(source))?;
         let frame = Frame::new(&payload, usize::MAX).map_err(|source| self.unwritable(source))?;
-        self.replace(frame.as_bytes()).map_err(|source| self.unkept(source))
+        self.replace(frame.as_bytes())
     }
 
-    fn replace(&self, content: &[u8]) -> io::Result<()> {
-        let mut file = self.create()?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(self.beside(), &self.path)?;
-        // The new name is in the directory, and that is what has to reach the disk now (fsync(2)).
-        File::open(self.directory())?.sync_all()
+    fn replace(&self, content: &[u8]) -> Result<(), Error> {
+        self.try_replace(content).map(|replaced| self.tell(&replaced)).map_err(|source| self.unkept(source))
     }
 
-    /// Begins the file that will take the place of this one.
-    fn create(&self) -> io::Result<File> {
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.beside())
+    fn try_replace(&self, content: &[u8]) -> io::Result<Replaced> {
+        // A folder that cannot be opened cannot be synchronized: before the rename that is an error that is true.
+        File::open(replacement::folder(&self.0.path))?;
+        let new = Replacement::begin(&self.0.path, MODE)?;
+        new.file().write_all(content)?;
+        new.finish()
     }
 
-    fn beside(&self) -> PathBuf {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        self.path.with_file_name(name)
-    }
-
-    fn directory(&self) -> &Path {
-        match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
+    fn tell(&self, replaced: &Replaced) {
+        if let Replaced::Unsynced(error) = replaced
+            && !self.0.told_unsynced.swap(true, Ordering::Relaxed)
+        {
+            let name = self.name();
+            log::warn!(
+                "{name}: kept, but its folder cannot be synchronized: {error}; a loss of power may undo changes"
+            );
         }
     }
 
@@ -155,13 +195,68 @@ impl StateFile {
     }
 
     fn unkept(&self, source: io::Error) -> Error {
-        Error::Unkept { name: self.name(), source }
+        unkept(&self.0.path, source)
     }
 
     /// The path, escaped.
     pub fn name(&self) -> String {
-        escape(&self.path.to_string_lossy())
+        name(&self.0.path)
     }
+}
+
+fn name(path: &Path) -> String {
+    escape(&path.to_string_lossy())
+}
+
+fn unkept(path: &Path, source: io::Error) -> Error {
+    Error::Unkept { name: name(path), source }
+}
+
+/// Returns an error if `path` is a folder, or in none that can be read, as synchronizing it takes.
+fn check_place(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Err(unkept(path, io::ErrorKind::IsADirectory.into()));
+    }
+    File::open(replacement::folder(path)).map(drop).map_err(|source| unkept(path, source))
+}
+
+/// Returns the lock of the state at `path`, which is the caller's until it is closed. A file of its own, because each write
+/// puts another file in the state's place.
+fn lock(path: &Path) -> Result<File, Error> {
+    let mut file_name = std::ffi::OsString::from(".");
+    file_name.push(path.file_name().unwrap_or_default());
+    file_name.push(".lock");
+    let lock = path.with_file_name(file_name);
+    // In a folder that others may write to, it could be a link to anywhere, or a FIFO.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).custom_flags(flags).open(&lock);
+    let unlockable = |source| Error::Unlockable { lock: name(&lock), source };
+    let file = opened.map_err(|source| match lock.symlink_metadata() {
+        Ok(_) => unlockable(source),
+        Err(_) => unkept(path, source),
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { name: name(path), lock: name(&lock) }),
+        Err(TryLockError::Error(source)) => Err(unlockable(source)),
+    }
+}
+
+fn load(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
+    let unreadable = |source| Error::Unreadable { name: name(path), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let max = format::most_text_len(max_frame);
+    let mut content = Vec::new();
+    file.take(max.saturating_add(1)).read_to_end(&mut content).map_err(unreadable)?;
+    if content.len() as u64 > max {
+        return Err(Error::TooLong { name: name(path), max });
+    }
+    let map = decode(&content).map_err(|source| Error::Invalid { name: name(path), source })?;
+    Ok(Some(map))
 }
 
 /// Reads a frame, which begins with a digit, or else JSON, which begins with a brace.
@@ -178,56 +273,4 @@ fn decode(content: &[u8]) -> Result<Map, Box<dyn std::error::Error + Send + Sync
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::map::{Key, Value, builtin};
-
-    #[test]
-    fn what_is_kept_is_taken_up_again_with_its_numbers() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFile::open(folder.path().join("state.json")).unwrap();
-        assert_eq!(state.load(100).unwrap(), None);
-        state.save(&builtin()).unwrap();
-        assert_eq!(state.load(100).unwrap(), Some(builtin()));
-        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names, ["state.json"]);
-    }
-
-    #[test]
-    fn an_exact_state_is_the_very_same_map() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFile::open(folder.path().join("state")).unwrap();
-        let entries = [
-            (Key::Int(1), Value::from("a number")),
-            (Key::from("1"), "a text".into()),
-            ("bytes".into(), Value::Bytes(vec![0, 255])),
-            ("infinite".into(), Value::Float(f64::INFINITY)),
-            ("nothing".into(), Value::Null),
-        ];
-        for map in [Map::from(entries), builtin(), Map::new()] {
-            state.save_exact(&map).unwrap();
-            assert_eq!(state.load(100).unwrap(), Some(map));
-        }
-    }
-
-    #[test]
-    fn what_is_no_map_is_an_error_that_names_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.json");
-        let frames = ["0         ", "9         abc", "1", "4         Hola", "8         \0\0\0\0\0\0\0\0x"];
-        for text in ["", "[]", "{\"a\":1", "{\"a\":\"\x1b\"}"].into_iter().chain(frames) {
-            fs::write(&path, text).unwrap();
-            let error = StateFile::open(&path).unwrap().load(100).unwrap_err();
-            assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("state.json"), "{error}");
-        }
-        fs::write(&path, vec![b' '; 1 << 21]).unwrap();
-        assert!(matches!(StateFile::open(&path).unwrap().load(100), Err(Error::TooLong { max: 1_048_576, .. })));
-    }
-
-    #[test]
-    fn a_place_that_cannot_be_written_is_told_at_once() {
-        assert!(matches!(StateFile::open("/nowhere/state.json"), Err(Error::Unkept { .. })));
-        let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(StateFile::open(folder.path()), Err(Error::Unkept { .. })));
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("secret", &["escape"]),
     ("stats", &["histogram", "sync"]),
     ("format", &["escape", "map"]),
-    ("state", &["escape", "format", "frame", "map"]),
+    ("state", &["escape", "format", "frame", "map", "replacement"]),
     ("feed", &["format", "frame", "histogram", "map", "sync"]),
     ("tls", &["chain", "escape", "platform", "secret", "shutdown", "throttle", "units"]),
     ("stream", &["tls"]),

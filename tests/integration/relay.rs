@@ -189,7 +189,7 @@ mod programs {
         let relay = Program::server(&args);
         assert_eq!(Reader::connect(relay.addr()).payload(), map);
         relay.wait_log("source down");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside it and its lock");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What was typed, turned once into what is done: after it, nothing can be a usage error.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -8,7 +9,6 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, IpNet};
 use mapcast::source::Location;
-use mapcast::state::StateFile;
 use mapcast::units::{format_duration, parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
 
@@ -150,7 +150,7 @@ pub(crate) struct MapTask {
     pub(crate) format: Format,
     pub(crate) source: Option<Location>,
     /// Where the last good map is kept.
-    pub(crate) state: Option<StateFile>,
+    pub(crate) state: Option<PathBuf>,
     pub(crate) set: Vec<(Key, Value)>,
     pub(crate) max_frame: usize,
     pub(crate) http: Option<HttpTask>,
@@ -199,7 +199,7 @@ impl Cli {
             None => {
                 let MapArgs { interval, format, source, set, max_frame, http } = self.map;
                 let (source, state) = source.locate(interval, http.is_writable())?;
-                let http = http.into_task(interval, state.clone(), |addr| resolve("--http", addr))?;
+                let http = http.into_task(interval, |addr| resolve("--http", addr))?;
                 Chosen::Map(Box::new(MapTask { interval, format, source, state, set, max_frame, http }))
             }
         };

@@ -1,13 +1,15 @@
 //! `--check-config`: what would be done, and nothing done.
 
 use mapcast::Shutdown;
+use mapcast::state::StateFile;
 use mapcast::units::{format_duration, format_size};
 
 use super::args::{Chosen, Task};
-use super::first_map;
 use super::http::page_url;
+use super::{LastMap, first_map};
 
-/// Tries everything that can be tried without listening, and returns what would be done, a line each.
+/// Tries everything that can be tried without listening or writing, and returns what would be done, a line each. A server
+/// that runs with the same state does not notice.
 pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
     let listen = task.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -15,7 +17,8 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
     match task.service {
         Chosen::Map(map) => {
             let (format, interval) = (map.format, format_duration(map.interval));
-            let (feed, _) = first_map(&map, &Shutdown::new()?)?;
+            let last = map.state.as_ref().map(|state| StateFile::inspect(state, map.max_frame)).transpose()?.flatten();
+            let (feed, _) = first_map(&map, LastMap::Read(last), &Shutdown::new()?)?;
             lines.push(format!("listen on {listen}: the map as {format} every {interval}"));
             let name = map.source.as_ref().map_or_else(|| "no source".to_owned(), ToString::to_string);
             lines.push(match feed.latest() {
@@ -23,7 +26,7 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
                 None => format!("the map: from {name}, none yet"),
             });
             if let Some(state) = &map.state {
-                lines.push(format!("kept in {}", state.name()));
+                lines.push(format!("kept in {}", state.display().to_string().escape_debug()));
             }
             lines.push(format!("frames of at most {}", format_size(map.max_frame)));
             if let Some(http) = map.http {

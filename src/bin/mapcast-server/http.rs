@@ -9,7 +9,6 @@ use anyhow::Context;
 use clap::Args;
 use mapcast::server::Role;
 use mapcast::service::http::{self, OriginError, TokenFile};
-use mapcast::state::StateFile;
 use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
 
 /// How long the stop waits for HTTP's own connections, when the clients are gone: browsers come back by themselves.
@@ -61,11 +60,10 @@ impl HttpArgs {
         self.http_token_file.is_some()
     }
 
-    /// Resolves names and opens files; `None` if no page was asked for. What is written is kept in `state`.
+    /// Resolves names and opens files; `None` if no page was asked for. The state and the source are yet to be named.
     pub(crate) fn into_task(
         self,
         interval: Duration,
-        state: Option<StateFile>,
         resolve: impl Fn(&str) -> anyhow::Result<Vec<SocketAddr>>,
     ) -> anyhow::Result<Option<HttpTask>> {
         let Some(addr) = self.http else { return Ok(None) };
@@ -78,7 +76,7 @@ impl HttpArgs {
             hosts,
             allow_origin: self.http_allow_origin,
             token: self.http_token_file.map(TokenFile::open).transpose()?,
-            state,
+            state: None,
             source: None,
         };
         Ok(Some(HttpTask { listen, max_connections: self.http_max_connections, config }))

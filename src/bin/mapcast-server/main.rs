@@ -24,7 +24,8 @@ use clap::Parser;
 use mapcast::server::Handle;
 use mapcast::service::http::ShownSource;
 use mapcast::source::{Fixed, Location, Sink, Source};
-use mapcast::{Cast, Echo, Feed, Greet, Server, ServerConfig, Shutdown};
+use mapcast::state::StateFile;
+use mapcast::{Cast, Echo, Feed, Greet, Map, Server, ServerConfig, Shutdown};
 
 use args::{Chosen, Cli, MapTask, Task};
 use systemd::{Listeners, Subject, Supervisor};
@@ -70,6 +71,8 @@ struct Prepared {
     /// The server of the page, with a stop of its own: it is the last to go.
     page: Option<(Server, Shutdown)>,
     followed: Option<Followed>,
+    /// Nobody else's until the end, though no map should come any more.
+    state: Option<StateFile>,
     supervised: Option<Supervised>,
     stop: Shutdown,
 }
@@ -85,15 +88,18 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
     let (drain_timeout, heartbeat) = (task.config.drain_timeout, supervisor.as_ref().and_then(Supervisor::heartbeat));
     let room = format!("{}, {} allowed (--max-connections)", task.ceiling, task.config.max_connections);
     let mut server = Server::new(ServerConfig { heartbeat, ..task.config.clone() });
-    let (mut page, mut followed) = (None, None);
+    let (mut page, mut followed, mut state) = (None, None, None);
     match task.service {
         Chosen::Map(map) => {
-            let (feed, (mut source, sink)) = first_map(&map, &stop)?;
+            state = map.state.as_ref().map(StateFile::open).transpose()?;
+            let last = state.as_ref().map_or(LastMap::Read(None), LastMap::Kept);
+            let (feed, (mut source, sink)) = first_map(&map, last, &stop)?;
             listeners.serve(&mut server, &task.listen, Cast::new(Arc::clone(&feed), map.interval))?;
             source.listening_on(&server.local_addrs());
             if let Some(mut http) = map.http {
                 let shown = |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(sink.health()) };
                 http.config.source = map.source.as_ref().map(shown);
+                http.config.state.clone_from(&state);
                 let bound = http.bind(&task.config, feed, &server, &stop)?;
                 page = Some((bound, Shutdown::new().context("no descriptors left")?));
             }
@@ -113,26 +119,38 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
     let sink = followed.as_ref().map(|(_, sink)| sink.clone());
     let subject = Subject { sink, stats: server.stats(), drain_timeout, stop: stop.clone() };
     let supervised = supervisor.map(|supervisor| (supervisor, subject));
-    Ok(Prepared { server, page, followed, supervised, stop })
+    Ok(Prepared { server, page, followed, state, supervised, stop })
+}
+
+/// The last good map of an earlier server.
+enum LastMap<'a> {
+    /// It is in the state, if there is one, and the next ones go there too.
+    Kept(&'a StateFile),
+    /// It was read, if there is one. Nothing is kept.
+    Read(Option<Map>),
 }
 
 /// Opens the source, or takes up what was written last, and publishes the first map. Where a source may be away, that is the
 /// last one that it gave.
-fn first_map(map: &MapTask, stop: &Shutdown) -> anyhow::Result<(Arc<Feed>, Followed)> {
+fn first_map(map: &MapTask, last: LastMap<'_>, stop: &Shutdown) -> anyhow::Result<(Arc<Feed>, Followed)> {
     let feed = Arc::new(Feed::new(map.format, map.max_frame));
     let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
-    let mut source: Box<dyn Source> = match (&map.source, &map.state) {
-        (Some(at), state) => {
+    let fixed = |last: Option<Map>| Box::new(last.map_or_else(Fixed::default, Fixed::new));
+    let mut source: Box<dyn Source> = match (&map.source, last) {
+        (Some(at), LastMap::Kept(state)) => {
             let source = at.open()?;
-            if let Some(state) = state
-                && let Some(published) = sink.keep(state)?
-            {
+            if let Some(published) = sink.keep(state)? {
                 log::info!("{}: the last good map of {at}: {published}", state.name());
             }
             source
         }
-        (None, Some(state)) => Box::new(state.load(map.max_frame)?.map_or_else(Fixed::default, Fixed::new)),
-        (None, None) => Box::new(Fixed::default()),
+        (Some(at), LastMap::Read(last)) => {
+            let source = at.open()?;
+            last.map(|last| sink.publish(last)).transpose().context("--state: the map cannot be sent")?;
+            source
+        }
+        (None, LastMap::Kept(state)) => fixed(state.load(map.max_frame)?),
+        (None, LastMap::Read(last)) => fixed(last),
     };
     source.load(&sink, stop)?;
     Ok((feed, (source, sink)))
@@ -140,7 +158,7 @@ fn first_map(map: &MapTask, stop: &Shutdown) -> anyhow::Result<(Arc<Feed>, Follo
 
 /// Serves until the stop. Returns how many clients had to be cut.
 fn serve(prepared: Prepared) -> anyhow::Result<u64> {
-    let Prepared { server, page, followed, supervised, stop } = prepared;
+    let Prepared { server, page, followed, state: _locked, supervised, stop } = prepared;
     let requested = stop.clone();
     let source = followed
         .map(|(mut source, sink)| {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use mapcast::source::Location;
-use mapcast::state::StateFile;
 
 use crate::tls::SourceTlsArgs;
 
@@ -30,7 +29,7 @@ pub(crate) struct SourceArgs {
 }
 
 /// The source that is named, if one is, and where its maps are kept, if they are.
-pub(crate) type Located = (Option<Location>, Option<StateFile>);
+pub(crate) type Located = (Option<Location>, Option<PathBuf>);
 
 impl SourceArgs {
     /// Returns the source that is named and its state. A hash in Redis gets its password from the file, or else from the
@@ -50,7 +49,7 @@ impl SourceArgs {
             }
             _ => {}
         }
-        Ok((location, state.map(StateFile::open).transpose()?))
+        Ok((location, state))
     }
 
     fn location(self, interval: Duration) -> anyhow::Result<Option<Location>> {

@@ -5,6 +5,7 @@ mod endpoints;
 mod events;
 mod metrics;
 mod refusals;
+mod state;
 mod writing;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,7 +24,12 @@ impl Site {
     /// Starts a server with `args` whose page is on a free port.
     #[track_caller]
     pub fn start(args: &[&str]) -> Self {
-        let server = Program::server(&[args, &["--http", "127.0.0.1:0"]].concat());
+        Self::of(Program::server(&[args, &["--http", "127.0.0.1:0"]].concat()))
+    }
+
+    /// The site of a server that was started with `--http 127.0.0.1:0`.
+    #[track_caller]
+    pub fn of(server: Program) -> Self {
         let line = server.wait_log("web page on http://");
         let page =
             line.split("http://").nth(1).and_then(|rest| rest.strip_suffix('/')?.parse().ok()).expect("an address");

@@ -141,7 +141,7 @@ fn what_was_answered_survives_a_kill() {
         site.server.signal(Signal::KILL);
         assert_eq!(site.server.exit_code(), 128 + 9);
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside it and its lock");
 }
 
 #[test]

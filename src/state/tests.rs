@@ -1,0 +1,173 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use crate::map::{Key, Value, builtin};
+
+fn names(folder: &Path) -> Vec<String> {
+    let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(name).collect();
+    names.sort();
+    names
+}
+
+fn unusual() -> Map {
+    Map::from([
+        (Key::Int(1), Value::from("a number")),
+        (Key::from("1"), "a text".into()),
+        ("bytes".into(), Value::Bytes(vec![0, 255])),
+        ("infinite".into(), Value::Float(f64::INFINITY)),
+        ("nothing".into(), Value::Null),
+    ])
+}
+
+#[test]
+fn what_is_kept_is_taken_up_again_with_its_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFile::open(folder.path().join("state.json")).unwrap();
+    assert_eq!(state.load(100).unwrap(), None);
+    state.save(&builtin()).unwrap();
+    assert_eq!(state.load(100).unwrap(), Some(builtin()));
+    assert_eq!(names(folder.path()), [".state.json.lock", "state.json"]);
+    assert!(fs::read_to_string(folder.path().join("state.json")).unwrap().starts_with("{\n  \"1\": \"Hola\""));
+    let mode = |name| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode("state.json"), mode(".state.json.lock")], [MODE, MODE]);
+}
+
+#[test]
+fn an_exact_state_is_the_very_same_map() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFile::open(folder.path().join("state")).unwrap();
+    for map in [unusual(), builtin(), Map::new()] {
+        state.save_exact(&map).unwrap();
+        assert_eq!(state.load(100).unwrap(), Some(map));
+    }
+}
+
+#[test]
+fn a_map_that_json_would_change_is_kept_as_the_very_same_map() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFile::open(folder.path().join("state")).unwrap();
+    let mut map = unusual();
+    map.remove(&Key::from("1"));
+    state.save(&map).unwrap();
+    assert_eq!(state.load(100).unwrap(), Some(map));
+    state.save(&Map::from([("not".into(), Value::Float(f64::NAN))])).unwrap();
+    let read = state.load(100).unwrap().unwrap();
+    assert!(matches!(read[&"not".into()], Value::Float(float) if float.is_nan()), "{read:?}");
+    let inner = Map::from([("in".into(), Map::from([(Key::Int(1), Value::Null)]).into())]);
+    state.save(&inner).unwrap();
+    assert_eq!(state.load(100).unwrap(), Some(inner));
+}
+
+#[test]
+fn what_is_no_map_is_an_error_that_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let frames = ["0         ", "9         abc", "1", "4         Hola", "8         \0\0\0\0\0\0\0\0x"];
+    for text in ["", "[]", "{\"a\":1", "{\"a\":\"\x1b\"}"].into_iter().chain(frames) {
+        fs::write(&path, text).unwrap();
+        let error = StateFile::open(&path).unwrap().load(100).unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("state.json"), "{error}");
+        assert!(matches!(StateFile::inspect(&path, 100), Err(Error::Invalid { .. })));
+    }
+    fs::write(&path, vec![b' '; 1 << 21]).unwrap();
+    assert!(matches!(StateFile::open(&path).unwrap().load(100), Err(Error::TooLong { max: 1_048_576, .. })));
+}
+
+#[test]
+fn no_limit_is_too_large_to_read_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFile::open(folder.path().join("state")).unwrap();
+    state.save(&builtin()).unwrap();
+    for max_frame in [1 << 59, 1 << 60, usize::MAX] {
+        assert_eq!(state.load(max_frame).unwrap(), Some(builtin()));
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    for path in [PathBuf::from("/nowhere/state.json"), folder.path().to_owned(), folder.path().join("file/state")] {
+        assert!(matches!(StateFile::open(&path), Err(Error::Unkept { .. })), "{}", path.display());
+        assert!(matches!(StateFile::inspect(&path, 100), Err(Error::Unkept { .. })), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_state_has_one_owner_with_all_clones() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let first = StateFile::open(&path).unwrap();
+    first.save(&builtin()).unwrap();
+    let second = first.clone();
+    drop(first);
+    // Another file stands there since it was written.
+    let error = StateFile::open(&path).unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("another server is running that keeps its map there; stop that one"), "{error}");
+    drop(second);
+    StateFile::open(&path).unwrap();
+}
+
+#[test]
+fn another_state_in_the_same_folder_is_nobodys_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = StateFile::open(folder.path().join("one")).unwrap();
+    StateFile::open(folder.path().join("two")).unwrap();
+}
+
+#[test]
+fn a_lock_that_is_no_file_of_ours_is_told_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join(".state.lock")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", folder.path().join(".linked.lock")).unwrap();
+    let error = StateFile::open(folder.path().join("state")).unwrap_err();
+    assert!(matches!(error, Error::Unlockable { .. }) && error.to_string().contains(".state.lock"), "{error}");
+    let error = StateFile::open(folder.path().join("linked")).unwrap_err();
+    assert!(matches!(error, Error::Unlockable { .. }), "{error}");
+    assert_eq!(names(folder.path()), [".linked.lock", ".state.lock"], "nothing is made at the end of a link");
+}
+
+#[test]
+fn who_only_looks_changes_nothing_and_sees_a_state_that_another_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    assert_eq!(StateFile::inspect(&path, 100).unwrap(), None);
+    assert_eq!(names(folder.path()), [""; 0]);
+    let state = StateFile::open(&path).unwrap();
+    state.save(&builtin()).unwrap();
+    let before = fs::metadata(&path).unwrap();
+    // What a writer has begun, and what is the user's own.
+    let begun = Replacement::begin(&path, MODE).unwrap();
+    fs::write(folder.path().join("state.json.new"), "the user's").unwrap();
+    let seen = names(folder.path());
+    assert_eq!(StateFile::inspect(&path, 100).unwrap(), Some(builtin()));
+    assert_eq!(names(folder.path()), seen);
+    assert_eq!(fs::metadata(&path).unwrap().ino(), before.ino());
+    let _replaced = begun.finish().unwrap();
+}
+
+#[test]
+fn opening_removes_what_a_kill_left_and_nothing_of_the_users() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    fs::write(folder.path().join(".state.json.0123abcd.tmp"), "half a m").unwrap();
+    fs::write(folder.path().join("state.json.new"), "the user's").unwrap();
+    let state = StateFile::open(&path).unwrap();
+    state.save(&builtin()).unwrap();
+    assert_eq!(names(folder.path()), [".state.json.lock", "state.json", "state.json.new"]);
+    assert_eq!(fs::read(folder.path().join("state.json.new")).unwrap(), b"the user's");
+}
+
+#[test]
+fn a_map_whose_folder_cannot_be_synchronized_is_kept_and_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFile::open(folder.path().join("state")).unwrap();
+    let unsynced = Replaced::Unsynced(io::ErrorKind::InvalidInput.into());
+    state.tell(&Replaced::Synced);
+    assert!(!state.0.told_unsynced.load(Ordering::Relaxed));
+    state.tell(&unsynced);
+    assert!(state.0.told_unsynced.load(Ordering::Relaxed));
+}

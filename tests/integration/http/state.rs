@@ -1,0 +1,184 @@
+//! What was written, kept: by one server, whatever others do beside it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use mapcast::frame::Frame;
+use mapcast::{Format, Map, Value};
+use rustix::process::Signal;
+
+use super::{Site, ask, token};
+use crate::support::eventually;
+use crate::support::program::{Program, SERVER, clean, run};
+use crate::support::reader::Reader;
+
+/// A server that is written to and keeps its map at `state`.
+fn keeper(token: &Path, state: &Path) -> Command {
+    let mut command = clean(SERVER);
+    command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", token.to_str().unwrap()]);
+    command.args(["--state", state.to_str().unwrap()]);
+    command
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn kept(state: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(state).unwrap()).unwrap()
+}
+
+#[test]
+fn checks_beside_a_busy_server_change_nothing_and_it_notices_none() {
+    let (file, token) = token();
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.json");
+    fs::write(folder.path().join("state.json.new"), "the user's own").unwrap();
+    let site = Site::of(Program::start(keeper(file.path(), &state)));
+    let (page, token, done) = (site.page, token.as_str(), &AtomicBool::new(false));
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            let mut number = 0;
+            while !done.load(Ordering::Relaxed) {
+                number += 1;
+                let answer = ask(page, "PATCH /map", token, &format!("{{\"n\":{number}}}"));
+                assert_eq!(answer.code, 200, "{answer:?}");
+                assert_eq!(kept(&state)["n"], number, "what was answered is in the file");
+            }
+            number
+        });
+        for _ in 0..30 {
+            let mut command = keeper(file.path(), &folder.path().join("state.json"));
+            command.arg("--check-config");
+            let finished = run(command);
+            finished.assert_exit(0);
+            assert!(String::from_utf8_lossy(&finished.stdout).contains("kept in "), "{:?}", finished.stdout);
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(writer.join().unwrap() > 0);
+    });
+    assert_eq!(names(folder.path()), [".state.json.lock", "state.json", "state.json.new"]);
+    assert_eq!(fs::read(folder.path().join("state.json.new")).unwrap(), b"the user's own");
+}
+
+#[test]
+fn a_check_makes_nothing_and_says_where_nothing_can_be_kept() {
+    let (file, _) = token();
+    let folder = tempfile::tempdir().unwrap();
+    let checked = |state: &Path| {
+        let mut command = keeper(file.path(), state);
+        command.arg("--check-config");
+        run(command)
+    };
+    checked(&folder.path().join("state.json")).assert_exit(0);
+    assert_eq!(names(folder.path()), [""; 0]);
+    checked(&folder.path().join("missing/state.json")).assert_exit(2).assert_stderr("the state cannot be written");
+    checked(folder.path()).assert_exit(2).assert_stderr("the state cannot be written");
+    fs::write(folder.path().join("state.json"), "{\"kept\": true}").unwrap();
+    let finished = checked(&folder.path().join("state.json"));
+    finished.assert_exit(0);
+    let said = String::from_utf8_lossy(&finished.stdout).into_owned();
+    assert!(said.contains("the map: from no source, 29 bytes now"), "{said}");
+}
+
+#[test]
+fn a_second_server_is_refused_and_the_first_one_goes_on() {
+    let (file, token) = token();
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.json");
+    let mut first = Site::of(Program::start(keeper(file.path(), &state)));
+    for number in 0..3 {
+        // Another file stands there each time, and one at first does not.
+        let second = run(keeper(file.path(), &state));
+        second
+            .assert_exit(2)
+            .assert_stderr("state.json: another server is running that keeps its map there; stop that");
+        assert_eq!(second.stderr.lines().count(), 1, "{}", second.stderr);
+        assert_eq!(first.ask("PATCH /map", &token, &format!("{{\"n\":{number}}}")).code, 200);
+        assert_eq!(kept(&state)["n"], number);
+    }
+    let mut lines = clean(SERVER);
+    lines.args(["-l", "127.0.0.1:0", "--source", "-", "--state", state.to_str().unwrap()]);
+    run(lines).assert_exit(2).assert_stderr("another server is running");
+    first.server.signal(Signal::TERM);
+    assert_eq!(first.server.exit_code(), 0);
+    let next = Site::of(Program::start(keeper(file.path(), &state)));
+    assert_eq!(next.json("/map")["n"], 2);
+}
+
+#[test]
+fn a_source_that_has_ended_still_has_its_state_locked() {
+    let (file, _) = token();
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.json");
+    // Standard input ends at once.
+    let mut command = clean(SERVER);
+    command.args(["-l", "127.0.0.1:0", "--source", "-", "--state", state.to_str().unwrap()]);
+    let first = Program::start(command);
+    first.wait_log("standard input ended");
+    run(keeper(file.path(), &state)).assert_exit(2).assert_stderr("another server is running");
+}
+
+#[test]
+fn what_is_answered_with_500_was_not_kept() {
+    let (file, token) = token();
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let state = inner.join("state.json");
+    let secret = folder.path().join("token");
+    fs::copy(file.path(), &secret).unwrap();
+    let mut command = keeper(&secret, &state);
+    if rustix::process::geteuid().is_root() {
+        // Root may read any folder; a user whom nobody else is may not.
+        let user = 54_323;
+        let program = inner.join("mapcast-server");
+        fs::copy(SERVER, &program).unwrap();
+        for path in [folder.path(), &inner, &secret] {
+            chown(path, Some(user), Some(user)).unwrap();
+        }
+        let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        command = clean(program.to_str().unwrap());
+        command.args(args).uid(user).gid(user);
+    }
+    let site = Site::of(Program::start(command));
+    assert_eq!(site.ask("PATCH /map", &token, "{\"n\":1}").code, 200);
+    let mode = |mode| fs::set_permissions(&inner, fs::Permissions::from_mode(mode)).unwrap();
+    // To be written to, and not to be read, which synchronizing it takes.
+    mode(0o300);
+    let answer = site.ask("PATCH /map", &token, "{\"n\":2}");
+    assert_eq!(answer.code, 500, "{answer:?}");
+    assert_eq!((&site.json("/map")["n"], &kept(&state)["n"]), (&1.into(), &1.into()));
+    mode(0o700);
+    assert_eq!(site.ask("PATCH /map", &token, "{\"n\":3}").code, 200);
+    assert_eq!((&site.json("/map")["n"], &kept(&state)["n"]), (&3.into(), &3.into()));
+    eventually("nothing is left", || names(&inner).iter().all(|name| !name.contains(".tmp")));
+}
+
+#[test]
+fn bytes_that_a_source_left_stay_bytes_when_another_entry_is_written() {
+    let (file, token) = token();
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let mut map = Map::from([("bytes".into(), Value::Bytes(vec![0, 255])), ("far".into(), f64::INFINITY.into())]);
+    let frame = Frame::new(&Format::Bincode.encode_map(&map).unwrap(), 1000).unwrap();
+    fs::write(&state, frame.as_bytes()).unwrap();
+    map.insert("n".into(), 1.into());
+    let mut site = Site::of(Program::start(keeper(file.path(), &state)));
+    assert_eq!(site.ask("PATCH /map", &token, "{\"n\":1}").code, 200);
+    assert_eq!(Reader::connect(site.server.addr()).map(Format::Bincode), map);
+    site.server.signal(Signal::KILL);
+    site.server.exit_code();
+    let site = Site::of(Program::start(keeper(file.path(), &state)));
+    assert_eq!(Reader::connect(site.server.addr()).map(Format::Bincode), map, "the same map after a restart");
+    assert_eq!(site.ask("PUT /map", &token, "{\"n\":2}").code, 200);
+    assert_eq!(kept(&state)["n"], 2, "JSON again");
+}
