@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use super::rendering::matches_weakly;
+use super::condition::Unmet;
 use super::request::{Head, Incoming, Requests};
 use super::response::{Code, Kind, Response};
 use super::route::{self, Route};
@@ -102,11 +102,10 @@ impl Http {
             Ok(None) => return Response::refusal(Code::Unavailable, "no map yet"),
             Err(error) => return Response::refusal(Code::InternalError, &Chain(&error).to_string()),
         };
-        let is_known = head.if_none_match.as_ref().is_some_and(|listed| matches_weakly(listed, &rendering.etag));
-        let response = if is_known {
-            Response::new(Code::NotModified, Kind::Json, "")
-        } else {
-            Response::new(Code::Ok, Kind::Json, format!("{}\n", rendering.json))
+        let response = match head.conditions.check(Some(&rendering.etag)) {
+            Ok(()) => Response::new(Code::Ok, Kind::Json, format!("{}\n", rendering.json)),
+            Err(Unmet::Known) => Response::new(Code::NotModified, Kind::Json, ""),
+            Err(lost @ Unmet::Lost) => return Response::refusal(Code::PreconditionFailed, &lost.to_string()),
         };
         response.with("ETag", &rendering.etag).revalidated()
     }
@@ -181,7 +180,7 @@ impl Http {
 
     /// Makes `change` and answers.
     pub(super) fn write(&self, writer: &Writer, change: Change, head: &Head, connection: &Connection) -> Response {
-        match writer.apply(change, head.if_match.as_deref(), &self.renderer) {
+        match writer.apply(change, &head.conditions, &self.renderer) {
             Ok(written) => {
                 let level = if written.changed() { log::Level::Info } else { log::Level::Debug };
                 log::log!(

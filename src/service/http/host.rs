@@ -40,6 +40,14 @@ impl Hosts {
     }
 }
 
+/// True if and only if `text` has the form that Host has: a name or an address, with or without a port (RFC 9110,
+/// section 7.2; RFC 3986, section 3.2.2). It may be empty, and then is nobody's.
+pub(super) fn is_authority(text: &str) -> bool {
+    let is_name =
+        |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte));
+    without_port(text).is_some_and(|host| is_name(host) || parse_address(host).is_some())
+}
+
 /// Names are the same in upper and lower case, and with the root's dot.
 fn normalize(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
@@ -110,6 +118,18 @@ mod tests {
             "::1",
         ] {
             assert!(!hosts.admit(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_its_form_whosever_it_is() {
+        for host in ["", "a.example", "A_b~%20,c:80", "localhost:", "10.0.0.1:1", "[::1]", "[::1]:80", ":80"] {
+            assert!(is_authority(host), "{host}");
+        }
+        for other in
+            ["a b", "a, b", "a/b", "a@b", "a:b", "a:+1", "a?", "::1", "[::1", "[a]", "[::1]a", "[::1]:x", "ñ", "a\\b"]
+        {
+            assert!(!is_authority(other), "{other}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! place, and can look on while the clients are drained.
 
 mod answer;
+mod condition;
 mod events;
 mod herald;
 mod host;

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use httparse::Status;
 
+use super::condition::{Conditions, Tags};
+use super::host::is_authority;
 use super::response::{Code, Response};
 use crate::connection::{Connection, Error, Received};
 use crate::service::Goodbye;
@@ -26,7 +28,7 @@ const CHUNK: usize = 4096;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) method: String,
-    /// From the first `/` to the `?`, as it came.
+    /// From the first `/` to the `?`, as it came; `*` for OPTIONS alone.
     pub(super) path: String,
     /// What is behind the `?`; empty if there is none.
     pub(super) query: String,
@@ -34,8 +36,7 @@ pub(super) struct Head {
     pub(super) host: Option<String>,
     pub(super) content_length: usize,
     pub(super) authorization: Option<String>,
-    pub(super) if_match: Option<String>,
-    pub(super) if_none_match: Option<String>,
+    pub(super) conditions: Conditions,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
     pub(super) expects_continue: bool,
     /// The client sends nothing after this.
@@ -151,6 +152,8 @@ fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(received) {
+        // A line feed alone may be taken for a line's end (RFC 9112, section 2.2), but others take it for a part of a value.
+        Ok(Status::Complete(len)) if has_bare_feed(&received[..len]) => Err(malformed("a line ends in CR LF")),
         Ok(Status::Complete(len)) if len <= MAX_HEAD => Ok(Some((len, read(&request)?))),
         Ok(Status::Partial) if received.len() < MAX_HEAD => Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(too_large()),
@@ -158,55 +161,105 @@ fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
     }
 }
 
+fn has_bare_feed(head: &[u8]) -> bool {
+    head.split_inclusive(|&byte| byte == b'\n').any(|line| !line.ends_with(b"\r\n"))
+}
+
 fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
     let mut head = Head { method: request.method.unwrap_or_default().to_owned(), ..Head::default() };
     let is_newest = request.version == Some(1);
     head.is_last = !is_newest;
-    let mut length = None;
+    let (mut length, mut if_match, mut if_none_match) = (None, None, None);
     for header in request.headers.iter() {
-        let Ok(value) = std::str::from_utf8(header.value) else {
-            // Nothing here goes by a header that is no text.
-            continue;
-        };
-        let value = value.trim();
         let name = header.name.to_ascii_lowercase();
         match name.as_str() {
             // RFC 9112, section 3.2.
-            "host" if head.host.is_some() => return Err(malformed("more than one Host")),
-            "host" => head.host = Some(value.to_owned()),
+            "host" => {
+                let host = text(header)?;
+                if head.host.replace(host.to_owned()).is_some() {
+                    return Err(malformed("more than one Host"));
+                }
+                check_host(host)?;
+            }
             // One refusal for all codings: what follows would be read differently by the next program in a chain.
             "transfer-encoding" => return Err(malformed("Transfer-Encoding is not taken: send Content-Length")),
             "content-length" => {
-                let len = parse_length(value).ok_or_else(|| malformed("Content-Length is no number"))?;
-                if length.replace(len).is_some_and(|before| before != len) {
-                    return Err(malformed("two different Content-Length"));
+                let len = parse_length(text(header)?).ok_or_else(|| malformed("Content-Length is no number"))?;
+                if length.replace(len).is_some() {
+                    return Err(malformed("more than one Content-Length"));
                 }
             }
-            "connection" => head.is_last |= value.split(',').any(|word| word.trim().eq_ignore_ascii_case("close")),
-            "expect" => head.expects_continue = is_newest && value.eq_ignore_ascii_case("100-continue"),
-            "authorization" => head.authorization = Some(value.to_owned()),
-            "if-match" => head.if_match = Some(value.to_owned()),
-            "if-none-match" => head.if_none_match = Some(value.to_owned()),
+            "connection" => head.is_last |= lists(text(header)?, "close"),
+            "expect" => head.expects_continue |= is_newest && lists(text(header)?, "100-continue"),
+            "authorization" => {
+                if head.authorization.replace(text(header)?.to_owned()).is_some() {
+                    return Err(malformed("more than one Authorization"));
+                }
+            }
+            "if-match" => append(&mut if_match, text(header)?),
+            "if-none-match" => append(&mut if_none_match, text(header)?),
             _ => {}
         }
     }
     head.content_length = length.unwrap_or(0);
+    head.conditions = Conditions { if_match: read_tags(if_match)?, if_none_match: read_tags(if_none_match)? };
     if is_newest && head.host.is_none() {
         return Err(malformed("no Host"));
     }
-    let mut target = request.path.unwrap_or_default();
-    // The absolute form of a proxy's client; its host is the one that counts (RFC 9112, section 3.2.2).
-    if let Some(rest) = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")) {
-        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        head.host = Some(authority.to_owned());
-        target = if path.starts_with('/') { path } else { "/" };
+    read_target(request.path.unwrap_or_default(), &mut head)?;
+    Ok(head)
+}
+
+/// The value of a header that something here goes by, which has no more than ASCII: other bytes, and the whitespace of
+/// Unicode, are something else to the next program in a chain. `httparse` has taken off spaces and tabs around it.
+fn text<'b>(header: &httparse::Header<'b>) -> Result<&'b str, Response> {
+    let text = std::str::from_utf8(header.value).ok().filter(|text| text.is_ascii());
+    text.ok_or_else(|| malformed("a header that matters here has bytes beyond ASCII"))
+}
+
+/// True if and only if `value`, a list, has `word`, in upper or lower case.
+fn lists(value: &str, word: &str) -> bool {
+    value.split(',').any(|listed| listed.trim_matches([' ', '\t']).eq_ignore_ascii_case(word))
+}
+
+/// Several lines of a list are one (RFC 9110, section 5.3).
+fn append(list: &mut Option<String>, value: &str) {
+    match list {
+        Some(list) => *list = format!("{list}, {value}"),
+        None => *list = Some(value.to_owned()),
     }
-    if !target.starts_with('/') && target != "*" {
+}
+
+fn read_tags(list: Option<String>) -> Result<Option<Tags>, Response> {
+    let refused = || malformed("If-Match and If-None-Match are *, or tags in quotes with commas between them");
+    list.map(|list| Tags::parse(&list).ok_or_else(refused)).transpose()
+}
+
+fn check_host(host: &str) -> Result<(), Response> {
+    if is_authority(host) { Ok(()) } else { Err(malformed("the Host is no name and no address")) }
+}
+
+/// Reads what is asked for, and of whom, if `target` says so.
+fn read_target(target: &str, head: &mut Head) -> Result<(), Response> {
+    let mut target = target;
+    let is_scheme = |scheme: &str| ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme));
+    // The absolute form of a proxy's client; its host is the one that counts (RFC 9112, section 3.2.2).
+    if let Some((_, rest)) = target.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
+        let (authority, behind) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if authority.is_empty() {
+            return Err(malformed("the target has no host"));
+        }
+        check_host(authority)?;
+        head.host = Some(authority.to_owned());
+        target = behind;
+    } else if !target.starts_with('/') && (target, head.method.as_str()) != ("*", "OPTIONS") {
         return Err(malformed("the target has to begin with /"));
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    // Only the absolute form can be without one (RFC 9110, section 4.2.3).
+    let path = if path.is_empty() { "/" } else { path };
     (head.path, head.query) = (path.to_owned(), query.to_owned());
-    Ok(head)
+    Ok(())
 }
 
 /// Digits alone: `str::parse` would take a sign as well. More than a machine's word is the most that it holds.
@@ -219,13 +272,14 @@ fn parse_length(value: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn head(request: &str) -> Result<Head, Code> {
-        match parse(request.as_bytes()) {
+    fn head(request: impl AsRef<[u8]>) -> Result<Head, Code> {
+        let request = request.as_ref();
+        match parse(request) {
             Ok(Some((len, head))) => {
                 assert_eq!(len, request.len());
                 Ok(head)
             }
-            Ok(None) => panic!("{request:?} is not whole"),
+            Ok(None) => panic!("{} is not whole", request.escape_ascii()),
             Err(refusal) => Err(refusal.code()),
         }
     }
@@ -239,7 +293,7 @@ mod tests {
             query: "keys=a".to_owned(),
             host: Some("h:1".to_owned()),
             content_length: 7,
-            if_match: Some("\"x\"".to_owned()),
+            conditions: Conditions { if_match: Tags::parse("\"x\""), if_none_match: None },
             ..Head::default()
         };
         assert_eq!(head(request), Ok(wanted));
@@ -260,10 +314,23 @@ mod tests {
             "Host: h\r\nTransfer-Encoding: chunked",
             "Host: h\r\nContent-Length: 3\r\nTransfer-Encoding: identity",
             "Host: h\r\nContent-Length: 3\r\nContent-Length: 4",
+            "Host: h\r\nContent-Length: 3\r\nContent-Length: 3",
+            "Host: h\r\nAuthorization: Bearer a\r\nAuthorization: Bearer a",
             "Host: h\r\nContent-Length: +3",
             "Host: h\r\nContent-Length: 3, 3",
             "Host: h\r\nContent-Length:",
             "Host: h\r\nHost: i",
+            "Host: h\r\nHost: h",
+            "Host: h, i",
+            "Host: h/i",
+            "Host: i@h",
+            "Host: h:port",
+            "Host: [::1",
+            "Host: h\r\n: nameless",
+            "Host: h\r\nX: a\0",
+            "Host: h\r\nX: a\rContent-Length: 3",
+            "Host: h\r\nX: a\nContent-Length: 3",
+            "Host: h\n",
             "Host: h\r\nContent-Length : 3",
             "Host: h\r\nX: a\r\n b",
             "Host: h\r\nX: \x7f",
@@ -272,8 +339,50 @@ mod tests {
             assert_eq!(head(&format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n")), Err(Code::BadRequest), "{lines}");
         }
         assert_eq!(head("GET /a\r\nb HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
-        assert_eq!(head("GET a HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
+        for target in ["a", "*", "http:///map", "http://i@h/map", "http://h\\i/map", "ftp://h/map"] {
+            assert_eq!(head(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")), Err(Code::BadRequest), "{target}");
+        }
         assert_eq!(head("GET / HTTP/2.0\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
+        assert_eq!(head("GET / HTTP/1.1\nHost: h\n\n"), Err(Code::BadRequest));
+    }
+
+    #[test]
+    fn a_header_that_is_gone_by_is_ascii_and_any_other_is_any_bytes() {
+        let with = |name: &str, value: &[u8]| {
+            let line = if name == "Host" { "" } else { "Host: h\r\n" };
+            head([b"GET / HTTP/1.1\r\n", line.as_bytes(), name.as_bytes(), b": ", value, b"\r\n\r\n"].concat())
+        };
+        for (name, value) in [
+            ("Host", "h"),
+            ("Content-Length", "2"),
+            ("Connection", "close"),
+            ("Expect", "100-continue"),
+            ("Authorization", "Bearer a"),
+            ("If-Match", "\"a\""),
+            ("If-None-Match", "\"a\""),
+        ] {
+            let value = value.as_bytes();
+            assert!(with(name, &[b" \t", value, b"\t "].concat()).is_ok(), "{name}");
+            // Latin-1, and two that are whitespace in Unicode, before and behind.
+            for beyond in [b"\xe9".as_slice(), b"\xa0", b"\xc2\xa0", b"\xc2\x85"] {
+                assert_eq!(with(name, &[value, beyond].concat()), Err(Code::BadRequest), "{name}");
+                assert_eq!(with(name, &[beyond, value].concat()), Err(Code::BadRequest), "{name}");
+            }
+        }
+        assert_eq!(with("Transfer-Encoding", b"chunked, \xe9"), Err(Code::BadRequest));
+        assert!(with("X-Name", b"\xe9").is_ok() && with("Content-Type", b"\xc2\xa0").is_ok());
+    }
+
+    #[test]
+    fn several_lines_of_a_list_are_one_list() {
+        let lines = "If-Match: \"a\"\r\nIf-None-Match: \"c\"\r\nIf-Match: \"b\"\r\nIf-None-Match: W/\"d\"";
+        let both = |lines: &str| head(format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n"));
+        let wanted = Conditions { if_match: Tags::parse("\"a\", \"b\""), if_none_match: Tags::parse("\"c\", W/\"d\"") };
+        assert_eq!(both(lines).unwrap().conditions, wanted);
+        assert_eq!(both("If-None-Match: *\r\nIf-None-Match: \"a\""), Err(Code::BadRequest));
+        let words =
+            both("Connection: keep-alive,\tClose\r\nConnection: x\r\nExpect: 100-Continue\r\nExpect: x").unwrap();
+        assert!(words.is_last && words.expects_continue);
     }
 
     #[test]
@@ -286,8 +395,18 @@ mod tests {
 
     #[test]
     fn the_absolute_form_names_its_own_host() {
-        let head = head("GET http://other:1/map?x HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-        assert_eq!((head.host.as_deref(), head.path.as_str(), head.query.as_str()), (Some("other:1"), "/map", "x"));
+        for (target, path, query) in [
+            ("http://other:1/map?x", "/map", "x"),
+            ("HTTP://other:1/map?x", "/map", "x"),
+            ("https://other:1?x=/1", "/", "x=/1"),
+            ("http://other:1", "/", ""),
+        ] {
+            let head = head(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")).unwrap();
+            assert_eq!(head.host.as_deref(), Some("other:1"), "{target}");
+            assert_eq!((head.path.as_str(), head.query.as_str()), (path, query), "{target}");
+        }
+        let head = head("GET /a?b=http://other HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        assert_eq!((head.host.as_deref(), head.query.as_str()), (Some("h"), "b=http://other"));
     }
 
     #[test]

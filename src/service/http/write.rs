@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::rendering::{Renderer, Rendering, matches_strongly};
+use super::condition::{Conditions, Unmet};
+use super::rendering::{Renderer, Rendering};
 use super::response::{Code, Kind, Response};
 use super::status::to_json;
 use super::token::TokenFile;
@@ -26,8 +27,8 @@ pub(super) enum Change {
 /// Why a change was not made. The map is as it was.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("the map is another one by now; read it again")]
-    Lost,
+    #[error(transparent)]
+    Unmet(#[from] Unmet),
     #[error("the map has no such entry")]
     Missing,
     #[error("the map cannot be sent")]
@@ -75,23 +76,25 @@ impl Writer {
         Self { token, feed, state, turn: Mutex::new(()) }
     }
 
-    /// Makes `change`, if the map is still the one that `if_match` names. When this returns, the map is kept and
-    /// published.
+    /// Makes `change`, if the map meets `conditions`. When this returns, the map is kept and published.
     ///
     /// # Errors
-    /// Why not; the map is as it was.
-    pub(super) fn apply(&self, change: Change, if_match: Option<&str>, renderer: &Renderer) -> Result<Written, Error> {
+    /// Why not; the map is as it was. That there is no such entry comes before what the conditions say (RFC 9110,
+    /// section 13.2.1).
+    pub(super) fn apply(&self, change: Change, conditions: &Conditions, renderer: &Renderer) -> Result<Written, Error> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let current = renderer.latest().map_err(Error::NoMap)?;
-        let etag = current.as_ref().map(|rendering| rendering.etag.as_str());
-        if if_match.is_some_and(|listed| !matches_strongly(listed, etag)) {
-            return Err(Error::Lost);
+        let mut map = map::number_keys(current.as_ref().map(|rendering| rendering.map.clone()).unwrap_or_default());
+        if let Change::Remove(key) = &change
+            && !map.contains_key(key)
+        {
+            return Err(Error::Missing);
         }
-        let mut map = map::number_keys(current.map(|rendering| rendering.map.clone()).unwrap_or_default());
+        conditions.check(current.as_ref().map(|rendering| rendering.etag.as_str()))?;
         match change {
             Change::Replace(whole) => map = whole,
             Change::Patch(patch) => map::merge(&mut map, patch),
-            Change::Remove(key) => drop(map.remove(&key).ok_or(Error::Missing)?),
+            Change::Remove(key) => drop(map.remove(&key)),
         }
         self.feed.check(&map).map_err(Error::Refused)?;
         if let Some(state) = &self.state {
@@ -132,7 +135,7 @@ impl Written {
 impl Error {
     pub(super) fn into_response(self) -> Response {
         let code = match &self {
-            Self::Lost => Code::PreconditionFailed,
+            Self::Unmet(_) => Code::PreconditionFailed,
             Self::Missing => Code::NotFound,
             Self::Refused(feed::Error::TooLarge { .. }) => Code::ContentTooLarge,
             Self::Refused(_) => Code::BadRequest,
@@ -149,6 +152,7 @@ impl Error {
 mod tests {
     use super::*;
     use crate::map::builtin;
+    use crate::service::http::condition::Tags;
     use std::fs;
 
     fn writer(state: bool) -> (tempfile::TempDir, Writer, Renderer) {
@@ -168,27 +172,41 @@ mod tests {
     #[test]
     fn a_patch_changes_the_entries_that_it_names() {
         let (_folder, writer, renderer) = writer(false);
-        let written = writer.apply(patch(r#"{"1":"Hello","2":null,"dark":true}"#), None, &renderer).unwrap();
+        let written =
+            writer.apply(patch(r#"{"1":"Hello","2":null,"dark":true}"#), &Conditions::default(), &renderer).unwrap();
         assert!(written.changed);
         assert_eq!(written.rendering.json, r#"{"1":"Hello","3":"Al","4":"Servidor","dark":true}"#);
         assert!(written.rendering.map.contains_key(&Key::Int(1)), "the number stays one");
-        assert!(!writer.apply(patch("{}"), None, &renderer).unwrap().changed);
+        assert!(!writer.apply(patch("{}"), &Conditions::default(), &renderer).unwrap().changed);
     }
 
     #[test]
-    fn a_lost_race_changes_nothing() {
+    fn a_change_whose_conditions_are_not_met_is_not_made() {
         let (_folder, writer, renderer) = writer(false);
-        let seen = renderer.latest().unwrap().unwrap().etag.clone();
-        writer.apply(patch(r#"{"a":1}"#), Some(&seen), &renderer).unwrap();
-        assert!(matches!(writer.apply(patch(r#"{"a":2}"#), Some(&seen), &renderer), Err(Error::Lost)));
+        let seen = Tags::parse(&renderer.latest().unwrap().unwrap().etag);
+        let if_match = Conditions { if_match: seen.clone(), if_none_match: None };
+        let if_none_match = Conditions { if_match: None, if_none_match: seen };
+        let known = writer.apply(patch(r#"{"a":0}"#), &if_none_match, &renderer);
+        assert!(matches!(known, Err(Error::Unmet(Unmet::Known))), "{known:?}");
+        writer.apply(patch(r#"{"a":1}"#), &if_match, &renderer).unwrap();
+        for change in [patch(r#"{"a":2}"#), Change::Replace(Map::new()), Change::Remove("a".into())] {
+            let lost = writer.apply(change, &if_match, &renderer).unwrap_err();
+            assert_eq!(lost.into_response().code(), Code::PreconditionFailed);
+        }
+        let nobody = writer.apply(Change::Remove("nobody".into()), &if_match, &renderer);
+        assert!(matches!(nobody, Err(Error::Missing)), "{nobody:?}");
         assert_eq!(renderer.latest().unwrap().unwrap().map[&Key::from("a")], 1.into());
+        writer.apply(patch(r#"{"a":3}"#), &if_none_match, &renderer).unwrap();
     }
 
     #[test]
     fn what_cannot_be_sent_is_neither_kept_nor_published() {
         let (folder, writer, renderer) = writer(true);
         let large = patch(&format!("{{\"a\":\"{}\"}}", "x".repeat(200)));
-        assert_eq!(writer.apply(large, None, &renderer).unwrap_err().into_response().code(), Code::ContentTooLarge);
+        assert_eq!(
+            writer.apply(large, &Conditions::default(), &renderer).unwrap_err().into_response().code(),
+            Code::ContentTooLarge
+        );
         assert!(!folder.path().join("state.json").exists());
         assert_eq!(renderer.latest().unwrap().unwrap().version, 1);
     }
@@ -197,7 +215,7 @@ mod tests {
     fn what_cannot_be_kept_is_not_published() {
         let (folder, writer, renderer) = writer(true);
         fs::create_dir_all(folder.path().join("state.json/in-the-way")).unwrap();
-        assert!(matches!(writer.apply(patch(r#"{"a":1}"#), None, &renderer), Err(Error::State(_))));
+        assert!(matches!(writer.apply(patch(r#"{"a":1}"#), &Conditions::default(), &renderer), Err(Error::State(_))));
         assert_eq!(renderer.latest().unwrap().unwrap().version, 1);
     }
 
@@ -205,8 +223,8 @@ mod tests {
     fn an_entry_goes_once() {
         let (folder, writer, renderer) = writer(true);
         let remove = || Change::Remove(map::number_key("2".into()));
-        assert!(writer.apply(remove(), None, &renderer).unwrap().changed);
-        assert!(matches!(writer.apply(remove(), None, &renderer), Err(Error::Missing)));
+        assert!(writer.apply(remove(), &Conditions::default(), &renderer).unwrap().changed);
+        assert!(matches!(writer.apply(remove(), &Conditions::default(), &renderer), Err(Error::Missing)));
         let kept = fs::read_to_string(folder.path().join("state.json")).unwrap();
         assert_eq!(kept, "{\n  \"1\": \"Hola\",\n  \"3\": \"Al\",\n  \"4\": \"Servidor\"\n}\n");
     }
@@ -214,13 +232,15 @@ mod tests {
     #[test]
     fn changes_at_once_are_all_made() {
         let (_folder, writer, renderer) = writer(false);
-        writer.apply(Change::Replace(Map::new()), None, &renderer).unwrap();
+        writer.apply(Change::Replace(Map::new()), &Conditions::default(), &renderer).unwrap();
         std::thread::scope(|scope| {
             for name in ["a", "b"] {
                 let (writer, renderer) = (&writer, &renderer);
                 scope.spawn(move || {
                     for number in 0..50 {
-                        writer.apply(patch(&format!("{{\"{name}\":{number}}}")), None, renderer).unwrap();
+                        writer
+                            .apply(patch(&format!("{{\"{name}\":{number}}}")), &Conditions::default(), renderer)
+                            .unwrap();
                     }
                 });
             }

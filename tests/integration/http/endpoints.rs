@@ -57,6 +57,8 @@ fn the_map_is_asked_for_again_only_when_it_has_changed() {
         assert_eq!((again.code, again.header("ETag"), again.body.as_str()), (304, etag, ""), "{known}");
     }
     assert_eq!(site.ask("GET /map", "If-None-Match: \"other\"\r\n", "").code, 200);
+    assert_eq!(site.ask("GET /map", "If-Match: \"other\"\r\n", "").code, 412);
+    assert_eq!(site.ask("GET /map", &format!("If-Match: {etag}\r\nIf-None-Match: {etag}\r\n"), "").code, 304);
     // A server that was started again has another version, and the same map.
     let again = Site::start(&["--format", "msgpack"]);
     assert_eq!(again.get("/map").header("ETag"), etag);

@@ -70,6 +70,60 @@ fn bad_requests_are_refused_and_their_connection_closed() {
 }
 
 #[test]
+fn what_the_next_program_in_a_chain_could_read_differently_hides_no_second_request() {
+    let site = Site::start(&[]);
+    let host = format!("Host: {}\r\n", site.page);
+    let second = format!("GET /nothing HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+    for header in [
+        b"Transfer-Encoding: chunked, \xe9\r\n".as_slice(),
+        b"Transfer-Encoding: \xe9\r\n",
+        b"Content-Length: 5\xa0\r\n",
+        b"Content-Length: \xc2\xa05\r\n",
+        b"Content-Length: 0\r\nContent-Length: 0\r\n",
+        b"Content-Length: 0, 0\r\n",
+        b"Host: evil\xe9.example\r\n",
+        b"Connection: close\xc2\xa0\r\n",
+        b"X: y\nContent-Length: 0\r\n",
+        b"X: y\rContent-Length: 0\r\n",
+        b"X: y\r\n Content-Length: 0\r\n",
+        b"Content-Length : 0\r\n",
+        b": y\r\n",
+        b"X: \0\r\n",
+    ] {
+        let request = [b"GET /livez HTTP/1.1\r\n", host.as_bytes(), header, b"\r\n", second.as_bytes()].concat();
+        let answers = site.send(&request);
+        let what = header.escape_ascii();
+        assert_eq!((Answer::parse(&answers).code, answers.matches("HTTP/1.1 ").count()), (400, 1), "{what}: {answers}");
+    }
+    // What nobody goes by may be anything.
+    let request = [b"GET /livez HTTP/1.1\r\n", host.as_bytes(), b"X: \xe9\r\n\r\n", second.as_bytes()].concat();
+    let answers = site.send(&request);
+    assert_eq!((Answer::parse(&answers).code, answers.matches("HTTP/1.1 404").count()), (200, 1), "{answers}");
+}
+
+#[test]
+fn a_host_that_is_none_is_no_request_and_one_of_others_is_misdirected() {
+    let site = Site::start(&[]);
+    for (target, host, code) in [
+        ("/livez", "localhost evil.example", 400),
+        ("/livez", "localhost, evil.example", 400),
+        ("/livez", "localhost/", 400),
+        ("/livez", "evil.example@localhost", 400),
+        ("/livez", "localhost:http", 400),
+        ("http:///livez", "localhost", 400),
+        ("http://evil.example@localhost/livez", "localhost", 400),
+        ("*", "localhost", 400),
+        ("/livez", "", 421),
+        ("HTTP://evil.example/livez", "localhost", 421),
+        ("HTTP://localhost/livez", "evil.example", 200),
+        ("http://localhost?x=1", "evil.example", 200),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(Answer::parse(&site.send(request.as_bytes())).code, code, "{target} of {host}");
+    }
+}
+
+#[test]
 fn a_client_that_says_nothing_is_owed_nothing() {
     let site = Site::start(&[]);
     assert_eq!(site.send(b""), "", "closed at its deadline, without an answer");

@@ -90,6 +90,38 @@ fn a_lost_race_is_told() {
 }
 
 #[test]
+fn a_map_that_is_ruled_out_is_not_written_over() {
+    let (file, token) = token();
+    let site = Site::start(&["--http-token-file", path(&file)]);
+    let etag = site.get("/map").header("ETag").to_owned();
+    for headers in [
+        "If-None-Match: *\r\n".to_owned(),
+        format!("If-None-Match: {etag}\r\n"),
+        format!("If-None-Match: \"other\", W/{etag}\r\n"),
+        format!("If-None-Match: {etag}\r\nIf-None-Match: \"other\"\r\n"),
+        format!("If-Match: {etag}\r\nIf-None-Match: *\r\n"),
+        "If-Match: \"other\"\r\nIf-None-Match: \"other\"\r\n".to_owned(),
+    ] {
+        for (request, body) in [("PUT /map", "{}"), ("PATCH /map", "{\"a\":1}"), ("DELETE /map/1", "")] {
+            let answer = site.ask(request, &format!("{token}{headers}"), body);
+            assert_eq!(answer.code, 412, "{request} {headers}: {answer:?}");
+        }
+    }
+    for headers in
+        ["If-Match: \"\u{e9}\"\r\n", "If-Match: unquoted\r\n", "If-None-Match: *\r\nIf-None-Match: \"a\"\r\n"]
+    {
+        let answer = site.ask("PUT /map", &format!("{token}{headers}"), "{}");
+        assert_eq!(answer.code, 400, "{headers}: {answer:?}");
+    }
+    assert_eq!(site.json("/status")["map"]["version"], 1);
+
+    assert_eq!(site.ask("DELETE /map/nobody", &format!("{token}If-None-Match: *\r\n"), "").code, 404);
+    // The first of two lines counts as much as the second.
+    let seen = format!("{token}If-Match: {etag}\r\nIf-Match: \"other\"\r\nIf-None-Match: \"other\"\r\n");
+    assert_eq!(site.ask("DELETE /map/1", &seen, "").code, 200);
+}
+
+#[test]
 fn two_writers_at_once_lose_nothing() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file), "--interval", "60s"]);

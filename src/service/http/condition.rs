@@ -1,0 +1,138 @@
+//! Of which map a request speaks: If-Match and If-None-Match (RFC 9110, section 13).
+
+/// What one of the two headers lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Tags {
+    /// `*`: whatever the map is.
+    Any,
+    /// These, each in its quotes, and with `W/` if it is weak.
+    Listed(Vec<String>),
+}
+
+/// What has to be true of the map before anything is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Conditions {
+    pub(super) if_match: Option<Tags>,
+    pub(super) if_none_match: Option<Tags>,
+}
+
+/// Why nothing is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unmet {
+    #[error("the map is another one by now; read it again")]
+    Lost,
+    #[error("the map is one of those that If-None-Match rules out")]
+    Known,
+}
+
+impl Tags {
+    /// Returns what `value` lists, all lines of the header with commas between them; `None` if it is no list of tags.
+    pub(super) fn parse(value: &str) -> Option<Self> {
+        if value == "*" {
+            return Some(Self::Any);
+        }
+        let (mut tags, mut rest) = (Vec::new(), value);
+        loop {
+            // A list may have empty elements (RFC 9110, section 5.6.1.2).
+            rest = rest.trim_start_matches([' ', '\t', ',']);
+            if rest.is_empty() {
+                return Some(Self::Listed(tags));
+            }
+            let opaque = rest.strip_prefix("W/").unwrap_or(rest).strip_prefix('"')?;
+            let len = opaque.find('"').filter(|&len| opaque[..len].bytes().all(|byte| byte.is_ascii_graphic()))?;
+            let (tag, behind) = rest.split_at(rest.len() - opaque.len() + len + 1);
+            tags.push(tag.to_owned());
+            rest = behind.trim_start_matches([' ', '\t']);
+            if !rest.is_empty() && !rest.starts_with(',') {
+                return None;
+            }
+        }
+    }
+
+    /// True if and only if `etag` is among them by strong comparison: a weak tag is none of ours.
+    fn match_strongly(&self, etag: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(tags) => tags.iter().any(|tag| tag == etag),
+        }
+    }
+
+    /// True if and only if `etag` is among them by weak comparison: a weak tag is what it is without its `W/`.
+    fn match_weakly(&self, etag: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(tags) => tags.iter().any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag),
+        }
+    }
+}
+
+impl Conditions {
+    /// Holds the map's `etag` against them, `None` if there is no map, in the order of RFC 9110, section 13.2.2.
+    ///
+    /// # Errors
+    /// The first that is not met.
+    pub(super) fn check(&self, etag: Option<&str>) -> Result<(), Unmet> {
+        let is_lost = |tags: &Tags| !etag.is_some_and(|etag| tags.match_strongly(etag));
+        let is_known = |tags: &Tags| etag.is_some_and(|etag| tags.match_weakly(etag));
+        if self.if_match.as_ref().is_some_and(is_lost) {
+            return Err(Unmet::Lost);
+        }
+        if self.if_none_match.as_ref().is_some_and(is_known) {
+            return Err(Unmet::Known);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ETAG: Option<&str> = Some("\"b\"");
+
+    fn if_match(value: &str) -> Conditions {
+        Conditions { if_match: Tags::parse(value), ..Conditions::default() }
+    }
+
+    fn if_none_match(value: &str) -> Conditions {
+        Conditions { if_none_match: Tags::parse(value), ..Conditions::default() }
+    }
+
+    #[test]
+    fn if_match_compares_strongly() {
+        for value in ["\"b\"", "\"a\", \"b\"", "\"a\" ,,\t\"b\",", "\"a,\",\"b\"", "*"] {
+            assert_eq!(if_match(value).check(ETAG), Ok(()), "{value}");
+            assert_eq!(if_match(value).check(None), Err(Unmet::Lost), "{value}");
+        }
+        for value in ["\"a\"", "W/\"b\"", "\",\"", ""] {
+            assert_eq!(if_match(value).check(ETAG), Err(Unmet::Lost), "{value}");
+        }
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly() {
+        for value in ["\"b\"", "\"a\", W/\"b\"", "*"] {
+            assert_eq!(if_none_match(value).check(ETAG), Err(Unmet::Known), "{value}");
+            assert_eq!(if_none_match(value).check(None), Ok(()), "{value}");
+        }
+        for value in ["\"a\"", "W/\"a\"", "\"W/b\"", ""] {
+            assert_eq!(if_none_match(value).check(ETAG), Ok(()), "{value}");
+        }
+    }
+
+    #[test]
+    fn if_match_counts_first() {
+        let both = |tag: &str| Conditions { if_none_match: Some(Tags::Any), ..if_match(tag) };
+        assert_eq!(both("\"a\"").check(ETAG), Err(Unmet::Lost));
+        assert_eq!(both("\"b\"").check(ETAG), Err(Unmet::Known));
+        assert_eq!(Conditions::default().check(None), Ok(()));
+    }
+
+    #[test]
+    fn what_is_no_list_of_tags_is_told() {
+        for value in ["b", "\"b", "b\"", "\"a\" \"b\"", "*, \"b\"", "\"b\", *", "W/b", "w/\"b\"", "W/ \"b\"", "\"a b\""]
+        {
+            assert_eq!(Tags::parse(value), None, "{value}");
+        }
+    }
+}
