@@ -20,7 +20,7 @@ const RETRY: &str = "retry: 1000\n\n";
 const CLIENTS_PERIOD: Duration = Duration::from_secs(2);
 
 /// One event of a stream. `data` is one line: JSON has no other line ends than those it escapes.
-fn event(name: &str, id: Option<u64>, data: &str) -> String {
+pub(super) fn event(name: &str, id: Option<u64>, data: &str) -> String {
     let name = if name.is_empty() { String::new() } else { format!("event: {name}\n") };
     let id = id.map_or_else(String::new, |id| format!("id: {id}\n"));
     format!("{name}{id}data: {data}\n\n")
@@ -63,18 +63,21 @@ impl Http {
         connection: &mut Connection,
         stop: &Shutdown,
     ) -> Result<Goodbye, Error> {
-        let (mut version, mut sent, mut due) = (0, String::new(), Instant::now());
+        let (mut version, mut sent, mut due) = (0, None, Instant::now());
         while !stop.is_triggered() {
             let is_due = Instant::now() >= due;
             // Only ever the newest map: a stream that was slow has skipped those in between.
             let news = self.shown().filter(|rendering| is_due || rendering.version > version);
             if let Some(rendering) = news {
-                let data = narrow(&rendering, keys);
+                let narrowed = keys.map(|keys| narrow(&rendering, keys));
                 // What has changed may be none of what this stream has asked for.
-                if is_due || data != sent {
-                    connection.send(event("", Some(rendering.version), &data).as_bytes())?;
+                if is_due || narrowed.is_none() || narrowed != sent {
+                    match &narrowed {
+                        Some(data) => connection.send(event("", Some(rendering.version), data).as_bytes())?,
+                        None => connection.send(rendering.event().as_bytes())?,
+                    }
                     due = after(self.config.interval);
-                    sent = if keys.is_some() { data } else { String::new() };
+                    sent = narrowed;
                 }
                 version = rendering.version;
             } else if is_due {
@@ -120,12 +123,9 @@ impl Http {
     }
 }
 
-fn narrow(rendering: &Rendering, keys: Option<&[String]>) -> String {
-    match keys {
-        // It cannot fail where the whole map did not.
-        Some(keys) => rendering.narrowed(keys).unwrap_or_else(|_| "{}".to_owned()),
-        None => rendering.json.clone(),
-    }
+fn narrow(rendering: &Rendering, keys: &[String]) -> String {
+    // It cannot fail where the whole map did not.
+    rendering.narrowed(keys).unwrap_or_else(|_| "{}".to_owned())
 }
 
 fn after(period: Duration) -> Instant {

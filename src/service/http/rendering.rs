@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
+use super::events::event;
 use crate::feed::Feed;
 use crate::format::{self, Format};
 use crate::map::{Key, Map};
@@ -25,6 +26,8 @@ pub(super) struct Rendering {
     pub(super) etag: String,
     /// See [`entries`](Self::entries).
     entries: OnceLock<String>,
+    /// See [`event`](Self::event).
+    event: OnceLock<String>,
 }
 
 /// Renders a feed's current map, once a version, however many ask.
@@ -62,6 +65,7 @@ impl Renderer {
             json,
             etag,
             entries: OnceLock::new(),
+            event: OnceLock::new(),
         });
         *newest = Some(Arc::clone(&rendering));
         Ok(Some(rendering))
@@ -83,6 +87,12 @@ impl Rendering {
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect(),
         )
+    }
+
+    /// The event of the whole map, made when the first stream asks and shared by all: each of a hundred would else hold
+    /// a map of its own while it sends.
+    pub(super) fn event(&self) -> &str {
+        self.event.get_or_init(|| event("", Some(self.version), &self.json))
     }
 
     /// The map as a JSON list of pairs of texts: the key, and the value's JSON. For the page, which shows whole numbers
@@ -141,6 +151,13 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &second));
         renderer.feed.publish(&Map::new()).unwrap();
         assert_eq!(renderer.latest().unwrap().unwrap().version, 2);
+    }
+
+    #[test]
+    fn the_event_of_the_whole_map_is_made_once() {
+        let rendering = renderer(Format::Bincode).latest().unwrap().unwrap();
+        assert_eq!(rendering.event(), format!("id: 1\ndata: {}\n\n", rendering.json));
+        assert_eq!(rendering.event().as_ptr(), rendering.event().as_ptr());
     }
 
     #[test]

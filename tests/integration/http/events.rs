@@ -1,6 +1,6 @@
 //! Event streams.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use mapcast::Format;
@@ -78,6 +78,32 @@ fn a_stalled_stream_skips_to_the_newest_map() {
         versions.push(stream.next().unwrap().id.parse::<u32>().unwrap());
     }
     assert!(versions.len() <= 3, "the one in flight, and the newest: {versions:?}");
+}
+
+#[test]
+fn streams_that_are_stalled_in_a_map_share_it() {
+    let (site, mut stdin) = fed(&["--interval", "60s", "--write-timeout", "60s"]);
+    writeln!(stdin, r#"{{"text":"{}"}}"#, "x".repeat(1_000_000)).unwrap();
+    eventually("a map", || site.get("/readyz").code == 200);
+    let open = || {
+        let mut socket = TcpStream::connect(site.page).unwrap();
+        SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
+        socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        write!(socket, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
+        // The event has begun, and cannot end.
+        let mut begun = Vec::new();
+        while !begun.ends_with(b"\ndata: ") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte).unwrap();
+            begun.extend(byte);
+        }
+        socket
+    };
+    let _first = open();
+    let before = process_status(site.server.pid(), "VmHWM");
+    let _streams: Vec<_> = (0..50).map(|_| open()).collect();
+    let grown = process_status(site.server.pid(), "VmHWM") - before;
+    assert!(grown < 10 * 1024, "{grown} KiB for 50 streams of one map of 1 MB");
 }
 
 #[test]
