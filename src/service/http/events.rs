@@ -8,7 +8,7 @@ use super::herald::PERIOD;
 use super::rendering::Rendering;
 use super::request::Head;
 use super::response::{Code, Kind, Response};
-use super::status::{MAX_CLIENTS, history_event, map_event};
+use super::status::{MAX_CLIENTS, history_event, map_event_head};
 use crate::connection::{Cause, Connection, Error};
 use crate::service::Goodbye;
 use crate::shutdown::Shutdown;
@@ -103,8 +103,12 @@ impl Http {
         while !stop.is_triggered() {
             let (mut events, now, shown) = (String::new(), Instant::now(), self.shown());
             if let Some(rendering) = shown.as_ref().filter(|rendering| rendering.version > version) {
-                events += &event("map", Some(rendering.version), &map_event(rendering));
                 version = rendering.version;
+                // In parts: the entries are the same for all pages, how old they are is not.
+                let head = map_event_head(rendering);
+                connection.send(format!("event: map\nid: {version}\ndata: {head}").as_bytes())?;
+                connection.send(rendering.entries().as_bytes())?;
+                connection.send(b"}\n\n")?;
             }
             if now >= status_due {
                 events += &event("status", None, &self.status(shown.as_deref()));

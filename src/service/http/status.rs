@@ -217,13 +217,12 @@ impl Http {
     }
 }
 
-/// The event `map` of the page's stream.
-pub(super) fn map_event(rendering: &Rendering) -> String {
+/// What the event `map` of the page's stream has before the map's entries; behind them it has a brace.
+pub(super) fn map_event_head(rendering: &Rendering) -> String {
     let Rendering { version, bytes, .. } = rendering;
     // A validator has quotes of its own, and nothing else that JSON would escape.
     let (age_ms, etag) = (millis(rendering.published.elapsed()), rendering.etag.trim_matches('"'));
-    let entries = rendering.entries();
-    format!(r#"{{"version":{version},"age_ms":{age_ms},"bytes":{bytes},"etag":"\"{etag}\"","entries":{entries}}}"#)
+    format!(r#"{{"version":{version},"age_ms":{age_ms},"bytes":{bytes},"etag":"\"{etag}\"","entries":"#)
 }
 
 /// The event `history`.
