@@ -176,25 +176,19 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
             // RFC 9112, section 3.2.
             "host" => {
                 let host = text(header)?;
-                if head.host.replace(host.to_owned()).is_some() {
-                    return Err(malformed("more than one Host"));
-                }
+                set(&mut head.host, host.to_owned(), "more than one Host")?;
                 check_host(host)?;
             }
             // One refusal for all codings: what follows would be read differently by the next program in a chain.
             "transfer-encoding" => return Err(malformed("Transfer-Encoding is not taken: send Content-Length")),
             "content-length" => {
                 let len = parse_length(text(header)?).ok_or_else(|| malformed("Content-Length is no number"))?;
-                if length.replace(len).is_some() {
-                    return Err(malformed("more than one Content-Length"));
-                }
+                set(&mut length, len, "more than one Content-Length")?;
             }
             "connection" => head.is_last |= lists(text(header)?, "close"),
             "expect" => head.expects_continue |= is_newest && lists(text(header)?, "100-continue"),
             "authorization" => {
-                if head.authorization.replace(text(header)?.to_owned()).is_some() {
-                    return Err(malformed("more than one Authorization"));
-                }
+                set(&mut head.authorization, text(header)?.to_owned(), "more than one Authorization")?;
             }
             "if-match" => append(&mut if_match, text(header)?),
             "if-none-match" => append(&mut if_none_match, text(header)?),
@@ -215,6 +209,11 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
 fn text<'b>(header: &httparse::Header<'b>) -> Result<&'b str, Response> {
     let text = std::str::from_utf8(header.value).ok().filter(|text| text.is_ascii());
     text.ok_or_else(|| malformed("a header that matters here has bytes beyond ASCII"))
+}
+
+/// Sets what only one line may say.
+fn set<T>(slot: &mut Option<T>, value: T, why_not_twice: &str) -> Result<(), Response> {
+    slot.replace(value).map_or(Ok(()), |_| Err(malformed(why_not_twice)))
 }
 
 /// True if and only if `value`, a list, has `word`, in upper or lower case.
@@ -336,7 +335,7 @@ mod tests {
             "Host: h\r\nX: \x7f",
             "X: no host",
         ] {
-            assert_eq!(head(&format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n")), Err(Code::BadRequest), "{lines}");
+            assert_eq!(head(format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n")), Err(Code::BadRequest), "{lines}");
         }
         assert_eq!(head("GET /a\r\nb HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
         for target in ["a", "*", "http:///map", "http://i@h/map", "http://h\\i/map", "ftp://h/map"] {
