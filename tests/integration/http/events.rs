@@ -133,9 +133,10 @@ fn a_hundred_streams_have_each_change_and_an_orderly_end() {
 #[test]
 fn a_stream_that_is_left_gives_its_thread_back() {
     let site = Site::start(&["--interval", "60s"]);
-    // Whoever has the map knows that all of the server's own threads are there.
+    // Whoever has the map and an answer knows that all of the server's own threads are there.
     let mut reader = Reader::connect(site.server.addr());
     reader.map(Format::Bincode);
+    assert_eq!(site.get("/livez").code, 200);
     let before = process_status(site.server.pid(), "Threads");
     let mut streams: Vec<_> = (0..20).map(|_| Events::open(site.page, "/live")).collect();
     for stream in &mut streams {
