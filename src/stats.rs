@@ -201,6 +201,12 @@ impl Stats {
         self.failed_handshakes.load(Ordering::Relaxed)
     }
 
+    /// Connections that were turned away, by why.
+    pub(crate) fn rejections(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let (limit, per_ip) = (("limit", self.refused()), ("per_ip", self.refused_per_ip()));
+        [limit, per_ip, ("denied", self.denied()), ("tls", self.failed_handshakes())].into_iter()
+    }
+
     /// Times that `accept` failed, by what with.
     pub(crate) fn accept_errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let labels = AcceptError::ALL.into_iter().map(AcceptError::label);

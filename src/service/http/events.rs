@@ -45,7 +45,7 @@ impl Http {
             return Ok(Goodbye::Done);
         }
         // Before the first look at the map: a change between the look and the wait then wakes this thread.
-        let _place = self.listeners.listen(connection.id(), connection.waker(Cause::News));
+        let _place = self.listeners.listen(connection.waker(Cause::News));
         connection.send(RETRY.as_bytes())?;
         match stream {
             Stream::Map(keys) => self.stream_map(keys.as_deref(), connection, stop),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ const HISTORY: usize = 900;
 pub(super) struct Listeners {
     /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken.
     wakers: Mutex<BTreeMap<u64, Waker>>,
+    /// How many have come. Their connections' ids would not do: each server that shows this map counts its own.
+    arrivals: AtomicU64,
     /// Guards the counts, the newest last; held for one change or copy.
     history: Mutex<VecDeque<u64>>,
 }
@@ -36,8 +39,9 @@ pub(super) struct Place<'listeners> {
 }
 
 impl Listeners {
-    /// Has connection `id`'s `waker` woken after each change, until the place is dropped.
-    pub(super) fn listen(&self, id: u64, waker: Waker) -> Place<'_> {
+    /// Has `waker` woken after each change, until the place is dropped.
+    pub(super) fn listen(&self, waker: Waker) -> Place<'_> {
+        let id = self.arrivals.fetch_add(1, Ordering::Relaxed);
         lock(&self.wakers).insert(id, waker);
         Place { listeners: self, id }
     }
@@ -119,9 +123,13 @@ mod tests {
     #[test]
     fn a_listener_is_woken_until_it_leaves() {
         let (listeners, bell) = (Listeners::default(), Arc::new(Bell::for_this_thread()));
-        let place = listeners.listen(1, bell.waker(Cause::News));
+        let places = [(); 2].map(|()| listeners.listen(bell.waker(Cause::News)));
         listeners.wake_all();
         assert!(bell.wait(None).contains(Cause::News));
+        let [place, other] = places;
+        drop(other);
+        listeners.wake_all();
+        assert!(bell.wait(Some(Instant::now())).contains(Cause::News), "the place of another one was given back");
         drop(place);
         listeners.wake_all();
         assert!(bell.wait(Some(Instant::now())).is_empty());

@@ -10,7 +10,6 @@ use super::Http;
 use super::rendering::Rendering;
 use crate::health::Failure;
 use crate::histogram::Tally;
-use crate::stats::Stats;
 
 /// The text so far.
 #[derive(Debug, Default)]
@@ -93,7 +92,7 @@ impl Http {
         text.add(Gauge, "mapcast_connections_max", "The most clients at once.", self.census.max_connections());
         text.add(Counter, "mapcast_connections_accepted_total", "Clients that were served.", stats.served());
         let rejected = (Counter, "mapcast_connections_rejected_total", "Clients that were turned away, by why.");
-        text.add_each(rejected, "reason", rejections(stats));
+        text.add_each(rejected, "reason", stats.rejections());
         let closed = (Counter, "mapcast_connections_closed_total", "Connections that have ended, by how.");
         text.add_each(closed, "reason", stats.closed());
         text.add_histogram(
@@ -193,7 +192,7 @@ impl Http {
         text.add(Gauge, "mapcast_http_connections", "HTTP connections, this one among them.", stats.active());
         text.add(Gauge, "mapcast_http_connections_max", "The most of them at once.", self.own.max_connections());
         let rejected = (Counter, "mapcast_http_connections_rejected_total", "Those that were turned away, by why.");
-        text.add_each(rejected, "reason", rejections(stats));
+        text.add_each(rejected, "reason", stats.rejections());
         let requests = (Counter, "mapcast_http_requests_total", "HTTP requests answered, by status.");
         text.add_each(requests, "code", self.answered());
     }
@@ -225,17 +224,6 @@ impl Http {
             }
         }
     }
-}
-
-/// Connections that were turned away, by why.
-fn rejections(stats: &Stats) -> impl Iterator<Item = (&'static str, u64)> {
-    [
-        ("limit", stats.refused()),
-        ("per_ip", stats.refused_per_ip()),
-        ("denied", stats.denied()),
-        ("tls", stats.failed_handshakes()),
-    ]
-    .into_iter()
 }
 
 /// `text` as the value of a label has it.

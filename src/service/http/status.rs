@@ -151,6 +151,7 @@ struct Connections {
     max: u64,
     slow: u64,
     served: u64,
+    /// For whatever reason; the metrics tell them apart.
     refused: u64,
     timed_out: u64,
     failed_accepts: u64,
@@ -201,7 +202,7 @@ impl Http {
                 max: self.census.max_connections(),
                 slow: view.look.slow,
                 served: stats.served(),
-                refused: stats.refused(),
+                refused: stats.rejections().map(|(_, count)| count).sum(),
                 timed_out: stats.timed_out(),
                 failed_accepts: stats.failed_accepts(),
                 failed_spawns: stats.failed_spawns(),

@@ -160,7 +160,7 @@ fn it_is_ready_when_it_has_a_map_and_until_it_stops() {
     assert_eq!(site.get("/livez").code, 200);
     assert_eq!(site.json("/status")["stopping"], true);
     drop(stalled);
-    site.server.wait_log("stopped: 1 clients served");
+    site.server.wait_log("stopped: 1 client served");
     site.server.exit_code();
 }
 

@@ -82,6 +82,17 @@ fn frames_are_counted_by_why_they_were_sent_and_changes_by_how_long_they_took() 
 }
 
 #[test]
+fn whoever_is_turned_away_is_counted_by_why_and_in_all() {
+    let site = Site::start(&["--max-connections-per-ip", "1"]);
+    let mut reader = Reader::connect(site.server.addr());
+    reader.map(Format::Bincode);
+    drop(Reader::connect(site.server.addr()).end());
+    let metrics = site.get("/metrics").body;
+    assert_eq!(value(&metrics, "mapcast_connections_rejected_total{reason=\"per_ip\"}"), Some(1.0));
+    assert_eq!(site.json("/status")["connections"]["refused"], 1);
+}
+
+#[test]
 fn a_frame_that_had_to_wait_for_its_client_is_counted_with_its_time() {
     let mut map = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     write!(map, r#"{{"a":"{}"}}"#, "x".repeat(8 * 1024 * 1024)).unwrap();
