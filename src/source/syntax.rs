@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::escape::escape;
+use crate::escape::escape_start;
 use crate::format;
 use crate::map::Map;
 
@@ -56,7 +56,7 @@ impl Fault {
         let before = &text[..offset.min(text.len())];
         let line = before.split(|byte| *byte == b'\n').count() as u64;
         let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
-        Self { line: Some(line), column: Some(column), message: shorten(message) }
+        Self { line: Some(line), column: Some(column), message: escape_start(message, MAX_MESSAGE) }
     }
 
     /// The same fault in the text's only line, as line `number` of what the text is a part of.
@@ -73,7 +73,7 @@ fn parse_json(text: &[u8]) -> Result<Map, Fault> {
         let message = message.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&message);
         // Line 0 and column 0 are serde_json's way to say that it does not know.
         let known = |place: u64| (place > 0).then_some(place);
-        Fault { line: known(line), column: known(column), message: shorten(message) }
+        Fault { line: known(line), column: known(column), message: escape_start(message, MAX_MESSAGE) }
     })?;
     match format::find_long_integer(text) {
         Some(offset) => Err(Fault::at(text, offset, "a whole number of more than 64 bits")),
@@ -85,19 +85,11 @@ fn parse_toml(text: &[u8]) -> Result<Map, Fault> {
     let utf8 = str::from_utf8(text).map_err(|error| Fault::at(text, error.valid_up_to(), "bytes that are no UTF-8"))?;
     let fault = |error: toml::de::Error| match error.span() {
         Some(span) => Fault::at(text, span.start, error.message()),
-        None => Fault { line: None, column: None, message: shorten(error.message()) },
+        None => Fault { line: None, column: None, message: escape_start(error.message(), MAX_MESSAGE) },
     };
     // By way of toml's own value, which gives dates and times as text; read directly they would be private structs.
     let table: toml::Table = toml::from_str(utf8).map_err(fault)?;
     Map::deserialize(toml::Value::Table(table)).map_err(fault)
-}
-
-fn shorten(message: &str) -> String {
-    let mut short: String = message.chars().take(MAX_MESSAGE).collect();
-    if short.len() < message.len() {
-        short.push_str("...");
-    }
-    escape(&short)
 }
 
 fn place(line: Option<u64>, column: Option<u64>) -> String {

@@ -1,7 +1,7 @@
 //! From the fields of a hash to a map.
 
 use super::Error;
-use crate::escape::escape;
+use crate::escape::escape_start;
 use crate::format;
 use crate::map::{Budget, Key, Map, Value};
 
@@ -37,7 +37,7 @@ fn to_value(value: Vec<u8>, is_json: bool, budget: &Budget) -> Result<Value, ser
 }
 
 fn shown(name: &str) -> String {
-    escape(&name.chars().take(MAX_NAME).collect::<String>())
+    escape_start(name, MAX_NAME)
 }
 
 #[cfg(test)]
