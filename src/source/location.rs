@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Error, File, Lines, Parent, Relay, Source};
+use super::{Error, File, Lines, Parent, Relay, Source, scheme};
 #[cfg(feature = "redis")]
 use super::{Redis, RedisAddress};
 use crate::escape::escape;
@@ -82,8 +82,8 @@ impl FromStr for Location {
         if text == "-" {
             return Ok(Self::StandardInput);
         }
-        if let Some((scheme, _)) = text.split_once("://") {
-            return from_address(scheme, text);
+        if scheme::is_address(text) {
+            return from_address(text);
         }
         let is = |wanted: &str| Path::new(text).extension().is_some_and(|found| found.eq_ignore_ascii_case(wanted));
         if is("json") {
@@ -92,20 +92,21 @@ impl FromStr for Location {
         if is("toml") {
             return Ok(Self::Toml(text.into()));
         }
-        Err(Error::Unknown(text.to_owned()))
+        Err(Error::Unknown(scheme::mask_unknown(text)))
     }
 }
 
-/// Returns what the address `text`, which begins with `scheme`, names.
-fn from_address(scheme: &str, text: &str) -> Result<Location, Error> {
+/// Returns what the address `text` names.
+fn from_address(text: &str) -> Result<Location, Error> {
+    let scheme = text.split(':').next().unwrap_or_default().to_ascii_lowercase();
     let is_redis = ["redis", "valkey"].iter().any(|name| scheme.starts_with(name));
-    match scheme {
+    match scheme.as_str() {
         "tcp" | "tls" => Ok(Location::Relay(text.parse()?)),
         #[cfg(feature = "redis")]
         _ if is_redis => Ok(Location::Redis(Box::new(text.parse()?))),
         #[cfg(not(feature = "redis"))]
-        _ if is_redis => Err(Error::NotBuilt { name: format!("{}://", escape(scheme)), feature: "redis" }),
-        _ => Err(Error::Unknown(text.to_owned())),
+        _ if is_redis => Err(Error::NotBuilt { name: scheme::mask(text), feature: "redis" }),
+        _ => Err(Error::Unknown(scheme::mask(text))),
     }
 }
 
@@ -178,10 +179,54 @@ mod tests {
     }
 
     #[test]
+    fn upper_and_lower_case_are_the_same_in_a_scheme() {
+        assert_eq!("TCP://H:1".parse::<Location>().unwrap().to_string(), "tcp://H:1");
+        #[cfg(feature = "redis")]
+        assert_eq!("Redis://:hunter2@h/1?key=K".parse::<Location>().unwrap().to_string(), "redis://h:6379/1?key=K");
+    }
+
+    #[test]
+    fn a_wrong_address_shows_no_password() {
+        for text in [
+            "REDIS://:hunter2/0?key=k",
+            "reddis://:hunter2@db/0?key=k",
+            "reddis:/:hunter2@db/0?key=flags.json",
+            "redis:/:hunter2@db/0?key=k",
+            "redis:/:hunter2@db/0?key=flags.json",
+            "redis::hunter2@db/0?key=k",
+            "redis://:hunter2/0?key=k",
+            "redis+foo://:hunter2@db/0?key=k",
+            "redis:hunter2@db://0?key=k",
+            "redis://:7?hunter2@db/0?key=k",
+            "redis://ana:7?hunter@db/0?key=k",
+            "tcp://user:hunter2@host:1",
+            "tcp://user:hunter2",
+            "tcp://user:7?hunter2@host:1",
+            "tls:/user:hunter2@host:1",
+            "http://user:hunter2@host:1",
+            "user:hunter2@host:1",
+            ":hunter2@db",
+        ] {
+            let error = text.parse::<Location>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter"), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn what_names_no_source_is_told_what_does() {
-        for text in ["", "--", "flags", "flags.yaml", ".json", "json", "http://127.0.0.1", "http://h/flags.json"] {
+        for (text, shown) in [
+            ("", ""),
+            ("--", "--"),
+            ("flags", "flags"),
+            ("/etc/flags.yaml", "/etc/flags.yaml"),
+            (".json", ".json"),
+            ("http://h/flags.json", "http://..."),
+        ] {
             let error = text.parse::<Location>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{text}: name a .json or .toml file, - for standard input")), "{error}");
+            assert!(
+                error.starts_with(&format!("{shown}: name a .json or .toml file, - for standard input")),
+                "{error}"
+            );
         }
         let error = "\x1b[2J\n".parse::<Location>().unwrap_err().to_string();
         assert!(error.starts_with("\\u{1b}[2J\\n: "), "{error}");

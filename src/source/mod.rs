@@ -14,6 +14,7 @@ mod location;
 mod redis;
 mod relay;
 mod report;
+mod scheme;
 mod sink;
 mod syntax;
 mod upstream;
@@ -60,7 +61,7 @@ pub trait Source: Send {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Text that names no source.
+    /// Text that names no source, as far as it may be shown: of what may be an address, no more than the scheme.
     #[error(
         "{}: name a .json or .toml file, - for standard input, tcp://HOST:PORT or tls://HOST:PORT for another \
          mapcast server, or redis://HOST/DB?key=NAME or rediss://",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
-use super::super::encryption;
+use super::super::{encryption, scheme};
 use super::Error;
 use crate::escape::escape;
 use crate::tls::ClientTls;
@@ -129,8 +129,8 @@ impl Address {
     }
 
     /// Reads the options behind the `?`; those that are not known here are refused, but for what the client's own
-    /// addresses have.
-    fn set(&mut self, name: &str, value: String) -> Result<(), String> {
+    /// addresses have. `text` is the whole address.
+    fn set(&mut self, name: &str, value: String, text: &str) -> Result<(), String> {
         let switch = |wanted: &[&str]| match wanted.iter().position(|it| *it == value) {
             Some(place) => Ok(place == 0),
             None => Err(format!("{name} is {} or {}", wanted[0], wanted[1])),
@@ -145,7 +145,7 @@ impl Address {
             },
             // A unix socket's, read by the client.
             "db" | "user" | "pass" if matches!(self.nodes[0], Node::Unix(_)) => {}
-            _ => return Err(format!("there is no option {}; {SHAPE}", escape(name))),
+            _ => return Err(scheme::no_option(name, text, SHAPE)),
         }
         Ok(())
     }
@@ -170,9 +170,9 @@ impl FromStr for Address {
     type Err = super::super::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = |problem: String| super::super::Error::BadAddress { name: masked(text), problem };
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| refused(SHAPE.to_owned()))?;
-        let topology = match scheme {
+        let refused = |problem: String| super::super::Error::BadAddress { name: scheme::mask(text), problem };
+        let (scheme, rest) = scheme::split(text).ok_or_else(|| refused(SHAPE.to_owned()))?;
+        let topology = match scheme.as_str() {
             "redis" | "valkey" | "redis+unix" | "valkey+unix" | "rediss" | "valkeys" => Topology::Single,
             "redis+sentinel" | "valkey+sentinel" | "rediss+sentinel" | "valkeys+sentinel" => {
                 Topology::Sentinel { master: String::new() }
@@ -181,7 +181,7 @@ impl FromStr for Address {
             _ => return Err(refused(SHAPE.to_owned())),
         };
         let is_encrypted = scheme.starts_with("rediss") || scheme.starts_with("valkeys");
-        let tls = if is_encrypted { Some(encryption::by_default(&masked(text))?) } else { None };
+        let tls = if is_encrypted { Some(encryption::by_default(&scheme::mask(text))?) } else { None };
         let is_unix = scheme.ends_with("+unix");
         let urls = if is_unix { vec![format!("redis+unix://{rest}")] } else { urls(rest, &topology) };
         let mut found = None;
@@ -217,7 +217,7 @@ impl FromStr for Address {
         }
         let (mut address, options) = found.ok_or_else(|| refused(SHAPE.to_owned()))?;
         for (name, value) in options {
-            address.set(&name, value).map_err(refused)?;
+            address.set(&name, value, text).map_err(refused)?;
         }
         if address.key.is_empty() {
             return Err(refused("which hash? Write ?key=NAME".to_owned()));
@@ -243,15 +243,6 @@ fn urls(rest: &str, topology: &Topology) -> Vec<String> {
         _ => host.to_owned(),
     };
     hosts.split(',').map(|host| format!("redis://{user}{}{behind}", with_port(host))).collect()
-}
-
-/// What of an address that could not be read may be shown: whatever stands before an `@` may be a password, and so may
-/// what stands behind a `?`.
-fn masked(text: &str) -> String {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let rest = rest.rsplit('@').next().unwrap_or_default();
-    let shown = rest.split('?').next().unwrap_or_default();
-    escape(&format!("{scheme}://{shown}"))
 }
 
 /// As on the command line, without user, password and options, escaped.
@@ -383,6 +374,8 @@ mod tests {
             "redis+cluster://:secret@h/1?key=k",
             "rediss://:secret@h?colour=red",
             "redis+foo://:secret@h?key=k",
+            "REDIS://:secret/0?key=k",
+            "redis://ana:7?secret@h&key=k",
         ] {
             let error = text.parse::<Address>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("secret"), "{error}");

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Error, encryption};
+use super::super::{Error, encryption, scheme};
 use crate::client::{ClientConfig, FollowConfig};
 use crate::escape::escape;
 use crate::format::Format;
@@ -81,7 +81,7 @@ impl Parent {
         FollowConfig { client, stale_after: self.stale_after, ..FollowConfig::default() }
     }
 
-    fn set(&mut self, option: &str) -> Result<(), String> {
+    fn set(&mut self, option: &str, text: &str) -> Result<(), String> {
         let (name, value) = option.split_once('=').ok_or_else(|| SHAPE.to_owned())?;
         match name {
             "format" => self.format = value.parse::<Format>().map_err(|error| error.to_string())?,
@@ -93,7 +93,7 @@ impl Parent {
                 }
                 self.stale_after = Some(duration);
             }
-            _ => return Err(format!("there is no option {}; {SHAPE}", escape(name))),
+            _ => return Err(scheme::no_option(name, text, SHAPE)),
         }
         Ok(())
     }
@@ -103,19 +103,25 @@ impl FromStr for Parent {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let refused = |problem: String| Error::BadAddress { name: escape(text), problem };
-        let encrypted = text.strip_prefix(TLS_SCHEME);
-        let rest = encrypted.or_else(|| text.strip_prefix(SCHEME)).ok_or_else(|| refused(SHAPE.to_owned()))?;
+        let refused = |problem: String| Error::BadAddress { name: scheme::mask(text), problem };
+        // There is no user here; what stands before an @ is meant to be nobody's to see.
+        let (scheme, rest) =
+            scheme::split(text).filter(|(_, rest)| !rest.contains('@')).ok_or_else(|| refused(SHAPE.to_owned()))?;
+        let is_encrypted = match scheme.as_str() {
+            "tcp" => false,
+            "tls" => true,
+            _ => return Err(refused(SHAPE.to_owned())),
+        };
         let (address, options) = rest.split_once('?').unwrap_or((rest, ""));
         let address = address.strip_suffix('/').unwrap_or(address);
         if !is_host_and_port(address) {
             return Err(refused(SHAPE.to_owned()));
         }
         let (address, format) = (address.to_owned(), Format::default());
-        let tls = encrypted.map(|_| encryption::by_default(&escape(text))).transpose()?;
+        let tls = is_encrypted.then(|| encryption::by_default(&scheme::mask(text))).transpose()?;
         let mut parent = Self { address, format, max_frame: None, stale_after: None, tls };
         for option in options.split('&').filter(|option| !option.is_empty()) {
-            parent.set(option).map_err(refused)?;
+            parent.set(option, text).map_err(refused)?;
         }
         Ok(parent)
     }
@@ -173,12 +179,21 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_took_for_a_password_is_not_shown() {
+        for text in ["tcp://u:secret@h:1", "TCP://u:secret", "tls://u:7?format=secret@h:1", "udp://u:secret@h:1"] {
+            let error = text.parse::<Parent>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_no_option_is_refused_by_name() {
         for (option, wanted) in [
             ("format=yaml", "yaml"),
             ("max_frame=much", "much"),
             ("stale_after=0", "longer than nothing"),
             ("colour=\x1b[31m", "no option colour"),
+            ("\x1b[31m=red", "no such option"),
             ("json", "tcp://HOST:PORT"),
         ] {
             let error = format!("tcp://h:1?{option}").parse::<Parent>().unwrap_err().to_string();
