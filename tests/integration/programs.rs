@@ -1,8 +1,10 @@
 //! `mapcast-server` as people start it: its log, its exit codes, its signals.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::{Shutdown as Direction, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -307,6 +309,31 @@ fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
         // What the command line's parser finds has a hint below it.
         let lines = ended.stderr.lines().count();
         assert!(lines == 1 || ended.stderr.starts_with("error: "), "{args:?}: {}", ended.stderr);
+    }
+}
+
+/// Writing to `/dev/full` fails for want of room, always.
+#[test]
+fn an_exit_code_is_the_same_where_nobody_can_be_told() {
+    if !Path::new("/dev/full").exists() {
+        return eprintln!("skipped: no /dev/full");
+    }
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    for (program, args, wanted) in [
+        (SERVER, vec!["--listen", "192.0.2.1:8080"], 2),
+        (SERVER, vec!["--check-config", "--source", "/nowhere/flags.json"], 2),
+        (SERVER, vec!["--no-such-option"], 2),
+        (SERVER, vec!["--check-config"], 0),
+        (SERVER, vec!["--help"], 0),
+        (CLIENT, vec!["--no-such-option"], 2),
+        (CLIENT, vec!["127.0.0.1:1"], 3),
+        (CLIENT, vec!["check", "127.0.0.1:1"], 3),
+        (CLIENT, vec!["--help"], 0),
+        (CLIENT, vec!["--version"], 0),
+    ] {
+        let mut command = clean(program);
+        command.args(&args).stdout(full()).stderr(full());
+        assert_eq!(Program::start(command).exit_code(), wanted, "{program} {args:?}");
     }
 }
 

@@ -180,7 +180,8 @@ fn serve(prepared: Prepared) -> anyhow::Result<u64> {
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("mapcast-server: {error:#}");
+    // A standard error that is full or closed leaves nobody to tell.
+    let _ = writeln!(std::io::stderr(), "mapcast-server: {error:#}");
     ExitCode::from(code)
 }
 
