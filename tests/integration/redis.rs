@@ -99,6 +99,16 @@ fn a_change_that_nobody_announces_is_seen_within_the_interval() {
 }
 
 #[test]
+fn an_interval_that_no_clock_reaches_leaves_the_announced_changes() {
+    let Some(redis) = start_with_flags(&[]) else { return };
+    let (server, mut client) = followed(&redis.source("key=flags"), &["--interval", "1e19"]);
+    set_n(&redis, "2");
+    announce(&redis);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+    assert!(!server.log().join("\n").contains("panicked"));
+}
+
+#[test]
 fn a_stopped_redis_holds_up_nobody_and_a_continued_one_is_followed_again() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (mut server, mut client) = followed(&redis.source("key=flags"), &["--interval", "50ms"]);

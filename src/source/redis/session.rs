@@ -87,10 +87,11 @@ impl<'source> Session<'source> {
     /// # Errors
     /// If a connection is lost, or does not answer.
     pub(super) fn wait_change(&mut self) -> Result<Woken, Error> {
-        let look_at = Instant::now() + self.way.address.period;
+        // A period that the clock cannot reach never ends.
+        let look_at = Instant::now().checked_add(self.way.address.period);
         loop {
             let revision_at = self.revision.as_ref().map(|_| Instant::now() + REVISION_PERIOD);
-            let until = revision_at.map_or(look_at, |at| at.min(look_at));
+            let until = [look_at, revision_at].into_iter().flatten().min();
             if self.is_announced(until)? {
                 return Ok(Woken::Look);
             }
@@ -98,24 +99,25 @@ impl<'source> Session<'source> {
                 return Ok(Woken::Stop);
             }
             let now = Instant::now();
-            if now >= look_at {
+            if look_at.is_some_and(|at| now >= at) {
                 self.ask_for_life()?;
                 return Ok(Woken::Look);
             }
-            if now >= until && self.is_revised()? {
+            if until.is_some_and(|at| now >= at) && self.is_revised()? {
                 return Ok(Woken::Look);
             }
         }
     }
 
     /// Waits until something is announced, and takes all that is: they are one change. Returns false if `until` or the
-    /// stop came first, or what came was no announcement.
-    fn is_announced(&mut self, until: Instant) -> Result<bool, Error> {
+    /// stop came first, or what came was no announcement; `None` never comes.
+    fn is_announced(&mut self, until: Option<Instant>) -> Result<bool, Error> {
         let Some(listening) = &mut self.listening else {
-            self.way.stop.wait(until.saturating_duration_since(Instant::now()));
+            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            self.way.stop.wait(left);
             return Ok(false);
         };
-        if !self.way.stop.wait_readable(&*listening, Some(until)).map_err(Error::from_io)? {
+        if !self.way.stop.wait_readable(&*listening, until).map_err(Error::from_io)? {
             return Ok(false);
         }
         let mut is_announced = false;
