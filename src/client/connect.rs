@@ -1,7 +1,7 @@
 //! From an address to a connected socket.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use log::debug;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::resolver::Resolver;
 use super::stream::{Ending, Stream};
 use super::{ClientConfig, Error};
 use crate::platform::{self, Readiness};
@@ -18,9 +19,14 @@ use crate::stream::Stream as Transport;
 use crate::tls::{Connector, DEFAULT_HANDSHAKE_TIMEOUT};
 
 /// Connects to the first address of `address` that answers within the configured time, and shakes hands with it if there
-/// is TLS.
-pub(super) fn connect(address: &str, config: &ClientConfig, ending: &Ending) -> Result<Stream, Error> {
-    let transport = reach(address, config.connect_timeout, config.tls.as_deref(), ending)?;
+/// is TLS. `resolver` is the caller's for all attempts.
+pub(super) fn connect(
+    address: &str,
+    config: &ClientConfig,
+    resolver: &Resolver,
+    ending: &Ending,
+) -> Result<Stream, Error> {
+    let transport = reach(address, config.connect_timeout, config.tls.as_deref(), resolver, ending)?;
     let stream = Stream::new(transport, ending.clone())
         .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
     debug!("connected to {} from {}", stream.peer(), stream.local());
@@ -33,14 +39,21 @@ pub(crate) fn dial(
     address: &str,
     timeout: Duration,
     tls: Option<&Connector>,
+    resolver: &Resolver,
     shutdown: &Shutdown,
 ) -> Result<Transport, Error> {
-    reach(address, timeout, tls, &Ending { shutdown: shutdown.clone(), deadline: None })
+    reach(address, timeout, tls, resolver, &Ending { shutdown: shutdown.clone(), deadline: None })
 }
 
 /// Returns a socket connected to the first address that answers within `timeout`, hands shaken if there is TLS.
-fn reach(address: &str, timeout: Duration, tls: Option<&Connector>, ending: &Ending) -> Result<Transport, Error> {
-    let socket = connect_any(address, timeout, ending)?;
+fn reach(
+    address: &str,
+    timeout: Duration,
+    tls: Option<&Connector>,
+    resolver: &Resolver,
+    ending: &Ending,
+) -> Result<Transport, Error> {
+    let socket = connect_any(address, timeout, resolver, ending)?;
     match tls {
         None => Ok(Transport::Plain(socket)),
         Some(tls) => encrypt(socket, tls, address, ending),
@@ -59,16 +72,22 @@ fn encrypt(socket: TcpStream, tls: &Connector, address: &str, ending: &Ending) -
     }
 }
 
-/// Returns a socket connected to the first address that answers within `timeout`.
-fn connect_any(address: &str, timeout: Duration, ending: &Ending) -> Result<TcpStream, Error> {
+/// Returns a socket connected to the first address that answers within `timeout`, which the look-up of the name may take
+/// too.
+fn connect_any(address: &str, timeout: Duration, resolver: &Resolver, ending: &Ending) -> Result<TcpStream, Error> {
     let refused = |source| Error::Connect { address: address.to_owned(), source };
+    let late = |what: &str| io::Error::new(io::ErrorKind::TimedOut, format!("{what} within {timeout:?}"));
     let mut failure = io::Error::other("the name has no address");
-    for peer in address.to_socket_addrs().map_err(refused)? {
+    let peers = match resolver.resolve(address, &ending.within(timeout)) {
+        _ if ending.is_over() => return Err(ending.reason()),
+        peers => peers.map_err(refused)?.ok_or_else(|| refused(late("no answer to the look-up of the name")))?,
+    };
+    for peer in peers {
         match connect_socket(peer, &ending.within(timeout)) {
             Ok(socket) => return Ok(socket),
             Err(_) if ending.is_over() => return Err(ending.reason()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                failure = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {timeout:?}"));
+                failure = late("no answer");
             }
             Err(error) => failure = error,
         }
@@ -115,7 +134,8 @@ mod tests {
     use std::time::Instant;
 
     fn connect(address: &str, timeout: Duration, ending: &Ending) -> Result<Stream, Error> {
-        super::connect(address, &ClientConfig { connect_timeout: timeout, ..ClientConfig::default() }, ending)
+        let config = ClientConfig { connect_timeout: timeout, ..ClientConfig::default() };
+        super::connect(address, &config, &Resolver::new(), ending)
     }
 
     fn ending() -> Ending {
@@ -143,6 +163,24 @@ mod tests {
         let address = format!("localhost:{}", listener.local_addr().unwrap().port());
         let stream = connect(&address, Duration::from_secs(2), &ending()).unwrap();
         assert_eq!(stream.peer(), listener.local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_in_time_is_given_up_after_the_time_out() {
+        let resolver = Resolver::with(|_| {
+            loop {
+                std::thread::park();
+            }
+        });
+        let (started, timeout) = (Instant::now(), Duration::from_millis(50));
+        let config = ClientConfig { connect_timeout: timeout, ..ClientConfig::default() };
+        let error = super::connect("h:1", &config, &resolver, &ending()).unwrap_err();
+        assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut));
+        assert!(started.elapsed() >= timeout);
+        let ending = ending();
+        ending.shutdown.trigger();
+        let config = ClientConfig { connect_timeout: Duration::from_hours(1), ..config };
+        assert!(matches!(super::connect("h:1", &config, &resolver, &ending), Err(Error::Stopped)));
     }
 
     /// Returns a listener whose queue is full, so that the next to connect hears nothing, and those who fill it.

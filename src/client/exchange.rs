@@ -6,6 +6,7 @@ use std::net::Shutdown as Half;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+use super::resolver::Resolver;
 use super::stream::{Ending, Stream, is_tls_alert};
 use super::{ClientConfig, Error, connect, refusal};
 use crate::platform::{self, Readiness};
@@ -42,7 +43,7 @@ pub fn echo(
     deadline: Option<Instant>,
 ) -> Result<u64, Error> {
     let ending = Ending { shutdown: shutdown.clone(), deadline };
-    let stream = connect::connect(address, config, &ending)?;
+    let stream = connect::connect(address, config, &Resolver::new(), &ending)?;
     let failed = |error| refusal(error, config.tls.as_deref()).unwrap_or_else(Error::Connection);
     let mut echo = Echo::new(&stream, input);
     let mut chunk = vec![0; CHUNK];
@@ -86,7 +87,7 @@ pub fn greet(
     deadline: Option<Instant>,
 ) -> Result<u64, Error> {
     let ending = Ending { shutdown: shutdown.clone(), deadline };
-    let mut stream = connect::connect(address, config, &ending)?;
+    let mut stream = connect::connect(address, config, &Resolver::new(), &ending)?;
     let mut chunk = vec![0; CHUNK];
     let mut received = 0;
     loop {

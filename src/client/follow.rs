@@ -8,6 +8,7 @@ use log::{debug, info, warn};
 use serde::de::DeserializeOwned;
 
 use super::observer::{Connectivity, Observer};
+use super::resolver::Resolver;
 use super::retry::Backoff;
 use super::silence::Silence;
 use super::stream::{Ending, sooner};
@@ -52,6 +53,7 @@ impl Default for FollowConfig {
 pub struct Follower {
     address: String,
     config: FollowConfig,
+    resolver: Resolver,
     ending: Ending,
     client: Option<Client>,
     /// Whether a connection has stood: it gave a frame, or ended otherwise than by being refused. Before that, whatever
@@ -92,6 +94,7 @@ impl Follower {
     pub fn new(address: &str, config: FollowConfig, shutdown: &Shutdown) -> Self {
         Self {
             address: address.to_owned(),
+            resolver: Resolver::new(),
             ending: Ending { shutdown: shutdown.clone(), deadline: None },
             client: None,
             has_stood: false,
@@ -217,7 +220,7 @@ impl Follower {
         if self.ending.is_over() {
             return Err(self.ending.reason());
         }
-        match Client::connect_by(&self.address, &self.config.client, &self.ending) {
+        match Client::connect_by(&self.address, &self.config.client, &self.resolver, &self.ending) {
             Ok(client) => {
                 let (peer, local) = (client.peer_addr(), client.local_addr());
                 self.silence.connection_began();
@@ -271,6 +274,9 @@ mod tests {
     use super::*;
     use std::io::Write;
     use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
 
     #[test]
     fn a_frame_makes_the_next_wait_short_again() {
@@ -306,6 +312,37 @@ mod tests {
         assert!(
             matches!(news.recv().unwrap(), Connectivity::Lost { reason, .. } if reason.contains("connection lost"))
         );
+    }
+
+    #[test]
+    fn a_name_that_no_server_answers_for_holds_nobody_up_and_takes_one_thread() {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&begun);
+        let look_up = move |_: &str| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            loop {
+                thread::park();
+            }
+        };
+        let client = ClientConfig { connect_timeout: Duration::from_millis(5), ..ClientConfig::default() };
+        let shutdown = Shutdown::new().unwrap();
+        let mut follower = Follower::new("h:1", FollowConfig { client, ..FollowConfig::default() }, &shutdown);
+        follower.resolver = Resolver::with(look_up);
+        for _ in 0..10 {
+            let event = follower.next_event().unwrap();
+            assert!(matches!(event, Event::Lost { reason: Some(Error::Connect { .. }), .. }), "{event:?}");
+            follower.retry_at = None;
+        }
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
+        follower.config.client.connect_timeout = Duration::from_hours(1);
+        follower.set_deadline(Some(Instant::now() + Duration::from_millis(20)));
+        assert!(matches!(follower.next_event(), Err(Error::TimedOut)));
+        follower.set_deadline(None);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(move || follower.next_event());
+            shutdown.trigger();
+            assert!(matches!(waiting.join().unwrap(), Err(Error::Stopped)));
+        });
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod connect;
 mod exchange;
 mod follow;
 mod observer;
+mod resolver;
 mod retry;
 mod silence;
 mod stream;
@@ -26,6 +27,8 @@ use crate::map::Map;
 use crate::shutdown::Shutdown;
 use crate::tls;
 
+#[cfg(not(feature = "redis"))]
+use resolver::Resolver;
 use stream::{Ending, SpeaksTls, Stream};
 
 #[cfg(feature = "redis")]
@@ -34,10 +37,12 @@ pub use exchange::{Input, echo, greet};
 pub use follow::{Event, FollowConfig, Follower};
 pub use observer::Connectivity;
 #[cfg(feature = "redis")]
+pub(crate) use resolver::Resolver;
+#[cfg(feature = "redis")]
 pub(crate) use retry::Backoff;
 pub(crate) use retry::random_fraction;
 
-/// How long one address may take to answer, unless told otherwise: 2 s, as the clients of NATS and redis wait. A local
+/// How long a name's look-up, and then one address, may take, unless told otherwise: 2 s, as the clients of NATS and redis wait. A local
 /// network answers within a millisecond; one lost SYN is repeated after one second.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -48,7 +53,7 @@ pub struct ClientConfig {
     pub format: Format,
     /// The largest payload in bytes that is read. Default: 1 MiB.
     pub max_frame: usize,
-    /// How long each address of the server's name may take to answer. Default: 2 s.
+    /// How long the look-up of the server's name may take, and then each of its addresses to answer. Default: 2 s.
     pub connect_timeout: Duration,
     /// Encrypts the connection, if it is there. Default: none. Wants the feature `tls`.
     pub tls: Option<Arc<tls::Connector>>,
@@ -159,17 +164,19 @@ pub struct Client {
 
 impl Client {
     /// Connects to `address`, which is `HOST:PORT`; every address that the name has is tried in turn. `shutdown` ends
-    /// this call and every later one. The look-up of a name alone cannot be ended.
+    /// this call and every later one. A look-up that does not end in time goes on in a thread of its own until the system
+    /// gives it up: a loop of calls for a name that no server answers for has one for each. A [`Follower`] has one.
     ///
     /// # Errors
     /// `Connect` if no address answers; `Tls` if the one that does is not who it should be, or does not want this client;
     /// `Stopped`.
     pub fn connect(address: &str, config: &ClientConfig, shutdown: &Shutdown) -> Result<Self, Error> {
-        Self::connect_by(address, config, &Ending { shutdown: shutdown.clone(), deadline: None })
+        let ending = Ending { shutdown: shutdown.clone(), deadline: None };
+        Self::connect_by(address, config, &Resolver::new(), &ending)
     }
 
-    fn connect_by(address: &str, config: &ClientConfig, ending: &Ending) -> Result<Self, Error> {
-        let stream = connect::connect(address, config, ending)?;
+    fn connect_by(address: &str, config: &ClientConfig, resolver: &Resolver, ending: &Ending) -> Result<Self, Error> {
+        let stream = connect::connect(address, config, resolver, ending)?;
         let frames = FrameReader::new(BufReader::new(stream), config.max_frame);
         Ok(Self { frames, format: config.format, tls: config.tls.clone() })
     }

@@ -60,7 +60,9 @@ impl Connection {
     pub(super) fn open(node: &Node, way: Way<'_>) -> Result<Self, Error> {
         let tls = way.tls.cloned();
         let socket = match node {
-            Node::Tcp(..) => Socket::Tcp(client::dial(&node.to_string(), TIMEOUT, tls.as_deref(), way.stop)?),
+            Node::Tcp(..) => {
+                Socket::Tcp(client::dial(&node.to_string(), TIMEOUT, tls.as_deref(), way.resolver, way.stop)?)
+            }
             Node::Unix(path) => {
                 let failed = |source| Error::Socket { path: escape(&path.to_string_lossy()), source };
                 Socket::Unix(connect_unix(path).map_err(failed)?)
@@ -246,7 +248,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address: RedisAddress = format!("redis://{}?key=k", listener.local_addr().unwrap()).parse().unwrap();
         let stop = Shutdown::new().unwrap();
-        let way = Way { address: &address, tls: None, max: 1000, stop: &stop };
+        let way = Way { address: &address, tls: None, max: 1000, resolver: &client::Resolver::new(), stop: &stop };
         let connection = Connection::open(&address.nodes[0], way).unwrap();
         (connection, listener.accept().unwrap().0, stop)
     }

@@ -17,8 +17,8 @@ use super::encryption::{self, Refusal};
 use super::report::Notice;
 use super::upstream::Upstream;
 use super::{Sink, Source};
-use crate::client::{self, Backoff};
-use crate::escape::escape;
+use crate::client::{self, Backoff, Resolver};
+use crate::escape::{escape, escape_start};
 use crate::feed;
 use crate::health::Failure;
 use crate::secret::warn_if_public;
@@ -133,8 +133,8 @@ impl Error {
     }
 
     fn server(code: &str, detail: Option<&str>) -> Self {
-        let cut = |text: &str| escape(&text.chars().take(MAX_DETAIL).collect::<String>());
-        Self::Server { code: cut(code), detail: cut(detail.unwrap_or("no more than that")) }
+        let detail = detail.unwrap_or("no more than that");
+        Self::Server { code: escape_start(code, MAX_DETAIL), detail: escape_start(detail, MAX_DETAIL) }
     }
 
     /// The same without `password`: a server that does not know `AUTH` quotes what stood behind it.
@@ -198,6 +198,8 @@ pub struct Redis {
     address: Address,
     /// Encrypts the connections, if they are to be; read when it is loaded.
     tls: Option<Arc<Connector>>,
+    /// Outlives the connections, so that a look-up that hangs is not begun again.
+    resolver: Arc<Resolver>,
     upstream: Upstream,
 }
 
@@ -205,14 +207,16 @@ impl Redis {
     /// Returns the source that follows the hash at `address`. Connects to nobody yet.
     pub fn new(address: Address) -> Self {
         let upstream = Upstream::new(address.to_string());
-        Self { address, tls: None, upstream }
+        Self { address, tls: None, resolver: Arc::new(Resolver::new()), upstream }
     }
 
     /// Reads the hash over and over, from one pair of connections, until they are of no more use or the program stops.
     fn follow_session(&mut self, sink: &Sink, stop: &Shutdown, backoff: &mut Backoff) -> Result<(), Error> {
         let max = MIN_MAX_REPLY.max(MAX_REPLY_FRAMES.saturating_mul(sink.feed().max_frame()));
         let (address, tls) = (self.address.clone(), self.tls.clone());
-        let mut session = Session::open(Way { address: &address, tls: tls.as_ref(), max, stop })?;
+        let resolver = Arc::clone(&self.resolver);
+        let way = Way { address: &address, tls: tls.as_ref(), max, resolver: &resolver, stop };
+        let mut session = Session::open(way)?;
         loop {
             match session.fetch().and_then(|map| Ok(sink.publish(map)?)) {
                 Ok(published) => {

@@ -8,6 +8,7 @@ use redis::{Msg, Value, cmd};
 use super::address::{Address, Node, Topology};
 use super::connection::Connection;
 use super::{Error, TIMEOUT, hash};
+use crate::client::Resolver;
 use crate::map::Map;
 use crate::shutdown::Shutdown;
 use crate::tls::Connector;
@@ -26,6 +27,7 @@ pub(super) struct Way<'source> {
     pub(super) tls: Option<&'source Arc<Connector>>,
     /// The most bytes of one reply.
     pub(super) max: usize,
+    pub(super) resolver: &'source Resolver,
     pub(super) stop: &'source Shutdown,
 }
 
