@@ -2,6 +2,9 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use mapcast::client;
 use mapcast::frame;
@@ -52,6 +55,24 @@ impl Exit {
     /// True if and only if the code says it all: who pressed Ctrl-C, or closed the output, knows.
     pub(crate) fn is_quiet(self) -> bool {
         matches!(self, Self::Done | Self::Interrupted)
+    }
+}
+
+/// How long what is still to be said, or put right, may take: a terminal that takes nothing more holds nobody up.
+const LEAVING: Duration = Duration::from_millis(500);
+
+/// Does `work`, which may hang, and waits for it a moment at most: the client is leaving.
+pub(crate) fn briefly(work: impl FnOnce() + Clone + Send + 'static) {
+    let (tell, told) = mpsc::channel();
+    let again = work.clone();
+    let run = move || {
+        work();
+        // Nobody listens only if it took too long.
+        let _ = tell.send(());
+    };
+    match thread::Builder::new().name("leaving".to_owned()).spawn(run) {
+        Ok(_) => drop(told.recv_timeout(LEAVING)),
+        Err(_) => again(),
     }
 }
 

@@ -17,7 +17,6 @@ mod stdout;
 mod tls;
 mod watch;
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -30,7 +29,7 @@ use mapcast::client::{self, Error, Follower, Input};
 use args::{Config, Task};
 use exit::Exit;
 use print::Printer;
-use stdout::LastByte;
+use stdout::{LastByte, Stdout};
 
 fn main() -> ExitCode {
     let config = args::parse();
@@ -38,8 +37,9 @@ fn main() -> ExitCode {
     run(config).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if !exit.is_quiet() {
+            let line = format!("mapcast-client: {}\n", exit::describe(&error));
             // A closed standard error leaves nobody to tell.
-            let _ = writeln!(io::stderr(), "mapcast-client: {}", exit::describe(&error));
+            exit::briefly(move || drop(io::stderr().write_all(line.as_bytes())));
         }
         exit.into()
     })
@@ -62,13 +62,13 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyhow::Result<ExitCode> {
-    let mut stdout = stdout::unbuffered().map_err(Error::Output)?;
+    let stdout = || Stdout::start(shutdown, deadline).map_err(Error::Output);
     let (address, client) = (&config.address, &config.client);
     match config.task {
         Task::Follow { follow, print, count } => {
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
-            return Ok(print_maps(&mut follower, &mut Printer::new(print, stdout), count)?.into());
+            return Ok(print_maps(&mut follower, &mut Printer::new(print, stdout()?), count)?.into());
         }
         Task::Deliver { follow, selection, count, into } => {
             let mut follower = Follower::new(address, follow, shutdown);
@@ -79,7 +79,7 @@ fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyho
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
             let watched = watch::Watched { address: address.clone(), format: client.format, selection };
-            return Ok(watch::watch(follower, watched, shutdown)?.into());
+            return Ok(watch::watch(follower, watched, shutdown, deadline)?.into());
         }
         Task::Check => {
             let told = config.verbosity > -2;
@@ -90,13 +90,13 @@ fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyho
                 Some(text) => Input::Bytes(text.into_bytes()),
                 None => Input::Stream(io::stdin().as_fd().try_clone_to_owned().map_err(Error::Input)?.into()),
             };
-            client::echo(address, input, &mut stdout, client, shutdown, deadline)?;
+            client::echo(address, input, stdout()?, client, shutdown, deadline).map_err(stdout::meaning)?;
         }
         Task::Greet => {
-            let mut out = LastByte::new(stdout);
-            client::greet(address, &mut out, client, shutdown, deadline)?;
+            let mut out = LastByte::new(stdout()?);
+            client::greet(address, &mut out, client, shutdown, deadline).map_err(stdout::meaning)?;
             if io::stdout().is_terminal() {
-                out.end_line().map_err(Error::Output)?;
+                out.end_line().map_err(stdout::failure)?;
             }
         }
     }
@@ -115,14 +115,18 @@ fn stop_on_signals(shutdown: &Shutdown) -> anyhow::Result<()> {
 }
 
 /// Prints maps until there are enough, or no more come.
-fn print_maps(follower: &mut Follower, printer: &mut Printer<File>, count: Option<u64>) -> anyhow::Result<Exit> {
+fn print_maps(follower: &mut Follower, printer: &mut Printer<Stdout>, count: Option<u64>) -> anyhow::Result<Exit> {
     let (mut any, mut done) = (false, 0);
     while count.is_none_or(|count| done < count) {
         match follower.next_payload() {
-            Ok(Some(payload)) => {
-                any = true;
-                done += u64::from(printer.print(payload)?);
-            }
+            Ok(Some(payload)) => match printer.print(payload) {
+                Ok(counts) => {
+                    any = true;
+                    done += u64::from(counts);
+                }
+                Err(error) if any && matches!(error.downcast_ref(), Some(Error::Stopped)) => break,
+                Err(error) => return Err(error),
+            },
             Ok(None) => match count {
                 Some(count) => bail!("the server closed the connection after {done} of {count} maps"),
                 None => break,

@@ -7,6 +7,7 @@ use mapcast::client::Error;
 use mapcast::{Format, Map, format};
 
 use crate::selection::Selection;
+use crate::stdout;
 
 /// How a map is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,7 +108,7 @@ impl<W: Write> Printer<W> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
-        self.out.write_all(bytes).map_err(Error::Output)?;
+        self.out.write_all(bytes).map_err(stdout::failure)?;
         Ok(true)
     }
 }

@@ -1,20 +1,108 @@
-//! Standard output: without a buffer, and watched.
+//! Standard output: without a buffer, watched, and never waited for longer than the client is to run.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mapcast::Shutdown;
+use mapcast::client::Error;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// Returns standard output without a buffer: one map must be one write, so that several clients who share a terminal or
-/// a file never mix within a line.
-pub(crate) fn unbuffered() -> io::Result<File> {
-    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+/// How much longer than the client is to run a write may take: what is being written is then whole, unless nobody reads.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Standard output without a buffer: one map is one write, so that several clients who share a pipe, a terminal or a file
+/// do not mix within a line.
+///
+/// The writes are a thread's own, which may hang in one for ever: who reads may have stopped, or a terminal be held.
+/// Whether a write will block cannot be known before: poll(2) says that there is some room, not how much, and another
+/// process that writes there may take it. Nor may the descriptor be set to not block, as it is shared with whoever has it
+/// too, the shell among them.
+#[derive(Debug)]
+pub(crate) struct Stdout {
+    /// `None` once it hangs.
+    work: Option<Sender<Vec<u8>>>,
+    outcomes: Receiver<io::Result<()>>,
+    /// A byte for each outcome; its end if the thread has panicked.
+    told: PipeReader,
+    shutdown: Shutdown,
+    deadline: Option<Instant>,
+}
+
+impl Stdout {
+    /// Returns standard output, whose writes end with the stop or at `deadline`; `None` never comes.
+    ///
+    /// # Errors
+    /// If standard output is closed, or the system has no descriptor or no thread left.
+    pub(crate) fn start(shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
+        Self::over(io::stdout().as_fd().try_clone_to_owned()?.into(), shutdown, deadline)
+    }
+
+    fn over(mut out: File, shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
+        let (work, texts) = channel::<Vec<u8>>();
+        let (outcome, outcomes) = channel();
+        let (told, mut tell) = io::pipe()?;
+        let write = move || {
+            for text in texts {
+                // Nobody listens only if nobody waits for it any more.
+                if outcome.send(out.write_all(&text)).is_err() || tell.write_all(&[0]).is_err() {
+                    return;
+                }
+            }
+        };
+        // It ends with the process, or before.
+        thread::Builder::new().name("writer".to_owned()).spawn(write)?;
+        Ok(Self { work: Some(work), outcomes, told, shutdown: shutdown.clone(), deadline })
+    }
+
+    /// Hands `bytes` to the thread and waits for it. [`Error::Stopped`] and [`Error::TimedOut`] if that takes too long: a
+    /// part of them may have been written then, and nothing more can be.
+    fn hand_over(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let gone = || Error::Output(io::Error::other("the thread that writes has ended"));
+        self.work.as_ref().ok_or_else(gone)?.send(bytes.to_vec()).map_err(|_| gone())?;
+        let is_done = self.shutdown.wait_readable(&self.told, self.deadline).map_err(Error::Output)?;
+        let outcome = self.outcomes.recv_timeout(if is_done { Duration::ZERO } else { GRACE });
+        if matches!(outcome, Err(RecvTimeoutError::Timeout)) {
+            self.work = None;
+            return Err(if self.shutdown.is_triggered() { Error::Stopped } else { Error::TimedOut });
+        }
+        self.told.read_exact(&mut [0]).map_err(|_| gone())?;
+        outcome.map_err(|_| gone())?.map_err(Error::Output)
+    }
+}
+
+/// Each write is whole, or an error: [`failure`] tells which.
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hand_over(bytes).map(|()| bytes.len()).map_err(io::Error::other)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns what it means that a write, to [`Stdout`] or elsewhere, has failed so: a stop, the end of the time, or the
+/// output.
+pub(crate) fn failure(error: io::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(meant) => meant,
+        Err(error) => Error::Output(error),
+    }
+}
+
+/// The same of a talk that writes by itself.
+pub(crate) fn meaning(error: Error) -> Error {
+    match error {
+        Error::Output(error) => failure(error),
+        error => error,
+    }
 }
 
 /// Whether anyone still reads standard output.
@@ -91,6 +179,56 @@ impl<W: Write> Write for LastByte<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::OwnedFd;
+
+    /// More than any pipe holds (pipe(7)).
+    const TOO_MUCH: usize = 4 << 20;
+
+    /// Returns an output over a pipe, its other end, and what ends its writes.
+    fn pipe(deadline: Option<Instant>) -> (Stdout, PipeReader, Shutdown) {
+        let ((reader, writer), shutdown) = (io::pipe().unwrap(), Shutdown::new().unwrap());
+        let out = Stdout::over(OwnedFd::from(writer).into(), &shutdown, deadline).unwrap();
+        (out, reader, shutdown)
+    }
+
+    #[test]
+    fn what_is_written_arrives_in_order() {
+        let (mut out, mut reader, _shutdown) = pipe(None);
+        let read = thread::Builder::new().spawn(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).map(|_| all)
+        });
+        let wanted: Vec<u8> = (0..TOO_MUCH).map(|number| number.to_le_bytes()[1]).collect();
+        for piece in wanted.chunks(TOO_MUCH / 3) {
+            out.write_all(piece).unwrap();
+        }
+        drop(out);
+        assert!(read.unwrap().join().unwrap().unwrap() == wanted);
+    }
+
+    #[test]
+    fn a_stop_ends_a_write_that_nobody_reads() {
+        let (mut out, _reader, shutdown) = pipe(None);
+        thread::scope(|scope| {
+            let writing = scope.spawn(move || out.write_all(&vec![0; TOO_MUCH]));
+            shutdown.trigger();
+            assert!(matches!(writing.join().unwrap().map_err(failure), Err(Error::Stopped)));
+        });
+    }
+
+    #[test]
+    fn the_end_of_the_time_ends_a_write_that_nobody_reads() {
+        let (mut out, _reader, _shutdown) = pipe(Some(Instant::now() + Duration::from_millis(20)));
+        assert!(matches!(out.write_all(&vec![0; TOO_MUCH]).map_err(failure), Err(Error::TimedOut)));
+    }
+
+    #[test]
+    fn an_output_that_is_closed_says_so() {
+        let (mut out, reader, _shutdown) = pipe(None);
+        drop(reader);
+        let error = meaning(Error::Output(out.write_all(b"x").unwrap_err()));
+        assert!(matches!(error, Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe));
+    }
 
     #[test]
     fn a_line_is_ended_only_if_it_has_begun_and_has_no_end() {

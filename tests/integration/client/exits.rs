@@ -1,12 +1,12 @@
 //! Every exit code, and what is said beside it.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::sync::mpsc;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
+use mapcast::Map;
 use rustix::process::Signal;
 
-use super::peer::{BUILTIN_LINE, builtin_frame, nobody, numbered_frame, pace, serve, serve_bytes};
+use super::peer::{BUILTIN_LINE, builtin_frame, map_frame, nobody, numbered_frame, serve, serve_bytes};
 use crate::support::program::Program;
 
 #[test]
@@ -151,23 +151,46 @@ fn an_interrupt_after_a_map_is_0() {
     client.finish().assert_exit(0).assert_stdout(BUILTIN_LINE);
 }
 
+/// Returns the frame of a map that is more than a pipe holds (64 KiB on Linux, pipe(7)).
+fn large_frame() -> Vec<u8> {
+    map_frame(&Map::from([("text".into(), "x".repeat(90_000).into())]))
+}
+
+/// Starts a client with `args` whose output nobody reads, and returns it when its pipe is full, with the pipe. `before` is
+/// what is sent, and read, before that.
+fn blocked(args: &[&str], before: &[u8]) -> (Program, io::PipeReader) {
+    let server = serve_bytes([before, &large_frame()].concat());
+    let (mut unread, stdout) = io::pipe().unwrap();
+    let client = Program::client_with(&[args, &[&server]].concat(), |command| command.stdout(stdout));
+    let mut line = vec![0; if before.is_empty() { 0 } else { BUILTIN_LINE.len() }];
+    unread.read_exact(&mut line).unwrap();
+    // It has begun with the large one: the rest finds no room.
+    unread.read_exact(&mut [0]).unwrap();
+    (client, unread)
+}
+
 #[test]
-fn a_second_interrupt_ends_a_client_whose_output_nobody_reads() {
-    let (blocked, is_blocked) = mpsc::channel();
-    let server = serve(move |_, mut stream| {
-        stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-        // Until the client has filled its pipe and takes no more.
-        while stream.write_all(&builtin_frame()).is_ok() {}
-        blocked.send(stream).unwrap();
-    });
-    let (_unread, stdout) = io::pipe().unwrap();
-    let mut client = Program::client_with(&[&server], |command| command.stdout(stdout));
-    let _stream = is_blocked.recv_timeout(Duration::from_secs(20)).unwrap();
-    client.signal(Signal::INT);
-    pace(Duration::from_millis(100));
-    assert!(client.is_running(), "it should wait for its output");
-    client.signal(Signal::INT);
-    client.finish().assert_exit(130);
+fn the_time_is_over_for_a_client_whose_output_nobody_reads() {
+    for args in [&["-W", "500ms"][..], &["-W", "500ms", "-o", "raw"]] {
+        let (client, _unread) = blocked(args, &[]);
+        client.finish().assert_exit(124).assert_stderr("the time that was given is over");
+    }
+    let echo = serve(|_, mut stream| while stream.write_all(&[b'x'; 9_000]).is_ok() {});
+    for talk in [&["greet", &echo][..], &["echo", &echo, "text"]] {
+        let (_unread, stdout) = io::pipe().unwrap();
+        let client = Program::client_with(&[&["-W", "500ms"], talk].concat(), |command| command.stdout(stdout));
+        client.finish().assert_exit(124);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_client_whose_output_nobody_reads() {
+    for (before, wanted) in [(Vec::new(), 130), (builtin_frame(), 0)] {
+        let (mut client, _unread) = blocked(&[], &before);
+        assert!(client.is_running(), "it should wait for its output");
+        client.signal(Signal::TERM);
+        client.finish().assert_exit(wanted);
+    }
 }
 
 #[test]

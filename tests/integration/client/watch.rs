@@ -204,3 +204,24 @@ fn without_a_terminal_there_are_lines() {
     client.signal(Signal::INT);
     client.finish().assert_exit(0).assert_stdout("{\n  \"n\": 1\n}\n");
 }
+
+/// Runs its arguments in a terminal that is held, as Ctrl-S holds one, and says what they left with.
+const IN_A_HELD_TERMINAL: &str = "
+import os, pty, sys, termios
+pid, _ = pty.fork()
+if pid == 0:
+    termios.tcflow(1, termios.TCOOFF)
+    os.execv(sys.argv[1], sys.argv[1:])
+print('code', os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
+
+#[test]
+fn the_time_is_over_in_a_terminal_that_takes_nothing() {
+    if !has_command("python3") {
+        return skip("no python3");
+    }
+    let server = serve_bytes(builtin_frame());
+    let mut command = clean("python3");
+    command.args(["-c", IN_A_HELD_TERMINAL, CLIENT, "--watch", "-W", "500ms", &server]);
+    Program::start(command).finish().assert_exit(0).assert_stdout("code 124\n");
+}

@@ -17,6 +17,7 @@ use mapcast::{Format, Map, Shutdown};
 
 use crate::exit::Exit;
 use crate::selection::Selection;
+use crate::stdout;
 use terminal::Terminal;
 use view::{Scroll, View};
 
@@ -63,10 +64,19 @@ enum Wish {
 }
 
 /// Shows what `follower` follows until it ends or the user has seen enough, and leaves the terminal as it was.
-pub(crate) fn watch(mut follower: Follower, watched: Watched, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+/// Its waits for the terminal end with the stop, or at `deadline`.
+pub(crate) fn watch(
+    mut follower: Follower,
+    watched: Watched,
+    shutdown: &Shutdown,
+    deadline: Option<Instant>,
+) -> anyhow::Result<Exit> {
     let (sender, messages) = sync_channel(WAITING);
     let mut view = View::new(&watched.address, watched.format);
-    let mut terminal = Terminal::take().context("cannot take over the terminal")?;
+    let mut terminal = match Terminal::take(shutdown, deadline).map_err(stdout::failure) {
+        Err(Error::Output(error)) => return Err(error).context("cannot take over the terminal"),
+        taken => taken?,
+    };
     let keys = sender.clone();
     // It waits for a key that may never come, and ends with the process.
     thread::Builder::new().name("keys".to_owned()).spawn(move || read_keys(&keys)).context("cannot start a thread")?;
@@ -81,7 +91,9 @@ pub(crate) fn watch(mut follower: Follower, watched: Watched, shutdown: &Shutdow
 
     loop {
         let (width, height) = terminal.measure()?;
-        terminal.paint(view.draw(Instant::now(), width, height))?;
+        if let Err(error) = terminal.paint(view.draw(Instant::now(), width, height)) {
+            return how_it_ended(Err(stdout::failure(error).into()), &view);
+        }
         let first = match messages.recv_timeout(REDRAW) {
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) if follower.is_finished() => bail!("the thread that reads has panicked"),

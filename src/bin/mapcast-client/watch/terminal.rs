@@ -1,17 +1,21 @@
 //! The terminal: taken over whole, painted line by line, and left as it was.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::panic;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetForegroundColor};
 use crossterm::terminal::{self, Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use crossterm::{execute, queue};
 use log::LevelFilter;
+use mapcast::Shutdown;
 
 use super::line::{Line, Style};
+use crate::exit;
+use crate::stdout::Stdout;
 
 /// Whether the terminal is taken over. There is one, however many threads want to give it back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -29,11 +33,12 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// Takes the terminal over; a panic in any thread gives it back before its message is printed.
+    /// Takes the terminal over; a panic in any thread gives it back before its message is printed. What is painted waits
+    /// for the terminal no longer than until the stop, or `deadline`.
     ///
     /// # Errors
     /// If neither standard input nor `/dev/tty` is a terminal.
-    pub(super) fn take() -> io::Result<Self> {
+    pub(super) fn take(shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let print_message = panic::take_hook();
@@ -42,15 +47,16 @@ impl Terminal {
                 print_message(panic);
             }));
         });
+        let out = BufWriter::new(Stdout::start(shutdown, deadline)?);
         terminal::enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         let log_level = log::max_level();
         if io::stderr().is_terminal() {
             log::set_max_level(LevelFilter::Off);
         }
-        let mut taken = Self { out: BufWriter::new(io::stdout()), painted: Vec::new(), size: (0, 0), log_level };
+        let mut taken = Self { out, painted: Vec::new(), size: (0, 0), log_level };
         taken.size = terminal::size()?;
-        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        execute!(taken.out, EnterAlternateScreen, Hide)?;
         Ok(taken)
     }
 
@@ -112,7 +118,7 @@ fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
 pub(crate) fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // A terminal that is gone needs nothing.
-        let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+        exit::briefly(|| drop(execute!(io::stdout(), LeaveAlternateScreen, Show)));
         let _ = terminal::disable_raw_mode();
     }
 }
