@@ -51,8 +51,8 @@ complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l prefix -d
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s n -l count -d 'Leave after N printed maps' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s k -l key -d 'Print only this entry; may be repeated; exit code 5 if it is missing' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l stale-after -d 'Reconnect after this much silence [default: three times the longest gap seen, at least 10s]' -r
-complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s W -l timeout -d 'Leave with exit code 124 when this time is over' -r
-complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l connect-timeout -d 'How long each address of the server may take to answer' -r
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s W -l timeout -d 'Leave with exit code 124 when this time is over; a command of --exec that runs then is let to its end' -r
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l connect-timeout -d 'How long the look-up of the server\'s name may take, and then each of its addresses to answer' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-ca -d 'Trust the CAs in this file instead: PEM' -r -F
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-name -d 'The name that the server\'s certificate must be for [default: the host that is connected to]' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-cert -d 'Show this certificate to a server that asks for one: PEM' -r -F
@@ -75,8 +75,8 @@ msgpack\t''
 pickle\t''
 text\t''"
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l max-frame -d 'The largest payload that is read' -r
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -s W -l timeout -d 'Leave with exit code 124 when this time is over' -r
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l connect-timeout -d 'How long each address of the server may take to answer' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -s W -l timeout -d 'Leave with exit code 124 when this time is over; a command of --exec that runs then is let to its end' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l connect-timeout -d 'How long the look-up of the server\'s name may take, and then each of its addresses to answer' -r
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l tls-ca -d 'Trust the CAs in this file instead: PEM' -r -F
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l tls-name -d 'The name that the server\'s certificate must be for [default: the host that is connected to]' -r
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l tls-cert -d 'Show this certificate to a server that asks for one: PEM' -r -F
@@ -85,8 +85,8 @@ complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l 
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -s v -l verbose -d 'More log: -v debug, -vv trace; RUST_LOG wins'
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -s q -l quiet -d 'Less log: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -s h -l help -d 'Print help'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -s W -l timeout -d 'Leave with exit code 124 when this time is over' -r
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -l connect-timeout -d 'How long each address of the server may take to answer' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -s W -l timeout -d 'Leave with exit code 124 when this time is over; a command of --exec that runs then is let to its end' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -l connect-timeout -d 'How long the look-up of the server\'s name may take, and then each of its addresses to answer' -r
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -l tls-ca -d 'Trust the CAs in this file instead: PEM' -r -F
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -l tls-name -d 'The name that the server\'s certificate must be for [default: the host that is connected to]' -r
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -l tls-cert -d 'Show this certificate to a server that asks for one: PEM' -r -F
@@ -95,8 +95,8 @@ complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -l t
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -s v -l verbose -d 'More log: -v debug, -vv trace; RUST_LOG wins'
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -s q -l quiet -d 'Less log: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand echo" -s h -l help -d 'Print help'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -s W -l timeout -d 'Leave with exit code 124 when this time is over' -r
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -l connect-timeout -d 'How long each address of the server may take to answer' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -s W -l timeout -d 'Leave with exit code 124 when this time is over; a command of --exec that runs then is let to its end' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -l connect-timeout -d 'How long the look-up of the server\'s name may take, and then each of its addresses to answer' -r
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -l tls-ca -d 'Trust the CAs in this file instead: PEM' -r -F
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -l tls-name -d 'The name that the server\'s certificate must be for [default: the host that is connected to]' -r
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -l tls-cert -d 'Show this certificate to a server that asks for one: PEM' -r -F

@@ -122,10 +122,10 @@ enum Talk {
 /// What every talk understands, before and behind its name.
 #[derive(Debug, Args)]
 struct CommonArgs {
-    /// Leave with exit code 124 when this time is over
+    /// Leave with exit code 124 when this time is over; a command of --exec that runs then is let to its end
     #[arg(short = 'W', long, global = true, value_name = "DURATION", env = "MAPCAST_TIMEOUT", value_parser = parse_wait)]
     timeout: Option<Duration>,
-    /// How long each address of the server may take to answer
+    /// How long the look-up of the server's name may take, and then each of its addresses to answer
     #[arg(
         long,
         global = true,

@@ -124,6 +124,19 @@ fn a_signal_lets_the_running_command_finish_and_begins_no_other() {
 }
 
 #[test]
+fn the_end_of_the_time_lets_the_running_command_finish_and_begins_no_other() {
+    let place = Place::new(INTERVAL);
+    let command = "echo begin >>order; until [ -e go ]; do sleep 0.02; done; echo end >>order";
+    let client = exec(&place, command, &["-W", "1s"]);
+    place.wait_text("order", "begin\n");
+    place.publish(1);
+    client.wait_log("leaving when the command is done");
+    fs::write(place.path("go"), "").unwrap();
+    client.finish().assert_exit(124);
+    assert_eq!(place.text("order"), "begin\nend\n");
+}
+
+#[test]
 fn a_signal_ends_the_wait_that_is_left_to_chance_and_nothing_runs() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "touch ran", &["--splay", "1000h", "--write", "seen.toml"]);
