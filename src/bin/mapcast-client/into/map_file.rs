@@ -63,6 +63,8 @@ impl MapFile {
 impl Drop for MapFile {
     fn drop(&mut self) {
         let ours = self.folder.path();
+        // Before it is forgotten: who leaves at once in between would leave it behind.
+        remove(ours);
         FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).retain(|folder| folder != ours);
     }
 }
