@@ -229,13 +229,27 @@ fn a_second_signal_exits_at_once() {
     assert_eq!(stalled.peek(&mut [0]).unwrap(), 1, "the frame's first byte");
     server.signal(Signal::INT);
     server.wait_log("stopping: 1 active connection");
+    server.signal_again(Signal::INT);
     let second = Instant::now();
-    server.signal(Signal::INT);
     assert_eq!(server.exit_code(), 130);
     eprintln!("gone {:?} after the second signal", second.elapsed());
     // 100 ms is the promise on an idle machine.
     assert!(second.elapsed() < Duration::from_secs(2), "{:?}", second.elapsed());
     drop(stalled);
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    // As from timeout(1), which signals the program and then its group.
+    for _ in 0..20 {
+        let mut server = Program::server(&[]);
+        let mut reader = Reader::connect(server.addr());
+        reader.payload();
+        server.signal(Signal::TERM);
+        server.signal(Signal::TERM);
+        assert_eq!(server.exit_code(), 0);
+        assert_eq!(reader.drain(), 0);
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod logging;
 mod packaged;
 mod print;
 mod selection;
+#[path = "../common/signals.rs"]
+mod signals;
 mod stdout;
 mod tls;
 mod watch;
@@ -49,7 +51,7 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     let deadline = config.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let shutdown = Shutdown::new().context("cannot make a pipe")?;
     if !config.task.passes_signals_on() {
-        stop_on_signals(&shutdown)?;
+        signals::handle(shutdown.clone(), || exit::leave_at_once()).context("cannot handle signals")?;
     }
     let watch = config.task.prints().then(|| stdout::Watch::start(&shutdown)).transpose();
     let watch = watch.context("cannot start a thread")?;
@@ -101,17 +103,6 @@ fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyho
         }
     }
     Ok(Exit::Done.into())
-}
-
-/// The first SIGINT, SIGTERM or SIGHUP ends whatever wait there is; the second ends the process.
-fn stop_on_signals(shutdown: &Shutdown) -> anyhow::Result<()> {
-    let shutdown = shutdown.clone();
-    let stop = move || {
-        if !shutdown.trigger() {
-            exit::leave_at_once();
-        }
-    };
-    ctrlc::set_handler(stop).context("cannot handle signals")
 }
 
 /// Prints maps until there are enough, or no more come.

@@ -10,6 +10,8 @@ mod logging;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
+#[path = "../common/signals.rs"]
+mod signals;
 mod source;
 mod systemd;
 mod tls;
@@ -108,13 +110,7 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
         Chosen::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
         Chosen::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
     }
-    let requested = stop.clone();
-    ctrlc::set_handler(move || {
-        if !requested.trigger() {
-            std::process::exit(INTERRUPTED);
-        }
-    })
-    .context("cannot handle signals")?;
+    signals::handle(stop.clone(), || std::process::exit(INTERRUPTED)).context("cannot handle signals")?;
     log::info!("room for {room}");
     let sink = followed.as_ref().map(|(_, sink)| sink.clone());
     let subject = Subject { sink, stats: server.stats(), drain_timeout, stop: stop.clone() };

@@ -155,7 +155,7 @@ fn a_second_signal_leaves_at_once_and_nothing_behind() {
     let command = Pid::from_raw(place.text("pid").trim().parse().unwrap()).unwrap();
     client.signal(Signal::TERM);
     client.wait_log("leaving when the command is done");
-    client.signal(Signal::TERM);
+    client.signal_again(Signal::TERM);
     let client = client.finish();
     client.assert_exit(130);
     assert!(client.elapsed < Duration::from_secs(10), "{:?}", client.elapsed);

@@ -133,6 +133,12 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).expect("a child of ours");
     }
 
+    /// Sends a signal behind another one, later than what counts as the same one come twice.
+    pub fn signal_again(&self, signal: Signal) {
+        thread::park_timeout(Duration::from_millis(150));
+        self.signal(signal);
+    }
+
     /// The most memory that the child has ever had resident, in KiB, its own code left aside: a debug build has 8 MB of
     /// that. It must still run.
     pub fn peak_memory(&self) -> u64 {
