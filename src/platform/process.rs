@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, getpriority_process, getrlimit, setpriority_process};
 use rustix::time::{ClockId, clock_gettime};
 
 /// What this process takes now. `None`: not told (no `/proc`).
@@ -38,16 +38,20 @@ impl Process {
     }
 }
 
-/// Has the calling thread, and what it starts from now on, stand back behind others: by `niceness`, 19 at most. Only on
+/// The most that anyone can be (setpriority(2)).
+const NICEST: i32 = 19;
+
+/// Has the calling thread, and what it starts from now on, be nicer than the others by so much, as far as that goes. Only on
 /// Linux is that the priority of one thread (setpriority(2), BUGS).
 ///
 /// # Errors
 /// If the system refuses, or is another one.
-pub(crate) fn stand_back(niceness: i32) -> io::Result<()> {
+pub(crate) fn stand_back(by: i32) -> io::Result<()> {
     if !cfg!(target_os = "linux") {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    Ok(rustix::process::setpriority_process(None, niceness)?)
+    let nice = getpriority_process(None)?.saturating_add(by).min(NICEST);
+    Ok(setpriority_process(None, nice)?)
 }
 
 #[cfg(test)]
