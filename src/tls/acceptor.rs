@@ -14,7 +14,7 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::failure::HandshakeError;
 use super::files::{self, Error, Identity};
-use super::permits::Permits;
+use super::permits::{Permits, Queue};
 use super::session::{Session, Step};
 use super::{not_after, provider};
 use crate::chain::Chain;
@@ -142,11 +142,12 @@ impl Acceptor {
         stop: &Shutdown,
     ) -> Result<(), HandshakeError> {
         let deadline = Instant::now().checked_add(timeout);
+        let queue = Queue { permits: &self.permits, deadline, stop };
         while !stop.is_triggered() {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(HandshakeError::TimedOut(timeout));
             }
-            let readiness = match session.step(Some(&self.permits), deadline).map_err(HandshakeError::at_server)? {
+            let readiness = match session.step(Some(&queue)).map_err(HandshakeError::at_server)? {
                 Step::Done => return Ok(()),
                 Step::Again | Step::Late => continue,
                 Step::WaitReadable => Readiness::Readable,

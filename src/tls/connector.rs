@@ -80,7 +80,7 @@ impl Connector {
         let session = self.session(socket, name)?;
         let failed = |error| HandshakeError::at_client(error, &wanted, self.has_certificate);
         loop {
-            let readiness = match session.step(None, None).map_err(failed)? {
+            let readiness = match session.step(None).map_err(failed)? {
                 Step::Done => return Ok(session),
                 Step::Again | Step::Late => continue,
                 Step::WaitReadable => Readiness::Readable,

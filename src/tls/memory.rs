@@ -46,7 +46,7 @@ where
     /// What the pump says, in the words of a server.
     pub fn shake_hands(&self) -> Result<bool, HandshakeError> {
         loop {
-            match self.0.step(None, None).map_err(HandshakeError::at_server)? {
+            match self.0.step(None).map_err(HandshakeError::at_server)? {
                 Step::Done => return Ok(true),
                 Step::Again | Step::Late => {}
                 Step::WaitReadable | Step::WaitWritable => return Ok(false),

@@ -5,6 +5,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use crate::shutdown::Shutdown;
+
 /// Permits to compute a step of a handshake: one for every two cores, at least one.
 ///
 /// What costs in a handshake is the processor, a signature above all; what takes time is the peer. So a permit is held
@@ -15,6 +17,15 @@ pub(super) struct Permits {
     /// Guards the number that is left. Held to take one or give it back.
     left: Mutex<usize>,
     given_back: Condvar,
+}
+
+/// Where a handshake waits for a permit, and until when.
+#[derive(Debug)]
+pub(super) struct Queue<'permits> {
+    pub(super) permits: &'permits Permits,
+    /// `None` never comes.
+    pub(super) deadline: Option<Instant>,
+    pub(super) stop: &'permits Shutdown,
 }
 
 /// One of them. Given back when dropped.
@@ -31,22 +42,30 @@ impl Permits {
         Self { left: Mutex::new(number), given_back: Condvar::new() }
     }
 
-    /// Waits for a permit, until `deadline` at the latest; `None` never comes. Returns `None` if and only if it came.
-    pub(super) fn take(&self, deadline: Option<Instant>) -> Option<Permit<'_>> {
-        let mut left = self.lock();
-        while *left == 0 {
-            left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                None => self.given_back.wait(left).unwrap_or_else(PoisonError::into_inner),
-                Some(time) if time.is_zero() => return None,
-                Some(time) => self.given_back.wait_timeout(left, time).unwrap_or_else(PoisonError::into_inner).0,
-            };
-        }
-        *left -= 1;
-        Some(Permit(self))
-    }
-
     fn lock(&self) -> MutexGuard<'_, usize> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'permits> Queue<'permits> {
+    /// Waits for a permit. Returns `None` if and only if the deadline came first, or the stop: those who wait then leave one
+    /// after the other, none of them for longer than those before them compute.
+    pub(super) fn take(&self) -> Option<Permit<'permits>> {
+        let Self { permits, deadline, stop } = self;
+        let mut left = permits.lock();
+        while *left == 0 {
+            left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => permits.given_back.wait(left).unwrap_or_else(PoisonError::into_inner),
+                Some(time) if time.is_zero() => return None,
+                Some(time) => permits.given_back.wait_timeout(left, time).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+        if stop.is_triggered() {
+            permits.given_back.notify_one();
+            return None;
+        }
+        *left -= 1;
+        Some(Permit(permits))
     }
 }
 
@@ -64,23 +83,38 @@ mod tests {
 
     #[test]
     fn the_wait_for_a_permit_ends_at_the_deadline() {
-        let permits = Permits::of(1);
-        let permit = permits.take(None).unwrap();
+        let (permits, stop) = (Permits::of(1), Shutdown::new().unwrap());
         let deadline = Instant::now() + Duration::from_millis(20);
-        assert!(permits.take(Some(deadline)).is_none() && Instant::now() >= deadline);
+        let queue = Queue { permits: &permits, deadline: Some(deadline), stop: &stop };
+        let permit = queue.take().unwrap();
+        assert!(queue.take().is_none() && Instant::now() >= deadline);
         drop(permit);
-        assert!(permits.take(Some(deadline)).is_some(), "one that is free is taken without a look at the clock");
+        assert!(queue.take().is_some(), "one that is free is taken without a look at the clock");
     }
 
     #[test]
     fn a_permit_that_is_given_back_wakes_who_waits_for_it() {
-        let permits = Permits::of(1);
-        let permit = permits.take(None).unwrap();
+        let (permits, stop) = (Permits::of(1), Shutdown::new().unwrap());
+        let queue = Queue { permits: &permits, deadline: None, stop: &stop };
+        let permit = queue.take().unwrap();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| permits.take(None).is_some());
+            let waiting = scope.spawn(|| queue.take().is_some());
             drop(permit);
             assert!(waiting.join().unwrap());
         });
-        assert!(permits.take(Some(Instant::now())).is_some());
+        assert!(queue.take().is_some());
+    }
+
+    #[test]
+    fn everyone_who_waits_leaves_without_a_permit_when_the_stop_comes() {
+        let (permits, stop) = (Permits::of(1), Shutdown::new().unwrap());
+        let queue = Queue { permits: &permits, deadline: None, stop: &stop };
+        let permit = queue.take().unwrap();
+        thread::scope(|scope| {
+            let waiting = [(); 20].map(|()| scope.spawn(|| queue.take().is_none()));
+            stop.trigger();
+            drop(permit);
+            assert!(waiting.into_iter().all(|one| one.join().unwrap()));
+        });
     }
 }

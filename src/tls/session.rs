@@ -2,11 +2,10 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Instant;
 
 use rustls::Connection;
 
-use super::permits::Permits;
+use super::permits::Queue;
 use super::taken::Taken;
 
 /// Plaintext in one record, at most: 2^14 bytes (RFC 8446, section 5.1). No more than one record waits for room in the
@@ -43,7 +42,7 @@ pub(super) enum Step {
     WaitReadable,
     /// It wants room for its own.
     WaitWritable,
-    /// No permit came by the deadline.
+    /// No permit came by the deadline, or before the stop.
     Late,
 }
 
@@ -63,17 +62,17 @@ where
     }
 
     /// Takes one step of the handshake: sends what is to be sent (the two sides never have more than some bytes for each
-    /// other at once, so nobody waits in a circle), or else reads once and computes, under a permit if there are
-    /// `permits`, for which it waits until `deadline`.
+    /// other at once, so nobody waits in a circle), or else reads once and computes, under a permit if there is a `queue`
+    /// for them.
     ///
     /// # Errors
     /// `InvalidData` with rustls's error if the peer breaks the rules or is refused, after the alert that tells it so;
     /// `UnexpectedEof` if it has left; whatever the socket says.
-    pub(super) fn step(&self, permits: Option<&Permits>, deadline: Option<Instant>) -> io::Result<Step> {
+    pub(super) fn step(&self, queue: Option<&Queue<'_>>) -> io::Result<Step> {
         if let Some(step) = self.exchange()? {
             return Ok(step);
         }
-        let permit = permits.map(|permits| permits.take(deadline));
+        let permit = queue.map(Queue::take);
         if matches!(permit, Some(None)) {
             return Ok(Step::Late);
         }

@@ -79,8 +79,8 @@ fn with_sessions(room: usize, test: impl FnOnce(&Session<End<'_>>, &Session<End<
     let client = Session::new(End { incoming: &to_client, outgoing: &to_server }, pair.client);
     let (mut at_server, mut at_client) = (Step::Again, Step::Again);
     while at_server != Step::Done || at_client != Step::Done {
-        at_client = client.step(None, None).unwrap();
-        at_server = server.step(None, None).unwrap();
+        at_client = client.step(None).unwrap();
+        at_server = server.step(None).unwrap();
     }
     test(&server, &client);
 }
@@ -172,12 +172,12 @@ fn bytes_that_came_with_the_handshake_are_not_forgotten() {
     let pair = pair();
     let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair.server);
     let client = Session::new(End { incoming: &to_client, outgoing: &to_server }, pair.client);
-    client.step(None, None).unwrap();
-    while server.step(None, None).unwrap() != Step::WaitReadable {}
-    while client.step(None, None).unwrap() != Step::Done {}
+    client.step(None).unwrap();
+    while server.step(None).unwrap() != Step::WaitReadable {}
+    while client.step(None).unwrap() != Step::Done {}
     // In one read with the client's last flight.
     client.try_send(b"Hola").unwrap();
-    while server.step(None, None).unwrap() != Step::Done {}
+    while server.step(None).unwrap() != Step::Done {}
     assert!(to_server.bytes.borrow().is_empty() && server.has_input());
     let mut taken = Vec::new();
     assert!(!take_all(&server, &mut taken));
@@ -254,7 +254,7 @@ fn what_is_no_tls_is_answered_with_an_alert() {
     let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
     let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair().server);
     to_server.bytes.borrow_mut().extend(b"GET / HTTP/1.1\r\n\r\n");
-    let error = server.step(None, None).unwrap_err();
+    let error = server.step(None).unwrap_err();
     assert!(matches!(HandshakeError::at_server(error), HandshakeError::PlainClient));
     assert_eq!(to_client.bytes.borrow().iter().copied().take(2).collect::<Vec<_>>(), [21, 3]);
 }
@@ -266,7 +266,7 @@ fn a_hello_without_end_is_the_clients_fault() {
     // The longest message that its header can tell of, in records of four bytes.
     to_server.bytes.borrow_mut().extend(b"\x16\x03\x01\x00\x04\x01\x00\xff\xff".repeat(20_000));
     let error = loop {
-        match server.step(None, None) {
+        match server.step(None) {
             Ok(step) => assert_eq!(step, Step::Again),
             Err(error) => break HandshakeError::at_server(error),
         }
