@@ -12,6 +12,8 @@ pub(crate) struct Limits {
     pub(crate) descriptors: Option<u64>,
     /// Threads that this user may have (`RLIMIT_NPROC`, soft); root has no such limit (getrlimit(2)).
     pub(crate) user_threads: Option<u64>,
+    /// Threads that this user has, as far as is told; not asked where there is no limit.
+    pub(crate) user_threads_used: u64,
     /// Memory maps that this process may have (`vm.max_map_count`).
     pub(crate) maps: Option<u64>,
     /// Memory maps that it has.
@@ -32,10 +34,12 @@ impl Limits {
         // The fourth field of /proc/loadavg is running/existing scheduling entities (proc_loadavg(5)).
         let loadavg = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let existing = loadavg.split_whitespace().nth(3).and_then(|field| field.split_once('/')?.1.parse().ok());
-        let is_root = rustix::process::geteuid().is_root();
+        let user = rustix::process::getuid();
+        let user_threads = getrlimit(Resource::Nproc).current.filter(|_| !user.is_root());
         Self {
             descriptors: getrlimit(Resource::Nofile).current,
-            user_threads: getrlimit(Resource::Nproc).current.filter(|_| !is_root),
+            user_threads,
+            user_threads_used: user_threads.map_or(0, |_| threads_of(user.as_raw())),
             maps: number("/proc/sys/vm/max_map_count"),
             maps_used: fs::read_to_string("/proc/self/maps").map_or(0, |maps| maps.lines().count() as u64),
             system_threads: system.into_iter().flatten().min(),
@@ -43,6 +47,19 @@ impl Limits {
             group_threads: group_threads(),
         }
     }
+}
+
+/// The threads of all processes whose real user is `user`, which is who `RLIMIT_NPROC` counts (getrlimit(2)).
+fn threads_of(user: u32) -> u64 {
+    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    processes
+        // What is no process has no status; one that has ended meanwhile has none any more.
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("status")).ok())
+        .filter_map(|status| {
+            let field = |name| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
+            (field("Uid:")?.parse() == Ok(user)).then(|| field("Threads:")?.parse::<u64>().ok())?
+        })
+        .sum()
 }
 
 /// The room for threads in this process's control groups, version 1 or 2 (cgroups(7)).
@@ -95,6 +112,21 @@ mod tests {
         let limits = Limits::of_this_process();
         assert!(limits.maps.is_some_and(|maps| maps > limits.maps_used) && limits.maps_used > 10, "{limits:?}");
         assert!(limits.system_threads.is_some_and(|threads| threads > limits.system_threads_used), "{limits:?}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_threads_of_a_user_are_those_of_this_process_at_least() {
+        let held = std::sync::Mutex::new(());
+        let guard = held.lock();
+        std::thread::scope(|scope| {
+            for _ in 0..5 {
+                scope.spawn(|| drop(held.lock()));
+            }
+            assert!(threads_of(rustix::process::getuid().as_raw()) >= 6);
+            drop(guard);
+        });
+        assert_eq!(threads_of(u32::MAX - 1), 0);
     }
 
     #[test]

@@ -93,10 +93,11 @@ impl Ceiling {
     fn under(limits: &Limits) -> Self {
         let room = |limit: u64, used: u64, each: u64| limit.saturating_sub(used) / each;
         let threads_used = limits.system_threads_used + SPARE_THREADS;
+        let user_threads_used = limits.user_threads_used + SPARE_THREADS;
         [
             limits.descriptors.map(|limit| (room(limit, SPARE_DESCRIPTORS, 1), Limit::Descriptors(limit))),
             limits.maps.map(|limit| (room(limit, limits.maps_used + SPARE_MAPS, MAPS_PER_THREAD), Limit::Maps(limit))),
-            limits.user_threads.map(|limit| (room(limit, SPARE_THREADS, 1), Limit::UserThreads(limit))),
+            limits.user_threads.map(|limit| (room(limit, user_threads_used, 1), Limit::UserThreads(limit))),
             limits.system_threads.map(|limit| (room(limit, threads_used, 1), Limit::SystemThreads(limit))),
             limits.group_threads.map(|limit| (room(limit, SPARE_THREADS, 1), Limit::GroupThreads(limit))),
         ]
@@ -126,6 +127,7 @@ mod tests {
         Limits {
             descriptors: Some(20_000),
             user_threads: None,
+            user_threads_used: 0,
             maps: Some(65_530),
             maps_used: 30,
             system_threads: Some(32_768),
@@ -139,6 +141,11 @@ mod tests {
         assert_eq!(Ceiling::under(&limits()), Ceiling { clients: 16_125, limit: Limit::Maps(65_530) });
         let few_files = Limits { descriptors: Some(64), ..limits() };
         assert_eq!(Ceiling::under(&few_files), Ceiling { clients: 32, limit: Limit::Descriptors(64) });
+        let busy_user = Limits { user_threads: Some(1000), user_threads_used: 900, ..limits() };
+        assert_eq!(
+            Ceiling::under(&busy_user),
+            Ceiling { clients: 100 - SPARE_THREADS, limit: Limit::UserThreads(1000) }
+        );
         let small_group = Limits { group_threads: Some(10), ..limits() };
         assert_eq!(Ceiling::under(&small_group), Ceiling { clients: 0, limit: Limit::GroupThreads(10) });
     }
