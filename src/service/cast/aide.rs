@@ -44,22 +44,31 @@ pub(super) fn start_aides(
     }
     let start = |(number, share): (usize, &Arc<Share>)| {
         let (feed, share, helped) = (Arc::clone(feed), Arc::clone(share), helped.clone());
-        BelledThread::start(format!("aide-{number}"), OBITUARY, |bell| move || help(&bell, &feed, &share, &helped))
+        BelledThread::start(format!("aide-{number}"), OBITUARY, |bell| {
+            // What was there before is the clients' own to send.
+            let published = feed.version();
+            move || help(&bell, &feed, published, &share, &helped)
+        })
     };
     audience.shares().iter().enumerate().map(start).collect()
 }
 
-fn help(bell: &Arc<Bell>, feed: &Feed, share: &Share, helped: &RangeInclusive<usize>) {
+/// Sends every change after the version that was `published` to those who get help, until the bell rings for the stop.
+fn help(bell: &Arc<Bell>, feed: &Feed, mut published: u64, share: &Share, helped: &RangeInclusive<usize>) {
     share.keep_aide();
     let _subscription = feed.subscribe(bell.waker(Cause::News));
-    let (mut everyone, mut edition, mut published) = (Vec::new(), 0, 0);
-    while !bell.wait(None).contains(Cause::Stop) {
+    let (mut everyone, mut edition) = (Vec::new(), 0);
+    loop {
+        // Before the first wait too: a change just before the subscription rang for nobody.
         while let Some(latest) = feed.latest().filter(|latest| latest.version > published) {
             published = latest.version;
             if is_helped(&latest, share.clients(), helped) {
                 share.list(&mut everyone, &mut edition);
                 offer_from_the_end(feed, &latest, &everyone);
             }
+        }
+        if bell.wait(None).contains(Cause::Stop) {
+            return;
         }
     }
 }
