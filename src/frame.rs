@@ -223,6 +223,11 @@ impl<R: Read> FrameReader<R> {
         self.header_len > 0
     }
 
+    /// What has come of a header that is not whole yet, or of the one whose payload is being read.
+    pub(crate) fn header_so_far(&self) -> &[u8] {
+        &self.header[..self.header_len]
+    }
+
     /// The stream that is read.
     pub fn inner(&self) -> &R {
         &self.inner

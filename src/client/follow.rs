@@ -14,6 +14,7 @@ use super::silence::Silence;
 use super::stream::{Ending, sooner};
 use super::{Client, ClientConfig, Error};
 use crate::chain::Chain;
+use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
 use crate::shutdown::Shutdown;
 
@@ -59,11 +60,26 @@ pub struct Follower {
     /// Whether a connection has stood: it gave a frame, or ended otherwise than by being refused. Before that, whatever
     /// refuses one is the caller's to mend.
     has_stood: bool,
+    /// How far the connections have come; what has been read of the present one counts when it is a frame, or gone.
+    reached: Reached,
     /// When to connect again; `None` before the first attempt.
     retry_at: Option<Instant>,
     backoff: Backoff,
     silence: Silence,
     observer: Observer,
+}
+
+/// The furthest that any connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    /// There has been none.
+    Nothing,
+    /// It was made.
+    Connection,
+    /// A byte has come.
+    Byte,
+    /// A whole frame has come.
+    Frame,
 }
 
 /// What a [`Follower`] meets on its way.
@@ -98,6 +114,7 @@ impl Follower {
             ending: Ending { shutdown: shutdown.clone(), deadline: None },
             client: None,
             has_stood: false,
+            reached: Reached::Nothing,
             retry_at: None,
             backoff: Backoff::new(),
             silence: Silence::new(config.stale_after),
@@ -118,12 +135,18 @@ impl Follower {
         self.observer = Observer::new(observe);
     }
 
+    /// True if and only if a connection has been made, and not one byte has come over any: the server has no map yet, or
+    /// waits for something else, such as the beginning of TLS.
+    pub fn is_unanswered(&self) -> bool {
+        self.reached == Reached::Connection && !self.client.as_ref().is_some_and(Client::has_heard)
+    }
+
     /// Waits for the next map and returns it, from whichever connection. Returns `Ok(None)` if and only if reconnecting
     /// is off and the server closed the connection between two frames.
     ///
     /// # Errors
     /// `Connect` and `Tls` if and only if it is the first connection that fails; what is wrong with a frame or payload that
-    /// would be wrong again ([`Error::is_transient`]); with reconnecting off, every end that is not an orderly one;
+    /// would be wrong again ([`Error::is_transient`]), `NoHeader` among it; with reconnecting off, every end that is not an orderly one;
     /// `TimedOut` and `Stopped`. Another call after any but the last connects again, after a pause.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
@@ -190,6 +213,7 @@ impl Follower {
                 Ok(Some(payload)) => {
                     self.backoff.reset();
                     self.has_stood = true;
+                    self.reached = Reached::Frame;
                     if !payload.is_empty() {
                         return Ok(Event::Payload(payload));
                     }
@@ -197,6 +221,13 @@ impl Follower {
                 }
                 Ok(None) => return Ok(self.lost(None)),
                 Err(error @ (Error::TimedOut | Error::Stopped)) => return Err(error),
+                Err(Error::Frame(frame::Error::Truncated { wanted: HEADER_LEN, .. }))
+                    if self.reached < Reached::Frame =>
+                {
+                    // Only before a frame: a server that is cut later is one of ours.
+                    let bytes = client.header_so_far().to_vec();
+                    return Ok(self.lost(Some(Error::NoHeader { bytes })));
+                }
                 Err(error) => return Ok(self.lost(Some(error))),
             }
         }
@@ -206,7 +237,9 @@ impl Follower {
     /// is returned.
     pub fn give_up(&mut self) -> Duration {
         let retry_in = self.backoff.next_delay();
-        self.client = None;
+        if self.client.take().is_some_and(|client| client.has_heard()) {
+            self.reached = self.reached.max(Reached::Byte);
+        }
         self.retry_at = Some(Instant::now() + retry_in);
         retry_in
     }
@@ -225,6 +258,7 @@ impl Follower {
                 let (peer, local) = (client.peer_addr(), client.local_addr());
                 self.silence.connection_began();
                 self.client = Some(client);
+                self.reached = self.reached.max(Reached::Connection);
                 Ok(Event::Connected { peer, local })
             }
             Err(error @ (Error::TimedOut | Error::Stopped)) => Err(error),

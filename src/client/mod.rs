@@ -91,6 +91,17 @@ pub enum Error {
     /// What came is no frame, or was cut. See [`frame::Error`] for whose fault that is.
     #[error(transparent)]
     Frame(#[from] frame::Error),
+    /// The server closed inside its first header, and no connection of this [`Follower`] has ever given a frame: what is
+    /// there speaks another protocol, whose greeting is short. A [`Client`], which knows one connection alone, calls it
+    /// [`Truncated`](frame::Error::Truncated).
+    #[error(
+        "not a frame header: \"{}\" (closed after {} of {} bytes); does the peer send 10-byte headers?",
+        bytes.escape_ascii(), bytes.len(), frame::HEADER_LEN
+    )]
+    NoHeader {
+        /// All that came: one to nine bytes.
+        bytes: Vec<u8>,
+    },
     /// The payload is not in the format that was expected.
     #[error(transparent)]
     Format(#[from] format::Error),
@@ -252,6 +263,16 @@ impl Client {
             }
             error => Error::Frame(error),
         })
+    }
+
+    /// What has come of the header that is being read.
+    fn header_so_far(&self) -> &[u8] {
+        self.frames.header_so_far()
+    }
+
+    /// True if and only if a byte has come over it.
+    fn has_heard(&self) -> bool {
+        self.stream().has_heard()
     }
 
     fn stream(&self) -> &Stream {

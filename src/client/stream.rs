@@ -87,6 +87,11 @@ impl Stream {
         &self.ending
     }
 
+    /// True if and only if something has been read.
+    pub(super) fn has_heard(&self) -> bool {
+        !self.is_fresh
+    }
+
     pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.ending.deadline = deadline;
     }

@@ -214,7 +214,7 @@ fn a_follower_that_may_not_come_back_tells_each_end_apart() {
     let (mut closed, _shutdown) = follower(serve(|_, stream| drop(stream)), once());
     assert!(matches!(closed.next_map(), Ok(None)));
 
-    let cut = serve(|_, mut stream| stream.write_all(b"60   ").unwrap());
+    let cut = serve(|_, mut stream| stream.write_all(b"60        Hola").unwrap());
     let (mut cut, _shutdown) = follower(cut, once());
     assert!(matches!(cut.next_map(), Err(Error::Frame(frame::Error::Truncated { .. }))));
 
@@ -233,6 +233,59 @@ fn what_would_come_again_is_an_error_at_once() {
     let large = serve(|_, mut stream| stream.write_all(b"9999999999").unwrap());
     let (mut large, _shutdown) = follower(large, FollowConfig::default());
     assert!(matches!(large.next_map(), Err(Error::Frame(frame::Error::TooLarge { .. }))));
+}
+
+#[test]
+fn an_end_inside_the_first_header_is_another_protocol_until_a_frame_has_come() {
+    for config in [FollowConfig::default(), once()] {
+        let greeting = serve(|_, mut stream| stream.write_all(b"Hola\x1b\r\n").unwrap());
+        let (mut greeted, _shutdown) = follower(greeting, config);
+        let error = greeted.next_map().unwrap_err();
+        assert!(matches!(&error, Error::NoHeader { bytes } if bytes == b"Hola\x1b\r\n"), "{error:?}");
+        assert!(error.to_string().contains(r#""Hola\x1b\r\n" (closed after 7 of 10 bytes)"#), "{error}");
+    }
+
+    let cut = serve(|number, mut stream| {
+        let bytes = if number == 1 { b"60".to_vec() } else { frame(number.to_string().as_bytes()) };
+        let _ = stream.write_all(&bytes);
+    });
+    let (mut cut, _shutdown) = follower(cut, FollowConfig::default());
+    assert_eq!(cut.next_payload().unwrap().unwrap(), b"0");
+    assert_eq!(cut.next_payload().unwrap().unwrap(), b"2");
+}
+
+#[test]
+fn an_end_before_any_byte_is_followed_by_another_connection_and_says_nothing_of_the_protocol() {
+    let full = serve(|number, mut stream| {
+        if number > 0 {
+            let _ = stream.write_all(&frame(b"room"));
+        }
+    });
+    let (mut full, _shutdown) = follower(full, FollowConfig::default());
+    assert_eq!(full.next_payload().unwrap().unwrap(), b"room");
+}
+
+#[test]
+fn a_connection_over_which_no_byte_comes_is_unanswered() {
+    let (keep, _kept) = mpsc::channel();
+    let address = serve(move |number, mut stream| {
+        if number > 0 {
+            stream.write_all(b"6").unwrap();
+            keep.send(stream).unwrap();
+        }
+    });
+    let (mut follower, _shutdown) = follower(address, FollowConfig::default());
+    assert!(!follower.is_unanswered(), "there is no connection yet");
+    assert!(matches!(follower.next_event(), Ok(Event::Connected { .. })));
+    assert!(follower.is_unanswered());
+    assert!(matches!(follower.next_event(), Ok(Event::Lost { reason: None, .. })));
+    assert!(follower.is_unanswered(), "the first one has ended without a byte");
+    assert!(matches!(follower.next_event(), Ok(Event::Connected { .. })));
+    follower.set_deadline(Some(soon()));
+    assert!(matches!(follower.next_event(), Err(Error::TimedOut)));
+    assert!(!follower.is_unanswered());
+    follower.give_up();
+    assert!(!follower.is_unanswered());
 }
 
 #[test]

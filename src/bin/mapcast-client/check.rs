@@ -10,6 +10,7 @@ use mapcast::Shutdown;
 use mapcast::client::{ClientConfig, Connectivity, Error, FollowConfig, Follower};
 
 use crate::exit::Exit;
+use crate::unanswered;
 
 /// How long a check may take unless told otherwise: connecting within its own default, and a first map, which every
 /// client gets at once.
@@ -25,7 +26,7 @@ pub(crate) fn check(
     deadline: Option<Instant>,
 ) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let format = client.format;
+    let (format, is_encrypted) = (client.format, client.tls.is_some());
     let mut follower = Follower::new(address, FollowConfig { client, reconnect: false, stale_after: None }, shutdown);
     follower.set_deadline(deadline);
     let connected = Arc::new(AtomicBool::new(false));
@@ -40,7 +41,7 @@ pub(crate) fn check(
             let source = io::Error::new(io::ErrorKind::TimedOut, "no answer in the time that was given");
             return Err(Error::Connect { address: address.to_owned(), source }.into());
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(unanswered::explain(error.into(), &follower, is_encrypted)),
     };
     let map = format.decode_map(&payload).map_err(Error::Format)?;
     if told {

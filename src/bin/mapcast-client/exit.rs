@@ -42,10 +42,11 @@ impl Exit {
             Some(client::Error::Connect { .. } | client::Error::Tls(_) | client::Error::PlainToTls) => {
                 Self::NotConnected
             }
-            Some(client::Error::Frame(frame::Error::BadHeader { .. } | frame::Error::TooLarge { .. })) => {
-                Self::BadFrame
-            }
-            Some(client::Error::Format(mapcast::format::Error::Decode { .. })) => Self::BadFrame,
+            Some(
+                client::Error::NoHeader { .. }
+                | client::Error::Frame(frame::Error::BadHeader { .. } | frame::Error::TooLarge { .. })
+                | client::Error::Format(mapcast::format::Error::Decode { .. }),
+            ) => Self::BadFrame,
             Some(client::Error::TimedOut) => Self::TimedOut,
             Some(client::Error::Stopped) => Self::Interrupted,
             _ => Self::Failed,

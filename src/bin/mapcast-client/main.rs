@@ -17,6 +17,7 @@ mod selection;
 mod signals;
 mod stdout;
 mod tls;
+mod unanswered;
 mod watch;
 
 use std::io::{self, IsTerminal, Write};
@@ -66,21 +67,25 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
 fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyhow::Result<ExitCode> {
     let stdout = || Stdout::start(shutdown, deadline).map_err(Error::Output);
     let (address, client) = (&config.address, &config.client);
+    let is_encrypted = client.tls.is_some();
     match config.task {
         Task::Follow { follow, print, count } => {
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
-            return Ok(print_maps(&mut follower, &mut Printer::new(print, stdout()?), count)?.into());
+            let printed = print_maps(&mut follower, &mut Printer::new(print, stdout()?), count);
+            return printed.map(Exit::into).map_err(|error| unanswered::explain(error, &follower, is_encrypted));
         }
         Task::Deliver { follow, selection, count, into } => {
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
-            return into::deliver(&mut follower, &selection, into, count, shutdown);
+            let delivered = into::deliver(&mut follower, &selection, into, count, shutdown);
+            return delivered.map_err(|error| unanswered::explain(error, &follower, is_encrypted));
         }
         Task::Watch { follow, selection } => {
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
-            let watched = watch::Watched { address: address.clone(), format: client.format, selection };
+            let (address, format) = (address.clone(), client.format);
+            let watched = watch::Watched { address, format, is_encrypted, selection };
             return Ok(watch::watch(follower, watched, shutdown, deadline)?.into());
         }
         Task::Check => {

@@ -31,7 +31,7 @@ fn an_end_before_enough_maps_is_1() {
 
 #[test]
 fn a_cut_is_1_when_it_may_not_come_back() {
-    for cut in [3, 10, 12] {
+    for cut in [10, 12] {
         let server = serve(move |_, mut stream| stream.write_all(&builtin_frame()[..cut]).unwrap());
         let client = Program::client(&["--no-reconnect", &server]).finish();
         client.assert_exit(1).assert_stdout("").assert_stderr("mapcast-client: the stream ended inside a frame");
@@ -99,6 +99,16 @@ fn another_protocol_is_4_at_once_and_is_escaped() {
 }
 
 #[test]
+fn another_protocol_with_a_short_greeting_is_4_and_no_loop() {
+    let greeting = || serve(|_, mut stream| stream.write_all(b"Hola\x1b").unwrap());
+    for args in [&["-n", "1"][..], &["--no-reconnect"], &["check"]] {
+        let client = Program::client(&[args, &[&greeting()]].concat()).finish();
+        client.assert_exit(4).assert_stdout("");
+        client.assert_stderr(r#"not a frame header: "Hola\x1b" (closed after 5 of 10 bytes)"#);
+    }
+}
+
+#[test]
 fn too_large_a_frame_is_4_and_names_the_option() {
     let client = Program::client(&["--max-frame", "10", &serve_bytes(builtin_frame())]).finish();
     client.assert_exit(4).assert_stderr("above the limit of 10").assert_stderr("--max-frame");
@@ -118,6 +128,19 @@ fn the_time_that_is_over_is_124_with_or_without_maps() {
         client.assert_exit(124).assert_stdout(printed);
         assert!(client.elapsed >= Duration::from_millis(300), "{:?}", client.elapsed);
         assert!(client.elapsed < Duration::from_secs(3), "{:?}", client.elapsed);
+    }
+}
+
+#[test]
+fn the_time_that_is_over_before_any_byte_says_what_the_server_may_be_waiting_for() {
+    let hint = "no map came (does the server want TLS: --tls, or has it no map yet?): the time that was given is over";
+    for args in [&["-W", "300ms"][..], &["-W", "300ms", "--write", "x.json"], &["check", "-W", "300ms"]] {
+        let client = Program::client(&[args, &[&serve_bytes(Vec::new())]].concat()).finish();
+        client.assert_exit(124).assert_stderr(hint);
+    }
+    for bytes in [b"1".to_vec(), builtin_frame()] {
+        let client = Program::client(&["-W", "300ms", &serve_bytes(bytes)]).finish();
+        client.assert_exit(124).assert_stderr("mapcast-client: the time that was given is over\n");
     }
 }
 

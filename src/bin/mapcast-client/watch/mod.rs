@@ -17,7 +17,7 @@ use mapcast::{Format, Map, Shutdown};
 
 use crate::exit::Exit;
 use crate::selection::Selection;
-use crate::stdout;
+use crate::{stdout, unanswered};
 use terminal::Terminal;
 use view::{Scroll, View};
 
@@ -44,6 +44,7 @@ pub(crate) struct WatchArgs {
 pub(crate) struct Watched {
     pub(crate) address: String,
     pub(crate) format: Format,
+    pub(crate) is_encrypted: bool,
     pub(crate) selection: Selection,
 }
 
@@ -83,7 +84,8 @@ pub(crate) fn watch(
     let follow = move || {
         let connection = sender.clone();
         follower.on_connectivity(move |news| drop(connection.send(Message::Connection(news))));
-        let outcome = read_maps(&mut follower, &watched, &sender);
+        let outcome = read_maps(&mut follower, &watched, &sender)
+            .map_err(|error| unanswered::explain(error, &follower, watched.is_encrypted));
         // Nobody hears it only if nobody draws any more.
         let _ = sender.send(Message::Ended(outcome));
     };
