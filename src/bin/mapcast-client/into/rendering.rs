@@ -1,9 +1,11 @@
 //! What a map looks like in a file.
 
+use anyhow::bail;
 use clap::ValueEnum;
 use mapcast::{Map, format};
 use serde_json::Value;
 
+use super::complaint::list;
 use super::object::{Object, left_out, object, variables};
 use super::template::Template;
 
@@ -51,10 +53,25 @@ impl Rendering {
         let whole = |text: String| Rendered { bytes: text.into_bytes(), left_out: Vec::new() };
         Ok(match self {
             Self::Format(FileFormat::Json) => whole(format::pretty(map)? + "\n"),
-            Self::Format(FileFormat::Toml) => whole(toml::to_string(&without_nulls(object(map)?))?),
+            Self::Format(FileFormat::Toml) => whole(render_toml(object(map)?)?),
             Self::Format(FileFormat::Env) => render_env(&object(map)?),
             Self::Template(template) => whole(template.fill(&object(map)?)?),
         })
+    }
+}
+
+fn render_toml(object: Object) -> anyhow::Result<String> {
+    if let Some((key, _)) = object.iter().find(|(_, value)| has_null_in_list(value)) {
+        bail!("the entry {}: TOML has no null, and in a list it cannot be left out", list(&[key]));
+    }
+    Ok(toml::to_string(&without_nulls(object))?)
+}
+
+fn has_null_in_list(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| item.is_null() || has_null_in_list(item)),
+        Value::Object(object) => object.values().any(has_null_in_list),
+        _ => false,
     }
 }
 
@@ -125,7 +142,15 @@ mod tests {
         let wanted = r#"{"z":1,"a":{"in":{"b":[1,[true],{"x":"y"}]}},"n":1.5,"t":"\"\n","k.e y":{}}"#;
         let wanted: Value = serde_json::from_str(wanted).unwrap();
         assert_eq!(serde_json::to_value(back).unwrap(), wanted, "{text}");
-        assert!(Rendering::Format(FileFormat::Toml).render(&map(r#"{"a":[null]}"#)).is_err());
+    }
+
+    #[test]
+    fn a_null_in_a_list_is_refused_in_toml_by_the_name_of_its_entry() {
+        for json in [r#"{"a":[1],"li\nst":[1,null]}"#, r#"{"li\nst":{"in":[{"x":[null]}]},"z":[null]}"#] {
+            let error = Rendering::Format(FileFormat::Toml).render(&map(json)).unwrap_err();
+            assert!(error.to_string().contains(r#"the entry "li\nst": TOML has no null"#), "{error:#}");
+        }
+        assert_eq!(rendered(FileFormat::Toml, r#"{"a":[{"gone":null,"n":1}]}"#), "[[a]]\nn = 1\n");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `--write`: the map in a file, replaced whole whenever it would be another one.
 #![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use log::info;
@@ -60,9 +60,15 @@ impl WriteArgs {
     /// Returns what is to be written, if anything is.
     ///
     /// # Errors
-    /// If nobody can tell the format, or there are two, or the template cannot be read.
+    /// If it is no file but a stream of this process, nobody can tell the format, or there are two, or the template cannot be read.
     pub(crate) fn into_config(self) -> Result<Option<WriteConfig>, String> {
         let Some(path) = self.write else { return Ok(None) };
+        if is_stream(&path) {
+            let path = path.display();
+            return Err(format!(
+                "--write wants a file, and {path} is none: leave --write out, and give --output to print maps"
+            ));
+        }
         let rendering = match (self.template, self.write_format) {
             (Some(_), Some(_)) => return Err("--template and --write-format cannot be used together".to_owned()),
             (Some(template), None) => Rendering::Template(
@@ -116,6 +122,14 @@ impl Writer {
     }
 }
 
+/// True if and only if `path` is a name for a stream of this process: `-`, as people write it, and what Linux has for its
+/// descriptors. To replace it would take the name away, or the file that the shell has opened for somebody else's lines.
+fn is_stream(path: &Path) -> bool {
+    let whole = ["-", "/dev/stdin", "/dev/stdout", "/dev/stderr"];
+    let folders = ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"];
+    whole.iter().any(|name| path == Path::new(name)) || folders.iter().any(|folder| path.starts_with(folder))
+}
+
 /// Returns the mode that `text` is in octal, with or without zeros before it.
 fn parse_mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
@@ -134,6 +148,17 @@ mod tests {
         }
         for text in ["", "+640", "rw", "0689", "17777", "-1"] {
             assert!(parse_mode(text).is_err_and(|error| error.contains("0640")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_a_stream_is_no_file() {
+        for path in ["-", "/dev/stdout", "/dev//stderr", "/dev/fd/1", "/proc/self/fd/2"] {
+            let args = WriteArgs { write: Some(path.into()), write_format: None, template: None, mode: None };
+            assert!(args.into_config().is_err_and(|error| error.contains("--output")), "{path}");
+        }
+        for path in ["./-", "-.json", "stdout", "dev/stdout", "/dev/shm/map.json"] {
+            assert!(!is_stream(Path::new(path)), "{path}");
         }
     }
 
