@@ -78,7 +78,7 @@ fn a_command_that_will_not_end_is_killed() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "trap '' TERM; while :; do sleep 0.1; done", &["--exec-timeout", "200ms", "-n", "1"]);
     let client = client.finish();
-    client.assert_exit(0).assert_stderr("the command does not end: killed").assert_stderr("signal: 9");
+    client.assert_exit(1).assert_stderr("the command does not end: killed").assert_stderr("signal: 9");
     assert!(client.elapsed > Duration::from_secs(5), "{:?}", client.elapsed);
 }
 
@@ -90,6 +90,25 @@ fn a_command_that_fails_is_logged_and_the_next_change_is_handed_over() {
     place.publish(1);
     place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
     client.signal(Signal::INT);
+    client.finish().assert_exit(0);
+}
+
+#[test]
+fn with_a_count_the_last_command_decides() {
+    let place = Place::new(INTERVAL);
+    let client = exec(&place, "exit 3", &["-n", "2", "-qq"]).finish();
+    client.assert_exit(1).assert_stderr("mapcast-client: the last command failed: exit status: 3");
+    exec(&place, "exit 0", &["-n", "2"]).finish().assert_exit(0);
+    // Without one it watches, and a command that fails is no end of that.
+    let client = exec(&place, "exit 3", &[]);
+    client.wait_log("exit status: 3");
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(0);
+    // The failure of the first one is over when the next one does better.
+    let place = Place::new(Duration::from_mins(1));
+    let client = exec(&place, "read map; [ \"$map\" != '{\"n\":0}' ] || exit 3", &["-n", "2"]);
+    client.wait_log("exit status: 3");
+    place.publish(1);
     client.finish().assert_exit(0);
 }
 

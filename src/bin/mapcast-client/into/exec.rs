@@ -1,11 +1,11 @@
 //! `--exec`: a command on each change, one at a time, always with the newest map.
 #![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
 
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use log::{debug, info, warn};
 use mapcast::units;
@@ -73,17 +73,28 @@ impl Exec {
     }
 
     /// Runs the command for one newest map after the other, until it is told to end. A command that runs then has what
-    /// is left of its time; a change that has come before `Finish` is still handed over.
-    pub(super) fn run(mut self) {
+    /// is left of its time; a change that has come before `Finish` is still handed over. Returns what has become of the
+    /// last command.
+    ///
+    /// # Errors
+    /// If the last command failed, or could not be run. The log has said so, as of each one.
+    pub(super) fn run(mut self) -> anyhow::Result<()> {
+        let mut last = Ok(());
         while self.wait_map() {
             if !self.wait_splay() {
-                return;
+                break;
             }
             let Some(object) = self.latest.take() else { continue };
-            if let Err(error) = self.run_command(&object) {
-                warn!("the command cannot be run: {error:#}");
-            }
+            last = match self.run_command(&object) {
+                Ok(status) if status.success() => Ok(()),
+                Ok(status) => Err(anyhow!("the last command failed: {status}")),
+                Err(error) => {
+                    warn!("the command cannot be run: {error:#}");
+                    Err(error.context("the last command could not be run"))
+                }
+            };
         }
+        last
     }
 
     /// Waits for a map. Returns false if and only if none will come.
@@ -115,7 +126,7 @@ impl Exec {
         Some(event)
     }
 
-    fn run_command(&mut self, object: &Object) -> anyhow::Result<()> {
+    fn run_command(&mut self, object: &Object) -> anyhow::Result<ExitStatus> {
         self.file.write(object)?;
         let mut command = Command::new("sh");
         self.file.tell(&mut command);
@@ -148,7 +159,7 @@ impl Exec {
         } else {
             warn!("the command failed after {took:.1}s: {status}");
         }
-        Ok(())
+        Ok(status)
     }
 
     /// Waits for the end of the command. Returns false if and only if `deadline` came first; `None` never comes.

@@ -56,6 +56,14 @@ enum Start {
     Run(RunConfig),
 }
 
+/// What has become of what was started.
+enum Ended {
+    /// The last command of `--exec`: why it failed, if it did.
+    Command(anyhow::Result<()>),
+    /// The program of `--run`: the exit code that it passes on, if it has run.
+    Program(Option<u8>),
+}
+
 /// Which options mean nothing without at least one of some others.
 pub(crate) const NEEDED: [(&str, &[&str]); 7] = [
     ("write_format", &["write"]),
@@ -98,7 +106,8 @@ impl IntoConfig {
     }
 }
 
-/// Hands every map over until `count` are, or no more come. A map that could not be written does not count.
+/// Hands every map over until `count` are, or no more come. A map that could not be written does not count. Where there
+/// is a `count`, the client is asked for what it does, and not to watch: a last command that failed is a failure then.
 pub(crate) fn deliver(
     follower: &mut Follower,
     selection: &Selection,
@@ -125,7 +134,15 @@ pub(crate) fn deliver(
             Err(error) => break Err(error),
         }
     };
-    let code = delivery.finish(if outcome.is_ok() { Event::Finish } else { Event::Stop })?;
+    let ended = delivery.finish(if outcome.is_ok() { Event::Finish } else { Event::Stop })?;
+    let code = match ended {
+        Some(Ended::Command(last)) if outcome.is_ok() && count.is_some() => {
+            last?;
+            None
+        }
+        Some(Ended::Program(code)) => code,
+        Some(Ended::Command(_)) | None => None,
+    };
     match outcome {
         Err(error) if !matches!(error.downcast_ref(), Some(Error::Stopped)) => Err(error),
         // A stop: the program's end, or a signal.
@@ -147,7 +164,7 @@ struct Delivery {
 struct Runner {
     latest: Latest,
     events: mpsc::Sender<Event>,
-    thread: JoinHandle<anyhow::Result<Option<u8>>>,
+    thread: JoinHandle<anyhow::Result<Ended>>,
     /// Whether a program is to run from the first map on, and not only from a change on.
     at_once: bool,
 }
@@ -187,8 +204,8 @@ impl Delivery {
         true
     }
 
-    /// Ends what runs, and returns the exit code of a program that has one to pass on.
-    fn finish(self, ending: Event) -> anyhow::Result<Option<u8>> {
+    /// Ends what runs, and returns what has become of it; `None` if there was nothing to start.
+    fn finish(self, ending: Event) -> anyhow::Result<Option<Ended>> {
         let Some(runner) = self.runner else { return Ok(None) };
         // Nobody listens only if it has ended.
         let _ = runner.events.send(ending);
@@ -196,7 +213,7 @@ impl Delivery {
             process::kill_running();
             bail!("the thread that runs programs has panicked");
         };
-        outcome
+        outcome.map(Some)
     }
 }
 
@@ -207,18 +224,15 @@ impl Runner {
         let at_once = matches!(start, Start::Run(_));
         let channel = (sender.clone(), events);
         let stop_at_end = StopAtEnd(shutdown.clone());
-        let work: Box<dyn FnOnce() -> anyhow::Result<Option<u8>> + Send> = match start {
+        let work: Box<dyn FnOnce() -> anyhow::Result<Ended> + Send> = match start {
             Start::Exec(config) => {
                 let exec = Exec::new(config, latest.clone(), channel)?;
-                Box::new(move || {
-                    exec.run();
-                    Ok(None)
-                })
+                Box::new(move || Ok(Ended::Command(exec.run())))
             }
             Start::Run(config) => {
                 run::tell_signals(sender.clone())?;
                 let run = Run::new(config, latest.clone(), channel)?;
-                Box::new(move || run.run())
+                Box::new(move || run.run().map(Ended::Program))
             }
         };
         let work = move || {
