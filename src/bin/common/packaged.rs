@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::Command;
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 /// Has the pages written instead of compared, if it is set.
 const BLESS: &str = "MAPCAST_BLESS";
@@ -17,7 +18,9 @@ pub(crate) fn hold(command: &Command) {
     let (man, completions) = (fresh.path().join("man"), fresh.path().join("completions"));
     fs::create_dir(&man).unwrap();
     fs::create_dir(&completions).unwrap();
-    clap_mangen::generate_to(command.clone(), &man).unwrap();
+    let mut built = command.clone().disable_help_subcommand(true);
+    built.build();
+    write_pages(&built, &man);
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
         clap_complete::generate_to(shell, &mut command.clone(), command.get_name(), &completions).unwrap();
     }
@@ -29,6 +32,13 @@ pub(crate) fn hold(command: &Command) {
         let (old, new) = (read(&committed, command.get_name()), read(&fresh.path().join(folder), command.get_name()));
         assert!(old == new, "packaging/{folder} is not what the options are: run {BLESS}=1 cargo test --bins packaged");
     }
+}
+
+/// Writes the page of `command` and those of its commands, each with the package and its version in the footer.
+fn write_pages(command: &Command, folder: &Path) {
+    command.get_subcommands().for_each(|command| write_pages(command, folder));
+    let source = concat!("mapcast ", env!("CARGO_PKG_VERSION"));
+    Man::new(command.clone()).source(source).generate_to(folder).unwrap();
 }
 
 /// The names and contents of the files of `program` in `folder`, in order.
