@@ -50,7 +50,7 @@ none\t'Nothing; the payload is still decoded'"
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l prefix -d 'Put this before each line, to tell several clients in one shell apart' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s n -l count -d 'Leave after N printed maps' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s k -l key -d 'Print only this entry; may be repeated; exit code 5 if it is missing' -r
-complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l stale-after -d 'Reconnect after this much silence [default: three times the longest gap seen, at least 10s]' -r
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l stale-after -d 'Reconnect after this much silence [default: three times the longest gap seen, at least 10s; 3 minutes until one is seen]' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s W -l timeout -d 'Leave with exit code 124 when this time is over; a command of --exec that runs then is let to its end' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l connect-timeout -d 'How long the look-up of the server\'s name may take, and then each of its addresses to answer' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-ca -d 'Trust the CAs in this file instead: PEM' -r -F
@@ -75,7 +75,7 @@ msgpack\t''
 pickle\t''
 text\t''"
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l max-frame -d 'The largest payload that is read' -r
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -s W -l timeout -d 'Leave with exit code 124 when this time is over; a command of --exec that runs then is let to its end' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -s W -l timeout -d 'Leave with exit code 124 when this time is over, or with 3 if there is no connection by then' -r
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l connect-timeout -d 'How long the look-up of the server\'s name may take, and then each of its addresses to answer' -r
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l tls-ca -d 'Trust the CAs in this file instead: PEM' -r -F
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -l tls-name -d 'The name that the server\'s certificate must be for [default: the host that is connected to]' -r

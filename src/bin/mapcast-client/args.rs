@@ -1,6 +1,7 @@
 //! The command line and the environment, to a validated configuration, once.
 #![allow(clippy::doc_markdown, reason = "these comments are the help text, which has no backticks")]
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use mapcast::client::{ClientConfig, FollowConfig};
 use mapcast::{Format, units};
 
 use crate::address::AddressArgs;
-use crate::check;
+use crate::conflicts;
 use crate::into::{self, IntoArgs, IntoConfig};
+use crate::nearness;
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
 use crate::tls::TlsArgs;
@@ -28,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) timeout: Option<Duration>,
     /// How often `-v`, less `-q`.
     pub(crate) verbosity: i16,
+    /// The command that the address would be, but for a slip of the finger.
+    pub(crate) command_meant: Option<String>,
     pub(crate) task: Task,
 }
 
@@ -70,20 +74,32 @@ pub(crate) fn parse() -> Config {
 fn config_from<I>(command: &mut clap::Command, words: I) -> Result<Config, clap::Error>
 where
     I: IntoIterator,
-    I::Item: Into<std::ffi::OsString> + Clone,
+    I::Item: Into<OsString>,
 {
-    let matches = command.try_get_matches_from_mut(words)?;
+    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let mut matches = command.try_get_matches_from_mut(&words)?;
+    let yielding = conflicts::yielding(&matches);
+    if !yielding.is_empty() {
+        let fresh = CommandLine::command();
+        *command = yielding.into_iter().fold(fresh, |command, id| command.mut_arg(id, |arg| arg.env(None::<&str>)));
+        matches = command.try_get_matches_from_mut(&words)?;
+    }
     refuse_options_of_the_main_job(command, &matches)?;
     refuse_idle_options(&matches)?;
-    CommandLine::from_arg_matches(&matches)?.into_config()
+    let config = CommandLine::from_arg_matches(&matches)?.into_config()?;
+    Ok(Config { command_meant: command_meant(command, &matches), ..config })
 }
+
+/// A command stands before its address: `mapcast-client HOST check` is none.
+const USAGE: &str = "mapcast-client [OPTIONS] [ADDR:PORT]
+       mapcast-client <COMMAND> [OPTIONS] [ADDR:PORT]";
 
 /// Prints each map that a mapcast server sends, one line a map.
 ///
 /// The data goes to standard output, the log to standard error. Exit codes: 0 done, 1 run-time error, 2 usage, 3 cannot
 /// connect, 4 bad or too large a frame, or another format, 5 key missing, 124 timeout, 130 interrupted before any map.
 #[derive(Debug, Parser)]
-#[command(name = "mapcast-client", version, help_expected = true, max_term_width = 100)]
+#[command(name = "mapcast-client", version, help_expected = true, max_term_width = 100, override_usage = USAGE)]
 struct CommandLine {
     #[command(subcommand)]
     talk: Option<Talk>,
@@ -104,6 +120,17 @@ enum Talk {
         address: AddressArgs,
         #[command(flatten)]
         frames: FrameArgs,
+        /// Leave with exit code 124 when this time is over, or with 3 if there is no connection by then
+        // It stands in for the one of all talks, which has no end by itself.
+        #[arg(
+            short = 'W',
+            long,
+            value_name = "DURATION",
+            env = "MAPCAST_TIMEOUT",
+            default_value = "2s",
+            value_parser = parse_wait
+        )]
+        timeout: Duration,
     },
     /// Sends TEXT, or standard input, to an echo server, half-closes, prints what comes back
     Echo {
@@ -189,7 +216,7 @@ struct FollowArgs {
         long,
         value_name = "N",
         env = "MAPCAST_COUNT",
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = parse_count
     )]
     count: Option<u64>,
     /// Print a map only if it differs from the one printed before
@@ -208,7 +235,7 @@ struct FollowArgs {
     /// Leave when the connection ends [default: reconnect after 1s doubling to 30s, full jitter]
     #[arg(long, env = "MAPCAST_NO_RECONNECT", value_parser = BoolishValueParser::new())]
     no_reconnect: bool,
-    /// Reconnect after this much silence [default: three times the longest gap seen, at least 10s]
+    /// Reconnect after this much silence [default: three times the longest gap seen, at least 10s; 3 minutes until one is seen]
     #[arg(long, value_name = "DURATION", env = "MAPCAST_STALE_AFTER", value_parser = parse_wait)]
     stale_after: Option<Duration>,
 }
@@ -233,8 +260,8 @@ impl CommandLine {
             (self.common.timeout, i16::from(self.common.verbose) - i16::from(self.common.quiet));
         let (address, task) = match self.talk {
             None => (self.address, self.follow.into_task(client.clone())?),
-            Some(Talk::Check { address, .. }) => {
-                timeout = timeout.or(Some(check::TIMEOUT));
+            Some(Talk::Check { address, timeout: own, .. }) => {
+                timeout = Some(own);
                 // Its one line says it all.
                 verbosity -= 1;
                 (address, Task::Check)
@@ -242,7 +269,7 @@ impl CommandLine {
             Some(Talk::Echo { address, text }) => (address, Task::Echo { text }),
             Some(Talk::Greet { address }) => (address, Task::Greet),
         };
-        Ok(Config { address: address.address, client, timeout, verbosity, task })
+        Ok(Config { address: address.address, client, timeout, verbosity, command_meant: None, task })
     }
 }
 
@@ -288,6 +315,9 @@ fn refuse_options_of_the_main_job(command: &clap::Command, matches: &ArgMatches)
         !arg.is_global_set() && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
     });
     match stray {
+        Some(stray) if stray.is_positional() => {
+            Err(conflict(&format!("the address stands behind '{talk}', not before it")))
+        }
         Some(stray) => Err(conflict(&format!("'{stray}' belongs to the main job and cannot be used with '{talk}'"))),
         None => Ok(()),
     }
@@ -318,6 +348,24 @@ fn conflict(text: &str) -> clap::Error {
     CommandLine::command().error(ErrorKind::ArgumentConflict, text)
 }
 
+/// Returns the name of the command that the typed address is nearly: a host may have that name too, so it only counts when
+/// none answers to it.
+fn command_meant(command: &clap::Command, matches: &ArgMatches) -> Option<String> {
+    let typed = matches.value_source("address") == Some(ValueSource::CommandLine);
+    let address = matches.get_raw("address").filter(|_| typed)?.next()?.to_str()?;
+    let near = |name: &&str| !address.contains(['.', ':']) && nearness::distance(address, name) <= nearness::SLIP;
+    command.get_subcommands().map(clap::Command::get_name).find(near).map(str::to_owned)
+}
+
+/// Returns the number of maps that `text` names; none is no task.
+fn parse_count(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("write a whole number of maps, at least 1".to_owned()),
+    }
+}
+
 /// Returns the duration that `text` names; no wait of no length is of any use.
 pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
     let duration = units::parse_duration(text).map_err(|error| error.to_string())?;
@@ -328,147 +376,4 @@ pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(words: &[&str]) -> Result<Config, clap::Error> {
-        config_from(&mut CommandLine::command(), [&["mapcast-client"], words].concat())
-    }
-
-    fn refusal(words: &[&str]) -> String {
-        let error = config(words).unwrap_err();
-        assert_eq!(error.exit_code(), 2, "{words:?}");
-        error.to_string()
-    }
-
-    #[test]
-    fn the_command_is_sound() {
-        CommandLine::command().debug_assert();
-    }
-
-    #[test]
-    fn the_packaged_pages_are_those_of_this_command_line() {
-        crate::packaged::hold(&CommandLine::command());
-    }
-
-    #[test]
-    fn every_option_and_every_address_has_an_environment_twin() {
-        let command = CommandLine::command();
-        for command in [&command].into_iter().chain(command.get_subcommands()) {
-            for arg in command.get_arguments() {
-                let id = arg.get_id().as_str();
-                if ["help", "version", "text"].contains(&id) {
-                    continue;
-                }
-                let twin = arg.get_env().and_then(|name| name.to_str()).unwrap_or_default();
-                let name = arg.get_long().unwrap_or(id).replace('-', "_").to_uppercase();
-                assert_eq!(twin, format!("MAPCAST_{name}"), "{} {id}", command.get_name());
-            }
-        }
-    }
-
-    #[test]
-    fn without_a_word_it_prints_the_maps_of_this_machine_for_ever() {
-        let config = config(&[]).unwrap();
-        assert_eq!((config.address.as_str(), config.timeout, config.verbosity), ("127.0.0.1:8080", None, 0));
-        let Task::Follow { follow, print, count } = config.task else { panic!("{config:?}") };
-        assert_eq!((follow.reconnect, follow.stale_after, count), (true, None, None));
-        assert_eq!((follow.client.format, follow.client.max_frame), (Format::Bincode, mapcast::DEFAULT_MAX_FRAME));
-        assert_eq!(follow.client.connect_timeout, Duration::from_secs(2));
-        assert_eq!((print.output, print.changes_only, print.selection.is_all()), (Output::Json, false, true));
-    }
-
-    #[test]
-    fn the_options_of_every_talk_stand_before_or_behind_its_name() {
-        for words in [["-W", "5", "-q", "echo", "h:1", "Hola"], ["echo", "-W", "5", "-q", "h:1", "Hola"]] {
-            let config = config(&words).unwrap();
-            assert_eq!((config.timeout, config.verbosity), (Some(Duration::from_secs(5)), -1));
-            assert!(matches!(config.task, Task::Echo { text: Some(text) } if text == "Hola"));
-            assert_eq!(config.address, "h:1");
-        }
-        assert!(matches!(config(&["greet"]).unwrap().task, Task::Greet));
-    }
-
-    #[test]
-    fn a_check_has_a_time_of_its_own_and_says_little() {
-        let first = config(&["check", "-f", "json", "h"]).unwrap();
-        assert_eq!((first.timeout, first.verbosity), (Some(check::TIMEOUT), -1));
-        assert_eq!((first.client.format, first.address.as_str()), (Format::Json, "h:8080"));
-        assert_eq!(config(&["check", "-W", "5"]).unwrap().timeout, Some(Duration::from_secs(5)));
-    }
-
-    #[test]
-    fn options_of_the_main_job_are_refused_elsewhere() {
-        for words in [["-n", "3", "echo"], ["-k", "x", "greet"], ["h:1", "-v", "echo"]] {
-            assert!(refusal(&words).contains("belongs to the main job"), "{words:?}");
-        }
-    }
-
-    #[test]
-    fn a_payload_that_is_not_looked_into_has_no_keys_and_no_lines() {
-        assert!(refusal(&["-o", "raw", "-k", "x"]).contains("--key"));
-        assert!(refusal(&["-o", "raw", "--prefix", "x"]).contains("--prefix"));
-    }
-
-    #[test]
-    fn keys_may_be_negative_numbers() {
-        let Task::Follow { print, .. } = config(&["-k", "-1", "-k", "x"]).unwrap().task else { panic!() };
-        let map =
-            mapcast::Map::from([((-1).into(), true.into()), ("x".into(), true.into()), ("y".into(), true.into())]);
-        assert_eq!(print.selection.pick(map).unwrap().len(), 2);
-    }
-
-    #[test]
-    fn all_that_follows_run_belongs_to_the_program() {
-        for words in [&["h:1", "--run", "echo", "-n", "--exec"][..], &["h:1", "--run", "--", "echo", "-n", "--exec"]] {
-            let config = config(words).unwrap();
-            assert_eq!(config.address, "h:1");
-            assert!(config.task.passes_signals_on(), "{words:?}");
-            assert!(format!("{config:?}").contains(r#"["echo", "-n", "--exec"]"#), "{config:?}");
-        }
-        assert!(refusal(&["--run", "--"]).contains("needs a program"));
-    }
-
-    #[test]
-    fn options_that_would_do_nothing_are_refused() {
-        for (words, text) in [
-            (&["--mode", "640"][..], "'--mode' does nothing without '--write'"),
-            (&["--write", "x.json", "--splay", "1"], "'--splay' does nothing without '--exec' or '--run'"),
-            (&["--exec", "x", "--signal", "HUP"], "'--signal' does nothing without '--run'"),
-            (&["--write", "x.json", "-o", "json"], "cannot be used with '--write'"),
-            (&["--exec", "x", "--changes-only"], "cannot be used with '--exec'"),
-            (&["--exec", "x", "--run", "y"], "--exec and --run"),
-            (&["--watch", "--exec", "x"], "--watch cannot be used"),
-            (&["-n", "1", "--run", "x"], "--count cannot be used with --run"),
-            (&["--write", "x.yaml"], "give --write-format"),
-            (&["--write", "x", "--template", "/missing/x"], "the template /missing/x: cannot be read: No such file"),
-        ] {
-            let refusal = refusal(words);
-            assert!(refusal.contains(text), "{words:?}: {refusal}");
-        }
-    }
-
-    #[test]
-    fn options_for_lines_are_refused_beside_a_screen() {
-        for words in [&["-o", "text"][..], &["--prefix", "x"], &["-n", "1"], &["--changes-only"]] {
-            assert!(refusal(&[&["--watch"], words].concat()).contains("cannot be used with '--watch'"), "{words:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_value_is_refused() {
-        for words in [
-            ["-f", "yaml"],
-            ["-o", "xml"],
-            ["-n", "0"],
-            ["-W", "0"],
-            ["-W", "soon"],
-            ["--stale-after", "0s"],
-            ["--max-frame", "much"],
-            ["--connect-timeout", "-1"],
-            ["-k", ""],
-        ] {
-            refusal(&words);
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::bail;
 use mapcast::Shutdown;
@@ -11,10 +11,6 @@ use mapcast::client::{ClientConfig, Connectivity, Error, FollowConfig, Follower}
 
 use crate::exit::Exit;
 use crate::unanswered;
-
-/// How long a check may take unless told otherwise: connecting within its own default, and a first map, which every
-/// client gets at once.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Takes one map from the server at `address` by `deadline` and tells people about it on standard error, if they are to
 /// be `told`. Not to be connected in time is not to be connected.

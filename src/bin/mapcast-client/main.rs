@@ -4,10 +4,12 @@
 mod address;
 mod args;
 mod check;
+mod conflicts;
 mod exit;
 mod into;
 #[path = "../common/logging.rs"]
 mod logging;
+mod nearness;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
@@ -37,15 +39,24 @@ use stdout::{LastByte, Stdout};
 fn main() -> ExitCode {
     let config = args::parse();
     logging::start(config.verbosity);
+    let command_meant = config.command_meant.clone();
     run(config).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if !exit.is_quiet() {
-            let line = format!("mapcast-client: {}\n", exit::describe(&error));
+            let hint = command_meant.filter(|_| is_nobody(&error));
+            let hint = hint.map(|name| format!("; did you mean the command {name}?")).unwrap_or_default();
+            let line = format!("mapcast-client: {}{hint}\n", exit::describe(&error));
             // A closed standard error leaves nobody to tell.
             exit::briefly(move || drop(io::stderr().write_all(line.as_bytes())));
         }
         exit.into()
     })
+}
+
+/// True if and only if there is nobody to connect to: the name is not known, or does not answer in time. A machine that
+/// refuses, or cannot be reached, is an error of the system's.
+fn is_nobody(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Connect { source, .. }) if source.raw_os_error().is_none())
 }
 
 fn run(config: Config) -> anyhow::Result<ExitCode> {

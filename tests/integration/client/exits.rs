@@ -53,6 +53,9 @@ fn usage_errors_are_2_and_one_clear_text() {
         (&["localhost:http"], "write HOST, HOST:PORT"),
         (&["-n", "3", "greet"], "belongs to the main job"),
         (&["--no-such-option"], "--no-such-option"),
+        (&["--write", "-", "--write-format", "json"], "leave --write out, and give --output"),
+        (&["--write", "/dev/stdout", "--write-format", "json"], "leave --write out, and give --output"),
+        (&["-n", "0"], "it must be at least 1"),
     ] {
         let client = Program::client(args).finish();
         client.assert_exit(2).assert_stdout("").assert_stderr(text);
@@ -81,6 +84,41 @@ fn nobody_there_is_3() {
         client.assert_exit(3).assert_stderr(&format!("mapcast-client: cannot connect to {nobody}"));
         assert_eq!(client.stderr.matches("refused").count(), 1, "{}", client.stderr);
     }
+}
+
+#[test]
+fn a_command_that_is_mistyped_is_asked_for_where_no_machine_has_that_name() {
+    let client = Program::client(&["chek"]).finish();
+    client
+        .assert_exit(3)
+        .assert_stderr("cannot connect to chek:8080")
+        .assert_stderr("; did you mean the command check?\n");
+    assert!(!Program::client(&["localhost:1"]).finish().stderr.contains("did you mean"));
+}
+
+#[test]
+fn what_is_typed_wins_over_what_it_cannot_stand_beside_in_the_environment() {
+    let server = serve_bytes(builtin_frame());
+    for (args, variable, value, printed) in [
+        (&["-n", "1", "-o", "json"][..], "MAPCAST_WATCH", "true", BUILTIN_LINE),
+        (&["-n", "1"], "MAPCAST_RUN", "false", BUILTIN_LINE),
+        (&["-n", "1", "-o", "json"], "MAPCAST_EXEC", "echo no", BUILTIN_LINE),
+        (&["-n", "1", "--prefix", ""], "MAPCAST_WRITE", "/missing/x.json", BUILTIN_LINE),
+        (&["-n", "1", "-k", "1"], "MAPCAST_OUTPUT", "raw", "{\"1\":\"Hola\"}\n"),
+        (&["--run", "echo", "ran"], "MAPCAST_COUNT", "1", "ran\n"),
+    ] {
+        let args = [&[server.as_str()], args].concat();
+        let client = Program::client_with(&args, |command| command.env(variable, value)).finish();
+        client.assert_exit(0).assert_stdout(printed);
+    }
+    let both = |command: &mut std::process::Command| {
+        command.env("MAPCAST_EXEC", "true").env("MAPCAST_RUN", "true");
+    };
+    let client = Program::client_with(&[&server], |command| {
+        both(command);
+        command
+    });
+    client.finish().assert_exit(2).assert_stderr("--exec and --run cannot be used together");
 }
 
 #[test]

@@ -1,0 +1,191 @@
+//! What is typed, and what it means.
+
+use super::*;
+
+fn config(words: &[&str]) -> Result<Config, clap::Error> {
+    config_from(&mut CommandLine::command(), [&["mapcast-client"], words].concat())
+}
+
+fn refusal(words: &[&str]) -> String {
+    let error = config(words).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{words:?}");
+    error.to_string()
+}
+
+/// A help text without its line breaks.
+fn words(help: &str) -> String {
+    help.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_command_is_sound() {
+    CommandLine::command().debug_assert();
+}
+
+#[test]
+fn the_packaged_pages_are_those_of_this_command_line() {
+    crate::packaged::hold(&CommandLine::command());
+}
+
+#[test]
+fn every_option_and_every_address_has_an_environment_twin() {
+    let command = CommandLine::command();
+    for command in [&command].into_iter().chain(command.get_subcommands()) {
+        for arg in command.get_arguments() {
+            let id = arg.get_id().as_str();
+            if ["help", "version", "text"].contains(&id) {
+                continue;
+            }
+            let twin = arg.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = arg.get_long().unwrap_or(id).replace('-', "_").to_uppercase();
+            assert_eq!(twin, format!("MAPCAST_{name}"), "{} {id}", command.get_name());
+        }
+    }
+}
+
+#[test]
+fn without_a_word_it_prints_the_maps_of_this_machine_for_ever() {
+    let config = config(&[]).unwrap();
+    assert_eq!((config.address.as_str(), config.timeout, config.verbosity), ("127.0.0.1:8080", None, 0));
+    let Task::Follow { follow, print, count } = config.task else { panic!("{config:?}") };
+    assert_eq!((follow.reconnect, follow.stale_after, count), (true, None, None));
+    assert_eq!((follow.client.format, follow.client.max_frame), (Format::Bincode, mapcast::DEFAULT_MAX_FRAME));
+    assert_eq!(follow.client.connect_timeout, Duration::from_secs(2));
+    assert_eq!((print.output, print.changes_only, print.selection.is_all()), (Output::Json, false, true));
+}
+
+#[test]
+fn the_options_of_every_talk_stand_before_or_behind_its_name() {
+    for words in [["-W", "5", "-q", "echo", "h:1", "Hola"], ["echo", "-W", "5", "-q", "h:1", "Hola"]] {
+        let config = config(&words).unwrap();
+        assert_eq!((config.timeout, config.verbosity), (Some(Duration::from_secs(5)), -1));
+        assert!(matches!(config.task, Task::Echo { text: Some(text) } if text == "Hola"));
+        assert_eq!(config.address, "h:1");
+    }
+    assert!(matches!(config(&["greet"]).unwrap().task, Task::Greet));
+}
+
+#[test]
+fn a_check_has_a_time_of_its_own_and_says_little() {
+    let first = config(&["check", "-f", "json", "h"]).unwrap();
+    assert_eq!((first.timeout, first.verbosity), (Some(Duration::from_secs(2)), -1));
+    assert_eq!((first.client.format, first.address.as_str()), (Format::Json, "h:8080"));
+    for words in [["check", "-W", "5"], ["-W", "5", "check"]] {
+        assert_eq!(config(&words).unwrap().timeout, Some(Duration::from_secs(5)));
+    }
+}
+
+#[test]
+fn the_help_of_a_check_has_its_own_time() {
+    let help = words(&config(&["check", "--help"]).unwrap_err().to_string());
+    let row = help.split("--timeout <DURATION>").nth(1).unwrap().split("--connect").next().unwrap();
+    assert!(row.contains("with 3 if there is no connection") && row.contains("[default: 2s]"), "{help}");
+    let help = words(&config(&["--help"]).unwrap_err().to_string());
+    assert!(help.contains("3 minutes until one is seen"), "{help}");
+}
+
+#[test]
+fn the_usage_has_both_forms() {
+    let usage = "Usage: mapcast-client [OPTIONS] [ADDR:PORT]\n       mapcast-client <COMMAND> [OPTIONS]";
+    for word in ["--help", "--no-such-option"] {
+        let text = config(&[word]).unwrap_err().to_string();
+        assert!(text.contains(usage), "{text}");
+    }
+    let of_check = config(&["check", "--help"]).unwrap_err().to_string();
+    assert!(of_check.contains("Usage: mapcast-client check [OPTIONS] [ADDR:PORT]"), "{of_check}");
+}
+
+#[test]
+fn an_address_that_is_nearly_a_command_is_remembered_as_such() {
+    for (words, wanted) in [
+        (&["chek"][..], Some("check")),
+        (&["-n", "1", "gret"], Some("greet")),
+        (&["hepl"], Some("help")),
+        (&["chek.local"], None),
+        (&["chek:1"], None),
+        (&["localhost"], None),
+        (&["check", "chek"], None),
+        (&[], None),
+    ] {
+        assert_eq!(config(words).unwrap().command_meant.as_deref(), wanted, "{words:?}");
+    }
+}
+
+#[test]
+fn options_of_the_main_job_are_refused_elsewhere() {
+    for words in [["-n", "3", "echo"], ["-k", "x", "greet"], ["--watch", "-v", "echo"]] {
+        assert!(refusal(&words).contains("belongs to the main job"), "{words:?}");
+    }
+}
+
+#[test]
+fn an_address_before_a_command_is_told_where_it_belongs() {
+    assert!(refusal(&["h:1", "-v", "check"]).contains("the address stands behind 'check'"));
+}
+
+#[test]
+fn a_payload_that_is_not_looked_into_has_no_keys_and_no_lines() {
+    assert!(refusal(&["-o", "raw", "-k", "x"]).contains("--key"));
+    assert!(refusal(&["-o", "raw", "--prefix", "x"]).contains("--prefix"));
+}
+
+#[test]
+fn keys_may_be_negative_numbers() {
+    let Task::Follow { print, .. } = config(&["-k", "-1", "-k", "x"]).unwrap().task else { panic!() };
+    let map = mapcast::Map::from([((-1).into(), true.into()), ("x".into(), true.into()), ("y".into(), true.into())]);
+    assert_eq!(print.selection.pick(map).unwrap().len(), 2);
+}
+
+#[test]
+fn all_that_follows_run_belongs_to_the_program() {
+    for words in [&["h:1", "--run", "echo", "-n", "--exec"][..], &["h:1", "--run", "--", "echo", "-n", "--exec"]] {
+        let config = config(words).unwrap();
+        assert_eq!(config.address, "h:1");
+        assert!(config.task.passes_signals_on(), "{words:?}");
+        assert!(format!("{config:?}").contains(r#"["echo", "-n", "--exec"]"#), "{config:?}");
+    }
+    assert!(refusal(&["--run", "--"]).contains("needs a program"));
+}
+
+#[test]
+fn options_that_would_do_nothing_are_refused() {
+    for (words, text) in [
+        (&["--mode", "640"][..], "'--mode' does nothing without '--write'"),
+        (&["--write", "x.json", "--splay", "1"], "'--splay' does nothing without '--exec' or '--run'"),
+        (&["--exec", "x", "--signal", "HUP"], "'--signal' does nothing without '--run'"),
+        (&["--write", "x.json", "-o", "json"], "cannot be used with '--write'"),
+        (&["--exec", "x", "--changes-only"], "cannot be used with '--exec'"),
+        (&["--exec", "x", "--run", "y"], "--exec and --run"),
+        (&["--watch", "--exec", "x"], "--watch cannot be used"),
+        (&["-n", "1", "--run", "x"], "--count cannot be used with --run"),
+        (&["--write", "x.yaml"], "give --write-format"),
+        (&["--write", "x", "--template", "/missing/x"], "the template /missing/x: cannot be read: No such file"),
+    ] {
+        let refusal = refusal(words);
+        assert!(refusal.contains(text), "{words:?}: {refusal}");
+    }
+}
+
+#[test]
+fn options_for_lines_are_refused_beside_a_screen() {
+    for words in [&["-o", "text"][..], &["--prefix", "x"], &["-n", "1"], &["--changes-only"]] {
+        assert!(refusal(&[&["--watch"], words].concat()).contains("cannot be used with '--watch'"), "{words:?}");
+    }
+}
+
+#[test]
+fn what_is_no_value_is_refused() {
+    for words in [
+        ["-f", "yaml"],
+        ["-o", "xml"],
+        ["-n", "0"],
+        ["-W", "0"],
+        ["-W", "soon"],
+        ["--stale-after", "0s"],
+        ["--max-frame", "much"],
+        ["--connect-timeout", "-1"],
+        ["-k", ""],
+    ] {
+        refusal(&words);
+    }
+}

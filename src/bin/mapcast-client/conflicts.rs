@@ -1,0 +1,52 @@
+//! Options that cannot stand together, where one is typed and the other is from the environment.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use clap::parser::ValueSource::{CommandLine, EnvVariable};
+
+use crate::print::Output;
+
+/// Which options refuse each other.
+const PAIRS: [(&str, &str); 18] = [
+    ("watch", "output"),
+    ("watch", "prefix"),
+    ("watch", "changes_only"),
+    ("watch", "count"),
+    ("watch", "write"),
+    ("watch", "exec"),
+    ("watch", "run"),
+    ("write", "output"),
+    ("write", "prefix"),
+    ("write", "changes_only"),
+    ("exec", "output"),
+    ("exec", "prefix"),
+    ("exec", "changes_only"),
+    ("exec", "run"),
+    ("run", "output"),
+    ("run", "prefix"),
+    ("run", "changes_only"),
+    ("run", "count"),
+];
+
+/// The same, where one of them has a certain value alone: `--output raw`.
+const PAIRS_OF_RAW: [(&str, &str); 2] = [("output", "keys"), ("output", "prefix")];
+
+/// And of the two ways to say how a file is written.
+const RENDERINGS: (&str, &str) = ("template", "write_format");
+
+/// Returns the options of the environment that are not to be looked at, because a typed one refuses them: the command
+/// line wins. Two that are typed, or two of the environment, are left to whoever refuses them.
+pub(crate) fn yielding(matches: &ArgMatches) -> Vec<&'static str> {
+    let is_raw = matches.get_one::<Output>("output") == Some(&Output::Raw);
+    let of_raw = PAIRS_OF_RAW.into_iter().filter(|_| is_raw);
+    let is_from = |id: &str, source: ValueSource| matches.value_source(id) == Some(source);
+    let both_ways = |(one, other)| [(one, other), (other, one)];
+    let pairs = PAIRS.into_iter().chain(of_raw).chain([RENDERINGS]).flat_map(both_ways);
+    let mut yielding: Vec<&str> = pairs
+        .filter(|(typed, other)| is_from(typed, CommandLine) && is_from(other, EnvVariable))
+        .map(|(_, id)| id)
+        .collect();
+    yielding.sort_unstable();
+    yielding.dedup();
+    yielding
+}
