@@ -15,7 +15,6 @@ use mapcast::{Format, units};
 use crate::address::AddressArgs;
 use crate::conflicts;
 use crate::into::{self, IntoArgs, IntoConfig};
-use crate::nearness;
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
 use crate::tls::TlsArgs;
@@ -30,8 +29,8 @@ pub(crate) struct Config {
     pub(crate) timeout: Option<Duration>,
     /// How often `-v`, less `-q`.
     pub(crate) verbosity: i16,
-    /// The command that the address would be, but for a slip of the finger.
-    pub(crate) command_meant: Option<String>,
+    /// The address was typed as one word, as commands are.
+    pub(crate) may_mean_command: bool,
     pub(crate) task: Task,
 }
 
@@ -87,7 +86,7 @@ where
     refuse_options_of_the_main_job(command, &matches)?;
     refuse_idle_options(&matches)?;
     let config = CommandLine::from_arg_matches(&matches)?.into_config()?;
-    Ok(Config { command_meant: command_meant(command, &matches), ..config })
+    Ok(Config { may_mean_command: may_mean_command(&matches), ..config })
 }
 
 /// A command stands before its address: `mapcast-client HOST check` is none.
@@ -269,7 +268,7 @@ impl CommandLine {
             Some(Talk::Echo { address, text }) => (address, Task::Echo { text }),
             Some(Talk::Greet { address }) => (address, Task::Greet),
         };
-        Ok(Config { address: address.address, client, timeout, verbosity, command_meant: None, task })
+        Ok(Config { address: address.address, client, timeout, verbosity, may_mean_command: false, task })
     }
 }
 
@@ -348,13 +347,12 @@ fn conflict(text: &str) -> clap::Error {
     CommandLine::command().error(ErrorKind::ArgumentConflict, text)
 }
 
-/// Returns the name of the command that the typed address is nearly: a host may have that name too, so it only counts when
-/// none answers to it.
-fn command_meant(command: &clap::Command, matches: &ArgMatches) -> Option<String> {
+/// True if and only if the address was typed as one word, as commands are: `chek`. A machine may have that name too, so it
+/// only counts when none answers to it.
+fn may_mean_command(matches: &ArgMatches) -> bool {
     let typed = matches.value_source("address") == Some(ValueSource::CommandLine);
-    let address = matches.get_raw("address").filter(|_| typed)?.next()?.to_str()?;
-    let near = |name: &&str| !address.contains(['.', ':']) && nearness::distance(address, name) <= nearness::SLIP;
-    command.get_subcommands().map(clap::Command::get_name).find(near).map(str::to_owned)
+    let address = matches.get_raw("address").filter(|_| typed).and_then(|mut words| words.next()?.to_str());
+    address.is_some_and(|address| !address.contains(['.', ':']))
 }
 
 /// Returns the number of maps that `text` names; none is no task.

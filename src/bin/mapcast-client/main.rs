@@ -9,7 +9,6 @@ mod exit;
 mod into;
 #[path = "../common/logging.rs"]
 mod logging;
-mod nearness;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
@@ -39,12 +38,12 @@ use stdout::{LastByte, Stdout};
 fn main() -> ExitCode {
     let config = args::parse();
     logging::start(config.verbosity);
-    let command_meant = config.command_meant.clone();
+    let may_mean_command = config.may_mean_command;
     run(config).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if !exit.is_quiet() {
-            let hint = command_meant.filter(|_| is_nobody(&error));
-            let hint = hint.map(|name| format!("; did you mean the command {name}?")).unwrap_or_default();
+            let hint =
+                if may_mean_command && is_nobody(&error) { "; the commands are check, echo and greet" } else { "" };
             let line = format!("mapcast-client: {}{hint}\n", exit::describe(&error));
             // A closed standard error leaves nobody to tell.
             exit::briefly(move || drop(io::stderr().write_all(line.as_bytes())));
