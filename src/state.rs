@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 
 use crate::escape::escape;
 use crate::format::{self, Format};
-use crate::frame::{Frame, FrameReader};
+use crate::frame::{self, Frame, FrameReader};
 use crate::map::{self, Map};
 use crate::replacement::{self, Replaced, Replacement};
 
@@ -259,17 +259,37 @@ fn load(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
     Ok(Some(map))
 }
 
-/// Reads a frame, which begins with a digit, or else JSON, which begins with a brace.
+/// Reads a frame, which begins with a digit, or else JSON, which begins with a brace. What is wrong is told of a file:
+/// nobody at another end has a `--format`, and nobody sends.
 fn decode(content: &[u8]) -> Result<Map, Box<dyn std::error::Error + Send + Sync>> {
     if !content.first().is_some_and(u8::is_ascii_digit) {
-        return Ok(map::number_keys(Format::Json.decode_map(content)?));
+        return Ok(map::number_keys(Format::Json.decode_map(content).map_err(cause)?));
     }
     let mut frames = FrameReader::new(content, content.len());
-    let payload = frames.read_frame()?.unwrap_or_default();
+    let payload = frames.read_frame().map_err(frame_fault)?.unwrap_or_default();
     if !frames.inner().is_empty() {
         return Err("there is more than one frame".into());
     }
-    Ok(Format::Bincode.decode_map(&payload)?)
+    Ok(Format::Bincode.decode_map(&payload).map_err(cause)?)
+}
+
+/// What a format's library says, without the advice for who reads from a peer.
+fn cause(error: format::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        format::Error::Decode { source, .. } => source,
+        error => error.into(),
+    }
+}
+
+/// What is wrong with the frame of a file.
+fn frame_fault(error: frame::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        frame::Error::BadHeader { reason, .. } => {
+            format!("it begins as a frame does, and has no header: {reason}").into()
+        }
+        frame::Error::TooLarge { .. } | frame::Error::Truncated { .. } => "its frame is not whole".into(),
+        error => error.into(),
+    }
 }
 
 #[cfg(test)]

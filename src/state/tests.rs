@@ -70,6 +70,9 @@ fn what_is_no_map_is_an_error_that_names_the_file() {
         let error = StateFile::open(&path).unwrap().load(100).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("state.json"), "{error}");
         assert!(matches!(StateFile::inspect(&path, 100), Err(Error::Invalid { .. })));
+        let told = crate::chain::Chain(&error).to_string();
+        let of_a_peer = ["--format", "other end", "peer", "stream", "payload", "--max-frame"];
+        assert!(!of_a_peer.iter().any(|words| told.contains(words)), "{text:?}: {told}");
     }
     fs::write(&path, vec![b' '; 1 << 21]).unwrap();
     assert!(matches!(StateFile::open(&path).unwrap().load(100), Err(Error::TooLong { max: 1_048_576, .. })));
