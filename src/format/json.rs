@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny};
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use super::{Error, Format, Outcome, check_depth};
-use crate::map::{Budget, Key, Map, MapSeed, Value, ValueSeed};
+use crate::map::{BEYOND_64_BITS, Budget, Key, Map, MapSeed, Value, ValueSeed};
 
 /// Why a map has no form in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,15 @@ pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
     deserializer.end()?;
     check_integers(payload)?;
     Ok(map)
+}
+
+/// Reads a value that an entry of a map may have.
+pub(super) fn decode_value(json: &[u8]) -> Outcome<Value> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = ValueSeed::new(&Budget::for_payload(json.len())).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    check_integers(json)?;
+    Ok(value)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
@@ -102,7 +111,7 @@ pub(super) fn check_value_keys(value: &Value) -> Result<(), OneKey> {
 /// Returns an error if an integer in `json`, which is valid, is beyond an i64.
 fn check_integers(json: &[u8]) -> Result<(), serde_json::Error> {
     match find_long_integer(json) {
-        Some(_) => Err(serde_json::Error::custom("an integer beyond 64 bits; write it as text")),
+        Some(_) => Err(serde_json::Error::custom(BEYOND_64_BITS)),
         None => Ok(()),
     }
 }
@@ -188,6 +197,7 @@ impl<F: Formatter> Formatter for Printable<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::map::MAX_DEPTH;
 
     fn written(map: &Map) -> String {
         String::from_utf8(encode_map(map).unwrap()).unwrap()
@@ -247,6 +257,30 @@ mod tests {
             ["9223372036854775807", "-9223372036854775808", "1e25", "9223372036854775808.0", "\"9223372036854775808\""]
         {
             assert!(decode_map(format!("{{\"a\":{number}}}").as_bytes()).is_ok(), "{number}");
+        }
+    }
+
+    #[test]
+    fn every_integer_beyond_64_bits_is_told_in_the_same_words() {
+        for number in ["9223372036854775808", "18446744073709551615", "-9223372036854775809", "123456789012345678901"] {
+            let errors = [
+                decode_map(format!("{{\"a\":{number}}}").as_bytes()).unwrap_err(),
+                decode_value(number.as_bytes()).unwrap_err(),
+                parse_value(number, &Budget::for_payload(100)).unwrap_err().into(),
+            ];
+            for error in errors {
+                assert!(error.to_string().starts_with(BEYOND_64_BITS), "{number}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_alone_is_read_as_an_entry_has_it() {
+        assert_eq!(decode_value(b" [1, \"a\"]\n").unwrap(), Value::from(vec![1.into(), Value::from("a")]));
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(decode_value(nested(MAX_DEPTH - 1).as_bytes()).is_ok());
+        for text in ["", "a", "1 2", "[1", &nested(MAX_DEPTH)] {
+            assert!(decode_value(text.as_bytes()).is_err(), "{text}");
         }
     }
 

@@ -16,7 +16,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::map::{self, MAX_DEPTH, Map};
+use crate::map::{self, MAX_DEPTH, Map, Value};
 use escaped::Escaped;
 
 #[cfg(feature = "redis")]
@@ -170,6 +170,14 @@ impl Format {
     fn refuse(self, payload: &[u8], source: &(dyn std::error::Error + 'static)) -> Error {
         Error::Decode { format: self, len: payload.len(), source: Box::new(Escaped::new(source)) }
     }
+}
+
+/// Returns the value of an entry that `json` is.
+///
+/// # Errors
+/// `Decode` if it is no JSON, or no value of a map: nested too deep, or an integer beyond 64 bits.
+pub(crate) fn decode_json_value(json: &[u8]) -> Result<Value, Error> {
+    json::decode_value(json).map_err(|source| Format::Json.refuse(json, source.as_ref()))
 }
 
 fn check_depth(map: &Map) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Outcome, json};
-use crate::map::{Budget, Key, Map, Value};
+use crate::map::{Budget, Key, Map, Value, parse_number};
 
 /// A line that is no entry.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub(super) fn encode_map(map: &Map) -> Outcome<Vec<u8>> {
     for (key, value) in map {
         let key = match key {
             Key::Int(number) => number.to_string(),
-            Key::Text(text) if parse_integer(text).is_some() => json::write_value(text)?,
+            Key::Text(text) if parse_number(text).is_some() => json::write_value(text)?,
             Key::Text(text) => write_key(text)?,
         };
         let value = match value {
@@ -122,7 +122,7 @@ fn parse_line(line: &str, budget: &Budget) -> Result<(Key, Value), EntryError> {
         Ok(value) => value.unwrap_or_else(|| text.into()),
         Err(source) => return Err(EntryError::Value { key: beginning(&key), source }),
     };
-    let number = if quoted { None } else { parse_integer(&key) };
+    let number = if quoted { None } else { parse_number(&key) };
     Ok((number.map_or_else(|| Key::Text(key), Key::Int), value))
 }
 
@@ -168,11 +168,6 @@ fn write_text(text: &str) -> Outcome<String> {
 
 fn is_plain(text: &str) -> bool {
     !text.starts_with('"') && !text.contains(char::is_control) && text.trim() == text
-}
-
-/// Returns the number that `text` is the only spelling of: not `007`, not `+7`.
-fn parse_integer(text: &str) -> Option<i64> {
-    text.parse::<i64>().ok().filter(|number| number.to_string() == text)
 }
 
 /// As much of what came as an error should show.

@@ -8,7 +8,7 @@ use serde::de::{
     Visitor,
 };
 
-use super::{KEY_KINDS, Key, MAX_DEPTH, Map, VALUE_KINDS, Value};
+use super::{BEYOND_64_BITS, KEY_KINDS, Key, MAX_DEPTH, Map, VALUE_KINDS, Value};
 
 /// What a map may take in memory, whatever its payload's length: 48 MiB.
 const LEAST_BUDGET: usize = 48 * 1024 * 1024;
@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for Key {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Key, E> {
-                i64::try_from(number).map(Key::Int).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+                i64::try_from(number).map(Key::Int).map_err(|_| E::custom(BEYOND_64_BITS))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Key, E> {
@@ -194,7 +194,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
-        i64::try_from(number).map(Value::Int).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        i64::try_from(number).map(Value::Int).map_err(|_| E::custom(BEYOND_64_BITS))
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {

@@ -13,7 +13,7 @@ use std::fmt;
 use serde::ser::{Serialize, Serializer};
 
 pub(crate) use decode::{Budget, MapSeed, OverBudget, ValueSeed};
-pub(crate) use patch::{merge, number_key, number_keys};
+pub(crate) use patch::{merge, number_key, number_keys, number_keys_in};
 
 /// How deep lists and maps may be nested, the map itself counted: 32.
 ///
@@ -67,6 +67,14 @@ pub fn builtin() -> Map {
         .into_iter()
         .map(|(key, text)| (Key::Int(key), Value::from(text)))
         .collect()
+}
+
+/// What is wrong with a whole number that [`Value::Int`] does not hold, and the way around it.
+pub(crate) const BEYOND_64_BITS: &str = "a whole number beyond 64 bits with a sign; write it as text";
+
+/// Returns the number that `text` is the only spelling of: not `007`, not `+7`.
+pub(crate) fn parse_number(text: &str) -> Option<i64> {
+    text.parse::<i64>().ok().filter(|number| number.to_string() == text)
 }
 
 /// Returns how deep `map` is nested, itself counted: 1 for a map of plain values.

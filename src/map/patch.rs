@@ -1,6 +1,6 @@
 //! JSON merge patch (RFC 7396): a change to a map, written as a map.
 
-use super::{Key, Map, Value};
+use super::{Key, Map, Value, parse_number};
 
 /// Lays `patch` over `target` as RFC 7396, section 2 says: an entry of null removes the one with its key, a map is laid
 /// over the map that stands there, everything else takes the place of what stood there.
@@ -34,7 +34,8 @@ pub(crate) fn number_keys(map: Map) -> Map {
     map.into_iter().map(|(key, value)| (number_key(key), number_keys_in(value))).collect()
 }
 
-fn number_keys_in(value: Value) -> Value {
+/// As [`number_keys`], in all maps of `value`.
+pub(crate) fn number_keys_in(value: Value) -> Value {
     match value {
         Value::Map(map) => Value::Map(number_keys(map)),
         Value::List(items) => Value::List(items.into_iter().map(number_keys_in).collect()),
@@ -42,12 +43,11 @@ fn number_keys_in(value: Value) -> Value {
     }
 }
 
-/// Returns the number that `key` spells, and `key` itself if it spells none: not `007`, not `+7`.
+/// Returns the number that `key` spells as [`parse_number`] has it, and `key` itself if it spells none.
 pub(crate) fn number_key(key: Key) -> Key {
-    let Key::Text(text) = &key else { return key };
-    match text.parse::<i64>() {
-        Ok(number) if number.to_string() == *text => Key::Int(number),
-        _ => key,
+    match &key {
+        Key::Text(text) => parse_number(text).map_or(key, Key::Int),
+        Key::Int(_) => key,
     }
 }
 

@@ -8,7 +8,7 @@ use super::keeper::Keeper;
 use crate::chain::Chain;
 use crate::feed::{self, Feed};
 use crate::health::Health;
-use crate::map::{Key, Map, Value};
+use crate::map::{Key, Map, Value, parse_number};
 use crate::state::{self, StateFile};
 
 /// Where a source puts its maps. Clones share the feed, the health and the state.
@@ -105,7 +105,7 @@ impl fmt::Display for Published {
 
 fn lay_over(map: &mut Map, key: &Key, value: &Value) {
     let text = key.to_string();
-    let number = text.parse().map(Key::Int).ok().filter(|number| number.to_string() == text);
+    let number = parse_number(&text).map(Key::Int);
     let mut replaced = false;
     for same in number.into_iter().chain([Key::Text(text)]) {
         if let Some(old) = map.get_mut(&same) {
