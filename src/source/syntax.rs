@@ -4,10 +4,14 @@ use serde::Deserialize;
 
 use crate::escape::escape_start;
 use crate::format;
-use crate::map::Map;
+use crate::map::{BEYOND_64_BITS, Map};
 
 /// The longest complaint of a parser that is passed on, in characters: it may quote the whole of a wrong value.
 const MAX_MESSAGE: usize = 200;
+
+/// What editors on Windows begin a file with: U+FEFF in UTF-8. RFC 8259, section 8.1 lets a reader of JSON pass over it;
+/// TOML has it passed over.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The language that a source's text is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +42,13 @@ impl Syntax {
         }
     }
 
-    /// Returns the map that `text` is.
+    /// Returns the map that `text` is, behind a byte order mark, if there is one: no column counts it.
     ///
     /// # Errors
     /// If it is no object or table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, or has a whole
     /// number of more than 64 bits.
     pub(super) fn parse(self, text: &[u8]) -> Result<Map, Fault> {
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         match self {
             Self::Json => parse_json(text),
             Self::Toml => parse_toml(text),
@@ -76,7 +81,7 @@ fn parse_json(text: &[u8]) -> Result<Map, Fault> {
         Fault { line: known(line), column: known(column), message: escape_start(message, MAX_MESSAGE) }
     })?;
     match format::find_long_integer(text) {
-        Some(offset) => Err(Fault::at(text, offset, "a whole number of more than 64 bits")),
+        Some(offset) => Err(Fault::at(text, offset, BEYOND_64_BITS)),
         None => Ok(map),
     }
 }
@@ -149,9 +154,21 @@ mod tests {
         }
         for text in ["9223372036854775808", "-9223372036854775809", "18446744073709551616", "99999999999999999999"] {
             let object = format!("{{\"text\": \"\\\\\",\n \"n\": [0, {text}]}}");
-            assert_eq!(fault(Syntax::Json, &object).line, Some(2), "{text}");
+            let json = fault(Syntax::Json, &object);
+            assert_eq!((json.line, json.message.as_str()), (Some(2), BEYOND_64_BITS), "{text}");
             fault(Syntax::Toml, &format!("n = {text}"));
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_where_a_text_begins() {
+        assert_eq!(Syntax::Json.parse(b"\xef\xbb\xbf{\"a\": 1}\r\n"), Ok(Map::from([("a".into(), 1.into())])));
+        assert_eq!(Syntax::Toml.parse(b"\xef\xbb\xbfa = 1\r\n"), Ok(Map::from([("a".into(), 1.into())])));
+        for (syntax, text) in [(Syntax::Json, "\u{feff}{\"a\" 2}"), (Syntax::Toml, "\u{feff}a = = 2")] {
+            assert_eq!(fault(syntax, text).column, Some(5 + u64::from(syntax == Syntax::Json)));
+        }
+        fault(Syntax::Json, "\u{feff}\u{feff}{}");
+        fault(Syntax::Json, " \u{feff}{}");
     }
 
     #[test]
