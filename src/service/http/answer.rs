@@ -3,11 +3,13 @@
 use std::sync::PoisonError;
 
 use super::condition::Unmet;
+use super::query::{self, Query};
+use super::rendering::Rendering;
 use super::request::{Head, Incoming, Requests};
 use super::response::{Code, Kind, Response};
-use super::route::{self, Route};
+use super::route::Route;
 use super::status::MAX_CLIENTS;
-use super::write::{Change, Writer};
+use super::write::{self, Change, Writer};
 use super::{Http, loggable, page};
 use crate::chain::Chain;
 use crate::connection::{self, Connection};
@@ -37,7 +39,18 @@ pub(super) enum Stream {
 pub(super) enum Demand {
     Replace,
     Patch,
+    Set(Key),
     Remove(Key),
+}
+
+/// The most clients that `query` asks for; `None` if that is no number.
+fn limit(query: &Query<'_>) -> Option<usize> {
+    let mut asked = query.values("limit");
+    match (asked.next(), asked.next()) {
+        (None, _) => Some(MAX_CLIENTS),
+        (Some(limit), None) => query::decode(limit)?.parse().ok(),
+        (Some(_), Some(_)) => None,
+    }
 }
 
 impl Http {
@@ -56,54 +69,66 @@ impl Http {
             return Answer::Whole(Response::refusal(Code::NotFound, "nothing here; / is the page"));
         };
         if !route.takes(&head.method, is_writable) {
-            let why = if is_writable { "not here" } else { "not here; writing is on with --http-token-file" };
-            let refusal = Response::refusal(Code::MethodNotAllowed, why);
-            return Answer::Whole(refusal.with("Allow", route.methods(is_writable)));
+            let methods = route.methods(is_writable);
+            let writing = if is_writable { "" } else { "; writing is on with --http-token-file" };
+            let refusal = Response::refusal(Code::MethodNotAllowed, &format!("taken here: {methods}{writing}"));
+            return Answer::Whole(refusal.with("Allow", methods));
         }
         if head.method == "OPTIONS" {
             return Answer::Whole(self.options(route.methods(is_writable)));
         }
+        let query = match Query::parse(&head.query, route.parameters()) {
+            Ok(query) => query,
+            Err(unknown) => return Answer::Whole(Response::refusal(Code::BadRequest, &unknown.to_string())),
+        };
         match (route, &self.writer) {
-            (Route::Entry(key), Some(writer)) => Answer::Write(writer, Demand::Remove(key)),
+            (Route::Entry(key), Some(writer)) if head.method == "DELETE" => Answer::Write(writer, Demand::Remove(key)),
+            (Route::Entry(key), Some(writer)) if head.method == "PUT" => Answer::Write(writer, Demand::Set(key)),
             (Route::Map, Some(writer)) if head.method == "PUT" => Answer::Write(writer, Demand::Replace),
             (Route::Map, Some(writer)) if head.method == "PATCH" => Answer::Write(writer, Demand::Patch),
             (Route::Live, _) => Answer::Stream(Stream::Page),
-            (Route::Events, _) => match route::parameter(&head.query, "keys").map(route::list) {
-                Some(None) => Answer::Whole(Response::refusal(Code::BadRequest, "keys: not UTF-8")),
-                keys => Answer::Stream(Stream::Map(keys.flatten())),
+            (Route::Events, _) => match query.list("keys") {
+                Ok(keys) => Answer::Stream(Stream::Map(keys)),
+                Err(error) => Answer::Whole(Response::refusal(Code::BadRequest, &format!("keys: {error}"))),
             },
-            (route, _) => Answer::Whole(self.show(&route, head)),
+            (route, _) => Answer::Whole(self.show(&route, head, &query)),
         }
     }
 
-    fn show(&self, route: &Route, head: &Head) -> Response {
+    fn show(&self, route: &Route, head: &Head, query: &Query<'_>) -> Response {
         let json = |json: String| Response::new(Code::Ok, Kind::Json, json + "\n");
         match route {
             Route::Page => Response::new(Code::Ok, Kind::Html, page::PAGE).with_policy(&self.policy),
-            Route::Map => self.show_map(head),
+            Route::Map => self.show_map(head, |map| Some(map.json.clone())),
+            Route::Entry(key) => self.show_map(head, |map| map.entry(key)),
             Route::Status => json(self.status(self.shown().as_deref())),
-            Route::Clients => match route::parameter(&head.query, "limit").map_or(Ok(MAX_CLIENTS), str::parse) {
-                Ok(limit) => json(self.view().clients(limit)),
-                Err(_) => Response::refusal(Code::BadRequest, "limit: a number from 0 to 1000"),
+            Route::Clients => match limit(query) {
+                Some(limit) => json(self.view().clients(limit)),
+                None => Response::refusal(Code::BadRequest, "limit: one number from 0 to 1000"),
             },
             Route::Metrics => Response::new(Code::Ok, Kind::Metrics, self.metrics(self.shown().as_deref())),
             Route::Livez => Response::new(Code::Ok, Kind::Text, "live\n"),
             Route::Readyz if self.stop.is_triggered() => Response::refusal(Code::Unavailable, "stopping"),
             Route::Readyz if self.feed.version() == 0 => Response::refusal(Code::Unavailable, "no map yet"),
             Route::Readyz => Response::new(Code::Ok, Kind::Text, "ready\n"),
-            // Those that are answered otherwise, or whose methods leave nothing to show.
-            Route::Live | Route::Events | Route::Entry(_) => Response::refusal(Code::NotFound, "nothing to show"),
+            // Those that are streamed.
+            Route::Live | Route::Events => Response::refusal(Code::NotFound, "nothing to show"),
         }
     }
 
-    fn show_map(&self, head: &Head) -> Response {
+    /// Shows what `pick` makes of the current map, in JSON, under the map's tag. That `pick` finds nothing there comes
+    /// before what the conditions say (RFC 9110, section 13.2.1).
+    fn show_map(&self, head: &Head, pick: impl FnOnce(&Rendering) -> Option<String>) -> Response {
         let rendering = match self.renderer.latest() {
             Ok(Some(rendering)) => rendering,
             Ok(None) => return Response::refusal(Code::Unavailable, "no map yet"),
             Err(error) => return Response::refusal(Code::InternalError, &Chain(&error).to_string()),
         };
+        let Some(json) = pick(&rendering) else {
+            return Response::refusal(Code::NotFound, &write::Error::Missing.to_string());
+        };
         let response = match head.conditions.check(Some(&rendering.etag)) {
-            Ok(()) => Response::new(Code::Ok, Kind::Json, format!("{}\n", rendering.json)),
+            Ok(()) => Response::new(Code::Ok, Kind::Json, json + "\n"),
             Err(Unmet::Known) => Response::new(Code::NotModified, Kind::Json, ""),
             Err(lost @ Unmet::Lost) => return Response::refusal(Code::PreconditionFailed, &lost.to_string()),
         };
@@ -149,6 +174,7 @@ impl Http {
         let change = match demand {
             Demand::Replace => Change::from_body(&body, Change::Replace),
             Demand::Patch => Change::from_body(&body, Change::Patch),
+            Demand::Set(key) => Change::set(key, &body),
             Demand::Remove(key) => Ok(Change::Remove(key)),
         };
         Ok(change.map_or_else(Incoming::Refused, Incoming::Whole))

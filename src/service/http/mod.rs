@@ -10,6 +10,7 @@ mod herald;
 mod host;
 mod metrics;
 mod page;
+mod query;
 mod rendering;
 mod request;
 mod response;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{Census, Goodbye, Service};
 use crate::chain::Chain;
 use crate::connection::{BelledThread, Connection, Error};
-use crate::escape::escape;
+use crate::escape::escape_start;
 use crate::feed::Feed;
 use crate::health::Health;
 use crate::shutdown::Shutdown;
@@ -256,7 +257,7 @@ pub struct OriginError(String);
 
 /// What a peer has sent, made safe to log, and not long.
 fn loggable(text: &str) -> String {
-    escape(&text.chars().take(MAX_LOGGED).collect::<String>())
+    escape_start(text, MAX_LOGGED)
 }
 
 #[cfg(test)]
@@ -277,6 +278,6 @@ mod tests {
     #[test]
     fn what_is_logged_is_escaped_and_cut() {
         assert_eq!(loggable("/\x1b[2J\n"), "/\\u{1b}[2J\\n");
-        assert_eq!(loggable(&"x".repeat(100)).len(), MAX_LOGGED);
+        assert_eq!(loggable(&"x".repeat(100)), "x".repeat(MAX_LOGGED) + "...");
     }
 }

@@ -89,6 +89,14 @@ impl Rendering {
         )
     }
 
+    /// The value of the entry with `key`, as JSON; `None` if there is none. A key is meant by its spelling: where a source
+    /// has the text of a number, the number means it.
+    pub(super) fn entry(&self, key: &Key) -> Option<String> {
+        let value = self.map.get(key).or_else(|| self.map.get(&Key::Text(key.to_string())))?;
+        // It cannot fail where the whole map did not.
+        format::write_value(value).ok()
+    }
+
     /// The event of the whole map, made when the first stream asks and shared by all: each of a hundred would else hold
     /// a map of its own while it sends.
     pub(super) fn event(&self) -> &str {
@@ -164,6 +172,17 @@ mod tests {
     fn keys_are_meant_by_their_spelling() {
         let rendering = renderer(Format::Bincode).latest().unwrap().unwrap();
         assert_eq!(rendering.narrowed(&["2".into(), "nobody".into()]).unwrap(), r#"{"2":"Bienvenido"}"#);
+    }
+
+    #[test]
+    fn an_entry_is_its_value_and_found_by_its_spelling() {
+        let feed = Arc::new(Feed::new(Format::Bincode, 1000));
+        let value = crate::map::Value::from(vec![1.into(), crate::map::Value::from("\u{9b}")]);
+        feed.publish(&Map::from([("7".into(), value), (1.into(), "Hola".into())])).unwrap();
+        let rendering = Renderer::new(feed).latest().unwrap().unwrap();
+        assert_eq!(rendering.entry(&Key::Int(1)).as_deref(), Some("\"Hola\""));
+        assert_eq!(rendering.entry(&Key::Int(7)).as_deref(), Some(r#"[1,"\u009b"]"#));
+        assert_eq!(rendering.entry(&"x".into()), None);
     }
 
     #[test]

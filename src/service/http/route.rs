@@ -44,9 +44,17 @@ impl Route {
     pub(super) fn methods(&self, is_writable: bool) -> &'static str {
         match self {
             Self::Map if is_writable => "GET, HEAD, PUT, PATCH, OPTIONS",
-            Self::Entry(_) if is_writable => "DELETE, OPTIONS",
-            Self::Entry(_) => "OPTIONS",
+            Self::Entry(_) if is_writable => "GET, HEAD, PUT, DELETE, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    /// The parameters that are taken here.
+    pub(super) fn parameters(&self) -> &'static [&'static str] {
+        match self {
+            Self::Events => &["keys"],
+            Self::Clients => &["limit"],
+            _ => &[],
         }
     }
 
@@ -56,17 +64,7 @@ impl Route {
     }
 }
 
-/// Returns the value of the parameter `name`, as it came; `None` if there is none.
-pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
-    query.split('&').find_map(|pair| pair.split_once('=').filter(|(found, _)| *found == name)).map(|(_, value)| value)
-}
-
-/// Returns the texts that a parameter lists: split at its commas, then decoded, so that `%2C` is a comma of a key's own.
-/// `None` if one of them is not UTF-8.
-pub(super) fn list(value: &str) -> Option<Vec<String>> {
-    value.split(',').map(decode).collect()
-}
-
+/// In a path a `+` is a plus.
 fn decode(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(Into::into)
 }
@@ -79,23 +77,20 @@ mod tests {
     fn keys_are_decoded_and_spell_numbers() {
         assert_eq!(Route::of("/map/a%2Fb/%C3%B1"), Some(Route::Entry("a/b/ñ".into())));
         assert_eq!(Route::of("/map/1"), Some(Route::Entry(Key::Int(1))));
+        assert_eq!(Route::of("/map/a+b"), Some(Route::Entry("a+b".into())));
         assert_eq!(Route::of("/map/%ff"), None);
         assert_eq!(Route::of("/mapp"), None);
         assert_eq!(Route::of("/../etc/passwd"), None);
     }
 
     #[test]
-    fn a_list_is_split_before_it_is_decoded() {
-        assert_eq!(list("a,b%2Cc,"), Some(vec!["a".into(), "b,c".into(), String::new()]));
-        assert_eq!(list("%ff"), None);
-        assert_eq!(parameter("x=1&keys=a=b&keys=c", "keys"), Some("a=b"));
-        assert_eq!(parameter("keys", "keys"), None);
-    }
-
-    #[test]
     fn writing_is_taken_only_where_it_is_on() {
         assert!(Route::Map.takes("PATCH", true) && !Route::Map.takes("PATCH", false));
-        assert!(Route::of("/map/x").is_some_and(|route| route.takes("DELETE", true) && !route.takes("GET", true)));
+        let entry = Route::of("/map/x").unwrap();
+        for method in ["PUT", "DELETE"] {
+            assert!(entry.takes(method, true) && !entry.takes(method, false), "{method}");
+        }
+        assert!(entry.takes("GET", false) && !entry.takes("PATCH", true));
         assert!(!Route::Page.takes("POST", true) && !Route::Page.takes("get", true) && !Route::Page.takes("", true));
     }
 }

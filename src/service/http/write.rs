@@ -10,7 +10,7 @@ use super::token::TokenFile;
 use crate::chain::Chain;
 use crate::feed::{self, Feed};
 use crate::format::{self, Format};
-use crate::map::{self, Key, Map};
+use crate::map::{self, Key, Map, Value};
 use crate::state::{self, StateFile};
 
 /// What is asked of the map.
@@ -20,6 +20,8 @@ pub(super) enum Change {
     Replace(Map),
     /// This is laid over it (RFC 7396).
     Patch(Map),
+    /// This entry has this value.
+    Set(Key, Value),
     /// This entry goes.
     Remove(Key),
 }
@@ -60,14 +62,14 @@ pub(super) struct Writer {
 impl Change {
     /// Returns the change that a request with `body` asks for; `what` makes it of the map in the body.
     pub(super) fn from_body(body: &[u8], what: fn(Map) -> Self) -> Result<Self, Response> {
-        let refused = |error| {
-            let why = match &error {
-                format::Error::Decode { source, .. } => Chain(&**source).to_string(),
-                error => Chain(error).to_string(),
-            };
-            Response::refusal(Code::BadRequest, &format!("the body is not a JSON object that is a map: {why}"))
-        };
+        let refused = |error| refuse_body("the body is not a JSON object that is a map", &error);
         Format::Json.decode_map(body).map(|map| what(map::number_keys(map))).map_err(refused)
+    }
+
+    /// Returns the change that gives the entry with `key` the value in `body`.
+    pub(super) fn set(key: Key, body: &[u8]) -> Result<Self, Response> {
+        let refused = |error| refuse_body("the body is no JSON that is a value of a map", &error);
+        format::decode_json_value(body).map(|value| Self::Set(key, map::number_keys_in(value))).map_err(refused)
     }
 }
 
@@ -94,6 +96,7 @@ impl Writer {
         match change {
             Change::Replace(whole) => map = whole,
             Change::Patch(patch) => map::merge(&mut map, patch),
+            Change::Set(key, value) => drop(map.insert(key, value)),
             Change::Remove(key) => drop(map.remove(&key)),
         }
         self.feed.check(&map).map_err(Error::Refused)?;
@@ -105,6 +108,15 @@ impl Writer {
         drop(turn);
         Ok(Written { changed, rendering })
     }
+}
+
+/// Without what `error` says to those who read from a peer of their own.
+fn refuse_body(what: &str, error: &format::Error) -> Response {
+    let why = match error {
+        format::Error::Decode { source, .. } => Chain(&**source).to_string(),
+        error => Chain(error).to_string(),
+    };
+    Response::refusal(Code::BadRequest, &format!("{what}: {why}"))
 }
 
 impl Written {
@@ -189,7 +201,8 @@ mod tests {
         let known = writer.apply(patch(r#"{"a":0}"#), &if_none_match, &renderer);
         assert!(matches!(known, Err(Error::Unmet(Unmet::Known))), "{known:?}");
         writer.apply(patch(r#"{"a":1}"#), &if_match, &renderer).unwrap();
-        for change in [patch(r#"{"a":2}"#), Change::Replace(Map::new()), Change::Remove("a".into())] {
+        let changes = [Change::Replace(Map::new()), Change::Set("a".into(), 2.into()), Change::Remove("a".into())];
+        for change in [patch(r#"{"a":2}"#)].into_iter().chain(changes) {
             let lost = writer.apply(change, &if_match, &renderer).unwrap_err();
             assert_eq!(lost.into_response().code(), Code::PreconditionFailed);
         }
@@ -227,6 +240,24 @@ mod tests {
         assert!(matches!(writer.apply(remove(), &Conditions::default(), &renderer), Err(Error::Missing)));
         let kept = fs::read_to_string(folder.path().join("state.json")).unwrap();
         assert_eq!(kept, "{\n  \"1\": \"Hola\",\n  \"3\": \"Al\",\n  \"4\": \"Servidor\"\n}\n");
+    }
+
+    #[test]
+    fn an_entry_is_set_whole_to_null_too() {
+        let (_folder, writer, renderer) = writer(false);
+        let set = |key: &str, json: &str| {
+            let change = Change::set(map::number_key(key.into()), json.as_bytes()).unwrap();
+            writer.apply(change, &Conditions::default(), &renderer).unwrap()
+        };
+        assert!(set("1", r#"{"2":null}"#).changed);
+        assert!(set("a", "[0]").changed && !set("a", " [0]\n").changed);
+        let written = set("2", "null");
+        assert_eq!(written.rendering.json, r#"{"1":{"2":null},"2":null,"3":"Al","4":"Servidor","a":[0]}"#);
+        let inner = Map::from([(Key::Int(2), Value::Null)]);
+        assert_eq!(written.rendering.map[&Key::Int(1)], inner.into(), "numbers are numbers at every level");
+        for body in ["", "{", "1 2", "1e400", "9223372036854775808", &"[".repeat(100_000), &"[".repeat(32)] {
+            assert_eq!(Change::set("a".into(), body.as_bytes()).unwrap_err().code(), Code::BadRequest);
+        }
     }
 
     #[test]

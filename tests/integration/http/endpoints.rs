@@ -66,6 +66,29 @@ fn the_map_is_asked_for_again_only_when_it_has_changed() {
 }
 
 #[test]
+fn an_entry_is_its_value_under_the_maps_tag() {
+    let site = Site::start(&["--set", "list=[1,{\"a\":null}]", "--set", "a/b ñ=x"]);
+    let etag = site.get("/map").header("ETag").to_owned();
+    for (path, body) in
+        [("/map/1", "\"Hola\"\n"), ("/map/list", "[1,{\"a\":null}]\n"), ("/map/a%2Fb%20%C3%B1", "\"x\"\n")]
+    {
+        let answer = site.get(path);
+        assert_eq!((answer.code, answer.body.as_str()), (200, body), "{path}");
+        let headers = [answer.header("Content-Type"), answer.header("Cache-Control"), answer.header("ETag")];
+        assert_eq!(headers, ["application/json", "no-cache", &etag], "{path}");
+        let head = site.ask(&format!("HEAD {path}"), "", "");
+        assert_eq!((head.code, head.body.as_str()), (200, ""), "{path}");
+        assert_eq!(head.header("Content-Length"), body.len().to_string(), "{path}");
+    }
+    assert_eq!(site.ask("GET /map/1", &format!("If-None-Match: {etag}\r\n"), "").code, 304);
+    assert_eq!(site.ask("GET /map/1", "If-Match: \"other\"\r\n", "").code, 412);
+    let missing = site.ask("GET /map/nobody", "If-Match: \"other\"\r\n", "");
+    assert_eq!((missing.code, missing.body.as_str()), (404, "the map has no such entry\n"));
+    let empty = Site::start(&["--source", "-"]);
+    assert_eq!(empty.get("/map/1").code, 503);
+}
+
+#[test]
 fn a_connection_takes_one_request_after_the_other() {
     let site = Site::start(&[]);
     let mut socket = site.connect();

@@ -61,6 +61,16 @@ fn a_narrowed_stream_has_its_keys_and_no_news_of_others() {
 }
 
 #[test]
+fn the_keys_of_a_query_are_written_as_browsers_do_and_several_count_together() {
+    let (site, mut stdin) = fed(&["--interval", "60s"]);
+    writeln!(stdin, r#"{{"a b":1,"c+d":2,"e,f":3,"g":4}}"#).unwrap();
+    eventually("a map", || site.get("/readyz").code == 200);
+    // What URLSearchParams makes of three keys that were appended.
+    let mut stream = Events::open(site.page, "/events?keys=a+b&keys=c%2Bd&keys=e%2Cf");
+    assert_eq!(stream.next().unwrap().data, r#"{"a b":1,"c+d":2,"e,f":3}"#);
+}
+
+#[test]
 fn a_stalled_stream_skips_to_the_newest_map() {
     let (site, mut stdin) = fed(&["--interval", "60s", "--write-timeout", "60s"]);
     let mut socket = TcpStream::connect(site.page).unwrap();

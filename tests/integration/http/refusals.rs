@@ -116,7 +116,7 @@ fn a_host_that_is_none_is_no_request_and_one_of_others_is_misdirected() {
         ("/livez", "", 421),
         ("HTTP://evil.example/livez", "localhost", 421),
         ("HTTP://localhost/livez", "evil.example", 200),
-        ("http://localhost?x=1", "evil.example", 200),
+        ("http://localhost?_=1", "evil.example", 200),
     ] {
         let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         assert_eq!(Answer::parse(&site.send(request.as_bytes())).code, code, "{target} of {host}");
@@ -136,17 +136,43 @@ fn methods_that_are_not_taken_are_told_which_are() {
         ("POST /map", "GET, HEAD, OPTIONS"),
         ("PUT /map", "GET, HEAD, OPTIONS"),
         ("PATCH /map", "GET, HEAD, OPTIONS"),
-        ("DELETE /map/1", "OPTIONS"),
-        ("GET /map/1", "OPTIONS"),
+        ("DELETE /map/1", "GET, HEAD, OPTIONS"),
+        ("PUT /map/1", "GET, HEAD, OPTIONS"),
         ("BREW /", "GET, HEAD, OPTIONS"),
         ("get /", "GET, HEAD, OPTIONS"),
     ] {
         let answer = site.ask(request, "", "{}");
         assert_eq!((answer.code, answer.header("Allow")), (405, allowed), "{request}");
+        assert_eq!(answer.body, format!("taken here: {allowed}; writing is on with --http-token-file\n"), "{request}");
     }
     let options = site.ask("OPTIONS /map", "", "");
     assert_eq!((options.code, options.header("Allow")), (204, "GET, HEAD, OPTIONS"));
     assert_eq!(options.header("Access-Control-Allow-Methods"), "");
+}
+
+#[test]
+fn a_parameter_that_is_none_is_told_which_there_are() {
+    let (file, token) = super::token();
+    let site = Site::start(&["--http-token-file", super::path(&file)]);
+    for (request, taken) in [
+        ("GET /events?key=1", "no such parameter here; there is: keys\n"),
+        ("GET /events?keys=1&foo=1", "no such parameter here; there is: keys\n"),
+        ("HEAD /events?foo=1", ""),
+        ("GET /clients?keys=1", "no such parameter here; there is: limit\n"),
+        ("GET /clients?limit=1&limit=2", "limit: one number from 0 to 1000\n"),
+        ("GET /clients?limit", "limit: one number from 0 to 1000\n"),
+        ("GET /map?keys=x", "no parameters are taken here\n"),
+        ("GET /map/1?x", "no parameters are taken here\n"),
+        ("PUT /map?x=1", "no parameters are taken here\n"),
+        ("GET /status?x", "no parameters are taken here\n"),
+    ] {
+        let answer = site.ask(request, &token, if request.starts_with("PUT") { "{}" } else { "" });
+        assert_eq!((answer.code, answer.body.as_str()), (400, taken), "{request}");
+    }
+    for request in ["GET /map?_=123", "GET /?", "GET /clients?_=1&limit=%31", "HEAD /events?keys=1&_=2"] {
+        assert_eq!(site.ask(request, "", "").code, 200, "{request}");
+    }
+    assert_eq!(site.ask("OPTIONS /map?x", "", "").code, 204);
 }
 
 #[test]

@@ -43,6 +43,39 @@ fn a_change_is_with_every_client() {
 }
 
 #[test]
+fn an_entry_is_set_to_any_value() {
+    let (file, token) = token();
+    let site = Site::start(&["--http-token-file", path(&file), "--interval", "60s"]);
+    let mut reader = Reader::connect(site.server.addr());
+    reader.map(Format::Bincode);
+    let answer = site.ask("PUT /map/1", &token, "\"Hello\"");
+    assert_eq!((answer.code, answer.body.as_str()), (200, "{\"version\":2,\"entries\":4,\"changed\":true}\n"));
+    let mut wanted = builtin_map();
+    wanted.insert(Key::Int(1), "Hello".into());
+    assert_eq!(reader.map(Format::Bincode), wanted, "numbers stay numbers");
+    let seen = format!("{token}If-Match: {}\r\n", answer.header("ETag"));
+    assert_eq!(site.ask("PUT /map/a%2Fb+c", &seen, "null").code, 200);
+    wanted.insert("a/b+c".into(), mapcast::Value::Null);
+    assert_eq!(reader.map(Format::Bincode), wanted);
+    assert_eq!(site.get("/map/a%2Fb+c").body, "null\n");
+    for (headers, body, code) in [
+        (seen.as_str(), "2", 412),
+        ("", "2", 401),
+        (&token, "", 400),
+        (&token, "Hello", 400),
+        (&token, "9223372036854775808", 400),
+    ] {
+        let answer = site.ask("PUT /map/1", headers, body);
+        assert_eq!(answer.code, code, "{body}: {answer:?}");
+    }
+    let long = site.ask("PUT /map/1", &token, "9223372036854775808").body;
+    assert!(long.contains("a whole number beyond 64 bits with a sign; write it as text"), "{long}");
+    assert_eq!(site.ask("PUT /map/1", &token, &format!("\"{}\"", "x".repeat(1 << 20))).code, 413);
+    assert_eq!(site.ask("POST /map/1", &token, "1").header("Allow"), "GET, HEAD, PUT, DELETE, OPTIONS");
+    assert_eq!(site.json("/status")["map"]["version"], 3);
+}
+
+#[test]
 fn what_is_wrong_with_a_change_is_told_and_the_map_stays() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file), "--max-frame", "1KiB"]);
