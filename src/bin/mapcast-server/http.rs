@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use mapcast::server::Role;
-use mapcast::service::http::{self, OriginError, TokenFile};
+use mapcast::service::http::{self, HostError, OriginError, TokenFile};
 use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
 
 /// How long the stop waits for HTTP's own connections, when the clients are gone: browsers come back by themselves.
@@ -31,12 +31,12 @@ pub(crate) struct HttpArgs {
     )]
     http_max_connections: u64,
     /// Answer requests for this host too, beside loopback and the address that is listened on; may be repeated
-    #[arg(long, value_name = "NAME", env = "MAPCAST_HTTP_HOST", value_delimiter = ',', requires = "http")]
+    #[arg(long, value_name = "NAME", env = "MAPCAST_HTTP_HOST", value_delimiter = ',', requires = "http", value_parser = parse_host)]
     http_host: Vec<String>,
     /// Let pages of this origin read the answers (CORS); * for all
     #[arg(long, value_name = "ORIGIN", env = "MAPCAST_HTTP_ALLOW_ORIGIN", requires = "http", value_parser = parse_origin)]
     http_allow_origin: Option<String>,
-    /// Take PUT /map, PATCH /map and DELETE /map/KEY from whoever has the bearer token in this file
+    /// Take PUT and PATCH of /map, PUT and DELETE of /map/KEY, from whoever has the bearer token in this file
     #[arg(long, value_name = "FILE", env = "MAPCAST_HTTP_TOKEN_FILE", requires = "http", conflicts_with = "source")]
     http_token_file: Option<PathBuf>,
 }
@@ -46,6 +46,8 @@ pub(crate) struct HttpArgs {
 pub(crate) struct HttpTask {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) max_connections: u64,
+    /// The hosts of `--http-host`.
+    pub(crate) named: Vec<String>,
     pub(crate) config: http::Config,
 }
 
@@ -68,7 +70,8 @@ impl HttpArgs {
     ) -> anyhow::Result<Option<HttpTask>> {
         let Some(addr) = self.http else { return Ok(None) };
         let listen = resolve(&addr)?;
-        let mut hosts = self.http_host;
+        let named = self.http_host;
+        let mut hosts = named.clone();
         hosts.extend(addr.rsplit_once(':').map(|(name, _)| name.to_owned()));
         let config = http::Config {
             interval,
@@ -79,7 +82,7 @@ impl HttpArgs {
             state: None,
             source: None,
         };
-        Ok(Some(HttpTask { listen, max_connections: self.http_max_connections, config }))
+        Ok(Some(HttpTask { listen, max_connections: self.http_max_connections, named, config }))
     }
 }
 
@@ -114,6 +117,10 @@ impl HttpTask {
 pub(crate) fn page_url(config: &ServerConfig, addr: SocketAddr) -> String {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{addr}/")
+}
+
+fn parse_host(text: &str) -> Result<String, HostError> {
+    http::parse_host(text)
 }
 
 fn parse_origin(text: &str) -> Result<String, OriginError> {

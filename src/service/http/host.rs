@@ -40,6 +40,27 @@ impl Hosts {
     }
 }
 
+/// Returns `text` if and only if a request may name it as its host: a name, or an address, with or without a port.
+///
+/// # Errors
+/// What a host would be.
+pub fn parse_host(text: &str) -> Result<String, HostError> {
+    let host = without_port(text).unwrap_or(text);
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let is_name = host.strip_suffix('.').unwrap_or(host).split('.').all(is_label);
+    if is_name || parse_address(host).is_some() { Ok(text.to_owned()) } else { Err(HostError(text.to_owned())) }
+}
+
+/// Text that is no host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{}\" is no host: write map.example or 192.0.2.7, without http:// and a path; there is no * for all",
+    .0.escape_debug()
+)]
+pub struct HostError(String);
+
 /// True if and only if `text` has the form that Host has: a name or an address, with or without a port (RFC 9110,
 /// section 7.2; RFC 3986, section 3.2.2). It may be empty, and then is nobody's.
 pub(super) fn is_authority(text: &str) -> bool {
@@ -130,6 +151,32 @@ mod tests {
             ["a b", "a, b", "a/b", "a@b", "a:b", "a:+1", "a?", "::1", "[::1", "[a]", "[::1]a", "[::1]:x", "ñ", "a\\b"]
         {
             assert!(!is_authority(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_named_is_a_name_or_an_address() {
+        for host in ["map.example", "MAP.example.:443", "localhost", "a_b-c", "192.0.2.7:80", "[::1]:80", "::1"] {
+            assert_eq!(parse_host(host).as_deref(), Ok(host));
+        }
+        for other in [
+            "",
+            "*",
+            "*.example",
+            "http://a",
+            "https://a:1",
+            "a/b",
+            "a b",
+            ".",
+            "a..b",
+            ":80",
+            "ñ",
+            "a:b",
+            "a@b",
+            "[a]",
+        ] {
+            let refusal = parse_host(other).unwrap_err().to_string();
+            assert!(refusal.contains("is no host: write map.example"), "{refusal}");
         }
     }
 

@@ -38,6 +38,7 @@ use crate::throttle::Throttle;
 use answer::Answer;
 use herald::{Listeners, start_herald};
 use host::Hosts;
+pub use host::{HostError, parse_host};
 use rendering::{Renderer, Rendering};
 use request::{Head, Incoming, Requests};
 use response::{Code, Response};
@@ -65,7 +66,7 @@ pub struct Config {
     pub interval: Duration,
     /// The addresses that are listened on: a request has to name one of them, or loopback, as its Host.
     pub listen: Vec<SocketAddr>,
-    /// What else it may name.
+    /// What else it may name: [`parse_host`] says what can be.
     pub hosts: Vec<String>,
     /// The origin whose pages may read the answers (`https://app.example`, or `*`). Default none. Goes into a header as
     /// it is: [`parse_origin`] says whether it may.
