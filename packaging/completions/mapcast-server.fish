@@ -39,7 +39,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d '
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Close HTTP connections above this number' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Answer requests for this host too, beside loopback and the address that is listened on; may be repeated' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-allow-origin -d 'Let pages of this origin read the answers (CORS); * for all' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Take PUT /map, PATCH /map and DELETE /map/KEY from whoever has the bearer token in this file' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Take PUT and PATCH of /map, PUT and DELETE of /map/KEY, from whoever has the bearer token in this file' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections -d 'Close clients above this number [default: 10000, or what this machine can hold]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r
@@ -51,7 +51,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-cert 
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-client-ca -d 'Let only clients in that have a certificate of a CA in this file: PEM' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l reuse-port -d 'Let other servers of the same user listen there too: the kernel spreads the clients over them'
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l check-config -d 'Try everything but listening, print what would be done, and leave with 0, or 2'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l check-config -d 'Try everything but listening, writing and a source that is no file, print what would be done, and leave with 0, or 2, or 1 if that cannot be printed'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s v -l verbose -d 'Log more: -v debug, -vv trace'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s h -l help -d 'Print help'
@@ -70,7 +70,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l t
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-client-ca -d 'Let only clients in that have a certificate of a CA in this file: PEM' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l reuse-port -d 'Let other servers of the same user listen there too: the kernel spreads the clients over them'
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l check-config -d 'Try everything but listening, print what would be done, and leave with 0, or 2'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l check-config -d 'Try everything but listening, writing and a source that is no file, print what would be done, and leave with 0, or 2, or 1 if that cannot be printed'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s v -l verbose -d 'Log more: -v debug, -vv trace'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s h -l help -d 'Print help'
@@ -85,7 +85,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l 
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-client-ca -d 'Let only clients in that have a certificate of a CA in this file: PEM' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l reuse-port -d 'Let other servers of the same user listen there too: the kernel spreads the clients over them'
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l check-config -d 'Try everything but listening, print what would be done, and leave with 0, or 2'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l check-config -d 'Try everything but listening, writing and a source that is no file, print what would be done, and leave with 0, or 2, or 1 if that cannot be printed'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s v -l verbose -d 'Log more: -v debug, -vv trace'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s h -l help -d 'Print help'

@@ -337,7 +337,7 @@ fn an_exit_code_is_the_same_where_nobody_can_be_told() {
         (SERVER, vec!["--listen", "192.0.2.1:8080"], 2),
         (SERVER, vec!["--check-config", "--source", "/nowhere/flags.json"], 2),
         (SERVER, vec!["--no-such-option"], 2),
-        (SERVER, vec!["--check-config"], 0),
+        (SERVER, vec!["--check-config"], 1),
         (SERVER, vec!["--help"], 0),
         (CLIENT, vec!["--no-such-option"], 2),
         (CLIENT, vec!["127.0.0.1:1"], 3),

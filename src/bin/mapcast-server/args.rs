@@ -114,7 +114,8 @@ struct ServerArgs {
     drain_timeout: Duration,
     #[command(flatten)]
     tls: TlsArgs,
-    /// Try everything but listening, print what would be done, and leave with 0, or 2
+    /// Try everything but listening, writing and a source that is no file, print what would be done, and leave with 0, or
+    /// 2, or 1 if that cannot be printed
     #[arg(long, env = "MAPCAST_CHECK_CONFIG", value_parser = BoolishValueParser::new())]
     check_config: bool,
     /// Log more: -v debug, -vv trace

@@ -1,15 +1,17 @@
 //! `--check-config`: what would be done, and nothing done.
 
-use mapcast::Shutdown;
+use mapcast::source::Location;
 use mapcast::state::StateFile;
 use mapcast::units::{format_duration, format_size};
+use mapcast::{ServerConfig, Shutdown};
 
 use super::args::{Chosen, Task};
 use super::http::page_url;
 use super::{LastMap, first_map};
 
-/// Tries everything that can be tried without listening or writing, and returns what would be done, a line each. A server
-/// that runs with the same state does not notice.
+/// Tries everything that can be tried without listening, writing or asking a source that is no file, and returns what would
+/// be done, a line each; of what is rarely changed, only what is not the default. A server that runs with the same state
+/// does not notice.
 pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
     let listen = task.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -21,9 +23,11 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
             let (feed, _) = first_map(&map, LastMap::Read(last), &Shutdown::new()?)?;
             lines.push(format!("listen on {listen}: the map as {format} every {interval}"));
             let name = map.source.as_ref().map_or_else(|| "no source".to_owned(), ToString::to_string);
-            lines.push(match feed.latest() {
-                Some(first) => format!("the map: from {name}, {} bytes now", first.frame.payload().len()),
-                None => format!("the map: from {name}, none yet"),
+            let len = feed.latest().map_or(0, |first| first.frame.payload().len());
+            lines.push(match &map.source {
+                None | Some(Location::Json(_) | Location::Toml(_)) => format!("the map: from {name}, {len} bytes now"),
+                Some(_) if len > 0 => format!("the map: from {name}, not tried; its last good one has {len} bytes"),
+                Some(_) => format!("the map: from {name}, not tried"),
             });
             if let Some(state) = &map.state {
                 lines.push(format!("kept in {}", state.display().to_string().escape_debug()));
@@ -33,6 +37,12 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
                 let listen = http.listen.iter().map(|&addr| page_url(config, addr)).collect::<Vec<_>>().join(", ");
                 let writing = if http.config.token.is_some() { "written with the token" } else { "read only" };
                 lines.push(format!("web page on {listen}: {writing}, {} connections", http.max_connections));
+                if !http.named.is_empty() {
+                    lines.push(format!("web page for {} too", http.named.join(", ")));
+                }
+                if let Some(origin) = &http.config.allow_origin {
+                    lines.push(format!("web page read by pages of {origin}"));
+                }
             }
         }
         Chosen::Echo => lines.push(format!("listen on {listen}: an echo")),
@@ -43,6 +53,12 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
     if !config.allow.is_empty() {
         let networks = config.allow.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         lines.push(format!("only from {networks}"));
+    }
+    if config.keepalive != ServerConfig::default().keepalive {
+        lines.push(format!("keepalive {}", config.keepalive.map_or_else(|| "off".to_owned(), format_duration)));
+    }
+    if config.reuse_port {
+        lines.push("others of this user may listen there too".to_owned());
     }
     lines.push(if config.tls.is_some() { "with TLS" } else { "without TLS" }.to_owned());
     lines.push(format!("write timeout {}", format_duration(config.write_timeout)));

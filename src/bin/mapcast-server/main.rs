@@ -16,7 +16,7 @@ mod source;
 mod systemd;
 mod tls;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -45,11 +45,7 @@ fn main() -> ExitCode {
     log_panics();
     if cli.is_check() {
         return match cli.into_task().and_then(check::describe) {
-            Ok(lines) => {
-                // A reader that has gone has seen enough.
-                let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
-                ExitCode::SUCCESS
-            }
+            Ok(lines) => print(&lines),
             Err(error) => fail(&error, USAGE),
         };
     }
@@ -175,9 +171,20 @@ fn serve(prepared: Prepared) -> anyhow::Result<u64> {
     Ok(summary?.cut)
 }
 
+/// Prints `lines`, and returns how that leaves the program.
+fn print(lines: &[String]) -> ExitCode {
+    match writeln!(io::stdout(), "{}", lines.join("\n")) {
+        // A reader that has gone has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(&anyhow::Error::new(error).context("standard output"), FAILED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     // A standard error that is full or closed leaves nobody to tell.
-    let _ = writeln!(std::io::stderr(), "mapcast-server: {error:#}");
+    let _ = writeln!(io::stderr(), "mapcast-server: {error:#}");
     ExitCode::from(code)
 }
 

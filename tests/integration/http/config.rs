@@ -38,6 +38,8 @@ fn what_could_not_be_begun_is_an_error_now() {
         (vec!["--http", "nonsense"], "--http nonsense: write ADDR:PORT"),
         (vec!["--http", "127.0.0.1:0", "--http-token-file", "/nowhere"], "/nowhere: the token cannot be read"),
         (vec!["--http", "127.0.0.1:0", "--http-allow-origin", "https://a/b"], "is no origin"),
+        (vec!["--http", "127.0.0.1:0", "--http-host", "http://a"], "is no host: write map.example or 192.0.2.7"),
+        (vec!["--http", "127.0.0.1:0", "--http-host", "map.example,*"], "\"*\" is no host"),
         (vec!["--set", "a=1", "--max-frame", "10"], "the map cannot be sent"),
     ] {
         let mut command = clean(SERVER);
@@ -54,6 +56,61 @@ fn who_may_connect_is_said_too() {
     let said = run(command).assert_exit(0).stdout.clone();
     let said = String::from_utf8(said).unwrap();
     assert!(said.contains("at most 20 clients, 3 of one address\nonly from 10.0.0.0/8, ::1/128\n"), "{said}");
+}
+
+#[test]
+fn what_is_not_the_default_is_said() {
+    let mut command = clean(SERVER);
+    command.args(["--check-config", "--http", "127.0.0.1:8081", "--keepalive", "5s", "--reuse-port"]);
+    command.args(["--http-host", "map.example,192.0.2.7", "--http-allow-origin", "https://app.example"]);
+    let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
+    for line in [
+        "web page for map.example, 192.0.2.7 too",
+        "web page read by pages of https://app.example",
+        "keepalive 5s",
+        "others of this user may listen there too",
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line}: {said}");
+    }
+    let mut command = clean(SERVER);
+    command.args(["--check-config", "--keepalive", "0"]);
+    let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
+    assert!(said.contains("\nkeepalive off\n"), "{said}");
+}
+
+#[test]
+fn a_source_that_is_no_file_is_not_said_to_have_been_tried() {
+    // Nobody answers there, and nothing is read.
+    for source in [
+        "-",
+        "tcp://127.0.0.1:1",
+        #[cfg(feature = "redis")]
+        "redis://127.0.0.1:1/0?key=flags",
+    ] {
+        let mut command = clean(SERVER);
+        command.args(["--check-config", "--source", source]);
+        let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
+        assert!(said.contains(&format!("\nthe map: from {source}, not tried\n")), "{said}");
+    }
+    let state = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(state.path(), "{\"a\": 1}").unwrap();
+    let mut command = clean(SERVER);
+    command.args(["--check-config", "--source", "tcp://127.0.0.1:1", "--format", "json", "--state", path(&state)]);
+    let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
+    assert!(said.contains("the map: from tcp://127.0.0.1:1, not tried; its last good one has 7 bytes\n"), "{said}");
+}
+
+#[test]
+fn a_check_that_nobody_reads_is_quiet_and_one_that_cannot_be_written_is_told() {
+    let mut command = clean(SERVER);
+    command.arg("--check-config").stdout(std::io::pipe().unwrap().1);
+    assert_eq!(run(command).assert_exit(0).stderr, "");
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        return eprintln!("skipped: no /dev/full");
+    };
+    let mut command = clean(SERVER);
+    command.arg("--check-config").stdout(full);
+    run(command).assert_exit(1).assert_stderr("mapcast-server: standard output: ");
 }
 
 #[test]
