@@ -270,7 +270,7 @@ fn decode(content: &[u8]) -> Result<Map, Box<dyn std::error::Error + Send + Sync
     if !frames.inner().is_empty() {
         return Err("there is more than one frame".into());
     }
-    Ok(Format::Bincode.decode_map(&payload).map_err(cause)?)
+    Format::Bincode.decode_map(&payload).map_err(cause)
 }
 
 /// What a format's library says, without the advice for who reads from a peer.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, IpNet};
@@ -252,7 +252,8 @@ fn parse_network(text: &str) -> anyhow::Result<IpNet> {
 }
 
 fn parse_entry(text: &str) -> anyhow::Result<(Key, Value)> {
-    Ok(format::parse_entry(text)?)
+    // clap shows an error and not what it stems from.
+    format::parse_entry(text).map_err(|error| anyhow!("{:#}", anyhow::Error::new(error)))
 }
 
 #[cfg(test)]
@@ -281,6 +282,15 @@ mod tests {
                 let name = argument.get_env().and_then(|name| name.to_str()).unwrap_or_default();
                 assert!(name.starts_with("MAPCAST_"), "{} {}: {name}", command.get_name(), argument.get_id());
             }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_value_is_told() {
+        for number in ["9223372036854775808", "123456789012345678901234567890"] {
+            let refusal = Cli::try_parse_from(["mapcast-server", "--set", &format!("a={number}")]).unwrap_err();
+            let told = "a whole number beyond 64 bits with a sign; write it as text";
+            assert!(refusal.to_string().contains(told), "{refusal}");
         }
     }
 
