@@ -153,7 +153,8 @@ fn methods_that_are_not_taken_are_told_which_are() {
 #[test]
 fn a_parameter_that_is_none_is_told_which_there_are() {
     let (file, token) = super::token();
-    let site = Site::start(&["--http-token-file", super::path(&file)]);
+    // A stream that were begun would be silent, and its reader give up.
+    let site = Site::start(&["--http-token-file", super::path(&file), "--interval", "1h"]);
     for (request, taken) in [
         ("GET /events?key=1", "no such parameter here; there is: keys\n"),
         ("GET /events?keys=1&foo=1", "no such parameter here; there is: keys\n"),
