@@ -88,6 +88,8 @@ pub struct Feed {
     changed: Condvar,
     /// How long changes took to go round: counted by those who send them.
     rounds: Histogram,
+    /// The newest version that went round; 0 before the first.
+    offered: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -115,12 +117,27 @@ impl Feed {
             subscribers: Mutex::default(),
             changed: Condvar::new(),
             rounds: Histogram::new(ROUNDS),
+            offered: AtomicU64::new(0),
         }
     }
 
     /// How long changes took until everyone had been offered them, or those of one publisher where there are several.
     pub(crate) fn rounds(&self) -> &Histogram {
         &self.rounds
+    }
+
+    /// Takes note that `snapshot` has been offered to everyone, or to all whom one of several publishers has; and of how long
+    /// that took, if there was anyone.
+    pub(crate) fn end_round(&self, snapshot: &Snapshot, was_anyone: bool) {
+        if was_anyone {
+            self.rounds.observe(snapshot.published.elapsed());
+        }
+        self.offered.fetch_max(snapshot.version, Ordering::SeqCst);
+    }
+
+    /// The newest version that has been offered to everyone; 0 before the first, and if nobody does that.
+    pub(crate) fn offered(&self) -> u64 {
+        self.offered.load(Ordering::SeqCst)
     }
 
     /// Makes `map` the current one and wakes everyone who waits. Returns true if and only if it differs from the one
