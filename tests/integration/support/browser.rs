@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -44,6 +45,27 @@ pub struct Browser {
     _turn: MutexGuard<'static, ()>,
 }
 
+/// Starts chromedriver, which leaves whatever it does in `folder`. Returns it with its port.
+#[track_caller]
+fn start_driver(folder: &Path) -> (Program, u16) {
+    // It takes a free port of IPv6, and ends if somebody else has the same one of IPv4.
+    for _ in 0..5 {
+        let mut command = clean("chromedriver");
+        command.arg("--port=0").env("HOME", folder).env("TMPDIR", folder);
+        let mut driver = Program::start(command);
+        let port = |driver: &Program| {
+            let out = driver.out();
+            let line = out.iter().find(|line| line.contains("started successfully on port "))?;
+            line.rsplit(' ').next()?.trim_end_matches('.').parse().ok()
+        };
+        eventually("chromedriver listens, or not", || port(&driver).is_some() || !driver.is_running());
+        if let Some(port) = port(&driver) {
+            return (driver, port);
+        }
+    }
+    panic!("chromedriver finds no port");
+}
+
 impl Browser {
     /// Starts a browser; `None`, and a word about it, where there is none.
     #[track_caller]
@@ -54,12 +76,7 @@ impl Browser {
         }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().expect("a folder");
-        let mut command = clean("chromedriver");
-        // Whatever the two leave behind is gone with the folder.
-        command.arg("--port=0").env("HOME", profile.path()).env("TMPDIR", profile.path());
-        let driver = Program::start(command);
-        let line = driver.wait_out("started successfully on port ");
-        let port = line.rsplit(' ').next().and_then(|port| port.trim_end_matches('.').parse().ok()).expect("a port");
+        let (driver, port) = start_driver(profile.path());
         let mut browser = Self {
             addr: (Ipv4Addr::LOCALHOST, port).into(),
             session: String::new(),
