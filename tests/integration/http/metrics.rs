@@ -96,7 +96,7 @@ fn whoever_is_turned_away_is_counted_by_why_and_in_all() {
 fn a_frame_that_had_to_wait_for_its_client_is_counted_with_its_time() {
     let mut map = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     write!(map, r#"{{"a":"{}"}}"#, "x".repeat(8 * 1024 * 1024)).unwrap();
-    let site = Site::start(&["--source", path(&map), "--max-frame", "16MiB"]);
+    let site = Site::start(&["--source", path(&map), "--max-frame", "16MiB", "--write-timeout", "60s"]);
     let mut reader = Reader::connect(site.server.addr());
     // As long as nobody reads it is under way.
     eventually("it is under way", || value(&site.get("/metrics").body, "mapcast_sent_bytes_total") > Some(0.0));
