@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// At most one log line of a kind in this time, unless a kind has a period of its own.
+pub(crate) const LOG_PERIOD: Duration = Duration::from_secs(1);
+
 /// Lets one event a period through and counts the ones that it holds back. A full disk is no way to report a full
 /// descriptor table.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::connection::Sent;
 use crate::platform;
 use crate::service::Service;
 use crate::stats::{AcceptError, Event};
-use crate::throttle::{Throttle, more};
+use crate::throttle::{LOG_PERIOD, Throttle, more};
 
 /// Connections taken from one listener before the next one has its turn.
 const BATCH: usize = 64;
@@ -30,9 +30,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long, after the stop, those who are still in a listener's queue are turned away in order: 50 ms, enough for the
 /// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
 const TURNING_AWAY: Duration = Duration::from_millis(50);
-
-/// At most one log line of a kind in this time.
-pub(super) const LOG_PERIOD: Duration = Duration::from_secs(1);
 
 /// A listener and what is done for those who come to it.
 #[derive(Debug)]

@@ -3,17 +3,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{Config, Role};
 use crate::service::counted;
 use crate::stats::{Event, Stats};
-use crate::throttle::{Throttle, more};
-
-/// At most one log line of a kind in this time.
-const LOG_PERIOD: Duration = Duration::from_secs(1);
+use crate::throttle::{LOG_PERIOD, Throttle, more};
 
 /// The part of an IPv6 address that counts as one source: its first 64 bits. A site gives each of its links 64 bits to
 /// choose addresses from (RFC 4291, 2.5.4), so a single machine has as many whole addresses as it likes (RFC 8981).

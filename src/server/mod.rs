@@ -21,7 +21,7 @@ use crate::platform;
 use crate::service::{Census, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
-use crate::throttle::Throttle;
+use crate::throttle::{LOG_PERIOD, Throttle};
 use crate::tls;
 
 use accept::{Acceptor, Door};
@@ -301,7 +301,7 @@ impl Server {
         let certificates = own_tls.map(|tls| follow(tls, stop)).transpose().map_err(Error::Start)?;
         self.warn_if_open();
         let shared = Arc::new(Shared {
-            handshake_failures: Mutex::new(Throttle::new(accept::LOG_PERIOD)),
+            handshake_failures: Mutex::new(Throttle::new(LOG_PERIOD)),
             config: self.config,
             stats: self.stats,
             registry: self.registry,

@@ -33,7 +33,7 @@ use crate::feed::Feed;
 use crate::health::Health;
 use crate::shutdown::Shutdown;
 use crate::state::StateFile;
-use crate::throttle::Throttle;
+use crate::throttle::{LOG_PERIOD, Throttle};
 
 use answer::Answer;
 use herald::{Listeners, start_herald};
@@ -52,9 +52,6 @@ pub const DEFAULT_MAX_CONNECTIONS: u64 = 256;
 /// The stack that a thread of this service needs: 512 KiB, because it decodes maps (143 KiB for one in a debug build,
 /// measured). Only what is touched is resident.
 pub const STACK_SIZE: usize = 512 * 1024;
-
-/// At most one line about wrong tokens in this time.
-const LOG_PERIOD: Duration = Duration::from_secs(1);
 
 /// How much of a path is logged, in characters.
 const MAX_LOGGED: usize = 64;
