@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -30,10 +29,9 @@ const LOOK_PERIOD: Duration = Duration::from_millis(2);
 /// some 10 us each, and a hundred browsers would stand before the map's own publishers.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken.
+    /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken. Not by their
+    /// connections' ids: each server that shows this map counts its own.
     wakers: Mutex<BTreeMap<u64, Waker>>,
-    /// How many have come. Their connections' ids would not do: each server that shows this map counts its own.
-    arrivals: AtomicU64,
     /// Guards the counts, the newest last; held for one change or copy.
     history: Mutex<VecDeque<u64>>,
 }
@@ -48,8 +46,10 @@ pub(super) struct Place<'listeners> {
 impl Listeners {
     /// Has `waker` woken after each change, until the place is dropped.
     pub(super) fn listen(&self, waker: Waker) -> Place<'_> {
-        let id = self.arrivals.fetch_add(1, Ordering::Relaxed);
-        lock(&self.wakers).insert(id, waker);
+        let mut wakers = lock(&self.wakers);
+        let id = wakers.last_key_value().map_or(0, |(last, _)| last + 1);
+        wakers.insert(id, waker);
+        drop(wakers);
         Place { listeners: self, id }
     }
 
