@@ -146,8 +146,8 @@ impl Follower {
     ///
     /// # Errors
     /// `Connect` and `Tls` if and only if it is the first connection that fails; what is wrong with a frame or payload that
-    /// would be wrong again ([`Error::is_transient`]), `NoHeader` among it; with reconnecting off, every end that is not an orderly one;
-    /// `TimedOut` and `Stopped`. Another call after any but the last connects again, after a pause.
+    /// would be wrong again ([`Error::is_transient`]), `NoHeader` among it; with reconnecting off, every end that is not an
+    /// orderly one; `TimedOut` and `Stopped`. Another call after any but the last connects again, after a pause.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.config.client.format.decode_map(&payload)).transpose()?)
