@@ -130,6 +130,7 @@ pub struct Connection {
     bytes: u64,
     /// Input thrown away so far.
     discarded: usize,
+    is_over_limit: bool,
 }
 
 impl Connection {
@@ -142,7 +143,19 @@ impl Connection {
         write_timeout: Duration,
         waits: Arc<Histogram>,
     ) -> Self {
-        Self { id, peer, outlet, watcher, watch: Watch::Unknown, write_timeout, waits, bytes: 0, discarded: 0 }
+        let (watch, bytes, discarded) = (Watch::Unknown, 0, 0);
+        Self { id, peer, outlet, watcher, watch, write_timeout, waits, bytes, discarded, is_over_limit: false }
+    }
+
+    /// Notes that the connection is above a limit.
+    pub(crate) fn set_over_limit(&mut self) {
+        self.is_over_limit = true;
+    }
+
+    /// True if and only if the connection is above one of the server's limits and has a reserved place: the service should
+    /// do no more than is urgent, and end it.
+    pub fn is_over_limit(&self) -> bool {
+        self.is_over_limit
     }
 
     /// Counts the server's connections from 1.
@@ -339,18 +352,31 @@ impl Connection {
     /// of 3,910,656 bytes arrived). So input is read and thrown away first, and a client that has been talking is given
     /// [`LINGER`] to stop; one that never said anything is closed at once.
     ///
+    /// `place` is what the connection occupies. It is dropped before the client can see the end, so that a client that
+    /// connects again at once finds it free; but after the lingering, if the client may make that long.
+    ///
     /// # Errors
     /// What kept the frame in flight from being finished; the connection is then aborted.
-    pub(crate) fn finish(mut self) -> Result<(), Error> {
+    pub(crate) fn finish<P>(mut self, place: P) -> Result<(), Error> {
         // From here on, what a publisher began would be nobody's to finish.
         self.outlet.seal();
         if let Err(error) = self.flush() {
+            drop(place);
             self.abort();
             return Err(error);
         }
+        let place = if self.may_linger() { Some(place) } else { None };
         self.tell_the_end();
         self.linger();
+        drop(place);
         Ok(())
+    }
+
+    /// True if the client decides how long the end takes: it has sent what was not asked for, has sent more than was read, or
+    /// answers the end of TLS with its own.
+    fn may_linger(&self) -> bool {
+        let has_unread = || platform::wait_ready([(self.outlet.as_fd(), Readiness::Readable)], Some(Instant::now()));
+        self.stream().is_tls() || self.discarded > 0 || has_unread().is_ok_and(|[ready]| ready)
     }
 
     /// Tells a client of TLS that nothing follows, if it takes that within [`LINGER`]. The end of the socket's stream says

@@ -113,6 +113,6 @@ fn an_orderly_end_after_unread_input_destroys_nothing() {
     (&client).write_all(&vec![b'x'; 30_000]).unwrap();
     let reader = thread::Builder::new().spawn(move || io::copy(&mut &client, &mut io::sink()).unwrap()).unwrap();
     connection.send(&vec![0; 4_000_000]).unwrap();
-    connection.finish().unwrap();
+    connection.finish(()).unwrap();
     assert_eq!(reader.join().unwrap(), 4_000_000);
 }

@@ -1,7 +1,8 @@
 //! What the system allows this process, as far as the system tells.
 
-use std::fs;
+use std::num::NonZero;
 use std::path::Path;
+use std::{env, fs, thread};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -24,7 +25,22 @@ pub(crate) struct Limits {
     pub(crate) system_threads_used: u64,
     /// Threads that this control group may still start (`pids.max` less `pids.current`, the smallest on the way up).
     pub(crate) group_threads: Option<u64>,
+    /// Bytes of address space that this process may have (`RLIMIT_AS`, soft).
+    pub(crate) address_space: Option<u64>,
+    /// Bytes of address space that it has, and that its allocator may still reserve without a need.
+    pub(crate) address_space_used: u64,
+    /// Bytes of writable private memory that this process may have (`RLIMIT_DATA`, soft).
+    pub(crate) data: Option<u64>,
+    /// Bytes of it that it has.
+    pub(crate) data_used: u64,
 }
+
+/// What glibc's allocator reserves for an arena on 64 bits: `HEAP_MAX_SIZE`, and as much again for a moment, to align it
+/// (malloc/arena.c).
+const ARENA: u64 = 64 << 20;
+
+/// Arenas for each core, on 64 bits (mallopt(3), `M_ARENA_MAX`).
+const ARENAS_PER_CORE: u64 = 8;
 
 impl Limits {
     /// Asks the system.
@@ -36,6 +52,12 @@ impl Limits {
         let existing = loadavg.split_whitespace().nth(3).and_then(|field| field.split_once('/')?.1.parse().ok());
         let user = rustix::process::getuid();
         let user_threads = getrlimit(Resource::Nproc).current.filter(|_| !user.is_root());
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // proc_pid_status(5): `VmSize:	    1234 kB`
+        let bytes = |name| {
+            let field = status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
+            field.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+        };
         Self {
             descriptors: getrlimit(Resource::Nofile).current,
             user_threads,
@@ -45,8 +67,25 @@ impl Limits {
             system_threads: system.into_iter().flatten().min(),
             system_threads_used: existing.unwrap_or(0),
             group_threads: group_threads(),
+            address_space: getrlimit(Resource::As).current,
+            address_space_used: bytes("VmSize:") + arenas(),
+            data: getrlimit(Resource::Data).current,
+            data_used: bytes("VmData:"),
         }
     }
+}
+
+/// Bytes of address space that the allocator may reserve for arenas. It takes them as threads ask, whether or not that
+/// leaves enough for stacks.
+fn arenas() -> u64 {
+    if !cfg!(all(target_env = "gnu", target_pointer_width = "64")) {
+        return 0;
+    }
+    let most = ARENAS_PER_CORE * thread::available_parallelism().map_or(1, NonZero::get) as u64;
+    // The first arena is the program's own heap. 0 is no limit (mallopt(3)).
+    let chosen = env::var("MALLOC_ARENA_MAX").ok().and_then(|max| max.parse::<u64>().ok()).filter(|max| *max > 0);
+    let arenas = chosen.unwrap_or(most).saturating_sub(1);
+    if arenas == 0 { 0 } else { (arenas + 1).saturating_mul(ARENA) }
 }
 
 /// The threads of all processes whose real user is `user`, which is who `RLIMIT_NPROC` counts (getrlimit(2)).
@@ -119,7 +158,7 @@ mod tests {
     fn the_threads_of_a_user_are_those_of_this_process_at_least() {
         let held = std::sync::Mutex::new(());
         let guard = held.lock();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for _ in 0..5 {
                 scope.spawn(|| drop(held.lock()));
             }

@@ -6,6 +6,7 @@ mod movable;
 mod process;
 mod readiness;
 mod socket;
+mod wakeup;
 
 pub(crate) use descriptors::{Readiness, pipe, wait_any, wait_ready};
 pub(crate) use limits::{Limits, raise_descriptor_limit};
@@ -13,3 +14,4 @@ pub(crate) use movable::Movable;
 pub(crate) use process::{Process, stand_back};
 pub(crate) use readiness::ReadinessSet;
 pub(crate) use socket::{KEEPALIVE_IDLE, accept, keep_alive, listen, reset_on_close, tune};
+pub(crate) use wakeup::Wakeup;

@@ -1,6 +1,5 @@
 //! The accept loop: one thread a client, and no error that ends it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,7 +11,9 @@ use rustix::io::Errno;
 
 use super::Error;
 use super::admission::Admission;
-use super::client::{Client, Shared, join};
+use super::backlog::{Arrival, Backlog};
+use super::client::{Client, Shared};
+use super::places::{Place, Reason};
 use crate::connection::Sent;
 use crate::platform;
 use crate::service::Service;
@@ -46,8 +47,10 @@ pub(super) struct Acceptor {
     next_id: u64,
     /// Accepted, and without a thread yet. A thread takes ten times as long to start as a connection to accept: in a
     /// burst the kernel's queue is emptied before each start, so that it does not overflow and no client's SYN is sent
-    /// again a second later. Counted as active, so `max_connections` bounds it.
-    waiting: VecDeque<Client>,
+    /// again a second later.
+    backlog: Backlog,
+    /// Has a place, and waits for a slot: a thread that has given up its place is about to end.
+    ready: Option<(Arrival, Place)>,
     /// Accepting is resumed then, after it failed for lack of something.
     resume_at: Option<Instant>,
     pause: Duration,
@@ -57,12 +60,14 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let config = &shared.config;
         Self {
             next_id: 1,
-            waiting: VecDeque::new(),
+            backlog: Backlog::new(config.max_waiting, config.place_timeout),
+            ready: None,
             resume_at: None,
             pause: SHORTEST_PAUSE,
-            admission: Admission::new(&shared.config, &shared.stats),
+            admission: Admission::new(config, &shared.stats, Arc::clone(&shared.wakeup)),
             failures: Throttle::new(LOG_PERIOD),
             shared,
         }
@@ -72,26 +77,28 @@ impl Acceptor {
     /// queues get an orderly end instead of the reset that closing a listener sends them; the queue of a listener that is
     /// shared is its next holder's.
     pub(super) fn run(&mut self, doors: Vec<Door>) -> Result<(), Error> {
-        let stop = self.shared.stop.clone();
+        let (stop, wakeup) = (self.shared.stop.clone(), Arc::clone(&self.shared.wakeup));
         let mut waited_for: Vec<BorrowedFd<'_>> = doors.iter().map(|door| door.listener.as_fd()).collect();
-        waited_for.push(stop.as_fd());
+        waited_for.extend([stop.as_fd(), wakeup.as_fd()]);
         while !stop.is_triggered() {
             self.shared.stats.count(Event::Heartbeat);
             self.admission.settle();
-            if self.waiting.is_empty() {
-                // While it backs off, what waits at the listeners is not looked at.
-                let waited_for = if self.is_backing_off() { &waited_for[doors.len()..] } else { &waited_for };
-                platform::wait_any(waited_for, self.next_round()).map_err(Error::Wait)?;
+            self.shared.log.flush(false);
+            self.refuse_expired();
+            if !self.start_next() {
+                // While accepting is put off, what waits at the listeners is not looked at.
+                let waited_for = if self.accepts() { &waited_for } else { &waited_for[doors.len()..] };
+                let ready = platform::wait_any(waited_for, self.next_round()).map_err(Error::Wait)?;
+                if ready.last() == Some(&true) {
+                    wakeup.clear();
+                }
             }
             for door in &doors {
                 self.accept_batch(door);
             }
-            if let Some(client) = self.waiting.pop_front() {
-                self.start(client);
-            }
         }
-        for client in self.waiting.drain(..) {
-            turn_away(&client.socket);
+        for arrival in self.ready.take().map(|(arrival, _)| arrival).into_iter().chain(self.backlog.drain()) {
+            turn_away(&arrival.socket);
         }
         let deadline = Instant::now() + TURNING_AWAY;
         for door in doors.into_iter().filter(|door| !door.is_shared) {
@@ -104,7 +111,8 @@ impl Acceptor {
     fn next_round(&self) -> Option<Instant> {
         let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
         let resume_at = self.resume_at.filter(|_| self.is_backing_off());
-        [heartbeat, resume_at, self.admission.due()].into_iter().flatten().min()
+        let expiry = self.backlog.deadline(&self.admission);
+        [heartbeat, resume_at, expiry, self.admission.due(), self.shared.log.due()].into_iter().flatten().min()
     }
 
     /// True if and only if accepting is not to be tried yet.
@@ -112,13 +120,74 @@ impl Acceptor {
         self.resume_at.is_some_and(|at| Instant::now() < at)
     }
 
+    /// True if and only if a connection may be accepted now. One that may not waits in the kernel's queue.
+    fn accepts(&self) -> bool {
+        !self.is_backing_off() && !self.backlog.is_full(self.admission.free())
+    }
+
+    /// Starts the thread of the next connection that has a place. Returns false if and only if none can be started before
+    /// something happens: the loop's wakeup is armed then, if it matters.
+    fn start_next(&mut self) -> bool {
+        if self.try_start() {
+            return true;
+        }
+        if self.ready.is_none() && self.backlog.is_empty() {
+            return false;
+        }
+        self.shared.wakeup.arm();
+        // What was freed before it was armed did not notify it.
+        self.try_start()
+    }
+
+    fn try_start(&mut self) -> bool {
+        if self.ready.is_none() {
+            let mut refused = Vec::new();
+            self.ready = self.backlog.next(&self.admission, &mut refused);
+            for (arrival, reason) in refused {
+                self.refuse(arrival, reason);
+            }
+        }
+        if self.ready.is_none() || !self.shared.slots.take() {
+            return false;
+        }
+        if let Some((arrival, place)) = self.ready.take() {
+            self.start(arrival, place);
+        }
+        true
+    }
+
+    /// Refuses the connections that have waited for a place long enough.
+    fn refuse_expired(&mut self) {
+        while let Some((arrival, reason)) = self.backlog.expire(&self.admission) {
+            self.refuse(arrival, reason);
+        }
+    }
+
+    /// Gives the connection a reserved place, or closes it: its client sees the end of the stream.
+    fn refuse(&mut self, arrival: Arrival, reason: Reason) {
+        match self.admission.admit_reserved(arrival.peer, reason) {
+            Some(place) if self.shared.slots.take() => self.start(arrival, place),
+            _ => {
+                self.admission.refuse(reason, arrival.peer);
+                turn_away(&arrival.socket);
+            }
+        }
+    }
+
     fn accept_batch(&mut self, door: &Door) {
         if self.is_backing_off() {
             return;
         }
+        let now = Instant::now();
         for _ in 0..BATCH {
+            if self.backlog.is_full(self.admission.free()) {
+                return;
+            }
             match platform::accept(&door.listener) {
-                Ok((socket, peer)) => self.admit(door, socket, peer),
+                Ok((socket, peer)) => {
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    self.backlog.push(Arrival { peer, socket, service: Arc::clone(&door.service), since: now });
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_the_clients(&error) => {
@@ -135,30 +204,28 @@ impl Acceptor {
         }
     }
 
-    /// Has the client wait for its thread, if it may connect.
-    fn admit(&mut self, door: &Door, socket: TcpStream, peer: SocketAddr) {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let Some(place) = self.admission.admit(peer) else { return turn_away(&socket) };
-        let guard = self.shared.stats.connect();
-        let (service, shared) = (Arc::clone(&door.service), Arc::clone(&self.shared));
-        self.waiting.push_back(Client { id: self.next_id, peer: peer.into(), socket, place, guard, service, shared });
+    /// Starts the connection's thread, in a slot that has been taken.
+    fn start(&mut self, arrival: Arrival, place: Place) {
+        let Arrival { peer, socket, service, .. } = arrival;
+        let (id, shared) = (self.next_id, Arc::clone(&self.shared));
         self.next_id += 1;
-    }
-
-    fn start(&mut self, client: Client) {
-        let (id, peer, shared) = (client.id, client.peer.addr(), Arc::clone(&self.shared));
+        let guard = shared.stats.connect();
+        let client = Client { id, peer: peer.into(), socket, place, guard, service, shared: Arc::clone(&shared) };
         shared.registry.enter(id, peer);
         let role = shared.config.role;
         let builder =
             thread::Builder::new().name(format!("{}-{id}", role.thread_name())).stack_size(shared.config.stack_size);
         match builder.spawn(move || client.run()) {
             Ok(thread) => {
-                shared.registry.keep_thread(id, thread);
+                if let Some(ended) = shared.registry.keep_thread(id, thread) {
+                    shared.slots.retire(ended);
+                }
                 (self.pause, self.resume_at) = (SHORTEST_PAUSE, None);
             }
             Err(error) => {
                 // The closure went with the attempt, and with it the socket and the guard.
-                shared.registry.leave(id, Sent::default()).into_iter().for_each(join);
+                shared.registry.leave(id, Sent::default());
+                shared.slots.give_back();
                 shared.stats.count(Event::FailedSpawn);
                 self.back_off(&format!("no thread for {} {peer}, closed", role.noun()), &error);
             }

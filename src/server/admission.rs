@@ -1,92 +1,84 @@
-//! Who may connect, decided before a thread is spent on it.
+//! Who may connect. The accept loop decides it before it starts a thread.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::places::{Limits, Place, Places, Reason, source_of};
 use super::{Config, Role};
+use crate::platform::Wakeup;
 use crate::service::counted;
-use crate::stats::{Event, Stats};
+use crate::stats::Stats;
 use crate::throttle::{LOG_PERIOD, Throttle, more};
 
-/// The part of an IPv6 address that counts as one source: its first 64 bits. A site gives each of its links 64 bits to
-/// choose addresses from (RFC 4291, 2.5.4), so a single machine has as many whole addresses as it likes (RFC 8981).
-const SOURCE_BITS_V6: u128 = u128::MAX << 64;
-
-/// Asks each client for its place: first the list of who may connect at all, then how many its source has, then how many
-/// there are.
+/// Decides who may connect: first by the list of networks, then by the limit of an address, then by the number of places.
 #[derive(Debug)]
 pub(super) struct Admission {
     stats: Arc<Stats>,
-    /// Empty: everyone.
+    /// Empty: every address may connect.
     allow: Vec<IpNet>,
-    max_connections: u64,
-    /// How those who come are called.
+    limits: Limits,
+    /// What a connection is called in the log.
     role: Role,
-    /// `None`: as many as there are places.
-    max_per_source: Option<u64>,
-    sources: Arc<Sources>,
+    places: Arc<Places>,
     /// What was logged of each reason.
     complaints: [Throttle; Reason::ALL.len()],
 }
 
-/// Why somebody may not connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    /// Their address is not on the list.
-    Denied,
-    /// There are as many as there may be.
-    Full,
-    /// Their source has as many as one may have.
-    Crowd,
-}
-
-impl Reason {
-    const ALL: [Self; 3] = [Self::Denied, Self::Full, Self::Crowd];
-
-    fn event(self) -> Event {
-        match self {
-            Self::Denied => Event::Denied,
-            Self::Full => Event::Refused,
-            Self::Crowd => Event::RefusedPerIp,
-        }
-    }
-}
-
 impl Admission {
-    pub(super) fn new(config: &Config, stats: &Arc<Stats>) -> Self {
+    /// Returns the admission of one server; `wakeup` is notified when a place is freed.
+    pub(super) fn new(config: &Config, stats: &Arc<Stats>, wakeup: Arc<Wakeup>) -> Self {
         Self {
             stats: Arc::clone(stats),
             allow: config.allow.iter().copied().map(canonical).collect(),
-            max_connections: config.max_connections,
+            limits: Limits {
+                max_connections: config.max_connections,
+                reserved: config.reserved_connections,
+                max_per_source: config.max_connections_per_ip,
+            },
             role: config.role,
-            max_per_source: config.max_connections_per_ip,
-            sources: Arc::default(),
+            places: Arc::new(Places::new(wakeup)),
             complaints: Reason::ALL.map(|_| Throttle::new(LOG_PERIOD)),
         }
     }
 
-    /// Returns the client's place if and only if it may connect; otherwise it is counted, and logged once a second. An
-    /// IPv4 address that came as IPv6 must be IPv4 here.
-    pub(super) fn admit(&mut self, peer: SocketAddr) -> Option<Place> {
+    /// Takes a place for a connection from `peer`. An IPv4 address that came as IPv6 must be IPv4 here.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Place, Reason> {
         if !self.allow.is_empty() && !self.allow.iter().any(|network| network.contains(&peer.ip())) {
-            self.refuse(Reason::Denied, peer);
-            return None;
+            return Err(Reason::Denied);
         }
-        if self.stats.active() >= self.max_connections {
-            self.refuse(Reason::Full, peer);
-            return None;
-        }
-        let Some(limit) = self.max_per_source else { return Some(Place { taken: None }) };
-        let source = source_of(peer.ip());
-        if !self.sources.take(source, limit) {
-            self.refuse(Reason::Crowd, peer);
-            return None;
-        }
-        Some(Place { taken: Some(Box::new((Arc::clone(&self.sources), source))) })
+        self.places.take(&self.limits, peer.ip())
+    }
+
+    /// Takes a reserved place for a connection that was refused for `reason`, if one is free and the address has not more
+    /// than half of them.
+    pub(super) fn admit_reserved(&self, peer: SocketAddr, reason: Reason) -> Option<Place> {
+        if reason == Reason::Denied { None } else { self.places.take_reserved(self.limits.reserved, peer.ip()) }
+    }
+
+    /// The places that are taken.
+    pub(super) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// How many places are free.
+    pub(super) fn free(&self) -> u64 {
+        self.limits.max_connections.saturating_sub(self.places.taken())
+    }
+
+    /// How many places one address may have.
+    pub(super) fn max_per_source(&self) -> u64 {
+        self.limits.max_per_source.unwrap_or(u64::MAX)
+    }
+
+    /// True if and only if two addresses share one limit.
+    pub(super) fn is_same_source(one: SocketAddr, other: SocketAddr) -> bool {
+        source_of(one.ip()) == source_of(other.ip())
     }
 
     /// When refusals that were not logged should be, if no other one comes; `None` if all were.
@@ -104,7 +96,8 @@ impl Admission {
         }
     }
 
-    fn refuse(&mut self, reason: Reason, peer: SocketAddr) {
+    /// Counts a refusal, and logs it if none was logged for a second.
+    pub(super) fn refuse(&mut self, reason: Reason, peer: SocketAddr) {
         self.stats.count(reason.event());
         if let Some(held) = self.complaints[reason as usize].pass() {
             log::warn!("{} {peer} refused: {}{}", self.role.noun(), self.explain(reason), more(held));
@@ -115,67 +108,11 @@ impl Admission {
         let limit = |limit: u64, of: &str, option: &str| format!("{limit} connections are the limit{of} ({option})");
         match reason {
             Reason::Denied => "the address is not on the list (--allow)".to_owned(),
-            Reason::Full => limit(self.max_connections, "", self.role.limit_option()),
+            Reason::Full => limit(self.limits.max_connections, "", self.role.limit_option()),
             Reason::Crowd => {
-                limit(self.max_per_source.unwrap_or_default(), " for one address", "--max-connections-per-ip")
+                limit(self.limits.max_per_source.unwrap_or_default(), " for one address", "--max-connections-per-ip")
             }
         }
-    }
-}
-
-/// A client's place among those of its source, free again when it is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    /// `None` where sources are not counted. Boxed, because each client has it, and few servers count.
-    taken: Option<Box<(Arc<Sources>, IpAddr)>>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(taken) = self.taken.take() {
-            taken.0.leave(taken.1);
-        }
-    }
-}
-
-/// How many connections each source has; one that has none is not kept.
-#[derive(Debug, Default)]
-struct Sources {
-    /// Guards the counts alone. Held for one look-up or change.
-    counts: Mutex<HashMap<IpAddr, u64>>,
-}
-
-impl Sources {
-    /// Takes one of the source's `limit` places. Returns true if and only if one was free.
-    fn take(&self, source: IpAddr, limit: u64) -> bool {
-        let mut counts = self.lock();
-        let taken = counts.get(&source).copied().unwrap_or(0);
-        if taken < limit {
-            counts.insert(source, taken + 1);
-        }
-        taken < limit
-    }
-
-    fn leave(&self, source: IpAddr) {
-        let mut counts = self.lock();
-        match counts.get_mut(&source) {
-            Some(taken) if *taken > 1 => *taken -= 1,
-            _ => {
-                counts.remove(&source);
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, u64>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Returns what is counted as one source: an IPv4 address, or the first 64 bits of an IPv6 address.
-fn source_of(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & SOURCE_BITS_V6).into(),
     }
 }
 
@@ -191,10 +128,10 @@ fn canonical(network: IpNet) -> IpNet {
 mod tests {
     use super::*;
 
-    /// Returns what decides, and its counters.
+    /// Returns the admission, and its counters.
     fn admission(config: &Config) -> (Admission, Arc<Stats>) {
-        let stats = Arc::default();
-        (Admission::new(config, &stats), stats)
+        let (stats, wakeup) = (Arc::default(), Arc::new(Wakeup::new().unwrap()));
+        (Admission::new(config, &stats, wakeup), stats)
     }
 
     fn allowing(networks: &[&str]) -> Config {
@@ -206,22 +143,20 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_lets_everyone_in() {
-        let (mut admission, stats) = admission(&Config::default());
-        assert!(admission.admit(from("192.0.2.1")).is_some() && admission.admit(from("2001:db8::1")).is_some());
-        assert_eq!(stats.denied(), 0);
+    fn an_empty_list_admits_every_address() {
+        let (admission, _) = admission(&Config::default());
+        assert!(admission.admit(from("192.0.2.1")).is_ok() && admission.admit(from("2001:db8::1")).is_ok());
     }
 
     #[test]
-    fn a_list_lets_its_networks_in_and_counts_the_others() {
-        let (mut admission, stats) = admission(&allowing(&["10.1.2.3/8", "192.0.2.7/32", "2001:db8::/32"]));
+    fn a_list_admits_its_networks_alone() {
+        let (admission, _) = admission(&allowing(&["10.1.2.3/8", "192.0.2.7/32", "2001:db8::/32"]));
         for ip in ["10.0.0.1", "10.255.255.255", "192.0.2.7", "2001:db8:ffff::1"] {
-            assert!(admission.admit(from(ip)).is_some(), "{ip}");
+            assert!(admission.admit(from(ip)).is_ok(), "{ip}");
         }
         for ip in ["11.0.0.0", "192.0.2.8", "127.0.0.1", "2001:db9::1", "::1"] {
-            assert!(admission.admit(from(ip)).is_none(), "{ip}");
+            assert_eq!(admission.admit(from(ip)).unwrap_err(), Reason::Denied, "{ip}");
         }
-        assert_eq!((stats.denied(), stats.refused(), stats.refused_per_ip()), (5, 0, 0));
     }
 
     #[test]
@@ -232,52 +167,34 @@ mod tests {
             ("0.0.0.0/0", "203.0.113.9", "::1"),
             ("::/0", "2001:db8::1", "203.0.113.9"),
         ] {
-            let (mut admission, _) = admission(&allowing(&[network]));
-            assert!(admission.admit(from(inside)).is_some(), "{inside} in {network}");
-            assert!(admission.admit(from(outside)).is_none(), "{outside} in {network}");
+            let (admission, _) = admission(&allowing(&[network]));
+            assert!(admission.admit(from(inside)).is_ok(), "{inside} in {network}");
+            assert!(admission.admit(from(outside)).is_err(), "{outside} in {network}");
         }
     }
 
     #[test]
-    fn a_source_has_its_places_and_one_is_free_at_once_when_it_is_left() {
-        let (mut admission, stats) = admission(&Config { max_connections_per_ip: Some(2), ..Config::default() });
-        let first = admission.admit(from("192.0.2.1")).unwrap();
-        let _second = admission.admit(from("192.0.2.1")).unwrap();
-        assert!(admission.admit(from("192.0.2.1")).is_none());
-        let other = admission.admit(from("192.0.2.2")).unwrap();
-        assert_eq!(stats.refused_per_ip(), 1);
-        drop(first);
-        let _third = admission.admit(from("192.0.2.1")).unwrap();
-        assert!(admission.admit(from("192.0.2.1")).is_none());
-        drop(other);
-        assert_eq!(admission.sources.lock().len(), 1, "a source without a connection is kept");
+    fn refusals_are_counted_by_reason() {
+        let (mut admission, stats) = admission(&Config::default());
+        for reason in Reason::ALL {
+            admission.refuse(reason, from("192.0.2.1"));
+        }
+        assert_eq!((stats.denied(), stats.refused(), stats.refused_per_ip()), (1, 1, 1));
     }
 
     #[test]
-    fn the_last_refusals_of_a_burst_are_due_to_be_told() {
-        let (mut admission, _) = admission(&allowing(&["192.0.2.7/32"]));
-        assert!(admission.admit(from("192.0.2.8")).is_none());
-        assert_eq!(admission.due(), None, "the first one is told at once");
-        assert!(admission.admit(from("192.0.2.9")).is_none());
+    fn refusals_held_back_are_due_for_the_log_within_a_second() {
+        let (mut admission, _) = admission(&Config::default());
+        admission.refuse(Reason::Full, from("192.0.2.8"));
+        assert_eq!(admission.due(), None, "the first one is logged at once");
+        admission.refuse(Reason::Full, from("192.0.2.9"));
         assert!(admission.due().is_some_and(|due| due <= Instant::now() + LOG_PERIOD));
     }
 
     #[test]
-    fn sixty_four_bits_of_ipv6_are_one_source() {
-        let (mut admission, _) = admission(&Config { max_connections_per_ip: Some(1), ..Config::default() });
-        let _place = admission.admit(from("2001:db8:0:1::1")).unwrap();
-        assert!(admission.admit(from("2001:db8:0:1:ffff::2")).is_none());
-        assert!(admission.admit(from("2001:db8:0:2::1")).is_some());
-    }
-
-    #[test]
-    fn a_refusal_for_lack_of_places_takes_none_of_its_source() {
-        let config = Config { max_connections: 1, max_connections_per_ip: Some(1), ..Config::default() };
-        let (mut admission, stats) = admission(&config);
-        let active = stats.connect();
-        assert!(admission.admit(from("192.0.2.1")).is_none());
-        assert_eq!((stats.refused(), stats.refused_per_ip()), (1, 0));
-        drop(active);
-        assert!(admission.admit(from("192.0.2.1")).is_some());
+    fn a_denied_address_gets_no_reserved_place() {
+        let (admission, _) = admission(&Config { reserved_connections: 4, ..Config::default() });
+        assert!(admission.admit_reserved(from("192.0.2.1"), Reason::Denied).is_none());
+        assert!(admission.admit_reserved(from("192.0.2.1"), Reason::Full).is_some());
     }
 }

@@ -7,11 +7,14 @@ use std::thread;
 use std::time::Instant;
 
 use super::Config;
-use super::admission::Place;
+use super::connection_log::ConnectionLog;
 use super::peer::Peer;
+use super::places::Place;
 use super::registry::Registry;
+use super::slots::ThreadSlots;
 use crate::chain::Chain;
 use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Sent, Watcher};
+use crate::platform::Wakeup;
 use crate::service::{Goodbye, Service};
 use crate::shutdown::Shutdown;
 use crate::stats::{Closed, ConnectionGuard, Event, Stats};
@@ -25,6 +28,10 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) stats: Arc<Stats>,
     pub(super) registry: Arc<Registry>,
+    pub(super) slots: ThreadSlots,
+    /// Wakes the accept loop when a place or a slot is freed.
+    pub(super) wakeup: Arc<Wakeup>,
+    pub(super) log: ConnectionLog,
     pub(super) watcher: Arc<Watcher>,
     pub(super) stop: Shutdown,
     /// Guards when a failed handshake was last logged. Held for one look.
@@ -46,39 +53,41 @@ pub(super) struct Client {
 impl Client {
     /// The whole life of a connection's thread.
     pub(super) fn run(self) {
+        let (id, shared) = (self.id, Arc::clone(&self.shared));
+        let sent = self.serve();
+        if let Some(thread) = shared.registry.leave(id, sent) {
+            shared.slots.retire(thread);
+        }
+    }
+
+    /// Serves the client and closes its connection. Returns what it was sent.
+    fn serve(self) -> Sent {
         let Self { id, peer, socket, place, guard, service, shared } = self;
         let peer = peer.addr();
         let started = Instant::now();
-        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, &shared)));
+        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, place.is_reserved(), &shared)));
         if opened.is_err() {
             shared.stats.count(Event::Panicked);
         }
         let Ok(Some(mut connection)) = opened else {
+            drop(place);
             guard.leave();
-            shared.registry.leave(id, Sent::default()).into_iter().for_each(join);
-            return;
+            return Sent::default();
         };
         guard.serve();
-        let (noun, level) = (shared.config.role.noun(), shared.config.role.level());
-        log::log!(level, "{noun} {id} connected from {peer} (active connections: {})", guard.active_then());
+        shared.log.connected(id, peer, guard.active_then());
         let outlet = Arc::clone(connection.outlet());
         let served = catch_unwind(AssertUnwindSafe(|| {
             let outcome = service.serve(&mut connection, &shared.stop);
             (outcome, service.sent(&connection))
         }));
-        let (reason, sent) = end(connection, served, &shared.stats);
+        let (reason, sent) = end(connection, place, served, &shared.stats);
         let total = outlet.sent();
         // The last one closes the socket.
         drop(outlet);
-        // Before it is counted off: whoever sees the count fall finds the place free.
-        drop(place);
         shared.stats.lasted(started.elapsed());
-        let (elapsed, active) = (started.elapsed().as_secs_f64(), guard.leave());
-        log::log!(
-            level,
-            "{noun} {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})"
-        );
-        shared.registry.leave(id, total).into_iter().for_each(join);
+        shared.log.disconnected(id, started.elapsed(), &sent, &reason, guard.leave());
+        total
     }
 }
 
@@ -87,7 +96,7 @@ impl Client {
 // Not inlined, nor what it calls for TLS, nor `end`: what a thread's stack has once reached stays resident for its client's
 // life, and two pages are all that it takes.
 #[inline(never)]
-fn open(id: u64, peer: SocketAddr, socket: TcpStream, shared: &Shared) -> Option<Connection> {
+fn open(id: u64, peer: SocketAddr, socket: TcpStream, is_over_limit: bool, shared: &Shared) -> Option<Connection> {
     let config = &shared.config;
     let stream = match config.tls.as_ref() {
         None => Stream::Plain(socket),
@@ -95,7 +104,7 @@ fn open(id: u64, peer: SocketAddr, socket: TcpStream, shared: &Shared) -> Option
     };
     let outlet = Arc::new(Outlet::new(stream, Bell::for_this_thread()));
     shared.registry.keep_client(id, &outlet);
-    let connection = Connection::new(
+    let mut connection = Connection::new(
         id,
         peer,
         outlet,
@@ -103,6 +112,9 @@ fn open(id: u64, peer: SocketAddr, socket: TcpStream, shared: &Shared) -> Option
         config.write_timeout,
         Arc::clone(shared.stats.waits()),
     );
+    if is_over_limit {
+        connection.set_over_limit();
+    }
     match config.tls.as_ref() {
         None => Some(connection),
         Some(tls) => shake_hands(connection, tls, shared),
@@ -127,7 +139,7 @@ fn shake_hands(connection: Connection, tls: &Acceptor, shared: &Shared) -> Optio
         Err(error) => {
             shared.handshake_failed(connection.id(), connection.peer(), &error);
             // In order: an alert is on its way, and the end of a half-finished handshake is no reason for a reset.
-            let _ = connection.finish();
+            let _ = connection.finish(());
             None
         }
     }
@@ -147,15 +159,17 @@ impl Shared {
     }
 }
 
-/// Closes the connection as its outcome asks. Returns the reason, and what was sent, for the log.
+/// Closes the connection as its outcome asks, and frees its place before the client can see that. Returns the reason, and
+/// what was sent, for the log.
 #[inline(never)]
 fn end(
     connection: Connection,
+    place: Place,
     served: thread::Result<(Result<Goodbye, ClientError>, String)>,
     stats: &Stats,
 ) -> (String, String) {
     match served {
-        Ok((Ok(goodbye), sent)) => match connection.finish() {
+        Ok((Ok(goodbye), sent)) => match connection.finish(place) {
             Ok(()) => {
                 stats.count_closed(match goodbye {
                     Goodbye::Client => Closed::Client,
@@ -167,6 +181,7 @@ fn end(
             Err(error) => (count_error(&error, stats), sent),
         },
         Ok((Err(error), sent)) => {
+            drop(place);
             connection.abort();
             (count_error(&error, stats), sent)
         }
@@ -174,6 +189,7 @@ fn end(
             stats.count(Event::Panicked);
             stats.count_closed(Closed::Panic);
             let sent = format!("{} bytes", connection.bytes());
+            drop(place);
             connection.abort();
             ("its thread panicked".to_owned(), sent)
         }

@@ -7,15 +7,24 @@ use crate::platform::{self, Limits};
 /// Descriptors kept for what is not a client: standard streams, listeners, pipes, the source's file. Redis keeps 32.
 const SPARE_DESCRIPTORS: u64 = 32;
 
-/// Threads kept for what is not a client: the accept loop, the watcher, the source, the signal handler.
-const SPARE_THREADS: u64 = 16;
+/// Threads kept for what is not a connection: 32. The table of threads in `docs/design.md` has 24 at most.
+const SPARE_THREADS: u64 = 32;
 
 /// Memory maps of one Rust thread: stack, guard, signal stack, guard (measured).
 const MAPS_PER_THREAD: u64 = 4;
 
-/// Memory maps kept for the allocator and files. Running out of maps does not fail a call, it aborts the process
-/// (rust-lang/rust#78497), so this is generous.
-const SPARE_MAPS: u64 = 1000;
+/// Memory maps kept for what is not the stack of a thread: 3000. Without a map for its signal stack a new thread aborts the
+/// process (rust-lang/rust#78497), so this must be enough for all of these together: 200 for the program and its libraries;
+/// 128 for the threads above; 640 for stacks that glibc keeps for later threads (40 MiB, two maps for each 128 KiB); 1,000
+/// for buffers above 128 KiB, which are maps of their own (mallopt(3), `M_MMAP_THRESHOLD`).
+const SPARE_MAPS: u64 = 3000;
+
+/// Address space, and writable memory, of one connection: 1 MiB, for a stack of up to 512 KiB, its guard, the signal stack
+/// and what is allocated.
+const BYTES_PER_CLIENT: u64 = 1 << 20;
+
+/// Address space, and writable memory, kept for the rest: 128 MiB, of which the stacks of the threads above take half.
+const SPARE_BYTES: u64 = 128 << 20;
 
 /// What bounds the number of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +40,10 @@ pub enum Limit {
     SystemThreads(u64),
     /// `pids.max` of the control group: what it may still start.
     GroupThreads(u64),
+    /// `RLIMIT_AS`, in bytes.
+    AddressSpace(u64),
+    /// `RLIMIT_DATA`, in bytes.
+    Data(u64),
     /// Nothing that the system tells of.
     Unknown,
 }
@@ -44,6 +57,8 @@ impl Limit {
             Self::UserThreads(_) => "RLIMIT_NPROC",
             Self::SystemThreads(_) => "kernel.threads-max, kernel.pid_max",
             Self::GroupThreads(_) => "pids.max",
+            Self::AddressSpace(_) => "RLIMIT_AS",
+            Self::Data(_) => "RLIMIT_DATA",
             Self::Unknown => "",
         }
     }
@@ -68,6 +83,14 @@ impl fmt::Display for Limit {
             Self::GroupThreads(limit) => {
                 write!(f, "the control group may start {limit} more threads (raise: pids.max, TasksMax=)")
             }
+            Self::AddressSpace(limit) => write!(
+                f,
+                "the address space is limited to {} MiB (raise: ulimit -v, LimitAS=; or set MALLOC_ARENA_MAX=1)",
+                limit >> 20
+            ),
+            Self::Data(limit) => {
+                write!(f, "the data segment is limited to {} MiB (raise: ulimit -d, LimitDATA=)", limit >> 20)
+            }
             Self::Unknown => f.write_str("the system tells of no limit"),
         }
     }
@@ -79,6 +102,8 @@ impl fmt::Display for Limit {
 pub struct Ceiling {
     /// The most clients at once.
     pub clients: u64,
+    /// Descriptors for connections, those that wait for a place among them; `u64::MAX` without a limit.
+    pub descriptors: u64,
     /// What bounds it.
     pub limit: Limit,
 }
@@ -94,17 +119,25 @@ impl Ceiling {
         let room = |limit: u64, used: u64, each: u64| limit.saturating_sub(used) / each;
         let threads_used = limits.system_threads_used + SPARE_THREADS;
         let user_threads_used = limits.user_threads_used + SPARE_THREADS;
-        [
-            limits.descriptors.map(|limit| (room(limit, SPARE_DESCRIPTORS, 1), Limit::Descriptors(limit))),
+        let descriptors = limits.descriptors.map_or(u64::MAX, |limit| room(limit, SPARE_DESCRIPTORS, 1));
+        let (clients, limit) = [
+            limits.descriptors.map(|limit| (descriptors, Limit::Descriptors(limit))),
             limits.maps.map(|limit| (room(limit, limits.maps_used + SPARE_MAPS, MAPS_PER_THREAD), Limit::Maps(limit))),
             limits.user_threads.map(|limit| (room(limit, user_threads_used, 1), Limit::UserThreads(limit))),
             limits.system_threads.map(|limit| (room(limit, threads_used, 1), Limit::SystemThreads(limit))),
             limits.group_threads.map(|limit| (room(limit, SPARE_THREADS, 1), Limit::GroupThreads(limit))),
+            limits.address_space.map(|limit| {
+                (room(limit, limits.address_space_used + SPARE_BYTES, BYTES_PER_CLIENT), Limit::AddressSpace(limit))
+            }),
+            limits
+                .data
+                .map(|limit| (room(limit, limits.data_used + SPARE_BYTES, BYTES_PER_CLIENT), Limit::Data(limit))),
         ]
         .into_iter()
         .flatten()
         .min_by_key(|(clients, _)| *clients)
-        .map_or(Self { clients: u64::MAX, limit: Limit::Unknown }, |(clients, limit)| Self { clients, limit })
+        .unwrap_or((u64::MAX, Limit::Unknown));
+        Self { clients, descriptors, limit }
     }
 }
 
@@ -132,22 +165,28 @@ mod tests {
             maps_used: 30,
             system_threads: Some(32_768),
             system_threads_used: 200,
-            group_threads: None,
+            ..Limits::default()
         }
+    }
+
+    fn fits(limits: &Limits) -> (u64, Limit) {
+        let Ceiling { clients, limit, .. } = Ceiling::under(limits);
+        (clients, limit)
     }
 
     #[test]
     fn the_smallest_limit_counts_and_is_named() {
-        assert_eq!(Ceiling::under(&limits()), Ceiling { clients: 16_125, limit: Limit::Maps(65_530) });
+        assert_eq!(fits(&limits()), (15_625, Limit::Maps(65_530)));
         let few_files = Limits { descriptors: Some(64), ..limits() };
-        assert_eq!(Ceiling::under(&few_files), Ceiling { clients: 32, limit: Limit::Descriptors(64) });
+        assert_eq!(fits(&few_files), (32, Limit::Descriptors(64)));
         let busy_user = Limits { user_threads: Some(1000), user_threads_used: 900, ..limits() };
-        assert_eq!(
-            Ceiling::under(&busy_user),
-            Ceiling { clients: 100 - SPARE_THREADS, limit: Limit::UserThreads(1000) }
-        );
+        assert_eq!(fits(&busy_user), (100 - SPARE_THREADS, Limit::UserThreads(1000)));
         let small_group = Limits { group_threads: Some(10), ..limits() };
-        assert_eq!(Ceiling::under(&small_group), Ceiling { clients: 0, limit: Limit::GroupThreads(10) });
+        assert_eq!(fits(&small_group), (0, Limit::GroupThreads(10)));
+        let small_space = Limits { address_space: Some(300 << 20), address_space_used: 20 << 20, ..limits() };
+        assert_eq!(fits(&small_space), (152, Limit::AddressSpace(300 << 20)));
+        let small_heap = Limits { data: Some(200 << 20), data_used: 2 << 20, ..limits() };
+        assert_eq!(fits(&small_heap), (70, Limit::Data(200 << 20)));
     }
 
     #[test]
@@ -158,6 +197,8 @@ mod tests {
             Limit::UserThreads(1),
             Limit::SystemThreads(1),
             Limit::GroupThreads(1),
+            Limit::AddressSpace(1),
+            Limit::Data(1),
         ] {
             assert!(limit.to_string().contains("raise"), "{limit}");
         }
@@ -165,14 +206,14 @@ mod tests {
 
     #[test]
     fn what_the_system_does_not_tell_does_not_count() {
-        assert_eq!(Ceiling::under(&Limits::default()), Ceiling { clients: u64::MAX, limit: Limit::Unknown });
+        assert_eq!(fits(&Limits::default()), (u64::MAX, Limit::Unknown));
     }
 
     #[test]
     fn a_ceiling_names_its_limit_as_the_system_does() {
-        let maps = Ceiling { clients: 16_355, limit: Limit::Maps(65_530) };
+        let maps = Ceiling { clients: 16_355, descriptors: 19_968, limit: Limit::Maps(65_530) };
         assert_eq!(maps.to_string(), "16355 clients (vm.max_map_count)");
-        let unknown = Ceiling { clients: u64::MAX, limit: Limit::Unknown };
+        let unknown = Ceiling { clients: u64::MAX, descriptors: u64::MAX, limit: Limit::Unknown };
         assert_eq!(unknown.to_string(), "any number of clients (the system tells of no limit)");
     }
 

@@ -2,13 +2,17 @@
 
 mod accept;
 mod admission;
+mod backlog;
 mod census;
 mod client;
+mod connection_log;
 mod limits;
 mod peer;
+mod places;
 mod registry;
 #[cfg(test)]
 mod registry_tests;
+mod slots;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,7 +21,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::connection::Watcher;
-use crate::platform;
+use crate::platform::{self, Wakeup};
 use crate::service::{Census, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
@@ -27,9 +31,11 @@ use crate::tls;
 use accept::{Acceptor, Door};
 use census::Books;
 use client::{Shared, join};
+use connection_log::ConnectionLog;
 pub use ipnet::IpNet;
 pub use limits::{Ceiling, Limit};
 use registry::Registry;
+use slots::ThreadSlots;
 
 /// The most clients unless told otherwise: 10,000, as in Redis.
 pub const DEFAULT_MAX_CONNECTIONS: u64 = 10_000;
@@ -49,14 +55,33 @@ pub const DEFAULT_KEEPALIVE: Duration = platform::KEEPALIVE_IDLE;
 /// by trying sizes in steps of 4 KiB.
 const STACK_SIZE: usize = 128 * 1024;
 
+/// How many connections above a limit wait for a place at once, unless told otherwise: 10,000.
+pub const DEFAULT_MAX_WAITING: usize = 10_000;
+
+/// How long a connection above a limit waits for a place, unless told otherwise: 1 s.
+pub const DEFAULT_PLACE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long the threads of connections that were cut may take to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// What a server is made with. Write `ServerConfig { max_connections: 100, ..ServerConfig::default() }`.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Clients at once; those above it are closed. Default [`DEFAULT_MAX_CONNECTIONS`].
+    /// Clients at once. Default [`DEFAULT_MAX_CONNECTIONS`]. The server has no more connection threads than this and
+    /// [`reserved_connections`](Self::reserved_connections) together. The sum over the servers of a process must not be
+    /// above [`Ceiling::clients`].
     pub max_connections: u64,
+    /// How long a client above a limit waits for a place before it is closed: the client that leaves may not have been
+    /// noticed yet. The time starts again whenever a connection ends, up to five times as long in all. Default
+    /// [`DEFAULT_PLACE_TIMEOUT`].
+    pub place_timeout: Duration,
+    /// How many clients may wait for a place, each with a descriptor; others wait in the listeners' queues. Default
+    /// [`DEFAULT_MAX_WAITING`].
+    pub max_waiting: usize,
+    /// Connections at once above a limit, instead of closing them: the service learns of it from
+    /// [`Connection::is_over_limit`](crate::connection::Connection::is_over_limit). One address has half of them at most.
+    /// Default 0.
+    pub reserved_connections: u64,
     /// Clients at once from one address; those above it are closed. IPv4 that came as IPv6 is IPv4; of an IPv6 address
     /// the first 64 bits count, because a machine has all the addresses behind them. Default `None`: no such limit.
     pub max_connections_per_ip: Option<u64>,
@@ -138,6 +163,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            place_timeout: DEFAULT_PLACE_TIMEOUT,
+            max_waiting: DEFAULT_MAX_WAITING,
+            reserved_connections: 0,
             max_connections_per_ip: None,
             allow: Vec::new(),
             keepalive: Some(DEFAULT_KEEPALIVE),
@@ -300,18 +328,26 @@ impl Server {
         }
         let certificates = own_tls.map(|tls| follow(tls, stop)).transpose().map_err(Error::Start)?;
         self.warn_if_open();
+        let wakeup = Arc::new(Wakeup::new().map_err(Error::Start)?);
+        let capacity = self.config.max_connections.saturating_add(self.config.reserved_connections);
         let shared = Arc::new(Shared {
             handshake_failures: Mutex::new(Throttle::new(LOG_PERIOD)),
+            slots: ThreadSlots::new(capacity),
+            log: ConnectionLog::new(self.config.role, Arc::clone(&wakeup)),
+            wakeup,
             config: self.config,
             stats: self.stats,
             registry: self.registry,
             watcher: Arc::new(Watcher::start().map_err(Error::Start)?),
             stop: stop.clone(),
         });
+        let reaper = start_reaper(&shared).map_err(Error::Start)?;
         let accepted = Acceptor::new(Arc::clone(&shared)).run(self.doors);
         // Where accepting failed, the clients in place still get their orderly end.
         stop.trigger();
         let summary = drain(&shared);
+        shared.slots.close();
+        join(reaper);
         certificates.into_iter().for_each(join);
         accepted.map(|()| summary)
     }
@@ -354,6 +390,13 @@ fn follow(tls: Arc<tls::Acceptor>, stop: &Shutdown) -> io::Result<JoinHandle<()>
     thread::Builder::new().name("certificates".to_owned()).spawn(move || tls.follow(&stop))
 }
 
+/// Starts the thread that joins the threads of connections.
+fn start_reaper(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    let name = format!("{}-reaper", shared.config.role.thread_name());
+    thread::Builder::new().name(name).spawn(move || shared.slots.reap(join, || shared.wakeup.notify()))
+}
+
 /// The stop, step by step; `docs/design.md` numbers them.
 fn drain(shared: &Shared) -> Summary {
     let (active, level) = (shared.stats.active(), shared.config.role.level());
@@ -362,11 +405,12 @@ fn drain(shared: &Shared) -> Summary {
     if !shared.registry.wait_empty(Instant::now().checked_add(shared.config.drain_timeout)) {
         let left = shared.registry.cut();
         log::warn!("cutting {} that did not end within the drain timeout", counted(left as u64, "connection"));
-        if !shared.registry.wait_empty(Instant::now().checked_add(CUT_GRACE)) {
-            log::error!("some connections' threads do not end; leaving them behind");
-        }
     }
-    shared.registry.take_ended().into_iter().for_each(join);
+    let left = shared.slots.wait_all_free(Instant::now().checked_add(CUT_GRACE));
+    if left > 0 {
+        log::error!("{} did not end; leaving it to the end of the process", counted(left, "connection thread"));
+    }
+    shared.log.flush(true);
     // A thread that does not even end after the cut was cut all the same.
     let summary = Summary { served: shared.stats.served(), cut: shared.stats.cut() + shared.stats.active() };
     log::log!(level, "stopped: {} served, {} cut", counted(summary.served, shared.config.role.noun()), summary.cut);

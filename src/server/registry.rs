@@ -1,4 +1,4 @@
-//! Who is connected: whom to ring at the stop, whom to cut after it, whom to join.
+//! The connections: which to notify at the stop, and which to cut after it.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown as Direction, SocketAddr};
@@ -9,7 +9,7 @@ use super::peer::Peer;
 use crate::connection::{Belled, Cause, ClientOutlet, Sent};
 use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
 
-/// The connections that have a thread, and the threads that are to be joined.
+/// The connections that have a thread.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     /// Guards the lists alone. Held for one look-up or change; never while ringing, closing, joining or logging.
@@ -24,9 +24,6 @@ struct Entries {
     active: BTreeMap<u64, Entry>,
     /// What those who have left were sent.
     gone: Sent,
-    /// Threads that have left and are about to return. The next one to leave joins them, so that no more than a few
-    /// stacks wait for the stop.
-    ended: Vec<JoinHandle<()>>,
     /// What everyone has been told, the stop or the cut: whoever comes later must hear it too.
     told: Option<Cause>,
 }
@@ -62,12 +59,14 @@ impl Registry {
         (entries.gone, entries.active.iter().map(listed).collect())
     }
 
-    /// Keeps the thread's handle, to join it when it has left.
-    pub(super) fn keep_thread(&self, id: u64, thread: JoinHandle<()>) {
-        let mut entries = self.lock();
-        match entries.active.get_mut(&id) {
-            Some(entry) => entry.thread = Some(thread),
-            None => entries.ended.push(thread),
+    /// Keeps the thread's handle until the connection leaves. Returns it if the connection has left already.
+    pub(super) fn keep_thread(&self, id: u64, thread: JoinHandle<()>) -> Option<JoinHandle<()>> {
+        match self.lock().active.get_mut(&id) {
+            Some(entry) => {
+                entry.thread = Some(thread);
+                None
+            }
+            None => Some(thread),
         }
     }
 
@@ -84,18 +83,15 @@ impl Registry {
         }
     }
 
-    /// Strikes a connection off, which was `sent` that. Returns the threads that have left before and are to be joined now;
-    /// none once the server stops, when thousands leave at once and would queue up to join each other.
-    pub(super) fn leave(&self, id: u64, sent: Sent) -> Vec<JoinHandle<()>> {
+    /// Removes a connection, which was `sent` that. Returns its thread's handle, unless the accept loop has it yet to keep.
+    pub(super) fn leave(&self, id: u64, sent: Sent) -> Option<JoinHandle<()>> {
         let mut entries = self.lock();
         entries.gone += sent;
         let entry = entries.active.remove(&id);
-        let ended = if entries.told.is_some() { Vec::new() } else { std::mem::take(&mut entries.ended) };
-        entries.ended.extend(entry.and_then(|entry| entry.thread));
         if entries.active.is_empty() {
             self.left.notify_all();
         }
-        ended
+        entry.and_then(|entry| entry.thread)
     }
 
     /// Tells every connection, and every later one, that the server stops.
@@ -133,11 +129,6 @@ impl Registry {
             entries = self.left.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
-    }
-
-    /// Takes the threads that have left and are to be joined.
-    pub(super) fn take_ended(&self) -> Vec<JoinHandle<()>> {
-        std::mem::take(&mut self.lock().ended)
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {

@@ -23,24 +23,19 @@ fn thread() -> JoinHandle<()> {
 }
 
 #[test]
-fn a_thread_that_leaves_is_joined_by_the_next_one() {
+fn a_connection_that_leaves_returns_its_thread() {
     let registry = Registry::default();
-    for id in [1, 2] {
-        registry.enter(id, PEER);
-        registry.keep_thread(id, thread());
-    }
-    assert!(registry.leave(1, Sent::default()).is_empty());
-    assert_eq!(registry.leave(2, Sent::default()).len(), 1);
-    assert_eq!(registry.take_ended().len(), 1);
+    registry.enter(1, PEER);
+    assert!(registry.keep_thread(1, thread()).is_none());
+    assert!(registry.leave(1, Sent::default()).is_some());
 }
 
 #[test]
-fn a_thread_that_is_quicker_than_its_handle_is_joined_too() {
+fn the_thread_of_a_connection_that_has_left_is_returned_at_once() {
     let registry = Registry::default();
     registry.enter(1, PEER);
-    assert!(registry.leave(1, Sent::default()).is_empty());
-    registry.keep_thread(1, thread());
-    assert_eq!(registry.take_ended().len(), 1);
+    assert!(registry.leave(1, Sent::default()).is_none());
+    assert!(registry.keep_thread(1, thread()).is_some());
 }
 
 #[test]

@@ -21,9 +21,14 @@ fn limited(max_connections: u64) -> ServerConfig {
     ServerConfig { max_connections, ..ServerConfig::default() }
 }
 
+/// The same, without a wait for a place.
+fn strictly_limited(max_connections: u64) -> ServerConfig {
+    ServerConfig { place_timeout: Duration::ZERO, ..limited(max_connections) }
+}
+
 #[test]
 fn a_client_above_the_limit_sees_the_end_and_those_in_place_go_on() {
-    let server = MapServer::with(HOUR, limited(2));
+    let server = MapServer::with(HOUR, strictly_limited(2));
     let mut readers: Vec<_> = (0..2).map(|_| Reader::connect(server.running.addr)).collect();
     server.running.wait_active(2);
     for _ in 0..20 {
@@ -36,15 +41,42 @@ fn a_client_above_the_limit_sees_the_end_and_those_in_place_go_on() {
 }
 
 #[test]
-fn a_slot_is_free_as_soon_as_a_client_has_left() {
-    let server = MapServer::with(HOUR, limited(1));
+fn a_client_above_the_limit_is_closed_when_it_has_waited_for_a_place() {
+    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_millis(10), ..limited(1) });
+    let _only = Reader::connect(server.running.addr);
+    server.running.wait_active(1);
+    assert!(ends_in_order(&mut server.running.connect()));
+    assert_eq!(server.running.stats().refused(), 1);
+}
+
+#[test]
+fn a_client_that_connects_while_another_one_leaves_is_not_refused() {
+    // No client waits in vain however busy the machine is.
+    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_mins(1), ..limited(1) });
     for _ in 0..100 {
-        // A slot that is not free yet shows as an end without a map.
-        eventually("a map", || {
-            Reader::connect(server.running.addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1)
-        });
+        assert_eq!(Reader::connect(server.running.addr).map(Format::Json), numbered(0));
     }
+    assert_eq!((server.running.stats().refused(), server.running.stats().served()), (0, 100));
     server.running.wait_active(0);
+}
+
+#[test]
+fn of_all_clients_of_a_full_server_that_reconnect_at_once_none_is_refused() {
+    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_mins(1), ..limited(500) });
+    let connect = || (0..500).map(|_| server.running.connect()).collect::<Vec<_>>();
+    let mut clients = connect();
+    for _ in 0..3 {
+        server.running.wait_active(500);
+        clients = {
+            let newcomers = connect();
+            drop(clients);
+            newcomers
+        };
+    }
+    for client in clients {
+        assert_eq!(Reader::over(client).map(Format::Json), numbered(0));
+    }
+    assert_eq!(server.running.stats().refused(), 0);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod client;
 mod count_model;
 mod feed_model;
 mod outlet_model;
+mod slots_model;
 mod stop_model;
 
 /// What the library's file finds under the names that it knows.
@@ -33,6 +34,9 @@ mod peer;
 #[path = "../../src/server/registry.rs"]
 #[allow(dead_code, reason = "as above")]
 mod registry;
+
+#[path = "../../src/server/slots.rs"]
+mod slots;
 
 #[path = "../../src/stats.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
@@ -67,7 +71,7 @@ mod map {
 const SCHEDULES: usize = 10_000;
 
 fn main() {
-    let models: [(&str, fn()); 13] = [
+    let models: [(&str, fn()); 14] = [
         ("a_change_during_the_connect_is_not_missed", outlet_model::publish_against_connect),
         ("a_slow_client_gets_whole_frames_and_the_newest_at_last", outlet_model::publish_against_slow_write),
         ("a_stop_ends_on_a_frame_boundary", outlet_model::publish_against_stop),
@@ -80,6 +84,7 @@ fn main() {
         ("a_connection_that_registers_while_the_stop_rings_is_rung", stop_model::register_against_stop),
         ("the_drain_sees_those_who_leave_while_the_stop_rings", stop_model::leave_against_stop),
         ("a_connection_that_registers_while_others_are_cut_is_cut", stop_model::register_against_cut),
+        ("no_more_threads_exist_than_there_are_slots", slots_model::leave_reap_and_admit),
         ("the_count_is_right_however_connections_end", count_model::come_and_go),
     ];
     // As the ordinary tests: a name on the command line is what the names of those that run contain.

@@ -8,16 +8,17 @@ use shuttle::thread::{self, JoinHandle};
 use crate::client::{Belled, ClientOutlet};
 use crate::outlet::Sent;
 use crate::registry::Registry;
+use crate::slots::ThreadSlots;
 use crate::stats::Stats;
 
 /// Connections in each model.
 const CLIENTS: u64 = 3;
 
 /// What the accept loop and the connections share.
-#[derive(Default)]
 struct Server {
     stats: Arc<Stats>,
     registry: Registry,
+    slots: ThreadSlots,
     /// Connections whose threads have been joined.
     joined: Mutex<u64>,
 }
@@ -31,9 +32,17 @@ enum Wait {
     Cut,
 }
 
+impl Default for Server {
+    fn default() -> Self {
+        let (stats, registry, joined) = Default::default();
+        Self { stats, registry, slots: ThreadSlots::new(CLIENTS), joined }
+    }
+}
+
 impl Server {
     /// As the accept loop does.
     fn start(self: &Arc<Self>, id: u64, wait: Wait) {
+        assert!(self.slots.take());
         let guard = self.stats.connect();
         self.registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let server = Arc::clone(self);
@@ -46,9 +55,13 @@ impl Server {
                 Wait::Cut => client.bell().wait_cut(),
             }
             guard.leave();
-            server.registry.leave(id, Sent::default()).into_iter().for_each(|thread| server.join(thread));
+            if let Some(thread) = server.registry.leave(id, Sent::default()) {
+                server.slots.retire(thread);
+            }
         });
-        self.registry.keep_thread(id, thread);
+        if let Some(thread) = self.registry.keep_thread(id, thread) {
+            self.slots.retire(thread);
+        }
     }
 
     fn join(&self, thread: JoinHandle<()>) {
@@ -57,10 +70,16 @@ impl Server {
     }
 
     /// As the end of the drain does. Whoever was not rung waits for ever, which shuttle reports as a deadlock.
-    fn end(&self) {
+    fn end(self: &Arc<Self>) {
         assert!(self.registry.wait_empty(None));
         assert_eq!(self.stats.active(), 0, "the drain is over before everyone is counted off");
-        self.registry.take_ended().into_iter().for_each(|thread| self.join(thread));
+        let reaper = {
+            let server = Arc::clone(self);
+            thread::spawn(move || server.slots.reap(|thread| server.join(thread), || ()))
+        };
+        assert_eq!(self.slots.wait_all_free(None), 0);
+        self.slots.close();
+        reaper.join().unwrap();
         assert_eq!(*self.joined.lock().unwrap(), CLIENTS);
     }
 }

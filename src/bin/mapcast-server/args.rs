@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
-use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, IpNet};
+use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, IpNet};
 use mapcast::source::Location;
 use mapcast::units::{format_duration, parse_duration, parse_size};
 use mapcast::{Format, Key, ServerConfig, Value, format};
@@ -181,10 +181,16 @@ impl Cli {
         let mut ceiling = Ceiling::of_this_machine();
         if self.service.is_none() {
             // Each takes a thread and a descriptor, as clients do.
-            ceiling.clients = ceiling.clients.saturating_sub(self.map.http.connections());
+            let http = self.map.http.connections();
+            ceiling.clients = ceiling.clients.saturating_sub(http);
+            ceiling.descriptors = ceiling.descriptors.saturating_sub(http);
         }
+        let max_connections = max_connections(server.max_connections, ceiling)?;
+        // Those that wait must not take the descriptors of the source and the state.
+        let spare_descriptors = usize::try_from(ceiling.descriptors - max_connections).unwrap_or(usize::MAX);
         let config = ServerConfig {
-            max_connections: max_connections(server.max_connections, ceiling)?,
+            max_connections,
+            max_waiting: DEFAULT_MAX_WAITING.min(spare_descriptors),
             max_connections_per_ip: server.max_connections_per_ip,
             allow: server.allow.clone(),
             keepalive: Some(server.keepalive).filter(|idle| !idle.is_zero()),
@@ -319,12 +325,12 @@ mod tests {
 
     #[test]
     fn a_limit_above_the_machines_is_refused_and_the_default_adapts() {
-        let ceiling = Ceiling { clients: 100, limit: Limit::Descriptors(132) };
+        let ceiling = Ceiling { clients: 100, descriptors: 100, limit: Limit::Descriptors(132) };
         assert_eq!(max_connections(None, ceiling).unwrap(), 100);
         assert_eq!(max_connections(Some(100), ceiling).unwrap(), 100);
         let refusal = max_connections(Some(101), ceiling).unwrap_err().to_string();
         assert!(refusal.contains("can hold 100") && refusal.contains("open files"), "{refusal}");
-        let ceiling = Ceiling { clients: 0, limit: Limit::Descriptors(30) };
+        let ceiling = Ceiling { clients: 0, descriptors: 0, limit: Limit::Descriptors(30) };
         for asked in [None, Some(1)] {
             let refusal = max_connections(asked, ceiling).unwrap_err().to_string();
             assert!(refusal.contains("can hold no client") && refusal.contains("open files"), "{refusal}");

@@ -14,6 +14,11 @@ use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
 /// How long the stop waits for HTTP's own connections, when the clients are gone: browsers come back by themselves.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many HTTP connections wait for a place at once, and how long: a health check must not wait longer before it has a
+/// reserved place.
+const MAX_WAITING: usize = 64;
+const PLACE_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// What is shown over HTTP, to whom, and who may write.
 #[derive(Debug, Args)]
 pub(crate) struct HttpArgs {
@@ -52,9 +57,10 @@ pub(crate) struct HttpTask {
 }
 
 impl HttpArgs {
-    /// How many connections there may be at once.
+    /// How many threads and descriptors its connections may take at once: those that are served, that have a reserved
+    /// place, and that wait for one.
     pub(crate) fn connections(&self) -> u64 {
-        self.http.as_ref().map_or(0, |_| self.http_max_connections)
+        self.http.as_ref().map_or(0, |_| self.http_max_connections + http::RESERVED_CONNECTIONS + MAX_WAITING as u64)
     }
 
     /// True if and only if the map may be written.
@@ -97,6 +103,9 @@ impl HttpTask {
     ) -> anyhow::Result<Server> {
         let mut server = Server::new(ServerConfig {
             max_connections: self.max_connections,
+            reserved_connections: http::RESERVED_CONNECTIONS,
+            max_waiting: MAX_WAITING,
+            place_timeout: PLACE_TIMEOUT,
             drain_timeout: DRAIN_TIMEOUT,
             stack_size: http::STACK_SIZE,
             role: Role::Http,

@@ -49,6 +49,9 @@ use write::Writer;
 /// The most HTTP connections unless told otherwise: 256. A page takes one, and so does each event stream.
 pub const DEFAULT_MAX_CONNECTIONS: u64 = 256;
 
+/// Connections above a limit that are answered all the same, with health and metrics or 503: 16.
+pub const RESERVED_CONNECTIONS: u64 = 16;
+
 /// The stack that a thread of this service needs: 512 KiB, because it decodes maps (143 KiB for one in a debug build,
 /// measured). Only what is touched is resident.
 pub const STACK_SIZE: usize = 512 * 1024;

@@ -1,0 +1,84 @@
+//! Waking one thread that polls descriptors.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Wakes the one thread that polls it. A notification that the thread has not asked for costs one atomic operation.
+#[derive(Debug)]
+pub(crate) struct Wakeup {
+    is_armed: AtomicBool,
+    sender: UnixStream,
+    receiver: UnixStream,
+}
+
+impl Wakeup {
+    /// Returns a wakeup that is not armed. Takes two descriptors.
+    ///
+    /// # Errors
+    /// If the process has no descriptor left.
+    pub(crate) fn new() -> io::Result<Self> {
+        let (sender, receiver) = UnixStream::pair()?;
+        sender.set_nonblocking(true)?;
+        receiver.set_nonblocking(true)?;
+        Ok(Self { is_armed: AtomicBool::new(false), sender, receiver })
+    }
+
+    /// Asks for the next notification. The polling thread calls this, then looks at what it waits for, then polls: a
+    /// notification in between makes the descriptor readable, so that the poll returns at once.
+    pub(crate) fn arm(&self) {
+        self.is_armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Wakes the polling thread if and only if it has called [`arm`](Self::arm) since the last notification.
+    pub(crate) fn notify(&self) {
+        if self.is_armed.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Wakes the polling thread.
+    pub(crate) fn wake(&self) {
+        // It fails only if the buffer is full: the descriptor is readable then.
+        let _ = (&self.sender).write(&[0]);
+    }
+
+    /// Takes what made the descriptor readable.
+    pub(crate) fn clear(&self) {
+        while matches!((&self.receiver).read(&mut [0; 16]), Ok(read) if read > 0) {}
+    }
+}
+
+/// Readable after a notification, until [`clear`](Wakeup::clear).
+impl AsFd for Wakeup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::wait_any;
+    use std::time::Instant;
+
+    fn is_readable(wakeup: &Wakeup) -> bool {
+        wait_any(&[wakeup.as_fd()], Some(Instant::now())).unwrap()[0]
+    }
+
+    #[test]
+    fn only_an_armed_wakeup_becomes_readable() {
+        let wakeup = Wakeup::new().unwrap();
+        wakeup.notify();
+        assert!(!is_readable(&wakeup));
+        wakeup.arm();
+        wakeup.notify();
+        wakeup.notify();
+        assert!(is_readable(&wakeup));
+        wakeup.clear();
+        assert!(!is_readable(&wakeup));
+        wakeup.wake();
+        assert!(is_readable(&wakeup));
+    }
+}

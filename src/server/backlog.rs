@@ -1,0 +1,129 @@
+//! Accepted connections that have no thread yet: those that have not been looked at, and those that wait for a place.
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::admission::Admission;
+use super::places::{Place, Reason};
+use crate::service::Service;
+
+/// How many times [`Config::place_timeout`](super::Config::place_timeout) a connection waits at most, while other
+/// connections keep ending.
+const MOST_TIMEOUTS: u32 = 5;
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) peer: SocketAddr,
+    pub(super) socket: TcpStream,
+    pub(super) service: Arc<dyn Service>,
+    /// When it was accepted.
+    pub(super) since: Instant,
+}
+
+/// Accepted connections without a thread, first come, first served.
+///
+/// A connection that finds no place waits for one: the server may not have noticed yet that another client has left. So
+/// when all clients of a full server reconnect at once, none is refused. The wait is bounded in number and in time; one
+/// address may have as many connections waiting as it may have places.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    /// Not looked at yet.
+    arrivals: VecDeque<Arrival>,
+    /// Those that found no place, and why. The first one is the oldest.
+    waiting: VecDeque<(Arrival, Reason)>,
+    max_waiting: usize,
+    place_timeout: Duration,
+    /// How many places had been freed when all that wait were last tried.
+    freed_seen: u64,
+}
+
+impl Backlog {
+    pub(super) fn new(max_waiting: usize, place_timeout: Duration) -> Self {
+        let (arrivals, waiting) = (VecDeque::new(), VecDeque::new());
+        Self { arrivals, waiting, max_waiting, place_timeout, freed_seen: 0 }
+    }
+
+    pub(super) fn push(&mut self, arrival: Arrival) {
+        self.arrivals.push_back(arrival);
+    }
+
+    /// True if and only if no connection is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.arrivals.is_empty() && self.waiting.is_empty()
+    }
+
+    /// True if and only if no more connections may be held, with so many places that are `free`.
+    pub(super) fn is_full(&self, free: u64) -> bool {
+        (self.arrivals.len() + self.waiting.len()) as u64 >= free.saturating_add(self.max_waiting as u64)
+    }
+
+    /// Takes the next connection that finds a place, with that place. One that finds none begins to wait, or is put into
+    /// `refused` if it may not.
+    pub(super) fn next(
+        &mut self,
+        admission: &Admission,
+        refused: &mut Vec<(Arrival, Reason)>,
+    ) -> Option<(Arrival, Place)> {
+        let freed = admission.places().freed();
+        if freed != self.freed_seen {
+            let admitted = self.next_waiting(admission);
+            if admitted.is_some() {
+                return admitted;
+            }
+            self.freed_seen = freed;
+        }
+        while let Some(arrival) = self.arrivals.pop_front() {
+            match admission.admit(arrival.peer) {
+                Ok(place) => return Some((arrival, place)),
+                Err(reason) if self.may_wait(&arrival, reason, admission) => self.waiting.push_back((arrival, reason)),
+                Err(reason) => refused.push((arrival, reason)),
+            }
+        }
+        None
+    }
+
+    fn next_waiting(&mut self, admission: &Admission) -> Option<(Arrival, Place)> {
+        for number in 0..self.waiting.len() {
+            match admission.admit(self.waiting[number].0.peer) {
+                Ok(place) => return self.waiting.remove(number).map(|(arrival, _)| (arrival, place)),
+                Err(Reason::Full) => return None,
+                Err(_) => {}
+            }
+        }
+        None
+    }
+
+    fn may_wait(&self, arrival: &Arrival, reason: Reason, admission: &Admission) -> bool {
+        let has_room = match reason {
+            Reason::Denied => false,
+            Reason::Full => true,
+            Reason::Crowd => {
+                let same = |(other, _): &&(Arrival, Reason)| Admission::is_same_source(other.peer, arrival.peer);
+                (self.waiting.iter().filter(same).count() as u64) < admission.max_per_source()
+            }
+        };
+        has_room && !self.place_timeout.is_zero() && self.waiting.len() < self.max_waiting
+    }
+
+    /// When the oldest connection that waits has waited long enough; `None` if none waits.
+    pub(super) fn deadline(&self, admission: &Admission) -> Option<Instant> {
+        let since = self.waiting.front()?.0.since;
+        let last_freed = admission.places().last_freed().map_or(since, |freed| freed.max(since));
+        let quiet = last_freed.checked_add(self.place_timeout)?;
+        Some(quiet.min(since.checked_add(self.place_timeout.saturating_mul(MOST_TIMEOUTS))?))
+    }
+
+    /// Takes the oldest connection that waits, if it has waited long enough.
+    pub(super) fn expire(&mut self, admission: &Admission) -> Option<(Arrival, Reason)> {
+        self.deadline(admission).filter(|deadline| *deadline <= Instant::now())?;
+        self.waiting.pop_front()
+    }
+
+    /// Takes all connections.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arrival> + '_ {
+        self.arrivals.drain(..).chain(self.waiting.drain(..).map(|(arrival, _)| arrival))
+    }
+}

@@ -1,0 +1,166 @@
+//! The log lines of connections that begin and end.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Role;
+use crate::platform::Wakeup;
+use crate::service::counted;
+use crate::throttle::LOG_PERIOD;
+
+/// The most lines a second: 500. Before there was a limit, 67,000 connections in 3 s wrote 8 MB of log (measured).
+const MAX_LINES: u64 = 500;
+
+/// Logs a line for each connection that begins or ends. Above [`MAX_LINES`] a second, one line a second sums up the rest.
+#[derive(Debug)]
+pub(super) struct ConnectionLog {
+    role: Role,
+    /// Guards the numbers alone. Held for one change; never while logging.
+    window: Mutex<Window>,
+    /// Wakes the accept loop, which calls [`flush`](Self::flush) in time.
+    wakeup: Arc<Wakeup>,
+}
+
+/// What happened to a connection.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Connected,
+    Disconnected,
+}
+
+/// At least one second of the log.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    started: Instant,
+    lines: u64,
+    /// Connections that have begun, and ended, without a line.
+    connected: u64,
+    disconnected: u64,
+    /// Active connections at the last change without a line.
+    active: u64,
+}
+
+impl ConnectionLog {
+    pub(super) fn new(role: Role, wakeup: Arc<Wakeup>) -> Self {
+        Self { role, window: Mutex::new(Window::starting_at(Instant::now())), wakeup }
+    }
+
+    /// Logs that a connection has begun; there are `active` with it.
+    pub(super) fn connected(&self, id: u64, peer: SocketAddr, active: u64) {
+        if self.has_line(Change::Connected, active) {
+            let (noun, level) = (self.role.noun(), self.role.level());
+            log::log!(level, "{noun} {id} connected from {peer} (active connections: {active})");
+        }
+    }
+
+    /// Logs that a connection has ended after `elapsed` for that `reason`; there are `active` without it.
+    pub(super) fn disconnected(&self, id: u64, elapsed: Duration, sent: &str, reason: &str, active: u64) {
+        if self.has_line(Change::Disconnected, active) {
+            let (noun, level, elapsed) = (self.role.noun(), self.role.level(), elapsed.as_secs_f64());
+            log::log!(
+                level,
+                "{noun} {id} disconnected after {elapsed:.1}s and {sent}: {reason} (active connections: {active})"
+            );
+        }
+    }
+
+    /// When changes without a line are to be summed up; `None` if there are none.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.lock().due()
+    }
+
+    /// Sums up the changes without a line if they are due. At the end of the server, all that are left.
+    pub(super) fn flush(&self, is_end: bool) {
+        let now = Instant::now();
+        let mut window = self.lock();
+        if window.due().is_some_and(|due| is_end || due <= now) {
+            let over = std::mem::replace(&mut *window, Window::starting_at(now));
+            drop(window);
+            self.sum_up(&over);
+        }
+    }
+
+    /// Counts the change. Returns true if and only if it has a line of its own.
+    fn has_line(&self, change: Change, active: u64) -> bool {
+        if !log::log_enabled!(self.role.level()) {
+            return false;
+        }
+        let mut window = self.lock();
+        let (has_line, over) = window.count(change, active, Instant::now());
+        let is_first = !has_line && window.connected + window.disconnected == 1;
+        drop(window);
+        if let Some(over) = over {
+            self.sum_up(&over);
+        }
+        if is_first {
+            self.wakeup.wake();
+        }
+        has_line
+    }
+
+    fn sum_up(&self, over: &Window) {
+        let Window { connected, disconnected, active, .. } = *over;
+        if connected + disconnected > 0 {
+            let (noun, level) = (self.role.noun(), self.role.level());
+            let connected = counted(connected, &format!("more {noun}"));
+            log::log!(
+                level,
+                "{connected} connected and {disconnected} disconnected within a second (active connections: {active})"
+            );
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Window {
+    fn starting_at(started: Instant) -> Self {
+        Self { started, lines: 0, connected: 0, disconnected: 0, active: 0 }
+    }
+
+    /// When it is over, if changes in it have no line.
+    fn due(&self) -> Option<Instant> {
+        if self.connected + self.disconnected == 0 { None } else { self.started.checked_add(LOG_PERIOD) }
+    }
+
+    /// Counts a change at `now`. Returns true if and only if it has a line of its own, and the last window if that is over.
+    fn count(&mut self, change: Change, active: u64, now: Instant) -> (bool, Option<Self>) {
+        let is_over = now.saturating_duration_since(self.started) >= LOG_PERIOD;
+        let over = is_over.then(|| std::mem::replace(self, Self::starting_at(now)));
+        self.lines += 1;
+        if self.lines <= MAX_LINES {
+            return (true, over);
+        }
+        match change {
+            Change::Connected => self.connected += 1,
+            Change::Disconnected => self.disconnected += 1,
+        }
+        self.active = active;
+        (false, over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_above_the_limit_are_counted_until_the_second_is_over() {
+        let start = Instant::now();
+        let mut window = Window::starting_at(start);
+        for _ in 0..MAX_LINES {
+            assert!(window.count(Change::Connected, 1, start).0);
+        }
+        assert_eq!(window.due(), None);
+        assert!(!window.count(Change::Connected, 7, start).0);
+        assert!(!window.count(Change::Disconnected, 6, start).0);
+        assert_eq!(window.due(), start.checked_add(LOG_PERIOD));
+        let (has_line, over) = window.count(Change::Connected, 8, start + LOG_PERIOD);
+        let over = over.unwrap();
+        assert!(has_line && window.due().is_none());
+        assert_eq!((over.connected, over.disconnected, over.active), (1, 1, 6));
+    }
+}

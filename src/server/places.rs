@@ -1,0 +1,243 @@
+//! The places of connections: how many there are, how many one address has, and the guard that frees one.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::platform::Wakeup;
+use crate::stats::Event;
+
+/// The part of an IPv6 address that counts as one source: its first 64 bits. A site gives each of its links 64 bits to
+/// choose addresses from (RFC 4291, 2.5.4), so a single machine has as many whole addresses as it likes (RFC 8981).
+const SOURCE_BITS_V6: u128 = u128::MAX << 64;
+
+/// How many places there are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) max_connections: u64,
+    /// Places above `max_connections`, for connections that are over a limit.
+    pub(super) reserved: u64,
+    /// `None`: as many as there are places.
+    pub(super) max_per_source: Option<u64>,
+}
+
+/// Why a connection has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Its address is not on the list.
+    Denied,
+    /// All places are taken.
+    Full,
+    /// Its address has as many places as one may have.
+    Crowd,
+}
+
+impl Reason {
+    pub(super) const ALL: [Self; 3] = [Self::Denied, Self::Full, Self::Crowd];
+
+    /// How it is counted.
+    pub(super) fn event(self) -> Event {
+        match self {
+            Self::Denied => Event::Denied,
+            Self::Full => Event::Refused,
+            Self::Crowd => Event::RefusedPerIp,
+        }
+    }
+}
+
+/// One connection's place, free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    /// The address that it is counted for; `None` where addresses are not counted. Boxed, because each client has it, and
+    /// few servers count.
+    source: Option<Box<IpAddr>>,
+    is_reserved: bool,
+}
+
+impl Place {
+    /// True if and only if the connection is above a limit.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.is_reserved
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.free(self);
+    }
+}
+
+/// The places that are taken.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Guards the counts alone. Held for one look-up or change.
+    counts: Mutex<Counts>,
+    /// Notified when a place is freed.
+    wakeup: Arc<Wakeup>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    taken: u64,
+    reserved: u64,
+    /// By address; one that has none is not kept.
+    per_source: HashMap<IpAddr, u64>,
+    /// The same, of the reserved ones.
+    reserved_per_source: HashMap<IpAddr, u64>,
+    freed: u64,
+    last_freed: Option<Instant>,
+}
+
+impl Places {
+    pub(super) fn new(wakeup: Arc<Wakeup>) -> Self {
+        Self { counts: Mutex::default(), wakeup }
+    }
+
+    /// How many are taken, without the reserved ones.
+    pub(super) fn taken(&self) -> u64 {
+        self.lock().taken
+    }
+
+    /// How many places have been freed so far.
+    pub(super) fn freed(&self) -> u64 {
+        self.lock().freed
+    }
+
+    /// When a place was freed last; `None` before the first.
+    pub(super) fn last_freed(&self) -> Option<Instant> {
+        self.lock().last_freed
+    }
+
+    /// Takes a place for `ip`.
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub(super) fn take(self: &Arc<Self>, limits: &Limits, ip: IpAddr) -> Result<Place, Reason> {
+        let mut counts = self.lock();
+        if counts.taken >= limits.max_connections {
+            return Err(Reason::Full);
+        }
+        let source = limits.max_per_source.map(|_| source_of(ip));
+        if let (Some(source), Some(limit)) = (source, limits.max_per_source) {
+            increment(&mut counts.per_source, source, limit).ok_or(Reason::Crowd)?;
+        }
+        counts.taken += 1;
+        Ok(Place { places: Arc::clone(self), source: source.map(Box::new), is_reserved: false })
+    }
+
+    /// Takes one of the `reserved` places, if one is free and `ip` has not half of them already.
+    pub(super) fn take_reserved(self: &Arc<Self>, reserved: u64, ip: IpAddr) -> Option<Place> {
+        let mut counts = self.lock();
+        if counts.reserved >= reserved {
+            return None;
+        }
+        let source = source_of(ip);
+        increment(&mut counts.reserved_per_source, source, reserved.div_ceil(2))?;
+        counts.reserved += 1;
+        Some(Place { places: Arc::clone(self), source: Some(Box::new(source)), is_reserved: true })
+    }
+
+    fn free(&self, place: &Place) {
+        let mut counts = self.lock();
+        let Counts { taken, reserved, per_source, reserved_per_source, .. } = &mut *counts;
+        let (count, sources) = if place.is_reserved { (reserved, reserved_per_source) } else { (taken, per_source) };
+        *count -= 1;
+        if let Some(source) = &place.source {
+            decrement(sources, **source);
+        }
+        counts.freed += 1;
+        counts.last_freed = Some(Instant::now());
+        drop(counts);
+        self.wakeup.notify();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts one more for `source`. Returns `None`, and counts nothing, if it has `limit` already.
+fn increment(counts: &mut HashMap<IpAddr, u64>, source: IpAddr, limit: u64) -> Option<()> {
+    let count = counts.get(&source).copied().unwrap_or(0);
+    (count < limit).then(|| counts.insert(source, count + 1)).map(|_| ())
+}
+
+fn decrement(counts: &mut HashMap<IpAddr, u64>, source: IpAddr) {
+    match counts.get_mut(&source) {
+        Some(count) if *count > 1 => *count -= 1,
+        _ => {
+            counts.remove(&source);
+        }
+    }
+}
+
+/// Returns what is counted as one source: an IPv4 address, or the first 64 bits of an IPv6 address.
+pub(super) fn source_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & SOURCE_BITS_V6).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Arc<Places> {
+        Arc::new(Places::new(Arc::new(Wakeup::new().unwrap())))
+    }
+
+    fn limits(max_connections: u64, max_per_source: Option<u64>) -> Limits {
+        Limits { max_connections, reserved: 4, max_per_source }
+    }
+
+    fn ip(ip: &str) -> IpAddr {
+        ip.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_has_its_places_and_a_freed_one_at_once() {
+        let (places, limits) = (places(), limits(10, Some(2)));
+        let take = |address| places.take(&limits, ip(address));
+        let (first, _second) = (take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap());
+        assert_eq!(take("192.0.2.1").unwrap_err(), Reason::Crowd);
+        let other = take("192.0.2.2").unwrap();
+        drop(first);
+        let _third = take("192.0.2.1").unwrap();
+        assert_eq!(take("192.0.2.1").unwrap_err(), Reason::Crowd);
+        drop(other);
+        assert_eq!((places.lock().per_source.len(), places.taken(), places.freed()), (1, 2, 2));
+    }
+
+    #[test]
+    fn sixty_four_bits_of_ipv6_are_one_source() {
+        let (places, limits) = (places(), limits(10, Some(1)));
+        let _place = places.take(&limits, ip("2001:db8:0:1::1")).unwrap();
+        assert!(places.take(&limits, ip("2001:db8:0:1:ffff::2")).is_err());
+        assert!(places.take(&limits, ip("2001:db8:0:2::1")).is_ok());
+    }
+
+    #[test]
+    fn a_full_server_takes_no_place_of_the_address() {
+        let (places, limits) = (places(), limits(1, Some(1)));
+        let only = places.take(&limits, ip("192.0.2.2")).unwrap();
+        assert_eq!(places.take(&limits, ip("192.0.2.1")).unwrap_err(), Reason::Full);
+        drop(only);
+        assert!(places.take(&limits, ip("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn an_address_has_half_of_the_reserved_places() {
+        let places = places();
+        let take = |address| places.take_reserved(4, ip(address));
+        let held = [take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap()];
+        assert!(take("192.0.2.1").is_none());
+        let _others = [take("192.0.2.2").unwrap(), take("192.0.2.3").unwrap()];
+        assert!(take("192.0.2.4").is_none());
+        assert_eq!(places.taken(), 0, "a reserved place counts as an ordinary one");
+        drop(held);
+        assert!(take("192.0.2.4").is_some());
+    }
+}

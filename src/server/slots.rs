@@ -1,0 +1,111 @@
+//! Thread slots: how many connection threads may exist, and the reaper that frees a slot when its thread is gone.
+
+use std::time::Instant;
+
+use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
+
+/// The slots of one server's connection threads.
+///
+/// A slot is taken before a thread is started and freed after the reaper has joined it. So no more threads exist than
+/// there are slots, however fast clients come and go: a thread that has left its connection still has its stacks and its
+/// memory maps until the system has ended it, and on a busy machine that takes long.
+#[derive(Debug)]
+pub(super) struct ThreadSlots {
+    capacity: u64,
+    /// Guards the numbers and the list alone. Held for one change; never while joining.
+    state: Mutex<State>,
+    /// Signals a change of the state to the reaper and to the stop.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Threads that exist or are being started.
+    in_use: u64,
+    /// Threads that do nothing more but end.
+    ended: Vec<JoinHandle<()>>,
+    /// True if and only if no further thread will be started.
+    is_closed: bool,
+}
+
+impl ThreadSlots {
+    pub(super) fn new(capacity: u64) -> Self {
+        Self { capacity, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Takes a slot. Returns true if and only if one was free.
+    pub(super) fn take(&self) -> bool {
+        let mut state = self.lock();
+        let is_free = state.in_use < self.capacity;
+        state.in_use += u64::from(is_free);
+        is_free
+    }
+
+    /// Frees a slot that was taken for a thread that does not exist.
+    pub(super) fn give_back(&self) {
+        self.lock().in_use -= 1;
+    }
+
+    /// Hands over a thread whose work is done; its slot is free when the reaper has joined it.
+    pub(super) fn retire(&self, thread: JoinHandle<()>) {
+        let mut state = self.lock();
+        state.ended.push(thread);
+        // The reaper takes all at once: it waits only for the first.
+        if state.ended.len() == 1 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Joins retired threads and frees their slots until [`close`](Self::close); calls `on_free` after each batch. Runs on
+    /// the reaper thread. A join takes as long as the system needs to end the thread, and never waits for a client.
+    pub(super) fn reap(&self, mut join: impl FnMut(JoinHandle<()>), on_free: impl Fn()) {
+        let mut state = self.lock();
+        loop {
+            let ended = std::mem::take(&mut state.ended);
+            if ended.is_empty() {
+                if state.is_closed {
+                    return;
+                }
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            drop(state);
+            for thread in ended {
+                join(thread);
+                self.give_back();
+                on_free();
+            }
+            state = self.lock();
+            if state.in_use == 0 {
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    /// Waits until every thread has been joined or `deadline` has passed; `None` never passes. Returns how many are left.
+    pub(super) fn wait_all_free(&self, deadline: Option<Instant>) -> u64 {
+        let mut state = self.lock();
+        while state.in_use > 0 {
+            let Some(deadline) = deadline else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.in_use
+    }
+
+    /// Ends [`reap`](Self::reap) after the threads that are retired by now.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
