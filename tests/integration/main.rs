@@ -50,5 +50,7 @@ mod support;
 mod systemd;
 #[cfg(feature = "cli")]
 mod terminal;
+#[cfg(feature = "cli")]
+mod threads;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 mod tls;

@@ -1,0 +1,109 @@
+//! How many threads the server has, whatever its clients do, and what it logs of clients that come and go fast.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use socket2::SockRef;
+
+use crate::support::program::{Program, SERVER, clean, run};
+use crate::support::reader::Reader;
+use crate::support::{eventually, has_command, process_status, skip};
+
+/// Threads of the server that are not a connection's, at most: see `SPARE_THREADS` in `src/server/limits.rs`.
+const OTHER_THREADS: u64 = 32;
+
+/// Connects to `addr` and resets the connection, `count` times on each of eight threads; calls `watch` meanwhile.
+fn churn(addr: SocketAddr, count: usize, mut watch: impl FnMut()) {
+    std::thread::scope(|scope| {
+        let churning: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(move || {
+                    for _ in 0..count {
+                        // The server may close it first.
+                        if let Ok(socket) = TcpStream::connect(addr) {
+                            // A reset, so that no port waits in TIME-WAIT.
+                            let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+                        }
+                    }
+                })
+            })
+            .collect();
+        while churning.iter().any(|thread| !thread.is_finished()) {
+            watch();
+        }
+    });
+}
+
+fn is_served(addr: SocketAddr) -> bool {
+    Reader::connect(addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1)
+}
+
+#[test]
+fn churn_takes_no_more_threads_than_there_are_connections() {
+    let server = Program::server(&["--max-connections", "200"]);
+    let (addr, mut most) = (server.addr(), 0);
+    for _ in 0..20 {
+        // All at once: threads that end and threads that start then compete for the processor.
+        let clients: Vec<_> = (0..500).filter_map(|_| TcpStream::connect(addr).ok()).collect();
+        drop(clients);
+        churn(addr, 250, || most = most.max(process_status(server.pid(), "Threads")));
+    }
+    assert!(most <= 200 + OTHER_THREADS, "{most} threads");
+    eventually("a map", || is_served(server.addr()));
+}
+
+#[test]
+fn an_address_space_without_room_is_refused_at_the_start() {
+    if !has_command("prlimit") {
+        return skip("no prlimit");
+    }
+    for (limit, name) in [("--as=100000000", "the address space is"), ("--data=50000000", "the data segment is")] {
+        let mut command = clean("prlimit");
+        command.args([limit, SERVER, "--listen", "127.0.0.1:0"]);
+        run(command).assert_exit(2).assert_stderr(name).assert_stderr("raise: ulimit");
+    }
+}
+
+#[test]
+fn a_server_with_a_small_address_space_lives_on_under_churn() {
+    if !has_command("prlimit") {
+        return skip("no prlimit");
+    }
+    let mut command = clean("prlimit");
+    command.args(["--as=300000000", SERVER, "--listen", "127.0.0.1:0"]).env("MALLOC_ARENA_MAX", "1");
+    let server = Program::start(command);
+    assert!(server.wait_log("room for ").contains("(RLIMIT_AS)"));
+    churn(server.addr(), 250, || ());
+    eventually("a map", || is_served(server.addr()));
+}
+
+#[test]
+fn each_connection_of_a_burst_is_in_a_line_or_in_a_sum() {
+    let server = Program::server(&[]);
+    churn(server.addr(), 250, || ());
+    // First come, first served: it comes after all of them.
+    eventually("a map", || is_served(server.addr()));
+    server.signal(Signal::TERM);
+    let ended = server.finish();
+    let (mut connected, mut disconnected, mut lines) = (0, 0, HashMap::<String, u64>::new());
+    for line in ended.stderr.lines().filter(|line| line.contains(" INFO ] ") && line.contains("active connections: ")) {
+        let text = line.split_once(" INFO ] ").unwrap().1;
+        if let Some((sum, rest)) = text.split_once(" more client") {
+            connected += sum.parse::<u64>().unwrap();
+            let (_, rest) = rest.split_once(" connected and ").unwrap();
+            disconnected += rest.split_once(' ').unwrap().0.parse::<u64>().unwrap();
+        } else if text.contains(" connected from ") {
+            connected += 1;
+        } else if text.contains(" disconnected after ") {
+            disconnected += 1;
+        }
+        // `[2026-11-22T04:31:48.957Z INFO ] …`
+        *lines.entry(line[..20].to_owned()).or_default() += 1;
+    }
+    assert!(connected > 2000 && ended.stderr.contains(&format!("stopped: {connected} clients served")), "{connected}");
+    assert_eq!(disconnected, connected);
+    // A second of the clock may have the ends of two of the log.
+    assert!(lines.values().all(|lines| *lines <= 1010), "{lines:?}");
+}
