@@ -127,3 +127,113 @@ impl Backlog {
         self.arrivals.drain(..).chain(self.waiting.drain(..).map(|(arrival, _)| arrival))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::Wakeup;
+    use crate::server::Config;
+    use crate::service::Greet;
+    use std::net::TcpListener;
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    struct Server {
+        admission: Admission,
+        backlog: Backlog,
+        listener: TcpListener,
+        refused: Vec<(Arrival, Reason)>,
+    }
+
+    impl Server {
+        fn new(config: &Config, max_waiting: usize, place_timeout: Duration) -> Self {
+            let wakeup = Arc::new(Wakeup::new().unwrap());
+            Self {
+                admission: Admission::new(config, &Arc::default(), wakeup),
+                backlog: Backlog::new(max_waiting, place_timeout),
+                listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+                refused: Vec::new(),
+            }
+        }
+
+        fn arrive<const N: usize>(&mut self, ips: [&str; N]) {
+            for ip in ips {
+                self.arrive_from(ip);
+            }
+        }
+
+        fn arrive_from(&mut self, ip: &str) {
+            let socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+            let (peer, since) = (SocketAddr::new(ip.parse().unwrap(), 1), Instant::now());
+            self.backlog.push(Arrival { peer, socket, service: Arc::new(Greet::new("")), since });
+        }
+
+        /// The address and the place of the next connection.
+        fn next(&mut self) -> Option<(String, Place)> {
+            let next = self.backlog.next(&self.admission, &mut self.refused);
+            next.map(|(arrival, place)| (arrival.peer.ip().to_string(), place))
+        }
+    }
+
+    fn limited(max_connections: u64, per_ip: Option<u64>) -> Config {
+        Config { max_connections, max_connections_per_ip: per_ip, ..Config::default() }
+    }
+
+    #[test]
+    fn the_oldest_that_waits_gets_the_place_that_is_freed() {
+        let mut server = Server::new(&limited(1, None), 10, LONG);
+        server.arrive(["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+        let (_, place) = server.next().unwrap();
+        assert!(server.next().is_none() && server.refused.is_empty());
+        drop(place);
+        server.arrive(["192.0.2.4"]);
+        assert_eq!(server.next().unwrap().0, "192.0.2.2");
+    }
+
+    #[test]
+    fn an_address_at_its_limit_lets_others_pass() {
+        let mut server = Server::new(&limited(10, Some(1)), 10, LONG);
+        server.arrive(["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"]);
+        let (_, first) = server.next().unwrap();
+        let (ip, _other) = server.next().unwrap();
+        assert_eq!(ip, "192.0.2.2");
+        assert_eq!(server.refused.len(), 1, "an address has more waiting than it may have places");
+        drop(first);
+        assert_eq!(server.next().unwrap().0, "192.0.2.1");
+    }
+
+    #[test]
+    fn more_than_may_wait_are_left_to_the_listeners_or_refused() {
+        let mut server = Server::new(&limited(1, None), 1, LONG);
+        server.arrive(["192.0.2.1", "192.0.2.2"]);
+        assert!(server.backlog.is_full(server.admission.free()));
+        let _place = server.next().unwrap();
+        assert!(server.next().is_none() && server.backlog.is_full(server.admission.free()));
+        server.arrive(["192.0.2.3"]);
+        assert!(server.next().is_none());
+        assert_eq!(server.refused[0].1, Reason::Full);
+    }
+
+    #[test]
+    fn a_wait_ends_when_no_connection_has_ended_for_the_timeout() {
+        let mut server = Server::new(&limited(1, None), 10, Duration::from_millis(1));
+        server.arrive(["192.0.2.1", "192.0.2.2"]);
+        let _place = server.next().unwrap();
+        assert!(server.next().is_none());
+        let deadline = server.backlog.deadline(&server.admission).unwrap();
+        while Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert_eq!(server.backlog.expire(&server.admission).unwrap().1, Reason::Full);
+        assert!(server.backlog.is_empty());
+    }
+
+    #[test]
+    fn an_address_that_is_denied_does_not_wait() {
+        let allow = vec!["192.0.2.0/24".parse().unwrap()];
+        let mut server = Server::new(&Config { allow, ..Config::default() }, 10, LONG);
+        server.arrive(["198.51.100.1"]);
+        assert!(server.next().is_none());
+        assert_eq!(server.refused[0].1, Reason::Denied);
+    }
+}

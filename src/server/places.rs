@@ -201,14 +201,21 @@ mod tests {
     fn an_address_has_its_places_and_a_freed_one_at_once() {
         let (places, limits) = (places(), limits(10, Some(2)));
         let take = |address| places.take(&limits, ip(address));
-        let (first, _second) = (take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap());
+        let (first, second) = (take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap());
         assert_eq!(take("192.0.2.1").unwrap_err(), Reason::Crowd);
         let other = take("192.0.2.2").unwrap();
         drop(first);
-        let _third = take("192.0.2.1").unwrap();
+        let third = take("192.0.2.1").unwrap();
         assert_eq!(take("192.0.2.1").unwrap_err(), Reason::Crowd);
         drop(other);
-        assert_eq!((places.lock().per_source.len(), places.taken(), places.freed()), (1, 2, 2));
+        let counts = places.lock();
+        assert_eq!(
+            (counts.per_source.len(), counts.taken, counts.freed),
+            (1, 2, 2),
+            "a source without a place is kept"
+        );
+        drop(counts);
+        drop([second, third]);
     }
 
     #[test]
