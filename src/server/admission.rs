@@ -8,6 +8,7 @@ use std::time::Instant;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{Config, Role};
+use crate::connection::OverLimit;
 use crate::service::counted;
 use crate::stats::{Event, Stats};
 use crate::throttle::{LOG_PERIOD, Throttle, more};
@@ -29,6 +30,10 @@ pub(super) struct Admission {
     /// `None`: as many as there are places.
     max_per_source: Option<u64>,
     sources: Arc<Sources>,
+    /// Places above the limits.
+    reserved: u64,
+    /// Who has them.
+    reserve: Arc<Sources>,
     /// What was logged of each reason.
     complaints: [Throttle; Reason::ALL.len()],
 }
@@ -65,6 +70,8 @@ impl Admission {
             role: config.role,
             max_per_source: config.max_connections_per_ip,
             sources: Arc::default(),
+            reserved: config.reserved_connections,
+            reserve: Arc::default(),
             complaints: Reason::ALL.map(|_| Throttle::new(LOG_PERIOD)),
         }
     }
@@ -76,17 +83,26 @@ impl Admission {
             self.refuse(Reason::Denied, peer);
             return None;
         }
-        if self.stats.active() >= self.max_connections {
-            self.refuse(Reason::Full, peer);
-            return None;
+        if self.stats.active().saturating_sub(self.reserve.total()) >= self.max_connections {
+            return self.admit_over(OverLimit::Connections, Reason::Full, peer);
         }
-        let Some(limit) = self.max_per_source else { return Some(Place { taken: None }) };
-        let source = source_of(peer.ip());
-        if !self.sources.take(source, limit) {
-            self.refuse(Reason::Crowd, peer);
-            return None;
+        let Some(limit) = self.max_per_source else { return Some(Place { taken: None, over_limit: None }) };
+        match Place::take(&self.sources, peer, limit, None) {
+            None => self.admit_over(OverLimit::PerAddress, Reason::Crowd, peer),
+            place => place,
         }
-        Some(Place { taken: Some(Box::new((Arc::clone(&self.sources), source))) })
+    }
+
+    /// Returns a place of the reserve for a client that exceeds `limit`, if one is left.
+    fn admit_over(&mut self, limit: OverLimit, reason: Reason, peer: SocketAddr) -> Option<Place> {
+        let per_source = self.reserved.div_ceil(4);
+        let place = (self.reserve.total() < self.reserved)
+            .then(|| Place::take(&self.reserve, peer, per_source, Some(limit)))
+            .flatten();
+        if place.is_none() {
+            self.refuse(reason, peer);
+        }
+        place
     }
 
     /// When refusals that were not logged should be, if no other one comes; `None` if all were.
@@ -128,6 +144,22 @@ impl Admission {
 pub(super) struct Place {
     /// `None` where sources are not counted. Boxed, because each client has it, and few servers count.
     taken: Option<Box<(Arc<Sources>, IpAddr)>>,
+    /// The limit that the client exceeds, if its place is of the reserve.
+    over_limit: Option<OverLimit>,
+}
+
+impl Place {
+    /// Takes one of the `limit` places that the peer's source has in `sources`; `None` if none is left.
+    fn take(sources: &Arc<Sources>, peer: SocketAddr, limit: u64, over_limit: Option<OverLimit>) -> Option<Self> {
+        let source = source_of(peer.ip());
+        let taken = sources.take(source, limit).then(|| Box::new((Arc::clone(sources), source)));
+        taken.map(|taken| Self { taken: Some(taken), over_limit })
+    }
+
+    /// The limit that the client exceeds; `None` if it exceeds none.
+    pub(super) fn over_limit(&self) -> Option<OverLimit> {
+        self.over_limit
+    }
 }
 
 impl Drop for Place {
@@ -154,6 +186,11 @@ impl Sources {
             counts.insert(source, taken + 1);
         }
         taken < limit
+    }
+
+    /// The places of all sources that are taken.
+    fn total(&self) -> u64 {
+        self.lock().values().sum()
     }
 
     fn leave(&self, source: IpAddr) {
@@ -268,6 +305,42 @@ mod tests {
         let _place = admission.admit(from("2001:db8:0:1::1")).unwrap();
         assert!(admission.admit(from("2001:db8:0:1:ffff::2")).is_none());
         assert!(admission.admit(from("2001:db8:0:2::1")).is_some());
+    }
+
+    #[test]
+    fn above_a_limit_the_reserve_has_places_and_no_source_has_more_than_a_quarter() {
+        let config = Config { max_connections: 1, reserved_connections: 8, ..Config::default() };
+        let (mut admission, stats) = admission(&config);
+        let inside = (admission.admit(from("192.0.2.1")).unwrap(), stats.connect());
+        let mut over = |ip: &str| {
+            let place = admission.admit(from(ip))?;
+            assert_eq!(place.over_limit(), Some(OverLimit::Connections), "{ip}");
+            Some((place, stats.connect()))
+        };
+        let mut reserved: Vec<_> = (0..8).map(|n| over(&format!("192.0.2.{}", n / 2)).unwrap()).collect();
+        assert!(over("192.0.2.9").is_none(), "the reserve is used up");
+        drop(reserved.pop());
+        assert!(over("192.0.2.0").is_none(), "its source has a quarter");
+        assert!(over("192.0.2.9").is_some());
+        assert_eq!(stats.refused(), 2);
+        drop((reserved, inside));
+        assert_eq!(admission.admit(from("192.0.2.1")).unwrap().over_limit(), None);
+    }
+
+    #[test]
+    fn those_on_the_reserve_take_no_place_of_the_others() {
+        let config = Config {
+            max_connections_per_ip: Some(1),
+            max_connections: 2,
+            reserved_connections: 4,
+            ..Config::default()
+        };
+        let (mut admission, stats) = admission(&config);
+        let _first = (admission.admit(from("192.0.2.1")).unwrap(), stats.connect());
+        let over = (admission.admit(from("192.0.2.1")).unwrap(), stats.connect());
+        assert_eq!(over.0.over_limit(), Some(OverLimit::PerAddress));
+        let second = admission.admit(from("192.0.2.2")).unwrap();
+        assert_eq!((second.over_limit(), stats.refused_per_ip()), (None, 0));
     }
 
     #[test]

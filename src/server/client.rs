@@ -11,7 +11,7 @@ use super::admission::Place;
 use super::peer::Peer;
 use super::registry::Registry;
 use crate::chain::Chain;
-use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Sent, Watcher};
+use crate::connection::{Bell, Connection, Error as ClientError, Outlet, OverLimit, RESERVE_TIMEOUT, Sent, Watcher};
 use crate::service::{Goodbye, Service};
 use crate::shutdown::Shutdown;
 use crate::stats::{Closed, ConnectionGuard, Event, Stats};
@@ -49,11 +49,12 @@ impl Client {
         let Self { id, peer, socket, place, guard, service, shared } = self;
         let peer = peer.addr();
         let started = Instant::now();
-        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, &shared)));
+        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, place.over_limit(), &shared)));
         if opened.is_err() {
             shared.stats.count(Event::Panicked);
         }
         let Ok(Some(mut connection)) = opened else {
+            drop(place);
             guard.leave();
             shared.registry.leave(id, Sent::default()).into_iter().for_each(join);
             return;
@@ -87,7 +88,13 @@ impl Client {
 // Not inlined, nor what it calls for TLS, nor `end`: what a thread's stack has once reached stays resident for its client's
 // life, and two pages are all that it takes.
 #[inline(never)]
-fn open(id: u64, peer: SocketAddr, socket: TcpStream, shared: &Shared) -> Option<Connection> {
+fn open(
+    id: u64,
+    peer: SocketAddr,
+    socket: TcpStream,
+    over_limit: Option<OverLimit>,
+    shared: &Shared,
+) -> Option<Connection> {
     let config = &shared.config;
     let stream = match config.tls.as_ref() {
         None => Stream::Plain(socket),
@@ -102,7 +109,8 @@ fn open(id: u64, peer: SocketAddr, socket: TcpStream, shared: &Shared) -> Option
         Arc::clone(&shared.watcher),
         config.write_timeout,
         Arc::clone(shared.stats.waits()),
-    );
+    )
+    .over(over_limit);
     match config.tls.as_ref() {
         None => Some(connection),
         Some(tls) => shake_hands(connection, tls, shared),
@@ -122,7 +130,11 @@ fn encrypt(id: u64, peer: SocketAddr, socket: TcpStream, tls: &Acceptor, shared:
 
 #[inline(never)]
 fn shake_hands(connection: Connection, tls: &Acceptor, shared: &Shared) -> Option<Connection> {
-    match connection.shake_hands(tls, shared.config.handshake_timeout, &shared.stop) {
+    let timeout = match connection.over_limit() {
+        None => shared.config.handshake_timeout,
+        Some(_) => shared.config.handshake_timeout.min(RESERVE_TIMEOUT),
+    };
+    match connection.shake_hands(tls, timeout, &shared.stop) {
         Ok(()) => Some(connection),
         Err(error) => {
             shared.handshake_failed(connection.id(), connection.peer(), &error);

@@ -60,6 +60,10 @@ pub struct Config {
     /// Clients at once from one address; those above it are closed. IPv4 that came as IPv6 is IPv4; of an IPv6 address
     /// the first 64 bits count, because a machine has all the addresses behind them. Default `None`: no such limit.
     pub max_connections_per_ip: Option<u64>,
+    /// Connections at once above the two limits, for services that then answer one request and close: see
+    /// [`Connection::over_limit`](crate::connection::Connection::over_limit). One address has a quarter of them at most.
+    /// Default 0: who exceeds a limit is closed.
+    pub reserved_connections: u64,
     /// Who may connect: a client whose address is in none of these networks is closed, before a thread is spent on it.
     /// Default empty: everyone.
     pub allow: Vec<IpNet>,
@@ -139,6 +143,7 @@ impl Default for Config {
         Self {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             max_connections_per_ip: None,
+            reserved_connections: 0,
             allow: Vec::new(),
             keepalive: Some(DEFAULT_KEEPALIVE),
             write_timeout: DEFAULT_WRITE_TIMEOUT,

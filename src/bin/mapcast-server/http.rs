@@ -20,7 +20,7 @@ pub(crate) struct HttpArgs {
     /// Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given
     #[arg(long, value_name = "ADDR:PORT", env = "MAPCAST_HTTP")]
     http: Option<String>,
-    /// Close HTTP connections above this number
+    /// Answer HTTP connections above this number with 503, but for health checks and metrics
     #[arg(
         long,
         value_name = "N",
@@ -52,9 +52,9 @@ pub(crate) struct HttpTask {
 }
 
 impl HttpArgs {
-    /// How many connections there may be at once.
+    /// How many connections there may be at once, those in reserve counted.
     pub(crate) fn connections(&self) -> u64 {
-        self.http.as_ref().map_or(0, |_| self.http_max_connections)
+        self.http.as_ref().map_or(0, |_| self.http_max_connections.saturating_add(http::RESERVED_CONNECTIONS))
     }
 
     /// True if and only if the map may be written.
@@ -97,6 +97,7 @@ impl HttpTask {
     ) -> anyhow::Result<Server> {
         let mut server = Server::new(ServerConfig {
             max_connections: self.max_connections,
+            reserved_connections: http::RESERVED_CONNECTIONS,
             drain_timeout: DRAIN_TIMEOUT,
             stack_size: http::STACK_SIZE,
             role: Role::Http,

@@ -7,7 +7,7 @@ use httparse::Status;
 use super::condition::{Conditions, Tags};
 use super::host::is_authority;
 use super::response::{Code, Response};
-use crate::connection::{Connection, Error, Received};
+use crate::connection::{Connection, Error, RESERVE_TIMEOUT, Received};
 use crate::service::Goodbye;
 use crate::shutdown::Shutdown;
 
@@ -34,13 +34,29 @@ pub(super) struct Head {
     pub(super) query: String,
     /// Whom it is meant for. `None` is HTTP/1.0, which need not say.
     pub(super) host: Option<String>,
+    /// True for `https://`, false for `http://`, `None` for a target without a scheme.
+    pub(super) is_https: Option<bool>,
     pub(super) content_length: usize,
+    pub(super) content: Content,
+    /// The client is an `EventSource`, or reads what one reads.
+    pub(super) accepts_events: bool,
     pub(super) authorization: Option<String>,
     pub(super) conditions: Conditions,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
     pub(super) expects_continue: bool,
     /// The client sends nothing after this.
     pub(super) is_last: bool,
+}
+
+/// What the body is of what it stands for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Content {
+    #[default]
+    Whole,
+    /// A part, by Content-Range (RFC 9110, section 14.4).
+    Part,
+    /// Compressed, by Content-Encoding.
+    Encoded,
 }
 
 impl Head {
@@ -68,11 +84,23 @@ pub(super) struct Requests {
     deadline: Option<Instant>,
     /// Nothing of the next request has come.
     is_idle: bool,
+    /// How much of the body of the request that was returned last has not come yet, in bytes.
+    outstanding: usize,
 }
 
 impl Requests {
     pub(super) fn new() -> Self {
-        Self { received: Vec::new(), deadline: None, is_idle: true }
+        Self { received: Vec::new(), deadline: None, is_idle: true, outstanding: 0 }
+    }
+
+    /// True if and only if what was received, and is no part of a request that was returned, begins as a HEAD.
+    pub(super) fn is_head(&self) -> bool {
+        self.received.trim_ascii_start().starts_with(b"HEAD ")
+    }
+
+    /// True if and only if the client has yet to send some of the last request's body.
+    pub(super) fn has_outstanding_body(&self) -> bool {
+        self.outstanding > 0
     }
 
     /// Reads the next request up to its body.
@@ -80,12 +108,16 @@ impl Requests {
     /// # Errors
     /// What the connection failed with.
     pub(super) fn read_head(&mut self, connection: &mut Connection, stop: &Shutdown) -> Result<Incoming<Head>, Error> {
-        self.deadline = Instant::now().checked_add(REQUEST_TIMEOUT);
-        self.is_idle = self.received.is_empty();
+        // On the reserve one deadline is for all: no time without a byte comes on top.
+        let is_reserved = connection.over_limit().is_some();
+        let timeout = if is_reserved { RESERVE_TIMEOUT } else { REQUEST_TIMEOUT };
+        self.deadline = Instant::now().checked_add(timeout);
+        self.is_idle = self.received.is_empty() && !is_reserved;
         loop {
             match parse(&self.received) {
                 Ok(Some((len, head))) => {
                     self.received.drain(..len);
+                    self.outstanding = head.content_length.saturating_sub(self.received.len());
                     return Ok(Incoming::Whole(head));
                 }
                 Ok(None) => {}
@@ -96,8 +128,8 @@ impl Requests {
                 Received::End => return Ok(Incoming::Over(Goodbye::Client)),
                 Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
                 // An idle connection has asked nothing.
-                Received::TimedOut if self.is_idle => return Ok(Incoming::Over(Goodbye::Done)),
-                Received::TimedOut => return Ok(Incoming::Refused(too_late())),
+                Received::TimedOut if self.received.is_empty() => return Ok(Incoming::Over(Goodbye::Done)),
+                Received::TimedOut => return Ok(Incoming::Refused(too_late(timeout))),
             }
         }
     }
@@ -117,9 +149,10 @@ impl Requests {
                 Received::Bytes(_) => {}
                 Received::End => return Ok(Incoming::Over(Goodbye::Client)),
                 Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
-                Received::TimedOut => return Ok(Incoming::Refused(too_late())),
+                Received::TimedOut => return Ok(Incoming::Refused(too_late(REQUEST_TIMEOUT))),
             }
         }
+        self.outstanding = 0;
         let behind = self.received.split_off(len);
         Ok(Incoming::Whole(std::mem::replace(&mut self.received, behind)))
     }
@@ -138,8 +171,9 @@ impl Requests {
     }
 }
 
-fn too_late() -> Response {
-    Response::refusal(Code::RequestTimeout, "the whole request has to come within 10 s")
+fn too_late(timeout: Duration) -> Response {
+    let why = format!("the whole request has to come within {} s", timeout.as_secs());
+    Response::refusal(Code::RequestTimeout, &why)
 }
 
 fn malformed(why: &str) -> Response {
@@ -148,7 +182,13 @@ fn malformed(why: &str) -> Response {
 
 /// Returns the head that `received` begins with and its length, `None` if it is not whole yet.
 fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
-    let too_large = || Response::refusal(Code::HeadersTooLarge, "line and headers are limited to 16 KiB and 100 lines");
+    let newer = match find_version(received) {
+        Some((_, [b'1', b'0' | b'1'])) | None => None,
+        // Any later 1.x is 1.1 to a recipient that knows no more (RFC 9110, section 2.5); httparse does not know it.
+        Some((minor_at, [b'1', _])) => Some([&received[..minor_at], b"1", &received[minor_at + 1..]].concat()),
+        Some(_) => return Err(Response::refusal(Code::VersionNotSupported, "send HTTP/1.1, or HTTP/1.0")),
+    };
+    let received = newer.as_deref().unwrap_or(received);
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(received) {
@@ -156,8 +196,40 @@ fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
         Ok(Status::Complete(len)) if has_bare_feed(&received[..len]) => Err(malformed("a line ends in CR LF")),
         Ok(Status::Complete(len)) if len <= MAX_HEAD => Ok(Some((len, read(&request)?))),
         Ok(Status::Partial) if received.len() < MAX_HEAD => Ok(None),
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(too_large()),
-        Err(error) => Err(malformed(&format!("not a request: {error}"))),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(too_large(received)),
+        Err(error) => Err(malformed(explain(error))),
+    }
+}
+
+/// A request line that is too long alone has a status of its own (RFC 9112, section 3).
+fn too_large(received: &[u8]) -> Response {
+    let line = received.trim_ascii_start().split(|&byte| byte == b'\n').next().unwrap_or_default();
+    if line.len() >= MAX_HEAD {
+        return Response::refusal(Code::UriTooLong, "line and headers are limited to 16 KiB");
+    }
+    Response::refusal(Code::HeadersTooLarge, "line and headers are limited to 16 KiB and 100 lines")
+}
+
+/// What keeps a head from being one.
+fn explain(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::HeaderName => "a header is NAME: VALUE on one line, without a space before the colon",
+        httparse::Error::HeaderValue => "a header's value has a control character",
+        httparse::Error::NewLine => "a line ends in CR LF",
+        _ => "the request line is METHOD TARGET HTTP/1.1, with one space between them",
+    }
+}
+
+/// Returns the digits of the request line's version, and where the second one is; `None` if it has none, or not yet.
+fn find_version(received: &[u8]) -> Option<(usize, [u8; 2])> {
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let begin = received.iter().position(|byte| !is_end(byte))?;
+    let line = received[begin..].split(is_end).next()?;
+    match line.splitn(3, |&byte| byte == b' ').nth(2)? {
+        [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] => {
+            Some((begin + line.len() - 1, [*major, *minor]))
+        }
+        _ => None,
     }
 }
 
@@ -169,7 +241,7 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
     let mut head = Head { method: request.method.unwrap_or_default().to_owned(), ..Head::default() };
     let is_newest = request.version == Some(1);
     head.is_last = !is_newest;
-    let (mut length, mut if_match, mut if_none_match) = (None, None, None);
+    let (mut length, mut codings, mut if_match, mut if_none_match) = (None, None, None, None);
     for header in request.headers.iter() {
         let name = header.name.to_ascii_lowercase();
         match name.as_str() {
@@ -179,14 +251,16 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
                 set(&mut head.host, host.to_owned(), "more than one Host")?;
                 check_host(host)?;
             }
-            // One refusal for all codings: what follows would be read differently by the next program in a chain.
-            "transfer-encoding" => return Err(malformed("Transfer-Encoding is not taken: send Content-Length")),
+            "transfer-encoding" => append(&mut codings, text(header)?),
             "content-length" => {
                 let len = parse_length(text(header)?).ok_or_else(|| malformed("Content-Length is no number"))?;
                 set(&mut length, len, "more than one Content-Length")?;
             }
             "connection" => head.is_last |= lists(text(header)?, "close"),
             "expect" => head.expects_continue |= is_newest && lists(text(header)?, "100-continue"),
+            "accept" => head.accepts_events |= header.value.starts_with(b"text/event-stream"),
+            "content-encoding" if !header.value.eq_ignore_ascii_case(b"identity") => head.content = Content::Encoded,
+            "content-range" if head.method == "PUT" => head.content = Content::Part,
             "authorization" => {
                 set(&mut head.authorization, text(header)?.to_owned(), "more than one Authorization")?;
             }
@@ -195,6 +269,9 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
             _ => {}
         }
     }
+    if let Some(codings) = codings {
+        return Err(refuse_codings(&codings, is_newest && length.is_none()));
+    }
     head.content_length = length.unwrap_or(0);
     head.conditions = Conditions { if_match: read_tags(if_match)?, if_none_match: read_tags(if_none_match)? };
     if is_newest && head.host.is_none() {
@@ -202,6 +279,19 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
     }
     read_target(request.path.unwrap_or_default(), &mut head)?;
     Ok(head)
+}
+
+/// The refusal of a body in `codings`, which are not taken: the next program in a chain could find its end elsewhere.
+/// `is_sound` says that the length is given by the codings alone, in a version that has them (RFC 9112, section 6).
+fn refuse_codings(codings: &str, is_sound: bool) -> Response {
+    let why = "Transfer-Encoding is not taken: send Content-Length";
+    if !is_sound {
+        malformed(why)
+    } else if codings.eq_ignore_ascii_case("chunked") {
+        Response::refusal(Code::LengthRequired, why)
+    } else {
+        Response::refusal(Code::NotImplemented, why)
+    }
 }
 
 /// The value of a header that something here goes by, which has no more than ASCII: other bytes, and the whitespace of
@@ -242,8 +332,12 @@ fn check_host(host: &str) -> Result<(), Response> {
 fn read_target(target: &str, head: &mut Head) -> Result<(), Response> {
     let mut target = target;
     let is_scheme = |scheme: &str| ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme));
+    if target.contains('#') {
+        return Err(malformed("the target has a fragment: leave out what begins with #"));
+    }
     // The absolute form of a proxy's client; its host is the one that counts (RFC 9112, section 3.2.2).
-    if let Some((_, rest)) = target.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
+    if let Some((scheme, rest)) = target.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
+        head.is_https = Some(scheme.len() == "https".len());
         let (authority, behind) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if authority.is_empty() {
             return Err(malformed("the target has no host"));
@@ -310,7 +404,6 @@ mod tests {
     #[test]
     fn what_two_programs_could_read_differently_is_refused() {
         for lines in [
-            "Host: h\r\nTransfer-Encoding: chunked",
             "Host: h\r\nContent-Length: 3\r\nTransfer-Encoding: identity",
             "Host: h\r\nContent-Length: 3\r\nContent-Length: 4",
             "Host: h\r\nContent-Length: 3\r\nContent-Length: 3",
@@ -341,7 +434,8 @@ mod tests {
         for target in ["a", "*", "http:///map", "http://i@h/map", "http://h\\i/map", "ftp://h/map"] {
             assert_eq!(head(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")), Err(Code::BadRequest), "{target}");
         }
-        assert_eq!(head("GET / HTTP/2.0\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
+        assert_eq!(head("GET /#a HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
+        assert_eq!(head("GET /\r\n\r\n"), Err(Code::BadRequest), "HTTP/0.9");
         assert_eq!(head("GET / HTTP/1.1\nHost: h\n\n"), Err(Code::BadRequest));
     }
 
@@ -388,6 +482,8 @@ mod tests {
     fn heads_are_limited() {
         let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(MAX_HEAD));
         assert_eq!(parse(long.as_bytes()).unwrap_err().code(), Code::HeadersTooLarge);
+        let long_line = format!("GET /{}", "x".repeat(MAX_HEAD));
+        assert_eq!(parse(long_line.as_bytes()).unwrap_err().code(), Code::UriTooLong);
         let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS));
         assert_eq!(parse(many.as_bytes()).unwrap_err().code(), Code::HeadersTooLarge);
     }
@@ -412,6 +508,49 @@ mod tests {
     fn the_older_version_closes_and_needs_no_host() {
         let head = head("GET / HTTP/1.0\r\n\r\n").unwrap();
         assert!(head.is_last && head.host.is_none());
+    }
+
+    #[test]
+    fn a_later_minor_version_is_the_newest_known_and_another_major_one_is_refused() {
+        for minor in 2..=9 {
+            let known = head(format!("GET / HTTP/1.{minor}\r\nHost: h\r\n\r\n"));
+            assert_eq!(known, head("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), "1.{minor}");
+        }
+        assert!(head("\r\nGET / HTTP/1.7\r\nHost: h\r\n\r\n").is_ok(), "an empty line before it");
+        for version in ["HTTP/0.9", "HTTP/2.0", "HTTP/3.0"] {
+            assert_eq!(head(format!("GET / {version}\r\nHost: h\r\n\r\n")), Err(Code::VersionNotSupported));
+        }
+        assert_eq!(head("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Err(Code::VersionNotSupported));
+        for version in ["HTTP/1", "HTTP/1.10", "HTTP/11.1", "http/1.1", "HTTP/1.x", "HTTP/1.1 ", " HTTP/1.1", "ICY/1.1"]
+        {
+            assert_eq!(head(format!("GET / {version}\r\nHost: h\r\n\r\n")), Err(Code::BadRequest), "{version}");
+        }
+    }
+
+    #[test]
+    fn a_coding_is_refused_by_what_it_could_mean() {
+        let coded = |version: &str, lines: &str| head(format!("PUT /map {version}\r\nHost: h\r\n{lines}\r\n\r\n"));
+        assert_eq!(coded("HTTP/1.1", "Transfer-Encoding: Chunked"), Err(Code::LengthRequired));
+        for codings in ["gzip, chunked", "chunked, chunked", "identity", "x", ""] {
+            let lines = format!("Transfer-Encoding: {codings}");
+            assert_eq!(coded("HTTP/1.1", &lines), Err(Code::NotImplemented), "{codings}");
+        }
+        // Where it ends is in doubt.
+        assert_eq!(coded("HTTP/1.0", "Transfer-Encoding: chunked"), Err(Code::BadRequest));
+        assert_eq!(coded("HTTP/1.1", "Content-Length: 3\r\nTransfer-Encoding: chunked"), Err(Code::BadRequest));
+    }
+
+    #[test]
+    fn what_begins_as_a_head_is_known_though_it_is_no_request() {
+        for (received, is_head) in [
+            ("HEAD / HTTP/1.1\r\n\r\n", true),
+            ("\r\nHEAD \0", true),
+            ("HEADER / HTTP/1.1", false),
+            ("GET HEAD ", false),
+        ] {
+            let requests = Requests { received: received.into(), ..Requests::new() };
+            assert_eq!(requests.is_head(), is_head, "{received:?}");
+        }
     }
 
     #[test]
