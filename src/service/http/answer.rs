@@ -3,9 +3,10 @@
 use std::sync::PoisonError;
 
 use super::condition::Unmet;
+use super::head::{Content, Head};
 use super::query::{self, Query};
 use super::rendering::Rendering;
-use super::request::{Content, Head, Incoming, Requests};
+use super::request::{Incoming, Requests};
 use super::response::{Code, Kind, Response};
 use super::route::Route;
 use super::status::MAX_CLIENTS;

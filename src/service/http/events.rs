@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::Http;
 use super::answer::Stream;
+use super::head::Head;
 use super::herald::PERIOD;
 use super::rendering::Rendering;
-use super::request::Head;
 use super::response::{Code, Kind, Response};
 use super::status::{MAX_CLIENTS, history_event, map_event_head};
 use crate::connection::{Cause, Connection, Error};

@@ -6,6 +6,7 @@
 mod answer;
 mod condition;
 mod events;
+mod head;
 mod herald;
 mod host;
 mod metrics;
@@ -37,12 +38,13 @@ use crate::state::StateFile;
 use crate::throttle::{LOG_PERIOD, Throttle};
 
 use answer::Answer;
+use head::Head;
 use herald::{Listeners, start_herald};
 use host::Hosts;
 pub use host::{HostError, parse_host};
 pub use overload::RESERVED_CONNECTIONS;
 use rendering::{Renderer, Rendering};
-use request::{Head, Incoming, Requests};
+use request::{Incoming, Requests};
 use response::{Code, Response};
 use status::{View, Views};
 pub use token::{Error as TokenError, TokenFile};

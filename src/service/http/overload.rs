@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::Http;
-use super::request::Head;
+use super::head::Head;
 use super::response::{Code, Kind, Response};
 use crate::connection::{Connection, OverLimit};
 use crate::stats::Event;
