@@ -38,6 +38,8 @@ pub struct State {
     pub last_success: Option<SystemTime>,
     /// What is wrong, in words: one line, escaped, without passwords. `None` if and only if nothing is known to be.
     pub problem: Option<String>,
+    /// When that problem, or one before it without a map in between, was first known. `None` if and only if `problem` is.
+    pub down_since: Option<SystemTime>,
     /// How many failures there have been, in the order of [`Failure::ALL`].
     failures: [u64; Failure::ALL.len()],
 }
@@ -73,7 +75,8 @@ impl Health {
     /// Takes note of a map that was taken.
     pub(crate) fn succeeded(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.up, state.problem, state.last_success) = (true, None, Some(SystemTime::now()));
+        (state.up, state.problem, state.down_since) = (true, None, None);
+        state.last_success = Some(SystemTime::now());
     }
 
     /// Takes note of a failure.
@@ -81,6 +84,7 @@ impl Health {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.failures[kind as usize] += 1;
         (state.up, state.problem) = (false, Some(problem));
+        state.down_since.get_or_insert_with(SystemTime::now);
     }
 }
 
@@ -103,8 +107,11 @@ mod tests {
         health.failed(Failure::Denied, "no".to_owned());
         let state = health.state();
         assert!(!state.up && state.last_success.is_some() && state.problem.as_deref() == Some("no"));
+        assert!(state.down_since.is_some());
+        health.failed(Failure::Invalid, "still no".to_owned());
+        assert_eq!(health.state().down_since, state.down_since, "since the first of them");
         health.succeeded();
-        assert!(health.state().up && health.state().problem.is_none());
+        assert!(health.state().up && health.state().problem.is_none() && health.state().down_since.is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod bell;
 mod belled_thread;
 mod outlet;
+mod over_limit;
 mod watcher;
 
 use std::io::{self, ErrorKind, Read};
@@ -24,6 +25,7 @@ pub use bell::{Cause, Causes};
 pub(crate) use belled_thread::BelledThread;
 use outlet::{Left, Owner, Socket};
 pub(crate) use outlet::{Outlet, Sent};
+pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
 pub(crate) use watcher::Watcher;
 
 /// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.
@@ -35,6 +37,11 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// How much is read and thrown away in that time: 1 MiB.
 const LINGER_LIMIT: usize = 1024 * 1024;
+
+/// How long, and for how many bytes, a client may go on sending what was refused: 10 s and 64 MiB. See
+/// [`Connection::expect_refused_input`].
+const REFUSED_LINGER: Duration = Duration::from_secs(10);
+const REFUSED_LIMIT: usize = 64 * 1024 * 1024;
 
 /// Why a connection has failed.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +137,10 @@ pub struct Connection {
     bytes: u64,
     /// Input thrown away so far.
     discarded: usize,
-    is_over_limit: bool,
+    /// The limit that it exceeds; `None` for nearly all.
+    over_limit: Option<OverLimit>,
+    /// The client goes on sending what was refused: see [`expect_refused_input`](Self::expect_refused_input).
+    expects_refused_input: bool,
 }
 
 impl Connection {
@@ -143,19 +153,40 @@ impl Connection {
         write_timeout: Duration,
         waits: Arc<Histogram>,
     ) -> Self {
-        let (watch, bytes, discarded) = (Watch::Unknown, 0, 0);
-        Self { id, peer, outlet, watcher, watch, write_timeout, waits, bytes, discarded, is_over_limit: false }
+        Self {
+            id,
+            peer,
+            outlet,
+            watcher,
+            watch: Watch::Unknown,
+            write_timeout,
+            waits,
+            bytes: 0,
+            discarded: 0,
+            over_limit: None,
+            expects_refused_input: false,
+        }
     }
 
-    /// Notes that the connection is above a limit.
-    pub(crate) fn set_over_limit(&mut self) {
-        self.is_over_limit = true;
+    /// The same connection with the limit that it exceeds, if it does: then no write takes longer than
+    /// [`RESERVE_TIMEOUT`].
+    pub(crate) fn over(mut self, limit: Option<OverLimit>) -> Self {
+        self.over_limit = limit;
+        if limit.is_some() {
+            self.write_timeout = self.write_timeout.min(RESERVE_TIMEOUT);
+        }
+        self
     }
 
-    /// True if and only if the connection is above one of the server's limits and has a reserved place: the service should
-    /// do no more than is urgent, and end it.
-    pub fn is_over_limit(&self) -> bool {
-        self.is_over_limit
+    /// The limit that this connection exceeds; `None` if it exceeds none. One that does is on the server's reserve: its
+    /// service should answer one request within [`RESERVE_TIMEOUT`] and return.
+    pub fn over_limit(&self) -> Option<OverLimit> {
+        self.over_limit
+    }
+
+    /// True if and only if the connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.stream().is_tls()
     }
 
     /// Counts the server's connections from 1.
@@ -376,7 +407,16 @@ impl Connection {
     /// answers the end of TLS with its own.
     fn may_linger(&self) -> bool {
         let has_unread = || platform::wait_ready([(self.outlet.as_fd(), Readiness::Readable)], Some(Instant::now()));
-        self.stream().is_tls() || self.discarded > 0 || has_unread().is_ok_and(|[ready]| ready)
+        self.stream().is_tls()
+            || self.discarded > 0
+            || self.expects_refused_input
+            || has_unread().is_ok_and(|[ready]| ready)
+    }
+
+    /// Has [`finish`](Self::finish) take what the client still sends of a request that was refused, for up to 10 s and
+    /// 64 MiB, as long as it pauses for no more than [`LINGER`]: a reset would destroy the refusal before it is read.
+    pub fn expect_refused_input(&mut self) {
+        self.expects_refused_input = true;
     }
 
     /// Tells a client of TLS that nothing follows, if it takes that within [`LINGER`]. The end of the socket's stream says
@@ -399,16 +439,20 @@ impl Connection {
         if socket.shutdown(Direction::Write).is_err() {
             return;
         }
-        let deadline = Instant::now().checked_add(LINGER);
+        let (timeout, limit) =
+            if self.expects_refused_input { (REFUSED_LINGER, REFUSED_LIMIT) } else { (LINGER, LINGER_LIMIT) };
+        let deadline = Instant::now().checked_add(timeout);
         let (mut sink, mut discarded) = ([0; 4096], self.discarded);
-        while discarded < LINGER_LIMIT {
+        while discarded < limit && deadline.is_none_or(|deadline| Instant::now() < deadline) {
             match socket.read(&mut sink) {
                 Ok(read) if read > 0 => discarded += read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if discarded == 0 && !self.stream().is_tls() {
+                    if discarded == 0 && !self.stream().is_tls() && !self.expects_refused_input {
                         return;
                     }
-                    let ready = platform::wait_ready([(self.outlet.as_fd(), Readiness::Readable)], deadline);
+                    // A client that has stopped sending has seen the end, or never will.
+                    let pause = [Instant::now().checked_add(LINGER), deadline].into_iter().flatten().min();
+                    let ready = platform::wait_ready([(self.outlet.as_fd(), Readiness::Readable)], pause);
                     if !ready.is_ok_and(|[ready]| ready) {
                         return;
                     }

@@ -6,8 +6,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny};
+use serde_json::de::SliceRead;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
+use super::json_fault::JsonFault;
 use super::{Error, Format, Outcome, check_depth};
 use crate::map::{BEYOND_64_BITS, Budget, Key, Map, MapSeed, Value, ValueSeed};
 
@@ -27,20 +29,27 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
 
 /// Of two entries with one key the last stays, as in most readers of JSON.
 pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
-    let mut deserializer = serde_json::Deserializer::from_slice(payload);
-    let map = MapSeed(&Budget::for_payload(payload.len())).deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    check_integers(payload)?;
-    Ok(map)
+    let budget = Budget::for_payload(payload.len());
+    read(payload, |deserializer| MapSeed(&budget).deserialize(deserializer))
 }
 
 /// Reads a value that an entry of a map may have.
 pub(super) fn decode_value(json: &[u8]) -> Outcome<Value> {
+    let budget = Budget::for_payload(json.len());
+    read(json, |deserializer| ValueSeed::new(&budget).deserialize(deserializer))
+}
+
+/// Reads what the whole of `json` is.
+fn read<T>(
+    json: &[u8],
+    what: impl FnOnce(&mut serde_json::Deserializer<SliceRead<'_>>) -> Result<T, serde_json::Error>,
+) -> Outcome<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let value = ValueSeed::new(&Budget::for_payload(json.len())).deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    check_integers(json)?;
-    Ok(value)
+    let read = what(&mut deserializer).and_then(|read| deserializer.end().map(|()| read)).map_err(JsonFault::from)?;
+    match find_long_integer(json) {
+        Some(offset) => Err(JsonFault::at(json, offset, BEYOND_64_BITS).into()),
+        None => Ok(read),
+    }
 }
 
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {

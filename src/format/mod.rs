@@ -6,6 +6,7 @@
 mod bincode;
 mod escaped;
 mod json;
+mod json_fault;
 mod msgpack;
 mod pickle;
 mod text;

@@ -55,10 +55,9 @@ impl Admission {
         self.places.take(&self.limits, peer.ip())
     }
 
-    /// Takes a reserved place for a connection that was refused for `reason`, if one is free and the address has not more
-    /// than half of them.
+    /// Takes a reserved place for a connection that was refused for `reason`; see [`Places::take_reserved`].
     pub(super) fn admit_reserved(&self, peer: SocketAddr, reason: Reason) -> Option<Place> {
-        if reason == Reason::Denied { None } else { self.places.take_reserved(self.limits.reserved, peer.ip()) }
+        self.places.take_reserved(&self.limits, peer.ip(), reason)
     }
 
     /// The places that are taken.
@@ -189,12 +188,5 @@ mod tests {
         assert_eq!(admission.due(), None, "the first one is logged at once");
         admission.refuse(Reason::Full, from("192.0.2.9"));
         assert!(admission.due().is_some_and(|due| due <= Instant::now() + LOG_PERIOD));
-    }
-
-    #[test]
-    fn a_denied_address_gets_no_reserved_place() {
-        let (admission, _) = admission(&Config { reserved_connections: 4, ..Config::default() });
-        assert!(admission.admit_reserved(from("192.0.2.1"), Reason::Denied).is_none());
-        assert!(admission.admit_reserved(from("192.0.2.1"), Reason::Full).is_some());
     }
 }

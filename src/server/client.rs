@@ -13,7 +13,7 @@ use super::places::Place;
 use super::registry::Registry;
 use super::slots::ThreadSlots;
 use crate::chain::Chain;
-use crate::connection::{Bell, Connection, Error as ClientError, Outlet, Sent, Watcher};
+use crate::connection::{Bell, Connection, Error as ClientError, Outlet, OverLimit, RESERVE_TIMEOUT, Sent, Watcher};
 use crate::platform::Wakeup;
 use crate::service::{Goodbye, Service};
 use crate::shutdown::Shutdown;
@@ -65,7 +65,7 @@ impl Client {
         let Self { id, peer, socket, place, guard, service, shared } = self;
         let peer = peer.addr();
         let started = Instant::now();
-        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, place.is_reserved(), &shared)));
+        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, place.over_limit(), &shared)));
         if opened.is_err() {
             shared.stats.count(Event::Panicked);
         }
@@ -96,7 +96,13 @@ impl Client {
 // Not inlined, nor what it calls for TLS, nor `end`: what a thread's stack has once reached stays resident for its client's
 // life, and two pages are all that it takes.
 #[inline(never)]
-fn open(id: u64, peer: SocketAddr, socket: TcpStream, is_over_limit: bool, shared: &Shared) -> Option<Connection> {
+fn open(
+    id: u64,
+    peer: SocketAddr,
+    socket: TcpStream,
+    over_limit: Option<OverLimit>,
+    shared: &Shared,
+) -> Option<Connection> {
     let config = &shared.config;
     let stream = match config.tls.as_ref() {
         None => Stream::Plain(socket),
@@ -104,17 +110,15 @@ fn open(id: u64, peer: SocketAddr, socket: TcpStream, is_over_limit: bool, share
     };
     let outlet = Arc::new(Outlet::new(stream, Bell::for_this_thread()));
     shared.registry.keep_client(id, &outlet);
-    let mut connection = Connection::new(
+    let connection = Connection::new(
         id,
         peer,
         outlet,
         Arc::clone(&shared.watcher),
         config.write_timeout,
         Arc::clone(shared.stats.waits()),
-    );
-    if is_over_limit {
-        connection.set_over_limit();
-    }
+    )
+    .over(over_limit);
     match config.tls.as_ref() {
         None => Some(connection),
         Some(tls) => shake_hands(connection, tls, shared),
@@ -134,7 +138,11 @@ fn encrypt(id: u64, peer: SocketAddr, socket: TcpStream, tls: &Acceptor, shared:
 
 #[inline(never)]
 fn shake_hands(connection: Connection, tls: &Acceptor, shared: &Shared) -> Option<Connection> {
-    match connection.shake_hands(tls, shared.config.handshake_timeout, &shared.stop) {
+    let timeout = match connection.over_limit() {
+        None => shared.config.handshake_timeout,
+        Some(_) => shared.config.handshake_timeout.min(RESERVE_TIMEOUT),
+    };
+    match connection.shake_hands(tls, timeout, &shared.stop) {
         Ok(()) => Some(connection),
         Err(error) => {
             shared.handshake_failed(connection.id(), connection.peer(), &error);

@@ -78,13 +78,13 @@ pub struct Config {
     /// How many clients may wait for a place, each with a descriptor; others wait in the listeners' queues. Default
     /// [`DEFAULT_MAX_WAITING`].
     pub max_waiting: usize,
-    /// Connections at once above a limit, instead of closing them: the service learns of it from
-    /// [`Connection::is_over_limit`](crate::connection::Connection::is_over_limit). One address has half of them at most.
-    /// Default 0.
-    pub reserved_connections: u64,
     /// Clients at once from one address; those above it are closed. IPv4 that came as IPv6 is IPv4; of an IPv6 address
     /// the first 64 bits count, because a machine has all the addresses behind them. Default `None`: no such limit.
     pub max_connections_per_ip: Option<u64>,
+    /// Connections at once above the two limits, for services that then answer one request and close: see
+    /// [`Connection::over_limit`](crate::connection::Connection::over_limit). One address has a quarter of them at most.
+    /// Default 0: who exceeds a limit is closed.
+    pub reserved_connections: u64,
     /// Who may connect: a client whose address is in none of these networks is closed, before a thread is spent on it.
     /// Default empty: everyone.
     pub allow: Vec<IpNet>,
@@ -165,8 +165,8 @@ impl Default for Config {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             place_timeout: DEFAULT_PLACE_TIMEOUT,
             max_waiting: DEFAULT_MAX_WAITING,
-            reserved_connections: 0,
             max_connections_per_ip: None,
+            reserved_connections: 0,
             allow: Vec::new(),
             keepalive: Some(DEFAULT_KEEPALIVE),
             write_timeout: DEFAULT_WRITE_TIMEOUT,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::connection::OverLimit;
 use crate::platform::Wakeup;
 use crate::stats::Event;
 
@@ -53,13 +54,14 @@ pub(super) struct Place {
     /// The address that it is counted for; `None` where addresses are not counted. Boxed, because each client has it, and
     /// few servers count.
     source: Option<Box<IpAddr>>,
-    is_reserved: bool,
+    /// The limit that the connection exceeds, if the place is a reserved one.
+    over_limit: Option<OverLimit>,
 }
 
 impl Place {
-    /// True if and only if the connection is above a limit.
-    pub(super) fn is_reserved(&self) -> bool {
-        self.is_reserved
+    /// The limit that the connection exceeds; `None` if it exceeds none.
+    pub(super) fn over_limit(&self) -> Option<OverLimit> {
+        self.over_limit
     }
 }
 
@@ -124,25 +126,32 @@ impl Places {
             increment(&mut counts.per_source, source, limit).ok_or(Reason::Crowd)?;
         }
         counts.taken += 1;
-        Ok(Place { places: Arc::clone(self), source: source.map(Box::new), is_reserved: false })
+        Ok(Place { places: Arc::clone(self), source: source.map(Box::new), over_limit: None })
     }
 
-    /// Takes one of the `reserved` places, if one is free and `ip` has not half of them already.
-    pub(super) fn take_reserved(self: &Arc<Self>, reserved: u64, ip: IpAddr) -> Option<Place> {
+    /// Takes one of the reserved places for a connection that was refused for `reason`, if one is free and `ip` has not a
+    /// quarter of them already.
+    pub(super) fn take_reserved(self: &Arc<Self>, limits: &Limits, ip: IpAddr, reason: Reason) -> Option<Place> {
+        let over_limit = match reason {
+            Reason::Denied => return None,
+            Reason::Full => OverLimit::Connections,
+            Reason::Crowd => OverLimit::PerAddress,
+        };
         let mut counts = self.lock();
-        if counts.reserved >= reserved {
+        if counts.reserved >= limits.reserved {
             return None;
         }
         let source = source_of(ip);
-        increment(&mut counts.reserved_per_source, source, reserved.div_ceil(2))?;
+        increment(&mut counts.reserved_per_source, source, limits.reserved.div_ceil(4))?;
         counts.reserved += 1;
-        Some(Place { places: Arc::clone(self), source: Some(Box::new(source)), is_reserved: true })
+        Some(Place { places: Arc::clone(self), source: Some(Box::new(source)), over_limit: Some(over_limit) })
     }
 
     fn free(&self, place: &Place) {
         let mut counts = self.lock();
         let Counts { taken, reserved, per_source, reserved_per_source, .. } = &mut *counts;
-        let (count, sources) = if place.is_reserved { (reserved, reserved_per_source) } else { (taken, per_source) };
+        let (count, sources) =
+            if place.over_limit.is_some() { (reserved, reserved_per_source) } else { (taken, per_source) };
         *count -= 1;
         if let Some(source) = &place.source {
             decrement(sources, **source);
@@ -236,15 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_half_of_the_reserved_places() {
-        let places = places();
-        let take = |address| places.take_reserved(4, ip(address));
-        let held = [take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap()];
-        assert!(take("192.0.2.1").is_none());
-        let _others = [take("192.0.2.2").unwrap(), take("192.0.2.3").unwrap()];
-        assert!(take("192.0.2.4").is_none());
-        assert_eq!(places.taken(), 0, "a reserved place counts as an ordinary one");
-        drop(held);
-        assert!(take("192.0.2.4").is_some());
+    fn an_address_has_a_quarter_of_the_reserved_places() {
+        let (places, limits) = (places(), Limits { reserved: 8, ..limits(1, None) });
+        let take = |address: &str| places.take_reserved(&limits, ip(address), Reason::Full);
+        let mut held: Vec<_> = (0..8).map(|number| take(&format!("192.0.2.{}", number / 2)).unwrap()).collect();
+        assert!(take("192.0.2.9").is_none(), "all are taken");
+        drop(held.pop());
+        assert!(take("192.0.2.0").is_none(), "the address has a quarter");
+        let ninth = take("192.0.2.9").unwrap();
+        assert_eq!((ninth.over_limit(), places.taken()), (Some(OverLimit::Connections), 0));
+        let denied = places.take_reserved(&limits, ip("192.0.2.10"), Reason::Denied);
+        assert!(denied.is_none());
     }
 }

@@ -14,7 +14,7 @@ use crate::support::server::{MapServer, numbered};
 const HOUR: Duration = Duration::from_hours(1);
 
 /// A connection whose own address is `source`.
-fn connect_from(source: &str, addr: SocketAddr) -> TcpStream {
+pub fn connect_from(source: &str, addr: SocketAddr) -> TcpStream {
     let source = SocketAddr::new(source.parse().unwrap(), 0);
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)).unwrap();
     socket.bind(&SockAddr::from(source)).unwrap();

@@ -25,7 +25,7 @@ pub(crate) struct HttpArgs {
     /// Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given
     #[arg(long, value_name = "ADDR:PORT", env = "MAPCAST_HTTP")]
     http: Option<String>,
-    /// Close HTTP connections above this number
+    /// Answer HTTP connections above this number with 503, but for health checks and metrics
     #[arg(
         long,
         value_name = "N",

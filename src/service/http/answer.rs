@@ -3,9 +3,10 @@
 use std::sync::PoisonError;
 
 use super::condition::Unmet;
+use super::head::{Content, Head};
 use super::query::{self, Query};
 use super::rendering::Rendering;
-use super::request::{Head, Incoming, Requests};
+use super::request::{Incoming, Requests};
 use super::response::{Code, Kind, Response};
 use super::route::Route;
 use super::status::MAX_CLIENTS;
@@ -56,10 +57,20 @@ fn limit(query: &Query<'_>) -> Option<usize> {
 impl Http {
     /// What `head` comes to: what a peer asks for is looked at in an order in which nothing of its body is read, and
     /// nothing of the map told, before it may.
-    pub(super) fn answer(&self, head: &Head) -> Answer<'_> {
+    pub(super) fn answer(&self, head: &Head, connection: &Connection) -> Answer<'_> {
+        if head.is_https.is_some_and(|is_https| is_https != connection.is_encrypted()) {
+            // RFC 9110, section 7.4.
+            let why = "the target's scheme is not this listener's: https:// needs TLS, and http:// must not have it";
+            return Answer::Whole(Response::refusal(Code::Misdirected, why));
+        }
         if head.host.as_ref().is_some_and(|host| !self.hosts.admit(host)) {
             let why = "this listener is not called that: name it with --http-host, or ask by its address";
             return Answer::Whole(Response::refusal(Code::Misdirected, why));
+        }
+        if let Some(limit) = connection.over_limit()
+            && !Route::of(&head.path).is_some_and(|route| route.is_health())
+        {
+            return Answer::Whole(self.refuse_over(limit, head, connection));
         }
         let is_writable = self.writer.is_some();
         if head.path == "*" && head.method == "OPTIONS" {
@@ -77,7 +88,7 @@ impl Http {
         if head.method == "OPTIONS" {
             return Answer::Whole(self.options(route.methods(is_writable)));
         }
-        let query = match Query::parse(&head.query, route.parameters()) {
+        let query = match Query::parse(&head.query, route.parameters(), |name| route.ignores(name)) {
             Ok(query) => query,
             Err(unknown) => return Answer::Whole(Response::refusal(Code::BadRequest, &unknown.to_string())),
         };
@@ -163,7 +174,7 @@ impl Http {
         if let Some(refusal) = self.refuse_writing(writer, head, connection) {
             return Ok(Incoming::Refused(refusal));
         }
-        if head.expects_continue {
+        if head.expects_continue && requests.has_outstanding_body() {
             connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let body = match requests.read_body(head.content_length, connection, stop)? {
@@ -197,6 +208,18 @@ impl Http {
             Err(error) => {
                 log::error!("writing refused to {}: {}", connection.peer(), Chain(&error));
                 return Some(Response::refusal(Code::Unavailable, "the server cannot read its token"));
+            }
+        }
+        match head.content {
+            Content::Whole => {}
+            Content::Part => {
+                // RFC 9110, section 14.5: taken for the whole, a part would replace what it is a part of.
+                let why = "a part cannot be put: send the whole without Content-Range, or PATCH what changes";
+                return Some(Response::refusal(Code::BadRequest, why));
+            }
+            Content::Encoded => {
+                let why = "a body with Content-Encoding is not taken: send it as it is";
+                return Some(Response::refusal(Code::UnsupportedMediaType, why));
             }
         }
         let max = self.feed.max_frame();

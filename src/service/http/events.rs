@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::Http;
 use super::answer::Stream;
+use super::head::Head;
 use super::herald::PERIOD;
 use super::rendering::Rendering;
-use super::request::Head;
 use super::response::{Code, Kind, Response};
 use super::status::{MAX_CLIENTS, history_event, map_event_head};
 use crate::connection::{Cause, Connection, Error};
@@ -15,6 +15,13 @@ use crate::shutdown::Shutdown;
 
 /// How long a browser waits before it connects again: 1 s, where browsers wait 3 to 5 of themselves.
 const RETRY: &str = "retry: 1000\n\n";
+
+/// How long a stream says nothing at most: 15 s, as the WHATWG advises (HTML, section 9.2.7). Proxies cut what is silent for
+/// longer: nginx after 60 s (`proxy_read_timeout`).
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// What a stream says that has no news: a comment, which no client takes for an event.
+const COMMENT: &[u8] = b":\n\n";
 
 /// How often the page has the list of clients.
 const CLIENTS_PERIOD: Duration = Duration::from_secs(2);
@@ -64,6 +71,7 @@ impl Http {
         stop: &Shutdown,
     ) -> Result<Goodbye, Error> {
         let (mut version, mut sent, mut due) = (0, None, Instant::now());
+        let mut comment_due = after(SILENCE);
         while !stop.is_triggered() {
             let is_due = Instant::now() >= due;
             // Only ever the newest map: a stream that was slow has skipped those in between.
@@ -77,14 +85,21 @@ impl Http {
                         None => connection.send(rendering.event().as_bytes())?,
                     }
                     due = after(self.config.interval);
+                    comment_due = after(SILENCE);
                     sent = narrowed;
                 }
                 version = rendering.version;
             } else if is_due {
                 connection.send(b": no map yet\n\n")?;
                 due = after(self.config.interval);
+                comment_due = after(SILENCE);
             }
-            if connection.wait(Some(due))?.contains(Cause::Input) && connection.discard_input()? {
+            if Instant::now() >= comment_due {
+                connection.send(COMMENT)?;
+                comment_due = after(SILENCE);
+            }
+            // With an interval below the silence the comment is never due first.
+            if connection.wait(Some(due.min(comment_due)))?.contains(Cause::Input) && connection.discard_input()? {
                 return Ok(Goodbye::Client);
             }
         }
@@ -92,7 +107,7 @@ impl Http {
     }
 
     /// Sends all that the page shows: the history once, the map when it changes, the status each second, the clients
-    /// every two.
+    /// every two. It is never silent for long enough to need a comment.
     ///
     /// # Errors
     /// What the connection failed with.

@@ -6,9 +6,11 @@
 mod answer;
 mod condition;
 mod events;
+mod head;
 mod herald;
 mod host;
 mod metrics;
+mod overload;
 mod page;
 mod query;
 mod rendering;
@@ -36,11 +38,13 @@ use crate::state::StateFile;
 use crate::throttle::{LOG_PERIOD, Throttle};
 
 use answer::Answer;
+use head::Head;
 use herald::{Listeners, start_herald};
 use host::Hosts;
 pub use host::{HostError, parse_host};
+pub use overload::RESERVED_CONNECTIONS;
 use rendering::{Renderer, Rendering};
-use request::{Head, Incoming, Requests};
+use request::{Incoming, Requests};
 use response::{Code, Response};
 use status::{View, Views};
 pub use token::{Error as TokenError, TokenFile};
@@ -48,9 +52,6 @@ use write::Writer;
 
 /// The most HTTP connections unless told otherwise: 256. A page takes one, and so does each event stream.
 pub const DEFAULT_MAX_CONNECTIONS: u64 = 256;
-
-/// Connections above a limit that are answered all the same, with health and metrics or 503: 16.
-pub const RESERVED_CONNECTIONS: u64 = 16;
 
 /// The stack that a thread of this service needs: 512 KiB, because it decodes maps (143 KiB for one in a debug build,
 /// measured). Only what is touched is resident.
@@ -113,6 +114,8 @@ pub struct Http {
     answered: [AtomicU64; Code::ALL.len()],
     /// Guards when wrong tokens were told last.
     complaints: Mutex<Throttle>,
+    /// Guards when a refusal above a limit was logged last. Held for one look.
+    refusals: Mutex<Throttle>,
 }
 
 impl Http {
@@ -137,6 +140,7 @@ impl Http {
             herald: Mutex::new(None),
             answered: Default::default(),
             complaints: Mutex::new(Throttle::new(LOG_PERIOD)),
+            refusals: Mutex::new(Throttle::new(LOG_PERIOD)),
         }
     }
 
@@ -194,15 +198,23 @@ impl Service for Http {
         loop {
             let head = match requests.read_head(connection, stop)? {
                 Incoming::Whole(head) => head,
-                Incoming::Over(goodbye) => return Ok(goodbye),
+                Incoming::Over(goodbye) => {
+                    if goodbye == Goodbye::Done {
+                        self.note_over(connection);
+                    }
+                    return Ok(goodbye);
+                }
                 Incoming::Refused(refusal) => {
+                    self.note_over(connection);
                     let refusal = self.finish(refusal, None, connection);
-                    connection.send(&refusal.into_bytes(false, true))?;
+                    // Whatever was to follow the head: its length is not known.
+                    linger_after(&refusal, connection);
+                    connection.send(&refusal.into_bytes(requests.is_head(), true))?;
                     return Ok(Goodbye::Done);
                 }
             };
-            let mut is_last = head.is_last;
-            let response = match self.answer(&head) {
+            let mut is_last = head.is_last || connection.over_limit().is_some();
+            let response = match self.answer(&head, connection) {
                 Answer::Whole(response) => {
                     // A body that nobody reads stands where the next request should begin.
                     is_last |= head.content_length > 0;
@@ -221,6 +233,9 @@ impl Service for Http {
                 }
             };
             let response = self.finish(response, Some(&head), connection);
+            if requests.has_outstanding_body() {
+                linger_after(&response, connection);
+            }
             connection.send(&response.into_bytes(head.is_head(), is_last))?;
             if is_last {
                 return Ok(Goodbye::Done);
@@ -230,6 +245,13 @@ impl Service for Http {
 
     fn describe(&self) -> String {
         "the page, events and metrics over HTTP".to_owned()
+    }
+}
+
+/// Lets the client send the rest of what `refusal` refuses before its connection is closed. Not where it had its time.
+fn linger_after(refusal: &Response, connection: &mut Connection) {
+    if refusal.code() != Code::RequestTimeout && connection.over_limit().is_none() {
+        connection.expect_refused_input();
     }
 }
 

@@ -19,19 +19,23 @@ pub(super) struct Unknown {
 
 impl<'q> Query<'q> {
     /// Takes `text` apart as the URL Standard of the WHATWG does (section 5.1): a parameter without `=` is empty, and
-    /// nothing between two `&` is no parameter. Names that begin with `_` are passed over: libraries add such ones so that
-    /// no cache answers.
+    /// nothing between two `&` is no parameter. Names that begin with `_` are passed over, because libraries add such ones
+    /// so that no cache answers, and so are those that `is_ignored`.
     ///
     /// # Errors
     /// If another parameter is there than those in `known`.
-    pub(super) fn parse(text: &'q str, known: &'static [&'static str]) -> Result<Self, Unknown> {
+    pub(super) fn parse(
+        text: &'q str,
+        known: &'static [&'static str],
+        is_ignored: impl Fn(&str) -> bool,
+    ) -> Result<Self, Unknown> {
         let mut pairs = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).ok_or(Unknown { known })?;
             if known.contains(&name.as_str()) {
                 pairs.push((name, value));
-            } else if !name.starts_with('_') {
+            } else if !name.starts_with('_') && !is_ignored(&name) {
                 return Err(Unknown { known });
             }
         }
@@ -80,14 +84,18 @@ mod tests {
 
     const KEYS: &[&str] = &["keys"];
 
+    fn parse(text: &str) -> Result<Query<'_>, Unknown> {
+        Query::parse(text, KEYS, |name| name == "r")
+    }
+
     fn keys(text: &str) -> Option<Vec<String>> {
-        Query::parse(text, KEYS).unwrap().list("keys").unwrap()
+        parse(text).unwrap().list("keys").unwrap()
     }
 
     #[test]
     fn a_list_is_split_before_it_is_decoded() {
         assert_eq!(keys("keys=a,b%2Cc,"), Some(vec!["a".into(), "b,c".into(), String::new()]));
-        assert_eq!(Query::parse("keys=a,%ff", KEYS).unwrap().list("keys"), Err(NotUtf8));
+        assert_eq!(parse("keys=a,%ff").unwrap().list("keys"), Err(NotUtf8));
         assert_eq!(keys("keys=a=b"), Some(vec!["a=b".into()]));
         for empty in ["keys", "keys="] {
             assert_eq!(keys(empty), Some(vec![String::new()]), "{empty}");
@@ -108,15 +116,15 @@ mod tests {
     #[test]
     fn a_parameter_that_is_none_is_refused_and_those_there_are_named() {
         for text in ["key=1", "Keys=1", "keys=1&x", "=1", "%ff=1", "keys%5B%5D=1", "limit=1"] {
-            let refusal = Query::parse(text, KEYS).unwrap_err();
+            let refusal = parse(text).unwrap_err();
             assert_eq!(refusal.to_string(), "no such parameter here; there is: keys", "{text}");
         }
-        assert_eq!(Query::parse("x", &[]).unwrap_err().to_string(), "no parameters are taken here");
+        assert_eq!(Query::parse("x", &[], |_| false).unwrap_err().to_string(), "no parameters are taken here");
     }
 
     #[test]
     fn what_keeps_caches_away_is_passed_over() {
-        assert_eq!(keys("_=1700000000&keys=a&_x"), Some(vec!["a".into()]));
-        assert_eq!(Query::parse("_=1", &[]), Ok(Query { pairs: vec![] }));
+        assert_eq!(keys("_=1700000000&keys=a&_x&r=0.5&%72"), Some(vec!["a".into()]));
+        assert_eq!(Query::parse("_=1", &[], |_| false), Ok(Query { pairs: vec![] }));
     }
 }

@@ -1,21 +1,12 @@
-//! A request as it comes over the wire: read within its limits, parsed by `httparse`, and nothing guessed.
+//! A request as it comes over the wire, read within its limits.
 
 use std::time::{Duration, Instant};
 
-use httparse::Status;
-
-use super::condition::{Conditions, Tags};
-use super::host::is_authority;
+use super::head::{Head, parse};
 use super::response::{Code, Response};
-use crate::connection::{Connection, Error, Received};
+use crate::connection::{Connection, Error, RESERVE_TIMEOUT, Received};
 use crate::service::Goodbye;
 use crate::shutdown::Shutdown;
-
-/// The most bytes of a request's line and headers: 16 KiB. Browsers send 1 to 2, nginx takes 8 a line.
-const MAX_HEAD: usize = 16 * 1024;
-
-/// The most headers: 100, as in Apache (`LimitRequestFields`).
-const MAX_HEADERS: usize = 100;
 
 /// How long a whole request may take, its body too, and how long a connection may be idle between two: 10 s. nginx gives
 /// 60; nothing here is worth a thread for that long.
@@ -23,32 +14,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes that are read at once.
 const CHUNK: usize = 4096;
-
-/// A request's line and headers: those that anything here goes by.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) method: String,
-    /// From the first `/` to the `?`, as it came; `*` for OPTIONS alone.
-    pub(super) path: String,
-    /// What is behind the `?`; empty if there is none.
-    pub(super) query: String,
-    /// Whom it is meant for. `None` is HTTP/1.0, which need not say.
-    pub(super) host: Option<String>,
-    pub(super) content_length: usize,
-    pub(super) authorization: Option<String>,
-    pub(super) conditions: Conditions,
-    /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
-    pub(super) expects_continue: bool,
-    /// The client sends nothing after this.
-    pub(super) is_last: bool,
-}
-
-impl Head {
-    /// True if and only if the answer's body is not wanted.
-    pub(super) fn is_head(&self) -> bool {
-        self.method == "HEAD"
-    }
-}
 
 /// What came.
 pub(super) enum Incoming<T> {
@@ -68,11 +33,23 @@ pub(super) struct Requests {
     deadline: Option<Instant>,
     /// Nothing of the next request has come.
     is_idle: bool,
+    /// How much of the body of the request that was returned last has not come yet, in bytes.
+    outstanding: usize,
 }
 
 impl Requests {
     pub(super) fn new() -> Self {
-        Self { received: Vec::new(), deadline: None, is_idle: true }
+        Self { received: Vec::new(), deadline: None, is_idle: true, outstanding: 0 }
+    }
+
+    /// True if and only if what was received, and is no part of a request that was returned, begins as a HEAD.
+    pub(super) fn is_head(&self) -> bool {
+        self.received.trim_ascii_start().starts_with(b"HEAD ")
+    }
+
+    /// True if and only if the client has yet to send some of the last request's body.
+    pub(super) fn has_outstanding_body(&self) -> bool {
+        self.outstanding > 0
     }
 
     /// Reads the next request up to its body.
@@ -80,12 +57,16 @@ impl Requests {
     /// # Errors
     /// What the connection failed with.
     pub(super) fn read_head(&mut self, connection: &mut Connection, stop: &Shutdown) -> Result<Incoming<Head>, Error> {
-        self.deadline = Instant::now().checked_add(REQUEST_TIMEOUT);
-        self.is_idle = self.received.is_empty();
+        // On the reserve one deadline is for all: no time without a byte comes on top.
+        let is_reserved = connection.over_limit().is_some();
+        let timeout = if is_reserved { RESERVE_TIMEOUT } else { REQUEST_TIMEOUT };
+        self.deadline = Instant::now().checked_add(timeout);
+        self.is_idle = self.received.is_empty() && !is_reserved;
         loop {
             match parse(&self.received) {
                 Ok(Some((len, head))) => {
                     self.received.drain(..len);
+                    self.outstanding = head.content_length.saturating_sub(self.received.len());
                     return Ok(Incoming::Whole(head));
                 }
                 Ok(None) => {}
@@ -96,8 +77,8 @@ impl Requests {
                 Received::End => return Ok(Incoming::Over(Goodbye::Client)),
                 Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
                 // An idle connection has asked nothing.
-                Received::TimedOut if self.is_idle => return Ok(Incoming::Over(Goodbye::Done)),
-                Received::TimedOut => return Ok(Incoming::Refused(too_late())),
+                Received::TimedOut if self.received.is_empty() => return Ok(Incoming::Over(Goodbye::Done)),
+                Received::TimedOut => return Ok(Incoming::Refused(too_late(timeout))),
             }
         }
     }
@@ -117,9 +98,10 @@ impl Requests {
                 Received::Bytes(_) => {}
                 Received::End => return Ok(Incoming::Over(Goodbye::Client)),
                 Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
-                Received::TimedOut => return Ok(Incoming::Refused(too_late())),
+                Received::TimedOut => return Ok(Incoming::Refused(too_late(REQUEST_TIMEOUT))),
             }
         }
+        self.outstanding = 0;
         let behind = self.received.split_off(len);
         Ok(Incoming::Whole(std::mem::replace(&mut self.received, behind)))
     }
@@ -138,284 +120,25 @@ impl Requests {
     }
 }
 
-fn too_late() -> Response {
-    Response::refusal(Code::RequestTimeout, "the whole request has to come within 10 s")
-}
-
-fn malformed(why: &str) -> Response {
-    Response::refusal(Code::BadRequest, why)
-}
-
-/// Returns the head that `received` begins with and its length, `None` if it is not whole yet.
-fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
-    let too_large = || Response::refusal(Code::HeadersTooLarge, "line and headers are limited to 16 KiB and 100 lines");
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(received) {
-        // A line feed alone may be taken for a line's end (RFC 9112, section 2.2), but others take it for a part of a value.
-        Ok(Status::Complete(len)) if has_bare_feed(&received[..len]) => Err(malformed("a line ends in CR LF")),
-        Ok(Status::Complete(len)) if len <= MAX_HEAD => Ok(Some((len, read(&request)?))),
-        Ok(Status::Partial) if received.len() < MAX_HEAD => Ok(None),
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(too_large()),
-        Err(error) => Err(malformed(&format!("not a request: {error}"))),
-    }
-}
-
-fn has_bare_feed(head: &[u8]) -> bool {
-    head.split_inclusive(|&byte| byte == b'\n').any(|line| !line.ends_with(b"\r\n"))
-}
-
-fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
-    let mut head = Head { method: request.method.unwrap_or_default().to_owned(), ..Head::default() };
-    let is_newest = request.version == Some(1);
-    head.is_last = !is_newest;
-    let (mut length, mut if_match, mut if_none_match) = (None, None, None);
-    for header in request.headers.iter() {
-        let name = header.name.to_ascii_lowercase();
-        match name.as_str() {
-            // RFC 9112, section 3.2.
-            "host" => {
-                let host = text(header)?;
-                set(&mut head.host, host.to_owned(), "more than one Host")?;
-                check_host(host)?;
-            }
-            // One refusal for all codings: what follows would be read differently by the next program in a chain.
-            "transfer-encoding" => return Err(malformed("Transfer-Encoding is not taken: send Content-Length")),
-            "content-length" => {
-                let len = parse_length(text(header)?).ok_or_else(|| malformed("Content-Length is no number"))?;
-                set(&mut length, len, "more than one Content-Length")?;
-            }
-            "connection" => head.is_last |= lists(text(header)?, "close"),
-            "expect" => head.expects_continue |= is_newest && lists(text(header)?, "100-continue"),
-            "authorization" => {
-                set(&mut head.authorization, text(header)?.to_owned(), "more than one Authorization")?;
-            }
-            "if-match" => append(&mut if_match, text(header)?),
-            "if-none-match" => append(&mut if_none_match, text(header)?),
-            _ => {}
-        }
-    }
-    head.content_length = length.unwrap_or(0);
-    head.conditions = Conditions { if_match: read_tags(if_match)?, if_none_match: read_tags(if_none_match)? };
-    if is_newest && head.host.is_none() {
-        return Err(malformed("no Host"));
-    }
-    read_target(request.path.unwrap_or_default(), &mut head)?;
-    Ok(head)
-}
-
-/// The value of a header that something here goes by, which has no more than ASCII: other bytes, and the whitespace of
-/// Unicode, are something else to the next program in a chain. `httparse` has taken off spaces and tabs around it.
-fn text<'b>(header: &httparse::Header<'b>) -> Result<&'b str, Response> {
-    let text = std::str::from_utf8(header.value).ok().filter(|text| text.is_ascii());
-    text.ok_or_else(|| malformed("a header that matters here has bytes beyond ASCII"))
-}
-
-/// Sets what only one line may say.
-fn set<T>(slot: &mut Option<T>, value: T, why_not_twice: &str) -> Result<(), Response> {
-    slot.replace(value).map_or(Ok(()), |_| Err(malformed(why_not_twice)))
-}
-
-/// True if and only if `value`, a list, has `word`, in upper or lower case.
-fn lists(value: &str, word: &str) -> bool {
-    value.split(',').any(|listed| listed.trim_matches([' ', '\t']).eq_ignore_ascii_case(word))
-}
-
-/// Several lines of a list are one (RFC 9110, section 5.3).
-fn append(list: &mut Option<String>, value: &str) {
-    match list {
-        Some(list) => *list = format!("{list}, {value}"),
-        None => *list = Some(value.to_owned()),
-    }
-}
-
-fn read_tags(list: Option<String>) -> Result<Option<Tags>, Response> {
-    let refused = || malformed("If-Match and If-None-Match are *, or tags in quotes with commas between them");
-    list.map(|list| Tags::parse(&list).ok_or_else(refused)).transpose()
-}
-
-fn check_host(host: &str) -> Result<(), Response> {
-    if is_authority(host) { Ok(()) } else { Err(malformed("the Host is no name and no address")) }
-}
-
-/// Reads what is asked for, and of whom, if `target` says so.
-fn read_target(target: &str, head: &mut Head) -> Result<(), Response> {
-    let mut target = target;
-    let is_scheme = |scheme: &str| ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme));
-    // The absolute form of a proxy's client; its host is the one that counts (RFC 9112, section 3.2.2).
-    if let Some((_, rest)) = target.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
-        let (authority, behind) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        if authority.is_empty() {
-            return Err(malformed("the target has no host"));
-        }
-        check_host(authority)?;
-        head.host = Some(authority.to_owned());
-        target = behind;
-    } else if !target.starts_with('/') && (target, head.method.as_str()) != ("*", "OPTIONS") {
-        return Err(malformed("the target has to begin with /"));
-    }
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    // Only the absolute form can be without one (RFC 9110, section 4.2.3).
-    let path = if path.is_empty() { "/" } else { path };
-    (head.path, head.query) = (path.to_owned(), query.to_owned());
-    Ok(())
-}
-
-/// Digits alone: `str::parse` would take a sign as well. More than a machine's word is the most that it holds.
-fn parse_length(value: &str) -> Option<usize> {
-    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| value.parse().unwrap_or(usize::MAX))
+fn too_late(timeout: Duration) -> Response {
+    let why = format!("the whole request has to come within {} s", timeout.as_secs());
+    Response::refusal(Code::RequestTimeout, &why)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn head(request: impl AsRef<[u8]>) -> Result<Head, Code> {
-        let request = request.as_ref();
-        match parse(request) {
-            Ok(Some((len, head))) => {
-                assert_eq!(len, request.len());
-                Ok(head)
-            }
-            Ok(None) => panic!("{} is not whole", request.escape_ascii()),
-            Err(refusal) => Err(refusal.code()),
-        }
-    }
-
     #[test]
-    fn what_is_gone_by_is_read_and_the_rest_is_not() {
-        let request = "PATCH /map?keys=a HTTP/1.1\r\nhost: h:1\r\nX: y\r\nCONTENT-LENGTH: 7\r\nIf-Match: \"x\"\r\n\r\n";
-        let wanted = Head {
-            method: "PATCH".to_owned(),
-            path: "/map".to_owned(),
-            query: "keys=a".to_owned(),
-            host: Some("h:1".to_owned()),
-            content_length: 7,
-            conditions: Conditions { if_match: Tags::parse("\"x\""), if_none_match: None },
-            ..Head::default()
-        };
-        assert_eq!(head(request), Ok(wanted));
-    }
-
-    #[test]
-    fn a_request_is_not_whole_before_its_empty_line() {
-        let request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-        for len in 0..request.len() {
-            assert!(matches!(parse(&request[..len]), Ok(None)), "{len}");
-        }
-        assert!(matches!(parse(request), Ok(Some(_))));
-    }
-
-    #[test]
-    fn what_two_programs_could_read_differently_is_refused() {
-        for lines in [
-            "Host: h\r\nTransfer-Encoding: chunked",
-            "Host: h\r\nContent-Length: 3\r\nTransfer-Encoding: identity",
-            "Host: h\r\nContent-Length: 3\r\nContent-Length: 4",
-            "Host: h\r\nContent-Length: 3\r\nContent-Length: 3",
-            "Host: h\r\nAuthorization: Bearer a\r\nAuthorization: Bearer a",
-            "Host: h\r\nContent-Length: +3",
-            "Host: h\r\nContent-Length: 3, 3",
-            "Host: h\r\nContent-Length:",
-            "Host: h\r\nHost: i",
-            "Host: h\r\nHost: h",
-            "Host: h, i",
-            "Host: h/i",
-            "Host: i@h",
-            "Host: h:port",
-            "Host: [::1",
-            "Host: h\r\n: nameless",
-            "Host: h\r\nX: a\0",
-            "Host: h\r\nX: a\rContent-Length: 3",
-            "Host: h\r\nX: a\nContent-Length: 3",
-            "Host: h\n",
-            "Host: h\r\nContent-Length : 3",
-            "Host: h\r\nX: a\r\n b",
-            "Host: h\r\nX: \x7f",
-            "X: no host",
+    fn what_begins_as_a_head_is_known_though_it_is_no_request() {
+        for (received, is_head) in [
+            ("HEAD / HTTP/1.1\r\n\r\n", true),
+            ("\r\nHEAD \0", true),
+            ("HEADER / HTTP/1.1", false),
+            ("GET HEAD ", false),
         ] {
-            assert_eq!(head(format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n")), Err(Code::BadRequest), "{lines}");
+            let requests = Requests { received: received.into(), ..Requests::new() };
+            assert_eq!(requests.is_head(), is_head, "{received:?}");
         }
-        assert_eq!(head("GET /a\r\nb HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
-        for target in ["a", "*", "http:///map", "http://i@h/map", "http://h\\i/map", "ftp://h/map"] {
-            assert_eq!(head(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")), Err(Code::BadRequest), "{target}");
-        }
-        assert_eq!(head("GET / HTTP/2.0\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
-        assert_eq!(head("GET / HTTP/1.1\nHost: h\n\n"), Err(Code::BadRequest));
-    }
-
-    #[test]
-    fn a_header_that_is_gone_by_is_ascii_and_any_other_is_any_bytes() {
-        let with = |name: &str, value: &[u8]| {
-            let line = if name == "Host" { "" } else { "Host: h\r\n" };
-            head([b"GET / HTTP/1.1\r\n", line.as_bytes(), name.as_bytes(), b": ", value, b"\r\n\r\n"].concat())
-        };
-        for (name, value) in [
-            ("Host", "h"),
-            ("Content-Length", "2"),
-            ("Connection", "close"),
-            ("Expect", "100-continue"),
-            ("Authorization", "Bearer a"),
-            ("If-Match", "\"a\""),
-            ("If-None-Match", "\"a\""),
-        ] {
-            let value = value.as_bytes();
-            assert!(with(name, &[b" \t", value, b"\t "].concat()).is_ok(), "{name}");
-            // Latin-1, and two that are whitespace in Unicode, before and behind.
-            for beyond in [b"\xe9".as_slice(), b"\xa0", b"\xc2\xa0", b"\xc2\x85"] {
-                assert_eq!(with(name, &[value, beyond].concat()), Err(Code::BadRequest), "{name}");
-                assert_eq!(with(name, &[beyond, value].concat()), Err(Code::BadRequest), "{name}");
-            }
-        }
-        assert_eq!(with("Transfer-Encoding", b"chunked, \xe9"), Err(Code::BadRequest));
-        assert!(with("X-Name", b"\xe9").is_ok() && with("Content-Type", b"\xc2\xa0").is_ok());
-    }
-
-    #[test]
-    fn several_lines_of_a_list_are_one_list() {
-        let lines = "If-Match: \"a\"\r\nIf-None-Match: \"c\"\r\nIf-Match: \"b\"\r\nIf-None-Match: W/\"d\"";
-        let both = |lines: &str| head(format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n"));
-        let wanted = Conditions { if_match: Tags::parse("\"a\", \"b\""), if_none_match: Tags::parse("\"c\", W/\"d\"") };
-        assert_eq!(both(lines).unwrap().conditions, wanted);
-        assert_eq!(both("If-None-Match: *\r\nIf-None-Match: \"a\""), Err(Code::BadRequest));
-        let words =
-            both("Connection: keep-alive,\tClose\r\nConnection: x\r\nExpect: 100-Continue\r\nExpect: x").unwrap();
-        assert!(words.is_last && words.expects_continue);
-    }
-
-    #[test]
-    fn heads_are_limited() {
-        let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(MAX_HEAD));
-        assert_eq!(parse(long.as_bytes()).unwrap_err().code(), Code::HeadersTooLarge);
-        let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS));
-        assert_eq!(parse(many.as_bytes()).unwrap_err().code(), Code::HeadersTooLarge);
-    }
-
-    #[test]
-    fn the_absolute_form_names_its_own_host() {
-        for (target, path, query) in [
-            ("http://other:1/map?x", "/map", "x"),
-            ("HTTP://other:1/map?x", "/map", "x"),
-            ("https://other:1?x=/1", "/", "x=/1"),
-            ("http://other:1", "/", ""),
-        ] {
-            let head = head(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")).unwrap();
-            assert_eq!(head.host.as_deref(), Some("other:1"), "{target}");
-            assert_eq!((head.path.as_str(), head.query.as_str()), (path, query), "{target}");
-        }
-        let head = head("GET /a?b=http://other HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-        assert_eq!((head.host.as_deref(), head.query.as_str()), (Some("h"), "b=http://other"));
-    }
-
-    #[test]
-    fn the_older_version_closes_and_needs_no_host() {
-        let head = head("GET / HTTP/1.0\r\n\r\n").unwrap();
-        assert!(head.is_last && head.host.is_none());
-    }
-
-    #[test]
-    fn a_length_beyond_any_machine_is_a_length() {
-        assert_eq!(parse_length("99999999999999999999999"), Some(usize::MAX));
     }
 }

@@ -14,17 +14,22 @@ pub(super) enum Code {
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
+    LengthRequired,
     PreconditionFailed,
     ContentTooLarge,
+    UriTooLong,
+    UnsupportedMediaType,
     Misdirected,
     HeadersTooLarge,
     InternalError,
+    NotImplemented,
     Unavailable,
+    VersionNotSupported,
 }
 
 impl Code {
     /// All of them, in the order of their declaration.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Ok,
         Self::NoContent,
         Self::NotModified,
@@ -33,12 +38,17 @@ impl Code {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::LengthRequired,
         Self::PreconditionFailed,
         Self::ContentTooLarge,
+        Self::UriTooLong,
+        Self::UnsupportedMediaType,
         Self::Misdirected,
         Self::HeadersTooLarge,
         Self::InternalError,
+        Self::NotImplemented,
         Self::Unavailable,
+        Self::VersionNotSupported,
     ];
 
     /// The number and the phrase (RFC 9110, section 15; RFC 6585).
@@ -52,12 +62,17 @@ impl Code {
             Self::NotFound => (404, "Not Found"),
             Self::MethodNotAllowed => (405, "Method Not Allowed"),
             Self::RequestTimeout => (408, "Request Timeout"),
+            Self::LengthRequired => (411, "Length Required"),
             Self::PreconditionFailed => (412, "Precondition Failed"),
             Self::ContentTooLarge => (413, "Content Too Large"),
+            Self::UriTooLong => (414, "URI Too Long"),
+            Self::UnsupportedMediaType => (415, "Unsupported Media Type"),
             Self::Misdirected => (421, "Misdirected Request"),
             Self::HeadersTooLarge => (431, "Request Header Fields Too Large"),
             Self::InternalError => (500, "Internal Server Error"),
+            Self::NotImplemented => (501, "Not Implemented"),
             Self::Unavailable => (503, "Service Unavailable"),
+            Self::VersionNotSupported => (505, "HTTP Version Not Supported"),
         }
     }
 

@@ -58,6 +58,22 @@ impl Route {
         }
     }
 
+    /// True if and only if parameters called `name` are ignored here: those that stand-ins for a browser's `EventSource` add
+    /// of themselves. The map comes at once, whichever event was the last one.
+    pub(super) fn ignores(&self, name: &str) -> bool {
+        // event-source-polyfill, reconnecting-eventsource and Mercure's clients, each with its own spelling.
+        let is_last_id = || name.replace(['-', '_'], "").eq_ignore_ascii_case("lastEventId");
+        // eventsource-polyfill; event-source-polyfill 0.0.9 and ng-event-source (`r`); with XDomainRequest (`padding`);
+        // what else keeps caches away (`t`).
+        let is_other = || name.starts_with("evs_") || ["r", "t", "padding"].contains(&name);
+        *self == Self::Events && (is_last_id() || is_other())
+    }
+
+    /// True if and only if this is answered to a client that exceeds a limit: what says how the server is.
+    pub(super) fn is_health(&self) -> bool {
+        matches!(self, Self::Livez | Self::Readyz | Self::Status | Self::Metrics)
+    }
+
     /// True if and only if `method` is taken here.
     pub(super) fn takes(&self, method: &str, is_writable: bool) -> bool {
         self.methods(is_writable).split(", ").any(|taken| taken == method)
@@ -81,6 +97,18 @@ mod tests {
         assert_eq!(Route::of("/map/%ff"), None);
         assert_eq!(Route::of("/mapp"), None);
         assert_eq!(Route::of("/../etc/passwd"), None);
+    }
+
+    #[test]
+    fn what_stand_ins_for_event_sources_add_is_ignored_for_events_alone() {
+        for name in
+            ["lastEventId", "Last-Event-ID", "last_event_id", "evs_last_event_id", "evs_preamble", "r", "t", "padding"]
+        {
+            assert!(Route::Events.ignores(name) && !Route::Map.ignores(name) && !Route::Live.ignores(name), "{name}");
+        }
+        for name in ["key", "Keys", "evs", "last", "id", "R", "limit", ""] {
+            assert!(!Route::Events.ignores(name), "{name}");
+        }
     }
 
     #[test]

@@ -120,6 +120,7 @@ struct SourceStatus<'a> {
     up: bool,
     last_success_ms: Option<u64>,
     problem: Option<String>,
+    down_since_ms: Option<u64>,
     errors: BTreeMap<&'static str, u64>,
 }
 
@@ -132,6 +133,7 @@ impl<'a> From<&'a ShownSource> for SourceStatus<'a> {
             last_success_ms: state.last_success.map(since_epoch),
             errors: Failure::ALL.into_iter().map(|kind| (kind.name(), state.failures(kind))).collect(),
             problem: state.problem,
+            down_since_ms: state.down_since.map(since_epoch),
         }
     }
 }

@@ -149,7 +149,7 @@ fn the_clients_of_the_map_are_listed_and_those_of_the_page_are_not() {
 fn too_many_who_look_on_take_no_clients_place() {
     let site = Site::start(&["--http-max-connections", "2", "--max-connections", "1", "--interval", "60s"]);
     let mut kept: Vec<_> = (0..2).map(|_| super::Events::open(site.page, "/events")).collect();
-    assert!(ends_in_order(&mut site.connect()));
+    assert!(ends_in_order(&mut site.connect()), "one that says nothing");
     site.server.wait_log("2 connections are the limit (--http-max-connections)");
     let mut reader = Reader::connect(site.server.addr());
     reader.map(Format::Bincode);

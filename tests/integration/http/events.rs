@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use mapcast::Format;
 use rustix::process::Signal;
@@ -68,6 +69,42 @@ fn the_keys_of_a_query_are_written_as_browsers_do_and_several_count_together() {
     // What URLSearchParams makes of three keys that were appended.
     let mut stream = Events::open(site.page, "/events?keys=a+b&keys=c%2Bd&keys=e%2Cf");
     assert_eq!(stream.next().unwrap().data, r#"{"a b":1,"c+d":2,"e,f":3}"#);
+}
+
+#[test]
+fn a_stream_without_news_sends_a_comment_every_15_s() {
+    let site = Site::start(&["--interval", "10m"]);
+    let mut streams = ["/events", "/events?keys=1"].map(|path| Events::open(site.page, path));
+    for stream in &mut streams {
+        assert!(stream.next().is_some());
+    }
+    let began = Instant::now();
+    for stream in &mut streams {
+        let next = [stream.line(), stream.line()];
+        assert_eq!(next, [Some(":".to_owned()), Some(String::new())], "a comment, and no event");
+    }
+    assert!(began.elapsed() > Duration::from_secs(12), "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_stand_ins_for_event_sources_repeat_is_ignored() {
+    let site = Site::start(&["--interval", "1h"]);
+    let first = Events::open(site.page, "/events?keys=1").next();
+    for parameters in [
+        "lastEventId=1",
+        "Last-Event-ID=1",
+        "last_event_id=1",
+        "evs_buffer_size_limit=262144&evs_preamble=2056&evs_last_event_id=1",
+        "lastEventId=1&r=4711",
+        "padding=true",
+        "t=1700000000&_=1",
+    ] {
+        let mut stream = Events::open(site.page, &format!("/events?keys=1&{parameters}"));
+        assert_eq!(stream.next(), first, "{parameters}");
+    }
+    let mut socket = site.connect();
+    write!(socket, "GET /events?keys=1 HTTP/1.1\r\nHost: {}\r\nLast-Event-ID: 1\r\n\r\n", site.page).unwrap();
+    assert_eq!(Events::over(socket).next(), first, "the header");
 }
 
 #[test]

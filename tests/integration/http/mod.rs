@@ -4,6 +4,9 @@ mod config;
 mod endpoints;
 mod events;
 mod metrics;
+mod overload;
+pub mod polyfill;
+mod protocol;
 mod refusals;
 mod state;
 mod writing;
@@ -135,12 +138,26 @@ impl Events {
         Self::over(socket)
     }
 
+    /// As [`open`](Self::open); `None` if the answer is another one than a stream.
     #[track_caller]
-    pub fn over(socket: TcpStream) -> Self {
+    pub fn try_open(page: SocketAddr, path: &str) -> Option<Self> {
+        let mut socket = connect(page);
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: {page}\r\n\r\n").expect("a page");
+        Some(Self::read_head(socket)).filter(|events| events.head.starts_with("HTTP/1.1 200"))
+    }
+
+    #[track_caller]
+    fn read_head(socket: TcpStream) -> Self {
         let mut events = Self { lines: BufReader::new(socket), head: String::new() };
         while let Some(line) = events.line().filter(|line| !line.is_empty()) {
             events.head += &(line + "\n");
         }
+        events
+    }
+
+    #[track_caller]
+    pub fn over(socket: TcpStream) -> Self {
+        let events = Self::read_head(socket);
         assert!(events.head.starts_with("HTTP/1.1 200"), "{}", events.head);
         assert!(events.head.contains("Content-Type: text/event-stream\n"), "{}", events.head);
         events
@@ -163,6 +180,7 @@ impl Events {
             match line.split_once(": ") {
                 None if line.is_empty() && event.data.is_empty() => event = Event::default(),
                 None if line.is_empty() => return Some(event),
+                None if line == ":" => {}
                 Some(("event", name)) => name.clone_into(&mut event.name),
                 Some(("id", id)) => id.clone_into(&mut event.id),
                 Some(("data", data)) => data.clone_into(&mut event.data),

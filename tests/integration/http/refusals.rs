@@ -39,9 +39,9 @@ fn bad_requests_are_refused_and_their_connection_closed() {
     let long = "x".repeat(64 * 1024);
     for (what, request, code) in [
         ("a header line of 64 KiB", format!("GET / HTTP/1.1\r\n{host}X: {long}\r\n\r\n"), 431),
-        ("a path of 64 KiB", format!("GET /{long} HTTP/1.1\r\n{host}\r\n"), 431),
+        ("a path of 64 KiB", format!("GET /{long} HTTP/1.1\r\n{host}\r\n"), 414),
         ("200 headers", format!("GET / HTTP/1.1\r\n{host}{}\r\n", "X: y\r\n".repeat(200)), 431),
-        ("Transfer-Encoding", format!("PUT /map HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
+        ("Transfer-Encoding", format!("PUT /map HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 411),
         (
             "both lengths",
             format!("PUT /map HTTP/1.1\r\n{host}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0"),
@@ -169,6 +169,9 @@ fn a_parameter_that_is_none_is_told_which_there_are() {
     ] {
         let answer = site.ask(request, &token, if request.starts_with("PUT") { "{}" } else { "" });
         assert_eq!((answer.code, answer.body.as_str()), (400, taken), "{request}");
+    }
+    for request in ["GET /map?lastEventId=1", "GET /?r=1", "GET /live?lastEventId=1", "GET /events?id=1"] {
+        assert_eq!(site.ask(request, "", "").code, 400, "{request}");
     }
     for request in ["GET /map?_=123", "GET /?", "GET /clients?_=1&limit=%31", "HEAD /events?keys=1&_=2"] {
         assert_eq!(site.ask(request, "", "").code, 200, "{request}");

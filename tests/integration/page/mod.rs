@@ -1,6 +1,9 @@
 //! The page, as a browser shows it.
 
 mod pictures;
+mod sources;
+mod streams;
+mod tabs;
 
 use std::fmt::Write as _;
 use std::io::Write as _;

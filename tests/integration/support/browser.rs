@@ -121,6 +121,28 @@ impl Browser {
         eventually(expression, || self.run(&format!("return Boolean({expression})")) == true);
     }
 
+    /// Opens another tab and makes it the one that is seen and asked. Returns its handle.
+    #[track_caller]
+    pub fn open_tab(&self) -> String {
+        let tab = self.order("/window/new", &json!({ "type": "tab" }));
+        let handle = tab["handle"].as_str().expect("a handle").to_owned();
+        self.show_tab(&handle);
+        handle
+    }
+
+    /// Makes a tab the one that is seen and asked.
+    #[track_caller]
+    pub fn show_tab(&self, handle: &str) {
+        self.order("/window", &json!({ "handle": handle }));
+    }
+
+    /// The handle of the tab that is asked.
+    #[track_caller]
+    pub fn tab(&self) -> String {
+        let handle = self.ask("GET", &format!("{}/window", self.session), &Value::Null);
+        handle.as_str().expect("a handle").to_owned()
+    }
+
     /// Gives a command of the protocol of Chrome's developer tools.
     #[track_caller]
     pub fn command(&self, name: &str, params: &Value) -> Value {

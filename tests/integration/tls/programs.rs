@@ -210,4 +210,38 @@ fn the_page_has_the_certificate_too_and_says_when_it_runs_out() {
     client.read_to_string(&mut answer).unwrap();
     // 2100-12-31, as the log has it.
     assert!(answer.contains("\nmapcast_tls_cert_not_after_timestamp_seconds 4133894400\n"), "{answer}");
+    for (target, status) in [("https://localhost/livez", "HTTP/1.1 200 "), ("http://localhost/livez", "HTTP/1.1 421 ")]
+    {
+        let mut client = raw_client(&authority, page);
+        write!(client, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(status), "{target}: {answer}");
+    }
+}
+
+#[test]
+fn health_checks_have_a_place_over_tls_whoever_shakes_no_hands() {
+    let authority = Authority::new();
+    let args = ["--http", "127.0.0.1:0", "--http-max-connections", "1"];
+    let (server, _address) = start(&authority.good("x", &["localhost"]), &args);
+    let line = server.wait_log("web page on https://");
+    let page = line.split("https://").nth(1).and_then(|rest| rest.strip_suffix('/')).unwrap().parse().unwrap();
+    let mut stream = raw_client(&authority, page);
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0; 12]).unwrap();
+    let mut silent: Vec<_> = (0..4).map(|_| TcpStream::connect(page).unwrap()).collect();
+    let ask = || {
+        let mut answer = Vec::new();
+        let mut client = raw_client(&authority, page);
+        // Closed, as long as one address has its part of the reserve.
+        let _ = client.write_all(b"GET /livez HTTP/1.0\r\n\r\n");
+        let _ = client.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    for socket in &mut silent {
+        assert!(ends_in_order(socket));
+    }
+    server.wait_log("no TLS handshake: not done within 2s");
+    eventually("an answer", || ask().ends_with("live\n"));
 }

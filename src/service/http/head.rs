@@ -1,0 +1,425 @@
+//! The head of a request, parsed by `httparse`, and nothing guessed.
+
+use httparse::Status;
+
+use super::condition::{Conditions, Tags};
+use super::host::is_authority;
+use super::response::{Code, Response};
+
+/// The most bytes of a request's line and headers: 16 KiB. Browsers send 1 to 2, nginx takes 8 a line.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// The most headers: 100, as in Apache (`LimitRequestFields`).
+const MAX_HEADERS: usize = 100;
+
+/// A request's line and headers: those that anything here goes by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) method: String,
+    /// From the first `/` to the `?`, as it came; `*` for OPTIONS alone.
+    pub(super) path: String,
+    /// What is behind the `?`; empty if there is none.
+    pub(super) query: String,
+    /// Whom it is meant for. `None` is HTTP/1.0, which need not say.
+    pub(super) host: Option<String>,
+    /// True for `https://`, false for `http://`, `None` for a target without a scheme.
+    pub(super) is_https: Option<bool>,
+    pub(super) content_length: usize,
+    pub(super) content: Content,
+    /// The client is an `EventSource`, or reads what one reads.
+    pub(super) accepts_events: bool,
+    pub(super) authorization: Option<String>,
+    pub(super) conditions: Conditions,
+    /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
+    pub(super) expects_continue: bool,
+    /// The client sends nothing after this.
+    pub(super) is_last: bool,
+}
+
+/// What the body is of what it stands for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Content {
+    #[default]
+    Whole,
+    /// A part, by Content-Range (RFC 9110, section 14.4).
+    Part,
+    /// Compressed, by Content-Encoding.
+    Encoded,
+}
+
+impl Head {
+    /// True if and only if the answer's body is not wanted.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+}
+
+fn malformed(why: &str) -> Response {
+    Response::refusal(Code::BadRequest, why)
+}
+
+/// Returns the head that `received` begins with and its length, `None` if it is not whole yet.
+pub(super) fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
+    let newer = match find_version(received) {
+        Some((_, [b'1', b'0' | b'1'])) | None => None,
+        // Any later 1.x is 1.1 to a recipient that knows no more (RFC 9110, section 2.5); httparse does not know it.
+        Some((minor_at, [b'1', _])) => Some([&received[..minor_at], b"1", &received[minor_at + 1..]].concat()),
+        Some(_) => return Err(Response::refusal(Code::VersionNotSupported, "send HTTP/1.1, or HTTP/1.0")),
+    };
+    let received = newer.as_deref().unwrap_or(received);
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(received) {
+        // A line feed alone may be taken for a line's end (RFC 9112, section 2.2), but others take it for a part of a value.
+        Ok(Status::Complete(len)) if has_bare_feed(&received[..len]) => Err(malformed("a line ends in CR LF")),
+        Ok(Status::Complete(len)) if len <= MAX_HEAD => Ok(Some((len, read(&request)?))),
+        Ok(Status::Partial) if received.len() < MAX_HEAD => Ok(None),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(too_large(received)),
+        Err(error) => Err(malformed(explain(error))),
+    }
+}
+
+/// A request line that is too long alone has a status of its own (RFC 9112, section 3).
+fn too_large(received: &[u8]) -> Response {
+    let line = received.trim_ascii_start().split(|&byte| byte == b'\n').next().unwrap_or_default();
+    if line.len() >= MAX_HEAD {
+        return Response::refusal(Code::UriTooLong, "line and headers are limited to 16 KiB");
+    }
+    Response::refusal(Code::HeadersTooLarge, "line and headers are limited to 16 KiB and 100 lines")
+}
+
+/// What keeps a head from being one.
+fn explain(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::HeaderName => "a header is NAME: VALUE on one line, without a space before the colon",
+        httparse::Error::HeaderValue => "a header's value has a control character",
+        httparse::Error::NewLine => "a line ends in CR LF",
+        _ => "the request line is METHOD TARGET HTTP/1.1, with one space between them",
+    }
+}
+
+/// Returns the digits of the request line's version, and where the second one is; `None` if it has none, or not yet.
+fn find_version(received: &[u8]) -> Option<(usize, [u8; 2])> {
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let begin = received.iter().position(|byte| !is_end(byte))?;
+    let line = received[begin..].split(is_end).next()?;
+    match line.splitn(3, |&byte| byte == b' ').nth(2)? {
+        [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] => {
+            Some((begin + line.len() - 1, [*major, *minor]))
+        }
+        _ => None,
+    }
+}
+
+fn has_bare_feed(head: &[u8]) -> bool {
+    head.split_inclusive(|&byte| byte == b'\n').any(|line| !line.ends_with(b"\r\n"))
+}
+
+fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
+    let mut head = Head { method: request.method.unwrap_or_default().to_owned(), ..Head::default() };
+    let is_newest = request.version == Some(1);
+    head.is_last = !is_newest;
+    let (mut length, mut codings, mut if_match, mut if_none_match) = (None, None, None, None);
+    for header in request.headers.iter() {
+        let name = header.name.to_ascii_lowercase();
+        match name.as_str() {
+            // RFC 9112, section 3.2.
+            "host" => {
+                let host = text(header)?;
+                set(&mut head.host, host.to_owned(), "more than one Host")?;
+                check_host(host)?;
+            }
+            "transfer-encoding" => append(&mut codings, text(header)?),
+            "content-length" => {
+                let len = parse_length(text(header)?).ok_or_else(|| malformed("Content-Length is no number"))?;
+                set(&mut length, len, "more than one Content-Length")?;
+            }
+            "connection" => head.is_last |= lists(text(header)?, "close"),
+            "expect" => head.expects_continue |= is_newest && lists(text(header)?, "100-continue"),
+            "accept" => head.accepts_events |= header.value.starts_with(b"text/event-stream"),
+            "content-encoding" if !header.value.eq_ignore_ascii_case(b"identity") => head.content = Content::Encoded,
+            "content-range" if head.method == "PUT" => head.content = Content::Part,
+            "authorization" => {
+                set(&mut head.authorization, text(header)?.to_owned(), "more than one Authorization")?;
+            }
+            "if-match" => append(&mut if_match, text(header)?),
+            "if-none-match" => append(&mut if_none_match, text(header)?),
+            _ => {}
+        }
+    }
+    if let Some(codings) = codings {
+        return Err(refuse_codings(&codings, is_newest && length.is_none()));
+    }
+    head.content_length = length.unwrap_or(0);
+    head.conditions = Conditions { if_match: read_tags(if_match)?, if_none_match: read_tags(if_none_match)? };
+    if is_newest && head.host.is_none() {
+        return Err(malformed("no Host"));
+    }
+    read_target(request.path.unwrap_or_default(), &mut head)?;
+    Ok(head)
+}
+
+/// The refusal of a body in `codings`, which are not taken: the next program in a chain could find its end elsewhere.
+/// `is_sound` says that the length is given by the codings alone, in a version that has them (RFC 9112, section 6).
+fn refuse_codings(codings: &str, is_sound: bool) -> Response {
+    let why = "Transfer-Encoding is not taken: send Content-Length";
+    if !is_sound {
+        malformed(why)
+    } else if codings.eq_ignore_ascii_case("chunked") {
+        Response::refusal(Code::LengthRequired, why)
+    } else {
+        Response::refusal(Code::NotImplemented, why)
+    }
+}
+
+/// The value of a header that something here goes by, which has no more than ASCII: other bytes, and the whitespace of
+/// Unicode, are something else to the next program in a chain. `httparse` has taken off spaces and tabs around it.
+fn text<'b>(header: &httparse::Header<'b>) -> Result<&'b str, Response> {
+    let text = std::str::from_utf8(header.value).ok().filter(|text| text.is_ascii());
+    text.ok_or_else(|| malformed("a header that matters here has bytes beyond ASCII"))
+}
+
+/// Sets what only one line may say.
+fn set<T>(slot: &mut Option<T>, value: T, why_not_twice: &str) -> Result<(), Response> {
+    slot.replace(value).map_or(Ok(()), |_| Err(malformed(why_not_twice)))
+}
+
+/// True if and only if `value`, a list, has `word`, in upper or lower case.
+fn lists(value: &str, word: &str) -> bool {
+    value.split(',').any(|listed| listed.trim_matches([' ', '\t']).eq_ignore_ascii_case(word))
+}
+
+/// Several lines of a list are one (RFC 9110, section 5.3).
+fn append(list: &mut Option<String>, value: &str) {
+    match list {
+        Some(list) => *list = format!("{list}, {value}"),
+        None => *list = Some(value.to_owned()),
+    }
+}
+
+fn read_tags(list: Option<String>) -> Result<Option<Tags>, Response> {
+    let refused = || malformed("If-Match and If-None-Match are *, or tags in quotes with commas between them");
+    list.map(|list| Tags::parse(&list).ok_or_else(refused)).transpose()
+}
+
+fn check_host(host: &str) -> Result<(), Response> {
+    if is_authority(host) { Ok(()) } else { Err(malformed("the Host is no name and no address")) }
+}
+
+/// Reads what is asked for, and of whom, if `target` says so.
+fn read_target(target: &str, head: &mut Head) -> Result<(), Response> {
+    let mut target = target;
+    let is_scheme = |scheme: &str| ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme));
+    if target.contains('#') {
+        return Err(malformed("the target has a fragment: leave out what begins with #"));
+    }
+    // The absolute form of a proxy's client; its host is the one that counts (RFC 9112, section 3.2.2).
+    if let Some((scheme, rest)) = target.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
+        head.is_https = Some(scheme.len() == "https".len());
+        let (authority, behind) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if authority.is_empty() {
+            return Err(malformed("the target has no host"));
+        }
+        check_host(authority)?;
+        head.host = Some(authority.to_owned());
+        target = behind;
+    } else if !target.starts_with('/') && (target, head.method.as_str()) != ("*", "OPTIONS") {
+        return Err(malformed("the target has to begin with /"));
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    // Only the absolute form can be without one (RFC 9110, section 4.2.3).
+    let path = if path.is_empty() { "/" } else { path };
+    (head.path, head.query) = (path.to_owned(), query.to_owned());
+    Ok(())
+}
+
+/// Digits alone: `str::parse` would take a sign as well. More than a machine's word is the most that it holds.
+fn parse_length(value: &str) -> Option<usize> {
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| value.parse().unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(request: impl AsRef<[u8]>) -> Result<Head, Code> {
+        let request = request.as_ref();
+        match parse(request) {
+            Ok(Some((len, head))) => {
+                assert_eq!(len, request.len());
+                Ok(head)
+            }
+            Ok(None) => panic!("{} is not whole", request.escape_ascii()),
+            Err(refusal) => Err(refusal.code()),
+        }
+    }
+
+    #[test]
+    fn what_is_gone_by_is_read_and_the_rest_is_not() {
+        let request = "PATCH /map?keys=a HTTP/1.1\r\nhost: h:1\r\nX: y\r\nCONTENT-LENGTH: 7\r\nIf-Match: \"x\"\r\n\r\n";
+        let wanted = Head {
+            method: "PATCH".to_owned(),
+            path: "/map".to_owned(),
+            query: "keys=a".to_owned(),
+            host: Some("h:1".to_owned()),
+            content_length: 7,
+            conditions: Conditions { if_match: Tags::parse("\"x\""), if_none_match: None },
+            ..Head::default()
+        };
+        assert_eq!(head(request), Ok(wanted));
+    }
+
+    #[test]
+    fn a_request_is_not_whole_before_its_empty_line() {
+        let request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        for len in 0..request.len() {
+            assert!(matches!(parse(&request[..len]), Ok(None)), "{len}");
+        }
+        assert!(matches!(parse(request), Ok(Some(_))));
+    }
+
+    #[test]
+    fn what_two_programs_could_read_differently_is_refused() {
+        for lines in [
+            "Host: h\r\nContent-Length: 3\r\nTransfer-Encoding: identity",
+            "Host: h\r\nContent-Length: 3\r\nContent-Length: 4",
+            "Host: h\r\nContent-Length: 3\r\nContent-Length: 3",
+            "Host: h\r\nAuthorization: Bearer a\r\nAuthorization: Bearer a",
+            "Host: h\r\nContent-Length: +3",
+            "Host: h\r\nContent-Length: 3, 3",
+            "Host: h\r\nContent-Length:",
+            "Host: h\r\nHost: i",
+            "Host: h\r\nHost: h",
+            "Host: h, i",
+            "Host: h/i",
+            "Host: i@h",
+            "Host: h:port",
+            "Host: [::1",
+            "Host: h\r\n: nameless",
+            "Host: h\r\nX: a\0",
+            "Host: h\r\nX: a\rContent-Length: 3",
+            "Host: h\r\nX: a\nContent-Length: 3",
+            "Host: h\n",
+            "Host: h\r\nContent-Length : 3",
+            "Host: h\r\nX: a\r\n b",
+            "Host: h\r\nX: \x7f",
+            "X: no host",
+        ] {
+            assert_eq!(head(format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n")), Err(Code::BadRequest), "{lines}");
+        }
+        assert_eq!(head("GET /a\r\nb HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
+        for target in ["a", "*", "http:///map", "http://i@h/map", "http://h\\i/map", "ftp://h/map"] {
+            assert_eq!(head(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")), Err(Code::BadRequest), "{target}");
+        }
+        assert_eq!(head("GET /#a HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Code::BadRequest));
+        assert_eq!(head("GET /\r\n\r\n"), Err(Code::BadRequest), "HTTP/0.9");
+        assert_eq!(head("GET / HTTP/1.1\nHost: h\n\n"), Err(Code::BadRequest));
+    }
+
+    #[test]
+    fn a_header_that_is_gone_by_is_ascii_and_any_other_is_any_bytes() {
+        let with = |name: &str, value: &[u8]| {
+            let line = if name == "Host" { "" } else { "Host: h\r\n" };
+            head([b"GET / HTTP/1.1\r\n", line.as_bytes(), name.as_bytes(), b": ", value, b"\r\n\r\n"].concat())
+        };
+        for (name, value) in [
+            ("Host", "h"),
+            ("Content-Length", "2"),
+            ("Connection", "close"),
+            ("Expect", "100-continue"),
+            ("Authorization", "Bearer a"),
+            ("If-Match", "\"a\""),
+            ("If-None-Match", "\"a\""),
+        ] {
+            let value = value.as_bytes();
+            assert!(with(name, &[b" \t", value, b"\t "].concat()).is_ok(), "{name}");
+            // Latin-1, and two that are whitespace in Unicode, before and behind.
+            for beyond in [b"\xe9".as_slice(), b"\xa0", b"\xc2\xa0", b"\xc2\x85"] {
+                assert_eq!(with(name, &[value, beyond].concat()), Err(Code::BadRequest), "{name}");
+                assert_eq!(with(name, &[beyond, value].concat()), Err(Code::BadRequest), "{name}");
+            }
+        }
+        assert_eq!(with("Transfer-Encoding", b"chunked, \xe9"), Err(Code::BadRequest));
+        assert!(with("X-Name", b"\xe9").is_ok() && with("Content-Type", b"\xc2\xa0").is_ok());
+    }
+
+    #[test]
+    fn several_lines_of_a_list_are_one_list() {
+        let lines = "If-Match: \"a\"\r\nIf-None-Match: \"c\"\r\nIf-Match: \"b\"\r\nIf-None-Match: W/\"d\"";
+        let both = |lines: &str| head(format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n"));
+        let wanted = Conditions { if_match: Tags::parse("\"a\", \"b\""), if_none_match: Tags::parse("\"c\", W/\"d\"") };
+        assert_eq!(both(lines).unwrap().conditions, wanted);
+        assert_eq!(both("If-None-Match: *\r\nIf-None-Match: \"a\""), Err(Code::BadRequest));
+        let words =
+            both("Connection: keep-alive,\tClose\r\nConnection: x\r\nExpect: 100-Continue\r\nExpect: x").unwrap();
+        assert!(words.is_last && words.expects_continue);
+    }
+
+    #[test]
+    fn heads_are_limited() {
+        let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(MAX_HEAD));
+        assert_eq!(parse(long.as_bytes()).unwrap_err().code(), Code::HeadersTooLarge);
+        let long_line = format!("GET /{}", "x".repeat(MAX_HEAD));
+        assert_eq!(parse(long_line.as_bytes()).unwrap_err().code(), Code::UriTooLong);
+        let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS));
+        assert_eq!(parse(many.as_bytes()).unwrap_err().code(), Code::HeadersTooLarge);
+    }
+
+    #[test]
+    fn the_absolute_form_names_its_own_host() {
+        for (target, path, query) in [
+            ("http://other:1/map?x", "/map", "x"),
+            ("HTTP://other:1/map?x", "/map", "x"),
+            ("https://other:1?x=/1", "/", "x=/1"),
+            ("http://other:1", "/", ""),
+        ] {
+            let head = head(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")).unwrap();
+            assert_eq!(head.host.as_deref(), Some("other:1"), "{target}");
+            assert_eq!((head.path.as_str(), head.query.as_str()), (path, query), "{target}");
+        }
+        let head = head("GET /a?b=http://other HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        assert_eq!((head.host.as_deref(), head.query.as_str()), (Some("h"), "b=http://other"));
+    }
+
+    #[test]
+    fn the_older_version_closes_and_needs_no_host() {
+        let head = head("GET / HTTP/1.0\r\n\r\n").unwrap();
+        assert!(head.is_last && head.host.is_none());
+    }
+
+    #[test]
+    fn a_later_minor_version_is_the_newest_known_and_another_major_one_is_refused() {
+        for minor in 2..=9 {
+            let known = head(format!("GET / HTTP/1.{minor}\r\nHost: h\r\n\r\n"));
+            assert_eq!(known, head("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), "1.{minor}");
+        }
+        assert!(head("\r\nGET / HTTP/1.7\r\nHost: h\r\n\r\n").is_ok(), "an empty line before it");
+        for version in ["HTTP/0.9", "HTTP/2.0", "HTTP/3.0"] {
+            assert_eq!(head(format!("GET / {version}\r\nHost: h\r\n\r\n")), Err(Code::VersionNotSupported));
+        }
+        assert_eq!(head("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Err(Code::VersionNotSupported));
+        for version in ["HTTP/1", "HTTP/1.10", "HTTP/11.1", "http/1.1", "HTTP/1.x", "HTTP/1.1 ", " HTTP/1.1", "ICY/1.1"]
+        {
+            assert_eq!(head(format!("GET / {version}\r\nHost: h\r\n\r\n")), Err(Code::BadRequest), "{version}");
+        }
+    }
+
+    #[test]
+    fn a_coding_is_refused_by_what_it_could_mean() {
+        let coded = |version: &str, lines: &str| head(format!("PUT /map {version}\r\nHost: h\r\n{lines}\r\n\r\n"));
+        assert_eq!(coded("HTTP/1.1", "Transfer-Encoding: Chunked"), Err(Code::LengthRequired));
+        for codings in ["gzip, chunked", "chunked, chunked", "identity", "x", ""] {
+            let lines = format!("Transfer-Encoding: {codings}");
+            assert_eq!(coded("HTTP/1.1", &lines), Err(Code::NotImplemented), "{codings}");
+        }
+        // Where it ends is in doubt.
+        assert_eq!(coded("HTTP/1.0", "Transfer-Encoding: chunked"), Err(Code::BadRequest));
+        assert_eq!(coded("HTTP/1.1", "Content-Length: 3\r\nTransfer-Encoding: chunked"), Err(Code::BadRequest));
+    }
+
+    #[test]
+    fn a_length_beyond_any_machine_is_a_length() {
+        assert_eq!(parse_length("99999999999999999999999"), Some(usize::MAX));
+    }
+}

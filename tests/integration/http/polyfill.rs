@@ -1,0 +1,73 @@
+//! The stand-ins for a browser's `EventSource` that npm has, as they are.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::Site;
+use crate::support::program::{Program, clean};
+use crate::support::{has_command, skip};
+
+/// The packages, with the versions that were read.
+const POLYFILL: &str = "event-source-polyfill@1.0.31";
+const RECONNECTING: &str = "reconnecting-eventsource@1.6.5";
+
+/// Installs packages into a folder of their own; `None`, and a word about it, where that cannot be done.
+fn install(packages: &[&str]) -> Option<TempDir> {
+    if let Some(missing) = ["node", "npm"].into_iter().find(|command| !has_command(command)) {
+        skip(&format!("no {missing}"));
+        return None;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries", "1", "--prefix"]);
+    let output = npm.arg(folder.path()).args(packages).output().expect("npm");
+    if !output.status.success() {
+        skip(&format!(
+            "npm cannot install {}: {}",
+            packages.join(", "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        ));
+        return None;
+    }
+    Some(folder)
+}
+
+/// The polyfill's own text, for a browser; `None`, and a word about it, where it cannot be had.
+pub fn source() -> Option<String> {
+    let folder = install(&[POLYFILL])?;
+    let file: PathBuf = folder.path().join("node_modules/event-source-polyfill/src/eventsource.js");
+    Some(std::fs::read_to_string(file).expect("the package's file"))
+}
+
+#[test]
+fn polyfills_come_back_after_a_restart() {
+    let Some(folder) = install(&[POLYFILL, RECONNECTING]) else { return };
+    let mut site = Site::start(&["--set", "run=1"]);
+    // The second one has the first one's class as its EventSource, as in a browser without one.
+    let script = r#"
+        const { EventSourcePolyfill } = require("event-source-polyfill");
+        globalThis.EventSource = EventSourcePolyfill;
+        const { default: ReconnectingEventSource } = require("reconnecting-eventsource");
+        for (const Source of [EventSourcePolyfill, ReconnectingEventSource]) {
+          const source = new Source(process.argv[1]);
+          source.onmessage = (event) => console.log(`${Source.name} has run ${JSON.parse(event.data).run}`);
+        }
+    "#;
+    let mut node = clean("node");
+    node.current_dir(folder.path()).args(["-e", script, &format!("http://{}/events?keys=run", site.page)]);
+    let node = Program::start(node);
+    let names = ["EventSourcePolyfill", "ReconnectingEventSource"];
+    for name in names {
+        node.wait_out(&format!("{name} has run 1"));
+    }
+    site.server.signal(Signal::KILL);
+    site.server.exit_code();
+    let page = site.page.to_string();
+    site.server = Program::server(&["--set", "run=2", "--http", &page]);
+    for name in names {
+        node.wait_out(&format!("{name} has run 2"));
+    }
+}
