@@ -14,6 +14,7 @@ use super::admission::Admission;
 use super::backlog::{Arrival, Backlog};
 use super::client::{Client, Shared};
 use super::places::{Place, Reason};
+use super::slots::Class;
 use crate::connection::Sent;
 use crate::platform;
 use crate::service::Service;
@@ -147,7 +148,7 @@ impl Acceptor {
                 self.refuse(arrival, reason);
             }
         }
-        if self.ready.is_none() || !self.shared.slots.take() {
+        if self.ready.is_none() || !self.shared.slots.take(Class::Ordinary) {
             return false;
         }
         if let Some((arrival, place)) = self.ready.take() {
@@ -166,7 +167,7 @@ impl Acceptor {
     /// Gives the connection a reserved place, or closes it: its client sees the end of the stream.
     fn refuse(&mut self, arrival: Arrival, reason: Reason) {
         match self.admission.admit_reserved(arrival.peer, reason) {
-            Some(place) if self.shared.slots.take() => self.start(arrival, place),
+            Some(place) if self.shared.slots.take(Class::Reserved) => self.start(arrival, place),
             _ => {
                 self.admission.refuse(reason, arrival.peer);
                 turn_away(&arrival.socket);
@@ -209,7 +210,7 @@ impl Acceptor {
         let Arrival { peer, socket, service, .. } = arrival;
         let (id, shared) = (self.next_id, Arc::clone(&self.shared));
         self.next_id += 1;
-        let guard = shared.stats.connect();
+        let (guard, class) = (shared.stats.connect(), place.class());
         let client = Client { id, peer: peer.into(), socket, place, guard, service, shared: Arc::clone(&shared) };
         shared.registry.enter(id, peer);
         let role = shared.config.role;
@@ -218,14 +219,14 @@ impl Acceptor {
         match builder.spawn(move || client.run()) {
             Ok(thread) => {
                 if let Some(ended) = shared.registry.keep_thread(id, thread) {
-                    shared.slots.retire(ended);
+                    shared.slots.retire(ended, class);
                 }
                 (self.pause, self.resume_at) = (SHORTEST_PAUSE, None);
             }
             Err(error) => {
                 // The closure went with the attempt, and with it the socket and the guard.
                 shared.registry.leave(id, Sent::default());
-                shared.slots.give_back();
+                shared.slots.give_back(class);
                 shared.stats.count(Event::FailedSpawn);
                 self.back_off(&format!("no thread for {} {peer}, closed", role.noun()), &error);
             }

@@ -53,10 +53,10 @@ pub(super) struct Client {
 impl Client {
     /// The whole life of a connection's thread.
     pub(super) fn run(self) {
-        let (id, shared) = (self.id, Arc::clone(&self.shared));
+        let (id, class, shared) = (self.id, self.place.class(), Arc::clone(&self.shared));
         let sent = self.serve();
         if let Some(thread) = shared.registry.leave(id, sent) {
-            shared.slots.retire(thread);
+            shared.slots.retire(thread, class);
         }
     }
 

@@ -329,10 +329,9 @@ impl Server {
         let certificates = own_tls.map(|tls| follow(tls, stop)).transpose().map_err(Error::Start)?;
         self.warn_if_open();
         let wakeup = Arc::new(Wakeup::new().map_err(Error::Start)?);
-        let capacity = self.config.max_connections.saturating_add(self.config.reserved_connections);
         let shared = Arc::new(Shared {
             handshake_failures: Mutex::new(Throttle::new(LOG_PERIOD)),
-            slots: ThreadSlots::new(capacity),
+            slots: ThreadSlots::new(self.config.max_connections, self.config.reserved_connections),
             log: ConnectionLog::new(self.config.role, Arc::clone(&wakeup)),
             wakeup,
             config: self.config,

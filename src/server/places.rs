@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::slots::Class;
 use crate::connection::OverLimit;
 use crate::platform::Wakeup;
 use crate::stats::Event;
@@ -62,6 +63,11 @@ impl Place {
     /// The limit that the connection exceeds; `None` if it exceeds none.
     pub(super) fn over_limit(&self) -> Option<OverLimit> {
         self.over_limit
+    }
+
+    /// What slot the connection's thread takes.
+    pub(super) fn class(&self) -> Class {
+        if self.over_limit.is_some() { Class::Reserved } else { Class::Ordinary }
     }
 }
 

@@ -11,45 +11,57 @@ use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
 /// memory maps until the system has ended it, and on a busy machine that takes long.
 #[derive(Debug)]
 pub(super) struct ThreadSlots {
-    capacity: u64,
+    /// By class.
+    capacity: [u64; 2],
     /// Guards the numbers and the list alone. Held for one change; never while joining.
     state: Mutex<State>,
     /// Signals a change of the state to the reaper and to the stop.
     changed: Condvar,
 }
 
+/// What a slot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// A connection within the limits.
+    Ordinary,
+    /// One above a limit: threads that are ending must not take what is kept for health checks.
+    Reserved,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    /// Threads that exist or are being started.
-    in_use: u64,
+    /// Threads that exist or are being started, by class.
+    in_use: [u64; 2],
     /// Threads that do nothing more but end.
-    ended: Vec<JoinHandle<()>>,
+    ended: Vec<(JoinHandle<()>, Class)>,
     /// True if and only if no further thread will be started.
     is_closed: bool,
 }
 
 impl ThreadSlots {
-    pub(super) fn new(capacity: u64) -> Self {
-        Self { capacity, state: Mutex::default(), changed: Condvar::new() }
+    /// Returns so many slots of each class, none of which is taken.
+    pub(super) fn new(ordinary: u64, reserved: u64) -> Self {
+        Self { capacity: [ordinary, reserved], state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Takes a slot. Returns true if and only if one was free.
-    pub(super) fn take(&self) -> bool {
+    pub(super) fn take(&self, class: Class) -> bool {
         let mut state = self.lock();
-        let is_free = state.in_use < self.capacity;
-        state.in_use += u64::from(is_free);
+        let in_use = &mut state.in_use[class as usize];
+        let is_free = *in_use < self.capacity[class as usize];
+        *in_use += u64::from(is_free);
         is_free
     }
 
     /// Frees a slot that was taken for a thread that does not exist.
-    pub(super) fn give_back(&self) {
-        self.lock().in_use -= 1;
+    pub(super) fn give_back(&self, class: Class) {
+        self.lock().in_use[class as usize] -= 1;
     }
 
     /// Hands over a thread whose work is done; its slot is free when the reaper has joined it.
-    pub(super) fn retire(&self, thread: JoinHandle<()>) {
+    pub(super) fn retire(&self, thread: JoinHandle<()>, class: Class) {
         let mut state = self.lock();
-        state.ended.push(thread);
+        state.ended.push((thread, class));
         // The reaper takes all at once: it waits only for the first.
         if state.ended.len() == 1 {
             self.changed.notify_all();
@@ -70,13 +82,13 @@ impl ThreadSlots {
                 continue;
             }
             drop(state);
-            for thread in ended {
+            for (thread, class) in ended {
                 join(thread);
-                self.give_back();
+                self.give_back(class);
                 on_free();
             }
             state = self.lock();
-            if state.in_use == 0 {
+            if state.in_use == [0; 2] {
                 self.changed.notify_all();
             }
         }
@@ -85,7 +97,7 @@ impl ThreadSlots {
     /// Waits until every thread has been joined or `deadline` has passed; `None` never passes. Returns how many are left.
     pub(super) fn wait_all_free(&self, deadline: Option<Instant>) -> u64 {
         let mut state = self.lock();
-        while state.in_use > 0 {
+        while state.in_use != [0; 2] {
             let Some(deadline) = deadline else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -96,7 +108,7 @@ impl ThreadSlots {
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.in_use
+        state.in_use.iter().sum()
     }
 
     /// Ends [`reap`](Self::reap) after the threads that are retired by now.

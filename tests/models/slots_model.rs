@@ -3,7 +3,7 @@
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
-use crate::slots::ThreadSlots;
+use crate::slots::{Class, ThreadSlots};
 
 /// Threads that may exist at once.
 const CAPACITY: u64 = 2;
@@ -23,8 +23,8 @@ struct Server {
 
 impl Server {
     /// As the accept loop does: takes a slot, or waits until one is freed.
-    fn take(&self) {
-        while !self.slots.take() {
+    fn take(&self, class: Class) {
+        while !self.slots.take(class) {
             let mut freed = self.freed.lock().unwrap();
             while !*freed {
                 freed = self.on_free.wait(freed).unwrap();
@@ -49,7 +49,7 @@ impl Server {
 /// loop that waits for a slot gets one, and in the end all are joined.
 pub(crate) fn leave_reap_and_admit() {
     let server = Arc::new(Server {
-        slots: ThreadSlots::new(CAPACITY),
+        slots: ThreadSlots::new(CAPACITY - 1, 1),
         live: Mutex::new(0),
         freed: Mutex::new(false),
         on_free: Condvar::new(),
@@ -59,10 +59,11 @@ pub(crate) fn leave_reap_and_admit() {
         thread::spawn(move || server.reap())
     };
     for number in 0..THREADS {
-        server.take();
+        let class = if number % 3 == 0 { Class::Reserved } else { Class::Ordinary };
+        server.take(class);
         if number == 1 {
             // The system gives no thread.
-            server.slots.give_back();
+            server.slots.give_back(class);
             continue;
         }
         let mut live = server.live.lock().unwrap();
@@ -79,14 +80,14 @@ pub(crate) fn leave_reap_and_admit() {
                 let own = half.0.take();
                 drop(half);
                 if let Some(own) = own {
-                    server.slots.retire(own);
+                    server.slots.retire(own, class);
                 }
             })
         };
         let mut half = handle.lock().unwrap();
         if half.1 {
             drop(half);
-            server.slots.retire(thread);
+            server.slots.retire(thread, class);
         } else {
             half.0 = Some(thread);
         }

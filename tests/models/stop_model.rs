@@ -8,7 +8,7 @@ use shuttle::thread::{self, JoinHandle};
 use crate::client::{Belled, ClientOutlet};
 use crate::outlet::Sent;
 use crate::registry::Registry;
-use crate::slots::ThreadSlots;
+use crate::slots::{Class, ThreadSlots};
 use crate::stats::Stats;
 
 /// Connections in each model.
@@ -35,14 +35,14 @@ enum Wait {
 impl Default for Server {
     fn default() -> Self {
         let (stats, registry, joined) = Default::default();
-        Self { stats, registry, slots: ThreadSlots::new(CLIENTS), joined }
+        Self { stats, registry, slots: ThreadSlots::new(CLIENTS, 0), joined }
     }
 }
 
 impl Server {
     /// As the accept loop does.
     fn start(self: &Arc<Self>, id: u64, wait: Wait) {
-        assert!(self.slots.take());
+        assert!(self.slots.take(Class::Ordinary));
         let guard = self.stats.connect();
         self.registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let server = Arc::clone(self);
@@ -56,11 +56,11 @@ impl Server {
             }
             guard.leave();
             if let Some(thread) = server.registry.leave(id, Sent::default()) {
-                server.slots.retire(thread);
+                server.slots.retire(thread, Class::Ordinary);
             }
         });
         if let Some(thread) = self.registry.keep_thread(id, thread) {
-            self.slots.retire(thread);
+            self.slots.retire(thread, Class::Ordinary);
         }
     }
 
