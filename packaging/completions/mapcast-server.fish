@@ -36,7 +36,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l set -d 'Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-frame -d 'Refuse a map of more bytes than this' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Close HTTP connections above this number' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Answer HTTP connections above this number with 503, but for health checks and metrics' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Answer requests for this host too, beside loopback and the address that is listened on; may be repeated' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-allow-origin -d 'Let pages of this origin read the answers (CORS); * for all' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Take PUT and PATCH of /map, PUT and DELETE of /map/KEY, from whoever has the bearer token in this file' -r -F
