@@ -148,10 +148,25 @@ impl<R: Read + AsFd + Send> Lines<R> {
         Some(Notice::new(Level::Warn, format!("{}; the last good map stays{held}", Chain(error))))
     }
 
+    /// Returns a notice of the bad lines that were held back, if their second is over.
+    fn held_back(&mut self) -> Option<Notice> {
+        let held = self.complaints.release()?;
+        let lines = if held == 1 { "line" } else { "lines" };
+        Some(Notice::new(Level::Warn, format!("{}: {held} more bad {lines}; the last good map stays", self.name)))
+    }
+
     /// Reads until the stop is requested or the input has ended, and returns why it has.
     fn read_all(&mut self, sink: &Sink, stop: &Shutdown) -> io::Result<Ending> {
         let mut chunk = vec![0; CHUNK];
-        while stop.wait_readable(&self.input, None)? && !stop.is_triggered() {
+        loop {
+            let is_ready = stop.wait_readable(&self.input, self.complaints.due())?;
+            if stop.is_triggered() {
+                return Ok(Ending::Stop);
+            }
+            self.held_back().iter().for_each(Notice::log);
+            if !is_ready {
+                continue;
+            }
             match self.input.read(&mut chunk) {
                 Ok(0) => return Ok(Ending::EndOfInput),
                 Ok(read) => self.take(&chunk[..read], sink).iter().for_each(Notice::log),
@@ -160,7 +175,6 @@ impl<R: Read + AsFd + Send> Lines<R> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Ending::Stop)
     }
 }
 

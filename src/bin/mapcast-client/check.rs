@@ -1,6 +1,6 @@
 //! `check`: one map, and what it says about the server.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use mapcast::Shutdown;
 use mapcast::client::{ClientConfig, Connectivity, Error, FollowConfig, Follower};
 
 use crate::exit::Exit;
-use crate::unanswered;
+use crate::{logging, unanswered};
 
 /// Takes one map from the server at `address` by `deadline` and tells people about it on standard error, if they are to
 /// be `told`. Not to be connected in time is not to be connected.
@@ -43,8 +43,7 @@ pub(crate) fn check(
     if told {
         let (entries, plural) = (map.len(), if map.len() == 1 { "entry" } else { "entries" });
         let (bytes, took) = (payload.len(), started.elapsed().as_secs_f64() * 1000.0);
-        // A closed standard error leaves nobody to tell.
-        let _ = writeln!(io::stderr(), "{address}: good: {format}, {entries} {plural}, {bytes} bytes, {took:.1} ms");
+        logging::write_line(&format!("{address}: good: {format}, {entries} {plural}, {bytes} bytes, {took:.1} ms"));
     }
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use mapcast::client;
 use mapcast::frame;
 
 use crate::selection::MissingKey;
-use crate::{into, watch};
+use crate::{into, logging, watch};
 
 /// The exit codes. Usage errors leave with clap's own 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,7 @@ pub(crate) fn briefly(work: impl FnOnce() + Clone + Send + 'static) {
 pub(crate) fn leave_at_once() -> ! {
     watch::restore();
     into::abandon();
+    logging::flush_at_once();
     std::process::exit(Exit::Interrupted as i32)
 }
 

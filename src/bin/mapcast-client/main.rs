@@ -21,9 +21,10 @@ mod tls;
 mod unanswered;
 mod watch;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -37,16 +38,14 @@ use stdout::{LastByte, Stdout};
 
 fn main() -> ExitCode {
     let config = args::parse();
-    logging::start(config.verbosity);
+    let _flush_on_drop = logging::start(config.verbosity, Arc::default());
     let may_mean_command = config.may_mean_command;
     run(config).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if !exit.is_quiet() {
             let hint =
                 if may_mean_command && is_nobody(&error) { "; the commands are check, echo and greet" } else { "" };
-            let line = format!("mapcast-client: {}{hint}\n", exit::describe(&error));
-            // A closed standard error leaves nobody to tell.
-            exit::briefly(move || drop(io::stderr().write_all(line.as_bytes())));
+            logging::write_line(&format!("mapcast-client: {}{hint}", exit::describe(&error)));
         }
         exit.into()
     })

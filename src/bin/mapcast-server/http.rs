@@ -68,7 +68,8 @@ impl HttpArgs {
         self.http_token_file.is_some()
     }
 
-    /// Resolves names and opens files; `None` if no page was asked for. The state and the source are yet to be named.
+    /// Resolves names and opens files; `None` if no page was asked for. The state, the source and the log's count are yet
+    /// to be named.
     pub(crate) fn into_task(
         self,
         interval: Duration,
@@ -87,6 +88,7 @@ impl HttpArgs {
             token: self.http_token_file.map(TokenFile::open).transpose()?,
             state: None,
             source: None,
+            dropped_log_lines: None,
         };
         Ok(Some(HttpTask { listen, max_connections: self.http_max_connections, named, config }))
     }

@@ -19,6 +19,7 @@ mod tls;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use anyhow::Context;
@@ -41,15 +42,15 @@ const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::start(cli.verbosity());
-    log_panics();
+    let dropped = Arc::<AtomicU64>::default();
+    let _flush_on_drop = logging::start(cli.verbosity(), Arc::clone(&dropped));
     if cli.is_check() {
         return match cli.into_task().and_then(check::describe) {
             Ok(lines) => print(&lines),
             Err(error) => fail(&error, USAGE),
         };
     }
-    let prepared = match cli.into_task().and_then(prepare) {
+    let prepared = match cli.into_task().and_then(|task| prepare(task, dropped)) {
         Ok(prepared) => prepared,
         Err(error) => return fail(&error, USAGE),
     };
@@ -78,8 +79,9 @@ struct Prepared {
 /// The service manager, and what it is told of.
 type Supervised = (Supervisor, Subject);
 
-/// Everything that can be refused before the first client: the source's first map, the listeners, the signals.
-fn prepare(task: Task) -> anyhow::Result<Prepared> {
+/// Everything that can be refused before the first client: the source's first map, the listeners, the signals. What HTTP
+/// shows includes `dropped`, the lines that the log has lost.
+fn prepare(task: Task, dropped: Arc<AtomicU64>) -> anyhow::Result<Prepared> {
     let listeners = Listeners::inherited()?;
     let supervisor = Supervisor::from_env();
     let stop = Shutdown::new().context("no descriptors left")?;
@@ -98,6 +100,7 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
                 let shown = |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(sink.health()) };
                 http.config.source = map.source.as_ref().map(shown);
                 http.config.state.clone_from(&state);
+                http.config.dropped_log_lines = Some(dropped);
                 let bound = http.bind(&task.config, feed, &server, &stop)?;
                 page = Some((bound, Shutdown::new().context("no descriptors left")?));
             }
@@ -106,7 +109,11 @@ fn prepare(task: Task) -> anyhow::Result<Prepared> {
         Chosen::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
         Chosen::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
     }
-    signals::handle(stop.clone(), || std::process::exit(INTERRUPTED)).context("cannot handle signals")?;
+    let leave = || {
+        logging::flush_at_once();
+        std::process::exit(INTERRUPTED);
+    };
+    signals::handle(stop.clone(), leave).context("cannot handle signals")?;
     log::info!("room for {room}");
     let sink = followed.as_ref().map(|(_, sink)| sink.clone());
     let subject = Subject { sink, stats: server.stats(), drain_timeout, stop: stop.clone() };
@@ -183,15 +190,6 @@ fn print(lines: &[String]) -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    // A standard error that is full or closed leaves nobody to tell.
-    let _ = writeln!(io::stderr(), "mapcast-server: {error:#}");
+    logging::write_line(&format!("mapcast-server: {error:#}"));
     ExitCode::from(code)
-}
-
-/// Panics go to the log like everything else, on one line.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let thread = thread::current();
-        log::error!("thread {} panicked: {}", thread.name().unwrap_or("unnamed"), panic.to_string().escape_debug());
-    }));
 }

@@ -1,7 +1,5 @@
 //! What a request comes to: who may ask, what is shown, what is written.
 
-use std::sync::PoisonError;
-
 use super::condition::Unmet;
 use super::head::{Content, Head};
 use super::query::{self, Query};
@@ -16,7 +14,6 @@ use crate::chain::Chain;
 use crate::connection::{self, Connection};
 use crate::map::Key;
 use crate::shutdown::Shutdown;
-use crate::throttle::more;
 
 /// What a request comes to, before its body is read.
 pub(super) enum Answer<'http> {
@@ -196,17 +193,12 @@ impl Http {
         match writer.token.admits(head.authorization.as_deref()) {
             Ok(true) => {}
             Ok(false) => {
-                let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-                let passed = complaints.pass();
-                drop(complaints);
-                if let Some(held) = passed {
-                    log::warn!("writing refused to {}: wrong or no token{}", connection.peer(), more(held));
-                }
+                self.change_log.refused(log::Level::Warn, connection.peer(), &"wrong or no token");
                 let refusal = Response::refusal(Code::Unauthorized, "send Authorization: Bearer and the token");
                 return Some(refusal.with("WWW-Authenticate", "Bearer realm=\"mapcast\""));
             }
             Err(error) => {
-                log::error!("writing refused to {}: {}", connection.peer(), Chain(&error));
+                self.change_log.refused(log::Level::Error, connection.peer(), &Chain(&error));
                 return Some(Response::refusal(Code::Unavailable, "the server cannot read its token"));
             }
         }
@@ -242,7 +234,13 @@ impl Http {
                 );
                 written.into_response()
             }
-            Err(error) => error.into_response(),
+            Err(error) => {
+                let response = error.to_response();
+                if response.code() == Code::InternalError {
+                    self.change_log.failed(&Chain(&error));
+                }
+                response
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::change_log::ChangeLog;
 use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::Feed;
 use crate::service::Census;
@@ -90,17 +91,21 @@ pub(super) fn start_herald(
     feed: Arc<Feed>,
     census: Arc<dyn Census>,
     listeners: Arc<Listeners>,
+    change_log: Arc<ChangeLog>,
 ) -> io::Result<BelledThread> {
-    BelledThread::start("http-herald".to_owned(), OBITUARY, |bell| move || run(&bell, &feed, &*census, &listeners))
+    BelledThread::start("http-herald".to_owned(), OBITUARY, |bell| {
+        move || run(&bell, &feed, &*census, &listeners, &change_log)
+    })
 }
 
-fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners) {
+fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners, change_log: &ChangeLog) {
     let _subscription = feed.subscribe(bell.waker(Cause::News));
     let mut due = Instant::now();
     loop {
         let now = Instant::now();
         if now >= due {
             listeners.write_down(census.stats().active());
+            change_log.log_held();
             due = now.checked_add(PERIOD).unwrap_or(now);
         }
         let causes = bell.wait(Some(due));

@@ -4,6 +4,7 @@
 //! counter, read at the moment of the scrape, and a registry would be a second copy of each. No label is a peer's.
 
 use std::fmt::{Display, Write as _};
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Http;
@@ -206,6 +207,10 @@ impl Http {
         if let Some(end) = self.census.certificate_end() {
             let help = "When the certificate that clients are shown runs out, in seconds since 1970.";
             text.add(Gauge, "mapcast_tls_cert_not_after_timestamp_seconds", help, seconds(end));
+        }
+        if let Some(dropped) = &self.config.dropped_log_lines {
+            let help = "Lines missing from the log because standard error did not accept them.";
+            text.add(Counter, "mapcast_log_lines_dropped_total", help, dropped.load(Ordering::Relaxed));
         }
         text.add(Gauge, "mapcast_draining", "1 while the server stops, 0 before.", u8::from(self.stop.is_triggered()));
         let view = self.view();

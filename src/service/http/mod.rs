@@ -4,6 +4,7 @@
 //! place, and can look on while the clients are drained.
 
 mod answer;
+mod change_log;
 mod condition;
 mod events;
 mod head;
@@ -38,6 +39,7 @@ use crate::state::StateFile;
 use crate::throttle::{LOG_PERIOD, Throttle};
 
 use answer::Answer;
+use change_log::ChangeLog;
 use head::Head;
 use herald::{Listeners, start_herald};
 use host::Hosts;
@@ -78,6 +80,8 @@ pub struct Config {
     pub state: Option<StateFile>,
     /// Where the map comes from, if that is shown.
     pub source: Option<ShownSource>,
+    /// How many lines of its log the program has dropped, if that is shown. The library only reads it.
+    pub dropped_log_lines: Option<Arc<AtomicU64>>,
 }
 
 /// A source, as it is shown.
@@ -112,10 +116,9 @@ pub struct Http {
     /// Guards the herald's start; `None` before it. It ends when this is dropped.
     herald: Mutex<Option<BelledThread>>,
     answered: [AtomicU64; Code::ALL.len()],
-    /// Guards when wrong tokens were told last.
-    complaints: Mutex<Throttle>,
     /// Guards when a refusal above a limit was logged last. Held for one look.
     refusals: Mutex<Throttle>,
+    change_log: Arc<ChangeLog>,
 }
 
 impl Http {
@@ -139,8 +142,8 @@ impl Http {
             listeners: Arc::default(),
             herald: Mutex::new(None),
             answered: Default::default(),
-            complaints: Mutex::new(Throttle::new(LOG_PERIOD)),
             refusals: Mutex::new(Throttle::new(LOG_PERIOD)),
+            change_log: Arc::default(),
         }
     }
 
@@ -188,7 +191,8 @@ impl Service for Http {
         let mut herald = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
         if herald.is_none() {
             let (feed, census) = (Arc::clone(&self.feed), Arc::clone(&self.census));
-            *herald = Some(start_herald(feed, census, Arc::clone(&self.listeners))?);
+            let (listeners, change_log) = (Arc::clone(&self.listeners), Arc::clone(&self.change_log));
+            *herald = Some(start_herald(feed, census, listeners, change_log)?);
         }
         Ok(())
     }

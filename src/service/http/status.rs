@@ -1,6 +1,7 @@
 //! What is shown of the server: its status, and its clients, as JSON.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -112,6 +113,7 @@ struct Status<'a> {
     connections: Connections,
     sent: Sent,
     http: OwnConnections,
+    log: Option<LogStatus>,
 }
 
 #[derive(Debug, Serialize)]
@@ -175,6 +177,11 @@ struct OwnConnections {
     requests: u64,
 }
 
+#[derive(Debug, Serialize)]
+struct LogStatus {
+    dropped_lines: u64,
+}
+
 impl Http {
     /// The status as one JSON object on one line.
     pub(super) fn status(&self, rendering: Option<&Rendering>) -> String {
@@ -216,6 +223,11 @@ impl Http {
                 max: self.own.max_connections(),
                 requests: self.requests(),
             },
+            log: self
+                .config
+                .dropped_log_lines
+                .as_ref()
+                .map(|dropped| LogStatus { dropped_lines: dropped.load(Ordering::Relaxed) }),
         })
     }
 }

@@ -14,8 +14,8 @@ use log::LevelFilter;
 use mapcast::Shutdown;
 
 use super::line::{Line, Style};
-use crate::exit;
 use crate::stdout::Stdout;
+use crate::{exit, logging};
 
 /// Whether the terminal is taken over. There is one, however many threads want to give it back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -33,26 +33,29 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// Takes the terminal over; a panic in any thread gives it back before its message is printed. What is painted waits
+    /// Takes the terminal over; a panic in any thread gives it back before it is logged. What is painted waits
     /// for the terminal no longer than until the stop, or `deadline`.
     ///
     /// # Errors
     /// If neither standard input nor `/dev/tty` is a terminal.
     pub(super) fn take(shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
         static HOOK: Once = Once::new();
+        let log_level = log::max_level();
         HOOK.call_once(|| {
-            let print_message = panic::take_hook();
+            let log_panic = panic::take_hook();
             panic::set_hook(Box::new(move |panic| {
                 restore();
-                print_message(panic);
+                log::set_max_level(log_level);
+                log_panic(panic);
             }));
         });
         let out = BufWriter::new(Stdout::start(shutdown, deadline)?);
         terminal::enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
-        let log_level = log::max_level();
         if io::stderr().is_terminal() {
             log::set_max_level(LevelFilter::Off);
+            // What is queued belongs on the screen that is left.
+            logging::flush_at_once();
         }
         let mut taken = Self { out, painted: Vec::new(), size: (0, 0), log_level };
         taken.size = terminal::size()?;
