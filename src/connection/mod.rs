@@ -8,10 +8,11 @@ mod watcher;
 use std::io::{self, ErrorKind, Read};
 use std::net::{Shutdown as Direction, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::backlog::{Backlog, Disconnect, Payload, Pending};
 use crate::frame::Frame;
 use crate::histogram::Histogram;
 use crate::platform::{self, Readiness};
@@ -36,6 +37,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How much is read and thrown away in that time: 1 MiB.
 const LINGER_LIMIT: usize = 1024 * 1024;
 
+/// Bytes of small parts that [`Connection::send_parts`] sends together: one record of TLS.
+const BUFFER: usize = 16 * 1024;
+
 /// Why a connection has failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,6 +47,9 @@ pub enum Error {
     /// The client did not take what was sent by the deadline; it has a part of it.
     #[error("not taken within {}: too slow, cut", crate::units::format_duration(*.0))]
     TimedOut(Duration),
+    /// The client held an older map while slow clients held more memory than they may.
+    #[error("too slow: cut to free the memory of an older map; raise --max-backlog if it should have had longer")]
+    Backlog,
     /// The client sent more than it may.
     #[error("it sent more than {DISCARD_LIMIT} bytes, where nothing is expected: closed")]
     Flooded,
@@ -106,6 +113,13 @@ impl Belled for ClientOutlet {
     }
 }
 
+impl Disconnect for ClientOutlet {
+    fn disconnect(&self) {
+        // It fails only if the peer has gone, which wakes the thread as well.
+        let _ = self.socket().tcp().shutdown(Direction::Both);
+    }
+}
+
 impl AsFd for ClientOutlet {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket().as_fd()
@@ -126,6 +140,8 @@ pub struct Connection {
     write_timeout: Duration,
     /// Where it is counted how long a frame took that did not go whole at once.
     waits: Arc<Histogram>,
+    /// Where it is counted while it waits for its client to take a shared payload.
+    backlog: Option<Arc<Backlog>>,
     /// Bytes sent outside of frames.
     bytes: u64,
     /// Input thrown away so far.
@@ -142,7 +158,14 @@ impl Connection {
         write_timeout: Duration,
         waits: Arc<Histogram>,
     ) -> Self {
-        Self { id, peer, outlet, watcher, watch: Watch::Unknown, write_timeout, waits, bytes: 0, discarded: 0 }
+        let (watch, backlog) = (Watch::Unknown, None);
+        Self { id, peer, outlet, watcher, watch, write_timeout, waits, backlog, bytes: 0, discarded: 0 }
+    }
+
+    /// Counts the payloads that the client is slow to take in `backlog`, which may cut the connection for that. A service
+    /// that sends a feed's maps should call this with [`Feed::backlog`](crate::Feed::backlog) first.
+    pub fn count_in(&mut self, backlog: &Arc<Backlog>) {
+        self.backlog = Some(Arc::clone(backlog));
     }
 
     /// Counts the server's connections from 1.
@@ -191,15 +214,24 @@ impl Connection {
         self.flush_from(left)
     }
 
-    fn flush_from(&self, mut left: Left) -> Result<(), Error> {
-        while let Left::InFlight(begun) = left {
-            self.wait_writable(begun.checked_add(self.write_timeout))?;
-            left = self.outlet.flush().map_err(|error| self.broken(error))?;
-            if left == Left::Nothing {
+    fn flush_from(&self, left: Left) -> Result<(), Error> {
+        let Left::InFlight(begun) = left else { return Ok(()) };
+        let Some((frame, version)) = self.outlet.in_flight() else { return Ok(()) };
+        // Dropped before the frame is.
+        let pending = self.enter_backlog(Payload::new(version, frame.as_bytes()));
+        loop {
+            let step = self.wait_writable(begun.checked_add(self.write_timeout));
+            let step = step.and_then(|()| self.outlet.flush().map_err(|error| self.broken(error)));
+            if step.map_err(|error| explain(error, pending.as_ref()))? == Left::Nothing {
                 self.waits.observe(begun.elapsed());
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    fn enter_backlog(&self, payload: Payload) -> Option<Pending> {
+        let outlet: Weak<dyn Disconnect> = Arc::downgrade(&self.outlet) as _;
+        self.backlog.as_ref().map(|backlog| backlog.enter(payload, outlet))
     }
 
     /// When the last frame was begun; `None` before the first.
@@ -234,7 +266,51 @@ impl Connection {
     /// `TimedOut` if the client did not take it in time, `Reset` if it has left, `Cut` if the drain was over. The
     /// client may have a part of it: nothing may be sent after it.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.send_by(bytes, Instant::now().checked_add(self.write_timeout), None, &mut None)
+    }
+
+    /// As [`send`](Self::send), for `parts` one after the other, by one deadline for all of them. They are parts of
+    /// `payload`, which counts in the backlog while the client is slow to take it. No copy of more than [`BUFFER`] bytes is
+    /// made.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and `Backlog` if the client was too slow to keep the payload for.
+    pub(crate) fn send_parts<'part>(
+        &mut self,
+        parts: impl IntoIterator<Item = &'part [u8]>,
+        payload: Option<Payload>,
+    ) -> Result<(), Error> {
         let deadline = Instant::now().checked_add(self.write_timeout);
+        let mut pending = None;
+        let mut send = |bytes: &[u8]| {
+            self.send_by(bytes, deadline, payload, &mut pending).map_err(|error| explain(error, pending.as_ref()))
+        };
+        let mut buffer = Vec::new();
+        for mut part in parts {
+            if buffer.len() + part.len() > BUFFER {
+                // A full buffer is a full segment, or record, of which the rest of the part needs no copy.
+                let (head, rest) = part.split_at(BUFFER - buffer.len());
+                buffer.extend_from_slice(head);
+                send(&buffer)?;
+                buffer.clear();
+                part = rest;
+            }
+            if part.len() > BUFFER {
+                send(part)?;
+            } else {
+                buffer.extend_from_slice(part);
+            }
+        }
+        send(&buffer)
+    }
+
+    fn send_by(
+        &mut self,
+        bytes: &[u8],
+        deadline: Option<Instant>,
+        payload: Option<Payload>,
+        pending: &mut Option<Pending>,
+    ) -> Result<(), Error> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.stream().try_send(rest) {
@@ -243,7 +319,12 @@ impl Connection {
                     self.bytes += written as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_writable(deadline)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if pending.is_none() {
+                        *pending = payload.and_then(|payload| self.enter_backlog(payload));
+                    }
+                    self.wait_writable(deadline)?;
+                }
                 Err(error) => return Err(self.broken(error)),
             }
         }
@@ -423,6 +504,11 @@ impl Connection {
             _ => Error::Reset(error),
         }
     }
+}
+
+/// Returns why a connection has failed: `error`, unless it was cut because of the backlog, which looks like a broken socket.
+fn explain(error: Error, pending: Option<&Pending>) -> Error {
+    if pending.is_some_and(Pending::is_evicted) { Error::Backlog } else { error }
 }
 
 impl Drop for Connection {
