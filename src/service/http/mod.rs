@@ -4,8 +4,11 @@
 //! place, and can look on while the clients are drained.
 
 mod answer;
+mod body;
 mod condition;
+mod document;
 mod events;
+mod filter;
 mod herald;
 mod host;
 mod metrics;
@@ -187,6 +190,7 @@ impl Service for Http {
     }
 
     fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+        connection.count_in(self.feed.backlog());
         let mut requests = Requests::new();
         loop {
             let head = match requests.read_head(connection, stop)? {
@@ -194,7 +198,7 @@ impl Service for Http {
                 Incoming::Over(goodbye) => return Ok(goodbye),
                 Incoming::Refused(refusal) => {
                     let refusal = self.finish(refusal, None, connection);
-                    connection.send(&refusal.into_bytes(false, true))?;
+                    refusal.send(false, true, connection)?;
                     return Ok(Goodbye::Done);
                 }
             };
@@ -205,7 +209,12 @@ impl Service for Http {
                     is_last |= head.content_length > 0;
                     response
                 }
-                Answer::Stream(stream) => return self.stream(stream, &head, connection, stop),
+                Answer::Stream(stream) => {
+                    let (response, is_head) = (self.stream_response(&head, connection), head.is_head());
+                    // A stream may last for days, and its request may have taken 100 KiB.
+                    drop((head, requests));
+                    return self.stream(stream, response, is_head, connection, stop);
+                }
                 Answer::Write(writer, demand) => {
                     match self.take_change(writer, demand, &head, &mut requests, connection, stop)? {
                         Incoming::Whole(change) => self.write(writer, change, &head, connection),
@@ -218,7 +227,7 @@ impl Service for Http {
                 }
             };
             let response = self.finish(response, Some(&head), connection);
-            connection.send(&response.into_bytes(head.is_head(), is_last))?;
+            response.send(head.is_head(), is_last, connection)?;
             if is_last {
                 return Ok(Goodbye::Done);
             }

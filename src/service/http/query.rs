@@ -5,8 +5,8 @@ use percent_encoding::percent_decode;
 /// The parameters of a request that are known where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Query<'q> {
-    /// Names, decoded, and values as they came, in their order.
-    pairs: Vec<(String, &'q str)>,
+    /// Names and values as they came, in their order.
+    pairs: Vec<(&'static str, &'q str)>,
 }
 
 /// A parameter that is none where the request goes. Not named: its name is a peer's.
@@ -29,8 +29,8 @@ impl<'q> Query<'q> {
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).ok_or(Unknown { known })?;
-            if known.contains(&name.as_str()) {
-                pairs.push((name, value));
+            if let Some(known) = known.iter().find(|known| **known == name) {
+                pairs.push((*known, value));
             } else if !name.starts_with('_') {
                 return Err(Unknown { known });
             }
@@ -40,7 +40,7 @@ impl<'q> Query<'q> {
 
     /// The values of the parameter `name`, as they came.
     pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'q str> {
-        self.pairs.iter().filter(move |(found, _)| found == name).map(|(_, value)| *value)
+        self.pairs.iter().filter(move |(found, _)| *found == name).map(|(_, value)| *value)
     }
 
     /// Returns the texts that all parameters `name` list together, `None` inside if there is none of that name: split at
