@@ -291,8 +291,8 @@ impl Connection {
                 // A full buffer is a full segment, or record, of which the rest of the part needs no copy.
                 let (head, rest) = part.split_at(BUFFER - buffer.len());
                 buffer.extend_from_slice(head);
-                send(&buffer)?;
-                buffer.clear();
+                // Not kept while the rest waits.
+                send(&std::mem::take(&mut buffer))?;
                 part = rest;
             }
             if part.len() > BUFFER {

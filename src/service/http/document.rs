@@ -17,7 +17,7 @@ use crate::map::Map;
 #[derive(Debug)]
 pub(super) struct Document {
     version: u64,
-    json: String,
+    json: Box<str>,
     /// Where each entry ends, in the order of the map; the first begins after the brace, each other one after a comma.
     ends: Box<[usize]>,
     /// The numbers of the entries, ordered by their JSON. Made when a key is first looked up.
@@ -47,6 +47,8 @@ impl Document {
         let json = String::from_utf8(Format::Json.encode_map(map)?)
             .map_err(|error| format::Error::Encode { format: Format::Json, source: error.into() })?;
         let ends = entry_ends(json.as_bytes(), map.len());
+        // Without the room that it was given to grow.
+        let json = json.into_boxed_str();
         Ok(Self { version, json, ends, by_key: OnceLock::new(), hashes: OnceLock::new(), hasher })
     }
 
@@ -57,6 +59,25 @@ impl Document {
     /// The whole map.
     pub(super) fn json(&self) -> &str {
         &self.json
+    }
+
+    /// Returns the entries as a JSON list of pairs of texts: the key, and the value's JSON.
+    pub(super) fn pairs(&self) -> Box<str> {
+        // Quotes are escaped once more.
+        let mut pairs = Vec::with_capacity(self.json.len() + self.json.len() / 8 + 8 * self.ends.len());
+        pairs.push(b'[');
+        for number in (0..).take(self.ends.len()) {
+            let entry = self.entry(number);
+            let (key, value) = entry.split_at(behind_string(entry.as_bytes(), 0));
+            pairs.extend_from_slice(if number == 0 { b"[" } else { b",[" });
+            pairs.extend_from_slice(key.as_bytes());
+            pairs.push(b',');
+            // Writing text to memory does not fail.
+            let _ = serde_json::to_writer(&mut pairs, &value[1..]);
+            pairs.push(b']');
+        }
+        pairs.push(b']');
+        String::from_utf8(pairs).unwrap_or_default().into()
     }
 
     /// What counts while a peer is slow to take any part of it: text and indexes.
@@ -145,10 +166,8 @@ fn entry_ends(object: &[u8], entries: usize) -> Box<[usize]> {
     while let Some(byte) = object.get(at) {
         match byte {
             b'"' => {
-                at += 1;
-                while object.get(at).is_some_and(|&byte| byte != b'"') {
-                    at += if object[at] == b'\\' { 2 } else { 1 };
-                }
+                at = behind_string(object, at);
+                continue;
             }
             b'{' | b'[' => depth += 1,
             b',' if depth == 1 => ends.push(at),
@@ -162,6 +181,15 @@ fn entry_ends(object: &[u8], entries: usize) -> Box<[usize]> {
         ends.push(object.len() - 1);
     }
     ends.into()
+}
+
+/// Returns where the string ends that begins `at` there, behind its second quote.
+fn behind_string(json: &[u8], at: usize) -> usize {
+    let mut at = at + 1;
+    while let Some(byte) = json.get(at).filter(|byte| **byte != b'"') {
+        at += if *byte == b'\\' { 2 } else { 1 };
+    }
+    at + 1
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(super) struct Rendering {
     pub(super) etag: String,
     selections: Selections,
     /// See [`entries`](Self::entries).
-    entries: OnceLock<Arc<str>>,
+    entries: OnceLock<Arc<Box<str>>>,
 }
 
 /// Renders a feed's current map, once a version, however many ask.
@@ -84,15 +84,8 @@ impl Rendering {
 
     /// The map as a JSON list of pairs of texts: the key, and the value's JSON. For the page, which shows whole numbers
     /// with all of their digits and tells what has changed by comparing texts.
-    pub(super) fn entries(&self) -> &Arc<str> {
-        self.entries.get_or_init(|| {
-            let pairs: Vec<(String, String)> = self
-                .map
-                .iter()
-                .map(|(key, value)| (key.to_string(), format::write_value(value).unwrap_or_default()))
-                .collect();
-            serde_json::to_string(&pairs).unwrap_or_else(|_| "[]".to_owned()).into()
-        })
+    pub(super) fn entries(&self) -> &Arc<Box<str>> {
+        self.entries.get_or_init(|| Arc::new(self.document.pairs()))
     }
 }
 
@@ -142,7 +135,7 @@ mod tests {
         let value = crate::map::Value::from(i64::MAX);
         feed.publish(&Map::from([("<b>".into(), value), (1.into(), "\"".into())])).unwrap();
         let rendering = Renderer::new(feed).latest().unwrap().unwrap();
-        assert_eq!(&**rendering.entries(), r#"[["1","\"\\\"\""],["<b>","9223372036854775807"]]"#);
+        assert_eq!(***rendering.entries(), *r#"[["1","\"\\\"\""],["<b>","9223372036854775807"]]"#);
     }
 
     #[test]
