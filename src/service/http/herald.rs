@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::rendering::Renderer;
 use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::Feed;
 use crate::service::Census;
@@ -58,6 +59,10 @@ impl Listeners {
         lock(&self.history).iter().copied().collect()
     }
 
+    fn is_anyone(&self) -> bool {
+        !lock(&self.wakers).is_empty()
+    }
+
     fn wake_all(&self) {
         let wakers: Vec<Waker> = lock(&self.wakers).values().cloned().collect();
         wakers.iter().for_each(Waker::wake_by_ref);
@@ -90,11 +95,14 @@ pub(super) fn start_herald(
     feed: Arc<Feed>,
     census: Arc<dyn Census>,
     listeners: Arc<Listeners>,
+    renderer: Arc<Renderer>,
 ) -> io::Result<BelledThread> {
-    BelledThread::start("http-herald".to_owned(), OBITUARY, |bell| move || run(&bell, &feed, &*census, &listeners))
+    BelledThread::start("http-herald".to_owned(), OBITUARY, |bell| {
+        move || run(&bell, &feed, &*census, &listeners, &renderer)
+    })
 }
 
-fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners) {
+fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners, renderer: &Renderer) {
     let _subscription = feed.subscribe(bell.waker(Cause::News));
     let mut due = Instant::now();
     loop {
@@ -108,6 +116,11 @@ fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners
             return;
         }
         if causes.contains(Cause::News) {
+            if listeners.is_anyone() {
+                // They would each wait for the first one to do it. By one thread, because glibc has several heaps: each of
+                // them would keep the room of a map once it was rendered there. What fails is told to those who ask.
+                let _ = renderer.latest();
+            }
             listeners.wake_all();
         }
     }

@@ -96,7 +96,7 @@ pub struct Http {
     /// The page's Content-Security-Policy.
     policy: String,
     feed: Arc<Feed>,
-    renderer: Renderer,
+    renderer: Arc<Renderer>,
     writer: Option<Writer>,
     /// The clients of the map.
     census: Arc<dyn Census>,
@@ -123,7 +123,7 @@ impl Http {
         Self {
             hosts: Hosts::new(&config.listen, &config.hosts),
             policy: page::policy(page::PAGE),
-            renderer: Renderer::new(Arc::clone(&feed)),
+            renderer: Arc::new(Renderer::new(Arc::clone(&feed))),
             config,
             feed,
             writer,
@@ -184,7 +184,7 @@ impl Service for Http {
         let mut herald = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
         if herald.is_none() {
             let (feed, census) = (Arc::clone(&self.feed), Arc::clone(&self.census));
-            *herald = Some(start_herald(feed, census, Arc::clone(&self.listeners))?);
+            *herald = Some(start_herald(feed, census, Arc::clone(&self.listeners), Arc::clone(&self.renderer))?);
         }
         Ok(())
     }
