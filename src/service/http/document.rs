@@ -99,19 +99,7 @@ impl Document {
     /// Returns the entries that `filter` names. Takes time linear in its keys and the map's entries together, less if the
     /// keys are few.
     pub(super) fn select(&self, filter: &Filter) -> Selection {
-        let by_key = self.by_key();
-        let (mut entries, mut rest) = (Vec::new(), by_key);
-        for key in filter.keys() {
-            // Doubled steps, then a binary search between the last two: both lists are sorted, so each key's search begins
-            // where the one before it has ended.
-            let mut step = 1;
-            while rest.get(step).is_some_and(|&number| self.entry(number) < key) {
-                step *= 2;
-            }
-            let window = &rest[..rest.len().min(step + 1)];
-            rest = &rest[window.partition_point(|&number| self.entry(number) < key)..];
-            entries.extend(rest.first().filter(|&&number| self.entry(number).starts_with(key)));
-        }
+        let mut entries = find_all(filter.keys(), self.by_key(), |number| self.entry(number));
         entries.sort_unstable();
         let hashes = self.hashes();
         let hashes: Vec<u64> = entries.iter().map(|&number| hashes[number as usize]).collect();
@@ -157,6 +145,27 @@ impl AsRef<str> for Document {
     fn as_ref(&self) -> &str {
         &self.json
     }
+}
+
+/// Returns those of `numbers` whose `entry` has one of `keys`; both are in the order of their JSON.
+fn find_all<'key, 'entry>(
+    keys: impl Iterator<Item = &'key str>,
+    numbers: &[u32],
+    entry: impl Fn(u32) -> &'entry str,
+) -> Vec<u32> {
+    let (mut found, mut rest) = (Vec::new(), numbers);
+    for key in keys {
+        // Doubled steps, then a binary search in what they have passed: each key's search begins where the one before it has
+        // ended, so that all of them together look at fewer entries than a walk through both lists would.
+        let mut step = 1;
+        while rest.get(step).is_some_and(|&number| entry(number) < key) {
+            step *= 2;
+        }
+        let window = &rest[..rest.len().min(step + 1)];
+        rest = &rest[window.partition_point(|&number| entry(number) < key)..];
+        found.extend(rest.first().filter(|&&number| entry(number).starts_with(key)));
+    }
+    found
 }
 
 /// Returns where each entry of `object`, a JSON object on one line that was written here, ends.
@@ -235,6 +244,29 @@ mod tests {
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         assert_eq!(narrowed(&document, &all), document.json());
         assert_eq!(document.value("\"aa\""), None);
+    }
+
+    #[test]
+    fn a_filter_takes_linear_time_and_little_for_few_keys() {
+        let entries: Vec<String> = (0..30_000).map(|key| format!("\"{key:05}\":0")).collect();
+        let numbers: Vec<u32> = (0..30_000).collect();
+        let looks = |keys: &[usize]| {
+            let keys: Vec<String> = keys.iter().map(|key| format!("\"{key:05}\"")).collect();
+            let looks = std::cell::Cell::new(0);
+            let entry = |number: u32| {
+                looks.set(looks.get() + 1);
+                entries[number as usize].as_str()
+            };
+            let found = find_all(keys.iter().map(String::as_str), &numbers, entry);
+            assert_eq!(found.len(), keys.len());
+            looks.get()
+        };
+        for step in [1, 2, 3, 5, 30, 1000] {
+            let keys: Vec<usize> = (0..30_000).step_by(step).collect();
+            let looks = looks(&keys);
+            assert!(looks <= 4 * (30_000 + keys.len()), "{looks} looks for {} keys", keys.len());
+        }
+        assert!(looks(&[29_999]) < 50);
     }
 
     #[test]
