@@ -3,16 +3,17 @@
 mod bell;
 mod belled_thread;
 mod outlet;
+mod payload;
 mod watcher;
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{Shutdown as Direction, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::backlog::{Backlog, Disconnect, Payload, Pending};
+use crate::backlog::{Backlog, Payload, Pending};
 use crate::frame::Frame;
 use crate::histogram::Histogram;
 use crate::platform::{self, Readiness};
@@ -25,6 +26,7 @@ pub use bell::{Cause, Causes};
 pub(crate) use belled_thread::BelledThread;
 use outlet::{Left, Owner, Socket};
 pub(crate) use outlet::{Outlet, Sent};
+use payload::explain;
 pub(crate) use watcher::Watcher;
 
 /// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.
@@ -36,9 +38,6 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// How much is read and thrown away in that time: 1 MiB.
 const LINGER_LIMIT: usize = 1024 * 1024;
-
-/// Bytes of small parts that [`Connection::send_parts`] sends together: one record of TLS.
-const BUFFER: usize = 16 * 1024;
 
 /// Why a connection has failed.
 #[derive(Debug, thiserror::Error)]
@@ -110,13 +109,6 @@ impl Owner for Bell {
 impl Belled for ClientOutlet {
     fn bell(&self) -> &Bell {
         self.owner()
-    }
-}
-
-impl Disconnect for ClientOutlet {
-    fn disconnect(&self) {
-        // It fails only if the peer has gone, which wakes the thread as well.
-        let _ = self.socket().tcp().shutdown(Direction::Both);
     }
 }
 
@@ -229,11 +221,6 @@ impl Connection {
         }
     }
 
-    fn enter_backlog(&self, payload: Payload) -> Option<Pending> {
-        let outlet: Weak<dyn Disconnect> = Arc::downgrade(&self.outlet) as _;
-        self.backlog.as_ref().map(|backlog| backlog.enter(payload, outlet))
-    }
-
     /// When the last frame was begun; `None` before the first.
     pub fn last_frame(&self) -> Option<Instant> {
         self.outlet.last().map(|(_, begun)| begun)
@@ -267,41 +254,6 @@ impl Connection {
     /// client may have a part of it: nothing may be sent after it.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.send_by(bytes, Instant::now().checked_add(self.write_timeout), None, &mut None)
-    }
-
-    /// As [`send`](Self::send), for `parts` one after the other, by one deadline for all of them. They are parts of
-    /// `payload`, which counts in the backlog while the client is slow to take it. No copy of more than [`BUFFER`] bytes is
-    /// made.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send), and `Backlog` if the client was too slow to keep the payload for.
-    pub(crate) fn send_parts<'part>(
-        &mut self,
-        parts: impl IntoIterator<Item = &'part [u8]>,
-        payload: Option<Payload>,
-    ) -> Result<(), Error> {
-        let deadline = Instant::now().checked_add(self.write_timeout);
-        let mut pending = None;
-        let mut send = |bytes: &[u8]| {
-            self.send_by(bytes, deadline, payload, &mut pending).map_err(|error| explain(error, pending.as_ref()))
-        };
-        let mut buffer = Vec::new();
-        for mut part in parts {
-            if buffer.len() + part.len() > BUFFER {
-                // A full buffer is a full segment, or record, of which the rest of the part needs no copy.
-                let (head, rest) = part.split_at(BUFFER - buffer.len());
-                buffer.extend_from_slice(head);
-                // Not kept while the rest waits.
-                send(&std::mem::take(&mut buffer))?;
-                part = rest;
-            }
-            if part.len() > BUFFER {
-                send(part)?;
-            } else {
-                buffer.extend_from_slice(part);
-            }
-        }
-        send(&buffer)
     }
 
     fn send_by(
@@ -504,11 +456,6 @@ impl Connection {
             _ => Error::Reset(error),
         }
     }
-}
-
-/// Returns why a connection has failed: `error`, unless it was cut because of the backlog, which looks like a broken socket.
-fn explain(error: Error, pending: Option<&Pending>) -> Error {
-    if pending.is_some_and(Pending::is_evicted) { Error::Backlog } else { error }
 }
 
 impl Drop for Connection {
