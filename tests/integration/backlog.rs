@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpStream};
 use socket2::{Domain, Socket, Type};
 
 use crate::http::Site;
-use crate::support::eventually;
 use crate::support::reader::Reader;
+use crate::support::{PATIENCE, eventually};
 
 /// Entries of the map, of some 1,000 bytes each.
 const ENTRIES: usize = 1000;
@@ -33,6 +33,7 @@ fn stall(addr: SocketAddr, request: &str) -> TcpStream {
     // Before connecting: the window that is announced then stays small.
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&addr.into()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut socket = TcpStream::from(socket);
     socket.write_all(request.as_bytes()).unwrap();
     socket
@@ -100,4 +101,40 @@ fn stalled_peers_of_every_kind_take_bounded_memory_together() {
     site.server.wait_log("cut to free the memory of an older map");
     drop(stalled);
     eventually("the memory is given back", || metric(&site, "mapcast_backlog_bytes") == 0);
+}
+
+/// Sends each of `requests` over as many connections as HTTP takes by default, and returns how much memory the server had
+/// more while they were open, in KiB.
+fn cost_of(requests: &[String]) -> u64 {
+    let site = Site::start(&["--interval", "10m", "--write-timeout", "10m"]);
+    drop(stall(site.page, &requests[0]));
+    site.get("/metrics");
+    let before = site.server.peak_memory();
+    let open: Vec<_> = (0..240).map(|number| stall(site.page, &requests[number % requests.len()])).collect();
+    eventually("they have come", || metric(&site, "mapcast_http_connections") >= 240);
+    for mut socket in open.iter().filter(|_| requests[0].ends_with("\r\n\r\n")) {
+        // It has begun.
+        socket.read_exact(&mut [0; 200]).unwrap();
+    }
+    site.server.peak_memory() - before
+}
+
+#[test]
+fn the_largest_requests_take_bounded_memory() {
+    let line = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n");
+    // Different keys of different streams, so that none are shared.
+    let keys = |stream: usize| (0..2400).map(|key| (stream * 2400 + key).to_string()).collect::<Vec<_>>().join(",");
+    let filters: Vec<_> = (4..244).map(|stream| line(&format!("/events?keys={}", keys(stream))) + "\r\n").collect();
+    let shortest = (0..5400_u32).map(|key| format!("{:02x}", key % 256) + &(key / 256).to_string());
+    let shortest =
+        line(&format!("/events?keys={}", shortest.collect::<Vec<_>>().join(",")[..16_000].to_owned())) + "\r\n";
+    let tags = line("/events") + &format!("If-None-Match: {}\r\n\r\n", "\"\",".repeat(5000));
+    let unfinished = line("/events") + &format!("X: {}", "x".repeat(16_000));
+    for (what, requests) in
+        [("filters", filters), ("short keys", vec![shortest]), ("tags", vec![tags]), ("headers", vec![unfinished])]
+    {
+        let taken = cost_of(&requests);
+        eprintln!("240 connections with {what}: {taken} KiB");
+        assert!(taken < 240 * 160, "{what}: {taken} KiB");
+    }
 }

@@ -111,8 +111,8 @@ impl Http {
             (Route::Map, Some(writer)) if head.method == "PUT" => Answer::Write(writer, Demand::Replace),
             (Route::Map, Some(writer)) if head.method == "PATCH" => Answer::Write(writer, Demand::Patch),
             (Route::Live, _) => Answer::Stream(Stream::Page),
-            (Route::Events, _) => match query.list("keys") {
-                Ok(keys) => Answer::Stream(Stream::Map(keys.map(|keys| Arc::new(Filter::new(keys))))),
+            (Route::Events, _) => match Filter::new(query.list("keys")) {
+                Ok(filter) => Answer::Stream(Stream::Map(filter.map(Arc::new))),
                 Err(error) => Answer::Whole(Response::refusal(Code::BadRequest, &format!("keys: {error}"))),
             },
             (route, _) => Answer::Whole(self.show(&route, head, &query)),

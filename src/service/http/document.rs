@@ -211,8 +211,7 @@ mod tests {
     }
 
     fn narrowed(document: &Document, keys: &[&str]) -> String {
-        let filter = Filter::new(keys.iter().map(|&key| key.into()).collect());
-        document.narrowed(&document.select(&filter)).collect()
+        document.narrowed(&document.select(&Filter::of(keys))).collect()
     }
 
     #[test]
@@ -273,7 +272,7 @@ mod tests {
     fn a_fingerprint_changes_with_the_entries_that_are_selected_and_no_others() {
         let hasher = RandomState::new();
         let map = |a: i64, b: i64| Map::from([("a".into(), a.into()), ("b".into(), b.into())]);
-        let filter = Filter::new(vec!["a".into(), "c".into()]);
+        let filter = Filter::of(&["a", "c"]);
         let fingerprint =
             |version, map: &Map| Document::new(version, map, hasher.clone()).unwrap().select(&filter).fingerprint;
         assert_eq!(fingerprint(1, &map(1, 1)), fingerprint(2, &map(1, 2)));

@@ -19,20 +19,27 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Returns the filter for `keys`, which are meant by their spelling.
-    pub(super) fn new(keys: Vec<String>) -> Self {
-        // Text always has a form in JSON.
-        let mut keys: Vec<_> = keys.into_iter().filter_map(|key| format::write_value(&key).ok()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let mut end = 0;
-        let mut ends = Vec::with_capacity(keys.len());
-        for key in &keys {
-            end += key.len();
-            // A request's head has 16 KiB.
-            ends.push(u32::try_from(end).unwrap_or(u32::MAX));
+    /// Returns the filter for `keys`, which are meant by their spelling; `None` if there are none.
+    ///
+    /// # Errors
+    /// The first of `keys` that is one.
+    pub(super) fn new<E>(keys: impl Iterator<Item = Result<String, E>>) -> Result<Option<Self>, E> {
+        let (mut text, mut places) = (String::new(), Vec::new());
+        for key in keys {
+            let start = text.len();
+            // Text always has a form in JSON.
+            text += &format::write_value(&key?).unwrap_or_default();
+            places.push(start..text.len());
         }
-        Self { text: keys.concat().into(), ends: ends.into() }
+        places.sort_unstable_by(|a, b| text[a.clone()].cmp(&text[b.clone()]));
+        places.dedup_by(|a, b| text[a.clone()] == text[b.clone()]);
+        let (mut sorted, mut ends) = (String::new(), Vec::with_capacity(places.len()));
+        for place in places {
+            sorted += &text[place];
+            // A request's head has 16 KiB.
+            ends.push(u32::try_from(sorted.len()).unwrap_or(u32::MAX));
+        }
+        Ok((!ends.is_empty()).then(|| Self { text: sorted.into(), ends: ends.into() }))
     }
 
     /// The keys in ascending order of their JSON.
@@ -82,13 +89,20 @@ impl Selections {
 }
 
 #[cfg(test)]
+impl Filter {
+    pub(super) fn of(keys: &[&str]) -> Self {
+        Self::new(keys.iter().map(|&key| Ok::<_, ()>(key.to_owned()))).unwrap().unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::map::builtin;
     use std::collections::hash_map::RandomState;
 
     fn filter(keys: &[&str]) -> Arc<Filter> {
-        Arc::new(Filter::new(keys.iter().map(|&key| key.into()).collect()))
+        Arc::new(Filter::of(keys))
     }
 
     #[test]
