@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::backlog::Backlog;
 use crate::format::{self, Format};
 use crate::frame::{self, Frame};
 use crate::histogram::Histogram;
@@ -90,6 +91,7 @@ pub struct Feed {
     rounds: Histogram,
     /// The newest version that went round; 0 before the first.
     offered: AtomicU64,
+    backlog: Arc<Backlog>,
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +108,8 @@ pub struct Subscription<'feed> {
 }
 
 impl Feed {
-    /// Returns a feed that has no map yet. Maps of more than `max_frame` encoded bytes will be refused.
+    /// Returns a feed that has no map yet. Maps of more than `max_frame` encoded bytes will be refused. Older maps that slow
+    /// peers have not taken yet may take [`Backlog::default_limit`] bytes.
     pub fn new(format: Format, max_frame: usize) -> Self {
         Self {
             format,
@@ -118,7 +121,19 @@ impl Feed {
             changed: Condvar::new(),
             rounds: Histogram::new(ROUNDS),
             offered: AtomicU64::new(0),
+            backlog: Arc::new(Backlog::new(Backlog::default_limit(max_frame))),
         }
+    }
+
+    /// Sets how many bytes older maps that slow peers have not taken yet may have, over all peers together.
+    #[must_use]
+    pub fn with_max_backlog(self, max: usize) -> Self {
+        Self { backlog: Arc::new(Backlog::new(max)), ..self }
+    }
+
+    /// Where those who send this feed's maps count what their peers are slow to take.
+    pub fn backlog(&self) -> &Arc<Backlog> {
+        &self.backlog
     }
 
     /// How long changes took until everyone had been offered them, or those of one publisher where there are several.

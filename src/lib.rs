@@ -38,7 +38,7 @@
 //! From the bytes upward; `docs/design.md` has the threads, the locks and who may name whom.
 //! - [`map`]: the map, its keys and values. [`frame`]: the header, and reading and writing frames. [`mod@format`]: five ways
 //!   to write a payload.
-//! - [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`health`]: how that fares.
+//! - [`backlog`]: the memory that slow peers keep in use. [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`health`]: how that fares.
 //!   [`state`]: the file that outlives it, and [`replacement`]: how a file is replaced whole.
 //!   [`shutdown`]: the stop, and how it is heard.
 //! - [`connection`]: one client, its deadlines and its bell. [`service`]: what is done for it. [`server`]: listeners,
@@ -48,6 +48,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backlog;
 mod chain;
 pub mod client;
 pub mod connection;
@@ -77,6 +78,7 @@ pub mod tls;
 pub mod tls;
 pub mod units;
 
+pub use backlog::Backlog;
 pub use client::{Client, ClientConfig, FollowConfig, Follower};
 pub use feed::Feed;
 pub use format::Format;

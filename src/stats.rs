@@ -81,14 +81,23 @@ pub(crate) enum Closed {
     Done,
     WriteTimeout,
     WriteError,
+    Backlog,
     Flooded,
     Drain,
     Panic,
 }
 
 impl Closed {
-    const ALL: [Self; 7] =
-        [Self::Client, Self::Done, Self::WriteTimeout, Self::WriteError, Self::Flooded, Self::Drain, Self::Panic];
+    const ALL: [Self; 8] = [
+        Self::Client,
+        Self::Done,
+        Self::WriteTimeout,
+        Self::WriteError,
+        Self::Backlog,
+        Self::Flooded,
+        Self::Drain,
+        Self::Panic,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -96,6 +105,7 @@ impl Closed {
             Self::Done => "done",
             Self::WriteTimeout => "write_timeout",
             Self::WriteError => "write_error",
+            Self::Backlog => "backlog",
             Self::Flooded => "flooded",
             Self::Drain => "drain",
             Self::Panic => "panic",

@@ -4,6 +4,7 @@ mod bell;
 mod belled_thread;
 mod outlet;
 mod over_limit;
+mod payload;
 mod watcher;
 
 use std::io::{self, ErrorKind, Read};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::backlog::{Backlog, Payload, Pending};
 use crate::frame::Frame;
 use crate::histogram::Histogram;
 use crate::platform::{self, Readiness};
@@ -26,6 +28,7 @@ pub(crate) use belled_thread::BelledThread;
 use outlet::{Left, Owner, Socket};
 pub(crate) use outlet::{Outlet, Sent};
 pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
+use payload::explain;
 pub(crate) use watcher::Watcher;
 
 /// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.
@@ -50,6 +53,9 @@ pub enum Error {
     /// The client did not take what was sent by the deadline; it has a part of it.
     #[error("not taken within {}: too slow, cut", crate::units::format_duration(*.0))]
     TimedOut(Duration),
+    /// The client held an older map while slow clients held more memory than they may.
+    #[error("too slow: cut to free the memory of an older map; raise --max-backlog if it should have had longer")]
+    Backlog,
     /// The client sent more than it may.
     #[error("it sent more than {DISCARD_LIMIT} bytes, where nothing is expected: closed")]
     Flooded,
@@ -133,6 +139,8 @@ pub struct Connection {
     write_timeout: Duration,
     /// Where it is counted how long a frame took that did not go whole at once.
     waits: Arc<Histogram>,
+    /// Where it is counted while it waits for its client to take a shared payload.
+    backlog: Option<Arc<Backlog>>,
     /// Bytes sent outside of frames.
     bytes: u64,
     /// Input thrown away so far.
@@ -161,6 +169,7 @@ impl Connection {
             watch: Watch::Unknown,
             write_timeout,
             waits,
+            backlog: None,
             bytes: 0,
             discarded: 0,
             over_limit: None,
@@ -187,6 +196,12 @@ impl Connection {
     /// True if and only if the connection is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.stream().is_tls()
+    }
+
+    /// Counts the payloads that the client is slow to take in `backlog`, which may cut the connection for that. A service
+    /// that sends a feed's maps should call this with [`Feed::backlog`](crate::Feed::backlog) first.
+    pub fn count_in(&mut self, backlog: &Arc<Backlog>) {
+        self.backlog = Some(Arc::clone(backlog));
     }
 
     /// Counts the server's connections from 1.
@@ -235,15 +250,19 @@ impl Connection {
         self.flush_from(left)
     }
 
-    fn flush_from(&self, mut left: Left) -> Result<(), Error> {
-        while let Left::InFlight(begun) = left {
-            self.wait_writable(begun.checked_add(self.write_timeout))?;
-            left = self.outlet.flush().map_err(|error| self.broken(error))?;
-            if left == Left::Nothing {
+    fn flush_from(&self, left: Left) -> Result<(), Error> {
+        let Left::InFlight(begun) = left else { return Ok(()) };
+        let Some((frame, version)) = self.outlet.in_flight() else { return Ok(()) };
+        // Dropped before the frame is.
+        let pending = self.enter_backlog(Payload::new(version, frame.as_bytes()));
+        loop {
+            let step = self.wait_writable(begun.checked_add(self.write_timeout));
+            let step = step.and_then(|()| self.outlet.flush().map_err(|error| self.broken(error)));
+            if step.map_err(|error| explain(error, pending.as_ref()))? == Left::Nothing {
                 self.waits.observe(begun.elapsed());
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// When the last frame was begun; `None` before the first.
@@ -278,7 +297,16 @@ impl Connection {
     /// `TimedOut` if the client did not take it in time, `Reset` if it has left, `Cut` if the drain was over. The
     /// client may have a part of it: nothing may be sent after it.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let deadline = Instant::now().checked_add(self.write_timeout);
+        self.send_by(bytes, Instant::now().checked_add(self.write_timeout), None, &mut None)
+    }
+
+    fn send_by(
+        &mut self,
+        bytes: &[u8],
+        deadline: Option<Instant>,
+        payload: Option<Payload>,
+        pending: &mut Option<Pending>,
+    ) -> Result<(), Error> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.stream().try_send(rest) {
@@ -287,7 +315,12 @@ impl Connection {
                     self.bytes += written as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_writable(deadline)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if pending.is_none() {
+                        *pending = payload.and_then(|payload| self.enter_backlog(payload));
+                    }
+                    self.wait_writable(deadline)?;
+                }
                 Err(error) => return Err(self.broken(error)),
             }
         }

@@ -196,6 +196,12 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
         (line.sent(), line.begun.filter(|_| line.in_flight.is_some()))
     }
 
+    /// The frame in flight and its version; `None` if there is none.
+    pub(crate) fn in_flight(&self) -> Option<(Frame, u64)> {
+        let line = self.lock();
+        line.in_flight.as_ref().map(|(frame, _)| (frame.clone(), line.version))
+    }
+
     /// What has gone over it.
     pub(crate) fn sent(&self) -> Sent {
         self.lock().sent()

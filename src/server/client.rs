@@ -215,6 +215,7 @@ fn count_error(error: &ClientError, stats: &Stats) -> String {
             stats.count(Event::Cut);
             Closed::Drain
         }
+        ClientError::Backlog => Closed::Backlog,
         ClientError::Flooded => Closed::Flooded,
         _ => Closed::WriteError,
     });

@@ -7,19 +7,21 @@ use std::path::{Path, PathBuf};
 /// Each module and the modules of ours that it may name. What is not here may name none.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("shutdown", &["platform"]),
+    ("backlog", &["throttle", "units"]),
     ("histogram", &["sync"]),
     ("secret", &["escape"]),
     ("stats", &["histogram", "sync"]),
     ("format", &["escape", "map"]),
     ("state", &["escape", "format", "frame", "map", "replacement"]),
-    ("feed", &["format", "frame", "histogram", "map", "sync"]),
+    ("feed", &["backlog", "format", "frame", "histogram", "map", "sync"]),
     ("tls", &["chain", "escape", "platform", "secret", "shutdown", "throttle", "units"]),
     ("stream", &["tls"]),
-    ("connection", &["frame", "histogram", "platform", "shutdown", "stream", "sync", "tls", "units"]),
+    ("connection", &["backlog", "frame", "histogram", "platform", "shutdown", "stream", "sync", "tls", "units"]),
     ("service", &["connection", "feed", "platform", "shutdown", "stats", "units"]),
     (
         "service/http",
         &[
+            "backlog",
             "chain",
             "connection",
             "escape",

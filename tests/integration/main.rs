@@ -11,6 +11,8 @@
 mod abuse;
 mod admission;
 mod architecture;
+#[cfg(feature = "cli")]
+mod backlog;
 mod bincode;
 mod cast;
 #[cfg(feature = "cli")]

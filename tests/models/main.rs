@@ -54,6 +54,10 @@ mod connection {
     pub(crate) use crate::outlet::Sent;
 }
 
+mod backlog {
+    pub(crate) use mapcast::Backlog;
+}
+
 mod format {
     pub(crate) use mapcast::format::{Error, Format};
 }

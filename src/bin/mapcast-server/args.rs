@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
+use mapcast::backlog::LEAST_MAPS;
 use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, IpNet};
 use mapcast::source::Location;
-use mapcast::units::{format_duration, parse_duration, parse_size};
-use mapcast::{Format, Key, ServerConfig, Value, format};
+use mapcast::units::{format_duration, format_size, parse_duration, parse_size};
+use mapcast::{Backlog, Format, Key, ServerConfig, Value, format};
 
 use crate::http::{HttpArgs, HttpTask};
 use crate::source::SourceArgs;
@@ -73,6 +74,10 @@ struct MapArgs {
     /// Refuse a map of more bytes than this
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
+    /// Cut the slowest connections when older maps that they have not taken yet have more bytes than this together, HTTP's
+    /// among them [default: 32MiB, or 8 times --max-frame if that is more]
+    #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_BACKLOG", value_parser = parse_size)]
+    max_backlog: Option<usize>,
     #[command(flatten)]
     http: HttpArgs,
 }
@@ -154,6 +159,7 @@ pub(crate) struct MapTask {
     pub(crate) state: Option<PathBuf>,
     pub(crate) set: Vec<(Key, Value)>,
     pub(crate) max_frame: usize,
+    pub(crate) max_backlog: usize,
     pub(crate) http: Option<HttpTask>,
 }
 
@@ -204,10 +210,20 @@ impl Cli {
             Some(Other::Echo { .. }) => Chosen::Echo,
             Some(Other::Greet { text, .. }) => Chosen::Greet(text),
             None => {
-                let MapArgs { interval, format, source, set, max_frame, http } = self.map;
+                let MapArgs { interval, format, source, set, max_frame, max_backlog, http } = self.map;
+                let max_backlog = max_backlog.map_or(Ok(Backlog::default_limit(max_frame)), |asked| {
+                    let least = max_frame.saturating_mul(LEAST_MAPS);
+                    let (given, fix) = (format_size(asked), format_size(least));
+                    ensure!(
+                        asked >= least,
+                        "--max-backlog {given}: it has to hold {LEAST_MAPS} maps of --max-frame; give {fix} or more, or lower \
+                         --max-frame"
+                    );
+                    Ok(asked)
+                })?;
                 let (source, state) = source.locate(interval, http.is_writable())?;
                 let http = http.into_task(interval, |addr| resolve("--http", addr))?;
-                Chosen::Map(Box::new(MapTask { interval, format, source, state, set, max_frame, http }))
+                Chosen::Map(Box::new(MapTask { interval, format, source, state, set, max_frame, max_backlog, http }))
             }
         };
         Ok(Task { service, listen, ceiling, config })
@@ -321,6 +337,20 @@ mod tests {
         assert_eq!(keepalive(&["mapcast-server"]), Some(Duration::from_mins(1)));
         assert_eq!(keepalive(&["mapcast-server", "--keepalive", "5s"]), Some(Duration::from_secs(5)));
         assert_eq!(keepalive(&["mapcast-server", "--keepalive", "0"]), None);
+    }
+
+    #[test]
+    fn the_backlog_holds_eight_maps_at_least() {
+        let backlog = |args: &[&str]| match Cli::parse_from(args).into_task().map(|task| task.service) {
+            Ok(Chosen::Map(map)) => Ok(map.max_backlog),
+            Ok(_) => panic!("the map is sent"),
+            Err(error) => Err(error.to_string()),
+        };
+        assert_eq!(backlog(&["mapcast-server"]), Ok(32 << 20));
+        assert_eq!(backlog(&["mapcast-server", "--max-frame", "8MiB"]), Ok(64 << 20));
+        assert_eq!(backlog(&["mapcast-server", "--max-frame", "64KiB", "--max-backlog", "512KiB"]), Ok(512 << 10));
+        let refusal = backlog(&["mapcast-server", "--max-backlog", "4MiB"]).unwrap_err();
+        assert!(refusal.contains("--max-backlog 4MiB") && refusal.contains("give 8MiB or more"), "{refusal}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use mapcast::source::Location;
 use mapcast::state::StateFile;
 use mapcast::units::{format_duration, format_size};
-use mapcast::{ServerConfig, Shutdown};
+use mapcast::{Backlog, ServerConfig, Shutdown};
 
 use super::args::{Chosen, Task};
 use super::http::page_url;
@@ -33,6 +33,9 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
                 lines.push(format!("kept in {}", state.display().to_string().escape_debug()));
             }
             lines.push(format!("frames of at most {}", format_size(map.max_frame)));
+            if map.max_backlog != Backlog::default_limit(map.max_frame) {
+                lines.push(format!("at most {} of older maps for slow connections", format_size(map.max_backlog)));
+            }
             if let Some(http) = map.http {
                 let listen = http.listen.iter().map(|&addr| page_url(config, addr)).collect::<Vec<_>>().join(", ");
                 let writing = if http.config.token.is_some() { "written with the token" } else { "read only" };

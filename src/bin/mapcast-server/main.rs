@@ -132,7 +132,7 @@ enum LastMap<'a> {
 /// Opens the source, or takes up what was written last, and publishes the first map. Where a source may be away, that is the
 /// last one that it gave.
 fn first_map(map: &MapTask, last: LastMap<'_>, stop: &Shutdown) -> anyhow::Result<(Arc<Feed>, Followed)> {
-    let feed = Arc::new(Feed::new(map.format, map.max_frame));
+    let feed = Arc::new(Feed::new(map.format, map.max_frame).with_max_backlog(map.max_backlog));
     let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
     let fixed = |last: Option<Map>| Box::new(last.map_or_else(Fixed::default, Fixed::new));
     let mut source: Box<dyn Source> = match (&map.source, last) {

@@ -1,17 +1,24 @@
 //! What a request comes to: who may ask, what is shown, what is written.
 
+use std::ops::Range;
+use std::sync::{Arc, PoisonError};
+
+use super::body::Part;
 use super::condition::Unmet;
+use super::document::Document;
+use super::filter::Filter;
 use super::head::{Content, Head};
 use super::query::{self, Query};
-use super::rendering::Rendering;
 use super::request::{Incoming, Requests};
 use super::response::{Code, Kind, Response};
 use super::route::Route;
 use super::status::MAX_CLIENTS;
 use super::write::{self, Change, Writer};
 use super::{Http, loggable, page};
+use crate::backlog::Reservation;
 use crate::chain::Chain;
 use crate::connection::{self, Connection};
+use crate::format;
 use crate::map::Key;
 use crate::shutdown::Shutdown;
 
@@ -28,7 +35,7 @@ pub(super) enum Answer<'http> {
 /// What is streamed.
 pub(super) enum Stream {
     /// The map, narrowed to these keys.
-    Map(Option<Vec<String>>),
+    Map(Option<Arc<Filter>>),
     /// All that the page shows.
     Page,
 }
@@ -39,6 +46,25 @@ pub(super) enum Demand {
     Patch,
     Set(Key),
     Remove(Key),
+}
+
+/// A change that is asked for, with the whole body of its request.
+pub(super) struct Submission {
+    demand: Demand,
+    body: Vec<u8>,
+    /// The body's memory.
+    _reservation: Reservation,
+}
+
+impl Submission {
+    fn decode(self) -> Result<Change, Response> {
+        match self.demand {
+            Demand::Replace => Change::from_body(&self.body, Change::Replace),
+            Demand::Patch => Change::from_body(&self.body, Change::Patch),
+            Demand::Set(key) => Change::set(key, &self.body),
+            Demand::Remove(key) => Ok(Change::Remove(key)),
+        }
+    }
 }
 
 /// The most clients that `query` asks for; `None` if that is no number.
@@ -95,8 +121,8 @@ impl Http {
             (Route::Map, Some(writer)) if head.method == "PUT" => Answer::Write(writer, Demand::Replace),
             (Route::Map, Some(writer)) if head.method == "PATCH" => Answer::Write(writer, Demand::Patch),
             (Route::Live, _) => Answer::Stream(Stream::Page),
-            (Route::Events, _) => match query.list("keys") {
-                Ok(keys) => Answer::Stream(Stream::Map(keys)),
+            (Route::Events, _) => match Filter::new(query.list("keys")) {
+                Ok(filter) => Answer::Stream(Stream::Map(filter.map(Arc::new))),
                 Err(error) => Answer::Whole(Response::refusal(Code::BadRequest, &format!("keys: {error}"))),
             },
             (route, _) => Answer::Whole(self.show(&route, head, &query)),
@@ -107,11 +133,11 @@ impl Http {
         let json = |json: String| Response::new(Code::Ok, Kind::Json, json + "\n");
         match route {
             Route::Page => Response::new(Code::Ok, Kind::Html, page::PAGE).with_policy(&self.policy),
-            Route::Map => self.show_map(head, |map| Some(map.json.clone())),
-            Route::Entry(key) => self.show_map(head, |map| map.entry(key)),
+            Route::Map => self.show_map(head, |map| Some(0..map.json().len())),
+            Route::Entry(key) => self.show_map(head, |map| map.value(&format::write_value(&key.to_string()).ok()?)),
             Route::Status => json(self.status(self.shown().as_deref())),
             Route::Clients => match limit(query) {
-                Some(limit) => json(self.view().clients(limit)),
+                Some(limit) => Response::new(Code::Ok, Kind::Json, self.view().clients(limit)),
                 None => Response::refusal(Code::BadRequest, "limit: one number from 0 to 1000"),
             },
             Route::Metrics => Response::new(Code::Ok, Kind::Metrics, self.metrics(self.shown().as_deref())),
@@ -124,19 +150,23 @@ impl Http {
         }
     }
 
-    /// Shows what `pick` makes of the current map, in JSON, under the map's tag. That `pick` finds nothing there comes
-    /// before what the conditions say (RFC 9110, section 13.2.1).
-    fn show_map(&self, head: &Head, pick: impl FnOnce(&Rendering) -> Option<String>) -> Response {
+    /// Shows the part of the current map that `pick` finds in its JSON, under the map's tag. That `pick` finds nothing there
+    /// comes before what the conditions say (RFC 9110, section 13.2.1).
+    fn show_map(&self, head: &Head, pick: impl FnOnce(&Document) -> Option<Range<usize>>) -> Response {
         let rendering = match self.renderer.latest() {
             Ok(Some(rendering)) => rendering,
             Ok(None) => return Response::refusal(Code::Unavailable, "no map yet"),
             Err(error) => return Response::refusal(Code::InternalError, &Chain(&error).to_string()),
         };
-        let Some(json) = pick(&rendering) else {
+        let document = &rendering.document;
+        let Some(range) = pick(document) else {
             return Response::refusal(Code::NotFound, &write::Error::Missing.to_string());
         };
         let response = match head.conditions.check(Some(&rendering.etag)) {
-            Ok(()) => Response::new(Code::Ok, Kind::Json, json + "\n"),
+            Ok(()) => {
+                let text = Arc::clone(document) as _;
+                Response::new(Code::Ok, Kind::Json, Part { text, range, tail: "\n", payload: Some(document.payload()) })
+            }
             Err(Unmet::Known) => Response::new(Code::NotModified, Kind::Json, ""),
             Err(lost @ Unmet::Lost) => return Response::refusal(Code::PreconditionFailed, &lost.to_string()),
         };
@@ -155,7 +185,7 @@ impl Http {
             .with("Access-Control-Max-Age", "600")
     }
 
-    /// Takes the change that `demand` asks for from the request's body, if whoever sends it may.
+    /// Takes the body of a request for a change, if whoever sends it may.
     ///
     /// # Errors
     /// What the connection failed with.
@@ -167,25 +197,22 @@ impl Http {
         requests: &mut Requests,
         connection: &mut Connection,
         stop: &Shutdown,
-    ) -> Result<Incoming<Change>, connection::Error> {
+    ) -> Result<Incoming<Submission>, connection::Error> {
         if let Some(refusal) = self.refuse_writing(writer, head, connection) {
             return Ok(Incoming::Refused(refusal));
         }
+        let Some(reservation) = self.feed.backlog().reserve(head.content_length) else {
+            let why = "too many bodies at once; send it again, or raise --max-backlog";
+            return Ok(Incoming::Refused(Response::refusal(Code::Unavailable, why)));
+        };
         if head.expects_continue && requests.has_outstanding_body() {
             connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        let body = match requests.read_body(head.content_length, connection, stop)? {
-            Incoming::Whole(body) => body,
-            Incoming::Over(goodbye) => return Ok(Incoming::Over(goodbye)),
-            Incoming::Refused(refusal) => return Ok(Incoming::Refused(refusal)),
-        };
-        let change = match demand {
-            Demand::Replace => Change::from_body(&body, Change::Replace),
-            Demand::Patch => Change::from_body(&body, Change::Patch),
-            Demand::Set(key) => Change::set(key, &body),
-            Demand::Remove(key) => Ok(Change::Remove(key)),
-        };
-        Ok(change.map_or_else(Incoming::Refused, Incoming::Whole))
+        Ok(match requests.read_body(head.content_length, connection, stop)? {
+            Incoming::Whole(body) => Incoming::Whole(Submission { demand, body, _reservation: reservation }),
+            Incoming::Over(goodbye) => Incoming::Over(goodbye),
+            Incoming::Refused(refusal) => Incoming::Refused(refusal),
+        })
     }
 
     /// Returns the refusal of somebody who may not write, or sends too much.
@@ -219,8 +246,13 @@ impl Http {
         is_long.then(|| Response::refusal(Code::ContentTooLarge, &format!("above --max-frame, {max} bytes")))
     }
 
-    /// Makes `change` and answers.
-    pub(super) fn write(&self, writer: &Writer, change: Change, head: &Head, connection: &Connection) -> Response {
+    /// Makes the change that was submitted and answers.
+    pub(super) fn write(&self, writer: &Writer, made: Submission, head: &Head, connection: &Connection) -> Response {
+        let _decoding = writer.decoding.lock().unwrap_or_else(PoisonError::into_inner);
+        let change = match made.decode() {
+            Ok(change) => change,
+            Err(refusal) => return refusal,
+        };
         match writer.apply(change, &head.conditions, &self.renderer) {
             Ok(written) => {
                 let level = if written.changed() { log::Level::Info } else { log::Level::Debug };

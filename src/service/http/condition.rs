@@ -5,8 +5,8 @@
 pub(super) enum Tags {
     /// `*`: whatever the map is.
     Any,
-    /// These, each in its quotes, and with `W/` if it is weak.
-    Listed(Vec<String>),
+    /// The list as it came, which is one of tags: a string for each would take twenty times as much memory.
+    Listed(String),
 }
 
 /// What has to be true of the map before anything is done.
@@ -31,39 +31,53 @@ impl Tags {
         if value == "*" {
             return Some(Self::Any);
         }
-        let (mut tags, mut rest) = (Vec::new(), value);
+        let mut rest = value;
         loop {
-            // A list may have empty elements (RFC 9110, section 5.6.1.2).
-            rest = rest.trim_start_matches([' ', '\t', ',']);
-            if rest.is_empty() {
-                return Some(Self::Listed(tags));
-            }
-            let opaque = rest.strip_prefix("W/").unwrap_or(rest).strip_prefix('"')?;
-            let len = opaque.find('"').filter(|&len| opaque[..len].bytes().all(|byte| byte.is_ascii_graphic()))?;
-            let (tag, behind) = rest.split_at(rest.len() - opaque.len() + len + 1);
-            tags.push(tag.to_owned());
-            rest = behind.trim_start_matches([' ', '\t']);
-            if !rest.is_empty() && !rest.starts_with(',') {
-                return None;
+            match split_tag(rest)? {
+                (Some(_), behind) => rest = behind,
+                (None, _) => return Some(Self::Listed(value.to_owned())),
             }
         }
+    }
+
+    /// True if and only if `is_meant` is true of one of the tags, each in its quotes, and with `W/` if it is weak, or they
+    /// are all.
+    fn any(&self, is_meant: impl Fn(&str) -> bool) -> bool {
+        let Self::Listed(list) = self else { return true };
+        let mut rest = list.as_str();
+        while let Some((Some(tag), behind)) = split_tag(rest) {
+            if is_meant(tag) {
+                return true;
+            }
+            rest = behind;
+        }
+        false
     }
 
     /// True if and only if `etag` is among them by strong comparison: a weak tag is none of ours.
     fn match_strongly(&self, etag: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Listed(tags) => tags.iter().any(|tag| tag == etag),
-        }
+        self.any(|tag| tag == etag)
     }
 
     /// True if and only if `etag` is among them by weak comparison: a weak tag is what it is without its `W/`.
     fn match_weakly(&self, etag: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Listed(tags) => tags.iter().any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag),
-        }
+        self.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
     }
+}
+
+/// Returns the first tag of `list`, `None` inside if there is none any more, and what is behind it; `None` if it is no list
+/// of tags.
+fn split_tag(list: &str) -> Option<(Option<&str>, &str)> {
+    // A list may have empty elements (RFC 9110, section 5.6.1.2).
+    let list = list.trim_start_matches([' ', '\t', ',']);
+    if list.is_empty() {
+        return Some((None, list));
+    }
+    let opaque = list.strip_prefix("W/").unwrap_or(list).strip_prefix('"')?;
+    let len = opaque.find('"').filter(|&len| opaque[..len].bytes().all(|byte| byte.is_ascii_graphic()))?;
+    let (tag, behind) = list.split_at(list.len() - opaque.len() + len + 1);
+    let behind = behind.trim_start_matches([' ', '\t']);
+    (behind.is_empty() || behind.starts_with(',')).then_some((Some(tag), behind))
 }
 
 impl Conditions {

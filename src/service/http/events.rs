@@ -1,14 +1,19 @@
 //! Event streams: the map for any browser, and all that the page shows.
 
+use std::iter;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Http;
 use super::answer::Stream;
+use super::body::Body;
+use super::document::{Document, Selection};
+use super::filter::Filter;
 use super::head::Head;
 use super::herald::PERIOD;
-use super::rendering::Rendering;
 use super::response::{Code, Kind, Response};
 use super::status::{MAX_CLIENTS, history_event, map_event_head};
+use crate::backlog::Payload;
 use crate::connection::{Cause, Connection, Error};
 use crate::service::Goodbye;
 use crate::shutdown::Shutdown;
@@ -34,39 +39,44 @@ pub(super) fn event(name: &str, id: Option<u64>, data: &str) -> String {
 }
 
 impl Http {
-    /// Begins `stream` and goes on with it until the client leaves or the server stops; for HEAD, only says that it
-    /// would.
+    /// Returns how the answer to `head`, which asks for a stream, begins.
+    pub(super) fn stream_response(&self, head: &Head, connection: &Connection) -> Response {
+        self.finish(Response::new(Code::Ok, Kind::Events, ""), Some(head), connection)
+    }
+
+    /// Begins `stream` with `response` and goes on with it until the client leaves or the server stops; for HEAD, only says
+    /// that it would.
     ///
     /// # Errors
     /// What the connection failed with.
     pub(super) fn stream(
         &self,
         stream: Stream,
-        head: &Head,
+        response: Response,
+        is_head: bool,
         connection: &mut Connection,
         stop: &Shutdown,
     ) -> Result<Goodbye, Error> {
-        let response = self.finish(Response::new(Code::Ok, Kind::Events, ""), Some(head), connection);
         connection.send(&response.into_stream_head())?;
-        if head.is_head() {
+        if is_head {
             return Ok(Goodbye::Done);
         }
         // Before the first look at the map: a change between the look and the wait then wakes this thread.
         let _place = self.listeners.listen(connection.waker(Cause::News));
         connection.send(RETRY.as_bytes())?;
         match stream {
-            Stream::Map(keys) => self.stream_map(keys.as_deref(), connection, stop),
+            Stream::Map(filter) => self.stream_map(filter.as_ref(), connection, stop),
             Stream::Page => self.stream_page(connection, stop),
         }
     }
 
-    /// Sends the map, or those of its entries that `keys` names: at once, when it changes, and at least every interval.
+    /// Sends the map, or those of its entries that `filter` names: at once, when it changes, and at least every interval.
     ///
     /// # Errors
     /// What the connection failed with.
     fn stream_map(
         &self,
-        keys: Option<&[String]>,
+        filter: Option<&Arc<Filter>>,
         connection: &mut Connection,
         stop: &Shutdown,
     ) -> Result<Goodbye, Error> {
@@ -77,18 +87,19 @@ impl Http {
             // Only ever the newest map: a stream that was slow has skipped those in between.
             let news = self.shown().filter(|rendering| is_due || rendering.version > version);
             if let Some(rendering) = news {
-                let narrowed = keys.map(|keys| narrow(&rendering, keys));
+                version = rendering.version;
+                let selection = filter.map(|filter| rendering.select(filter));
+                let fingerprint = selection.as_ref().map(|selection| selection.fingerprint);
                 // What has changed may be none of what this stream has asked for.
-                if is_due || narrowed.is_none() || narrowed != sent {
-                    match &narrowed {
-                        Some(data) => connection.send(event("", Some(rendering.version), data).as_bytes())?,
-                        None => connection.send(rendering.event().as_bytes())?,
-                    }
+                if is_due || fingerprint.is_none() || fingerprint != sent {
+                    let document = Arc::clone(&rendering.document);
+                    // All that is kept while a slow client takes it is the text.
+                    drop(rendering);
+                    send_map(&document, selection.as_deref(), connection)?;
                     due = after(self.config.interval);
                     comment_due = after(SILENCE);
-                    sent = narrowed;
+                    sent = fingerprint;
                 }
-                version = rendering.version;
             } else if is_due {
                 connection.send(b": no map yet\n\n")?;
                 due = after(self.config.interval);
@@ -116,24 +127,29 @@ impl Http {
         connection.send(event("history", None, &history).as_bytes())?;
         let (mut version, mut status_due, mut clients_due) = (0, Instant::now(), Instant::now());
         while !stop.is_triggered() {
-            let (mut events, now, shown) = (String::new(), Instant::now(), self.shown());
-            if let Some(rendering) = shown.as_ref().filter(|rendering| rendering.version > version) {
+            let (now, shown) = (Instant::now(), self.shown());
+            let status = (now >= status_due).then(|| event("status", None, &self.status(shown.as_deref())));
+            if let Some(rendering) = shown.filter(|rendering| rendering.version > version) {
                 version = rendering.version;
                 // In parts: the entries are the same for all pages, how old they are is not.
-                let head = map_event_head(rendering);
-                connection.send(format!("event: map\nid: {version}\ndata: {head}").as_bytes())?;
-                connection.send(rendering.entries().as_bytes())?;
-                connection.send(b"}\n\n")?;
+                let head = format!("event: map\nid: {version}\ndata: {}", map_event_head(&rendering));
+                let entries = Arc::clone(rendering.entries());
+                // As with the map's own events.
+                drop(rendering);
+                let payload = Payload::new(version, entries.as_bytes());
+                connection.send_parts([head.as_bytes(), entries.as_bytes(), b"}\n\n"], Some(payload))?;
             }
-            if now >= status_due {
-                events += &event("status", None, &self.status(shown.as_deref()));
+            if let Some(status) = status {
+                connection.send(status.as_bytes())?;
                 status_due = after(PERIOD);
             }
             if now >= clients_due {
-                events += &event("clients", None, &self.view().clients(MAX_CLIENTS));
+                let clients = Body::from(self.view().clients(MAX_CLIENTS));
+                let [list, end] = clients.parts();
+                // The list ends with one line feed, the event with another.
+                connection.send_parts([b"event: clients\ndata: ", list, end, b"\n"], None)?;
                 clients_due = after(CLIENTS_PERIOD);
             }
-            connection.send(events.as_bytes())?;
             if connection.wait(Some(status_due))?.contains(Cause::Input) && connection.discard_input()? {
                 return Ok(Goodbye::Client);
             }
@@ -142,9 +158,16 @@ impl Http {
     }
 }
 
-fn narrow(rendering: &Rendering, keys: &[String]) -> String {
-    // It cannot fail where the whole map did not.
-    rendering.narrowed(keys).unwrap_or_else(|_| "{}".to_owned())
+/// Sends the event of the map, or of what is selected of it.
+///
+/// # Errors
+/// What the connection failed with.
+fn send_map(document: &Document, selection: Option<&Selection>, connection: &mut Connection) -> Result<(), Error> {
+    let head = format!("id: {}\ndata: ", document.version());
+    let whole = selection.is_none().then_some(document.json());
+    let narrowed = selection.into_iter().flat_map(|selection| document.narrowed(selection));
+    let parts = iter::once(head.as_str()).chain(whole).chain(narrowed).chain(iter::once("\n\n"));
+    connection.send_parts(parts.map(str::as_bytes), Some(document.payload()))
 }
 
 fn after(period: Duration) -> Instant {

@@ -7,7 +7,7 @@ use super::host::is_authority;
 use super::response::{Code, Response};
 
 /// The most bytes of a request's line and headers: 16 KiB. Browsers send 1 to 2, nginx takes 8 a line.
-const MAX_HEAD: usize = 16 * 1024;
+pub(super) const MAX_HEAD: usize = 16 * 1024;
 
 /// The most headers: 100, as in Apache (`LimitRequestFields`).
 const MAX_HEADERS: usize = 100;
@@ -192,7 +192,10 @@ fn lists(value: &str, word: &str) -> bool {
 /// Several lines of a list are one (RFC 9110, section 5.3).
 fn append(list: &mut Option<String>, value: &str) {
     match list {
-        Some(list) => *list = format!("{list}, {value}"),
+        Some(list) => {
+            list.push_str(", ");
+            list.push_str(value);
+        }
         None => *list = Some(value.to_owned()),
     }
 }

@@ -7,6 +7,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::change_log::ChangeLog;
+use super::rendering::Renderer;
 use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::Feed;
 use crate::service::Census;
@@ -59,6 +60,10 @@ impl Listeners {
         lock(&self.history).iter().copied().collect()
     }
 
+    fn is_anyone(&self) -> bool {
+        !lock(&self.wakers).is_empty()
+    }
+
     fn wake_all(&self) {
         let wakers: Vec<Waker> = lock(&self.wakers).values().cloned().collect();
         wakers.iter().for_each(Waker::wake_by_ref);
@@ -92,13 +97,21 @@ pub(super) fn start_herald(
     census: Arc<dyn Census>,
     listeners: Arc<Listeners>,
     change_log: Arc<ChangeLog>,
+    renderer: Arc<Renderer>,
 ) -> io::Result<BelledThread> {
     BelledThread::start("http-herald".to_owned(), OBITUARY, |bell| {
-        move || run(&bell, &feed, &*census, &listeners, &change_log)
+        move || run(&bell, &feed, &*census, &listeners, &change_log, &renderer)
     })
 }
 
-fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners, change_log: &ChangeLog) {
+fn run(
+    bell: &Arc<Bell>,
+    feed: &Feed,
+    census: &dyn Census,
+    listeners: &Listeners,
+    change_log: &ChangeLog,
+    renderer: &Renderer,
+) {
     let _subscription = feed.subscribe(bell.waker(Cause::News));
     let mut due = Instant::now();
     loop {
@@ -113,6 +126,11 @@ fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners
             return;
         }
         if causes.contains(Cause::News) {
+            if listeners.is_anyone() {
+                // They would each wait for the first one to do it. By one thread, because glibc has several heaps: each of
+                // them would keep the room of a map once it was rendered there. What fails is told to those who ask.
+                let _ = renderer.latest();
+            }
             listeners.wake_all();
         }
     }

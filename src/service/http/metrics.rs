@@ -137,6 +137,20 @@ impl Http {
             view.look.skipped,
         );
         text.add(Counter, "mapcast_sent_bytes_total", "Bytes sent to clients.", view.look.bytes);
+        let backlog = self.feed.backlog();
+        text.add(
+            Gauge,
+            "mapcast_backlog_bytes",
+            "Bytes of maps that slow peers have not taken yet, each once, and of bodies that are being received.",
+            backlog.bytes(),
+        );
+        text.add(Gauge, "mapcast_backlog_max_bytes", "The most of them at once.", backlog.limit());
+        text.add(
+            Counter,
+            "mapcast_backlog_evictions_total",
+            "Connections, HTTP's too, cut because slow peers held more than that.",
+            backlog.evicted(),
+        );
         text.add(Gauge, "mapcast_slow_clients", "Clients with a frame under way for over a second.", view.look.slow);
         text.add(
             Counter,

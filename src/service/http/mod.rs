@@ -4,9 +4,12 @@
 //! place, and can look on while the clients are drained.
 
 mod answer;
+mod body;
 mod change_log;
 mod condition;
+mod document;
 mod events;
+mod filter;
 mod head;
 mod herald;
 mod host;
@@ -101,7 +104,7 @@ pub struct Http {
     /// The page's Content-Security-Policy.
     policy: String,
     feed: Arc<Feed>,
-    renderer: Renderer,
+    renderer: Arc<Renderer>,
     writer: Option<Writer>,
     /// The clients of the map.
     census: Arc<dyn Census>,
@@ -129,7 +132,7 @@ impl Http {
         Self {
             hosts: Hosts::new(&config.listen, &config.hosts),
             policy: page::policy(page::PAGE),
-            renderer: Renderer::new(Arc::clone(&feed)),
+            renderer: Arc::new(Renderer::new(Arc::clone(&feed))),
             config,
             feed,
             writer,
@@ -192,12 +195,13 @@ impl Service for Http {
         if herald.is_none() {
             let (feed, census) = (Arc::clone(&self.feed), Arc::clone(&self.census));
             let (listeners, change_log) = (Arc::clone(&self.listeners), Arc::clone(&self.change_log));
-            *herald = Some(start_herald(feed, census, listeners, change_log)?);
+            *herald = Some(start_herald(feed, census, listeners, change_log, Arc::clone(&self.renderer))?);
         }
         Ok(())
     }
 
     fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+        connection.count_in(self.feed.backlog());
         let mut requests = Requests::new();
         loop {
             let head = match requests.read_head(connection, stop)? {
@@ -213,7 +217,7 @@ impl Service for Http {
                     let refusal = self.finish(refusal, None, connection);
                     // Whatever was to follow the head: its length is not known.
                     linger_after(&refusal, connection);
-                    connection.send(&refusal.into_bytes(requests.is_head(), true))?;
+                    refusal.send(requests.is_head(), true, connection)?;
                     return Ok(Goodbye::Done);
                 }
             };
@@ -224,7 +228,12 @@ impl Service for Http {
                     is_last |= head.content_length > 0;
                     response
                 }
-                Answer::Stream(stream) => return self.stream(stream, &head, connection, stop),
+                Answer::Stream(stream) => {
+                    let (response, is_head) = (self.stream_response(&head, connection), head.is_head());
+                    // A stream may last for days, and its request may have taken 100 KiB.
+                    drop((head, requests));
+                    return self.stream(stream, response, is_head, connection, stop);
+                }
                 Answer::Write(writer, demand) => {
                     match self.take_change(writer, demand, &head, &mut requests, connection, stop)? {
                         Incoming::Whole(change) => self.write(writer, change, &head, connection),
@@ -240,7 +249,7 @@ impl Service for Http {
             if requests.has_outstanding_body() {
                 linger_after(&response, connection);
             }
-            connection.send(&response.into_bytes(head.is_head(), is_last))?;
+            response.send(head.is_head(), is_last, connection)?;
             if is_last {
                 return Ok(Goodbye::Done);
             }

@@ -1,5 +1,6 @@
 //! The map as it is shown over HTTP: in JSON, whatever the feed's format, made once a version.
 
+use std::collections::hash_map::RandomState;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -7,12 +8,14 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use super::events::event;
+use super::document::{Document, Selection};
+use super::filter::{Filter, Selections};
 use crate::feed::Feed;
-use crate::format::{self, Format};
-use crate::map::{Key, Map};
+use crate::format;
+use crate::map::Map;
 
-/// One version of the map in JSON.
+/// One version of the map, rendered. Not kept while a peer takes a part of it: what is sent is the document or the entries,
+/// each of which may be kept alone.
 #[derive(Debug)]
 pub(super) struct Rendering {
     pub(super) version: u64,
@@ -21,26 +24,26 @@ pub(super) struct Rendering {
     pub(super) bytes: usize,
     pub(super) map: Map,
     /// The whole map, one JSON object on one line.
-    pub(super) json: String,
+    pub(super) document: Arc<Document>,
     /// The same for the same map, after a restart too; with its quotes, as the header has it.
     pub(super) etag: String,
+    selections: Selections,
     /// See [`entries`](Self::entries).
-    entries: OnceLock<String>,
-    /// See [`event`](Self::event).
-    event: OnceLock<String>,
+    entries: OnceLock<Arc<Box<str>>>,
 }
 
 /// Renders a feed's current map, once a version, however many ask.
 #[derive(Debug)]
 pub(super) struct Renderer {
     feed: Arc<Feed>,
+    hasher: RandomState,
     /// Held while a version is rendered, so that it is rendered once; by HTTP's own threads alone.
     newest: Mutex<Option<Arc<Rendering>>>,
 }
 
 impl Renderer {
     pub(super) fn new(feed: Arc<Feed>) -> Self {
-        Self { feed, newest: Mutex::new(None) }
+        Self { feed, hasher: RandomState::new(), newest: Mutex::new(None) }
     }
 
     /// Returns the current map; `None` before the first.
@@ -55,17 +58,17 @@ impl Renderer {
         }
         let payload = snapshot.frame.payload();
         let map = self.feed.format().decode_map(payload)?;
-        let json = to_json(&map)?;
-        let etag = etag(json.as_bytes());
+        let document = Document::new(snapshot.version, &map, self.hasher.clone())?;
+        let etag = etag(document.json().as_bytes());
         let rendering = Arc::new(Rendering {
             version: snapshot.version,
             published: snapshot.published,
             bytes: payload.len(),
             map,
-            json,
+            document: Arc::new(document),
             etag,
+            selections: Selections::default(),
             entries: OnceLock::new(),
-            event: OnceLock::new(),
         });
         *newest = Some(Arc::clone(&rendering));
         Ok(Some(rendering))
@@ -73,53 +76,17 @@ impl Renderer {
 }
 
 impl Rendering {
-    /// The entries with one of `keys`, as JSON. A key is meant by its spelling.
-    ///
-    /// # Errors
-    /// None that the whole map did not have.
-    pub(super) fn narrowed(&self, keys: &[String]) -> Result<String, format::Error> {
-        let is_asked_for = |key: &Key| keys.iter().any(|asked| key.to_string() == *asked);
-        to_json(
-            &self
-                .map
-                .iter()
-                .filter(|(key, _)| is_asked_for(key))
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
-        )
-    }
-
-    /// The value of the entry with `key`, as JSON; `None` if there is none. A key is meant by its spelling: where a source
-    /// has the text of a number, the number means it.
-    pub(super) fn entry(&self, key: &Key) -> Option<String> {
-        let value = self.map.get(key).or_else(|| self.map.get(&Key::Text(key.to_string())))?;
-        // It cannot fail where the whole map did not.
-        format::write_value(value).ok()
-    }
-
-    /// The event of the whole map, made when the first stream asks and shared by all: each of a hundred would else hold
-    /// a map of its own while it sends.
-    pub(super) fn event(&self) -> &str {
-        self.event.get_or_init(|| event("", Some(self.version), &self.json))
+    /// Returns the entries that `filter` names: chosen once for all who ask with an equal one, as long as those are not too
+    /// many.
+    pub(super) fn select(&self, filter: &Arc<Filter>) -> Arc<Selection> {
+        self.selections.select(&self.document, filter)
     }
 
     /// The map as a JSON list of pairs of texts: the key, and the value's JSON. For the page, which shows whole numbers
     /// with all of their digits and tells what has changed by comparing texts.
-    pub(super) fn entries(&self) -> &str {
-        self.entries.get_or_init(|| {
-            let pairs: Vec<(String, String)> = self
-                .map
-                .iter()
-                .map(|(key, value)| (key.to_string(), format::write_value(value).unwrap_or_default()))
-                .collect();
-            serde_json::to_string(&pairs).unwrap_or_else(|_| "[]".to_owned())
-        })
+    pub(super) fn entries(&self) -> &Arc<Box<str>> {
+        self.entries.get_or_init(|| Arc::new(self.document.pairs()))
     }
-}
-
-fn to_json(map: &Map) -> Result<String, format::Error> {
-    let json = Format::Json.encode_map(map)?;
-    String::from_utf8(json).map_err(|error| format::Error::Encode { format: Format::Json, source: error.into() })
 }
 
 /// Returns a strong validator: 96 bits of SHA-256. It outlives a restart, as a version would not.
@@ -130,6 +97,7 @@ pub(super) fn etag(content: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
     use crate::map::builtin;
 
     fn renderer(format: Format) -> Renderer {
@@ -145,7 +113,7 @@ mod tests {
             .into_iter()
             .map(|format| {
                 let rendering = renderer(format).latest().unwrap().unwrap();
-                assert_eq!(rendering.json, json);
+                assert_eq!(rendering.document.json(), json);
                 rendering.etag.clone()
             })
             .collect();
@@ -162,36 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn the_event_of_the_whole_map_is_made_once() {
-        let rendering = renderer(Format::Bincode).latest().unwrap().unwrap();
-        assert_eq!(rendering.event(), format!("id: 1\ndata: {}\n\n", rendering.json));
-        assert_eq!(rendering.event().as_ptr(), rendering.event().as_ptr());
-    }
-
-    #[test]
-    fn keys_are_meant_by_their_spelling() {
-        let rendering = renderer(Format::Bincode).latest().unwrap().unwrap();
-        assert_eq!(rendering.narrowed(&["2".into(), "nobody".into()]).unwrap(), r#"{"2":"Bienvenido"}"#);
-    }
-
-    #[test]
-    fn an_entry_is_its_value_and_found_by_its_spelling() {
-        let feed = Arc::new(Feed::new(Format::Bincode, 1000));
-        let value = crate::map::Value::from(vec![1.into(), crate::map::Value::from("\u{9b}")]);
-        feed.publish(&Map::from([("7".into(), value), (1.into(), "Hola".into())])).unwrap();
-        let rendering = Renderer::new(feed).latest().unwrap().unwrap();
-        assert_eq!(rendering.entry(&Key::Int(1)).as_deref(), Some("\"Hola\""));
-        assert_eq!(rendering.entry(&Key::Int(7)).as_deref(), Some(r#"[1,"\u009b"]"#));
-        assert_eq!(rendering.entry(&"x".into()), None);
-    }
-
-    #[test]
     fn the_entries_are_pairs_of_texts() {
         let feed = Arc::new(Feed::new(Format::Bincode, 1000));
         let value = crate::map::Value::from(i64::MAX);
         feed.publish(&Map::from([("<b>".into(), value), (1.into(), "\"".into())])).unwrap();
         let rendering = Renderer::new(feed).latest().unwrap().unwrap();
-        assert_eq!(rendering.entries(), r#"[["1","\"\\\"\""],["<b>","9223372036854775807"]]"#);
+        assert_eq!(***rendering.entries(), *r#"[["1","\"\\\"\""],["<b>","9223372036854775807"]]"#);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::head::{Head, parse};
+use super::head::{Head, MAX_HEAD, parse};
 use super::response::{Code, Response};
 use crate::connection::{Connection, Error, RESERVE_TIMEOUT, Received};
 use crate::service::Goodbye;
@@ -62,15 +62,18 @@ impl Requests {
         let timeout = if is_reserved { RESERVE_TIMEOUT } else { REQUEST_TIMEOUT };
         self.deadline = Instant::now().checked_add(timeout);
         self.is_idle = self.received.is_empty() && !is_reserved;
+        let mut progress = Progress::default();
         loop {
-            match parse(&self.received) {
-                Ok(Some((len, head))) => {
-                    self.received.drain(..len);
-                    self.outstanding = head.content_length.saturating_sub(self.received.len());
-                    return Ok(Incoming::Whole(head));
+            if progress.is_due(&self.received) {
+                match parse(&self.received) {
+                    Ok(Some((len, head))) => {
+                        self.received.drain(..len);
+                        self.outstanding = head.content_length.saturating_sub(self.received.len());
+                        return Ok(Incoming::Whole(head));
+                    }
+                    Ok(None) => {}
+                    Err(refusal) => return Ok(Incoming::Refused(refusal)),
                 }
-                Ok(None) => {}
-                Err(refusal) => return Ok(Incoming::Refused(refusal)),
             }
             match self.receive(connection, stop)? {
                 Received::Bytes(_) => {}
@@ -120,6 +123,38 @@ impl Requests {
     }
 }
 
+/// How far a head has been looked at. One that comes byte by byte is not parsed with each of them, which would take time
+/// quadratic in its length.
+#[derive(Debug, Default)]
+struct Progress {
+    parsed: usize,
+    searched: usize,
+}
+
+impl Progress {
+    /// True if and only if `received` is to be parsed: it may be whole, it is as long as a head may be, or it has twice as
+    /// many bytes as when it was last parsed, in which something may be wrong.
+    fn is_due(&mut self, received: &[u8]) -> bool {
+        let mut new = self.searched..received.len();
+        self.searched = received.len();
+        let is_whole = new.any(|at| received[at] == b'\n' && is_behind_a_line(&received[..at]));
+        let is_due = is_whole || received.len() >= MAX_HEAD || received.len() >= 2 * self.parsed;
+        if is_due {
+            self.parsed = received.len();
+        }
+        is_due
+    }
+}
+
+/// True if and only if a line feed behind `head` makes an empty line that ends it: the line before is not empty, as those
+/// that may stand before a request are.
+fn is_behind_a_line(head: &[u8]) -> bool {
+    let without_return = |bytes: &'_ [u8]| bytes.len() - usize::from(bytes.ends_with(b"\r"));
+    let head = &head[..without_return(head)];
+    let Some((b'\n', line)) = head.split_last() else { return false };
+    line[..without_return(line)].last().is_some_and(|last| *last != b'\n')
+}
+
 fn too_late(timeout: Duration) -> Response {
     let why = format!("the whole request has to come within {} s", timeout.as_secs());
     Response::refusal(Code::RequestTimeout, &why)
@@ -128,6 +163,18 @@ fn too_late(timeout: Duration) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_whole_with_its_last_one_and_parsed_seldom() {
+        let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(16_000));
+        let blank = "\r\n".repeat(4000) + "GET / HTTP/1.0\r\n\r\n";
+        for head in [head.as_str(), &head.replace('\r', ""), "GET / HTTP/1.0\r\n\r\n", &blank] {
+            let mut progress = Progress::default();
+            let due: Vec<usize> = (0..=head.len()).filter(|&len| progress.is_due(&head.as_bytes()[..len])).collect();
+            assert_eq!(due.last(), Some(&head.len()));
+            assert!(due.len() < 18, "{due:?}");
+        }
+    }
 
     #[test]
     fn what_begins_as_a_head_is_known_though_it_is_no_request() {

@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use super::body::Body;
+use crate::connection::{Connection, Error};
+
 /// Statuses that are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
@@ -112,7 +115,7 @@ impl Kind {
 pub(super) struct Response {
     code: Code,
     kind: Kind,
-    body: Vec<u8>,
+    body: Body,
     /// Lines of headers beside those that every answer has, each with its end.
     headers: String,
     /// What a page may load; nothing, unless it is a page of ours.
@@ -124,7 +127,7 @@ pub(super) struct Response {
 const NO_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 impl Response {
-    pub(super) fn new(code: Code, kind: Kind, body: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn new(code: Code, kind: Kind, body: impl Into<Body>) -> Self {
         Self { code, kind, body: body.into(), headers: String::new(), policy: None, may_be_kept: false }
     }
 
@@ -156,20 +159,30 @@ impl Response {
         self
     }
 
-    /// The bytes of the answer; without the body, but with its length, for HEAD. `is_last` says that the connection is
-    /// closed after it.
-    pub(super) fn into_bytes(self, is_head: bool, is_last: bool) -> Vec<u8> {
+    /// Sends the answer; without the body, but with its length, for HEAD. `is_last` says that the connection is closed after
+    /// it.
+    ///
+    /// # Errors
+    /// What the connection failed with.
+    pub(super) fn send(&self, is_head: bool, is_last: bool, connection: &mut Connection) -> Result<(), Error> {
+        connection.send_parts(self.parts(&self.start(is_last), is_head), self.body.payload())
+    }
+
+    /// The answer's bytes, which begin with `start`.
+    fn parts<'part>(&'part self, start: &'part str, is_head: bool) -> impl Iterator<Item = &'part [u8]> {
+        let body = if is_head { [b"" as &[u8]; 2] } else { self.body.parts() };
+        std::iter::once(start.as_bytes()).chain(body)
+    }
+
+    /// Returns what stands before the body.
+    fn start(&self, is_last: bool) -> String {
         let mut head = self.head();
         // RFC 9110, section 8.6: these two have no body, and need no length.
         if !matches!(self.code, Code::NoContent | Code::NotModified) {
             let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
         }
         head.push_str(if is_last { "Connection: close\r\n\r\n" } else { "\r\n" });
-        let mut bytes = head.into_bytes();
-        if !is_head {
-            bytes.extend_from_slice(&self.body);
-        }
-        bytes
+        head
     }
 
     /// The bytes that a stream begins with. It has no length: it ends with the connection.
@@ -202,10 +215,16 @@ impl Response {
 mod tests {
     use super::*;
 
+    fn text(response: &Response, is_head: bool, is_last: bool) -> String {
+        let start = response.start(is_last);
+        let parts: Vec<&[u8]> = response.parts(&start, is_head).collect();
+        String::from_utf8(parts.concat()).unwrap()
+    }
+
     #[test]
     fn an_answer_says_how_long_it_is_and_what_may_be_done_with_it() {
         let response = Response::refusal(Code::NotFound, "nothing here").with("Allow", "GET");
-        let bytes = String::from_utf8(response.clone().into_bytes(false, true)).unwrap();
+        let bytes = text(&response, false, true);
         assert!(bytes.starts_with("HTTP/1.1 404 Not Found\r\nDate: "), "{bytes}");
         assert!(
             bytes.ends_with("\r\nAllow: GET\r\nContent-Length: 13\r\nConnection: close\r\n\r\nnothing here\n"),
@@ -215,14 +234,13 @@ mod tests {
             bytes.contains("\r\nCache-Control: no-store\r\n")
                 && bytes.contains("\r\nX-Content-Type-Options: nosniff\r\n")
         );
-        let head = String::from_utf8(response.into_bytes(true, false)).unwrap();
+        let head = text(&response, true, false);
         assert!(head.ends_with("Content-Length: 13\r\n\r\n"), "{head}");
     }
 
     #[test]
     fn an_answer_that_has_no_body_has_no_length() {
-        let bytes = Response::new(Code::NotModified, Kind::Json, "").revalidated().into_bytes(false, false);
-        let text = String::from_utf8(bytes).unwrap();
+        let text = text(&Response::new(Code::NotModified, Kind::Json, "").revalidated(), false, false);
         assert!(!text.contains("Content-Length") && text.contains("Cache-Control: no-cache\r\n"), "{text}");
     }
 }

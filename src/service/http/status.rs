@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use super::body::Part;
 use super::rendering::Rendering;
 use super::{Http, ShownSource};
 use crate::health::Failure;
@@ -24,8 +25,8 @@ const FRESH: Duration = Duration::from_millis(500);
 pub(super) struct View {
     at: Instant,
     pub(super) look: Look,
-    /// All that were looked at, as JSON; made when somebody asks.
-    clients: OnceLock<String>,
+    /// All that were looked at; made when somebody asks.
+    clients: OnceLock<Clients>,
     /// What the process took; asked when somebody asks. Counting ten thousand descriptors takes milliseconds.
     process: OnceLock<Process>,
 }
@@ -56,24 +57,33 @@ impl View {
         self.process.get_or_init(Process::now)
     }
 
-    /// The newest `limit` clients.
-    pub(super) fn clients(&self, limit: usize) -> String {
-        if limit < self.look.newest.len() {
-            return self.list(limit);
-        }
-        self.clients.get_or_init(|| self.list(limit)).clone()
-    }
-
-    fn list(&self, limit: usize) -> String {
-        let clients = self.look.newest.iter().take(limit).map(Client::from).collect();
-        to_json(&Clients { total: self.look.total, clients })
+    /// The newest `limit` clients as JSON, and a line feed: a part of one text, whoever asks for how many.
+    pub(super) fn clients(&self, limit: usize) -> Part {
+        let Clients { text, ends } = self.clients.get_or_init(|| Clients::new(&self.look));
+        let end = ends.get(limit).or(ends.last()).copied().unwrap_or_default();
+        Part { text: Arc::clone(text) as _, range: 0..end, tail: "]}\n", payload: None }
     }
 }
 
-#[derive(Debug, Serialize)]
+/// The list of clients as JSON, without its end.
+#[derive(Debug)]
 struct Clients {
-    total: u64,
-    clients: Vec<Client>,
+    text: Arc<String>,
+    /// Where the list of so many clients ends, from none on.
+    ends: Vec<usize>,
+}
+
+impl Clients {
+    fn new(look: &Look) -> Self {
+        let mut text = format!("{{\"total\":{},\"clients\":[", look.total);
+        let mut ends = vec![text.len()];
+        for (number, record) in look.newest.iter().enumerate() {
+            text += if number == 0 { "" } else { "," };
+            text += &to_json(&Client::from(record));
+            ends.push(text.len());
+        }
+        Self { text: Arc::new(text), ends }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -1,0 +1,341 @@
+//! The memory that slow peers keep in use: payloads of older maps that they have not taken yet, bounded over all versions
+//! and all peers together.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::throttle::{LOG_PERIOD, Throttle, more};
+use crate::units::format_size;
+
+/// The bound unless another one is set: 32 MiB.
+pub const DEFAULT_LIMIT: usize = 32 * 1024 * 1024;
+
+/// How many of the largest maps a limit should have room for: eight. The two newest versions, which no peer loses its
+/// connection for, take up to six: the frame, the JSON and the page's entries of each.
+pub const LEAST_MAPS: usize = 8;
+
+/// Bounds the memory of payloads that peers have begun to take and have not finished.
+///
+/// A payload is shared by all connections that send it, and counts once, as long as at least one of them waits for its
+/// peer. When the total exceeds the limit, the connections that wait with the oldest payload are cut, and so on until the
+/// rest fits. Connections with the newest or the second newest version are never cut, so the bound is the limit, or what
+/// those two versions take if that is more. A connection that does not have to wait for its peer is not counted and takes
+/// no lock here.
+///
+/// Make one for each [`Feed`](crate::Feed), which has one by default: versions of several feeds cannot be compared.
+#[derive(Debug)]
+pub struct Backlog {
+    limit: usize,
+    /// Guards the list of waiting connections. Held for one change of it, by threads of connections that have to wait
+    /// anyway; never while a connection is cut or a line is logged.
+    state: Mutex<State>,
+    evicted: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    /// By version and address: the oldest version first.
+    payloads: BTreeMap<(u64, usize), Entry>,
+    /// Bytes of `payloads`.
+    waiting: usize,
+    /// Bytes of request bodies.
+    reserved: usize,
+    next_id: u64,
+    /// When an eviction was last logged.
+    logged: Throttle,
+}
+
+/// A payload and the connections that wait with it.
+#[derive(Debug)]
+struct Entry {
+    len: usize,
+    connections: HashMap<u64, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    connection: Weak<dyn Disconnect>,
+    is_evicted: Arc<AtomicBool>,
+}
+
+/// A connection that can be cut from any thread.
+pub(crate) trait Disconnect: fmt::Debug + Send + Sync {
+    /// Shuts the socket down, which wakes the connection's thread from its wait. Does not block.
+    fn disconnect(&self);
+}
+
+/// The identity of bytes that several connections may share, and that stay alive while one of them waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Payload {
+    /// The version of the map.
+    version: u64,
+    /// Where the bytes are in memory.
+    address: usize,
+    /// How much memory they take.
+    len: usize,
+}
+
+impl Payload {
+    /// Returns the identity of `bytes`, made of the map's `version`.
+    pub(crate) fn new(version: u64, bytes: &[u8]) -> Self {
+        Self { version, address: bytes.as_ptr() as usize, len: bytes.len() }
+    }
+
+    /// Counts `bytes` more, which are kept as long as the payload.
+    pub(crate) fn and(self, bytes: usize) -> Self {
+        Self { len: self.len + bytes, ..self }
+    }
+}
+
+/// A connection that waits for its peer. Counted until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    backlog: Arc<Backlog>,
+    key: (u64, usize),
+    id: u64,
+    is_evicted: Arc<AtomicBool>,
+}
+
+/// Memory for a request body. Given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    backlog: Arc<Backlog>,
+    len: usize,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self::new(DEFAULT_LIMIT)
+    }
+}
+
+impl Backlog {
+    /// Returns a backlog of at most `limit` bytes. Sensible limits have room for [`LEAST_MAPS`] of the largest maps.
+    pub fn new(limit: usize) -> Self {
+        let state =
+            State { payloads: BTreeMap::new(), waiting: 0, reserved: 0, next_id: 0, logged: Throttle::new(LOG_PERIOD) };
+        Self { limit, state: Mutex::new(state), evicted: AtomicU64::new(0) }
+    }
+
+    /// Returns the default limit in bytes for maps of up to `max_frame` bytes: [`DEFAULT_LIMIT`], or [`LEAST_MAPS`] of
+    /// those maps if that is more.
+    pub fn default_limit(max_frame: usize) -> usize {
+        DEFAULT_LIMIT.max(max_frame.saturating_mul(LEAST_MAPS))
+    }
+
+    /// The limit in bytes.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes that count now: payloads that peers have not taken yet, each once, and request bodies that are being received.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes()
+    }
+
+    /// Connections that were cut so far because the limit was exceeded.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Counts `connection`, which has to wait for its peer to take `payload`, until the returned value is dropped. Cuts
+    /// the connections with the oldest payloads if the limit is exceeded; `connection` may be one of them.
+    pub(crate) fn enter(self: &Arc<Self>, payload: Payload, connection: Weak<dyn Disconnect>) -> Pending {
+        let is_evicted = Arc::new(AtomicBool::new(false));
+        let waiting = Waiting { connection, is_evicted: Arc::clone(&is_evicted) };
+        let key = (payload.version, payload.address);
+        let mut state = self.lock();
+        let id = state.next_id;
+        state.next_id += 1;
+        let State { payloads, waiting: bytes, .. } = &mut *state;
+        let entry = payloads.entry(key).or_insert_with(|| {
+            *bytes += payload.len;
+            Entry { len: payload.len, connections: HashMap::new() }
+        });
+        entry.connections.insert(id, waiting);
+        self.evict(state);
+        Pending { backlog: Arc::clone(self), key, id, is_evicted }
+    }
+
+    /// Reserves `len` bytes for a request body, and cuts the connections with the oldest payloads if that needs their
+    /// memory. Returns `None` if and only if there is no room even so.
+    pub(crate) fn reserve(self: &Arc<Self>, len: usize) -> Option<Reservation> {
+        let mut state = self.lock();
+        state.reserved += len;
+        self.evict(state);
+        let reservation = Reservation { backlog: Arc::clone(self), len };
+        (self.bytes() <= self.limit).then_some(reservation)
+    }
+
+    /// Cuts the connections with the oldest payloads until the rest fits.
+    fn evict(&self, mut state: MutexGuard<'_, State>) {
+        let (bytes, mut evicted) = (state.bytes(), Vec::new());
+        while state.bytes() > self.limit
+            && let Some(entry) = state.take_oldest()
+        {
+            evicted.extend(entry.connections.into_values());
+        }
+        if evicted.is_empty() {
+            return;
+        }
+        let held_back = state.logged.pass();
+        drop(state);
+        // First, so that a thread that is woken by the cut knows why.
+        evicted.iter().for_each(|waiting| waiting.is_evicted.store(true, Ordering::SeqCst));
+        self.evicted.fetch_add(evicted.len() as u64, Ordering::Relaxed);
+        evicted
+            .iter()
+            .filter_map(|waiting| waiting.connection.upgrade())
+            .for_each(|connection| connection.disconnect());
+        if let Some(held_back) = held_back {
+            log::warn!(
+                "slow connections cut: {}; older maps that were not taken yet had {bytes} bytes, above the limit of {}; \
+                 see why they do not read, or raise --max-backlog{}",
+                evicted.len(),
+                format_size(self.limit),
+                more(held_back)
+            );
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn bytes(&self) -> usize {
+        self.waiting + self.reserved
+    }
+
+    /// Takes the oldest payload out, unless it is of one of the two newest versions.
+    fn take_oldest(&mut self) -> Option<Entry> {
+        let newest = self.payloads.last_key_value()?.0.0;
+        let second = self.payloads.range(..(newest, 0)).next_back()?.0.0;
+        let oldest = self.payloads.first_entry().filter(|entry| entry.key().0 < second)?;
+        let entry = oldest.remove();
+        self.waiting -= entry.len;
+        Some(entry)
+    }
+}
+
+impl Pending {
+    /// True if and only if the connection was cut because the limit was exceeded.
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.is_evicted.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut state = self.backlog.lock();
+        let State { payloads, waiting, .. } = &mut *state;
+        // Gone already if it was evicted; other connections may have come with the same payload since.
+        let Some(entry) = payloads.get_mut(&self.key) else { return };
+        if entry.connections.remove(&self.id).is_some() && entry.connections.is_empty() {
+            *waiting -= entry.len;
+            payloads.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.backlog.lock().reserved -= self.len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Peer(AtomicBool);
+
+    impl Disconnect for Peer {
+        fn disconnect(&self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    impl Peer {
+        fn is_cut(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    /// A connection that waits with `len` bytes at `address`.
+    fn wait(backlog: &Arc<Backlog>, version: u64, address: usize, len: usize) -> (Arc<Peer>, Pending) {
+        let peer = Arc::new(Peer::default());
+        let connection: Weak<dyn Disconnect> = Arc::downgrade(&peer) as _;
+        (peer, backlog.enter(Payload { version, address, len }, connection))
+    }
+
+    #[test]
+    fn a_payload_counts_once_and_as_long_as_one_connection_waits() {
+        let backlog = Arc::new(Backlog::new(100));
+        let first = wait(&backlog, 1, 1, 60);
+        let second = wait(&backlog, 1, 1, 60);
+        assert_eq!(backlog.bytes(), 60);
+        drop(first);
+        assert_eq!(backlog.bytes(), 60);
+        drop(second);
+        assert_eq!(backlog.bytes(), 0);
+    }
+
+    #[test]
+    fn above_the_limit_the_oldest_are_cut_until_the_rest_fits() {
+        let backlog = Arc::new(Backlog::new(100));
+        let oldest = [wait(&backlog, 1, 1, 40), wait(&backlog, 1, 1, 40)];
+        let others: Vec<_> = (2..=3).map(|version| wait(&backlog, version, 1, 30)).collect();
+        assert!(oldest.iter().all(|(peer, pending)| !peer.is_cut() && !pending.is_evicted()), "100 bytes fit");
+        let newest = wait(&backlog, 4, 1, 30);
+        assert!(oldest.iter().all(|(peer, pending)| peer.is_cut() && pending.is_evicted()));
+        assert!(others.iter().chain([&newest]).all(|(peer, pending)| !peer.is_cut() && !pending.is_evicted()));
+        assert_eq!((backlog.bytes(), backlog.evicted()), (90, 2));
+        drop((oldest, others, newest));
+        assert_eq!(backlog.bytes(), 0);
+    }
+
+    #[test]
+    fn the_two_newest_versions_are_never_cut() {
+        let backlog = Arc::new(Backlog::new(100));
+        let waiting: Vec<_> = (1..=3).map(|address| wait(&backlog, 8, address, 60)).collect();
+        let newer: Vec<_> = (1..=3).map(|address| wait(&backlog, 9, address, 60)).collect();
+        assert!(waiting.iter().chain(&newer).all(|(peer, _)| !peer.is_cut()));
+        assert_eq!(backlog.bytes(), 360);
+        let late = wait(&backlog, 3, 1, 1);
+        assert!(late.0.is_cut() && late.1.is_evicted(), "one that begins to wait with an old version");
+        let newest = wait(&backlog, 10, 1, 10);
+        assert!(waiting.iter().all(|(peer, _)| peer.is_cut()) && newer.iter().all(|(peer, _)| !peer.is_cut()));
+        drop(newest);
+    }
+
+    #[test]
+    fn a_connection_that_waits_with_an_evicted_payload_counts_again() {
+        let backlog = Arc::new(Backlog::new(10));
+        let evicted = wait(&backlog, 1, 1, 8);
+        let newer: Vec<_> = (2..=3).map(|version| wait(&backlog, version, 1, 2)).collect();
+        assert!(evicted.0.is_cut());
+        drop(newer);
+        let again = wait(&backlog, 1, 1, 8);
+        drop(evicted);
+        assert_eq!(backlog.bytes(), 8, "the guard of the evicted one is not its");
+        drop(again);
+        assert_eq!(backlog.bytes(), 0);
+    }
+
+    #[test]
+    fn bodies_count_too_and_are_refused_where_there_is_no_room() {
+        let backlog = Arc::new(Backlog::new(100));
+        let slow: Vec<_> = (1..=3).map(|version| wait(&backlog, version, 1, 30)).collect();
+        let body = backlog.reserve(40).unwrap();
+        assert!(slow[0].0.is_cut() && !slow[1].0.is_cut() && !slow[2].0.is_cut());
+        assert!(backlog.reserve(1).is_none(), "the two newest versions stay");
+        assert_eq!(backlog.bytes(), 100);
+        drop(body);
+        assert!(backlog.reserve(40).is_some());
+    }
+}
