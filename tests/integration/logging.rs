@@ -63,7 +63,7 @@ impl Unread {
     fn site(args: &[&str]) -> (Self, SocketAddr, SocketAddr) {
         let mut command = clean(SERVER);
         command.args(args).args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]).stdin(Stdio::piped());
-        let (unread, lines) = Self::start(command, &["web page on ", "listening on "]);
+        let (unread, lines) = Self::start(command, &["web page on ", ": the map as "]);
         (unread, addr(&lines[1], "listening on "), addr(&lines[0], "http://"))
     }
 

@@ -57,6 +57,16 @@ fn health_checks_are_answered_above_every_limit_and_the_rest_is_503() {
     }
 }
 
+#[test]
+fn an_address_with_one_place_is_answered_one_request_after_the_other() {
+    let site = Site::start(&["--max-connections-per-ip", "1", "--interval", "60s"]);
+    for number in 0..200 {
+        // The place is free before the end of the answer can be seen.
+        let answer = site.ask("GET /map", "Connection: close\r\n", "");
+        assert_eq!(answer.code, 200, "request {number}: {answer:?}");
+    }
+}
+
 /// A browser gives an `EventSource` up at any status but 200, and comes back when a stream has ended.
 #[test]
 fn an_event_source_without_a_place_is_told_when_to_come_back() {
