@@ -62,7 +62,7 @@ fn an_address_with_one_place_is_answered_one_request_after_the_other() {
     let site = Site::start(&["--max-connections-per-ip", "1", "--interval", "60s"]);
     for number in 0..200 {
         // The place is free before the end of the answer can be seen.
-        let answer = site.ask("GET /map", "Connection: close\r\n", "");
+        let answer = site.get("/map");
         assert_eq!(answer.code, 200, "request {number}: {answer:?}");
     }
 }
