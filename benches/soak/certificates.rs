@@ -17,7 +17,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Makes a CA and the first certificate, for 127.0.0.1.
+    /// Makes a CA and the first certificate, for 127.0.0.1 and localhost.
     pub fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -51,7 +51,8 @@ impl Certificates {
 
     fn write(&self) -> anyhow::Result<()> {
         let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &self.issuer)?;
+        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?
+            .signed_by(&key, &self.issuer)?;
         for (name, text) in [("key.pem", key.serialize_pem()), ("cert.pem", certificate.pem())] {
             let new = self.file("new");
             fs::write(&new, text)?;

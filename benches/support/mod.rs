@@ -1,5 +1,5 @@
-//! What the fan-out bench and the example `swarm` share: a load of clients on one thread, and its percentiles.
-#![allow(dead_code, reason = "each of the two needs a part of it")]
+//! What the fan-out bench, the siege and the example `swarm` share: a load of clients on one thread, and its percentiles.
+#![allow(dead_code, reason = "each of them needs a part of it")]
 
 pub mod sample;
 pub mod stamp;

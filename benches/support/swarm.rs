@@ -181,6 +181,11 @@ impl<W: Wire> Swarm<W> {
         self.counts
     }
 
+    /// True if and only if the connection of client `index` has ended.
+    pub fn is_over(&self, index: usize) -> bool {
+        matches!(self.clients[index].stage, Stage::Over)
+    }
+
     /// From the begin of a connection to its being established, of all that were.
     pub fn connects(&mut self) -> &mut Sample {
         &mut self.connects
@@ -298,8 +303,11 @@ impl<W: Wire> Swarm<W> {
         if let Some(tls) = &self.tls {
             let name = "localhost".try_into().map_err(io::Error::other)?;
             let mut session = Box::new(ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?);
-            // Some hundred bytes into an empty buffer: they go whole.
-            session.write_tls(&mut &socket)?;
+            // Some hundred bytes into an empty buffer: they go whole, unless the server has closed already.
+            if session.write_tls(&mut &socket).is_err() {
+                self.counts.reset += 1;
+                return Ok(Stage::Over);
+            }
             self.clients[index].session = Some(session);
         }
         if self.lateness.is_some() {

@@ -1,0 +1,118 @@
+//! What the kernel says of a process (proc(5)): now, and the highest since it was last asked.
+
+use std::fmt;
+use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// How often the peaks are looked at: a storm's highest number of threads lasts for seconds.
+const PERIOD: Duration = Duration::from_millis(10);
+
+/// What a process has at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reading {
+    /// Resident memory, in KiB.
+    pub resident: u64,
+    pub threads: u64,
+    pub descriptors: u64,
+    pub maps: u64,
+}
+
+impl Reading {
+    /// Reads all of it. Fails if the process has ended.
+    pub fn of(pid: u32) -> anyhow::Result<Self> {
+        let (threads, resident) = status_of(pid).context("the server has ended")?;
+        Ok(Self {
+            resident,
+            threads,
+            descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64,
+            maps: fs::read_to_string(format!("/proc/{pid}/maps"))?.lines().count() as u64,
+        })
+    }
+}
+
+/// The threads of a process and its resident memory in KiB; `None` if it has ended.
+fn status_of(pid: u32) -> Option<(u64, u64)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+    };
+    Some((field("Threads:")?, field("VmRSS:")?))
+}
+
+/// The highest figures of one process.
+#[derive(Debug)]
+pub struct Gauge {
+    pub name: &'static str,
+    pid: u32,
+    threads: AtomicU64,
+    resident: AtomicU64,
+}
+
+impl Gauge {
+    /// The most threads since [`reset`](Self::reset).
+    pub fn threads(&self) -> u64 {
+        self.threads.load(Ordering::Relaxed)
+    }
+
+    /// The most resident memory in KiB since [`reset`](Self::reset).
+    pub fn resident(&self) -> u64 {
+        self.resident.load(Ordering::Relaxed)
+    }
+
+    pub fn reset(&self) {
+        self.threads.store(0, Ordering::Relaxed);
+        self.resident.store(0, Ordering::Relaxed);
+        self.look();
+    }
+
+    fn look(&self) {
+        if let Some((threads, resident)) = status_of(self.pid) {
+            self.threads.fetch_max(threads, Ordering::Relaxed);
+            self.resident.fetch_max(resident, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One thread that looks at every process that still has a gauge.
+#[derive(Debug, Clone, Default)]
+pub struct Sampler {
+    gauges: Arc<Mutex<Vec<Weak<Gauge>>>>,
+}
+
+impl Sampler {
+    pub fn start() -> anyhow::Result<Self> {
+        let sampler = Self::default();
+        let gauges = Arc::clone(&sampler.gauges);
+        let look = move || {
+            loop {
+                let mut all = gauges.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                all.retain(|gauge| gauge.upgrade().inspect(|gauge| gauge.look()).is_some());
+                thread::park_timeout(PERIOD);
+            }
+        };
+        thread::Builder::new().name("sampler".to_owned()).spawn(look)?;
+        Ok(sampler)
+    }
+
+    /// Begins to look at process `pid`, as long as the gauge is held.
+    pub fn gauge(&self, name: &'static str, pid: u32) -> Arc<Gauge> {
+        let gauge = Arc::new(Gauge { name, pid, threads: AtomicU64::new(0), resident: AtomicU64::new(0) });
+        let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        gauges.retain(|gauge| gauge.strong_count() > 0);
+        gauges.push(Arc::downgrade(&gauge));
+        gauge
+    }
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { resident, threads, descriptors, maps } = self;
+        write!(f, "{threads} threads, {descriptors} descriptors, {maps} maps, {resident} KiB")
+    }
+}

@@ -1,0 +1,227 @@
+//! The well-behaved clients: they stay connected, read everything at once, and check every map.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
+
+use crate::map::{Published, Verifier};
+use crate::support::swarm::{Arrival, Error, Swarm};
+use crate::support::wire::Frames;
+
+/// The largest payload that they take.
+const MAX: usize = 2 << 20;
+
+/// Connections that they begin in one turn: all of them at once would be a burst of its own.
+const BATCH: usize = 20;
+
+/// How long they wait after a connection has failed.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// What they have met since the last look.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Maps that came, repeats too.
+    pub arrivals: u64,
+    /// The longest that one of them was without the newest map.
+    pub longest_stale: Duration,
+    /// Connections that the server ended.
+    pub lost: u64,
+    /// Connections that it ended inside a frame, and bytes that are not a frame.
+    pub torn: u64,
+    /// Maps that are older than one before, or than one that was acknowledged before the client connected.
+    pub backwards: u64,
+    /// Maps that are not whole.
+    pub corrupt: u64,
+    /// The last of these.
+    pub last_fault: String,
+}
+
+impl Tally {
+    /// Maps that must never arrive.
+    pub fn faults(&self) -> u64 {
+        self.torn + self.backwards + self.corrupt
+    }
+}
+
+/// One client: by its place in the swarm.
+#[derive(Debug)]
+struct Seen {
+    begun: Instant,
+    /// The newest map when it began to connect, where that map was acknowledged: an older one must not come.
+    floor: u64,
+    number: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    clients: Vec<Seen>,
+    /// Those of them whose connections last.
+    open: Vec<usize>,
+    verifier: Verifier,
+    tally: Tally,
+}
+
+/// Clients of one server, on one thread.
+pub struct Observers {
+    wanted: usize,
+    published: Arc<Published>,
+    /// Held for one arrival or one look.
+    state: Arc<Mutex<State>>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Observers {
+    /// Connects `wanted` clients to `target`, over TLS if `tls` is there, and reconnects those that are lost. With
+    /// `acknowledged`, a map is published only after the server has acknowledged it.
+    pub fn start(
+        target: SocketAddr,
+        wanted: usize,
+        tls: Option<Arc<ClientConfig>>,
+        published: &Arc<Published>,
+        acknowledged: bool,
+    ) -> anyhow::Result<Self> {
+        let observers =
+            Self { wanted, published: Arc::clone(published), state: Arc::default(), stopped: Arc::default() };
+        let crowd = Crowd {
+            target,
+            wanted,
+            acknowledged,
+            published: Arc::clone(published),
+            state: Arc::clone(&observers.state),
+        };
+        let stopped = Arc::clone(&observers.stopped);
+        // The swarm's list of events keeps it on one thread. Without descriptors there is none, and then no client.
+        let run = move || {
+            if let Ok(mut swarm) = Swarm::new(Frames { max: MAX }) {
+                swarm.encrypt(tls);
+                crowd.run(swarm, &stopped);
+            }
+        };
+        thread::Builder::new().name("observers".to_owned()).spawn(run)?;
+        Ok(observers)
+    }
+
+    pub fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// How many are connected and have a map.
+    pub fn ready(&self) -> usize {
+        let state = lock(&self.state);
+        state.open.iter().filter(|index| state.clients[**index].number.is_some()).count()
+    }
+
+    /// What they have met since the last call. Those that are without the newest map now count up to now.
+    pub fn take(&self) -> Tally {
+        let mut state = lock(&self.state);
+        let longest = state.open.iter().map(|index| self.published.staleness(&state.clients[*index])).max();
+        let mut tally = std::mem::take(&mut state.tally);
+        tally.longest_stale = tally.longest_stale.max(longest.unwrap_or_default());
+        tally
+    }
+}
+
+impl Drop for Observers {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Published {
+    /// How long `client` has been without the newest map.
+    fn staleness(&self, client: &Seen) -> Duration {
+        match client.number {
+            Some(number) => self.successor_of(number).map(|since| since.elapsed()),
+            None => self.newest().map(|_| client.begun.elapsed()),
+        }
+        .unwrap_or_default()
+    }
+}
+
+/// What the observers' thread owns.
+struct Crowd {
+    target: SocketAddr,
+    wanted: usize,
+    acknowledged: bool,
+    published: Arc<Published>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Crowd {
+    fn run(self, mut swarm: Swarm<Frames>, stopped: &AtomicBool) {
+        let mut dial_at = Instant::now();
+        while !stopped.load(Ordering::Relaxed) {
+            if Instant::now() >= dial_at && !self.dial(&mut swarm) {
+                dial_at = Instant::now() + RETRY;
+            }
+            let before = swarm.counts();
+            let polled = swarm.poll(Duration::from_millis(50), &mut |arrival| self.take(&arrival));
+            let after = swarm.counts();
+            if polled.is_ok() && after == before {
+                continue;
+            }
+            let mut state = lock(&self.state);
+            if let Err(error) = polled {
+                state.tally.torn += u64::from(matches!(error, Error::Message { .. }));
+                state.tally.last_fault = format!("{error:?}");
+            }
+            state.tally.torn += (after.torn - before.torn) as u64;
+            state.tally.lost +=
+                (after.ended + after.reset + after.torn - before.ended - before.reset - before.torn) as u64;
+            if after.over() > before.over() {
+                dial_at = Instant::now() + RETRY;
+            }
+            state.open.retain(|index| !swarm.is_over(*index));
+        }
+    }
+
+    /// Begins the connections that are missing, a batch of them. Returns false if the system refuses.
+    fn dial(&self, swarm: &mut Swarm<Frames>) -> bool {
+        let missing = self.wanted.saturating_sub(lock(&self.state).open.len());
+        for _ in 0..missing.min(BATCH) {
+            let floor = if self.acknowledged { self.published.newest().unwrap_or(0) } else { 0 };
+            if swarm.begin(self.target, false).is_err() {
+                return false;
+            }
+            let mut state = lock(&self.state);
+            let index = state.clients.len();
+            state.clients.push(Seen { begun: Instant::now(), floor, number: None });
+            if !swarm.is_over(index) {
+                state.open.push(index);
+            }
+        }
+        true
+    }
+
+    fn take(&self, arrival: &Arrival<'_>) {
+        let state = &mut *lock(&self.state);
+        state.tally.arrivals += 1;
+        let client = &mut state.clients[arrival.client];
+        let number = match state.verifier.number(arrival.payload) {
+            Ok(number) => number,
+            Err(error) => {
+                state.tally.corrupt += 1;
+                state.tally.last_fault = format!("{error:#}");
+                return;
+            }
+        };
+        let oldest = client.number.unwrap_or(client.floor);
+        if number < oldest {
+            state.tally.backwards += 1;
+            state.tally.last_fault = format!("map {number} after map {oldest}");
+        }
+        if client.number != Some(number) {
+            let age = self.published.staleness(client);
+            state.tally.longest_stale = state.tally.longest_stale.max(age);
+            client.number = Some(number);
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,67 @@
+//! One storm a run, each against a server of its own with default settings.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use crate::attacks;
+use crate::certificates::Certificates;
+use crate::gauge::Sampler;
+use crate::server::{Plan, Server, descriptors};
+use crate::site::{self, STOP};
+use crate::storm::Port;
+
+/// How long a storm lasts.
+const TIME: Duration = Duration::from_secs(15);
+
+/// Connections at once: almost as many as the server takes by default, and thousands more than HTTP does.
+const WIDTH: u64 = 9_950;
+
+/// Descriptors of this process that are not the storm's.
+const OWN_DESCRIPTORS: u64 = 100;
+
+/// Storms `runs` servers one after the other, and prints what became of each. Fails if one did not survive.
+pub fn run(port: Port, runs: u32) -> anyhow::Result<()> {
+    let (certificates, sampler) = (Certificates::new()?, Sampler::start()?);
+    let tls = site::trust(&certificates)?;
+    let width = usize::try_from(WIDTH.min(descriptors().saturating_sub(OWN_DESCRIPTORS)))?;
+    let file = |name: &str| certificates.file(name).into_os_string();
+    let option = |name: &str, value| [format!("--{name}").into(), file(value)];
+    let args = match port {
+        Port::Map | Port::Http => Vec::new(),
+        Port::Tls => {
+            [option("tls-cert", "cert.pem"), option("tls-key", "key.pem"), option("tls-client-ca", "ca.pem")].concat()
+        }
+    };
+    println!("| run | the server | threads, at most | connections | ended without a byte | stopped |");
+    println!("|---|---|---:|---:|---:|---|");
+    let mut died = 0;
+    for run in 1..=runs {
+        let plan = Plan {
+            name: "stormed",
+            args: args.clone(),
+            has_page: port == Port::Http,
+            drain: Duration::from_secs(10),
+            ..Plan::default()
+        };
+        let mut server = Server::start(plan, &sampler)?;
+        let figures = attacks::run(&mut server, port, width, Instant::now() + TIME, &tls)?;
+        let ending = server.last_ending();
+        let threads = server.gauge.threads();
+        let stopped = match ending {
+            Some(_) => "-".to_owned(),
+            None => server.terminate(Duration::from_secs(10) + STOP).map_or_else(
+                || "killed, as it did not".to_owned(),
+                |(ending, took)| format!("{ending}, {:.1} s after SIGTERM", took.as_secs_f64()),
+            ),
+        };
+        died += u32::from(ending.is_some() || server.panics() > 0);
+        let survived = ending.map_or_else(|| "survived".to_owned(), |ending| ending.to_string());
+        println!("| {run} | {survived} | {threads} | {} | {} | {stopped} |", figures.opened, figures.refused);
+        if crate::is_stopped() {
+            break;
+        }
+    }
+    ensure!(died == 0, "{died} of {runs} servers did not survive");
+    Ok(())
+}

@@ -1,0 +1,424 @@
+//! The servers that live through the whole run, with their clients, and what is checked of each after every phase.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tempfile::TempDir;
+
+use crate::certificates::Certificates;
+use crate::feed::{Lines, Writer};
+use crate::gauge::{Gauge, Reading, Sampler};
+use crate::map::{self, Published};
+use crate::observers::Observers;
+use crate::probes::Probes;
+use crate::server::{LOOK, Plan, Server};
+use crate::verdict::{Place, Verdict};
+
+/// N, the interval of every server.
+pub const INTERVAL: Duration = Duration::from_secs(2);
+
+/// The longest that a well-behaved client may be without the newest map, and the longest that the writer may be without an
+/// acknowledgement: three intervals, after which a client takes its connection for stale.
+pub const STALE: Duration = Duration::from_secs(6);
+
+/// HTTP's own limit on connections, `--http-max-connections`.
+pub const HTTP_MAX: u64 = 256;
+
+/// Threads that a server may have beside one a connection, at most: those of docs/design.md's table are 20, and those of
+/// connections that have ended need a moment to go.
+pub const OTHER_THREADS: u64 = 64;
+
+/// How long it may take until a server has no more than before an attack: `--write-timeout` cuts the last stalled peer after
+/// 10 s.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// How much more resident memory a server may have than before an attack: so many KiB, and half of what it had more in the
+/// attack. malloc keeps pages that hold a little of something else: after 10,000 handshakes at once 100 of 340 MiB (measured).
+/// What it had before stays the same over all rounds, so that what grows in each is noticed.
+const MORE_MEMORY: u64 = 24 * 1024;
+
+/// How many more memory maps. glibc keeps up to 40 MiB of stacks of ended threads, two maps each (`pthread_create`).
+const MORE_MAPS: u64 = 700;
+
+/// A stop may take this much longer than `--drain-timeout`.
+pub const STOP: Duration = Duration::from_secs(2);
+
+/// How long connections may take at the start.
+const CONNECT: Duration = Duration::from_secs(20);
+
+/// Bytes of the large map.
+const LARGE: usize = 1_000_000;
+
+/// Bytes of padding in the others.
+const SMALL: usize = 1024;
+
+/// The period of a map that has no phase of its own just now.
+const CALM: Duration = Duration::from_millis(500);
+
+/// Entries of the map in the file, beside those that all maps have.
+const ENTRIES: usize = 30_000;
+
+/// Names of the servers.
+pub const WRITTEN: &str = "written";
+pub const ENCRYPTED: &str = "encrypted";
+pub const LARGE_PLAIN: &str = "large";
+pub const LARGE_TLS: &str = "large-tls";
+pub const FILE: &str = "file";
+
+/// A server, its clients, and the origin of its map.
+pub struct Subject {
+    pub server: Server,
+    pub published: Arc<Published>,
+    /// The padding of its map, where it reads lines.
+    padding: usize,
+    pub lines: Option<Lines>,
+    pub observers: Observers,
+    pub writer: Option<Writer>,
+    probes: Option<Probes>,
+    /// What it had before the attack.
+    pub baseline: Reading,
+}
+
+/// Everything that runs.
+pub struct Site {
+    pub subjects: Vec<Subject>,
+    pub certificates: Certificates,
+    /// How a client trusts them.
+    pub tls: Arc<ClientConfig>,
+    pub sampler: Sampler,
+    pub verdict: Arc<Verdict>,
+    pub progress: Arc<Progress>,
+    folder: TempDir,
+}
+
+/// What the reporter prints.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Held for one change or one line.
+    pub now: Mutex<(&'static str, Vec<Arc<Gauge>>)>,
+}
+
+impl Site {
+    /// Starts the servers, and connects `clients` well-behaved ones, a fifth of them over TLS.
+    pub fn start(clients: usize, verdict: Arc<Verdict>, progress: Arc<Progress>) -> anyhow::Result<Self> {
+        let (certificates, folder, sampler) = (Certificates::new()?, tempfile::tempdir()?, Sampler::start()?);
+        let tls = trust(&certificates)?;
+        let mut site = Self { subjects: Vec::new(), certificates, tls, sampler, verdict, progress, folder };
+        fs::write(site.path("token"), "open-sesame")?;
+        fs::write(site.path("map.json"), file_map(0))?;
+        let encrypted = clients / 5;
+        let args: [(&'static str, Vec<String>, usize, u64); 5] = [
+            (WRITTEN, site.writable_args(), clients - encrypted, 10),
+            (ENCRYPTED, [vec!["--source=-".to_owned()], site.tls_args()].concat(), encrypted, 10),
+            (LARGE_PLAIN, vec!["--source=-".to_owned()], 2, 3),
+            (LARGE_TLS, [vec!["--source=-".to_owned()], site.tls_args()].concat(), 1, 3),
+            (FILE, vec![format!("--source={}", site.path("map.json").display())], 5, 10),
+        ];
+        for (name, args, clients, drain) in args {
+            let subject = site.subject(name, &args, clients, Duration::from_secs(drain))?;
+            site.subjects.push(subject);
+        }
+        site.wait_ready(CONNECT);
+        Ok(site)
+    }
+
+    fn subject(&self, name: &'static str, args: &[String], clients: usize, drain: Duration) -> anyhow::Result<Subject> {
+        let is_encrypted = args.iter().any(|arg| arg.starts_with("--tls-cert"));
+        let has_input = args.iter().any(|arg| arg == "--source=-");
+        let plan = Plan {
+            name,
+            args: args.iter().cloned().chain([format!("--interval={}s", INTERVAL.as_secs())]).map(Into::into).collect(),
+            has_page: !is_encrypted,
+            has_input,
+            drain,
+            limits: Vec::new(),
+        };
+        let server = Server::start(plan, &self.sampler)?;
+        let published = Arc::new(Published::default());
+        let writer = match server.page {
+            Some(page) if name == WRITTEN => Some(Writer::start(page, self.path("token"), &published)?),
+            _ => None,
+        };
+        if name == FILE {
+            published.record(0);
+        }
+        let tls = is_encrypted.then(|| Arc::clone(&self.tls));
+        let observers = Observers::start(server.addr, clients, tls, &published, writer.is_some())?;
+        let map = writer.is_some().then(|| (server.addr, Arc::clone(&published)));
+        let probes = server.page.map(|page| Probes::start(Some(page), map)).transpose()?;
+        let padding = if name == LARGE_PLAIN || name == LARGE_TLS { LARGE } else { SMALL };
+        let baseline = Reading::default();
+        let mut subject = Subject { server, published, padding, lines: None, observers, writer, probes, baseline };
+        subject.feed()?;
+        Ok(subject)
+    }
+
+    /// A file of this run.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The options of a server that is written over HTTP.
+    pub fn writable_args(&self) -> Vec<String> {
+        let option = |name: &str, file: &str| format!("--{name}={}", self.path(file).display());
+        vec![option("http-token-file", "token"), option("state", "state.json")]
+    }
+
+    /// The options of a server with TLS.
+    pub fn tls_args(&self) -> Vec<String> {
+        let option = |name: &str, file: &str| format!("--{name}={}", self.certificates.file(file).display());
+        vec![option("tls-cert", "cert.pem"), option("tls-key", "key.pem")]
+    }
+
+    /// The subject of that name.
+    pub fn subject_mut(&mut self, name: &'static str) -> anyhow::Result<&mut Subject> {
+        self.subjects.iter_mut().find(|subject| subject.server.name() == name).context("no such server")
+    }
+
+    /// Puts the next map into the file, by a rename.
+    pub fn write_file(&mut self) -> anyhow::Result<()> {
+        let path = self.path("map.json");
+        let subject = self.subject_mut(FILE)?;
+        let number = subject.published.newest().map_or(0, |number| number + 1);
+        replace(&path, file_map(number).as_bytes())?;
+        subject.published.record(number);
+        Ok(())
+    }
+
+    /// Sets what the reporter prints.
+    pub fn report(&mut self, phase: &'static str) {
+        let gauges = self.subjects.iter().map(|it| Arc::clone(&it.server.gauge)).collect();
+        *self.progress.now.lock().unwrap_or_else(PoisonError::into_inner) = (phase, gauges);
+    }
+
+    /// Starts those again that have ended, waits until all clients are there, and takes the figures that the next phase
+    /// is compared with.
+    pub fn prepare(&mut self, phase: &'static str) -> anyhow::Result<()> {
+        for subject in &mut self.subjects {
+            if subject.server.last_ending().is_some() {
+                subject.server.restart()?;
+                subject.feed()?;
+                subject.baseline = Reading::default();
+            }
+        }
+        self.report(phase);
+        if self.subjects.iter().any(|subject| subject.baseline.threads == 0) {
+            self.wait_ready(CONNECT);
+            for subject in self.subjects.iter_mut().filter(|subject| subject.baseline.threads == 0) {
+                subject.forget();
+                subject.baseline = subject.server.read().unwrap_or_default();
+            }
+        }
+        self.subjects.iter().for_each(|subject| subject.server.gauge.reset());
+        Ok(())
+    }
+
+    /// Waits until all clients are connected and have a map, and a moment more.
+    fn wait_ready(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let is_ready = |subject: &mut Subject| {
+            subject.observers.ready() >= subject.observers.wanted() || subject.server.ending().is_some()
+        };
+        while !self.subjects.iter_mut().all(is_ready) && Instant::now() < deadline {
+            thread::park_timeout(LOOK);
+        }
+        thread::park_timeout(Duration::from_secs(1));
+    }
+
+    /// Waits until each server of `attacked` has no more than before, and checks that it has.
+    pub fn settle(&mut self, phase: &'static str, attacked: &[&'static str]) {
+        let began = Instant::now();
+        for subject in self.subjects.iter_mut().filter(|subject| attacked.contains(&subject.server.name())) {
+            if subject.server.last_ending().is_some() {
+                continue;
+            }
+            let place = Place { phase, server: subject.server.name() };
+            let (before, most) = (subject.baseline, subject.most_memory());
+            let mut now = subject.server.read().unwrap_or_default();
+            while !is_settled(&before, most, &now) && began.elapsed() < SETTLE && subject.server.ending().is_none() {
+                thread::park_timeout(5 * LOOK);
+                now = subject.server.read().unwrap_or_default();
+            }
+            if subject.server.last_ending().is_some() {
+                continue;
+            }
+            let holds = is_settled(&before, most, &now);
+            let figure = format!("{now} after {:.1} s", began.elapsed().as_secs_f64());
+            let bound = format!("{before}; memory at most {most} KiB, {MORE_MAPS} more maps");
+            self.verdict.holds(place, "has what it had before", holds, figure, bound);
+            if !holds {
+                // The next phase begins with a server that is well.
+                subject.stop(place, &self.verdict, Some(0));
+            }
+        }
+    }
+
+    /// Checks what the clients of every server have met in this phase. Those that are not `attacked` belong to `meanwhile`.
+    pub fn judge(&mut self, phase: &'static str, attacked: &[&'static str], writes: Writes) {
+        for subject in &mut self.subjects {
+            let server = subject.server.name();
+            let phase = if attacked.contains(&server) { phase } else { "meanwhile" };
+            subject.judge(Place { phase, server }, &self.verdict, writes);
+        }
+    }
+}
+
+/// What is expected of the writer in a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// It is never without an acknowledgement for long.
+    Steady,
+    /// It may be shut out: what is acknowledged counts all the same.
+    MayPause,
+}
+
+impl Subject {
+    /// Starts to write lines to its input, if it reads lines. Once a start.
+    fn feed(&mut self) -> anyhow::Result<()> {
+        if let Some(input) = self.server.take_input() {
+            self.lines = Some(Lines::start(input, &self.published, self.padding, CALM)?);
+        }
+        Ok(())
+    }
+
+    /// Lets its map change as often as between phases.
+    pub fn calm(&self) {
+        self.lines.iter().for_each(|lines| lines.pace(CALM));
+    }
+
+    /// The resident memory that it may have after an attack, in KiB.
+    fn most_memory(&self) -> u64 {
+        let before = self.baseline.resident;
+        before + MORE_MEMORY + self.server.gauge.resident().saturating_sub(before) / 2
+    }
+
+    /// Forgets what its clients have met.
+    fn forget(&mut self) {
+        self.observers.take();
+        self.writer.iter().for_each(|writer| drop(writer.take()));
+        self.probes.iter().for_each(|probes| drop(probes.take()));
+    }
+
+    fn judge(&mut self, place: Place, verdict: &Verdict, expected: Writes) {
+        let ending = self.server.last_ending();
+        let http = self.server.page.map_or(0, |_| HTTP_MAX);
+        let limit = self.server.log.allowed().unwrap_or(10_000) + http + OTHER_THREADS;
+        let threads = self.server.gauge.threads();
+        let figure = ending.map_or_else(|| "runs".to_owned(), |ending| ending.to_string());
+        verdict.holds(place, "survives", ending.is_none(), figure, "runs");
+        verdict.at_most(place, "threads, at most", threads as f64, limit as f64, "");
+        verdict.note(place, "resident memory, at most", mib(self.server.gauge.resident()), "MiB");
+        if ending.is_some() {
+            // Of a server that has ended its clients say nothing more than that.
+            return self.forget();
+        }
+        let seen = self.observers.take();
+        let clients = match self.observers.wanted() {
+            1 => "1 client".to_owned(),
+            many => format!("{many} clients"),
+        };
+        let longest = seen.longest_stale.as_secs_f64();
+        let what = format!("{clients}: longest without the newest map");
+        verdict.at_most(place, what, longest, STALE.as_secs_f64(), "s");
+        verdict.none(place, format!("{clients}: lost"), seen.lost, "");
+        let detail = if seen.faults() > 0 { format!(", the last: {}", seen.last_fault) } else { String::new() };
+        verdict.none(place, format!("{clients}: maps torn, backwards or wrong"), seen.faults(), detail);
+        if let Some(writer) = &self.writer {
+            let writes = writer.take();
+            let what = "longest without an acknowledged change";
+            let longest = writes.longest.as_secs_f64();
+            match expected {
+                Writes::Steady => verdict.at_most(place, what, longest, STALE.as_secs_f64(), "s"),
+                Writes::MayPause => verdict.note(place, what, longest, "s"),
+            }
+            verdict.note(place, "changes acknowledged", writes.acknowledged as f64, "");
+            if writes.failed > 0 {
+                let what = format!("changes tried again, the last: {}", writes.last_failure);
+                verdict.note(place, what, writes.failed as f64, "");
+            }
+        }
+        if let Some(probes) = &self.probes {
+            let asked = probes.take();
+            let mut detail = format!(" of {}, the longest took {:.2} s", asked.asked, asked.longest.as_secs_f64());
+            if asked.unanswered > 0 {
+                detail = format!("{detail}, the last: {}", asked.last_failure);
+            }
+            verdict.none(place, "/livez and /metrics: not answered with 200", asked.unanswered, detail);
+            if self.writer.is_some() {
+                let detail = format!(", {} were served, {} refused", asked.served, asked.refused);
+                verdict.none(place, "new clients: no whole map, and not refused either", asked.ignored, detail);
+                verdict.none(place, "new clients: without an acknowledged change", asked.behind, "");
+            }
+        }
+    }
+
+    /// Stops it with SIGTERM, and checks that it ends in time, with `code` if that is there.
+    pub fn stop(&mut self, place: Place, verdict: &Verdict, code: Option<i32>) {
+        stop(&mut self.server, place, verdict, code);
+    }
+}
+
+/// Stops a server with SIGTERM, and checks that it ends in time, with `code` if that is there.
+pub fn stop(server: &mut Server, place: Place, verdict: &Verdict, code: Option<i32>) {
+    let patience = server.drain() + STOP;
+    let bound = code.map_or_else(String::new, |code| format!("exit code {code} "));
+    let bound = format!("{bound}within {:.0} s", patience.as_secs_f64());
+    // A little longer than it may: what takes how long is worth knowing.
+    let (holds, figure) = match server.terminate(patience + STOP) {
+        None => (false, "was killed, as it did not end".to_owned()),
+        Some((ending, took)) => {
+            let holds = took <= patience && code.is_none_or(|code| ending.status.code() == Some(code));
+            (holds, format!("{ending}, {:.1} s after SIGTERM", took.as_secs_f64()))
+        }
+    };
+    verdict.holds(place, "ends on SIGTERM", holds, figure, bound);
+}
+
+fn is_settled(before: &Reading, most_memory: u64, now: &Reading) -> bool {
+    now.threads <= before.threads
+        && now.descriptors <= before.descriptors
+        && now.maps <= before.maps + MORE_MAPS
+        && now.resident <= most_memory
+}
+
+/// KiB as MiB, for the table.
+pub fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+/// Replaces `path` whole.
+pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, bytes)?;
+    Ok(fs::rename(new, path)?)
+}
+
+/// Returns the map of the server with a file: tens of thousands of entries, and some whose keys have one character.
+fn file_map(number: u64) -> String {
+    let mut map = map::entries(number, SMALL);
+    for index in 0..ENTRIES {
+        map.insert(format!("entry-{index}"), index.into());
+    }
+    for key in 'a'..='z' {
+        map.insert(key.to_string(), number.into());
+    }
+    serde_json::Value::Object(map).to_string()
+}
+
+/// How a client trusts the servers of `certificates`.
+pub fn trust(certificates: &Certificates) -> anyhow::Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificates.file("ca.pem"))?)?;
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
+}
