@@ -281,7 +281,12 @@ impl FollowArgs {
             return Err(conflict("--prefix cannot be used with --output raw, which has no lines"));
         }
         let format = client.format;
-        let follow = FollowConfig { client, reconnect: !self.no_reconnect, stale_after: self.stale_after };
+        let follow = FollowConfig {
+            client,
+            reconnect: !self.no_reconnect,
+            stale_after: self.stale_after,
+            ..FollowConfig::default()
+        };
         let selection = Selection::new(self.keys);
         if let Some(into) = self.into.into_config().map_err(|text| conflict(&text))? {
             if self.screen.watch {
