@@ -2,7 +2,6 @@
 #![allow(clippy::doc_markdown, reason = "these comments are the help text, which has no backticks")]
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -18,7 +17,7 @@ use crate::into::{self, IntoArgs, IntoConfig};
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
 use crate::tls::TlsArgs;
-use crate::watch::WatchArgs;
+use crate::watch::{self, WatchArgs};
 
 /// What is to be done, in the library's own terms.
 #[derive(Debug)]
@@ -297,7 +296,7 @@ impl FollowArgs {
             }
             return Ok(Task::Deliver { follow, selection, count: self.count, into });
         }
-        if self.screen.watch && io::stdout().is_terminal() {
+        if self.screen.watch && watch::can_draw() {
             return Ok(Task::Watch { follow, selection });
         }
         let print = PrintConfig {
