@@ -81,6 +81,11 @@ impl Replacement {
         &self.file
     }
 
+    /// The new file's path, for a look at it before it takes the old one's place.
+    pub fn new_path(&self) -> &Path {
+        self.beside.as_deref().unwrap_or(&self.path)
+    }
+
     /// Puts the new file on the disk and into the place of the old one.
     ///
     /// # Errors

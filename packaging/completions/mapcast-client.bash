@@ -47,7 +47,7 @@ _mapcast__client() {
 
     case "${cmd}" in
         mapcast__client)
-            opts="-f -o -n -k -W -v -q -h -V --format --max-frame --watch --write --write-format --template --mode --exec --exec-timeout --splay --run --signal --kill-timeout --output --prefix --count --changes-only --key --no-reconnect --stale-after --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help --version check echo greet help"
+            opts="-f -o -n -k -W -v -q -h -V --format --max-frame --watch --write --write-format --template --mode --exec --exec-timeout --splay --run --signal --kill-timeout --settle --settle-max --check --check-timeout --cache --output --prefix --count --changes-only --key --no-reconnect --wait --stale-after --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help --version check echo greet help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -105,6 +105,26 @@ _mapcast__client() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --settle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --settle-max)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --check)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --check-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -W "json pretty text raw none" -- "${cur}"))
                     return 0
@@ -130,6 +150,10 @@ _mapcast__client() {
                     return 0
                     ;;
                 -k)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

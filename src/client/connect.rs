@@ -27,10 +27,7 @@ pub(super) fn connect(
     ending: &Ending,
 ) -> Result<Stream, Error> {
     let transport = reach(address, config.connect_timeout, config.tls.as_deref(), resolver, ending)?;
-    let stream = Stream::new(transport, ending.clone())
-        .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
-    debug!("connected to {} from {}", stream.peer(), stream.local());
-    Ok(stream)
+    Stream::new(transport, ending.clone()).map_err(|source| Error::Connect { address: address.to_owned(), source })
 }
 
 /// As [`connect`], for another protocol: returns the socket alone, which does not block.

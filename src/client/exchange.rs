@@ -6,6 +6,8 @@ use std::net::Shutdown as Half;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+use log::debug;
+
 use super::resolver::Resolver;
 use super::stream::{Ending, Stream, is_tls_alert};
 use super::{ClientConfig, Error, connect, refusal};
@@ -44,6 +46,7 @@ pub fn echo(
 ) -> Result<u64, Error> {
     let ending = Ending { shutdown: shutdown.clone(), deadline };
     let stream = connect::connect(address, config, &Resolver::new(), &ending)?;
+    debug!("connected to {} from {}", stream.peer(), stream.local());
     let failed = |error| refusal(error, config.tls.as_deref()).unwrap_or_else(Error::Connection);
     let mut echo = Echo::new(&stream, input);
     let mut chunk = vec![0; CHUNK];
@@ -88,6 +91,7 @@ pub fn greet(
 ) -> Result<u64, Error> {
     let ending = Ending { shutdown: shutdown.clone(), deadline };
     let mut stream = connect::connect(address, config, &Resolver::new(), &ending)?;
+    debug!("connected to {} from {}", stream.peer(), stream.local());
     let mut chunk = vec![0; CHUNK];
     let mut received = 0;
     loop {

@@ -28,11 +28,14 @@ pub struct FollowConfig {
     /// How long a connection may say nothing. Default: three times the longest gap between two frames that has been
     /// seen, at least 10 s; three minutes as long as none has been seen.
     pub stale_after: Option<Duration>,
+    /// How long attempts at the first connection go on: at least one is made, and one at the end. Default: zero;
+    /// [`Duration::MAX`] is for ever.
+    pub wait: Duration,
 }
 
 impl Default for FollowConfig {
     fn default() -> Self {
-        Self { client: ClientConfig::default(), reconnect: true, stale_after: None }
+        Self { client: ClientConfig::default(), reconnect: true, stale_after: None, wait: Duration::ZERO }
     }
 }
 
@@ -60,6 +63,8 @@ pub struct Follower {
     /// Whether a connection has stood: it gave a frame, or ended otherwise than by being refused. Before that, whatever
     /// refuses one is the caller's to mend.
     has_stood: bool,
+    /// When the first attempt at a connection was made.
+    first_attempt: Option<Instant>,
     /// How far the connections have come; what has been read of the present one counts when it is a frame, or gone.
     reached: Reached,
     /// When to connect again; `None` before the first attempt.
@@ -114,6 +119,7 @@ impl Follower {
             ending: Ending { shutdown: shutdown.clone(), deadline: None },
             client: None,
             has_stood: false,
+            first_attempt: None,
             reached: Reached::Nothing,
             retry_at: None,
             backoff: Backoff::new(),
@@ -127,6 +133,11 @@ impl Follower {
     /// begins, never comes. After `TimedOut` nothing is lost: set another deadline and repeat the call.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.ending.deadline = deadline;
+    }
+
+    /// Sets how long attempts at the first connection go on from the first one, as [`FollowConfig::wait`] does.
+    pub fn set_wait(&mut self, wait: Duration) {
+        self.config.wait = wait;
     }
 
     /// Has `observe` called whenever the connection comes or goes, by the thread that asks for maps: until it returns,
@@ -145,7 +156,7 @@ impl Follower {
     /// is off and the server closed the connection between two frames.
     ///
     /// # Errors
-    /// `Connect` and `Tls` if and only if it is the first connection that fails; what is wrong with a frame or payload that
+    /// `Connect` and `Tls` if and only if it is the first connection that fails, for as long as it is waited for; what is wrong with a frame or payload that
     /// would be wrong again ([`Error::is_transient`]), `NoHeader` among it; with reconnecting off, every end that is not an
     /// orderly one; `TimedOut` and `Stopped`. Another call after any but the last connects again, after a pause.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
@@ -190,6 +201,9 @@ impl Follower {
                 Event::Lost { reason, retry_in } => (reason, retry_in),
             };
             match reason {
+                Some(ref error @ (Error::Connect { .. } | Error::Tls(_))) if self.waits() => {
+                    self.tell_lost(Some(error), retry_in);
+                }
                 None if !self.config.reconnect => return Ok(None),
                 Some(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
                 // What is said of the first connection's address or certificate would be said of the next.
@@ -244,8 +258,19 @@ impl Follower {
         retry_in
     }
 
+    /// When the first connection is no longer waited for; `None` is never.
+    fn waits_until(&self) -> Option<Instant> {
+        self.first_attempt.unwrap_or_else(Instant::now).checked_add(self.config.wait)
+    }
+
+    /// True if and only if there has been no connection, and more attempts are to be made at the first.
+    fn waits(&self) -> bool {
+        !self.has_stood && self.waits_until().is_none_or(|until| Instant::now() < until)
+    }
+
     /// Connects, when it is time to.
     fn connect(&mut self) -> Result<Event, Error> {
+        self.first_attempt.get_or_insert_with(Instant::now);
         if let Some(retry_at) = self.retry_at {
             let wait = Ending { deadline: sooner(Some(retry_at), self.ending.deadline), ..self.ending.clone() };
             wait.pass();
@@ -269,7 +294,13 @@ impl Follower {
     fn lost(&mut self, reason: Option<Error>) -> Event {
         let is_refusal = matches!(reason, Some(Error::Connect { .. } | Error::Tls(_)));
         self.has_stood |= !is_refusal;
-        let retry_in = self.give_up();
+        let mut retry_in = self.give_up();
+        if self.waits()
+            && let Some(until) = self.waits_until()
+        {
+            retry_in = retry_in.min(until.saturating_duration_since(Instant::now()));
+            self.retry_at = Some(Instant::now() + retry_in);
+        }
         Event::Lost { reason, retry_in }
     }
 

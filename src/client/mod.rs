@@ -183,7 +183,9 @@ impl Client {
     /// `Stopped`.
     pub fn connect(address: &str, config: &ClientConfig, shutdown: &Shutdown) -> Result<Self, Error> {
         let ending = Ending { shutdown: shutdown.clone(), deadline: None };
-        Self::connect_by(address, config, &Resolver::new(), &ending)
+        let client = Self::connect_by(address, config, &Resolver::new(), &ending)?;
+        debug!("connected to {} from {}", client.peer_addr(), client.local_addr());
+        Ok(client)
     }
 
     fn connect_by(address: &str, config: &ClientConfig, resolver: &Resolver, ending: &Ending) -> Result<Self, Error> {

@@ -89,7 +89,8 @@ fn helped_options(program: &str) -> Vec<HelpedOption> {
     };
     let option = |words: &Vec<&str>| {
         let long = words.iter().find_map(|word| word.strip_prefix("--")).expect("a long option");
-        let long = long.trim_end_matches("...").to_owned();
+        // A value that may be left out stands behind it: `--wait[=<DURATION>]`.
+        let long = long.trim_end_matches("...").split('[').next().unwrap_or_default().to_owned();
         let (block, name) = (words.join(" "), |text: String| text.split(',').next().unwrap_or_default().to_owned());
         let environment = bracketed(&block, "env").trim_end_matches('=').to_owned();
         HelpedOption { long, environment, default: name(bracketed(&block, "default")) }

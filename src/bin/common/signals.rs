@@ -1,25 +1,66 @@
 //! SIGINT, SIGTERM and SIGHUP: the first asks for the stop, a second one ends the process.
 
+use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use mapcast::Shutdown;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// How long another signal is the same one, come twice: timeout(1) signals the program and then the group that it is in, and
 /// so may whoever ends a session. Nobody presses Ctrl-C twice in so little time.
 const ECHO: Duration = Duration::from_millis(100);
 
-/// Has the first signal trigger `stop`, and one after it, or after a stop that was none's, call `leave`, which should end the
-/// process.
+/// Lets the first signal trigger `stop`, and a later one, or one after a stop for another reason, call `leave`, which should
+/// end the process. A signal that was ignored when the process started stays ignored, here and in child processes.
 ///
 /// # Errors
 /// If the system refuses, or signals are handled already.
-pub(crate) fn handle(stop: Shutdown, leave: impl Fn() + Send + 'static) -> Result<(), ctrlc::Error> {
+pub(crate) fn handle(stop: Shutdown, leave: impl Fn() + Send + 'static) -> anyhow::Result<()> {
     let mut first = None;
-    ctrlc::set_handler(move || {
+    let mut take = move || {
         if stop.trigger() {
             first = Some(Instant::now());
-        } else if first.is_none_or(|first| first.elapsed() >= ECHO) {
+        } else if first.is_none_or(|first: Instant| first.elapsed() >= ECHO) {
             leave();
         }
-    })
+    };
+    let heeded = not_ignored(&[SIGINT, SIGTERM, SIGHUP]);
+    if heeded.len() == 3 {
+        return Ok(ctrlc::set_handler(take)?);
+    }
+    // `ctrlc` installs its handler for all three or for none.
+    let mut signals = Signals::new(heeded)?;
+    let wait = move || signals.forever().for_each(|_| take());
+    // It ends with the process.
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).context("cannot start a thread")?;
+    Ok(())
+}
+
+/// Returns those of `signals` that this process does not ignore: all of them, unless it was started so, as nohup(1) starts
+/// it, or a shell without job control that starts it in the background. Ask before a handler is installed: that would
+/// replace the setting, and exec would give child processes the default action instead.
+pub(crate) fn not_ignored(signals: &[i32]) -> Vec<i32> {
+    // Without /proc no setting can be seen.
+    let mask = fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_mask(&status));
+    signals.iter().copied().filter(|signal| mask >> (signal - 1) & 1 == 0).collect()
+}
+
+/// Returns the signals that a process ignores, signal N as bit N - 1, from its `/proc/PID/status`.
+fn ignored_mask(status: &str) -> u64 {
+    let field = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    field.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        assert_eq!(ignored_mask("SigBlk:\t0000000000000004\nSigIgn:\t0000000000001001\nSigCgt:\t00"), 0x1001);
+        assert_eq!(ignored_mask("Name:\tx\n"), 0);
+    }
 }

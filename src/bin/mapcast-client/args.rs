@@ -2,7 +2,6 @@
 #![allow(clippy::doc_markdown, reason = "these comments are the help text, which has no backticks")]
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -15,10 +14,11 @@ use mapcast::{Format, units};
 use crate::address::AddressArgs;
 use crate::conflicts;
 use crate::into::{self, IntoArgs, IntoConfig};
+use crate::overdue;
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
 use crate::tls::TlsArgs;
-use crate::watch::WatchArgs;
+use crate::watch::{self, WatchArgs};
 
 /// What is to be done, in the library's own terms.
 #[derive(Debug)]
@@ -67,10 +67,17 @@ impl Task {
 /// or with an error text and exit code 2.
 pub(crate) fn parse() -> Config {
     let mut command = CommandLine::command();
-    config_from(&mut command, std::env::args_os()).unwrap_or_else(|error| error.format(&mut command).exit())
+    let config = command_line(&mut command, std::env::args_os()).and_then(|line| {
+        if let Some(time) = line.longest_time() {
+            // Before any file is read.
+            overdue::end_after(time);
+        }
+        line.into_config()
+    });
+    config.unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
-fn config_from<I>(command: &mut clap::Command, words: I) -> Result<Config, clap::Error>
+fn command_line<I>(command: &mut clap::Command, words: I) -> Result<CommandLine, clap::Error>
 where
     I: IntoIterator,
     I::Item: Into<OsString>,
@@ -85,8 +92,8 @@ where
     }
     refuse_options_of_the_main_job(command, &matches)?;
     refuse_idle_options(&matches)?;
-    let config = CommandLine::from_arg_matches(&matches)?.into_config()?;
-    Ok(Config { may_mean_command: may_mean_command(&matches), ..config })
+    let line = CommandLine::from_arg_matches(&matches)?;
+    Ok(CommandLine { may_mean_command: may_mean_command(&matches), ..line })
 }
 
 /// A command stands before its address: `mapcast-client HOST check` is none.
@@ -108,6 +115,9 @@ struct CommandLine {
     follow: FollowArgs,
     #[command(flatten)]
     common: CommonArgs,
+    /// Of the configuration.
+    #[arg(skip)]
+    may_mean_command: bool,
 }
 
 /// The other talks.
@@ -148,7 +158,7 @@ enum Talk {
 /// What every talk understands, before and behind its name.
 #[derive(Debug, Args)]
 struct CommonArgs {
-    /// Leave with exit code 124 when this time is over; a command of --exec that runs then is let to its end
+    /// Leave with exit code 124 when this time is over
     #[arg(short = 'W', long, global = true, value_name = "DURATION", env = "MAPCAST_TIMEOUT", value_parser = parse_wait)]
     timeout: Option<Duration>,
     /// How long the look-up of the server's name may take, and then each of its addresses to answer
@@ -234,12 +244,32 @@ struct FollowArgs {
     /// Leave when the connection ends [default: reconnect after 1s doubling to 30s, full jitter]
     #[arg(long, env = "MAPCAST_NO_RECONNECT", value_parser = BoolishValueParser::new())]
     no_reconnect: bool,
+    /// Try the first connection again, for ever or for this long, instead of leaving with exit code 3
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MAPCAST_WAIT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = parse_patience
+    )]
+    wait: Option<Duration>,
     /// Reconnect after this much silence [default: three times the longest gap seen, at least 10s; 3 minutes until one is seen]
     #[arg(long, value_name = "DURATION", env = "MAPCAST_STALE_AFTER", value_parser = parse_wait)]
     stale_after: Option<Duration>,
 }
 
 impl CommandLine {
+    /// Returns how long all of it may take, with the end of what it starts; `None` is for ever.
+    fn longest_time(&self) -> Option<Duration> {
+        match &self.talk {
+            Some(Talk::Check { timeout, .. }) => Some(*timeout),
+            Some(_) => self.common.timeout,
+            None => Some(self.common.timeout?.saturating_add(self.follow.into.longest_end())),
+        }
+    }
+
     fn into_config(self) -> Result<Config, clap::Error> {
         let frames = match &self.talk {
             Some(Talk::Check { frames, .. }) => frames,
@@ -268,7 +298,14 @@ impl CommandLine {
             Some(Talk::Echo { address, text }) => (address, Task::Echo { text }),
             Some(Talk::Greet { address }) => (address, Task::Greet),
         };
-        Ok(Config { address: address.address, client, timeout, verbosity, may_mean_command: false, task })
+        Ok(Config {
+            address: address.address,
+            client,
+            timeout,
+            verbosity,
+            may_mean_command: self.may_mean_command,
+            task,
+        })
     }
 }
 
@@ -281,7 +318,8 @@ impl FollowArgs {
             return Err(conflict("--prefix cannot be used with --output raw, which has no lines"));
         }
         let format = client.format;
-        let follow = FollowConfig { client, reconnect: !self.no_reconnect, stale_after: self.stale_after };
+        let wait = self.wait.unwrap_or_default();
+        let follow = FollowConfig { client, reconnect: !self.no_reconnect, stale_after: self.stale_after, wait };
         let selection = Selection::new(self.keys);
         if let Some(into) = self.into.into_config().map_err(|text| conflict(&text))? {
             if self.screen.watch {
@@ -292,7 +330,7 @@ impl FollowArgs {
             }
             return Ok(Task::Deliver { follow, selection, count: self.count, into });
         }
-        if self.screen.watch && io::stdout().is_terminal() {
+        if self.screen.watch && watch::can_draw() {
             return Ok(Task::Watch { follow, selection });
         }
         let print = PrintConfig {
@@ -371,6 +409,15 @@ pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
         return Err("it must be longer than nothing".to_owned());
     }
     Ok(duration)
+}
+
+/// Returns how long `text` says to wait for the first connection; `true` is for ever.
+fn parse_patience(text: &str) -> Result<Duration, String> {
+    match text {
+        "true" => Ok(Duration::MAX),
+        "false" => Ok(Duration::ZERO),
+        text => parse_wait(text),
+    }
 }
 
 #[cfg(test)]

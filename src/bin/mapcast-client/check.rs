@@ -23,7 +23,8 @@ pub(crate) fn check(
 ) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let (format, is_encrypted) = (client.format, client.tls.is_some());
-    let mut follower = Follower::new(address, FollowConfig { client, reconnect: false, stale_after: None }, shutdown);
+    let follow = FollowConfig { client, reconnect: false, ..FollowConfig::default() };
+    let mut follower = Follower::new(address, follow, shutdown);
     follower.set_deadline(deadline);
     let connected = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&connected);

@@ -12,13 +12,15 @@ use mapcast::frame;
 use crate::selection::MissingKey;
 use crate::{into, logging, watch};
 
-/// The exit codes. Usage errors leave with clap's own 2.
+/// The exit codes. Usage errors of the command line leave with clap's own 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// All that was asked for was done, or nobody reads the output any more.
     Done = 0,
     /// It went wrong on the way.
     Failed = 1,
+    /// What was asked for can never be done.
+    Usage = 2,
     /// The first connection could not be made, or not with TLS.
     NotConnected = 3,
     /// The server sends what this client cannot read, and would send it again.
@@ -36,6 +38,9 @@ impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if error.is::<MissingKey>() {
             return Self::KeyMissing;
+        }
+        if error.is::<into::Unusable>() {
+            return Self::Usage;
         }
         match error.downcast_ref::<client::Error>() {
             Some(client::Error::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => Self::Done,
@@ -78,11 +83,11 @@ pub(crate) fn briefly(work: impl FnOnce() + Clone + Send + 'static) {
 }
 
 /// Leaves at once, as a second signal asks for, whatever the other threads do.
-pub(crate) fn leave_at_once() -> ! {
+pub(crate) fn leave_at_once(code: Exit) -> ! {
     watch::restore();
-    into::abandon();
+    briefly(into::abandon);
     logging::flush_at_once();
-    std::process::exit(Exit::Interrupted as i32)
+    std::process::exit(code as i32)
 }
 
 impl From<Exit> for ExitCode {

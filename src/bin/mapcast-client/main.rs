@@ -9,6 +9,7 @@ mod exit;
 mod into;
 #[path = "../common/logging.rs"]
 mod logging;
+mod overdue;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
@@ -61,7 +62,8 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     let deadline = config.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let shutdown = Shutdown::new().context("cannot make a pipe")?;
     if !config.task.passes_signals_on() {
-        signals::handle(shutdown.clone(), || exit::leave_at_once()).context("cannot handle signals")?;
+        signals::handle(shutdown.clone(), || exit::leave_at_once(Exit::Interrupted))
+            .context("cannot handle signals")?;
     }
     let watch = config.task.prints().then(|| stdout::Watch::start(&shutdown)).transpose();
     let watch = watch.context("cannot start a thread")?;
@@ -85,9 +87,9 @@ fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyho
             return printed.map(Exit::into).map_err(|error| unanswered::explain(error, &follower, is_encrypted));
         }
         Task::Deliver { follow, selection, count, into } => {
+            let until = into::Until { count, deadline, reconnects: follow.reconnect };
             let mut follower = Follower::new(address, follow, shutdown);
-            follower.set_deadline(deadline);
-            let delivered = into::deliver(&mut follower, &selection, into, count, shutdown);
+            let delivered = into::deliver(&mut follower, &selection, into, until, shutdown);
             return delivered.map_err(|error| unanswered::explain(error, &follower, is_encrypted));
         }
         Task::Watch { follow, selection } => {

@@ -30,7 +30,8 @@ fn each_change_is_handed_over_in_a_file_and_on_standard_input() {
     place.publish(1);
     place.wait_text("file", "{\"n\":0}\n{\"n\":1}\n");
     // Repeats are no changes.
-    pace(Duration::from_millis(200));
+    // Longer than the second between two beginnings.
+    pace(Duration::from_millis(1500));
     client.signal(Signal::TERM);
     client.finish().assert_exit(0).assert_stdout("");
     assert_eq!(place.text("stdin"), "{\"n\":0}\n{\"n\":1}\n");
@@ -191,7 +192,8 @@ fn beside_a_file_the_command_runs_after_it_and_only_if_its_bytes_are_others() {
     place.wait_text("seen", "0\n");
     let other = Map::from([("n".into(), 0.into()), ("other".into(), 1.into())]);
     place.server.feed.publish(&other).unwrap();
-    pace(Duration::from_millis(300));
+    // Longer than the second between two beginnings.
+    pace(Duration::from_millis(1500));
     assert_eq!(place.text("seen"), "0\n");
     place.publish(1);
     place.wait_text("seen", "0\n1\n");

@@ -71,7 +71,8 @@ fn the_first_start_waits_for_nothing_and_a_restart_as_long_as_chance_has_it() {
     let client = run(&place, &["--splay", "1000h"], "echo $n >>maps; exec sleep 1000");
     place.wait_text("maps", "0\n");
     place.publish(1);
-    pace(Duration::from_millis(300));
+    // Longer than the second between two beginnings.
+    pace(Duration::from_millis(1500));
     assert_eq!(place.text("maps"), "0\n");
     client.signal(Signal::TERM);
     client.finish().assert_exit(143);
@@ -117,7 +118,7 @@ fn what_a_restarted_program_leaves_behind_is_killed() {
     let place = Place::new(INTERVAL);
     let stubborn = "sh -c 'trap \"\" TERM; echo $$ >>pids; exec sleep 1000' &";
     let script = format!("{stubborn} trap 'exit 0' TERM; echo $n >>maps; while :; do sleep 0.02; done");
-    let client = run(&place, &[], &script);
+    let client = run(&place, &["--kill-timeout", "1s"], &script);
     eventually("its child", || place.text("pids").lines().count() == 1 && place.text("maps") == "0\n");
     let child = Pid::from_raw(place.text("pids").trim().parse().unwrap()).unwrap();
     place.publish(1);
@@ -196,7 +197,8 @@ fn beside_a_file_only_its_change_restarts_the_program() {
     let client = run(&place, &["--write", "out", "--template", "template"], "cat out >>maps; exec sleep 1000");
     place.wait_text("maps", "0\n");
     place.server.feed.publish(&Map::from([("n".into(), 0.into()), ("other".into(), 1.into())])).unwrap();
-    pace(Duration::from_millis(300));
+    // Longer than the second between two beginnings.
+    pace(Duration::from_millis(1500));
     assert_eq!(place.text("maps"), "0\n");
     place.publish(1);
     place.wait_text("maps", "0\n1\n");

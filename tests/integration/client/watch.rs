@@ -22,13 +22,19 @@ impl Screen {
     /// Starts `mapcast-client --watch` with `args`; what it leaves behind stays to be looked at. `None` without tmux.
     #[track_caller]
     fn watch(args: &str, setting: &str) -> Option<Self> {
+        Self::start(args, setting, "")
+    }
+
+    /// As [`watch`](Self::watch), with something after the command, too.
+    #[track_caller]
+    fn start(args: &str, before: &str, after: &str) -> Option<Self> {
         if !has_command("tmux") {
             skip("no tmux");
             return None;
         }
         let screen = Self { folder: tempfile::tempdir().unwrap() };
         let script = format!(
-            "cd {}; echo 'the shell before'; stty -g >before; {setting} sh -c 'echo $$ >pid; exec {CLIENT} --watch {args}'; \
+            "cd {}; echo 'the shell before'; stty -g >before; {before} sh -c 'echo $$ >pid; exec {CLIENT} --watch {args}'{after}; \
              echo \"code $?\"; stty -g >after; cat",
             screen.folder.path().display()
         );
@@ -203,6 +209,64 @@ fn without_a_terminal_there_are_lines() {
     client.wait_out("  \"n\": 1");
     client.signal(Signal::INT);
     client.finish().assert_exit(0).assert_stdout("{\n  \"n\": 1\n}\n");
+}
+
+#[test]
+fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
+    for key in [true, false] {
+        let server = MapServer::start(Duration::from_mins(1));
+        // A shell with jobs stands around it.
+        let jobs = "set -m; until [ -e go ]; do";
+        let again = "; echo \"stopped $?\"; stty -g >during; until [ -e go ]; do sleep 0.05; done; done; fg >fg";
+        let Some(screen) = Screen::start(&format!("-f json {}", server.running.addr), jobs, again) else { return };
+        screen.wait_text("  n  0\n");
+        if key {
+            screen.press("C-z");
+        } else {
+            kill_process(screen.pid(), Signal::TSTP).unwrap();
+        }
+        screen.wait_text("stopped 147\n");
+        screen.wait_text("the shell before");
+        let setting = |name: &str| fs::read_to_string(screen.folder.path().join(name)).unwrap_or_default();
+        eventually("the settings", || !setting("during").is_empty());
+        assert_eq!(setting("before"), setting("during"));
+        server.feed.publish(&numbered(1)).unwrap();
+        fs::write(screen.folder.path().join("go"), "").unwrap();
+        screen.wait("the map again", |text| text.contains("  n  1\n") && !text.contains("stopped"));
+        screen.press("q");
+        screen.assert_restored(0);
+    }
+}
+
+#[test]
+fn a_client_without_a_shell_is_not_stopped() {
+    let server = MapServer::start(Duration::from_mins(1));
+    let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
+    screen.wait_text("  n  0\n");
+    screen.press("C-z");
+    server.feed.publish(&numbered(1)).unwrap();
+    screen.wait("the next map", |text| text.contains("n  1\n"));
+    screen.press("q");
+    screen.assert_restored(0);
+}
+
+#[test]
+fn a_terminal_that_cannot_draw_is_sent_lines() {
+    for term in [Some("dumb"), Some(""), None] {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        let mut command = clean(CLIENT);
+        command.args(["--watch", &serve_bytes(builtin_frame())]).stdout(terminal.slave);
+        match term {
+            Some(term) => command.env("TERM", term),
+            None => command.env_remove("TERM"),
+        };
+        let client = Program::start(command);
+        let shown = crate::support::output::Output::pump(Some(fs::File::from(terminal.master)));
+        shown.wait_line("\"4\": \"Servidor\"").expect("the map");
+        client.signal(Signal::INT);
+        client.finish().assert_exit(0);
+        assert!(!shown.text().contains('\x1b'), "{:?}", shown.text());
+    }
 }
 
 /// Runs its arguments in a terminal that is held, as Ctrl-S holds one, and says what they left with.

@@ -214,3 +214,77 @@ fn a_client_that_is_killed_in_the_middle_never_leaves_a_torn_file() {
     done.store(true, Ordering::Relaxed);
     publisher.join().unwrap();
 }
+
+#[test]
+fn a_template_is_read_again_when_it_changes_and_a_bad_one_is_not_used() {
+    let place = Place::new(Duration::from_millis(20));
+    fs::write(place.path("template"), "one {{n}}").unwrap();
+    let client = place.client(&["--write", "out", "--template", "template"]);
+    place.wait_text("out", "one 0");
+    fs::write(place.path("template"), "two {{n}}").unwrap();
+    place.wait_text("out", "two 0");
+    fs::write(place.path("template"), "three {{n").unwrap();
+    client.wait_log("the template template: line 1: a {{ has no }}");
+    place.publish(1);
+    place.wait_text("out", "two 1");
+    fs::remove_file(place.path("template")).unwrap();
+    client
+        .wait_log("the template template: cannot be read: No such file or directory (os error 2); the template before");
+    fs::write(place.path("template"), "four {{n}}").unwrap();
+    place.wait_text("out", "four 1");
+}
+
+#[test]
+fn a_template_that_is_no_regular_file_is_refused_at_once() {
+    let place = Place::new(INTERVAL);
+    let fifo = place.path("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    for template in ["fifo", "."] {
+        let client = place.client(&["--write", "out", "--template", template, "-W", "1s"]).finish();
+        client.assert_exit(2).assert_stderr("not a regular file");
+    }
+    place
+        .client(&["--write", "out", "--template", "missing"])
+        .finish()
+        .assert_exit(2)
+        .assert_stderr("the template missing");
+}
+
+#[test]
+fn a_mount_point_is_refused_at_the_start() {
+    if !rustix::process::geteuid().is_root() || !crate::support::has_command("unshare") {
+        return crate::support::skip("not root, or no unshare");
+    }
+    let place = Place::new(INTERVAL);
+    for name in ["from", "map.json"] {
+        fs::write(place.path(name), "{}").unwrap();
+    }
+    std::os::unix::fs::symlink("map.json", place.path("link.json")).unwrap();
+    let address = place.server.running.addr.to_string();
+    for name in ["map.json", "link.json"] {
+        let mut command = clean("unshare");
+        let script = format!("mount --bind from map.json && exec {CLIENT} -f json -n 1 --write {name} {address}");
+        command.args(["--mount", "sh", "-c", &script]).current_dir(&place.folder);
+        run(command).assert_exit(2).assert_stderr("map.json is a mount point; mount its directory instead");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named_at_the_start() {
+    if !rustix::process::geteuid().is_root() {
+        return crate::support::skip("not root, so no client is another user");
+    }
+    let place = Place::new(Duration::from_millis(20));
+    fs::set_permissions(&place.folder, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(place.path("theirs")).unwrap();
+    fs::copy(CLIENT, place.path("mapcast-client")).unwrap();
+    let mut client = clean(place.path("mapcast-client").to_str().unwrap());
+    client.current_dir(&place.folder).uid(54_325).gid(54_325);
+    client.args(["-f", "json", "-n", "1", "--write", "theirs/map.json", &place.server.running.addr.to_string()]);
+    let client = crate::support::program::Program::start(client);
+    client.wait_log("theirs/map.json cannot be written yet: no file can be made in theirs: Permission denied");
+    client.wait_log("theirs/map.json stays as it is: cannot write theirs/map.json: no file can be made in theirs: ");
+    std::os::unix::fs::chown(place.path("theirs"), Some(54_325), None).unwrap();
+    client.finish().assert_exit(0);
+    place.wait_text("theirs/map.json", "{\n  \"n\": 0\n}\n");
+}

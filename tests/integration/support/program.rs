@@ -16,12 +16,15 @@ pub const SERVER: &str = env!("CARGO_BIN_EXE_mapcast-server");
 /// The client's program.
 pub const CLIENT: &str = env!("CARGO_BIN_EXE_mapcast-client");
 
-/// Returns a command whose environment has nothing of mapcast's or of the log's: what the developer has set must not
-/// decide.
+/// Variables that decide what the programs do, beside their own.
+const DECIDING: [&str; 4] = ["RUST_LOG", "RUST_BACKTRACE", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"];
+
+/// Returns a command whose environment has nothing of mapcast's or of the log's, and no places for its files: what the
+/// developer has set must not decide.
 pub fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MAPCAST_") || name == "RUST_LOG" || name == "RUST_BACKTRACE" {
+        if name.to_string_lossy().starts_with("MAPCAST_") || DECIDING.iter().any(|deciding| name == *deciding) {
             command.env_remove(name);
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn config(words: &[&str]) -> Result<Config, clap::Error> {
-    config_from(&mut CommandLine::command(), [&["mapcast-client"], words].concat())
+    command_line(&mut CommandLine::command(), [&["mapcast-client"], words].concat())?.into_config()
 }
 
 fn refusal(words: &[&str]) -> String {
@@ -157,7 +157,13 @@ fn options_that_would_do_nothing_are_refused() {
         (&["--watch", "--exec", "x"], "--watch cannot be used"),
         (&["-n", "1", "--run", "x"], "--count cannot be used with --run"),
         (&["--write", "x.yaml"], "give --write-format"),
-        (&["--write", "x", "--template", "/missing/x"], "the template /missing/x: cannot be read: No such file"),
+        (&["--settle", "1"], "'--settle' does nothing without '--write' or '--exec' or '--run'"),
+        (&["--write", "x.json", "--settle-max", "1"], "'--settle-max' does nothing without '--settle'"),
+        (&["--write", "x.json", "--settle", "2", "--settle-max", "1"], "--settle-max is shorter than --settle"),
+        (&["--write", "x.json", "--check", "test"], "write {} where its path belongs"),
+        (&["--write", "x.json", "--check-timeout", "1"], "'--check-timeout' does nothing without '--check'"),
+        (&["--check", "test {}"], "'--check' does nothing without '--write' or '--exec' or '--run'"),
+        (&["--watch", "--cache", "x"], "'--cache' does nothing without '--write' or '--exec' or '--run'"),
     ] {
         let refusal = refusal(words);
         assert!(refusal.contains(text), "{words:?}: {refusal}");
@@ -168,6 +174,30 @@ fn options_that_would_do_nothing_are_refused() {
 fn options_for_lines_are_refused_beside_a_screen() {
     for words in [&["-o", "text"][..], &["--prefix", "x"], &["-n", "1"], &["--changes-only"]] {
         assert!(refusal(&[&["--watch"], words].concat()).contains("cannot be used with '--watch'"), "{words:?}");
+    }
+}
+
+#[test]
+fn a_wait_has_a_length_or_none() {
+    for (words, wanted) in [
+        (&[][..], Duration::ZERO),
+        (&["--wait"], Duration::MAX),
+        (&["--wait", "h:1"], Duration::MAX),
+        (&["--wait=true"], Duration::MAX),
+        (&["--wait=5s"], Duration::from_secs(5)),
+        (&["--wait=1"], Duration::from_secs(1)),
+        (&["--wait=false"], Duration::ZERO),
+    ] {
+        let Task::Follow { follow, .. } = config(words).unwrap().task else { panic!() };
+        assert_eq!(follow.wait, wanted, "{words:?}");
+    }
+}
+
+#[test]
+fn the_help_of_the_other_talks_is_about_themselves() {
+    for talk in ["echo", "greet", "check"] {
+        let help = config(&[talk, "--help"]).unwrap_err().to_string();
+        assert!(!help.contains("--exec") && !help.contains("--run"), "{help}");
     }
 }
 
@@ -183,6 +213,9 @@ fn what_is_no_value_is_refused() {
         ["--max-frame", "much"],
         ["--connect-timeout", "-1"],
         ["-k", ""],
+        ["--wait=", "h"],
+        ["--wait=0", "h"],
+        ["--wait=soon", "h"],
     ] {
         refusal(&words);
     }

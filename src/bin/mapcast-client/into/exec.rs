@@ -14,13 +14,14 @@ use rustix::process::Signal;
 use super::event::{Event, Latest, next};
 use super::map_file::MapFile;
 use super::object::Object;
-use super::process::Process;
+use super::pace::Pace;
+use super::process::{Ending, Process, is_init};
 use super::splay::splay;
 use crate::args::parse_wait;
 
 /// How long a command that was asked to end may take before it is killed: what `docker stop` and systemd give is more,
 /// but theirs are services.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// The options of the command.
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub(crate) struct ExecArgs {
     /// standard input
     #[arg(long, value_name = "CMD", env = "MAPCAST_EXEC", allow_hyphen_values = true)]
     pub(crate) exec: Option<String>,
-    /// End a command of --exec that takes longer
+    /// End a command of --exec that takes longer; one that runs when --timeout is over is let to its end
     #[arg(long, value_name = "DURATION", env = "MAPCAST_EXEC_TIMEOUT", default_value = "30s", value_parser = parse_wait)]
     pub(crate) exec_timeout: Duration,
     /// Wait up to this long, left to chance, before each command of --exec and each restart or signal of --run
@@ -61,6 +62,9 @@ pub(super) struct Exec {
     file: MapFile,
     /// `Finish` or `Stop`, once that has been told.
     ending: Option<Event>,
+    /// A map whose command could not be run.
+    missed: Option<Object>,
+    pace: Pace,
 }
 
 impl Exec {
@@ -69,7 +73,8 @@ impl Exec {
         latest: Latest,
         (sender, events): (Sender<Event>, Receiver<Event>),
     ) -> anyhow::Result<Self> {
-        Ok(Self { config, latest, sender, events, file: MapFile::new()?, ending: None })
+        let file = MapFile::new()?;
+        Ok(Self { config, latest, sender, events, file, ending: None, missed: None, pace: Pace::default() })
     }
 
     /// Runs the command for one newest map after the other, until it is told to end. A command that runs then has what
@@ -81,41 +86,43 @@ impl Exec {
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         let mut last = Ok(());
         while self.wait_map() {
-            if !self.wait_splay() {
-                break;
-            }
-            let Some(object) = self.latest.take() else { continue };
+            let Some(object) = self.latest.take().or_else(|| self.missed.take()) else { continue };
+            self.missed = None;
+            self.pace.began();
             last = match self.run_command(&object) {
                 Ok(status) if status.success() => Ok(()),
                 Ok(status) => Err(anyhow!("the last command failed: {status}")),
                 Err(error) => {
-                    warn!("the command cannot be run: {error:#}");
+                    let delay = units::format_duration(self.pace.failed());
+                    warn!("the command cannot be run: {error:#}; trying again in {delay}, and with the next map");
+                    self.missed = Some(object);
                     Err(error.context("the last command could not be run"))
                 }
             };
+            if self.missed.is_none() {
+                self.pace.succeeded();
+            }
         }
         last
     }
 
-    /// Waits for a map. Returns false if and only if none will come.
+    /// Waits for a map, and until it is time for it. Returns false if and only if nothing more is to begin.
     fn wait_map(&mut self) -> bool {
         loop {
             // A map may have come while the last command ran, and its event been taken then.
             if self.latest.is_there() {
-                return true;
+                let due = Instant::now().checked_add(splay(self.config.splay)).max(self.pace.next());
+                while self.ending != Some(Event::Stop) && self.wait_event(due).is_some() {}
+                return self.ending != Some(Event::Stop);
             }
             if self.ending.is_some() {
                 return false;
             }
-            self.wait_event(None);
+            let retry_at = self.missed.as_ref().and(self.pace.retry());
+            if self.wait_event(retry_at).is_none() {
+                return true;
+            }
         }
-    }
-
-    /// Waits as long as chance has it. Returns false if and only if nothing more is to begin.
-    fn wait_splay(&mut self) -> bool {
-        let due = Instant::now().checked_add(splay(self.config.splay));
-        while self.ending != Some(Event::Stop) && self.wait_event(due).is_some() {}
-        self.ending != Some(Event::Stop)
     }
 
     fn wait_event(&mut self, deadline: Option<Instant>) -> Option<Event> {
@@ -138,21 +145,9 @@ impl Exec {
             // Nobody listens only if nobody waits for it.
             let _ = ended.send(Event::Ended);
         });
-        let mut process = process.context("cannot start sh")?;
+        let process = process.context("cannot start sh")?;
         debug!("the command runs");
-        if !self.wait_end(started.checked_add(self.config.timeout)) {
-            let timeout = units::format_duration(self.config.timeout);
-            warn!("the command takes longer than {timeout}: ended");
-            process.signal(Signal::TERM);
-            if !self.wait_end(Instant::now().checked_add(GRACE)) {
-                warn!("the command does not end: killed");
-                process.signal(Signal::KILL);
-                self.wait_end(None);
-            }
-            // What the shell has left behind. Before it is reaped: its number is still its group's.
-            process.signal(Signal::KILL);
-        }
-        let status = process.reap()?;
+        let status = self.wait_end(&process, started.checked_add(self.config.timeout));
         let took = started.elapsed().as_secs_f64();
         if status.success() {
             info!("the command is done after {took:.1}s");
@@ -162,14 +157,31 @@ impl Exec {
         Ok(status)
     }
 
-    /// Waits for the end of the command. Returns false if and only if `deadline` came first; `None` never comes.
-    fn wait_end(&mut self, deadline: Option<Instant>) -> bool {
+    /// Waits for the end of the command, which is ended at `deadline`; `None` never comes. Returns its status.
+    fn wait_end(&mut self, process: &Process, deadline: Option<Instant>) -> ExitStatus {
+        let mut ending: Option<Ending> = None;
         loop {
-            match self.wait_event(deadline) {
-                Some(Event::Ended) => return true,
+            let is_over = match &mut ending {
+                Some(ending) => ending.is_over(process),
+                // What it leaves behind runs on, unless that would end with this process.
+                None => process.status().is_some() && (!is_init() || self.ending.is_none() || process.is_gone()),
+            };
+            if let Some(status) = process.status().filter(|_| is_over) {
+                return status;
+            }
+            if ending.is_none() && process.status().is_some() {
+                process.signal(Signal::TERM);
+                ending = Some(Ending::new("the command", GRACE));
+            }
+            match self.wait_event(ending.as_ref().map_or(deadline, |ending| Some(ending.look_at()))) {
                 Some(Event::Finish | Event::Stop) => info!("leaving when the command is done"),
-                Some(_) => {}
-                None => return false,
+                None if ending.is_none() => {
+                    let timeout = units::format_duration(self.config.timeout);
+                    warn!("the command takes longer than {timeout}: ended");
+                    process.signal(Signal::TERM);
+                    ending = Some(Ending::new("the command", GRACE));
+                }
+                Some(_) | None => {}
             }
         }
     }

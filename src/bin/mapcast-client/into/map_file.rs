@@ -1,49 +1,84 @@
 //! The file that `MAPCAST_FILE` names: the map as JSON, for the command or program that was started.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
-use tempfile::TempDir;
+use log::{debug, warn};
 
 use super::object::Object;
 use super::replace::replace;
 
-/// The folders that exist now. Guards the list alone: whoever leaves at once must not leave them behind.
-static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// The directories that exist now. Guards the list alone: a client that leaves at once must not leave them behind.
+static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Variables of ours that would have a client among the command's own do it all again, and for ever.
-const NOT_PASSED_ON: [&str; 4] = ["MAPCAST_EXEC", "MAPCAST_RUN", "MAPCAST_WATCH", "MAPCAST_WRITE"];
+/// Variables of ours that would make a client among the command's own do it all again, and for ever, or share a file.
+const NOT_PASSED_ON: [&str; 6] =
+    ["MAPCAST_CACHE", "MAPCAST_CHECK", "MAPCAST_EXEC", "MAPCAST_RUN", "MAPCAST_WATCH", "MAPCAST_WRITE"];
 
-/// A file in a folder of its own that only this user can read; removed when dropped.
+/// The mode of the directory.
+const MODE: u32 = 0o700;
+
+/// The bits of a mode that are for other users.
+const OTHERS: u32 = 0o077;
+
+/// A file in a directory of its own that only this user can read; removed when dropped. The directory is made again if it
+/// is removed meanwhile.
 #[derive(Debug)]
 pub(super) struct MapFile {
-    folder: TempDir,
+    directory: PathBuf,
     path: PathBuf,
+    /// A shared lock on the directory, where the file system has locks: systemd-tmpfiles leaves what is locked alone.
+    lock: Option<File>,
 }
 
 impl MapFile {
-    /// Makes the folder; the file comes with the first map.
+    /// Makes the directory; the file comes with the first map.
     ///
     /// # Errors
-    /// If there can be none in `TMPDIR`, or else /tmp.
+    /// If it can be made neither in `RUNTIME_DIRECTORY`, nor in `XDG_RUNTIME_DIR`, nor in `TMPDIR` or else /tmp.
     pub(super) fn new() -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("mapcast-").tempdir();
-        let folder = folder.context("cannot make a folder for MAPCAST_FILE")?;
-        FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).push(folder.path().to_owned());
-        let path = folder.path().join("map.json");
-        Ok(Self { folder, path })
+        let directory = make_directory()?;
+        let (path, lock) = (directory.join("map.json"), lock(&directory));
+        Ok(Self { directory, path, lock })
     }
 
-    /// Puts the map into the file, by a rename: whoever has the old one open still reads the old one.
-    pub(super) fn write(&self, object: &Object) -> anyhow::Result<()> {
+    /// Puts the map into the file, by a rename: a process that has the old one open still reads the old one. If the
+    /// directory is gone it is made again, elsewhere if it cannot be in its place.
+    ///
+    /// # Errors
+    /// If it cannot be made or the file cannot be written; the old file stays.
+    pub(super) fn write(&mut self, object: &Object) -> anyhow::Result<()> {
+        if !is_private(&self.directory) {
+            self.make_again()?;
+        }
         let mut json = serde_json::to_vec(object)?;
         json.push(b'\n');
-        replace(&self.path, &json, Some(0o600))?;
+        replace(&self.path, &json, Some(0o600), |_| Ok(()))?;
         Ok(())
+    }
+
+    fn make_again(&mut self) -> anyhow::Result<()> {
+        let lost = self.directory.display().to_string();
+        // A running program knows this path.
+        if DirBuilder::new().mode(MODE).create(&self.directory).is_err() {
+            let directory = make_directory()?;
+            remembered().retain(|known| *known != self.directory);
+            self.path = directory.join("map.json");
+            self.directory = directory;
+        }
+        self.lock = lock(&self.directory);
+        warn!("{lost}, the directory of MAPCAST_FILE, was removed: made again as {}", self.directory.display());
+        Ok(())
+    }
+
+    /// The file's path; another one after the directory was removed together with its parent.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Opens the file as it is now, to be a command's standard input.
@@ -51,7 +86,7 @@ impl MapFile {
         File::open(&self.path)
     }
 
-    /// Has `command` find it.
+    /// Lets `command` find it.
     pub(super) fn tell(&self, command: &mut Command) {
         for name in NOT_PASSED_ON {
             command.env_remove(name);
@@ -62,22 +97,70 @@ impl MapFile {
 
 impl Drop for MapFile {
     fn drop(&mut self) {
-        let ours = self.folder.path();
-        // Before it is forgotten: who leaves at once in between would leave it behind.
-        remove(ours);
-        FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).retain(|folder| folder != ours);
+        // Before it is forgotten: a client that leaves at once in between would leave it behind.
+        remove(&self.directory);
+        remembered().retain(|directory| *directory != self.directory);
     }
+}
+
+/// Makes a directory that only this user may look into, in the first of the places for it that allows one.
+fn make_directory() -> anyhow::Result<PathBuf> {
+    let places = places();
+    let mut refusal = None;
+    for place in &places {
+        match tempfile::Builder::new().prefix("mapcast-").permissions(Permissions::from_mode(MODE)).tempdir_in(place) {
+            Ok(directory) => {
+                let directory = directory.keep();
+                remembered().push(directory.clone());
+                return Ok(directory);
+            }
+            // What the system says, without the crate's own words.
+            Err(error) => refusal = Some(error.raw_os_error().map_or(error, io::Error::from_raw_os_error)),
+        }
+    }
+    let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    let refusal = refusal.unwrap_or_else(|| io::ErrorKind::NotFound.into());
+    Err(refusal).with_context(|| format!("cannot make a directory for MAPCAST_FILE in {}", places.join(" or ")))
+}
+
+/// Where the directory may be, the best place first: systemd's `RuntimeDirectory=` (of several, the first) and the user's own
+/// are on a file system in memory and nothing cleans them up.
+fn places() -> Vec<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).unwrap_or_default();
+    let runtime = variable("RUNTIME_DIRECTORY");
+    let places = std::env::split_paths(&runtime).take(1).chain([variable("XDG_RUNTIME_DIR").into()]);
+    let mut places: Vec<PathBuf> = places.filter(|place: &PathBuf| place.is_absolute()).collect();
+    places.push(std::env::temp_dir());
+    places
+}
+
+/// True if and only if `directory` is there, this user's, and nobody else's to write to: a name in /tmp may be taken by
+/// another user as soon as it is free.
+fn is_private(directory: &Path) -> bool {
+    let found = fs::symlink_metadata(directory);
+    found.is_ok_and(|found| {
+        found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & OTHERS == 0
+    })
+}
+
+fn lock(directory: &Path) -> Option<File> {
+    let locked = File::open(directory).and_then(|file| Ok(file.try_lock_shared().map(|()| file)?));
+    locked.inspect_err(|error| debug!("{} cannot be locked: {error}", directory.display())).ok()
 }
 
 /// Removes what there is: the client leaves at once.
 pub(crate) fn remove_all() {
-    let folders = std::mem::take(&mut *FOLDERS.lock().unwrap_or_else(PoisonError::into_inner));
-    for folder in folders {
-        remove(&folder);
+    let directories = std::mem::take(&mut *remembered());
+    for directory in &directories {
+        remove(directory);
     }
 }
 
-fn remove(folder: &Path) {
+fn remembered() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
+    DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn remove(directory: &Path) {
     // Nobody is left to be told.
-    let _ = fs::remove_dir_all(folder);
+    let _ = fs::remove_dir_all(directory);
 }

@@ -1,21 +1,30 @@
 //! The map into other programs: a file, a command on each change, a program that lives with it.
 
+mod cache;
+mod check;
 mod complaint;
 mod event;
 mod exec;
 mod map_file;
+mod maps;
 mod object;
+mod pace;
 mod process;
 mod rendering;
 mod replace;
 mod run;
+mod settle;
 mod splay;
+mod startable;
 mod template;
+mod template_file;
 mod write;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -24,12 +33,19 @@ use mapcast::{Map, Shutdown};
 
 use crate::exit::Exit;
 use crate::selection::Selection;
+use cache::CacheArgs;
+use check::{Check, CheckArgs, CheckConfig};
 use complaint::Complaint;
 use event::{Event, Latest};
 use exec::{Exec, ExecArgs, ExecConfig};
+use maps::Maps;
 use object::{Object, object};
 use run::{Run, RunArgs, RunConfig};
+use settle::{SettleArgs, SettleConfig};
 use write::{WriteArgs, WriteConfig, Writer, Written};
+
+pub(crate) use maps::Until;
+pub(crate) use write::Unusable;
 
 /// The options of all three.
 #[derive(Debug, Args)]
@@ -40,6 +56,12 @@ pub(crate) struct IntoArgs {
     exec: ExecArgs,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    settle: SettleArgs,
+    #[command(flatten)]
+    check: CheckArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 /// What becomes of a map.
@@ -47,6 +69,9 @@ pub(crate) struct IntoArgs {
 pub(crate) struct IntoConfig {
     write: Option<WriteConfig>,
     start: Option<Start>,
+    settle: SettleConfig,
+    check: Option<CheckConfig>,
+    cache: Option<PathBuf>,
 }
 
 /// What is started.
@@ -65,7 +90,7 @@ enum Ended {
 }
 
 /// Which options mean nothing without at least one of some others.
-pub(crate) const NEEDED: [(&str, &[&str]); 7] = [
+pub(crate) const NEEDED: [(&str, &[&str]); 12] = [
     ("write_format", &["write"]),
     ("template", &["write"]),
     ("mode", &["write"]),
@@ -73,9 +98,24 @@ pub(crate) const NEEDED: [(&str, &[&str]); 7] = [
     ("splay", &["exec", "run"]),
     ("signal", &["run"]),
     ("kill_timeout", &["run"]),
+    ("settle", &["write", "exec", "run"]),
+    ("settle_max", &["settle"]),
+    ("check", &["write", "exec", "run"]),
+    ("check_timeout", &["check"]),
+    ("cache", &["write", "exec", "run"]),
 ];
 
 impl IntoArgs {
+    /// Returns how long what is started may take to end when the client is to leave: with --exec and --count also another
+    /// command, for the last map.
+    pub(crate) fn longest_end(&self) -> Duration {
+        let ExecArgs { exec, exec_timeout, splay } = &self.exec;
+        let command = exec_timeout.saturating_add(exec::GRACE).saturating_mul(2).saturating_add(*splay);
+        let of_exec = exec.as_ref().map(|_| command);
+        let of_run = self.run.run.first().map(|_| self.run.kill_timeout);
+        of_exec.into_iter().chain(of_run).max().unwrap_or_default().saturating_add(check::GRACE)
+    }
+
     /// Returns what becomes of a map, or `None` if it is only to be shown.
     ///
     /// # Errors
@@ -94,8 +134,9 @@ impl IntoArgs {
             (None, false) => Some(Start::Run(RunConfig { command: run, signal, kill_timeout, splay })),
             (None, true) => None,
         };
-        let write = self.write.into_config()?;
-        Ok((write.is_some() || start.is_some()).then_some(IntoConfig { write, start }))
+        let (write, settle, check) = (self.write.into_config()?, self.settle.into_config()?, self.check.into_config()?);
+        let cache = self.cache.cache;
+        Ok((write.is_some() || start.is_some()).then_some(IntoConfig { write, start, settle, check, cache }))
     }
 }
 
@@ -112,31 +153,17 @@ pub(crate) fn deliver(
     follower: &mut Follower,
     selection: &Selection,
     config: IntoConfig,
-    count: Option<u64>,
+    until: Until,
     shutdown: &Shutdown,
 ) -> anyhow::Result<ExitCode> {
-    let mut delivery = Delivery::start(config, shutdown)?;
-    let (mut any, mut done) = (false, 0);
-    let outcome = loop {
-        if count.is_some_and(|count| done >= count) {
-            break Ok(());
-        }
-        match follower.next_map().map_err(anyhow::Error::from) {
-            Ok(Some(map)) => {
-                any = true;
-                match selection.pick(map) {
-                    Ok(map) => done += u64::from(delivery.hand_over(&map)),
-                    Err(missing) => break Err(missing.into()),
-                }
-            }
-            Ok(None) if count.is_some() => break Err(anyhow::anyhow!("the server closed the connection too early")),
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        }
-    };
+    let IntoConfig { write, start, settle, check, cache } = config;
+    let check = check.map(|check| Check::new(check, shutdown, until.deadline));
+    let mut delivery = Delivery::start(write, start, check, shutdown)?;
+    let mut maps = Maps::new(follower, selection, settle, cache, until);
+    let (any, outcome) = maps.for_each(|map| delivery.hand_over(map));
     let ended = delivery.finish(if outcome.is_ok() { Event::Finish } else { Event::Stop })?;
     let code = match ended {
-        Some(Ended::Command(last)) if outcome.is_ok() && count.is_some() => {
+        Some(Ended::Command(last)) if outcome.is_ok() && until.count.is_some() => {
             last?;
             None
         }
@@ -155,6 +182,7 @@ pub(crate) fn deliver(
 struct Delivery {
     writer: Option<Writer>,
     runner: Option<Runner>,
+    check: Option<Check>,
     /// The last map that was handed over.
     last: Option<Object>,
     failure: Complaint,
@@ -173,15 +201,23 @@ struct Runner {
 struct StopAtEnd(Shutdown);
 
 impl Delivery {
-    fn start(config: IntoConfig, shutdown: &Shutdown) -> anyhow::Result<Self> {
-        let runner = config.start.map(|start| Runner::start(start, shutdown)).transpose()?;
-        let writer = config.write.map(Writer::new);
-        Ok(Self { writer, runner, last: None, failure: Complaint::default() })
+    fn start(
+        write: Option<WriteConfig>,
+        start: Option<Start>,
+        check: Option<Check>,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let writer = write.map(Writer::new).transpose()?;
+        if start.is_some() || check.is_some() || process::is_init() {
+            process::start_reaper()?;
+        }
+        let runner = start.map(|start| Runner::start(start, shutdown)).transpose()?;
+        Ok(Self { writer, runner, check, last: None, failure: Complaint::default() })
     }
 
-    /// Hands a map over. Returns false if and only if it could not be written.
+    /// Hands a map over. Returns false if and only if it could not be written, or was refused.
     fn hand_over(&mut self, map: &Map) -> bool {
-        let written = self.writer.as_mut().map(|writer| writer.write(map));
+        let written = self.writer.as_mut().map(|writer| writer.write(map, self.check.as_mut()));
         if written == Some(Written::Failed) {
             return false;
         }
@@ -189,17 +225,24 @@ impl Delivery {
         let object = match object(map) {
             Ok(object) => object,
             Err(error) => {
-                self.failure.say(format!("nobody is told of a map: {:#}", anyhow::Error::from(error)));
+                self.failure.say(format!("a map cannot be handed over: {:#}", anyhow::Error::from(error)));
                 return false;
             }
         };
-        self.failure.settle();
         // Beside a file, a change is one of the file.
         let changed = written.map_or(self.last.as_ref() != Some(&object), |written| written == Written::Changed);
         if changed || runner.at_once {
+            if written.is_none()
+                && let Some(check) = &mut self.check
+                && let Err(error) = check.approve_map(&object)
+            {
+                self.failure.say(format!("the map is not handed over: {error:#}; trying again with the next map"));
+                return false;
+            }
             runner.at_once = false;
             runner.latest.put(object.clone());
         }
+        self.failure.settle();
         self.last = Some(object);
         true
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::complaint::list;
 use super::object::{Object, left_out, object, variables};
-use super::template::Template;
+use super::template_file::TemplateFile;
 
 /// The formats that a file can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -21,10 +21,10 @@ pub(crate) enum FileFormat {
 }
 
 /// How a file is written.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Rendering {
     Format(FileFormat),
-    Template(Template),
+    Template(TemplateFile),
 }
 
 /// A file's bytes, and what is not in them.
@@ -49,13 +49,13 @@ impl Rendering {
     /// # Errors
     /// If it has no such form: two keys that would be one, a null in a list in TOML, an entry that a template names and
     /// the map lacks.
-    pub(super) fn render(&self, map: &Map) -> anyhow::Result<Rendered> {
+    pub(super) fn render(&mut self, map: &Map) -> anyhow::Result<Rendered> {
         let whole = |text: String| Rendered { bytes: text.into_bytes(), left_out: Vec::new() };
         Ok(match self {
             Self::Format(FileFormat::Json) => whole(format::pretty(map)? + "\n"),
             Self::Format(FileFormat::Toml) => whole(render_toml(object(map)?)?),
             Self::Format(FileFormat::Env) => render_env(&object(map)?),
-            Self::Template(template) => whole(template.fill(&object(map)?)?),
+            Self::Template(template) => whole(template.newest().fill(&object(map)?)?),
         })
     }
 }

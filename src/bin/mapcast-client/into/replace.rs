@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use log::debug;
+use anyhow::{Context, anyhow, bail};
+use log::{debug, warn};
 use mapcast::replacement::{Replaced, Replacement};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 /// What a new file may be, less the umask; as every other program's.
 const NEW_MODE: u32 = 0o666;
@@ -30,17 +31,18 @@ const SETGID: u32 = 0o2000;
 /// disk and not only in memory. A process that is killed in between leaves the old file, and beside it may leave
 /// `.NAME.XXXXXXXX.tmp`.
 ///
+/// `approve` is called with the path of the new file before it takes the old one's place.
+///
 /// # Errors
-/// If it is there and no regular file, or the system refuses; the old file stays.
-pub(super) fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> anyhow::Result<bool> {
-    let path = &follow_link(path).with_context(|| format!("{} leads nowhere", path.display()))?;
-    let old = match fs::metadata(path) {
-        Ok(old) if !old.is_file() => bail!("{} is no regular file", path.display()),
-        Ok(old) => Some(old),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("cannot look at {}", path.display())),
-    };
-    if let Some(old) = &old
+/// If it is there and no regular file, the system refuses, or `approve` does; the old file stays.
+pub(super) fn replace(
+    path: &Path,
+    bytes: &[u8],
+    mode: Option<u32>,
+    approve: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    let (path, old) = &look(path)?;
+    if let Some(old) = old
         && holds(path, old, bytes).with_context(|| format!("cannot read {} to compare it", path.display()))?
     {
         if let Some(mode) = mode.filter(|mode| *mode != old.mode() & MODE_BITS) {
@@ -49,8 +51,75 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> anyhow::R
         }
         return Ok(false);
     }
-    write_beside(path, bytes, mode, old.as_ref()).with_context(|| format!("cannot write {}", path.display()))?;
+    let new = write_beside(path, bytes, mode, old.as_ref())?;
+    approve(new.new_path())?;
+    match new.finish() {
+        Ok(Replaced::Synced) => {}
+        Ok(Replaced::Unsynced(error)) => {
+            debug!("{} is written, but its folder cannot be synchronized: {error}", path.display());
+        }
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(mount_point(path)),
+        Err(error) => return Err(error).with_context(|| format!("cannot replace {}", path.display())),
+    }
     Ok(true)
+}
+
+/// Looks for what will keep the file at `path` from being replaced, before there is anything to replace it with. A directory
+/// that is missing, or that this user may not write to, may become right; there is a warning of the latter.
+///
+/// # Errors
+/// If it can never be replaced: it is a mount point, or not a regular file.
+pub(super) fn check_place(path: &Path) -> anyhow::Result<()> {
+    let Ok(path) = follow_link(path) else { return Ok(()) };
+    if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        bail!("{} is no regular file", path.display());
+    }
+    if is_mount_point(&path) {
+        return Err(mount_point(&path));
+    }
+    let directory = directory(&path);
+    let writable = accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    if let Err(error) = writable.map_err(io::Error::from)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        warn!(
+            "{} cannot be written yet: no file can be made in {}: {error}; let this user write to that directory",
+            path.display(),
+            directory.display()
+        );
+    }
+    Ok(())
+}
+
+/// True if and only if something is mounted at `path`; false where the system does not say (before Linux 5.8).
+fn is_mount_point(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    return rustix::fs::statx(CWD, path, AtFlags::empty(), rustix::fs::StatxFlags::empty())
+        .is_ok_and(|found| found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT));
+    #[cfg(not(target_os = "linux"))]
+    return false;
+}
+
+/// Returns why the file at `path` can never be replaced: rename(2) refuses it with EBUSY.
+pub(super) fn mount_point(path: &Path) -> anyhow::Error {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    anyhow!("{} is a mount point; mount its directory instead: {}", path.display(), directory(&path).display())
+}
+
+/// Returns the directory that `path` is in.
+pub(super) fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Returns the file that `path` is or leads to, and what is there; `None` if nothing is.
+fn look(path: &Path) -> anyhow::Result<(PathBuf, Option<Metadata>)> {
+    let path = follow_link(path).with_context(|| format!("{} leads nowhere", path.display()))?;
+    match fs::metadata(&path) {
+        Ok(old) if !old.is_file() => bail!("{} is no regular file", path.display()),
+        Ok(old) => Ok((path, Some(old))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path, None)),
+        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+    }
 }
 
 /// Returns the file that `path` is or leads to; it may not be there yet.
@@ -66,18 +135,19 @@ fn holds(path: &Path, found: &Metadata, bytes: &[u8]) -> io::Result<bool> {
     Ok(found.len() == bytes.len() as u64 && fs::read(path)? == bytes)
 }
 
-fn write_beside(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> io::Result<()> {
-    let new = Replacement::begin(path, old.map_or(NEW_MODE, |_| UNFINISHED_MODE))?;
-    new.file().write_all(bytes)?;
-    let kept = old.map(|old| keep_owner(new.file(), old)).transpose()?;
-    // Behind the owner, because a change of owner takes some bits away: chown(2).
-    if let Some(mode) = mode.or(kept) {
-        new.file().set_permissions(Permissions::from_mode(mode))?;
-    }
-    if let Replaced::Unsynced(error) = new.finish()? {
-        debug!("{} is written, but its folder cannot be synchronized: {error}", path.display());
-    }
-    Ok(())
+/// Returns the new file, written, with the mode and owner that it is to have.
+fn write_beside(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> anyhow::Result<Replacement> {
+    let new = Replacement::begin(path, old.map_or(NEW_MODE, |_| UNFINISHED_MODE)).with_context(|| {
+        format!("cannot write {}: no file can be made in {}", path.display(), directory(path).display())
+    })?;
+    let fill = || {
+        new.file().write_all(bytes)?;
+        let kept = old.map(|old| keep_owner(new.file(), old)).transpose()?;
+        // Behind the owner, because a change of owner takes some bits away: chown(2).
+        mode.or(kept).map_or(Ok(()), |mode| new.file().set_permissions(Permissions::from_mode(mode)))
+    };
+    fill().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(new)
 }
 
 /// Gives `new` the owner and the group of the old file, or as much of that as the system allows, and returns the mode that
@@ -120,12 +190,12 @@ mod tests {
     fn a_file_is_made_replaced_and_left_alone_if_it_holds_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        assert!(replace(&path, b"one", None).unwrap());
+        assert!(replace(&path, b"one", None, |_| Ok(())).unwrap());
         let first = fs::metadata(&path).unwrap();
-        assert!(!replace(&path, b"one", None).unwrap());
+        assert!(!replace(&path, b"one", None, |_| Ok(())).unwrap());
         let same = fs::metadata(&path).unwrap();
         assert_eq!((first.ino(), first.mtime_nsec()), (same.ino(), same.mtime_nsec()));
-        assert!(replace(&path, b"two", None).unwrap());
+        assert!(replace(&path, b"two", None, |_| Ok(())).unwrap());
         assert_ne!(fs::metadata(&path).unwrap().ino(), first.ino());
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
@@ -137,11 +207,11 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, "one").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o604)).unwrap();
-        replace(&path, b"two", None).unwrap();
+        replace(&path, b"two", None, |_| Ok(())).unwrap();
         assert_eq!(mode(&path), 0o604);
-        replace(&path, b"three", Some(0o640)).unwrap();
+        replace(&path, b"three", Some(0o640), |_| Ok(())).unwrap();
         assert_eq!(mode(&path), 0o640);
-        assert!(!replace(&path, b"three", Some(0o600)).unwrap());
+        assert!(!replace(&path, b"three", Some(0o600), |_| Ok(())).unwrap());
         assert_eq!(mode(&path), 0o600);
     }
 
@@ -170,7 +240,7 @@ mod tests {
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
         fs::write(&file, "one").unwrap();
         symlink(&file, &link).unwrap();
-        replace(&link, b"two", None).unwrap();
+        replace(&link, b"two", None, |_| Ok(())).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"two");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
@@ -178,9 +248,9 @@ mod tests {
     #[test]
     fn what_is_no_file_is_refused_and_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let error = replace(folder.path(), b"two", None).unwrap_err();
+        let error = replace(folder.path(), b"two", None, |_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("no regular file"), "{error:#}");
-        let error = replace(&folder.path().join("missing/file"), b"two", None).unwrap_err();
+        let error = replace(&folder.path().join("missing/file"), b"two", None, |_| Ok(())).unwrap_err();
         assert!(format!("{error:#}").contains("No such file"), "{error:#}");
     }
 }

@@ -2,14 +2,15 @@
 #![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use log::{info, warn};
+use log::info;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -18,9 +19,12 @@ use super::complaint::{Complaint, list};
 use super::event::{Event, Latest, next};
 use super::map_file::MapFile;
 use super::object::{Object, left_out, variables};
-use super::process::{Process, exit_code};
+use super::pace::Pace;
+use super::process::{Ending, Process, exit_code, is_init};
 use super::splay::splay;
+use super::startable::{self, Unstartable};
 use crate::args::parse_wait;
+use crate::signals::not_ignored;
 
 /// The signals that are passed on. The first four end the client if no program runs.
 const PASSED_ON: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
@@ -58,38 +62,34 @@ pub(super) struct Run {
     sender: Sender<Event>,
     events: Receiver<Event>,
     file: MapFile,
+    /// The file that the program knows.
+    known_file: PathBuf,
     process: Option<Process>,
     /// What is asked of a program that has been told to end.
-    ending: Option<Ending>,
-    /// When a change is handed over.
-    change_at: Option<Instant>,
+    ending: Option<(Ending, Then)>,
+    /// A map that the program does not have yet.
+    wanted: Option<Object>,
+    /// When it is handed over.
+    due: Option<Instant>,
+    pace: Pace,
+    /// Whether the program has been started once: that there is one.
+    is_known: bool,
+    failure: Complaint,
     left_out: Complaint,
 }
 
-/// A program that has been told to end.
-#[derive(Debug)]
-struct Ending {
-    then: Then,
-    /// When it is killed; `None` once it has been.
-    kill_at: Option<Instant>,
-}
-
-/// What follows its end.
+/// What follows the end of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Restart,
-    /// A signal was passed on: its exit code is ours.
+    /// Its exit code is ours.
     PassCode,
     /// The client leaves for a reason of its own.
     Leave,
 }
 
-/// What the end of a program was.
-enum End {
-    Restarted,
-    /// With the exit code that is passed on, if one is.
-    Left(Option<u8>),
-}
+/// The exit code to leave with; `None` is the client's own.
+type Code = Option<u8>;
 
 impl Run {
     pub(super) fn new(
@@ -103,9 +103,14 @@ impl Run {
             sender,
             events,
             file: MapFile::new()?,
+            known_file: PathBuf::new(),
             process: None,
             ending: None,
-            change_at: None,
+            wanted: None,
+            due: None,
+            pace: Pace::default(),
+            is_known: false,
+            failure: Complaint::default(),
             left_out: Complaint::default(),
         })
     }
@@ -114,57 +119,145 @@ impl Run {
     /// exit code in the first two cases, and `None` otherwise, also if it was never started.
     ///
     /// # Errors
-    /// If it cannot be started.
-    pub(super) fn run(mut self) -> anyhow::Result<Option<u8>> {
+    /// If there is no such program when it is to be started for the first time. Whatever goes wrong later leaves the program
+    /// as it is, and is tried again.
+    pub(super) fn run(mut self) -> anyhow::Result<Code> {
         loop {
-            let deadline = match &self.ending {
-                Some(ending) => ending.kill_at,
-                None => self.change_at,
-            };
+            let deadline = self.ending.as_ref().map_or(self.due, |(ending, _)| Some(ending.look_at()));
             match next(&self.events, deadline) {
-                Some(Event::Map) if self.process.is_none() => self.start()?,
-                Some(Event::Map) => {
-                    if self.change_at.is_none() {
-                        self.change_at = Instant::now().checked_add(splay(self.config.splay));
-                    }
-                }
-                Some(Event::Ended) => {
-                    if let End::Left(code) = self.take_end()? {
-                        return Ok(code);
-                    }
-                }
-                Some(Event::Signal(number)) if self.process.is_none() => {
-                    if [SIGHUP, SIGINT, SIGQUIT, SIGTERM].contains(&number) {
-                        return Ok(None);
-                    }
+                Some(Event::Map) => self.plan(),
+                Some(Event::Finish | Event::Stop | Event::Signal(SIGHUP | SIGINT | SIGQUIT | SIGTERM))
+                    if self.process.is_none() =>
+                {
+                    return Ok(None);
                 }
                 Some(Event::Signal(number)) => self.pass_on(number),
-                Some(Event::Finish | Event::Stop) if self.process.is_none() => return Ok(None),
                 Some(Event::Finish | Event::Stop) => self.end(Then::Leave),
-                None if self.ending.is_some() => self.kill(),
-                None => self.hand_over(),
+                None if self.ending.is_none() => self.hand_over()?,
+                // The end of the program is looked for below.
+                Some(Event::Ended) | None => {}
+            }
+            if let Some(code) = self.look()? {
+                return Ok(code);
             }
         }
     }
 
-    /// Starts the program with the newest map.
-    fn start(&mut self) -> anyhow::Result<()> {
-        self.change_at = None;
-        let Some(object) = self.latest.take() else { bail!("there is no map to start the program with") };
-        self.write_file(&object)?;
+    /// Sets when the map that has come is handed over: the first one at once, another one after a wait that is left to
+    /// chance, and none sooner than a second after the one before.
+    fn plan(&mut self) {
+        let wait = if self.is_known { splay(self.config.splay) } else { Duration::ZERO };
+        let due = Instant::now().checked_add(wait).max(self.pace.next());
+        // One that failed may be due later, and need not come first.
+        self.due = self.due.into_iter().chain(due).min();
+    }
+
+    /// Hands the newest map over: by a start, by a signal, or by a restart, before which all is prepared that can be.
+    fn hand_over(&mut self) -> anyhow::Result<()> {
+        self.due = None;
+        let (object, earlier) = match (self.latest.take(), self.wanted.take()) {
+            (Some(newer), earlier) => (newer, earlier),
+            (None, Some(object)) => (object, None),
+            (None, None) => return Ok(()),
+        };
+        self.pace.began();
+        if let Err(error) = self.prepare(&object) {
+            let is_no_program = error.downcast_ref().is_some_and(Unstartable::is_no_program);
+            if !self.is_known && is_no_program {
+                return Err(error);
+            }
+            return self.make_do(object, earlier, &error);
+        }
+        if self.process.is_none() {
+            return self.start(object);
+        }
+        if let Some(signal) = self.config.signal.filter(|_| self.knows_file()) {
+            info!("the map has changed: sending signal {}", signal.as_raw());
+            self.signal(signal);
+            self.succeeded();
+        } else {
+            info!("the map has changed: restarting");
+            self.wanted = Some(object);
+            self.end(Then::Restart);
+        }
+        Ok(())
+    }
+
+    /// Prepares all that a start with `object` takes, or a signal.
+    fn prepare(&mut self, object: &Object) -> anyhow::Result<()> {
+        self.write_file(object)?;
+        if self.process.is_some() && self.config.signal.is_some() && self.knows_file() {
+            return Ok(());
+        }
+        Ok(startable::check(&self.command(object)?)?)
+    }
+
+    /// True if and only if the file is where the program was told that it is.
+    fn knows_file(&self) -> bool {
+        self.known_file == self.file.path()
+    }
+
+    /// Goes on without `object`, which failed: with the program as it is, or a start with an `earlier` map that is prepared.
+    fn make_do(&mut self, object: Object, earlier: Option<Object>, error: &anyhow::Error) -> anyhow::Result<()> {
+        if self.process.is_none()
+            && let Some(earlier) = earlier
+        {
+            self.start(earlier)?;
+            if self.process.is_none() {
+                // The earlier one is tried again; so is this one, before it.
+                self.latest.put(object);
+                return Ok(());
+            }
+        }
+        self.failed(object, error);
+        Ok(())
+    }
+
+    /// Returns what is started with a map.
+    fn command(&self, object: &Object) -> anyhow::Result<Command> {
         let (program, args) = self.config.command.split_first().context("there is no program to run")?;
         let mut command = Command::new(program);
-        command.args(args).envs(variables(&object));
+        command.args(args).envs(variables(object));
         self.file.tell(&mut command);
+        Ok(command)
+    }
+
+    fn start(&mut self, object: Object) -> anyhow::Result<()> {
+        let mut command = self.command(&object)?;
         let ended = self.sender.clone();
         let process = Process::start(&mut command, move || {
             // Nobody listens only if nobody waits for it.
             let _ = ended.send(Event::Ended);
         });
-        let process = process.with_context(|| format!("cannot run {}", program.display()))?;
-        info!("{} runs, pid {}", program.display(), process.id());
-        self.process = Some(process);
+        let program = command.get_program().display();
+        match process {
+            Ok(process) => {
+                info!("{program} runs, pid {}", process.id());
+                self.process = Some(process);
+                self.is_known = true;
+                self.file.path().clone_into(&mut self.known_file);
+                self.succeeded();
+            }
+            Err(error) => {
+                let error = anyhow::Error::new(error).context(format!("cannot run {program}"));
+                self.failed(object, &error);
+            }
+        }
         Ok(())
+    }
+
+    /// Leaves everything as it is, and plans another attempt.
+    fn failed(&mut self, object: Object, error: &anyhow::Error) {
+        let state = if self.process.is_some() { "the program goes on as it is" } else { "the program does not run" };
+        self.failure.say(format!("{state}: {error:#}; trying again, and with the next map"));
+        self.wanted = Some(object);
+        self.pace.failed();
+        self.due = self.pace.retry();
+    }
+
+    fn succeeded(&mut self) {
+        self.pace.succeeded();
+        self.failure.settle();
     }
 
     fn write_file(&mut self, object: &Object) -> anyhow::Result<()> {
@@ -177,28 +270,11 @@ impl Run {
         self.file.write(object)
     }
 
-    /// Hands a change over: by a signal, or by a restart.
-    fn hand_over(&mut self) {
-        self.change_at = None;
-        let Some(signal) = self.config.signal else {
-            info!("the map has changed: restarting");
-            return self.end(Then::Restart);
-        };
-        let Some(object) = self.latest.take() else { return };
-        match self.write_file(&object) {
-            Ok(()) => {
-                info!("the map has changed: sending signal {}", signal.as_raw());
-                self.signal(signal);
-            }
-            Err(error) => warn!("the program is not told of a change: {error:#}"),
-        }
-    }
-
     /// Asks the program to end, unless it has been asked already.
     fn end(&mut self, then: Then) {
         match &mut self.ending {
             // It will not come back, whatever it was to do then.
-            Some(ending) if ending.then == Then::Restart => ending.then = then,
+            Some((_, pending)) if *pending == Then::Restart => *pending = then,
             Some(_) => {}
             None => {
                 self.signal(Signal::TERM);
@@ -208,7 +284,7 @@ impl Run {
     }
 
     fn expect_end(&mut self, then: Then) {
-        self.ending = Some(Ending { then, kill_at: Instant::now().checked_add(self.config.kill_timeout) });
+        self.ending = Some((Ending::new("the program", self.config.kill_timeout), then));
     }
 
     /// Passes a signal on. Those that end most programs begin the end.
@@ -220,38 +296,36 @@ impl Run {
             return;
         }
         match &mut self.ending {
-            Some(ending) => ending.then = Then::PassCode,
+            Some((_, then)) => *then = Then::PassCode,
             None => self.expect_end(Then::PassCode),
         }
     }
 
-    fn kill(&mut self) {
-        warn!("the program does not end: killed");
-        self.signal(Signal::KILL);
-        if let Some(ending) = &mut self.ending {
-            ending.kill_at = None;
-        }
-    }
-
-    /// Takes the end of the program, which may have been asked for.
-    fn take_end(&mut self) -> anyhow::Result<End> {
-        let Some(mut process) = self.process.take() else { return Ok(End::Restarted) };
-        let then = self.ending.take().map(|ending| ending.then);
-        if then == Some(Then::Restart) {
-            // What it has left behind must not be in the way of the next one. Before it is reaped: its number is still
-            // its group's.
-            process.signal(Signal::KILL);
-        }
-        let status = process.reap()?;
-        match then {
-            Some(Then::Restart) => {
-                self.start()?;
-                Ok(End::Restarted)
+    /// Looks whether the program has ended, and does what follows. Returns the code to leave with, if that is next.
+    fn look(&mut self) -> anyhow::Result<Option<Code>> {
+        let Some(process) = &self.process else { return Ok(None) };
+        let has_ended = process.status().is_some();
+        let then = match &mut self.ending {
+            // The next program, and whatever comes after the client, finds nothing left of this one.
+            Some((ending, then)) => ending.is_over(process).then_some(*then),
+            None if has_ended && is_init() && !process.is_gone() => {
+                // What it has started would be killed with this process, without a word.
+                self.end(Then::PassCode);
+                return Ok(None);
             }
-            Some(Then::Leave) => Ok(End::Left(None)),
-            Some(Then::PassCode) | None => {
-                info!("the program has ended: {status}");
-                Ok(End::Left(Some(exit_code(status))))
+            None => has_ended.then_some(Then::PassCode),
+        };
+        let Some(then) = then else { return Ok(None) };
+        let status = process.status();
+        (self.process, self.ending) = (None, None);
+        match then {
+            Then::Restart => self.hand_over().map(|()| None),
+            Then::Leave => Ok(Some(None)),
+            Then::PassCode => {
+                if let Some(status) = status {
+                    info!("the program has ended: {status}");
+                }
+                Ok(Some(status.map(exit_code)))
             }
         }
     }
@@ -263,12 +337,12 @@ impl Run {
     }
 }
 
-/// Has the signals told to `events` instead of ending the client.
+/// Sends the signals to `events` instead of letting them end the client; those that are ignored stay so.
 ///
 /// # Errors
 /// If the system refuses a handler or a thread.
 pub(super) fn tell_signals(events: Sender<Event>) -> anyhow::Result<()> {
-    let mut signals = Signals::new(PASSED_ON).context("cannot handle signals")?;
+    let mut signals = Signals::new(not_ignored(&PASSED_ON)).context("cannot handle signals")?;
     let tell = move || {
         for signal in signals.forever() {
             if events.send(Event::Signal(signal)).is_err() {

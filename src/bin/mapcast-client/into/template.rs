@@ -1,14 +1,11 @@
 //! A text with places for entries: `{{key}}`.
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use super::object::{Object, word};
 
-/// A template, read and understood.
+/// A template, parsed.
 ///
 /// `{{key}}` is the entry's value: a text as it is, nothing for null, JSON for all else. `{{a.b}}` is the entry `a.b` if
 /// there is one, or else `b` in the map `a`; `{{list.0}}` is the first of a list. `{{key|json}}` is the value as JSON, with
@@ -25,16 +22,9 @@ enum Part {
 }
 
 impl Template {
-    /// Reads the template in the file at `path`.
-    ///
     /// # Errors
-    /// If it cannot be read, is no UTF-8, or has a place that is no place for an entry; says in which line.
-    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = fs::read_to_string(path).context("cannot be read")?;
-        Self::parse(&text)
-    }
-
-    fn parse(text: &str) -> anyhow::Result<Self> {
+    /// If it has a place that is no place for an entry; says in which line.
+    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let (mut parts, mut rest) = (Vec::new(), text);
         while let Some((before, inside)) = rest.split_once("{{") {
             let line = 1 + text[..text.len() - inside.len()].matches('\n').count();

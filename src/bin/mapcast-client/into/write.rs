@@ -7,10 +7,11 @@ use clap::Args;
 use log::info;
 use mapcast::Map;
 
+use super::check::Check;
 use super::complaint::{Complaint, list};
 use super::rendering::{FileFormat, Rendering};
-use super::replace::replace;
-use super::template::Template;
+use super::replace::{check_place, replace};
+use super::template_file::TemplateFile;
 
 /// The options of the file.
 #[derive(Debug, Args)]
@@ -33,17 +34,32 @@ pub(crate) struct WriteArgs {
 #[derive(Debug)]
 pub(crate) struct WriteConfig {
     path: PathBuf,
-    rendering: Rendering,
+    form: Form,
     mode: Option<u32>,
+}
+
+/// How the file is written.
+#[derive(Debug)]
+enum Form {
+    Format(FileFormat),
+    /// With the template in this file.
+    Template(PathBuf),
 }
 
 /// Writes maps into a file.
 #[derive(Debug)]
 pub(super) struct Writer {
-    config: WriteConfig,
+    path: PathBuf,
+    rendering: Rendering,
+    mode: Option<u32>,
     failure: Complaint,
     left_out: Complaint,
 }
+
+/// What was asked for can never be done, as it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unusable(pub(super) String);
 
 /// What has become of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +76,7 @@ impl WriteArgs {
     /// Returns what is to be written, if anything is.
     ///
     /// # Errors
-    /// If it is no file but a stream of this process, nobody can tell the format, or there are two, or the template cannot be read.
+    /// If it is no file but a stream of this process, its format is not known, or there are two.
     pub(crate) fn into_config(self) -> Result<Option<WriteConfig>, String> {
         let Some(path) = self.write else { return Ok(None) };
         if is_stream(&path) {
@@ -69,33 +85,44 @@ impl WriteArgs {
                 "--write wants a file, and {path} is none: leave --write out, and give --output to print maps"
             ));
         }
-        let rendering = match (self.template, self.write_format) {
+        let form = match (self.template, self.write_format) {
             (Some(_), Some(_)) => return Err("--template and --write-format cannot be used together".to_owned()),
-            (Some(template), None) => Rendering::Template(
-                Template::read(&template).map_err(|error| format!("the template {}: {error:#}", template.display()))?,
-            ),
-            (None, Some(format)) => Rendering::Format(format),
+            (Some(template), None) => Form::Template(template),
+            (None, Some(format)) => Form::Format(format),
             (None, None) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                Rendering::Format(FileFormat::by_name(&name).ok_or_else(|| {
+                Form::Format(FileFormat::by_name(&name).ok_or_else(|| {
                     format!("the name {name:?} does not say the format: give --write-format json, toml or env, or --template")
                 })?)
             }
         };
-        Ok(Some(WriteConfig { path, rendering, mode: self.mode }))
+        Ok(Some(WriteConfig { path, form, mode: self.mode }))
     }
 }
 
 impl Writer {
-    pub(super) fn new(config: WriteConfig) -> Self {
-        Self { config, failure: Complaint::default(), left_out: Complaint::default() }
+    /// Returns the writer, with its template read.
+    ///
+    /// # Errors
+    /// If the file can never be written, or there is no good template.
+    pub(super) fn new(config: WriteConfig) -> Result<Self, Unusable> {
+        let WriteConfig { path, form, mode } = config;
+        check_place(&path).map_err(|error| Unusable(format!("--write: {error:#}")))?;
+        let rendering = match form {
+            Form::Format(format) => Rendering::Format(format),
+            Form::Template(path) => {
+                Rendering::Template(TemplateFile::read(path).map_err(|error| Unusable(format!("{error:#}")))?)
+            }
+        };
+        Ok(Self { path, rendering, mode, failure: Complaint::default(), left_out: Complaint::default() })
     }
 
-    /// Puts `map` into the file. What goes wrong is said once, and tried again with the next map.
-    pub(super) fn write(&mut self, map: &Map) -> Written {
-        let WriteConfig { path, rendering, mode } = &self.config;
+    /// Puts `map` into the file, if `check` approves it. What goes wrong is said once, and tried again with the next map.
+    pub(super) fn write(&mut self, map: &Map, check: Option<&mut Check>) -> Written {
+        let Self { path, rendering, mode, .. } = self;
         let outcome = rendering.render(map).and_then(|rendered| {
-            let changed = replace(path, &rendered.bytes, *mode)?;
+            let approve = |new: &Path| check.map_or(Ok(()), |check| check.approve(new, &rendered.bytes));
+            let changed = replace(path, &rendered.bytes, *mode, approve)?;
             Ok((rendered, changed))
         });
         let path = path.display();
@@ -166,15 +193,15 @@ mod tests {
     fn a_map_that_has_no_form_leaves_the_file_and_the_next_one_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file.json");
-        let rendering = Rendering::Format(FileFormat::Json);
-        let mut writer = Writer::new(WriteConfig { path: path.clone(), rendering, mode: None });
+        let form = Form::Format(FileFormat::Json);
+        let mut writer = Writer::new(WriteConfig { path: path.clone(), form, mode: None }).unwrap();
         let good = Map::from([(1.into(), true.into())]);
         let bad = Map::from([(1.into(), true.into()), ("1".into(), true.into())]);
         assert_eq!(
-            [&good, &good, &bad].map(|map| writer.write(map)),
+            [&good, &good, &bad].map(|map| writer.write(map, None)),
             [Written::Changed, Written::Same, Written::Failed]
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\n  \"1\": true\n}\n");
-        assert_eq!(writer.write(&Map::new()), Written::Changed);
+        assert_eq!(writer.write(&Map::new(), None), Written::Changed);
     }
 }

@@ -1,9 +1,11 @@
 //! `--watch`: the map on the whole screen, drawn again in place.
 
+mod job;
 mod line;
 mod terminal;
 mod view;
 
+use std::io::{self, IsTerminal};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,9 +36,15 @@ const WAITING: usize = 64;
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// Show the map on the whole screen, with what changes lit; q leaves. Lines as of -o pretty where standard output is
-    /// no terminal
+    /// no terminal, or TERM is dumb or not set
     #[arg(long, env = "MAPCAST_WATCH", value_parser = BoolishValueParser::new())]
     pub(crate) watch: bool,
+}
+
+/// True if and only if standard output is a terminal with a screen to draw on.
+pub(crate) fn can_draw() -> bool {
+    let has_screen = std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb");
+    has_screen && io::stdout().is_terminal()
 }
 
 /// Who is watched, and what of the map.
@@ -53,6 +61,10 @@ enum Message {
     Map(Map),
     Connection(Connectivity),
     Terminal(Event),
+    /// The client is to stop, as a job of its shell.
+    Suspend,
+    /// The client runs again after a stop.
+    Continue,
     /// The follower has ended, and why.
     Ended(anyhow::Result<()>),
 }
@@ -61,6 +73,7 @@ enum Message {
 enum Wish {
     Quit,
     Interrupt,
+    Suspend,
     Scroll(Scroll),
 }
 
@@ -81,6 +94,7 @@ pub(crate) fn watch(
     let keys = sender.clone();
     // It waits for a key that may never come, and ends with the process.
     thread::Builder::new().name("keys".to_owned()).spawn(move || read_keys(&keys)).context("cannot start a thread")?;
+    job::tell(sender.clone())?;
     let follow = move || {
         let connection = sender.clone();
         follower.on_connectivity(move |news| drop(connection.send(Message::Connection(news))));
@@ -109,6 +123,15 @@ pub(crate) fn watch(
                 Message::Map(map) => view.map_came(map, now),
                 Message::Connection(news) => view.connection_changed(news, now),
                 Message::Ended(outcome) => return how_it_ended(outcome, &view),
+                Message::Suspend => {
+                    restore();
+                    job::stop();
+                }
+                Message::Continue => {
+                    if let Err(error) = terminal.take_again() {
+                        return how_it_ended(Err(stdout::failure(error).into()), &view);
+                    }
+                }
                 Message::Terminal(event) => match wish(&event) {
                     Some(Wish::Quit) => {
                         shutdown.trigger();
@@ -118,6 +141,7 @@ pub(crate) fn watch(
                         shutdown.trigger();
                         return how_it_ended(Err(Error::Stopped.into()), &view);
                     }
+                    Some(Wish::Suspend) => job::suspend(),
                     Some(Wish::Scroll(scroll)) => view.scroll(scroll),
                     // A new size is measured before the next drawing.
                     None => {}
@@ -162,6 +186,7 @@ fn wish(event: &Event) -> Option<Wish> {
     }
     match key.code {
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Interrupt),
+        KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Suspend),
         KeyCode::Char('q') => Some(Wish::Quit),
         KeyCode::Up => Some(Wish::Scroll(Scroll::LineUp)),
         KeyCode::Down => Some(Wish::Scroll(Scroll::LineDown)),

@@ -63,6 +63,15 @@ impl Terminal {
         Ok(taken)
     }
 
+    /// Takes the terminal over again after a stop of the process. The shell may have changed its settings meanwhile.
+    pub(super) fn take_again(&mut self) -> io::Result<()> {
+        terminal::disable_raw_mode()?;
+        terminal::enable_raw_mode()?;
+        TAKEN.store(true, Ordering::SeqCst);
+        self.painted.clear();
+        execute!(self.out, EnterAlternateScreen, Hide)
+    }
+
     /// Returns the columns and lines there are. After a change everything is painted anew.
     pub(super) fn measure(&mut self) -> io::Result<(usize, usize)> {
         let size = terminal::size()?;

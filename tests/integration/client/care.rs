@@ -1,0 +1,304 @@
+//! What runs is never hurt by what goes wrong on the client's side.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use mapcast::Map;
+use rustix::process::{Pid, Signal, test_kill_process};
+
+use super::peer::{frame, numbered_frame, pace, serve};
+use super::place::Place;
+use crate::support::program::{CLIENT, Program, clean};
+use crate::support::{eventually, has_command, skip};
+
+/// As often as a repeat may come between two changes.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// A program that says with which map it was started, and in which order.
+const LIVES: &str = "echo $n >>maps; exec sleep 1000";
+
+/// A program that takes a while to end, and what it says then. It has no stream that a test would wait for.
+const ENDS_SLOWLY: &str = "exec >/dev/null 2>&1; trap 'echo got TERM >>order; sleep 0.7; echo done >>order; exit' TERM; echo begin >>order; \
+                           while :; do sleep 0.05; done";
+
+#[track_caller]
+fn run(place: &Place, options: &[&str], script: &str) -> Program {
+    place.client(&[options, &["--run", "--", "sh", "-c", script]].concat())
+}
+
+/// The directories of `MAPCAST_FILE` in `parent`.
+fn directories(parent: PathBuf) -> Vec<PathBuf> {
+    let entries = fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("mapcast-")).collect()
+}
+
+fn remove_directories(place: &Place) {
+    let directories = directories(place.folder.path().to_owned());
+    assert_eq!(directories.len(), 1);
+    fs::remove_dir_all(&directories[0]).unwrap();
+}
+
+#[track_caller]
+fn end(client: Program) {
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(128 + 15);
+}
+
+#[test]
+fn a_removed_directory_is_made_again_for_a_restart() {
+    let place = Place::new(INTERVAL);
+    let client = run(&place, &[], "cat \"$MAPCAST_FILE\" >>maps; exec sleep 1000");
+    place.wait_text("maps", "{\"n\":0}\n");
+    remove_directories(&place);
+    place.publish(1);
+    place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
+    client.wait_log("the directory of MAPCAST_FILE, was removed: made again as ");
+    end(client);
+    assert_eq!(place.folders(), 0);
+}
+
+#[test]
+fn a_removed_directory_is_made_again_for_a_signal_and_for_a_command() {
+    let place = Place::new(INTERVAL);
+    let script = "trap 'cat \"$MAPCAST_FILE\" >>maps' HUP; cat \"$MAPCAST_FILE\" >>maps; echo $$ >>pids; \
+                  while :; do sleep 0.02; done";
+    let client = run(&place, &["--signal", "HUP"], script);
+    place.wait_text("maps", "{\"n\":0}\n");
+    eventually("the trap", || !place.text("pids").is_empty());
+    remove_directories(&place);
+    place.publish(1);
+    place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
+    assert_eq!(place.text("pids").lines().count(), 1, "it was restarted");
+    end(client);
+    let client = place.client(&["--exec", "cat \"$MAPCAST_FILE\" >>commands"]);
+    place.wait_text("commands", "{\"n\":1}\n");
+    client.wait_log("the command is done");
+    remove_directories(&place);
+    place.publish(2);
+    place.wait_text("commands", "{\"n\":1}\n{\"n\":2}\n");
+}
+
+#[test]
+fn the_directory_is_in_the_best_place_and_locked() {
+    let place = Place::new(INTERVAL);
+    let directory_of = |name: &str| {
+        fs::create_dir_all(place.path(name)).unwrap();
+        place.path(name).display().to_string()
+    };
+    // systemd has several in one variable.
+    let runtime = ("RUNTIME_DIRECTORY", directory_of("runtime") + ":/nowhere");
+    let user = ("XDG_RUNTIME_DIR", directory_of("user"));
+    for (variables, wanted) in [(vec![user.clone()], "user"), (vec![user, runtime], "runtime")] {
+        let seen = format!("seen-{wanted}");
+        let script = format!("echo \"$MAPCAST_FILE\" >{seen}; exec sleep 1000");
+        let address = place.server.running.addr.to_string();
+        let client = Program::client_with(&["-f", "json", &address, "--run", "sh", "-c", &script], |client| {
+            client.current_dir(&place.folder).envs(variables)
+        });
+        eventually("the program", || place.text(&seen).ends_with('\n'));
+        let directory = PathBuf::from(place.text(&seen).trim()).parent().unwrap().to_owned();
+        assert_eq!(directory.parent(), Some(place.path(wanted).as_path()));
+        // What systemd-tmpfiles does before it removes anything.
+        let opened = fs::File::open(directory).unwrap();
+        assert!(matches!(opened.try_lock(), Err(fs::TryLockError::WouldBlock)));
+        end(client);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_the_program_and_is_tried_again() {
+    let place = Place::new(INTERVAL);
+    fs::create_dir(place.path("tt")).unwrap();
+    let address = place.server.running.addr.to_string();
+    let client = Program::client_with(&["-f", "json", &address, "--run", "sh", "-c", LIVES], |client| {
+        client.current_dir(&place.folder).env("TMPDIR", place.path("tt"))
+    });
+    place.wait_text("maps", "0\n");
+    fs::remove_dir_all(place.path("tt")).unwrap();
+    fs::write(place.path("tt"), "in the way").unwrap();
+    place.publish(1);
+    let line = client.wait_log("the program goes on as it is");
+    assert!(line.contains("cannot make a directory for MAPCAST_FILE in "), "{line}");
+    assert_eq!(place.text("maps"), "0\n");
+    fs::remove_file(place.path("tt")).unwrap();
+    fs::create_dir(place.path("tt")).unwrap();
+    // Without another map.
+    place.wait_text("maps", "0\n1\n");
+    end(client);
+}
+
+#[test]
+fn a_command_that_cannot_be_started_is_tried_again() {
+    let place = Place::new(INTERVAL);
+    fs::create_dir(place.path("tt")).unwrap();
+    let address = place.server.running.addr.to_string();
+    let client = Program::client_with(&["-f", "json", &address, "--exec", "cat >>maps"], |client| {
+        client.current_dir(&place.folder).env("TMPDIR", place.path("tt"))
+    });
+    place.wait_text("maps", "{\"n\":0}\n");
+    client.wait_log("the command is done");
+    fs::remove_dir_all(place.path("tt")).unwrap();
+    fs::write(place.path("tt"), "in the way").unwrap();
+    place.publish(1);
+    client.wait_log("the command cannot be run: cannot make a directory for MAPCAST_FILE in ");
+    fs::remove_file(place.path("tt")).unwrap();
+    fs::create_dir(place.path("tt")).unwrap();
+    // Without another map.
+    place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(0);
+}
+
+#[test]
+fn a_program_that_is_no_longer_there_is_not_stopped_and_started_again_when_it_is() {
+    let place = Place::new(INTERVAL);
+    let program = place.path("program");
+    fs::write(&program, format!("#!/bin/sh\necho $$ >>pids\n{LIVES}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let client = place.client(&["--run", "./program"]);
+    place.wait_text("maps", "0\n");
+    let first = Pid::from_raw(place.text("pids").trim().parse().unwrap()).unwrap();
+    fs::rename(&program, place.path("away")).unwrap();
+    place.publish(1);
+    client.wait_log("the program goes on as it is: cannot run ./program: No such file or directory");
+    pace(Duration::from_millis(300));
+    assert!(test_kill_process(first).is_ok());
+    fs::rename(place.path("away"), &program).unwrap();
+    place.wait_text("maps", "0\n1\n");
+    end(client);
+}
+
+#[test]
+fn a_map_that_is_too_large_for_an_environment_is_only_in_the_file() {
+    let place = Place::new(INTERVAL);
+    let address = place.server.running.addr.to_string();
+    let mut command = clean("sh");
+    let script =
+        format!("ulimit -s 1024; exec {CLIENT} -f json {address} --run sh -c 'echo \"$MAPCAST_FILE\" >file; {LIVES}'");
+    command.args(["-c", &script]).current_dir(&place.folder).env("TMPDIR", place.folder.path());
+    let client = Program::start(command);
+    place.wait_text("maps", "0\n");
+    let large: Map = (0..10).map(|number| (format!("v{number}").into(), "x".repeat(95_000).into())).collect();
+    place.server.feed.publish(&large).unwrap();
+    let line = client.wait_log("the program goes on as it is");
+    assert!(line.contains("bytes, and the system allows 262144"), "{line}");
+    let file = fs::metadata(place.text("file").trim()).unwrap();
+    assert!(file.len() > 950_000, "{}", file.len());
+    assert_eq!(place.text("maps"), "0\n");
+    place.publish(2);
+    place.wait_text("maps", "0\n2\n");
+    end(client);
+}
+
+#[test]
+fn a_map_that_changes_all_the_time_restarts_once_a_second_and_ends_with_the_newest() {
+    let place = Place::new(INTERVAL);
+    let started = Instant::now();
+    let client = run(&place, &[], LIVES);
+    place.wait_text("maps", "0\n");
+    for number in 1..=500 {
+        place.publish(number);
+        pace(Duration::from_millis(5));
+    }
+    eventually("the newest map", || place.text("maps").ends_with("\n500\n"));
+    let (starts, took) = (place.text("maps").lines().count(), started.elapsed());
+    assert!(starts >= 2 && starts as u64 <= took.as_secs() + 2, "{starts} starts in {took:?}");
+    end(client);
+}
+
+#[test]
+fn a_restart_waits_for_all_that_the_program_has_started() {
+    let place = Place::new(INTERVAL);
+    // The outer shell ends at once.
+    let client = run(&place, &[], &format!("sh -c '{}'; true", ENDS_SLOWLY.replace('\'', "'\\''")));
+    place.wait_text("order", "begin\n");
+    place.publish(1);
+    place.wait_text("order", "begin\ngot TERM\ndone\nbegin\n");
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(143);
+    assert_eq!(place.text("order"), "begin\ngot TERM\ndone\nbegin\ngot TERM\ndone\n");
+}
+
+#[test]
+fn the_end_of_the_time_gives_a_program_its_grace_period() {
+    let place = Place::new(INTERVAL);
+    let client = run(&place, &["-W", "1s"], &format!("sh -c '{}'; true", ENDS_SLOWLY.replace('\'', "'\\''")));
+    client.finish().assert_exit(124);
+    assert_eq!(place.text("order"), "begin\ngot TERM\ndone\n");
+}
+
+#[test]
+fn a_command_that_takes_too_long_has_its_grace_period_behind_a_shell() {
+    let place = Place::new(INTERVAL);
+    fs::write(place.path("slow.sh"), ENDS_SLOWLY).unwrap();
+    let client = place.client(&["-n", "1", "--exec-timeout", "1s", "--exec", "sh slow.sh; true"]).finish();
+    client.assert_exit(1).assert_stderr("the command takes longer than 1s: ended");
+    assert_eq!(place.text("order"), "begin\ngot TERM\ndone\n");
+}
+
+#[test]
+fn the_first_process_of_a_container_ends_what_is_left_and_reaps_orphans() {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root || !has_command("unshare") {
+        return skip("not root, or no unshare");
+    }
+    let place = Place::new(INTERVAL);
+    let slow = ENDS_SLOWLY.replace('\'', "'\\''");
+    // An orphan that ends, one that ends slowly, and a program that ends before both.
+    let script = format!(
+        "(sleep 0.1 & echo $! >orphan) ; sh -c '{slow}' & until [ -s order ] && ! [ -e /proc/$(cat orphan) ]; do sleep 0.02; done; exit 7"
+    );
+    let address = place.server.running.addr.to_string();
+    let mut command = clean("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", CLIENT]).current_dir(&place.folder);
+    command.args(["-f", "json", &address, "--run", "sh", "-c", &script]).env("TMPDIR", place.folder.path());
+    Program::start(command).finish().assert_exit(7);
+    assert_eq!(place.text("order"), "begin\ngot TERM\ndone\n");
+}
+
+#[test]
+fn a_later_map_without_the_key_leaves_the_program() {
+    let place = Place::new(INTERVAL);
+    let client = run(&place, &["-k", "n"], LIVES);
+    place.wait_text("maps", "0\n");
+    place.server.feed.publish(&Map::from([("other".into(), 1.into())])).unwrap();
+    client.wait_log("the map before stays: the map has no entry \"n\"");
+    place.publish(1);
+    place.wait_text("maps", "0\n1\n");
+    end(client);
+}
+
+#[test]
+fn a_later_frame_that_is_none_leaves_the_program() {
+    let place = Place::new(INTERVAL);
+    let (go, went) = mpsc::channel::<()>();
+    let mut kept = Vec::new();
+    let server = serve(move |connection, mut stream| {
+        use std::io::Write;
+        stream.write_all(&numbered_frame(i64::from(connection > 1))).unwrap();
+        match connection {
+            0 => {
+                went.recv().unwrap();
+                stream.write_all(b"HTTP/1.1 400 Bad Request\r\n").unwrap();
+            }
+            1 => stream.write_all(&frame(b"\x01")).unwrap(),
+            _ => {}
+        }
+        kept.push(stream);
+        if connection == 1 {
+            kept.clear();
+        }
+    });
+    let client = Program::client_with(&[&server, "--run", "sh", "-c", LIVES], |client| {
+        client.current_dir(&place.folder).env("TMPDIR", place.folder.path())
+    });
+    place.wait_text("maps", "0\n");
+    go.send(()).unwrap();
+    client.wait_log("the map before stays: not a frame header");
+    client.wait_log("is the other end set to another --format?");
+    place.wait_text("maps", "0\n1\n");
+    end(client);
+}

@@ -1,0 +1,119 @@
+//! `--settle` and `--check`: what is not handed on at once, or not at all.
+
+use std::fs;
+use std::time::Duration;
+
+use mapcast::Map;
+use rustix::process::Signal;
+
+use super::peer::pace;
+use super::place::Place;
+use crate::support::eventually;
+
+/// As often as a repeat may come between two changes.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+#[test]
+fn changes_that_follow_each_other_are_one() {
+    let place = Place::new(INTERVAL);
+    let args = ["--settle", "3s", "--write", "map.toml", "--exec", "cat >>maps"];
+    let client = place.client(&args);
+    client.wait_log("connected to");
+    for number in 1..=6 {
+        place.publish(number);
+        pace(Duration::from_millis(100));
+    }
+    place.wait_text("maps", "{\"n\":6}\n");
+    assert_eq!(place.text("map.toml"), "n = 6\n");
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(0);
+    assert_eq!(place.text("maps"), "{\"n\":6}\n");
+}
+
+#[test]
+fn a_map_that_never_rests_is_handed_on_all_the_same() {
+    let place = Place::new(INTERVAL);
+    let client = place.client(&["--settle", "1s", "--settle-max", "2s", "--exec", "cat >>maps"]);
+    let mut number = 0;
+    eventually("a map", || {
+        number += 1;
+        place.publish(number);
+        pace(Duration::from_millis(20));
+        !place.text("maps").is_empty()
+    });
+    drop(client);
+}
+
+#[test]
+fn a_file_that_is_refused_is_never_in_place_and_the_next_one_is() {
+    let place = Place::new(INTERVAL);
+    let check = "! grep -q 1 {} || { cat {} >>refused; exit 3; }";
+    let client = place.client(&["--write", "map.toml", "--check", check, "--exec", "cat map.toml >>seen"]);
+    place.wait_text("seen", "n = 0\n");
+    place.publish(1);
+    client.wait_log("map.toml stays as it is: the check failed: exit status: 3");
+    place.publish(2);
+    place.wait_text("seen", "n = 0\nn = 2\n");
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(0);
+    // What is refused is not checked with each repeat.
+    assert_eq!(place.text("refused"), "n = 1\n");
+    assert_eq!(place.text("map.toml"), "n = 2\n");
+    assert!(
+        fs::read_dir(&place.folder).unwrap().all(|entry| !entry.unwrap().path().to_string_lossy().ends_with(".tmp"))
+    );
+}
+
+#[test]
+fn a_map_that_is_refused_leaves_the_program() {
+    let place = Place::new(INTERVAL);
+    let client =
+        place.client(&["--check", "! grep -q '\"n\":1}' {}", "--run", "sh", "-c", "echo $n >>maps; exec sleep 1000"]);
+    place.wait_text("maps", "0\n");
+    place.publish(1);
+    client.wait_log("the map is not handed over: the check failed: exit status: 1");
+    place.publish(2);
+    place.wait_text("maps", "0\n2\n");
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(143);
+    assert_eq!(place.folders(), 0);
+}
+
+#[test]
+fn a_check_that_hangs_is_ended_and_refuses() {
+    let place = Place::new(INTERVAL);
+    let check = "echo {} >>checks; trap 'echo ended >>ended; exit' TERM; while :; do sleep 0.05; done";
+    let client = place.client(&["--write", "map.toml", "--check", check, "--check-timeout", "1s"]);
+    client.wait_log("map.toml stays as it is: the check takes longer than 1s: ended");
+    assert_eq!(place.text("ended"), "ended\n");
+    assert!(place.text("checks").contains("/.map.toml."), "{}", place.text("checks"));
+    place.publish(1);
+    eventually("another check", || place.text("checks").lines().count() == 2);
+    // It is not waited for when the client is to leave.
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(0);
+    assert!(!place.path("map.toml").exists());
+}
+
+#[test]
+fn a_path_with_spaces_is_one_word_for_the_check() {
+    let place = Place::new(INTERVAL);
+    let check = "cat {} >checked";
+    place.client(&["-n", "1", "--write", "a b's.toml", "--check", check]).finish().assert_exit(0);
+    assert_eq!(place.text("checked"), "n = 0\n");
+    assert_eq!(place.text("a b's.toml"), "n = 0\n");
+}
+
+#[test]
+fn an_entry_that_is_not_asked_for_does_not_unsettle() {
+    let place = Place::new(INTERVAL);
+    let _client = place.client(&["-k", "n", "--settle", "1s", "--settle-max", "1000h", "--write", "map.toml"]);
+    let mut number = 0;
+    eventually("the file", || {
+        number += 1;
+        let map = Map::from([("n".into(), 0.into()), ("other".into(), number.into())]);
+        place.server.feed.publish(&map).unwrap();
+        pace(Duration::from_millis(20));
+        place.text("map.toml") == "n = 0\n"
+    });
+}
