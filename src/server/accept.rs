@@ -113,7 +113,10 @@ impl Acceptor {
         let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
         let resume_at = self.resume_at.filter(|_| self.is_backing_off());
         let expiry = self.backlog.deadline(&self.admission);
-        [heartbeat, resume_at, expiry, self.admission.due(), self.shared.log.due()].into_iter().flatten().min()
+        [heartbeat, resume_at, expiry, self.has_room_at(), self.admission.due(), self.shared.log.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// True if and only if accepting is not to be tried yet.
@@ -121,9 +124,19 @@ impl Acceptor {
         self.resume_at.is_some_and(|at| Instant::now() < at)
     }
 
-    /// True if and only if a connection may be accepted now. One that may not waits in the kernel's queue.
+    /// True if and only if connections may be accepted now. Others wait in the kernel's queue.
     fn accepts(&self) -> bool {
-        !self.is_backing_off() && !self.backlog.is_full(self.admission.free())
+        !self.is_backing_off() && self.has_room_at().is_none()
+    }
+
+    /// When connections may be accepted all the same, though the backlog is full: those that do not get a place by then are
+    /// refused. `None` if it is not full, or no place has been freed for as long as connections wait for one.
+    fn has_room_at(&self) -> Option<Instant> {
+        if !self.backlog.is_full(self.admission.free()) {
+            return None;
+        }
+        let freed = self.admission.places().last_freed()?;
+        freed.checked_add(self.shared.config.place_timeout).filter(|at| *at > Instant::now())
     }
 
     /// Starts the thread of the next connection that has a place. Returns false if and only if none can be started before
@@ -132,7 +145,7 @@ impl Acceptor {
         if self.try_start() {
             return true;
         }
-        if self.ready.is_none() && self.backlog.is_empty() {
+        if self.ready.is_none() && self.backlog.is_empty() && self.has_room_at().is_none() {
             return false;
         }
         self.shared.wakeup.arm();
@@ -181,7 +194,7 @@ impl Acceptor {
         }
         let now = Instant::now();
         for _ in 0..BATCH {
-            if self.backlog.is_full(self.admission.free()) {
+            if self.has_room_at().is_some() {
                 return;
             }
             match platform::accept(&door.listener) {

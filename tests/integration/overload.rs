@@ -50,6 +50,22 @@ fn a_client_above_the_limit_is_closed_when_it_has_waited_for_a_place() {
 }
 
 #[test]
+fn without_room_to_wait_a_client_is_refused_or_served_all_the_same() {
+    let server = MapServer::with(HOUR, ServerConfig { max_waiting: 0, ..limited(1) });
+    for _ in 0..3 {
+        let only = Reader::connect(server.running.addr);
+        server.running.wait_active(1);
+        assert!(ends_in_order(&mut server.running.connect()));
+        drop(only);
+        // The one that is to come may be noticed first.
+        eventually("a map", || {
+            Reader::connect(server.running.addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1)
+        });
+        server.running.wait_active(0);
+    }
+}
+
+#[test]
 fn a_client_that_connects_while_another_one_leaves_is_not_refused() {
     // No client waits in vain however busy the machine is.
     let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_mins(1), ..limited(1) });
