@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
     for (name, path, headers) in [
         ("`/livez`", "/livez", ""),
         ("`/map/KEY`", "/map/20000", ""),
-        ("`/map`, 540 kB", "/map", ""),
+        ("`/map`, 480 kB", "/map", ""),
         ("`/map` with 5,000 tags that are none of it", "/map", tags.as_str()),
         ("`/`, the page", "/", ""),
         ("`/status`", "/status", ""),
@@ -73,7 +73,7 @@ fn main() -> anyhow::Result<()> {
         drip.bytes().try_for_each(|byte| socket.write_all(&[byte]))?;
         answer(&mut socket, b"")
     })?;
-    server.report("a connection that gets one frame, 390 kB", count, |server| server.first_frame().map(drop))?;
+    server.report("a connection that gets one frame, 870 kB", count, |server| server.first_frame().map(drop))?;
     for (name, path) in [
         ("`/events`, connection and first event", "/events".to_owned()),
         ("`/events`, 2,600 keys that are there", format!("/events?keys={found}")),
