@@ -156,8 +156,9 @@ fn every_test_that_a_table_names_is_there() {
             named += 1;
             if test == "bench" || test.starts_with("cargo bench --bench ") {
                 let bench = test.rsplit(' ').next().filter(|name| *name != "bench").unwrap_or("requests");
-                let bench = format!("{}/benches/{bench}.rs", env!("CARGO_MANIFEST_DIR"));
-                assert!(std::path::Path::new(&bench).is_file(), "no {bench}: {row}");
+                let file = format!("{}/benches/{bench}", env!("CARGO_MANIFEST_DIR"));
+                let is_there = [file.clone() + ".rs", file + "/main.rs"];
+                assert!(is_there.iter().any(|file| std::path::Path::new(file).is_file()), "no {bench}: {row}");
                 continue;
             }
             if test.starts_with("tests/faults/") || test.starts_with("scripts/") {
