@@ -133,7 +133,7 @@ fn files_of_test(path: &str) -> Vec<std::path::PathBuf> {
 }
 
 /// Returns the cell of each row of a table that names tests, with the row.
-fn naming_cells<'p>(section: &'p str, column: usize) -> Vec<(&'p str, &'p str)> {
+fn naming_cells(section: &str, column: usize) -> Vec<(&str, &str)> {
     let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
     rows.map(|row| {
         let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
