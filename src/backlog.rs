@@ -183,7 +183,9 @@ impl Backlog {
         let held_back = state.logged.pass();
         drop(state);
         // First, so that a thread that is woken by the cut knows why.
-        evicted.iter().for_each(|waiting| waiting.is_evicted.store(true, Ordering::SeqCst));
+        for waiting in &evicted {
+            waiting.is_evicted.store(true, Ordering::SeqCst);
+        }
         self.evicted.fetch_add(evicted.len() as u64, Ordering::Relaxed);
         evicted
             .iter()

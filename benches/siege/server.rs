@@ -283,6 +283,10 @@ fn spawn(plan: &Plan, addr: SocketAddr, page: Option<SocketAddr>) -> anyhow::Res
     command.args(page.map(|page| format!("--http={page}")));
     command.arg(format!("--drain-timeout={}s", plan.drain.as_secs())).args(&plan.args);
     command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
+    if plan.limits.iter().any(|limit| limit.starts_with("as=")) {
+        // The allocator would take the whole address space for its arenas, and the server refuses to start then.
+        command.env("MALLOC_ARENA_MAX", "1");
+    }
     let input = if plan.has_input { Stdio::piped() } else { Stdio::null() };
     Ok(command.stdin(input).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?)
 }

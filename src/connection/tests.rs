@@ -122,15 +122,12 @@ fn parts_arrive_as_one_whatever_their_sizes() {
     let (mut connection, mut client) = connection(Duration::from_secs(20));
     let sizes = [0, 1, 16_383, 1, 16_384, 5, 0, 70_000, 16_385, 3];
     let parts: Vec<Vec<u8>> = sizes.into_iter().zip(1..).map(|(size, byte)| vec![byte; size]).collect();
-    let reader = thread::spawn(move || {
-        let mut came = Vec::new();
-        client.read_to_end(&mut came).unwrap();
-        came
+    let mut came = vec![0; parts.concat().len()];
+    thread::scope(|scope| {
+        scope.spawn(|| client.read_exact(&mut came).unwrap());
+        connection.send_parts(parts.iter().map(Vec::as_slice), None).unwrap();
     });
-    connection.send_parts(parts.iter().map(Vec::as_slice), None).unwrap();
-    assert_eq!(connection.bytes(), parts.concat().len() as u64);
-    drop(connection);
-    assert!(reader.join().unwrap() == parts.concat());
+    assert!(connection.bytes() == came.len() as u64 && came == parts.concat());
 }
 
 /// Has two newer maps of 10 bytes wait.
@@ -139,33 +136,29 @@ fn enter_newer(backlog: &Arc<Backlog>) -> [Pending; 2] {
     [2, 3].map(|version| backlog.enter(Payload::new(version, &[0; 10]), nobody.clone()))
 }
 
-/// Has newer maps wait as soon as one does, and cut it.
-fn exceed_when_one_waits(backlog: &Arc<Backlog>) -> thread::JoinHandle<()> {
-    let backlog = Arc::clone(backlog);
-    thread::spawn(move || {
-        while backlog.bytes() == 0 {
-            thread::park_timeout(Duration::from_millis(1));
-        }
-        assert!(enter_newer(&backlog).iter().all(|pending| !pending.is_evicted()));
-    })
-}
-
 #[test]
 fn a_client_that_is_slow_to_take_an_old_map_is_cut_from_its_wait() {
     let large = vec![0; 20_000_000];
     let frame = Frame::new(&large, large.len()).unwrap();
-    let ways: [fn(&mut Connection, &Frame) -> Result<(), Error>; 2] = [
-        |connection, frame| connection.send_frame(frame, 1, None),
-        |connection, frame| connection.send_parts([frame.as_bytes()], Some(Payload::new(1, frame.as_bytes()))),
-    ];
-    for send in ways {
+    for is_frame in [true, false] {
         let (mut connection, _client) = connection(Duration::from_hours(1));
         let backlog = Arc::new(Backlog::new(20_000_015));
         connection.count_in(&backlog);
-        let newer = exceed_when_one_waits(&backlog);
-        let error = send(&mut connection, &frame).unwrap_err();
-        assert!(matches!(error, Error::Backlog), "{error:?}");
-        newer.join().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while backlog.bytes() == 0 {
+                    thread::park_timeout(Duration::from_millis(1));
+                }
+                assert!(enter_newer(&backlog).iter().all(|pending| !pending.is_evicted()));
+            });
+            let payload = Payload::new(1, frame.as_bytes());
+            let sent = if is_frame {
+                connection.send_frame(&frame, 1, None)
+            } else {
+                connection.send_parts([frame.as_bytes()], Some(payload))
+            };
+            assert!(matches!(sent, Err(Error::Backlog)), "{sent:?}");
+        });
         assert_eq!((backlog.bytes(), backlog.evicted()), (0, 1));
     }
 }

@@ -133,17 +133,35 @@ fn files_of_test(path: &str) -> Vec<std::path::PathBuf> {
     files.into_iter().filter(|file| file.is_file()).collect()
 }
 
-#[test]
-fn every_test_that_the_table_of_faults_names_is_there() {
-    let page = page("reliability.md");
-    let mut named = 0;
-    for row in section(&page, "## The faults").lines().filter(|line| line.starts_with("| ")).skip(1) {
+/// Returns the cell of each row of a table that names tests, with the row.
+fn naming_cells(section: &str, column: usize) -> Vec<(&str, &str)> {
+    let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    rows.map(|row| {
         let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
-        let [_, _, tests, _] = cells[..] else { panic!("not four cells: {row}") };
+        assert_eq!(cells.len(), 4, "not four cells: {row}");
+        (cells[column], row)
+    })
+    .collect()
+}
+
+#[test]
+fn every_test_that_a_table_names_is_there() {
+    let (faults, costs) = (page("reliability.md"), page("security.md"));
+    let faults = naming_cells(section(&faults, "## The faults"), 2);
+    let costs = naming_cells(section(&costs, "## What a peer can cost"), 3);
+    let mut named = 0;
+    for (tests, row) in faults.into_iter().chain(costs) {
         let tests: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "no test: {row}");
         for test in tests {
             named += 1;
+            if test == "bench" || test.starts_with("cargo bench --bench ") {
+                let bench = test.rsplit(' ').next().filter(|name| *name != "bench").unwrap_or("requests");
+                let file = format!("{}/benches/{bench}", env!("CARGO_MANIFEST_DIR"));
+                let is_there = [file.clone() + ".rs", file + "/main.rs"];
+                assert!(is_there.iter().any(|file| std::path::Path::new(file).is_file()), "no {bench}: {row}");
+                continue;
+            }
             if test.starts_with("tests/faults/") || test.starts_with("scripts/") {
                 let script = format!("{}/{test}", env!("CARGO_MANIFEST_DIR"));
                 assert!(std::path::Path::new(&script).is_file(), "no {test}: {row}");

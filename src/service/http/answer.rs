@@ -203,7 +203,7 @@ impl Http {
         }
         let Some(reservation) = self.feed.backlog().reserve(head.content_length) else {
             let why = "too many bodies at once; send it again, or raise --max-backlog";
-            return Ok(Incoming::Refused(Response::refusal(Code::Unavailable, why)));
+            return Ok(Incoming::Refused(Response::refusal(Code::Unavailable, why).with("Retry-After", "1")));
         };
         if head.expects_continue && requests.has_outstanding_body() {
             connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;

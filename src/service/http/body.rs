@@ -14,7 +14,7 @@ pub(super) enum Body {
     /// A part of the program.
     Fixed(&'static str),
     /// A part of a text that others send as well.
-    Part(Part),
+    Part(Box<Part>),
 }
 
 /// A text that is shared.
@@ -42,9 +42,7 @@ impl Body {
         match self {
             Self::Own(bytes) => [bytes, b""],
             Self::Fixed(text) => [text.as_bytes(), b""],
-            Self::Part(Part { text, range, tail, .. }) => {
-                [&(**text).as_ref().as_bytes()[range.clone()], tail.as_bytes()]
-            }
+            Self::Part(part) => [&(*part.text).as_ref().as_bytes()[part.range.clone()], part.tail.as_bytes()],
         }
     }
 
@@ -77,6 +75,6 @@ impl From<&'static str> for Body {
 
 impl From<Part> for Body {
     fn from(part: Part) -> Self {
-        Self::Part(part)
+        Self::Part(Box::new(part))
     }
 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::*;
 use crate::support::program::{Program, clean};
-use crate::support::{has_command, skip};
+use crate::support::{eventually, has_command, skip};
 
 fn text(path: &std::path::Path) -> &str {
     path.to_str().unwrap()
@@ -244,4 +244,48 @@ fn health_checks_have_a_place_over_tls_whoever_shakes_no_hands() {
     }
     server.wait_log("no TLS handshake: not done within 2s");
     eventually("an answer", || ask().ends_with("live\n"));
+}
+
+#[test]
+fn handshakes_and_sessions_of_slow_clients_take_bounded_memory() {
+    const CLIENTS: usize = 200;
+    let authority = Authority::new();
+    let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    fs::write(source.path(), format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000_000))).unwrap();
+    let files = authority.good("x", &["localhost"]);
+    let (server, _) = start(&files, &["--source", text(source.path()), "--write-timeout", "10m"]);
+    let addr = server.addr_with_tls();
+    let first_frame = || {
+        let mut client = raw_client(&authority, addr);
+        client.read_exact(&mut [0; 10]).unwrap();
+        client
+    };
+    let names = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        // One that has ended meanwhile has no name any more.
+        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+    };
+    let wait = |count| {
+        eventually("threads", || names().filter(|name| name.starts_with("client-")).count() == count);
+    };
+    drop(first_frame());
+    wait(0);
+    let before = server.peak_memory();
+    // All but a byte of the largest hello that one record has room for.
+    let begin = || {
+        let mut socket = TcpStream::connect(addr).unwrap();
+        socket.write_all(&[&[22, 3, 3, 0x40, 0, 1, 0, 0x3f, 0xfc][..], &[0; 16_379]].concat()).unwrap();
+        socket
+    };
+    let unfinished: Vec<_> = (0..CLIENTS).map(|_| begin()).collect();
+    wait(CLIENTS);
+    let taken = server.peak_memory() - before;
+    drop(unfinished);
+    wait(0);
+    let stalled: Vec<_> = (0..CLIENTS).map(|_| first_frame()).collect();
+    let sessions = server.peak_memory() - before;
+    eprintln!("{CLIENTS} unfinished handshakes: {taken} KiB; as many sessions that stall: {sessions} KiB");
+    assert!(taken < CLIENTS as u64 * 160, "{taken} KiB");
+    assert!(sessions < CLIENTS as u64 * 160, "{sessions} KiB");
+    drop(stalled);
 }
