@@ -43,6 +43,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.verbosity());
     log_panics();
+    if let Err(error) = signals::survive_large_writes() {
+        return fail(&anyhow::Error::new(error).context("cannot handle signals"), USAGE);
+    }
     if cli.is_check() {
         return match cli.into_task().and_then(check::describe) {
             Ok(lines) => print(&lines),
