@@ -53,6 +53,7 @@ pub mod client;
 pub mod connection;
 mod escape;
 pub mod feed;
+mod files;
 pub mod format;
 pub mod frame;
 pub mod health;
