@@ -21,6 +21,7 @@ use crate::platform;
 use crate::service::{Census, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
+use crate::threads::{Thread, Threads};
 use crate::throttle::{LOG_PERIOD, Throttle};
 use crate::tls;
 
@@ -51,6 +52,9 @@ const STACK_SIZE: usize = 128 * 1024;
 
 /// How long the threads of connections that were cut may take to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the end waits for the thread that reads the certificates: their file system may hang.
+const CERTIFICATES_LIMIT: Duration = Duration::from_millis(500);
 
 /// What a server is made with. Write `ServerConfig { max_connections: 100, ..ServerConfig::default() }`.
 #[derive(Debug, Clone)]
@@ -84,6 +88,8 @@ pub struct Config {
     /// The accept loop comes round at least this often, and counts it ([`Stats::heartbeats`]): for a watchdog. Default
     /// `None`: it comes round when there is something to do.
     pub heartbeat: Option<Duration>,
+    /// The long-lived threads that its own are to be among, for a monitor. Default: of its own.
+    pub threads: Threads,
 }
 
 /// How much nicer HTTP's threads are (nice(1)): each has a tenth of what one that sends the map has of the same core, and all
@@ -149,6 +155,7 @@ impl Default for Config {
             role: Role::default(),
             reuse_port: false,
             heartbeat: None,
+            threads: Threads::default(),
         }
     }
 }
@@ -298,21 +305,23 @@ impl Server {
             let (level, service) = (self.config.role.level(), door.service.describe());
             log::log!(level, "listening on {addr}{with_tls}: {service}, pid {}", std::process::id());
         }
-        let certificates = own_tls.map(|tls| follow(tls, stop)).transpose().map_err(Error::Start)?;
+        let certificates =
+            own_tls.map(|tls| follow(tls, stop, &self.config.threads)).transpose().map_err(Error::Start)?;
         self.warn_if_open();
+        let threads = self.config.threads.clone();
         let shared = Arc::new(Shared {
             handshake_failures: Mutex::new(Throttle::new(LOG_PERIOD)),
             config: self.config,
             stats: self.stats,
             registry: self.registry,
-            watcher: Arc::new(Watcher::start().map_err(Error::Start)?),
+            watcher: Arc::new(Watcher::start(&threads).map_err(Error::Start)?),
             stop: stop.clone(),
         });
         let accepted = Acceptor::new(Arc::clone(&shared)).run(self.doors);
         // Where accepting failed, the clients in place still get their orderly end.
         stop.trigger();
         let summary = drain(&shared);
-        certificates.into_iter().for_each(join);
+        certificates.map(|thread| thread.join(CERTIFICATES_LIMIT));
         accepted.map(|()| summary)
     }
 
@@ -349,9 +358,11 @@ impl Server {
 }
 
 /// Has the certificates read again when they change, by a thread of its own.
-fn follow(tls: Arc<tls::Acceptor>, stop: &Shutdown) -> io::Result<JoinHandle<()>> {
-    let stop = stop.clone();
-    thread::Builder::new().name("certificates".to_owned()).spawn(move || tls.follow(&stop))
+fn follow(tls: Arc<tls::Acceptor>, stop: &Shutdown, threads: &Threads) -> io::Result<Thread> {
+    let worker = threads.register_io("certificates", "reading the files of TLS");
+    let (stop, counted) = (stop.for_worker(&worker), Arc::clone(&worker));
+    let run = move || counted.run(|pause| stop.wait(pause), || tls.follow(&stop));
+    Thread::start("certificates", run).inspect_err(|_| worker.end())
 }
 
 /// The stop, step by step; `docs/design.md` numbers them.

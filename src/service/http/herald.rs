@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::Feed;
 use crate::service::Census;
+use crate::threads::{Threads, Worker};
 
 /// How often the clients are counted for the history.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
@@ -82,19 +83,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the log says of a herald that has panicked.
-const OBITUARY: &str = "the herald's thread panicked: event streams had changes at the next repeat only";
-
 /// Starts the thread, which works until it is dropped.
 pub(super) fn start_herald(
+    threads: &Threads,
     feed: Arc<Feed>,
     census: Arc<dyn Census>,
     listeners: Arc<Listeners>,
 ) -> io::Result<BelledThread> {
-    BelledThread::start("http-herald".to_owned(), OBITUARY, |bell| move || run(&bell, &feed, &*census, &listeners))
+    BelledThread::start(threads, "http-herald", "waking event streams", move |bell, worker| {
+        let (bell, worker, feed) = (Arc::clone(bell), Arc::clone(worker), Arc::clone(&feed));
+        let (census, listeners) = (Arc::clone(&census), Arc::clone(&listeners));
+        move || run(&bell, &worker, &feed, &*census, &listeners)
+    })
 }
 
-fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners) {
+fn run(bell: &Arc<Bell>, worker: &Worker, feed: &Feed, census: &dyn Census, listeners: &Listeners) {
     let _subscription = feed.subscribe(bell.waker(Cause::News));
     let mut due = Instant::now();
     loop {
@@ -103,7 +106,7 @@ fn run(bell: &Arc<Bell>, feed: &Feed, census: &dyn Census, listeners: &Listeners
             listeners.write_down(census.stats().active());
             due = now.checked_add(PERIOD).unwrap_or(now);
         }
-        let causes = bell.wait(Some(due));
+        let causes = bell.wait_round(worker, Some(due));
         if causes.contains(Cause::Stop) || (causes.contains(Cause::News) && gives_way_until_stop(bell, feed)) {
             return;
         }

@@ -33,6 +33,7 @@ use crate::feed::Feed;
 use crate::health::Health;
 use crate::shutdown::Shutdown;
 use crate::state::StateFile;
+use crate::threads::Threads;
 use crate::throttle::{LOG_PERIOD, Throttle};
 
 use answer::Answer;
@@ -74,6 +75,8 @@ pub struct Config {
     pub state: Option<StateFile>,
     /// Where the map comes from, if that is shown.
     pub source: Option<ShownSource>,
+    /// The long-lived threads, this service's own among them: `/livez` and `/readyz` tell of those that are stuck.
+    pub threads: Threads,
 }
 
 /// A source, as it is shown.
@@ -116,7 +119,8 @@ impl Http {
     /// Returns the service that shows `feed`, the clients of `census`, and those of `own`, the server that it will be
     /// bound to. `stop` is that of the map's server: this one's should be requested when that one has stopped.
     pub fn new(config: Config, feed: Arc<Feed>, census: Arc<dyn Census>, own: Arc<dyn Census>, stop: Shutdown) -> Self {
-        let writer = config.token.clone().map(|token| Writer::new(Arc::clone(&feed), token, config.state.clone()));
+        let writer = config.token.clone();
+        let writer = writer.map(|token| Writer::new(Arc::clone(&feed), token, config.state.clone(), &config.threads));
         Self {
             hosts: Hosts::new(&config.listen, &config.hosts),
             policy: page::policy(page::PAGE),
@@ -178,10 +182,11 @@ impl Http {
 
 impl Service for Http {
     fn start(&self) -> io::Result<()> {
+        self.writer.as_ref().map_or(Ok(()), Writer::start)?;
         let mut herald = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
         if herald.is_none() {
             let (feed, census) = (Arc::clone(&self.feed), Arc::clone(&self.census));
-            *herald = Some(start_herald(feed, census, Arc::clone(&self.listeners))?);
+            *herald = Some(start_herald(&self.config.threads, feed, census, Arc::clone(&self.listeners))?);
         }
         Ok(())
     }
