@@ -140,7 +140,9 @@ impl IoThread {
         let counted = Arc::clone(&worker);
         let work = move || {
             // After a panic: a job that comes in the pause is given up.
-            let pause = |pause| matches!(taken.recv_timeout(pause), Err(RecvTimeoutError::Disconnected));
+            let pause = |pause: Duration| {
+                !pause.is_zero() && matches!(taken.recv_timeout(pause), Err(RecvTimeoutError::Disconnected))
+            };
             counted.run(pause, || {
                 loop {
                     counted.round();

@@ -28,6 +28,8 @@ mod hostile;
 #[cfg(feature = "cli")]
 mod http;
 #[cfg(feature = "cli")]
+mod hung;
+#[cfg(feature = "cli")]
 mod old_python;
 mod overload;
 #[cfg(feature = "cli")]

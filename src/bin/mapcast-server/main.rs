@@ -215,7 +215,7 @@ fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
     let all_joined = joined.fold(true, |all, one| one && all);
     drop(sink);
     let left = threads.unfinished();
-    if !left.is_empty() {
+    if all_joined && !left.is_empty() {
         log::error!("leaving threads behind: {}", left.join(", "));
     }
     Ok(summary?.cut == 0 && all_joined && left.is_empty())

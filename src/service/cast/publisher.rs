@@ -69,6 +69,8 @@ impl Shift {
             // Before the first wait too: a change just before the subscription rang for nobody.
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
+                #[cfg(test)]
+                assert!(!self.share.fault.swap(false, std::sync::atomic::Ordering::SeqCst), "as a fault of ours would");
                 self.share.list(&mut everyone, &mut edition);
                 if is_helped(&latest, everyone.len(), &HELPED) {
                     // Woken by the same change, it may wait behind this thread, with another core idle: one change in 25

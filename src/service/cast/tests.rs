@@ -68,6 +68,21 @@ fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
     assert!(!seat.has_publisher() && has_rung(&*outlet));
 }
 
+#[test]
+fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
+    let (threads, feed, audience) = (Threads::default(), feed(), Audience::new(NEVER));
+    let publishers = start_publishers(&threads, &feed, &audience).unwrap();
+    let (outlet, mut client) = outlet();
+    let seat = audience.seat(&outlet);
+    audience.shares().iter().for_each(|share| share.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    feed.publish(&[("news".into(), 1.into())].into()).unwrap();
+    // Nothing else would send it: the next repeat is in an hour, and the client's thread is this one.
+    read_frames(&mut client, &feed, 1);
+    assert!(seat.has_publisher() && threads.panics() >= 1);
+    drop(publishers);
+    assert_eq!(threads.unfinished(), [""; 0]);
+}
+
 /// So many clients that come, each with its outlet.
 fn outlets(count: usize) -> Vec<(Arc<ClientOutlet>, TcpStream)> {
     (0..count).map(|_| outlet()).collect()
