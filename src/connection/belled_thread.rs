@@ -37,14 +37,14 @@ impl BelledThread {
         let counted = Arc::clone(&worker);
         let run = move || {
             let bell = Arc::new(Bell::for_this_thread());
-            let mut begun = Some(begin(&bell, &counted));
+            let mut first = Some(begin(&bell, &counted));
             // Nobody takes it if the starter has gone, which ends the thread as well.
             if bells.send(Arc::clone(&bell)).is_err() {
                 return;
             }
             counted.run(
                 |limit| is_stopped_within(&bell, limit),
-                || begun.take().unwrap_or_else(|| begin(&bell, &counted))(),
+                || first.take().unwrap_or_else(|| begin(&bell, &counted))(),
             );
         };
         let started = Thread::start(name, run).and_then(|thread| Ok((thread, hung.recv().map_err(io::Error::other)?)));

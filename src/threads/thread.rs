@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(Thread::start("ends", || {}).unwrap().wait(limit), Outcome::Ended);
         assert_eq!(Thread::start("panics", || panic!("as a fault would")).unwrap().wait(limit), Outcome::Panicked);
         let (release, held) = mpsc::channel::<()>();
-        let hung = Thread::start("hangs", move || drop(held.recv())).unwrap();
+        let hung = Thread::start("hangs", move || assert!(held.recv().is_err())).unwrap();
         assert_eq!(hung.wait(Duration::from_millis(10)), Outcome::LeftBehind);
         drop(release);
     }

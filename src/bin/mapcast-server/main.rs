@@ -125,15 +125,16 @@ fn prepare(task: Task, threads: &Threads, stop: Shutdown) -> anyhow::Result<Prep
         Chosen::Map(map) => {
             state = map.state.as_ref().map(StateFile::open).transpose()?;
             let last = state.as_ref().map_or(LastMap::Read(None), LastMap::Kept);
-            let (feed, (mut source, sink)) = first_map(&map, last, threads, &stop)?;
+            let (feed, mut first) = first_map(&map, last, threads, &stop)?;
             listeners.serve(
                 &mut server,
                 &task.listen,
                 Cast::new(Arc::clone(&feed), map.interval).with_threads(threads),
             )?;
-            source.listening_on(&server.local_addrs());
+            first.source.listening_on(&server.local_addrs());
             if let Some(mut http) = map.http {
-                let shown = |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(sink.health()) };
+                let shown =
+                    |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(first.sink.health()) };
                 http.config.source = map.source.as_ref().map(shown);
                 http.config.state.clone_from(&state);
                 http.config.threads = threads.clone();
@@ -141,13 +142,7 @@ fn prepare(task: Task, threads: &Threads, stop: Shutdown) -> anyhow::Result<Prep
                 accepting.push(count_rounds(&bound, "http-accept", threads));
                 page = Some((bound, Shutdown::new().context("no descriptors left")?));
             }
-            let task = match &map.source {
-                Some(Location::StandardInput) => "reading standard input".to_owned(),
-                Some(at @ (Location::Json(_) | Location::Toml(_))) => format!("reading {at}"),
-                Some(at) => format!("following {at}"),
-                None => "publishing the map".to_owned(),
-            };
-            followed = Some(Followed { source, sink, task });
+            followed = Some(first);
         }
         Chosen::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
         Chosen::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
@@ -175,7 +170,7 @@ fn first_map(
     last: LastMap<'_>,
     threads: &Threads,
     stop: &Shutdown,
-) -> anyhow::Result<(Arc<Feed>, (Box<dyn Source>, Sink))> {
+) -> anyhow::Result<(Arc<Feed>, Followed)> {
     let feed = Arc::new(Feed::new(map.format, map.max_frame));
     let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
     let fixed = |last: Option<Map>| Box::new(last.map_or_else(Fixed::default, Fixed::new));
@@ -196,7 +191,13 @@ fn first_map(
         (None, LastMap::Read(last)) => fixed(last),
     };
     source.load(&sink, stop)?;
-    Ok((feed, (source, sink)))
+    let task = match &map.source {
+        Some(Location::StandardInput) => "reading standard input".to_owned(),
+        Some(at @ (Location::Json(_) | Location::Toml(_))) => format!("reading {at}"),
+        Some(at) => format!("following {at}"),
+        None => "publishing the map".to_owned(),
+    };
+    Ok((feed, Followed { source, sink, task }))
 }
 
 /// Serves until the stop. Returns true if and only if no client had to be cut and no thread left behind.
@@ -209,10 +210,11 @@ fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
     let supervisor = supervised.map(|(supervisor, subject)| supervisor.follow(subject)).transpose()?;
     let summary = server.run(&stop);
     page.map(Handle::stop).transpose()?;
-    accepting.iter().for_each(|worker| worker.end());
+    for worker in accepting {
+        worker.end();
+    }
     let joined = [supervisor, source].into_iter().flatten().map(|thread| thread.join(JOIN_LIMIT));
-    // All of them, whatever the first one says.
-    let all_joined = joined.fold(true, |all, one| one && all);
+    let all_joined = joined.filter(|has_ended| !has_ended).count() == 0;
     drop(sink);
     let left = threads.unfinished();
     if all_joined && !left.is_empty() {

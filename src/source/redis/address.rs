@@ -184,7 +184,7 @@ impl Password {
             Self::Text(text) => Ok(text.clone()),
             Self::File(path) => {
                 let named = || escape(&path.to_string_lossy());
-                let read = files::read(path, MAX_PASSWORD).and_then(|text| utf8(text));
+                let read = files::read(path, MAX_PASSWORD).and_then(utf8);
                 let text = read.map_err(|source| Error::PasswordFile { path: named(), source })?;
                 Ok(without_line_end(&text).to_owned())
             }
