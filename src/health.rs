@@ -1,8 +1,10 @@
 //! How a source fares, for whoever shows it: a status page, metrics, a service manager.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
+
+use crate::threads::Worker;
 
 /// What kind of failure keeps a source from giving its map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,6 +27,8 @@ pub enum Failure {
 pub struct Health {
     /// Guards the state alone; held for a store or a copy.
     state: Mutex<State>,
+    /// The source's thread: one that is stuck cannot say so itself.
+    worker: OnceLock<Arc<Worker>>,
 }
 
 /// The state of a source at one moment.
@@ -67,9 +71,19 @@ impl State {
 }
 
 impl Health {
-    /// The state now.
+    /// The state now. A source whose thread is stuck, or has panicked and is not back, is not up.
     pub fn state(&self) -> State {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(problem) = self.worker.get().and_then(|worker| worker.problem()) {
+            (state.up, state.problem) = (false, Some(problem.text));
+        }
+        state
+    }
+
+    /// The source works in the thread of `worker`. Only the first one counts.
+    pub fn watch(&self, worker: &Arc<Worker>) {
+        // There is one thread for a source.
+        let _ = self.worker.set(Arc::clone(worker));
     }
 
     /// Takes note of a map that was taken.
@@ -112,6 +126,20 @@ mod tests {
         assert_eq!(health.state().down_since, state.down_since, "since the first of them");
         health.succeeded();
         assert!(health.state().up && health.state().problem.is_none() && health.state().down_since.is_none());
+    }
+
+    #[test]
+    fn a_source_whose_thread_is_stuck_is_down_while_it_is() {
+        let (health, threads) = (Health::default(), crate::threads::Threads::default());
+        let worker = threads.register_io("source", "reading flags.json");
+        health.watch(&worker);
+        health.succeeded();
+        threads.look_after(crate::threads::STUCK_AFTER * 2);
+        let state = health.state();
+        assert!(!state.up && state.problem.unwrap().contains("stuck for 20 s while reading flags.json"));
+        worker.round();
+        threads.look_after(crate::threads::STUCK_AFTER);
+        assert!(health.state().up && health.state().problem.is_none());
     }
 
     #[test]

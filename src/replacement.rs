@@ -8,6 +8,9 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::escape::escape;
+use crate::files;
+
 /// How many names are tried for the new file. Two that are the same are one chance in 2^32.
 const TRIES: usize = 16;
 
@@ -62,15 +65,16 @@ impl Replacement {
     /// `path` is replaced itself.
     ///
     /// # Errors
-    /// If `path` names no file, or the system refuses a new one in its folder.
+    /// As [`check`], and if the system refuses a new file in the directory.
     pub fn begin(path: &Path, mode: u32) -> io::Result<Self> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        check(path)?;
+        let name = path.file_name().unwrap_or_default();
         for _ in 0..TRIES {
             let beside = path.with_file_name(name_beside(name, RandomState::new().build_hasher().finish()));
             match OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside) {
                 Ok(file) => return Ok(Self { path: path.to_owned(), beside: Some(beside), file }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(no_new_file(path, &error)),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -92,7 +96,7 @@ impl Replacement {
     /// What the system refuses; the old file is as it was, and the new one is removed.
     pub fn finish(mut self) -> io::Result<Replaced> {
         self.file.sync_all()?;
-        let folder = File::open(folder(&self.path));
+        let folder = files::open_directory(folder(&self.path));
         if let Some(beside) = &self.beside {
             fs::rename(beside, &self.path)?;
         }
@@ -108,6 +112,58 @@ impl Drop for Replacement {
             let _ = fs::remove_file(beside);
         }
     }
+}
+
+/// Returns `Ok` if `path` names a file that can be replaced by a rename, as far as that can be found out without one. It need
+/// not be there.
+///
+/// # Errors
+/// If it ends in a slash, or names no file; if a directory, a FIFO, a socket or a device is there; if it is a mount point, as
+/// a single file that a container was given: the system never lets that be replaced (`EBUSY`, rename(2)).
+pub fn check(path: &Path) -> io::Result<()> {
+    let invalid = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    match path.file_name() {
+        // `x/` and `x/.` have a name too, and are no file's.
+        Some(name) if path.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()) => {}
+        _ => return invalid("it is a directory's path; name a file in it"),
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_symlink() => files::check_regular(&found)?,
+        _ => {}
+    }
+    if is_mount_point(path) {
+        return Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "it is a mount point, which cannot be replaced; mount its directory instead",
+        ));
+    }
+    Ok(())
+}
+
+/// True if something is mounted at `path` itself, and the system says so (Linux 5.8 and later do).
+fn is_mount_point(path: &Path) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+        statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)
+            .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// The error of a new file beside `path` that the system refuses: what is refused is the directory, not the file in it.
+pub(crate) fn no_new_file(path: &Path, error: &io::Error) -> io::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => "; let this user write to that directory",
+        io::ErrorKind::ReadOnlyFilesystem => "; name a file in another directory",
+        _ => "",
+    };
+    let directory = escape(&folder(path).to_string_lossy());
+    io::Error::new(error.kind(), format!("cannot create a file in {directory}: {error}{advice}"))
 }
 
 /// Returns the folder that `path` is in.
@@ -190,12 +246,42 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, "old").unwrap();
         drop(Replacement::begin(&path, 0o600).unwrap());
-        fs::create_dir_all(folder.path().join("full/inside")).unwrap();
         let over_a_folder = Replacement::begin(&folder.path().join("full"), 0o600).unwrap();
+        fs::create_dir_all(folder.path().join("full/inside")).unwrap();
         assert!(over_a_folder.finish().is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["file", "full"]);
         assert!(Replacement::begin(Path::new("/"), 0o600).is_err());
+    }
+
+    #[test]
+    fn what_no_rename_can_replace_is_refused_before_it_is_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| Replacement::begin(path, 0o600).unwrap_err().to_string();
+        fs::write(folder.path().join("file"), "old").unwrap();
+        for (path, why) in [
+            ("file/", "it is a directory's path; name a file in it"),
+            ("file/.", "it is a directory's path"),
+            ("..", "it is a directory's path"),
+            ("", "it is a directory's path"),
+            ("missing/file", "cannot create a file in "),
+        ] {
+            let refusal = refused(&folder.path().join(path));
+            assert!(refusal.starts_with(why), "{path}: {refusal}");
+        }
+        assert!(refused(folder.path()).contains("it is a directory, not a regular file"));
+        assert!(refused(Path::new("/proc/self/x")).contains("cannot create a file in /proc/self"));
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn a_mount_point_is_told_from_other_files() {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+        // Those in containers are files; any other will do.
+        let point = points.find(|point| point.exists()).unwrap();
+        assert!(is_mount_point(point), "{}", point.display());
+        assert!(!is_mount_point(tempfile::NamedTempFile::new().unwrap().path()));
     }
 
     #[test]

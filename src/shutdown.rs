@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::platform::{self, Readiness};
+use crate::threads::{ROUND, Worker};
 
 /// A request to stop, shared by everyone who must hear it. Clones are the same request.
 ///
@@ -16,6 +17,8 @@ use crate::platform::{self, Readiness};
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     inner: Arc<Inner>,
+    /// Counts a round at least every [`ROUND`] while this is waited for.
+    worker: Option<Arc<Worker>>,
 }
 
 #[derive(Debug)]
@@ -35,7 +38,14 @@ impl Shutdown {
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = platform::pipe()?;
         let inner = Inner { triggered: AtomicBool::new(false), reader, writer: Mutex::new(Some(writer)) };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), worker: None })
+    }
+
+    /// Returns the same request for the thread of `worker`, whose rounds are counted while it waits for this: nothing else
+    /// need be done for a thread whose waits all end with the stop.
+    #[must_use]
+    pub fn for_worker(&self, worker: &Arc<Worker>) -> Self {
+        Self { worker: Some(Arc::clone(worker)), ..self.clone() }
     }
 
     /// Requests the stop and wakes everyone. Returns true if and only if this call was the first: what a second one
@@ -53,9 +63,7 @@ impl Shutdown {
 
     /// Waits until the stop is requested or `timeout` is over. Returns true if and only if it was requested.
     pub fn wait(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now().checked_add(timeout);
-        // A wait that the system refuses ends early, as a time-out would: the caller's loop goes on.
-        let _ = platform::wait_ready([(self.as_fd(), Readiness::Readable)], deadline);
+        self.pass(Instant::now().checked_add(timeout));
         self.is_triggered()
     }
 
@@ -65,11 +73,40 @@ impl Shutdown {
     /// # Errors
     /// If the system refuses to wait (memory).
     pub fn wait_readable(&self, source: impl AsFd, deadline: Option<Instant>) -> io::Result<bool> {
-        let ready = platform::wait_ready(
-            [(source.as_fd(), Readiness::Readable), (self.as_fd(), Readiness::Readable)],
-            deadline,
-        )?;
-        Ok(ready[0])
+        self.wait_ready(source.as_fd(), Readiness::Readable, deadline)
+    }
+
+    /// As [`wait_readable`](Self::wait_readable), for either readiness.
+    pub(crate) fn wait_ready(
+        &self,
+        source: BorrowedFd<'_>,
+        readiness: Readiness,
+        deadline: Option<Instant>,
+    ) -> io::Result<bool> {
+        Ok(self.poll([(source, readiness), (self.as_fd(), Readiness::Readable)], deadline)?[0])
+    }
+
+    /// Waits until the stop is requested or `deadline` has passed.
+    pub(crate) fn pass(&self, deadline: Option<Instant>) {
+        // A wait that the system refuses ends early, as a time-out would: the caller's loop goes on.
+        let _ = self.poll([(self.as_fd(), Readiness::Readable)], deadline);
+    }
+
+    fn poll<const N: usize>(
+        &self,
+        sources: [(BorrowedFd<'_>, Readiness); N],
+        deadline: Option<Instant>,
+    ) -> io::Result<[bool; N]> {
+        let Some(worker) = &self.worker else { return platform::wait_ready(sources, deadline) };
+        loop {
+            worker.round();
+            let round = Instant::now() + ROUND;
+            let is_last = deadline.is_some_and(|deadline| deadline <= round);
+            let ready = platform::wait_ready(sources, if is_last { deadline } else { Some(round) })?;
+            if is_last || ready.contains(&true) {
+                return Ok(ready);
+            }
+        }
     }
 }
 
@@ -124,6 +161,29 @@ mod tests {
         };
         shutdown.trigger();
         assert!(!waiter.join().unwrap());
+    }
+
+    #[test]
+    fn a_thread_that_waits_comes_round_and_its_waits_are_as_long_as_ever() {
+        let (shutdown, threads) = (Shutdown::new().unwrap(), crate::threads::Threads::default());
+        let worker = threads.register("source", "following");
+        let waited_for = shutdown.for_worker(&worker);
+        let waiter = thread::Builder::new().spawn(move || waited_for.wait(Duration::from_hours(1))).unwrap();
+        // Nothing but the wait itself counts: three times in a row.
+        for _ in 0..3 {
+            threads.look_after(crate::threads::STUCK_AFTER);
+            while !threads.problems().is_empty() {
+                thread::park_timeout(Duration::from_millis(10));
+                threads.look_after(Duration::ZERO);
+            }
+        }
+        shutdown.trigger();
+        assert!(waiter.join().unwrap());
+        let started = Instant::now();
+        let (silent, _writer) = platform::pipe().unwrap();
+        let deadline = started + Duration::from_millis(20);
+        let waited_for = Shutdown::new().unwrap().for_worker(&worker);
+        assert!(!waited_for.wait_readable(silent, Some(deadline)).unwrap() && Instant::now() >= deadline);
     }
 
     #[test]

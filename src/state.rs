@@ -1,15 +1,16 @@
 //! The last good map, in a file that outlives the server.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 
 use crate::escape::escape;
+use crate::files;
 use crate::format::{self, Format};
 use crate::frame::{self, Frame, FrameReader};
 use crate::map::{self, Map};
@@ -59,6 +60,17 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The lock is not the file any more that was locked: another server may have kept its map there meanwhile.
+    #[error(
+        "{name}: its lock was replaced, so that another server may have kept its map there meanwhile; find out which one \
+         (`fuser {lock}`), and restart this one"
+    )]
+    LockReplaced {
+        /// The path, escaped.
+        name: String,
+        /// The path of the lock, escaped.
+        lock: String,
+    },
     /// Another process, or this one, has it open to keep maps there.
     #[error(
         "{name}: another server is running that keeps its map there; stop that one (`fuser {lock}` tells which it is), or \
@@ -87,7 +99,8 @@ pub enum Error {
 /// clients get while the source is away must be the one that they had. Either is read, whoever wrote it.
 ///
 /// It is one owner's, with all clones: `.NAME.lock` beside it is locked (flock(2)) until the last of them is dropped or the
-/// process has ended, however it does. That file is empty and stays. A process that is killed while it writes may leave
+/// process has ended, however it does. That file is empty and stays; one that was removed all the same, with its directory
+/// perhaps, is made and locked again before the next write. A process that is killed while it writes may leave
 /// `.NAME.XXXXXXXX.tmp`, as a [`Replacement`] does; the next one that opens the state removes it.
 #[derive(Debug, Clone)]
 pub struct StateFile(Arc<Opened>);
@@ -96,8 +109,8 @@ pub struct StateFile(Arc<Opened>);
 #[derive(Debug)]
 struct Opened {
     path: PathBuf,
-    /// Locked until it is closed.
-    _lock: File,
+    /// Locked until it is closed. Guards that it is replaced once; held for that, by who writes.
+    lock: Mutex<File>,
     /// Whether it was told that the folder cannot be synchronized; it is told once.
     told_unsynced: AtomicBool,
 }
@@ -113,7 +126,8 @@ impl StateFile {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         check_place(&path)?;
-        let state = Self(Arc::new(Opened { _lock: lock(&path)?, path, told_unsynced: AtomicBool::new(false) }));
+        let state =
+            Self(Arc::new(Opened { lock: Mutex::new(lock(&path)?), path, told_unsynced: AtomicBool::new(false) }));
         // Better now than at the first write.
         let tried = replacement::remove_abandoned(&state.0.path)
             .and_then(|()| Replacement::begin(&state.0.path, MODE).map(drop));
@@ -129,7 +143,7 @@ impl StateFile {
     pub fn inspect(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
         check_place(path)?;
         let writable = accessat(CWD, replacement::folder(path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-        writable.map_err(|error| unkept(path, error.into()))?;
+        writable.map_err(|error| unkept(path, replacement::no_new_file(path, &error.into())))?;
         load(path, max_frame)
     }
 
@@ -168,15 +182,38 @@ impl StateFile {
     }
 
     fn replace(&self, content: &[u8]) -> Result<(), Error> {
+        self.keep_locked()?;
         self.try_replace(content).map(|replaced| self.tell(&replaced)).map_err(|source| self.unkept(source))
     }
 
     fn try_replace(&self, content: &[u8]) -> io::Result<Replaced> {
         // A folder that cannot be opened cannot be synchronized: before the rename that is an error that is true.
-        File::open(replacement::folder(&self.0.path))?;
+        open_folder(&self.0.path)?;
         let new = Replacement::begin(&self.0.path, MODE)?;
         new.file().write_all(content)?;
         new.finish()
+    }
+
+    /// Makes sure that the lock is still the file that others would lock. Where there is none any more, nobody else has the
+    /// state, because who has it never removes its lock: it is made again.
+    fn keep_locked(&self) -> Result<(), Error> {
+        let path = lock_path(&self.0.path);
+        let mut held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+        match (held.metadata(), path.symlink_metadata()) {
+            (Ok(ours), Ok(found)) if id(&ours) == id(&found) => Ok(()),
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                *held = lock(&self.0.path)?;
+                log::warn!("{}: was removed, and is made again", name(&path));
+                Ok(())
+            }
+            (_, Ok(_)) => {
+                // Who has it now is named; if it has been left, the state may still be another one.
+                drop(lock(&self.0.path)?);
+                Err(Error::LockReplaced { name: self.name(), lock: name(&path) })
+            }
+            (_, Err(source)) => Err(Error::Unlockable { lock: name(&path), source }),
+        }
     }
 
     fn tell(&self, replaced: &Replaced) {
@@ -198,6 +235,12 @@ impl StateFile {
         unkept(&self.0.path, source)
     }
 
+    /// Has whoever writes wait until the guard is dropped, as for a file system that hangs.
+    #[cfg(test)]
+    pub(crate) fn hang(&self) -> std::sync::MutexGuard<'_, File> {
+        self.0.lock.lock().unwrap()
+    }
+
     /// The path, escaped.
     pub fn name(&self) -> String {
         name(&self.0.path)
@@ -212,29 +255,38 @@ fn unkept(path: &Path, source: io::Error) -> Error {
     Error::Unkept { name: name(path), source }
 }
 
-/// Returns an error if `path` is a folder, or in none that can be read, as synchronizing it takes.
+/// Returns an error if `path` cannot be replaced, or is in no folder that can be read, as synchronizing it takes.
 fn check_place(path: &Path) -> Result<(), Error> {
-    if path.is_dir() {
-        return Err(unkept(path, io::ErrorKind::IsADirectory.into()));
-    }
-    File::open(replacement::folder(path)).map(drop).map_err(|source| unkept(path, source))
+    replacement::check(path).and_then(|()| open_folder(path)).map(drop).map_err(|source| unkept(path, source))
+}
+
+/// Opens the folder of `path`.
+fn open_folder(path: &Path) -> io::Result<File> {
+    let folder = replacement::folder(path);
+    files::open_directory(folder)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot open {}: {error}", name(folder))))
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut file_name = std::ffi::OsString::from(".");
+    file_name.push(path.file_name().unwrap_or_default());
+    file_name.push(".lock");
+    path.with_file_name(file_name)
 }
 
 /// Returns the lock of the state at `path`, which is the caller's until it is closed. A file of its own, because each write
 /// puts another file in the state's place.
 fn lock(path: &Path) -> Result<File, Error> {
-    let mut file_name = std::ffi::OsString::from(".");
-    file_name.push(path.file_name().unwrap_or_default());
-    file_name.push(".lock");
-    let lock = path.with_file_name(file_name);
+    let lock = lock_path(path);
     // In a folder that others may write to, it could be a link to anywhere, or a FIFO.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).custom_flags(flags).open(&lock);
     let unlockable = |source| Error::Unlockable { lock: name(&lock), source };
     let file = opened.map_err(|source| match lock.symlink_metadata() {
         Ok(_) => unlockable(source),
-        Err(_) => unkept(path, source),
+        Err(_) => unkept(path, replacement::no_new_file(path, &source)),
     })?;
+    files::check_regular(&file.metadata().map_err(unlockable)?).map_err(unlockable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::InUse { name: name(path), lock: name(&lock) }),
@@ -244,7 +296,7 @@ fn lock(path: &Path) -> Result<File, Error> {
 
 fn load(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
     let unreadable = |source| Error::Unreadable { name: name(path), source };
-    let file = match File::open(path) {
+    let file = match files::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::Error;
-use crate::platform::{self, Readiness};
+use crate::platform::Readiness;
 use crate::shutdown::Shutdown;
 use crate::stream::Stream as Socket;
 
@@ -36,14 +36,12 @@ impl Ending {
 
     /// Waits until `source` is ready. Returns false if and only if the ending came first.
     pub(super) fn wait_ready(&self, source: BorrowedFd<'_>, readiness: Readiness) -> io::Result<bool> {
-        let sources = [(source, readiness), (self.shutdown.as_fd(), Readiness::Readable)];
-        Ok(platform::wait_ready(sources, self.deadline)?[0])
+        self.shutdown.wait_ready(source, readiness, self.deadline)
     }
 
     /// Waits until it comes.
     pub(super) fn pass(&self) {
-        // A wait that the system refuses ends early: the caller's loop goes on.
-        let _ = platform::wait_ready([(self.shutdown.as_fd(), Readiness::Readable)], self.deadline);
+        self.shutdown.pass(self.deadline);
     }
 }
 

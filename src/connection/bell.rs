@@ -6,6 +6,8 @@ use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
+use crate::threads::{ROUND, Worker};
+
 /// Why a thread was woken. Each is one bit, so that any number of rings cost one wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -73,6 +75,14 @@ impl Bell {
                 Some(left) => thread::park_timeout(left),
             }
         }
+    }
+
+    /// As [`wait`](Self::wait), for the thread of `worker`: counts a round, and waits no longer than one. Nothing has rung if
+    /// that was it.
+    pub(crate) fn wait_round(&self, worker: &Worker, until: Option<Instant>) -> Causes {
+        worker.round();
+        let round = Instant::now() + ROUND;
+        self.wait(Some(until.map_or(round, |until| until.min(round))))
     }
 
     /// True if and only if the connection has been cut.

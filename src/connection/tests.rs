@@ -16,7 +16,8 @@ fn connection(write_timeout: Duration) -> (Connection, TcpStream) {
         }
     };
     let outlet = Arc::new(Outlet::new(Stream::Plain(accepted.0), Bell::for_this_thread()));
-    let (watcher, waits) = (Arc::new(Watcher::start().unwrap()), Arc::new(Histogram::new(&[])));
+    let (watcher, waits) =
+        (Arc::new(Watcher::start(&crate::threads::Threads::default()).unwrap()), Arc::new(Histogram::new(&[])));
     (Connection::new(1, accepted.1, outlet, watcher, write_timeout, waits), client)
 }
 

@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::ClientOutlet;
 use super::bell::{Belled, Cause};
 use crate::platform::ReadinessSet;
+use crate::threads::{ROUND, Thread, Threads, Worker};
+
+/// How long the end waits for the thread: 1 s. It never waits longer than for its own set.
+const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Rings the bells of connections whose clients have sent something or have left.
 ///
@@ -18,7 +22,7 @@ use crate::platform::ReadinessSet;
 pub(crate) struct Watcher {
     shared: Arc<Shared>,
     /// Taken when the watcher is dropped, which ends its thread first.
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 #[derive(Debug)]
@@ -29,11 +33,14 @@ struct Shared {
 }
 
 impl Watcher {
-    /// Starts the thread.
-    pub(crate) fn start() -> io::Result<Self> {
+    /// Starts the thread, one of `threads`.
+    pub(crate) fn start(threads: &Threads) -> io::Result<Self> {
         let shared = Arc::new(Shared { set: ReadinessSet::new()?, clients: Mutex::default() });
         let watching = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("watcher".to_owned()).spawn(move || watching.watch())?;
+        let worker = threads.register("watcher", "watching what clients send");
+        let counted = Arc::clone(&worker);
+        let run = move || counted.run(|limit| watching.set.has_ended_within(limit), || watching.watch(&counted));
+        let thread = Thread::start("watcher", run).inspect_err(|_| worker.end())?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -62,18 +69,19 @@ impl Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.shared.set.end();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("the watcher's thread panicked");
+        if let Some(thread) = self.thread.take() {
+            thread.join(JOIN_LIMIT);
         }
     }
 }
 
 impl Shared {
-    fn watch(&self) {
+    fn watch(&self, worker: &Worker) {
         let mut ready = Vec::new();
         let mut ringing: Vec<Arc<ClientOutlet>> = Vec::new();
         loop {
-            match self.set.wait(&mut ready) {
+            worker.round();
+            match self.set.wait(&mut ready, ROUND) {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {

@@ -17,12 +17,14 @@ mod with_epoll {
     use std::io;
     use std::os::fd::{AsFd, OwnedFd};
     use std::sync::{Arc, Mutex, PoisonError};
+    use std::time::{Duration, Instant};
 
+    use rustix::event::Timespec;
     use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
     use rustix::io::Errno;
 
     use super::Watched;
-    use crate::platform::pipe;
+    use crate::platform::{Readiness, pipe, wait_ready};
 
     /// The token of the pipe that ends the waiting; connections count from 0 and do not get there.
     const ENDED: u64 = u64::MAX;
@@ -35,7 +37,7 @@ mod with_epoll {
     pub(crate) struct ReadinessSet {
         epoll: OwnedFd,
         /// Its hang-up is what ends the waiting.
-        _ended: OwnedFd,
+        ended: OwnedFd,
         /// Closed by `end`. The lock guards that alone.
         ender: Mutex<Option<OwnedFd>>,
     }
@@ -46,7 +48,7 @@ mod with_epoll {
             let epoll = epoll::create(CreateFlags::CLOEXEC)?;
             let (ended, writer) = pipe()?;
             epoll::add(&epoll, ended.as_fd(), EventData::new_u64(ENDED), EventFlags::IN)?;
-            Ok(Self { epoll, _ended: ended, ender: Mutex::new(Some(writer)) })
+            Ok(Self { epoll, ended, ender: Mutex::new(Some(writer)) })
         }
 
         /// Has `socket` reported as `token` once, when it can be read or has ended; at once if it already can.
@@ -59,16 +61,26 @@ mod with_epoll {
             Ok(epoll::modify(&self.epoll, socket.as_fd(), EventData::new_u64(token), once())?)
         }
 
-        /// Waits for reports and puts their tokens into `ready`. Returns false if and only if `end` was called.
-        pub(crate) fn wait(&self, ready: &mut Vec<u64>) -> io::Result<bool> {
+        /// Waits for reports, at most for `limit`, and puts their tokens into `ready`. Returns false if and only if `end` was
+        /// called.
+        pub(crate) fn wait(&self, ready: &mut Vec<u64>, limit: Duration) -> io::Result<bool> {
             let mut events: Vec<Event> = Vec::with_capacity(BATCH);
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            // Longer than a timespec holds is for ever.
+            let limit = Timespec::try_from(limit).ok();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), limit.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
             ready.clear();
             ready.extend(events.iter().map(|event| event.data.u64()));
             Ok(!ready.contains(&ENDED))
+        }
+
+        /// Waits for `limit`, or less, and takes no report. Returns true if and only if `end` was called.
+        pub(crate) fn has_ended_within(&self, limit: Duration) -> bool {
+            let ended = [(self.ended.as_fd(), Readiness::Readable)];
+            // A wait that the system refuses ends early.
+            wait_ready(ended, Instant::now().checked_add(limit)).is_ok_and(|ready| ready[0])
         }
 
         /// Ends the waiting, now and for ever.
@@ -92,9 +104,10 @@ mod with_poll {
     use std::os::unix::net::UnixStream;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex, PoisonError, Weak};
+    use std::time::{Duration, Instant};
 
     use super::Watched;
-    use crate::platform::wait_any;
+    use crate::platform::{Readiness, wait_any, wait_ready};
 
     /// As the one above it.
     #[derive(Debug)]
@@ -125,7 +138,7 @@ mod with_poll {
             self.add(socket, token)
         }
 
-        pub(crate) fn wait(&self, ready: &mut Vec<u64>) -> io::Result<bool> {
+        pub(crate) fn wait(&self, ready: &mut Vec<u64>, limit: Duration) -> io::Result<bool> {
             let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
             armed.retain(|_, socket| socket.strong_count() > 0);
             let watched: Vec<_> =
@@ -133,7 +146,7 @@ mod with_poll {
             drop(armed);
             let mut fds = vec![self.changed.1.as_fd()];
             fds.extend(watched.iter().map(|(_, socket)| socket.as_fd()));
-            let states = wait_any(&fds, None)?;
+            let states = wait_any(&fds, Instant::now().checked_add(limit))?;
             ready.clear();
             ready.extend(watched.iter().zip(&states[1..]).filter(|(_, ready)| **ready).map(|((token, _), _)| *token));
             let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,6 +154,12 @@ mod with_poll {
             drop(armed);
             while (&self.changed.1).read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
             Ok(!self.ended.load(Ordering::SeqCst))
+        }
+
+        pub(crate) fn has_ended_within(&self, limit: Duration) -> bool {
+            let changed = [(self.changed.1.as_fd(), Readiness::Readable)];
+            let _ = wait_ready(changed, Instant::now().checked_add(limit));
+            self.ended.load(Ordering::SeqCst)
         }
 
         pub(crate) fn end(&self) {
@@ -160,6 +179,10 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::sync::Arc;
+    use std::time::Duration;
+
+    /// Longer than any test takes.
+    const NEVER: Duration = Duration::from_hours(1);
 
     fn pair() -> (Arc<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -178,13 +201,13 @@ mod tests {
                     let ((noisy, mut noise), (ending, end)) = (pair(), pair());
                     set.add(&noisy, 1).unwrap();
                     noise.write_all(b"x").unwrap();
-                    assert!(set.wait(&mut ready).unwrap());
+                    assert!(set.wait(&mut ready, NEVER).unwrap());
                     assert_eq!(ready, [1]);
                     // The byte is still there: only the second socket is reported.
                     drop(end);
                     set.add(&ending, 2).unwrap();
                     while {
-                        set.wait(&mut ready).unwrap();
+                        set.wait(&mut ready, NEVER).unwrap();
                         ready.is_empty()
                     } {}
                     assert_eq!(ready, [2]);
@@ -192,10 +215,16 @@ mod tests {
                     set.rearm(&noisy, 1).unwrap();
                     noise.write_all(b"y").unwrap();
                     while {
-                        set.wait(&mut ready).unwrap();
+                        set.wait(&mut ready, NEVER).unwrap();
                         ready.is_empty()
                     } {}
                     assert_eq!(ready, [1]);
+                }
+
+                #[test]
+                fn a_wait_in_which_nothing_happens_ends_at_its_limit() {
+                    let (set, mut ready) = (<$set>::new().unwrap(), vec![1]);
+                    assert!(set.wait(&mut ready, Duration::from_millis(1)).unwrap() && ready.is_empty());
                 }
 
                 #[test]
@@ -204,8 +233,10 @@ mod tests {
                     let (socket, peer) = pair();
                     set.add(&socket, 1).unwrap();
                     drop((socket, peer));
+                    assert!(!set.has_ended_within(Duration::from_millis(1)));
                     set.end();
-                    while set.wait(&mut ready).unwrap() {}
+                    assert!(set.has_ended_within(NEVER));
+                    while set.wait(&mut ready, NEVER).unwrap() {}
                     assert!(!ready.contains(&1));
                 }
             }

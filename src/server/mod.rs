@@ -25,6 +25,7 @@ use crate::platform::{self, Wakeup};
 use crate::service::{Census, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
+use crate::threads::{ROUND, Thread, Threads};
 use crate::throttle::{LOG_PERIOD, Throttle};
 use crate::tls;
 
@@ -63,6 +64,9 @@ pub const DEFAULT_PLACE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the threads of connections that were cut may take to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the end waits for the thread that reads the certificates: their file system may hang.
+const CERTIFICATES_LIMIT: Duration = Duration::from_millis(500);
 
 /// What a server is made with. Write `ServerConfig { max_connections: 100, ..ServerConfig::default() }`.
 #[derive(Debug, Clone)]
@@ -109,6 +113,8 @@ pub struct Config {
     /// The accept loop comes round at least this often, and counts it ([`Stats::heartbeats`]): for a watchdog. Default
     /// `None`: it comes round when there is something to do.
     pub heartbeat: Option<Duration>,
+    /// The long-lived threads that its own are to be among, for a monitor. Default: of its own.
+    pub threads: Threads,
 }
 
 /// How much nicer HTTP's threads are (nice(1)): each has a tenth of what one that sends the map has of the same core, and all
@@ -177,6 +183,7 @@ impl Default for Config {
             role: Role::default(),
             reuse_port: false,
             heartbeat: None,
+            threads: Threads::default(),
         }
     }
 }
@@ -326,9 +333,11 @@ impl Server {
             let (level, service) = (self.config.role.level(), door.service.describe());
             log::log!(level, "listening on {addr}{with_tls}: {service}, pid {}", std::process::id());
         }
-        let certificates = own_tls.map(|tls| follow(tls, stop)).transpose().map_err(Error::Start)?;
+        let certificates =
+            own_tls.map(|tls| follow(tls, stop, &self.config.threads)).transpose().map_err(Error::Start)?;
         self.warn_if_open();
         let wakeup = Arc::new(Wakeup::new().map_err(Error::Start)?);
+        let threads = self.config.threads.clone();
         let shared = Arc::new(Shared {
             handshake_failures: Mutex::new(Throttle::new(LOG_PERIOD)),
             slots: ThreadSlots::new(self.config.max_connections, self.config.reserved_connections),
@@ -337,7 +346,7 @@ impl Server {
             config: self.config,
             stats: self.stats,
             registry: self.registry,
-            watcher: Arc::new(Watcher::start().map_err(Error::Start)?),
+            watcher: Arc::new(Watcher::start(&threads).map_err(Error::Start)?),
             stop: stop.clone(),
         });
         let reaper = start_reaper(&shared).map_err(Error::Start)?;
@@ -347,7 +356,7 @@ impl Server {
         let summary = drain(&shared);
         shared.slots.close();
         join(reaper);
-        certificates.into_iter().for_each(join);
+        certificates.map(|thread| thread.join(CERTIFICATES_LIMIT));
         accepted.map(|()| summary)
     }
 
@@ -384,16 +393,23 @@ impl Server {
 }
 
 /// Has the certificates read again when they change, by a thread of its own.
-fn follow(tls: Arc<tls::Acceptor>, stop: &Shutdown) -> io::Result<JoinHandle<()>> {
-    let stop = stop.clone();
-    thread::Builder::new().name("certificates".to_owned()).spawn(move || tls.follow(&stop))
+fn follow(tls: Arc<tls::Acceptor>, stop: &Shutdown, threads: &Threads) -> io::Result<Thread> {
+    let worker = threads.register_io("certificates", "reading the files of TLS");
+    let (stop, counted) = (stop.for_worker(&worker), Arc::clone(&worker));
+    let run = move || counted.run(|pause| stop.wait(pause), || tls.follow(&stop));
+    Thread::start("certificates", run).inspect_err(|_| worker.end())
 }
 
 /// Starts the thread that joins the threads of connections.
 fn start_reaper(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let name = format!("{}-reaper", shared.config.role.thread_name());
-    thread::Builder::new().name(name).spawn(move || shared.slots.reap(join, || shared.wakeup.notify()))
+    let worker = shared.config.threads.register(&name, "joining the threads of connections");
+    let reap = move || {
+        shared.slots.reap(ROUND, || worker.round(), join, || shared.wakeup.notify());
+        worker.end();
+    };
+    thread::Builder::new().name(name).spawn(reap)
 }
 
 /// The stop, step by step; `docs/design.md` numbers them.

@@ -1,6 +1,6 @@
 //! Thread slots: how many connection threads may exist, and the reaper that frees a slot when its thread is gone.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
 
@@ -68,17 +68,25 @@ impl ThreadSlots {
         }
     }
 
-    /// Joins retired threads and frees their slots until [`close`](Self::close); calls `on_free` after each batch. Runs on
-    /// the reaper thread. A join takes as long as the system needs to end the thread, and never waits for a client.
-    pub(super) fn reap(&self, mut join: impl FnMut(JoinHandle<()>), on_free: impl Fn()) {
+    /// Joins retired threads and frees their slots until [`close`](Self::close); calls `on_free` after each. Runs on the
+    /// reaper thread. A join takes as long as the system needs to end the thread, and never waits for a client. Calls
+    /// `on_round` at least every `round`, so that a reaper that is stuck is noticed.
+    pub(super) fn reap(
+        &self,
+        round: Duration,
+        on_round: impl Fn(),
+        mut join: impl FnMut(JoinHandle<()>),
+        on_free: impl Fn(),
+    ) {
         let mut state = self.lock();
         loop {
+            on_round();
             let ended = std::mem::take(&mut state.ended);
             if ended.is_empty() {
                 if state.is_closed {
                     return;
                 }
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.changed.wait_timeout(state, round).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
             drop(state);

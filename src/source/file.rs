@@ -3,19 +3,18 @@
 //! It is looked at once a second, not watched: watches get lost on renames over the file, on symlinks that are swapped
 //! and on network file systems, which are the ways that such files change.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use rustix::fs::OFlags;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::report::{Notice, Report};
 use super::syntax::Syntax;
 use super::{Error, Published, Sink, Source};
 use crate::escape::escape;
+use crate::files;
 use crate::format;
 use crate::shutdown::Shutdown;
 
@@ -33,7 +32,11 @@ const TRIES: usize = 5;
 /// (FAT in two), and a second write of the same length may hide behind the first. What git calls racy.
 const RACY: Duration = Duration::from_secs(2);
 
-/// A JSON or TOML file, read again within a second of each change.
+/// How long the stamp is trusted: 10 s. Who changes a file through a mapping of it (mmap(2)) may leave no trace in its stamp,
+/// as on tmpfs, or one of the first write alone.
+const TRUST: Duration = Duration::from_secs(10);
+
+/// A JSON or TOML file, read again within a second of each change, and every 10 s in any case.
 ///
 /// The file may be rewritten by any means: replaced by a rename, through a symlink or in place. It is taken only when
 /// it was left alone for 20 ms around the reading; a writer in place that pauses longer in the middle of its work is
@@ -43,8 +46,10 @@ pub struct File {
     path: PathBuf,
     syntax: Syntax,
     period: Duration,
-    /// The stamp of the last reading; `None` if the next look must read, whatever the stamp.
-    seen: Option<Stamp>,
+    /// How long an unchanged stamp is taken for an unchanged content.
+    trust: Duration,
+    /// The stamp of the last reading, and when that was; `None` if the next look must read, whatever the stamp.
+    seen: Option<(Stamp, Instant)>,
     /// The hash of the content that was judged last, good or bad.
     judged: Option<u64>,
     hasher: RandomState,
@@ -76,7 +81,7 @@ impl File {
     fn new(path: PathBuf, syntax: Syntax) -> Self {
         let report = Report::new(escape(&path.to_string_lossy()));
         let (period, hasher) = (LOOK_PERIOD, RandomState::new());
-        Self { path, syntax, period, seen: None, judged: None, hasher, report }
+        Self { path, syntax, period, trust: TRUST, seen: None, judged: None, hasher, report }
     }
 
     /// Looks at the file, and publishes what it holds if that is new. Returns `None` if and only if it is not.
@@ -108,7 +113,7 @@ impl File {
         let mut file = self.open()?;
         for _ in 0..TRIES {
             let before = self.stamp(&file)?;
-            if self.seen == Some(before) {
+            if self.seen.is_some_and(|(stamp, read)| stamp == before && read.elapsed() < self.trust) {
                 return Ok(None);
             }
             if before.len > max {
@@ -123,7 +128,7 @@ impl File {
                 continue;
             }
             if let Some(content) = self.read_whole(&mut file, before)? {
-                self.seen = age.filter(|age| *age >= RACY).map(|_| before);
+                self.seen = age.filter(|age| *age >= RACY).map(|_| (before, Instant::now()));
                 return Ok(Some(content));
             }
         }
@@ -147,23 +152,11 @@ impl File {
     }
 
     fn open(&self) -> Result<fs::File, Error> {
-        // Looked at before it is opened, because opening a FIFO or a device is felt at its other end.
-        let metadata = fs::metadata(&self.path).map_err(|source| self.unreadable(source))?;
-        if !metadata.is_file() {
-            return Err(Error::NoFile { name: self.name() });
-        }
-        // A FIFO that has come in its place since must not block the thread.
-        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path);
-        file.map_err(|source| self.unreadable(source))
+        files::open(&self.path).map_err(|source| self.unreadable(source))
     }
 
     fn stamp(&self, file: &fs::File) -> Result<Stamp, Error> {
-        let metadata = file.metadata().map_err(|source| self.unreadable(source))?;
-        if !metadata.is_file() {
-            return Err(Error::NoFile { name: self.name() });
-        }
-        Ok(Stamp::of(&metadata))
+        file.metadata().map(|metadata| Stamp::of(&metadata)).map_err(|source| self.unreadable(source))
     }
 
     fn unreadable(&self, source: io::Error) -> Error {

@@ -3,20 +3,24 @@
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::Level;
 
 use crate::chain::Chain;
 use crate::map::Map;
 use crate::state::StateFile;
+use crate::threads::{ROUND, Thread, Threads, Worker};
 
 /// How long it waits before it tries a map again that could not be written.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest that it waits: a disk that has room again has the map within half a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How long the end waits for the last map to be written: 10 s. A disk that others keep busy may take seconds for an fsync;
+/// what is beyond it is a file system that hangs.
+const JOIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// A thread that writes the newest map into the state. A source may have a hundred maps in the time of one fsync: those in
 /// between are never written. What cannot be written is tried again after 1 s, doubling to 30 s, and with the next map. Ends
@@ -28,25 +32,31 @@ pub(super) struct Keeper {
     /// One for each time that there was no map. Taken when the keeper is dropped.
     bell: Option<Sender<()>>,
     /// Taken when the keeper is dropped.
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 impl Keeper {
-    /// Starts the thread.
+    /// Starts the thread, one of `threads`.
     ///
     /// # Errors
     /// If the system gives none.
-    pub(super) fn start(state: StateFile) -> io::Result<Self> {
+    pub(super) fn start(state: StateFile, threads: &Threads) -> io::Result<Self> {
         let newest = Arc::new(Mutex::new(None));
         let (bell, rung) = mpsc::channel();
         let taken = Arc::clone(&newest);
+        let worker = threads.register_io("state", &format!("writing {}", state.name()));
+        let counted = Arc::clone(&worker);
         let keep = move || {
+            let mut unwritten = None;
             let try_write = |map: &Map, was_failing| write(&state, map, was_failing);
-            if !write_newest(&taken, &rung, FIRST_WAIT, try_write) {
+            // After a panic: who rings in the pause has put its map where it is found afterwards.
+            let pause = |pause| rung.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected);
+            counted.run(pause, || write_newest(&counted, &taken, &mut unwritten, &rung, FIRST_WAIT, try_write));
+            if unwritten.is_some() {
                 log::warn!("{}: the last map is not in the state: a restart begins with an older one", state.name());
             }
         };
-        let thread = thread::Builder::new().name("state".to_owned()).spawn(keep)?;
+        let thread = Thread::start("state", keep).inspect_err(|_| worker.end())?;
         Ok(Self { newest, bell: Some(bell), thread: Some(thread) })
     }
 
@@ -56,7 +66,7 @@ impl Keeper {
         if before.is_none()
             && let Some(bell) = &self.bell
         {
-            // Nobody listens only if the thread has panicked, which its end tells.
+            // It fails only if the thread has ended.
             let _ = bell.send(());
         }
     }
@@ -65,32 +75,44 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.bell = None;
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("the thread that keeps the state panicked: the file has an older map");
+        if let Some(thread) = self.thread.take() {
+            thread.join(JOIN_LIMIT);
         }
     }
 }
 
-/// Writes what is in `newest` each time that it is rung, and again while that fails, until nobody can ring any more.
-/// `try_write` is told whether the attempt before failed, and returns true if and only if the map is written. Returns true
-/// if and only if the last map is.
+/// Writes what is in `newest` each time that it is rung, and again while that fails, until nobody can ring any more. What is
+/// not written is left in `unwritten`. `try_write` is told whether the attempt before failed, and returns true if and only if
+/// the map is written.
 fn write_newest(
+    worker: &Worker,
     newest: &Mutex<Option<Map>>,
+    unwritten: &mut Option<Map>,
     rung: &Receiver<()>,
     first_wait: Duration,
     mut try_write: impl FnMut(&Map, bool) -> bool,
-) -> bool {
-    let (mut unwritten, mut wait) = (None, first_wait);
+) {
+    let mut wait = first_wait;
+    let mut due = Instant::now() + wait;
     loop {
+        worker.round();
+        let left = if unwritten.is_some() { due.saturating_duration_since(Instant::now()) } else { ROUND };
+        let heard = rung.recv_timeout(left.min(ROUND));
         let was_failing = unwritten.is_some();
-        let heard =
-            if was_failing { rung.recv_timeout(wait) } else { rung.recv().map_err(|_| RecvTimeoutError::Disconnected) };
-        let newer = newest.lock().unwrap_or_else(PoisonError::into_inner).take();
-        unwritten = newer.or(unwritten).filter(|map| !try_write(map, was_failing));
+        if heard == Err(RecvTimeoutError::Timeout) && !(was_failing && due <= Instant::now()) {
+            continue;
+        }
+        if let Some(newer) = newest.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            *unwritten = Some(newer);
+        }
+        if unwritten.as_ref().is_some_and(|map| try_write(map, was_failing)) {
+            *unwritten = None;
+        }
         if heard == Err(RecvTimeoutError::Disconnected) {
-            return unwritten.is_none();
+            return;
         }
         wait = if was_failing { next_wait(wait) } else { first_wait };
+        due = Instant::now() + wait;
     }
 }
 
@@ -120,6 +142,7 @@ fn write(state: &StateFile, map: &Map, was_failing: bool) -> bool {
 mod tests {
     use super::*;
     use crate::map::builtin;
+    use std::thread;
 
     fn numbered(number: i64) -> Map {
         Map::from([("n".into(), number.into())])
@@ -129,7 +152,7 @@ mod tests {
     fn the_newest_map_is_kept_when_the_keeper_has_gone() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path().join("state")).unwrap();
-        let keeper = Keeper::start(state.clone()).unwrap();
+        let keeper = Keeper::start(state.clone(), &Threads::default()).unwrap();
         (0..1000).for_each(|number| keeper.keep(numbered(number)));
         drop(keeper);
         assert_eq!(state.load(1000).unwrap(), Some(numbered(999)));
@@ -153,13 +176,16 @@ mod tests {
         let (made, attempt) = mpsc::channel();
         let (answer, answered) = mpsc::channel();
         bell.send(()).unwrap();
+        let worker = Threads::default().register_io("state", "writing");
         thread::scope(|scope| {
             let newest = &newest;
             let writer = scope.spawn(move || {
-                write_newest(newest, &rung, first_wait, |map, was_failing| {
+                let mut unwritten = None;
+                write_newest(&worker, newest, &mut unwritten, &rung, first_wait, |map, was_failing| {
                     made.send((map.clone(), was_failing)).unwrap();
                     answered.recv().unwrap()
-                })
+                });
+                unwritten.is_none()
             });
             watch(newest, bell, &Attempts { attempt, answer });
             writer.join().unwrap()

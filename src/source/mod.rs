@@ -110,12 +110,6 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// A directory, a FIFO or a device where a file should be.
-    #[error("{name}: not a regular file; name one that is")]
-    NoFile {
-        /// The path, escaped.
-        name: String,
-    },
     /// The text is longer than that of any map needs to be. It was not kept in memory.
     #[error("{name}: above the limit of {max} bytes for a source; raise --max-frame if this is meant")]
     TooLong {
@@ -157,7 +151,7 @@ impl Error {
     /// What kind of failure this is.
     pub fn kind(&self) -> Failure {
         match self {
-            Self::Unreadable { .. } | Self::NoFile { .. } | Self::Unsettled { .. } => Failure::Unreachable,
+            Self::Unreadable { .. } | Self::Unsettled { .. } => Failure::Unreachable,
             Self::Upstream { kind, .. } => *kind,
             Self::TooLong { .. } | Self::Refused { source: feed::Error::TooLarge { .. }, .. } => Failure::TooLarge,
             Self::Unknown(_)

@@ -10,6 +10,7 @@ use crate::feed::{self, Feed};
 use crate::health::Health;
 use crate::map::{Key, Map, Value, parse_number};
 use crate::state::{self, StateFile};
+use crate::threads::Threads;
 
 /// Where a source puts its maps. Clones share the feed, the health and the state.
 #[derive(Debug, Clone)]
@@ -42,17 +43,17 @@ impl Sink {
     }
 
     /// Publishes the map that `state` has, if it has one, and from now on keeps there each new one that a source gives: for
-    /// sources that may be away when the program starts. A thread of its own writes the newest; the last one is written
+    /// sources that may be away when the program starts. A thread of its own, one of `threads`, writes the newest; the last one is written
     /// when the last clone has gone. The overlay is not kept.
     ///
     /// # Errors
     /// `State` if the file is there and has no map, or there is no thread; `Refused` if its map cannot be sent.
-    pub fn keep(&mut self, state: &StateFile) -> Result<Option<Published>, Error> {
+    pub fn keep(&mut self, state: &StateFile, threads: &Threads) -> Result<Option<Published>, Error> {
         let refused = |source| Error::Refused { name: state.name(), source };
         let kept = state.load(self.feed.max_frame())?;
         let published = kept.map(|map| self.put(map)).transpose().map_err(refused)?;
-        let started =
-            Keeper::start(state.clone()).map_err(|source| state::Error::Unkept { name: state.name(), source })?;
+        let started = Keeper::start(state.clone(), threads)
+            .map_err(|source| state::Error::Unkept { name: state.name(), source })?;
         self.keeper = Some(Arc::new(started));
         Ok(published)
     }
@@ -171,7 +172,7 @@ mod tests {
         let state = StateFile::open(folder.path().join("state")).unwrap();
         let begin = |overlay: &[(Key, Value)]| {
             let mut sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), overlay.to_vec());
-            let kept = sink.keep(&state).unwrap();
+            let kept = sink.keep(&state, &Threads::default()).unwrap();
             (sink, kept)
         };
         let (sink, kept) = begin(&[("on".into(), true.into())]);
@@ -186,7 +187,7 @@ mod tests {
         assert!(!sink.publish(Map::from([("n".into(), 1.into())])).unwrap().changed);
         drop(sink);
         let small = Arc::new(Feed::new(Format::Json, 5));
-        assert!(matches!(Sink::new(small, vec![]).keep(&state), Err(Error::Refused { .. })));
+        assert!(matches!(Sink::new(small, vec![]).keep(&state, &Threads::default()), Err(Error::Refused { .. })));
     }
 
     #[test]

@@ -115,6 +115,62 @@ fn a_state_has_one_owner_with_all_clones() {
 }
 
 #[test]
+fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let (path, lock) = (inner.join("state"), inner.join(".state.lock"));
+    let first = StateFile::open(&path).unwrap();
+    fs::remove_file(&lock).unwrap();
+    first.save(&builtin()).unwrap();
+    assert!(matches!(StateFile::open(&path), Err(Error::InUse { .. })));
+    fs::remove_dir_all(&inner).unwrap();
+    let error = crate::chain::Chain(&first.save(&builtin()).unwrap_err()).to_string();
+    assert!(error.contains(&format!("cannot create a file in {}", inner.display())), "{error}");
+    fs::create_dir(&inner).unwrap();
+    first.save(&builtin()).unwrap();
+    assert!(matches!(StateFile::open(&path), Err(Error::InUse { .. })));
+    assert_eq!(first.load(1000).unwrap(), Some(builtin()));
+}
+
+#[test]
+fn a_state_that_a_second_server_has_taken_is_not_written_by_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let first = StateFile::open(&path).unwrap();
+    fs::remove_file(folder.path().join(".state.lock")).unwrap();
+    let second = StateFile::open(&path).unwrap();
+    second.save(&builtin()).unwrap();
+    assert!(matches!(first.save(&Map::new()), Err(Error::InUse { .. })));
+    // What the second one has answered for stays, though it has gone.
+    drop(second);
+    assert!(matches!(first.save(&Map::new()), Err(Error::LockReplaced { .. })));
+    assert_eq!(first.load(1000).unwrap(), Some(builtin()));
+    assert!(!names(folder.path()).iter().any(|name| name.contains(".tmp")));
+}
+
+#[test]
+fn what_could_never_be_written_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut slash = folder.path().join("x").into_os_string();
+    slash.push("/");
+    for (path, why) in [
+        (fifo.clone(), "it is a FIFO, not a regular file; name a regular file"),
+        (fifo.join("state"), "Not a directory"),
+        (PathBuf::from(slash), "it is a directory's path; name a file in it"),
+        (PathBuf::from("/nowhere/state"), "cannot open /nowhere: No such file"),
+    ] {
+        for refusal in [StateFile::open(&path).map(drop), StateFile::inspect(&path, 100).map(drop)] {
+            let refusal = crate::chain::Chain(&refusal.unwrap_err()).to_string();
+            assert!(refusal.contains("the state cannot be written: ") && refusal.contains(why), "{refusal}");
+        }
+    }
+    assert_eq!(names(folder.path()), ["fifo"]);
+}
+
+#[test]
 fn another_state_in_the_same_folder_is_nobodys_matter() {
     let folder = tempfile::tempdir().unwrap();
     let _first = StateFile::open(folder.path().join("one")).unwrap();

@@ -1,7 +1,6 @@
 //! Certificates and keys from PEM files.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -9,6 +8,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::escape::escape;
+use crate::files;
 use crate::secret::warn_if_public;
 
 /// The longest file that is read: 1 MiB. The bundle of a whole system's roots has some 250 KB.
@@ -72,8 +72,7 @@ fn name(path: &Path) -> String {
 /// Returns the whole of a file that is as short as certificates and keys are.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let unreadable = |source| Error::Unreadable(path.to_owned(), source);
-    let (mut content, limit) = (Vec::new(), LONGEST + 1);
-    File::open(path).map_err(unreadable)?.take(limit).read_to_end(&mut content).map_err(unreadable)?;
+    let content = files::read(path, LONGEST + 1).map_err(unreadable)?;
     if content.len() as u64 > LONGEST {
         return Err(Error::TooLong(path.to_owned()));
     }
@@ -142,7 +141,10 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_certificate_by_its_length_is_not_read_further() {
-        assert!(matches!(read(Path::new("/dev/zero")), Err(Error::TooLong(_))));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(LONGEST + 1).unwrap();
+        assert!(matches!(read(file.path()), Err(Error::TooLong(_))));
+        assert!(text(&read(Path::new("/dev/zero")).unwrap_err()).contains("it is a device, not a regular file"));
         assert!(text(&read(Path::new("/nowhere/x")).unwrap_err()).starts_with("/nowhere/x: cannot be read: "));
     }
 }

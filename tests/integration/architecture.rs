@@ -6,18 +6,24 @@ use std::path::{Path, PathBuf};
 
 /// Each module and the modules of ours that it may name. What is not here may name none.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("shutdown", &["platform"]),
+    ("files", &["platform"]),
+    ("shutdown", &["platform", "threads"]),
+    ("health", &["threads"]),
+    ("replacement", &["escape", "files"]),
     ("backlog", &["throttle", "units"]),
     ("histogram", &["sync"]),
     ("secret", &["escape"]),
     ("stats", &["histogram", "sync"]),
     ("format", &["escape", "map"]),
-    ("state", &["escape", "format", "frame", "map", "replacement"]),
+    ("state", &["escape", "files", "format", "frame", "map", "replacement"]),
     ("feed", &["backlog", "format", "frame", "histogram", "map", "sync"]),
-    ("tls", &["chain", "escape", "platform", "secret", "shutdown", "throttle", "units"]),
+    ("tls", &["chain", "escape", "files", "platform", "secret", "shutdown", "throttle", "units"]),
     ("stream", &["tls"]),
-    ("connection", &["backlog", "frame", "histogram", "platform", "shutdown", "stream", "sync", "tls", "units"]),
-    ("service", &["connection", "feed", "platform", "shutdown", "stats", "units"]),
+    (
+        "connection",
+        &["backlog", "frame", "histogram", "platform", "shutdown", "stream", "sync", "threads", "tls", "units"],
+    ),
+    ("service", &["connection", "feed", "platform", "shutdown", "stats", "threads", "units"]),
     (
         "service/http",
         &[
@@ -26,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "connection",
             "escape",
             "feed",
+            "files",
             "format",
             "health",
             "histogram",
@@ -36,19 +43,32 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "shutdown",
             "state",
             "stats",
+            "threads",
             "throttle",
         ],
     ),
     (
         "source",
         &[
-            "chain", "client", "escape", "feed", "format", "frame", "health", "map", "secret", "shutdown", "state",
-            "stream", "throttle", "tls", "units",
+            "chain", "client", "escape", "feed", "files", "format", "frame", "health", "map", "secret", "shutdown",
+            "state", "stream", "threads", "throttle", "tls", "units",
         ],
     ),
     (
         "server",
-        &["chain", "connection", "platform", "service", "shutdown", "stats", "stream", "sync", "throttle", "tls"],
+        &[
+            "chain",
+            "connection",
+            "platform",
+            "service",
+            "shutdown",
+            "stats",
+            "stream",
+            "sync",
+            "threads",
+            "throttle",
+            "tls",
+        ],
     ),
     ("client", &["chain", "format", "frame", "map", "platform", "shutdown", "stream", "tls"]),
 ];

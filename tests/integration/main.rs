@@ -30,6 +30,8 @@ mod hostile;
 #[cfg(feature = "cli")]
 mod http;
 #[cfg(feature = "cli")]
+mod hung;
+#[cfg(feature = "cli")]
 mod logging;
 #[cfg(feature = "cli")]
 mod old_python;

@@ -5,6 +5,9 @@ use shuttle::thread;
 
 use crate::slots::{Class, ThreadSlots};
 
+/// No wait of a model ever times out.
+const ROUND: std::time::Duration = std::time::Duration::ZERO;
+
 /// Threads that may exist at once.
 const CAPACITY: u64 = 2;
 
@@ -38,10 +41,15 @@ impl Server {
             thread.join().unwrap();
             *self.live.lock().unwrap() -= 1;
         };
-        self.slots.reap(join, || {
-            *self.freed.lock().unwrap() = true;
-            self.on_free.notify_all();
-        });
+        self.slots.reap(
+            ROUND,
+            || (),
+            join,
+            || {
+                *self.freed.lock().unwrap() = true;
+                self.on_free.notify_all();
+            },
+        );
     }
 }
 

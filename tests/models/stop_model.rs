@@ -9,7 +9,11 @@ use crate::client::{Belled, ClientOutlet};
 use crate::outlet::Sent;
 use crate::registry::Registry;
 use crate::slots::{Class, ThreadSlots};
+
 use crate::stats::Stats;
+
+/// No wait of a model ever times out.
+const ROUND: std::time::Duration = std::time::Duration::ZERO;
 
 /// Connections in each model.
 const CLIENTS: u64 = 3;
@@ -75,7 +79,7 @@ impl Server {
         assert_eq!(self.stats.active(), 0, "the drain is over before everyone is counted off");
         let reaper = {
             let server = Arc::clone(self);
-            thread::spawn(move || server.slots.reap(|thread| server.join(thread), || ()))
+            thread::spawn(move || server.slots.reap(ROUND, || (), |thread| server.join(thread), || ()))
         };
         assert_eq!(self.slots.wait_all_free(None), 0);
         self.slots.close();

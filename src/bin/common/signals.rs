@@ -1,8 +1,8 @@
 //! SIGINT, SIGTERM and SIGHUP: the first asks for the stop, a second one ends the process.
 
-use std::fs;
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use anyhow::Context;
 use mapcast::Shutdown;
@@ -12,6 +12,16 @@ use signal_hook::iterator::Signals;
 /// How long another signal is the same one, come twice: timeout(1) signals the program and then the group that it is in, and
 /// so may whoever ends a session. Nobody presses Ctrl-C twice in so little time.
 const ECHO: Duration = Duration::from_millis(100);
+
+/// Makes a write beyond the limit on the size of files (`RLIMIT_FSIZE`) fail with EFBIG, where SIGXFSZ would end the process.
+/// It is handled and not ignored, because exec(2) resets what is handled: programs that are started get the default.
+///
+/// # Errors
+/// If the system refuses.
+pub(crate) fn survive_large_writes() -> io::Result<()> {
+    // Nobody looks at the flag: the write itself says what is wrong.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).map(drop)
+}
 
 /// Lets the first signal trigger `stop`, and a later one, or one after a stop for another reason, call `leave`, which should
 /// end the process. A signal that was ignored when the process started stays ignored, here and in child processes.

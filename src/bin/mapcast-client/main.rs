@@ -60,6 +60,7 @@ fn is_nobody(error: &anyhow::Error) -> bool {
 
 fn run(config: Config) -> anyhow::Result<ExitCode> {
     let deadline = config.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    signals::survive_large_writes().context("cannot handle signals")?;
     let shutdown = Shutdown::new().context("cannot make a pipe")?;
     if !config.task.passes_signals_on() {
         signals::handle(shutdown.clone(), || exit::leave_at_once(Exit::Interrupted))

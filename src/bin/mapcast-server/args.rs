@@ -175,6 +175,11 @@ impl Cli {
         self.server_args().check_config
     }
 
+    /// What `--drain-timeout` says.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.server_args().drain_timeout
+    }
+
     /// Resolves names, opens files and checks limits.
     pub(crate) fn into_task(self) -> anyhow::Result<Task> {
         let server = self.server_args();

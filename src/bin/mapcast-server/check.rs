@@ -2,6 +2,7 @@
 
 use mapcast::source::Location;
 use mapcast::state::StateFile;
+use mapcast::threads::Threads;
 use mapcast::units::{format_duration, format_size};
 use mapcast::{Backlog, ServerConfig, Shutdown};
 
@@ -20,7 +21,7 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
         Chosen::Map(map) => {
             let (format, interval) = (map.format, format_duration(map.interval));
             let last = map.state.as_ref().map(|state| StateFile::inspect(state, map.max_frame)).transpose()?.flatten();
-            let (feed, _) = first_map(&map, LastMap::Read(last), &Shutdown::new()?)?;
+            let (feed, _) = first_map(&map, LastMap::Read(last), &Threads::default(), &Shutdown::new()?)?;
             lines.push(format!("listen on {listen}: the map as {format} every {interval}"));
             let name = map.source.as_ref().map_or_else(|| "no source".to_owned(), ToString::to_string);
             let len = feed.latest().map_or(0, |first| first.frame.payload().len());

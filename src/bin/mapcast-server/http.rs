@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use mapcast::server::Role;
 use mapcast::service::http::{self, HostError, OriginError, TokenFile};
+use mapcast::threads::Threads;
 use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
 
 /// How long the stop waits for HTTP's own connections, when the clients are gone: browsers come back by themselves.
@@ -68,8 +69,8 @@ impl HttpArgs {
         self.http_token_file.is_some()
     }
 
-    /// Resolves names and opens files; `None` if no page was asked for. The state, the source and the log's count are yet
-    /// to be named.
+    /// Resolves names and opens files; `None` if no page was asked for. The state, the source, the log's count and the threads
+    /// are yet to be named.
     pub(crate) fn into_task(
         self,
         interval: Duration,
@@ -89,6 +90,7 @@ impl HttpArgs {
             state: None,
             source: None,
             dropped_log_lines: None,
+            threads: Threads::default(),
         };
         Ok(Some(HttpTask { listen, max_connections: self.http_max_connections, named, config }))
     }

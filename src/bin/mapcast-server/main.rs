@@ -7,6 +7,7 @@ mod check;
 mod http;
 #[path = "../common/logging.rs"]
 mod logging;
+mod monitor;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
@@ -20,7 +21,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -28,12 +29,13 @@ use mapcast::server::Handle;
 use mapcast::service::http::ShownSource;
 use mapcast::source::{Fixed, Location, Sink, Source};
 use mapcast::state::StateFile;
+use mapcast::threads::{Thread, Threads, Worker};
 use mapcast::{Cast, Echo, Feed, Greet, Map, Server, ServerConfig, Shutdown};
 
 use args::{Chosen, Cli, MapTask, Task};
 use systemd::{Listeners, Subject, Supervisor};
 
-/// Clients had to be cut, or it could not go on.
+/// Clients had to be cut, a thread had to be left behind, or it could not go on.
 const FAILED: u8 = 1;
 /// What was asked for cannot be begun.
 const USAGE: u8 = 2;
@@ -44,31 +46,59 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let dropped = Arc::<AtomicU64>::default();
     let _flush_on_drop = logging::start(cli.verbosity(), Arc::clone(&dropped));
+    let (threads, starting, stop) = match begin(&cli) {
+        Ok(begun) => begun,
+        Err(error) => return fail(&error, USAGE),
+    };
     if cli.is_check() {
         return match cli.into_task().and_then(check::describe) {
             Ok(lines) => print(&lines),
             Err(error) => fail(&error, USAGE),
         };
     }
-    let prepared = match cli.into_task().and_then(|task| prepare(task, dropped)) {
+    let prepared = match cli.into_task().and_then(|task| prepare(task, dropped, &threads, stop)) {
         Ok(prepared) => prepared,
         Err(error) => return fail(&error, USAGE),
     };
-    match serve(prepared) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(FAILED),
+    starting.end();
+    match serve(prepared, &threads) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
         Err(error) => fail(&error, FAILED),
     }
 }
 
-/// A source, and where its maps go.
-type Followed = (Box<dyn Source>, Sink);
+/// What comes before the first file is opened: the monitor, so that the log says if that takes long. Returns the threads, this
+/// one among them while it starts, and the stop.
+fn begin(cli: &Cli) -> anyhow::Result<(Threads, Arc<Worker>, Shutdown)> {
+    signals::survive_large_writes().context("cannot handle signals")?;
+    let (threads, stop) = (Threads::default(), Shutdown::new().context("no descriptors left")?);
+    let starting = threads.register_io("main", "starting, which reads the files that the options name");
+    monitor::start(threads.clone(), stop.clone(), cli.drain_timeout(), FAILED)?;
+    Ok((threads, starting, stop))
+}
+
+/// How long the end waits for the source's thread and for the supervisor's: 500 ms each. A file system that hangs holds the
+/// source; whatever else they wait for ends with the stop.
+const JOIN_LIMIT: Duration = Duration::from_millis(500);
+
+/// How often the accept loops come round at least, for the monitor: every 2 s, as the other threads.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// A source, where its maps go, and what it does, in words.
+struct Followed {
+    source: Box<dyn Source>,
+    sink: Sink,
+    task: String,
+}
 
 /// Everything that has been begun, but for the serving.
 struct Prepared {
     server: Server,
     /// The server of the page, with a stop of its own: it is the last to go.
     page: Option<(Server, Shutdown)>,
+    /// The accept loops of both.
+    accepting: Vec<Arc<Worker>>,
     followed: Option<Followed>,
     /// Nobody else's until the end, though no map should come any more.
     state: Option<StateFile>,
@@ -81,30 +111,40 @@ type Supervised = (Supervisor, Subject);
 
 /// Everything that can be refused before the first client: the source's first map, the listeners, the signals. What HTTP
 /// shows includes `dropped`, the lines that the log has lost.
-fn prepare(task: Task, dropped: Arc<AtomicU64>) -> anyhow::Result<Prepared> {
+fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdown) -> anyhow::Result<Prepared> {
     let listeners = Listeners::inherited()?;
     let supervisor = Supervisor::from_env();
-    let stop = Shutdown::new().context("no descriptors left")?;
-    let (drain_timeout, heartbeat) = (task.config.drain_timeout, supervisor.as_ref().and_then(Supervisor::heartbeat));
-    let room = format!("{}, {} allowed (--max-connections)", task.ceiling, task.config.max_connections);
-    let mut server = Server::new(ServerConfig { heartbeat, ..task.config.clone() });
+    let drain_timeout = task.config.drain_timeout;
+    // Twice between two looks of the monitor, or of a watchdog that looks more often.
+    let heartbeat = supervisor.as_ref().and_then(Supervisor::heartbeat).unwrap_or(HEARTBEAT).min(HEARTBEAT);
+    let config = ServerConfig { heartbeat: Some(heartbeat), threads: threads.clone(), ..task.config };
+    let room = format!("{}, {} allowed (--max-connections)", task.ceiling, config.max_connections);
+    let mut server = Server::new(config.clone());
+    let mut accepting = vec![count_rounds(&server, "main", threads)];
     let (mut page, mut followed, mut state) = (None, None, None);
     match task.service {
         Chosen::Map(map) => {
             state = map.state.as_ref().map(StateFile::open).transpose()?;
             let last = state.as_ref().map_or(LastMap::Read(None), LastMap::Kept);
-            let (feed, (mut source, sink)) = first_map(&map, last, &stop)?;
-            listeners.serve(&mut server, &task.listen, Cast::new(Arc::clone(&feed), map.interval))?;
-            source.listening_on(&server.local_addrs());
+            let (feed, mut first) = first_map(&map, last, threads, &stop)?;
+            listeners.serve(
+                &mut server,
+                &task.listen,
+                Cast::new(Arc::clone(&feed), map.interval).with_threads(threads),
+            )?;
+            first.source.listening_on(&server.local_addrs());
             if let Some(mut http) = map.http {
-                let shown = |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(sink.health()) };
+                let shown =
+                    |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(first.sink.health()) };
                 http.config.source = map.source.as_ref().map(shown);
                 http.config.state.clone_from(&state);
                 http.config.dropped_log_lines = Some(dropped);
-                let bound = http.bind(&task.config, feed, &server, &stop)?;
+                http.config.threads = threads.clone();
+                let bound = http.bind(&config, feed, &server, &stop)?;
+                accepting.push(count_rounds(&bound, "http-accept", threads));
                 page = Some((bound, Shutdown::new().context("no descriptors left")?));
             }
-            followed = Some((source, sink));
+            followed = Some(first);
         }
         Chosen::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
         Chosen::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
@@ -115,10 +155,10 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>) -> anyhow::Result<Prepared> {
     };
     signals::handle(stop.clone(), leave).context("cannot handle signals")?;
     log::info!("room for {room}");
-    let sink = followed.as_ref().map(|(_, sink)| sink.clone());
-    let subject = Subject { sink, stats: server.stats(), drain_timeout, stop: stop.clone() };
+    let sink = followed.as_ref().map(|followed| followed.sink.clone());
+    let subject = Subject { sink, stats: server.stats(), threads: threads.clone(), drain_timeout, stop: stop.clone() };
     let supervised = supervisor.map(|supervisor| (supervisor, subject));
-    Ok(Prepared { server, page, followed, state, supervised, stop })
+    Ok(Prepared { server, page, accepting, followed, state, supervised, stop })
 }
 
 /// The last good map of an earlier server.
@@ -131,14 +171,19 @@ enum LastMap<'a> {
 
 /// Opens the source, or takes up what was written last, and publishes the first map. Where a source may be away, that is the
 /// last one that it gave.
-fn first_map(map: &MapTask, last: LastMap<'_>, stop: &Shutdown) -> anyhow::Result<(Arc<Feed>, Followed)> {
+fn first_map(
+    map: &MapTask,
+    last: LastMap<'_>,
+    threads: &Threads,
+    stop: &Shutdown,
+) -> anyhow::Result<(Arc<Feed>, Followed)> {
     let feed = Arc::new(Feed::new(map.format, map.max_frame).with_max_backlog(map.max_backlog));
     let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
     let fixed = |last: Option<Map>| Box::new(last.map_or_else(Fixed::default, Fixed::new));
     let mut source: Box<dyn Source> = match (&map.source, last) {
         (Some(at), LastMap::Kept(state)) => {
             let source = at.open()?;
-            if let Some(published) = sink.keep(state)? {
+            if let Some(published) = sink.keep(state, threads)? {
                 log::info!("{}: the last good map of {at}: {published}", state.name());
             }
             source
@@ -152,30 +197,54 @@ fn first_map(map: &MapTask, last: LastMap<'_>, stop: &Shutdown) -> anyhow::Resul
         (None, LastMap::Read(last)) => fixed(last),
     };
     source.load(&sink, stop)?;
-    Ok((feed, (source, sink)))
+    let task = match &map.source {
+        Some(Location::StandardInput) => "reading standard input".to_owned(),
+        Some(at @ (Location::Json(_) | Location::Toml(_))) => format!("reading {at}"),
+        Some(at) => format!("following {at}"),
+        None => "publishing the map".to_owned(),
+    };
+    Ok((feed, Followed { source, sink, task }))
 }
 
-/// Serves until the stop. Returns how many clients had to be cut.
-fn serve(prepared: Prepared) -> anyhow::Result<u64> {
-    let Prepared { server, page, followed, state: _locked, supervised, stop } = prepared;
-    let requested = stop.clone();
-    let source = followed
-        .map(|(mut source, sink)| {
-            let builder = thread::Builder::new().name("source".to_owned());
-            builder.spawn(move || source.follow(&sink, &requested)).context("no thread for the source")
-        })
-        .transpose()?;
+/// Serves until the stop. Returns true if and only if no client had to be cut and no thread left behind.
+fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
+    let Prepared { server, page, accepting, followed, state: _locked, supervised, stop } = prepared;
+    // The last one to go: what the source gave last is written then.
+    let sink = followed.as_ref().map(|followed| followed.sink.clone());
+    let source = followed.map(|followed| followed.start(threads, &stop)).transpose()?;
     let page = page.map(|(page, stop)| page.spawn(stop)).transpose()?;
     let supervisor = supervised.map(|(supervisor, subject)| supervisor.follow(subject)).transpose()?;
     let summary = server.run(&stop);
     page.map(Handle::stop).transpose()?;
-    if supervisor.is_some_and(|supervisor| supervisor.join().is_err()) {
-        anyhow::bail!("the thread of the service manager's messages panicked");
+    for worker in accepting {
+        worker.end();
     }
-    if source.is_some_and(|source| source.join().is_err()) {
-        anyhow::bail!("the source's thread panicked");
+    let joined = [supervisor, source].into_iter().flatten().map(|thread| thread.join(JOIN_LIMIT));
+    let all_joined = joined.filter(|has_ended| !has_ended).count() == 0;
+    drop(sink);
+    let left = threads.unfinished();
+    if all_joined && !left.is_empty() {
+        log::error!("leaving threads behind: {}", left.join(", "));
     }
-    Ok(summary?.cut)
+    Ok(summary?.cut == 0 && all_joined && left.is_empty())
+}
+
+/// The accept loop of `server`, in the thread called `name`, is one of `threads`.
+fn count_rounds(server: &Server, name: &str, threads: &Threads) -> Arc<Worker> {
+    let stats = server.stats();
+    threads.register_counter(name, "accepting connections", move || stats.heartbeats())
+}
+
+impl Followed {
+    /// Follows the source in a thread of its own until the stop, again after a panic.
+    fn start(self, threads: &Threads, stop: &Shutdown) -> anyhow::Result<Thread> {
+        let Self { mut source, sink, task } = self;
+        let worker = threads.register_io("source", &task);
+        sink.health().watch(&worker);
+        let stop = stop.for_worker(&worker);
+        let follow = move || worker.run(|pause| stop.wait(pause), || source.follow(&sink, &stop));
+        Thread::start("source", follow).context("no thread for the source")
+    }
 }
 
 /// Prints `lines`, and returns how that leaves the program.

@@ -63,7 +63,7 @@ impl SourceArgs {
             #[cfg(feature = "redis")]
             Some(Location::Redis(address)) => {
                 let text = self.source.unwrap_or_default();
-                let address = redis::complete(*address, &text, self.redis_password_file);
+                let address = redis::complete(*address, &text, self.redis_password_file)?;
                 Ok(Some(Location::Redis(Box::new(address.with_period(interval)))))
             }
             location => {
@@ -82,6 +82,7 @@ mod redis {
     use std::env;
     use std::path::PathBuf;
 
+    use anyhow::Context;
     use mapcast::source::{Password, RedisAddress};
 
     /// Where the password may stand. It has no option beside it: `ps` would show that to everyone.
@@ -90,14 +91,19 @@ mod redis {
     /// Where the address itself may stand, which `ps` does not show either.
     const SOURCE_VARIABLE: &str = "MAPCAST_SOURCE";
 
-    pub(super) fn complete(address: RedisAddress, text: &str, password_file: Option<PathBuf>) -> RedisAddress {
+    pub(super) fn complete(
+        address: RedisAddress,
+        text: &str,
+        password_file: Option<PathBuf>,
+    ) -> anyhow::Result<RedisAddress> {
         if address.has_password() && env::var(SOURCE_VARIABLE).as_deref() != Ok(text) {
             log::warn!("ps shows the password in --source to everyone: use --redis-password-file or {VARIABLE}");
         }
         let variable = env::var(VARIABLE).ok().filter(|password| !password.is_empty());
-        match password_file.map(Password::File).or(variable.map(Password::Text)) {
+        let in_file = password_file.map(Password::in_file).transpose().context("--redis-password-file")?;
+        Ok(match in_file.or(variable.map(Password::Text)) {
             Some(password) => address.with_password(password),
             None => address,
-        }
+        })
     }
 }

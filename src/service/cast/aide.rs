@@ -10,8 +10,10 @@ use std::thread;
 use std::time::Instant;
 
 use super::audience::{AHEAD, Audience, Client, Share};
+use super::publisher::CLOCK_PERIOD;
 use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::{Feed, Snapshot};
+use crate::threads::{Threads, Worker};
 
 /// How many clients a share has if it gets help. With fewer, its publisher needs a millisecond alone. With more, CPU counts
 /// more than the time of one change, as it limits how many changes there can be: on two cores that 9,000 readers share,
@@ -30,11 +32,9 @@ pub(super) fn is_helped(latest: &Snapshot, clients: usize, helped: &RangeInclusi
 /// So many clients in a row that have the change already: the publisher has been there. Fewer may just have come.
 const MET: usize = 8;
 
-/// What the log says of an aide that has panicked.
-const OBITUARY: &str = "the thread of a publisher's aide panicked: its publisher sent changes alone";
-
 /// Starts an aide for each publisher, for shares of so many clients as are `helped`; none where there is one core only.
 pub(super) fn start_aides(
+    threads: &Threads,
     feed: &Arc<Feed>,
     audience: &Audience,
     helped: &RangeInclusive<usize>,
@@ -44,17 +44,26 @@ pub(super) fn start_aides(
     }
     let start = |(number, share): (usize, &Arc<Share>)| {
         let (feed, share, helped) = (Arc::clone(feed), Arc::clone(share), helped.clone());
-        BelledThread::start(format!("aide-{number}"), OBITUARY, |bell| {
+        BelledThread::start(threads, &format!("aide-{number}"), "helping to send the map", move |bell, worker| {
             // What was there before is the clients' own to send.
             let published = feed.version();
-            move || help(&bell, &feed, published, &share, &helped)
+            let (bell, worker, feed) = (Arc::clone(bell), Arc::clone(worker), Arc::clone(&feed));
+            let (share, helped) = (Arc::clone(&share), helped.clone());
+            move || help(&bell, &worker, &feed, published, &share, &helped)
         })
     };
     audience.shares().iter().enumerate().map(start).collect()
 }
 
 /// Sends every change after the version that was `published` to those who get help, until the bell rings for the stop.
-fn help(bell: &Arc<Bell>, feed: &Feed, mut published: u64, share: &Share, helped: &RangeInclusive<usize>) {
+fn help(
+    bell: &Arc<Bell>,
+    worker: &Worker,
+    feed: &Feed,
+    mut published: u64,
+    share: &Share,
+    helped: &RangeInclusive<usize>,
+) {
     share.keep_aide();
     let _subscription = feed.subscribe(bell.waker(Cause::News));
     let (mut everyone, mut edition) = (Vec::new(), 0);
@@ -64,17 +73,17 @@ fn help(bell: &Arc<Bell>, feed: &Feed, mut published: u64, share: &Share, helped
             published = latest.version;
             if is_helped(&latest, share.clients(), helped) {
                 share.list(&mut everyone, &mut edition);
-                offer_from_the_end(feed, &latest, &everyone);
+                offer_from_the_end(worker, feed, &latest, &everyone);
             }
         }
-        if bell.wait(None).contains(Cause::Stop) {
+        if bell.wait_round(worker, None).contains(Cause::Stop) {
             return;
         }
     }
 }
 
 /// Offers `latest` to `clients`, the last one first, until the publisher is met or there is something newer.
-pub(super) fn offer_from_the_end(feed: &Feed, latest: &Snapshot, clients: &[Client]) {
+pub(super) fn offer_from_the_end(worker: &Worker, feed: &Feed, latest: &Snapshot, clients: &[Client]) {
     let mut met = 0;
     for (number, client) in clients.iter().enumerate().rev() {
         // As the publisher does: while the kernel sends.
@@ -82,6 +91,9 @@ pub(super) fn offer_from_the_end(feed: &Feed, latest: &Snapshot, clients: &[Clie
             black_box(clients[later].strong_count());
         }
         let Some(outlet) = client.upgrade() else { continue };
+        if number.is_multiple_of(CLOCK_PERIOD) {
+            worker.round();
+        }
         let now = Instant::now();
         let begun = outlet.offer(&latest.frame, latest.version, None, now);
         met = if begun.is_none_or(|begun| begun == now) { 0 } else { met + 1 };

@@ -55,6 +55,9 @@ pub(super) struct Share {
     aide: OnceLock<Movable>,
     /// Held for one change of the roll or one copy of it; never while sending or ringing.
     roll: Mutex<Roll>,
+    /// Has the publisher panic once, at the next change.
+    #[cfg(test)]
+    pub(super) fault: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +85,16 @@ impl Audience {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let period = interval.saturating_sub((interval / LEAD_DIVISOR).min(LONGEST_LEAD));
         let slack = (period / SLACK_DIVISOR).min(LONGEST_SLACK);
-        let share = || Arc::new(Share { period, slack, aide: OnceLock::new(), roll: Mutex::default() });
+        let share = || {
+            Arc::new(Share {
+                period,
+                slack,
+                aide: OnceLock::new(),
+                roll: Mutex::default(),
+                #[cfg(test)]
+                fault: std::sync::atomic::AtomicBool::default(),
+            })
+        };
         let shares = (0..(cores / 2).clamp(1, MOST_PUBLISHERS)).map(|_| share()).collect();
         Self { shares, arrivals: AtomicU64::new(0) }
     }

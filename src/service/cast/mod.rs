@@ -13,6 +13,7 @@ use super::{Goodbye, Service, counted};
 use crate::connection::{BelledThread, Cause, Connection, Error};
 use crate::feed::Feed;
 use crate::shutdown::Shutdown;
+use crate::threads::Threads;
 use crate::units::format_duration;
 
 use aide::{HELPED, start_aides};
@@ -34,6 +35,7 @@ pub struct Cast {
     feed: Arc<Feed>,
     interval: Duration,
     audience: Audience,
+    threads: Threads,
     /// Guards the start of the publishers and their aides; empty before it. They end when this is dropped.
     publishers: Mutex<Vec<BelledThread>>,
 }
@@ -42,7 +44,19 @@ impl Cast {
     /// Returns the service that sends `feed`'s map at once, again when it changes, and at least every `interval`,
     /// counted from the last frame.
     pub fn new(feed: Arc<Feed>, interval: Duration) -> Self {
-        Self { feed, interval, audience: Audience::new(interval), publishers: Mutex::default() }
+        Self {
+            feed,
+            interval,
+            audience: Audience::new(interval),
+            threads: Threads::default(),
+            publishers: Mutex::default(),
+        }
+    }
+
+    /// Has its own threads be of `threads`, which a monitor looks after.
+    #[must_use]
+    pub fn with_threads(self, threads: &Threads) -> Self {
+        Self { threads: threads.clone(), ..self }
     }
 
     /// When a client's thread looks after its repeat itself.
@@ -58,8 +72,8 @@ impl Service for Cast {
     fn start(&self) -> io::Result<()> {
         let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
         if publishers.is_empty() {
-            *publishers = start_publishers(&self.feed, &self.audience)?;
-            publishers.extend(start_aides(&self.feed, &self.audience, &HELPED)?);
+            *publishers = start_publishers(&self.threads, &self.feed, &self.audience)?;
+            publishers.extend(start_aides(&self.threads, &self.feed, &self.audience, &HELPED)?);
         }
         Ok(())
     }

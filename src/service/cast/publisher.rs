@@ -9,31 +9,35 @@ use super::aide::{HELPED, is_helped};
 use super::audience::{AHEAD, Audience, Client, Share};
 use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::{Feed, Snapshot};
+use crate::threads::{Threads, Worker};
 
-/// Sends after which a publisher looks at the clock again: 32, some 0.3 ms.
-const CLOCK_PERIOD: usize = 32;
+/// Sends after which a publisher looks at the clock again, and counts a round: 32, some 0.3 ms.
+pub(super) const CLOCK_PERIOD: usize = 32;
 
 /// Repeats after which a publisher looks for a change: 256, some 2 ms.
 const BATCH: usize = 256;
 
-/// What the log says of a publisher that has panicked.
-const OBITUARY: &str = "a publisher's thread panicked: the clients' own threads sent their maps";
-
 /// Starts a thread for each share of the audience, which sends to that share until it is dropped.
-pub(super) fn start_publishers(feed: &Arc<Feed>, audience: &Audience) -> io::Result<Vec<BelledThread>> {
+pub(super) fn start_publishers(
+    threads: &Threads,
+    feed: &Arc<Feed>,
+    audience: &Audience,
+) -> io::Result<Vec<BelledThread>> {
     let start = |(number, share): (usize, &Arc<Share>)| {
         let (feed, share) = (Arc::clone(feed), Arc::clone(share));
-        BelledThread::start(format!("publisher-{number}"), OBITUARY, |bell| {
-            let shift = Shift::begin(bell, feed, share);
+        BelledThread::start(threads, &format!("publisher-{number}"), "sending the map", move |bell, worker| {
+            let shift = Shift::begin(Arc::clone(bell), Arc::clone(worker), Arc::clone(&feed), Arc::clone(&share));
             || shift.publish()
         })
     };
     audience.shares().iter().enumerate().map(start).collect()
 }
 
-/// A publisher at work. However it ends, every client's thread is then told that it is alone with its repeats.
+/// A publisher at work. However it ends, every client's thread is then told that it is alone with its repeats; after a panic,
+/// until the next shift.
 struct Shift {
     bell: Arc<Bell>,
+    worker: Arc<Worker>,
     feed: Arc<Feed>,
     share: Arc<Share>,
 }
@@ -49,9 +53,9 @@ struct Due {
 }
 
 impl Shift {
-    fn begin(bell: Arc<Bell>, feed: Arc<Feed>, share: Arc<Share>) -> Self {
+    fn begin(bell: Arc<Bell>, worker: Arc<Worker>, feed: Arc<Feed>, share: Arc<Share>) -> Self {
         share.engage(&bell);
-        Self { bell, feed, share }
+        Self { bell, worker, feed, share }
     }
 
     /// Sends each change, and each repeat that is due, until the bell rings for the stop.
@@ -65,6 +69,8 @@ impl Shift {
             // Before the first wait too: a change just before the subscription rang for nobody.
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
+                #[cfg(test)]
+                assert!(!self.share.fault.swap(false, std::sync::atomic::Ordering::SeqCst), "as a fault of ours would");
                 self.share.list(&mut everyone, &mut edition);
                 if is_helped(&latest, everyone.len(), &HELPED) {
                     // Woken by the same change, it may wait behind this thread, with another core idle: one change in 25
@@ -75,7 +81,7 @@ impl Shift {
                 self.feed.end_round(&latest, !everyone.is_empty());
             }
             let next = self.repeat(&mut due);
-            if self.bell.wait(next).contains(Cause::Stop) {
+            if self.bell.wait_round(&self.worker, next).contains(Cause::Stop) {
                 return;
             }
         }
@@ -106,6 +112,7 @@ impl Shift {
             let Some(outlet) = client.upgrade() else { continue };
             if number % CLOCK_PERIOD == 0 {
                 now = Instant::now();
+                self.worker.round();
             }
             // A change during the round: the rest gets the newest at once, those before it in the next round.
             if self.feed.version() != latest.version

@@ -49,7 +49,7 @@ fn read_frames(client: &mut TcpStream, feed: &Feed, count: usize) {
 #[test]
 fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
     let (feed, audience) = (feed(), Audience::new(INTERVAL));
-    let publishers = start_publishers(&feed, &audience).unwrap();
+    let publishers = start_publishers(&Threads::default(), &feed, &audience).unwrap();
     let (outlet, mut client) = outlet();
     let seat = audience.seat(&outlet);
     read_frames(&mut client, &feed, 4);
@@ -60,12 +60,27 @@ fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
 #[test]
 fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
     let (feed, audience) = (feed(), Audience::new(NEVER));
-    let publishers = start_publishers(&feed, &audience).unwrap();
+    let publishers = start_publishers(&Threads::default(), &feed, &audience).unwrap();
     let (outlet, _client) = outlet();
     let seat = audience.seat(&outlet);
     assert!(seat.has_publisher());
     drop(publishers);
     assert!(!seat.has_publisher() && has_rung(&*outlet));
+}
+
+#[test]
+fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
+    let (threads, feed, audience) = (Threads::default(), feed(), Audience::new(NEVER));
+    let publishers = start_publishers(&threads, &feed, &audience).unwrap();
+    let (outlet, mut client) = outlet();
+    let seat = audience.seat(&outlet);
+    audience.shares().iter().for_each(|share| share.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    feed.publish(&[("news".into(), 1.into())].into()).unwrap();
+    // Nothing else would send it: the next repeat is in an hour, and the client's thread is this one.
+    read_frames(&mut client, &feed, 1);
+    assert!(seat.has_publisher() && threads.panics() >= 1);
+    drop(publishers);
+    assert_eq!(threads.unfinished(), [""; 0]);
 }
 
 /// So many clients that come, each with its outlet.
@@ -76,7 +91,7 @@ fn outlets(count: usize) -> Vec<(Arc<ClientOutlet>, TcpStream)> {
 #[test]
 fn an_aide_sends_to_an_audience_whose_publisher_is_busy() {
     let (feed, audience) = (feed(), Audience::new(NEVER));
-    let aides = start_aides(&feed, &audience, &(10..=20)).unwrap();
+    let aides = start_aides(&Threads::default(), &feed, &audience, &(10..=20)).unwrap();
     if aides.is_empty() {
         return eprintln!("skipped: there is one core, and no aide");
     }
@@ -99,7 +114,7 @@ fn an_aide_goes_from_the_end_to_where_the_publisher_has_been() {
     for (outlet, _) in clients[10..18].iter().chain(clients.last()) {
         offer(outlet);
     }
-    offer_from_the_end(&feed, &latest, &audience);
+    offer_from_the_end(&Threads::default().register("aide-0", "helping"), &feed, &latest, &audience);
     let sent: Vec<_> = clients.iter().map(|(outlet, _)| outlet.sent().frames).collect();
     assert_eq!(sent, [[0; 10], [1; 10]].concat());
 }
@@ -117,7 +132,8 @@ fn serve(cast: &Cast, be_client: impl FnOnce(&mut TcpStream, &ClientOutlet)) {
         scope.spawn(move || {
             let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread()));
             outlets.send(Arc::clone(&outlet)).unwrap();
-            let (watcher, waits) = (Arc::new(Watcher::start().unwrap()), Arc::clone(Stats::default().waits()));
+            let (watcher, waits) =
+                (Arc::new(Watcher::start(&Threads::default()).unwrap()), Arc::clone(Stats::default().waits()));
             let mut connection = Connection::new(1, peer, outlet, watcher, Duration::from_secs(20), waits);
             assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), Goodbye::Client);
         });

@@ -141,10 +141,19 @@ impl Http {
                 None => Response::refusal(Code::BadRequest, "limit: one number from 0 to 1000"),
             },
             Route::Metrics => Response::new(Code::Ok, Kind::Metrics, self.metrics(self.shown().as_deref())),
-            Route::Livez => Response::new(Code::Ok, Kind::Text, "live\n"),
+            Route::Livez => match self.config.threads.fatal_problem() {
+                Some(problem) => Response::refusal(Code::Unavailable, &problem.text),
+                None => Response::new(Code::Ok, Kind::Text, "live\n"),
+            },
             Route::Readyz if self.stop.is_triggered() => Response::refusal(Code::Unavailable, "stopping"),
             Route::Readyz if self.feed.version() == 0 => Response::refusal(Code::Unavailable, "no map yet"),
-            Route::Readyz => Response::new(Code::Ok, Kind::Text, "ready\n"),
+            Route::Readyz => match &self.config.threads.problems()[..] {
+                [] => Response::new(Code::Ok, Kind::Text, "ready\n"),
+                problems => {
+                    let texts: Vec<_> = problems.iter().map(|problem| problem.text.as_str()).collect();
+                    Response::refusal(Code::Unavailable, &texts.join("\n"))
+                }
+            },
             // Those that are streamed.
             Route::Live | Route::Events => Response::refusal(Code::NotFound, "nothing to show"),
         }
@@ -268,7 +277,7 @@ impl Http {
             }
             Err(error) => {
                 let response = error.to_response();
-                if response.code() == Code::InternalError {
+                if matches!(response.code(), Code::InternalError | Code::Unavailable) {
                     self.change_log.failed(&Chain(&error));
                 }
                 response

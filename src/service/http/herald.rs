@@ -11,6 +11,7 @@ use super::rendering::Renderer;
 use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::Feed;
 use crate::service::Census;
+use crate::threads::{Threads, Worker};
 
 /// How often the clients are counted for the history.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
@@ -88,24 +89,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the log says of a herald that has panicked.
-const OBITUARY: &str = "the herald's thread panicked: event streams had changes at the next repeat only";
-
 /// Starts the thread, which works until it is dropped.
 pub(super) fn start_herald(
+    threads: &Threads,
     feed: Arc<Feed>,
     census: Arc<dyn Census>,
     listeners: Arc<Listeners>,
     change_log: Arc<ChangeLog>,
     renderer: Arc<Renderer>,
 ) -> io::Result<BelledThread> {
-    BelledThread::start("http-herald".to_owned(), OBITUARY, |bell| {
-        move || run(&bell, &feed, &*census, &listeners, &change_log, &renderer)
+    BelledThread::start(threads, "http-herald", "waking event streams", move |bell, worker| {
+        let (bell, worker, feed) = (Arc::clone(bell), Arc::clone(worker), Arc::clone(&feed));
+        let (census, listeners) = (Arc::clone(&census), Arc::clone(&listeners));
+        let (change_log, renderer) = (Arc::clone(&change_log), Arc::clone(&renderer));
+        move || run(&bell, &worker, &feed, &*census, &listeners, &change_log, &renderer)
     })
 }
 
 fn run(
     bell: &Arc<Bell>,
+    worker: &Worker,
     feed: &Feed,
     census: &dyn Census,
     listeners: &Listeners,
@@ -121,7 +124,7 @@ fn run(
             change_log.log_held();
             due = now.checked_add(PERIOD).unwrap_or(now);
         }
-        let causes = bell.wait(Some(due));
+        let causes = bell.wait_round(worker, Some(due));
         if causes.contains(Cause::Stop) || (causes.contains(Cause::News) && gives_way_until_stop(bell, feed)) {
             return;
         }

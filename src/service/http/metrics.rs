@@ -226,6 +226,11 @@ impl Http {
             let help = "Lines missing from the log because standard error did not accept them.";
             text.add(Counter, "mapcast_log_lines_dropped_total", help, dropped.load(Ordering::Relaxed));
         }
+        let threads = &self.config.threads;
+        let panics = "Panics of the server's long-lived threads, each of which was restarted.";
+        text.add(Counter, "mapcast_thread_panics_total", panics, threads.panics());
+        let stuck = "Long-lived threads that are stuck, or have panicked and are not back.";
+        text.add(Gauge, "mapcast_threads_unhealthy", stuck, threads.problems().len());
         text.add(Gauge, "mapcast_draining", "1 while the server stops, 0 before.", u8::from(self.stop.is_triggered()));
         let view = self.view();
         let process = view.process();

@@ -39,6 +39,7 @@ use crate::feed::Feed;
 use crate::health::Health;
 use crate::shutdown::Shutdown;
 use crate::state::StateFile;
+use crate::threads::Threads;
 use crate::throttle::{LOG_PERIOD, Throttle};
 
 use answer::Answer;
@@ -85,6 +86,8 @@ pub struct Config {
     pub source: Option<ShownSource>,
     /// How many lines of its log the program has dropped, if that is shown. The library only reads it.
     pub dropped_log_lines: Option<Arc<AtomicU64>>,
+    /// The long-lived threads, this service's own among them: `/livez` and `/readyz` tell of those that are stuck.
+    pub threads: Threads,
 }
 
 /// A source, as it is shown.
@@ -128,7 +131,8 @@ impl Http {
     /// Returns the service that shows `feed`, the clients of `census`, and those of `own`, the server that it will be
     /// bound to. `stop` is that of the map's server: this one's should be requested when that one has stopped.
     pub fn new(config: Config, feed: Arc<Feed>, census: Arc<dyn Census>, own: Arc<dyn Census>, stop: Shutdown) -> Self {
-        let writer = config.token.clone().map(|token| Writer::new(Arc::clone(&feed), token, config.state.clone()));
+        let writer = config.token.clone();
+        let writer = writer.map(|token| Writer::new(Arc::clone(&feed), token, config.state.clone(), &config.threads));
         Self {
             hosts: Hosts::new(&config.listen, &config.hosts),
             policy: page::policy(page::PAGE),
@@ -191,11 +195,13 @@ impl Http {
 
 impl Service for Http {
     fn start(&self) -> io::Result<()> {
+        self.writer.as_ref().map_or(Ok(()), Writer::start)?;
         let mut herald = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
         if herald.is_none() {
             let (feed, census) = (Arc::clone(&self.feed), Arc::clone(&self.census));
             let (listeners, change_log) = (Arc::clone(&self.listeners), Arc::clone(&self.change_log));
-            *herald = Some(start_herald(feed, census, listeners, change_log, Arc::clone(&self.renderer))?);
+            let (threads, renderer) = (&self.config.threads, Arc::clone(&self.renderer));
+            *herald = Some(start_herald(threads, feed, census, listeners, change_log, renderer)?);
         }
         Ok(())
     }

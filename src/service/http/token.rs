@@ -1,20 +1,25 @@
 //! The bearer token that lets somebody write, in a file of the operator's.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::escape::escape;
+use crate::files;
 use crate::secret::warn_if_public;
+use crate::threads::{IoThread, Threads, Unanswered};
 
 /// The longest file that is a token: 4 KiB.
 const MAX_LEN: u64 = 4096;
 
 /// Below this many bytes a token can be guessed; it is taken, with a warning. 16 are 96 bits in base64.
 const SHORT: usize = 16;
+
+/// How long a request that writes waits for the token to be read: 2 s.
+const READ_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why there is no token. The text is safe to print.
 #[derive(Debug, thiserror::Error)]
@@ -36,21 +41,49 @@ pub enum Error {
     },
 }
 
-/// A file with a token. Read for each request that writes, so that a new token counts at once, and none is kept in
-/// memory.
+/// A file with a token. Read for each request that presents one, so that a new token counts at once, and none is kept in
+/// memory. What is written into a pipe, as by `<(pass token)` in a shell, can be read only once: of that token the hash is
+/// kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenFile {
     path: PathBuf,
+    /// The hash of what was in the pipe.
+    piped: Option<Digest>,
+}
+
+/// SHA-256 of a token. Compared in place of tokens, so that not even the lengths show.
+type Digest = [u8; 32];
+
+/// Reads the token for requests, on a thread of its own: a file system that hangs holds none of HTTP's.
+#[derive(Debug)]
+pub(super) struct TokenReader {
+    file: TokenFile,
+    thread: IoThread,
+}
+
+/// Why a token is neither right nor wrong.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    File(#[from] Error),
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
 }
 
 impl TokenFile {
-    /// Returns the token file at `path`. Warns in the log of one that others may read, or that can be guessed.
+    /// Returns the token file at `path`, which may be a pipe whose writer ends within 10 s. Warns in the log of one that
+    /// others may read, or that can be guessed.
     ///
     /// # Errors
     /// If it cannot be read or has no token.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let file = Self { path: path.into() };
-        let token = file.read()?;
+        let mut file = Self { path: path.into(), piped: None };
+        let piped = files::read_pipe(&file.path, MAX_LEN + 2, files::PIPE_LIMIT).map_err(|why| file.unreadable(why))?;
+        let token = match &piped {
+            Some(content) => file.parse(content)?,
+            None => file.read()?,
+        };
+        file.piped = piped.map(|_| digest(&token));
         if token.len() < SHORT {
             log::warn!("{}: a token of {} characters can be guessed; write at least {SHORT}", file.name(), token.len());
         }
@@ -58,28 +91,20 @@ impl TokenFile {
         Ok(file)
     }
 
-    /// True if and only if `authorization`, the header's value, has the token that is in the file now. How long this
-    /// takes tells nothing of how much of it is right.
-    ///
-    /// # Errors
-    /// If there is no token now.
-    pub(super) fn admits(&self, authorization: Option<&str>) -> Result<bool, Error> {
-        let expected = Sha256::digest(self.read()?);
-        let (scheme, presented) = authorization.and_then(|value| value.split_once(' ')).unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Ok(false);
-        }
-        // Hashes, so that not even the lengths show.
-        Ok(bool::from(Sha256::digest(presented.trim()).ct_eq(&expected)))
+    fn read(&self) -> Result<String, Error> {
+        let content = files::read(&self.path, MAX_LEN + 2).map_err(|source| self.unreadable(source))?;
+        self.parse(&content)
     }
 
-    fn read(&self) -> Result<String, Error> {
-        let unreadable = |source| Error::Unreadable { name: self.name(), source };
-        let mut text = String::new();
-        File::open(&self.path).map_err(unreadable)?.take(MAX_LEN + 2).read_to_string(&mut text).map_err(unreadable)?;
-        let token = text.trim();
-        let fits = (1..=MAX_LEN).contains(&(token.len() as u64)) && token.bytes().all(|byte| byte.is_ascii_graphic());
-        if fits { Ok(token.to_owned()) } else { Err(Error::NoToken { name: self.name() }) }
+    fn parse(&self, content: &[u8]) -> Result<String, Error> {
+        let token = content.trim_ascii();
+        let fits = (1..=MAX_LEN).contains(&(token.len() as u64)) && token.iter().all(u8::is_ascii_graphic);
+        let token = fits.then(|| String::from_utf8_lossy(token).into_owned());
+        token.ok_or_else(|| Error::NoToken { name: self.name() })
+    }
+
+    fn unreadable(&self, source: io::Error) -> Error {
+        Error::Unreadable { name: self.name(), source }
     }
 
     fn name(&self) -> String {
@@ -87,16 +112,57 @@ impl TokenFile {
     }
 }
 
+impl TokenReader {
+    pub(super) fn new(file: TokenFile, threads: &Threads) -> Self {
+        let thread = IoThread::new(threads, "token", "reading the token".to_owned(), READ_LIMIT);
+        Self { file, thread }
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system gives none.
+    pub(super) fn start(&self) -> io::Result<()> {
+        self.thread.start()
+    }
+
+    /// True if and only if `authorization`, the header's value, has the token that is in the file now. Without one, the file
+    /// is not read. How long this takes tells nothing of how much of it is right.
+    ///
+    /// # Errors
+    /// If there is no token now, or it cannot be read within 2 s.
+    pub(super) fn admits(&self, authorization: Option<&str>) -> Result<bool, ReadError> {
+        let (scheme, presented) = authorization.and_then(|value| value.split_once(' ')).unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Ok(false);
+        }
+        let expected = match self.file.piped {
+            Some(piped) => piped,
+            None => self.expected()?,
+        };
+        Ok(bool::from(digest(presented.trim()).ct_eq(&expected)))
+    }
+
+    fn expected(&self) -> Result<Digest, ReadError> {
+        let file = self.file.clone();
+        Ok(self.thread.run(move || file.read().map(|token| digest(&token)))??)
+    }
+}
+
+fn digest(token: &str) -> Digest {
+    Sha256::digest(token).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
 
-    fn file(text: &str) -> (tempfile::NamedTempFile, Result<TokenFile, Error>) {
+    fn file(text: &str) -> (tempfile::NamedTempFile, Result<TokenReader, Error>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), text).unwrap();
         let opened = TokenFile::open(file.path());
-        (file, opened)
+        (file, opened.map(|file| TokenReader::new(file, &Threads::default())))
     }
 
     #[test]
@@ -127,7 +193,40 @@ mod tests {
         fs::write(file.path(), "two").unwrap();
         assert!(!token.admits(Some("Bearer one")).unwrap() && token.admits(Some("Bearer two")).unwrap());
         file.close().unwrap();
-        assert!(matches!(token.admits(Some("Bearer two")), Err(Error::Unreadable { .. })));
+        assert!(matches!(token.admits(Some("Bearer two")), Err(ReadError::File(Error::Unreadable { .. }))));
+        assert!(!token.admits(None).unwrap(), "the file is not asked for a token that is not presented");
+    }
+
+    #[test]
+    fn a_token_that_takes_too_long_holds_up_those_who_present_one_and_no_other() {
+        let (_file, token) = file("s3cret-s3cret-s3cret");
+        let token = token.unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        // As a file system that hangs would.
+        assert!(matches!(token.thread.run(move || held.recv().is_ok()), Err(Unanswered::Late { .. })));
+        let asked = std::time::Instant::now();
+        assert!(matches!(
+            token.admits(Some("Bearer s3cret-s3cret-s3cret")),
+            Err(ReadError::Unanswered(Unanswered::Busy { .. }))
+        ));
+        assert!(!token.admits(None).unwrap() && !token.admits(Some("Basic x")).unwrap());
+        assert!(asked.elapsed() < READ_LIMIT, "they wait for what is known to hang");
+        drop(release);
+    }
+
+    #[test]
+    fn a_token_from_a_pipe_is_read_once_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let writing = path.clone();
+        let writer = std::thread::Builder::new().spawn(move || fs::write(writing, "from-a-password-manager\n"));
+        let token = TokenReader::new(TokenFile::open(&path).unwrap(), &Threads::default());
+        writer.unwrap().join().unwrap().unwrap();
+        for _ in 0..2 {
+            assert!(token.admits(Some("Bearer from-a-password-manager")).unwrap());
+            assert!(!token.admits(Some("Bearer another")).unwrap());
+        }
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! Writing the map: one writer after the other, and nothing lost.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::condition::{Conditions, Unmet};
 use super::rendering::{Renderer, Rendering};
 use super::response::{Code, Kind, Response};
 use super::status::to_json;
-use super::token::TokenFile;
+use super::token::{TokenFile, TokenReader};
 use crate::chain::Chain;
 use crate::feed::{self, Feed};
 use crate::format::{self, Format};
 use crate::map::{self, Key, Map, Value};
 use crate::state::{self, StateFile};
+use crate::threads::{IoThread, Threads, Unanswered};
 
 /// What is asked of the map.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +42,10 @@ pub(super) enum Error {
     NoMap(#[source] format::Error),
     #[error(transparent)]
     State(state::Error),
+    #[error("the map was not changed")]
+    Busy(#[source] Unanswered),
+    #[error("it is not known whether the change is kept; read the map again later")]
+    Unknown(#[source] Unanswered),
 }
 
 /// What has become of a change.
@@ -51,15 +58,26 @@ pub(super) struct Written {
 /// Makes changes, one after the other.
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub(super) token: TokenFile,
+    pub(super) token: TokenReader,
     feed: Arc<Feed>,
-    state: Option<StateFile>,
+    state: Option<Kept>,
     /// Held from the look at the map to its publication, the state's fsync between them: that is what makes two changes
-    /// two, and only those who write ever wait for it.
+    /// two, and only those who write ever wait for it, at most as long as the state is waited for.
     turn: Mutex<()>,
     /// Held while a body is decoded and its change made: what is decoded may take 32 times as much memory as the body.
     pub(super) decoding: Mutex<()>,
 }
+
+/// The state, and the thread that writes it and then publishes the map, so that a change that was given up is either both
+/// kept and published, or neither.
+#[derive(Debug)]
+struct Kept {
+    file: StateFile,
+    thread: IoThread,
+}
+
+/// How long a change waits for the state to be written: 10 s. An fsync may take seconds on a disk that others keep busy.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Change {
     /// Returns the change that a request with `body` asks for; `what` makes it of the map in the body.
@@ -76,8 +94,32 @@ impl Change {
 }
 
 impl Writer {
-    pub(super) fn new(feed: Arc<Feed>, token: TokenFile, state: Option<StateFile>) -> Self {
+    pub(super) fn new(feed: Arc<Feed>, token: TokenFile, state: Option<StateFile>, threads: &Threads) -> Self {
+        Self::with_limit(feed, token, state, threads, WRITE_LIMIT)
+    }
+
+    fn with_limit(
+        feed: Arc<Feed>,
+        token: TokenFile,
+        state: Option<StateFile>,
+        threads: &Threads,
+        limit: Duration,
+    ) -> Self {
+        let state = state.map(|file| {
+            let thread = IoThread::new(threads, "state", format!("writing {}", file.name()), limit);
+            Kept { file, thread }
+        });
+        let token = TokenReader::new(token, threads);
         Self { token, feed, state, turn: Mutex::new(()), decoding: Mutex::new(()) }
+    }
+
+    /// Starts the threads that read and write files.
+    ///
+    /// # Errors
+    /// If the system gives none.
+    pub(super) fn start(&self) -> io::Result<()> {
+        self.token.start()?;
+        self.state.as_ref().map_or(Ok(()), |state| state.thread.start())
     }
 
     /// Makes `change`, if the map meets `conditions`. When this returns, the map is kept and published.
@@ -87,6 +129,10 @@ impl Writer {
     /// section 13.2.1).
     pub(super) fn apply(&self, change: Change, conditions: &Conditions, renderer: &Renderer) -> Result<Written, Error> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = &self.state {
+            // A change that was given up may still come to its end: the map is looked at when it has.
+            state.thread.wait_idle().map_err(Error::Busy)?;
+        }
         let current = renderer.latest().map_err(Error::NoMap)?;
         let mut map = map::number_keys(current.as_ref().map(|rendering| rendering.map.clone()).unwrap_or_default());
         if let Change::Remove(key) = &change
@@ -102,13 +148,28 @@ impl Writer {
             Change::Remove(key) => drop(map.remove(&key)),
         }
         self.feed.check(&map).map_err(Error::Refused)?;
-        if let Some(state) = &self.state {
-            state.save(&map).map_err(Error::State)?;
-        }
-        let changed = self.feed.publish(&map).map_err(Error::Refused)?;
+        let changed = match &self.state {
+            Some(state) => self.keep(state, map)?,
+            None => self.feed.publish(&map).map_err(Error::Refused)?,
+        };
         let rendering = renderer.latest().map_err(Error::NoMap)?.ok_or(Error::Missing)?;
         drop(turn);
         Ok(Written { changed, rendering })
+    }
+}
+
+impl Writer {
+    /// Keeps `map` and publishes it, on the state's thread. Returns true if and only if it differs from the one before.
+    fn keep(&self, state: &Kept, map: Map) -> Result<bool, Error> {
+        let (feed, file) = (Arc::clone(&self.feed), state.file.clone());
+        let job = move || {
+            file.save(&map).map_err(Error::State)?;
+            feed.publish(&map).map_err(Error::Refused)
+        };
+        state.thread.run(job).map_err(|unanswered| match unanswered {
+            Unanswered::Busy { .. } | Unanswered::NoThread(_) => Error::Busy(unanswered),
+            unanswered => Error::Unknown(unanswered),
+        })?
     }
 }
 
@@ -154,6 +215,7 @@ impl Error {
             Self::Refused(feed::Error::TooLarge { .. }) => Code::ContentTooLarge,
             Self::Refused(_) => Code::BadRequest,
             Self::NoMap(_) | Self::State(_) => Code::InternalError,
+            Self::Busy(_) | Self::Unknown(_) => Code::Unavailable,
         };
         Response::refusal(code, &Chain(self).to_string())
     }
@@ -173,7 +235,7 @@ mod tests {
         feed.publish(&builtin()).unwrap();
         let token = TokenFile::open(folder.path().join("token")).unwrap();
         let state = state.then(|| StateFile::open(folder.path().join("state.json")).unwrap());
-        (folder, Writer::new(Arc::clone(&feed), token, state), Renderer::new(feed))
+        (folder, Writer::new(Arc::clone(&feed), token, state, &Threads::default()), Renderer::new(feed))
     }
 
     fn patch(json: &str) -> Change {
@@ -276,6 +338,49 @@ mod tests {
         });
         let last = renderer.latest().unwrap().unwrap();
         assert_eq!((last.document.json(), last.version), (r#"{"a":49,"b":49}"#, 102));
+    }
+
+    #[test]
+    fn a_change_whose_state_hangs_is_unknown_and_in_the_end_kept_and_published_or_neither() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("token"), "a-token-of-some-length").unwrap();
+        let token = TokenFile::open(folder.path().join("token")).unwrap();
+        let state = StateFile::open(folder.path().join("state.json")).unwrap();
+        let (feed, limit) = (Arc::new(Feed::new(Format::Bincode, 200)), Duration::from_millis(50));
+        let threads = Threads::default();
+        let writer = Writer::with_limit(Arc::clone(&feed), token, Some(state.clone()), &threads, limit);
+        let renderer = Renderer::new(Arc::clone(&feed));
+        let write = |body: &str| {
+            let change = Change::from_body(body.as_bytes(), Change::Patch).unwrap();
+            writer.apply(change, &Conditions::default(), &renderer)
+        };
+        write("{\"a\":1}").unwrap();
+        let hung = state.hang();
+        let error = write("{\"b\":2}").unwrap_err();
+        assert!(matches!(error, Error::Unknown(_)), "{error}");
+        let response = error.to_response();
+        assert_eq!(response.code(), Code::Unavailable);
+        assert!(error.to_string().contains("it is not known whether"));
+        assert!(matches!(write("{\"c\":3}").unwrap_err(), Error::Busy(_)));
+        threads.look_after(crate::threads::STUCK_AFTER);
+        threads.look_after(crate::threads::STUCK_AFTER);
+        let problems = threads.problems();
+        assert!(problems[0].text.contains("thread state: stuck for 10 s while writing "), "{problems:?}");
+        drop(hung);
+        let written = loop {
+            match write("{\"d\":4}") {
+                Err(Error::Busy(_)) => {}
+                written => break written.unwrap(),
+            }
+        };
+        assert_eq!(
+            written.rendering.document.json(),
+            r#"{"a":1,"b":2,"d":4}"#,
+            "the one that was given up is not lost by the next"
+        );
+        let kept: serde_json::Value =
+            serde_json::from_slice(&fs::read(folder.path().join("state.json")).unwrap()).unwrap();
+        assert_eq!(kept.to_string(), written.rendering.document.json());
     }
 
     #[test]

@@ -147,8 +147,8 @@ fn whatever_happens_to_the_file_the_last_good_map_stays_and_it_is_told_once() {
             "above the limit of 1638400 bytes",
             Box::new(|path| fs::File::create(path).unwrap().set_len(1 << 26).unwrap()),
         ),
-        ("not a regular file", Box::new(|path| fs::create_dir(path).unwrap())),
-        ("not a regular file", Box::new(mkfifo)),
+        ("cannot be read: it is a directory, not a regular file", Box::new(|path| fs::create_dir(path).unwrap())),
+        ("cannot be read: it is a FIFO, not a regular file", Box::new(mkfifo)),
         ("cannot be read: Too many levels", Box::new(|path| symlink(path, path).unwrap())),
     ];
     let place = Place::new();
@@ -218,6 +218,19 @@ fn a_file_that_changed_just_now_is_read_again_though_its_stamp_is_the_same() {
 }
 
 #[test]
+fn a_change_that_leaves_no_trace_in_the_stamp_is_seen_when_the_stamp_is_not_trusted_any_more() {
+    let place = Place::new();
+    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
+    place.write("flags.json", r#"{"a": 2}"#);
+    // As if it had been read with this stamp before: who writes through a mapping leaves none.
+    let stamp = file.stamp(&file.open().unwrap()).unwrap();
+    file.seen = Some((stamp, Instant::now()));
+    assert_eq!(place.look(&mut file), None);
+    file.trust = Duration::ZERO;
+    assert_eq!(place.look(&mut file), Some(info("flags.json: 1 entry, version 2")));
+}
+
+#[test]
 fn a_file_that_changes_while_it_is_read_is_not_taken() {
     let place = Place::new();
     let source = place.loaded("flags.json", r#"{"a": 1}"#);
@@ -237,7 +250,7 @@ fn a_time_that_is_set_back_does_not_hide_a_change() {
     let seen = file.stamp(&file.open().unwrap()).unwrap();
     place.write("flags.json", r#"{"a": 2}"#);
     fs::File::options().write(true).open(place.path("flags.json")).unwrap().set_modified(modified).unwrap();
-    file.seen = Some(seen);
+    file.seen = Some((seen, Instant::now()));
     assert!(place.look(&mut file).is_some());
 }
 

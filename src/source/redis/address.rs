@@ -1,7 +1,7 @@
 //! Where the hash is, as the command line names it, and the password, which nobody else is shown.
 
 use std::fmt;
-use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 use super::super::{encryption, scheme};
 use super::Error;
 use crate::escape::escape;
+use crate::files;
 use crate::tls::ClientTls;
 
 /// What an address looks like.
@@ -23,6 +24,9 @@ const SENTINEL_PORT: u16 = 26379;
 
 /// How often the hash is read though nothing was announced, unless told otherwise: the server's default interval, 5 s.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
+
+/// The longest password that is read: 4 KiB.
+const MAX_PASSWORD: u64 = 4096;
 
 /// A hash in a Redis or Valkey server: `redis://USER@HOST:PORT/DB?key=NAME`, and its kin of TLS (`rediss://`), unix
 /// sockets, sentinels and clusters. [`Debug`] and [`Display`](fmt::Display) show no password.
@@ -152,18 +156,49 @@ impl Address {
 }
 
 impl Password {
+    /// Returns the password in the file at `path`, which is read at each connection, so that it need not be there yet. What
+    /// is written into a pipe can be read only once, and is, at most for 10 s.
+    ///
+    /// # Errors
+    /// If it is neither a regular file nor a pipe that ends in time, or no text of at most 4 KiB.
+    pub fn in_file(path: impl Into<PathBuf>) -> Result<Self, super::super::Error> {
+        let path = path.into();
+        let piped =
+            files::read_pipe(&path, MAX_PASSWORD, files::PIPE_LIMIT).and_then(|text| text.map(utf8).transpose());
+        let checked = piped.and_then(|piped| match piped {
+            Some(text) => Ok(Self::Text(without_line_end(&text).to_owned())),
+            None => files::open(&path).map(|_| Self::File(path.clone())),
+        });
+        match checked {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::File(path)),
+            checked => checked.map_err(|source| {
+                let name = escape(&path.to_string_lossy());
+                super::super::Error::Unreadable { name, source }
+            }),
+        }
+    }
+
     /// Returns the password as it is now.
     pub(super) fn read(&self) -> Result<String, Error> {
         match self {
             Self::Text(text) => Ok(text.clone()),
             Self::File(path) => {
                 let named = || escape(&path.to_string_lossy());
-                let text = fs::read_to_string(path).map_err(|source| Error::PasswordFile { path: named(), source })?;
-                let text = text.strip_suffix('\n').unwrap_or(&text);
-                Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+                let read = files::read(path, MAX_PASSWORD).and_then(utf8);
+                let text = read.map_err(|source| Error::PasswordFile { path: named(), source })?;
+                Ok(without_line_end(&text).to_owned())
             }
         }
     }
+}
+
+fn utf8(text: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(text).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+fn without_line_end(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
 }
 
 impl FromStr for Address {
@@ -393,10 +428,25 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let password = Password::File(file.path().to_owned());
         for (content, wanted) in [("secret\n", "secret"), ("two words\r\n", "two words"), ("\n\n", "\n"), ("x", "x")] {
-            fs::write(file.path(), content).unwrap();
+            std::fs::write(file.path(), content).unwrap();
             assert_eq!(password.read().unwrap(), wanted);
         }
         drop(file);
         assert!(matches!(password.read(), Err(Error::PasswordFile { .. })));
+    }
+
+    #[test]
+    fn a_password_in_a_pipe_is_read_once_and_another_thing_than_a_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let writing = path.clone();
+        let writer = std::thread::Builder::new().spawn(move || std::fs::write(writing, "from a pipe\n"));
+        assert!(matches!(Password::in_file(&path).unwrap(), Password::Text(text) if text == "from a pipe"));
+        writer.unwrap().join().unwrap().unwrap();
+        let error = Password::in_file(folder.path()).unwrap_err();
+        assert!(crate::chain::Chain(&error).to_string().contains("it is a directory, not a regular file"), "{error}");
+        let missing = folder.path().join("missing");
+        assert!(matches!(Password::in_file(&missing).unwrap(), Password::File(path) if path == missing));
     }
 }

@@ -3,13 +3,13 @@
 use std::env;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mapcast::Shutdown;
 use mapcast::source::Sink;
 use mapcast::stats::Stats;
+use mapcast::threads::{Thread, Threads};
 
 use super::notices::{Channel, Notice};
 
@@ -32,6 +32,8 @@ pub(crate) struct Subject {
     /// Where the maps are; `None` for a service that has none.
     pub(crate) sink: Option<Sink>,
     pub(crate) stats: Arc<Stats>,
+    /// The long-lived threads: there is no sign of life while one of them is stuck.
+    pub(crate) threads: Threads,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop: Shutdown,
 }
@@ -62,12 +64,14 @@ impl Supervisor {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(crate) fn follow(self, subject: Subject) -> anyhow::Result<JoinHandle<()>> {
-        let builder = thread::Builder::new().name("supervisor".to_owned());
-        builder.spawn(move || self.run(&subject)).context("no thread for the service manager's messages")
+    pub(crate) fn follow(self, mut subject: Subject) -> anyhow::Result<Thread> {
+        let worker = subject.threads.register("supervisor", "telling the service manager");
+        subject.stop = subject.stop.for_worker(&worker);
+        let run = move || worker.run(|pause| subject.stop.wait(pause), || self.run(&subject));
+        Thread::start("supervisor", run).context("no thread for the service manager's messages")
     }
 
-    fn run(self, subject: &Subject) {
+    fn run(&self, subject: &Subject) {
         wait_first_map(subject, || self.channel.send(&[Notice::Status("waiting for the first map")]));
         if !subject.stop.is_triggered() {
             self.run_ready(subject);
@@ -88,7 +92,9 @@ impl Supervisor {
                 self.channel.send(&[Notice::Status(&text)]);
                 (told, told_at) = (text, Instant::now());
             }
-            if pulse.as_mut().is_some_and(|pulse| pulse.is_due(Instant::now(), subject.stats.heartbeats())) {
+            let is_well = subject.threads.fatal_problem().is_none();
+            let is_due = |pulse: &mut Pulse| pulse.is_due(Instant::now(), subject.stats.heartbeats());
+            if is_well && pulse.as_mut().is_some_and(is_due) {
                 self.channel.send(&[Notice::Watchdog]);
             }
         }

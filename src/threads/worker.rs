@@ -1,0 +1,202 @@
+//! One long-lived thread: its rounds, its panics, and its restart after one.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Problem, STUCK_AFTER};
+
+/// How long a thread that panics again is paused before it is restarted: 1 s, doubling to 1 min.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// After this long without a panic, the next one counts as the first.
+const CALM: Duration = Duration::from_mins(1);
+
+/// `panicked_at` of a thread that has not panicked.
+const NEVER: u64 = u64::MAX;
+
+/// One long-lived thread, as its monitor sees it.
+pub struct Worker {
+    name: String,
+    task: String,
+    restart_helps: bool,
+    /// Times that it came round. Written by the thread alone.
+    rounds: AtomicU64,
+    /// Counts the rounds in place of `rounds`.
+    counter: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
+    /// Its rounds when it panicked last: it has a problem until it has come round again.
+    panicked_at: AtomicU64,
+    has_ended: AtomicBool,
+    /// Its rounds at the monitor's last look, and for how many milliseconds they have stood still.
+    seen: AtomicU64,
+    still_ms: AtomicU64,
+    /// The panics of all threads.
+    panics: Arc<AtomicU64>,
+}
+
+impl Worker {
+    pub(super) fn new(name: &str, task: &str, restart_helps: bool, panics: Arc<AtomicU64>) -> Self {
+        Self {
+            name: name.to_owned(),
+            task: task.to_owned(),
+            restart_helps,
+            rounds: AtomicU64::new(0),
+            counter: None,
+            panicked_at: AtomicU64::new(NEVER),
+            has_ended: AtomicBool::new(false),
+            seen: AtomicU64::new(0),
+            still_ms: AtomicU64::new(0),
+            panics,
+        }
+    }
+
+    pub(super) fn counted_by(self, rounds: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { counter: Some(Box::new(rounds)), ..self }
+    }
+
+    /// The thread's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts a round. To be called by the thread alone, at least every 2 s.
+    pub fn round(&self) {
+        // One writer: a store is enough, and cheaper than an exclusive addition.
+        self.rounds.store(self.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The thread has ended, or does something else from now on.
+    pub fn end(&self) {
+        self.has_ended.store(true, Ordering::SeqCst);
+    }
+
+    /// True if and only if [`end`](Self::end) was called.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::SeqCst)
+    }
+
+    /// Runs `work` until it returns, and again after each panic: at once after the first one within a minute, and then after
+    /// a pause of 1 s, doubling to 1 min, so that one that always panics costs nothing. `pause` waits that long, or less,
+    /// and returns true if and only if the thread is to end.
+    pub fn run(&self, mut pause: impl FnMut(Duration) -> bool, mut work: impl FnMut()) {
+        let mut next_pause = Duration::ZERO;
+        loop {
+            let begun = Instant::now();
+            // What the work leaves half done is its own to judge: locks are taken although they are poisoned.
+            if catch_unwind(AssertUnwindSafe(&mut work)).is_ok() {
+                return self.end();
+            }
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            self.panicked_at.store(self.rounds(), Ordering::SeqCst);
+            if begun.elapsed() >= CALM {
+                next_pause = Duration::ZERO;
+            }
+            log::error!("thread {}: restarted in {} s after its panic", self.name, next_pause.as_secs());
+            if pause(next_pause) {
+                return self.end();
+            }
+            next_pause = (next_pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        }
+    }
+
+    /// The monitor's look, `elapsed` after the one before.
+    pub(super) fn look_after(&self, elapsed: Duration) {
+        let rounds = self.rounds();
+        let was_stuck = self.is_stuck();
+        if self.seen.swap(rounds, Ordering::Relaxed) == rounds {
+            let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            self.still_ms.fetch_add(elapsed, Ordering::Relaxed);
+        } else {
+            self.still_ms.store(0, Ordering::Relaxed);
+        }
+        match (was_stuck, self.is_stuck()) {
+            (false, true) => log::error!("thread {}: {}", self.name, self.plight()),
+            (true, false) => log::info!("thread {}: goes on", self.name),
+            _ => {}
+        }
+    }
+
+    /// What is wrong with the thread; `None` if nothing is known to be.
+    pub fn problem(&self) -> Option<Problem> {
+        let has_problem = !self.has_ended() && (self.is_stuck() || self.is_panicked());
+        let restart_helps = self.restart_helps && self.is_stuck();
+        has_problem.then(|| Problem { text: format!("thread {}: {}", self.name, self.plight()), restart_helps })
+    }
+
+    fn plight(&self) -> String {
+        if self.is_panicked() {
+            return format!("panicked while {}, and is being restarted", self.task);
+        }
+        let seconds = self.still_ms.load(Ordering::Relaxed) / 1000;
+        let hint = if self.restart_helps { "" } else { "; does its file system hang?" };
+        format!("stuck for {seconds} s while {}{hint}", self.task)
+    }
+
+    fn is_stuck(&self) -> bool {
+        u128::from(self.still_ms.load(Ordering::Relaxed)) >= STUCK_AFTER.as_millis()
+    }
+
+    fn is_panicked(&self) -> bool {
+        self.panicked_at.load(Ordering::SeqCst) == self.rounds()
+    }
+
+    fn rounds(&self) -> u64 {
+        self.counter.as_ref().map_or_else(|| self.rounds.load(Ordering::Relaxed), |counter| counter())
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("name", &self.name).field("rounds", &self.rounds()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::threads::{STUCK_AFTER, Threads};
+
+    #[test]
+    fn a_thread_that_panics_is_restarted_with_pauses_and_is_a_problem_until_it_comes_round() {
+        let threads = Threads::default();
+        let worker = threads.register("publisher-0", "sending the map");
+        let (mut pauses, mut runs) = (Vec::new(), 0);
+        let pause = |pause: std::time::Duration| {
+            pauses.push(pause.as_secs());
+            let [problem] = &threads.problems()[..] else { panic!("one problem while it is paused") };
+            assert_eq!(problem.text, "thread publisher-0: panicked while sending the map, and is being restarted");
+            assert!(!problem.restart_helps);
+            false
+        };
+        worker.run(pause, || {
+            runs += 1;
+            assert!(runs > 9, "as a fault of ours would");
+            worker.round();
+            assert_eq!(threads.problems(), []);
+        });
+        assert_eq!((pauses, runs, threads.panics()), (vec![0, 1, 2, 4, 8, 16, 32, 60, 60], 10, 9));
+        assert!(worker.has_ended());
+    }
+
+    #[test]
+    fn a_stop_ends_the_pause_of_a_thread_that_always_panics() {
+        let threads = Threads::default();
+        let worker = threads.register("watcher", "watching");
+        worker.run(|pause| !pause.is_zero(), || panic!("as a fault of ours would"));
+        assert_eq!((threads.panics(), worker.has_ended(), threads.problems().len()), (2, true, 0));
+    }
+
+    #[test]
+    fn a_thread_that_panics_for_long_is_stuck() {
+        let threads = Threads::default();
+        let worker = threads.register("watcher", "watching");
+        let pause = |_| {
+            threads.look_after(STUCK_AFTER);
+            assert!(threads.fatal_problem().is_some());
+            true
+        };
+        worker.run(pause, || panic!("as a fault of ours would"));
+    }
+}
