@@ -32,8 +32,9 @@ const VISIT: Duration = Duration::from_secs(2);
 /// How long a file hangs, before it is a good one again.
 const HANG: Duration = Duration::from_millis(2500);
 
-/// How long a server may take to end or to listen, where a file hangs from the start.
-const START: Duration = Duration::from_secs(5);
+/// How long a server may take to end or to listen, where a file hangs from the start: it waits 10 s for the writer of a pipe
+/// that may be its token.
+const START: Duration = Duration::from_secs(13);
 
 /// Requests without a token, at once.
 const STRANGERS: usize = 30;

@@ -52,6 +52,8 @@ pub struct Gauge {
     pid: u32,
     threads: AtomicU64,
     resident: AtomicU64,
+    /// The most since the start.
+    resident_ever: AtomicU64,
 }
 
 impl Gauge {
@@ -65,6 +67,11 @@ impl Gauge {
         self.resident.load(Ordering::Relaxed)
     }
 
+    /// The most resident memory in KiB since the start.
+    pub fn resident_ever(&self) -> u64 {
+        self.resident_ever.load(Ordering::Relaxed)
+    }
+
     pub fn reset(&self) {
         self.threads.store(0, Ordering::Relaxed);
         self.resident.store(0, Ordering::Relaxed);
@@ -75,6 +82,7 @@ impl Gauge {
         if let Some((threads, resident)) = status_of(self.pid) {
             self.threads.fetch_max(threads, Ordering::Relaxed);
             self.resident.fetch_max(resident, Ordering::Relaxed);
+            self.resident_ever.fetch_max(resident, Ordering::Relaxed);
         }
     }
 }
@@ -102,7 +110,13 @@ impl Sampler {
 
     /// Begins to look at process `pid`, as long as the gauge is held.
     pub fn gauge(&self, name: &'static str, pid: u32) -> Arc<Gauge> {
-        let gauge = Arc::new(Gauge { name, pid, threads: AtomicU64::new(0), resident: AtomicU64::new(0) });
+        let gauge = Arc::new(Gauge {
+            name,
+            pid,
+            threads: AtomicU64::new(0),
+            resident: AtomicU64::new(0),
+            resident_ever: AtomicU64::new(0),
+        });
         let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
         gauges.retain(|gauge| gauge.strong_count() > 0);
         gauges.push(Arc::downgrade(&gauge));

@@ -295,10 +295,11 @@ impl Subject {
         self.lines.iter().for_each(|lines| lines.pace(CALM));
     }
 
-    /// The resident memory that it may have after an attack, in KiB.
+    /// The resident memory that it may have after an attack, in KiB. What the allocator has kept since an earlier attack it
+    /// still has.
     fn most_memory(&self) -> u64 {
         let before = self.baseline.resident;
-        before + MORE_MEMORY + self.server.gauge.resident().saturating_sub(before) / 2
+        before + MORE_MEMORY + self.server.gauge.resident_ever().saturating_sub(before) / 2
     }
 
     /// Forgets what its clients have met.
