@@ -16,7 +16,7 @@ pub use thread::Thread;
 pub use worker::Worker;
 
 /// The longest that a thread waits before it comes round, though there is nothing to do: 2 s. So a wake-up that was lost
-/// is made up for, too. Five idle threads cost some 50 us of CPU a second.
+/// is made up for, too. An idle server with HTTP took 10 ms of CPU in 20 s so (a debug build, measured).
 pub(crate) const ROUND: Duration = Duration::from_secs(2);
 
 /// A thread that has not come round for this long is stuck: 10 s, five times what it may wait. A send to a client does not

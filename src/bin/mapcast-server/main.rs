@@ -120,7 +120,6 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
     let config = ServerConfig { heartbeat: Some(heartbeat), threads: threads.clone(), ..task.config };
     let room = format!("{}, {} allowed (--max-connections)", task.ceiling, config.max_connections);
     let mut server = Server::new(config.clone());
-    let mut accepting = vec![count_rounds(&server, "main", threads)];
     let (mut page, mut followed, mut state) = (None, None, None);
     match task.service {
         Chosen::Map(map) => {
@@ -141,7 +140,6 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
                 http.config.dropped_log_lines = Some(dropped);
                 http.config.threads = threads.clone();
                 let bound = http.bind(&config, feed, &server, &stop)?;
-                accepting.push(count_rounds(&bound, "http-accept", threads));
                 page = Some((bound, Shutdown::new().context("no descriptors left")?));
             }
             followed = Some(first);
@@ -158,6 +156,10 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
     let sink = followed.as_ref().map(|followed| followed.sink.clone());
     let subject = Subject { sink, stats: server.stats(), threads: threads.clone(), drain_timeout, stop: stop.clone() };
     let supervised = supervisor.map(|supervisor| (supervisor, subject));
+    // Not before: their first round is yet to come.
+    let page_server = page.as_ref().map(|(page, _)| (page, "http-accept"));
+    let loops = [Some((&server, "main")), page_server].into_iter().flatten();
+    let accepting = loops.map(|(server, name)| count_rounds(server, name, threads)).collect();
     Ok(Prepared { server, page, accepting, followed, state, supervised, stop })
 }
 
