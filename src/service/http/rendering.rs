@@ -51,8 +51,9 @@ impl Renderer {
     /// # Errors
     /// If what the feed has is no map, or has no form in JSON.
     pub(super) fn latest(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
-        let Some(snapshot) = self.feed.latest() else { return Ok(None) };
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: a thread that looked before it would keep an old frame while it waits, and then render that.
+        let Some(snapshot) = self.feed.latest() else { return Ok(None) };
         if let Some(rendering) = newest.as_ref().filter(|rendering| rendering.version >= snapshot.version) {
             return Ok(Some(Arc::clone(rendering)));
         }
@@ -127,6 +128,22 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &second));
         renderer.feed.publish(&Map::new()).unwrap();
         assert_eq!(renderer.latest().unwrap().unwrap().version, 2);
+    }
+
+    #[test]
+    fn who_waits_for_a_rendering_keeps_no_old_map_and_has_the_newest() {
+        let renderer = renderer(Format::Bincode);
+        for number in 0..20 {
+            let rendering = renderer.newest.lock().unwrap();
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| renderer.latest().unwrap().unwrap().version);
+                // Time to come to the lock; one that has not yet has the newest all the same.
+                std::thread::park_timeout(std::time::Duration::from_millis(5));
+                renderer.feed.publish(&Map::from([("n".into(), number.into())])).unwrap();
+                drop(rendering);
+                assert_eq!(waiting.join().unwrap(), renderer.feed.version());
+            });
+        }
     }
 
     #[test]
