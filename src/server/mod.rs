@@ -403,13 +403,16 @@ fn follow(tls: Arc<tls::Acceptor>, stop: &Shutdown, threads: &Threads) -> io::Re
 /// Starts the thread that joins the threads of connections.
 fn start_reaper(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
-    let name = format!("{}-reaper", shared.config.role.thread_name());
-    let worker = shared.config.threads.register(&name, "joining the threads of connections");
+    let name = match shared.config.role {
+        Role::Clients => "reaper",
+        Role::Http => "http-reaper",
+    };
+    let worker = shared.config.threads.register(name, "joining the threads of connections");
     let reap = move || {
         shared.slots.reap(ROUND, || worker.round(), join, || shared.wakeup.notify());
         worker.end();
     };
-    thread::Builder::new().name(name).spawn(reap)
+    thread::Builder::new().name(name.to_owned()).spawn(reap)
 }
 
 /// The stop, step by step; `docs/design.md` numbers them.

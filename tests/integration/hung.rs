@@ -458,3 +458,14 @@ fn a_file_of_the_client_above_the_limit_on_file_sizes_is_tried_again() {
     let command = format!("head -c 1000 /dev/zero > {}; test $? = 153 && echo by the signal >&2", sink.display());
     run(limited(&[CLIENT, &small.addr().to_string(), "-n", "1", "--exec", &command])).assert_stderr("by the signal");
 }
+
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[test]
+fn the_end_of_the_time_is_124_while_a_file_of_the_client_hangs() {
+    let Some(disk) = SlowFs::mount() else { return };
+    let ca = disk.write("ca.pem", "not read");
+    disk.hang();
+    let client = Program::client(&["--tls", "--tls-ca", &ca, "-W", "500ms", "localhost:9"]).finish();
+    disk.go_on();
+    client.assert_exit(124).assert_stderr("the time is over");
+}

@@ -220,11 +220,17 @@ mod programs {
 
     #[test]
     fn a_server_told_to_follow_itself_refuses_and_says_so() {
-        let port = free_port();
-        let mut command = clean(SERVER);
-        command.args(["--listen", &format!("0.0.0.0:{port}"), "--source", &format!("tcp://127.0.0.1:{port}")]);
-        let server = Program::start(command);
-        let line = server.wait_log("source down");
+        let line = loop {
+            let port = free_port();
+            let mut command = clean(SERVER);
+            command.args(["--listen", &format!("0.0.0.0:{port}"), "--source", &format!("tcp://127.0.0.1:{port}")]);
+            let server = Program::start(command);
+            // Another program may have taken the port meanwhile.
+            let line = server.wait_log(&format!(":{port}"));
+            if !line.contains("cannot listen") {
+                break line;
+            }
+        };
         assert!(line.contains("is this server itself") && line.ends_with("there is no map yet"), "{line}");
     }
 

@@ -1,11 +1,11 @@
 //! The end of the client where something hangs that no deadline reaches: a read or write of a file.
 
-use std::io::{self, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use crate::exit::{self, Exit};
+use crate::logging;
 
 /// How much longer than it is to run a client may take to leave, on a busy machine.
 const GRACE: Duration = Duration::from_secs(5);
@@ -16,8 +16,7 @@ pub(crate) fn end_after(time: Duration) {
     let end = move || {
         let (_sender, never) = mpsc::channel::<()>();
         if never.recv_timeout(time.saturating_add(GRACE)) == Err(RecvTimeoutError::Timeout) {
-            let line = "mapcast-client: the time is over, and reading or writing a file does not end\n";
-            exit::briefly(move || drop(io::stderr().write_all(line.as_bytes())));
+            logging::write_line("mapcast-client: the time is over, and reading or writing a file does not end");
             exit::leave_at_once(Exit::TimedOut);
         }
     };
