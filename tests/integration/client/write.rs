@@ -146,9 +146,12 @@ fn what_cannot_be_written_is_said_once_and_written_as_soon_as_it_can_be() {
 #[test]
 fn variables_that_are_none_are_left_out_and_named() {
     let place = Place::new(INTERVAL);
-    place.server.feed.publish(&Map::from([("a-b".into(), 1.into()), ("ok".into(), "x y".into())])).unwrap();
+    let entries = [("a-b", "1"), ("ok", "x y"), ("UID", "0"), ("bad", "\u{fffe}")];
+    place.server.feed.publish(&entries.map(|(key, value)| (key.into(), value.into())).into()).unwrap();
     let client = place.client(&["--write", ".env", "-n", "1"]).finish();
-    client.assert_exit(0).assert_stderr(".env lacks what is no variable: \"a-b\"");
+    client.assert_exit(0).assert_stderr(
+        "skipped in .env, because shells or systemd do not read them back as text: \"UID\", \"a-b\", \"bad\"",
+    );
     assert_eq!(fs::read_to_string(place.path(".env")).unwrap(), "ok=\"x y\"\n");
 }
 

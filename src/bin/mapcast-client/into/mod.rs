@@ -3,6 +3,7 @@
 mod cache;
 mod check;
 mod complaint;
+mod env_file;
 mod event;
 mod exec;
 mod map_file;
