@@ -1,7 +1,8 @@
 //! Reading a map: bounded in depth and in memory, because not every format bounds them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::rc::Rc;
 
 use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Unexpected, VariantAccess,
@@ -30,6 +31,11 @@ pub(crate) struct Budget {
     left: Cell<usize>,
 }
 
+thread_local! {
+    /// See [`Budget::shared`].
+    static SHARED: RefCell<Option<Rc<Budget>>> = const { RefCell::new(None) };
+}
+
 /// The payload would take more than its [`Budget`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it would take memory out of all proportion to its length")]
@@ -41,9 +47,23 @@ impl Budget {
         Self { left: Cell::new(len.saturating_mul(BUDGET_RATIO).max(LEAST_BUDGET)) }
     }
 
-    /// For a [`Value`] inside a type of the caller's own: what is around it, and how long it is, is not known here.
-    fn unlimited() -> Self {
-        Self { left: Cell::new(usize::MAX) }
+    /// Returns the budget of the payload that this thread reads as a type of the caller's own. Without one (another parser
+    /// reads a [`Value`], from an input whose length is not known here) it has no limit.
+    pub(crate) fn shared() -> Rc<Self> {
+        SHARED.with_borrow(Clone::clone).unwrap_or_else(|| Rc::new(Self { left: Cell::new(usize::MAX) }))
+    }
+
+    /// Runs `read`, with this budget as the [`shared`](Self::shared) one, and returns what it returns.
+    pub(crate) fn share<T>(self, read: impl FnOnce() -> T) -> T {
+        /// Puts back what was shared before, even if `read` panics.
+        struct Restore(Option<Rc<Budget>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                SHARED.replace(self.0.take());
+            }
+        }
+        let _restore = Restore(SHARED.replace(Some(Rc::new(self))));
+        read()
     }
 
     /// Takes `bytes` from what is left.
@@ -154,7 +174,9 @@ impl<'de> Deserialize<'de> for Key {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ValueSeed::new(&Budget::unlimited()).deserialize(deserializer)
+        let budget = Budget::shared();
+        budget.charge(size_of::<Self>()).map_err(de::Error::custom)?;
+        ValueSeed::new(&budget).deserialize(deserializer)
     }
 }
 

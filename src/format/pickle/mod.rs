@@ -17,7 +17,8 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
 }
 
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
-    lookthrough::look_through(payload, &Budget::for_payload(payload.len()))?;
+    // As below: one budget for both.
+    lookthrough::look_through(payload, &Budget::shared())?;
     Ok(serde_pickle::from_slice(payload, DeOptions::new())?)
 }
 
