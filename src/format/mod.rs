@@ -173,10 +173,18 @@ impl Format {
     }
 }
 
-/// Returns the value of an entry that `json` is.
+/// Returns the map that `json` is, which was written for the server.
 ///
 /// # Errors
-/// `Decode` if it is no JSON, or no value of a map: nested too deep, or an integer beyond 64 bits.
+/// As [`Format::decode_map`], and if a key stands twice in one object.
+pub(crate) fn decode_unique_json(json: &[u8]) -> Result<Map, Error> {
+    json::decode_unique_map(json).map_err(|source| Format::Json.refuse(json, source.as_ref()))
+}
+
+/// Returns the value of an entry that `json` is, which was written for the server.
+///
+/// # Errors
+/// `Decode` if it is no JSON, or no value of a map: nested too deep, an integer beyond 64 bits, a key that stands twice.
 pub(crate) fn decode_json_value(json: &[u8]) -> Result<Value, Error> {
     json::decode_value(json).map_err(|source| Format::Json.refuse(json, source.as_ref()))
 }

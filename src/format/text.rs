@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Outcome, json};
-use crate::map::{Budget, Key, Map, Value, parse_number};
+use crate::map::{Budget, Key, Map, Value, ValueSeed, parse_number};
 
 /// A line that is no entry.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +67,7 @@ pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
     let budget = Budget::for_payload(payload.len());
     let mut map = Map::new();
     for (line, text) in lines(payload)? {
-        let (key, value) = parse_line(text, &budget).map_err(|source| LineError { line, source })?;
+        let (key, value) = parse_line(text, ValueSeed::new(&budget)).map_err(|source| LineError { line, source })?;
         map.insert(key, value);
     }
     Ok(map)
@@ -119,15 +119,15 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
 /// ```
 ///
 /// # Errors
-/// If it has no `=`, a broken quoted key, or a value that no map holds: nested more than 31 deep, or an integer
-/// beyond 64 bits.
+/// If it has no `=`, a broken quoted key, or a value that no map holds: nested more than 31 deep, an integer beyond 64
+/// bits, or a key that stands twice in one object.
 pub fn parse_entry(line: &str) -> Result<(Key, Value), EntryError> {
-    parse_line(line, &Budget::for_payload(line.len()))
+    parse_line(line, ValueSeed::unique(&Budget::for_payload(line.len())))
 }
 
-fn parse_line(line: &str, budget: &Budget) -> Result<(Key, Value), EntryError> {
+fn parse_line(line: &str, seed: ValueSeed<'_>) -> Result<(Key, Value), EntryError> {
     let (key, quoted, text) = split_line(line)?;
-    let value = match json::parse_value(text, budget) {
+    let value = match json::parse_value(text, seed) {
         Ok(value) => value.unwrap_or_else(|| text.into()),
         Err(source) => return Err(EntryError::Value { key: beginning(&key), source }),
     };
@@ -171,7 +171,8 @@ fn write_key(text: &str) -> Outcome<String> {
 }
 
 fn write_text(text: &str) -> Outcome<String> {
-    let misread = !is_plain(text) || !matches!(json::parse_value(text, &Budget::for_payload(text.len())), Ok(None));
+    let misread = !is_plain(text)
+        || !matches!(json::parse_value(text, ValueSeed::new(&Budget::for_payload(text.len()))), Ok(None));
     if misread { json::write_value(text) } else { Ok(text.to_owned()) }
 }
 

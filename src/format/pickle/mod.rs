@@ -26,7 +26,7 @@ pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
     // What serde-pickle builds and the map made from it are in memory at the same time: one budget for both.
     let budget = Budget::for_payload(payload.len());
     lookthrough::look_through(payload, &budget)?;
-    Ok(MapSeed(&budget).deserialize(&mut Deserializer::new(payload, DeOptions::new()))?)
+    Ok(MapSeed::new(&budget).deserialize(&mut Deserializer::new(payload, DeOptions::new()))?)
 }
 
 #[cfg(test)]
