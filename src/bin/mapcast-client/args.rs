@@ -338,6 +338,7 @@ impl FollowArgs {
             format,
             prefix: self.prefix.unwrap_or_default(),
             changes_only: self.changes_only,
+            is_terminal: io::stdout().is_terminal(),
             selection,
         };
         Ok(Task::Follow { follow, print, count: self.count })
