@@ -6,6 +6,7 @@ mod complaint;
 mod env_file;
 mod event;
 mod exec;
+mod link;
 mod map_file;
 mod maps;
 mod object;
