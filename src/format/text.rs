@@ -100,7 +100,7 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
     let mut object = String::with_capacity(payload.len());
     for (key, value) in entries {
         object.push(if object.is_empty() { '{' } else { ',' });
-        object += &format!("{}:{value}", serde_json::to_string(&key)?);
+        object.extend([&serde_json::to_string(&key)?, ":", &value]);
     }
     object.push_str(if object.is_empty() { "{}" } else { "}" });
     Ok(serde_json::from_str(&object)?)
@@ -292,7 +292,7 @@ mod tests {
     fn only_named_entries_are_written_as_types() {
         assert!(encode(&[1, 2]).is_err());
         assert!(encode(&7).is_err());
-        let typed = std::collections::BTreeMap::from([(1, "1"), (2, "Hola")]);
+        let typed = BTreeMap::from([(1, "1"), (2, "Hola")]);
         assert_eq!(encode(&typed).unwrap(), b"1=\"1\"\n2=Hola\n");
     }
 }

@@ -52,19 +52,18 @@ fn a_reply_that_is_no_hash_is_told_and_the_last_good_map_stays() {
     let mut client = Reader::connect(server.addr());
     let good = Map::from([("a".into(), "1".into())]);
     assert_eq!(client.map(Format::Json), good);
-    let mut times_up = 1;
-    for (bad, why) in [
+    let replies = [
         (&b"*3\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n"[..], "3 elements, an odd number"),
         (b"*2\r\n$1\r\na\r\n*1\r\n$1\r\n2\r\n", "an element that is not a bulk string"),
         (b"*4\r\n$1\r\na\r\n$1\r\n2\r\n$1\r\na\r\n$1\r\n3\r\n", "the field a twice"),
         (b"$1\r\na\r\n", "not an array"),
-    ] {
+    ];
+    for (round, (bad, why)) in replies.into_iter().enumerate() {
         *reply.lock().unwrap() = bad.to_vec();
         server.wait_log(&format!("the reply to HGETALL is not the fields of a hash: {why}"));
         assert_eq!(client.map(Format::Json), good, "{why}");
         *reply.lock().unwrap() = b"*2\r\n$1\r\na\r\n$1\r\n1\r\n".to_vec();
-        times_up += 1;
         let ups = || server.log().iter().filter(|line| line.contains("source up")).count();
-        eventually("another good reply", || ups() == times_up);
+        eventually("another good reply", || ups() == round + 2);
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn escape_lines(lines: &str) -> anyhow::Result<String> {
         // Without the `{"":` and the `}` around it.
         let value = String::from_utf8_lossy(&value);
         let value = value.strip_prefix("{\"\":").and_then(|value| value.strip_suffix('}')).unwrap_or_default();
-        escaped += &format!("{}={}\n", escape_json(&key), escape_json(value));
+        escaped.extend([&escape_json(&key), "=", &escape_json(value), "\n"]);
     }
     Ok(escaped)
 }

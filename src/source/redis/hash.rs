@@ -12,12 +12,15 @@ use crate::map::{Budget, Key, Map, Value, ValueSeed};
 /// Characters of a field's name that an error shows.
 const MAX_NAME: usize = 64;
 
+/// A name and a value.
+type Field = (Vec<u8>, Vec<u8>);
+
 /// Returns the names and values that `reply`, to HGETALL, has: an array of bulk strings, names and values by turns. Nothing
 /// is guessed: what is not exactly that is not from Redis, or was damaged on the way.
 ///
 /// # Errors
 /// `Malformed`.
-pub(super) fn fields(reply: Reply) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+pub(super) fn fields(reply: Reply) -> Result<Vec<Field>, Error> {
     let Reply::Array(elements) = reply else { return Err(Error::Malformed("not an array".to_owned())) };
     if elements.len() % 2 != 0 {
         return Err(Error::Malformed(format!("{} elements, an odd number", elements.len())));
@@ -38,7 +41,7 @@ pub(super) fn fields(reply: Reply) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
 ///
 /// # Errors
 /// `FieldName`, `FieldValue`, and `Malformed` if a name stands twice, which no hash has.
-pub(super) fn to_map(fields: Vec<(Vec<u8>, Vec<u8>)>, is_json: bool) -> Result<Map, Error> {
+pub(super) fn to_map(fields: Vec<Field>, is_json: bool) -> Result<Map, Error> {
     let len = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
     let budget = Budget::for_payload(len);
     let mut map = Map::new();
@@ -73,7 +76,7 @@ fn shown(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn flat(fields: &[(&str, &[u8])]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn flat(fields: &[(&str, &[u8])]) -> Vec<Field> {
         fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect()
     }
 

@@ -32,7 +32,8 @@ pub(super) fn render(object: &Object) -> (String, Vec<String>) {
     let mut variables = variables(object);
     variables.retain(|(name, word)| !is_reserved(name) && !word.contains(is_noncharacter));
     let left_out = left_out(object, &variables).into_iter().map(str::to_owned).collect();
-    let file = variables.into_iter().map(|(name, word)| format!("{name}={}\n", quote(&word))).collect();
+    let lines = variables.into_iter().map(|(name, word)| [name, "=", &quote(&word), "\n"].concat());
+    let file = lines.collect();
     (file, left_out)
 }
 

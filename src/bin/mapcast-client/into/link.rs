@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// As many links are followed as Linux follows: path_resolution(7).
+/// As many links are followed as Linux follows: `path_resolution(7)`.
 const MAX_LINKS: usize = 40;
 
 /// The bit of a mode that lets everyone write.
@@ -25,7 +25,7 @@ struct Foreign {
 /// Returns the file that `path` is or leads to. `path` itself need not be there; what a link leads to has to be.
 ///
 /// # Errors
-/// If a link leads nowhere, or is not to be trusted: as Linux has it with `fs.protected_symlinks` (proc_sys_fs(5)), a link in a
+/// If a link leads nowhere, or is not to be trusted: as Linux has it with `fs.protected_symlinks` (`proc_sys_fs(5)`), a link in a
 /// directory that everyone can write to is followed if it is this user's or the owner's of the directory. The kernel does not
 /// see to it here, because the file is replaced and never opened through the link; nor would it without the sticky bit.
 pub(super) fn follow(path: &Path) -> io::Result<PathBuf> {
