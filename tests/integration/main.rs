@@ -62,3 +62,5 @@ mod terminal;
 mod threads;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 mod tls;
+#[cfg(feature = "cli")]
+mod zone;
