@@ -51,10 +51,19 @@ impl Log for Reader {
     fn flush(&self) {}
 }
 
-/// Fails if a source's line would be obeyed by a terminal, or is endless.
+/// Fails if a line of a source or of HTTP would be obeyed by a terminal, or is endless.
 pub fn check_line(record: &Record<'_>) {
-    if record.level() <= Level::Info && record.target().starts_with("mapcast::source") {
+    let is_of_http = record.target().starts_with("mapcast::service::http");
+    if is_of_http || record.level() <= Level::Info && record.target().starts_with("mapcast::source") {
         super::assert_printable(&record.args().to_string());
+    }
+}
+
+/// Looks at every line of the log from now on.
+pub(super) fn follow_log() {
+    // Refused if the program has a log already, which then checks the lines.
+    if log::set_logger(&Reader).is_ok() {
+        log::set_max_level(LevelFilter::Debug);
     }
 }
 
@@ -62,10 +71,7 @@ pub fn check_line(record: &Record<'_>) {
 fn surroundings() -> &'static (Shutdown, File) {
     static SURROUNDINGS: OnceLock<(Shutdown, File)> = OnceLock::new();
     SURROUNDINGS.get_or_init(|| {
-        // Refused if the program has a log already, which then checks the lines.
-        if log::set_logger(&Reader).is_ok() {
-            log::set_max_level(LevelFilter::Info);
-        }
+        follow_log();
         (Shutdown::new().unwrap(), File::open("/dev/null").unwrap())
     })
 }

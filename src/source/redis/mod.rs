@@ -7,6 +7,9 @@
 mod address;
 mod connection;
 mod hash;
+#[doc(hidden)]
+pub mod memory;
+mod scan;
 mod session;
 
 use std::io;
