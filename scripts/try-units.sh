@@ -3,7 +3,7 @@
 # this machine is changed. Wants root and Debian's package `systemd`; takes half a minute. Leaves with 0 if all holds, 77 if a
 # systemd cannot be started here.
 #
-#   scripts/try-units.sh target/debug/mapcast-server
+#   scripts/try-units.sh target/debug/mapcast-server     # with mapcast-client beside it
 set -euo pipefail
 [ $# = 1 ] || { echo "usage: $0 PATH-OF-MAPCAST-SERVER" >&2; exit 2; }
 units=$(cd "$(dirname "$0")/.." && pwd)/packaging/systemd
@@ -18,6 +18,7 @@ leave() {
 }
 trap leave EXIT
 cp "$1" "$work/mapcast-server"
+cp "$(dirname "$1")/mapcast-client" "$work/mapcast-client"
 for unit in "$units"/*; do
     sed 's|/usr/bin/mapcast-server|/mnt/mapcast-server|' "$unit" >"$work/$(basename "$unit")"
 done
@@ -77,6 +78,25 @@ done
 holds "two instances share a port" "$(systemctl is-active mapcast@a mapcast@b | uniq)" active
 systemctl stop mapcast@a mapcast@b
 holds "they keep their state apart" "$(ls -d /var/lib/mapcast-* | tr '\n' ' ')" "/var/lib/mapcast-a /var/lib/mapcast-b "
+
+cat >/tmp/nasty.json <<'JSON'
+{"a": "x y", "b": "it's $HOME", "c": "=ls", "d": "a\nb\\", "e": "\ufffe", "f": "\u001b[2J \"`", "UID": "0", "g": ""}
+JSON
+/mnt/mapcast-server -q --listen 127.0.0.1:8070 --source /tmp/nasty.json &
+server=$!
+for _ in $(seq 100); do /mnt/mapcast-client -qq -n 1 --write /tmp/nasty.env 127.0.0.1:8070 2>/dev/null && break; sleep 0.1; done
+kill "$server"
+cat >/run/systemd/system/nasty.service <<'UNIT'
+[Service]
+Type=oneshot
+EnvironmentFile=/tmp/nasty.env
+StandardOutput=file:/tmp/nasty.read
+ExecStart=/usr/bin/printenv -0 a b c d f g
+UNIT
+systemctl daemon-reload
+systemctl start nasty.service
+holds "a service has the values of a file of variables" "$(tr '\0' '|' </tmp/nasty.read | base64 -w 0)" \
+    "$(printf 'x y|it'"'"'s $HOME|=ls|a\nb\\|\033[2J "`||' | base64 -w 0)"
 [ "$status" != 0 ] || echo "all holds"
 LOOK
 

@@ -44,10 +44,11 @@
 //! - [`connection`]: one client, its deadlines and its bell. [`service`]: what is done for it. [`server`]: listeners,
 //!   threads, limits. [`stats`]: what is counted. [`tls`]: certificates and handshakes, for both ends.
 //! - [`client`]: reading, over one connection or as many as it takes. [`units`]: durations and sizes as people write
-//!   them.
+//!   them. [`address`]: addresses.
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod backlog;
 mod chain;
 pub mod client;

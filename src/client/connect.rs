@@ -61,6 +61,8 @@ fn reach(
 fn encrypt(socket: TcpStream, tls: &Connector, address: &str, ending: &Ending) -> Result<Transport, Error> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
+    // A certificate names an address without the interface by which it is reached here.
+    let host = host.split('%').next().unwrap_or(host);
     let within = ending.within(DEFAULT_HANDSHAKE_TIMEOUT);
     match tls.connect(socket, host, |socket, readiness| within.wait_ready(socket.as_fd(), readiness)) {
         Ok(session) => Ok(Transport::Tls(session)),

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use super::stream::Ending;
+use crate::address;
 use crate::platform::{self, Readiness};
 
 /// How many look-ups of different names may be under way at once: a client has one name, a source in Redis one for each
@@ -38,7 +39,7 @@ struct Pending {
 
 impl Resolver {
     pub(crate) fn new() -> Self {
-        Self::with(|name| Ok(name.to_socket_addrs()?.collect()))
+        Self::with(address::resolve)
     }
 
     /// As [`new`](Self::new), with another way to look a name up.

@@ -2,6 +2,7 @@
 
 mod bell;
 mod belled_thread;
+pub(crate) mod memory;
 mod outlet;
 mod over_limit;
 mod payload;

@@ -22,5 +22,5 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
 }
 
 pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
-    Ok(wire().deserialize_seed(MapSeed(&Budget::for_payload(payload.len())), payload)?)
+    Ok(wire().deserialize_seed(MapSeed::new(&Budget::for_payload(payload.len())), payload)?)
 }

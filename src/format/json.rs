@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny};
-use serde_json::de::SliceRead;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use super::json_fault::JsonFault;
@@ -29,23 +28,24 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
 
 /// Of two entries with one key the last stays, as in most readers of JSON.
 pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
-    let budget = Budget::for_payload(payload.len());
-    read(payload, |deserializer| MapSeed(&budget).deserialize(deserializer))
+    read(payload, MapSeed::new(&Budget::for_payload(payload.len())))
 }
 
-/// Reads a value that an entry of a map may have.
+/// The same for what is written for the server: a key that stands twice is an error.
+pub(super) fn decode_unique_map(json: &[u8]) -> Outcome<Map> {
+    read(json, MapSeed::unique(&Budget::for_payload(json.len())))
+}
+
+/// Reads a value that an entry of a map may have, written for the server.
 pub(super) fn decode_value(json: &[u8]) -> Outcome<Value> {
-    let budget = Budget::for_payload(json.len());
-    read(json, |deserializer| ValueSeed::new(&budget).deserialize(deserializer))
+    read(json, ValueSeed::unique(&Budget::for_payload(json.len())))
 }
 
 /// Reads what the whole of `json` is.
-fn read<T>(
-    json: &[u8],
-    what: impl FnOnce(&mut serde_json::Deserializer<SliceRead<'_>>) -> Result<T, serde_json::Error>,
-) -> Outcome<T> {
+fn read<'de, S: DeserializeSeed<'de>>(json: &'de [u8], seed: S) -> Outcome<S::Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let read = what(&mut deserializer).and_then(|read| deserializer.end().map(|()| read)).map_err(JsonFault::from)?;
+    let read = seed.deserialize(&mut deserializer).and_then(|read| deserializer.end().map(|()| read));
+    let read = read.map_err(JsonFault::from)?;
     match find_long_integer(json) {
         Some(offset) => Err(JsonFault::at(json, offset, BEYOND_64_BITS).into()),
         None => Ok(read),
@@ -75,12 +75,12 @@ pub(crate) fn write_value<T: Serialize + ?Sized>(value: &T) -> Outcome<String> {
 /// Returns the value that `text` is, and `None` if and only if it is no JSON.
 ///
 /// # Errors
-/// If it is JSON, but no value of a map: nested too deep, or an integer beyond 64 bits.
-pub(crate) fn parse_value(text: &str, budget: &Budget) -> Result<Option<Value>, serde_json::Error> {
+/// If it is JSON, but no value of a map: nested too deep, an integer beyond 64 bits, or what `seed` refuses.
+pub(crate) fn parse_value(text: &str, seed: ValueSeed<'_>) -> Result<Option<Value>, serde_json::Error> {
     if !is_json(text) {
         return Ok(None);
     }
-    let value = ValueSeed::new(budget).deserialize(&mut serde_json::Deserializer::from_str(text))?;
+    let value = seed.deserialize(&mut serde_json::Deserializer::from_str(text))?;
     check_integers(text.as_bytes())?;
     Ok(Some(value))
 }
@@ -254,6 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_stands_twice_is_refused_in_what_is_written_for_the_server() {
+        for (json, place) in [
+            (r#"{"a":1,"b":2,"a":1}"#, "the key \"a\" stands twice, at line 1, column 16"),
+            ("{\"a\":1,\n \"\\u0061\": {}}", "the key \"a\" stands twice, at line 2, column 9"),
+            (r#"{"a":[{"b":{"\n":1,"\u000a":2}}]}"#, "the key \"\\n\" stands twice, at line 1, column 27"),
+        ] {
+            assert_eq!(decode_unique_map(json.as_bytes()).unwrap_err().to_string(), place);
+            assert!(decode_map(json.as_bytes()).is_ok(), "a peer's");
+            assert_eq!(decode_value(json.as_bytes()).unwrap_err().to_string(), place);
+            let seed = Budget::for_payload(json.len());
+            let error = parse_value(json, ValueSeed::unique(&seed)).unwrap_err();
+            assert_eq!(JsonFault::from(error).to_string(), place);
+        }
+        assert!(decode_unique_map(br#"{"a":{"a":[{"a":1},{"a":2}]},"A":1}"#).is_ok());
+    }
+
+    #[test]
     fn integers_beyond_64_bits_are_refused_and_floats_are_not() {
         for number in
             ["9223372036854775808", "-9223372036854775809", "18446744073709551616", "123456789012345678901234"]
@@ -275,7 +292,7 @@ mod tests {
             let errors = [
                 decode_map(format!("{{\"a\":{number}}}").as_bytes()).unwrap_err(),
                 decode_value(number.as_bytes()).unwrap_err(),
-                parse_value(number, &Budget::for_payload(100)).unwrap_err().into(),
+                parse_value(number, ValueSeed::new(&Budget::for_payload(100))).unwrap_err().into(),
             ];
             for error in errors {
                 assert!(error.to_string().starts_with(BEYOND_64_BITS), "{number}: {error}");

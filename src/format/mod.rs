@@ -17,7 +17,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::map::{self, MAX_DEPTH, Map, Value};
+use crate::map::{self, Budget, MAX_DEPTH, Map, Value};
 use escaped::Escaped;
 
 #[cfg(feature = "redis")]
@@ -151,20 +151,20 @@ impl Format {
 
     /// Returns the value that `payload` carries, of any serde type.
     ///
-    /// What it takes in memory is the type's own affair: read a [`Map`] by [`decode_map`](Self::decode_map). A recursive
-    /// type of the caller's own is read 32 levels deep in MessagePack and pickle, 128 in JSON and text, and as deep
+    /// All [`Value`]s inside it together may take as much memory as the [`Map`] of [`decode_map`](Self::decode_map); what
+    /// the rest takes is the type's own affair. A recursive type of the caller's own is read 32 levels deep in MessagePack and pickle, 128 in JSON and text, and as deep
     /// as the bytes say in bincode: give it a limit.
     ///
     /// # Errors
     /// `Decode` if the bytes are not exactly one such value.
     pub fn decode<T: DeserializeOwned>(self, payload: &[u8]) -> Result<T, Error> {
-        let decoded = match self {
+        let decoded = Budget::for_payload(payload.len()).share(|| match self {
             Self::Bincode => bincode::decode(payload),
             Self::Json => json::decode(payload),
             Self::Msgpack => msgpack::decode(payload),
             Self::Pickle => pickle::decode(payload),
             Self::Text => text::decode(payload),
-        };
+        });
         decoded.map_err(|source| self.refuse(payload, source.as_ref()))
     }
 
@@ -173,10 +173,18 @@ impl Format {
     }
 }
 
-/// Returns the value of an entry that `json` is.
+/// Returns the map that `json` is, which was written for the server.
 ///
 /// # Errors
-/// `Decode` if it is no JSON, or no value of a map: nested too deep, or an integer beyond 64 bits.
+/// As [`Format::decode_map`], and if a key stands twice in one object.
+pub(crate) fn decode_unique_json(json: &[u8]) -> Result<Map, Error> {
+    json::decode_unique_map(json).map_err(|source| Format::Json.refuse(json, source.as_ref()))
+}
+
+/// Returns the value of an entry that `json` is, which was written for the server.
+///
+/// # Errors
+/// `Decode` if it is no JSON, or no value of a map: nested too deep, an integer beyond 64 bits, a key that stands twice.
 pub(crate) fn decode_json_value(json: &[u8]) -> Result<Value, Error> {
     json::decode_value(json).map_err(|source| Format::Json.refuse(json, source.as_ref()))
 }

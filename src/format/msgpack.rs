@@ -31,7 +31,7 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
 }
 
 pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
-    decode_seed(payload, MapSeed(&Budget::for_payload(payload.len())))
+    decode_seed(payload, MapSeed::new(&Budget::for_payload(payload.len())))
 }
 
 fn decode_seed<'de, S: DeserializeSeed<'de>>(payload: &'de [u8], seed: S) -> Outcome<S::Value> {

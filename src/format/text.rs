@@ -3,13 +3,15 @@
 //! A key is written bare if it is a number or a text that is not read as something else, otherwise as a JSON string.
 //! A text is written bare under the same condition, every other value as JSON on one line; bytes are base64 text.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Outcome, json};
-use crate::map::{Budget, Key, Map, Value, parse_number};
+use crate::map::{Budget, Key, Map, Value, ValueSeed, parse_number};
 
 /// A line that is no entry.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +67,7 @@ pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
     let budget = Budget::for_payload(payload.len());
     let mut map = Map::new();
     for (line, text) in lines(payload)? {
-        let (key, value) = parse_line(text, &budget).map_err(|source| LineError { line, source })?;
+        let (key, value) = parse_line(text, ValueSeed::new(&budget)).map_err(|source| LineError { line, source })?;
         map.insert(key, value);
     }
     Ok(map)
@@ -88,13 +90,20 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
 }
 
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
-    let mut entries = serde_json::Map::new();
+    let mut entries = BTreeMap::new();
     for (line, text) in lines(payload)? {
         let (key, _, value) = split_line(text).map_err(|source| LineError { line, source })?;
-        let value = if json::is_json(value) { serde_json::from_str(value)? } else { value.into() };
+        let value = if json::is_json(value) { value.into() } else { serde_json::to_string(value)? };
         entries.insert(key, value);
     }
-    Ok(serde_json::from_value(entries.into())?)
+    // Read from text: a tree of serde_json's own values would take 90 times its length in memory.
+    let mut object = String::with_capacity(payload.len());
+    for (key, value) in entries {
+        object.push(if object.is_empty() { '{' } else { ',' });
+        object.extend([&serde_json::to_string(&key)?, ":", &value]);
+    }
+    object.push_str(if object.is_empty() { "{}" } else { "}" });
+    Ok(serde_json::from_str(&object)?)
 }
 
 /// Returns the entry that a `KEY=VALUE` line is. A key that is an integer as it would be printed is a number; a value
@@ -110,15 +119,15 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
 /// ```
 ///
 /// # Errors
-/// If it has no `=`, a broken quoted key, or a value that no map holds: nested more than 31 deep, or an integer
-/// beyond 64 bits.
+/// If it has no `=`, a broken quoted key, or a value that no map holds: nested more than 31 deep, an integer beyond 64
+/// bits, or a key that stands twice in one object.
 pub fn parse_entry(line: &str) -> Result<(Key, Value), EntryError> {
-    parse_line(line, &Budget::for_payload(line.len()))
+    parse_line(line, ValueSeed::unique(&Budget::for_payload(line.len())))
 }
 
-fn parse_line(line: &str, budget: &Budget) -> Result<(Key, Value), EntryError> {
+fn parse_line(line: &str, seed: ValueSeed<'_>) -> Result<(Key, Value), EntryError> {
     let (key, quoted, text) = split_line(line)?;
-    let value = match json::parse_value(text, budget) {
+    let value = match json::parse_value(text, seed) {
         Ok(value) => value.unwrap_or_else(|| text.into()),
         Err(source) => return Err(EntryError::Value { key: beginning(&key), source }),
     };
@@ -162,7 +171,8 @@ fn write_key(text: &str) -> Outcome<String> {
 }
 
 fn write_text(text: &str) -> Outcome<String> {
-    let misread = !is_plain(text) || !matches!(json::parse_value(text, &Budget::for_payload(text.len())), Ok(None));
+    let misread = !is_plain(text)
+        || !matches!(json::parse_value(text, ValueSeed::new(&Budget::for_payload(text.len()))), Ok(None));
     if misread { json::write_value(text) } else { Ok(text.to_owned()) }
 }
 
@@ -282,7 +292,7 @@ mod tests {
     fn only_named_entries_are_written_as_types() {
         assert!(encode(&[1, 2]).is_err());
         assert!(encode(&7).is_err());
-        let typed = std::collections::BTreeMap::from([(1, "1"), (2, "Hola")]);
+        let typed = BTreeMap::from([(1, "1"), (2, "Hola")]);
         assert_eq!(encode(&typed).unwrap(), b"1=\"1\"\n2=Hola\n");
     }
 }

@@ -1,7 +1,8 @@
 //! Reading a map: bounded in depth and in memory, because not every format bounds them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::rc::Rc;
 
 use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Unexpected, VariantAccess,
@@ -30,6 +31,11 @@ pub(crate) struct Budget {
     left: Cell<usize>,
 }
 
+thread_local! {
+    /// See [`Budget::shared`].
+    static SHARED: RefCell<Option<Rc<Budget>>> = const { RefCell::new(None) };
+}
+
 /// The payload would take more than its [`Budget`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it would take memory out of all proportion to its length")]
@@ -41,9 +47,23 @@ impl Budget {
         Self { left: Cell::new(len.saturating_mul(BUDGET_RATIO).max(LEAST_BUDGET)) }
     }
 
-    /// For a [`Value`] inside a type of the caller's own: what is around it, and how long it is, is not known here.
-    fn unlimited() -> Self {
-        Self { left: Cell::new(usize::MAX) }
+    /// Returns the budget of the payload that this thread reads as a type of the caller's own. Without one (another parser
+    /// reads a [`Value`], from an input whose length is not known here) it has no limit.
+    pub(crate) fn shared() -> Rc<Self> {
+        SHARED.with_borrow(Clone::clone).unwrap_or_else(|| Rc::new(Self { left: Cell::new(usize::MAX) }))
+    }
+
+    /// Runs `read`, with this budget as the [`shared`](Self::shared) one, and returns what it returns.
+    pub(crate) fn share<T>(self, read: impl FnOnce() -> T) -> T {
+        /// Puts back what was shared before, even if `read` panics.
+        struct Restore(Option<Rc<Budget>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                SHARED.replace(self.0.take());
+            }
+        }
+        let _restore = Restore(SHARED.replace(Some(Rc::new(self))));
+        read()
     }
 
     /// Takes `bytes` from what is left.
@@ -55,7 +75,20 @@ impl Budget {
 
 /// Reads a map within a budget.
 #[derive(Clone, Copy)]
-pub(crate) struct MapSeed<'b>(pub(crate) &'b Budget);
+pub(crate) struct MapSeed<'b>(ValueSeed<'b>);
+
+impl<'b> MapSeed<'b> {
+    /// Returns the seed for a peer's map: of two entries with one key, the last counts.
+    pub(crate) fn new(budget: &'b Budget) -> Self {
+        Self(ValueSeed::new(budget))
+    }
+
+    /// Returns the seed for a map that a person or a program has written for the server: a key that stands twice in one
+    /// object, at any depth, is an error. One of the two is not what the writer meant, and nothing tells which.
+    pub(crate) fn unique(budget: &'b Budget) -> Self {
+        Self(ValueSeed::unique(budget))
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for MapSeed<'_> {
     type Value = Map;
@@ -73,7 +106,7 @@ impl<'de> Visitor<'de> for MapSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Map, A::Error> {
-        read_map(access, ValueSeed::new(self.0))
+        read_map(access, self.0)
     }
 }
 
@@ -82,12 +115,18 @@ impl<'de> Visitor<'de> for MapSeed<'_> {
 pub(crate) struct ValueSeed<'b> {
     depth: usize,
     budget: &'b Budget,
+    is_unique: bool,
 }
 
 impl<'b> ValueSeed<'b> {
     /// Returns the seed for the values of the map itself, which is the first level.
     pub(crate) fn new(budget: &'b Budget) -> Self {
-        Self { depth: 1, budget }
+        Self { depth: 1, budget, is_unique: false }
+    }
+
+    /// The same as [`MapSeed::unique`] refuses it, for one value.
+    pub(crate) fn unique(budget: &'b Budget) -> Self {
+        Self { is_unique: true, ..Self::new(budget) }
     }
 
     fn below<E: de::Error>(self) -> Result<Self, E> {
@@ -98,15 +137,26 @@ impl<'b> ValueSeed<'b> {
     }
 }
 
-/// Reads the entries of a map. Of two entries with one key, the last stays.
+/// Reads the entries of a map.
 fn read_map<'de, A: MapAccess<'de>>(mut access: A, values: ValueSeed<'_>) -> Result<Map, A::Error> {
     let mut map = Map::new();
     while let Some(key) = access.next_key()? {
+        if values.is_unique && map.contains_key(&key) {
+            return Err(de::Error::custom(format_args!("the key {} stands twice", shown(&key))));
+        }
         let cost = if map.is_empty() { MAP_COST } else { ENTRY_COST };
         values.budget.charge(cost).map_err(de::Error::custom)?;
         map.insert(key, access.next_value_seed(values)?);
     }
     Ok(map)
+}
+
+/// Returns `key` for an error message: escaped, in quotes, and at most 64 characters of it.
+fn shown(key: &Key) -> String {
+    match key {
+        Key::Int(number) => number.to_string(),
+        Key::Text(text) => format!("\"{}\"", text.chars().take(64).collect::<String>().escape_debug()),
+    }
 }
 
 impl<'de> Deserialize<'de> for Key {
@@ -154,7 +204,9 @@ impl<'de> Deserialize<'de> for Key {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ValueSeed::new(&Budget::unlimited()).deserialize(deserializer)
+        let budget = Budget::shared();
+        budget.charge(size_of::<Self>()).map_err(de::Error::custom)?;
+        ValueSeed::new(&budget).deserialize(deserializer)
     }
 }
 

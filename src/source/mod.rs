@@ -30,6 +30,9 @@ use crate::state;
 use crate::tls;
 
 #[cfg(feature = "redis")]
+#[doc(hidden)]
+pub use self::redis::memory as redis_memory;
+#[cfg(feature = "redis")]
 pub use self::redis::{Address as RedisAddress, Password, Redis};
 pub use file::File;
 pub use fixed::Fixed;

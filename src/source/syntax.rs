@@ -1,10 +1,11 @@
 //! What the text of a source is written in: JSON or TOML, read into a map with the place of what is wrong.
 
 use serde::Deserialize;
+use serde::de::DeserializeSeed;
 
 use crate::escape::escape_start;
 use crate::format;
-use crate::map::{BEYOND_64_BITS, Map};
+use crate::map::{BEYOND_64_BITS, Budget, Map, MapSeed};
 
 /// The longest complaint of a parser that is passed on, in characters: it may quote the whole of a wrong value.
 const MAX_MESSAGE: usize = 200;
@@ -45,10 +46,14 @@ impl Syntax {
     /// Returns the map that `text` is, behind a byte order mark, if there is one: no column counts it.
     ///
     /// # Errors
-    /// If it is no object or table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, or has a whole
-    /// number of more than 64 bits.
+    /// If it is no object or table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, has a whole number of
+    /// more than 64 bits, or a key that stands twice in one object or table.
     pub(super) fn parse(self, text: &[u8]) -> Result<Map, Fault> {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        // The parser of TOML would pass over it as well.
+        if text.starts_with(BYTE_ORDER_MARK) {
+            return Err(Fault::at(text, 0, "a second byte order mark"));
+        }
         match self {
             Self::Json => parse_json(text),
             Self::Toml => parse_toml(text),
@@ -72,7 +77,9 @@ impl Fault {
 }
 
 fn parse_json(text: &[u8]) -> Result<Map, Fault> {
-    let map = serde_json::from_slice(text).map_err(|error| {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let map = MapSeed::unique(&Budget::for_payload(text.len())).deserialize(&mut json);
+    let map = map.and_then(|map| json.end().map(|()| map)).map_err(|error| {
         let (line, column) = (error.line() as u64, error.column() as u64);
         let message = error.to_string();
         let message = message.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&message);
@@ -167,8 +174,29 @@ mod tests {
         for (syntax, text) in [(Syntax::Json, "\u{feff}{\"a\" 2}"), (Syntax::Toml, "\u{feff}a = = 2")] {
             assert_eq!(fault(syntax, text).column, Some(5 + u64::from(syntax == Syntax::Json)));
         }
-        fault(Syntax::Json, "\u{feff}\u{feff}{}");
+        for (syntax, text) in [(Syntax::Json, "{}"), (Syntax::Toml, ""), (Syntax::Toml, "a = 1")] {
+            let fault = fault(syntax, &format!("\u{feff}\u{feff}{text}"));
+            assert_eq!(fault.to_string(), "line 1, column 1: a second byte order mark");
+        }
         fault(Syntax::Json, " \u{feff}{}");
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_at_every_depth_and_has_its_place() {
+        for (syntax, text, place) in [
+            (Syntax::Json, "{\"a\": 1,\n \"a\": 1}", "line 2, column 4: the key \"a\" stands twice"),
+            (
+                Syntax::Json,
+                "{\"a\": [0,\n{\"b\": 1, \"\\u0062\": 2}]}",
+                "line 2, column 17: the key \"b\" stands twice",
+            ),
+            (Syntax::Toml, "a = 1\na = 1", "line 2, column 1: duplicate key"),
+            (Syntax::Toml, "b = 1\na = {x = 1, x = 2}", "line 2, column 13: duplicate key"),
+            (Syntax::Toml, "[a]\n[b]\n[a]", "line 3, column 2: duplicate key"),
+        ] {
+            let fault = fault(syntax, text).to_string();
+            assert!(fault.starts_with(place), "{fault}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use mapcast::source::{Lines, Sink, Source};
-use mapcast::{Feed, Format, Map, Shutdown};
+use mapcast::{Feed, Format, Map, Shutdown, Value};
 
 /// The largest frame: small, so that inputs are on both sides of it.
 const MAX_FRAME: usize = 200;
@@ -51,10 +51,19 @@ impl Log for Reader {
     fn flush(&self) {}
 }
 
-/// Fails if a source's line would be obeyed by a terminal, or is endless.
+/// Fails if a line of a source or of HTTP would be obeyed by a terminal, or is endless.
 pub fn check_line(record: &Record<'_>) {
-    if record.level() <= Level::Info && record.target().starts_with("mapcast::source") {
+    let is_of_http = record.target().starts_with("mapcast::service::http");
+    if is_of_http || record.level() <= Level::Info && record.target().starts_with("mapcast::source") {
         super::assert_printable(&record.args().to_string());
+    }
+}
+
+/// Looks at every line of the log from now on.
+pub(super) fn follow_log() {
+    // Refused if the program has a log already, which then checks the lines.
+    if log::set_logger(&Reader).is_ok() {
+        log::set_max_level(LevelFilter::Debug);
     }
 }
 
@@ -62,10 +71,7 @@ pub fn check_line(record: &Record<'_>) {
 fn surroundings() -> &'static (Shutdown, File) {
     static SURROUNDINGS: OnceLock<(Shutdown, File)> = OnceLock::new();
     SURROUNDINGS.get_or_init(|| {
-        // Refused if the program has a log already, which then checks the lines.
-        if log::set_logger(&Reader).is_ok() {
-            log::set_max_level(LevelFilter::Info);
-        }
+        follow_log();
         (Shutdown::new().unwrap(), File::open("/dev/null").unwrap())
     })
 }
@@ -86,9 +92,37 @@ pub(super) fn check(bytes: &[u8]) {
 
 /// Returns the payloads of the lines that are maps and can be sent, without those that equal the one before.
 fn line_by_line(text: &[u8]) -> Vec<Vec<u8>> {
-    let read = |line| Format::Json.decode_map(line).ok();
+    let read = |line| Format::Json.decode_map(line).ok().filter(|map| entries(map) == colons(line));
     let written = |map: Map| Format::Json.encode_map(&map).ok().filter(|payload| payload.len() <= MAX_FRAME);
     let mut payloads: Vec<_> = text.split(|byte| *byte == b'\n').filter_map(read).filter_map(written).collect();
     payloads.dedup();
     payloads
+}
+
+/// Returns the entries of a map and of all maps inside it.
+fn entries(map: &Map) -> usize {
+    map.len() + map.values().map(entries_of_value).sum::<usize>()
+}
+
+fn entries_of_value(value: &Value) -> usize {
+    match value {
+        Value::Map(map) => entries(map),
+        Value::List(items) => items.iter().map(entries_of_value).sum(),
+        _ => 0,
+    }
+}
+
+/// Returns the colons in `json` that stand in no text: as many as there are entries, those of a key that stands twice too.
+fn colons(json: &[u8]) -> usize {
+    let (mut colons, mut is_text, mut is_escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            b':' if !is_text => colons += 1,
+            _ => {}
+        }
+    }
+    colons
 }

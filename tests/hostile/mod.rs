@@ -8,9 +8,12 @@
 )]
 
 mod frames;
+mod http;
 mod lines;
 mod payload;
 mod pickle;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 mod tls;
 
@@ -31,6 +34,9 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("decode_text", |bytes| payload::check(Format::Text, bytes)),
     ("pickle_lookthrough", pickle::check),
     ("json_lines", lines::check),
+    ("http_requests", http::check),
+    #[cfg(feature = "redis")]
+    ("redis_replies", redis::check),
     #[cfg(any(feature = "tls", feature = "tls-ring"))]
     ("tls_reader", tls::check),
 ];

@@ -50,8 +50,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "source",
         &[
-            "chain", "client", "escape", "feed", "files", "format", "frame", "health", "map", "secret", "shutdown",
-            "state", "stream", "threads", "throttle", "tls", "units",
+            "address", "chain", "client", "escape", "feed", "files", "format", "frame", "health", "map", "secret",
+            "shutdown", "state", "stream", "threads", "throttle", "tls", "units",
         ],
     ),
     (
@@ -70,7 +70,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("client", &["chain", "format", "frame", "map", "platform", "shutdown", "stream", "tls"]),
+    ("client", &["address", "chain", "format", "frame", "map", "platform", "shutdown", "stream", "tls"]),
 ];
 
 /// Returns every Rust file below `folder`.

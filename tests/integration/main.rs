@@ -33,6 +33,8 @@ mod http;
 mod hung;
 #[cfg(feature = "cli")]
 mod logging;
+#[cfg(all(feature = "cli", feature = "redis"))]
+mod malformed_redis;
 #[cfg(feature = "cli")]
 mod old_python;
 mod overload;
@@ -60,3 +62,5 @@ mod terminal;
 mod threads;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 mod tls;
+#[cfg(feature = "cli")]
+mod zone;

@@ -84,9 +84,17 @@ fn the_clients_log_cannot_be_driven_by_a_server() {
 
 #[test]
 fn a_terminal_that_shows_maps_cannot_be_driven_by_them() {
+    const HIDDEN: &str = "\u{202e}\u{2066}\u{200f}\u{200b}\u{2028}\u{e0041}";
     let server = MapServer::start(Duration::from_hours(1));
     let nested = Value::Map(Map::from([(HOSTILE.into(), Value::List(vec![HOSTILE.into()]))]));
-    server.feed.publish(&Map::from([(HOSTILE.into(), HOSTILE.into()), ("in".into(), nested)])).unwrap();
+    server
+        .feed
+        .publish(&Map::from([
+            (HOSTILE.into(), HOSTILE.into()),
+            ("in".into(), nested),
+            ("hidden".into(), HIDDEN.into()),
+        ]))
+        .unwrap();
     for output in ["json", "pretty", "text"] {
         let mut command = clean(CLIENT);
         command.args(["-f", "json", "-n", "1", "-o", output, &server.running.addr.to_string()]);
@@ -95,5 +103,11 @@ fn a_terminal_that_shows_maps_cannot_be_driven_by_them() {
         assert!(shown.wait_end(), "the terminal is still open");
         assert!(shown.text().contains("2J"), "{output}: {:?}", shown.text());
         assert_eq!(assert_tame(&shown.text()), 0, "{output}");
+        assert!(
+            shown.text().contains("\\u202e\\u2066\\u200f\\u200b\\u2028\\udb40\\udc41"),
+            "{output}: {:?}",
+            shown.text()
+        );
+        assert!(!shown.text().contains(|character| HIDDEN.contains(character)), "{output}");
     }
 }

@@ -4,6 +4,7 @@
 use std::net::{Ipv6Addr, SocketAddrV6};
 
 use clap::Args;
+use mapcast::address::has_zone;
 
 /// The port of the server unless told otherwise; `mapcast-server` listens on it by default.
 const DEFAULT_PORT: u16 = 8080;
@@ -26,6 +27,10 @@ fn parse_address(text: &str) -> Result<String, String> {
     let refused = || format!("\"{}\" is no address: write HOST, HOST:PORT or [::1]:PORT", text.escape_debug());
     if let Ok(bare) = text.parse::<Ipv6Addr>() {
         return Ok(format!("[{bare}]:{DEFAULT_PORT}"));
+    }
+    let zoned = [text.to_owned(), format!("{text}:{DEFAULT_PORT}"), format!("[{text}]:{DEFAULT_PORT}")];
+    if let Some(zoned) = zoned.into_iter().find(|address| has_zone(address)) {
+        return Ok(zoned);
     }
     if text.starts_with('[') {
         let with_port = if text.ends_with(']') { format!("{text}:{DEFAULT_PORT}") } else { text.to_owned() };
@@ -54,6 +59,10 @@ mod tests {
             ("::1", "[::1]:8080"),
             ("[::1]", "[::1]:8080"),
             ("[::1]:1", "[::1]:1"),
+            ("[fe80::1%2]:1", "[fe80::1%2]:1"),
+            ("[fe80::1%eth0]:1", "[fe80::1%eth0]:1"),
+            ("[fe80::1%eth0]", "[fe80::1%eth0]:8080"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:8080"),
         ] {
             assert_eq!(parse_address(text).as_deref(), Ok(wanted), "{text}");
         }
@@ -61,7 +70,21 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_an_example() {
-        for text in ["", ":1", "h:", "h:x", "h:65536", "h h", "http://h:1", "h:1/", "[::1", "[h]:1", "1:2:3"] {
+        for text in [
+            "",
+            ":1",
+            "h:",
+            "h:x",
+            "h:65536",
+            "h h",
+            "http://h:1",
+            "h:1/",
+            "[::1",
+            "[h]:1",
+            "1:2:3",
+            "[fe80::1%]:1",
+            "h%eth0:x",
+        ] {
             assert!(parse_address(text).is_err_and(|error| error.contains("HOST:PORT")), "{text}");
         }
     }

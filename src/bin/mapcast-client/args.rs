@@ -2,6 +2,7 @@
 #![allow(clippy::doc_markdown, reason = "these comments are the help text, which has no backticks")]
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -338,6 +339,7 @@ impl FollowArgs {
             format,
             prefix: self.prefix.unwrap_or_default(),
             changes_only: self.changes_only,
+            is_terminal: io::stdout().is_terminal(),
             selection,
         };
         Ok(Task::Follow { follow, print, count: self.count })

@@ -6,6 +6,7 @@ mod args;
 mod check;
 mod conflicts;
 mod exit;
+mod hidden;
 mod into;
 #[path = "../common/logging.rs"]
 mod logging;

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use mapcast::client::Error;
 use mapcast::{Format, Map, format};
 
+use crate::hidden;
 use crate::selection::Selection;
 use crate::stdout;
 
@@ -33,6 +34,8 @@ pub(crate) struct PrintConfig {
     /// Put before each line.
     pub(crate) prefix: String,
     pub(crate) changes_only: bool,
+    /// People read it: `text` shows hidden characters too, as JSON does anyway.
+    pub(crate) is_terminal: bool,
     /// The entries that are printed.
     pub(crate) selection: Selection,
 }
@@ -73,7 +76,7 @@ impl<W: Write> Printer<W> {
         if !self.is_change(printed) {
             return Ok(false);
         }
-        let lines = self.render(&map).map_err(Error::Format)?;
+        let lines = self.show_hidden(self.render(&map).map_err(Error::Format)?)?;
         self.write(&self.prefixed(&lines))
     }
 
@@ -91,6 +94,17 @@ impl<W: Write> Printer<W> {
             Output::Pretty => format::pretty(map).map(String::into_bytes),
             Output::Text => Format::Text.encode_map(map),
             Output::Raw | Output::None => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns `lines` with the characters escaped that a reader would not see, where that leaves the data as it is: always
+    /// in JSON; in text where it is for people, because programs take its values as they stand.
+    fn show_hidden(&self, lines: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+        let shown = |escape: fn(&str) -> anyhow::Result<String>| Ok(escape(str::from_utf8(&lines)?)?.into_bytes());
+        match self.config.output {
+            Output::Json | Output::Pretty => shown(|json| Ok(hidden::escape_json(json))),
+            Output::Text if self.config.is_terminal => shown(hidden::escape_lines),
+            Output::Text | Output::Raw | Output::None => Ok(lines),
         }
     }
 
@@ -141,6 +155,7 @@ mod tests {
             format: Format::Bincode,
             prefix: String::new(),
             changes_only: false,
+            is_terminal: false,
             selection: Selection::default(),
         }
     }
@@ -162,6 +177,20 @@ mod tests {
     fn a_map_is_one_line_in_one_write() {
         let line = "{\"1\":\"Hola\",\"2\":\"Bienvenido\",\"3\":\"Al\",\"4\":\"Servidor\"}\n";
         assert_eq!(print(config(Output::Json), &[builtin_map(), builtin_map()]).unwrap(), [line, line]);
+    }
+
+    #[test]
+    fn hidden_characters_are_escaped_in_json_and_for_people_in_text() {
+        let map = [Map::from([("a".into(), "\u{202e}x".into())])];
+        for (output, is_terminal, wanted) in [
+            (Output::Json, false, "{\"a\":\"\\u202ex\"}\n"),
+            (Output::Pretty, false, "{\n  \"a\": \"\\u202ex\"\n}\n"),
+            (Output::Text, false, "a=\u{202e}x\n"),
+            (Output::Text, true, "\"a\"=\"\\u202ex\"\n"),
+        ] {
+            let config = PrintConfig { is_terminal, ..config(output) };
+            assert_eq!(print(config, &map).unwrap().concat(), wanted, "{output:?}");
+        }
     }
 
     #[test]

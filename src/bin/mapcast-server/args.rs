@@ -1,12 +1,13 @@
 //! What was typed, turned once into what is done: after it, nothing can be a usage error.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
+use mapcast::address;
 use mapcast::backlog::LEAST_MAPS;
 use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, IpNet};
 use mapcast::source::Location;
@@ -256,10 +257,12 @@ fn max_connections(asked: Option<u64>, ceiling: Ceiling) -> anyhow::Result<u64> 
 }
 
 fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
-    let found = addr.to_socket_addrs().with_context(|| {
-        format!("{option} {}: write ADDR:PORT, as 127.0.0.1:8080 or [::]:8080", addr.escape_debug())
+    let mut found = address::resolve(addr).with_context(|| {
+        format!(
+            "{option} {}: write ADDR:PORT, as 127.0.0.1:8080, [::]:8080 or [fe80::1%eth0]:8080",
+            addr.escape_debug()
+        )
     })?;
-    let mut found: Vec<_> = found.collect();
     // A name may stand for the same address twice, once for each kind of socket.
     found.sort_unstable();
     found.dedup();

@@ -17,7 +17,8 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
 }
 
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
-    lookthrough::look_through(payload, &Budget::for_payload(payload.len()))?;
+    // As below: one budget for both.
+    lookthrough::look_through(payload, &Budget::shared())?;
     Ok(serde_pickle::from_slice(payload, DeOptions::new())?)
 }
 
@@ -25,7 +26,7 @@ pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
     // What serde-pickle builds and the map made from it are in memory at the same time: one budget for both.
     let budget = Budget::for_payload(payload.len());
     lookthrough::look_through(payload, &budget)?;
-    Ok(MapSeed(&budget).deserialize(&mut Deserializer::new(payload, DeOptions::new()))?)
+    Ok(MapSeed::new(&budget).deserialize(&mut Deserializer::new(payload, DeOptions::new()))?)
 }
 
 #[cfg(test)]

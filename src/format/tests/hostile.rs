@@ -88,6 +88,32 @@ fn kib(name: &str) -> Option<usize> {
 }
 
 #[test]
+fn values_inside_a_type_have_one_budget_and_those_outside_have_none() {
+    #[derive(Deserialize)]
+    struct Two {
+        a: Vec<Value>,
+        b: Vec<Value>,
+    }
+    let list = |len: usize| format!("[{}0]", "{\"\":0},".repeat(len));
+    let (half, whole) = (list(60_000), list(100_000));
+    let json = |a: &str, b: &str| format!("{{\"a\":{a},\"b\":{b}}}").into_bytes();
+    let two: Two = Format::Json.decode(&json(&half, "[]")).unwrap();
+    assert_eq!((two.a.len(), two.b.len()), (60_001, 0));
+    assert!(Format::Json.decode::<Two>(&json("[]", &whole)).is_err());
+    assert!(Format::Json.decode::<Two>(&json(&half, &half)).is_err());
+    // 32 MB of nulls leave less than the 20 MB that the maps take.
+    let nulls_and_maps = |nulls: u32, maps: u32| {
+        let nulls = [b"\xdd".as_slice(), &(nulls + maps).to_be_bytes(), &vec![0xc0; nulls as usize]].concat();
+        Format::Msgpack.decode::<Vec<Value>>(&[nulls, b"\x81\0\0".repeat(maps as usize)].concat())
+    };
+    assert!(nulls_and_maps(1_000_000, 0).is_ok() && nulls_and_maps(0, 30_000).is_ok());
+    assert!(nulls_and_maps(1_000_000, 30_000).is_err());
+    // A refusal leaves nothing behind, and another parser's input has its own limits.
+    assert!(Format::Json.decode::<Two>(&json(&half, "[]")).is_ok());
+    assert!(serde_json::from_slice::<Two>(&json(&half, &half)).is_ok());
+}
+
+#[test]
 fn a_hostile_megabyte_takes_less_than_64_of_memory() {
     let bincode_list = b"\x01\0\0\0\0\0\0\0\0\0\0\0key=8+by\x06\0\0\0".as_slice();
     let bincode_map = b"\x07\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0key=8+by\0\0\0\0".as_slice();
@@ -118,21 +144,28 @@ fn a_hostile_megabyte_takes_less_than_64_of_memory() {
         return eprintln!("skipped: no /proc/self/status");
     }
     if let Ok(index) = env::var(CHILD) {
-        let (format, head, unit) = payloads[index.parse::<usize>().unwrap()];
-        return read_repeated(format, head, unit);
+        let index: usize = index.parse().unwrap();
+        let (format, head, unit) = payloads[index / 2];
+        return read_repeated(format, head, unit, index % 2 == 1);
     }
-    for (index, (format, _, unit)) in payloads.iter().enumerate() {
+    for index in 0..2 * payloads.len() {
+        let (format, _, unit) = payloads[index / 2];
         let name = "format::tests::hostile::a_hostile_megabyte_takes_less_than_64_of_memory";
         let mut child = Command::new(env::current_exe().unwrap());
         let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, index.to_string()).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stderr);
         let taken = printed.lines().find_map(|line| line.strip_prefix("KiB: ")?.parse::<usize>().ok());
-        assert!(taken.is_some_and(|kib| kib < 64 * 1024), "{format} of \"{}\":\n{printed}", unit.escape_ascii());
+        assert!(
+            taken.is_some_and(|kib| kib < 64 * 1024),
+            "{format} {index} of \"{}\":\n{printed}",
+            unit.escape_ascii()
+        );
     }
 }
 
-/// Reads a megabyte that is `head` and as many `unit`s as it takes, and prints the memory that this took.
-fn read_repeated(format: Format, head: &[u8], unit: &[u8]) {
+/// Reads a megabyte that is `head` and as many `unit`s as it takes, as a map or as a type that has values inside, and prints
+/// the memory that this took.
+fn read_repeated(format: Format, head: &[u8], unit: &[u8], is_typed: bool) {
     let count = ((1 << 20) - head.len() - 16) / unit.len();
     let (announced, tail): (Vec<u8>, &[u8]) = match format {
         Format::Bincode => ((count as u64).to_le_bytes().to_vec(), b""),
@@ -143,7 +176,7 @@ fn read_repeated(format: Format, head: &[u8], unit: &[u8]) {
     };
     let payload = [head, &announced, &unit.repeat(count), tail].concat();
     let before = kib("VmHWM:").unwrap();
-    let read = format.decode_map(&payload);
+    let read = if is_typed { format.decode(&payload) } else { format.decode_map(&payload) };
     eprintln!("KiB: {}", kib("VmHWM:").unwrap() - before);
     eprintln!("{}", if read.is_ok() { "read" } else { "refused" });
 }

@@ -13,6 +13,8 @@ mod filter;
 mod head;
 mod herald;
 mod host;
+#[doc(hidden)]
+pub mod memory;
 mod metrics;
 mod overload;
 mod page;

@@ -11,7 +11,7 @@ use super::status::to_json;
 use super::token::{TokenFile, TokenReader};
 use crate::chain::Chain;
 use crate::feed::{self, Feed};
-use crate::format::{self, Format};
+use crate::format;
 use crate::map::{self, Key, Map, Value};
 use crate::state::{self, StateFile};
 use crate::threads::{IoThread, Threads, Unanswered};
@@ -83,7 +83,7 @@ impl Change {
     /// Returns the change that a request with `body` asks for; `what` makes it of the map in the body.
     pub(super) fn from_body(body: &[u8], what: fn(Map) -> Self) -> Result<Self, Response> {
         let refused = |error| refuse_body("the body is not a JSON object that is a map", &error);
-        Format::Json.decode_map(body).map(|map| what(map::number_keys(map))).map_err(refused)
+        format::decode_unique_json(body).map(|map| what(map::number_keys(map))).map_err(refused)
     }
 
     /// Returns the change that gives the entry with `key` the value in `body`.
@@ -224,6 +224,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
     use crate::map::builtin;
     use crate::service::http::condition::Tags;
     use std::fs;

@@ -10,10 +10,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, FromRedisValue, Parser, Value};
+use redis::{Cmd, FromRedisValue, Value};
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
 use super::address::Node;
+use super::scan::{Malformed, Replies};
 use super::session::Way;
 use super::{Error, TIMEOUT};
 use crate::client;
@@ -28,7 +29,7 @@ const WHOLE_REPLY: Duration = Duration::from_secs(10);
 /// A connection. After an error other than `Server` the position in the stream is unknown: drop it.
 pub(super) struct Connection {
     wire: Wire,
-    parser: Parser,
+    replies: Replies,
     /// The most bytes of one reply.
     max: usize,
 }
@@ -43,7 +44,7 @@ struct Wire {
     deadline: Option<Instant>,
     /// Bytes that may still come of this reply.
     left: usize,
-    /// What went wrong with the last read: the crate keeps it for itself.
+    /// What went wrong with the last read.
     failure: Option<io::Error>,
 }
 
@@ -68,8 +69,17 @@ impl Connection {
                 Socket::Unix(connect_unix(path).map_err(failed)?)
             }
         };
-        let wire = Wire { socket, tls, stop: way.stop.clone(), deadline: None, left: 0, failure: None };
-        Ok(Self { wire, parser: Parser::new(), max: way.max })
+        Ok(Self::new(socket, tls, way.max, way.stop))
+    }
+
+    /// Returns the connection over `socket`, which has to be non-blocking.
+    pub(super) fn over(socket: UnixStream, max: usize, stop: &Shutdown) -> Self {
+        Self::new(Socket::Unix(socket), None, max, stop)
+    }
+
+    fn new(socket: Socket, tls: Option<Arc<Connector>>, max: usize, stop: &Shutdown) -> Self {
+        let wire = Wire { socket, tls, stop: stop.clone(), deadline: None, left: max, failure: None };
+        Self { wire, replies: Replies::default(), max }
     }
 
     /// Sends `command` and returns the reply to it.
@@ -95,11 +105,10 @@ impl Connection {
     /// As [`ask`](Self::ask).
     pub(super) fn reply<T: FromRedisValue>(&mut self) -> Result<T, Error> {
         self.wire.deadline = Some(Instant::now() + WHOLE_REPLY);
-        self.wire.left = self.max;
-        match self.parser.parse_value(&mut self.wire) {
-            Ok(Value::ServerError(error)) => Err(Error::server(error.code(), error.details())),
-            Ok(value) => T::from_redis_value(value).map_err(|_| Error::Unexpected),
-            Err(_) => Err(self.lost()),
+        match self.parse() {
+            Ok(Some(Value::ServerError(error))) => Err(Error::server(error.code(), error.details())),
+            Ok(Some(value)) => T::from_redis_value(value).map_err(|_| Error::Unexpected),
+            Ok(None) | Err(_) => Err(self.lost()),
         }
     }
 
@@ -108,12 +117,25 @@ impl Connection {
     /// # Errors
     /// If the connection is lost.
     pub(super) fn read_ready(&mut self) -> Result<Option<Value>, Error> {
-        (self.wire.deadline, self.wire.left) = (None, self.max);
-        match self.parser.parse_value(&mut self.wire) {
-            Ok(value) => Ok(Some(value)),
-            Err(_) if self.wire.failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::WouldBlock) => Ok(None),
-            Err(_) => Err(self.lost()),
+        self.wire.deadline = None;
+        match self.parse() {
+            Ok(Some(value)) => Ok(Some(value)),
+            Ok(None) if self.wire.failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::WouldBlock) => {
+                Ok(None)
+            }
+            Ok(None) | Err(_) => Err(self.lost()),
         }
+    }
+
+    /// Returns the next value, with what came of it before; `None` if the socket has failed first. Only a whole one makes room
+    /// for as many bytes of another.
+    fn parse(&mut self) -> Result<Option<Value>, Malformed> {
+        self.wire.failure = None;
+        let value = self.replies.next(&mut self.wire)?;
+        if value.is_some() {
+            self.wire.left = self.max;
+        }
+        Ok(value)
     }
 
     /// Returns why nothing whole was read: the socket's reason, or else the bytes'.
@@ -277,6 +299,24 @@ mod tests {
         let mut reply = b"*1\r\n$2000\r\n".to_vec();
         reply.resize(3000, b'x');
         assert!(matches!(answered(&reply), Err(Error::TooLarge { max: 1000 })));
+    }
+
+    #[test]
+    fn the_limit_holds_for_what_comes_unasked_however_often_it_is_read() {
+        let (mut connection, mut server, stop) = pair();
+        let mut take = |bytes: &[u8]| {
+            server.write_all(bytes).unwrap();
+            assert!(stop.wait_readable(&connection, Some(Instant::now() + LONG)).unwrap());
+            connection.read_ready()
+        };
+        for _ in 0..3 {
+            assert!(take(b"$700\r\n").unwrap().is_none());
+            assert!(take(&[b'x'; 400]).unwrap().is_none());
+            assert!(take(&[&[b'x'; 300][..], b"\r\n"].concat()).unwrap().is_some());
+        }
+        assert!(take(b"$5000\r\n").unwrap().is_none());
+        assert!(take(&[b'x'; 600]).unwrap().is_none());
+        assert!(matches!(take(&[b'x'; 600]), Err(Error::TooLarge { max: 1000 })));
     }
 
     #[test]

@@ -1,28 +1,60 @@
 //! From the fields of a hash to a map.
 
+use std::collections::btree_map::Entry;
+
+use redis::Value as Reply;
+
 use super::Error;
 use crate::escape::escape_start;
 use crate::format;
-use crate::map::{Budget, Key, Map, Value};
+use crate::map::{Budget, Key, Map, Value, ValueSeed};
 
 /// Characters of a field's name that an error shows.
 const MAX_NAME: usize = 64;
 
-/// Returns the map of a hash's fields, names and values by turns. Names are texts, whatever they look like, as JSON's are.
-/// A value is text; bytes where it is no UTF-8; and where `is_json`, what it is as JSON if it is JSON.
+/// A name and a value.
+type Field = (Vec<u8>, Vec<u8>);
+
+/// Returns the names and values that `reply`, to HGETALL, has: an array of bulk strings, names and values by turns. Nothing
+/// is guessed: what is not exactly that is not from Redis, or was damaged on the way.
 ///
 /// # Errors
-/// `FieldName` and `FieldValue`.
-pub(super) fn to_map(flat: Vec<Vec<u8>>, is_json: bool) -> Result<Map, Error> {
-    let len = flat.iter().map(Vec::len).sum();
+/// `Malformed`.
+pub(super) fn fields(reply: Reply) -> Result<Vec<Field>, Error> {
+    let Reply::Array(elements) = reply else { return Err(Error::Malformed("not an array".to_owned())) };
+    if elements.len() % 2 != 0 {
+        return Err(Error::Malformed(format!("{} elements, an odd number", elements.len())));
+    }
+    let mut elements = elements.into_iter().map(|element| match element {
+        Reply::BulkString(bytes) => Ok(bytes),
+        _ => Err(Error::Malformed("an element that is not a bulk string".to_owned())),
+    });
+    let mut fields = Vec::new();
+    while let (Some(name), Some(value)) = (elements.next(), elements.next()) {
+        fields.push((name?, value?));
+    }
+    Ok(fields)
+}
+
+/// Returns the map of a hash's fields. Names are texts, whatever they look like, as JSON's are. A value is text; bytes where
+/// it is no UTF-8; and where `is_json`, what it is as JSON if it is JSON.
+///
+/// # Errors
+/// `FieldName`, `FieldValue`, and `Malformed` if a name stands twice, which no hash has.
+pub(super) fn to_map(fields: Vec<Field>, is_json: bool) -> Result<Map, Error> {
+    let len = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
     let budget = Budget::for_payload(len);
     let mut map = Map::new();
-    let mut flat = flat.into_iter();
-    while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+    for (name, value) in fields {
         let name = String::from_utf8(name).map_err(|error| Error::FieldName(shown(&error.to_string())))?;
         let value =
             to_value(value, is_json, &budget).map_err(|source| Error::FieldValue { name: shown(&name), source })?;
-        map.insert(Key::Text(name), value);
+        match map.entry(Key::Text(name)) {
+            Entry::Vacant(free) => _ = free.insert(value),
+            Entry::Occupied(taken) => {
+                return Err(Error::Malformed(format!("the field {} twice", shown(&taken.key().to_string()))));
+            }
+        }
     }
     Ok(map)
 }
@@ -32,7 +64,7 @@ fn to_value(value: Vec<u8>, is_json: bool, budget: &Budget) -> Result<Value, ser
         Ok(text) => text,
         Err(error) => return Ok(Value::Bytes(error.into_bytes())),
     };
-    let json = if is_json { format::parse_value(&text, budget)? } else { None };
+    let json = if is_json { format::parse_value(&text, ValueSeed::unique(budget))? } else { None };
     Ok(json.unwrap_or(Value::Text(text)))
 }
 
@@ -44,8 +76,43 @@ fn shown(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn flat(fields: &[(&str, &[u8])]) -> Vec<Vec<u8>> {
-        fields.iter().flat_map(|(name, value)| [name.as_bytes().to_vec(), value.to_vec()]).collect()
+    fn flat(fields: &[(&str, &[u8])]) -> Vec<Field> {
+        fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect()
+    }
+
+    fn bulk(bytes: &[u8]) -> Reply {
+        Reply::BulkString(bytes.to_vec())
+    }
+
+    #[test]
+    fn only_pairs_of_bulk_strings_are_fields() {
+        let both = Reply::Array(vec![bulk(b"a"), bulk(b"\xff")]);
+        assert_eq!(fields(both).unwrap(), [(b"a".to_vec(), b"\xff".to_vec())]);
+        assert_eq!(fields(Reply::Array(vec![])).unwrap(), []);
+        for (reply, wanted) in [
+            (Reply::Array(vec![bulk(b"a")]), "1 elements, an odd number"),
+            (Reply::Array(vec![bulk(b"a"), bulk(b"1"), bulk(b"b")]), "3 elements, an odd number"),
+            (Reply::Array(vec![bulk(b"a"), Reply::Nil]), "an element that is not a bulk string"),
+            (Reply::Array(vec![bulk(b"a"), Reply::Int(1)]), "an element that is not a bulk string"),
+            (
+                Reply::Array(vec![Reply::SimpleString("a".to_owned()), bulk(b"1")]),
+                "an element that is not a bulk string",
+            ),
+            (Reply::Array(vec![bulk(b"a"), Reply::Array(vec![bulk(b"1")])]), "an element that is not a bulk string"),
+            (Reply::Map(vec![(bulk(b"a"), bulk(b"1"))]), "not an array"),
+            (Reply::Nil, "not an array"),
+            (bulk(b"a"), "not an array"),
+            (Reply::Okay, "not an array"),
+        ] {
+            let error = fields(reply).unwrap_err();
+            assert!(matches!(&error, Error::Malformed(why) if why == wanted), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_stands_twice_is_refused() {
+        let error = to_map(flat(&[("a\n", b"1"), ("b", b"2"), ("a\n", b"1")]), false).unwrap_err();
+        assert!(matches!(&error, Error::Malformed(why) if why == "the field a\\n twice"), "{error:?}");
     }
 
     #[test]
@@ -75,7 +142,7 @@ mod tests {
     fn what_no_map_holds_is_refused_by_its_field() {
         let error = to_map(flat(&[("big\x1b", b"99999999999999999999")]), true).unwrap_err();
         assert!(matches!(&error, Error::FieldValue { name, .. } if name == "big\\u{1b}"), "{error:?}");
-        assert!(matches!(to_map(vec![b"\xff".to_vec(), vec![]], false), Err(Error::FieldName(_))));
+        assert!(matches!(to_map(vec![(b"\xff".to_vec(), vec![])], false), Err(Error::FieldName(_))));
         assert!(to_map(flat(&[("big", b"99999999999999999999")]), false).is_ok());
     }
 }

@@ -7,6 +7,9 @@
 mod address;
 mod connection;
 mod hash;
+#[doc(hidden)]
+pub mod memory;
+mod scan;
 mod session;
 
 use std::io;
@@ -78,6 +81,9 @@ enum Error {
     /// What it says is not of its protocol, or nothing that was asked for.
     #[error("what came is no answer of Redis; is it Redis that listens there, and without TLS (rediss://)?")]
     Unexpected,
+    /// What it says to HGETALL is no hash.
+    #[error("the reply to HGETALL is not the fields of a hash: {0}; is there a proxy before Redis?")]
+    Malformed(String),
     /// The hash is larger than any map needs to be. It was not kept in memory.
     #[error("the hash is above the limit of {max} bytes for a reply; raise --max-frame if this is meant")]
     TooLarge {
@@ -170,9 +176,12 @@ impl Error {
             Self::PasswordFile { .. } => Failure::Denied,
             Self::Tls(refusal) => refusal.kind(),
             Self::TooLarge { .. } | Self::Refused(feed::Error::TooLarge { .. }) => Failure::TooLarge,
-            Self::Unexpected | Self::Missing | Self::FieldName(_) | Self::FieldValue { .. } | Self::Refused(_) => {
-                Failure::Invalid
-            }
+            Self::Unexpected
+            | Self::Malformed(_)
+            | Self::Missing
+            | Self::FieldName(_)
+            | Self::FieldValue { .. }
+            | Self::Refused(_) => Failure::Invalid,
             _ => Failure::Unreachable,
         }
     }

@@ -77,11 +77,11 @@ impl<'source> Session<'source> {
             Err(Error::Server { .. }) => None,
             revision => revision?,
         };
-        let flat: Vec<Vec<u8>> = self.asking.reply()?;
-        if flat.is_empty() && !self.way.address.missing_is_empty {
+        let fields = hash::fields(self.asking.reply()?)?;
+        if fields.is_empty() && !self.way.address.missing_is_empty {
             return Err(Error::Missing);
         }
-        hash::to_map(flat, self.way.address.is_json)
+        hash::to_map(fields, self.way.address.is_json)
     }
 
     /// Waits until a change is announced, the revision is another one, the period is over, or the program stops.

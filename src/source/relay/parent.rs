@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{Error, encryption, scheme};
+use crate::address::has_zone;
 use crate::client::{ClientConfig, FollowConfig};
 use crate::escape::escape;
 use crate::format::Format;
@@ -137,7 +138,7 @@ impl fmt::Display for Parent {
 
 fn is_host_and_port(address: &str) -> bool {
     if address.starts_with('[') {
-        return address.parse::<SocketAddrV6>().is_ok();
+        return address.parse::<SocketAddrV6>().is_ok() || has_zone(address);
     }
     let Some((host, port)) = address.rsplit_once(':') else { return false };
     let is_host =

@@ -131,6 +131,26 @@ fn nobody_else_may_read_a_file_whose_owner_and_group_cannot_be_kept() {
 }
 
 #[test]
+fn a_link_that_somebody_else_has_put_into_a_shared_folder_is_not_followed() {
+    let place = Place::new(Duration::from_millis(20));
+    let (shared, target) = (place.path("shared"), place.path("target"));
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::write(&target, "kept").unwrap();
+    let link = shared.join("map.json");
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    if std::os::unix::fs::lchown(&link, Some(54_324), None).is_err() {
+        return crate::support::skip("not root, so no link has another owner");
+    }
+    let client = place.client(&["--write", "shared/map.json", "-n", "1"]);
+    client.wait_log("shared/map.json is a link in a directory that everyone can write to");
+    assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
+    fs::remove_file(&link).unwrap();
+    client.finish().assert_exit(0);
+    assert_eq!((fs::read_to_string(&target).unwrap(), fs::metadata(&link).unwrap().len()), ("kept".to_owned(), 13));
+}
+
+#[test]
 fn what_cannot_be_written_is_said_once_and_written_as_soon_as_it_can_be() {
     let place = Place::new(Duration::from_millis(20));
     let client = place.client(&["--write", "later/map.json", "-n", "1"]);
@@ -146,9 +166,12 @@ fn what_cannot_be_written_is_said_once_and_written_as_soon_as_it_can_be() {
 #[test]
 fn variables_that_are_none_are_left_out_and_named() {
     let place = Place::new(INTERVAL);
-    place.server.feed.publish(&Map::from([("a-b".into(), 1.into()), ("ok".into(), "x y".into())])).unwrap();
+    let entries = [("a-b", "1"), ("ok", "x y"), ("UID", "0"), ("bad", "\u{fffe}")];
+    place.server.feed.publish(&entries.map(|(key, value)| (key.into(), value.into())).into()).unwrap();
     let client = place.client(&["--write", ".env", "-n", "1"]).finish();
-    client.assert_exit(0).assert_stderr(".env lacks what is no variable: \"a-b\"");
+    client.assert_exit(0).assert_stderr(
+        "skipped in .env, because shells or systemd do not read them back as text: \"UID\", \"a-b\", \"bad\"",
+    );
     assert_eq!(fs::read_to_string(place.path(".env")).unwrap(), "ok=\"x y\"\n");
 }
 

@@ -361,6 +361,14 @@ fn a_client_that_leaves_is_noticed_at_once() {
 
 /// A raw client of TLS, for what the library's own does not do.
 fn raw_client(authority: &Authority, addr: SocketAddr) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    raw_client_with(raw_config(authority, rustls::DEFAULT_VERSIONS), addr)
+}
+
+/// The configuration of one with these `versions` of TLS. It keeps the sessions that a server lets it resume.
+fn raw_config(
+    authority: &Authority,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<rustls::ClientConfig> {
     use rustls::pki_types::pem::PemObject;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(rustls::pki_types::CertificateDer::from_pem_file(&authority.ca).unwrap()).unwrap();
@@ -369,9 +377,15 @@ fn raw_client(authority: &Authority, addr: SocketAddr) -> rustls::StreamOwned<ru
     #[cfg(not(feature = "tls"))]
     let provider = rustls::crypto::ring::default_provider();
     let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider));
-    let config =
-        config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth();
-    let tls = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let config = config.with_protocol_versions(versions).unwrap();
+    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn raw_client_with(
+    config: Arc<rustls::ClientConfig>,
+    addr: SocketAddr,
+) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    let tls = rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
     let socket = TcpStream::connect(addr).unwrap();
     socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
     socket.set_write_timeout(Some(crate::support::PATIENCE)).unwrap();
@@ -389,6 +403,24 @@ fn a_flood_is_thrown_away_to_its_limit_and_then_cut() {
     }
     assert!(sent < 100_000_000, "nobody has stopped the flood");
     server.running.wait_active(0);
+}
+
+#[test]
+fn no_session_is_resumed() {
+    use rustls::HandshakeKind::{Full, FullWithHelloRetryRequest};
+    let authority = Authority::new();
+    let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = raw_config(&authority, &[version]);
+        for round in 0..3 {
+            let mut client = raw_client_with(Arc::clone(&config), server.running.addr);
+            // What a server lets a client resume comes at the latest with the first data.
+            client.read_exact(&mut [0; 10]).unwrap();
+            let kind = client.conn.handshake_kind();
+            assert!(matches!(kind, Some(Full | FullWithHelloRetryRequest)), "{version:?}, {round}: {kind:?}");
+            assert_eq!(client.conn.tls13_tickets_received(), 0);
+        }
+    }
 }
 
 #[test]

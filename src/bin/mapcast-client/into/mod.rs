@@ -3,8 +3,10 @@
 mod cache;
 mod check;
 mod complaint;
+mod env_file;
 mod event;
 mod exec;
+mod link;
 mod map_file;
 mod maps;
 mod object;

@@ -6,7 +6,8 @@ use mapcast::{Map, format};
 use serde_json::Value;
 
 use super::complaint::list;
-use super::object::{Object, left_out, object, variables};
+use super::env_file;
+use super::object::{Object, object};
 use super::template_file::TemplateFile;
 
 /// The formats that a file can have.
@@ -54,7 +55,10 @@ impl Rendering {
         Ok(match self {
             Self::Format(FileFormat::Json) => whole(format::pretty(map)? + "\n"),
             Self::Format(FileFormat::Toml) => whole(render_toml(object(map)?)?),
-            Self::Format(FileFormat::Env) => render_env(&object(map)?),
+            Self::Format(FileFormat::Env) => {
+                let (file, left_out) = env_file::render(&object(map)?);
+                Rendered { bytes: file.into_bytes(), left_out }
+            }
             Self::Template(template) => whole(template.newest().fill(&object(map)?)?),
         })
     }
@@ -75,32 +79,6 @@ fn has_null_in_list(value: &Value) -> bool {
     }
 }
 
-fn render_env(object: &Object) -> Rendered {
-    let variables = variables(object);
-    let left_out = left_out(object, &variables).into_iter().map(str::to_owned).collect();
-    let lines = variables.into_iter().map(|(name, word)| format!("{name}={}\n", quote(&word)));
-    Rendered { bytes: lines.collect::<String>().into_bytes(), left_out }
-}
-
-/// Returns a word as a shell, systemd's `EnvironmentFile=` and docker compose read it back: bare if nobody could
-/// misread it, so that `docker run --env-file`, which knows no quotes, has it too; otherwise in double quotes, with a
-/// backslash before the four characters that mean something there (POSIX shell, 2.2.3; systemd.exec(5)).
-fn quote(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
-    if word.bytes().all(is_plain) {
-        return word.to_owned();
-    }
-    let mut quoted = String::from('"');
-    for character in word.chars() {
-        if matches!(character, '"' | '\\' | '$' | '`') {
-            quoted.push('\\');
-        }
-        quoted.push(character);
-    }
-    quoted.push('"');
-    quoted
-}
-
 /// TOML has no null: an entry that is null is as good as absent. In a list it would move the others, and is refused.
 fn without_nulls(object: Object) -> Object {
     let entries = object.into_iter().filter(|(_, value)| !value.is_null());
@@ -118,7 +96,6 @@ fn value_without_nulls(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
 
     fn map(json: &str) -> Map {
         mapcast::Format::Json.decode_map(json.as_bytes()).unwrap()
@@ -158,52 +135,6 @@ mod tests {
         let map = Map::from([(1.into(), true.into()), ("1".into(), true.into())]);
         for format in [FileFormat::Json, FileFormat::Toml, FileFormat::Env] {
             assert!(Rendering::Format(format).render(&map).is_err(), "{format:?}");
-        }
-    }
-
-    #[test]
-    fn plain_words_are_bare_and_others_quoted() {
-        let json = r#"{"a":"","b":"x/y:1","c":"x y","d":"$(x)`\"\\","e":5,"f":"~","g":[1]}"#;
-        let wanted = "a=\nb=x/y:1\nc=\"x y\"\nd=\"\\$(x)\\`\\\"\\\\\"\ne=5\nf=\"~\"\ng=\"[1]\"\n";
-        assert_eq!(rendered(FileFormat::Env, json), wanted);
-    }
-
-    #[test]
-    fn a_shell_reads_every_word_back_and_runs_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let words = [
-            "a b",
-            "'",
-            "\"",
-            "\\",
-            "\\\\n",
-            "$HOME",
-            "$(touch hacked)",
-            "`touch hacked`",
-            "a\nb\n",
-            "#x",
-            "!x",
-            "~",
-            "*",
-            "ñ日",
-            "\u{1b}",
-            "",
-            " ",
-            "\t",
-            ";touch hacked",
-            "a\\",
-            "\r",
-            "${x:-touch}",
-            "\\$",
-        ];
-        for word in words {
-            let map = Map::from([("word".into(), word.into())]);
-            let file = Rendering::Format(FileFormat::Env).render(&map).unwrap().bytes;
-            std::fs::write(folder.path().join("file"), file).unwrap();
-            let script = ". ./file; printf '%s' \"$word\"";
-            let read = Command::new("sh").args(["-eu", "-c", script]).current_dir(&folder).output().unwrap();
-            assert_eq!(String::from_utf8(read.stdout).unwrap(), word);
-            assert!(!folder.path().join("hacked").exists(), "{word:?}");
         }
     }
 

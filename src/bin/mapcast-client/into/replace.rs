@@ -10,6 +10,8 @@ use log::{debug, warn};
 use mapcast::replacement::{Replaced, Replacement};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+use super::link;
+
 /// What a new file may be, less the umask; as every other program's.
 const NEW_MODE: u32 = 0o666;
 
@@ -70,7 +72,7 @@ pub(super) fn replace(
 /// # Errors
 /// If it can never be replaced: it is a mount point, or not a regular file.
 pub(super) fn check_place(path: &Path) -> anyhow::Result<()> {
-    let Ok(path) = follow_link(path) else { return Ok(()) };
+    let Ok(path) = link::follow(path) else { return Ok(()) };
     if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
         bail!("{} is no regular file", path.display());
     }
@@ -113,20 +115,13 @@ pub(super) fn directory(path: &Path) -> &Path {
 
 /// Returns the file that `path` is or leads to, and what is there; `None` if nothing is.
 fn look(path: &Path) -> anyhow::Result<(PathBuf, Option<Metadata>)> {
-    let path = follow_link(path).with_context(|| format!("{} leads nowhere", path.display()))?;
-    match fs::metadata(&path) {
+    let path = link::follow(path).with_context(|| format!("cannot follow {}", path.display()))?;
+    // A link that is there only now is none of those that were followed.
+    match fs::symlink_metadata(&path) {
         Ok(old) if !old.is_file() => bail!("{} is no regular file", path.display()),
         Ok(old) => Ok((path, Some(old))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path, None)),
         Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
-    }
-}
-
-/// Returns the file that `path` is or leads to; it may not be there yet.
-fn follow_link(path: &Path) -> io::Result<PathBuf> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_symlink() => fs::canonicalize(path),
-        _ => Ok(path.to_owned()),
     }
 }
 

@@ -136,7 +136,10 @@ impl Writer {
         if rendered.left_out.is_empty() {
             self.left_out.settle();
         } else {
-            self.left_out.say(format!("{path} lacks what is no variable: {}", list(&rendered.left_out)));
+            self.left_out.say(format!(
+                "skipped in {path}, because shells or systemd do not read them back as text: {}",
+                list(&rendered.left_out)
+            ));
         }
         if self.failure.settle() {
             info!("{path} can be written again");

@@ -1,0 +1,69 @@
+//! Files of `KEY=VALUE` lines that shells and systemd read back as the same texts.
+
+use super::object::{Object, left_out, variables};
+
+/// Names that a shell does not keep as a text: it refuses the assignment, and with it the rest of the file (`UID` in
+/// `bash --posix`), computes a number of it (`RANDOM` runs a command in a subscript), or acts on it (`UID` in zsh as root
+/// changes the user). What bash 5.2, dash 0.5.12, ksh93u+m 1.0, mksh R59, zsh 5.9 and busybox 1.35 did with every name that
+/// they list themselves, with their manuals' other names, and the names of zsh's modules.
+const RESERVED: &str = "\
+ARGC BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_ARGV0 BASH_CMDS BASH_COMMAND BASH_COMPAT BASH_LINENO \
+BASH_SOURCE BASH_SUBSHELL BASH_VERSINFO BASH_XTRACEFD COLUMNS DIRSTACK EGID EPOCHREALTIME EPOCHSECONDS ERRNO EUID \
+FUNCNAME FUNCNEST GID GROUPS HISTCHARS HISTCMD HISTSIZE JOBMAX KEYBOARD_HACK KEYTIMEOUT KSHEGID KSHGID KSHUID \
+KSH_VERSION LINENO LINES LISTMAX MAILCHECK OPTIND PGRP PIPESTATUS PPID RANDOM SAVEHIST SECONDS SHELLOPTS SHLVL SRANDOM \
+TMOUT TRY_BLOCK_ERROR TRY_BLOCK_INTERRUPT TTYIDLE UID USERNAME USER_ID ZLE_RPROMPT_INDENT ZSH_EVAL_CONTEXT \
+ZSH_SUBSHELL _ aliases argv builtins commands dis_aliases dis_builtins dis_functions dis_functions_source dis_galiases \
+dis_patchars dis_reswords dis_saliases funcfiletrace funcsourcetrace funcstack functions functions_source functrace \
+galiases histchars history historywords jobdirs jobstates jobtexts keymaps modules nameddirs options parameters \
+patchars pipestatus reswords saliases status termcap terminfo userdirs usergroups widgets zsh_eval_context \
+zsh_scheduled_events";
+
+/// Names by which the shell that reads the file finds or changes the code that it runs next.
+const OF_CODE: &str = "\
+BASH_ENV CDPATH ENV EXECIGNORE EXECSHELL FPATH GLOBIGNORE IFS MODULE_PATH NULLCMD PATH POSIXLY_CORRECT PROMPT PROMPT2 \
+PROMPT3 PROMPT4 PROMPT_COMMAND PS0 PS1 PS2 PS3 PS4 READNULLCMD RPROMPT RPROMPT2 RPS1 RPS2 SPROMPT cdpath fpath \
+module_path path prompt psvar";
+
+/// The beginnings of the dynamic linker's names: `LD_PRELOAD` loads code into every program started next (ld.so(8), dyld(1)).
+const OF_LINKER: [&str; 2] = ["LD_", "DYLD_"];
+
+/// Returns the file that `object` is, and the keys of the entries that are not in it, null ones left aside.
+pub(super) fn render(object: &Object) -> (String, Vec<String>) {
+    let mut variables = variables(object);
+    variables.retain(|(name, word)| !is_reserved(name) && !word.contains(is_noncharacter));
+    let left_out = left_out(object, &variables).into_iter().map(str::to_owned).collect();
+    let lines = variables.into_iter().map(|(name, word)| [name, "=", &quote(&word), "\n"].concat());
+    let file = lines.collect();
+    (file, left_out)
+}
+
+/// True if and only if a shell would do something else with an assignment to `name` than keep a text.
+fn is_reserved(name: &str) -> bool {
+    let mut names = RESERVED.split(' ').chain(OF_CODE.split(' '));
+    names.any(|reserved| reserved == name) || OF_LINKER.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// True for the code points that are no characters: systemd refuses a file that has one anywhere (`unichar_is_valid`).
+fn is_noncharacter(character: char) -> bool {
+    let code = u32::from(character);
+    (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
+}
+
+/// Returns a word as shells, systemd's `EnvironmentFile=` and docker compose read it back: bare if no reader could
+/// misread it, so that `docker run --env-file`, which does not know quotes, has it too. Otherwise in double quotes, or in
+/// single ones around the four characters that are special in double ones (POSIX shell, 2.2.3), with each `'` in double
+/// quotes. No backslash escapes anything: a shell in a GBK or Big5 locale takes one for the second half of a character.
+fn quote(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    // In zsh, `=ls` at the beginning and behind a colon is the path of ls.
+    if word.bytes().all(is_plain) && !word.starts_with('=') && !word.contains(":=") {
+        return word.to_owned();
+    }
+    if word.contains(['"', '\\', '$', '`']) {
+        return format!("'{}'", word.replace('\'', r#"'"'"'"#));
+    }
+    format!("\"{word}\"")
+}
+
+#[cfg(test)]
+mod tests;

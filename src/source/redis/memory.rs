@@ -1,0 +1,88 @@
+//! Replies without a network, for the checks in `tests/hostile/`. No part of the interface: it may change at any time.
+
+use std::io::{self, Write};
+use std::net::Shutdown as Direction;
+use std::os::unix::net::UnixStream;
+
+use redis::{FromRedisValue, Msg, Value};
+
+use super::connection::Connection;
+use super::{Error, hash};
+use crate::map::Map;
+use crate::shutdown::Shutdown;
+
+/// A connection to Redis, and its other end.
+pub struct Pair {
+    redis: UnixStream,
+    connection: Connection,
+}
+
+/// Why there is no map.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What would be logged.
+    pub error: Box<dyn std::error::Error>,
+    /// True if and only if no other reply can be read from the connection.
+    pub is_lost: bool,
+}
+
+impl Pair {
+    /// Returns a connection whose replies may have `max` bytes.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn new(max: usize, stop: &Shutdown) -> io::Result<Self> {
+        let (redis, ours) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        Ok(Self { redis, connection: Connection::over(ours, max, stop) })
+    }
+
+    /// Sends `bytes` to the connection.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.redis.write_all(bytes)
+    }
+
+    /// Ends what is sent to the connection: no read waits after it.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn end(&mut self) -> io::Result<()> {
+        self.redis.shutdown(Direction::Write)
+    }
+
+    /// Returns the map of the next reply, as one to HGETALL.
+    ///
+    /// # Errors
+    /// Whatever the source would say.
+    pub fn reply(&mut self, is_json: bool) -> Result<Map, Refusal> {
+        self.connection.reply().and_then(|reply| to_map(reply, is_json)).map_err(refusal)
+    }
+
+    /// Returns the map of the next reply, as one to HGETALL, if it has come whole, and does not wait for it.
+    ///
+    /// # Errors
+    /// Whatever the source would say.
+    pub fn ready_reply(&mut self, is_json: bool) -> Result<Option<Map>, Refusal> {
+        let Some(value) = self.connection.read_ready().map_err(refusal)? else { return Ok(None) };
+        // Whatever it is, it has to be possible to look at it as an announcement.
+        let _is_announced = Msg::from_owned_value(value.clone()).is_some();
+        let reply = match value {
+            Value::ServerError(error) => Err(Error::server(error.code(), error.details())),
+            value => Value::from_redis_value(value).map_err(|_| Error::Unexpected),
+        };
+        reply.and_then(|reply| to_map(reply, is_json)).map(Some).map_err(refusal)
+    }
+}
+
+fn to_map(reply: Value, is_json: bool) -> Result<Map, Error> {
+    hash::fields(reply).and_then(|fields| hash::to_map(fields, is_json))
+}
+
+fn refusal(error: Error) -> Refusal {
+    let is_read =
+        matches!(error, Error::Server { .. } | Error::Malformed(_) | Error::FieldName(_) | Error::FieldValue { .. });
+    Refusal { error: error.into(), is_lost: !is_read }
+}
