@@ -27,8 +27,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
     version,
     args_conflicts_with_subcommands = true,
     max_term_width = 100,
-    after_help = "Exit codes: 0 clean stop, 1 clients had to be cut or it could not go on, 2 usage or cannot listen, \
-                  130 second signal.\nLog: standard error, RUST_LOG wins over -v and -q."
+    after_help = "Exit codes: 0 clean stop, 1 clients had to be cut, a thread did not end or it could not go on, 2 usage or \
+                  cannot listen, 130 second signal.\nLog: standard error, RUST_LOG wins over -v and -q."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -95,7 +95,7 @@ struct ServerArgs {
         value_delimiter = ','
     )]
     listen: Vec<String>,
-    /// Close clients above this number [default: 10000, or what this machine can hold]
+    /// Close clients above this number, after a wait of 1 to 5 s for a place [default: 10000, or what this machine can hold]
     #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS")]
     max_connections: Option<u64>,
     /// Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]
