@@ -35,7 +35,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tl
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 'Keep the last good map in this file, and start with it: what a source gave that is away now, or what was written' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l set -d 'Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-frame -d 'Refuse a map of more bytes than this' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-backlog -d 'Cut the slowest connections when older maps that they have not taken yet have more bytes than this together, HTTP\'s among them [default: 32MiB, or 8 times --max-frame if that is more]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-backlog -d 'Cut the slowest connections, HTTP\'s too, when the older maps that they have not taken yet exceed this size together [default: 32MiB, or 8 times --max-frame if that is more]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Answer HTTP connections above this number with 503, but for health checks and metrics' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Answer requests for this host too, beside loopback and the address that is listened on; may be repeated' -r

@@ -74,8 +74,8 @@ struct MapArgs {
     /// Refuse a map of more bytes than this
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
-    /// Cut the slowest connections when older maps that they have not taken yet have more bytes than this together, HTTP's
-    /// among them [default: 32MiB, or 8 times --max-frame if that is more]
+    /// Cut the slowest connections, HTTP's too, when the older maps that they have not taken yet exceed this size together
+    /// [default: 32MiB, or 8 times --max-frame if that is more]
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_BACKLOG", value_parser = parse_size)]
     max_backlog: Option<usize>,
     #[command(flatten)]
