@@ -277,16 +277,6 @@ fn a_map_for_an_output_that_is_closed_is_a_quiet_0() {
     assert!(!client.stderr.contains("mapcast-client:"), "{}", client.stderr);
 }
 
-#[cfg(any(feature = "tls", feature = "tls-ring"))]
-#[test]
-fn the_end_of_the_time_is_124_while_a_file_is_not_read() {
-    let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    let client = Program::client(&["--tls", "--tls-ca", fifo.to_str().unwrap(), "-W", "500ms", &nobody()]).finish();
-    client.assert_exit(124).assert_stderr("the time is over");
-}
-
 #[test]
 fn a_connection_is_logged_once() {
     let client = Program::client(&["-v", "-n", "1", &serve_bytes(builtin_frame())]).finish();
