@@ -35,14 +35,14 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tl
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 'Keep the last good map in this file, and start with it: what a source gave that is away now, or what was written' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l set -d 'Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-frame -d 'Refuse a map of more bytes than this' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-backlog -d 'Cut the slowest connections when older maps that they have not taken yet have more bytes than this together, HTTP\'s among them [default: 32MiB, or 8 times --max-frame if that is more]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-backlog -d 'Cut the slowest connections, HTTP\'s too, when the older maps that they have not taken yet exceed this size together [default: 32MiB, or 8 times --max-frame if that is more]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Answer HTTP connections above this number with 503, but for health checks and metrics' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Answer requests for this host too, beside loopback and the address that is listened on; may be repeated' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-allow-origin -d 'Let pages of this origin read the answers (CORS); * for all' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Take PUT and PATCH of /map, PUT and DELETE of /map/KEY, from whoever has the bearer token in this file' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections -d 'Close clients above this number [default: 10000, or what this machine can hold]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections -d 'Close clients above this number, after a wait of 1 to 5 s for a place [default: 10000, or what this machine can hold]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l allow -d 'Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may connect]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l keepalive -d 'Ask after this much silence whether a client is still there; 0 never asks' -r
@@ -61,7 +61,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "echo"
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "greet" -d 'Send TEXT without a header, then close'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections -d 'Close clients above this number [default: 10000, or what this machine can hold]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections -d 'Close clients above this number, after a wait of 1 to 5 s for a place [default: 10000, or what this machine can hold]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l allow -d 'Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may connect]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l keepalive -d 'Ask after this much silence whether a client is still there; 0 never asks' -r
@@ -76,7 +76,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s v
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s h -l help -d 'Print help'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections -d 'Close clients above this number [default: 10000, or what this machine can hold]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections -d 'Close clients above this number, after a wait of 1 to 5 s for a place [default: 10000, or what this machine can hold]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l allow -d 'Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may connect]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l keepalive -d 'Ask after this much silence whether a client is still there; 0 never asks' -r

@@ -462,10 +462,19 @@ fn a_file_of_the_client_above_the_limit_on_file_sizes_is_tried_again() {
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 #[test]
 fn the_end_of_the_time_is_124_while_a_file_of_the_client_hangs() {
-    let Some(disk) = SlowFs::mount() else { return };
-    let ca = disk.write("ca.pem", "not read");
-    disk.hang();
-    let client = Program::client(&["--tls", "--tls-ca", &ca, "-W", "500ms", "localhost:9"]).finish();
-    disk.go_on();
+    let Some(files) = SlowFs::mount() else { return };
+    let ca = files.write("ca.pem", "");
+    files.hang();
+    let client = Program::client(&["--tls", "--tls-ca", &ca, "-W", "500ms", "127.0.0.1:9"]).finish();
     client.assert_exit(124).assert_stderr("the time is over");
+}
+
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[test]
+fn a_fifo_is_no_file_of_tls_for_the_client() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    mkfifo(&fifo);
+    let client = Program::client(&["--tls", "--tls-ca", fifo.to_str().unwrap(), "127.0.0.1:9"]).finish();
+    client.assert_exit(2).assert_stderr("it is a FIFO, not a regular file");
 }

@@ -28,8 +28,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
     version,
     args_conflicts_with_subcommands = true,
     max_term_width = 100,
-    after_help = "Exit codes: 0 clean stop, 1 clients had to be cut or it could not go on, 2 usage or cannot listen, \
-                  130 second signal.\nLog: standard error, RUST_LOG wins over -v and -q."
+    after_help = "Exit codes: 0 clean stop, 1 clients had to be cut, a thread did not end or it could not go on, 2 usage or \
+                  cannot listen, 130 second signal.\nLog: standard error, RUST_LOG wins over -v and -q."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -75,8 +75,8 @@ struct MapArgs {
     /// Refuse a map of more bytes than this
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
-    /// Cut the slowest connections when older maps that they have not taken yet have more bytes than this together, HTTP's
-    /// among them [default: 32MiB, or 8 times --max-frame if that is more]
+    /// Cut the slowest connections, HTTP's too, when the older maps that they have not taken yet exceed this size together
+    /// [default: 32MiB, or 8 times --max-frame if that is more]
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_BACKLOG", value_parser = parse_size)]
     max_backlog: Option<usize>,
     #[command(flatten)]
@@ -96,7 +96,7 @@ struct ServerArgs {
         value_delimiter = ','
     )]
     listen: Vec<String>,
-    /// Close clients above this number [default: 10000, or what this machine can hold]
+    /// Close clients above this number, after a wait of 1 to 5 s for a place [default: 10000, or what this machine can hold]
     #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS")]
     max_connections: Option<u64>,
     /// Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]

@@ -58,7 +58,7 @@ fn a_server_that_says_nothing_is_124_after_two_seconds_or_the_time_given() {
     let server = serve_bytes(Vec::new());
     for (args, least) in [(&[server.as_str()][..], 2000), (&["-W", "1s", &server], 1000)] {
         let check = check(args);
-        check.assert_exit(124).assert_stderr("does the server want TLS: --tls, or has it no map yet?");
+        check.assert_exit(124).assert_stderr("does the server want TLS: --tls, is it full, or has it no map yet?");
         let elapsed = check.elapsed.as_millis();
         assert!(elapsed >= least && elapsed < least + 8000, "{elapsed} ms");
     }

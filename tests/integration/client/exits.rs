@@ -171,7 +171,7 @@ fn the_time_that_is_over_is_124_with_or_without_maps() {
 
 #[test]
 fn the_time_that_is_over_before_any_byte_says_what_the_server_may_be_waiting_for() {
-    let hint = "no map came (does the server want TLS: --tls, or has it no map yet?): the time that was given is over";
+    let hint = "no map came (does the server want TLS: --tls, is it full, or has it no map yet?): the time that was given is over";
     for args in [&["-W", "300ms"][..], &["-W", "300ms", "--write", "x.json"], &["check", "-W", "300ms"]] {
         let client = Program::client(&[args, &[&serve_bytes(Vec::new())]].concat()).finish();
         client.assert_exit(124).assert_stderr(hint);
