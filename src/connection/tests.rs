@@ -1,5 +1,5 @@
 use super::*;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
@@ -77,7 +77,7 @@ fn a_cut_ends_a_send_and_is_told_from_a_reset() {
     let cutter = thread::Builder::new()
         .spawn(move || {
             outlet.bell().ring(Cause::Cut);
-            outlet.socket().tcp().shutdown(Direction::Both).unwrap();
+            outlet.socket().tcp().shutdown(std::net::Shutdown::Both).unwrap();
         })
         .unwrap();
     assert!(matches!(cut.send(&vec![0; 20_000_000]), Err(Error::Cut)));
