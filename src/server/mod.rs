@@ -13,6 +13,8 @@ mod registry;
 #[cfg(test)]
 mod registry_tests;
 mod slots;
+#[cfg(test)]
+mod slots_tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
