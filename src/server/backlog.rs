@@ -10,7 +10,7 @@ use super::places::{Place, Reason};
 use crate::service::Service;
 
 /// How many times [`Config::place_timeout`](super::Config::place_timeout) a connection waits at most, while other
-/// connections keep ending.
+/// connections keep ending and there is no reserve.
 const MOST_TIMEOUTS: u32 = 5;
 
 /// An accepted connection.
@@ -36,14 +36,19 @@ pub(super) struct Backlog {
     waiting: VecDeque<(Arrival, Reason)>,
     max_waiting: usize,
     place_timeout: Duration,
+    /// How long a connection waits at most, while other connections keep ending.
+    longest_wait: Duration,
     /// How many places had been freed when all that wait were last tried.
     freed_seen: u64,
 }
 
 impl Backlog {
-    pub(super) fn new(max_waiting: usize, place_timeout: Duration) -> Self {
+    /// Returns an empty backlog. Where there is a `reserve`, a connection waits for no longer than `place_timeout`: a health
+    /// check has its answer from the reserve then, though other connections keep ending.
+    pub(super) fn new(max_waiting: usize, place_timeout: Duration, has_reserve: bool) -> Self {
         let (arrivals, waiting) = (VecDeque::new(), VecDeque::new());
-        Self { arrivals, waiting, max_waiting, place_timeout, freed_seen: 0 }
+        let longest_wait = place_timeout.saturating_mul(if has_reserve { 1 } else { MOST_TIMEOUTS });
+        Self { arrivals, waiting, max_waiting, place_timeout, longest_wait, freed_seen: 0 }
     }
 
     pub(super) fn push(&mut self, arrival: Arrival) {
@@ -113,7 +118,7 @@ impl Backlog {
         let since = self.waiting.front()?.0.since;
         let last_freed = admission.places().last_freed().map_or(since, |freed| freed.max(since));
         let quiet = last_freed.checked_add(self.place_timeout)?;
-        Some(quiet.min(since.checked_add(self.place_timeout.saturating_mul(MOST_TIMEOUTS))?))
+        Some(quiet.min(since.checked_add(self.longest_wait)?))
     }
 
     /// Takes the oldest connection that waits, if it has waited long enough.
@@ -150,7 +155,7 @@ mod tests {
             let wakeup = Arc::new(Wakeup::new().unwrap());
             Self {
                 admission: Admission::new(config, &Arc::default(), wakeup),
-                backlog: Backlog::new(max_waiting, place_timeout),
+                backlog: Backlog::new(max_waiting, place_timeout, config.reserved_connections > 0),
                 listener: TcpListener::bind("127.0.0.1:0").unwrap(),
                 refused: Vec::new(),
             }
@@ -226,6 +231,23 @@ mod tests {
         }
         assert_eq!(server.backlog.expire(&server.admission).unwrap().1, Reason::Full);
         assert!(server.backlog.is_empty());
+    }
+
+    #[test]
+    fn a_wait_is_extended_when_connections_end_unless_there_is_a_reserve() {
+        for (reserved_connections, timeouts) in [(0, MOST_TIMEOUTS), (4, 1)] {
+            let config = Config { reserved_connections, ..limited(2, None) };
+            let mut server = Server::new(&config, 10, LONG);
+            server.arrive(["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]);
+            let (_first, second) = (server.next().unwrap(), server.next().unwrap());
+            assert!(server.next().is_none());
+            drop(second);
+            let _third = server.next().unwrap();
+            let since = server.backlog.waiting[0].0.since;
+            let deadline = server.backlog.deadline(&server.admission).unwrap();
+            assert_eq!(deadline > since + LONG, timeouts > 1, "{timeouts}");
+            assert!(deadline <= since + LONG * timeouts);
+        }
     }
 
     #[test]

@@ -78,7 +78,8 @@ pub struct Config {
     /// above [`Ceiling::clients`].
     pub max_connections: u64,
     /// How long a client above a limit waits for a place before it is closed: the client that leaves may not have been
-    /// noticed yet. The time starts again whenever a connection ends, up to five times as long in all. Default
+    /// noticed yet. The time starts again whenever a connection ends, up to five times as long in all, but not where there are
+    /// [`reserved_connections`](Self::reserved_connections). Default
     /// [`DEFAULT_PLACE_TIMEOUT`].
     pub place_timeout: Duration,
     /// How many clients may wait for a place, each with a descriptor; others wait in the listeners' queues. Default
