@@ -212,6 +212,10 @@ impl Acceptor {
                 self.deferred_since.get_or_insert(now);
                 return false;
             }
+            if door.is_shared {
+                // Another holder may have had it wait: all share the flag (fcntl(2)), and Go's os/exec clears it.
+                let _ = door.listener.set_nonblocking(true);
+            }
             match platform::accept(&door.listener) {
                 Ok((socket, peer)) => {
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());

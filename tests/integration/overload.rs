@@ -304,3 +304,19 @@ fn where_there_is_a_reserve_a_queue_ends_soon_though_places_are_freed_all_the_ti
     drop(sockets);
     running.stop();
 }
+
+#[test]
+fn a_shared_listener_that_another_holder_has_made_to_block_is_accepted_from_and_stops() {
+    let feed = Arc::new(Feed::new(Format::Json, 1000));
+    feed.publish(&numbered(0)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (addr, held) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
+    let mut server = Server::new(ServerConfig::default());
+    server.take_over(listener, Arc::new(Cast::new(feed, HOUR))).unwrap();
+    let running = server.spawn(Shutdown::new().unwrap()).unwrap();
+    for _ in 0..3 {
+        held.set_nonblocking(false).unwrap();
+        assert_eq!(Reader::connect(addr).map(Format::Json), numbered(0));
+    }
+    running.stop().unwrap();
+}
