@@ -182,7 +182,8 @@ fn increment(counts: &mut HashMap<IpAddr, u64>, source: IpAddr, limit: u64) -> O
     (count < limit).then(|| counts.insert(source, count + 1)).map(|_| ())
 }
 
-fn decrement(counts: &mut HashMap<IpAddr, u64>, source: IpAddr) {
+/// Counts one less for `source`.
+pub(super) fn decrement(counts: &mut HashMap<IpAddr, u64>, source: IpAddr) {
     match counts.get_mut(&source) {
         Some(count) if *count > 1 => *count -= 1,
         _ => {
