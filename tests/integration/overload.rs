@@ -288,12 +288,13 @@ impl Service for Holding {
 #[test]
 fn where_there_is_a_reserve_a_queue_ends_soon_though_places_are_freed_all_the_time() {
     let config = ServerConfig {
-        place_timeout: Duration::from_millis(500),
+        // Far above the time that a place is held: on a busy machine as well, one has always been freed lately.
+        place_timeout: Duration::from_secs(2),
         max_waiting: 1,
         reserved_connections: 4,
         ..limited(1)
     };
-    let running = Running::start(Holding(Duration::from_millis(400)), config);
+    let running = Running::start(Holding(Duration::from_millis(300)), config);
     // From now on, a place has been freed lately.
     assert_eq!(running.connect().read(&mut [0]).unwrap(), 0);
     // With one place, this many take longer one after the other than the last one waits below.
