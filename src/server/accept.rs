@@ -29,6 +29,10 @@ const BATCH: usize = 64;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How many times [`Config::place_timeout`](super::Config::place_timeout) connections are left in the listeners' queues while
+/// the backlog is full, where there is a reserve: with HTTP's 200 ms, health checks are answered within 1 s.
+const MOST_DEFERRALS: u32 = 2;
+
 /// How long, after the stop, those who are still in a listener's queue are turned away in order: 50 ms, enough for the
 /// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
 const TURNING_AWAY: Duration = Duration::from_millis(50);
@@ -52,6 +56,9 @@ pub(super) struct Acceptor {
     backlog: Backlog,
     /// Has a place, and waits for a slot: a thread that has given up its place is about to end.
     ready: Option<(Arrival, Place)>,
+    /// Since when connections have been left in the listeners' queues because the backlog was full; `None` once the queues
+    /// have been empty.
+    deferred_since: Option<Instant>,
     /// Accepting is resumed then, after it failed for lack of something.
     resume_at: Option<Instant>,
     pause: Duration,
@@ -64,8 +71,9 @@ impl Acceptor {
         let config = &shared.config;
         Self {
             next_id: 1,
-            backlog: Backlog::new(config.max_waiting, config.place_timeout),
+            backlog: Backlog::new(config.max_waiting, config.place_timeout, config.reserved_connections > 0),
             ready: None,
+            deferred_since: None,
             resume_at: None,
             pause: SHORTEST_PAUSE,
             admission: Admission::new(config, &shared.stats, Arc::clone(&shared.wakeup)),
@@ -94,8 +102,12 @@ impl Acceptor {
                     wakeup.clear();
                 }
             }
-            for door in &doors {
-                self.accept_batch(door);
+            if !self.is_backing_off() {
+                // All of them, although one fails: the next round begins with the same one.
+                let emptied = doors.iter().filter(|door| self.accept_batch(door)).count();
+                if emptied == doors.len() {
+                    self.deferred_since = None;
+                }
             }
         }
         for arrival in self.ready.take().map(|(arrival, _)| arrival).into_iter().chain(self.backlog.drain()) {
@@ -130,13 +142,17 @@ impl Acceptor {
     }
 
     /// When connections may be accepted all the same, though the backlog is full: those that do not get a place by then are
-    /// refused. `None` if it is not full, or no place has been freed for as long as connections wait for one.
+    /// refused. `None` if it is not full, or no place has been freed for as long as connections wait for one. Where there is
+    /// a reserve, also if connections have been left in the queues for long: a health check may be among them.
     fn has_room_at(&self) -> Option<Instant> {
         if !self.backlog.is_full(self.admission.free()) {
             return None;
         }
-        let freed = self.admission.places().last_freed()?;
-        freed.checked_add(self.shared.config.place_timeout).filter(|at| *at > Instant::now())
+        let config = &self.shared.config;
+        let quiet = self.admission.places().last_freed()?.checked_add(config.place_timeout);
+        let deferred = self.deferred_since.filter(|_| config.reserved_connections > 0);
+        let overdue = deferred.and_then(|since| since.checked_add(config.place_timeout.saturating_mul(MOST_DEFERRALS)));
+        quiet.into_iter().chain(overdue).min().filter(|at| *at > Instant::now())
     }
 
     /// Starts the thread of the next connection that has a place. Returns false if and only if none can be started before
@@ -188,21 +204,24 @@ impl Acceptor {
         }
     }
 
-    fn accept_batch(&mut self, door: &Door) {
-        if self.is_backing_off() {
-            return;
-        }
+    /// Accepts some of those that wait at the listener. Returns true if and only if none is left.
+    fn accept_batch(&mut self, door: &Door) -> bool {
         let now = Instant::now();
         for _ in 0..BATCH {
             if self.has_room_at().is_some() {
-                return;
+                self.deferred_since.get_or_insert(now);
+                return false;
+            }
+            if door.is_shared {
+                // Another holder may have had it wait: all share the flag (fcntl(2)), and Go's os/exec clears it.
+                let _ = door.listener.set_nonblocking(true);
             }
             match platform::accept(&door.listener) {
                 Ok((socket, peer)) => {
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     self.backlog.push(Arrival { peer, socket, service: Arc::clone(&door.service), since: now });
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_the_clients(&error) => {
                     self.shared.stats.count_accept_error(kind_of(&error));
@@ -212,10 +231,11 @@ impl Acceptor {
                     self.shared.stats.count(Event::FailedAccept);
                     self.shared.stats.count_accept_error(kind_of(&error));
                     self.back_off("cannot accept a client", &error);
-                    return;
+                    return false;
                 }
             }
         }
+        false
     }
 
     /// Starts the connection's thread, in a slot that has been taken.

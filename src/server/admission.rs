@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::places::{Limits, Place, Places, Reason, source_of};
+use super::places::{Limits, Place, Places, Reason};
 use super::{Config, Role};
 use crate::platform::Wakeup;
 use crate::service::counted;
@@ -73,11 +73,6 @@ impl Admission {
     /// How many places one address may have.
     pub(super) fn max_per_source(&self) -> u64 {
         self.limits.max_per_source.unwrap_or(u64::MAX)
-    }
-
-    /// True if and only if two addresses share one limit.
-    pub(super) fn is_same_source(one: SocketAddr, other: SocketAddr) -> bool {
-        source_of(one.ip()) == source_of(other.ip())
     }
 
     /// When refusals that were not logged should be, if no other one comes; `None` if all were.

@@ -1,16 +1,16 @@
 //! Accepted connections that have no thread yet: those that have not been looked at, and those that wait for a place.
 
-use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpStream};
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::Admission;
-use super::places::{Place, Reason};
+use super::places::{Place, Reason, decrement, source_of};
 use crate::service::Service;
 
 /// How many times [`Config::place_timeout`](super::Config::place_timeout) a connection waits at most, while other
-/// connections keep ending.
+/// connections keep ending and there is no reserve.
 const MOST_TIMEOUTS: u32 = 5;
 
 /// An accepted connection.
@@ -34,16 +34,23 @@ pub(super) struct Backlog {
     arrivals: VecDeque<Arrival>,
     /// Those that found no place, and why. The first one is the oldest.
     waiting: VecDeque<(Arrival, Reason)>,
+    /// How many of `waiting` each source has; one that has none is not kept.
+    waiting_per_source: HashMap<IpAddr, u64>,
     max_waiting: usize,
     place_timeout: Duration,
+    /// How long a connection waits at most, while other connections keep ending.
+    longest_wait: Duration,
     /// How many places had been freed when all that wait were last tried.
     freed_seen: u64,
 }
 
 impl Backlog {
-    pub(super) fn new(max_waiting: usize, place_timeout: Duration) -> Self {
-        let (arrivals, waiting) = (VecDeque::new(), VecDeque::new());
-        Self { arrivals, waiting, max_waiting, place_timeout, freed_seen: 0 }
+    /// Returns an empty backlog. Where there is a `reserve`, a connection waits for no longer than `place_timeout`: a health
+    /// check has its answer from the reserve then, though other connections keep ending.
+    pub(super) fn new(max_waiting: usize, place_timeout: Duration, has_reserve: bool) -> Self {
+        let (arrivals, waiting, waiting_per_source) = Default::default();
+        let longest_wait = place_timeout.saturating_mul(if has_reserve { 1 } else { MOST_TIMEOUTS });
+        Self { arrivals, waiting, waiting_per_source, max_waiting, place_timeout, longest_wait, freed_seen: 0 }
     }
 
     pub(super) fn push(&mut self, arrival: Arrival) {
@@ -78,7 +85,10 @@ impl Backlog {
         while let Some(arrival) = self.arrivals.pop_front() {
             match admission.admit(arrival.peer) {
                 Ok(place) => return Some((arrival, place)),
-                Err(reason) if self.may_wait(&arrival, reason, admission) => self.waiting.push_back((arrival, reason)),
+                Err(reason) if self.may_wait(&arrival, reason, admission) => {
+                    *self.waiting_per_source.entry(source_of(arrival.peer.ip())).or_default() += 1;
+                    self.waiting.push_back((arrival, reason));
+                }
                 Err(reason) => refused.push((arrival, reason)),
             }
         }
@@ -88,7 +98,7 @@ impl Backlog {
     fn next_waiting(&mut self, admission: &Admission) -> Option<(Arrival, Place)> {
         for number in 0..self.waiting.len() {
             match admission.admit(self.waiting[number].0.peer) {
-                Ok(place) => return self.waiting.remove(number).map(|(arrival, _)| (arrival, place)),
+                Ok(place) => return self.take(number).map(|(arrival, _)| (arrival, place)),
                 Err(Reason::Full) => return None,
                 Err(_) => {}
             }
@@ -101,8 +111,8 @@ impl Backlog {
             Reason::Denied => false,
             Reason::Full => true,
             Reason::Crowd => {
-                let same = |(other, _): &&(Arrival, Reason)| Admission::is_same_source(other.peer, arrival.peer);
-                (self.waiting.iter().filter(same).count() as u64) < admission.max_per_source()
+                let waiting = self.waiting_per_source.get(&source_of(arrival.peer.ip()));
+                waiting.copied().unwrap_or(0) < admission.max_per_source()
             }
         };
         has_room && !self.place_timeout.is_zero() && self.waiting.len() < self.max_waiting
@@ -113,13 +123,20 @@ impl Backlog {
         let since = self.waiting.front()?.0.since;
         let last_freed = admission.places().last_freed().map_or(since, |freed| freed.max(since));
         let quiet = last_freed.checked_add(self.place_timeout)?;
-        Some(quiet.min(since.checked_add(self.place_timeout.saturating_mul(MOST_TIMEOUTS))?))
+        Some(quiet.min(since.checked_add(self.longest_wait)?))
     }
 
     /// Takes the oldest connection that waits, if it has waited long enough.
     pub(super) fn expire(&mut self, admission: &Admission) -> Option<(Arrival, Reason)> {
         self.deadline(admission).filter(|deadline| *deadline <= Instant::now())?;
-        self.waiting.pop_front()
+        self.take(0)
+    }
+
+    /// Takes a connection out of those that wait.
+    fn take(&mut self, number: usize) -> Option<(Arrival, Reason)> {
+        let (arrival, reason) = self.waiting.remove(number)?;
+        decrement(&mut self.waiting_per_source, source_of(arrival.peer.ip()));
+        Some((arrival, reason))
     }
 
     /// Takes all connections.
@@ -150,7 +167,7 @@ mod tests {
             let wakeup = Arc::new(Wakeup::new().unwrap());
             Self {
                 admission: Admission::new(config, &Arc::default(), wakeup),
-                backlog: Backlog::new(max_waiting, place_timeout),
+                backlog: Backlog::new(max_waiting, place_timeout, config.reserved_connections > 0),
                 listener: TcpListener::bind("127.0.0.1:0").unwrap(),
                 refused: Vec::new(),
             }
@@ -200,6 +217,7 @@ mod tests {
         assert_eq!(server.refused.len(), 1, "an address has more waiting than it may have places");
         drop(first);
         assert_eq!(server.next().unwrap().0, "192.0.2.1");
+        assert!(server.backlog.waiting_per_source.is_empty());
     }
 
     #[test]
@@ -225,7 +243,24 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(server.backlog.expire(&server.admission).unwrap().1, Reason::Full);
-        assert!(server.backlog.is_empty());
+        assert!(server.backlog.is_empty() && server.backlog.waiting_per_source.is_empty());
+    }
+
+    #[test]
+    fn a_wait_is_extended_when_connections_end_unless_there_is_a_reserve() {
+        for (reserved_connections, timeouts) in [(0, MOST_TIMEOUTS), (4, 1)] {
+            let config = Config { reserved_connections, ..limited(2, None) };
+            let mut server = Server::new(&config, 10, LONG);
+            server.arrive(["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]);
+            let (_first, second) = (server.next().unwrap(), server.next().unwrap());
+            assert!(server.next().is_none());
+            drop(second);
+            let _third = server.next().unwrap();
+            let since = server.backlog.waiting[0].0.since;
+            let deadline = server.backlog.deadline(&server.admission).unwrap();
+            assert_eq!(deadline > since + LONG, timeouts > 1, "{timeouts}");
+            assert!(deadline <= since + LONG * timeouts);
+        }
     }
 
     #[test]

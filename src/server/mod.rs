@@ -13,6 +13,8 @@ mod registry;
 #[cfg(test)]
 mod registry_tests;
 mod slots;
+#[cfg(test)]
+mod slots_tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,7 +26,7 @@ use crate::connection::Watcher;
 use crate::platform::{self, Wakeup};
 use crate::service::{Census, Service, counted};
 use crate::shutdown::Shutdown;
-use crate::stats::Stats;
+use crate::stats::{Event, Stats};
 use crate::threads::{ROUND, Thread, Threads};
 use crate::throttle::{LOG_PERIOD, Throttle};
 use crate::tls;
@@ -76,7 +78,8 @@ pub struct Config {
     /// above [`Ceiling::clients`].
     pub max_connections: u64,
     /// How long a client above a limit waits for a place before it is closed: the client that leaves may not have been
-    /// noticed yet. The time starts again whenever a connection ends, up to five times as long in all. Default
+    /// noticed yet. The time starts again whenever a connection ends, up to five times as long in all, but not where there are
+    /// [`reserved_connections`](Self::reserved_connections). Default
     /// [`DEFAULT_PLACE_TIMEOUT`].
     pub place_timeout: Duration,
     /// How many clients may wait for a place, each with a descriptor; others wait in the listeners' queues. Default
@@ -420,7 +423,7 @@ fn drain(shared: &Shared) -> Summary {
     let (active, level) = (shared.stats.active(), shared.config.role.level());
     log::log!(level, "stopping: {active} active connection{}", if active == 1 { "" } else { "s" });
     shared.registry.ring_stop();
-    if !shared.registry.wait_empty(Instant::now().checked_add(shared.config.drain_timeout)) {
+    if !wait_drained(shared) {
         let left = shared.registry.cut();
         log::warn!("cutting {} that did not end within the drain timeout", counted(left as u64, "connection"));
     }
@@ -433,6 +436,20 @@ fn drain(shared: &Shared) -> Summary {
     let summary = Summary { served: shared.stats.served(), cut: shared.stats.cut() + shared.stats.active() };
     log::log!(level, "stopped: {} served, {} cut", counted(summary.served, shared.config.role.noun()), summary.cut);
     summary
+}
+
+/// Waits until every connection has left, or the drain timeout is over. Returns true if and only if all have. Counts rounds as
+/// the accept loop does: the thread is not stuck, however long the drain takes.
+fn wait_drained(shared: &Shared) -> bool {
+    let deadline = Instant::now().checked_add(shared.config.drain_timeout);
+    loop {
+        shared.stats.count(Event::Heartbeat);
+        let round = shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
+        let has_drained = shared.registry.wait_empty(deadline.into_iter().chain(round).min());
+        if has_drained || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return has_drained;
+        }
+    }
 }
 
 /// A server that runs on a thread of its own.

@@ -94,6 +94,7 @@ struct Counts {
     per_source: HashMap<IpAddr, u64>,
     /// The same, of the reserved ones.
     reserved_per_source: HashMap<IpAddr, u64>,
+    /// How many have been freed, without the reserved ones, and when the last one was.
     freed: u64,
     last_freed: Option<Instant>,
 }
@@ -108,12 +109,12 @@ impl Places {
         self.lock().taken
     }
 
-    /// How many places have been freed so far.
+    /// How many places have been freed so far, without the reserved ones: those are nobody's to wait for.
     pub(super) fn freed(&self) -> u64 {
         self.lock().freed
     }
 
-    /// When a place was freed last; `None` before the first.
+    /// When one of them was freed last; `None` before the first.
     pub(super) fn last_freed(&self) -> Option<Instant> {
         self.lock().last_freed
     }
@@ -162,10 +163,12 @@ impl Places {
         if let Some(source) = &place.source {
             decrement(sources, **source);
         }
-        counts.freed += 1;
-        counts.last_freed = Some(Instant::now());
-        drop(counts);
-        self.wakeup.notify();
+        if place.over_limit.is_none() {
+            counts.freed += 1;
+            counts.last_freed = Some(Instant::now());
+            drop(counts);
+            self.wakeup.notify();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -179,7 +182,8 @@ fn increment(counts: &mut HashMap<IpAddr, u64>, source: IpAddr, limit: u64) -> O
     (count < limit).then(|| counts.insert(source, count + 1)).map(|_| ())
 }
 
-fn decrement(counts: &mut HashMap<IpAddr, u64>, source: IpAddr) {
+/// Counts one less for `source`.
+pub(super) fn decrement(counts: &mut HashMap<IpAddr, u64>, source: IpAddr) {
     match counts.get_mut(&source) {
         Some(count) if *count > 1 => *count -= 1,
         _ => {

@@ -91,6 +91,8 @@ impl ThreadSlots {
             }
             drop(state);
             for (thread, class) in ended {
+                // All threads of a full server may end at once, and a busy machine takes long for them.
+                on_round();
                 join(thread);
                 self.give_back(class);
                 on_free();

@@ -37,9 +37,16 @@ pub struct Threads {
 struct Shared {
     /// Guards the list; held for one change or copy, never while logging.
     workers: Mutex<Vec<Arc<Worker>>>,
-    /// Guards when the monitor looked last; held for a store.
-    looked: Mutex<Option<Instant>>,
+    /// Guards when the monitor looked last, and since when that has been found too long ago; held for a look or a store.
+    monitor: Mutex<Monitor>,
     panics: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Monitor {
+    looked: Option<Instant>,
+    /// When another thread first found that the monitor had not looked for [`STUCK_AFTER`].
+    missed: Option<Instant>,
 }
 
 /// What is wrong with a thread.
@@ -88,7 +95,7 @@ impl Threads {
     /// [`LOOK_PERIOD`] by one thread.
     pub fn look(&self) {
         let now = Instant::now();
-        let before = self.shared.looked.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        let before = std::mem::replace(&mut *self.lock_monitor(), Monitor { looked: Some(now), missed: None }).looked;
         let elapsed = before.map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
         self.look_after(elapsed.min(LOOK_PERIOD * 2));
     }
@@ -98,11 +105,10 @@ impl Threads {
         self.list().iter().for_each(|worker| worker.look_after(elapsed));
     }
 
-    /// What is wrong with them now. If the monitor itself has not looked for [`STUCK_AFTER`], that is one.
+    /// What is wrong with them now. If the monitor itself has not looked for [`STUCK_AFTER`], that is one, once this has been
+    /// called for two periods of the monitor: after a pause of the whole process the caller may run before the monitor.
     pub fn problems(&self) -> Vec<Problem> {
-        let looked = *self.shared.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let blind = looked.map(|looked| looked.elapsed()).filter(|elapsed| *elapsed >= STUCK_AFTER);
-        let blind = blind.map(|elapsed| Problem {
+        let blind = self.lock_monitor().blind_for(Instant::now()).map(|elapsed| Problem {
             text: format!("thread monitor: stuck for {} s while looking after the other threads", elapsed.as_secs()),
             restart_helps: true,
         });
@@ -130,6 +136,22 @@ impl Threads {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Worker>>> {
         self.shared.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_monitor(&self) -> MutexGuard<'_, Monitor> {
+        self.shared.monitor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Monitor {
+    /// Returns how long the monitor has not looked, if that is too long.
+    fn blind_for(&mut self, now: Instant) -> Option<Duration> {
+        let elapsed = now.saturating_duration_since(self.looked?);
+        if elapsed < STUCK_AFTER {
+            return None;
+        }
+        let missed = *self.missed.get_or_insert(now);
+        (now.saturating_duration_since(missed) >= LOOK_PERIOD * 2).then_some(elapsed)
     }
 }
 
@@ -175,8 +197,24 @@ mod tests {
     fn a_pause_of_the_whole_process_makes_none_stuck() {
         let threads = Threads::default();
         let _worker = threads.register("watcher", "watching");
-        *threads.shared.looked.lock().unwrap() = Instant::now().checked_sub(Duration::from_mins(1));
-        assert!(threads.problems()[0].text.starts_with("thread monitor: stuck for 60 s"));
+        threads.lock_monitor().looked = Instant::now().checked_sub(Duration::from_mins(1));
+        assert_eq!(threads.problems(), [], "it is asked before the monitor could look");
+        threads.look();
+        assert_eq!(threads.problems(), []);
+    }
+
+    #[test]
+    fn a_monitor_that_does_not_look_while_others_run_is_stuck() {
+        let threads = Threads::default();
+        threads.look();
+        let mut monitor = threads.lock_monitor();
+        let after = monitor.looked.unwrap() + STUCK_AFTER;
+        assert_eq!(monitor.blind_for(after), None);
+        assert_eq!(monitor.blind_for(after + LOOK_PERIOD * 2), Some(STUCK_AFTER + LOOK_PERIOD * 2));
+        let ago = |elapsed| Instant::now().checked_sub(elapsed);
+        *monitor = Monitor { looked: ago(STUCK_AFTER * 2), missed: ago(LOOK_PERIOD * 2) };
+        drop(monitor);
+        assert!(threads.problems()[0].text.starts_with("thread monitor: stuck for 20 s"));
         threads.look();
         assert_eq!(threads.problems(), []);
     }

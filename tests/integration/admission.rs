@@ -159,10 +159,14 @@ mod programs {
         if !has_command("prlimit") {
             return skip("no prlimit");
         }
-        let mut command = clean("prlimit");
-        command.args(["--nofile=64", SERVER, "--listen", "127.0.0.1:0"]);
-        let line = Program::start(command).wait_log("room for ");
-        assert!(line.ends_with("room for 32 clients (RLIMIT_NOFILE), 32 allowed (--max-connections)"), "{line}");
+        // Many listeners take the descriptors of clients, and not those of the source and the state.
+        for (listeners, clients) in [(1, 32), (20, 20)] {
+            let mut command = clean("prlimit");
+            command.args(["--nofile=64", SERVER]).args(["--listen", "127.0.0.1:0"].repeat(listeners));
+            let line = Program::start(command).wait_log("room for ");
+            let room = format!("room for {clients} clients (RLIMIT_NOFILE), {clients} allowed (--max-connections)");
+            assert!(line.ends_with(&room), "{line}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use crate::support::reader::{Reader, ends_in_order};
 use crate::support::server::{MapServer, Running, numbered};
-use crate::support::{eventually, log};
+use crate::support::{PATIENCE, eventually, log};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -245,4 +245,79 @@ fn a_burst_is_served_without_a_syn_retry() {
         assert_eq!(Reader::over(socket).map(Format::Json), numbered(0));
     }
     server.running.wait_active(0);
+}
+
+#[test]
+fn a_listener_that_fails_keeps_no_other_one_from_its_clients() {
+    let feed = Arc::new(Feed::new(Format::Json, 1000));
+    feed.publish(&numbered(0)).unwrap();
+    let service = Arc::new(Cast::new(feed, HOUR));
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let good = listeners[1].local_addr().unwrap();
+    let failing = listeners[0].try_clone().unwrap();
+    let mut server = Server::new(ServerConfig::default());
+    for listener in listeners {
+        server.listen(listener, Arc::clone(&service) as _).unwrap();
+    }
+    let running = server.spawn(Shutdown::new().unwrap()).unwrap();
+    SockRef::from(&failing).shutdown(Direction::Read).unwrap();
+    eventually("it fails", || running.stats().failed_accepts() >= 2);
+    for _ in 0..3 {
+        assert_eq!(Reader::connect(good).map(Format::Json), numbered(0));
+    }
+    running.stop().unwrap();
+}
+
+/// Holds a connection for a while, unless that has a reserved place.
+#[derive(Debug)]
+struct Holding(Duration);
+
+impl Service for Holding {
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+        if connection.over_limit().is_none() {
+            stop.wait(self.0);
+        }
+        Ok(Goodbye::Done)
+    }
+
+    fn describe(&self) -> String {
+        "a wait".to_owned()
+    }
+}
+
+#[test]
+fn where_there_is_a_reserve_a_queue_ends_soon_though_places_are_freed_all_the_time() {
+    let config = ServerConfig {
+        // Far above the time that a place is held: on a busy machine as well, one has always been freed lately.
+        place_timeout: Duration::from_secs(2),
+        max_waiting: 1,
+        reserved_connections: 4,
+        ..limited(1)
+    };
+    let running = Running::start(Holding(Duration::from_millis(300)), config);
+    // From now on, a place has been freed lately.
+    assert_eq!(running.connect().read(&mut [0]).unwrap(), 0);
+    // With one place, this many take longer one after the other than the last one waits below.
+    let mut sockets: Vec<_> = (0..400).map(|_| running.connect()).collect();
+    let last = sockets.last_mut().unwrap();
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(last.read(&mut [0]).unwrap(), 0, "it is served, answered or refused");
+    drop(sockets);
+    running.stop();
+}
+
+#[test]
+fn a_shared_listener_that_another_holder_has_made_to_block_is_accepted_from_and_stops() {
+    let feed = Arc::new(Feed::new(Format::Json, 1000));
+    feed.publish(&numbered(0)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (addr, held) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
+    let mut server = Server::new(ServerConfig::default());
+    server.take_over(listener, Arc::new(Cast::new(feed, HOUR))).unwrap();
+    let running = server.spawn(Shutdown::new().unwrap()).unwrap();
+    for _ in 0..3 {
+        held.set_nonblocking(false).unwrap();
+        assert_eq!(Reader::connect(addr).map(Format::Json), numbered(0));
+    }
+    running.stop().unwrap();
 }

@@ -2,10 +2,13 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use mapcast::connection::{Connection, Error};
 use mapcast::frame::Error as FrameError;
-use mapcast::{Echo, ServerConfig};
+use mapcast::service::{Goodbye, Service};
+use mapcast::{Echo, ServerConfig, Shutdown};
 
 use crate::support::eventually;
 use crate::support::reader::{Reader, ends_in_order};
@@ -144,8 +147,40 @@ fn clients_in_the_queue_at_the_stop_see_their_end() {
     server.bind(&[([127, 0, 0, 1], 0).into()], Echo::new()).unwrap();
     let addr = server.local_addrs()[0];
     let mut queued: Vec<_> = (0..60).map(|_| TcpStream::connect(addr).unwrap()).collect();
-    let stop = mapcast::Shutdown::new().unwrap();
+    let stop = Shutdown::new().unwrap();
     stop.trigger();
     assert_eq!(server.run(&stop).unwrap().served, 0);
     assert!(queued.iter_mut().all(ends_in_order), "a closed listener resets those in its queue");
+}
+
+/// Leaves when the test does, and not at the stop.
+#[derive(Debug)]
+struct Stubborn(Mutex<mpsc::Receiver<()>>);
+
+impl Service for Stubborn {
+    fn serve(&self, _: &mut Connection, _: &Shutdown) -> Result<Goodbye, Error> {
+        assert!(self.0.lock().unwrap().recv().is_err());
+        Ok(Goodbye::Stopping)
+    }
+
+    fn describe(&self) -> String {
+        "no end".to_owned()
+    }
+}
+
+/// A monitor would take it for stuck, and an orchestrator would kill the server in the middle of its drain.
+#[test]
+fn the_server_counts_rounds_while_it_drains() {
+    let (release, held) = mpsc::channel();
+    let heartbeat = Some(Duration::from_millis(10));
+    let config = ServerConfig { heartbeat, drain_timeout: HOUR, ..ServerConfig::default() };
+    let server = Running::start(Stubborn(Mutex::new(held)), config);
+    let _client = server.connect();
+    server.wait_active(1);
+    server.stop.trigger();
+    eventually("nobody new is taken", || TcpStream::connect(server.addr).is_err());
+    let before = server.stats().heartbeats();
+    eventually("rounds", || server.stats().heartbeats() >= before + 10);
+    drop(release);
+    assert_eq!(server.stop().cut, 0);
 }

@@ -191,6 +191,8 @@ impl Cli {
                 .extend(new.into_iter().filter(|addr| addr.port() == 0 || !listen.contains(addr)).collect::<Vec<_>>());
         }
         let mut ceiling = Ceiling::of_this_machine();
+        ceiling.descriptors = ceiling.descriptors.saturating_sub((listen.len() as u64).saturating_sub(SPARE_LISTENERS));
+        ceiling.clients = ceiling.clients.min(ceiling.descriptors);
         if self.service.is_none() {
             // Each takes a thread and a descriptor, as clients do.
             let http = self.map.http.connections();
@@ -242,6 +244,10 @@ impl Cli {
         }
     }
 }
+
+/// How many listeners the descriptors that [`Ceiling`] keeps for the program itself are enough for: 8, as without them it has
+/// 20 of those 32 (measured, with HTTP and a state). Further ones take the descriptors of clients.
+const SPARE_LISTENERS: u64 = 8;
 
 /// Returns the limit on connections: what was asked for if the machine can hold it, or the default as far as it can.
 fn max_connections(asked: Option<u64>, ceiling: Ceiling) -> anyhow::Result<u64> {
