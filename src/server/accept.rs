@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::Error;
 use super::admission::Admission;
-use super::backlog::{Arrival, Backlog};
+use super::arrivals::{Arrival, Arrivals};
 use super::client::{Client, Shared};
 use super::places::{Place, Reason};
 use super::slots::Class;
@@ -30,7 +30,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many times [`Config::place_timeout`](super::Config::place_timeout) connections are left in the listeners' queues while
-/// the backlog is full, where there is a reserve: with HTTP's 200 ms, health checks are answered within 1 s.
+/// too many arrivals are held, where there is a reserve: with HTTP's 200 ms, health checks are answered within 1 s.
 const MOST_DEFERRALS: u32 = 2;
 
 /// How long, after the stop, those who are still in a listener's queue are turned away in order: 50 ms, enough for the
@@ -53,10 +53,10 @@ pub(super) struct Acceptor {
     /// Accepted, and without a thread yet. A thread takes ten times as long to start as a connection to accept: in a
     /// burst the kernel's queue is emptied before each start, so that it does not overflow and no client's SYN is sent
     /// again a second later.
-    backlog: Backlog,
+    arrivals: Arrivals,
     /// Has a place, and waits for a slot: a thread that has given up its place is about to end.
     ready: Option<(Arrival, Place)>,
-    /// Since when connections have been left in the listeners' queues because the backlog was full; `None` once the queues
+    /// Since when connections have been left in the listeners' queues because too many arrivals were held; `None` once the queues
     /// have been empty.
     deferred_since: Option<Instant>,
     /// Accepting is resumed then, after it failed for lack of something.
@@ -71,7 +71,7 @@ impl Acceptor {
         let config = &shared.config;
         Self {
             next_id: 1,
-            backlog: Backlog::new(config.max_waiting, config.place_timeout, config.reserved_connections > 0),
+            arrivals: Arrivals::new(config.max_waiting, config.place_timeout, config.reserved_connections > 0),
             ready: None,
             deferred_since: None,
             resume_at: None,
@@ -110,7 +110,7 @@ impl Acceptor {
                 }
             }
         }
-        for arrival in self.ready.take().map(|(arrival, _)| arrival).into_iter().chain(self.backlog.drain()) {
+        for arrival in self.ready.take().map(|(arrival, _)| arrival).into_iter().chain(self.arrivals.drain()) {
             turn_away(&arrival.socket);
         }
         let deadline = Instant::now() + TURNING_AWAY;
@@ -124,7 +124,7 @@ impl Acceptor {
     fn next_round(&self) -> Option<Instant> {
         let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
         let resume_at = self.resume_at.filter(|_| self.is_backing_off());
-        let expiry = self.backlog.deadline(&self.admission);
+        let expiry = self.arrivals.deadline(&self.admission);
         [heartbeat, resume_at, expiry, self.has_room_at(), self.admission.due(), self.shared.log.due()]
             .into_iter()
             .flatten()
@@ -141,11 +141,11 @@ impl Acceptor {
         !self.is_backing_off() && self.has_room_at().is_none()
     }
 
-    /// When connections may be accepted all the same, though the backlog is full: those that do not get a place by then are
+    /// When connections may be accepted all the same, though too many arrivals are held: those that do not get a place by then are
     /// refused. `None` if it is not full, or no place has been freed for as long as connections wait for one. Where there is
     /// a reserve, also if connections have been left in the queues for long: a health check may be among them.
     fn has_room_at(&self) -> Option<Instant> {
-        if !self.backlog.is_full(self.admission.free()) {
+        if !self.arrivals.is_full(self.admission.free()) {
             return None;
         }
         let config = &self.shared.config;
@@ -161,7 +161,7 @@ impl Acceptor {
         if self.try_start() {
             return true;
         }
-        if self.ready.is_none() && self.backlog.is_empty() && self.has_room_at().is_none() {
+        if self.ready.is_none() && self.arrivals.is_empty() && self.has_room_at().is_none() {
             return false;
         }
         self.shared.wakeup.arm();
@@ -172,7 +172,7 @@ impl Acceptor {
     fn try_start(&mut self) -> bool {
         if self.ready.is_none() {
             let mut refused = Vec::new();
-            self.ready = self.backlog.next(&self.admission, &mut refused);
+            self.ready = self.arrivals.next(&self.admission, &mut refused);
             for (arrival, reason) in refused {
                 self.refuse(arrival, reason);
             }
@@ -188,7 +188,7 @@ impl Acceptor {
 
     /// Refuses the connections that have waited for a place long enough.
     fn refuse_expired(&mut self) {
-        while let Some((arrival, reason)) = self.backlog.expire(&self.admission) {
+        while let Some((arrival, reason)) = self.arrivals.expire(&self.admission) {
             self.refuse(arrival, reason);
         }
     }
@@ -219,7 +219,7 @@ impl Acceptor {
             match platform::accept(&door.listener) {
                 Ok((socket, peer)) => {
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    self.backlog.push(Arrival { peer, socket, service: Arc::clone(&door.service), since: now });
+                    self.arrivals.push(Arrival { peer, socket, service: Arc::clone(&door.service), since: now });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

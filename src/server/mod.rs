@@ -2,7 +2,7 @@
 
 mod accept;
 mod admission;
-mod backlog;
+mod arrivals;
 mod census;
 mod client;
 mod connection_log;

@@ -90,16 +90,18 @@ impl Http {
             let why = "this listener is not called that: name it with --http-host, or ask by its address";
             return Answer::Whole(Response::refusal(Code::Misdirected, why));
         }
+        let route = Route::of(&head.path);
         if let Some(limit) = connection.over_limit()
-            && !Route::of(&head.path).is_some_and(|route| route.is_health())
+            && !route.as_ref().is_some_and(Route::is_health)
         {
-            return Answer::Whole(self.refuse_over(limit, head, connection));
+            let is_stream = matches!(route, Some(Route::Events | Route::Live));
+            return Answer::Whole(self.refuse_over(limit, head, is_stream, connection));
         }
         let is_writable = self.writer.is_some();
         if head.path == "*" && head.method == "OPTIONS" {
             return Answer::Whole(self.options("GET, HEAD, OPTIONS"));
         }
-        let Some(route) = Route::of(&head.path) else {
+        let Some(route) = route else {
             return Answer::Whole(Response::refusal(Code::NotFound, "nothing here; / is the page"));
         };
         if !route.takes(&head.method, is_writable) {

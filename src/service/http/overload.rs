@@ -17,12 +17,19 @@ pub const RESERVED_CONNECTIONS: u64 = 16;
 const RETRY_SECONDS: u32 = 5;
 
 impl Http {
-    /// Refuses what `head` asks for over a connection that exceeds `limit`.
-    pub(super) fn refuse_over(&self, limit: OverLimit, head: &Head, connection: &Connection) -> Response {
+    /// Refuses what `head` asks for over a connection that exceeds `limit`; `is_stream` if that is a stream of events.
+    pub(super) fn refuse_over(
+        &self,
+        limit: OverLimit,
+        head: &Head,
+        is_stream: bool,
+        connection: &Connection,
+    ) -> Response {
         self.note_over(connection);
         let why = self.explain_limit(limit);
         // An EventSource gives up for good at any status but 200, and reconnects after an end (WHATWG HTML, section 9.2).
-        if head.accepts_events {
+        // Only there: 200 to anything else would say that it was done.
+        if head.accepts_events && head.method == "GET" && is_stream {
             return Response::new(Code::Ok, Kind::Events, format!("retry: {RETRY_SECONDS}000\n\n: {why}\n\n"));
         }
         Response::refusal(Code::Unavailable, &why).with("Retry-After", &RETRY_SECONDS.to_string())

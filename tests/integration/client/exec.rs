@@ -168,6 +168,31 @@ fn a_signal_ends_the_wait_that_is_left_to_chance_and_nothing_runs() {
 }
 
 #[test]
+fn the_wait_before_the_last_of_a_count_ends_with_the_time_and_by_a_signal() {
+    let place = Place::new(INTERVAL);
+    let waiting = ["-n", "1", "--splay", "100000h", "--write", "seen.toml"];
+    // By chance the wait is shorter than the time in one of a million runs.
+    exec(&place, "touch ran", &[&waiting[..], &["-W", "1s"]].concat()).finish().assert_exit(124);
+    fs::remove_file(place.path("seen.toml")).unwrap();
+    let client = exec(&place, "touch ran", &waiting);
+    place.wait_text("seen.toml", "n = 0\n");
+    pace(Duration::from_millis(200));
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(0);
+    assert!(!place.path("ran").exists());
+}
+
+#[test]
+fn an_empty_tmpdir_is_tmp_and_not_the_current_directory() {
+    let place = Place::new(INTERVAL);
+    let address = place.server.running.addr.to_string();
+    let args = ["-f", "json", &address, "-n", "1", "--exec", "printf %s \"$MAPCAST_FILE\" >place"];
+    let client = Program::client_with(&args, |client| client.current_dir(&place.folder).env("TMPDIR", ""));
+    client.finish().assert_exit(0);
+    assert!(place.text("place").starts_with("/tmp/mapcast-"), "{:?}", place.text("place"));
+}
+
+#[test]
 fn a_second_signal_leaves_at_once_and_nothing_behind() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "echo $$ >pid.tmp; mv pid.tmp pid; sleep 1000", &[]);

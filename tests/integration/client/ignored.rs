@@ -43,6 +43,17 @@ fn the_server_ignores_them_and_ends_in_order_by_another() {
     server.finish().assert_exit(0).assert_stderr("stopped: ");
 }
 
+/// As a parent may leave it that waits for its own children with sigwait(3).
+#[test]
+fn a_client_that_is_never_told_of_its_children_sees_their_end() {
+    let place = Place::new(INTERVAL);
+    let mut command = clean("env");
+    let address = place.server.running.addr.to_string();
+    command.args(["--block-signal=CHLD", CLIENT, "-f", "json", &address, "-n", "1", "--exec", "exit 3"]);
+    command.current_dir(&place.folder).env("TMPDIR", place.folder.path());
+    Program::start(command).finish().assert_exit(1).assert_stderr("the last command failed: exit status: 3");
+}
+
 #[test]
 fn the_client_ignores_them_and_so_does_its_command() {
     let place = Place::new(INTERVAL);

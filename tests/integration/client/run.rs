@@ -113,6 +113,22 @@ fn a_program_that_does_not_end_is_killed_and_what_it_started_with_it() {
     client.finish().assert_exit(137);
 }
 
+/// As one is that reads from the terminal.
+#[test]
+fn a_program_that_is_stopped_goes_on_to_end_in_order() {
+    let place = Place::new(INTERVAL);
+    let script = "trap 'echo end >>order; exit' TERM; echo begin >>order; kill -STOP $$; while :; do sleep 0.02; done";
+    let client = run(&place, &["--kill-timeout", "1000h"], script);
+    place.wait_text("order", "begin\n");
+    pace(Duration::from_millis(200));
+    place.publish(1);
+    place.wait_text("order", "begin\nend\nbegin\n");
+    pace(Duration::from_millis(200));
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(0);
+    place.wait_text("order", "begin\nend\nbegin\nend\n");
+}
+
 #[test]
 fn what_a_restarted_program_leaves_behind_is_killed() {
     let place = Place::new(INTERVAL);

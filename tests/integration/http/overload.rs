@@ -78,6 +78,10 @@ fn an_event_source_without_a_place_is_told_when_to_come_back() {
         assert_eq!(answer.body, "retry: 5000\n\n: 1 connections are the limit (--http-max-connections)\n\n", "{path}");
     }
     assert_eq!(rejected(&site, "limit"), 2);
+    for request in ["GET /map", "PUT /map", "HEAD /events"] {
+        let answer = site.ask(request, "Accept: text/event-stream\r\n", "");
+        assert_eq!(answer.code, 503, "{request}: it was not done");
+    }
 }
 
 #[test]

@@ -130,7 +130,9 @@ fn places() -> Vec<PathBuf> {
     let runtime = variable("RUNTIME_DIRECTORY");
     let places = std::env::split_paths(&runtime).take(1).chain([variable("XDG_RUNTIME_DIR").into()]);
     let mut places: Vec<PathBuf> = places.filter(|place: &PathBuf| place.is_absolute()).collect();
-    places.push(std::env::temp_dir());
+    // One that is empty would be the current directory.
+    let temporary = std::env::temp_dir();
+    places.push(if temporary.as_os_str().is_empty() { "/tmp".into() } else { temporary });
     places
 }
 

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -163,7 +163,7 @@ pub(crate) fn deliver(
     let mut delivery = Delivery::start(write, start, check, shutdown)?;
     let mut maps = Maps::new(follower, selection, settle, cache, until);
     let (any, outcome) = maps.for_each(|map| delivery.hand_over(map));
-    let ended = delivery.finish(if outcome.is_ok() { Event::Finish } else { Event::Stop })?;
+    let ended = delivery.finish(if outcome.is_ok() { Event::Finish } else { Event::Stop }, until.deadline)?;
     let code = match ended {
         Some(Ended::Command(last)) if outcome.is_ok() && until.count.is_some() => {
             last?;
@@ -185,6 +185,7 @@ struct Delivery {
     writer: Option<Writer>,
     runner: Option<Runner>,
     check: Option<Check>,
+    shutdown: Shutdown,
     /// The last map that was handed over.
     last: Option<Object>,
     failure: Complaint,
@@ -214,7 +215,8 @@ impl Delivery {
             process::start_reaper()?;
         }
         let runner = start.map(|start| Runner::start(start, shutdown)).transpose()?;
-        Ok(Self { writer, runner, check, last: None, failure: Complaint::default() })
+        let shutdown = shutdown.clone();
+        Ok(Self { writer, runner, check, shutdown, last: None, failure: Complaint::default() })
     }
 
     /// Hands a map over. Returns false if and only if it could not be written, or was refused.
@@ -249,15 +251,31 @@ impl Delivery {
         true
     }
 
-    /// Ends what runs, and returns what has become of it; `None` if there was nothing to start.
-    fn finish(self, ending: Event) -> anyhow::Result<Option<Ended>> {
+    /// Ends what runs, and returns what has become of it; `None` if there was nothing to start. A stop or `deadline` ends the
+    /// wait before a last command.
+    ///
+    /// # Errors
+    /// What the thread failed with; `TimedOut` if the last map was not handed over by `deadline`.
+    fn finish(self, ending: Event, deadline: Option<Instant>) -> anyhow::Result<Option<Ended>> {
         let Some(runner) = self.runner else { return Ok(None) };
         // Nobody listens only if it has ended.
         let _ = runner.events.send(ending);
+        if ending == Event::Finish {
+            let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+            // The end of the thread is a stop, too.
+            self.shutdown.wait(left);
+            let _ = runner.events.send(Event::Stop);
+        }
         let Ok(outcome) = runner.thread.join() else {
             process::kill_running();
             bail!("the thread that runs programs has panicked");
         };
+        if ending == Event::Finish
+            && runner.latest.is_there()
+            && deadline.is_some_and(|deadline| deadline <= Instant::now())
+        {
+            bail!(Error::TimedOut);
+        }
         outcome.map(Some)
     }
 }

@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process_group, test
 use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
+use crate::signals::is_blocked;
+
 /// How often an ending group is looked at. Its members are children of this process as soon as their own parents have
 /// ended, so that the reaper sees each end; only one whose parent lives on in another group ends unseen.
 const LOOK: Duration = Duration::from_millis(100);
@@ -101,10 +103,15 @@ impl Running {
 
     fn signal(&self, signal: Signal) {
         // The number of a group that is gone may be another's.
-        if !self.is_gone()
-            && let Err(error) = kill_process_group(self.group, signal)
-        {
+        if self.is_gone() {
+            return;
+        }
+        if let Err(error) = kill_process_group(self.group, signal) {
             debug!("process group {} cannot be signalled: {error}", self.group.as_raw_nonzero());
+        }
+        if [Signal::TERM, Signal::INT, Signal::QUIT].contains(&signal) {
+            // One that is stopped, as by reading from the terminal, takes no signal but SIGKILL until it goes on.
+            let _ = kill_process_group(self.group, Signal::CONT);
         }
     }
 }
@@ -154,7 +161,15 @@ pub(super) fn start_reaper() -> anyhow::Result<()> {
         debug!("orphans go to another process: {error}");
     }
     let mut signals = Signals::new([SIGCHLD]).context("cannot handle signals")?;
-    let reap = move || signals.forever().for_each(|_| reap());
+    // A parent may have left it blocked; then nothing wakes this thread.
+    let look_every = is_blocked(SIGCHLD).then_some(LOOK);
+    let reap = move || match look_every {
+        Some(period) => loop {
+            thread::park_timeout(period);
+            reap();
+        },
+        None => signals.forever().for_each(|_| reap()),
+    };
     // It ends with the process.
     thread::Builder::new().name("reaper".to_owned()).spawn(reap).context("cannot start a thread")?;
     Ok(())

@@ -29,9 +29,9 @@ pub(super) struct Arrival {
 /// when all clients of a full server reconnect at once, none is refused. The wait is bounded in number and in time; one
 /// address may have as many connections waiting as it may have places.
 #[derive(Debug)]
-pub(super) struct Backlog {
+pub(super) struct Arrivals {
     /// Not looked at yet.
-    arrivals: VecDeque<Arrival>,
+    new: VecDeque<Arrival>,
     /// Those that found no place, and why. The first one is the oldest.
     waiting: VecDeque<(Arrival, Reason)>,
     /// How many of `waiting` each source has; one that has none is not kept.
@@ -44,27 +44,27 @@ pub(super) struct Backlog {
     freed_seen: u64,
 }
 
-impl Backlog {
-    /// Returns an empty backlog. Where there is a `reserve`, a connection waits for no longer than `place_timeout`: a health
+impl Arrivals {
+    /// Returns an empty queue. Where there is a `reserve`, a connection waits for no longer than `place_timeout`: a health
     /// check has its answer from the reserve then, though other connections keep ending.
     pub(super) fn new(max_waiting: usize, place_timeout: Duration, has_reserve: bool) -> Self {
-        let (arrivals, waiting, waiting_per_source) = Default::default();
+        let (new, waiting, waiting_per_source) = Default::default();
         let longest_wait = place_timeout.saturating_mul(if has_reserve { 1 } else { MOST_TIMEOUTS });
-        Self { arrivals, waiting, waiting_per_source, max_waiting, place_timeout, longest_wait, freed_seen: 0 }
+        Self { new, waiting, waiting_per_source, max_waiting, place_timeout, longest_wait, freed_seen: 0 }
     }
 
     pub(super) fn push(&mut self, arrival: Arrival) {
-        self.arrivals.push_back(arrival);
+        self.new.push_back(arrival);
     }
 
     /// True if and only if no connection is held.
     pub(super) fn is_empty(&self) -> bool {
-        self.arrivals.is_empty() && self.waiting.is_empty()
+        self.new.is_empty() && self.waiting.is_empty()
     }
 
     /// True if and only if no more connections may be held, with so many places that are `free`.
     pub(super) fn is_full(&self, free: u64) -> bool {
-        (self.arrivals.len() + self.waiting.len()) as u64 >= free.saturating_add(self.max_waiting as u64)
+        (self.new.len() + self.waiting.len()) as u64 >= free.saturating_add(self.max_waiting as u64)
     }
 
     /// Takes the next connection that finds a place, with that place. One that finds none begins to wait, or is put into
@@ -82,7 +82,7 @@ impl Backlog {
             }
             self.freed_seen = freed;
         }
-        while let Some(arrival) = self.arrivals.pop_front() {
+        while let Some(arrival) = self.new.pop_front() {
             match admission.admit(arrival.peer) {
                 Ok(place) => return Some((arrival, place)),
                 Err(reason) if self.may_wait(&arrival, reason, admission) => {
@@ -141,7 +141,7 @@ impl Backlog {
 
     /// Takes all connections.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Arrival> + '_ {
-        self.arrivals.drain(..).chain(self.waiting.drain(..).map(|(arrival, _)| arrival))
+        self.new.drain(..).chain(self.waiting.drain(..).map(|(arrival, _)| arrival))
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
 
     struct Server {
         admission: Admission,
-        backlog: Backlog,
+        queue: Arrivals,
         listener: TcpListener,
         refused: Vec<(Arrival, Reason)>,
     }
@@ -167,7 +167,7 @@ mod tests {
             let wakeup = Arc::new(Wakeup::new().unwrap());
             Self {
                 admission: Admission::new(config, &Arc::default(), wakeup),
-                backlog: Backlog::new(max_waiting, place_timeout, config.reserved_connections > 0),
+                queue: Arrivals::new(max_waiting, place_timeout, config.reserved_connections > 0),
                 listener: TcpListener::bind("127.0.0.1:0").unwrap(),
                 refused: Vec::new(),
             }
@@ -182,12 +182,12 @@ mod tests {
         fn arrive_from(&mut self, ip: &str) {
             let socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
             let (peer, since) = (SocketAddr::new(ip.parse().unwrap(), 1), Instant::now());
-            self.backlog.push(Arrival { peer, socket, service: Arc::new(Greet::new("")), since });
+            self.queue.push(Arrival { peer, socket, service: Arc::new(Greet::new("")), since });
         }
 
         /// The address and the place of the next connection.
         fn next(&mut self) -> Option<(String, Place)> {
-            let next = self.backlog.next(&self.admission, &mut self.refused);
+            let next = self.queue.next(&self.admission, &mut self.refused);
             next.map(|(arrival, place)| (arrival.peer.ip().to_string(), place))
         }
     }
@@ -217,16 +217,16 @@ mod tests {
         assert_eq!(server.refused.len(), 1, "an address has more waiting than it may have places");
         drop(first);
         assert_eq!(server.next().unwrap().0, "192.0.2.1");
-        assert!(server.backlog.waiting_per_source.is_empty());
+        assert!(server.queue.waiting_per_source.is_empty());
     }
 
     #[test]
     fn more_than_may_wait_are_left_to_the_listeners_or_refused() {
         let mut server = Server::new(&limited(1, None), 1, LONG);
         server.arrive(["192.0.2.1", "192.0.2.2"]);
-        assert!(server.backlog.is_full(server.admission.free()));
+        assert!(server.queue.is_full(server.admission.free()));
         let _place = server.next().unwrap();
-        assert!(server.next().is_none() && server.backlog.is_full(server.admission.free()));
+        assert!(server.next().is_none() && server.queue.is_full(server.admission.free()));
         server.arrive(["192.0.2.3"]);
         assert!(server.next().is_none());
         assert_eq!(server.refused[0].1, Reason::Full);
@@ -238,12 +238,12 @@ mod tests {
         server.arrive(["192.0.2.1", "192.0.2.2"]);
         let _place = server.next().unwrap();
         assert!(server.next().is_none());
-        let deadline = server.backlog.deadline(&server.admission).unwrap();
+        let deadline = server.queue.deadline(&server.admission).unwrap();
         while Instant::now() < deadline {
             std::thread::yield_now();
         }
-        assert_eq!(server.backlog.expire(&server.admission).unwrap().1, Reason::Full);
-        assert!(server.backlog.is_empty() && server.backlog.waiting_per_source.is_empty());
+        assert_eq!(server.queue.expire(&server.admission).unwrap().1, Reason::Full);
+        assert!(server.queue.is_empty() && server.queue.waiting_per_source.is_empty());
     }
 
     #[test]
@@ -256,8 +256,8 @@ mod tests {
             assert!(server.next().is_none());
             drop(second);
             let _third = server.next().unwrap();
-            let since = server.backlog.waiting[0].0.since;
-            let deadline = server.backlog.deadline(&server.admission).unwrap();
+            let since = server.queue.waiting[0].0.since;
+            let deadline = server.queue.deadline(&server.admission).unwrap();
             assert_eq!(deadline > since + LONG, timeouts > 1, "{timeouts}");
             assert!(deadline <= since + LONG * timeouts);
         }
