@@ -225,9 +225,10 @@ mod programs {
             let mut command = clean(SERVER);
             command.args(["--listen", &format!("0.0.0.0:{port}"), "--source", &format!("tcp://127.0.0.1:{port}")]);
             let server = Program::start(command);
+            let line = |text| server.log().into_iter().find(|line| line.contains(text));
             // Another program may have taken the port meanwhile.
-            let line = server.wait_log(&format!(":{port}"));
-            if !line.contains("cannot listen") {
+            eventually("its fate", || line("source down").or_else(|| line("cannot listen")).is_some());
+            if let Some(line) = line("source down") {
                 break line;
             }
         };

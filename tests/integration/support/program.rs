@@ -22,7 +22,14 @@ const DECIDING: [&str; 4] = ["RUST_LOG", "RUST_BACKTRACE", "RUNTIME_DIRECTORY", 
 /// Returns a command whose environment has nothing of mapcast's or of the log's, and no places for its files: what the
 /// developer has set must not decide.
 pub fn clean(program: &str) -> Command {
-    let mut command = Command::new(program);
+    let mut command = if ignores_signals() {
+        // A shell ignores SIGINT and SIGQUIT in what it starts in the background, nohup SIGHUP: it would stay so.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP,INT,QUIT", program]);
+        command
+    } else {
+        Command::new(program)
+    };
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MAPCAST_") || DECIDING.iter().any(|deciding| name == *deciding) {
             command.env_remove(name);
@@ -30,6 +37,14 @@ pub fn clean(program: &str) -> Command {
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// True if and only if this process ignores SIGHUP, SIGINT or SIGQUIT, and with it all that it starts.
+fn ignores_signals() -> bool {
+    // A mask in hexadecimal, whose lowest bit is signal 1 (proc_pid_status(5)).
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0) & 0b111 != 0
 }
 
 /// A child with its output; killed and waited for when dropped, and shown if its test has failed.
