@@ -57,8 +57,8 @@ impl Connection {
             || has_unread().is_ok_and(|[ready]| ready)
     }
 
-    /// Has [`finish`](Self::finish) take what the client still sends of a request that was refused, for up to 10 s and
-    /// 64 MiB, as long as it pauses for no more than [`LINGER`]: a reset would destroy the refusal before it is read.
+    /// Lets the client go on sending what was refused: at its end the connection reads and discards it, for up to 10 s and
+    /// 64 MiB, as long as the client pauses for no more than 1 s. A reset would destroy the refusal before it is read.
     pub fn expect_refused_input(&mut self) {
         self.expects_refused_input = true;
     }
