@@ -1,5 +1,6 @@
 //! The accept loop: one thread a client, and no error that ends it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,7 +16,7 @@ use super::arrivals::{Arrival, Arrivals};
 use super::client::{Client, Shared};
 use super::places::{Place, Reason};
 use super::slots::Class;
-use crate::connection::Sent;
+use crate::connection::{RESERVE_TIMEOUT, Sent};
 use crate::platform;
 use crate::service::Service;
 use crate::stats::{AcceptError, Event};
@@ -32,6 +33,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How many times [`Config::place_timeout`](super::Config::place_timeout) connections are left in the listeners' queues while
 /// too many arrivals are held, where there is a reserve: with HTTP's 200 ms, health checks are answered within 1 s.
 const MOST_DEFERRALS: u32 = 2;
+
+/// How long a connection that is refused an ordinary place waits for a reserved one, where there are any: twice as long as a
+/// silent peer may hold one.
+const RESERVE_WAIT: Duration = RESERVE_TIMEOUT.saturating_mul(2);
 
 /// How long, after the stop, those who are still in a listener's queue are turned away in order: 50 ms, enough for the
 /// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
@@ -56,8 +61,10 @@ pub(super) struct Acceptor {
     arrivals: Arrivals,
     /// Has a place, and waits for a slot: a thread that has given up its place is about to end.
     ready: Option<(Arrival, Place)>,
-    /// Since when connections have been left in the listeners' queues because too many arrivals were held; `None` once the queues
-    /// have been empty.
+    /// Refused an ordinary place, why, and until when they wait for a reserved one. The first one is the oldest.
+    for_reserve: VecDeque<(Arrival, Reason, Instant)>,
+    /// Since when connections have been left in the listeners' queues because too many arrivals were held; `None` once the
+    /// queues have been empty.
     deferred_since: Option<Instant>,
     /// Accepting is resumed then, after it failed for lack of something.
     resume_at: Option<Instant>,
@@ -73,6 +80,7 @@ impl Acceptor {
             next_id: 1,
             arrivals: Arrivals::new(config.max_waiting, config.place_timeout, config.reserved_connections > 0),
             ready: None,
+            for_reserve: VecDeque::new(),
             deferred_since: None,
             resume_at: None,
             pause: SHORTEST_PAUSE,
@@ -94,6 +102,7 @@ impl Acceptor {
             self.admission.settle();
             self.shared.log.flush(false);
             self.refuse_expired();
+            self.start_reserved();
             if !self.start_next() {
                 // While accepting is put off, what waits at the listeners is not looked at.
                 let waited_for = if self.accepts() { &waited_for } else { &waited_for[doors.len()..] };
@@ -110,7 +119,10 @@ impl Acceptor {
                 }
             }
         }
-        for arrival in self.ready.take().map(|(arrival, _)| arrival).into_iter().chain(self.arrivals.drain()) {
+        let waiting = self.for_reserve.drain(..).map(|(arrival, ..)| arrival);
+        let held =
+            self.ready.take().map(|(arrival, _)| arrival).into_iter().chain(self.arrivals.drain()).chain(waiting);
+        for arrival in held {
             turn_away(&arrival.socket);
         }
         let deadline = Instant::now() + TURNING_AWAY;
@@ -125,7 +137,8 @@ impl Acceptor {
         let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
         let resume_at = self.resume_at.filter(|_| self.is_backing_off());
         let expiry = self.arrivals.deadline(&self.admission);
-        [heartbeat, resume_at, expiry, self.has_room_at(), self.admission.due(), self.shared.log.due()]
+        let reserve = self.for_reserve.front().map(|(_, _, deadline)| *deadline);
+        [heartbeat, resume_at, expiry, reserve, self.has_room_at(), self.admission.due(), self.shared.log.due()]
             .into_iter()
             .flatten()
             .min()
@@ -141,8 +154,8 @@ impl Acceptor {
         !self.is_backing_off() && self.has_room_at().is_none()
     }
 
-    /// When connections may be accepted all the same, though too many arrivals are held: those that do not get a place by then are
-    /// refused. `None` if it is not full, or no place has been freed for as long as connections wait for one. Where there is
+    /// When connections may be accepted all the same, though too many arrivals are held: those that do not get a place by
+    /// then are refused. `None` if it is not full, or no place has been freed for as long as connections wait for one. Where there is
     /// a reserve, also if connections have been left in the queues for long: a health check may be among them.
     fn has_room_at(&self) -> Option<Instant> {
         if !self.arrivals.is_full(self.admission.free()) {
@@ -161,11 +174,13 @@ impl Acceptor {
         if self.try_start() {
             return true;
         }
-        if self.ready.is_none() && self.arrivals.is_empty() && self.has_room_at().is_none() {
+        let is_idle = self.ready.is_none() && self.arrivals.is_empty() && self.for_reserve.is_empty();
+        if is_idle && self.has_room_at().is_none() {
             return false;
         }
         self.shared.wakeup.arm();
         // What was freed before it was armed did not notify it.
+        self.start_reserved();
         self.try_start()
     }
 
@@ -193,15 +208,34 @@ impl Acceptor {
         }
     }
 
-    /// Gives the connection a reserved place, or closes it: its client sees the end of the stream.
+    /// Gives the connection a reserved place, now or soon, or closes it: its client sees the end of the stream.
     fn refuse(&mut self, arrival: Arrival, reason: Reason) {
-        match self.admission.admit_reserved(arrival.peer, reason) {
-            Some(place) if self.shared.slots.take(Class::Reserved) => self.start(arrival, place),
-            _ => {
-                self.admission.refuse(reason, arrival.peer);
-                turn_away(&arrival.socket);
+        let config = &self.shared.config;
+        let may_wait = config.reserved_connections > 0 && reason != Reason::Denied;
+        if may_wait && self.for_reserve.len() < config.max_waiting {
+            self.for_reserve.push_back((arrival, reason, Instant::now() + RESERVE_WAIT));
+            self.start_reserved();
+        } else {
+            self.turn_away(&arrival, reason);
+        }
+    }
+
+    /// Starts the threads of the connections that have a reserved place now, and closes those that have waited for one long
+    /// enough. One whose address has its share lets others pass.
+    fn start_reserved(&mut self) {
+        for _ in 0..self.for_reserve.len() {
+            let Some((arrival, reason, deadline)) = self.for_reserve.pop_front() else { return };
+            match self.admission.admit_reserved(arrival.peer, reason) {
+                Some(place) if self.shared.slots.take(Class::Reserved) => self.start(arrival, place),
+                _ if deadline <= Instant::now() => self.turn_away(&arrival, reason),
+                _ => self.for_reserve.push_back((arrival, reason, deadline)),
             }
         }
+    }
+
+    fn turn_away(&mut self, arrival: &Arrival, reason: Reason) {
+        self.admission.refuse(reason, arrival.peer);
+        turn_away(&arrival.socket);
     }
 
     /// Accepts some of those that wait at the listener. Returns true if and only if none is left.

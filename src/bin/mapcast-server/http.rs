@@ -61,7 +61,9 @@ impl HttpArgs {
     /// How many threads and descriptors its connections may take at once: those that are served, that have a reserved
     /// place, and that wait for one.
     pub(crate) fn connections(&self) -> u64 {
-        self.http.as_ref().map_or(0, |_| self.http_max_connections + http::RESERVED_CONNECTIONS + MAX_WAITING as u64)
+        // As many may wait for an ordinary place as for a reserved one.
+        let others = http::RESERVED_CONNECTIONS + 2 * MAX_WAITING as u64;
+        self.http.as_ref().map_or(0, |_| self.http_max_connections + others)
     }
 
     /// True if and only if the map may be written.

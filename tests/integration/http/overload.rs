@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::{Answer, Events, Site, token};
 use crate::admission::connect_from;
@@ -88,16 +87,13 @@ fn an_event_source_without_a_place_is_told_when_to_come_back() {
 fn one_address_holds_a_quarter_of_the_reserve_and_none_of_it_for_long() {
     let site = Site::start(&["--http-max-connections", "1", "--interval", "60s"]);
     let _stream = Events::open(site.page, "/events");
-    let began = std::time::Instant::now();
     let mut silent: Vec<_> = (0..4).map(|_| connect_from("127.0.0.2", site.page)).collect();
     // Nobody looks at them again before they have their turn.
     eventually("they are in place", || site.json("/status")["http"]["active"].as_u64() >= Some(6));
-    let fifth = ask_from("127.0.0.2", site.page, "/livez");
-    // On a machine that was busy for so long, they may have been closed before.
-    assert!(fifth.is_empty() || began.elapsed() > Duration::from_secs(2), "{fifth}");
-    assert_eq!(Answer::parse(&ask_from("127.0.0.3", site.page, "/livez")).code, 200, "another address");
     let slow = silent.pop().unwrap();
     write!(&slow, "GET /livez HTTP/1.1\r\nX: ").unwrap();
+    assert_eq!(Answer::parse(&ask_from("127.0.0.3", site.page, "/livez")).code, 200, "another address");
+    assert_eq!(Answer::parse(&ask_from("127.0.0.2", site.page, "/livez")).code, 200, "the same, when they have gone");
     for mut socket in silent {
         let mut rest = String::new();
         assert_eq!(socket.read_to_string(&mut rest).unwrap(), 0, "it asked nothing: {rest}");
@@ -105,7 +101,6 @@ fn one_address_holds_a_quarter_of_the_reserve_and_none_of_it_for_long() {
     let mut answer = String::new();
     (&slow).read_to_string(&mut answer).unwrap();
     assert_eq!(Answer::parse(&answer).body, "the whole request has to come within 2 s\n");
-    eventually("it is free again", || ask_from("127.0.0.2", site.page, "/livez").ends_with("live\n"));
 }
 
 #[test]
