@@ -34,9 +34,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// too many arrivals are held, where there is a reserve: with HTTP's 200 ms, health checks are answered within 1 s.
 const MOST_DEFERRALS: u32 = 2;
 
-/// How long a connection that is refused an ordinary place waits for a reserved one, where there are any: twice as long as a
-/// silent peer may hold one.
-const RESERVE_WAIT: Duration = RESERVE_TIMEOUT.saturating_mul(2);
+/// How long a connection that is refused an ordinary place waits for a reserved one, where there are any: five times as long
+/// as a silent peer may hold one.
+const RESERVE_WAIT: Duration = RESERVE_TIMEOUT.saturating_mul(5);
 
 /// How long, after the stop, those who are still in a listener's queue are turned away in order: 50 ms, enough for the
 /// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
