@@ -155,8 +155,8 @@ impl Acceptor {
     }
 
     /// When connections may be accepted all the same, though too many arrivals are held: those that do not get a place by
-    /// then are refused. `None` if it is not full, or no place has been freed for as long as connections wait for one. Where there is
-    /// a reserve, also if connections have been left in the queues for long: a health check may be among them.
+    /// then are refused. `None` if there is room, or no place has been freed for as long as connections wait for one. Where
+    /// there is a reserve, also if connections have been left in the queues for long: a health check may be among them.
     fn has_room_at(&self) -> Option<Instant> {
         if !self.arrivals.is_full(self.admission.free()) {
             return None;

@@ -109,7 +109,8 @@ impl Places {
         self.lock().taken
     }
 
-    /// How many places have been freed so far, without the reserved ones: those are nobody's to wait for.
+    /// How many places have been freed so far, without the reserved ones: a connection that waits for one of those is tried
+    /// again when its slot is freed.
     pub(super) fn freed(&self) -> u64 {
         self.lock().freed
     }
