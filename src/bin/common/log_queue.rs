@@ -287,23 +287,21 @@ mod tests {
 
     #[test]
     fn bytes_and_lines_are_bounded() {
-        let (queue, _reader, dropped) = pipe();
-        let fill = |line: &[u8]| {
-            let before = dropped.load(Ordering::Relaxed);
-            while dropped.load(Ordering::Relaxed) == before {
-                queue.push(line);
-            }
-        };
-        fill(&vec![b'x'; 100_000]);
-        let state = queue.shared.lock();
-        assert!(state.bytes <= MAX_BYTES && state.bytes > MAX_BYTES - 100_000, "{}", state.bytes);
-        assert_eq!(state.bytes, state.lines.iter().map(|line| line.len()).sum::<usize>());
-        drop(state);
-        let (queue, _reader, dropped) = pipe();
-        while dropped.load(Ordering::Relaxed) == 0 {
+        for (line, in_bytes, in_lines) in [(vec![b'x'; 100_000], 10, 10), (b"\n".to_vec(), MAX_LINES, MAX_LINES)] {
+            let ((_reader, writer), dropped) = (io::pipe().unwrap(), Arc::<AtomicU64>::default());
+            fill(&writer);
+            let queue = LogQueue::start(OwnedFd::from(writer), Arc::clone(&dropped)).unwrap();
+            // The writer thread takes this line and waits: from then on nothing leaves the queue.
             queue.push(b"\n");
+            while !queue.shared.lock().lines.is_empty() {
+                thread::yield_now();
+            }
+            while dropped.load(Ordering::Relaxed) == 0 {
+                queue.push(&line);
+            }
+            let state = queue.shared.lock();
+            assert_eq!((state.lines.len(), state.bytes), (in_lines, in_bytes * line.len()));
         }
-        assert_eq!(queue.shared.lock().lines.len(), MAX_LINES);
     }
 
     #[test]
