@@ -25,8 +25,9 @@ pub struct FollowConfig {
     pub client: ClientConfig,
     /// Whether another connection follows the first. Default: true.
     pub reconnect: bool,
-    /// How long a connection may say nothing. Default: three times the longest gap between two frames that has been
-    /// seen, at least 10 s; three minutes as long as none has been seen.
+    /// How long a connection may be silent, before its first byte and between two frames. Default: three times the server's
+    /// interval as learned from its repeats, 10 s to 3 min; 3 min before the first repeat. A connection that brings no byte is
+    /// given up after 10 s, doubling to 3 min until a frame comes, unless `reconnect` is off.
     pub stale_after: Option<Duration>,
     /// How long attempts at the first connection go on: at least one is made, and one at the end. Default: zero;
     /// [`Duration::MAX`] is for ever.
@@ -123,7 +124,7 @@ impl Follower {
             reached: Reached::Nothing,
             retry_at: None,
             backoff: Backoff::new(),
-            silence: Silence::new(config.stale_after),
+            silence: Silence::new(config.stale_after, config.reconnect),
             observer: Observer::default(),
             config,
         }
@@ -281,7 +282,7 @@ impl Follower {
         match Client::connect_by(&self.address, &self.config.client, &self.resolver, &self.ending) {
             Ok(client) => {
                 let (peer, local) = (client.peer_addr(), client.local_addr());
-                self.silence.connection_began();
+                self.silence.connection_began(Instant::now());
                 self.client = Some(client);
                 self.reached = self.reached.max(Reached::Connection);
                 Ok(Event::Connected { peer, local })
@@ -317,21 +318,30 @@ impl Follower {
     }
 }
 
-/// Reads one frame, empty ones included, and takes note of how long that took.
+/// Reads one frame, empty ones included, unless the server is silent for too long.
 fn read_frame(client: &mut Client, silence: &mut Silence, ending: &Ending) -> Result<Option<Vec<u8>>, Error> {
-    let after = silence.limit();
-    client.set_deadline(ending.within(after).deadline);
-    match client.next_frame() {
-        Err(Error::TimedOut) if !ending.is_over() => {
-            silence.was_too_long();
-            Err(Error::Stale { after })
+    let mut now = Instant::now();
+    silence.enter(now);
+    let result = loop {
+        client.set_deadline(silence.start_wait(now, client.has_heard(), ending.deadline));
+        let result = client.next_frame();
+        now = Instant::now();
+        let is_punctual = silence.end_wait(now);
+        match result {
+            Err(Error::TimedOut) if !ending.is_over() => {
+                if let Some(error) = silence.judge(now, client.has_heard()) {
+                    break Err(error);
+                }
+            }
+            Ok(Some(payload)) => {
+                silence.frame_came(&payload, is_punctual && client.has_waited(), now);
+                break Ok(Some(payload));
+            }
+            other => break other,
         }
-        Ok(Some(payload)) => {
-            silence.frame_came(Instant::now());
-            Ok(Some(payload))
-        }
-        other => other,
-    }
+    };
+    silence.leave(now);
+    result
 }
 
 #[cfg(test)]
