@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -19,7 +19,9 @@ use crate::map::Map;
 #[derive(Debug)]
 pub(super) struct Rendering {
     pub(super) version: u64,
-    pub(super) published: Instant,
+    published: Instant,
+    /// How old the map was then.
+    age_before: Duration,
     /// Bytes of the frame's payload, in the feed's format.
     pub(super) bytes: usize,
     pub(super) map: Map,
@@ -64,6 +66,7 @@ impl Renderer {
         let rendering = Arc::new(Rendering {
             version: snapshot.version,
             published: snapshot.published,
+            age_before: snapshot.age_before,
             bytes: payload.len(),
             map,
             document: Arc::new(document),
@@ -77,6 +80,11 @@ impl Renderer {
 }
 
 impl Rendering {
+    /// The time since the map changed to this one.
+    pub(super) fn age(&self) -> Duration {
+        self.published.elapsed().saturating_add(self.age_before)
+    }
+
     /// Returns the entries that `filter` names: chosen once for all who ask with an equal one, as long as those are not too
     /// many.
     pub(super) fn select(&self, filter: &Arc<Filter>) -> Arc<Selection> {

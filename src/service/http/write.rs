@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::condition::{Conditions, Unmet};
 use super::rendering::{Renderer, Rendering};
@@ -147,9 +147,10 @@ impl Writer {
             Change::Set(key, value) => drop(map.insert(key, value)),
             Change::Remove(key) => drop(map.remove(&key)),
         }
-        self.feed.check(&map).map_err(Error::Refused)?;
+        // A map that equals the current one changed when that did.
+        let age = self.feed.age_of(&map).map_err(Error::Refused)?;
         let changed = match &self.state {
-            Some(state) => self.keep(state, map)?,
+            Some(state) => self.keep(state, map, age)?,
             None => self.feed.publish(&map).map_err(Error::Refused)?,
         };
         let rendering = renderer.latest().map_err(Error::NoMap)?.ok_or(Error::Missing)?;
@@ -159,11 +160,13 @@ impl Writer {
 }
 
 impl Writer {
-    /// Keeps `map` and publishes it, on the state's thread. Returns true if and only if it differs from the one before.
-    fn keep(&self, state: &Kept, map: Map) -> Result<bool, Error> {
-        let (feed, file) = (Arc::clone(&self.feed), state.file.clone());
+    /// Keeps `map`, which is that old, and publishes it, on the state's thread. Returns true if and only if it differs from the
+    /// one before.
+    fn keep(&self, state: &Kept, map: Map, age: Duration) -> Result<bool, Error> {
+        let (feed, file, now) = (Arc::clone(&self.feed), state.file.clone(), SystemTime::now());
+        let changed = now.checked_sub(age).unwrap_or(now);
         let job = move || {
-            file.save(&map).map_err(Error::State)?;
+            file.save(&map, changed).map_err(Error::State)?;
             feed.publish(&map).map_err(Error::Refused)
         };
         state.thread.run(job).map_err(|unanswered| match unanswered {
