@@ -4,10 +4,10 @@ use std::iter;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{debug, info, log};
 use serde::de::DeserializeOwned;
 
-use super::observer::{Connectivity, Observer};
+use super::observer::{Connectivity, Losses, Observer};
 use super::resolver::Resolver;
 use super::retry::Backoff;
 use super::silence::Silence;
@@ -40,8 +40,9 @@ impl Default for FollowConfig {
     }
 }
 
-/// Follows a server: connects, and connects again when the connection ends, is cut, or says nothing for too long. Waits
-/// in between, 1 s doubling to 30 s and all of it left to chance, until a frame has come. Says in the log what it does.
+/// Follows a server: connects, and connects again when the connection ends, is cut, or is silent for too long. Waits in
+/// between for a random time below a step that doubles from 1 s to 5 s, until a frame has come. Logs what it does; a reason
+/// that stays the same is a warning every 30 s, and debug in between.
 ///
 /// ```no_run
 /// use mapcast::Shutdown;
@@ -72,6 +73,7 @@ pub struct Follower {
     retry_at: Option<Instant>,
     backoff: Backoff,
     silence: Silence,
+    losses: Losses,
     observer: Observer,
 }
 
@@ -125,6 +127,7 @@ impl Follower {
             retry_at: None,
             backoff: Backoff::new(),
             silence: Silence::new(config.stale_after, config.reconnect),
+            losses: Losses::default(),
             observer: Observer::default(),
             config,
         }
@@ -227,6 +230,7 @@ impl Follower {
             match read_frame(client, &mut self.silence, &self.ending) {
                 Ok(Some(payload)) => {
                     self.backoff.reset();
+                    self.losses.end();
                     self.has_stood = true;
                     self.reached = Reached::Frame;
                     if !payload.is_empty() {
@@ -310,10 +314,11 @@ impl Follower {
         let (reason, what_next) = match reason {
             None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
             Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (Chain(error).to_string(), "trying again"),
-            Some(error @ Error::Stale { .. }) => (error.to_string(), "reconnecting"),
+            Some(error @ (Error::Stale { .. } | Error::Unanswered { .. })) => (error.to_string(), "reconnecting"),
             Some(error) => (format!("connection lost: {}", Chain(error)), "reconnecting"),
         };
-        warn!("{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
+        let level = self.losses.level(&reason, Instant::now());
+        log!(level, "{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
         self.observer.tell(Connectivity::Lost { reason, retry_in });
     }
 }
