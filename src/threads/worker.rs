@@ -143,7 +143,8 @@ impl Worker {
         self.panicked_at.load(Ordering::SeqCst) == self.rounds()
     }
 
-    fn rounds(&self) -> u64 {
+    /// How many rounds there were.
+    pub(crate) fn rounds(&self) -> u64 {
         self.counter.as_ref().map_or_else(|| self.rounds.load(Ordering::Relaxed), |counter| counter())
     }
 }

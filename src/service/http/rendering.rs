@@ -146,7 +146,7 @@ mod tests {
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| renderer.latest().unwrap().unwrap().version);
                 // Time to come to the lock; one that has not yet has the newest all the same.
-                std::thread::park_timeout(std::time::Duration::from_millis(5));
+                std::thread::park_timeout(Duration::from_millis(5));
                 renderer.feed.publish(&Map::from([("n".into(), number.into())])).unwrap();
                 drop(rendering);
                 assert_eq!(waiting.join().unwrap(), renderer.feed.version());
