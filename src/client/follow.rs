@@ -27,7 +27,7 @@ pub struct FollowConfig {
     pub reconnect: bool,
     /// How long a connection may be silent, before its first byte and between two frames. Default: three times the server's
     /// interval as learned from its repeats, 10 s to 3 min; 3 min before the first repeat. A connection that brings no byte is
-    /// given up after 10 s, doubling to 3 min until a frame comes, unless `reconnect` is off.
+    /// given up after 15 s, doubling to 3 min until a frame comes, unless `reconnect` is off.
     pub stale_after: Option<Duration>,
     /// How long attempts at the first connection go on: at least one is made, and one at the end. Default: zero;
     /// [`Duration::MAX`] is for ever.

@@ -15,10 +15,10 @@ const LONGEST_INTERVAL: Duration = Duration::from_mins(1);
 /// How many intervals make a connection stale: the server may miss a repeat, and the next one may be late.
 const INTERVALS: u32 = 3;
 
-/// How long a connection may bring no byte at all before the first retry: 10 s. A server sends its map at once; one that is
-/// full keeps a client waiting for up to 5 s before it closes. It doubles with each such connection up to 3 min, because a
-/// server that has no map yet sends nothing either.
-const FIRST_ANSWER: Duration = Duration::from_secs(10);
+/// How long a connection may bring no byte at all before the first retry: 15 s. A server sends its map at once. One that is full
+/// keeps a client waiting for up to 5 s before it closes, and one with TLS answers a client without it after 10 s. The limit
+/// doubles with each such connection up to 3 min, because a server that has no map yet sends nothing either.
+const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
 /// The longest limit that is not set by the user.
 const LONGEST: Duration = LONGEST_INTERVAL.saturating_mul(INTERVALS);

@@ -52,6 +52,8 @@ mod redis;
 mod relay;
 #[cfg(feature = "cli")]
 mod reuse_port;
+#[cfg(feature = "cli")]
+mod silence;
 mod stop;
 mod support;
 #[cfg(feature = "cli")]

@@ -233,10 +233,10 @@ fn what_the_user_allows_is_allowed_and_nothing_else() {
 fn a_connection_without_a_byte_is_given_up_soon_and_then_later() {
     let mut reader = Reader::connect(None);
     let limits = [(); 6].map(|()| reader.unanswered_after());
-    assert_eq!(limits, [10, 20, 40, 80, 160, 180]);
+    assert_eq!(limits, [15, 30, 60, 120, 180, 180]);
     reader.read("map", Duration::ZERO);
     reader.reconnect();
-    assert_eq!(reader.unanswered_after(), 10);
+    assert_eq!(reader.unanswered_after(), 15);
     assert_eq!(reader.stale_after(), 180, "the interval is not doubted");
 }
 
