@@ -109,8 +109,12 @@ fn a_silent_parent_is_down_and_tried_again() {
         let mut parent = accept(&listener);
         parent.write_all(&map_frame(&numbered(1))).unwrap();
         payload(feed, 0);
+        wait_up(sink, true);
+        let heard = sink.health().state().last_success;
         wait_failure(sink, Failure::Unreachable);
-        assert!(sink.health().state().problem.unwrap().contains("stale"));
+        let state = sink.health().state();
+        assert!(state.problem.unwrap().contains("stale"));
+        assert_eq!(state.last_success, heard, "when the last frame came");
         accept(&listener).write_all(&map_frame(&numbered(2))).unwrap();
         assert_eq!(payload(feed, 1), br#"{"n":2}"#);
         drop(parent);
