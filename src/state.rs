@@ -166,9 +166,10 @@ impl StateFile {
         modified.and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
     }
 
-    /// Keeps `map`, which changed at `changed`, as JSON, or as a frame if JSON has no form for it that is read as the very same map. When this returns,
-    /// whoever reads the file finds it. It is there after a loss of power too, unless the folder cannot be synchronized, of
-    /// which the log has one warning: the file has the new map by then, and to say that it was not kept would be untrue.
+    /// Keeps `map`, which changed at `changed`, as JSON, or as a frame if JSON has no form for it that is read as the very same
+    /// map. When this returns, whoever reads the file finds it. It is there after a loss of power too, unless the folder cannot
+    /// be synchronized, of which the log has one warning: the file has the new map by then, and to say that it was not kept
+    /// would be untrue.
     ///
     /// # Errors
     /// `Unwritable`, `Unkept`; the file is as it was.

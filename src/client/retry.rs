@@ -68,7 +68,7 @@ mod tests {
             while at < absence {
                 at += backoff.next_delay();
             }
-            at - absence
+            at.saturating_sub(absence)
         };
         let mut returns: Vec<Duration> = (0..10_000).map(back).collect();
         returns.sort_unstable();

@@ -167,7 +167,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path().join("state")).unwrap();
         std::fs::create_dir_all(folder.path().join("state/in-the-way")).unwrap();
-        let newest = (builtin(), SystemTime::now() - Duration::from_mins(1));
+        let newest = (builtin(), SystemTime::now().checked_sub(Duration::from_mins(1)).unwrap());
         assert!(!write(&state, &newest, false));
         std::fs::remove_dir_all(folder.path().join("state")).unwrap();
         assert!(write(&state, &newest, true));
