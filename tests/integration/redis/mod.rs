@@ -1,5 +1,10 @@
 //! The source `redis://`, against a real `redis-server`.
 
+mod fake;
+mod migration;
+mod outages;
+mod sentinels;
+
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -180,9 +185,9 @@ fn a_server_that_starts_while_redis_is_away_begins_with_the_last_good_map() {
 #[test]
 fn a_subscription_that_is_cut_is_made_again() {
     let Some(redis) = start_with_flags(&[]) else { return };
-    let (server, mut client) = followed(&redis.source("key=flags"), &["--interval", "60s"]);
+    let (server, mut client) = followed(&redis.source("key=flags"), &["-v", "--interval", "60s"]);
     assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
-    server.wait_log("Redis has closed the connection");
+    server.wait_log("the subscription is lost: Redis has closed the connection");
     eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
     set_n(&redis, "2");
     announce(&redis);
