@@ -312,7 +312,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address: RedisAddress = format!("redis://{}?key=k", listener.local_addr().unwrap()).parse().unwrap();
         let stop = Shutdown::new().unwrap();
-        let way = Way { address: &address, tls: None, max: 1000, resolver: &client::Resolver::new(), stop: &stop };
+        let way = Way { address: &address, tls: None, max: 1000, resolver: &Resolver::new(), stop: &stop };
         let connection = Connection::open(&address.nodes[0], way).unwrap();
         (connection, listener.accept().unwrap().0, stop)
     }

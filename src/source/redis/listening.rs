@@ -129,23 +129,29 @@ mod tests {
         let stop = Shutdown::new().unwrap();
         let (mut listener, mut theirs) = pair(&stop);
         let has_ended = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope
-                .spawn(|| while !has_ended.load(Ordering::SeqCst) && theirs.write_all(&MESSAGE.repeat(500)).is_ok() {});
+        let (drained, was_in_time) = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !has_ended.load(Ordering::SeqCst) {
+                    // It fails when the listener is dropped.
+                    let _ = theirs.write_all(&MESSAGE.repeat(500));
+                }
+            });
             // So that the test ends, whatever becomes of it.
             let watchdog = scope.spawn(|| {
                 thread::park_timeout(Duration::from_secs(20));
-                has_ended.swap(true, Ordering::SeqCst)
+                has_ended.store(true, Ordering::SeqCst);
             });
             let mut drained = Drained::default();
             while !drained.unfinished && !has_ended.load(Ordering::SeqCst) {
                 drained = listener.drain().unwrap();
             }
-            assert!(!has_ended.swap(true, Ordering::SeqCst), "the flood came first to its end");
-            assert_eq!(drained, Drained { announced: true, unfinished: true });
+            let was_in_time = !has_ended.swap(true, Ordering::SeqCst);
             watchdog.thread().unpark();
             drop(listener);
+            (drained, was_in_time)
         });
+        assert!(was_in_time, "the flood came to its end first");
+        assert_eq!(drained, Drained { announced: true, unfinished: true });
     }
 
     #[test]

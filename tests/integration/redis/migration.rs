@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use mapcast::Format;
-use redis::{ConnectionLike, Value};
+use redis::Value;
 
 use super::fake::{Act, Fake};
 use super::{follow_with, texts, wait_map};
@@ -38,9 +38,8 @@ fn id(node: &RedisServer) -> String {
 fn run_asking(node: &RedisServer, words: &[&str]) {
     let mut connection = node.connect();
     for words in [&["ASKING"][..], words] {
-        let mut command = redis::Cmd::new();
-        words.iter().for_each(|word| _ = command.arg(word));
-        let _: Value = connection.req_command(&command).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        let answer: redis::RedisResult<Value> = redis::cmd(words[0]).arg(&words[1..]).query(&mut connection);
+        assert!(answer.is_ok(), "{words:?}: {answer:?}");
     }
 }
 
