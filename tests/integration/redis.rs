@@ -466,7 +466,7 @@ mod encrypted {
         let stranger = follow_with(&source, &["--source-tls-ca", ca]);
         stranger.wait_log("use --source-tls-cert FILE and --source-tls-key FILE");
         let distrustful = follow_with(&source, &["--source-tls-ca", text(&other.ca)]);
-        distrustful.wait_log("name its CA, --source-tls-ca FILE");
+        distrustful.wait_log("pass the certificate of its CA with --source-tls-ca FILE");
         let plain = follow(&source.replace("rediss://", "redis://"));
         let down = plain.wait_log("source down");
         assert!(down.contains("rediss://") || down.contains("closed the connection"), "{down}");

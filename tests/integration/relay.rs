@@ -300,7 +300,11 @@ mod encrypted {
         let plain = Program::server(&[]);
         let (ca, stranger) = (text(&authority.ca), text(&other.ca));
         for (source, args, wanted) in [
-            (source.clone(), &["--source-tls-ca", stranger][..], "name its CA, --source-tls-ca FILE"),
+            (
+                source.clone(),
+                &["--source-tls-ca", stranger][..],
+                "pass the certificate of its CA with --source-tls-ca FILE",
+            ),
             (source.clone(), &["--source-tls-ca", ca], "use --source-tls-name root.example"),
             (source.replace("tls://", "tcp://"), &[], "write tls:// for tcp://"),
             (format!("tls://{}", plain.addr()), &["--source-tls-ca", ca], "write tcp:// or redis://"),

@@ -1,5 +1,5 @@
 use super::super::authority::Authority;
-use super::super::{Acceptor, ClientTls, Connector, HandshakeError, Identity, ServerTls};
+use super::super::{Acceptor, ClientTls, Connector, HandshakeError, Identity, ServerTls, Violation};
 use super::*;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -271,5 +271,5 @@ fn a_hello_without_end_is_the_clients_fault() {
             Err(error) => break HandshakeError::at_server(error),
         }
     };
-    assert!(matches!(error, HandshakeError::Protocol(_)), "{error:?}");
+    assert!(matches!(error, HandshakeError::Violated(Violation::TooLong)), "{error:?}");
 }

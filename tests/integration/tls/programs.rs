@@ -55,7 +55,7 @@ fn a_handshake_that_fails_is_3_and_says_what_to_do() {
         (
             &address,
             vec!["--tls", "--tls-ca", text(&other.ca), "--tls-name", "mapcast.example"],
-            "name its CA, --tls-ca",
+            "pass the certificate of its CA with --tls-ca",
         ),
         (&plain, vec!["--tls", "--tls-ca", text(&authority.ca)], "leave --tls out"),
     ] {
@@ -101,7 +101,7 @@ fn what_is_wrong_with_options_or_files_is_2() {
     for (args, wanted) in [
         (vec!["--tls-cert", text(&files.cert)], "--tls-key"),
         (vec!["--tls-client-ca", text(&authority.ca)], "--tls-cert"),
-        (vec!["--tls-cert", text(&files.cert), "--tls-key", text(&other.key)], "no certificate and its key"),
+        (vec!["--tls-cert", text(&files.cert), "--tls-key", text(&other.key)], "certificate and key do not match"),
         (vec!["--tls-cert", "/nowhere/x", "--tls-key", text(&files.key)], "/nowhere/x: cannot be read"),
         (vec!["--tls-cert", text(&files.key), "--tls-key", text(&files.key)], "holds no certificate"),
     ] {

@@ -1,0 +1,105 @@
+use super::super::authority::{Authority, Files, replace};
+use super::super::failure::End;
+use super::super::files::Identity;
+use super::super::parts::{OwnCertificate, TrustedCas};
+use super::*;
+
+fn own(files: &Files) -> Kept<OwnCertificate> {
+    let files = Identity { cert: files.cert.clone(), key: files.key.clone() };
+    Kept::load(OwnCertificate { files, owner: End::Server }).unwrap()
+}
+
+/// Looks once, as for a connection.
+fn take<P: Part>(kept: &mut Kept<P>) -> Option<Result<(), Error>> {
+    let look = kept.reader()();
+    kept.take(look)
+}
+
+/// Looks once, as every second.
+fn take_settled<P: Part>(kept: &mut Kept<P>) -> Option<Result<(), Error>> {
+    let look = kept.reader()();
+    kept.take_settled(look)
+}
+
+fn text(error: &Error) -> String {
+    Chain(error).to_string()
+}
+
+#[test]
+fn a_replaced_certificate_is_taken_once_two_looks_agree() {
+    let authority = Authority::new();
+    let files = authority.write("x", &authority.issue_until(&["localhost"], 2050));
+    let mut kept = own(&files);
+    assert!(take_settled(&mut kept).is_none());
+    let new = authority.issue_until(&["localhost"], 2060);
+    replace(&files.cert, &new.cert);
+    // The key is still the old one: between two renames there is a moment that is nobody's fault.
+    assert!(take_settled(&mut kept).is_none());
+    replace(&files.key, &new.key);
+    assert!(take_settled(&mut kept).is_none());
+    assert!(matches!(take_settled(&mut kept), Some(Ok(()))));
+    assert!(kept.describe().ends_with("x.pem, valid until 2060-12-31T00:00:00Z"), "{}", kept.describe());
+    assert!(take_settled(&mut kept).is_none());
+}
+
+#[test]
+fn a_half_replaced_pair_keeps_the_old_one_until_both_match() {
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    let new = authority.issue_until(&["localhost"], 2060);
+    for (first, second) in
+        [((&files.cert, &new.cert), (&files.key, &new.key)), ((&files.key, &new.key), (&files.cert, &new.cert))]
+    {
+        authority.good("x", &["localhost"]);
+        let mut kept = own(&files);
+        let before = std::sync::Arc::clone(&kept.made().certified);
+        replace(first.0, first.1);
+        let Some(Err(error)) = take(&mut kept) else { panic!("half of a pair is taken") };
+        assert!(matches!(&error, Error::Identity(_)) && text(&error).contains("do not match"), "{error}");
+        assert!(take(&mut kept).is_none(), "reported twice");
+        assert!(std::sync::Arc::ptr_eq(&before, &kept.made().certified));
+        replace(second.0, second.1);
+        assert!(matches!(take(&mut kept), Some(Ok(()))));
+        assert!(kept.describe().contains("2060"));
+    }
+}
+
+#[test]
+fn bad_files_keep_the_last_good_ones_and_are_reported_once() {
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    let mut kept = own(&files);
+    let before = std::sync::Arc::clone(&kept.made().certified);
+    let good = std::fs::read_to_string(&files.cert).unwrap();
+    for (fault, wanted) in [("garbage", "holds no certificate"), ("-----BEGIN CERTIFICATE-----\n!", "not valid PEM")] {
+        replace(&files.cert, fault);
+        let Some(Err(error)) = take(&mut kept) else { panic!("{fault}: not reported") };
+        assert!(text(&error).contains(wanted), "{error}");
+        assert!(take(&mut kept).is_none() && take(&mut kept).is_none(), "{fault}: reported twice");
+    }
+    std::fs::remove_file(&files.cert).unwrap();
+    assert!(matches!(take(&mut kept), Some(Err(Error::Unreadable(..)))));
+    rustix::fs::mknodat(rustix::fs::CWD, &files.cert, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let Some(Err(error)) = take(&mut kept) else { panic!("a FIFO is not reported") };
+    assert!(text(&error).contains("it is a FIFO"), "{error}");
+    assert!(take(&mut kept).is_none());
+    assert!(std::sync::Arc::ptr_eq(&before, &kept.made().certified));
+    replace(&files.cert, &good);
+    assert!(matches!(take(&mut kept), Some(Ok(()))));
+    assert!(take(&mut kept).is_none());
+}
+
+#[test]
+fn cas_are_replaced_and_kept_as_certificates_are() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let mut kept = Kept::load(TrustedCas { file: Some(old.ca.clone()) }).unwrap();
+    let subjects = |kept: &Kept<TrustedCas>| kept.made().roots.clone();
+    let before = subjects(&kept);
+    replace(&old.ca, "");
+    assert!(matches!(take(&mut kept), Some(Err(Error::NoCertificate(_)))));
+    assert_eq!(subjects(&kept), before);
+    replace(&old.ca, &std::fs::read_to_string(&new.ca).unwrap());
+    assert!(matches!(take(&mut kept), Some(Ok(()))));
+    assert_ne!(subjects(&kept), before);
+    assert!(kept.describe().ends_with("ca.pem: 1"), "{}", kept.describe());
+}
