@@ -11,6 +11,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::failure::{CertificateFault, End};
 use crate::escape::escape;
 use crate::files;
 use crate::secret::{is_public, warn_public};
@@ -55,9 +56,9 @@ pub enum Error {
     /// The key is not one that TLS is supported with.
     #[error("{}: a key of a kind that is not supported; use one of P-256, P-384, Ed25519, or RSA-2048 to RSA-8192", name(.0))]
     UnsupportedKey(PathBuf),
-    /// The certificate, or one that follows it, is not well-formed.
-    #[error("{}: holds a certificate that is not well-formed; issue another one", name(.0))]
-    Certificate(PathBuf),
+    /// The first certificate cannot be used by anyone.
+    #[error("{}: the certificate {}; {}", name(.0), .1.what(End::Server), .1.advice(End::Server))]
+    Certificate(PathBuf, CertificateFault),
     /// The key is another one's.
     #[error(
         "{} and {}: certificate and key do not match; name the key of the first certificate in the file", name(&.0.cert),
@@ -162,7 +163,7 @@ pub(super) fn pair_error(identity: &Identity, error: &rustls::Error) -> Error {
     log::debug!("TLS: {}", escape(&format!("{error:?}")));
     match error {
         rustls::Error::InconsistentKeys(_) => Error::Identity(identity.clone()),
-        rustls::Error::InvalidCertificate(_) => Error::Certificate(identity.cert.clone()),
+        rustls::Error::InvalidCertificate(fault) => Error::Certificate(identity.cert.clone(), fault.into()),
         // What the cryptography says of a key that it cannot use is a text.
         _ => Error::UnsupportedKey(identity.key.clone()),
     }

@@ -36,18 +36,36 @@ pub(super) fn faults(chain: &[CertificateDer<'_>], owner: End) -> Vec<Certificat
     if owner == End::Server && has_no_name(&own) {
         faults.push(CertificateFault::NoName);
     }
-    // Each certificate of the file in turn is taken for the trusted CA, and those between for the way there.
     for (at, issuer) in issuers.iter().enumerate() {
-        let verified =
-            anchor_from_trusted_cert(issuer).and_then(|anchor| verify(&own, &[anchor], &issuers[..at], owner, now));
-        match verified {
-            Ok(()) => continue,
-            Err(UnknownIssuer | InvalidSignatureForPublicKey) => faults.push(CertificateFault::ChainOrder),
-            Err(error) => faults.push((&error).into()),
+        if let Err(error) = check_issuer(&own, &issuers[..at], issuer, owner, now) {
+            faults.push(match error {
+                UnknownIssuer | InvalidSignatureForPublicKey => CertificateFault::ChainOrder,
+                error => (&error).into(),
+            });
+            break;
         }
-        break;
     }
     faults
+}
+
+/// Checks that `issuer` is a CA, and that it is above `own` and those `between`.
+fn check_issuer(
+    own: &EndEntityCert<'_>,
+    between: &[CertificateDer<'_>],
+    issuer: &CertificateDer<'_>,
+    owner: End,
+    now: UnixTime,
+) -> Result<(), webpki::Error> {
+    use webpki::Error::{CaUsedAsEndEntity, EndEntityUsedAsCa, UnknownIssuer};
+    // It is taken for the trusted CA, of which neither the time nor the extensions are looked at.
+    let anchor = anchor_from_trusted_cert(issuer)?;
+    verify(own, &[anchor], between, owner, now)?;
+    match EndEntityCert::try_from(issuer).map(|issuer| verify(&issuer, &[], &[], owner, now)) {
+        // A root of version 1, which only an anchor may be.
+        Err(_) | Ok(Err(CaUsedAsEndEntity)) => Ok(()),
+        Ok(Ok(()) | Err(UnknownIssuer)) => Err(EndEntityUsedAsCa),
+        Ok(error) => error,
+    }
 }
 
 fn verify(

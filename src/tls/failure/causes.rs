@@ -270,6 +270,8 @@ impl From<&PeerIncompatible> for Incompatibility {
         match error {
             P::ServerDoesNotSupportTls12Or13
             | P::ServerTlsVersionIsDisabledByOurConfig
+            // It came with TLS 1.2, and is looked for before the version.
+            | P::SignatureAlgorithmsExtensionRequired
             | P::SupportedVersionsExtensionRequired
             | P::Tls12NotOffered
             | P::Tls12NotOfferedOrEnabled
@@ -281,9 +283,7 @@ impl From<&PeerIncompatible> for Incompatibility {
             | P::KeyShareExtensionRequired
             | P::NamedGroupsExtensionRequired
             | P::UncompressedEcPointsRequired => Self::KeyExchange,
-            P::NoSignatureSchemesInCommon
-            | P::NoCertificateRequestSignatureSchemesInCommon
-            | P::SignatureAlgorithmsExtensionRequired => Self::Signature,
+            P::NoSignatureSchemesInCommon | P::NoCertificateRequestSignatureSchemesInCommon => Self::Signature,
             P::ExtendedMasterSecretExtensionRequired
             | P::IncorrectCertificateTypeExtension
             | P::NullCompressionRequired

@@ -84,3 +84,21 @@ fn a_chain_in_another_order_or_of_others_is_found() {
     assert_eq!(server(&[good[0].clone(), other[1].clone()]), order, "of the same name, with another key");
     assert_eq!(server(&[good[0].clone(), good[1].clone(), other[2].clone()]), order);
 }
+
+#[test]
+fn an_issuer_that_is_not_a_ca_or_has_expired_is_found() {
+    let issued_by = |change: &dyn Fn(&mut CertificateParams)| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let issuer_der = params.self_signed(&key).unwrap().der().clone();
+        let own = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let own = own.signed_by(&KeyPair::generate().unwrap(), &Issuer::new(params, key)).unwrap();
+        vec![own.der().clone(), issuer_der]
+    };
+    assert_eq!(server(&issued_by(&|_| ())), []);
+    assert_eq!(server(&issued_by(&|params| params.is_ca = IsCa::ExplicitNoCa)), [CertificateFault::IssuerNotCa]);
+    let old = issued_by(&|params| params.not_after = date_time_ymd(2001, 1, 1));
+    assert!(matches!(server(&old)[..], [CertificateFault::Expired(Some(_))]));
+}

@@ -1,5 +1,6 @@
 //! TLS: who is let in, who is not, and that all else is as without it.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -93,6 +94,10 @@ fn raw_client_with(
     rustls::StreamOwned::new(tls, socket)
 }
 
+#[cfg(feature = "cli")]
+mod alerts;
+#[cfg(feature = "cli")]
+mod faults;
 mod handshakes;
 #[cfg(feature = "cli")]
 mod programs;

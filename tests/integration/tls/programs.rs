@@ -1,6 +1,5 @@
 //! The same with the programs: options, log, exit codes.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 

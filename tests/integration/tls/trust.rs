@@ -48,7 +48,8 @@ fn a_client_with_another_cas_or_an_expired_certificate_is_refused() {
 
 #[test]
 fn a_server_of_an_unknown_ca_is_refused() {
-    let (authority, other) = (Authority::new(), Authority::new());
+    let authority = Authority::new();
+    let other = Authority::with(|params| params.distinguished_name.push(rcgen::DnType::CommonName, "others"));
     let running = MapServer::with(HOUR, server(&authority.good("x", &["localhost"]))).running;
     let error = refusal(running.addr, &client(&other, None));
     assert!(matches!(error, HandshakeError::Certificate(End::Server, CertificateFault::UnknownIssuer)), "{error:?}");
