@@ -78,7 +78,7 @@ pub enum Error {
     #[error("TLS cannot be set up; the log says why at level debug (-v)")]
     Setup,
     /// The files were not read in time, or not at all. They may be sound.
-    #[error("the files of TLS are not read within {} s; does their file system hang?", .0.as_secs())]
+    #[error("the files of TLS are not read within {} s (does their file system hang?)", .0.as_secs())]
     Late(Duration),
     /// The system has no thread that could read them.
     #[error("the files of TLS are not read: the system gives no thread")]

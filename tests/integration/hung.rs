@@ -23,14 +23,14 @@ use crate::support::reader::Reader;
 use crate::support::{PATIENCE, eventually, has_command, pause, skip};
 
 /// A file system of the test's own in `place`, which hangs while its process is stopped.
-struct SlowFs {
+pub struct SlowFs {
     place: TempDir,
     server: Program,
 }
 
 impl SlowFs {
     /// Mounts it; `None` if this machine does not let that be done.
-    fn mount() -> Option<Self> {
+    pub fn mount() -> Option<Self> {
         if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() || !has_command("python3") {
             skip("a file system that hangs takes root, /dev/fuse and python3");
             return None;
@@ -45,16 +45,16 @@ impl SlowFs {
         self.place.path().join(name)
     }
 
-    fn write(&self, name: &str, content: &str) -> String {
+    pub fn write(&self, name: &str, content: &str) -> String {
         fs::write(self.path(name), content).unwrap();
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    fn hang(&self) {
+    pub fn hang(&self) {
         self.server.signal(Signal::STOP);
     }
 
-    fn go_on(&self) {
+    pub fn go_on(&self) {
         self.server.signal(Signal::CONT);
     }
 }

@@ -191,7 +191,6 @@ fn what_breaks_the_rules_later_is_said_in_our_words_too() {
     for (bytes, wanted) in [
         (record(23, &[7; 40]), "sent a TLS record that cannot be decrypted; if no device"),
         (vec![0xff; 40], "sent a TLS message that is not well-formed; if no device"),
-        (vec![23, 3, 3, 0x50, 0], "sent a TLS message that is "),
     ] {
         let mut client = raw_client(&authority, server.addr_with_tls());
         client.read_exact(&mut [0; 10]).unwrap();
@@ -212,7 +211,6 @@ fn what_two_ends_do_not_have_in_common_is_named() {
     for (args, wanted) in [
         ("-groups P-521", "no group for the key exchange in common; allow X25519, P-256 or P-384"),
         ("-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "no cipher suite in common; allow ECDHE with AES-GCM"),
-        ("-tls1_2 -sigalgs RSA+SHA256", "; "),
         ("-tls1_3 -sigalgs rsa_pss_rsae_sha256", "no signature scheme in common for the key of the certificate; use"),
     ] {
         let server = start(&files);

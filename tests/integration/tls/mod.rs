@@ -104,4 +104,6 @@ mod programs;
 mod rotation;
 mod services;
 mod sessions;
+#[cfg(feature = "cli")]
+mod table;
 mod trust;

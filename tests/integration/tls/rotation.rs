@@ -50,6 +50,19 @@ fn a_client_uses_its_new_files_for_its_next_connection() {
     assert_eq!(connect(server.running.addr, &config).unwrap().next_map().unwrap(), Some(numbered(0)));
 }
 
+#[test]
+fn a_client_whose_ca_is_replaced_at_the_server_is_shut_out() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let server = MapServer::with(HOUR, mutual_server(&authority.good("x", &["localhost"]), &clients));
+    let config = client(&authority, Some(&clients.good("ana", &["ana"])));
+    let is_let_in = || connect(server.running.addr, &config).and_then(|mut client| client.next_map()).is_ok();
+    assert!(is_let_in());
+    replace(&clients.ca, &fs::read_to_string(&Authority::new().ca).unwrap());
+    eventually("the new CA counts", || !is_let_in());
+    let refused = refusal(server.running.addr, &config);
+    assert!(matches!(refused, HandshakeError::CertificateRefused(End::Client, _)), "{refused:?}");
+}
+
 #[cfg(feature = "cli")]
 mod programs {
     use std::net::TcpListener;
@@ -58,6 +71,7 @@ mod programs {
     use mapcast::{Cast, Feed, Server};
 
     use super::*;
+    use crate::hung::SlowFs;
     use crate::support::program::Program;
     use crate::support::reader::Reader;
 
@@ -158,6 +172,34 @@ mod programs {
         for program in [&client, &relay] {
             assert_said_once(program, &["own.pem, valid until 2060-12-31T00:00:00Z", "TLS CAs "]);
         }
+    }
+
+    #[test]
+    fn a_client_whose_files_hang_connects_with_the_last_good_ones() {
+        let Some(slow) = SlowFs::mount() else { return };
+        let (old, new) = (Authority::new(), Authority::new());
+        let trust_in = |authority: &Authority| slow.write("ca.pem", &fs::read_to_string(&authority.ca).unwrap());
+        let ca = trust_in(&old);
+        let own = old.good("own", &["ana"]);
+        let mut parent = Parent::new();
+        parent.restart(&old, 0);
+        let address = format!("localhost:{}", parent.port());
+        let identity = ["--tls-cert", text(&own.cert), "--tls-key", text(&own.key)];
+        let trust = ["--tls", "--tls-ca", &ca, "--format", "json", &address];
+        let client = Program::client(&[&trust[..], &identity].concat());
+        client.wait_out("{\"n\":0}");
+        slow.hang();
+        for number in 1..3 {
+            parent.restart(&old, number);
+            client.wait_out(&format!("{{\"n\":{number}}}"));
+        }
+        let said = "the files of TLS are not read within 2 s (does their file system hang?); the last good ones stay";
+        assert_said_once(&client, &[said]);
+        slow.go_on();
+        trust_in(&new);
+        old.write("own", &new.issue_until(&["ana"], 2100));
+        parent.restart(&new, 3);
+        client.wait_out("{\"n\":3}");
     }
 
     #[cfg(feature = "redis")]
