@@ -14,7 +14,7 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::failure::{End, HandshakeError};
 use super::files::{Error, Identity};
-use super::kept::Kept;
+use super::kept::{Kept, Look, Notice, When};
 use super::parts::{OwnCertificate, TrustedCas};
 use super::permits::{Permits, Queue};
 use super::session::{Session, Step};
@@ -48,7 +48,8 @@ pub struct ServerTls {
 /// No session is resumed: each connection is held against the files as they are now.
 pub struct Acceptor {
     files: ServerTls,
-    /// Guards what was last made of the files. Held to take a new version, and while one is parsed; never while one is read.
+    /// Guards what was last made of the files. Held to take a new version; never while one is read or parsed, nor while
+    /// logging.
     loaded: Mutex<Loaded>,
     /// Guards the pointer that new connections clone. Held for a clone or a store.
     current: RwLock<Current>,
@@ -169,22 +170,27 @@ impl Acceptor {
     fn refresh(&self) {
         let (own, clients) = {
             let loaded = self.loaded();
-            (loaded.own.reader(), loaded.clients.as_ref().map(Kept::reader))
+            let clients = loaded.clients.as_ref().map(|clients| clients.reader(When::Settled));
+            (loaded.own.reader(When::Settled), clients)
         };
         let (own, clients) = (own(), clients.map(|clients| clients()));
-        let mut loaded = self.loaded();
-        let taken = loaded.own.take_settled(own);
-        let mut is_new = loaded.own.report(taken.as_ref());
+        let notices = self.take(own, clients);
+        notices.iter().for_each(Notice::log);
+    }
+
+    fn take(&self, own: Look<OwnCertificate>, clients: Option<Look<TrustedCas>>) -> Vec<Notice> {
+        let (mut loaded, mut notices) = (self.loaded(), Vec::new());
+        let mut is_new = loaded.own.take(own, &mut notices);
         if let Some((kept, look)) = loaded.clients.as_mut().zip(clients) {
-            let taken = kept.take_settled(look);
-            is_new |= kept.report(taken.as_ref());
+            is_new |= kept.take(look, &mut notices);
         }
         if is_new {
             match loaded.current() {
                 Ok(current) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = current,
-                Err(error) => log::warn!("{error}; the last good files stay in use"),
+                Err(error) => notices.push(Notice::warning(format!("{error}; the last good files stay in use"))),
             }
         }
+        notices
     }
 
     /// What new connections are shown, for the log.

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection};
 use super::failure::{CertificateFault, End, HandshakeError, printable};
 use super::file_reader::FileReader;
 use super::files::{Error, Identity};
-use super::kept::{Kept, Look};
+use super::kept::{Kept, Look, Notice, When};
 use super::parts::{OwnCertificate, TrustedCas};
 use super::session::{Session, Step};
 use super::{DEFAULT_HANDSHAKE_TIMEOUT, provider};
@@ -37,7 +37,7 @@ pub struct ClientTls {
 /// good without them.
 pub struct Connector {
     /// Guards what was last made of the files. Held while another thread reads them, at most 2 s, so that all
-    /// connections that are made at a time have what was read for one of them.
+    /// connections that are made at a time have what was read for one of them. Never held while logging.
     loaded: Mutex<Loaded>,
     name: Option<ServerName<'static>>,
     has_certificate: bool,
@@ -61,31 +61,36 @@ impl Loaded {
         Ok(Self { roots, own, config, reader: FileReader::new(), is_late: false })
     }
 
-    /// Takes what is new in the files, and good.
-    fn refresh(&mut self) {
-        let (roots, own) = (self.roots.reader(), self.own.as_ref().map(Kept::reader));
+    /// Takes what is new in the files, and good. Returns what to log.
+    fn refresh(&mut self) -> Vec<Notice> {
+        let roots = self.roots.reader(When::Seen);
+        let own = self.own.as_ref().map(|own| own.reader(When::Seen));
+        let was_late = std::mem::take(&mut self.is_late);
         let (roots, own) = match self.reader.run(move || (roots(), own.map(|own| own()))) {
             Ok(looks) => looks,
-            Err(error) if self.is_late => return log::debug!("{}", Chain(&error)),
             Err(error) => {
                 self.is_late = true;
-                return log::warn!("{}; the last good ones stay in use", Chain(&error));
+                let notice = (!was_late).then(|| kept_in_use(&error));
+                return notice.into_iter().collect();
             }
         };
-        self.is_late = false;
-        let taken = self.roots.take(roots);
-        let mut is_new = self.roots.report(taken.as_ref());
+        let mut notices = Vec::new();
+        let mut is_new = self.roots.take(roots, &mut notices);
         if let Some((kept, look)) = self.own.as_mut().zip(own) {
-            let taken = kept.take(look);
-            is_new |= kept.report(taken.as_ref());
+            is_new |= kept.take(look, &mut notices);
         }
         if is_new {
             match config(&self.roots, self.own.as_ref()) {
                 Ok(config) => self.config = config,
-                Err(error) => log::warn!("{}; the last good files stay in use", Chain(&error)),
+                Err(error) => notices.push(kept_in_use(&error)),
             }
         }
+        notices
     }
+}
+
+fn kept_in_use(error: &Error) -> Notice {
+    Notice::warning(format!("{}; the last good files stay in use", Chain(error)))
 }
 
 fn config(roots: &Kept<TrustedCas>, own: Option<&Kept<OwnCertificate>>) -> Result<Arc<ClientConfig>, Error> {
@@ -133,7 +138,9 @@ impl Connector {
         mut wait: impl FnMut(&TcpStream, Readiness) -> io::Result<bool>,
     ) -> Result<Box<Session<TcpStream>>, HandshakeError> {
         let name = self.name(host)?;
-        self.loaded().refresh();
+        // Not in one statement: no lock is held while the log is written.
+        let notices = self.loaded().refresh();
+        notices.iter().for_each(Notice::log);
         let session = self.session(socket, name)?;
         let failed = |error| HandshakeError::at_client(error, self.has_certificate);
         loop {

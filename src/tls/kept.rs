@@ -2,6 +2,8 @@
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
+use log::Level;
+
 use super::files::Error;
 use crate::chain::Chain;
 
@@ -10,7 +12,7 @@ pub(super) trait Part: Clone + Send + 'static {
     /// What is in the files.
     type Content: Hash + Send + 'static;
     /// What is made of that.
-    type Made;
+    type Made: Send + 'static;
     /// What stays while the files are bad, for the log.
     const KEPT: &'static str;
 
@@ -20,7 +22,7 @@ pub(super) trait Part: Clone + Send + 'static {
     /// If one cannot be read.
     fn read(&self) -> Result<Self::Content, Error>;
 
-    /// Returns what `content` makes. Warns in the log of what is good here and will not be elsewhere.
+    /// Returns what `content` makes. Warns in the log of what is good here and is not elsewhere.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -41,10 +43,37 @@ pub(super) struct Kept<P: Part> {
     seen: u64,
 }
 
-/// What was in the files when they were looked at.
+/// What a look at the files has found.
 pub(super) struct Look<P: Part> {
-    content: Result<P::Content, Error>,
+    /// What was made of them, if that is due.
+    made: Option<Result<P::Made, Error>>,
+    /// Of what was in them, or of why they cannot be read.
     hash: u64,
+}
+
+/// When a change is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// When it is seen.
+    Seen,
+    /// When two looks running have seen the same: certificate and key are two files, which never change in one moment.
+    Settled,
+}
+
+/// A line for the log, which is written when no lock is held.
+pub(super) struct Notice {
+    level: Level,
+    text: String,
+}
+
+impl Notice {
+    pub(super) fn warning(text: String) -> Self {
+        Self { level: Level::Warn, text }
+    }
+
+    pub(super) fn log(&self) {
+        log::log!(self.level, "{}", self.text);
+    }
 }
 
 impl<P: Part> Kept<P> {
@@ -63,54 +92,42 @@ impl<P: Part> Kept<P> {
         &self.made
     }
 
-    /// Returns a function that reads the files, for a thread that may wait for them.
-    pub(super) fn reader(&self) -> impl FnOnce() -> Look<P> + Send + use<P> {
-        let (part, hasher) = (self.part.clone(), self.hasher.clone());
+    /// Returns a function that looks at the files, for a thread that may wait for them and holds no lock.
+    pub(super) fn reader(&self, when: When) -> impl FnOnce() -> Look<P> + Send + use<P> {
+        let (part, hasher, judged, seen) = (self.part.clone(), self.hasher.clone(), self.judged, self.seen);
         move || {
             let content = part.read();
             let hash = match &content {
                 Ok(content) => hasher.hash_one(content),
                 Err(error) => hasher.hash_one(Chain(error).to_string()),
             };
-            Look { content, hash }
+            let is_due = hash != judged && (when == When::Seen || hash == seen);
+            Look { made: is_due.then(|| content.and_then(|content| part.make(&content))), hash }
         }
     }
 
-    /// Takes what was seen if it is new and good. Returns `None` if it is what was taken or refused last.
-    ///
-    /// # Errors
-    /// What is wrong with it: once for each content, and once when the files cannot be read.
-    pub(super) fn take(&mut self, look: Look<P>) -> Option<Result<(), Error>> {
+    /// Takes what was seen if it is due and good; `notices` get what to log. Returns true if and only if there is a new
+    /// version. A fault is reported once for each content, and once while the files cannot be read.
+    pub(super) fn take(&mut self, look: Look<P>, notices: &mut Vec<Notice>) -> bool {
         self.seen = look.hash;
-        if self.judged == look.hash {
-            return None;
-        }
+        let Some(made) = look.made else { return false };
         self.judged = look.hash;
-        Some(look.content.and_then(|content| self.part.make(&content)).map(|made| self.made = made))
-    }
-
-    /// As [`take`](Self::take), once two looks running have seen the same: certificate and key are two files, which never
-    /// change in one moment.
-    pub(super) fn take_settled(&mut self, look: Look<P>) -> Option<Result<(), Error>> {
-        if std::mem::replace(&mut self.seen, look.hash) != look.hash {
-            return None;
+        match made {
+            Ok(made) => {
+                self.made = made;
+                notices.push(Notice { level: Level::Info, text: self.describe() });
+                true
+            }
+            Err(error) => {
+                notices.push(Notice::warning(format!("{}; {}", Chain(&error), P::KEPT)));
+                false
+            }
         }
-        self.take(look)
     }
 
     /// Returns what is in use, for the log.
     pub(super) fn describe(&self) -> String {
         self.part.describe(&self.made)
-    }
-
-    /// Writes into the log what came of a look. Returns true if and only if there is a new version.
-    pub(super) fn report(&self, taken: Option<&Result<(), Error>>) -> bool {
-        match taken {
-            Some(Ok(())) => log::info!("{}", self.describe()),
-            Some(Err(error)) => log::warn!("{}; {}", Chain(error), P::KEPT),
-            None => {}
-        }
-        matches!(taken, Some(Ok(())))
     }
 }
 

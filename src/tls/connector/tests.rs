@@ -27,7 +27,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_name() {
 
 /// The configuration of the next connection.
 fn next_config(connector: &Connector) -> Arc<ClientConfig> {
-    connector.loaded().refresh();
+    connector.loaded().refresh().iter().for_each(Notice::log);
     Arc::clone(&connector.loaded().config)
 }
 

@@ -150,10 +150,10 @@ mod programs {
         let mut reader = Reader::connect(relay.addr());
         let mut both_have = |number| {
             client.wait_out(&format!("{{\"n\":{number}}}"));
-            while reader.map(Format::Json) != numbered(number) {}
+            eventually("the map behind the relay", || reader.map(Format::Json) == numbered(number));
         };
         both_have(0);
-        // Bad files: the last good ones stay, for as many connections as there are.
+        // Bad files: the last good files stay, for as many connections as there are.
         replace(&ca, "garbage");
         replace(&own.key, &old.issue_until(&["ana"], 2100).key);
         for number in 1..3 {
@@ -235,7 +235,7 @@ mod programs {
         redis.restart();
         let _: i64 = redis.run(&["HSET", "flags", "n", "2"]);
         let mut reader = Reader::connect(server.addr());
-        while reader.map(Format::Json)[&"n".into()] != "2".into() {}
+        eventually("the hash after the rotation", || reader.map(Format::Json)[&"n".into()] == "2".into());
         assert_said_once(&server, &["own.pem, valid until 2060-12-31T00:00:00Z", "TLS CAs "]);
     }
 }
