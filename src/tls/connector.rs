@@ -24,7 +24,8 @@ use crate::platform::Readiness;
 /// How a client's TLS is made. `ClientTls::default()` trusts the system's roots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientTls {
-    /// PEM: the only CAs that are trusted. `None`: those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    /// PEM: the only CAs that are trusted. `None`: those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`. They too are
+    /// read again for each connection, some hundred files: for many connections a second, name a file.
     pub ca: Option<PathBuf>,
     /// The name that the server's certificate must be for. `None`: the host that is connected to.
     pub name: Option<String>,

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -107,10 +106,14 @@ pub(super) fn name(path: &Path) -> String {
 
 /// Returns the whole of a file that is as short as certificates and keys are.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    read_up_to(path, LONGEST)
+}
+
+fn read_up_to(path: &Path, longest: u64) -> Result<Vec<u8>, Error> {
     let unreadable = |source| Error::Unreadable(path.to_owned(), source);
-    let content = files::read(path, LONGEST + 1).map_err(unreadable)?;
-    if content.len() as u64 > LONGEST {
-        return Err(Error::TooLong(path.to_owned(), LONGEST));
+    let content = files::read(path, longest + 1).map_err(unreadable)?;
+    if content.len() as u64 > longest {
+        return Err(Error::TooLong(path.to_owned(), longest));
     }
     Ok(content)
 }
@@ -181,23 +184,28 @@ pub(super) fn roots(path: &Path, certificates: &[CertificateDer<'_>]) -> Result<
     Ok(roots)
 }
 
-/// Returns the certificates that the administrator of this machine trusts. A file that cannot be read is left out, as
-/// everywhere.
+/// Returns the certificates that the administrator of this machine trusts, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`
+/// where one is set. A file of a directory that cannot be read is left out, as everywhere.
 pub(super) fn system_roots() -> Result<Vec<CertificateDer<'static>>, Error> {
-    // It is opened by others, who would wait for the writer of a FIFO, and read a device without end.
-    if let Some(path) = env::var_os("SSL_CERT_FILE").map(PathBuf::from)
-        && let Ok(metadata) = fs::metadata(&path)
-    {
-        files::check_regular(&metadata).map_err(|source| Error::Unreadable(path.clone(), source))?;
-        if metadata.len() > LONGEST_ROOTS {
-            return Err(Error::TooLong(path, LONGEST_ROOTS));
+    let file = env::var_os("SSL_CERT_FILE").filter(|name| !name.is_empty()).map(PathBuf::from);
+    let mut found = Vec::new();
+    if let Some(path) = &file {
+        found.extend(certificates(path, &read_up_to(path, LONGEST_ROOTS)?)?);
+    }
+    let directories = env::var_os("SSL_CERT_DIR").unwrap_or_default();
+    let mut directories = env::split_paths(&directories).filter(|path| !path.as_os_str().is_empty()).peekable();
+    let loaded = if file.is_none() && directories.peek().is_none() {
+        vec![rustls_native_certs::load_native_certs()]
+    } else {
+        directories.map(|path| rustls_native_certs::load_certs_from_paths(None, Some(&path))).collect()
+    };
+    for loaded in loaded {
+        for error in &loaded.errors {
+            log::debug!("of the system's root certificates: {error}");
         }
+        found.extend(loaded.certs);
     }
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        log::debug!("of the system's root certificates: {error}");
-    }
-    if found.certs.is_empty() { Err(Error::NoRoots) } else { Ok(found.certs) }
+    if found.is_empty() { Err(Error::NoRoots) } else { Ok(found) }
 }
 
 /// Returns the trust in those of `certificates` that can be read.

@@ -477,4 +477,7 @@ fn a_fifo_is_no_file_of_tls_for_the_client() {
     mkfifo(&fifo);
     let client = Program::client(&["--tls", "--tls-ca", fifo.to_str().unwrap(), "127.0.0.1:9"]).finish();
     client.assert_exit(2).assert_stderr("it is a FIFO, not a regular file");
+    let client =
+        Program::client_with(&["--tls", "127.0.0.1:9"], |command| command.env("SSL_CERT_FILE", &fifo)).finish();
+    client.assert_exit(2).assert_stderr("it is a FIFO, not a regular file");
 }

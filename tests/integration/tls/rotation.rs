@@ -142,8 +142,11 @@ mod programs {
         parent.restart(&old, 0);
         let (address, source) =
             (format!("localhost:{}", parent.port()), format!("tls://localhost:{}?format=json", parent.port()));
-        let client = ["--tls", "--tls-ca", text(&ca), "--tls-cert", text(&own.cert), "--tls-key", text(&own.key)];
-        let client = Program::client(&[&client[..], &["--format", "json", &address]].concat());
+        let client =
+            ["--tls", "--tls-cert", text(&own.cert), "--tls-key", text(&own.key), "--format", "json", &address];
+        // The client's are those of the system.
+        let client =
+            Program::client_with(&client, |command| command.env("SSL_CERT_FILE", &ca).env_remove("SSL_CERT_DIR"));
         let trust = ["--source", &source, "--source-tls-ca", text(&ca), "--format", "json"];
         let identity = ["--source-tls-cert", text(&own.cert), "--source-tls-key", text(&own.key)];
         let relay = Program::server(&[&trust[..], &identity].concat());
