@@ -28,12 +28,12 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     record(22, &[&[kind], &length[1..], body].concat())
 }
 
-/// A ServerHello without extensions (RFC 5246, section 7.4.1.3).
+/// A `ServerHello` without extensions (RFC 5246, section 7.4.1.3).
 fn server_hello(version: [u8; 2], cipher_suite: [u8; 2]) -> Vec<u8> {
     message(2, &[&version[..], &[7; 32], &[0], &cipher_suite, &[0]].concat())
 }
 
-/// A ClientHello with one cipher suite, one method of compression, and the signature schemes that came with TLS 1.2 or not
+/// A `ClientHello` with one cipher suite, one method of compression, and the signature schemes that came with TLS 1.2 or not
 /// (RFC 5246, sections 7.4.1.2 and 7.4.1.4.1).
 fn client_hello(version: [u8; 2], compression: u8, with_schemes: bool) -> Vec<u8> {
     let schemes: &[u8] = if with_schemes { &[0, 8, 0, 13, 0, 4, 0, 2, 4, 3] } else { &[] };
@@ -44,14 +44,15 @@ fn client_hello(version: [u8; 2], compression: u8, with_schemes: bool) -> Vec<u8
 fn said_by_client(bytes: Vec<u8>, config: &ClientConfig) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    let server = thread::spawn(move || {
+    let run = move || {
         let mut socket = listener.accept().unwrap().0;
         let read = socket.read(&mut [0; 16_384]).unwrap();
         assert!(read > 0);
         socket.write_all(&bytes).unwrap();
         // Until the client has gone: what it did not read would be lost with a reset.
         let _ = socket.read_to_end(&mut Vec::new());
-    });
+    };
+    let server = thread::Builder::new().spawn(run).unwrap();
     let said = refusal(addr, config).to_string();
     server.join().unwrap();
     said

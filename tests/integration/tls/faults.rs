@@ -100,6 +100,24 @@ fn issued_in_a_crowd() -> (Authority, Issued) {
     (root, issued)
 }
 
+/// A certificate for a name that its CA is not allowed to certify.
+fn issued_outside() -> (Authority, Issued) {
+    let limited = Authority::with(|params| {
+        let permitted_subtrees = vec![GeneralSubtree::DnsName("example".to_owned())];
+        params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
+    });
+    let issued = limited.issue(|_| ());
+    (limited, issued)
+}
+
+/// A certificate whose signature is said to be of ecdsa-with-SHA224, where it was ecdsa-with-SHA256 (RFC 5758, section 3.2).
+fn issued_with_sha224() -> (Authority, Issued) {
+    let authority = Authority::new();
+    let issued = authority.issue(|_| ());
+    let (sha256, sha224) = (b"\x2a\x86\x48\xce\x3d\x04\x03\x02", b"\x2a\x86\x48\xce\x3d\x04\x03\x01");
+    (authority, patched(issued, sha256, sha224))
+}
+
 /// A row of the table: what the server shows to a client that trusts the CA of `authority`, and what is said of it.
 struct Row {
     authority: Authority,
@@ -128,15 +146,6 @@ fn rows() -> Vec<Row> {
     let of_other_key = (one, other.issue(|_| ()));
     let (one, other) = (named_authority("one"), named_authority("other"));
     let of_unknown = (one, other.issue(|_| ()));
-    let limited = Authority::with(|params| {
-        let permitted_subtrees = vec![GeneralSubtree::DnsName("example".to_owned())];
-        params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
-    });
-    let outside = limited.issue(|_| ());
-    // ecdsa-with-SHA256 becomes ecdsa-with-SHA224 (RFC 5758, section 3.2).
-    let sha224 = Authority::new();
-    let sha224_issued =
-        patched(sha224.issue(|_| ()), b"\x2a\x86\x48\xce\x3d\x04\x03\x02", b"\x2a\x86\x48\xce\x3d\x04\x03\x01");
     vec![
         row(
             plain(&|params| params.not_after = date_time_ymd(2001, 12, 31)),
@@ -152,7 +161,7 @@ fn rows() -> Vec<Row> {
         ),
         row(
             plain(&|params| {
-                params.subject_alt_names = vec![rcgen::SanType::DnsName("mapcast.example".try_into().unwrap())]
+                params.subject_alt_names = vec![rcgen::SanType::DnsName("mapcast.example".try_into().unwrap())];
             }),
             None,
             "the server's certificate is for mapcast.example, not for localhost; use --tls-name mapcast.example",
@@ -197,13 +206,13 @@ fn rows() -> Vec<Row> {
             NO_USE,
         ),
         row(
-            (sha224, sha224_issued),
+            issued_with_sha224(),
             None,
             "the server's certificate is signed with an algorithm that is not supported here (SHA-1, for example); issue",
             SIGNATURE,
         ),
         row(
-            (limited, outside),
+            issued_outside(),
             None,
             "the server's certificate is for a name that its CA is not allowed to certify; issue it with another CA",
             NO_REASON,
@@ -318,11 +327,12 @@ fn show(chain: Vec<CertificateDer<'static>>, key: &str) -> SocketAddr {
     let config = Arc::new(config.with_cert_resolver(Arc::new(resolver)));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    thread::spawn(move || {
+    let run = move || {
         let socket = listener.accept().unwrap().0;
         let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), socket);
         let _ = stream.read(&mut [0]);
-    });
+    };
+    thread::Builder::new().spawn(run).unwrap();
     addr
 }
 
