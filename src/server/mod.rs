@@ -344,7 +344,7 @@ impl Server {
         let shared = Arc::new(Shared {
             handshake_failures: Mutex::new(Throttle::new(LOG_PERIOD)),
             slots: ThreadSlots::new(self.config.max_connections, self.config.reserved_connections),
-            log: ConnectionLog::new(self.config.role, Arc::clone(&wakeup)),
+            log: ConnectionLog::new(self.config.role, Arc::clone(&self.stats), Arc::clone(&wakeup)),
             wakeup,
             config: self.config,
             stats: self.stats,
