@@ -86,7 +86,7 @@ fn stalled_peers_of_every_kind_take_bounded_memory_together() {
                 >= come
         });
     }
-    let taken = site.server.peak_memory() - before;
+    let taken = site.server.peak_memory().saturating_sub(before);
     let evicted = metric(&site, "mapcast_backlog_evictions_total");
     let bytes = metric(&site, "mapcast_backlog_bytes");
     eprintln!("{} stalled peers took {taken} KiB more, {evicted} were cut, {bytes} bytes wait", stalled.len());
@@ -116,7 +116,7 @@ fn cost_of(requests: &[String]) -> u64 {
         // It has begun.
         socket.read_exact(&mut [0; 200]).unwrap();
     }
-    site.server.peak_memory() - before
+    site.server.peak_memory().saturating_sub(before)
 }
 
 #[test]

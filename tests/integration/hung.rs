@@ -168,8 +168,8 @@ fn a_source_whose_file_system_hangs_is_down_and_neither_clients_nor_the_stop_wai
     files.write("flags.json", "{\"n\":2}");
     eventually("the new map", || site.json("/map")["n"] == 2);
     files.hang();
-    // Long enough for the thread to have begun its next look.
-    thread::park_timeout(Duration::from_secs(2));
+    // The thread is in a look.
+    wait_unready(&site, "thread source: stuck for 1");
     site.server.signal(Signal::TERM);
     assert_eq!(site.server.exit_code(), 1);
     site.server.wait_log("thread source: does not end within 500ms; leaving it behind");
@@ -247,7 +247,8 @@ fn certificates_that_hang_keep_nobody_from_connecting_and_new_ones_are_taken_aft
     place(&["another.example"]);
     eventually("the new certificate", || connect().code() == 3);
     files.hang();
-    thread::park_timeout(Duration::from_secs(2));
+    let is_stuck = |line: &&String| line.contains("thread certificates: stuck for 10 s");
+    eventually("it is stuck again", || server.log().iter().filter(is_stuck).count() == 2);
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), 1);
 }

@@ -36,10 +36,6 @@ fn churn(addr: SocketAddr, count: usize, mut watch: impl FnMut()) {
     });
 }
 
-fn is_served(addr: SocketAddr) -> bool {
-    Reader::connect(addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1)
-}
-
 #[test]
 fn churn_takes_no_more_threads_than_there_are_connections() {
     let server = Program::server(&["--max-connections", "200"]);
@@ -51,7 +47,7 @@ fn churn_takes_no_more_threads_than_there_are_connections() {
         churn(addr, 250, || most = most.max(process_status(server.pid(), "Threads")));
     }
     assert!(most <= 200 + OTHER_THREADS, "{most} threads");
-    eventually("a map", || is_served(server.addr()));
+    eventually("a map", || Reader::connect(server.addr()).is_served());
 }
 
 #[test]
@@ -76,7 +72,7 @@ fn a_server_with_a_small_address_space_lives_on_under_churn() {
     let server = Program::start(command);
     assert!(server.wait_log("room for ").contains("(RLIMIT_AS)"));
     churn(server.addr(), 250, || ());
-    eventually("a map", || is_served(server.addr()));
+    eventually("a map", || Reader::connect(server.addr()).is_served());
 }
 
 #[test]
@@ -84,7 +80,7 @@ fn each_connection_of_a_burst_is_in_a_line_or_in_a_sum() {
     let server = Program::server(&[]);
     churn(server.addr(), 250, || ());
     // First come, first served: it comes after all of them.
-    eventually("a map", || is_served(server.addr()));
+    eventually("a map", || Reader::connect(server.addr()).is_served());
     server.signal(Signal::TERM);
     let ended = server.finish();
     let (mut connected, mut disconnected, mut lines) = (0, 0, HashMap::<String, u64>::new());

@@ -225,7 +225,7 @@ fn a_restart_waits_for_all_that_the_program_has_started() {
 #[test]
 fn the_end_of_the_time_gives_a_program_its_grace_period() {
     let place = Place::new(INTERVAL);
-    let client = run(&place, &["-W", "1s"], &format!("sh -c '{}'; true", ENDS_SLOWLY.replace('\'', "'\\''")));
+    let client = run(&place, &["-W", "5s"], &format!("sh -c '{}'; true", ENDS_SLOWLY.replace('\'', "'\\''")));
     client.finish().assert_exit(124);
     assert_eq!(place.text("order"), "begin\ngot TERM\ndone\n");
 }
@@ -234,8 +234,8 @@ fn the_end_of_the_time_gives_a_program_its_grace_period() {
 fn a_command_that_takes_too_long_has_its_grace_period_behind_a_shell() {
     let place = Place::new(INTERVAL);
     fs::write(place.path("slow.sh"), ENDS_SLOWLY).unwrap();
-    let client = place.client(&["-n", "1", "--exec-timeout", "1s", "--exec", "sh slow.sh; true"]).finish();
-    client.assert_exit(1).assert_stderr("the command takes longer than 1s: ended");
+    let client = place.client(&["-n", "1", "--exec-timeout", "5s", "--exec", "sh slow.sh; true"]).finish();
+    client.assert_exit(1).assert_stderr("the command takes longer than 5s: ended");
     assert_eq!(place.text("order"), "begin\ngot TERM\ndone\n");
 }
 

@@ -48,7 +48,7 @@ fn a_silent_connection_is_replaced() {
         stream.write_all(&numbered_frame(i64::try_from(number).unwrap())).unwrap();
         kept.push(stream);
     });
-    let client = Program::client(&["-n", "2", "--stale-after", "200ms", &server]).finish();
+    let client = Program::client(&["-n", "2", "--stale-after", "2s", &server]).finish();
     client.assert_exit(0).assert_stdout("{\"n\":0}\n{\"n\":1}\n");
-    client.assert_stderr("no frame for 200ms: stale; reconnecting in ");
+    client.assert_stderr("no frame for 2s: stale; reconnecting in ");
 }

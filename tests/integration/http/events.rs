@@ -1,7 +1,6 @@
 //! Event streams.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use mapcast::Format;
@@ -9,7 +8,7 @@ use rustix::process::Signal;
 use socket2::SockRef;
 
 use super::{Event, Events, Site};
-use crate::support::reader::Reader;
+use crate::support::reader::{Reader, flood};
 use crate::support::{eventually, process_status};
 
 /// A site whose map is what is written to its standard input.
@@ -74,11 +73,11 @@ fn the_keys_of_a_query_are_written_as_browsers_do_and_several_count_together() {
 #[test]
 fn a_stream_without_news_sends_a_comment_every_15_s() {
     let site = Site::start(&["--interval", "10m"]);
+    let began = Instant::now();
     let mut streams = ["/events", "/events?keys=1"].map(|path| Events::open(site.page, path));
     for stream in &mut streams {
         assert!(stream.next().is_some());
     }
-    let began = Instant::now();
     for stream in &mut streams {
         let next = [stream.line(), stream.line()];
         assert_eq!(next, [Some(":".to_owned()), Some(String::new())], "a comment, and no event");
@@ -109,10 +108,9 @@ fn what_stand_ins_for_event_sources_repeat_is_ignored() {
 
 #[test]
 fn a_stalled_stream_skips_to_the_newest_map() {
-    let (site, mut stdin) = fed(&["--interval", "60s", "--write-timeout", "60s"]);
-    let mut socket = TcpStream::connect(site.page).unwrap();
+    let (site, mut stdin) = fed(&["--interval", "10m", "--write-timeout", "10m"]);
+    let mut socket = site.connect();
     SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
-    socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
     write!(socket, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
     let text = "x".repeat(700_000);
     for number in 1..=20 {
@@ -129,13 +127,12 @@ fn a_stalled_stream_skips_to_the_newest_map() {
 
 #[test]
 fn streams_that_are_stalled_in_a_map_share_it() {
-    let (site, mut stdin) = fed(&["--interval", "60s", "--write-timeout", "60s"]);
+    let (site, mut stdin) = fed(&["--interval", "10m", "--write-timeout", "10m"]);
     writeln!(stdin, r#"{{"text":"{}"}}"#, "x".repeat(1_000_000)).unwrap();
     eventually("a map", || site.get("/readyz").code == 200);
     let open = |path: &str| {
-        let mut socket = TcpStream::connect(site.page).unwrap();
+        let mut socket = site.connect();
         SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
-        socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
         write!(socket, "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
         // The event has begun, and cannot end.
         let mut begun = Vec::new();
@@ -216,13 +213,14 @@ fn the_page_has_all_it_shows_from_one_stream() {
     }
     while stream.data("status")["connections"]["active"] != 3 {}
     while stream.data("clients")["clients"].as_array().unwrap().len() != 3 {}
+    // Another one has the last minutes.
+    eventually("a count of 3", || {
+        let history = Events::open(site.page, "/live").data("history");
+        assert_eq!(history["period_ms"], 1000);
+        history["active"].as_array().unwrap().contains(&3.into())
+    });
     drop(readers);
     while stream.data("status")["connections"]["active"] != 0 {}
-
-    // Another one has the last minutes.
-    let history = Events::open(site.page, "/live").data("history");
-    assert_eq!(history["period_ms"], 1000);
-    assert!(history["active"].as_array().unwrap().contains(&3.into()), "{history}");
 }
 
 #[test]
@@ -241,9 +239,5 @@ fn a_stream_that_sends_a_flood_is_closed() {
     let site = Site::start(&["--interval", "60s"]);
     let mut socket = site.connect();
     write!(socket, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
-    let mut sent = 0;
-    while socket.write_all(&[b'x'; 4096]).is_ok() {
-        sent += 4096;
-        assert!(sent < 100_000_000, "100 MB were taken");
-    }
+    flood(&mut socket, 100_000_000);
 }

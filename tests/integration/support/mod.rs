@@ -15,10 +15,11 @@ pub mod reader;
 pub mod redis_server;
 pub mod server;
 
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up: generous, because the machine may be busy. A browser that starts for
-/// the first time, beside ten thousand clients, was seen to take more than twenty seconds.
+/// How long a test waits for an event before it fails. It ends tests that hang, and says nothing about speed: a browser that
+/// started on a busy machine took more than twenty seconds.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `holds`, looking every few milliseconds.
@@ -32,6 +33,15 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "in {PATIENCE:?} it did not come true: {what}");
         pause();
     }
+}
+
+/// Connects to `addr`. No read and no write on the socket waits longer than [`PATIENCE`].
+#[track_caller]
+pub fn connect(addr: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(addr).expect("a server that listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    socket.set_write_timeout(Some(PATIENCE)).expect("a socket");
+    socket
 }
 
 /// A moment between two looks at something that cannot be waited for: another process, a counter.
@@ -60,25 +70,9 @@ pub fn has_command(name: &str) -> bool {
 }
 
 /// Returns a number from a `/proc/PID/status` line, such as `VmHWM` in KiB or `Threads`.
+#[cfg(feature = "cli")]
 pub fn process_status(pid: u32, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of ours");
     let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_else(|| panic!("{field} in {status}"));
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
-}
-
-/// CPU time of a process, user and system, to the clock tick.
-#[cfg(feature = "cli")]
-pub fn cpu_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process of ours");
-    // Fields 14 and 15 of proc_pid_stat(5), counted behind the name, which may hold spaces; 100 ticks a second.
-    let fields: Vec<u64> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|f| f.parse().ok())
-        .collect();
-    Duration::from_millis(fields.iter().sum::<u64>() * 10)
 }
