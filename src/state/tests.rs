@@ -214,9 +214,11 @@ fn opening_removes_what_a_kill_left_and_nothing_of_the_users() {
     let path = folder.path().join("state.json");
     fs::write(folder.path().join(".state.json.0123abcd.tmp"), "half a m").unwrap();
     fs::write(folder.path().join("state.json.new"), "the user's").unwrap();
+    fs::write(folder.path().join(".state.json.mine.tmp"), "the user's too").unwrap();
     let state = StateFile::open(&path).unwrap();
     state.save(&builtin()).unwrap();
-    assert_eq!(names(folder.path()), [".state.json.lock", "state.json", "state.json.new"]);
+    let names = names(folder.path());
+    assert_eq!(names, [".state.json.lock", ".state.json.mine.tmp", "state.json", "state.json.new"]);
     assert_eq!(fs::read(folder.path().join("state.json.new")).unwrap(), b"the user's");
 }
 
