@@ -146,7 +146,7 @@ fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() 
     server.wait_log("source down");
     redis.restart();
     server.wait_log("there is no such key; if that is to be an empty map, add &missing=empty to the address");
-    assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+    assert_eq!(Reader::connect(server.addr()).map(Format::Json), texts(&[("n", "1")]));
     set_n(&redis, "2");
     wait_map(&mut client, &texts(&[("n", "2")]));
     eventually("it is up again", || server.log().iter().filter(|line| line.contains("source up")).count() == 2);
