@@ -61,7 +61,16 @@ fn bad_requests_are_refused_and_their_connection_closed() {
         ("a TLS hello", "\x16\x03\x01\x02\0\x01".to_owned(), 400),
         ("a proxy's method", format!("CONNECT evil.example:80 HTTP/1.1\r\n{host}\r\n"), 400),
     ] {
-        let answer = Answer::parse(&site.send(request.as_bytes()));
+        let mut socket = site.connect();
+        let _ = socket.write_all(request.as_bytes());
+        let mut answers = vec![0];
+        socket.read_exact(&mut answers).unwrap();
+        // Behind the answer nothing is read any more.
+        let _ = write!(socket, "GET /livez HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+        socket.read_to_end(&mut answers).unwrap();
+        let answers = String::from_utf8(answers).unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{what}: {answers}");
+        let answer = Answer::parse(&answers);
         assert_eq!(answer.code, code, "{what}: {answer:?}");
         assert_eq!(answer.header("Connection"), "close", "{what}");
         assert!(!answer.body.contains("evil"), "{what}: nothing of a peer's is sent back");
