@@ -87,9 +87,11 @@ fn an_event_source_without_a_place_is_told_when_to_come_back() {
 fn one_address_holds_a_quarter_of_the_reserve_and_none_of_it_for_long() {
     let site = Site::start(&["--http-max-connections", "1", "--interval", "60s"]);
     let _stream = Events::open(site.page, "/events");
-    let mut silent: Vec<_> = (0..4).map(|_| connect_from("127.0.0.2", site.page)).collect();
-    // Nobody looks at them again before they have their turn.
-    eventually("they are in place", || site.json("/status")["http"]["active"].as_u64() >= Some(6));
+    let mut silent: Vec<_> = (0..8).map(|_| connect_from("127.0.0.2", site.page)).collect();
+    // The stream, four of the silent ones, and the one that asks. Ten if the other four did not have to wait.
+    let active = || site.json("/status")["http"]["active"].as_u64();
+    eventually("four are in place", || active() >= Some(6));
+    assert!(active() < Some(10), "more than a quarter of sixteen");
     let slow = silent.pop().unwrap();
     write!(&slow, "GET /livez HTTP/1.1\r\nX: ").unwrap();
     assert_eq!(Answer::parse(&ask_from("127.0.0.3", site.page, "/livez")).code, 200, "another address");
