@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use mapcast::frame::{Error, FrameReader};
 use mapcast::{Format, Map};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::PATIENCE;
 
@@ -55,6 +56,14 @@ impl Reader {
         while self.frames.read_frame()?.is_some() {}
         Ok(())
     }
+}
+
+/// A client with a small receive buffer, so that few bytes fill the way to it.
+pub fn narrow(addr: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&SockAddr::from(addr)).unwrap();
+    socket.into()
 }
 
 /// Waits for the end of `socket`, whatever comes before it. Returns true if and only if it was in order.
