@@ -386,7 +386,7 @@ mod tests {
             }
             let mut seen = 0;
             while seen < 200 {
-                let snapshot = feed.wait(seen, Duration::from_secs(10)).expect("a newer map");
+                let snapshot = feed.wait(seen, Duration::from_mins(1)).expect("a newer map");
                 assert!(snapshot.version > seen);
                 seen = snapshot.version;
             }

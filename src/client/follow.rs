@@ -398,6 +398,10 @@ mod tests {
             assert!(matches!(event, Event::Lost { reason: Some(Error::Connect { .. }), .. }), "{event:?}");
             follower.retry_at = None;
         }
+        // The thread may not have come to it yet.
+        while begun.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
         assert_eq!(begun.load(Ordering::SeqCst), 1);
         follower.config.client.connect_timeout = Duration::from_hours(1);
         follower.set_deadline(Some(Instant::now() + Duration::from_millis(20)));
@@ -413,7 +417,7 @@ mod tests {
     #[test]
     fn the_callers_deadline_ends_the_wait_for_the_next_attempt() {
         let mut follower = Follower::new("127.0.0.1:1", FollowConfig::default(), &Shutdown::new().unwrap());
-        let retry_at = Instant::now() + Duration::from_secs(10);
+        let retry_at = Instant::now() + Duration::from_hours(1);
         follower.retry_at = Some(retry_at);
         follower.set_deadline(Some(Instant::now() + Duration::from_millis(50)));
         assert!(matches!(follower.next_map(), Err(Error::TimedOut)));

@@ -330,7 +330,7 @@ fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
 #[test]
 fn an_exit_code_is_the_same_where_nobody_can_be_told() {
     if !Path::new("/dev/full").exists() {
-        return eprintln!("skipped: no /dev/full");
+        return skip("no /dev/full");
     }
     let full = || File::options().write(true).open("/dev/full").unwrap();
     for (program, args, wanted) in [
@@ -355,8 +355,7 @@ fn an_exit_code_is_the_same_where_nobody_can_be_told() {
 fn a_port_of_the_systems_is_refused_with_advice() {
     let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
     if first.trim() == "0" {
-        eprintln!("skipped: every user may listen on any port here");
-        return;
+        return skip("every user may listen on any port here");
     }
     let folder = tempfile::tempdir().unwrap();
     let mut command = clean(SERVER);

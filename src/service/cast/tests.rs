@@ -22,7 +22,7 @@ const NEVER: Duration = Duration::from_hours(1);
 fn outlet() -> (Arc<ClientOutlet>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let (socket, _) = platform::accept(&listener).unwrap();
     (Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread())), client)
 }
@@ -93,7 +93,7 @@ fn an_aide_sends_to_an_audience_whose_publisher_is_busy() {
     let (feed, audience) = (feed(), Audience::new(NEVER));
     let aides = start_aides(&Threads::default(), &feed, &audience, &(10..=20)).unwrap();
     if aides.is_empty() {
-        return eprintln!("skipped: there is one core, and no aide");
+        return crate::testing::skip("there is one core, and no aide");
     }
     let clients = outlets(10 * audience.shares().len());
     let seats: Vec<_> = clients.iter().map(|(outlet, _)| audience.seat(outlet)).collect();
@@ -134,7 +134,7 @@ fn serve(cast: &Cast, be_client: impl FnOnce(&mut TcpStream, &ClientOutlet)) {
             outlets.send(Arc::clone(&outlet)).unwrap();
             let (watcher, waits) =
                 (Arc::new(Watcher::start(&Threads::default()).unwrap()), Arc::clone(Stats::default().waits()));
-            let mut connection = Connection::new(1, peer, outlet, watcher, Duration::from_secs(20), waits);
+            let mut connection = Connection::new(1, peer, outlet, watcher, Duration::from_mins(1), waits);
             assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), Goodbye::Client);
         });
         be_client(&mut client, &served.recv().unwrap());
@@ -165,7 +165,8 @@ fn a_repeat_that_its_publisher_could_not_send_is_the_threads_at_once() {
         outlet.bell().ring(Cause::News);
         read_frames(client, &feed, 1);
         let gap = outlet.last().unwrap().1 - begun;
-        assert!(gap < 2 * interval, "{gap:?}");
+        // By itself the thread looks after eight intervals.
+        assert!(gap < 7 * interval, "{gap:?}");
     });
 }
 

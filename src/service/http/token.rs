@@ -204,13 +204,12 @@ mod tests {
         let (release, held) = std::sync::mpsc::channel::<()>();
         // As a file system that hangs would.
         assert!(matches!(token.thread.run(move || held.recv().is_ok()), Err(Unanswered::Late { .. })));
-        let asked = std::time::Instant::now();
+        // One that was waited for would be late.
         assert!(matches!(
             token.admits(Some("Bearer s3cret-s3cret-s3cret")),
             Err(ReadError::Unanswered(Unanswered::Busy { .. }))
         ));
         assert!(!token.admits(None).unwrap() && !token.admits(Some("Basic x")).unwrap());
-        assert!(asked.elapsed() < READ_LIMIT, "they wait for what is known to hang");
         drop(release);
     }
 

@@ -76,7 +76,7 @@ fn a_frame_that_drips_is_as_stale_as_none() {
     let server = serve(|_, mut stream| {
         for byte in builtin_frame() {
             if stream.write_all(&[byte]).is_err() {
-                return;
+                break;
             }
             pace(Duration::from_millis(50));
         }

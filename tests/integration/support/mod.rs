@@ -14,6 +14,10 @@ pub mod reader;
 #[cfg(all(feature = "cli", feature = "redis"))]
 pub mod redis_server;
 pub mod server;
+#[cfg(feature = "cli")]
+pub mod sources;
+
+pub use crate::testing::{has_command, skip};
 
 use std::time::{Duration, Instant};
 
@@ -37,26 +41,6 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// A moment between two looks at something that cannot be waited for: another process, a counter.
 pub fn pause() {
     std::thread::park_timeout(Duration::from_millis(2));
-}
-
-/// Says that a test is not run here, and why; the test then returns.
-///
-/// # Panics
-/// If `MAPCAST_TESTS_COMPLETE` is set and not empty: the gate sets it where everything is provided, and a test that is
-/// not run there is a failure.
-#[cfg(feature = "cli")]
-#[track_caller]
-pub fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
-    let complete = std::env::var_os("MAPCAST_TESTS_COMPLETE").is_some_and(|value| !value.is_empty());
-    assert!(!complete, "MAPCAST_TESTS_COMPLETE is set, and a test is skipped: {reason}");
-}
-
-/// True if and only if this machine has the command `name`.
-#[cfg(feature = "cli")]
-pub fn has_command(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
 }
 
 /// Returns a number from a `/proc/PID/status` line, such as `VmHWM` in KiB or `Threads`.

@@ -172,8 +172,7 @@ fn a_key_that_others_may_read_is_warned_of_and_another_is_not() {
 #[test]
 fn openssl_reads_a_frame_and_the_end_in_order() {
     if !has_command("openssl") {
-        skip("no openssl");
-        return;
+        return skip("no openssl");
     }
     let authority = Authority::new();
     for version in ["-tls1_2", "-tls1_3"] {
