@@ -15,30 +15,47 @@ fn called(path: &str) -> &str {
     if name.starts_with(char::is_uppercase) { name } else { last }
 }
 
-/// True if and only if `code` calls `name`, as far as its text shows.
-fn calls(code: &str, name: &str) -> bool {
-    if let Some((_, method)) = name.split_once("::") {
-        return [format!("{name}("), format!("Self::{method}("), format!(".{method}(")]
-            .iter()
-            .any(|call| code.contains(call));
-    }
-    code.match_indices(&format!("{name}("))
-        .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.'))
+/// Splits what `text` ends with, if that is a name.
+fn last_name(text: &str) -> (&str, &str) {
+    let start = text.rfind(|c: char| !c.is_alphanumeric() && c != '_').map_or(0, |at| at + 1);
+    text.split_at(start)
+}
+
+/// Returns what `code` calls: `name`, `Type::name` or `.name`.
+fn calls(code: &str) -> BTreeSet<String> {
+    let call = |(at, _): (usize, &str)| {
+        let (before, name) = last_name(&code[..at]);
+        if before.ends_with('.') {
+            return format!(".{name}");
+        }
+        let of_type = before.strip_suffix("::").map(|before| last_name(before).1);
+        of_type.filter(|of| of.starts_with(char::is_uppercase)).map_or(name.to_owned(), |of| format!("{of}::{name}"))
+    };
+    code.match_indices('(').map(call).collect()
+}
+
+/// True if and only if one of `calls` may be of a function in `names`.
+fn calls_one(calls: &BTreeSet<String>, names: &BTreeSet<&str>) -> bool {
+    names.iter().any(|name| {
+        let method = name.split_once("::").map(|(_, method)| method);
+        calls.contains(*name)
+            || method
+                .is_some_and(|name| calls.contains(&format!(".{name}")) || calls.contains(&format!("Self::{name}")))
+    })
 }
 
 /// Returns the functions that call `skip`, or one that does: a test learns from these that it cannot run.
 fn skipping(all: &[Function]) -> BTreeSet<&str> {
+    let mut rest: Vec<_> =
+        all.iter().filter(|function| !function.is_test).map(|one| (called(&one.path), calls(&one.body))).collect();
     let mut names = BTreeSet::from(["skip"]);
     loop {
-        let is_new = |function: &&Function| {
-            let name = called(&function.path);
-            !function.is_test && !names.contains(name) && names.iter().any(|known| calls(&function.body, known))
-        };
-        let more: Vec<_> = all.iter().filter(is_new).map(|function| called(&function.path)).collect();
+        let (more, other): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(_, calls)| calls_one(calls, &names));
         if more.is_empty() {
             return names;
         }
-        names.extend(more);
+        names.extend(more.into_iter().map(|(name, _)| name));
+        rest = other;
     }
 }
 
@@ -50,7 +67,7 @@ fn silent_returns(test: &Function, skipping: &BTreeSet<&str>) -> Vec<String> {
         [";", "}", "eprintln!", "println!"].iter().any(|end| rest.starts_with(end))
     });
     let statements = returns.map(|(at, _)| &code[code[..at].rfind("let ").unwrap_or(0)..at]);
-    let may_skip = |code: &str| skipping.iter().any(|name| calls(code, name));
+    let may_skip = |code: &str| calls_one(&calls(code), skipping);
     // What the statement calls may be a closure of the test's own.
     let closure = |statement: &str| {
         let name = statement.split_once("= ")?.1.split('(').next()?;
