@@ -319,9 +319,9 @@ fn check(map: &Map) -> Option<i64> {
 }
 
 /// Follows the file while `write_one` writes numbers 1, 2, 3 ... at every millisecond, with a pause now and then, until it has written 2,000 and at
-/// least `least` maps are published. Checks that they are in order, and that the last one is the last number. Returns how many
+/// least `wanted` maps are published. Checks that they are in order, and that the last one is the last number. Returns how many
 /// of them were torn, and how many writes were halted for as long as a file has to be left alone.
-fn follow_a_writer(place: &Place, mut file: File, least: u64, mut write_one: impl FnMut(u64) + Send) -> (u64, u64) {
+fn follow_a_writer(place: &Place, mut file: File, wanted: u64, mut write_one: impl FnMut(u64) + Send) -> (u64, u64) {
     const WRITES: u64 = 2000;
     let (end, mut torn, mut halted) = (AtomicI64::new(i64::MAX), 0, 0);
     file.period = Duration::from_millis(1);
@@ -331,7 +331,7 @@ fn follow_a_writer(place: &Place, mut file: File, least: u64, mut write_one: imp
         scope.spawn(|| file.follow(&place.sink, stop));
         scope.spawn(|| {
             let (started, mut number) = (Instant::now(), 0);
-            while !stop.is_triggered() && (number < WRITES || feed.version() < least) {
+            while !stop.is_triggered() && (number < WRITES || feed.version() < wanted) {
                 number += 1;
                 let due = started + Duration::from_millis(number);
                 stop.wait(due.saturating_duration_since(Instant::now()));
