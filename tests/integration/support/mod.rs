@@ -17,7 +17,9 @@ pub mod server;
 #[cfg(feature = "cli")]
 pub mod sources;
 
-pub use crate::testing::{has_command, skip};
+#[cfg(feature = "cli")]
+pub use crate::testing::has_command;
+pub use crate::testing::skip;
 
 use std::time::{Duration, Instant};
 
