@@ -1,0 +1,162 @@
+//! Clients that know no patience: they reconnect at once, and some of them change from leaf to leaf all the time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::INTERVAL;
+use crate::ledger::Ledger;
+use crate::support::random::Random;
+use crate::support::swarm::{Arrival, Error, Swarm};
+use crate::support::wire::Frames;
+
+/// The largest payload that they take.
+const MAX: usize = 1 << 20;
+
+/// How long a client hears nothing until it gives up a connection, and how long it waits for one: three intervals.
+const SILENCE: Duration = INTERVAL.saturating_mul(3);
+
+/// How long a client waits after an attempt has failed.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// How long a roving client stays at a leaf, at most.
+const STAY: Duration = Duration::from_secs(10);
+
+/// The time between two looks at all clients.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Connections that are begun in one turn: 5,000 a second.
+const BATCH: usize = 100;
+
+/// One of them; its place in the swarm is its place in the list.
+struct Client {
+    /// Its number in the ledger.
+    number: usize,
+    leaf: usize,
+    /// When it goes to another leaf; `None` if it never does.
+    leaves_at: Option<Instant>,
+    /// When a map came last, or the connection was begun.
+    heard: Instant,
+    /// A map has come over this connection.
+    has_map: bool,
+    /// When it connects again; `None` while it has a connection, or is about to have one.
+    dials_at: Option<Instant>,
+}
+
+/// The clients' thread.
+pub struct Clients {
+    thread: Option<JoinHandle<()>>,
+    stopped: Arc<AtomicBool>,
+}
+
+/// What the thread owns.
+struct Crowd {
+    leaves: Vec<SocketAddr>,
+    ledger: Arc<Ledger>,
+    clients: Vec<Client>,
+    random: Random,
+}
+
+impl Clients {
+    /// Connects `each` clients to every leaf; of these, `roving` go from leaf to leaf.
+    pub fn start(
+        leaves: Vec<SocketAddr>,
+        each: usize,
+        roving: usize,
+        ledger: &Arc<Ledger>,
+        seed: u64,
+    ) -> anyhow::Result<Self> {
+        let (ledger, mut random) = (Arc::clone(ledger), Random::new(seed));
+        let mut clients = Vec::new();
+        for leaf in 0..leaves.len() {
+            for index in 0..each {
+                let now = Instant::now();
+                let leaves_at = (index < roving).then(|| now + random.between(Duration::ZERO, STAY));
+                let number = ledger.add(leaf, leaves_at.is_some());
+                clients.push(Client { number, leaf, leaves_at, heard: now, has_map: false, dials_at: None });
+            }
+        }
+        let stopped = Arc::<AtomicBool>::default();
+        let (crowd, until) = (Crowd { leaves, ledger, clients, random }, Arc::clone(&stopped));
+        let run = move || {
+            let ended = Swarm::new(Frames { max: MAX }).context("no swarm").and_then(|swarm| crowd.run(swarm, &until));
+            if let Err(error) = ended {
+                eprintln!("FAIL: the clients have ended: {error:#}");
+            }
+        };
+        let thread = thread::Builder::new().name("clients".to_owned()).spawn(run)?;
+        Ok(Self { thread: Some(thread), stopped })
+    }
+
+    /// True if and only if their thread has ended before it was to.
+    pub fn have_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        // It has reported its own failure.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Crowd {
+    fn run(mut self, mut swarm: Swarm<Frames>, stopped: &AtomicBool) -> anyhow::Result<()> {
+        for client in &self.clients {
+            self.ledger.began(client.number, client.leaf);
+            swarm.begin(self.leaves[client.leaf], false)?;
+        }
+        let mut looked = Instant::now();
+        while !stopped.load(Ordering::Relaxed) {
+            let torn = swarm.counts().torn;
+            let (clients, ledger) = (&mut self.clients, &self.ledger);
+            let mut take = |arrival: Arrival<'_>| {
+                let client = &mut clients[arrival.client];
+                (client.heard, client.has_map) = (arrival.at, true);
+                ledger.took(client.number, arrival.payload);
+            };
+            match swarm.poll(TICK, &mut take) {
+                Ok(_) => {}
+                Err(error @ Error::Message { .. }) => ledger.broke(format!("{error:?}")),
+                Err(error) => return Err(error.into()),
+            }
+            ledger.cut(swarm.counts().torn - torn);
+            if looked.elapsed() >= TICK {
+                self.look(&mut swarm);
+                looked = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reconnects those whose connection has ended or is silent, and those that go elsewhere.
+    fn look(&mut self, swarm: &mut Swarm<Frames>) {
+        let (now, mut begun) = (Instant::now(), 0);
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            let is_silent = now.saturating_duration_since(client.heard) > SILENCE;
+            if client.dials_at.is_none() && (swarm.is_over(index) || is_silent) {
+                self.ledger.ended(client.number);
+                client.dials_at = Some(if client.has_map { now } else { now + RETRY });
+            }
+            if client.leaves_at.is_some_and(|at| now >= at) {
+                client.leaf = self.random.below(self.leaves.len());
+                client.leaves_at = Some(now + self.random.between(Duration::ZERO, STAY));
+                client.dials_at = Some(now);
+            }
+            if client.dials_at.is_some_and(|at| now >= at) && begun < BATCH {
+                begun += 1;
+                self.ledger.began(client.number, client.leaf);
+                (client.heard, client.has_map) = (now, false);
+                // What fails at once is over at the next look.
+                let _ = swarm.renew(index, self.leaves[client.leaf]);
+                client.dials_at = None;
+            }
+        }
+    }
+}
