@@ -208,6 +208,11 @@ impl Ledger {
         self.lock().tally.lost
     }
 
+    /// Returns how many changes clients have skipped so far.
+    pub fn skipped(&self) -> u64 {
+        self.lock().tally.skipped
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

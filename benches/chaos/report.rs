@@ -37,6 +37,7 @@ pub fn print(site: &Site) -> usize {
     verdict.at_most(PEACE, "longest without the newest map", seconds(site.peace.worst), seconds(LATE), "s");
     verdict.none(PEACE, "lost: without the last map", site.peace.lost as u64, "");
     verdict.note(PEACE, "connections lost", site.peace.reconnects as f64, "");
+    verdict.note(PEACE, "changes skipped for a newer one", site.peace.skipped as f64, "");
     site.outcomes.iter().for_each(|outcome| check_fault(outcome, &verdict));
     let behind = site.staleness.iter().map(|stale| stale.unexplained.longest).max().unwrap_or_default();
     verdict.at_most(MEMBERS, "longest that a leaf was behind beyond the faults", seconds(behind), seconds(BACK), "s");
@@ -50,7 +51,6 @@ fn check_clients(site: &Site, verdict: &Verdict) {
     let (tally, losses) = (site.ledger.tally(), site.writer().losses());
     verdict.note(CLIENTS, "changes that Redis acknowledged", site.changes() as f64, "");
     verdict.note(CLIENTS, "maps received and checked", tally.maps as f64, "");
-    verdict.note(CLIENTS, "changes skipped for a newer one", tally.skipped as f64, "");
     verdict.note(CLIENTS, "connections lost", tally.lost as f64, "");
     let corrupt = if tally.corrupt == 0 { String::new() } else { format!(" (the last: {})", tally.last_corrupt) };
     verdict.none(CLIENTS, "torn maps", tally.corrupt, corrupt);

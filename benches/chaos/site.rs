@@ -48,10 +48,13 @@ pub const LATE: Duration = INTERVAL.saturating_mul(3);
 pub struct Peace {
     /// The longest that a client was without the newest map.
     pub worst: Duration,
-    /// The most clients at once that were so for longer than [`LATE`], or had not the last map at the end of the calm.
+    /// The most clients at once that were so for longer than [`LATE`], or leaves of which one had not the last map at the end
+    /// of the calm.
     pub lost: usize,
     /// Connections that were lost.
     pub reconnects: u64,
+    /// Changes that a client did not see because a newer one came at once.
+    pub skipped: u64,
 }
 
 /// Everything.
@@ -160,14 +163,19 @@ impl Site {
 
     /// Looks for a while at changes without a fault, and then at no change.
     pub fn rest(&mut self) -> anyhow::Result<()> {
-        let lost = self.ledger.lost();
+        let (lost, skipped) = (self.ledger.lost(), self.ledger.skipped());
         self.watch_for(QUIET)?;
         self.writer.pause();
         self.watch_for(CALM)?;
         let last = self.published.newest();
-        let behind = self.ledger.views(LATE).iter().filter(|view| view.oldest < last).count();
-        self.peace.lost = self.peace.lost.max(behind);
+        let is_behind = |view: &&View| view.oldest < last;
+        // Cut short, it was no time to get it.
+        if !is_stopped() {
+            let leaves = self.ledger.views(LATE).iter().filter(is_behind).count();
+            self.peace.lost = self.peace.lost.max(leaves);
+        }
         self.peace.reconnects += self.ledger.lost() - lost;
+        self.peace.skipped += self.ledger.skipped() - skipped;
         self.writer.resume();
         Ok(())
     }
