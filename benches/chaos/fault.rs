@@ -66,7 +66,7 @@ impl Kind {
             Self::KillMaster | Self::StopMaster => (1000, 4000),
             Self::SplitMaster => (8000, 11_000),
             Self::Stop | Self::Unplug | Self::Part if random.below(3) == 0 => (500, 2500),
-            Self::Stop | Self::Unplug | Self::Part => (8000, 11_000),
+            Self::Stop | Self::Unplug | Self::Part => (14_500, 17_000),
         };
         random.between(Duration::from_millis(least), Duration::from_millis(most))
     }

@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench --bench chaos                              # ten minutes
 //! cargo bench --bench chaos -- --for 90s --seed 4711     # shorter; the same faults as another run with this seed
+//! cargo bench --bench chaos -- --seed 4711 --logs        # with what the servers log, to find out why
 //! ```
 //! A root follows the hash, three relays follow the root, three leaves follow each relay: thirteen processes, each in a network
 //! namespace of its own, with a cable to a bridge. The clients are at the leaves: ten followers of the library's at each, and
@@ -78,6 +79,9 @@ struct Options {
     /// Clients in all
     #[arg(long, value_name = "K", default_value_t = 1800)]
     clients: usize,
+    /// Prints what the servers log of their sources
+    #[arg(long)]
+    logs: bool,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -104,7 +108,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let seed = options.seed.unwrap_or_else(Random::seed);
     let seconds = options.duration.as_secs();
     eprintln!("seed {seed}; the same faults again: cargo bench --bench chaos -- --for {seconds}s --seed {seed}");
-    let mut site = Site::start(options.clients, seed)?;
+    let mut site = Site::start(options.clients, seed, options.logs)?;
     eprintln!("{} clients have a map", options.clients);
     let ended = wreck(&mut site, &mut Plan::new(seed), options.duration);
     // What was found is printed, whatever ended it.

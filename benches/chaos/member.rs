@@ -44,14 +44,16 @@ pub struct Member {
     pub name: String,
     pub host: Host,
     source: String,
+    /// Prints its log, with all that it says of its source.
+    shows_log: bool,
     child: Option<Child>,
     pub log: Arc<Log>,
 }
 
 impl Member {
     /// Returns a server on `host` with the map of `source`, not running.
-    pub fn new(name: String, host: Host, source: String) -> Self {
-        Self { name, host, source, child: None, log: Arc::default() }
+    pub fn new(name: String, host: Host, source: String, shows_log: bool) -> Self {
+        Self { name, host, source, shows_log, child: None, log: Arc::default() }
     }
 
     /// Where it listens.
@@ -73,10 +75,14 @@ impl Member {
         command.args(["--format", "json", "--listen", &self.addr().to_string(), "--source", &self.source]);
         command.arg(format!("--interval={}s", INTERVAL.as_secs()));
         command.arg(format!("--drain-timeout={}s", DRAIN.as_secs()));
+        if self.shows_log {
+            // Not what it says of each client.
+            command.env("RUST_LOG", "info,mapcast::source=debug,mapcast::client=debug,mapcast::server=warn");
+        }
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().context("no pipe for its log")?;
-        let (name, log) = (self.name.clone(), Arc::clone(&self.log));
-        thread::Builder::new().name(format!("log of {name}")).spawn(move || log.follow(&name, stderr))?;
+        let (name, log, shows) = (self.name.clone(), Arc::clone(&self.log), self.shows_log);
+        thread::Builder::new().name(format!("log of {name}")).spawn(move || log.follow(&name, stderr, shows))?;
         self.child = Some(child);
         Ok(ended)
     }
@@ -145,8 +151,11 @@ impl Log {
         self.panics.load(Ordering::SeqCst)
     }
 
-    fn follow(&self, name: &str, stderr: ChildStderr) {
+    fn follow(&self, name: &str, stderr: ChildStderr, shows: bool) {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if shows {
+                eprintln!("{name}: {line}");
+            }
             if line.contains("source down: ") {
                 self.is_up.store(false, Ordering::SeqCst);
                 self.losses.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
@@ -156,7 +165,9 @@ impl Log {
                 self.is_listening.store(true, Ordering::SeqCst);
             } else if line.contains("panicked") {
                 self.panics.fetch_add(1, Ordering::SeqCst);
-                eprintln!("{name}: {line}");
+                if !shows {
+                    eprintln!("{name}: {line}");
+                }
             }
         }
     }

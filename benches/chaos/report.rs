@@ -13,8 +13,12 @@ use crate::tree::Level;
 use crate::writer::Loss;
 use crate::{INTERVAL, seconds};
 
-/// How long it may take until a fault is noticed: three intervals, and 4 s for a busy machine.
-const NOTICE: Duration = INTERVAL.saturating_mul(3).checked_add(Duration::from_secs(4)).unwrap();
+/// How long it may take until a fault is noticed: three intervals, but 10 s at least where they are learned
+/// ([`FollowConfig::stale_after`](mapcast::client::FollowConfig)), and 4 s for a busy machine.
+const NOTICE: Duration = Duration::from_secs(14);
+
+/// How long the root may follow a master that was split off after another one is written to: it looks once an interval.
+const FOLLOW: Duration = INTERVAL.saturating_mul(3).checked_add(Duration::from_secs(4)).unwrap();
 
 /// How long the last client may take to have the newest map after a fault: the longest waits between attempts, at three levels
 /// one after the other, and as much for a busy machine.
@@ -106,7 +110,7 @@ fn check_fault(outcome: &Outcome, verdict: &Verdict) {
         }
     }
     // A master that is split off is noticed by nothing but that.
-    let limit = if outcome.planned.kind == Kind::SplitMaster { NOTICE } else { BACK };
+    let limit = if outcome.planned.kind == Kind::SplitMaster { FOLLOW } else { BACK };
     match outcome.back {
         Some(back) => verdict.at_most(place, "last client back after", seconds(back), seconds(limit), "s"),
         None => verdict.none(place, "lost: clients not back", 1, ""),

@@ -81,12 +81,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts everything, with so many clients in all, and waits until each has a map.
-    pub fn start(clients: usize, seed: u64) -> anyhow::Result<Self> {
+    /// Starts everything, with so many clients in all, and waits until each has a map. The servers' logs are printed or not.
+    pub fn start(clients: usize, seed: u64, show_logs: bool) -> anyhow::Result<Self> {
         let (began, store) = (Instant::now(), Store::start()?);
         let published = Arc::new(Published::default());
         let writer = Writer::start(store.addrs(), PERIOD, &published)?;
-        let members = tree::start(Store::as_source())?;
+        let members = tree::start(&Store::as_source(), show_logs)?;
         let (leaves, ledger) = (tree::leaf_addrs(&members), Arc::new(Ledger::new(&published)));
         let each = (clients / LEAVES).checked_sub(FOLLOWERS).filter(|each| *each >= ROVING);
         let each = each.with_context(|| format!("at least {} clients", LEAVES * (FOLLOWERS + ROVING)))?;
@@ -245,11 +245,12 @@ impl Site {
             (Kind::SplitMaster, None) => Vec::new(),
             (_, None) => Level::Root.members().collect(),
         };
-        // What befalls a watcher itself is noticed, too.
-        let is_free = |member: &usize| {
-            episode.iter().all(|other| other.member != Some(*member) || other.member == planned.member)
-                && self.members[*member].log.is_up()
+        // What befalls a watcher itself, or its parent, is noticed as well.
+        let befalls = |other: &Planned, member: usize| {
+            other.member != planned.member && [Some(member), tree::parent(member)].contains(&other.member)
         };
+        let is_free =
+            |member: &usize| self.members[*member].log.is_up() && !episode.iter().any(|other| befalls(other, *member));
         let watchers = concerned.into_iter().filter(is_free).collect();
         self.say(&format!("{name}: {}", planned.kind.name()));
         let (begun, healed, goal, back) = (Instant::now(), None, None, None);

@@ -82,8 +82,8 @@ pub fn leaves_of(member: usize) -> Vec<usize> {
     (0..LEAVES).filter(|number| passes(leaf(*number))).collect()
 }
 
-/// Starts all of them, the root with the map of `source`.
-pub fn start(source: String) -> anyhow::Result<Vec<Member>> {
+/// Starts all of them, the root with the map of `source`; their logs are printed or not.
+pub fn start(source: String, show_logs: bool) -> anyhow::Result<Vec<Member>> {
     let mut members: Vec<Member> = Vec::new();
     for index in 0..Level::Leaf.members().end {
         let level = Level::of(index);
@@ -92,8 +92,8 @@ pub fn start(source: String) -> anyhow::Result<Vec<Member>> {
             _ => format!("{}-{}", level.name(), index - level.members().start + 1),
         };
         let host = Host::new(&name, u8::try_from(10 + index)?)?;
-        let source = parent(index).map_or_else(|| source.clone(), |parent| members[parent].as_source());
-        let mut member = Member::new(name, host, source);
+        let source = parent(index).map_or_else(|| source.to_owned(), |parent| members[parent].as_source());
+        let mut member = Member::new(name, host, source, show_logs);
         member.start()?;
         members.push(member);
     }
