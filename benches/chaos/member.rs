@@ -76,8 +76,7 @@ impl Member {
         command.arg(format!("--interval={}s", INTERVAL.as_secs()));
         command.arg(format!("--drain-timeout={}s", DRAIN.as_secs()));
         if self.shows_log {
-            // Not what it says of each client.
-            command.env("RUST_LOG", "info,mapcast::source=debug,mapcast::client=debug,mapcast::server=warn");
+            command.env("RUST_LOG", "info,mapcast::source=debug,mapcast::client=debug");
         }
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().context("no pipe for its log")?;
@@ -153,7 +152,8 @@ impl Log {
 
     fn follow(&self, name: &str, stderr: ChildStderr, shows: bool) {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if shows {
+            // Not what it says of each client.
+            if shows && !line.contains("] client ") {
                 eprintln!("{name}: {line}");
             }
             if line.contains("source down: ") {

@@ -83,7 +83,7 @@ pub fn leaves_of(member: usize) -> Vec<usize> {
 }
 
 /// Starts all of them, the root with the map of `source`; their logs are printed or not.
-pub fn start(source: String, show_logs: bool) -> anyhow::Result<Vec<Member>> {
+pub fn start(source: &str, show_logs: bool) -> anyhow::Result<Vec<Member>> {
     let mut members: Vec<Member> = Vec::new();
     for index in 0..Level::Leaf.members().end {
         let level = Level::of(index);
