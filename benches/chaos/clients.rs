@@ -39,7 +39,7 @@ struct Client {
     leaf: usize,
     /// When it goes to another leaf; `None` if it never does.
     leaves_at: Option<Instant>,
-    /// When a map came last, or the connection was begun.
+    /// When the kernel had the last map, or the connection was begun.
     heard: Instant,
     /// A map has come over this connection.
     has_map: bool,
@@ -112,12 +112,15 @@ impl Crowd {
             self.ledger.began(client.number, client.leaf);
             swarm.begin(self.leaves[client.leaf], false)?;
         }
-        let mut looked = Instant::now();
+        // For the kernel's word on when something came.
+        swarm.read_late(Duration::ZERO);
+        let (mut looked, mut polled, mut late) = (Instant::now(), Instant::now(), Duration::ZERO);
         while !stopped.load(Ordering::Relaxed) {
             let torn = swarm.counts().torn;
             let (clients, ledger) = (&mut self.clients, &self.ledger);
             let mut take = |arrival: Arrival<'_>| {
                 let client = &mut clients[arrival.client];
+                late = late.max(arrival.at.elapsed());
                 (client.heard, client.has_map) = (arrival.at, true);
                 ledger.took(client.number, arrival.payload);
             };
@@ -127,19 +130,22 @@ impl Crowd {
                 Err(error) => return Err(error.into()),
             }
             ledger.cut(swarm.counts().torn - torn);
+            late = late.max(polled.elapsed().saturating_sub(TICK));
+            polled = Instant::now();
             if looked.elapsed() >= TICK {
-                self.look(&mut swarm);
+                let patience = SILENCE + self.ledger.read_late(std::mem::take(&mut late));
+                self.look(&mut swarm, patience);
                 looked = Instant::now();
             }
         }
         Ok(())
     }
 
-    /// Reconnects those whose connection has ended or is silent, and those that go elsewhere.
-    fn look(&mut self, swarm: &mut Swarm<Frames>) {
+    /// Reconnects those whose connection has ended or was silent for longer than `patience`, and those that go elsewhere.
+    fn look(&mut self, swarm: &mut Swarm<Frames>, patience: Duration) {
         let (now, mut begun) = (Instant::now(), 0);
         for (index, client) in self.clients.iter_mut().enumerate() {
-            let is_silent = now.saturating_duration_since(client.heard) > SILENCE;
+            let is_silent = now.saturating_duration_since(client.heard) > patience;
             if client.dials_at.is_none() && (swarm.is_over(index) || is_silent) {
                 self.ledger.ended(client.number);
                 client.dials_at = Some(if client.has_map { now } else { now + RETRY });

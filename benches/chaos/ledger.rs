@@ -9,6 +9,9 @@ use crate::tree::LEAVES;
 /// The most regressions that are kept: one of a server in a run is seen by hundreds of clients.
 const MOST: usize = 100_000;
 
+/// How long a lateness of the reading counts.
+const MEMORY: Duration = Duration::from_secs(5);
+
 /// What of a client's an older map was older than.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -77,9 +80,18 @@ struct Seen {
     before: Option<(usize, u32, u64)>,
 }
 
+/// How late clients' threads have read what their kernel had: this machine's doing, and not the servers'.
+#[derive(Debug, Clone, Copy)]
+struct Lateness {
+    now: Duration,
+    at: Instant,
+    worst: Duration,
+}
+
 #[derive(Debug, Default)]
 struct State {
     clients: Vec<Seen>,
+    lateness: Option<Lateness>,
     /// How many processes each leaf has had.
     processes: [u32; LEAVES],
     verifier: Verifier,
@@ -176,16 +188,32 @@ impl Ledger {
         tally.cut.extend(std::iter::repeat_n(Instant::now(), connections));
     }
 
-    /// Returns how the clients of each leaf are; `late` counts those that have been behind for longer than `limit`.
+    /// Records how late clients have been read. Returns the most within the last seconds.
+    pub fn read_late(&self, by: Duration) -> Duration {
+        let (state, at) = (&mut *self.lock(), Instant::now());
+        let known = state.lateness.get_or_insert(Lateness { now: by, at, worst: by });
+        if by >= known.now || at - known.at > MEMORY {
+            *known = Lateness { now: by, at, worst: known.worst.max(by) };
+        }
+        known.now
+    }
+
+    /// Returns how late clients have been read at worst.
+    pub fn worst_lateness(&self) -> Duration {
+        self.lock().lateness.map_or(Duration::ZERO, |lateness| lateness.worst)
+    }
+
+    /// Returns how the clients of each leaf are, without what is only read late; `late` counts those that have been behind for longer than `limit`.
     pub fn views(&self, limit: Duration) -> [View; LEAVES] {
         let state = self.lock();
         let mut views: [Option<View>; LEAVES] = [None; LEAVES];
+        let lateness = state.lateness.map_or(Duration::ZERO, |lateness| lateness.now);
         for seen in &state.clients {
             let since = match seen.number {
                 Some(number) => self.published.successor_of(number),
                 None => Some(seen.without_since),
             };
-            let behind = since.map_or(Duration::ZERO, |since| since.elapsed());
+            let behind = since.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(lateness));
             let first = View { best: Duration::MAX, oldest: Some(u64::MAX), ..View::default() };
             let view = views[seen.leaf].get_or_insert(first);
             view.worst = view.worst.max(behind);

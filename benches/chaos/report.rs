@@ -55,6 +55,7 @@ fn check_clients(site: &Site, verdict: &Verdict) {
     let (tally, losses) = (site.ledger.tally(), site.writer().losses());
     verdict.note(CLIENTS, "changes that Redis acknowledged", site.changes() as f64, "");
     verdict.note(CLIENTS, "maps received and checked", tally.maps as f64, "");
+    verdict.note(CLIENTS, "read late, by a busy machine: at most", seconds(site.ledger.worst_lateness()), "s");
     verdict.note(CLIENTS, "connections lost", tally.lost as f64, "");
     let corrupt = if tally.corrupt == 0 { String::new() } else { format!(" (the last: {})", tally.last_corrupt) };
     verdict.none(CLIENTS, "torn maps", tally.corrupt, corrupt);
