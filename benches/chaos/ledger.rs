@@ -226,6 +226,17 @@ impl Ledger {
         views.map(Option::unwrap_or_default)
     }
 
+    /// Describes one of the clients that have been behind for longer than `limit`, for whoever looks for the reason.
+    pub fn describe_late(&self, limit: Duration) -> Option<String> {
+        let state = self.lock();
+        let is_late = |seen: &Seen| match seen.number {
+            Some(number) => self.published.successor_of(number).is_some_and(|since| since.elapsed() > limit),
+            None => seen.without_since.elapsed() > limit,
+        };
+        let index = state.clients.iter().position(is_late)?;
+        Some(format!("client {index} {:?}, newest map {:?}", state.clients[index], self.published.newest()))
+    }
+
     /// Returns what all clients together have met so far.
     pub fn tally(&self) -> Tally {
         self.lock().tally.clone()

@@ -210,7 +210,12 @@ impl Site {
             let views = self.tick()?;
             let worst = views.iter().map(|view| view.worst).max().unwrap_or_default();
             self.peace.worst = self.peace.worst.max(worst);
-            self.peace.lost = self.peace.lost.max(views.iter().map(|view| view.late).sum());
+            let late: usize = views.iter().map(|view| view.late).sum();
+            if late > self.peace.lost {
+                let one = self.ledger.describe_late(LATE).unwrap_or_default();
+                self.say(&format!("{late} clients are without the newest map: {one}"));
+                self.peace.lost = late;
+            }
         }
         Ok(())
     }
