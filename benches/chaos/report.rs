@@ -7,6 +7,7 @@ use crate::fault::Kind;
 use crate::ledger::{Order, Regression};
 use crate::outcome::Outcome;
 use crate::site::{LATE, Site};
+use crate::support::netstat::syn_retries;
 use crate::support::sample::Sample;
 use crate::support::verdict::{Place, Verdict};
 use crate::tree::Level;
@@ -56,6 +57,8 @@ fn check_clients(site: &Site, verdict: &Verdict) {
     verdict.note(CLIENTS, "changes that Redis acknowledged", site.changes() as f64, "");
     verdict.note(CLIENTS, "maps received and checked", tally.maps as f64, "");
     verdict.note(CLIENTS, "read late, by a busy machine: at most", seconds(site.ledger.worst_lateness()), "s");
+    let retries = syn_retries().unwrap_or_default();
+    verdict.note(CLIENTS, "SYNs that were lost or not answered for a second", retries as f64, "");
     verdict.note(CLIENTS, "connections lost", tally.lost as f64, "");
     let corrupt = if tally.corrupt == 0 { String::new() } else { format!(" (the last: {})", tally.last_corrupt) };
     verdict.none(CLIENTS, "torn maps", tally.corrupt, corrupt);

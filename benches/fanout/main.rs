@@ -18,7 +18,7 @@ mod bystander;
 mod change;
 mod figure;
 mod floor;
-mod netstat;
+
 mod onlookers;
 mod peer;
 mod report;
@@ -50,6 +50,7 @@ use report::{Csv, Outcome, Table};
 use round::Figures;
 use scenario::{Scenario, Work};
 use server::Kind;
+use support::netstat;
 
 /// Descriptors beside the clients': standard streams, the epoll set, pipes.
 const SPARE_DESCRIPTORS: u64 = 64;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each of them needs a part of it")]
 
 pub mod map;
+pub mod netstat;
 pub mod random;
 pub mod sample;
 pub mod stamp;
