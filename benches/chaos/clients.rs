@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rustix::process::nice;
 
 use crate::INTERVAL;
 use crate::ledger::Ledger;
@@ -28,6 +29,9 @@ const STAY: Duration = Duration::from_secs(10);
 
 /// The time between two looks at all clients.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How much the clients' thread goes before the servers on a busy machine (nice(2)).
+const NICENESS: i32 = -10;
 
 /// Connections that are begun in one turn: 5,000 a second.
 const BATCH: usize = 100;
@@ -83,6 +87,8 @@ impl Clients {
         let stopped = Arc::<AtomicBool>::default();
         let (crowd, until) = (Crowd { leaves, ledger, clients, random }, Arc::clone(&stopped));
         let run = move || {
+            // Clients elsewhere would have cores of their own. Without the right to it, it is as it was.
+            let _ = nice(NICENESS);
             let ended = Swarm::new(Frames { max: MAX }).context("no swarm").and_then(|swarm| crowd.run(swarm, &until));
             if let Err(error) = ended {
                 eprintln!("FAIL: the clients have ended: {error:#}");

@@ -198,9 +198,9 @@ impl Ledger {
         known.now
     }
 
-    /// Returns how late clients have been read at worst.
-    pub fn worst_lateness(&self) -> Duration {
-        self.lock().lateness.map_or(Duration::ZERO, |lateness| lateness.worst)
+    /// Returns how late clients have been read: at most within the last seconds, and at worst.
+    pub fn lateness(&self) -> (Duration, Duration) {
+        self.lock().lateness.map_or_else(Default::default, |lateness| (lateness.now, lateness.worst))
     }
 
     /// Returns how the clients of each leaf are, without what is only read late; `late` counts those that have been behind for longer than `limit`.

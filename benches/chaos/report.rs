@@ -41,6 +41,7 @@ pub fn print(site: &Site) -> usize {
     verdict.note(MEMBERS, "had to cut clients at a stop", site.unclean.len() as f64, "");
     verdict.at_most(PEACE, "longest without the newest map", seconds(site.peace.worst), seconds(LATE), "s");
     verdict.none(PEACE, "lost: without the last map", site.peace.lost as u64, "");
+    verdict.note(PEACE, "time in which this machine was too busy to judge by", seconds(site.peace.busy), "s");
     verdict.note(PEACE, "connections lost", site.peace.reconnects as f64, "");
     verdict.note(PEACE, "changes skipped for a newer one", site.peace.skipped as f64, "");
     site.outcomes.iter().for_each(|outcome| check_fault(outcome, &verdict));
@@ -56,7 +57,7 @@ fn check_clients(site: &Site, verdict: &Verdict) {
     let (tally, losses) = (site.ledger.tally(), site.writer().losses());
     verdict.note(CLIENTS, "changes that Redis acknowledged", site.changes() as f64, "");
     verdict.note(CLIENTS, "maps received and checked", tally.maps as f64, "");
-    verdict.note(CLIENTS, "read late, by a busy machine: at most", seconds(site.ledger.worst_lateness()), "s");
+    verdict.note(CLIENTS, "read late, by a busy machine: at most", seconds(site.ledger.lateness().1), "s");
     let retries = syn_retries().unwrap_or_default();
     verdict.note(CLIENTS, "SYNs that were lost or not answered for a second", retries as f64, "");
     verdict.note(CLIENTS, "connections lost", tally.lost as f64, "");
