@@ -33,6 +33,8 @@ pub struct Outcome {
     /// How long each watcher, and each follower of the leaf that it befell, took to notice.
     pub by_members: Vec<Option<Duration>>,
     pub by_followers: Vec<Option<Duration>>,
+    /// How late clients were read meanwhile: a bound is that much longer.
+    pub late: Duration,
 }
 
 impl Outcome {

@@ -108,16 +108,18 @@ fn may_cut_a_frame(outcome: &Outcome, at: Instant) -> bool {
 
 fn check_fault(outcome: &Outcome, verdict: &Verdict) {
     let place = place_of(outcome);
-    if outcome.must_be_noticed_within(NOTICE) {
+    if outcome.must_be_noticed_within(NOTICE + outcome.late) {
         verdict.none(place, "not noticed by", outcome.unnoticed() as u64, "");
         if let Some(last) = outcome.noticed().max() {
-            verdict.at_most(place, "noticed after", seconds(last), seconds(NOTICE), "s");
+            verdict.at_most(place, "noticed after", seconds(last), seconds(NOTICE + outcome.late), "s");
         }
     }
     // A master that is split off is noticed by nothing but that.
     let limit = if outcome.planned.kind == Kind::SplitMaster { FOLLOW } else { BACK };
     match outcome.back {
-        Some(back) => verdict.at_most(place, "last client back after", seconds(back), seconds(limit), "s"),
+        Some(back) => {
+            verdict.at_most(place, "last client back after", seconds(back), seconds(limit + outcome.late), "s")
+        }
         None => verdict.none(place, "lost: clients not back", 1, ""),
     }
 }

@@ -242,6 +242,8 @@ impl Site {
             let is_explained = self.active.iter().any(|outcome| outcome.cuts_off(leaf));
             self.staleness[leaf].add(time, view.best, is_explained);
         }
+        let late = self.ledger.lateness().0;
+        self.active.iter_mut().for_each(|outcome| outcome.late = outcome.late.max(late));
         self.look_for_the_dead()?;
         self.look_for_the_new_master();
         self.look_who_is_back(&views);
@@ -285,6 +287,7 @@ impl Site {
             back,
             by_members,
             by_followers,
+            late: Duration::ZERO,
         });
         Ok(())
     }
