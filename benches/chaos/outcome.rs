@@ -66,6 +66,11 @@ impl Outcome {
         self.by_members.iter().chain(&self.by_followers).flatten().copied()
     }
 
+    /// True if and only if there is someone to notice.
+    pub fn is_watched(&self) -> bool {
+        !self.by_members.is_empty() || !self.by_followers.is_empty()
+    }
+
     /// How many have not noticed.
     pub fn unnoticed(&self) -> usize {
         self.by_members.iter().chain(&self.by_followers).filter(|after| after.is_none()).count()

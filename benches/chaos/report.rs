@@ -109,7 +109,9 @@ fn may_cut_a_frame(outcome: &Outcome, at: Instant) -> bool {
 fn check_fault(outcome: &Outcome, verdict: &Verdict) {
     let place = place_of(outcome);
     if outcome.must_be_noticed_within(NOTICE + outcome.late) {
-        verdict.none(place, "not noticed by", outcome.unnoticed() as u64, "");
+        if outcome.is_watched() {
+            verdict.none(place, "not noticed by", outcome.unnoticed() as u64, "");
+        }
         if let Some(last) = outcome.noticed().max() {
             verdict.at_most(place, "noticed after", seconds(last), seconds(NOTICE + outcome.late), "s");
         }
