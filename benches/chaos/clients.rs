@@ -1,4 +1,4 @@
-//! Clients that know no patience: they reconnect at once, and some of them change from leaf to leaf all the time.
+//! Plain clients on one thread: they reconnect at once, and some of them roam from leaf to leaf all the time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use anyhow::Context;
 use rustix::process::nice;
 
 use crate::INTERVAL;
-use crate::ledger::Ledger;
+use crate::records::Records;
 use crate::support::random::Random;
 use crate::support::swarm::{Arrival, Error, Swarm};
 use crate::support::wire::Frames;
@@ -24,7 +24,7 @@ const SILENCE: Duration = INTERVAL.saturating_mul(3);
 /// How long a client waits after an attempt has failed.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// How long a roving client stays at a leaf, at most.
+/// How long a roaming client stays at a leaf, at most.
 const STAY: Duration = Duration::from_secs(10);
 
 /// The time between two looks at all clients.
@@ -38,7 +38,7 @@ const BATCH: usize = 100;
 
 /// One of them; its place in the swarm is its place in the list.
 struct Client {
-    /// Its number in the ledger.
+    /// Its number in the records.
     number: usize,
     leaf: usize,
     /// When it goes to another leaf; `None` if it never does.
@@ -60,34 +60,34 @@ pub struct Clients {
 /// What the thread owns.
 struct Crowd {
     leaves: Vec<SocketAddr>,
-    ledger: Arc<Ledger>,
+    records: Arc<Records>,
     clients: Vec<Client>,
     random: Random,
 }
 
 impl Clients {
-    /// Connects `each` clients to every leaf; of these, `roving` go from leaf to leaf.
+    /// Connects `each` clients to every leaf; of these, `roaming` go from leaf to leaf.
     pub fn start(
         leaves: Vec<SocketAddr>,
         each: usize,
-        roving: usize,
-        ledger: &Arc<Ledger>,
+        roaming: usize,
+        records: &Arc<Records>,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let (ledger, mut random) = (Arc::clone(ledger), Random::new(seed));
+        let (records, mut random) = (Arc::clone(records), Random::new(seed));
         let mut clients = Vec::new();
         for leaf in 0..leaves.len() {
             for index in 0..each {
                 let now = Instant::now();
-                let leaves_at = (index < roving).then(|| now + random.between(Duration::ZERO, STAY));
-                let number = ledger.add(leaf, leaves_at.is_some());
+                let leaves_at = (index < roaming).then(|| now + random.between(Duration::ZERO, STAY));
+                let number = records.add(leaf, leaves_at.is_some());
                 clients.push(Client { number, leaf, leaves_at, heard: now, has_map: false, dials_at: None });
             }
         }
         let stopped = Arc::<AtomicBool>::default();
-        let (crowd, until) = (Crowd { leaves, ledger, clients, random }, Arc::clone(&stopped));
+        let (crowd, until) = (Crowd { leaves, records, clients, random }, Arc::clone(&stopped));
         let run = move || {
-            // Clients elsewhere would have cores of their own. Without the right to it, it is as it was.
+            // Real clients run on other machines. Without the permission, the priority stays as it is.
             let _ = nice(NICENESS);
             let ended = Swarm::new(Frames { max: MAX }).context("no swarm").and_then(|swarm| crowd.run(swarm, &until));
             if let Err(error) = ended {
@@ -115,7 +115,7 @@ impl Drop for Clients {
 impl Crowd {
     fn run(mut self, mut swarm: Swarm<Frames>, stopped: &AtomicBool) -> anyhow::Result<()> {
         for client in &self.clients {
-            self.ledger.began(client.number, client.leaf);
+            self.records.began(client.number, client.leaf);
             swarm.begin(self.leaves[client.leaf], false)?;
         }
         // For the kernel's word on when something came.
@@ -123,23 +123,23 @@ impl Crowd {
         let (mut looked, mut polled, mut late) = (Instant::now(), Instant::now(), Duration::ZERO);
         while !stopped.load(Ordering::Relaxed) {
             let torn = swarm.counts().torn;
-            let (clients, ledger) = (&mut self.clients, &self.ledger);
+            let (clients, records) = (&mut self.clients, &self.records);
             let mut take = |arrival: Arrival<'_>| {
                 let client = &mut clients[arrival.client];
                 late = late.max(arrival.at.elapsed());
                 (client.heard, client.has_map) = (arrival.at, true);
-                ledger.took(client.number, arrival.payload);
+                records.received(client.number, arrival.payload);
             };
             match swarm.poll(TICK, &mut take) {
                 Ok(_) => {}
-                Err(error @ Error::Message { .. }) => ledger.broke(format!("{error:?}")),
+                Err(error @ Error::Message { .. }) => records.broke(format!("{error:?}")),
                 Err(error) => return Err(error.into()),
             }
-            ledger.cut(swarm.counts().torn - torn);
+            records.cut(swarm.counts().torn - torn);
             late = late.max(polled.elapsed().saturating_sub(TICK));
             polled = Instant::now();
             if looked.elapsed() >= TICK {
-                let patience = SILENCE + self.ledger.read_late(std::mem::take(&mut late));
+                let patience = SILENCE + self.records.note_lateness(std::mem::take(&mut late));
                 self.look(&mut swarm, patience);
                 looked = Instant::now();
             }
@@ -153,7 +153,7 @@ impl Crowd {
         for (index, client) in self.clients.iter_mut().enumerate() {
             let is_silent = now.saturating_duration_since(client.heard) > patience;
             if client.dials_at.is_none() && (swarm.is_over(index) || is_silent) {
-                self.ledger.ended(client.number);
+                self.records.ended(client.number);
                 client.dials_at = Some(if client.has_map { now } else { now + RETRY });
             }
             if client.leaves_at.is_some_and(|at| now >= at) {
@@ -163,7 +163,7 @@ impl Crowd {
             }
             if client.dials_at.is_some_and(|at| now >= at) && begun < BATCH {
                 begun += 1;
-                self.ledger.began(client.number, client.leaf);
+                self.records.began(client.number, client.leaf);
                 (client.heard, client.has_map) = (now, false);
                 // What fails at once is over at the next look.
                 let _ = swarm.renew(index, self.leaves[client.leaf]);

@@ -27,10 +27,10 @@ pub enum Kind {
     SplitMaster,
 }
 
-/// What befalls members.
+/// The kinds that target members.
 const OF_MEMBERS: [Kind; 5] = [Kind::Kill, Kind::Terminate, Kind::Stop, Kind::Unplug, Kind::Part];
 
-/// What befalls the master of Redis.
+/// The kinds that target the master of Redis.
 const OF_REDIS: [Kind; 3] = [Kind::KillMaster, Kind::StopMaster, Kind::SplitMaster];
 
 /// The most faults at the same time.
@@ -53,13 +53,13 @@ impl Kind {
         }
     }
 
-    /// True if and only if the kernel of the member tells its peers.
-    pub fn is_told(self) -> bool {
+    /// True if and only if the peers' connections are closed.
+    pub fn closes_connections(self) -> bool {
         matches!(self, Self::Kill | Self::Terminate | Self::KillMaster)
     }
 
-    /// How long it lasts. What is told may be short; of what has to be noticed, a third is too short for it. The faults of
-    /// Redis last so long after a failover.
+    /// How long it lasts; for the faults of Redis, after the failover. A third of the silent faults are too short to be
+    /// noticed.
     fn duration(self, random: &mut Random) -> Duration {
         let (least, most) = match self {
             Self::Kill | Self::Terminate => (500, 6000),
@@ -76,7 +76,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy)]
 pub struct Planned {
     pub kind: Kind,
-    /// Whom it befalls; `None` is the master of Redis.
+    /// The target; `None` is the master of Redis.
     pub member: Option<usize>,
     /// When it begins, in its episode.
     pub begins: Duration,
@@ -86,12 +86,12 @@ pub struct Planned {
 /// All faults to come: every kind at every level once, in the order of chance, then again.
 pub struct Plan {
     random: Random,
-    deck: VecDeque<(Kind, Option<Level>)>,
+    remaining: VecDeque<(Kind, Option<Level>)>,
 }
 
 impl Plan {
     pub fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed), deck: VecDeque::new() }
+        Self { random: Random::new(seed), remaining: VecDeque::new() }
     }
 
     /// Returns the faults of the next episode: one to three, of different members.
@@ -107,7 +107,7 @@ impl Plan {
             });
             // The root, or Redis, is taken: it is the first of the next episode.
             if member.is_none() && (level.is_some() || episode.iter().any(|other| other.member.is_none())) {
-                self.deck.push_front((kind, level));
+                self.remaining.push_front((kind, level));
                 break;
             }
             let begins = if episode.is_empty() { Duration::ZERO } else { self.random.between(Duration::ZERO, SPREAD) };
@@ -117,13 +117,13 @@ impl Plan {
     }
 
     fn draw(&mut self) -> Option<(Kind, Option<Level>)> {
-        if self.deck.is_empty() {
+        if self.remaining.is_empty() {
             let levels = [Level::Root, Level::Relay, Level::Leaf];
             let of_members = OF_MEMBERS.into_iter().flat_map(|kind| levels.map(|level| (kind, Some(level))));
             let mut cards: Vec<_> = of_members.chain(OF_REDIS.map(|kind| (kind, None))).collect();
             self.random.shuffle(&mut cards);
-            self.deck.extend(cards);
+            self.remaining.extend(cards);
         }
-        self.deck.pop_front()
+        self.remaining.pop_front()
     }
 }

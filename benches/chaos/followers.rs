@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mapcast::client::{Connectivity, Error, FollowConfig, Follower};
 use mapcast::{ClientConfig, Format, Shutdown};
 
-use crate::ledger::Ledger;
+use crate::records::Records;
 
 /// Enough for a connection and a small map in a debug build.
 const STACK: usize = 256 * 1024;
@@ -30,15 +30,15 @@ pub struct Followers {
 
 impl Followers {
     /// Starts `each` followers of every leaf.
-    pub fn start(leaves: &[SocketAddr], each: usize, ledger: &Arc<Ledger>) -> anyhow::Result<Self> {
+    pub fn start(leaves: &[SocketAddr], each: usize, records: &Arc<Records>) -> anyhow::Result<Self> {
         let mut followers = Self { groups: Vec::new(), threads: Vec::new(), stop: Shutdown::new()? };
         for (leaf, addr) in leaves.iter().enumerate() {
             let group = Group { size: each, ..Group::default() };
             for _ in 0..each {
-                let client = ledger.add(leaf, false);
-                let (addr, ledger) = (addr.to_string(), Arc::clone(ledger));
+                let client = records.add(leaf, false);
+                let (addr, records) = (addr.to_string(), Arc::clone(records));
                 let (losses, stop) = (Arc::clone(&group.losses), followers.stop.clone());
-                let run = move || follow(&addr, leaf, client, &ledger, &losses, &stop);
+                let run = move || follow(&addr, leaf, client, &records, &losses, &stop);
                 followers.threads.push(thread::Builder::new().stack_size(STACK).spawn(run)?);
             }
             followers.groups.push(group);
@@ -79,14 +79,14 @@ fn follow(
     addr: &str,
     leaf: usize,
     client: usize,
-    ledger: &Arc<Ledger>,
+    records: &Arc<Records>,
     losses: &Arc<Mutex<Vec<(Instant, usize)>>>,
     stop: &Shutdown,
 ) {
     let client_config = ClientConfig { format: Format::Json, ..ClientConfig::default() };
     let config = FollowConfig { client: client_config, wait: Duration::MAX, ..FollowConfig::default() };
     let mut follower = Follower::new(addr, config, stop);
-    let (observed, lost) = (Arc::clone(ledger), Arc::clone(losses));
+    let (observed, lost) = (Arc::clone(records), Arc::clone(losses));
     let mut is_connected = false;
     follower.on_connectivity(move |connectivity| match connectivity {
         Connectivity::Connected { .. } => {
@@ -102,10 +102,10 @@ fn follow(
     });
     loop {
         match follower.next_payload() {
-            Ok(Some(payload)) => ledger.took(client, &payload),
+            Ok(Some(payload)) => records.received(client, &payload),
             Ok(None) => {}
             Err(Error::Stopped) => return,
-            Err(error) => ledger.broke(format!("follower {client}: {error}")),
+            Err(error) => records.broke(format!("follower {client}: {error}")),
         }
     }
 }

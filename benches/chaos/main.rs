@@ -1,41 +1,42 @@
-//! Chaos: a tree of servers behind a Redis with sentinels, in a network of its own, where members are killed, stopped and cut
-//! off at random, and clients that check meanwhile that every map is whole, in order, and there.
+//! A chaos test: a tree of servers behind a Redis with sentinels, in a network of its own, whose members are killed, stopped and
+//! cut off at random, while clients check that every map is whole, in order, and not lost.
 //!
 //! ```text
 //! cargo bench --bench chaos                              # ten minutes
 //! cargo bench --bench chaos -- --for 90s --seed 4711     # shorter; the same faults as another run with this seed
-//! cargo bench --bench chaos -- --seed 4711 --logs        # with what the servers log, to find out why
+//! cargo bench --bench chaos -- --seed 4711 --logs        # prints the servers' logs, too
 //! ```
-//! A root follows the hash, three relays follow the root, three leaves follow each relay: thirteen processes, each in a network
-//! namespace of its own, with a cable to a bridge. The clients are at the leaves: ten followers of the library's at each, and
-//! plain ones on one thread, which reconnect at once; ten of these at each leaf go from leaf to leaf all the time. The writer
-//! makes a change every 100 ms, with a number and a checksum, at whatever Redis the sentinels call the master.
+//! A root follows the hash, three relays follow the root, and three leaves follow each relay: thirteen processes, each in a
+//! network namespace of its own that a cable connects to a bridge. The clients connect to the leaves. Ten at each leaf are the
+//! library's followers. The others share one thread and reconnect at once; ten of them at each leaf roam from leaf to leaf. The
+//! writer makes a change every 100 ms, with a number and a checksum, at the Redis that the sentinels name as the master.
 //!
-//! An episode has one to three faults at a time. Then all clients have to come back; then changes go on for a while without
-//! a fault, and then nothing changes, so that repeats come. Every kind of fault at every level comes once before one comes
-//! again. What may and what must not be:
+//! An episode injects one to three faults at a time, and ends when all clients have recovered. After it, changes go on for 3 s
+//! without a fault, and then nothing changes for 2.5 s, so that servers repeat their maps. Every kind of fault at every level
+//! occurs once before one occurs again. Three things must not happen:
 //!
-//! - **Torn**: a map that is not whole must never come. A connection may end inside a frame if its leaf was killed, stopped
-//!   or unplugged.
-//! - **Backwards**: over one connection, and over the next one to the same process, no older map may follow a newer one. Another
-//!   leaf, or another process of the same leaf, may be behind the one before: that is counted, and allowed. If Redis itself
-//!   has lost changes in a failover, clients go back to the one that it has kept: that is counted, and allowed, for exactly
-//!   these changes (`writer.rs`).
-//! - **Lost**: when all faults are over, every client must have the newest map within a bound; while there is no fault, none may
-//!   be without the newest one for three intervals, and when changes end, each must have the last one.
+//! - **Torn**: a client receives a map whose checksum is wrong, or bytes that are not a frame. A connection may end inside a
+//!   frame if its leaf was killed, stopped or unplugged.
+//! - **Backwards**: an older map follows a newer one on the same connection, or on the next connection to the same process. Two
+//!   cases are allowed and counted. Another leaf, or another process of the same leaf, may be behind the one before. And if Redis
+//!   lost changes in a failover, clients return to the change that it kept, from exactly the changes that it lost
+//!   (`writer.rs`).
+//! - **Lost**: a client does not have the newest map within a bound after all faults; or is without it for three intervals while
+//!   there is no fault; or never gets the last one after the changes have ended.
 //!
-//! The tables are standard output, and exit code 1 says that a check failed. Linux only, and root only; it ends by itself, and
-//! all its processes, namespaces and files with it, however it ends.
+//! The tables go to standard output. Exit code 1 says that a check failed. Linux and root only. The program ends by itself, and
+//! its processes, namespaces and files end with it, however it ends.
 #![allow(unreachable_pub, missing_docs, reason = "nothing uses this program's modules but itself")]
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
 mod clients;
 mod fault;
 mod followers;
-mod ledger;
+mod injection;
 mod member;
 mod network;
 mod outcome;
+mod records;
 mod report;
 mod site;
 mod staleness;
@@ -110,7 +111,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     eprintln!("seed {seed}; the same faults again: cargo bench --bench chaos -- --for {seconds}s --seed {seed}");
     let mut site = Site::start(options.clients, seed, options.logs)?;
     eprintln!("{} clients have a map", options.clients);
-    let ended = wreck(&mut site, &mut Plan::new(seed), options.duration);
+    let ended = run_faults(&mut site, &mut Plan::new(seed), options.duration);
     // What was found is printed, whatever ended it.
     let broken = report::print(&site);
     println!("\nseed {seed}, {seconds} s, {} clients, {} faults", options.clients, site.outcomes.len());
@@ -120,18 +121,18 @@ fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has one episode after the other befall `site`, for so long.
-fn wreck(site: &mut Site, plan: &mut Plan, duration: Duration) -> anyhow::Result<()> {
+/// Runs one episode after the other for `duration`.
+fn run_faults(site: &mut Site, plan: &mut Plan, duration: Duration) -> anyhow::Result<()> {
     let began = Instant::now();
-    site.rest()?;
+    site.observe_quiet()?;
     while began.elapsed() < duration && !is_stopped() {
         let mut episode: Vec<Planned> = plan.next_episode();
         if episode.iter().any(|planned| planned.member.is_none()) && !site.wait_failover_possible()? {
             eprintln!("no failover is possible: the fault of Redis is left out");
             episode.retain(|planned| planned.member.is_some());
         }
-        site.suffer(&episode)?;
-        site.rest()?;
+        site.run_episode(&episode)?;
+        site.observe_quiet()?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A mapcast server of the tree: a process on a host of its own, and what its log says.
+//! A mapcast server of the tree: a process on a host of its own, and the events in its log.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The time between two looks at something that cannot be waited for.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What its logs have said, of all its processes.
+/// What the logs of all its processes have reported.
 #[derive(Debug, Default)]
 pub struct Log {
     is_listening: AtomicBool,

@@ -78,7 +78,7 @@ impl Host {
     /// Returns the command that runs `program` there, with the standard streams closed. It is killed when the thread that
     /// starts it ends (`PR_SET_PDEATHSIG`).
     pub fn command(&self, program: &Path) -> Command {
-        let mut command = mortal("nsenter");
+        let mut command = tied_command("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.name)).arg("--").arg(program);
         command
     }
@@ -99,7 +99,7 @@ impl Host {
     }
 
     /// Ends [`cut_from`](Self::cut_from) and [`cut_from_all_but`](Self::cut_from_all_but).
-    pub fn mend(&self) -> anyhow::Result<()> {
+    pub fn reconnect(&self) -> anyhow::Result<()> {
         self.nft("delete table ip cut\n")
     }
 
@@ -118,7 +118,7 @@ impl Host {
 }
 
 /// Returns the command that runs `program` until this thread ends, with the standard streams closed.
-pub fn mortal(program: &str) -> Command {
+pub fn tied_command(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", program]);
     command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));

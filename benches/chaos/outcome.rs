@@ -1,4 +1,4 @@
-//! A fault as it went: when it began, who noticed, and when the last client was back.
+//! A fault that was injected: when it began, which members noticed, and when the last client had recovered.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -17,20 +17,20 @@ pub struct Goal {
 #[derive(Debug)]
 pub struct Outcome {
     pub planned: Planned,
-    /// Whom it befell.
+    /// The target's name.
     pub name: String,
     /// Of Redis, which one it befell.
     pub node: Option<usize>,
     /// The leaves that it cuts off.
     pub leaves: Vec<usize>,
-    /// The members that have to notice: their sources were up, and nothing else befalls them.
+    /// The members that have to notice: their sources were up, and no other fault targets them or their parents.
     pub watchers: Vec<usize>,
     pub begun: Instant,
     pub healed: Option<Instant>,
     pub goal: Option<Goal>,
     /// From the goal to the last client's having it.
     pub back: Option<Duration>,
-    /// How long each watcher, and each follower of the leaf that it befell, took to notice.
+    /// How long each watcher, and each follower of the targeted leaf, took to notice.
     pub by_members: Vec<Option<Duration>>,
     pub by_followers: Vec<Option<Duration>>,
     /// How late clients were read meanwhile: a bound is that much longer.
@@ -56,9 +56,9 @@ impl Outcome {
         self.healed.unwrap_or_else(Instant::now) - self.begun
     }
 
-    /// True if and only if everyone concerned has to have noticed within `limit`.
+    /// True if and only if all watchers and followers must notice within `limit`.
     pub fn must_be_noticed_within(&self, limit: Duration) -> bool {
-        self.planned.kind.is_told() || self.lasted() >= limit
+        self.planned.kind.closes_connections() || self.lasted() >= limit
     }
 
     /// How long each that noticed took.
@@ -66,12 +66,12 @@ impl Outcome {
         self.by_members.iter().chain(&self.by_followers).flatten().copied()
     }
 
-    /// True if and only if there is someone to notice.
+    /// True if and only if any member or follower has to notice.
     pub fn is_watched(&self) -> bool {
         !self.by_members.is_empty() || !self.by_followers.is_empty()
     }
 
-    /// How many have not noticed.
+    /// How many did not notice.
     pub fn unnoticed(&self) -> usize {
         self.by_members.iter().chain(&self.by_followers).filter(|after| after.is_none()).count()
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::fault::Kind;
-use crate::ledger::{Order, Regression};
 use crate::outcome::Outcome;
+use crate::records::{Order, Regression};
 use crate::site::{LATE, Site};
 use crate::support::netstat::syn_retries;
 use crate::support::sample::Sample;
@@ -30,7 +30,7 @@ const CUT: Duration = Duration::from_secs(15);
 
 const CLIENTS: Place = Place { phase: "all the time", server: "clients" };
 const MEMBERS: Place = Place { phase: "all the time", server: "members" };
-const PEACE: Place = Place { phase: "without a fault", server: "clients" };
+const QUIET_CLIENTS: Place = Place { phase: "without a fault", server: "clients" };
 
 /// Prints all of it. Returns how many checks failed.
 pub fn print(site: &Site) -> usize {
@@ -39,11 +39,11 @@ pub fn print(site: &Site) -> usize {
     verdict.none(MEMBERS, "panics", site.panics(), "");
     verdict.none(MEMBERS, "ended unasked", site.died.len() as u64, detail(&site.died));
     verdict.note(MEMBERS, "had to cut clients at a stop", site.unclean.len() as f64, "");
-    verdict.at_most(PEACE, "longest without the newest map", seconds(site.peace.worst), seconds(LATE), "s");
-    verdict.none(PEACE, "lost: without the last map", site.peace.lost as u64, "");
-    verdict.note(PEACE, "time in which this machine was too busy to judge by", seconds(site.peace.busy), "s");
-    verdict.note(PEACE, "connections lost", site.peace.reconnects as f64, "");
-    verdict.note(PEACE, "changes skipped for a newer one", site.peace.skipped as f64, "");
+    verdict.at_most(QUIET_CLIENTS, "longest without the newest map", seconds(site.quiet.worst), seconds(LATE), "s");
+    verdict.none(QUIET_CLIENTS, "lost: without the last map", site.quiet.lost as u64, "");
+    verdict.note(QUIET_CLIENTS, "time in which this machine was too busy to judge by", seconds(site.quiet.busy), "s");
+    verdict.note(QUIET_CLIENTS, "connections lost", site.quiet.reconnects as f64, "");
+    verdict.note(QUIET_CLIENTS, "changes skipped for a newer one", site.quiet.skipped as f64, "");
     site.outcomes.iter().for_each(|outcome| check_fault(outcome, &verdict));
     let behind = site.staleness.iter().map(|stale| stale.unexplained.longest).max().unwrap_or_default();
     verdict.at_most(MEMBERS, "longest that a leaf was behind beyond the faults", seconds(behind), seconds(BACK), "s");
@@ -54,10 +54,10 @@ pub fn print(site: &Site) -> usize {
 }
 
 fn check_clients(site: &Site, verdict: &Verdict) {
-    let (tally, losses) = (site.ledger.tally(), site.writer().losses());
+    let (tally, losses) = (site.records.tally(), site.writer.losses());
     verdict.note(CLIENTS, "changes that Redis acknowledged", site.changes() as f64, "");
     verdict.note(CLIENTS, "maps received and checked", tally.maps as f64, "");
-    verdict.note(CLIENTS, "read late, by a busy machine: at most", seconds(site.ledger.lateness().1), "s");
+    verdict.note(CLIENTS, "read late, by a busy machine: at most", seconds(site.records.lateness().1), "s");
     let retries = syn_retries().unwrap_or_default();
     verdict.note(CLIENTS, "SYNs that were lost or not answered for a second", retries as f64, "");
     verdict.note(CLIENTS, "connections lost", tally.lost as f64, "");
@@ -89,7 +89,7 @@ fn check_clients(site: &Site, verdict: &Verdict) {
     let lost = lost_changes(&losses);
     verdict.note(CLIENTS, "changes that Redis lost, or did not acknowledge", lost as f64, "");
     let planned = site.outcomes.iter().filter(|outcome| outcome.node.is_some()).count();
-    let unplanned = site.writer().terms().saturating_sub(1 + planned);
+    let unplanned = site.writer.terms().saturating_sub(1 + planned);
     verdict.note(CLIENTS, "failovers that were not asked for", unplanned as f64, "");
 }
 

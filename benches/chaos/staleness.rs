@@ -7,13 +7,13 @@ pub const BEHIND: Duration = crate::INTERVAL;
 
 /// Durations of spells: their sum, and the longest.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Spells {
+pub struct Periods {
     pub total: Duration,
     pub longest: Duration,
     present: Duration,
 }
 
-impl Spells {
+impl Periods {
     /// Adds `time` in which the spell lasted, or ends it.
     fn add(&mut self, time: Duration, lasts: bool) {
         if !lasts {
@@ -29,9 +29,9 @@ impl Spells {
 /// Of one leaf.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Staleness {
-    pub all: Spells,
+    pub all: Periods,
     /// While no fault kept the newest map from it.
-    pub unexplained: Spells,
+    pub unexplained: Periods,
 }
 
 impl Staleness {

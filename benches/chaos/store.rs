@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use redis::{Connection, FromRedisValue, Value, cmd};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::network::{FOLDER, HUB, Host, mortal};
+use crate::network::{FOLDER, HUB, Host, tied_command};
 
 /// What the sentinels call the master, and the name of the hash.
 pub const NAME: &str = "chaos";
@@ -112,8 +112,8 @@ impl Store {
     }
 
     /// Ends [`split`](Self::split).
-    pub fn mend(&self, node: usize) -> anyhow::Result<()> {
-        self.nodes[node].host.mend()
+    pub fn reconnect(&self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].host.reconnect()
     }
 
     /// What has ended that was not to; `is_meant` is one that was killed.
@@ -200,7 +200,7 @@ fn start_sentinel(port: u16, master: Ipv4Addr) -> anyhow::Result<Child> {
          sentinel parallel-syncs {NAME} 1\n"
     );
     fs::write(&path, config)?;
-    mortal("redis-server").args([&path, "--sentinel"]).spawn().context("cannot run redis-server")
+    tied_command("redis-server").args([&path, "--sentinel"]).spawn().context("cannot run redis-server")
 }
 
 fn connect(addr: Ipv4Addr, port: u16) -> anyhow::Result<Connection> {

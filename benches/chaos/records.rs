@@ -1,4 +1,4 @@
-//! What every client has received: whether maps came whole and in order, and how far behind each leaf's clients are.
+//! What every client has received: whether maps were whole and in order, and how far behind each leaf's clients are.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ const MOST: usize = 100_000;
 /// How long a lateness of the reading counts.
 const MEMORY: Duration = Duration::from_secs(5);
 
-/// What of a client's an older map was older than.
+/// Which earlier map an older map followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// A map that came before, over the same connection.
@@ -33,14 +33,14 @@ pub struct Regression {
     pub to: u64,
 }
 
-/// What all clients together have met.
+/// The totals over all clients.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// Maps that came, repeats too.
     pub maps: u64,
     /// Changes that a client did not see because a newer one came at once.
     pub skipped: u64,
-    /// Connections with a map that have ended, but those of roving clients.
+    /// Connections that ended after a map, without those of roaming clients.
     pub lost: u64,
     /// Maps that are not whole, and bytes that are not a frame.
     pub corrupt: u64,
@@ -52,7 +52,7 @@ pub struct Tally {
     pub regressions: Vec<Regression>,
 }
 
-/// The clients of one leaf at one moment. Those that rove count for `worst` and `late` alone.
+/// The clients of one leaf at one moment. Those that roam count for `worst` and `late` alone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct View {
     /// The shortest that one of them has been without the newest map.
@@ -61,7 +61,7 @@ pub struct View {
     pub oldest: Option<u64>,
     /// The longest that one of them has been without the newest map.
     pub worst: Duration,
-    /// Clients that have been without the newest map for longer than was asked.
+    /// Clients that have been without the newest map for longer than the limit of the call.
     pub late: usize,
 }
 
@@ -69,7 +69,7 @@ pub struct View {
 #[derive(Debug)]
 struct Seen {
     leaf: usize,
-    roves: bool,
+    roams: bool,
     /// The process of its leaf, by its number, when the connection was begun.
     process: u32,
     /// Since when it has no map on a connection, if it has none.
@@ -80,7 +80,7 @@ struct Seen {
     before: Option<(usize, u32, u64)>,
 }
 
-/// How late clients' threads have read what their kernel had: this machine's doing, and not the servers'.
+/// How late the clients' thread read what its kernel had received: a property of this machine, not of the servers.
 #[derive(Debug, Clone, Copy)]
 struct Lateness {
     now: Duration,
@@ -100,23 +100,23 @@ struct State {
 
 /// All clients. Shared by the threads that read for them.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct Records {
     published: Arc<Published>,
     /// Held for one map or one look.
     state: Mutex<State>,
 }
 
-impl Ledger {
-    /// Returns a ledger without clients, of maps that `published` knows.
+impl Records {
+    /// Returns a records without clients, of maps that `published` knows.
     pub fn new(published: &Arc<Published>) -> Self {
         Self { published: Arc::clone(published), state: Mutex::default() }
     }
 
     /// Adds a client of `leaf` and returns its number.
-    pub fn add(&self, leaf: usize, roves: bool) -> usize {
+    pub fn add(&self, leaf: usize, roams: bool) -> usize {
         let mut state = self.lock();
         let (without_since, number, before) = (Instant::now(), None, None);
-        state.clients.push(Seen { leaf, roves, process: 0, without_since, number, before });
+        state.clients.push(Seen { leaf, roams, process: 0, without_since, number, before });
         state.clients.len() - 1
     }
 
@@ -140,12 +140,12 @@ impl Ledger {
         if let Some(number) = seen.number.take() {
             seen.before = Some((seen.leaf, seen.process, number));
             seen.without_since = Instant::now();
-            state.tally.lost += u64::from(!seen.roves);
+            state.tally.lost += u64::from(!seen.roams);
         }
     }
 
     /// Records a map that a client was sent.
-    pub fn took(&self, client: usize, payload: &[u8]) {
+    pub fn received(&self, client: usize, payload: &[u8]) {
         let state = &mut *self.lock();
         state.tally.maps += 1;
         let number = match state.verifier.number(payload) {
@@ -166,7 +166,7 @@ impl Ledger {
             (Some(last), _) if number < last => regress(Order::SameConnection, last),
             (Some(last), _) => state.tally.skipped += (number - last).saturating_sub(1),
             (None, Some((leaf, process, last))) if number < last => {
-                // The process may have been another one by the time the connection was made.
+                // The process may have been replaced before the connection was made.
                 let is_same = (leaf, process) == (seen.leaf, seen.process) && process == state.processes[leaf];
                 regress(if is_same { Order::SameProcess } else { Order::Elsewhere }, last);
             }
@@ -188,8 +188,8 @@ impl Ledger {
         tally.cut.extend(std::iter::repeat_n(Instant::now(), connections));
     }
 
-    /// Records how late clients have been read. Returns the most within the last seconds.
-    pub fn read_late(&self, by: Duration) -> Duration {
+    /// Records how late clients were read. Returns the maximum of the last seconds.
+    pub fn note_lateness(&self, by: Duration) -> Duration {
         let (state, at) = (&mut *self.lock(), Instant::now());
         let known = state.lateness.get_or_insert(Lateness { now: by, at, worst: by });
         if by >= known.now || at - known.at > MEMORY {
@@ -198,12 +198,13 @@ impl Ledger {
         known.now
     }
 
-    /// Returns how late clients have been read: at most within the last seconds, and at worst.
+    /// Returns how late clients were read: the maximum of the last seconds, and of the whole run.
     pub fn lateness(&self) -> (Duration, Duration) {
         self.lock().lateness.map_or_else(Default::default, |lateness| (lateness.now, lateness.worst))
     }
 
-    /// Returns how the clients of each leaf are, without what is only read late; `late` counts those that have been behind for longer than `limit`.
+    /// Returns the state of each leaf's clients, corrected by the lateness of this machine; `late` counts those that have been
+    /// behind for longer than `limit`.
     pub fn views(&self, limit: Duration) -> [View; LEAVES] {
         let state = self.lock();
         let mut views: [Option<View>; LEAVES] = [None; LEAVES];
@@ -218,7 +219,7 @@ impl Ledger {
             let view = views[seen.leaf].get_or_insert(first);
             view.worst = view.worst.max(behind);
             view.late += usize::from(behind > limit);
-            if !seen.roves {
+            if !seen.roams {
                 view.best = view.best.min(behind);
                 view.oldest = view.oldest.min(seen.number);
             }
@@ -226,7 +227,7 @@ impl Ledger {
         views.map(Option::unwrap_or_default)
     }
 
-    /// Describes one of the clients that have been behind for longer than `limit`, for whoever looks for the reason.
+    /// Describes one of the clients that have been behind for longer than `limit`, to find the reason.
     pub fn describe_late(&self, limit: Duration) -> Option<String> {
         let state = self.lock();
         let is_late = |seen: &Seen| match seen.number {
@@ -237,12 +238,12 @@ impl Ledger {
         Some(format!("client {index} {:?}, newest map {:?}", state.clients[index], self.published.newest()))
     }
 
-    /// Returns what all clients together have met so far.
+    /// Returns the totals so far.
     pub fn tally(&self) -> Tally {
         self.lock().tally.clone()
     }
 
-    /// Returns how many connections with a map have ended so far, but those of roving clients.
+    /// Returns how many connections were lost so far, as [`Tally::lost`].
     pub fn lost(&self) -> u64 {
         self.lock().tally.lost
     }
