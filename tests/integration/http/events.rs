@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use mapcast::Format;
@@ -125,6 +126,59 @@ fn a_stalled_stream_skips_to_the_newest_map() {
         versions.push(stream.next().unwrap().id.parse::<u32>().unwrap());
     }
     assert!(versions.len() <= 3, "the one in flight, and the newest: {versions:?}");
+}
+
+#[test]
+fn a_slow_but_steady_reader_gets_whole_events_of_a_map_that_never_rests() {
+    let (site, mut stdin) = fed(&["--interval", "60s", "--write-timeout", "10m"]);
+    let entries: Vec<_> = (0..10_000).map(|number| format!(r#","entry-{number}-of-the-map":{number}"#)).collect();
+    let entries = entries.concat();
+    let (over, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut number = 0;
+            while ended.recv_timeout(Duration::from_millis(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                number += 1;
+                writeln!(stdin, r#"{{"n":{number}{entries}}}"#).unwrap();
+            }
+        });
+        // Dropped in a panic too.
+        let _over = over;
+        // Others who want the same rendering, and whose turn must not come first each time.
+        let _others: Vec<_> = (0..2).map(|_| Events::open(site.page, "/events?keys=n")).collect();
+        let mut socket = TcpStream::connect(site.page).unwrap();
+        SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
+        socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        write!(socket, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
+        let (mut received, mut last) = (Vec::new(), 0);
+        for _ in 0..2 {
+            let data = slow_event(&mut socket, &mut received);
+            let map: serde_json::Value = serde_json::from_str(&data).unwrap();
+            let number = map["n"].as_u64().unwrap();
+            assert!(number > last && map["entry-9999-of-the-map"] == 9999, "{number} after {last}");
+            last = number;
+        }
+    });
+}
+
+/// Reads the data of the next event, at most 16 KiB every 5 ms. What follows the event stays in `received`.
+fn slow_event(socket: &mut TcpStream, received: &mut Vec<u8>) -> String {
+    loop {
+        let end = received.windows(2).position(|window| window == b"\n\n");
+        if let Some(end) = end {
+            let rest = received.split_off(end + 2);
+            let event = String::from_utf8(std::mem::replace(received, rest)).unwrap();
+            if let Some(data) = event.lines().find_map(|line| line.strip_prefix("data: ")) {
+                return data.to_owned();
+            }
+            continue;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+        let mut chunk = [0; 16 * 1024];
+        let read = socket.read(&mut chunk).unwrap();
+        assert!(read > 0, "the stream has ended");
+        received.extend_from_slice(&chunk[..read]);
+    }
 }
 
 #[test]
