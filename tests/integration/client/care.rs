@@ -61,6 +61,21 @@ fn a_removed_directory_is_made_again_for_a_restart() {
 }
 
 #[test]
+fn a_directory_that_was_opened_to_others_is_made_private_and_removed_at_the_end() {
+    let place = Place::new(INTERVAL);
+    let client = run(&place, &[], "cat \"$MAPCAST_FILE\" >>maps; exec sleep 1000");
+    place.wait_text("maps", "{\"n\":0}\n");
+    let [directory] = &directories(place.folder.path().to_owned())[..] else { panic!("one directory") };
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    place.publish(1);
+    place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
+    client.wait_log("was open to other users: made private again");
+    assert_eq!(fs::metadata(directory).unwrap().permissions().mode() & 0o777, 0o700);
+    end(client);
+    assert_eq!(place.folders(), 0);
+}
+
+#[test]
 fn a_removed_directory_is_made_again_for_a_signal_and_for_a_command() {
     let place = Place::new(INTERVAL);
     let script = "trap 'cat \"$MAPCAST_FILE\" >>maps' HUP; cat \"$MAPCAST_FILE\" >>maps; echo $$ >>pids; \
