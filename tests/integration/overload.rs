@@ -211,7 +211,8 @@ fn a_hundred_panics_under_load_end_a_hundred_connections_and_are_each_logged_onc
 #[test]
 fn a_client_without_a_thread_is_closed_and_the_server_lives_on() {
     // No address space has room for that: the system refuses the thread, as it does at its limit.
-    let config = ServerConfig { stack_size: 1 << 46, ..ServerConfig::default() };
+    let config =
+        ServerConfig { stack_size: 1 << 46, place_timeout: Duration::from_millis(10), ..ServerConfig::default() };
     let running = Running::start(Fragile, config);
     let began = Instant::now();
     for _ in 0..5 {

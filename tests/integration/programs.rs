@@ -131,6 +131,31 @@ fn a_full_descriptor_table_is_survived_without_a_spin() {
 }
 
 #[test]
+fn a_limit_that_lets_the_server_wait_for_nothing_is_survived() {
+    let mut server = Program::server(&["--interval", "50ms", "--source", "-"]);
+    let (addr, mut stdin, pid) = (server.addr(), server.stdin(), Pid::from_raw(server.pid().cast_signed()));
+    writeln!(stdin, "{{\"n\":1}}").unwrap();
+    let mut steady = Reader::connect(addr);
+    steady.payload();
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    // poll(2) is refused with more descriptors than that: those of the accept loop, and of the source.
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(1), ..before }).unwrap();
+    drop(TcpStream::connect(addr).unwrap());
+    server.wait_log("cannot wait for clients: Invalid argument");
+    server.wait_log("standard input: cannot be read");
+    for _ in 0..5 {
+        steady.payload();
+    }
+    prlimit(pid, Resource::Nofile, before).unwrap();
+    writeln!(stdin, "{{\"n\":2}}").unwrap();
+    let wanted = mapcast::Map::from([("n".into(), 2.into())]);
+    eventually("the new map", || steady.map(Format::Bincode) == wanted);
+    eventually("a new client", || Reader::connect(addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1));
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
 fn a_thread_limit_is_survived() {
     if !rustix::process::geteuid().is_root() {
         return skip("only root can give a user of its own to the server");

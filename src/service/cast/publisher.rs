@@ -81,7 +81,9 @@ impl Shift {
                 self.feed.end_round(&latest, !everyone.is_empty());
             }
             let next = self.repeat(&mut due);
+            self.feed.backlog().log_held(false);
             if self.bell.wait_round(&self.worker, next).contains(Cause::Stop) {
+                self.feed.backlog().log_held(true);
                 return;
             }
         }
