@@ -30,7 +30,7 @@ progress() {
 }
 
 if ! cargo fuzz --version >/dev/null 2>&1; then
-    cargo install cargo-fuzz --version '^0.13' --locked --quiet
+    cargo install cargo-fuzz --version 0.13.2 --locked --quiet
 fi
 cargo fuzz build --sanitizer "$sanitizer"
 for target in "${targets[@]}"; do

@@ -15,7 +15,7 @@ case ${1-} in
 esac
 
 if ! cargo deb --version >/dev/null 2>&1; then
-    cargo install cargo-deb --version '^3.8' --locked --quiet
+    cargo install cargo-deb --version 3.8.0 --locked --quiet
 fi
 package=$(cargo deb --quiet --strip -- --locked | tail -n 1)
 echo "$package"

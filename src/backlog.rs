@@ -32,6 +32,8 @@ pub struct Backlog {
     /// anyway; never while a connection is cut or a line is logged.
     state: Mutex<State>,
     evicted: AtomicU64,
+    /// True while evictions may wait for their log line: a look at it takes no lock.
+    has_unlogged: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -116,7 +118,7 @@ impl Backlog {
     pub fn new(limit: usize) -> Self {
         let state =
             State { payloads: BTreeMap::new(), waiting: 0, reserved: 0, next_id: 0, logged: Throttle::new(LOG_PERIOD) };
-        Self { limit, state: Mutex::new(state), evicted: AtomicU64::new(0) }
+        Self { limit, state: Mutex::new(state), evicted: AtomicU64::new(0), has_unlogged: AtomicBool::new(false) }
     }
 
     /// Returns the default limit in bytes for maps of up to `max_frame` bytes: [`DEFAULT_LIMIT`], or [`LEAST_MAPS`] of
@@ -181,6 +183,9 @@ impl Backlog {
             return;
         }
         let held_back = state.logged.pass();
+        if held_back.is_none() {
+            self.has_unlogged.store(true, Ordering::SeqCst);
+        }
         drop(state);
         // First, so that a thread that is woken by the cut knows why.
         for waiting in &evicted {
@@ -199,6 +204,21 @@ impl Backlog {
                 format_size(self.limit),
                 more(held_back)
             );
+        }
+    }
+
+    /// Logs the evictions that were held back, once a second is over without another one; at the end of a feed, all. To be
+    /// called every few seconds by a thread that waits for no peer.
+    pub(crate) fn log_held(&self, is_end: bool) {
+        if !self.has_unlogged.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut state = self.lock();
+        let held = state.logged.release(is_end);
+        self.has_unlogged.store(state.logged.due().is_some(), Ordering::SeqCst);
+        drop(state);
+        if let Some(held) = held {
+            log::warn!("slow connections cut {held} more times; see why they do not read, or raise --max-backlog");
         }
     }
 
@@ -299,6 +319,18 @@ mod tests {
         assert_eq!((backlog.bytes(), backlog.evicted()), (90, 2));
         drop((oldest, others, newest));
         assert_eq!(backlog.bytes(), 0);
+    }
+
+    #[test]
+    fn an_eviction_that_was_not_logged_at_once_is_logged_later() {
+        let backlog = Arc::new(Backlog::new(10));
+        let waiting: Vec<_> = (1..=4).map(|version| wait(&backlog, version, 1, 4)).collect();
+        assert_eq!((backlog.evicted(), backlog.has_unlogged.load(Ordering::SeqCst)), (2, true));
+        backlog.log_held(false);
+        assert!(backlog.lock().logged.due().is_some(), "its second is not over");
+        backlog.log_held(true);
+        assert!(backlog.lock().logged.due().is_none() && !backlog.has_unlogged.load(Ordering::SeqCst));
+        drop(waiting);
     }
 
     #[test]

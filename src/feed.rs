@@ -59,6 +59,15 @@ pub struct Snapshot {
     pub frame: Frame,
     /// When it was published.
     pub published: Instant,
+    /// How old the map was then: zero, unless an earlier server had published it.
+    pub age_before: Duration,
+}
+
+impl Snapshot {
+    /// The time since the map changed to this one.
+    pub fn age(&self) -> Duration {
+        self.published.elapsed().saturating_add(self.age_before)
+    }
 }
 
 /// The current map, encoded once and shared by everyone who sends it. Shared by reference or in an [`Arc`].
@@ -161,7 +170,15 @@ impl Feed {
     /// # Errors
     /// If the map cannot be encoded or is too large; the one before it stays.
     pub fn publish(&self, map: &Map) -> Result<bool, Error> {
-        self.publish_payload(&self.format.encode_map(map)?)
+        self.publish_payload(&self.format.encode_map(map)?, Duration::ZERO)
+    }
+
+    /// As [`publish`](Self::publish), for a map that became the current one `age` ago, at an earlier server.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn publish_kept(&self, map: &Map, age: Duration) -> Result<bool, Error> {
+        self.publish_payload(&self.format.encode_map(map)?, age)
     }
 
     /// As [`publish`](Self::publish), for a value of any serde type instead of a map.
@@ -169,7 +186,7 @@ impl Feed {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn publish_typed<T: Serialize + ?Sized>(&self, value: &T) -> Result<bool, Error> {
-        self.publish_payload(&self.format.encode(value)?)
+        self.publish_payload(&self.format.encode(value)?, Duration::ZERO)
     }
 
     /// Returns `Ok` if and only if [`publish`](Self::publish) would take `map`, as a change or as none.
@@ -177,7 +194,13 @@ impl Feed {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn check(&self, map: &Map) -> Result<(), Error> {
-        self.frame(&self.format.encode_map(map)?).map(|_| ())
+        self.age_of(map).map(|_| ())
+    }
+
+    /// As [`check`](Self::check). Returns the current map's age if `map` equals it, and zero if it would be a change.
+    pub(crate) fn age_of(&self, map: &Map) -> Result<Duration, Error> {
+        let frame = self.frame(&self.format.encode_map(map)?)?;
+        Ok(self.latest().filter(|latest| latest.frame == frame).map_or(Duration::ZERO, |latest| latest.age()))
     }
 
     fn frame(&self, payload: &[u8]) -> Result<Frame, Error> {
@@ -193,14 +216,14 @@ impl Feed {
         })
     }
 
-    fn publish_payload(&self, payload: &[u8]) -> Result<bool, Error> {
+    fn publish_payload(&self, payload: &[u8], age_before: Duration) -> Result<bool, Error> {
         let frame = self.frame(payload)?;
         let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.latest().is_some_and(|latest| latest.frame == frame) {
             return Ok(false);
         }
         let version = self.version() + 1;
-        let snapshot = Arc::new(Snapshot { version, frame, published: Instant::now() });
+        let snapshot = Arc::new(Snapshot { version, frame, published: Instant::now(), age_before });
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
         self.version.store(version, Ordering::SeqCst);
         drop(publishing);
@@ -300,6 +323,17 @@ mod tests {
     }
 
     #[test]
+    fn a_map_of_an_earlier_server_keeps_its_age_until_it_changes() {
+        let (feed, day) = (feed(), Duration::from_hours(24));
+        assert!(feed.publish_kept(&numbered(1), day).unwrap());
+        assert!(!feed.publish(&numbered(1)).unwrap());
+        assert!(feed.latest().unwrap().age() >= day && feed.age_of(&numbered(1)).unwrap() >= day);
+        assert_eq!(feed.age_of(&numbered(2)).unwrap(), Duration::ZERO);
+        feed.publish(&numbered(2)).unwrap();
+        assert!(feed.latest().unwrap().age() < day);
+    }
+
+    #[test]
     fn a_map_above_the_limit_is_refused_and_the_last_good_one_stays() {
         let feed = feed();
         feed.publish(&numbered(1)).unwrap();
@@ -386,7 +420,7 @@ mod tests {
             }
             let mut seen = 0;
             while seen < 200 {
-                let snapshot = feed.wait(seen, Duration::from_secs(10)).expect("a newer map");
+                let snapshot = feed.wait(seen, Duration::from_mins(1)).expect("a newer map");
                 assert!(snapshot.version > seen);
                 seen = snapshot.version;
             }

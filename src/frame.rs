@@ -143,34 +143,6 @@ impl Frame {
     }
 }
 
-/// Writes frames to anything that can be written to; header and payload leave in one `write_all`.
-#[derive(Debug)]
-pub struct FrameWriter<W> {
-    inner: W,
-    max: usize,
-}
-
-impl<W: Write> FrameWriter<W> {
-    /// Returns a writer that refuses payloads above `max` bytes.
-    pub fn new(inner: W, max: usize) -> Self {
-        Self { inner, max }
-    }
-
-    /// Writes `payload` as one frame.
-    ///
-    /// # Errors
-    /// `TooLarge` before a byte is written; `Io` after which an unknown part of the frame has gone.
-    pub fn write_frame(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let frame = Frame::new(payload, self.max)?;
-        Ok(self.inner.write_all(frame.as_bytes())?)
-    }
-
-    /// Gives the stream back.
-    pub fn into_inner(self) -> W {
-        self.inner
-    }
-}
-
 /// Reads frames from anything that can be read.
 ///
 /// A read that fails with `WouldBlock` or `TimedOut` loses nothing: the next call goes on where it stopped.
@@ -379,33 +351,6 @@ mod tests {
             }
             assert_eq!(frames, [b"Hola".as_slice(), b"", b"Al"], "slices of {step}");
         }
-    }
-
-    /// Counts writes, as a kernel counts system calls.
-    #[derive(Default)]
-    struct CountingWriter {
-        writes: usize,
-        bytes: Vec<u8>,
-    }
-
-    impl Write for CountingWriter {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.writes += 1;
-            self.bytes.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn header_and_payload_leave_in_one_write() {
-        let mut writer = FrameWriter::new(CountingWriter::default(), 10);
-        writer.write_frame(b"Hola").unwrap();
-        let sink = writer.into_inner();
-        assert_eq!((sink.writes, sink.bytes.as_slice()), (1, b"4         Hola".as_slice()));
     }
 
     proptest::proptest! {

@@ -37,8 +37,8 @@ pub struct Health {
 pub struct State {
     /// True if and only if the last that is known of the source is a map that was taken. False before the first map.
     pub up: bool,
-    /// When a map was last taken from it: of a source across a network at each reading, of a file and of standard input at
-    /// each change.
+    /// When a map was last taken from it: of Redis at each reading, of another mapcast server at each frame, of a file and of
+    /// standard input at each change. A relay that goes on repeating while its own source is down counts as heard.
     pub last_success: Option<SystemTime>,
     /// What is wrong, in words: one line, escaped, without passwords. `None` if and only if nothing is known to be.
     pub problem: Option<String>,

@@ -72,6 +72,9 @@ pub mod state;
 pub mod stats;
 mod stream;
 mod sync;
+#[cfg(test)]
+#[path = "../tests/testing/mod.rs"]
+mod testing;
 pub mod threads;
 mod throttle;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]

@@ -12,12 +12,17 @@ const READABLE_BY_OTHERS: u32 = 0o004;
 /// Warns in the log if everyone on the machine may read `path`, which holds `what`.
 pub(crate) fn warn_if_public(path: &Path, what: &str) {
     if is_public(path) {
-        log::warn!("{}: everyone on this machine may read {what} (chmod o-r)", escape(&path.to_string_lossy()));
+        warn_public(path, what);
     }
 }
 
+/// Warns in the log that everyone on the machine may read `path`, which holds `what`.
+pub(crate) fn warn_public(path: &Path, what: &str) {
+    log::warn!("{}: everyone on this machine may read {what} (chmod o-r)", escape(&path.to_string_lossy()));
+}
+
 /// True if and only if the file is there and its mode lets everyone read it.
-fn is_public(path: &Path) -> bool {
+pub(crate) fn is_public(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.mode() & READABLE_BY_OTHERS != 0)
 }
 

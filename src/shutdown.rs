@@ -48,6 +48,13 @@ impl Shutdown {
         Self { worker: Some(Arc::clone(worker)), ..self.clone() }
     }
 
+    /// Returns the same request for a thread whose rounds are not counted.
+    #[cfg(feature = "redis")]
+    #[must_use]
+    pub(crate) fn without_worker(&self) -> Self {
+        Self { worker: None, ..self.clone() }
+    }
+
     /// Requests the stop and wakes everyone. Returns true if and only if this call was the first: what a second one
     /// means is the caller's business.
     pub fn trigger(&self) -> bool {
@@ -86,6 +93,15 @@ impl Shutdown {
         Ok(self.poll([(source, readiness), (self.as_fd(), Readiness::Readable)], deadline)?[0])
     }
 
+    /// As [`wait_readable`](Self::wait_readable), until one of several sources is ready.
+    #[cfg(feature = "redis")]
+    pub(crate) fn wait_any_readable(&self, sources: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<bool> {
+        let sources: Vec<_> = sources.iter().copied().chain([self.as_fd()]).collect();
+        let ready =
+            self.in_rounds(deadline, |until| platform::wait_any(&sources, until), |ready| ready.contains(&true))?;
+        Ok(ready[..sources.len() - 1].contains(&true))
+    }
+
     /// Waits until the stop is requested or `deadline` has passed.
     pub(crate) fn pass(&self, deadline: Option<Instant>) {
         // A wait that the system refuses ends early, as a time-out would: the caller's loop goes on.
@@ -97,13 +113,23 @@ impl Shutdown {
         sources: [(BorrowedFd<'_>, Readiness); N],
         deadline: Option<Instant>,
     ) -> io::Result<[bool; N]> {
-        let Some(worker) = &self.worker else { return platform::wait_ready(sources, deadline) };
+        self.in_rounds(deadline, |until| platform::wait_ready(sources, until), |ready| ready.contains(&true))
+    }
+
+    /// Calls `wait` with `deadline`, or for a worker with that of each round, until `is_ready` holds or `deadline` has passed.
+    fn in_rounds<T>(
+        &self,
+        deadline: Option<Instant>,
+        wait: impl Fn(Option<Instant>) -> io::Result<T>,
+        is_ready: impl Fn(&T) -> bool,
+    ) -> io::Result<T> {
+        let Some(worker) = &self.worker else { return wait(deadline) };
         loop {
             worker.round();
             let round = Instant::now() + ROUND;
             let is_last = deadline.is_some_and(|deadline| deadline <= round);
-            let ready = platform::wait_ready(sources, if is_last { deadline } else { Some(round) })?;
-            if is_last || ready.contains(&true) {
+            let ready = wait(if is_last { deadline } else { Some(round) })?;
+            if is_last || is_ready(&ready) {
                 return Ok(ready);
             }
         }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 
@@ -98,6 +99,8 @@ pub enum Error {
 /// source's is kept as one frame, a header and bincode: JSON has neither numbers for keys nor bytes nor NaN, and the map that
 /// clients get while the source is away must be the one that they had. Either is read, whoever wrote it.
 ///
+/// The file's modification time is when the map changed, also if it was written later.
+///
 /// It is one owner's, with all clones: `.NAME.lock` beside it is locked (flock(2)) until the last of them is dropped or the
 /// process has ended, however it does. That file is empty and stays; one that was removed all the same, with its directory
 /// perhaps, is made and locked again before the next write. A process that is killed while it writes may leave
@@ -156,18 +159,26 @@ impl StateFile {
         load(&self.0.path, max_frame)
     }
 
-    /// Keeps `map` as JSON, or as a frame if JSON has no form for it that is read as the very same map. When this returns,
-    /// whoever reads the file finds it. It is there after a loss of power too, unless the folder cannot be synchronized, of
-    /// which the log has one warning: the file has the new map by then, and to say that it was not kept would be untrue.
+    /// Returns how long ago the map that is kept changed: the age of the file. Returns zero if that is not known, or is in the
+    /// future by this machine's clock.
+    pub fn age(&self) -> Duration {
+        let modified = self.0.path.metadata().and_then(|metadata| metadata.modified()).ok();
+        modified.and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
+    }
+
+    /// Keeps `map`, which changed at `changed`, as JSON, or as a frame if JSON has no form for it that is read as the very same
+    /// map. When this returns, whoever reads the file finds it. It is there after a loss of power too, unless the folder cannot
+    /// be synchronized, of which the log has one warning: the file has the new map by then, and to say that it was not kept
+    /// would be untrue.
     ///
     /// # Errors
     /// `Unwritable`, `Unkept`; the file is as it was.
-    pub(crate) fn save(&self, map: &Map) -> Result<(), Error> {
+    pub(crate) fn save(&self, map: &Map, changed: SystemTime) -> Result<(), Error> {
         let json = format::pretty(map).map_err(|source| self.unwritable(source))?;
         if decode(json.as_bytes()).is_ok_and(|read| read == *map) {
-            self.replace((json + "\n").as_bytes())
+            self.replace((json + "\n").as_bytes(), changed)
         } else {
-            self.save_exact(map)
+            self.save_exact(map, changed)
         }
     }
 
@@ -175,22 +186,24 @@ impl StateFile {
     ///
     /// # Errors
     /// As [`save`](Self::save).
-    pub(crate) fn save_exact(&self, map: &Map) -> Result<(), Error> {
+    pub(crate) fn save_exact(&self, map: &Map, changed: SystemTime) -> Result<(), Error> {
         let payload = Format::Bincode.encode_map(map).map_err(|source| self.unwritable(source))?;
         let frame = Frame::new(&payload, usize::MAX).map_err(|source| self.unwritable(source))?;
-        self.replace(frame.as_bytes())
+        self.replace(frame.as_bytes(), changed)
     }
 
-    fn replace(&self, content: &[u8]) -> Result<(), Error> {
+    fn replace(&self, content: &[u8], changed: SystemTime) -> Result<(), Error> {
         self.keep_locked()?;
-        self.try_replace(content).map(|replaced| self.tell(&replaced)).map_err(|source| self.unkept(source))
+        self.try_replace(content, changed).map(|replaced| self.tell(&replaced)).map_err(|source| self.unkept(source))
     }
 
-    fn try_replace(&self, content: &[u8]) -> io::Result<Replaced> {
+    fn try_replace(&self, content: &[u8], changed: SystemTime) -> io::Result<Replaced> {
         // A folder that cannot be opened cannot be synchronized: before the rename that is an error that is true.
         open_folder(&self.0.path)?;
         let new = Replacement::begin(&self.0.path, MODE)?;
         new.file().write_all(content)?;
+        // Without it the map seems to have changed when it was written: no reason to lose it.
+        let _ = new.file().set_modified(changed);
         new.finish()
     }
 

@@ -27,12 +27,18 @@ impl Throttle {
         if self.held == 0 { None } else { self.passed?.checked_add(self.period) }
     }
 
-    /// Returns how many events were held back, and forgets them, if and only if they are due.
-    pub(crate) fn release(&mut self) -> Option<u64> {
+    /// Returns how many events were held back, and forgets them, if and only if they are due or no other event will follow:
+    /// `is_end`. To be called until then, so that the last events are told too.
+    pub(crate) fn release(&mut self, is_end: bool) -> Option<u64> {
         let now = Instant::now();
-        self.due().filter(|due| *due <= now)?;
+        self.due().filter(|due| is_end || *due <= now)?;
         self.passed = Some(now);
         Some(std::mem::take(&mut self.held))
+    }
+
+    /// True if and only if exactly one event is held back: whoever releases them has to know now.
+    pub(crate) fn has_first(&self) -> bool {
+        self.held == 1
     }
 
     /// Counts an event. Returns how many were held back before it if and only if this one is let through.
@@ -66,12 +72,13 @@ mod tests {
 
     #[test]
     fn the_last_of_many_events_are_told_when_the_period_is_over_and_once() {
-        let mut throttle = Throttle::new(Duration::from_millis(10));
+        let mut throttle = Throttle::new(Duration::from_mins(1));
         assert_eq!((throttle.pass(), throttle.due()), (Some(0), None));
-        assert_eq!((throttle.pass(), throttle.release()), (None, None));
+        assert_eq!((throttle.pass(), throttle.has_first(), throttle.release(false)), (None, true, None));
         throttle.passed = throttle.passed.and_then(|passed| passed.checked_sub(throttle.period));
         assert!(throttle.due().is_some_and(|due| due <= Instant::now()));
-        assert_eq!((throttle.release(), throttle.release(), throttle.due()), (Some(1), None, None));
+        assert_eq!((throttle.release(false), throttle.release(false), throttle.due()), (Some(1), None, None));
+        assert_eq!((throttle.pass(), throttle.release(true), throttle.release(true)), (None, Some(1), None));
     }
 
     #[test]

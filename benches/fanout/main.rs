@@ -1,7 +1,7 @@
 //! What a change costs a server with thousands of clients, against the least that it can cost, and against other programs.
 //!
 //! ```text
-//! cargo bench --bench fanout                               # the table, in about three minutes
+//! cargo bench --bench fanout                               # the table, in about four minutes
 //! cargo bench --bench fanout -- --quick                    # does it work?
 //! cargo bench --bench fanout -- --scenario changes --clients 2000 --size 1KiB --rate 10 --rounds 5
 //! cargo bench --bench fanout -- --scenario changes --servers floor,mapcast,redis,nats,mosquitto --clients 1000,9000
@@ -18,9 +18,10 @@ mod bystander;
 mod change;
 mod figure;
 mod floor;
-mod netstat;
+
 mod onlookers;
 mod peer;
+mod recovery;
 mod report;
 mod round;
 mod scenario;
@@ -50,6 +51,7 @@ use report::{Csv, Outcome, Table};
 use round::Figures;
 use scenario::{Scenario, Work};
 use server::Kind;
+use support::netstat;
 
 /// Descriptors beside the clients': standard streams, the epoll set, pipes.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -59,7 +61,7 @@ const SPARE_DESCRIPTORS: u64 = 64;
 #[command(name = "fanout", max_term_width = 100)]
 struct Options {
     /// Run this scenario alone: changes, large, tls, repeat, connect, idle, stop, stalled, many, http, relay,
-    /// redis or tree; may be repeated
+    /// redis, tree or recovery; may be repeated
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// A tenth of the clients, one round, half the time

@@ -13,6 +13,7 @@ use crate::change::Publisher;
 use crate::figure::Figure;
 use crate::netstat;
 use crate::onlookers::Onlookers;
+use crate::recovery;
 use crate::scenario::{Scenario, Work};
 use crate::server::{Kind, Server};
 use crate::subscriber::Subscriber;
@@ -48,6 +49,9 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     if let Work::Tree(rate) = scenario.work {
         return tree::run(scenario, rate);
     }
+    if scenario.work == Work::Recovery {
+        return recovery::run(scenario);
+    }
     let mut server = Server::start(kind, scenario)?;
     let mut publisher = server.publisher(scenario.size)?;
     // The first client of all finds a map, and what a server sets up once is not counted for the clients.
@@ -80,7 +84,7 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
             load.measure_repeat(&mut server, told, scenario, &mut figures)?;
         }
         Work::Idle => load.measure_idle(&server, scenario.window, &mut figures)?,
-        Work::Connect | Work::Tree(_) => {}
+        Work::Connect | Work::Tree(_) | Work::Recovery => {}
         Work::Stop => load.measure_stop(&mut server, &mut figures)?,
     }
     if let Some(onlookers) = onlookers {

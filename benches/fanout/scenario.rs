@@ -53,6 +53,8 @@ pub enum Work {
     Stop,
     /// So many changes a second through three relays, one of which is then killed and started again, and then the root.
     Tree(u32),
+    /// The server is away for 2, 8 and 15 s, and its clients return.
+    Recovery,
 }
 
 /// What is asked of the delivery of changes; of a client's memory last.
@@ -200,6 +202,20 @@ impl Scenario {
                 window: Duration::from_secs(5),
                 rounds: 1,
                 goals: &[(Figure::Delivered, Goal::Exactly(100.0))],
+                ..changes.clone()
+            },
+            Self {
+                name: "recovery",
+                clients: 200,
+                servers: vec![Kind::Mapcast],
+                work: Work::Recovery,
+                rounds: 1,
+                goals: &[
+                    (Figure::HalfBack15, Goal::AtMost(2500.0)),
+                    (Figure::LastBack2, Goal::AtMost(5500.0)),
+                    (Figure::LastBack8, Goal::AtMost(5500.0)),
+                    (Figure::LastBack15, Goal::AtMost(5500.0)),
+                ],
                 ..changes.clone()
             },
         ]

@@ -39,7 +39,6 @@ mod feed;
 mod gauge;
 mod http;
 mod log;
-mod map;
 mod observers;
 mod probes;
 mod server;
@@ -50,7 +49,6 @@ mod storm;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
-mod verdict;
 
 use std::ffi::OsString;
 use std::process::{self, ExitCode};
@@ -66,6 +64,7 @@ use mapcast::units::parse_duration;
 use server::Limit;
 use site::{Progress, Site, mib};
 use storm::Port;
+use support::{map, verdict};
 use verdict::{Place, Verdict};
 
 /// Set by SIGINT and SIGTERM.

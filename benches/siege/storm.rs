@@ -22,8 +22,9 @@ const SOURCES: usize = 200;
 /// Connections opened between two looks at what has come.
 const BATCH: usize = 32;
 
-/// A request that is not finished.
+/// A request that is not finished, and one that is.
 const HALF_REQUEST: &[u8] = b"GET /map HTTP/1.1\r\n";
+const REQUEST: &[u8] = b"GET /map HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Which port is stormed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -77,8 +78,8 @@ struct Slot {
 /// The connections.
 pub struct Storm {
     target: SocketAddr,
-    /// What every second connection sends as soon as it is open.
-    hello: Vec<u8>,
+    /// What one connection in four sends as soon as it is open, and what another one does. The others say nothing.
+    hellos: [Vec<u8>; 2],
     /// An honest client of this port gets a byte at once.
     speaks_first: bool,
     slots: Vec<Slot>,
@@ -93,14 +94,14 @@ impl Storm {
     /// Returns a storm of `width` connections to `target`, none of which is open yet. `tls` is how honest clients of a TLS
     /// port begin.
     pub fn new(target: SocketAddr, port: Port, width: usize, tls: Option<&Arc<ClientConfig>>) -> anyhow::Result<Self> {
-        let hello = match (port, tls) {
-            (Port::Map, _) | (Port::Tls, None) => Vec::new(),
-            (Port::Http, _) => HALF_REQUEST.to_vec(),
-            (Port::Tls, Some(config)) => client_hello(config)?,
+        let hellos = match (port, tls) {
+            (Port::Map, _) | (Port::Tls, None) => Default::default(),
+            (Port::Http, _) => [HALF_REQUEST.to_vec(), REQUEST.to_vec()],
+            (Port::Tls, Some(config)) => [client_hello(config)?, client_hello(config)?],
         };
         Ok(Self {
             target,
-            hello,
+            hellos,
             speaks_first: port == Port::Map,
             slots: (0..width).map(|_| Slot { socket: None, is_settled: true }).collect(),
             unsettled: 0,
@@ -176,9 +177,9 @@ impl Storm {
             Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
             _ => {}
         }
-        if index.is_multiple_of(2) && !self.hello.is_empty() {
+        if index.is_multiple_of(2) {
             // On loopback it is connected by now, unless the queue is full: then it says nothing.
-            let _ = (&socket).write(&self.hello);
+            let _ = (&socket).write(&self.hellos[index / 2 % 2]);
         }
         let (token, once) = (EventData::new_u64(index as u64), EventFlags::IN | EventFlags::ONESHOT);
         epoll::add(&self.epoll, &socket, token, once)?;

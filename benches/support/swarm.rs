@@ -234,6 +234,18 @@ impl<W: Wire> Swarm<W> {
         Ok(())
     }
 
+    /// Closes the connection of client `index`, if it is open, and begins another one to `target` in its place.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin); the client is over then.
+    pub fn renew(&mut self, index: usize, target: SocketAddr) -> Result<(), Error> {
+        // The old socket leaves the epoll set when it is closed.
+        self.clients[index] = Client { stage: Stage::Over, begun: Instant::now(), partial: Vec::new(), session: None };
+        let stage = self.dial(index, target, false);
+        self.clients[index].stage = stage.map_err(|source| Error::Client { number: index + 1, source })?;
+        Ok(())
+    }
+
     fn dial(&mut self, index: usize, target: SocketAddr, stalls: bool) -> io::Result<Stage> {
         let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;

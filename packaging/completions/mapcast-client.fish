@@ -56,7 +56,7 @@ complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l prefix -d
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s n -l count -d 'Leave after N printed maps' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s k -l key -d 'Print only this entry; may be repeated; exit code 5 if it is missing' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l wait -d 'Try the first connection again, for ever or for this long, instead of leaving with exit code 3' -r
-complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l stale-after -d 'Reconnect after this much silence [default: three times the longest gap seen, at least 10s; 3 minutes until one is seen]' -r
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l stale-after -d 'Reconnect after this much silence [default: three intervals, as learned from the server\'s repeats, from 10s to 3m]' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s W -l timeout -d 'Leave with exit code 124 when this time is over' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l connect-timeout -d 'How long the look-up of the server\'s name may take, and then each of its addresses to answer' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-ca -d 'Trust the CAs in this file instead: PEM' -r -F
@@ -65,7 +65,7 @@ complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-cert 
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l watch -d 'Show the map on the whole screen, with what changes lit; q leaves. Lines as of -o pretty where standard output is no terminal, or TERM is dumb or not set'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l changes-only -d 'Print a map only if it differs from the one printed before'
-complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l no-reconnect -d 'Leave when the connection ends [default: reconnect after 1s doubling to 30s, full jitter]'
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l no-reconnect -d 'Leave when the connection ends [default: reconnect after 1s doubling to 5s, full jitter]'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls -d 'Encrypt, and trust the system\'s root certificates'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s v -l verbose -d 'More log: -v debug, -vv trace; RUST_LOG wins'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s q -l quiet -d 'Less log: -q warnings, -qq errors, -qqq nothing'

@@ -137,21 +137,29 @@ mod tests {
         super::connect(address, &config, &Resolver::new(), ending)
     }
 
+    /// Returns an address that nobody listens on, and the socket that keeps others from it.
+    fn unheard() -> (Socket, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        (socket, address)
+    }
+
     fn ending() -> Ending {
         Ending { shutdown: Shutdown::new().unwrap(), deadline: None }
     }
 
     #[test]
     fn a_port_that_nobody_listens_on_is_refused_by_name() {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let error = connect(&free.to_string(), Duration::from_secs(2), &ending()).unwrap_err();
+        let (_bound, free) = unheard();
+        let error = connect(&free.to_string(), Duration::from_mins(1), &ending()).unwrap_err();
         assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused));
         assert!(error.to_string().contains(&free.to_string()), "{error}");
     }
 
     #[test]
     fn a_name_without_a_port_is_an_error_of_its_own() {
-        let error = connect("127.0.0.1", Duration::from_secs(2), &ending()).unwrap_err();
+        let error = connect("127.0.0.1", Duration::from_mins(1), &ending()).unwrap_err();
         assert!(matches!(error, Error::Connect { .. }), "{error:?}");
     }
 
@@ -160,7 +168,7 @@ mod tests {
         // On most systems the name is ::1 first, where nobody listens.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("localhost:{}", listener.local_addr().unwrap().port());
-        let stream = connect(&address, Duration::from_secs(2), &ending()).unwrap();
+        let stream = connect(&address, Duration::from_mins(1), &ending()).unwrap();
         assert_eq!(stream.peer(), listener.local_addr().unwrap());
     }
 

@@ -4,10 +4,10 @@ use std::iter;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{debug, info, log};
 use serde::de::DeserializeOwned;
 
-use super::observer::{Connectivity, Observer};
+use super::observer::{Connectivity, Losses, Observer};
 use super::resolver::Resolver;
 use super::retry::Backoff;
 use super::silence::Silence;
@@ -25,8 +25,9 @@ pub struct FollowConfig {
     pub client: ClientConfig,
     /// Whether another connection follows the first. Default: true.
     pub reconnect: bool,
-    /// How long a connection may say nothing. Default: three times the longest gap between two frames that has been
-    /// seen, at least 10 s; three minutes as long as none has been seen.
+    /// How long a connection may be silent, before its first byte and between two frames. Default: three times the server's
+    /// interval as learned from its repeats, 10 s to 3 min; 3 min before the first repeat. A connection that brings no byte is
+    /// given up after 15 s, doubling to 3 min until a frame comes, unless `reconnect` is off.
     pub stale_after: Option<Duration>,
     /// How long attempts at the first connection go on: at least one is made, and one at the end. Default: zero;
     /// [`Duration::MAX`] is for ever.
@@ -39,8 +40,9 @@ impl Default for FollowConfig {
     }
 }
 
-/// Follows a server: connects, and connects again when the connection ends, is cut, or says nothing for too long. Waits
-/// in between, 1 s doubling to 30 s and all of it left to chance, until a frame has come. Says in the log what it does.
+/// Follows a server: connects, and connects again when the connection ends, is cut, or is silent for too long. Waits in
+/// between for a random time below a step that doubles from 1 s to 5 s, until a frame has come. Logs what it does; a reason
+/// that stays the same is a warning every 30 s, and debug in between.
 ///
 /// ```no_run
 /// use mapcast::Shutdown;
@@ -71,6 +73,7 @@ pub struct Follower {
     retry_at: Option<Instant>,
     backoff: Backoff,
     silence: Silence,
+    losses: Losses,
     observer: Observer,
 }
 
@@ -123,7 +126,8 @@ impl Follower {
             reached: Reached::Nothing,
             retry_at: None,
             backoff: Backoff::new(),
-            silence: Silence::new(config.stale_after),
+            silence: Silence::new(config.stale_after, config.reconnect),
+            losses: Losses::default(),
             observer: Observer::default(),
             config,
         }
@@ -226,6 +230,7 @@ impl Follower {
             match read_frame(client, &mut self.silence, &self.ending) {
                 Ok(Some(payload)) => {
                     self.backoff.reset();
+                    self.losses.end();
                     self.has_stood = true;
                     self.reached = Reached::Frame;
                     if !payload.is_empty() {
@@ -281,7 +286,7 @@ impl Follower {
         match Client::connect_by(&self.address, &self.config.client, &self.resolver, &self.ending) {
             Ok(client) => {
                 let (peer, local) = (client.peer_addr(), client.local_addr());
-                self.silence.connection_began();
+                self.silence.connection_began(Instant::now());
                 self.client = Some(client);
                 self.reached = self.reached.max(Reached::Connection);
                 Ok(Event::Connected { peer, local })
@@ -309,29 +314,39 @@ impl Follower {
         let (reason, what_next) = match reason {
             None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
             Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (Chain(error).to_string(), "trying again"),
-            Some(error @ Error::Stale { .. }) => (error.to_string(), "reconnecting"),
+            Some(error @ (Error::Stale { .. } | Error::Unanswered { .. })) => (error.to_string(), "reconnecting"),
             Some(error) => (format!("connection lost: {}", Chain(error)), "reconnecting"),
         };
-        warn!("{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
+        let level = self.losses.level(&reason, Instant::now());
+        log!(level, "{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
         self.observer.tell(Connectivity::Lost { reason, retry_in });
     }
 }
 
-/// Reads one frame, empty ones included, and takes note of how long that took.
+/// Reads one frame, empty ones included, unless the server is silent for too long.
 fn read_frame(client: &mut Client, silence: &mut Silence, ending: &Ending) -> Result<Option<Vec<u8>>, Error> {
-    let after = silence.limit();
-    client.set_deadline(ending.within(after).deadline);
-    match client.next_frame() {
-        Err(Error::TimedOut) if !ending.is_over() => {
-            silence.was_too_long();
-            Err(Error::Stale { after })
+    let mut now = Instant::now();
+    silence.enter(now);
+    let result = loop {
+        client.set_deadline(silence.start_wait(now, client.has_heard(), ending.deadline));
+        let result = client.next_frame();
+        now = Instant::now();
+        let is_punctual = silence.end_wait(now);
+        match result {
+            Err(Error::TimedOut) if !ending.is_over() => {
+                if let Some(error) = silence.judge(now, client.has_heard()) {
+                    break Err(error);
+                }
+            }
+            Ok(Some(payload)) => {
+                silence.frame_came(&payload, is_punctual && client.has_waited(), now);
+                break Ok(Some(payload));
+            }
+            other => break other,
         }
-        Ok(Some(payload)) => {
-            silence.frame_came(Instant::now());
-            Ok(Some(payload))
-        }
-        other => other,
-    }
+    };
+    silence.leave(now);
+    result
 }
 
 #[cfg(test)]
@@ -398,6 +413,10 @@ mod tests {
             assert!(matches!(event, Event::Lost { reason: Some(Error::Connect { .. }), .. }), "{event:?}");
             follower.retry_at = None;
         }
+        // The thread may not have come to it yet.
+        while begun.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
         assert_eq!(begun.load(Ordering::SeqCst), 1);
         follower.config.client.connect_timeout = Duration::from_hours(1);
         follower.set_deadline(Some(Instant::now() + Duration::from_millis(20)));
@@ -413,7 +432,7 @@ mod tests {
     #[test]
     fn the_callers_deadline_ends_the_wait_for_the_next_attempt() {
         let mut follower = Follower::new("127.0.0.1:1", FollowConfig::default(), &Shutdown::new().unwrap());
-        let retry_at = Instant::now() + Duration::from_secs(10);
+        let retry_at = Instant::now() + Duration::from_hours(1);
         follower.retry_at = Some(retry_at);
         follower.set_deadline(Some(Instant::now() + Duration::from_millis(50)));
         assert!(matches!(follower.next_map(), Err(Error::TimedOut)));

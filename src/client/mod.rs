@@ -6,6 +6,7 @@
 mod connect;
 mod exchange;
 mod follow;
+mod interval;
 mod observer;
 mod resolver;
 mod retry;
@@ -111,6 +112,12 @@ pub enum Error {
         /// The silence that was allowed.
         after: Duration,
     },
+    /// The connection has brought no byte. Either the server has no map yet, or it hangs.
+    #[error("no map within {after:?} of connecting: the server has none yet, or it hangs")]
+    Unanswered {
+        /// The time that was allowed.
+        after: Duration,
+    },
     /// The connection failed, outside of any frame.
     #[error("the connection failed")]
     Connection(#[source] io::Error),
@@ -146,6 +153,7 @@ impl Error {
                 | Self::Tls(_)
                 | Self::Connection(_)
                 | Self::Stale { .. }
+                | Self::Unanswered { .. }
                 | Self::Frame(frame::Error::Truncated { .. } | frame::Error::Io(_))
         )
     }
@@ -275,6 +283,11 @@ impl Client {
     /// True if and only if a byte has come over it.
     fn has_heard(&self) -> bool {
         self.stream().has_heard()
+    }
+
+    /// True if and only if the last byte of the last frame was not there when it was asked for. Asked once a frame.
+    fn has_waited(&mut self) -> bool {
+        self.frames.inner_mut().get_mut().take_waited()
     }
 
     fn stream(&self) -> &Stream {

@@ -1,8 +1,14 @@
-//! Who is told when a follower's connection comes and goes.
+//! Who is told when a follower's connection comes and goes: the log, and the caller.
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+/// How often a reason that stays the same is a warning: every 30 s. Attempts follow each other within 5 s, for as long as the
+/// server is away.
+const WARNING_PERIOD: Duration = Duration::from_secs(30);
 
 /// What has become of a follower's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +26,32 @@ pub enum Connectivity {
         /// How long the follower waits before the next attempt.
         retry_in: Duration,
     },
+}
+
+/// The last reason that the log was given for a missing connection.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// The reason, and when it was a warning.
+    warned: Option<(String, Instant)>,
+}
+
+impl Losses {
+    /// Returns the log level of `reason` at `now`: a warning if it is new or the last warning was 30 s ago, otherwise debug.
+    pub(super) fn level(&mut self, reason: &str, now: Instant) -> Level {
+        if let Some((warned, at)) = &self.warned
+            && warned == reason
+            && now.saturating_duration_since(*at) < WARNING_PERIOD
+        {
+            return Level::Debug;
+        }
+        self.warned = Some((reason.to_owned(), now));
+        Level::Warn
+    }
+
+    /// Makes the next reason a warning: the connection was good.
+    pub(super) fn end(&mut self) {
+        self.warned = None;
+    }
 }
 
 /// The caller's function, if there is one.
@@ -41,5 +73,21 @@ impl Observer {
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Observer" } else { "None" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_a_warning_when_it_is_new_and_every_30_s() {
+        let (mut losses, now) = (Losses::default(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let told = [("refused", 0), ("refused", 5), ("no answer", 6), ("refused", 7), ("refused", 36), ("refused", 37)];
+        let levels = told.map(|(reason, seconds)| losses.level(reason, after(seconds)));
+        assert_eq!(levels, [Level::Warn, Level::Debug, Level::Warn, Level::Warn, Level::Debug, Level::Warn]);
+        losses.end();
+        assert_eq!(losses.level("refused", after(38)), Level::Warn);
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Stream {
     ending: Ending,
     /// Nothing has been read yet.
     is_fresh: bool,
+    /// The last read had to wait.
+    has_waited: bool,
 }
 
 impl Stream {
@@ -66,7 +68,7 @@ impl Stream {
     pub(super) fn new(socket: Socket, ending: Ending) -> io::Result<Self> {
         // Now, because a socket whose peer has reset it does not know its addresses any more.
         let (peer, local) = (socket.tcp().peer_addr()?, socket.tcp().local_addr()?);
-        Ok(Self { socket, peer, local, ending, is_fresh: true })
+        Ok(Self { socket, peer, local, ending, is_fresh: true, has_waited: false })
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -90,6 +92,11 @@ impl Stream {
         !self.is_fresh
     }
 
+    /// True if and only if the last read had to wait, and this is asked for the first time after it.
+    pub(super) fn take_waited(&mut self) -> bool {
+        std::mem::take(&mut self.has_waited)
+    }
+
     pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.ending.deadline = deadline;
     }
@@ -103,9 +110,11 @@ impl Read for Stream {
             // Looked at before every read: a peer whose bytes never cease would never be waited for.
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        self.has_waited = false;
         loop {
             match self.socket.try_take(into) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.has_waited = true;
                     if !self.ending.wait_ready(self.socket.as_fd(), Readiness::Readable)? {
                         return Err(error);
                     }

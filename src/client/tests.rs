@@ -10,7 +10,7 @@ use crate::frame::Frame;
 use crate::map::builtin;
 
 const SOON: Duration = Duration::from_millis(50);
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Serves one client after the other with `script`, which is told how many came before.
 fn serve(mut script: impl FnMut(usize, TcpStream) + Send + 'static) -> SocketAddr {
@@ -110,18 +110,16 @@ fn nothing_is_lost_by_a_deadline_in_the_header_or_in_the_payload() {
 #[test]
 fn bytes_that_drip_do_not_extend_the_deadline() {
     let address = serve(|_, mut stream| {
-        let pace = Shutdown::new().unwrap();
+        let (pace, end) = (Shutdown::new().unwrap(), Instant::now() + LONG);
         // The first ten announce a payload of a gigabyte.
-        while stream.write_all(b"1").is_ok() {
+        while Instant::now() < end && stream.write_all(b"1").is_ok() {
             pace.wait(Duration::from_millis(5));
         }
     });
     let (shutdown, config) = (Shutdown::new().unwrap(), ClientConfig { max_frame: usize::MAX, ..Default::default() });
     let mut client = Client::connect(&address.to_string(), &config, &shutdown).unwrap();
-    let started = Instant::now();
-    client.set_deadline(Some(started + 4 * SOON));
+    client.set_deadline(Some(Instant::now() + 4 * SOON));
     assert!(matches!(client.next_payload(), Err(Error::TimedOut)));
-    assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
 }
 
 #[test]
@@ -154,7 +152,10 @@ fn a_client_can_be_handed_to_another_thread() {
 
 #[test]
 fn a_follower_whose_first_connection_fails_says_so_at_once() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound, so that nobody else is given the port, and not listened on.
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let free = bound.local_addr().unwrap().as_socket().unwrap();
     let (mut follower, _shutdown) = follower(free, FollowConfig::default());
     assert!(matches!(follower.next_map(), Err(Error::Connect { .. })));
 }
@@ -175,12 +176,14 @@ fn a_follower_comes_back_after_the_end_and_after_a_cut() {
 fn a_follower_comes_back_after_a_silence() {
     let (keep, kept) = mpsc::channel();
     let address = serve(move |number, mut stream| {
-        stream.write_all(&frame(number.to_string().as_bytes())).unwrap();
+        let _ = stream.write_all(&frame(number.to_string().as_bytes()));
         keep.send(stream).unwrap();
     });
     let (mut follower, _shutdown) = follower(address, impatient());
-    assert_eq!(follower.next_payload().unwrap().unwrap(), b"0");
-    assert_eq!(follower.next_payload().unwrap().unwrap(), b"1");
+    // On a busy machine a connection may be stale before anything was written to it.
+    let mut next = || String::from_utf8(follower.next_payload().unwrap().unwrap()).unwrap().parse::<usize>().unwrap();
+    let (first, second) = (next(), next());
+    assert!(first < second, "{first} {second}");
     drop(kept);
 }
 
@@ -188,11 +191,13 @@ fn a_follower_comes_back_after_a_silence() {
 fn a_follower_keeps_trying_when_the_server_has_gone() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let serve_one = move || listener.accept().unwrap().0.write_all(&builtin_frame()).unwrap();
-    let server = thread::Builder::new().spawn(serve_one).unwrap();
     let (mut follower, _shutdown) = follower(address, FollowConfig::default());
-    assert_eq!(follower.next_map().unwrap(), Some(builtin()));
-    server.join().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| listener.accept().unwrap().0.write_all(&builtin_frame()).unwrap());
+        assert_eq!(follower.next_map().unwrap(), Some(builtin()));
+    });
+    // It listens no more, and keeps the port from others.
+    socket2::SockRef::from(&listener).shutdown(Half::Both).unwrap();
     follower.set_deadline(Some(Instant::now() + Duration::from_millis(1500)));
     // Nobody listens any more; that is no error after the first connection.
     assert!(matches!(follower.next_map(), Err(Error::TimedOut)));
@@ -281,9 +286,13 @@ fn a_connection_over_which_no_byte_comes_is_unanswered() {
     assert!(matches!(follower.next_event(), Ok(Event::Lost { reason: None, .. })));
     assert!(follower.is_unanswered(), "the first one has ended without a byte");
     assert!(matches!(follower.next_event(), Ok(Event::Connected { .. })));
-    follower.set_deadline(Some(soon()));
-    assert!(matches!(follower.next_event(), Err(Error::TimedOut)));
-    assert!(!follower.is_unanswered());
+    // On a busy machine the byte may come late.
+    let end = Instant::now() + LONG;
+    while follower.is_unanswered() {
+        assert!(Instant::now() < end, "the byte does not count");
+        follower.set_deadline(Some(soon()));
+        assert!(matches!(follower.next_event(), Err(Error::TimedOut)));
+    }
     follower.give_up();
     assert!(!follower.is_unanswered());
 }

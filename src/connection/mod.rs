@@ -54,7 +54,7 @@ pub enum Error {
     Reset(#[source] io::Error),
     /// The client broke a rule of TLS, or somebody between changed what it sent.
     #[error("what came is not encrypted as agreed: {0}")]
-    Tls(#[source] io::Error),
+    Tls(HandshakeError),
     /// The drain was over before the connection was.
     #[error("cut at the end of the drain")]
     Cut,
@@ -418,11 +418,10 @@ impl Connection {
 
     /// A socket that was cut by us fails as one that was broken off by the peer; the bell knows.
     fn broken(&self, error: io::Error) -> Error {
-        match error.kind() {
-            _ if self.outlet.bell().is_cut() => Error::Cut,
-            ErrorKind::InvalidData => Error::Tls(error),
-            _ => Error::Reset(error),
+        if self.outlet.bell().is_cut() {
+            return Error::Cut;
         }
+        HandshakeError::in_server_session(error).map_or_else(Error::Reset, Error::Tls)
     }
 }
 

@@ -22,12 +22,12 @@ fn connection(write_timeout: Duration) -> (Connection, TcpStream) {
 }
 
 fn soon() -> Option<Instant> {
-    Instant::now().checked_add(Duration::from_secs(20))
+    Instant::now().checked_add(Duration::from_mins(1))
 }
 
 #[test]
 fn input_wakes_an_idle_thread_each_time() {
-    let (mut connection, mut client) = connection(Duration::from_secs(1));
+    let (mut connection, mut client) = connection(Duration::from_mins(1));
     for _ in 0..3 {
         client.write_all(b"x").unwrap();
         assert!(connection.wait(soon()).unwrap().contains(Cause::Input));
@@ -40,20 +40,20 @@ fn input_wakes_an_idle_thread_each_time() {
 
 #[test]
 fn input_that_came_before_the_first_wait_wakes_too() {
-    let (mut connection, client) = connection(Duration::from_secs(1));
+    let (mut connection, client) = connection(Duration::from_mins(1));
     drop(client);
     assert!(connection.wait(soon()).unwrap().contains(Cause::Input));
 }
 
 #[test]
 fn a_wait_without_a_ring_is_over_in_time() {
-    let (mut connection, _client) = connection(Duration::from_secs(1));
+    let (mut connection, _client) = connection(Duration::from_mins(1));
     assert!(connection.wait(Some(Instant::now())).unwrap().is_empty());
 }
 
 #[test]
 fn what_is_sent_is_counted() {
-    let (mut connection, mut client) = connection(Duration::from_secs(1));
+    let (mut connection, mut client) = connection(Duration::from_mins(1));
     connection.send_frame(&Frame::new(b"Hola", 10).unwrap(), 1, None).unwrap();
     assert_eq!((connection.frames(), connection.bytes()), (1, 14));
     let mut came = [0; 14];
@@ -91,7 +91,7 @@ fn a_cut_ends_a_send_and_is_told_from_a_reset() {
 
 #[test]
 fn the_stop_ends_a_receive() {
-    let (mut receiving, mut client) = connection(Duration::from_secs(1));
+    let (mut receiving, mut client) = connection(Duration::from_mins(1));
     let stop = Shutdown::new().unwrap();
     client.write_all(b"xy").unwrap();
     let mut buffer = [0; 10];
@@ -110,7 +110,7 @@ fn the_stop_ends_a_receive() {
 
 #[test]
 fn an_orderly_end_after_unread_input_destroys_nothing() {
-    let (mut connection, client) = connection(Duration::from_secs(20));
+    let (mut connection, client) = connection(Duration::from_mins(1));
     (&client).write_all(&vec![b'x'; 30_000]).unwrap();
     let reader = thread::Builder::new().spawn(move || io::copy(&mut &client, &mut io::sink()).unwrap()).unwrap();
     connection.send(&vec![0; 4_000_000]).unwrap();
@@ -120,7 +120,7 @@ fn an_orderly_end_after_unread_input_destroys_nothing() {
 
 #[test]
 fn parts_arrive_as_one_whatever_their_sizes() {
-    let (mut connection, mut client) = connection(Duration::from_secs(20));
+    let (mut connection, mut client) = connection(Duration::from_mins(1));
     let sizes = [0, 1, 16_383, 1, 16_384, 5, 0, 70_000, 16_385, 3];
     let parts: Vec<Vec<u8>> = sizes.into_iter().zip(1..).map(|(size, byte)| vec![byte; size]).collect();
     let mut came = vec![0; parts.concat().len()];
@@ -166,7 +166,7 @@ fn a_client_that_is_slow_to_take_an_old_map_is_cut_from_its_wait() {
 
 #[test]
 fn a_client_that_takes_what_it_is_sent_is_not_counted() {
-    let (mut connection, mut client) = connection(Duration::from_secs(20));
+    let (mut connection, mut client) = connection(Duration::from_mins(1));
     let backlog = Arc::new(Backlog::new(0));
     connection.count_in(&backlog);
     // One with an older map would be cut at once.

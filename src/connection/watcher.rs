@@ -35,11 +35,16 @@ struct Shared {
 impl Watcher {
     /// Starts the thread, one of `threads`.
     pub(crate) fn start(threads: &Threads) -> io::Result<Self> {
-        let shared = Arc::new(Shared { set: ReadinessSet::new()?, clients: Mutex::default() });
+        Self::watching(ReadinessSet::new()?, threads)
+    }
+
+    fn watching(set: ReadinessSet, threads: &Threads) -> io::Result<Self> {
+        let shared = Arc::new(Shared { set, clients: Mutex::default() });
         let watching = Arc::clone(&shared);
         let worker = threads.register("watcher", "watching what clients send");
         let counted = Arc::clone(&worker);
-        let run = move || counted.run(|limit| watching.set.has_ended_within(limit), || watching.watch(&counted));
+        let run =
+            move || counted.run_fallible(|limit| watching.set.has_ended_within(limit), || watching.watch(&counted));
         let thread = Thread::start("watcher", run).inspect_err(|_| worker.end())?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -76,28 +81,50 @@ impl Drop for Watcher {
 }
 
 impl Shared {
-    fn watch(&self, worker: &Worker) {
+    /// Watches until the end.
+    ///
+    /// # Errors
+    /// If the system refuses to wait. Clients that leave are then noticed at the next repeat only.
+    fn watch(&self, worker: &Worker) -> io::Result<()> {
         let mut ready = Vec::new();
         let mut ringing: Vec<Arc<ClientOutlet>> = Vec::new();
-        loop {
+        // A round is counted after a wait that was granted: a thread that only fails is stuck.
+        while self.set.wait(&mut ready, ROUND)? {
             worker.round();
-            match self.set.wait(&mut ready, ROUND) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => {
-                    // epoll_wait fails only for a bad descriptor or a bad buffer: ours, and for ever.
-                    log::error!("clients that leave are noticed at the next repeat only: watching failed: {error}");
-                    return;
-                }
-            }
             let clients = self.lock_clients();
             ringing.extend(ready.iter().filter_map(|id| clients.get(id)?.upgrade()));
             drop(clients);
             ringing.drain(..).for_each(|client| client.bell().ring(Cause::Input));
         }
+        Ok(())
     }
 
     fn lock_clients(&self) -> MutexGuard<'_, HashMap<u64, Weak<ClientOutlet>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::STUCK_AFTER;
+    use std::time::Instant;
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_watcher_that_the_system_refuses_to_wait_is_a_problem_and_then_a_fatal_one() {
+        let threads = Threads::default();
+        let watcher = Watcher::watching(ReadinessSet::refused(), &threads).unwrap();
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while threads.problems().is_empty() {
+            assert!(Instant::now() < deadline, "it is not reported");
+            std::thread::yield_now();
+        }
+        let [problem] = &threads.problems()[..] else { panic!("one problem") };
+        assert_eq!(problem.text, "thread watcher: failed while watching what clients send, and is being restarted");
+        threads.look_after(STUCK_AFTER);
+        assert!(threads.fatal_problem().is_some());
+        drop(watcher);
+        assert!(threads.unfinished().is_empty());
     }
 }

@@ -23,11 +23,17 @@ impl JsonFault {
 
 impl From<serde_json::Error> for JsonFault {
     fn from(error: serde_json::Error) -> Self {
-        let (line, column) = (error.line(), error.column());
-        let said = error.to_string();
-        let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
-        Self { message: reword(said), line, column }
+        let (message, line, column) = explain(&error);
+        Self { message, line, column }
     }
+}
+
+/// Returns what is wrong, in our words, with the line and the column, in bytes, from 1; 0 where the parser does not know.
+pub(crate) fn explain(error: &serde_json::Error) -> (String, usize, usize) {
+    let (line, column) = (error.line(), error.column());
+    let said = error.to_string();
+    let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+    (reword(said), line, column)
 }
 
 /// Returns what `said` means: one of the texts of `serde_json`, or of our own visitors, which stays.
@@ -58,7 +64,11 @@ fn reword(said: &str) -> String {
 /// Returns `expected a map, found null` for serde's `invalid type: null, expected a map`.
 fn reword_type(said: &str) -> Option<String> {
     let (found, expected) = said.strip_prefix("invalid type: ")?.rsplit_once(", expected ")?;
-    let found = found.replace("sequence", "a list").replace("string \"", "the text \"");
+    let found = match found.split_once(" `") {
+        Some(("integer" | "floating point", number)) => format!("the number {}", number.trim_end_matches('`')),
+        Some(("boolean", value)) => value.trim_end_matches('`').to_owned(),
+        _ => found.replace("sequence", "a list").replace("string \"", "the text \""),
+    };
     Some(format!("expected {expected}, found {found}"))
 }
 

@@ -24,6 +24,7 @@ use escaped::Escaped;
 pub(crate) use json::parse_value;
 pub use json::pretty;
 pub(crate) use json::{find_long_integer, write_value};
+pub(crate) use json_fault::explain as explain_json;
 pub use text::{EntryError, parse_entry};
 
 /// The way a payload is written. `docs/protocol.md` shows the bytes of each.

@@ -2,10 +2,15 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+
+/// How long a wait takes that the system refuses, for lack of memory or because a limit on descriptors is below the number of
+/// those that are waited for (poll(2)): 10 ms.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 /// What is waited for on a descriptor. Its end, and an error on it, are always waited for too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +54,11 @@ fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<(
             Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(()),
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(()),
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                // Who tries again must not spin.
+                thread::park_timeout(REFUSED_PAUSE);
+                return Err(error.into());
+            }
         }
     }
 }
@@ -74,7 +83,6 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
-    use std::time::Duration;
 
     #[test]
     fn a_wait_ends_at_its_deadline_and_not_before() {

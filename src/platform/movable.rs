@@ -60,7 +60,7 @@ mod tests {
     fn a_thread_is_moved_from_the_core_of_whoever_asks() {
         let allowed = sched_getaffinity(None).unwrap();
         if allowed.count() < 2 {
-            return eprintln!("skipped: there is one core");
+            return crate::testing::skip("there is one core");
         }
         let (tell, told) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();

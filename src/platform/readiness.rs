@@ -51,6 +51,14 @@ mod with_epoll {
             Ok(Self { epoll, ended, ender: Mutex::new(Some(writer)) })
         }
 
+        /// Returns a set whose waits the system refuses, as `epoll_wait`(2) does for a descriptor that is not an epoll set.
+        #[cfg(test)]
+        pub(crate) fn refused() -> Self {
+            let (ended, writer) = pipe().unwrap();
+            let (other, _) = pipe().unwrap();
+            Self { epoll: other, ended, ender: Mutex::new(Some(writer)) }
+        }
+
         /// Has `socket` reported as `token` once, when it can be read or has ended; at once if it already can.
         pub(crate) fn add(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
             Ok(epoll::add(&self.epoll, socket.as_fd(), EventData::new_u64(token), once())?)

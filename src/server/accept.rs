@@ -1,42 +1,33 @@
 //! The accept loop: one thread a client, and no error that ends it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::Error;
 use super::admission::Admission;
 use super::arrivals::{Arrival, Arrivals};
+use super::backoff::Backoff;
 use super::client::{Client, Shared};
 use super::places::{Place, Reason};
+use super::reserve::Reserve;
 use super::slots::Class;
-use crate::connection::{RESERVE_TIMEOUT, Sent};
+use crate::connection::Sent;
 use crate::platform;
-use crate::service::Service;
+use crate::service::{Service, counted};
 use crate::stats::{AcceptError, Event};
 use crate::throttle::{LOG_PERIOD, Throttle, more};
 
 /// Connections taken from one listener before the next one has its turn.
 const BATCH: usize = 64;
 
-/// The pause after an `accept` or a thread that failed for lack of something: 10 ms, doubling to 1 s. NATS does the
-/// same; a loop without it burns a core for as long as the lack lasts.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
 /// How many times [`Config::place_timeout`](super::Config::place_timeout) connections are left in the listeners' queues while
 /// too many arrivals are held, where there is a reserve: with HTTP's 200 ms, health checks are answered within 1 s.
 const MOST_DEFERRALS: u32 = 2;
-
-/// How long a connection that is refused an ordinary place waits for a reserved one, where there are any: five times as long
-/// as a silent peer may hold one.
-const RESERVE_WAIT: Duration = RESERVE_TIMEOUT.saturating_mul(5);
 
 /// How long, after the stop, those who are still in a listener's queue are turned away in order: 50 ms, enough for the
 /// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
@@ -53,22 +44,23 @@ pub(super) struct Door {
 
 /// The accept loop's own state.
 pub(super) struct Acceptor {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     next_id: u64,
     /// Accepted, and without a thread yet. A thread takes ten times as long to start as a connection to accept: in a
     /// burst the kernel's queue is emptied before each start, so that it does not overflow and no client's SYN is sent
     /// again a second later.
-    arrivals: Arrivals,
-    /// Has a place, and waits for a slot: a thread that has given up its place is about to end.
-    ready: Option<(Arrival, Place)>,
-    /// Refused an ordinary place, why, and until when they wait for a reserved one. The first one is the oldest.
-    for_reserve: VecDeque<(Arrival, Reason, Instant)>,
+    pub(super) arrivals: Arrivals,
+    /// Has a place, and waits for a slot, because a thread that has given up its place is about to end; or for a thread.
+    pub(super) ready: Option<(Arrival, Place)>,
+    /// Refused an ordinary place.
+    reserve: Reserve,
     /// Since when connections have been left in the listeners' queues because too many arrivals were held; `None` once the
     /// queues have been empty.
     deferred_since: Option<Instant>,
-    /// Accepting is resumed then, after it failed for lack of something.
-    resume_at: Option<Instant>,
-    pause: Duration,
+    /// After `accept` failed for lack of something.
+    accepting: Backoff,
+    /// After the system gave no thread.
+    pub(super) starting: Backoff,
     admission: Admission,
     failures: Throttle,
 }
@@ -80,10 +72,10 @@ impl Acceptor {
             next_id: 1,
             arrivals: Arrivals::new(config.max_waiting, config.place_timeout, config.reserved_connections > 0),
             ready: None,
-            for_reserve: VecDeque::new(),
+            reserve: Reserve::new(config),
             deferred_since: None,
-            resume_at: None,
-            pause: SHORTEST_PAUSE,
+            accepting: Backoff::default(),
+            starting: Backoff::default(),
             admission: Admission::new(config, &shared.stats, Arc::clone(&shared.wakeup)),
             failures: Throttle::new(LOG_PERIOD),
             shared,
@@ -93,22 +85,29 @@ impl Acceptor {
     /// Gives a thread to each client until the stop is requested. Then closes the doors: those who are still in their
     /// queues get an orderly end instead of the reset that closing a listener sends them; the queue of a listener that is
     /// shared is its next holder's.
-    pub(super) fn run(&mut self, doors: Vec<Door>) -> Result<(), Error> {
+    pub(super) fn run(&mut self, doors: Vec<Door>) {
         let (stop, wakeup) = (self.shared.stop.clone(), Arc::clone(&self.shared.wakeup));
         let mut waited_for: Vec<BorrowedFd<'_>> = doors.iter().map(|door| door.listener.as_fd()).collect();
         waited_for.extend([stop.as_fd(), wakeup.as_fd()]);
         while !stop.is_triggered() {
-            self.shared.stats.count(Event::Heartbeat);
-            self.admission.settle();
-            self.shared.log.flush(false);
+            self.log_held(false);
             self.refuse_expired();
             self.start_reserved();
-            if !self.start_next() {
+            if self.start_next() {
+                self.shared.stats.count(Event::Heartbeat);
+            } else {
                 // While accepting is put off, what waits at the listeners is not looked at.
                 let waited_for = if self.accepts() { &waited_for } else { &waited_for[doors.len()..] };
-                let ready = platform::wait_any(waited_for, self.next_round()).map_err(Error::Wait)?;
-                if ready.last() == Some(&true) {
-                    wakeup.clear();
+                match platform::wait_any(waited_for, self.next_round()) {
+                    Ok(ready) => {
+                        self.shared.stats.count(Event::Heartbeat);
+                        if ready.last() == Some(&true) {
+                            wakeup.clear();
+                        }
+                    }
+                    // The refusal has taken a moment: until the system lets the loop wait again, it tries whatever there may be
+                    // to do. It counts no rounds meanwhile, so that the monitor reports it.
+                    Err(error) => self.complain("cannot wait for clients", &error, "; raise the limit (ulimit -n)"),
                 }
             }
             if !self.is_backing_off() {
@@ -119,34 +118,42 @@ impl Acceptor {
                 }
             }
         }
-        let waiting = self.for_reserve.drain(..).map(|(arrival, ..)| arrival);
-        let held =
-            self.ready.take().map(|(arrival, _)| arrival).into_iter().chain(self.arrivals.drain()).chain(waiting);
-        for arrival in held {
+        let ready = self.ready.take().map(|(arrival, _)| arrival);
+        for arrival in ready.into_iter().chain(self.arrivals.drain()).chain(self.reserve.drain()) {
             turn_away(&arrival.socket);
         }
         let deadline = Instant::now() + TURNING_AWAY;
         for door in doors.into_iter().filter(|door| !door.is_shared) {
             empty(&door.listener, deadline);
         }
-        Ok(())
+        self.log_held(true);
+    }
+
+    /// Logs what was held back and is due; at the end, all. What threads hold back after that, the drain logs.
+    fn log_held(&mut self, is_end: bool) {
+        self.admission.settle(is_end);
+        self.shared.log.flush(false);
+        self.shared.log_handshakes(is_end);
+        if let Some(held) = self.failures.release(is_end) {
+            log::error!("{} to accept or serve {}s", counted(held, "more failure"), self.shared.config.role.noun());
+        }
     }
 
     /// When the loop comes round even if nobody comes; `None` if it need not.
     fn next_round(&self) -> Option<Instant> {
         let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
-        let resume_at = self.resume_at.filter(|_| self.is_backing_off());
-        let expiry = self.arrivals.deadline(&self.admission);
-        let reserve = self.for_reserve.front().map(|(_, _, deadline)| *deadline);
-        [heartbeat, resume_at, expiry, reserve, self.has_room_at(), self.admission.due(), self.shared.log.due()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (accepting, starting) = (self.accepting.resume_at(), self.starting.resume_at());
+        let (expiry, look) = (self.arrivals.deadline(&self.admission), self.reserve.next_look());
+        let (refusals, failures) = (self.admission.due(), self.failures.due());
+        let (handshakes, log) = (self.shared.handshakes_due(), self.shared.log.due());
+        let all =
+            [heartbeat, accepting, starting, expiry, look, self.has_room_at(), refusals, failures, handshakes, log];
+        all.into_iter().flatten().min()
     }
 
-    /// True if and only if accepting is not to be tried yet.
+    /// True if and only if accepting is not to be tried yet. Without threads, who comes waits in the kernel's queue.
     fn is_backing_off(&self) -> bool {
-        self.resume_at.is_some_and(|at| Instant::now() < at)
+        self.accepting.resume_at().is_some() || self.starting.resume_at().is_some()
     }
 
     /// True if and only if connections may be accepted now. Others wait in the kernel's queue.
@@ -174,7 +181,7 @@ impl Acceptor {
         if self.try_start() {
             return true;
         }
-        let is_idle = self.ready.is_none() && self.arrivals.is_empty() && self.for_reserve.is_empty();
+        let is_idle = self.ready.is_none() && self.arrivals.is_empty() && self.reserve.is_empty();
         if is_idle && self.has_room_at().is_none() {
             return false;
         }
@@ -184,7 +191,10 @@ impl Acceptor {
         self.try_start()
     }
 
-    fn try_start(&mut self) -> bool {
+    pub(super) fn try_start(&mut self) -> bool {
+        if self.starting.resume_at().is_some() {
+            return false;
+        }
         if self.ready.is_none() {
             let mut refused = Vec::new();
             self.ready = self.arrivals.next(&self.admission, &mut refused);
@@ -195,40 +205,68 @@ impl Acceptor {
         if self.ready.is_none() || !self.shared.slots.take(Class::Ordinary) {
             return false;
         }
-        if let Some((arrival, place)) = self.ready.take() {
-            self.start(arrival, place);
-        }
-        true
+        self.ready = self.ready.take().and_then(|(arrival, place)| self.start(arrival, place));
+        self.ready.is_none()
     }
 
-    /// Refuses the connections that have waited for a place long enough.
-    fn refuse_expired(&mut self) {
+    /// Closes and counts the connections that have been held since the system began to give no threads, for as long as one
+    /// waits for a place. The others are tried again after the pause.
+    fn close_without_thread(&mut self) {
+        let timeout = self.shared.config.place_timeout;
+        let now = Instant::now();
+        let Some(before) =
+            now.checked_sub(timeout).filter(|before| self.starting.since().is_some_and(|at| at <= *before))
+        else {
+            return;
+        };
+        let ready = self.ready.take_if(|(arrival, _)| arrival.since <= before).map(|(arrival, _)| arrival);
+        let mut closed = 0;
+        for arrival in ready.into_iter().chain(std::iter::from_fn(|| self.arrivals.take_new(before))) {
+            self.shared.stats.count(Event::FailedSpawn);
+            turn_away(&arrival.socket);
+            closed += 1;
+        }
+        if closed > 0 {
+            log::warn!("{} closed: no thread within {timeout:?}", counted(closed, self.shared.config.role.noun()));
+        }
+    }
+
+    /// Refuses the connections that have waited for a place, or for a thread, long enough.
+    pub(super) fn refuse_expired(&mut self) {
+        self.close_without_thread();
         while let Some((arrival, reason)) = self.arrivals.expire(&self.admission) {
             self.refuse(arrival, reason);
+        }
+        for (arrival, reason) in self.reserve.look() {
+            self.turn_away(&arrival, reason);
         }
     }
 
     /// Gives the connection a reserved place, now or soon, or closes it: its client sees the end of the stream.
     fn refuse(&mut self, arrival: Arrival, reason: Reason) {
-        let config = &self.shared.config;
-        let may_wait = config.reserved_connections > 0 && reason != Reason::Denied;
-        if may_wait && self.for_reserve.len() < config.max_waiting {
-            self.for_reserve.push_back((arrival, reason, Instant::now() + RESERVE_WAIT));
-            self.start_reserved();
-        } else {
+        let turned_away =
+            if reason == Reason::Denied { Some((arrival, reason)) } else { self.reserve.push(arrival, reason) };
+        if let Some((arrival, reason)) = turned_away {
             self.turn_away(&arrival, reason);
         }
+        self.start_reserved();
     }
 
-    /// Starts the threads of the connections that have a reserved place now, and closes those that have waited for one long
-    /// enough. One whose address has its share lets others pass.
+    /// Starts the threads of the connections that have a reserved place now. One whose address has its share lets others
+    /// pass.
     fn start_reserved(&mut self) {
-        for _ in 0..self.for_reserve.len() {
-            let Some((arrival, reason, deadline)) = self.for_reserve.pop_front() else { return };
-            match self.admission.admit_reserved(arrival.peer, reason) {
-                Some(place) if self.shared.slots.take(Class::Reserved) => self.start(arrival, place),
-                _ if deadline <= Instant::now() => self.turn_away(&arrival, reason),
-                _ => self.for_reserve.push_back((arrival, reason, deadline)),
+        while self.reserve.has_request()
+            && self.starting.resume_at().is_none()
+            && self.shared.slots.take(Class::Reserved)
+        {
+            let taken = self.reserve.take(|peer, reason| self.admission.admit_reserved(peer, reason));
+            let Some((arrival, reason, place)) = taken else {
+                return self.shared.slots.give_back(Class::Reserved);
+            };
+            // Without a thread it waits on, as long as it may.
+            let turned_away = self.start(arrival, place).and_then(|(arrival, _)| self.reserve.push(arrival, reason));
+            if let Some((arrival, reason)) = turned_away {
+                self.turn_away(&arrival, reason);
             }
         }
     }
@@ -264,7 +302,8 @@ impl Acceptor {
                 Err(error) => {
                     self.shared.stats.count(Event::FailedAccept);
                     self.shared.stats.count_accept_error(kind_of(&error));
-                    self.back_off("cannot accept a client", &error);
+                    self.complain("cannot accept a client", &error, advice(&error));
+                    self.accepting.begin();
                     return false;
                 }
             }
@@ -272,41 +311,55 @@ impl Acceptor {
         false
     }
 
-    /// Starts the connection's thread, in a slot that has been taken.
-    fn start(&mut self, arrival: Arrival, place: Place) {
-        let Arrival { peer, socket, service, .. } = arrival;
+    /// Starts the connection's thread, in a slot that has been taken. Returns the connection if the system gives no thread; its
+    /// slot is free then.
+    fn start(&mut self, arrival: Arrival, place: Place) -> Option<(Arrival, Place)> {
+        let Arrival { peer, socket, service, since } = arrival;
         let (id, shared) = (self.next_id, Arc::clone(&self.shared));
-        self.next_id += 1;
         let (guard, class) = (shared.stats.connect(), place.class());
         let client = Client { id, peer: peer.into(), socket, place, guard, service, shared: Arc::clone(&shared) };
         shared.registry.enter(id, peer);
         let role = shared.config.role;
         let builder =
             thread::Builder::new().name(format!("{}-{id}", role.thread_name())).stack_size(shared.config.stack_size);
-        match builder.spawn(move || client.run()) {
+        // A closure is dropped if there is no thread for it: the connection must not be. Held while it changes hands.
+        let handed = Arc::new(Mutex::new(Some(client)));
+        let taken = Arc::clone(&handed);
+        match builder.spawn(move || run(taken)) {
             Ok(thread) => {
+                self.next_id += 1;
                 if let Some(ended) = shared.registry.keep_thread(id, thread) {
                     shared.slots.retire(ended, class);
                 }
-                (self.pause, self.resume_at) = (SHORTEST_PAUSE, None);
+                self.accepting.end();
+                self.starting.end();
+                None
             }
             Err(error) => {
-                // The closure went with the attempt, and with it the socket and the guard.
+                let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
                 shared.registry.leave(id, Sent::default());
                 shared.slots.give_back(class);
-                shared.stats.count(Event::FailedSpawn);
-                self.back_off(&format!("no thread for {} {peer}, closed", role.noun()), &error);
+                self.complain(&format!("no thread for {} {peer}", role.noun()), &error, advice(&error));
+                self.starting.begin();
+                client.map(|Client { socket, place, service, .. }| (Arrival { peer, socket, service, since }, place))
             }
         }
     }
 
-    /// Puts the next try off, longer each time in a row, so that a lack is neither a spin nor a full disk.
-    fn back_off(&mut self, what: &str, error: &io::Error) {
+    fn complain(&mut self, what: &str, error: &io::Error, advice: &str) {
         if let Some(held) = self.failures.pass() {
-            log::error!("{what}: {error}{}{}", advice(error), more(held));
+            log::error!("{what}: {error}{advice}{}", more(held));
         }
-        self.resume_at = Instant::now().checked_add(self.pause);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// What a connection's thread does.
+fn run(handed: Arc<Mutex<Option<Client>>>) {
+    let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // It has no more use, and lives no longer.
+    drop(handed);
+    if let Some(client) = client {
+        client.run();
     }
 }
 
@@ -375,9 +428,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_queue_is_left_when_the_time_for_turning_away_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let _clients: Vec<_> = (0..BATCH + 3).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        empty(&listener, Instant::now());
+        for _ in 0..3 {
+            platform::accept(&listener).unwrap();
+        }
+        assert_eq!(platform::accept(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
     fn what_is_no_clients_own_failure_is_backed_off_from() {
         let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
-        for own in [Errno::CONNABORTED, Errno::PROTO, Errno::HOSTUNREACH, Errno::PERM] {
+        // Linux accepts a connection that was reset in the queue (measured); other systems fail with the first of these.
+        for own in [
+            Errno::CONNABORTED,
+            Errno::PROTO,
+            Errno::NOPROTOOPT,
+            Errno::NETDOWN,
+            Errno::NETUNREACH,
+            Errno::HOSTDOWN,
+            Errno::HOSTUNREACH,
+            Errno::TIMEDOUT,
+            Errno::PERM,
+        ] {
             assert!(is_the_clients(&error(own)), "{own}");
         }
         for other in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INVAL, Errno::BADF, Errno::OPNOTSUPP] {

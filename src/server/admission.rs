@@ -80,10 +80,10 @@ impl Admission {
         self.complaints.iter().filter_map(Throttle::due).min()
     }
 
-    /// Logs the refusals that are due.
-    pub(super) fn settle(&mut self) {
+    /// Logs the refusals that are due; at the end of the server, all that were held back.
+    pub(super) fn settle(&mut self, is_end: bool) {
         for reason in Reason::ALL {
-            if let Some(held) = self.complaints[reason as usize].release() {
+            if let Some(held) = self.complaints[reason as usize].release(is_end) {
                 let others = counted(held, &format!("more {}", self.role.noun()));
                 log::warn!("{others} refused: {}", self.explain(reason));
             }

@@ -1,12 +1,13 @@
 //! Accepted connections that have no thread yet: those that have not been looked at, and those that wait for a place.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::Admission;
-use super::places::{Place, Reason, decrement, source_of};
+use super::places::{Place, Reason, source_of};
 use crate::service::Service;
 
 /// How many times [`Config::place_timeout`](super::Config::place_timeout) a connection waits at most, while other
@@ -32,25 +33,28 @@ pub(super) struct Arrival {
 pub(super) struct Arrivals {
     /// Not looked at yet.
     new: VecDeque<Arrival>,
-    /// Those that found no place, and why. The first one is the oldest.
-    waiting: VecDeque<(Arrival, Reason)>,
-    /// How many of `waiting` each source has; one that has none is not kept.
-    waiting_per_source: HashMap<IpAddr, u64>,
+    /// Those that found no place, and why, by the order in which they came.
+    waiting: BTreeMap<u64, (Arrival, Reason)>,
+    /// How many have begun to wait.
+    waited: u64,
+    /// Those of `waiting`, by source; one that has none is not kept.
+    by_source: HashMap<IpAddr, BTreeSet<u64>>,
+    /// Those of `waiting` that may find a place now. One whose address has no place left is one of them again when its address
+    /// has freed a place: so a freed place costs one try or two, however many connections wait.
+    candidates: BTreeSet<u64>,
     max_waiting: usize,
     place_timeout: Duration,
     /// How long a connection waits at most, while other connections keep ending.
     longest_wait: Duration,
-    /// How many places had been freed when all that wait were last tried.
-    freed_seen: u64,
 }
 
 impl Arrivals {
     /// Returns an empty queue. Where there is a `reserve`, a connection waits for no longer than `place_timeout`: a health
     /// check has its answer from the reserve then, though other connections keep ending.
     pub(super) fn new(max_waiting: usize, place_timeout: Duration, has_reserve: bool) -> Self {
-        let (new, waiting, waiting_per_source) = Default::default();
+        let (new, waiting, by_source, candidates) = Default::default();
         let longest_wait = place_timeout.saturating_mul(if has_reserve { 1 } else { MOST_TIMEOUTS });
-        Self { new, waiting, waiting_per_source, max_waiting, place_timeout, longest_wait, freed_seen: 0 }
+        Self { new, waiting, waited: 0, by_source, candidates, max_waiting, place_timeout, longest_wait }
     }
 
     pub(super) fn push(&mut self, arrival: Arrival) {
@@ -74,21 +78,14 @@ impl Arrivals {
         admission: &Admission,
         refused: &mut Vec<(Arrival, Reason)>,
     ) -> Option<(Arrival, Place)> {
-        let freed = admission.places().freed();
-        if freed != self.freed_seen {
-            let admitted = self.next_waiting(admission);
-            if admitted.is_some() {
-                return admitted;
-            }
-            self.freed_seen = freed;
+        let admitted = self.next_waiting(admission);
+        if admitted.is_some() {
+            return admitted;
         }
         while let Some(arrival) = self.new.pop_front() {
             match admission.admit(arrival.peer) {
                 Ok(place) => return Some((arrival, place)),
-                Err(reason) if self.may_wait(&arrival, reason, admission) => {
-                    *self.waiting_per_source.entry(source_of(arrival.peer.ip())).or_default() += 1;
-                    self.waiting.push_back((arrival, reason));
-                }
+                Err(reason) if self.may_wait(&arrival, reason, admission) => self.wait(arrival, reason),
                 Err(reason) => refused.push((arrival, reason)),
             }
         }
@@ -96,14 +93,33 @@ impl Arrivals {
     }
 
     fn next_waiting(&mut self, admission: &Admission) -> Option<(Arrival, Place)> {
-        for number in 0..self.waiting.len() {
-            match admission.admit(self.waiting[number].0.peer) {
-                Ok(place) => return self.take(number).map(|(arrival, _)| (arrival, place)),
-                Err(Reason::Full) => return None,
-                Err(_) => {}
-            }
+        for source in admission.places().take_freed() {
+            self.reconsider(source);
+        }
+        while let Some(&number) = self.candidates.first() {
+            let admitted = self.waiting.get(&number).map(|(arrival, _)| admission.admit(arrival.peer));
+            match admitted {
+                Some(Ok(place)) => return self.take(number).map(|(arrival, _)| (arrival, place)),
+                Some(Err(Reason::Full)) => return None,
+                Some(Err(_)) | None => self.candidates.remove(&number),
+            };
         }
         None
+    }
+
+    /// Makes the oldest connection of `source` that waits a candidate.
+    fn reconsider(&mut self, source: IpAddr) {
+        self.candidates.extend(self.by_source.get(&source).and_then(BTreeSet::first));
+    }
+
+    fn wait(&mut self, arrival: Arrival, reason: Reason) {
+        let number = self.waited;
+        self.waited += 1;
+        self.by_source.entry(source_of(arrival.peer.ip())).or_default().insert(number);
+        if reason == Reason::Full {
+            self.candidates.insert(number);
+        }
+        self.waiting.insert(number, (arrival, reason));
     }
 
     fn may_wait(&self, arrival: &Arrival, reason: Reason, admission: &Admission) -> bool {
@@ -111,8 +127,8 @@ impl Arrivals {
             Reason::Denied => false,
             Reason::Full => true,
             Reason::Crowd => {
-                let waiting = self.waiting_per_source.get(&source_of(arrival.peer.ip()));
-                waiting.copied().unwrap_or(0) < admission.max_per_source()
+                let waiting = self.by_source.get(&source_of(arrival.peer.ip())).map_or(0, BTreeSet::len);
+                (waiting as u64) < admission.max_per_source()
             }
         };
         has_room && !self.place_timeout.is_zero() && self.waiting.len() < self.max_waiting
@@ -120,7 +136,7 @@ impl Arrivals {
 
     /// When the oldest connection that waits has waited long enough; `None` if none waits.
     pub(super) fn deadline(&self, admission: &Admission) -> Option<Instant> {
-        let since = self.waiting.front()?.0.since;
+        let since = self.waiting.first_key_value()?.1.0.since;
         let last_freed = admission.places().last_freed().map_or(since, |freed| freed.max(since));
         let quiet = last_freed.checked_add(self.place_timeout)?;
         Some(quiet.min(since.checked_add(self.longest_wait)?))
@@ -129,19 +145,35 @@ impl Arrivals {
     /// Takes the oldest connection that waits, if it has waited long enough.
     pub(super) fn expire(&mut self, admission: &Admission) -> Option<(Arrival, Reason)> {
         self.deadline(admission).filter(|deadline| *deadline <= Instant::now())?;
-        self.take(0)
+        let oldest = *self.waiting.first_key_value()?.0;
+        self.take(oldest)
     }
 
-    /// Takes a connection out of those that wait.
-    fn take(&mut self, number: usize) -> Option<(Arrival, Reason)> {
-        let (arrival, reason) = self.waiting.remove(number)?;
-        decrement(&mut self.waiting_per_source, source_of(arrival.peer.ip()));
+    /// Takes the oldest connection that has not been looked at, if it was accepted no later than `before`.
+    pub(super) fn take_new(&mut self, before: Instant) -> Option<Arrival> {
+        if self.new.front()?.since <= before { self.new.pop_front() } else { None }
+    }
+
+    /// Takes a connection out of those that wait. If it was a candidate, the next one of its source is one.
+    fn take(&mut self, number: u64) -> Option<(Arrival, Reason)> {
+        let (arrival, reason) = self.waiting.remove(&number)?;
+        let source = source_of(arrival.peer.ip());
+        if let Entry::Occupied(mut numbers) = self.by_source.entry(source) {
+            numbers.get_mut().remove(&number);
+            if numbers.get().is_empty() {
+                numbers.remove();
+            }
+        }
+        if self.candidates.remove(&number) {
+            self.reconsider(source);
+        }
         Some((arrival, reason))
     }
 
     /// Takes all connections.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Arrival> + '_ {
-        self.new.drain(..).chain(self.waiting.drain(..).map(|(arrival, _)| arrival))
+        (self.by_source, self.candidates) = Default::default();
+        self.new.drain(..).chain(std::mem::take(&mut self.waiting).into_values().map(|(arrival, _)| arrival))
     }
 }
 
@@ -217,7 +249,32 @@ mod tests {
         assert_eq!(server.refused.len(), 1, "an address has more waiting than it may have places");
         drop(first);
         assert_eq!(server.next().unwrap().0, "192.0.2.1");
-        assert!(server.queue.waiting_per_source.is_empty());
+        assert!(server.queue.by_source.is_empty());
+    }
+
+    #[test]
+    fn a_freed_place_of_one_address_is_offered_to_that_address_alone() {
+        let mut server = Server::new(&limited(10, Some(1)), 100, LONG);
+        let addresses: Vec<String> = (1..=9).map(|number| format!("192.0.2.{number}")).collect();
+        let mut places = Vec::new();
+        for ip in addresses.iter().chain(&addresses) {
+            server.arrive([ip.as_str()]);
+            places.extend(server.next().map(|(_, place)| place));
+        }
+        assert_eq!((places.len(), server.queue.waiting.len(), server.queue.candidates.len()), (9, 9, 0));
+        drop(places.remove(6));
+        assert_eq!(server.next().unwrap().0, "192.0.2.7");
+        assert!(server.queue.candidates.is_empty() && server.next().is_none());
+        // Where the server is full, each may be the next.
+        let mut server = Server::new(&limited(2, Some(1)), 100, LONG);
+        server.arrive(["192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3", "192.0.2.1"]);
+        let (_, first) = server.next().unwrap();
+        let (_, second) = server.next().unwrap();
+        assert!(server.next().is_none());
+        drop(second);
+        assert_eq!(server.next().unwrap().0, "192.0.2.3", "the first address has its place");
+        drop(first);
+        assert_eq!(server.next().unwrap().0, "192.0.2.1");
     }
 
     #[test]
@@ -243,7 +300,7 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(server.queue.expire(&server.admission).unwrap().1, Reason::Full);
-        assert!(server.queue.is_empty() && server.queue.waiting_per_source.is_empty());
+        assert!(server.queue.is_empty() && server.queue.by_source.is_empty());
     }
 
     #[test]
@@ -256,7 +313,7 @@ mod tests {
             assert!(server.next().is_none());
             drop(second);
             let _third = server.next().unwrap();
-            let since = server.queue.waiting[0].0.since;
+            let since = server.queue.waiting.first_key_value().unwrap().1.0.since;
             let deadline = server.queue.deadline(&server.admission).unwrap();
             assert_eq!(deadline > since + LONG, timeouts > 1, "{timeouts}");
             assert!(deadline <= since + LONG * timeouts);

@@ -1,5 +1,6 @@
 //! A client's life on its thread: from the accepted socket to the last line of the log.
 
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,11 +16,11 @@ use super::slots::ThreadSlots;
 use crate::chain::Chain;
 use crate::connection::{Bell, Connection, Error as ClientError, Outlet, OverLimit, RESERVE_TIMEOUT, Sent, Watcher};
 use crate::platform::Wakeup;
-use crate::service::{Goodbye, Service};
+use crate::service::{Goodbye, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Closed, ConnectionGuard, Event, Stats};
 use crate::stream::Stream;
-use crate::throttle::{Throttle, more};
+use crate::throttle::{LOG_PERIOD, Throttle, more};
 use crate::tls::{Acceptor, HandshakeError};
 
 /// What all connections share.
@@ -154,15 +155,52 @@ fn shake_hands(connection: Connection, tls: &Acceptor, shared: &Shared) -> Optio
 }
 
 impl Shared {
+    /// Returns what the connections of a server share, and starts its watcher.
+    ///
+    /// # Errors
+    /// If the system gives no thread or no descriptor.
+    pub(super) fn new(config: Config, stats: Arc<Stats>, registry: Arc<Registry>, stop: Shutdown) -> io::Result<Self> {
+        let wakeup = Arc::new(Wakeup::new()?);
+        Ok(Self {
+            slots: ThreadSlots::new(config.max_connections, config.reserved_connections),
+            log: ConnectionLog::new(config.role, Arc::clone(&stats), Arc::clone(&wakeup)),
+            watcher: Arc::new(Watcher::start(&config.threads)?),
+            handshake_failures: Mutex::new(Throttle::new(LOG_PERIOD)),
+            wakeup,
+            config,
+            stats,
+            registry,
+            stop,
+        })
+    }
+
     fn handshake_failed(&self, id: u64, peer: SocketAddr, error: &HandshakeError) {
         let noun = self.config.role.noun();
         if self.stop.is_triggered() {
             return log::debug!("{noun} {id} from {peer}: no TLS handshake: {}", Chain(error));
         }
         self.stats.count(Event::FailedHandshake);
-        let held = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).pass();
+        let mut failures = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let (passed, is_first_held) = (failures.pass(), failures.has_first());
+        drop(failures);
+        match passed {
+            Some(held) => log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", Chain(error), more(held)),
+            // The accept loop logs it in time.
+            None if is_first_held => self.wakeup.wake(),
+            None => {}
+        }
+    }
+
+    /// When failed handshakes that were not logged should be, if no other one comes; `None` if all were.
+    pub(super) fn handshakes_due(&self) -> Option<Instant> {
+        self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).due()
+    }
+
+    /// Logs the failed handshakes that are due; at the end of the server, all that were held back.
+    pub(super) fn log_handshakes(&self, is_end: bool) {
+        let held = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).release(is_end);
         if let Some(held) = held {
-            log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", Chain(error), more(held));
+            log::warn!("{}: no TLS handshake", counted(held, &format!("more {}", self.config.role.noun())));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Role;
 use crate::platform::Wakeup;
 use crate::service::counted;
+use crate::stats::Stats;
 use crate::throttle::LOG_PERIOD;
 
 /// The most lines a second: 500. Before there was a limit, 67,000 connections in 3 s wrote 8 MB of log (measured).
@@ -16,6 +17,9 @@ const MAX_LINES: u64 = 500;
 #[derive(Debug)]
 pub(super) struct ConnectionLog {
     role: Role,
+    /// Has the number of active connections for a sum. The last change's own number may be far from it: threads that start at
+    /// once log their connections in any order.
+    stats: Arc<Stats>,
     /// Guards the numbers alone. Held for one change; never while logging.
     window: Mutex<Window>,
     /// Wakes the accept loop, which calls [`flush`](Self::flush) in time.
@@ -37,18 +41,16 @@ struct Window {
     /// Connections that have begun, and ended, without a line.
     connected: u64,
     disconnected: u64,
-    /// Active connections at the last change without a line.
-    active: u64,
 }
 
 impl ConnectionLog {
-    pub(super) fn new(role: Role, wakeup: Arc<Wakeup>) -> Self {
-        Self { role, window: Mutex::new(Window::starting_at(Instant::now())), wakeup }
+    pub(super) fn new(role: Role, stats: Arc<Stats>, wakeup: Arc<Wakeup>) -> Self {
+        Self { role, stats, window: Mutex::new(Window::starting_at(Instant::now())), wakeup }
     }
 
     /// Logs that a connection has begun; there are `active` with it.
     pub(super) fn connected(&self, id: u64, peer: SocketAddr, active: u64) {
-        if self.has_line(Change::Connected, active) {
+        if self.has_line(Change::Connected) {
             let (noun, level) = (self.role.noun(), self.role.level());
             log::log!(level, "{noun} {id} connected from {peer} (active connections: {active})");
         }
@@ -56,7 +58,7 @@ impl ConnectionLog {
 
     /// Logs that a connection has ended after `elapsed` for that `reason`; there are `active` without it.
     pub(super) fn disconnected(&self, id: u64, elapsed: Duration, sent: &str, reason: &str, active: u64) {
-        if self.has_line(Change::Disconnected, active) {
+        if self.has_line(Change::Disconnected) {
             let (noun, level, elapsed) = (self.role.noun(), self.role.level(), elapsed.as_secs_f64());
             log::log!(
                 level,
@@ -82,12 +84,12 @@ impl ConnectionLog {
     }
 
     /// Counts the change. Returns true if and only if it has a line of its own.
-    fn has_line(&self, change: Change, active: u64) -> bool {
+    fn has_line(&self, change: Change) -> bool {
         if !log::log_enabled!(self.role.level()) {
             return false;
         }
         let mut window = self.lock();
-        let (has_line, over) = window.count(change, active, Instant::now());
+        let (has_line, over) = window.count(change, Instant::now());
         let is_first = !has_line && window.connected + window.disconnected == 1;
         drop(window);
         if let Some(over) = over {
@@ -100,9 +102,9 @@ impl ConnectionLog {
     }
 
     fn sum_up(&self, over: &Window) {
-        let Window { connected, disconnected, active, .. } = *over;
+        let Window { connected, disconnected, .. } = *over;
         if connected + disconnected > 0 {
-            let (noun, level) = (self.role.noun(), self.role.level());
+            let (noun, level, active) = (self.role.noun(), self.role.level(), self.stats.active());
             let connected = counted(connected, &format!("more {noun}"));
             log::log!(
                 level,
@@ -118,7 +120,7 @@ impl ConnectionLog {
 
 impl Window {
     fn starting_at(started: Instant) -> Self {
-        Self { started, lines: 0, connected: 0, disconnected: 0, active: 0 }
+        Self { started, lines: 0, connected: 0, disconnected: 0 }
     }
 
     /// When it is over, if changes in it have no line.
@@ -127,7 +129,7 @@ impl Window {
     }
 
     /// Counts a change at `now`. Returns true if and only if it has a line of its own, and the last window if that is over.
-    fn count(&mut self, change: Change, active: u64, now: Instant) -> (bool, Option<Self>) {
+    fn count(&mut self, change: Change, now: Instant) -> (bool, Option<Self>) {
         let is_over = now.saturating_duration_since(self.started) >= LOG_PERIOD;
         let over = is_over.then(|| std::mem::replace(self, Self::starting_at(now)));
         self.lines += 1;
@@ -138,7 +140,6 @@ impl Window {
             Change::Connected => self.connected += 1,
             Change::Disconnected => self.disconnected += 1,
         }
-        self.active = active;
         (false, over)
     }
 }
@@ -152,15 +153,15 @@ mod tests {
         let start = Instant::now();
         let mut window = Window::starting_at(start);
         for _ in 0..MAX_LINES {
-            assert!(window.count(Change::Connected, 1, start).0);
+            assert!(window.count(Change::Connected, start).0);
         }
         assert_eq!(window.due(), None);
-        assert!(!window.count(Change::Connected, 7, start).0);
-        assert!(!window.count(Change::Disconnected, 6, start).0);
+        assert!(!window.count(Change::Connected, start).0);
+        assert!(!window.count(Change::Disconnected, start).0);
         assert_eq!(window.due(), start.checked_add(LOG_PERIOD));
-        let (has_line, over) = window.count(Change::Connected, 8, start + LOG_PERIOD);
+        let (has_line, over) = window.count(Change::Connected, start + LOG_PERIOD);
         let over = over.unwrap();
         assert!(has_line && window.due().is_none());
-        assert_eq!((over.connected, over.disconnected, over.active), (1, 1, 6));
+        assert_eq!((over.connected, over.disconnected), (1, 1));
     }
 }

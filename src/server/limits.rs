@@ -7,7 +7,7 @@ use crate::platform::{self, Limits};
 /// Descriptors kept for what is not a client: standard streams, listeners, pipes, the source's file. Redis keeps 32.
 const SPARE_DESCRIPTORS: u64 = 32;
 
-/// Threads kept for what is not a connection: 32. The table of threads in `docs/design.md` has 23 at most.
+/// Threads kept for what is not a connection: 32. The table of threads in `docs/design.md` has 24 at most.
 const SPARE_THREADS: u64 = 32;
 
 /// Memory maps of one Rust thread: stack, guard, signal stack, guard (measured).

@@ -1,8 +1,11 @@
 //! The server: listeners, a thread a client, and a stop that leaves nobody behind. Knows no maps.
 
 mod accept;
+#[cfg(test)]
+mod accept_tests;
 mod admission;
 mod arrivals;
+mod backoff;
 mod census;
 mod client;
 mod connection_log;
@@ -12,33 +15,30 @@ mod places;
 mod registry;
 #[cfg(test)]
 mod registry_tests;
+mod reserve;
 mod slots;
 #[cfg(test)]
 mod slots_tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::connection::Watcher;
-use crate::platform::{self, Wakeup};
+use crate::platform;
 use crate::service::{Census, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Event, Stats};
 use crate::threads::{ROUND, Thread, Threads};
-use crate::throttle::{LOG_PERIOD, Throttle};
 use crate::tls;
 
 use accept::{Acceptor, Door};
 use census::Books;
 use client::{Shared, join};
-use connection_log::ConnectionLog;
 pub use ipnet::IpNet;
 pub use limits::{Ceiling, Limit};
 use registry::Registry;
-use slots::ThreadSlots;
 
 /// The most clients unless told otherwise: 10,000, as in Redis.
 pub const DEFAULT_MAX_CONNECTIONS: u64 = 10_000;
@@ -216,9 +216,6 @@ pub enum Error {
     /// The system gave no thread or descriptor for the server itself.
     #[error("the system gives no thread or descriptor for the server itself")]
     Start(#[source] io::Error),
-    /// The accept loop cannot wait any more.
-    #[error("waiting for clients failed")]
-    Wait(#[source] io::Error),
 }
 
 fn listen_advice(source: &io::Error) -> &'static str {
@@ -339,28 +336,15 @@ impl Server {
         let certificates =
             own_tls.map(|tls| follow(tls, stop, &self.config.threads)).transpose().map_err(Error::Start)?;
         self.warn_if_open();
-        let wakeup = Arc::new(Wakeup::new().map_err(Error::Start)?);
-        let threads = self.config.threads.clone();
-        let shared = Arc::new(Shared {
-            handshake_failures: Mutex::new(Throttle::new(LOG_PERIOD)),
-            slots: ThreadSlots::new(self.config.max_connections, self.config.reserved_connections),
-            log: ConnectionLog::new(self.config.role, Arc::clone(&wakeup)),
-            wakeup,
-            config: self.config,
-            stats: self.stats,
-            registry: self.registry,
-            watcher: Arc::new(Watcher::start(&threads).map_err(Error::Start)?),
-            stop: stop.clone(),
-        });
+        let shared = Shared::new(self.config, self.stats, self.registry, stop.clone()).map_err(Error::Start)?;
+        let shared = Arc::new(shared);
         let reaper = start_reaper(&shared).map_err(Error::Start)?;
-        let accepted = Acceptor::new(Arc::clone(&shared)).run(self.doors);
-        // Where accepting failed, the clients in place still get their orderly end.
-        stop.trigger();
+        Acceptor::new(Arc::clone(&shared)).run(self.doors);
         let summary = drain(&shared);
         shared.slots.close();
         join(reaper);
         certificates.map(|thread| thread.join(CERTIFICATES_LIMIT));
-        accepted.map(|()| summary)
+        Ok(summary)
     }
 
     /// Tells once of the listeners that others than this machine can reach, if whoever reaches them is served.
@@ -432,6 +416,7 @@ fn drain(shared: &Shared) -> Summary {
         log::error!("{} did not end; leaving it to the end of the process", counted(left, "connection thread"));
     }
     shared.log.flush(true);
+    shared.log_handshakes(true);
     // A thread that does not even end after the cut was cut all the same.
     let summary = Summary { served: shared.stats.served(), cut: shared.stats.cut() + shared.stats.active() };
     log::log!(level, "stopped: {} served, {} cut", counted(summary.served, shared.config.role.noun()), summary.cut);

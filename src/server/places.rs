@@ -94,8 +94,10 @@ struct Counts {
     per_source: HashMap<IpAddr, u64>,
     /// The same, of the reserved ones.
     reserved_per_source: HashMap<IpAddr, u64>,
-    /// How many have been freed, without the reserved ones, and when the last one was.
-    freed: u64,
+    /// The addresses of places that were freed since [`Places::take_freed`], without the reserved ones, where addresses are
+    /// counted. No more than there are places: one that is freed again was taken by the accept loop, which looks first.
+    freed: Vec<IpAddr>,
+    /// When a place was freed last, without the reserved ones.
     last_freed: Option<Instant>,
 }
 
@@ -109,13 +111,13 @@ impl Places {
         self.lock().taken
     }
 
-    /// How many places have been freed so far, without the reserved ones: a connection that waits for one of those is tried
-    /// again when its slot is freed.
-    pub(super) fn freed(&self) -> u64 {
-        self.lock().freed
+    /// Returns the addresses of the places that were freed since the last call, without the reserved ones, where addresses are
+    /// counted.
+    pub(super) fn take_freed(&self) -> Vec<IpAddr> {
+        std::mem::take(&mut self.lock().freed)
     }
 
-    /// When one of them was freed last; `None` before the first.
+    /// When a place was freed last, without the reserved ones; `None` before the first.
     pub(super) fn last_freed(&self) -> Option<Instant> {
         self.lock().last_freed
     }
@@ -165,7 +167,7 @@ impl Places {
             decrement(sources, **source);
         }
         if place.over_limit.is_none() {
-            counts.freed += 1;
+            counts.freed.extend(place.source.as_deref());
             counts.last_freed = Some(Instant::now());
             drop(counts);
             self.wakeup.notify();
@@ -184,7 +186,7 @@ fn increment(counts: &mut HashMap<IpAddr, u64>, source: IpAddr, limit: u64) -> O
 }
 
 /// Counts one less for `source`.
-pub(super) fn decrement(counts: &mut HashMap<IpAddr, u64>, source: IpAddr) {
+fn decrement(counts: &mut HashMap<IpAddr, u64>, source: IpAddr) {
     match counts.get_mut(&source) {
         Some(count) if *count > 1 => *count -= 1,
         _ => {
@@ -230,8 +232,8 @@ mod tests {
         drop(other);
         let counts = places.lock();
         assert_eq!(
-            (counts.per_source.len(), counts.taken, counts.freed),
-            (1, 2, 2),
+            (counts.per_source.len(), counts.taken, &counts.freed[..]),
+            (1, 2, &[ip("192.0.2.1"), ip("192.0.2.2")][..]),
             "a source without a place is kept"
         );
         drop(counts);

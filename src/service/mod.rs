@@ -39,6 +39,18 @@ impl fmt::Display for Goodbye {
     }
 }
 
+/// How far the first request of a connection has come, the least urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum FirstRequest {
+    /// More has to come before the service can answer.
+    Incomplete,
+    /// The service can answer now.
+    Whole,
+    /// As `Whole`, and the request asks how the server is: it is answered before the others.
+    HealthCheck,
+}
+
 /// What a server does for each client, on that client's own thread.
 ///
 /// A panic in it ends that connection alone.
@@ -58,6 +70,14 @@ pub trait Service: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the connection failed with; it is then closed without ceremony.
     fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error>;
+
+    /// Returns how far the first request has come in `received`, the first bytes of a connection, 16 KiB at most. The server
+    /// calls this on its accept loop, several times a connection, and only for connections above a limit that wait for a
+    /// [reserved place](crate::ServerConfig::reserved_connections): one gets it with a whole request alone, so that a silent
+    /// peer takes none. Not called where the connections are encrypted. Any byte is a whole request unless implemented.
+    fn first_request(&self, received: &[u8]) -> FirstRequest {
+        if received.is_empty() { FirstRequest::Incomplete } else { FirstRequest::Whole }
+    }
 
     /// What it does, for the log: `the map as bincode every 5s`.
     fn describe(&self) -> String;

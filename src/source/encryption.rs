@@ -66,13 +66,15 @@ impl StdError for Refusal {
 #[cfg(all(test, any(feature = "tls", feature = "tls-ring")))]
 mod tests {
     use super::*;
+    use crate::tls::{CertificateFault, End};
 
     #[test]
     fn the_advice_is_an_option_of_the_server() {
-        let wrong_name = HandshakeError::WrongName { wanted: "h".to_owned(), presented: "root".to_owned() };
+        let wrong_name = CertificateFault::WrongName { wanted: "h".to_owned(), presented: "root".to_owned() };
+        let of_server = |fault| HandshakeError::Certificate(End::Server, fault);
         for (error, wanted) in [
-            (HandshakeError::UnknownIssuer, "name its CA, --source-tls-ca FILE"),
-            (wrong_name, "use --source-tls-name root"),
+            (of_server(CertificateFault::UnknownIssuer), "pass the certificate of its CA with --source-tls-ca FILE"),
+            (of_server(wrong_name), "use --source-tls-name root"),
             (HandshakeError::CertificateRequired, "use --source-tls-cert FILE and --source-tls-key FILE"),
             (HandshakeError::PlainServer, "write tcp:// or redis://"),
         ] {

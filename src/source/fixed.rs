@@ -1,5 +1,7 @@
 //! A map that never changes.
 
+use std::time::Duration;
+
 use super::{Error, Sink, Source};
 use crate::map::{self, Map};
 use crate::shutdown::Shutdown;
@@ -8,12 +10,19 @@ use crate::shutdown::Shutdown;
 #[derive(Debug, Clone)]
 pub struct Fixed {
     map: Map,
+    /// How long ago it became the current one.
+    age: Duration,
 }
 
 impl Fixed {
     /// Returns a source of `map` and no other.
     pub fn new(map: Map) -> Self {
-        Self { map }
+        Self::kept(map, Duration::ZERO)
+    }
+
+    /// As [`new`](Self::new), for a map that an earlier server published `age` ago.
+    pub fn kept(map: Map, age: Duration) -> Self {
+        Self { map, age }
     }
 }
 
@@ -26,7 +35,7 @@ impl Default for Fixed {
 
 impl Source for Fixed {
     fn load(&mut self, sink: &Sink, _stop: &Shutdown) -> Result<(), Error> {
-        match sink.publish(self.map.clone()) {
+        match sink.publish_kept(self.map.clone(), self.age) {
             Ok(_) => Ok(()),
             Err(source) => Err(Error::Refused { name: "the fixed map".to_owned(), source }),
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
 
@@ -22,13 +22,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// what is beyond it is a file system that hangs.
 const JOIN_LIMIT: Duration = Duration::from_secs(10);
 
+/// A map, and when it became the current one.
+type Changed = (Map, SystemTime);
+
 /// A thread that writes the newest map into the state. A source may have a hundred maps in the time of one fsync: those in
 /// between are never written. What cannot be written is tried again after 1 s, doubling to 30 s, and with the next map. Ends
 /// when it is dropped, when the last map is written or could not be at that moment.
 #[derive(Debug)]
 pub(super) struct Keeper {
     /// Guards the map that is not written yet alone; held only to put it there and to take it.
-    newest: Arc<Mutex<Option<Map>>>,
+    newest: Arc<Mutex<Option<Changed>>>,
     /// One for each time that there was no map. Taken when the keeper is dropped.
     bell: Option<Sender<()>>,
     /// Taken when the keeper is dropped.
@@ -48,7 +51,7 @@ impl Keeper {
         let counted = Arc::clone(&worker);
         let keep = move || {
             let mut unwritten = None;
-            let try_write = |map: &Map, was_failing| write(&state, map, was_failing);
+            let try_write = |newest: &Changed, was_failing| write(&state, newest, was_failing);
             // After a panic: who rings in the pause has put its map where it is found afterwards.
             let pause = |pause| rung.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected);
             counted.run(pause, || write_newest(&counted, &taken, &mut unwritten, &rung, FIRST_WAIT, try_write));
@@ -60,9 +63,10 @@ impl Keeper {
         Ok(Self { newest, bell: Some(bell), thread: Some(thread) })
     }
 
-    /// Has `map` written, unless a newer one comes first. Waits for nothing.
+    /// Has `map` written, which has just become the current one, unless a newer one comes first. Waits for nothing.
     pub(super) fn keep(&self, map: Map) {
-        let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).replace(map);
+        let newest = (map, SystemTime::now());
+        let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).replace(newest);
         if before.is_none()
             && let Some(bell) = &self.bell
         {
@@ -84,13 +88,13 @@ impl Drop for Keeper {
 /// Writes what is in `newest` each time that it is rung, and again while that fails, until nobody can ring any more. What is
 /// not written is left in `unwritten`. `try_write` is told whether the attempt before failed, and returns true if and only if
 /// the map is written.
-fn write_newest(
+fn write_newest<M>(
     worker: &Worker,
-    newest: &Mutex<Option<Map>>,
-    unwritten: &mut Option<Map>,
+    newest: &Mutex<Option<M>>,
+    unwritten: &mut Option<M>,
     rung: &Receiver<()>,
     first_wait: Duration,
-    mut try_write: impl FnMut(&Map, bool) -> bool,
+    mut try_write: impl FnMut(&M, bool) -> bool,
 ) {
     let mut wait = first_wait;
     let mut due = Instant::now() + wait;
@@ -121,8 +125,8 @@ fn next_wait(wait: Duration) -> Duration {
 }
 
 /// Writes `map`. Returns true if and only if it is written. The first failure in a row is told, and that it is over.
-fn write(state: &StateFile, map: &Map, was_failing: bool) -> bool {
-    match state.save_exact(map) {
+fn write(state: &StateFile, (map, changed): &Changed, was_failing: bool) -> bool {
+    match state.save_exact(map, *changed) {
         Ok(()) => {
             if was_failing {
                 log::info!("{}: the state is kept again", state.name());
@@ -163,10 +167,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path().join("state")).unwrap();
         std::fs::create_dir_all(folder.path().join("state/in-the-way")).unwrap();
-        assert!(!write(&state, &builtin(), false));
+        let newest = (builtin(), SystemTime::now().checked_sub(Duration::from_mins(1)).unwrap());
+        assert!(!write(&state, &newest, false));
         std::fs::remove_dir_all(folder.path().join("state")).unwrap();
-        assert!(write(&state, &builtin(), true));
+        assert!(write(&state, &newest, true));
         assert_eq!(state.load(1000).unwrap(), Some(builtin()));
+        assert!(state.age() >= Duration::from_mins(1), "counted from the change: {:?}", state.age());
     }
 
     /// Runs [`write_newest`] on the map `{n: 1}` beside `watch`, who is told of each attempt and answers whether it fails.
@@ -181,7 +187,7 @@ mod tests {
             let newest = &newest;
             let writer = scope.spawn(move || {
                 let mut unwritten = None;
-                write_newest(&worker, newest, &mut unwritten, &rung, first_wait, |map, was_failing| {
+                write_newest(&worker, newest, &mut unwritten, &rung, first_wait, |map: &Map, was_failing| {
                     made.send((map.clone(), was_failing)).unwrap();
                     answered.recv().unwrap()
                 });

@@ -148,9 +148,9 @@ impl<R: Read + AsFd + Send> Lines<R> {
         Some(Notice::new(Level::Warn, format!("{}; the last good map stays{held}", Chain(error))))
     }
 
-    /// Returns a notice of the bad lines that were held back, if their second is over.
-    fn held_back(&mut self) -> Option<Notice> {
-        let held = self.complaints.release()?;
+    /// Returns a notice of the bad lines that were held back, if their second is over or no other line follows: `is_end`.
+    fn held_back(&mut self, is_end: bool) -> Option<Notice> {
+        let held = self.complaints.release(is_end)?;
         let lines = if held == 1 { "line" } else { "lines" };
         Some(Notice::new(Level::Warn, format!("{}: {held} more bad {lines}; the last good map stays", self.name)))
     }
@@ -159,11 +159,17 @@ impl<R: Read + AsFd + Send> Lines<R> {
     fn read_all(&mut self, sink: &Sink, stop: &Shutdown) -> io::Result<Ending> {
         let mut chunk = vec![0; CHUNK];
         loop {
-            let is_ready = stop.wait_readable(&self.input, self.complaints.due())?;
+            let is_ready = stop.wait_readable(&self.input, self.complaints.due()).unwrap_or_else(|source| {
+                // It has taken a moment, and may be granted the next time.
+                let error = Error::Unreadable { name: self.name.to_owned(), source };
+                sink.fail(&error);
+                self.complain(&error).iter().for_each(Notice::log);
+                false
+            });
             if stop.is_triggered() {
                 return Ok(Ending::Stop);
             }
-            self.held_back().iter().for_each(Notice::log);
+            self.held_back(false).iter().for_each(Notice::log);
             if !is_ready {
                 continue;
             }
@@ -186,13 +192,15 @@ impl<R: Read + AsFd + Send> Source for Lines<R> {
 
     fn follow(&mut self, sink: &Sink, stop: &Shutdown) {
         match self.read_all(sink, stop) {
-            Ok(Ending::Stop) => {}
+            Ok(Ending::Stop) => self.held_back(true).iter().for_each(Notice::log),
             Ok(Ending::EndOfInput) => {
                 // The last line may have no end of its own.
                 self.end_line(sink).iter().for_each(Notice::log);
+                self.held_back(true).iter().for_each(Notice::log);
                 log::info!("{} ended: the last map stays", self.name);
             }
             Err(source) => {
+                self.held_back(true).iter().for_each(Notice::log);
                 let error = Error::Unreadable { name: self.name.to_owned(), source };
                 sink.fail(&error);
                 log::warn!("{}; the last good map stays, and no other will come", Chain(&error));

@@ -17,6 +17,7 @@ mod report;
 mod scheme;
 mod sink;
 mod syntax;
+mod toml_fault;
 mod upstream;
 
 use std::io;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Error;
 use super::keeper::Keeper;
@@ -51,7 +52,7 @@ impl Sink {
     pub fn keep(&mut self, state: &StateFile, threads: &Threads) -> Result<Option<Published>, Error> {
         let refused = |source| Error::Refused { name: state.name(), source };
         let kept = state.load(self.feed.max_frame())?;
-        let published = kept.map(|map| self.put(map)).transpose().map_err(refused)?;
+        let published = kept.map(|map| self.put(map, state.age())).transpose().map_err(refused)?;
         let started = Keeper::start(state.clone(), threads)
             .map_err(|source| state::Error::Unkept { name: state.name(), source })?;
         self.keeper = Some(Arc::new(started));
@@ -73,8 +74,13 @@ impl Sink {
     /// # Errors
     /// As [`Feed::publish`]: if the map cannot be encoded or is too large. The one before it stays.
     pub fn publish(&self, map: Map) -> Result<Published, feed::Error> {
+        self.publish_kept(map, Duration::ZERO)
+    }
+
+    /// As [`publish`](Self::publish), for a map that an earlier server published `age` ago.
+    pub(super) fn publish_kept(&self, map: Map, age: Duration) -> Result<Published, feed::Error> {
         let kept = self.keeper.as_ref().map(|keeper| (keeper, map.clone()));
-        let published = self.put(map)?;
+        let published = self.put(map, age)?;
         self.health.succeeded();
         if let Some((keeper, map)) = kept.filter(|_| published.changed) {
             keeper.keep(map);
@@ -82,11 +88,11 @@ impl Sink {
         Ok(published)
     }
 
-    fn put(&self, mut map: Map) -> Result<Published, feed::Error> {
+    fn put(&self, mut map: Map, age: Duration) -> Result<Published, feed::Error> {
         for (key, value) in &self.overlay {
             lay_over(&mut map, key, value);
         }
-        let changed = self.feed.publish(&map)?;
+        let changed = self.feed.publish_kept(&map, age)?;
         Ok(Published { changed, entries: map.len(), version: self.feed.version() })
     }
 
@@ -179,9 +185,13 @@ mod tests {
         assert_eq!(kept, None);
         sink.publish(Map::from([("n".into(), 1.into())])).unwrap();
         drop(sink);
+        let yesterday = std::time::SystemTime::now() - Duration::from_hours(24);
+        std::fs::File::open(folder.path().join("state")).unwrap().set_modified(yesterday).unwrap();
         // The overlay is laid over what is kept, and is not in it.
         let (sink, kept) = begin(&[("on".into(), false.into())]);
         assert_eq!(kept, Some(Published { changed: true, entries: 2, version: 1 }));
+        let age = sink.feed().latest().unwrap().age();
+        assert!(age >= Duration::from_hours(24), "since the change that was kept: {age:?}");
         assert_eq!(sink.feed().latest().unwrap().frame.payload(), br#"{"n":1,"on":false}"#);
         assert_eq!(sink.health().state(), crate::health::State::default());
         assert!(!sink.publish(Map::from([("n".into(), 1.into())])).unwrap().changed);

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
 
+use super::toml_fault::reword;
 use crate::escape::escape_start;
 use crate::format;
 use crate::map::{BEYOND_64_BITS, Budget, Map, MapSeed};
@@ -80,12 +81,10 @@ fn parse_json(text: &[u8]) -> Result<Map, Fault> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let map = MapSeed::unique(&Budget::for_payload(text.len())).deserialize(&mut json);
     let map = map.and_then(|map| json.end().map(|()| map)).map_err(|error| {
-        let (line, column) = (error.line() as u64, error.column() as u64);
-        let message = error.to_string();
-        let message = message.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&message);
+        let (message, line, column) = format::explain_json(&error);
         // Line 0 and column 0 are serde_json's way to say that it does not know.
-        let known = |place: u64| (place > 0).then_some(place);
-        Fault { line: known(line), column: known(column), message: escape_start(message, MAX_MESSAGE) }
+        let known = |place: usize| (place > 0).then_some(place as u64);
+        Fault { line: known(line), column: known(column), message: escape_start(&message, MAX_MESSAGE) }
     })?;
     match format::find_long_integer(text) {
         Some(offset) => Err(Fault::at(text, offset, BEYOND_64_BITS)),
@@ -96,8 +95,8 @@ fn parse_json(text: &[u8]) -> Result<Map, Fault> {
 fn parse_toml(text: &[u8]) -> Result<Map, Fault> {
     let utf8 = str::from_utf8(text).map_err(|error| Fault::at(text, error.valid_up_to(), "bytes that are no UTF-8"))?;
     let fault = |error: toml::de::Error| match error.span() {
-        Some(span) => Fault::at(text, span.start, error.message()),
-        None => Fault { line: None, column: None, message: escape_start(error.message(), MAX_MESSAGE) },
+        Some(span) => Fault::at(text, span.start, reword(error.message())),
+        None => Fault { line: None, column: None, message: escape_start(reword(error.message()), MAX_MESSAGE) },
     };
     // By way of toml's own value, which gives dates and times as text; read directly they would be private structs.
     let table: toml::Table = toml::from_str(utf8).map_err(fault)?;
@@ -117,15 +116,84 @@ mod tests {
     use super::*;
     use crate::map::{Key, MAX_DEPTH, Value};
 
+    const TOML_WORDS: &str = "line 1, column 5: no value begins here: put text in quotes, and write true, false, inf and nan \
+                              in lower case";
+
     fn fault(syntax: Syntax, text: &str) -> Fault {
         syntax.parse(text.as_bytes()).expect_err(text)
     }
 
     #[test]
     fn a_fault_has_its_line_and_column() {
-        assert_eq!(fault(Syntax::Json, "{\"a\": 1,\n \"b\" 2}").to_string(), "line 2, column 6: expected `:`");
+        assert_eq!(
+            fault(Syntax::Json, "{\"a\": 1,\n \"b\" 2}").to_string(),
+            "line 2, column 6: the colon after a key is missing"
+        );
         let toml = fault(Syntax::Toml, "a = 1\nb = = 2\n");
         assert_eq!((toml.line, toml.column), (Some(2), Some(5)), "{toml}");
+    }
+
+    #[test]
+    fn each_kind_of_fault_is_told_in_plain_words_with_its_place() {
+        let json = [
+            ("", "line 1: it ends too early"),
+            ("[1]", "line 1: expected a map, found a list"),
+            ("1.5", "line 1, column 3: expected a map, found the number 1.5"),
+            ("true", "line 1, column 4: expected a map, found true"),
+            ("{} {}", "line 1, column 4: more follows the value"),
+            ("{\"a\":1,}", "line 1, column 8: a comma is followed by the closing bracket"),
+            ("{\"a\":[1,\n]}", "line 2, column 1: a comma is followed by the closing bracket"),
+            ("{'a':1}", "line 1, column 2: a key has to be text in double quotes"),
+            ("{\"a\" 1}", "line 1, column 6: the colon after a key is missing"),
+            ("{\"a\":1 \"b\":2}", "line 1, column 8: a comma or the closing brace is missing"),
+            ("{\"a\":[1}", "line 1, column 8: a comma or the closing bracket is missing"),
+            ("{\"a\":True}", "line 1, column 6: no JSON value begins here"),
+            ("{\"a\":\"\\x\"}", "line 1, column 8: there is no such escape after the backslash"),
+            ("{\"a\":1.}", "line 1, column 8: a number is malformed"),
+            ("{\"a\":1e999}", "line 1, column 10: a number is larger than any float"),
+            ("{\"a\":\"\\ud800\"}", "line 1, column 13: half of a surrogate pair stands alone in \\u escapes"),
+            ("{\"a\":\"\t\"}", "line 1, column 7: text has a control character; write it as an escape"),
+        ];
+        let toml = [
+            ("a =", "line 1, column 4: a value is missing, or is text without quotes"),
+            ("a = yes", "line 1, column 5: a value is missing, or is text without quotes"),
+            ("a = True", TOML_WORDS),
+            ("a = null", TOML_WORDS),
+            ("= 1", "line 1, column 1: no key begins here"),
+            ("{\"a\": 1}", "line 1, column 1: no key begins here"),
+            ("a: 1", "line 1, column 4: the = after a key is missing"),
+            ("a = 1,", "line 1, column 6: more follows the value; begin a new line"),
+            ("a = {x=1 y=2}", "line 1, column 11: a comma is missing between two entries"),
+            ("a = \"x", "line 1, column 7: the closing quote is missing"),
+            ("a = 'x", "line 1, column 7: the closing quote is missing"),
+            ("a = \"\"\"x", "line 1, column 9: the closing quote is missing"),
+            ("a = '''x", "line 1, column 9: the closing quote is missing"),
+            ("a = \"\u{1}\"", "line 1, column 6: text has a control character; write it as an escape"),
+            ("a = \"\\q\"", "line 1, column 7: there is no such escape after the backslash"),
+            ("a = \"\\ud800\"", "line 1, column 8: the escape does not name a character by its hexadecimal digits"),
+            ("a = \"\\x4\"", "line 1, column 9: the escape does not name a character by its hexadecimal digits"),
+            ("a = 01", "line 1, column 5: a number begins with 0"),
+            ("a = 1__2", "line 1, column 6: an underscore in a number does not stand between two digits"),
+            ("a = 1.", "line 1, column 7: a number is malformed"),
+            ("a = 0xg", "line 1, column 7: a number is malformed"),
+            ("a = 1e999", "line 1, column 5: a number is larger than any float"),
+            ("a = [1", "line 1, column 7: unclosed array, expected `]`"),
+            ("a = [1,,2]", "line 1, column 8: extra comma in array, expected value"),
+            ("[a", "line 1, column 3: unclosed table, expected `]`"),
+            ("a = 2024-13-01", "line 1, column 5: invalid date, expected month between 01 and 12"),
+            ("a = 1\na.b = 2", "line 2, column 1: cannot extend value of type integer with a dotted key"),
+        ];
+        for (text, wanted) in json {
+            assert_eq!(fault(Syntax::Json, text).to_string(), wanted, "{text}");
+        }
+        for (text, wanted) in toml {
+            assert_eq!(fault(Syntax::Toml, text).to_string(), wanted, "{text}");
+        }
+        for number in ["99999999999999999999", "0xffffffffffffffffff"] {
+            assert_eq!(fault(Syntax::Toml, &format!("a = {number}")).message, BEYOND_64_BITS, "{number}");
+        }
+        let deep = format!("a = {}{}", "[".repeat(400), "]".repeat(400));
+        assert_eq!(fault(Syntax::Toml, &deep).message, "it is nested too deep");
     }
 
     #[test]

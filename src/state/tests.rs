@@ -11,6 +11,18 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Returns the outcome of `attempt` once it is not that the state is in use. A program that another test starts has every
+/// descriptor of this process, and so the lock, until it has begun.
+fn once_unused<T>(attempt: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
+    loop {
+        match attempt() {
+            Err(Error::InUse { .. }) if std::time::Instant::now() < deadline => std::thread::yield_now(),
+            outcome => return outcome,
+        }
+    }
+}
+
 fn unusual() -> Map {
     Map::from([
         (Key::Int(1), Value::from("a number")),
@@ -26,7 +38,7 @@ fn what_is_kept_is_taken_up_again_with_its_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let state = StateFile::open(folder.path().join("state.json")).unwrap();
     assert_eq!(state.load(100).unwrap(), None);
-    state.save(&builtin()).unwrap();
+    state.save(&builtin(), SystemTime::now()).unwrap();
     assert_eq!(state.load(100).unwrap(), Some(builtin()));
     assert_eq!(names(folder.path()), [".state.json.lock", "state.json"]);
     assert!(fs::read_to_string(folder.path().join("state.json")).unwrap().starts_with("{\n  \"1\": \"Hola\""));
@@ -39,7 +51,7 @@ fn an_exact_state_is_the_very_same_map() {
     let folder = tempfile::tempdir().unwrap();
     let state = StateFile::open(folder.path().join("state")).unwrap();
     for map in [unusual(), builtin(), Map::new()] {
-        state.save_exact(&map).unwrap();
+        state.save_exact(&map, SystemTime::now()).unwrap();
         assert_eq!(state.load(100).unwrap(), Some(map));
     }
 }
@@ -50,13 +62,13 @@ fn a_map_that_json_would_change_is_kept_as_the_very_same_map() {
     let state = StateFile::open(folder.path().join("state")).unwrap();
     let mut map = unusual();
     map.remove(&Key::from("1"));
-    state.save(&map).unwrap();
+    state.save(&map, SystemTime::now()).unwrap();
     assert_eq!(state.load(100).unwrap(), Some(map));
-    state.save(&Map::from([("not".into(), Value::Float(f64::NAN))])).unwrap();
+    state.save(&Map::from([("not".into(), Value::Float(f64::NAN))]), SystemTime::now()).unwrap();
     let read = state.load(100).unwrap().unwrap();
     assert!(matches!(read[&"not".into()], Value::Float(float) if float.is_nan()), "{read:?}");
     let inner = Map::from([("in".into(), Map::from([(Key::Int(1), Value::Null)]).into())]);
-    state.save(&inner).unwrap();
+    state.save(&inner, SystemTime::now()).unwrap();
     assert_eq!(state.load(100).unwrap(), Some(inner));
 }
 
@@ -82,7 +94,7 @@ fn what_is_no_map_is_an_error_that_names_the_file() {
 fn no_limit_is_too_large_to_read_by() {
     let folder = tempfile::tempdir().unwrap();
     let state = StateFile::open(folder.path().join("state")).unwrap();
-    state.save(&builtin()).unwrap();
+    state.save(&builtin(), SystemTime::now()).unwrap();
     for max_frame in [1 << 59, 1 << 60, usize::MAX] {
         assert_eq!(state.load(max_frame).unwrap(), Some(builtin()));
     }
@@ -103,7 +115,7 @@ fn a_state_has_one_owner_with_all_clones() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
     let first = StateFile::open(&path).unwrap();
-    first.save(&builtin()).unwrap();
+    first.save(&builtin(), SystemTime::now()).unwrap();
     let second = first.clone();
     drop(first);
     // Another file stands there since it was written.
@@ -111,7 +123,7 @@ fn a_state_has_one_owner_with_all_clones() {
     assert!(matches!(error, Error::InUse { .. }), "{error}");
     assert!(error.to_string().contains("another server is running that keeps its map there; stop that one"), "{error}");
     drop(second);
-    StateFile::open(&path).unwrap();
+    once_unused(|| StateFile::open(&path)).unwrap();
 }
 
 #[test]
@@ -122,13 +134,13 @@ fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
     let (path, lock) = (inner.join("state"), inner.join(".state.lock"));
     let first = StateFile::open(&path).unwrap();
     fs::remove_file(&lock).unwrap();
-    first.save(&builtin()).unwrap();
+    first.save(&builtin(), SystemTime::now()).unwrap();
     assert!(matches!(StateFile::open(&path), Err(Error::InUse { .. })));
     fs::remove_dir_all(&inner).unwrap();
-    let error = crate::chain::Chain(&first.save(&builtin()).unwrap_err()).to_string();
+    let error = crate::chain::Chain(&first.save(&builtin(), SystemTime::now()).unwrap_err()).to_string();
     assert!(error.contains(&format!("cannot create a file in {}", inner.display())), "{error}");
     fs::create_dir(&inner).unwrap();
-    first.save(&builtin()).unwrap();
+    first.save(&builtin(), SystemTime::now()).unwrap();
     assert!(matches!(StateFile::open(&path), Err(Error::InUse { .. })));
     assert_eq!(first.load(1000).unwrap(), Some(builtin()));
 }
@@ -140,11 +152,11 @@ fn a_state_that_a_second_server_has_taken_is_not_written_by_the_first() {
     let first = StateFile::open(&path).unwrap();
     fs::remove_file(folder.path().join(".state.lock")).unwrap();
     let second = StateFile::open(&path).unwrap();
-    second.save(&builtin()).unwrap();
-    assert!(matches!(first.save(&Map::new()), Err(Error::InUse { .. })));
+    second.save(&builtin(), SystemTime::now()).unwrap();
+    assert!(matches!(first.save(&Map::new(), SystemTime::now()), Err(Error::InUse { .. })));
     // What the second one has answered for stays, though it has gone.
     drop(second);
-    assert!(matches!(first.save(&Map::new()), Err(Error::LockReplaced { .. })));
+    assert!(matches!(once_unused(|| first.save(&Map::new(), SystemTime::now())), Err(Error::LockReplaced { .. })));
     assert_eq!(first.load(1000).unwrap(), Some(builtin()));
     assert!(!names(folder.path()).iter().any(|name| name.contains(".tmp")));
 }
@@ -196,7 +208,7 @@ fn who_only_looks_changes_nothing_and_sees_a_state_that_another_has() {
     assert_eq!(StateFile::inspect(&path, 100).unwrap(), None);
     assert_eq!(names(folder.path()), [""; 0]);
     let state = StateFile::open(&path).unwrap();
-    state.save(&builtin()).unwrap();
+    state.save(&builtin(), SystemTime::now()).unwrap();
     let before = fs::metadata(&path).unwrap();
     // What a writer has begun, and what is the user's own.
     let begun = Replacement::begin(&path, MODE).unwrap();
@@ -214,9 +226,11 @@ fn opening_removes_what_a_kill_left_and_nothing_of_the_users() {
     let path = folder.path().join("state.json");
     fs::write(folder.path().join(".state.json.0123abcd.tmp"), "half a m").unwrap();
     fs::write(folder.path().join("state.json.new"), "the user's").unwrap();
+    fs::write(folder.path().join(".state.json.mine.tmp"), "the user's too").unwrap();
     let state = StateFile::open(&path).unwrap();
-    state.save(&builtin()).unwrap();
-    assert_eq!(names(folder.path()), [".state.json.lock", "state.json", "state.json.new"]);
+    state.save(&builtin(), SystemTime::now()).unwrap();
+    let names = names(folder.path());
+    assert_eq!(names, [".state.json.lock", ".state.json.mine.tmp", "state.json", "state.json.new"]);
     assert_eq!(fs::read(folder.path().join("state.json.new")).unwrap(), b"the user's");
 }
 

@@ -214,13 +214,14 @@ mod tests {
 
     #[test]
     fn a_job_that_hangs_is_late_and_those_behind_it_are_refused_at_once() {
-        let (threads, thread) = io_thread(Duration::from_millis(20));
+        let (threads, mut thread) = io_thread(LONG);
         assert_eq!(thread.run(|| 1).unwrap(), 1);
+        thread.limit = Duration::from_millis(20);
         let (release, held) = mpsc::channel::<()>();
         let late = thread.run(move || held.recv().is_ok()).unwrap_err();
         assert_eq!(late.to_string(), "reading the token takes longer than 0 s; does its file system hang?");
-        let asked = Instant::now();
-        assert!(matches!(thread.run(|| 2), Err(Unanswered::Busy { .. })) && asked.elapsed() < LONG);
+        // One that was waited for would be late.
+        assert!(matches!(thread.run(|| 2), Err(Unanswered::Busy { .. })));
         assert!(matches!(thread.wait_idle(), Err(Unanswered::Busy { .. })));
         threads.look_after(LONG);
         threads.look_after(LONG);
@@ -229,6 +230,7 @@ mod tests {
         while thread.wait_idle().is_err() {
             std::thread::yield_now();
         }
+        thread.limit = LONG;
         assert_eq!(thread.run(|| 3).unwrap(), 3);
     }
 

@@ -1,5 +1,6 @@
 //! One long-lived thread: its rounds, its panics, and its restart after one.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// After this long without a panic, the next one counts as the first.
 const CALM: Duration = Duration::from_mins(1);
 
-/// `panicked_at` of a thread that has not panicked.
+/// `failed_at` of a thread that has not failed.
 const NEVER: u64 = u64::MAX;
 
 /// One long-lived thread, as its monitor sees it.
@@ -27,8 +28,10 @@ pub struct Worker {
     rounds: AtomicU64,
     /// Counts the rounds in place of `rounds`.
     counter: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
-    /// Its rounds when it panicked last: it has a problem until it has come round again.
-    panicked_at: AtomicU64,
+    /// Its rounds when it last panicked or could not go on: it has a problem until it has come round again.
+    failed_at: AtomicU64,
+    /// True if that was a panic.
+    has_panicked: AtomicBool,
     has_ended: AtomicBool,
     /// Its rounds at the monitor's last look, and for how many milliseconds they have stood still.
     seen: AtomicU64,
@@ -45,7 +48,8 @@ impl Worker {
             restart_helps,
             rounds: AtomicU64::new(0),
             counter: None,
-            panicked_at: AtomicU64::new(NEVER),
+            failed_at: AtomicU64::new(NEVER),
+            has_panicked: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             seen: AtomicU64::new(0),
             still_ms: AtomicU64::new(0),
@@ -81,20 +85,39 @@ impl Worker {
     /// Runs `work` until it returns, and again after each panic: at once after the first one within a minute, and then after
     /// a pause of 1 s, doubling to 1 min, so that one that always panics costs nothing. `pause` waits that long, or less,
     /// and returns true if and only if the thread is to end.
-    pub fn run(&self, mut pause: impl FnMut(Duration) -> bool, mut work: impl FnMut()) {
+    pub fn run(&self, pause: impl FnMut(Duration) -> bool, mut work: impl FnMut()) {
+        self.run_fallible(pause, || {
+            work();
+            Ok::<_, Infallible>(())
+        });
+    }
+
+    /// As [`run`](Self::run), for work that fails if it cannot go on: that is reported and restarted as a panic is.
+    pub fn run_fallible<E: fmt::Display>(
+        &self,
+        mut pause: impl FnMut(Duration) -> bool,
+        mut work: impl FnMut() -> Result<(), E>,
+    ) {
         let mut next_pause = Duration::ZERO;
         loop {
             let begun = Instant::now();
             // What the work leaves half done is its own to judge: locks are taken although they are poisoned.
-            if catch_unwind(AssertUnwindSafe(&mut work)).is_ok() {
-                return self.end();
-            }
-            self.panics.fetch_add(1, Ordering::Relaxed);
-            self.panicked_at.store(self.rounds(), Ordering::SeqCst);
+            let failure = match catch_unwind(AssertUnwindSafe(&mut work)) {
+                Ok(Ok(())) => return self.end(),
+                Ok(Err(error)) => Some(error),
+                Err(_) => {
+                    self.panics.fetch_add(1, Ordering::Relaxed);
+                    None
+                }
+            };
+            self.has_panicked.store(failure.is_none(), Ordering::SeqCst);
+            self.failed_at.store(self.rounds(), Ordering::SeqCst);
             if begun.elapsed() >= CALM {
                 next_pause = Duration::ZERO;
             }
-            log::error!("thread {}: restarted in {} s after its panic", self.name, next_pause.as_secs());
+            let why =
+                failure.map_or_else(|| "after its panic".to_owned(), |error| format!("as it cannot go on: {error}"));
+            log::error!("thread {}: restarted in {} s {why}", self.name, next_pause.as_secs());
             if pause(next_pause) {
                 return self.end();
             }
@@ -121,14 +144,15 @@ impl Worker {
 
     /// What is wrong with the thread; `None` if nothing is known to be.
     pub fn problem(&self) -> Option<Problem> {
-        let has_problem = !self.has_ended() && (self.is_stuck() || self.is_panicked());
+        let has_problem = !self.has_ended() && (self.is_stuck() || self.has_failed());
         let restart_helps = self.restart_helps && self.is_stuck();
         has_problem.then(|| Problem { text: format!("thread {}: {}", self.name, self.plight()), restart_helps })
     }
 
     fn plight(&self) -> String {
-        if self.is_panicked() {
-            return format!("panicked while {}, and is being restarted", self.task);
+        if self.has_failed() {
+            let failed = if self.has_panicked.load(Ordering::SeqCst) { "panicked" } else { "failed" };
+            return format!("{failed} while {}, and is being restarted", self.task);
         }
         let seconds = self.still_ms.load(Ordering::Relaxed) / 1000;
         let hint = if self.restart_helps { "" } else { "; does its file system hang?" };
@@ -139,11 +163,12 @@ impl Worker {
         u128::from(self.still_ms.load(Ordering::Relaxed)) >= STUCK_AFTER.as_millis()
     }
 
-    fn is_panicked(&self) -> bool {
-        self.panicked_at.load(Ordering::SeqCst) == self.rounds()
+    fn has_failed(&self) -> bool {
+        self.failed_at.load(Ordering::SeqCst) == self.rounds()
     }
 
-    fn rounds(&self) -> u64 {
+    /// How many rounds there were.
+    pub(crate) fn rounds(&self) -> u64 {
         self.counter.as_ref().map_or_else(|| self.rounds.load(Ordering::Relaxed), |counter| counter())
     }
 }
@@ -178,6 +203,24 @@ mod tests {
         });
         assert_eq!((pauses, runs, threads.panics()), (vec![0, 1, 2, 4, 8, 16, 32, 60, 60], 10, 9));
         assert!(worker.has_ended());
+    }
+
+    #[test]
+    fn a_thread_that_cannot_go_on_is_restarted_as_after_a_panic_and_is_a_problem_meanwhile() {
+        let threads = Threads::default();
+        let worker = threads.register("watcher", "watching what clients send");
+        let (mut pauses, mut runs) = (Vec::new(), 0);
+        let pause = |pause: std::time::Duration| {
+            pauses.push(pause.as_secs());
+            assert_eq!(threads.problems().len(), 1);
+            false
+        };
+        worker.run_fallible(pause, || {
+            runs += 1;
+            if runs < 4 { Err("no epoll") } else { Ok(()) }
+        });
+        assert_eq!((pauses, runs, threads.panics()), (vec![0, 1, 2], 4, 0));
+        assert!(worker.has_ended() && threads.problems().is_empty());
     }
 
     #[test]

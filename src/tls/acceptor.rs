@@ -1,24 +1,24 @@
 //! The server's side: its certificate, read again when it changes, and the handshake.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::failure::HandshakeError;
-use super::files::{self, Error, Identity};
+use super::failure::{End, HandshakeError};
+use super::files::{Error, Identity};
+use super::kept::{Kept, Look, Notice, When};
+use super::parts::{OwnCertificate, TrustedCas};
 use super::permits::{Permits, Queue};
 use super::session::{Session, Step};
-use super::{not_after, provider};
-use crate::chain::Chain;
-use crate::escape::escape;
+use super::{date, provider};
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
 use crate::throttle::Throttle;
@@ -42,62 +42,56 @@ pub struct ServerTls {
 }
 
 /// Gives TLS to the clients of a server. Its files are read again when they change: those who connect then see the new
-/// ones, those who are connected stay as they are.
+/// ones, those who are connected stay as they are. Certificate and key are good together or not at all; the clients' CAs
+/// are good without them.
 ///
 /// No session is resumed: each connection is held against the files as they are now.
 pub struct Acceptor {
     files: ServerTls,
-    hasher: RandomState,
-    /// The hash of what was in the files when they were loaded.
-    loaded: u64,
+    /// Guards what was last made of the files. Held to take a new version; never while one is read or parsed, nor while
+    /// logging.
+    loaded: Mutex<Loaded>,
     /// Guards the pointer that new connections clone. Held for a clone or a store.
     current: RwLock<Current>,
     permits: Permits,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Current {
     config: Arc<ServerConfig>,
     /// `None` if the certificate does not say.
     not_after: Option<SystemTime>,
 }
 
-/// What is in the files.
-#[derive(Hash)]
-struct Contents {
-    cert: Vec<u8>,
-    key: Vec<u8>,
-    client_ca: Option<Vec<u8>>,
+struct Loaded {
+    own: Kept<OwnCertificate>,
+    clients: Option<Kept<TrustedCas>>,
 }
 
-impl ServerTls {
-    fn read(&self) -> Result<Contents, Error> {
-        Ok(Contents {
-            cert: files::read(&self.identity.cert)?,
-            key: files::read(&self.identity.key)?,
-            client_ca: self.client_ca.as_deref().map(files::read).transpose()?,
-        })
+impl Loaded {
+    fn load(files: &ServerTls) -> Result<Self, Error> {
+        let own = Kept::load(OwnCertificate { files: files.identity.clone(), owner: End::Server })?;
+        let clients = files.client_ca.clone().map(|file| Kept::load(TrustedCas { file: Some(file) })).transpose()?;
+        Ok(Self { own, clients })
     }
 
-    fn build(&self, contents: &Contents) -> Result<Current, Error> {
-        let chain = files::certificates(&self.identity.cert, &contents.cert)?;
-        let key = files::key(&self.identity.key, &contents.key)?;
-        let not_after = chain.first().and_then(not_after);
+    fn current(&self) -> Result<Current, Error> {
         let builder = ServerConfig::builder_with_provider(provider());
-        let builder = builder.with_safe_default_protocol_versions().map_err(Error::Setup)?;
-        let builder = match self.client_ca.as_ref().zip(contents.client_ca.as_ref()) {
+        let builder = builder.with_safe_default_protocol_versions().map_err(|error| Error::setup(&error))?;
+        let builder = match &self.clients {
             None => builder.with_no_client_auth(),
-            Some((path, content)) => {
-                let roots = Arc::new(files::roots(path, content)?);
+            Some(clients) => {
+                let roots = Arc::clone(clients.made());
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
-                builder.with_client_cert_verifier(verifier.map_err(|source| Error::ClientCa(path.clone(), source))?)
+                builder.with_client_cert_verifier(verifier.map_err(|error| Error::setup(&error))?)
             }
         };
-        let mut config =
-            builder.with_single_cert(chain, key).map_err(|source| Error::Identity(self.identity.clone(), source))?;
+        let own = self.own.made();
+        let resolver = SingleCertAndKey::from(Arc::clone(&own.certified));
+        let mut config = builder.with_cert_resolver(Arc::new(resolver));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Current { config: Arc::new(config), not_after })
+        Ok(Current { config: Arc::new(config), not_after: own.not_after })
     }
 }
 
@@ -107,10 +101,13 @@ impl Acceptor {
     /// # Errors
     /// What is wrong with them, and what to do about it.
     pub fn load(files: ServerTls) -> Result<Self, Error> {
-        let (contents, hasher) = (files.read()?, RandomState::new());
-        let current = files.build(&contents)?;
-        let loaded = hasher.hash_one(&contents);
-        Ok(Self { files, hasher, loaded, current: RwLock::new(current), permits: Permits::new() })
+        let loaded = Loaded::load(&files)?;
+        let current = RwLock::new(loaded.current()?);
+        Ok(Self { files, loaded: Mutex::new(loaded), current, permits: Permits::new() })
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the certificate runs out that new connections are shown; `None` if it does not say.
@@ -124,7 +121,7 @@ impl Acceptor {
         for<'socket> &'socket S: Read + Write,
     {
         let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config);
-        let tls = ServerConnection::new(config).map_err(|error| HandshakeError::Protocol(error.to_string()))?;
+        let tls = ServerConnection::new(config).map_err(HandshakeError::of_setup)?;
         Ok(Box::new(Session::new(socket, tls)))
     }
 
@@ -161,24 +158,45 @@ impl Acceptor {
 
     /// Looks at the files once a second until the stop, takes what is new and good, and says in the log what it does.
     pub(crate) fn follow(&self, stop: &Shutdown) {
-        let mut watch = Watch::new(self);
-        watch.warn_of_the_end(SystemTime::now());
+        let mut expiry = ExpiryWarnings::new();
+        expiry.warn(self.not_after(), SystemTime::now());
         while !stop.wait(LOOK_PERIOD) {
-            match watch.look() {
-                Some(Ok(())) => log::info!("{}", self.describe()),
-                Some(Err(error)) => log::warn!("{}; the old certificate stays", Chain(&error)),
-                None => {}
-            }
-            watch.warn_of_the_end(SystemTime::now());
+            self.refresh();
+            expiry.warn(self.not_after(), SystemTime::now());
         }
+    }
+
+    /// Looks at the files. What is taken was the same in two looks.
+    fn refresh(&self) {
+        let (own, clients) = {
+            let loaded = self.loaded();
+            let clients = loaded.clients.as_ref().map(|clients| clients.reader(When::Settled));
+            (loaded.own.reader(When::Settled), clients)
+        };
+        let (own, clients) = (own(), clients.map(|clients| clients()));
+        let notices = self.take(own, clients);
+        notices.iter().for_each(Notice::log);
+    }
+
+    fn take(&self, own: Look<OwnCertificate>, clients: Option<Look<TrustedCas>>) -> Vec<Notice> {
+        let (mut loaded, mut notices) = (self.loaded(), Vec::new());
+        let mut is_new = loaded.own.take(own, &mut notices);
+        if let Some((kept, look)) = loaded.clients.as_mut().zip(clients) {
+            is_new |= kept.take(look, &mut notices);
+        }
+        if is_new {
+            match loaded.current() {
+                Ok(current) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = current,
+                Err(error) => notices.push(Notice::warning(format!("{error}; the last good files stay in use"))),
+            }
+        }
+        notices
     }
 
     /// What new connections are shown, for the log.
     pub(crate) fn describe(&self) -> String {
-        let name = escape(&self.files.identity.cert.to_string_lossy());
-        let until = self.not_after().map_or_else(String::new, |not_after| format!(", valid until {}", date(not_after)));
         let clients = if self.files.client_ca.is_some() { ", for clients with a certificate" } else { "" };
-        format!("TLS certificate {name}{until}{clients}")
+        self.loaded().own.describe() + clients
     }
 }
 
@@ -189,57 +207,25 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-fn date(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
+/// Warnings of a certificate that has expired, or soon will: one a day of each.
+struct ExpiryWarnings {
+    soon: Throttle,
+    over: Throttle,
 }
 
-/// What has been seen of the files.
-struct Watch<'acceptor> {
-    acceptor: &'acceptor Acceptor,
-    /// The hash of what was taken or refused last.
-    judged: u64,
-    /// The hash of what was seen last.
-    seen: u64,
-    /// Warnings that it runs out, and that it has.
-    warnings: [Throttle; 2],
-}
-
-impl<'acceptor> Watch<'acceptor> {
-    fn new(acceptor: &'acceptor Acceptor) -> Self {
-        let warnings = [Throttle::new(WARN_PERIOD), Throttle::new(WARN_PERIOD)];
-        Self { acceptor, judged: acceptor.loaded, seen: acceptor.loaded, warnings }
+impl ExpiryWarnings {
+    fn new() -> Self {
+        Self { soon: Throttle::new(WARN_PERIOD), over: Throttle::new(WARN_PERIOD) }
     }
 
-    /// Reads the files. Returns `None` if there is no news: they are as they were, or have only just changed. What is
-    /// taken was the same in two looks, because a certificate and its key are two files, and never change in one moment.
-    fn look(&mut self) -> Option<Result<(), Error>> {
-        let contents = self.acceptor.files.read();
-        let hash = match &contents {
-            Ok(contents) => self.acceptor.hasher.hash_one(contents),
-            Err(error) => self.acceptor.hasher.hash_one(Chain(error).to_string()),
-        };
-        let is_settled = std::mem::replace(&mut self.seen, hash) == hash;
-        if !is_settled || self.judged == hash {
-            return None;
-        }
-        self.judged = hash;
-        let taken = contents.and_then(|contents| self.acceptor.files.build(&contents)).map(|current| {
-            *self.acceptor.current.write().unwrap_or_else(PoisonError::into_inner) = current;
-        });
-        Some(taken)
-    }
-
-    /// Warns once a day of a certificate that has run out, or soon will.
-    fn warn_of_the_end(&mut self, now: SystemTime) {
-        let Some(not_after) = self.acceptor.not_after() else { return };
-        let has_ended = not_after <= now;
-        if not_after > now + WARN_BEFORE || self.warnings[usize::from(has_ended)].pass().is_none() {
-            return;
-        }
+    fn warn(&mut self, not_after: Option<SystemTime>, now: SystemTime) {
+        let Some(not_after) = not_after else { return };
         let advice = "renew it: the files are read again when they change";
-        if has_ended {
-            log::warn!("the TLS certificate has expired {}, and clients refuse it; {advice}", date(not_after));
-        } else {
+        if not_after <= now {
+            if self.over.pass().is_some() {
+                log::warn!("the TLS certificate has expired {}, and clients refuse it; {advice}", date(not_after));
+            }
+        } else if not_after <= now + WARN_BEFORE && self.soon.pass().is_some() {
             log::warn!("the TLS certificate expires {}; {advice}", date(not_after));
         }
     }

@@ -4,22 +4,28 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, ClientConnection};
 
-use super::failure::HandshakeError;
-use super::files::{self, Error, Identity};
+use super::failure::{CertificateFault, End, HandshakeError, printable};
+use super::file_reader::FileReader;
+use super::files::{Error, Identity};
+use super::kept::{Kept, Look, Notice, When};
+use super::parts::{OwnCertificate, TrustedCas};
 use super::session::{Session, Step};
 use super::{DEFAULT_HANDSHAKE_TIMEOUT, provider};
+use crate::chain::Chain;
 use crate::platform::Readiness;
 
 /// How a client's TLS is made. `ClientTls::default()` trusts the system's roots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientTls {
-    /// PEM: the only CAs that are trusted. `None`: those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    /// PEM: the only CAs that are trusted. `None`: those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`. They too are
+    /// read again for each connection, some hundred files: for many connections a second, name a file.
     pub ca: Option<PathBuf>,
     /// The name that the server's certificate must be for. `None`: the host that is connected to.
     pub name: Option<String>,
@@ -27,11 +33,81 @@ pub struct ClientTls {
     pub identity: Option<Identity>,
 }
 
-/// Gives TLS to the connections of a client. Reads its files once.
+/// Gives TLS to the connections of a client. Reads its files again for each connection; while they are bad, the last good
+/// ones stay in use, and the log has the reason once. Certificate and key are good together or not at all; the CAs are
+/// good without them.
 pub struct Connector {
-    config: Arc<ClientConfig>,
+    /// Guards what was last made of the files. Held while another thread reads them, at most 2 s, so that all
+    /// connections that are made at a time have what was read for one of them. Never held while logging.
+    loaded: Mutex<Loaded>,
     name: Option<ServerName<'static>>,
     has_certificate: bool,
+}
+
+struct Loaded {
+    roots: Kept<TrustedCas>,
+    own: Option<Kept<OwnCertificate>>,
+    config: Arc<ClientConfig>,
+    reader: FileReader<(Look<TrustedCas>, Option<Look<OwnCertificate>>)>,
+    /// True if the files were not read in time when they were last looked at.
+    is_late: bool,
+}
+
+impl Loaded {
+    fn load(options: &ClientTls) -> Result<Self, Error> {
+        let roots = Kept::load(TrustedCas { file: options.ca.clone() })?;
+        let own = options.identity.clone().map(|files| Kept::load(OwnCertificate { files, owner: End::Client }));
+        let own = own.transpose()?;
+        let config = config(&roots, own.as_ref())?;
+        Ok(Self { roots, own, config, reader: FileReader::new(), is_late: false })
+    }
+
+    /// Takes what is new in the files, and good. Returns what to log.
+    fn refresh(&mut self) -> Vec<Notice> {
+        let roots = self.roots.reader(When::Seen);
+        let own = self.own.as_ref().map(|own| own.reader(When::Seen));
+        let was_late = std::mem::take(&mut self.is_late);
+        let (roots, own) = match self.reader.run(move || (roots(), own.map(|own| own()))) {
+            Ok(looks) => looks,
+            Err(error) => {
+                self.is_late = true;
+                let notice = (!was_late).then(|| kept_in_use(&error));
+                return notice.into_iter().collect();
+            }
+        };
+        let mut notices = Vec::new();
+        let mut is_new = self.roots.take(roots, &mut notices);
+        if let Some((kept, look)) = self.own.as_mut().zip(own) {
+            is_new |= kept.take(look, &mut notices);
+        }
+        if is_new {
+            match config(&self.roots, self.own.as_ref()) {
+                Ok(config) => self.config = config,
+                Err(error) => notices.push(kept_in_use(&error)),
+            }
+        }
+        notices
+    }
+}
+
+fn kept_in_use(error: &Error) -> Notice {
+    Notice::warning(format!("{}; the last good files stay in use", Chain(error)))
+}
+
+fn config(roots: &Kept<TrustedCas>, own: Option<&Kept<OwnCertificate>>) -> Result<Arc<ClientConfig>, Error> {
+    let builder = ClientConfig::builder_with_provider(provider());
+    let builder = builder.with_safe_default_protocol_versions().map_err(|error| Error::setup(&error))?;
+    let builder = builder.with_root_certificates(Arc::clone(roots.made()));
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some(own) => {
+            let own = SingleCertAndKey::from(Arc::clone(&own.made().certified));
+            builder.with_client_cert_resolver(Arc::new(own))
+        }
+    };
+    // The server resumes nothing: there is nothing to keep.
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 impl Connector {
@@ -40,34 +116,21 @@ impl Connector {
     /// # Errors
     /// What is wrong with them, and what to do about it.
     pub fn load(options: &ClientTls) -> Result<Self, Error> {
-        let roots = match &options.ca {
-            Some(path) => files::roots(path, &files::read(path)?)?,
-            None => system_roots()?,
-        };
-        let builder = ClientConfig::builder_with_provider(provider());
-        let builder = builder.with_safe_default_protocol_versions().map_err(Error::Setup)?;
-        let builder = builder.with_root_certificates(roots);
-        let mut config = match &options.identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let chain = files::certificates(&identity.cert, &files::read(&identity.cert)?)?;
-                let key = files::key(&identity.key, &files::read(&identity.key)?)?;
-                let built = builder.with_client_auth_cert(chain, key);
-                built.map_err(|source| Error::Identity(identity.clone(), source))?
-            }
-        };
-        // The server resumes nothing: there is nothing to keep.
-        config.resumption = Resumption::disabled();
         let name = options.name.as_deref().map(server_name).transpose()?;
-        Ok(Self { config: Arc::new(config), name, has_certificate: options.identity.is_some() })
+        let loaded = Mutex::new(Loaded::load(options)?);
+        Ok(Self { loaded, name, has_certificate: options.identity.is_some() })
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
     pub(super) fn test_connection(&self, host: &str) -> ClientConnection {
-        ClientConnection::new(Arc::clone(&self.config), server_name(host).unwrap()).unwrap()
+        ClientConnection::new(Arc::clone(&self.loaded().config), server_name(host).unwrap()).unwrap()
     }
 
-    /// Shakes hands over `socket`, with the server that was asked for as `host`. `wait` waits until the socket is ready,
+    /// Reads the files again, and shakes hands over `socket`, with the server that was asked for as `host`. `wait` waits until the socket is ready,
     /// and returns false if and only if it may not wait any longer.
     pub(crate) fn connect(
         &self,
@@ -76,9 +139,11 @@ impl Connector {
         mut wait: impl FnMut(&TcpStream, Readiness) -> io::Result<bool>,
     ) -> Result<Box<Session<TcpStream>>, HandshakeError> {
         let name = self.name(host)?;
-        let wanted = name.to_str().into_owned();
+        // Not in one statement: no lock is held while the log is written.
+        let notices = self.loaded().refresh();
+        notices.iter().for_each(Notice::log);
         let session = self.session(socket, name)?;
-        let failed = |error| HandshakeError::at_client(error, &wanted, self.has_certificate);
+        let failed = |error| HandshakeError::at_client(error, self.has_certificate);
         loop {
             let readiness = match session.step(None).map_err(failed)? {
                 Step::Done => return Ok(session),
@@ -96,7 +161,8 @@ impl Connector {
     pub(super) fn name(&self, host: &str) -> Result<ServerName<'static>, HandshakeError> {
         match &self.name {
             Some(name) => Ok(name.clone()),
-            None => server_name(host).map_err(|error| HandshakeError::ServerCertificate(error.to_string())),
+            None => server_name(host)
+                .map_err(|_| HandshakeError::Certificate(End::Server, CertificateFault::NotAName(printable(host)))),
         }
     }
 
@@ -105,18 +171,17 @@ impl Connector {
     where
         for<'socket> &'socket S: Read + Write,
     {
-        let tls = ClientConnection::new(Arc::clone(&self.config), name);
-        let tls = tls.map_err(|error| HandshakeError::Protocol(error.to_string()))?;
-        Ok(Box::new(Session::new(socket, tls)))
+        let tls = ClientConnection::new(Arc::clone(&self.loaded().config), name);
+        Ok(Box::new(Session::new(socket, tls.map_err(HandshakeError::of_setup)?)))
     }
 
     /// Returns what `error` means, if TLS broke the connection off and not the network. With TLS 1.3 a client's handshake
     /// is over before the server has looked at its certificate: the refusal is the first thing that it reads.
+    ///
+    /// # Errors
+    /// `error` itself if it is the network's.
     pub(crate) fn refusal(&self, error: io::Error) -> Result<HandshakeError, io::Error> {
-        if error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some() {
-            return Ok(HandshakeError::at_client(error, "", self.has_certificate));
-        }
-        Err(error)
+        HandshakeError::in_client_session(error, self.has_certificate)
     }
 }
 
@@ -129,17 +194,6 @@ impl fmt::Debug for Connector {
 
 fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
     ServerName::try_from(name.to_owned()).map_err(|_| Error::Name(name.to_owned()))
-}
-
-/// What the administrator of this machine trusts. A root that cannot be read is left out, as everywhere.
-fn system_roots() -> Result<RootCertStore, Error> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        log::debug!("of the system's root certificates: {error}");
-    }
-    let mut roots = RootCertStore::empty();
-    let (taken, _) = roots.add_parsable_certificates(found.certs);
-    if taken == 0 { Err(Error::NoRoots) } else { Ok(roots) }
 }
 
 #[cfg(test)]

@@ -1,18 +1,25 @@
 //! Certificates and keys from PEM files.
 
+use std::env;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::failure::{CertificateFault, End};
 use crate::escape::escape;
 use crate::files;
-use crate::secret::warn_if_public;
+use crate::secret::{is_public, warn_public};
 
 /// The longest file that is read: 1 MiB. The bundle of a whole system's roots has some 250 KB.
 const LONGEST: u64 = 1024 * 1024;
+
+/// The longest file of `SSL_CERT_FILE`: 16 MiB.
+const LONGEST_ROOTS: u64 = 16 * LONGEST;
 
 /// Who one is: the files of a certificate chain and of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +38,11 @@ pub enum Error {
     #[error("{}: cannot be read", name(.0))]
     Unreadable(PathBuf, #[source] io::Error),
     /// It is no key or certificate by its size alone.
-    #[error("{}: longer than {LONGEST} bytes; is it a PEM file?", name(.0))]
-    TooLong(PathBuf),
+    #[error("{}: longer than {} bytes; is it a PEM file?", name(.0), .1)]
+    TooLong(PathBuf, u64),
     /// What is between the lines that begin and end a part is not what they say.
-    #[error("{}: no sound PEM", name(.0))]
-    Pem(PathBuf, #[source] pem::Error),
+    #[error("{}: not valid PEM: {}", name(.0), .1)]
+    Pem(PathBuf, &'static str),
     /// No part of it is a certificate.
     #[error("{}: holds no certificate; write PEM, with -----BEGIN CERTIFICATE-----", name(.0))]
     NoCertificate(PathBuf),
@@ -45,44 +52,81 @@ pub enum Error {
     /// The key wants a password.
     #[error("{}: the key is encrypted; decrypt it: openssl pkey -in FILE -out NEW", name(.0))]
     EncryptedKey(PathBuf),
-    /// Certificate and key are not a pair, or of a kind that is not supported.
-    #[error("{} and {}: no certificate and its key", name(&.0.cert), name(&.0.key))]
-    Identity(Identity, #[source] rustls::Error),
+    /// The key is not one that TLS is supported with.
+    #[error("{}: a key of a kind that is not supported; use one of P-256, P-384, Ed25519, or RSA-2048 to RSA-8192", name(.0))]
+    UnsupportedKey(PathBuf),
+    /// The first certificate cannot be used by anyone.
+    #[error("{}: the certificate {}; {}", name(.0), .1.what(End::Server), .1.advice(End::Server))]
+    Certificate(PathBuf, CertificateFault),
+    /// The key is another one's.
+    #[error(
+        "{} and {}: certificate and key do not match; name the key of the first certificate in the file", name(&.0.cert),
+        name(&.0.key)
+    )]
+    Identity(Identity),
     /// A certificate in it cannot be trusted as a CA.
-    #[error("{}: holds a certificate that is no CA's", name(.0))]
-    Ca(PathBuf, #[source] rustls::Error),
-    /// The CAs in it do not make a verifier.
-    #[error("{}: clients cannot be verified with it", name(.0))]
-    ClientCa(PathBuf, #[source] rustls::client::VerifierBuilderError),
+    #[error("{}: holds a certificate that cannot be read as a CA's", name(.0))]
+    Ca(PathBuf),
     /// The system trusts nobody.
-    #[error("the system has no root certificates (install ca-certificates, or give one with --tls-ca)")]
+    #[error("the system has no root certificates; install ca-certificates, or name a file with --tls-ca")]
     NoRoots,
     /// The name is neither a host's nor an address.
     #[error("\"{}\" is no name that a certificate could be for: write a host name or an IP address (--tls-name)", escape(.0))]
     Name(String),
-    /// TLS itself refuses what was asked for.
-    #[error("TLS cannot be set up")]
-    Setup(#[source] rustls::Error),
+    /// The cryptography does not work on this machine.
+    #[error("TLS cannot be set up; the log says why at level debug (-v)")]
+    Setup,
+    /// The files were not read in time, or not at all. They may be sound.
+    #[error("the files of TLS are not read within {} s (does their file system hang?)", .0.as_secs())]
+    Late(Duration),
+    /// The system has no thread that could read them.
+    #[error("the files of TLS are not read: the system gives no thread")]
+    NoThread(#[source] io::Error),
 }
 
-fn name(path: &Path) -> String {
+impl Error {
+    /// Returns what it means that rustls takes no configuration.
+    pub(super) fn setup(error: &dyn fmt::Debug) -> Self {
+        log::debug!("TLS: {error:?}");
+        Self::Setup
+    }
+}
+
+/// What a key's file holds, and who may read it.
+#[derive(Hash)]
+pub(super) struct KeyContent {
+    content: Vec<u8>,
+    is_public: bool,
+}
+
+/// Returns a path as messages show it.
+pub(super) fn name(path: &Path) -> String {
     escape(&path.to_string_lossy())
 }
 
 /// Returns the whole of a file that is as short as certificates and keys are.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    read_up_to(path, LONGEST)
+}
+
+fn read_up_to(path: &Path, longest: u64) -> Result<Vec<u8>, Error> {
     let unreadable = |source| Error::Unreadable(path.to_owned(), source);
-    let content = files::read(path, LONGEST + 1).map_err(unreadable)?;
-    if content.len() as u64 > LONGEST {
-        return Err(Error::TooLong(path.to_owned()));
+    let content = files::read(path, longest + 1).map_err(unreadable)?;
+    if content.len() as u64 > longest {
+        return Err(Error::TooLong(path.to_owned(), longest));
     }
     Ok(content)
+}
+
+/// As [`read`], for a private key.
+pub(super) fn read_key(path: &Path) -> Result<KeyContent, Error> {
+    Ok(KeyContent { content: read(path)?, is_public: is_public(path) })
 }
 
 /// Returns the certificates in `content`, at least one.
 pub(super) fn certificates(path: &Path, content: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(content).collect();
-    let found = found.map_err(|source| Error::Pem(path.to_owned(), source))?;
+    let found = found.map_err(|error| pem_error(path, &error))?;
     if found.is_empty() {
         return Err(Error::NoCertificate(path.to_owned()));
     }
@@ -90,12 +134,15 @@ pub(super) fn certificates(path: &Path, content: &[u8]) -> Result<Vec<Certificat
 }
 
 /// Returns the first private key in `content`, which is that of the file at `path`. Warns in the log if others may read it.
-pub(super) fn key(path: &Path, content: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
-    warn_if_public(path, "the key");
-    PrivateKeyDer::from_pem_slice(content).map_err(|source| match source {
+pub(super) fn key(path: &Path, content: &KeyContent) -> Result<PrivateKeyDer<'static>, Error> {
+    let KeyContent { content, is_public } = content;
+    if *is_public {
+        warn_public(path, "the key");
+    }
+    PrivateKeyDer::from_pem_slice(content).map_err(|error| match error {
         pem::Error::NoItemsFound if is_encrypted(content) => Error::EncryptedKey(path.to_owned()),
         pem::Error::NoItemsFound => Error::NoKey(path.to_owned()),
-        source => Error::Pem(path.to_owned(), source),
+        error => pem_error(path, &error),
     })
 }
 
@@ -104,13 +151,68 @@ fn is_encrypted(content: &[u8]) -> bool {
     content.windows(label.len()).any(|window| window == label)
 }
 
-/// Returns the CAs in `content`, every one of which must be one.
-pub(super) fn roots(path: &Path, content: &[u8]) -> Result<RootCertStore, Error> {
+fn pem_error(path: &Path, error: &pem::Error) -> Error {
+    let fault = match error {
+        pem::Error::MissingSectionEnd { .. } => "a part has no line -----END ...-----; was the file cut?",
+        pem::Error::IllegalSectionStart { .. } => "a line that begins with -----BEGIN does not end with -----",
+        pem::Error::Base64Decode(_) => "what stands between -----BEGIN and -----END is not Base64",
+        _ => "it cannot be read",
+    };
+    Error::Pem(path.to_owned(), fault)
+}
+
+/// Returns why certificate and key are not taken.
+pub(super) fn pair_error(identity: &Identity, error: &rustls::Error) -> Error {
+    log::debug!("TLS: {}", escape(&format!("{error:?}")));
+    match error {
+        rustls::Error::InconsistentKeys(_) => Error::Identity(identity.clone()),
+        rustls::Error::InvalidCertificate(fault) => Error::Certificate(identity.cert.clone(), fault.into()),
+        // What the cryptography says of a key that it cannot use is a text.
+        _ => Error::UnsupportedKey(identity.key.clone()),
+    }
+}
+
+/// Returns the trust in `certificates`, which are those of the file at `path`.
+pub(super) fn roots(path: &Path, certificates: &[CertificateDer<'_>]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path, content)? {
-        roots.add(certificate).map_err(|source| Error::Ca(path.to_owned(), source))?;
+    for certificate in certificates {
+        roots.add(certificate.clone()).map_err(|error| {
+            log::debug!("TLS: {}", escape(&format!("{error:?}")));
+            Error::Ca(path.to_owned())
+        })?;
     }
     Ok(roots)
+}
+
+/// Returns the certificates that the administrator of this machine trusts, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`
+/// where one is set. A file of a directory that cannot be read is left out, as everywhere.
+pub(super) fn system_roots() -> Result<Vec<CertificateDer<'static>>, Error> {
+    let file = env::var_os("SSL_CERT_FILE").filter(|name| !name.is_empty()).map(PathBuf::from);
+    let mut found = Vec::new();
+    if let Some(path) = &file {
+        found.extend(certificates(path, &read_up_to(path, LONGEST_ROOTS)?)?);
+    }
+    let directories = env::var_os("SSL_CERT_DIR").unwrap_or_default();
+    let mut directories = env::split_paths(&directories).filter(|path| !path.as_os_str().is_empty()).peekable();
+    let loaded = if file.is_none() && directories.peek().is_none() {
+        vec![rustls_native_certs::load_native_certs()]
+    } else {
+        directories.map(|path| rustls_native_certs::load_certs_from_paths(None, Some(&path))).collect()
+    };
+    for loaded in loaded {
+        for error in &loaded.errors {
+            log::debug!("of the system's root certificates: {error}");
+        }
+        found.extend(loaded.certs);
+    }
+    if found.is_empty() { Err(Error::NoRoots) } else { Ok(found) }
+}
+
+/// Returns the trust in those of `certificates` that can be read.
+pub(super) fn readable_roots(certificates: &[CertificateDer<'_>]) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let (taken, _) = roots.add_parsable_certificates(certificates.iter().cloned());
+    if taken == 0 { Err(Error::NoRoots) } else { Ok(roots) }
 }
 
 #[cfg(test)]
@@ -121,29 +223,38 @@ mod tests {
         crate::chain::Chain(error).to_string()
     }
 
+    fn private(content: &[u8]) -> KeyContent {
+        KeyContent { content: content.to_vec(), is_public: false }
+    }
+
     #[test]
     fn what_a_file_lacks_is_said_with_its_name() {
         let path = Path::new("x\n.pem");
         assert!(text(&certificates(path, b"").unwrap_err()).starts_with("x\\n.pem: holds no certificate"));
-        assert!(text(&key(path, b"garbage").unwrap_err()).contains("holds no private key"));
-        assert!(text(&roots(path, b"").unwrap_err()).contains("holds no certificate"));
-        let broken = b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
-        assert!(text(&certificates(path, broken).unwrap_err()).contains("no sound PEM: "));
-        let no_ca = b"-----BEGIN CERTIFICATE-----\nSG9sYQ==\n-----END CERTIFICATE-----\n";
-        assert!(text(&roots(path, no_ca).unwrap_err()).contains("no CA's: "));
+        assert!(text(&key(path, &private(b"garbage")).unwrap_err()).contains("holds no private key"));
+        for (broken, wanted) in [
+            (&b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"[..], "is not Base64"),
+            (b"-----BEGIN CERTIFICATE-----\nSG9sYQ==\n", "has no line -----END"),
+            (b"-----BEGIN CERTIFICATE\n", "does not end with -----"),
+        ] {
+            let error = text(&certificates(path, broken).unwrap_err());
+            assert!(error.contains("not valid PEM: ") && error.contains(wanted), "{error}");
+        }
+        let no_ca = certificates(path, b"-----BEGIN CERTIFICATE-----\nSG9sYQ==\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(text(&roots(path, &no_ca).unwrap_err()).contains("cannot be read as a CA's"));
     }
 
     #[test]
     fn an_encrypted_key_is_told_from_none() {
         let content = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nSG9sYQ==\n-----END ENCRYPTED PRIVATE KEY-----\n";
-        assert!(text(&key(Path::new("k"), content).unwrap_err()).contains("openssl pkey"));
+        assert!(text(&key(Path::new("k"), &private(content)).unwrap_err()).contains("openssl pkey"));
     }
 
     #[test]
     fn a_file_that_is_no_certificate_by_its_length_is_not_read_further() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(LONGEST + 1).unwrap();
-        assert!(matches!(read(file.path()), Err(Error::TooLong(_))));
+        assert!(matches!(read(file.path()), Err(Error::TooLong(..))));
         assert!(text(&read(Path::new("/dev/zero")).unwrap_err()).contains("it is a device, not a regular file"));
         assert!(text(&read(Path::new("/nowhere/x")).unwrap_err()).starts_with("/nowhere/x: cannot be read: "));
     }

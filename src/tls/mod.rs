@@ -7,9 +7,13 @@ mod acceptor;
 mod authority;
 mod connector;
 mod failure;
+mod file_reader;
 mod files;
+mod inspection;
+mod kept;
 #[doc(hidden)]
 pub mod memory;
+mod parts;
 mod permits;
 mod session;
 mod taken;
@@ -25,7 +29,7 @@ use rustls::server::ParsedCertificate;
 
 pub use acceptor::{Acceptor, ServerTls};
 pub use connector::{ClientTls, Connector};
-pub use failure::HandshakeError;
+pub use failure::{CertificateFault, End, HandshakeError, Incompatibility, LocalFault, Refusal, Violation};
 pub use files::{Error, Identity};
 pub(crate) use session::Session;
 pub(crate) use taken::Taken;
@@ -62,4 +66,8 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
 
 fn system_time(time: UnixTime) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()))
+}
+
+fn date(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -82,6 +82,13 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    fn half_of_the_cores_or_one_compute_handshakes() {
+        let cores = thread::available_parallelism().unwrap().get();
+        let permits = *Permits::new().lock();
+        assert!(permits == 1 || 2 * permits <= cores, "{permits} of {cores}");
+    }
+
+    #[test]
     fn the_wait_for_a_permit_ends_at_the_deadline() {
         let (permits, stop) = (Permits::of(1), Shutdown::new().unwrap());
         let deadline = Instant::now() + Duration::from_millis(20);

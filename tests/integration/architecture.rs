@@ -123,7 +123,7 @@ fn named_modules(code: &str) -> Vec<String> {
             Some(list) => list.split('}').next().unwrap_or_default().split(',').map(|item| name(item.trim())).collect(),
             None => vec![name(rest)],
         })
-        .filter(|name| !name.is_empty())
+        .filter(|name| !name.is_empty() && name != "testing") // compiled for unit tests alone
         .collect()
 }
 
@@ -149,7 +149,7 @@ fn the_table_has_no_cycle() {
         let names: BTreeSet<&str> = left.keys().copied().collect();
         left.retain(|_, named| named.iter().any(|name| names.contains(name)));
         if left.is_empty() {
-            return;
+            break;
         }
         assert!(left.len() < before, "these go in circles: {left:?}");
     }
@@ -160,7 +160,9 @@ fn the_programs_use_the_public_interface_alone() {
     let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
     for file in rust_files(&bin) {
         let text = fs::read_to_string(&file).expect("a file of ours");
-        let inner = text.lines().find(|line| line.contains("#[path") && line.contains("../../"));
+        let inner = text
+            .lines()
+            .find(|line| line.contains("#[path") && line.contains("../../") && !line.contains("/tests/testing/"));
         assert_eq!(inner, None, "{} reaches into the library", file.display());
     }
 }

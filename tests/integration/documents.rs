@@ -117,20 +117,11 @@ fn every_option_stands_in_the_table_with_its_variable_and_default() {
     }
 }
 
-/// Returns every file with the test `path`, as `cargo test` prints it, could be in: the module itself, or one that has
-/// its unit tests inside.
-fn files_of_test(path: &str) -> Vec<std::path::PathBuf> {
-    let modules: Vec<_> = path.split("::").collect();
-    let modules = &modules[..modules.len() - 1];
-    let roots = ["src", "src/bin/mapcast-server", "src/bin/mapcast-client", "tests/integration"];
-    let mut files = Vec::new();
-    for root in roots.map(|root| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(root)) {
-        for outer in [modules, &modules[..modules.len().saturating_sub(1)]] {
-            let module = root.join(outer.join("/"));
-            files.extend([module.with_extension("rs"), module.join("mod.rs")]);
-        }
-    }
-    files.into_iter().filter(|file| file.is_file()).collect()
+/// Returns the paths of the tests that `cargo test` runs, as it prints them: not of those that are ignored.
+#[cfg(feature = "cli")]
+fn tests_that_run() -> std::collections::BTreeSet<String> {
+    let all = crate::skipping::ROOTS.into_iter().flat_map(crate::support::sources::functions);
+    all.filter(|function| function.is_test && !function.is_ignored).map(|function| function.path).collect()
 }
 
 /// Returns the cell of each row of a table that names tests, with the row.
@@ -149,6 +140,8 @@ fn every_test_that_a_table_names_is_there() {
     let (faults, costs) = (page("reliability.md"), page("security.md"));
     let faults = naming_cells(section(&faults, "## The faults"), 2);
     let costs = naming_cells(section(&costs, "## What a peer can cost"), 3);
+    let tests_that_run = tests_that_run();
+    let faults_that_run = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/run.sh")).unwrap();
     let mut named = 0;
     for (tests, row) in faults.into_iter().chain(costs) {
         let tests: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
@@ -165,12 +158,11 @@ fn every_test_that_a_table_names_is_there() {
             if test.starts_with("tests/faults/") || test.starts_with("scripts/") {
                 let script = format!("{}/{test}", env!("CARGO_MANIFEST_DIR"));
                 assert!(std::path::Path::new(&script).is_file(), "no {test}: {row}");
+                let is_run = test.strip_prefix("tests/faults/").is_none_or(|name| faults_that_run.contains(name));
+                assert!(is_run, "tests/faults/run.sh does not run {test}: {row}");
                 continue;
             }
-            let name = format!("fn {}(", test.rsplit("::").next().expect("a last part"));
-            let is_there =
-                |file: &std::path::PathBuf| std::fs::read_to_string(file).is_ok_and(|text| text.contains(&name));
-            assert!(files_of_test(test).iter().any(is_there), "no test {test}: {row}");
+            assert!(tests_that_run.contains(test), "no test {test} that runs: {row}");
         }
     }
     assert!(named > 50, "{named} names");

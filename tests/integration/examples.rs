@@ -22,7 +22,7 @@ fn example(name: &str, args: &[&str]) -> Option<Program> {
 /// The next map of the JSON server at `addr`, as a client prints it.
 fn next_map(addr: &str) -> String {
     let mut command = clean(CLIENT);
-    command.args(["-f", "json", "-n", "1", "-W", "20", addr]);
+    command.args(["-f", "json", "-n", "1", "-W", "1m", addr]);
     String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap()
 }
 

@@ -23,14 +23,14 @@ use crate::support::reader::Reader;
 use crate::support::{PATIENCE, eventually, has_command, pause, skip};
 
 /// A file system of the test's own in `place`, which hangs while its process is stopped.
-struct SlowFs {
+pub struct SlowFs {
     place: TempDir,
     server: Program,
 }
 
 impl SlowFs {
     /// Mounts it; `None` if this machine does not let that be done.
-    fn mount() -> Option<Self> {
+    pub fn mount() -> Option<Self> {
         if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() || !has_command("python3") {
             skip("a file system that hangs takes root, /dev/fuse and python3");
             return None;
@@ -45,16 +45,16 @@ impl SlowFs {
         self.place.path().join(name)
     }
 
-    fn write(&self, name: &str, content: &str) -> String {
+    pub fn write(&self, name: &str, content: &str) -> String {
         fs::write(self.path(name), content).unwrap();
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    fn hang(&self) {
+    pub fn hang(&self) {
         self.server.signal(Signal::STOP);
     }
 
-    fn go_on(&self) {
+    pub fn go_on(&self) {
         self.server.signal(Signal::CONT);
     }
 }
@@ -168,8 +168,8 @@ fn a_source_whose_file_system_hangs_is_down_and_neither_clients_nor_the_stop_wai
     files.write("flags.json", "{\"n\":2}");
     eventually("the new map", || site.json("/map")["n"] == 2);
     files.hang();
-    // Long enough for the thread to have begun its next look.
-    thread::park_timeout(Duration::from_secs(2));
+    // The thread is in a look.
+    wait_unready(&site, "thread source: stuck for 1");
     site.server.signal(Signal::TERM);
     assert_eq!(site.server.exit_code(), 1);
     site.server.wait_log("thread source: does not end within 500ms; leaving it behind");
@@ -247,7 +247,8 @@ fn certificates_that_hang_keep_nobody_from_connecting_and_new_ones_are_taken_aft
     place(&["another.example"]);
     eventually("the new certificate", || connect().code() == 3);
     files.hang();
-    thread::park_timeout(Duration::from_secs(2));
+    let is_stuck = |line: &&String| line.contains("thread certificates: stuck for 10 s");
+    eventually("it is stuck again", || server.log().iter().filter(is_stuck).count() == 2);
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), 1);
 }
@@ -476,5 +477,8 @@ fn a_fifo_is_no_file_of_tls_for_the_client() {
     let fifo = directory.path().join("fifo");
     mkfifo(&fifo);
     let client = Program::client(&["--tls", "--tls-ca", fifo.to_str().unwrap(), "127.0.0.1:9"]).finish();
+    client.assert_exit(2).assert_stderr("it is a FIFO, not a regular file");
+    let client =
+        Program::client_with(&["--tls", "127.0.0.1:9"], |command| command.env("SSL_CERT_FILE", &fifo)).finish();
     client.assert_exit(2).assert_stderr("it is a FIFO, not a regular file");
 }

@@ -52,12 +52,18 @@ mod redis;
 mod relay;
 #[cfg(feature = "cli")]
 mod reuse_port;
+#[cfg(feature = "cli")]
+mod silence;
+#[cfg(feature = "cli")]
+mod skipping;
 mod stop;
 mod support;
 #[cfg(feature = "cli")]
 mod systemd;
 #[cfg(feature = "cli")]
 mod terminal;
+#[path = "../testing/mod.rs"]
+mod testing;
 #[cfg(feature = "cli")]
 mod threads;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]

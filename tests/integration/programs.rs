@@ -1,5 +1,6 @@
 //! `mapcast-server` as people start it: its log, its exit codes, its signals.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
 use std::net::{Shutdown as Direction, TcpListener, TcpStream};
@@ -8,12 +9,25 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use mapcast::client::Connectivity;
 use mapcast::{FollowConfig, Follower, Format, Shutdown, builtin_map};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
+use crate::http::Site;
 use crate::support::program::{CLIENT, Program, SERVER, clean, run};
 use crate::support::reader::{Reader, ends_in_order};
-use crate::support::{PATIENCE, cpu_time, eventually, process_status, skip};
+use crate::support::{PATIENCE, connect, eventually, process_status, skip};
+
+/// Returns how often the threads of a process have gone to sleep, which is how often they were woken.
+fn wakings(pid: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process of ours");
+    let status = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok());
+    let counts = |status: String| -> u64 {
+        let lines = status.lines().filter_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        lines.filter_map(|count| count.trim().parse::<u64>().ok()).sum()
+    };
+    status.map(counts).sum()
+}
 
 /// Returns how many descriptors a process has open.
 fn descriptors(pid: u32) -> usize {
@@ -44,11 +58,9 @@ fn the_log_has_the_words_that_scripts_watch_for() {
 }
 
 #[test]
-fn a_client_killed_with_9_is_gone_within_100_ms() {
-    let server = Program::server(&["--interval", "60s"]);
+fn a_client_killed_with_9_is_gone_before_anything_is_sent_to_it() {
+    let server = Program::server(&["--interval", "1h"]);
     let addr = server.addr().to_string();
-    let mut best = Duration::MAX;
-    // The best of several: the machine may be busy with other tests, but not each time.
     for number in 1..=5 {
         let mut command = clean(CLIENT);
         command.arg(&addr);
@@ -58,13 +70,12 @@ fn a_client_killed_with_9_is_gone_within_100_ms() {
         let (threads, open) = (process_status(server.pid(), "Threads"), descriptors(server.pid()));
         let killed = Instant::now();
         client.signal(Signal::KILL);
-        server.wait_log(&format!("client {number} disconnected"));
-        best = best.min(killed.elapsed());
+        let line = server.wait_log(&format!("client {number} disconnected"));
+        eprintln!("gone {:?} after its kill", killed.elapsed());
+        assert!(line.contains(" and 1 frame: "), "{line}");
         eventually("its thread is gone", || process_status(server.pid(), "Threads") < threads);
         eventually("its descriptor is gone", || descriptors(server.pid()) < open);
     }
-    eprintln!("gone {best:?} after its kill");
-    assert!(best < Duration::from_millis(100), "{best:?}");
     let above_info: Vec<_> =
         server.log().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
     assert!(above_info.is_empty(), "{above_info:?}");
@@ -81,7 +92,9 @@ fn a_stopped_client_is_reaped_and_comes_back() {
     let client = Program::start(command);
     client.wait_log("connected to");
     client.signal(Signal::STOP);
-    server.wait_log("client 1 disconnected");
+    let cut = server.wait_log("client 1 disconnected");
+    // TCP_USER_TIMEOUT would end it later.
+    assert!(cut.contains("not taken within 1s: too slow"), "{cut}");
     client.signal(Signal::CONT);
     server.wait_log("client 2 connected");
 }
@@ -90,44 +103,78 @@ fn a_stopped_client_is_reaped_and_comes_back() {
 fn silent_clients_cost_no_cpu() {
     let server = Program::server(&["--interval", "1h"]);
     let addr = server.addr();
-    let silent: Vec<_> = (0..500).map(|_| TcpStream::connect(addr).unwrap()).collect();
-    server.wait_log("(active connections: 500)");
-    eventually("they have settled", || {
-        let before = cpu_time(server.pid());
-        std::thread::park_timeout(Duration::from_secs(1));
-        cpu_time(server.pid()) == before
+    let mut silent: Vec<_> = (0..500).map(|_| Reader::connect(addr)).collect();
+    for client in &mut silent {
+        client.payload();
+    }
+    eventually("their threads wait", || {
+        let before = wakings(server.pid());
+        std::thread::park_timeout(Duration::from_millis(200));
+        wakings(server.pid()) < before + 50
     });
+    let before = wakings(server.pid());
+    std::thread::park_timeout(Duration::from_secs(5));
+    let wakings = wakings(server.pid()).saturating_sub(before);
+    eprintln!("500 silent clients for 5 s: {wakings} wakings");
+    // The server's own threads wake once or twice in 2 s each, whatever the clients do.
+    assert!(wakings < 250, "{wakings} wakings in 5 s");
     drop(silent);
 }
 
 #[test]
 fn a_full_descriptor_table_is_survived_without_a_spin() {
-    let server = Program::server(&["--interval", "100ms"]);
-    let addr = server.addr();
+    let site = Site::start(&["--interval", "100ms"]);
+    let (server, addr) = (&site.server, site.server.addr());
     let mut steady = Reader::connect(addr);
     steady.payload();
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
     let limit = Rlimit { current: Some(64), maximum: Some(64) };
     prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    let began = Instant::now();
     let crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(addr).unwrap()).collect();
     server.wait_log("cannot accept a client");
-    let (before, began) = (cpu_time(server.pid()), Instant::now());
-    // The client in place is on time while the table is full.
-    let mut longest = Duration::ZERO;
+    // The client in place has its maps while the table is full.
     for _ in 0..30 {
-        let last = Instant::now();
         steady.payload();
-        longest = longest.max(last.elapsed());
     }
-    let (cpu, took) = (cpu_time(server.pid()).saturating_sub(before), began.elapsed());
-    eprintln!("no descriptors: {cpu:?} of CPU in {took:?}, longest gap of 100 ms {longest:?}");
-    assert!(longest < Duration::from_secs(1), "{longest:?}");
-    assert!(cpu <= took / 20, "{cpu:?} of CPU in {took:?}");
     let complaints = server.log().iter().filter(|line| line.contains("cannot accept")).count() as u64;
-    assert!(complaints <= began.elapsed().as_secs() + 3, "{complaints} lines");
+    let elapsed = began.elapsed();
+    // One a second for the clients' listener, and one for HTTP's.
+    assert!(complaints <= 2 * (elapsed.as_secs() + 1), "{complaints} lines in {elapsed:?}");
     drop(crowd);
     // It recovers by itself.
     Reader::connect(addr).payload();
+    let metrics = site.get("/metrics").body;
+    let failures = metrics.lines().find_map(|line| line.strip_prefix("mapcast_accept_errors_total{errno=\"EMFILE\"} "));
+    let (failures, elapsed) = (failures.unwrap().parse::<u64>().unwrap(), began.elapsed());
+    eprintln!("no descriptors: {failures} failures to accept in {elapsed:?}");
+    // The shortest pause is 10 ms. Each client that is served ends one.
+    assert!(u128::from(failures) <= 201 + elapsed.as_millis() / 10, "{failures} failures in {elapsed:?}");
+}
+
+#[test]
+fn a_limit_that_lets_the_server_wait_for_nothing_is_survived() {
+    let mut server = Program::server(&["--interval", "50ms", "--source", "-"]);
+    let (addr, mut stdin, pid) = (server.addr(), server.stdin(), Pid::from_raw(server.pid().cast_signed()));
+    writeln!(stdin, "{{\"n\":1}}").unwrap();
+    let mut steady = Reader::connect(addr);
+    steady.payload();
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    // poll(2) is refused with more descriptors than that: those of the accept loop, and of the source.
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(1), ..before }).unwrap();
+    drop(TcpStream::connect(addr).unwrap());
+    server.wait_log("cannot wait for clients: Invalid argument");
+    server.wait_log("standard input: cannot be read");
+    for _ in 0..5 {
+        steady.payload();
+    }
+    prlimit(pid, Resource::Nofile, before).unwrap();
+    writeln!(stdin, "{{\"n\":2}}").unwrap();
+    let wanted = mapcast::Map::from([("n".into(), 2.into())]);
+    eventually("the new map", || steady.map(Format::Bincode) == wanted);
+    eventually("a new client", || Reader::connect(addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1));
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
 }
 
 #[test]
@@ -158,45 +205,30 @@ fn a_thread_limit_is_survived() {
     }
     drop(crowd);
     let mut command = clean(CLIENT);
-    command.args(["-n", "1", "--timeout", "20s", &addr.to_string()]);
-    eventually("it recovers by itself", || Reader::connect(addr).socket().peek(&mut [0]).is_ok_and(|read| read == 1));
+    command.args(["-n", "1", &addr.to_string()]);
+    eventually("it recovers by itself", || Reader::connect(addr).is_served());
     run(command).assert_exit(0);
 }
 
 #[test]
-fn ten_thousand_idle_clients_are_told_within_a_second() {
+fn ten_thousand_idle_clients_all_see_an_end_in_order() {
     // The test's own descriptors are the other end.
     let room = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(20_000);
     let wanted = usize::try_from(room.saturating_sub(500).min(10_000)).unwrap();
     let mine = Rlimit { current: Some(room), maximum: Some(room) };
     rustix::process::setrlimit(Resource::Nofile, mine).unwrap();
-    let mut server = Program::server(&["--interval", "60s"]);
+    let mut server = Program::server(&["--interval", "1h", "--drain-timeout", "1h"]);
     let addr = server.addr();
-    let mut slowest = Duration::ZERO;
-    let mut clients: Vec<_> = (0..wanted)
-        .map(|number| {
-            if number % 80 == 79 {
-                // 8,000 a second: at full speed the accept loop would need a core for itself, and tests run beside this.
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-            let began = Instant::now();
-            let socket = TcpStream::connect(addr).unwrap();
-            slowest = slowest.max(began.elapsed());
-            socket
-        })
-        .collect();
-    assert!(slowest < Duration::from_millis(900), "a SYN was sent again: {slowest:?}");
+    let mut clients: Vec<_> = (0..wanted).map(|_| connect(addr)).collect();
+    // In a line of its own, or in the sum of the last second.
     server.wait_log(&format!("(active connections: {wanted})"));
     let began = Instant::now();
     server.signal(Signal::INT);
     assert_eq!(server.exit_code(), 0);
-    let took = began.elapsed();
-    eprintln!("{wanted} idle clients were told in {took:?}; the slowest had connected in {slowest:?}");
+    eprintln!("{wanted} idle clients were gone {:?} after the signal", began.elapsed());
     let reset = clients.iter_mut().filter_map(|socket| (!ends_in_order(socket)).then_some(())).count();
     assert_eq!(reset, 0, "of {wanted}");
     server.wait_log(&format!("stopped: {wanted} clients served, 0 cut"));
-    // A second is the promise on an idle machine; other tests run beside this one.
-    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
@@ -204,7 +236,8 @@ fn stalled_clients_are_cut_after_the_drain_and_the_exit_code_says_so() {
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     std::fs::write(source.path(), format!(r#"{{"text":"{}"}}"#, "x".repeat(8_000_000))).unwrap();
     let path = source.path().to_str().unwrap();
-    let mut server = Program::server(&["--max-frame", "16MiB", "--drain-timeout", "500ms", "--source", path]);
+    let limits = ["--max-frame", "16MiB", "--drain-timeout", "500ms", "--write-timeout", "1h"];
+    let mut server = Program::server(&[&limits[..], &["--source", path]].concat());
     let addr = server.addr();
     let stalled: Vec<_> = (0..100).map(|_| TcpStream::connect(addr).unwrap()).collect();
     for client in &stalled {
@@ -214,7 +247,7 @@ fn stalled_clients_are_cut_after_the_drain_and_the_exit_code_says_so() {
     let began = Instant::now();
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), 1);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
     server.wait_log("stopped: 100 clients served, 100 cut");
     drop(stalled);
 }
@@ -224,7 +257,8 @@ fn a_second_signal_exits_at_once() {
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     std::fs::write(source.path(), format!(r#"{{"text":"{}"}}"#, "x".repeat(8_000_000))).unwrap();
     let path = source.path().to_str().unwrap();
-    let mut server = Program::server(&["--max-frame", "16MiB", "--drain-timeout", "1h", "--source", path]);
+    let limits = ["--max-frame", "16MiB", "--drain-timeout", "1h", "--write-timeout", "1h"];
+    let mut server = Program::server(&[&limits[..], &["--source", path]].concat());
     let stalled = TcpStream::connect(server.addr()).unwrap();
     assert_eq!(stalled.peek(&mut [0]).unwrap(), 1, "the frame's first byte");
     server.signal(Signal::INT);
@@ -233,20 +267,19 @@ fn a_second_signal_exits_at_once() {
     let second = Instant::now();
     assert_eq!(server.exit_code(), 130);
     eprintln!("gone {:?} after the second signal", second.elapsed());
-    // 100 ms is the promise on an idle machine.
-    assert!(second.elapsed() < Duration::from_secs(2), "{:?}", second.elapsed());
     drop(stalled);
 }
 
 #[test]
 fn a_signal_that_comes_twice_at_once_is_one() {
-    // As from timeout(1), which signals the program and then its group.
+    // As from timeout(1), which signals the program and then its group. A stopped process gets both in the same moment.
     for _ in 0..20 {
         let mut server = Program::server(&[]);
         let mut reader = Reader::connect(server.addr());
         reader.payload();
-        server.signal(Signal::TERM);
-        server.signal(Signal::TERM);
+        for signal in [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT] {
+            server.signal(signal);
+        }
         assert_eq!(server.exit_code(), 0);
         assert_eq!(reader.drain(), 0);
     }
@@ -256,12 +289,17 @@ fn a_signal_that_comes_twice_at_once_is_one() {
 fn a_killed_server_is_started_again_and_its_clients_come_back_one_by_one() {
     let mut server = Program::server(&["--interval", "60s"]);
     let addr = server.addr();
-    let (stop, (came, comes)) = (Shutdown::new().unwrap(), mpsc::channel());
+    let (stop, (came, comes), (delays, delayed)) = (Shutdown::new().unwrap(), mpsc::channel(), mpsc::channel());
     std::thread::scope(|scope| {
         for _ in 0..100 {
-            let (came, stop) = (came.clone(), stop.clone());
+            let (came, stop, delays) = (came.clone(), stop.clone(), delays.clone());
             scope.spawn(move || {
                 let mut follower = Follower::new(&addr.to_string(), FollowConfig::default(), &stop);
+                follower.on_connectivity(move |news| {
+                    if let Connectivity::Lost { retry_in, .. } = news {
+                        delays.send(retry_in).unwrap();
+                    }
+                });
                 while let Ok(Some(map)) = follower.next_map() {
                     assert_eq!(map, builtin_map());
                     came.send(Instant::now()).unwrap();
@@ -278,14 +316,12 @@ fn a_killed_server_is_started_again_and_its_clients_come_back_one_by_one() {
         let again = Program::start(command);
         assert_eq!(again.addr(), addr, "the port is free at once");
         let mut arrivals = arrivals();
-        arrivals.sort_unstable();
-        let (first, last) = (arrivals[0], arrivals[99]);
-        let (back, over) = (last.duration_since(began), last.duration_since(first));
-        eprintln!("100 clients are back {back:?} after the restart, over {over:?}");
-        // One second of jitter before the first try; a try before the server listens is followed by up to two more.
-        assert!(back < Duration::from_secs(10), "{back:?}");
-        assert!(over > Duration::from_millis(200), "all at once");
         stop.trigger();
+        arrivals.sort_unstable();
+        let over = arrivals[99].duration_since(arrivals[0]);
+        eprintln!("100 clients are back {:?} after the restart, over {over:?}", arrivals[99].duration_since(began));
+        let delays: HashSet<_> = delayed.try_iter().collect();
+        assert!(delays.len() >= 90, "all at once, or after one of {} delays", delays.len());
     });
 }
 
@@ -313,16 +349,19 @@ fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
         (vec!["--source", "/nowhere/flags.json"], "/nowhere/flags.json"),
         (vec!["--source", "flags.yaml"], ".toml"),
         (vec!["--no-such-option"], "--no-such-option"),
-        (vec!["greet"], "TEXT"),
+        (vec!["greet"], "required arguments were not provided"),
     ] {
         let mut command = clean(SERVER);
         command.args(&args);
         let ended = run(command);
-        ended.assert_exit(2).assert_stdout("").assert_stderr(wanted);
-        assert!(!ended.stderr.contains("panicked"), "{args:?}: {}", ended.stderr);
-        // What the command line's parser finds has a hint below it.
-        let lines = ended.stderr.lines().count();
-        assert!(lines == 1 || ended.stderr.starts_with("error: "), "{args:?}: {}", ended.stderr);
+        ended.assert_exit(2).assert_stdout("");
+        let (line, hint) = ended.stderr.split_once('\n').unwrap();
+        let is_clear = line.strip_prefix("mapcast-server: ").map_or_else(
+            // What the parser of the command line finds has a hint below it.
+            || line.starts_with("error: ") && hint.ends_with("\nFor more information, try '--help'.\n"),
+            |_| hint.is_empty(),
+        );
+        assert!(is_clear && line.contains(wanted), "{args:?}: {}", ended.stderr);
     }
 }
 
@@ -330,7 +369,7 @@ fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
 #[test]
 fn an_exit_code_is_the_same_where_nobody_can_be_told() {
     if !Path::new("/dev/full").exists() {
-        return eprintln!("skipped: no /dev/full");
+        return skip("no /dev/full");
     }
     let full = || File::options().write(true).open("/dev/full").unwrap();
     for (program, args, wanted) in [
@@ -355,8 +394,7 @@ fn an_exit_code_is_the_same_where_nobody_can_be_told() {
 fn a_port_of_the_systems_is_refused_with_advice() {
     let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
     if first.trim() == "0" {
-        eprintln!("skipped: every user may listen on any port here");
-        return;
+        return skip("every user may listen on any port here");
     }
     let folder = tempfile::tempdir().unwrap();
     let mut command = clean(SERVER);
@@ -407,10 +445,8 @@ fn a_file_that_is_edited_reaches_those_who_watch() {
     let server = Program::server(&["--interval", "1h", "--format", "json", "--source", path.to_str().unwrap()]);
     let mut reader = Reader::connect(server.addr());
     assert_eq!(reader.payload(), br#"{"dark":false}"#);
-    let edited = Instant::now();
     std::fs::write(&path, r#"{"dark": true}"#).unwrap();
     assert_eq!(reader.payload(), br#"{"dark":true}"#);
-    assert!(edited.elapsed() < Duration::from_secs(4), "{:?}", edited.elapsed());
     std::fs::write(&path, r#"{"dark": tr"#).unwrap();
     server.wait_log("WARN");
     let next = folder.path().join("next.json");
@@ -418,6 +454,25 @@ fn a_file_that_is_edited_reaches_those_who_watch() {
     std::fs::rename(&next, &path).unwrap();
     assert_eq!(reader.payload(), br#"{"dark":"both"}"#);
     assert_eq!(server.log().iter().filter(|line| line.contains("WARN")).count(), 1, "{:?}", server.log());
+}
+
+#[test]
+fn a_source_file_that_stays_away_is_reported_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flags.json");
+    std::fs::write(&path, r#"{"n": 0}"#).unwrap();
+    let site = Site::start(&["--source", path.to_str().unwrap()]);
+    let told = |text: &str| site.server.log().iter().filter(|line| line.contains(text)).count();
+    for round in 1..=2 {
+        std::fs::remove_file(&path).unwrap();
+        // Each look at it fails.
+        eventually("three looks", || {
+            site.json("/status")["source"]["errors"]["unreachable"].as_u64() >= Some(round as u64 * 3)
+        });
+        std::fs::write(&path, format!(r#"{{"n": {round}}}"#)).unwrap();
+        eventually("the end of the problem is reported", || told("good again") == round);
+        assert_eq!(told("WARN"), round, "{:?}", site.server.log());
+    }
 }
 
 #[test]
@@ -429,10 +484,8 @@ fn each_line_of_standard_input_is_the_new_map() {
     assert_eq!(reader.payload(), br#"{"n":1,"x":1}"#);
     writeln!(input, "no map").unwrap();
     server.wait_log("WARN");
-    let written = Instant::now();
     writeln!(input, r#"{{"n": 2}}"#).unwrap();
     assert_eq!(reader.payload(), br#"{"n":2,"x":1}"#);
-    assert!(written.elapsed() < Duration::from_secs(1), "{:?}", written.elapsed());
     drop(input);
     server.wait_log("the last map stays");
     assert_eq!(Reader::connect(server.addr()).payload(), br#"{"n":2,"x":1}"#);
@@ -452,7 +505,9 @@ fn what_a_source_says_cannot_drive_a_terminal() {
         payload.escape_ascii()
     );
     std::fs::write(&path, "{\"\u{1b}[2J\": \u{1b}").unwrap();
-    server.wait_log("WARN");
+    let told = server.wait_log("WARN");
+    // Where standard error is no terminal, env_logger leaves escape sequences out by itself.
+    assert!(told.contains(r"\u{1b}[2J\n.json"), "{told}");
     assert!(server.log().iter().all(|line| !line.contains('\u{1b}')), "{:?}", server.log());
 }
 

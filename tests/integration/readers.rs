@@ -187,12 +187,12 @@ fn the_reader_in_the_shell_refuses_what_is_no_whole_frame() {
     SHELL.refuses_what_is_no_whole_frame();
 }
 
-/// Go compiles first, and nothing else here needs it: where it is missing, it is missing, also at the gate.
 #[test]
-fn the_reader_in_go_works_where_there_is_go() {
-    if !has_command("go") {
-        return eprintln!("skipped: no go");
-    }
+fn the_reader_in_go_prints_each_map() {
     GO.prints_each_map();
+}
+
+#[test]
+fn the_reader_in_go_puts_slices_together() {
     GO.puts_slices_together();
 }

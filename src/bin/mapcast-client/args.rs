@@ -242,7 +242,7 @@ struct FollowArgs {
         value_parser = NonEmptyStringValueParser::new()
     )]
     keys: Vec<String>,
-    /// Leave when the connection ends [default: reconnect after 1s doubling to 30s, full jitter]
+    /// Leave when the connection ends [default: reconnect after 1s doubling to 5s, full jitter]
     #[arg(long, env = "MAPCAST_NO_RECONNECT", value_parser = BoolishValueParser::new())]
     no_reconnect: bool,
     /// Try the first connection again, for ever or for this long, instead of leaving with exit code 3
@@ -256,7 +256,7 @@ struct FollowArgs {
         value_parser = parse_patience
     )]
     wait: Option<Duration>,
-    /// Reconnect after this much silence [default: three times the longest gap seen, at least 10s; 3 minutes until one is seen]
+    /// Reconnect after this much silence [default: three intervals, as learned from the server's repeats, from 10s to 3m]
     #[arg(long, value_name = "DURATION", env = "MAPCAST_STALE_AFTER", value_parser = parse_wait)]
     stale_after: Option<Duration>,
 }

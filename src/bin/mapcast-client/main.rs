@@ -19,6 +19,9 @@ mod selection;
 #[path = "../common/signals.rs"]
 mod signals;
 mod stdout;
+#[cfg(test)]
+#[path = "../../../tests/testing/mod.rs"]
+mod testing;
 mod tls;
 mod unanswered;
 mod watch;

@@ -181,7 +181,7 @@ fn first_map(
 ) -> anyhow::Result<(Arc<Feed>, Followed)> {
     let feed = Arc::new(Feed::new(map.format, map.max_frame).with_max_backlog(map.max_backlog));
     let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
-    let fixed = |last: Option<Map>| Box::new(last.map_or_else(Fixed::default, Fixed::new));
+    let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(Fixed::default, |last| Fixed::kept(last, age)));
     let mut source: Box<dyn Source> = match (&map.source, last) {
         (Some(at), LastMap::Kept(state)) => {
             let source = at.open()?;
@@ -195,8 +195,8 @@ fn first_map(
             last.map(|last| sink.publish(last)).transpose().context("--state: the map cannot be sent")?;
             source
         }
-        (None, LastMap::Kept(state)) => fixed(state.load(map.max_frame)?),
-        (None, LastMap::Read(last)) => fixed(last),
+        (None, LastMap::Kept(state)) => fixed(state.load(map.max_frame)?, state.age()),
+        (None, LastMap::Read(last)) => fixed(last, Duration::ZERO),
     };
     source.load(&sink, stop)?;
     let task = match &map.source {

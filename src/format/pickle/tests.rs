@@ -167,7 +167,7 @@ fn lists_and_dicts_built_behind_a_mark_are_read() {
 fn python(script: &str, input: &[u8]) -> Option<Vec<u8>> {
     let command = Command::new("python3").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(mut child) = command else {
-        eprintln!("skipped: no python3");
+        crate::testing::skip("no python3");
         return None;
     };
     child.stdin.take().unwrap().write_all(input).unwrap();

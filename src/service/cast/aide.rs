@@ -1,5 +1,5 @@
 //! The threads that send a change from the other end of the publishers' shares, so that a fan-out to few takes half the
-//! time where a core is idle.
+//! time where a core is idle. Each also checks that its publisher sends the repeats.
 
 use std::hint::black_box;
 use std::io;
@@ -7,13 +7,13 @@ use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::audience::{AHEAD, Audience, Client, Share};
 use super::publisher::CLOCK_PERIOD;
 use crate::connection::{Bell, Belled, BelledThread, Cause};
 use crate::feed::{Feed, Snapshot};
-use crate::threads::{Threads, Worker};
+use crate::threads::{ROUND, Threads, Worker};
 
 /// How many clients a share has if it gets help. With fewer, its publisher needs a millisecond alone. With more, CPU counts
 /// more than the time of one change, as it limits how many changes there can be: on two cores that 9,000 readers share,
@@ -24,6 +24,12 @@ pub(super) const HELPED: RangeInclusive<usize> = 256..=2048;
 /// and the last client had it no earlier (measured).
 const MOST_BYTES: usize = 4096;
 
+/// How often the publisher is checked: four times an interval, but no more often than every 100 ms, and at least each time that
+/// the thread comes round. Two checks in a row make a publisher count as stuck, so that its clients have a repeat that it did
+/// not send half an interval late.
+const CHECKS: u32 = 4;
+const LEAST_CHECK: Duration = Duration::from_millis(100);
+
 /// True if and only if `latest` is sent from both ends to so many clients, where as many as `helped` get help.
 pub(super) fn is_helped(latest: &Snapshot, clients: usize, helped: &RangeInclusive<usize>) -> bool {
     latest.frame.as_bytes().len() <= MOST_BYTES && helped.contains(&clients)
@@ -32,16 +38,16 @@ pub(super) fn is_helped(latest: &Snapshot, clients: usize, helped: &RangeInclusi
 /// So many clients in a row that have the change already: the publisher has been there. Fewer may just have come.
 const MET: usize = 8;
 
-/// Starts an aide for each publisher, for shares of so many clients as are `helped`; none where there is one core only.
+/// Starts an aide for each publisher. It helps shares of so many clients as are `helped`, and none where there is one core
+/// only.
 pub(super) fn start_aides(
     threads: &Threads,
     feed: &Arc<Feed>,
     audience: &Audience,
     helped: &RangeInclusive<usize>,
 ) -> io::Result<Vec<BelledThread>> {
-    if thread::available_parallelism().map_or(1, NonZero::get) < 2 {
-        return Ok(Vec::new());
-    }
+    #[allow(clippy::reversed_empty_ranges, reason = "no number of clients is in it")]
+    let helped = if has_cores() { helped.clone() } else { 1..=0 };
     let start = |(number, share): (usize, &Arc<Share>)| {
         let (feed, share, helped) = (Arc::clone(feed), Arc::clone(share), helped.clone());
         BelledThread::start(threads, &format!("aide-{number}"), "helping to send the map", move |bell, worker| {
@@ -55,7 +61,13 @@ pub(super) fn start_aides(
     audience.shares().iter().enumerate().map(start).collect()
 }
 
-/// Sends every change after the version that was `published` to those who get help, until the bell rings for the stop.
+/// True if and only if more than one thread runs at a time.
+pub(super) fn has_cores() -> bool {
+    thread::available_parallelism().map_or(1, NonZero::get) > 1
+}
+
+/// Sends every change after the version that was `published` to those who get help, and checks the publisher, until the bell
+/// rings for the stop.
 fn help(
     bell: &Arc<Bell>,
     worker: &Worker,
@@ -67,6 +79,7 @@ fn help(
     share.keep_aide();
     let _subscription = feed.subscribe(bell.waker(Cause::News));
     let (mut everyone, mut edition) = (Vec::new(), 0);
+    let mut check = Check::new(share);
     loop {
         // Before the first wait too: a change just before the subscription rang for nobody.
         while let Some(latest) = feed.latest().filter(|latest| latest.version > published) {
@@ -76,9 +89,43 @@ fn help(
                 offer_from_the_end(worker, feed, &latest, &everyone);
             }
         }
-        if bell.wait_round(worker, None).contains(Cause::Stop) {
+        if bell.wait_round(worker, Some(check.due)).contains(Cause::Stop) {
             return;
         }
+        check.run(Instant::now());
+    }
+}
+
+/// Finds out whether the publisher of a share is stuck. If it is, each client's thread sends its own repeats until the publisher
+/// goes on. Without this they would look for a repeat every eighth interval only, when the clients have long given up.
+struct Check<'share> {
+    share: &'share Share,
+    period: Duration,
+    /// When the next check is due.
+    due: Instant,
+    /// The publisher's rounds at the last check, if it had a repeat to send.
+    overdue: Option<u64>,
+}
+
+impl<'share> Check<'share> {
+    fn new(share: &'share Share) -> Self {
+        let period = (share.period() / CHECKS).clamp(LEAST_CHECK, ROUND);
+        Self { share, period, due: Instant::now() + period, overdue: None }
+    }
+
+    /// Checks the publisher at `now`, if that is due. A publisher that had a repeat to send at two checks in a row, and has not
+    /// come round between them, is stuck. One check is not enough: after a pause of the whole process every repeat is overdue.
+    fn run(&mut self, now: Instant) {
+        if now < self.due {
+            return;
+        }
+        self.due = now + self.period;
+        let overdue = self.share.overdue(now);
+        if overdue.is_some() && overdue == self.overdue {
+            log::debug!("repeats are overdue: each client's thread sends its own until the publisher goes on");
+            self.share.disengage();
+        }
+        self.overdue = overdue;
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::schedule::Schedule;
 use crate::connection::{Bell, Belled, Cause, ClientOutlet};
 use crate::platform::Movable;
+use crate::threads::Worker;
 
 /// The most publisher threads: two. On two cores, with 9,000 readers on the same machine, a second one brought p50 from
 /// 1.1 to 1.0 times that of bare sends, and CPU a delivery from 1.1 to 1.2 times theirs (measured).
@@ -58,6 +59,16 @@ pub(super) struct Share {
     /// Has the publisher panic once, at the next change.
     #[cfg(test)]
     pub(super) fault: std::sync::atomic::AtomicBool,
+    /// Stops the publisher while it is locked.
+    #[cfg(test)]
+    pub(super) freeze: Mutex<()>,
+}
+
+/// A publisher at work, as its share knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Publisher {
+    pub(super) bell: Arc<Bell>,
+    pub(super) worker: Arc<Worker>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +79,9 @@ struct Roll {
     edition: u64,
     schedule: Schedule,
     /// Whom to ring; `None` if nobody publishes here, and each client's thread is alone with its repeats.
-    publisher: Option<Arc<Bell>>,
+    publisher: Option<Publisher>,
+    /// True while the publisher has taken clients from the schedule that it has not entered again.
+    is_repeating: bool,
 }
 
 /// A client's place in the audience. Given back when dropped.
@@ -93,6 +106,8 @@ impl Audience {
                 roll: Mutex::default(),
                 #[cfg(test)]
                 fault: std::sync::atomic::AtomicBool::default(),
+                #[cfg(test)]
+                freeze: Mutex::default(),
             })
         };
         let shares = (0..(cores / 2).clamp(1, MOST_PUBLISHERS)).map(|_| share()).collect();
@@ -170,7 +185,7 @@ impl Share {
         roll.schedule.enter(id, due);
         drop(roll);
         if let Some(publisher) = woken {
-            publisher.ring(Cause::News);
+            publisher.bell.ring(Cause::News);
         }
     }
 
@@ -185,15 +200,27 @@ impl Share {
         }
     }
 
-    /// Has `bell` rung when a client comes that is due earlier than all others.
-    pub(super) fn engage(&self, bell: &Arc<Bell>) {
-        self.lock().publisher = Some(Arc::clone(bell));
+    /// Has the bell of `publisher` rung when a client comes that is due earlier than all others.
+    pub(super) fn engage(&self, publisher: &Publisher) {
+        self.lock().publisher = Some(publisher.clone());
+    }
+
+    /// Returns how many rounds the publisher has counted, if it has a repeat to send that was due before `now`.
+    pub(super) fn overdue(&self, now: Instant) -> Option<u64> {
+        let roll = self.lock();
+        let is_overdue = roll.is_repeating || roll.schedule.earliest().is_some_and(|due| due < now);
+        roll.publisher.as_ref().filter(|_| is_overdue).map(|publisher| publisher.worker.rounds())
+    }
+
+    /// How long a frame lasts before its repeat is due.
+    pub(super) fn period(&self) -> Duration {
+        self.period
     }
 
     /// Takes note that nobody publishes here any more, and rings every client's thread, which is alone from now on.
     pub(super) fn disengage(&self) {
         let mut roll = self.lock();
-        roll.publisher = None;
+        (roll.publisher, roll.is_repeating) = (None, false);
         let outlets: Vec<_> = roll.seats.values().filter_map(Weak::upgrade).collect();
         drop(roll);
         for outlet in outlets {
@@ -212,9 +239,17 @@ impl Share {
     }
 
     /// Moves those whom a repeat may be sent to at `now` from the schedule into `clients`, and their ids into `ids`, at most
-    /// `limit` of them.
-    pub(super) fn take_due(&self, now: Instant, limit: usize, ids: &mut Vec<u64>, clients: &mut Vec<Client>) {
+    /// `limit` of them. `publisher` has them to send, and is engaged again if it had been taken for stuck.
+    pub(super) fn take_due(
+        &self,
+        publisher: &Publisher,
+        now: Instant,
+        limit: usize,
+        ids: &mut Vec<u64>,
+        clients: &mut Vec<Client>,
+    ) {
         let (mut roll, until) = (self.lock(), now + self.slack);
+        roll.publisher.get_or_insert_with(|| publisher.clone());
         while clients.len() < limit
             && let Some(id) = roll.schedule.take(until)
         {
@@ -223,12 +258,14 @@ impl Share {
                 clients.push(Weak::clone(outlet));
             }
         }
+        roll.is_repeating = !clients.is_empty();
     }
 
     /// Enters those who were sent a frame, each with when that was begun, into the schedule again. Returns when the next
     /// client is due.
     pub(super) fn reschedule(&self, begun: impl Iterator<Item = (u64, Instant)>) -> Option<Instant> {
         let mut roll = self.lock();
+        roll.is_repeating = false;
         for (id, begun) in begun {
             if let Some(due) = begun.checked_add(self.period) {
                 roll.schedule.enter(id, due);

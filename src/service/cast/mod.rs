@@ -22,7 +22,7 @@ use publisher::start_publishers;
 
 /// How many intervals a client's thread waits between two looks for a repeat that nobody sent, as long as a publisher is
 /// there to send it: eight. One look costs as much as a send or two: at every interval that made a repeat cost 3.7 bare
-/// sends (measured).
+/// sends (measured). A publisher that is stuck is found sooner, by its aide.
 const LOOK_PERIOD: u32 = 8;
 
 /// Sends a feed's current map to each client.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::aide::{HELPED, is_helped};
-use super::audience::{AHEAD, Audience, Client, Share};
-use crate::connection::{Bell, Belled, BelledThread, Cause};
+use super::audience::{AHEAD, Audience, Client, Publisher, Share};
+use crate::connection::{Belled, BelledThread, Cause};
 use crate::feed::{Feed, Snapshot};
-use crate::threads::{Threads, Worker};
+use crate::threads::Threads;
 
 /// Sends after which a publisher looks at the clock again, and counts a round: 32, some 0.3 ms.
 pub(super) const CLOCK_PERIOD: usize = 32;
@@ -26,7 +26,8 @@ pub(super) fn start_publishers(
     let start = |(number, share): (usize, &Arc<Share>)| {
         let (feed, share) = (Arc::clone(feed), Arc::clone(share));
         BelledThread::start(threads, &format!("publisher-{number}"), "sending the map", move |bell, worker| {
-            let shift = Shift::begin(Arc::clone(bell), Arc::clone(worker), Arc::clone(&feed), Arc::clone(&share));
+            let publisher = Publisher { bell: Arc::clone(bell), worker: Arc::clone(worker) };
+            let shift = Shift::begin(publisher, Arc::clone(&feed), Arc::clone(&share));
             || shift.publish()
         })
     };
@@ -36,8 +37,7 @@ pub(super) fn start_publishers(
 /// A publisher at work. However it ends, every client's thread is then told that it is alone with its repeats; after a panic,
 /// until the next shift.
 struct Shift {
-    bell: Arc<Bell>,
-    worker: Arc<Worker>,
+    publisher: Publisher,
     feed: Arc<Feed>,
     share: Arc<Share>,
 }
@@ -53,19 +53,21 @@ struct Due {
 }
 
 impl Shift {
-    fn begin(bell: Arc<Bell>, worker: Arc<Worker>, feed: Arc<Feed>, share: Arc<Share>) -> Self {
-        share.engage(&bell);
-        Self { bell, worker, feed, share }
+    fn begin(publisher: Publisher, feed: Arc<Feed>, share: Arc<Share>) -> Self {
+        share.engage(&publisher);
+        Self { publisher, feed, share }
     }
 
     /// Sends each change, and each repeat that is due, until the bell rings for the stop.
     fn publish(self) {
-        let _subscription = self.feed.subscribe(self.bell.waker(Cause::News));
+        let _subscription = self.feed.subscribe(self.publisher.bell.waker(Cause::News));
         // The last version that everyone was offered.
         let mut published = 0;
         let (mut everyone, mut edition) = (Vec::new(), 0);
         let mut due = Due::default();
         loop {
+            #[cfg(test)]
+            drop(self.share.freeze.lock());
             // Before the first wait too: a change just before the subscription rang for nobody.
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
@@ -81,7 +83,9 @@ impl Shift {
                 self.feed.end_round(&latest, !everyone.is_empty());
             }
             let next = self.repeat(&mut due);
-            if self.bell.wait_round(&self.worker, next).contains(Cause::Stop) {
+            self.feed.backlog().log_held(false);
+            if self.publisher.bell.wait_round(&self.publisher.worker, next).contains(Cause::Stop) {
+                self.feed.backlog().log_held(true);
                 return;
             }
         }
@@ -90,7 +94,7 @@ impl Shift {
     /// Sends the map again to a batch of those who are due. Returns when the next one is.
     fn repeat(&self, due: &mut Due) -> Option<Instant> {
         let now = Instant::now();
-        self.share.take_due(now, BATCH, &mut due.ids, &mut due.clients);
+        self.share.take_due(&self.publisher, now, BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
             Some(latest) => self.offer(latest, &due.clients, |number, begun| due.begun.push((due.ids[number], begun))),
             None => due.begun.extend(due.ids.iter().map(|id| (*id, now))),
@@ -112,7 +116,7 @@ impl Shift {
             let Some(outlet) = client.upgrade() else { continue };
             if number % CLOCK_PERIOD == 0 {
                 now = Instant::now();
-                self.worker.round();
+                self.publisher.worker.round();
             }
             // A change during the round: the rest gets the newest at once, those before it in the next round.
             if self.feed.version() != latest.version

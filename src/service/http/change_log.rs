@@ -1,4 +1,5 @@
-//! The log lines for changes that were not made: at most one a second of each kind, however many are asked for.
+//! The log lines for what was refused, changes and connections above a limit: at most one a second of each kind, however much
+//! is asked for.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -6,20 +7,24 @@ use std::sync::{Mutex, PoisonError};
 
 use log::Level;
 
+use crate::service::counted;
 use crate::throttle::{LOG_PERIOD, Throttle, more};
 
-/// What has been logged of changes that were not made.
+/// What has been logged of what was refused.
 #[derive(Debug)]
 pub(super) struct ChangeLog {
     /// Each guards when a line of its kind was last logged; never held while one is.
     refused: Mutex<Throttle>,
     failed: Mutex<Throttle>,
+    /// Connections above a limit, and which one it was last.
+    over_limit: Mutex<(Throttle, String)>,
 }
 
 impl Default for ChangeLog {
     fn default() -> Self {
         let throttle = || Mutex::new(Throttle::new(LOG_PERIOD));
-        Self { refused: throttle(), failed: throttle() }
+        let over_limit = Mutex::new((Throttle::new(LOG_PERIOD), String::new()));
+        Self { refused: throttle(), failed: throttle(), over_limit }
     }
 }
 
@@ -38,13 +43,30 @@ impl ChangeLog {
         }
     }
 
-    /// Logs how many lines were held back, when the second is over and no other line has come.
-    pub(super) fn log_held(&self) {
-        if let Some(held) = with(&self.refused, Throttle::release) {
+    /// Logs that the request of `peer` was refused because its connection is above a limit: `why`.
+    pub(super) fn over_limit(&self, peer: SocketAddr, why: &str) {
+        let mut over_limit = self.over_limit.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = over_limit.0.pass();
+        why.clone_into(&mut over_limit.1);
+        drop(over_limit);
+        if let Some(held) = passed {
+            log::warn!("http client {peer} refused: {why}{}", more(held));
+        }
+    }
+
+    /// Logs how many lines were held back, when the second is over and no other line has come; at the end, all.
+    pub(super) fn log_held(&self, is_end: bool) {
+        if let Some(held) = with(&self.refused, |throttle| throttle.release(is_end)) {
             log::warn!("writing refused: {held} more like this");
         }
-        if let Some(held) = with(&self.failed, Throttle::release) {
+        if let Some(held) = with(&self.failed, |throttle| throttle.release(is_end)) {
             log::error!("the map was not changed: {held} more like this");
+        }
+        let mut over_limit = self.over_limit.lock().unwrap_or_else(PoisonError::into_inner);
+        let released = over_limit.0.release(is_end).map(|held| (held, over_limit.1.clone()));
+        drop(over_limit);
+        if let Some((held, why)) = released {
+            log::warn!("{} refused: {why}", counted(held, "more http client"));
         }
     }
 }

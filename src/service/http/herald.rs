@@ -121,11 +121,14 @@ fn run(
         let now = Instant::now();
         if now >= due {
             listeners.write_down(census.stats().active());
-            change_log.log_held();
+            change_log.log_held(false);
+            feed.backlog().log_held(false);
             due = now.checked_add(PERIOD).unwrap_or(now);
         }
         let causes = bell.wait_round(worker, Some(due));
         if causes.contains(Cause::Stop) || (causes.contains(Cause::News) && gives_way_until_stop(bell, feed)) {
+            change_log.log_held(true);
+            feed.backlog().log_held(true);
             return;
         }
         if causes.contains(Cause::News) {

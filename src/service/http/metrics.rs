@@ -164,7 +164,7 @@ impl Http {
         use Type::Gauge;
         text.add(Gauge, "mapcast_map_revision", "The map's version; 0 before the first.", self.feed.version());
         if let Some(rendering) = rendering {
-            let changed = SystemTime::now().checked_sub(rendering.published.elapsed());
+            let changed = SystemTime::now().checked_sub(rendering.age());
             text.add(Gauge, "mapcast_map_entries", "Entries of the map.", rendering.map.len());
             text.add(
                 Gauge,

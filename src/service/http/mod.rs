@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Census, Goodbye, Service};
+use super::{Census, FirstRequest, Goodbye, Service};
 use crate::chain::Chain;
 use crate::connection::{BelledThread, Connection, Error};
 use crate::escape::escape_start;
@@ -42,7 +42,6 @@ use crate::health::Health;
 use crate::shutdown::Shutdown;
 use crate::state::StateFile;
 use crate::threads::Threads;
-use crate::throttle::{LOG_PERIOD, Throttle};
 
 use answer::Answer;
 use change_log::ChangeLog;
@@ -124,8 +123,6 @@ pub struct Http {
     /// Guards the herald's start; `None` before it. It ends when this is dropped.
     herald: Mutex<Option<BelledThread>>,
     answered: [AtomicU64; Code::ALL.len()],
-    /// Guards when a refusal above a limit was logged last. Held for one look.
-    refusals: Mutex<Throttle>,
     change_log: Arc<ChangeLog>,
 }
 
@@ -151,7 +148,6 @@ impl Http {
             listeners: Arc::default(),
             herald: Mutex::new(None),
             answered: Default::default(),
-            refusals: Mutex::new(Throttle::new(LOG_PERIOD)),
             change_log: Arc::default(),
         }
     }
@@ -262,6 +258,10 @@ impl Service for Http {
                 return Ok(Goodbye::Done);
             }
         }
+    }
+
+    fn first_request(&self, received: &[u8]) -> FirstRequest {
+        overload::first_request(received)
     }
 
     fn describe(&self) -> String {

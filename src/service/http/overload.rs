@@ -1,20 +1,35 @@
 //! What is answered above the limits on connections: health checks, and to everything else that there is no room.
 
-use std::sync::PoisonError;
-
 use super::Http;
-use super::head::Head;
+use super::head::{Head, parse};
 use super::response::{Code, Kind, Response};
+use super::route::Route;
 use crate::connection::{Connection, OverLimit};
+use crate::service::FirstRequest;
 use crate::stats::Event;
-use crate::throttle::more;
 
-/// The connections above the limits that a server for [`Http`] should have in reserve: 16. A health check takes one for
-/// milliseconds, and a silent peer for 2 s; one address has a quarter of them at most.
+/// The connections above the limits that a server for [`Http`] should have in reserve: 16. A connection gets one when its
+/// request is whole, and so takes it for milliseconds; one address has a quarter of them at most.
 pub const RESERVED_CONNECTIONS: u64 = 16;
 
 /// When a client may try again: after 5 s.
 const RETRY_SECONDS: u32 = 5;
+
+/// Returns how far the request has come that `received` begins with. A health check is one that nothing follows: the end of
+/// a connection waits for a peer that goes on sending.
+pub(super) fn first_request(received: &[u8]) -> FirstRequest {
+    match parse(received) {
+        Ok(None) => FirstRequest::Incomplete,
+        Ok(Some((len, head))) if len == received.len() && is_health_check(&head) => FirstRequest::HealthCheck,
+        // What is malformed or too long is answered as well.
+        Ok(Some(_)) | Err(_) => FirstRequest::Whole,
+    }
+}
+
+fn is_health_check(head: &Head) -> bool {
+    let asks_health = Route::of(&head.path).is_some_and(|route| route.is_health());
+    asks_health && matches!(head.method.as_str(), "GET" | "HEAD") && head.content_length == 0
+}
 
 impl Http {
     /// Refuses what `head` asks for over a connection that exceeds `limit`; `is_stream` if that is a stream of events.
@@ -42,10 +57,7 @@ impl Http {
             OverLimit::Connections => Event::Refused,
             OverLimit::PerAddress => Event::RefusedPerIp,
         });
-        let passed = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).pass();
-        if let Some(held) = passed {
-            log::warn!("http client {} refused: {}{}", connection.peer(), self.explain_limit(limit), more(held));
-        }
+        self.change_log.over_limit(connection.peer(), &self.explain_limit(limit));
     }
 
     fn explain_limit(&self, limit: OverLimit) -> String {
@@ -56,6 +68,33 @@ impl Http {
             OverLimit::PerAddress => {
                 "the address has as many connections as one may have (--max-connections-per-ip)".to_owned()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_request_for_the_health_alone_is_a_health_check() {
+        let host = "HTTP/1.1\r\nHost: h\r\n";
+        for (request, wanted) in [
+            (String::new(), FirstRequest::Incomplete),
+            ("GET /livez HTTP/1.1\r\n".to_owned(), FirstRequest::Incomplete),
+            (format!("GET /livez {host}"), FirstRequest::Incomplete),
+            (format!("GET /livez {host}\r\n"), FirstRequest::HealthCheck),
+            (format!("HEAD /readyz {host}\r\n"), FirstRequest::HealthCheck),
+            (format!("GET http://h/metrics {host}\r\n"), FirstRequest::HealthCheck),
+            ("GET /status?x HTTP/1.0\r\n\r\n".to_owned(), FirstRequest::HealthCheck),
+            (format!("GET /livez {host}\r\nGET"), FirstRequest::Whole),
+            (format!("GET /livez {host}Content-Length: 1\r\n\r\n"), FirstRequest::Whole),
+            (format!("POST /livez {host}\r\n"), FirstRequest::Whole),
+            (format!("GET /map {host}\r\n"), FirstRequest::Whole),
+            (format!("GET /livez {host}X: {}", "x".repeat(16 * 1024)), FirstRequest::Whole),
+            ("\x16\x03\x01".to_owned(), FirstRequest::Whole),
+        ] {
+            assert_eq!(first_request(request.as_bytes()), wanted, "{request}");
         }
     }
 }

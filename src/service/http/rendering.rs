@@ -1,8 +1,8 @@
 //! The map as it is shown over HTTP: in JSON, whatever the feed's format, made once a version.
 
 use std::collections::hash_map::RandomState;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -19,7 +19,9 @@ use crate::map::Map;
 #[derive(Debug)]
 pub(super) struct Rendering {
     pub(super) version: u64,
-    pub(super) published: Instant,
+    published: Instant,
+    /// How old the map was then.
+    age_before: Duration,
     /// Bytes of the frame's payload, in the feed's format.
     pub(super) bytes: usize,
     pub(super) map: Map,
@@ -37,26 +39,72 @@ pub(super) struct Rendering {
 pub(super) struct Renderer {
     feed: Arc<Feed>,
     hasher: RandomState,
-    /// Held while a version is rendered, so that it is rendered once; by HTTP's own threads alone.
-    newest: Mutex<Option<Arc<Rendering>>>,
+    /// Guards what is rendered; held for one look or store, never while a version is rendered.
+    state: Mutex<State>,
+    /// Signals that a rendering is over.
+    rendered: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    newest: Option<Arc<Rendering>>,
+    /// A thread renders a version: the others wait, so that it is rendered once.
+    is_rendering: bool,
+}
+
+/// A rendering that a thread has begun. However it ends, another thread may begin one then.
+struct Turn<'renderer>(&'renderer Renderer);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_rendering = false;
+        self.0.rendered.notify_all();
+    }
 }
 
 impl Renderer {
     pub(super) fn new(feed: Arc<Feed>) -> Self {
-        Self { feed, hasher: RandomState::new(), newest: Mutex::new(None) }
+        Self { feed, hasher: RandomState::new(), state: Mutex::default(), rendered: Condvar::new() }
     }
 
-    /// Returns the current map; `None` before the first.
+    /// Returns a version that is as new as the current one when this is called, or newer; `None` before the first.
+    ///
+    /// A thread that waits for another one's rendering takes that, though the map may have changed meanwhile. Where the map
+    /// changes faster than it can be rendered, each thread would otherwise render a version of its own, one after the other,
+    /// and the last of many streams would wait for all of them.
     ///
     /// # Errors
     /// If what the feed has is no map, or has no form in JSON.
     pub(super) fn latest(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: a thread that looked before it would keep an old frame while it waits, and then render that.
-        let Some(snapshot) = self.feed.latest() else { return Ok(None) };
-        if let Some(rendering) = newest.as_ref().filter(|rendering| rendering.version >= snapshot.version) {
-            return Ok(Some(Arc::clone(rendering)));
+        let state = self.lock();
+        // Not the frame itself: a thread that waits would keep an old one.
+        let wanted = self.feed.version();
+        self.at_least(wanted, state)
+    }
+
+    /// Returns version `wanted` or a newer one.
+    fn at_least(&self, wanted: u64, mut state: MutexGuard<'_, State>) -> Result<Option<Arc<Rendering>>, format::Error> {
+        loop {
+            if let Some(rendering) = state.newest.as_ref().filter(|rendering| rendering.version >= wanted) {
+                return Ok(Some(Arc::clone(rendering)));
+            }
+            if !state.is_rendering {
+                break;
+            }
+            state = self.rendered.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.is_rendering = true;
+        drop(state);
+        let _turn = Turn(self);
+        let rendering = self.render()?;
+        if let Some(rendering) = &rendering {
+            self.lock().newest = Some(Arc::clone(rendering));
+        }
+        Ok(rendering)
+    }
+
+    fn render(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
+        let Some(snapshot) = self.feed.latest() else { return Ok(None) };
         let payload = snapshot.frame.payload();
         let map = self.feed.format().decode_map(payload)?;
         let document = Document::new(snapshot.version, &map, self.hasher.clone())?;
@@ -64,6 +112,7 @@ impl Renderer {
         let rendering = Arc::new(Rendering {
             version: snapshot.version,
             published: snapshot.published,
+            age_before: snapshot.age_before,
             bytes: payload.len(),
             map,
             document: Arc::new(document),
@@ -71,12 +120,20 @@ impl Renderer {
             selections: Selections::default(),
             entries: OnceLock::new(),
         });
-        *newest = Some(Arc::clone(&rendering));
         Ok(Some(rendering))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Rendering {
+    /// The time since the map changed to this one.
+    pub(super) fn age(&self) -> Duration {
+        self.published.elapsed().saturating_add(self.age_before)
+    }
+
     /// Returns the entries that `filter` names: chosen once for all who ask with an equal one, as long as those are not too
     /// many.
     pub(super) fn select(&self, filter: &Arc<Filter>) -> Arc<Selection> {
@@ -134,16 +191,47 @@ mod tests {
     fn who_waits_for_a_rendering_keeps_no_old_map_and_has_the_newest() {
         let renderer = renderer(Format::Bincode);
         for number in 0..20 {
-            let rendering = renderer.newest.lock().unwrap();
+            let rendering = renderer.lock();
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| renderer.latest().unwrap().unwrap().version);
                 // Time to come to the lock; one that has not yet has the newest all the same.
-                std::thread::park_timeout(std::time::Duration::from_millis(5));
+                std::thread::park_timeout(Duration::from_millis(5));
                 renderer.feed.publish(&Map::from([("n".into(), number.into())])).unwrap();
                 drop(rendering);
                 assert_eq!(waiting.join().unwrap(), renderer.feed.version());
             });
         }
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_rendering_takes_it_though_the_map_has_changed_since() {
+        let renderer = renderer(Format::Bincode);
+        renderer.lock().is_rendering = true;
+        let turn = Turn(&renderer);
+        let first = renderer.render().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| renderer.at_least(1, renderer.lock()).unwrap().unwrap().version);
+            renderer.feed.publish(&Map::new()).unwrap();
+            renderer.lock().newest = first;
+            drop(turn);
+            assert_eq!(waiting.join().unwrap(), 1);
+        });
+        assert_eq!(renderer.latest().unwrap().unwrap().version, 2);
+    }
+
+    #[test]
+    fn a_rendering_that_fails_or_panics_lets_the_next_thread_render() {
+        let renderer = renderer(Format::Bincode);
+        renderer.lock().is_rendering = true;
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _turn = Turn(&renderer);
+            panic!("as a fault of ours would");
+        }));
+        assert!(panicked.is_err() && renderer.latest().unwrap().is_some());
+        renderer.feed.publish_typed(&7u32).unwrap();
+        assert!(renderer.latest().is_err() && renderer.latest().is_err());
+        renderer.feed.publish(&Map::new()).unwrap();
+        assert_eq!(renderer.latest().unwrap().unwrap().version, 3);
     }
 
     #[test]

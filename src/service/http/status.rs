@@ -211,7 +211,7 @@ impl Http {
             source: self.config.source.as_ref().map(SourceStatus::from),
             map: rendering.map(|rendering| MapStatus {
                 version: rendering.version,
-                age_ms: millis(rendering.published.elapsed()),
+                age_ms: millis(rendering.age()),
                 entries: rendering.map.len(),
                 bytes: rendering.bytes,
                 etag: &rendering.etag,
@@ -246,7 +246,7 @@ impl Http {
 pub(super) fn map_event_head(rendering: &Rendering) -> String {
     let Rendering { version, bytes, .. } = rendering;
     // A validator has quotes of its own, and nothing else that JSON would escape.
-    let (age_ms, etag) = (millis(rendering.published.elapsed()), rendering.etag.trim_matches('"'));
+    let (age_ms, etag) = (millis(rendering.age()), rendering.etag.trim_matches('"'));
     format!(r#"{{"version":{version},"age_ms":{age_ms},"bytes":{bytes},"etag":"\"{etag}\"","entries":"#)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 /// Longer than any machine needs; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn sink() -> Sink {
     Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![])
@@ -77,8 +77,7 @@ fn lines_may_end_in_cr_lf_and_blank_ones_are_skipped() {
     let (sink, mut lines) = (sink(), unread());
     let news = lines.take(b"\r\n{\"n\":1}\r\n\n  \t\n{\"n\":2}\r\nx\n", &sink);
     assert_eq!(sink.feed().version(), 2);
-    let bad =
-        "standard input: cannot be read as a JSON object: line 6, column 1: expected value; the last good map stays";
+    let bad = "standard input: cannot be read as a JSON object: line 6, column 1: no JSON value begins here; the last good map stays";
     assert_eq!(texts(&news), ["standard input: 1 entry, version 1", bad]);
 }
 
@@ -87,11 +86,11 @@ fn a_bad_line_is_told_with_its_place_and_the_next_one_counts() {
     let large = format!("{{\"n\":\"{}\"}}", "x".repeat(100));
     let huge = "x".repeat(MIN_MAX_LINE + 1);
     for (bad, wanted) in [
-        (b"{\"n\": \"\xff\"}".as_slice(), "line 2, column 8: invalid unicode"),
-        (b"{\"n\": 1", "line 2, column 7: EOF"),
-        (b"[1]", "line 2: invalid type: sequence, expected a map"),
-        (b"{\"n\":1} {\"n\":2}", "line 2, column 9: trailing characters"),
-        (b"\x1b[2J", "line 2, column 1: expected value"),
+        (b"{\"n\": \"\xff\"}".as_slice(), "line 2, column 8: text is not UTF-8"),
+        (b"{\"n\": 1", "line 2, column 7: it ends too early"),
+        (b"[1]", "line 2: expected a map, found a list"),
+        (b"{\"n\":1} {\"n\":2}", "line 2, column 9: more follows the value"),
+        (b"\x1b[2J", "line 2, column 1: no JSON value begins here"),
         (large.as_bytes(), "line 2: the map cannot be sent: the map takes 108 bytes"),
         (huge.as_bytes(), "line 2: above the limit of 1048576 bytes"),
     ] {
@@ -124,12 +123,13 @@ fn complaints_are_one_a_period_and_count_those_held_back() {
     let (sink, mut lines, idle) = (sink(), unread(), Shutdown::new().unwrap());
     lines.complaints = Throttle::new(Duration::from_millis(300));
     assert_eq!(lines.take(b"x\n", &sink).len(), 1);
-    assert_eq!(lines.take(b"x\nx\n", &sink).len(), 0);
-    let mut held = 2;
+    let mut held = 0;
     let told = loop {
         match lines.take(b"x\n", &sink).pop() {
-            Some(notice) => break notice.text,
             None => held += 1,
+            // On a busy machine a period may be over before the next line.
+            Some(_) if held == 0 => {}
+            Some(notice) => break notice.text,
         }
         idle.wait(Duration::from_millis(10));
     };
@@ -137,29 +137,22 @@ fn complaints_are_one_a_period_and_count_those_held_back() {
 }
 
 #[test]
-fn a_line_without_end_takes_no_memory() {
-    const LEN: usize = 256 * 1024 * 1024;
-    let before = peak_memory();
-    let sink = while_following(|writer, sink| {
-        writer.write_all(b"{\"n\":1}\n").unwrap();
-        let part = vec![b'x'; CHUNK];
-        for _ in 0..LEN / part.len() {
-            writer.write_all(&part).unwrap();
+fn bad_lines_that_were_held_back_are_told_at_the_end() {
+    for is_stopped in [false, true] {
+        let (sink, stop, (reader, mut writer)) = (sink(), Shutdown::new().unwrap(), pipe().unwrap());
+        let mut lines = Lines::new(reader, "standard input");
+        lines.complaints = Throttle::new(Duration::from_hours(1));
+        assert_eq!(lines.take(b"x\nx\nx\n", &sink).len(), 1);
+        if is_stopped {
+            stop.trigger();
+        } else {
+            // The last line, which has no end, is bad as well.
+            writer.write_all(b"x").unwrap();
+            drop(writer);
         }
-        assert_eq!(payload(sink), r#"{"n":1}"#);
-        writer.write_all(b"\n{\"n\":2}\n").unwrap();
-    });
-    assert_eq!(payload(&sink), r#"{"n":2}"#);
-    // Far above what the tests beside this one take, and far below the line.
-    let growth = peak_memory() - before;
-    assert!(growth < LEN / 2, "{growth} bytes more");
-}
-
-/// The most bytes that this process has had resident.
-fn peak_memory() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+        lines.follow(&sink, &stop);
+        assert_eq!(lines.complaints.due(), None, "{is_stopped}");
+    }
 }
 
 #[test]

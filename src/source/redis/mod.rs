@@ -6,28 +6,35 @@
 
 mod address;
 mod connection;
+mod error;
+mod find;
 mod hash;
+mod listening;
+mod login;
 #[doc(hidden)]
 pub mod memory;
 mod scan;
+mod sentinel;
 mod session;
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::encryption::{self, Refusal};
+use super::encryption;
 use super::report::Notice;
 use super::upstream::Upstream;
 use super::{Sink, Source};
-use crate::client::{self, Backoff, Resolver};
-use crate::escape::{escape, escape_start};
-use crate::feed;
-use crate::health::Failure;
+use crate::chain::Chain;
+use crate::client::{Backoff, Resolver};
+use crate::escape::escape;
 use crate::secret::warn_if_public;
 use crate::shutdown::Shutdown;
 use crate::tls::Connector;
-use session::{Session, Way, Woken};
+use address::{Node, Topology};
+use connection::Way;
+use error::Error;
+use sentinel::Sentinels;
+use session::{Session, Woken};
 
 pub use address::{Address, Password};
 
@@ -41,161 +48,8 @@ const MAX_REPLY_FRAMES: usize = 4;
 /// The least limit for a reply, however small the frames: 1 MiB.
 const MIN_MAX_REPLY: usize = 1024 * 1024;
 
-/// Characters of what Redis says that are passed on.
-const MAX_DETAIL: usize = 200;
-
-/// Why there is no map from Redis now.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    /// It cannot be connected to.
-    #[error(transparent)]
-    Connect(client::Error),
-    /// Only one side speaks TLS, or one does not want the other.
-    #[error(transparent)]
-    Tls(#[from] Refusal),
-    /// Its socket cannot be connected to.
-    #[error("cannot connect to {path}")]
-    Socket {
-        /// The socket, escaped.
-        path: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// It has closed the connection.
-    #[error("Redis has closed the connection")]
-    Closed,
-    /// It is there and says nothing.
-    #[error("Redis does not answer within {TIMEOUT:?}")]
-    NoAnswer,
-    /// The connection failed.
-    #[error("the connection to Redis failed")]
-    Connection(#[source] io::Error),
-    /// It refuses.
-    #[error("Redis says {code}: {detail}{}", hint(code))]
-    Server {
-        /// Its word for it, escaped: `WRONGTYPE`, `NOAUTH`.
-        code: String,
-        /// Its text, escaped and cut.
-        detail: String,
-    },
-    /// What it says is not of its protocol, or nothing that was asked for.
-    #[error("what came is no answer of Redis; is it Redis that listens there, and without TLS (rediss://)?")]
-    Unexpected,
-    /// What it says to HGETALL is no hash.
-    #[error("the reply to HGETALL is not the fields of a hash: {0}; is there a proxy before Redis?")]
-    Malformed(String),
-    /// The hash is larger than any map needs to be. It was not kept in memory.
-    #[error("the hash is above the limit of {max} bytes for a reply; raise --max-frame if this is meant")]
-    TooLarge {
-        /// The limit in bytes.
-        max: usize,
-    },
-    /// There is no such key.
-    #[error("there is no such key; if that is to be an empty map, add &missing=empty to the address")]
-    Missing,
-    /// A field's name is no UTF-8.
-    #[error("a field's name is no text: {0}")]
-    FieldName(String),
-    /// A field's value is JSON that no map holds.
-    #[error("the field {name}: its JSON cannot be taken")]
-    FieldValue {
-        /// The field, escaped and cut.
-        name: String,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// The sentinels know no such master, or it is none any more.
-    #[error("the sentinels know no master of that name that is one; check ?master=")]
-    NoMaster,
-    /// The password is not to be had.
-    #[error("the password file {path} cannot be read")]
-    PasswordFile {
-        /// The file, escaped.
-        path: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The map was read and cannot be sent.
-    #[error("the map cannot be sent")]
-    Refused(#[from] feed::Error),
-}
-
-impl From<client::Error> for Error {
-    fn from(error: client::Error) -> Self {
-        match error {
-            client::Error::Tls(error) => Self::Tls(error.into()),
-            error => Self::Connect(error),
-        }
-    }
-}
-
-impl Error {
-    fn from_io(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Closed,
-            io::ErrorKind::TimedOut => Self::NoAnswer,
-            _ => Self::Connection(error),
-        }
-    }
-
-    fn server(code: &str, detail: Option<&str>) -> Self {
-        let detail = detail.unwrap_or("no more than that");
-        Self::Server { code: escape_start(code, MAX_DETAIL), detail: escape_start(detail, MAX_DETAIL) }
-    }
-
-    /// The same without `password`: a server that does not know `AUTH` quotes what stood behind it.
-    fn without(self, password: &str) -> Self {
-        match self {
-            Self::Server { code, detail } if !password.is_empty() => {
-                // As it was sent, and as it may have been escaped and cut.
-                let quoted = escape(password);
-                let hidden = detail.contains(password) || detail.contains(&quoted) || detail.contains("beginning with");
-                let detail = if hidden { "it does not know AUTH as it was sent".to_owned() } else { detail };
-                Self::Server { code, detail }
-            }
-            error => error,
-        }
-    }
-
-    /// True if and only if the connections are of no more use after it.
-    fn ends_session(&self) -> bool {
-        // Another server has it, or the password is another one since.
-        let wants_another = |code: &str| ["MOVED", "LOADING", "MASTERDOWN", "NOAUTH"].contains(&code);
-        match self {
-            Self::Missing | Self::FieldName(_) | Self::FieldValue { .. } | Self::Refused(_) => false,
-            Self::Server { code, .. } => wants_another(code),
-            _ => true,
-        }
-    }
-
-    /// What kind of failure this is.
-    fn kind(&self) -> Failure {
-        match self {
-            Self::Server { code, .. } if ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&code.as_str()) => Failure::Denied,
-            Self::Server { code, .. } if code == "WRONGTYPE" => Failure::Invalid,
-            Self::PasswordFile { .. } => Failure::Denied,
-            Self::Tls(refusal) => refusal.kind(),
-            Self::TooLarge { .. } | Self::Refused(feed::Error::TooLarge { .. }) => Failure::TooLarge,
-            Self::Unexpected
-            | Self::Malformed(_)
-            | Self::Missing
-            | Self::FieldName(_)
-            | Self::FieldValue { .. }
-            | Self::Refused(_) => Failure::Invalid,
-            _ => Failure::Unreachable,
-        }
-    }
-}
-
-/// What to do about it, where the server's own words do not say.
-fn hint(code: &str) -> &'static str {
-    match code {
-        "MOVED" => "; it is a cluster: name it redis+cluster://",
-        "NOAUTH" => "; give --redis-password-file",
-        "WRONGTYPE" => "; the key must be a hash",
-        _ => "",
-    }
-}
+/// How soon what is temporary is looked at again: 1 s.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Follows a hash in Redis or Valkey.
 ///
@@ -210,35 +64,86 @@ pub struct Redis {
     /// Outlives the connections, so that a look-up that hangs is not begun again.
     resolver: Arc<Resolver>,
     upstream: Upstream,
+    /// The server that had the hash last.
+    last: Option<Node>,
+    /// Whether the log says that there is no subscription.
+    told_unsubscribed: bool,
 }
 
 impl Redis {
     /// Returns the source that follows the hash at `address`. Connects to nobody yet.
     pub fn new(address: Address) -> Self {
         let upstream = Upstream::new(address.to_string());
-        Self { address, tls: None, resolver: Arc::new(Resolver::new()), upstream }
+        let resolver = Arc::new(Resolver::new());
+        Self { address, tls: None, resolver, upstream, last: None, told_unsubscribed: false }
     }
 
-    /// Reads the hash over and over, from one pair of connections, until they are of no more use or the program stops.
-    fn follow_session(&mut self, sink: &Sink, stop: &Shutdown, backoff: &mut Backoff) -> Result<(), Error> {
+    /// Reads the hash over and over, from one pair of connections, until they are of no more use or the program stops. Sets
+    /// `has_answered` if Redis has answered.
+    fn follow_session(
+        &mut self,
+        sink: &Sink,
+        stop: &Shutdown,
+        sentinels: Option<&Sentinels>,
+        backoff: &mut Backoff,
+        has_answered: &mut bool,
+    ) -> Result<(), Error> {
         let max = MIN_MAX_REPLY.max(MAX_REPLY_FRAMES.saturating_mul(sink.feed().max_frame()));
         let (address, tls) = (self.address.clone(), self.tls.clone());
         let resolver = Arc::clone(&self.resolver);
         let way = Way { address: &address, tls: tls.as_ref(), max, resolver: &resolver, stop };
-        let mut session = Session::open(way)?;
+        let mut session = Session::open(way, sentinels, self.last.as_ref())?;
+        self.tell_changes(&session);
         loop {
+            let mut limit = Duration::MAX;
             match session.fetch().and_then(|map| Ok(sink.publish(map)?)) {
                 Ok(published) => {
                     backoff.reset();
                     self.upstream.up(published).iter().for_each(Notice::log);
                 }
                 Err(error) if error.ends_session() => return Err(error),
-                Err(error) => self.fail(error, sink),
+                Err(error) => {
+                    if error.is_temporary() {
+                        limit = SOON;
+                    }
+                    self.fail(error, sink);
+                }
             }
-            if session.wait_change()? == Woken::Stop {
+            *has_answered = true;
+            if session.wait_change(limit)? == Woken::Stop {
                 return Ok(());
             }
         }
+    }
+
+    /// Says if another server is followed than before, or the announcements do not come.
+    fn tell_changes(&mut self, session: &Session<'_>) {
+        let (name, node) = (self.upstream.name(), session.node());
+        if let Some(before) = self.last.replace(node.clone()).filter(|before| before != node) {
+            log::info!("{name}: following {} in place of {}", escape(&node.to_string()), escape(&before.to_string()));
+        }
+        let (was_told, period) = (self.told_unsubscribed, self.address.period);
+        self.told_unsubscribed = session.unsubscribed().is_some();
+        match session.unsubscribed() {
+            Some(error) if !was_told && error.is_forbidden() => {
+                log::warn!("{name}: this user may not subscribe, so a change is seen after up to {period:?}");
+            }
+            Some(error) if !was_told => {
+                log::warn!("{name}: cannot subscribe, so a change is seen after up to {period:?}: {error}");
+            }
+            None if was_told => log::info!("{name}: subscribed again"),
+            _ => {}
+        }
+    }
+
+    /// Starts the thread that asks the sentinels, where there are any and it does not run.
+    fn ask_sentinels(&self, stop: &Shutdown, running: &mut Option<Sentinels>) -> Result<(), Error> {
+        let Topology::Sentinel { master } = &self.address.topology else { return Ok(()) };
+        if running.as_ref().is_none_or(Sentinels::has_ended) {
+            let (tls, resolver) = (self.tls.clone(), Arc::clone(&self.resolver));
+            *running = Some(Sentinels::start(&self.address, master, tls, resolver, stop)?);
+        }
+        Ok(())
     }
 
     fn fail(&mut self, error: Error, sink: &Sink) {
@@ -259,13 +164,32 @@ impl Source for Redis {
     }
 
     fn follow(&mut self, sink: &Sink, stop: &Shutdown) {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut sentinels) = (Backoff::new(), None);
+        // Before that, no connection is replaced without a pause.
+        let mut reconnect_at = Instant::now();
         while !stop.is_triggered() {
-            if let Err(error) = self.follow_session(sink, stop, &mut backoff)
-                && !stop.is_triggered()
-            {
-                self.fail(error, sink);
-                stop.wait(backoff.next_delay());
+            let (mut has_answered, named) = (false, sentinels.as_ref().and_then(Sentinels::named));
+            let outcome = self
+                .ask_sentinels(stop, &mut sentinels)
+                .and_then(|()| self.follow_session(sink, stop, sentinels.as_ref(), &mut backoff, &mut has_answered));
+            let Err(error) = outcome else { return };
+            if stop.is_triggered() {
+                return;
+            }
+            if has_answered && error.asks_for_reconnect() {
+                log::debug!("{}: {}", self.upstream.name(), Chain(&error));
+                stop.pass(Some(reconnect_at));
+                reconnect_at = Instant::now() + SOON;
+                continue;
+            }
+            if error.is_temporary() {
+                backoff.reset();
+            }
+            self.fail(error, sink);
+            let until = Instant::now().checked_add(backoff.next_delay());
+            match &sentinels {
+                Some(sentinels) => sentinels.wait_other(named.as_ref(), until, stop),
+                None => stop.pass(until),
             }
         }
     }

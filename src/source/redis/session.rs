@@ -1,47 +1,57 @@
-//! From an address to the server that has the hash, and what is said there.
+//! What is said to the server that has the hash, and waiting for the moment to read it again.
 
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use redis::{Msg, Value, cmd};
+use redis::{Cmd, FromRedisValue, Value, cmd};
 
-use super::address::{Address, Node, Topology};
-use super::connection::Connection;
-use super::{Error, TIMEOUT, hash};
-use crate::client::Resolver;
+use super::address::{Node, Topology};
+use super::connection::{Connection, Way};
+use super::find::{find, moved_to};
+use super::listening::{LIFE_PERIOD, Listener};
+use super::login::log_in;
+use super::sentinel::Sentinels;
+use super::{Error, hash};
 use crate::map::Map;
-use crate::shutdown::Shutdown;
-use crate::tls::Connector;
 
 /// How often the revision is looked at.
 const REVISION_PERIOD: Duration = Duration::from_secs(1);
 
-/// How many times one node of a cluster may point to another before nobody has the slot.
-const MAX_REDIRECTS: usize = 5;
+/// How soon after a reading announcements make another one: after as long as the reading took, 10 ms at least and 100 ms at
+/// most. So a writer that announces without pause has the hash read a hundred times a second, and half of the time is left to
+/// everything else.
+const MIN_GAP: Duration = Duration::from_millis(10);
+const MAX_GAP: Duration = Duration::from_millis(100);
 
-/// How servers are reached, and what bounds it.
-#[derive(Clone, Copy)]
-pub(super) struct Way<'source> {
-    pub(super) address: &'source Address,
-    /// Encrypts each connection, if it is there.
-    pub(super) tls: Option<&'source Arc<Connector>>,
-    /// The most bytes of one reply.
-    pub(super) max: usize,
-    pub(super) resolver: &'source Resolver,
-    pub(super) stop: &'source Shutdown,
-}
+/// How soon Redis is asked again to let this user subscribe: 1 min after it has said that the user may not, 5 s after
+/// another refusal.
+const FORBIDDEN_FOR: Duration = Duration::from_mins(1);
+const REFUSED_FOR: Duration = Duration::from_secs(5);
 
-/// The server that has the hash, over two connections: one that asks, and one that only listens. One connection for both
-/// would need a protocol that servers before Redis 6 do not speak.
-pub(super) struct Session<'source> {
-    way: Way<'source>,
+/// A server, over two connections: one that asks, and one that only listens. One connection for both would need a protocol
+/// that servers before Redis 6 do not speak.
+struct Peer {
+    node: Node,
     asking: Connection,
     /// `None` if this user may not listen.
-    listening: Option<Connection>,
-    /// When the listening connection was asked for a sign of life that has not come yet.
-    pinged: Option<Instant>,
+    listening: Option<Listener>,
+}
+
+/// The server that has the hash, as long as it is the one and its connections last.
+pub(super) struct Session<'source> {
+    way: Way<'source>,
+    sentinels: Option<&'source Sentinels>,
+    owner: Peer,
+    /// In a cluster: the node to which the owner moves the hash or the revision, key by key.
+    importing: Option<Peer>,
+    /// Why there is no subscription, and when it is tried again.
+    unsubscribed: Option<(Error, Instant)>,
     /// The revision that came with the last map; `None` if there is none, or this user may not read it.
     revision: Option<Vec<u8>>,
+    /// Before that, announcements do not make another reading.
+    gap_end: Instant,
+    /// Announcements were left to be read.
+    is_unread: bool,
 }
 
 /// Why a wait is over.
@@ -54,15 +64,34 @@ pub(super) enum Woken {
 }
 
 impl<'source> Session<'source> {
-    /// Finds the server and connects to it.
+    /// Finds the server and connects to it. `last` is the one that had the hash before.
     ///
     /// # Errors
-    /// If there is none that answers and lets us in.
-    pub(super) fn open(way: Way<'source>) -> Result<Self, Error> {
-        let (node, asking) = find(way)?;
+    /// If there is none that answers and lets mapcast in.
+    pub(super) fn open(
+        way: Way<'source>,
+        sentinels: Option<&'source Sentinels>,
+        last: Option<&Node>,
+    ) -> Result<Self, Error> {
+        let (node, asking) = find(way, sentinels, last)?;
         // Before the first map is read, so that no change falls in between.
-        let listening = listen(way, &node)?;
-        Ok(Self { way, asking, listening, pinged: None, revision: None })
+        let (owner, refusal) = Peer::listen(way, node, asking)?;
+        let unsubscribed = refusal.map(|error| {
+            let pause = if error.is_forbidden() { FORBIDDEN_FOR } else { REFUSED_FOR };
+            (error, Instant::now() + pause)
+        });
+        let (importing, revision, gap_end) = (None, None, Instant::now());
+        Ok(Self { way, sentinels, owner, importing, unsubscribed, revision, gap_end, is_unread: false })
+    }
+
+    /// The server that has the hash.
+    pub(super) fn node(&self) -> &Node {
+        &self.owner.node
+    }
+
+    /// Why there is no subscription, if there is none.
+    pub(super) fn unsubscribed(&self) -> Option<&Error> {
+        self.unsubscribed.as_ref().map(|(error, _)| error)
     }
 
     /// Reads the hash.
@@ -70,190 +99,175 @@ impl<'source> Session<'source> {
     /// # Errors
     /// See [`Error::ends_session`] for which of them leave the session as good as before.
     pub(super) fn fetch(&mut self) -> Result<Map, Error> {
-        // The revision first: a change between the two shows at the next look. In one go, to wait once.
-        self.asking.tell(cmd("GET").arg(self.way.address.revision_key()))?;
-        self.asking.tell(cmd("HGETALL").arg(&self.way.address.key))?;
-        self.revision = match self.asking.reply::<Option<Vec<u8>>>() {
-            Err(Error::Server { .. }) => None,
-            revision => revision?,
-        };
-        let fields = hash::fields(self.asking.reply()?)?;
+        let started = Instant::now();
+        let fetched = self.fetch_fields();
+        self.gap_end = Instant::now() + started.elapsed().clamp(MIN_GAP, MAX_GAP);
+        let fields = hash::fields(fetched?)?;
         if fields.is_empty() && !self.way.address.missing_is_empty {
             return Err(Error::Missing);
         }
         hash::to_map(fields, self.way.address.is_json)
     }
 
-    /// Waits until a change is announced, the revision is another one, the period is over, or the program stops.
+    fn fetch_fields(&mut self) -> Result<Value, Error> {
+        if let Some(sentinels) = self.sentinels {
+            sentinels.check(&self.owner.node)?;
+            self.owner.asking.tell(&cmd("ROLE"))?;
+        }
+        // The revision first: a change between the two shows at the next look. In one go, to wait once.
+        let (get, get_all) = (self.get_revision(), cmd("HGETALL").arg(&self.way.address.key).to_owned());
+        self.owner.asking.tell(&get)?;
+        self.owner.asking.tell(&get_all)?;
+        let role = self.sentinels.map(|_| self.owner.asking.answer()).transpose()?;
+        let revision = self.owner.asking.answer()?;
+        let fields = self.owner.asking.answer()?;
+        // A master that was made a replica without the sentinels goes on answering.
+        match role {
+            Some(Ok(Value::Array(role))) if role.first() == Some(&Value::BulkString(b"master".to_vec())) => {}
+            Some(Err(error)) => return Err(Error::Role(Box::new(error))),
+            Some(_) => return Err(Error::NoMaster),
+            None => {}
+        }
+        let is_asked = |answer: &Result<Value, Error>| answer.as_ref().is_err_and(|error| error.code() == Some("ASK"));
+        let (revision, fields) = if self.is_cluster() && (is_asked(&revision) || is_asked(&fields)) {
+            // One after the other, and in this order again: each may be on either node.
+            (self.ask(&get)?, self.ask(&get_all)?)
+        } else {
+            self.importing = None;
+            (revision, fields)
+        };
+        // Without braces in the hash's name the revision has another slot, and another node may say so.
+        self.revision = revision.ok().and_then(|value| Option::from_redis_value(value).ok()).flatten();
+        match fields {
+            Err(error) if self.is_cluster() && ["MOVED", "ASK"].map(Some).contains(&error.code()) => Err(Error::Moved),
+            fields => fields,
+        }
+    }
+
+    /// Asks the owner, and the importing node if the owner says so.
     ///
     /// # Errors
-    /// If a connection is lost, or does not answer.
-    pub(super) fn wait_change(&mut self) -> Result<Woken, Error> {
-        // A period that the clock cannot reach never ends.
-        let look_at = Instant::now().checked_add(self.way.address.period);
-        loop {
-            let revision_at = self.revision.as_ref().map(|_| Instant::now() + REVISION_PERIOD);
-            let until = [look_at, revision_at].into_iter().flatten().min();
-            if self.is_announced(until)? {
-                return Ok(Woken::Look);
+    /// If a connection is lost. What Redis refuses is inside.
+    fn ask(&mut self, command: &Cmd) -> Result<Result<Value, Error>, Error> {
+        self.owner.asking.tell(command)?;
+        let there = match self.owner.asking.answer()? {
+            Err(Error::Server { code, detail }) if code == "ASK" && self.is_cluster() => {
+                moved_to(&detail, &self.owner.node)?
             }
+            answer => return Ok(answer),
+        };
+        if self.importing.as_ref().is_none_or(|peer| peer.node != there) {
+            let asking = log_in(self.way, &there)?;
+            // Its announcements begin before the hash is read there. Without them, there are those of the owner.
+            self.importing = Some(Peer::listen(self.way, there, asking)?.0);
+        }
+        let Some(importing) = &mut self.importing else { return Err(Error::Moved) };
+        importing.asking.tell(&cmd("ASKING"))?;
+        importing.asking.tell(command)?;
+        let allowed = importing.asking.answer()?;
+        let answer = importing.asking.answer()?;
+        Ok(allowed.and(answer))
+    }
+
+    fn is_cluster(&self) -> bool {
+        self.way.address.topology == Topology::Cluster
+    }
+
+    fn get_revision(&self) -> Cmd {
+        cmd("GET").arg(self.way.address.revision_key()).to_owned()
+    }
+
+    /// Waits until a change is announced, the revision is another one, the period or `limit` is over, or the program stops.
+    ///
+    /// # Errors
+    /// If a connection is lost or does not answer, or another server is to be used.
+    pub(super) fn wait_change(&mut self, limit: Duration) -> Result<Woken, Error> {
+        // A period that the clock cannot reach never ends.
+        let look_at = Instant::now().checked_add(self.way.address.period.min(limit));
+        let mut revision_at = self.next_revision();
+        let mut announced = false;
+        loop {
+            let listeners_due = self.listeners().map(|listener| listener.due()).min();
+            let retry_at = self.unsubscribed.as_ref().map(|(_, at)| *at);
+            let gap_end = announced.then_some(self.gap_end);
+            let until = [look_at, Some(revision_at), listeners_due, retry_at, gap_end].into_iter().flatten().min();
+            announced |= self.wait_announced(until)?;
             if self.way.stop.is_triggered() {
                 return Ok(Woken::Stop);
             }
             let now = Instant::now();
-            if look_at.is_some_and(|at| now >= at) {
-                self.ask_for_life()?;
+            let is_over = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+            if let Some(sentinels) = self.sentinels {
+                sentinels.check(&self.owner.node)?;
+            }
+            self.listeners().try_for_each(Listener::ask_for_life)?;
+            if is_over(look_at) || (announced && now >= self.gap_end) {
                 return Ok(Woken::Look);
             }
-            if until.is_some_and(|at| now >= at) && self.is_revised()? {
-                return Ok(Woken::Look);
+            if is_over(retry_at) {
+                return Err(Error::Renew("to subscribe"));
+            }
+            if is_over(Some(revision_at)) {
+                announced |= self.is_revised()?;
+                revision_at = self.next_revision();
             }
         }
     }
 
-    /// Waits until something is announced, and takes all that is: they are one change. Returns false if `until` or the
-    /// stop came first, or what came was no announcement; `None` never comes.
-    fn is_announced(&mut self, until: Option<Instant>) -> Result<bool, Error> {
-        let Some(listening) = &mut self.listening else {
-            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-            self.way.stop.wait(left);
-            return Ok(false);
-        };
-        if !self.way.stop.wait_readable(&*listening, until).map_err(Error::from_io)? {
-            return Ok(false);
-        }
-        let mut is_announced = false;
-        while let Some(value) = listening.read_ready()? {
-            self.pinged = None;
-            is_announced |= Msg::from_owned_value(value).is_some();
-        }
-        Ok(is_announced)
+    /// Where there is no revision, the question is a sign of life of the connection.
+    fn next_revision(&self) -> Instant {
+        Instant::now() + if self.revision.is_some() { REVISION_PERIOD } else { LIFE_PERIOD }
     }
 
-    /// A connection on which nothing is ever said may have died long ago.
-    fn ask_for_life(&mut self) -> Result<(), Error> {
-        let Some(listening) = &mut self.listening else { return Ok(()) };
-        match self.pinged {
-            Some(since) if since.elapsed() > TIMEOUT => Err(Error::NoAnswer),
-            Some(_) => Ok(()),
-            None => {
-                self.pinged = Some(Instant::now());
-                listening.tell(&cmd("PING"))
+    fn listeners(&mut self) -> impl Iterator<Item = &mut Listener> {
+        [Some(&mut self.owner), self.importing.as_mut()]
+            .into_iter()
+            .flatten()
+            .filter_map(|peer| peer.listening.as_mut())
+    }
+
+    /// Waits for something on any connection until `until`, `None` never comes, and reads it. Returns true if and only if
+    /// something was announced.
+    fn wait_announced(&mut self, until: Option<Instant>) -> Result<bool, Error> {
+        let until = if self.is_unread { Some(Instant::now()) } else { until };
+        let mut sources: Vec<BorrowedFd<'_>> = self.sentinels.iter().map(|sentinels| sentinels.as_fd()).collect();
+        for peer in [Some(&self.owner), self.importing.as_ref()].into_iter().flatten() {
+            sources.push(peer.asking.as_fd());
+            sources.extend(peer.listening.as_ref().map(AsFd::as_fd));
+        }
+        self.way.stop.wait_any_readable(&sources, until).map_err(Error::from_io)?;
+        let (mut announced, mut unread) = (false, false);
+        for peer in [Some(&mut self.owner), self.importing.as_mut()].into_iter().flatten() {
+            if let Some(listener) = &mut peer.listening {
+                let drained = listener.drain()?;
+                announced |= drained.announced;
+                unread |= drained.unfinished;
+            }
+            // Nothing was asked: it is the end of the connection that wakes, and the next reading need not find it.
+            if peer.asking.read_ready()?.is_some() {
+                return Err(Error::Renew("Redis has sent a reply to nothing"));
             }
         }
+        self.is_unread = unread;
+        Ok(announced)
     }
 
     fn is_revised(&mut self) -> Result<bool, Error> {
-        let revision: Option<Vec<u8>> = self.asking.ask(cmd("GET").arg(self.way.address.revision_key()))?;
-        Ok(revision != self.revision)
+        match self.ask(&self.get_revision())? {
+            Ok(value) => Ok(Option::from_redis_value(value).map_err(|_| Error::Unexpected)? != self.revision),
+            // One that could be read is on another node by now, or Redis is busy: reading the hash shows which.
+            Err(_) => Ok(self.revision.is_some()),
+        }
     }
 }
 
-/// Returns the server that has the hash, and a connection that is logged in there.
-fn find(way: Way<'_>) -> Result<(Node, Connection), Error> {
-    let mut failure = Error::Unexpected;
-    for node in &way.address.nodes {
-        let found = match &way.address.topology {
-            Topology::Single => log_in(way, node).map(|connection| (node.clone(), connection)),
-            Topology::Sentinel { master } => find_master(way, node, master),
-            Topology::Cluster => find_slot(way, node.clone()),
+impl Peer {
+    /// Subscribes to the announcements of `node`. Returns the reason as well if this user may not.
+    fn listen(way: Way<'_>, node: Node, asking: Connection) -> Result<(Self, Option<Error>), Error> {
+        let (listening, refusal) = match Listener::subscribe(log_in(way, &node)?, way.address)? {
+            Ok(listener) => (Some(listener), None),
+            Err(error) => (None, Some(error)),
         };
-        match found {
-            Ok(found) => return Ok(found),
-            Err(error) => failure = error,
-        }
-        if way.stop.is_triggered() {
-            break;
-        }
-    }
-    Err(failure)
-}
-
-/// Asks the sentinel at `node`, and then the master itself whether it is one: a sentinel may be behind.
-fn find_master(way: Way<'_>, node: &Node, master: &str) -> Result<(Node, Connection), Error> {
-    let mut sentinel = Connection::open(node, way)?;
-    let found: Option<(String, u16)> = sentinel.ask(cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master))?;
-    let (host, port) = found.ok_or(Error::NoMaster)?;
-    let found = Node::Tcp(host, port);
-    let mut connection = log_in(way, &found)?;
-    let role: Vec<Value> = connection.ask(&cmd("ROLE"))?;
-    match role.first() {
-        Some(Value::BulkString(role)) if role == b"master" => Ok((found, connection)),
-        _ => Err(Error::NoMaster),
-    }
-}
-
-/// Follows the cluster's nodes from `node` to the one that has the hash's slot.
-fn find_slot(way: Way<'_>, mut node: Node) -> Result<(Node, Connection), Error> {
-    for _ in 0..=MAX_REDIRECTS {
-        let mut connection = log_in(way, &node)?;
-        match connection.ask::<Value>(cmd("EXISTS").arg(&way.address.key)) {
-            Ok(_) => return Ok((node, connection)),
-            Err(Error::Server { code, detail }) if code == "MOVED" => node = moved_to(&detail, &node)?,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::Unexpected)
-}
-
-/// Reads `SLOT HOST:PORT`, where an empty host means the one that was asked.
-fn moved_to(detail: &str, asked: &Node) -> Result<Node, Error> {
-    let there = detail.split_whitespace().nth(1).and_then(|there| there.rsplit_once(':'));
-    let (host, port) = there.ok_or(Error::Unexpected)?;
-    let port = port.parse().map_err(|_| Error::Unexpected)?;
-    match (host, asked) {
-        ("", Node::Tcp(host, _)) => Ok(Node::Tcp(host.clone(), port)),
-        _ => Ok(Node::Tcp(host.trim_matches(['[', ']']).to_owned(), port)),
-    }
-}
-
-fn log_in(way: Way<'_>, node: &Node) -> Result<Connection, Error> {
-    let (mut connection, address) = (Connection::open(node, way)?, way.address);
-    if let Some(password) = &address.password {
-        let password = password.read()?;
-        let mut auth = cmd("AUTH");
-        auth.arg(&address.user).arg(&password);
-        connection.ask::<Value>(&auth).map_err(|error| error.without(&password))?;
-    }
-    if address.database != 0 {
-        connection.ask::<Value>(cmd("SELECT").arg(address.database))?;
-    }
-    Ok(connection)
-}
-
-/// Subscribes to both channels, as far as this user may. Returns `None` if it may not at all: then there is the period.
-fn listen(way: Way<'_>, node: &Node) -> Result<Option<Connection>, Error> {
-    let (mut connection, address) = (log_in(way, node)?, way.address);
-    let mut subscribed = false;
-    // One by one: where one channel is forbidden, the whole command is.
-    for channel in [address.channel(), address.keyspace_channel()] {
-        match connection.ask::<Value>(cmd("SUBSCRIBE").arg(&channel)) {
-            Ok(_) => subscribed = true,
-            Err(Error::Server { code, .. }) => log::debug!("{address}: no subscription to {channel:?}: {code}"),
-            Err(error) => return Err(error),
-        }
-    }
-    if !subscribed {
-        let period = address.period;
-        log::warn!("{address}: this user may not subscribe, so a change is seen after up to {period:?}");
-    }
-    Ok(subscribed.then_some(connection))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_says_where_the_slot_is() {
-        let asked = Node::Tcp("a".to_owned(), 1);
-        for (detail, wanted) in
-            [("866 10.0.0.2:7001", "10.0.0.2:7001"), ("866 ::1:7001", "[::1]:7001"), ("866 :7001", "a:7001")]
-        {
-            assert_eq!(moved_to(detail, &asked).unwrap().to_string(), wanted);
-        }
-        for detail in ["", "866", "866 h", "866 h:x"] {
-            assert!(moved_to(detail, &asked).is_err(), "{detail}");
-        }
+        Ok((Self { node, asking, listening }, refusal))
     }
 }

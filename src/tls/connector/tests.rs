@@ -1,4 +1,4 @@
-use super::super::authority::Authority;
+use super::super::authority::{Authority, replace};
 use super::*;
 use crate::chain::Chain;
 
@@ -23,4 +23,31 @@ fn what_is_wrong_with_a_file_is_said_with_its_name() {
     let identity = Some(Identity { cert: files.cert.clone(), key: files.cert });
     let error = Connector::load(&ClientTls { ca: Some(authority.ca.clone()), identity, ..ClientTls::default() });
     assert!(error.unwrap_err().to_string().contains("x.pem: holds no private key"));
+}
+
+/// The configuration of the next connection.
+fn next_config(connector: &Connector) -> Arc<ClientConfig> {
+    connector.loaded().refresh().iter().for_each(Notice::log);
+    Arc::clone(&connector.loaded().config)
+}
+
+#[test]
+fn files_are_read_again_for_each_connection_and_bad_ones_change_nothing() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let files = authority.good("x", &["localhost"]);
+    let identity = Some(Identity { cert: files.cert.clone(), key: files.key.clone() });
+    let options = ClientTls { ca: Some(authority.ca.clone()), identity, ..ClientTls::default() };
+    let connector = Connector::load(&options).unwrap();
+    let first = next_config(&connector);
+    assert!(Arc::ptr_eq(&first, &next_config(&connector)), "it is made again without a reason");
+    // CAs are taken while certificate and key do not match.
+    replace(&files.key, &authority.issue_until(&["localhost"], 2100).key);
+    assert!(Arc::ptr_eq(&first, &next_config(&connector)));
+    replace(&authority.ca, &std::fs::read_to_string(&other.ca).unwrap());
+    let second = next_config(&connector);
+    assert!(!Arc::ptr_eq(&first, &second));
+    replace(&authority.ca, "garbage");
+    assert!(Arc::ptr_eq(&second, &next_config(&connector)));
+    authority.good("x", &["localhost"]);
+    assert!(!Arc::ptr_eq(&second, &next_config(&connector)), "a pair that matches again is not taken");
 }

@@ -1,5 +1,5 @@
 use super::super::authority::Authority;
-use super::super::{Acceptor, ClientTls, Connector, HandshakeError, Identity, ServerTls};
+use super::super::{Acceptor, ClientTls, Connector, HandshakeError, Identity, ServerTls, Violation};
 use super::*;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -271,5 +271,36 @@ fn a_hello_without_end_is_the_clients_fault() {
             Err(error) => break HandshakeError::at_server(error),
         }
     };
-    assert!(matches!(error, HandshakeError::Protocol(_)), "{error:?}");
+    assert!(matches!(error, HandshakeError::Violated(Violation::TooLong)), "{error:?}");
+}
+
+/// Hands over what `from` has to send.
+#[cfg(feature = "tls")]
+fn pass(from: &mut Connection, to: &mut Connection) {
+    let mut bytes = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut bytes).unwrap();
+    }
+    let mut bytes = &bytes[..];
+    while !bytes.is_empty() {
+        to.read_tls(&mut bytes).unwrap();
+        to.process_new_packets().unwrap();
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn two_of_ours_exchange_keys_that_a_quantum_computer_does_not_break() {
+    let pair = pair();
+    let (mut client, mut server) = (pair.client.into(), pair.server.into());
+    for _ in 0..4 {
+        pass(&mut client, &mut server);
+        pass(&mut server, &mut client);
+    }
+    for end in [&client, &server] {
+        assert!(!end.is_handshaking());
+        assert_eq!(end.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+        let group = end.negotiated_key_exchange_group().unwrap().name();
+        assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+    }
 }

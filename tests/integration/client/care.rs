@@ -61,6 +61,21 @@ fn a_removed_directory_is_made_again_for_a_restart() {
 }
 
 #[test]
+fn a_directory_that_was_opened_to_others_is_made_private_and_removed_at_the_end() {
+    let place = Place::new(INTERVAL);
+    let client = run(&place, &[], "cat \"$MAPCAST_FILE\" >>maps; exec sleep 1000");
+    place.wait_text("maps", "{\"n\":0}\n");
+    let [directory] = &directories(place.folder.path().to_owned())[..] else { panic!("one directory") };
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    place.publish(1);
+    place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
+    client.wait_log("was open to other users: made private again");
+    assert_eq!(fs::metadata(directory).unwrap().permissions().mode() & 0o777, 0o700);
+    end(client);
+    assert_eq!(place.folders(), 0);
+}
+
+#[test]
 fn a_removed_directory_is_made_again_for_a_signal_and_for_a_command() {
     let place = Place::new(INTERVAL);
     let script = "trap 'cat \"$MAPCAST_FILE\" >>maps' HUP; cat \"$MAPCAST_FILE\" >>maps; echo $$ >>pids; \
@@ -225,7 +240,7 @@ fn a_restart_waits_for_all_that_the_program_has_started() {
 #[test]
 fn the_end_of_the_time_gives_a_program_its_grace_period() {
     let place = Place::new(INTERVAL);
-    let client = run(&place, &["-W", "1s"], &format!("sh -c '{}'; true", ENDS_SLOWLY.replace('\'', "'\\''")));
+    let client = run(&place, &["-W", "5s"], &format!("sh -c '{}'; true", ENDS_SLOWLY.replace('\'', "'\\''")));
     client.finish().assert_exit(124);
     assert_eq!(place.text("order"), "begin\ngot TERM\ndone\n");
 }
@@ -234,8 +249,8 @@ fn the_end_of_the_time_gives_a_program_its_grace_period() {
 fn a_command_that_takes_too_long_has_its_grace_period_behind_a_shell() {
     let place = Place::new(INTERVAL);
     fs::write(place.path("slow.sh"), ENDS_SLOWLY).unwrap();
-    let client = place.client(&["-n", "1", "--exec-timeout", "1s", "--exec", "sh slow.sh; true"]).finish();
-    client.assert_exit(1).assert_stderr("the command takes longer than 1s: ended");
+    let client = place.client(&["-n", "1", "--exec-timeout", "5s", "--exec", "sh slow.sh; true"]).finish();
+    client.assert_exit(1).assert_stderr("the command takes longer than 5s: ended");
     assert_eq!(place.text("order"), "begin\ngot TERM\ndone\n");
 }
 

@@ -48,7 +48,22 @@ fn a_silent_connection_is_replaced() {
         stream.write_all(&numbered_frame(i64::try_from(number).unwrap())).unwrap();
         kept.push(stream);
     });
-    let client = Program::client(&["-n", "2", "--stale-after", "200ms", &server]).finish();
+    let client = Program::client(&["-n", "2", "--stale-after", "2s", &server]).finish();
     client.assert_exit(0).assert_stdout("{\"n\":0}\n{\"n\":1}\n");
-    client.assert_stderr("no frame for 200ms: stale; reconnecting in ");
+    client.assert_stderr("no frame for 2s: stale; reconnecting in ");
+}
+
+#[test]
+fn a_connection_that_brings_no_byte_is_replaced_long_before_it_is_stale() {
+    let mut kept = Vec::new();
+    // As one of several servers on a port whose process hangs: the system accepts for it.
+    let server = serve(move |number, mut stream| {
+        if number > 0 {
+            stream.write_all(&numbered_frame(1)).unwrap();
+        }
+        kept.push(stream);
+    });
+    let client = Program::client(&["-n", "1", &server]).finish();
+    client.assert_exit(0).assert_stdout("{\"n\":1}\n");
+    client.assert_stderr("no map within 15s of connecting: the server has none yet, or it hangs; reconnecting in ");
 }

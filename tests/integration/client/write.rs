@@ -263,7 +263,7 @@ fn a_template_that_is_no_regular_file_is_refused_at_once() {
     let fifo = place.path("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     for template in ["fifo", "."] {
-        let client = place.client(&["--write", "out", "--template", template, "-W", "1s"]).finish();
+        let client = place.client(&["--write", "out", "--template", template, "-W", "1m"]).finish();
         client.assert_exit(2).assert_stderr("not a regular file");
     }
     place

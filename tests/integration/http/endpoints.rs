@@ -165,7 +165,7 @@ fn too_many_who_look_on_take_no_clients_place() {
 
 #[test]
 fn it_is_ready_when_it_has_a_map_and_until_it_stops() {
-    let mut site = Site::start(&["--source", "-", "--write-timeout", "60s", "--drain-timeout", "60s"]);
+    let mut site = Site::start(&["--source", "-", "--write-timeout", "10m", "--drain-timeout", "10m"]);
     assert_eq!(site.get("/livez").code, 200);
     assert_eq!((site.get("/readyz").code, site.get("/map").code), (503, 503));
     assert!(site.json("/status")["map"].is_null());

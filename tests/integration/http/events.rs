@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use mapcast::Format;
@@ -9,7 +10,7 @@ use rustix::process::Signal;
 use socket2::SockRef;
 
 use super::{Event, Events, Site};
-use crate::support::reader::Reader;
+use crate::support::reader::{Reader, flood};
 use crate::support::{eventually, process_status};
 
 /// A site whose map is what is written to its standard input.
@@ -74,11 +75,11 @@ fn the_keys_of_a_query_are_written_as_browsers_do_and_several_count_together() {
 #[test]
 fn a_stream_without_news_sends_a_comment_every_15_s() {
     let site = Site::start(&["--interval", "10m"]);
+    let began = Instant::now();
     let mut streams = ["/events", "/events?keys=1"].map(|path| Events::open(site.page, path));
     for stream in &mut streams {
         assert!(stream.next().is_some());
     }
-    let began = Instant::now();
     for stream in &mut streams {
         let next = [stream.line(), stream.line()];
         assert_eq!(next, [Some(":".to_owned()), Some(String::new())], "a comment, and no event");
@@ -109,10 +110,9 @@ fn what_stand_ins_for_event_sources_repeat_is_ignored() {
 
 #[test]
 fn a_stalled_stream_skips_to_the_newest_map() {
-    let (site, mut stdin) = fed(&["--interval", "60s", "--write-timeout", "60s"]);
-    let mut socket = TcpStream::connect(site.page).unwrap();
+    let (site, mut stdin) = fed(&["--interval", "10m", "--write-timeout", "10m"]);
+    let mut socket = site.connect();
     SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
-    socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
     write!(socket, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
     let text = "x".repeat(700_000);
     for number in 1..=20 {
@@ -128,14 +128,66 @@ fn a_stalled_stream_skips_to_the_newest_map() {
 }
 
 #[test]
-fn streams_that_are_stalled_in_a_map_share_it() {
-    let (site, mut stdin) = fed(&["--interval", "60s", "--write-timeout", "60s"]);
-    writeln!(stdin, r#"{{"text":"{}"}}"#, "x".repeat(1_000_000)).unwrap();
-    eventually("a map", || site.get("/readyz").code == 200);
-    let open = |path: &str| {
+fn a_slow_but_steady_reader_gets_whole_events_of_a_map_that_never_rests() {
+    let (site, mut stdin) = fed(&["--interval", "60s", "--write-timeout", "10m"]);
+    let entries: Vec<_> = (0..10_000).map(|number| format!(r#","entry-{number}-of-the-map":{number}"#)).collect();
+    let entries = entries.concat();
+    let (over, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut number = 0;
+            while ended.recv_timeout(Duration::from_millis(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                number += 1;
+                writeln!(stdin, r#"{{"n":{number}{entries}}}"#).unwrap();
+            }
+        });
+        // Dropped in a panic too.
+        let _over = over;
+        // Others who want the same rendering, and whose turn must not come first each time.
+        let _others: Vec<_> = (0..2).map(|_| Events::open(site.page, "/events?keys=n")).collect();
         let mut socket = TcpStream::connect(site.page).unwrap();
         SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
         socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        write!(socket, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
+        let (mut received, mut last) = (Vec::new(), 0);
+        for _ in 0..2 {
+            let data = slow_event(&mut socket, &mut received);
+            let map: serde_json::Value = serde_json::from_str(&data).unwrap();
+            let number = map["n"].as_u64().unwrap();
+            assert!(number > last && map["entry-9999-of-the-map"] == 9999, "{number} after {last}");
+            last = number;
+        }
+    });
+}
+
+/// Reads the data of the next event, at most 16 KiB every 5 ms. What follows the event stays in `received`.
+fn slow_event(socket: &mut TcpStream, received: &mut Vec<u8>) -> String {
+    loop {
+        let end = received.windows(2).position(|window| window == b"\n\n");
+        if let Some(end) = end {
+            let rest = received.split_off(end + 2);
+            let event = String::from_utf8(std::mem::replace(received, rest)).unwrap();
+            if let Some(data) = event.lines().find_map(|line| line.strip_prefix("data: ")) {
+                return data.to_owned();
+            }
+            continue;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+        let mut chunk = [0; 16 * 1024];
+        let read = socket.read(&mut chunk).unwrap();
+        assert!(read > 0, "the stream has ended");
+        received.extend_from_slice(&chunk[..read]);
+    }
+}
+
+#[test]
+fn streams_that_are_stalled_in_a_map_share_it() {
+    let (site, mut stdin) = fed(&["--interval", "10m", "--write-timeout", "10m"]);
+    writeln!(stdin, r#"{{"text":"{}"}}"#, "x".repeat(1_000_000)).unwrap();
+    eventually("a map", || site.get("/readyz").code == 200);
+    let open = |path: &str| {
+        let mut socket = site.connect();
+        SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
         write!(socket, "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
         // The event has begun, and cannot end.
         let mut begun = Vec::new();
@@ -216,13 +268,14 @@ fn the_page_has_all_it_shows_from_one_stream() {
     }
     while stream.data("status")["connections"]["active"] != 3 {}
     while stream.data("clients")["clients"].as_array().unwrap().len() != 3 {}
+    // Another one has the last minutes.
+    eventually("a count of 3", || {
+        let history = Events::open(site.page, "/live").data("history");
+        assert_eq!(history["period_ms"], 1000);
+        history["active"].as_array().unwrap().contains(&3.into())
+    });
     drop(readers);
     while stream.data("status")["connections"]["active"] != 0 {}
-
-    // Another one has the last minutes.
-    let history = Events::open(site.page, "/live").data("history");
-    assert_eq!(history["period_ms"], 1000);
-    assert!(history["active"].as_array().unwrap().contains(&3.into()), "{history}");
 }
 
 #[test]
@@ -241,9 +294,5 @@ fn a_stream_that_sends_a_flood_is_closed() {
     let site = Site::start(&["--interval", "60s"]);
     let mut socket = site.connect();
     write!(socket, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
-    let mut sent = 0;
-    while socket.write_all(&[b'x'; 4096]).is_ok() {
-        sent += 4096;
-        assert!(sent < 100_000_000, "100 MB were taken");
-    }
+    flood(&mut socket, 100_000_000);
 }

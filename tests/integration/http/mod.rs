@@ -14,7 +14,7 @@ mod writing;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::support::PATIENCE;
+use crate::support::connect;
 use crate::support::program::Program;
 
 /// A server with its page.
@@ -72,12 +72,6 @@ impl Site {
         socket.read_to_end(&mut answer).unwrap_or_else(|error| panic!("{error} after {}", answer.escape_ascii()));
         String::from_utf8(answer).expect("UTF-8")
     }
-}
-
-pub fn connect(page: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect(page).expect("a page");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    socket
 }
 
 /// Asks over a connection of its own; `request_line` is method and path.

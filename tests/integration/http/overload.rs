@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
+use rustix::process::Signal;
+
 use super::{Answer, Events, Site, token};
 use crate::admission::connect_from;
 use crate::support::eventually;
@@ -84,23 +86,53 @@ fn an_event_source_without_a_place_is_told_when_to_come_back() {
 }
 
 #[test]
-fn one_address_holds_a_quarter_of_the_reserve_and_none_of_it_for_long() {
+fn hundreds_of_silent_and_slow_peers_take_no_place_of_a_health_check() {
     let site = Site::start(&["--http-max-connections", "1", "--interval", "60s"]);
     let _stream = Events::open(site.page, "/events");
-    let mut silent: Vec<_> = (0..4).map(|_| connect_from("127.0.0.2", site.page)).collect();
-    // Nobody looks at them again before they have their turn.
-    eventually("they are in place", || site.json("/status")["http"]["active"].as_u64() >= Some(6));
-    let slow = silent.pop().unwrap();
-    write!(&slow, "GET /livez HTTP/1.1\r\nX: ").unwrap();
-    assert_eq!(Answer::parse(&ask_from("127.0.0.3", site.page, "/livez")).code, 200, "another address");
-    assert_eq!(Answer::parse(&ask_from("127.0.0.2", site.page, "/livez")).code, 200, "the same, when they have gone");
-    for mut socket in silent {
-        let mut rest = String::new();
-        assert_eq!(socket.read_to_string(&mut rest).unwrap(), 0, "it asked nothing: {rest}");
+    // Of many addresses: each could have a quarter of the reserve.
+    let peers: Vec<_> =
+        (0..200).map(|number| connect_from(&format!("127.0.1.{}", number % 50 + 1), site.page)).collect();
+    for mut slow in peers.iter().step_by(2) {
+        // Too many wait: the oldest are closed.
+        let _ = write!(slow, "GET /livez HTTP/1.1\r\nHost: {}\r\n", site.page);
     }
+    let mut late = connect_from("127.0.0.3", site.page);
+    write!(late, "GET /livez HTTP/1.1\r\nHost: {}\r\n", site.page).unwrap();
+    for (source, path) in
+        [("127.0.0.2", "/livez"), ("127.0.1.1", "/readyz"), ("127.0.0.2", "/metrics"), ("127.0.1.2", "/status")]
+    {
+        assert_eq!(Answer::parse(&ask_from(source, site.page, path)).code, 200, "{source}: {path}");
+    }
+    // The stream, the one that asks, and one that is just leaving.
+    assert!(site.json("/status")["http"]["active"].as_u64() <= Some(3), "a peer without a request has a place");
+    late.write_all(b"\r\n").unwrap();
     let mut answer = String::new();
-    (&slow).read_to_string(&mut answer).unwrap();
-    assert_eq!(Answer::parse(&answer).body, "the whole request has to come within 2 s\n");
+    late.read_to_string(&mut answer).unwrap();
+    assert_eq!(Answer::parse(&answer).code, 200, "a request that was whole late");
+}
+
+#[test]
+fn refusals_above_a_limit_that_were_held_back_are_logged_though_no_other_follows() {
+    let site = Site::start(&["--http-max-connections", "1", "--interval", "60s"]);
+    let _stream = Events::open(site.page, "/events");
+    let refuse_twenty = || (0..20).for_each(|_| assert_eq!(site.get("/map").code, 503));
+    refuse_twenty();
+    // Each is in a line of its own or in a sum.
+    eventually("all are logged", || refusals(&site.server.log().join("\n")) == 20);
+    refuse_twenty();
+    site.server.signal(Signal::TERM);
+    assert_eq!(refusals(&site.server.finish().stderr), 40, "at the stop as well");
+}
+
+/// How many refusals of HTTP clients the log tells of.
+fn refusals(log: &str) -> u64 {
+    let number = |text: Option<&str>| text.and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    let lines = log.lines().filter(|line| line.contains("refused: 1 connections are the limit"));
+    let counts = lines.map(|line| match line.split_once(" more http client") {
+        Some((before, _)) => before.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap(),
+        None => 1 + number(line.split_once("(and ").map(|(_, held)| held)).unwrap_or(0),
+    });
+    counts.sum()
 }
 
 #[test]

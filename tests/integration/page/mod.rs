@@ -9,7 +9,6 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ChildStdin;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use mapcast::Format;
 use rustix::process::Signal;
@@ -125,29 +124,24 @@ fn the_page_shows_the_map_with_its_version_size_and_age() {
 }
 
 #[test]
-fn a_change_lights_up_within_a_second_and_fades() {
+fn a_change_lights_up_and_fades() {
     let Some((visit, mut source)) = Visit::fed(r#"{"rate": 0, "rest": 0}"#) else { return };
     assert_eq!(visit.browser.run("return document.getAnimations().length"), 0, "the first map is no change");
-    // Noted in the page, because asking for it takes time of its own.
+    // Noted in the page: when it is asked, the light may have faded.
     visit.browser.run(
         "const [rate, rest] = document.getElementById('entries').rows;
          const isLit = (row) => getComputedStyle(row).backgroundColor !== getComputedStyle(document.head).backgroundColor;
          window.lit = {};
          const look = () => {
-           if (isLit(rate) && !isLit(rest)) window.lit[rate.cells[1].textContent] ??= Date.now();
+           if (isLit(rate) && !isLit(rest)) window.lit[rate.cells[1].textContent] = true;
            requestAnimationFrame(look);
          };
          look();",
     );
-    // A machine that does something else for a second has four more changes to show this one.
-    let is_prompt = (1..=5).any(|rate| {
-        let changed = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set").as_millis();
+    for rate in 1..=2 {
         writeln!(source, r#"{{"rate": {rate}, "rest": 0}}"#).expect("a server that reads");
         visit.browser.wait(&format!("window.lit[{rate}]"));
-        let lit = visit.browser.run(&format!("return window.lit[{rate}]")).as_u64().expect("a time");
-        u128::from(lit).saturating_sub(changed) < 1000
-    });
-    assert!(is_prompt);
+    }
     visit.browser.wait("document.getAnimations().length === 0");
 }
 

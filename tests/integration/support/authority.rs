@@ -30,14 +30,44 @@ pub struct Files {
 
 impl Authority {
     pub fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// Returns one that is as others but for what `change` does to its certificate.
+    pub fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let (params, key) = Self::params(change);
+        let cert = params.self_signed(&key).unwrap();
+        Self::keep(&cert.pem(), params, key)
+    }
+
+    /// Returns an intermediate one: this one issues its certificate.
+    pub fn below(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let (params, key) = Self::params(change);
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        Self::keep(&cert.pem(), params, key)
+    }
+
+    fn params(change: impl FnOnce(&mut CertificateParams)) -> (CertificateParams, KeyPair) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "tests");
-        let key = KeyPair::generate().unwrap();
+        change(&mut params);
+        (params, KeyPair::generate().unwrap())
+    }
+
+    fn keep(cert: &str, params: CertificateParams, key: KeyPair) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = folder.path().join("ca.pem");
-        fs::write(&ca, params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(&ca, cert).unwrap();
         Self { issuer: Issuer::new(params, key), folder, ca }
+    }
+
+    /// Issues a certificate for `localhost` that is good but for what `change` does to it.
+    pub fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Issued {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        Issued { cert: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
     }
 
     /// Issues a certificate for `names` that runs out at the end of `year`.

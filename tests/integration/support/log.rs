@@ -8,7 +8,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use crate::hostile;
 
 struct TestLog {
-    /// Lines that told of a panic.
+    /// Lines that report the panic of a connection's thread.
     panics: AtomicU64,
 }
 
@@ -21,7 +21,7 @@ impl Log for TestLog {
 
     fn log(&self, record: &Record<'_>) {
         hostile::check_line(record);
-        self.panics.fetch_add(u64::from(record.args().to_string().contains("panicked")), Ordering::SeqCst);
+        self.panics.fetch_add(u64::from(record.args().to_string().contains(": its thread panicked")), Ordering::SeqCst);
     }
 
     fn flush(&self) {}
@@ -36,7 +36,7 @@ pub fn follow() {
     });
 }
 
-/// How many lines have told of a panic since somebody began to [`follow`] the log.
+/// How many lines have reported the panic of a connection's thread since the first [`follow`].
 pub fn panics() -> u64 {
     LOG.panics.load(Ordering::SeqCst)
 }

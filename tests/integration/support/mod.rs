@@ -14,11 +14,18 @@ pub mod reader;
 #[cfg(all(feature = "cli", feature = "redis"))]
 pub mod redis_server;
 pub mod server;
+#[cfg(feature = "cli")]
+pub mod sources;
 
+#[cfg(feature = "cli")]
+pub use crate::testing::has_command;
+pub use crate::testing::skip;
+
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up: generous, because the machine may be busy. A browser that starts for
-/// the first time, beside ten thousand clients, was seen to take more than twenty seconds.
+/// How long a test waits for an event before it fails. It ends tests that hang, and says nothing about speed: a browser that
+/// started on a busy machine took more than twenty seconds.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `holds`, looking every few milliseconds.
@@ -34,51 +41,24 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Connects to `addr`. No read and no write on the socket waits longer than [`PATIENCE`].
+#[track_caller]
+pub fn connect(addr: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(addr).expect("a server that listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    socket.set_write_timeout(Some(PATIENCE)).expect("a socket");
+    socket
+}
+
 /// A moment between two looks at something that cannot be waited for: another process, a counter.
 pub fn pause() {
     std::thread::park_timeout(Duration::from_millis(2));
 }
 
-/// Says that a test is not run here, and why; the test then returns.
-///
-/// # Panics
-/// If `MAPCAST_TESTS_COMPLETE` is set and not empty: the gate sets it where everything is provided, and a test that is
-/// not run there is a failure.
-#[cfg(feature = "cli")]
-#[track_caller]
-pub fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
-    let complete = std::env::var_os("MAPCAST_TESTS_COMPLETE").is_some_and(|value| !value.is_empty());
-    assert!(!complete, "MAPCAST_TESTS_COMPLETE is set, and a test is skipped: {reason}");
-}
-
-/// True if and only if this machine has the command `name`.
-#[cfg(feature = "cli")]
-pub fn has_command(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
-}
-
 /// Returns a number from a `/proc/PID/status` line, such as `VmHWM` in KiB or `Threads`.
+#[cfg(feature = "cli")]
 pub fn process_status(pid: u32, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of ours");
     let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_else(|| panic!("{field} in {status}"));
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
-}
-
-/// CPU time of a process, user and system, to the clock tick.
-#[cfg(feature = "cli")]
-pub fn cpu_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process of ours");
-    // Fields 14 and 15 of proc_pid_stat(5), counted behind the name, which may hold spaces; 100 ticks a second.
-    let fields: Vec<u64> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|f| f.parse().ok())
-        .collect();
-    Duration::from_millis(fields.iter().sum::<u64>() * 10)
 }

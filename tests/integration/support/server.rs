@@ -1,14 +1,22 @@
 //! Servers in this process.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use mapcast::server::{Handle, Summary};
 use mapcast::stats::Stats;
 use mapcast::{Cast, Feed, Format, Map, Server, ServerConfig, Service, Shutdown, Value};
 
-use super::eventually;
+use super::{PATIENCE, connect, eventually};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// The default configuration without time limits that a busy machine might miss.
+pub fn unhurried() -> ServerConfig {
+    ServerConfig { write_timeout: HOUR, drain_timeout: HOUR, ..ServerConfig::default() }
+}
 
 /// A server on a port of its own, with the feed that it casts.
 pub struct MapServer {
@@ -27,7 +35,7 @@ impl MapServer {
     /// Casts `{"n": 0}` as JSON.
     #[track_caller]
     pub fn start(interval: Duration) -> Self {
-        Self::with(interval, ServerConfig::default())
+        Self::with(interval, unhurried())
     }
 
     #[track_caller]
@@ -63,7 +71,7 @@ impl Running {
 
     #[track_caller]
     pub fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.addr).expect("a server that listens")
+        connect(self.addr)
     }
 
     pub fn stats(&self) -> &Stats {
@@ -73,7 +81,11 @@ impl Running {
     /// Stops the server and returns how it came to its end.
     #[track_caller]
     pub fn stop(mut self) -> Summary {
-        self.handle.take().expect("it runs").stop().expect("a server that ran")
+        let handle = self.handle.take().expect("it runs");
+        let (send, summary) = mpsc::channel();
+        let stop = move || drop(send.send(handle.stop()));
+        thread::Builder::new().spawn(stop).expect("a thread");
+        summary.recv_timeout(PATIENCE).expect("it does not stop").expect("a server that ran")
     }
 
     /// Waits until so many connections are active.

@@ -1,6 +1,5 @@
 //! The same with the programs: options, log, exit codes.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
@@ -55,7 +54,7 @@ fn a_handshake_that_fails_is_3_and_says_what_to_do() {
         (
             &address,
             vec!["--tls", "--tls-ca", text(&other.ca), "--tls-name", "mapcast.example"],
-            "name its CA, --tls-ca",
+            "pass the certificate of its CA with --tls-ca",
         ),
         (&plain, vec!["--tls", "--tls-ca", text(&authority.ca)], "leave --tls out"),
     ] {
@@ -101,7 +100,7 @@ fn what_is_wrong_with_options_or_files_is_2() {
     for (args, wanted) in [
         (vec!["--tls-cert", text(&files.cert)], "--tls-key"),
         (vec!["--tls-client-ca", text(&authority.ca)], "--tls-cert"),
-        (vec!["--tls-cert", text(&files.cert), "--tls-key", text(&other.key)], "no certificate and its key"),
+        (vec!["--tls-cert", text(&files.cert), "--tls-key", text(&other.key)], "certificate and key do not match"),
         (vec!["--tls-cert", "/nowhere/x", "--tls-key", text(&files.key)], "/nowhere/x: cannot be read"),
         (vec!["--tls-cert", text(&files.key), "--tls-key", text(&files.key)], "holds no certificate"),
     ] {
@@ -172,8 +171,7 @@ fn a_key_that_others_may_read_is_warned_of_and_another_is_not() {
 #[test]
 fn openssl_reads_a_frame_and_the_end_in_order() {
     if !has_command("openssl") {
-        skip("no openssl");
-        return;
+        return skip("no openssl");
     }
     let authority = Authority::new();
     for version in ["-tls1_2", "-tls1_3"] {
@@ -230,7 +228,8 @@ fn health_checks_have_a_place_over_tls_whoever_shakes_no_hands() {
     let mut stream = raw_client(&authority, page);
     stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     stream.read_exact(&mut [0; 12]).unwrap();
-    let mut silent: Vec<_> = (0..4).map(|_| TcpStream::connect(page).unwrap()).collect();
+    // They have sent nothing, and take no place.
+    let silent: Vec<_> = (0..20).map(|_| TcpStream::connect(page).unwrap()).collect();
     let ask = || {
         let mut answer = Vec::new();
         let mut client = raw_client(&authority, page);
@@ -239,11 +238,43 @@ fn health_checks_have_a_place_over_tls_whoever_shakes_no_hands() {
         let _ = client.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     };
-    for socket in &mut silent {
+    assert!(ask().ends_with("live\n"));
+    drop(silent);
+    // Who begins and stops has a place for 2 s.
+    let mut begun: Vec<_> = (0..4).map(|_| TcpStream::connect(page).unwrap()).collect();
+    for socket in &mut begun {
+        socket.write_all(&[22, 3, 1]).unwrap();
+    }
+    for socket in &mut begun {
         assert!(ends_in_order(socket));
     }
     server.wait_log("no TLS handshake: not done within 2s");
     eventually("an answer", || ask().ends_with("live\n"));
+}
+
+#[test]
+fn failed_handshakes_that_were_held_back_are_logged_though_no_other_follows() {
+    let authority = Authority::new();
+    let (server, address) = start(&authority.good("x", &["localhost"]), &[]);
+    let failed = |log: &str| -> u64 {
+        let lines = log.lines().filter(|line| line.contains("no TLS handshake"));
+        let number = |text: &str| text.split(' ').next().and_then(|text| text.parse::<u64>().ok());
+        let counts = lines.map(|line| match line.split_once(" more client") {
+            Some((before, _)) => before.rsplit(' ').next().and_then(number).unwrap(),
+            None => 1 + line.split_once("(and ").and_then(|(_, held)| number(held)).unwrap_or(0),
+        });
+        counts.sum()
+    };
+    let fail = || {
+        let mut socket = TcpStream::connect(server.addr_with_tls()).unwrap();
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        assert!(ends_in_order(&mut socket), "{address}");
+    };
+    (0..10).for_each(|_| fail());
+    eventually("all are logged", || failed(&server.log().join("\n")) == 10);
+    (0..10).for_each(|_| fail());
+    server.signal(Signal::TERM);
+    assert_eq!(failed(&server.finish().stderr), 20, "at the stop as well");
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn the_help_of_a_check_has_its_own_time() {
     let row = help.split("--timeout <DURATION>").nth(1).unwrap().split("--connect").next().unwrap();
     assert!(row.contains("with 3 if there is no connection") && row.contains("[default: 2s]"), "{help}");
     let help = words(&config(&["--help"]).unwrap_err().to_string());
-    assert!(help.contains("3 minutes until one is seen"), "{help}");
+    assert!(help.contains("as learned from the server's repeats"), "{help}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use log::{debug, warn};
+use rustix::fs::{Mode, OFlags};
 
 use super::object::Object;
 use super::replace::replace;
@@ -53,7 +54,7 @@ impl MapFile {
     /// # Errors
     /// If it cannot be made or the file cannot be written; the old file stays.
     pub(super) fn write(&mut self, object: &Object) -> anyhow::Result<()> {
-        if !is_private(&self.directory) {
+        if !is_private(&self.directory) && !make_private(&self.directory) {
             self.make_again()?;
         }
         let mut json = serde_json::to_vec(object)?;
@@ -145,6 +146,19 @@ fn is_private(directory: &Path) -> bool {
     })
 }
 
+/// Takes the rights of other users to `directory` away, if that is a directory of this user's. Returns true if and only if it
+/// has. What others have put there is not read: the map's file is replaced whole, and the rest removed with the directory.
+fn make_private(directory: &Path) -> bool {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(opened) = rustix::fs::open(directory, flags, Mode::empty()).map(File::from) else { return false };
+    let is_own = opened.metadata().is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw());
+    let is_private = is_own && opened.set_permissions(Permissions::from_mode(MODE)).is_ok();
+    if is_private {
+        warn!("{}, the directory of MAPCAST_FILE, was open to other users: made private again", directory.display());
+    }
+    is_private
+}
+
 fn lock(directory: &Path) -> Option<File> {
     let locked = File::open(directory).and_then(|file| Ok(file.try_lock_shared().map(|()| file)?));
     locked.inspect_err(|error| debug!("{} cannot be locked: {error}", directory.display())).ok()
@@ -163,6 +177,10 @@ fn remembered() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
 }
 
 fn remove(directory: &Path) {
-    // Nobody is left to be told.
-    let _ = fs::remove_dir_all(directory);
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            warn!("{}, the directory of MAPCAST_FILE, cannot be removed: {error}; remove it", directory.display());
+        }
+        _ => {}
+    }
 }

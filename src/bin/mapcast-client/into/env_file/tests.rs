@@ -1,13 +1,18 @@
 use std::ffi::OsString;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::{has_command, skip};
 
-/// Every kind of shell that may read such a file, and what comes before `-c`.
-const SHELLS: [(&str, &[&str]); 7] = [
+/// The name of a shell, and what comes before `-c`.
+type Shell = (&'static str, &'static [&'static str]);
+
+/// Every kind of shell that may read such a file.
+const SHELLS: [Shell; 7] = [
     ("bash", &[]),
     ("bash", &["--posix"]),
     ("dash", &[]),
@@ -18,25 +23,13 @@ const SHELLS: [(&str, &[&str]); 7] = [
 ];
 
 /// The shells that this machine has.
-fn shells() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
-    let (here, missing): (Vec<_>, Vec<_>) = SHELLS.into_iter().partition(|(name, _)| has(name));
+static HERE: LazyLock<Vec<Shell>> = LazyLock::new(|| {
+    let (here, missing): (Vec<_>, Vec<_>) = SHELLS.into_iter().partition(|(name, _)| has_command(name));
     for (name, _) in missing {
-        skip(name);
+        skip(&format!("no {name}"));
     }
-    here.into_iter()
-}
-
-/// Says that `missing` is; a failure where `MAPCAST_TESTS_COMPLETE` has it that nothing is.
-fn skip(missing: &str) {
-    eprintln!("skipped: no {missing}");
-    let complete = std::env::var_os("MAPCAST_TESTS_COMPLETE").is_some_and(|value| !value.is_empty());
-    assert!(!complete, "MAPCAST_TESTS_COMPLETE is set, and there is no {missing}");
-}
-
-fn has(command: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(command).is_file())
-}
+    here
+});
 
 /// Runs `script` in a shell that has nothing but a path of its own in its environment.
 fn run(shell: (&str, &[&str]), script: &str, folder: &std::path::Path) -> Vec<u8> {
@@ -65,7 +58,7 @@ fn assert_reads_back(object: &Object) {
     let (file, left_out) = render(object);
     let kept = variables(object).into_iter().filter(|(name, _)| !left_out.iter().any(|left| left == name));
     let (names, words): (Vec<_>, Vec<_>) = kept.unzip();
-    for shell in shells() {
+    for shell in HERE.iter().copied() {
         assert_eq!(read_back(shell, &file, &names), words, "{shell:?}: {file}");
     }
 }
@@ -199,7 +192,7 @@ fn every_name_that_a_shell_lists_reads_back_or_is_left_out() {
     };
     let folder = tempfile::tempdir().unwrap();
     let mut names = std::collections::BTreeSet::new();
-    for shell in shells() {
+    for shell in HERE.iter().copied() {
         let listed = String::from_utf8(run(shell, lists(shell.0), folder.path())).unwrap();
         let words = listed.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
         names.extend(words.filter(|word| !word.starts_with(|first: char| first.is_ascii_digit())).map(str::to_owned));
@@ -251,22 +244,28 @@ fn unescape(printed: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// Few cases: each one starts several programs.
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, cases: 24, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn every_shell_reads_back_what_is_not_left_out(entries in proptest::collection::btree_map(keys(), words(), 1..40)) {
         assert_reads_back(&entries.into_iter().map(|(key, word)| (key, word.into())).collect());
     }
+}
 
-    /// systemd's own reader of such files, which prints what it has read; it goes on to replace `$`, which services do not.
-    #[test]
-    fn systemd_reads_back_what_is_not_left_out(entries in proptest::collection::btree_map(keys(), words(), 1..40)) {
-        const READER: &str = "/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator";
-        if !std::path::Path::new(READER).exists() {
-            skip(READER);
-            return Ok(());
-        }
+/// systemd's own reader of such files, which prints what it has read; it goes on to replace `$`, which services do not.
+#[test]
+fn systemd_reads_back_what_is_not_left_out() {
+    const READER: &str = "/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator";
+    if !std::path::Path::new(READER).exists() {
+        return skip(&format!("no {READER}"));
+    }
+    proptest!(config(), |(entries in proptest::collection::btree_map(keys(), words(), 1..40))| {
         let object: Object = entries.into_iter().map(|(key, word)| (key, word.replace('$', "").into())).collect();
         let (file, left_out) = render(&object);
         let folder = tempfile::tempdir().unwrap();
@@ -283,5 +282,5 @@ proptest! {
             // What is empty it does not print.
             prop_assert_eq!(line.map(unescape).unwrap_or_default(), word, "{}: {}", file, printed);
         }
-    }
+    });
 }

@@ -1,5 +1,10 @@
 //! The source `redis://`, against a real `redis-server`.
 
+mod fake;
+mod migration;
+mod outages;
+mod sentinels;
+
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -50,10 +55,10 @@ fn texts(entries: &[(&str, &str)]) -> Map {
     entries.iter().map(|(key, value)| (Key::from(*key), Value::from(*value))).collect()
 }
 
-/// Waits until the client is sent `wanted`.
+/// Waits until the client is sent `wanted`, past repeats of its last map.
 #[track_caller]
 fn wait_map(client: &mut Reader, wanted: &Map) {
-    while client.map(Format::Json) != *wanted {}
+    client.change(Format::Json, wanted);
 }
 
 #[test]
@@ -142,11 +147,12 @@ fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() 
     let server = follow_with(&redis.source("key=flags"), &["--interval", "100ms"]);
     server.wait_log("source up");
     let mut client = Reader::connect(server.addr());
+    assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
     redis.kill();
     server.wait_log("source down");
     redis.restart();
     server.wait_log("there is no such key; if that is to be an empty map, add &missing=empty to the address");
-    assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+    assert_eq!(Reader::connect(server.addr()).map(Format::Json), texts(&[("n", "1")]));
     set_n(&redis, "2");
     wait_map(&mut client, &texts(&[("n", "2")]));
     eventually("it is up again", || server.log().iter().filter(|line| line.contains("source up")).count() == 2);
@@ -180,9 +186,9 @@ fn a_server_that_starts_while_redis_is_away_begins_with_the_last_good_map() {
 #[test]
 fn a_subscription_that_is_cut_is_made_again() {
     let Some(redis) = start_with_flags(&[]) else { return };
-    let (server, mut client) = followed(&redis.source("key=flags"), &["--interval", "60s"]);
+    let (server, mut client) = followed(&redis.source("key=flags"), &["-v", "--interval", "60s"]);
     assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
-    server.wait_log("Redis has closed the connection");
+    server.wait_log("the subscription is lost: Redis has closed the connection");
     eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
     set_n(&redis, "2");
     announce(&redis);
@@ -466,7 +472,7 @@ mod encrypted {
         let stranger = follow_with(&source, &["--source-tls-ca", ca]);
         stranger.wait_log("use --source-tls-cert FILE and --source-tls-key FILE");
         let distrustful = follow_with(&source, &["--source-tls-ca", text(&other.ca)]);
-        distrustful.wait_log("name its CA, --source-tls-ca FILE");
+        distrustful.wait_log("pass the certificate of its CA with --source-tls-ca FILE");
         let plain = follow(&source.replace("rediss://", "redis://"));
         let down = plain.wait_log("source down");
         assert!(down.contains("rediss://") || down.contains("closed the connection"), "{down}");

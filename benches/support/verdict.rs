@@ -1,4 +1,5 @@
 //! The checks, and the table of their results.
+#![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
 use std::fmt::{self, Display};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! What the kernel counts for all connections of this machine.
+//! What the kernel counts for all connections of this network namespace.
 
 use std::fs;
 

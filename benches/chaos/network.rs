@@ -1,0 +1,149 @@
+//! A network of this program's own: one namespace for each host, and a cable from each to a bridge.
+//!
+//! Namespaces, mounts and files all end with the last process that is in them, however that ends: nothing is left behind.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+
+/// Where this program is: its clients, its writer and the sentinels.
+pub const HUB: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+/// Where files go: into memory, with the namespaces.
+pub const FOLDER: &str = "/run/chaos";
+
+/// Returns the name of the mount namespace that this process is in (namespaces(7)).
+pub fn namespace() -> anyhow::Result<String> {
+    Ok(fs::read_link("/proc/self/ns/mnt")?.display().to_string())
+}
+
+/// Becomes this program again, in namespaces of its own. Returns if and only if that fails.
+pub fn isolate() -> anyhow::Error {
+    let attempt = || -> anyhow::Result<()> {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "--propagation", "private", "--"]).arg(env::current_exe()?);
+        let error = command.args(env::args_os().skip(1)).args(["--outside", &namespace()?]).exec();
+        Err(error).context("cannot run unshare (package util-linux)")
+    };
+    match attempt() {
+        Ok(()) => anyhow::anyhow!("unshare has returned"),
+        Err(error) => error,
+    }
+}
+
+/// Makes the bridge, and the folder for files. `outside` is the namespace that this process came from.
+pub fn prepare(outside: &str) -> anyhow::Result<()> {
+    ensure!(namespace()? != outside, "this process is not in namespaces of its own");
+    run("mount", &["-t", "tmpfs", "-o", "mode=700", "tmpfs", "/run"], "")?;
+    // ip-netns(8) has the namespaces' names there.
+    fs::create_dir_all("/run/netns")?;
+    fs::create_dir_all(FOLDER)?;
+    let bridge = format!(
+        "link set lo up\n\
+         link add hub type bridge\n\
+         address add {HUB}/24 dev hub\n\
+         link set hub up\n"
+    );
+    run("ip", &["-batch", "-"], &bridge)
+}
+
+/// A namespace with an address.
+#[derive(Debug, Clone)]
+pub struct Host {
+    name: String,
+    pub addr: Ipv4Addr,
+}
+
+impl Host {
+    /// Makes the host `10.77.0.number`, and its cable. A name has at most 12 characters.
+    pub fn new(name: &str, number: u8) -> anyhow::Result<Self> {
+        let addr = Ipv4Addr::new(10, 77, 0, number);
+        let near = format!(
+            "netns add {name}\n\
+             link add v-{name} type veth peer name eth0 netns {name}\n\
+             link set v-{name} master hub up\n"
+        );
+        let far = format!("link set lo up\naddress add {addr}/24 dev eth0\nlink set eth0 up\n");
+        run("ip", &["-batch", "-"], &near)?;
+        run("ip", &["-n", name, "-batch", "-"], &far)?;
+        Ok(Self { name: name.to_owned(), addr })
+    }
+
+    /// Returns the command that runs `program` there, with the standard streams closed. It is killed when the thread that
+    /// starts it ends (`PR_SET_PDEATHSIG`).
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = tied_command("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name)).arg("--").arg(program);
+        command
+    }
+
+    /// Pulls the cable, or plugs it in again.
+    pub fn set_plugged(&self, is_plugged: bool) -> anyhow::Result<()> {
+        run("ip", &["link", "set", &format!("v-{}", self.name), if is_plugged { "up" } else { "down" }], "")
+    }
+
+    /// Drops all packets to and from `peers` here.
+    pub fn cut_from(&self, peers: &[Ipv4Addr]) -> anyhow::Result<()> {
+        self.filter(&format!("{} drop", set_of(peers)), &format!("{} drop", set_of(peers)))
+    }
+
+    /// Drops all packets here but those to and from `peers`.
+    pub fn cut_from_all_but(&self, peers: &[Ipv4Addr]) -> anyhow::Result<()> {
+        self.filter(&format!("!= {} drop", set_of(peers)), &format!("!= {} drop", set_of(peers)))
+    }
+
+    /// Ends [`cut_from`](Self::cut_from) and [`cut_from_all_but`](Self::cut_from_all_but).
+    pub fn reconnect(&self) -> anyhow::Result<()> {
+        self.nft("delete table ip cut\n")
+    }
+
+    fn filter(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        self.nft(&format!(
+            "table ip cut {{\n\
+             chain in {{ type filter hook input priority 0; iif lo accept; ip saddr {from}; }}\n\
+             chain out {{ type filter hook output priority 0; oif lo accept; ip daddr {to}; }}\n\
+             }}\n"
+        ))
+    }
+
+    fn nft(&self, rules: &str) -> anyhow::Result<()> {
+        run("nsenter", &[&format!("--net=/run/netns/{}", self.name), "nft", "-f", "-"], rules)
+    }
+}
+
+/// Returns the command that runs `program` until this thread ends, with the standard streams closed.
+pub fn tied_command(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", program]);
+    command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// As nft(8) writes it.
+fn set_of(addrs: &[Ipv4Addr]) -> String {
+    format!("{{ {} }}", addrs.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", "))
+}
+
+/// Runs a command to its end, with `input` as its standard input.
+fn run(program: &str, args: &[&str], input: &str) -> anyhow::Result<()> {
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {program}"))?;
+    // It reads all of it, or says why not.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} {}: {}", args.join(" "), said.trim_end());
+    Ok(())
+}

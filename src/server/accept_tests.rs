@@ -1,0 +1,74 @@
+//! The accept loop where the system gives no thread.
+
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Config;
+use super::accept::Acceptor;
+use super::arrivals::Arrival;
+use super::client::Shared;
+use super::limits::Ceiling;
+use crate::service::Greet;
+use crate::shutdown::Shutdown;
+
+/// No address space has room for that: the system refuses the thread, as it does at its limit.
+const NO_THREAD: usize = 1 << 46;
+
+/// An accept loop without threads, and the peers of three connections that it has accepted.
+fn three_without_threads(place_timeout: Duration) -> (Acceptor, Vec<TcpStream>) {
+    assert!(Ceiling::of_this_machine().clients > 10);
+    let config = Config { stack_size: NO_THREAD, place_timeout, ..Config::default() };
+    let shared = Shared::new(config, Arc::default(), Arc::default(), Shutdown::new().unwrap()).unwrap();
+    let mut acceptor = Acceptor::new(Arc::new(shared));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peers = (0..3).map(|_| {
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, peer) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        acceptor.arrivals.push(Arrival { peer, socket, service: Arc::new(Greet::new("hello")), since: Instant::now() });
+        stream
+    });
+    let peers = peers.collect();
+    (acceptor, peers)
+}
+
+fn is_open(mut peer: &TcpStream) -> bool {
+    peer.set_nonblocking(true).unwrap();
+    let read = peer.read(&mut [0]);
+    peer.set_nonblocking(false).unwrap();
+    matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+#[test]
+fn connections_wait_while_the_system_gives_no_threads_and_are_served_when_it_does() {
+    let (mut acceptor, peers) = three_without_threads(Duration::from_hours(1));
+    for _ in 0..5 {
+        acceptor.starting.end();
+        assert!(!acceptor.try_start() && acceptor.ready.is_some() && acceptor.starting.resume_at().is_some());
+    }
+    assert!(!acceptor.try_start(), "there is a pause");
+    let stats = Arc::clone(&acceptor.shared.stats);
+    assert_eq!((stats.active(), stats.served(), stats.failed_spawns()), (0, 0, 0));
+    assert!(peers.iter().all(is_open));
+    Arc::get_mut(&mut acceptor.shared).unwrap().config.stack_size = 512 * 1024;
+    acceptor.starting.end();
+    assert!(acceptor.try_start() && acceptor.try_start() && acceptor.try_start() && !acceptor.try_start());
+    for mut peer in peers {
+        let mut text = String::new();
+        peer.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("hello"), "{text:?}");
+    }
+    assert_eq!((acceptor.shared.registry.wait_empty(None), stats.served()), (true, 3));
+}
+
+#[test]
+fn connections_that_have_waited_for_a_thread_long_enough_are_closed_and_counted_together() {
+    let (mut acceptor, peers) = three_without_threads(Duration::ZERO);
+    assert!(!acceptor.try_start() && acceptor.ready.is_some());
+    acceptor.refuse_expired();
+    assert!(acceptor.ready.is_none() && acceptor.arrivals.is_empty());
+    assert_eq!(acceptor.shared.stats.failed_spawns(), 3);
+    assert!(peers.into_iter().all(|mut peer| matches!(peer.read(&mut [0]), Ok(0))));
+}

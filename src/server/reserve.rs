@@ -1,0 +1,390 @@
+//! Connections above a limit, until they get a reserved place.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::Config;
+use super::arrivals::Arrival;
+use super::places::{Place, Reason, source_of};
+use crate::connection::RESERVE_TIMEOUT;
+use crate::service::FirstRequest;
+
+/// How long a connection waits for a reserved place after its wait for an ordinary one: 10 s, five times as long as a peer may
+/// hold one.
+const LONGEST_WAIT: Duration = RESERVE_TIMEOUT.saturating_mul(5);
+
+/// How often the queue looks for what its connections have sent: every 50 ms, while there are any.
+const LOOK_PERIOD: Duration = Duration::from_millis(50);
+
+/// How many connections wait for each reserved place at most: 4.
+const WAITING_PER_PLACE: u64 = 4;
+
+/// How much of a request is looked at: 16 KiB, the most that a request's head may have over HTTP.
+const PEEKED: usize = 16 * 1024;
+
+/// The queue of connections above a limit.
+///
+/// A connection gets a reserved place when its first request is whole, and a health check comes before every other request.
+/// So a peer that is silent or slow takes no place. The queue is bounded, and one address has at most a quarter of it. Where
+/// there is no room, the oldest connection of the least urgent kind gives way to a more urgent one, or to a newer one if its
+/// own request is not whole. A connection whose peer has left is given up at the next look.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    /// The oldest first.
+    waiting: VecDeque<Waiting>,
+    capacity: usize,
+    /// How many of `waiting` one address may have.
+    share: usize,
+    /// How long one waits after it was accepted.
+    longest_wait: Duration,
+    /// With TLS a request cannot be seen: a connection that has sent any byte gets a place, for its handshake.
+    is_encrypted: bool,
+    looked: Instant,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    arrival: Arrival,
+    /// The limit that it exceeds.
+    reason: Reason,
+    first: FirstRequest,
+}
+
+impl Waiting {
+    fn source(&self) -> IpAddr {
+        source_of(self.arrival.peer.ip())
+    }
+}
+
+impl Reserve {
+    /// Returns the empty queue of a server. Without reserved places it takes no connection.
+    pub(super) fn new(config: &Config) -> Self {
+        let wanted = config.reserved_connections.saturating_mul(WAITING_PER_PLACE);
+        let capacity = usize::try_from(wanted).unwrap_or(usize::MAX).min(config.max_waiting);
+        let buffer = if capacity == 0 { Vec::new() } else { vec![0; PEEKED] };
+        Self {
+            waiting: VecDeque::new(),
+            capacity,
+            share: capacity.div_ceil(4),
+            longest_wait: config.place_timeout.saturating_add(LONGEST_WAIT),
+            is_encrypted: config.tls.is_some(),
+            looked: Instant::now(),
+            buffer,
+        }
+    }
+
+    /// True if and only if no connection waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// True if and only if a connection waits whose request is whole.
+    pub(super) fn has_request(&self) -> bool {
+        self.waiting.iter().any(|waiting| waiting.first != FirstRequest::Incomplete)
+    }
+
+    /// Takes a connection that exceeds the limit `reason`. Returns the one that is to be turned away for it: another one, or
+    /// itself; `None` if there is room for all.
+    pub(super) fn push(&mut self, arrival: Arrival, reason: Reason) -> Option<(Arrival, Reason)> {
+        if self.capacity == 0 {
+            return Some((arrival, reason));
+        }
+        let Some(first) = self.first_request(&arrival) else { return Some((arrival, reason)) };
+        let new = Waiting { arrival, reason, first };
+        let source = new.source();
+        let is_crowd = self.waiting.iter().filter(|waiting| waiting.source() == source).count() >= self.share;
+        let mut displaced = None;
+        if is_crowd || self.waiting.len() >= self.capacity {
+            let candidates = self.waiting.iter().enumerate().filter(|(_, it)| !is_crowd || it.source() == source);
+            let least = candidates.min_by_key(|(_, waiting)| (waiting.first, waiting.arrival.since));
+            let is_silent = |it: &Waiting| it.first == FirstRequest::Incomplete;
+            // One that has waited for an ordinary place may be older than those that are here.
+            let gives_way = |it: &Waiting| it.first < first || is_silent(it) && it.arrival.since <= new.arrival.since;
+            match least.filter(|(_, waiting)| gives_way(waiting)).map(|(index, _)| index) {
+                Some(index) => displaced = self.waiting.remove(index),
+                None => return Some((new.arrival, reason)),
+            }
+        }
+        if self.waiting.is_empty() {
+            self.looked = Instant::now();
+        }
+        self.waiting.push_back(new);
+        displaced.map(|waiting| (waiting.arrival, waiting.reason))
+    }
+
+    /// When [`look`](Self::look) has something to do; `None` while no connection waits.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        if self.waiting.is_empty() { None } else { self.looked.checked_add(LOOK_PERIOD) }
+    }
+
+    /// Looks at what the connections have sent, if it is time. Returns those that are to be turned away: their peers have
+    /// left, or they have waited long enough.
+    pub(super) fn look(&mut self) -> Vec<(Arrival, Reason)> {
+        let now = Instant::now();
+        if self.next_look().is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        self.looked = now;
+        let mut over = Vec::new();
+        for _ in 0..self.waiting.len() {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            let has_time = now.saturating_duration_since(waiting.arrival.since) < self.longest_wait;
+            match self.first_request(&waiting.arrival).filter(|_| has_time) {
+                Some(first) => self.waiting.push_back(Waiting { first, ..waiting }),
+                None => over.push((waiting.arrival, waiting.reason)),
+            }
+        }
+        over
+    }
+
+    /// Takes the most urgent connection with a whole request that `admit` has a place for, with that place.
+    pub(super) fn take(
+        &mut self,
+        admit: impl Fn(SocketAddr, Reason) -> Option<Place>,
+    ) -> Option<(Arrival, Reason, Place)> {
+        for wanted in [FirstRequest::HealthCheck, FirstRequest::Whole] {
+            for index in 0..self.waiting.len() {
+                let Waiting { arrival, reason, first } = &self.waiting[index];
+                if *first == wanted
+                    && let Some(place) = admit(arrival.peer, *reason)
+                {
+                    return self.waiting.remove(index).map(|taken| (taken.arrival, taken.reason, place));
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes all connections.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arrival> + '_ {
+        self.waiting.drain(..).map(|waiting| waiting.arrival)
+    }
+
+    /// Returns how far the connection's first request has come; `None` if its peer has left.
+    fn first_request(&mut self, arrival: &Arrival) -> Option<FirstRequest> {
+        // After a reset, what came before it can still be read.
+        if !matches!(arrival.socket.take_error(), Ok(None)) {
+            return None;
+        }
+        match arrival.socket.peek(&mut self.buffer) {
+            Ok(0) => None,
+            Ok(_) if self.is_encrypted => Some(FirstRequest::Whole),
+            Ok(read) => {
+                let received = &self.buffer[..read];
+                // A service that panics does so again on the connection's own thread, where that ends the connection alone.
+                let judged = catch_unwind(AssertUnwindSafe(|| arrival.service.first_request(received)));
+                Some(judged.unwrap_or(FirstRequest::Whole))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Some(FirstRequest::Incomplete)
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Connection, Error};
+    use crate::service::{Goodbye, Service};
+    use crate::shutdown::Shutdown;
+    use socket2::SockRef;
+    use std::cell::RefCell;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::thread;
+
+    /// Its requests are one letter: `h` asks for the health, and `p` makes it panic.
+    #[derive(Debug)]
+    struct Letters;
+
+    impl Service for Letters {
+        fn serve(&self, _connection: &mut Connection, _stop: &Shutdown) -> Result<Goodbye, Error> {
+            Ok(Goodbye::Done)
+        }
+
+        fn first_request(&self, received: &[u8]) -> FirstRequest {
+            match received {
+                b"." => FirstRequest::Incomplete,
+                b"h" => FirstRequest::HealthCheck,
+                b"p" => panic!("as a fault would"),
+                _ => FirstRequest::Whole,
+            }
+        }
+
+        fn describe(&self) -> String {
+            "letters".to_owned()
+        }
+    }
+
+    struct Queue {
+        reserve: Reserve,
+        listener: TcpListener,
+        peers: Vec<TcpStream>,
+    }
+
+    impl Queue {
+        fn new(capacity: usize) -> Self {
+            let config = Config { reserved_connections: 100, max_waiting: capacity, ..Config::default() };
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            Self { reserve: Reserve::new(&config), listener, peers: Vec::new() }
+        }
+
+        /// Puts a connection from `ip` into the queue, whose peer has sent `text`. It is known by its port: connections are
+        /// counted from 1. Returns the one that is turned away for it.
+        fn push(&mut self, ip: &str, text: &str) -> Option<u16> {
+            let mut peer = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+            let (socket, _) = self.listener.accept().unwrap();
+            peer.write_all(text.as_bytes()).unwrap();
+            if !text.is_empty() {
+                socket.peek(&mut [0]).unwrap();
+            }
+            socket.set_nonblocking(true).unwrap();
+            self.peers.push(peer);
+            let peer = SocketAddr::new(ip.parse().unwrap(), u16::try_from(self.peers.len()).unwrap());
+            let arrival = Arrival { peer, socket, service: Arc::new(Letters), since: Instant::now() };
+            self.reserve.push(arrival, Reason::Full).map(|(arrival, _)| arrival.peer.port())
+        }
+
+        /// Looks now. Returns those that are turned away.
+        fn look(&mut self) -> Vec<u16> {
+            self.reserve.looked = Instant::now().checked_sub(LOOK_PERIOD).unwrap();
+            self.reserve.look().iter().map(|(arrival, _)| arrival.peer.port()).collect()
+        }
+
+        /// Those that are offered a place, in this order. None takes it.
+        fn offered(&mut self) -> Vec<u16> {
+            let offered = RefCell::new(Vec::new());
+            let refuse = |peer: SocketAddr, _| {
+                offered.borrow_mut().push(peer.port());
+                None
+            };
+            assert!(self.reserve.take(refuse).is_none());
+            offered.into_inner()
+        }
+    }
+
+    #[test]
+    fn a_silent_connection_gets_no_place_and_a_health_check_the_first() {
+        let mut queue = Queue::new(100);
+        assert!(!queue.reserve.has_request() && queue.reserve.next_look().is_none());
+        for text in ["", ".", "r", "h", "s", "h"] {
+            assert_eq!(queue.push("192.0.2.1", text), None);
+        }
+        assert_eq!(queue.offered(), [4, 6, 3, 5]);
+        assert!(queue.reserve.has_request() && queue.reserve.next_look().is_some());
+    }
+
+    #[test]
+    fn a_request_that_comes_later_is_seen_at_a_later_look() {
+        let mut queue = Queue::new(100);
+        queue.push("192.0.2.1", "");
+        assert!(queue.offered().is_empty() && queue.look().is_empty());
+        (&queue.peers[0]).write_all(b"h").unwrap();
+        while queue.offered().is_empty() {
+            assert!(queue.look().is_empty());
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_full_queue_turns_the_oldest_of_the_least_urgent_away() {
+        let mut queue = Queue::new(4);
+        for (text, ip, turned_away) in [
+            ("", "192.0.2.1", None),
+            ("r", "192.0.2.2", None),
+            ("", "192.0.2.3", None),
+            ("h", "192.0.2.4", None),
+            ("", "192.0.2.5", Some(1)),
+            ("r", "192.0.2.6", Some(3)),
+            ("h", "192.0.2.7", Some(5)),
+            ("h", "192.0.2.8", Some(2)),
+            ("", "192.0.2.9", Some(9)),
+            ("r", "192.0.2.10", Some(10)),
+            ("h", "192.0.2.11", Some(6)),
+            ("h", "192.0.2.12", Some(12)),
+        ] {
+            assert_eq!(queue.push(ip, text), turned_away, "{ip}");
+        }
+        assert_eq!(queue.offered(), [4, 7, 8, 11]);
+    }
+
+    #[test]
+    fn a_silent_connection_that_was_accepted_earlier_displaces_none_of_the_newer() {
+        let mut queue = Queue::new(1);
+        assert_eq!(queue.push("192.0.2.1", ""), None);
+        queue.reserve.waiting[0].arrival.since += Duration::from_mins(1);
+        assert_eq!(queue.push("192.0.2.2", ""), Some(2));
+        assert_eq!(queue.push("192.0.2.3", "r"), Some(1));
+    }
+
+    #[test]
+    fn an_address_has_a_quarter_of_the_queue() {
+        let mut queue = Queue::new(8);
+        for (text, ip, turned_away) in [
+            ("r", "192.0.2.1", None),
+            ("r", "192.0.2.1", None),
+            ("r", "192.0.2.1", Some(3)),
+            ("", "192.0.2.1", Some(4)),
+            ("h", "192.0.2.1", Some(1)),
+            ("", "192.0.2.2", None),
+        ] {
+            assert_eq!(queue.push(ip, text), turned_away, "{text} {ip}");
+        }
+    }
+
+    #[test]
+    fn a_connection_whose_peer_has_left_is_given_up() {
+        let mut queue = Queue::new(100);
+        for text in ["", "", "h", "h"] {
+            queue.push("192.0.2.1", text);
+        }
+        // One with a reset after its request, and one in order after nothing.
+        SockRef::from(&queue.peers[2]).set_linger(Some(Duration::ZERO)).unwrap();
+        drop((queue.peers.remove(2), queue.peers.remove(0)));
+        let mut given_up = Vec::new();
+        while given_up.len() < 2 {
+            given_up.extend(queue.look());
+            thread::yield_now();
+        }
+        given_up.sort_unstable();
+        assert_eq!((given_up, queue.offered()), (vec![1, 3], vec![4]));
+    }
+
+    #[test]
+    fn a_connection_that_has_waited_long_enough_is_given_up() {
+        let mut queue = Queue::new(100);
+        queue.push("192.0.2.1", "");
+        queue.push("192.0.2.1", "h");
+        assert!(queue.look().is_empty());
+        for waiting in &mut queue.reserve.waiting {
+            waiting.arrival.since = Instant::now().checked_sub(queue.reserve.longest_wait).unwrap();
+        }
+        assert_eq!(queue.look(), [1, 2]);
+        assert!(queue.reserve.is_empty());
+    }
+
+    #[test]
+    fn any_byte_is_enough_where_it_cannot_be_read_and_where_the_service_panics() {
+        let mut queue = Queue::new(100);
+        queue.push("192.0.2.1", "p");
+        assert_eq!(queue.offered(), [1]);
+        queue.reserve.is_encrypted = true;
+        queue.push("192.0.2.1", "");
+        queue.push("192.0.2.1", ".");
+        assert_eq!(queue.offered(), [1, 3]);
+    }
+
+    #[test]
+    fn a_server_without_a_reserve_keeps_none_waiting() {
+        let mut queue = Queue::new(100);
+        queue.reserve = Reserve::new(&Config::default());
+        assert_eq!(queue.push("192.0.2.1", "h"), Some(1));
+    }
+}

@@ -1,0 +1,94 @@
+//! From an address to the server that has the hash.
+
+use redis::{Value, cmd};
+
+use super::Error;
+use super::address::{Node, Topology};
+use super::connection::{Connection, Way};
+use super::login::log_in;
+use super::sentinel::Sentinels;
+use crate::health::Failure;
+
+/// How many times one node of a cluster may point to another before nobody has the slot.
+const MAX_REDIRECTS: usize = 5;
+
+/// Returns the server that has the hash, and a connection that is logged in there. Of a cluster, `last` is asked first.
+///
+/// # Errors
+/// If there is none that answers and lets mapcast in.
+pub(super) fn find(
+    way: Way<'_>,
+    sentinels: Option<&Sentinels>,
+    last: Option<&Node>,
+) -> Result<(Node, Connection), Error> {
+    if let Some(sentinels) = sentinels {
+        let node = sentinels.master(way.stop)?;
+        let connection = log_in(way, &node)?;
+        return Ok((node, connection));
+    }
+    let is_cluster = way.address.topology == Topology::Cluster;
+    let first = last.filter(|_| is_cluster);
+    let mut failure = None;
+    for node in first.into_iter().chain(way.address.nodes.iter().filter(|node| Some(*node) != first)) {
+        let found = if is_cluster {
+            find_slot(way, node.clone())
+        } else {
+            log_in(way, node).map(|connection| (node.clone(), connection))
+        };
+        match found {
+            Ok(found) => return Ok(found),
+            // What one of them says is worth more than that another one is away.
+            Err(error) if failure.as_ref().is_none_or(|before: &Error| before.kind() == Failure::Unreachable) => {
+                failure = Some(error);
+            }
+            Err(_) => {}
+        }
+        if way.stop.is_triggered() {
+            break;
+        }
+    }
+    Err(failure.unwrap_or(Error::Unexpected))
+}
+
+/// Follows the cluster's nodes from `node` to the one that has the hash's slot.
+fn find_slot(way: Way<'_>, mut node: Node) -> Result<(Node, Connection), Error> {
+    for _ in 0..=MAX_REDIRECTS {
+        let mut connection = log_in(way, &node)?;
+        match connection.ask::<Value>(cmd("EXISTS").arg(&way.address.key)) {
+            // It has the slot until the last key of it is on the other node.
+            Err(Error::Server { code, .. }) if code == "ASK" => return Ok((node, connection)),
+            Err(Error::Server { code, detail }) if code == "MOVED" => node = moved_to(&detail, &node)?,
+            outcome => return outcome.map(|_| (node, connection)),
+        }
+    }
+    Err(Error::Moved)
+}
+
+/// Reads `SLOT HOST:PORT`, where an empty host means the one that was asked.
+pub(super) fn moved_to(detail: &str, asked: &Node) -> Result<Node, Error> {
+    let there = detail.split_whitespace().nth(1).and_then(|there| there.rsplit_once(':'));
+    let (host, port) = there.ok_or(Error::Unexpected)?;
+    let port = port.parse().map_err(|_| Error::Unexpected)?;
+    match (host, asked) {
+        ("", Node::Tcp(host, _)) => Ok(Node::Tcp(host.clone(), port)),
+        _ => Ok(Node::Tcp(host.trim_matches(['[', ']']).to_owned(), port)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_says_where_the_slot_is() {
+        let asked = Node::Tcp("a".to_owned(), 1);
+        for (detail, wanted) in
+            [("866 10.0.0.2:7001", "10.0.0.2:7001"), ("866 ::1:7001", "[::1]:7001"), ("866 :7001", "a:7001")]
+        {
+            assert_eq!(moved_to(detail, &asked).unwrap().to_string(), wanted);
+        }
+        for detail in ["", "866", "866 h", "866 h:x"] {
+            assert!(moved_to(detail, &asked).is_err(), "{detail}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+use std::io::ErrorKind;
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
+
+use super::*;
+
+fn packed(error: rustls::Error) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, error)
+}
+
+fn wrong_name(presented: &[&str]) -> String {
+    let error = rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+        expected: ServerName::try_from("localhost").unwrap(),
+        presented: presented.iter().map(|name| (*name).to_owned()).collect(),
+    });
+    HandshakeError::at_client(packed(error), false).to_string()
+}
+
+#[test]
+fn a_wrong_name_is_told_with_the_right_one() {
+    assert_eq!(
+        wrong_name(&["DnsName(\"mapcast.example\")"]),
+        "the server's certificate is for mapcast.example, not for localhost; use --tls-name mapcast.example"
+    );
+    assert!(
+        wrong_name(&["DnsName(\"*.example\")", "IpAddress(10.0.0.1)"]).contains("for *.example, 10.0.0.1, not for")
+    );
+    assert!(wrong_name(&[]).contains("no subject alternative name"));
+}
+
+#[test]
+fn what_a_certificate_says_is_escaped_and_cut() {
+    let text = wrong_name(&[&format!("DnsName(\"\x1b[2J{}\")", "x".repeat(1000))]);
+    assert!(text.contains("for \\u{1b}[2Jxxx") && text.len() < 250, "{text}");
+}
+
+#[test]
+fn whose_fault_it_is_depends_on_who_says_it() {
+    let no_tls = || packed(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType));
+    assert!(matches!(HandshakeError::at_server(no_tls()), HandshakeError::PlainClient));
+    assert!(matches!(HandshakeError::at_client(no_tls(), false), HandshakeError::PlainServer));
+    let later = HandshakeError::in_server_session(no_tls()).unwrap();
+    assert!(matches!(later, HandshakeError::Violated(Violation::Malformed)), "after a handshake it did speak TLS");
+    let refused = || packed(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure));
+    assert!(matches!(HandshakeError::at_client(refused(), false), HandshakeError::CertificateRequired));
+    assert!(matches!(HandshakeError::at_client(refused(), true), HandshakeError::Incompatible(_)));
+    let ended = || ErrorKind::UnexpectedEof.into();
+    assert!(matches!(HandshakeError::at_server(ended()), HandshakeError::Ended));
+    assert!(HandshakeError::in_server_session(ErrorKind::ConnectionReset.into()).is_err(), "the network's own");
+}
+
+/// What rustls calls its faults, and the words that it says them in.
+const WORDS_OF_RUSTLS: [&str; 6] = ["rustls", "webpki", "peer", "Error", "::", "invalid peer certificate"];
+
+/// Every fault at both ends: a sentence of our own.
+#[test]
+fn every_fault_says_what_is_wrong_and_what_to_do() {
+    let certificate = [
+        CertificateFault::Expired(Some(SystemTime::UNIX_EPOCH)),
+        CertificateFault::NotYetValid(None),
+        CertificateFault::WrongName { wanted: "a".to_owned(), presented: "b".to_owned() },
+        CertificateFault::NoName,
+        CertificateFault::UnknownIssuer,
+        CertificateFault::BadSignature,
+        CertificateFault::IsCa,
+        CertificateFault::IssuerNotCa,
+        CertificateFault::WrongPurpose,
+        CertificateFault::Revoked,
+        CertificateFault::Malformed,
+        CertificateFault::OldVersion,
+        CertificateFault::UnsupportedExtension,
+        CertificateFault::UnsupportedSignature,
+        CertificateFault::NameConstraint,
+        CertificateFault::ChainTooLong,
+        CertificateFault::ChainTooComplex,
+        CertificateFault::ChainOrder,
+        CertificateFault::NotAName("a b".to_owned()),
+        CertificateFault::Unknown,
+    ];
+    let refusals = [
+        Refusal::UnknownCa,
+        Refusal::Expired,
+        Refusal::Revoked,
+        Refusal::BadCertificate,
+        Refusal::Unsupported,
+        Refusal::Signature,
+        Refusal::Denied,
+        Refusal::Unspecified,
+    ];
+    let mut errors = vec![HandshakeError::UnknownName, HandshakeError::PeerFailed, HandshakeError::NotUnderstood];
+    for end in [End::Client, End::Server] {
+        errors.extend(certificate.iter().map(|fault| HandshakeError::Certificate(end, fault.clone())));
+        errors.extend(refusals.map(|why| HandshakeError::CertificateRefused(end, why)));
+    }
+    let in_common = [
+        Incompatibility::Version,
+        Incompatibility::CipherSuite,
+        Incompatibility::KeyExchange,
+        Incompatibility::Signature,
+        Incompatibility::Unspecified,
+        Incompatibility::Feature,
+    ];
+    errors.extend(in_common.map(HandshakeError::Incompatible));
+    let violations =
+        [Violation::Malformed, Violation::Unexpected, Violation::Undecryptable, Violation::TooLong, Violation::Rule];
+    errors.extend(violations.map(HandshakeError::Violated));
+    errors.extend([LocalFault::Clock, LocalFault::Random, LocalFault::Unknown].map(HandshakeError::Local));
+    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    for text in &texts {
+        let (fault, advice) = text.split_once("; ").unwrap_or_else(|| panic!("no advice: {text}"));
+        assert!(!fault.is_empty() && !advice.is_empty(), "{text}");
+        assert!(!WORDS_OF_RUSTLS.iter().any(|word| text.contains(word)), "{text}");
+    }
+    for (at, text) in texts.iter().enumerate() {
+        assert!(!texts[..at].contains(text), "two faults say the same: {text}");
+    }
+}

@@ -1,0 +1,195 @@
+//! Which server is the master is for the sentinels to say, all the time.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use mapcast::Format;
+
+use super::fake::{Act, Fake};
+use super::{follow_with, set_n, start_with_flags, texts, wait_map};
+use crate::support::eventually;
+use crate::support::program::{Program, clean};
+use crate::support::reader::Reader;
+use crate::support::redis_server::{RedisServer, free_port};
+
+/// A sentinel that names the master on this port of loopback, and the configuration that it says it has.
+struct FakeSentinel {
+    fake: Fake,
+    master: Arc<AtomicU16>,
+}
+
+impl FakeSentinel {
+    /// Port 0: it hangs.
+    fn start(master: u16, epoch: u64) -> Self {
+        let master = Arc::new(AtomicU16::new(master));
+        let named = Arc::clone(&master);
+        let fake = Fake::start(move |words| {
+            let port = named.load(Ordering::SeqCst).to_string();
+            let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+            Some(match words.get(1).map(String::as_str) {
+                _ if port == "0" => Act::Hang,
+                Some("get-master-addr-by-name") => Act::say(format!("*2\r\n{}{}", bulk("127.0.0.1"), bulk(&port))),
+                Some("master") => Act::say(format!("*2\r\n{}{}", bulk("config-epoch"), bulk(&epoch.to_string()))),
+                _ => return None,
+            })
+        });
+        Self { fake, master }
+    }
+
+    fn name(&self, master: u16) {
+        self.master.store(master, Ordering::SeqCst);
+    }
+}
+
+fn source(ports: &[u16]) -> String {
+    let sentinels: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    format!("redis+sentinel://{}/0?master=main&key=flags", sentinels.join(","))
+}
+
+/// An hour: no reading but those that are announced, and those of new connections.
+const NEVER: [&str; 2] = ["--interval", "1h"];
+
+fn two_masters() -> Option<[RedisServer; 2]> {
+    let first = start_with_flags(&[])?;
+    let second = RedisServer::start(&[])?;
+    set_n(&second, "2");
+    Some([first, second])
+}
+
+/// The split in which the old master answers mapcast alone.
+#[test]
+fn a_master_that_the_sentinels_have_deposed_is_left_though_it_answers() {
+    let Some([old, new]) = two_masters() else { return };
+    let sentinel = FakeSentinel::start(old.port(), 1);
+    let server = follow_with(&source(&[sentinel.fake.port()]), &NEVER);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+    sentinel.name(new.port());
+    assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
+    server.wait_log(&format!("following 127.0.0.1:{} in place of 127.0.0.1:{}", new.port(), old.port()));
+    // What is written there afterwards is nobody's map.
+    set_n(&old, "3");
+    eventually("it has no subscriber", || old.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 0);
+    set_n(&new, "4");
+    assert_eq!(new.run::<i64>(&["PUBLISH", "mapcast:flags", ""]), 1);
+    assert_eq!(client.map(Format::Json), texts(&[("n", "4")]));
+    assert!(!server.log().join("\n").contains("source down"), "{:?}", server.log());
+}
+
+#[test]
+fn of_sentinels_that_disagree_the_one_with_the_newer_configuration_counts() {
+    let Some([old, new]) = two_masters() else { return };
+    let (behind, ahead) = (FakeSentinel::start(old.port(), 1), FakeSentinel::start(new.port(), 2));
+    let server = follow_with(&source(&[behind.fake.port(), ahead.fake.port()]), &NEVER);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
+    // Nor is the other one believed when that one is silent.
+    ahead.name(0);
+    set_n(&new, "3");
+    new.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+    assert_eq!(client.map(Format::Json), texts(&[("n", "3")]));
+}
+
+#[test]
+fn a_sentinel_that_hangs_or_is_away_holds_up_nobody() {
+    let Some(redis) = start_with_flags(&[]) else { return };
+    let (hung, good) = (FakeSentinel::start(0, 1), FakeSentinel::start(redis.port(), 1));
+    let server = follow_with(&source(&[hung.fake.port(), free_port(), good.fake.port()]), &NEVER);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+    for n in 2..5 {
+        set_n(&redis, &n.to_string());
+        redis.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
+        assert_eq!(client.map(Format::Json), texts(&[("n", &n.to_string())]));
+    }
+    assert!(!server.log().join("\n").contains("source down"), "{:?}", server.log());
+}
+
+#[test]
+fn a_master_that_no_sentinel_confirms_is_followed_no_more_until_one_does() {
+    let Some(redis) = start_with_flags(&[]) else { return };
+    let sentinel = FakeSentinel::start(redis.port(), 1);
+    let server = follow_with(&source(&[sentinel.fake.port()]), &["--interval", "200ms"]);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    sentinel.name(0);
+    let down = server.wait_log("source down");
+    assert!(down.contains("no sentinel has answered for 10s"), "{down}");
+    set_n(&redis, "2");
+    for _ in 0..5 {
+        assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+    }
+    sentinel.name(redis.port());
+    wait_map(&mut client, &texts(&[("n", "2")]));
+}
+
+#[test]
+fn a_server_that_is_no_master_is_not_followed_as_one() {
+    let Some([redis, other]) = two_masters() else { return };
+    let sentinel = FakeSentinel::start(redis.port(), 1);
+    let server = follow_with(&source(&[sentinel.fake.port()]), &["--interval", "200ms"]);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+    // By hand, as no sentinel does it: connections stay.
+    redis.run::<()>(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]);
+    server.wait_log("source down");
+    eventually("it has the other one's hash", || {
+        redis.try_run::<String>(&["HGET", "flags", "n"]).is_ok_and(|n| n == "2")
+    });
+    for _ in 0..5 {
+        assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+    }
+    redis.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    wait_map(&mut client, &texts(&[("n", "2")]));
+}
+
+/// A real sentinel for the master on `port`, with these lines in its configuration.
+fn start_sentinel(master: u16, lines: &str) -> (Program, u16, tempfile::TempDir) {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = folder.path().join("sentinel.conf");
+    let mut file = std::fs::File::create(&config).unwrap();
+    let folder_name = folder.path().display();
+    write!(file, "port {port}\nbind 127.0.0.1\ndir {folder_name}\nsentinel monitor main 127.0.0.1 {master} 1\n{lines}")
+        .unwrap();
+    let mut command = clean("redis-server");
+    command.args([config.to_str().unwrap(), "--sentinel"]);
+    let sentinel = Program::start(command);
+    sentinel.wait_out("+monitor master main");
+    (sentinel, port, folder)
+}
+
+#[test]
+fn the_password_is_for_the_sentinels_too_if_they_want_one() {
+    let Some(redis) = start_with_flags(&[]) else { return };
+    redis.run::<()>(&["ACL", "SETUSER", "ana", "on", ">s3cret", "~*", "&*", "+@all"]);
+    let folder = redis.folder().to_owned();
+    let file = folder.join("password");
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let password = ["--redis-password-file", file.to_str().unwrap()];
+    let with_user = |port: u16| source(&[port]).replace("://", "://ana@");
+    // With the user's own right, with the default user's password, and without any.
+    for lines in [
+        "user ana on >s3cret +@all\nuser default off\n",
+        "requirepass s3cret\n",
+        "sentinel down-after-milliseconds main 5000\n",
+    ] {
+        let (_sentinel, port, _folder) = start_sentinel(redis.port(), lines);
+        let server = follow_with(&with_user(port), &[&NEVER[..], &password].concat());
+        server.wait_log("source up");
+    }
+    let (_sentinel, port, _folder) = start_sentinel(redis.port(), "requirepass an0ther\n");
+    let server = follow_with(&with_user(port), &[&NEVER[..], &password].concat());
+    let down = server.wait_log("source down");
+    let wanted = format!("the sentinel 127.0.0.1:{port} refuses the password: WRONGPASS");
+    assert!(down.contains(&wanted) && down.contains("give the sentinels the user and the password"), "{down}");
+    assert!(!server.log().join("\n").contains("s3cret"));
+    let server = follow_with(&source(&[port]), &NEVER);
+    let down = server.wait_log("source down");
+    let wanted = format!("the sentinel 127.0.0.1:{port} refuses: NOAUTH");
+    assert!(down.contains(&wanted) && down.contains("--redis-password-file"), "{down}");
+}

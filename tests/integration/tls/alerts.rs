@@ -1,0 +1,226 @@
+//! TLS: every fault of the other end but those of certificates, with the bytes that bring it about, and what is said of it.
+//!
+//! The rows of the table in `src/tls/failure.rs` that no peer can bring about: those of `LocalFault`, which are this
+//! machine's.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::thread;
+
+use super::*;
+use crate::support::program::{Program, clean};
+use crate::support::{has_command, skip};
+
+/// A record of TLS: content type 21 is an alert, 22 a handshake message, 23 data (RFC 8446, section 5.1).
+fn record(content: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [&[content, 3, 3][..], &length, body].concat()
+}
+
+/// A fatal alert.
+fn alert(code: u8) -> Vec<u8> {
+    record(21, &[2, code])
+}
+
+/// A handshake message (RFC 8446, section 4).
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    record(22, &[&[kind], &length[1..], body].concat())
+}
+
+/// A `ServerHello` without extensions (RFC 5246, section 7.4.1.3).
+fn server_hello(version: [u8; 2], cipher_suite: [u8; 2]) -> Vec<u8> {
+    message(2, &[&version[..], &[7; 32], &[0], &cipher_suite, &[0]].concat())
+}
+
+/// A `ClientHello` with one cipher suite, one method of compression, and the signature schemes that came with TLS 1.2 or not
+/// (RFC 5246, sections 7.4.1.2 and 7.4.1.4.1).
+fn client_hello(version: [u8; 2], compression: u8, with_schemes: bool) -> Vec<u8> {
+    let schemes: &[u8] = if with_schemes { &[0, 8, 0, 13, 0, 4, 0, 2, 4, 3] } else { &[] };
+    message(1, &[&version[..], &[7; 32], &[0, 0, 2, 0xc0, 0x2b, 1, compression], schemes].concat())
+}
+
+/// What a client says of a server that answers its hello with `bytes`.
+fn said_by_client(bytes: Vec<u8>, config: &ClientConfig) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let run = move || {
+        let mut socket = listener.accept().unwrap().0;
+        let read = socket.read(&mut [0; 16_384]).unwrap();
+        assert!(read > 0);
+        socket.write_all(&bytes).unwrap();
+        // Until the client has gone: what it did not read would be lost with a reset.
+        let _ = socket.read_to_end(&mut Vec::new());
+    };
+    let server = thread::Builder::new().spawn(run).unwrap();
+    let said = refusal(addr, config).to_string();
+    server.join().unwrap();
+    said
+}
+
+/// The log line of a server about a client that sends `bytes`.
+fn said_by_server(files: &Files, bytes: &[u8]) -> String {
+    let server = start(files);
+    let mut socket = TcpStream::connect(server.addr_with_tls()).unwrap();
+    socket.write_all(bytes).unwrap();
+    let line = server.wait_log("no TLS handshake");
+    assert_our_words(&server.log().join("\n"));
+    line
+}
+
+fn start(files: &Files) -> Program {
+    let (cert, key) = (files.cert.to_str().unwrap(), files.key.to_str().unwrap());
+    Program::server(&["--tls-cert", cert, "--tls-key", key])
+}
+
+#[track_caller]
+fn assert_our_words(text: &str) {
+    for word in ["peer ", "received ", "fatal", "Alert", "Incompatible", "Misbehaved", "rustls"] {
+        assert!(!text.contains(word), "{word:?} in {text}");
+    }
+}
+
+/// Codes of alerts, and what a client with a certificate, and a server, say when one comes (RFC 8446, section 6; RFC 5246, section
+/// 7.2).
+const ALERTS: [(&[u8], &str, &str); 14] = [
+    (
+        &[48],
+        "the server does not accept the client's certificate: it does not trust the CA; use a",
+        "it does not trust the CA; give",
+    ),
+    (&[45], "it has expired, or is not valid yet, by the clock there; renew it", "it has expired, or is not valid yet"),
+    (&[44], "it has been revoked; issue another one", "it has been revoked; issue another one"),
+    (
+        &[42],
+        "it is for another name, or not well-formed; issue one with extendedKeyUsage=clientAuth",
+        "issue one for the name",
+    ),
+    (&[43], "it is not for this use, or of a kind", "extendedKeyUsage=serverAuth"),
+    (&[51], "a signature is wrong, or its algorithm not supported there", "a signature is wrong"),
+    (&[49], "it is not allowed in; use a certificate that the other end allows", "it is not allowed in"),
+    (&[46, 111, 113, 114], "it does not say why; look into the log there", "it does not say why; look into"),
+    (&[70, 86], "no version of TLS in common; this one speaks TLS 1.2 and 1.3; update", "no version of TLS in common"),
+    (&[60, 71], "no cipher suite in common; allow", "no cipher suite in common; allow"),
+    (&[40, 109, 120, 121], "the two have nothing in common that TLS needs; update", "nothing in common that TLS needs"),
+    (
+        &[80],
+        "the other end failed and says no more than that; look into its log",
+        "the other end failed and says no more",
+    ),
+    (
+        &[10, 20, 21, 22, 30, 47, 50, 110, 115, 200],
+        "the other end did not understand what this end sent; if no device",
+        "the other end did not understand what this end sent; if no device",
+    ),
+    (&[116, 41], "the server requires a certificate of this client", "the other end did not understand"),
+];
+
+#[test]
+fn every_alert_is_said_in_our_words_by_a_client() {
+    let authority = Authority::new();
+    let config = client(&authority, Some(&authority.good("own", &["ana"])));
+    let rows = ALERTS.iter().map(|(codes, client, _)| (*codes, *client));
+    let unknown_name = (&[112_u8][..], "no certificate for the name that it was asked for; use --tls-name NAME");
+    for (codes, wanted) in rows.chain([unknown_name]) {
+        for code in codes {
+            let said = said_by_client(alert(*code), &config);
+            assert!(said.contains(wanted), "{code}: {said}\nis not\n{wanted}");
+            assert_our_words(&said);
+        }
+    }
+    for code in [40, 42, 116] {
+        let said = said_by_client(alert(code), &client(&authority, None));
+        assert!(said.contains("use --tls-cert FILE and --tls-key FILE"), "{code}: {said}");
+    }
+}
+
+#[test]
+fn every_alert_is_said_in_our_words_by_a_server() {
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    for (codes, _, wanted) in ALERTS {
+        let line = said_by_server(&files, &alert(codes[0]));
+        assert!(line.contains(wanted), "{}: {line}\nis not\n{wanted}", codes[0]);
+    }
+}
+
+#[test]
+fn what_breaks_the_rules_of_tls_is_said_in_our_words() {
+    let authority = Authority::new();
+    let config = client(&authority, None);
+    let tls_1_0 = [3, 1];
+    for (bytes, wanted) in [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "the server speaks no TLS there; leave --tls out"),
+        (
+            message(1, &client_hello([3, 3], 0, true)[9..]),
+            "sent another TLS message than the one that is due; if no device",
+        ),
+        (server_hello(tls_1_0, [0xc0, 0x2b]), "no version of TLS in common"),
+        // TLS_RSA_WITH_RC4_128_SHA, which was not offered.
+        (server_hello([3, 3], [0, 5]), "the other end broke a rule of TLS; if no device"),
+    ] {
+        let said = said_by_client(bytes, &config);
+        assert!(said.contains(wanted), "{said}\nis not\n{wanted}");
+        assert_our_words(&said);
+    }
+    let files = authority.good("x", &["localhost"]);
+    // The longest message that its header can tell of, in records of four bytes.
+    let endless = b"\x16\x03\x01\x00\x04\x01\x00\xff\xff".repeat(20_000);
+    for (bytes, wanted) in [
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "the client speaks no TLS (mapcast-client wants --tls"),
+        (message(14, &[]), "sent another TLS message than the one that is due"),
+        (
+            client_hello(tls_1_0, 0, false),
+            "no version of TLS in common; this one speaks TLS 1.2 and 1.3; update the other end",
+        ),
+        (
+            client_hello([3, 3], 1, true),
+            "the other end lacks a feature of TLS that this one requires; update the other end",
+        ),
+        (endless, "sent a TLS message that is longer than allowed"),
+    ] {
+        let line = said_by_server(&files, &bytes);
+        assert!(line.contains(wanted), "{line}\nis not\n{wanted}");
+    }
+}
+
+#[test]
+fn what_breaks_the_rules_later_is_said_in_our_words_too() {
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    let server = start(&files);
+    for (bytes, wanted) in [
+        (record(23, &[7; 40]), "sent a TLS record that cannot be decrypted; if no device"),
+        (vec![0xff; 40], "sent a TLS message that is not well-formed; if no device"),
+    ] {
+        let mut client = raw_client(&authority, server.addr_with_tls());
+        client.read_exact(&mut [0; 10]).unwrap();
+        client.sock.write_all(&bytes).unwrap();
+        let line = server.wait_log(&format!("what came is not encrypted as agreed: the other end {wanted}"));
+        assert_our_words(&line);
+    }
+}
+
+#[test]
+fn what_two_ends_do_not_have_in_common_is_named() {
+    if !has_command("openssl") {
+        return skip("no openssl");
+    }
+    let authority = Authority::new();
+    let files = authority.good("x", &["localhost"]);
+    for (args, wanted) in [
+        ("-groups P-521", "no group for the key exchange in common; allow X25519, P-256 or P-384"),
+        ("-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "no cipher suite in common; allow ECDHE with AES-GCM"),
+        ("-tls1_3 -sigalgs rsa_pss_rsae_sha256", "no signature scheme in common for the key of the certificate; use"),
+    ] {
+        let server = start(&files);
+        let mut command = clean("openssl");
+        command.args(["s_client", "-connect", &server.addr_with_tls().to_string()]).args(args.split(' '));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut client = command.spawn().unwrap();
+        let line = server.wait_log("no TLS handshake");
+        client.wait().unwrap();
+        assert!(line.contains(wanted), "{args}: {line}\nis not\n{wanted}");
+        assert_our_words(&line);
+    }
+}

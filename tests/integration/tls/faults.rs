@@ -1,0 +1,412 @@
+//! TLS: every fault of a certificate, with a real one in a real handshake, and what both ends say of it.
+//!
+//! The rows of the table in `src/tls/failure.rs` that no certificate can bring about: `Revoked`, since no list of revoked
+//! certificates is used; `Unknown`, which is for errors of later releases of rustls. `ChainOrder` is found by the server in
+//! its own file: a peer puts a chain in order.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::Path;
+use std::thread;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rcgen::{
+    BasicConstraints, CustomExtension, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, NameConstraints,
+    date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+
+use super::*;
+use crate::support::authority::Issued;
+use crate::support::program::{Program, clean, run};
+use crate::support::{has_command, skip};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// An authority with a name of its own.
+fn named_authority(name: &str) -> Authority {
+    Authority::with(|params| params.distinguished_name.push(DnType::CommonName, name))
+}
+
+/// A certificate, and those that follow it in its file.
+fn followed(issued: Issued, by: &[&Authority]) -> Issued {
+    let chain = by.iter().map(|authority| fs::read_to_string(&authority.ca).unwrap());
+    Issued { cert: [issued.cert].into_iter().chain(chain).collect(), ..issued }
+}
+
+fn der(pem: &str) -> Vec<u8> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
+}
+
+fn pem(der: &[u8]) -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64_STANDARD.encode(der))
+}
+
+/// Puts `new` in the place of `old` wherever it is in a certificate.
+fn patched(issued: Issued, old: &[u8], new: &[u8]) -> Issued {
+    let mut der = der(&issued.cert);
+    let places: Vec<_> = (0..=der.len() - old.len()).filter(|at| der[*at..].starts_with(old)).collect();
+    assert!(!places.is_empty(), "nothing to patch");
+    for at in places {
+        der[at..at + old.len()].copy_from_slice(new);
+    }
+    Issued { cert: pem(&der), ..issued }
+}
+
+/// A CA whose own certificate is the server's, as most tutorials make it.
+fn self_signed_ca() -> (Authority, Issued) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let cert = params.self_signed(&key).unwrap().pem();
+    let authority = Authority::new();
+    replace(&authority.ca, &cert);
+    (authority, Issued { cert, key: key.serialize_pem() })
+}
+
+/// A certificate that is signed with one that is not a CA's.
+fn issued_by_none() -> (Authority, Issued) {
+    let root = named_authority("root");
+    let none = root.below(|params| params.is_ca = IsCa::ExplicitNoCa);
+    let issued = followed(none.issue(|_| ()), &[&none]);
+    (root, issued)
+}
+
+/// A certificate below more CAs than the root allows.
+fn issued_too_deep() -> (Authority, Issued) {
+    let root = Authority::with(|params| {
+        params.distinguished_name.push(DnType::CommonName, "root");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    });
+    let upper = root.below(|params| {
+        params.distinguished_name.push(DnType::CommonName, "upper");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    });
+    let lower = upper.below(|_| ());
+    let issued = followed(lower.issue(|_| ()), &[&lower, &upper]);
+    (root, issued)
+}
+
+/// A certificate with more intermediate ones than anybody should check, none of which is good.
+fn issued_in_a_crowd() -> (Authority, Issued) {
+    let (root, false_root) = (named_authority("root"), named_authority("root"));
+    let crowd: Vec<_> = (0..110).map(|_| false_root.below(|_| ())).collect();
+    let issued = followed(crowd[0].issue(|_| ()), &crowd.iter().collect::<Vec<_>>());
+    (root, issued)
+}
+
+/// A certificate for a name that its CA is not allowed to certify.
+fn issued_outside() -> (Authority, Issued) {
+    let limited = Authority::with(|params| {
+        let permitted_subtrees = vec![GeneralSubtree::DnsName("example".to_owned())];
+        params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
+    });
+    let issued = limited.issue(|_| ());
+    (limited, issued)
+}
+
+/// A certificate whose signature is said to be of ecdsa-with-SHA224, where it was ecdsa-with-SHA256 (RFC 5758, section 3.2).
+fn issued_with_sha224() -> (Authority, Issued) {
+    let authority = Authority::new();
+    let issued = authority.issue(|_| ());
+    let (sha256, sha224) = (b"\x2a\x86\x48\xce\x3d\x04\x03\x02", b"\x2a\x86\x48\xce\x3d\x04\x03\x01");
+    (authority, patched(issued, sha256, sha224))
+}
+
+/// A row of the table: what the server shows to a client that trusts the CA of `authority`, and what is said of it.
+struct Row {
+    authority: Authority,
+    issued: Issued,
+    /// What the server's log warns of at its start, if it can tell.
+    start: Option<&'static str>,
+    client: &'static str,
+    server: &'static str,
+}
+
+const NOT_TRUSTED: &str = "the client does not accept the server's certificate: it does not trust the CA; give that";
+const OTHER_NAME: &str = "the client does not accept the server's certificate: it is for another name, or not";
+const SIGNATURE: &str = "the client does not accept the server's certificate: a signature is wrong, or its algorithm";
+const NO_REASON: &str = "the client does not accept the server's certificate: it does not say why; look into the log";
+const NO_TIME: &str = "the client does not accept the server's certificate: it has expired, or is not valid yet";
+const NO_USE: &str = "the client does not accept the server's certificate: it is not for this use";
+
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn rows() -> Vec<Row> {
+    let row = |(authority, issued), start, client, server| Row { authority, issued, start, client, server };
+    let plain = |change: &dyn Fn(&mut rcgen::CertificateParams)| {
+        let authority = Authority::new();
+        let issued = authority.issue(|params| change(params));
+        (authority, issued)
+    };
+    let (one, other) = (Authority::new(), Authority::new());
+    let of_other_key = (one, other.issue(|_| ()));
+    let (one, other) = (named_authority("one"), named_authority("other"));
+    let of_unknown = (one, other.issue(|_| ()));
+    vec![
+        row(
+            plain(&|params| params.not_after = date_time_ymd(2001, 12, 31)),
+            Some("the TLS certificate has expired 2001-12-31T00:00:00Z"),
+            "the server's certificate has expired 2001-12-31T00:00:00Z; renew it, or set the clock",
+            NO_TIME,
+        ),
+        row(
+            plain(&|params| params.not_before = date_time_ymd(2999, 1, 1)),
+            Some("x.pem: the server's certificate is not valid before 2999-01-01T00:00:00Z; set the clock"),
+            "the server's certificate is not valid before 2999-01-01T00:00:00Z; set the clock",
+            NO_TIME,
+        ),
+        row(
+            plain(&|params| {
+                params.subject_alt_names = vec![rcgen::SanType::DnsName("mapcast.example".try_into().unwrap())];
+            }),
+            None,
+            "the server's certificate is for mapcast.example, not for localhost; use --tls-name mapcast.example",
+            OTHER_NAME,
+        ),
+        row(
+            plain(&|params| params.subject_alt_names.clear()),
+            Some("x.pem: the server's certificate has no subject alternative name"),
+            "the server's certificate has no subject alternative name, and the common name does not count; issue one",
+            OTHER_NAME,
+        ),
+        row(
+            of_unknown,
+            None,
+            "the server's certificate is signed by a CA that is not trusted here; pass the certificate of its CA with \
+             --tls-ca FILE",
+            NOT_TRUSTED,
+        ),
+        row(
+            of_other_key,
+            None,
+            "the server's certificate has a signature that its CA's key has not made; pass the certificate of its CA",
+            SIGNATURE,
+        ),
+        row(
+            self_signed_ca(),
+            Some("x.pem: the server's certificate is a CA certificate, which cannot be a server's own"),
+            "the server's certificate is a CA certificate, which cannot be a server's own (openssl req -x509 makes one); \
+             use it as the CA alone, and issue one for the server: openssl x509 -req -in server.csr -CA",
+            NO_REASON,
+        ),
+        row(
+            issued_by_none(),
+            Some("x.pem: the server's certificate is signed with a certificate that is not a CA's"),
+            "the server's certificate is signed with a certificate that is not a CA's; issue it with a CA",
+            NO_REASON,
+        ),
+        row(
+            plain(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
+            Some("x.pem: the server's certificate is not for use by a server"),
+            "the server's certificate is not for use by a server (extendedKeyUsage); issue one with extendedKeyUsage=serverAuth",
+            NO_USE,
+        ),
+        row(
+            issued_with_sha224(),
+            None,
+            "the server's certificate is signed with an algorithm that is not supported here (SHA-1, for example); issue",
+            SIGNATURE,
+        ),
+        row(
+            issued_outside(),
+            None,
+            "the server's certificate is for a name that its CA is not allowed to certify; issue it with another CA",
+            NO_REASON,
+        ),
+        row(
+            issued_too_deep(),
+            None,
+            "the server's certificate has more intermediate CAs than allowed (pathlen, or 6); issue it with a CA nearer",
+            NO_REASON,
+        ),
+        row(
+            issued_in_a_crowd(),
+            None,
+            "the server's certificate has a chain that takes too long to check; leave only the needed certificates",
+            NO_REASON,
+        ),
+    ]
+}
+
+/// Fails if a text has words of the libraries below.
+#[track_caller]
+fn assert_our_words(text: &str) {
+    for word in ["peer certificate", "Other(", "received fatal", "UnknownIssuer", "UsedAs", "webpki", "rustls"] {
+        assert!(!text.contains(word), "{word:?} in {text}");
+    }
+}
+
+#[test]
+fn every_fault_of_a_servers_certificate_is_said_in_our_words_at_both_ends() {
+    for row in rows() {
+        let files = row.authority.write("x", &row.issued);
+        let server = Program::server(&["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)]);
+        let addr = server.addr_with_tls();
+        let said = refusal(addr, &client(&row.authority, None)).to_string();
+        assert!(said.contains(row.client), "{said}\nis not\n{}", row.client);
+        assert_our_words(&said);
+        let line = server.wait_log("no TLS handshake");
+        assert!(line.contains(row.server), "{line}\nis not\n{}\n({said})", row.server);
+        if let Some(start) = row.start {
+            server.wait_log(start);
+        }
+        assert_our_words(&server.log().join("\n"));
+    }
+}
+
+#[test]
+fn every_fault_of_a_clients_certificate_is_said_in_our_words_at_both_ends() {
+    let authority = Authority::new();
+    let server_files = authority.good("x", &["localhost"]);
+    let (self_ca, self_issued) = self_signed_ca();
+    let clients = Authority::new();
+    let good = |change: &dyn Fn(&mut rcgen::CertificateParams)| clients.issue(|params| change(params));
+    let stranger = named_authority("stranger").issue(|_| ());
+    for (ca, issued, client_says, server_says) in [
+        (
+            &clients,
+            good(&|params| params.not_after = date_time_ymd(2001, 12, 31)),
+            "the server does not accept the client's certificate: it has expired, or is not valid yet, by the clock there; \
+             renew it",
+            "the client's certificate has expired 2001-12-31T00:00:00Z; renew it",
+        ),
+        (
+            &clients,
+            stranger,
+            "the server does not accept the client's certificate: it does not trust the CA; use a certificate of a CA",
+            "the client's certificate is signed by a CA that is not in --tls-client-ca; add that CA there",
+        ),
+        (
+            &clients,
+            Authority::new().issue(|_| ()),
+            "the server does not accept the client's certificate: a signature is wrong",
+            "the client's certificate has a signature that its CA's key has not made; put the present certificate of its CA",
+        ),
+        (
+            &clients,
+            good(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+            "the server does not accept the client's certificate: it is not for this use",
+            "the client's certificate is not for use by a client (extendedKeyUsage); issue one with \
+             extendedKeyUsage=clientAuth",
+        ),
+        (
+            &self_ca,
+            self_issued,
+            "the server does not accept the client's certificate: it does not say why; look into the log there; a CA's own",
+            "the client's certificate is a CA certificate, which cannot be a client's own (openssl req -x509 makes one); use \
+             it as the CA alone, and issue one for the client: openssl x509 -req -in client.csr",
+        ),
+    ] {
+        let own = clients.write("own", &issued);
+        let tls = ["--tls-cert", text(&server_files.cert), "--tls-key", text(&server_files.key)];
+        let server = Program::server(&[&tls[..], &["--tls-client-ca", text(&ca.ca)]].concat());
+        let said = refusal(server.addr_with_tls(), &client(&authority, Some(&own))).to_string();
+        assert!(said.contains(client_says), "{said}\nis not\n{client_says}");
+        assert_our_words(&said);
+        let line = server.wait_log("no TLS handshake");
+        assert!(line.contains(server_says), "{line}\nis not\n{server_says}");
+        assert_our_words(&server.log().join("\n"));
+    }
+}
+
+/// A server of rustls's own, for one client: it shows whatever it is given.
+fn show(chain: Vec<CertificateDer<'static>>, key: &str) -> SocketAddr {
+    #[cfg(feature = "tls")]
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    #[cfg(not(feature = "tls"))]
+    let provider = rustls::crypto::ring::default_provider();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(provider));
+    let config = config.with_protocol_versions(rustls::DEFAULT_VERSIONS).unwrap().with_no_client_auth();
+    let resolver = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+    let config = Arc::new(config.with_cert_resolver(Arc::new(resolver)));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let run = move || {
+        let socket = listener.accept().unwrap().0;
+        let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), socket);
+        let _ = stream.read(&mut [0]);
+    };
+    thread::Builder::new().spawn(run).unwrap();
+    addr
+}
+
+#[test]
+fn what_no_server_of_ours_would_show_is_said_in_our_words_too() {
+    let authority = Authority::new();
+    let issued = authority.issue(|_| ());
+    let first = patched(authority.issue(|_| ()), b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x00");
+    let critical = authority.issue(|params| {
+        let mut unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+        unknown.set_criticality(true);
+        params.custom_extensions.push(unknown);
+    });
+    let wanted = "certificate has a critical extension that is not supported here; issue one without it";
+    let files = authority.write("critical", &critical);
+    let server = Program::server(&["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)]).finish();
+    server.assert_exit(2).assert_stderr(&format!("critical.pem: the {wanted}"));
+    for (cert, wanted) in [
+        (der(&critical.cert), wanted),
+        (b"garbage".to_vec(), "the server's certificate is not a well-formed X.509 certificate; issue another one"),
+        (der(&first.cert), "the server's certificate is of X.509 version 1, without extensions"),
+    ] {
+        let said = refusal(show(vec![cert.into()], &issued.key), &client(&authority, None)).to_string();
+        assert!(said.contains(wanted), "{said}");
+        assert_our_words(&said);
+    }
+    // A name that no certificate could be for, and that the system resolves all the same.
+    let addr = show(vec![der(&issued.cert).into()], &issued.key);
+    let connected =
+        Client::connect(&format!("127.1:{}", addr.port()), &client(&authority, None), &Shutdown::new().unwrap());
+    let Err(Error::Tls(said)) = connected else { panic!("{connected:?}") };
+    assert!(said.to_string().contains("cannot be for \"127.1\", which is neither a host name nor an IP address; use"));
+}
+
+#[test]
+fn a_chain_in_the_wrong_order_is_warned_of_and_served() {
+    let root = named_authority("root");
+    let upper = root.below(|params| params.distinguished_name.push(DnType::CommonName, "upper"));
+    let lower = upper.below(|params| params.distinguished_name.push(DnType::CommonName, "lower"));
+    let issued = followed(lower.issue(|_| ()), &[&upper, &lower]);
+    let files = root.write("x", &issued);
+    let tls = ["--tls-cert", text(&files.cert), "--tls-key", text(&files.key), "--format", "json"];
+    let server = Program::server(&tls);
+    server
+        .wait_log("x.pem: the server's certificate is not followed by the certificates that issued it, in order; put");
+    connect(server.addr_with_tls(), &client(&root, None)).unwrap().next_map().unwrap();
+}
+
+/// Tutorials have these two: `openssl req -x509` makes a CA, `openssl x509 -req` without extensions a certificate of version 1.
+#[test]
+fn certificates_as_tutorials_make_them_are_explained_at_the_start() {
+    if !has_command("openssl") {
+        return skip("no openssl");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let openssl = |args: &str| {
+        let mut command = clean("openssl");
+        command.current_dir(folder.path()).args(args.split(' '));
+        run(command).assert_exit(0);
+    };
+    openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 30 -subj /CN=localhost");
+    openssl("req -newkey rsa:2048 -nodes -keyout v1.key -out v1.csr -subj /CN=localhost");
+    openssl("x509 -req -in v1.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out v1.pem");
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let server = Program::server(&["--tls-cert", &path("ca.pem"), "--tls-key", &path("ca.key")]);
+    server.wait_log("ca.pem: the server's certificate is a CA certificate");
+    let client = Program::client(&["--tls", "--tls-ca", &path("ca.pem"), &named(server.addr_with_tls())]).finish();
+    client.assert_exit(3).assert_stderr("the server's certificate is a CA certificate");
+    assert_our_words(&client.stderr);
+    // OpenSSL 3.4 makes version 3 of its own accord.
+    if !der(&fs::read_to_string(path("v1.pem")).unwrap()).windows(5).any(|bytes| bytes == b"\xa0\x03\x02\x01\x02") {
+        let server = Program::server(&["--tls-cert", &path("v1.pem"), "--tls-key", &path("v1.key")]).finish();
+        server.assert_exit(2).assert_stderr("v1.pem: the certificate is of X.509 version 1, without extensions");
+        assert_our_words(&server.stderr);
+    }
+}

@@ -1,0 +1,152 @@
+//! TLS: handshakes that fail, hang or are not handshakes.
+
+use super::*;
+
+/// What a server answers to bytes that are no TLS that it speaks, until its end, which must be in order.
+fn answer(server: &Running, bytes: &[u8]) -> Vec<u8> {
+    let mut socket = server.connect();
+    socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    socket.write_all(bytes).unwrap();
+    let mut came = Vec::new();
+    socket.read_to_end(&mut came).expect("an end in order");
+    came
+}
+
+#[test]
+fn what_is_no_tls_gets_an_alert_and_is_counted() {
+    let authority = Authority::new();
+    let running = MapServer::with(HOUR, server(&authority.good("x", &["localhost"]))).running;
+    // A ClientHello of TLS 1.1 (RFC 4346, section 7.4.1.2): two cipher suites, no compression, no extensions.
+    let mut tls_1_1 = vec![22, 3, 1, 0, 47, 1, 0, 0, 43, 3, 2];
+    tls_1_1.extend([7; 32]);
+    tls_1_1.extend([0, 0, 4, 0xc0, 0x13, 0x00, 0x2f, 1, 0]);
+    // handshake_failure is 40, protocol_version 70 (RFC 8446, section 6.2); what is no TLS at all is 50, or the like.
+    let came = answer(&running, &tls_1_1);
+    assert!(matches!(came[..], [21, 3, 3, 0, 2, 2, 40 | 70]), "{came:?}");
+    let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2000);
+    let garbage: Vec<u8> = (0..2000_u32).map(|byte| (byte * byte % 253) as u8).collect();
+    for bytes in [&http[..], &garbage] {
+        let came = answer(&running, bytes);
+        assert!(matches!(came[..], [21, 3, _, 0, 2, 2, _]), "{came:?}");
+    }
+    eventually("the failures are counted", || running.stats().failed_handshakes() == 3);
+    assert_eq!(running.stats().served(), 0, "nobody has shaken hands");
+    running.wait_active(0);
+}
+
+#[test]
+fn a_plain_client_is_told_what_it_speaks_to() {
+    let authority = Authority::new();
+    let config =
+        ServerConfig { handshake_timeout: Duration::from_millis(100), ..server(&authority.good("x", &["localhost"])) };
+    let running = MapServer::with(HOUR, config).running;
+    let plain = ClientConfig { tls: None, ..client(&authority, None) };
+    let error = connect(running.addr, &plain).unwrap().next_map().unwrap_err();
+    assert!(matches!(error, Error::PlainToTls) && error.to_string().contains("use --tls"), "{error:?}");
+    let (mut came, stop) = (Vec::new(), Shutdown::new().unwrap());
+    let greeted = client::greet(&named(running.addr), &mut came, &plain, &stop, None);
+    assert!(matches!(greeted, Err(Error::PlainToTls)), "{greeted:?}");
+    let input = Input::Bytes(b"Hola".to_vec());
+    let echoed = client::echo(&named(running.addr), input, &mut came, &plain, &stop, None);
+    assert!(matches!(echoed, Err(Error::PlainToTls)) && came.is_empty(), "{echoed:?}");
+}
+
+#[test]
+fn a_client_of_tls_is_told_that_the_server_speaks_none() {
+    let authority = Authority::new();
+    let config = client(&authority, None);
+    // An echo answers a ClientHello with itself, a map with a frame.
+    for running in [Running::start(Echo::new(), ServerConfig::default()), MapServer::start(HOUR).running] {
+        let error = connect(running.addr, &config).unwrap_err();
+        assert!(matches!(error, Error::Tls(_)), "{error:?}");
+    }
+    let running = MapServer::start(HOUR).running;
+    assert!(refusal(running.addr, &config).to_string().contains("leave --tls out"));
+}
+
+#[test]
+fn silent_handshakes_end_at_their_deadline_and_keep_nobody_waiting() {
+    let authority = Authority::new();
+    let config =
+        ServerConfig { handshake_timeout: Duration::from_secs(3), ..server(&authority.good("x", &["localhost"])) };
+    let server = MapServer::with(HOUR, config);
+    let began = Instant::now();
+    let mut silent: Vec<_> = (0..200).map(|_| server.running.connect()).collect();
+    let config = client(&authority, None);
+    let mut good: Vec<_> = (0..20).map(|_| connect(server.running.addr, &config).unwrap()).collect();
+    for client in &mut good {
+        assert_eq!(client.next_map().unwrap(), Some(numbered(0)));
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "the good ones waited for the silent ones: {:?}",
+        began.elapsed()
+    );
+    assert!(silent.iter_mut().all(ends_in_order));
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    drop(silent);
+    eventually("the failures are counted", || server.running.stats().failed_handshakes() == 200);
+    server.running.wait_active(20);
+    server.feed.publish(&numbered(1)).unwrap();
+    for client in &mut good {
+        assert_eq!(client.next_map().unwrap(), Some(numbered(1)));
+    }
+}
+
+#[test]
+fn a_client_hello_that_drips_ends_at_the_same_deadline() {
+    let authority = Authority::new();
+    let timeout = Duration::from_millis(500);
+    let config = ServerConfig { handshake_timeout: timeout, ..server(&authority.good("x", &["localhost"])) };
+    let running = MapServer::with(HOUR, config).running;
+    let (began, mut socket) = (Instant::now(), running.connect());
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    // The head of a ClientHello of 16,000 bytes, then a byte now and then.
+    socket.write_all(&[22, 3, 1, 0x3e, 0x80]).unwrap();
+    let mut came = [0; 100];
+    let ended = loop {
+        match socket.read(&mut came) {
+            Ok(0) => break true,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => drop(socket.write_all(&[1])),
+            Err(_) => break false,
+        }
+        assert!(began.elapsed() < crate::support::PATIENCE, "progress has extended the deadline");
+    };
+    assert!(ended && began.elapsed() >= timeout, "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_stop_ends_handshakes() {
+    let authority = Authority::new();
+    let running = MapServer::with(HOUR, server(&authority.good("x", &["localhost"]))).running;
+    let mut silent: Vec<_> = (0..20).map(|_| running.connect()).collect();
+    running.wait_active(20);
+    let began = Instant::now();
+    running.stop.trigger();
+    assert!(silent.iter_mut().all(ends_in_order));
+    drop(silent);
+    let failed = running.stats().failed_handshakes();
+    assert_eq!((failed, running.stop().cut), (0, 0));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_first_thing_that_comes_with_the_handshake_is_not_forgotten() {
+    let authority = Authority::new();
+    let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
+    let mut client = raw_client(&authority, server.running.addr);
+    while client.conn.wants_write() || client.conn.is_handshaking() {
+        if client.conn.wants_write() && client.conn.is_handshaking() {
+            client.conn.write_tls(&mut client.sock).unwrap();
+        } else if client.conn.is_handshaking() {
+            client.conn.read_tls(&mut client.sock).unwrap();
+            client.conn.process_new_packets().unwrap();
+        } else {
+            // The client's last flight and its goodbye, in one segment: the server's socket has nothing to tell after it.
+            client.conn.send_close_notify();
+            client.conn.write_tls(&mut client.sock).unwrap();
+        }
+    }
+    eventually("the client is gone", || server.running.stats().served() == 1 && server.running.stats().active() == 0);
+}
