@@ -119,16 +119,15 @@ fn a_client_hello_that_drips_ends_at_the_same_deadline() {
 #[test]
 fn the_stop_ends_handshakes() {
     let authority = Authority::new();
-    let running = MapServer::with(HOUR, server(&authority.good("x", &["localhost"]))).running;
+    let config = ServerConfig { handshake_timeout: HOUR, ..server(&authority.good("x", &["localhost"])) };
+    let running = MapServer::with(HOUR, config).running;
     let mut silent: Vec<_> = (0..20).map(|_| running.connect()).collect();
     running.wait_active(20);
-    let began = Instant::now();
     running.stop.trigger();
     assert!(silent.iter_mut().all(ends_in_order));
     drop(silent);
     let failed = running.stats().failed_handshakes();
     assert_eq!((failed, running.stop().cut), (0, 0));
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[test]
