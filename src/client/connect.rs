@@ -26,11 +26,12 @@ pub(super) fn connect(
     resolver: &Resolver,
     ending: &Ending,
 ) -> Result<Stream, Error> {
-    let transport = reach(address, config.connect_timeout, config.tls.as_deref(), resolver, ending)?;
+    let limits = Limits { connect: config.connect_timeout, handshake: DEFAULT_HANDSHAKE_TIMEOUT };
+    let transport = reach(address, limits, config.tls.as_deref(), resolver, ending)?;
     Stream::new(transport, ending.clone()).map_err(|source| Error::Connect { address: address.to_owned(), source })
 }
 
-/// As [`connect`], for another protocol: returns the socket alone, which does not block.
+/// As [`connect`], for another protocol: returns the socket alone, which does not block. The handshake has `timeout` as well.
 #[cfg(feature = "redis")]
 pub(crate) fn dial(
     address: &str,
@@ -39,32 +40,48 @@ pub(crate) fn dial(
     resolver: &Resolver,
     shutdown: &Shutdown,
 ) -> Result<Transport, Error> {
-    reach(address, timeout, tls, resolver, &Ending { shutdown: shutdown.clone(), deadline: None })
+    let limits = Limits { connect: timeout, handshake: timeout };
+    reach(address, limits, tls, resolver, &Ending { shutdown: shutdown.clone(), deadline: None })
 }
 
-/// Returns a socket connected to the first address that answers within `timeout`, hands shaken if there is TLS.
+/// How long the steps to a connection may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// The look-up of the name, and each of its addresses.
+    connect: Duration,
+    /// The handshake of TLS: the server has to compute, and may have many to do it for.
+    handshake: Duration,
+}
+
+/// Returns a socket connected to the first address that answers in time, hands shaken if there is TLS.
 fn reach(
     address: &str,
-    timeout: Duration,
+    limits: Limits,
     tls: Option<&Connector>,
     resolver: &Resolver,
     ending: &Ending,
 ) -> Result<Transport, Error> {
-    let socket = connect_any(address, timeout, resolver, ending)?;
+    let socket = connect_any(address, limits.connect, resolver, ending)?;
     match tls {
         None => Ok(Transport::Plain(socket)),
-        Some(tls) => encrypt(socket, tls, address, ending),
+        Some(tls) => encrypt(socket, tls, address, limits.handshake, ending),
     }
 }
 
-/// Shakes hands, within [`DEFAULT_HANDSHAKE_TIMEOUT`]: the server has to compute, and may have many to do it for.
-fn encrypt(socket: TcpStream, tls: &Connector, address: &str, ending: &Ending) -> Result<Transport, Error> {
+/// Shakes hands within `limit`.
+fn encrypt(
+    socket: TcpStream,
+    tls: &Connector,
+    address: &str,
+    limit: Duration,
+    ending: &Ending,
+) -> Result<Transport, Error> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     // A certificate names an address without the interface by which it is reached here.
     let host = host.split('%').next().unwrap_or(host);
-    let within = ending.within(DEFAULT_HANDSHAKE_TIMEOUT);
-    match tls.connect(socket, host, |socket, readiness| within.wait_ready(socket.as_fd(), readiness)) {
+    let within = ending.within(limit);
+    match tls.connect(socket, host, limit, |socket, readiness| within.wait_ready(socket.as_fd(), readiness)) {
         Ok(session) => Ok(Transport::Tls(session)),
         Err(_) if ending.is_over() => Err(ending.reason()),
         Err(source) => Err(Error::Tls(source)),
@@ -213,6 +230,21 @@ mod tests {
         let error = connect(&address, timeout, &ending()).unwrap_err();
         assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut));
         assert!(started.elapsed() >= timeout);
+    }
+
+    #[cfg(all(feature = "redis", any(feature = "tls", feature = "tls-ring")))]
+    #[test]
+    fn a_handshake_of_another_protocol_has_the_time_of_its_connection() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ca = Some("tests/hostile/identity/cert.pem".into());
+        let connector = Connector::load(&crate::tls::ClientTls { ca, ..Default::default() }).unwrap();
+        let (timeout, stop) = (Duration::from_millis(50), Shutdown::new().unwrap());
+        let address = silent.local_addr().unwrap().to_string();
+        let refused = dial(&address, timeout, Some(&connector), &Resolver::new(), &stop).unwrap_err();
+        assert!(
+            matches!(refused, Error::Tls(crate::tls::HandshakeError::TimedOut(limit)) if limit == timeout),
+            "{refused}"
+        );
     }
 
     #[test]

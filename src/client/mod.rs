@@ -107,7 +107,7 @@ pub enum Error {
     #[error(transparent)]
     Format(#[from] format::Error),
     /// The connection says nothing any more.
-    #[error("no frame for {after:?}: stale")]
+    #[error("no frame for {:?}: stale", rounded(*after))]
     Stale {
         /// The silence that was allowed.
         after: Duration,
@@ -141,6 +141,12 @@ pub enum Error {
     /// The caller's [`Shutdown`] was triggered.
     #[error("stopped")]
     Stopped,
+}
+
+/// Returns `time` in whole tenths of a second, for people; below a second it stays as it is.
+fn rounded(time: Duration) -> Duration {
+    let tenths = u64::try_from(time.as_millis() / 100).unwrap_or(u64::MAX);
+    if time.as_secs() == 0 { time } else { Duration::from_millis(tenths.saturating_mul(100)) }
 }
 
 impl Error {

@@ -86,6 +86,7 @@ impl Connector {
         &self,
         _: TcpStream,
         _: &str,
+        _: Duration,
         _: impl FnMut(&TcpStream, Readiness) -> io::Result<bool>,
     ) -> Result<Box<Session<TcpStream>>, HandshakeError> {
         match *self {}

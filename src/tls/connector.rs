@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -16,8 +17,8 @@ use super::file_reader::FileReader;
 use super::files::{Error, Identity};
 use super::kept::{Kept, Look, Notice, When};
 use super::parts::{OwnCertificate, TrustedCas};
+use super::provider;
 use super::session::{Session, Step};
-use super::{DEFAULT_HANDSHAKE_TIMEOUT, provider};
 use crate::chain::Chain;
 use crate::platform::Readiness;
 
@@ -130,12 +131,13 @@ impl Connector {
         ClientConnection::new(Arc::clone(&self.loaded().config), server_name(host).unwrap()).unwrap()
     }
 
-    /// Reads the files again, and shakes hands over `socket`, with the server that was asked for as `host`. `wait` waits until the socket is ready,
-    /// and returns false if and only if it may not wait any longer.
+    /// Reads the files again, and shakes hands over `socket`, with the server that was asked for as `host`. `wait` waits until
+    /// the socket is ready, and returns false if and only if `limit` is over.
     pub(crate) fn connect(
         &self,
         socket: TcpStream,
         host: &str,
+        limit: Duration,
         mut wait: impl FnMut(&TcpStream, Readiness) -> io::Result<bool>,
     ) -> Result<Box<Session<TcpStream>>, HandshakeError> {
         let name = self.name(host)?;
@@ -152,7 +154,7 @@ impl Connector {
                 Step::WaitWritable => Readiness::Writable,
             };
             if !wait(session.socket(), readiness).map_err(HandshakeError::Io)? {
-                return Err(HandshakeError::TimedOut(DEFAULT_HANDSHAKE_TIMEOUT));
+                return Err(HandshakeError::TimedOut(limit));
             }
         }
     }

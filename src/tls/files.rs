@@ -140,15 +140,16 @@ pub(super) fn key(path: &Path, content: &KeyContent) -> Result<PrivateKeyDer<'st
         warn_public(path, "the key");
     }
     PrivateKeyDer::from_pem_slice(content).map_err(|error| match error {
-        pem::Error::NoItemsFound if is_encrypted(content) => Error::EncryptedKey(path.to_owned()),
+        _ if is_encrypted(content) => Error::EncryptedKey(path.to_owned()),
         pem::Error::NoItemsFound => Error::NoKey(path.to_owned()),
         error => pem_error(path, &error),
     })
 }
 
+/// True if and only if there is an encrypted key, in PKCS #8 or as OpenSSL wrote them before (RFC 1421, section 4.6.1.1).
 fn is_encrypted(content: &[u8]) -> bool {
-    let label = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
-    content.windows(label.len()).any(|window| window == label)
+    let has = |label: &[u8]| content.windows(label.len()).any(|window| window == label);
+    has(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(b"Proc-Type: 4,ENCRYPTED")
 }
 
 fn pem_error(path: &Path, error: &pem::Error) -> Error {
@@ -246,8 +247,12 @@ mod tests {
 
     #[test]
     fn an_encrypted_key_is_told_from_none() {
-        let content = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nSG9sYQ==\n-----END ENCRYPTED PRIVATE KEY-----\n";
-        assert!(text(&key(Path::new("k"), &private(content)).unwrap_err()).contains("openssl pkey"));
+        for content in [
+            &b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nSG9sYQ==\n-----END ENCRYPTED PRIVATE KEY-----\n"[..],
+            b"-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nSG9sYQ==\n-----END EC PRIVATE KEY-----\n",
+        ] {
+            assert!(text(&key(Path::new("k"), &private(content)).unwrap_err()).contains("openssl pkey"));
+        }
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Returns an error and its sources in one line, as `{:#}` does, for a terminal: some of it may be a peer's, so what
-/// controls terminals is escaped, and each part is cut at 160 characters.
+/// controls terminals is escaped, and each part is cut at 500 characters.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let parts: Vec<String> = error.chain().map(|part| printable(&part.to_string())).collect();
     parts.join(": ")
@@ -115,8 +115,8 @@ fn printable(text: &str) -> String {
     line
 }
 
-/// Characters of one part of an error text: room for a path or a name, not for a payload.
-const LONGEST_PART: usize = 160;
+/// Characters of one part of an error text: room for a cause and its remedy, not for a payload.
+const LONGEST_PART: usize = 500;
 
 #[cfg(test)]
 mod tests {
@@ -126,6 +126,6 @@ mod tests {
     fn what_controls_terminals_is_escaped_and_long_text_is_cut() {
         let error = anyhow::anyhow!("\x1b[2J{}", "x".repeat(1000)).context("first");
         let line = describe(&error);
-        assert!(line.starts_with("first: \\u{1b}[2Jxxx") && line.chars().count() < 200, "{line}");
+        assert!(line.starts_with("first: \\u{1b}[2Jxxx") && line.chars().count() < 600, "{line}");
     }
 }

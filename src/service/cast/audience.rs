@@ -56,7 +56,7 @@ pub(super) struct Share {
     aide: OnceLock<Movable>,
     /// Held for one change of the roll or one copy of it; never while sending or ringing.
     roll: Mutex<Roll>,
-    /// Has the publisher panic once, at the next change.
+    /// Has the publisher panic once, when it sends to clients the next time.
     #[cfg(test)]
     pub(super) fault: std::sync::atomic::AtomicBool,
     /// Stops the publisher while it is locked.
@@ -202,7 +202,14 @@ impl Share {
 
     /// Has the bell of `publisher` rung when a client comes that is due earlier than all others.
     pub(super) fn engage(&self, publisher: &Publisher) {
-        self.lock().publisher = Some(publisher.clone());
+        let mut roll = self.lock();
+        let (now, Roll { seats, schedule, publisher: current, .. }) = (Instant::now(), &mut *roll);
+        *current = Some(publisher.clone());
+        // One that has panicked has taken some out and not put them back. Too early does no harm.
+        schedule.retain(|_| false);
+        for id in seats.keys() {
+            schedule.enter(*id, now);
+        }
     }
 
     /// Returns how many rounds the publisher has counted, if it has a repeat to send that was due before `now`.

@@ -91,6 +91,27 @@ fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
 }
 
 #[test]
+fn a_publisher_that_panics_among_repeats_forgets_no_client() {
+    let (threads, feed, audience) = (Threads::default(), feed(), Audience::new(INTERVAL));
+    let publishers = start_publishers(&threads, &feed, &audience).unwrap();
+    let (outlet, _client) = outlet();
+    let seat = audience.seat(&outlet);
+    audience.shares().iter().for_each(|share| share.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    let wait = |what: &str, is_so: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}");
+            thread::yield_now();
+        }
+    };
+    wait("it has not panicked", &|| threads.panics() >= 1);
+    let before = outlet.sent().frames;
+    wait("its client is sent no repeats", &|| outlet.sent().frames >= before + 3);
+    assert!(seat.has_publisher());
+    drop(publishers);
+}
+
+#[test]
 fn clients_of_a_frozen_publisher_repeat_until_it_goes_on() {
     let (feed, audience) = (feed(), Audience::new(INTERVAL));
     let publishers = start_publishers(&Threads::default(), &feed, &audience).unwrap();

@@ -147,7 +147,8 @@ impl Error {
     }
 
     pub(super) fn server(code: &str, detail: Option<&str>) -> Self {
-        let detail = detail.unwrap_or("no more than that");
+        // Its sentences end in full stops, and something follows here.
+        let detail = detail.unwrap_or("no more than that").trim_end_matches('.');
         Self::Server { code: escape_start(code, MAX_DETAIL), detail: escape_start(detail, MAX_DETAIL) }
     }
 
@@ -321,7 +322,7 @@ mod tests {
         let told =
             |has_password| server("NOAUTH Authentication required.").at_sentinel("h:1", has_password).to_string();
         assert!(
-            told(false).starts_with("the sentinel h:1 refuses: NOAUTH: Authentication required.; give the password")
+            told(false).starts_with("the sentinel h:1 refuses: NOAUTH: Authentication required; give the password")
         );
         assert!(told(true).starts_with("the sentinel h:1 refuses the password: NOAUTH"));
     }

@@ -93,8 +93,8 @@ impl Redis {
         let resolver = Arc::clone(&self.resolver);
         let way = Way { address: &address, tls: tls.as_ref(), max, resolver: &resolver, stop };
         let mut session = Session::open(way, sentinels, self.last.as_ref())?;
-        self.tell_changes(&session);
         loop {
+            self.tell_changes(&session);
             let mut limit = Duration::MAX;
             match session.fetch().and_then(|map| Ok(sink.publish(map)?)) {
                 Ok(published) => {

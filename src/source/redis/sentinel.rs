@@ -31,6 +31,10 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// server no sooner than 30 s after they have lost the master (`down-after-milliseconds`).
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 
+/// How long the answer of a sentinel counts that has not answered since: 5 min. One that is away for longer may be gone for
+/// good, or have been set up anew.
+const MEMORY: Duration = Duration::from_mins(5);
+
 /// How long the first answers are waited for: 5 s, two sentinels that hang and a third that answers.
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -192,12 +196,22 @@ impl Answers {
         Self { by_sentinel: vec![None; sentinels], rounds: 0, failure: None }
     }
 
+    /// Stores what the sentinel at `index` has said. One that did not tell the epoch this time has not forgotten it.
+    fn store(&mut self, index: usize, mut answer: Answer) {
+        let slot = &mut self.by_sentinel[index];
+        if let Some(before) = slot.as_ref().filter(|before| before.master == answer.master) {
+            answer.epoch = answer.epoch.max(before.epoch);
+        }
+        *slot = Some(answer);
+    }
+
     /// Returns the answer that counts: the newest configuration, as among the sentinels themselves. One that has named it
-    /// counts until it says otherwise, so that a sentinel that is behind is not believed when the others cannot be reached. Of
-    /// equal ones, the first that has answered of late. `None` if none has answered of late.
+    /// counts until it says otherwise, 5 min at most, so that a sentinel that is behind is not believed when the others cannot be
+    /// reached. Of equal ones, the first that has answered of late. `None` if none has answered of late.
     fn named(&self, now: Instant) -> Option<&Answer> {
-        let is_fresh = |answer: &Answer| now.saturating_duration_since(answer.at) <= MAX_SILENCE;
-        let answers = || self.by_sentinel.iter().flatten();
+        let age = |answer: &Answer| now.saturating_duration_since(answer.at);
+        let is_fresh = |answer: &Answer| age(answer) <= MAX_SILENCE;
+        let answers = || self.by_sentinel.iter().flatten().filter(|answer| age(answer) <= MEMORY);
         // The last of equal ones is the greatest to `max_by_key`.
         answers().any(is_fresh).then(|| answers().rev().max_by_key(|answer| (answer.epoch, is_fresh(answer))))?
     }
@@ -223,16 +237,30 @@ fn ask_forever(way: Way<'_>, master: &str, answers: &Mutex<Answers>, mut notice:
         let next_round = Instant::now() + PERIOD;
         let mut failure: Option<Error> = None;
         let was_answered = std::mem::take(&mut some_answered);
-        for (index, sentinel) in sentinels.iter_mut().enumerate() {
-            if (was_answered || some_answered) && sentinel.again_at.is_some_and(|at| Instant::now() < at) {
-                continue;
+        // Those that answer come first, and one that has failed waits for one that answers: each may hang.
+        let mut order: Vec<usize> = (0..sentinels.len()).collect();
+        order.sort_by_key(|index| sentinels[*index].again_at.is_some());
+        let mut has_retried = false;
+        for index in order {
+            let sentinel = &mut sentinels[index];
+            if let Some(at) = sentinel.again_at
+                && (was_answered || some_answered)
+            {
+                if has_retried || Instant::now() < at {
+                    continue;
+                }
+                has_retried = true;
             }
             match sentinel.ask(way, master) {
                 Ok(answer) => {
                     (some_answered, sentinel.again_at) = (true, None);
-                    lock().by_sentinel[index] = Some(answer);
+                    lock().store(index, answer);
                 }
                 Err(error) => {
+                    if matches!(error, Error::NoMaster) {
+                        // It knows no such master any more: what it has said before is over.
+                        lock().by_sentinel[index] = None;
+                    }
                     log::debug!("sentinel {}: {error}", sentinel.node);
                     sentinel.again_at = Some(Instant::now() + AFTER_FAILURE);
                     // What one of them says is worth more than that another one is away.
@@ -354,12 +382,25 @@ mod tests {
             (&[Some(("a", 1, 11)), Some(("b", 1, 0))], Some("b:1")),
             // The one that knows of the failover cannot be reached any more; the other one is behind.
             (&[Some(("b", 2, 60)), Some(("a", 1, 0))], Some("b:1")),
+            // For so long that it may be gone for good.
+            (&[Some(("b", 2, 301)), Some(("a", 1, 0))], Some("a:1")),
             (&[Some(("a", 1, 11)), Some(("b", 2, 11))], None),
             (&[None], None),
         ] {
             let answers = answers(now, list);
             let named = answers.named(now).map(|answer| answer.master.to_string());
             assert_eq!(named.as_deref(), wanted, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_was_not_told_again_is_kept_for_the_same_master_alone() {
+        let now = Instant::now();
+        let answer = |host: &str, epoch| Answer { master: Node::Tcp(host.to_owned(), 1), epoch, at: now };
+        let mut answers = Answers::new(1);
+        for (host, told, kept) in [("a", 7, 7), ("a", 0, 7), ("b", 0, 0)] {
+            answers.store(0, answer(host, told));
+            assert_eq!(answers.by_sentinel[0], Some(answer(host, kept)));
         }
     }
 

@@ -76,10 +76,7 @@ impl<'source> Session<'source> {
         let (node, asking) = find(way, sentinels, last)?;
         // Before the first map is read, so that no change falls in between.
         let (owner, refusal) = Peer::listen(way, node, asking)?;
-        let unsubscribed = refusal.map(|error| {
-            let pause = if error.is_forbidden() { FORBIDDEN_FOR } else { REFUSED_FOR };
-            (error, Instant::now() + pause)
-        });
+        let unsubscribed = refusal.map(with_retry);
         let (importing, revision, gap_end) = (None, None, Instant::now());
         Ok(Self { way, sentinels, owner, importing, unsubscribed, revision, gap_end, is_unread: false })
     }
@@ -204,14 +201,25 @@ impl<'source> Session<'source> {
             if is_over(look_at) || (announced && now >= self.gap_end) {
                 return Ok(Woken::Look);
             }
-            if is_over(retry_at) {
-                return Err(Error::Renew("to subscribe"));
+            if is_over(retry_at) && self.subscribe() {
+                // Before that, changes were not announced.
+                return Ok(Woken::Look);
             }
             if is_over(Some(revision_at)) {
                 announced |= self.is_revised()?;
                 revision_at = self.next_revision();
             }
         }
+    }
+
+    /// Tries to subscribe on another connection, beside those that work. Returns true if and only if it is subscribed now.
+    fn subscribe(&mut self) -> bool {
+        let subscribed = log_in(self.way, &self.owner.node).and_then(|new| Listener::subscribe(new, self.way.address));
+        match subscribed {
+            Ok(Ok(listener)) => (self.owner.listening, self.unsubscribed) = (Some(listener), None),
+            Ok(Err(error)) | Err(error) => self.unsubscribed = Some(with_retry(error)),
+        }
+        self.unsubscribed.is_none()
     }
 
     /// Where there is no revision, the question is a sign of life of the connection.
@@ -259,6 +267,12 @@ impl<'source> Session<'source> {
             Err(_) => Ok(self.revision.is_some()),
         }
     }
+}
+
+/// Returns why there is no subscription, with when to try again.
+fn with_retry(error: Error) -> (Error, Instant) {
+    let pause = if error.is_forbidden() { FORBIDDEN_FOR } else { REFUSED_FOR };
+    (error, Instant::now() + pause)
 }
 
 impl Peer {

@@ -139,14 +139,21 @@ fn a_script_that_runs_for_long_is_over_when_it_is_killed() {
 #[test]
 fn a_refused_subscription_is_tried_again_and_the_hash_is_read_meanwhile() {
     let is_refused = Arc::new(AtomicBool::new(true));
-    let (refused, n) = (Arc::clone(&is_refused), AtomicUsize::new(0));
+    let (readings, attempts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (refused, read, attempted) = (Arc::clone(&is_refused), Arc::clone(&readings), Arc::clone(&attempts));
     let fake = Fake::start(move |words| match words[0].as_str() {
-        "subscribe" if refused.load(Ordering::SeqCst) => Some(Act::say("-ERR not now\r\n")),
-        "hgetall" => Some(hash(&n.fetch_add(1, Ordering::SeqCst).to_string())),
+        "subscribe" if refused.load(Ordering::SeqCst) => {
+            attempted.fetch_add(1, Ordering::SeqCst);
+            Some(Act::say("-ERR not now\r\n"))
+        }
+        "hgetall" => Some(hash(&read.fetch_add(1, Ordering::SeqCst).to_string())),
         _ => None,
     });
     let (server, mut client) = followed(&fake.source(), &NEVER);
     server.wait_log("cannot subscribe, so a change is seen after up to 3600s: Redis says ERR: not now");
+    // Two channels each time. The connection that works is kept meanwhile: there is no first reading of another one.
+    eventually("another try is over", || attempts.load(Ordering::SeqCst) >= 4);
+    assert_eq!(readings.load(Ordering::SeqCst), 1);
     is_refused.store(false, Ordering::SeqCst);
     server.wait_log("subscribed again");
     wait_map(&mut client, &texts(&[("n", "1")]));

@@ -20,7 +20,7 @@ struct FakeSentinel {
 }
 
 impl FakeSentinel {
-    /// Port 0: it hangs.
+    /// Port 0: it hangs. Port 1: it knows no such master.
     fn start(master: u16, epoch: u64) -> Self {
         let master = Arc::new(AtomicU16::new(master));
         let named = Arc::clone(&master);
@@ -29,6 +29,7 @@ impl FakeSentinel {
             let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
             Some(match words.get(1).map(String::as_str) {
                 _ if port == "0" => Act::Hang,
+                Some("get-master-addr-by-name") if port == "1" => Act::say("*-1\r\n"),
                 Some("get-master-addr-by-name") => Act::say(format!("*2\r\n{}{}", bulk("127.0.0.1"), bulk(&port))),
                 Some("master") => Act::say(format!("*2\r\n{}{}", bulk("config-epoch"), bulk(&epoch.to_string()))),
                 _ => return None,
@@ -55,6 +56,20 @@ fn two_masters() -> Option<[RedisServer; 2]> {
     let second = RedisServer::start(&[])?;
     set_n(&second, "2");
     Some([first, second])
+}
+
+/// Otherwise a configuration that was removed would win for ever against one that was made anew.
+#[test]
+fn a_sentinel_that_does_not_know_the_master_any_more_does_not_count() {
+    let Some([old, new]) = two_masters() else { return };
+    let (removed, anew) = (FakeSentinel::start(old.port(), 5), FakeSentinel::start(old.port(), 0));
+    let server = follow_with(&source(&[removed.fake.port(), anew.fake.port()]), &NEVER);
+    server.wait_log("source up");
+    let mut client = Reader::connect(server.addr());
+    assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
+    anew.name(new.port());
+    removed.name(1);
+    assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
 }
 
 /// The split in which the old master answers mapcast alone.
