@@ -22,7 +22,7 @@ mod slots_tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -318,6 +318,12 @@ impl Server {
     /// # Errors
     /// `NoListener`, or what kept the server from beginning. Nothing that a client does is an error here.
     pub fn run(self, stop: &Shutdown) -> Result<Summary, Error> {
+        self.begin(stop).map(Running::serve)
+    }
+
+    /// Starts everything that accepting needs, and then says where the server listens: who reads that may connect, and
+    /// nothing that it needs can be lacking any more.
+    fn begin(self, stop: &Shutdown) -> Result<Running, Error> {
         if self.doors.is_empty() {
             return Err(Error::NoListener);
         }
@@ -326,56 +332,83 @@ impl Server {
         if let Some(tls) = &own_tls {
             log::info!("{}", tls.describe());
         }
-        let with_tls = if self.config.tls.is_some() { " with TLS" } else { "" };
-        for door in &self.doors {
-            door.service.start().map_err(Error::Start)?;
-            let addr = door.listener.local_addr().map_err(Error::Start)?;
-            let (level, service) = (self.config.role.level(), door.service.describe());
-            log::log!(level, "listening on {addr}{with_tls}: {service}, pid {}", std::process::id());
-        }
         let certificates =
             own_tls.map(|tls| follow(tls, stop, &self.config.threads)).transpose().map_err(Error::Start)?;
-        self.warn_if_open();
+        self.doors.iter().try_for_each(|door| door.service.start()).map_err(Error::Start)?;
+        let addrs = self.local_addrs();
         let shared = Shared::new(self.config, self.stats, self.registry, stop.clone()).map_err(Error::Start)?;
         let shared = Arc::new(shared);
         let reaper = start_reaper(&shared).map_err(Error::Start)?;
-        Acceptor::new(Arc::clone(&shared)).run(self.doors);
-        let summary = drain(&shared);
-        shared.slots.close();
-        join(reaper);
-        certificates.map(|thread| thread.join(CERTIFICATES_LIMIT));
-        Ok(summary)
-    }
-
-    /// Tells once of the listeners that others than this machine can reach, if whoever reaches them is served.
-    fn warn_if_open(&self) {
-        let beyond = |addr: &SocketAddr| !addr.ip().to_canonical().is_loopback();
-        let reached: Vec<_> = self.local_addrs().iter().filter(|addr| beyond(addr)).map(ToString::to_string).collect();
-        if self.config.is_open() && !reached.is_empty() {
-            log::warn!(
-                "whoever reaches {} is served: say who may connect (--allow), or listen on 127.0.0.1",
-                reached.join(", ")
-            );
+        let with_tls = if shared.config.tls.is_some() { " with TLS" } else { "" };
+        for (door, addr) in self.doors.iter().zip(&addrs) {
+            let (level, service) = (shared.config.role.level(), door.service.describe());
+            log::log!(level, "listening on {addr}{with_tls}: {service}, pid {}", std::process::id());
         }
+        shared.config.warn_if_open(&addrs);
+        Ok(Running { doors: self.doors, shared, reaper, certificates })
     }
 
-    /// Runs the server on a thread of its own.
+    /// Runs the server on a thread of its own. Returns when it listens.
     ///
     /// # Errors
-    /// `Start` if the system gives no thread.
+    /// As [`run`](Self::run).
     pub fn spawn(self, stop: Shutdown) -> Result<Handle, Error> {
         let (addrs, census, requested) = (self.local_addrs(), self.census(), stop.clone());
         let builder = thread::Builder::new().name(format!("{}-accept", self.config.role.thread_name()));
+        let (begun, has_begun) = mpsc::sync_channel(1);
         let run = move || {
             if self.config.role == Role::Http
                 && let Err(error) = platform::stand_back(HTTP_NICENESS)
             {
                 log::debug!("HTTP has the clients' priority: {error}");
             }
-            self.run(&requested)
+            let running = self.begin(&requested)?;
+            // It fails only if the caller has panicked.
+            let _ = begun.send(());
+            Ok(running.serve())
         };
-        let thread = builder.spawn(run).map_err(Error::Start)?;
-        Ok(Handle { addrs, census, stop, thread })
+        let handle = Handle { addrs, census, stop, thread: builder.spawn(run).map_err(Error::Start)? };
+        match has_begun.recv() {
+            Ok(()) => Ok(handle),
+            // It has ended, with the reason.
+            Err(_) => handle.join().and(Err(Error::NoListener)),
+        }
+    }
+}
+
+/// A server that listens.
+struct Running {
+    doors: Vec<Door>,
+    shared: Arc<Shared>,
+    reaper: JoinHandle<()>,
+    /// Reads the files of TLS.
+    certificates: Option<Thread>,
+}
+
+impl Running {
+    /// Accepts until the stop, and drains.
+    fn serve(self) -> Summary {
+        let Self { doors, shared, reaper, certificates } = self;
+        Acceptor::new(Arc::clone(&shared)).run(doors);
+        let summary = drain(&shared);
+        shared.slots.close();
+        join(reaper);
+        certificates.map(|thread| thread.join(CERTIFICATES_LIMIT));
+        summary
+    }
+}
+
+impl Config {
+    /// Tells once of the listeners that others than this machine can reach, if whoever reaches them is served.
+    fn warn_if_open(&self, addrs: &[SocketAddr]) {
+        let beyond = |addr: &SocketAddr| !addr.ip().to_canonical().is_loopback();
+        let reached: Vec<_> = addrs.iter().filter(|addr| beyond(addr)).map(ToString::to_string).collect();
+        if self.is_open() && !reached.is_empty() {
+            log::warn!(
+                "whoever reaches {} is served: say who may connect (--allow), or listen on 127.0.0.1",
+                reached.join(", ")
+            );
+        }
     }
 }
 
