@@ -9,6 +9,7 @@ mod backoff;
 mod census;
 mod client;
 mod connection_log;
+mod handle;
 mod limits;
 mod peer;
 mod places;
@@ -36,6 +37,7 @@ use crate::tls;
 use accept::{Acceptor, Door};
 use census::Books;
 use client::{Shared, join};
+pub use handle::Handle;
 pub use ipnet::IpNet;
 pub use limits::{Ceiling, Limit};
 use registry::Registry;
@@ -467,48 +469,5 @@ fn wait_drained(shared: &Shared) -> bool {
         if has_drained || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return has_drained;
         }
-    }
-}
-
-/// A server that runs on a thread of its own.
-#[derive(Debug)]
-pub struct Handle {
-    addrs: Vec<SocketAddr>,
-    census: Arc<dyn Census>,
-    stop: Shutdown,
-    thread: JoinHandle<Result<Summary, Error>>,
-}
-
-impl Handle {
-    /// The addresses that are listened on.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.addrs
-    }
-
-    /// The counters.
-    pub fn stats(&self) -> &Stats {
-        self.census.stats()
-    }
-
-    /// What the server tells of its clients.
-    pub fn census(&self) -> &dyn Census {
-        &*self.census
-    }
-
-    /// Requests the stop and waits for it.
-    ///
-    /// # Errors
-    /// What kept the server from running.
-    pub fn stop(self) -> Result<Summary, Error> {
-        self.stop.trigger();
-        self.join()
-    }
-
-    /// Waits until the server has stopped.
-    ///
-    /// # Errors
-    /// What kept the server from running.
-    pub fn join(self) -> Result<Summary, Error> {
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }

@@ -1,0 +1,53 @@
+//! A server that runs on a thread of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::{Error, Summary};
+use crate::service::Census;
+use crate::shutdown::Shutdown;
+use crate::stats::Stats;
+
+/// A server that runs on a thread of its own.
+#[derive(Debug)]
+pub struct Handle {
+    pub(super) addrs: Vec<SocketAddr>,
+    pub(super) census: Arc<dyn Census>,
+    pub(super) stop: Shutdown,
+    pub(super) thread: JoinHandle<Result<Summary, Error>>,
+}
+
+impl Handle {
+    /// The addresses that are listened on.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        self.census.stats()
+    }
+
+    /// What the server tells of its clients.
+    pub fn census(&self) -> &dyn Census {
+        &*self.census
+    }
+
+    /// Requests the stop and waits for it.
+    ///
+    /// # Errors
+    /// What kept the server from running.
+    pub fn stop(self) -> Result<Summary, Error> {
+        self.stop.trigger();
+        self.join()
+    }
+
+    /// Waits until the server has stopped.
+    ///
+    /// # Errors
+    /// What kept the server from running.
+    pub fn join(self) -> Result<Summary, Error> {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
