@@ -24,6 +24,8 @@ mod echo;
 #[cfg(feature = "cli")]
 mod examples;
 #[cfg(feature = "cli")]
+mod exhaustion;
+#[cfg(feature = "cli")]
 mod guide;
 #[path = "../hostile/mod.rs"]
 mod hostile;
