@@ -293,6 +293,9 @@ fn a_publisher_that_is_frozen_is_noticed_and_the_watchdog_is_not_fed() {
     freezer.wait_out("frozen");
     site.server.signal(Signal::TERM);
     site.server.wait_log("thread publisher-0: does not end within 1s; leaving it behind");
+    // The exit code is decided: a publisher that goes on earlier would end in time for it.
+    let line = site.server.wait_log("leaving threads behind: ");
+    assert!(line.contains("publisher-0"), "{line}");
     // A thread that is traced is its process's until the tracer has seen its end.
     drop(freezer.stdin());
     assert_eq!(site.server.exit_code(), 1);

@@ -12,7 +12,8 @@ ROOT, DIRECT_IO = 1, 1
 
 nodes = {ROOT: None}  # by number: what is in it, its times and mode
 names = {}  # in the root: numbers by name
-device = os.open("/dev/fuse", os.O_RDWR)
+# Not blocking: a request that select has announced is withdrawn if its process ends before it is read.
+device = os.open("/dev/fuse", os.O_RDWR | os.O_NONBLOCK)
 
 
 def attributes(number):
@@ -99,10 +100,16 @@ while True:
     ready = select.select([device, sys.stdin], [], [])[0]
     if sys.stdin in ready:
         break
-    request = os.read(device, 1 << 18)
+    try:
+        request = os.read(device, 1 << 18)
+    except (BlockingIOError, FileNotFoundError):
+        continue
     length, opcode, unique, node = struct.unpack_from("<2I2Q", request)
     said = answer(opcode, node, request[40:length])
     if said is not None:
         error, said = (-said, b"") if isinstance(said, int) else (0, said)
-        os.write(device, struct.pack("<IiQ", 16 + len(said), error, unique) + said)
+        try:
+            os.write(device, struct.pack("<IiQ", 16 + len(said), error, unique) + said)
+        except FileNotFoundError:
+            pass  # the process that asked has ended
 libc.umount2(target, 2)  # MNT_DETACH: whoever has a file open does not keep it
