@@ -171,8 +171,11 @@ fn a_command_that_cannot_be_started_is_tried_again() {
 fn a_program_that_is_no_longer_there_is_not_stopped_and_started_again_when_it_is() {
     let place = Place::new(INTERVAL);
     let program = place.path("program");
-    fs::write(&program, format!("#!/bin/sh\necho $$ >>pids\n{LIVES}\n")).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = place.path("script");
+    fs::write(&script, format!("#!/bin/sh\necho $$ >>pids\n{LIVES}\n")).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    // Written by another process: of a file that this one has had open, a child of another test may have a copy.
+    assert!(std::process::Command::new("cp").arg("-p").args([&script, &program]).status().unwrap().success());
     let client = place.client(&["--run", "./program"]);
     place.wait_text("maps", "0\n");
     let first = Pid::from_raw(place.text("pids").trim().parse().unwrap()).unwrap();

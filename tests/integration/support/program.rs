@@ -1,5 +1,6 @@
 //! The programs themselves, as children that never outlive their test.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
@@ -70,7 +71,15 @@ impl Program {
     #[track_caller]
     pub fn start(mut command: Command) -> Self {
         let started = Instant::now();
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        // A program that a test has just copied is busy as long as the child of another test, forked meanwhile, has its file open.
+        let mut child = loop {
+            match command.spawn() {
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && started.elapsed() < PATIENCE => {
+                    pause();
+                }
+                spawned => break spawned.unwrap_or_else(|error| panic!("{command:?}: {error}")),
+            }
+        };
         let (stdout, stderr) = (Output::pump(child.stdout.take()), Output::pump(child.stderr.take()));
         let words = command.get_args().map(|word| format!(" {}", word.to_string_lossy()));
         let command = command.get_program().to_string_lossy().into_owned() + &words.collect::<String>();
