@@ -82,7 +82,7 @@ fn a_map_that_is_refused_leaves_the_program() {
 #[test]
 fn a_check_that_hangs_is_ended_and_refuses() {
     let place = Place::new(INTERVAL);
-    let check = "echo {} >>checks; trap 'echo ended >>ended; exit' TERM; while :; do sleep 0.05; done";
+    let check = "trap 'echo ended >>ended; exit' TERM; echo {} >>checks; while :; do sleep 0.05; done";
     let client = place.client(&["--write", "map.toml", "--check", check, "--check-timeout", "5s"]);
     client.wait_log("map.toml stays as it is: the check takes longer than 5s: ended");
     assert_eq!(place.text("ended"), "ended\n");

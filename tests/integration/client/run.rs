@@ -82,7 +82,7 @@ fn the_first_start_waits_for_nothing_and_a_restart_as_long_as_chance_has_it() {
 fn a_change_while_it_ends_is_one_restart_with_the_newest() {
     let place = Place::new(INTERVAL);
     let script =
-        "echo $n >>maps; trap 'until [ -e go ]; do sleep 0.02; done; exit 0' TERM; while :; do sleep 0.02; done";
+        "trap 'until [ -e go ]; do sleep 0.02; done; exit 0' TERM; echo $n >>maps; while :; do sleep 0.02; done";
     let client = run(&place, &["--write", "seen.toml"], script);
     place.wait_text("maps", "0\n");
     place.publish(1);
