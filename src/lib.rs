@@ -41,7 +41,7 @@
 //! - [`backlog`]: the memory that slow peers keep in use. [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`health`]: how that fares.
 //!   [`state`]: the file that outlives it, and [`replacement`]: how a file is replaced whole.
 //!   [`shutdown`]: the stop, and how it is heard. [`threads`]: the long-lived threads, and which of them are stuck.
-//! - [`connection`]: one client, its deadlines and its bell. [`service`]: what is done for it. [`server`]: listeners,
+//! - [`connection`]: one client, its deadlines and its notifier. [`service`]: what is done for it. [`server`]: listeners,
 //!   threads, limits. [`stats`]: what is counted. [`tls`]: certificates and handshakes, for both ends.
 //! - [`client`]: reading, over one connection or as many as it takes. [`units`]: durations and sizes as people write
 //!   them. [`address`]: addresses.

@@ -1,13 +1,13 @@
 //! One client: its stream, its deadlines, and what wakes its thread.
 
-mod bell;
-mod belled_thread;
 mod ending;
 pub(crate) mod memory;
+mod notifier;
 mod outlet;
 mod over_limit;
 mod payload;
 mod watcher;
+mod worker_thread;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -24,14 +24,14 @@ use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 use crate::tls::{Acceptor, HandshakeError};
 
-pub(crate) use bell::{Bell, Belled};
-pub use bell::{Cause, Causes};
-pub(crate) use belled_thread::BelledThread;
-use outlet::{Left, Owner, Socket};
+pub(crate) use notifier::{Belled, Notifier};
+pub use notifier::{WakeReason, WakeReasons};
+use outlet::{Left, Notify, Socket};
 pub(crate) use outlet::{Outlet, Sent};
 pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
 use payload::explain;
 pub(crate) use watcher::Watcher;
+pub(crate) use worker_thread::WorkerThread;
 
 /// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.
 pub const DISCARD_LIMIT: usize = 64 * 1024;
@@ -81,15 +81,15 @@ pub enum Received {
 enum Watch {
     /// Not yet: it has never waited.
     Unknown,
-    /// Its next input will ring.
+    /// Its next input will notify.
     Armed,
-    /// It has rung, and must be asked for again.
-    Rung,
+    /// It has notified, and must be asked for again.
+    Fired,
 }
 
-/// A client's socket, non-blocking, and its thread's bell: what others than the thread itself may know of it. They keep
+/// A client's socket, non-blocking, and its thread's notifier: what others than the thread itself may know of it. They keep
 /// it weakly, so that the thread's own end closes the socket.
-pub(crate) type ClientOutlet = Outlet<Stream, Bell>;
+pub(crate) type ClientOutlet = Outlet<Stream, Notifier>;
 
 impl Socket for Stream {
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -97,14 +97,14 @@ impl Socket for Stream {
     }
 }
 
-impl Owner for Bell {
-    fn ring_news(&self) {
-        self.ring(Cause::News);
+impl Notify for Notifier {
+    fn notify_pending(&self) {
+        self.notify(WakeReason::Update);
     }
 }
 
 impl Belled for ClientOutlet {
-    fn bell(&self) -> &Bell {
+    fn notifier(&self) -> &Notifier {
         self.owner()
     }
 }
@@ -271,7 +271,7 @@ impl Connection {
         acceptor.shake_hands(session, timeout, stop)?;
         if self.stream().has_input() {
             // It came with the end of the handshake: nobody else will tell of it.
-            self.outlet.bell().ring(Cause::Input);
+            self.outlet.notifier().notify(WakeReason::Input);
         }
         Ok(())
     }
@@ -375,28 +375,28 @@ impl Connection {
         }
     }
 
-    /// Waits until something rings or `until` has passed; `None` never passes. Returns what has rung, nothing if and
-    /// only if the time was over. Input rings until it has been read.
+    /// Waits until something notifies or `until` has passed; `None` never passes. Returns what has notified, nothing if and
+    /// only if the time was over. Input notifies until it has been read.
     ///
     /// # Errors
     /// If the system has no room to watch another socket.
-    pub fn wait(&mut self, until: Option<Instant>) -> Result<Causes, Error> {
+    pub fn wait(&mut self, until: Option<Instant>) -> Result<WakeReasons, Error> {
         match self.watch {
             Watch::Unknown => self.watcher.watch(self.id, &self.outlet),
-            Watch::Rung => self.watcher.watch_again(self.id, &self.outlet),
+            Watch::Fired => self.watcher.watch_again(self.id, &self.outlet),
             Watch::Armed => Ok(()),
         }
         .map_err(Error::System)?;
         self.watch = Watch::Armed;
-        let causes = self.outlet.bell().wait(until);
-        if causes.contains(Cause::Input) {
-            self.watch = Watch::Rung;
+        let reasons = self.outlet.notifier().wait(until);
+        if reasons.contains(WakeReason::Input) {
+            self.watch = Watch::Fired;
         }
-        Ok(causes)
+        Ok(reasons)
     }
 
-    /// Returns a waker that rings for `cause`, to be given to whoever has news.
-    pub fn waker(&self, cause: Cause) -> Waker {
+    /// Returns a waker that notifies for `cause`, to be given to whoever has news.
+    pub fn waker(&self, cause: WakeReason) -> Waker {
         self.outlet.waker(cause)
     }
 
@@ -416,9 +416,9 @@ impl Connection {
         }
     }
 
-    /// A socket that was cut by us fails as one that was broken off by the peer; the bell knows.
+    /// A socket that was cut by us fails as one that was broken off by the peer; the notifier knows.
     fn broken(&self, error: io::Error) -> Error {
-        if self.outlet.bell().is_cut() {
+        if self.outlet.notifier().is_cut() {
             return Error::Cut;
         }
         HandshakeError::in_server_session(error).map_or_else(Error::Reset, Error::Tls)

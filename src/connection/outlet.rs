@@ -18,9 +18,9 @@ pub(crate) trait Socket {
 }
 
 /// How the thread that owns the connection is told to look after it.
-pub(crate) trait Owner {
+pub(crate) trait Notify {
     /// There is something to send that was not sent from here.
-    fn ring_news(&self);
+    fn notify_pending(&self);
 }
 
 /// Sends frames over one connection, for two: the connection's own thread, and whoever publishes.
@@ -92,14 +92,14 @@ pub(crate) enum Left {
     InFlight(Instant),
 }
 
-impl<S: Socket, O: Owner> Outlet<S, O> {
+impl<S: Socket, O: Notify> Outlet<S, O> {
     /// Returns the outlet of `socket`, with nothing sent.
     pub(crate) fn new(socket: S, owner: O) -> Self {
         Self { socket, owner, since: Instant::now(), line: Mutex::new(Line::default()) }
     }
 
     /// Sends `frame` at once, for a publisher, if it is newer than the last one, or if it is the same and that one was
-    /// begun no later than `repeat_before`; and if nobody has to wait for it. Rings the owner if that leaves something to do. Never waits for
+    /// begun no later than `repeat_before`; and if nobody has to wait for it. Notifications the owner if that leaves something to do. Never waits for
     /// anybody. `now` may be a little old: asking for it costs 3 % of a send.
     ///
     /// Returns when the last frame was begun, if nothing is left to do; `None` if it is the owner's now.
@@ -120,7 +120,7 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
             return line.begun;
         }
         if line.in_flight.is_some() {
-            // That frame is the thread's, which looks for the newest when it is done. The ring is for the thread that
+            // That frame is the thread's, which looks for the newest when it is done. The notification is for the thread that
             // has looked already, and would wait without it until it looks again (a model found this).
             drop(line);
             return self.leave();
@@ -137,7 +137,7 @@ impl<S: Socket, O: Owner> Outlet<S, O> {
 
     /// Leaves what there is to do to the owner.
     fn leave(&self) -> Option<Instant> {
-        self.owner.ring_news();
+        self.owner.notify_pending();
         None
     }
 
@@ -300,10 +300,10 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Rings(Cell<usize>);
+    struct Notifications(Cell<usize>);
 
-    impl Owner for &Rings {
-        fn ring_news(&self) {
+    impl Notify for &Notifications {
+        fn notify_pending(&self) {
             self.0.set(self.0.get() + 1);
         }
     }
@@ -321,21 +321,21 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_fits_is_sent_without_a_ring() {
-        let (pipe, rings) = (Pipe::default(), Rings::default());
+    fn a_change_that_fits_is_sent_without_a_notification() {
+        let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(100);
-        let outlet = Outlet::new(&pipe, &rings);
+        let outlet = Outlet::new(&pipe, &notifications);
         outlet.offer(&frame("one"), 1, None, Instant::now());
-        assert_eq!((taken(&pipe).as_str(), rings.0.get(), outlet.sent()), ("3         one", 0, sent(1, 13, 0)));
+        assert_eq!((taken(&pipe).as_str(), notifications.0.get(), outlet.sent()), ("3         one", 0, sent(1, 13, 0)));
     }
 
     #[test]
     fn what_does_not_fit_is_left_to_the_owner_who_then_takes_the_newest() {
-        let (pipe, rings) = (Pipe::default(), Rings::default());
+        let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(5);
-        let outlet = Outlet::new(&pipe, &rings);
+        let outlet = Outlet::new(&pipe, &notifications);
         outlet.offer(&frame("one"), 1, None, Instant::now());
-        assert_eq!((rings.0.get(), outlet.sent()), (1, sent(0, 5, 0)));
+        assert_eq!((notifications.0.get(), outlet.sent()), (1, sent(0, 5, 0)));
         // The frame in flight is not followed by anything before it is whole.
         outlet.offer(&frame("two"), 2, None, Instant::now());
         pipe.room.set(4);
@@ -345,22 +345,22 @@ mod tests {
         assert_eq!(outlet.begin(&frame("three"), 3, None).unwrap(), Left::Nothing);
         assert_eq!(taken(&pipe), "3         one5         three");
         assert_eq!(outlet.sent(), sent(2, 28, 1), "the second change was skipped");
-        assert_eq!(rings.0.get(), 2, "one for what did not fit, one for the change during it");
+        assert_eq!(notifications.0.get(), 2, "one for what did not fit, one for the change during it");
     }
 
     #[test]
-    fn a_full_socket_rings_its_owner() {
-        let (pipe, rings) = (Pipe::default(), Rings::default());
-        let outlet = Outlet::new(&pipe, &rings);
+    fn a_full_socket_notifies_its_owner() {
+        let (pipe, notifications) = (Pipe::default(), Notifications::default());
+        let outlet = Outlet::new(&pipe, &notifications);
         outlet.offer(&frame("one"), 1, None, Instant::now());
-        assert_eq!((rings.0.get(), outlet.last()), (1, None));
+        assert_eq!((notifications.0.get(), outlet.last()), (1, None));
     }
 
     #[test]
     fn an_older_map_never_follows_a_newer_one() {
-        let (pipe, rings) = (Pipe::default(), Rings::default());
+        let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(100);
-        let outlet = Outlet::new(&pipe, &rings);
+        let outlet = Outlet::new(&pipe, &notifications);
         outlet.offer(&frame("two"), 2, None, Instant::now());
         outlet.offer(&frame("one"), 1, None, Instant::now());
         assert_eq!(outlet.begin(&frame("two"), 2, None).unwrap(), Left::Nothing);
@@ -369,9 +369,9 @@ mod tests {
 
     #[test]
     fn a_frame_is_repeated_once_it_is_due() {
-        let (pipe, rings) = (Pipe::default(), Rings::default());
+        let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(100);
-        let outlet = Outlet::new(&pipe, &rings);
+        let outlet = Outlet::new(&pipe, &notifications);
         outlet.begin(&frame("one"), 1, None).unwrap();
         let (_, begun) = outlet.last().unwrap();
         outlet.begin(&frame("one"), 1, begun.checked_sub(NANOSECOND)).unwrap();
@@ -384,26 +384,30 @@ mod tests {
 
     #[test]
     fn a_publisher_repeats_what_is_due_and_says_when_the_last_frame_was_begun() {
-        let (pipe, rings) = (Pipe::default(), Rings::default());
+        let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(30);
-        let outlet = Outlet::new(&pipe, &rings);
+        let outlet = Outlet::new(&pipe, &notifications);
         let begun = Instant::now();
         let early = begun.checked_sub(NANOSECOND);
         let later = begun + NANOSECOND;
         assert_eq!(outlet.offer(&frame("one"), 1, None, begun), Some(begun));
         assert_eq!(outlet.offer(&frame("one"), 1, early, later), Some(begun), "not due yet");
         assert_eq!(outlet.offer(&frame("one"), 1, Some(begun), later), Some(later));
-        assert_eq!((taken(&pipe).as_str(), rings.0.get()), ("3         one3         one", 0));
+        assert_eq!((taken(&pipe).as_str(), notifications.0.get()), ("3         one3         one", 0));
         // There is room for four bytes more: the rest is the owner's.
-        assert_eq!((outlet.offer(&frame("one"), 1, Some(later), later), rings.0.get()), (None, 1));
-        assert_eq!((outlet.offer(&frame("one"), 1, Some(later), later), rings.0.get()), (None, 2), "due, in flight");
+        assert_eq!((outlet.offer(&frame("one"), 1, Some(later), later), notifications.0.get()), (None, 1));
+        assert_eq!(
+            (outlet.offer(&frame("one"), 1, Some(later), later), notifications.0.get()),
+            (None, 2),
+            "due, in flight"
+        );
     }
 
     #[test]
     fn an_older_map_is_not_repeated_after_a_newer_one() {
-        let (pipe, rings) = (Pipe::default(), Rings::default());
+        let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(100);
-        let outlet = Outlet::new(&pipe, &rings);
+        let outlet = Outlet::new(&pipe, &notifications);
         let begun = Instant::now();
         outlet.offer(&frame("two"), 2, None, begun);
         outlet.offer(&frame("one"), 1, Some(begun), begun);
@@ -413,9 +417,9 @@ mod tests {
 
     #[test]
     fn a_sealed_outlet_begins_nothing_and_finishes_what_it_has() {
-        let (pipe, rings) = (Pipe::default(), Rings::default());
+        let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(5);
-        let outlet = Outlet::new(&pipe, &rings);
+        let outlet = Outlet::new(&pipe, &notifications);
         outlet.offer(&frame("one"), 1, None, Instant::now());
         outlet.seal();
         pipe.room.set(100);

@@ -96,7 +96,7 @@ impl Census for Books {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{Bell, Outlet};
+    use crate::connection::{Notifier, Outlet};
     use crate::frame::Frame;
     use crate::stream::Stream;
     use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -108,7 +108,7 @@ mod tests {
         let outlets: Vec<_> = (1..=3)
             .map(|id| {
                 let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-                let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread()));
+                let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Notifier::for_current_thread()));
                 registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
                 registry.keep_client(id, &outlet);
                 outlet.offer(&Frame::new(b"one", 10).unwrap(), 1, None, Instant::now());

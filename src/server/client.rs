@@ -14,7 +14,9 @@ use super::places::Place;
 use super::registry::Registry;
 use super::slots::ThreadSlots;
 use crate::chain::Chain;
-use crate::connection::{Bell, Connection, Error as ClientError, Outlet, OverLimit, RESERVE_TIMEOUT, Sent, Watcher};
+use crate::connection::{
+    Connection, Error as ClientError, Notifier, Outlet, OverLimit, RESERVE_TIMEOUT, Sent, Watcher,
+};
 use crate::platform::Wakeup;
 use crate::service::{Goodbye, Service, counted};
 use crate::shutdown::Shutdown;
@@ -109,7 +111,7 @@ fn open(
         None => Stream::Plain(socket),
         Some(tls) => encrypt(id, peer, socket, tls, shared)?,
     };
-    let outlet = Arc::new(Outlet::new(stream, Bell::for_this_thread()));
+    let outlet = Arc::new(Outlet::new(stream, Notifier::for_current_thread()));
     shared.registry.keep_client(id, &outlet);
     let connection = Connection::new(
         id,

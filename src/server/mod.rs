@@ -441,7 +441,7 @@ fn start_reaper(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
 fn drain(shared: &Shared) -> Summary {
     let (active, level) = (shared.stats.active(), shared.config.role.level());
     log::log!(level, "stopping: {active} active connection{}", if active == 1 { "" } else { "s" });
-    shared.registry.ring_stop();
+    shared.registry.notify_stop();
     if !wait_drained(shared) {
         let left = shared.registry.cut();
         log::warn!("cutting {} that did not end within the drain timeout", counted(left as u64, "connection"));

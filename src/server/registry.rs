@@ -6,13 +6,13 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::peer::Peer;
-use crate::connection::{Belled, Cause, ClientOutlet, Sent};
+use crate::connection::{Belled, ClientOutlet, Sent, WakeReason};
 use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
 
 /// The connections that have a thread.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    /// Guards the lists alone. Held for one look-up or change; never while ringing, closing, joining or logging.
+    /// Guards the lists alone. Held for one look-up or change; never while notifying, closing, joining or logging.
     entries: Mutex<Entries>,
     /// Tells that an entry has gone.
     left: Condvar,
@@ -25,7 +25,7 @@ struct Entries {
     /// What those who have left were sent.
     gone: Sent,
     /// What everyone has been told, the stop or the cut: whoever comes later must hear it too.
-    told: Option<Cause>,
+    told: Option<WakeReason>,
 }
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Registry {
         }
     }
 
-    /// Keeps the thread's client, to ring it or cut it; does so if the others have been already.
+    /// Keeps the thread's client, to notify it or cut it; does so if the others have been already.
     pub(super) fn keep_client(&self, id: u64, client: &Arc<ClientOutlet>) {
         let mut entries = self.lock();
         if let Some(entry) = entries.active.get_mut(&id) {
@@ -95,16 +95,16 @@ impl Registry {
     }
 
     /// Tells every connection, and every later one, that the server stops.
-    pub(super) fn ring_stop(&self) {
-        self.tell_all(Cause::Stop);
+    pub(super) fn notify_stop(&self) {
+        self.tell_all(WakeReason::Stop);
     }
 
     /// Cuts every connection that is left, in whatever it waits for, and every later one. Returns how many there were.
     pub(super) fn cut(&self) -> usize {
-        self.tell_all(Cause::Cut)
+        self.tell_all(WakeReason::Cut)
     }
 
-    fn tell_all(&self, cause: Cause) -> usize {
+    fn tell_all(&self, cause: WakeReason) -> usize {
         let mut entries = self.lock();
         entries.told = Some(cause);
         let clients: Vec<_> = entries.active.values().map(|entry| entry.client.clone()).collect();
@@ -136,10 +136,10 @@ impl Registry {
     }
 }
 
-/// Rings the client, and shuts its socket down if this is the cut.
-fn tell(client: &ClientOutlet, cause: Cause) {
-    client.bell().ring(cause);
-    if cause == Cause::Cut {
+/// Notifies the client, and shuts its socket down if this is the cut.
+fn tell(client: &ClientOutlet, cause: WakeReason) {
+    client.notifier().notify(cause);
+    if cause == WakeReason::Cut {
         // It fails only if the peer has gone, which wakes the thread as well.
         let _ = client.socket().tcp().shutdown(Direction::Both);
     }

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::registry::Registry;
-use crate::connection::{Bell, Belled, Cause, ClientOutlet, Outlet, Sent};
+use crate::connection::{Belled, ClientOutlet, Notifier, Outlet, Sent, WakeReason};
 use crate::stream::Stream;
 
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
@@ -15,7 +15,7 @@ const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1
 fn client() -> (Arc<ClientOutlet>, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread())), listener)
+    (Arc::new(Outlet::new(Stream::Plain(socket), Notifier::for_current_thread())), listener)
 }
 
 fn thread() -> JoinHandle<()> {
@@ -44,9 +44,11 @@ fn the_stop_rings_those_who_are_there_and_those_who_come() {
     registry.enter(1, PEER);
     registry.keep_client(1, &early);
     registry.enter(2, PEER);
-    registry.ring_stop();
+    registry.notify_stop();
     registry.keep_client(2, &late);
-    assert!(early.bell().wait(None).contains(Cause::Stop) && late.bell().wait(None).contains(Cause::Stop));
+    assert!(
+        early.notifier().wait(None).contains(WakeReason::Stop) && late.notifier().wait(None).contains(WakeReason::Stop)
+    );
 }
 
 #[test]
@@ -56,7 +58,7 @@ fn a_cut_reaches_everyone_who_is_left() {
     registry.keep_client(1, &client);
     assert!(!registry.wait_empty(Some(Instant::now())));
     assert_eq!(registry.cut(), 1);
-    assert!(client.bell().is_cut());
+    assert!(client.notifier().is_cut());
     assert_eq!(std::io::Read::read(&mut client.socket().tcp(), &mut [0]).unwrap(), 0);
 }
 
@@ -64,10 +66,10 @@ fn a_cut_reaches_everyone_who_is_left() {
 fn a_connection_that_comes_after_the_cut_is_cut_too() {
     let (registry, (client, _listener)) = (Registry::default(), client());
     registry.enter(1, PEER);
-    registry.ring_stop();
+    registry.notify_stop();
     assert_eq!(registry.cut(), 1);
     registry.keep_client(1, &client);
-    assert!(client.bell().is_cut());
+    assert!(client.notifier().is_cut());
 }
 
 #[test]

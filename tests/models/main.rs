@@ -50,7 +50,7 @@ mod sync {
 }
 
 mod connection {
-    pub(crate) use crate::client::{Belled, Cause, ClientOutlet};
+    pub(crate) use crate::client::{Belled, ClientOutlet, WakeReason};
     pub(crate) use crate::outlet::Sent;
 }
 
@@ -85,7 +85,7 @@ fn main() {
         ("a_waiter_has_the_last_change_in_the_end", feed_model::publish_against_wait),
         ("a_subscriber_has_the_last_change_in_the_end", feed_model::publish_against_subscribe),
         ("of_two_equal_maps_at_once_one_is_a_change", feed_model::publish_the_same_twice),
-        ("a_connection_that_registers_while_the_stop_rings_is_rung", stop_model::register_against_stop),
+        ("a_connection_that_registers_while_the_stop_notifies_is_notified", stop_model::register_against_stop),
         ("the_drain_sees_those_who_leave_while_the_stop_rings", stop_model::leave_against_stop),
         ("a_connection_that_registers_while_others_are_cut_is_cut", stop_model::register_against_cut),
         ("no_more_threads_exist_than_there_are_slots", slots_model::leave_reap_and_admit),

@@ -7,7 +7,7 @@ use mapcast::frame::{Frame, FrameReader};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
-use crate::outlet::{Left, Outlet, Owner, Socket};
+use crate::outlet::{Left, Notify, Outlet, Socket};
 
 /// Changes that are published in each model.
 const CHANGES: u64 = 3;
@@ -77,36 +77,36 @@ impl Socket for Arc<Pipe> {
     }
 }
 
-/// The bell: bits that stay rung until they are taken.
+/// The notifier: bits that stay pending until they are taken.
 #[derive(Default)]
-struct Bell {
-    rung: Mutex<(bool, bool)>,
-    ringing: Condvar,
+struct Notifier {
+    pending: Mutex<(bool, bool)>,
+    changed: Condvar,
 }
 
-impl Bell {
-    fn ring_stop(&self) {
-        self.rung.lock().unwrap().1 = true;
-        self.ringing.notify_all();
+impl Notifier {
+    fn notify_stop(&self) {
+        self.pending.lock().unwrap().1 = true;
+        self.changed.notify_all();
     }
 
     /// Waits for news or the stop. Returns true if and only if it is the stop.
     fn wait(&self) -> bool {
-        let rung = self.rung.lock().unwrap();
-        let mut rung = self.ringing.wait_while(rung, |rung| !rung.0 && !rung.1).unwrap();
-        rung.0 = false;
-        rung.1
+        let pending = self.pending.lock().unwrap();
+        let mut pending = self.changed.wait_while(pending, |pending| !pending.0 && !pending.1).unwrap();
+        pending.0 = false;
+        pending.1
     }
 }
 
-impl Owner for Arc<Bell> {
-    fn ring_news(&self) {
-        self.rung.lock().unwrap().0 = true;
-        self.ringing.notify_all();
+impl Notify for Arc<Notifier> {
+    fn notify_pending(&self) {
+        self.pending.lock().unwrap().0 = true;
+        self.changed.notify_all();
     }
 }
 
-type ModelOutlet = Outlet<Arc<Pipe>, Arc<Bell>>;
+type ModelOutlet = Outlet<Arc<Pipe>, Arc<Notifier>>;
 
 /// The feed and its audience.
 #[derive(Default)]
@@ -138,9 +138,9 @@ impl Cast {
         }
     }
 
-    /// As a connection's thread does, until the bell rings for the stop. What was begun no later than `repeat_before` is
+    /// As a connection's thread does, until the notifier notifies for the stop. What was begun no later than `repeat_before` is
     /// due for a repeat.
-    fn serve(&self, outlet: &Arc<ModelOutlet>, pipe: &Pipe, bell: &Bell, repeat_before: Option<Instant>) {
+    fn serve(&self, outlet: &Arc<ModelOutlet>, pipe: &Pipe, notifier: &Notifier, repeat_before: Option<Instant>) {
         self.audience.lock().unwrap().push(Arc::clone(outlet));
         loop {
             flush(outlet, pipe);
@@ -149,7 +149,7 @@ impl Cast {
                 let left = outlet.begin(&frame(latest), latest, repeat_before).unwrap();
                 wait_out(outlet, pipe, left);
             }
-            if bell.wait() {
+            if notifier.wait() {
                 break;
             }
         }
@@ -171,11 +171,11 @@ fn wait_out(outlet: &ModelOutlet, pipe: &Pipe, mut left: Left) {
 }
 
 /// One client with `room` in its socket, its thread, and the cast.
-fn connect(room: usize) -> (Arc<Cast>, Arc<ModelOutlet>, Arc<Pipe>, Arc<Bell>) {
-    let (pipe, bell) = (Arc::new(Pipe::default()), Arc::new(Bell::default()));
+fn connect(room: usize) -> (Arc<Cast>, Arc<ModelOutlet>, Arc<Pipe>, Arc<Notifier>) {
+    let (pipe, notifier) = (Arc::new(Pipe::default()), Arc::new(Notifier::default()));
     pipe.make_room(room);
-    let outlet = Arc::new(Outlet::new(Arc::clone(&pipe), Arc::clone(&bell)));
-    (Arc::new(Cast::default()), outlet, pipe, bell)
+    let outlet = Arc::new(Outlet::new(Arc::clone(&pipe), Arc::clone(&notifier)));
+    (Arc::new(Cast::default()), outlet, pipe, notifier)
 }
 
 /// Publishes all changes, one after the other.
@@ -210,16 +210,16 @@ fn far_future() -> Instant {
 /// Whenever the client comes, it has the last change in the end, and nothing twice or backwards. One that misses it
 /// waits for ever, which shuttle reports as a deadlock.
 pub(crate) fn publish_against_connect() {
-    let (cast, outlet, pipe, bell) = connect(1000);
+    let (cast, outlet, pipe, notifier) = connect(1000);
     let (publisher, aide) = (publish_all(&cast), aid(&cast));
     let owner = {
-        let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
-        thread::spawn(move || cast.serve(&outlet, &pipe, &bell, None))
+        let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
+        thread::spawn(move || cast.serve(&outlet, &pipe, &notifier, None))
     };
     publisher.join().unwrap();
     aide.join().unwrap();
     pipe.wait_last_change();
-    bell.ring_stop();
+    notifier.notify_stop();
     owner.join().unwrap();
     assert_forward(&pipe.versions());
 }
@@ -227,10 +227,10 @@ pub(crate) fn publish_against_connect() {
 /// However slowly room is made, frames are whole and in order, and the last change comes in the end, without another
 /// event to wake the thread for it.
 pub(crate) fn publish_against_slow_write() {
-    let (cast, outlet, pipe, bell) = connect(3);
+    let (cast, outlet, pipe, notifier) = connect(3);
     let owner = {
-        let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
-        thread::spawn(move || cast.serve(&outlet, &pipe, &bell, None))
+        let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
+        thread::spawn(move || cast.serve(&outlet, &pipe, &notifier, None))
     };
     let (publisher, aide) = (publish_all(&cast), aid(&cast));
     let reader = {
@@ -240,20 +240,20 @@ pub(crate) fn publish_against_slow_write() {
     for thread in [publisher, aide, reader] {
         thread.join().unwrap();
     }
-    // There is room for everything now: nothing but the ring that a publisher owed brings the last change.
+    // There is room for everything now: nothing but the notification that a publisher owed brings the last change.
     pipe.wait_last_change();
-    bell.ring_stop();
+    notifier.notify_stop();
     owner.join().unwrap();
     assert_forward(&pipe.versions());
 }
 
 /// Whenever the stop comes, what was begun is finished and nothing is begun after it.
 pub(crate) fn publish_against_stop() {
-    let (cast, outlet, pipe, bell) = connect(3);
+    let (cast, outlet, pipe, notifier) = connect(3);
     let owner = {
-        let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
+        let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
         thread::spawn(move || {
-            cast.serve(&outlet, &pipe, &bell, None);
+            cast.serve(&outlet, &pipe, &notifier, None);
             pipe.state.lock().unwrap().taken.len()
         })
     };
@@ -262,7 +262,7 @@ pub(crate) fn publish_against_stop() {
         let pipe = Arc::clone(&pipe);
         thread::spawn(move || (0..10).for_each(|_| pipe.make_room(10)))
     };
-    bell.ring_stop();
+    notifier.notify_stop();
     let at_the_end = owner.join().unwrap();
     for thread in [publisher, aide, reader] {
         thread.join().unwrap();
@@ -274,11 +274,11 @@ pub(crate) fn publish_against_stop() {
 /// Whatever a repeat meets - a change, a full socket, the owner at work, the stop - frames stay whole, none is older than
 /// the one before, and none is begun after the end.
 pub(crate) fn repeat_against_change_and_stop() {
-    let (cast, outlet, pipe, bell) = connect(17);
+    let (cast, outlet, pipe, notifier) = connect(17);
     let owner = {
-        let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
+        let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
         thread::spawn(move || {
-            cast.serve(&outlet, &pipe, &bell, None);
+            cast.serve(&outlet, &pipe, &notifier, None);
             pipe.state.lock().unwrap().taken.len()
         })
     };
@@ -291,7 +291,7 @@ pub(crate) fn repeat_against_change_and_stop() {
         let pipe = Arc::clone(&pipe);
         thread::spawn(move || (0..10).for_each(|_| pipe.make_room(10)))
     };
-    bell.ring_stop();
+    notifier.notify_stop();
     let at_the_end = owner.join().unwrap();
     for thread in [source, publisher, reader] {
         thread.join().unwrap();
@@ -311,11 +311,11 @@ pub(crate) fn repeat_against_slow_write() {
 }
 
 fn repeat_with_room(room: usize, whole: usize) {
-    let (cast, outlet, pipe, bell) = connect(room);
+    let (cast, outlet, pipe, notifier) = connect(room);
     *cast.latest.lock().unwrap() = 1;
     let owner = {
-        let (cast, pipe, bell) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&bell));
-        thread::spawn(move || cast.serve(&outlet, &pipe, &bell, Some(far_future())))
+        let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
+        thread::spawn(move || cast.serve(&outlet, &pipe, &notifier, Some(far_future())))
     };
     // The first frame has been begun: what is begun from here on is a repeat.
     pipe.wait_bytes(room.min(whole));
@@ -326,7 +326,7 @@ fn repeat_with_room(room: usize, whole: usize) {
     pipe.make_room(whole * 4);
     pipe.wait_bytes(whole * 2);
     publisher.join().unwrap();
-    bell.ring_stop();
+    notifier.notify_stop();
     owner.join().unwrap();
     pipe.versions();
 }

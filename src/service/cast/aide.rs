@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::audience::{AHEAD, Audience, Client, Share};
 use super::publisher::CLOCK_PERIOD;
-use crate::connection::{Bell, Belled, BelledThread, Cause};
+use crate::connection::{Belled, Notifier, WakeReason, WorkerThread};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::{ROUND, Threads, Worker};
 
@@ -45,17 +45,17 @@ pub(super) fn start_aides(
     feed: &Arc<Feed>,
     audience: &Audience,
     helped: &RangeInclusive<usize>,
-) -> io::Result<Vec<BelledThread>> {
+) -> io::Result<Vec<WorkerThread>> {
     #[allow(clippy::reversed_empty_ranges, reason = "no number of clients is in it")]
     let helped = if has_cores() { helped.clone() } else { 1..=0 };
     let start = |(number, share): (usize, &Arc<Share>)| {
         let (feed, share, helped) = (Arc::clone(feed), Arc::clone(share), helped.clone());
-        BelledThread::start(threads, &format!("aide-{number}"), "helping to send the map", move |bell, worker| {
+        WorkerThread::start(threads, &format!("aide-{number}"), "helping to send the map", move |notifier, worker| {
             // What was there before is the clients' own to send.
             let published = feed.version();
-            let (bell, worker, feed) = (Arc::clone(bell), Arc::clone(worker), Arc::clone(&feed));
+            let (notifier, worker, feed) = (Arc::clone(notifier), Arc::clone(worker), Arc::clone(&feed));
             let (share, helped) = (Arc::clone(&share), helped.clone());
-            move || help(&bell, &worker, &feed, published, &share, &helped)
+            move || help(&notifier, &worker, &feed, published, &share, &helped)
         })
     };
     audience.shares().iter().enumerate().map(start).collect()
@@ -66,10 +66,10 @@ pub(super) fn has_cores() -> bool {
     thread::available_parallelism().map_or(1, NonZero::get) > 1
 }
 
-/// Sends every change after the version that was `published` to those who get help, and checks the publisher, until the bell
-/// rings for the stop.
+/// Sends every change after the version that was `published` to those who get help, and checks the publisher, until the notifier
+/// notifies for the stop.
 fn help(
-    bell: &Arc<Bell>,
+    notifier: &Arc<Notifier>,
     worker: &Worker,
     feed: &Feed,
     mut published: u64,
@@ -77,11 +77,11 @@ fn help(
     helped: &RangeInclusive<usize>,
 ) {
     share.keep_aide();
-    let _subscription = feed.subscribe(bell.waker(Cause::News));
+    let _subscription = feed.subscribe(notifier.waker(WakeReason::Update));
     let (mut everyone, mut edition) = (Vec::new(), 0);
     let mut check = Check::new(share);
     loop {
-        // Before the first wait too: a change just before the subscription rang for nobody.
+        // Before the first wait too: a change just before the subscription notified for nobody.
         while let Some(latest) = feed.latest().filter(|latest| latest.version > published) {
             published = latest.version;
             if is_helped(&latest, share.clients(), helped) {
@@ -89,7 +89,7 @@ fn help(
                 offer_from_the_end(worker, feed, &latest, &everyone);
             }
         }
-        if bell.wait_round(worker, Some(check.due)).contains(Cause::Stop) {
+        if notifier.wait_round(worker, Some(check.due)).contains(WakeReason::Stop) {
             return;
         }
         check.run(Instant::now());

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::schedule::Schedule;
-use crate::connection::{Bell, Belled, Cause, ClientOutlet};
+use crate::connection::{Belled, ClientOutlet, Notifier, WakeReason};
 use crate::platform::Movable;
 use crate::threads::Worker;
 
@@ -54,7 +54,7 @@ pub(super) struct Share {
     slack: Duration,
     /// The thread of the publisher's aide; empty if there is none, or it cannot be moved.
     aide: OnceLock<Movable>,
-    /// Held for one change of the roll or one copy of it; never while sending or ringing.
+    /// Held for one change of the roll or one copy of it; never while sending or notifying.
     roll: Mutex<Roll>,
     /// Has the publisher panic once, when it sends to clients the next time.
     #[cfg(test)]
@@ -67,7 +67,7 @@ pub(super) struct Share {
 /// A publisher at work, as its share knows it.
 #[derive(Debug, Clone)]
 pub(super) struct Publisher {
-    pub(super) bell: Arc<Bell>,
+    pub(super) notifier: Arc<Notifier>,
     pub(super) worker: Arc<Worker>,
 }
 
@@ -78,7 +78,7 @@ struct Roll {
     /// Rises with everyone who comes or goes, so that a publisher copies the list only if it has changed.
     edition: u64,
     schedule: Schedule,
-    /// Whom to ring; `None` if nobody publishes here, and each client's thread is alone with its repeats.
+    /// which thread to notify; `None` if nobody publishes here, and each client's thread is alone with its repeats.
     publisher: Option<Publisher>,
     /// True while the publisher has taken clients from the schedule that it has not entered again.
     is_repeating: bool,
@@ -185,7 +185,7 @@ impl Share {
         roll.schedule.enter(id, due);
         drop(roll);
         if let Some(publisher) = woken {
-            publisher.bell.ring(Cause::News);
+            publisher.notifier.notify(WakeReason::Update);
         }
     }
 
@@ -200,7 +200,7 @@ impl Share {
         }
     }
 
-    /// Has the bell of `publisher` rung when a client comes that is due earlier than all others.
+    /// Has the notifier of `publisher` notified when a client comes that is due earlier than all others.
     pub(super) fn engage(&self, publisher: &Publisher) {
         let mut roll = self.lock();
         let (now, Roll { seats, schedule, publisher: current, .. }) = (Instant::now(), &mut *roll);
@@ -224,14 +224,14 @@ impl Share {
         self.period
     }
 
-    /// Takes note that nobody publishes here any more, and rings every client's thread, which is alone from now on.
+    /// Takes note that nobody publishes here any more, and notifies every client's thread, which is alone from now on.
     pub(super) fn disengage(&self) {
         let mut roll = self.lock();
         (roll.publisher, roll.is_repeating) = (None, false);
         let outlets: Vec<_> = roll.seats.values().filter_map(Weak::upgrade).collect();
         drop(roll);
         for outlet in outlets {
-            outlet.bell().ring(Cause::News);
+            outlet.notifier().notify(WakeReason::Update);
         }
     }
 

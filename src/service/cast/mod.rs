@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Goodbye, Service, counted};
-use crate::connection::{BelledThread, Cause, Connection, Error};
+use crate::connection::{Connection, Error, WakeReason, WorkerThread};
 use crate::feed::Feed;
 use crate::shutdown::Shutdown;
 use crate::threads::Threads;
@@ -37,7 +37,7 @@ pub struct Cast {
     audience: Audience,
     threads: Threads,
     /// Guards the start of the publishers and their aides; empty before it. They end when this is dropped.
-    publishers: Mutex<Vec<BelledThread>>,
+    publishers: Mutex<Vec<WorkerThread>>,
 }
 
 impl Cast {
@@ -88,7 +88,7 @@ impl Service for Cast {
             if let Some(latest) = self.feed.latest() {
                 connection.send_frame(&latest.frame, latest.version, seat.repeat_before(Instant::now()))?;
             }
-            if connection.wait(self.next_look(connection, &seat))?.contains(Cause::Input)
+            if connection.wait(self.next_look(connection, &seat))?.contains(WakeReason::Input)
                 && connection.discard_input()?
             {
                 return Ok(Goodbye::Client);

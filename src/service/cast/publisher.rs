@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::aide::{HELPED, is_helped};
 use super::audience::{AHEAD, Audience, Client, Publisher, Share};
-use crate::connection::{Belled, BelledThread, Cause};
+use crate::connection::{Belled, WakeReason, WorkerThread};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::Threads;
 
@@ -22,11 +22,11 @@ pub(super) fn start_publishers(
     threads: &Threads,
     feed: &Arc<Feed>,
     audience: &Audience,
-) -> io::Result<Vec<BelledThread>> {
+) -> io::Result<Vec<WorkerThread>> {
     let start = |(number, share): (usize, &Arc<Share>)| {
         let (feed, share) = (Arc::clone(feed), Arc::clone(share));
-        BelledThread::start(threads, &format!("publisher-{number}"), "sending the map", move |bell, worker| {
-            let publisher = Publisher { bell: Arc::clone(bell), worker: Arc::clone(worker) };
+        WorkerThread::start(threads, &format!("publisher-{number}"), "sending the map", move |notifier, worker| {
+            let publisher = Publisher { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };
             let shift = Shift::begin(publisher, Arc::clone(&feed), Arc::clone(&share));
             || shift.publish()
         })
@@ -58,9 +58,9 @@ impl Shift {
         Self { publisher, feed, share }
     }
 
-    /// Sends each change, and each repeat that is due, until the bell rings for the stop.
+    /// Sends each change, and each repeat that is due, until the notifier notifies for the stop.
     fn publish(self) {
-        let _subscription = self.feed.subscribe(self.publisher.bell.waker(Cause::News));
+        let _subscription = self.feed.subscribe(self.publisher.notifier.waker(WakeReason::Update));
         // The last version that everyone was offered.
         let mut published = 0;
         let (mut everyone, mut edition) = (Vec::new(), 0);
@@ -68,7 +68,7 @@ impl Shift {
         loop {
             #[cfg(test)]
             drop(self.share.freeze.lock());
-            // Before the first wait too: a change just before the subscription rang for nobody.
+            // Before the first wait too: a change just before the subscription notified for nobody.
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
                 self.share.list(&mut everyone, &mut edition);
@@ -82,7 +82,7 @@ impl Shift {
             }
             let next = self.repeat(&mut due);
             self.feed.backlog().log_held(false);
-            if self.publisher.bell.wait_round(&self.publisher.worker, next).contains(Cause::Stop) {
+            if self.publisher.notifier.wait_round(&self.publisher.worker, next).contains(WakeReason::Stop) {
                 self.feed.backlog().log_held(true);
                 return;
             }

@@ -6,7 +6,7 @@ use std::thread;
 use super::aide::{has_cores, offer_from_the_end};
 use super::audience::Publisher;
 use super::*;
-use crate::connection::{Bell, Belled, ClientOutlet, Outlet, Watcher};
+use crate::connection::{Belled, ClientOutlet, Notifier, Outlet, Watcher};
 use crate::format::Format;
 use crate::map::builtin;
 use crate::platform;
@@ -25,7 +25,7 @@ fn outlet() -> (Arc<ClientOutlet>, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     client.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let (socket, _) = platform::accept(&listener).unwrap();
-    (Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread())), client)
+    (Arc::new(Outlet::new(Stream::Plain(socket), Notifier::for_current_thread())), client)
 }
 
 fn feed() -> Arc<Feed> {
@@ -37,11 +37,11 @@ fn feed() -> Arc<Feed> {
 /// A publisher in the calling thread.
 fn publisher() -> Publisher {
     let worker = Threads::default().register("publisher-0", "sending the map");
-    Publisher { bell: Arc::new(Bell::for_this_thread()), worker }
+    Publisher { notifier: Arc::new(Notifier::for_current_thread()), worker }
 }
 
-fn has_rung(bell: &impl Belled) -> bool {
-    !bell.bell().wait(Some(Instant::now())).is_empty()
+fn was_notified(notifier: &impl Belled) -> bool {
+    !notifier.notifier().wait(Some(Instant::now())).is_empty()
 }
 
 /// Reads so many of the feed's frames.
@@ -60,7 +60,7 @@ fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
     let (outlet, mut client) = outlet();
     let seat = audience.seat(&outlet);
     read_frames(&mut client, &feed, 4);
-    assert!(seat.has_publisher() && !has_rung(&*outlet));
+    assert!(seat.has_publisher() && !was_notified(&*outlet));
     drop(publishers);
 }
 
@@ -72,7 +72,7 @@ fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
     let seat = audience.seat(&outlet);
     assert!(seat.has_publisher());
     drop(publishers);
-    assert!(!seat.has_publisher() && has_rung(&*outlet));
+    assert!(!seat.has_publisher() && was_notified(&*outlet));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn clients_of_a_frozen_publisher_repeat_until_it_goes_on() {
     let frozen: Vec<_> = audience.shares().iter().map(|share| share.freeze.lock().unwrap()).collect();
     let deadline = Instant::now() + Duration::from_secs(20);
     while seat.has_publisher() {
-        assert!(!outlet.bell().wait(Some(deadline)).is_empty(), "the client's thread is not told");
+        assert!(!outlet.notifier().wait(Some(deadline)).is_empty(), "the client's thread is not told");
     }
     drop(frozen);
     let is_back = (0..100).any(|_| {
@@ -199,7 +199,7 @@ fn serve(cast: &Cast, be_client: impl FnOnce(&mut TcpStream, &ClientOutlet)) {
     thread::scope(move |scope| {
         let mut client = client;
         scope.spawn(move || {
-            let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread()));
+            let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Notifier::for_current_thread()));
             outlets.send(Arc::clone(&outlet)).unwrap();
             let (watcher, waits) =
                 (Arc::new(Watcher::start(&Threads::default()).unwrap()), Arc::clone(Stats::default().waits()));
@@ -224,14 +224,14 @@ fn a_repeat_that_its_publisher_could_not_send_is_the_threads_at_once() {
     // Long enough for a publisher to be ahead of it by its whole lead.
     let (feed, interval) = (feed(), Duration::from_millis(1700));
     let cast = Cast::new(Arc::clone(&feed), interval);
-    let (bell, publisher) = (Arc::new(Bell::for_this_thread()), publisher());
+    let (notifier, publisher) = (Arc::new(Notifier::for_current_thread()), publisher());
     cast.audience.shares().iter().for_each(|share| share.engage(&publisher));
     serve(&cast, |client, outlet| {
         read_frames(client, &feed, 1);
         let (_, begun) = outlet.last().unwrap();
         // As a publisher does that is early, and finds the client's thread at its outlet.
-        bell.wait((begun + interval).checked_sub(Duration::from_millis(26)));
-        outlet.bell().ring(Cause::News);
+        notifier.wait((begun + interval).checked_sub(Duration::from_millis(26)));
+        outlet.notifier().notify(WakeReason::Update);
         read_frames(client, &feed, 1);
         let gap = outlet.last().unwrap().1 - begun;
         // By itself the thread looks after eight intervals.
@@ -240,16 +240,16 @@ fn a_repeat_that_its_publisher_could_not_send_is_the_threads_at_once() {
 }
 
 #[test]
-fn the_publisher_is_rung_only_for_a_client_that_is_due_first() {
+fn the_publisher_is_notified_only_for_a_client_that_is_due_first() {
     let audience = Audience::new(NEVER);
     let publisher = publisher();
-    let bell = Arc::clone(&publisher.bell);
+    let notifier = Arc::clone(&publisher.notifier);
     audience.shares().iter().for_each(|share| share.engage(&publisher));
     let (outlet, _client) = outlet();
     let _first: Vec<_> = audience.shares().iter().map(|_| audience.seat(&outlet)).collect();
-    assert!(has_rung(&*bell));
+    assert!(was_notified(&*notifier));
     let _second = audience.seat(&outlet);
-    assert!(!has_rung(&*bell));
+    assert!(!was_notified(&*notifier));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::herald::PERIOD;
 use super::response::{Code, Kind, Response};
 use super::status::{MAX_CLIENTS, history_event, map_event_head};
 use crate::backlog::Payload;
-use crate::connection::{Cause, Connection, Error};
+use crate::connection::{Connection, Error, WakeReason};
 use crate::service::Goodbye;
 use crate::shutdown::Shutdown;
 
@@ -62,7 +62,7 @@ impl Http {
             return Ok(Goodbye::Done);
         }
         // Before the first look at the map: a change between the look and the wait then wakes this thread.
-        let _place = self.listeners.listen(connection.waker(Cause::News));
+        let _place = self.listeners.listen(connection.waker(WakeReason::Update));
         connection.send(RETRY.as_bytes())?;
         match stream {
             Stream::Map(filter) => self.stream_map(filter.as_ref(), connection, stop),
@@ -110,7 +110,7 @@ impl Http {
                 comment_due = after(SILENCE);
             }
             // With an interval below the silence the comment is never due first.
-            if connection.wait(Some(due.min(comment_due)))?.contains(Cause::Input) && connection.discard_input()? {
+            if connection.wait(Some(due.min(comment_due)))?.contains(WakeReason::Input) && connection.discard_input()? {
                 return Ok(Goodbye::Client);
             }
         }
@@ -150,7 +150,7 @@ impl Http {
                 connection.send_parts([b"event: clients\ndata: ", list, end, b"\n"], None)?;
                 clients_due = after(CLIENTS_PERIOD);
             }
-            if connection.wait(Some(status_due))?.contains(Cause::Input) && connection.discard_input()? {
+            if connection.wait(Some(status_due))?.contains(WakeReason::Input) && connection.discard_input()? {
                 return Ok(Goodbye::Client);
             }
         }

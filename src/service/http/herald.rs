@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::change_log::ChangeLog;
 use super::rendering::Renderer;
-use crate::connection::{Bell, Belled, BelledThread, Cause};
+use crate::connection::{Belled, Notifier, WakeReason, WorkerThread};
 use crate::feed::Feed;
 use crate::service::Census;
 use crate::threads::{Threads, Worker};
@@ -97,17 +97,17 @@ pub(super) fn start_herald(
     listeners: Arc<Listeners>,
     change_log: Arc<ChangeLog>,
     renderer: Arc<Renderer>,
-) -> io::Result<BelledThread> {
-    BelledThread::start(threads, "http-herald", "waking event streams", move |bell, worker| {
-        let (bell, worker, feed) = (Arc::clone(bell), Arc::clone(worker), Arc::clone(&feed));
+) -> io::Result<WorkerThread> {
+    WorkerThread::start(threads, "http-herald", "waking event streams", move |notifier, worker| {
+        let (notifier, worker, feed) = (Arc::clone(notifier), Arc::clone(worker), Arc::clone(&feed));
         let (census, listeners) = (Arc::clone(&census), Arc::clone(&listeners));
         let (change_log, renderer) = (Arc::clone(&change_log), Arc::clone(&renderer));
-        move || run(&bell, &worker, &feed, &*census, &listeners, &change_log, &renderer)
+        move || run(&notifier, &worker, &feed, &*census, &listeners, &change_log, &renderer)
     })
 }
 
 fn run(
-    bell: &Arc<Bell>,
+    notifier: &Arc<Notifier>,
     worker: &Worker,
     feed: &Feed,
     census: &dyn Census,
@@ -115,7 +115,7 @@ fn run(
     change_log: &ChangeLog,
     renderer: &Renderer,
 ) {
-    let _subscription = feed.subscribe(bell.waker(Cause::News));
+    let _subscription = feed.subscribe(notifier.waker(WakeReason::Update));
     let mut due = Instant::now();
     loop {
         let now = Instant::now();
@@ -125,13 +125,15 @@ fn run(
             feed.backlog().log_held(false);
             due = now.checked_add(PERIOD).unwrap_or(now);
         }
-        let causes = bell.wait_round(worker, Some(due));
-        if causes.contains(Cause::Stop) || (causes.contains(Cause::News) && gives_way_until_stop(bell, feed)) {
+        let reasons = notifier.wait_round(worker, Some(due));
+        if reasons.contains(WakeReason::Stop)
+            || (reasons.contains(WakeReason::Update) && gives_way_until_stop(notifier, feed))
+        {
             change_log.log_held(true);
             feed.backlog().log_held(true);
             return;
         }
-        if causes.contains(Cause::News) {
+        if reasons.contains(WakeReason::Update) {
             if listeners.is_anyone() {
                 // They would each wait for the first one to do it. By one thread, because glibc has several heaps: each of
                 // them would keep the room of a map once it was rendered there. What fails is told to those who ask.
@@ -143,11 +145,11 @@ fn run(
 }
 
 /// Waits until the clients of the map have been offered the newest one, if anybody does that, or the head start is over.
-/// Returns true if and only if the bell rang for the stop meanwhile.
-fn gives_way_until_stop(bell: &Bell, feed: &Feed) -> bool {
+/// Returns true if and only if the notifier notified for the stop meanwhile.
+fn gives_way_until_stop(notifier: &Notifier, feed: &Feed) -> bool {
     let until = Instant::now() + HEAD_START;
     while (1..feed.version()).contains(&feed.offered()) && Instant::now() < until {
-        if bell.wait(Some(Instant::now() + LOOK_PERIOD)).contains(Cause::Stop) {
+        if notifier.wait(Some(Instant::now() + LOOK_PERIOD)).contains(WakeReason::Stop) {
             return true;
         }
     }
@@ -171,11 +173,11 @@ mod tests {
 
     #[test]
     fn the_streams_wait_for_the_clients_who_are_sent_to_and_for_none_longer_than_their_head_start() {
-        let (feed, bell) = (Feed::new(Format::Json, 100), Bell::for_this_thread());
+        let (feed, notifier) = (Feed::new(Format::Json, 100), Notifier::for_current_thread());
         let publish = |number: i64| feed.publish(&[("n".into(), number.into())].into()).unwrap();
         let wait = || {
             let began = Instant::now();
-            assert!(!gives_way_until_stop(&bell, &feed));
+            assert!(!gives_way_until_stop(&notifier, &feed));
             began.elapsed()
         };
         // The shortest of several: the machine may be busy, but not each time.
@@ -186,24 +188,27 @@ mod tests {
         assert!(shortest() < HEAD_START, "all have it");
         publish(2);
         assert!(wait() >= HEAD_START);
-        bell.ring(Cause::Stop);
-        assert!(gives_way_until_stop(&bell, &feed));
+        notifier.notify(WakeReason::Stop);
+        assert!(gives_way_until_stop(&notifier, &feed));
         feed.end_round(&feed.latest().unwrap(), false);
         assert!(shortest() < HEAD_START, "there is nobody any more");
     }
 
     #[test]
     fn a_listener_is_woken_until_it_leaves() {
-        let (listeners, bell) = (Listeners::default(), Arc::new(Bell::for_this_thread()));
-        let places = [(); 2].map(|()| listeners.listen(bell.waker(Cause::News)));
+        let (listeners, notifier) = (Listeners::default(), Arc::new(Notifier::for_current_thread()));
+        let places = [(); 2].map(|()| listeners.listen(notifier.waker(WakeReason::Update)));
         listeners.wake_all();
-        assert!(bell.wait(None).contains(Cause::News));
+        assert!(notifier.wait(None).contains(WakeReason::Update));
         let [place, other] = places;
         drop(other);
         listeners.wake_all();
-        assert!(bell.wait(Some(Instant::now())).contains(Cause::News), "the place of another one was given back");
+        assert!(
+            notifier.wait(Some(Instant::now())).contains(WakeReason::Update),
+            "the place of another one was given back"
+        );
         drop(place);
         listeners.wake_all();
-        assert!(bell.wait(Some(Instant::now())).is_empty());
+        assert!(notifier.wait(Some(Instant::now())).is_empty());
     }
 }

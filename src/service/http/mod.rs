@@ -35,7 +35,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Census, FirstRequest, Goodbye, Service};
 use crate::chain::Chain;
-use crate::connection::{BelledThread, Connection, Error};
+use crate::connection::{Connection, Error, WorkerThread};
 use crate::escape::escape_start;
 use crate::feed::Feed;
 use crate::health::Health;
@@ -121,7 +121,7 @@ pub struct Http {
     started_at: SystemTime,
     listeners: Arc<Listeners>,
     /// Guards the herald's start; `None` before it. It ends when this is dropped.
-    herald: Mutex<Option<BelledThread>>,
+    herald: Mutex<Option<WorkerThread>>,
     answered: [AtomicU64; Code::ALL.len()],
     change_log: Arc<ChangeLog>,
 }

@@ -1,0 +1,190 @@
+//! The notifier that wakes a connection's thread, and says why.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+use crate::threads::{ROUND, Worker};
+
+/// Why a thread was woken. Each is one bit, so that any number of notifies cost one wake-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WakeReason {
+    /// The client has sent something, or has left.
+    Input = 1,
+    /// There is something new to send.
+    Update = 2,
+    /// The server stops.
+    Stop = 4,
+    /// The drain is over: the connection has been cut. Stays notified.
+    Cut = 8,
+}
+
+/// The reasons that have notified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WakeReasons(u8);
+
+impl WakeReasons {
+    /// True if and only if `cause` has notified.
+    pub fn contains(self, cause: WakeReason) -> bool {
+        self.0 & cause as u8 != 0
+    }
+
+    /// True if and only if nothing has notified: the time was over.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// One thread's notifier: anyone notifies, the owner waits. Costs no descriptor, and an idle owner no CPU.
+///
+/// Parking alone would do for one cause; the bits say which, and hold a notification that comes while the owner is busy, even
+/// if a library between takes the thread's parking token for its own.
+#[derive(Debug)]
+pub(crate) struct Notifier {
+    pending: AtomicU8,
+    owner: Thread,
+}
+
+impl Notifier {
+    /// Returns a notifier that the calling thread will wait for.
+    pub(crate) fn for_current_thread() -> Self {
+        Self { pending: AtomicU8::new(0), owner: thread::current() }
+    }
+
+    /// Notifies for `cause`; wakes the owner, or keeps it from falling asleep.
+    pub(crate) fn notify(&self, cause: WakeReason) {
+        let before = self.pending.fetch_or(cause as u8, Ordering::SeqCst);
+        if before & cause as u8 == 0 {
+            self.owner.unpark();
+        }
+    }
+
+    /// Waits until the notifier has notified or `until` has passed; `None` never passes. Returns what has notified and clears it.
+    pub(crate) fn wait(&self, until: Option<Instant>) -> WakeReasons {
+        loop {
+            let reasons = self.take();
+            if !reasons.is_empty() {
+                return reasons;
+            }
+            match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => thread::park(),
+                Some(left) if left.is_zero() => return reasons,
+                Some(left) => thread::park_timeout(left),
+            }
+        }
+    }
+
+    /// As [`wait`](Self::wait), for the thread of `worker`: counts a round, and waits no longer than one. Nothing has notified if
+    /// that was it.
+    pub(crate) fn wait_round(&self, worker: &Worker, until: Option<Instant>) -> WakeReasons {
+        worker.round();
+        let round = Instant::now() + ROUND;
+        self.wait(Some(until.map_or(round, |until| until.min(round))))
+    }
+
+    /// True if and only if the connection has been cut.
+    pub(crate) fn is_cut(&self) -> bool {
+        WakeReasons(self.pending.load(Ordering::SeqCst)).contains(WakeReason::Cut)
+    }
+
+    fn take(&self) -> WakeReasons {
+        // The cheap look first: most waits begin with nothing notified, and a read needs no exclusive cache line.
+        match self.pending.load(Ordering::SeqCst) {
+            0 => WakeReasons(0),
+            _ => WakeReasons(self.pending.fetch_and(WakeReason::Cut as u8, Ordering::SeqCst)),
+        }
+    }
+}
+
+/// Whatever has a notifier.
+pub(crate) trait Belled: Send + Sync + 'static {
+    /// The notifier.
+    fn notifier(&self) -> &Notifier;
+
+    /// Returns a waker that notifies for `cause`, for those who know no notifiers. It keeps nothing alive.
+    fn waker(self: &Arc<Self>, cause: WakeReason) -> Waker
+    where
+        Self: Sized,
+    {
+        Arc::new(Ringer { belled: Arc::downgrade(self), cause }).into()
+    }
+}
+
+impl Belled for Notifier {
+    fn notifier(&self) -> &Notifier {
+        self
+    }
+}
+
+/// Notifies a notifier for one cause.
+struct Ringer<B> {
+    belled: Weak<B>,
+    cause: WakeReason,
+}
+
+impl<B: Belled> Wake for Ringer<B> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(belled) = self.belled.upgrade() {
+            belled.notifier().notify(self.cause);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_notification_before_the_wait_is_not_lost() {
+        let notifier = Arc::new(Notifier::for_current_thread());
+        notifier.notify(WakeReason::Update);
+        notifier.waker(WakeReason::Input).wake();
+        let reasons = notifier.wait(None);
+        assert!(
+            reasons.contains(WakeReason::Update)
+                && reasons.contains(WakeReason::Input)
+                && !reasons.contains(WakeReason::Stop)
+        );
+        assert!(notifier.wait(Some(Instant::now())).is_empty());
+    }
+
+    #[test]
+    fn a_notification_wakes_its_owner_from_a_wait_without_end() {
+        let (notifiers, taken) = mpsc::channel();
+        let owner = thread::Builder::new()
+            .spawn(move || {
+                let notifier = Arc::new(Notifier::for_current_thread());
+                notifiers.send(Arc::clone(&notifier)).unwrap();
+                notifier.wait(None).contains(WakeReason::Stop)
+            })
+            .unwrap();
+        taken.recv().unwrap().notify(WakeReason::Stop);
+        assert!(owner.join().unwrap());
+    }
+
+    #[test]
+    fn a_wait_that_nobody_ends_takes_its_time() {
+        let until = Instant::now() + Duration::from_millis(20);
+        // A parking token that somebody else left does not end it early.
+        thread::current().unpark();
+        assert!(Notifier::for_current_thread().wait(Some(until)).is_empty());
+        assert!(Instant::now() >= until);
+    }
+
+    #[test]
+    fn a_cut_stays() {
+        let notifier = Notifier::for_current_thread();
+        notifier.notify(WakeReason::Cut);
+        assert!(notifier.wait(None).contains(WakeReason::Cut));
+        assert!(notifier.is_cut() && notifier.wait(None).contains(WakeReason::Cut));
+    }
+}
