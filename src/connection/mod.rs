@@ -24,7 +24,7 @@ use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 use crate::tls::{Acceptor, HandshakeError};
 
-pub(crate) use notifier::{Belled, Notifier};
+pub(crate) use notifier::{Notifier, waker};
 pub use notifier::{WakeReason, WakeReasons};
 use outlet::{Left, Notify, Socket};
 pub(crate) use outlet::{Outlet, Sent};
@@ -81,9 +81,9 @@ pub enum Received {
 enum Watch {
     /// Not yet: it has never waited.
     Unknown,
-    /// Its next input will notify.
+    /// Its next input notifies its thread.
     Armed,
-    /// It has notified, and must be asked for again.
+    /// It has notified its thread, and must be armed again.
     Fired,
 }
 
@@ -103,8 +103,15 @@ impl Notify for Notifier {
     }
 }
 
-impl Belled for ClientOutlet {
-    fn notifier(&self) -> &Notifier {
+impl ClientOutlet {
+    /// The notifier of the connection's thread.
+    pub(crate) fn notifier(&self) -> &Notifier {
+        self.owner()
+    }
+}
+
+impl AsRef<Notifier> for ClientOutlet {
+    fn as_ref(&self) -> &Notifier {
         self.owner()
     }
 }
@@ -375,8 +382,8 @@ impl Connection {
         }
     }
 
-    /// Waits until something notifies or `until` has passed; `None` never passes. Returns what has notified, nothing if and
-    /// only if the time was over. Input notifies until it has been read.
+    /// Waits for a notification or until `until` has passed; `None` never passes. Returns the reasons, none if and
+    /// only if the time was over. Unread input stays pending.
     ///
     /// # Errors
     /// If the system has no room to watch another socket.
@@ -395,9 +402,9 @@ impl Connection {
         Ok(reasons)
     }
 
-    /// Returns a waker that notifies for `cause`, to be given to whoever has news.
-    pub fn waker(&self, cause: WakeReason) -> Waker {
-        self.outlet.waker(cause)
+    /// Returns a waker that notifies for `reason`, to be given to the source of updates.
+    pub fn waker(&self, reason: WakeReason) -> Waker {
+        waker(&self.outlet, reason)
     }
 
     fn stream(&self) -> &Stream {

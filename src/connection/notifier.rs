@@ -1,4 +1,4 @@
-//! The notifier that wakes a connection's thread, and says why.
+//! Wakes a parked thread and says why.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::threads::{ROUND, Worker};
 
-/// Why a thread was woken. Each is one bit, so that any number of notifies cost one wake-up.
+/// Why a thread was woken. Each is one bit, so that any number of notifications costs one wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum WakeReason {
@@ -22,25 +22,25 @@ pub enum WakeReason {
     Cut = 8,
 }
 
-/// The reasons that have notified.
+/// The reasons that are pending.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WakeReasons(u8);
 
 impl WakeReasons {
-    /// True if and only if `cause` has notified.
-    pub fn contains(self, cause: WakeReason) -> bool {
-        self.0 & cause as u8 != 0
+    /// True if and only if `reason` is pending.
+    pub fn contains(self, reason: WakeReason) -> bool {
+        self.0 & reason as u8 != 0
     }
 
-    /// True if and only if nothing has notified: the time was over.
+    /// True if and only if no reason is pending: the wait timed out.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 }
 
-/// One thread's notifier: anyone notifies, the owner waits. Costs no descriptor, and an idle owner no CPU.
+/// Wakes one thread: any thread notifies, the owner waits. Costs no descriptor, and an idle owner no CPU.
 ///
-/// Parking alone would do for one cause; the bits say which, and hold a notification that comes while the owner is busy, even
+/// Parking alone would do for one reason; the bits say which, and hold a notification that comes while the owner is busy, even
 /// if a library between takes the thread's parking token for its own.
 #[derive(Debug)]
 pub(crate) struct Notifier {
@@ -54,15 +54,15 @@ impl Notifier {
         Self { pending: AtomicU8::new(0), owner: thread::current() }
     }
 
-    /// Notifies for `cause`; wakes the owner, or keeps it from falling asleep.
-    pub(crate) fn notify(&self, cause: WakeReason) {
-        let before = self.pending.fetch_or(cause as u8, Ordering::SeqCst);
-        if before & cause as u8 == 0 {
+    /// Notifies for `reason`; wakes the owner, or keeps it from falling asleep.
+    pub(crate) fn notify(&self, reason: WakeReason) {
+        let before = self.pending.fetch_or(reason as u8, Ordering::SeqCst);
+        if before & reason as u8 == 0 {
             self.owner.unpark();
         }
     }
 
-    /// Waits until the notifier has notified or `until` has passed; `None` never passes. Returns what has notified and clears it.
+    /// Waits for a notification or until `until` has passed; `None` never passes. Returns the pending reasons and clears them.
     pub(crate) fn wait(&self, until: Option<Instant>) -> WakeReasons {
         loop {
             let reasons = self.take();
@@ -77,7 +77,7 @@ impl Notifier {
         }
     }
 
-    /// As [`wait`](Self::wait), for the thread of `worker`: counts a round, and waits no longer than one. Nothing has notified if
+    /// As [`wait`](Self::wait), for the thread of `worker`: counts a round, and waits no longer than one. Nothing is pending if
     /// that was it.
     pub(crate) fn wait_round(&self, worker: &Worker, until: Option<Instant>) -> WakeReasons {
         worker.round();
@@ -91,7 +91,7 @@ impl Notifier {
     }
 
     fn take(&self) -> WakeReasons {
-        // The cheap look first: most waits begin with nothing notified, and a read needs no exclusive cache line.
+        // The cheap look first: most waits begin with nothing pending, and a read needs no exclusive cache line.
         match self.pending.load(Ordering::SeqCst) {
             0 => WakeReasons(0),
             _ => WakeReasons(self.pending.fetch_and(WakeReason::Cut as u8, Ordering::SeqCst)),
@@ -99,40 +99,31 @@ impl Notifier {
     }
 }
 
-/// Whatever has a notifier.
-pub(crate) trait Belled: Send + Sync + 'static {
-    /// The notifier.
-    fn notifier(&self) -> &Notifier;
-
-    /// Returns a waker that notifies for `cause`, for those who know no notifiers. It keeps nothing alive.
-    fn waker(self: &Arc<Self>, cause: WakeReason) -> Waker
-    where
-        Self: Sized,
-    {
-        Arc::new(Ringer { belled: Arc::downgrade(self), cause }).into()
-    }
-}
-
-impl Belled for Notifier {
-    fn notifier(&self) -> &Notifier {
+impl AsRef<Self> for Notifier {
+    fn as_ref(&self) -> &Self {
         self
     }
 }
 
-/// Notifies a notifier for one cause.
-struct Ringer<B> {
-    belled: Weak<B>,
-    cause: WakeReason,
+/// Returns a waker that notifies `target` for `reason`. It does not keep `target` alive.
+pub(crate) fn waker<T: AsRef<Notifier> + Send + Sync + 'static>(target: &Arc<T>, reason: WakeReason) -> Waker {
+    Arc::new(WeakNotifier { target: Arc::downgrade(target), reason }).into()
 }
 
-impl<B: Belled> Wake for Ringer<B> {
+/// Notifies what it refers to as long as that lives.
+struct WeakNotifier<T> {
+    target: Weak<T>,
+    reason: WakeReason,
+}
+
+impl<T: AsRef<Notifier> + Send + Sync> Wake for WeakNotifier<T> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if let Some(belled) = self.belled.upgrade() {
-            belled.notifier().notify(self.cause);
+        if let Some(target) = self.target.upgrade() {
+            (*target).as_ref().notify(self.reason);
         }
     }
 }
@@ -147,7 +138,7 @@ mod tests {
     fn a_notification_before_the_wait_is_not_lost() {
         let notifier = Arc::new(Notifier::for_current_thread());
         notifier.notify(WakeReason::Update);
-        notifier.waker(WakeReason::Input).wake();
+        waker(&notifier, WakeReason::Input).wake();
         let reasons = notifier.wait(None);
         assert!(
             reasons.contains(WakeReason::Update)

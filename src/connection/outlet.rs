@@ -99,7 +99,7 @@ impl<S: Socket, O: Notify> Outlet<S, O> {
     }
 
     /// Sends `frame` at once, for a publisher, if it is newer than the last one, or if it is the same and that one was
-    /// begun no later than `repeat_before`; and if nobody has to wait for it. Notifications the owner if that leaves something to do. Never waits for
+    /// begun no later than `repeat_before`; and if nobody has to wait for it. Notifies the owner if that leaves something to do. Never waits for
     /// anybody. `now` may be a little old: asking for it costs 3 % of a send.
     ///
     /// Returns when the last frame was begun, if nothing is left to do; `None` if it is the owner's now.

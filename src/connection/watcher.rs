@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::ClientOutlet;
-use super::notifier::{Belled, WakeReason};
+use super::notifier::WakeReason;
 use crate::platform::ReadinessSet;
 use crate::threads::{ROUND, Thread, Threads, Worker};
 
 /// How long the end waits for the thread: 1 s. It never waits longer than for its own set.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
-/// Notifies the notifiers of connections whose clients have sent something or have left.
+/// Notifies the threads of connections whose clients have sent something or have left.
 ///
 /// A thread that is parked until the next repeat cannot see its socket; a `poll` on socket and a shared pipe can, but
 /// was woken for each change at 2.8 times the cost of the send itself (measured), and has nothing to be woken by for
@@ -28,7 +28,7 @@ pub(crate) struct Watcher {
 #[derive(Debug)]
 struct Shared {
     set: ReadinessSet,
-    /// which thread to notify for a connection's id. Held for one look-up or change, never while notifying.
+    /// The thread to notify for a connection's id. Held for one look-up or change, never while a thread is notified.
     clients: Mutex<HashMap<u64, Weak<ClientOutlet>>>,
 }
 
@@ -49,7 +49,7 @@ impl Watcher {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Has the client's notifier notified for [`WakeReason::Input`] once, when its socket has something to read or has ended.
+    /// Notifies the client's thread of [`WakeReason::Input`] once, when its socket has something to read or has ended.
     pub(crate) fn watch(&self, id: u64, client: &Arc<ClientOutlet>) -> io::Result<()> {
         // First: its input may be reported before `add` returns.
         self.shared.lock_clients().insert(id, Arc::downgrade(client));
@@ -60,7 +60,7 @@ impl Watcher {
         added
     }
 
-    /// Has the notifier notified once more.
+    /// Arms the watch again after a notification.
     pub(crate) fn watch_again(&self, id: u64, client: &Arc<ClientOutlet>) -> io::Result<()> {
         self.shared.set.rearm(client, id)
     }

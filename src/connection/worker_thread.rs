@@ -10,7 +10,7 @@ use crate::threads::{Thread, Threads, Worker};
 /// How long the end waits for the thread: 1 s. Its work is done in steps of milliseconds.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
-/// A thread that works until its notifier notifies for the stop, and is restarted after a panic. Rung so, and joined, when this is
+/// A thread that works until it is notified of the stop, and is restarted after a panic. Stopped and joined when this is
 /// dropped.
 #[derive(Debug)]
 pub(crate) struct WorkerThread {
@@ -53,13 +53,13 @@ impl WorkerThread {
     }
 }
 
-/// Waits for `limit`. Returns true if and only if the notifier notified for the stop meanwhile.
+/// Waits for `limit`. Returns true if and only if a stop was notified meanwhile.
 fn is_stopped_within(notifier: &Notifier, limit: Duration) -> bool {
     let until = Instant::now() + limit;
     loop {
-        let causes = notifier.wait(Some(until));
-        if causes.contains(WakeReason::Stop) || causes.is_empty() {
-            return !causes.is_empty();
+        let reasons = notifier.wait(Some(until));
+        if reasons.contains(WakeReason::Stop) || reasons.is_empty() {
+            return !reasons.is_empty();
         }
     }
 }

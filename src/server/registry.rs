@@ -6,13 +6,13 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::peer::Peer;
-use crate::connection::{Belled, ClientOutlet, Sent, WakeReason};
+use crate::connection::{ClientOutlet, Sent, WakeReason};
 use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
 
 /// The connections that have a thread.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    /// Guards the lists alone. Held for one look-up or change; never while notifying, closing, joining or logging.
+    /// Guards the lists alone. Held for one look-up or change; never while a thread is notified, closing, joining or logging.
     entries: Mutex<Entries>,
     /// Tells that an entry has gone.
     left: Condvar,
@@ -78,8 +78,8 @@ impl Registry {
         }
         let told = entries.told;
         drop(entries);
-        if let Some(cause) = told {
-            tell(client, cause);
+        if let Some(reason) = told {
+            tell(client, reason);
         }
     }
 
@@ -104,13 +104,13 @@ impl Registry {
         self.tell_all(WakeReason::Cut)
     }
 
-    fn tell_all(&self, cause: WakeReason) -> usize {
+    fn tell_all(&self, reason: WakeReason) -> usize {
         let mut entries = self.lock();
-        entries.told = Some(cause);
+        entries.told = Some(reason);
         let clients: Vec<_> = entries.active.values().map(|entry| entry.client.clone()).collect();
         drop(entries);
         // A connection that has ended meanwhile is left out; one that is not there yet will hear it when it comes.
-        clients.iter().filter_map(Weak::upgrade).for_each(|client| tell(&client, cause));
+        clients.iter().filter_map(Weak::upgrade).for_each(|client| tell(&client, reason));
         clients.len()
     }
 
@@ -137,9 +137,9 @@ impl Registry {
 }
 
 /// Notifies the client, and shuts its socket down if this is the cut.
-fn tell(client: &ClientOutlet, cause: WakeReason) {
-    client.notifier().notify(cause);
-    if cause == WakeReason::Cut {
+fn tell(client: &ClientOutlet, reason: WakeReason) {
+    client.notifier().notify(reason);
+    if reason == WakeReason::Cut {
         // It fails only if the peer has gone, which wakes the thread as well.
         let _ = client.socket().tcp().shutdown(Direction::Both);
     }

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::registry::Registry;
-use crate::connection::{Belled, ClientOutlet, Notifier, Outlet, Sent, WakeReason};
+use crate::connection::{ClientOutlet, Notifier, Outlet, Sent, WakeReason};
 use crate::stream::Stream;
 
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));

@@ -33,7 +33,7 @@ pub(super) struct Keeper {
     /// Guards the map that is not written yet alone; held only to put it there and to take it.
     newest: Arc<Mutex<Option<Changed>>>,
     /// One for each time that there was no map. Taken when the keeper is dropped.
-    bell: Option<Sender<()>>,
+    notify: Option<Sender<()>>,
     /// Taken when the keeper is dropped.
     thread: Option<Thread>,
 }
@@ -45,22 +45,22 @@ impl Keeper {
     /// If the system gives none.
     pub(super) fn start(state: StateFile, threads: &Threads) -> io::Result<Self> {
         let newest = Arc::new(Mutex::new(None));
-        let (bell, rung) = mpsc::channel();
+        let (notify, notified) = mpsc::channel();
         let taken = Arc::clone(&newest);
         let worker = threads.register_io("state", &format!("writing {}", state.name()));
         let counted = Arc::clone(&worker);
         let keep = move || {
             let mut unwritten = None;
             let try_write = |newest: &Changed, was_failing| write(&state, newest, was_failing);
-            // After a panic: who rings in the pause has put its map where it is found afterwards.
-            let pause = |pause| rung.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected);
-            counted.run(pause, || write_newest(&counted, &taken, &mut unwritten, &rung, FIRST_WAIT, try_write));
+            // After a panic: a map that arrives during the pause has put its map where it is found afterwards.
+            let pause = |pause| notified.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected);
+            counted.run(pause, || write_newest(&counted, &taken, &mut unwritten, &notified, FIRST_WAIT, try_write));
             if unwritten.is_some() {
                 log::warn!("{}: the last map is not in the state: a restart begins with an older one", state.name());
             }
         };
         let thread = Thread::start("state", keep).inspect_err(|_| worker.end())?;
-        Ok(Self { newest, bell: Some(bell), thread: Some(thread) })
+        Ok(Self { newest, notify: Some(notify), thread: Some(thread) })
     }
 
     /// Has `map` written, which has just become the current one, unless a newer one comes first. Waits for nothing.
@@ -68,31 +68,31 @@ impl Keeper {
         let newest = (map, SystemTime::now());
         let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).replace(newest);
         if before.is_none()
-            && let Some(bell) = &self.bell
+            && let Some(notify) = &self.notify
         {
             // It fails only if the thread has ended.
-            let _ = bell.send(());
+            let _ = notify.send(());
         }
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.bell = None;
+        self.notify = None;
         if let Some(thread) = self.thread.take() {
             thread.join(JOIN_LIMIT);
         }
     }
 }
 
-/// Writes what is in `newest` each time that it is rung, and again while that fails, until nobody can ring any more. What is
+/// Writes what is in `newest` each time that it is notified, and again while that fails, until nobody can notify it any more. What is
 /// not written is left in `unwritten`. `try_write` is told whether the attempt before failed, and returns true if and only if
 /// the map is written.
 fn write_newest<M>(
     worker: &Worker,
     newest: &Mutex<Option<M>>,
     unwritten: &mut Option<M>,
-    rung: &Receiver<()>,
+    notified: &Receiver<()>,
     first_wait: Duration,
     mut try_write: impl FnMut(&M, bool) -> bool,
 ) {
@@ -101,7 +101,7 @@ fn write_newest<M>(
     loop {
         worker.round();
         let left = if unwritten.is_some() { due.saturating_duration_since(Instant::now()) } else { ROUND };
-        let heard = rung.recv_timeout(left.min(ROUND));
+        let heard = notified.recv_timeout(left.min(ROUND));
         let was_failing = unwritten.is_some();
         if heard == Err(RecvTimeoutError::Timeout) && !(was_failing && due <= Instant::now()) {
             continue;
@@ -178,22 +178,22 @@ mod tests {
     /// Runs [`write_newest`] on the map `{n: 1}` beside `watch`, who is told of each attempt and answers whether it fails.
     fn attempts(first_wait: Duration, watch: impl FnOnce(&Mutex<Option<Map>>, Sender<()>, &Attempts)) -> bool {
         let newest = Mutex::new(Some(numbered(1)));
-        let (bell, rung) = mpsc::channel();
+        let (notify, notified) = mpsc::channel();
         let (made, attempt) = mpsc::channel();
         let (answer, answered) = mpsc::channel();
-        bell.send(()).unwrap();
+        notify.send(()).unwrap();
         let worker = Threads::default().register_io("state", "writing");
         thread::scope(|scope| {
             let newest = &newest;
             let writer = scope.spawn(move || {
                 let mut unwritten = None;
-                write_newest(&worker, newest, &mut unwritten, &rung, first_wait, |map: &Map, was_failing| {
+                write_newest(&worker, newest, &mut unwritten, &notified, first_wait, |map: &Map, was_failing| {
                     made.send((map.clone(), was_failing)).unwrap();
                     answered.recv().unwrap()
                 });
                 unwritten.is_none()
             });
-            watch(newest, bell, &Attempts { attempt, answer });
+            watch(newest, notify, &Attempts { attempt, answer });
             writer.join().unwrap()
         })
     }
@@ -215,12 +215,12 @@ mod tests {
 
     #[test]
     fn a_map_that_could_not_be_written_is_tried_again_though_no_other_comes() {
-        let all_written = attempts(Duration::from_millis(1), |newest, bell, attempts| {
+        let all_written = attempts(Duration::from_millis(1), |newest, notify, attempts| {
             assert_eq!(attempts.end_next(false), (numbered(1), false));
             assert_eq!(attempts.end_next(false), (numbered(1), true));
             assert_eq!(attempts.end_next(true), (numbered(1), true));
             *newest.lock().unwrap() = Some(numbered(2));
-            bell.send(()).unwrap();
+            notify.send(()).unwrap();
             assert_eq!(attempts.end_next(true), (numbered(2), false));
         });
         assert!(all_written);
@@ -228,10 +228,10 @@ mod tests {
 
     #[test]
     fn a_newer_map_takes_the_place_of_the_one_that_could_not_be_written_at_once() {
-        attempts(Duration::from_hours(1), |newest, bell, attempts| {
+        attempts(Duration::from_hours(1), |newest, notify, attempts| {
             assert_eq!(attempts.end_next(false), (numbered(1), false));
             *newest.lock().unwrap() = Some(numbered(2));
-            bell.send(()).unwrap();
+            notify.send(()).unwrap();
             assert_eq!(attempts.end_next(true), (numbered(2), true));
         });
     }
@@ -239,9 +239,9 @@ mod tests {
     #[test]
     fn a_stop_waits_for_one_more_attempt_and_for_no_time() {
         for is_written_at_last in [true, false] {
-            let all_written = attempts(Duration::from_hours(1), |_, bell, attempts| {
+            let all_written = attempts(Duration::from_hours(1), |_, notify, attempts| {
                 assert_eq!(attempts.end_next(false), (numbered(1), false));
-                drop(bell);
+                drop(notify);
                 assert_eq!(attempts.end_next(is_written_at_last), (numbered(1), true));
             });
             assert_eq!(all_written, is_written_at_last);

@@ -42,17 +42,13 @@ impl Notifier {
     }
 }
 
-pub(crate) trait Belled {
-    fn notifier(&self) -> &Notifier;
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct ClientOutlet {
     notifier: Notifier,
 }
 
-impl Belled for ClientOutlet {
-    fn notifier(&self) -> &Notifier {
+impl ClientOutlet {
+    pub(crate) fn notifier(&self) -> &Notifier {
         &self.notifier
     }
 }

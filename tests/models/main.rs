@@ -50,7 +50,7 @@ mod sync {
 }
 
 mod connection {
-    pub(crate) use crate::client::{Belled, ClientOutlet, WakeReason};
+    pub(crate) use crate::client::{ClientOutlet, WakeReason};
     pub(crate) use crate::outlet::Sent;
 }
 

@@ -138,7 +138,7 @@ impl Cast {
         }
     }
 
-    /// As a connection's thread does, until the notifier notifies for the stop. What was begun no later than `repeat_before` is
+    /// As a connection's thread does, until it is notified of the stop. What was begun no later than `repeat_before` is
     /// due for a repeat.
     fn serve(&self, outlet: &Arc<ModelOutlet>, pipe: &Pipe, notifier: &Notifier, repeat_before: Option<Instant>) {
         self.audience.lock().unwrap().push(Arc::clone(outlet));

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
-use crate::client::{Belled, ClientOutlet};
+use crate::client::ClientOutlet;
 use crate::outlet::Sent;
 use crate::registry::Registry;
 use crate::slots::{Class, ThreadSlots};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::audience::{AHEAD, Audience, Client, Share};
 use super::publisher::CLOCK_PERIOD;
-use crate::connection::{Belled, Notifier, WakeReason, WorkerThread};
+use crate::connection::{Notifier, WakeReason, WorkerThread, waker};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::{ROUND, Threads, Worker};
 
@@ -77,11 +77,11 @@ fn help(
     helped: &RangeInclusive<usize>,
 ) {
     share.keep_aide();
-    let _subscription = feed.subscribe(notifier.waker(WakeReason::Update));
+    let _subscription = feed.subscribe(waker(notifier, WakeReason::Update));
     let (mut everyone, mut edition) = (Vec::new(), 0);
     let mut check = Check::new(share);
     loop {
-        // Before the first wait too: a change just before the subscription notified for nobody.
+        // Before the first wait too: no thread was subscribed to a change just before.
         while let Some(latest) = feed.latest().filter(|latest| latest.version > published) {
             published = latest.version;
             if is_helped(&latest, share.clients(), helped) {

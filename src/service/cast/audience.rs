@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::schedule::Schedule;
-use crate::connection::{Belled, ClientOutlet, Notifier, WakeReason};
+use crate::connection::{ClientOutlet, Notifier, WakeReason};
 use crate::platform::Movable;
 use crate::threads::Worker;
 
@@ -78,7 +78,7 @@ struct Roll {
     /// Rises with everyone who comes or goes, so that a publisher copies the list only if it has changed.
     edition: u64,
     schedule: Schedule,
-    /// which thread to notify; `None` if nobody publishes here, and each client's thread is alone with its repeats.
+    /// The thread to notify; `None` if nobody publishes here, and each client's thread is alone with its repeats.
     publisher: Option<Publisher>,
     /// True while the publisher has taken clients from the schedule that it has not entered again.
     is_repeating: bool,

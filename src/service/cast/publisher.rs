@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::aide::{HELPED, is_helped};
 use super::audience::{AHEAD, Audience, Client, Publisher, Share};
-use crate::connection::{Belled, WakeReason, WorkerThread};
+use crate::connection::{WakeReason, WorkerThread, waker};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::Threads;
 
@@ -58,9 +58,9 @@ impl Shift {
         Self { publisher, feed, share }
     }
 
-    /// Sends each change, and each repeat that is due, until the notifier notifies for the stop.
+    /// Sends each change, and each repeat that is due, until it is notified of the stop.
     fn publish(self) {
-        let _subscription = self.feed.subscribe(self.publisher.notifier.waker(WakeReason::Update));
+        let _subscription = self.feed.subscribe(waker(&self.publisher.notifier, WakeReason::Update));
         // The last version that everyone was offered.
         let mut published = 0;
         let (mut everyone, mut edition) = (Vec::new(), 0);
@@ -68,7 +68,7 @@ impl Shift {
         loop {
             #[cfg(test)]
             drop(self.share.freeze.lock());
-            // Before the first wait too: a change just before the subscription notified for nobody.
+            // Before the first wait too: no thread was subscribed to a change just before.
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
                 self.share.list(&mut everyone, &mut edition);

@@ -6,7 +6,7 @@ use std::thread;
 use super::aide::{has_cores, offer_from_the_end};
 use super::audience::Publisher;
 use super::*;
-use crate::connection::{Belled, ClientOutlet, Notifier, Outlet, Watcher};
+use crate::connection::{ClientOutlet, Notifier, Outlet, Watcher};
 use crate::format::Format;
 use crate::map::builtin;
 use crate::platform;
@@ -40,8 +40,8 @@ fn publisher() -> Publisher {
     Publisher { notifier: Arc::new(Notifier::for_current_thread()), worker }
 }
 
-fn was_notified(notifier: &impl Belled) -> bool {
-    !notifier.notifier().wait(Some(Instant::now())).is_empty()
+fn was_notified(notifier: &Notifier) -> bool {
+    !notifier.wait(Some(Instant::now())).is_empty()
 }
 
 /// Reads so many of the feed's frames.
@@ -60,7 +60,7 @@ fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
     let (outlet, mut client) = outlet();
     let seat = audience.seat(&outlet);
     read_frames(&mut client, &feed, 4);
-    assert!(seat.has_publisher() && !was_notified(&*outlet));
+    assert!(seat.has_publisher() && !was_notified(outlet.notifier()));
     drop(publishers);
 }
 
@@ -72,7 +72,7 @@ fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
     let seat = audience.seat(&outlet);
     assert!(seat.has_publisher());
     drop(publishers);
-    assert!(!seat.has_publisher() && was_notified(&*outlet));
+    assert!(!seat.has_publisher() && was_notified(outlet.notifier()));
 }
 
 #[test]
@@ -247,9 +247,9 @@ fn the_publisher_is_notified_only_for_a_client_that_is_due_first() {
     audience.shares().iter().for_each(|share| share.engage(&publisher));
     let (outlet, _client) = outlet();
     let _first: Vec<_> = audience.shares().iter().map(|_| audience.seat(&outlet)).collect();
-    assert!(was_notified(&*notifier));
+    assert!(was_notified(&notifier));
     let _second = audience.seat(&outlet);
-    assert!(!was_notified(&*notifier));
+    assert!(!was_notified(&notifier));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::change_log::ChangeLog;
 use super::rendering::Renderer;
-use crate::connection::{Belled, Notifier, WakeReason, WorkerThread};
+use crate::connection::{Notifier, WakeReason, WorkerThread, waker};
 use crate::feed::Feed;
 use crate::service::Census;
 use crate::threads::{Threads, Worker};
@@ -115,7 +115,7 @@ fn run(
     change_log: &ChangeLog,
     renderer: &Renderer,
 ) {
-    let _subscription = feed.subscribe(notifier.waker(WakeReason::Update));
+    let _subscription = feed.subscribe(waker(notifier, WakeReason::Update));
     let mut due = Instant::now();
     loop {
         let now = Instant::now();
@@ -145,7 +145,7 @@ fn run(
 }
 
 /// Waits until the clients of the map have been offered the newest one, if anybody does that, or the head start is over.
-/// Returns true if and only if the notifier notified for the stop meanwhile.
+/// Returns true if and only if a stop was notified meanwhile.
 fn gives_way_until_stop(notifier: &Notifier, feed: &Feed) -> bool {
     let until = Instant::now() + HEAD_START;
     while (1..feed.version()).contains(&feed.offered()) && Instant::now() < until {
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_listener_is_woken_until_it_leaves() {
         let (listeners, notifier) = (Listeners::default(), Arc::new(Notifier::for_current_thread()));
-        let places = [(); 2].map(|()| listeners.listen(notifier.waker(WakeReason::Update)));
+        let places = [(); 2].map(|()| listeners.listen(waker(&notifier, WakeReason::Update)));
         listeners.wake_all();
         assert!(notifier.wait(None).contains(WakeReason::Update));
         let [place, other] = places;
