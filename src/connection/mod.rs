@@ -1,9 +1,9 @@
 //! One client: its stream, its deadlines, and what wakes its thread.
 
 mod ending;
+mod frame_sender;
 pub(crate) mod memory;
 mod notifier;
-mod outlet;
 mod over_limit;
 mod payload;
 mod watcher;
@@ -24,10 +24,10 @@ use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 use crate::tls::{Acceptor, HandshakeError};
 
+pub(crate) use frame_sender::{FrameSender, SendCounts};
+use frame_sender::{Notify, SendStatus, Socket};
 pub(crate) use notifier::{Notifier, waker};
 pub use notifier::{WakeReason, WakeReasons};
-use outlet::{Left, Notify, Socket};
-pub(crate) use outlet::{Outlet, Sent};
 pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
 use payload::explain;
 pub(crate) use watcher::Watcher;
@@ -78,9 +78,9 @@ pub enum Received {
 
 /// How far the watcher is told of this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Watch {
+enum WatchState {
     /// Not yet: it has never waited.
-    Unknown,
+    Unregistered,
     /// Its next input notifies its thread.
     Armed,
     /// It has notified its thread, and must be armed again.
@@ -89,7 +89,7 @@ enum Watch {
 
 /// A client's socket, non-blocking, and its thread's notifier: what others than the thread itself may know of it. They keep
 /// it weakly, so that the thread's own end closes the socket.
-pub(crate) type ClientOutlet = Outlet<Stream, Notifier>;
+pub(crate) type ClientSender = FrameSender<Stream, Notifier>;
 
 impl Socket for Stream {
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -103,35 +103,35 @@ impl Notify for Notifier {
     }
 }
 
-impl ClientOutlet {
+impl ClientSender {
     /// The notifier of the connection's thread.
     pub(crate) fn notifier(&self) -> &Notifier {
         self.owner()
     }
 }
 
-impl AsRef<Notifier> for ClientOutlet {
+impl AsRef<Notifier> for ClientSender {
     fn as_ref(&self) -> &Notifier {
         self.owner()
     }
 }
 
-impl AsFd for ClientOutlet {
+impl AsFd for ClientSender {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket().as_fd()
     }
 }
 
 /// One client, owned by its thread: nobody else reads from it, and only publishers write to it, whole frames through
-/// its outlet.
+/// its sender.
 #[derive(Debug)]
 pub struct Connection {
     id: u64,
     peer: SocketAddr,
     /// Everything that is sent in frames goes through it, this thread's own too.
-    outlet: Arc<ClientOutlet>,
+    sender: Arc<ClientSender>,
     watcher: Arc<Watcher>,
-    watch: Watch,
+    watch: WatchState,
     /// For one whole frame, or one [`send`](Self::send).
     write_timeout: Duration,
     /// Where it is counted how long a frame took that did not go whole at once.
@@ -153,7 +153,7 @@ impl Connection {
     pub(crate) fn new(
         id: u64,
         peer: SocketAddr,
-        outlet: Arc<ClientOutlet>,
+        sender: Arc<ClientSender>,
         watcher: Arc<Watcher>,
         write_timeout: Duration,
         waits: Arc<Histogram>,
@@ -161,9 +161,9 @@ impl Connection {
         Self {
             id,
             peer,
-            outlet,
+            sender,
             watcher,
-            watch: Watch::Unknown,
+            watch: WatchState::Unregistered,
             write_timeout,
             waits,
             backlog: None,
@@ -213,28 +213,28 @@ impl Connection {
 
     /// Frames sent whole.
     pub fn frames(&self) -> u64 {
-        self.outlet.sent().frames
+        self.sender.sent().frames
     }
 
     /// Bytes sent.
     pub fn bytes(&self) -> u64 {
-        self.bytes + self.outlet.sent().bytes
+        self.bytes + self.sender.sent().bytes
     }
 
     /// Versions that the client never got, because a newer one was there before it was ready for them.
     pub fn skipped(&self) -> u64 {
-        self.outlet.sent().skipped
+        self.sender.sent().skipped
     }
 
     /// Sends one frame, in one system call if the kernel has room for it: the newest that there is, if its `version` is
-    /// above that of the last one, or if it is the same and that one was begun no later than `repeat_before`. A frame that a
-    /// publisher has begun is finished first. Each frame has one absolute deadline, from when it was begun.
+    /// above that of the last one, or if it is the same and that one was started no later than `repeat_before`. A frame that a
+    /// publisher has started is finished first. Each frame has one absolute deadline, from when it was started.
     ///
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_frame(&mut self, frame: &Frame, version: u64, repeat_before: Option<Instant>) -> Result<(), Error> {
         self.flush()?;
-        let left = self.outlet.begin(frame, version, repeat_before).map_err(|error| self.broken(error))?;
+        let left = self.sender.begin(frame, version, repeat_before).map_err(|error| self.broken(error))?;
         self.flush_from(left)
     }
 
@@ -243,28 +243,28 @@ impl Connection {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn flush(&mut self) -> Result<(), Error> {
-        let left = self.outlet.flush().map_err(|error| self.broken(error))?;
+        let left = self.sender.flush().map_err(|error| self.broken(error))?;
         self.flush_from(left)
     }
 
-    fn flush_from(&self, left: Left) -> Result<(), Error> {
-        let Left::InFlight(begun) = left else { return Ok(()) };
-        let Some((frame, version)) = self.outlet.in_flight() else { return Ok(()) };
+    fn flush_from(&self, left: SendStatus) -> Result<(), Error> {
+        let SendStatus::InFlight(started_at) = left else { return Ok(()) };
+        let Some((frame, version)) = self.sender.in_flight() else { return Ok(()) };
         // Dropped before the frame is.
         let pending = self.enter_backlog(Payload::new(version, frame.as_bytes()));
         loop {
-            let step = self.wait_writable(begun.checked_add(self.write_timeout));
-            let step = step.and_then(|()| self.outlet.flush().map_err(|error| self.broken(error)));
-            if step.map_err(|error| explain(error, pending.as_ref()))? == Left::Nothing {
-                self.waits.observe(begun.elapsed());
+            let step = self.wait_writable(started_at.checked_add(self.write_timeout));
+            let step = step.and_then(|()| self.sender.flush().map_err(|error| self.broken(error)));
+            if step.map_err(|error| explain(error, pending.as_ref()))? == SendStatus::Idle {
+                self.waits.observe(started_at.elapsed());
                 return Ok(());
             }
         }
     }
 
-    /// When the last frame was begun; `None` before the first.
+    /// When the last frame was started; `None` before the first.
     pub fn last_frame(&self) -> Option<Instant> {
-        self.outlet.last().map(|(_, begun)| begun)
+        self.sender.last().map(|(_, started_at)| started_at)
     }
 
     /// Shakes hands with a client of `acceptor`, within `timeout` in all, unless the server stops.
@@ -278,14 +278,14 @@ impl Connection {
         acceptor.shake_hands(session, timeout, stop)?;
         if self.stream().has_input() {
             // It came with the end of the handshake: nobody else will tell of it.
-            self.outlet.notifier().notify(WakeReason::Input);
+            self.sender.notifier().notify(WakeReason::Input);
         }
         Ok(())
     }
 
-    /// The outlet, for those who publish.
-    pub(crate) fn outlet(&self) -> &Arc<ClientOutlet> {
-        &self.outlet
+    /// The frame sender, for publishers.
+    pub(crate) fn sender(&self) -> &Arc<ClientSender> {
+        &self.sender
     }
 
     /// Hands all of `bytes` to the kernel, by one absolute deadline: progress does not extend it.
@@ -352,7 +352,7 @@ impl Connection {
                     if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                         return Ok(Received::TimedOut);
                     }
-                    stop.wait_readable(&*self.outlet, deadline).map_err(Error::System)?;
+                    stop.wait_readable(&*self.sender, deadline).map_err(Error::System)?;
                 }
                 Err(error) => return Err(self.broken(error)),
             }
@@ -389,26 +389,26 @@ impl Connection {
     /// If the system has no room to watch another socket.
     pub fn wait(&mut self, until: Option<Instant>) -> Result<WakeReasons, Error> {
         match self.watch {
-            Watch::Unknown => self.watcher.watch(self.id, &self.outlet),
-            Watch::Fired => self.watcher.watch_again(self.id, &self.outlet),
-            Watch::Armed => Ok(()),
+            WatchState::Unregistered => self.watcher.watch(self.id, &self.sender),
+            WatchState::Fired => self.watcher.watch_again(self.id, &self.sender),
+            WatchState::Armed => Ok(()),
         }
         .map_err(Error::System)?;
-        self.watch = Watch::Armed;
-        let reasons = self.outlet.notifier().wait(until);
+        self.watch = WatchState::Armed;
+        let reasons = self.sender.notifier().wait(until);
         if reasons.contains(WakeReason::Input) {
-            self.watch = Watch::Fired;
+            self.watch = WatchState::Fired;
         }
         Ok(reasons)
     }
 
     /// Returns a waker that notifies for `reason`, to be given to the source of updates.
     pub fn waker(&self, reason: WakeReason) -> Waker {
-        waker(&self.outlet, reason)
+        waker(&self.sender, reason)
     }
 
     fn stream(&self) -> &Stream {
-        self.outlet.socket()
+        self.sender.socket()
     }
 
     fn wait_writable(&self, deadline: Option<Instant>) -> Result<(), Error> {
@@ -416,7 +416,7 @@ impl Connection {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Error::TimedOut(self.write_timeout));
         }
-        match platform::wait_ready([(self.outlet.as_fd(), Readiness::Writable)], deadline) {
+        match platform::wait_ready([(self.sender.as_fd(), Readiness::Writable)], deadline) {
             Ok([true]) => Ok(()),
             Ok([false]) => Err(Error::TimedOut(self.write_timeout)),
             Err(error) => Err(Error::System(error)),
@@ -425,7 +425,7 @@ impl Connection {
 
     /// A socket that was cut by us fails as one that was broken off by the peer; the notifier knows.
     fn broken(&self, error: io::Error) -> Error {
-        if self.outlet.notifier().is_cut() {
+        if self.sender.notifier().is_cut() {
             return Error::Cut;
         }
         HandshakeError::in_server_session(error).map_or_else(Error::Reset, Error::Tls)
@@ -434,7 +434,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.watch != Watch::Unknown {
+        if self.watch != WatchState::Unregistered {
             self.watcher.forget(self.id);
         }
     }

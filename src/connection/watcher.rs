@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::ClientOutlet;
+use super::ClientSender;
 use super::notifier::WakeReason;
 use crate::platform::ReadinessSet;
 use crate::threads::{ROUND, Thread, Threads, Worker};
@@ -29,7 +29,7 @@ pub(crate) struct Watcher {
 struct Shared {
     set: ReadinessSet,
     /// The thread to notify for a connection's id. Held for one look-up or change, never while a thread is notified.
-    clients: Mutex<HashMap<u64, Weak<ClientOutlet>>>,
+    clients: Mutex<HashMap<u64, Weak<ClientSender>>>,
 }
 
 impl Watcher {
@@ -50,7 +50,7 @@ impl Watcher {
     }
 
     /// Notifies the client's thread of [`WakeReason::Input`] once, when its socket has something to read or has ended.
-    pub(crate) fn watch(&self, id: u64, client: &Arc<ClientOutlet>) -> io::Result<()> {
+    pub(crate) fn watch(&self, id: u64, client: &Arc<ClientSender>) -> io::Result<()> {
         // First: its input may be reported before `add` returns.
         self.shared.lock_clients().insert(id, Arc::downgrade(client));
         let added = self.shared.set.add(client, id);
@@ -61,7 +61,7 @@ impl Watcher {
     }
 
     /// Arms the watch again after a notification.
-    pub(crate) fn watch_again(&self, id: u64, client: &Arc<ClientOutlet>) -> io::Result<()> {
+    pub(crate) fn watch_again(&self, id: u64, client: &Arc<ClientSender>) -> io::Result<()> {
         self.shared.set.rearm(client, id)
     }
 
@@ -87,7 +87,7 @@ impl Shared {
     /// If the system refuses to wait. Clients that leave are then noticed at the next repeat only.
     fn watch(&self, worker: &Worker) -> io::Result<()> {
         let mut ready = Vec::new();
-        let mut notifying: Vec<Arc<ClientOutlet>> = Vec::new();
+        let mut notifying: Vec<Arc<ClientSender>> = Vec::new();
         // A round is counted after a wait that was granted: a thread that only fails is stuck.
         while self.set.wait(&mut ready, ROUND)? {
             worker.round();
@@ -99,7 +99,7 @@ impl Shared {
         Ok(())
     }
 
-    fn lock_clients(&self) -> MutexGuard<'_, HashMap<u64, Weak<ClientOutlet>>> {
+    fn lock_clients(&self) -> MutexGuard<'_, HashMap<u64, Weak<ClientSender>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

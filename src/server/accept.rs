@@ -16,7 +16,7 @@ use super::client::{Client, Shared};
 use super::places::{Place, Reason};
 use super::reserve::Reserve;
 use super::slots::Class;
-use crate::connection::Sent;
+use crate::connection::SendCounts;
 use crate::platform;
 use crate::service::{Service, counted};
 use crate::stats::{AcceptError, Event};
@@ -337,7 +337,7 @@ impl Acceptor {
             }
             Err(error) => {
                 let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
-                shared.registry.leave(id, Sent::default());
+                shared.registry.leave(id, SendCounts::default());
                 shared.slots.give_back(class);
                 self.complain(&format!("no thread for {} {peer}", role.noun()), &error, advice(&error));
                 self.starting.begin();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Config;
 use super::registry::{Registered, Registry};
-use crate::connection::Sent;
+use crate::connection::SendCounts;
 use crate::service::{Census, ClientRecord, Look};
 use crate::stats::Stats;
 use crate::tls::Acceptor;
@@ -61,16 +61,16 @@ impl Census for Books {
         let mut look = Look { total: registered.len() as u64, ..Look::default() };
         let mut sum = gone;
         let now = Instant::now();
-        for Registered { id, peer, outlet } in registered.into_iter().rev() {
-            let outlet = outlet.upgrade();
-            let (sent, begun) = outlet.as_ref().map(|outlet| outlet.progress()).unwrap_or_default();
+        for Registered { id, peer, sender } in registered.into_iter().rev() {
+            let sender = sender.upgrade();
+            let (sent, started_at) = sender.as_ref().map(|sender| sender.progress()).unwrap_or_default();
             sum += sent;
-            let is_slow = begun.is_some_and(|begun| now.saturating_duration_since(begun) > SLOW_AFTER);
+            let is_slow = started_at.is_some_and(|started_at| now.saturating_duration_since(started_at) > SLOW_AFTER);
             look.slow += u64::from(is_slow);
             if look.newest.len() < newest {
-                let Sent { frames, bytes, skipped, .. } = sent;
-                // One that has no outlet yet is on its way.
-                let since = outlet.as_ref().map_or(now, |outlet| outlet.since());
+                let SendCounts { frames, bytes, skipped, .. } = sent;
+                // One that has no sender yet is on its way.
+                let since = sender.as_ref().map_or(now, |sender| sender.since());
                 look.newest.push(ClientRecord {
                     frames,
                     bytes,
@@ -96,7 +96,7 @@ impl Census for Books {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{Notifier, Outlet};
+    use crate::connection::{FrameSender, Notifier};
     use crate::frame::Frame;
     use crate::stream::Stream;
     use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -105,21 +105,21 @@ mod tests {
     fn the_newest_come_first_and_those_who_left_stay_in_the_sum() {
         let (stats, registry) = (Arc::new(Stats::default()), Arc::new(Registry::default()));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let outlets: Vec<_> = (1..=3)
+        let senders: Vec<_> = (1..=3)
             .map(|id| {
                 let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-                let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Notifier::for_current_thread()));
+                let sender = Arc::new(FrameSender::new(Stream::Plain(socket), Notifier::for_current_thread()));
                 registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-                registry.keep_client(id, &outlet);
-                outlet.offer(&Frame::new(b"one", 10).unwrap(), 1, None, Instant::now());
-                outlet
+                registry.keep_client(id, &sender);
+                sender.try_send_frame(&Frame::new(b"one", 10).unwrap(), 1, None, Instant::now());
+                sender
             })
             .collect();
         let books = Books::new(stats, Arc::clone(&registry), &Config::default());
         let look = books.look(2);
         assert_eq!((look.frames, look.bytes, look.total), (3, 39, 3));
         assert_eq!(look.newest.iter().map(|client| (client.id, client.frames)).collect::<Vec<_>>(), [(3, 1), (2, 1)]);
-        registry.leave(3, outlets[2].sent());
+        registry.leave(3, senders[2].sent());
         let look = books.look(0);
         assert_eq!((look.frames, look.bytes, look.total, look.newest.len()), (3, 39, 2, 0));
     }

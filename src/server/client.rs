@@ -15,7 +15,7 @@ use super::registry::Registry;
 use super::slots::ThreadSlots;
 use crate::chain::Chain;
 use crate::connection::{
-    Connection, Error as ClientError, Notifier, Outlet, OverLimit, RESERVE_TIMEOUT, Sent, Watcher,
+    Connection, Error as ClientError, FrameSender, Notifier, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
 };
 use crate::platform::Wakeup;
 use crate::service::{Goodbye, Service, counted};
@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// Serves the client and closes its connection. Returns what it was sent.
-    fn serve(self) -> Sent {
+    fn serve(self) -> SendCounts {
         let Self { id, peer, socket, place, guard, service, shared } = self;
         let peer = peer.addr();
         let started = Instant::now();
@@ -75,19 +75,19 @@ impl Client {
         let Ok(Some(mut connection)) = opened else {
             drop(place);
             guard.leave();
-            return Sent::default();
+            return SendCounts::default();
         };
         guard.serve();
         shared.log.connected(id, peer, guard.active_then());
-        let outlet = Arc::clone(connection.outlet());
+        let sender = Arc::clone(connection.sender());
         let served = catch_unwind(AssertUnwindSafe(|| {
             let outcome = service.serve(&mut connection, &shared.stop);
             (outcome, service.sent(&connection))
         }));
         let (reason, sent) = end(connection, place, served, &shared.stats);
-        let total = outlet.sent();
+        let total = sender.sent();
         // The last one closes the socket.
-        drop(outlet);
+        drop(sender);
         shared.stats.lasted(started.elapsed());
         shared.log.disconnected(id, started.elapsed(), &sent, &reason, guard.leave());
         total
@@ -111,12 +111,12 @@ fn open(
         None => Stream::Plain(socket),
         Some(tls) => encrypt(id, peer, socket, tls, shared)?,
     };
-    let outlet = Arc::new(Outlet::new(stream, Notifier::for_current_thread()));
-    shared.registry.keep_client(id, &outlet);
+    let sender = Arc::new(FrameSender::new(stream, Notifier::for_current_thread()));
+    shared.registry.keep_client(id, &sender);
     let connection = Connection::new(
         id,
         peer,
-        outlet,
+        sender,
         Arc::clone(&shared.watcher),
         config.write_timeout,
         Arc::clone(shared.stats.waits()),

@@ -38,7 +38,7 @@ enum Change {
 struct Window {
     started: Instant,
     lines: u64,
-    /// Connections that have begun, and ended, without a line.
+    /// Connections that have started, and ended, without a line.
     connected: u64,
     disconnected: u64,
 }
@@ -48,7 +48,7 @@ impl ConnectionLog {
         Self { role, stats, window: Mutex::new(Window::starting_at(Instant::now())), wakeup }
     }
 
-    /// Logs that a connection has begun; there are `active` with it.
+    /// Logs that a connection has started; there are `active` with it.
     pub(super) fn connected(&self, id: u64, peer: SocketAddr, active: u64) {
         if self.has_line(Change::Connected) {
             let (noun, level) = (self.role.noun(), self.role.level());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::peer::Peer;
-use crate::connection::{ClientOutlet, Sent, WakeReason};
+use crate::connection::{ClientSender, SendCounts, WakeReason};
 use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
 
 /// The connections that have a thread.
@@ -23,7 +23,7 @@ struct Entries {
     /// By their numbers: the newest is the last.
     active: BTreeMap<u64, Entry>,
     /// What those who have left were sent.
-    gone: Sent,
+    gone: SendCounts,
     /// What everyone has been told, the stop or the cut: whoever comes later must hear it too.
     told: Option<WakeReason>,
 }
@@ -32,7 +32,7 @@ struct Entries {
 struct Entry {
     peer: Peer,
     /// Nobody's until the thread has come so far.
-    client: Weak<ClientOutlet>,
+    client: Weak<ClientSender>,
     /// `None` until the accept loop has it; the thread may be quicker.
     thread: Option<JoinHandle<()>>,
 }
@@ -42,7 +42,7 @@ struct Entry {
 pub(super) struct Registered {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
-    pub(super) outlet: Weak<ClientOutlet>,
+    pub(super) sender: Weak<ClientSender>,
 }
 
 impl Registry {
@@ -52,10 +52,10 @@ impl Registry {
     }
 
     /// What those who have left were sent, and those who are entered, the newest last, at one moment.
-    pub(super) fn list(&self) -> (Sent, Vec<Registered>) {
+    pub(super) fn list(&self) -> (SendCounts, Vec<Registered>) {
         let entries = self.lock();
         let listed =
-            |(id, entry): (&u64, &Entry)| Registered { id: *id, peer: entry.peer.addr(), outlet: entry.client.clone() };
+            |(id, entry): (&u64, &Entry)| Registered { id: *id, peer: entry.peer.addr(), sender: entry.client.clone() };
         (entries.gone, entries.active.iter().map(listed).collect())
     }
 
@@ -71,7 +71,7 @@ impl Registry {
     }
 
     /// Keeps the thread's client, to notify it or cut it; does so if the others have been already.
-    pub(super) fn keep_client(&self, id: u64, client: &Arc<ClientOutlet>) {
+    pub(super) fn keep_client(&self, id: u64, client: &Arc<ClientSender>) {
         let mut entries = self.lock();
         if let Some(entry) = entries.active.get_mut(&id) {
             entry.client = Arc::downgrade(client);
@@ -84,7 +84,7 @@ impl Registry {
     }
 
     /// Removes a connection, which was `sent` that. Returns its thread's handle, unless the accept loop has it yet to keep.
-    pub(super) fn leave(&self, id: u64, sent: Sent) -> Option<JoinHandle<()>> {
+    pub(super) fn leave(&self, id: u64, sent: SendCounts) -> Option<JoinHandle<()>> {
         let mut entries = self.lock();
         entries.gone += sent;
         let entry = entries.active.remove(&id);
@@ -137,7 +137,7 @@ impl Registry {
 }
 
 /// Notifies the client, and shuts its socket down if this is the cut.
-fn tell(client: &ClientOutlet, reason: WakeReason) {
+fn tell(client: &ClientSender, reason: WakeReason) {
     client.notifier().notify(reason);
     if reason == WakeReason::Cut {
         // It fails only if the peer has gone, which wakes the thread as well.

@@ -6,16 +6,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::registry::Registry;
-use crate::connection::{ClientOutlet, Notifier, Outlet, Sent, WakeReason};
+use crate::connection::{ClientSender, FrameSender, Notifier, SendCounts, WakeReason};
 use crate::stream::Stream;
 
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
-/// The outlet of a socket, and the listener that keeps it from being reset.
-fn client() -> (Arc<ClientOutlet>, TcpListener) {
+/// The sender of a socket, and the listener that keeps it from being reset.
+fn client() -> (Arc<ClientSender>, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (Arc::new(Outlet::new(Stream::Plain(socket), Notifier::for_current_thread())), listener)
+    (Arc::new(FrameSender::new(Stream::Plain(socket), Notifier::for_current_thread())), listener)
 }
 
 fn thread() -> JoinHandle<()> {
@@ -27,14 +27,14 @@ fn a_connection_that_leaves_returns_its_thread() {
     let registry = Registry::default();
     registry.enter(1, PEER);
     assert!(registry.keep_thread(1, thread()).is_none());
-    assert!(registry.leave(1, Sent::default()).is_some());
+    assert!(registry.leave(1, SendCounts::default()).is_some());
 }
 
 #[test]
 fn the_thread_of_a_connection_that_has_left_is_returned_at_once() {
     let registry = Registry::default();
     registry.enter(1, PEER);
-    assert!(registry.leave(1, Sent::default()).is_none());
+    assert!(registry.leave(1, SendCounts::default()).is_none());
     assert!(registry.keep_thread(1, thread()).is_some());
 }
 
@@ -78,7 +78,7 @@ fn the_last_one_to_leave_ends_the_wait() {
     registry.enter(1, PEER);
     thread::scope(|scope| {
         let waiter = scope.spawn(|| registry.wait_empty(Instant::now().checked_add(Duration::from_mins(1))));
-        registry.leave(1, Sent::default());
+        registry.leave(1, SendCounts::default());
         assert!(waiter.join().unwrap());
     });
 }

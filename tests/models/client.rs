@@ -43,11 +43,11 @@ impl Notifier {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct ClientOutlet {
+pub(crate) struct ClientSender {
     notifier: Notifier,
 }
 
-impl ClientOutlet {
+impl ClientSender {
     pub(crate) fn notifier(&self) -> &Notifier {
         &self.notifier
     }
@@ -67,8 +67,8 @@ impl Socket {
     }
 }
 
-impl ClientOutlet {
-    #[allow(clippy::unused_self, reason = "as the library's outlet has it")]
+impl ClientSender {
+    #[allow(clippy::unused_self, reason = "as the library's sender has it")]
     pub(crate) fn socket(&self) -> Socket {
         Socket
     }

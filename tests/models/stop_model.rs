@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
-use crate::client::ClientOutlet;
-use crate::outlet::Sent;
+use crate::client::ClientSender;
 use crate::registry::Registry;
+use crate::sender::SendCounts;
 use crate::slots::{Class, ThreadSlots};
 
 use crate::stats::Stats;
@@ -51,7 +51,7 @@ impl Server {
         self.registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let server = Arc::clone(self);
         let thread = thread::spawn(move || {
-            let client = Arc::new(ClientOutlet::default());
+            let client = Arc::new(ClientSender::default());
             server.registry.keep_client(id, &client);
             match wait {
                 Wait::Nothing => {}
@@ -59,7 +59,7 @@ impl Server {
                 Wait::Cut => client.notifier().wait_cut(),
             }
             guard.leave();
-            if let Some(thread) = server.registry.leave(id, Sent::default()) {
+            if let Some(thread) = server.registry.leave(id, SendCounts::default()) {
                 server.slots.retire(thread, Class::Ordinary);
             }
         });

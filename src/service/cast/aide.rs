@@ -137,13 +137,13 @@ pub(super) fn offer_from_the_end(worker: &Worker, feed: &Feed, latest: &Snapshot
         if let Some(later) = number.checked_sub(AHEAD) {
             black_box(clients[later].strong_count());
         }
-        let Some(outlet) = client.upgrade() else { continue };
+        let Some(sender) = client.upgrade() else { continue };
         if number.is_multiple_of(CLOCK_PERIOD) {
             worker.round();
         }
         let now = Instant::now();
-        let begun = outlet.offer(&latest.frame, latest.version, None, now);
-        met = if begun.is_none_or(|begun| begun == now) { 0 } else { met + 1 };
+        let started_at = sender.try_send_frame(&latest.frame, latest.version, None, now);
+        met = if started_at.is_none_or(|started_at| started_at == now) { 0 } else { met + 1 };
         if met == MET || feed.version() != latest.version {
             return;
         }

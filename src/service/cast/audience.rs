@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::schedule::Schedule;
-use crate::connection::{ClientOutlet, Notifier, WakeReason};
+use crate::connection::{ClientSender, Notifier, WakeReason};
 use crate::platform::Movable;
 use crate::threads::Worker;
 
@@ -33,9 +33,9 @@ const LONGEST_LEAD: Duration = Duration::from_millis(25);
 const SLACK_DIVISOR: u32 = 128;
 const LONGEST_SLACK: Duration = Duration::from_millis(2);
 
-/// A client's outlet, as a publisher knows it. Weak, so that its socket is closed by its own thread, whatever a publisher
+/// A client's sender, as a publisher knows it. Weak, so that its socket is closed by its own thread, whatever a publisher
 /// is about.
-pub(super) type Client = Weak<ClientOutlet>;
+pub(super) type Client = Weak<ClientSender>;
 
 /// Everyone who is sent the map, in as many shares as there are publishers.
 #[derive(Debug)]
@@ -118,12 +118,12 @@ impl Audience {
         &self.shares
     }
 
-    /// Has `outlet` sent each change and each repeat, until the seat is dropped.
-    pub(super) fn seat(&self, outlet: &Arc<ClientOutlet>) -> Seat<'_> {
+    /// Has `sender` sent each change and each repeat, until the seat is dropped.
+    pub(super) fn seat(&self, sender: &Arc<ClientSender>) -> Seat<'_> {
         let id = self.arrivals.fetch_add(1, Ordering::Relaxed);
         #[allow(clippy::cast_possible_truncation, reason = "only the remainder counts")]
         let share = &self.shares[id as usize % self.shares.len()];
-        share.enter(id, outlet);
+        share.enter(id, sender);
         Seat { share, id }
     }
 }
@@ -134,7 +134,7 @@ impl Seat<'_> {
         self.share.lock().publisher.is_some()
     }
 
-    /// Returns when the last frame must have been begun, or earlier, for a repeat at `now`. A repeat that the publisher
+    /// Returns when the last frame must have been started, or earlier, for a repeat at `now`. A repeat that the publisher
     /// could not send is due by the same measure: by another one its thread would find that it is too early, and sleep.
     pub(super) fn repeat_before(&self, now: Instant) -> Option<Instant> {
         self.share.repeat_before(now)
@@ -148,7 +148,7 @@ impl Drop for Seat<'_> {
 }
 
 impl Share {
-    /// Returns when the last frame must have been begun, or earlier, for a repeat at `now`.
+    /// Returns when the last frame must have been started, or earlier, for a repeat at `now`.
     pub(super) fn repeat_before(&self, now: Instant) -> Option<Instant> {
         (now + self.slack).checked_sub(self.period)
     }
@@ -174,9 +174,9 @@ impl Share {
         }
     }
 
-    fn enter(&self, id: u64, outlet: &Arc<ClientOutlet>) {
+    fn enter(&self, id: u64, sender: &Arc<ClientSender>) {
         let mut roll = self.lock();
-        roll.seats.insert(id, Arc::downgrade(outlet));
+        roll.seats.insert(id, Arc::downgrade(sender));
         roll.edition += 1;
         let Some(due) = Instant::now().checked_add(self.period) else { return };
         // The publisher sleeps until the earliest; whoever comes later than that it finds by itself.
@@ -228,10 +228,10 @@ impl Share {
     pub(super) fn disengage(&self) {
         let mut roll = self.lock();
         (roll.publisher, roll.is_repeating) = (None, false);
-        let outlets: Vec<_> = roll.seats.values().filter_map(Weak::upgrade).collect();
+        let senders: Vec<_> = roll.seats.values().filter_map(Weak::upgrade).collect();
         drop(roll);
-        for outlet in outlets {
-            outlet.notifier().notify(WakeReason::Update);
+        for sender in senders {
+            sender.notifier().notify(WakeReason::Update);
         }
     }
 
@@ -260,21 +260,21 @@ impl Share {
         while clients.len() < limit
             && let Some(id) = roll.schedule.take(until)
         {
-            if let Some(outlet) = roll.seats.get(&id) {
+            if let Some(sender) = roll.seats.get(&id) {
                 ids.push(id);
-                clients.push(Weak::clone(outlet));
+                clients.push(Weak::clone(sender));
             }
         }
         roll.is_repeating = !clients.is_empty();
     }
 
-    /// Enters those who were sent a frame, each with when that was begun, into the schedule again. Returns when the next
+    /// Enters those who were sent a frame, each with when that was started, into the schedule again. Returns when the next
     /// client is due.
-    pub(super) fn reschedule(&self, begun: impl Iterator<Item = (u64, Instant)>) -> Option<Instant> {
+    pub(super) fn reschedule(&self, started_at: impl Iterator<Item = (u64, Instant)>) -> Option<Instant> {
         let mut roll = self.lock();
         roll.is_repeating = false;
-        for (id, begun) in begun {
-            if let Some(due) = begun.checked_add(self.period) {
+        for (id, started_at) in started_at {
+            if let Some(due) = started_at.checked_add(self.period) {
                 roll.schedule.enter(id, due);
             }
         }

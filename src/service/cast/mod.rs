@@ -81,7 +81,7 @@ impl Service for Cast {
     fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
         connection.count_in(self.feed.backlog());
         // Before the first look at the map: a change between the look and the wait then comes from a publisher.
-        let seat = self.audience.seat(connection.outlet());
+        let seat = self.audience.seat(connection.sender());
         while !stop.is_triggered() {
             connection.flush()?;
             // Only ever the newest map: a client that was slow has skipped those in between.

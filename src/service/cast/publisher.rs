@@ -48,8 +48,8 @@ struct Due {
     ids: Vec<u64>,
     /// In the same order.
     clients: Vec<Client>,
-    /// When the last frame of each who is still there was begun.
-    begun: Vec<(u64, Instant)>,
+    /// When the last frame of each who is still there was started.
+    started_at: Vec<(u64, Instant)>,
 }
 
 impl Shift {
@@ -94,16 +94,17 @@ impl Shift {
         let now = Instant::now();
         self.share.take_due(&self.publisher, now, BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
-            Some(latest) => self.offer(latest, &due.clients, |number, begun| due.begun.push((due.ids[number], begun))),
-            None => due.begun.extend(due.ids.iter().map(|id| (*id, now))),
+            Some(latest) => self
+                .offer(latest, &due.clients, |number, started_at| due.started_at.push((due.ids[number], started_at))),
+            None => due.started_at.extend(due.ids.iter().map(|id| (*id, now))),
         }
         due.ids.clear();
         due.clients.clear();
-        self.share.reschedule(due.begun.drain(..))
+        self.share.reschedule(due.started_at.drain(..))
     }
 
     /// Offers `latest`, or what is newer by then, to `clients`; tells of each who is still there, by its place among them,
-    /// when its last frame was begun, or what time it is if its own thread looks after it.
+    /// when its last frame was started, or what time it is if its own thread looks after it.
     fn offer(&self, mut latest: Arc<Snapshot>, clients: &[Client], mut tell: impl FnMut(usize, Instant)) {
         #[cfg(test)]
         assert!(
@@ -116,7 +117,7 @@ impl Shift {
             if let Some(later) = clients.get(number + AHEAD) {
                 black_box(later.strong_count());
             }
-            let Some(outlet) = client.upgrade() else { continue };
+            let Some(sender) = client.upgrade() else { continue };
             if number % CLOCK_PERIOD == 0 {
                 now = Instant::now();
                 self.publisher.worker.round();
@@ -127,8 +128,8 @@ impl Shift {
             {
                 latest = newest;
             }
-            let begun = outlet.offer(&latest.frame, latest.version, self.share.repeat_before(now), now);
-            tell(number, begun.unwrap_or(now));
+            let started_at = sender.try_send_frame(&latest.frame, latest.version, self.share.repeat_before(now), now);
+            tell(number, started_at.unwrap_or(now));
         }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) trait Socket {
     /// is sent next must begin with the bytes that have not: some of them may be encrypted already.
     ///
     /// # Errors
-    /// `WouldBlock` if there is room for none, and none were begun.
+    /// `WouldBlock` if there is room for none, and none were started.
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
@@ -29,27 +29,27 @@ pub(crate) trait Notify {
 /// than the send (11 us against 10 us, measured). Whatever does not go out whole is the thread's: it finishes the frame in
 /// flight, and then goes to the newest. Under one lock, frames never interleave; by their versions, they never go back.
 #[derive(Debug)]
-pub(crate) struct Outlet<S, O> {
+pub(crate) struct FrameSender<S, O> {
     socket: S,
     owner: O,
     /// When it was made. Kept here, where it costs nothing: 152 bytes with both counts are a piece that each thread's start
     /// leaves free in the heap (glibc), 136 were not, and took 144 more (measured).
     since: Instant,
     /// Guards the order of what is sent. Held for one send that does not wait; a publisher only ever tries it.
-    line: Mutex<Line>,
+    state: Mutex<SendState>,
 }
 
 #[derive(Debug, Default)]
-struct Line {
-    /// The version of the last frame that was begun; 0 before the first.
+struct SendState {
+    /// The version of the last frame that was started; 0 before the first.
     version: u64,
     /// When that was; `None` before the first.
-    begun: Option<Instant>,
+    started_at: Option<Instant>,
     /// What is left of it: the frame, and how many of its bytes have gone.
     in_flight: Option<(Frame, usize)>,
-    /// Nothing is begun any more.
-    sealed: bool,
-    /// The last frame that was begun is the same as the one before it.
+    /// Nothing is started any more.
+    closed: bool,
+    /// The last frame that was started is the same as the one before it.
     is_repeat: bool,
     /// Frames like that, which went whole. 32 bits have room here at no cost; one a second fills them in 136 years.
     repeats: u32,
@@ -60,12 +60,12 @@ struct Line {
 
 /// What has gone over a connection, in frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Sent {
+pub(crate) struct SendCounts {
     /// Frames that went whole.
     pub(crate) frames: u64,
     /// Bytes of frames.
     pub(crate) bytes: u64,
-    /// Versions that were never begun, because a newer one was there before the client was ready for them.
+    /// Versions that were never started, because a newer one was there before the client was ready for them.
     pub(crate) skipped: u64,
     /// Frames that were the first of their connection.
     pub(crate) firsts: u64,
@@ -73,7 +73,7 @@ pub(crate) struct Sent {
     pub(crate) repeats: u64,
 }
 
-impl AddAssign for Sent {
+impl AddAssign for SendCounts {
     fn add_assign(&mut self, other: Self) {
         self.frames += other.frames;
         self.bytes += other.bytes;
@@ -85,85 +85,85 @@ impl AddAssign for Sent {
 
 /// What is left to do after a step of the owner's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Left {
+pub(crate) enum SendStatus {
     /// No frame is in flight.
-    Nothing,
-    /// One is, begun then, and the socket has no room for more of it.
+    Idle,
+    /// One is, started then, and the socket has no room for more of it.
     InFlight(Instant),
 }
 
-impl<S: Socket, O: Notify> Outlet<S, O> {
-    /// Returns the outlet of `socket`, with nothing sent.
+impl<S: Socket, O: Notify> FrameSender<S, O> {
+    /// Returns the sender of `socket`, with nothing sent.
     pub(crate) fn new(socket: S, owner: O) -> Self {
-        Self { socket, owner, since: Instant::now(), line: Mutex::new(Line::default()) }
+        Self { socket, owner, since: Instant::now(), state: Mutex::new(SendState::default()) }
     }
 
     /// Sends `frame` at once, for a publisher, if it is newer than the last one, or if it is the same and that one was
-    /// begun no later than `repeat_before`; and if nobody has to wait for it. Notifies the owner if that leaves something to do. Never waits for
+    /// started no later than `repeat_before`; and if nobody has to wait for it. Notifies the owner if that leaves something to do. Never waits for
     /// anybody. `now` may be a little old: asking for it costs 3 % of a send.
     ///
-    /// Returns when the last frame was begun, if nothing is left to do; `None` if it is the owner's now.
-    pub(crate) fn offer(
+    /// Returns when the last frame was started, if nothing is left to do; `None` if it is the owner's now.
+    pub(crate) fn try_send_frame(
         &self,
         frame: &Frame,
         version: u64,
         repeat_before: Option<Instant>,
         now: Instant,
     ) -> Option<Instant> {
-        let mut line = match self.line.try_lock() {
-            Ok(line) => line,
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // Its own thread is sending. That may be an older frame, and it may have looked for the newest already.
-            Err(TryLockError::WouldBlock) => return self.leave(),
+            Err(TryLockError::WouldBlock) => return self.defer_to_owner(),
         };
-        if !line.wants(version, repeat_before) {
-            return line.begun;
+        if !state.should_send(version, repeat_before) {
+            return state.started_at;
         }
-        if line.in_flight.is_some() {
+        if state.in_flight.is_some() {
             // That frame is the thread's, which looks for the newest when it is done. The notification is for the thread that
             // has looked already, and would wait without it until it looks again (a model found this).
-            drop(line);
-            return self.leave();
+            drop(state);
+            return self.defer_to_owner();
         }
         // No room, or a broken socket: the thread will find out which.
         let sent = self.socket.try_send(frame.as_bytes());
         if let Ok(sent) = sent {
-            line.begin(frame, version, sent, now);
+            state.begin(frame, version, sent, now);
         }
-        let is_whole = sent.is_ok() && line.in_flight.is_none();
-        drop(line);
-        if is_whole { Some(now) } else { self.leave() }
+        let is_whole = sent.is_ok() && state.in_flight.is_none();
+        drop(state);
+        if is_whole { Some(now) } else { self.defer_to_owner() }
     }
 
     /// Leaves what there is to do to the owner.
-    fn leave(&self) -> Option<Instant> {
+    fn defer_to_owner(&self) -> Option<Instant> {
         self.owner.notify_pending();
         None
     }
 
-    /// Begins `frame`, for the owner, if it is newer than the last one, or if it is the same and that one was begun no
+    /// Begins `frame`, for the owner, if it is newer than the last one, or if it is the same and that one was started no
     /// later than `repeat_before`. Returns what is left; a frame already in flight is gone on with instead.
     ///
     /// # Errors
     /// What the socket failed with.
-    pub(crate) fn begin(&self, frame: &Frame, version: u64, repeat_before: Option<Instant>) -> io::Result<Left> {
-        let mut line = self.lock();
-        if line.in_flight.is_some() {
-            return self.go_on(&mut line);
+    pub(crate) fn begin(&self, frame: &Frame, version: u64, repeat_before: Option<Instant>) -> io::Result<SendStatus> {
+        let mut state = self.lock();
+        if state.in_flight.is_some() {
+            return self.resume(&mut state);
         }
-        if !line.wants(version, repeat_before) {
-            return Ok(Left::Nothing);
+        if !state.should_send(version, repeat_before) {
+            return Ok(SendStatus::Idle);
         }
-        line.begin(frame, version, 0, Instant::now());
-        self.go_on(&mut line)
+        state.begin(frame, version, 0, Instant::now());
+        self.resume(&mut state)
     }
 
     /// Goes on with the frame in flight, for the owner. Returns what is left of it.
     ///
     /// # Errors
     /// What the socket failed with.
-    pub(crate) fn flush(&self) -> io::Result<Left> {
-        self.go_on(&mut self.lock())
+    pub(crate) fn flush(&self) -> io::Result<SendStatus> {
+        self.resume(&mut self.lock())
     }
 
     pub(crate) fn socket(&self) -> &S {
@@ -179,68 +179,69 @@ impl<S: Socket, O: Notify> Outlet<S, O> {
         self.since
     }
 
-    /// Has nothing begun any more: what a publisher began now would be nobody's to finish. A frame in flight stays.
-    pub(crate) fn seal(&self) {
-        self.lock().sealed = true;
+    /// Has nothing started any more: what a publisher began now would be nobody's to finish. A frame in flight stays.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
     }
 
-    /// The version of the last frame that was begun, and when; `None` before the first.
+    /// The version of the last frame that was started, and when; `None` before the first.
     pub(crate) fn last(&self) -> Option<(u64, Instant)> {
-        let line = self.lock();
-        line.begun.map(|begun| (line.version, begun))
+        let state = self.lock();
+        state.started_at.map(|started_at| (state.version, started_at))
     }
 
-    /// What has gone over it, and when the frame in flight was begun, `None` if none is; by one look.
-    pub(crate) fn progress(&self) -> (Sent, Option<Instant>) {
-        let line = self.lock();
-        (line.sent(), line.begun.filter(|_| line.in_flight.is_some()))
+    /// What has gone over it, and when the frame in flight was started, `None` if none is; by one look.
+    pub(crate) fn progress(&self) -> (SendCounts, Option<Instant>) {
+        let state = self.lock();
+        (state.sent(), state.started_at.filter(|_| state.in_flight.is_some()))
     }
 
     /// The frame in flight and its version; `None` if there is none.
     pub(crate) fn in_flight(&self) -> Option<(Frame, u64)> {
-        let line = self.lock();
-        line.in_flight.as_ref().map(|(frame, _)| (frame.clone(), line.version))
+        let state = self.lock();
+        state.in_flight.as_ref().map(|(frame, _)| (frame.clone(), state.version))
     }
 
     /// What has gone over it.
-    pub(crate) fn sent(&self) -> Sent {
+    pub(crate) fn sent(&self) -> SendCounts {
         self.lock().sent()
     }
 
-    fn go_on(&self, line: &mut Line) -> io::Result<Left> {
-        while let Some((frame, gone)) = &line.in_flight {
+    fn resume(&self, state: &mut SendState) -> io::Result<SendStatus> {
+        while let Some((frame, gone)) = &state.in_flight {
             match self.socket.try_send(&frame.as_bytes()[*gone..]) {
-                Ok(sent) => line.advance(sent),
+                Ok(sent) => state.advance(sent),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Ok(line.begun.map_or(Left::Nothing, Left::InFlight));
+                    return Ok(state.started_at.map_or(SendStatus::Idle, SendStatus::InFlight));
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(Left::Nothing)
+        Ok(SendStatus::Idle)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SendState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
-    /// True if and only if a frame of `version` is to be begun when none is in flight.
-    fn wants(&self, version: u64, repeat_before: Option<Instant>) -> bool {
-        let is_due = || self.begun.is_none_or(|begun| repeat_before.is_some_and(|before| begun <= before));
-        !self.sealed && (version > self.version || (version == self.version && is_due()))
+impl SendState {
+    /// True if and only if a frame of `version` is to be started_at when none is in flight.
+    fn should_send(&self, version: u64, repeat_before: Option<Instant>) -> bool {
+        let is_due =
+            || self.started_at.is_none_or(|started_at| repeat_before.is_some_and(|before| started_at <= before));
+        !self.closed && (version > self.version || (version == self.version && is_due()))
     }
 
     /// Takes note of a frame of which `sent` bytes have gone. Most have gone whole: those are not even counted as shared,
     /// which would be the one word in memory that all publishers write to.
     fn begin(&mut self, frame: &Frame, version: u64, sent: usize, now: Instant) {
-        if self.begun.is_some() {
+        if self.started_at.is_some() {
             self.skipped += version.saturating_sub(self.version + 1);
         }
-        self.is_repeat = self.begun.is_some() && version == self.version;
-        (self.version, self.begun) = (version, Some(now));
+        self.is_repeat = self.started_at.is_some() && version == self.version;
+        (self.version, self.started_at) = (version, Some(now));
         self.bytes += sent as u64;
         if sent == frame.as_bytes().len() {
             self.count_frame();
@@ -261,15 +262,15 @@ impl Line {
         }
     }
 
-    /// Counts the last frame that was begun, which has gone whole.
+    /// Counts the last frame that was started, which has gone whole.
     fn count_frame(&mut self) {
         self.frames += 1;
         self.repeats = self.repeats.wrapping_add(u32::from(self.is_repeat));
     }
 
-    fn sent(&self) -> Sent {
+    fn sent(&self) -> SendCounts {
         let Self { frames, bytes, skipped, .. } = *self;
-        Sent { frames, bytes, skipped, firsts: frames.min(1), repeats: self.repeats.into() }
+        SendCounts { frames, bytes, skipped, firsts: frames.min(1), repeats: self.repeats.into() }
     }
 }
 
@@ -312,8 +313,8 @@ mod tests {
         Frame::new(text.as_bytes(), 100).unwrap()
     }
 
-    fn sent(frames: u64, bytes: u64, skipped: u64) -> Sent {
-        Sent { frames, bytes, skipped, firsts: frames.min(1), repeats: 0 }
+    fn sent(frames: u64, bytes: u64, skipped: u64) -> SendCounts {
+        SendCounts { frames, bytes, skipped, firsts: frames.min(1), repeats: 0 }
     }
 
     fn taken(pipe: &Pipe) -> String {
@@ -324,46 +325,46 @@ mod tests {
     fn a_change_that_fits_is_sent_without_a_notification() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(100);
-        let outlet = Outlet::new(&pipe, &notifications);
-        outlet.offer(&frame("one"), 1, None, Instant::now());
-        assert_eq!((taken(&pipe).as_str(), notifications.0.get(), outlet.sent()), ("3         one", 0, sent(1, 13, 0)));
+        let sender = FrameSender::new(&pipe, &notifications);
+        sender.try_send_frame(&frame("one"), 1, None, Instant::now());
+        assert_eq!((taken(&pipe).as_str(), notifications.0.get(), sender.sent()), ("3         one", 0, sent(1, 13, 0)));
     }
 
     #[test]
     fn what_does_not_fit_is_left_to_the_owner_who_then_takes_the_newest() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(5);
-        let outlet = Outlet::new(&pipe, &notifications);
-        outlet.offer(&frame("one"), 1, None, Instant::now());
-        assert_eq!((notifications.0.get(), outlet.sent()), (1, sent(0, 5, 0)));
+        let sender = FrameSender::new(&pipe, &notifications);
+        sender.try_send_frame(&frame("one"), 1, None, Instant::now());
+        assert_eq!((notifications.0.get(), sender.sent()), (1, sent(0, 5, 0)));
         // The frame in flight is not followed by anything before it is whole.
-        outlet.offer(&frame("two"), 2, None, Instant::now());
+        sender.try_send_frame(&frame("two"), 2, None, Instant::now());
         pipe.room.set(4);
-        assert!(matches!(outlet.begin(&frame("three"), 3, None).unwrap(), Left::InFlight(_)));
+        assert!(matches!(sender.begin(&frame("three"), 3, None).unwrap(), SendStatus::InFlight(_)));
         pipe.room.set(100);
-        assert_eq!(outlet.flush().unwrap(), Left::Nothing);
-        assert_eq!(outlet.begin(&frame("three"), 3, None).unwrap(), Left::Nothing);
+        assert_eq!(sender.flush().unwrap(), SendStatus::Idle);
+        assert_eq!(sender.begin(&frame("three"), 3, None).unwrap(), SendStatus::Idle);
         assert_eq!(taken(&pipe), "3         one5         three");
-        assert_eq!(outlet.sent(), sent(2, 28, 1), "the second change was skipped");
+        assert_eq!(sender.sent(), sent(2, 28, 1), "the second change was skipped");
         assert_eq!(notifications.0.get(), 2, "one for what did not fit, one for the change during it");
     }
 
     #[test]
     fn a_full_socket_notifies_its_owner() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
-        let outlet = Outlet::new(&pipe, &notifications);
-        outlet.offer(&frame("one"), 1, None, Instant::now());
-        assert_eq!((notifications.0.get(), outlet.last()), (1, None));
+        let sender = FrameSender::new(&pipe, &notifications);
+        sender.try_send_frame(&frame("one"), 1, None, Instant::now());
+        assert_eq!((notifications.0.get(), sender.last()), (1, None));
     }
 
     #[test]
     fn an_older_map_never_follows_a_newer_one() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(100);
-        let outlet = Outlet::new(&pipe, &notifications);
-        outlet.offer(&frame("two"), 2, None, Instant::now());
-        outlet.offer(&frame("one"), 1, None, Instant::now());
-        assert_eq!(outlet.begin(&frame("two"), 2, None).unwrap(), Left::Nothing);
+        let sender = FrameSender::new(&pipe, &notifications);
+        sender.try_send_frame(&frame("two"), 2, None, Instant::now());
+        sender.try_send_frame(&frame("one"), 1, None, Instant::now());
+        assert_eq!(sender.begin(&frame("two"), 2, None).unwrap(), SendStatus::Idle);
         assert_eq!(taken(&pipe), "3         two");
     }
 
@@ -371,14 +372,14 @@ mod tests {
     fn a_frame_is_repeated_once_it_is_due() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(100);
-        let outlet = Outlet::new(&pipe, &notifications);
-        outlet.begin(&frame("one"), 1, None).unwrap();
-        let (_, begun) = outlet.last().unwrap();
-        outlet.begin(&frame("one"), 1, begun.checked_sub(NANOSECOND)).unwrap();
-        assert_eq!(outlet.sent().frames, 1);
-        outlet.begin(&frame("one"), 1, Some(begun)).unwrap();
-        outlet.begin(&frame("two"), 2, None).unwrap();
-        let Sent { frames, firsts, repeats, .. } = outlet.sent();
+        let sender = FrameSender::new(&pipe, &notifications);
+        sender.begin(&frame("one"), 1, None).unwrap();
+        let (_, started_at) = sender.last().unwrap();
+        sender.begin(&frame("one"), 1, started_at.checked_sub(NANOSECOND)).unwrap();
+        assert_eq!(sender.sent().frames, 1);
+        sender.begin(&frame("one"), 1, Some(started_at)).unwrap();
+        sender.begin(&frame("two"), 2, None).unwrap();
+        let SendCounts { frames, firsts, repeats, .. } = sender.sent();
         assert_eq!((frames, firsts, repeats), (3, 1, 1));
     }
 
@@ -386,18 +387,18 @@ mod tests {
     fn a_publisher_repeats_what_is_due_and_says_when_the_last_frame_was_begun() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(30);
-        let outlet = Outlet::new(&pipe, &notifications);
-        let begun = Instant::now();
-        let early = begun.checked_sub(NANOSECOND);
-        let later = begun + NANOSECOND;
-        assert_eq!(outlet.offer(&frame("one"), 1, None, begun), Some(begun));
-        assert_eq!(outlet.offer(&frame("one"), 1, early, later), Some(begun), "not due yet");
-        assert_eq!(outlet.offer(&frame("one"), 1, Some(begun), later), Some(later));
+        let sender = FrameSender::new(&pipe, &notifications);
+        let started_at = Instant::now();
+        let early = started_at.checked_sub(NANOSECOND);
+        let later = started_at + NANOSECOND;
+        assert_eq!(sender.try_send_frame(&frame("one"), 1, None, started_at), Some(started_at));
+        assert_eq!(sender.try_send_frame(&frame("one"), 1, early, later), Some(started_at), "not due yet");
+        assert_eq!(sender.try_send_frame(&frame("one"), 1, Some(started_at), later), Some(later));
         assert_eq!((taken(&pipe).as_str(), notifications.0.get()), ("3         one3         one", 0));
         // There is room for four bytes more: the rest is the owner's.
-        assert_eq!((outlet.offer(&frame("one"), 1, Some(later), later), notifications.0.get()), (None, 1));
+        assert_eq!((sender.try_send_frame(&frame("one"), 1, Some(later), later), notifications.0.get()), (None, 1));
         assert_eq!(
-            (outlet.offer(&frame("one"), 1, Some(later), later), notifications.0.get()),
+            (sender.try_send_frame(&frame("one"), 1, Some(later), later), notifications.0.get()),
             (None, 2),
             "due, in flight"
         );
@@ -407,25 +408,25 @@ mod tests {
     fn an_older_map_is_not_repeated_after_a_newer_one() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(100);
-        let outlet = Outlet::new(&pipe, &notifications);
-        let begun = Instant::now();
-        outlet.offer(&frame("two"), 2, None, begun);
-        outlet.offer(&frame("one"), 1, Some(begun), begun);
-        assert_eq!(outlet.begin(&frame("one"), 1, Some(begun)).unwrap(), Left::Nothing);
+        let sender = FrameSender::new(&pipe, &notifications);
+        let started_at = Instant::now();
+        sender.try_send_frame(&frame("two"), 2, None, started_at);
+        sender.try_send_frame(&frame("one"), 1, Some(started_at), started_at);
+        assert_eq!(sender.begin(&frame("one"), 1, Some(started_at)).unwrap(), SendStatus::Idle);
         assert_eq!(taken(&pipe), "3         two");
     }
 
     #[test]
-    fn a_sealed_outlet_begins_nothing_and_finishes_what_it_has() {
+    fn a_closed_sender_begins_nothing_and_finishes_what_it_has() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(5);
-        let outlet = Outlet::new(&pipe, &notifications);
-        outlet.offer(&frame("one"), 1, None, Instant::now());
-        outlet.seal();
+        let sender = FrameSender::new(&pipe, &notifications);
+        sender.try_send_frame(&frame("one"), 1, None, Instant::now());
+        sender.close();
         pipe.room.set(100);
-        assert_eq!(outlet.flush().unwrap(), Left::Nothing);
-        outlet.offer(&frame("two"), 2, None, Instant::now());
-        outlet.begin(&frame("two"), 2, None).unwrap();
+        assert_eq!(sender.flush().unwrap(), SendStatus::Idle);
+        sender.try_send_frame(&frame("two"), 2, None, Instant::now());
+        sender.begin(&frame("two"), 2, None).unwrap();
         assert_eq!(taken(&pipe), "3         one");
     }
 }

@@ -1,4 +1,4 @@
-//! Publishers and owners of one outlet, as `service/cast` has them, in miniature.
+//! Publishers and owners of one sender, as `service/cast` has them, in miniature.
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use mapcast::frame::{Frame, FrameReader};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
-use crate::outlet::{Left, Notify, Outlet, Socket};
+use crate::sender::{FrameSender, Left, Notify, Socket};
 
 /// Changes that are published in each model.
 const CHANGES: u64 = 3;
@@ -106,13 +106,13 @@ impl Notify for Arc<Notifier> {
     }
 }
 
-type ModelOutlet = Outlet<Arc<Pipe>, Arc<Notifier>>;
+type ModelSender = FrameSender<Arc<Pipe>, Arc<Notifier>>;
 
 /// The feed and its audience.
 #[derive(Default)]
 struct Cast {
     latest: Mutex<u64>,
-    audience: Mutex<Vec<Arc<ModelOutlet>>>,
+    audience: Mutex<Vec<Arc<ModelSender>>>,
 }
 
 fn frame(version: u64) -> Frame {
@@ -123,59 +123,59 @@ impl Cast {
     /// As a source and its publisher do: the pointer first, then a copy of the list, then the sends.
     fn publish(&self, version: u64) {
         *self.latest.lock().unwrap() = version;
-        let outlets = self.audience.lock().unwrap().clone();
-        for outlet in outlets {
-            outlet.offer(&frame(version), version, None, Instant::now());
+        let senders = self.audience.lock().unwrap().clone();
+        for sender in senders {
+            sender.try_send_frame(&frame(version), version, None, Instant::now());
         }
     }
 
-    /// As a publisher does when everyone is due: every frame was begun before `repeat_before`.
+    /// As a publisher does when everyone is due: every frame was started before `repeat_before`.
     fn repeat(&self, repeat_before: Instant) {
         let latest = *self.latest.lock().unwrap();
-        let outlets = self.audience.lock().unwrap().clone();
-        for outlet in outlets {
-            outlet.offer(&frame(latest), latest, Some(repeat_before), Instant::now());
+        let senders = self.audience.lock().unwrap().clone();
+        for sender in senders {
+            sender.try_send_frame(&frame(latest), latest, Some(repeat_before), Instant::now());
         }
     }
 
-    /// As a connection's thread does, until it is notified of the stop. What was begun no later than `repeat_before` is
+    /// As a connection's thread does, until it is notified of the stop. What was started no later than `repeat_before` is
     /// due for a repeat.
-    fn serve(&self, outlet: &Arc<ModelOutlet>, pipe: &Pipe, notifier: &Notifier, repeat_before: Option<Instant>) {
-        self.audience.lock().unwrap().push(Arc::clone(outlet));
+    fn serve(&self, sender: &Arc<ModelSender>, pipe: &Pipe, notifier: &Notifier, repeat_before: Option<Instant>) {
+        self.audience.lock().unwrap().push(Arc::clone(sender));
         loop {
-            flush(outlet, pipe);
+            flush(sender, pipe);
             let latest = *self.latest.lock().unwrap();
             if latest > 0 {
-                let left = outlet.begin(&frame(latest), latest, repeat_before).unwrap();
-                wait_out(outlet, pipe, left);
+                let left = sender.begin(&frame(latest), latest, repeat_before).unwrap();
+                wait_out(sender, pipe, left);
             }
             if notifier.wait() {
                 break;
             }
         }
-        outlet.seal();
-        flush(outlet, pipe);
+        sender.close();
+        flush(sender, pipe);
     }
 }
 
-fn flush(outlet: &ModelOutlet, pipe: &Pipe) {
-    let left = outlet.flush().unwrap();
-    wait_out(outlet, pipe, left);
+fn flush(sender: &ModelSender, pipe: &Pipe) {
+    let left = sender.flush().unwrap();
+    wait_out(sender, pipe, left);
 }
 
-fn wait_out(outlet: &ModelOutlet, pipe: &Pipe, mut left: Left) {
-    while left != Left::Nothing {
+fn wait_out(sender: &ModelSender, pipe: &Pipe, mut left: Left) {
+    while left != SendStatus::Idle {
         pipe.wait_room();
-        left = outlet.flush().unwrap();
+        left = sender.flush().unwrap();
     }
 }
 
 /// One client with `room` in its socket, its thread, and the cast.
-fn connect(room: usize) -> (Arc<Cast>, Arc<ModelOutlet>, Arc<Pipe>, Arc<Notifier>) {
+fn connect(room: usize) -> (Arc<Cast>, Arc<ModelSender>, Arc<Pipe>, Arc<Notifier>) {
     let (pipe, notifier) = (Arc::new(Pipe::default()), Arc::new(Notifier::default()));
     pipe.make_room(room);
-    let outlet = Arc::new(Outlet::new(Arc::clone(&pipe), Arc::clone(&notifier)));
-    (Arc::new(Cast::default()), outlet, pipe, notifier)
+    let sender = Arc::new(FrameSender::new(Arc::clone(&pipe), Arc::clone(&notifier)));
+    (Arc::new(Cast::default()), sender, pipe, notifier)
 }
 
 /// Publishes all changes, one after the other.
@@ -190,9 +190,9 @@ fn aid(cast: &Arc<Cast>) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         for _ in 1..=CHANGES {
             let latest = *cast.latest.lock().unwrap();
-            let outlets = cast.audience.lock().unwrap().clone();
-            for outlet in outlets.iter().filter(|_| latest > 0) {
-                outlet.offer(&frame(latest), latest, None, Instant::now());
+            let senders = cast.audience.lock().unwrap().clone();
+            for sender in senders.iter().filter(|_| latest > 0) {
+                sender.try_send_frame(&frame(latest), latest, None, Instant::now());
             }
         }
     })
@@ -202,7 +202,7 @@ fn assert_forward(versions: &[u64]) {
     assert!(versions.is_sorted_by(|one, next| one < next), "again, or back: {versions:?}");
 }
 
-/// Later than any frame of a model is begun: everything is always due.
+/// Later than any frame of a model is started: everything is always due.
 fn far_future() -> Instant {
     Instant::now() + Duration::from_hours(1)
 }
@@ -210,11 +210,11 @@ fn far_future() -> Instant {
 /// Whenever the client comes, it has the last change in the end, and nothing twice or backwards. One that misses it
 /// waits for ever, which shuttle reports as a deadlock.
 pub(crate) fn publish_against_connect() {
-    let (cast, outlet, pipe, notifier) = connect(1000);
+    let (cast, sender, pipe, notifier) = connect(1000);
     let (publisher, aide) = (publish_all(&cast), aid(&cast));
     let owner = {
         let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
-        thread::spawn(move || cast.serve(&outlet, &pipe, &notifier, None))
+        thread::spawn(move || cast.serve(&sender, &pipe, &notifier, None))
     };
     publisher.join().unwrap();
     aide.join().unwrap();
@@ -227,10 +227,10 @@ pub(crate) fn publish_against_connect() {
 /// However slowly room is made, frames are whole and in order, and the last change comes in the end, without another
 /// event to wake the thread for it.
 pub(crate) fn publish_against_slow_write() {
-    let (cast, outlet, pipe, notifier) = connect(3);
+    let (cast, sender, pipe, notifier) = connect(3);
     let owner = {
         let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
-        thread::spawn(move || cast.serve(&outlet, &pipe, &notifier, None))
+        thread::spawn(move || cast.serve(&sender, &pipe, &notifier, None))
     };
     let (publisher, aide) = (publish_all(&cast), aid(&cast));
     let reader = {
@@ -247,13 +247,13 @@ pub(crate) fn publish_against_slow_write() {
     assert_forward(&pipe.versions());
 }
 
-/// Whenever the stop comes, what was begun is finished and nothing is begun after it.
+/// Whenever the stop comes, what was started is finished and nothing is started after it.
 pub(crate) fn publish_against_stop() {
-    let (cast, outlet, pipe, notifier) = connect(3);
+    let (cast, sender, pipe, notifier) = connect(3);
     let owner = {
         let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
         thread::spawn(move || {
-            cast.serve(&outlet, &pipe, &notifier, None);
+            cast.serve(&sender, &pipe, &notifier, None);
             pipe.state.lock().unwrap().taken.len()
         })
     };
@@ -268,17 +268,17 @@ pub(crate) fn publish_against_stop() {
         thread.join().unwrap();
     }
     assert_forward(&pipe.versions());
-    assert_eq!(pipe.state.lock().unwrap().taken.len(), at_the_end, "begun after the end");
+    assert_eq!(pipe.state.lock().unwrap().taken.len(), at_the_end, "started after the end");
 }
 
 /// Whatever a repeat meets - a change, a full socket, the owner at work, the stop - frames stay whole, none is older than
-/// the one before, and none is begun after the end.
+/// the one before, and none is started after the end.
 pub(crate) fn repeat_against_change_and_stop() {
-    let (cast, outlet, pipe, notifier) = connect(17);
+    let (cast, sender, pipe, notifier) = connect(17);
     let owner = {
         let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
         thread::spawn(move || {
-            cast.serve(&outlet, &pipe, &notifier, None);
+            cast.serve(&sender, &pipe, &notifier, None);
             pipe.state.lock().unwrap().taken.len()
         })
     };
@@ -298,7 +298,7 @@ pub(crate) fn repeat_against_change_and_stop() {
     }
     let versions = pipe.versions();
     assert!(versions.is_sorted(), "back: {versions:?}");
-    assert_eq!(pipe.state.lock().unwrap().taken.len(), at_the_end, "begun after the end");
+    assert_eq!(pipe.state.lock().unwrap().taken.len(), at_the_end, "started after the end");
 }
 
 /// A repeat that finds no room, or only some, or the frame before it still in flight, is sent by the owner, without
@@ -311,13 +311,13 @@ pub(crate) fn repeat_against_slow_write() {
 }
 
 fn repeat_with_room(room: usize, whole: usize) {
-    let (cast, outlet, pipe, notifier) = connect(room);
+    let (cast, sender, pipe, notifier) = connect(room);
     *cast.latest.lock().unwrap() = 1;
     let owner = {
         let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
-        thread::spawn(move || cast.serve(&outlet, &pipe, &notifier, Some(far_future())))
+        thread::spawn(move || cast.serve(&sender, &pipe, &notifier, Some(far_future())))
     };
-    // The first frame has been begun: what is begun from here on is a repeat.
+    // The first frame has been started: what is started from here on is a repeat.
     pipe.wait_bytes(room.min(whole));
     let publisher = {
         let cast = Arc::clone(&cast);
