@@ -93,7 +93,7 @@ pub struct Feed {
     /// Taken first and held through a publication, so that two publishers cannot store out of order.
     publishing: Mutex<()>,
     /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken.
-    subscribers: Mutex<Subscribers>,
+    subscribers: Mutex<WakerList>,
     /// Wakes those in [`wait`](Self::wait); waited on with `subscribers`.
     changed: Condvar,
     /// How long changes took to go round: counted by those who send them.
@@ -104,7 +104,7 @@ pub struct Feed {
 }
 
 #[derive(Debug, Default)]
-struct Subscribers {
+struct WakerList {
     next_id: u64,
     wakers: HashMap<u64, Waker>,
 }
@@ -282,7 +282,7 @@ impl Feed {
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
-    fn lock_subscribers(&self) -> MutexGuard<'_, Subscribers> {
+    fn lock_subscribers(&self) -> MutexGuard<'_, WakerList> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -108,11 +108,11 @@ impl Notify for Arc<Notifier> {
 
 type ModelSender = FrameSender<Arc<Pipe>, Arc<Notifier>>;
 
-/// The feed and its audience.
+/// The feed and its subscribers.
 #[derive(Default)]
 struct Cast {
     latest: Mutex<u64>,
-    audience: Mutex<Vec<Arc<ModelSender>>>,
+    subscribers: Mutex<Vec<Arc<ModelSender>>>,
 }
 
 fn frame(version: u64) -> Frame {
@@ -123,7 +123,7 @@ impl Cast {
     /// As a source and its publisher do: the pointer first, then a copy of the list, then the sends.
     fn publish(&self, version: u64) {
         *self.latest.lock().unwrap() = version;
-        let senders = self.audience.lock().unwrap().clone();
+        let senders = self.subscribers.lock().unwrap().clone();
         for sender in senders {
             sender.try_send_frame(&frame(version), version, None, Instant::now());
         }
@@ -132,7 +132,7 @@ impl Cast {
     /// As a publisher does when everyone is due: every frame was started before `repeat_before`.
     fn repeat(&self, repeat_before: Instant) {
         let latest = *self.latest.lock().unwrap();
-        let senders = self.audience.lock().unwrap().clone();
+        let senders = self.subscribers.lock().unwrap().clone();
         for sender in senders {
             sender.try_send_frame(&frame(latest), latest, Some(repeat_before), Instant::now());
         }
@@ -141,7 +141,7 @@ impl Cast {
     /// As a connection's thread does, until it is notified of the stop. What was started no later than `repeat_before` is
     /// due for a repeat.
     fn serve(&self, sender: &Arc<ModelSender>, pipe: &Pipe, notifier: &Notifier, repeat_before: Option<Instant>) {
-        self.audience.lock().unwrap().push(Arc::clone(sender));
+        self.subscribers.lock().unwrap().push(Arc::clone(sender));
         loop {
             flush(sender, pipe);
             let latest = *self.latest.lock().unwrap();
@@ -190,7 +190,7 @@ fn aid(cast: &Arc<Cast>) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         for _ in 1..=CHANGES {
             let latest = *cast.latest.lock().unwrap();
-            let senders = cast.audience.lock().unwrap().clone();
+            let senders = cast.subscribers.lock().unwrap().clone();
             for sender in senders.iter().filter(|_| latest > 0) {
                 sender.try_send_frame(&frame(latest), latest, None, Instant::now());
             }

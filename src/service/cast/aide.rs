@@ -1,4 +1,4 @@
-//! The threads that send a change from the other end of the publishers' shares, so that a fan-out to few takes half the
+//! The threads that send a change from the other end of the publishers' shards, so that a fan-out to few takes half the
 //! time where a core is idle. Each also checks that its publisher sends the repeats.
 
 use std::hint::black_box;
@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::audience::{AHEAD, Audience, Client, Share};
 use super::publisher::CLOCK_PERIOD;
+use super::subscribers::{AHEAD, Shard, Subscribers, WeakSender};
 use crate::connection::{Notifier, WakeReason, WorkerThread, waker};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::{ROUND, Threads, Worker};
 
-/// How many clients a share has if it gets help. With fewer, its publisher needs a millisecond alone. With more, CPU counts
-/// more than the time of one change, as it limits how many changes there can be: on two cores that 9,000 readers share,
+/// How many clients a shard has if it gets help. With fewer, its publisher needs a millisecond alone. With more, CPU counts
+/// more than the time of one change, as it limits how many changes there can be: on two cores that 9,000 readers shard,
 /// help brought p99 from 57 to 51 ms, and CPU a delivery from 5.5 to 6.2 us (measured).
 pub(super) const HELPED: RangeInclusive<usize> = 256..=2048;
 
@@ -38,27 +38,27 @@ pub(super) fn is_helped(latest: &Snapshot, clients: usize, helped: &RangeInclusi
 /// So many clients in a row that have the change already: the publisher has been there. Fewer may just have come.
 const MET: usize = 8;
 
-/// Starts an aide for each publisher. It helps shares of so many clients as are `helped`, and none where there is one core
+/// Starts an aide for each publisher. It helps shards of so many clients as are `helped`, and none where there is one core
 /// only.
 pub(super) fn start_aides(
     threads: &Threads,
     feed: &Arc<Feed>,
-    audience: &Audience,
+    subscribers: &Subscribers,
     helped: &RangeInclusive<usize>,
 ) -> io::Result<Vec<WorkerThread>> {
     #[allow(clippy::reversed_empty_ranges, reason = "no number of clients is in it")]
     let helped = if has_cores() { helped.clone() } else { 1..=0 };
-    let start = |(number, share): (usize, &Arc<Share>)| {
-        let (feed, share, helped) = (Arc::clone(feed), Arc::clone(share), helped.clone());
+    let start = |(number, shard): (usize, &Arc<Shard>)| {
+        let (feed, shard, helped) = (Arc::clone(feed), Arc::clone(shard), helped.clone());
         WorkerThread::start(threads, &format!("aide-{number}"), "helping to send the map", move |notifier, worker| {
             // What was there before is the clients' own to send.
             let published = feed.version();
             let (notifier, worker, feed) = (Arc::clone(notifier), Arc::clone(worker), Arc::clone(&feed));
-            let (share, helped) = (Arc::clone(&share), helped.clone());
-            move || help(&notifier, &worker, &feed, published, &share, &helped)
+            let (shard, helped) = (Arc::clone(&shard), helped.clone());
+            move || help(&notifier, &worker, &feed, published, &shard, &helped)
         })
     };
-    audience.shares().iter().enumerate().map(start).collect()
+    subscribers.shards().iter().enumerate().map(start).collect()
 }
 
 /// True if and only if more than one thread runs at a time.
@@ -73,20 +73,20 @@ fn help(
     worker: &Worker,
     feed: &Feed,
     mut published: u64,
-    share: &Share,
+    shard: &Shard,
     helped: &RangeInclusive<usize>,
 ) {
-    share.keep_aide();
+    shard.keep_aide();
     let _subscription = feed.subscribe(waker(notifier, WakeReason::Update));
-    let (mut everyone, mut edition) = (Vec::new(), 0);
-    let mut check = Check::new(share);
+    let (mut clients, mut generation) = (Vec::new(), 0);
+    let mut check = Check::new(shard);
     loop {
         // Before the first wait too: no thread was subscribed to a change just before.
         while let Some(latest) = feed.latest().filter(|latest| latest.version > published) {
             published = latest.version;
-            if is_helped(&latest, share.clients(), helped) {
-                share.list(&mut everyone, &mut edition);
-                offer_from_the_end(worker, feed, &latest, &everyone);
+            if is_helped(&latest, shard.clients(), helped) {
+                shard.list(&mut clients, &mut generation);
+                offer_from_the_end(worker, feed, &latest, &clients);
             }
         }
         if notifier.wait_round(worker, Some(check.due)).contains(WakeReason::Stop) {
@@ -96,10 +96,10 @@ fn help(
     }
 }
 
-/// Finds out whether the publisher of a share is stuck. If it is, each client's thread sends its own repeats until the publisher
+/// Finds out whether the publisher of a shard is stuck. If it is, each client's thread sends its own repeats until the publisher
 /// goes on. Without this they would look for a repeat every eighth interval only, when the clients have long given up.
-struct Check<'share> {
-    share: &'share Share,
+struct Check<'shard> {
+    shard: &'shard Shard,
     period: Duration,
     /// When the next check is due.
     due: Instant,
@@ -107,10 +107,10 @@ struct Check<'share> {
     overdue: Option<u64>,
 }
 
-impl<'share> Check<'share> {
-    fn new(share: &'share Share) -> Self {
-        let period = (share.period() / CHECKS).clamp(LEAST_CHECK, ROUND);
-        Self { share, period, due: Instant::now() + period, overdue: None }
+impl<'shard> Check<'shard> {
+    fn new(shard: &'shard Shard) -> Self {
+        let period = (shard.period() / CHECKS).clamp(LEAST_CHECK, ROUND);
+        Self { shard, period, due: Instant::now() + period, overdue: None }
     }
 
     /// Checks the publisher at `now`, if that is due. A publisher that had a repeat to send at two checks in a row, and has not
@@ -120,17 +120,17 @@ impl<'share> Check<'share> {
             return;
         }
         self.due = now + self.period;
-        let overdue = self.share.overdue(now);
+        let overdue = self.shard.overdue(now);
         if overdue.is_some() && overdue == self.overdue {
             log::debug!("repeats are overdue: each client's thread sends its own until the publisher goes on");
-            self.share.disengage();
+            self.shard.detach_publisher();
         }
         self.overdue = overdue;
     }
 }
 
 /// Offers `latest` to `clients`, the last one first, until the publisher is met or there is something newer.
-pub(super) fn offer_from_the_end(worker: &Worker, feed: &Feed, latest: &Snapshot, clients: &[Client]) {
+pub(super) fn offer_from_the_end(worker: &Worker, feed: &Feed, latest: &Snapshot, clients: &[WeakSender]) {
     let mut met = 0;
     for (number, client) in clients.iter().enumerate().rev() {
         // As the publisher does: while the kernel sends.

@@ -1,9 +1,9 @@
 //! The map: at once, on change, and at least every N seconds.
 
 mod aide;
-mod audience;
 mod publisher;
 mod schedule;
+mod subscribers;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +17,8 @@ use crate::threads::Threads;
 use crate::units::format_duration;
 
 use aide::{HELPED, start_aides};
-use audience::{Audience, Seat};
 use publisher::start_publishers;
+use subscribers::{ClientSubscription, Subscribers};
 
 /// How many intervals a client's thread waits between two looks for a repeat that nobody sent, as long as a publisher is
 /// there to send it: eight. One look costs as much as a send or two: at every interval that made a repeat cost 3.7 bare
@@ -34,7 +34,7 @@ const LOOK_PERIOD: u32 = 8;
 pub struct Cast {
     feed: Arc<Feed>,
     interval: Duration,
-    audience: Audience,
+    subscribers: Subscribers,
     threads: Threads,
     /// Guards the start of the publishers and their aides; empty before it. They end when this is dropped.
     publishers: Mutex<Vec<WorkerThread>>,
@@ -47,7 +47,7 @@ impl Cast {
         Self {
             feed,
             interval,
-            audience: Audience::new(interval),
+            subscribers: Subscribers::new(interval),
             threads: Threads::default(),
             publishers: Mutex::default(),
         }
@@ -60,8 +60,9 @@ impl Cast {
     }
 
     /// When a client's thread looks after its repeat itself.
-    fn next_look(&self, connection: &Connection, seat: &Seat<'_>) -> Option<Instant> {
-        let period = if seat.has_publisher() { self.interval.saturating_mul(LOOK_PERIOD) } else { self.interval };
+    fn next_look(&self, connection: &Connection, subscription: &ClientSubscription<'_>) -> Option<Instant> {
+        let period =
+            if subscription.has_publisher() { self.interval.saturating_mul(LOOK_PERIOD) } else { self.interval };
         // Counted from the begin of the frame: a slow write does not stretch the interval. Where there was no map yet it
         // looks for one all the same.
         connection.last_frame().unwrap_or_else(Instant::now).checked_add(period)
@@ -72,8 +73,8 @@ impl Service for Cast {
     fn start(&self) -> io::Result<()> {
         let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
         if publishers.is_empty() {
-            *publishers = start_publishers(&self.threads, &self.feed, &self.audience)?;
-            publishers.extend(start_aides(&self.threads, &self.feed, &self.audience, &HELPED)?);
+            *publishers = start_publishers(&self.threads, &self.feed, &self.subscribers)?;
+            publishers.extend(start_aides(&self.threads, &self.feed, &self.subscribers, &HELPED)?);
         }
         Ok(())
     }
@@ -81,14 +82,14 @@ impl Service for Cast {
     fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
         connection.count_in(self.feed.backlog());
         // Before the first look at the map: a change between the look and the wait then comes from a publisher.
-        let seat = self.audience.seat(connection.sender());
+        let subscription = self.subscribers.subscribe(connection.sender());
         while !stop.is_triggered() {
             connection.flush()?;
             // Only ever the newest map: a client that was slow has skipped those in between.
             if let Some(latest) = self.feed.latest() {
-                connection.send_frame(&latest.frame, latest.version, seat.repeat_before(Instant::now()))?;
+                connection.send_frame(&latest.frame, latest.version, subscription.repeat_before(Instant::now()))?;
             }
-            if connection.wait(self.next_look(connection, &seat))?.contains(WakeReason::Input)
+            if connection.wait(self.next_look(connection, &subscription))?.contains(WakeReason::Input)
                 && connection.discard_input()?
             {
                 return Ok(Goodbye::Client);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::aide::{HELPED, is_helped};
-use super::audience::{AHEAD, Audience, Client, Publisher, Share};
+use super::subscribers::{AHEAD, Publisher, Shard, Subscribers, WeakSender};
 use crate::connection::{WakeReason, WorkerThread, waker};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::Threads;
@@ -17,21 +17,21 @@ pub(super) const CLOCK_PERIOD: usize = 32;
 /// Repeats after which a publisher looks for a change: 256, some 2 ms.
 const BATCH: usize = 256;
 
-/// Starts a thread for each share of the audience, which sends to that share until it is dropped.
+/// Starts a thread for each shard of the subscribers, which sends to that shard until it is dropped.
 pub(super) fn start_publishers(
     threads: &Threads,
     feed: &Arc<Feed>,
-    audience: &Audience,
+    subscribers: &Subscribers,
 ) -> io::Result<Vec<WorkerThread>> {
-    let start = |(number, share): (usize, &Arc<Share>)| {
-        let (feed, share) = (Arc::clone(feed), Arc::clone(share));
+    let start = |(number, shard): (usize, &Arc<Shard>)| {
+        let (feed, shard) = (Arc::clone(feed), Arc::clone(shard));
         WorkerThread::start(threads, &format!("publisher-{number}"), "sending the map", move |notifier, worker| {
             let publisher = Publisher { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };
-            let shift = Shift::begin(publisher, Arc::clone(&feed), Arc::clone(&share));
+            let shift = Shift::begin(publisher, Arc::clone(&feed), Arc::clone(&shard));
             || shift.publish()
         })
     };
-    audience.shares().iter().enumerate().map(start).collect()
+    subscribers.shards().iter().enumerate().map(start).collect()
 }
 
 /// A publisher at work. However it ends, every client's thread is then told that it is alone with its repeats; after a panic,
@@ -39,7 +39,7 @@ pub(super) fn start_publishers(
 struct Shift {
     publisher: Publisher,
     feed: Arc<Feed>,
-    share: Arc<Share>,
+    shard: Arc<Shard>,
 }
 
 /// A batch of those who are due for a repeat, kept from one batch to the next for its room.
@@ -47,15 +47,15 @@ struct Shift {
 struct Due {
     ids: Vec<u64>,
     /// In the same order.
-    clients: Vec<Client>,
+    clients: Vec<WeakSender>,
     /// When the last frame of each who is still there was started.
     started_at: Vec<(u64, Instant)>,
 }
 
 impl Shift {
-    fn begin(publisher: Publisher, feed: Arc<Feed>, share: Arc<Share>) -> Self {
-        share.engage(&publisher);
-        Self { publisher, feed, share }
+    fn begin(publisher: Publisher, feed: Arc<Feed>, shard: Arc<Shard>) -> Self {
+        shard.attach_publisher(&publisher);
+        Self { publisher, feed, shard }
     }
 
     /// Sends each change, and each repeat that is due, until it is notified of the stop.
@@ -63,22 +63,22 @@ impl Shift {
         let _subscription = self.feed.subscribe(waker(&self.publisher.notifier, WakeReason::Update));
         // The last version that everyone was offered.
         let mut published = 0;
-        let (mut everyone, mut edition) = (Vec::new(), 0);
+        let (mut clients, mut generation) = (Vec::new(), 0);
         let mut due = Due::default();
         loop {
             #[cfg(test)]
-            drop(self.share.freeze.lock());
+            drop(self.shard.freeze.lock());
             // Before the first wait too: no thread was subscribed to a change just before.
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
-                self.share.list(&mut everyone, &mut edition);
-                if is_helped(&latest, everyone.len(), &HELPED) {
+                self.shard.list(&mut clients, &mut generation);
+                if is_helped(&latest, clients.len(), &HELPED) {
                     // Woken by the same change, it may wait behind this thread, with another core idle: one change in 25
                     // took 6 ms then instead of 4, for 1,000 clients (measured).
-                    self.share.move_aide();
+                    self.shard.move_aide();
                 }
-                self.offer(Arc::clone(&latest), &everyone, |_, _| {});
-                self.feed.end_round(&latest, !everyone.is_empty());
+                self.offer(Arc::clone(&latest), &clients, |_, _| {});
+                self.feed.end_round(&latest, !clients.is_empty());
             }
             let next = self.repeat(&mut due);
             self.feed.backlog().log_held(false);
@@ -92,7 +92,7 @@ impl Shift {
     /// Sends the map again to a batch of those who are due. Returns when the next one is.
     fn repeat(&self, due: &mut Due) -> Option<Instant> {
         let now = Instant::now();
-        self.share.take_due(&self.publisher, now, BATCH, &mut due.ids, &mut due.clients);
+        self.shard.take_due(&self.publisher, now, BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
             Some(latest) => self
                 .offer(latest, &due.clients, |number, started_at| due.started_at.push((due.ids[number], started_at))),
@@ -100,15 +100,15 @@ impl Shift {
         }
         due.ids.clear();
         due.clients.clear();
-        self.share.reschedule(due.started_at.drain(..))
+        self.shard.reschedule(due.started_at.drain(..))
     }
 
     /// Offers `latest`, or what is newer by then, to `clients`; tells of each who is still there, by its place among them,
     /// when its last frame was started, or what time it is if its own thread looks after it.
-    fn offer(&self, mut latest: Arc<Snapshot>, clients: &[Client], mut tell: impl FnMut(usize, Instant)) {
+    fn offer(&self, mut latest: Arc<Snapshot>, clients: &[WeakSender], mut tell: impl FnMut(usize, Instant)) {
         #[cfg(test)]
         assert!(
-            clients.is_empty() || !self.share.fault.swap(false, std::sync::atomic::Ordering::SeqCst),
+            clients.is_empty() || !self.shard.fault.swap(false, std::sync::atomic::Ordering::SeqCst),
             "a fault of ours"
         );
         let mut now = Instant::now();
@@ -128,7 +128,7 @@ impl Shift {
             {
                 latest = newest;
             }
-            let started_at = sender.try_send_frame(&latest.frame, latest.version, self.share.repeat_before(now), now);
+            let started_at = sender.try_send_frame(&latest.frame, latest.version, self.shard.repeat_before(now), now);
             tell(number, started_at.unwrap_or(now));
         }
     }
@@ -136,6 +136,6 @@ impl Shift {
 
 impl Drop for Shift {
     fn drop(&mut self) {
-        self.share.disengage();
+        self.shard.detach_publisher();
     }
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::aide::{has_cores, offer_from_the_end};
-use super::audience::Publisher;
+use super::subscribers::Publisher;
 use super::*;
 use crate::connection::{ClientSender, FrameSender, Notifier, Watcher};
 use crate::format::Format;
@@ -55,48 +55,48 @@ fn read_frames(client: &mut TcpStream, feed: &Feed, count: usize) {
 
 #[test]
 fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
-    let (feed, audience) = (feed(), Audience::new(INTERVAL));
-    let publishers = start_publishers(&Threads::default(), &feed, &audience).unwrap();
+    let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
+    let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
     let (sender, mut client) = sender();
-    let seat = audience.seat(&sender);
+    let subscription = subscribers.subscribe(&sender);
     read_frames(&mut client, &feed, 4);
-    assert!(seat.has_publisher() && !was_notified(sender.notifier()));
+    assert!(subscription.has_publisher() && !was_notified(sender.notifier()));
     drop(publishers);
 }
 
 #[test]
 fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
-    let (feed, audience) = (feed(), Audience::new(NEVER));
-    let publishers = start_publishers(&Threads::default(), &feed, &audience).unwrap();
+    let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
+    let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
     let (sender, _client) = sender();
-    let seat = audience.seat(&sender);
-    assert!(seat.has_publisher());
+    let subscription = subscribers.subscribe(&sender);
+    assert!(subscription.has_publisher());
     drop(publishers);
-    assert!(!seat.has_publisher() && was_notified(sender.notifier()));
+    assert!(!subscription.has_publisher() && was_notified(sender.notifier()));
 }
 
 #[test]
 fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
-    let (threads, feed, audience) = (Threads::default(), feed(), Audience::new(NEVER));
-    let publishers = start_publishers(&threads, &feed, &audience).unwrap();
+    let (threads, feed, subscribers) = (Threads::default(), feed(), Subscribers::new(NEVER));
+    let publishers = start_publishers(&threads, &feed, &subscribers).unwrap();
     let (sender, mut client) = sender();
-    let seat = audience.seat(&sender);
-    audience.shares().iter().for_each(|share| share.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    let subscription = subscribers.subscribe(&sender);
+    subscribers.shards().iter().for_each(|shard| shard.fault.store(true, std::sync::atomic::Ordering::SeqCst));
     feed.publish(&[("news".into(), 1.into())].into()).unwrap();
     // Nothing else would send it: the next repeat is in an hour, and the client's thread is this one.
     read_frames(&mut client, &feed, 1);
-    assert!(seat.has_publisher() && threads.panics() >= 1);
+    assert!(subscription.has_publisher() && threads.panics() >= 1);
     drop(publishers);
     assert_eq!(threads.unfinished(), [""; 0]);
 }
 
 #[test]
 fn a_publisher_that_panics_among_repeats_forgets_no_client() {
-    let (threads, feed, audience) = (Threads::default(), feed(), Audience::new(INTERVAL));
-    let publishers = start_publishers(&threads, &feed, &audience).unwrap();
+    let (threads, feed, subscribers) = (Threads::default(), feed(), Subscribers::new(INTERVAL));
+    let publishers = start_publishers(&threads, &feed, &subscribers).unwrap();
     let (sender, _client) = sender();
-    let seat = audience.seat(&sender);
-    audience.shares().iter().for_each(|share| share.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    let subscription = subscribers.subscribe(&sender);
+    subscribers.shards().iter().for_each(|shard| shard.fault.store(true, std::sync::atomic::Ordering::SeqCst));
     let wait = |what: &str, is_so: &dyn Fn() -> bool| {
         let deadline = Instant::now() + Duration::from_mins(1);
         while !is_so() {
@@ -107,27 +107,27 @@ fn a_publisher_that_panics_among_repeats_forgets_no_client() {
     wait("it has not panicked", &|| threads.panics() >= 1);
     let before = sender.sent().frames;
     wait("its client is sent no repeats", &|| sender.sent().frames >= before + 3);
-    assert!(seat.has_publisher());
+    assert!(subscription.has_publisher());
     drop(publishers);
 }
 
 #[test]
 fn clients_of_a_frozen_publisher_repeat_until_it_goes_on() {
-    let (feed, audience) = (feed(), Audience::new(INTERVAL));
-    let publishers = start_publishers(&Threads::default(), &feed, &audience).unwrap();
-    let aides = start_aides(&Threads::default(), &feed, &audience, &HELPED).unwrap();
+    let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
+    let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
+    let aides = start_aides(&Threads::default(), &feed, &subscribers, &HELPED).unwrap();
     let (sender, mut client) = sender();
-    let seat = audience.seat(&sender);
+    let subscription = subscribers.subscribe(&sender);
     read_frames(&mut client, &feed, 1);
-    let frozen: Vec<_> = audience.shares().iter().map(|share| share.freeze.lock().unwrap()).collect();
+    let frozen: Vec<_> = subscribers.shards().iter().map(|shard| shard.freeze.lock().unwrap()).collect();
     let deadline = Instant::now() + Duration::from_secs(20);
-    while seat.has_publisher() {
+    while subscription.has_publisher() {
         assert!(!sender.notifier().wait(Some(deadline)).is_empty(), "the client's thread is not told");
     }
     drop(frozen);
     let is_back = (0..100).any(|_| {
         read_frames(&mut client, &feed, 1);
-        seat.has_publisher()
+        subscription.has_publisher()
     });
     assert!(is_back);
     drop((publishers, aides));
@@ -141,7 +141,7 @@ fn a_frozen_publisher_costs_a_client_less_than_three_intervals() {
     cast.start().unwrap();
     serve(&cast, |client, sender| {
         read_frames(client, &feed, 1);
-        let frozen: Vec<_> = cast.audience.shares().iter().map(|share| share.freeze.lock().unwrap()).collect();
+        let frozen: Vec<_> = cast.subscribers.shards().iter().map(|shard| shard.freeze.lock().unwrap()).collect();
         for _ in 0..2 {
             let (_, started_at) = sender.last().unwrap();
             read_frames(client, &feed, 1);
@@ -159,31 +159,31 @@ fn senders(count: usize) -> Vec<(Arc<ClientSender>, TcpStream)> {
 
 #[test]
 fn an_aide_sends_to_an_audience_whose_publisher_is_busy() {
-    let (feed, audience) = (feed(), Audience::new(NEVER));
+    let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
     if !has_cores() {
         return crate::testing::skip("skipped: there is one core, and an aide does not help");
     }
-    let aides = start_aides(&Threads::default(), &feed, &audience, &(10..=20)).unwrap();
-    let clients = senders(10 * audience.shares().len());
-    let seats: Vec<_> = clients.iter().map(|(sender, _)| audience.seat(sender)).collect();
+    let aides = start_aides(&Threads::default(), &feed, &subscribers, &(10..=20)).unwrap();
+    let clients = senders(10 * subscribers.shards().len());
+    let subscriptions: Vec<_> = clients.iter().map(|(sender, _)| subscribers.subscribe(sender)).collect();
     feed.publish(&[("news".into(), 1.into())].into()).unwrap();
     for (_, mut client) in clients {
         read_frames(&mut client, &feed, 1);
     }
-    drop((seats, aides));
+    drop((subscriptions, aides));
 }
 
 #[test]
 fn an_aide_goes_from_the_end_to_where_the_publisher_has_been() {
     let (feed, clients) = (feed(), senders(20));
     let latest = feed.latest().unwrap();
-    let audience: Vec<_> = clients.iter().map(|(sender, _)| Arc::downgrade(sender)).collect();
+    let subscribers: Vec<_> = clients.iter().map(|(sender, _)| Arc::downgrade(sender)).collect();
     let offer = |sender: &ClientSender| sender.try_send_frame(&latest.frame, latest.version, None, Instant::now());
     // The publisher has been at 10 to 17, and the last one has just come.
     for (sender, _) in clients[10..18].iter().chain(clients.last()) {
         offer(sender);
     }
-    offer_from_the_end(&Threads::default().register("aide-0", "helping"), &feed, &latest, &audience);
+    offer_from_the_end(&Threads::default().register("aide-0", "helping"), &feed, &latest, &subscribers);
     let sent: Vec<_> = clients.iter().map(|(sender, _)| sender.sent().frames).collect();
     assert_eq!(sent, [[0; 10], [1; 10]].concat());
 }
@@ -225,7 +225,7 @@ fn a_repeat_that_its_publisher_could_not_send_is_the_threads_at_once() {
     let (feed, interval) = (feed(), Duration::from_millis(1700));
     let cast = Cast::new(Arc::clone(&feed), interval);
     let (notifier, publisher) = (Arc::new(Notifier::for_current_thread()), publisher());
-    cast.audience.shares().iter().for_each(|share| share.engage(&publisher));
+    cast.subscribers.shards().iter().for_each(|shard| shard.attach_publisher(&publisher));
     serve(&cast, |client, sender| {
         read_frames(client, &feed, 1);
         let (_, started_at) = sender.last().unwrap();
@@ -241,30 +241,30 @@ fn a_repeat_that_its_publisher_could_not_send_is_the_threads_at_once() {
 
 #[test]
 fn the_publisher_is_notified_only_for_a_client_that_is_due_first() {
-    let audience = Audience::new(NEVER);
+    let subscribers = Subscribers::new(NEVER);
     let publisher = publisher();
     let notifier = Arc::clone(&publisher.notifier);
-    audience.shares().iter().for_each(|share| share.engage(&publisher));
+    subscribers.shards().iter().for_each(|shard| shard.attach_publisher(&publisher));
     let (sender, _client) = sender();
-    let _first: Vec<_> = audience.shares().iter().map(|_| audience.seat(&sender)).collect();
+    let _first: Vec<_> = subscribers.shards().iter().map(|_| subscribers.subscribe(&sender)).collect();
     assert!(was_notified(&notifier));
-    let _second = audience.seat(&sender);
+    let _second = subscribers.subscribe(&sender);
     assert!(!was_notified(&notifier));
 }
 
 #[test]
 fn clients_that_come_and_go_leave_nothing_in_the_schedule() {
-    let audience = Audience::new(NEVER);
+    let subscribers = Subscribers::new(NEVER);
     let (sender, _client) = sender();
-    (0..10_000).for_each(|_| drop(audience.seat(&sender)));
-    let scheduled: usize = audience.shares().iter().map(|share| share.scheduled()).sum();
+    (0..10_000).for_each(|_| drop(subscribers.subscribe(&sender)));
+    let scheduled: usize = subscribers.shards().iter().map(|shard| shard.scheduled()).sum();
     assert!(scheduled < 1000, "{scheduled} entries of nobody");
 }
 
 #[test]
 fn an_interval_without_end_is_never_over() {
-    let audience = Audience::new(Duration::MAX);
+    let subscribers = Subscribers::new(Duration::MAX);
     let (sender, _client) = sender();
-    let _seat = audience.seat(&sender);
-    assert_eq!(audience.shares()[0].reschedule([(1, Instant::now())].into_iter()), None);
+    let _seat = subscribers.subscribe(&sender);
+    assert_eq!(subscribers.shards()[0].reschedule([(1, Instant::now())].into_iter()), None);
 }

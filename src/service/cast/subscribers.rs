@@ -35,27 +35,27 @@ const LONGEST_SLACK: Duration = Duration::from_millis(2);
 
 /// A client's sender, as a publisher knows it. Weak, so that its socket is closed by its own thread, whatever a publisher
 /// is about.
-pub(super) type Client = Weak<ClientSender>;
+pub(super) type WeakSender = Weak<ClientSender>;
 
-/// Everyone who is sent the map, in as many shares as there are publishers.
+/// Everyone who is sent the map, in as many shards as there are publishers.
 #[derive(Debug)]
-pub(super) struct Audience {
-    shares: Vec<Arc<Share>>,
+pub(super) struct Subscribers {
+    shards: Vec<Arc<Shard>>,
     /// How many have come. Their connections' ids would not do: each server that sends this map counts its own.
-    arrivals: AtomicU64,
+    next_id: AtomicU64,
 }
 
-/// One publisher's share of the audience.
+/// One publisher's shard of the subscribers.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct Shard {
     /// From the begin of a frame to its repeat.
     period: Duration,
     /// How much sooner it may be.
     slack: Duration,
     /// The thread of the publisher's aide; empty if there is none, or it cannot be moved.
     aide: OnceLock<Movable>,
-    /// Held for one change of the roll or one copy of it; never while sending or notifying.
-    roll: Mutex<Roll>,
+    /// Held for one change of the state or one copy of it; never while sending or notifying.
+    state: Mutex<ShardState>,
     /// Has the publisher panic once, when it sends to clients the next time.
     #[cfg(test)]
     pub(super) fault: std::sync::atomic::AtomicBool,
@@ -64,7 +64,7 @@ pub(super) struct Share {
     pub(super) freeze: Mutex<()>,
 }
 
-/// A publisher at work, as its share knows it.
+/// A publisher at work, as its shard knows it.
 #[derive(Debug, Clone)]
 pub(super) struct Publisher {
     pub(super) notifier: Arc<Notifier>,
@@ -72,11 +72,11 @@ pub(super) struct Publisher {
 }
 
 #[derive(Debug, Default)]
-struct Roll {
+struct ShardState {
     /// By id, which is nearly the order in memory: a hash map's order made each send 20 % slower.
-    seats: BTreeMap<u64, Client>,
+    clients: BTreeMap<u64, WeakSender>,
     /// Rises with everyone who comes or goes, so that a publisher copies the list only if it has changed.
-    edition: u64,
+    generation: u64,
     schedule: Schedule,
     /// The thread to notify; `None` if nobody publishes here, and each client's thread is alone with its repeats.
     publisher: Option<Publisher>,
@@ -84,70 +84,70 @@ struct Roll {
     is_repeating: bool,
 }
 
-/// A client's place in the audience. Given back when dropped.
+/// A client's place in the subscribers. Given back when dropped.
 #[derive(Debug)]
-pub(super) struct Seat<'audience> {
-    share: &'audience Share,
+pub(super) struct ClientSubscription<'subscribers> {
+    shard: &'subscribers Shard,
     id: u64,
 }
 
-impl Audience {
-    /// Returns an audience of nobody, who are to hear something at least every `interval`: a share for every two cores, at
+impl Subscribers {
+    /// Returns an subscribers of nobody, who are to hear something at least every `interval`: a shard for every two cores, at
     /// least one.
     pub(super) fn new(interval: Duration) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let period = interval.saturating_sub((interval / LEAD_DIVISOR).min(LONGEST_LEAD));
         let slack = (period / SLACK_DIVISOR).min(LONGEST_SLACK);
-        let share = || {
-            Arc::new(Share {
+        let shard = || {
+            Arc::new(Shard {
                 period,
                 slack,
                 aide: OnceLock::new(),
-                roll: Mutex::default(),
+                state: Mutex::default(),
                 #[cfg(test)]
                 fault: std::sync::atomic::AtomicBool::default(),
                 #[cfg(test)]
                 freeze: Mutex::default(),
             })
         };
-        let shares = (0..(cores / 2).clamp(1, MOST_PUBLISHERS)).map(|_| share()).collect();
-        Self { shares, arrivals: AtomicU64::new(0) }
+        let shards = (0..(cores / 2).clamp(1, MOST_PUBLISHERS)).map(|_| shard()).collect();
+        Self { shards, next_id: AtomicU64::new(0) }
     }
 
-    pub(super) fn shares(&self) -> &[Arc<Share>] {
-        &self.shares
+    pub(super) fn shards(&self) -> &[Arc<Shard>] {
+        &self.shards
     }
 
-    /// Has `sender` sent each change and each repeat, until the seat is dropped.
-    pub(super) fn seat(&self, sender: &Arc<ClientSender>) -> Seat<'_> {
-        let id = self.arrivals.fetch_add(1, Ordering::Relaxed);
+    /// Has `sender` sent each change and each repeat, until the subscription is dropped.
+    pub(super) fn subscribe(&self, sender: &Arc<ClientSender>) -> ClientSubscription<'_> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         #[allow(clippy::cast_possible_truncation, reason = "only the remainder counts")]
-        let share = &self.shares[id as usize % self.shares.len()];
-        share.enter(id, sender);
-        Seat { share, id }
+        let shard = &self.shards[id as usize % self.shards.len()];
+        shard.enter(id, sender);
+        ClientSubscription { shard, id }
     }
 }
 
-impl Seat<'_> {
+impl ClientSubscription<'_> {
     /// True if and only if a publisher is there to send this client what is due.
     pub(super) fn has_publisher(&self) -> bool {
-        self.share.lock().publisher.is_some()
+        self.shard.lock().publisher.is_some()
     }
 
     /// Returns when the last frame must have been started, or earlier, for a repeat at `now`. A repeat that the publisher
     /// could not send is due by the same measure: by another one its thread would find that it is too early, and sleep.
     pub(super) fn repeat_before(&self, now: Instant) -> Option<Instant> {
-        self.share.repeat_before(now)
+        self.shard.repeat_before(now)
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for ClientSubscription<'_> {
     fn drop(&mut self) {
-        self.share.leave(self.id);
+        self.shard.leave(self.id);
     }
 }
 
-impl Share {
+impl Shard {
     /// Returns when the last frame must have been started, or earlier, for a repeat at `now`.
     pub(super) fn repeat_before(&self, now: Instant) -> Option<Instant> {
         (now + self.slack).checked_sub(self.period)
@@ -155,10 +155,10 @@ impl Share {
 
     /// How many clients there are in it.
     pub(super) fn clients(&self) -> usize {
-        self.lock().seats.len()
+        self.lock().clients.len()
     }
 
-    /// The calling thread helps the publisher of this share.
+    /// The calling thread helps the publisher of this shard.
     pub(super) fn keep_aide(&self) {
         if let Ok(aide) = Movable::this_thread() {
             // It fails only if there is one already.
@@ -175,48 +175,51 @@ impl Share {
     }
 
     fn enter(&self, id: u64, sender: &Arc<ClientSender>) {
-        let mut roll = self.lock();
-        roll.seats.insert(id, Arc::downgrade(sender));
-        roll.edition += 1;
+        let mut state = self.lock();
+        state.clients.insert(id, Arc::downgrade(sender));
+        state.generation += 1;
         let Some(due) = Instant::now().checked_add(self.period) else { return };
         // The publisher sleeps until the earliest; whoever comes later than that it finds by itself.
-        let woken =
-            if roll.schedule.earliest().is_none_or(|earliest| due < earliest) { roll.publisher.clone() } else { None };
-        roll.schedule.enter(id, due);
-        drop(roll);
+        let woken = if state.schedule.earliest().is_none_or(|earliest| due < earliest) {
+            state.publisher.clone()
+        } else {
+            None
+        };
+        state.schedule.enter(id, due);
+        drop(state);
         if let Some(publisher) = woken {
             publisher.notifier.notify(WakeReason::Update);
         }
     }
 
     fn leave(&self, id: u64) {
-        let mut roll = self.lock();
-        roll.seats.remove(&id);
-        roll.edition += 1;
-        let Roll { seats, schedule, .. } = &mut *roll;
+        let mut state = self.lock();
+        state.clients.remove(&id);
+        state.generation += 1;
+        let ShardState { clients, schedule, .. } = &mut *state;
         // With an interval of hours, entries would otherwise pile up for as long.
-        if schedule.len() > 2 * seats.len() + MOST_GONE {
-            schedule.retain(|id| seats.contains_key(&id));
+        if schedule.len() > 2 * clients.len() + MOST_GONE {
+            schedule.retain(|id| clients.contains_key(&id));
         }
     }
 
     /// Has the notifier of `publisher` notified when a client comes that is due earlier than all others.
-    pub(super) fn engage(&self, publisher: &Publisher) {
-        let mut roll = self.lock();
-        let (now, Roll { seats, schedule, publisher: current, .. }) = (Instant::now(), &mut *roll);
+    pub(super) fn attach_publisher(&self, publisher: &Publisher) {
+        let mut state = self.lock();
+        let (now, ShardState { clients, schedule, publisher: current, .. }) = (Instant::now(), &mut *state);
         *current = Some(publisher.clone());
         // One that has panicked has taken some out and not put them back. Too early does no harm.
         schedule.retain(|_| false);
-        for id in seats.keys() {
+        for id in clients.keys() {
             schedule.enter(*id, now);
         }
     }
 
     /// Returns how many rounds the publisher has counted, if it has a repeat to send that was due before `now`.
     pub(super) fn overdue(&self, now: Instant) -> Option<u64> {
-        let roll = self.lock();
-        let is_overdue = roll.is_repeating || roll.schedule.earliest().is_some_and(|due| due < now);
-        roll.publisher.as_ref().filter(|_| is_overdue).map(|publisher| publisher.worker.rounds())
+        let state = self.lock();
+        let is_overdue = state.is_repeating || state.schedule.earliest().is_some_and(|due| due < now);
+        state.publisher.as_ref().filter(|_| is_overdue).map(|publisher| publisher.worker.rounds())
     }
 
     /// How long a frame lasts before its repeat is due.
@@ -225,23 +228,23 @@ impl Share {
     }
 
     /// Takes note that nobody publishes here any more, and notifies every client's thread, which is alone from now on.
-    pub(super) fn disengage(&self) {
-        let mut roll = self.lock();
-        (roll.publisher, roll.is_repeating) = (None, false);
-        let senders: Vec<_> = roll.seats.values().filter_map(Weak::upgrade).collect();
-        drop(roll);
+    pub(super) fn detach_publisher(&self) {
+        let mut state = self.lock();
+        (state.publisher, state.is_repeating) = (None, false);
+        let senders: Vec<_> = state.clients.values().filter_map(Weak::upgrade).collect();
+        drop(state);
         for sender in senders {
             sender.notifier().notify(WakeReason::Update);
         }
     }
 
-    /// Brings `clients`, a copy of the list as of `edition`, up to date.
-    pub(super) fn list(&self, clients: &mut Vec<Client>, edition: &mut u64) {
-        let roll = self.lock();
-        if roll.edition != *edition {
-            *edition = roll.edition;
+    /// Brings `clients`, a copy of the list as of `generation`, up to date.
+    pub(super) fn list(&self, clients: &mut Vec<WeakSender>, generation: &mut u64) {
+        let state = self.lock();
+        if state.generation != *generation {
+            *generation = state.generation;
             clients.clear();
-            clients.extend(roll.seats.values().cloned());
+            clients.extend(state.clients.values().cloned());
         }
     }
 
@@ -253,32 +256,32 @@ impl Share {
         now: Instant,
         limit: usize,
         ids: &mut Vec<u64>,
-        clients: &mut Vec<Client>,
+        clients: &mut Vec<WeakSender>,
     ) {
-        let (mut roll, until) = (self.lock(), now + self.slack);
-        roll.publisher.get_or_insert_with(|| publisher.clone());
+        let (mut state, until) = (self.lock(), now + self.slack);
+        state.publisher.get_or_insert_with(|| publisher.clone());
         while clients.len() < limit
-            && let Some(id) = roll.schedule.take(until)
+            && let Some(id) = state.schedule.take(until)
         {
-            if let Some(sender) = roll.seats.get(&id) {
+            if let Some(sender) = state.clients.get(&id) {
                 ids.push(id);
                 clients.push(Weak::clone(sender));
             }
         }
-        roll.is_repeating = !clients.is_empty();
+        state.is_repeating = !clients.is_empty();
     }
 
     /// Enters those who were sent a frame, each with when that was started, into the schedule again. Returns when the next
     /// client is due.
     pub(super) fn reschedule(&self, started_at: impl Iterator<Item = (u64, Instant)>) -> Option<Instant> {
-        let mut roll = self.lock();
-        roll.is_repeating = false;
+        let mut state = self.lock();
+        state.is_repeating = false;
         for (id, started_at) in started_at {
             if let Some(due) = started_at.checked_add(self.period) {
-                roll.schedule.enter(id, due);
+                state.schedule.enter(id, due);
             }
         }
-        roll.schedule.earliest()
+        state.schedule.earliest()
     }
 
     #[cfg(test)]
@@ -286,7 +289,7 @@ impl Share {
         self.lock().schedule.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Roll> {
-        self.roll.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ShardState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
