@@ -211,13 +211,13 @@ fn far_future() -> Instant {
 /// waits for ever, which shuttle reports as a deadlock.
 pub(crate) fn publish_against_connect() {
     let (cast, sender, pipe, notifier) = connect(1000);
-    let (publisher, aide) = (publish_all(&cast), aid(&cast));
+    let (publisher, helper) = (publish_all(&cast), aid(&cast));
     let owner = {
         let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
         thread::spawn(move || cast.serve(&sender, &pipe, &notifier, None))
     };
     publisher.join().unwrap();
-    aide.join().unwrap();
+    helper.join().unwrap();
     pipe.wait_last_change();
     notifier.notify_stop();
     owner.join().unwrap();
@@ -232,12 +232,12 @@ pub(crate) fn publish_against_slow_write() {
         let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
         thread::spawn(move || cast.serve(&sender, &pipe, &notifier, None))
     };
-    let (publisher, aide) = (publish_all(&cast), aid(&cast));
+    let (publisher, helper) = (publish_all(&cast), aid(&cast));
     let reader = {
         let pipe = Arc::clone(&pipe);
         thread::spawn(move || (0..6).for_each(|_| pipe.make_room(10)))
     };
-    for thread in [publisher, aide, reader] {
+    for thread in [publisher, helper, reader] {
         thread.join().unwrap();
     }
     // There is room for everything now: nothing but the notification that a publisher owed brings the last change.
@@ -257,14 +257,14 @@ pub(crate) fn publish_against_stop() {
             pipe.state.lock().unwrap().taken.len()
         })
     };
-    let (publisher, aide) = (publish_all(&cast), aid(&cast));
+    let (publisher, helper) = (publish_all(&cast), aid(&cast));
     let reader = {
         let pipe = Arc::clone(&pipe);
         thread::spawn(move || (0..10).for_each(|_| pipe.make_room(10)))
     };
     notifier.notify_stop();
     let at_the_end = owner.join().unwrap();
-    for thread in [publisher, aide, reader] {
+    for thread in [publisher, helper, reader] {
         thread.join().unwrap();
     }
     assert_forward(&pipe.versions());

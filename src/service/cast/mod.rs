@@ -1,6 +1,6 @@
 //! The map: at once, on change, and at least every N seconds.
 
-mod aide;
+mod helper;
 mod publisher;
 mod schedule;
 mod subscribers;
@@ -16,13 +16,13 @@ use crate::shutdown::Shutdown;
 use crate::threads::Threads;
 use crate::units::format_duration;
 
-use aide::{HELPED, start_aides};
+use helper::{HELPER_RANGE, start_helpers};
 use publisher::start_publishers;
 use subscribers::{ClientSubscription, Subscribers};
 
 /// How many intervals a client's thread waits between two looks for a repeat that nobody sent, as long as a publisher is
 /// there to send it: eight. One look costs as much as a send or two: at every interval that made a repeat cost 3.7 bare
-/// sends (measured). A publisher that is stuck is found sooner, by its aide.
+/// sends (measured). A publisher that is stuck is found sooner, by its helper.
 const LOOK_PERIOD: u32 = 8;
 
 /// Sends a feed's current map to each client.
@@ -36,7 +36,7 @@ pub struct Cast {
     interval: Duration,
     subscribers: Subscribers,
     threads: Threads,
-    /// Guards the start of the publishers and their aides; empty before it. They end when this is dropped.
+    /// Guards the start of the publishers and their helpers; empty before it. They end when this is dropped.
     publishers: Mutex<Vec<WorkerThread>>,
 }
 
@@ -74,7 +74,7 @@ impl Service for Cast {
         let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
         if publishers.is_empty() {
             *publishers = start_publishers(&self.threads, &self.feed, &self.subscribers)?;
-            publishers.extend(start_aides(&self.threads, &self.feed, &self.subscribers, &HELPED)?);
+            publishers.extend(start_helpers(&self.threads, &self.feed, &self.subscribers, &HELPER_RANGE)?);
         }
         Ok(())
     }

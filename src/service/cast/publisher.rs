@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::aide::{HELPED, is_helped};
-use super::subscribers::{AHEAD, Publisher, Shard, Subscribers, WeakSender};
+use super::helper::{HELPER_RANGE, is_helped};
+use super::subscribers::{AHEAD, PublisherHandle, Shard, Subscribers, WeakSender};
 use crate::connection::{WakeReason, WorkerThread, waker};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::Threads;
@@ -26,18 +26,18 @@ pub(super) fn start_publishers(
     let start = |(number, shard): (usize, &Arc<Shard>)| {
         let (feed, shard) = (Arc::clone(feed), Arc::clone(shard));
         WorkerThread::start(threads, &format!("publisher-{number}"), "sending the map", move |notifier, worker| {
-            let publisher = Publisher { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };
-            let shift = Shift::begin(publisher, Arc::clone(&feed), Arc::clone(&shard));
-            || shift.publish()
+            let handle = PublisherHandle { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };
+            let publisher = Publisher::begin(handle, Arc::clone(&feed), Arc::clone(&shard));
+            || publisher.publish()
         })
     };
     subscribers.shards().iter().enumerate().map(start).collect()
 }
 
 /// A publisher at work. However it ends, every client's thread is then told that it is alone with its repeats; after a panic,
-/// until the next shift.
-struct Shift {
-    publisher: Publisher,
+/// until it is restarted.
+struct Publisher {
+    handle: PublisherHandle,
     feed: Arc<Feed>,
     shard: Arc<Shard>,
 }
@@ -52,15 +52,15 @@ struct Due {
     started_at: Vec<(u64, Instant)>,
 }
 
-impl Shift {
-    fn begin(publisher: Publisher, feed: Arc<Feed>, shard: Arc<Shard>) -> Self {
-        shard.attach_publisher(&publisher);
-        Self { publisher, feed, shard }
+impl Publisher {
+    fn begin(handle: PublisherHandle, feed: Arc<Feed>, shard: Arc<Shard>) -> Self {
+        shard.attach_publisher(&handle);
+        Self { handle, feed, shard }
     }
 
     /// Sends each change, and each repeat that is due, until it is notified of the stop.
     fn publish(self) {
-        let _subscription = self.feed.subscribe(waker(&self.publisher.notifier, WakeReason::Update));
+        let _subscription = self.feed.subscribe(waker(&self.handle.notifier, WakeReason::Update));
         // The last version that everyone was offered.
         let mut published = 0;
         let (mut clients, mut generation) = (Vec::new(), 0);
@@ -72,17 +72,17 @@ impl Shift {
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
                 self.shard.list(&mut clients, &mut generation);
-                if is_helped(&latest, clients.len(), &HELPED) {
+                if is_helped(&latest, clients.len(), &HELPER_RANGE) {
                     // Woken by the same change, it may wait behind this thread, with another core idle: one change in 25
                     // took 6 ms then instead of 4, for 1,000 clients (measured).
-                    self.shard.move_aide();
+                    self.shard.move_helper();
                 }
-                self.offer(Arc::clone(&latest), &clients, |_, _| {});
+                self.send_to(Arc::clone(&latest), &clients, |_, _| {});
                 self.feed.end_round(&latest, !clients.is_empty());
             }
             let next = self.repeat(&mut due);
             self.feed.backlog().log_held(false);
-            if self.publisher.notifier.wait_round(&self.publisher.worker, next).contains(WakeReason::Stop) {
+            if self.handle.notifier.wait_round(&self.handle.worker, next).contains(WakeReason::Stop) {
                 self.feed.backlog().log_held(true);
                 return;
             }
@@ -92,10 +92,10 @@ impl Shift {
     /// Sends the map again to a batch of those who are due. Returns when the next one is.
     fn repeat(&self, due: &mut Due) -> Option<Instant> {
         let now = Instant::now();
-        self.shard.take_due(&self.publisher, now, BATCH, &mut due.ids, &mut due.clients);
+        self.shard.take_due(&self.handle, now, BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
             Some(latest) => self
-                .offer(latest, &due.clients, |number, started_at| due.started_at.push((due.ids[number], started_at))),
+                .send_to(latest, &due.clients, |number, started_at| due.started_at.push((due.ids[number], started_at))),
             None => due.started_at.extend(due.ids.iter().map(|id| (*id, now))),
         }
         due.ids.clear();
@@ -105,7 +105,7 @@ impl Shift {
 
     /// Offers `latest`, or what is newer by then, to `clients`; tells of each who is still there, by its place among them,
     /// when its last frame was started, or what time it is if its own thread looks after it.
-    fn offer(&self, mut latest: Arc<Snapshot>, clients: &[WeakSender], mut tell: impl FnMut(usize, Instant)) {
+    fn send_to(&self, mut latest: Arc<Snapshot>, clients: &[WeakSender], mut tell: impl FnMut(usize, Instant)) {
         #[cfg(test)]
         assert!(
             clients.is_empty() || !self.shard.fault.swap(false, std::sync::atomic::Ordering::SeqCst),
@@ -120,7 +120,7 @@ impl Shift {
             let Some(sender) = client.upgrade() else { continue };
             if number % CLOCK_PERIOD == 0 {
                 now = Instant::now();
-                self.publisher.worker.round();
+                self.handle.worker.round();
             }
             // A change during the round: the rest gets the newest at once, those before it in the next round.
             if self.feed.version() != latest.version
@@ -134,7 +134,7 @@ impl Shift {
     }
 }
 
-impl Drop for Shift {
+impl Drop for Publisher {
     fn drop(&mut self) {
         self.shard.detach_publisher();
     }

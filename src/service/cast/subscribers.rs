@@ -52,8 +52,8 @@ pub(super) struct Shard {
     period: Duration,
     /// How much sooner it may be.
     slack: Duration,
-    /// The thread of the publisher's aide; empty if there is none, or it cannot be moved.
-    aide: OnceLock<Movable>,
+    /// The thread of the publisher's helper; empty if there is none, or it cannot be moved.
+    helper: OnceLock<Movable>,
     /// Held for one change of the state or one copy of it; never while sending or notifying.
     state: Mutex<ShardState>,
     /// Has the publisher panic once, when it sends to clients the next time.
@@ -66,7 +66,7 @@ pub(super) struct Shard {
 
 /// A publisher at work, as its shard knows it.
 #[derive(Debug, Clone)]
-pub(super) struct Publisher {
+pub(super) struct PublisherHandle {
     pub(super) notifier: Arc<Notifier>,
     pub(super) worker: Arc<Worker>,
 }
@@ -79,7 +79,7 @@ struct ShardState {
     generation: u64,
     schedule: Schedule,
     /// The thread to notify; `None` if nobody publishes here, and each client's thread is alone with its repeats.
-    publisher: Option<Publisher>,
+    publisher: Option<PublisherHandle>,
     /// True while the publisher has taken clients from the schedule that it has not entered again.
     is_repeating: bool,
 }
@@ -102,7 +102,7 @@ impl Subscribers {
             Arc::new(Shard {
                 period,
                 slack,
-                aide: OnceLock::new(),
+                helper: OnceLock::new(),
                 state: Mutex::default(),
                 #[cfg(test)]
                 fault: std::sync::atomic::AtomicBool::default(),
@@ -159,18 +159,18 @@ impl Shard {
     }
 
     /// The calling thread helps the publisher of this shard.
-    pub(super) fn keep_aide(&self) {
-        if let Ok(aide) = Movable::this_thread() {
+    pub(super) fn register_helper(&self) {
+        if let Ok(helper) = Movable::this_thread() {
             // It fails only if there is one already.
-            let _ = self.aide.set(aide);
+            let _ = self.helper.set(helper);
         }
     }
 
-    /// Has the aide run elsewhere than the calling thread.
-    pub(super) fn move_aide(&self) {
-        if let Some(aide) = self.aide.get() {
+    /// Has the helper run elsewhere than the calling thread.
+    pub(super) fn move_helper(&self) {
+        if let Some(helper) = self.helper.get() {
             // Where that fails it runs where the scheduler has it.
-            let _ = aide.move_from_here();
+            let _ = helper.move_from_here();
         }
     }
 
@@ -204,7 +204,7 @@ impl Shard {
     }
 
     /// Has the notifier of `publisher` notified when a client comes that is due earlier than all others.
-    pub(super) fn attach_publisher(&self, publisher: &Publisher) {
+    pub(super) fn attach_publisher(&self, publisher: &PublisherHandle) {
         let mut state = self.lock();
         let (now, ShardState { clients, schedule, publisher: current, .. }) = (Instant::now(), &mut *state);
         *current = Some(publisher.clone());
@@ -252,7 +252,7 @@ impl Shard {
     /// `limit` of them. `publisher` has them to send, and is engaged again if it had been taken for stuck.
     pub(super) fn take_due(
         &self,
-        publisher: &Publisher,
+        publisher: &PublisherHandle,
         now: Instant,
         limit: usize,
         ids: &mut Vec<u64>,

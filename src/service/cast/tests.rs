@@ -3,8 +3,8 @@ use std::net::{Shutdown as Half, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-use super::aide::{has_cores, offer_from_the_end};
-use super::subscribers::Publisher;
+use super::helper::{has_cores, send_from_the_end};
+use super::subscribers::PublisherHandle;
 use super::*;
 use crate::connection::{ClientSender, FrameSender, Notifier, Watcher};
 use crate::format::Format;
@@ -35,9 +35,9 @@ fn feed() -> Arc<Feed> {
 }
 
 /// A publisher in the calling thread.
-fn publisher() -> Publisher {
+fn publisher() -> PublisherHandle {
     let worker = Threads::default().register("publisher-0", "sending the map");
-    Publisher { notifier: Arc::new(Notifier::for_current_thread()), worker }
+    PublisherHandle { notifier: Arc::new(Notifier::for_current_thread()), worker }
 }
 
 fn was_notified(notifier: &Notifier) -> bool {
@@ -115,7 +115,7 @@ fn a_publisher_that_panics_among_repeats_forgets_no_client() {
 fn clients_of_a_frozen_publisher_repeat_until_it_goes_on() {
     let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
     let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
-    let aides = start_aides(&Threads::default(), &feed, &subscribers, &HELPED).unwrap();
+    let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &HELPER_RANGE).unwrap();
     let (sender, mut client) = sender();
     let subscription = subscribers.subscribe(&sender);
     read_frames(&mut client, &feed, 1);
@@ -130,7 +130,7 @@ fn clients_of_a_frozen_publisher_repeat_until_it_goes_on() {
         subscription.has_publisher()
     });
     assert!(is_back);
-    drop((publishers, aides));
+    drop((publishers, helpers));
 }
 
 #[test]
@@ -158,23 +158,23 @@ fn senders(count: usize) -> Vec<(Arc<ClientSender>, TcpStream)> {
 }
 
 #[test]
-fn an_aide_sends_to_an_audience_whose_publisher_is_busy() {
+fn a_helper_sends_to_an_audience_whose_publisher_is_busy() {
     let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
     if !has_cores() {
-        return crate::testing::skip("skipped: there is one core, and an aide does not help");
+        return crate::testing::skip("skipped: there is one core, and a helper does not help");
     }
-    let aides = start_aides(&Threads::default(), &feed, &subscribers, &(10..=20)).unwrap();
+    let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &(10..=20)).unwrap();
     let clients = senders(10 * subscribers.shards().len());
     let subscriptions: Vec<_> = clients.iter().map(|(sender, _)| subscribers.subscribe(sender)).collect();
     feed.publish(&[("news".into(), 1.into())].into()).unwrap();
     for (_, mut client) in clients {
         read_frames(&mut client, &feed, 1);
     }
-    drop((subscriptions, aides));
+    drop((subscriptions, helpers));
 }
 
 #[test]
-fn an_aide_goes_from_the_end_to_where_the_publisher_has_been() {
+fn a_helper_goes_from_the_end_to_where_the_publisher_has_been() {
     let (feed, clients) = (feed(), senders(20));
     let latest = feed.latest().unwrap();
     let subscribers: Vec<_> = clients.iter().map(|(sender, _)| Arc::downgrade(sender)).collect();
@@ -183,7 +183,7 @@ fn an_aide_goes_from_the_end_to_where_the_publisher_has_been() {
     for (sender, _) in clients[10..18].iter().chain(clients.last()) {
         offer(sender);
     }
-    offer_from_the_end(&Threads::default().register("aide-0", "helping"), &feed, &latest, &subscribers);
+    send_from_the_end(&Threads::default().register("helper-0", "helping"), &feed, &latest, &subscribers);
     let sent: Vec<_> = clients.iter().map(|(sender, _)| sender.sent().frames).collect();
     assert_eq!(sent, [[0; 10], [1; 10]].concat());
 }

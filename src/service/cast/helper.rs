@@ -18,7 +18,7 @@ use crate::threads::{ROUND, Threads, Worker};
 /// How many clients a shard has if it gets help. With fewer, its publisher needs a millisecond alone. With more, CPU counts
 /// more than the time of one change, as it limits how many changes there can be: on two cores that 9,000 readers shard,
 /// help brought p99 from 57 to 51 ms, and CPU a delivery from 5.5 to 6.2 us (measured).
-pub(super) const HELPED: RangeInclusive<usize> = 256..=2048;
+pub(super) const HELPER_RANGE: RangeInclusive<usize> = 256..=2048;
 
 /// Bytes of a frame up to which there is help: with 16 KiB, for 1,000 clients, it brought CPU a delivery from 6.8 to 7.4 us,
 /// and the last client had it no earlier (measured).
@@ -36,11 +36,11 @@ pub(super) fn is_helped(latest: &Snapshot, clients: usize, helped: &RangeInclusi
 }
 
 /// So many clients in a row that have the change already: the publisher has been there. Fewer may just have come.
-const MET: usize = 8;
+const CATCH_UP_RUN: usize = 8;
 
-/// Starts an aide for each publisher. It helps shards of so many clients as are `helped`, and none where there is one core
+/// Starts a helper for each publisher. It helps shards of so many clients as are `helped`, and none where there is one core
 /// only.
-pub(super) fn start_aides(
+pub(super) fn start_helpers(
     threads: &Threads,
     feed: &Arc<Feed>,
     subscribers: &Subscribers,
@@ -50,7 +50,7 @@ pub(super) fn start_aides(
     let helped = if has_cores() { helped.clone() } else { 1..=0 };
     let start = |(number, shard): (usize, &Arc<Shard>)| {
         let (feed, shard, helped) = (Arc::clone(feed), Arc::clone(shard), helped.clone());
-        WorkerThread::start(threads, &format!("aide-{number}"), "helping to send the map", move |notifier, worker| {
+        WorkerThread::start(threads, &format!("helper-{number}"), "helping to send the map", move |notifier, worker| {
             // What was there before is the clients' own to send.
             let published = feed.version();
             let (notifier, worker, feed) = (Arc::clone(notifier), Arc::clone(worker), Arc::clone(&feed));
@@ -76,7 +76,7 @@ fn help(
     shard: &Shard,
     helped: &RangeInclusive<usize>,
 ) {
-    shard.keep_aide();
+    shard.register_helper();
     let _subscription = feed.subscribe(waker(notifier, WakeReason::Update));
     let (mut clients, mut generation) = (Vec::new(), 0);
     let mut check = Check::new(shard);
@@ -86,7 +86,7 @@ fn help(
             published = latest.version;
             if is_helped(&latest, shard.clients(), helped) {
                 shard.list(&mut clients, &mut generation);
-                offer_from_the_end(worker, feed, &latest, &clients);
+                send_from_the_end(worker, feed, &latest, &clients);
             }
         }
         if notifier.wait_round(worker, Some(check.due)).contains(WakeReason::Stop) {
@@ -130,7 +130,7 @@ impl<'shard> Check<'shard> {
 }
 
 /// Offers `latest` to `clients`, the last one first, until the publisher is met or there is something newer.
-pub(super) fn offer_from_the_end(worker: &Worker, feed: &Feed, latest: &Snapshot, clients: &[WeakSender]) {
+pub(super) fn send_from_the_end(worker: &Worker, feed: &Feed, latest: &Snapshot, clients: &[WeakSender]) {
     let mut met = 0;
     for (number, client) in clients.iter().enumerate().rev() {
         // As the publisher does: while the kernel sends.
@@ -144,7 +144,7 @@ pub(super) fn offer_from_the_end(worker: &Worker, feed: &Feed, latest: &Snapshot
         let now = Instant::now();
         let started_at = sender.try_send_frame(&latest.frame, latest.version, None, now);
         met = if started_at.is_none_or(|started_at| started_at == now) { 0 } else { met + 1 };
-        if met == MET || feed.version() != latest.version {
+        if met == CATCH_UP_RUN || feed.version() != latest.version {
             return;
         }
     }
