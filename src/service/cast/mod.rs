@@ -2,8 +2,8 @@
 
 mod helper;
 mod publisher;
-mod schedule;
 mod subscribers;
+mod timer_queue;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};

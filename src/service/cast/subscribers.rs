@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::schedule::Schedule;
+use super::timer_queue::TimerQueue;
 use crate::connection::{ClientSender, Notifier, WakeReason};
 use crate::platform::Movable;
 use crate::threads::Worker;
@@ -19,7 +19,7 @@ const MOST_PUBLISHERS: usize = 2;
 /// How many clients ahead of the one that is sent to memory is fetched: four sends take longer than that does.
 pub(super) const AHEAD: usize = 4;
 
-/// How many entries of clients that have gone the schedule may hold beside one for each that is here.
+/// How many entries of clients that have gone the timer queue may hold beside one for each that is here.
 const MOST_GONE: usize = 64;
 
 /// How much before the interval is over a repeat is due, so that it has arrived by then: a 64th of the interval, at most
@@ -77,10 +77,10 @@ struct ShardState {
     clients: BTreeMap<u64, WeakSender>,
     /// Rises with everyone who comes or goes, so that a publisher copies the list only if it has changed.
     generation: u64,
-    schedule: Schedule,
+    timers: TimerQueue,
     /// The thread to notify; `None` if nobody publishes here, and each client's thread is alone with its repeats.
     publisher: Option<PublisherHandle>,
-    /// True while the publisher has taken clients from the schedule that it has not entered again.
+    /// True while the publisher has taken clients from the timers that it has not entered again.
     is_repeating: bool,
 }
 
@@ -180,12 +180,9 @@ impl Shard {
         state.generation += 1;
         let Some(due) = Instant::now().checked_add(self.period) else { return };
         // The publisher sleeps until the earliest; whoever comes later than that it finds by itself.
-        let woken = if state.schedule.earliest().is_none_or(|earliest| due < earliest) {
-            state.publisher.clone()
-        } else {
-            None
-        };
-        state.schedule.enter(id, due);
+        let woken =
+            if state.timers.earliest().is_none_or(|earliest| due < earliest) { state.publisher.clone() } else { None };
+        state.timers.insert(id, due);
         drop(state);
         if let Some(publisher) = woken {
             publisher.notifier.notify(WakeReason::Update);
@@ -196,29 +193,29 @@ impl Shard {
         let mut state = self.lock();
         state.clients.remove(&id);
         state.generation += 1;
-        let ShardState { clients, schedule, .. } = &mut *state;
+        let ShardState { clients, timers, .. } = &mut *state;
         // With an interval of hours, entries would otherwise pile up for as long.
-        if schedule.len() > 2 * clients.len() + MOST_GONE {
-            schedule.retain(|id| clients.contains_key(&id));
+        if timers.len() > 2 * clients.len() + MOST_GONE {
+            timers.retain(|id| clients.contains_key(&id));
         }
     }
 
     /// Has the notifier of `publisher` notified when a client comes that is due earlier than all others.
     pub(super) fn attach_publisher(&self, publisher: &PublisherHandle) {
         let mut state = self.lock();
-        let (now, ShardState { clients, schedule, publisher: current, .. }) = (Instant::now(), &mut *state);
+        let (now, ShardState { clients, timers, publisher: current, .. }) = (Instant::now(), &mut *state);
         *current = Some(publisher.clone());
         // One that has panicked has taken some out and not put them back. Too early does no harm.
-        schedule.retain(|_| false);
+        timers.retain(|_| false);
         for id in clients.keys() {
-            schedule.enter(*id, now);
+            timers.insert(*id, now);
         }
     }
 
     /// Returns how many rounds the publisher has counted, if it has a repeat to send that was due before `now`.
     pub(super) fn overdue(&self, now: Instant) -> Option<u64> {
         let state = self.lock();
-        let is_overdue = state.is_repeating || state.schedule.earliest().is_some_and(|due| due < now);
+        let is_overdue = state.is_repeating || state.timers.earliest().is_some_and(|due| due < now);
         state.publisher.as_ref().filter(|_| is_overdue).map(|publisher| publisher.worker.rounds())
     }
 
@@ -248,7 +245,7 @@ impl Shard {
         }
     }
 
-    /// Moves those whom a repeat may be sent to at `now` from the schedule into `clients`, and their ids into `ids`, at most
+    /// Moves those whom a repeat may be sent to at `now` from the timers into `clients`, and their ids into `ids`, at most
     /// `limit` of them. `publisher` has them to send, and is engaged again if it had been taken for stuck.
     pub(super) fn take_due(
         &self,
@@ -261,7 +258,7 @@ impl Shard {
         let (mut state, until) = (self.lock(), now + self.slack);
         state.publisher.get_or_insert_with(|| publisher.clone());
         while clients.len() < limit
-            && let Some(id) = state.schedule.take(until)
+            && let Some(id) = state.timers.pop_due(until)
         {
             if let Some(sender) = state.clients.get(&id) {
                 ids.push(id);
@@ -271,22 +268,22 @@ impl Shard {
         state.is_repeating = !clients.is_empty();
     }
 
-    /// Enters those who were sent a frame, each with when that was started, into the schedule again. Returns when the next
+    /// Enters those who were sent a frame, each with when that was started, into the timer queue again. Returns when the next
     /// client is due.
     pub(super) fn reschedule(&self, started_at: impl Iterator<Item = (u64, Instant)>) -> Option<Instant> {
         let mut state = self.lock();
         state.is_repeating = false;
         for (id, started_at) in started_at {
             if let Some(due) = started_at.checked_add(self.period) {
-                state.schedule.enter(id, due);
+                state.timers.insert(id, due);
             }
         }
-        state.schedule.earliest()
+        state.timers.earliest()
     }
 
     #[cfg(test)]
-    pub(super) fn scheduled(&self) -> usize {
-        self.lock().schedule.len()
+    pub(super) fn pending_timers(&self) -> usize {
+        self.lock().timers.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, ShardState> {

@@ -253,12 +253,12 @@ fn the_publisher_is_notified_only_for_a_client_that_is_due_first() {
 }
 
 #[test]
-fn clients_that_come_and_go_leave_nothing_in_the_schedule() {
+fn clients_that_come_and_go_leave_nothing_in_the_timer_queue() {
     let subscribers = Subscribers::new(NEVER);
     let (sender, _client) = sender();
     (0..10_000).for_each(|_| drop(subscribers.subscribe(&sender)));
-    let scheduled: usize = subscribers.shards().iter().map(|shard| shard.scheduled()).sum();
-    assert!(scheduled < 1000, "{scheduled} entries of nobody");
+    let pending_timers: usize = subscribers.shards().iter().map(|shard| shard.pending_timers()).sum();
+    assert!(pending_timers < 1000, "{pending_timers} entries of nobody");
 }
 
 #[test]

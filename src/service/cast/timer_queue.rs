@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 /// When each client is due, the earliest first. A client's entry may come too early, never too late: a change that was
 /// sent meanwhile has moved the repeat, which whoever takes the entry finds out.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct TimerQueue {
     /// What the dues are counted from: so they take half as much room as instants.
     epoch: Instant,
     /// Nanoseconds, and the client's id.
     dues: BinaryHeap<Reverse<(u64, u64)>>,
 }
 
-impl Default for Schedule {
+impl Default for TimerQueue {
     fn default() -> Self {
         Self { epoch: Instant::now(), dues: BinaryHeap::new() }
     }
 }
 
-impl Schedule {
+impl TimerQueue {
     /// Enters client `id`, due then. One that is due after 584 years never is.
-    pub(super) fn enter(&mut self, id: u64, due: Instant) {
+    pub(super) fn insert(&mut self, id: u64, due: Instant) {
         if let Ok(due) = u64::try_from(due.saturating_duration_since(self.epoch).as_nanos()) {
             self.dues.push(Reverse((due, id)));
         }
@@ -34,7 +34,7 @@ impl Schedule {
     }
 
     /// Takes the next client out, if it is due no later than `until`.
-    pub(super) fn take(&mut self, until: Instant) -> Option<u64> {
+    pub(super) fn pop_due(&mut self, until: Instant) -> Option<u64> {
         self.earliest().filter(|due| *due <= until)?;
         self.dues.pop().map(|Reverse((_, id))| id)
     }
@@ -56,23 +56,23 @@ mod tests {
 
     #[test]
     fn clients_are_taken_in_the_order_in_which_they_are_due() {
-        let mut schedule = Schedule::default();
+        let mut timers = TimerQueue::default();
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         for (id, due) in [(1, 3), (2, 1), (3, 2)] {
-            schedule.enter(id, start + second * due);
+            timers.insert(id, start + second * due);
         }
-        assert_eq!(schedule.earliest(), Some(start + second));
-        assert_eq!(schedule.take(start), None);
-        assert_eq!([schedule.take(start + second * 2), schedule.take(start + second * 2)], [Some(2), Some(3)]);
-        assert_eq!((schedule.take(start + second * 2), schedule.earliest()), (None, Some(start + second * 3)));
+        assert_eq!(timers.earliest(), Some(start + second));
+        assert_eq!(timers.pop_due(start), None);
+        assert_eq!([timers.pop_due(start + second * 2), timers.pop_due(start + second * 2)], [Some(2), Some(3)]);
+        assert_eq!((timers.pop_due(start + second * 2), timers.earliest()), (None, Some(start + second * 3)));
     }
 
     #[test]
     fn whoever_has_gone_is_struck_out() {
-        let mut schedule = Schedule::default();
+        let mut timers = TimerQueue::default();
         let start = Instant::now();
-        (1..=3).for_each(|id| schedule.enter(id, start));
-        schedule.retain(|id| id == 2);
-        assert_eq!((schedule.len(), schedule.take(start), schedule.take(start)), (1, Some(2), None));
+        (1..=3).for_each(|id| timers.insert(id, start));
+        timers.retain(|id| id == 2);
+        assert_eq!((timers.len(), timers.pop_due(start), timers.pop_due(start)), (1, Some(2), None));
     }
 }
