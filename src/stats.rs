@@ -211,7 +211,7 @@ impl Stats {
         self.failed_handshakes.load(Ordering::Relaxed)
     }
 
-    /// Connections that were turned away, by why.
+    /// Connections that were refused, by why.
     pub(crate) fn rejections(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let (limit, per_ip) = (("limit", self.refused()), ("per_ip", self.refused_per_ip()));
         [limit, per_ip, ("denied", self.denied()), ("tls", self.failed_handshakes())].into_iter()

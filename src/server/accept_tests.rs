@@ -9,7 +9,7 @@ use super::Config;
 use super::accept::Acceptor;
 use super::arrivals::Arrival;
 use super::client::Shared;
-use super::limits::Ceiling;
+use super::limits::Capacity;
 use crate::service::Greet;
 use crate::shutdown::Shutdown;
 
@@ -18,7 +18,7 @@ const NO_THREAD: usize = 1 << 46;
 
 /// An accept loop without threads, and the peers of three connections that it has accepted.
 fn three_without_threads(place_timeout: Duration) -> (Acceptor, Vec<TcpStream>) {
-    assert!(Ceiling::of_this_machine().clients > 10);
+    assert!(Capacity::of_this_machine().clients > 10);
     let config = Config { stack_size: NO_THREAD, place_timeout, ..Config::default() };
     let shared = Shared::new(config, Arc::default(), Arc::default(), Shutdown::new().unwrap()).unwrap();
     let mut acceptor = Acceptor::new(Arc::new(shared));

@@ -126,7 +126,7 @@ impl Arrivals {
         let has_room = match reason {
             Reason::Denied => false,
             Reason::Full => true,
-            Reason::Crowd => {
+            Reason::PerIp => {
                 let waiting = self.by_source.get(&source_of(arrival.peer.ip())).map_or(0, BTreeSet::len);
                 (waiting as u64) < admission.max_per_source()
             }

@@ -34,12 +34,12 @@ use crate::stats::{Event, Stats};
 use crate::threads::{ROUND, Thread, Threads};
 use crate::tls;
 
-use accept::{Acceptor, Door};
+use accept::{AcceptLoop, BoundListener};
 use census::Books;
 use client::{Shared, join};
 pub use handle::Handle;
 pub use ipnet::IpNet;
-pub use limits::{Ceiling, Limit};
+pub use limits::{Capacity, Limit};
 use registry::Registry;
 
 /// The most clients unless told otherwise: 10,000, as in Redis.
@@ -77,7 +77,7 @@ const CERTIFICATES_LIMIT: Duration = Duration::from_millis(500);
 pub struct Config {
     /// Clients at once. Default [`DEFAULT_MAX_CONNECTIONS`]. The server has no more connection threads than this and
     /// [`reserved_connections`](Self::reserved_connections) together. The sum over the servers of a process must not be
-    /// above [`Ceiling::clients`].
+    /// above [`Capacity::clients`].
     pub max_connections: u64,
     /// How long a client above a limit waits for a place before it is closed: the client that leaves may not have been
     /// noticed yet. The time starts again whenever a connection ends, up to five times as long in all, but not where there are
@@ -247,13 +247,13 @@ pub struct Server {
     config: Config,
     stats: Arc<Stats>,
     registry: Arc<Registry>,
-    doors: Vec<Door>,
+    listeners: Vec<BoundListener>,
 }
 
 impl Server {
     /// Returns a server that listens on nothing yet.
     pub fn new(config: Config) -> Self {
-        Self { config, stats: Arc::default(), registry: Arc::default(), doors: Vec::new() }
+        Self { config, stats: Arc::default(), registry: Arc::default(), listeners: Vec::new() }
     }
 
     /// Listens on each of `addrs` for clients of `service`; port 0 picks one. `[::]` takes IPv4 too, unless an IPv4
@@ -293,13 +293,13 @@ impl Server {
     fn open(&mut self, listener: TcpListener, service: Arc<dyn Service>, is_shared: bool) -> io::Result<()> {
         platform::tune(&listener, self.config.write_timeout)?;
         platform::keep_alive(&listener, self.config.keepalive)?;
-        self.doors.push(Door { listener, service, is_shared });
+        self.listeners.push(BoundListener { socket: listener, service, is_shared });
         Ok(())
     }
 
     /// The addresses that are listened on, with the ports that were picked.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.doors.iter().filter_map(|door| door.listener.local_addr().ok()).collect()
+        self.listeners.iter().filter_map(|listener| listener.socket.local_addr().ok()).collect()
     }
 
     /// The counters; they outlive the server.
@@ -326,7 +326,7 @@ impl Server {
     /// Starts everything that accepting needs, and then says where the server listens: who reads that may connect, and
     /// nothing that it needs can be lacking any more.
     fn begin(self, stop: &Shutdown) -> Result<Running, Error> {
-        if self.doors.is_empty() {
+        if self.listeners.is_empty() {
             return Err(Error::NoListener);
         }
         // HTTP beside the clients has their certificates: they are read again once.
@@ -336,18 +336,18 @@ impl Server {
         }
         let certificates =
             own_tls.map(|tls| follow(tls, stop, &self.config.threads)).transpose().map_err(Error::Start)?;
-        self.doors.iter().try_for_each(|door| door.service.start()).map_err(Error::Start)?;
+        self.listeners.iter().try_for_each(|listener| listener.service.start()).map_err(Error::Start)?;
         let addrs = self.local_addrs();
         let shared = Shared::new(self.config, self.stats, self.registry, stop.clone()).map_err(Error::Start)?;
         let shared = Arc::new(shared);
         let reaper = start_reaper(&shared).map_err(Error::Start)?;
         let with_tls = if shared.config.tls.is_some() { " with TLS" } else { "" };
-        for (door, addr) in self.doors.iter().zip(&addrs) {
-            let (level, service) = (shared.config.role.level(), door.service.describe());
+        for (listener, addr) in self.listeners.iter().zip(&addrs) {
+            let (level, service) = (shared.config.role.level(), listener.service.describe());
             log::log!(level, "listening on {addr}{with_tls}: {service}, pid {}", std::process::id());
         }
         shared.config.warn_if_open(&addrs);
-        Ok(Running { doors: self.doors, shared, reaper, certificates })
+        Ok(Running { listeners: self.listeners, shared, reaper, certificates })
     }
 
     /// Runs the server on a thread of its own. Returns when it listens.
@@ -380,7 +380,7 @@ impl Server {
 
 /// A server that listens.
 struct Running {
-    doors: Vec<Door>,
+    listeners: Vec<BoundListener>,
     shared: Arc<Shared>,
     reaper: JoinHandle<()>,
     /// Reads the files of TLS.
@@ -390,8 +390,8 @@ struct Running {
 impl Running {
     /// Accepts until the stop, and drains.
     fn serve(self) -> Summary {
-        let Self { doors, shared, reaper, certificates } = self;
-        Acceptor::new(Arc::clone(&shared)).run(doors);
+        let Self { listeners, shared, reaper, certificates } = self;
+        AcceptLoop::new(Arc::clone(&shared)).run(listeners);
         let summary = drain(&shared);
         shared.slots.close();
         join(reaper);

@@ -92,7 +92,7 @@ impl Http {
         text.add(Gauge, "mapcast_connections", "Clients connected.", stats.active());
         text.add(Gauge, "mapcast_connections_max", "The most clients at once.", self.census.max_connections());
         text.add(Counter, "mapcast_connections_accepted_total", "Clients that were served.", stats.served());
-        let rejected = (Counter, "mapcast_connections_rejected_total", "Clients that were turned away, by why.");
+        let rejected = (Counter, "mapcast_connections_rejected_total", "Clients that were refused, by why.");
         text.add_each(rejected, "reason", stats.rejections());
         let closed = (Counter, "mapcast_connections_closed_total", "Connections that have ended, by how.");
         text.add_each(closed, "reason", stats.closed());
@@ -206,7 +206,7 @@ impl Http {
         let stats = self.own.stats();
         text.add(Gauge, "mapcast_http_connections", "HTTP connections, this one among them.", stats.active());
         text.add(Gauge, "mapcast_http_connections_max", "The most of them at once.", self.own.max_connections());
-        let rejected = (Counter, "mapcast_http_connections_rejected_total", "Those that were turned away, by why.");
+        let rejected = (Counter, "mapcast_http_connections_rejected_total", "Those that were refused, by why.");
         text.add_each(rejected, "reason", stats.rejections());
         let requests = (Counter, "mapcast_http_requests_total", "HTTP requests answered, by status.");
         text.add_each(requests, "code", self.answered());
