@@ -6,11 +6,11 @@ mod accept_tests;
 mod admission;
 mod arrivals;
 mod backoff;
-mod census;
 mod client;
 mod connection_log;
 mod handle;
 mod limits;
+mod monitor;
 mod peer;
 mod places;
 mod registry;
@@ -28,18 +28,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::platform;
-use crate::service::{Census, Service, counted};
+use crate::service::{ServerMonitor, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Event, Stats};
 use crate::threads::{ROUND, Thread, Threads};
 use crate::tls;
 
 use accept::{AcceptLoop, BoundListener};
-use census::Books;
 use client::{Shared, join};
 pub use handle::Handle;
 pub use ipnet::IpNet;
 pub use limits::{Capacity, Limit};
+use monitor::Monitor;
 use registry::Registry;
 
 /// The most clients unless told otherwise: 10,000, as in Redis.
@@ -308,9 +308,9 @@ impl Server {
     }
 
     /// What the server tells of its clients; it outlives the server.
-    pub fn census(&self) -> Arc<dyn Census> {
+    pub fn monitor(&self) -> Arc<dyn ServerMonitor> {
         let (stats, registry) = (Arc::clone(&self.stats), Arc::clone(&self.registry));
-        Arc::new(Books::new(stats, registry, &self.config))
+        Arc::new(Monitor::new(stats, registry, &self.config))
     }
 
     /// Serves until `stop` is requested, then stops: the listeners close, frames in flight are finished, every client
@@ -355,7 +355,7 @@ impl Server {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn spawn(self, stop: Shutdown) -> Result<Handle, Error> {
-        let (addrs, census, requested) = (self.local_addrs(), self.census(), stop.clone());
+        let (addrs, monitor, requested) = (self.local_addrs(), self.monitor(), stop.clone());
         let builder = thread::Builder::new().name(format!("{}-accept", self.config.role.thread_name()));
         let (begun, has_begun) = mpsc::sync_channel(1);
         let run = move || {
@@ -369,7 +369,7 @@ impl Server {
             let _ = begun.send(());
             Ok(running.serve())
         };
-        let handle = Handle { addrs, census, stop, thread: builder.spawn(run).map_err(Error::Start)? };
+        let handle = Handle { addrs, monitor, stop, thread: builder.spawn(run).map_err(Error::Start)? };
         match has_begun.recv() {
             Ok(()) => Ok(handle),
             // It has ended, with the reason.

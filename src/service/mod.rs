@@ -1,10 +1,10 @@
 //! What is done for a client: the map, an echo, a greeting.
 
 mod cast;
-mod census;
 mod echo;
 mod greet;
 pub mod http;
+mod monitor;
 
 use std::{fmt, io};
 
@@ -12,10 +12,10 @@ use crate::connection::{Connection, Error};
 use crate::shutdown::Shutdown;
 
 pub use cast::Cast;
-pub use census::{Census, ClientRecord, Look};
 pub use echo::Echo;
 pub use greet::Greet;
 pub use http::Http;
+pub use monitor::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
 
 /// How a connection came to its end in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

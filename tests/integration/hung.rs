@@ -348,7 +348,7 @@ fn a_thread_that_panics_is_counted_and_in_readyz_until_it_is_back() {
     let mut server = Server::new(ServerConfig { threads: threads.clone(), ..ServerConfig::default() });
     let config = http::Config { interval: PATIENCE, threads: threads.clone(), ..http::Config::default() };
     let stop = Shutdown::new().unwrap();
-    server.bind(&here, Http::new(config, feed, clients.census(), server.census(), stop)).unwrap();
+    server.bind(&here, Http::new(config, feed, clients.monitor(), server.monitor(), stop)).unwrap();
     let running = server.spawn(Shutdown::new().unwrap()).unwrap();
     let get = |path: &str| ask(running.local_addrs()[0], &format!("GET {path}"), "", "");
     assert_eq!(get("/readyz").code, 200);

@@ -10,7 +10,7 @@ use super::change_log::ChangeLog;
 use super::rendering::Renderer;
 use crate::connection::{Notifier, WakeReason, WorkerThread, waker};
 use crate::feed::Feed;
-use crate::service::Census;
+use crate::service::ServerMonitor;
 use crate::threads::{Threads, Worker};
 
 /// How often the clients are counted for the history.
@@ -93,16 +93,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) fn start_herald(
     threads: &Threads,
     feed: Arc<Feed>,
-    census: Arc<dyn Census>,
+    monitor: Arc<dyn ServerMonitor>,
     listeners: Arc<Listeners>,
     change_log: Arc<ChangeLog>,
     renderer: Arc<Renderer>,
 ) -> io::Result<WorkerThread> {
     WorkerThread::start(threads, "http-herald", "waking event streams", move |notifier, worker| {
         let (notifier, worker, feed) = (Arc::clone(notifier), Arc::clone(worker), Arc::clone(&feed));
-        let (census, listeners) = (Arc::clone(&census), Arc::clone(&listeners));
+        let (monitor, listeners) = (Arc::clone(&monitor), Arc::clone(&listeners));
         let (change_log, renderer) = (Arc::clone(&change_log), Arc::clone(&renderer));
-        move || run(&notifier, &worker, &feed, &*census, &listeners, &change_log, &renderer)
+        move || run(&notifier, &worker, &feed, &*monitor, &listeners, &change_log, &renderer)
     })
 }
 
@@ -110,7 +110,7 @@ fn run(
     notifier: &Arc<Notifier>,
     worker: &Worker,
     feed: &Feed,
-    census: &dyn Census,
+    monitor: &dyn ServerMonitor,
     listeners: &Listeners,
     change_log: &ChangeLog,
     renderer: &Renderer,
@@ -120,7 +120,7 @@ fn run(
     loop {
         let now = Instant::now();
         if now >= due {
-            listeners.write_down(census.stats().active());
+            listeners.write_down(monitor.stats().active());
             change_log.log_held(false);
             feed.backlog().log_held(false);
             due = now.checked_add(PERIOD).unwrap_or(now);

@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 use super::{Config, Http, TokenFile};
 use crate::connection::{Watcher, memory};
 use crate::feed::Feed;
-use crate::service::{Census, Look, Service};
+use crate::service::{ConnectionsSnapshot, ServerMonitor, Service};
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
 use crate::threads::Threads;
@@ -26,7 +26,7 @@ const MAX_ANSWER: usize = 256 * 1024;
 #[derive(Debug, Default)]
 struct Nobody(Stats);
 
-impl Census for Nobody {
+impl ServerMonitor for Nobody {
     fn stats(&self) -> &Stats {
         &self.0
     }
@@ -39,8 +39,8 @@ impl Census for Nobody {
         None
     }
 
-    fn look(&self, _newest: usize) -> Look {
-        Look::default()
+    fn snapshot(&self, _newest: usize) -> ConnectionsSnapshot {
+        ConnectionsSnapshot::default()
     }
 }
 
@@ -63,8 +63,8 @@ impl Site {
     pub fn new(feed: Arc<Feed>, token: TokenFile) -> io::Result<Self> {
         let config = Config { interval: Duration::from_mins(1), token: Some(token), ..Config::default() };
         let stop = Shutdown::new()?;
-        let census = || Arc::new(Nobody::default());
-        let http = Http::new(config, feed, census(), census(), stop.clone());
+        let monitor = || Arc::new(Nobody::default());
+        let http = Http::new(config, feed, monitor(), monitor(), stop.clone());
         let watcher = Arc::new(Watcher::start(&Threads::default())?);
         http.start()?;
         Ok(Self { http, watcher, stop, connections: 0, answer: vec![0; MAX_ANSWER] })

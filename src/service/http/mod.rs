@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Census, FirstRequest, Goodbye, Service};
+use super::{FirstRequest, Goodbye, ServerMonitor, Service};
 use crate::chain::Chain;
 use crate::connection::{Connection, Error, WorkerThread};
 use crate::escape::escape_start;
@@ -111,9 +111,9 @@ pub struct Http {
     renderer: Arc<Renderer>,
     writer: Option<Writer>,
     /// The clients of the map.
-    census: Arc<dyn Census>,
+    monitor: Arc<dyn ServerMonitor>,
     /// Those of this service.
-    own: Arc<dyn Census>,
+    own: Arc<dyn ServerMonitor>,
     views: Views,
     /// The stop of the map's server.
     stop: Shutdown,
@@ -127,9 +127,15 @@ pub struct Http {
 }
 
 impl Http {
-    /// Returns the service that shows `feed`, the clients of `census`, and those of `own`, the server that it will be
+    /// Returns the service that shows `feed`, the clients of `monitor`, and those of `own`, the server that it will be
     /// bound to. `stop` is that of the map's server: this one's should be requested when that one has stopped.
-    pub fn new(config: Config, feed: Arc<Feed>, census: Arc<dyn Census>, own: Arc<dyn Census>, stop: Shutdown) -> Self {
+    pub fn new(
+        config: Config,
+        feed: Arc<Feed>,
+        monitor: Arc<dyn ServerMonitor>,
+        own: Arc<dyn ServerMonitor>,
+        stop: Shutdown,
+    ) -> Self {
         let writer = config.token.clone();
         let writer = writer.map(|token| Writer::new(Arc::clone(&feed), token, config.state.clone(), &config.threads));
         Self {
@@ -139,7 +145,7 @@ impl Http {
             config,
             feed,
             writer,
-            census,
+            monitor,
             own,
             views: Views::default(),
             stop,
@@ -161,7 +167,7 @@ impl Http {
     }
 
     fn view(&self) -> Arc<View> {
-        self.views.latest(&*self.census)
+        self.views.latest(&*self.monitor)
     }
 
     /// Requests that were answered.
@@ -196,10 +202,10 @@ impl Service for Http {
         self.writer.as_ref().map_or(Ok(()), Writer::start)?;
         let mut herald = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
         if herald.is_none() {
-            let (feed, census) = (Arc::clone(&self.feed), Arc::clone(&self.census));
+            let (feed, monitor) = (Arc::clone(&self.feed), Arc::clone(&self.monitor));
             let (listeners, change_log) = (Arc::clone(&self.listeners), Arc::clone(&self.change_log));
             let (threads, renderer) = (&self.config.threads, Arc::clone(&self.renderer));
-            *herald = Some(start_herald(threads, feed, census, listeners, change_log, renderer)?);
+            *herald = Some(start_herald(threads, feed, monitor, listeners, change_log, renderer)?);
         }
         Ok(())
     }

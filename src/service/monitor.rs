@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use crate::stats::Stats;
 
 /// What a server tells of its clients. The server implements it, and knows nothing of who asks.
-pub trait Census: fmt::Debug + Send + Sync {
+pub trait ServerMonitor: fmt::Debug + Send + Sync {
     /// The counters.
     fn stats(&self) -> &Stats;
 
@@ -19,13 +19,13 @@ pub trait Census: fmt::Debug + Send + Sync {
 
     /// Looks at every client, and tells of the `newest` ones by name. Costs some 100 ns a client, waits for nobody
     /// and holds no lock but for the copy of a list: once a second, not a thousand times.
-    fn look(&self, newest: usize) -> Look;
+    fn snapshot(&self, newest: usize) -> ConnectionsSnapshot;
 }
 
 /// What was seen in one look at all clients.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
-pub struct Look {
+pub struct ConnectionsSnapshot {
     /// Frames sent whole since the start, to those who have left too. This and the numbers up to `skipped` never fall.
     pub frames: u64,
     /// Those among them that were their client's first.

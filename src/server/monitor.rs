@@ -1,4 +1,4 @@
-//! The server's census: what the registry and the counters know, put together for whoever shows it.
+//! What the registry and the counters know, combined for those that show it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Config;
 use super::registry::{Registered, Registry};
 use crate::connection::SendCounts;
-use crate::service::{Census, ClientRecord, Look};
+use crate::service::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
 use crate::stats::Stats;
 use crate::tls::Acceptor;
 
 /// How long a frame is under way before its client counts as slow: 1 s.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
-/// What all connections together were sent; see [`Look`]. They only rise.
+/// What all connections together were sent; see [`ConnectionsSnapshot`]. They only rise.
 #[derive(Debug, Default)]
 struct Totals {
     frames: AtomicU64,
@@ -26,24 +26,24 @@ struct Totals {
     skipped: AtomicU64,
 }
 
-/// The census of one server. Outlives it.
+/// The monitor of one server. Outlives it.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct Monitor {
     stats: Arc<Stats>,
     registry: Arc<Registry>,
     max_connections: u64,
     tls: Option<Arc<Acceptor>>,
-    told: Totals,
+    reported: Totals,
 }
 
-impl Books {
+impl Monitor {
     pub(super) fn new(stats: Arc<Stats>, registry: Arc<Registry>, config: &Config) -> Self {
         let (max_connections, tls) = (config.max_connections, config.tls.clone());
-        Self { stats, registry, max_connections, tls, told: Totals::default() }
+        Self { stats, registry, max_connections, tls, reported: Totals::default() }
     }
 }
 
-impl Census for Books {
+impl ServerMonitor for Monitor {
     fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -56,9 +56,9 @@ impl Census for Books {
         self.tls.as_ref().and_then(|tls| tls.not_after())
     }
 
-    fn look(&self, newest: usize) -> Look {
+    fn snapshot(&self, newest: usize) -> ConnectionsSnapshot {
         let (gone, registered) = self.registry.list();
-        let mut look = Look { total: registered.len() as u64, ..Look::default() };
+        let mut snapshot = ConnectionsSnapshot { total: registered.len() as u64, ..ConnectionsSnapshot::default() };
         let mut sum = gone;
         let now = Instant::now();
         for Registered { id, peer, sender } in registered.into_iter().rev() {
@@ -66,12 +66,12 @@ impl Census for Books {
             let (sent, started_at) = sender.as_ref().map(|sender| sender.progress()).unwrap_or_default();
             sum += sent;
             let is_slow = started_at.is_some_and(|started_at| now.saturating_duration_since(started_at) > SLOW_AFTER);
-            look.slow += u64::from(is_slow);
-            if look.newest.len() < newest {
+            snapshot.slow += u64::from(is_slow);
+            if snapshot.newest.len() < newest {
                 let SendCounts { frames, bytes, skipped, .. } = sent;
                 // One that has no sender yet is on its way.
                 let since = sender.as_ref().map_or(now, |sender| sender.since());
-                look.newest.push(ClientRecord {
+                snapshot.newest.push(ClientRecord {
                     frames,
                     bytes,
                     skipped,
@@ -81,15 +81,16 @@ impl Census for Books {
             }
         }
         // A client that left between the list and the look at it is missing from this sum, and in the next one.
-        let told = |total: &AtomicU64, sum| total.fetch_max(sum, Ordering::Relaxed).max(sum);
-        look.frames = told(&self.told.frames, sum.frames);
-        look.firsts = told(&self.told.firsts, sum.firsts);
-        look.repeats = told(&self.told.repeats, sum.repeats);
-        look.changes = told(&self.told.changes, sum.frames.saturating_sub(sum.firsts + sum.repeats));
-        look.prompt = told(&self.told.prompt, sum.frames.saturating_sub(self.stats.waits().tally().count()));
-        look.bytes = told(&self.told.bytes, sum.bytes);
-        look.skipped = told(&self.told.skipped, sum.skipped);
-        look
+        let reported = |total: &AtomicU64, sum| total.fetch_max(sum, Ordering::Relaxed).max(sum);
+        snapshot.frames = reported(&self.reported.frames, sum.frames);
+        snapshot.firsts = reported(&self.reported.firsts, sum.firsts);
+        snapshot.repeats = reported(&self.reported.repeats, sum.repeats);
+        snapshot.changes = reported(&self.reported.changes, sum.frames.saturating_sub(sum.firsts + sum.repeats));
+        snapshot.prompt =
+            reported(&self.reported.prompt, sum.frames.saturating_sub(self.stats.waits().tally().count()));
+        snapshot.bytes = reported(&self.reported.bytes, sum.bytes);
+        snapshot.skipped = reported(&self.reported.skipped, sum.skipped);
+        snapshot
     }
 }
 
@@ -115,12 +116,15 @@ mod tests {
                 sender
             })
             .collect();
-        let books = Books::new(stats, Arc::clone(&registry), &Config::default());
-        let look = books.look(2);
-        assert_eq!((look.frames, look.bytes, look.total), (3, 39, 3));
-        assert_eq!(look.newest.iter().map(|client| (client.id, client.frames)).collect::<Vec<_>>(), [(3, 1), (2, 1)]);
+        let monitor = Monitor::new(stats, Arc::clone(&registry), &Config::default());
+        let snapshot = monitor.snapshot(2);
+        assert_eq!((snapshot.frames, snapshot.bytes, snapshot.total), (3, 39, 3));
+        assert_eq!(
+            snapshot.newest.iter().map(|client| (client.id, client.frames)).collect::<Vec<_>>(),
+            [(3, 1), (2, 1)]
+        );
         registry.leave(3, senders[2].sent());
-        let look = books.look(0);
-        assert_eq!((look.frames, look.bytes, look.total, look.newest.len()), (3, 39, 2, 0));
+        let snapshot = monitor.snapshot(0);
+        assert_eq!((snapshot.frames, snapshot.bytes, snapshot.total, snapshot.newest.len()), (3, 39, 2, 0));
     }
 }
