@@ -135,7 +135,7 @@ impl Read for Stream {
     }
 }
 
-/// Says goodbye, as far as there is room for it.
+/// Sends the end of the TLS session, as far as there is room for it.
 impl Drop for Stream {
     fn drop(&mut self) {
         let _ = self.socket.try_close();

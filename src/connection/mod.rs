@@ -48,7 +48,7 @@ pub enum Error {
     Backlog,
     /// The client sent more than it may.
     #[error("it sent more than {DISCARD_LIMIT} bytes, where nothing is expected: closed")]
-    Flooded,
+    TooMuchInput,
     /// The client, or the network, broke the connection off.
     #[error("broken off by the client")]
     Reset(#[source] io::Error),
@@ -69,7 +69,7 @@ pub enum Received {
     /// That many bytes, at least one.
     Bytes(usize),
     /// The client has ended its side.
-    End,
+    Eof,
     /// Nothing, because the server stops.
     Stopping,
     /// Nothing by the deadline.
@@ -344,7 +344,7 @@ impl Connection {
     ) -> Result<Received, Error> {
         while !stop.is_triggered() {
             match self.stream().try_take(buffer) {
-                Ok(None) => return Ok(Received::End),
+                Ok(None) => return Ok(Received::Eof),
                 Ok(Some(taken)) if taken.data > 0 => return Ok(Received::Bytes(taken.data)),
                 Ok(Some(_)) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -360,10 +360,10 @@ impl Connection {
         Ok(Received::Stopping)
     }
 
-    /// Throws away what the client has sent. Returns true if and only if it has ended its side: its goodbye.
+    /// Throws away what the client has sent. Returns true if and only if it has shut down its writing side.
     ///
     /// # Errors
-    /// `Flooded` above [`DISCARD_LIMIT`] bytes in all, as they come over the wire; `Reset` if it broke off.
+    /// `TooMuchInput` above [`DISCARD_LIMIT`] bytes in all, as they come over the wire; `Reset` if it broke off.
     // Its buffer, in the frame of the caller that waits below it, would cost each idle thread one more page of stack.
     #[inline(never)]
     pub fn discard_input(&mut self) -> Result<bool, Error> {
@@ -377,7 +377,7 @@ impl Connection {
                 Err(error) => return Err(self.broken(error)),
             }
             if self.discarded > DISCARD_LIMIT {
-                return Err(Error::Flooded);
+                return Err(Error::TooMuchInput);
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::connection::{
     Connection, Error as ClientError, FrameSender, Notifier, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
 };
 use crate::platform::Wakeup;
-use crate::service::{Goodbye, Service, counted};
+use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Closed, ConnectionGuard, Event, Stats};
 use crate::stream::Stream;
@@ -213,18 +213,18 @@ impl Shared {
 fn end(
     connection: Connection,
     place: Place,
-    served: thread::Result<(Result<Goodbye, ClientError>, String)>,
+    served: thread::Result<(Result<CloseReason, ClientError>, String)>,
     stats: &Stats,
 ) -> (String, String) {
     match served {
-        Ok((Ok(goodbye), sent)) => match connection.finish(place) {
+        Ok((Ok(close_reason), sent)) => match connection.finish(place) {
             Ok(()) => {
-                stats.count_closed(match goodbye {
-                    Goodbye::Client => Closed::Client,
-                    Goodbye::Done => Closed::Done,
-                    Goodbye::Stopping => Closed::Drain,
+                stats.count_closed(match close_reason {
+                    CloseReason::Client => Closed::Client,
+                    CloseReason::Done => Closed::Done,
+                    CloseReason::Stopping => Closed::Drain,
                 });
-                (goodbye.to_string(), sent)
+                (close_reason.to_string(), sent)
             }
             Err(error) => (count_error(&error, stats), sent),
         },
@@ -256,7 +256,7 @@ fn count_error(error: &ClientError, stats: &Stats) -> String {
             Closed::Drain
         }
         ClientError::Backlog => Closed::Backlog,
-        ClientError::Flooded => Closed::Flooded,
+        ClientError::TooMuchInput => Closed::Flooded,
         _ => Closed::WriteError,
     });
     error.to_string()

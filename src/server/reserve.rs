@@ -191,7 +191,7 @@ impl Reserve {
 mod tests {
     use super::*;
     use crate::connection::{Connection, Error};
-    use crate::service::{Goodbye, Service};
+    use crate::service::{CloseReason, Service};
     use crate::shutdown::Shutdown;
     use socket2::SockRef;
     use std::cell::RefCell;
@@ -205,8 +205,8 @@ mod tests {
     struct Letters;
 
     impl Service for Letters {
-        fn serve(&self, _connection: &mut Connection, _stop: &Shutdown) -> Result<Goodbye, Error> {
-            Ok(Goodbye::Done)
+        fn serve(&self, _connection: &mut Connection, _stop: &Shutdown) -> Result<CloseReason, Error> {
+            Ok(CloseReason::Done)
         }
 
         fn first_request(&self, received: &[u8]) -> FirstRequest {

@@ -110,7 +110,7 @@ fn the_end_of_the_server_is_seen_between_two_frames() {
 }
 
 #[test]
-fn an_end_inside_a_frame_is_not_taken_for_a_goodbye() {
+fn an_end_inside_a_frame_is_not_taken_for_an_end() {
     let Some(step) = Step::read(6) else { return };
     for cut in [&b"48   "[..], b"48        ", b"48        {"] {
         let output = step.start_python_with(cut).finish();

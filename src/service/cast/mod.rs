@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Goodbye, Service, counted};
+use super::{CloseReason, Service, counted};
 use crate::connection::{Connection, Error, WakeReason, WorkerThread};
 use crate::feed::Feed;
 use crate::shutdown::Shutdown;
@@ -79,7 +79,7 @@ impl Service for Cast {
         Ok(())
     }
 
-    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
         connection.count_in(self.feed.backlog());
         // Before the first look at the map: a change between the look and the wait then comes from a publisher.
         let subscription = self.subscribers.subscribe(connection.sender());
@@ -92,10 +92,10 @@ impl Service for Cast {
             if connection.wait(self.next_look(connection, &subscription))?.contains(WakeReason::Input)
                 && connection.discard_input()?
             {
-                return Ok(Goodbye::Client);
+                return Ok(CloseReason::Client);
             }
         }
-        Ok(Goodbye::Stopping)
+        Ok(CloseReason::Stopping)
     }
 
     fn describe(&self) -> String {

@@ -204,10 +204,10 @@ fn serve(cast: &Cast, be_client: impl FnOnce(&mut TcpStream, &ClientSender)) {
             let (watcher, waits) =
                 (Arc::new(Watcher::start(&Threads::default()).unwrap()), Arc::clone(Stats::default().waits()));
             let mut connection = Connection::new(1, peer, sender, watcher, Duration::from_mins(1), waits);
-            assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), Goodbye::Client);
+            assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), CloseReason::Client);
         });
         be_client(&mut client, &served.recv().unwrap());
-        // Not dropped: a repeat that is not read would make a reset of the goodbye.
+        // Not dropped: a repeat that is not read would turn the end into a reset.
         client.shutdown(Half::Write).unwrap();
     });
 }

@@ -221,7 +221,7 @@ impl Http {
         }
         Ok(match requests.read_body(head.content_length, connection, stop)? {
             Incoming::Whole(body) => Incoming::Whole(Submission { demand, body, _reservation: reservation }),
-            Incoming::Over(goodbye) => Incoming::Over(goodbye),
+            Incoming::Over(reason) => Incoming::Over(reason),
             Incoming::Refused(refusal) => Incoming::Refused(refusal),
         })
     }

@@ -15,7 +15,7 @@ use super::response::{Code, Kind, Response};
 use super::status::{MAX_CLIENTS, history_event, map_event_head};
 use crate::backlog::Payload;
 use crate::connection::{Connection, Error, WakeReason};
-use crate::service::Goodbye;
+use crate::service::CloseReason;
 use crate::shutdown::Shutdown;
 
 /// How long a browser waits before it connects again: 1 s, where browsers wait 3 to 5 of themselves.
@@ -56,10 +56,10 @@ impl Http {
         is_head: bool,
         connection: &mut Connection,
         stop: &Shutdown,
-    ) -> Result<Goodbye, Error> {
+    ) -> Result<CloseReason, Error> {
         connection.send(&response.into_stream_head())?;
         if is_head {
-            return Ok(Goodbye::Done);
+            return Ok(CloseReason::Done);
         }
         // Before the first look at the map: a change between the look and the wait then wakes this thread.
         let _place = self.listeners.listen(connection.waker(WakeReason::Update));
@@ -79,7 +79,7 @@ impl Http {
         filter: Option<&Arc<Filter>>,
         connection: &mut Connection,
         stop: &Shutdown,
-    ) -> Result<Goodbye, Error> {
+    ) -> Result<CloseReason, Error> {
         let (mut version, mut sent, mut due) = (0, None, Instant::now());
         let mut comment_due = after(SILENCE);
         while !stop.is_triggered() {
@@ -111,10 +111,10 @@ impl Http {
             }
             // With an interval below the silence the comment is never due first.
             if connection.wait(Some(due.min(comment_due)))?.contains(WakeReason::Input) && connection.discard_input()? {
-                return Ok(Goodbye::Client);
+                return Ok(CloseReason::Client);
             }
         }
-        Ok(Goodbye::Stopping)
+        Ok(CloseReason::Stopping)
     }
 
     /// Sends all that the page shows: the history once, the map when it changes, the status each second, the clients
@@ -122,7 +122,7 @@ impl Http {
     ///
     /// # Errors
     /// What the connection failed with.
-    fn stream_page(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+    fn stream_page(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
         let history = history_event(PERIOD, &self.listeners.history());
         connection.send(event("history", None, &history).as_bytes())?;
         let (mut version, mut status_due, mut clients_due) = (0, Instant::now(), Instant::now());
@@ -151,10 +151,10 @@ impl Http {
                 clients_due = after(CLIENTS_PERIOD);
             }
             if connection.wait(Some(status_due))?.contains(WakeReason::Input) && connection.discard_input()? {
-                return Ok(Goodbye::Client);
+                return Ok(CloseReason::Client);
             }
         }
-        Ok(Goodbye::Stopping)
+        Ok(CloseReason::Stopping)
     }
 }
 

@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{FirstRequest, Goodbye, ServerMonitor, Service};
+use super::{CloseReason, FirstRequest, ServerMonitor, Service};
 use crate::chain::Chain;
 use crate::connection::{Connection, Error, WorkerThread};
 use crate::escape::escape_start;
@@ -210,17 +210,17 @@ impl Service for Http {
         Ok(())
     }
 
-    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
         connection.count_in(self.feed.backlog());
         let mut requests = Requests::new();
         loop {
             let head = match requests.read_head(connection, stop)? {
                 Incoming::Whole(head) => head,
-                Incoming::Over(goodbye) => {
-                    if goodbye == Goodbye::Done {
+                Incoming::Over(reason) => {
+                    if reason == CloseReason::Done {
                         self.note_over(connection);
                     }
-                    return Ok(goodbye);
+                    return Ok(reason);
                 }
                 Incoming::Refused(refusal) => {
                     self.note_over(connection);
@@ -228,7 +228,7 @@ impl Service for Http {
                     // Whatever was to follow the head: its length is not known.
                     linger_after(&refusal, connection);
                     refusal.send(requests.is_head(), true, connection)?;
-                    return Ok(Goodbye::Done);
+                    return Ok(CloseReason::Done);
                 }
             };
             let mut is_last = head.is_last || connection.over_limit().is_some();
@@ -247,7 +247,7 @@ impl Service for Http {
                 Answer::Write(writer, demand) => {
                     match self.take_change(writer, demand, &head, &mut requests, connection, stop)? {
                         Incoming::Whole(change) => self.write(writer, change, &head, connection),
-                        Incoming::Over(goodbye) => return Ok(goodbye),
+                        Incoming::Over(reason) => return Ok(reason),
                         Incoming::Refused(refusal) => {
                             is_last = true;
                             refusal
@@ -261,7 +261,7 @@ impl Service for Http {
             }
             response.send(head.is_head(), is_last, connection)?;
             if is_last {
-                return Ok(Goodbye::Done);
+                return Ok(CloseReason::Done);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::head::{Head, MAX_HEAD, parse};
 use super::response::{Code, Response};
 use crate::connection::{Connection, Error, RESERVE_TIMEOUT, Received};
-use crate::service::Goodbye;
+use crate::service::CloseReason;
 use crate::shutdown::Shutdown;
 
 /// How long a whole request may take, its body too, and how long a connection may be idle between two: 10 s. nginx gives
@@ -19,7 +19,7 @@ const CHUNK: usize = 4096;
 pub(super) enum Incoming<T> {
     Whole(T),
     /// No request, and nobody who waits for an answer.
-    Over(Goodbye),
+    Over(CloseReason),
     /// Something that is answered, and then the connection is closed: nobody knows where the next request begins.
     Refused(Response),
 }
@@ -77,10 +77,10 @@ impl Requests {
             }
             match self.receive(connection, stop)? {
                 Received::Bytes(_) => {}
-                Received::End => return Ok(Incoming::Over(Goodbye::Client)),
-                Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
+                Received::Eof => return Ok(Incoming::Over(CloseReason::Client)),
+                Received::Stopping => return Ok(Incoming::Over(CloseReason::Stopping)),
                 // An idle connection has asked nothing.
-                Received::TimedOut if self.received.is_empty() => return Ok(Incoming::Over(Goodbye::Done)),
+                Received::TimedOut if self.received.is_empty() => return Ok(Incoming::Over(CloseReason::Done)),
                 Received::TimedOut => return Ok(Incoming::Refused(too_late(timeout))),
             }
         }
@@ -99,8 +99,8 @@ impl Requests {
         while self.received.len() < len {
             match self.receive(connection, stop)? {
                 Received::Bytes(_) => {}
-                Received::End => return Ok(Incoming::Over(Goodbye::Client)),
-                Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
+                Received::Eof => return Ok(Incoming::Over(CloseReason::Client)),
+                Received::Stopping => return Ok(Incoming::Over(CloseReason::Stopping)),
                 Received::TimedOut => return Ok(Incoming::Refused(too_late(REQUEST_TIMEOUT))),
             }
         }
