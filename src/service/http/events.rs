@@ -10,9 +10,9 @@ use super::body::Body;
 use super::document::{Document, Selection};
 use super::filter::Filter;
 use super::head::Head;
-use super::herald::PERIOD;
 use super::response::{Code, Kind, Response};
 use super::status::{MAX_CLIENTS, history_event, map_event_head};
+use super::stream_notifier::PERIOD;
 use crate::backlog::Payload;
 use crate::connection::{Connection, Error, WakeReason};
 use crate::service::CloseReason;
@@ -62,7 +62,7 @@ impl Http {
             return Ok(CloseReason::Done);
         }
         // Before the first look at the map: a change between the look and the wait then wakes this thread.
-        let _place = self.listeners.listen(connection.waker(WakeReason::Update));
+        let _subscription = self.subscribers.subscribe(connection.waker(WakeReason::Update));
         connection.send(RETRY.as_bytes())?;
         match stream {
             Stream::Map(filter) => self.stream_map(filter.as_ref(), connection, stop),
@@ -123,7 +123,7 @@ impl Http {
     /// # Errors
     /// What the connection failed with.
     fn stream_page(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
-        let history = history_event(PERIOD, &self.listeners.history());
+        let history = history_event(PERIOD, &self.subscribers.history());
         connection.send(event("history", None, &history).as_bytes())?;
         let (mut version, mut status_due, mut clients_due) = (0, Instant::now(), Instant::now());
         while !stop.is_triggered() {

@@ -11,7 +11,6 @@ mod document;
 mod events;
 mod filter;
 mod head;
-mod herald;
 mod host;
 #[doc(hidden)]
 pub mod memory;
@@ -24,6 +23,7 @@ mod request;
 mod response;
 mod route;
 mod status;
+mod stream_notifier;
 mod token;
 mod write;
 
@@ -43,17 +43,17 @@ use crate::shutdown::Shutdown;
 use crate::state::StateFile;
 use crate::threads::Threads;
 
-use answer::Answer;
+use answer::Handled;
 use change_log::ChangeLog;
 use head::Head;
-use herald::{Listeners, start_herald};
 use host::Hosts;
 pub use host::{HostError, parse_host};
 pub use overload::RESERVED_CONNECTIONS;
 use rendering::{Renderer, Rendering};
-use request::{Incoming, Requests};
+use request::{ReadOutcome, Requests};
 use response::{Code, Response};
 use status::{View, Views};
+use stream_notifier::{StreamSubscribers, start_notifier};
 pub use token::{Error as TokenError, TokenFile};
 use write::Writer;
 
@@ -119,9 +119,9 @@ pub struct Http {
     stop: Shutdown,
     started: Instant,
     started_at: SystemTime,
-    listeners: Arc<Listeners>,
-    /// Guards the herald's start; `None` before it. It ends when this is dropped.
-    herald: Mutex<Option<WorkerThread>>,
+    subscribers: Arc<StreamSubscribers>,
+    /// Guards the start of the notifier; `None` before it. It ends when this is dropped.
+    stream_notifier: Mutex<Option<WorkerThread>>,
     answered: [AtomicU64; Code::ALL.len()],
     change_log: Arc<ChangeLog>,
 }
@@ -151,8 +151,8 @@ impl Http {
             stop,
             started: Instant::now(),
             started_at: SystemTime::now(),
-            listeners: Arc::default(),
-            herald: Mutex::new(None),
+            subscribers: Arc::default(),
+            stream_notifier: Mutex::new(None),
             answered: Default::default(),
             change_log: Arc::default(),
         }
@@ -200,12 +200,12 @@ impl Http {
 impl Service for Http {
     fn start(&self) -> io::Result<()> {
         self.writer.as_ref().map_or(Ok(()), Writer::start)?;
-        let mut herald = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
-        if herald.is_none() {
+        let mut stream_notifier = self.stream_notifier.lock().unwrap_or_else(PoisonError::into_inner);
+        if stream_notifier.is_none() {
             let (feed, monitor) = (Arc::clone(&self.feed), Arc::clone(&self.monitor));
-            let (listeners, change_log) = (Arc::clone(&self.listeners), Arc::clone(&self.change_log));
+            let (subscribers, change_log) = (Arc::clone(&self.subscribers), Arc::clone(&self.change_log));
             let (threads, renderer) = (&self.config.threads, Arc::clone(&self.renderer));
-            *herald = Some(start_herald(threads, feed, monitor, listeners, change_log, renderer)?);
+            *stream_notifier = Some(start_notifier(threads, feed, monitor, subscribers, change_log, renderer)?);
         }
         Ok(())
     }
@@ -215,14 +215,14 @@ impl Service for Http {
         let mut requests = Requests::new();
         loop {
             let head = match requests.read_head(connection, stop)? {
-                Incoming::Whole(head) => head,
-                Incoming::Over(reason) => {
+                ReadOutcome::Whole(head) => head,
+                ReadOutcome::Over(reason) => {
                     if reason == CloseReason::Done {
                         self.note_over(connection);
                     }
                     return Ok(reason);
                 }
-                Incoming::Refused(refusal) => {
+                ReadOutcome::Refused(refusal) => {
                     self.note_over(connection);
                     let refusal = self.finish(refusal, None, connection);
                     // Whatever was to follow the head: its length is not known.
@@ -233,22 +233,22 @@ impl Service for Http {
             };
             let mut is_last = head.is_last || connection.over_limit().is_some();
             let response = match self.answer(&head, connection) {
-                Answer::Whole(response) => {
+                Handled::Whole(response) => {
                     // A body that nobody reads stands where the next request should begin.
                     is_last |= head.content_length > 0;
                     response
                 }
-                Answer::Stream(stream) => {
+                Handled::Stream(stream) => {
                     let (response, is_head) = (self.stream_response(&head, connection), head.is_head());
                     // A stream may last for days, and its request may have taken 100 KiB.
                     drop((head, requests));
                     return self.stream(stream, response, is_head, connection, stop);
                 }
-                Answer::Write(writer, demand) => {
-                    match self.take_change(writer, demand, &head, &mut requests, connection, stop)? {
-                        Incoming::Whole(change) => self.write(writer, change, &head, connection),
-                        Incoming::Over(reason) => return Ok(reason),
-                        Incoming::Refused(refusal) => {
+                Handled::Write(writer, kind) => {
+                    match self.take_change(writer, kind, &head, &mut requests, connection, stop)? {
+                        ReadOutcome::Whole(change) => self.write(writer, change, &head, connection),
+                        ReadOutcome::Over(reason) => return Ok(reason),
+                        ReadOutcome::Refused(refusal) => {
                             is_last = true;
                             refusal
                         }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::condition::{Conditions, Unmet};
+use super::condition::{Conditions, PreconditionError};
 use super::rendering::{Renderer, Rendering};
 use super::response::{Code, Kind, Response};
 use super::status::to_json;
@@ -33,7 +33,7 @@ pub(super) enum Change {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
-    Unmet(#[from] Unmet),
+    PreconditionError(#[from] PreconditionError),
     #[error("the map has no such entry")]
     Missing,
     #[error("the map cannot be sent")]
@@ -50,7 +50,7 @@ pub(super) enum Error {
 
 /// What has become of a change.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct ChangeResult {
     changed: bool,
     rendering: Arc<Rendering>,
 }
@@ -127,7 +127,12 @@ impl Writer {
     /// # Errors
     /// Why not; the map is as it was. That there is no such entry comes before what the conditions say (RFC 9110,
     /// section 13.2.1).
-    pub(super) fn apply(&self, change: Change, conditions: &Conditions, renderer: &Renderer) -> Result<Written, Error> {
+    pub(super) fn apply(
+        &self,
+        change: Change,
+        conditions: &Conditions,
+        renderer: &Renderer,
+    ) -> Result<ChangeResult, Error> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = &self.state {
             // A change that was given up may still come to its end: the map is looked at when it has.
@@ -155,7 +160,7 @@ impl Writer {
         };
         let rendering = renderer.latest().map_err(Error::NoMap)?.ok_or(Error::Missing)?;
         drop(turn);
-        Ok(Written { changed, rendering })
+        Ok(ChangeResult { changed, rendering })
     }
 }
 
@@ -185,7 +190,7 @@ fn refuse_body(what: &str, error: &format::Error) -> Response {
     Response::refusal(Code::BadRequest, &format!("{what}: {why}"))
 }
 
-impl Written {
+impl ChangeResult {
     pub(super) fn changed(&self) -> bool {
         self.changed
     }
@@ -199,13 +204,13 @@ impl Written {
 
     pub(super) fn into_response(self) -> Response {
         #[derive(serde::Serialize)]
-        struct Answer {
+        struct ChangeBody {
             version: u64,
             entries: usize,
             changed: bool,
         }
         let Self { changed, rendering } = self;
-        let answer = Answer { version: rendering.version, entries: rendering.map.len(), changed };
+        let answer = ChangeBody { version: rendering.version, entries: rendering.map.len(), changed };
         Response::new(Code::Ok, Kind::Json, to_json(&answer) + "\n").with("ETag", &rendering.etag)
     }
 }
@@ -213,7 +218,7 @@ impl Written {
 impl Error {
     pub(super) fn to_response(&self) -> Response {
         let code = match self {
-            Self::Unmet(_) => Code::PreconditionFailed,
+            Self::PreconditionError(_) => Code::PreconditionFailed,
             Self::Missing => Code::NotFound,
             Self::Refused(feed::Error::TooLarge { .. }) => Code::ContentTooLarge,
             Self::Refused(_) => Code::BadRequest,
@@ -264,7 +269,7 @@ mod tests {
         let if_match = Conditions { if_match: seen.clone(), if_none_match: None };
         let if_none_match = Conditions { if_match: None, if_none_match: seen };
         let known = writer.apply(patch(r#"{"a":0}"#), &if_none_match, &renderer);
-        assert!(matches!(known, Err(Error::Unmet(Unmet::Known))), "{known:?}");
+        assert!(matches!(known, Err(Error::PreconditionError(PreconditionError::Known))), "{known:?}");
         writer.apply(patch(r#"{"a":1}"#), &if_match, &renderer).unwrap();
         let changes = [Change::Replace(Map::new()), Change::Set("a".into(), 2.into()), Change::Remove("a".into())];
         for change in [patch(r#"{"a":2}"#)].into_iter().chain(changes) {

@@ -31,7 +31,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(2);
 /// The streams do not subscribe to the feed themselves: whoever publishes wakes all subscribers one after the other,
 /// some 10 us each, and a hundred browsers would stand before the map's own publishers.
 #[derive(Debug, Default)]
-pub(super) struct Listeners {
+pub(super) struct StreamSubscribers {
     /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken. Not by their
     /// connections' ids: each server that shows this map counts its own.
     wakers: Mutex<BTreeMap<u64, Waker>>,
@@ -39,21 +39,21 @@ pub(super) struct Listeners {
     history: Mutex<VecDeque<u64>>,
 }
 
-/// A stream's place among the listeners. Given back when dropped.
+/// A stream's place among the subscribers. Given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place<'listeners> {
-    listeners: &'listeners Listeners,
+pub(super) struct StreamSubscription<'subscribers> {
+    subscribers: &'subscribers StreamSubscribers,
     id: u64,
 }
 
-impl Listeners {
+impl StreamSubscribers {
     /// Has `waker` woken after each change, until the place is dropped.
-    pub(super) fn listen(&self, waker: Waker) -> Place<'_> {
+    pub(super) fn subscribe(&self, waker: Waker) -> StreamSubscription<'_> {
         let mut wakers = lock(&self.wakers);
         let id = wakers.last_key_value().map_or(0, |(last, _)| last + 1);
         wakers.insert(id, waker);
         drop(wakers);
-        Place { listeners: self, id }
+        StreamSubscription { subscribers: self, id }
     }
 
     /// How many clients there were, oldest first, one count a [`PERIOD`].
@@ -79,9 +79,9 @@ impl Listeners {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for StreamSubscription<'_> {
     fn drop(&mut self) {
-        lock(&self.listeners.wakers).remove(&self.id);
+        lock(&self.subscribers.wakers).remove(&self.id);
     }
 }
 
@@ -90,19 +90,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Starts the thread, which works until it is dropped.
-pub(super) fn start_herald(
+pub(super) fn start_notifier(
     threads: &Threads,
     feed: Arc<Feed>,
     monitor: Arc<dyn ServerMonitor>,
-    listeners: Arc<Listeners>,
+    subscribers: Arc<StreamSubscribers>,
     change_log: Arc<ChangeLog>,
     renderer: Arc<Renderer>,
 ) -> io::Result<WorkerThread> {
-    WorkerThread::start(threads, "http-herald", "waking event streams", move |notifier, worker| {
+    WorkerThread::start(threads, "http-notify", "waking event streams", move |notifier, worker| {
         let (notifier, worker, feed) = (Arc::clone(notifier), Arc::clone(worker), Arc::clone(&feed));
-        let (monitor, listeners) = (Arc::clone(&monitor), Arc::clone(&listeners));
+        let (monitor, subscribers) = (Arc::clone(&monitor), Arc::clone(&subscribers));
         let (change_log, renderer) = (Arc::clone(&change_log), Arc::clone(&renderer));
-        move || run(&notifier, &worker, &feed, &*monitor, &listeners, &change_log, &renderer)
+        move || run(&notifier, &worker, &feed, &*monitor, &subscribers, &change_log, &renderer)
     })
 }
 
@@ -111,7 +111,7 @@ fn run(
     worker: &Worker,
     feed: &Feed,
     monitor: &dyn ServerMonitor,
-    listeners: &Listeners,
+    subscribers: &StreamSubscribers,
     change_log: &ChangeLog,
     renderer: &Renderer,
 ) {
@@ -120,7 +120,7 @@ fn run(
     loop {
         let now = Instant::now();
         if now >= due {
-            listeners.write_down(monitor.stats().active());
+            subscribers.write_down(monitor.stats().active());
             change_log.log_held(false);
             feed.backlog().log_held(false);
             due = now.checked_add(PERIOD).unwrap_or(now);
@@ -134,12 +134,12 @@ fn run(
             return;
         }
         if reasons.contains(WakeReason::Update) {
-            if listeners.is_anyone() {
+            if subscribers.is_anyone() {
                 // They would each wait for the first one to do it. By one thread, because glibc has several heaps: each of
                 // them would keep the room of a map once it was rendered there. What fails is told to those who ask.
                 let _ = renderer.latest();
             }
-            listeners.wake_all();
+            subscribers.wake_all();
         }
     }
 }
@@ -163,11 +163,11 @@ mod tests {
 
     #[test]
     fn the_oldest_count_goes_when_there_are_enough() {
-        let listeners = Listeners::default();
+        let subscribers = StreamSubscribers::default();
         for active in 0..=HISTORY as u64 {
-            listeners.write_down(active);
+            subscribers.write_down(active);
         }
-        let history = listeners.history();
+        let history = subscribers.history();
         assert_eq!((history.len(), history[0], history[HISTORY - 1]), (HISTORY, 1, HISTORY as u64));
     }
 
@@ -196,19 +196,19 @@ mod tests {
 
     #[test]
     fn a_listener_is_woken_until_it_leaves() {
-        let (listeners, notifier) = (Listeners::default(), Arc::new(Notifier::for_current_thread()));
-        let places = [(); 2].map(|()| listeners.listen(waker(&notifier, WakeReason::Update)));
-        listeners.wake_all();
+        let (subscribers, notifier) = (StreamSubscribers::default(), Arc::new(Notifier::for_current_thread()));
+        let places = [(); 2].map(|()| subscribers.subscribe(waker(&notifier, WakeReason::Update)));
+        subscribers.wake_all();
         assert!(notifier.wait(None).contains(WakeReason::Update));
         let [place, other] = places;
         drop(other);
-        listeners.wake_all();
+        subscribers.wake_all();
         assert!(
             notifier.wait(Some(Instant::now())).contains(WakeReason::Update),
             "the place of another one was given back"
         );
         drop(place);
-        listeners.wake_all();
+        subscribers.wake_all();
         assert!(notifier.wait(Some(Instant::now())).is_empty());
     }
 }
