@@ -360,7 +360,7 @@ impl Server {
         let (begun, has_begun) = mpsc::sync_channel(1);
         let run = move || {
             if self.config.role == Role::Http
-                && let Err(error) = platform::stand_back(HTTP_NICENESS)
+                && let Err(error) = platform::lower_priority(HTTP_NICENESS)
             {
                 log::debug!("HTTP has the clients' priority: {error}");
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::timer_queue::TimerQueue;
 use crate::connection::{ClientSender, Notifier, WakeReason};
-use crate::platform::Movable;
+use crate::platform::ThreadAffinity;
 use crate::threads::Worker;
 
 /// The most publisher threads: two. On two cores, with 9,000 readers on the same machine, a second one brought p50 from
@@ -53,7 +53,7 @@ pub(super) struct Shard {
     /// How much sooner it may be.
     slack: Duration,
     /// The thread of the publisher's helper; empty if there is none, or it cannot be moved.
-    helper: OnceLock<Movable>,
+    helper: OnceLock<ThreadAffinity>,
     /// Held for one change of the state or one copy of it; never while sending or notifying.
     state: Mutex<ShardState>,
     /// Has the publisher panic once, when it sends to clients the next time.
@@ -160,7 +160,7 @@ impl Shard {
 
     /// The calling thread helps the publisher of this shard.
     pub(super) fn register_helper(&self) {
-        if let Ok(helper) = Movable::this_thread() {
+        if let Ok(helper) = ThreadAffinity::of_current_thread() {
             // It fails only if there is one already.
             let _ = self.helper.set(helper);
         }
@@ -170,7 +170,7 @@ impl Shard {
     pub(super) fn move_helper(&self) {
         if let Some(helper) = self.helper.get() {
             // Where that fails it runs where the scheduler has it.
-            let _ = helper.move_from_here();
+            let _ = helper.avoid_current_cpu();
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 
 /// A thread, for whoever wants it elsewhere.
 #[derive(Debug)]
-pub(crate) struct Movable {
+pub(crate) struct ThreadAffinity {
     #[cfg(target_os = "linux")]
     id: rustix::thread::Pid,
     /// Where it might run when this was made.
@@ -13,12 +13,12 @@ pub(crate) struct Movable {
 }
 
 #[cfg(target_os = "linux")]
-impl Movable {
+impl ThreadAffinity {
     /// Returns the calling thread.
     ///
     /// # Errors
     /// If the system does not say where it may run.
-    pub(crate) fn this_thread() -> io::Result<Self> {
+    pub(crate) fn of_current_thread() -> io::Result<Self> {
         use rustix::thread::{gettid, sched_getaffinity};
         Ok(Self { id: gettid(), allowed: sched_getaffinity(None)? })
     }
@@ -27,7 +27,7 @@ impl Movable {
     ///
     /// # Errors
     /// If it has ended, or the system refuses; it then stays where it is.
-    pub(crate) fn move_from_here(&self) -> io::Result<()> {
+    pub(crate) fn avoid_current_cpu(&self) -> io::Result<()> {
         use rustix::thread::{sched_getcpu, sched_setaffinity};
         let mut elsewhere = self.allowed;
         elsewhere.unset(sched_getcpu());
@@ -39,12 +39,12 @@ impl Movable {
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Movable {
-    pub(crate) fn this_thread() -> io::Result<Self> {
+impl ThreadAffinity {
+    pub(crate) fn of_current_thread() -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(crate) fn move_from_here(&self) -> io::Result<()> {
+    pub(crate) fn avoid_current_cpu(&self) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -66,13 +66,13 @@ mod tests {
         let (go, gone) = mpsc::channel::<()>();
         let thread = thread::Builder::new()
             .spawn(move || {
-                tell.send(Movable::this_thread().unwrap()).unwrap();
+                tell.send(ThreadAffinity::of_current_thread().unwrap()).unwrap();
                 gone.recv().unwrap();
                 (sched_getaffinity(None).unwrap(), sched_getcpu())
             })
             .unwrap();
-        let movable = told.recv().unwrap();
-        movable.move_from_here().unwrap();
+        let affinity = told.recv().unwrap();
+        affinity.avoid_current_cpu().unwrap();
         go.send(()).unwrap();
         let (then, core) = thread.join().unwrap();
         assert_eq!(then.count(), allowed.count() - 1);
