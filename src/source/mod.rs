@@ -4,10 +4,10 @@
 //! map stays. How it fares is in the sink's [`Health`](crate::health::Health). A new one is a file beside these, a case in
 //! [`Location`], and an implementation of [`Source`].
 
+mod connection_log;
 mod encryption;
 mod file;
 mod fixed;
-mod keeper;
 mod lines;
 mod location;
 #[cfg(feature = "redis")]
@@ -16,9 +16,9 @@ mod relay;
 mod report;
 mod scheme;
 mod sink;
+mod state_writer;
 mod syntax;
 mod toml_fault;
-mod upstream;
 
 use std::io;
 use std::net::SocketAddr;

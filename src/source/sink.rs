@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
-use super::keeper::Keeper;
+use super::state_writer::StateWriter;
 use crate::chain::Chain;
 use crate::feed::{self, Feed};
 use crate::health::Health;
@@ -21,7 +21,7 @@ pub struct Sink {
     overlay: Vec<(Key, Value)>,
     health: Arc<Health>,
     /// Has each new map kept, if they are.
-    keeper: Option<Arc<Keeper>>,
+    state_writer: Option<Arc<StateWriter>>,
 }
 
 /// What publishing a map came to.
@@ -40,7 +40,7 @@ impl Sink {
     /// Returns a sink that lays the entries of `overlay` over every map and publishes it in `feed`. An entry replaces
     /// the value of one whose key has the same text (`1=x` that of `1` and of `"1"`), or is added with its own key.
     pub fn new(feed: Arc<Feed>, overlay: Vec<(Key, Value)>) -> Self {
-        Self { feed, overlay, health: Arc::default(), keeper: None }
+        Self { feed, overlay, health: Arc::default(), state_writer: None }
     }
 
     /// Publishes the map that `state` has, if it has one, and from now on keeps there each new one that a source gives: for
@@ -53,9 +53,9 @@ impl Sink {
         let refused = |source| Error::Refused { name: state.name(), source };
         let kept = state.load(self.feed.max_frame())?;
         let published = kept.map(|map| self.put(map, state.age())).transpose().map_err(refused)?;
-        let started = Keeper::start(state.clone(), threads)
+        let started = StateWriter::start(state.clone(), threads)
             .map_err(|source| state::Error::Unkept { name: state.name(), source })?;
-        self.keeper = Some(Arc::new(started));
+        self.state_writer = Some(Arc::new(started));
         Ok(published)
     }
 
@@ -79,11 +79,11 @@ impl Sink {
 
     /// As [`publish`](Self::publish), for a map that an earlier server published `age` ago.
     pub(super) fn publish_kept(&self, map: Map, age: Duration) -> Result<Published, feed::Error> {
-        let kept = self.keeper.as_ref().map(|keeper| (keeper, map.clone()));
+        let kept = self.state_writer.as_ref().map(|state_writer| (state_writer, map.clone()));
         let published = self.put(map, age)?;
         self.health.succeeded();
-        if let Some((keeper, map)) = kept.filter(|_| published.changed) {
-            keeper.keep(map);
+        if let Some((state_writer, map)) = kept.filter(|_| published.changed) {
+            state_writer.keep(map);
         }
         Ok(published)
     }

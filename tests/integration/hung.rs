@@ -380,7 +380,7 @@ fn a_thread_that_panics_is_counted_and_in_readyz_until_it_is_back() {
 }
 
 /// A server that is written to and keeps its map at `state`.
-fn keeper(token: &Path, state: &Path) -> Command {
+fn server(token: &Path, state: &Path) -> Command {
     let mut command = clean(SERVER);
     command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", token.to_str().unwrap()]);
     command.args(["--state", state.to_str().unwrap()]);
@@ -398,9 +398,9 @@ fn a_file_that_is_a_mount_point_is_refused_at_the_start() {
     if !mounted.is_ok_and(|status| status.success()) {
         return skip("to mount a file takes root");
     }
-    let mut check = keeper(file.path(), &state);
+    let mut check = server(file.path(), &state);
     check.arg("--check-config");
-    let refusals = [run(keeper(file.path(), &state)), run(check)];
+    let refusals = [run(server(file.path(), &state)), run(check)];
     assert!(clean("umount").arg(&state).status().unwrap().success());
     for refusal in refusals {
         let why =
@@ -414,7 +414,7 @@ fn a_state_above_the_limit_on_file_sizes_is_a_500_and_the_server_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (file, right) = token();
     let state = folder.path().join("state.json");
-    let site = Site::of(Program::start(keeper(file.path(), &state)));
+    let site = Site::of(Program::start(server(file.path(), &state)));
     let limit = |current| {
         let pid = Pid::from_raw(i32::try_from(site.server.pid()).unwrap());
         prlimit(pid, Resource::Fsize, Rlimit { current, maximum: None }).unwrap();

@@ -72,7 +72,7 @@ impl Listener {
         Ok(Drained { announced, unfinished: false })
     }
 
-    /// When [`ask_for_life`](Self::ask_for_life) is to be called.
+    /// When [`ping`](Self::ping) is to be called.
     pub(super) fn due(&self) -> Instant {
         self.pinged.map_or(self.heard + LIFE_PERIOD, |since| since + TIMEOUT)
     }
@@ -81,7 +81,7 @@ impl Listener {
     ///
     /// # Errors
     /// `Subscription` if none has come in time.
-    pub(super) fn ask_for_life(&mut self) -> Result<(), Error> {
+    pub(super) fn ping(&mut self) -> Result<(), Error> {
         if Instant::now() < self.due() {
             return Ok(());
         }
@@ -158,10 +158,10 @@ mod tests {
     fn a_silent_connection_is_asked_for_life_and_its_answer_is_no_announcement() {
         let stop = Shutdown::new().unwrap();
         let (mut listener, mut theirs) = pair(&stop);
-        listener.ask_for_life().unwrap();
+        listener.ping().unwrap();
         assert!(listener.pinged.is_none(), "it was heard of a moment ago");
         listener.heard -= LIFE_PERIOD;
-        listener.ask_for_life().unwrap();
+        listener.ping().unwrap();
         let mut ping = [0; 14];
         theirs.read_exact(&mut ping).unwrap();
         assert_eq!(&ping, b"*1\r\n$4\r\nPING\r\n");
@@ -169,8 +169,6 @@ mod tests {
         assert_eq!(listener.drain().unwrap(), Drained::default());
         assert!(listener.pinged.is_none());
         listener.pinged = Instant::now().checked_sub(TIMEOUT);
-        assert!(
-            matches!(listener.ask_for_life(), Err(Error::Subscription(error)) if matches!(*error, Error::NoAnswer))
-        );
+        assert!(matches!(listener.ping(), Err(Error::Subscription(error)) if matches!(*error, Error::NoAnswer)));
     }
 }

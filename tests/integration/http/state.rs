@@ -18,7 +18,7 @@ use crate::support::program::{Program, SERVER, clean, run};
 use crate::support::reader::Reader;
 
 /// A server that is written to and keeps its map at `state`.
-fn keeper(token: &Path, state: &Path) -> Command {
+fn server(token: &Path, state: &Path) -> Command {
     let mut command = clean(SERVER);
     command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", token.to_str().unwrap()]);
     command.args(["--state", state.to_str().unwrap()]);
@@ -42,7 +42,7 @@ fn checks_beside_a_busy_server_change_nothing_and_it_notices_none() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.json");
     fs::write(folder.path().join("state.json.new"), "the user's own").unwrap();
-    let site = Site::of(Program::start(keeper(file.path(), &state)));
+    let site = Site::of(Program::start(server(file.path(), &state)));
     let (page, token, done) = (site.page, token.as_str(), &AtomicBool::new(false));
     thread::scope(|scope| {
         let writer = scope.spawn(move || {
@@ -56,7 +56,7 @@ fn checks_beside_a_busy_server_change_nothing_and_it_notices_none() {
             number
         });
         let check = |_| {
-            let mut command = keeper(file.path(), &folder.path().join("state.json"));
+            let mut command = server(file.path(), &folder.path().join("state.json"));
             command.arg("--check-config");
             run(command)
         };
@@ -77,7 +77,7 @@ fn a_check_makes_nothing_and_says_where_nothing_can_be_kept() {
     let (file, _) = token();
     let folder = tempfile::tempdir().unwrap();
     let checked = |state: &Path| {
-        let mut command = keeper(file.path(), state);
+        let mut command = server(file.path(), state);
         command.arg("--check-config");
         run(command)
     };
@@ -97,10 +97,10 @@ fn a_second_server_is_refused_and_the_first_one_goes_on() {
     let (file, token) = token();
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.json");
-    let mut first = Site::of(Program::start(keeper(file.path(), &state)));
+    let mut first = Site::of(Program::start(server(file.path(), &state)));
     for number in 0..3 {
         // Another file stands there each time, and one at first does not.
-        let second = run(keeper(file.path(), &state));
+        let second = run(server(file.path(), &state));
         second
             .assert_exit(2)
             .assert_stderr("state.json: another server is running that keeps its map there; stop that");
@@ -113,7 +113,7 @@ fn a_second_server_is_refused_and_the_first_one_goes_on() {
     run(lines).assert_exit(2).assert_stderr("another server is running");
     first.server.signal(Signal::TERM);
     assert_eq!(first.server.exit_code(), 0);
-    let next = Site::of(Program::start(keeper(file.path(), &state)));
+    let next = Site::of(Program::start(server(file.path(), &state)));
     assert_eq!(next.json("/map")["n"], 2);
 }
 
@@ -127,7 +127,7 @@ fn a_source_that_has_ended_still_has_its_state_locked() {
     command.args(["-l", "127.0.0.1:0", "--source", "-", "--state", state.to_str().unwrap()]);
     let first = Program::start(command);
     first.wait_log("standard input ended");
-    run(keeper(file.path(), &state)).assert_exit(2).assert_stderr("another server is running");
+    run(server(file.path(), &state)).assert_exit(2).assert_stderr("another server is running");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn what_is_answered_with_500_was_not_kept() {
     let state = inner.join("state.json");
     let secret = folder.path().join("token");
     fs::copy(file.path(), &secret).unwrap();
-    let mut command = keeper(&secret, &state);
+    let mut command = server(&secret, &state);
     if rustix::process::geteuid().is_root() {
         // Root may read any folder; a user whom nobody else is may not.
         let user = 54_323;
@@ -175,12 +175,12 @@ fn bytes_that_a_source_left_stay_bytes_when_another_entry_is_written() {
     let frame = Frame::new(&Format::Bincode.encode_map(&map).unwrap(), 1000).unwrap();
     fs::write(&state, frame.as_bytes()).unwrap();
     map.insert("n".into(), 1.into());
-    let mut site = Site::of(Program::start(keeper(file.path(), &state)));
+    let mut site = Site::of(Program::start(server(file.path(), &state)));
     assert_eq!(site.ask("PATCH /map", &token, "{\"n\":1}").code, 200);
     assert_eq!(Reader::connect(site.server.addr()).map(Format::Bincode), map);
     site.server.signal(Signal::KILL);
     site.server.exit_code();
-    let site = Site::of(Program::start(keeper(file.path(), &state)));
+    let site = Site::of(Program::start(server(file.path(), &state)));
     assert_eq!(Reader::connect(site.server.addr()).map(Format::Bincode), map, "the same map after a restart");
     assert_eq!(site.ask("PUT /map", &token, "{\"n\":2}").code, 200);
     assert_eq!(kept(&state)["n"], 2, "JSON again");

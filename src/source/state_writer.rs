@@ -29,16 +29,16 @@ type Changed = (Map, SystemTime);
 /// between are never written. What cannot be written is tried again after 1 s, doubling to 30 s, and with the next map. Ends
 /// when it is dropped, when the last map is written or could not be at that moment.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct StateWriter {
     /// Guards the map that is not written yet alone; held only to put it there and to take it.
     newest: Arc<Mutex<Option<Changed>>>,
-    /// One for each time that there was no map. Taken when the keeper is dropped.
+    /// One for each time that there was no map. Taken when the state writer is dropped.
     notify: Option<Sender<()>>,
-    /// Taken when the keeper is dropped.
+    /// Taken when the state writer is dropped.
     thread: Option<Thread>,
 }
 
-impl Keeper {
+impl StateWriter {
     /// Starts the thread, one of `threads`.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for StateWriter {
     fn drop(&mut self) {
         self.notify = None;
         if let Some(thread) = self.thread.take() {
@@ -153,12 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_map_is_kept_when_the_keeper_has_gone() {
+    fn the_newest_map_is_kept_when_the_state_writer_has_gone() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path().join("state")).unwrap();
-        let keeper = Keeper::start(state.clone(), &Threads::default()).unwrap();
-        (0..1000).for_each(|number| keeper.keep(numbered(number)));
-        drop(keeper);
+        let state_writer = StateWriter::start(state.clone(), &Threads::default()).unwrap();
+        (0..1000).for_each(|number| state_writer.keep(numbered(number)));
+        drop(state_writer);
         assert_eq!(state.load(1000).unwrap(), Some(numbered(999)));
     }
 

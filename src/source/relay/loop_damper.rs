@@ -21,13 +21,13 @@ const REMEMBERED: usize = 16;
 /// at each relay lets one catch up with the other, and as a newer map replaces one that is held, one of them is left. On
 /// a tree it costs a map that changes to and fro within a second up to 100 ms a level; any other map passes at once.
 #[derive(Debug)]
-pub(super) struct Returning {
+pub(super) struct LoopDamper {
     /// Hashes of the last payloads that differed from the one before, newest last, and when each was here last.
     recent: VecDeque<(u64, Instant)>,
     hasher: RandomState,
 }
 
-impl Returning {
+impl LoopDamper {
     pub(super) fn new() -> Self {
         Self { recent: VecDeque::with_capacity(REMEMBERED), hasher: RandomState::new() }
     }
@@ -59,33 +59,33 @@ mod tests {
 
     #[test]
     fn new_maps_and_repeats_pass_at_once() {
-        let mut returning = Returning::new();
+        let mut loop_damper = LoopDamper::new();
         for number in 0..100_u8 {
-            assert_eq!(returning.delay(&[number]), None);
-            assert_eq!(returning.delay(&[number]), None);
+            assert_eq!(loop_damper.delay(&[number]), None);
+            assert_eq!(loop_damper.delay(&[number]), None);
         }
-        assert!(returning.recent.len() <= REMEMBERED);
+        assert!(loop_damper.recent.len() <= REMEMBERED);
     }
 
     #[test]
     fn a_map_that_comes_back_is_held_for_a_moment() {
-        let mut returning = Returning::new();
+        let mut loop_damper = LoopDamper::new();
         for payload in [b"a", b"b", b"c"] {
-            assert_eq!(returning.delay(payload), None);
+            assert_eq!(loop_damper.delay(payload), None);
         }
         for payload in [b"a", b"b", b"c"] {
-            assert!(returning.delay(payload).is_some_and(|delay| delay < LONGEST));
+            assert!(loop_damper.delay(payload).is_some_and(|delay| delay < LONGEST));
         }
     }
 
     #[test]
     fn a_map_that_comes_back_after_a_while_passes_at_once() {
-        let mut returning = Returning::new();
-        returning.delay(b"a");
-        returning.delay(b"b");
-        for (_, at) in &mut returning.recent {
+        let mut loop_damper = LoopDamper::new();
+        loop_damper.delay(b"a");
+        loop_damper.delay(b"b");
+        for (_, at) in &mut loop_damper.recent {
             *at -= MOMENT;
         }
-        assert_eq!(returning.delay(b"a"), None);
+        assert_eq!(loop_damper.delay(b"a"), None);
     }
 }

@@ -9,23 +9,23 @@ use crate::health::Failure;
 
 /// How a source across a network fares, and so what is news about it.
 #[derive(Debug)]
-pub(super) struct Upstream {
+pub(super) struct ConnectionLog {
     /// The source, escaped and without its password.
     name: String,
-    told: Told,
+    told: Reported,
 }
 
 /// What the log has said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Reported {
     Nothing,
     Up,
     Down(Failure),
 }
 
-impl Upstream {
+impl ConnectionLog {
     pub(super) fn new(name: String) -> Self {
-        Self { name, told: Told::Nothing }
+        Self { name, told: Reported::Nothing }
     }
 
     /// The source, escaped and without its password.
@@ -36,13 +36,13 @@ impl Upstream {
     /// Takes note of a map that was taken. Returns a notice if and only if the source was not up before; each later map
     /// is for who debugs, as there may be thousands a second.
     pub(super) fn up(&mut self, published: Published) -> Option<Notice> {
-        if self.told == Told::Up {
+        if self.told == Reported::Up {
             if published.changed {
                 log::debug!("{}: {published}", self.name);
             }
             return None;
         }
-        self.told = Told::Up;
+        self.told = Reported::Up;
         Some(Notice::new(Level::Info, format!("source up: {}: {published}", self.name)))
     }
 
@@ -51,11 +51,11 @@ impl Upstream {
     pub(super) fn down(&mut self, error: &Error, sink: &Sink) -> Option<Notice> {
         let (kind, problem) = (error.kind(), Chain(error).to_string());
         sink.fail(error);
-        if self.told == Told::Down(kind) {
+        if self.told == Reported::Down(kind) {
             log::debug!("{problem}");
             return None;
         }
-        self.told = Told::Down(kind);
+        self.told = Reported::Down(kind);
         let kept = if sink.feed().version() == 0 { "there is no map yet" } else { "the last good map stays" };
         Some(Notice::new(Level::Warn, format!("source down: {problem}; {kept}")))
     }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn up_and_down_are_told_once_each() {
         let sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![]);
-        let mut upstream = Upstream::new("tcp://h:1".to_owned());
+        let mut upstream = ConnectionLog::new("tcp://h:1".to_owned());
         let refused = failure(Failure::Unreachable, "refused");
         let first = text(upstream.down(&refused, &sink));
         assert_eq!(first.as_deref(), Some("source down: tcp://h:1: refused; there is no map yet"));
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn another_kind_of_failure_is_told() {
         let sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![]);
-        let mut upstream = Upstream::new("tcp://h:1".to_owned());
+        let mut upstream = ConnectionLog::new("tcp://h:1".to_owned());
         assert!(upstream.down(&failure(Failure::Unreachable, "refused"), &sink).is_some());
         assert!(upstream.down(&failure(Failure::Invalid, "no map"), &sink).is_some());
         assert!(upstream.down(&failure(Failure::Invalid, "no map either"), &sink).is_none());
