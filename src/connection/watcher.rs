@@ -28,7 +28,7 @@ pub(crate) struct Watcher {
 #[derive(Debug)]
 struct Shared {
     set: ReadinessSet,
-    /// The thread to notify for a connection's id. Held for one look-up or change, never while a thread is notified.
+    /// The thread to notify for a connection's id. Held for one lookup or change, never while a thread is notified.
     clients: Mutex<HashMap<u64, Weak<ClientSender>>>,
 }
 

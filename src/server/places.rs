@@ -80,7 +80,7 @@ impl Drop for Place {
 /// The places that are taken.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// Guards the counts alone. Held for one look-up or change.
+    /// Guards the counts alone. Held for one lookup or change.
     counts: Mutex<Counts>,
     /// Notified when a place is freed.
     wakeup: Arc<Wakeup>,

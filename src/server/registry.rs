@@ -12,7 +12,7 @@ use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
 /// The connections that have a thread.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    /// Guards the lists alone. Held for one look-up or change; never while a thread is notified, closing, joining or logging.
+    /// Guards the lists alone. Held for one lookup or change; never while a thread is notified, closing, joining or logging.
     entries: Mutex<Entries>,
     /// Tells that an entry has gone.
     left: Condvar,

@@ -162,7 +162,7 @@ struct CommonArgs {
     /// Leave with exit code 124 when this time is over
     #[arg(short = 'W', long, global = true, value_name = "DURATION", env = "MAPCAST_TIMEOUT", value_parser = parse_wait)]
     timeout: Option<Duration>,
-    /// How long the look-up of the server's name may take, and then each of its addresses to answer
+    /// How long the lookup of the server's name may take, and then each of its addresses to answer
     #[arg(
         long,
         global = true,

@@ -4,14 +4,14 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A reader with a clock of its own.
 struct Reader {
-    silence: Silence,
+    silence: IdleTimeout,
     now: Instant,
 }
 
 impl Reader {
     /// Connects, with `fixed` as the silence that the user allows.
     fn connect(fixed: Option<Duration>) -> Self {
-        let mut reader = Self { silence: Silence::new(fixed, true), now: Instant::now() };
+        let mut reader = Self { silence: IdleTimeout::new(fixed, true), now: Instant::now() };
         reader.reconnect();
         reader
     }
@@ -248,7 +248,7 @@ fn a_first_frame_that_has_begun_has_its_time() {
 
 #[test]
 fn without_another_connection_a_server_may_have_no_map_yet() {
-    let mut reader = Reader { silence: Silence::new(None, false), now: Instant::now() };
+    let mut reader = Reader { silence: IdleTimeout::new(None, false), now: Instant::now() };
     reader.reconnect();
     let (after, error) = reader.wait_given_up(false);
     assert!(matches!(error, Error::Stale { .. }) && after == 180 * SECOND, "{error:?} after {after:?}");

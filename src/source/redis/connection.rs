@@ -1,7 +1,7 @@
 //! One connection to Redis: commands and replies over a socket of our own, so that every wait ends when the program
 //! stops.
 //!
-//! The crate's own connection blocks in the kernel until its time-out, where nobody can wake it; a sentinel's look-up has
+//! The crate's own connection blocks in the kernel until its time-out, where nobody can wake it; a sentinel's lookup has
 //! none at all. So the crate packs commands and parses replies here, and the waiting is ours.
 
 use std::io::{self, ErrorKind, Read, Write};

@@ -61,7 +61,7 @@ pub struct Redis {
     address: Address,
     /// Encrypts the connections, if they are to be; read when it is loaded.
     tls: Option<Arc<Connector>>,
-    /// Outlives the connections, so that a look-up that hangs is not begun again.
+    /// Outlives the connections, so that a lookup that hangs is not begun again.
     resolver: Arc<Resolver>,
     log: ConnectionLog,
     /// The server that had the hash last.

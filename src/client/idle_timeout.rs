@@ -36,7 +36,7 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// program was stopped while it waited (SIGSTOP, a paused virtual machine): a wait that ends later than it was asked to shows
 /// that. So after a pause of its own a client neither takes the server for silent nor believes in a longer interval.
 #[derive(Debug)]
-pub(super) struct Silence {
+pub(super) struct IdleTimeout {
     fixed: Option<Duration>,
     /// Whether a connection without a byte ends before the silence is over.
     wants_answer: bool,
@@ -57,7 +57,7 @@ pub(super) struct Silence {
     wait_until: Option<Instant>,
 }
 
-impl Silence {
+impl IdleTimeout {
     /// Returns the silence that allows `fixed`, or three intervals if that is `None`. If `wants_answer`, a connection may
     /// bring no byte for a shorter time than that.
     pub(super) fn new(fixed: Option<Duration>, wants_answer: bool) -> Self {

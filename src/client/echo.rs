@@ -9,7 +9,7 @@ use std::time::Instant;
 use log::debug;
 
 use super::resolver::Resolver;
-use super::stream::{Ending, Stream, is_tls_alert};
+use super::stream::{Cancellation, Stream, is_tls_alert};
 use super::{ClientConfig, Error, connect, refusal};
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
@@ -44,8 +44,8 @@ pub fn echo(
     shutdown: &Shutdown,
     deadline: Option<Instant>,
 ) -> Result<u64, Error> {
-    let ending = Ending { shutdown: shutdown.clone(), deadline };
-    let stream = connect::connect(address, config, &Resolver::new(), &ending)?;
+    let cancellation = Cancellation { shutdown: shutdown.clone(), deadline };
+    let stream = connect::connect(address, config, &Resolver::new(), &cancellation)?;
     debug!("connected to {} from {}", stream.peer(), stream.local());
     let failed = |error| refusal(error, config.tls.as_deref()).unwrap_or_else(Error::Connection);
     let mut echo = Echo::new(&stream, input);
@@ -89,8 +89,8 @@ pub fn greet(
     shutdown: &Shutdown,
     deadline: Option<Instant>,
 ) -> Result<u64, Error> {
-    let ending = Ending { shutdown: shutdown.clone(), deadline };
-    let mut stream = connect::connect(address, config, &Resolver::new(), &ending)?;
+    let cancellation = Cancellation { shutdown: shutdown.clone(), deadline };
+    let mut stream = connect::connect(address, config, &Resolver::new(), &cancellation)?;
     debug!("connected to {} from {}", stream.peer(), stream.local());
     let mut chunk = vec![0; CHUNK];
     let mut received = 0;
@@ -101,7 +101,7 @@ pub fn greet(
                 received += read as u64;
                 output.write_all(&chunk[..read]).map_err(Error::Output)?;
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(stream.ending().reason()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(stream.cancellation().reason()),
             Err(error) => return Err(refusal(error, config.tls.as_deref()).unwrap_or_else(Error::Connection)),
         }
     }
@@ -112,7 +112,7 @@ pub fn greet(
 /// How far an echo has come.
 struct Echo<'stream> {
     socket: &'stream Socket,
-    ending: &'stream Ending,
+    cancellation: &'stream Cancellation,
     /// `None` after its end.
     input: Option<File>,
     /// What has been read from the input; [`unsent`](Self::unsent) begins at `at`.
@@ -139,8 +139,18 @@ impl<'stream> Echo<'stream> {
             Input::Bytes(bytes) => (bytes, None),
             Input::Stream(file) => (Vec::new(), Some(file)),
         };
-        let (socket, ending) = (stream.socket(), stream.ending());
-        Self { socket, ending, input, chunk, at: 0, is_half_closed: false, first_byte: None, sent: 0, received: 0 }
+        let (socket, cancellation) = (stream.socket(), stream.cancellation());
+        Self {
+            socket,
+            cancellation,
+            input,
+            chunk,
+            at: 0,
+            is_half_closed: false,
+            first_byte: None,
+            sent: 0,
+            received: 0,
+        }
     }
 
     fn unsent(&self) -> &[u8] {
@@ -152,16 +162,16 @@ impl<'stream> Echo<'stream> {
         if self.unsent().is_empty() && self.input.is_none() && !self.is_half_closed {
             self.half_close().map_err(Error::Connection)?;
         }
-        if self.socket.has_input() && !self.ending.is_over() {
+        if self.socket.has_input() && !self.cancellation.is_over() {
             // The socket does not tell of it: it has been read, and not been taken.
             return Ok(Ready { answer: true, next_step: false });
         }
         let answer = (self.socket.as_fd(), Readiness::Readable);
-        let stop = (self.ending.shutdown.as_fd(), Readiness::Readable);
+        let stop = (self.cancellation.shutdown.as_fd(), Readiness::Readable);
         let sources = [answer, self.next_step(), stop];
-        let ready = platform::wait_ready(sources, self.ending.deadline).map_err(Error::Connection)?;
-        if self.ending.is_over() {
-            return Err(self.ending.reason());
+        let ready = platform::wait_ready(sources, self.cancellation.deadline).map_err(Error::Connection)?;
+        if self.cancellation.is_over() {
+            return Err(self.cancellation.reason());
         }
         Ok(Ready { answer: ready[0], next_step: ready[1] })
     }
