@@ -90,7 +90,7 @@ pub struct Feed {
     current: RwLock<Option<Arc<Snapshot>>>,
     /// The version of `current`, to look at without its lock. 0 before the first map.
     version: AtomicU64,
-    /// Taken first and held through a publication, so that two publishers cannot store out of order.
+    /// ReadCount first and held through a publication, so that two publishers cannot store out of order.
     publishing: Mutex<()>,
     /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken.
     subscribers: Mutex<WakerList>,

@@ -80,7 +80,7 @@ mod throttle;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub mod tls;
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
-#[path = "tls/absent.rs"]
+#[path = "tls/disabled.rs"]
 pub mod tls;
 pub mod units;
 

@@ -13,7 +13,7 @@ use super::stream::{Cancellation, Stream, is_tls_alert};
 use super::{ClientConfig, Error, connect, refusal};
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
-use crate::stream::{Stream as Socket, Taken};
+use crate::stream::{ReadCount, Stream as Socket};
 
 /// Bytes that are read at once: what a pipe holds on Linux. No more than twice as many are ever kept.
 const CHUNK: usize = 64 * 1024;
@@ -56,7 +56,7 @@ pub fn echo(
             match retryable(echo.socket.try_take(&mut chunk)).map_err(failed)? {
                 None => {}
                 Some(None) => break,
-                Some(Some(Taken { data, .. })) => {
+                Some(Some(ReadCount { data, .. })) => {
                     if echo.is_refused(&chunk[..data]) {
                         return Err(Error::PlainToTls);
                     }

@@ -2,10 +2,10 @@
 
 mod ending;
 mod frame_sender;
-pub(crate) mod memory;
 mod notifier;
 mod over_limit;
 mod payload;
+pub(crate) mod testing;
 mod watcher;
 mod worker_thread;
 

@@ -21,7 +21,7 @@ const JOIN_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Watcher {
     shared: Arc<Shared>,
-    /// Taken when the watcher is dropped, which ends its thread first.
+    /// ReadCount when the watcher is dropped, which ends its thread first.
     thread: Option<Thread>,
 }
 

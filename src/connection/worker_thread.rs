@@ -15,7 +15,7 @@ const JOIN_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct WorkerThread {
     notifier: Arc<Notifier>,
-    /// Taken when this is dropped.
+    /// ReadCount when this is dropped.
     thread: Option<Thread>,
 }
 

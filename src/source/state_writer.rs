@@ -32,9 +32,9 @@ type Changed = (Map, SystemTime);
 pub(super) struct StateWriter {
     /// Guards the map that is not written yet alone; held only to put it there and to take it.
     newest: Arc<Mutex<Option<Changed>>>,
-    /// One for each time that there was no map. Taken when the state writer is dropped.
+    /// One for each time that there was no map. ReadCount when the state writer is dropped.
     notify: Option<Sender<()>>,
-    /// Taken when the state writer is dropped.
+    /// ReadCount when the state writer is dropped.
     thread: Option<Thread>,
 }
 

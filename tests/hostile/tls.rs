@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::rc::Rc;
 
-use mapcast::tls::memory::{Pump, at_server};
+use mapcast::tls::testing::{Pump, at_server};
 use mapcast::tls::{Acceptor, ClientTls, Connector, HandshakeError, Identity, ServerTls};
 
 use super::frames;

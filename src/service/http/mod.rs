@@ -12,8 +12,6 @@ mod events;
 mod filter;
 mod head;
 mod host;
-#[doc(hidden)]
-pub mod memory;
 mod metrics;
 mod overload;
 mod page;
@@ -24,6 +22,8 @@ mod response;
 mod route;
 mod status;
 mod stream_notifier;
+#[doc(hidden)]
+pub mod testing;
 mod token;
 mod write;
 

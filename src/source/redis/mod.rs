@@ -11,11 +11,11 @@ mod find;
 mod hash;
 mod listening;
 mod login;
-#[doc(hidden)]
-pub mod memory;
 mod scan;
 mod sentinel;
 mod session;
+#[doc(hidden)]
+pub mod testing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -46,7 +46,7 @@ pub(super) struct Sentinels {
     shared: Arc<Mutex<Answers>>,
     /// Has a byte when the answers name another master, or a round with news is over. Its end ends the thread.
     notice: UnixStream,
-    /// Taken when this is dropped.
+    /// ReadCount when this is dropped.
     thread: Option<Thread>,
 }
 

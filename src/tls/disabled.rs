@@ -1,7 +1,7 @@
 //! What stands in the place of TLS where it was left out: types of which there is none, so that nothing else has to ask.
 
-#[path = "taken.rs"]
-mod taken;
+#[path = "read_count.rs"]
+mod read_count;
 
 use std::io;
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::platform::Readiness;
 use crate::shutdown::Shutdown;
-pub(crate) use taken::Taken;
+pub(crate) use read_count::ReadCount;
 
 /// The deadline for a whole handshake unless told otherwise: 10 s.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,7 +110,7 @@ impl<S> Session<S> {
         match self.none {}
     }
 
-    pub(crate) fn try_take(&self, _: &mut [u8]) -> io::Result<Option<Taken>> {
+    pub(crate) fn try_take(&self, _: &mut [u8]) -> io::Result<Option<ReadCount>> {
         match self.none {}
     }
 

@@ -86,7 +86,7 @@ impl Site {
         client.shutdown(std::net::Shutdown::Write)?;
         self.connections += 1;
         let server = TcpStream::from(OwnedFd::from(server));
-        let mut connection = memory::connection(self.connections, server, &self.watcher);
+        let mut connection = testing::connection(self.connections, server, &self.watcher);
         let is_whole = self.http.serve(&mut connection, &self.stop).is_ok();
         drop(connection);
         // The watcher may hold the other end for a moment longer.

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use crate::shutdown::Shutdown;
 
-/// Permits to compute a step of a handshake: one for every two cores, at least one.
+/// HandshakeLimiter to compute a step of a handshake: one for every two cores, at least one.
 ///
 /// What costs in a handshake is the processor, a signature above all; what takes time is the peer. So a permit is held
 /// while a step computes, a millisecond, and never while a peer is waited for: any number of silent ones hold none, and
 /// a storm of ten thousand that talk leaves the other half of the cores to the clients in place.
 #[derive(Debug)]
-pub(super) struct Permits {
+pub(super) struct HandshakeLimiter {
     /// Guards the number that is left. Held to take one or give it back.
     left: Mutex<usize>,
     given_back: Condvar,
@@ -22,7 +22,7 @@ pub(super) struct Permits {
 /// Where a handshake waits for a permit, and until when.
 #[derive(Debug)]
 pub(super) struct Queue<'permits> {
-    pub(super) permits: &'permits Permits,
+    pub(super) permits: &'permits HandshakeLimiter,
     /// `None` never comes.
     pub(super) deadline: Option<Instant>,
     pub(super) stop: &'permits Shutdown,
@@ -30,9 +30,9 @@ pub(super) struct Queue<'permits> {
 
 /// One of them. Given back when dropped.
 #[derive(Debug)]
-pub(super) struct Permit<'permits>(&'permits Permits);
+pub(super) struct Permit<'permits>(&'permits HandshakeLimiter);
 
-impl Permits {
+impl HandshakeLimiter {
     pub(super) fn new() -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         Self::of((cores / 2).max(1))
@@ -84,13 +84,13 @@ mod tests {
     #[test]
     fn half_of_the_cores_or_one_compute_handshakes() {
         let cores = thread::available_parallelism().unwrap().get();
-        let permits = *Permits::new().lock();
+        let permits = *HandshakeLimiter::new().lock();
         assert!(permits == 1 || 2 * permits <= cores, "{permits} of {cores}");
     }
 
     #[test]
     fn the_wait_for_a_permit_ends_at_the_deadline() {
-        let (permits, stop) = (Permits::of(1), Shutdown::new().unwrap());
+        let (permits, stop) = (HandshakeLimiter::of(1), Shutdown::new().unwrap());
         let deadline = Instant::now() + Duration::from_millis(20);
         let queue = Queue { permits: &permits, deadline: Some(deadline), stop: &stop };
         let permit = queue.take().unwrap();
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_permit_that_is_given_back_wakes_who_waits_for_it() {
-        let (permits, stop) = (Permits::of(1), Shutdown::new().unwrap());
+        let (permits, stop) = (HandshakeLimiter::of(1), Shutdown::new().unwrap());
         let queue = Queue { permits: &permits, deadline: None, stop: &stop };
         let permit = queue.take().unwrap();
         thread::scope(|scope| {
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn everyone_who_waits_leaves_without_a_permit_when_the_stop_comes() {
-        let (permits, stop) = (Permits::of(1), Shutdown::new().unwrap());
+        let (permits, stop) = (HandshakeLimiter::of(1), Shutdown::new().unwrap());
         let queue = Queue { permits: &permits, deadline: None, stop: &stop };
         let permit = queue.take().unwrap();
         thread::scope(|scope| {

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 
 use super::session::{Session, Step};
-use super::{Acceptor, Connector, HandshakeError, Taken};
+use super::{Acceptor, Connector, HandshakeError, ReadCount};
 
 /// Returns what `error` means to a server.
 pub fn at_server(error: io::Error) -> HandshakeError {
@@ -73,7 +73,7 @@ where
     /// `WouldBlock` if there is nothing, `InvalidData` if the peer breaks TLS's rules.
     pub fn try_take(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
         let taken = self.0.try_take(into)?;
-        Ok(taken.map(|Taken { data, .. }| data))
+        Ok(taken.map(|ReadCount { data, .. }| data))
     }
 
     /// Says that nothing follows.
