@@ -70,8 +70,8 @@ pub(super) enum Reason {
 
 /// Returns without an error if and only if `payload` is one pickle that builds one plain value, nested at most
 /// [`MAX_DEPTH`] deep, and no more of them than `budget` has room for; takes what serde-pickle needs from the budget.
-pub(super) fn look_through(payload: &[u8], budget: &Budget) -> Result<(), Refused> {
-    let mut walk = Walk { rest: payload, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), budget };
+pub(super) fn validate(payload: &[u8], budget: &Budget) -> Result<(), Refused> {
+    let mut walk = Validator { rest: payload, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), budget };
     if !matches!(payload, [op::PROTO, 2..=5, ..]) {
         let opcode = payload.first().copied().unwrap_or(op::STOP);
         return Err(Refused { opcode, at: 0, reason: Reason::Protocol });
@@ -91,7 +91,7 @@ pub(super) fn look_through(payload: &[u8], budget: &Budget) -> Result<(), Refuse
 }
 
 /// The stack machine, with the shapes of the values in place of the values.
-struct Walk<'p> {
+struct Validator<'p> {
     rest: &'p [u8],
     stack: Vec<Item>,
     /// How high the stack was at each MARK that is still open.
@@ -119,7 +119,7 @@ enum Shape {
     Dict,
 }
 
-impl Walk<'_> {
+impl Validator<'_> {
     fn step(&mut self, opcode: u8) -> Result<(), Reason> {
         match opcode {
             op::FRAME => self.skip(8),
