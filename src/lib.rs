@@ -39,7 +39,7 @@
 //! - [`map`]: the map, its keys and values. [`frame`]: the header, and reading and writing frames. [`mod@format`]: five ways
 //!   to write a payload.
 //! - [`backlog`]: the memory that slow peers keep in use. [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`health`]: how that fares.
-//!   [`state`]: the file that outlives it, and [`replacement`]: how a file is replaced whole.
+//!   [`state`]: the file that outlives it, and [`atomic_file`]: how a file is replaced whole.
 //!   [`shutdown`]: the stop, and how it is heard. [`threads`]: the long-lived threads, and which of them are stuck.
 //! - [`connection`]: one client, its deadlines and its notifier. [`service`]: what is done for it. [`server`]: listeners,
 //!   threads, limits. [`stats`]: what is counted. [`tls`]: certificates and handshakes, for both ends.
@@ -49,12 +49,14 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod atomic_file;
 pub mod backlog;
-mod chain;
 pub mod client;
 pub mod connection;
+mod error_chain;
 mod escape;
 pub mod feed;
+mod file_permissions;
 mod files;
 pub mod format;
 pub mod frame;
@@ -62,8 +64,6 @@ pub mod health;
 mod histogram;
 pub mod map;
 mod platform;
-pub mod replacement;
-mod secret;
 pub mod server;
 pub mod service;
 pub mod shutdown;

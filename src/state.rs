@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 
+use crate::atomic_file::{self, AtomicFile, Replaced};
 use crate::escape::escape;
 use crate::files;
 use crate::format::{self, Format};
 use crate::frame::{self, Frame, FrameReader};
 use crate::map::{self, Map};
-use crate::replacement::{self, Replaced, Replacement};
 
 /// Why a map could not be kept, or taken up again. The text is safe to print.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ pub enum Error {
 /// It is one owner's, with all clones: `.NAME.lock` beside it is locked (flock(2)) until the last of them is dropped or the
 /// process has ended, however it does. That file is empty and stays; one that was removed all the same, with its directory
 /// perhaps, is made and locked again before the next write. A process that is killed while it writes may leave
-/// `.NAME.XXXXXXXX.tmp`, as a [`Replacement`] does; the next one that opens the state removes it.
+/// `.NAME.XXXXXXXX.tmp`, as a [`AtomicFile`] does; the next one that opens the state removes it.
 #[derive(Debug, Clone)]
 pub struct StateFile(Arc<Opened>);
 
@@ -132,8 +132,8 @@ impl StateFile {
         let state =
             Self(Arc::new(Opened { lock: Mutex::new(lock(&path)?), path, told_unsynced: AtomicBool::new(false) }));
         // Better now than at the first write.
-        let tried = replacement::remove_abandoned(&state.0.path)
-            .and_then(|()| Replacement::begin(&state.0.path, MODE).map(drop));
+        let tried = atomic_file::remove_abandoned(&state.0.path)
+            .and_then(|()| AtomicFile::begin(&state.0.path, MODE).map(drop));
         tried.map_err(|source| state.unkept(source))?;
         Ok(state)
     }
@@ -145,8 +145,8 @@ impl StateFile {
     /// As those two, but for the lock.
     pub fn inspect(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
         check_place(path)?;
-        let writable = accessat(CWD, replacement::folder(path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-        writable.map_err(|error| unkept(path, replacement::no_new_file(path, &error.into())))?;
+        let writable = accessat(CWD, atomic_file::folder(path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+        writable.map_err(|error| unkept(path, atomic_file::no_new_file(path, &error.into())))?;
         load(path, max_frame)
     }
 
@@ -200,7 +200,7 @@ impl StateFile {
     fn try_replace(&self, content: &[u8], changed: SystemTime) -> io::Result<Replaced> {
         // A folder that cannot be opened cannot be synchronized: before the rename that is an error that is true.
         open_folder(&self.0.path)?;
-        let new = Replacement::begin(&self.0.path, MODE)?;
+        let new = AtomicFile::begin(&self.0.path, MODE)?;
         new.file().write_all(content)?;
         // Without it the map seems to have changed when it was written: no reason to lose it.
         let _ = new.file().set_modified(changed);
@@ -270,12 +270,12 @@ fn unkept(path: &Path, source: io::Error) -> Error {
 
 /// Returns an error if `path` cannot be replaced, or is in no folder that can be read, as synchronizing it takes.
 fn check_place(path: &Path) -> Result<(), Error> {
-    replacement::check(path).and_then(|()| open_folder(path)).map(drop).map_err(|source| unkept(path, source))
+    atomic_file::check(path).and_then(|()| open_folder(path)).map(drop).map_err(|source| unkept(path, source))
 }
 
 /// Opens the folder of `path`.
 fn open_folder(path: &Path) -> io::Result<File> {
-    let folder = replacement::folder(path);
+    let folder = atomic_file::folder(path);
     files::open_directory(folder)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot open {}: {error}", name(folder))))
 }
@@ -297,7 +297,7 @@ fn lock(path: &Path) -> Result<File, Error> {
     let unlockable = |source| Error::Unlockable { lock: name(&lock), source };
     let file = opened.map_err(|source| match lock.symlink_metadata() {
         Ok(_) => unlockable(source),
-        Err(_) => unkept(path, replacement::no_new_file(path, &source)),
+        Err(_) => unkept(path, atomic_file::no_new_file(path, &source)),
     })?;
     files::check_regular(&file.metadata().map_err(unlockable)?).map_err(unlockable)?;
     match file.try_lock() {

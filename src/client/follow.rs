@@ -13,7 +13,7 @@ use super::resolver::Resolver;
 use super::retry::Backoff;
 use super::stream::{Cancellation, sooner};
 use super::{Client, ClientConfig, Error};
-use crate::chain::Chain;
+use crate::error_chain::ErrorChain;
 use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
 use crate::shutdown::Shutdown;
@@ -316,9 +316,9 @@ impl Follower {
     fn tell_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
         let (reason, what_next) = match reason {
             None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
-            Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (Chain(error).to_string(), "trying again"),
+            Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (ErrorChain(error).to_string(), "trying again"),
             Some(error @ (Error::Stale { .. } | Error::Unanswered { .. })) => (error.to_string(), "reconnecting"),
-            Some(error) => (format!("connection lost: {}", Chain(error)), "reconnecting"),
+            Some(error) => (format!("connection lost: {}", ErrorChain(error)), "reconnecting"),
         };
         let level = self.losses.level(&reason, Instant::now());
         log!(level, "{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());

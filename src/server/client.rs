@@ -13,10 +13,10 @@ use super::peer::Peer;
 use super::places::Place;
 use super::registry::Registry;
 use super::slots::ThreadSlots;
-use crate::chain::Chain;
 use crate::connection::{
     Connection, Error as ClientError, FrameSender, Notifier, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
 };
+use crate::error_chain::ErrorChain;
 use crate::platform::Wakeup;
 use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
@@ -179,14 +179,14 @@ impl Shared {
     fn handshake_failed(&self, id: u64, peer: SocketAddr, error: &HandshakeError) {
         let noun = self.config.role.noun();
         if self.stop.is_triggered() {
-            return log::debug!("{noun} {id} from {peer}: no TLS handshake: {}", Chain(error));
+            return log::debug!("{noun} {id} from {peer}: no TLS handshake: {}", ErrorChain(error));
         }
         self.stats.count(Event::FailedHandshake);
         let mut failures = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner);
         let (passed, is_first_held) = (failures.pass(), failures.has_first());
         drop(failures);
         match passed {
-            Some(held) => log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", Chain(error), more(held)),
+            Some(held) => log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", ErrorChain(error), more(held)),
             // The accept loop logs it in time.
             None if is_first_held => self.wakeup.wake(),
             None => {}

@@ -4,7 +4,7 @@ use log::Level;
 
 use super::report::Notice;
 use super::{Error, Published, Sink};
-use crate::chain::Chain;
+use crate::error_chain::ErrorChain;
 use crate::health::Failure;
 
 /// How a source across a network fares, and so what is news about it.
@@ -49,7 +49,7 @@ impl ConnectionLog {
     /// Takes note of a failure, here and in the sink's health. Returns a notice if and only if the failure before was of
     /// another kind, or there was none: a server that is away refuses, resets and times out by turns.
     pub(super) fn down(&mut self, error: &Error, sink: &Sink) -> Option<Notice> {
-        let (kind, problem) = (error.kind(), Chain(error).to_string());
+        let (kind, problem) = (error.kind(), ErrorChain(error).to_string());
         sink.fail(error);
         if self.told == Reported::Down(kind) {
             log::debug!("{problem}");

@@ -5,7 +5,7 @@ use std::error::Error;
 use log::Level;
 
 use super::Published;
-use crate::chain::Chain;
+use crate::error_chain::ErrorChain;
 
 /// A line for the log. Returned rather than written, so that what is said can be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl SourceLog {
     /// Begins a problem. Returns a notice if and only if it is another one than the last, or was found in another
     /// content: whoever saves a file again wants to know that it is still wrong.
     pub(super) fn failed(&mut self, error: &dyn Error, content: Option<u64>) -> Option<Notice> {
-        let problem = (Chain(error).to_string(), content);
+        let problem = (ErrorChain(error).to_string(), content);
         if self.problem.as_ref() == Some(&problem) {
             return None;
         }

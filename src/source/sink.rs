@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Error;
 use super::state_writer::StateWriter;
-use crate::chain::Chain;
+use crate::error_chain::ErrorChain;
 use crate::feed::{self, Feed};
 use crate::health::Health;
 use crate::map::{Key, Map, Value, parse_number};
@@ -98,7 +98,7 @@ impl Sink {
 
     /// Takes note that the source has no map to give now. The one before stays.
     pub(super) fn fail(&self, error: &Error) {
-        self.health.failed(error.kind(), Chain(error).to_string());
+        self.health.failed(error.kind(), ErrorChain(error).to_string());
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
 
-use crate::chain::Chain;
+use crate::error_chain::ErrorChain;
 use crate::map::Map;
 use crate::state::StateFile;
 use crate::threads::{ROUND, Thread, Threads, Worker};
@@ -136,7 +136,7 @@ fn write(state: &StateFile, (map, changed): &Changed, was_failing: bool) -> bool
         Err(error) => {
             let level = if was_failing { Level::Debug } else { Level::Warn };
             let meanwhile = "clients have the new map, a restart would begin with an older one";
-            log::log!(level, "{}; {meanwhile}; trying again", Chain(&error));
+            log::log!(level, "{}; {meanwhile}; trying again", ErrorChain(&error));
             false
         }
     }

@@ -82,7 +82,7 @@ fn what_is_no_map_is_an_error_that_names_the_file() {
         let error = StateFile::open(&path).unwrap().load(100).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("state.json"), "{error}");
         assert!(matches!(StateFile::inspect(&path, 100), Err(Error::Invalid { .. })));
-        let told = crate::chain::Chain(&error).to_string();
+        let told = crate::error_chain::ErrorChain(&error).to_string();
         let of_a_peer = ["--format", "other end", "peer", "stream", "payload", "--max-frame"];
         assert!(!of_a_peer.iter().any(|words| told.contains(words)), "{text:?}: {told}");
     }
@@ -137,7 +137,7 @@ fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
     first.save(&builtin(), SystemTime::now()).unwrap();
     assert!(matches!(StateFile::open(&path), Err(Error::InUse { .. })));
     fs::remove_dir_all(&inner).unwrap();
-    let error = crate::chain::Chain(&first.save(&builtin(), SystemTime::now()).unwrap_err()).to_string();
+    let error = crate::error_chain::ErrorChain(&first.save(&builtin(), SystemTime::now()).unwrap_err()).to_string();
     assert!(error.contains(&format!("cannot create a file in {}", inner.display())), "{error}");
     fs::create_dir(&inner).unwrap();
     first.save(&builtin(), SystemTime::now()).unwrap();
@@ -175,7 +175,7 @@ fn what_could_never_be_written_is_refused_at_the_start() {
         (PathBuf::from("/nowhere/state"), "cannot open /nowhere: No such file"),
     ] {
         for refusal in [StateFile::open(&path).map(drop), StateFile::inspect(&path, 100).map(drop)] {
-            let refusal = crate::chain::Chain(&refusal.unwrap_err()).to_string();
+            let refusal = crate::error_chain::ErrorChain(&refusal.unwrap_err()).to_string();
             assert!(refusal.contains("the state cannot be written: ") && refusal.contains(why), "{refusal}");
         }
     }
@@ -211,7 +211,7 @@ fn who_only_looks_changes_nothing_and_sees_a_state_that_another_has() {
     state.save(&builtin(), SystemTime::now()).unwrap();
     let before = fs::metadata(&path).unwrap();
     // What a writer has begun, and what is the user's own.
-    let begun = Replacement::begin(&path, MODE).unwrap();
+    let begun = AtomicFile::begin(&path, MODE).unwrap();
     fs::write(folder.path().join("state.json.new"), "the user's").unwrap();
     let seen = names(folder.path());
     assert_eq!(StateFile::inspect(&path, 100).unwrap(), Some(builtin()));

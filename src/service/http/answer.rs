@@ -16,8 +16,8 @@ use super::status::MAX_CLIENTS;
 use super::write::{self, Change, Writer};
 use super::{Http, loggable, page};
 use crate::backlog::Reservation;
-use crate::chain::Chain;
 use crate::connection::{self, Connection};
+use crate::error_chain::ErrorChain;
 use crate::format;
 use crate::map::Key;
 use crate::shutdown::Shutdown;
@@ -169,7 +169,7 @@ impl Http {
         let rendering = match self.renderer.latest() {
             Ok(Some(rendering)) => rendering,
             Ok(None) => return Response::refusal(Code::Unavailable, "no map yet"),
-            Err(error) => return Response::refusal(Code::InternalError, &Chain(&error).to_string()),
+            Err(error) => return Response::refusal(Code::InternalError, &ErrorChain(&error).to_string()),
         };
         let document = &rendering.document;
         let Some(range) = pick(document) else {
@@ -240,7 +240,7 @@ impl Http {
                 return Some(refusal.with("WWW-Authenticate", "Bearer realm=\"mapcast\""));
             }
             Err(error) => {
-                self.change_log.refused(log::Level::Error, connection.peer(), &Chain(&error));
+                self.change_log.refused(log::Level::Error, connection.peer(), &ErrorChain(&error));
                 return Some(Response::refusal(Code::Unavailable, "the server cannot read its token"));
             }
         }
@@ -284,7 +284,7 @@ impl Http {
             Err(error) => {
                 let response = error.to_response();
                 if matches!(response.code(), Code::InternalError | Code::Unavailable) {
-                    self.change_log.failed(&Chain(&error));
+                    self.change_log.failed(&ErrorChain(&error));
                 }
                 response
             }

@@ -34,8 +34,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{CloseReason, FirstRequest, ServerMonitor, Service};
-use crate::chain::Chain;
 use crate::connection::{Connection, Error, WorkerThread};
+use crate::error_chain::ErrorChain;
 use crate::escape::escape_start;
 use crate::feed::Feed;
 use crate::health::Health;
@@ -161,7 +161,7 @@ impl Http {
     /// The current map; `None` if there is none, or none that JSON can show.
     fn shown(&self) -> Option<Arc<Rendering>> {
         self.renderer.latest().unwrap_or_else(|error| {
-            log::debug!("the feed's value cannot be shown: {}", Chain(&error));
+            log::debug!("the feed's value cannot be shown: {}", ErrorChain(&error));
             None
         })
     }

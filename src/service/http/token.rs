@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::escape::escape;
+use crate::file_permissions::warn_if_public;
 use crate::files;
-use crate::secret::warn_if_public;
 use crate::threads::{IoThread, Threads, Unanswered};
 
 /// The longest file that is a token: 4 KiB.

@@ -9,7 +9,7 @@ use super::rendering::{Renderer, Rendering};
 use super::response::{Code, Kind, Response};
 use super::status::to_json;
 use super::token::{TokenFile, TokenReader};
-use crate::chain::Chain;
+use crate::error_chain::ErrorChain;
 use crate::feed::{self, Feed};
 use crate::format;
 use crate::map::{self, Key, Map, Value};
@@ -184,8 +184,8 @@ impl Writer {
 /// Without what `error` says to those who read from a peer of their own.
 fn refuse_body(what: &str, error: &format::Error) -> Response {
     let why = match error {
-        format::Error::Decode { source, .. } => Chain(&**source).to_string(),
-        error => Chain(error).to_string(),
+        format::Error::Decode { source, .. } => ErrorChain(&**source).to_string(),
+        error => ErrorChain(error).to_string(),
     };
     Response::refusal(Code::BadRequest, &format!("{what}: {why}"))
 }
@@ -225,7 +225,7 @@ impl Error {
             Self::NoMap(_) | Self::State(_) => Code::InternalError,
             Self::Busy(_) | Self::Unknown(_) => Code::Unavailable,
         };
-        Response::refusal(code, &Chain(self).to_string())
+        Response::refusal(code, &ErrorChain(self).to_string())
     }
 }
 

@@ -445,7 +445,10 @@ mod tests {
         assert!(matches!(Password::in_file(&path).unwrap(), Password::Text(text) if text == "from a pipe"));
         writer.unwrap().join().unwrap().unwrap();
         let error = Password::in_file(folder.path()).unwrap_err();
-        assert!(crate::chain::Chain(&error).to_string().contains("it is a directory, not a regular file"), "{error}");
+        assert!(
+            crate::error_chain::ErrorChain(&error).to_string().contains("it is a directory, not a regular file"),
+            "{error}"
+        );
         let missing = folder.path().join("missing");
         assert!(matches!(Password::in_file(&missing).unwrap(), Password::File(path) if path == missing));
     }

@@ -24,10 +24,10 @@ use super::connection_log::ConnectionLog;
 use super::encryption;
 use super::report::Notice;
 use super::{Sink, Source};
-use crate::chain::Chain;
 use crate::client::{Backoff, Resolver};
+use crate::error_chain::ErrorChain;
 use crate::escape::escape;
-use crate::secret::warn_if_public;
+use crate::file_permissions::warn_if_public;
 use crate::shutdown::Shutdown;
 use crate::tls::Connector;
 use address::{Node, Topology};
@@ -177,7 +177,7 @@ impl Source for Redis {
                 return;
             }
             if has_answered && error.asks_for_reconnect() {
-                log::debug!("{}: {}", self.log.name(), Chain(&error));
+                log::debug!("{}: {}", self.log.name(), ErrorChain(&error));
                 stop.pass(Some(reconnect_at));
                 reconnect_at = Instant::now() + SOON;
                 continue;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use log::{info, warn};
+use mapcast::atomic_file::{AtomicFile, Replaced};
 use mapcast::frame::{Frame, FrameReader};
-use mapcast::replacement::{Replaced, Replacement};
 use mapcast::{Format, Map};
 use rustix::fs::OFlags;
 
@@ -141,7 +141,7 @@ fn read(path: &Path) -> anyhow::Result<Option<Cached>> {
 fn write(path: &Path, map: &Map) -> anyhow::Result<()> {
     let payload = Format::Bincode.encode_map(map)?;
     let frame = Frame::new(&payload, usize::MAX)?;
-    let new = Replacement::begin(path, MODE)
+    let new = AtomicFile::begin(path, MODE)
         .with_context(|| format!("no file can be made in {}", directory(path).display()))?;
     new.file().write_all(frame.as_bytes())?;
     match new.finish() {

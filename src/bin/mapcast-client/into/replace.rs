@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use log::{debug, warn};
-use mapcast::replacement::{Replaced, Replacement};
+use mapcast::atomic_file::{AtomicFile, Replaced};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::link;
@@ -131,8 +131,8 @@ fn holds(path: &Path, found: &Metadata, bytes: &[u8]) -> io::Result<bool> {
 }
 
 /// Returns the new file, written, with the mode and owner that it is to have.
-fn write_beside(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> anyhow::Result<Replacement> {
-    let new = Replacement::begin(path, old.map_or(NEW_MODE, |_| UNFINISHED_MODE)).with_context(|| {
+fn write_beside(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> anyhow::Result<AtomicFile> {
+    let new = AtomicFile::begin(path, old.map_or(NEW_MODE, |_| UNFINISHED_MODE)).with_context(|| {
         format!("cannot write {}: no file can be made in {}", path.display(), directory(path).display())
     })?;
     let fill = || {

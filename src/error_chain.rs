@@ -4,9 +4,9 @@ use std::error::Error;
 use std::fmt;
 
 /// Displays an error with all its sources, each behind a colon.
-pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
+pub(crate) struct ErrorChain<'a>(pub(crate) &'a dyn Error);
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         let mut source = self.0.source();
@@ -29,6 +29,6 @@ mod tests {
     #[test]
     fn every_source_is_named_in_its_order() {
         let fault = Fault("the map", Some(Box::new(Fault("the file", Some(Box::new(Fault("the disk", None)))))));
-        assert_eq!(Chain(&fault).to_string(), "the map: the file: the disk");
+        assert_eq!(ErrorChain(&fault).to_string(), "the map: the file: the disk");
     }
 }

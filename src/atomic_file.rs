@@ -29,11 +29,11 @@ const SUFFIX: &[u8] = b".tmp";
 ///
 /// ```
 /// use std::io::Write;
-/// use mapcast::replacement::Replacement;
+/// use mapcast::atomic_file::AtomicFile;
 ///
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("flags.json");
-/// let new = Replacement::begin(&path, 0o600)?;
+/// let new = AtomicFile::begin(&path, 0o600)?;
 /// new.file().write_all(b"{}")?;
 /// assert!(!path.exists());
 /// let _replaced = new.finish()?;
@@ -41,7 +41,7 @@ const SUFFIX: &[u8] = b".tmp";
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Replacement {
+pub struct AtomicFile {
     /// What is replaced.
     path: PathBuf,
     /// The new file's path; `None` when it has taken the old one's place.
@@ -60,7 +60,7 @@ pub enum Replaced {
     Unsynced(io::Error),
 }
 
-impl Replacement {
+impl AtomicFile {
     /// Makes the new file, with `mode` less the umask, to replace the one at `path`, which need not be there. A link at
     /// `path` is replaced itself.
     ///
@@ -105,7 +105,7 @@ impl Replacement {
     }
 }
 
-impl Drop for Replacement {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(beside) = &self.beside {
             // Nothing that depends on it could be done about a failure.
@@ -230,7 +230,7 @@ mod tests {
     fn two_who_replace_one_file_at_once_do_not_meet() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let (first, second) = (Replacement::begin(&path, 0o600).unwrap(), Replacement::begin(&path, 0o600).unwrap());
+        let (first, second) = (AtomicFile::begin(&path, 0o600).unwrap(), AtomicFile::begin(&path, 0o600).unwrap());
         first.file().write_all(b"first").unwrap();
         second.file().write_all(b"second").unwrap();
         assert!(matches!(first.finish().unwrap(), Replaced::Synced));
@@ -245,19 +245,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "old").unwrap();
-        drop(Replacement::begin(&path, 0o600).unwrap());
-        let over_a_folder = Replacement::begin(&folder.path().join("full"), 0o600).unwrap();
+        drop(AtomicFile::begin(&path, 0o600).unwrap());
+        let over_a_folder = AtomicFile::begin(&folder.path().join("full"), 0o600).unwrap();
         fs::create_dir_all(folder.path().join("full/inside")).unwrap();
         assert!(over_a_folder.finish().is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["file", "full"]);
-        assert!(Replacement::begin(Path::new("/"), 0o600).is_err());
+        assert!(AtomicFile::begin(Path::new("/"), 0o600).is_err());
     }
 
     #[test]
     fn what_no_rename_can_replace_is_refused_before_it_is_tried() {
         let folder = tempfile::tempdir().unwrap();
-        let refused = |path: &Path| Replacement::begin(path, 0o600).unwrap_err().to_string();
+        let refused = |path: &Path| AtomicFile::begin(path, 0o600).unwrap_err().to_string();
         fs::write(folder.path().join("file"), "old").unwrap();
         for (path, why) in [
             ("file/", "it is a directory's path; name a file in it"),
@@ -288,7 +288,7 @@ mod tests {
     fn only_what_was_left_by_a_kill_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let mut left = Replacement::begin(&path, 0o600).unwrap();
+        let mut left = AtomicFile::begin(&path, 0o600).unwrap();
         left.beside = None;
         assert_eq!(names(folder.path()).len(), 1);
         let others =
