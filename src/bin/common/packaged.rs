@@ -13,7 +13,7 @@ const BLESS: &str = "MAPCAST_BLESS";
 /// Fails unless `packaging/` has exactly the pages and completions that are generated from `command`; with
 /// `MAPCAST_BLESS=1` in the environment writes them.
 #[track_caller]
-pub(crate) fn hold(command: &Command) {
+pub(crate) fn assert_up_to_date(command: &Command) {
     let fresh = tempfile::tempdir().unwrap();
     let (man, completions) = (fresh.path().join("man"), fresh.path().join("completions"));
     fs::create_dir(&man).unwrap();

@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_packaged_pages_are_those_of_this_command_line() {
-        crate::packaged::hold(&Cli::command());
+        crate::packaged::assert_up_to_date(&Cli::command());
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 mod cache;
 mod check;
-mod complaint;
 mod env_file;
 mod event;
 mod exec;
 mod link;
+mod log_once;
 mod map_file;
 mod maps;
 mod object;
@@ -37,9 +37,9 @@ use crate::exit::Exit;
 use crate::selection::Selection;
 use cache::CacheArgs;
 use check::{Check, CheckArgs, CheckConfig};
-use complaint::Complaint;
 use event::{Event, Latest};
 use exec::{Exec, ExecArgs, ExecConfig};
+use log_once::LogOnce;
 use maps::Maps;
 use object::{Object, object};
 use run::{Run, RunArgs, RunConfig};
@@ -51,7 +51,7 @@ pub(crate) use write::Unusable;
 
 /// The options of all three.
 #[derive(Debug, Args)]
-pub(crate) struct IntoArgs {
+pub(crate) struct DeliverArgs {
     #[command(flatten)]
     write: WriteArgs,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub(crate) struct IntoArgs {
 
 /// What becomes of a map.
 #[derive(Debug)]
-pub(crate) struct IntoConfig {
+pub(crate) struct DeliverConfig {
     write: Option<WriteConfig>,
     start: Option<Start>,
     settle: SettleConfig,
@@ -107,7 +107,7 @@ pub(crate) const NEEDED: [(&str, &[&str]); 12] = [
     ("cache", &["write", "exec", "run"]),
 ];
 
-impl IntoArgs {
+impl DeliverArgs {
     /// Returns how long what is started may take to end when the client is to leave: with --exec and --count also another
     /// command, for the last map.
     pub(crate) fn longest_end(&self) -> Duration {
@@ -122,7 +122,7 @@ impl IntoArgs {
     ///
     /// # Errors
     /// If what was asked for cannot be done together, or is not there.
-    pub(crate) fn into_config(self) -> Result<Option<IntoConfig>, String> {
+    pub(crate) fn into_config(self) -> Result<Option<DeliverConfig>, String> {
         let (ExecArgs { exec, exec_timeout, splay }, RunArgs { mut run, signal, kill_timeout }) = (self.exec, self.run);
         if run.first().is_some_and(|first| first == "--") {
             run.remove(0);
@@ -138,11 +138,11 @@ impl IntoArgs {
         };
         let (write, settle, check) = (self.write.into_config()?, self.settle.into_config()?, self.check.into_config()?);
         let cache = self.cache.cache;
-        Ok((write.is_some() || start.is_some()).then_some(IntoConfig { write, start, settle, check, cache }))
+        Ok((write.is_some() || start.is_some()).then_some(DeliverConfig { write, start, settle, check, cache }))
     }
 }
 
-impl IntoConfig {
+impl DeliverConfig {
     /// True if and only if signals are another program's.
     pub(crate) fn passes_signals_on(&self) -> bool {
         matches!(self.start, Some(Start::Run(_)))
@@ -154,11 +154,11 @@ impl IntoConfig {
 pub(crate) fn deliver(
     follower: &mut Follower,
     selection: &Selection,
-    config: IntoConfig,
+    config: DeliverConfig,
     until: Until,
     shutdown: &Shutdown,
 ) -> anyhow::Result<ExitCode> {
-    let IntoConfig { write, start, settle, check, cache } = config;
+    let DeliverConfig { write, start, settle, check, cache } = config;
     let check = check.map(|check| Check::new(check, shutdown, until.deadline));
     let mut delivery = Delivery::start(write, start, check, shutdown)?;
     let mut maps = Maps::new(follower, selection, settle, cache, until);
@@ -188,7 +188,7 @@ struct Delivery {
     shutdown: Shutdown,
     /// The last map that was handed over.
     last: Option<Object>,
-    failure: Complaint,
+    failure: LogOnce,
 }
 
 /// The thread that runs programs, and the way to it.
@@ -216,7 +216,7 @@ impl Delivery {
         }
         let runner = start.map(|start| Runner::start(start, shutdown)).transpose()?;
         let shutdown = shutdown.clone();
-        Ok(Self { writer, runner, check, shutdown, last: None, failure: Complaint::default() })
+        Ok(Self { writer, runner, check, shutdown, last: None, failure: LogOnce::default() })
     }
 
     /// Hands a map over. Returns false if and only if it could not be written, or was refused.
@@ -314,7 +314,7 @@ impl Drop for StopAtEnd {
 }
 
 /// Leaves nothing behind that runs or lies about: the client leaves at once.
-pub(crate) fn abandon() {
+pub(crate) fn cleanup() {
     process::kill_running();
     map_file::remove_all();
 }

@@ -15,7 +15,7 @@ use mapcast::frame::{Frame, FrameReader};
 use mapcast::{Format, Map};
 use rustix::fs::OFlags;
 
-use super::complaint::Complaint;
+use super::log_once::LogOnce;
 use super::replace::{directory, mount_point};
 
 /// The mode of the file: it decides what runs.
@@ -43,7 +43,7 @@ pub(super) struct Cache {
     /// What the file has, as far as this process knows.
     kept: Option<Map>,
     confirmed: Instant,
-    failure: Complaint,
+    failure: LogOnce,
 }
 
 /// A map from the cache.
@@ -56,7 +56,7 @@ pub(super) struct Cached {
 
 impl Cache {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, kept: None, confirmed: Instant::now(), failure: Complaint::default() }
+        Self { path, kept: None, confirmed: Instant::now(), failure: LogOnce::default() }
     }
 
     /// Returns the map in the file. If there is none that can be used, the log says why.

@@ -5,8 +5,8 @@ use clap::ValueEnum;
 use mapcast::{Map, format};
 use serde_json::Value;
 
-use super::complaint::list;
 use super::env_file;
+use super::log_once::list;
 use super::object::{Object, object};
 use super::template_file::TemplateFile;
 

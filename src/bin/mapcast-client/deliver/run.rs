@@ -15,8 +15,8 @@ use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use super::complaint::{Complaint, list};
 use super::event::{Event, Latest, next};
+use super::log_once::{LogOnce, list};
 use super::map_file::MapFile;
 use super::object::{Object, left_out, variables};
 use super::pace::Pace;
@@ -74,8 +74,8 @@ pub(super) struct Run {
     pace: Pace,
     /// Whether the program has been started once: that there is one.
     is_known: bool,
-    failure: Complaint,
-    left_out: Complaint,
+    failure: LogOnce,
+    left_out: LogOnce,
 }
 
 /// What follows the end of the program.
@@ -110,8 +110,8 @@ impl Run {
             due: None,
             pace: Pace::default(),
             is_known: false,
-            failure: Complaint::default(),
-            left_out: Complaint::default(),
+            failure: LogOnce::default(),
+            left_out: LogOnce::default(),
         })
     }
 

@@ -8,7 +8,7 @@ use log::info;
 use mapcast::Map;
 
 use super::check::Check;
-use super::complaint::{Complaint, list};
+use super::log_once::{LogOnce, list};
 use super::rendering::{FileFormat, Rendering};
 use super::replace::{check_place, replace};
 use super::template_file::TemplateFile;
@@ -52,8 +52,8 @@ pub(super) struct Writer {
     path: PathBuf,
     rendering: Rendering,
     mode: Option<u32>,
-    failure: Complaint,
-    left_out: Complaint,
+    failure: LogOnce,
+    left_out: LogOnce,
 }
 
 /// What was asked for can never be done, as it is.
@@ -114,7 +114,7 @@ impl Writer {
                 Rendering::Template(TemplateFile::read(path).map_err(|error| Unusable(format!("{error:#}")))?)
             }
         };
-        Ok(Self { path, rendering, mode, failure: Complaint::default(), left_out: Complaint::default() })
+        Ok(Self { path, rendering, mode, failure: LogOnce::default(), left_out: LogOnce::default() })
     }
 
     /// Puts `map` into the file, if `check` approves it. What goes wrong is said once, and tried again with the next map.

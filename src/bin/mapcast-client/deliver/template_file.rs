@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use log::info;
 use rustix::fs::OFlags;
 
-use super::complaint::Complaint;
+use super::log_once::LogOnce;
 use super::template::Template;
 
 /// A template and the file that it is in.
@@ -18,7 +18,7 @@ pub(crate) struct TemplateFile {
     path: PathBuf,
     template: Template,
     version: Version,
-    failure: Complaint,
+    failure: LogOnce,
 }
 
 /// What differs if the file was written or replaced: device, inode, size, and the times of the last changes of its content
@@ -33,7 +33,7 @@ impl TemplateFile {
     pub(super) fn read(path: PathBuf) -> anyhow::Result<Self> {
         let (template, version) =
             open(&path).and_then(|(file, found)| parse(file, &found)).with_context(|| name(&path))?;
-        Ok(Self { path, template, version, failure: Complaint::default() })
+        Ok(Self { path, template, version, failure: LogOnce::default() })
     }
 
     /// Returns the template as it is in the file now. What is wrong with the file is said once, and the last good one stays.

@@ -9,7 +9,7 @@ use mapcast::client::{Error, Follower};
 use mapcast::{Map, units};
 
 use super::cache::{Cache, Cached};
-use super::complaint::Complaint;
+use super::log_once::LogOnce;
 use super::settle::{Settle, SettleConfig};
 use crate::exit;
 use crate::selection::{MissingKey, Selection};
@@ -44,7 +44,7 @@ pub(super) struct Maps<'f> {
     any: bool,
     /// How many were handed on.
     done: u64,
-    failure: Complaint,
+    failure: LogOnce,
 }
 
 impl<'f> Maps<'f> {
@@ -65,7 +65,7 @@ impl<'f> Maps<'f> {
             follower.set_wait(Duration::ZERO);
         }
         let settle = Settle::new(settle);
-        let (any, done, failure) = (false, 0, Complaint::default());
+        let (any, done, failure) = (false, 0, LogOnce::default());
         Self { follower, selection, settle, cache, cached, whole: None, until, any, done, failure }
     }
 

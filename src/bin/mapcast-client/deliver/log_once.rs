@@ -7,9 +7,9 @@ const LONGEST_KEY: usize = 64;
 
 /// The last complaint, as long as its reason lasts.
 #[derive(Debug, Default)]
-pub(super) struct Complaint(Option<String>);
+pub(super) struct LogOnce(Option<String>);
 
-impl Complaint {
+impl LogOnce {
     /// Says it, unless it was the last thing that was said.
     pub(super) fn say(&mut self, text: String) {
         if self.0.as_ref() != Some(&text) {
@@ -46,9 +46,9 @@ mod tests {
 
     #[test]
     fn well_again_is_told_once() {
-        let mut complaint = Complaint::default();
-        complaint.say("full".to_owned());
-        assert!(complaint.settle());
-        assert!(!complaint.settle());
+        let mut log_once = LogOnce::default();
+        log_once.say("full".to_owned());
+        assert!(log_once.settle());
+        assert!(!log_once.settle());
     }
 }
