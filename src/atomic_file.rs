@@ -31,8 +31,8 @@ const SUFFIX: &[u8] = b".tmp";
 /// use std::io::Write;
 /// use mapcast::atomic_file::AtomicFile;
 ///
-/// let folder = tempfile::tempdir()?;
-/// let path = folder.path().join("flags.json");
+/// let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("flags.json");
 /// let new = AtomicFile::begin(&path, 0o600)?;
 /// new.file().write_all(b"{}")?;
 /// assert!(!path.exists());
@@ -55,8 +55,8 @@ pub struct AtomicFile {
 pub enum Replaced {
     /// It is the new one after a loss of power too.
     Synced,
-    /// After a loss of power it is the old one or the new one, each whole: the folder, which has the new name, could not be
-    /// synchronized. Not every file system can do that, and it takes the right to read the folder.
+    /// After a loss of power it is the old one or the new one, each whole: the directory, which has the new name, could not be
+    /// synchronized. Not every file system can do that, and it takes the right to read the directory.
     Unsynced(io::Error),
 }
 
@@ -96,12 +96,12 @@ impl AtomicFile {
     /// What the system refuses; the old file is as it was, and the new one is removed.
     pub fn finish(mut self) -> io::Result<Replaced> {
         self.file.sync_all()?;
-        let folder = files::open_directory(folder(&self.path));
+        let directory = files::open_directory(directory(&self.path));
         if let Some(beside) = &self.beside {
             fs::rename(beside, &self.path)?;
         }
         self.beside = None;
-        Ok(sync(folder))
+        Ok(sync(directory))
     }
 }
 
@@ -162,22 +162,22 @@ pub(crate) fn no_new_file(path: &Path, error: &io::Error) -> io::Error {
         io::ErrorKind::ReadOnlyFilesystem => "; name a file in another directory",
         _ => "",
     };
-    let directory = escape(&folder(path).to_string_lossy());
+    let directory = escape(&directory(path).to_string_lossy());
     io::Error::new(error.kind(), format!("cannot create a file in {directory}: {error}{advice}"))
 }
 
-/// Returns the folder that `path` is in.
-pub(crate) fn folder(path: &Path) -> &Path {
+/// Returns the directory that `path` is in.
+pub(crate) fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Removes what processes that were killed have left beside `path`. Nobody may be replacing it meanwhile.
 ///
 /// # Errors
-/// If the folder cannot be read, or one of them not be removed.
+/// If the directory cannot be read, or one of them not be removed.
 pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default();
-    for entry in fs::read_dir(folder(path))? {
+    for entry in fs::read_dir(directory(path))? {
         let entry = entry?;
         if is_beside(name, &entry.file_name()) && entry.file_type()?.is_file() {
             fs::remove_file(entry.path())?;
@@ -186,9 +186,9 @@ pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The name is in the folder, and that is what has to reach the disk behind the file (fsync(2)).
-fn sync(folder: io::Result<File>) -> Replaced {
-    match folder.and_then(|folder| folder.sync_all()) {
+/// The name is in the directory, and that is what has to reach the disk behind the file (fsync(2)).
+fn sync(directory: io::Result<File>) -> Replaced {
+    match directory.and_then(|directory| directory.sync_all()) {
         Ok(()) => Replaced::Synced,
         Err(error) => Replaced::Unsynced(error),
     }
@@ -219,17 +219,17 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn names(folder: &Path) -> Vec<String> {
+    fn names(directory: &Path) -> Vec<String> {
         let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
-        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(name).collect();
+        let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(name).collect();
         names.sort();
         names
     }
 
     #[test]
     fn two_who_replace_one_file_at_once_do_not_meet() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
         let (first, second) = (AtomicFile::begin(&path, 0o600).unwrap(), AtomicFile::begin(&path, 0o600).unwrap());
         first.file().write_all(b"first").unwrap();
         second.file().write_all(b"second").unwrap();
@@ -237,28 +237,28 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"first");
         assert!(matches!(second.finish().unwrap(), Replaced::Synced));
         assert_eq!(fs::read(&path).unwrap(), b"second");
-        assert_eq!(names(folder.path()), ["file"]);
+        assert_eq!(names(directory.path()), ["file"]);
     }
 
     #[test]
     fn what_is_not_finished_leaves_the_old_file_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
         fs::write(&path, "old").unwrap();
         drop(AtomicFile::begin(&path, 0o600).unwrap());
-        let over_a_folder = AtomicFile::begin(&folder.path().join("full"), 0o600).unwrap();
-        fs::create_dir_all(folder.path().join("full/inside")).unwrap();
-        assert!(over_a_folder.finish().is_err());
+        let over_a_directory = AtomicFile::begin(&directory.path().join("full"), 0o600).unwrap();
+        fs::create_dir_all(directory.path().join("full/inside")).unwrap();
+        assert!(over_a_directory.finish().is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert_eq!(names(folder.path()), ["file", "full"]);
+        assert_eq!(names(directory.path()), ["file", "full"]);
         assert!(AtomicFile::begin(Path::new("/"), 0o600).is_err());
     }
 
     #[test]
     fn what_no_rename_can_replace_is_refused_before_it_is_tried() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let refused = |path: &Path| AtomicFile::begin(path, 0o600).unwrap_err().to_string();
-        fs::write(folder.path().join("file"), "old").unwrap();
+        fs::write(directory.path().join("file"), "old").unwrap();
         for (path, why) in [
             ("file/", "it is a directory's path; name a file in it"),
             ("file/.", "it is a directory's path"),
@@ -266,12 +266,12 @@ mod tests {
             ("", "it is a directory's path"),
             ("missing/file", "cannot create a file in "),
         ] {
-            let refusal = refused(&folder.path().join(path));
+            let refusal = refused(&directory.path().join(path));
             assert!(refusal.starts_with(why), "{path}: {refusal}");
         }
-        assert!(refused(folder.path()).contains("it is a directory, not a regular file"));
+        assert!(refused(directory.path()).contains("it is a directory, not a regular file"));
         assert!(refused(Path::new("/proc/self/x")).contains("cannot create a file in /proc/self"));
-        assert_eq!(names(folder.path()), ["file"]);
+        assert_eq!(names(directory.path()), ["file"]);
     }
 
     #[test]
@@ -286,23 +286,23 @@ mod tests {
 
     #[test]
     fn only_what_was_left_by_a_kill_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
         let mut left = AtomicFile::begin(&path, 0o600).unwrap();
         left.beside = None;
-        assert_eq!(names(folder.path()).len(), 1);
+        assert_eq!(names(directory.path()).len(), 1);
         let others =
             [".file.0123456.tmp", ".file.0123456G.tmp", ".file.tmp", ".other.01234567.tmp", "file", "file.new"];
         for name in others {
-            fs::write(folder.path().join(name), "").unwrap();
+            fs::write(directory.path().join(name), "").unwrap();
         }
         remove_abandoned(&path).unwrap();
-        assert_eq!(names(folder.path()), others);
+        assert_eq!(names(directory.path()), others);
     }
 
     #[test]
-    fn a_folder_that_cannot_be_synchronized_is_no_failure() {
-        // A device has nothing to synchronize: EINVAL, as of a folder on a file system that cannot (fsync(2)).
+    fn a_directory_that_cannot_be_synchronized_is_no_failure() {
+        // A device has nothing to synchronize: EINVAL, as of a directory on a file system that cannot (fsync(2)).
         assert!(matches!(sync(File::open("/dev/null")), Replaced::Unsynced(_)));
         assert!(matches!(sync(Err(io::ErrorKind::PermissionDenied.into())), Replaced::Unsynced(_)));
     }

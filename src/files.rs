@@ -107,20 +107,20 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread;
 
-    fn fifo(folder: &Path) -> std::path::PathBuf {
-        let path = folder.join("fifo");
+    fn fifo(directory: &Path) -> std::path::PathBuf {
+        let path = directory.join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         path
     }
 
     #[test]
     fn what_is_no_regular_file_is_refused_at_once_and_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("socket");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
         let _listener = UnixListener::bind(&socket).unwrap();
-        let fifo = fifo(folder.path());
-        let (folder, device) = (folder.path(), Path::new("/dev/zero"));
-        let others = [(folder, "a directory"), (&fifo, "a FIFO"), (&socket, "a socket"), (device, "a device")];
+        let fifo = fifo(directory.path());
+        let (directory, device) = (directory.path(), Path::new("/dev/zero"));
+        let others = [(directory, "a directory"), (&fifo, "a FIFO"), (&socket, "a socket"), (device, "a device")];
         for (path, what) in others {
             let error = read(path, 10).unwrap_err().to_string();
             assert_eq!(error, format!("it is {what}, not a regular file; name a regular file"));
@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn a_pipe_is_read_to_its_end_and_a_silent_writer_is_not_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = fifo(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let path = fifo(directory.path());
         let silent = read_pipe(&path, 100, Duration::from_millis(10)).unwrap_err();
         assert_eq!(silent.kind(), ErrorKind::TimedOut);
         let writing = path.clone();

@@ -114,7 +114,7 @@ struct Opened {
     path: PathBuf,
     /// Locked until it is closed. Guards that it is replaced once; held for that, by who writes.
     lock: Mutex<File>,
-    /// Whether it was told that the folder cannot be synchronized; it is told once.
+    /// Whether it was told that the directory cannot be synchronized; it is told once.
     told_unsynced: AtomicBool,
 }
 
@@ -145,7 +145,8 @@ impl StateFile {
     /// As those two, but for the lock.
     pub fn inspect(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
         check_place(path)?;
-        let writable = accessat(CWD, atomic_file::folder(path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+        let writable =
+            accessat(CWD, atomic_file::directory(path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
         writable.map_err(|error| unkept(path, atomic_file::no_new_file(path, &error.into())))?;
         load(path, max_frame)
     }
@@ -167,7 +168,7 @@ impl StateFile {
     }
 
     /// Keeps `map`, which changed at `changed`, as JSON, or as a frame if JSON has no form for it that is read as the very same
-    /// map. When this returns, whoever reads the file finds it. It is there after a loss of power too, unless the folder cannot
+    /// map. When this returns, whoever reads the file finds it. It is there after a loss of power too, unless the directory cannot
     /// be synchronized, of which the log has one warning: the file has the new map by then, and to say that it was not kept
     /// would be untrue.
     ///
@@ -198,8 +199,8 @@ impl StateFile {
     }
 
     fn try_replace(&self, content: &[u8], changed: SystemTime) -> io::Result<Replaced> {
-        // A folder that cannot be opened cannot be synchronized: before the rename that is an error that is true.
-        open_folder(&self.0.path)?;
+        // A directory that cannot be opened cannot be synchronized: before the rename that is an error that is true.
+        open_parent(&self.0.path)?;
         let new = AtomicFile::begin(&self.0.path, MODE)?;
         new.file().write_all(content)?;
         // Without it the map seems to have changed when it was written: no reason to lose it.
@@ -235,7 +236,7 @@ impl StateFile {
         {
             let name = self.name();
             log::warn!(
-                "{name}: kept, but its folder cannot be synchronized: {error}; a loss of power may undo changes"
+                "{name}: kept, but its directory cannot be synchronized: {error}; a loss of power may undo changes"
             );
         }
     }
@@ -268,16 +269,16 @@ fn unkept(path: &Path, source: io::Error) -> Error {
     Error::Unkept { name: name(path), source }
 }
 
-/// Returns an error if `path` cannot be replaced, or is in no folder that can be read, as synchronizing it takes.
+/// Returns an error if `path` cannot be replaced, or is in no directory that can be read, as synchronizing it takes.
 fn check_place(path: &Path) -> Result<(), Error> {
-    atomic_file::check(path).and_then(|()| open_folder(path)).map(drop).map_err(|source| unkept(path, source))
+    atomic_file::check(path).and_then(|()| open_parent(path)).map(drop).map_err(|source| unkept(path, source))
 }
 
-/// Opens the folder of `path`.
-fn open_folder(path: &Path) -> io::Result<File> {
-    let folder = atomic_file::folder(path);
-    files::open_directory(folder)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot open {}: {error}", name(folder))))
+/// Opens the directory of `path`.
+fn open_parent(path: &Path) -> io::Result<File> {
+    let directory = atomic_file::directory(path);
+    files::open_directory(directory)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot open {}: {error}", name(directory))))
 }
 
 fn lock_path(path: &Path) -> PathBuf {
@@ -291,7 +292,7 @@ fn lock_path(path: &Path) -> PathBuf {
 /// puts another file in the state's place.
 fn lock(path: &Path) -> Result<File, Error> {
     let lock = lock_path(path);
-    // In a folder that others may write to, it could be a link to anywhere, or a FIFO.
+    // In a directory that others may write to, it could be a link to anywhere, or a FIFO.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).custom_flags(flags).open(&lock);
     let unlockable = |source| Error::Unlockable { lock: name(&lock), source };

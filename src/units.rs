@@ -68,7 +68,7 @@ pub fn parse_size(text: &str) -> Result<usize, Error> {
     number.checked_mul(*factor).ok_or_else(refused)
 }
 
-/// Returns the size as people write it: `1MiB`, `64KiB`, or bytes where it is no whole number of those.
+/// Returns the size as people write it: `1MiB`, `64KiB`, or bytes where it is no integer of those.
 pub fn format_size(bytes: usize) -> String {
     let whole = |(_, factor): &&(&str, usize)| bytes != 0 && bytes.is_multiple_of(*factor);
     let names = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];

@@ -131,7 +131,7 @@ impl AcceptLoop {
 
     /// Logs what was held back and is due; at the end, all. What threads hold back after that, the drain logs.
     fn log_held(&mut self, is_end: bool) {
-        self.admission.settle(is_end);
+        self.admission.flush_suppressed(is_end);
         self.shared.log.flush(false);
         self.shared.log_handshakes(is_end);
         if let Some(held) = self.failures.release(is_end) {
@@ -433,7 +433,7 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
         let _clients: Vec<_> = (0..BATCH + 3).map(|_| TcpStream::connect(addr).unwrap()).collect();
-        empty(&listener, Instant::now());
+        drain_backlog(&listener, Instant::now());
         for _ in 0..3 {
             platform::accept(&listener).unwrap();
         }

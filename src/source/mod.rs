@@ -32,7 +32,7 @@ use crate::tls;
 
 #[cfg(feature = "redis")]
 #[doc(hidden)]
-pub use self::redis::testing as redis_memory;
+pub use self::redis::testing as redis_testing;
 #[cfg(feature = "redis")]
 pub use self::redis::{Address as RedisAddress, Password, Redis};
 pub use file::File;

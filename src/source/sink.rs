@@ -174,8 +174,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_published_first_and_is_no_success_of_the_source() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFile::open(folder.path().join("state")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateFile::open(directory.path().join("state")).unwrap();
         let begin = |overlay: &[(Key, Value)]| {
             let mut sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), overlay.to_vec());
             let kept = sink.keep(&state, &Threads::default()).unwrap();
@@ -186,7 +186,7 @@ mod tests {
         sink.publish(Map::from([("n".into(), 1.into())])).unwrap();
         drop(sink);
         let yesterday = std::time::SystemTime::now() - Duration::from_hours(24);
-        std::fs::File::open(folder.path().join("state")).unwrap().set_modified(yesterday).unwrap();
+        std::fs::File::open(directory.path().join("state")).unwrap().set_modified(yesterday).unwrap();
         // The overlay is laid over what is kept, and is not in it.
         let (sink, kept) = begin(&[("on".into(), false.into())]);
         assert_eq!(kept, Some(Published { changed: true, entries: 2, version: 1 }));

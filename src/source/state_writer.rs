@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn the_newest_map_is_kept_when_the_state_writer_has_gone() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFile::open(folder.path().join("state")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateFile::open(directory.path().join("state")).unwrap();
         let state_writer = StateWriter::start(state.clone(), &Threads::default()).unwrap();
         (0..1000).for_each(|number| state_writer.keep(numbered(number)));
         drop(state_writer);
@@ -164,12 +164,12 @@ mod tests {
 
     #[test]
     fn a_state_that_cannot_be_written_for_a_while_is_written_later() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFile::open(folder.path().join("state")).unwrap();
-        std::fs::create_dir_all(folder.path().join("state/in-the-way")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateFile::open(directory.path().join("state")).unwrap();
+        std::fs::create_dir_all(directory.path().join("state/in-the-way")).unwrap();
         let newest = (builtin(), SystemTime::now().checked_sub(Duration::from_mins(1)).unwrap());
         assert!(!write(&state, &newest, false));
-        std::fs::remove_dir_all(folder.path().join("state")).unwrap();
+        std::fs::remove_dir_all(directory.path().join("state")).unwrap();
         assert!(write(&state, &newest, true));
         assert_eq!(state.load(1000).unwrap(), Some(builtin()));
         assert!(state.age() >= Duration::from_mins(1), "counted from the change: {:?}", state.age());

@@ -89,10 +89,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("client", &["address", "error_chain", "format", "frame", "map", "platform", "shutdown", "stream", "tls"]),
 ];
 
-/// Returns every Rust file below `folder`.
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+/// Returns every Rust file below `directory`.
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder of ours") {
+    for entry in fs::read_dir(directory).expect("a directory of ours") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             files.extend(rust_files(&path));
@@ -103,7 +103,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Folders inside a module that have rows of their own: they may name more than the module that they are in.
+/// Directories inside a module that have rows of their own: they may name more than the module that they are in.
 const INNER: &[&str] = &["service/http"];
 
 /// The library's modules that each of its modules names by `crate::`, outside its unit tests and its examples.

@@ -7,7 +7,7 @@ use mapcast::frame::{Frame, FrameReader};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
-use crate::sender::{FrameSender, Left, Notify, Socket};
+use crate::frame_sender::{FrameSender, Notify, SendStatus, Socket};
 
 /// Changes that are published in each model.
 const CHANGES: u64 = 3;
@@ -163,7 +163,7 @@ fn flush(sender: &ModelSender, pipe: &Pipe) {
     wait_out(sender, pipe, left);
 }
 
-fn wait_out(sender: &ModelSender, pipe: &Pipe, mut left: Left) {
+fn wait_out(sender: &ModelSender, pipe: &Pipe, mut left: SendStatus) {
     while left != SendStatus::Idle {
         pipe.wait_room();
         left = sender.flush().unwrap();

@@ -51,7 +51,7 @@ mod sync {
 
 mod connection {
     pub(crate) use crate::client::{ClientSender, WakeReason};
-    pub(crate) use crate::sender::SendCounts;
+    pub(crate) use crate::frame_sender::SendCounts;
 }
 
 mod backlog {

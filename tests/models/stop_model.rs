@@ -6,8 +6,8 @@ use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
 use crate::client::ClientSender;
+use crate::frame_sender::SendCounts;
 use crate::registry::Registry;
-use crate::sender::SendCounts;
 use crate::slots::{Class, ThreadSlots};
 
 use crate::stats::Stats;

@@ -400,7 +400,7 @@ fn parse_count(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(count) => Ok(count),
-        Err(_) => Err("write a whole number of maps, at least 1".to_owned()),
+        Err(_) => Err("write an integer of maps, at least 1".to_owned()),
     }
 }
 

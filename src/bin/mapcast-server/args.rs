@@ -326,7 +326,7 @@ mod tests {
     fn what_is_wrong_with_a_value_is_told() {
         for number in ["9223372036854775808", "123456789012345678901234567890"] {
             let refusal = Cli::try_parse_from(["mapcast-server", "--set", &format!("a={number}")]).unwrap_err();
-            let told = "a whole number beyond 64 bits with a sign; write it as text";
+            let told = "an integer beyond 64 bits with a sign; write it as text";
             assert!(refusal.to_string().contains(told), "{refusal}");
         }
     }

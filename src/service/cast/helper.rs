@@ -16,7 +16,7 @@ use crate::feed::{Feed, Snapshot};
 use crate::threads::{ROUND, Threads, Worker};
 
 /// How many clients a shard has if it gets help. With fewer, its publisher needs a millisecond alone. With more, CPU counts
-/// more than the time of one change, as it limits how many changes there can be: on two cores that 9,000 readers shard,
+/// more than the time of one change, as it limits how many changes there can be: on two cores that 9,000 readers share,
 /// help brought p99 from 57 to 51 ms, and CPU a delivery from 5.5 to 6.2 us (measured).
 pub(super) const HELPER_RANGE: RangeInclusive<usize> = 256..=2048;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use socket2::{Domain, Socket, Type};
 
 use super::{Config, Http, TokenFile};
-use crate::connection::{Watcher, memory};
+use crate::connection::{Watcher, testing};
 use crate::feed::Feed;
 use crate::service::{ConnectionsSnapshot, ServerMonitor, Service};
 use crate::shutdown::Shutdown;

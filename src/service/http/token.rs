@@ -253,8 +253,8 @@ mod tests {
 
     #[test]
     fn a_token_from_a_pipe_is_read_once_and_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pipe");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let writing = path.clone();
         let writer = std::thread::Builder::new().spawn(move || fs::write(writing, "from-a-password-manager\n"));

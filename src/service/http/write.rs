@@ -238,13 +238,13 @@ mod tests {
     use std::fs;
 
     fn writer(state: bool) -> (tempfile::TempDir, Writer, Renderer) {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("token"), "a-token-of-some-length").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("token"), "a-token-of-some-length").unwrap();
         let feed = Arc::new(Feed::new(Format::Bincode, 200));
         feed.publish(&builtin()).unwrap();
-        let token = TokenFile::open(folder.path().join("token")).unwrap();
-        let state = state.then(|| StateFile::open(folder.path().join("state.json")).unwrap());
-        (folder, Writer::new(Arc::clone(&feed), token, state, &Threads::default()), Renderer::new(feed))
+        let token = TokenFile::open(directory.path().join("token")).unwrap();
+        let state = state.then(|| StateFile::open(directory.path().join("state.json")).unwrap());
+        (directory, Writer::new(Arc::clone(&feed), token, state, &Threads::default()), Renderer::new(feed))
     }
 
     fn patch(json: &str) -> Change {
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_patch_changes_the_entries_that_it_names() {
-        let (_folder, writer, renderer) = writer(false);
+        let (_directory, writer, renderer) = writer(false);
         let written =
             writer.apply(patch(r#"{"1":"Hello","2":null,"dark":true}"#), &Conditions::default(), &renderer).unwrap();
         assert!(written.changed);
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_change_whose_conditions_are_not_met_is_not_made() {
-        let (_folder, writer, renderer) = writer(false);
+        let (_directory, writer, renderer) = writer(false);
         let seen = Tags::parse(&renderer.latest().unwrap().unwrap().etag);
         let if_match = Conditions { if_match: seen.clone(), if_none_match: None };
         let if_none_match = Conditions { if_match: None, if_none_match: seen };
@@ -284,37 +284,37 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_is_neither_kept_nor_published() {
-        let (folder, writer, renderer) = writer(true);
+        let (directory, writer, renderer) = writer(true);
         let large = patch(&format!("{{\"a\":\"{}\"}}", "x".repeat(200)));
         assert_eq!(
             writer.apply(large, &Conditions::default(), &renderer).unwrap_err().to_response().code(),
             Code::ContentTooLarge
         );
-        assert!(!folder.path().join("state.json").exists());
+        assert!(!directory.path().join("state.json").exists());
         assert_eq!(renderer.latest().unwrap().unwrap().version, 1);
     }
 
     #[test]
     fn what_cannot_be_kept_is_not_published() {
-        let (folder, writer, renderer) = writer(true);
-        fs::create_dir_all(folder.path().join("state.json/in-the-way")).unwrap();
+        let (directory, writer, renderer) = writer(true);
+        fs::create_dir_all(directory.path().join("state.json/in-the-way")).unwrap();
         assert!(matches!(writer.apply(patch(r#"{"a":1}"#), &Conditions::default(), &renderer), Err(Error::State(_))));
         assert_eq!(renderer.latest().unwrap().unwrap().version, 1);
     }
 
     #[test]
     fn an_entry_goes_once() {
-        let (folder, writer, renderer) = writer(true);
+        let (directory, writer, renderer) = writer(true);
         let remove = || Change::Remove(map::number_key("2".into()));
         assert!(writer.apply(remove(), &Conditions::default(), &renderer).unwrap().changed);
         assert!(matches!(writer.apply(remove(), &Conditions::default(), &renderer), Err(Error::Missing)));
-        let kept = fs::read_to_string(folder.path().join("state.json")).unwrap();
+        let kept = fs::read_to_string(directory.path().join("state.json")).unwrap();
         assert_eq!(kept, "{\n  \"1\": \"Hola\",\n  \"3\": \"Al\",\n  \"4\": \"Servidor\"\n}\n");
     }
 
     #[test]
     fn an_entry_is_set_whole_to_null_too() {
-        let (_folder, writer, renderer) = writer(false);
+        let (_directory, writer, renderer) = writer(false);
         let set = |key: &str, json: &str| {
             let change = Change::set(map::number_key(key.into()), json.as_bytes()).unwrap();
             writer.apply(change, &Conditions::default(), &renderer).unwrap()
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn changes_at_once_are_all_made() {
-        let (_folder, writer, renderer) = writer(false);
+        let (_directory, writer, renderer) = writer(false);
         writer.apply(Change::Replace(Map::new()), &Conditions::default(), &renderer).unwrap();
         std::thread::scope(|scope| {
             for name in ["a", "b"] {
@@ -351,10 +351,10 @@ mod tests {
 
     #[test]
     fn a_change_whose_state_hangs_is_unknown_and_in_the_end_kept_and_published_or_neither() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("token"), "a-token-of-some-length").unwrap();
-        let token = TokenFile::open(folder.path().join("token")).unwrap();
-        let state = StateFile::open(folder.path().join("state.json")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("token"), "a-token-of-some-length").unwrap();
+        let token = TokenFile::open(directory.path().join("token")).unwrap();
+        let state = StateFile::open(directory.path().join("state.json")).unwrap();
         let (feed, limit) = (Arc::new(Feed::new(Format::Bincode, 200)), Duration::from_millis(50));
         let threads = Threads::default();
         let writer = Writer::with_limit(Arc::clone(&feed), token, Some(state.clone()), &threads, limit);
@@ -392,7 +392,7 @@ mod tests {
             "the one that was given up is not lost by the next"
         );
         let kept: serde_json::Value =
-            serde_json::from_slice(&fs::read(folder.path().join("state.json")).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(directory.path().join("state.json")).unwrap()).unwrap();
         assert_eq!(kept.to_string(), written.rendering.document.json());
     }
 

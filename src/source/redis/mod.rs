@@ -9,8 +9,8 @@ mod connection;
 mod error;
 mod find;
 mod hash;
-mod listening;
 mod login;
+mod pubsub;
 mod scan;
 mod sentinel;
 mod session;
@@ -75,7 +75,7 @@ impl Redis {
     pub fn new(address: Address) -> Self {
         let log = ConnectionLog::new(address.to_string());
         let resolver = Arc::new(Resolver::new());
-        Self { address, tls: None, resolver, upstream, last: None, told_unsubscribed: false }
+        Self { address, tls: None, resolver, log, last: None, told_unsubscribed: false }
     }
 
     /// Reads the hash over and over, from one pair of connections, until they are of no more use or the program stops. Sets

@@ -9,7 +9,7 @@ use super::address::{Node, Topology};
 use super::connection::{ConnectContext, Connection};
 use super::find::{find, moved_to};
 use super::login::log_in;
-use super::pubsub::{LIFE_PERIOD, Listener};
+use super::pubsub::{LIFE_PERIOD, PubSub};
 use super::sentinel::Sentinels;
 use super::{Error, hash};
 use crate::map::Map;
@@ -34,7 +34,7 @@ struct Peer {
     node: Node,
     commands: Connection,
     /// `None` if this user may not listen.
-    pubsub: Option<Listener>,
+    pubsub: Option<PubSub>,
 }
 
 /// The server that has the hash, as long as it is the one and its connections last.
@@ -109,15 +109,15 @@ impl<'source> Session<'source> {
     fn fetch_fields(&mut self) -> Result<Value, Error> {
         if let Some(sentinels) = self.sentinels {
             sentinels.check(&self.owner.node)?;
-            self.owner.asking.tell(&cmd("ROLE"))?;
+            self.owner.commands.tell(&cmd("ROLE"))?;
         }
         // The revision first: a change between the two shows at the next look. In one go, to wait once.
         let (get, get_all) = (self.get_revision(), cmd("HGETALL").arg(&self.context.address.key).to_owned());
-        self.owner.asking.tell(&get)?;
-        self.owner.asking.tell(&get_all)?;
-        let role = self.sentinels.map(|_| self.owner.asking.answer()).transpose()?;
-        let revision = self.owner.asking.answer()?;
-        let fields = self.owner.asking.answer()?;
+        self.owner.commands.tell(&get)?;
+        self.owner.commands.tell(&get_all)?;
+        let role = self.sentinels.map(|_| self.owner.commands.answer()).transpose()?;
+        let revision = self.owner.commands.answer()?;
+        let fields = self.owner.commands.answer()?;
         // A master that was made a replica without the sentinels goes on answering.
         match role {
             Some(Ok(Value::Array(role))) if role.first() == Some(&Value::BulkString(b"master".to_vec())) => {}
@@ -146,23 +146,23 @@ impl<'source> Session<'source> {
     /// # Errors
     /// If a connection is lost. What Redis refuses is inside.
     fn ask(&mut self, command: &Cmd) -> Result<Result<Value, Error>, Error> {
-        self.owner.asking.tell(command)?;
-        let there = match self.owner.asking.answer()? {
+        self.owner.commands.tell(command)?;
+        let there = match self.owner.commands.answer()? {
             Err(Error::Server { code, detail }) if code == "ASK" && self.is_cluster() => {
                 moved_to(&detail, &self.owner.node)?
             }
             answer => return Ok(answer),
         };
         if self.importing.as_ref().is_none_or(|peer| peer.node != there) {
-            let asking = log_in(self.context, &there)?;
+            let commands = log_in(self.context, &there)?;
             // Its announcements begin before the hash is read there. Without them, there are those of the owner.
             self.importing = Some(Peer::listen(self.context, there, commands)?.0);
         }
         let Some(importing) = &mut self.importing else { return Err(Error::Moved) };
-        importing.asking.tell(&cmd("ASKING"))?;
-        importing.asking.tell(command)?;
-        let allowed = importing.asking.answer()?;
-        let answer = importing.asking.answer()?;
+        importing.commands.tell(&cmd("ASKING"))?;
+        importing.commands.tell(command)?;
+        let allowed = importing.commands.answer()?;
+        let answer = importing.commands.answer()?;
         Ok(allowed.and(answer))
     }
 
@@ -197,7 +197,7 @@ impl<'source> Session<'source> {
             if let Some(sentinels) = self.sentinels {
                 sentinels.check(&self.owner.node)?;
             }
-            self.listeners().try_for_each(Listener::ping)?;
+            self.listeners().try_for_each(PubSub::ping)?;
             if is_over(look_at) || (announced && now >= self.gap_end) {
                 return Ok(Woken::Look);
             }
@@ -215,7 +215,7 @@ impl<'source> Session<'source> {
     /// Tries to subscribe on another connection, beside those that work. Returns true if and only if it is subscribed now.
     fn subscribe(&mut self) -> bool {
         let subscribed =
-            log_in(self.context, &self.owner.node).and_then(|new| Listener::subscribe(new, self.context.address));
+            log_in(self.context, &self.owner.node).and_then(|new| PubSub::subscribe(new, self.context.address));
         match subscribed {
             Ok(Ok(listener)) => (self.owner.pubsub, self.unsubscribed) = (Some(listener), None),
             Ok(Err(error)) | Err(error) => self.unsubscribed = Some(with_retry(error)),
@@ -228,7 +228,7 @@ impl<'source> Session<'source> {
         Instant::now() + if self.revision.is_some() { REVISION_PERIOD } else { LIFE_PERIOD }
     }
 
-    fn listeners(&mut self) -> impl Iterator<Item = &mut Listener> {
+    fn listeners(&mut self) -> impl Iterator<Item = &mut PubSub> {
         [Some(&mut self.owner), self.importing.as_mut()].into_iter().flatten().filter_map(|peer| peer.pubsub.as_mut())
     }
 
@@ -238,19 +238,19 @@ impl<'source> Session<'source> {
         let until = if self.is_unread { Some(Instant::now()) } else { until };
         let mut sources: Vec<BorrowedFd<'_>> = self.sentinels.iter().map(|sentinels| sentinels.as_fd()).collect();
         for peer in [Some(&self.owner), self.importing.as_ref()].into_iter().flatten() {
-            sources.push(peer.asking.as_fd());
+            sources.push(peer.commands.as_fd());
             sources.extend(peer.pubsub.as_ref().map(AsFd::as_fd));
         }
         self.context.stop.wait_any_readable(&sources, until).map_err(Error::from_io)?;
         let (mut announced, mut unread) = (false, false);
         for peer in [Some(&mut self.owner), self.importing.as_mut()].into_iter().flatten() {
-            if let Some(listener) = &mut peer.listening {
+            if let Some(listener) = &mut peer.pubsub {
                 let drained = listener.drain()?;
                 announced |= drained.announced;
                 unread |= drained.unfinished;
             }
             // Nothing was asked: it is the end of the connection that wakes, and the next reading need not find it.
-            if peer.asking.read_ready()?.is_some() {
+            if peer.commands.read_ready()?.is_some() {
                 return Err(Error::Renew("Redis has sent a reply to nothing"));
             }
         }
@@ -276,7 +276,7 @@ fn with_retry(error: Error) -> (Error, Instant) {
 impl Peer {
     /// Subscribes to the announcements of `node`. Returns the reason as well if this user may not.
     fn listen(context: ConnectContext<'_>, node: Node, commands: Connection) -> Result<(Self, Option<Error>), Error> {
-        let (pubsub, refusal) = match Listener::subscribe(log_in(context, &node)?, context.address)? {
+        let (pubsub, refusal) = match PubSub::subscribe(log_in(context, &node)?, context.address)? {
             Ok(listener) => (Some(listener), None),
             Err(error) => (None, Some(error)),
         };

@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn links_are_followed_to_what_is_there_and_no_further() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
         fs::create_dir(at("below")).unwrap();
         fs::write(at("below/file"), "").unwrap();
         symlink("below/two", at("one")).unwrap();
@@ -78,8 +78,9 @@ mod tests {
 
     #[test]
     fn a_link_of_another_user_where_everyone_can_write_is_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, link, shared) = (folder.path().join("file"), folder.path().join("s/link"), folder.path().join("s"));
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link, shared) =
+            (directory.path().join("file"), directory.path().join("s/link"), directory.path().join("s"));
         fs::create_dir(&shared).unwrap();
         fs::write(&file, "kept").unwrap();
         symlink(&file, &link).unwrap();

@@ -25,7 +25,7 @@ const MODE_BITS: u32 = 0o7777;
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
 
-/// Puts `bytes` into the file at `path`, by another one in the same folder that is renamed over it. Returns true if and
+/// Puts `bytes` into the file at `path`, by another one in the same directory that is renamed over it. Returns true if and
 /// only if other bytes stood there, or none.
 ///
 /// The file's mode becomes `mode`, or stays; its owner and group stay where the system allows it. Where it does not, the mode
@@ -58,7 +58,7 @@ pub(super) fn replace(
     match new.finish() {
         Ok(Replaced::Synced) => {}
         Ok(Replaced::Unsynced(error)) => {
-            debug!("{} is written, but its folder cannot be synchronized: {error}", path.display());
+            debug!("{} is written, but its directory cannot be synchronized: {error}", path.display());
         }
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(mount_point(path)),
         Err(error) => return Err(error).with_context(|| format!("cannot replace {}", path.display())),
@@ -153,7 +153,7 @@ fn keep_owner(new: &File, old: &Metadata) -> io::Result<u32> {
     {
         debug!("the owner and the group cannot be kept: {error}");
     }
-    // Asked and not concluded: they may be the old ones by themselves, as in a folder that passes its group on.
+    // Asked and not concluded: they may be the old ones by themselves, as in a directory that passes its group on.
     let new = new.metadata()?;
     Ok(kept_mode(old.mode() & MODE_BITS, new.uid() == old.uid(), new.gid() == old.gid()))
 }
@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn a_file_is_made_replaced_and_left_alone_if_it_holds_the_same() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
         assert!(replace(&path, b"one", None, |_| Ok(())).unwrap());
         let first = fs::metadata(&path).unwrap();
         assert!(!replace(&path, b"one", None, |_| Ok(())).unwrap());
@@ -193,13 +193,13 @@ mod tests {
         assert!(replace(&path, b"two", None, |_| Ok(())).unwrap());
         assert_ne!(fs::metadata(&path).unwrap().ino(), first.ino());
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is left beside it");
     }
 
     #[test]
     fn the_mode_stays_or_is_the_one_that_is_asked_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
         fs::write(&path, "one").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o604)).unwrap();
         replace(&path, b"two", None, |_| Ok(())).unwrap();
@@ -231,8 +231,8 @@ mod tests {
 
     #[test]
     fn a_link_is_followed_and_stays_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         fs::write(&file, "one").unwrap();
         symlink(&file, &link).unwrap();
         replace(&link, b"two", None, |_| Ok(())).unwrap();
@@ -242,10 +242,10 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_refused_and_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = replace(folder.path(), b"two", None, |_| Ok(())).unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        let error = replace(directory.path(), b"two", None, |_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("no regular file"), "{error:#}");
-        let error = replace(&folder.path().join("missing/file"), b"two", None, |_| Ok(())).unwrap_err();
+        let error = replace(&directory.path().join("missing/file"), b"two", None, |_| Ok(())).unwrap_err();
         assert!(format!("{error:#}").contains("No such file"), "{error:#}");
     }
 }

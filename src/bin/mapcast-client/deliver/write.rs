@@ -156,8 +156,8 @@ impl Writer {
 /// descriptors. To replace it would take the name away, or the file that the shell has opened for somebody else's lines.
 fn is_stream(path: &Path) -> bool {
     let whole = ["-", "/dev/stdin", "/dev/stdout", "/dev/stderr"];
-    let folders = ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"];
-    whole.iter().any(|name| path == Path::new(name)) || folders.iter().any(|folder| path.starts_with(folder))
+    let directories = ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"];
+    whole.iter().any(|name| path == Path::new(name)) || directories.iter().any(|directory| path.starts_with(directory))
 }
 
 /// Returns the mode that `text` is in octal, with or without zeros before it.
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn a_map_that_has_no_form_leaves_the_file_and_the_next_one_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file.json");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file.json");
         let form = Form::Format(FileFormat::Json);
         let mut writer = Writer::new(WriteConfig { path: path.clone(), form, mode: None }).unwrap();
         let good = Map::from([(1.into(), true.into())]);

@@ -32,24 +32,24 @@ static HERE: LazyLock<Vec<Shell>> = LazyLock::new(|| {
 });
 
 /// Runs `script` in a shell that has nothing but a path of its own in its environment.
-fn run(shell: (&str, &[&str]), script: &str, folder: &std::path::Path) -> Vec<u8> {
+fn run(shell: (&str, &[&str]), script: &str, directory: &std::path::Path) -> Vec<u8> {
     let mut command = Command::new(shell.0);
-    command.args(shell.1).args(["-c", script]).current_dir(folder).stdin(Stdio::null());
+    command.args(shell.1).args(["-c", script]).current_dir(directory).stdin(Stdio::null());
     let path: OsString = "/usr/bin:/bin".into();
     command.env_clear().env("PATH", path).output().unwrap().stdout
 }
 
 /// Returns what `shell` has for `names` after it has read `file`, and panics if it did not read on to the end.
 fn read_back(shell: (&str, &[&str]), file: &str, names: &[&str]) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("file"), format!("{file}the_end=reached\n")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("file"), format!("{file}the_end=reached\n")).unwrap();
     let words: String = names.iter().map(|name| [" \"${", name, "}\""].concat()).collect();
     // mksh has no printf of its own, and the system's takes as many arguments as are to be had.
     let script = format!(". ./file; /usr/bin/printf '%s\\0' \"$the_end\"{words}");
-    let read = String::from_utf8(run(shell, &script, folder.path())).unwrap();
+    let read = String::from_utf8(run(shell, &script, directory.path())).unwrap();
     let mut words = read.split_terminator('\0').map(str::to_owned);
     assert_eq!(words.next().as_deref(), Some("reached"), "{shell:?} stopped reading: {file}");
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "{shell:?} ran something: {file}");
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "{shell:?} ran something: {file}");
     words.collect()
 }
 
@@ -190,10 +190,10 @@ fn every_name_that_a_shell_lists_reads_back_or_is_left_out() {
         "ksh93" | "mksh" => "typeset",
         _ => "set",
     };
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut names = std::collections::BTreeSet::new();
     for shell in HERE.iter().copied() {
-        let listed = String::from_utf8(run(shell, lists(shell.0), folder.path())).unwrap();
+        let listed = String::from_utf8(run(shell, lists(shell.0), directory.path())).unwrap();
         let words = listed.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
         names.extend(words.filter(|word| !word.starts_with(|first: char| first.is_ascii_digit())).map(str::to_owned));
     }
@@ -268,12 +268,12 @@ fn systemd_reads_back_what_is_not_left_out() {
     proptest!(config(), |(entries in proptest::collection::btree_map(keys(), words(), 1..40))| {
         let object: Object = entries.into_iter().map(|(key, word)| (key, word.replace('$', "").into())).collect();
         let (file, left_out) = render(&object);
-        let folder = tempfile::tempdir().unwrap();
-        let below = folder.path().join("environment.d");
+        let directory = tempfile::tempdir().unwrap();
+        let below = directory.path().join("environment.d");
         fs::create_dir(&below).unwrap();
         fs::write(below.join("file.conf"), &file).unwrap();
         let mut reader = Command::new(READER);
-        let read = reader.env_clear().env("XDG_CONFIG_HOME", folder.path()).output().unwrap();
+        let read = reader.env_clear().env("XDG_CONFIG_HOME", directory.path()).output().unwrap();
         prop_assert!(read.status.success(), "{}: {file}", String::from_utf8_lossy(&read.stderr));
         let kept = variables(&object).into_iter().filter(|(name, _)| !left_out.iter().any(|left| left == name));
         let printed = String::from_utf8(read.stdout).unwrap();

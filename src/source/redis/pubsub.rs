@@ -16,7 +16,7 @@ pub(super) const LIFE_PERIOD: Duration = Duration::from_secs(5);
 const MAX_DRAIN: Duration = Duration::from_millis(10);
 
 /// A connection that is subscribed to at least one of the two channels.
-pub(super) struct Listener {
+pub(super) struct PubSub {
     connection: Connection,
     /// When anything was said on it.
     heard: Instant,
@@ -33,7 +33,7 @@ pub(super) struct Drained {
     pub(super) unfinished: bool,
 }
 
-impl Listener {
+impl PubSub {
     /// Subscribes `connection` to both channels, as far as this user may.
     ///
     /// # Errors
@@ -52,8 +52,8 @@ impl Listener {
                 }
             }
         }
-        let listener = Self { connection, heard: Instant::now(), pinged: None };
-        Ok(if subscribed { Ok(listener) } else { Err(refusal) })
+        let pubsub = Self { connection, heard: Instant::now(), pinged: None };
+        Ok(if subscribed { Ok(pubsub) } else { Err(refusal) })
     }
 
     /// Reads what has come, for 10 ms at most, and does not wait for more. However much it is, it is one change.
@@ -97,8 +97,8 @@ fn lost(error: Error) -> Error {
     Error::Subscription(Box::new(error))
 }
 
-/// For waiting until there is something to [`drain`](Listener::drain).
-impl AsFd for Listener {
+/// For waiting until there is something to [`drain`](PubSub::drain).
+impl AsFd for PubSub {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.connection.as_fd()
     }
@@ -117,11 +117,11 @@ mod tests {
     const MESSAGE: &[u8] = b"*3\r\n$7\r\nmessage\r\n$9\r\nmapcast:k\r\n$1\r\nx\r\n";
 
     /// A listener and the other end of its connection.
-    fn pair(stop: &Shutdown) -> (Listener, UnixStream) {
+    fn pair(stop: &Shutdown) -> (PubSub, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let connection = Connection::over(ours, 1000, stop);
-        (Listener { connection, heard: Instant::now(), pinged: None }, theirs)
+        (PubSub { connection, heard: Instant::now(), pinged: None }, theirs)
     }
 
     #[test]
