@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::backlog::Backlog;
 use crate::format::{self, Format};
 use crate::frame::{self, Frame};
-use crate::histogram::Histogram;
 use crate::map::Map;
+use crate::stats::histogram::Histogram;
 use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, RwLock};
 
 /// Up to which durations rounds are counted: 1 ms to 10 s. A change to 9,000 clients takes some 50 ms.

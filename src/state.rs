@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 
-use crate::atomic_file::{self, AtomicFile, Replaced};
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::files;
+use crate::files::atomic_file::{self, AtomicFile, Replaced};
 use crate::format::{self, Format};
 use crate::frame::{self, Frame, FrameReader};
 use crate::map::{self, Map};

@@ -13,7 +13,7 @@ use super::resolver::Resolver;
 use super::retry::Backoff;
 use super::stream::{Cancellation, sooner};
 use super::{Client, ClientConfig, Error};
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
 use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
 use crate::shutdown::Shutdown;

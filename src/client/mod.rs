@@ -3,6 +3,7 @@
 //! Every wait here ends at once when the caller's [`Shutdown`] is triggered, from whatever thread, and at the deadline
 //! that the caller has set. Deadlines are absolute: a byte that comes does not extend them.
 
+pub mod address;
 mod connect;
 mod echo;
 mod follow;

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 
 use crate::backlog::{Backlog, Payload, Pending};
 use crate::frame::Frame;
-use crate::histogram::Histogram;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
+use crate::stats::histogram::Histogram;
 use crate::stream::Stream;
 use crate::tls::{Acceptor, HandshakeError};
 
@@ -41,7 +41,7 @@ pub const DISCARD_LIMIT: usize = 64 * 1024;
 #[non_exhaustive]
 pub enum Error {
     /// The client did not take what was sent by the deadline; it has a part of it.
-    #[error("not taken within {}: too slow, cut", crate::units::format_duration(*.0))]
+    #[error("not taken within {}: too slow, cut", crate::display::units::format_duration(*.0))]
     TimedOut(Duration),
     /// The client held an older map while slow clients held more memory than they may.
     #[error("too slow: cut to free the memory of an older map; raise --max-backlog if it should have had longer")]

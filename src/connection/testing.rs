@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Connection, FrameSender, Notifier, Watcher};
-use crate::histogram::Histogram;
+use crate::stats::histogram::Histogram;
 use crate::stream::Stream;
 
 /// Returns the connection of the calling thread over `socket`, which has to be non-blocking. No write waits.

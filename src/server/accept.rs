@@ -17,10 +17,10 @@ use super::places::{Place, Reason};
 use super::reserve::Reserve;
 use super::slots::Class;
 use crate::connection::SendCounts;
+use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform;
 use crate::service::{Service, counted};
 use crate::stats::{AcceptError, Event};
-use crate::throttle::{LOG_PERIOD, Throttle, more};
 
 /// Connections taken from one listener before the next one has its turn.
 const BATCH: usize = 64;

@@ -8,10 +8,10 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::places::{Limits, Place, Places, Reason};
 use super::{Config, Role};
+use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform::Wakeup;
 use crate::service::counted;
 use crate::stats::Stats;
-use crate::throttle::{LOG_PERIOD, Throttle, more};
 
 /// Decides who may connect: first by the list of networks, then by the limit of an address, then by the number of places.
 #[derive(Debug)]

@@ -16,13 +16,13 @@ use super::slots::ThreadSlots;
 use crate::connection::{
     Connection, Error as ClientError, FrameSender, Notifier, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
 };
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
+use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform::Wakeup;
 use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Closed, ConnectionGuard, Event, Stats};
 use crate::stream::Stream;
-use crate::throttle::{LOG_PERIOD, Throttle, more};
 use crate::tls::{Acceptor, HandshakeError};
 
 /// What all connections share.

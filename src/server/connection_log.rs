@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Role;
+use crate::display::throttle::LOG_PERIOD;
 use crate::platform::Wakeup;
 use crate::service::counted;
 use crate::stats::Stats;
-use crate::throttle::LOG_PERIOD;
 
 /// The most lines a second: 500. Before there was a limit, 67,000 connections in 3 s wrote 8 MB of log (measured).
 const MAX_LINES: u64 = 500;

@@ -4,8 +4,8 @@ use log::Level;
 
 use super::report::Notice;
 use super::{Error, Published, Sink};
-use crate::error_chain::ErrorChain;
-use crate::health::Failure;
+use crate::display::error_chain::ErrorChain;
+use crate::stats::health::Failure;
 
 /// How a source across a network fares, and so what is news about it.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::report::{Notice, SourceLog};
 use super::syntax::Syntax;
 use super::{Error, Published, Sink, Source};
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::files;
 use crate::format;
 use crate::shutdown::Shutdown;

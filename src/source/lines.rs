@@ -10,9 +10,9 @@ use log::Level;
 use super::report::Notice;
 use super::syntax::Syntax;
 use super::{Error, Published, Sink, Source};
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
+use crate::display::throttle::Throttle;
 use crate::shutdown::Shutdown;
-use crate::throttle::Throttle;
 
 /// Bytes that are read at once: what a pipe holds on Linux.
 const CHUNK: usize = 64 * 1024;

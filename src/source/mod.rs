@@ -1,7 +1,7 @@
 //! Where the map comes from: a source publishes into a [`Sink`], and goes on doing so until it is told to stop.
 //!
 //! A source knows no sockets and no clients. What is wrong with its input it says once, in the log, and the last good
-//! map stays. How it fares is in the sink's [`Health`](crate::health::Health). A new one is a file beside these, a case in
+//! map stays. How it fares is in the sink's [`Health`](crate::stats::health::Health). A new one is a file beside these, a case in
 //! [`Location`], and an implementation of [`Source`].
 
 mod connection_log;
@@ -23,11 +23,11 @@ mod toml_fault;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::feed;
-use crate::health::Failure;
 use crate::shutdown::Shutdown;
 use crate::state;
+use crate::stats::health::Failure;
 use crate::tls;
 
 #[cfg(feature = "redis")]

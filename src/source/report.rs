@@ -5,7 +5,7 @@ use std::error::Error;
 use log::Level;
 
 use super::Published;
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
 
 /// A line for the log. Returned rather than written, so that what is said can be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]

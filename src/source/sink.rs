@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::Error;
 use super::state_writer::StateWriter;
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
 use crate::feed::{self, Feed};
-use crate::health::Health;
 use crate::map::{Key, Map, Value, parse_number};
 use crate::state::{self, StateFile};
+use crate::stats::health::Health;
 use crate::threads::Threads;
 
 /// Where a source puts its maps. Clones share the feed, the health and the state.
@@ -193,7 +193,7 @@ mod tests {
         let age = sink.feed().latest().unwrap().age();
         assert!(age >= Duration::from_hours(24), "since the change that was kept: {age:?}");
         assert_eq!(sink.feed().latest().unwrap().frame.payload(), br#"{"n":1,"on":false}"#);
-        assert_eq!(sink.health().state(), crate::health::State::default());
+        assert_eq!(sink.health().state(), crate::stats::health::State::default());
         assert!(!sink.publish(Map::from([("n".into(), 1.into())])).unwrap().changed);
         drop(sink);
         let small = Arc::new(Feed::new(Format::Json, 5));

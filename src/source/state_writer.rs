@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
 
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
 use crate::map::Map;
 use crate::state::StateFile;
 use crate::threads::{ROUND, Thread, Threads, Worker};

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeSeed;
 
 use super::toml_fault::reword;
-use crate::escape::escape_start;
+use crate::display::escape::escape_start;
 use crate::format;
 use crate::map::{BEYOND_64_BITS, Budget, Map, MapSeed};
 

@@ -82,7 +82,7 @@ fn what_is_no_map_is_an_error_that_names_the_file() {
         let error = StateFile::open(&path).unwrap().load(100).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("state.json"), "{error}");
         assert!(matches!(StateFile::inspect(&path, 100), Err(Error::Invalid { .. })));
-        let told = crate::error_chain::ErrorChain(&error).to_string();
+        let told = crate::display::error_chain::ErrorChain(&error).to_string();
         let of_a_peer = ["--format", "other end", "peer", "stream", "payload", "--max-frame"];
         assert!(!of_a_peer.iter().any(|words| told.contains(words)), "{text:?}: {told}");
     }
@@ -138,7 +138,8 @@ fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
     first.save(&builtin(), SystemTime::now()).unwrap();
     assert!(matches!(StateFile::open(&path), Err(Error::InUse { .. })));
     fs::remove_dir_all(&inner).unwrap();
-    let error = crate::error_chain::ErrorChain(&first.save(&builtin(), SystemTime::now()).unwrap_err()).to_string();
+    let error =
+        crate::display::error_chain::ErrorChain(&first.save(&builtin(), SystemTime::now()).unwrap_err()).to_string();
     assert!(error.contains(&format!("cannot create a file in {}", inner.display())), "{error}");
     fs::create_dir(&inner).unwrap();
     first.save(&builtin(), SystemTime::now()).unwrap();
@@ -176,7 +177,7 @@ fn what_could_never_be_written_is_refused_at_the_start() {
         (PathBuf::from("/nowhere/state"), "cannot open /nowhere: No such file"),
     ] {
         for refusal in [StateFile::open(&path).map(drop), StateFile::inspect(&path, 100).map(drop)] {
-            let refusal = crate::error_chain::ErrorChain(&refusal.unwrap_err()).to_string();
+            let refusal = crate::display::error_chain::ErrorChain(&refusal.unwrap_err()).to_string();
             assert!(refusal.contains("the state cannot be written: ") && refusal.contains(why), "{refusal}");
         }
     }

@@ -19,9 +19,9 @@ use super::kept::{Kept, Look, Notice, When};
 use super::parts::{OwnCertificate, TrustedCas};
 use super::session::{Session, Step};
 use super::{date, provider};
+use crate::display::throttle::Throttle;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
-use crate::throttle::Throttle;
 
 /// How often the files are looked at.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);

@@ -19,7 +19,7 @@ use super::kept::{Kept, Look, Notice, When};
 use super::parts::{OwnCertificate, TrustedCas};
 use super::provider;
 use super::session::{Session, Step};
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
 use crate::platform::Readiness;
 
 /// How a client's TLS is made. `ClientTls::default()` trusts the system's roots.

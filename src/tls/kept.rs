@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use log::Level;
 
 use super::files::Error;
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
 
 /// Something that is made of files, and made anew when they change.
 pub(super) trait Part: Clone + Send + 'static {

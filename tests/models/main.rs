@@ -23,10 +23,6 @@ mod frame_sender;
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod feed;
 
-#[path = "../../src/histogram.rs"]
-#[allow(dead_code, reason = "as above")]
-mod histogram;
-
 #[path = "../../src/server/peer.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod peer;
@@ -38,7 +34,7 @@ mod registry;
 #[path = "../../src/server/slots.rs"]
 mod slots;
 
-#[path = "../../src/stats.rs"]
+#[path = "../../src/stats/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod stats;
 
@@ -52,6 +48,11 @@ mod sync {
 mod connection {
     pub(crate) use crate::client::{ClientSender, WakeReason};
     pub(crate) use crate::frame_sender::SendCounts;
+}
+
+#[allow(unused_imports, reason = "as above")]
+mod threads {
+    pub(crate) use mapcast::threads::Worker;
 }
 
 mod backlog {

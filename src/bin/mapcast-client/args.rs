@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use mapcast::client::{ClientConfig, FollowConfig};
-use mapcast::{Format, units};
+use mapcast::{Format, display::units};
 
 use crate::address::AddressArgs;
 use crate::conflicts;

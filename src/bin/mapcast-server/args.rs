@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
-use mapcast::address;
 use mapcast::backlog::LEAST_MAPS;
+use mapcast::client::address;
+use mapcast::display::units::{format_duration, format_size, parse_duration, parse_size};
 use mapcast::server::{Capacity, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, IpNet};
 use mapcast::source::Location;
-use mapcast::units::{format_duration, format_size, parse_duration, parse_size};
 use mapcast::{Backlog, Format, Key, ServerConfig, Value, format};
 
 use crate::http::{HttpArgs, HttpTask};

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::{CloseReason, Service, counted};
 use crate::connection::{Connection, Error, WakeReason, WorkerThread};
+use crate::display::units::format_duration;
 use crate::feed::Feed;
 use crate::shutdown::Shutdown;
 use crate::threads::Threads;
-use crate::units::format_duration;
 
 use helper::{HELPER_RANGE, start_helpers};
 use publisher::start_publishers;

@@ -17,7 +17,7 @@ use super::write::{self, Change, Writer};
 use super::{Http, loggable, page};
 use crate::backlog::Reservation;
 use crate::connection::{self, Connection};
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
 use crate::format;
 use crate::map::Key;
 use crate::shutdown::Shutdown;

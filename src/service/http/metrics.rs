@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Http;
 use super::rendering::Rendering;
-use crate::health::Failure;
-use crate::histogram::Tally;
+use crate::stats::health::Failure;
+use crate::stats::histogram::Tally;
 
 /// The text so far.
 #[derive(Debug, Default)]

@@ -35,12 +35,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{CloseReason, FirstRequest, ServerMonitor, Service};
 use crate::connection::{Connection, Error, WorkerThread};
-use crate::error_chain::ErrorChain;
-use crate::escape::escape_start;
+use crate::display::error_chain::ErrorChain;
+use crate::display::escape::escape_start;
 use crate::feed::Feed;
-use crate::health::Health;
 use crate::shutdown::Shutdown;
 use crate::state::StateFile;
+use crate::stats::health::Health;
 use crate::threads::Threads;
 
 use answer::Handled;

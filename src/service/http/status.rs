@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::body::Part;
 use super::rendering::Rendering;
 use super::{Http, ShownSource};
-use crate::health::Failure;
 use crate::platform::Process;
 use crate::service::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
+use crate::stats::health::Failure;
 
 /// The most clients that are listed.
 pub(super) const MAX_CLIENTS: usize = 1000;

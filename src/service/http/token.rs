@@ -7,9 +7,9 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::escape::escape;
-use crate::file_permissions::warn_if_public;
+use crate::display::escape::escape;
 use crate::files;
+use crate::files::permissions::warn_if_public;
 use crate::threads::{IoThread, Threads, Unanswered};
 
 /// The longest file that is a token: 4 KiB.

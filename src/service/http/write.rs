@@ -9,7 +9,7 @@ use super::rendering::{Renderer, Rendering};
 use super::response::{Code, Kind, Response};
 use super::status::to_json;
 use super::token::{TokenFile, TokenReader};
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
 use crate::feed::{self, Feed};
 use crate::format;
 use crate::map::{self, Key, Map, Value};

@@ -10,7 +10,7 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use super::super::{encryption, scheme};
 use super::Error;
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::files;
 use crate::tls::ClientTls;
 
@@ -446,7 +446,9 @@ mod tests {
         writer.unwrap().join().unwrap().unwrap();
         let error = Password::in_file(directory.path()).unwrap_err();
         assert!(
-            crate::error_chain::ErrorChain(&error).to_string().contains("it is a directory, not a regular file"),
+            crate::display::error_chain::ErrorChain(&error)
+                .to_string()
+                .contains("it is a directory, not a regular file"),
             "{error}"
         );
         let missing = directory.path().join("missing");

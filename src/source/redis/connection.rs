@@ -17,7 +17,7 @@ use super::address::{Address, Node};
 use super::scan::{Malformed, Replies};
 use super::{Error, TIMEOUT};
 use crate::client::{self, Resolver};
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 use crate::tls::Connector;

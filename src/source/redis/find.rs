@@ -7,7 +7,7 @@ use super::address::{Node, Topology};
 use super::connection::{ConnectContext, Connection};
 use super::login::log_in;
 use super::sentinel::Sentinels;
-use crate::health::Failure;
+use crate::stats::health::Failure;
 
 /// How many times one node of a cluster may point to another before nobody has the slot.
 const MAX_REDIRECTS: usize = 5;

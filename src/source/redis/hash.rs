@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use redis::Value as Reply;
 
 use super::Error;
-use crate::escape::escape_start;
+use crate::display::escape::escape_start;
 use crate::format;
 use crate::map::{Budget, Key, Map, Value, ValueSeed};
 

@@ -16,8 +16,8 @@ use super::connection::{ConnectContext, Connection};
 use super::login::authenticate;
 use super::{Error, TIMEOUT};
 use crate::client::Resolver;
-use crate::health::Failure;
 use crate::shutdown::Shutdown;
+use crate::stats::health::Failure;
 use crate::threads::Thread;
 use crate::tls::Connector;
 

@@ -13,8 +13,8 @@ use super::report::Notice;
 use super::{Error, Published, Sink, Source};
 use crate::client::{self, Event, Follower};
 use crate::frame;
-use crate::health::Failure;
 use crate::shutdown::Shutdown;
+use crate::stats::health::Failure;
 use crate::tls::Connector;
 use loop_damper::LoopDamper;
 

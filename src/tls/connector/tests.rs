@@ -1,6 +1,6 @@
 use super::super::authority::{Authority, replace};
 use super::*;
-use crate::error_chain::ErrorChain;
+use crate::display::error_chain::ErrorChain;
 
 #[test]
 fn names_and_addresses_are_names_and_others_are_refused() {

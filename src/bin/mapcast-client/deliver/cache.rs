@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use log::{info, warn};
-use mapcast::atomic_file::{AtomicFile, Replaced};
+use mapcast::files::atomic_file::{AtomicFile, Replaced};
 use mapcast::frame::{Frame, FrameReader};
 use mapcast::{Format, Map};
 use rustix::fs::OFlags;

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use log::debug;
-use mapcast::{Shutdown, units};
+use mapcast::{Shutdown, display::units};
 use rustix::process::Signal;
 
 use super::map_file::MapFile;

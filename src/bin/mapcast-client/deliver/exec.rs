@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use log::{debug, info, warn};
-use mapcast::units;
+use mapcast::display::units;
 use rustix::process::Signal;
 
 use super::event::{Event, Latest, next};

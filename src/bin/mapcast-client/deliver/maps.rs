@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use log::warn;
 use mapcast::client::{Error, Follower};
-use mapcast::{Map, units};
+use mapcast::{Map, display::units};
 
 use super::cache::{Cache, Cached};
 use super::log_once::LogOnce;

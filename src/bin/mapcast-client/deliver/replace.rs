@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use log::{debug, warn};
-use mapcast::atomic_file::{AtomicFile, Replaced};
+use mapcast::files::atomic_file::{AtomicFile, Replaced};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::link;

@@ -3,6 +3,9 @@
 //!
 //! What a file system that hangs does to a regular file no option of open(2) prevents: see `threads` for that.
 
+pub mod atomic_file;
+pub(crate) mod permissions;
+
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::files;
 
 /// How many names are tried for the new file. Two that are the same are one chance in 2^32.
@@ -29,7 +29,7 @@ const SUFFIX: &[u8] = b".tmp";
 ///
 /// ```
 /// use std::io::Write;
-/// use mapcast::atomic_file::AtomicFile;
+/// use mapcast::files::atomic_file::AtomicFile;
 ///
 /// let directory = tempfile::tempdir()?;
 /// let path = directory.path().join("flags.json");

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::escape::escape;
+use crate::display::escape::escape;
 
 /// The bit of a file's mode that lets everyone read it (inode(7)).
 const READABLE_BY_OTHERS: u32 = 0o004;

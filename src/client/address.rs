@@ -10,7 +10,7 @@ const MAX_ZONE: usize = 15;
 /// of an interface of this machine (RFC 4007), as link-local addresses need one. Blocks while a name is looked up.
 ///
 /// ```
-/// let found = mapcast::address::resolve("[::1]:8080")?;
+/// let found = mapcast::client::address::resolve("[::1]:8080")?;
 /// assert_eq!(found, ["[::1]:8080".parse().unwrap()]);
 /// # Ok::<(), std::io::Error>(())
 /// ```

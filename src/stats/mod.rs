@@ -1,9 +1,12 @@
 //! Counters, and the guard that counts a connection while it lives.
 
+pub mod health;
+pub(crate) mod histogram;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::histogram::Histogram;
+use crate::stats::histogram::Histogram;
 use crate::sync::{AtomicU64, Ordering};
 
 /// What has happened since the server was made. Each number is right by itself; two read one after the other may be a

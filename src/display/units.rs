@@ -33,9 +33,9 @@ const SIZE_UNITS: [(&str, usize); 10] = [
 ///
 /// ```
 /// use std::time::Duration;
-/// assert_eq!(mapcast::units::parse_duration("1m30s")?, Duration::from_secs(90));
-/// assert_eq!(mapcast::units::parse_duration("0.5")?, Duration::from_millis(500));
-/// # Ok::<(), mapcast::units::Error>(())
+/// assert_eq!(mapcast::display::units::parse_duration("1m30s")?, Duration::from_secs(90));
+/// assert_eq!(mapcast::display::units::parse_duration("0.5")?, Duration::from_millis(500));
+/// # Ok::<(), mapcast::display::units::Error>(())
 /// ```
 ///
 /// # Errors
