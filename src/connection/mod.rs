@@ -2,12 +2,10 @@
 
 mod ending;
 mod frame_sender;
-mod notifier;
 mod over_limit;
 mod payload;
 pub(crate) mod testing;
 mod watcher;
-mod worker_thread;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -22,16 +20,14 @@ use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
 use crate::stats::histogram::Histogram;
 use crate::stream::Stream;
+use crate::threads::{Notifier, WakeReason, WakeReasons, waker};
 use crate::tls::{Acceptor, HandshakeError};
 
 pub(crate) use frame_sender::{FrameSender, SendCounts};
 use frame_sender::{Notify, SendStatus, Socket};
-pub(crate) use notifier::{Notifier, waker};
-pub use notifier::{WakeReason, WakeReasons};
 pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
 use payload::explain;
 pub(crate) use watcher::Watcher;
-pub(crate) use worker_thread::WorkerThread;
 
 /// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.
 pub const DISCARD_LIMIT: usize = 64 * 1024;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::ClientSender;
-use super::notifier::WakeReason;
 use crate::platform::ReadinessSet;
+use crate::threads::WakeReason;
 use crate::threads::{ROUND, Thread, Threads, Worker};
 
 /// How long the end waits for the thread: 1 s. It never waits longer than for its own set.

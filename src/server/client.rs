@@ -14,7 +14,7 @@ use super::places::Place;
 use super::registry::Registry;
 use super::slots::ThreadSlots;
 use crate::connection::{
-    Connection, Error as ClientError, FrameSender, Notifier, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
+    Connection, Error as ClientError, FrameSender, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
 };
 use crate::display::error_chain::ErrorChain;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
@@ -23,6 +23,7 @@ use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Closed, ConnectionGuard, Event, Stats};
 use crate::stream::Stream;
+use crate::threads::Notifier;
 use crate::tls::{Acceptor, HandshakeError};
 
 /// What all connections share.

@@ -97,9 +97,10 @@ impl ServerMonitor for Monitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{FrameSender, Notifier};
+    use crate::connection::FrameSender;
     use crate::frame::Frame;
     use crate::stream::Stream;
+    use crate::threads::Notifier;
     use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
     #[test]

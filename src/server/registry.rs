@@ -6,8 +6,9 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::peer::Peer;
-use crate::connection::{ClientSender, SendCounts, WakeReason};
+use crate::connection::{ClientSender, SendCounts};
 use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
+use crate::threads::WakeReason;
 
 /// The connections that have a thread.
 #[derive(Debug, Default)]

@@ -6,8 +6,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::registry::Registry;
-use crate::connection::{ClientSender, FrameSender, Notifier, SendCounts, WakeReason};
+use crate::connection::{ClientSender, FrameSender, SendCounts};
 use crate::stream::Stream;
+use crate::threads::{Notifier, WakeReason};
 
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 

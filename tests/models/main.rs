@@ -52,6 +52,7 @@ mod connection {
 
 #[allow(unused_imports, reason = "as above")]
 mod threads {
+    pub(crate) use crate::client::WakeReason;
     pub(crate) use mapcast::threads::Worker;
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::publisher::CLOCK_PERIOD;
 use super::subscribers::{AHEAD, Shard, Subscribers, WeakSender};
-use crate::connection::{Notifier, WakeReason, WorkerThread, waker};
 use crate::feed::{Feed, Snapshot};
+use crate::threads::{Notifier, WakeReason, WorkerThread, waker};
 use crate::threads::{ROUND, Threads, Worker};
 
 /// How many clients a shard has if it gets help. With fewer, its publisher needs a millisecond alone. With more, CPU counts

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{CloseReason, Service, counted};
-use crate::connection::{Connection, Error, WakeReason, WorkerThread};
+use crate::connection::{Connection, Error};
 use crate::display::units::format_duration;
 use crate::feed::Feed;
 use crate::shutdown::Shutdown;
 use crate::threads::Threads;
+use crate::threads::{WakeReason, WorkerThread};
 
 use helper::{HELPER_RANGE, start_helpers};
 use publisher::start_publishers;

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use super::helper::{HELPER_RANGE, is_helped};
 use super::subscribers::{AHEAD, PublisherHandle, Shard, Subscribers, WeakSender};
-use crate::connection::{WakeReason, WorkerThread, waker};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::Threads;
+use crate::threads::{WakeReason, WorkerThread, waker};
 
 /// Sends after which a publisher looks at the clock again, and counts a round: 32, some 0.3 ms.
 pub(super) const CLOCK_PERIOD: usize = 32;

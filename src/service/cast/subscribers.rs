@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::timer_queue::TimerQueue;
-use crate::connection::{ClientSender, Notifier, WakeReason};
+use crate::connection::ClientSender;
 use crate::platform::ThreadAffinity;
 use crate::threads::Worker;
+use crate::threads::{Notifier, WakeReason};
 
 /// The most publisher threads: two. On two cores, with 9,000 readers on the same machine, a second one brought p50 from
 /// 1.1 to 1.0 times that of bare sends, and CPU a delivery from 1.1 to 1.2 times theirs (measured).

@@ -6,12 +6,13 @@ use std::thread;
 use super::helper::{has_cores, send_from_the_end};
 use super::subscribers::PublisherHandle;
 use super::*;
-use crate::connection::{ClientSender, FrameSender, Notifier, Watcher};
+use crate::connection::{ClientSender, FrameSender, Watcher};
 use crate::format::Format;
 use crate::map::builtin;
 use crate::platform;
 use crate::stats::Stats;
 use crate::stream::Stream;
+use crate::threads::Notifier;
 
 /// A repeat often enough for a test, and seldom enough for a busy machine.
 const INTERVAL: Duration = Duration::from_millis(50);

@@ -14,9 +14,10 @@ use super::response::{Code, Kind, Response};
 use super::status::{MAX_CLIENTS, history_event, map_event_head};
 use super::stream_notifier::PERIOD;
 use crate::backlog::Payload;
-use crate::connection::{Connection, Error, WakeReason};
+use crate::connection::{Connection, Error};
 use crate::service::CloseReason;
 use crate::shutdown::Shutdown;
+use crate::threads::WakeReason;
 
 /// How long a browser waits before it connects again: 1 s, where browsers wait 3 to 5 of themselves.
 const RETRY: &str = "retry: 1000\n\n";

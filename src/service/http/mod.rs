@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{CloseReason, FirstRequest, ServerMonitor, Service};
-use crate::connection::{Connection, Error, WorkerThread};
+use crate::connection::{Connection, Error};
 use crate::display::error_chain::ErrorChain;
 use crate::display::escape::escape_start;
 use crate::feed::Feed;
@@ -42,6 +42,7 @@ use crate::shutdown::Shutdown;
 use crate::state::StateFile;
 use crate::stats::health::Health;
 use crate::threads::Threads;
+use crate::threads::WorkerThread;
 
 use answer::Handled;
 use change_log::ChangeLog;

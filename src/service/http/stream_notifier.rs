@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::change_log::ChangeLog;
 use super::rendering::Renderer;
-use crate::connection::{Notifier, WakeReason, WorkerThread, waker};
 use crate::feed::Feed;
 use crate::service::ServerMonitor;
+use crate::threads::{Notifier, WakeReason, WorkerThread, waker};
 use crate::threads::{Threads, Worker};
 
 /// How often the clients are counted for the history.

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::notifier::{Notifier, WakeReason};
-use crate::threads::{Thread, Threads, Worker};
+use super::{Thread, Threads, Worker};
 
 /// How long the end waits for the thread: 1 s. Its work is done in steps of milliseconds.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);

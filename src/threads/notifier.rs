@@ -6,7 +6,7 @@ use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use crate::threads::{ROUND, Worker};
+use super::{ROUND, Worker};
 
 /// Why a thread was woken. Each is one bit, so that any number of notifications costs one wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
