@@ -46,7 +46,7 @@ mod sync {
 }
 
 mod connection {
-    pub(crate) use crate::client::{ClientSender, WakeReason};
+    pub(crate) use crate::client::ClientSender;
     pub(crate) use crate::frame_sender::SendCounts;
 }
 
