@@ -177,7 +177,7 @@ fn visit(addr: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> anyhow::Result<()
             let session = ClientConnection::new(Arc::clone(config), "localhost".try_into()?)?;
             let mut stream = StreamOwned::new(session, socket);
             let read = stream.read_to_string(&mut came)?;
-            // The answer to the server's goodbye.
+            // The answer to the end that the server sends.
             stream.conn.send_close_notify();
             stream.conn.write_tls(&mut stream.sock)?;
             read
@@ -227,7 +227,7 @@ fn greet_bare(socket: &mut TcpStream, tls: Option<&Arc<ServerConfig>>) -> anyhow
     session.send_close_notify();
     session.complete_io(socket)?;
     socket.shutdown(Shutdown::Write)?;
-    // The client's goodbye: a close before it would be a reset.
+    // The end that the client sends: a close before it would be a reset.
     socket.read_to_end(&mut Vec::new())?;
     Ok(())
 }

@@ -26,7 +26,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use mapcast::Shutdown;
-use mapcast::units::{parse_duration, parse_size};
+use mapcast::display::units::{parse_duration, parse_size};
 
 use arrivals::Arrivals;
 use summary::Summary;

@@ -124,7 +124,7 @@ else
     mkdir /sys/fs/cgroup/unified
     mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
 fi
-for folder in /run /tmp /var/lib; do mount -t tmpfs tmpfs "$folder"; done
+for directory in /run /tmp /var/lib; do mount -t tmpfs tmpfs "$directory"; done
 mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc
 mount -t tmpfs tmpfs /etc/systemd/system
 cp /mnt/*.service /mnt/*.socket /etc/systemd/system/

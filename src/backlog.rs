@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::throttle::{LOG_PERIOD, Throttle, more};
-use crate::units::format_size;
+use crate::display::throttle::{LOG_PERIOD, Throttle, more};
+use crate::display::units::format_size;
 
 /// The bound unless another one is set: 32 MiB.
 pub const DEFAULT_LIMIT: usize = 32 * 1024 * 1024;

@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::backlog::Backlog;
 use crate::format::{self, Format};
 use crate::frame::{self, Frame};
-use crate::histogram::Histogram;
 use crate::map::Map;
+use crate::stats::histogram::Histogram;
 use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, RwLock};
 
 /// Up to which durations rounds are counted: 1 ms to 10 s. A change to 9,000 clients takes some 50 ms.
@@ -90,10 +90,10 @@ pub struct Feed {
     current: RwLock<Option<Arc<Snapshot>>>,
     /// The version of `current`, to look at without its lock. 0 before the first map.
     version: AtomicU64,
-    /// Taken first and held through a publication, so that two publishers cannot store out of order.
+    /// ReadCount first and held through a publication, so that two publishers cannot store out of order.
     publishing: Mutex<()>,
     /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken.
-    subscribers: Mutex<Subscribers>,
+    subscribers: Mutex<WakerList>,
     /// Wakes those in [`wait`](Self::wait); waited on with `subscribers`.
     changed: Condvar,
     /// How long changes took to go round: counted by those who send them.
@@ -104,7 +104,7 @@ pub struct Feed {
 }
 
 #[derive(Debug, Default)]
-struct Subscribers {
+struct WakerList {
     next_id: u64,
     wakers: HashMap<u64, Waker>,
 }
@@ -282,7 +282,7 @@ impl Feed {
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
-    fn lock_subscribers(&self) -> MutexGuard<'_, Subscribers> {
+    fn lock_subscribers(&self) -> MutexGuard<'_, WakerList> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,32 +38,26 @@
 //! From the bytes upward; `docs/design.md` has the threads, the locks and who may name whom.
 //! - [`map`]: the map, its keys and values. [`frame`]: the header, and reading and writing frames. [`mod@format`]: five ways
 //!   to write a payload.
-//! - [`backlog`]: the memory that slow peers keep in use. [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`health`]: how that fares.
-//!   [`state`]: the file that outlives it, and [`replacement`]: how a file is replaced whole.
+//! - [`backlog`]: the memory that slow peers keep in use. [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`stats::health`]: how that fares.
+//!   [`state`]: the file that outlives it, and [`files::atomic_file`]: how a file is replaced whole.
 //!   [`shutdown`]: the stop, and how it is heard. [`threads`]: the long-lived threads, and which of them are stuck.
-//! - [`connection`]: one client, its deadlines and its bell. [`service`]: what is done for it. [`server`]: listeners,
+//! - [`connection`]: one client, its deadlines and its notifier. [`service`]: what is done for it. [`server`]: listeners,
 //!   threads, limits. [`stats`]: what is counted. [`tls`]: certificates and handshakes, for both ends.
-//! - [`client`]: reading, over one connection or as many as it takes. [`units`]: durations and sizes as people write
-//!   them. [`address`]: addresses.
+//! - [`client`]: reading, over one connection or as many as it takes. [`display::units`]: durations and sizes as people write
+//!   them. [`client::address`]: addresses.
 
 #![forbid(unsafe_code)]
 
-pub mod address;
 pub mod backlog;
-mod chain;
 pub mod client;
 pub mod connection;
-mod escape;
+pub mod display;
 pub mod feed;
-mod files;
+pub mod files;
 pub mod format;
 pub mod frame;
-pub mod health;
-mod histogram;
 pub mod map;
 mod platform;
-pub mod replacement;
-mod secret;
 pub mod server;
 pub mod service;
 pub mod shutdown;
@@ -76,13 +70,11 @@ mod sync;
 #[path = "../tests/testing/mod.rs"]
 mod testing;
 pub mod threads;
-mod throttle;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub mod tls;
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
-#[path = "tls/absent.rs"]
+#[path = "tls/disabled.rs"]
 pub mod tls;
-pub mod units;
 
 pub use backlog::Backlog;
 pub use client::{Client, ClientConfig, FollowConfig, Follower};

@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::files;
+use crate::files::atomic_file::{self, AtomicFile, Replaced};
 use crate::format::{self, Format};
 use crate::frame::{self, Frame, FrameReader};
 use crate::map::{self, Map};
-use crate::replacement::{self, Replaced, Replacement};
 
 /// Why a map could not be kept, or taken up again. The text is safe to print.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ pub enum Error {
 /// It is one owner's, with all clones: `.NAME.lock` beside it is locked (flock(2)) until the last of them is dropped or the
 /// process has ended, however it does. That file is empty and stays; one that was removed all the same, with its directory
 /// perhaps, is made and locked again before the next write. A process that is killed while it writes may leave
-/// `.NAME.XXXXXXXX.tmp`, as a [`Replacement`] does; the next one that opens the state removes it.
+/// `.NAME.XXXXXXXX.tmp`, as a [`AtomicFile`] does; the next one that opens the state removes it.
 #[derive(Debug, Clone)]
 pub struct StateFile(Arc<Opened>);
 
@@ -114,7 +114,7 @@ struct Opened {
     path: PathBuf,
     /// Locked until it is closed. Guards that it is replaced once; held for that, by who writes.
     lock: Mutex<File>,
-    /// Whether it was told that the folder cannot be synchronized; it is told once.
+    /// Whether it was told that the directory cannot be synchronized; it is told once.
     told_unsynced: AtomicBool,
 }
 
@@ -132,8 +132,8 @@ impl StateFile {
         let state =
             Self(Arc::new(Opened { lock: Mutex::new(lock(&path)?), path, told_unsynced: AtomicBool::new(false) }));
         // Better now than at the first write.
-        let tried = replacement::remove_abandoned(&state.0.path)
-            .and_then(|()| Replacement::begin(&state.0.path, MODE).map(drop));
+        let tried = atomic_file::remove_abandoned(&state.0.path)
+            .and_then(|()| AtomicFile::begin(&state.0.path, MODE).map(drop));
         tried.map_err(|source| state.unkept(source))?;
         Ok(state)
     }
@@ -145,8 +145,9 @@ impl StateFile {
     /// As those two, but for the lock.
     pub fn inspect(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
         check_place(path)?;
-        let writable = accessat(CWD, replacement::folder(path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-        writable.map_err(|error| unkept(path, replacement::no_new_file(path, &error.into())))?;
+        let writable =
+            accessat(CWD, atomic_file::directory(path), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+        writable.map_err(|error| unkept(path, atomic_file::no_new_file(path, &error.into())))?;
         load(path, max_frame)
     }
 
@@ -167,7 +168,7 @@ impl StateFile {
     }
 
     /// Keeps `map`, which changed at `changed`, as JSON, or as a frame if JSON has no form for it that is read as the very same
-    /// map. When this returns, whoever reads the file finds it. It is there after a loss of power too, unless the folder cannot
+    /// map. When this returns, whoever reads the file finds it. It is there after a loss of power too, unless the directory cannot
     /// be synchronized, of which the log has one warning: the file has the new map by then, and to say that it was not kept
     /// would be untrue.
     ///
@@ -198,9 +199,9 @@ impl StateFile {
     }
 
     fn try_replace(&self, content: &[u8], changed: SystemTime) -> io::Result<Replaced> {
-        // A folder that cannot be opened cannot be synchronized: before the rename that is an error that is true.
-        open_folder(&self.0.path)?;
-        let new = Replacement::begin(&self.0.path, MODE)?;
+        // A directory that cannot be opened cannot be synchronized: before the rename that is an error that is true.
+        open_parent(&self.0.path)?;
+        let new = AtomicFile::begin(&self.0.path, MODE)?;
         new.file().write_all(content)?;
         // Without it the map seems to have changed when it was written: no reason to lose it.
         let _ = new.file().set_modified(changed);
@@ -235,7 +236,7 @@ impl StateFile {
         {
             let name = self.name();
             log::warn!(
-                "{name}: kept, but its folder cannot be synchronized: {error}; a loss of power may undo changes"
+                "{name}: kept, but its directory cannot be synchronized: {error}; a loss of power may undo changes"
             );
         }
     }
@@ -268,16 +269,16 @@ fn unkept(path: &Path, source: io::Error) -> Error {
     Error::Unkept { name: name(path), source }
 }
 
-/// Returns an error if `path` cannot be replaced, or is in no folder that can be read, as synchronizing it takes.
+/// Returns an error if `path` cannot be replaced, or is in no directory that can be read, as synchronizing it takes.
 fn check_place(path: &Path) -> Result<(), Error> {
-    replacement::check(path).and_then(|()| open_folder(path)).map(drop).map_err(|source| unkept(path, source))
+    atomic_file::check(path).and_then(|()| open_parent(path)).map(drop).map_err(|source| unkept(path, source))
 }
 
-/// Opens the folder of `path`.
-fn open_folder(path: &Path) -> io::Result<File> {
-    let folder = replacement::folder(path);
-    files::open_directory(folder)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot open {}: {error}", name(folder))))
+/// Opens the directory of `path`.
+fn open_parent(path: &Path) -> io::Result<File> {
+    let directory = atomic_file::directory(path);
+    files::open_directory(directory)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot open {}: {error}", name(directory))))
 }
 
 fn lock_path(path: &Path) -> PathBuf {
@@ -291,13 +292,13 @@ fn lock_path(path: &Path) -> PathBuf {
 /// puts another file in the state's place.
 fn lock(path: &Path) -> Result<File, Error> {
     let lock = lock_path(path);
-    // In a folder that others may write to, it could be a link to anywhere, or a FIFO.
+    // In a directory that others may write to, it could be a link to anywhere, or a FIFO.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).custom_flags(flags).open(&lock);
     let unlockable = |source| Error::Unlockable { lock: name(&lock), source };
     let file = opened.map_err(|source| match lock.symlink_metadata() {
         Ok(_) => unlockable(source),
-        Err(_) => unkept(path, replacement::no_new_file(path, &source)),
+        Err(_) => unkept(path, atomic_file::no_new_file(path, &source)),
     })?;
     files::check_regular(&file.metadata().map_err(unlockable)?).map_err(unlockable)?;
     match file.try_lock() {

@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
+pub(crate) use crate::tls::ReadCount;
 use crate::tls::Session;
-pub(crate) use crate::tls::Taken;
 
 /// A connected, non-blocking socket.
 #[derive(Debug)]
@@ -48,11 +48,11 @@ impl Stream {
     ///
     /// # Errors
     /// `WouldBlock` if there is nothing, in the socket or out of it; `InvalidData` if it breaks TLS's rules.
-    pub(crate) fn try_take(&self, into: &mut [u8]) -> io::Result<Option<Taken>> {
+    pub(crate) fn try_take(&self, into: &mut [u8]) -> io::Result<Option<ReadCount>> {
         match self {
             Self::Plain(socket) => {
                 let read = (&mut &*socket).read(into)?;
-                Ok((read > 0).then_some(Taken { data: read, wire: read }))
+                Ok((read > 0).then_some(ReadCount { data: read, wire: read }))
             }
             Self::Tls(session) => session.try_take(into),
         }

@@ -52,7 +52,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use clap::Parser;
-use mapcast::units::parse_duration;
+use mapcast::display::units::parse_duration;
 
 use fault::{Plan, Planned};
 use site::Site;

@@ -37,7 +37,7 @@ pub fn isolate() -> anyhow::Error {
     }
 }
 
-/// Makes the bridge, and the folder for files. `outside` is the namespace that this process came from.
+/// Makes the bridge, and the directory for files. `outside` is the namespace that this process came from.
 pub fn prepare(outside: &str) -> anyhow::Result<()> {
     ensure!(namespace()? != outside, "this process is not in namespaces of its own");
     run("mount", &["-t", "tmpfs", "-o", "mode=700", "tmpfs", "/run"], "")?;

@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use mapcast::units::{parse_duration, parse_size};
+use mapcast::display::units::{parse_duration, parse_size};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use report::{Csv, Outcome, Table};

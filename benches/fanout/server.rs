@@ -113,7 +113,7 @@ impl Kind {
             Self::Mosquitto => "mosquitto",
         };
         let path = env::var_os("PATH").unwrap_or_default();
-        let is_there = env::split_paths(&path).any(|folder| folder.join(program).is_file());
+        let is_there = env::split_paths(&path).any(|directory| directory.join(program).is_file());
         (!is_there).then_some(program)
     }
 

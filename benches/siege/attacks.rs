@@ -93,7 +93,7 @@ pub fn storm(site: &mut Site, phase: &'static str, port: Port, time: Duration) -
 }
 
 /// Storms `server` until `until`, or until it has ended, with every core busy. HTTP's port for a quarter of the time with more
-/// connections than it takes, for a quarter with fewer, so that none is turned away, and then with one at a time: that is
+/// connections than it takes, for a quarter with fewer, so that none is refused, and then with one at a time: that is
 /// fastest while the attack itself keeps a core busy, and nothing else does.
 pub fn run(
     server: &mut Server,

@@ -59,7 +59,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use mapcast::units::parse_duration;
+use mapcast::display::units::parse_duration;
 
 use server::Limit;
 use site::{Progress, Site, mib};

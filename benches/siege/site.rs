@@ -97,7 +97,7 @@ pub struct Site {
     pub sampler: Sampler,
     pub verdict: Arc<Verdict>,
     pub progress: Arc<Progress>,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 /// What the reporter prints.
@@ -110,9 +110,9 @@ pub struct Progress {
 impl Site {
     /// Starts the servers, and connects `clients` well-behaved ones, a fifth of them over TLS.
     pub fn start(clients: usize, verdict: Arc<Verdict>, progress: Arc<Progress>) -> anyhow::Result<Self> {
-        let (certificates, folder, sampler) = (Certificates::new()?, tempfile::tempdir()?, Sampler::start()?);
+        let (certificates, directory, sampler) = (Certificates::new()?, tempfile::tempdir()?, Sampler::start()?);
         let tls = trust(&certificates)?;
-        let mut site = Self { subjects: Vec::new(), certificates, tls, sampler, verdict, progress, folder };
+        let mut site = Self { subjects: Vec::new(), certificates, tls, sampler, verdict, progress, directory };
         fs::write(site.path("token"), "open-sesame")?;
         fs::write(site.path("map.json"), file_map(0))?;
         let encrypted = clients / 5;
@@ -164,7 +164,7 @@ impl Site {
 
     /// A file of this run.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// The options of a server that is written over HTTP.

@@ -9,10 +9,10 @@ use mapcast::tls::{ClientTls, Connector};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-/// The files in a folder of their own, which is gone when this is dropped.
+/// The files in a directory of their own, which is gone when this is dropped.
 pub struct Certificates {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: TempDir,
+    directory: TempDir,
     rotations: AtomicU64,
 }
 
@@ -22,14 +22,14 @@ impl Certificates {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let certificates = Self { issuer, folder: tempfile::tempdir()?, rotations: AtomicU64::new(0) };
+        let certificates = Self { issuer, directory: tempfile::tempdir()?, rotations: AtomicU64::new(0) };
         fs::write(certificates.file("ca.pem"), certificates.issuer.pem())?;
         certificates.write()?;
         Ok(certificates)
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Puts a new certificate with a new key in the place of the one that is there.

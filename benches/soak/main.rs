@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use clap::Parser;
 use mapcast::Shutdown;
-use mapcast::units::parse_duration;
+use mapcast::display::units::parse_duration;
 
 use certificates::Certificates;
 use churn::Churn;

@@ -112,8 +112,8 @@ impl Server {
 
     /// Reads what it has now (proc(5)).
     pub fn read(&self) -> anyhow::Result<Reading> {
-        let folder = format!("/proc/{}", self.child.id());
-        let status = fs::read_to_string(format!("{folder}/status")).context("the server has ended")?;
+        let directory = format!("/proc/{}", self.child.id());
+        let status = fs::read_to_string(format!("{directory}/status")).context("the server has ended")?;
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|line| line.split_whitespace().next()?.parse().ok()).with_context(|| format!("no {name}"))
@@ -121,8 +121,8 @@ impl Server {
         Ok(Reading {
             resident: field("VmRSS:")?,
             threads: field("Threads:")?,
-            descriptors: fs::read_dir(format!("{folder}/fd"))?.count() as u64,
-            maps: fs::read_to_string(format!("{folder}/maps"))?.lines().count() as u64,
+            descriptors: fs::read_dir(format!("{directory}/fd"))?.count() as u64,
+            maps: fs::read_to_string(format!("{directory}/maps"))?.lines().count() as u64,
             active: self.log.active.load(Ordering::SeqCst),
             panics: self.log.panics.load(Ordering::SeqCst),
         })

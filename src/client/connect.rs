@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::resolver::Resolver;
-use super::stream::{Ending, Stream};
+use super::stream::{Cancellation, Stream};
 use super::{ClientConfig, Error};
 use crate::platform::{self, Readiness};
 #[cfg(feature = "redis")]
@@ -24,11 +24,12 @@ pub(super) fn connect(
     address: &str,
     config: &ClientConfig,
     resolver: &Resolver,
-    ending: &Ending,
+    cancellation: &Cancellation,
 ) -> Result<Stream, Error> {
     let limits = Limits { connect: config.connect_timeout, handshake: DEFAULT_HANDSHAKE_TIMEOUT };
-    let transport = reach(address, limits, config.tls.as_deref(), resolver, ending)?;
-    Stream::new(transport, ending.clone()).map_err(|source| Error::Connect { address: address.to_owned(), source })
+    let transport = reach(address, limits, config.tls.as_deref(), resolver, cancellation)?;
+    Stream::new(transport, cancellation.clone())
+        .map_err(|source| Error::Connect { address: address.to_owned(), source })
 }
 
 /// As [`connect`], for another protocol: returns the socket alone, which does not block. The handshake has `timeout` as well.
@@ -41,13 +42,13 @@ pub(crate) fn dial(
     shutdown: &Shutdown,
 ) -> Result<Transport, Error> {
     let limits = Limits { connect: timeout, handshake: timeout };
-    reach(address, limits, tls, resolver, &Ending { shutdown: shutdown.clone(), deadline: None })
+    reach(address, limits, tls, resolver, &Cancellation { shutdown: shutdown.clone(), deadline: None })
 }
 
 /// How long the steps to a connection may take.
 #[derive(Clone, Copy)]
 struct Limits {
-    /// The look-up of the name, and each of its addresses.
+    /// The lookup of the name, and each of its addresses.
     connect: Duration,
     /// The handshake of TLS: the server has to compute, and may have many to do it for.
     handshake: Duration,
@@ -59,12 +60,12 @@ fn reach(
     limits: Limits,
     tls: Option<&Connector>,
     resolver: &Resolver,
-    ending: &Ending,
+    cancellation: &Cancellation,
 ) -> Result<Transport, Error> {
-    let socket = connect_any(address, limits.connect, resolver, ending)?;
+    let socket = connect_any(address, limits.connect, resolver, cancellation)?;
     match tls {
         None => Ok(Transport::Plain(socket)),
-        Some(tls) => encrypt(socket, tls, address, limits.handshake, ending),
+        Some(tls) => encrypt(socket, tls, address, limits.handshake, cancellation),
     }
 }
 
@@ -74,34 +75,39 @@ fn encrypt(
     tls: &Connector,
     address: &str,
     limit: Duration,
-    ending: &Ending,
+    cancellation: &Cancellation,
 ) -> Result<Transport, Error> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     // A certificate names an address without the interface by which it is reached here.
     let host = host.split('%').next().unwrap_or(host);
-    let within = ending.within(limit);
+    let within = cancellation.within(limit);
     match tls.connect(socket, host, limit, |socket, readiness| within.wait_ready(socket.as_fd(), readiness)) {
         Ok(session) => Ok(Transport::Tls(session)),
-        Err(_) if ending.is_over() => Err(ending.reason()),
+        Err(_) if cancellation.is_over() => Err(cancellation.reason()),
         Err(source) => Err(Error::Tls(source)),
     }
 }
 
-/// Returns a socket connected to the first address that answers within `timeout`, which the look-up of the name may take
+/// Returns a socket connected to the first address that answers within `timeout`, which the lookup of the name may take
 /// too.
-fn connect_any(address: &str, timeout: Duration, resolver: &Resolver, ending: &Ending) -> Result<TcpStream, Error> {
+fn connect_any(
+    address: &str,
+    timeout: Duration,
+    resolver: &Resolver,
+    cancellation: &Cancellation,
+) -> Result<TcpStream, Error> {
     let refused = |source| Error::Connect { address: address.to_owned(), source };
     let late = |what: &str| io::Error::new(io::ErrorKind::TimedOut, format!("{what} within {timeout:?}"));
     let mut failure = io::Error::other("the name has no address");
-    let peers = match resolver.resolve(address, &ending.within(timeout)) {
-        _ if ending.is_over() => return Err(ending.reason()),
-        peers => peers.map_err(refused)?.ok_or_else(|| refused(late("no answer to the look-up of the name")))?,
+    let peers = match resolver.resolve(address, &cancellation.within(timeout)) {
+        _ if cancellation.is_over() => return Err(cancellation.reason()),
+        peers => peers.map_err(refused)?.ok_or_else(|| refused(late("no answer to the lookup of the name")))?,
     };
     for peer in peers {
-        match connect_socket(peer, &ending.within(timeout)) {
+        match connect_socket(peer, &cancellation.within(timeout)) {
             Ok(socket) => return Ok(socket),
-            Err(_) if ending.is_over() => return Err(ending.reason()),
+            Err(_) if cancellation.is_over() => return Err(cancellation.reason()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 failure = late("no answer");
             }
@@ -113,13 +119,13 @@ fn connect_any(address: &str, timeout: Duration, resolver: &Resolver, ending: &E
 }
 
 /// Returns a non-blocking socket connected to `peer`; `WouldBlock` if the ending came first.
-fn connect_socket(peer: SocketAddr, ending: &Ending) -> io::Result<TcpStream> {
+fn connect_socket(peer: SocketAddr, cancellation: &Cancellation) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     platform::keep_alive(&socket, Some(platform::KEEPALIVE_IDLE))?;
     match socket.connect(&peer.into()) {
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
-            if !ending.wait_ready(socket.as_fd(), Readiness::Writable)? {
+            if !cancellation.wait_ready(socket.as_fd(), Readiness::Writable)? {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             socket.take_error()?.map_or(Ok(()), Err)?;
@@ -149,9 +155,9 @@ mod tests {
     use std::net::TcpListener;
     use std::time::Instant;
 
-    fn connect(address: &str, timeout: Duration, ending: &Ending) -> Result<Stream, Error> {
+    fn connect(address: &str, timeout: Duration, cancellation: &Cancellation) -> Result<Stream, Error> {
         let config = ClientConfig { connect_timeout: timeout, ..ClientConfig::default() };
-        super::connect(address, &config, &Resolver::new(), ending)
+        super::connect(address, &config, &Resolver::new(), cancellation)
     }
 
     /// Returns an address that nobody listens on, and the socket that keeps others from it.
@@ -162,21 +168,21 @@ mod tests {
         (socket, address)
     }
 
-    fn ending() -> Ending {
-        Ending { shutdown: Shutdown::new().unwrap(), deadline: None }
+    fn cancellation() -> Cancellation {
+        Cancellation { shutdown: Shutdown::new().unwrap(), deadline: None }
     }
 
     #[test]
     fn a_port_that_nobody_listens_on_is_refused_by_name() {
         let (_bound, free) = unheard();
-        let error = connect(&free.to_string(), Duration::from_mins(1), &ending()).unwrap_err();
+        let error = connect(&free.to_string(), Duration::from_mins(1), &cancellation()).unwrap_err();
         assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused));
         assert!(error.to_string().contains(&free.to_string()), "{error}");
     }
 
     #[test]
     fn a_name_without_a_port_is_an_error_of_its_own() {
-        let error = connect("127.0.0.1", Duration::from_mins(1), &ending()).unwrap_err();
+        let error = connect("127.0.0.1", Duration::from_mins(1), &cancellation()).unwrap_err();
         assert!(matches!(error, Error::Connect { .. }), "{error:?}");
     }
 
@@ -185,7 +191,7 @@ mod tests {
         // On most systems the name is ::1 first, where nobody listens.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("localhost:{}", listener.local_addr().unwrap().port());
-        let stream = connect(&address, Duration::from_mins(1), &ending()).unwrap();
+        let stream = connect(&address, Duration::from_mins(1), &cancellation()).unwrap();
         assert_eq!(stream.peer(), listener.local_addr().unwrap());
     }
 
@@ -198,13 +204,13 @@ mod tests {
         });
         let (started, timeout) = (Instant::now(), Duration::from_millis(50));
         let config = ClientConfig { connect_timeout: timeout, ..ClientConfig::default() };
-        let error = super::connect("h:1", &config, &resolver, &ending()).unwrap_err();
+        let error = super::connect("h:1", &config, &resolver, &cancellation()).unwrap_err();
         assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut));
         assert!(started.elapsed() >= timeout);
-        let ending = ending();
-        ending.shutdown.trigger();
+        let cancellation = cancellation();
+        cancellation.shutdown.trigger();
         let config = ClientConfig { connect_timeout: Duration::from_hours(1), ..config };
-        assert!(matches!(super::connect("h:1", &config, &resolver, &ending), Err(Error::Stopped)));
+        assert!(matches!(super::connect("h:1", &config, &resolver, &cancellation), Err(Error::Stopped)));
     }
 
     /// Returns a listener whose queue is full, so that the next to connect hears nothing, and those who fill it.
@@ -227,7 +233,7 @@ mod tests {
         let (listener, _queue) = deaf_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let (started, timeout) = (Instant::now(), Duration::from_millis(100));
-        let error = connect(&address, timeout, &ending()).unwrap_err();
+        let error = connect(&address, timeout, &cancellation()).unwrap_err();
         assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut));
         assert!(started.elapsed() >= timeout);
     }
@@ -251,17 +257,17 @@ mod tests {
     fn the_callers_deadline_ends_the_attempt() {
         let (listener, _queue) = deaf_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
-        let ending = ending().within(Duration::from_millis(50));
-        assert!(matches!(connect(&address, Duration::from_hours(1), &ending), Err(Error::TimedOut)));
+        let cancellation = cancellation().within(Duration::from_millis(50));
+        assert!(matches!(connect(&address, Duration::from_hours(1), &cancellation), Err(Error::TimedOut)));
     }
 
     #[test]
     fn a_stop_ends_the_attempt() {
         let (listener, _queue) = deaf_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
-        let ending = ending();
-        ending.shutdown.trigger();
-        assert!(matches!(connect(&address, Duration::from_hours(1), &ending), Err(Error::Stopped)));
+        let cancellation = cancellation();
+        cancellation.shutdown.trigger();
+        assert!(matches!(connect(&address, Duration::from_hours(1), &cancellation), Err(Error::Stopped)));
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use log::{debug, info, log};
 use serde::de::DeserializeOwned;
 
+use super::idle_timeout::IdleTimeout;
 use super::observer::{Connectivity, Losses, Observer};
 use super::resolver::Resolver;
 use super::retry::Backoff;
-use super::silence::Silence;
-use super::stream::{Ending, sooner};
+use super::stream::{Cancellation, sooner};
 use super::{Client, ClientConfig, Error};
-use crate::chain::Chain;
+use crate::display::error_chain::ErrorChain;
 use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
 use crate::shutdown::Shutdown;
@@ -60,11 +60,11 @@ pub struct Follower {
     address: String,
     config: FollowConfig,
     resolver: Resolver,
-    ending: Ending,
+    cancellation: Cancellation,
     client: Option<Client>,
     /// Whether a connection has stood: it gave a frame, or ended otherwise than by being refused. Before that, whatever
     /// refuses one is the caller's to mend.
-    has_stood: bool,
+    ever_connected: bool,
     /// When the first attempt at a connection was made.
     first_attempt: Option<Instant>,
     /// How far the connections have come; what has been read of the present one counts when it is a frame, or gone.
@@ -72,7 +72,7 @@ pub struct Follower {
     /// When to connect again; `None` before the first attempt.
     retry_at: Option<Instant>,
     backoff: Backoff,
-    silence: Silence,
+    silence: IdleTimeout,
     losses: Losses,
     observer: Observer,
 }
@@ -119,14 +119,14 @@ impl Follower {
         Self {
             address: address.to_owned(),
             resolver: Resolver::new(),
-            ending: Ending { shutdown: shutdown.clone(), deadline: None },
+            cancellation: Cancellation { shutdown: shutdown.clone(), deadline: None },
             client: None,
-            has_stood: false,
+            ever_connected: false,
             first_attempt: None,
             reached: Reached::Nothing,
             retry_at: None,
             backoff: Backoff::new(),
-            silence: Silence::new(config.stale_after, config.reconnect),
+            silence: IdleTimeout::new(config.stale_after, config.reconnect),
             losses: Losses::default(),
             observer: Observer::default(),
             config,
@@ -136,7 +136,7 @@ impl Follower {
     /// Sets the instant at which every later call ends with `TimedOut`, connecting or reading; `None`, which is how it
     /// begins, never comes. After `TimedOut` nothing is lost: set another deadline and repeat the call.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.ending.deadline = deadline;
+        self.cancellation.deadline = deadline;
     }
 
     /// Sets how long attempts at the first connection go on from the first one, as [`FollowConfig::wait`] does.
@@ -211,7 +211,7 @@ impl Follower {
                 None if !self.config.reconnect => return Ok(None),
                 Some(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
                 // What is said of the first connection's address or certificate would be said of the next.
-                Some(error @ (Error::Connect { .. } | Error::Tls(_))) if !self.has_stood => return Err(error),
+                Some(error @ (Error::Connect { .. } | Error::Tls(_))) if !self.ever_connected => return Err(error),
                 reason => self.tell_lost(reason.as_ref(), retry_in),
             }
         }
@@ -227,11 +227,11 @@ impl Follower {
             return self.connect();
         };
         loop {
-            match read_frame(client, &mut self.silence, &self.ending) {
+            match read_frame(client, &mut self.silence, &self.cancellation) {
                 Ok(Some(payload)) => {
                     self.backoff.reset();
                     self.losses.end();
-                    self.has_stood = true;
+                    self.ever_connected = true;
                     self.reached = Reached::Frame;
                     if !payload.is_empty() {
                         return Ok(Event::Payload(payload));
@@ -270,20 +270,23 @@ impl Follower {
 
     /// True if and only if there has been no connection, and more attempts are to be made at the first.
     fn waits(&self) -> bool {
-        !self.has_stood && self.waits_until().is_none_or(|until| Instant::now() < until)
+        !self.ever_connected && self.waits_until().is_none_or(|until| Instant::now() < until)
     }
 
     /// Connects, when it is time to.
     fn connect(&mut self) -> Result<Event, Error> {
         self.first_attempt.get_or_insert_with(Instant::now);
         if let Some(retry_at) = self.retry_at {
-            let wait = Ending { deadline: sooner(Some(retry_at), self.ending.deadline), ..self.ending.clone() };
+            let wait = Cancellation {
+                deadline: sooner(Some(retry_at), self.cancellation.deadline),
+                ..self.cancellation.clone()
+            };
             wait.pass();
         }
-        if self.ending.is_over() {
-            return Err(self.ending.reason());
+        if self.cancellation.is_over() {
+            return Err(self.cancellation.reason());
         }
-        match Client::connect_by(&self.address, &self.config.client, &self.resolver, &self.ending) {
+        match Client::connect_by(&self.address, &self.config.client, &self.resolver, &self.cancellation) {
             Ok(client) => {
                 let (peer, local) = (client.peer_addr(), client.local_addr());
                 self.silence.connection_began(Instant::now());
@@ -298,7 +301,7 @@ impl Follower {
 
     fn lost(&mut self, reason: Option<Error>) -> Event {
         let is_refusal = matches!(reason, Some(Error::Connect { .. } | Error::Tls(_)));
-        self.has_stood |= !is_refusal;
+        self.ever_connected |= !is_refusal;
         let mut retry_in = self.give_up();
         if self.waits()
             && let Some(until) = self.waits_until()
@@ -313,9 +316,9 @@ impl Follower {
     fn tell_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
         let (reason, what_next) = match reason {
             None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
-            Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (Chain(error).to_string(), "trying again"),
+            Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (ErrorChain(error).to_string(), "trying again"),
             Some(error @ (Error::Stale { .. } | Error::Unanswered { .. })) => (error.to_string(), "reconnecting"),
-            Some(error) => (format!("connection lost: {}", Chain(error)), "reconnecting"),
+            Some(error) => (format!("connection lost: {}", ErrorChain(error)), "reconnecting"),
         };
         let level = self.losses.level(&reason, Instant::now());
         log!(level, "{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
@@ -324,16 +327,20 @@ impl Follower {
 }
 
 /// Reads one frame, empty ones included, unless the server is silent for too long.
-fn read_frame(client: &mut Client, silence: &mut Silence, ending: &Ending) -> Result<Option<Vec<u8>>, Error> {
+fn read_frame(
+    client: &mut Client,
+    silence: &mut IdleTimeout,
+    cancellation: &Cancellation,
+) -> Result<Option<Vec<u8>>, Error> {
     let mut now = Instant::now();
     silence.enter(now);
     let result = loop {
-        client.set_deadline(silence.start_wait(now, client.has_heard(), ending.deadline));
+        client.set_deadline(silence.start_wait(now, client.has_heard(), cancellation.deadline));
         let result = client.next_frame();
         now = Instant::now();
         let is_punctual = silence.end_wait(now);
         match result {
-            Err(Error::TimedOut) if !ending.is_over() => {
+            Err(Error::TimedOut) if !cancellation.is_over() => {
                 if let Some(error) = silence.judge(now, client.has_heard()) {
                     break Err(error);
                 }
@@ -398,7 +405,7 @@ mod tests {
     fn a_name_that_no_server_answers_for_holds_nobody_up_and_takes_one_thread() {
         let begun = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&begun);
-        let look_up = move |_: &str| {
+        let lookup = move |_: &str| {
             counted.fetch_add(1, Ordering::SeqCst);
             loop {
                 thread::park();
@@ -407,7 +414,7 @@ mod tests {
         let client = ClientConfig { connect_timeout: Duration::from_millis(5), ..ClientConfig::default() };
         let shutdown = Shutdown::new().unwrap();
         let mut follower = Follower::new("h:1", FollowConfig { client, ..FollowConfig::default() }, &shutdown);
-        follower.resolver = Resolver::with(look_up);
+        follower.resolver = Resolver::with(lookup);
         for _ in 0..10 {
             let event = follower.next_event().unwrap();
             assert!(matches!(event, Event::Lost { reason: Some(Error::Connect { .. }), .. }), "{event:?}");

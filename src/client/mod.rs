@@ -3,14 +3,15 @@
 //! Every wait here ends at once when the caller's [`Shutdown`] is triggered, from whatever thread, and at the deadline
 //! that the caller has set. Deadlines are absolute: a byte that comes does not extend them.
 
+pub mod address;
 mod connect;
-mod exchange;
+mod echo;
 mod follow;
+mod idle_timeout;
 mod interval;
 mod observer;
 mod resolver;
 mod retry;
-mod silence;
 mod stream;
 
 use std::io::{self, BufReader};
@@ -30,11 +31,11 @@ use crate::tls;
 
 #[cfg(not(feature = "redis"))]
 use resolver::Resolver;
-use stream::{Ending, SpeaksTls, Stream};
+use stream::{Cancellation, SpeaksTls, Stream};
 
 #[cfg(feature = "redis")]
 pub(crate) use connect::dial;
-pub use exchange::{Input, echo, greet};
+pub use echo::{Input, echo, greet};
 pub use follow::{Event, FollowConfig, Follower};
 pub use observer::Connectivity;
 #[cfg(feature = "redis")]
@@ -43,7 +44,7 @@ pub(crate) use resolver::Resolver;
 pub(crate) use retry::Backoff;
 pub(crate) use retry::random_fraction;
 
-/// How long a name's look-up, and then one address, may take, unless told otherwise: 2 s, as the clients of NATS and redis wait. A local
+/// How long a name's lookup, and then one address, may take, unless told otherwise: 2 s, as the clients of NATS and redis wait. A local
 /// network answers within a millisecond; one lost SYN is repeated after one second.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -54,7 +55,7 @@ pub struct ClientConfig {
     pub format: Format,
     /// The largest payload in bytes that is read. Default: 1 MiB.
     pub max_frame: usize,
-    /// How long the look-up of the server's name may take, and then each of its addresses to answer. Default: 2 s.
+    /// How long the lookup of the server's name may take, and then each of its addresses to answer. Default: 2 s.
     pub connect_timeout: Duration,
     /// Encrypts the connection, if it is there. Default: none. Wants the feature `tls`.
     pub tls: Option<Arc<tls::Connector>>,
@@ -189,21 +190,26 @@ pub struct Client {
 
 impl Client {
     /// Connects to `address`, which is `HOST:PORT`; every address that the name has is tried in turn. `shutdown` ends
-    /// this call and every later one. A look-up that does not end in time goes on in a thread of its own until the system
+    /// this call and every later one. A lookup that does not end in time goes on in a thread of its own until the system
     /// gives it up: a loop of calls for a name that no server answers for has one for each. A [`Follower`] has one.
     ///
     /// # Errors
     /// `Connect` if no address answers; `Tls` if the one that does is not who it should be, or does not want this client;
     /// `Stopped`.
     pub fn connect(address: &str, config: &ClientConfig, shutdown: &Shutdown) -> Result<Self, Error> {
-        let ending = Ending { shutdown: shutdown.clone(), deadline: None };
-        let client = Self::connect_by(address, config, &Resolver::new(), &ending)?;
+        let cancellation = Cancellation { shutdown: shutdown.clone(), deadline: None };
+        let client = Self::connect_by(address, config, &Resolver::new(), &cancellation)?;
         debug!("connected to {} from {}", client.peer_addr(), client.local_addr());
         Ok(client)
     }
 
-    fn connect_by(address: &str, config: &ClientConfig, resolver: &Resolver, ending: &Ending) -> Result<Self, Error> {
-        let stream = connect::connect(address, config, resolver, ending)?;
+    fn connect_by(
+        address: &str,
+        config: &ClientConfig,
+        resolver: &Resolver,
+        cancellation: &Cancellation,
+    ) -> Result<Self, Error> {
+        let stream = connect::connect(address, config, resolver, cancellation)?;
         let frames = FrameReader::new(BufReader::new(stream), config.max_frame);
         Ok(Self { frames, format: config.format, tls: config.tls.clone() })
     }
@@ -273,7 +279,9 @@ impl Client {
     /// As [`next_payload`](Self::next_payload), the empty ones included: they too are a sign of life.
     fn next_frame(&mut self) -> Result<Option<Vec<u8>>, Error> {
         self.frames.read_frame().map_err(|error| match error {
-            frame::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream().ending().reason(),
+            frame::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.stream().cancellation().reason()
+            }
             frame::Error::Io(error) => {
                 refusal(error, self.tls.as_deref()).unwrap_or_else(|error| Error::Frame(frame::Error::Io(error)))
             }

@@ -7,27 +7,27 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-use super::stream::Ending;
-use crate::address;
+use super::stream::Cancellation;
+use crate::client::address;
 use crate::platform::{self, Readiness};
 
-/// How many look-ups of different names may be under way at once: a client has one name, a source in Redis one for each
+/// How many lookups of different names may be under way at once: a client has one name, a source in Redis one for each
 /// sentinel.
 const MAX_LOOK_UPS: usize = 4;
 
-/// Looks names up. The system's look-up (getaddrinfo(3)) can be neither ended nor given a time: where no name server
+/// Looks names up. The system's lookup (getaddrinfo(3)) can be neither ended nor given a time: where no name server
 /// answers it takes 10 s by default (resolv.conf(5)), or much longer. So each runs in a thread of its own. Who asks again
 /// for a name while one is under way waits for that one: threads do not pile up, however often it is tried.
 pub(crate) struct Resolver {
-    look_up: Arc<LookUp>,
+    lookup: Arc<Lookup>,
     /// Those under way, and those whose answer nobody has waited for. The lock guards the list alone.
     pending: Mutex<Vec<Pending>>,
 }
 
 /// Returns the addresses of a name with a port. Blocks.
-type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// A look-up that has been begun.
+/// A lookup that has been begun.
 #[derive(Debug, Clone)]
 struct Pending {
     name: String,
@@ -43,59 +43,59 @@ impl Resolver {
     }
 
     /// As [`new`](Self::new), with another way to look a name up.
-    pub(super) fn with(look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
-        Self { look_up: Arc::new(look_up), pending: Mutex::default() }
+    pub(super) fn with(lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
+        Self { lookup: Arc::new(lookup), pending: Mutex::default() }
     }
 
-    /// Returns the addresses of `name`, which is `HOST:PORT`; `None` if and only if the ending came first. The look-up
+    /// Returns the addresses of `name`, which is `HOST:PORT`; `None` if and only if the ending came first. The lookup
     /// then goes on, and its addresses are those that the next call for the same name returns.
     ///
     /// # Errors
     /// What the system says of the name; that it has no thread or no descriptor left; `ResourceBusy` if too many other
     /// names are being looked up.
-    pub(super) fn resolve(&self, name: &str, ending: &Ending) -> io::Result<Option<Vec<SocketAddr>>> {
+    pub(super) fn resolve(&self, name: &str, cancellation: &Cancellation) -> io::Result<Option<Vec<SocketAddr>>> {
         if let Ok(address) = name.parse::<SocketAddr>() {
             return Ok(Some(vec![address]));
         }
         let pending = self.join_or_begin(name)?;
-        if !ending.wait_ready(pending.ended.as_fd(), Readiness::Readable)? {
+        if !cancellation.wait_ready(pending.ended.as_fd(), Readiness::Readable)? {
             return Ok(None);
         }
         self.pending().retain(|other| !Arc::ptr_eq(&other.answer, &pending.answer));
         match pending.answer.get() {
             Some(Ok(addresses)) => Ok(Some(addresses.clone())),
             Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
-            None => Err(io::Error::other("the look-up of the name has panicked")),
+            None => Err(io::Error::other("the lookup of the name has panicked")),
         }
     }
 
-    /// Returns the look-up of `name` that there is, unless it has failed while nobody waited, or begins one.
+    /// Returns the lookup of `name` that there is, unless it has failed while nobody waited, or begins one.
     fn join_or_begin(&self, name: &str) -> io::Result<Pending> {
         let mut pending = self.pending();
-        pending.retain(|look_up| !matches!(look_up.answer.get(), Some(Err(_))));
-        if let Some(look_up) = pending.iter().find(|look_up| look_up.name == name) {
-            return Ok(look_up.clone());
+        pending.retain(|lookup| !matches!(lookup.answer.get(), Some(Err(_))));
+        if let Some(lookup) = pending.iter().find(|lookup| lookup.name == name) {
+            return Ok(lookup.clone());
         }
-        pending.retain(|look_up| look_up.answer.get().is_none());
+        pending.retain(|lookup| lookup.answer.get().is_none());
         if pending.len() >= MAX_LOOK_UPS {
             return Err(io::Error::new(ErrorKind::ResourceBusy, "no name server answers, and other names wait for it"));
         }
-        let look_up = self.begin(name)?;
-        pending.push(look_up.clone());
-        Ok(look_up)
+        let lookup = self.begin(name)?;
+        pending.push(lookup.clone());
+        Ok(lookup)
     }
 
     fn begin(&self, name: &str) -> io::Result<Pending> {
         let (ended, writer) = platform::pipe()?;
         let pending = Pending { name: name.to_owned(), answer: Arc::default(), ended: Arc::new(ended) };
-        let (look_up, name, answer) = (Arc::clone(&self.look_up), name.to_owned(), Arc::clone(&pending.answer));
+        let (lookup, name, answer) = (Arc::clone(&self.lookup), name.to_owned(), Arc::clone(&pending.answer));
         let run = move || {
             let _ended = writer;
             // Nobody else sets it.
-            let _ = answer.set(look_up(&name));
+            let _ = answer.set(lookup(&name));
         };
         // It ends with the process, or when the system gives the name up.
-        thread::Builder::new().name("look-up".to_owned()).spawn(run)?;
+        thread::Builder::new().name("resolver".to_owned()).spawn(run)?;
         Ok(pending)
     }
 
@@ -118,32 +118,32 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
 
-    fn ending() -> Ending {
-        Ending { shutdown: Shutdown::new().unwrap(), deadline: None }
+    fn cancellation() -> Cancellation {
+        Cancellation { shutdown: Shutdown::new().unwrap(), deadline: None }
     }
 
     fn address(port: u16) -> SocketAddr {
         ([127, 0, 0, 1], port).into()
     }
 
-    /// Returns a resolver each of whose look-ups ends with what the sender is given, and how many were begun.
+    /// Returns a resolver each of whose lookups ends with what the sender is given, and how many were begun.
     fn held() -> (Resolver, Sender<io::Result<Vec<SocketAddr>>>, Arc<AtomicUsize>) {
         let (sender, answers) = channel();
         let (answers, begun) = (Mutex::new(answers), Arc::new(AtomicUsize::new(0)));
         let counted = Arc::clone(&begun);
-        let look_up = move |_: &str| {
+        let lookup = move |_: &str| {
             counted.fetch_add(1, Ordering::SeqCst);
             answers.lock().unwrap().recv().unwrap_or_else(|_| Err(ErrorKind::NotFound.into()))
         };
-        (Resolver::with(look_up), sender, begun)
+        (Resolver::with(lookup), sender, begun)
     }
 
     #[test]
     fn a_stop_or_a_deadline_ends_the_wait_for_a_look_up() {
         let (resolver, _answers, _) = held();
-        let soon = ending().within(Duration::from_millis(20));
+        let soon = cancellation().within(Duration::from_millis(20));
         assert_eq!(resolver.resolve("h:1", &soon).unwrap(), None);
-        let stopped = ending();
+        let stopped = cancellation();
         stopped.shutdown.trigger();
         assert_eq!(resolver.resolve("h:1", &stopped).unwrap(), None);
     }
@@ -152,25 +152,25 @@ mod tests {
     fn whoever_asks_again_waits_for_the_look_up_that_hangs_and_gets_its_answer() {
         let (resolver, answers, begun) = held();
         for _ in 0..10 {
-            assert_eq!(resolver.resolve("h:1", &ending().within(Duration::from_millis(2))).unwrap(), None);
+            assert_eq!(resolver.resolve("h:1", &cancellation().within(Duration::from_millis(2))).unwrap(), None);
         }
         answers.send(Ok(vec![address(7)])).unwrap();
-        assert_eq!(resolver.resolve("h:1", &ending()).unwrap(), Some(vec![address(7)]));
+        assert_eq!(resolver.resolve("h:1", &cancellation()).unwrap(), Some(vec![address(7)]));
         assert_eq!(begun.load(Ordering::SeqCst), 1);
         // What was told once is looked up again.
         answers.send(Ok(vec![address(8)])).unwrap();
-        assert_eq!(resolver.resolve("h:1", &ending()).unwrap(), Some(vec![address(8)]));
+        assert_eq!(resolver.resolve("h:1", &cancellation()).unwrap(), Some(vec![address(8)]));
     }
 
     #[test]
     fn a_failure_that_nobody_waited_for_is_forgotten() {
         let (resolver, answers, _) = held();
-        assert_eq!(resolver.resolve("h:1", &ending().within(Duration::from_millis(2))).unwrap(), None);
+        assert_eq!(resolver.resolve("h:1", &cancellation().within(Duration::from_millis(2))).unwrap(), None);
         answers.send(Err(ErrorKind::NotFound.into())).unwrap();
         let hung = resolver.pending()[0].clone();
-        assert!(ending().wait_ready(hung.ended.as_fd(), Readiness::Readable).unwrap());
+        assert!(cancellation().wait_ready(hung.ended.as_fd(), Readiness::Readable).unwrap());
         answers.send(Ok(vec![address(7)])).unwrap();
-        assert_eq!(resolver.resolve("h:1", &ending()).unwrap(), Some(vec![address(7)]));
+        assert_eq!(resolver.resolve("h:1", &cancellation()).unwrap(), Some(vec![address(7)]));
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         let (resolver, answers, begun) = held();
         for _ in 0..2 {
             answers.send(Err(io::Error::new(ErrorKind::NotFound, "no such name"))).unwrap();
-            let error = resolver.resolve("h:1", &ending()).unwrap_err();
+            let error = resolver.resolve("h:1", &cancellation()).unwrap_err();
             assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::NotFound, "no such name"));
         }
         assert_eq!(begun.load(Ordering::SeqCst), 2);
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn names_that_hang_do_not_become_ever_more_threads() {
         let (resolver, _answers, _) = held();
-        let ask = |number: usize| resolver.resolve(&format!("h{number}:1"), &ending().within(Duration::ZERO));
+        let ask = |number: usize| resolver.resolve(&format!("h{number}:1"), &cancellation().within(Duration::ZERO));
         assert!((0..MAX_LOOK_UPS).all(|number| ask(number).unwrap().is_none()));
         assert_eq!(ask(MAX_LOOK_UPS).unwrap_err().kind(), ErrorKind::ResourceBusy);
         assert!(ask(0).unwrap().is_none());
@@ -196,19 +196,19 @@ mod tests {
     #[test]
     fn a_panic_ends_the_wait() {
         let resolver = Resolver::with(|_| panic!("as a name service's module may"));
-        assert!(resolver.resolve("h:1", &ending()).is_err());
+        assert!(resolver.resolve("h:1", &cancellation()).is_err());
     }
 
     #[test]
     fn an_address_needs_no_look_up() {
         let resolver = Resolver::with(|_| Err(ErrorKind::NotFound.into()));
-        assert_eq!(resolver.resolve("127.0.0.1:7", &ending()).unwrap(), Some(vec![address(7)]));
-        assert!(resolver.resolve("[::1]:7", &ending()).unwrap().is_some());
+        assert_eq!(resolver.resolve("127.0.0.1:7", &cancellation()).unwrap(), Some(vec![address(7)]));
+        assert!(resolver.resolve("[::1]:7", &cancellation()).unwrap().is_some());
     }
 
     #[test]
     fn a_name_of_this_machine_is_found() {
-        let found = Resolver::new().resolve("localhost:7", &ending()).unwrap().unwrap();
+        let found = Resolver::new().resolve("localhost:7", &cancellation()).unwrap().unwrap();
         assert!(found.iter().any(|address| address.ip().is_loopback()), "{found:?}");
     }
 }

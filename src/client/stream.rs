@@ -12,13 +12,13 @@ use crate::stream::Stream as Socket;
 
 /// What ends a wait before its time: the stop, or an instant.
 #[derive(Debug, Clone)]
-pub(super) struct Ending {
+pub(super) struct Cancellation {
     pub(super) shutdown: Shutdown,
     /// `None` never comes.
     pub(super) deadline: Option<Instant>,
 }
 
-impl Ending {
+impl Cancellation {
     /// True if and only if the stop was requested or the deadline has passed.
     pub(super) fn is_over(&self) -> bool {
         self.shutdown.is_triggered() || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
@@ -56,7 +56,7 @@ pub(super) struct Stream {
     socket: Socket,
     peer: SocketAddr,
     local: SocketAddr,
-    ending: Ending,
+    cancellation: Cancellation,
     /// Nothing has been read yet.
     is_fresh: bool,
     /// The last read had to wait.
@@ -65,10 +65,10 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Returns the stream over `socket`, which has been set to non-blocking.
-    pub(super) fn new(socket: Socket, ending: Ending) -> io::Result<Self> {
+    pub(super) fn new(socket: Socket, cancellation: Cancellation) -> io::Result<Self> {
         // Now, because a socket whose peer has reset it does not know its addresses any more.
         let (peer, local) = (socket.tcp().peer_addr()?, socket.tcp().local_addr()?);
-        Ok(Self { socket, peer, local, ending, is_fresh: true, has_waited: false })
+        Ok(Self { socket, peer, local, cancellation, is_fresh: true, has_waited: false })
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -83,8 +83,8 @@ impl Stream {
         &self.socket
     }
 
-    pub(super) fn ending(&self) -> &Ending {
-        &self.ending
+    pub(super) fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
     }
 
     /// True if and only if something has been read.
@@ -98,7 +98,7 @@ impl Stream {
     }
 
     pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.ending.deadline = deadline;
+        self.cancellation.deadline = deadline;
     }
 }
 
@@ -106,7 +106,7 @@ impl Stream {
 /// when the peer does not acknowledge.
 impl Read for Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.ending.is_over() {
+        if self.cancellation.is_over() {
             // Looked at before every read: a peer whose bytes never cease would never be waited for.
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -115,7 +115,7 @@ impl Read for Stream {
             match self.socket.try_take(into) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.has_waited = true;
-                    if !self.ending.wait_ready(self.socket.as_fd(), Readiness::Readable)? {
+                    if !self.cancellation.wait_ready(self.socket.as_fd(), Readiness::Readable)? {
                         return Err(error);
                     }
                 }
@@ -135,7 +135,7 @@ impl Read for Stream {
     }
 }
 
-/// Says goodbye, as far as there is room for it.
+/// Sends the end of the TLS session, as far as there is room for it.
 impl Drop for Stream {
     fn drop(&mut self) {
         let _ = self.socket.try_close();
@@ -174,12 +174,12 @@ mod tests {
         listener.accept().unwrap().0.write_all(b"Hola").unwrap();
         socket.peek(&mut [0]).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let ending = Ending { shutdown: Shutdown::new().unwrap(), deadline: Some(Instant::now()) };
-        let mut stream = Stream::new(Socket::Plain(socket), ending).unwrap();
+        let cancellation = Cancellation { shutdown: Shutdown::new().unwrap(), deadline: Some(Instant::now()) };
+        let mut stream = Stream::new(Socket::Plain(socket), cancellation).unwrap();
         assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         stream.set_deadline(None);
         assert_eq!(stream.read(&mut [0; 4]).unwrap(), 4);
-        stream.ending.shutdown.trigger();
+        stream.cancellation.shutdown.trigger();
         assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

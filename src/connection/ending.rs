@@ -34,7 +34,7 @@ impl Connection {
     /// What kept the frame in flight from being finished; the connection is then aborted.
     pub(crate) fn finish<P>(mut self, place: P) -> Result<(), Error> {
         // From here on, what a publisher began would be nobody's to finish.
-        self.outlet.seal();
+        self.sender.close();
         if let Err(error) = self.flush() {
             drop(place);
             self.abort();
@@ -50,7 +50,7 @@ impl Connection {
     /// True if the client decides how long the end takes: it has sent what was not asked for, has sent more than was read, or
     /// answers the end of TLS with its own.
     fn may_linger(&self) -> bool {
-        let has_unread = || platform::wait_ready([(self.outlet.as_fd(), Readiness::Readable)], Some(Instant::now()));
+        let has_unread = || platform::wait_ready([(self.sender.as_fd(), Readiness::Readable)], Some(Instant::now()));
         self.stream().is_tls()
             || self.discarded > 0
             || self.expects_refused_input
@@ -68,7 +68,7 @@ impl Connection {
     fn tell_the_end(&self) {
         let deadline = Instant::now().checked_add(LINGER);
         while let Err(error) = self.stream().try_close() {
-            let ready = || platform::wait_ready([(self.outlet.as_fd(), Readiness::Writable)], deadline);
+            let ready = || platform::wait_ready([(self.sender.as_fd(), Readiness::Writable)], deadline);
             if error.kind() != ErrorKind::WouldBlock || !ready().is_ok_and(|[ready]| ready) {
                 return;
             }
@@ -96,7 +96,7 @@ impl Connection {
                     }
                     // A client that has stopped sending has seen the end, or never will.
                     let pause = [Instant::now().checked_add(LINGER), deadline].into_iter().flatten().min();
-                    let ready = platform::wait_ready([(self.outlet.as_fd(), Readiness::Readable)], pause);
+                    let ready = platform::wait_ready([(self.sender.as_fd(), Readiness::Readable)], pause);
                     if !ready.is_ok_and(|[ready]| ready) {
                         return;
                     }
@@ -109,7 +109,7 @@ impl Connection {
 
     /// Ends the connection at once; what the client has not taken is gone.
     pub(crate) fn abort(self) {
-        self.outlet.seal();
+        self.sender.close();
         platform::reset_on_close(self.stream().tcp());
     }
 }

@@ -1,12 +1,10 @@
 //! One client: its stream, its deadlines, and what wakes its thread.
 
-mod bell;
-mod belled_thread;
 mod ending;
-pub(crate) mod memory;
-mod outlet;
+mod frame_sender;
 mod over_limit;
 mod payload;
+pub(crate) mod testing;
 mod watcher;
 
 use std::io::{self, ErrorKind};
@@ -18,17 +16,15 @@ use std::time::{Duration, Instant};
 
 use crate::backlog::{Backlog, Payload, Pending};
 use crate::frame::Frame;
-use crate::histogram::Histogram;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
+use crate::stats::histogram::Histogram;
 use crate::stream::Stream;
+use crate::threads::{Notifier, WakeReason, WakeReasons, waker};
 use crate::tls::{Acceptor, HandshakeError};
 
-pub(crate) use bell::{Bell, Belled};
-pub use bell::{Cause, Causes};
-pub(crate) use belled_thread::BelledThread;
-use outlet::{Left, Owner, Socket};
-pub(crate) use outlet::{Outlet, Sent};
+pub(crate) use frame_sender::{FrameSender, SendCounts};
+use frame_sender::{Notify, SendStatus, Socket};
 pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
 use payload::explain;
 pub(crate) use watcher::Watcher;
@@ -41,14 +37,14 @@ pub const DISCARD_LIMIT: usize = 64 * 1024;
 #[non_exhaustive]
 pub enum Error {
     /// The client did not take what was sent by the deadline; it has a part of it.
-    #[error("not taken within {}: too slow, cut", crate::units::format_duration(*.0))]
+    #[error("not taken within {}: too slow, cut", crate::display::units::format_duration(*.0))]
     TimedOut(Duration),
     /// The client held an older map while slow clients held more memory than they may.
     #[error("too slow: cut to free the memory of an older map; raise --max-backlog if it should have had longer")]
     Backlog,
     /// The client sent more than it may.
     #[error("it sent more than {DISCARD_LIMIT} bytes, where nothing is expected: closed")]
-    Flooded,
+    TooMuchInput,
     /// The client, or the network, broke the connection off.
     #[error("broken off by the client")]
     Reset(#[source] io::Error),
@@ -69,7 +65,7 @@ pub enum Received {
     /// That many bytes, at least one.
     Bytes(usize),
     /// The client has ended its side.
-    End,
+    Eof,
     /// Nothing, because the server stops.
     Stopping,
     /// Nothing by the deadline.
@@ -78,18 +74,18 @@ pub enum Received {
 
 /// How far the watcher is told of this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Watch {
+enum WatchState {
     /// Not yet: it has never waited.
-    Unknown,
-    /// Its next input will ring.
+    Unregistered,
+    /// Its next input notifies its thread.
     Armed,
-    /// It has rung, and must be asked for again.
-    Rung,
+    /// It has notified its thread, and must be armed again.
+    Fired,
 }
 
-/// A client's socket, non-blocking, and its thread's bell: what others than the thread itself may know of it. They keep
+/// A client's socket, non-blocking, and its thread's notifier: what others than the thread itself may know of it. They keep
 /// it weakly, so that the thread's own end closes the socket.
-pub(crate) type ClientOutlet = Outlet<Stream, Bell>;
+pub(crate) type ClientSender = FrameSender<Stream, Notifier>;
 
 impl Socket for Stream {
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -97,34 +93,41 @@ impl Socket for Stream {
     }
 }
 
-impl Owner for Bell {
-    fn ring_news(&self) {
-        self.ring(Cause::News);
+impl Notify for Notifier {
+    fn notify_pending(&self) {
+        self.notify(WakeReason::Update);
     }
 }
 
-impl Belled for ClientOutlet {
-    fn bell(&self) -> &Bell {
+impl ClientSender {
+    /// The notifier of the connection's thread.
+    pub(crate) fn notifier(&self) -> &Notifier {
         self.owner()
     }
 }
 
-impl AsFd for ClientOutlet {
+impl AsRef<Notifier> for ClientSender {
+    fn as_ref(&self) -> &Notifier {
+        self.owner()
+    }
+}
+
+impl AsFd for ClientSender {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket().as_fd()
     }
 }
 
 /// One client, owned by its thread: nobody else reads from it, and only publishers write to it, whole frames through
-/// its outlet.
+/// its sender.
 #[derive(Debug)]
 pub struct Connection {
     id: u64,
     peer: SocketAddr,
     /// Everything that is sent in frames goes through it, this thread's own too.
-    outlet: Arc<ClientOutlet>,
+    sender: Arc<ClientSender>,
     watcher: Arc<Watcher>,
-    watch: Watch,
+    watch: WatchState,
     /// For one whole frame, or one [`send`](Self::send).
     write_timeout: Duration,
     /// Where it is counted how long a frame took that did not go whole at once.
@@ -146,7 +149,7 @@ impl Connection {
     pub(crate) fn new(
         id: u64,
         peer: SocketAddr,
-        outlet: Arc<ClientOutlet>,
+        sender: Arc<ClientSender>,
         watcher: Arc<Watcher>,
         write_timeout: Duration,
         waits: Arc<Histogram>,
@@ -154,9 +157,9 @@ impl Connection {
         Self {
             id,
             peer,
-            outlet,
+            sender,
             watcher,
-            watch: Watch::Unknown,
+            watch: WatchState::Unregistered,
             write_timeout,
             waits,
             backlog: None,
@@ -206,28 +209,28 @@ impl Connection {
 
     /// Frames sent whole.
     pub fn frames(&self) -> u64 {
-        self.outlet.sent().frames
+        self.sender.sent().frames
     }
 
     /// Bytes sent.
     pub fn bytes(&self) -> u64 {
-        self.bytes + self.outlet.sent().bytes
+        self.bytes + self.sender.sent().bytes
     }
 
     /// Versions that the client never got, because a newer one was there before it was ready for them.
     pub fn skipped(&self) -> u64 {
-        self.outlet.sent().skipped
+        self.sender.sent().skipped
     }
 
     /// Sends one frame, in one system call if the kernel has room for it: the newest that there is, if its `version` is
-    /// above that of the last one, or if it is the same and that one was begun no later than `repeat_before`. A frame that a
-    /// publisher has begun is finished first. Each frame has one absolute deadline, from when it was begun.
+    /// above that of the last one, or if it is the same and that one was started no later than `repeat_before`. A frame that a
+    /// publisher has started is finished first. Each frame has one absolute deadline, from when it was started.
     ///
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_frame(&mut self, frame: &Frame, version: u64, repeat_before: Option<Instant>) -> Result<(), Error> {
         self.flush()?;
-        let left = self.outlet.begin(frame, version, repeat_before).map_err(|error| self.broken(error))?;
+        let left = self.sender.begin(frame, version, repeat_before).map_err(|error| self.broken(error))?;
         self.flush_from(left)
     }
 
@@ -236,28 +239,28 @@ impl Connection {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn flush(&mut self) -> Result<(), Error> {
-        let left = self.outlet.flush().map_err(|error| self.broken(error))?;
+        let left = self.sender.flush().map_err(|error| self.broken(error))?;
         self.flush_from(left)
     }
 
-    fn flush_from(&self, left: Left) -> Result<(), Error> {
-        let Left::InFlight(begun) = left else { return Ok(()) };
-        let Some((frame, version)) = self.outlet.in_flight() else { return Ok(()) };
+    fn flush_from(&self, left: SendStatus) -> Result<(), Error> {
+        let SendStatus::InFlight(started_at) = left else { return Ok(()) };
+        let Some((frame, version)) = self.sender.in_flight() else { return Ok(()) };
         // Dropped before the frame is.
         let pending = self.enter_backlog(Payload::new(version, frame.as_bytes()));
         loop {
-            let step = self.wait_writable(begun.checked_add(self.write_timeout));
-            let step = step.and_then(|()| self.outlet.flush().map_err(|error| self.broken(error)));
-            if step.map_err(|error| explain(error, pending.as_ref()))? == Left::Nothing {
-                self.waits.observe(begun.elapsed());
+            let step = self.wait_writable(started_at.checked_add(self.write_timeout));
+            let step = step.and_then(|()| self.sender.flush().map_err(|error| self.broken(error)));
+            if step.map_err(|error| explain(error, pending.as_ref()))? == SendStatus::Idle {
+                self.waits.observe(started_at.elapsed());
                 return Ok(());
             }
         }
     }
 
-    /// When the last frame was begun; `None` before the first.
+    /// When the last frame was started; `None` before the first.
     pub fn last_frame(&self) -> Option<Instant> {
-        self.outlet.last().map(|(_, begun)| begun)
+        self.sender.last().map(|(_, started_at)| started_at)
     }
 
     /// Shakes hands with a client of `acceptor`, within `timeout` in all, unless the server stops.
@@ -271,14 +274,14 @@ impl Connection {
         acceptor.shake_hands(session, timeout, stop)?;
         if self.stream().has_input() {
             // It came with the end of the handshake: nobody else will tell of it.
-            self.outlet.bell().ring(Cause::Input);
+            self.sender.notifier().notify(WakeReason::Input);
         }
         Ok(())
     }
 
-    /// The outlet, for those who publish.
-    pub(crate) fn outlet(&self) -> &Arc<ClientOutlet> {
-        &self.outlet
+    /// The frame sender, for publishers.
+    pub(crate) fn sender(&self) -> &Arc<ClientSender> {
+        &self.sender
     }
 
     /// Hands all of `bytes` to the kernel, by one absolute deadline: progress does not extend it.
@@ -337,7 +340,7 @@ impl Connection {
     ) -> Result<Received, Error> {
         while !stop.is_triggered() {
             match self.stream().try_take(buffer) {
-                Ok(None) => return Ok(Received::End),
+                Ok(None) => return Ok(Received::Eof),
                 Ok(Some(taken)) if taken.data > 0 => return Ok(Received::Bytes(taken.data)),
                 Ok(Some(_)) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -345,7 +348,7 @@ impl Connection {
                     if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                         return Ok(Received::TimedOut);
                     }
-                    stop.wait_readable(&*self.outlet, deadline).map_err(Error::System)?;
+                    stop.wait_readable(&*self.sender, deadline).map_err(Error::System)?;
                 }
                 Err(error) => return Err(self.broken(error)),
             }
@@ -353,10 +356,10 @@ impl Connection {
         Ok(Received::Stopping)
     }
 
-    /// Throws away what the client has sent. Returns true if and only if it has ended its side: its goodbye.
+    /// Throws away what the client has sent. Returns true if and only if it has shut down its writing side.
     ///
     /// # Errors
-    /// `Flooded` above [`DISCARD_LIMIT`] bytes in all, as they come over the wire; `Reset` if it broke off.
+    /// `TooMuchInput` above [`DISCARD_LIMIT`] bytes in all, as they come over the wire; `Reset` if it broke off.
     // Its buffer, in the frame of the caller that waits below it, would cost each idle thread one more page of stack.
     #[inline(never)]
     pub fn discard_input(&mut self) -> Result<bool, Error> {
@@ -370,38 +373,38 @@ impl Connection {
                 Err(error) => return Err(self.broken(error)),
             }
             if self.discarded > DISCARD_LIMIT {
-                return Err(Error::Flooded);
+                return Err(Error::TooMuchInput);
             }
         }
     }
 
-    /// Waits until something rings or `until` has passed; `None` never passes. Returns what has rung, nothing if and
-    /// only if the time was over. Input rings until it has been read.
+    /// Waits for a notification or until `until` has passed; `None` never passes. Returns the reasons, none if and
+    /// only if the time was over. Unread input stays pending.
     ///
     /// # Errors
     /// If the system has no room to watch another socket.
-    pub fn wait(&mut self, until: Option<Instant>) -> Result<Causes, Error> {
+    pub fn wait(&mut self, until: Option<Instant>) -> Result<WakeReasons, Error> {
         match self.watch {
-            Watch::Unknown => self.watcher.watch(self.id, &self.outlet),
-            Watch::Rung => self.watcher.watch_again(self.id, &self.outlet),
-            Watch::Armed => Ok(()),
+            WatchState::Unregistered => self.watcher.watch(self.id, &self.sender),
+            WatchState::Fired => self.watcher.watch_again(self.id, &self.sender),
+            WatchState::Armed => Ok(()),
         }
         .map_err(Error::System)?;
-        self.watch = Watch::Armed;
-        let causes = self.outlet.bell().wait(until);
-        if causes.contains(Cause::Input) {
-            self.watch = Watch::Rung;
+        self.watch = WatchState::Armed;
+        let reasons = self.sender.notifier().wait(until);
+        if reasons.contains(WakeReason::Input) {
+            self.watch = WatchState::Fired;
         }
-        Ok(causes)
+        Ok(reasons)
     }
 
-    /// Returns a waker that rings for `cause`, to be given to whoever has news.
-    pub fn waker(&self, cause: Cause) -> Waker {
-        self.outlet.waker(cause)
+    /// Returns a waker that notifies for `reason`, to be given to the source of updates.
+    pub fn waker(&self, reason: WakeReason) -> Waker {
+        waker(&self.sender, reason)
     }
 
     fn stream(&self) -> &Stream {
-        self.outlet.socket()
+        self.sender.socket()
     }
 
     fn wait_writable(&self, deadline: Option<Instant>) -> Result<(), Error> {
@@ -409,16 +412,16 @@ impl Connection {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Error::TimedOut(self.write_timeout));
         }
-        match platform::wait_ready([(self.outlet.as_fd(), Readiness::Writable)], deadline) {
+        match platform::wait_ready([(self.sender.as_fd(), Readiness::Writable)], deadline) {
             Ok([true]) => Ok(()),
             Ok([false]) => Err(Error::TimedOut(self.write_timeout)),
             Err(error) => Err(Error::System(error)),
         }
     }
 
-    /// A socket that was cut by us fails as one that was broken off by the peer; the bell knows.
+    /// A socket that was cut by us fails as one that was broken off by the peer; the notifier knows.
     fn broken(&self, error: io::Error) -> Error {
-        if self.outlet.bell().is_cut() {
+        if self.sender.notifier().is_cut() {
             return Error::Cut;
         }
         HandshakeError::in_server_session(error).map_or_else(Error::Reset, Error::Tls)
@@ -427,7 +430,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.watch != Watch::Unknown {
+        if self.watch != WatchState::Unregistered {
             self.watcher.forget(self.id);
         }
     }

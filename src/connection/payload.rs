@@ -4,13 +4,13 @@ use std::net::Shutdown as Direction;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::{ClientOutlet, Connection, Error};
+use super::{ClientSender, Connection, Error};
 use crate::backlog::{Disconnect, Payload, Pending};
 
 /// Bytes of small parts that [`Connection::send_parts`] sends together: one record of TLS.
 const BUFFER: usize = 16 * 1024;
 
-impl Disconnect for ClientOutlet {
+impl Disconnect for ClientSender {
     fn disconnect(&self) {
         // It fails only if the peer has gone, which wakes the thread as well.
         let _ = self.socket().tcp().shutdown(Direction::Both);
@@ -55,8 +55,8 @@ impl Connection {
 
     /// Counts the connection in the backlog, as it has to wait for its client to take `payload`.
     pub(super) fn enter_backlog(&self, payload: Payload) -> Option<Pending> {
-        let outlet: Weak<dyn Disconnect> = Arc::downgrade(&self.outlet) as _;
-        self.backlog.as_ref().map(|backlog| backlog.enter(payload, outlet))
+        let sender: Weak<dyn Disconnect> = Arc::downgrade(&self.sender) as _;
+        self.backlog.as_ref().map(|backlog| backlog.enter(payload, sender))
     }
 }
 

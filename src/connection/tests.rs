@@ -15,10 +15,10 @@ fn connection(write_timeout: Duration) -> (Connection, TcpStream) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
     };
-    let outlet = Arc::new(Outlet::new(Stream::Plain(accepted.0), Bell::for_this_thread()));
+    let sender = Arc::new(FrameSender::new(Stream::Plain(accepted.0), Notifier::for_current_thread()));
     let (watcher, waits) =
         (Arc::new(Watcher::start(&crate::threads::Threads::default()).unwrap()), Arc::new(Histogram::new(&[])));
-    (Connection::new(1, accepted.1, outlet, watcher, write_timeout, waits), client)
+    (Connection::new(1, accepted.1, sender, watcher, write_timeout, waits), client)
 }
 
 fn soon() -> Option<Instant> {
@@ -30,11 +30,11 @@ fn input_wakes_an_idle_thread_each_time() {
     let (mut connection, mut client) = connection(Duration::from_mins(1));
     for _ in 0..3 {
         client.write_all(b"x").unwrap();
-        assert!(connection.wait(soon()).unwrap().contains(Cause::Input));
+        assert!(connection.wait(soon()).unwrap().contains(WakeReason::Input));
         assert!(!connection.discard_input().unwrap());
     }
     drop(client);
-    assert!(connection.wait(soon()).unwrap().contains(Cause::Input));
+    assert!(connection.wait(soon()).unwrap().contains(WakeReason::Input));
     assert!(connection.discard_input().unwrap());
 }
 
@@ -42,11 +42,11 @@ fn input_wakes_an_idle_thread_each_time() {
 fn input_that_came_before_the_first_wait_wakes_too() {
     let (mut connection, client) = connection(Duration::from_mins(1));
     drop(client);
-    assert!(connection.wait(soon()).unwrap().contains(Cause::Input));
+    assert!(connection.wait(soon()).unwrap().contains(WakeReason::Input));
 }
 
 #[test]
-fn a_wait_without_a_ring_is_over_in_time() {
+fn a_wait_without_a_notification_is_over_in_time() {
     let (mut connection, _client) = connection(Duration::from_mins(1));
     assert!(connection.wait(Some(Instant::now())).unwrap().is_empty());
 }
@@ -73,11 +73,11 @@ fn a_send_that_nobody_takes_fails_at_its_deadline() {
 #[test]
 fn a_cut_ends_a_send_and_is_told_from_a_reset() {
     let (mut cut, _client) = connection(Duration::from_mins(1));
-    let outlet = Arc::clone(&cut.outlet);
+    let sender = Arc::clone(&cut.sender);
     let cutter = thread::Builder::new()
         .spawn(move || {
-            outlet.bell().ring(Cause::Cut);
-            outlet.socket().tcp().shutdown(std::net::Shutdown::Both).unwrap();
+            sender.notifier().notify(WakeReason::Cut);
+            sender.socket().tcp().shutdown(std::net::Shutdown::Both).unwrap();
         })
         .unwrap();
     assert!(matches!(cut.send(&vec![0; 20_000_000]), Err(Error::Cut)));
@@ -133,7 +133,7 @@ fn parts_arrive_as_one_whatever_their_sizes() {
 
 /// Has two newer maps of 10 bytes wait.
 fn enter_newer(backlog: &Arc<Backlog>) -> [Pending; 2] {
-    let nobody: std::sync::Weak<ClientOutlet> = std::sync::Weak::new();
+    let nobody: std::sync::Weak<ClientSender> = std::sync::Weak::new();
     [2, 3].map(|version| backlog.enter(Payload::new(version, &[0; 10]), nobody.clone()))
 }
 

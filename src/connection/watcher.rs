@@ -5,15 +5,15 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::ClientOutlet;
-use super::bell::{Belled, Cause};
+use super::ClientSender;
 use crate::platform::ReadinessSet;
+use crate::threads::WakeReason;
 use crate::threads::{ROUND, Thread, Threads, Worker};
 
 /// How long the end waits for the thread: 1 s. It never waits longer than for its own set.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
-/// Rings the bells of connections whose clients have sent something or have left.
+/// Notifies the threads of connections whose clients have sent something or have left.
 ///
 /// A thread that is parked until the next repeat cannot see its socket; a `poll` on socket and a shared pipe can, but
 /// was woken for each change at 2.8 times the cost of the send itself (measured), and has nothing to be woken by for
@@ -21,15 +21,15 @@ const JOIN_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Watcher {
     shared: Arc<Shared>,
-    /// Taken when the watcher is dropped, which ends its thread first.
+    /// ReadCount when the watcher is dropped, which ends its thread first.
     thread: Option<Thread>,
 }
 
 #[derive(Debug)]
 struct Shared {
     set: ReadinessSet,
-    /// Whom to ring for a connection's id. Held for one look-up or change, never while ringing.
-    clients: Mutex<HashMap<u64, Weak<ClientOutlet>>>,
+    /// The thread to notify for a connection's id. Held for one lookup or change, never while a thread is notified.
+    clients: Mutex<HashMap<u64, Weak<ClientSender>>>,
 }
 
 impl Watcher {
@@ -49,8 +49,8 @@ impl Watcher {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Has the client's bell rung for [`Cause::Input`] once, when its socket has something to read or has ended.
-    pub(crate) fn watch(&self, id: u64, client: &Arc<ClientOutlet>) -> io::Result<()> {
+    /// Notifies the client's thread of [`WakeReason::Input`] once, when its socket has something to read or has ended.
+    pub(crate) fn watch(&self, id: u64, client: &Arc<ClientSender>) -> io::Result<()> {
         // First: its input may be reported before `add` returns.
         self.shared.lock_clients().insert(id, Arc::downgrade(client));
         let added = self.shared.set.add(client, id);
@@ -60,8 +60,8 @@ impl Watcher {
         added
     }
 
-    /// Has the bell rung once more.
-    pub(crate) fn watch_again(&self, id: u64, client: &Arc<ClientOutlet>) -> io::Result<()> {
+    /// Arms the watch again after a notification.
+    pub(crate) fn watch_again(&self, id: u64, client: &Arc<ClientSender>) -> io::Result<()> {
         self.shared.set.rearm(client, id)
     }
 
@@ -87,19 +87,19 @@ impl Shared {
     /// If the system refuses to wait. Clients that leave are then noticed at the next repeat only.
     fn watch(&self, worker: &Worker) -> io::Result<()> {
         let mut ready = Vec::new();
-        let mut ringing: Vec<Arc<ClientOutlet>> = Vec::new();
+        let mut notifying: Vec<Arc<ClientSender>> = Vec::new();
         // A round is counted after a wait that was granted: a thread that only fails is stuck.
         while self.set.wait(&mut ready, ROUND)? {
             worker.round();
             let clients = self.lock_clients();
-            ringing.extend(ready.iter().filter_map(|id| clients.get(id)?.upgrade()));
+            notifying.extend(ready.iter().filter_map(|id| clients.get(id)?.upgrade()));
             drop(clients);
-            ringing.drain(..).for_each(|client| client.bell().ring(Cause::Input));
+            notifying.drain(..).for_each(|client| client.notifier().notify(WakeReason::Input));
         }
         Ok(())
     }
 
-    fn lock_clients(&self) -> MutexGuard<'_, HashMap<u64, Weak<ClientOutlet>>> {
+    fn lock_clients(&self) -> MutexGuard<'_, HashMap<u64, Weak<ClientSender>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

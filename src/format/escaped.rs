@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::escape::push_escaped;
+use crate::display::escape::push_escaped;
 
 /// The longest text, in characters: the beginning and the end of a longer one are kept, because `serde_json` names
 /// the place at the end.

@@ -99,7 +99,7 @@ mod tests {
             ("[1]", "expected a map, found a list, at line 1, column 0"),
             (
                 "{\"a\":\n 9223372036854775808}",
-                "a whole number beyond 64 bits with a sign; write it as text, at line 2, column 20",
+                "an integer beyond 64 bits with a sign; write it as text, at line 2, column 20",
             ),
         ] {
             let error = crate::format::json::decode_map(json.as_bytes()).unwrap_err().to_string();

@@ -35,7 +35,7 @@ pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
 }
 
 fn decode_seed<'de, S: DeserializeSeed<'de>>(payload: &'de [u8], seed: S) -> Outcome<S::Value> {
-    look_through(payload)?;
+    validate(payload)?;
     let mut deserializer = Deserializer::from_read_ref(payload).with_human_readable();
     // rmp-serde refuses the level at which its count reaches zero.
     deserializer.set_max_depth(MAX_DEPTH + 1);
@@ -45,7 +45,7 @@ fn decode_seed<'de, S: DeserializeSeed<'de>>(payload: &'de [u8], seed: S) -> Out
 /// Returns without an error if and only if `payload` is exactly one value, of UTF-8 text and without extensions.
 ///
 /// rmp-serde checks none of these: it stops behind the first value, and offers text that is not UTF-8 as bytes.
-fn look_through(payload: &[u8]) -> Result<(), Fault> {
+fn validate(payload: &[u8]) -> Result<(), Fault> {
     let mut rest = payload;
     // Values that are still to come; the claims of lists and maps cost nothing until they do.
     let mut due: u64 = 1;

@@ -166,7 +166,7 @@ impl<'de> Deserialize<'de> for Key {
             type Value = Key;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key: text or a whole number of 64 bits")
+                f.write_str("a key: text or an integer of 64 bits")
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Key, E> {

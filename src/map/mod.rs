@@ -41,7 +41,7 @@ pub enum Value {
     Null,
     /// True or false.
     Bool(bool),
-    /// A whole number.
+    /// A integer.
     Int(i64),
     /// A number with a fraction. JSON has no NaN and no infinity: they become `null` there.
     Float(f64),
@@ -69,8 +69,8 @@ pub fn builtin() -> Map {
         .collect()
 }
 
-/// What is wrong with a whole number that [`Value::Int`] does not hold, and the way around it.
-pub(crate) const BEYOND_64_BITS: &str = "a whole number beyond 64 bits with a sign; write it as text";
+/// What is wrong with an integer that [`Value::Int`] does not hold, and the way around it.
+pub(crate) const BEYOND_64_BITS: &str = "an integer beyond 64 bits with a sign; write it as text";
 
 /// Returns the number that `text` is the only spelling of: not `007`, not `+7`.
 pub(crate) fn parse_number(text: &str) -> Option<i64> {

@@ -1,17 +1,17 @@
 //! Every call that only some systems have, each with what is done where it is missing. Linux is what is tested.
 
+mod affinity;
 mod descriptors;
 mod limits;
-mod movable;
 mod process;
 mod readiness;
 mod socket;
 mod wakeup;
 
+pub(crate) use affinity::ThreadAffinity;
 pub(crate) use descriptors::{Readiness, pipe, wait_any, wait_ready};
 pub(crate) use limits::{Limits, raise_descriptor_limit};
-pub(crate) use movable::Movable;
-pub(crate) use process::{Process, stand_back};
+pub(crate) use process::{Process, lower_priority};
 pub(crate) use readiness::ReadinessSet;
 pub(crate) use socket::{KEEPALIVE_IDLE, accept, keep_alive, listen, reset_on_close, tune};
 pub(crate) use wakeup::Wakeup;

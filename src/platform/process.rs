@@ -46,7 +46,7 @@ const NICEST: i32 = 19;
 ///
 /// # Errors
 /// If the system refuses, or is another one.
-pub(crate) fn stand_back(by: i32) -> io::Result<()> {
+pub(crate) fn lower_priority(by: i32) -> io::Result<()> {
     if !cfg!(target_os = "linux") {
         return Err(io::ErrorKind::Unsupported.into());
     }

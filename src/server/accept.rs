@@ -16,11 +16,11 @@ use super::client::{Client, Shared};
 use super::places::{Place, Reason};
 use super::reserve::Reserve;
 use super::slots::Class;
-use crate::connection::Sent;
+use crate::connection::SendCounts;
+use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform;
 use crate::service::{Service, counted};
 use crate::stats::{AcceptError, Event};
-use crate::throttle::{LOG_PERIOD, Throttle, more};
 
 /// Connections taken from one listener before the next one has its turn.
 const BATCH: usize = 64;
@@ -29,21 +29,21 @@ const BATCH: usize = 64;
 /// too many arrivals are held, where there is a reserve: with HTTP's 200 ms, health checks are answered within 1 s.
 const MOST_DEFERRALS: u32 = 2;
 
-/// How long, after the stop, those who are still in a listener's queue are turned away in order: 50 ms, enough for the
+/// How long, after the stop, those who are still in a listener's queue are rejected in order: 50 ms, enough for the
 /// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
-const TURNING_AWAY: Duration = Duration::from_millis(50);
+const REJECT_PERIOD: Duration = Duration::from_millis(50);
 
 /// A listener and what is done for those who come to it.
 #[derive(Debug)]
-pub(super) struct Door {
-    pub(super) listener: TcpListener,
+pub(super) struct BoundListener {
+    pub(super) socket: TcpListener,
     pub(super) service: Arc<dyn Service>,
     /// True if another process holds the listener open: closing it resets nobody.
     pub(super) is_shared: bool,
 }
 
 /// The accept loop's own state.
-pub(super) struct Acceptor {
+pub(super) struct AcceptLoop {
     pub(super) shared: Arc<Shared>,
     next_id: u64,
     /// Accepted, and without a thread yet. A thread takes ten times as long to start as a connection to accept: in a
@@ -65,7 +65,7 @@ pub(super) struct Acceptor {
     failures: Throttle,
 }
 
-impl Acceptor {
+impl AcceptLoop {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let config = &shared.config;
         Self {
@@ -82,12 +82,12 @@ impl Acceptor {
         }
     }
 
-    /// Gives a thread to each client until the stop is requested. Then closes the doors: those who are still in their
+    /// Gives a thread to each client until the stop is requested. Then closes the listeners: those who are still in their
     /// queues get an orderly end instead of the reset that closing a listener sends them; the queue of a listener that is
     /// shared is its next holder's.
-    pub(super) fn run(&mut self, doors: Vec<Door>) {
+    pub(super) fn run(&mut self, listeners: Vec<BoundListener>) {
         let (stop, wakeup) = (self.shared.stop.clone(), Arc::clone(&self.shared.wakeup));
-        let mut waited_for: Vec<BorrowedFd<'_>> = doors.iter().map(|door| door.listener.as_fd()).collect();
+        let mut waited_for: Vec<BorrowedFd<'_>> = listeners.iter().map(|listener| listener.socket.as_fd()).collect();
         waited_for.extend([stop.as_fd(), wakeup.as_fd()]);
         while !stop.is_triggered() {
             self.log_held(false);
@@ -97,7 +97,7 @@ impl Acceptor {
                 self.shared.stats.count(Event::Heartbeat);
             } else {
                 // While accepting is put off, what waits at the listeners is not looked at.
-                let waited_for = if self.accepts() { &waited_for } else { &waited_for[doors.len()..] };
+                let waited_for = if self.accepts() { &waited_for } else { &waited_for[listeners.len()..] };
                 match platform::wait_any(waited_for, self.next_round()) {
                     Ok(ready) => {
                         self.shared.stats.count(Event::Heartbeat);
@@ -112,26 +112,26 @@ impl Acceptor {
             }
             if !self.is_backing_off() {
                 // All of them, although one fails: the next round begins with the same one.
-                let emptied = doors.iter().filter(|door| self.accept_batch(door)).count();
-                if emptied == doors.len() {
+                let emptied = listeners.iter().filter(|listener| self.accept_batch(listener)).count();
+                if emptied == listeners.len() {
                     self.deferred_since = None;
                 }
             }
         }
         let ready = self.ready.take().map(|(arrival, _)| arrival);
         for arrival in ready.into_iter().chain(self.arrivals.drain()).chain(self.reserve.drain()) {
-            turn_away(&arrival.socket);
+            reject(&arrival.socket);
         }
-        let deadline = Instant::now() + TURNING_AWAY;
-        for door in doors.into_iter().filter(|door| !door.is_shared) {
-            empty(&door.listener, deadline);
+        let deadline = Instant::now() + REJECT_PERIOD;
+        for listener in listeners.into_iter().filter(|listener| !listener.is_shared) {
+            drain_backlog(&listener.socket, deadline);
         }
         self.log_held(true);
     }
 
     /// Logs what was held back and is due; at the end, all. What threads hold back after that, the drain logs.
     fn log_held(&mut self, is_end: bool) {
-        self.admission.settle(is_end);
+        self.admission.flush_suppressed(is_end);
         self.shared.log.flush(false);
         self.shared.log_handshakes(is_end);
         if let Some(held) = self.failures.release(is_end) {
@@ -223,7 +223,7 @@ impl Acceptor {
         let mut closed = 0;
         for arrival in ready.into_iter().chain(std::iter::from_fn(|| self.arrivals.take_new(before))) {
             self.shared.stats.count(Event::FailedSpawn);
-            turn_away(&arrival.socket);
+            reject(&arrival.socket);
             closed += 1;
         }
         if closed > 0 {
@@ -238,7 +238,7 @@ impl Acceptor {
             self.refuse(arrival, reason);
         }
         for (arrival, reason) in self.reserve.look() {
-            self.turn_away(&arrival, reason);
+            self.reject(&arrival, reason);
         }
     }
 
@@ -247,7 +247,7 @@ impl Acceptor {
         let turned_away =
             if reason == Reason::Denied { Some((arrival, reason)) } else { self.reserve.push(arrival, reason) };
         if let Some((arrival, reason)) = turned_away {
-            self.turn_away(&arrival, reason);
+            self.reject(&arrival, reason);
         }
         self.start_reserved();
     }
@@ -266,32 +266,32 @@ impl Acceptor {
             // Without a thread it waits on, as long as it may.
             let turned_away = self.start(arrival, place).and_then(|(arrival, _)| self.reserve.push(arrival, reason));
             if let Some((arrival, reason)) = turned_away {
-                self.turn_away(&arrival, reason);
+                self.reject(&arrival, reason);
             }
         }
     }
 
-    fn turn_away(&mut self, arrival: &Arrival, reason: Reason) {
+    fn reject(&mut self, arrival: &Arrival, reason: Reason) {
         self.admission.refuse(reason, arrival.peer);
-        turn_away(&arrival.socket);
+        reject(&arrival.socket);
     }
 
     /// Accepts some of those that wait at the listener. Returns true if and only if none is left.
-    fn accept_batch(&mut self, door: &Door) -> bool {
+    fn accept_batch(&mut self, listener: &BoundListener) -> bool {
         let now = Instant::now();
         for _ in 0..BATCH {
             if self.has_room_at().is_some() {
                 self.deferred_since.get_or_insert(now);
                 return false;
             }
-            if door.is_shared {
+            if listener.is_shared {
                 // Another holder may have had it wait: all share the flag (fcntl(2)), and Go's os/exec clears it.
-                let _ = door.listener.set_nonblocking(true);
+                let _ = listener.socket.set_nonblocking(true);
             }
-            match platform::accept(&door.listener) {
+            match platform::accept(&listener.socket) {
                 Ok((socket, peer)) => {
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    self.arrivals.push(Arrival { peer, socket, service: Arc::clone(&door.service), since: now });
+                    self.arrivals.push(Arrival { peer, socket, service: Arc::clone(&listener.service), since: now });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -337,7 +337,7 @@ impl Acceptor {
             }
             Err(error) => {
                 let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
-                shared.registry.leave(id, Sent::default());
+                shared.registry.leave(id, SendCounts::default());
                 shared.slots.give_back(class);
                 self.complain(&format!("no thread for {} {peer}", role.noun()), &error, advice(&error));
                 self.starting.begin();
@@ -395,11 +395,11 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 /// Turns away those who are in the listener's queue, until it is empty or `deadline` has passed.
-fn empty(listener: &TcpListener, deadline: Instant) {
+fn drain_backlog(listener: &TcpListener, deadline: Instant) {
     loop {
         for _ in 0..BATCH {
             let Ok((socket, _)) = platform::accept(listener) else { return };
-            turn_away(&socket);
+            reject(&socket);
         }
         if deadline <= Instant::now() {
             return;
@@ -418,7 +418,7 @@ fn kind_of(error: &io::Error) -> AcceptError {
 }
 
 /// Closes a client that gets no thread: it sees the end of the stream.
-fn turn_away(socket: &TcpStream) {
+fn reject(socket: &TcpStream) {
     // It fails only if the client has gone.
     let _ = socket.shutdown(Direction::Write);
 }
@@ -433,7 +433,7 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
         let _clients: Vec<_> = (0..BATCH + 3).map(|_| TcpStream::connect(addr).unwrap()).collect();
-        empty(&listener, Instant::now());
+        drain_backlog(&listener, Instant::now());
         for _ in 0..3 {
             platform::accept(&listener).unwrap();
         }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Config;
-use super::accept::Acceptor;
+use super::accept::AcceptLoop;
 use super::arrivals::Arrival;
 use super::client::Shared;
-use super::limits::Ceiling;
+use super::limits::Capacity;
 use crate::service::Greet;
 use crate::shutdown::Shutdown;
 
@@ -17,11 +17,11 @@ use crate::shutdown::Shutdown;
 const NO_THREAD: usize = 1 << 46;
 
 /// An accept loop without threads, and the peers of three connections that it has accepted.
-fn three_without_threads(place_timeout: Duration) -> (Acceptor, Vec<TcpStream>) {
-    assert!(Ceiling::of_this_machine().clients > 10);
+fn three_without_threads(place_timeout: Duration) -> (AcceptLoop, Vec<TcpStream>) {
+    assert!(Capacity::of_this_machine().clients > 10);
     let config = Config { stack_size: NO_THREAD, place_timeout, ..Config::default() };
     let shared = Shared::new(config, Arc::default(), Arc::default(), Shutdown::new().unwrap()).unwrap();
-    let mut acceptor = Acceptor::new(Arc::new(shared));
+    let mut acceptor = AcceptLoop::new(Arc::new(shared));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peers = (0..3).map(|_| {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -8,10 +8,10 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::places::{Limits, Place, Places, Reason};
 use super::{Config, Role};
+use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform::Wakeup;
 use crate::service::counted;
 use crate::stats::Stats;
-use crate::throttle::{LOG_PERIOD, Throttle, more};
 
 /// Decides who may connect: first by the list of networks, then by the limit of an address, then by the number of places.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Admission {
     role: Role,
     places: Arc<Places>,
     /// What was logged of each reason.
-    complaints: [Throttle; Reason::ALL.len()],
+    throttles: [Throttle; Reason::ALL.len()],
 }
 
 impl Admission {
@@ -40,7 +40,7 @@ impl Admission {
             },
             role: config.role,
             places: Arc::new(Places::new(wakeup)),
-            complaints: Reason::ALL.map(|_| Throttle::new(LOG_PERIOD)),
+            throttles: Reason::ALL.map(|_| Throttle::new(LOG_PERIOD)),
         }
     }
 
@@ -77,13 +77,13 @@ impl Admission {
 
     /// When refusals that were not logged should be, if no other one comes; `None` if all were.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.complaints.iter().filter_map(Throttle::due).min()
+        self.throttles.iter().filter_map(Throttle::due).min()
     }
 
     /// Logs the refusals that are due; at the end of the server, all that were held back.
-    pub(super) fn settle(&mut self, is_end: bool) {
+    pub(super) fn flush_suppressed(&mut self, is_end: bool) {
         for reason in Reason::ALL {
-            if let Some(held) = self.complaints[reason as usize].release(is_end) {
+            if let Some(held) = self.throttles[reason as usize].release(is_end) {
                 let others = counted(held, &format!("more {}", self.role.noun()));
                 log::warn!("{others} refused: {}", self.explain(reason));
             }
@@ -93,7 +93,7 @@ impl Admission {
     /// Counts a refusal, and logs it if none was logged for a second.
     pub(super) fn refuse(&mut self, reason: Reason, peer: SocketAddr) {
         self.stats.count(reason.event());
-        if let Some(held) = self.complaints[reason as usize].pass() {
+        if let Some(held) = self.throttles[reason as usize].pass() {
             log::warn!("{} {peer} refused: {}{}", self.role.noun(), self.explain(reason), more(held));
         }
     }
@@ -103,7 +103,7 @@ impl Admission {
         match reason {
             Reason::Denied => "the address is not on the list (--allow)".to_owned(),
             Reason::Full => limit(self.limits.max_connections, "", self.role.limit_option()),
-            Reason::Crowd => {
+            Reason::PerIp => {
                 limit(self.limits.max_per_source.unwrap_or_default(), " for one address", "--max-connections-per-ip")
             }
         }

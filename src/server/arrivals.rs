@@ -35,7 +35,7 @@ pub(super) struct Arrivals {
     new: VecDeque<Arrival>,
     /// Those that found no place, and why, by the order in which they came.
     waiting: BTreeMap<u64, (Arrival, Reason)>,
-    /// How many have begun to wait.
+    /// How many have started to wait.
     waited: u64,
     /// Those of `waiting`, by source; one that has none is not kept.
     by_source: HashMap<IpAddr, BTreeSet<u64>>,
@@ -126,7 +126,7 @@ impl Arrivals {
         let has_room = match reason {
             Reason::Denied => false,
             Reason::Full => true,
-            Reason::Crowd => {
+            Reason::PerIp => {
                 let waiting = self.by_source.get(&source_of(arrival.peer.ip())).map_or(0, BTreeSet::len);
                 (waiting as u64) < admission.max_per_source()
             }

@@ -13,14 +13,17 @@ use super::peer::Peer;
 use super::places::Place;
 use super::registry::Registry;
 use super::slots::ThreadSlots;
-use crate::chain::Chain;
-use crate::connection::{Bell, Connection, Error as ClientError, Outlet, OverLimit, RESERVE_TIMEOUT, Sent, Watcher};
+use crate::connection::{
+    Connection, Error as ClientError, FrameSender, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
+};
+use crate::display::error_chain::ErrorChain;
+use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform::Wakeup;
-use crate::service::{Goodbye, Service, counted};
+use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Closed, ConnectionGuard, Event, Stats};
 use crate::stream::Stream;
-use crate::throttle::{LOG_PERIOD, Throttle, more};
+use crate::threads::Notifier;
 use crate::tls::{Acceptor, HandshakeError};
 
 /// What all connections share.
@@ -62,7 +65,7 @@ impl Client {
     }
 
     /// Serves the client and closes its connection. Returns what it was sent.
-    fn serve(self) -> Sent {
+    fn serve(self) -> SendCounts {
         let Self { id, peer, socket, place, guard, service, shared } = self;
         let peer = peer.addr();
         let started = Instant::now();
@@ -73,19 +76,19 @@ impl Client {
         let Ok(Some(mut connection)) = opened else {
             drop(place);
             guard.leave();
-            return Sent::default();
+            return SendCounts::default();
         };
         guard.serve();
         shared.log.connected(id, peer, guard.active_then());
-        let outlet = Arc::clone(connection.outlet());
+        let sender = Arc::clone(connection.sender());
         let served = catch_unwind(AssertUnwindSafe(|| {
             let outcome = service.serve(&mut connection, &shared.stop);
             (outcome, service.sent(&connection))
         }));
         let (reason, sent) = end(connection, place, served, &shared.stats);
-        let total = outlet.sent();
+        let total = sender.sent();
         // The last one closes the socket.
-        drop(outlet);
+        drop(sender);
         shared.stats.lasted(started.elapsed());
         shared.log.disconnected(id, started.elapsed(), &sent, &reason, guard.leave());
         total
@@ -109,12 +112,12 @@ fn open(
         None => Stream::Plain(socket),
         Some(tls) => encrypt(id, peer, socket, tls, shared)?,
     };
-    let outlet = Arc::new(Outlet::new(stream, Bell::for_this_thread()));
-    shared.registry.keep_client(id, &outlet);
+    let sender = Arc::new(FrameSender::new(stream, Notifier::for_current_thread()));
+    shared.registry.keep_client(id, &sender);
     let connection = Connection::new(
         id,
         peer,
-        outlet,
+        sender,
         Arc::clone(&shared.watcher),
         config.write_timeout,
         Arc::clone(shared.stats.waits()),
@@ -177,14 +180,14 @@ impl Shared {
     fn handshake_failed(&self, id: u64, peer: SocketAddr, error: &HandshakeError) {
         let noun = self.config.role.noun();
         if self.stop.is_triggered() {
-            return log::debug!("{noun} {id} from {peer}: no TLS handshake: {}", Chain(error));
+            return log::debug!("{noun} {id} from {peer}: no TLS handshake: {}", ErrorChain(error));
         }
         self.stats.count(Event::FailedHandshake);
         let mut failures = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner);
         let (passed, is_first_held) = (failures.pass(), failures.has_first());
         drop(failures);
         match passed {
-            Some(held) => log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", Chain(error), more(held)),
+            Some(held) => log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", ErrorChain(error), more(held)),
             // The accept loop logs it in time.
             None if is_first_held => self.wakeup.wake(),
             None => {}
@@ -211,18 +214,18 @@ impl Shared {
 fn end(
     connection: Connection,
     place: Place,
-    served: thread::Result<(Result<Goodbye, ClientError>, String)>,
+    served: thread::Result<(Result<CloseReason, ClientError>, String)>,
     stats: &Stats,
 ) -> (String, String) {
     match served {
-        Ok((Ok(goodbye), sent)) => match connection.finish(place) {
+        Ok((Ok(close_reason), sent)) => match connection.finish(place) {
             Ok(()) => {
-                stats.count_closed(match goodbye {
-                    Goodbye::Client => Closed::Client,
-                    Goodbye::Done => Closed::Done,
-                    Goodbye::Stopping => Closed::Drain,
+                stats.count_closed(match close_reason {
+                    CloseReason::Client => Closed::Client,
+                    CloseReason::Done => Closed::Done,
+                    CloseReason::Stopping => Closed::Drain,
                 });
-                (goodbye.to_string(), sent)
+                (close_reason.to_string(), sent)
             }
             Err(error) => (count_error(&error, stats), sent),
         },
@@ -254,7 +257,7 @@ fn count_error(error: &ClientError, stats: &Stats) -> String {
             Closed::Drain
         }
         ClientError::Backlog => Closed::Backlog,
-        ClientError::Flooded => Closed::Flooded,
+        ClientError::TooMuchInput => Closed::Flooded,
         _ => Closed::WriteError,
     });
     error.to_string()

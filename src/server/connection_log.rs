@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Role;
+use crate::display::throttle::LOG_PERIOD;
 use crate::platform::Wakeup;
 use crate::service::counted;
 use crate::stats::Stats;
-use crate::throttle::LOG_PERIOD;
 
 /// The most lines a second: 500. Before there was a limit, 67,000 connections in 3 s wrote 8 MB of log (measured).
 const MAX_LINES: u64 = 500;
@@ -38,7 +38,7 @@ enum Change {
 struct Window {
     started: Instant,
     lines: u64,
-    /// Connections that have begun, and ended, without a line.
+    /// Connections that have started, and ended, without a line.
     connected: u64,
     disconnected: u64,
 }
@@ -48,7 +48,7 @@ impl ConnectionLog {
         Self { role, stats, window: Mutex::new(Window::starting_at(Instant::now())), wakeup }
     }
 
-    /// Logs that a connection has begun; there are `active` with it.
+    /// Logs that a connection has started; there are `active` with it.
     pub(super) fn connected(&self, id: u64, peer: SocketAddr, active: u64) {
         if self.has_line(Change::Connected) {
             let (noun, level) = (self.role.noun(), self.role.level());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::{Error, Summary};
-use crate::service::Census;
+use crate::service::ServerMonitor;
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
 
@@ -13,7 +13,7 @@ use crate::stats::Stats;
 #[derive(Debug)]
 pub struct Handle {
     pub(super) addrs: Vec<SocketAddr>,
-    pub(super) census: Arc<dyn Census>,
+    pub(super) monitor: Arc<dyn ServerMonitor>,
     pub(super) stop: Shutdown,
     pub(super) thread: JoinHandle<Result<Summary, Error>>,
 }
@@ -26,12 +26,12 @@ impl Handle {
 
     /// The counters.
     pub fn stats(&self) -> &Stats {
-        self.census.stats()
+        self.monitor.stats()
     }
 
     /// What the server tells of its clients.
-    pub fn census(&self) -> &dyn Census {
-        &*self.census
+    pub fn monitor(&self) -> &dyn ServerMonitor {
+        &*self.monitor
     }
 
     /// Requests the stop and waits for it.

@@ -99,7 +99,7 @@ impl fmt::Display for Limit {
 /// How many clients this machine can hold now, each with a thread and a descriptor, and what the limit is. Raises the
 /// soft limit on descriptors to the hard one first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ceiling {
+pub struct Capacity {
     /// The most clients at once.
     pub clients: u64,
     /// Descriptors for connections, those that wait for a place among them; `u64::MAX` without a limit.
@@ -108,7 +108,7 @@ pub struct Ceiling {
     pub limit: Limit,
 }
 
-impl Ceiling {
+impl Capacity {
     /// Asks the system. What it does not tell does not count.
     pub fn of_this_machine() -> Self {
         platform::raise_descriptor_limit();
@@ -142,7 +142,7 @@ impl Ceiling {
 }
 
 /// `16355 clients (vm.max_map_count)`.
-impl fmt::Display for Ceiling {
+impl fmt::Display for Capacity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.limit {
             Limit::Unknown => write!(f, "any number of clients ({})", self.limit),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn fits(limits: &Limits) -> (u64, Limit) {
-        let Ceiling { clients, limit, .. } = Ceiling::under(limits);
+        let Capacity { clients, limit, .. } = Capacity::under(limits);
         (clients, limit)
     }
 
@@ -211,14 +211,14 @@ mod tests {
 
     #[test]
     fn a_ceiling_names_its_limit_as_the_system_does() {
-        let maps = Ceiling { clients: 16_355, descriptors: 19_968, limit: Limit::Maps(65_530) };
+        let maps = Capacity { clients: 16_355, descriptors: 19_968, limit: Limit::Maps(65_530) };
         assert_eq!(maps.to_string(), "16355 clients (vm.max_map_count)");
-        let unknown = Ceiling { clients: u64::MAX, descriptors: u64::MAX, limit: Limit::Unknown };
+        let unknown = Capacity { clients: u64::MAX, descriptors: u64::MAX, limit: Limit::Unknown };
         assert_eq!(unknown.to_string(), "any number of clients (the system tells of no limit)");
     }
 
     #[test]
     fn this_machine_holds_some_clients() {
-        assert!(Ceiling::of_this_machine().clients > 0);
+        assert!(Capacity::of_this_machine().clients > 0);
     }
 }

@@ -6,11 +6,11 @@ mod accept_tests;
 mod admission;
 mod arrivals;
 mod backoff;
-mod census;
 mod client;
 mod connection_log;
 mod handle;
 mod limits;
+mod monitor;
 mod peer;
 mod places;
 mod registry;
@@ -28,18 +28,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::platform;
-use crate::service::{Census, Service, counted};
+use crate::service::{ServerMonitor, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Event, Stats};
 use crate::threads::{ROUND, Thread, Threads};
 use crate::tls;
 
-use accept::{Acceptor, Door};
-use census::Books;
+use accept::{AcceptLoop, BoundListener};
 use client::{Shared, join};
 pub use handle::Handle;
 pub use ipnet::IpNet;
-pub use limits::{Ceiling, Limit};
+pub use limits::{Capacity, Limit};
+use monitor::Monitor;
 use registry::Registry;
 
 /// The most clients unless told otherwise: 10,000, as in Redis.
@@ -77,7 +77,7 @@ const CERTIFICATES_LIMIT: Duration = Duration::from_millis(500);
 pub struct Config {
     /// Clients at once. Default [`DEFAULT_MAX_CONNECTIONS`]. The server has no more connection threads than this and
     /// [`reserved_connections`](Self::reserved_connections) together. The sum over the servers of a process must not be
-    /// above [`Ceiling::clients`].
+    /// above [`Capacity::clients`].
     pub max_connections: u64,
     /// How long a client above a limit waits for a place before it is closed: the client that leaves may not have been
     /// noticed yet. The time starts again whenever a connection ends, up to five times as long in all, but not where there are
@@ -247,13 +247,13 @@ pub struct Server {
     config: Config,
     stats: Arc<Stats>,
     registry: Arc<Registry>,
-    doors: Vec<Door>,
+    listeners: Vec<BoundListener>,
 }
 
 impl Server {
     /// Returns a server that listens on nothing yet.
     pub fn new(config: Config) -> Self {
-        Self { config, stats: Arc::default(), registry: Arc::default(), doors: Vec::new() }
+        Self { config, stats: Arc::default(), registry: Arc::default(), listeners: Vec::new() }
     }
 
     /// Listens on each of `addrs` for clients of `service`; port 0 picks one. `[::]` takes IPv4 too, unless an IPv4
@@ -293,13 +293,13 @@ impl Server {
     fn open(&mut self, listener: TcpListener, service: Arc<dyn Service>, is_shared: bool) -> io::Result<()> {
         platform::tune(&listener, self.config.write_timeout)?;
         platform::keep_alive(&listener, self.config.keepalive)?;
-        self.doors.push(Door { listener, service, is_shared });
+        self.listeners.push(BoundListener { socket: listener, service, is_shared });
         Ok(())
     }
 
     /// The addresses that are listened on, with the ports that were picked.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.doors.iter().filter_map(|door| door.listener.local_addr().ok()).collect()
+        self.listeners.iter().filter_map(|listener| listener.socket.local_addr().ok()).collect()
     }
 
     /// The counters; they outlive the server.
@@ -308,9 +308,9 @@ impl Server {
     }
 
     /// What the server tells of its clients; it outlives the server.
-    pub fn census(&self) -> Arc<dyn Census> {
+    pub fn monitor(&self) -> Arc<dyn ServerMonitor> {
         let (stats, registry) = (Arc::clone(&self.stats), Arc::clone(&self.registry));
-        Arc::new(Books::new(stats, registry, &self.config))
+        Arc::new(Monitor::new(stats, registry, &self.config))
     }
 
     /// Serves until `stop` is requested, then stops: the listeners close, frames in flight are finished, every client
@@ -326,7 +326,7 @@ impl Server {
     /// Starts everything that accepting needs, and then says where the server listens: who reads that may connect, and
     /// nothing that it needs can be lacking any more.
     fn begin(self, stop: &Shutdown) -> Result<Running, Error> {
-        if self.doors.is_empty() {
+        if self.listeners.is_empty() {
             return Err(Error::NoListener);
         }
         // HTTP beside the clients has their certificates: they are read again once.
@@ -336,18 +336,18 @@ impl Server {
         }
         let certificates =
             own_tls.map(|tls| follow(tls, stop, &self.config.threads)).transpose().map_err(Error::Start)?;
-        self.doors.iter().try_for_each(|door| door.service.start()).map_err(Error::Start)?;
+        self.listeners.iter().try_for_each(|listener| listener.service.start()).map_err(Error::Start)?;
         let addrs = self.local_addrs();
         let shared = Shared::new(self.config, self.stats, self.registry, stop.clone()).map_err(Error::Start)?;
         let shared = Arc::new(shared);
         let reaper = start_reaper(&shared).map_err(Error::Start)?;
         let with_tls = if shared.config.tls.is_some() { " with TLS" } else { "" };
-        for (door, addr) in self.doors.iter().zip(&addrs) {
-            let (level, service) = (shared.config.role.level(), door.service.describe());
+        for (listener, addr) in self.listeners.iter().zip(&addrs) {
+            let (level, service) = (shared.config.role.level(), listener.service.describe());
             log::log!(level, "listening on {addr}{with_tls}: {service}, pid {}", std::process::id());
         }
         shared.config.warn_if_open(&addrs);
-        Ok(Running { doors: self.doors, shared, reaper, certificates })
+        Ok(Running { listeners: self.listeners, shared, reaper, certificates })
     }
 
     /// Runs the server on a thread of its own. Returns when it listens.
@@ -355,12 +355,12 @@ impl Server {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn spawn(self, stop: Shutdown) -> Result<Handle, Error> {
-        let (addrs, census, requested) = (self.local_addrs(), self.census(), stop.clone());
+        let (addrs, monitor, requested) = (self.local_addrs(), self.monitor(), stop.clone());
         let builder = thread::Builder::new().name(format!("{}-accept", self.config.role.thread_name()));
         let (begun, has_begun) = mpsc::sync_channel(1);
         let run = move || {
             if self.config.role == Role::Http
-                && let Err(error) = platform::stand_back(HTTP_NICENESS)
+                && let Err(error) = platform::lower_priority(HTTP_NICENESS)
             {
                 log::debug!("HTTP has the clients' priority: {error}");
             }
@@ -369,7 +369,7 @@ impl Server {
             let _ = begun.send(());
             Ok(running.serve())
         };
-        let handle = Handle { addrs, census, stop, thread: builder.spawn(run).map_err(Error::Start)? };
+        let handle = Handle { addrs, monitor, stop, thread: builder.spawn(run).map_err(Error::Start)? };
         match has_begun.recv() {
             Ok(()) => Ok(handle),
             // It has ended, with the reason.
@@ -380,7 +380,7 @@ impl Server {
 
 /// A server that listens.
 struct Running {
-    doors: Vec<Door>,
+    listeners: Vec<BoundListener>,
     shared: Arc<Shared>,
     reaper: JoinHandle<()>,
     /// Reads the files of TLS.
@@ -390,8 +390,8 @@ struct Running {
 impl Running {
     /// Accepts until the stop, and drains.
     fn serve(self) -> Summary {
-        let Self { doors, shared, reaper, certificates } = self;
-        Acceptor::new(Arc::clone(&shared)).run(doors);
+        let Self { listeners, shared, reaper, certificates } = self;
+        AcceptLoop::new(Arc::clone(&shared)).run(listeners);
         let summary = drain(&shared);
         shared.slots.close();
         join(reaper);
@@ -441,7 +441,7 @@ fn start_reaper(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
 fn drain(shared: &Shared) -> Summary {
     let (active, level) = (shared.stats.active(), shared.config.role.level());
     log::log!(level, "stopping: {active} active connection{}", if active == 1 { "" } else { "s" });
-    shared.registry.ring_stop();
+    shared.registry.notify_stop();
     if !wait_drained(shared) {
         let left = shared.registry.cut();
         log::warn!("cutting {} that did not end within the drain timeout", counted(left as u64, "connection"));

@@ -32,18 +32,18 @@ pub(super) enum Reason {
     /// All places are taken.
     Full,
     /// Its address has as many places as one may have.
-    Crowd,
+    PerIp,
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 3] = [Self::Denied, Self::Full, Self::Crowd];
+    pub(super) const ALL: [Self; 3] = [Self::Denied, Self::Full, Self::PerIp];
 
     /// How it is counted.
     pub(super) fn event(self) -> Event {
         match self {
             Self::Denied => Event::Denied,
             Self::Full => Event::Refused,
-            Self::Crowd => Event::RefusedPerIp,
+            Self::PerIp => Event::RefusedPerIp,
         }
     }
 }
@@ -80,7 +80,7 @@ impl Drop for Place {
 /// The places that are taken.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// Guards the counts alone. Held for one look-up or change.
+    /// Guards the counts alone. Held for one lookup or change.
     counts: Mutex<Counts>,
     /// Notified when a place is freed.
     wakeup: Arc<Wakeup>,
@@ -133,7 +133,7 @@ impl Places {
         }
         let source = limits.max_per_source.map(|_| source_of(ip));
         if let (Some(source), Some(limit)) = (source, limits.max_per_source) {
-            increment(&mut counts.per_source, source, limit).ok_or(Reason::Crowd)?;
+            increment(&mut counts.per_source, source, limit).ok_or(Reason::PerIp)?;
         }
         counts.taken += 1;
         Ok(Place { places: Arc::clone(self), source: source.map(Box::new), over_limit: None })
@@ -145,7 +145,7 @@ impl Places {
         let over_limit = match reason {
             Reason::Denied => return None,
             Reason::Full => OverLimit::Connections,
-            Reason::Crowd => OverLimit::PerAddress,
+            Reason::PerIp => OverLimit::PerAddress,
         };
         let mut counts = self.lock();
         if counts.reserved >= limits.reserved {
@@ -224,11 +224,11 @@ mod tests {
         let (places, limits) = (places(), limits(10, Some(2)));
         let take = |address| places.take(&limits, ip(address));
         let (first, second) = (take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap());
-        assert_eq!(take("192.0.2.1").unwrap_err(), Reason::Crowd);
+        assert_eq!(take("192.0.2.1").unwrap_err(), Reason::PerIp);
         let other = take("192.0.2.2").unwrap();
         drop(first);
         let third = take("192.0.2.1").unwrap();
-        assert_eq!(take("192.0.2.1").unwrap_err(), Reason::Crowd);
+        assert_eq!(take("192.0.2.1").unwrap_err(), Reason::PerIp);
         drop(other);
         let counts = places.lock();
         assert_eq!(

@@ -6,13 +6,14 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::peer::Peer;
-use crate::connection::{Belled, Cause, ClientOutlet, Sent};
+use crate::connection::{ClientSender, SendCounts};
 use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
+use crate::threads::WakeReason;
 
 /// The connections that have a thread.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    /// Guards the lists alone. Held for one look-up or change; never while ringing, closing, joining or logging.
+    /// Guards the lists alone. Held for one lookup or change; never while a thread is notified, closing, joining or logging.
     entries: Mutex<Entries>,
     /// Tells that an entry has gone.
     left: Condvar,
@@ -23,16 +24,16 @@ struct Entries {
     /// By their numbers: the newest is the last.
     active: BTreeMap<u64, Entry>,
     /// What those who have left were sent.
-    gone: Sent,
+    gone: SendCounts,
     /// What everyone has been told, the stop or the cut: whoever comes later must hear it too.
-    told: Option<Cause>,
+    told: Option<WakeReason>,
 }
 
 #[derive(Debug)]
 struct Entry {
     peer: Peer,
     /// Nobody's until the thread has come so far.
-    client: Weak<ClientOutlet>,
+    client: Weak<ClientSender>,
     /// `None` until the accept loop has it; the thread may be quicker.
     thread: Option<JoinHandle<()>>,
 }
@@ -42,7 +43,7 @@ struct Entry {
 pub(super) struct Registered {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
-    pub(super) outlet: Weak<ClientOutlet>,
+    pub(super) sender: Weak<ClientSender>,
 }
 
 impl Registry {
@@ -52,10 +53,10 @@ impl Registry {
     }
 
     /// What those who have left were sent, and those who are entered, the newest last, at one moment.
-    pub(super) fn list(&self) -> (Sent, Vec<Registered>) {
+    pub(super) fn list(&self) -> (SendCounts, Vec<Registered>) {
         let entries = self.lock();
         let listed =
-            |(id, entry): (&u64, &Entry)| Registered { id: *id, peer: entry.peer.addr(), outlet: entry.client.clone() };
+            |(id, entry): (&u64, &Entry)| Registered { id: *id, peer: entry.peer.addr(), sender: entry.client.clone() };
         (entries.gone, entries.active.iter().map(listed).collect())
     }
 
@@ -70,21 +71,21 @@ impl Registry {
         }
     }
 
-    /// Keeps the thread's client, to ring it or cut it; does so if the others have been already.
-    pub(super) fn keep_client(&self, id: u64, client: &Arc<ClientOutlet>) {
+    /// Keeps the thread's client, to notify it or cut it; does so if the others have been already.
+    pub(super) fn keep_client(&self, id: u64, client: &Arc<ClientSender>) {
         let mut entries = self.lock();
         if let Some(entry) = entries.active.get_mut(&id) {
             entry.client = Arc::downgrade(client);
         }
         let told = entries.told;
         drop(entries);
-        if let Some(cause) = told {
-            tell(client, cause);
+        if let Some(reason) = told {
+            tell(client, reason);
         }
     }
 
     /// Removes a connection, which was `sent` that. Returns its thread's handle, unless the accept loop has it yet to keep.
-    pub(super) fn leave(&self, id: u64, sent: Sent) -> Option<JoinHandle<()>> {
+    pub(super) fn leave(&self, id: u64, sent: SendCounts) -> Option<JoinHandle<()>> {
         let mut entries = self.lock();
         entries.gone += sent;
         let entry = entries.active.remove(&id);
@@ -95,22 +96,22 @@ impl Registry {
     }
 
     /// Tells every connection, and every later one, that the server stops.
-    pub(super) fn ring_stop(&self) {
-        self.tell_all(Cause::Stop);
+    pub(super) fn notify_stop(&self) {
+        self.tell_all(WakeReason::Stop);
     }
 
     /// Cuts every connection that is left, in whatever it waits for, and every later one. Returns how many there were.
     pub(super) fn cut(&self) -> usize {
-        self.tell_all(Cause::Cut)
+        self.tell_all(WakeReason::Cut)
     }
 
-    fn tell_all(&self, cause: Cause) -> usize {
+    fn tell_all(&self, reason: WakeReason) -> usize {
         let mut entries = self.lock();
-        entries.told = Some(cause);
+        entries.told = Some(reason);
         let clients: Vec<_> = entries.active.values().map(|entry| entry.client.clone()).collect();
         drop(entries);
         // A connection that has ended meanwhile is left out; one that is not there yet will hear it when it comes.
-        clients.iter().filter_map(Weak::upgrade).for_each(|client| tell(&client, cause));
+        clients.iter().filter_map(Weak::upgrade).for_each(|client| tell(&client, reason));
         clients.len()
     }
 
@@ -136,10 +137,10 @@ impl Registry {
     }
 }
 
-/// Rings the client, and shuts its socket down if this is the cut.
-fn tell(client: &ClientOutlet, cause: Cause) {
-    client.bell().ring(cause);
-    if cause == Cause::Cut {
+/// Notifies the client, and shuts its socket down if this is the cut.
+fn tell(client: &ClientSender, reason: WakeReason) {
+    client.notifier().notify(reason);
+    if reason == WakeReason::Cut {
         // It fails only if the peer has gone, which wakes the thread as well.
         let _ = client.socket().tcp().shutdown(Direction::Both);
     }

@@ -6,16 +6,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::registry::Registry;
-use crate::connection::{Bell, Belled, Cause, ClientOutlet, Outlet, Sent};
+use crate::connection::{ClientSender, FrameSender, SendCounts};
 use crate::stream::Stream;
+use crate::threads::{Notifier, WakeReason};
 
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
-/// The outlet of a socket, and the listener that keeps it from being reset.
-fn client() -> (Arc<ClientOutlet>, TcpListener) {
+/// The sender of a socket, and the listener that keeps it from being reset.
+fn client() -> (Arc<ClientSender>, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread())), listener)
+    (Arc::new(FrameSender::new(Stream::Plain(socket), Notifier::for_current_thread())), listener)
 }
 
 fn thread() -> JoinHandle<()> {
@@ -27,14 +28,14 @@ fn a_connection_that_leaves_returns_its_thread() {
     let registry = Registry::default();
     registry.enter(1, PEER);
     assert!(registry.keep_thread(1, thread()).is_none());
-    assert!(registry.leave(1, Sent::default()).is_some());
+    assert!(registry.leave(1, SendCounts::default()).is_some());
 }
 
 #[test]
 fn the_thread_of_a_connection_that_has_left_is_returned_at_once() {
     let registry = Registry::default();
     registry.enter(1, PEER);
-    assert!(registry.leave(1, Sent::default()).is_none());
+    assert!(registry.leave(1, SendCounts::default()).is_none());
     assert!(registry.keep_thread(1, thread()).is_some());
 }
 
@@ -44,9 +45,11 @@ fn the_stop_rings_those_who_are_there_and_those_who_come() {
     registry.enter(1, PEER);
     registry.keep_client(1, &early);
     registry.enter(2, PEER);
-    registry.ring_stop();
+    registry.notify_stop();
     registry.keep_client(2, &late);
-    assert!(early.bell().wait(None).contains(Cause::Stop) && late.bell().wait(None).contains(Cause::Stop));
+    assert!(
+        early.notifier().wait(None).contains(WakeReason::Stop) && late.notifier().wait(None).contains(WakeReason::Stop)
+    );
 }
 
 #[test]
@@ -56,7 +59,7 @@ fn a_cut_reaches_everyone_who_is_left() {
     registry.keep_client(1, &client);
     assert!(!registry.wait_empty(Some(Instant::now())));
     assert_eq!(registry.cut(), 1);
-    assert!(client.bell().is_cut());
+    assert!(client.notifier().is_cut());
     assert_eq!(std::io::Read::read(&mut client.socket().tcp(), &mut [0]).unwrap(), 0);
 }
 
@@ -64,10 +67,10 @@ fn a_cut_reaches_everyone_who_is_left() {
 fn a_connection_that_comes_after_the_cut_is_cut_too() {
     let (registry, (client, _listener)) = (Registry::default(), client());
     registry.enter(1, PEER);
-    registry.ring_stop();
+    registry.notify_stop();
     assert_eq!(registry.cut(), 1);
     registry.keep_client(1, &client);
-    assert!(client.bell().is_cut());
+    assert!(client.notifier().is_cut());
 }
 
 #[test]
@@ -76,7 +79,7 @@ fn the_last_one_to_leave_ends_the_wait() {
     registry.enter(1, PEER);
     thread::scope(|scope| {
         let waiter = scope.spawn(|| registry.wait_empty(Instant::now().checked_add(Duration::from_mins(1))));
-        registry.leave(1, Sent::default());
+        registry.leave(1, SendCounts::default());
         assert!(waiter.join().unwrap());
     });
 }

@@ -191,7 +191,7 @@ impl Reserve {
 mod tests {
     use super::*;
     use crate::connection::{Connection, Error};
-    use crate::service::{Goodbye, Service};
+    use crate::service::{CloseReason, Service};
     use crate::shutdown::Shutdown;
     use socket2::SockRef;
     use std::cell::RefCell;
@@ -205,8 +205,8 @@ mod tests {
     struct Letters;
 
     impl Service for Letters {
-        fn serve(&self, _connection: &mut Connection, _stop: &Shutdown) -> Result<Goodbye, Error> {
-            Ok(Goodbye::Done)
+        fn serve(&self, _connection: &mut Connection, _stop: &Shutdown) -> Result<CloseReason, Error> {
+            Ok(CloseReason::Done)
         }
 
         fn first_request(&self, received: &[u8]) -> FirstRequest {
@@ -237,7 +237,7 @@ mod tests {
         }
 
         /// Puts a connection from `ip` into the queue, whose peer has sent `text`. It is known by its port: connections are
-        /// counted from 1. Returns the one that is turned away for it.
+        /// counted from 1. Returns the one that is refused for it.
         fn push(&mut self, ip: &str, text: &str) -> Option<u16> {
             let mut peer = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
             let (socket, _) = self.listener.accept().unwrap();
@@ -252,7 +252,7 @@ mod tests {
             self.reserve.push(arrival, Reason::Full).map(|(arrival, _)| arrival.peer.port())
         }
 
-        /// Looks now. Returns those that are turned away.
+        /// Looks now. Returns those that are refused.
         fn look(&mut self) -> Vec<u16> {
             self.reserve.looked = Instant::now().checked_sub(LOOK_PERIOD).unwrap();
             self.reserve.look().iter().map(|(arrival, _)| arrival.peer.port()).collect()

@@ -1,6 +1,6 @@
 //! The echo: everything comes back.
 
-use super::{Goodbye, Service};
+use super::{CloseReason, Service};
 use crate::connection::{Connection, Error, Received};
 use crate::shutdown::Shutdown;
 
@@ -24,13 +24,13 @@ impl Echo {
 }
 
 impl Service for Echo {
-    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
         let mut buffer = vec![0; BUFFER];
         loop {
             match connection.receive(&mut buffer, stop)? {
                 Received::Bytes(read) => connection.send(&buffer[..read])?,
-                Received::End => return Ok(Goodbye::Client),
-                Received::Stopping | Received::TimedOut => return Ok(Goodbye::Stopping),
+                Received::Eof => return Ok(CloseReason::Client),
+                Received::Stopping | Received::TimedOut => return Ok(CloseReason::Stopping),
             }
         }
     }

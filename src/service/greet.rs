@@ -1,6 +1,6 @@
 //! The greeting: text without a header, then the end.
 
-use super::{Goodbye, Service};
+use super::{CloseReason, Service};
 use crate::connection::{Connection, Error};
 use crate::shutdown::Shutdown;
 
@@ -18,9 +18,9 @@ impl Greet {
 }
 
 impl Service for Greet {
-    fn serve(&self, connection: &mut Connection, _stop: &Shutdown) -> Result<Goodbye, Error> {
+    fn serve(&self, connection: &mut Connection, _stop: &Shutdown) -> Result<CloseReason, Error> {
         connection.send(self.text.as_bytes())?;
-        Ok(Goodbye::Done)
+        Ok(CloseReason::Done)
     }
 
     fn describe(&self) -> String {

@@ -1,10 +1,10 @@
 //! What is done for a client: the map, an echo, a greeting.
 
 mod cast;
-mod census;
 mod echo;
 mod greet;
 pub mod http;
+mod monitor;
 
 use std::{fmt, io};
 
@@ -12,15 +12,15 @@ use crate::connection::{Connection, Error};
 use crate::shutdown::Shutdown;
 
 pub use cast::Cast;
-pub use census::{Census, ClientRecord, Look};
 pub use echo::Echo;
 pub use greet::Greet;
 pub use http::Http;
+pub use monitor::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
 
 /// How a connection came to its end in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Goodbye {
+pub enum CloseReason {
     /// The client has ended its side.
     Client,
     /// The service has done what it does.
@@ -29,7 +29,7 @@ pub enum Goodbye {
     Stopping,
 }
 
-impl fmt::Display for Goodbye {
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Client => "closed by the client",
@@ -69,7 +69,7 @@ pub trait Service: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// What the connection failed with; it is then closed without ceremony.
-    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error>;
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error>;
 
     /// Returns how far the first request has come in `received`, the first bytes of a connection, 16 KiB at most. The server
     /// calls this on its accept loop, several times a connection, and only for connections above a limit that wait for a

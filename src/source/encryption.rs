@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Error;
-use crate::health::Failure;
+use crate::stats::health::Failure;
 use crate::tls::{ClientTls, Connector, HandshakeError};
 
 /// Returns what TLS to the source `name` is unless more is said: it trusts the system's roots.

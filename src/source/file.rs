@@ -10,10 +10,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::report::{Notice, Report};
+use super::report::{Notice, SourceLog};
 use super::syntax::Syntax;
 use super::{Error, Published, Sink, Source};
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::files;
 use crate::format;
 use crate::shutdown::Shutdown;
@@ -53,7 +53,7 @@ pub struct File {
     /// The hash of the content that was judged last, good or bad.
     judged: Option<u64>,
     hasher: RandomState,
-    report: Report,
+    report: SourceLog,
 }
 
 /// What the system says about a file: two that are equal are the same content, but for what [`RACY`] says. The change
@@ -79,7 +79,7 @@ impl File {
     }
 
     fn new(path: PathBuf, syntax: Syntax) -> Self {
-        let report = Report::new(escape(&path.to_string_lossy()));
+        let report = SourceLog::new(escape(&path.to_string_lossy()));
         let (period, hasher) = (LOOK_PERIOD, RandomState::new());
         Self { path, syntax, period, trust: TRUST, seen: None, judged: None, hasher, report }
     }
@@ -170,10 +170,10 @@ impl File {
     /// Looks at the file and returns what is news about it.
     fn look_for_news(&mut self, sink: &Sink, stop: &Shutdown) -> Option<Notice> {
         match self.look(sink, stop) {
-            Ok(published) => self.report.good(published?),
+            Ok(published) => self.report.recovered(published?),
             Err(error) => {
                 sink.fail(&error);
-                self.report.bad(&error, self.judged)
+                self.report.failed(&error, self.judged)
             }
         }
     }
@@ -182,7 +182,7 @@ impl File {
 impl Source for File {
     fn load(&mut self, sink: &Sink, stop: &Shutdown) -> Result<(), Error> {
         if let Some(published) = self.look(sink, stop)?
-            && let Some(notice) = self.report.good(published)
+            && let Some(notice) = self.report.recovered(published)
         {
             notice.log();
         }

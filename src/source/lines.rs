@@ -10,9 +10,9 @@ use log::Level;
 use super::report::Notice;
 use super::syntax::Syntax;
 use super::{Error, Published, Sink, Source};
-use crate::chain::Chain;
+use crate::display::error_chain::ErrorChain;
+use crate::display::throttle::Throttle;
 use crate::shutdown::Shutdown;
-use crate::throttle::Throttle;
 
 /// Bytes that are read at once: what a pipe holds on Linux.
 const CHUNK: usize = 64 * 1024;
@@ -145,7 +145,7 @@ impl<R: Read + AsFd + Send> Lines<R> {
             0 => String::new(),
             held => format!(" ({held} more held back)"),
         };
-        Some(Notice::new(Level::Warn, format!("{}; the last good map stays{held}", Chain(error))))
+        Some(Notice::new(Level::Warn, format!("{}; the last good map stays{held}", ErrorChain(error))))
     }
 
     /// Returns a notice of the bad lines that were held back, if their second is over or no other line follows: `is_end`.
@@ -203,7 +203,7 @@ impl<R: Read + AsFd + Send> Source for Lines<R> {
                 self.held_back(true).iter().for_each(Notice::log);
                 let error = Error::Unreadable { name: self.name.to_owned(), source };
                 sink.fail(&error);
-                log::warn!("{}; the last good map stays, and no other will come", Chain(&error));
+                log::warn!("{}; the last good map stays, and no other will come", ErrorChain(&error));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::{Error, File, Lines, Parent, Relay, Source, scheme};
 #[cfg(feature = "redis")]
 use super::{Redis, RedisAddress};
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::tls::ClientTls;
 
 /// What `--source` names. Read from its text; naming a source opens nothing.

@@ -1,13 +1,13 @@
 //! Where the map comes from: a source publishes into a [`Sink`], and goes on doing so until it is told to stop.
 //!
 //! A source knows no sockets and no clients. What is wrong with its input it says once, in the log, and the last good
-//! map stays. How it fares is in the sink's [`Health`](crate::health::Health). A new one is a file beside these, a case in
+//! map stays. How it fares is in the sink's [`Health`](crate::stats::health::Health). A new one is a file beside these, a case in
 //! [`Location`], and an implementation of [`Source`].
 
+mod connection_log;
 mod encryption;
 mod file;
 mod fixed;
-mod keeper;
 mod lines;
 mod location;
 #[cfg(feature = "redis")]
@@ -16,23 +16,23 @@ mod relay;
 mod report;
 mod scheme;
 mod sink;
+mod state_writer;
 mod syntax;
 mod toml_fault;
-mod upstream;
 
 use std::io;
 use std::net::SocketAddr;
 
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::feed;
-use crate::health::Failure;
 use crate::shutdown::Shutdown;
 use crate::state;
+use crate::stats::health::Failure;
 use crate::tls;
 
 #[cfg(feature = "redis")]
 #[doc(hidden)]
-pub use self::redis::memory as redis_memory;
+pub use self::redis::testing as redis_testing;
 #[cfg(feature = "redis")]
 pub use self::redis::{Address as RedisAddress, Password, Redis};
 pub use file::File;

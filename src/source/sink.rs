@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
-use super::keeper::Keeper;
-use crate::chain::Chain;
+use super::state_writer::StateWriter;
+use crate::display::error_chain::ErrorChain;
 use crate::feed::{self, Feed};
-use crate::health::Health;
 use crate::map::{Key, Map, Value, parse_number};
 use crate::state::{self, StateFile};
+use crate::stats::health::Health;
 use crate::threads::Threads;
 
 /// Where a source puts its maps. Clones share the feed, the health and the state.
@@ -21,7 +21,7 @@ pub struct Sink {
     overlay: Vec<(Key, Value)>,
     health: Arc<Health>,
     /// Has each new map kept, if they are.
-    keeper: Option<Arc<Keeper>>,
+    state_writer: Option<Arc<StateWriter>>,
 }
 
 /// What publishing a map came to.
@@ -40,7 +40,7 @@ impl Sink {
     /// Returns a sink that lays the entries of `overlay` over every map and publishes it in `feed`. An entry replaces
     /// the value of one whose key has the same text (`1=x` that of `1` and of `"1"`), or is added with its own key.
     pub fn new(feed: Arc<Feed>, overlay: Vec<(Key, Value)>) -> Self {
-        Self { feed, overlay, health: Arc::default(), keeper: None }
+        Self { feed, overlay, health: Arc::default(), state_writer: None }
     }
 
     /// Publishes the map that `state` has, if it has one, and from now on keeps there each new one that a source gives: for
@@ -53,9 +53,9 @@ impl Sink {
         let refused = |source| Error::Refused { name: state.name(), source };
         let kept = state.load(self.feed.max_frame())?;
         let published = kept.map(|map| self.put(map, state.age())).transpose().map_err(refused)?;
-        let started = Keeper::start(state.clone(), threads)
+        let started = StateWriter::start(state.clone(), threads)
             .map_err(|source| state::Error::Unkept { name: state.name(), source })?;
-        self.keeper = Some(Arc::new(started));
+        self.state_writer = Some(Arc::new(started));
         Ok(published)
     }
 
@@ -79,11 +79,11 @@ impl Sink {
 
     /// As [`publish`](Self::publish), for a map that an earlier server published `age` ago.
     pub(super) fn publish_kept(&self, map: Map, age: Duration) -> Result<Published, feed::Error> {
-        let kept = self.keeper.as_ref().map(|keeper| (keeper, map.clone()));
+        let kept = self.state_writer.as_ref().map(|state_writer| (state_writer, map.clone()));
         let published = self.put(map, age)?;
         self.health.succeeded();
-        if let Some((keeper, map)) = kept.filter(|_| published.changed) {
-            keeper.keep(map);
+        if let Some((state_writer, map)) = kept.filter(|_| published.changed) {
+            state_writer.keep(map);
         }
         Ok(published)
     }
@@ -98,7 +98,7 @@ impl Sink {
 
     /// Takes note that the source has no map to give now. The one before stays.
     pub(super) fn fail(&self, error: &Error) {
-        self.health.failed(error.kind(), Chain(error).to_string());
+        self.health.failed(error.kind(), ErrorChain(error).to_string());
     }
 }
 
@@ -174,8 +174,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_published_first_and_is_no_success_of_the_source() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFile::open(folder.path().join("state")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateFile::open(directory.path().join("state")).unwrap();
         let begin = |overlay: &[(Key, Value)]| {
             let mut sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), overlay.to_vec());
             let kept = sink.keep(&state, &Threads::default()).unwrap();
@@ -186,14 +186,14 @@ mod tests {
         sink.publish(Map::from([("n".into(), 1.into())])).unwrap();
         drop(sink);
         let yesterday = std::time::SystemTime::now() - Duration::from_hours(24);
-        std::fs::File::open(folder.path().join("state")).unwrap().set_modified(yesterday).unwrap();
+        std::fs::File::open(directory.path().join("state")).unwrap().set_modified(yesterday).unwrap();
         // The overlay is laid over what is kept, and is not in it.
         let (sink, kept) = begin(&[("on".into(), false.into())]);
         assert_eq!(kept, Some(Published { changed: true, entries: 2, version: 1 }));
         let age = sink.feed().latest().unwrap().age();
         assert!(age >= Duration::from_hours(24), "since the change that was kept: {age:?}");
         assert_eq!(sink.feed().latest().unwrap().frame.payload(), br#"{"n":1,"on":false}"#);
-        assert_eq!(sink.health().state(), crate::health::State::default());
+        assert_eq!(sink.health().state(), crate::stats::health::State::default());
         assert!(!sink.publish(Map::from([("n".into(), 1.into())])).unwrap().changed);
         drop(sink);
         let small = Arc::new(Feed::new(Format::Json, 5));

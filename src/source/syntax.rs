@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeSeed;
 
 use super::toml_fault::reword;
-use crate::escape::escape_start;
+use crate::display::escape::escape_start;
 use crate::format;
 use crate::map::{BEYOND_64_BITS, Budget, Map, MapSeed};
 
@@ -47,7 +47,7 @@ impl Syntax {
     /// Returns the map that `text` is, behind a byte order mark, if there is one: no column counts it.
     ///
     /// # Errors
-    /// If it is no object or table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, has a whole number of
+    /// If it is no object or table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, has an integer of
     /// more than 64 bits, or a key that stands twice in one object or table.
     pub(super) fn parse(self, text: &[u8]) -> Result<Map, Fault> {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_number_is_kept_whole_or_refused() {
+    fn an_integer_is_kept_whole_or_refused() {
         for (text, wanted) in [
             ("9223372036854775807", Value::Int(i64::MAX)),
             ("-9223372036854775808", Value::Int(i64::MIN)),

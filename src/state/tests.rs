@@ -4,9 +4,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::map::{Key, Value, builtin};
 
-fn names(folder: &Path) -> Vec<String> {
+fn names(directory: &Path) -> Vec<String> {
     let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
-    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(name).collect();
+    let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(name).collect();
     names.sort();
     names
 }
@@ -35,21 +35,21 @@ fn unusual() -> Map {
 
 #[test]
 fn what_is_kept_is_taken_up_again_with_its_numbers() {
-    let folder = tempfile::tempdir().unwrap();
-    let state = StateFile::open(folder.path().join("state.json")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateFile::open(directory.path().join("state.json")).unwrap();
     assert_eq!(state.load(100).unwrap(), None);
     state.save(&builtin(), SystemTime::now()).unwrap();
     assert_eq!(state.load(100).unwrap(), Some(builtin()));
-    assert_eq!(names(folder.path()), [".state.json.lock", "state.json"]);
-    assert!(fs::read_to_string(folder.path().join("state.json")).unwrap().starts_with("{\n  \"1\": \"Hola\""));
-    let mode = |name| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(names(directory.path()), [".state.json.lock", "state.json"]);
+    assert!(fs::read_to_string(directory.path().join("state.json")).unwrap().starts_with("{\n  \"1\": \"Hola\""));
+    let mode = |name| fs::metadata(directory.path().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!([mode("state.json"), mode(".state.json.lock")], [MODE, MODE]);
 }
 
 #[test]
 fn an_exact_state_is_the_very_same_map() {
-    let folder = tempfile::tempdir().unwrap();
-    let state = StateFile::open(folder.path().join("state")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateFile::open(directory.path().join("state")).unwrap();
     for map in [unusual(), builtin(), Map::new()] {
         state.save_exact(&map, SystemTime::now()).unwrap();
         assert_eq!(state.load(100).unwrap(), Some(map));
@@ -58,8 +58,8 @@ fn an_exact_state_is_the_very_same_map() {
 
 #[test]
 fn a_map_that_json_would_change_is_kept_as_the_very_same_map() {
-    let folder = tempfile::tempdir().unwrap();
-    let state = StateFile::open(folder.path().join("state")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateFile::open(directory.path().join("state")).unwrap();
     let mut map = unusual();
     map.remove(&Key::from("1"));
     state.save(&map, SystemTime::now()).unwrap();
@@ -74,15 +74,15 @@ fn a_map_that_json_would_change_is_kept_as_the_very_same_map() {
 
 #[test]
 fn what_is_no_map_is_an_error_that_names_the_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.json");
     let frames = ["0         ", "9         abc", "1", "4         Hola", "8         \0\0\0\0\0\0\0\0x"];
     for text in ["", "[]", "{\"a\":1", "{\"a\":\"\x1b\"}"].into_iter().chain(frames) {
         fs::write(&path, text).unwrap();
         let error = StateFile::open(&path).unwrap().load(100).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("state.json"), "{error}");
         assert!(matches!(StateFile::inspect(&path, 100), Err(Error::Invalid { .. })));
-        let told = crate::chain::Chain(&error).to_string();
+        let told = crate::display::error_chain::ErrorChain(&error).to_string();
         let of_a_peer = ["--format", "other end", "peer", "stream", "payload", "--max-frame"];
         assert!(!of_a_peer.iter().any(|words| told.contains(words)), "{text:?}: {told}");
     }
@@ -92,8 +92,8 @@ fn what_is_no_map_is_an_error_that_names_the_file() {
 
 #[test]
 fn no_limit_is_too_large_to_read_by() {
-    let folder = tempfile::tempdir().unwrap();
-    let state = StateFile::open(folder.path().join("state")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateFile::open(directory.path().join("state")).unwrap();
     state.save(&builtin(), SystemTime::now()).unwrap();
     for max_frame in [1 << 59, 1 << 60, usize::MAX] {
         assert_eq!(state.load(max_frame).unwrap(), Some(builtin()));
@@ -102,9 +102,10 @@ fn no_limit_is_too_large_to_read_by() {
 
 #[test]
 fn a_place_that_cannot_be_written_is_told_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("file"), "").unwrap();
-    for path in [PathBuf::from("/nowhere/state.json"), folder.path().to_owned(), folder.path().join("file/state")] {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("file"), "").unwrap();
+    for path in [PathBuf::from("/nowhere/state.json"), directory.path().to_owned(), directory.path().join("file/state")]
+    {
         assert!(matches!(StateFile::open(&path), Err(Error::Unkept { .. })), "{}", path.display());
         assert!(matches!(StateFile::inspect(&path, 100), Err(Error::Unkept { .. })), "{}", path.display());
     }
@@ -112,8 +113,8 @@ fn a_place_that_cannot_be_written_is_told_at_once() {
 
 #[test]
 fn a_state_has_one_owner_with_all_clones() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.json");
     let first = StateFile::open(&path).unwrap();
     first.save(&builtin(), SystemTime::now()).unwrap();
     let second = first.clone();
@@ -128,8 +129,8 @@ fn a_state_has_one_owner_with_all_clones() {
 
 #[test]
 fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
-    let folder = tempfile::tempdir().unwrap();
-    let inner = folder.path().join("inner");
+    let directory = tempfile::tempdir().unwrap();
+    let inner = directory.path().join("inner");
     fs::create_dir(&inner).unwrap();
     let (path, lock) = (inner.join("state"), inner.join(".state.lock"));
     let first = StateFile::open(&path).unwrap();
@@ -137,7 +138,8 @@ fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
     first.save(&builtin(), SystemTime::now()).unwrap();
     assert!(matches!(StateFile::open(&path), Err(Error::InUse { .. })));
     fs::remove_dir_all(&inner).unwrap();
-    let error = crate::chain::Chain(&first.save(&builtin(), SystemTime::now()).unwrap_err()).to_string();
+    let error =
+        crate::display::error_chain::ErrorChain(&first.save(&builtin(), SystemTime::now()).unwrap_err()).to_string();
     assert!(error.contains(&format!("cannot create a file in {}", inner.display())), "{error}");
     fs::create_dir(&inner).unwrap();
     first.save(&builtin(), SystemTime::now()).unwrap();
@@ -147,10 +149,10 @@ fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
 
 #[test]
 fn a_state_that_a_second_server_has_taken_is_not_written_by_the_first() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
     let first = StateFile::open(&path).unwrap();
-    fs::remove_file(folder.path().join(".state.lock")).unwrap();
+    fs::remove_file(directory.path().join(".state.lock")).unwrap();
     let second = StateFile::open(&path).unwrap();
     second.save(&builtin(), SystemTime::now()).unwrap();
     assert!(matches!(first.save(&Map::new(), SystemTime::now()), Err(Error::InUse { .. })));
@@ -158,15 +160,15 @@ fn a_state_that_a_second_server_has_taken_is_not_written_by_the_first() {
     drop(second);
     assert!(matches!(once_unused(|| first.save(&Map::new(), SystemTime::now())), Err(Error::LockReplaced { .. })));
     assert_eq!(first.load(1000).unwrap(), Some(builtin()));
-    assert!(!names(folder.path()).iter().any(|name| name.contains(".tmp")));
+    assert!(!names(directory.path()).iter().any(|name| name.contains(".tmp")));
 }
 
 #[test]
 fn what_could_never_be_written_is_refused_at_the_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let fifo = folder.path().join("fifo");
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
     rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    let mut slash = folder.path().join("x").into_os_string();
+    let mut slash = directory.path().join("x").into_os_string();
     slash.push("/");
     for (path, why) in [
         (fifo.clone(), "it is a FIFO, not a regular file; name a regular file"),
@@ -175,69 +177,69 @@ fn what_could_never_be_written_is_refused_at_the_start() {
         (PathBuf::from("/nowhere/state"), "cannot open /nowhere: No such file"),
     ] {
         for refusal in [StateFile::open(&path).map(drop), StateFile::inspect(&path, 100).map(drop)] {
-            let refusal = crate::chain::Chain(&refusal.unwrap_err()).to_string();
+            let refusal = crate::display::error_chain::ErrorChain(&refusal.unwrap_err()).to_string();
             assert!(refusal.contains("the state cannot be written: ") && refusal.contains(why), "{refusal}");
         }
     }
-    assert_eq!(names(folder.path()), ["fifo"]);
+    assert_eq!(names(directory.path()), ["fifo"]);
 }
 
 #[test]
-fn another_state_in_the_same_folder_is_nobodys_matter() {
-    let folder = tempfile::tempdir().unwrap();
-    let _first = StateFile::open(folder.path().join("one")).unwrap();
-    StateFile::open(folder.path().join("two")).unwrap();
+fn another_state_in_the_same_directory_is_nobodys_matter() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = StateFile::open(directory.path().join("one")).unwrap();
+    StateFile::open(directory.path().join("two")).unwrap();
 }
 
 #[test]
 fn a_lock_that_is_no_file_of_ours_is_told_by_its_name() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join(".state.lock")).unwrap();
-    std::os::unix::fs::symlink("elsewhere", folder.path().join(".linked.lock")).unwrap();
-    let error = StateFile::open(folder.path().join("state")).unwrap_err();
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join(".state.lock")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", directory.path().join(".linked.lock")).unwrap();
+    let error = StateFile::open(directory.path().join("state")).unwrap_err();
     assert!(matches!(error, Error::Unlockable { .. }) && error.to_string().contains(".state.lock"), "{error}");
-    let error = StateFile::open(folder.path().join("linked")).unwrap_err();
+    let error = StateFile::open(directory.path().join("linked")).unwrap_err();
     assert!(matches!(error, Error::Unlockable { .. }), "{error}");
-    assert_eq!(names(folder.path()), [".linked.lock", ".state.lock"], "nothing is made at the end of a link");
+    assert_eq!(names(directory.path()), [".linked.lock", ".state.lock"], "nothing is made at the end of a link");
 }
 
 #[test]
 fn who_only_looks_changes_nothing_and_sees_a_state_that_another_has() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.json");
     assert_eq!(StateFile::inspect(&path, 100).unwrap(), None);
-    assert_eq!(names(folder.path()), [""; 0]);
+    assert_eq!(names(directory.path()), [""; 0]);
     let state = StateFile::open(&path).unwrap();
     state.save(&builtin(), SystemTime::now()).unwrap();
     let before = fs::metadata(&path).unwrap();
     // What a writer has begun, and what is the user's own.
-    let begun = Replacement::begin(&path, MODE).unwrap();
-    fs::write(folder.path().join("state.json.new"), "the user's").unwrap();
-    let seen = names(folder.path());
+    let begun = AtomicFile::begin(&path, MODE).unwrap();
+    fs::write(directory.path().join("state.json.new"), "the user's").unwrap();
+    let seen = names(directory.path());
     assert_eq!(StateFile::inspect(&path, 100).unwrap(), Some(builtin()));
-    assert_eq!(names(folder.path()), seen);
+    assert_eq!(names(directory.path()), seen);
     assert_eq!(fs::metadata(&path).unwrap().ino(), before.ino());
     let _replaced = begun.finish().unwrap();
 }
 
 #[test]
 fn opening_removes_what_a_kill_left_and_nothing_of_the_users() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.json");
-    fs::write(folder.path().join(".state.json.0123abcd.tmp"), "half a m").unwrap();
-    fs::write(folder.path().join("state.json.new"), "the user's").unwrap();
-    fs::write(folder.path().join(".state.json.mine.tmp"), "the user's too").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.json");
+    fs::write(directory.path().join(".state.json.0123abcd.tmp"), "half a m").unwrap();
+    fs::write(directory.path().join("state.json.new"), "the user's").unwrap();
+    fs::write(directory.path().join(".state.json.mine.tmp"), "the user's too").unwrap();
     let state = StateFile::open(&path).unwrap();
     state.save(&builtin(), SystemTime::now()).unwrap();
-    let names = names(folder.path());
+    let names = names(directory.path());
     assert_eq!(names, [".state.json.lock", ".state.json.mine.tmp", "state.json", "state.json.new"]);
-    assert_eq!(fs::read(folder.path().join("state.json.new")).unwrap(), b"the user's");
+    assert_eq!(fs::read(directory.path().join("state.json.new")).unwrap(), b"the user's");
 }
 
 #[test]
-fn a_map_whose_folder_cannot_be_synchronized_is_kept_and_told_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let state = StateFile::open(folder.path().join("state")).unwrap();
+fn a_map_whose_directory_cannot_be_synchronized_is_kept_and_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateFile::open(directory.path().join("state")).unwrap();
     let unsynced = Replaced::Unsynced(io::ErrorKind::InvalidInput.into());
     state.tell(&Replaced::Synced);
     assert!(!state.0.told_unsynced.load(Ordering::Relaxed));

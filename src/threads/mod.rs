@@ -4,16 +4,21 @@
 //! [`Threads::look`] once a second: a thread whose count stands still for [`STUCK_AFTER`] is stuck.
 
 mod io_thread;
+mod notifier;
 mod thread;
 mod worker;
+mod worker_thread;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use io_thread::{IoThread, Unanswered};
+pub(crate) use notifier::{Notifier, waker};
+pub use notifier::{WakeReason, WakeReasons};
 pub use thread::Thread;
 pub use worker::Worker;
+pub(crate) use worker_thread::WorkerThread;
 
 /// The longest that a thread waits before it comes round, though there is nothing to do: 2 s. So a wake-up that was lost
 /// is made up for, too. An idle server with HTTP took 10 ms of CPU in 20 s so (a debug build, measured).

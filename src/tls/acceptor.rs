@@ -14,14 +14,14 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::failure::{End, HandshakeError};
 use super::files::{Error, Identity};
+use super::handshake_limiter::{HandshakeLimiter, Queue};
 use super::kept::{Kept, Look, Notice, When};
 use super::parts::{OwnCertificate, TrustedCas};
-use super::permits::{Permits, Queue};
 use super::session::{Session, Step};
 use super::{date, provider};
+use crate::display::throttle::Throttle;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
-use crate::throttle::Throttle;
 
 /// How often the files are looked at.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub struct Acceptor {
     loaded: Mutex<Loaded>,
     /// Guards the pointer that new connections clone. Held for a clone or a store.
     current: RwLock<Current>,
-    permits: Permits,
+    permits: HandshakeLimiter,
 }
 
 #[derive(Debug, Clone)]
@@ -103,7 +103,7 @@ impl Acceptor {
     pub fn load(files: ServerTls) -> Result<Self, Error> {
         let loaded = Loaded::load(&files)?;
         let current = RwLock::new(loaded.current()?);
-        Ok(Self { files, loaded: Mutex::new(loaded), current, permits: Permits::new() })
+        Ok(Self { files, loaded: Mutex::new(loaded), current, permits: HandshakeLimiter::new() })
     }
 
     fn loaded(&self) -> MutexGuard<'_, Loaded> {

@@ -19,7 +19,7 @@ use super::kept::{Kept, Look, Notice, When};
 use super::parts::{OwnCertificate, TrustedCas};
 use super::provider;
 use super::session::{Session, Step};
-use crate::chain::Chain;
+use crate::display::error_chain::ErrorChain;
 use crate::platform::Readiness;
 
 /// How a client's TLS is made. `ClientTls::default()` trusts the system's roots.
@@ -92,7 +92,7 @@ impl Loaded {
 }
 
 fn kept_in_use(error: &Error) -> Notice {
-    Notice::warning(format!("{}; the last good files stay in use", Chain(error)))
+    Notice::warning(format!("{}; the last good files stay in use", ErrorChain(error)))
 }
 
 fn config(roots: &Kept<TrustedCas>, own: Option<&Kept<OwnCertificate>>) -> Result<Arc<ClientConfig>, Error> {

@@ -9,8 +9,8 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use crate::escape::escape;
-use crate::units::format_duration;
+use crate::display::escape::escape;
+use crate::display::units::format_duration;
 
 /// Characters of a text that a peer can choose.
 const LONGEST_TEXT: usize = 64;

@@ -11,9 +11,9 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::failure::{CertificateFault, End};
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::files;
-use crate::secret::{is_public, warn_public};
+use crate::files::permissions::{is_public, warn_public};
 
 /// The longest file that is read: 1 MiB. The bundle of a whole system's roots has some 250 KB.
 const LONGEST: u64 = 1024 * 1024;
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     fn text(error: &Error) -> String {
-        crate::chain::Chain(error).to_string()
+        crate::display::error_chain::ErrorChain(error).to_string()
     }
 
     fn private(content: &[u8]) -> KeyContent {

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use log::Level;
 
 use super::files::Error;
-use crate::chain::Chain;
+use crate::display::error_chain::ErrorChain;
 
 /// Something that is made of files, and made anew when they change.
 pub(super) trait Part: Clone + Send + 'static {
@@ -99,7 +99,7 @@ impl<P: Part> Kept<P> {
             let content = part.read();
             let hash = match &content {
                 Ok(content) => hasher.hash_one(content),
-                Err(error) => hasher.hash_one(Chain(error).to_string()),
+                Err(error) => hasher.hash_one(ErrorChain(error).to_string()),
             };
             let is_due = hash != judged && (when == When::Seen || hash == seen);
             Look { made: is_due.then(|| content.and_then(|content| part.make(&content))), hash }
@@ -119,7 +119,7 @@ impl<P: Part> Kept<P> {
                 true
             }
             Err(error) => {
-                notices.push(Notice::warning(format!("{}; {}", Chain(&error), P::KEPT)));
+                notices.push(Notice::warning(format!("{}; {}", ErrorChain(&error), P::KEPT)));
                 false
             }
         }

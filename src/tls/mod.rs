@@ -9,14 +9,14 @@ mod connector;
 mod failure;
 mod file_reader;
 mod files;
+mod handshake_limiter;
 mod inspection;
 mod kept;
-#[doc(hidden)]
-pub mod memory;
 mod parts;
-mod permits;
+mod read_count;
 mod session;
-mod taken;
+#[doc(hidden)]
+pub mod testing;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -31,8 +31,8 @@ pub use acceptor::{Acceptor, ServerTls};
 pub use connector::{ClientTls, Connector};
 pub use failure::{CertificateFault, End, HandshakeError, Incompatibility, LocalFault, Refusal, Violation};
 pub use files::{Error, Identity};
+pub(crate) use read_count::ReadCount;
 pub(crate) use session::Session;
-pub(crate) use taken::Taken;
 
 /// The deadline for a whole handshake unless told otherwise: 10 s. It takes two round trips and some milliseconds.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

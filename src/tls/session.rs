@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rustls::Connection;
 
-use super::permits::Queue;
-use super::taken::Taken;
+use super::handshake_limiter::Queue;
+use super::read_count::ReadCount;
 
 /// Plaintext in one record, at most: 2^14 bytes (RFC 8446, section 5.1). No more than one record waits for room in the
 /// socket, whatever is sent.
@@ -142,18 +142,18 @@ where
     ///
     /// # Errors
     /// `WouldBlock` if there is nothing, in the socket or out of it; `InvalidData` if it breaks TLS's rules.
-    pub(crate) fn try_take(&self, into: &mut [u8]) -> io::Result<Option<Taken>> {
+    pub(crate) fn try_take(&self, into: &mut [u8]) -> io::Result<Option<ReadCount>> {
         let mut state = self.lock();
         match state.read(into) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            read => return Ok(read?.map(|data| Taken { data, wire: 0 })),
+            read => return Ok(read?.map(|data| ReadCount { data, wire: 0 })),
         }
         let wire = state.tls.read_tls(&mut &self.socket)?;
         state.process(&self.socket)?;
         match state.read(into) {
             // A part of a record, or one without data.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Some(Taken { data: 0, wire })),
-            read => Ok(read?.map(|data| Taken { data, wire })),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Some(ReadCount { data: 0, wire })),
+            read => Ok(read?.map(|data| ReadCount { data, wire })),
         }
     }
 

@@ -23,30 +23,30 @@ write_maps() {
         printf '{"n":%d,"text":"%s"}\n' "$number" "$text"
         sleep 0.05
     done
-    echo "$number" >"$folder/last"
+    echo "$number" >"$directory/last"
     printf '{"n":%d,"text":""}\n' "$number"
     exec sleep 60 # the input stays open; clean_up ends this
 }
 
-mkfifo "$folder/maps"
-write_maps >"$folder/maps" &
+mkfifo "$directory/maps"
+write_maps >"$directory/maps" &
 children+=($!)
-start_server --interval 1s --format json --source - <"$folder/maps"
+start_server --interval 1s --format json --source - <"$directory/maps"
 readers=()
 # One handshake in ten loses a packet, which is sent again after 1 s, 3 s, 7 s (RFC 6298); one in a hundred takes longer than
 # the 2 s that a client gives its server unless told otherwise. What is tried here comes after it.
 for ((client = 1; client <= clients; client++)); do
     "${in_far[@]}" "$programs/mapcast-client" --format json --no-reconnect --connect-timeout 20s "$address:8080" \
-        2>"$folder/client-$client.log" \
-        > >(while IFS= read -r line; do printf '%s %s\n' "$EPOCHREALTIME" "$line"; done >"$folder/maps-$client") &
+        2>"$directory/client-$client.log" \
+        > >(while IFS= read -r line; do printf '%s %s\n' "$EPOCHREALTIME" "$line"; done >"$directory/maps-$client") &
     readers+=($!)
     children+=($!)
 done
 
 sleep "$seconds"
 for ((client = 1; client <= clients; client++)); do
-    wait_for "$folder/last" "" 10
-    wait_for "$folder/maps-$client" "{\"n\":$(<"$folder/last"),\"text\":\"\"}" 20
+    wait_for "$directory/last" "" 10
+    wait_for "$directory/maps-$client" "{\"n\":$(<"$directory/last"),\"text\":\"\"}" 20
 done
 kill "$server"
 for reader in "${readers[@]}"; do
@@ -69,5 +69,5 @@ checked=$(awk '
         last = number + 0; time = $1; frames++
     }
     END { if (frames) printf "%d frames whole and in order, longest gap %.1f s", frames, gap }
-' "$folder"/maps-*) || fail "a frame was torn or out of order"
+' "$directory"/maps-*) || fail "a frame was torn or out of order"
 figure "$checked, $dropped packets lost, $clients clients, $seconds s"

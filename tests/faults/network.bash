@@ -7,17 +7,17 @@ programs=${MAPCAST_PROGRAMS:-$PWD/target/debug}
 fault=$(basename "$0" .sh)
 near=mapcast-$$-near far=mapcast-$$-far # the server's namespace, the clients'
 address=10.77.0.1
-folder=$(mktemp -d)
+directory=$(mktemp -d)
 children=()
 
 clean_up() {
     local code=$?
-    [ "$code" = 0 ] || [ "$code" = 77 ] || tail -n 5 "$folder"/*.log >&2 || true
+    [ "$code" = 0 ] || [ "$code" = 77 ] || tail -n 5 "$directory"/*.log >&2 || true
     for child in "${children[@]}"; do kill "$child" 2>/dev/null || true; done
     for child in "${children[@]}"; do wait "$child" 2>/dev/null || true; done
     ip netns del "$near" 2>/dev/null || true
     ip netns del "$far" 2>/dev/null || true
-    rm -rf "$folder"
+    rm -rf "$directory"
 }
 
 skip() { echo "$fault: skipped: $1"; exit 77; }
@@ -43,7 +43,7 @@ wait_for() {
 
 # Starts the server with these options and our standard input; its log goes to server.log.
 start_server() {
-    local log=$folder/server.log
+    local log=$directory/server.log
     "${in_near[@]}" "$programs/mapcast-server" --listen "$address:8080" "$@" <&0 2>"$log" &
     server=$!
     children+=("$server")

@@ -3,11 +3,11 @@
 . "$(dirname "$0")/network.bash"
 
 start_server --interval 1s --keepalive 0
-"${in_far[@]}" "$programs/mapcast-client" --output none "$address:8080" 2>"$folder/client.log" &
+"${in_far[@]}" "$programs/mapcast-client" --output none "$address:8080" 2>"$directory/client.log" &
 children+=($!)
-wait_for "$folder/server.log" "client 1 connected" 10
+wait_for "$directory/server.log" "client 1 connected" 10
 "${in_far[@]}" ip link set far down
 began=$(now)
-wait_for "$folder/server.log" "client 1 disconnected" 45
+wait_for "$directory/server.log" "client 1 disconnected" 45
 figure "gone after $((($(now) - began) / 1000)) s with a frame a second and no keepalive"
-grep -q "active connections: 0" "$folder/server.log" || fail "still counted"
+grep -q "active connections: 0" "$directory/server.log" || fail "still counted"

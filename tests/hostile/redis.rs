@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use mapcast::source::redis_memory::{Pair, Refusal};
+use mapcast::source::redis_testing::{Pair, Refusal};
 use mapcast::{Key, Map, Shutdown, Value};
 
 /// The most bytes of a reply here: small, so that inputs are on both sides of it.

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::rc::Rc;
 
-use mapcast::tls::memory::{Pump, at_server};
+use mapcast::tls::testing::{Pump, at_server};
 use mapcast::tls::{Acceptor, ClientTls, Connector, HandshakeError, Identity, ServerTls};
 
 use super::frames;
@@ -53,10 +53,10 @@ struct Ends {
 
 impl Ends {
     fn load() -> Self {
-        // The fuzz targets are a folder below.
+        // The fuzz targets are a directory below.
         let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|top| top.join("tests/hostile/identity"));
-        let folder = above.find(|folder| folder.is_dir()).expect("the folder of the certificate");
-        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        let directory = above.find(|directory| directory.is_dir()).expect("the directory of the certificate");
+        let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
         let connector = Connector::load(&ClientTls { ca: Some(cert.clone()), ..ClientTls::default() }).unwrap();
         let acceptor = Acceptor::load(ServerTls { identity: Identity { cert, key }, client_ca: None }).unwrap();
         let (client, server) = pair(&connector, &acceptor);

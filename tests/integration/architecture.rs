@@ -6,77 +6,56 @@ use std::path::{Path, PathBuf};
 
 /// Each module and the modules of ours that it may name. What is not here may name none.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("files", &["platform"]),
+    ("files", &["display", "platform"]),
     ("shutdown", &["platform", "threads"]),
-    ("health", &["threads"]),
-    ("replacement", &["escape", "files"]),
-    ("backlog", &["throttle", "units"]),
-    ("histogram", &["sync"]),
-    ("secret", &["escape"]),
-    ("stats", &["histogram", "sync"]),
-    ("format", &["escape", "map"]),
-    ("state", &["escape", "files", "format", "frame", "map", "replacement"]),
-    ("feed", &["backlog", "format", "frame", "histogram", "map", "sync"]),
-    ("tls", &["chain", "escape", "files", "platform", "secret", "shutdown", "throttle", "units"]),
+    ("stats", &["sync", "threads"]),
+    ("backlog", &["display"]),
+    ("format", &["display", "map"]),
+    ("state", &["display", "files", "format", "frame", "map"]),
+    ("feed", &["backlog", "format", "frame", "map", "stats", "sync"]),
+    ("tls", &["display", "files", "platform", "shutdown"]),
     ("stream", &["tls"]),
     (
         "connection",
-        &["backlog", "frame", "histogram", "platform", "shutdown", "stream", "sync", "threads", "tls", "units"],
+        &["backlog", "display", "frame", "platform", "shutdown", "stats", "stream", "sync", "threads", "tls"],
     ),
-    ("service", &["connection", "feed", "platform", "shutdown", "stats", "threads", "units"]),
+    ("service", &["connection", "display", "feed", "platform", "shutdown", "stats", "threads"]),
     (
         "service/http",
         &[
             "backlog",
-            "chain",
             "connection",
-            "escape",
+            "display",
             "feed",
             "files",
             "format",
-            "health",
-            "histogram",
             "map",
             "platform",
-            "secret",
             "service",
             "shutdown",
             "state",
             "stats",
             "threads",
-            "throttle",
         ],
     ),
     (
         "source",
         &[
-            "address", "chain", "client", "escape", "feed", "files", "format", "frame", "health", "map", "secret",
-            "shutdown", "state", "stream", "threads", "throttle", "tls", "units",
+            "client", "display", "feed", "files", "format", "frame", "map", "shutdown", "state", "stats", "stream",
+            "threads", "tls",
         ],
     ),
     (
         "server",
-        &[
-            "chain",
-            "connection",
-            "platform",
-            "service",
-            "shutdown",
-            "stats",
-            "stream",
-            "sync",
-            "threads",
-            "throttle",
-            "tls",
-        ],
+        &["connection", "display", "platform", "service", "shutdown", "stats", "stream", "sync", "threads", "tls"],
     ),
-    ("client", &["address", "chain", "format", "frame", "map", "platform", "shutdown", "stream", "tls"]),
+    ("client", &["display", "format", "frame", "map", "platform", "shutdown", "stream", "tls"]),
 ];
 
-/// Returns every Rust file below `folder`.
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+/// Returns every Rust file below `directory`.
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder of ours") {
+    for entry in fs::read_dir(directory).expect("a directory of ours") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             files.extend(rust_files(&path));
@@ -87,7 +66,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Folders inside a module that have rows of their own: they may name more than the module that they are in.
+/// Directories inside a module that have rows of their own: they may name more than the module that they are in.
 const INNER: &[&str] = &["service/http"];
 
 /// The library's modules that each of its modules names by `crate::`, outside its unit tests and its examples.

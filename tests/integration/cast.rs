@@ -233,7 +233,7 @@ fn a_cut_frame_is_followed_by_nothing() {
 }
 
 #[test]
-fn the_end_of_a_clients_side_is_its_goodbye() {
+fn the_end_of_a_clients_side_ends_its_connection() {
     let server = MapServer::start(HOUR);
     let mut reader = Reader::connect(server.running.addr);
     reader.payload();
@@ -244,7 +244,7 @@ fn the_end_of_a_clients_side_is_its_goodbye() {
 }
 
 #[test]
-fn a_client_that_says_goodbye_before_it_reads_gets_its_map_whole() {
+fn a_client_that_half_closes_before_it_reads_gets_its_map_whole() {
     let server = MapServer::start(HOUR);
     server.feed.publish(&large(2_000_000)).unwrap();
     let mut reader = Reader::connect(server.running.addr);

@@ -9,8 +9,8 @@ use crate::support::log;
 
 /// Returns the inputs below `tests/hostile/corpus/NAME`, with their file names.
 fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/corpus").join(name);
-    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/corpus").join(name);
+    let files = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let paths = files.map(|file| file.unwrap().path());
     paths.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect()
 }

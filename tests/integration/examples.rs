@@ -28,8 +28,8 @@ fn next_map(addr: &str) -> String {
 
 #[test]
 fn the_flags_of_a_program_follow_the_server_and_stay_when_it_goes() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("flags.json");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("flags.json");
     std::fs::write(&file, r#"{"dark": false, "limit": 10, "unknown": [1]}"#).unwrap();
     let mut server = Program::server(&["-f", "json", "-s", file.to_str().unwrap()]);
     let Some(program) = example("feature_flags", &[&server.addr().to_string()]) else { return };

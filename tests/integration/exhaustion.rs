@@ -51,10 +51,10 @@ fn a_thread_limit_is_survived() {
     }
     // A user whom nobody else is: the limit counts all threads of a user.
     let user = 54_321;
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("mapcast-server");
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("mapcast-server");
     std::fs::copy(SERVER, &program).unwrap();
-    std::os::unix::fs::chown(folder.path(), Some(user), Some(user)).unwrap();
+    std::os::unix::fs::chown(directory.path(), Some(user), Some(user)).unwrap();
     let mut command = clean(program.to_str().unwrap());
     command.args(["--listen", "127.0.0.1:0", "--interval", "100ms"]).uid(user).gid(user);
     let server = Program::start(command);

@@ -110,7 +110,7 @@ fn the_end_of_the_server_is_seen_between_two_frames() {
 }
 
 #[test]
-fn an_end_inside_a_frame_is_not_taken_for_a_goodbye() {
+fn an_end_inside_a_frame_is_not_taken_for_an_end() {
     let Some(step) = Step::read(6) else { return };
     for cut in [&b"48   "[..], b"48        ", b"48        {"] {
         let output = step.start_python_with(cut).finish();
@@ -130,11 +130,11 @@ fn the_last_steps_pass_over_a_length_of_zero() {
 #[test]
 fn the_map_comes_again_when_its_file_changes() {
     let Some(step) = Step::read(7) else { return };
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("mapa.json");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("mapa.json");
     fs::write(&file, r#"{"oscuro": false}"#).expect("a file");
     let (_server, python) = step.start(|command| {
-        command.current_dir(folder.path());
+        command.current_dir(directory.path());
     });
     let (before, after) = step.output.trim_end().split_once('\n').expect("two lines");
     python.wait_out(before);

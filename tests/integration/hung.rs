@@ -96,11 +96,11 @@ fn wait_ready(site: &Site) {
 
 #[test]
 fn what_is_no_regular_file_is_refused_at_the_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let fifo = folder.path().join("fifo.json");
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo.json");
     mkfifo(&fifo);
     let (file, _) = token();
-    let (fifo, place) = (fifo.to_str().unwrap(), folder.path().to_str().unwrap());
+    let (fifo, place) = (fifo.to_str().unwrap(), directory.path().to_str().unwrap());
     let with_token = ["--http", "127.0.0.1:0", "--http-token-file", path(&file)];
     let slash = format!("{place}/x/");
     let mut refused = vec![
@@ -135,8 +135,8 @@ fn a_token_from_a_pipe_is_kept_and_a_fifo_in_the_place_of_a_file_refuses_writing
     }
     assert_eq!(site.ask("PATCH /map", "", "{\"n\":2}").code, 401);
 
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("token");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
     fs::write(&file, "correct-horse-battery-staple").unwrap();
     let site = Site::start(&["--http-token-file", file.to_str().unwrap()]);
     fs::remove_file(&file).unwrap();
@@ -258,12 +258,12 @@ fn a_publisher_that_is_frozen_is_noticed_and_the_watchdog_is_not_fed() {
     if !rustix::process::geteuid().is_root() || !has_command("python3") {
         return skip("to freeze a thread takes root and python3");
     }
-    let folder = tempfile::tempdir().unwrap();
-    let manager = std::os::unix::net::UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind(directory.path().join("notify")).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut command = clean(SERVER);
     command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--drain-timeout", "1s", "--interval", "1h"]);
-    command.env("NOTIFY_SOCKET", folder.path().join("notify")).env("WATCHDOG_USEC", "400000");
+    command.env("NOTIFY_SOCKET", directory.path().join("notify")).env("WATCHDOG_USEC", "400000");
     let mut site = Site::of(Program::start(command));
     let wait_sign = || {
         let mut message = [0; 4096];
@@ -319,9 +319,9 @@ fn a_stop_that_hangs_where_nobody_expects_it_ends_all_the_same() {
 
 #[test]
 fn idle_threads_are_not_taken_for_stuck_ones() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let (file, _) = token();
-    let state = folder.path().join("state");
+    let state = directory.path().join("state");
     let lines = ["--source", "-", "--interval", "1h", "--state", state.to_str().unwrap()];
     let written = ["--http-token-file", path(&file), "--interval", "1h", "--state", state.to_str().unwrap()];
     let sites = [Site::start(&["--interval", "1h"]), Site::start(&lines)];
@@ -348,7 +348,7 @@ fn a_thread_that_panics_is_counted_and_in_readyz_until_it_is_back() {
     let mut server = Server::new(ServerConfig { threads: threads.clone(), ..ServerConfig::default() });
     let config = http::Config { interval: PATIENCE, threads: threads.clone(), ..http::Config::default() };
     let stop = Shutdown::new().unwrap();
-    server.bind(&here, Http::new(config, feed, clients.census(), server.census(), stop)).unwrap();
+    server.bind(&here, Http::new(config, feed, clients.monitor(), server.monitor(), stop)).unwrap();
     let running = server.spawn(Shutdown::new().unwrap()).unwrap();
     let get = |path: &str| ask(running.local_addrs()[0], &format!("GET {path}"), "", "");
     assert_eq!(get("/readyz").code, 200);
@@ -380,7 +380,7 @@ fn a_thread_that_panics_is_counted_and_in_readyz_until_it_is_back() {
 }
 
 /// A server that is written to and keeps its map at `state`.
-fn keeper(token: &Path, state: &Path) -> Command {
+fn server(token: &Path, state: &Path) -> Command {
     let mut command = clean(SERVER);
     command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", token.to_str().unwrap()]);
     command.args(["--state", state.to_str().unwrap()]);
@@ -389,18 +389,18 @@ fn keeper(token: &Path, state: &Path) -> Command {
 
 #[test]
 fn a_file_that_is_a_mount_point_is_refused_at_the_start() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let (file, _) = token();
-    let [state, elsewhere] = ["state.json", "elsewhere"].map(|name| folder.path().join(name));
+    let [state, elsewhere] = ["state.json", "elsewhere"].map(|name| directory.path().join(name));
     fs::write(&state, "{}").unwrap();
     fs::write(&elsewhere, "{}").unwrap();
     let mounted = clean("mount").arg("--bind").arg(&elsewhere).arg(&state).status();
     if !mounted.is_ok_and(|status| status.success()) {
         return skip("to mount a file takes root");
     }
-    let mut check = keeper(file.path(), &state);
+    let mut check = server(file.path(), &state);
     check.arg("--check-config");
-    let refusals = [run(keeper(file.path(), &state)), run(check)];
+    let refusals = [run(server(file.path(), &state)), run(check)];
     assert!(clean("umount").arg(&state).status().unwrap().success());
     for refusal in refusals {
         let why =
@@ -411,10 +411,10 @@ fn a_file_that_is_a_mount_point_is_refused_at_the_start() {
 
 #[test]
 fn a_state_above_the_limit_on_file_sizes_is_a_500_and_the_server_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let (file, right) = token();
-    let state = folder.path().join("state.json");
-    let site = Site::of(Program::start(keeper(file.path(), &state)));
+    let state = directory.path().join("state.json");
+    let site = Site::of(Program::start(server(file.path(), &state)));
     let limit = |current| {
         let pid = Pid::from_raw(i32::try_from(site.server.pid()).unwrap());
         prlimit(pid, Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
@@ -428,7 +428,7 @@ fn a_state_above_the_limit_on_file_sizes_is_a_500_and_the_server_goes_on() {
     limit(None);
     assert_eq!(site.ask("PATCH /map", &right, &long).code, 200);
     assert!(
-        !fs::read_dir(folder.path())
+        !fs::read_dir(directory.path())
             .unwrap()
             .any(|entry| { entry.unwrap().file_name().to_string_lossy().ends_with(".tmp") })
     );
@@ -436,11 +436,11 @@ fn a_state_above_the_limit_on_file_sizes_is_a_500_and_the_server_goes_on() {
 
 #[test]
 fn a_file_of_the_client_above_the_limit_on_file_sizes_is_tried_again() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     fs::write(source.path(), format!("{{\"long\":\"{}\"}}", "x".repeat(1000))).unwrap();
     let server = Program::server(&["--interval", "100ms", "--source", path(&source)]);
-    let out = folder.path().join("map.json");
+    let out = directory.path().join("map.json");
     let limited = |program: &[&str]| {
         let mut command = clean("prlimit");
         command.arg("--fsize=200:unlimited").args(program);
@@ -458,7 +458,7 @@ fn a_file_of_the_client_above_the_limit_on_file_sizes_is_tried_again() {
     eventually("it is written", || fs::read_to_string(&out).is_ok_and(|text| text.len() > 1000));
     // What it starts has the default: it is ended by the signal, which a shell tells as 128 and 25.
     let small = Program::server(&[]);
-    let sink = folder.path().join("sink");
+    let sink = directory.path().join("sink");
     let command = format!("head -c 1000 /dev/zero > {}; test $? = 153 && echo by the signal >&2", sink.display());
     run(limited(&[CLIENT, &small.addr().to_string(), "-n", "1", "--exec", &command])).assert_stderr("by the signal");
 }

@@ -179,11 +179,11 @@ fn an_unread_log_blocks_no_client_no_write_and_no_stop() {
 
 #[test]
 fn an_unread_log_does_not_keep_a_files_changes_from_clients() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("map.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("map.json");
     let write = |number: i64| {
-        std::fs::write(folder.path().join("new"), format!("{{\"n\":{number}}}")).unwrap();
-        std::fs::rename(folder.path().join("new"), &path).unwrap();
+        std::fs::write(directory.path().join("new"), format!("{{\"n\":{number}}}")).unwrap();
+        std::fs::rename(directory.path().join("new"), &path).unwrap();
     };
     write(0);
     let (mut unread, addr) = Unread::server(&["--source", path.to_str().unwrap()]);
@@ -291,8 +291,8 @@ fn a_log_that_is_closed_or_full_ends_nothing() {
 
 #[test]
 fn a_second_signal_ends_a_server_whose_log_is_unread() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("map.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("map.json");
     std::fs::write(&path, format!(r#"{{"text":"{}"}}"#, "x".repeat(8_000_000))).unwrap();
     let args = ["--max-frame", "16MiB", "--drain-timeout", "1h", "--source", path.to_str().unwrap()];
     let (mut unread, addr) = Unread::server(&args);
@@ -316,8 +316,8 @@ fn wait_file(path: &Path, number: i64) {
 #[test]
 fn a_client_with_an_unread_log_delivers_maps_and_ends_in_time() {
     let server = MapServer::start(Duration::from_millis(50));
-    let folder = tempfile::tempdir().unwrap();
-    let place = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
     let addr = server.running.addr.to_string();
     let copy = |name: &str| format!("cp \"$MAPCAST_FILE\" {0}.new; mv {0}.new {0}", place(name).display());
     let (write, exec, run) = (place("write.json"), copy("exec"), copy("run") + "; exec sleep 1000");

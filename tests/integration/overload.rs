@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mapcast::connection::{Connection, Error};
-use mapcast::service::{Goodbye, Service};
+use mapcast::service::{CloseReason, Service};
 use mapcast::{Cast, Feed, Format, Server, ServerConfig, Shutdown};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -156,15 +156,15 @@ fn clients_that_are_gone_before_they_are_accepted_do_no_harm() {
 struct Fragile;
 
 impl Service for Fragile {
-    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
         let mut byte = [0];
         loop {
             match connection.receive(&mut byte, stop)? {
                 mapcast::connection::Received::Bytes(_) if byte == *b"!" => panic!("as it was asked to"),
                 mapcast::connection::Received::Bytes(_) => connection.send(&byte)?,
-                mapcast::connection::Received::End => return Ok(Goodbye::Client),
+                mapcast::connection::Received::Eof => return Ok(CloseReason::Client),
                 mapcast::connection::Received::Stopping | mapcast::connection::Received::TimedOut => {
-                    return Ok(Goodbye::Stopping);
+                    return Ok(CloseReason::Stopping);
                 }
             }
         }
@@ -301,11 +301,11 @@ fn a_listener_that_fails_keeps_no_other_one_from_its_clients() {
 struct Holding(Duration);
 
 impl Service for Holding {
-    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
         if connection.over_limit().is_none() {
             stop.wait(self.0);
         }
-        Ok(Goodbye::Done)
+        Ok(CloseReason::Done)
     }
 
     fn describe(&self) -> String {

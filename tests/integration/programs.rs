@@ -307,14 +307,14 @@ fn a_port_of_the_systems_is_refused_with_advice() {
     if first.trim() == "0" {
         return skip("every user may listen on any port here");
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut command = clean(SERVER);
     if rustix::process::geteuid().is_root() {
         // Root may listen on any port; a user whom nobody else is may not.
         let user = 54_322;
-        let program = folder.path().join("mapcast-server");
+        let program = directory.path().join("mapcast-server");
         std::fs::copy(SERVER, &program).unwrap();
-        std::os::unix::fs::chown(folder.path(), Some(user), Some(user)).unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(user), Some(user)).unwrap();
         command = clean(program.to_str().unwrap());
         command.uid(user).gid(user);
     }
@@ -350,8 +350,8 @@ fn several_addresses_are_one_server() {
 
 #[test]
 fn a_file_that_is_edited_reaches_those_who_watch() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("flags.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flags.json");
     std::fs::write(&path, r#"{"dark": false}"#).unwrap();
     let server = Program::server(&["--interval", "1h", "--format", "json", "--source", path.to_str().unwrap()]);
     let mut reader = Reader::connect(server.addr());
@@ -360,7 +360,7 @@ fn a_file_that_is_edited_reaches_those_who_watch() {
     assert_eq!(reader.payload(), br#"{"dark":true}"#);
     std::fs::write(&path, r#"{"dark": tr"#).unwrap();
     server.wait_log("WARN");
-    let next = folder.path().join("next.json");
+    let next = directory.path().join("next.json");
     std::fs::write(&next, r#"{"dark": "both"}"#).unwrap();
     std::fs::rename(&next, &path).unwrap();
     assert_eq!(reader.payload(), br#"{"dark":"both"}"#);
@@ -369,8 +369,8 @@ fn a_file_that_is_edited_reaches_those_who_watch() {
 
 #[test]
 fn a_source_file_that_stays_away_is_reported_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("flags.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flags.json");
     std::fs::write(&path, r#"{"n": 0}"#).unwrap();
     let site = Site::start(&["--source", path.to_str().unwrap()]);
     let told = |text: &str| site.server.log().iter().filter(|line| line.contains(text)).count();
@@ -404,8 +404,8 @@ fn each_line_of_standard_input_is_the_new_map() {
 
 #[test]
 fn what_a_source_says_cannot_drive_a_terminal() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("\u{1b}[2J\n.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("\u{1b}[2J\n.json");
     std::fs::write(&path, r#"{"a": 1}"#).unwrap();
     let server =
         Program::server(&["--source", path.to_str().unwrap(), "--format", "json", "--set", "\u{1b}[2J=\u{9b}2J"]);

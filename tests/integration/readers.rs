@@ -26,7 +26,7 @@ const GO: Reader = Reader { language: "go", command: &["go", "run"], format: For
 /// A reader of the README in a file of its own, which is gone when this is dropped.
 struct Script {
     command: &'static [&'static str],
-    folder: TempDir,
+    directory: TempDir,
     path: PathBuf,
 }
 
@@ -46,10 +46,10 @@ impl Reader {
             skip(&format!("no {}", self.command[0]));
             return None;
         }
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join(format!("reader.{}", self.language));
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(format!("reader.{}", self.language));
         std::fs::write(&path, self.text()).expect("a file");
-        Some(Script { command: self.command, folder, path })
+        Some(Script { command: self.command, directory, path })
     }
 
     /// It must print the map, print the next one, and end with the server.
@@ -111,7 +111,7 @@ impl Script {
     fn start(&self, addr: SocketAddr) -> Program {
         let mut command = clean(self.command[0]);
         command.args(&self.command[1..]).arg(&self.path);
-        command.args([addr.ip().to_string(), addr.port().to_string()]).current_dir(self.folder.path());
+        command.args([addr.ip().to_string(), addr.port().to_string()]).current_dir(self.directory.path());
         Program::start(command)
     }
 

@@ -29,26 +29,26 @@ fn put(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-/// A folder for the recipe's files; `None`, and a word about it, where one of the commands is missing.
+/// A directory for the recipe's files; `None`, and a word about it, where one of the commands is missing.
 #[track_caller]
-fn folder(commands: &[&str]) -> Option<TempDir> {
+fn directory(commands: &[&str]) -> Option<TempDir> {
     if let Some(missing) = commands.iter().find(|command| !has_command(command)) {
         skip(&format!("no {missing}"));
         return None;
     }
-    Some(tempfile::tempdir().expect("a folder"))
+    Some(tempfile::tempdir().expect("a directory"))
 }
 
-fn write(folder: &TempDir, name: &str, text: &str) {
-    fs::write(folder.path().join(name), text).expect("a file");
+fn write(directory: &TempDir, name: &str, text: &str) {
+    fs::write(directory.path().join(name), text).expect("a file");
 }
 
-/// A command in the recipe's folder, which finds both programs; a server of its own takes a free port.
-fn command(folder: &TempDir, program: &str, args: &[&str]) -> Command {
-    let programs = Path::new(SERVER).parent().expect("a folder").display();
+/// A command in the recipe's directory, which finds both programs; a server of its own takes a free port.
+fn command(directory: &TempDir, program: &str, args: &[&str]) -> Command {
+    let programs = Path::new(SERVER).parent().expect("a directory").display();
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = clean(program);
-    command.args(args).current_dir(folder.path());
+    command.args(args).current_dir(directory.path());
     command.env("PATH", format!("{programs}:{path}")).env("MAPCAST_LISTEN", "127.0.0.1:0").env("no_proxy", "*");
     command
 }
@@ -59,8 +59,8 @@ struct Shell {
 }
 
 impl Shell {
-    fn start(folder: &TempDir, script: &str) -> Self {
-        let mut command = command(folder, "bash", &["-c", script]);
+    fn start(directory: &TempDir, script: &str) -> Self {
+        let mut command = command(directory, "bash", &["-c", script]);
         command.process_group(0);
         Self { bash: Program::start(command) }
     }
@@ -78,26 +78,26 @@ impl Drop for Shell {
 
 /// The page's program reads its flags, follows the file, and comes back to a server that was started again.
 fn follows_its_flags(interpreter: &str, program: &str, [dark, light]: [&str; 2]) {
-    let Some(folder) = folder(&[interpreter]) else { return };
-    write(&folder, "flags.json", r#"{"dark_mode": false, "limit": 10}"#);
+    let Some(directory) = directory(&[interpreter]) else { return };
+    write(&directory, "flags.json", r#"{"dark_mode": false, "limit": 10}"#);
     let options = block("sh", "--format json --source flags.json");
     let server = |address: &str| {
-        let mut command = command(&folder, SERVER, &options.split_whitespace().skip(1).collect::<Vec<_>>());
+        let mut command = command(&directory, SERVER, &options.split_whitespace().skip(1).collect::<Vec<_>>());
         command.env("MAPCAST_LISTEN", address);
         Program::start(command)
     };
     let mut first = server("127.0.0.1:0");
     let address = first.addr();
-    write(&folder, "flags", &put(program, "8080", &address.port().to_string()));
-    let program = Program::start(command(&folder, interpreter, &["flags"]));
+    write(&directory, "flags", &put(program, "8080", &address.port().to_string()));
+    let program = Program::start(command(&directory, interpreter, &["flags"]));
     program.wait_out(&format!("dark_mode {light}, limit 1"));
     program.wait_out(&format!("dark_mode {light}, limit 10"));
-    write(&folder, "flags.json", r#"{"dark_mode": true, "limit": 10}"#);
+    write(&directory, "flags.json", r#"{"dark_mode": true, "limit": 10}"#);
     program.wait_out(&format!("dark_mode {dark}, limit 10"));
     first.signal(Signal::TERM);
     assert_eq!(first.exit_code(), 0);
     program.wait_log("the flags stay as they are: ");
-    write(&folder, "flags.json", r#"{"limit": 11}"#);
+    write(&directory, "flags.json", r#"{"limit": 11}"#);
     let _second = server(&address.to_string());
     program.wait_out(&format!("dark_mode {light}, limit 11"));
 }
@@ -113,27 +113,27 @@ fn the_flags_in_node_follow_the_server() {
 }
 
 #[test]
-fn the_files_of_a_folder_reach_a_host_and_none_beside_it() {
-    let Some(folder) = folder(&["bash", "python3"]) else { return };
+fn the_files_of_a_directory_reach_a_host_and_none_beside_it() {
+    let Some(directory) = directory(&["bash", "python3"]) else { return };
     for name in ["config", "out"] {
-        fs::create_dir(folder.path().join(name)).expect("a folder");
+        fs::create_dir(directory.path().join(name)).expect("a directory");
     }
     for script in ["pack.py", "unpack.py"] {
-        write(&folder, script, &block("python", &format!("# {script} ")));
+        write(&directory, script, &block("python", &format!("# {script} ")));
     }
-    write(&folder, "config/app.toml", "limit = 10\n");
-    write(&folder, "config/nginx.conf", "user nginx;\n");
+    write(&directory, "config/app.toml", "limit = 10\n");
+    write(&directory, "config/nginx.conf", "user nginx;\n");
     let lines = block("sh", "pack.py");
     let (serve, fetch) = lines.split_once('\n').expect("two lines");
-    let server = Shell::start(&folder, serve);
+    let server = Shell::start(&directory, serve);
     let address = server.bash.addr().to_string();
     let host = |address: &str| {
-        let mut command = command(&folder, CLIENT, &[address, "--exec", "python3 unpack.py out"]);
+        let mut command = command(&directory, CLIENT, &[address, "--exec", "python3 unpack.py out"]);
         command.env_remove("MAPCAST_LISTEN");
         Program::start(command)
     };
     let has = |name: &str, text: &str| {
-        eventually(text, || fs::read_to_string(folder.path().join(name)).is_ok_and(|there| there == text));
+        eventually(text, || fs::read_to_string(directory.path().join(name)).is_ok_and(|there| there == text));
     };
 
     let _all = host(&address);
@@ -141,10 +141,10 @@ fn the_files_of_a_folder_reach_a_host_and_none_beside_it() {
     has("out/nginx.conf", "user nginx;\n");
     let fetch = put(fetch, "/etc/nginx/nginx.conf", "nginx.conf");
     let fetch = put(&fetch, "nginx -s reload", "echo read again");
-    let one = Shell::start(&folder, &put(&fetch, "mapcast-client", &format!("mapcast-client {address}")));
+    let one = Shell::start(&directory, &put(&fetch, "mapcast-client", &format!("mapcast-client {address}")));
     one.bash.wait_out("read again");
     has("nginx.conf", "user nginx;\n");
-    write(&folder, "config/app.toml", "limit = 20\n");
+    write(&directory, "config/app.toml", "limit = 20\n");
     has("out/app.toml", "limit = 20\n");
 
     let stranger = Program::server(&["--source", "-"]);
@@ -152,25 +152,25 @@ fn the_files_of_a_folder_reach_a_host_and_none_beside_it() {
     let mut stranger = stranger;
     std::io::Write::write_all(&mut stranger.stdin(), b"{\"../beside\": \"x\"}\n").expect("a server that reads");
     victim.wait_log("not a file's name: '../beside'");
-    assert!(!folder.path().join("beside").exists());
+    assert!(!directory.path().join("beside").exists());
 }
 
 #[test]
 fn the_topics_of_a_broker_are_one_map() {
-    let Some(folder) = folder(&["bash", "jq", "mosquitto", "mosquitto_pub", "mosquitto_sub"]) else { return };
+    let Some(directory) = directory(&["bash", "jq", "mosquitto", "mosquitto_pub", "mosquitto_sub"]) else { return };
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-    write(&folder, "broker.conf", &format!("listener {port} 127.0.0.1\nallow_anonymous true\n"));
-    let _broker = Program::start(command(&folder, "mosquitto", &["-c", "broker.conf"]));
+    write(&directory, "broker.conf", &format!("listener {port} 127.0.0.1\nallow_anonymous true\n"));
+    let _broker = Program::start(command(&directory, "mosquitto", &["-c", "broker.conf"]));
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     eventually("the broker listens", || TcpStream::connect(address).is_ok());
     let publish = |topic: &str, payload: &[&str]| {
         let port = port.to_string();
         let args = [&["-h", "127.0.0.1", "-p", &port, "-r", "-t", topic], payload].concat();
-        run(command(&folder, "mosquitto_pub", &args)).assert_exit(0);
+        run(command(&directory, "mosquitto_pub", &args)).assert_exit(0);
     };
 
     publish("flags/dark_mode", &["-m", "false"]);
-    let bridge = Shell::start(&folder, &put(&block("bash", "mosquitto_sub"), "1883", &port.to_string()));
+    let bridge = Shell::start(&directory, &put(&block("bash", "mosquitto_sub"), "1883", &port.to_string()));
     let client = Program::client(&["-q", "--changes-only", &bridge.bash.addr().to_string()]);
     client.wait_out(r#"{"dark_mode":false}"#);
     publish("flags/greeting", &["-m", "\"Hola\""]);
@@ -183,29 +183,29 @@ fn the_topics_of_a_broker_are_one_map() {
 
 #[test]
 fn the_alerts_fire_when_the_heartbeat_is_missing() {
-    let Some(folder) = folder(&["promtool"]) else { return };
+    let Some(directory) = directory(&["promtool"]) else { return };
     for name in ["prometheus.yml", "heartbeat.yml", "heartbeat-test.yml"] {
-        write(&folder, name, &block("yaml", &format!("# {name}\n")));
+        write(&directory, name, &block("yaml", &format!("# {name}\n")));
     }
     for check in [["check", "config", "prometheus.yml"], ["test", "rules", "heartbeat-test.yml"]] {
-        run(command(&folder, "promtool", &check)).assert_exit(0);
+        run(command(&directory, "promtool", &check)).assert_exit(0);
     }
 }
 
 #[test]
 fn a_game_server_comes_into_the_list_and_leaves_it() {
-    let Some(folder) = folder(&["bash", "openssl", "python3"]) else { return };
+    let Some(directory) = directory(&["bash", "openssl", "python3"]) else { return };
     let Some(browser) = Browser::start() else { return };
-    let server = Shell::start(&folder, &put(&block("sh", "openssl"), "127.0.0.1:8081", "127.0.0.1:0"));
+    let server = Shell::start(&directory, &put(&block("sh", "openssl"), "127.0.0.1:8081", "127.0.0.1:0"));
     let line = server.bash.wait_log("web page on http://");
     let site = line.rsplit("http://").next().expect("an address").trim_end_matches('/');
-    write(&folder, "announce.py", &put(&block("python", "# announce.py "), "127.0.0.1:8081", site));
-    write(&folder, "list.html", &put(&block("html", "EventSource"), "127.0.0.1:8081", site));
+    write(&directory, "announce.py", &put(&block("python", "# announce.py "), "127.0.0.1:8081", site));
+    write(&directory, "list.html", &put(&block("html", "EventSource"), "127.0.0.1:8081", site));
 
     let start =
-        |name: &str, address: &str| Program::start(command(&folder, "python3", &["announce.py", name, address]));
+        |name: &str, address: &str| Program::start(command(&directory, "python3", &["announce.py", name, address]));
     let mut lima = start("lima-1", "192.0.2.7:27015");
-    browser.open(&format!("file://{}", folder.path().join("list.html").display()));
+    browser.open(&format!("file://{}", directory.path().join("list.html").display()));
     let listed = "[...document.querySelectorAll('#servers tr')].map((row) => row.cells[0].textContent + ' ' + row.cells[1].textContent).join()";
     browser.wait(&format!("{listed} === 'lima-1 192.0.2.7:27015'"));
     let _bogus = start("<b>b</b>", "192.0.2.8:27015");

@@ -172,8 +172,8 @@ mod programs {
 
     #[test]
     fn a_relay_that_starts_without_its_parent_begins_with_the_very_map_that_it_had() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state");
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
         let root = Program::server(&["--set", "bytes=1.5"]);
         let source = format!("tcp://{}", root.addr());
         let args = ["--source", &source, "--state", state.to_str().unwrap(), "--set", "own=true"];
@@ -187,13 +187,13 @@ mod programs {
         let relay = Program::server(&args);
         assert_eq!(Reader::connect(relay.addr()).payload(), map);
         relay.wait_log("source down");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside it and its lock");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "nothing is left beside it and its lock");
     }
 
     #[test]
     fn a_state_is_for_what_may_be_away() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state");
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
         let state = state.to_str().unwrap();
         let mut lines = Program::server(&["--source", "-", "--state", state, "--format", "json"]);
         lines.stdin().write_all(b"{\"n\":7}\n").unwrap();

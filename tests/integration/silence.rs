@@ -60,8 +60,8 @@ fn a_server_whose_changes_came_fast_is_not_taken_for_silent() {
 #[test]
 fn the_age_of_a_map_outlives_a_restart_and_ends_with_a_change() {
     let (file, token) = token();
-    let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state.json");
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state.json");
     let start = || {
         let mut command = clean(SERVER);
         command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", path(&file)]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mapcast::connection::{Connection, Error};
 use mapcast::frame::Error as FrameError;
-use mapcast::service::{Goodbye, Service};
+use mapcast::service::{CloseReason, Service};
 use mapcast::{Echo, ServerConfig, Shutdown};
 
 use crate::support::reader::{Reader, ends_in_order, narrow};
@@ -166,9 +166,9 @@ fn clients_in_the_queue_at_the_stop_see_their_end() {
 struct Stubborn(Mutex<mpsc::Receiver<()>>);
 
 impl Service for Stubborn {
-    fn serve(&self, _: &mut Connection, _: &Shutdown) -> Result<Goodbye, Error> {
+    fn serve(&self, _: &mut Connection, _: &Shutdown) -> Result<CloseReason, Error> {
         assert!(self.0.lock().unwrap().recv().is_err());
-        Ok(Goodbye::Stopping)
+        Ok(CloseReason::Stopping)
     }
 
     fn describe(&self) -> String {

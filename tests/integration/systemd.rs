@@ -21,22 +21,22 @@ use crate::support::{PATIENCE, has_command, skip};
 /// What a manager hears.
 struct Manager {
     socket: UnixDatagram,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Manager {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, folder }
+        Self { socket, directory }
     }
 
     /// Starts a server that is supervised, on a free port, with a pipe for standard input.
     fn start(&self, args: &[&str], variables: &[(&str, &str)]) -> Program {
         let mut command = clean(SERVER);
         command.args(args).args(["--listen", "127.0.0.1:0"]).stdin(Stdio::piped());
-        command.env("NOTIFY_SOCKET", self.folder.path().join("notify")).envs(variables.iter().copied());
+        command.env("NOTIFY_SOCKET", self.directory.path().join("notify")).envs(variables.iter().copied());
         Program::start(command)
     }
 
@@ -105,7 +105,7 @@ fn one_that_stops_before_its_first_map_never_says_that_it_is_ready() {
 fn an_echo_is_ready_at_once() {
     let manager = Manager::new();
     let mut command = clean(SERVER);
-    command.args(["echo", "--listen", "127.0.0.1:0"]).env("NOTIFY_SOCKET", manager.folder.path().join("notify"));
+    command.args(["echo", "--listen", "127.0.0.1:0"]).env("NOTIFY_SOCKET", manager.directory.path().join("notify"));
     let _server = Program::start(command);
     assert_eq!(manager.message(), "READY=1\nSTATUS=0 active connections");
 }
@@ -129,7 +129,7 @@ fn an_idle_server_shows_signs_of_life_and_a_stopped_one_does_not() {
 #[test]
 fn a_manager_that_is_not_there_is_told_once_and_the_server_serves() {
     let manager = Manager::new();
-    std::fs::remove_file(manager.folder.path().join("notify")).unwrap();
+    std::fs::remove_file(manager.directory.path().join("notify")).unwrap();
     let server = manager.start(&[], &[("WATCHDOG_USEC", "400000")]);
     server.wait_log("NOTIFY_SOCKET cannot be reached: No such file");
     Reader::connect(server.addr()).payload();
@@ -216,15 +216,15 @@ fn systemd_finds_no_fault_with_the_units() {
     if !has_command("systemd-analyze") {
         return skip("no systemd-analyze");
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut command = clean("systemd-analyze");
     command.args(["verify", "--man=no"]);
     for name in ["mapcast.service", "mapcast.socket", "mapcast@.service"] {
         // The program has to be there, and it is where it was built.
         let unit = std::fs::read_to_string(packaged("systemd").join(name)).unwrap();
         let unit = unit.replace("ExecStart=/usr/bin/mapcast-server", &format!("ExecStart={SERVER}"));
-        std::fs::write(folder.path().join(name), unit).unwrap();
-        command.arg(folder.path().join(name));
+        std::fs::write(directory.path().join(name), unit).unwrap();
+        command.arg(directory.path().join(name));
     }
     let finished = run(command);
     assert_eq!(finished.assert_exit(0).stderr, "");

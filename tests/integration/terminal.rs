@@ -54,8 +54,8 @@ fn assert_tame(text: &str) -> usize {
 
 #[test]
 fn the_servers_log_cannot_be_driven_by_a_path_or_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(format!("{HOSTILE}.json"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(format!("{HOSTILE}.json"));
     std::fs::write(&path, r#"{"a": 1}"#).unwrap();
     let mut command = clean(SERVER);
     command.args(["--listen", "127.0.0.1:0", "--source", path.to_str().unwrap()]);

@@ -1,59 +1,55 @@
-//! A client as the registry knows it: whom it rings, and what it cuts.
+//! A client as the registry knows it: whom it notifies, and what it cuts.
 
 use std::io;
 use std::net::Shutdown as Direction;
 
 use shuttle::sync::{Condvar, Mutex};
 
-/// Why it is rung, of the causes that the registry has.
+/// Why it is pending, of the causes that the registry has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum WakeReason {
     Stop,
     Cut,
 }
 
-/// What has rung stays rung.
+/// What has pending stays pending.
 #[derive(Debug, Default)]
-pub(crate) struct Bell {
-    rung: Mutex<(bool, bool)>,
-    ringing: Condvar,
+pub(crate) struct Notifier {
+    pending: Mutex<(bool, bool)>,
+    changed: Condvar,
 }
 
-impl Bell {
-    pub(crate) fn ring(&self, cause: Cause) {
-        let mut rung = self.rung.lock().unwrap();
+impl Notifier {
+    pub(crate) fn notify(&self, cause: WakeReason) {
+        let mut pending = self.pending.lock().unwrap();
         match cause {
-            Cause::Stop => rung.0 = true,
-            Cause::Cut => rung.1 = true,
+            WakeReason::Stop => pending.0 = true,
+            WakeReason::Cut => pending.1 = true,
         }
-        drop(rung);
-        self.ringing.notify_all();
+        drop(pending);
+        self.changed.notify_all();
     }
 
     /// Waits for either: the cut says that the stop was before it.
     pub(crate) fn wait_stop(&self) {
-        let rung = self.rung.lock().unwrap();
-        drop(self.ringing.wait_while(rung, |rung| !rung.0 && !rung.1).unwrap());
+        let pending = self.pending.lock().unwrap();
+        drop(self.changed.wait_while(pending, |pending| !pending.0 && !pending.1).unwrap());
     }
 
     pub(crate) fn wait_cut(&self) {
-        let rung = self.rung.lock().unwrap();
-        drop(self.ringing.wait_while(rung, |rung| !rung.1).unwrap());
+        let pending = self.pending.lock().unwrap();
+        drop(self.changed.wait_while(pending, |pending| !pending.1).unwrap());
     }
 }
 
-pub(crate) trait Belled {
-    fn bell(&self) -> &Bell;
-}
-
 #[derive(Debug, Default)]
-pub(crate) struct ClientOutlet {
-    bell: Bell,
+pub(crate) struct ClientSender {
+    notifier: Notifier,
 }
 
-impl Belled for ClientOutlet {
-    fn bell(&self) -> &Bell {
-        &self.bell
+impl ClientSender {
+    pub(crate) fn notifier(&self) -> &Notifier {
+        &self.notifier
     }
 }
 
@@ -71,8 +67,8 @@ impl Socket {
     }
 }
 
-impl ClientOutlet {
-    #[allow(clippy::unused_self, reason = "as the library's outlet has it")]
+impl ClientSender {
+    #[allow(clippy::unused_self, reason = "as the library's sender has it")]
     pub(crate) fn socket(&self) -> Socket {
         Socket
     }

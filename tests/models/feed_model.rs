@@ -70,35 +70,35 @@ pub(crate) fn publish_against_wait() {
     }
 }
 
-/// Stays rung until it is taken, as the bell of a publisher's thread.
+/// Stays pending until it is taken, as the notifier of a publisher's thread.
 #[derive(Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    ringing: Condvar,
+struct Notifier {
+    pending: Mutex<bool>,
+    changed: Condvar,
 }
 
-impl Wake for Bell {
+impl Wake for Notifier {
     fn wake(self: Arc<Self>) {
-        *self.rung.lock().unwrap() = true;
-        self.ringing.notify_one();
+        *self.pending.lock().unwrap() = true;
+        self.changed.notify_one();
     }
 }
 
-impl Bell {
+impl Notifier {
     fn wait(&self) {
-        let rung = self.rung.lock().unwrap();
-        *self.ringing.wait_while(rung, |rung| !*rung).unwrap() = false;
+        let pending = self.pending.lock().unwrap();
+        *self.changed.wait_while(pending, |pending| !*pending).unwrap() = false;
     }
 }
 
 /// Whenever it subscribes, one who looks at the feed first and whenever it is woken has the last change in the end. With
 /// one publisher: a second one's wake-up would make good what the first forgot.
 pub(crate) fn publish_against_subscribe() {
-    let (feed, bell) = (feed(), Arc::new(Bell::default()));
+    let (feed, notifier) = (feed(), Arc::new(Notifier::default()));
     let publisher = publish_from(&feed, 0);
-    let subscription = feed.subscribe(Arc::clone(&bell).into());
+    let subscription = feed.subscribe(Arc::clone(&notifier).into());
     while feed.latest().is_none_or(|latest| latest.version < 2) {
-        bell.wait();
+        notifier.wait();
     }
     drop(subscription);
     publisher.join().unwrap();

@@ -10,22 +10,18 @@ use shuttle::{Config, Runner};
 mod client;
 mod count_model;
 mod feed_model;
-mod outlet_model;
+mod frame_sender_model;
 mod slots_model;
 mod stop_model;
 
 /// What the library's file finds under the names that it knows.
-#[path = "../../src/connection/outlet.rs"]
+#[path = "../../src/connection/frame_sender.rs"]
 #[allow(dead_code, reason = "the models need a part of it, and its unit tests run elsewhere")]
-mod outlet;
+mod frame_sender;
 
 #[path = "../../src/feed.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod feed;
-
-#[path = "../../src/histogram.rs"]
-#[allow(dead_code, reason = "as above")]
-mod histogram;
 
 #[path = "../../src/server/peer.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
@@ -38,7 +34,7 @@ mod registry;
 #[path = "../../src/server/slots.rs"]
 mod slots;
 
-#[path = "../../src/stats.rs"]
+#[path = "../../src/stats/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod stats;
 
@@ -50,8 +46,14 @@ mod sync {
 }
 
 mod connection {
-    pub(crate) use crate::client::{Belled, Cause, ClientOutlet};
-    pub(crate) use crate::outlet::Sent;
+    pub(crate) use crate::client::ClientSender;
+    pub(crate) use crate::frame_sender::SendCounts;
+}
+
+#[allow(unused_imports, reason = "as above")]
+mod threads {
+    pub(crate) use crate::client::WakeReason;
+    pub(crate) use mapcast::threads::Worker;
 }
 
 mod backlog {
@@ -76,16 +78,16 @@ const SCHEDULES: usize = 10_000;
 
 fn main() {
     let models: [(&str, fn()); 14] = [
-        ("a_change_during_the_connect_is_not_missed", outlet_model::publish_against_connect),
-        ("a_slow_client_gets_whole_frames_and_the_newest_at_last", outlet_model::publish_against_slow_write),
-        ("a_stop_ends_on_a_frame_boundary", outlet_model::publish_against_stop),
-        ("a_repeat_never_follows_a_newer_map_or_the_stop", outlet_model::repeat_against_change_and_stop),
-        ("a_repeat_that_finds_no_room_is_the_owners", outlet_model::repeat_against_slow_write),
+        ("a_change_during_the_connect_is_not_missed", frame_sender_model::publish_against_connect),
+        ("a_slow_client_gets_whole_frames_and_the_newest_at_last", frame_sender_model::publish_against_slow_write),
+        ("a_stop_ends_on_a_frame_boundary", frame_sender_model::publish_against_stop),
+        ("a_repeat_never_follows_a_newer_map_or_the_stop", frame_sender_model::repeat_against_change_and_stop),
+        ("a_repeat_that_finds_no_room_is_the_owners", frame_sender_model::repeat_against_slow_write),
         ("versions_never_go_back_for_a_reader", feed_model::publish_against_read),
         ("a_waiter_has_the_last_change_in_the_end", feed_model::publish_against_wait),
         ("a_subscriber_has_the_last_change_in_the_end", feed_model::publish_against_subscribe),
         ("of_two_equal_maps_at_once_one_is_a_change", feed_model::publish_the_same_twice),
-        ("a_connection_that_registers_while_the_stop_rings_is_rung", stop_model::register_against_stop),
+        ("a_connection_that_registers_while_the_stop_notifies_is_notified", stop_model::register_against_stop),
         ("the_drain_sees_those_who_leave_while_the_stop_rings", stop_model::leave_against_stop),
         ("a_connection_that_registers_while_others_are_cut_is_cut", stop_model::register_against_cut),
         ("no_more_threads_exist_than_there_are_slots", slots_model::leave_reap_and_admit),

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
-use crate::client::{Belled, ClientOutlet};
-use crate::outlet::Sent;
+use crate::client::ClientSender;
+use crate::frame_sender::SendCounts;
 use crate::registry::Registry;
 use crate::slots::{Class, ThreadSlots};
 
@@ -51,15 +51,15 @@ impl Server {
         self.registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let server = Arc::clone(self);
         let thread = thread::spawn(move || {
-            let client = Arc::new(ClientOutlet::default());
+            let client = Arc::new(ClientSender::default());
             server.registry.keep_client(id, &client);
             match wait {
                 Wait::Nothing => {}
-                Wait::Stop => client.bell().wait_stop(),
-                Wait::Cut => client.bell().wait_cut(),
+                Wait::Stop => client.notifier().wait_stop(),
+                Wait::Cut => client.notifier().wait_cut(),
             }
             guard.leave();
-            if let Some(thread) = server.registry.leave(id, Sent::default()) {
+            if let Some(thread) = server.registry.leave(id, SendCounts::default()) {
                 server.slots.retire(thread, Class::Ordinary);
             }
         });
@@ -73,7 +73,7 @@ impl Server {
         *self.joined.lock().unwrap() += 1;
     }
 
-    /// As the end of the drain does. Whoever was not rung waits for ever, which shuttle reports as a deadlock.
+    /// As the end of the drain does. Whoever was not pending waits for ever, which shuttle reports as a deadlock.
     fn end(self: &Arc<Self>) {
         assert!(self.registry.wait_empty(None));
         assert_eq!(self.stats.active(), 0, "the drain is over before everyone is counted off");
@@ -88,11 +88,11 @@ impl Server {
     }
 }
 
-/// A connection whose thread registers before, while or after the stop rings is rung, waited for and joined.
+/// A connection whose thread registers before, while or after the stop notifies is pending, waited for and joined.
 pub(crate) fn register_against_stop() {
     let server = Arc::new(Server::default());
     (0..CLIENTS).for_each(|id| server.start(id, Wait::Stop));
-    server.registry.ring_stop();
+    server.registry.notify_stop();
     server.end();
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn leave_against_stop() {
     server.start(0, Wait::Nothing);
     server.start(1, Wait::Stop);
     server.start(2, Wait::Nothing);
-    server.registry.ring_stop();
+    server.registry.notify_stop();
     server.end();
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn leave_against_stop() {
 pub(crate) fn register_against_cut() {
     let server = Arc::new(Server::default());
     (0..CLIENTS).for_each(|id| server.start(id, if id == 0 { Wait::Nothing } else { Wait::Cut }));
-    server.registry.ring_stop();
+    server.registry.notify_stop();
     assert!(server.registry.cut() >= 2, "two cannot have left");
     server.end();
 }

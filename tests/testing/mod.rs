@@ -24,5 +24,5 @@ pub fn skip(reason: &str) {
 /// True if and only if `PATH` has the command `name`.
 pub fn has_command(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }

@@ -354,8 +354,8 @@ mod tests {
     #[test]
     fn the_first_line_after_a_failure_reports_it() {
         // A pipe without a reader fails; with one again it does not.
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fifo");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let open = || File::options().read(true).write(true).open(&path).unwrap();
         let reader = open();

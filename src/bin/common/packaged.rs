@@ -13,7 +13,7 @@ const BLESS: &str = "MAPCAST_BLESS";
 /// Fails unless `packaging/` has exactly the pages and completions that are generated from `command`; with
 /// `MAPCAST_BLESS=1` in the environment writes them.
 #[track_caller]
-pub(crate) fn hold(command: &Command) {
+pub(crate) fn assert_up_to_date(command: &Command) {
     let fresh = tempfile::tempdir().unwrap();
     let (man, completions) = (fresh.path().join("man"), fresh.path().join("completions"));
     fs::create_dir(&man).unwrap();
@@ -24,26 +24,30 @@ pub(crate) fn hold(command: &Command) {
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
         clap_complete::generate_to(shell, &mut command.clone(), command.get_name(), &completions).unwrap();
     }
-    for folder in ["man", "completions"] {
-        let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(folder);
+    for directory in ["man", "completions"] {
+        let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(directory);
         if std::env::var_os(BLESS).is_some() {
-            replace(&committed, &fresh.path().join(folder), command.get_name());
+            replace(&committed, &fresh.path().join(directory), command.get_name());
         }
-        let (old, new) = (read(&committed, command.get_name()), read(&fresh.path().join(folder), command.get_name()));
-        assert!(old == new, "packaging/{folder} is not what the options are: run {BLESS}=1 cargo test --bins packaged");
+        let (old, new) =
+            (read(&committed, command.get_name()), read(&fresh.path().join(directory), command.get_name()));
+        assert!(
+            old == new,
+            "packaging/{directory} is not what the options are: run {BLESS}=1 cargo test --bins packaged"
+        );
     }
 }
 
 /// Writes the page of `command` and those of its commands, each with the package and its version in the footer.
-fn write_pages(command: &Command, folder: &Path) {
-    command.get_subcommands().for_each(|command| write_pages(command, folder));
+fn write_pages(command: &Command, directory: &Path) {
+    command.get_subcommands().for_each(|command| write_pages(command, directory));
     let source = concat!("mapcast ", env!("CARGO_PKG_VERSION"));
-    Man::new(command.clone()).source(source).generate_to(folder).unwrap();
+    Man::new(command.clone()).source(source).generate_to(directory).unwrap();
 }
 
-/// The names and contents of the files of `program` in `folder`, in order.
-fn read(folder: &Path, program: &str) -> Vec<(String, String)> {
-    let mut files: Vec<_> = fs::read_dir(folder)
+/// The names and contents of the files of `program` in `directory`, in order.
+fn read(directory: &Path, program: &str) -> Vec<(String, String)> {
+    let mut files: Vec<_> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap())
         .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))

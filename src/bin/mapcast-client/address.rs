@@ -4,7 +4,7 @@
 use std::net::{Ipv6Addr, SocketAddrV6};
 
 use clap::Args;
-use mapcast::address::has_zone;
+use mapcast::client::address::has_zone;
 
 /// The port of the server unless told otherwise; `mapcast-server` listens on it by default.
 const DEFAULT_PORT: u16 = 8080;

@@ -10,11 +10,11 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use mapcast::client::{ClientConfig, FollowConfig};
-use mapcast::{Format, units};
+use mapcast::{Format, display::units};
 
 use crate::address::AddressArgs;
 use crate::conflicts;
-use crate::into::{self, IntoArgs, IntoConfig};
+use crate::deliver::{self, DeliverArgs, DeliverConfig};
 use crate::overdue;
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
@@ -41,7 +41,7 @@ pub(crate) enum Task {
     /// Its maps.
     Follow { follow: FollowConfig, print: PrintConfig, count: Option<u64> },
     /// Its maps, for other programs.
-    Deliver { follow: FollowConfig, selection: Selection, count: Option<u64>, into: IntoConfig },
+    Deliver { follow: FollowConfig, selection: Selection, count: Option<u64>, into: DeliverConfig },
     /// Its maps, on the whole screen.
     Watch { follow: FollowConfig, selection: Selection },
     /// One map, to see whether it is well.
@@ -109,7 +109,7 @@ const USAGE: &str = "mapcast-client [OPTIONS] [ADDR:PORT]
 #[command(name = "mapcast-client", version, help_expected = true, max_term_width = 100, override_usage = USAGE)]
 struct CommandLine {
     #[command(subcommand)]
-    talk: Option<Talk>,
+    talk: Option<Exchange>,
     #[command(flatten)]
     address: AddressArgs,
     #[command(flatten)]
@@ -123,7 +123,7 @@ struct CommandLine {
 
 /// The other talks.
 #[derive(Debug, Subcommand)]
-enum Talk {
+enum Exchange {
     /// Takes one map and leaves: 0 if it is good, within --timeout [default: 2s]; prints one line on standard error
     Check {
         #[command(flatten)]
@@ -162,7 +162,7 @@ struct CommonArgs {
     /// Leave with exit code 124 when this time is over
     #[arg(short = 'W', long, global = true, value_name = "DURATION", env = "MAPCAST_TIMEOUT", value_parser = parse_wait)]
     timeout: Option<Duration>,
-    /// How long the look-up of the server's name may take, and then each of its addresses to answer
+    /// How long the lookup of the server's name may take, and then each of its addresses to answer
     #[arg(
         long,
         global = true,
@@ -213,7 +213,7 @@ struct FollowArgs {
     #[command(flatten)]
     screen: WatchArgs,
     #[command(flatten)]
-    into: IntoArgs,
+    into: DeliverArgs,
     /// How to print a map
     #[arg(short, long, env = "MAPCAST_OUTPUT", default_value = "json", value_enum)]
     output: Output,
@@ -265,7 +265,7 @@ impl CommandLine {
     /// Returns how long all of it may take, with the end of what it starts; `None` is for ever.
     fn longest_time(&self) -> Option<Duration> {
         match &self.talk {
-            Some(Talk::Check { timeout, .. }) => Some(*timeout),
+            Some(Exchange::Check { timeout, .. }) => Some(*timeout),
             Some(_) => self.common.timeout,
             None => Some(self.common.timeout?.saturating_add(self.follow.into.longest_end())),
         }
@@ -273,7 +273,7 @@ impl CommandLine {
 
     fn into_config(self) -> Result<Config, clap::Error> {
         let frames = match &self.talk {
-            Some(Talk::Check { frames, .. }) => frames,
+            Some(Exchange::Check { frames, .. }) => frames,
             _ => &self.follow.frames,
         };
         let client = ClientConfig {
@@ -290,14 +290,14 @@ impl CommandLine {
             (self.common.timeout, i16::from(self.common.verbose) - i16::from(self.common.quiet));
         let (address, task) = match self.talk {
             None => (self.address, self.follow.into_task(client.clone())?),
-            Some(Talk::Check { address, timeout: own, .. }) => {
+            Some(Exchange::Check { address, timeout: own, .. }) => {
                 timeout = Some(own);
                 // Its one line says it all.
                 verbosity -= 1;
                 (address, Task::Check)
             }
-            Some(Talk::Echo { address, text }) => (address, Task::Echo { text }),
-            Some(Talk::Greet { address }) => (address, Task::Greet),
+            Some(Exchange::Echo { address, text }) => (address, Task::Echo { text }),
+            Some(Exchange::Greet { address }) => (address, Task::Greet),
         };
         Ok(Config {
             address: address.address,
@@ -374,7 +374,7 @@ fn refuse_idle_options(matches: &ArgMatches) -> Result<(), clap::Error> {
     {
         return Err(conflict(&format!("{} is about lines and cannot be used with {}", option(stray), option(instead))));
     }
-    for (idle, needed) in into::NEEDED {
+    for (idle, needed) in deliver::NEEDED {
         if typed(idle) && any(needed).is_none() {
             let needed: Vec<String> = needed.iter().map(|id| option(id)).collect();
             return Err(conflict(&format!("{} does nothing without {}", option(idle), needed.join(" or "))));
@@ -400,7 +400,7 @@ fn parse_count(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(count) => Ok(count),
-        Err(_) => Err("write a whole number of maps, at least 1".to_owned()),
+        Err(_) => Err("write an integer of maps, at least 1".to_owned()),
     }
 }
 

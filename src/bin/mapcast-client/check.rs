@@ -10,7 +10,7 @@ use mapcast::Shutdown;
 use mapcast::client::{ClientConfig, Connectivity, Error, FollowConfig, Follower};
 
 use crate::exit::Exit;
-use crate::{logging, unanswered};
+use crate::{logging, timeout_hint};
 
 /// Takes one map from the server at `address` by `deadline` and tells people about it on standard error, if they are to
 /// be `told`. Not to be connected in time is not to be connected.
@@ -38,7 +38,7 @@ pub(crate) fn check(
             let source = io::Error::new(io::ErrorKind::TimedOut, "no answer in the time that was given");
             return Err(Error::Connect { address: address.to_owned(), source }.into());
         }
-        Err(error) => return Err(unanswered::explain(error.into(), &follower, is_encrypted)),
+        Err(error) => return Err(timeout_hint::explain(error.into(), &follower, is_encrypted)),
     };
     let map = format.decode_map(&payload).map_err(Error::Format)?;
     if told {

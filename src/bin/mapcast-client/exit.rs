@@ -10,7 +10,7 @@ use mapcast::client;
 use mapcast::frame;
 
 use crate::selection::MissingKey;
-use crate::{into, logging, watch};
+use crate::{deliver, logging, watch};
 
 /// The exit codes. Usage errors of the command line leave with clap's own 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Exit {
         if error.is::<MissingKey>() {
             return Self::KeyMissing;
         }
-        if error.is::<into::Unusable>() {
+        if error.is::<deliver::Unusable>() {
             return Self::Usage;
         }
         match error.downcast_ref::<client::Error>() {
@@ -68,7 +68,7 @@ impl Exit {
 const LEAVING: Duration = Duration::from_millis(500);
 
 /// Does `work`, which may hang, and waits for it a moment at most: the client is leaving.
-pub(crate) fn briefly(work: impl FnOnce() + Clone + Send + 'static) {
+pub(crate) fn with_time_limit(work: impl FnOnce() + Clone + Send + 'static) {
     let (tell, told) = mpsc::channel();
     let again = work.clone();
     let run = move || {
@@ -85,7 +85,7 @@ pub(crate) fn briefly(work: impl FnOnce() + Clone + Send + 'static) {
 /// Leaves at once, as a second signal asks for, whatever the other threads do.
 pub(crate) fn leave_at_once(code: Exit) -> ! {
     watch::restore();
-    briefly(into::abandon);
+    with_time_limit(deliver::cleanup);
     logging::flush_at_once();
     std::process::exit(code as i32)
 }

@@ -5,9 +5,9 @@ mod address;
 mod args;
 mod check;
 mod conflicts;
+mod deliver;
 mod exit;
 mod hidden;
-mod into;
 #[path = "../common/logging.rs"]
 mod logging;
 mod overdue;
@@ -22,8 +22,8 @@ mod stdout;
 #[cfg(test)]
 #[path = "../../../tests/testing/mod.rs"]
 mod testing;
+mod timeout_hint;
 mod tls;
-mod unanswered;
 mod watch;
 
 use std::io::{self, IsTerminal};
@@ -89,13 +89,13 @@ fn talk(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> anyho
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
             let printed = print_maps(&mut follower, &mut Printer::new(print, stdout()?), count);
-            return printed.map(Exit::into).map_err(|error| unanswered::explain(error, &follower, is_encrypted));
+            return printed.map(Exit::into).map_err(|error| timeout_hint::explain(error, &follower, is_encrypted));
         }
         Task::Deliver { follow, selection, count, into } => {
-            let until = into::Until { count, deadline, reconnects: follow.reconnect };
+            let until = deliver::Until { count, deadline, reconnects: follow.reconnect };
             let mut follower = Follower::new(address, follow, shutdown);
-            let delivered = into::deliver(&mut follower, &selection, into, until, shutdown);
-            return delivered.map_err(|error| unanswered::explain(error, &follower, is_encrypted));
+            let delivered = deliver::deliver(&mut follower, &selection, into, until, shutdown);
+            return delivered.map_err(|error| timeout_hint::explain(error, &follower, is_encrypted));
         }
         Task::Watch { follow, selection } => {
             let mut follower = Follower::new(address, follow, shutdown);

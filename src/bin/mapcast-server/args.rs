@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
-use mapcast::address;
 use mapcast::backlog::LEAST_MAPS;
-use mapcast::server::{Ceiling, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, IpNet};
+use mapcast::client::address;
+use mapcast::display::units::{format_duration, format_size, parse_duration, parse_size};
+use mapcast::server::{Capacity, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, IpNet};
 use mapcast::source::Location;
-use mapcast::units::{format_duration, format_size, parse_duration, parse_size};
 use mapcast::{Backlog, Format, Key, ServerConfig, Value, format};
 
 use crate::http::{HttpArgs, HttpTask};
@@ -138,7 +138,7 @@ pub(crate) struct Task {
     pub(crate) service: Chosen,
     pub(crate) listen: Vec<SocketAddr>,
     /// How many clients this machine can hold.
-    pub(crate) ceiling: Ceiling,
+    pub(crate) capacity: Capacity,
     pub(crate) config: ServerConfig,
 }
 
@@ -190,18 +190,19 @@ impl Cli {
             listen
                 .extend(new.into_iter().filter(|addr| addr.port() == 0 || !listen.contains(addr)).collect::<Vec<_>>());
         }
-        let mut ceiling = Ceiling::of_this_machine();
-        ceiling.descriptors = ceiling.descriptors.saturating_sub((listen.len() as u64).saturating_sub(SPARE_LISTENERS));
-        ceiling.clients = ceiling.clients.min(ceiling.descriptors);
+        let mut capacity = Capacity::of_this_machine();
+        capacity.descriptors =
+            capacity.descriptors.saturating_sub((listen.len() as u64).saturating_sub(SPARE_LISTENERS));
+        capacity.clients = capacity.clients.min(capacity.descriptors);
         if self.service.is_none() {
             // Each takes a thread and a descriptor, as clients do.
             let http = self.map.http.connections();
-            ceiling.clients = ceiling.clients.saturating_sub(http);
-            ceiling.descriptors = ceiling.descriptors.saturating_sub(http);
+            capacity.clients = capacity.clients.saturating_sub(http);
+            capacity.descriptors = capacity.descriptors.saturating_sub(http);
         }
-        let max_connections = max_connections(server.max_connections, ceiling)?;
+        let max_connections = max_connections(server.max_connections, capacity)?;
         // Those that wait must not take the descriptors of the source and the state.
-        let spare_descriptors = usize::try_from(ceiling.descriptors - max_connections).unwrap_or(usize::MAX);
+        let spare_descriptors = usize::try_from(capacity.descriptors - max_connections).unwrap_or(usize::MAX);
         let config = ServerConfig {
             max_connections,
             max_waiting: DEFAULT_MAX_WAITING.min(spare_descriptors),
@@ -234,7 +235,7 @@ impl Cli {
                 Chosen::Map(Box::new(MapTask { interval, format, source, state, set, max_frame, max_backlog, http }))
             }
         };
-        Ok(Task { service, listen, ceiling, config })
+        Ok(Task { service, listen, capacity, config })
     }
 
     fn server_args(&self) -> &ServerArgs {
@@ -245,19 +246,19 @@ impl Cli {
     }
 }
 
-/// How many listeners the descriptors that [`Ceiling`] keeps for the program itself are enough for: 8, as without them it has
+/// How many listeners the descriptors that [`Capacity`] keeps for the program itself are enough for: 8, as without them it has
 /// 20 of those 32 (measured, with HTTP and a state). Further ones take the descriptors of clients.
 const SPARE_LISTENERS: u64 = 8;
 
 /// Returns the limit on connections: what was asked for if the machine can hold it, or the default as far as it can.
-fn max_connections(asked: Option<u64>, ceiling: Ceiling) -> anyhow::Result<u64> {
-    ensure!(ceiling.clients > 0, "this machine can hold no client, because {}", ceiling.limit);
+fn max_connections(asked: Option<u64>, capacity: Capacity) -> anyhow::Result<u64> {
+    ensure!(capacity.clients > 0, "this machine can hold no client, because {}", capacity.limit);
     let Some(asked) = asked else {
-        return Ok(DEFAULT_MAX_CONNECTIONS.min(ceiling.clients));
+        return Ok(DEFAULT_MAX_CONNECTIONS.min(capacity.clients));
     };
     ensure!(asked > 0, "--max-connections 0: nobody could connect");
-    if asked > ceiling.clients {
-        bail!("--max-connections {asked}: this machine can hold {}, because {}", ceiling.clients, ceiling.limit);
+    if asked > capacity.clients {
+        bail!("--max-connections {asked}: this machine can hold {}, because {}", capacity.clients, capacity.limit);
     }
     Ok(asked)
 }
@@ -305,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_packaged_pages_are_those_of_this_command_line() {
-        crate::packaged::hold(&Cli::command());
+        crate::packaged::assert_up_to_date(&Cli::command());
     }
 
     #[test]
@@ -325,7 +326,7 @@ mod tests {
     fn what_is_wrong_with_a_value_is_told() {
         for number in ["9223372036854775808", "123456789012345678901234567890"] {
             let refusal = Cli::try_parse_from(["mapcast-server", "--set", &format!("a={number}")]).unwrap_err();
-            let told = "a whole number beyond 64 bits with a sign; write it as text";
+            let told = "an integer beyond 64 bits with a sign; write it as text";
             assert!(refusal.to_string().contains(told), "{refusal}");
         }
     }
@@ -369,14 +370,14 @@ mod tests {
 
     #[test]
     fn a_limit_above_the_machines_is_refused_and_the_default_adapts() {
-        let ceiling = Ceiling { clients: 100, descriptors: 100, limit: Limit::Descriptors(132) };
-        assert_eq!(max_connections(None, ceiling).unwrap(), 100);
-        assert_eq!(max_connections(Some(100), ceiling).unwrap(), 100);
-        let refusal = max_connections(Some(101), ceiling).unwrap_err().to_string();
+        let capacity = Capacity { clients: 100, descriptors: 100, limit: Limit::Descriptors(132) };
+        assert_eq!(max_connections(None, capacity).unwrap(), 100);
+        assert_eq!(max_connections(Some(100), capacity).unwrap(), 100);
+        let refusal = max_connections(Some(101), capacity).unwrap_err().to_string();
         assert!(refusal.contains("can hold 100") && refusal.contains("open files"), "{refusal}");
-        let ceiling = Ceiling { clients: 0, descriptors: 0, limit: Limit::Descriptors(30) };
+        let capacity = Capacity { clients: 0, descriptors: 0, limit: Limit::Descriptors(30) };
         for asked in [None, Some(1)] {
-            let refusal = max_connections(asked, ceiling).unwrap_err().to_string();
+            let refusal = max_connections(asked, capacity).unwrap_err().to_string();
             assert!(refusal.contains("can hold no client") && refusal.contains("open files"), "{refusal}");
         }
     }

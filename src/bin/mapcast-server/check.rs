@@ -1,9 +1,9 @@
 //! `--check-config`: what would be done, and nothing done.
 
+use mapcast::display::units::{format_duration, format_size};
 use mapcast::source::Location;
 use mapcast::state::StateFile;
 use mapcast::threads::Threads;
-use mapcast::units::{format_duration, format_size};
 use mapcast::{Backlog, ServerConfig, Shutdown};
 
 use super::args::{Chosen, Task};

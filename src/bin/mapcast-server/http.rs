@@ -119,7 +119,7 @@ impl HttpTask {
             reuse_port: false,
             ..config.clone()
         });
-        let service = Http::new(self.config, feed, clients.census(), server.census(), stop.clone());
+        let service = Http::new(self.config, feed, clients.monitor(), server.monitor(), stop.clone());
         server.bind(&self.listen, service).context("--http")?;
         for addr in server.local_addrs() {
             log::info!("web page on {}", page_url(config, addr));

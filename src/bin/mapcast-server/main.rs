@@ -118,7 +118,7 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
     // Twice between two looks of the monitor, or of a watchdog that looks more often.
     let heartbeat = supervisor.as_ref().and_then(Supervisor::heartbeat).unwrap_or(HEARTBEAT).min(HEARTBEAT);
     let config = ServerConfig { heartbeat: Some(heartbeat), threads: threads.clone(), ..task.config };
-    let room = format!("{}, {} allowed (--max-connections)", task.ceiling, config.max_connections);
+    let room = format!("{}, {} allowed (--max-connections)", task.capacity, config.max_connections);
     let mut server = Server::new(config.clone());
     let (mut page, mut followed, mut state) = (None, None, None);
     match task.service {

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::lookthrough::{Reason, Refused};
+use super::validator::{Reason, Refused};
 use super::*;
 use crate::format::tests::unhex;
 use crate::map::{Key, Value, builtin};

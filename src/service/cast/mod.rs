@@ -1,28 +1,29 @@
 //! The map: at once, on change, and at least every N seconds.
 
-mod aide;
-mod audience;
+mod helper;
 mod publisher;
-mod schedule;
+mod subscribers;
+mod timer_queue;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Goodbye, Service, counted};
-use crate::connection::{BelledThread, Cause, Connection, Error};
+use super::{CloseReason, Service, counted};
+use crate::connection::{Connection, Error};
+use crate::display::units::format_duration;
 use crate::feed::Feed;
 use crate::shutdown::Shutdown;
 use crate::threads::Threads;
-use crate::units::format_duration;
+use crate::threads::{WakeReason, WorkerThread};
 
-use aide::{HELPED, start_aides};
-use audience::{Audience, Seat};
+use helper::{HELPER_RANGE, start_helpers};
 use publisher::start_publishers;
+use subscribers::{ClientSubscription, Subscribers};
 
 /// How many intervals a client's thread waits between two looks for a repeat that nobody sent, as long as a publisher is
 /// there to send it: eight. One look costs as much as a send or two: at every interval that made a repeat cost 3.7 bare
-/// sends (measured). A publisher that is stuck is found sooner, by its aide.
+/// sends (measured). A publisher that is stuck is found sooner, by its helper.
 const LOOK_PERIOD: u32 = 8;
 
 /// Sends a feed's current map to each client.
@@ -34,10 +35,10 @@ const LOOK_PERIOD: u32 = 8;
 pub struct Cast {
     feed: Arc<Feed>,
     interval: Duration,
-    audience: Audience,
+    subscribers: Subscribers,
     threads: Threads,
-    /// Guards the start of the publishers and their aides; empty before it. They end when this is dropped.
-    publishers: Mutex<Vec<BelledThread>>,
+    /// Guards the start of the publishers and their helpers; empty before it. They end when this is dropped.
+    publishers: Mutex<Vec<WorkerThread>>,
 }
 
 impl Cast {
@@ -47,7 +48,7 @@ impl Cast {
         Self {
             feed,
             interval,
-            audience: Audience::new(interval),
+            subscribers: Subscribers::new(interval),
             threads: Threads::default(),
             publishers: Mutex::default(),
         }
@@ -60,8 +61,9 @@ impl Cast {
     }
 
     /// When a client's thread looks after its repeat itself.
-    fn next_look(&self, connection: &Connection, seat: &Seat<'_>) -> Option<Instant> {
-        let period = if seat.has_publisher() { self.interval.saturating_mul(LOOK_PERIOD) } else { self.interval };
+    fn next_look(&self, connection: &Connection, subscription: &ClientSubscription<'_>) -> Option<Instant> {
+        let period =
+            if subscription.has_publisher() { self.interval.saturating_mul(LOOK_PERIOD) } else { self.interval };
         // Counted from the begin of the frame: a slow write does not stretch the interval. Where there was no map yet it
         // looks for one all the same.
         connection.last_frame().unwrap_or_else(Instant::now).checked_add(period)
@@ -72,29 +74,29 @@ impl Service for Cast {
     fn start(&self) -> io::Result<()> {
         let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
         if publishers.is_empty() {
-            *publishers = start_publishers(&self.threads, &self.feed, &self.audience)?;
-            publishers.extend(start_aides(&self.threads, &self.feed, &self.audience, &HELPED)?);
+            *publishers = start_publishers(&self.threads, &self.feed, &self.subscribers)?;
+            publishers.extend(start_helpers(&self.threads, &self.feed, &self.subscribers, &HELPER_RANGE)?);
         }
         Ok(())
     }
 
-    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
         connection.count_in(self.feed.backlog());
         // Before the first look at the map: a change between the look and the wait then comes from a publisher.
-        let seat = self.audience.seat(connection.outlet());
+        let subscription = self.subscribers.subscribe(connection.sender());
         while !stop.is_triggered() {
             connection.flush()?;
             // Only ever the newest map: a client that was slow has skipped those in between.
             if let Some(latest) = self.feed.latest() {
-                connection.send_frame(&latest.frame, latest.version, seat.repeat_before(Instant::now()))?;
+                connection.send_frame(&latest.frame, latest.version, subscription.repeat_before(Instant::now()))?;
             }
-            if connection.wait(self.next_look(connection, &seat))?.contains(Cause::Input)
+            if connection.wait(self.next_look(connection, &subscription))?.contains(WakeReason::Input)
                 && connection.discard_input()?
             {
-                return Ok(Goodbye::Client);
+                return Ok(CloseReason::Client);
             }
         }
-        Ok(Goodbye::Stopping)
+        Ok(CloseReason::Stopping)
     }
 
     fn describe(&self) -> String {

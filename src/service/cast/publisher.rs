@@ -5,11 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::aide::{HELPED, is_helped};
-use super::audience::{AHEAD, Audience, Client, Publisher, Share};
-use crate::connection::{Belled, BelledThread, Cause};
+use super::helper::{HELPER_RANGE, is_helped};
+use super::subscribers::{AHEAD, PublisherHandle, Shard, Subscribers, WeakSender};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::Threads;
+use crate::threads::{WakeReason, WorkerThread, waker};
 
 /// Sends after which a publisher looks at the clock again, and counts a round: 32, some 0.3 ms.
 pub(super) const CLOCK_PERIOD: usize = 32;
@@ -17,29 +17,29 @@ pub(super) const CLOCK_PERIOD: usize = 32;
 /// Repeats after which a publisher looks for a change: 256, some 2 ms.
 const BATCH: usize = 256;
 
-/// Starts a thread for each share of the audience, which sends to that share until it is dropped.
+/// Starts a thread for each shard of the subscribers, which sends to that shard until it is dropped.
 pub(super) fn start_publishers(
     threads: &Threads,
     feed: &Arc<Feed>,
-    audience: &Audience,
-) -> io::Result<Vec<BelledThread>> {
-    let start = |(number, share): (usize, &Arc<Share>)| {
-        let (feed, share) = (Arc::clone(feed), Arc::clone(share));
-        BelledThread::start(threads, &format!("publisher-{number}"), "sending the map", move |bell, worker| {
-            let publisher = Publisher { bell: Arc::clone(bell), worker: Arc::clone(worker) };
-            let shift = Shift::begin(publisher, Arc::clone(&feed), Arc::clone(&share));
-            || shift.publish()
+    subscribers: &Subscribers,
+) -> io::Result<Vec<WorkerThread>> {
+    let start = |(number, shard): (usize, &Arc<Shard>)| {
+        let (feed, shard) = (Arc::clone(feed), Arc::clone(shard));
+        WorkerThread::start(threads, &format!("publisher-{number}"), "sending the map", move |notifier, worker| {
+            let handle = PublisherHandle { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };
+            let publisher = Publisher::begin(handle, Arc::clone(&feed), Arc::clone(&shard));
+            || publisher.publish()
         })
     };
-    audience.shares().iter().enumerate().map(start).collect()
+    subscribers.shards().iter().enumerate().map(start).collect()
 }
 
 /// A publisher at work. However it ends, every client's thread is then told that it is alone with its repeats; after a panic,
-/// until the next shift.
-struct Shift {
-    publisher: Publisher,
+/// until it is restarted.
+struct Publisher {
+    handle: PublisherHandle,
     feed: Arc<Feed>,
-    share: Arc<Share>,
+    shard: Arc<Shard>,
 }
 
 /// A batch of those who are due for a repeat, kept from one batch to the next for its room.
@@ -47,42 +47,42 @@ struct Shift {
 struct Due {
     ids: Vec<u64>,
     /// In the same order.
-    clients: Vec<Client>,
-    /// When the last frame of each who is still there was begun.
-    begun: Vec<(u64, Instant)>,
+    clients: Vec<WeakSender>,
+    /// When the last frame of each who is still there was started.
+    started_at: Vec<(u64, Instant)>,
 }
 
-impl Shift {
-    fn begin(publisher: Publisher, feed: Arc<Feed>, share: Arc<Share>) -> Self {
-        share.engage(&publisher);
-        Self { publisher, feed, share }
+impl Publisher {
+    fn begin(handle: PublisherHandle, feed: Arc<Feed>, shard: Arc<Shard>) -> Self {
+        shard.attach_publisher(&handle);
+        Self { handle, feed, shard }
     }
 
-    /// Sends each change, and each repeat that is due, until the bell rings for the stop.
+    /// Sends each change, and each repeat that is due, until it is notified of the stop.
     fn publish(self) {
-        let _subscription = self.feed.subscribe(self.publisher.bell.waker(Cause::News));
+        let _subscription = self.feed.subscribe(waker(&self.handle.notifier, WakeReason::Update));
         // The last version that everyone was offered.
         let mut published = 0;
-        let (mut everyone, mut edition) = (Vec::new(), 0);
+        let (mut clients, mut generation) = (Vec::new(), 0);
         let mut due = Due::default();
         loop {
             #[cfg(test)]
-            drop(self.share.freeze.lock());
-            // Before the first wait too: a change just before the subscription rang for nobody.
+            drop(self.shard.freeze.lock());
+            // Before the first wait too: no thread was subscribed to a change just before.
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
-                self.share.list(&mut everyone, &mut edition);
-                if is_helped(&latest, everyone.len(), &HELPED) {
+                self.shard.list(&mut clients, &mut generation);
+                if is_helped(&latest, clients.len(), &HELPER_RANGE) {
                     // Woken by the same change, it may wait behind this thread, with another core idle: one change in 25
                     // took 6 ms then instead of 4, for 1,000 clients (measured).
-                    self.share.move_aide();
+                    self.shard.move_helper();
                 }
-                self.offer(Arc::clone(&latest), &everyone, |_, _| {});
-                self.feed.end_round(&latest, !everyone.is_empty());
+                self.send_to(Arc::clone(&latest), &clients, |_, _| {});
+                self.feed.end_round(&latest, !clients.is_empty());
             }
             let next = self.repeat(&mut due);
             self.feed.backlog().log_held(false);
-            if self.publisher.bell.wait_round(&self.publisher.worker, next).contains(Cause::Stop) {
+            if self.handle.notifier.wait_round(&self.handle.worker, next).contains(WakeReason::Stop) {
                 self.feed.backlog().log_held(true);
                 return;
             }
@@ -92,22 +92,23 @@ impl Shift {
     /// Sends the map again to a batch of those who are due. Returns when the next one is.
     fn repeat(&self, due: &mut Due) -> Option<Instant> {
         let now = Instant::now();
-        self.share.take_due(&self.publisher, now, BATCH, &mut due.ids, &mut due.clients);
+        self.shard.take_due(&self.handle, now, BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
-            Some(latest) => self.offer(latest, &due.clients, |number, begun| due.begun.push((due.ids[number], begun))),
-            None => due.begun.extend(due.ids.iter().map(|id| (*id, now))),
+            Some(latest) => self
+                .send_to(latest, &due.clients, |number, started_at| due.started_at.push((due.ids[number], started_at))),
+            None => due.started_at.extend(due.ids.iter().map(|id| (*id, now))),
         }
         due.ids.clear();
         due.clients.clear();
-        self.share.reschedule(due.begun.drain(..))
+        self.shard.reschedule(due.started_at.drain(..))
     }
 
     /// Offers `latest`, or what is newer by then, to `clients`; tells of each who is still there, by its place among them,
-    /// when its last frame was begun, or what time it is if its own thread looks after it.
-    fn offer(&self, mut latest: Arc<Snapshot>, clients: &[Client], mut tell: impl FnMut(usize, Instant)) {
+    /// when its last frame was started, or what time it is if its own thread looks after it.
+    fn send_to(&self, mut latest: Arc<Snapshot>, clients: &[WeakSender], mut tell: impl FnMut(usize, Instant)) {
         #[cfg(test)]
         assert!(
-            clients.is_empty() || !self.share.fault.swap(false, std::sync::atomic::Ordering::SeqCst),
+            clients.is_empty() || !self.shard.fault.swap(false, std::sync::atomic::Ordering::SeqCst),
             "a fault of ours"
         );
         let mut now = Instant::now();
@@ -116,10 +117,10 @@ impl Shift {
             if let Some(later) = clients.get(number + AHEAD) {
                 black_box(later.strong_count());
             }
-            let Some(outlet) = client.upgrade() else { continue };
+            let Some(sender) = client.upgrade() else { continue };
             if number % CLOCK_PERIOD == 0 {
                 now = Instant::now();
-                self.publisher.worker.round();
+                self.handle.worker.round();
             }
             // A change during the round: the rest gets the newest at once, those before it in the next round.
             if self.feed.version() != latest.version
@@ -127,14 +128,14 @@ impl Shift {
             {
                 latest = newest;
             }
-            let begun = outlet.offer(&latest.frame, latest.version, self.share.repeat_before(now), now);
-            tell(number, begun.unwrap_or(now));
+            let started_at = sender.try_send_frame(&latest.frame, latest.version, self.shard.repeat_before(now), now);
+            tell(number, started_at.unwrap_or(now));
         }
     }
 }
 
-impl Drop for Shift {
+impl Drop for Publisher {
     fn drop(&mut self) {
-        self.share.disengage();
+        self.shard.detach_publisher();
     }
 }

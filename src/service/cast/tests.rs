@@ -3,15 +3,16 @@ use std::net::{Shutdown as Half, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-use super::aide::{has_cores, offer_from_the_end};
-use super::audience::Publisher;
+use super::helper::{has_cores, send_from_the_end};
+use super::subscribers::PublisherHandle;
 use super::*;
-use crate::connection::{Bell, Belled, ClientOutlet, Outlet, Watcher};
+use crate::connection::{ClientSender, FrameSender, Watcher};
 use crate::format::Format;
 use crate::map::builtin;
 use crate::platform;
 use crate::stats::Stats;
 use crate::stream::Stream;
+use crate::threads::Notifier;
 
 /// A repeat often enough for a test, and seldom enough for a busy machine.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -19,13 +20,13 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Longer than any test takes.
 const NEVER: Duration = Duration::from_hours(1);
 
-/// An outlet of the calling thread, and its client.
-fn outlet() -> (Arc<ClientOutlet>, TcpStream) {
+/// An sender of the calling thread, and its client.
+fn sender() -> (Arc<ClientSender>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     client.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let (socket, _) = platform::accept(&listener).unwrap();
-    (Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread())), client)
+    (Arc::new(FrameSender::new(Stream::Plain(socket), Notifier::for_current_thread())), client)
 }
 
 fn feed() -> Arc<Feed> {
@@ -35,13 +36,13 @@ fn feed() -> Arc<Feed> {
 }
 
 /// A publisher in the calling thread.
-fn publisher() -> Publisher {
+fn publisher() -> PublisherHandle {
     let worker = Threads::default().register("publisher-0", "sending the map");
-    Publisher { bell: Arc::new(Bell::for_this_thread()), worker }
+    PublisherHandle { notifier: Arc::new(Notifier::for_current_thread()), worker }
 }
 
-fn has_rung(bell: &impl Belled) -> bool {
-    !bell.bell().wait(Some(Instant::now())).is_empty()
+fn was_notified(notifier: &Notifier) -> bool {
+    !notifier.wait(Some(Instant::now())).is_empty()
 }
 
 /// Reads so many of the feed's frames.
@@ -55,48 +56,48 @@ fn read_frames(client: &mut TcpStream, feed: &Feed, count: usize) {
 
 #[test]
 fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
-    let (feed, audience) = (feed(), Audience::new(INTERVAL));
-    let publishers = start_publishers(&Threads::default(), &feed, &audience).unwrap();
-    let (outlet, mut client) = outlet();
-    let seat = audience.seat(&outlet);
+    let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
+    let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
+    let (sender, mut client) = sender();
+    let subscription = subscribers.subscribe(&sender);
     read_frames(&mut client, &feed, 4);
-    assert!(seat.has_publisher() && !has_rung(&*outlet));
+    assert!(subscription.has_publisher() && !was_notified(sender.notifier()));
     drop(publishers);
 }
 
 #[test]
 fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
-    let (feed, audience) = (feed(), Audience::new(NEVER));
-    let publishers = start_publishers(&Threads::default(), &feed, &audience).unwrap();
-    let (outlet, _client) = outlet();
-    let seat = audience.seat(&outlet);
-    assert!(seat.has_publisher());
+    let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
+    let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
+    let (sender, _client) = sender();
+    let subscription = subscribers.subscribe(&sender);
+    assert!(subscription.has_publisher());
     drop(publishers);
-    assert!(!seat.has_publisher() && has_rung(&*outlet));
+    assert!(!subscription.has_publisher() && was_notified(sender.notifier()));
 }
 
 #[test]
 fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
-    let (threads, feed, audience) = (Threads::default(), feed(), Audience::new(NEVER));
-    let publishers = start_publishers(&threads, &feed, &audience).unwrap();
-    let (outlet, mut client) = outlet();
-    let seat = audience.seat(&outlet);
-    audience.shares().iter().for_each(|share| share.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    let (threads, feed, subscribers) = (Threads::default(), feed(), Subscribers::new(NEVER));
+    let publishers = start_publishers(&threads, &feed, &subscribers).unwrap();
+    let (sender, mut client) = sender();
+    let subscription = subscribers.subscribe(&sender);
+    subscribers.shards().iter().for_each(|shard| shard.fault.store(true, std::sync::atomic::Ordering::SeqCst));
     feed.publish(&[("news".into(), 1.into())].into()).unwrap();
     // Nothing else would send it: the next repeat is in an hour, and the client's thread is this one.
     read_frames(&mut client, &feed, 1);
-    assert!(seat.has_publisher() && threads.panics() >= 1);
+    assert!(subscription.has_publisher() && threads.panics() >= 1);
     drop(publishers);
     assert_eq!(threads.unfinished(), [""; 0]);
 }
 
 #[test]
 fn a_publisher_that_panics_among_repeats_forgets_no_client() {
-    let (threads, feed, audience) = (Threads::default(), feed(), Audience::new(INTERVAL));
-    let publishers = start_publishers(&threads, &feed, &audience).unwrap();
-    let (outlet, _client) = outlet();
-    let seat = audience.seat(&outlet);
-    audience.shares().iter().for_each(|share| share.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    let (threads, feed, subscribers) = (Threads::default(), feed(), Subscribers::new(INTERVAL));
+    let publishers = start_publishers(&threads, &feed, &subscribers).unwrap();
+    let (sender, _client) = sender();
+    let subscription = subscribers.subscribe(&sender);
+    subscribers.shards().iter().for_each(|shard| shard.fault.store(true, std::sync::atomic::Ordering::SeqCst));
     let wait = |what: &str, is_so: &dyn Fn() -> bool| {
         let deadline = Instant::now() + Duration::from_mins(1);
         while !is_so() {
@@ -105,32 +106,32 @@ fn a_publisher_that_panics_among_repeats_forgets_no_client() {
         }
     };
     wait("it has not panicked", &|| threads.panics() >= 1);
-    let before = outlet.sent().frames;
-    wait("its client is sent no repeats", &|| outlet.sent().frames >= before + 3);
-    assert!(seat.has_publisher());
+    let before = sender.sent().frames;
+    wait("its client is sent no repeats", &|| sender.sent().frames >= before + 3);
+    assert!(subscription.has_publisher());
     drop(publishers);
 }
 
 #[test]
 fn clients_of_a_frozen_publisher_repeat_until_it_goes_on() {
-    let (feed, audience) = (feed(), Audience::new(INTERVAL));
-    let publishers = start_publishers(&Threads::default(), &feed, &audience).unwrap();
-    let aides = start_aides(&Threads::default(), &feed, &audience, &HELPED).unwrap();
-    let (outlet, mut client) = outlet();
-    let seat = audience.seat(&outlet);
+    let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
+    let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
+    let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &HELPER_RANGE).unwrap();
+    let (sender, mut client) = sender();
+    let subscription = subscribers.subscribe(&sender);
     read_frames(&mut client, &feed, 1);
-    let frozen: Vec<_> = audience.shares().iter().map(|share| share.freeze.lock().unwrap()).collect();
+    let frozen: Vec<_> = subscribers.shards().iter().map(|shard| shard.freeze.lock().unwrap()).collect();
     let deadline = Instant::now() + Duration::from_secs(20);
-    while seat.has_publisher() {
-        assert!(!outlet.bell().wait(Some(deadline)).is_empty(), "the client's thread is not told");
+    while subscription.has_publisher() {
+        assert!(!sender.notifier().wait(Some(deadline)).is_empty(), "the client's thread is not told");
     }
     drop(frozen);
     let is_back = (0..100).any(|_| {
         read_frames(&mut client, &feed, 1);
-        seat.has_publisher()
+        subscription.has_publisher()
     });
     assert!(is_back);
-    drop((publishers, aides));
+    drop((publishers, helpers));
 }
 
 #[test]
@@ -139,75 +140,75 @@ fn a_frozen_publisher_costs_a_client_less_than_three_intervals() {
     let (feed, interval) = (feed(), Duration::from_secs(2));
     let cast = Cast::new(Arc::clone(&feed), interval);
     cast.start().unwrap();
-    serve(&cast, |client, outlet| {
+    serve(&cast, |client, sender| {
         read_frames(client, &feed, 1);
-        let frozen: Vec<_> = cast.audience.shares().iter().map(|share| share.freeze.lock().unwrap()).collect();
+        let frozen: Vec<_> = cast.subscribers.shards().iter().map(|shard| shard.freeze.lock().unwrap()).collect();
         for _ in 0..2 {
-            let (_, begun) = outlet.last().unwrap();
+            let (_, started_at) = sender.last().unwrap();
             read_frames(client, &feed, 1);
-            let gap = outlet.last().unwrap().1 - begun;
+            let gap = sender.last().unwrap().1 - started_at;
             assert!(gap < 3 * interval, "{gap:?}");
         }
         drop(frozen);
     });
 }
 
-/// So many clients that come, each with its outlet.
-fn outlets(count: usize) -> Vec<(Arc<ClientOutlet>, TcpStream)> {
-    (0..count).map(|_| outlet()).collect()
+/// So many clients that come, each with its sender.
+fn senders(count: usize) -> Vec<(Arc<ClientSender>, TcpStream)> {
+    (0..count).map(|_| sender()).collect()
 }
 
 #[test]
-fn an_aide_sends_to_an_audience_whose_publisher_is_busy() {
-    let (feed, audience) = (feed(), Audience::new(NEVER));
+fn a_helper_sends_to_an_audience_whose_publisher_is_busy() {
+    let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
     if !has_cores() {
-        return crate::testing::skip("skipped: there is one core, and an aide does not help");
+        return crate::testing::skip("skipped: there is one core, and a helper does not help");
     }
-    let aides = start_aides(&Threads::default(), &feed, &audience, &(10..=20)).unwrap();
-    let clients = outlets(10 * audience.shares().len());
-    let seats: Vec<_> = clients.iter().map(|(outlet, _)| audience.seat(outlet)).collect();
+    let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &(10..=20)).unwrap();
+    let clients = senders(10 * subscribers.shards().len());
+    let subscriptions: Vec<_> = clients.iter().map(|(sender, _)| subscribers.subscribe(sender)).collect();
     feed.publish(&[("news".into(), 1.into())].into()).unwrap();
     for (_, mut client) in clients {
         read_frames(&mut client, &feed, 1);
     }
-    drop((seats, aides));
+    drop((subscriptions, helpers));
 }
 
 #[test]
-fn an_aide_goes_from_the_end_to_where_the_publisher_has_been() {
-    let (feed, clients) = (feed(), outlets(20));
+fn a_helper_goes_from_the_end_to_where_the_publisher_has_been() {
+    let (feed, clients) = (feed(), senders(20));
     let latest = feed.latest().unwrap();
-    let audience: Vec<_> = clients.iter().map(|(outlet, _)| Arc::downgrade(outlet)).collect();
-    let offer = |outlet: &ClientOutlet| outlet.offer(&latest.frame, latest.version, None, Instant::now());
+    let subscribers: Vec<_> = clients.iter().map(|(sender, _)| Arc::downgrade(sender)).collect();
+    let offer = |sender: &ClientSender| sender.try_send_frame(&latest.frame, latest.version, None, Instant::now());
     // The publisher has been at 10 to 17, and the last one has just come.
-    for (outlet, _) in clients[10..18].iter().chain(clients.last()) {
-        offer(outlet);
+    for (sender, _) in clients[10..18].iter().chain(clients.last()) {
+        offer(sender);
     }
-    offer_from_the_end(&Threads::default().register("aide-0", "helping"), &feed, &latest, &audience);
-    let sent: Vec<_> = clients.iter().map(|(outlet, _)| outlet.sent().frames).collect();
+    send_from_the_end(&Threads::default().register("helper-0", "helping"), &feed, &latest, &subscribers);
+    let sent: Vec<_> = clients.iter().map(|(sender, _)| sender.sent().frames).collect();
     assert_eq!(sent, [[0; 10], [1; 10]].concat());
 }
 
-/// Has a thread serve a client of `cast`, and the calling one be the client, with the thread's outlet beside it.
-fn serve(cast: &Cast, be_client: impl FnOnce(&mut TcpStream, &ClientOutlet)) {
-    let (outlet, client) = outlet();
+/// Has a thread serve a client of `cast`, and the calling one be the client, with the thread's sender beside it.
+fn serve(cast: &Cast, be_client: impl FnOnce(&mut TcpStream, &ClientSender)) {
+    let (sender, client) = sender();
     let peer = client.local_addr().unwrap();
-    let socket = outlet.socket().tcp().try_clone().unwrap();
-    drop(outlet);
-    let (outlets, served) = mpsc::channel();
+    let socket = sender.socket().tcp().try_clone().unwrap();
+    drop(sender);
+    let (senders, served) = mpsc::channel();
     // Moved, so that a test that fails ends its client, for which the other thread waits.
     thread::scope(move |scope| {
         let mut client = client;
         scope.spawn(move || {
-            let outlet = Arc::new(Outlet::new(Stream::Plain(socket), Bell::for_this_thread()));
-            outlets.send(Arc::clone(&outlet)).unwrap();
+            let sender = Arc::new(FrameSender::new(Stream::Plain(socket), Notifier::for_current_thread()));
+            senders.send(Arc::clone(&sender)).unwrap();
             let (watcher, waits) =
                 (Arc::new(Watcher::start(&Threads::default()).unwrap()), Arc::clone(Stats::default().waits()));
-            let mut connection = Connection::new(1, peer, outlet, watcher, Duration::from_mins(1), waits);
-            assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), Goodbye::Client);
+            let mut connection = Connection::new(1, peer, sender, watcher, Duration::from_mins(1), waits);
+            assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), CloseReason::Client);
         });
         be_client(&mut client, &served.recv().unwrap());
-        // Not dropped: a repeat that is not read would make a reset of the goodbye.
+        // Not dropped: a repeat that is not read would turn the end into a reset.
         client.shutdown(Half::Write).unwrap();
     });
 }
@@ -224,47 +225,47 @@ fn a_repeat_that_its_publisher_could_not_send_is_the_threads_at_once() {
     // Long enough for a publisher to be ahead of it by its whole lead.
     let (feed, interval) = (feed(), Duration::from_millis(1700));
     let cast = Cast::new(Arc::clone(&feed), interval);
-    let (bell, publisher) = (Arc::new(Bell::for_this_thread()), publisher());
-    cast.audience.shares().iter().for_each(|share| share.engage(&publisher));
-    serve(&cast, |client, outlet| {
+    let (notifier, publisher) = (Arc::new(Notifier::for_current_thread()), publisher());
+    cast.subscribers.shards().iter().for_each(|shard| shard.attach_publisher(&publisher));
+    serve(&cast, |client, sender| {
         read_frames(client, &feed, 1);
-        let (_, begun) = outlet.last().unwrap();
-        // As a publisher does that is early, and finds the client's thread at its outlet.
-        bell.wait((begun + interval).checked_sub(Duration::from_millis(26)));
-        outlet.bell().ring(Cause::News);
+        let (_, started_at) = sender.last().unwrap();
+        // As a publisher does that is early, and finds the client's thread at its sender.
+        notifier.wait((started_at + interval).checked_sub(Duration::from_millis(26)));
+        sender.notifier().notify(WakeReason::Update);
         read_frames(client, &feed, 1);
-        let gap = outlet.last().unwrap().1 - begun;
+        let gap = sender.last().unwrap().1 - started_at;
         // By itself the thread looks after eight intervals.
         assert!(gap < 7 * interval, "{gap:?}");
     });
 }
 
 #[test]
-fn the_publisher_is_rung_only_for_a_client_that_is_due_first() {
-    let audience = Audience::new(NEVER);
+fn the_publisher_is_notified_only_for_a_client_that_is_due_first() {
+    let subscribers = Subscribers::new(NEVER);
     let publisher = publisher();
-    let bell = Arc::clone(&publisher.bell);
-    audience.shares().iter().for_each(|share| share.engage(&publisher));
-    let (outlet, _client) = outlet();
-    let _first: Vec<_> = audience.shares().iter().map(|_| audience.seat(&outlet)).collect();
-    assert!(has_rung(&*bell));
-    let _second = audience.seat(&outlet);
-    assert!(!has_rung(&*bell));
+    let notifier = Arc::clone(&publisher.notifier);
+    subscribers.shards().iter().for_each(|shard| shard.attach_publisher(&publisher));
+    let (sender, _client) = sender();
+    let _first: Vec<_> = subscribers.shards().iter().map(|_| subscribers.subscribe(&sender)).collect();
+    assert!(was_notified(&notifier));
+    let _second = subscribers.subscribe(&sender);
+    assert!(!was_notified(&notifier));
 }
 
 #[test]
-fn clients_that_come_and_go_leave_nothing_in_the_schedule() {
-    let audience = Audience::new(NEVER);
-    let (outlet, _client) = outlet();
-    (0..10_000).for_each(|_| drop(audience.seat(&outlet)));
-    let scheduled: usize = audience.shares().iter().map(|share| share.scheduled()).sum();
-    assert!(scheduled < 1000, "{scheduled} entries of nobody");
+fn clients_that_come_and_go_leave_nothing_in_the_timer_queue() {
+    let subscribers = Subscribers::new(NEVER);
+    let (sender, _client) = sender();
+    (0..10_000).for_each(|_| drop(subscribers.subscribe(&sender)));
+    let pending_timers: usize = subscribers.shards().iter().map(|shard| shard.pending_timers()).sum();
+    assert!(pending_timers < 1000, "{pending_timers} entries of nobody");
 }
 
 #[test]
 fn an_interval_without_end_is_never_over() {
-    let audience = Audience::new(Duration::MAX);
-    let (outlet, _client) = outlet();
-    let _seat = audience.seat(&outlet);
-    assert_eq!(audience.shares()[0].reschedule([(1, Instant::now())].into_iter()), None);
+    let subscribers = Subscribers::new(Duration::MAX);
+    let (sender, _client) = sender();
+    let _seat = subscribers.subscribe(&sender);
+    assert_eq!(subscribers.shards()[0].reschedule([(1, Instant::now())].into_iter()), None);
 }

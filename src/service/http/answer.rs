@@ -4,32 +4,32 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use super::body::Part;
-use super::condition::Unmet;
+use super::condition::PreconditionError;
 use super::document::Document;
 use super::filter::Filter;
 use super::head::{Content, Head};
 use super::query::{self, Query};
-use super::request::{Incoming, Requests};
+use super::request::{ReadOutcome, Requests};
 use super::response::{Code, Kind, Response};
 use super::route::Route;
 use super::status::MAX_CLIENTS;
 use super::write::{self, Change, Writer};
 use super::{Http, loggable, page};
 use crate::backlog::Reservation;
-use crate::chain::Chain;
 use crate::connection::{self, Connection};
+use crate::display::error_chain::ErrorChain;
 use crate::format;
 use crate::map::Key;
 use crate::shutdown::Shutdown;
 
 /// What a request comes to, before its body is read.
-pub(super) enum Answer<'http> {
+pub(super) enum Handled<'http> {
     /// This, at once.
     Whole(Response),
     /// Events, until one of both leaves.
     Stream(Stream),
     /// A change of the map, if whoever asks for it may.
-    Write(&'http Writer, Demand),
+    Write(&'http Writer, ChangeKind),
 }
 
 /// What is streamed.
@@ -41,7 +41,7 @@ pub(super) enum Stream {
 }
 
 /// What kind of change is asked for.
-pub(super) enum Demand {
+pub(super) enum ChangeKind {
     Replace,
     Patch,
     Set(Key),
@@ -50,7 +50,7 @@ pub(super) enum Demand {
 
 /// A change that is asked for, with the whole body of its request.
 pub(super) struct Submission {
-    demand: Demand,
+    kind: ChangeKind,
     body: Vec<u8>,
     /// The body's memory.
     _reservation: Reservation,
@@ -58,11 +58,11 @@ pub(super) struct Submission {
 
 impl Submission {
     fn decode(self) -> Result<Change, Response> {
-        match self.demand {
-            Demand::Replace => Change::from_body(&self.body, Change::Replace),
-            Demand::Patch => Change::from_body(&self.body, Change::Patch),
-            Demand::Set(key) => Change::set(key, &self.body),
-            Demand::Remove(key) => Ok(Change::Remove(key)),
+        match self.kind {
+            ChangeKind::Replace => Change::from_body(&self.body, Change::Replace),
+            ChangeKind::Patch => Change::from_body(&self.body, Change::Patch),
+            ChangeKind::Set(key) => Change::set(key, &self.body),
+            ChangeKind::Remove(key) => Ok(Change::Remove(key)),
         }
     }
 }
@@ -80,54 +80,56 @@ fn limit(query: &Query<'_>) -> Option<usize> {
 impl Http {
     /// What `head` comes to: what a peer asks for is looked at in an order in which nothing of its body is read, and
     /// nothing of the map told, before it may.
-    pub(super) fn answer(&self, head: &Head, connection: &Connection) -> Answer<'_> {
+    pub(super) fn answer(&self, head: &Head, connection: &Connection) -> Handled<'_> {
         if head.is_https.is_some_and(|is_https| is_https != connection.is_encrypted()) {
             // RFC 9110, section 7.4.
             let why = "the target's scheme is not this listener's: https:// needs TLS, and http:// must not have it";
-            return Answer::Whole(Response::refusal(Code::Misdirected, why));
+            return Handled::Whole(Response::refusal(Code::Misdirected, why));
         }
         if head.host.as_ref().is_some_and(|host| !self.hosts.admit(host)) {
             let why = "this listener is not called that: name it with --http-host, or ask by its address";
-            return Answer::Whole(Response::refusal(Code::Misdirected, why));
+            return Handled::Whole(Response::refusal(Code::Misdirected, why));
         }
         let route = Route::of(&head.path);
         if let Some(limit) = connection.over_limit()
             && !route.as_ref().is_some_and(Route::is_health)
         {
             let is_stream = matches!(route, Some(Route::Events | Route::Live));
-            return Answer::Whole(self.refuse_over(limit, head, is_stream, connection));
+            return Handled::Whole(self.refuse_over(limit, head, is_stream, connection));
         }
         let is_writable = self.writer.is_some();
         if head.path == "*" && head.method == "OPTIONS" {
-            return Answer::Whole(self.options("GET, HEAD, OPTIONS"));
+            return Handled::Whole(self.options("GET, HEAD, OPTIONS"));
         }
         let Some(route) = route else {
-            return Answer::Whole(Response::refusal(Code::NotFound, "nothing here; / is the page"));
+            return Handled::Whole(Response::refusal(Code::NotFound, "nothing here; / is the page"));
         };
         if !route.takes(&head.method, is_writable) {
             let methods = route.methods(is_writable);
             let writing = if is_writable { "" } else { "; writing is on with --http-token-file" };
             let refusal = Response::refusal(Code::MethodNotAllowed, &format!("taken here: {methods}{writing}"));
-            return Answer::Whole(refusal.with("Allow", methods));
+            return Handled::Whole(refusal.with("Allow", methods));
         }
         if head.method == "OPTIONS" {
-            return Answer::Whole(self.options(route.methods(is_writable)));
+            return Handled::Whole(self.options(route.methods(is_writable)));
         }
         let query = match Query::parse(&head.query, route.parameters(), |name| route.ignores(name)) {
             Ok(query) => query,
-            Err(unknown) => return Answer::Whole(Response::refusal(Code::BadRequest, &unknown.to_string())),
+            Err(unknown) => return Handled::Whole(Response::refusal(Code::BadRequest, &unknown.to_string())),
         };
         match (route, &self.writer) {
-            (Route::Entry(key), Some(writer)) if head.method == "DELETE" => Answer::Write(writer, Demand::Remove(key)),
-            (Route::Entry(key), Some(writer)) if head.method == "PUT" => Answer::Write(writer, Demand::Set(key)),
-            (Route::Map, Some(writer)) if head.method == "PUT" => Answer::Write(writer, Demand::Replace),
-            (Route::Map, Some(writer)) if head.method == "PATCH" => Answer::Write(writer, Demand::Patch),
-            (Route::Live, _) => Answer::Stream(Stream::Page),
+            (Route::Entry(key), Some(writer)) if head.method == "DELETE" => {
+                Handled::Write(writer, ChangeKind::Remove(key))
+            }
+            (Route::Entry(key), Some(writer)) if head.method == "PUT" => Handled::Write(writer, ChangeKind::Set(key)),
+            (Route::Map, Some(writer)) if head.method == "PUT" => Handled::Write(writer, ChangeKind::Replace),
+            (Route::Map, Some(writer)) if head.method == "PATCH" => Handled::Write(writer, ChangeKind::Patch),
+            (Route::Live, _) => Handled::Stream(Stream::Page),
             (Route::Events, _) => match Filter::new(query.list("keys")) {
-                Ok(filter) => Answer::Stream(Stream::Map(filter.map(Arc::new))),
-                Err(error) => Answer::Whole(Response::refusal(Code::BadRequest, &format!("keys: {error}"))),
+                Ok(filter) => Handled::Stream(Stream::Map(filter.map(Arc::new))),
+                Err(error) => Handled::Whole(Response::refusal(Code::BadRequest, &format!("keys: {error}"))),
             },
-            (route, _) => Answer::Whole(self.show(&route, head, &query)),
+            (route, _) => Handled::Whole(self.show(&route, head, &query)),
         }
     }
 
@@ -167,7 +169,7 @@ impl Http {
         let rendering = match self.renderer.latest() {
             Ok(Some(rendering)) => rendering,
             Ok(None) => return Response::refusal(Code::Unavailable, "no map yet"),
-            Err(error) => return Response::refusal(Code::InternalError, &Chain(&error).to_string()),
+            Err(error) => return Response::refusal(Code::InternalError, &ErrorChain(&error).to_string()),
         };
         let document = &rendering.document;
         let Some(range) = pick(document) else {
@@ -178,8 +180,10 @@ impl Http {
                 let text = Arc::clone(document) as _;
                 Response::new(Code::Ok, Kind::Json, Part { text, range, tail: "\n", payload: Some(document.payload()) })
             }
-            Err(Unmet::Known) => Response::new(Code::NotModified, Kind::Json, ""),
-            Err(lost @ Unmet::Lost) => return Response::refusal(Code::PreconditionFailed, &lost.to_string()),
+            Err(PreconditionError::Known) => Response::new(Code::NotModified, Kind::Json, ""),
+            Err(lost @ PreconditionError::Lost) => {
+                return Response::refusal(Code::PreconditionFailed, &lost.to_string());
+            }
         };
         response.with("ETag", &rendering.etag).revalidated()
     }
@@ -203,26 +207,26 @@ impl Http {
     pub(super) fn take_change(
         &self,
         writer: &Writer,
-        demand: Demand,
+        kind: ChangeKind,
         head: &Head,
         requests: &mut Requests,
         connection: &mut Connection,
         stop: &Shutdown,
-    ) -> Result<Incoming<Submission>, connection::Error> {
+    ) -> Result<ReadOutcome<Submission>, connection::Error> {
         if let Some(refusal) = self.refuse_writing(writer, head, connection) {
-            return Ok(Incoming::Refused(refusal));
+            return Ok(ReadOutcome::Refused(refusal));
         }
         let Some(reservation) = self.feed.backlog().reserve(head.content_length) else {
             let why = "too many bodies at once; send it again, or raise --max-backlog";
-            return Ok(Incoming::Refused(Response::refusal(Code::Unavailable, why).with("Retry-After", "1")));
+            return Ok(ReadOutcome::Refused(Response::refusal(Code::Unavailable, why).with("Retry-After", "1")));
         };
         if head.expects_continue && requests.has_outstanding_body() {
             connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         Ok(match requests.read_body(head.content_length, connection, stop)? {
-            Incoming::Whole(body) => Incoming::Whole(Submission { demand, body, _reservation: reservation }),
-            Incoming::Over(goodbye) => Incoming::Over(goodbye),
-            Incoming::Refused(refusal) => Incoming::Refused(refusal),
+            ReadOutcome::Whole(body) => ReadOutcome::Whole(Submission { kind, body, _reservation: reservation }),
+            ReadOutcome::Over(reason) => ReadOutcome::Over(reason),
+            ReadOutcome::Refused(refusal) => ReadOutcome::Refused(refusal),
         })
     }
 
@@ -236,7 +240,7 @@ impl Http {
                 return Some(refusal.with("WWW-Authenticate", "Bearer realm=\"mapcast\""));
             }
             Err(error) => {
-                self.change_log.refused(log::Level::Error, connection.peer(), &Chain(&error));
+                self.change_log.refused(log::Level::Error, connection.peer(), &ErrorChain(&error));
                 return Some(Response::refusal(Code::Unavailable, "the server cannot read its token"));
             }
         }
@@ -280,7 +284,7 @@ impl Http {
             Err(error) => {
                 let response = error.to_response();
                 if matches!(response.code(), Code::InternalError | Code::Unavailable) {
-                    self.change_log.failed(&Chain(&error));
+                    self.change_log.failed(&ErrorChain(&error));
                 }
                 response
             }

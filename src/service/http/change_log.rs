@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use log::Level;
 
+use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::service::counted;
-use crate::throttle::{LOG_PERIOD, Throttle, more};
 
 /// What has been logged of what was refused.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ pub(super) struct Conditions {
 
 /// Why nothing is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unmet {
+pub(super) enum PreconditionError {
     #[error("the map is another one by now; read it again")]
     Lost,
     #[error("the map is one of those that If-None-Match rules out")]
@@ -85,14 +85,14 @@ impl Conditions {
     ///
     /// # Errors
     /// The first that is not met.
-    pub(super) fn check(&self, etag: Option<&str>) -> Result<(), Unmet> {
+    pub(super) fn check(&self, etag: Option<&str>) -> Result<(), PreconditionError> {
         let is_lost = |tags: &Tags| !etag.is_some_and(|etag| tags.match_strongly(etag));
         let is_known = |tags: &Tags| etag.is_some_and(|etag| tags.match_weakly(etag));
         if self.if_match.as_ref().is_some_and(is_lost) {
-            return Err(Unmet::Lost);
+            return Err(PreconditionError::Lost);
         }
         if self.if_none_match.as_ref().is_some_and(is_known) {
-            return Err(Unmet::Known);
+            return Err(PreconditionError::Known);
         }
         Ok(())
     }
@@ -116,17 +116,17 @@ mod tests {
     fn if_match_compares_strongly() {
         for value in ["\"b\"", "\"a\", \"b\"", "\"a\" ,,\t\"b\",", "\"a,\",\"b\"", "*"] {
             assert_eq!(if_match(value).check(ETAG), Ok(()), "{value}");
-            assert_eq!(if_match(value).check(None), Err(Unmet::Lost), "{value}");
+            assert_eq!(if_match(value).check(None), Err(PreconditionError::Lost), "{value}");
         }
         for value in ["\"a\"", "W/\"b\"", "\",\"", ""] {
-            assert_eq!(if_match(value).check(ETAG), Err(Unmet::Lost), "{value}");
+            assert_eq!(if_match(value).check(ETAG), Err(PreconditionError::Lost), "{value}");
         }
     }
 
     #[test]
     fn if_none_match_compares_weakly() {
         for value in ["\"b\"", "\"a\", W/\"b\"", "*"] {
-            assert_eq!(if_none_match(value).check(ETAG), Err(Unmet::Known), "{value}");
+            assert_eq!(if_none_match(value).check(ETAG), Err(PreconditionError::Known), "{value}");
             assert_eq!(if_none_match(value).check(None), Ok(()), "{value}");
         }
         for value in ["\"a\"", "W/\"a\"", "\"W/b\"", ""] {
@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn if_match_counts_first() {
         let both = |tag: &str| Conditions { if_none_match: Some(Tags::Any), ..if_match(tag) };
-        assert_eq!(both("\"a\"").check(ETAG), Err(Unmet::Lost));
-        assert_eq!(both("\"b\"").check(ETAG), Err(Unmet::Known));
+        assert_eq!(both("\"a\"").check(ETAG), Err(PreconditionError::Lost));
+        assert_eq!(both("\"b\"").check(ETAG), Err(PreconditionError::Known));
         assert_eq!(Conditions::default().check(None), Ok(()));
     }
 

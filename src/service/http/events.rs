@@ -10,13 +10,14 @@ use super::body::Body;
 use super::document::{Document, Selection};
 use super::filter::Filter;
 use super::head::Head;
-use super::herald::PERIOD;
 use super::response::{Code, Kind, Response};
 use super::status::{MAX_CLIENTS, history_event, map_event_head};
+use super::stream_notifier::PERIOD;
 use crate::backlog::Payload;
-use crate::connection::{Cause, Connection, Error};
-use crate::service::Goodbye;
+use crate::connection::{Connection, Error};
+use crate::service::CloseReason;
 use crate::shutdown::Shutdown;
+use crate::threads::WakeReason;
 
 /// How long a browser waits before it connects again: 1 s, where browsers wait 3 to 5 of themselves.
 const RETRY: &str = "retry: 1000\n\n";
@@ -56,13 +57,13 @@ impl Http {
         is_head: bool,
         connection: &mut Connection,
         stop: &Shutdown,
-    ) -> Result<Goodbye, Error> {
+    ) -> Result<CloseReason, Error> {
         connection.send(&response.into_stream_head())?;
         if is_head {
-            return Ok(Goodbye::Done);
+            return Ok(CloseReason::Done);
         }
         // Before the first look at the map: a change between the look and the wait then wakes this thread.
-        let _place = self.listeners.listen(connection.waker(Cause::News));
+        let _subscription = self.subscribers.subscribe(connection.waker(WakeReason::Update));
         connection.send(RETRY.as_bytes())?;
         match stream {
             Stream::Map(filter) => self.stream_map(filter.as_ref(), connection, stop),
@@ -79,7 +80,7 @@ impl Http {
         filter: Option<&Arc<Filter>>,
         connection: &mut Connection,
         stop: &Shutdown,
-    ) -> Result<Goodbye, Error> {
+    ) -> Result<CloseReason, Error> {
         let (mut version, mut sent, mut due) = (0, None, Instant::now());
         let mut comment_due = after(SILENCE);
         while !stop.is_triggered() {
@@ -110,11 +111,11 @@ impl Http {
                 comment_due = after(SILENCE);
             }
             // With an interval below the silence the comment is never due first.
-            if connection.wait(Some(due.min(comment_due)))?.contains(Cause::Input) && connection.discard_input()? {
-                return Ok(Goodbye::Client);
+            if connection.wait(Some(due.min(comment_due)))?.contains(WakeReason::Input) && connection.discard_input()? {
+                return Ok(CloseReason::Client);
             }
         }
-        Ok(Goodbye::Stopping)
+        Ok(CloseReason::Stopping)
     }
 
     /// Sends all that the page shows: the history once, the map when it changes, the status each second, the clients
@@ -122,8 +123,8 @@ impl Http {
     ///
     /// # Errors
     /// What the connection failed with.
-    fn stream_page(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
-        let history = history_event(PERIOD, &self.listeners.history());
+    fn stream_page(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
+        let history = history_event(PERIOD, &self.subscribers.history());
         connection.send(event("history", None, &history).as_bytes())?;
         let (mut version, mut status_due, mut clients_due) = (0, Instant::now(), Instant::now());
         while !stop.is_triggered() {
@@ -150,11 +151,11 @@ impl Http {
                 connection.send_parts([b"event: clients\ndata: ", list, end, b"\n"], None)?;
                 clients_due = after(CLIENTS_PERIOD);
             }
-            if connection.wait(Some(status_due))?.contains(Cause::Input) && connection.discard_input()? {
-                return Ok(Goodbye::Client);
+            if connection.wait(Some(status_due))?.contains(WakeReason::Input) && connection.discard_input()? {
+                return Ok(CloseReason::Client);
             }
         }
-        Ok(Goodbye::Stopping)
+        Ok(CloseReason::Stopping)
     }
 }
 

@@ -56,7 +56,7 @@ impl Filter {
 /// What filters choose of one version, each made once for all streams that have it.
 #[derive(Debug, Default)]
 pub(super) struct Selections {
-    /// Held for one look-up; never while selecting.
+    /// Held for one lookup; never while selecting.
     by_filter: Mutex<HashMap<Arc<Filter>, Selected>>,
 }
 

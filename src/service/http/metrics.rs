@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Http;
 use super::rendering::Rendering;
-use crate::health::Failure;
-use crate::histogram::Tally;
+use crate::stats::health::Failure;
+use crate::stats::histogram::Tally;
 
 /// The text so far.
 #[derive(Debug, Default)]
@@ -88,11 +88,11 @@ impl Http {
 
     fn add_connections(&self, text: &mut Exposition) {
         use Type::{Counter, Gauge};
-        let stats = self.census.stats();
+        let stats = self.monitor.stats();
         text.add(Gauge, "mapcast_connections", "Clients connected.", stats.active());
-        text.add(Gauge, "mapcast_connections_max", "The most clients at once.", self.census.max_connections());
+        text.add(Gauge, "mapcast_connections_max", "The most clients at once.", self.monitor.max_connections());
         text.add(Counter, "mapcast_connections_accepted_total", "Clients that were served.", stats.served());
-        let rejected = (Counter, "mapcast_connections_rejected_total", "Clients that were turned away, by why.");
+        let rejected = (Counter, "mapcast_connections_rejected_total", "Clients that were refused, by why.");
         text.add_each(rejected, "reason", stats.rejections());
         let closed = (Counter, "mapcast_connections_closed_total", "Connections that have ended, by how.");
         text.add_each(closed, "reason", stats.closed());
@@ -115,11 +115,12 @@ impl Http {
     fn add_frames(&self, text: &mut Exposition) {
         use Type::{Counter, Gauge};
         let view = self.view();
-        let causes = [("connect", view.look.firsts), ("interval", view.look.repeats), ("change", view.look.changes)];
+        let causes =
+            [("connect", view.snapshot.firsts), ("interval", view.snapshot.repeats), ("change", view.snapshot.changes)];
         let sent = (Counter, "mapcast_frames_sent_total", "Frames sent whole, by why.");
         text.add_each(sent, "cause", causes.into_iter());
-        let mut writes = self.census.stats().waits().tally();
-        writes.add_instant(view.look.prompt);
+        let mut writes = self.monitor.stats().waits().tally();
+        writes.add_instant(view.snapshot.prompt);
         text.add_histogram(
             "mapcast_frame_write_seconds",
             "How long frames took from their begin to their end; 0 for those that went whole at once.",
@@ -134,9 +135,9 @@ impl Http {
             Counter,
             "mapcast_frames_skipped_total",
             "Changes that a client did not get because it was slow and got a newer one.",
-            view.look.skipped,
+            view.snapshot.skipped,
         );
-        text.add(Counter, "mapcast_sent_bytes_total", "Bytes sent to clients.", view.look.bytes);
+        text.add(Counter, "mapcast_sent_bytes_total", "Bytes sent to clients.", view.snapshot.bytes);
         let backlog = self.feed.backlog();
         text.add(
             Gauge,
@@ -151,12 +152,17 @@ impl Http {
             "Connections, HTTP's too, cut because slow peers held more than that.",
             backlog.evicted(),
         );
-        text.add(Gauge, "mapcast_slow_clients", "Clients with a frame under way for over a second.", view.look.slow);
+        text.add(
+            Gauge,
+            "mapcast_slow_clients",
+            "Clients with a frame under way for over a second.",
+            view.snapshot.slow,
+        );
         text.add(
             Counter,
             "mapcast_write_timeouts_total",
             "Clients cut because they did not take a frame by its deadline.",
-            self.census.stats().timed_out(),
+            self.monitor.stats().timed_out(),
         );
     }
 
@@ -206,7 +212,7 @@ impl Http {
         let stats = self.own.stats();
         text.add(Gauge, "mapcast_http_connections", "HTTP connections, this one among them.", stats.active());
         text.add(Gauge, "mapcast_http_connections_max", "The most of them at once.", self.own.max_connections());
-        let rejected = (Counter, "mapcast_http_connections_rejected_total", "Those that were turned away, by why.");
+        let rejected = (Counter, "mapcast_http_connections_rejected_total", "Those that were refused, by why.");
         text.add_each(rejected, "reason", stats.rejections());
         let requests = (Counter, "mapcast_http_requests_total", "HTTP requests answered, by status.");
         text.add_each(requests, "code", self.answered());
@@ -218,7 +224,7 @@ impl Http {
         text.add_each(build, "version", [(env!("CARGO_PKG_VERSION"), 1)].into_iter());
         let started = seconds(self.started_at);
         text.add(Gauge, "mapcast_start_time_seconds", "When the server began, in seconds since 1970.", started);
-        if let Some(end) = self.census.certificate_end() {
+        if let Some(end) = self.monitor.certificate_end() {
             let help = "When the certificate that clients are shown runs out, in seconds since 1970.";
             text.add(Gauge, "mapcast_tls_cert_not_after_timestamp_seconds", help, seconds(end));
         }

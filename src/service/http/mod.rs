@@ -11,10 +11,7 @@ mod document;
 mod events;
 mod filter;
 mod head;
-mod herald;
 mod host;
-#[doc(hidden)]
-pub mod memory;
 mod metrics;
 mod overload;
 mod page;
@@ -24,6 +21,9 @@ mod request;
 mod response;
 mod route;
 mod status;
+mod stream_notifier;
+#[doc(hidden)]
+pub mod testing;
 mod token;
 mod write;
 
@@ -33,27 +33,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Census, FirstRequest, Goodbye, Service};
-use crate::chain::Chain;
-use crate::connection::{BelledThread, Connection, Error};
-use crate::escape::escape_start;
+use super::{CloseReason, FirstRequest, ServerMonitor, Service};
+use crate::connection::{Connection, Error};
+use crate::display::error_chain::ErrorChain;
+use crate::display::escape::escape_start;
 use crate::feed::Feed;
-use crate::health::Health;
 use crate::shutdown::Shutdown;
 use crate::state::StateFile;
+use crate::stats::health::Health;
 use crate::threads::Threads;
+use crate::threads::WorkerThread;
 
-use answer::Answer;
+use answer::Handled;
 use change_log::ChangeLog;
 use head::Head;
-use herald::{Listeners, start_herald};
 use host::Hosts;
 pub use host::{HostError, parse_host};
 pub use overload::RESERVED_CONNECTIONS;
 use rendering::{Renderer, Rendering};
-use request::{Incoming, Requests};
+use request::{ReadOutcome, Requests};
 use response::{Code, Response};
 use status::{View, Views};
+use stream_notifier::{StreamSubscribers, start_notifier};
 pub use token::{Error as TokenError, TokenFile};
 use write::Writer;
 
@@ -111,25 +112,31 @@ pub struct Http {
     renderer: Arc<Renderer>,
     writer: Option<Writer>,
     /// The clients of the map.
-    census: Arc<dyn Census>,
+    monitor: Arc<dyn ServerMonitor>,
     /// Those of this service.
-    own: Arc<dyn Census>,
+    own: Arc<dyn ServerMonitor>,
     views: Views,
     /// The stop of the map's server.
     stop: Shutdown,
     started: Instant,
     started_at: SystemTime,
-    listeners: Arc<Listeners>,
-    /// Guards the herald's start; `None` before it. It ends when this is dropped.
-    herald: Mutex<Option<BelledThread>>,
+    subscribers: Arc<StreamSubscribers>,
+    /// Guards the start of the notifier; `None` before it. It ends when this is dropped.
+    stream_notifier: Mutex<Option<WorkerThread>>,
     answered: [AtomicU64; Code::ALL.len()],
     change_log: Arc<ChangeLog>,
 }
 
 impl Http {
-    /// Returns the service that shows `feed`, the clients of `census`, and those of `own`, the server that it will be
+    /// Returns the service that shows `feed`, the clients of `monitor`, and those of `own`, the server that it will be
     /// bound to. `stop` is that of the map's server: this one's should be requested when that one has stopped.
-    pub fn new(config: Config, feed: Arc<Feed>, census: Arc<dyn Census>, own: Arc<dyn Census>, stop: Shutdown) -> Self {
+    pub fn new(
+        config: Config,
+        feed: Arc<Feed>,
+        monitor: Arc<dyn ServerMonitor>,
+        own: Arc<dyn ServerMonitor>,
+        stop: Shutdown,
+    ) -> Self {
         let writer = config.token.clone();
         let writer = writer.map(|token| Writer::new(Arc::clone(&feed), token, config.state.clone(), &config.threads));
         Self {
@@ -139,14 +146,14 @@ impl Http {
             config,
             feed,
             writer,
-            census,
+            monitor,
             own,
             views: Views::default(),
             stop,
             started: Instant::now(),
             started_at: SystemTime::now(),
-            listeners: Arc::default(),
-            herald: Mutex::new(None),
+            subscribers: Arc::default(),
+            stream_notifier: Mutex::new(None),
             answered: Default::default(),
             change_log: Arc::default(),
         }
@@ -155,13 +162,13 @@ impl Http {
     /// The current map; `None` if there is none, or none that JSON can show.
     fn shown(&self) -> Option<Arc<Rendering>> {
         self.renderer.latest().unwrap_or_else(|error| {
-            log::debug!("the feed's value cannot be shown: {}", Chain(&error));
+            log::debug!("the feed's value cannot be shown: {}", ErrorChain(&error));
             None
         })
     }
 
     fn view(&self) -> Arc<View> {
-        self.views.latest(&*self.census)
+        self.views.latest(&*self.monitor)
     }
 
     /// Requests that were answered.
@@ -194,55 +201,55 @@ impl Http {
 impl Service for Http {
     fn start(&self) -> io::Result<()> {
         self.writer.as_ref().map_or(Ok(()), Writer::start)?;
-        let mut herald = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
-        if herald.is_none() {
-            let (feed, census) = (Arc::clone(&self.feed), Arc::clone(&self.census));
-            let (listeners, change_log) = (Arc::clone(&self.listeners), Arc::clone(&self.change_log));
+        let mut stream_notifier = self.stream_notifier.lock().unwrap_or_else(PoisonError::into_inner);
+        if stream_notifier.is_none() {
+            let (feed, monitor) = (Arc::clone(&self.feed), Arc::clone(&self.monitor));
+            let (subscribers, change_log) = (Arc::clone(&self.subscribers), Arc::clone(&self.change_log));
             let (threads, renderer) = (&self.config.threads, Arc::clone(&self.renderer));
-            *herald = Some(start_herald(threads, feed, census, listeners, change_log, renderer)?);
+            *stream_notifier = Some(start_notifier(threads, feed, monitor, subscribers, change_log, renderer)?);
         }
         Ok(())
     }
 
-    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<Goodbye, Error> {
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
         connection.count_in(self.feed.backlog());
         let mut requests = Requests::new();
         loop {
             let head = match requests.read_head(connection, stop)? {
-                Incoming::Whole(head) => head,
-                Incoming::Over(goodbye) => {
-                    if goodbye == Goodbye::Done {
+                ReadOutcome::Whole(head) => head,
+                ReadOutcome::Over(reason) => {
+                    if reason == CloseReason::Done {
                         self.note_over(connection);
                     }
-                    return Ok(goodbye);
+                    return Ok(reason);
                 }
-                Incoming::Refused(refusal) => {
+                ReadOutcome::Refused(refusal) => {
                     self.note_over(connection);
                     let refusal = self.finish(refusal, None, connection);
                     // Whatever was to follow the head: its length is not known.
                     linger_after(&refusal, connection);
                     refusal.send(requests.is_head(), true, connection)?;
-                    return Ok(Goodbye::Done);
+                    return Ok(CloseReason::Done);
                 }
             };
             let mut is_last = head.is_last || connection.over_limit().is_some();
             let response = match self.answer(&head, connection) {
-                Answer::Whole(response) => {
+                Handled::Whole(response) => {
                     // A body that nobody reads stands where the next request should begin.
                     is_last |= head.content_length > 0;
                     response
                 }
-                Answer::Stream(stream) => {
+                Handled::Stream(stream) => {
                     let (response, is_head) = (self.stream_response(&head, connection), head.is_head());
                     // A stream may last for days, and its request may have taken 100 KiB.
                     drop((head, requests));
                     return self.stream(stream, response, is_head, connection, stop);
                 }
-                Answer::Write(writer, demand) => {
-                    match self.take_change(writer, demand, &head, &mut requests, connection, stop)? {
-                        Incoming::Whole(change) => self.write(writer, change, &head, connection),
-                        Incoming::Over(goodbye) => return Ok(goodbye),
-                        Incoming::Refused(refusal) => {
+                Handled::Write(writer, kind) => {
+                    match self.take_change(writer, kind, &head, &mut requests, connection, stop)? {
+                        ReadOutcome::Whole(change) => self.write(writer, change, &head, connection),
+                        ReadOutcome::Over(reason) => return Ok(reason),
+                        ReadOutcome::Refused(refusal) => {
                             is_last = true;
                             refusal
                         }
@@ -255,7 +262,7 @@ impl Service for Http {
             }
             response.send(head.is_head(), is_last, connection)?;
             if is_last {
-                return Ok(Goodbye::Done);
+                return Ok(CloseReason::Done);
             }
         }
     }

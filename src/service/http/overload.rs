@@ -50,7 +50,7 @@ impl Http {
         Response::refusal(Code::Unavailable, &why).with("Retry-After", &RETRY_SECONDS.to_string())
     }
 
-    /// Counts and logs that a connection is turned away because it exceeds a limit, if it does.
+    /// Counts and logs that a connection is refused because it exceeds a limit, if it does.
     pub(super) fn note_over(&self, connection: &Connection) {
         let Some(limit) = connection.over_limit() else { return };
         self.own.stats().count(match limit {

@@ -140,7 +140,7 @@ impl Rendering {
         self.selections.select(&self.document, filter)
     }
 
-    /// The map as a JSON list of pairs of texts: the key, and the value's JSON. For the page, which shows whole numbers
+    /// The map as a JSON list of pairs of texts: the key, and the value's JSON. For the page, which shows integers
     /// with all of their digits and tells what has changed by comparing texts.
     pub(super) fn entries(&self) -> &Arc<Box<str>> {
         self.entries.get_or_init(|| Arc::new(self.document.pairs()))

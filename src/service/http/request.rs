@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::head::{Head, MAX_HEAD, parse};
 use super::response::{Code, Response};
 use crate::connection::{Connection, Error, RESERVE_TIMEOUT, Received};
-use crate::service::Goodbye;
+use crate::service::CloseReason;
 use crate::shutdown::Shutdown;
 
 /// How long a whole request may take, its body too, and how long a connection may be idle between two: 10 s. nginx gives
@@ -16,10 +16,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const CHUNK: usize = 4096;
 
 /// What came.
-pub(super) enum Incoming<T> {
+pub(super) enum ReadOutcome<T> {
     Whole(T),
     /// No request, and nobody who waits for an answer.
-    Over(Goodbye),
+    Over(CloseReason),
     /// Something that is answered, and then the connection is closed: nobody knows where the next request begins.
     Refused(Response),
 }
@@ -56,7 +56,11 @@ impl Requests {
     ///
     /// # Errors
     /// What the connection failed with.
-    pub(super) fn read_head(&mut self, connection: &mut Connection, stop: &Shutdown) -> Result<Incoming<Head>, Error> {
+    pub(super) fn read_head(
+        &mut self,
+        connection: &mut Connection,
+        stop: &Shutdown,
+    ) -> Result<ReadOutcome<Head>, Error> {
         // On the reserve one deadline is for all: no time without a byte comes on top.
         let is_reserved = connection.over_limit().is_some();
         let timeout = if is_reserved { RESERVE_TIMEOUT } else { REQUEST_TIMEOUT };
@@ -69,19 +73,19 @@ impl Requests {
                     Ok(Some((len, head))) => {
                         self.received.drain(..len);
                         self.outstanding = head.content_length.saturating_sub(self.received.len());
-                        return Ok(Incoming::Whole(head));
+                        return Ok(ReadOutcome::Whole(head));
                     }
                     Ok(None) => {}
-                    Err(refusal) => return Ok(Incoming::Refused(refusal)),
+                    Err(refusal) => return Ok(ReadOutcome::Refused(refusal)),
                 }
             }
             match self.receive(connection, stop)? {
                 Received::Bytes(_) => {}
-                Received::End => return Ok(Incoming::Over(Goodbye::Client)),
-                Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
+                Received::Eof => return Ok(ReadOutcome::Over(CloseReason::Client)),
+                Received::Stopping => return Ok(ReadOutcome::Over(CloseReason::Stopping)),
                 // An idle connection has asked nothing.
-                Received::TimedOut if self.received.is_empty() => return Ok(Incoming::Over(Goodbye::Done)),
-                Received::TimedOut => return Ok(Incoming::Refused(too_late(timeout))),
+                Received::TimedOut if self.received.is_empty() => return Ok(ReadOutcome::Over(CloseReason::Done)),
+                Received::TimedOut => return Ok(ReadOutcome::Refused(too_late(timeout))),
             }
         }
     }
@@ -95,18 +99,18 @@ impl Requests {
         len: usize,
         connection: &mut Connection,
         stop: &Shutdown,
-    ) -> Result<Incoming<Vec<u8>>, Error> {
+    ) -> Result<ReadOutcome<Vec<u8>>, Error> {
         while self.received.len() < len {
             match self.receive(connection, stop)? {
                 Received::Bytes(_) => {}
-                Received::End => return Ok(Incoming::Over(Goodbye::Client)),
-                Received::Stopping => return Ok(Incoming::Over(Goodbye::Stopping)),
-                Received::TimedOut => return Ok(Incoming::Refused(too_late(REQUEST_TIMEOUT))),
+                Received::Eof => return Ok(ReadOutcome::Over(CloseReason::Client)),
+                Received::Stopping => return Ok(ReadOutcome::Over(CloseReason::Stopping)),
+                Received::TimedOut => return Ok(ReadOutcome::Refused(too_late(REQUEST_TIMEOUT))),
             }
         }
         self.outstanding = 0;
         let behind = self.received.split_off(len);
-        Ok(Incoming::Whole(std::mem::replace(&mut self.received, behind)))
+        Ok(ReadOutcome::Whole(std::mem::replace(&mut self.received, behind)))
     }
 
     fn receive(&mut self, connection: &mut Connection, stop: &Shutdown) -> Result<Received, Error> {

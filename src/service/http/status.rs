@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::body::Part;
 use super::rendering::Rendering;
 use super::{Http, ShownSource};
-use crate::health::Failure;
 use crate::platform::Process;
-use crate::service::{Census, ClientRecord, Look};
+use crate::service::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
+use crate::stats::health::Failure;
 
 /// The most clients that are listed.
 pub(super) const MAX_CLIENTS: usize = 1000;
@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct View {
     at: Instant,
-    pub(super) look: Look,
+    pub(super) snapshot: ConnectionsSnapshot,
     /// All that were looked at; made when somebody asks.
     clients: OnceLock<Clients>,
     /// What the process took; asked when somebody asks. Counting ten thousand descriptors takes milliseconds.
@@ -39,13 +39,13 @@ pub(super) struct Views {
 }
 
 impl Views {
-    pub(super) fn latest(&self, census: &dyn Census) -> Arc<View> {
+    pub(super) fn latest(&self, monitor: &dyn ServerMonitor) -> Arc<View> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(view) = newest.as_ref().filter(|view| view.at.elapsed() < FRESH) {
             return Arc::clone(view);
         }
-        let look = census.look(MAX_CLIENTS);
-        let view = Arc::new(View { at: Instant::now(), look, clients: OnceLock::new(), process: OnceLock::new() });
+        let snapshot = monitor.snapshot(MAX_CLIENTS);
+        let view = Arc::new(View { at: Instant::now(), snapshot, clients: OnceLock::new(), process: OnceLock::new() });
         *newest = Some(Arc::clone(&view));
         view
     }
@@ -59,7 +59,7 @@ impl View {
 
     /// The newest `limit` clients as JSON, and a line feed: a part of one text, whoever asks for how many.
     pub(super) fn clients(&self, limit: usize) -> Part {
-        let Clients { text, ends } = self.clients.get_or_init(|| Clients::new(&self.look));
+        let Clients { text, ends } = self.clients.get_or_init(|| Clients::new(&self.snapshot));
         let end = ends.get(limit).or(ends.last()).copied().unwrap_or_default();
         Part { text: Arc::clone(text) as _, range: 0..end, tail: "]}\n", payload: None }
     }
@@ -74,10 +74,10 @@ struct Clients {
 }
 
 impl Clients {
-    fn new(look: &Look) -> Self {
-        let mut text = format!("{{\"total\":{},\"clients\":[", look.total);
+    fn new(snapshot: &ConnectionsSnapshot) -> Self {
+        let mut text = format!("{{\"total\":{},\"clients\":[", snapshot.total);
         let mut ends = vec![text.len()];
-        for (number, record) in look.newest.iter().enumerate() {
+        for (number, record) in snapshot.newest.iter().enumerate() {
             text += if number == 0 { "" } else { "," };
             text += &to_json(&Client::from(record));
             ends.push(text.len());
@@ -195,7 +195,7 @@ struct LogStatus {
 impl Http {
     /// The status as one JSON object on one line.
     pub(super) fn status(&self, rendering: Option<&Rendering>) -> String {
-        let (view, stats) = (self.view(), self.census.stats());
+        let (view, stats) = (self.view(), self.monitor.stats());
         let uptime_ms = millis(self.started.elapsed());
         let now_ms = now_ms();
         to_json(&Status {
@@ -218,8 +218,8 @@ impl Http {
             }),
             connections: Connections {
                 active: stats.active(),
-                max: self.census.max_connections(),
-                slow: view.look.slow,
+                max: self.monitor.max_connections(),
+                slow: view.snapshot.slow,
                 served: stats.served(),
                 refused: stats.rejections().map(|(_, count)| count).sum(),
                 timed_out: stats.timed_out(),
@@ -227,7 +227,7 @@ impl Http {
                 failed_spawns: stats.failed_spawns(),
                 panics: stats.panics(),
             },
-            sent: Sent { frames: view.look.frames, bytes: view.look.bytes, skipped: view.look.skipped },
+            sent: Sent { frames: view.snapshot.frames, bytes: view.snapshot.bytes, skipped: view.snapshot.skipped },
             http: OwnConnections {
                 active: self.own.stats().active(),
                 max: self.own.max_connections(),

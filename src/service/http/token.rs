@@ -7,9 +7,9 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::files;
-use crate::secret::warn_if_public;
+use crate::files::permissions::warn_if_public;
 use crate::threads::{IoThread, Threads, Unanswered};
 
 /// The longest file that is a token: 4 KiB.
@@ -253,8 +253,8 @@ mod tests {
 
     #[test]
     fn a_token_from_a_pipe_is_read_once_and_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pipe");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let writing = path.clone();
         let writer = std::thread::Builder::new().spawn(move || fs::write(writing, "from-a-password-manager\n"));

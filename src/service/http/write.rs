@@ -4,12 +4,12 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::condition::{Conditions, Unmet};
+use super::condition::{Conditions, PreconditionError};
 use super::rendering::{Renderer, Rendering};
 use super::response::{Code, Kind, Response};
 use super::status::to_json;
 use super::token::{TokenFile, TokenReader};
-use crate::chain::Chain;
+use crate::display::error_chain::ErrorChain;
 use crate::feed::{self, Feed};
 use crate::format;
 use crate::map::{self, Key, Map, Value};
@@ -33,7 +33,7 @@ pub(super) enum Change {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
-    Unmet(#[from] Unmet),
+    PreconditionError(#[from] PreconditionError),
     #[error("the map has no such entry")]
     Missing,
     #[error("the map cannot be sent")]
@@ -50,7 +50,7 @@ pub(super) enum Error {
 
 /// What has become of a change.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct ChangeResult {
     changed: bool,
     rendering: Arc<Rendering>,
 }
@@ -127,7 +127,12 @@ impl Writer {
     /// # Errors
     /// Why not; the map is as it was. That there is no such entry comes before what the conditions say (RFC 9110,
     /// section 13.2.1).
-    pub(super) fn apply(&self, change: Change, conditions: &Conditions, renderer: &Renderer) -> Result<Written, Error> {
+    pub(super) fn apply(
+        &self,
+        change: Change,
+        conditions: &Conditions,
+        renderer: &Renderer,
+    ) -> Result<ChangeResult, Error> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = &self.state {
             // A change that was given up may still come to its end: the map is looked at when it has.
@@ -155,7 +160,7 @@ impl Writer {
         };
         let rendering = renderer.latest().map_err(Error::NoMap)?.ok_or(Error::Missing)?;
         drop(turn);
-        Ok(Written { changed, rendering })
+        Ok(ChangeResult { changed, rendering })
     }
 }
 
@@ -179,13 +184,13 @@ impl Writer {
 /// Without what `error` says to those who read from a peer of their own.
 fn refuse_body(what: &str, error: &format::Error) -> Response {
     let why = match error {
-        format::Error::Decode { source, .. } => Chain(&**source).to_string(),
-        error => Chain(error).to_string(),
+        format::Error::Decode { source, .. } => ErrorChain(&**source).to_string(),
+        error => ErrorChain(error).to_string(),
     };
     Response::refusal(Code::BadRequest, &format!("{what}: {why}"))
 }
 
-impl Written {
+impl ChangeResult {
     pub(super) fn changed(&self) -> bool {
         self.changed
     }
@@ -199,13 +204,13 @@ impl Written {
 
     pub(super) fn into_response(self) -> Response {
         #[derive(serde::Serialize)]
-        struct Answer {
+        struct ChangeBody {
             version: u64,
             entries: usize,
             changed: bool,
         }
         let Self { changed, rendering } = self;
-        let answer = Answer { version: rendering.version, entries: rendering.map.len(), changed };
+        let answer = ChangeBody { version: rendering.version, entries: rendering.map.len(), changed };
         Response::new(Code::Ok, Kind::Json, to_json(&answer) + "\n").with("ETag", &rendering.etag)
     }
 }
@@ -213,14 +218,14 @@ impl Written {
 impl Error {
     pub(super) fn to_response(&self) -> Response {
         let code = match self {
-            Self::Unmet(_) => Code::PreconditionFailed,
+            Self::PreconditionError(_) => Code::PreconditionFailed,
             Self::Missing => Code::NotFound,
             Self::Refused(feed::Error::TooLarge { .. }) => Code::ContentTooLarge,
             Self::Refused(_) => Code::BadRequest,
             Self::NoMap(_) | Self::State(_) => Code::InternalError,
             Self::Busy(_) | Self::Unknown(_) => Code::Unavailable,
         };
-        Response::refusal(code, &Chain(self).to_string())
+        Response::refusal(code, &ErrorChain(self).to_string())
     }
 }
 
@@ -233,13 +238,13 @@ mod tests {
     use std::fs;
 
     fn writer(state: bool) -> (tempfile::TempDir, Writer, Renderer) {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("token"), "a-token-of-some-length").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("token"), "a-token-of-some-length").unwrap();
         let feed = Arc::new(Feed::new(Format::Bincode, 200));
         feed.publish(&builtin()).unwrap();
-        let token = TokenFile::open(folder.path().join("token")).unwrap();
-        let state = state.then(|| StateFile::open(folder.path().join("state.json")).unwrap());
-        (folder, Writer::new(Arc::clone(&feed), token, state, &Threads::default()), Renderer::new(feed))
+        let token = TokenFile::open(directory.path().join("token")).unwrap();
+        let state = state.then(|| StateFile::open(directory.path().join("state.json")).unwrap());
+        (directory, Writer::new(Arc::clone(&feed), token, state, &Threads::default()), Renderer::new(feed))
     }
 
     fn patch(json: &str) -> Change {
@@ -248,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_patch_changes_the_entries_that_it_names() {
-        let (_folder, writer, renderer) = writer(false);
+        let (_directory, writer, renderer) = writer(false);
         let written =
             writer.apply(patch(r#"{"1":"Hello","2":null,"dark":true}"#), &Conditions::default(), &renderer).unwrap();
         assert!(written.changed);
@@ -259,12 +264,12 @@ mod tests {
 
     #[test]
     fn a_change_whose_conditions_are_not_met_is_not_made() {
-        let (_folder, writer, renderer) = writer(false);
+        let (_directory, writer, renderer) = writer(false);
         let seen = Tags::parse(&renderer.latest().unwrap().unwrap().etag);
         let if_match = Conditions { if_match: seen.clone(), if_none_match: None };
         let if_none_match = Conditions { if_match: None, if_none_match: seen };
         let known = writer.apply(patch(r#"{"a":0}"#), &if_none_match, &renderer);
-        assert!(matches!(known, Err(Error::Unmet(Unmet::Known))), "{known:?}");
+        assert!(matches!(known, Err(Error::PreconditionError(PreconditionError::Known))), "{known:?}");
         writer.apply(patch(r#"{"a":1}"#), &if_match, &renderer).unwrap();
         let changes = [Change::Replace(Map::new()), Change::Set("a".into(), 2.into()), Change::Remove("a".into())];
         for change in [patch(r#"{"a":2}"#)].into_iter().chain(changes) {
@@ -279,37 +284,37 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_is_neither_kept_nor_published() {
-        let (folder, writer, renderer) = writer(true);
+        let (directory, writer, renderer) = writer(true);
         let large = patch(&format!("{{\"a\":\"{}\"}}", "x".repeat(200)));
         assert_eq!(
             writer.apply(large, &Conditions::default(), &renderer).unwrap_err().to_response().code(),
             Code::ContentTooLarge
         );
-        assert!(!folder.path().join("state.json").exists());
+        assert!(!directory.path().join("state.json").exists());
         assert_eq!(renderer.latest().unwrap().unwrap().version, 1);
     }
 
     #[test]
     fn what_cannot_be_kept_is_not_published() {
-        let (folder, writer, renderer) = writer(true);
-        fs::create_dir_all(folder.path().join("state.json/in-the-way")).unwrap();
+        let (directory, writer, renderer) = writer(true);
+        fs::create_dir_all(directory.path().join("state.json/in-the-way")).unwrap();
         assert!(matches!(writer.apply(patch(r#"{"a":1}"#), &Conditions::default(), &renderer), Err(Error::State(_))));
         assert_eq!(renderer.latest().unwrap().unwrap().version, 1);
     }
 
     #[test]
     fn an_entry_goes_once() {
-        let (folder, writer, renderer) = writer(true);
+        let (directory, writer, renderer) = writer(true);
         let remove = || Change::Remove(map::number_key("2".into()));
         assert!(writer.apply(remove(), &Conditions::default(), &renderer).unwrap().changed);
         assert!(matches!(writer.apply(remove(), &Conditions::default(), &renderer), Err(Error::Missing)));
-        let kept = fs::read_to_string(folder.path().join("state.json")).unwrap();
+        let kept = fs::read_to_string(directory.path().join("state.json")).unwrap();
         assert_eq!(kept, "{\n  \"1\": \"Hola\",\n  \"3\": \"Al\",\n  \"4\": \"Servidor\"\n}\n");
     }
 
     #[test]
     fn an_entry_is_set_whole_to_null_too() {
-        let (_folder, writer, renderer) = writer(false);
+        let (_directory, writer, renderer) = writer(false);
         let set = |key: &str, json: &str| {
             let change = Change::set(map::number_key(key.into()), json.as_bytes()).unwrap();
             writer.apply(change, &Conditions::default(), &renderer).unwrap()
@@ -326,7 +331,7 @@ mod tests {
 
     #[test]
     fn changes_at_once_are_all_made() {
-        let (_folder, writer, renderer) = writer(false);
+        let (_directory, writer, renderer) = writer(false);
         writer.apply(Change::Replace(Map::new()), &Conditions::default(), &renderer).unwrap();
         std::thread::scope(|scope| {
             for name in ["a", "b"] {
@@ -346,10 +351,10 @@ mod tests {
 
     #[test]
     fn a_change_whose_state_hangs_is_unknown_and_in_the_end_kept_and_published_or_neither() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("token"), "a-token-of-some-length").unwrap();
-        let token = TokenFile::open(folder.path().join("token")).unwrap();
-        let state = StateFile::open(folder.path().join("state.json")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("token"), "a-token-of-some-length").unwrap();
+        let token = TokenFile::open(directory.path().join("token")).unwrap();
+        let state = StateFile::open(directory.path().join("state.json")).unwrap();
         let (feed, limit) = (Arc::new(Feed::new(Format::Bincode, 200)), Duration::from_millis(50));
         let threads = Threads::default();
         let writer = Writer::with_limit(Arc::clone(&feed), token, Some(state.clone()), &threads, limit);
@@ -387,7 +392,7 @@ mod tests {
             "the one that was given up is not lost by the next"
         );
         let kept: serde_json::Value =
-            serde_json::from_slice(&fs::read(folder.path().join("state.json")).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(directory.path().join("state.json")).unwrap()).unwrap();
         assert_eq!(kept.to_string(), written.rendering.document.json());
     }
 

@@ -10,7 +10,7 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use super::super::{encryption, scheme};
 use super::Error;
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::files;
 use crate::tls::ClientTls;
 
@@ -437,16 +437,21 @@ mod tests {
 
     #[test]
     fn a_password_in_a_pipe_is_read_once_and_another_thing_than_a_file_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pipe");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let writing = path.clone();
         let writer = std::thread::Builder::new().spawn(move || std::fs::write(writing, "from a pipe\n"));
         assert!(matches!(Password::in_file(&path).unwrap(), Password::Text(text) if text == "from a pipe"));
         writer.unwrap().join().unwrap().unwrap();
-        let error = Password::in_file(folder.path()).unwrap_err();
-        assert!(crate::chain::Chain(&error).to_string().contains("it is a directory, not a regular file"), "{error}");
-        let missing = folder.path().join("missing");
+        let error = Password::in_file(directory.path()).unwrap_err();
+        assert!(
+            crate::display::error_chain::ErrorChain(&error)
+                .to_string()
+                .contains("it is a directory, not a regular file"),
+            "{error}"
+        );
+        let missing = directory.path().join("missing");
         assert!(matches!(Password::in_file(&missing).unwrap(), Password::File(path) if path == missing));
     }
 }

@@ -1,7 +1,7 @@
 //! One connection to Redis: commands and replies over a socket of our own, so that every wait ends when the program
 //! stops.
 //!
-//! The crate's own connection blocks in the kernel until its time-out, where nobody can wake it; a sentinel's look-up has
+//! The crate's own connection blocks in the kernel until its time-out, where nobody can wake it; a sentinel's lookup has
 //! none at all. So the crate packs commands and parses replies here, and the waiting is ours.
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,7 +17,7 @@ use super::address::{Address, Node};
 use super::scan::{Malformed, Replies};
 use super::{Error, TIMEOUT};
 use crate::client::{self, Resolver};
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 use crate::tls::Connector;
@@ -27,7 +27,7 @@ const WHOLE_REPLY: Duration = Duration::from_secs(10);
 
 /// How servers are reached, and what bounds it.
 #[derive(Clone, Copy)]
-pub(super) struct Way<'source> {
+pub(super) struct ConnectContext<'source> {
     pub(super) address: &'source Address,
     /// Encrypts each connection, if it is there.
     pub(super) tls: Option<&'source Arc<Connector>>,
@@ -39,7 +39,7 @@ pub(super) struct Way<'source> {
 
 /// A connection. After an error other than `Server` the position in the stream is unknown: drop it.
 pub(super) struct Connection {
-    wire: Wire,
+    transport: Transport,
     replies: Replies,
     /// The most bytes of one reply.
     max: usize,
@@ -48,7 +48,7 @@ pub(super) struct Connection {
 }
 
 /// The socket, which never blocks by itself, and what bounds the reading from it.
-struct Wire {
+struct Transport {
     socket: Socket,
     /// Tells what a refusal means.
     tls: Option<Arc<Connector>>,
@@ -71,18 +71,18 @@ impl Connection {
     ///
     /// # Errors
     /// If it does not answer in time.
-    pub(super) fn open(node: &Node, way: Way<'_>) -> Result<Self, Error> {
-        let tls = way.tls.cloned();
+    pub(super) fn open(node: &Node, context: ConnectContext<'_>) -> Result<Self, Error> {
+        let tls = context.tls.cloned();
         let socket = match node {
             Node::Tcp(..) => {
-                Socket::Tcp(client::dial(&node.to_string(), TIMEOUT, tls.as_deref(), way.resolver, way.stop)?)
+                Socket::Tcp(client::dial(&node.to_string(), TIMEOUT, tls.as_deref(), context.resolver, context.stop)?)
             }
             Node::Unix(path) => {
                 let failed = |source| Error::Socket { path: escape(&path.to_string_lossy()), source };
                 Socket::Unix(connect_unix(path).map_err(failed)?)
             }
         };
-        Ok(Self::new(socket, tls, way.max, way.stop))
+        Ok(Self::new(socket, tls, context.max, context.stop))
     }
 
     /// Returns the connection over `socket`, which has to be non-blocking.
@@ -91,8 +91,8 @@ impl Connection {
     }
 
     fn new(socket: Socket, tls: Option<Arc<Connector>>, max: usize, stop: &Shutdown) -> Self {
-        let wire = Wire { socket, tls, stop: stop.clone(), deadline: None, left: max, failure: None };
-        Self { wire, replies: Replies::default(), max, refusal: None }
+        let transport = Transport { socket, tls, stop: stop.clone(), deadline: None, left: max, failure: None };
+        Self { transport, replies: Replies::default(), max, refusal: None }
     }
 
     /// Sends `command` and returns the reply to it.
@@ -109,7 +109,7 @@ impl Connection {
     /// # Errors
     /// If the connection is lost.
     pub(super) fn tell(&mut self, command: &Cmd) -> Result<(), Error> {
-        self.wire.send(&command.get_packed_command()).map_err(|error| match self.wire.meaning(error) {
+        self.transport.send(&command.get_packed_command()).map_err(|error| match self.transport.meaning(error) {
             Error::Closed => self.last_words(),
             error => error,
         })
@@ -139,7 +139,7 @@ impl Connection {
     /// # Errors
     /// If the connection is lost.
     pub(super) fn answer(&mut self) -> Result<Result<Value, Error>, Error> {
-        self.wire.deadline = Some(Instant::now() + WHOLE_REPLY);
+        self.transport.deadline = Some(Instant::now() + WHOLE_REPLY);
         match self.parse() {
             Ok(Some(Value::ServerError(error))) => Ok(Err(Error::server(error.code(), error.details()))),
             Ok(Some(value)) => Ok(Ok(value)),
@@ -152,10 +152,10 @@ impl Connection {
     /// # Errors
     /// If the connection is lost.
     pub(super) fn read_ready(&mut self) -> Result<Option<Value>, Error> {
-        self.wire.deadline = None;
+        self.transport.deadline = None;
         match self.parse() {
             Ok(Some(value)) => Ok(Some(value)),
-            Ok(None) if self.wire.failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::WouldBlock) => {
+            Ok(None) if self.transport.failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::WouldBlock) => {
                 Ok(None)
             }
             Ok(None) | Err(_) => Err(self.lost()),
@@ -165,10 +165,10 @@ impl Connection {
     /// Returns the next value, with what came of it before; `None` if the socket has failed first. Only a whole one makes room
     /// for as many bytes of another.
     fn parse(&mut self) -> Result<Option<Value>, Malformed> {
-        self.wire.failure = None;
-        let value = self.replies.next(&mut self.wire)?;
+        self.transport.failure = None;
+        let value = self.replies.next(&mut self.transport)?;
         if let Some(value) = &value {
-            self.wire.left = self.max;
+            self.transport.left = self.max;
             self.refusal = match value {
                 Value::ServerError(error) => Some((error.code().to_owned(), error.details().map(str::to_owned))),
                 _ => None,
@@ -179,9 +179,9 @@ impl Connection {
 
     /// Returns why nothing whole was read: the socket's reason, or else the bytes'.
     fn lost(&mut self) -> Error {
-        match self.wire.failure.take() {
+        match self.transport.failure.take() {
             Some(error) if error.kind() == ErrorKind::FileTooLarge => Error::TooLarge { max: self.max },
-            Some(error) => match (self.wire.meaning(error), self.refusal.take()) {
+            Some(error) => match (self.transport.meaning(error), self.refusal.take()) {
                 (Error::Closed, Some((code, detail))) => Error::closed_after(&code, detail.as_deref()),
                 (error, _) => error,
             },
@@ -193,11 +193,11 @@ impl Connection {
 /// For waiting until there is something to [`read_ready`](Connection::read_ready).
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wire.socket.as_fd()
+        self.transport.socket.as_fd()
     }
 }
 
-impl Read for Wire {
+impl Read for Transport {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.failure = None;
         self.read_some(into).map_err(|error| {
@@ -208,7 +208,7 @@ impl Read for Wire {
     }
 }
 
-impl Wire {
+impl Transport {
     /// Waits for bytes until the deadline. `TimedOut` if none came; `WouldBlock` only where there is none to wait for;
     /// `FileTooLarge` if there may not be any more; `UnexpectedEof` at the end.
     fn read_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -312,8 +312,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address: RedisAddress = format!("redis://{}?key=k", listener.local_addr().unwrap()).parse().unwrap();
         let stop = Shutdown::new().unwrap();
-        let way = Way { address: &address, tls: None, max: 1000, resolver: &Resolver::new(), stop: &stop };
-        let connection = Connection::open(&address.nodes[0], way).unwrap();
+        let context =
+            ConnectContext { address: &address, tls: None, max: 1000, resolver: &Resolver::new(), stop: &stop };
+        let connection = Connection::open(&address.nodes[0], context).unwrap();
         (connection, listener.accept().unwrap().0, stop)
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::super::encryption::Refusal;
 use super::TIMEOUT;
 use crate::client;
-use crate::escape::{escape, escape_start};
+use crate::display::escape::{escape, escape_start};
 use crate::feed;
-use crate::health::Failure;
+use crate::stats::health::Failure;
 
 /// Characters of what Redis says that are passed on.
 const MAX_DETAIL: usize = 200;

@@ -4,10 +4,10 @@ use redis::{Value, cmd};
 
 use super::Error;
 use super::address::{Node, Topology};
-use super::connection::{Connection, Way};
+use super::connection::{ConnectContext, Connection};
 use super::login::log_in;
 use super::sentinel::Sentinels;
-use crate::health::Failure;
+use crate::stats::health::Failure;
 
 /// How many times one node of a cluster may point to another before nobody has the slot.
 const MAX_REDIRECTS: usize = 5;
@@ -17,23 +17,23 @@ const MAX_REDIRECTS: usize = 5;
 /// # Errors
 /// If there is none that answers and lets mapcast in.
 pub(super) fn find(
-    way: Way<'_>,
+    context: ConnectContext<'_>,
     sentinels: Option<&Sentinels>,
     last: Option<&Node>,
 ) -> Result<(Node, Connection), Error> {
     if let Some(sentinels) = sentinels {
-        let node = sentinels.master(way.stop)?;
-        let connection = log_in(way, &node)?;
+        let node = sentinels.master(context.stop)?;
+        let connection = log_in(context, &node)?;
         return Ok((node, connection));
     }
-    let is_cluster = way.address.topology == Topology::Cluster;
+    let is_cluster = context.address.topology == Topology::Cluster;
     let first = last.filter(|_| is_cluster);
     let mut failure = None;
-    for node in first.into_iter().chain(way.address.nodes.iter().filter(|node| Some(*node) != first)) {
+    for node in first.into_iter().chain(context.address.nodes.iter().filter(|node| Some(*node) != first)) {
         let found = if is_cluster {
-            find_slot(way, node.clone())
+            find_slot(context, node.clone())
         } else {
-            log_in(way, node).map(|connection| (node.clone(), connection))
+            log_in(context, node).map(|connection| (node.clone(), connection))
         };
         match found {
             Ok(found) => return Ok(found),
@@ -43,7 +43,7 @@ pub(super) fn find(
             }
             Err(_) => {}
         }
-        if way.stop.is_triggered() {
+        if context.stop.is_triggered() {
             break;
         }
     }
@@ -51,10 +51,10 @@ pub(super) fn find(
 }
 
 /// Follows the cluster's nodes from `node` to the one that has the hash's slot.
-fn find_slot(way: Way<'_>, mut node: Node) -> Result<(Node, Connection), Error> {
+fn find_slot(context: ConnectContext<'_>, mut node: Node) -> Result<(Node, Connection), Error> {
     for _ in 0..=MAX_REDIRECTS {
-        let mut connection = log_in(way, &node)?;
-        match connection.ask::<Value>(cmd("EXISTS").arg(&way.address.key)) {
+        let mut connection = log_in(context, &node)?;
+        match connection.ask::<Value>(cmd("EXISTS").arg(&context.address.key)) {
             // It has the slot until the last key of it is on the other node.
             Err(Error::Server { code, .. }) if code == "ASK" => return Ok((node, connection)),
             Err(Error::Server { code, detail }) if code == "MOVED" => node = moved_to(&detail, &node)?,

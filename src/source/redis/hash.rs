@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use redis::Value as Reply;
 
 use super::Error;
-use crate::escape::escape_start;
+use crate::display::escape::escape_start;
 use crate::format;
 use crate::map::{Budget, Key, Map, Value, ValueSeed};
 
@@ -16,7 +16,7 @@ const MAX_NAME: usize = 64;
 type Field = (Vec<u8>, Vec<u8>);
 
 /// Returns the names and values that `reply`, to HGETALL, has: an array of bulk strings, names and values by turns. Nothing
-/// is guessed: what is not exactly that is not from Redis, or was damaged on the way.
+/// is guessed: what is not exactly that is not from Redis, or was damaged on the context.
 ///
 /// # Errors
 /// `Malformed`.

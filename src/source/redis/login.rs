@@ -4,14 +4,14 @@ use redis::{Value, cmd};
 
 use super::Error;
 use super::address::{Node, Password};
-use super::connection::{Connection, Way};
+use super::connection::{ConnectContext, Connection};
 
 /// Returns a connection to `node` that may be used.
 ///
 /// # Errors
 /// If it does not answer, or does not let mapcast in.
-pub(super) fn log_in(way: Way<'_>, node: &Node) -> Result<Connection, Error> {
-    let (mut connection, address) = (Connection::open(node, way)?, way.address);
+pub(super) fn log_in(context: ConnectContext<'_>, node: &Node) -> Result<Connection, Error> {
+    let (mut connection, address) = (Connection::open(node, context)?, context.address);
     if let Some(password) = &address.password {
         authenticate(&mut connection, address.user.as_deref(), password)?;
     }

@@ -9,29 +9,29 @@ mod connection;
 mod error;
 mod find;
 mod hash;
-mod listening;
 mod login;
-#[doc(hidden)]
-pub mod memory;
+mod pubsub;
 mod scan;
 mod sentinel;
 mod session;
+#[doc(hidden)]
+pub mod testing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::connection_log::ConnectionLog;
 use super::encryption;
 use super::report::Notice;
-use super::upstream::Upstream;
 use super::{Sink, Source};
-use crate::chain::Chain;
 use crate::client::{Backoff, Resolver};
-use crate::escape::escape;
-use crate::secret::warn_if_public;
+use crate::display::error_chain::ErrorChain;
+use crate::display::escape::escape;
+use crate::files::permissions::warn_if_public;
 use crate::shutdown::Shutdown;
 use crate::tls::Connector;
 use address::{Node, Topology};
-use connection::Way;
+use connection::ConnectContext;
 use error::Error;
 use sentinel::Sentinels;
 use session::{Session, Woken};
@@ -61,9 +61,9 @@ pub struct Redis {
     address: Address,
     /// Encrypts the connections, if they are to be; read when it is loaded.
     tls: Option<Arc<Connector>>,
-    /// Outlives the connections, so that a look-up that hangs is not begun again.
+    /// Outlives the connections, so that a lookup that hangs is not begun again.
     resolver: Arc<Resolver>,
-    upstream: Upstream,
+    log: ConnectionLog,
     /// The server that had the hash last.
     last: Option<Node>,
     /// Whether the log says that there is no subscription.
@@ -73,9 +73,9 @@ pub struct Redis {
 impl Redis {
     /// Returns the source that follows the hash at `address`. Connects to nobody yet.
     pub fn new(address: Address) -> Self {
-        let upstream = Upstream::new(address.to_string());
+        let log = ConnectionLog::new(address.to_string());
         let resolver = Arc::new(Resolver::new());
-        Self { address, tls: None, resolver, upstream, last: None, told_unsubscribed: false }
+        Self { address, tls: None, resolver, log, last: None, told_unsubscribed: false }
     }
 
     /// Reads the hash over and over, from one pair of connections, until they are of no more use or the program stops. Sets
@@ -91,15 +91,15 @@ impl Redis {
         let max = MIN_MAX_REPLY.max(MAX_REPLY_FRAMES.saturating_mul(sink.feed().max_frame()));
         let (address, tls) = (self.address.clone(), self.tls.clone());
         let resolver = Arc::clone(&self.resolver);
-        let way = Way { address: &address, tls: tls.as_ref(), max, resolver: &resolver, stop };
-        let mut session = Session::open(way, sentinels, self.last.as_ref())?;
+        let context = ConnectContext { address: &address, tls: tls.as_ref(), max, resolver: &resolver, stop };
+        let mut session = Session::open(context, sentinels, self.last.as_ref())?;
         loop {
             self.tell_changes(&session);
             let mut limit = Duration::MAX;
             match session.fetch().and_then(|map| Ok(sink.publish(map)?)) {
                 Ok(published) => {
                     backoff.reset();
-                    self.upstream.up(published).iter().for_each(Notice::log);
+                    self.log.up(published).iter().for_each(Notice::log);
                 }
                 Err(error) if error.ends_session() => return Err(error),
                 Err(error) => {
@@ -118,7 +118,7 @@ impl Redis {
 
     /// Says if another server is followed than before, or the announcements do not come.
     fn tell_changes(&mut self, session: &Session<'_>) {
-        let (name, node) = (self.upstream.name(), session.node());
+        let (name, node) = (self.log.name(), session.node());
         if let Some(before) = self.last.replace(node.clone()).filter(|before| before != node) {
             log::info!("{name}: following {} in place of {}", escape(&node.to_string()), escape(&before.to_string()));
         }
@@ -147,9 +147,9 @@ impl Redis {
     }
 
     fn fail(&mut self, error: Error, sink: &Sink) {
-        let (name, kind) = (self.upstream.name().to_owned(), error.kind());
+        let (name, kind) = (self.log.name().to_owned(), error.kind());
         let error = super::Error::Upstream { name, kind, source: error.into() };
-        self.upstream.down(&error, sink).iter().for_each(Notice::log);
+        self.log.down(&error, sink).iter().for_each(Notice::log);
     }
 }
 
@@ -159,7 +159,7 @@ impl Source for Redis {
         if let Some(Password::File(path)) = &self.address.password {
             warn_if_public(path, "the password");
         }
-        self.tls = encryption::connector(self.address.tls.as_ref(), self.upstream.name())?;
+        self.tls = encryption::connector(self.address.tls.as_ref(), self.log.name())?;
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl Source for Redis {
                 return;
             }
             if has_answered && error.asks_for_reconnect() {
-                log::debug!("{}: {}", self.upstream.name(), Chain(&error));
+                log::debug!("{}: {}", self.log.name(), ErrorChain(&error));
                 stop.pass(Some(reconnect_at));
                 reconnect_at = Instant::now() + SOON;
                 continue;

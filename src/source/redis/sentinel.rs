@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, FromRedisValue, cmd};
 
 use super::address::{Address, Node};
-use super::connection::{Connection, Way};
+use super::connection::{ConnectContext, Connection};
 use super::login::authenticate;
 use super::{Error, TIMEOUT};
 use crate::client::Resolver;
-use crate::health::Failure;
 use crate::shutdown::Shutdown;
+use crate::stats::health::Failure;
 use crate::threads::Thread;
 use crate::tls::Connector;
 
@@ -46,7 +46,7 @@ pub(super) struct Sentinels {
     shared: Arc<Mutex<Answers>>,
     /// Has a byte when the answers name another master, or a round with news is over. Its end ends the thread.
     notice: UnixStream,
-    /// Taken when this is dropped.
+    /// ReadCount when this is dropped.
     thread: Option<Thread>,
 }
 
@@ -89,8 +89,14 @@ impl Sentinels {
         let (answers, stop, address) = (Arc::clone(&shared), stop.without_worker(), address.clone());
         let asked = master.to_owned();
         let run = move || {
-            let way = Way { address: &address, tls: tls.as_ref(), max: MAX_REPLY, resolver: &resolver, stop: &stop };
-            ask_forever(way, &asked, &answers, &theirs);
+            let context = ConnectContext {
+                address: &address,
+                tls: tls.as_ref(),
+                max: MAX_REPLY,
+                resolver: &resolver,
+                stop: &stop,
+            };
+            ask_forever(context, &asked, &answers, &theirs);
         };
         let thread = Thread::start("sentinels", run).map_err(Error::Thread)?;
         Ok(Self { shared, notice, thread: Some(thread) })
@@ -227,13 +233,13 @@ struct Sentinel {
 }
 
 /// Asks all of them for `master`, in their order, once a second, until the stop or the end of `notice`.
-fn ask_forever(way: Way<'_>, master: &str, answers: &Mutex<Answers>, mut notice: &UnixStream) {
+fn ask_forever(context: ConnectContext<'_>, master: &str, answers: &Mutex<Answers>, mut notice: &UnixStream) {
     let lock = || answers.lock().unwrap_or_else(PoisonError::into_inner);
     let node = |node: &Node| Sentinel { node: node.clone(), connection: None, again_at: None };
-    let mut sentinels: Vec<_> = way.address.nodes.iter().map(node).collect();
+    let mut sentinels: Vec<_> = context.address.nodes.iter().map(node).collect();
     let mut named = None;
     let mut some_answered = false;
-    while !way.stop.is_triggered() {
+    while !context.stop.is_triggered() {
         let next_round = Instant::now() + PERIOD;
         let mut failure: Option<Error> = None;
         let was_answered = std::mem::take(&mut some_answered);
@@ -251,7 +257,7 @@ fn ask_forever(way: Way<'_>, master: &str, answers: &Mutex<Answers>, mut notice:
                 }
                 has_retried = true;
             }
-            match sentinel.ask(way, master) {
+            match sentinel.ask(context, master) {
                 Ok(answer) => {
                     (some_answered, sentinel.again_at) = (true, None);
                     lock().store(index, answer);
@@ -283,7 +289,7 @@ fn ask_forever(way: Way<'_>, master: &str, answers: &Mutex<Answers>, mut notice:
             return;
         }
         // Nothing is ever written to this end.
-        if way.stop.wait_readable(notice, Some(next_round)).unwrap_or(true) {
+        if context.stop.wait_readable(notice, Some(next_round)).unwrap_or(true) {
             return;
         }
     }
@@ -291,20 +297,25 @@ fn ask_forever(way: Way<'_>, master: &str, answers: &Mutex<Answers>, mut notice:
 
 impl Sentinel {
     /// Asks it, on a new connection if the one before has ended meanwhile.
-    fn ask(&mut self, way: Way<'_>, master: &str) -> Result<Answer, Error> {
+    fn ask(&mut self, context: ConnectContext<'_>, master: &str) -> Result<Answer, Error> {
         if let Some(connection) = self.connection.take() {
-            match self.ask_on(connection, way, master) {
+            match self.ask_on(connection, context, master) {
                 Err(Error::Closed | Error::ClosedAfter { .. } | Error::Connection(_)) => {}
                 outcome => return outcome,
             }
         }
-        self.ask_on(Connection::open(&self.node, way)?, way, master)
+        self.ask_on(Connection::open(&self.node, context)?, context, master)
     }
 
     /// Asks it on `connection`, and keeps that if it can be used again.
-    fn ask_on(&mut self, mut connection: Connection, way: Way<'_>, master: &str) -> Result<Answer, Error> {
+    fn ask_on(
+        &mut self,
+        mut connection: Connection,
+        context: ConnectContext<'_>,
+        master: &str,
+    ) -> Result<Answer, Error> {
         let by_name = |what: &str| cmd("SENTINEL").arg(what).arg(master).to_owned();
-        let found: Option<(String, u16)> = self.query(&mut connection, &by_name("GET-MASTER-ADDR-BY-NAME"), way)?;
+        let found: Option<(String, u16)> = self.query(&mut connection, &by_name("GET-MASTER-ADDR-BY-NAME"), context)?;
         let at = Instant::now();
         let Some((host, port)) = found else {
             self.connection = Some(connection);
@@ -312,7 +323,7 @@ impl Sentinel {
         };
         let mut epoch = 0;
         // Where there is one, nothing has to be compared.
-        if way.address.nodes.len() > 1 {
+        if context.address.nodes.len() > 1 {
             match connection.ask::<Vec<String>>(&by_name("MASTER")) {
                 Ok(fields) => epoch = config_epoch(&fields),
                 // This user may not ask.
@@ -326,12 +337,17 @@ impl Sentinel {
 
     /// Sends `command`; if the sentinel wants a password, gives it that of the master and sends it again. Not the other way
     /// round: a sentinel without a password refuses one.
-    fn query<T: FromRedisValue>(&self, connection: &mut Connection, command: &Cmd, way: Way<'_>) -> Result<T, Error> {
-        let password = way.address.password.as_ref();
+    fn query<T: FromRedisValue>(
+        &self,
+        connection: &mut Connection,
+        command: &Cmd,
+        context: ConnectContext<'_>,
+    ) -> Result<T, Error> {
+        let password = context.address.password.as_ref();
         let outcome = match (connection.ask(command), password) {
             (Err(error), Some(password)) if error.code().is_some_and(|code| ["NOAUTH", "NOPERM"].contains(&code)) => {
-                authenticate(connection, way.address.user.as_deref(), password)
-                    .or_else(|error| match &way.address.user {
+                authenticate(connection, context.address.user.as_deref(), password)
+                    .or_else(|error| match &context.address.user {
                         // The user may be the master's alone.
                         Some(_) if error.code().is_some() => authenticate(connection, None, password),
                         _ => Err(error),

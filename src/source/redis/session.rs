@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, FromRedisValue, Value, cmd};
 
 use super::address::{Node, Topology};
-use super::connection::{Connection, Way};
+use super::connection::{ConnectContext, Connection};
 use super::find::{find, moved_to};
-use super::listening::{LIFE_PERIOD, Listener};
 use super::login::log_in;
+use super::pubsub::{LIFE_PERIOD, PubSub};
 use super::sentinel::Sentinels;
 use super::{Error, hash};
 use crate::map::Map;
@@ -32,14 +32,14 @@ const REFUSED_FOR: Duration = Duration::from_secs(5);
 /// that servers before Redis 6 do not speak.
 struct Peer {
     node: Node,
-    asking: Connection,
+    commands: Connection,
     /// `None` if this user may not listen.
-    listening: Option<Listener>,
+    pubsub: Option<PubSub>,
 }
 
 /// The server that has the hash, as long as it is the one and its connections last.
 pub(super) struct Session<'source> {
-    way: Way<'source>,
+    context: ConnectContext<'source>,
     sentinels: Option<&'source Sentinels>,
     owner: Peer,
     /// In a cluster: the node to which the owner moves the hash or the revision, key by key.
@@ -69,16 +69,16 @@ impl<'source> Session<'source> {
     /// # Errors
     /// If there is none that answers and lets mapcast in.
     pub(super) fn open(
-        way: Way<'source>,
+        context: ConnectContext<'source>,
         sentinels: Option<&'source Sentinels>,
         last: Option<&Node>,
     ) -> Result<Self, Error> {
-        let (node, asking) = find(way, sentinels, last)?;
+        let (node, commands) = find(context, sentinels, last)?;
         // Before the first map is read, so that no change falls in between.
-        let (owner, refusal) = Peer::listen(way, node, asking)?;
+        let (owner, refusal) = Peer::listen(context, node, commands)?;
         let unsubscribed = refusal.map(with_retry);
         let (importing, revision, gap_end) = (None, None, Instant::now());
-        Ok(Self { way, sentinels, owner, importing, unsubscribed, revision, gap_end, is_unread: false })
+        Ok(Self { context, sentinels, owner, importing, unsubscribed, revision, gap_end, is_unread: false })
     }
 
     /// The server that has the hash.
@@ -100,24 +100,24 @@ impl<'source> Session<'source> {
         let fetched = self.fetch_fields();
         self.gap_end = Instant::now() + started.elapsed().clamp(MIN_GAP, MAX_GAP);
         let fields = hash::fields(fetched?)?;
-        if fields.is_empty() && !self.way.address.missing_is_empty {
+        if fields.is_empty() && !self.context.address.missing_is_empty {
             return Err(Error::Missing);
         }
-        hash::to_map(fields, self.way.address.is_json)
+        hash::to_map(fields, self.context.address.is_json)
     }
 
     fn fetch_fields(&mut self) -> Result<Value, Error> {
         if let Some(sentinels) = self.sentinels {
             sentinels.check(&self.owner.node)?;
-            self.owner.asking.tell(&cmd("ROLE"))?;
+            self.owner.commands.tell(&cmd("ROLE"))?;
         }
         // The revision first: a change between the two shows at the next look. In one go, to wait once.
-        let (get, get_all) = (self.get_revision(), cmd("HGETALL").arg(&self.way.address.key).to_owned());
-        self.owner.asking.tell(&get)?;
-        self.owner.asking.tell(&get_all)?;
-        let role = self.sentinels.map(|_| self.owner.asking.answer()).transpose()?;
-        let revision = self.owner.asking.answer()?;
-        let fields = self.owner.asking.answer()?;
+        let (get, get_all) = (self.get_revision(), cmd("HGETALL").arg(&self.context.address.key).to_owned());
+        self.owner.commands.tell(&get)?;
+        self.owner.commands.tell(&get_all)?;
+        let role = self.sentinels.map(|_| self.owner.commands.answer()).transpose()?;
+        let revision = self.owner.commands.answer()?;
+        let fields = self.owner.commands.answer()?;
         // A master that was made a replica without the sentinels goes on answering.
         match role {
             Some(Ok(Value::Array(role))) if role.first() == Some(&Value::BulkString(b"master".to_vec())) => {}
@@ -146,32 +146,32 @@ impl<'source> Session<'source> {
     /// # Errors
     /// If a connection is lost. What Redis refuses is inside.
     fn ask(&mut self, command: &Cmd) -> Result<Result<Value, Error>, Error> {
-        self.owner.asking.tell(command)?;
-        let there = match self.owner.asking.answer()? {
+        self.owner.commands.tell(command)?;
+        let there = match self.owner.commands.answer()? {
             Err(Error::Server { code, detail }) if code == "ASK" && self.is_cluster() => {
                 moved_to(&detail, &self.owner.node)?
             }
             answer => return Ok(answer),
         };
         if self.importing.as_ref().is_none_or(|peer| peer.node != there) {
-            let asking = log_in(self.way, &there)?;
+            let commands = log_in(self.context, &there)?;
             // Its announcements begin before the hash is read there. Without them, there are those of the owner.
-            self.importing = Some(Peer::listen(self.way, there, asking)?.0);
+            self.importing = Some(Peer::listen(self.context, there, commands)?.0);
         }
         let Some(importing) = &mut self.importing else { return Err(Error::Moved) };
-        importing.asking.tell(&cmd("ASKING"))?;
-        importing.asking.tell(command)?;
-        let allowed = importing.asking.answer()?;
-        let answer = importing.asking.answer()?;
+        importing.commands.tell(&cmd("ASKING"))?;
+        importing.commands.tell(command)?;
+        let allowed = importing.commands.answer()?;
+        let answer = importing.commands.answer()?;
         Ok(allowed.and(answer))
     }
 
     fn is_cluster(&self) -> bool {
-        self.way.address.topology == Topology::Cluster
+        self.context.address.topology == Topology::Cluster
     }
 
     fn get_revision(&self) -> Cmd {
-        cmd("GET").arg(self.way.address.revision_key()).to_owned()
+        cmd("GET").arg(self.context.address.revision_key()).to_owned()
     }
 
     /// Waits until a change is announced, the revision is another one, the period or `limit` is over, or the program stops.
@@ -180,7 +180,7 @@ impl<'source> Session<'source> {
     /// If a connection is lost or does not answer, or another server is to be used.
     pub(super) fn wait_change(&mut self, limit: Duration) -> Result<Woken, Error> {
         // A period that the clock cannot reach never ends.
-        let look_at = Instant::now().checked_add(self.way.address.period.min(limit));
+        let look_at = Instant::now().checked_add(self.context.address.period.min(limit));
         let mut revision_at = self.next_revision();
         let mut announced = false;
         loop {
@@ -189,7 +189,7 @@ impl<'source> Session<'source> {
             let gap_end = announced.then_some(self.gap_end);
             let until = [look_at, Some(revision_at), listeners_due, retry_at, gap_end].into_iter().flatten().min();
             announced |= self.wait_announced(until)?;
-            if self.way.stop.is_triggered() {
+            if self.context.stop.is_triggered() {
                 return Ok(Woken::Stop);
             }
             let now = Instant::now();
@@ -197,7 +197,7 @@ impl<'source> Session<'source> {
             if let Some(sentinels) = self.sentinels {
                 sentinels.check(&self.owner.node)?;
             }
-            self.listeners().try_for_each(Listener::ask_for_life)?;
+            self.listeners().try_for_each(PubSub::ping)?;
             if is_over(look_at) || (announced && now >= self.gap_end) {
                 return Ok(Woken::Look);
             }
@@ -214,9 +214,10 @@ impl<'source> Session<'source> {
 
     /// Tries to subscribe on another connection, beside those that work. Returns true if and only if it is subscribed now.
     fn subscribe(&mut self) -> bool {
-        let subscribed = log_in(self.way, &self.owner.node).and_then(|new| Listener::subscribe(new, self.way.address));
+        let subscribed =
+            log_in(self.context, &self.owner.node).and_then(|new| PubSub::subscribe(new, self.context.address));
         match subscribed {
-            Ok(Ok(listener)) => (self.owner.listening, self.unsubscribed) = (Some(listener), None),
+            Ok(Ok(listener)) => (self.owner.pubsub, self.unsubscribed) = (Some(listener), None),
             Ok(Err(error)) | Err(error) => self.unsubscribed = Some(with_retry(error)),
         }
         self.unsubscribed.is_none()
@@ -227,11 +228,8 @@ impl<'source> Session<'source> {
         Instant::now() + if self.revision.is_some() { REVISION_PERIOD } else { LIFE_PERIOD }
     }
 
-    fn listeners(&mut self) -> impl Iterator<Item = &mut Listener> {
-        [Some(&mut self.owner), self.importing.as_mut()]
-            .into_iter()
-            .flatten()
-            .filter_map(|peer| peer.listening.as_mut())
+    fn listeners(&mut self) -> impl Iterator<Item = &mut PubSub> {
+        [Some(&mut self.owner), self.importing.as_mut()].into_iter().flatten().filter_map(|peer| peer.pubsub.as_mut())
     }
 
     /// Waits for something on any connection until `until`, `None` never comes, and reads it. Returns true if and only if
@@ -240,19 +238,19 @@ impl<'source> Session<'source> {
         let until = if self.is_unread { Some(Instant::now()) } else { until };
         let mut sources: Vec<BorrowedFd<'_>> = self.sentinels.iter().map(|sentinels| sentinels.as_fd()).collect();
         for peer in [Some(&self.owner), self.importing.as_ref()].into_iter().flatten() {
-            sources.push(peer.asking.as_fd());
-            sources.extend(peer.listening.as_ref().map(AsFd::as_fd));
+            sources.push(peer.commands.as_fd());
+            sources.extend(peer.pubsub.as_ref().map(AsFd::as_fd));
         }
-        self.way.stop.wait_any_readable(&sources, until).map_err(Error::from_io)?;
+        self.context.stop.wait_any_readable(&sources, until).map_err(Error::from_io)?;
         let (mut announced, mut unread) = (false, false);
         for peer in [Some(&mut self.owner), self.importing.as_mut()].into_iter().flatten() {
-            if let Some(listener) = &mut peer.listening {
+            if let Some(listener) = &mut peer.pubsub {
                 let drained = listener.drain()?;
                 announced |= drained.announced;
                 unread |= drained.unfinished;
             }
             // Nothing was asked: it is the end of the connection that wakes, and the next reading need not find it.
-            if peer.asking.read_ready()?.is_some() {
+            if peer.commands.read_ready()?.is_some() {
                 return Err(Error::Renew("Redis has sent a reply to nothing"));
             }
         }
@@ -277,11 +275,11 @@ fn with_retry(error: Error) -> (Error, Instant) {
 
 impl Peer {
     /// Subscribes to the announcements of `node`. Returns the reason as well if this user may not.
-    fn listen(way: Way<'_>, node: Node, asking: Connection) -> Result<(Self, Option<Error>), Error> {
-        let (listening, refusal) = match Listener::subscribe(log_in(way, &node)?, way.address)? {
+    fn listen(context: ConnectContext<'_>, node: Node, commands: Connection) -> Result<(Self, Option<Error>), Error> {
+        let (pubsub, refusal) = match PubSub::subscribe(log_in(context, &node)?, context.address)? {
             Ok(listener) => (Some(listener), None),
             Err(error) => (None, Some(error)),
         };
-        Ok((Self { node, asking, listening }, refusal))
+        Ok((Self { node, commands, pubsub }, refusal))
     }
 }

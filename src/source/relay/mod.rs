@@ -1,22 +1,22 @@
 //! Another mapcast server's map, served on: one level of a tree.
 
+mod loop_damper;
 mod parent;
-mod returning;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::connection_log::ConnectionLog;
 use super::encryption::Refusal;
 use super::report::Notice;
-use super::upstream::Upstream;
 use super::{Error, Published, Sink, Source};
 use crate::client::{self, Event, Follower};
 use crate::frame;
-use crate::health::Failure;
 use crate::shutdown::Shutdown;
+use crate::stats::health::Failure;
 use crate::tls::Connector;
-use returning::Returning;
+use loop_damper::LoopDamper;
 
 pub use parent::Parent;
 
@@ -36,10 +36,10 @@ pub struct Relay {
     tls: Option<Arc<Connector>>,
     /// Where this program listens.
     own: Vec<SocketAddr>,
-    returning: Returning,
+    loop_damper: LoopDamper,
     /// A payload that is held back for a moment, and until when.
     held: Option<(Vec<u8>, Instant)>,
-    upstream: Upstream,
+    log: ConnectionLog,
 }
 
 /// What keeps the parent's map from coming.
@@ -65,13 +65,13 @@ enum Fault {
 impl Relay {
     /// Returns the source that follows `parent`. Connects to nobody yet.
     pub fn new(parent: Parent) -> Self {
-        let upstream = Upstream::new(parent.to_string());
-        Self { parent, tls: None, own: Vec::new(), returning: Returning::new(), held: None, upstream }
+        let log = ConnectionLog::new(parent.to_string());
+        Self { parent, tls: None, own: Vec::new(), loop_damper: LoopDamper::new(), held: None, log }
     }
 
     /// Publishes `payload`, or holds it back if it was here a moment ago.
     fn take(&mut self, payload: Vec<u8>, sink: &Sink) {
-        let Some(delay) = self.returning.delay(&payload) else {
+        let Some(delay) = self.loop_damper.delay(&payload) else {
             self.held = None;
             self.publish(&payload, sink);
             return;
@@ -89,8 +89,8 @@ impl Relay {
 
     fn publish(&mut self, payload: &[u8], sink: &Sink) {
         let notice = match self.try_publish(payload, sink) {
-            Ok(published) => self.upstream.up(published),
-            Err(error) => self.upstream.down(&error, sink),
+            Ok(published) => self.log.up(published),
+            Err(error) => self.log.down(&error, sink),
         };
         notice.iter().for_each(Notice::log);
     }
@@ -98,16 +98,16 @@ impl Relay {
     fn try_publish(&self, payload: &[u8], sink: &Sink) -> Result<Published, Error> {
         let map = self.parent.format().decode_map(payload);
         let map = map.map_err(|error| self.failed(client::Error::from(error).into()))?;
-        sink.publish(map).map_err(|source| Error::Refused { name: self.upstream.name().to_owned(), source })
+        sink.publish(map).map_err(|source| Error::Refused { name: self.log.name().to_owned(), source })
     }
 
     fn fail(&mut self, fault: Fault, sink: &Sink) {
         let error = self.failed(fault);
-        self.upstream.down(&error, sink).iter().for_each(Notice::log);
+        self.log.down(&error, sink).iter().for_each(Notice::log);
     }
 
     fn failed(&self, fault: Fault) -> Error {
-        Error::Upstream { name: self.upstream.name().to_owned(), kind: fault.kind(), source: fault.into() }
+        Error::Upstream { name: self.log.name().to_owned(), kind: fault.kind(), source: fault.into() }
     }
 }
 
@@ -133,7 +133,7 @@ impl Source for Relay {
                     follower.give_up();
                     self.fail(Fault::Itself(peer), sink);
                 }
-                Ok(Event::Connected { peer, local }) => log::debug!("{}: {local} to {peer}", self.upstream.name()),
+                Ok(Event::Connected { peer, local }) => log::debug!("{}: {local} to {peer}", self.log.name()),
                 Ok(Event::Payload(payload)) => self.take(payload, sink),
                 Ok(Event::Lost { reason, .. }) => {
                     self.publish_held(sink);

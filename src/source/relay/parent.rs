@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{Error, encryption, scheme};
-use crate::address::has_zone;
+use crate::client::address::has_zone;
 use crate::client::{ClientConfig, FollowConfig};
-use crate::escape::escape;
+use crate::display::escape::escape;
+use crate::display::units::{parse_duration, parse_size};
 use crate::format::Format;
 use crate::tls::{ClientTls, Connector};
-use crate::units::{parse_duration, parse_size};
 
 /// What stands before the server's address.
 const SCHEME: &str = "tcp://";

@@ -1,6 +1,6 @@
 use super::super::authority::{Authority, replace};
 use super::*;
-use crate::chain::Chain;
+use crate::display::error_chain::ErrorChain;
 
 #[test]
 fn names_and_addresses_are_names_and_others_are_refused() {
@@ -19,7 +19,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_name() {
     let files = authority.good("x", &["localhost"]);
     let options = ClientTls { ca: Some(files.key.clone()), ..ClientTls::default() };
     let error = Connector::load(&options).unwrap_err();
-    assert!(Chain(&error).to_string().contains("x.key: holds no certificate"), "{error}");
+    assert!(ErrorChain(&error).to_string().contains("x.key: holds no certificate"), "{error}");
     let identity = Some(Identity { cert: files.cert.clone(), key: files.cert });
     let error = Connector::load(&ClientTls { ca: Some(authority.ca.clone()), identity, ..ClientTls::default() });
     assert!(error.unwrap_err().to_string().contains("x.pem: holds no private key"));

@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind};
 use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use super::{CertificateFault, End, HandshakeError, Incompatibility, LocalFault, Refusal, Violation, printable};
-use crate::escape::escape;
+use crate::display::escape::escape;
 use crate::tls::system_time;
 
 /// Characters of an error's text in the log at level debug.

@@ -90,7 +90,7 @@ fn take_all(session: &Session<End<'_>>, taken: &mut Vec<u8>) -> bool {
     let mut chunk = [0; 1000];
     loop {
         match session.try_take(&mut chunk) {
-            Ok(Some(Taken { data, .. })) => taken.extend_from_slice(&chunk[..data]),
+            Ok(Some(ReadCount { data, .. })) => taken.extend_from_slice(&chunk[..data]),
             Ok(None) => return true,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock);
@@ -190,7 +190,7 @@ fn bytes_behind_a_small_buffer_are_not_forgotten() {
         client.try_send(b"Hola").unwrap();
         assert_eq!(server.try_take(&mut [0; 3]).unwrap().unwrap().data, 3);
         assert!(server.socket.incoming.bytes.borrow().is_empty() && server.has_input());
-        assert_eq!(server.try_take(&mut [0; 3]).unwrap(), Some(Taken { data: 1, wire: 0 }));
+        assert_eq!(server.try_take(&mut [0; 3]).unwrap(), Some(ReadCount { data: 1, wire: 0 }));
         assert!(!server.has_input());
     });
 }

@@ -36,7 +36,7 @@ fn directories(parent: PathBuf) -> Vec<PathBuf> {
 }
 
 fn remove_directories(place: &Place) {
-    let directories = directories(place.folder.path().to_owned());
+    let directories = directories(place.directory.path().to_owned());
     assert_eq!(directories.len(), 1);
     fs::remove_dir_all(&directories[0]).unwrap();
 }
@@ -57,7 +57,7 @@ fn a_removed_directory_is_made_again_for_a_restart() {
     place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
     client.wait_log("the directory of MAPCAST_FILE, was removed: made again as ");
     end(client);
-    assert_eq!(place.folders(), 0);
+    assert_eq!(place.directories(), 0);
 }
 
 #[test]
@@ -65,14 +65,14 @@ fn a_directory_that_was_opened_to_others_is_made_private_and_removed_at_the_end(
     let place = Place::new(INTERVAL);
     let client = run(&place, &[], "cat \"$MAPCAST_FILE\" >>maps; exec sleep 1000");
     place.wait_text("maps", "{\"n\":0}\n");
-    let [directory] = &directories(place.folder.path().to_owned())[..] else { panic!("one directory") };
+    let [directory] = &directories(place.directory.path().to_owned())[..] else { panic!("one directory") };
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
     place.publish(1);
     place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
     client.wait_log("was open to other users: made private again");
     assert_eq!(fs::metadata(directory).unwrap().permissions().mode() & 0o777, 0o700);
     end(client);
-    assert_eq!(place.folders(), 0);
+    assert_eq!(place.directories(), 0);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn the_directory_is_in_the_best_place_and_locked() {
         let script = format!("echo \"$MAPCAST_FILE\" >{seen}; exec sleep 1000");
         let address = place.server.running.addr.to_string();
         let client = Program::client_with(&["-f", "json", &address, "--run", "sh", "-c", &script], |client| {
-            client.current_dir(&place.folder).envs(variables)
+            client.current_dir(&place.directory).envs(variables)
         });
         eventually("the program", || place.text(&seen).ends_with('\n'));
         let directory = PathBuf::from(place.text(&seen).trim()).parent().unwrap().to_owned();
@@ -129,7 +129,7 @@ fn a_file_that_cannot_be_written_leaves_the_program_and_is_tried_again() {
     fs::create_dir(place.path("tt")).unwrap();
     let address = place.server.running.addr.to_string();
     let client = Program::client_with(&["-f", "json", &address, "--run", "sh", "-c", LIVES], |client| {
-        client.current_dir(&place.folder).env("TMPDIR", place.path("tt"))
+        client.current_dir(&place.directory).env("TMPDIR", place.path("tt"))
     });
     place.wait_text("maps", "0\n");
     fs::remove_dir_all(place.path("tt")).unwrap();
@@ -151,7 +151,7 @@ fn a_command_that_cannot_be_started_is_tried_again() {
     fs::create_dir(place.path("tt")).unwrap();
     let address = place.server.running.addr.to_string();
     let client = Program::client_with(&["-f", "json", &address, "--exec", "cat >>maps"], |client| {
-        client.current_dir(&place.folder).env("TMPDIR", place.path("tt"))
+        client.current_dir(&place.directory).env("TMPDIR", place.path("tt"))
     });
     place.wait_text("maps", "{\"n\":0}\n");
     client.wait_log("the command is done");
@@ -196,7 +196,7 @@ fn a_map_that_is_too_large_for_an_environment_is_only_in_the_file() {
     let mut command = clean("sh");
     let script =
         format!("ulimit -s 1024; exec {CLIENT} -f json {address} --run sh -c 'echo \"$MAPCAST_FILE\" >file; {LIVES}'");
-    command.args(["-c", &script]).current_dir(&place.folder).env("TMPDIR", place.folder.path());
+    command.args(["-c", &script]).current_dir(&place.directory).env("TMPDIR", place.directory.path());
     let client = Program::start(command);
     place.wait_text("maps", "0\n");
     let large: Map = (0..10).map(|number| (format!("v{number}").into(), "x".repeat(95_000).into())).collect();
@@ -271,8 +271,8 @@ fn the_first_process_of_a_container_ends_what_is_left_and_reaps_orphans() {
     );
     let address = place.server.running.addr.to_string();
     let mut command = clean("unshare");
-    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", CLIENT]).current_dir(&place.folder);
-    command.args(["-f", "json", &address, "--run", "sh", "-c", &script]).env("TMPDIR", place.folder.path());
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", CLIENT]).current_dir(&place.directory);
+    command.args(["-f", "json", &address, "--run", "sh", "-c", &script]).env("TMPDIR", place.directory.path());
     Program::start(command).finish().assert_exit(7);
     assert_eq!(place.text("order"), "begin\ngot TERM\ndone\n");
 }
@@ -311,7 +311,7 @@ fn a_later_frame_that_is_none_leaves_the_program() {
         }
     });
     let client = Program::client_with(&[&server, "--run", "sh", "-c", LIVES], |client| {
-        client.current_dir(&place.folder).env("TMPDIR", place.folder.path())
+        client.current_dir(&place.directory).env("TMPDIR", place.directory.path())
     });
     place.wait_text("maps", "0\n");
     go.send(()).unwrap();

@@ -36,7 +36,7 @@ fn each_change_is_handed_over_in_a_file_and_on_standard_input() {
     client.finish().assert_exit(0).assert_stdout("");
     assert_eq!(place.text("stdin"), "{\"n\":0}\n{\"n\":1}\n");
     assert_eq!(place.text("mode"), "-rw-------\n");
-    assert_eq!(place.folders(), 0);
+    assert_eq!(place.directories(), 0);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn an_empty_tmpdir_is_tmp_and_not_the_current_directory() {
     let place = Place::new(INTERVAL);
     let address = place.server.running.addr.to_string();
     let args = ["-f", "json", &address, "-n", "1", "--exec", "printf %s \"$MAPCAST_FILE\" >place"];
-    let client = Program::client_with(&args, |client| client.current_dir(&place.folder).env("TMPDIR", ""));
+    let client = Program::client_with(&args, |client| client.current_dir(&place.directory).env("TMPDIR", ""));
     client.finish().assert_exit(0);
     assert!(place.text("place").starts_with("/tmp/mapcast-"), "{:?}", place.text("place"));
 }
@@ -204,7 +204,7 @@ fn a_second_signal_leaves_at_once_and_nothing_behind() {
     let client = client.finish();
     client.assert_exit(130);
     eventually("the command to be gone", || kill_process(command, Signal::CONT).is_err());
-    assert_eq!(place.folders(), 0);
+    assert_eq!(place.directories(), 0);
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_client_among_the_command_does_not_do_it_all_again() {
     let address = place.server.running.addr.to_string();
     let command = format!("{} -f json -n 1 -q {address} >inner", crate::support::program::CLIENT);
     let client = Program::client_with(&["-f", "json", "-n", "1", &address], |client| {
-        client.current_dir(&place.folder).env("MAPCAST_EXEC", command)
+        client.current_dir(&place.directory).env("MAPCAST_EXEC", command)
     });
     client.finish().assert_exit(0);
     assert_eq!(place.text("inner"), "{\"n\":0}\n");

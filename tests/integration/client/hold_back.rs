@@ -60,7 +60,7 @@ fn a_file_that_is_refused_is_never_in_place_and_the_next_one_is() {
     assert_eq!(place.text("refused"), "n = 1\n");
     assert_eq!(place.text("map.toml"), "n = 2\n");
     assert!(
-        fs::read_dir(&place.folder).unwrap().all(|entry| !entry.unwrap().path().to_string_lossy().ends_with(".tmp"))
+        fs::read_dir(&place.directory).unwrap().all(|entry| !entry.unwrap().path().to_string_lossy().ends_with(".tmp"))
     );
 }
 
@@ -76,7 +76,7 @@ fn a_map_that_is_refused_leaves_the_program() {
     place.wait_text("maps", "0\n2\n");
     client.signal(Signal::TERM);
     client.finish().assert_exit(143);
-    assert_eq!(place.folders(), 0);
+    assert_eq!(place.directories(), 0);
 }
 
 #[test]

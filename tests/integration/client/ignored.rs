@@ -19,7 +19,7 @@ const IGNORED: u64 = 0b111;
 fn ignoring(place: &Place, words: &[&str]) -> Program {
     let mut command = clean("sh");
     command.args(["-c", "trap '' HUP INT QUIT; exec \"$@\"", "sh"]).args(words);
-    command.current_dir(&place.folder).env("TMPDIR", place.folder.path());
+    command.current_dir(&place.directory).env("TMPDIR", place.directory.path());
     Program::start(command)
 }
 
@@ -50,7 +50,7 @@ fn a_client_that_is_never_told_of_its_children_sees_their_end() {
     let mut command = clean("env");
     let address = place.server.running.addr.to_string();
     command.args(["--block-signal=CHLD", CLIENT, "-f", "json", &address, "-n", "1", "--exec", "exit 3"]);
-    command.current_dir(&place.folder).env("TMPDIR", place.folder.path());
+    command.current_dir(&place.directory).env("TMPDIR", place.directory.path());
     Program::start(command).finish().assert_exit(1).assert_stderr("the last command failed: exit status: 3");
 }
 

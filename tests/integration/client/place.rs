@@ -1,4 +1,4 @@
-//! A folder, and a server whose maps go into files there.
+//! A directory, and a server whose maps go into files there.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,27 +11,27 @@ use crate::support::program::Program;
 use crate::support::server::{MapServer, numbered};
 
 pub struct Place {
-    pub folder: TempDir,
+    pub directory: TempDir,
     pub server: MapServer,
 }
 
 impl Place {
     /// A place whose server has the map `n = 0`, and repeats it every `interval`.
     pub fn new(interval: Duration) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), server: MapServer::start(interval) }
+        Self { directory: tempfile::tempdir().unwrap(), server: MapServer::start(interval) }
     }
 
-    /// Starts a client of the server in the folder. What it makes elsewhere, of its own, is there too, to be seen to be gone
+    /// Starts a client of the server in the directory. What it makes elsewhere, of its own, is there too, to be seen to be gone
     /// in the end.
     #[track_caller]
     pub fn client(&self, args: &[&str]) -> Program {
         let address = self.server.running.addr.to_string();
         let args = [&["-f", "json", &address], args].concat();
-        Program::client_with(&args, |client| client.current_dir(&self.folder).env("TMPDIR", self.folder.path()))
+        Program::client_with(&args, |client| client.current_dir(&self.directory).env("TMPDIR", self.directory.path()))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// What is in a file; nothing if there is none.
@@ -48,9 +48,9 @@ impl Place {
         self.server.feed.publish(&numbered(number)).unwrap();
     }
 
-    /// What is left of the folders of `MAPCAST_FILE`.
-    pub fn folders(&self) -> usize {
-        let entries = fs::read_dir(&self.folder).unwrap();
+    /// What is left of the directories of `MAPCAST_FILE`.
+    pub fn directories(&self) -> usize {
+        let entries = fs::read_dir(&self.directory).unwrap();
         entries.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("mapcast-")).count()
     }
 }

@@ -40,7 +40,7 @@ fn the_map_is_in_the_environment_and_in_a_file() {
     let client = run(&place, &[], script).finish();
     client.assert_exit(0).assert_stdout("7 x y\n0\n{\"n\":7,\"no-name\":1,\"text\":\"x y\"}\n");
     client.assert_stderr("only in MAPCAST_FILE, because it is no variable: \"no-name\"");
-    assert_eq!(place.folders(), 0);
+    assert_eq!(place.directories(), 0);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_change_restarts_it_with_the_new_map_and_leaves_no_zombie() {
     assert_eq!(zombies(client.pid()), 0);
     client.signal(Signal::TERM);
     client.finish().assert_exit(128 + 15);
-    assert_eq!(place.folders(), 0);
+    assert_eq!(place.directories(), 0);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn signals_are_passed_on_and_those_that_end_nothing_leave_it_running() {
     place.wait_text("seen", "ready\nhup\nusr1\n");
     client.signal(Signal::INT);
     client.finish().assert_exit(9);
-    assert_eq!(place.folders(), 0);
+    assert_eq!(place.directories(), 0);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn ctrl_c_in_the_terminal_reaches_the_program_once() {
     let script = "trap 'echo int >>seen' INT; trap 'exit 0' TERM; echo ready >>seen; while :; do sleep 0.02; done";
     // A group of its own, which is what a terminal signals.
     let client = Program::client_with(&["-f", "json", &address, "--run", "sh", "-c", script], |client| {
-        client.current_dir(&place.folder).process_group(0)
+        client.current_dir(&place.directory).process_group(0)
     });
     place.wait_text("seen", "ready\n");
     let group = Pid::from_raw(i32::try_from(client.pid()).unwrap()).unwrap();

@@ -20,7 +20,7 @@ const LIVES: &str = "echo $n >>maps; exec sleep 1000";
 
 #[track_caller]
 fn client(place: &Place, args: &[&str]) -> Program {
-    Program::client_with(args, |client| client.current_dir(&place.folder).env("TMPDIR", place.folder.path()))
+    Program::client_with(args, |client| client.current_dir(&place.directory).env("TMPDIR", place.directory.path()))
 }
 
 /// Leaves the map `n = 0` in the file `cache`.

@@ -15,7 +15,7 @@ use crate::support::{eventually, has_command, skip};
 
 /// A terminal of 80 columns and 12 lines in which a shell runs one command; gone when dropped.
 struct Screen {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Screen {
@@ -32,11 +32,11 @@ impl Screen {
             skip("no tmux");
             return None;
         }
-        let screen = Self { folder: tempfile::tempdir().unwrap() };
+        let screen = Self { directory: tempfile::tempdir().unwrap() };
         let script = format!(
             "cd {}; echo 'the shell before'; stty -g >before; {before} sh -c 'echo $$ >pid; exec {CLIENT} --watch {args}'{after}; \
              echo \"code $?\"; stty -g >after; cat",
-            screen.folder.path().display()
+            screen.directory.path().display()
         );
         screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "12", &script]);
         Some(screen)
@@ -45,7 +45,12 @@ impl Screen {
     #[track_caller]
     fn tmux(&self, args: &[&str]) -> String {
         let mut command: Command = clean("tmux");
-        command.arg("-S").arg(self.folder.path().join("socket")).args(args).env_remove("TMUX").env_remove("NO_COLOR");
+        command
+            .arg("-S")
+            .arg(self.directory.path().join("socket"))
+            .args(args)
+            .env_remove("TMUX")
+            .env_remove("NO_COLOR");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -81,7 +86,7 @@ impl Screen {
     }
 
     fn pid(&self) -> Pid {
-        let pid = fs::read_to_string(self.folder.path().join("pid")).unwrap();
+        let pid = fs::read_to_string(self.directory.path().join("pid")).unwrap();
         Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
     }
 
@@ -90,7 +95,7 @@ impl Screen {
     fn assert_restored(&self, code: i32) {
         self.wait_text(&format!("code {code}\n"));
         self.wait_text("the shell before");
-        let setting = |name: &str| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        let setting = |name: &str| fs::read_to_string(self.directory.path().join(name)).unwrap_or_default();
         eventually("the settings after", || !setting("after").is_empty());
         assert_eq!(setting("before"), setting("after"));
         assert_eq!(self.tmux(&["display", "-p", "#{alternate_on} #{cursor_flag}"]), "0 1\n");
@@ -100,7 +105,7 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         let mut command = clean("tmux");
-        let _ = command.arg("-S").arg(self.folder.path().join("socket")).arg("kill-server").output();
+        let _ = command.arg("-S").arg(self.directory.path().join("socket")).arg("kill-server").output();
     }
 }
 
@@ -227,11 +232,11 @@ fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
         }
         screen.wait_text("stopped 147\n");
         screen.wait_text("the shell before");
-        let setting = |name: &str| fs::read_to_string(screen.folder.path().join(name)).unwrap_or_default();
+        let setting = |name: &str| fs::read_to_string(screen.directory.path().join(name)).unwrap_or_default();
         eventually("the settings", || !setting("during").is_empty());
         assert_eq!(setting("before"), setting("during"));
         server.feed.publish(&numbered(1)).unwrap();
-        fs::write(screen.folder.path().join("go"), "").unwrap();
+        fs::write(screen.directory.path().join("go"), "").unwrap();
         screen.wait("the map again", |text| text.contains("  n  1\n") && !text.contains("stopped"));
         screen.press("q");
         screen.assert_restored(0);

@@ -110,9 +110,9 @@ fn nobody_else_may_read_a_file_whose_owner_and_group_cannot_be_kept() {
         return crate::support::skip("not root, so no client is another user");
     }
     let place = Place::new(INTERVAL);
-    // A user whom nobody else is, with a folder and a program of their own to run.
+    // A user whom nobody else is, with a directory and a program of their own to run.
     let user = 54_324;
-    std::os::unix::fs::chown(&place.folder, Some(user), Some(user)).unwrap();
+    std::os::unix::fs::chown(&place.directory, Some(user), Some(user)).unwrap();
     fs::copy(CLIENT, place.path("mapcast-client")).unwrap();
     for (before, after) in [(0o640, 0o600), (0o644, 0o644), (0o4664, 0o644), (0o2755, 0o755)] {
         let path = place.path("map.json");
@@ -120,7 +120,7 @@ fn nobody_else_may_read_a_file_whose_owner_and_group_cannot_be_kept() {
         std::os::unix::fs::chown(&path, Some(0), Some(42)).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(before)).unwrap();
         let mut client = clean(place.path("mapcast-client").to_str().unwrap());
-        client.current_dir(&place.folder).uid(user).gid(user);
+        client.current_dir(&place.directory).uid(user).gid(user);
         client.args(["-f", "json", "-n", "1", "--write", "map.json", &place.server.running.addr.to_string()]);
         run(client).assert_exit(0);
         let written = fs::metadata(&path).unwrap();
@@ -131,7 +131,7 @@ fn nobody_else_may_read_a_file_whose_owner_and_group_cannot_be_kept() {
 }
 
 #[test]
-fn a_link_that_somebody_else_has_put_into_a_shared_folder_is_not_followed() {
+fn a_link_that_somebody_else_has_put_into_a_shared_directory_is_not_followed() {
     let place = Place::new(Duration::from_millis(20));
     let (shared, target) = (place.path("shared"), place.path("target"));
     fs::create_dir(&shared).unwrap();
@@ -287,7 +287,7 @@ fn a_mount_point_is_refused_at_the_start() {
     for name in ["map.json", "link.json"] {
         let mut command = clean("unshare");
         let script = format!("mount --bind from map.json && exec {CLIENT} -f json -n 1 --write {name} {address}");
-        command.args(["--mount", "sh", "-c", &script]).current_dir(&place.folder);
+        command.args(["--mount", "sh", "-c", &script]).current_dir(&place.directory);
         run(command).assert_exit(2).assert_stderr("map.json is a mount point; mount its directory instead");
     }
 }
@@ -298,11 +298,11 @@ fn a_directory_that_cannot_be_written_is_named_at_the_start() {
         return crate::support::skip("not root, so no client is another user");
     }
     let place = Place::new(Duration::from_millis(20));
-    fs::set_permissions(&place.folder, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&place.directory, fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir(place.path("theirs")).unwrap();
     fs::copy(CLIENT, place.path("mapcast-client")).unwrap();
     let mut client = clean(place.path("mapcast-client").to_str().unwrap());
-    client.current_dir(&place.folder).uid(54_325).gid(54_325);
+    client.current_dir(&place.directory).uid(54_325).gid(54_325);
     client.args(["-f", "json", "-n", "1", "--write", "theirs/map.json", &place.server.running.addr.to_string()]);
     let client = crate::support::program::Program::start(client);
     client.wait_log("theirs/map.json cannot be written yet: no file can be made in theirs: Permission denied");

@@ -232,7 +232,7 @@ fn http_stands_back_behind_the_map() {
         found.insert(name.trim().to_owned(), nice.and_then(|nice| nice.parse::<i32>().ok()).unwrap());
     }
     let own = found["mapcast-server"];
-    for (name, nicer) in [("client-1", 0), ("publisher-0", 0), ("http-accept", 10), ("http-herald", 10), ("http-1", 10)]
+    for (name, nicer) in [("client-1", 0), ("publisher-0", 0), ("http-accept", 10), ("http-notify", 10), ("http-1", 10)]
     {
         assert_eq!(found[name], (own + nicer).min(19), "{name} of {found:?}");
     }

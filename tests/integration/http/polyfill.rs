@@ -14,16 +14,16 @@ use crate::support::{has_command, skip};
 const POLYFILL: &str = "event-source-polyfill@1.0.31";
 const RECONNECTING: &str = "reconnecting-eventsource@1.6.5";
 
-/// Installs packages into a folder of their own; `None`, and a word about it, where that cannot be done.
+/// Installs packages into a directory of their own; `None`, and a word about it, where that cannot be done.
 fn install(packages: &[&str]) -> Option<TempDir> {
     if let Some(missing) = ["node", "npm"].into_iter().find(|command| !has_command(command)) {
         skip(&format!("no {missing}"));
         return None;
     }
-    let folder = tempfile::tempdir().expect("a folder");
+    let directory = tempfile::tempdir().expect("a directory");
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries", "1", "--prefix"]);
-    let output = npm.arg(folder.path()).args(packages).output().expect("npm");
+    let output = npm.arg(directory.path()).args(packages).output().expect("npm");
     if !output.status.success() {
         skip(&format!(
             "npm cannot install {}: {}",
@@ -32,19 +32,19 @@ fn install(packages: &[&str]) -> Option<TempDir> {
         ));
         return None;
     }
-    Some(folder)
+    Some(directory)
 }
 
 /// The polyfill's own text, for a browser; `None`, and a word about it, where it cannot be had.
 pub fn source() -> Option<String> {
-    let folder = install(&[POLYFILL])?;
-    let file: PathBuf = folder.path().join("node_modules/event-source-polyfill/src/eventsource.js");
+    let directory = install(&[POLYFILL])?;
+    let file: PathBuf = directory.path().join("node_modules/event-source-polyfill/src/eventsource.js");
     Some(std::fs::read_to_string(file).expect("the package's file"))
 }
 
 #[test]
 fn polyfills_come_back_after_a_restart() {
-    let Some(folder) = install(&[POLYFILL, RECONNECTING]) else { return };
+    let Some(directory) = install(&[POLYFILL, RECONNECTING]) else { return };
     let mut site = Site::start(&["--set", "run=1"]);
     // The second one has the first one's class as its EventSource, as in a browser without one.
     let script = r#"
@@ -57,7 +57,7 @@ fn polyfills_come_back_after_a_restart() {
         }
     "#;
     let mut node = clean("node");
-    node.current_dir(folder.path()).args(["-e", script, &format!("http://{}/events?keys=run", site.page)]);
+    node.current_dir(directory.path()).args(["-e", script, &format!("http://{}/events?keys=run", site.page)]);
     let node = Program::start(node);
     let names = ["EventSourcePolyfill", "ReconnectingEventSource"];
     for name in names {

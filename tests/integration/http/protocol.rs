@@ -173,7 +173,7 @@ fn what_is_wrong_with_a_request_is_said_in_words_of_our_own() {
         ("{\"a\"", "it ends too early, at line 1, column 4"),
         (
             "{\"a\": 9223372036854775808}",
-            "a whole number beyond 64 bits with a sign; write it as text, at line 1, column 25",
+            "an integer beyond 64 bits with a sign; write it as text, at line 1, column 25",
         ),
     ] {
         let answer = site.ask("PATCH /map", &token, body);

@@ -18,16 +18,16 @@ use crate::support::program::{Program, SERVER, clean, run};
 use crate::support::reader::Reader;
 
 /// A server that is written to and keeps its map at `state`.
-fn keeper(token: &Path, state: &Path) -> Command {
+fn server(token: &Path, state: &Path) -> Command {
     let mut command = clean(SERVER);
     command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", token.to_str().unwrap()]);
     command.args(["--state", state.to_str().unwrap()]);
     command
 }
 
-fn names(folder: &Path) -> Vec<String> {
+fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -39,10 +39,10 @@ fn kept(state: &Path) -> serde_json::Value {
 #[test]
 fn checks_beside_a_busy_server_change_nothing_and_it_notices_none() {
     let (file, token) = token();
-    let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state.json");
-    fs::write(folder.path().join("state.json.new"), "the user's own").unwrap();
-    let site = Site::of(Program::start(keeper(file.path(), &state)));
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state.json");
+    fs::write(directory.path().join("state.json.new"), "the user's own").unwrap();
+    let site = Site::of(Program::start(server(file.path(), &state)));
     let (page, token, done) = (site.page, token.as_str(), &AtomicBool::new(false));
     thread::scope(|scope| {
         let writer = scope.spawn(move || {
@@ -56,7 +56,7 @@ fn checks_beside_a_busy_server_change_nothing_and_it_notices_none() {
             number
         });
         let check = |_| {
-            let mut command = keeper(file.path(), &folder.path().join("state.json"));
+            let mut command = server(file.path(), &directory.path().join("state.json"));
             command.arg("--check-config");
             run(command)
         };
@@ -68,25 +68,25 @@ fn checks_beside_a_busy_server_change_nothing_and_it_notices_none() {
             assert!(String::from_utf8_lossy(&finished.stdout).contains("kept in "), "{:?}", finished.stdout);
         }
     });
-    assert_eq!(names(folder.path()), [".state.json.lock", "state.json", "state.json.new"]);
-    assert_eq!(fs::read(folder.path().join("state.json.new")).unwrap(), b"the user's own");
+    assert_eq!(names(directory.path()), [".state.json.lock", "state.json", "state.json.new"]);
+    assert_eq!(fs::read(directory.path().join("state.json.new")).unwrap(), b"the user's own");
 }
 
 #[test]
 fn a_check_makes_nothing_and_says_where_nothing_can_be_kept() {
     let (file, _) = token();
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let checked = |state: &Path| {
-        let mut command = keeper(file.path(), state);
+        let mut command = server(file.path(), state);
         command.arg("--check-config");
         run(command)
     };
-    checked(&folder.path().join("state.json")).assert_exit(0);
-    assert_eq!(names(folder.path()), [""; 0]);
-    checked(&folder.path().join("missing/state.json")).assert_exit(2).assert_stderr("the state cannot be written");
-    checked(folder.path()).assert_exit(2).assert_stderr("the state cannot be written");
-    fs::write(folder.path().join("state.json"), "{\"kept\": true}").unwrap();
-    let finished = checked(&folder.path().join("state.json"));
+    checked(&directory.path().join("state.json")).assert_exit(0);
+    assert_eq!(names(directory.path()), [""; 0]);
+    checked(&directory.path().join("missing/state.json")).assert_exit(2).assert_stderr("the state cannot be written");
+    checked(directory.path()).assert_exit(2).assert_stderr("the state cannot be written");
+    fs::write(directory.path().join("state.json"), "{\"kept\": true}").unwrap();
+    let finished = checked(&directory.path().join("state.json"));
     finished.assert_exit(0);
     let said = String::from_utf8_lossy(&finished.stdout).into_owned();
     assert!(said.contains("the map: from no source, 29 bytes now"), "{said}");
@@ -95,12 +95,12 @@ fn a_check_makes_nothing_and_says_where_nothing_can_be_kept() {
 #[test]
 fn a_second_server_is_refused_and_the_first_one_goes_on() {
     let (file, token) = token();
-    let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state.json");
-    let mut first = Site::of(Program::start(keeper(file.path(), &state)));
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state.json");
+    let mut first = Site::of(Program::start(server(file.path(), &state)));
     for number in 0..3 {
         // Another file stands there each time, and one at first does not.
-        let second = run(keeper(file.path(), &state));
+        let second = run(server(file.path(), &state));
         second
             .assert_exit(2)
             .assert_stderr("state.json: another server is running that keeps its map there; stop that");
@@ -113,39 +113,39 @@ fn a_second_server_is_refused_and_the_first_one_goes_on() {
     run(lines).assert_exit(2).assert_stderr("another server is running");
     first.server.signal(Signal::TERM);
     assert_eq!(first.server.exit_code(), 0);
-    let next = Site::of(Program::start(keeper(file.path(), &state)));
+    let next = Site::of(Program::start(server(file.path(), &state)));
     assert_eq!(next.json("/map")["n"], 2);
 }
 
 #[test]
 fn a_source_that_has_ended_still_has_its_state_locked() {
     let (file, _) = token();
-    let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state.json");
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state.json");
     // Standard input ends at once.
     let mut command = clean(SERVER);
     command.args(["-l", "127.0.0.1:0", "--source", "-", "--state", state.to_str().unwrap()]);
     let first = Program::start(command);
     first.wait_log("standard input ended");
-    run(keeper(file.path(), &state)).assert_exit(2).assert_stderr("another server is running");
+    run(server(file.path(), &state)).assert_exit(2).assert_stderr("another server is running");
 }
 
 #[test]
 fn what_is_answered_with_500_was_not_kept() {
     let (file, token) = token();
-    let folder = tempfile::tempdir().unwrap();
-    let inner = folder.path().join("inner");
+    let directory = tempfile::tempdir().unwrap();
+    let inner = directory.path().join("inner");
     fs::create_dir(&inner).unwrap();
     let state = inner.join("state.json");
-    let secret = folder.path().join("token");
+    let secret = directory.path().join("token");
     fs::copy(file.path(), &secret).unwrap();
-    let mut command = keeper(&secret, &state);
+    let mut command = server(&secret, &state);
     if rustix::process::geteuid().is_root() {
-        // Root may read any folder; a user whom nobody else is may not.
+        // Root may read any directory; a user whom nobody else is may not.
         let user = 54_323;
         let program = inner.join("mapcast-server");
         fs::copy(SERVER, &program).unwrap();
-        for path in [folder.path(), &inner, &secret] {
+        for path in [directory.path(), &inner, &secret] {
             chown(path, Some(user), Some(user)).unwrap();
         }
         let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
@@ -169,18 +169,18 @@ fn what_is_answered_with_500_was_not_kept() {
 #[test]
 fn bytes_that_a_source_left_stay_bytes_when_another_entry_is_written() {
     let (file, token) = token();
-    let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state");
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
     let mut map = Map::from([("bytes".into(), Value::Bytes(vec![0, 255])), ("far".into(), f64::INFINITY.into())]);
     let frame = Frame::new(&Format::Bincode.encode_map(&map).unwrap(), 1000).unwrap();
     fs::write(&state, frame.as_bytes()).unwrap();
     map.insert("n".into(), 1.into());
-    let mut site = Site::of(Program::start(keeper(file.path(), &state)));
+    let mut site = Site::of(Program::start(server(file.path(), &state)));
     assert_eq!(site.ask("PATCH /map", &token, "{\"n\":1}").code, 200);
     assert_eq!(Reader::connect(site.server.addr()).map(Format::Bincode), map);
     site.server.signal(Signal::KILL);
     site.server.exit_code();
-    let site = Site::of(Program::start(keeper(file.path(), &state)));
+    let site = Site::of(Program::start(server(file.path(), &state)));
     assert_eq!(Reader::connect(site.server.addr()).map(Format::Bincode), map, "the same map after a restart");
     assert_eq!(site.ask("PUT /map", &token, "{\"n\":2}").code, 200);
     assert_eq!(kept(&state)["n"], 2, "JSON again");

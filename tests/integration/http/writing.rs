@@ -69,7 +69,7 @@ fn an_entry_is_set_to_any_value() {
         assert_eq!(answer.code, code, "{body}: {answer:?}");
     }
     let long = site.ask("PUT /map/1", &token, "9223372036854775808").body;
-    assert!(long.contains("a whole number beyond 64 bits with a sign; write it as text"), "{long}");
+    assert!(long.contains("an integer beyond 64 bits with a sign; write it as text"), "{long}");
     assert_eq!(site.ask("PUT /map/1", &token, &format!("\"{}\"", "x".repeat(1 << 20))).code, 413);
     assert_eq!(site.ask("POST /map/1", &token, "1").header("Allow"), "GET, HEAD, PUT, DELETE, OPTIONS");
     assert_eq!(site.json("/status")["map"]["version"], 3);
@@ -195,8 +195,8 @@ fn two_writers_at_once_lose_nothing() {
 #[test]
 fn what_was_answered_survives_a_kill() {
     let (file, token) = token();
-    let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state.json");
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state.json");
     let args = ["--http-token-file", path(&file), "--state", state.to_str().unwrap()];
     for round in 0..5 {
         let mut site = Site::start(&args);
@@ -209,7 +209,7 @@ fn what_was_answered_survives_a_kill() {
         site.server.signal(Signal::KILL);
         assert_eq!(site.server.exit_code(), 128 + 9);
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside it and its lock");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "nothing is left beside it and its lock");
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() 
 fn a_server_that_starts_while_redis_is_away_begins_with_the_last_good_map() {
     let Some(mut redis) = RedisServer::start(&[]) else { return };
     redis.run::<()>(&["HSET", "flags", "n", "1", "1", "a text key"]);
-    let state = redis.folder().join("state");
+    let state = redis.directory().join("state");
     let args = ["--interval", "100ms", "--state", state.to_str().unwrap()];
     let mut first = follow_with(&redis.source("key=flags"), &args);
     first.wait_log("source up");
@@ -255,7 +255,7 @@ fn a_password_comes_from_the_address_a_file_or_the_environment_and_shows_nowhere
     let user = [&["--user", "ana", "on", ">s3cret"][..], &keys, &rights].concat();
     let Some(redis) = start_with_flags(&user) else { return };
     let port = redis.port();
-    let file = redis.folder().join("password");
+    let file = redis.directory().join("password");
     std::fs::write(&file, "s3cret\n").unwrap();
     std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     let file = file.to_str().unwrap();
@@ -328,8 +328,8 @@ fn a_user_who_may_not_subscribe_sees_changes_within_the_interval() {
 
 #[test]
 fn a_unix_socket_will_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("redis.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("redis.sock");
     let path = path.to_str().unwrap();
     let Some(redis) = start_with_flags(&["--unixsocket", path]) else { return };
     let (_server, mut client) = followed(&format!("redis+unix://{path}?key=flags"), &["--interval", "60s"]);
@@ -344,14 +344,14 @@ fn the_sentinels_name_the_master_and_after_it_has_died_the_next() {
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &master.port().to_string()]).unwrap();
     master.run::<()>(&["HSET", "flags", "n", "1"]);
     eventually("the replica has the hash", || replica.run::<i64>(&["HLEN", "flags"]) == 1);
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-    let config = folder.path().join("sentinel.conf");
+    let (directory, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = directory.path().join("sentinel.conf");
     let mut file = std::fs::File::create(&config).unwrap();
     writeln!(
         file,
         "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n\
          sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000",
-        folder.path().display(),
+        directory.path().display(),
         master.port()
     )
     .unwrap();

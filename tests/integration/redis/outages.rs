@@ -239,7 +239,7 @@ fn eventually_within(mut holds: impl FnMut() -> bool) -> bool {
 fn a_password_that_was_changed_is_read_again_at_the_next_connection() {
     let Some(redis) = RedisServer::start(&["--user", "ana", "on", ">first", "~*", "&*", "+@all"]) else { return };
     set_n(&redis, "1");
-    let file = redis.folder().join("password");
+    let file = redis.directory().join("password");
     std::fs::write(&file, "first\n").unwrap();
     let source = format!("redis://ana@127.0.0.1:{}/0?key=flags", redis.port());
     let password = ["--redis-password-file", file.to_str().unwrap()];

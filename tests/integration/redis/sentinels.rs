@@ -165,25 +165,28 @@ fn a_server_that_is_no_master_is_not_followed_as_one() {
 
 /// A real sentinel for the master on `port`, with these lines in its configuration.
 fn start_sentinel(master: u16, lines: &str) -> (Program, u16, tempfile::TempDir) {
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-    let config = folder.path().join("sentinel.conf");
+    let (directory, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = directory.path().join("sentinel.conf");
     let mut file = std::fs::File::create(&config).unwrap();
-    let folder_name = folder.path().display();
-    write!(file, "port {port}\nbind 127.0.0.1\ndir {folder_name}\nsentinel monitor main 127.0.0.1 {master} 1\n{lines}")
-        .unwrap();
+    let directory_name = directory.path().display();
+    write!(
+        file,
+        "port {port}\nbind 127.0.0.1\ndir {directory_name}\nsentinel monitor main 127.0.0.1 {master} 1\n{lines}"
+    )
+    .unwrap();
     let mut command = clean("redis-server");
     command.args([config.to_str().unwrap(), "--sentinel"]);
     let sentinel = Program::start(command);
     sentinel.wait_out("+monitor master main");
-    (sentinel, port, folder)
+    (sentinel, port, directory)
 }
 
 #[test]
 fn the_password_is_for_the_sentinels_too_if_they_want_one() {
     let Some(redis) = start_with_flags(&[]) else { return };
     redis.run::<()>(&["ACL", "SETUSER", "ana", "on", ">s3cret", "~*", "&*", "+@all"]);
-    let folder = redis.folder().to_owned();
-    let file = folder.join("password");
+    let directory = redis.directory().to_owned();
+    let file = directory.join("password");
     std::fs::write(&file, "s3cret\n").unwrap();
     let password = ["--redis-password-file", file.to_str().unwrap()];
     let with_user = |port: u16| source(&[port]).replace("://", "://ana@");
@@ -193,11 +196,11 @@ fn the_password_is_for_the_sentinels_too_if_they_want_one() {
         "requirepass s3cret\n",
         "sentinel down-after-milliseconds main 5000\n",
     ] {
-        let (_sentinel, port, _folder) = start_sentinel(redis.port(), lines);
+        let (_sentinel, port, _directory) = start_sentinel(redis.port(), lines);
         let server = follow_with(&with_user(port), &[&NEVER[..], &password].concat());
         server.wait_log("source up");
     }
-    let (_sentinel, port, _folder) = start_sentinel(redis.port(), "requirepass an0ther\n");
+    let (_sentinel, port, _directory) = start_sentinel(redis.port(), "requirepass an0ther\n");
     let server = follow_with(&with_user(port), &[&NEVER[..], &password].concat());
     let down = server.wait_log("source down");
     let wanted = format!("the sentinel 127.0.0.1:{port} refuses the password: WRONGPASS");

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
-/// A CA, and a folder for what it issues; the folder goes with it.
+/// A CA, and a directory for what it issues; the directory goes with it.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     /// The file of its own certificate.
     pub ca: PathBuf,
 }
@@ -56,10 +56,10 @@ impl Authority {
     }
 
     fn keep(cert: &str, params: CertificateParams, key: KeyPair) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let ca = folder.path().join("ca.pem");
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("ca.pem");
         fs::write(&ca, cert).unwrap();
-        Self { issuer: Issuer::new(params, key), folder, ca }
+        Self { issuer: Issuer::new(params, key), directory, ca }
     }
 
     /// Issues a certificate for `localhost` that is good but for what `change` does to it.
@@ -86,7 +86,7 @@ impl Authority {
 
     /// Where the files called `name` are.
     pub fn files(&self, name: &str) -> Files {
-        let path = |extension: &str| self.folder.path().join(format!("{name}.{extension}"));
+        let path = |extension: &str| self.directory.path().join(format!("{name}.{extension}"));
         Files { cert: path("pem"), key: path("key") }
     }
 

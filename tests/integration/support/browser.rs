@@ -45,13 +45,13 @@ pub struct Browser {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Starts chromedriver, which leaves whatever it does in `folder`. Returns it with its port.
+/// Starts chromedriver, which leaves whatever it does in `directory`. Returns it with its port.
 #[track_caller]
-fn start_driver(folder: &Path) -> (Program, u16) {
+fn start_driver(directory: &Path) -> (Program, u16) {
     // It takes a free port of IPv6, and ends if somebody else has the same one of IPv4.
     for _ in 0..5 {
         let mut command = clean("chromedriver");
-        command.arg("--port=0").env("HOME", folder).env("TMPDIR", folder);
+        command.arg("--port=0").env("HOME", directory).env("TMPDIR", directory);
         let mut driver = Program::start(command);
         let port = |driver: &Program| {
             let out = driver.out();
@@ -75,7 +75,7 @@ impl Browser {
             return None;
         }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let profile = tempfile::tempdir().expect("a folder");
+        let profile = tempfile::tempdir().expect("a directory");
         let (driver, port) = start_driver(profile.path());
         let mut browser = Self {
             addr: (Ipv4Addr::LOCALHOST, port).into(),
@@ -91,8 +91,8 @@ impl Browser {
 
     #[track_caller]
     fn begin(&mut self) {
-        let folder = format!("--user-data-dir={}", self.profile.path().join("profile").display());
-        let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([folder.as_str()]).collect();
+        let directory = format!("--user-data-dir={}", self.profile.path().join("profile").display());
+        let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([directory.as_str()]).collect();
         let wanted = json!({
             "goog:chromeOptions": { "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },

@@ -1,4 +1,4 @@
-//! A Redis of the test's own: on a free port of loopback, in a folder of its own, with nothing stored.
+//! A Redis of the test's own: on a free port of loopback, in a directory of its own, with nothing stored.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -12,7 +12,7 @@ use super::{eventually, has_command, skip};
 pub struct RedisServer {
     program: Option<Program>,
     port: u16,
-    folder: TempDir,
+    directory: TempDir,
     args: Vec<String>,
 }
 
@@ -24,8 +24,8 @@ impl RedisServer {
             return None;
         }
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let folder = tempfile::tempdir().unwrap();
-        let mut server = Self { program: None, port: free_port(), folder, args };
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = Self { program: None, port: free_port(), directory, args };
         // Somebody else may take the port before it does.
         for _ in 0..5 {
             if server.try_start() {
@@ -47,7 +47,7 @@ impl RedisServer {
     fn try_start(&mut self) -> bool {
         let mut command = clean("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", "", "--appendonly", "no"]);
-        command.args(["--dir", self.folder.path().to_str().unwrap()]).args(&self.args);
+        command.args(["--dir", self.directory.path().to_str().unwrap()]).args(&self.args);
         let program = self.program.insert(Program::start(command));
         let listens = |program: &Program| program.out().iter().any(|line| line.contains("Ready to accept connections"));
         eventually("redis-server listens, or not", || listens(program) || !program.is_running());
@@ -67,8 +67,8 @@ impl RedisServer {
         self.port
     }
 
-    pub fn folder(&self) -> &std::path::Path {
-        self.folder.path()
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
     }
 
     /// The address of a hash in it.

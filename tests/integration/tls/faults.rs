@@ -388,16 +388,16 @@ fn certificates_as_tutorials_make_them_are_explained_at_the_start() {
     if !has_command("openssl") {
         return skip("no openssl");
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let openssl = |args: &str| {
         let mut command = clean("openssl");
-        command.current_dir(folder.path()).args(args.split(' '));
+        command.current_dir(directory.path()).args(args.split(' '));
         run(command).assert_exit(0);
     };
     openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 30 -subj /CN=localhost");
     openssl("req -newkey rsa:2048 -nodes -keyout v1.key -out v1.csr -subj /CN=localhost");
     openssl("x509 -req -in v1.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out v1.pem");
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let server = Program::server(&["--tls-cert", &path("ca.pem"), "--tls-key", &path("ca.key")]);
     server.wait_log("ca.pem: the server's certificate is a CA certificate");
     let client = Program::client(&["--tls", "--tls-ca", &path("ca.pem"), &named(server.addr_with_tls())]).finish();

@@ -142,7 +142,7 @@ fn the_first_thing_that_comes_with_the_handshake_is_not_forgotten() {
             client.conn.read_tls(&mut client.sock).unwrap();
             client.conn.process_new_packets().unwrap();
         } else {
-            // The client's last flight and its goodbye, in one segment: the server's socket has nothing to tell after it.
+            // The client's last flight and its end, in one segment: the server's socket has nothing to tell after it.
             client.conn.send_close_notify();
             client.conn.write_tls(&mut client.sock).unwrap();
         }

@@ -181,7 +181,7 @@ fn openssl_reads_a_frame_and_the_end_in_order() {
         let address = server.addr_with_tls().to_string();
         command.args(["s_client", "-quiet", "-verify_return_error", version, "-servername", "localhost"]);
         command.args(["-CAfile", text(&authority.ca), "-connect", &address]);
-        // Standard input that ends would be its goodbye.
+        // Standard input that ends would end its connection.
         let mut client = Program::start({
             command.stdin(Stdio::piped());
             command

@@ -52,7 +52,7 @@ fn a_flood_is_thrown_away_to_its_limit_and_then_cut() {
 }
 
 #[test]
-fn a_client_that_says_goodbye_without_closing_is_gone() {
+fn a_client_that_ends_its_session_without_closing_is_gone() {
     let authority = Authority::new();
     let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
     let mut client = raw_client(&authority, server.running.addr);

@@ -24,7 +24,7 @@ fn the_command_is_sound() {
 
 #[test]
 fn the_packaged_pages_are_those_of_this_command_line() {
-    crate::packaged::hold(&CommandLine::command());
+    crate::packaged::assert_up_to_date(&CommandLine::command());
 }
 
 #[test]

@@ -19,7 +19,7 @@ use mapcast::{Format, Map, Shutdown};
 
 use crate::exit::Exit;
 use crate::selection::Selection;
-use crate::{stdout, unanswered};
+use crate::{stdout, timeout_hint};
 use terminal::Terminal;
 use view::{Scroll, View};
 
@@ -70,7 +70,7 @@ enum Message {
 }
 
 /// What a key asks for.
-enum Wish {
+enum KeyAction {
     Quit,
     Interrupt,
     Suspend,
@@ -99,7 +99,7 @@ pub(crate) fn watch(
         let connection = sender.clone();
         follower.on_connectivity(move |news| drop(connection.send(Message::Connection(news))));
         let outcome = read_maps(&mut follower, &watched, &sender)
-            .map_err(|error| unanswered::explain(error, &follower, watched.is_encrypted));
+            .map_err(|error| timeout_hint::explain(error, &follower, watched.is_encrypted));
         // Nobody hears it only if nobody draws any more.
         let _ = sender.send(Message::Ended(outcome));
     };
@@ -132,17 +132,17 @@ pub(crate) fn watch(
                         return how_it_ended(Err(stdout::failure(error).into()), &view);
                     }
                 }
-                Message::Terminal(event) => match wish(&event) {
-                    Some(Wish::Quit) => {
+                Message::Terminal(event) => match key_action(&event) {
+                    Some(KeyAction::Quit) => {
                         shutdown.trigger();
                         return Ok(Exit::Done);
                     }
-                    Some(Wish::Interrupt) => {
+                    Some(KeyAction::Interrupt) => {
                         shutdown.trigger();
                         return how_it_ended(Err(Error::Stopped.into()), &view);
                     }
-                    Some(Wish::Suspend) => job::suspend(),
-                    Some(Wish::Scroll(scroll)) => view.scroll(scroll),
+                    Some(KeyAction::Suspend) => job::suspend(),
+                    Some(KeyAction::Scroll(scroll)) => view.scroll(scroll),
                     // A new size is measured before the next drawing.
                     None => {}
                 },
@@ -179,21 +179,21 @@ fn read_keys(messages: &SyncSender<Message>) {
     }
 }
 
-fn wish(event: &Event) -> Option<Wish> {
+fn key_action(event: &Event) -> Option<KeyAction> {
     let Event::Key(key) = event else { return None };
     if key.kind == KeyEventKind::Release {
         return None;
     }
     match key.code {
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Interrupt),
-        KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Suspend),
-        KeyCode::Char('q') => Some(Wish::Quit),
-        KeyCode::Up => Some(Wish::Scroll(Scroll::LineUp)),
-        KeyCode::Down => Some(Wish::Scroll(Scroll::LineDown)),
-        KeyCode::PageUp => Some(Wish::Scroll(Scroll::PageUp)),
-        KeyCode::PageDown => Some(Wish::Scroll(Scroll::PageDown)),
-        KeyCode::Home => Some(Wish::Scroll(Scroll::Top)),
-        KeyCode::End => Some(Wish::Scroll(Scroll::Bottom)),
+        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Interrupt),
+        KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Suspend),
+        KeyCode::Char('q') => Some(KeyAction::Quit),
+        KeyCode::Up => Some(KeyAction::Scroll(Scroll::LineUp)),
+        KeyCode::Down => Some(KeyAction::Scroll(Scroll::LineDown)),
+        KeyCode::PageUp => Some(KeyAction::Scroll(Scroll::PageUp)),
+        KeyCode::PageDown => Some(KeyAction::Scroll(Scroll::PageDown)),
+        KeyCode::Home => Some(KeyAction::Scroll(Scroll::Top)),
+        KeyCode::End => Some(KeyAction::Scroll(Scroll::Bottom)),
         _ => None,
     }
 }

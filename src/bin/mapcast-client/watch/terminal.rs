@@ -130,7 +130,7 @@ fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
 pub(crate) fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // A terminal that is gone needs nothing.
-        exit::briefly(|| drop(execute!(io::stdout(), LeaveAlternateScreen, Show)));
+        exit::with_time_limit(|| drop(execute!(io::stdout(), LeaveAlternateScreen, Show)));
         let _ = terminal::disable_raw_mode();
     }
 }

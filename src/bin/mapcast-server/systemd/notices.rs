@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn notices_are_lines_of_one_message() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         let channel = Channel::connect(path.as_os_str()).unwrap();
         channel.send(&[Notice::Stopping, Notice::Status("stopping"), Notice::ExtendTimeout(Duration::from_secs(2))]);
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn a_manager_that_has_stopped_reading_keeps_nobody() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
         let _deaf = UnixDatagram::bind(&path).unwrap();
         let channel = Channel::connect(path.as_os_str()).unwrap();
         channel.socket.set_write_timeout(Some(Duration::from_millis(1))).unwrap();

@@ -82,7 +82,7 @@ impl Supervisor {
 
     fn run_ready(&self, subject: &Subject) {
         let mut status = Status::default();
-        let mut pulse = self.watchdog.map(|timeout| Pulse::new(timeout / 2));
+        let mut watchdog_timer = self.watchdog.map(|timeout| Watchdog::new(timeout / 2));
         let tick = self.heartbeat().map_or(STATUS_PERIOD, |heartbeat| heartbeat.min(STATUS_PERIOD));
         let (mut told, mut told_at) = (status.text(subject), Instant::now());
         self.channel.send(&[Notice::Ready, Notice::Status(&told)]);
@@ -93,8 +93,9 @@ impl Supervisor {
                 (told, told_at) = (text, Instant::now());
             }
             let is_well = subject.threads.fatal_problem().is_none();
-            let is_due = |pulse: &mut Pulse| pulse.is_due(Instant::now(), subject.stats.heartbeats());
-            if is_well && pulse.as_mut().is_some_and(is_due) {
+            let is_due =
+                |watchdog_timer: &mut Watchdog| watchdog_timer.is_due(Instant::now(), subject.stats.heartbeats());
+            if is_well && watchdog_timer.as_mut().is_some_and(is_due) {
                 self.channel.send(&[Notice::Watchdog]);
             }
         }
@@ -162,14 +163,14 @@ fn count(number: u64, one: &str, many: &str) -> String {
 
 /// When a sign of life is due, and whether there was life.
 #[derive(Debug)]
-struct Pulse {
+struct Watchdog {
     period: Duration,
     due: Instant,
     /// The accept loop's rounds at the last sign.
     seen: u64,
 }
 
-impl Pulse {
+impl Watchdog {
     fn new(period: Duration) -> Self {
         Self { period, due: Instant::now(), seen: 0 }
     }
@@ -200,14 +201,14 @@ mod tests {
 
     #[test]
     fn there_is_no_sign_of_life_without_a_round_of_the_accept_loop() {
-        let mut pulse = Pulse::new(Duration::from_secs(10));
+        let mut watchdog_timer = Watchdog::new(Duration::from_secs(10));
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!pulse.is_due(at(0), 0), "it has not begun");
-        assert!(pulse.is_due(at(1), 1));
-        assert!(!pulse.is_due(at(5), 2), "too soon");
-        assert!(pulse.is_due(at(11), 3));
-        assert!(!pulse.is_due(at(21), 3) && !pulse.is_due(at(30), 3), "it hangs");
-        assert!(pulse.is_due(at(31), 4), "it hung, and goes on");
+        assert!(!watchdog_timer.is_due(at(0), 0), "it has not begun");
+        assert!(watchdog_timer.is_due(at(1), 1));
+        assert!(!watchdog_timer.is_due(at(5), 2), "too soon");
+        assert!(watchdog_timer.is_due(at(11), 3));
+        assert!(!watchdog_timer.is_due(at(21), 3) && !watchdog_timer.is_due(at(30), 3), "it hangs");
+        assert!(watchdog_timer.is_due(at(31), 4), "it hung, and goes on");
     }
 }

@@ -1,0 +1,206 @@
+//! `--cache`: the last map, in a file that the next client starts from if the server is away.
+#![allow(clippy::doc_markdown, reason = "the option's comment is the help text, which has no backticks")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use log::{info, warn};
+use mapcast::files::atomic_file::{AtomicFile, Replaced};
+use mapcast::frame::{Frame, FrameReader};
+use mapcast::{Format, Map};
+use rustix::fs::OFlags;
+
+use super::log_once::LogOnce;
+use super::replace::{directory, mount_point};
+
+/// The mode of the file: it decides what runs.
+const MODE: u32 = 0o600;
+
+/// The largest file that is read: more than any map takes that a client reads (--max-frame is 1 MiB unless told otherwise).
+const LARGEST: u64 = 256 << 20;
+
+/// How often the file's time is set while the server sends the same map.
+const CONFIRM: Duration = Duration::from_mins(1);
+
+/// The option of the cache.
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    /// Keep the last map in this file, and start from it if the server cannot be reached
+    #[arg(long, value_name = "FILE", env = "MAPCAST_CACHE")]
+    pub(crate) cache: Option<PathBuf>,
+}
+
+/// The file with the last map: one frame, a header and bincode, which is exact for every map. The time of its last change is
+/// when the server was last heard to have this map, to a minute.
+#[derive(Debug)]
+pub(super) struct Cache {
+    path: PathBuf,
+    /// What the file has, as far as this process knows.
+    kept: Option<Map>,
+    confirmed: Instant,
+    failure: LogOnce,
+}
+
+/// A map from the cache.
+#[derive(Debug)]
+pub(super) struct Cached {
+    pub(super) map: Map,
+    /// How long ago the server had it; `None` if the clock was set back since.
+    pub(super) age: Option<Duration>,
+}
+
+impl Cache {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, kept: None, confirmed: Instant::now(), failure: LogOnce::default() }
+    }
+
+    /// Returns the map in the file. If there is none that can be used, the log says why.
+    pub(super) fn load(&mut self) -> Option<Cached> {
+        match read(&self.path) {
+            Ok(Some(cached)) => {
+                self.kept = Some(cached.map.clone());
+                Some(cached)
+            }
+            Ok(None) => {
+                info!("{}: there is no map in the cache yet", self.path.display());
+                None
+            }
+            Err(error) => {
+                warn!("{}: the cache cannot be used: {error:#}", self.path.display());
+                None
+            }
+        }
+    }
+
+    /// Keeps a map that the server has sent and that was handed on. What goes wrong is said once, and tried again with the
+    /// next map.
+    pub(super) fn keep(&mut self, map: &Map) {
+        let is_same = self.kept.as_ref() == Some(map);
+        if is_same && self.confirmed.elapsed() < CONFIRM {
+            return;
+        }
+        self.confirmed = Instant::now();
+        // A file that was removed, or is another one now, is written again.
+        let is_kept = is_same && confirm(&self.path);
+        if is_kept {
+            return;
+        }
+        match write(&self.path, map) {
+            Ok(()) => {
+                self.kept = Some(map.clone());
+                if self.failure.settle() {
+                    info!("{}: the map is kept again", self.path.display());
+                }
+            }
+            Err(error) => {
+                self.kept = None;
+                self.failure.say(format!("{}: the map is not kept: {error:#}", self.path.display()));
+            }
+        }
+    }
+}
+
+/// Sets the time of the file to now. Returns false if and only if that failed.
+fn confirm(path: &Path) -> bool {
+    open(path).and_then(|file| file.set_modified(SystemTime::now())).is_ok()
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // A FIFO would be waited for.
+    OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
+}
+
+fn read(path: &Path) -> anyhow::Result<Option<Cached>> {
+    let file = match open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).context("it cannot be read"),
+    };
+    let found = file.metadata()?;
+    ensure!(found.is_file(), "it is no regular file");
+    let us = rustix::process::geteuid().as_raw();
+    // Whoever can write it decides what this client runs.
+    ensure!(
+        [us, 0].contains(&found.uid()) && found.mode() & 0o022 == 0,
+        "other users can write it; remove it, or give it to this user: chmod 600"
+    );
+    ensure!(found.len() <= LARGEST, "it is larger than {LARGEST} bytes");
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).context("it cannot be read")?;
+    let mut frames = FrameReader::new(bytes.as_slice(), bytes.len());
+    let Ok(Some(payload)) = frames.read_frame() else { bail!("it has no map; remove it") };
+    let map = Format::Bincode.decode_map(&payload).ok().context("it has no map; remove it")?;
+    Ok(Some(Cached { map, age: found.modified().ok().and_then(|at| at.elapsed().ok()) }))
+}
+
+fn write(path: &Path, map: &Map) -> anyhow::Result<()> {
+    let payload = Format::Bincode.encode_map(map)?;
+    let frame = Frame::new(&payload, usize::MAX)?;
+    let new = AtomicFile::begin(path, MODE)
+        .with_context(|| format!("no file can be made in {}", directory(path).display()))?;
+    new.file().write_all(frame.as_bytes())?;
+    match new.finish() {
+        // After a loss of power the file is the old one or the new one: either is a map.
+        Ok(Replaced::Synced | Replaced::Unsynced(_)) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(mount_point(path)),
+        Err(error) => Err(error).context("it cannot be replaced"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mapcast::{Key, Value};
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_map_is_read_back_exactly_and_only_this_user_can() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        let map = Map::from([(Key::Int(1), Value::Bytes(vec![0, 255])), ("1".into(), Value::Float(f64::INFINITY))]);
+        Cache::new(path.clone()).keep(&map);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let cached = Cache::new(path).load().unwrap();
+        assert_eq!(cached.map, map);
+        assert!(cached.age.unwrap() < Duration::from_mins(10));
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_map_or_may_be_somebody_elses_is_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        assert!(read(&path).unwrap().is_none());
+        write(&path, &Map::new()).unwrap();
+        let good = fs::read(&path).unwrap();
+        for bytes in [&b""[..], b"garbage", b"12345     x", &good[..good.len() - 1]] {
+            fs::write(&path, bytes).unwrap();
+            assert!(read(&path).unwrap_err().to_string().contains("no map"));
+        }
+        fs::write(&path, good).unwrap();
+        assert!(read(&path).unwrap().is_some());
+        fs::set_permissions(&path, Permissions::from_mode(0o620)).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("chmod 600"));
+        assert!(read(directory.path()).unwrap_err().to_string().contains("no regular file"));
+    }
+
+    #[test]
+    fn a_cache_that_was_removed_is_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        let mut cache = Cache::new(path.clone());
+        cache.keep(&Map::new());
+        fs::remove_file(&path).unwrap();
+        cache.keep(&Map::new());
+        assert!(!path.exists());
+        cache.confirmed = Instant::now().checked_sub(CONFIRM).unwrap();
+        cache.keep(&Map::new());
+        assert!(path.exists());
+    }
+}

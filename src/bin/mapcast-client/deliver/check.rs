@@ -1,0 +1,189 @@
+//! `--check`: a command that says whether a new file is good before anything else sees it.
+#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use log::debug;
+use mapcast::{Shutdown, display::units};
+use rustix::process::Signal;
+
+use super::map_file::MapFile;
+use super::object::Object;
+use super::process::{Ending, Process};
+use crate::args::parse_wait;
+
+/// What stands for the file in the command.
+const PLACE: &str = "{}";
+
+/// How long a check that was asked to end may take before it is killed.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a file that was refused is refused again without another check, which may ask for more than the file.
+const REPEAT: Duration = Duration::from_secs(10);
+
+/// The options of the check.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Run this in a shell before a new file takes the place of the old one, with the new file's path for {}; if it fails,
+    /// nothing changes
+    #[arg(
+        long,
+        value_name = "CMD",
+        env = "MAPCAST_CHECK",
+        allow_hyphen_values = true,
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    check: Option<String>,
+    /// End a command of --check that takes longer, and refuse the file
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_CHECK_TIMEOUT", default_value = "10s", value_parser = parse_wait)]
+    check_timeout: Duration,
+}
+
+/// What is run before a file is replaced.
+#[derive(Debug)]
+pub(crate) struct CheckConfig {
+    command: String,
+    timeout: Duration,
+}
+
+impl CheckArgs {
+    /// Returns the check, if there is one.
+    ///
+    /// # Errors
+    /// If it has no place for the file.
+    pub(crate) fn into_config(self) -> Result<Option<CheckConfig>, String> {
+        let Some(command) = self.check else { return Ok(None) };
+        if !command.contains(PLACE) {
+            return Err("--check has no place for the new file: write {} where its path belongs".to_owned());
+        }
+        Ok(Some(CheckConfig { command, timeout: self.check_timeout }))
+    }
+}
+
+/// Runs the check.
+#[derive(Debug)]
+pub(super) struct Check {
+    config: CheckConfig,
+    shutdown: Shutdown,
+    /// When the client is to leave.
+    deadline: Option<Instant>,
+    /// The map alone, where no other file is checked.
+    file: Option<MapFile>,
+    /// What was refused last, why, and when.
+    refused: Option<(Vec<u8>, String, Instant)>,
+}
+
+impl Check {
+    /// Returns the check, which ends with the stop and at `deadline`; `None` never comes.
+    pub(super) fn new(config: CheckConfig, shutdown: &Shutdown, deadline: Option<Instant>) -> Self {
+        Self { config, shutdown: shutdown.clone(), deadline, file: None, refused: None }
+    }
+
+    /// Checks the map as `MAPCAST_FILE` would have it.
+    ///
+    /// # Errors
+    /// If it is refused, or cannot be checked.
+    pub(super) fn approve_map(&mut self, object: &Object) -> anyhow::Result<()> {
+        let mut file = self.file.take().map_or_else(MapFile::new, Ok)?;
+        let written = file.write(object);
+        let path = file.path().to_owned();
+        self.file = Some(file);
+        written?;
+        self.approve(&path, &serde_json::to_vec(object)?)
+    }
+
+    /// Checks the file at `path`, which has `content`.
+    ///
+    /// # Errors
+    /// If the command refuses it, takes too long or cannot be run; or if it refused the same a moment ago.
+    pub(super) fn approve(&mut self, path: &Path, content: &[u8]) -> anyhow::Result<()> {
+        if let Some((refused, reason, at)) = &self.refused
+            && refused == content
+            && at.elapsed() < REPEAT
+        {
+            bail!("{reason}");
+        }
+        self.refused = None;
+        let outcome = self.run(path);
+        if let Err(error) = &outcome {
+            self.refused = Some((content.to_owned(), format!("{error:#}"), Instant::now()));
+        }
+        outcome
+    }
+
+    fn run(&self, path: &Path) -> anyhow::Result<()> {
+        let path = std::path::absolute(path)?;
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(insert(&self.config.command, &path)?).stdin(Stdio::null());
+        let (mut changed, change) = io::pipe()?;
+        let process = Process::start(&mut command, move || {
+            // Nothing reads only if nothing waits for it.
+            let _ = (&change).write(&[0]);
+        });
+        let process = process.context("cannot start sh for the check")?;
+        let started = Instant::now();
+        let timeout = started.checked_add(self.config.timeout);
+        let until = timeout.into_iter().chain(self.deadline).min();
+        while process.status().is_none() && self.shutdown.wait_readable(&changed, until)? {
+            changed.read_exact(&mut [0])?;
+        }
+        let Some(status) = process.status() else {
+            end(&process, &changed)?;
+            if self.shutdown.is_triggered() || timeout != until {
+                bail!("the check was not finished");
+            }
+            bail!("the check takes longer than {}: ended", units::format_duration(self.config.timeout));
+        };
+        // What the shell has left behind would hold the file.
+        process.signal(Signal::KILL);
+        if !status.success() {
+            return Err(anyhow!("the check failed: {status}"));
+        }
+        debug!("the check is done after {:.1}s", started.elapsed().as_secs_f64());
+        Ok(())
+    }
+}
+
+/// Ends a check that takes too long, and all that it has started.
+fn end(process: &Process, mut changed: &io::PipeReader) -> anyhow::Result<()> {
+    process.signal(Signal::TERM);
+    let mut ending = Ending::new("the check", GRACE);
+    // One that does not come: the client is asked to leave already.
+    let no_stop = Shutdown::new()?;
+    while !ending.is_over(process) {
+        if no_stop.wait_readable(changed, Some(ending.look_at()))? {
+            changed.read_exact(&mut [0])?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the command with `path` in the place for it, in quotes where a shell would not take it as one word.
+fn insert(command: &str, path: &Path) -> anyhow::Result<String> {
+    let path = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
+    let word = if path.as_bytes().iter().all(is_plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    };
+    Ok(command.replace(PLACE, &word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_one_word_for_a_shell() {
+        for (path, wanted) in [("/a/.b.tmp", "t /a/.b.tmp"), ("/a b", "t '/a b'"), ("/it's", r"t '/it'\''s'")] {
+            assert_eq!(insert("t {}", Path::new(path)).unwrap(), wanted);
+        }
+    }
+}

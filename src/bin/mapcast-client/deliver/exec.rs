@@ -1,0 +1,188 @@
+//! `--exec`: a command on each change, one at a time, always with the newest map.
+#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+
+use std::process::{Command, ExitStatus};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use log::{debug, info, warn};
+use mapcast::display::units;
+use rustix::process::Signal;
+
+use super::event::{Event, Latest, next};
+use super::map_file::MapFile;
+use super::object::Object;
+use super::pace::Pace;
+use super::process::{Ending, Process, is_init};
+use super::splay::splay;
+use crate::args::parse_wait;
+
+/// How long a command that was asked to end may take before it is killed: what `docker stop` and systemd give is more,
+/// but theirs are services.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+/// The options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Run this in a shell whenever the map changes, one at a time, with the map in the file MAPCAST_FILE and on
+    /// standard input
+    #[arg(long, value_name = "CMD", env = "MAPCAST_EXEC", allow_hyphen_values = true)]
+    pub(crate) exec: Option<String>,
+    /// End a command of --exec that takes longer; one that runs when --timeout is over is let to its end
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_EXEC_TIMEOUT", default_value = "30s", value_parser = parse_wait)]
+    pub(crate) exec_timeout: Duration,
+    /// Wait up to this long, left to chance, before each command of --exec and each restart or signal of --run
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MAPCAST_SPLAY",
+        default_value = "0s",
+        value_parser = units::parse_duration
+    )]
+    pub(crate) splay: Duration,
+}
+
+/// What is run on a change.
+#[derive(Debug)]
+pub(crate) struct ExecConfig {
+    pub(crate) command: String,
+    pub(crate) timeout: Duration,
+    pub(crate) splay: Duration,
+}
+
+/// Runs the command.
+#[derive(Debug)]
+pub(super) struct Exec {
+    config: ExecConfig,
+    latest: Latest,
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+    file: MapFile,
+    /// `Finish` or `Stop`, once that has been told.
+    ending: Option<Event>,
+    /// A map whose command could not be run.
+    missed: Option<Object>,
+    pace: Pace,
+}
+
+impl Exec {
+    pub(super) fn new(
+        config: ExecConfig,
+        latest: Latest,
+        (sender, events): (Sender<Event>, Receiver<Event>),
+    ) -> anyhow::Result<Self> {
+        let file = MapFile::new()?;
+        Ok(Self { config, latest, sender, events, file, ending: None, missed: None, pace: Pace::default() })
+    }
+
+    /// Runs the command for one newest map after the other, until it is told to end. A command that runs then has what
+    /// is left of its time; a change that has come before `Finish` is still handed over. Returns what has become of the
+    /// last command.
+    ///
+    /// # Errors
+    /// If the last command failed, or could not be run. The log has said so, as of each one.
+    pub(super) fn run(mut self) -> anyhow::Result<()> {
+        let mut last = Ok(());
+        while self.wait_map() {
+            let Some(object) = self.latest.take().or_else(|| self.missed.take()) else { continue };
+            self.missed = None;
+            self.pace.began();
+            last = match self.run_command(&object) {
+                Ok(status) if status.success() => Ok(()),
+                Ok(status) => Err(anyhow!("the last command failed: {status}")),
+                Err(error) => {
+                    let delay = units::format_duration(self.pace.failed());
+                    warn!("the command cannot be run: {error:#}; trying again in {delay}, and with the next map");
+                    self.missed = Some(object);
+                    Err(error.context("the last command could not be run"))
+                }
+            };
+            if self.missed.is_none() {
+                self.pace.succeeded();
+            }
+        }
+        last
+    }
+
+    /// Waits for a map, and until it is time for it. Returns false if and only if nothing more is to begin.
+    fn wait_map(&mut self) -> bool {
+        loop {
+            // A map may have come while the last command ran, and its event been taken then.
+            if self.latest.is_there() {
+                let due = Instant::now().checked_add(splay(self.config.splay)).max(self.pace.next());
+                while self.ending != Some(Event::Stop) && self.wait_event(due).is_some() {}
+                return self.ending != Some(Event::Stop);
+            }
+            if self.ending.is_some() {
+                return false;
+            }
+            let retry_at = self.missed.as_ref().and(self.pace.retry());
+            if self.wait_event(retry_at).is_none() {
+                return true;
+            }
+        }
+    }
+
+    fn wait_event(&mut self, deadline: Option<Instant>) -> Option<Event> {
+        let event = next(&self.events, deadline)?;
+        if matches!(event, Event::Finish | Event::Stop) {
+            self.ending = Some(event);
+        }
+        Some(event)
+    }
+
+    fn run_command(&mut self, object: &Object) -> anyhow::Result<ExitStatus> {
+        self.file.write(object)?;
+        let mut command = Command::new("sh");
+        self.file.tell(&mut command);
+        let ended = self.sender.clone();
+        // The file itself is the standard input: a command that does not read it holds nobody up.
+        command.arg("-c").arg(&self.config.command).stdin(self.file.open()?);
+        let started = Instant::now();
+        let process = Process::start(&mut command, move || {
+            // Nobody listens only if nobody waits for it.
+            let _ = ended.send(Event::Ended);
+        });
+        let process = process.context("cannot start sh")?;
+        debug!("the command runs");
+        let status = self.wait_end(&process, started.checked_add(self.config.timeout));
+        let took = started.elapsed().as_secs_f64();
+        if status.success() {
+            info!("the command is done after {took:.1}s");
+        } else {
+            warn!("the command failed after {took:.1}s: {status}");
+        }
+        Ok(status)
+    }
+
+    /// Waits for the end of the command, which is ended at `deadline`; `None` never comes. Returns its status.
+    fn wait_end(&mut self, process: &Process, deadline: Option<Instant>) -> ExitStatus {
+        let mut ending: Option<Ending> = None;
+        loop {
+            let is_over = match &mut ending {
+                Some(ending) => ending.is_over(process),
+                // What it leaves behind runs on, unless that would end with this process.
+                None => process.status().is_some() && (!is_init() || self.ending.is_none() || process.is_gone()),
+            };
+            if let Some(status) = process.status().filter(|_| is_over) {
+                return status;
+            }
+            if ending.is_none() && process.status().is_some() {
+                process.signal(Signal::TERM);
+                ending = Some(Ending::new("the command", GRACE));
+            }
+            match self.wait_event(ending.as_ref().map_or(deadline, |ending| Some(ending.look_at()))) {
+                Some(Event::Finish | Event::Stop) => info!("leaving when the command is done"),
+                None if ending.is_none() => {
+                    let timeout = units::format_duration(self.config.timeout);
+                    warn!("the command takes longer than {timeout}: ended");
+                    process.signal(Signal::TERM);
+                    ending = Some(Ending::new("the command", GRACE));
+                }
+                Some(_) | None => {}
+            }
+        }
+    }
+}

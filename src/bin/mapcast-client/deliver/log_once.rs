@@ -1,0 +1,54 @@
+//! What goes wrong again and again, said once.
+
+use log::warn;
+
+/// The longest key that is shown, in characters.
+const LONGEST_KEY: usize = 64;
+
+/// The last complaint, as long as its reason lasts.
+#[derive(Debug, Default)]
+pub(super) struct LogOnce(Option<String>);
+
+impl LogOnce {
+    /// Says it, unless it was the last thing that was said.
+    pub(super) fn say(&mut self, text: String) {
+        if self.0.as_ref() != Some(&text) {
+            warn!("{text}");
+            self.0 = Some(text);
+        }
+    }
+
+    /// Takes note that all is well. Returns true if and only if it was not before.
+    pub(super) fn settle(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
+/// Returns keys as a list for people: the first three, escaped and cut, and how many more there are.
+pub(super) fn list(keys: &[impl AsRef<str>]) -> String {
+    let quote = |key: &str| format!("\"{}\"", key.chars().take(LONGEST_KEY).collect::<String>().escape_debug());
+    let mut names: Vec<String> = keys.iter().take(3).map(|key| quote(key.as_ref())).collect();
+    if let Some(more) = keys.len().checked_sub(3).filter(|more| *more > 0) {
+        names.push(format!("{more} more"));
+    }
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_names_three_and_counts_the_rest() {
+        assert_eq!(list(&["a\x1b", "b"]), "\"a\\u{1b}\", \"b\"");
+        assert_eq!(list(&["a", "b", "c", "d", "e"]), "\"a\", \"b\", \"c\", 2 more");
+    }
+
+    #[test]
+    fn well_again_is_told_once() {
+        let mut log_once = LogOnce::default();
+        log_once.say("full".to_owned());
+        assert!(log_once.settle());
+        assert!(!log_once.settle());
+    }
+}

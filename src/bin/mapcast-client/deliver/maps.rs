@@ -1,0 +1,164 @@
+//! The maps that are handed on, from the server or the cache, each when it is time for it.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use log::warn;
+use mapcast::client::{Error, Follower};
+use mapcast::{Map, display::units};
+
+use super::cache::{Cache, Cached};
+use super::log_once::LogOnce;
+use super::settle::{Settle, SettleConfig};
+use crate::exit;
+use crate::selection::{MissingKey, Selection};
+
+/// How long the first map may take to come before the one from the cache is handed on: a SYN that is lost is repeated after
+/// 1 s and after 3 s (RFC 6298), and a server that has a map sends it at once.
+const FIRST_MAP: Duration = Duration::from_secs(5);
+
+/// For how long maps are handed on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Until {
+    /// Until so many are; `None` is for ever.
+    pub(crate) count: Option<u64>,
+    /// `None` never comes.
+    pub(crate) deadline: Option<Instant>,
+    /// Whether the follower connects again: if not, every end of the connection is the end.
+    pub(crate) reconnects: bool,
+}
+
+/// The maps of a server, or of the cache as long as the server has sent none.
+pub(super) struct Maps<'f> {
+    follower: &'f mut Follower,
+    selection: &'f Selection,
+    settle: Settle,
+    cache: Option<Cache>,
+    /// What to start from if the server has no map in time, and when that is.
+    cached: Option<(Cached, Option<Instant>)>,
+    /// The newest map, with the entries that are not asked for: the next client may ask for others.
+    whole: Option<Map>,
+    until: Until,
+    /// Whether a map has come.
+    any: bool,
+    /// How many were handed on.
+    done: u64,
+    failure: LogOnce,
+}
+
+impl<'f> Maps<'f> {
+    pub(super) fn new(
+        follower: &'f mut Follower,
+        selection: &'f Selection,
+        settle: SettleConfig,
+        cache: Option<PathBuf>,
+        until: Until,
+    ) -> Self {
+        let mut cache = cache.map(Cache::new);
+        let cached = cache.as_mut().and_then(Cache::load).and_then(|cached| {
+            let picked = selection.pick(cached.map).inspect_err(|missing| warn!("the cache cannot be used: {missing}"));
+            Some((Cached { map: picked.ok()?, ..cached }, Instant::now().checked_add(FIRST_MAP)))
+        });
+        if cached.is_some() {
+            // The first refusal is enough: the attempts go on beside what is started.
+            follower.set_wait(Duration::ZERO);
+        }
+        let settle = Settle::new(settle);
+        let (any, done, failure) = (false, 0, LogOnce::default());
+        Self { follower, selection, settle, cache, cached, whole: None, until, any, done, failure }
+    }
+
+    /// Calls `hand_over` with each map until there are enough, or no more come; it returns false if and only if the map does
+    /// not count. Returns whether a map has come.
+    ///
+    /// # Errors
+    /// What ends the following. Without a count, what is wrong with a map after the first one does not.
+    pub(super) fn for_each(&mut self, mut hand_over: impl FnMut(&Map) -> bool) -> (bool, anyhow::Result<()>) {
+        let outcome = loop {
+            if self.until.count.is_some_and(|count| self.done >= count) {
+                break Ok(());
+            }
+            if self.settle.is_due(Instant::now()) {
+                self.hand_on_settled(&mut hand_over);
+                continue;
+            }
+            let wake = self.settle.due().into_iter().chain(self.cached.as_ref().and_then(|(_, due)| *due)).min();
+            self.follower.set_deadline(wake.into_iter().chain(self.until.deadline).min());
+            match self.follower.next_map() {
+                Ok(Some(map)) => match self.take(map, &mut hand_over) {
+                    Ok(()) => {}
+                    Err(missing) if self.goes_on() => self.bear(&missing.into()),
+                    Err(missing) => break Err(missing.into()),
+                },
+                Ok(None) => {
+                    self.hand_on_settled(&mut hand_over);
+                    break match self.until.count {
+                        Some(count) if self.done < count => Err(anyhow!("the server closed the connection too early")),
+                        _ => Ok(()),
+                    };
+                }
+                Err(Error::TimedOut) if self.until.deadline.is_none_or(|deadline| Instant::now() < deadline) => {
+                    self.start_from_cache("no map has come yet", false, &mut hand_over);
+                }
+                Err(error @ (Error::Connect { .. } | Error::Tls(_))) if self.cached.is_some() => {
+                    self.start_from_cache(&exit::describe(&error.into()), true, &mut hand_over);
+                }
+                Err(error @ (Error::TimedOut | Error::Stopped)) => break Err(error.into()),
+                Err(error) if self.goes_on() => self.bear(&error.into()),
+                Err(error) => break Err(error.into()),
+            }
+        };
+        (self.any, outcome)
+    }
+
+    /// True if and only if what is wrong with a map is no reason to leave: what was handed on before is in use.
+    fn goes_on(&self) -> bool {
+        self.any && self.until.count.is_none() && self.until.reconnects
+    }
+
+    fn bear(&mut self, error: &anyhow::Error) {
+        self.failure.say(format!("the map before stays: {}", exit::describe(error)));
+    }
+
+    fn take(&mut self, map: Map, hand_over: &mut impl FnMut(&Map) -> bool) -> Result<(), MissingKey> {
+        let whole = self.cache.is_some().then(|| map.clone());
+        let picked = self.selection.pick(map)?;
+        self.failure.settle();
+        (self.any, self.cached, self.whole) = (true, None, whole);
+        if let Some(map) = self.settle.take(picked, Instant::now()) {
+            self.hand_on(&map, hand_over);
+        }
+        Ok(())
+    }
+
+    fn hand_on_settled(&mut self, hand_over: &mut impl FnMut(&Map) -> bool) {
+        if let Some(map) = self.settle.hand_on() {
+            self.hand_on(&map, hand_over);
+        }
+    }
+
+    fn hand_on(&mut self, map: &Map, hand_over: &mut impl FnMut(&Map) -> bool) {
+        if hand_over(map) {
+            self.done += 1;
+            if let (Some(cache), Some(whole)) = (&mut self.cache, &self.whole) {
+                cache.keep(whole);
+            }
+        }
+    }
+
+    /// Hands on the map from the cache, if it is time for it, because of `reason`.
+    fn start_from_cache(&mut self, reason: &str, is_refused: bool, hand_over: &mut impl FnMut(&Map) -> bool) {
+        let is_due =
+            |(_, due): &mut (Cached, Option<Instant>)| is_refused || due.is_some_and(|due| due <= Instant::now());
+        let Some((Cached { map, age }, _)) = self.cached.take_if(is_due) else { return };
+        let age = age.map_or_else(
+            || "of unknown age".to_owned(),
+            |age| format!("confirmed by the server {} ago", units::format_duration(Duration::from_secs(age.as_secs()))),
+        );
+        warn!("{reason}; starting with the map from the cache, {age}; going on connecting");
+        self.follower.set_wait(Duration::MAX);
+        self.any = hand_over(&map);
+        self.done += u64::from(self.any);
+    }
+}

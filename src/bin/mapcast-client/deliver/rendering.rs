@@ -1,0 +1,147 @@
+//! What a map looks like in a file.
+
+use anyhow::bail;
+use clap::ValueEnum;
+use mapcast::{Map, format};
+use serde_json::Value;
+
+use super::env_file;
+use super::log_once::list;
+use super::object::{Object, object};
+use super::template_file::TemplateFile;
+
+/// The formats that a file can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    /// JSON over several lines, indented
+    Json,
+    /// TOML; null is left out
+    Toml,
+    /// One KEY=VALUE line for each key that is a variable's name, quoted for shells and systemd
+    Env,
+}
+
+/// How a file is written.
+#[derive(Debug)]
+pub(crate) enum Rendering {
+    Format(FileFormat),
+    Template(TemplateFile),
+}
+
+/// A file's bytes, and what is not in them.
+#[derive(Debug)]
+pub(super) struct Rendered {
+    pub(super) bytes: Vec<u8>,
+    /// The keys of entries that the format has no place for.
+    pub(super) left_out: Vec<String>,
+}
+
+impl FileFormat {
+    /// Returns the format that a file of this name has, if that is known.
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        let suffixes = [(".json", Self::Json), (".toml", Self::Toml), (".env", Self::Env)];
+        suffixes.into_iter().find(|(suffix, _)| name.ends_with(suffix)).map(|(_, format)| format)
+    }
+}
+
+impl Rendering {
+    /// Returns the file that `map` is.
+    ///
+    /// # Errors
+    /// If it has no such form: two keys that would be one, a null in a list in TOML, an entry that a template names and
+    /// the map lacks.
+    pub(super) fn render(&mut self, map: &Map) -> anyhow::Result<Rendered> {
+        let whole = |text: String| Rendered { bytes: text.into_bytes(), left_out: Vec::new() };
+        Ok(match self {
+            Self::Format(FileFormat::Json) => whole(format::pretty(map)? + "\n"),
+            Self::Format(FileFormat::Toml) => whole(render_toml(object(map)?)?),
+            Self::Format(FileFormat::Env) => {
+                let (file, left_out) = env_file::render(&object(map)?);
+                Rendered { bytes: file.into_bytes(), left_out }
+            }
+            Self::Template(template) => whole(template.newest().fill(&object(map)?)?),
+        })
+    }
+}
+
+fn render_toml(object: Object) -> anyhow::Result<String> {
+    if let Some((key, _)) = object.iter().find(|(_, value)| has_null_in_list(value)) {
+        bail!("the entry {}: TOML has no null, and in a list it cannot be left out", list(&[key]));
+    }
+    Ok(toml::to_string(&without_nulls(object))?)
+}
+
+fn has_null_in_list(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| item.is_null() || has_null_in_list(item)),
+        Value::Object(object) => object.values().any(has_null_in_list),
+        _ => false,
+    }
+}
+
+/// TOML has no null: an entry that is null is as good as absent. In a list it would move the others, and is refused.
+fn without_nulls(object: Object) -> Object {
+    let entries = object.into_iter().filter(|(_, value)| !value.is_null());
+    entries.map(|(key, value)| (key, value_without_nulls(value))).collect()
+}
+
+fn value_without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(object) => Value::Object(without_nulls(object)),
+        Value::Array(items) => Value::Array(items.into_iter().map(value_without_nulls).collect()),
+        plain => plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(json: &str) -> Map {
+        mapcast::Format::Json.decode_map(json.as_bytes()).unwrap()
+    }
+
+    fn rendered(format: FileFormat, json: &str) -> String {
+        String::from_utf8(Rendering::Format(format).render(&map(json)).unwrap().bytes).unwrap()
+    }
+
+    #[test]
+    fn json_is_indented_and_ends_with_a_line_end() {
+        assert_eq!(rendered(FileFormat::Json, r#"{"a":[1]}"#), "{\n  \"a\": [\n    1\n  ]\n}\n");
+    }
+
+    #[test]
+    fn toml_is_read_back_as_the_same_without_its_nulls() {
+        let json =
+            r#"{"z":1,"a":{"in":{"b":[1,[true],{"x":"y"}]}},"gone":null,"n":1.5,"t":"\"\n","k.e y":{"gone":null}}"#;
+        let text = rendered(FileFormat::Toml, json);
+        let back: toml::Table = toml::from_str(&text).unwrap();
+        let wanted = r#"{"z":1,"a":{"in":{"b":[1,[true],{"x":"y"}]}},"n":1.5,"t":"\"\n","k.e y":{}}"#;
+        let wanted: Value = serde_json::from_str(wanted).unwrap();
+        assert_eq!(serde_json::to_value(back).unwrap(), wanted, "{text}");
+    }
+
+    #[test]
+    fn a_null_in_a_list_is_refused_in_toml_by_the_name_of_its_entry() {
+        for json in [r#"{"a":[1],"li\nst":[1,null]}"#, r#"{"li\nst":{"in":[{"x":[null]}]},"z":[null]}"#] {
+            let error = Rendering::Format(FileFormat::Toml).render(&map(json)).unwrap_err();
+            assert!(error.to_string().contains(r#"the entry "li\nst": TOML has no null"#), "{error:#}");
+        }
+        assert_eq!(rendered(FileFormat::Toml, r#"{"a":[{"gone":null,"n":1}]}"#), "[[a]]\nn = 1\n");
+    }
+
+    #[test]
+    fn two_keys_that_would_be_one_are_refused() {
+        let map = Map::from([(1.into(), true.into()), ("1".into(), true.into())]);
+        for format in [FileFormat::Json, FileFormat::Toml, FileFormat::Env] {
+            assert!(Rendering::Format(format).render(&map).is_err(), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn the_format_is_known_by_the_name() {
+        for (name, wanted) in [("a.json", Some(FileFormat::Json)), (".env", Some(FileFormat::Env)), ("a.yaml", None)] {
+            assert_eq!(FileFormat::by_name(name), wanted, "{name}");
+        }
+    }
+}

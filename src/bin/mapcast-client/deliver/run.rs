@@ -1,0 +1,391 @@
+//! `--run`: a program that lives with the map in its environment, restarted or signalled when that changes.
+#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use log::info;
+use rustix::process::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use super::event::{Event, Latest, next};
+use super::log_once::{LogOnce, list};
+use super::map_file::MapFile;
+use super::object::{Object, left_out, variables};
+use super::pace::Pace;
+use super::process::{Ending, Process, exit_code, is_init};
+use super::splay::splay;
+use super::startable::{self, Unstartable};
+use crate::args::parse_wait;
+use crate::signals::not_ignored;
+
+/// The signals that are passed on. The first four end the client if no program runs.
+const PASSED_ON: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+
+/// The options of the program.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Run this program with the map in its environment, and restart it on a change; all that follows belongs to it
+    #[arg(long, value_name = "CMD", env = "MAPCAST_RUN", num_args = 1.., allow_hyphen_values = true)]
+    pub(crate) run: Vec<OsString>,
+    /// Send the program of --run this signal on a change, with the map in MAPCAST_FILE [default: restart it]
+    #[arg(long, value_name = "SIGNAL", env = "MAPCAST_SIGNAL", value_parser = parse_signal)]
+    pub(crate) signal: Option<Signal>,
+    /// Kill the program of --run if it does not end this long after it was asked to
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_KILL_TIMEOUT", default_value = "10s", value_parser = parse_wait)]
+    pub(crate) kill_timeout: Duration,
+}
+
+/// What is run, and what a change does to it.
+#[derive(Debug)]
+pub(crate) struct RunConfig {
+    /// The program and its arguments; not empty.
+    pub(crate) command: Vec<OsString>,
+    /// `None` restarts it.
+    pub(crate) signal: Option<Signal>,
+    pub(crate) kill_timeout: Duration,
+    pub(crate) splay: Duration,
+}
+
+/// Runs the program.
+#[derive(Debug)]
+pub(super) struct Run {
+    config: RunConfig,
+    latest: Latest,
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+    file: MapFile,
+    /// The file that the program knows.
+    known_file: PathBuf,
+    process: Option<Process>,
+    /// What is asked of a program that has been told to end.
+    ending: Option<(Ending, Then)>,
+    /// A map that the program does not have yet.
+    wanted: Option<Object>,
+    /// When it is handed over.
+    due: Option<Instant>,
+    pace: Pace,
+    /// Whether the program has been started once: that there is one.
+    is_known: bool,
+    failure: LogOnce,
+    left_out: LogOnce,
+}
+
+/// What follows the end of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Restart,
+    /// Its exit code is ours.
+    PassCode,
+    /// The client leaves for a reason of its own.
+    Leave,
+}
+
+/// The exit code to leave with; `None` is the client's own.
+type Code = Option<u8>;
+
+impl Run {
+    pub(super) fn new(
+        config: RunConfig,
+        latest: Latest,
+        (sender, events): (Sender<Event>, Receiver<Event>),
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            config,
+            latest,
+            sender,
+            events,
+            file: MapFile::new()?,
+            known_file: PathBuf::new(),
+            process: None,
+            ending: None,
+            wanted: None,
+            due: None,
+            pace: Pace::default(),
+            is_known: false,
+            failure: LogOnce::default(),
+            left_out: LogOnce::default(),
+        })
+    }
+
+    /// Runs the program until it ends by itself, by a signal that was passed on, or by `Finish` or `Stop`. Returns the
+    /// exit code in the first two cases, and `None` otherwise, also if it was never started.
+    ///
+    /// # Errors
+    /// If there is no such program when it is to be started for the first time. Whatever goes wrong later leaves the program
+    /// as it is, and is tried again.
+    pub(super) fn run(mut self) -> anyhow::Result<Code> {
+        loop {
+            let deadline = self.ending.as_ref().map_or(self.due, |(ending, _)| Some(ending.look_at()));
+            match next(&self.events, deadline) {
+                Some(Event::Map) => self.plan(),
+                Some(Event::Finish | Event::Stop | Event::Signal(SIGHUP | SIGINT | SIGQUIT | SIGTERM))
+                    if self.process.is_none() =>
+                {
+                    return Ok(None);
+                }
+                Some(Event::Signal(number)) => self.pass_on(number),
+                Some(Event::Finish | Event::Stop) => self.end(Then::Leave),
+                None if self.ending.is_none() => self.hand_over()?,
+                // The end of the program is looked for below.
+                Some(Event::Ended) | None => {}
+            }
+            if let Some(code) = self.look()? {
+                return Ok(code);
+            }
+        }
+    }
+
+    /// Sets when the map that has come is handed over: the first one at once, another one after a wait that is left to
+    /// chance, and none sooner than a second after the one before.
+    fn plan(&mut self) {
+        let wait = if self.is_known { splay(self.config.splay) } else { Duration::ZERO };
+        let due = Instant::now().checked_add(wait).max(self.pace.next());
+        // One that failed may be due later, and need not come first.
+        self.due = self.due.into_iter().chain(due).min();
+    }
+
+    /// Hands the newest map over: by a start, by a signal, or by a restart, before which all is prepared that can be.
+    fn hand_over(&mut self) -> anyhow::Result<()> {
+        self.due = None;
+        let (object, earlier) = match (self.latest.take(), self.wanted.take()) {
+            (Some(newer), earlier) => (newer, earlier),
+            (None, Some(object)) => (object, None),
+            (None, None) => return Ok(()),
+        };
+        self.pace.began();
+        if let Err(error) = self.prepare(&object) {
+            let is_no_program = error.downcast_ref().is_some_and(Unstartable::is_no_program);
+            if !self.is_known && is_no_program {
+                return Err(error);
+            }
+            return self.make_do(object, earlier, &error);
+        }
+        if self.process.is_none() {
+            return self.start(object);
+        }
+        if let Some(signal) = self.config.signal.filter(|_| self.knows_file()) {
+            info!("the map has changed: sending signal {}", signal.as_raw());
+            self.signal(signal);
+            self.succeeded();
+        } else {
+            info!("the map has changed: restarting");
+            self.wanted = Some(object);
+            self.end(Then::Restart);
+        }
+        Ok(())
+    }
+
+    /// Prepares all that a start with `object` takes, or a signal.
+    fn prepare(&mut self, object: &Object) -> anyhow::Result<()> {
+        self.write_file(object)?;
+        if self.process.is_some() && self.config.signal.is_some() && self.knows_file() {
+            return Ok(());
+        }
+        Ok(startable::check(&self.command(object)?)?)
+    }
+
+    /// True if and only if the file is where the program was told that it is.
+    fn knows_file(&self) -> bool {
+        self.known_file == self.file.path()
+    }
+
+    /// Goes on without `object`, which failed: with the program as it is, or a start with an `earlier` map that is prepared.
+    fn make_do(&mut self, object: Object, earlier: Option<Object>, error: &anyhow::Error) -> anyhow::Result<()> {
+        if self.process.is_none()
+            && let Some(earlier) = earlier
+        {
+            self.start(earlier)?;
+            if self.process.is_none() {
+                // The earlier one is tried again; so is this one, before it.
+                self.latest.put(object);
+                return Ok(());
+            }
+        }
+        self.failed(object, error);
+        Ok(())
+    }
+
+    /// Returns what is started with a map.
+    fn command(&self, object: &Object) -> anyhow::Result<Command> {
+        let (program, args) = self.config.command.split_first().context("there is no program to run")?;
+        let mut command = Command::new(program);
+        command.args(args).envs(variables(object));
+        self.file.tell(&mut command);
+        Ok(command)
+    }
+
+    fn start(&mut self, object: Object) -> anyhow::Result<()> {
+        let mut command = self.command(&object)?;
+        let ended = self.sender.clone();
+        let process = Process::start(&mut command, move || {
+            // Nobody listens only if nobody waits for it.
+            let _ = ended.send(Event::Ended);
+        });
+        let program = command.get_program().display();
+        match process {
+            Ok(process) => {
+                info!("{program} runs, pid {}", process.id());
+                self.process = Some(process);
+                self.is_known = true;
+                self.file.path().clone_into(&mut self.known_file);
+                self.succeeded();
+            }
+            Err(error) => {
+                let error = anyhow::Error::new(error).context(format!("cannot run {program}"));
+                self.failed(object, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves everything as it is, and plans another attempt.
+    fn failed(&mut self, object: Object, error: &anyhow::Error) {
+        let state = if self.process.is_some() { "the program goes on as it is" } else { "the program does not run" };
+        self.failure.say(format!("{state}: {error:#}; trying again, and with the next map"));
+        self.wanted = Some(object);
+        self.pace.failed();
+        self.due = self.pace.retry();
+    }
+
+    fn succeeded(&mut self) {
+        self.pace.succeeded();
+        self.failure.settle();
+    }
+
+    fn write_file(&mut self, object: &Object) -> anyhow::Result<()> {
+        let left_out = left_out(object, &variables(object));
+        if left_out.is_empty() {
+            self.left_out.settle();
+        } else {
+            self.left_out.say(format!("only in MAPCAST_FILE, because it is no variable: {}", list(&left_out)));
+        }
+        self.file.write(object)
+    }
+
+    /// Asks the program to end, unless it has been asked already.
+    fn end(&mut self, then: Then) {
+        match &mut self.ending {
+            // It will not come back, whatever it was to do then.
+            Some((_, pending)) if *pending == Then::Restart => *pending = then,
+            Some(_) => {}
+            None => {
+                self.signal(Signal::TERM);
+                self.expect_end(then);
+            }
+        }
+    }
+
+    fn expect_end(&mut self, then: Then) {
+        self.ending = Some((Ending::new("the program", self.config.kill_timeout), then));
+    }
+
+    /// Passes a signal on. Those that end most programs begin the end.
+    fn pass_on(&mut self, number: i32) {
+        if let Some(signal) = Signal::from_named_raw(number) {
+            self.signal(signal);
+        }
+        if ![SIGINT, SIGQUIT, SIGTERM].contains(&number) {
+            return;
+        }
+        match &mut self.ending {
+            Some((_, then)) => *then = Then::PassCode,
+            None => self.expect_end(Then::PassCode),
+        }
+    }
+
+    /// Looks whether the program has ended, and does what follows. Returns the code to leave with, if that is next.
+    fn look(&mut self) -> anyhow::Result<Option<Code>> {
+        let Some(process) = &self.process else { return Ok(None) };
+        let has_ended = process.status().is_some();
+        let then = match &mut self.ending {
+            // The next program, and whatever comes after the client, finds nothing left of this one.
+            Some((ending, then)) => ending.is_over(process).then_some(*then),
+            None if has_ended && is_init() && !process.is_gone() => {
+                // What it has started would be killed with this process, without a word.
+                self.end(Then::PassCode);
+                return Ok(None);
+            }
+            None => has_ended.then_some(Then::PassCode),
+        };
+        let Some(then) = then else { return Ok(None) };
+        let status = process.status();
+        (self.process, self.ending) = (None, None);
+        match then {
+            Then::Restart => self.hand_over().map(|()| None),
+            Then::Leave => Ok(Some(None)),
+            Then::PassCode => {
+                if let Some(status) = status {
+                    info!("the program has ended: {status}");
+                }
+                Ok(Some(status.map(exit_code)))
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+}
+
+/// Sends the signals to `events` instead of letting them end the client; those that are ignored stay so.
+///
+/// # Errors
+/// If the system refuses a handler or a thread.
+pub(super) fn tell_signals(events: Sender<Event>) -> anyhow::Result<()> {
+    let mut signals = Signals::new(not_ignored(&PASSED_ON)).context("cannot handle signals")?;
+    let tell = move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    // It ends with the process.
+    thread::Builder::new().name("signals".to_owned()).spawn(tell).context("cannot start a thread")?;
+    Ok(())
+}
+
+/// The signals that a program may be sent on a change.
+const SIGNALS: [(&str, Signal); 8] = [
+    ("HUP", Signal::HUP),
+    ("INT", Signal::INT),
+    ("QUIT", Signal::QUIT),
+    ("TERM", Signal::TERM),
+    ("USR1", Signal::USR1),
+    ("USR2", Signal::USR2),
+    ("WINCH", Signal::WINCH),
+    ("CONT", Signal::CONT),
+];
+
+/// Returns the signal that `text` names, with or without `SIG`, in upper or lower case.
+fn parse_signal(text: &str) -> Result<Signal, String> {
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let found = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, signal)| *signal);
+    found.ok_or_else(|| format!("{text:?} is no signal: write {}", SIGNALS.map(|(name, _)| name).join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_named_as_people_name_them() {
+        for text in ["HUP", "hup", "SIGHUP", "sighup"] {
+            assert_eq!(parse_signal(text), Ok(Signal::HUP));
+        }
+        for text in ["", "1", "SIG", "KILL", "hang up"] {
+            assert!(parse_signal(text).is_err_and(|error| error.contains("USR1")), "{text}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Whether the system will start a command, found out without starting it.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mapcast::display::units;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+/// Where a program is looked for if there is no `PATH`: what the C library takes.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// The least that the kernel grants for arguments and environment, and the most, in bytes (execve(2), fs/exec.c).
+const LEAST_ROOM: u64 = 128 << 10;
+const MOST_ROOM: u64 = 6 << 20;
+
+/// The longest argument or variable, with its NUL: `MAX_ARG_STRLEN` is 32 pages.
+const LONGEST: usize = 128 << 10;
+
+/// What the kernel and an interpreter add: the program's path, twice, and a line `#!`.
+const MARGIN: u64 = 16 << 10;
+
+/// The longest line `#!` (execve(2)).
+const LONGEST_FIRST_LINE: u64 = 256;
+
+/// Why a command cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum Unstartable {
+    /// There is no such program, or this user may not run it.
+    #[error("cannot run {program}")]
+    Program { program: String, source: io::Error },
+    /// The interpreter that a script names is not there, or this user may not run it.
+    #[error("cannot run {program}: its interpreter {interpreter}")]
+    Interpreter { program: String, interpreter: String, source: io::Error },
+    /// Arguments and environment are too large together.
+    #[error(
+        "cannot run {program}: its environment with the map takes {} bytes, and the system allows {}; take fewer entries \
+         (--key), read them from MAPCAST_FILE (--signal), or raise the limit (ulimit -s)",
+        size,
+        limit
+    )]
+    TooLarge { program: String, size: u64, limit: u64 },
+    /// One variable is too long.
+    #[error(
+        "cannot run {program}: the variable {name} takes {size} bytes, and the system allows {}",
+        units::format_size(LONGEST)
+    )]
+    TooLong { program: String, name: String, size: usize },
+}
+
+impl Unstartable {
+    /// True if and only if there is no program to start, whatever the map says.
+    pub(super) fn is_no_program(&self) -> bool {
+        matches!(self, Self::Program { .. } | Self::Interpreter { .. })
+    }
+}
+
+/// Checks that the system would start `command`, with the environment that it would have.
+///
+/// # Errors
+/// If it would not.
+pub(super) fn check(command: &Command) -> Result<(), Unstartable> {
+    let environment = environment(command);
+    let program = command.get_program();
+    let name = || program.display().to_string();
+    let path = environment.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
+    let file = find(program, path).map_err(|source| Unstartable::Program { program: name(), source })?;
+    if let Some(interpreter) = interpreter(&file)
+        && let Err(source) = executable(&interpreter)
+    {
+        let interpreter = interpreter.display().to_string();
+        return Err(Unstartable::Interpreter { program: name(), interpreter, source });
+    }
+    let strings = environment.iter().map(|(name, value)| (name, name.len() + value.len() + 2));
+    if let Some((variable, size)) = strings.clone().find(|(_, size)| *size > LONGEST) {
+        return Err(Unstartable::TooLong { program: name(), name: variable.display().to_string(), size });
+    }
+    let arguments = [program].into_iter().chain(command.get_args()).map(|argument| argument.len() + 1);
+    let strings = strings.map(|(_, size)| size).chain(arguments);
+    // Each string has a pointer to it, too.
+    let size = MARGIN + strings.map(|size| (size + size_of::<usize>()) as u64).sum::<u64>();
+    let limit = room();
+    if cfg!(target_os = "linux") && size > limit {
+        return Err(Unstartable::TooLarge { program: name(), size, limit });
+    }
+    Ok(())
+}
+
+/// How many bytes a new program's arguments and environment may take: a quarter of the limit on stacks (execve(2)).
+fn room() -> u64 {
+    let stack = getrlimit(Resource::Stack).current;
+    stack.map_or(MOST_ROOM, |stack| stack / 4).clamp(LEAST_ROOM, MOST_ROOM)
+}
+
+/// Returns the variables that `command` would be started with.
+fn environment(command: &Command) -> BTreeMap<OsString, OsString> {
+    let mut environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => environment.insert(name.to_owned(), value.to_owned()),
+            None => environment.remove(name),
+        };
+    }
+    environment
+}
+
+/// Returns the file that `program` is: itself if it has a slash, or else the first one that can be run in `path`.
+fn find(program: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
+    if program.as_bytes().contains(&b'/') {
+        return executable(Path::new(program)).map(|()| program.into());
+    }
+    let mut refusal = io::Error::from(Errno::NOENT);
+    for directory in std::env::split_paths(path) {
+        let file = directory.join(program);
+        match executable(&file) {
+            Ok(()) => return Ok(file),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refusal = error,
+            Err(_) => {}
+        }
+    }
+    Err(refusal)
+}
+
+/// Returns an error unless this user may run the file at `path`.
+fn executable(path: &Path) -> io::Result<()> {
+    if !path.metadata()?.is_file() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)?)
+}
+
+/// Returns the interpreter that the script at `path` names; `None` if it is no script, or must not be read.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    let mut start = Vec::new();
+    File::open(path).ok()?.take(LONGEST_FIRST_LINE).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let word = line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
+    Some(OsStr::from_bytes(word).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Stdio;
+
+    /// Whether the system starts it: the truth.
+    fn starts(command: &mut Command) -> bool {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        child.map(|mut child| child.wait().unwrap()).is_ok()
+    }
+
+    #[test]
+    fn what_passes_is_started_and_what_is_far_above_is_not() {
+        let variables = |count: usize| {
+            let mut command = Command::new("true");
+            command.envs((0..count).map(|number| (format!("v{number}"), "x".repeat(90_000))));
+            command
+        };
+        let mut largest = (1..100).take_while(|count| check(&variables(*count)).is_ok()).last().unwrap();
+        assert!(starts(&mut variables(largest)), "{largest}");
+        largest += 2;
+        assert!(matches!(check(&variables(largest)), Err(Unstartable::TooLarge { .. })));
+        assert!(!starts(&mut variables(largest)), "{largest}");
+    }
+
+    #[test]
+    fn a_variable_of_128_kib_is_too_long() {
+        let mut command = Command::new("true");
+        command.env("x", "y".repeat(LONGEST - 3));
+        assert!(check(&command).is_ok() && starts(&mut command));
+        command.env("x", "y".repeat(LONGEST - 2));
+        assert!(matches!(check(&command), Err(Unstartable::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_program_is_found_as_the_system_finds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str, mode| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let script = file("mapcast-script", "#!/bin/sh\nexit 0\n", 0o755);
+        let broken = file("broken", "#! /no/such/interpreter -x\n", 0o755);
+        let plain = file("plain", "#!/bin/sh\n", 0o644);
+        assert!(check(&Command::new(&script)).is_ok());
+        assert!(check(Command::new("mapcast-script").env("PATH", directory.path())).is_ok());
+        assert!(
+            check(Command::new("mapcast-script").env("PATH", "/usr/bin")).is_err_and(|error| error.is_no_program())
+        );
+        for program in [broken, plain, directory.path().to_owned(), directory.path().join("missing")] {
+            let error = check(&Command::new(&program)).unwrap_err();
+            assert!(error.is_no_program(), "{error}");
+        }
+    }
+}

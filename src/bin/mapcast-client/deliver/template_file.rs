@@ -1,0 +1,83 @@
+//! The file of a template: read at the start, and again when it changes.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use log::info;
+use rustix::fs::OFlags;
+
+use super::log_once::LogOnce;
+use super::template::Template;
+
+/// A template and the file that it is in.
+#[derive(Debug)]
+pub(crate) struct TemplateFile {
+    path: PathBuf,
+    template: Template,
+    version: Version,
+    failure: LogOnce,
+}
+
+/// What differs if the file was written or replaced: device, inode, size, and the times of the last changes of its content
+/// and its inode.
+type Version = (u64, u64, u64, [i64; 4]);
+
+impl TemplateFile {
+    /// Reads the template in the file at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not a regular file or not UTF-8, or has a place that is no place for an entry.
+    pub(super) fn read(path: PathBuf) -> anyhow::Result<Self> {
+        let (template, version) =
+            open(&path).and_then(|(file, found)| parse(file, &found)).with_context(|| name(&path))?;
+        Ok(Self { path, template, version, failure: LogOnce::default() })
+    }
+
+    /// Returns the template as it is in the file now. What is wrong with the file is said once, and the last good one stays.
+    pub(super) fn newest(&mut self) -> &Template {
+        let opened = open(&self.path);
+        if let Ok((_, found)) = &opened
+            && version(found) == self.version
+        {
+            return &self.template;
+        }
+        match opened.and_then(|(file, found)| parse(file, &found)) {
+            Ok((template, version)) => {
+                info!("{}: read again", name(&self.path));
+                (self.template, self.version) = (template, version);
+                self.failure.settle();
+            }
+            Err(error) => {
+                self.failure.say(format!("{}: {error:#}; the template before stays in use", name(&self.path)));
+            }
+        }
+        &self.template
+    }
+}
+
+fn name(path: &std::path::Path) -> String {
+    format!("the template {}", path.display())
+}
+
+/// Opens the file without waiting, as a FIFO would have it.
+fn open(path: &std::path::Path) -> anyhow::Result<(File, Metadata)> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).context("cannot be read")?;
+    let found = file.metadata().context("cannot be read")?;
+    ensure!(found.is_file(), "not a regular file; write it to one, which is read again when it changes");
+    Ok((file, found))
+}
+
+fn parse(mut file: File, found: &Metadata) -> anyhow::Result<(Template, Version)> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).context("cannot be read")?;
+    Ok((Template::parse(&text)?, version(found)))
+}
+
+fn version(found: &Metadata) -> Version {
+    let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+    (found.dev(), found.ino(), found.size(), times)
+}

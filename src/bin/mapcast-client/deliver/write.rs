@@ -1,0 +1,210 @@
+//! `--write`: the map in a file, replaced whole whenever it would be another one.
+#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use log::info;
+use mapcast::Map;
+
+use super::check::Check;
+use super::log_once::{LogOnce, list};
+use super::rendering::{FileFormat, Rendering};
+use super::replace::{check_place, replace};
+use super::template_file::TemplateFile;
+
+/// The options of the file.
+#[derive(Debug, Args)]
+pub(crate) struct WriteArgs {
+    /// Write the map into this file instead of printing it: replaced whole, only when it would be another one
+    #[arg(long, value_name = "FILE", env = "MAPCAST_WRITE")]
+    pub(crate) write: Option<PathBuf>,
+    /// How the file is written [default: by the suffix of FILE]
+    #[arg(long, value_name = "FORMAT", env = "MAPCAST_WRITE_FORMAT", value_enum)]
+    write_format: Option<FileFormat>,
+    /// Write this text instead, with the entries in place of {{key}}; an entry that is missing leaves the file as it is
+    #[arg(long, value_name = "FILE", env = "MAPCAST_TEMPLATE")]
+    template: Option<PathBuf>,
+    /// The mode of the file, in octal [default: as it is; a new one: 0666 less the umask]
+    #[arg(long, value_name = "MODE", env = "MAPCAST_MODE", value_parser = parse_mode)]
+    mode: Option<u32>,
+}
+
+/// Where the map goes, and how.
+#[derive(Debug)]
+pub(crate) struct WriteConfig {
+    path: PathBuf,
+    form: Form,
+    mode: Option<u32>,
+}
+
+/// How the file is written.
+#[derive(Debug)]
+enum Form {
+    Format(FileFormat),
+    /// With the template in this file.
+    Template(PathBuf),
+}
+
+/// Writes maps into a file.
+#[derive(Debug)]
+pub(super) struct Writer {
+    path: PathBuf,
+    rendering: Rendering,
+    mode: Option<u32>,
+    failure: LogOnce,
+    left_out: LogOnce,
+}
+
+/// What was asked for can never be done, as it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unusable(pub(super) String);
+
+/// What has become of a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// The file is another one now.
+    Changed,
+    /// It was that already.
+    Same,
+    /// The file is as it was, and the log has said why.
+    Failed,
+}
+
+impl WriteArgs {
+    /// Returns what is to be written, if anything is.
+    ///
+    /// # Errors
+    /// If it is no file but a stream of this process, its format is not known, or there are two.
+    pub(crate) fn into_config(self) -> Result<Option<WriteConfig>, String> {
+        let Some(path) = self.write else { return Ok(None) };
+        if is_stream(&path) {
+            let path = path.display();
+            return Err(format!(
+                "--write wants a file, and {path} is none: leave --write out, and give --output to print maps"
+            ));
+        }
+        let form = match (self.template, self.write_format) {
+            (Some(_), Some(_)) => return Err("--template and --write-format cannot be used together".to_owned()),
+            (Some(template), None) => Form::Template(template),
+            (None, Some(format)) => Form::Format(format),
+            (None, None) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                Form::Format(FileFormat::by_name(&name).ok_or_else(|| {
+                    format!("the name {name:?} does not say the format: give --write-format json, toml or env, or --template")
+                })?)
+            }
+        };
+        Ok(Some(WriteConfig { path, form, mode: self.mode }))
+    }
+}
+
+impl Writer {
+    /// Returns the writer, with its template read.
+    ///
+    /// # Errors
+    /// If the file can never be written, or there is no good template.
+    pub(super) fn new(config: WriteConfig) -> Result<Self, Unusable> {
+        let WriteConfig { path, form, mode } = config;
+        check_place(&path).map_err(|error| Unusable(format!("--write: {error:#}")))?;
+        let rendering = match form {
+            Form::Format(format) => Rendering::Format(format),
+            Form::Template(path) => {
+                Rendering::Template(TemplateFile::read(path).map_err(|error| Unusable(format!("{error:#}")))?)
+            }
+        };
+        Ok(Self { path, rendering, mode, failure: LogOnce::default(), left_out: LogOnce::default() })
+    }
+
+    /// Puts `map` into the file, if `check` approves it. What goes wrong is said once, and tried again with the next map.
+    pub(super) fn write(&mut self, map: &Map, check: Option<&mut Check>) -> Written {
+        let Self { path, rendering, mode, .. } = self;
+        let outcome = rendering.render(map).and_then(|rendered| {
+            let approve = |new: &Path| check.map_or(Ok(()), |check| check.approve(new, &rendered.bytes));
+            let changed = replace(path, &rendered.bytes, *mode, approve)?;
+            Ok((rendered, changed))
+        });
+        let path = path.display();
+        let (rendered, changed) = match outcome {
+            Ok(written) => written,
+            Err(error) => {
+                self.failure.say(format!("{path} stays as it is: {error:#}; trying again with the next map"));
+                return Written::Failed;
+            }
+        };
+        if rendered.left_out.is_empty() {
+            self.left_out.settle();
+        } else {
+            self.left_out.say(format!(
+                "skipped in {path}, because shells or systemd do not read them back as text: {}",
+                list(&rendered.left_out)
+            ));
+        }
+        if self.failure.settle() {
+            info!("{path} can be written again");
+        }
+        if !changed {
+            return Written::Same;
+        }
+        info!("{path}: written, {} bytes", rendered.bytes.len());
+        Written::Changed
+    }
+}
+
+/// True if and only if `path` is a name for a stream of this process: `-`, as people write it, and what Linux has for its
+/// descriptors. To replace it would take the name away, or the file that the shell has opened for somebody else's lines.
+fn is_stream(path: &Path) -> bool {
+    let whole = ["-", "/dev/stdin", "/dev/stdout", "/dev/stderr"];
+    let directories = ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"];
+    whole.iter().any(|name| path == Path::new(name)) || directories.iter().any(|directory| path.starts_with(directory))
+}
+
+/// Returns the mode that `text` is in octal, with or without zeros before it.
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777 && !digits.starts_with('+'));
+    mode.ok_or_else(|| format!("{text:?} is no mode: write it in octal, as 0640"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_octal() {
+        for (text, wanted) in [("640", 0o640), ("0640", 0o640), ("0o4755", 0o4755), ("0", 0)] {
+            assert_eq!(parse_mode(text), Ok(wanted));
+        }
+        for text in ["", "+640", "rw", "0689", "17777", "-1"] {
+            assert!(parse_mode(text).is_err_and(|error| error.contains("0640")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_a_stream_is_no_file() {
+        for path in ["-", "/dev/stdout", "/dev//stderr", "/dev/fd/1", "/proc/self/fd/2"] {
+            let args = WriteArgs { write: Some(path.into()), write_format: None, template: None, mode: None };
+            assert!(args.into_config().is_err_and(|error| error.contains("--output")), "{path}");
+        }
+        for path in ["./-", "-.json", "stdout", "dev/stdout", "/dev/shm/map.json"] {
+            assert!(!is_stream(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_map_that_has_no_form_leaves_the_file_and_the_next_one_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file.json");
+        let form = Form::Format(FileFormat::Json);
+        let mut writer = Writer::new(WriteConfig { path: path.clone(), form, mode: None }).unwrap();
+        let good = Map::from([(1.into(), true.into())]);
+        let bad = Map::from([(1.into(), true.into()), ("1".into(), true.into())]);
+        assert_eq!(
+            [&good, &good, &bad].map(|map| writer.write(map, None)),
+            [Written::Changed, Written::Same, Written::Failed]
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\n  \"1\": true\n}\n");
+        assert_eq!(writer.write(&Map::new(), None), Written::Changed);
+    }
+}

@@ -1,0 +1,354 @@
+//! The other two talks: echo, and the greeting.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown as Half;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use log::debug;
+
+use super::resolver::Resolver;
+use super::stream::{Cancellation, Stream, is_tls_alert};
+use super::{ClientConfig, Error, connect, refusal};
+use crate::platform::{self, Readiness};
+use crate::shutdown::Shutdown;
+use crate::stream::{ReadCount, Stream as Socket};
+
+/// Bytes that are read at once: what a pipe holds on Linux. No more than twice as many are ever kept.
+const CHUNK: usize = 64 * 1024;
+
+/// What is sent to be echoed.
+#[derive(Debug)]
+pub enum Input {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// What comes from a descriptor until its end: a file, a pipe, a terminal.
+    Stream(File),
+}
+
+/// Sends `input` to the echo server at `address`, half-closes, and writes what comes back to `output` as it comes, until
+/// the server closes. Returns how many bytes came back, if and only if that is as many as were sent.
+///
+/// Sends and receives at the same time, so that a server which takes nothing while nobody takes its answer does not
+/// stop both; of any amount, 128 KiB at most are kept. `shutdown` and `deadline` (`None` never comes) end every wait but
+/// the one for `output`.
+///
+/// # Errors
+/// `Connect`, `Tls`, `PlainToTls`, `Connection`, `NotEchoed`; `Input` and `Output`; `TimedOut` and `Stopped`.
+pub fn echo(
+    address: &str,
+    input: Input,
+    mut output: impl Write,
+    config: &ClientConfig,
+    shutdown: &Shutdown,
+    deadline: Option<Instant>,
+) -> Result<u64, Error> {
+    let cancellation = Cancellation { shutdown: shutdown.clone(), deadline };
+    let stream = connect::connect(address, config, &Resolver::new(), &cancellation)?;
+    debug!("connected to {} from {}", stream.peer(), stream.local());
+    let failed = |error| refusal(error, config.tls.as_deref()).unwrap_or_else(Error::Connection);
+    let mut echo = Echo::new(&stream, input);
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let ready = echo.wait()?;
+        if ready.answer {
+            match retryable(echo.socket.try_take(&mut chunk)).map_err(failed)? {
+                None => {}
+                Some(None) => break,
+                Some(Some(ReadCount { data, .. })) => {
+                    if echo.is_refused(&chunk[..data]) {
+                        return Err(Error::PlainToTls);
+                    }
+                    echo.received += data as u64;
+                    output.write_all(&chunk[..data]).map_err(Error::Output)?;
+                }
+            }
+        }
+        if ready.next_step {
+            echo.advance()?;
+        }
+    }
+    output.flush().map_err(Error::Output)?;
+    let (sent, received) = (echo.sent, echo.received);
+    if received < sent || !echo.is_half_closed {
+        return Err(Error::NotEchoed { sent, received });
+    }
+    Ok(received)
+}
+
+/// Writes what the server at `address` sends to `output`, as it comes, until the server closes. Returns how many bytes
+/// that was. `shutdown` and `deadline` (`None` never comes) end every wait but the one for `output`.
+///
+/// # Errors
+/// `Connect`, `Tls`, `PlainToTls`, `Connection`; `Output`; `TimedOut` and `Stopped`.
+pub fn greet(
+    address: &str,
+    mut output: impl Write,
+    config: &ClientConfig,
+    shutdown: &Shutdown,
+    deadline: Option<Instant>,
+) -> Result<u64, Error> {
+    let cancellation = Cancellation { shutdown: shutdown.clone(), deadline };
+    let mut stream = connect::connect(address, config, &Resolver::new(), &cancellation)?;
+    debug!("connected to {} from {}", stream.peer(), stream.local());
+    let mut chunk = vec![0; CHUNK];
+    let mut received = 0;
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => {
+                received += read as u64;
+                output.write_all(&chunk[..read]).map_err(Error::Output)?;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(stream.cancellation().reason()),
+            Err(error) => return Err(refusal(error, config.tls.as_deref()).unwrap_or_else(Error::Connection)),
+        }
+    }
+    output.flush().map_err(Error::Output)?;
+    Ok(received)
+}
+
+/// How far an echo has come.
+struct Echo<'stream> {
+    socket: &'stream Socket,
+    cancellation: &'stream Cancellation,
+    /// `None` after its end.
+    input: Option<File>,
+    /// What has been read from the input; [`unsent`](Self::unsent) begins at `at`.
+    chunk: Vec<u8>,
+    at: usize,
+    is_half_closed: bool,
+    /// The first of all that was sent.
+    first_byte: Option<u8>,
+    sent: u64,
+    received: u64,
+}
+
+/// What a wait has found.
+struct Ready {
+    /// More has come back, or the server has closed.
+    answer: bool,
+    /// [`Echo::next_step`] can be taken.
+    next_step: bool,
+}
+
+impl<'stream> Echo<'stream> {
+    fn new(stream: &'stream Stream, input: Input) -> Self {
+        let (chunk, input) = match input {
+            Input::Bytes(bytes) => (bytes, None),
+            Input::Stream(file) => (Vec::new(), Some(file)),
+        };
+        let (socket, cancellation) = (stream.socket(), stream.cancellation());
+        Self {
+            socket,
+            cancellation,
+            input,
+            chunk,
+            at: 0,
+            is_half_closed: false,
+            first_byte: None,
+            sent: 0,
+            received: 0,
+        }
+    }
+
+    fn unsent(&self) -> &[u8] {
+        &self.chunk[self.at..]
+    }
+
+    /// Half-closes when there is nothing more to send, then waits until something can be done.
+    fn wait(&mut self) -> Result<Ready, Error> {
+        if self.unsent().is_empty() && self.input.is_none() && !self.is_half_closed {
+            self.half_close().map_err(Error::Connection)?;
+        }
+        if self.socket.has_input() && !self.cancellation.is_over() {
+            // The socket does not tell of it: it has been read, and not been taken.
+            return Ok(Ready { answer: true, next_step: false });
+        }
+        let answer = (self.socket.as_fd(), Readiness::Readable);
+        let stop = (self.cancellation.shutdown.as_fd(), Readiness::Readable);
+        let sources = [answer, self.next_step(), stop];
+        let ready = platform::wait_ready(sources, self.cancellation.deadline).map_err(Error::Connection)?;
+        if self.cancellation.is_over() {
+            return Err(self.cancellation.reason());
+        }
+        Ok(Ready { answer: ready[0], next_step: ready[1] })
+    }
+
+    /// Says that nothing follows, if there is room for it now.
+    fn half_close(&mut self) -> io::Result<()> {
+        match self.socket.try_close() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            closed => closed?,
+        }
+        self.is_half_closed = true;
+        self.socket.tcp().shutdown(Half::Write)
+    }
+
+    /// What the next step waits for: room for what is unsent, or for the end; else more input. After all that there is
+    /// only the answer to wait for, twice over.
+    fn next_step(&self) -> (BorrowedFd<'_>, Readiness) {
+        match &self.input {
+            _ if !self.unsent().is_empty() => (self.socket.as_fd(), Readiness::Writable),
+            Some(input) => (input.as_fd(), Readiness::Readable),
+            None if !self.is_half_closed => (self.socket.as_fd(), Readiness::Writable),
+            None => (self.socket.as_fd(), Readiness::Readable),
+        }
+    }
+
+    /// True if and only if `answer` is the first, an alert of TLS to a client that speaks none, and no echo.
+    fn is_refused(&self, answer: &[u8]) -> bool {
+        self.received == 0
+            && !self.socket.is_tls()
+            && is_tls_alert(answer)
+            && self.first_byte != answer.first().copied()
+    }
+
+    /// Sends what is unsent, or reads more of the input.
+    fn advance(&mut self) -> Result<(), Error> {
+        if !self.unsent().is_empty() {
+            self.first_byte = self.first_byte.or(self.unsent().first().copied());
+            let sent = retryable(self.socket.try_send(self.unsent())).map_err(Error::Connection)?.unwrap_or(0);
+            self.sent += sent as u64;
+            self.at += sent;
+            return Ok(());
+        }
+        let Some(input) = &mut self.input else { return Ok(()) };
+        self.chunk.resize(CHUNK, 0);
+        let read = retryable(input.read(&mut self.chunk)).map_err(Error::Input)?;
+        self.chunk.truncate(read.unwrap_or(0));
+        self.at = 0;
+        if read == Some(0) {
+            self.input = None;
+        }
+        Ok(())
+    }
+}
+
+/// Returns `None` for a call that is to be repeated when there is something to do.
+fn retryable<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::thread;
+    use std::time::Duration;
+
+    /// Serves one client with `script` and returns where.
+    fn serve(script: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::Builder::new().spawn(move || script(listener.accept().unwrap().0)).unwrap();
+        address
+    }
+
+    /// Sends back what it reads, with one small buffer and no haste to read.
+    fn echo_back(mut stream: TcpStream) {
+        let mut reader = stream.try_clone().unwrap();
+        io::copy(&mut reader, &mut stream).unwrap();
+    }
+
+    /// Far more than any of this takes.
+    fn late() -> Instant {
+        Instant::now() + Duration::from_mins(1)
+    }
+
+    fn echo_to_vec(address: SocketAddr, input: Input, deadline: Instant) -> (Vec<u8>, Result<u64, Error>) {
+        let mut output = Vec::new();
+        let shutdown = Shutdown::new().unwrap();
+        let outcome =
+            echo(&address.to_string(), input, &mut output, &ClientConfig::default(), &shutdown, Some(deadline));
+        (output, outcome)
+    }
+
+    #[test]
+    fn what_was_sent_comes_back() {
+        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(b"Hola".to_vec()), late());
+        assert_eq!((output.as_slice(), outcome.unwrap()), (b"Hola".as_slice(), 4));
+    }
+
+    #[test]
+    fn nothing_is_echoed_as_nothing() {
+        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(Vec::new()), late());
+        assert_eq!((output.len(), outcome.unwrap()), (0, 0));
+    }
+
+    #[test]
+    fn more_than_all_buffers_hold_passes_without_a_deadlock() {
+        let bytes: Vec<u8> = (0..20_000_000_u32).map(|number| number.to_le_bytes()[1]).collect();
+        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(bytes.clone()), late());
+        assert_eq!(outcome.unwrap(), 20_000_000);
+        assert!(output == bytes);
+    }
+
+    #[test]
+    fn a_file_is_sent_to_its_end() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; 200_000]).unwrap();
+        io::Seek::rewind(&mut file).unwrap();
+        let (output, outcome) = echo_to_vec(serve(echo_back), Input::Stream(file), late());
+        assert_eq!(outcome.unwrap(), 200_000);
+        assert!(output == vec![7; 200_000]);
+    }
+
+    #[test]
+    fn a_server_that_sends_less_than_it_got_is_told_apart() {
+        let address = serve(|mut stream| {
+            stream.read_exact(&mut [0; 4]).unwrap();
+            stream.write_all(b"Ho").unwrap();
+        });
+        let (output, outcome) = echo_to_vec(address, Input::Bytes(b"Hola".to_vec()), late());
+        assert_eq!(output, b"Ho");
+        assert!(matches!(outcome, Err(Error::NotEchoed { sent: 4, received: 2 })), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_deadline_ends_an_echo_that_does_not_come() {
+        let address = serve(|stream| drop(stream.peek(&mut [0; 1]).and_then(|_| stream.peek(&mut [0; 10]))));
+        let (silent, _writer) = io::pipe().unwrap();
+        let input = Input::Stream(File::from(std::os::fd::OwnedFd::from(silent)));
+        let (_, outcome) = echo_to_vec(address, input, Instant::now() + Duration::from_millis(50));
+        assert!(matches!(outcome, Err(Error::TimedOut)), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_stop_ends_an_echo_whose_input_says_nothing() {
+        let (address, shutdown) = (serve(echo_back), Shutdown::new().unwrap());
+        let (silent, _writer) = io::pipe().unwrap();
+        let input = Input::Stream(File::from(std::os::fd::OwnedFd::from(silent)));
+        thread::scope(|scope| {
+            let talk = scope.spawn(|| {
+                echo(&address.to_string(), input, io::sink(), &ClientConfig::default(), &shutdown, Some(late()))
+            });
+            shutdown.trigger();
+            assert!(matches!(talk.join().unwrap(), Err(Error::Stopped)));
+        });
+    }
+
+    #[test]
+    fn a_greeting_is_read_to_its_end() {
+        let address = serve(|mut stream| stream.write_all("¡Hola!".as_bytes()).unwrap());
+        let (mut output, shutdown) = (Vec::new(), Shutdown::new().unwrap());
+        let received =
+            greet(&address.to_string(), &mut output, &ClientConfig::default(), &shutdown, Some(late())).unwrap();
+        assert_eq!((received, output.as_slice()), (7, "¡Hola!".as_bytes()));
+    }
+
+    #[test]
+    fn a_greeting_that_never_ends_ends_at_the_deadline() {
+        let address = serve(|mut stream| {
+            let end = late();
+            while Instant::now() < end && stream.write_all(&[b'x'; 1000]).is_ok() {}
+        });
+        let (deadline, shutdown) = (Instant::now() + Duration::from_millis(50), Shutdown::new().unwrap());
+        let outcome = greet(&address.to_string(), io::sink(), &ClientConfig::default(), &shutdown, Some(deadline));
+        assert!(matches!(outcome, Err(Error::TimedOut)), "{outcome:?}");
+    }
+}

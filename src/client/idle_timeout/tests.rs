@@ -1,0 +1,255 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A reader with a clock of its own.
+struct Reader {
+    silence: IdleTimeout,
+    now: Instant,
+}
+
+impl Reader {
+    /// Connects, with `fixed` as the silence that the user allows.
+    fn connect(fixed: Option<Duration>) -> Self {
+        let mut reader = Self { silence: IdleTimeout::new(fixed, true), now: Instant::now() };
+        reader.reconnect();
+        reader
+    }
+
+    fn reconnect(&mut self) {
+        self.silence.connection_began(self.now);
+    }
+
+    /// Waits for a frame that arrives after `gap`.
+    fn read(&mut self, payload: &str, gap: Duration) {
+        let arrival = self.now + gap;
+        self.silence.enter(self.now);
+        while let Some(until) = self.silence.start_wait(self.now, true, None).filter(|until| *until < arrival) {
+            self.now = until;
+            assert!(self.silence.end_wait(self.now));
+            let error = self.silence.judge(self.now, true);
+            assert!(error.is_none(), "{error:?} where a frame arrives after {gap:?}");
+        }
+        self.now = arrival;
+        let is_timely = self.silence.end_wait(self.now);
+        self.silence.frame_came(payload.as_bytes(), is_timely, self.now);
+        self.silence.leave(self.now);
+    }
+
+    fn repeat(&mut self, interval: Duration, times: u32) {
+        (0..times).for_each(|_| self.read("map", interval));
+    }
+
+    /// Stops the program for `pause` while it waits, and continues it.
+    fn pause(&mut self, pause: Duration) -> bool {
+        self.silence.enter(self.now);
+        self.silence.start_wait(self.now, true, None);
+        self.now += pause;
+        self.silence.end_wait(self.now)
+    }
+
+    /// Waits for a server that has gone silent. Returns how long that took, and why it was given up.
+    fn wait_given_up(&mut self, has_answered: bool) -> (Duration, Error) {
+        let began = self.now;
+        self.silence.enter(self.now);
+        loop {
+            self.now = self.silence.start_wait(self.now, has_answered, None).unwrap();
+            assert!(self.silence.end_wait(self.now));
+            if let Some(error) = self.silence.judge(self.now, has_answered) {
+                return (self.now - began, error);
+            }
+        }
+    }
+
+    /// As [`wait_given_up`](Self::wait_given_up), and connects again. Returns the seconds that it took.
+    fn stale_after(&mut self) -> u64 {
+        let (after, error) = self.wait_given_up(true);
+        assert!(matches!(error, Error::Stale { after: limit } if limit == after), "{error:?} after {after:?}");
+        self.reconnect();
+        after.as_secs()
+    }
+
+    fn unanswered_after(&mut self) -> u64 {
+        let (after, error) = self.wait_given_up(false);
+        assert!(matches!(error, Error::Unanswered { after: limit } if limit == after), "{error:?} after {after:?}");
+        self.reconnect();
+        after.as_secs()
+    }
+}
+
+#[test]
+fn three_intervals_are_allowed_within_bounds() {
+    for (interval, limit) in [(1, 10), (5, 15), (20, 60), (60, 180), (100, 180)] {
+        let mut reader = Reader::connect(None);
+        reader.read("map", Duration::ZERO);
+        reader.repeat(interval * SECOND, 2);
+        assert_eq!(reader.stale_after(), limit, "an interval of {interval} s");
+    }
+}
+
+#[test]
+fn before_the_first_repeat_a_minute_is_assumed() {
+    let mut reader = Reader::connect(None);
+    reader.read("map", Duration::ZERO);
+    assert_eq!(reader.stale_after(), 180);
+}
+
+#[test]
+fn changes_teach_nothing() {
+    let mut reader = Reader::connect(None);
+    reader.read("first", Duration::ZERO);
+    reader.read("second", Duration::from_millis(1300));
+    // The server's interval is a minute, and the first repeat comes after it.
+    reader.read("second", 60 * SECOND);
+    assert_eq!(reader.stale_after(), 180);
+}
+
+#[test]
+fn a_server_that_never_repeats_is_allowed_three_minutes() {
+    let mut reader = Reader::connect(None);
+    for number in 0..100 {
+        reader.read(&number.to_string(), SECOND);
+    }
+    assert_eq!(reader.stale_after(), 180);
+}
+
+#[test]
+fn a_pause_while_it_waits_is_not_learned() {
+    let mut reader = Reader::connect(None);
+    reader.read("map", Duration::ZERO);
+    reader.repeat(5 * SECOND, 5);
+    for _ in 0..10 {
+        assert!(!reader.pause(40 * SECOND));
+        // Eight frames are there, the first of which ended the wait.
+        (0..8).for_each(|_| reader.silence.frame_came(b"map", false, reader.now));
+        reader.silence.leave(reader.now);
+        reader.repeat(5 * SECOND, 1);
+    }
+    assert_eq!(reader.stale_after(), 15);
+}
+
+#[test]
+fn a_pause_before_the_first_repeat_is_not_learned() {
+    let mut reader = Reader::connect(None);
+    reader.read("map", Duration::ZERO);
+    reader.pause(40 * SECOND);
+    (0..8).for_each(|_| reader.silence.frame_came(b"map", false, reader.now));
+    assert_eq!(reader.stale_after(), 15);
+}
+
+#[test]
+fn a_pause_while_it_waits_is_not_the_servers_silence() {
+    let mut reader = Reader::connect(None);
+    reader.read("map", Duration::ZERO);
+    reader.repeat(5 * SECOND, 2);
+    assert!(!reader.pause(1000 * SECOND));
+    assert!(reader.silence.judge(reader.now, true).is_none());
+    // What the wait that was paused would have taken counts, and no more.
+    let (after, error) = reader.wait_given_up(true);
+    assert!(matches!(error, Error::Stale { .. }) && (9..=15).contains(&after.as_secs()), "{error:?} after {after:?}");
+}
+
+#[test]
+fn time_between_two_calls_is_not_the_servers_silence() {
+    let mut reader = Reader::connect(None);
+    reader.read("map", Duration::ZERO);
+    reader.repeat(5 * SECOND, 2);
+    reader.now += 1000 * SECOND;
+    assert_eq!(reader.stale_after(), 15);
+}
+
+#[test]
+fn calls_with_short_deadlines_add_up() {
+    let mut reader = Reader::connect(None);
+    reader.read("map", Duration::ZERO);
+    reader.repeat(5 * SECOND, 2);
+    let began = reader.now;
+    while reader.silence.judge(reader.now, true).is_none() {
+        reader.silence.enter(reader.now);
+        reader.now = reader.silence.start_wait(reader.now, true, Some(reader.now + SECOND / 10)).unwrap();
+        assert!(reader.silence.end_wait(reader.now));
+        reader.silence.leave(reader.now);
+    }
+    assert_eq!((reader.now - began).as_secs(), 15);
+}
+
+#[test]
+fn a_server_that_hangs_again_and_again_is_noticed_as_soon_each_time() {
+    let mut reader = Reader::connect(None);
+    for _ in 0..10 {
+        reader.read("map", Duration::ZERO);
+        reader.repeat(5 * SECOND, 2);
+        assert_eq!(reader.stale_after(), 15);
+    }
+}
+
+#[test]
+fn a_longer_interval_is_learned_after_a_restart_and_a_shorter_one_too() {
+    let mut reader = Reader::connect(None);
+    reader.read("map", Duration::ZERO);
+    reader.repeat(5 * SECOND, 5);
+    assert_eq!(reader.stale_after(), 15);
+    // Now the interval is a minute: two connections seem stale.
+    for limit in [15, 45] {
+        reader.read("map", Duration::ZERO);
+        assert_eq!(reader.stale_after(), limit);
+    }
+    reader.read("map", Duration::ZERO);
+    reader.repeat(60 * SECOND, 1);
+    assert_eq!(reader.stale_after(), 180);
+    reader.read("map", Duration::ZERO);
+    reader.repeat(5 * SECOND, 3);
+    assert_eq!(reader.stale_after(), 15);
+}
+
+#[test]
+fn the_limit_grows_to_three_minutes_and_no_further() {
+    let mut reader = Reader::connect(None);
+    reader.read("map", Duration::ZERO);
+    reader.repeat(SECOND, 1);
+    assert_eq!(reader.stale_after(), 10);
+    let limits = [(); 6].map(|()| {
+        reader.read("map", Duration::ZERO);
+        reader.stale_after()
+    });
+    assert_eq!(limits, [10, 30, 90, 180, 180, 180]);
+}
+
+#[test]
+fn what_the_user_allows_is_allowed_and_nothing_else() {
+    let mut reader = Reader::connect(Some(20 * SECOND));
+    for _ in 0..3 {
+        reader.read("map", Duration::ZERO);
+        reader.repeat(SECOND, 5);
+        assert_eq!(reader.stale_after(), 20);
+    }
+    let mut reader = Reader::connect(Some(SECOND));
+    assert_eq!(reader.stale_after(), 1, "before the first byte too");
+    let mut reader = Reader::connect(Some(Duration::MAX));
+    reader.read("map", 1_000_000 * SECOND);
+}
+
+#[test]
+fn a_connection_without_a_byte_is_given_up_soon_and_then_later() {
+    let mut reader = Reader::connect(None);
+    let limits = [(); 6].map(|()| reader.unanswered_after());
+    assert_eq!(limits, [15, 30, 60, 120, 180, 180]);
+    reader.read("map", Duration::ZERO);
+    reader.reconnect();
+    assert_eq!(reader.unanswered_after(), 15);
+    assert_eq!(reader.stale_after(), 180, "the interval is not doubted");
+}
+
+#[test]
+fn a_first_frame_that_has_begun_has_its_time() {
+    let mut reader = Reader::connect(None);
+    reader.read("a large map over a slow link", 100 * SECOND);
+}
+
+#[test]
+fn without_another_connection_a_server_may_have_no_map_yet() {
+    let mut reader = Reader { silence: IdleTimeout::new(None, false), now: Instant::now() };
+    reader.reconnect();
+    let (after, error) = reader.wait_given_up(false);
+    assert!(matches!(error, Error::Stale { .. }) && after == 180 * SECOND, "{error:?} after {after:?}");
+}

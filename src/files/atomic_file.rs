@@ -1,0 +1,309 @@
+//! A file that takes the place of another one, whole.
+
+use std::collections::hash_map::RandomState;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::display::escape::escape;
+use crate::files;
+
+/// How many names are tried for the new file. Two that are the same are one chance in 2^32.
+const TRIES: usize = 16;
+
+/// How many characters of a name are left to chance.
+const CHANCE_LEN: usize = 8;
+
+/// The end of a new file's name.
+const SUFFIX: &[u8] = b".tmp";
+
+/// A new file beside the one that it is to replace. Whoever reads that one has the old bytes or the new ones, whatever
+/// happens in between.
+///
+/// It is called `.NAME.XXXXXXXX.tmp`, with eight hexadecimal digits that are left to chance, and is nobody else's: two who
+/// replace the same file at once do not write into one another's, and the last one wins. Dropped before
+/// [`finish`](Self::finish), it is removed; a process that is killed leaves it.
+///
+/// ```
+/// use std::io::Write;
+/// use mapcast::files::atomic_file::AtomicFile;
+///
+/// let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("flags.json");
+/// let new = AtomicFile::begin(&path, 0o600)?;
+/// new.file().write_all(b"{}")?;
+/// assert!(!path.exists());
+/// let _replaced = new.finish()?;
+/// assert_eq!(std::fs::read(&path)?, b"{}");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct AtomicFile {
+    /// What is replaced.
+    path: PathBuf,
+    /// The new file's path; `None` when it has taken the old one's place.
+    beside: Option<PathBuf>,
+    file: File,
+}
+
+/// How sure it is that a file was replaced. Whoever reads it has the new one in any case.
+#[derive(Debug)]
+#[must_use]
+pub enum Replaced {
+    /// It is the new one after a loss of power too.
+    Synced,
+    /// After a loss of power it is the old one or the new one, each whole: the directory, which has the new name, could not be
+    /// synchronized. Not every file system can do that, and it takes the right to read the directory.
+    Unsynced(io::Error),
+}
+
+impl AtomicFile {
+    /// Makes the new file, with `mode` less the umask, to replace the one at `path`, which need not be there. A link at
+    /// `path` is replaced itself.
+    ///
+    /// # Errors
+    /// As [`check`], and if the system refuses a new file in the directory.
+    pub fn begin(path: &Path, mode: u32) -> io::Result<Self> {
+        check(path)?;
+        let name = path.file_name().unwrap_or_default();
+        for _ in 0..TRIES {
+            let beside = path.with_file_name(name_beside(name, RandomState::new().build_hasher().finish()));
+            match OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside) {
+                Ok(file) => return Ok(Self { path: path.to_owned(), beside: Some(beside), file }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(no_new_file(path, &error)),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The new file, to be written, and to be given its owner and its mode.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The new file's path, for a look at it before it takes the old one's place.
+    pub fn new_path(&self) -> &Path {
+        self.beside.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Puts the new file on the disk and into the place of the old one.
+    ///
+    /// # Errors
+    /// What the system refuses; the old file is as it was, and the new one is removed.
+    pub fn finish(mut self) -> io::Result<Replaced> {
+        self.file.sync_all()?;
+        let directory = files::open_directory(directory(&self.path));
+        if let Some(beside) = &self.beside {
+            fs::rename(beside, &self.path)?;
+        }
+        self.beside = None;
+        Ok(sync(directory))
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if let Some(beside) = &self.beside {
+            // Nothing that depends on it could be done about a failure.
+            let _ = fs::remove_file(beside);
+        }
+    }
+}
+
+/// Returns `Ok` if `path` names a file that can be replaced by a rename, as far as that can be found out without one. It need
+/// not be there.
+///
+/// # Errors
+/// If it ends in a slash, or names no file; if a directory, a FIFO, a socket or a device is there; if it is a mount point, as
+/// a single file that a container was given: the system never lets that be replaced (`EBUSY`, rename(2)).
+pub fn check(path: &Path) -> io::Result<()> {
+    let invalid = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    match path.file_name() {
+        // `x/` and `x/.` have a name too, and are no file's.
+        Some(name) if path.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()) => {}
+        _ => return invalid("it is a directory's path; name a file in it"),
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_symlink() => files::check_regular(&found)?,
+        _ => {}
+    }
+    if is_mount_point(path) {
+        return Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "it is a mount point, which cannot be replaced; mount its directory instead",
+        ));
+    }
+    Ok(())
+}
+
+/// True if something is mounted at `path` itself, and the system says so (Linux 5.8 and later do).
+fn is_mount_point(path: &Path) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+        statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)
+            .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// The error of a new file beside `path` that the system refuses: what is refused is the directory, not the file in it.
+pub(crate) fn no_new_file(path: &Path, error: &io::Error) -> io::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => "; let this user write to that directory",
+        io::ErrorKind::ReadOnlyFilesystem => "; name a file in another directory",
+        _ => "",
+    };
+    let directory = escape(&directory(path).to_string_lossy());
+    io::Error::new(error.kind(), format!("cannot create a file in {directory}: {error}{advice}"))
+}
+
+/// Returns the directory that `path` is in.
+pub(crate) fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Removes what processes that were killed have left beside `path`. Nobody may be replacing it meanwhile.
+///
+/// # Errors
+/// If the directory cannot be read, or one of them not be removed.
+pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default();
+    for entry in fs::read_dir(directory(path))? {
+        let entry = entry?;
+        if is_beside(name, &entry.file_name()) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The name is in the directory, and that is what has to reach the disk behind the file (fsync(2)).
+fn sync(directory: io::Result<File>) -> Replaced {
+    match directory.and_then(|directory| directory.sync_all()) {
+        Ok(()) => Replaced::Synced,
+        Err(error) => Replaced::Unsynced(error),
+    }
+}
+
+fn name_beside(name: &OsStr, chance: u64) -> OsString {
+    let mut beside = OsString::from(".");
+    beside.push(name);
+    beside.push(format!(".{:0CHANCE_LEN$x}.tmp", chance >> 32));
+    beside
+}
+
+/// True if and only if `found` is a name that [`name_beside`] gives for `name`.
+fn is_beside(name: &OsStr, found: &OsStr) -> bool {
+    let chance = found
+        .as_encoded_bytes()
+        .strip_prefix(b".")
+        .and_then(|rest| rest.strip_prefix(name.as_encoded_bytes()))
+        .and_then(|rest| rest.strip_prefix(b"."))
+        .and_then(|rest| rest.strip_suffix(SUFFIX));
+    chance.is_some_and(|chance| {
+        chance.len() == CHANCE_LEN && chance.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn two_who_replace_one_file_at_once_do_not_meet() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let (first, second) = (AtomicFile::begin(&path, 0o600).unwrap(), AtomicFile::begin(&path, 0o600).unwrap());
+        first.file().write_all(b"first").unwrap();
+        second.file().write_all(b"second").unwrap();
+        assert!(matches!(first.finish().unwrap(), Replaced::Synced));
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert!(matches!(second.finish().unwrap(), Replaced::Synced));
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(names(directory.path()), ["file"]);
+    }
+
+    #[test]
+    fn what_is_not_finished_leaves_the_old_file_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "old").unwrap();
+        drop(AtomicFile::begin(&path, 0o600).unwrap());
+        let over_a_directory = AtomicFile::begin(&directory.path().join("full"), 0o600).unwrap();
+        fs::create_dir_all(directory.path().join("full/inside")).unwrap();
+        assert!(over_a_directory.finish().is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(directory.path()), ["file", "full"]);
+        assert!(AtomicFile::begin(Path::new("/"), 0o600).is_err());
+    }
+
+    #[test]
+    fn what_no_rename_can_replace_is_refused_before_it_is_tried() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| AtomicFile::begin(path, 0o600).unwrap_err().to_string();
+        fs::write(directory.path().join("file"), "old").unwrap();
+        for (path, why) in [
+            ("file/", "it is a directory's path; name a file in it"),
+            ("file/.", "it is a directory's path"),
+            ("..", "it is a directory's path"),
+            ("", "it is a directory's path"),
+            ("missing/file", "cannot create a file in "),
+        ] {
+            let refusal = refused(&directory.path().join(path));
+            assert!(refusal.starts_with(why), "{path}: {refusal}");
+        }
+        assert!(refused(directory.path()).contains("it is a directory, not a regular file"));
+        assert!(refused(Path::new("/proc/self/x")).contains("cannot create a file in /proc/self"));
+        assert_eq!(names(directory.path()), ["file"]);
+    }
+
+    #[test]
+    fn a_mount_point_is_told_from_other_files() {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+        // Those in containers are files; any other will do.
+        let point = points.find(|point| point.exists()).unwrap();
+        assert!(is_mount_point(point), "{}", point.display());
+        assert!(!is_mount_point(tempfile::NamedTempFile::new().unwrap().path()));
+    }
+
+    #[test]
+    fn only_what_was_left_by_a_kill_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let mut left = AtomicFile::begin(&path, 0o600).unwrap();
+        left.beside = None;
+        assert_eq!(names(directory.path()).len(), 1);
+        let others =
+            [".file.0123456.tmp", ".file.0123456G.tmp", ".file.tmp", ".other.01234567.tmp", "file", "file.new"];
+        for name in others {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        remove_abandoned(&path).unwrap();
+        assert_eq!(names(directory.path()), others);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_synchronized_is_no_failure() {
+        // A device has nothing to synchronize: EINVAL, as of a directory on a file system that cannot (fsync(2)).
+        assert!(matches!(sync(File::open("/dev/null")), Replaced::Unsynced(_)));
+        assert!(matches!(sync(Err(io::ErrorKind::PermissionDenied.into())), Replaced::Unsynced(_)));
+    }
+}

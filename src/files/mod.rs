@@ -1,0 +1,160 @@
+//! Files that the operator names, opened so that they cannot hold the program: a FIFO, a device or a socket in a file's place
+//! is an error and not a wait.
+//!
+//! What a file system that hangs does to a regular file no option of open(2) prevents: see `threads` for that.
+
+pub mod atomic_file;
+pub(crate) mod permissions;
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+
+use crate::platform::{Readiness, wait_ready};
+
+/// How long the writer of a pipe that holds a secret has until its end: 10 s, enough for a password manager that asks.
+pub(crate) const PIPE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Something that is not a regular file.
+#[derive(Debug, thiserror::Error)]
+#[error("it is {0}, not a regular file; name a regular file")]
+struct NotRegular(&'static str);
+
+/// Opens the regular file at `path` for reading. Waits for nothing but the file system.
+///
+/// # Errors
+/// What the system says; that it is not a regular file.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    // Looked at before it is opened, because opening a FIFO or a device is felt at its other end.
+    check_regular(&fs::metadata(path)?)?;
+    let file = open_without_waiting(path)?;
+    // It may be another one by now.
+    check_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Returns the first `most` bytes of the regular file at `path`.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open(path)?.take(most).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Returns what is written into the pipe at `path` until its end, at most `most` bytes; `None` if it is no pipe. `<(command)`
+/// in a shell is one: `/dev/fd/63`.
+///
+/// # Errors
+/// What the system says; `TimedOut` if the writer has not ended within `limit`.
+pub(crate) fn read_pipe(path: &Path, most: u64, limit: Duration) -> io::Result<Option<Vec<u8>>> {
+    if !fs::metadata(path)?.file_type().is_fifo() {
+        return Ok(None);
+    }
+    let (file, deadline) = (open_without_waiting(path)?, Instant::now().checked_add(limit));
+    let mut content = Vec::new();
+    while (content.len() as u64) < most {
+        if !wait_ready([(file.as_fd(), Readiness::Readable)], deadline)?[0] {
+            let why = format!("it is a pipe, and its writer has not ended within {} s", limit.as_secs());
+            return Err(io::Error::new(ErrorKind::TimedOut, why));
+        }
+        let left = most - content.len() as u64;
+        match (&file).take(left).read_to_end(&mut content) {
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(content))
+}
+
+/// Opens the directory at `path`.
+///
+/// # Errors
+/// What the system says; `NotADirectory` if it is something else.
+pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::DIRECTORY | OFlags::NONBLOCK).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// Returns an error if `metadata` is not of a regular file.
+pub(crate) fn check_regular(metadata: &Metadata) -> io::Result<()> {
+    let kind = metadata.file_type();
+    let what = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => "a directory",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_char_device() || kind.is_block_device() => "a device",
+        () => "something else",
+    };
+    Err(io::Error::new(ErrorKind::InvalidInput, NotRegular(what)))
+}
+
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    // Not as the controlling terminal, if it is one by now.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    fn fifo(directory: &Path) -> std::path::PathBuf {
+        let path = directory.join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once_and_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let fifo = fifo(directory.path());
+        let (directory, device) = (directory.path(), Path::new("/dev/zero"));
+        let others = [(directory, "a directory"), (&fifo, "a FIFO"), (&socket, "a socket"), (device, "a device")];
+        for (path, what) in others {
+            let error = read(path, 10).unwrap_err().to_string();
+            assert_eq!(error, format!("it is {what}, not a regular file; name a regular file"));
+        }
+        // As a directory it would be opened for reading, which waits for a writer.
+        assert_eq!(open_directory(&fifo).unwrap_err().kind(), ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn a_file_is_read_to_its_limit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "0123456789").unwrap();
+        assert_eq!((read(file.path(), 4).unwrap(), read(file.path(), 20).unwrap().len()), (b"0123".to_vec(), 10));
+        assert_eq!(read_pipe(file.path(), 20, PIPE_LIMIT).unwrap(), None);
+    }
+
+    #[test]
+    fn a_pipe_is_read_to_its_end_and_a_silent_writer_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fifo(directory.path());
+        let silent = read_pipe(&path, 100, Duration::from_millis(10)).unwrap_err();
+        assert_eq!(silent.kind(), ErrorKind::TimedOut);
+        let writing = path.clone();
+        let writer = thread::Builder::new().spawn(move || {
+            let mut pipe = OpenOptions::new().write(true).open(writing).unwrap();
+            for part in ["a ", "secret"] {
+                pipe.write_all(part.as_bytes()).unwrap();
+                thread::yield_now();
+            }
+        });
+        assert_eq!(read_pipe(&path, 100, Duration::from_mins(1)).unwrap().unwrap(), b"a secret");
+        writer.unwrap().join().unwrap();
+    }
+}

@@ -1,0 +1,107 @@
+//! What a source across a network has to say: that it is up, or down and why, once each.
+
+use log::Level;
+
+use super::report::Notice;
+use super::{Error, Published, Sink};
+use crate::display::error_chain::ErrorChain;
+use crate::stats::health::Failure;
+
+/// How a source across a network fares, and so what is news about it.
+#[derive(Debug)]
+pub(super) struct ConnectionLog {
+    /// The source, escaped and without its password.
+    name: String,
+    told: Reported,
+}
+
+/// What the log has said last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reported {
+    Nothing,
+    Up,
+    Down(Failure),
+}
+
+impl ConnectionLog {
+    pub(super) fn new(name: String) -> Self {
+        Self { name, told: Reported::Nothing }
+    }
+
+    /// The source, escaped and without its password.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes note of a map that was taken. Returns a notice if and only if the source was not up before; each later map
+    /// is for who debugs, as there may be thousands a second.
+    pub(super) fn up(&mut self, published: Published) -> Option<Notice> {
+        if self.told == Reported::Up {
+            if published.changed {
+                log::debug!("{}: {published}", self.name);
+            }
+            return None;
+        }
+        self.told = Reported::Up;
+        Some(Notice::new(Level::Info, format!("source up: {}: {published}", self.name)))
+    }
+
+    /// Takes note of a failure, here and in the sink's health. Returns a notice if and only if the failure before was of
+    /// another kind, or there was none: a server that is away refuses, resets and times out by turns.
+    pub(super) fn down(&mut self, error: &Error, sink: &Sink) -> Option<Notice> {
+        let (kind, problem) = (error.kind(), ErrorChain(error).to_string());
+        sink.fail(error);
+        if self.told == Reported::Down(kind) {
+            log::debug!("{problem}");
+            return None;
+        }
+        self.told = Reported::Down(kind);
+        let kept = if sink.feed().version() == 0 { "there is no map yet" } else { "the last good map stays" };
+        Some(Notice::new(Level::Warn, format!("source down: {problem}; {kept}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::Feed;
+    use crate::format::Format;
+    use crate::map::builtin;
+    use std::io;
+    use std::sync::Arc;
+
+    fn failure(kind: Failure, text: &str) -> Error {
+        Error::Upstream { name: "tcp://h:1".to_owned(), kind, source: io::Error::other(text).into() }
+    }
+
+    fn text(notice: Option<Notice>) -> Option<String> {
+        notice.map(|notice| notice.text)
+    }
+
+    #[test]
+    fn up_and_down_are_told_once_each() {
+        let sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![]);
+        let mut upstream = ConnectionLog::new("tcp://h:1".to_owned());
+        let refused = failure(Failure::Unreachable, "refused");
+        let first = text(upstream.down(&refused, &sink));
+        assert_eq!(first.as_deref(), Some("source down: tcp://h:1: refused; there is no map yet"));
+        assert_eq!(upstream.down(&failure(Failure::Unreachable, "no answer"), &sink), None);
+        let published = sink.publish(builtin()).unwrap();
+        let up = text(upstream.up(published));
+        assert_eq!(up.as_deref(), Some("source up: tcp://h:1: 4 entries, version 1"));
+        assert_eq!(upstream.up(published), None);
+        assert!(sink.health().state().up);
+        let again = text(upstream.down(&refused, &sink));
+        assert_eq!(again.as_deref(), Some("source down: tcp://h:1: refused; the last good map stays"));
+        assert_eq!(sink.health().state().failures(Failure::Unreachable), 3);
+    }
+
+    #[test]
+    fn another_kind_of_failure_is_told() {
+        let sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![]);
+        let mut upstream = ConnectionLog::new("tcp://h:1".to_owned());
+        assert!(upstream.down(&failure(Failure::Unreachable, "refused"), &sink).is_some());
+        assert!(upstream.down(&failure(Failure::Invalid, "no map"), &sink).is_some());
+        assert!(upstream.down(&failure(Failure::Invalid, "no map either"), &sink).is_none());
+    }
+}

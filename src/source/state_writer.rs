@@ -1,0 +1,256 @@
+//! Who keeps the last good map, so that no source waits for a disk.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use log::Level;
+
+use crate::display::error_chain::ErrorChain;
+use crate::map::Map;
+use crate::state::StateFile;
+use crate::threads::{ROUND, Thread, Threads, Worker};
+
+/// How long it waits before it tries a map again that could not be written.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest that it waits: a disk that has room again has the map within half a minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How long the end waits for the last map to be written: 10 s. A disk that others keep busy may take seconds for an fsync;
+/// what is beyond it is a file system that hangs.
+const JOIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// A map, and when it became the current one.
+type Changed = (Map, SystemTime);
+
+/// A thread that writes the newest map into the state. A source may have a hundred maps in the time of one fsync: those in
+/// between are never written. What cannot be written is tried again after 1 s, doubling to 30 s, and with the next map. Ends
+/// when it is dropped, when the last map is written or could not be at that moment.
+#[derive(Debug)]
+pub(super) struct StateWriter {
+    /// Guards the map that is not written yet alone; held only to put it there and to take it.
+    newest: Arc<Mutex<Option<Changed>>>,
+    /// One for each time that there was no map. ReadCount when the state writer is dropped.
+    notify: Option<Sender<()>>,
+    /// ReadCount when the state writer is dropped.
+    thread: Option<Thread>,
+}
+
+impl StateWriter {
+    /// Starts the thread, one of `threads`.
+    ///
+    /// # Errors
+    /// If the system gives none.
+    pub(super) fn start(state: StateFile, threads: &Threads) -> io::Result<Self> {
+        let newest = Arc::new(Mutex::new(None));
+        let (notify, notified) = mpsc::channel();
+        let taken = Arc::clone(&newest);
+        let worker = threads.register_io("state", &format!("writing {}", state.name()));
+        let counted = Arc::clone(&worker);
+        let keep = move || {
+            let mut unwritten = None;
+            let try_write = |newest: &Changed, was_failing| write(&state, newest, was_failing);
+            // After a panic: a map that arrives during the pause has put its map where it is found afterwards.
+            let pause = |pause| notified.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected);
+            counted.run(pause, || write_newest(&counted, &taken, &mut unwritten, &notified, FIRST_WAIT, try_write));
+            if unwritten.is_some() {
+                log::warn!("{}: the last map is not in the state: a restart begins with an older one", state.name());
+            }
+        };
+        let thread = Thread::start("state", keep).inspect_err(|_| worker.end())?;
+        Ok(Self { newest, notify: Some(notify), thread: Some(thread) })
+    }
+
+    /// Has `map` written, which has just become the current one, unless a newer one comes first. Waits for nothing.
+    pub(super) fn keep(&self, map: Map) {
+        let newest = (map, SystemTime::now());
+        let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).replace(newest);
+        if before.is_none()
+            && let Some(notify) = &self.notify
+        {
+            // It fails only if the thread has ended.
+            let _ = notify.send(());
+        }
+    }
+}
+
+impl Drop for StateWriter {
+    fn drop(&mut self) {
+        self.notify = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join(JOIN_LIMIT);
+        }
+    }
+}
+
+/// Writes what is in `newest` each time that it is notified, and again while that fails, until nobody can notify it any more. What is
+/// not written is left in `unwritten`. `try_write` is told whether the attempt before failed, and returns true if and only if
+/// the map is written.
+fn write_newest<M>(
+    worker: &Worker,
+    newest: &Mutex<Option<M>>,
+    unwritten: &mut Option<M>,
+    notified: &Receiver<()>,
+    first_wait: Duration,
+    mut try_write: impl FnMut(&M, bool) -> bool,
+) {
+    let mut wait = first_wait;
+    let mut due = Instant::now() + wait;
+    loop {
+        worker.round();
+        let left = if unwritten.is_some() { due.saturating_duration_since(Instant::now()) } else { ROUND };
+        let heard = notified.recv_timeout(left.min(ROUND));
+        let was_failing = unwritten.is_some();
+        if heard == Err(RecvTimeoutError::Timeout) && !(was_failing && due <= Instant::now()) {
+            continue;
+        }
+        if let Some(newer) = newest.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            *unwritten = Some(newer);
+        }
+        if unwritten.as_ref().is_some_and(|map| try_write(map, was_failing)) {
+            *unwritten = None;
+        }
+        if heard == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+        wait = if was_failing { next_wait(wait) } else { first_wait };
+        due = Instant::now() + wait;
+    }
+}
+
+fn next_wait(wait: Duration) -> Duration {
+    wait.saturating_mul(2).min(LONGEST_WAIT)
+}
+
+/// Writes `map`. Returns true if and only if it is written. The first failure in a row is told, and that it is over.
+fn write(state: &StateFile, (map, changed): &Changed, was_failing: bool) -> bool {
+    match state.save_exact(map, *changed) {
+        Ok(()) => {
+            if was_failing {
+                log::info!("{}: the state is kept again", state.name());
+            }
+            true
+        }
+        Err(error) => {
+            let level = if was_failing { Level::Debug } else { Level::Warn };
+            let meanwhile = "clients have the new map, a restart would begin with an older one";
+            log::log!(level, "{}; {meanwhile}; trying again", ErrorChain(&error));
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::builtin;
+    use std::thread;
+
+    fn numbered(number: i64) -> Map {
+        Map::from([("n".into(), number.into())])
+    }
+
+    #[test]
+    fn the_newest_map_is_kept_when_the_state_writer_has_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateFile::open(directory.path().join("state")).unwrap();
+        let state_writer = StateWriter::start(state.clone(), &Threads::default()).unwrap();
+        (0..1000).for_each(|number| state_writer.keep(numbered(number)));
+        drop(state_writer);
+        assert_eq!(state.load(1000).unwrap(), Some(numbered(999)));
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_written_for_a_while_is_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateFile::open(directory.path().join("state")).unwrap();
+        std::fs::create_dir_all(directory.path().join("state/in-the-way")).unwrap();
+        let newest = (builtin(), SystemTime::now().checked_sub(Duration::from_mins(1)).unwrap());
+        assert!(!write(&state, &newest, false));
+        std::fs::remove_dir_all(directory.path().join("state")).unwrap();
+        assert!(write(&state, &newest, true));
+        assert_eq!(state.load(1000).unwrap(), Some(builtin()));
+        assert!(state.age() >= Duration::from_mins(1), "counted from the change: {:?}", state.age());
+    }
+
+    /// Runs [`write_newest`] on the map `{n: 1}` beside `watch`, who is told of each attempt and answers whether it fails.
+    fn attempts(first_wait: Duration, watch: impl FnOnce(&Mutex<Option<Map>>, Sender<()>, &Attempts)) -> bool {
+        let newest = Mutex::new(Some(numbered(1)));
+        let (notify, notified) = mpsc::channel();
+        let (made, attempt) = mpsc::channel();
+        let (answer, answered) = mpsc::channel();
+        notify.send(()).unwrap();
+        let worker = Threads::default().register_io("state", "writing");
+        thread::scope(|scope| {
+            let newest = &newest;
+            let writer = scope.spawn(move || {
+                let mut unwritten = None;
+                write_newest(&worker, newest, &mut unwritten, &notified, first_wait, |map: &Map, was_failing| {
+                    made.send((map.clone(), was_failing)).unwrap();
+                    answered.recv().unwrap()
+                });
+                unwritten.is_none()
+            });
+            watch(newest, notify, &Attempts { attempt, answer });
+            writer.join().unwrap()
+        })
+    }
+
+    struct Attempts {
+        attempt: Receiver<(Map, bool)>,
+        answer: Sender<bool>,
+    }
+
+    impl Attempts {
+        /// Waits for the next attempt, has it succeed or not, and returns what was to be written and whether the one before
+        /// had failed.
+        fn end_next(&self, is_written: bool) -> (Map, bool) {
+            let attempt = self.attempt.recv_timeout(Duration::from_mins(1)).expect("another attempt");
+            self.answer.send(is_written).unwrap();
+            attempt
+        }
+    }
+
+    #[test]
+    fn a_map_that_could_not_be_written_is_tried_again_though_no_other_comes() {
+        let all_written = attempts(Duration::from_millis(1), |newest, notify, attempts| {
+            assert_eq!(attempts.end_next(false), (numbered(1), false));
+            assert_eq!(attempts.end_next(false), (numbered(1), true));
+            assert_eq!(attempts.end_next(true), (numbered(1), true));
+            *newest.lock().unwrap() = Some(numbered(2));
+            notify.send(()).unwrap();
+            assert_eq!(attempts.end_next(true), (numbered(2), false));
+        });
+        assert!(all_written);
+    }
+
+    #[test]
+    fn a_newer_map_takes_the_place_of_the_one_that_could_not_be_written_at_once() {
+        attempts(Duration::from_hours(1), |newest, notify, attempts| {
+            assert_eq!(attempts.end_next(false), (numbered(1), false));
+            *newest.lock().unwrap() = Some(numbered(2));
+            notify.send(()).unwrap();
+            assert_eq!(attempts.end_next(true), (numbered(2), true));
+        });
+    }
+
+    #[test]
+    fn a_stop_waits_for_one_more_attempt_and_for_no_time() {
+        for is_written_at_last in [true, false] {
+            let all_written = attempts(Duration::from_hours(1), |_, notify, attempts| {
+                assert_eq!(attempts.end_next(false), (numbered(1), false));
+                drop(notify);
+                assert_eq!(attempts.end_next(is_written_at_last), (numbered(1), true));
+            });
+            assert_eq!(all_written, is_written_at_last);
+        }
+    }
+
+    #[test]
+    fn the_wait_doubles_to_half_a_minute() {
+        let waits: Vec<_> = std::iter::successors(Some(FIRST_WAIT), |wait| Some(next_wait(*wait))).take(7).collect();
+        assert_eq!(waits.iter().map(Duration::as_secs).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 30, 30]);
+    }
+}

@@ -1,0 +1,356 @@
+//! Counters, and the guard that counts a connection while it lives.
+
+pub mod health;
+pub(crate) mod histogram;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::stats::histogram::Histogram;
+use crate::sync::{AtomicU64, Ordering};
+
+/// What has happened since the server was made. Each number is right by itself; two read one after the other may be a
+/// moment apart.
+#[derive(Debug, Default)]
+pub struct Stats {
+    heartbeats: AtomicU64,
+    active: AtomicU64,
+    served: AtomicU64,
+    refused: AtomicU64,
+    refused_per_ip: AtomicU64,
+    denied: AtomicU64,
+    failed_accepts: AtomicU64,
+    failed_spawns: AtomicU64,
+    panics: AtomicU64,
+    timed_out: AtomicU64,
+    cut: AtomicU64,
+    failed_handshakes: AtomicU64,
+    accept_errors: [AtomicU64; AcceptError::ALL.len()],
+    closed: [AtomicU64; Closed::ALL.len()],
+    times: Times,
+}
+
+/// An event that is only counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The accept loop has come round.
+    Heartbeat,
+    /// A client was closed because the limit on connections was reached.
+    Refused,
+    /// A client was closed because its address has as many connections as one may have.
+    RefusedPerIp,
+    /// A client was closed because its address is not on the list of those who may connect.
+    Denied,
+    /// `accept` failed for lack of descriptors or memory.
+    FailedAccept,
+    /// A client was closed because the system gave no thread for it.
+    FailedSpawn,
+    /// A connection's thread panicked.
+    Panicked,
+    /// A client did not take a frame by its deadline.
+    TimedOut,
+    /// A client was cut at the end of the drain.
+    Cut,
+    /// A client's TLS handshake failed.
+    FailedHandshake,
+}
+
+/// What `accept` failed with. The label is the metric's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AcceptError {
+    ProcessDescriptors,
+    SystemDescriptors,
+    Aborted,
+    Other,
+}
+
+impl AcceptError {
+    const ALL: [Self; 4] = [Self::ProcessDescriptors, Self::SystemDescriptors, Self::Aborted, Self::Other];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::ProcessDescriptors => "EMFILE",
+            Self::SystemDescriptors => "ENFILE",
+            Self::Aborted => "ECONNABORTED",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// How a connection came to its end. The label is the metric's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    Client,
+    Done,
+    WriteTimeout,
+    WriteError,
+    Backlog,
+    Flooded,
+    Drain,
+    Panic,
+}
+
+impl Closed {
+    const ALL: [Self; 8] = [
+        Self::Client,
+        Self::Done,
+        Self::WriteTimeout,
+        Self::WriteError,
+        Self::Backlog,
+        Self::Flooded,
+        Self::Drain,
+        Self::Panic,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client_closed",
+            Self::Done => "done",
+            Self::WriteTimeout => "write_timeout",
+            Self::WriteError => "write_error",
+            Self::Backlog => "backlog",
+            Self::Flooded => "flooded",
+            Self::Drain => "drain",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// Up to which durations connections are counted: 1 s, 10 s, 30 s, 1 min, 5 min, 15 min, 1 h, 6 h, 1 day.
+const LASTED: &[Duration] = &[
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_mins(1),
+    Duration::from_mins(5),
+    Duration::from_mins(15),
+    Duration::from_hours(1),
+    Duration::from_hours(6),
+    Duration::from_hours(24),
+];
+
+/// The same for writes that had to wait for their client: 1 ms to the default of the write time-out.
+const WRITTEN: &[Duration] = &[
+    Duration::from_millis(1),
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+];
+
+/// How long connections and frames took.
+#[derive(Debug)]
+struct Times {
+    lasted: Histogram,
+    /// Of the frames that did not go whole at once; shared with the connections.
+    waits: Arc<Histogram>,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { lasted: Histogram::new(LASTED), waits: Arc::new(Histogram::new(WRITTEN)) }
+    }
+}
+
+impl Stats {
+    /// Times that the accept loop has come round. A loop that hangs stands still; see `ServerConfig::heartbeat`.
+    pub fn heartbeats(&self) -> u64 {
+        self.heartbeats.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are open now.
+    pub fn active(&self) -> u64 {
+        self.active.load(Ordering::SeqCst)
+    }
+
+    /// Connections that were served so far, the active ones among them: those that have their thread and, with TLS, have
+    /// shaken hands.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Clients closed at once because `max_connections` was reached.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Clients closed at once because their address had `max_connections_per_ip` already.
+    pub fn refused_per_ip(&self) -> u64 {
+        self.refused_per_ip.load(Ordering::Relaxed)
+    }
+
+    /// Clients closed at once because their address is not in `allow`.
+    pub fn denied(&self) -> u64 {
+        self.denied.load(Ordering::Relaxed)
+    }
+
+    /// Times that `accept` failed for lack of descriptors or memory.
+    pub fn failed_accepts(&self) -> u64 {
+        self.failed_accepts.load(Ordering::Relaxed)
+    }
+
+    /// Clients closed because the system gave no thread for them.
+    pub fn failed_spawns(&self) -> u64 {
+        self.failed_spawns.load(Ordering::Relaxed)
+    }
+
+    /// Connections ended by a panic of their service.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    /// Clients that did not take a frame by its deadline.
+    pub fn timed_out(&self) -> u64 {
+        self.timed_out.load(Ordering::Relaxed)
+    }
+
+    /// Clients cut at the end of the drain.
+    pub fn cut(&self) -> u64 {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Clients closed because their TLS handshake failed: no TLS, no certificate, no time.
+    pub fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were refused, by why.
+    pub(crate) fn rejections(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let (limit, per_ip) = (("limit", self.refused()), ("per_ip", self.refused_per_ip()));
+        [limit, per_ip, ("denied", self.denied()), ("tls", self.failed_handshakes())].into_iter()
+    }
+
+    /// Times that `accept` failed, by what with.
+    pub(crate) fn accept_errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let labels = AcceptError::ALL.into_iter().map(AcceptError::label);
+        labels.zip(self.accept_errors.iter().map(|counter| counter.load(Ordering::Relaxed)))
+    }
+
+    /// Connections that have ended, by how.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let labels = Closed::ALL.into_iter().map(Closed::label);
+        labels.zip(self.closed.iter().map(|counter| counter.load(Ordering::Relaxed)))
+    }
+
+    /// How long the connections that have ended lasted.
+    pub(crate) fn durations(&self) -> &Histogram {
+        &self.times.lasted
+    }
+
+    /// How long frames took that did not go whole at once.
+    pub(crate) fn waits(&self) -> &Arc<Histogram> {
+        &self.times.waits
+    }
+
+    /// Counts a failure of `accept`.
+    pub(crate) fn count_accept_error(&self, error: AcceptError) {
+        self.accept_errors[error as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the end of a connection.
+    pub(crate) fn count_closed(&self, closed: Closed) {
+        self.closed[closed as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts how long a connection lasted.
+    pub(crate) fn lasted(&self, duration: Duration) {
+        self.times.lasted.observe(duration);
+    }
+
+    /// Counts one event.
+    pub(crate) fn count(&self, event: Event) {
+        let counter = match event {
+            Event::Heartbeat => &self.heartbeats,
+            Event::Refused => &self.refused,
+            Event::RefusedPerIp => &self.refused_per_ip,
+            Event::Denied => &self.denied,
+            Event::FailedAccept => &self.failed_accepts,
+            Event::FailedSpawn => &self.failed_spawns,
+            Event::Panicked => &self.panics,
+            Event::TimedOut => &self.timed_out,
+            Event::Cut => &self.cut,
+            Event::FailedHandshake => &self.failed_handshakes,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection as active until the guard is dropped, however its thread ends.
+    pub(crate) fn connect(self: &Arc<Self>) -> ConnectionGuard {
+        let active_then = self.active.fetch_add(1, Ordering::SeqCst) + 1;
+        ConnectionGuard { stats: Arc::clone(self), active_then, is_counted: true }
+    }
+}
+
+/// One active connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionGuard {
+    stats: Arc<Stats>,
+    active_then: u64,
+    /// False once it has been counted off.
+    is_counted: bool,
+}
+
+impl ConnectionGuard {
+    /// Counts the connection as served as well: it has its thread, and has shaken hands if it had to.
+    pub(crate) fn serve(&self) {
+        self.stats.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that were active when this one had become so, itself counted.
+    pub(crate) fn active_then(&self) -> u64 {
+        self.active_then
+    }
+
+    /// Counts the connection off. Returns how many are active without it, at that moment.
+    pub(crate) fn leave(mut self) -> u64 {
+        self.is_counted = false;
+        // One step: looked at afterwards, two that leave at once would both be the last, and one that comes would count.
+        self.stats.active.fetch_sub(1, Ordering::SeqCst) - 1
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        if self.is_counted {
+            self.stats.active.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_active_until_its_guard_is_dropped() {
+        let stats = Arc::new(Stats::default());
+        let (first, second) = (stats.connect(), stats.connect());
+        first.serve();
+        assert_eq!((first.active_then(), second.active_then(), stats.served()), (1, 2, 1));
+        assert_eq!(first.leave(), 1);
+        assert_eq!((stats.active(), stats.served()), (1, 1));
+        drop(second);
+        assert_eq!(stats.active(), 0);
+    }
+
+    #[test]
+    fn ends_and_failures_are_counted_by_their_labels() {
+        let stats = Stats::default();
+        stats.count_closed(Closed::Panic);
+        stats.count_accept_error(AcceptError::Other);
+        assert_eq!(stats.closed().find(|(_, count)| *count == 1), Some(("panic", 1)));
+        assert_eq!(stats.accept_errors().find(|(_, count)| *count == 1), Some(("other", 1)));
+    }
+
+    #[test]
+    fn a_panic_counts_its_connection_off() {
+        let stats = Arc::new(Stats::default());
+        let guard = stats.connect();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _guard = guard;
+            panic!("as a service may");
+        }));
+        assert!(outcome.is_err());
+        assert_eq!(stats.active(), 0);
+    }
+}

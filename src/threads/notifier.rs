@@ -1,0 +1,181 @@
+//! Wakes a parked thread and says why.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+use super::{ROUND, Worker};
+
+/// Why a thread was woken. Each is one bit, so that any number of notifications costs one wake-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WakeReason {
+    /// The client has sent something, or has left.
+    Input = 1,
+    /// There is something new to send.
+    Update = 2,
+    /// The server stops.
+    Stop = 4,
+    /// The drain is over: the connection has been cut. Stays notified.
+    Cut = 8,
+}
+
+/// The reasons that are pending.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WakeReasons(u8);
+
+impl WakeReasons {
+    /// True if and only if `reason` is pending.
+    pub fn contains(self, reason: WakeReason) -> bool {
+        self.0 & reason as u8 != 0
+    }
+
+    /// True if and only if no reason is pending: the wait timed out.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Wakes one thread: any thread notifies, the owner waits. Costs no descriptor, and an idle owner no CPU.
+///
+/// Parking alone would do for one reason; the bits say which, and hold a notification that comes while the owner is busy, even
+/// if a library between takes the thread's parking token for its own.
+#[derive(Debug)]
+pub(crate) struct Notifier {
+    pending: AtomicU8,
+    owner: Thread,
+}
+
+impl Notifier {
+    /// Returns a notifier that the calling thread will wait for.
+    pub(crate) fn for_current_thread() -> Self {
+        Self { pending: AtomicU8::new(0), owner: thread::current() }
+    }
+
+    /// Notifies for `reason`; wakes the owner, or keeps it from falling asleep.
+    pub(crate) fn notify(&self, reason: WakeReason) {
+        let before = self.pending.fetch_or(reason as u8, Ordering::SeqCst);
+        if before & reason as u8 == 0 {
+            self.owner.unpark();
+        }
+    }
+
+    /// Waits for a notification or until `until` has passed; `None` never passes. Returns the pending reasons and clears them.
+    pub(crate) fn wait(&self, until: Option<Instant>) -> WakeReasons {
+        loop {
+            let reasons = self.take();
+            if !reasons.is_empty() {
+                return reasons;
+            }
+            match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => thread::park(),
+                Some(left) if left.is_zero() => return reasons,
+                Some(left) => thread::park_timeout(left),
+            }
+        }
+    }
+
+    /// As [`wait`](Self::wait), for the thread of `worker`: counts a round, and waits no longer than one. Nothing is pending if
+    /// that was it.
+    pub(crate) fn wait_round(&self, worker: &Worker, until: Option<Instant>) -> WakeReasons {
+        worker.round();
+        let round = Instant::now() + ROUND;
+        self.wait(Some(until.map_or(round, |until| until.min(round))))
+    }
+
+    /// True if and only if the connection has been cut.
+    pub(crate) fn is_cut(&self) -> bool {
+        WakeReasons(self.pending.load(Ordering::SeqCst)).contains(WakeReason::Cut)
+    }
+
+    fn take(&self) -> WakeReasons {
+        // The cheap look first: most waits begin with nothing pending, and a read needs no exclusive cache line.
+        match self.pending.load(Ordering::SeqCst) {
+            0 => WakeReasons(0),
+            _ => WakeReasons(self.pending.fetch_and(WakeReason::Cut as u8, Ordering::SeqCst)),
+        }
+    }
+}
+
+impl AsRef<Self> for Notifier {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+/// Returns a waker that notifies `target` for `reason`. It does not keep `target` alive.
+pub(crate) fn waker<T: AsRef<Notifier> + Send + Sync + 'static>(target: &Arc<T>, reason: WakeReason) -> Waker {
+    Arc::new(WeakNotifier { target: Arc::downgrade(target), reason }).into()
+}
+
+/// Notifies what it refers to as long as that lives.
+struct WeakNotifier<T> {
+    target: Weak<T>,
+    reason: WakeReason,
+}
+
+impl<T: AsRef<Notifier> + Send + Sync> Wake for WeakNotifier<T> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(target) = self.target.upgrade() {
+            (*target).as_ref().notify(self.reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_notification_before_the_wait_is_not_lost() {
+        let notifier = Arc::new(Notifier::for_current_thread());
+        notifier.notify(WakeReason::Update);
+        waker(&notifier, WakeReason::Input).wake();
+        let reasons = notifier.wait(None);
+        assert!(
+            reasons.contains(WakeReason::Update)
+                && reasons.contains(WakeReason::Input)
+                && !reasons.contains(WakeReason::Stop)
+        );
+        assert!(notifier.wait(Some(Instant::now())).is_empty());
+    }
+
+    #[test]
+    fn a_notification_wakes_its_owner_from_a_wait_without_end() {
+        let (notifiers, taken) = mpsc::channel();
+        let owner = thread::Builder::new()
+            .spawn(move || {
+                let notifier = Arc::new(Notifier::for_current_thread());
+                notifiers.send(Arc::clone(&notifier)).unwrap();
+                notifier.wait(None).contains(WakeReason::Stop)
+            })
+            .unwrap();
+        taken.recv().unwrap().notify(WakeReason::Stop);
+        assert!(owner.join().unwrap());
+    }
+
+    #[test]
+    fn a_wait_that_nobody_ends_takes_its_time() {
+        let until = Instant::now() + Duration::from_millis(20);
+        // A parking token that somebody else left does not end it early.
+        thread::current().unpark();
+        assert!(Notifier::for_current_thread().wait(Some(until)).is_empty());
+        assert!(Instant::now() >= until);
+    }
+
+    #[test]
+    fn a_cut_stays() {
+        let notifier = Notifier::for_current_thread();
+        notifier.notify(WakeReason::Cut);
+        assert!(notifier.wait(None).contains(WakeReason::Cut));
+        assert!(notifier.is_cut() && notifier.wait(None).contains(WakeReason::Cut));
+    }
+}

@@ -1,0 +1,113 @@
+//! A thread of a service's own, beside those of the connections.
+
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use super::notifier::{Notifier, WakeReason};
+use super::{Thread, Threads, Worker};
+
+/// How long the end waits for the thread: 1 s. Its work is done in steps of milliseconds.
+const JOIN_LIMIT: Duration = Duration::from_secs(1);
+
+/// A thread that works until it is notified of the stop, and is restarted after a panic. Stopped and joined when this is
+/// dropped.
+#[derive(Debug)]
+pub(crate) struct WorkerThread {
+    notifier: Arc<Notifier>,
+    /// ReadCount when this is dropped.
+    thread: Option<Thread>,
+}
+
+impl WorkerThread {
+    /// Starts the thread, one of `threads`, called `name` and doing `task`. There, `begin` is called with its notifier and has
+    /// returned before this does; what it returns is then the thread's work. After a panic both are called again. The work
+    /// has to wait by [`Notifier::wait_round`].
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(crate) fn start<W: FnOnce()>(
+        threads: &Threads,
+        name: &str,
+        task: &str,
+        mut begin: impl FnMut(&Arc<Notifier>, &Arc<Worker>) -> W + Send + 'static,
+    ) -> io::Result<Self> {
+        let (notifiers, hung) = mpsc::sync_channel(1);
+        let worker = threads.register(name, task);
+        let counted = Arc::clone(&worker);
+        let run = move || {
+            let notifier = Arc::new(Notifier::for_current_thread());
+            let mut first = Some(begin(&notifier, &counted));
+            // Nobody takes it if the starter has gone, which ends the thread as well.
+            if notifiers.send(Arc::clone(&notifier)).is_err() {
+                return;
+            }
+            counted.run(
+                |limit| is_stopped_within(&notifier, limit),
+                || first.take().unwrap_or_else(|| begin(&notifier, &counted))(),
+            );
+        };
+        let started = Thread::start(name, run).and_then(|thread| Ok((thread, hung.recv().map_err(io::Error::other)?)));
+        let (thread, notifier) = started.inspect_err(|_| worker.end())?;
+        Ok(Self { notifier, thread: Some(thread) })
+    }
+}
+
+/// Waits for `limit`. Returns true if and only if a stop was notified meanwhile.
+fn is_stopped_within(notifier: &Notifier, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
+    loop {
+        let reasons = notifier.wait(Some(until));
+        if reasons.contains(WakeReason::Stop) || reasons.is_empty() {
+            return !reasons.is_empty();
+        }
+    }
+}
+
+impl Drop for WorkerThread {
+    fn drop(&mut self) {
+        self.notifier.notify(WakeReason::Stop);
+        if let Some(thread) = self.thread.take() {
+            thread.join(JOIN_LIMIT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    #[test]
+    fn it_has_begun_when_it_is_started_and_ended_when_it_is_dropped() {
+        let (threads, stage) = (Threads::default(), Arc::new(AtomicU8::new(0)));
+        let reached = Arc::clone(&stage);
+        let thread = WorkerThread::start(&threads, "worker", "waiting", move |notifier, worker| {
+            reached.store(1, Ordering::SeqCst);
+            let (notifier, worker, reached) = (Arc::clone(notifier), Arc::clone(worker), Arc::clone(&reached));
+            move || {
+                while !notifier.wait_round(&worker, None).contains(WakeReason::Stop) {}
+                reached.store(2, Ordering::SeqCst);
+            }
+        });
+        assert_eq!(stage.load(Ordering::SeqCst), 1);
+        drop(thread.unwrap());
+        assert_eq!((stage.load(Ordering::SeqCst), threads.unfinished().len()), (2, 0));
+    }
+
+    #[test]
+    fn one_that_panics_begins_again_and_one_that_always_does_still_ends() {
+        let threads = Threads::default();
+        let (begun, begins) = mpsc::channel();
+        let thread = WorkerThread::start(&threads, "worker", "panicking", move |_, _| {
+            begun.send(()).unwrap();
+            || panic!("as a fault of ours would")
+        });
+        // The second panic is followed by a pause.
+        for _ in 0..2 {
+            begins.recv_timeout(Duration::from_mins(1)).unwrap();
+        }
+        drop(thread.unwrap());
+        assert!(threads.panics() >= 2 && threads.unfinished().is_empty());
+    }
+}
