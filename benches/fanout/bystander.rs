@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use mapcast::Shutdown;
 
+use crate::kind::Kind;
 use crate::scenario::Scenario;
-use crate::server::{Kind, Server};
+use crate::server::Server;
 
 /// A mapcast server without clients, whose map changes as often. Ends when it is dropped.
 pub struct Bystander {

@@ -1,8 +1,9 @@
 //! The figures: what they are called, and what is asked of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::server::Kind;
+use crate::kind::Kind;
 
 /// Something that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +100,9 @@ impl Figure {
         matches!(self, Self::ConnectCpu | Self::DeliveryCpu | Self::FrameCpu | Self::LatencyP50 | Self::LatencyP99)
     }
 }
+
+/// The values of one measurement.
+pub type Figures = BTreeMap<Figure, f64>;
 
 /// What is asked of mapcast.
 #[derive(Debug, Clone, Copy, PartialEq)]

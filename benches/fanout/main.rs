@@ -18,7 +18,7 @@ mod bystander;
 mod change;
 mod figure;
 mod floor;
-
+mod kind;
 mod onlookers;
 mod peer;
 mod recovery;
@@ -31,6 +31,7 @@ mod subscriber;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
+mod timing;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -47,11 +48,10 @@ use clap::Parser;
 use mapcast::display::units::{parse_duration, parse_size};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use figure::Figures;
+use kind::Kind;
 use report::{Csv, Outcome, Table};
-use round::Figures;
 use scenario::{Scenario, Work};
-use server::Kind;
-use support::netstat;
 
 /// Descriptors beside the clients': standard streams, the epoll set, pipes.
 const SPARE_DESCRIPTORS: u64 = 64;

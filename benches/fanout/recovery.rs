@@ -8,11 +8,12 @@ use anyhow::Context;
 use mapcast::{ClientConfig, FollowConfig, Follower, Format, Shutdown};
 
 use crate::change::{Change, Publisher};
-use crate::figure::Figure;
-use crate::round::{Figures, millis};
+use crate::figure::{Figure, Figures};
+use crate::kind::Kind;
 use crate::scenario::Scenario;
-use crate::server::{Kind, Server, free_addr};
+use crate::server::{Server, free_addr};
 use crate::support::sample::Sample;
+use crate::timing::millis;
 
 /// How long the server is away, and the figures of when half and the last of its clients are back.
 const ABSENCES: [(u64, Figure, Figure); 3] = [

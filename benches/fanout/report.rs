@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::figure::{Figure, Goal};
-use crate::round::Figures;
+use crate::figure::{Figure, Figures, Goal};
+use crate::kind::Kind;
 use crate::scenario::Scenario;
-use crate::server::Kind;
 
 /// What one scenario has given.
 #[derive(Debug)]

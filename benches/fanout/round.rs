@@ -10,27 +10,23 @@ use mapcast::Shutdown;
 
 use crate::bystander::Bystander;
 use crate::change::Publisher;
-use crate::figure::Figure;
-use crate::netstat;
+use crate::figure::{Figure, Figures};
+use crate::kind::Kind;
 use crate::onlookers::Onlookers;
 use crate::recovery;
 use crate::scenario::{Scenario, Work};
-use crate::server::{Kind, Server};
+use crate::server::Server;
 use crate::subscriber::Subscriber;
+use crate::support::netstat;
 use crate::support::sample::Sample;
 use crate::support::swarm::{Burst, Swarm};
 use crate::support::wire::Wire;
 use crate::tally::Tally;
+use crate::timing::{PATIENCE, TICK, micros, millis};
 use crate::tree;
-
-/// How long the last client may take to connect, a change to reach everyone, a server to stop.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Nothing has come for so long: the work before it is done.
 const QUIET: Duration = Duration::from_millis(300);
-
-/// The longest wait between two looks at the clock.
-pub const TICK: Duration = Duration::from_millis(5);
 
 /// A change that has not reached everyone by then is published once more: a peer's subscription may come after it.
 const SETTLE_PERIOD: Duration = Duration::from_millis(500);
@@ -40,9 +36,6 @@ const LATENESS: Duration = Duration::from_millis(20);
 
 /// The changes before the window are published for so long.
 const WARM_UP: Duration = Duration::from_secs(1);
-
-/// What was measured.
-pub type Figures = BTreeMap<Figure, f64>;
 
 /// Measures `kind` under `scenario` once.
 pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
@@ -366,12 +359,4 @@ impl Load {
             read.and(told.context("the server takes no change"))
         })
     }
-}
-
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
-}
-
-pub fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }

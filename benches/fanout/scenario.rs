@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::figure::{Figure, Goal};
+use crate::kind::Kind;
 use crate::onlookers::Demand;
-use crate::server::Kind;
 
 /// An hour: no repeat falls into a measurement.
 const NEVER: Duration = Duration::from_hours(1);

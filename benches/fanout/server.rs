@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use mapcast::Shutdown;
 use nix::time::ClockId;
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::ClientConfig;
 
 use crate::change::{Publisher, Wrap};
+use crate::kind::Kind;
 use crate::peer::{mosquitto, nats, redis};
 use crate::scenario::Scenario;
 use crate::secure;
@@ -30,42 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections that a server must hold beside the clients.
 const SPARE_CONNECTIONS: usize = 16;
 
-/// Which server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Kind {
-    /// One thread, one `send` a client, nothing else
-    Floor,
-    /// `mapcast-server`, reading lines
-    Mapcast,
-    /// The same, with TLS
-    MapcastTls,
-    /// `mapcast-server` that follows another one, which reads lines
-    Relay,
-    /// `mapcast-server` that follows a hash in `redis-server`
-    Hash,
-    /// `redis-server`, with PUBLISH
-    Redis,
-    /// `nats-server`, without persistence
-    Nats,
-    /// `mosquitto`, with QoS 0
-    Mosquitto,
-}
-
 impl Kind {
-    /// What it is called in the table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Floor => "floor",
-            Self::Mapcast => "mapcast",
-            Self::MapcastTls => "mapcast-tls",
-            Self::Relay => "relay",
-            Self::Hash => "hash",
-            Self::Redis => "redis",
-            Self::Nats => "nats",
-            Self::Mosquitto => "mosquitto",
-        }
-    }
-
     /// What its clients speak, with payloads of at most `max` bytes.
     pub fn wire(self, max: usize) -> Box<dyn Wire> {
         match self {
@@ -92,16 +57,6 @@ impl Kind {
             Self::Nats => (nats::HELLO.as_bytes(), nats::publish),
             Self::Mosquitto => (&mosquitto::CONNECT, mosquitto::publish),
         }
-    }
-
-    /// True if and only if it sends the current map to each client that connects.
-    pub fn greets(self) -> bool {
-        matches!(self, Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash)
-    }
-
-    /// True if and only if it sends again by itself what has not changed.
-    pub fn repeats(self) -> bool {
-        self.greets()
     }
 
     /// The program that it needs and this machine does not have.

@@ -10,9 +10,9 @@ use anyhow::{Context, ensure};
 
 use crate::change::Change;
 use crate::peer::redis;
-use crate::round::PATIENCE;
 use crate::server::Server;
 use crate::support::stamp::{read_stamped, stamp};
+use crate::timing::PATIENCE;
 
 /// What Redis answers a subscription with: `subscribe`, the channel, and how many there are.
 const ANSWER: &str = "*3\r\n$9\r\nsubscribe\r\n$13\r\nmapcast:bench\r\n:1\r\n";

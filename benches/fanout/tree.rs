@@ -9,14 +9,15 @@ use anyhow::{Context, ensure};
 use mapcast::Shutdown;
 
 use crate::change::Publisher;
-use crate::figure::Figure;
-use crate::round::{Figures, PATIENCE, TICK, millis};
+use crate::figure::{Figure, Figures};
+use crate::kind::Kind;
 use crate::scenario::Scenario;
-use crate::server::{Kind, Server, free_addr};
+use crate::server::{Server, free_addr};
 use crate::support::sample::Sample;
 use crate::support::swarm::{Burst, Swarm};
 use crate::support::wire::Wire;
 use crate::tally::{Arrived, Tally};
+use crate::timing::{PATIENCE, TICK, millis};
 
 /// Relays below the root.
 const RELAYS: usize = 3;
