@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::nice;
 
-use crate::INTERVAL;
 use crate::records::Records;
 use crate::support::random::Random;
 use crate::support::swarm::{Arrival, Error, Swarm};
 use crate::support::wire::Frames;
+use crate::timing::INTERVAL;
 
 /// The largest payload that they take.
 const MAX: usize = 1 << 20;

@@ -33,6 +33,7 @@ mod clients;
 mod fault;
 mod followers;
 mod injection;
+mod interrupt;
 mod member;
 mod network;
 mod outcome;
@@ -43,11 +44,11 @@ mod staleness;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
+mod timing;
 mod tree;
 mod writer;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -57,15 +58,6 @@ use mapcast::display::units::parse_duration;
 use fault::{Plan, Planned};
 use site::Site;
 use support::random::Random;
-
-/// N, the interval of every server.
-pub const INTERVAL: Duration = Duration::from_secs(1);
-
-/// The time between two changes.
-pub const PERIOD: Duration = Duration::from_millis(100);
-
-/// Set by SIGINT and SIGTERM.
-static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// Breaks a tree of servers at random, and checks that its clients get every map.
 #[derive(Debug, Parser)]
@@ -105,7 +97,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let Some(outside) = &options.outside else { return Err(network::isolate()) };
     network::prepare(outside)?;
     support::swarm::raise_descriptor_limit();
-    ctrlc::set_handler(|| STOPPED.store(true, Ordering::Relaxed))?;
+    interrupt::watch()?;
     let seed = options.seed.unwrap_or_else(Random::seed);
     let seconds = options.duration.as_secs();
     eprintln!("seed {seed}; the same faults again: cargo bench --bench chaos -- --for {seconds}s --seed {seed}");
@@ -116,7 +108,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let broken = report::print(&site);
     println!("\nseed {seed}, {seconds} s, {} clients, {} faults", options.clients, site.outcomes.len());
     ended?;
-    ensure!(!is_stopped(), "interrupted: not everything was tried");
+    ensure!(!interrupt::is_requested(), "interrupted: not everything was tried");
     ensure!(broken == 0, "{broken} checks failed");
     Ok(())
 }
@@ -125,7 +117,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
 fn run_faults(site: &mut Site, plan: &mut Plan, duration: Duration) -> anyhow::Result<()> {
     let began = Instant::now();
     site.observe_quiet()?;
-    while began.elapsed() < duration && !is_stopped() {
+    while began.elapsed() < duration && !interrupt::is_requested() {
         let mut episode: Vec<Planned> = plan.next_episode();
         if episode.iter().any(|planned| planned.member.is_none()) && !site.wait_failover_possible()? {
             eprintln!("no failover is possible: the fault of Redis is left out");
@@ -135,14 +127,4 @@ fn run_faults(site: &mut Site, plan: &mut Plan, duration: Duration) -> anyhow::R
         site.observe_quiet()?;
     }
     Ok(())
-}
-
-/// True as soon as everything is to end early.
-pub fn is_stopped() -> bool {
-    STOPPED.load(Ordering::Relaxed)
-}
-
-/// For a table.
-pub fn seconds(duration: Duration) -> f64 {
-    duration.as_secs_f64()
 }

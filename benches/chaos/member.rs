@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::INTERVAL;
 use crate::network::Host;
+use crate::timing::INTERVAL;
 
 const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
 

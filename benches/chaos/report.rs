@@ -10,9 +10,9 @@ use crate::site::{LATE, Site};
 use crate::support::netstat::syn_retries;
 use crate::support::sample::Sample;
 use crate::support::verdict::{Place, Verdict};
+use crate::timing::{INTERVAL, seconds};
 use crate::tree::Level;
 use crate::writer::Loss;
-use crate::{INTERVAL, seconds};
 
 /// How long it may take until a fault is noticed: three intervals, but 10 s at least where they are learned
 /// ([`FollowConfig::stale_after`](mapcast::client::FollowConfig)), and 4 s for a busy machine.

@@ -9,15 +9,16 @@ use anyhow::{Context, bail, ensure};
 use crate::clients::Clients;
 use crate::fault::{Kind, Planned};
 use crate::followers::Followers;
+use crate::interrupt;
 use crate::member::Member;
 use crate::outcome::{Goal, Outcome};
 use crate::records::{Records, View};
 use crate::staleness::Staleness;
 use crate::store::Store;
 use crate::support::map::Published;
+use crate::timing::{INTERVAL, PERIOD};
 use crate::tree::{self, LEAVES, Level};
 use crate::writer::Writer;
-use crate::{INTERVAL, PERIOD, is_stopped};
 
 /// The library's followers at each leaf, and the clients that roam.
 const FOLLOWERS: usize = 10;
@@ -119,7 +120,7 @@ impl Site {
             looked,
         };
         let deadline = Instant::now() + CONNECT;
-        while site.records.views(LATE).iter().any(|view| view.oldest.is_none()) && !is_stopped() {
+        while site.records.views(LATE).iter().any(|view| view.oldest.is_none()) && !interrupt::is_requested() {
             ensure!(Instant::now() < deadline, "not all clients have a map after {CONNECT:?}");
             site.tick()?;
         }
@@ -133,7 +134,7 @@ impl Site {
         let began = Instant::now();
         let mut left = episode.to_vec();
         let mut healed = began;
-        while !is_stopped() && (!left.is_empty() || !self.active.is_empty()) {
+        while !interrupt::is_requested() && (!left.is_empty() || !self.active.is_empty()) {
             let mut index = 0;
             while index < left.len() {
                 if began.elapsed() >= left[index].begins {
@@ -158,7 +159,7 @@ impl Site {
     /// Waits until the sentinels are ready for a failover. Returns false if they do not become so in time.
     pub fn wait_failover_possible(&mut self) -> anyhow::Result<bool> {
         let deadline = Instant::now() + FAILOVER;
-        while !is_stopped() && Instant::now() < deadline {
+        while !interrupt::is_requested() && Instant::now() < deadline {
             if self.writer.term().is_some_and(|term| self.store.can_fail_over(term.node)) {
                 return Ok(true);
             }
@@ -175,10 +176,10 @@ impl Site {
         self.watch_for(UNCHANGED)?;
         let (newest, deadline) = (self.published.newest(), Instant::now() + CATCH_UP);
         let waiting = |site: &Self| site.records.views(LATE).iter().filter(|view| view.oldest < newest).count();
-        while waiting(self) > 0 && Instant::now() < deadline && !is_stopped() {
+        while waiting(self) > 0 && Instant::now() < deadline && !interrupt::is_requested() {
             self.tick()?;
         }
-        if !is_stopped() {
+        if !interrupt::is_requested() {
             self.quiet.lost = self.quiet.lost.max(waiting(self));
         }
         self.quiet.reconnects += self.records.lost() - lost;
@@ -190,7 +191,7 @@ impl Site {
     /// Goes on for so long.
     pub fn run_for(&mut self, time: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + time;
-        while Instant::now() < until && !is_stopped() {
+        while Instant::now() < until && !interrupt::is_requested() {
             self.tick()?;
         }
         Ok(())
@@ -208,7 +209,7 @@ impl Site {
 
     fn watch_for(&mut self, time: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + time;
-        while Instant::now() < until && !is_stopped() {
+        while Instant::now() < until && !interrupt::is_requested() {
             let views = self.tick()?;
             if self.records.lateness().0 > BUSY {
                 self.quiet.busy += TICK;

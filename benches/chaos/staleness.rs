@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A leaf is behind when its best client has been without the newest map for longer than this: an interval.
-pub const BEHIND: Duration = crate::INTERVAL;
+pub const BEHIND: Duration = crate::timing::INTERVAL;
 
 /// Durations of spells: their sum, and the longest.
 #[derive(Debug, Clone, Copy, Default)]

@@ -14,7 +14,7 @@ use crate::site::{self, ENCRYPTED, FILE, HTTP_MAX, LARGE_PLAIN, LARGE_TLS, OTHER
 use crate::stalled::{Kind, Stalled};
 use crate::storm::{self, Burners, Closing, Figures, Port, Storm, client_hello};
 use crate::streams::Streams;
-use crate::verdict::Place;
+use crate::support::verdict::Place;
 
 /// Connections of a storm, if the server's limit and this process' descriptors allow so many.
 const WIDTH: u64 = 9_000;
@@ -123,7 +123,7 @@ pub fn run(
 fn churn(server: &mut Server, mut storm: Storm, patience: Duration, until: Instant) -> anyhow::Result<Figures> {
     for closing in [Closing::OneByOne, Closing::OneByOne, Closing::Together].into_iter().cycle() {
         storm.cycle(closing, patience, &mut over(server, until))?;
-        if Instant::now() >= until || server.ending().is_some() || crate::is_stopped() {
+        if Instant::now() >= until || server.ending().is_some() || crate::interrupt::is_requested() {
             break;
         }
     }
@@ -140,7 +140,7 @@ fn over(server: &mut Server, until: Instant) -> impl FnMut() -> bool {
         }
         // It is asked after every few connections: the system is asked less often.
         next_look = now + Duration::from_millis(20);
-        now >= until || server.ending().is_some() || crate::is_stopped()
+        now >= until || server.ending().is_some() || crate::interrupt::is_requested()
     }
 }
 
@@ -159,11 +159,11 @@ pub fn reconnect(site: &mut Site, phase: &'static str, time: Duration) -> anyhow
     let (mut refused, mut ignored, mut cycles) = (0, 0, 0_u32);
     for closing in [Closing::Together, Closing::OneByOne].into_iter().cycle() {
         let before = storm.figures().refused;
-        storm.cycle(closing, CROWD_PATIENCE, &mut || server.ending().is_some() || crate::is_stopped())?;
+        storm.cycle(closing, CROWD_PATIENCE, &mut || server.ending().is_some() || crate::interrupt::is_requested())?;
         refused += storm.figures().refused - before;
         ignored += storm.unsettled() as u64;
         cycles += 1;
-        if Instant::now() >= until || server.ending().is_some() || crate::is_stopped() {
+        if Instant::now() >= until || server.ending().is_some() || crate::interrupt::is_requested() {
             break;
         }
     }
@@ -189,7 +189,7 @@ pub fn stalled(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::
     for name in [LARGE_PLAIN, LARGE_TLS] {
         site.subject_mut(name)?.lines.iter().for_each(|lines| lines.pace(Duration::from_millis(50)));
     }
-    while Instant::now() < until && !crate::is_stopped() {
+    while Instant::now() < until && !crate::interrupt::is_requested() {
         peers.turn()?;
     }
     for name in servers {
@@ -260,7 +260,7 @@ pub fn filters(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::
         failed += u64::from(streams.open(page, &format!("/events?keys={}", keys.join(","))).is_err());
     }
     let mut changed = began;
-    while began.elapsed() < time.max(FIRST_EVENT) && !crate::is_stopped() {
+    while began.elapsed() < time.max(FIRST_EVENT) && !crate::interrupt::is_requested() {
         streams.turn(Duration::from_millis(50), began)?;
         if changed.elapsed() > Duration::from_secs(1) && began.elapsed() + Duration::from_secs(1) < time {
             changed = Instant::now();

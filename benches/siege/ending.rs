@@ -8,7 +8,7 @@ use crate::attacks::{check_first_map, check_kept};
 use crate::feed::Writer;
 use crate::site::{ENCRYPTED, FILE, LARGE_PLAIN, LARGE_TLS, STALE, Site, WRITTEN, Writes};
 use crate::stalled::{Kind, Stalled};
-use crate::verdict::Place;
+use crate::support::verdict::Place;
 
 /// Peers that stall when a server is to stop.
 const STALLED: usize = 5;

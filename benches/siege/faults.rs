@@ -15,13 +15,13 @@ use rustls::{ClientConfig, ClientConnection};
 
 use crate::feed::Lines;
 use crate::http;
-use crate::map::{self, Published};
 use crate::observers::Observers;
 use crate::probes;
 use crate::server::{Plan, Server, try_start};
 use crate::site::{self, ENCRYPTED, FILE, STALE, Site, WRITTEN, Writes, replace};
 use crate::storm::{Closing, Port, Storm};
-use crate::verdict::Place;
+use crate::support::map::{self, Published};
+use crate::support::verdict::Place;
 
 /// Connections that come and go, to fill a pipe of 4 KiB many times.
 const VISITS: usize = 200;
@@ -55,7 +55,7 @@ pub fn unread_log(site: &mut Site, phase: &'static str, time: Duration) -> anyho
     subject.server.log.pause();
     let mut storm = Storm::new(subject.server.addr, Port::Map, VISITS, None)?;
     let mut ignored = 0;
-    while Instant::now() < until && !crate::is_stopped() && subject.server.ending().is_none() {
+    while Instant::now() < until && !crate::interrupt::is_requested() && subject.server.ending().is_none() {
         storm.cycle(Closing::Together, VISIT, &mut || false)?;
         ignored += storm.unsettled() as u64;
         let deadline = until.min(Instant::now() + Duration::from_millis(300));
@@ -249,7 +249,7 @@ fn pressed(site: &Site, place: Place, limit: &str, time: Duration) -> anyhow::Re
     observers.take();
     let mut storm = Storm::new(server.addr, Port::Map, CROWD, None)?;
     let mut cycles = 0_u32;
-    while (Instant::now() < until || cycles == 0) && server.ending().is_none() && !crate::is_stopped() {
+    while (Instant::now() < until || cycles == 0) && server.ending().is_none() && !crate::interrupt::is_requested() {
         // Twice in this time at least: the second time others have just left.
         storm.cycle(Closing::OneByOne, time / 3, &mut || server.ending().is_some())?;
         cycles += 1;
@@ -344,7 +344,7 @@ fn holds_in_time(site: &Site, place: Place, what: &'static str, took: Option<Dur
 fn wait(patience: Duration, is_so: impl Fn() -> bool) -> Option<Duration> {
     let began = Instant::now();
     while !is_so() {
-        if began.elapsed() > patience || crate::is_stopped() {
+        if began.elapsed() > patience || crate::interrupt::is_requested() {
             return None;
         }
         thread::park_timeout(Duration::from_millis(50));

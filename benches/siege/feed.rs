@@ -14,7 +14,7 @@ use anyhow::Context;
 use serde_json::{Map, Value};
 
 use crate::http::{self, Asker};
-use crate::map::{self, Published};
+use crate::support::map::{self, Published};
 
 /// Changes of a map that is written over HTTP: one in so long, or as fast as they are acknowledged.
 const WRITE_PERIOD: Duration = Duration::from_millis(50);

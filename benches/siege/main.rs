@@ -38,6 +38,7 @@ mod faults;
 mod feed;
 mod gauge;
 mod http;
+mod interrupt;
 mod log;
 mod observers;
 mod probes;
@@ -52,7 +53,6 @@ mod support;
 
 use std::ffi::OsString;
 use std::process::{self, ExitCode};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,11 +64,7 @@ use mapcast::display::units::parse_duration;
 use server::Limit;
 use site::{Progress, Site, mib};
 use storm::Port;
-use support::{map, verdict};
-use verdict::{Place, Verdict};
-
-/// Set by SIGINT and SIGTERM.
-static STOPPED: AtomicBool = AtomicBool::new(false);
+use support::verdict::{Place, Verdict};
 
 /// A round's time.
 const ROUND: Duration = Duration::from_mins(1);
@@ -148,7 +144,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         return server::exec(&options.command, &options.limit);
     }
     support::swarm::raise_descriptor_limit();
-    ctrlc::set_handler(|| STOPPED.store(true, Ordering::Relaxed))?;
+    interrupt::watch()?;
     if let Some(port) = options.storm {
         return single::run(port, options.runs);
     }
@@ -160,14 +156,9 @@ fn run(options: &Options) -> anyhow::Result<()> {
     // What was found is printed, whatever ended it.
     println!("{verdict}");
     besieged?;
-    ensure!(!is_stopped(), "interrupted: not everything was tried");
+    ensure!(!interrupt::is_requested(), "interrupted: not everything was tried");
     ensure!(verdict.broken() == 0, "{} checks failed", verdict.broken());
     Ok(())
-}
-
-/// True as soon as the siege is to end early.
-pub fn is_stopped() -> bool {
-    STOPPED.load(Ordering::Relaxed)
 }
 
 fn besiege(site: &mut Site, options: &Options, rounds: u32) -> anyhow::Result<()> {
@@ -175,14 +166,14 @@ fn besiege(site: &mut Site, options: &Options, rounds: u32) -> anyhow::Result<()
     for _ in 0..rounds {
         for (name, share) in PHASES.into_iter().filter(|(name, _)| wanted(name)) {
             site.prepare(name).with_context(|| format!("before {name}"))?;
-            if is_stopped() {
+            if interrupt::is_requested() {
                 return Ok(());
             }
             let time = options.duration / rounds * share / 60;
             attack(site, name, time).with_context(|| format!("in {name}"))?;
         }
     }
-    if is_stopped() {
+    if interrupt::is_requested() {
         return Ok(());
     }
     site.prepare("end")?;

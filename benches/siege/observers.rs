@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
-use crate::map::{Published, Verifier};
+use crate::support::map::{Published, Verifier};
 use crate::support::swarm::{Arrival, Error, Swarm};
 use crate::support::wire::Frames;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mapcast::frame::{FrameReader, HEADER_LEN};
 
 use crate::http;
-use crate::map::{self, Published};
+use crate::support::map::{self, Published};
 
 const PERIOD: Duration = Duration::from_secs(1);
 

@@ -58,7 +58,7 @@ pub fn run(port: Port, runs: u32) -> anyhow::Result<()> {
         died += u32::from(ending.is_some() || server.panics() > 0);
         let survived = ending.map_or_else(|| "survived".to_owned(), |ending| ending.to_string());
         println!("| {run} | {survived} | {threads} | {} | {} | {stopped} |", figures.opened, figures.refused);
-        if crate::is_stopped() {
+        if crate::interrupt::is_requested() {
             break;
         }
     }

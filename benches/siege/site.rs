@@ -17,11 +17,11 @@ use tempfile::TempDir;
 use crate::certificates::Certificates;
 use crate::feed::{Lines, Writer};
 use crate::gauge::{Gauge, Reading, Sampler};
-use crate::map::{self, Published};
 use crate::observers::Observers;
 use crate::probes::Probes;
 use crate::server::{LOOK, Plan, Server};
-use crate::verdict::{Place, Verdict};
+use crate::support::map::{self, Published};
+use crate::support::verdict::{Place, Verdict};
 
 /// N, the interval of every server.
 pub const INTERVAL: Duration = Duration::from_secs(2);

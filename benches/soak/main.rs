@@ -31,9 +31,6 @@ use server::{Reading, Server};
 use steady::Steady;
 use verdict::Verdict;
 
-/// N, the longest that a good client may be without a frame.
-pub const INTERVAL: Duration = Duration::from_secs(5);
-
 /// How often a new certificate is written.
 const ROTATION: Duration = Duration::from_mins(1);
 

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::INTERVAL;
 use crate::certificates::Certificates;
+
+/// N, the longest that a good client may be without a frame.
+pub const INTERVAL: Duration = Duration::from_secs(5);
 
 const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
 

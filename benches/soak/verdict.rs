@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::INTERVAL;
-use crate::server::Reading;
+use crate::server::{INTERVAL, Reading};
 use crate::steady::Gaps;
 
 /// How much more resident memory a server may have than after the warm-up: 5 %, and 2 MiB for what malloc keeps.
