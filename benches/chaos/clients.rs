@@ -44,7 +44,7 @@ struct Client {
     /// When it goes to another leaf; `None` if it never does.
     leaves_at: Option<Instant>,
     /// When the kernel had the last map, or the connection was begun.
-    heard: Instant,
+    received_at: Instant,
     /// A map has come over this connection.
     has_map: bool,
     /// When it connects again; `None` while it has a connection, or is about to have one.
@@ -58,7 +58,7 @@ pub struct Clients {
 }
 
 /// What the thread owns.
-struct Crowd {
+struct ClientThread {
     leaves: Vec<SocketAddr>,
     records: Arc<Records>,
     clients: Vec<Client>,
@@ -81,15 +81,16 @@ impl Clients {
                 let now = Instant::now();
                 let leaves_at = (index < roaming).then(|| now + random.between(Duration::ZERO, STAY));
                 let number = records.add(leaf, leaves_at.is_some());
-                clients.push(Client { number, leaf, leaves_at, heard: now, has_map: false, dials_at: None });
+                clients.push(Client { number, leaf, leaves_at, received_at: now, has_map: false, dials_at: None });
             }
         }
         let stopped = Arc::<AtomicBool>::default();
-        let (crowd, until) = (Crowd { leaves, records, clients, random }, Arc::clone(&stopped));
+        let (client_thread, until) = (ClientThread { leaves, records, clients, random }, Arc::clone(&stopped));
         let run = move || {
             // Real clients run on other machines. Without the permission, the priority stays as it is.
             let _ = nice(NICENESS);
-            let ended = Swarm::new(Frames { max: MAX }).context("no swarm").and_then(|swarm| crowd.run(swarm, &until));
+            let ended =
+                Swarm::new(Frames { max: MAX }).context("no swarm").and_then(|swarm| client_thread.run(swarm, &until));
             if let Err(error) = ended {
                 eprintln!("FAIL: the clients have ended: {error:#}");
             }
@@ -112,7 +113,7 @@ impl Drop for Clients {
     }
 }
 
-impl Crowd {
+impl ClientThread {
     fn run(mut self, mut swarm: Swarm<Frames>, stopped: &AtomicBool) -> anyhow::Result<()> {
         for client in &self.clients {
             self.records.began(client.number, client.leaf);
@@ -127,7 +128,7 @@ impl Crowd {
             let mut take = |arrival: Arrival<'_>| {
                 let client = &mut clients[arrival.client];
                 late = late.max(arrival.at.elapsed());
-                (client.heard, client.has_map) = (arrival.at, true);
+                (client.received_at, client.has_map) = (arrival.at, true);
                 records.received(client.number, arrival.payload);
             };
             match swarm.poll(TICK, &mut take) {
@@ -151,7 +152,7 @@ impl Crowd {
     fn look(&mut self, swarm: &mut Swarm<Frames>, patience: Duration) {
         let (now, mut begun) = (Instant::now(), 0);
         for (index, client) in self.clients.iter_mut().enumerate() {
-            let is_silent = now.saturating_duration_since(client.heard) > patience;
+            let is_silent = now.saturating_duration_since(client.received_at) > patience;
             if client.dials_at.is_none() && (swarm.is_over(index) || is_silent) {
                 self.records.ended(client.number);
                 client.dials_at = Some(if client.has_map { now } else { now + RETRY });
@@ -164,7 +165,7 @@ impl Crowd {
             if client.dials_at.is_some_and(|at| now >= at) && begun < BATCH {
                 begun += 1;
                 self.records.began(client.number, client.leaf);
-                (client.heard, client.has_map) = (now, false);
+                (client.received_at, client.has_map) = (now, false);
                 // What fails at once is over at the next look.
                 let _ = swarm.renew(index, self.leaves[client.leaf]);
                 client.dials_at = None;

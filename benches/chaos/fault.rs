@@ -18,7 +18,7 @@ pub enum Kind {
     /// Its cable is pulled, and plugged in again.
     Unplug,
     /// It is cut off from its parent, the root from Redis, and from no one else.
-    Part,
+    Partition,
     /// The master is killed, and comes back as a replica after a failover.
     KillMaster,
     /// The master is stopped, and continued after a failover.
@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 /// The kinds that target members.
-const OF_MEMBERS: [Kind; 5] = [Kind::Kill, Kind::Terminate, Kind::Stop, Kind::Unplug, Kind::Part];
+const OF_MEMBERS: [Kind; 5] = [Kind::Kill, Kind::Terminate, Kind::Stop, Kind::Unplug, Kind::Partition];
 
 /// The kinds that target the master of Redis.
 const OF_REDIS: [Kind; 3] = [Kind::KillMaster, Kind::StopMaster, Kind::SplitMaster];
@@ -46,7 +46,7 @@ impl Kind {
             Self::Terminate => "terminated",
             Self::Stop => "stopped",
             Self::Unplug => "cable pulled",
-            Self::Part => "cut from its parent",
+            Self::Partition => "cut from its parent",
             Self::KillMaster => "master killed",
             Self::StopMaster => "master stopped",
             Self::SplitMaster => "master split off",
@@ -65,8 +65,8 @@ impl Kind {
             Self::Kill | Self::Terminate => (500, 6000),
             Self::KillMaster | Self::StopMaster => (1000, 4000),
             Self::SplitMaster => (8000, 11_000),
-            Self::Stop | Self::Unplug | Self::Part if random.below(3) == 0 => (500, 2500),
-            Self::Stop | Self::Unplug | Self::Part => (14_500, 17_000),
+            Self::Stop | Self::Unplug | Self::Partition if random.below(3) == 0 => (500, 2500),
+            Self::Stop | Self::Unplug | Self::Partition => (14_500, 17_000),
         };
         random.between(Duration::from_millis(least), Duration::from_millis(most))
     }

@@ -19,7 +19,7 @@ impl Site {
             (None, None) => bail!("there has been no master"),
         };
         let concerned = match (planned.kind, planned.member) {
-            (Kind::Part, Some(member)) => vec![member],
+            (Kind::Partition, Some(member)) => vec![member],
             (Kind::Unplug, Some(member)) => [vec![member], tree::children(member)].concat(),
             (_, Some(member)) => tree::children(member),
             (Kind::SplitMaster, None) => Vec::new(),

@@ -27,7 +27,7 @@ pub const DRAIN: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The time between two looks at something that cannot be waited for.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_PERIOD: Duration = Duration::from_millis(20);
 
 /// What the logs of all its processes have reported.
 #[derive(Debug, Default)]
@@ -94,7 +94,7 @@ impl Member {
                 bail!("{} has ended: {status}", self.name);
             }
             ensure!(Instant::now() < deadline, "{} does not listen within {PATIENCE:?}", self.name);
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Member {
                 return Ok(Some(status));
             }
             ensure!(Instant::now() < deadline, "{} does not end within {PATIENCE:?}", self.name);
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
         }
         Ok(None)
     }

@@ -16,7 +16,7 @@ use anyhow::{Context, ensure};
 pub const HUB: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
 /// Where files go: into memory, with the namespaces.
-pub const FOLDER: &str = "/run/chaos";
+pub const DIRECTORY: &str = "/run/chaos";
 
 /// Returns the name of the mount namespace that this process is in (namespaces(7)).
 pub fn namespace() -> anyhow::Result<String> {
@@ -43,7 +43,7 @@ pub fn prepare(outside: &str) -> anyhow::Result<()> {
     run("mount", &["-t", "tmpfs", "-o", "mode=700", "tmpfs", "/run"], "")?;
     // ip-netns(8) has the namespaces' names there.
     fs::create_dir_all("/run/netns")?;
-    fs::create_dir_all(FOLDER)?;
+    fs::create_dir_all(DIRECTORY)?;
     let bridge = format!(
         "link set lo up\n\
          link add hub type bridge\n\

@@ -67,7 +67,7 @@ pub struct View {
 
 /// One client.
 #[derive(Debug)]
-struct Seen {
+struct ClientState {
     leaf: usize,
     roams: bool,
     /// The process of its leaf, by its number, when the connection was begun.
@@ -90,7 +90,7 @@ struct Lateness {
 
 #[derive(Debug, Default)]
 struct State {
-    clients: Vec<Seen>,
+    clients: Vec<ClientState>,
     lateness: Option<Lateness>,
     /// How many processes each leaf has had.
     processes: [u32; LEAVES],
@@ -116,7 +116,7 @@ impl Records {
     pub fn add(&self, leaf: usize, roams: bool) -> usize {
         let mut state = self.lock();
         let (without_since, number, before) = (Instant::now(), None, None);
-        state.clients.push(Seen { leaf, roams, process: 0, without_since, number, before });
+        state.clients.push(ClientState { leaf, roams, process: 0, without_since, number, before });
         state.clients.len() - 1
     }
 
@@ -230,7 +230,7 @@ impl Records {
     /// Describes one of the clients that have been behind for longer than `limit`, to find the reason.
     pub fn describe_late(&self, limit: Duration) -> Option<String> {
         let state = self.lock();
-        let is_late = |seen: &Seen| match seen.number {
+        let is_late = |seen: &ClientState| match seen.number {
             Some(number) => self.published.successor_of(number).is_some_and(|since| since.elapsed() > limit),
             None => seen.without_since.elapsed() > limit,
         };

@@ -7,9 +7,9 @@ use crate::fault::Kind;
 use crate::outcome::Outcome;
 use crate::records::{Order, Regression};
 use crate::site::{LATE, Site};
+use crate::support::checks::{Checks, Place};
 use crate::support::netstat::syn_retries;
 use crate::support::sample::Sample;
-use crate::support::verdict::{Place, Verdict};
 use crate::timing::{INTERVAL, seconds};
 use crate::tree::Level;
 use crate::writer::Loss;
@@ -34,39 +34,39 @@ const QUIET_CLIENTS: Place = Place { phase: "without a fault", server: "clients"
 
 /// Prints all of it. Returns how many checks failed.
 pub fn print(site: &Site) -> usize {
-    let verdict = Verdict::default();
-    check_clients(site, &verdict);
-    verdict.none(MEMBERS, "panics", site.panics(), "");
-    verdict.none(MEMBERS, "ended unasked", site.died.len() as u64, detail(&site.died));
-    verdict.note(MEMBERS, "had to cut clients at a stop", site.unclean.len() as f64, "");
-    verdict.at_most(QUIET_CLIENTS, "longest without the newest map", seconds(site.quiet.worst), seconds(LATE), "s");
-    verdict.none(QUIET_CLIENTS, "lost: without the last map", site.quiet.lost as u64, "");
-    verdict.note(QUIET_CLIENTS, "time in which this machine was too busy to judge by", seconds(site.quiet.busy), "s");
-    verdict.note(QUIET_CLIENTS, "connections lost", site.quiet.reconnects as f64, "");
-    verdict.note(QUIET_CLIENTS, "changes skipped for a newer one", site.quiet.skipped as f64, "");
-    site.outcomes.iter().for_each(|outcome| check_fault(outcome, &verdict));
+    let checks = Checks::default();
+    check_clients(site, &checks);
+    checks.zero(MEMBERS, "panics", site.panics(), "");
+    checks.zero(MEMBERS, "ended unasked", site.unexpected_exits.len() as u64, detail(&site.unexpected_exits));
+    checks.note(MEMBERS, "had to cut clients at a stop", site.unclean.len() as f64, "");
+    checks.at_most(QUIET_CLIENTS, "longest without the newest map", seconds(site.quiet.worst), seconds(LATE), "s");
+    checks.zero(QUIET_CLIENTS, "lost: without the last map", site.quiet.lost as u64, "");
+    checks.note(QUIET_CLIENTS, "time in which this machine was too busy to judge by", seconds(site.quiet.busy), "s");
+    checks.note(QUIET_CLIENTS, "connections lost", site.quiet.reconnects as f64, "");
+    checks.note(QUIET_CLIENTS, "changes skipped for a newer one", site.quiet.skipped as f64, "");
+    site.outcomes.iter().for_each(|outcome| check_fault(outcome, &checks));
     let behind = site.staleness.iter().map(|stale| stale.unexplained.longest).max().unwrap_or_default();
-    verdict.at_most(MEMBERS, "longest that a leaf was behind beyond the faults", seconds(behind), seconds(BACK), "s");
-    println!("{verdict}");
+    checks.at_most(MEMBERS, "longest that a leaf was behind beyond the faults", seconds(behind), seconds(BACK), "s");
+    println!("{checks}");
     print_faults(&site.outcomes);
     print_leaves(site);
-    verdict.broken()
+    checks.failed()
 }
 
-fn check_clients(site: &Site, verdict: &Verdict) {
+fn check_clients(site: &Site, checks: &Checks) {
     let (tally, losses) = (site.records.tally(), site.writer.losses());
-    verdict.note(CLIENTS, "changes that Redis acknowledged", site.changes() as f64, "");
-    verdict.note(CLIENTS, "maps received and checked", tally.maps as f64, "");
-    verdict.note(CLIENTS, "read late, by a busy machine: at most", seconds(site.records.lateness().1), "s");
+    checks.note(CLIENTS, "changes that Redis acknowledged", site.changes() as f64, "");
+    checks.note(CLIENTS, "maps received and checked", tally.maps as f64, "");
+    checks.note(CLIENTS, "read late, by a busy machine: at most", seconds(site.records.lateness().1), "s");
     let retries = syn_retries().unwrap_or_default();
-    verdict.note(CLIENTS, "SYNs that were lost or not answered for a second", retries as f64, "");
-    verdict.note(CLIENTS, "connections lost", tally.lost as f64, "");
+    checks.note(CLIENTS, "SYNs that were lost or not answered for a second", retries as f64, "");
+    checks.note(CLIENTS, "connections lost", tally.lost as f64, "");
     let corrupt = if tally.corrupt == 0 { String::new() } else { format!(" (the last: {})", tally.last_corrupt) };
-    verdict.none(CLIENTS, "torn maps", tally.corrupt, corrupt);
+    checks.zero(CLIENTS, "torn maps", tally.corrupt, corrupt);
     let is_explained = |at| site.outcomes.iter().any(|outcome| may_cut_a_frame(outcome, at));
     let (cut, torn): (Vec<Instant>, Vec<Instant>) = tally.cut.iter().partition(|at| is_explained(**at));
-    verdict.note(CLIENTS, "connections that a dying or cut off leaf ended inside a frame", cut.len() as f64, "");
-    verdict.none(CLIENTS, "connections that ended inside a frame without such a reason", torn.len() as u64, "");
+    checks.note(CLIENTS, "connections that a dying or cut off leaf ended inside a frame", cut.len() as f64, "");
+    checks.zero(CLIENTS, "connections that ended inside a frame without such a reason", torn.len() as u64, "");
     let is_by_redis = |it: &&Regression| losses.iter().any(|loss| loss.explains(it.from, it.to));
     let (by_redis, own): (Vec<&Regression>, Vec<_>) = tally.regressions.iter().partition(is_by_redis);
     let what = [
@@ -76,21 +76,16 @@ fn check_clients(site: &Site, verdict: &Verdict) {
     for (order, what) in what {
         let found: Vec<_> = own.iter().filter(|it| it.order == order).collect();
         let last = |it: &&&Regression| format!(" (the last: leaf-{}, {} after {})", it.leaf + 1, it.to, it.from);
-        verdict.none(CLIENTS, what, found.len() as u64, found.last().map(last).unwrap_or_default());
+        checks.zero(CLIENTS, what, found.len() as u64, found.last().map(last).unwrap_or_default());
     }
     let elsewhere = own.iter().filter(|it| it.order == Order::Elsewhere).count();
-    verdict.note(
-        CLIENTS,
-        "older map from another leaf, or after its restart: that one is behind",
-        elsewhere as f64,
-        "",
-    );
-    verdict.note(CLIENTS, "older map because Redis lost the newer one", by_redis.len() as f64, "");
+    checks.note(CLIENTS, "older map from another leaf, or after its restart: that one is behind", elsewhere as f64, "");
+    checks.note(CLIENTS, "older map because Redis lost the newer one", by_redis.len() as f64, "");
     let lost = lost_changes(&losses);
-    verdict.note(CLIENTS, "changes that Redis lost, or did not acknowledge", lost as f64, "");
+    checks.note(CLIENTS, "changes that Redis lost, or did not acknowledge", lost as f64, "");
     let planned = site.outcomes.iter().filter(|outcome| outcome.node.is_some()).count();
     let unplanned = site.writer.terms().saturating_sub(1 + planned);
-    verdict.note(CLIENTS, "failovers that were not asked for", unplanned as f64, "");
+    checks.note(CLIENTS, "failovers that were not asked for", unplanned as f64, "");
 }
 
 fn lost_changes(losses: &[Loss]) -> u64 {
@@ -106,23 +101,23 @@ fn may_cut_a_frame(outcome: &Outcome, at: Instant) -> bool {
     is_of_a_leaf && is_hard && at >= outcome.begun && outcome.healed.is_none_or(|healed| at <= healed + CUT)
 }
 
-fn check_fault(outcome: &Outcome, verdict: &Verdict) {
+fn check_fault(outcome: &Outcome, checks: &Checks) {
     let place = place_of(outcome);
     if outcome.must_be_noticed_within(NOTICE + outcome.late) {
         if outcome.is_watched() {
-            verdict.none(place, "not noticed by", outcome.unnoticed() as u64, "");
+            checks.zero(place, "not noticed by", outcome.unnoticed() as u64, "");
         }
         if let Some(last) = outcome.noticed().max() {
-            verdict.at_most(place, "noticed after", seconds(last), seconds(NOTICE + outcome.late), "s");
+            checks.at_most(place, "noticed after", seconds(last), seconds(NOTICE + outcome.late), "s");
         }
     }
     // A master that is split off is noticed by nothing but that.
     let limit = if outcome.planned.kind == Kind::SplitMaster { FOLLOW } else { BACK };
     match outcome.back {
         Some(back) => {
-            verdict.at_most(place, "last client back after", seconds(back), seconds(limit + outcome.late), "s");
+            checks.at_most(place, "last client back after", seconds(back), seconds(limit + outcome.late), "s");
         }
-        None => verdict.none(place, "lost: clients not back", 1, ""),
+        None => checks.zero(place, "lost: clients not back", 1, ""),
     }
 }
 

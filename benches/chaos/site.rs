@@ -81,7 +81,7 @@ pub struct Site {
     pub staleness: [Staleness; LEAVES],
     pub quiet: Quiet,
     /// Members that ended without being asked to.
-    pub died: Vec<String>,
+    pub unexpected_exits: Vec<String>,
     /// Members that were asked to, and ended with another code than 0.
     pub unclean: Vec<String>,
     looked: Instant,
@@ -100,7 +100,7 @@ impl Site {
         let followers = Followers::start(&leaves, FOLLOWERS, &records)?;
         let clients = Clients::start(leaves, each, ROAMING, &records, seed)?;
         let (active, outcomes, staleness) = (Vec::new(), Vec::new(), Default::default());
-        let (died, unclean, quiet) = (Vec::new(), Vec::new(), Quiet::default());
+        let (unexpected_exits, unclean, quiet) = (Vec::new(), Vec::new(), Quiet::default());
         let looked = Instant::now();
         let mut site = Self {
             began,
@@ -115,7 +115,7 @@ impl Site {
             outcomes,
             staleness,
             quiet,
-            died,
+            unexpected_exits,
             unclean,
             looked,
         };
@@ -259,7 +259,7 @@ impl Site {
             if let Some(status) = self.members[index].end()? {
                 let death = format!("{}: {status}", self.members[index].name);
                 eprintln!("FAIL: {death}");
-                self.died.push(death);
+                self.unexpected_exits.push(death);
                 self.restart(index, Kind::Kill)?;
             }
         }
@@ -312,7 +312,7 @@ impl Site {
             };
             outcome.by_members = outcome.watchers.iter().map(noticed).collect();
             let leaf = outcome.planned.member.filter(|member| Level::of(*member) == Level::Leaf);
-            if let Some(member) = leaf.filter(|_| outcome.planned.kind != Kind::Part) {
+            if let Some(member) = leaf.filter(|_| outcome.planned.kind != Kind::Partition) {
                 outcome.by_followers = self.followers.lost_since(member - tree::leaf(0), outcome.begun);
             }
             eprintln!("{:.1} s: {outcome}", self.began.elapsed().as_secs_f64());

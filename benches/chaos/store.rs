@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use redis::{Connection, FromRedisValue, Value, cmd};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::network::{FOLDER, HUB, Host, tied_command};
+use crate::network::{DIRECTORY, HUB, Host, tied_command};
 
 /// What the sentinels call the master, and the name of the hash.
 pub const NAME: &str = "chaos";
@@ -179,7 +179,7 @@ impl Addrs {
 fn start_redis(host: &Host, master: Option<Ipv4Addr>) -> anyhow::Result<Child> {
     let mut command = host.command(Path::new("redis-server"));
     command.args(["--bind", &host.addr.to_string(), "--port", &PORT.to_string(), "--protected-mode", "no"]);
-    command.args(["--save", "", "--appendonly", "no", "--dir", FOLDER, "--repl-diskless-sync-delay", "0"]);
+    command.args(["--save", "", "--appendonly", "no", "--dir", DIRECTORY, "--repl-diskless-sync-delay", "0"]);
     if let Some(master) = master {
         command.args(["--replicaof", &master.to_string(), &PORT.to_string()]);
     }
@@ -188,12 +188,12 @@ fn start_redis(host: &Host, master: Option<Ipv4Addr>) -> anyhow::Result<Child> {
 
 /// A sentinel writes what it learns into its own configuration.
 fn start_sentinel(port: u16, master: Ipv4Addr) -> anyhow::Result<Child> {
-    let path = format!("{FOLDER}/sentinel-{port}.conf");
+    let path = format!("{DIRECTORY}/sentinel-{port}.conf");
     let config = format!(
         "bind {HUB}\n\
          port {port}\n\
          protected-mode no\n\
-         dir {FOLDER}\n\
+         dir {DIRECTORY}\n\
          sentinel monitor {NAME} {master} {PORT} 2\n\
          sentinel down-after-milliseconds {NAME} {DOWN_AFTER}\n\
          sentinel failover-timeout {NAME} {FAILOVER}\n\

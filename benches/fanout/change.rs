@@ -83,7 +83,7 @@ impl Publisher {
     }
 
     /// Goes on with its own numbers and times, where `other` would publish.
-    pub fn go_on_at(&mut self, other: Self) {
+    pub fn continue_at(&mut self, other: Self) {
         (self.sink, self.wrap) = (other.sink, other.wrap);
     }
 

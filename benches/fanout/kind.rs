@@ -39,12 +39,12 @@ impl Kind {
     }
 
     /// True if and only if it sends the current map to each client that connects.
-    pub fn greets(self) -> bool {
+    pub fn sends_first_map(self) -> bool {
         matches!(self, Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash)
     }
 
     /// True if and only if it sends again by itself what has not changed.
     pub fn repeats(self) -> bool {
-        self.greets()
+        self.sends_first_map()
     }
 }

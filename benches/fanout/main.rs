@@ -14,12 +14,12 @@
 
 #[path = "../../tests/integration/support/authority.rs"]
 mod authority;
-mod bystander;
 mod change;
 mod figure;
 mod floor;
+mod http_load;
+mod http_only_server;
 mod kind;
-mod onlookers;
 mod peer;
 mod recovery;
 mod report;
@@ -136,8 +136,8 @@ fn main() -> anyhow::Result<()> {
             eprintln!("{}: skipped, there is no {program}", scenario.name);
             continue;
         }
-        let onlookers = scenario.onlookers.map_or(0, |demand| demand.streams as u64);
-        let wanted = scenario.clients as u64 + onlookers + SPARE_DESCRIPTORS;
+        let http_load = scenario.http_load.map_or(0, |demand| demand.streams as u64);
+        let wanted = scenario.clients as u64 + http_load + SPARE_DESCRIPTORS;
         ensure!(
             descriptors.is_none_or(|limit| limit >= wanted),
             "{} clients need {wanted} descriptors, {descriptors:?} is the limit (ulimit -Hn)",

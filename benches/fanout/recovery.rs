@@ -67,7 +67,7 @@ pub fn run(scenario: &Scenario) -> anyhow::Result<Figures> {
 
 /// Publishes one more change, at a server that has just started.
 fn resume(publisher: &mut Publisher, server: &mut Server) -> anyhow::Result<()> {
-    publisher.go_on_at(server.publisher(publisher.size())?);
+    publisher.continue_at(server.publisher(publisher.size())?);
     Ok(publisher.publish()?)
 }
 

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use mapcast::Shutdown;
 
-use crate::bystander::Bystander;
 use crate::change::Publisher;
 use crate::figure::{Figure, Figures};
+use crate::http_load::HttpLoad;
+use crate::http_only_server::HttpOnlyServer;
 use crate::kind::Kind;
-use crate::onlookers::Onlookers;
 use crate::recovery;
 use crate::scenario::{Scenario, Work};
 use crate::server::Server;
@@ -57,12 +57,12 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     let idle_memory = server.resident()?;
     load.measure_connecting(kind, &server, scenario, &mut figures)?;
     load.settle(&mut publisher)?;
-    let bystander = match (scenario.work, scenario.onlookers, server.page()) {
-        (Work::Changes(rate), Some(_), None) => Some(Bystander::start(scenario, rate)?),
+    let http_only = match (scenario.work, scenario.http_load, server.page()) {
+        (Work::Changes(rate), Some(_), None) => Some(HttpOnlyServer::start(scenario, rate)?),
         _ => None,
     };
-    let page = server.page().or(bystander.as_ref().and_then(Bystander::page));
-    let onlookers = page.zip(scenario.onlookers).map(|(page, demand)| Onlookers::start(page, demand)).transpose()?;
+    let page = server.page().or(http_only.as_ref().and_then(HttpOnlyServer::page));
+    let http_load = page.zip(scenario.http_load).map(|(page, demand)| HttpLoad::start(page, demand)).transpose()?;
     match scenario.work {
         Work::Changes(rate) => {
             let subscriber =
@@ -80,8 +80,8 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
         Work::Connect | Work::Tree(_) | Work::Recovery => {}
         Work::Stop => load.measure_stop(&mut server, &mut figures)?,
     }
-    if let Some(onlookers) = onlookers {
-        figures.insert(Figure::Requests, onlookers.finish()?);
+    if let Some(http_load) = http_load {
+        figures.insert(Figure::Requests, http_load.finish()?);
     }
     if scenario.work != Work::Stop {
         let over = load.swarm.counts().over();
@@ -158,7 +158,7 @@ impl Load {
     /// Waits until every reader has the newest change, or the patience is over. Returns true if and only if they have.
     fn wait_delivered(&mut self, newest: u64, patience: Duration) -> anyhow::Result<bool> {
         let deadline = Instant::now() + patience;
-        while self.tally.having(newest) < self.readers {
+        while self.tally.count_with(newest) < self.readers {
             if Instant::now() > deadline {
                 return Ok(false);
             }
@@ -176,7 +176,11 @@ impl Load {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("a change has reached {} of {} clients only", self.tally.having(publisher.last()), self.readers);
+                bail!(
+                    "a change has reached {} of {} clients only",
+                    self.tally.count_with(publisher.last()),
+                    self.readers
+                );
             }
         }
     }
@@ -190,7 +194,7 @@ impl Load {
     ) -> anyhow::Result<()> {
         let (cpu, retries) = (server.cpu()?, netstat::syn_retries()?);
         self.connect(&scenario.burst(server))?;
-        if kind.greets() {
+        if kind.sends_first_map() {
             self.wait_delivered(1, PATIENCE)?;
         }
         if scenario.work != Work::Connect {
@@ -300,7 +304,7 @@ impl Load {
         server.terminate()?;
         let status = loop {
             self.poll(Duration::from_millis(1))?;
-            if let Some(status) = server.ending()? {
+            if let Some(status) = server.exit_status()? {
                 break status;
             }
             ensure!(started.elapsed() < PATIENCE * 2, "it does not stop");

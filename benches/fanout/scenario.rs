@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::figure::{Figure, Goal};
+use crate::http_load::HttpRate;
 use crate::kind::Kind;
-use crate::onlookers::Demand;
 
 /// An hour: no repeat falls into a measurement.
 const NEVER: Duration = Duration::from_hours(1);
@@ -27,7 +27,7 @@ pub struct Scenario {
     /// What is done once they are connected.
     pub work: Work,
     /// Who looks on over HTTP meanwhile, at mapcast alone.
-    pub onlookers: Option<Demand>,
+    pub http_load: Option<HttpRate>,
     /// How long that is measured.
     pub window: Duration,
     /// Who is measured.
@@ -77,7 +77,7 @@ impl Scenario {
             size: 200,
             interval: NEVER,
             work: Work::Changes(5),
-            onlookers: None,
+            http_load: None,
             window: Duration::from_secs(3),
             servers: vec![Kind::Floor, Kind::Mapcast],
             rounds: 3,
@@ -172,7 +172,7 @@ impl Scenario {
             // The same goals as without anybody who looks on; its memory is the page's too.
             Self {
                 name: "http",
-                onlookers: Some(Demand { streams: 100, requests: 1000 }),
+                http_load: Some(HttpRate { streams: 100, requests: 1000 }),
                 goals: &CHANGES_GOALS[..CHANGES_GOALS.len() - 1],
                 ..changes.clone()
             },

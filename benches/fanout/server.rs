@@ -35,9 +35,9 @@ impl Kind {
     pub fn wire(self, max: usize) -> Box<dyn Wire> {
         match self {
             Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash => Box::new(Frames { max }),
-            Self::Redis => Box::new(redis::Subscriber { max }),
-            Self::Nats => Box::new(nats::Subscriber { max }),
-            Self::Mosquitto => Box::new(mosquitto::Subscriber { max }),
+            Self::Redis => Box::new(redis::RedisWire { max }),
+            Self::Nats => Box::new(nats::NatsWire { max }),
+            Self::Mosquitto => Box::new(mosquitto::MqttWire { max }),
         }
     }
 
@@ -151,7 +151,7 @@ impl Server {
         upstream: Option<SocketAddr>,
         scenario: &Scenario,
     ) -> anyhow::Result<Self> {
-        let has_page = kind == Kind::Mapcast && scenario.onlookers.is_some();
+        let has_page = kind == Kind::Mapcast && scenario.http_load.is_some();
         let page = has_page.then(free_addr).transpose()?;
         // Through this program, so that the child dies with its parent, and has all descriptors that there are.
         let mut command = Command::new(env::current_exe()?);
@@ -268,7 +268,7 @@ impl Server {
     }
 
     /// How it has ended; `None` if it has not.
-    pub fn ending(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    pub fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 

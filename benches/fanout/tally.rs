@@ -12,7 +12,7 @@ use crate::support::swarm::Arrival;
 pub struct Tally {
     epoch: Instant,
     size: usize,
-    clients: Vec<Seen>,
+    clients: Vec<ClientState>,
     /// The last change before the window.
     before: u64,
     /// How many clients have had each change since, the first at index 0.
@@ -46,7 +46,7 @@ pub struct Arrived {
 
 /// What one client has.
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
+struct ClientState {
     newest: u64,
     at: Option<Instant>,
 }
@@ -57,7 +57,7 @@ impl Tally {
         Self {
             epoch,
             size,
-            clients: vec![Seen::default(); clients],
+            clients: vec![ClientState::default(); clients],
             before: 0,
             had: Vec::new(),
             frames: 0,
@@ -76,7 +76,7 @@ impl Tally {
 
     /// Makes room for `clients` more.
     pub fn add_clients(&mut self, clients: usize) {
-        self.clients.resize(self.clients.len() + clients, Seen::default());
+        self.clients.resize(self.clients.len() + clients, ClientState::default());
     }
 
     /// Forgets what was counted; changes up to `before` are warm-up.
@@ -119,12 +119,12 @@ impl Tally {
     }
 
     /// How many clients have change `number` or a newer one.
-    pub fn having(&self, number: u64) -> usize {
+    pub fn count_with(&self, number: u64) -> usize {
         self.clients.iter().filter(|seen| seen.newest >= number).count()
     }
 
     /// How many of the clients `among` have change `number` or a newer one.
-    pub fn having_among(&self, among: Range<usize>, number: u64) -> usize {
+    pub fn count_with_among(&self, among: Range<usize>, number: u64) -> usize {
         self.clients[among].iter().filter(|seen| seen.newest >= number).count()
     }
 

@@ -26,7 +26,7 @@ const RELAYS: usize = 3;
 const PROBES: usize = 10;
 
 /// How long changes go on while one relay is gone.
-const MOURNING: Duration = Duration::from_secs(3);
+const RELAY_DOWNTIME: Duration = Duration::from_secs(3);
 
 /// Measures the tree once, with `rate` changes a second.
 pub fn run(scenario: &Scenario, rate: u32) -> anyhow::Result<Figures> {
@@ -113,7 +113,7 @@ impl<'scenario> Tree<'scenario> {
     /// Waits until all of `clients` have the newest change.
     fn wait_newest(&mut self, clients: &Range<usize>) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while self.tally.having_among(clients.clone(), self.publisher.last()) < clients.len() {
+        while self.tally.count_with_among(clients.clone(), self.publisher.last()) < clients.len() {
             ensure!(Instant::now() < deadline, "a change has not reached all of {} clients", clients.len());
             self.poll()?;
         }
@@ -171,7 +171,7 @@ impl<'scenario> Tree<'scenario> {
         let (addr, clients) = (self.relays[0].addr(), self.below.remove(0));
         self.relays[0].kill();
         self.tally.open_window(self.publisher.last());
-        self.publish_for(period, MOURNING)?;
+        self.publish_for(period, RELAY_DOWNTIME)?;
         let mut others = std::mem::take(&mut self.tally.latency);
         figures.extend(others.percentile(99.0).map(|latency| (Figure::KilledRelayP99, millis(latency))));
         let started = Instant::now();
@@ -189,7 +189,7 @@ impl<'scenario> Tree<'scenario> {
         self.root.kill();
         let started = Instant::now();
         self.root = Server::start_at(Kind::Mapcast, self.root.addr(), None, self.scenario)?;
-        self.publisher.go_on_at(self.root.publisher(self.scenario.size)?);
+        self.publisher.continue_at(self.root.publisher(self.scenario.size)?);
         self.publisher.publish()?;
         for clients in self.below.clone() {
             self.wait_newest(&clients)?;

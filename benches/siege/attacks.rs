@@ -11,10 +11,10 @@ use crate::feed;
 use crate::http;
 use crate::server::{Plan, Server, descriptors};
 use crate::site::{self, ENCRYPTED, FILE, HTTP_MAX, LARGE_PLAIN, LARGE_TLS, OTHER_THREADS, Site, WRITTEN, Writes, mib};
-use crate::stalled::{Kind, Stalled};
-use crate::storm::{self, Burners, Closing, Figures, Port, Storm, client_hello};
+use crate::stalled::{PeerKind, StalledPeers};
+use crate::storm::{self, Closing, CpuLoad, Figures, Port, Storm, client_hello};
 use crate::streams::Streams;
-use crate::support::verdict::Place;
+use crate::support::checks::Place;
 
 /// Connections of a storm, if the server's limit and this process' descriptors allow so many.
 const WIDTH: u64 = 9_000;
@@ -36,13 +36,13 @@ const WAIT: Duration = Duration::from_millis(1500);
 const SILENCE: Duration = Duration::from_millis(300);
 
 /// Clients that reconnect all at once.
-const CROWD: usize = 2_000;
+const RECONNECTING: usize = 2_000;
 
 /// The limit of their server is that much higher.
-const CROWD_SPARE: usize = 16;
+const RECONNECT_SPARE: usize = 16;
 
 /// How long the last of them may wait for a map.
-const CROWD_PATIENCE: Duration = Duration::from_secs(5);
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How much resident memory stalled peers may cost a server, all of them together, in MiB. They cost 884 MiB before what is
 /// kept for them was bounded.
@@ -77,16 +77,16 @@ pub fn storm(site: &mut Site, phase: &'static str, port: Port, time: Duration) -
     if port == Port::Http {
         // The map's clients do not come and go meanwhile.
         let (most, limit) = (site.subject_mut(name)?.server.gauge.threads(), threads + HTTP_MAX + OTHER_THREADS);
-        site.verdict.at_most(place, "threads, at most, with HTTP's alone", most as f64, limit as f64, "");
+        site.checks.at_most(place, "threads, at most, with HTTP's alone", most as f64, limit as f64, "");
     }
     let at_once = if port == Port::Http { HTTP_WIDE } else { width };
-    site.verdict.note(place, format!("connections, {at_once} at once"), figures.opened as f64, "");
-    site.verdict.note(place, "connections served", figures.served as f64, "");
-    site.verdict.note(place, "connections ended without a byte", figures.refused as f64, "");
+    site.checks.note(place, format!("connections, {at_once} at once"), figures.opened as f64, "");
+    site.checks.note(place, "connections served", figures.served as f64, "");
+    site.checks.note(place, "connections ended without a byte", figures.refused as f64, "");
     let log = &site.subject_mut(name)?.server.log;
     let (lines, bytes) = ((log.lines() - lines) as f64 / seconds, (log.bytes() - bytes) as f64 / seconds);
-    site.verdict.note(place, "lines of log a second", lines.round(), "");
-    site.verdict.note(place, "bytes of log a second", bytes.round(), "");
+    site.checks.note(place, "lines of log a second", lines.round(), "");
+    site.checks.note(place, "bytes of log a second", bytes.round(), "");
     site.judge(phase, &[name], if port == Port::Http { Writes::MayPause } else { Writes::Steady });
     site.settle(phase, &[name]);
     Ok(())
@@ -102,7 +102,7 @@ pub fn run(
     until: Instant,
     tls: &Arc<ClientConfig>,
 ) -> anyhow::Result<Figures> {
-    let burners = Burners::start()?;
+    let cpu_load = CpuLoad::start()?;
     if port != Port::Http {
         let patience = if port == Port::Map { WAIT } else { SILENCE };
         return churn(server, Storm::new(server.addr, port, width, Some(tls))?, patience, until);
@@ -114,7 +114,7 @@ pub fn run(
         let storm = Storm::new(page, port, width, None)?;
         figures += churn(server, storm, patience, Instant::now() + quarter)?;
     }
-    drop(burners);
+    drop(cpu_load);
     figures.opened += storm::one_at_a_time(page, &mut over(server, until));
     Ok(figures)
 }
@@ -123,7 +123,7 @@ pub fn run(
 fn churn(server: &mut Server, mut storm: Storm, patience: Duration, until: Instant) -> anyhow::Result<Figures> {
     for closing in [Closing::OneByOne, Closing::OneByOne, Closing::Together].into_iter().cycle() {
         storm.cycle(closing, patience, &mut over(server, until))?;
-        if Instant::now() >= until || server.ending().is_some() || crate::interrupt::is_requested() {
+        if Instant::now() >= until || server.exit().is_some() || crate::interrupt::is_requested() {
             break;
         }
     }
@@ -140,7 +140,7 @@ fn over(server: &mut Server, until: Instant) -> impl FnMut() -> bool {
         }
         // It is asked after every few connections: the system is asked less often.
         next_look = now + Duration::from_millis(20);
-        now >= until || server.ending().is_some() || crate::interrupt::is_requested()
+        now >= until || server.exit().is_some() || crate::interrupt::is_requested()
     }
 }
 
@@ -150,32 +150,33 @@ pub fn reconnect(site: &mut Site, phase: &'static str, time: Duration) -> anyhow
     let place = Place { phase, server: "limited" };
     let plan = Plan {
         name: place.server,
-        args: vec![format!("--max-connections={}", CROWD + CROWD_SPARE).into()],
+        args: vec![format!("--max-connections={}", RECONNECTING + RECONNECT_SPARE).into()],
         drain: Duration::from_secs(10),
         ..Plan::default()
     };
     let mut server = Server::start(plan, &site.sampler)?;
-    let mut storm = Storm::new(server.addr, Port::Map, CROWD, None)?;
+    let mut storm = Storm::new(server.addr, Port::Map, RECONNECTING, None)?;
     let (mut refused, mut ignored, mut cycles) = (0, 0, 0_u32);
     for closing in [Closing::Together, Closing::OneByOne].into_iter().cycle() {
         let before = storm.figures().refused;
-        storm.cycle(closing, CROWD_PATIENCE, &mut || server.ending().is_some() || crate::interrupt::is_requested())?;
+        storm
+            .cycle(closing, RECONNECT_PATIENCE, &mut || server.exit().is_some() || crate::interrupt::is_requested())?;
         refused += storm.figures().refused - before;
         ignored += storm.unsettled() as u64;
         cycles += 1;
-        if Instant::now() >= until || server.ending().is_some() || crate::interrupt::is_requested() {
+        if Instant::now() >= until || server.exit().is_some() || crate::interrupt::is_requested() {
             break;
         }
     }
-    let detail = format!(" of {} reconnections of {CROWD} clients at once", cycles - 1);
-    site.verdict.none(place, "clients refused", refused, &detail);
-    let what = format!("clients without a map for {CROWD_PATIENCE:?}");
-    site.verdict.none(place, what, ignored, detail);
-    let limit = (CROWD + CROWD_SPARE) as f64 + OTHER_THREADS as f64;
-    site.verdict.at_most(place, "threads, at most", server.gauge.threads() as f64, limit, "");
+    let detail = format!(" of {} reconnections of {RECONNECTING} clients at once", cycles - 1);
+    site.checks.zero(place, "clients refused", refused, &detail);
+    let what = format!("clients without a map for {RECONNECT_PATIENCE:?}");
+    site.checks.zero(place, what, ignored, detail);
+    let limit = (RECONNECTING + RECONNECT_SPARE) as f64 + OTHER_THREADS as f64;
+    site.checks.at_most(place, "threads, at most", server.gauge.threads() as f64, limit, "");
     // Clients that are connected do not make a stop longer.
-    site::stop(&mut server, place, &site.verdict, Some(0));
-    site.verdict.none(place, "lines of log with \"panicked\"", server.panics(), "");
+    site::stop(&mut server, place, &site.checks, Some(0));
+    site.checks.zero(place, "lines of log with \"panicked\"", server.panics(), "");
     drop(storm);
     site.judge(phase, &[], Writes::Steady);
     Ok(())
@@ -185,21 +186,21 @@ pub fn reconnect(site: &mut Site, phase: &'static str, time: Duration) -> anyhow
 pub fn stalled(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     let servers = [LARGE_PLAIN, LARGE_TLS, WRITTEN];
-    let mut peers = Stalled::new(kinds(site)?)?;
+    let mut peers = StalledPeers::new(kinds(site)?)?;
     for name in [LARGE_PLAIN, LARGE_TLS] {
         site.subject_mut(name)?.lines.iter().for_each(|lines| lines.pace(Duration::from_millis(50)));
     }
     while Instant::now() < until && !crate::interrupt::is_requested() {
-        peers.turn()?;
+        peers.poll()?;
     }
     for name in servers {
         let subject = site.subject_mut(name)?;
-        subject.calm();
+        subject.slow_down();
         let grown = subject.server.gauge.resident().saturating_sub(subject.baseline.resident);
         let place = Place { phase, server: name };
-        site.verdict.at_most(place, "resident memory grew by", mib(grown), STALLED_MEMORY, "MiB");
+        site.checks.at_most(place, "resident memory grew by", mib(grown), STALLED_MEMORY, "MiB");
     }
-    site.verdict.note(Place { phase, server: "all" }, "peers cut and replaced", peers.cut() as f64, "");
+    site.checks.note(Place { phase, server: "all" }, "peers cut and replaced", peers.cut() as f64, "");
     drop(peers);
     site.judge(phase, &servers, Writes::Steady);
     site.settle(phase, &servers);
@@ -207,7 +208,7 @@ pub fn stalled(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::
 }
 
 /// The peers that stall: those of HTTP together stay below its limit of 256 connections a server.
-fn kinds(site: &mut Site) -> anyhow::Result<Vec<Kind>> {
+fn kinds(site: &mut Site) -> anyhow::Result<Vec<PeerKind>> {
     let (tls, hello) = (Arc::clone(&site.tls), client_hello(&site.tls)?);
     let mut at = |name| -> anyhow::Result<(SocketAddr, SocketAddr)> {
         let server = &site.subject_mut(name)?.server;
@@ -220,28 +221,28 @@ fn kinds(site: &mut Site) -> anyhow::Result<Vec<Kind>> {
         "x".repeat(1000)
     );
     Ok(vec![
-        Kind::silent(large, [], 200),
-        Kind::dripping(large, [], 20),
-        Kind::silent(page, http::get("/events"), 60),
-        Kind::silent(page, http::get("/events?keys=number,padding"), 40),
-        Kind::silent(page, http::get("/events?keys=sum"), 10),
-        Kind::silent(page, http::get("/map"), 60),
-        Kind::silent(page, http::get("/live"), 30),
-        Kind::dripping(page, http::get("/events"), 5),
-        Kind::dripping(page, http::get("/map"), 5),
-        Kind::silent(page, "GET /map HTTP/1.1\r\nHost:", 10),
-        Kind::encrypted(encrypted, &tls, 60),
+        PeerKind::silent(large, [], 200),
+        PeerKind::dripping(large, [], 20),
+        PeerKind::silent(page, http::get("/events"), 60),
+        PeerKind::silent(page, http::get("/events?keys=number,padding"), 40),
+        PeerKind::silent(page, http::get("/events?keys=sum"), 10),
+        PeerKind::silent(page, http::get("/map"), 60),
+        PeerKind::silent(page, http::get("/live"), 30),
+        PeerKind::dripping(page, http::get("/events"), 5),
+        PeerKind::dripping(page, http::get("/map"), 5),
+        PeerKind::silent(page, "GET /map HTTP/1.1\r\nHost:", 10),
+        PeerKind::encrypted(encrypted, &tls, 60),
         // Handshakes that never begin, stop in the middle, or are not one.
-        Kind::silent(encrypted, [], 20),
-        Kind::silent(encrypted, &hello[..hello.len() / 2], 20),
-        Kind::silent(encrypted, hello, 20),
-        Kind::silent(encrypted, http::get("/"), 5),
-        Kind::silent(written, [], 100),
-        Kind::silent(writable, http::get("/events"), 40),
-        Kind::silent(writable, http::get("/live"), 20),
-        Kind::silent(writable, half_body, 40),
-        Kind::silent(writable, half_large_body, 40),
-        Kind::silent(writable, "PATCH /map HTTP/1.1\r\nHost", 20),
+        PeerKind::silent(encrypted, [], 20),
+        PeerKind::silent(encrypted, &hello[..hello.len() / 2], 20),
+        PeerKind::silent(encrypted, hello, 20),
+        PeerKind::silent(encrypted, http::get("/"), 5),
+        PeerKind::silent(written, [], 100),
+        PeerKind::silent(writable, http::get("/events"), 40),
+        PeerKind::silent(writable, http::get("/live"), 20),
+        PeerKind::silent(writable, half_body, 40),
+        PeerKind::silent(writable, half_large_body, 40),
+        PeerKind::silent(writable, "PATCH /map HTTP/1.1\r\nHost", 20),
     ])
 }
 
@@ -261,7 +262,7 @@ pub fn filters(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::
     }
     let mut changed = began;
     while began.elapsed() < time.max(FIRST_EVENT) && !crate::interrupt::is_requested() {
-        streams.turn(Duration::from_millis(50), began)?;
+        streams.poll_once(Duration::from_millis(50), began)?;
         if changed.elapsed() > Duration::from_secs(1) && began.elapsed() + Duration::from_secs(1) < time {
             changed = Instant::now();
             site.write_file()?;
@@ -271,12 +272,12 @@ pub fn filters(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::
     let subject = site.subject_mut(FILE)?;
     if let Ok(now) = subject.server.cpu() {
         let each = now.saturating_sub(cpu).as_secs_f64() * 1000.0 / streams.events().max(1) as f64;
-        site.verdict.at_most(place, "CPU for an event with 7,900 keys", each, FILTER_CPU, "ms");
+        site.checks.at_most(place, "CPU for an event with 7,900 keys", each, FILTER_CPU, "ms");
     }
     let what = format!("streams without an event after {FIRST_EVENT:?}");
     let detail = format!(", the last began after {:.2} s", streams.slowest_first().as_secs_f64());
-    site.verdict.none(place, what, failed + streams.without_event() as u64, detail);
-    site.verdict.note(place, "events of a stream, at least", streams.fewest() as f64, "");
+    site.checks.zero(place, what, failed + streams.without_event() as u64, detail);
+    site.checks.note(place, "events of a stream, at least", streams.fewest() as f64, "");
     drop(streams);
     site.judge(phase, &[FILE], Writes::Steady);
     site.settle(phase, &[FILE]);
@@ -288,7 +289,7 @@ pub fn check_kept(site: &Site, place: Place, acknowledged: u64) {
     let kept = feed::kept(&site.path("state.json"));
     let figure = kept.as_ref().map_or_else(|error| format!("{error:#}"), |number| format!("change {number}"));
     let holds = kept.is_ok_and(|number| number >= acknowledged);
-    site.verdict.holds(
+    site.checks.holds(
         place,
         "the state file has what was acknowledged",
         holds,
@@ -306,7 +307,7 @@ pub fn check_first_map(site: &Site, place: Place, server: SocketAddr, acknowledg
         Err(error) => error.to_string(),
     };
     let holds = first.is_ok_and(|number| number.is_some_and(|number| number >= acknowledged));
-    site.verdict.holds(
+    site.checks.holds(
         place,
         "a new client gets what was acknowledged",
         holds,

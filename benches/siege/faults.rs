@@ -20,14 +20,14 @@ use crate::probes;
 use crate::server::{Plan, Server, try_start};
 use crate::site::{self, ENCRYPTED, FILE, STALE, Site, WRITTEN, Writes, replace};
 use crate::storm::{Closing, Port, Storm};
+use crate::support::checks::Place;
 use crate::support::map::{self, Published};
-use crate::support::verdict::Place;
 
 /// Connections that come and go, to fill a pipe of 4 KiB many times.
-const VISITS: usize = 200;
+const SHORT_LIVED: usize = 200;
 
 /// How long they wait for a map.
-const VISIT: Duration = Duration::from_secs(2);
+const SHORT_LIVED_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a file hangs, before it is a good one again.
 const HANG: Duration = Duration::from_millis(2500);
@@ -37,13 +37,13 @@ const HANG: Duration = Duration::from_millis(2500);
 const START: Duration = Duration::from_secs(13);
 
 /// Requests without a token, at once.
-const STRANGERS: usize = 30;
+const UNAUTHORIZED: usize = 30;
 
-/// Clients that are on a server before it is pressed to its limits.
-const EARLY: usize = 20;
+/// Clients that are on a server before it is exceed_limit to its limits.
+const ESTABLISHED: usize = 20;
 
 /// Connections that press.
-const CROWD: usize = 600;
+const EXCESS_CLIENTS: usize = 600;
 
 /// How often the map changes that the early clients receive.
 const CHANGES: Duration = Duration::from_millis(200);
@@ -53,18 +53,18 @@ pub fn unread_log(site: &mut Site, phase: &'static str, time: Duration) -> anyho
     let until = Instant::now() + time;
     let subject = site.subject_mut(WRITTEN)?;
     subject.server.log.pause();
-    let mut storm = Storm::new(subject.server.addr, Port::Map, VISITS, None)?;
+    let mut storm = Storm::new(subject.server.addr, Port::Map, SHORT_LIVED, None)?;
     let mut ignored = 0;
-    while Instant::now() < until && !crate::interrupt::is_requested() && subject.server.ending().is_none() {
-        storm.cycle(Closing::Together, VISIT, &mut || false)?;
+    while Instant::now() < until && !crate::interrupt::is_requested() && subject.server.exit().is_none() {
+        storm.cycle(Closing::Together, SHORT_LIVED_PATIENCE, &mut || false)?;
         ignored += storm.unsettled() as u64;
         let deadline = until.min(Instant::now() + Duration::from_millis(300));
         thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
     }
     drop(storm);
     let place = Place { phase, server: WRITTEN };
-    let what = format!("of {VISITS} clients at once: neither served nor refused within {VISIT:?}");
-    site.verdict.none(place, what, ignored, "");
+    let what = format!("of {SHORT_LIVED} clients at once: neither served nor refused within {SHORT_LIVED_PATIENCE:?}");
+    site.checks.zero(place, what, ignored, "");
     stop_unread(site, phase)?;
     // Before it is read again: what hangs is what counts.
     site.judge(phase, &[WRITTEN], Writes::Steady);
@@ -79,9 +79,9 @@ fn stop_unread(site: &Site, phase: &'static str) -> anyhow::Result<()> {
     let plan = Plan { name: place.server, drain: Duration::from_secs(2), ..Plan::default() };
     let mut server = Server::start(plan, &site.sampler)?;
     server.log.pause();
-    let mut storm = Storm::new(server.addr, Port::Map, VISITS, None)?;
-    storm.cycle(Closing::Together, VISIT, &mut || false)?;
-    site::stop(&mut server, place, &site.verdict, Some(0));
+    let mut storm = Storm::new(server.addr, Port::Map, SHORT_LIVED, None)?;
+    storm.cycle(Closing::Together, SHORT_LIVED_PATIENCE, &mut || false)?;
+    site::stop(&mut server, place, &site.checks, Some(0));
     Ok(())
 }
 
@@ -112,16 +112,16 @@ fn start_with_hung_files(site: &Site, phase: &'static str) -> anyhow::Result<()>
         let has_page = args.iter().any(|arg| arg.starts_with("--http-token-file"));
         let args = args.into_iter().map(Into::into).collect();
         let plan = Plan { name: "hung", args, has_page, drain: Duration::from_secs(1), ..Plan::default() };
-        let (ending, is_listening, last) = try_start(plan, &site.sampler, START)?;
-        let holds = is_listening || ending.is_some_and(|it| it.status.code() == Some(2) && !last.is_empty());
-        let figure = match ending {
-            Some(ending) => format!("{ending}: {last}"),
+        let (exit, is_listening, last) = try_start(plan, &site.sampler, START)?;
+        let holds = is_listening || exit.is_some_and(|it| it.status.code() == Some(2) && !last.is_empty());
+        let figure = match exit {
+            Some(exit) => format!("{exit}: {last}"),
             None if is_listening => "listens".to_owned(),
             None => "does neither".to_owned(),
         };
         let bound = format!("listens or says why not, exit code 2, within {START:?}");
         let place = Place { phase, server: "hung" };
-        site.verdict.holds(place, format!("{option} is a FIFO at the start"), holds, figure, bound);
+        site.checks.holds(place, format!("{option} is a FIFO at the start"), holds, figure, bound);
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ fn hung_source(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     let page = site.subject_mut(FILE)?.server.page;
     let began = Instant::now();
     let is_up = || {
-        let answer = page.and_then(|page| http::ask(page, &http::get("/status"), START).ok());
+        let answer = page.and_then(|page| http::request(page, &http::get("/status"), START).ok());
         let status: Option<serde_json::Value> = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
         status.and_then(|status| status["source"]["up"].as_bool())
     };
@@ -142,7 +142,7 @@ fn hung_source(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     }
     let (up, took) = (is_up(), began.elapsed());
     let figure = format!("up: {up:?} after {:.1} s", took.as_secs_f64());
-    site.verdict.holds(place, "/status says that the source hangs", up == Some(false), figure, "up: Some(false)");
+    site.checks.holds(place, "/status says that the source hangs", up == Some(false), figure, "up: Some(false)");
     thread::park_timeout(HANG.saturating_sub(took));
     site.write_file()?;
     let number = site.subject_mut(FILE)?.published.newest().unwrap_or(0);
@@ -159,7 +159,7 @@ fn hung_key(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     thread::park_timeout(HANG);
     let served = shown_certificate(addr, &tls);
     let figure = served.as_ref().map_or_else(ToString::to_string, |_| "a handshake".to_owned());
-    site.verdict.holds(place, "new clients while the key hangs", served.is_ok(), figure, "a handshake");
+    site.checks.holds(place, "new clients while the key hangs", served.is_ok(), figure, "a handshake");
     site.certificates.rotate()?;
     let new = CertificateDer::from_pem_file(site.certificates.file("cert.pem"))?;
     let took = wait(STALE, || shown_certificate(addr, &tls).is_ok_and(|shown| shown == new));
@@ -175,7 +175,7 @@ fn hung_token(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     put_fifo(&token)?;
     let began = Instant::now();
     let answered = thread::scope(|scope| {
-        let asked: Vec<_> = (0..STRANGERS)
+        let asked: Vec<_> = (0..UNAUTHORIZED)
             .filter_map(|_| {
                 let ask = || writer.ask_without_token(HANG).is_ok();
                 thread::Builder::new().spawn_scoped(scope, ask).ok()
@@ -183,13 +183,13 @@ fn hung_token(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
             .collect();
         asked.into_iter().filter_map(|asked| asked.join().ok()).filter(|is_answered| *is_answered).count()
     });
-    let detail = format!(" of {STRANGERS} within {HANG:?}");
+    let detail = format!(" of {UNAUTHORIZED} within {HANG:?}");
     thread::park_timeout(HANG.saturating_sub(began.elapsed()));
     replace(&token, &secret)?;
     let Some(writer) = &site.subject_mut(WRITTEN)?.writer else { return Ok(()) };
     let took = writer.wait(STALE);
-    let unanswered = (STRANGERS - answered) as u64;
-    site.verdict.none(place, "requests unanswered while the token hangs", unanswered, detail);
+    let unanswered = (UNAUTHORIZED - answered) as u64;
+    site.checks.zero(place, "requests unanswered while the token hangs", unanswered, detail);
     holds_in_time(site, place, "changes are acknowledged again after the token hung", took);
     Ok(())
 }
@@ -216,14 +216,14 @@ fn hung_state(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
 pub fn limits(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     small_files(site, phase)?;
     for (name, limit) in [("few-files", "nofile=128"), ("small-space", "as=200000000")] {
-        pressed(site, Place { phase, server: name }, limit, time / 2)?;
+        exceed_limit(site, Place { phase, server: name }, limit, time / 2)?;
     }
     site.judge(phase, &[], Writes::Steady);
     Ok(())
 }
 
 /// Many more clients come than fit: those in place have every change, and when the others have gone new ones are served.
-fn pressed(site: &Site, place: Place, limit: &str, time: Duration) -> anyhow::Result<()> {
+fn exceed_limit(site: &Site, place: Place, limit: &str, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     let plan = Plan {
         name: place.server,
@@ -233,45 +233,50 @@ fn pressed(site: &Site, place: Place, limit: &str, time: Duration) -> anyhow::Re
         drain: Duration::from_secs(5),
         limits: vec![limit.to_owned()],
     };
-    let verdict = &site.verdict;
+    let checks = &site.checks;
     let mut server = match Server::start(plan, &site.sampler) {
         Ok(server) => server,
         Err(error) => {
-            verdict.holds(place, format!("starts under {limit}"), false, format!("{error:#}"), "starts");
+            checks.holds(place, format!("starts under {limit}"), false, format!("{error:#}"), "starts");
             return Ok(());
         }
     };
     let published = Arc::new(Published::default());
     let input = server.take_input().into_iter();
     let _lines: Vec<_> = input.map(|input| Lines::start(input, &published, 100, CHANGES)).collect::<Result<_, _>>()?;
-    let observers = Observers::start(server.addr, EARLY, None, &published, false)?;
-    wait(START, || observers.ready() == EARLY);
+    let observers = Observers::start(server.addr, ESTABLISHED, None, &published, false)?;
+    wait(START, || observers.ready() == ESTABLISHED);
     observers.take();
-    let mut storm = Storm::new(server.addr, Port::Map, CROWD, None)?;
+    let mut storm = Storm::new(server.addr, Port::Map, EXCESS_CLIENTS, None)?;
     let mut cycles = 0_u32;
-    while (Instant::now() < until || cycles == 0) && server.ending().is_none() && !crate::interrupt::is_requested() {
+    while (Instant::now() < until || cycles == 0) && server.exit().is_none() && !crate::interrupt::is_requested() {
         // Twice in this time at least: the second time others have just left.
-        storm.cycle(Closing::OneByOne, time / 3, &mut || server.ending().is_some())?;
+        storm.cycle(Closing::OneByOne, time / 3, &mut || server.exit().is_some())?;
         cycles += 1;
     }
     let figures = storm.figures();
-    let ending = server.last_ending();
-    let figure = ending.map_or_else(|| "runs".to_owned(), |ending| ending.to_string());
-    verdict.holds(place, format!("survives under {limit}"), ending.is_none(), figure, "runs");
-    verdict.note(place, "threads, at most", server.gauge.threads() as f64, "");
+    let exit = server.wait_exit();
+    let figure = exit.map_or_else(|| "runs".to_owned(), |exit| exit.to_string());
+    checks.holds(place, format!("survives under {limit}"), exit.is_none(), figure, "runs");
+    checks.note(place, "threads, at most", server.gauge.threads() as f64, "");
     let seen = observers.take();
     drop(storm);
-    if ending.is_none() {
-        let what = format!("{EARLY} clients: longest without the newest map");
-        verdict.at_most(place, what, seen.longest_stale.as_secs_f64(), STALE.as_secs_f64(), "s");
-        verdict.none(place, format!("{EARLY} clients: lost"), seen.lost, "");
-        verdict.none(place, format!("{EARLY} clients: maps torn, backwards or wrong"), seen.faults(), &seen.last_fault);
-        verdict.at_least(place, "other clients served", figures.served as f64, 1.0, "");
+    if exit.is_none() {
+        let what = format!("{ESTABLISHED} clients: longest without the newest map");
+        checks.at_most(place, what, seen.longest_stale.as_secs_f64(), STALE.as_secs_f64(), "s");
+        checks.zero(place, format!("{ESTABLISHED} clients: lost"), seen.lost, "");
+        checks.zero(
+            place,
+            format!("{ESTABLISHED} clients: maps torn, backwards or wrong"),
+            seen.faults(),
+            &seen.last_fault,
+        );
+        checks.at_least(place, "other clients served", figures.served as f64, 1.0, "");
         let took = wait(STALE, || probes::first_map(server.addr).is_ok_and(|first| first.is_some()));
         holds_in_time(site, place, "a new client is served when the others have gone", took);
-        site::stop(&mut server, place, verdict, Some(0));
+        site::stop(&mut server, place, checks, Some(0));
     }
-    verdict.none(place, "lines of log with \"panicked\"", server.panics(), "");
+    checks.zero(place, "lines of log with \"panicked\"", server.panics(), "");
     Ok(())
 }
 
@@ -295,32 +300,32 @@ fn small_files(site: &Site, phase: &'static str) -> anyhow::Result<()> {
     let token = fs::read_to_string(site.path("token"))?;
     let write = |number: u64, len: usize| -> anyhow::Result<u16> {
         let body = serde_json::to_vec(&map::entries(number, len))?;
-        Ok(http::ask(page, &http::send("PUT", "/map", token.trim(), &body), START)?.status)
+        Ok(http::request(page, &http::send("PUT", "/map", token.trim(), &body), START)?.status)
     };
     for (number, len, expected) in [(1, 100, 200), (2, 2 * MOST, 500), (3, 100, 200)] {
         let answer = write(number, len);
         let figure = answer.as_ref().map_or_else(ToString::to_string, u16::to_string);
         let holds = answer.is_ok_and(|status| status == expected);
-        site.verdict.holds(place, format!("change {number}, {len} bytes of padding"), holds, figure, expected);
+        site.checks.holds(place, format!("change {number}, {len} bytes of padding"), holds, figure, expected);
     }
     // A process that was sent a signal takes a moment.
     thread::park_timeout(Duration::from_millis(300));
-    let ending = server.last_ending();
-    let figure = ending.map_or_else(|| "runs".to_owned(), |ending| ending.to_string());
-    site.verdict.holds(place, format!("survives under fsize={MOST}"), ending.is_none(), figure, "runs");
-    if ending.is_none() {
-        site::stop(&mut server, place, &site.verdict, Some(0));
+    let exit = server.wait_exit();
+    let figure = exit.map_or_else(|| "runs".to_owned(), |exit| exit.to_string());
+    site.checks.holds(place, format!("survives under fsize={MOST}"), exit.is_none(), figure, "runs");
+    if exit.is_none() {
+        site::stop(&mut server, place, &site.checks, Some(0));
     }
     let kept = crate::feed::kept(&site.path("small.json"));
     let figure = kept.as_ref().map_or_else(|error| format!("{error:#}"), |number| format!("change {number}"));
-    site.verdict.holds(
+    site.checks.holds(
         place,
         "the state file has the last change",
         kept.is_ok_and(|kept| kept == 3),
         figure,
         "change 3",
     );
-    site.verdict.none(place, "lines of log with \"panicked\"", server.panics(), "");
+    site.checks.zero(place, "lines of log with \"panicked\"", server.panics(), "");
     Ok(())
 }
 
@@ -337,7 +342,7 @@ fn shown_certificate(addr: std::net::SocketAddr, tls: &Arc<ClientConfig>) -> any
 
 fn holds_in_time(site: &Site, place: Place, what: &'static str, took: Option<Duration>) {
     let figure = took.map_or_else(|| "not yet".to_owned(), |took| format!("after {:.1} s", took.as_secs_f64()));
-    site.verdict.holds(place, what, took.is_some(), figure, format!("within {STALE:?}"));
+    site.checks.holds(place, what, took.is_some(), figure, format!("within {STALE:?}"));
 }
 
 /// Waits until `is_so`, at most `patience`. Returns how long that took; `None` if it did not become so.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::{Map, Value};
 
-use crate::http::{self, Asker};
+use crate::http::{self, HttpClient};
 use crate::support::map::{self, Published};
 
 /// Changes of a map that is written over HTTP: one in so long, or as fast as they are acknowledged.
@@ -115,7 +115,7 @@ impl Writer {
     pub fn start(page: SocketAddr, token: PathBuf, published: &Arc<Published>) -> anyhow::Result<Self> {
         let secret = fs::read_to_string(&token)?;
         let body = serde_json::to_vec(&map::entries(0, PADDING))?;
-        let answer = http::ask(page, &http::send("PUT", "/map", secret.trim(), &body), ACKNOWLEDGE)?;
+        let answer = http::request(page, &http::send("PUT", "/map", secret.trim(), &body), ACKNOWLEDGE)?;
         anyhow::ensure!(answer.status == 200, "the first map is answered with {}", answer.status);
         published.record(0);
         let progress = Progress { writes: Writes::default(), last: Instant::now() };
@@ -159,7 +159,7 @@ impl Writer {
     /// Sends one change without a token, which must be answered with 401. Returns what was answered.
     pub fn ask_without_token(&self, patience: Duration) -> io::Result<u16> {
         let request = http::send("PATCH", "/map", "wrong", b"{}");
-        http::ask(self.page, &request, patience).map(|answer| answer.status)
+        http::request(self.page, &request, patience).map(|answer| answer.status)
     }
 
     /// What it has met since the last call.
@@ -179,12 +179,12 @@ impl Drop for Writer {
 }
 
 fn write(page: SocketAddr, token: &str, published: &Published, progress: &Mutex<Progress>, stopped: &AtomicBool) {
-    let mut asker = Asker::new(page);
+    let mut client = HttpClient::new(page);
     while !stopped.load(Ordering::Relaxed) {
         let number = published.newest().map_or(0, |number| number + 1);
         let began = Instant::now();
         let body = serde_json::to_vec(&map::patch(number, PADDING)).unwrap_or_default();
-        let failure = match asker.ask(&http::send("PATCH", "/map", token, &body), ACKNOWLEDGE) {
+        let failure = match client.ask(&http::send("PATCH", "/map", token, &body), ACKNOWLEDGE) {
             Ok(answer) if answer.status == 200 => None,
             Ok(answer) => Some(format!("answered with {}", answer.status)),
             Err(error) => Some(error.to_string()),

@@ -75,10 +75,10 @@ impl Gauge {
     pub fn reset(&self) {
         self.threads.store(0, Ordering::Relaxed);
         self.resident.store(0, Ordering::Relaxed);
-        self.look();
+        self.sample();
     }
 
-    fn look(&self) {
+    fn sample(&self) {
         if let Some((threads, resident)) = status_of(self.pid) {
             self.threads.fetch_max(threads, Ordering::Relaxed);
             self.resident.fetch_max(resident, Ordering::Relaxed);
@@ -97,18 +97,18 @@ impl Sampler {
     pub fn start() -> anyhow::Result<Self> {
         let sampler = Self::default();
         let gauges = Arc::clone(&sampler.gauges);
-        let look = move || {
+        let sample = move || {
             loop {
                 let mut all = gauges.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                all.retain(|gauge| gauge.upgrade().inspect(|gauge| gauge.look()).is_some());
+                all.retain(|gauge| gauge.upgrade().inspect(|gauge| gauge.sample()).is_some());
                 thread::park_timeout(PERIOD);
             }
         };
-        thread::Builder::new().name("sampler".to_owned()).spawn(look)?;
+        thread::Builder::new().name("sampler".to_owned()).spawn(sample)?;
         Ok(sampler)
     }
 
-    /// Begins to look at process `pid`, as long as the gauge is held.
+    /// Begins to sample at process `pid`, as long as the gauge is held.
     pub fn gauge(&self, name: &'static str, pid: u32) -> Arc<Gauge> {
         let gauge = Arc::new(Gauge {
             name,

@@ -33,7 +33,6 @@ mod attacks;
 #[path = "../soak/certificates.rs"]
 #[allow(dead_code, reason = "the soak needs more of it")]
 mod certificates;
-mod ending;
 mod faults;
 mod feed;
 mod gauge;
@@ -43,6 +42,7 @@ mod log;
 mod observers;
 mod probes;
 mod server;
+mod shutdown;
 mod single;
 mod site;
 mod stalled;
@@ -64,7 +64,7 @@ use mapcast::display::units::parse_duration;
 use server::Limit;
 use site::{Progress, Site, mib};
 use storm::Port;
-use support::verdict::{Place, Verdict};
+use support::checks::{Checks, Place};
 
 /// A round's time.
 const ROUND: Duration = Duration::from_mins(1);
@@ -149,19 +149,19 @@ fn run(options: &Options) -> anyhow::Result<()> {
         return single::run(port, options.runs);
     }
     let rounds = u32::try_from(options.duration.as_secs() / ROUND.as_secs())?.max(1);
-    let (verdict, progress) = (Arc::new(Verdict::default()), Arc::new(Progress::default()));
-    report(Arc::clone(&verdict), Arc::clone(&progress), options.duration + SLACK * rounds)?;
-    let mut site = Site::start(options.clients, Arc::clone(&verdict), progress)?;
-    let besieged = besiege(&mut site, options, rounds);
+    let (checks, progress) = (Arc::new(Checks::default()), Arc::new(Progress::default()));
+    report(Arc::clone(&checks), Arc::clone(&progress), options.duration + SLACK * rounds)?;
+    let mut site = Site::start(options.clients, Arc::clone(&checks), progress)?;
+    let ended = run_phases(&mut site, options, rounds);
     // What was found is printed, whatever ended it.
-    println!("{verdict}");
-    besieged?;
+    println!("{checks}");
+    ended?;
     ensure!(!interrupt::is_requested(), "interrupted: not everything was tried");
-    ensure!(verdict.broken() == 0, "{} checks failed", verdict.broken());
+    ensure!(checks.failed() == 0, "{} checks failed", checks.failed());
     Ok(())
 }
 
-fn besiege(site: &mut Site, options: &Options, rounds: u32) -> anyhow::Result<()> {
+fn run_phases(site: &mut Site, options: &Options, rounds: u32) -> anyhow::Result<()> {
     let wanted = |name: &str| options.phase.is_empty() || options.phase.iter().any(|phase| phase == name);
     for _ in 0..rounds {
         for (name, share) in PHASES.into_iter().filter(|(name, _)| wanted(name)) {
@@ -177,7 +177,7 @@ fn besiege(site: &mut Site, options: &Options, rounds: u32) -> anyhow::Result<()
         return Ok(());
     }
     site.prepare("end")?;
-    ending::end(site, "end")
+    shutdown::run(site, "end")
 }
 
 fn attack(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
@@ -196,7 +196,7 @@ fn attack(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Resul
 
 /// Prints a line every few seconds; prints what was found and ends the process when `most` is over. Its servers end with
 /// it.
-fn report(verdict: Arc<Verdict>, progress: Arc<Progress>, most: Duration) -> anyhow::Result<()> {
+fn report(checks: Arc<Checks>, progress: Arc<Progress>, most: Duration) -> anyhow::Result<()> {
     let began = Instant::now();
     let watch = move || {
         loop {
@@ -209,8 +209,8 @@ fn report(verdict: Arc<Verdict>, progress: Arc<Progress>, most: Duration) -> any
                 .collect();
             eprintln!("{:.0} s: {phase}: at most {}", began.elapsed().as_secs_f64(), figures.join("; "));
             if began.elapsed() > most {
-                verdict.holds(Place { phase, server: "siege" }, "ends by itself", false, "hung", "ends");
-                println!("{verdict}");
+                checks.holds(Place { phase, server: "siege" }, "ends by itself", false, "hung", "ends");
+                println!("{checks}");
                 process::exit(3);
             }
         }

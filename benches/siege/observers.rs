@@ -49,7 +49,7 @@ impl Tally {
 
 /// One client: by its place in the swarm.
 #[derive(Debug)]
-struct Seen {
+struct ClientState {
     begun: Instant,
     /// The newest map when it began to connect, where that map was acknowledged: an older one must not come.
     floor: u64,
@@ -58,7 +58,7 @@ struct Seen {
 
 #[derive(Debug, Default)]
 struct State {
-    clients: Vec<Seen>,
+    clients: Vec<ClientState>,
     /// Those of them whose connections last.
     open: Vec<usize>,
     verifier: Verifier,
@@ -86,7 +86,7 @@ impl Observers {
     ) -> anyhow::Result<Self> {
         let observers =
             Self { wanted, published: Arc::clone(published), state: Arc::default(), stopped: Arc::default() };
-        let crowd = Crowd {
+        let thread_state = ObserverThread {
             target,
             wanted,
             acknowledged,
@@ -98,7 +98,7 @@ impl Observers {
         let run = move || {
             if let Ok(mut swarm) = Swarm::new(Frames { max: MAX }) {
                 swarm.encrypt(tls);
-                crowd.run(swarm, &stopped);
+                thread_state.run(swarm, &stopped);
             }
         };
         thread::Builder::new().name("observers".to_owned()).spawn(run)?;
@@ -133,7 +133,7 @@ impl Drop for Observers {
 
 impl Published {
     /// How long `client` has been without the newest map.
-    fn staleness(&self, client: &Seen) -> Duration {
+    fn staleness(&self, client: &ClientState) -> Duration {
         match client.number {
             Some(number) => self.successor_of(number).map(|since| since.elapsed()),
             None => self.newest().map(|_| client.begun.elapsed()),
@@ -143,7 +143,7 @@ impl Published {
 }
 
 /// What the observers' thread owns.
-struct Crowd {
+struct ObserverThread {
     target: SocketAddr,
     wanted: usize,
     acknowledged: bool,
@@ -151,7 +151,7 @@ struct Crowd {
     state: Arc<Mutex<State>>,
 }
 
-impl Crowd {
+impl ObserverThread {
     fn run(self, mut swarm: Swarm<Frames>, stopped: &AtomicBool) {
         let mut dial_at = Instant::now();
         while !stopped.load(Ordering::Relaxed) {
@@ -189,7 +189,7 @@ impl Crowd {
             }
             let mut state = lock(&self.state);
             let index = state.clients.len();
-            state.clients.push(Seen { begun: Instant::now(), floor, number: None });
+            state.clients.push(ClientState { begun: Instant::now(), floor, number: None });
             if !swarm.is_over(index) {
                 state.open.push(index);
             }

@@ -82,7 +82,7 @@ impl Drop for Probes {
 
 fn ask(page: SocketAddr, path: &str, tally: &Mutex<Tally>) {
     let began = Instant::now();
-    let answer = http::ask(page, &http::get(path), PATIENCE);
+    let answer = http::request(page, &http::get(path), PATIENCE);
     let mut tally = lock(tally);
     tally.asked += 1;
     tally.longest = tally.longest.max(began.elapsed());

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const DYING: Duration = Duration::from_secs(10);
 
 /// The time between two looks at something that cannot be waited for.
-pub const LOOK: Duration = Duration::from_millis(20);
+pub const POLL_PERIOD: Duration = Duration::from_millis(20);
 
 /// How a server is started.
 #[derive(Debug, Clone, Default)]
@@ -80,13 +80,13 @@ pub fn exec(command: &[OsString], limits: &[Limit]) -> anyhow::Result<()> {
 
 /// How a server has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ending {
+pub struct Exit {
     pub status: ExitStatus,
     /// Since its start.
     pub after: Duration,
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.status.code(), self.status.signal().and_then(Signal::from_named_raw)) {
             (Some(code), _) => write!(f, "exit code {code}")?,
@@ -122,7 +122,7 @@ pub struct Server {
     pub gauge: Arc<Gauge>,
     sampler: Sampler,
     began: Instant,
-    ending: Option<Ending>,
+    exit: Option<Exit>,
     /// Of the processes before this one.
     past_panics: u64,
 }
@@ -148,7 +148,7 @@ impl Server {
         let log = Log::follow(plan.name, child.stderr.take().context("no pipe for its log")?)?;
         let (gauge, sampler) = (sampler.gauge(plan.name, child.id()), sampler.clone());
         let began = Instant::now();
-        Ok(Self { plan, addr, page, child, log, gauge, sampler, began, ending: None, past_panics: 0 })
+        Ok(Self { plan, addr, page, child, log, gauge, sampler, began, exit: None, past_panics: 0 })
     }
 
     /// Starts it again where it was, after it has ended, and waits until it listens.
@@ -165,13 +165,13 @@ impl Server {
     fn wait_listening(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !self.log.is_listening() {
-            if let Some(ending) = self.ending() {
-                bail!("{}: {ending}: {}", self.plan.name, self.log.last());
+            if let Some(exit) = self.exit() {
+                bail!("{}: {exit}: {}", self.plan.name, self.log.last());
             }
             if Instant::now() > deadline {
                 bail!("{}: does not listen within {PATIENCE:?}: {}", self.plan.name, self.log.last());
             }
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
         }
         Ok(())
     }
@@ -190,24 +190,24 @@ impl Server {
     }
 
     /// How it has ended; `None` while it runs.
-    pub fn ending(&mut self) -> Option<Ending> {
-        if self.ending.is_none() {
+    pub fn exit(&mut self) -> Option<Exit> {
+        if self.exit.is_none() {
             // It fails only if somebody else has waited for it.
             let status = self.child.try_wait().ok().flatten();
-            self.ending = status.map(|status| Ending { status, after: self.began.elapsed() });
+            self.exit = status.map(|status| Exit { status, after: self.began.elapsed() });
         }
-        self.ending
+        self.exit
     }
 
     /// How it has ended; `None` while it runs. Waits for a process that is about to end: one with thousands of threads takes
     /// seconds to.
-    pub fn last_ending(&mut self) -> Option<Ending> {
+    pub fn wait_exit(&mut self) -> Option<Exit> {
         let deadline = Instant::now() + DYING;
         // A process has no memory any more as soon as it begins to end.
-        while self.ending().is_none() && self.read().is_err() && Instant::now() < deadline {
-            thread::park_timeout(LOOK);
+        while self.exit().is_none() && self.read().is_err() && Instant::now() < deadline {
+            thread::park_timeout(POLL_PERIOD);
         }
-        self.ending()
+        self.exit()
     }
 
     /// Lines of its log that contain `panicked`, of the processes before a restart too.
@@ -228,17 +228,17 @@ impl Server {
 
     /// Sends SIGTERM, and waits for the end. Returns how it ended and how long that took; `None` if it did not within
     /// `patience`: then it is killed.
-    pub fn terminate(&mut self, patience: Duration) -> Option<(Ending, Duration)> {
+    pub fn terminate(&mut self, patience: Duration) -> Option<(Exit, Duration)> {
         let asked = Instant::now();
         // It fails only if it has ended.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        while self.ending().is_none() && asked.elapsed() < patience {
-            thread::park_timeout(LOOK);
+        while self.exit().is_none() && asked.elapsed() < patience {
+            thread::park_timeout(POLL_PERIOD);
         }
         let took = asked.elapsed();
-        let ending = self.ending();
+        let exit = self.exit();
         self.kill();
-        ending.map(|ending| (ending, took))
+        exit.map(|exit| (exit, took))
     }
 
     /// Ends it at once, if it runs, and waits for that.
@@ -246,7 +246,7 @@ impl Server {
         // Both fail only if it has ended and was waited for.
         let _ = self.child.kill();
         if let Ok(status) = self.child.wait() {
-            self.ending.get_or_insert(Ending { status, after: self.began.elapsed() });
+            self.exit.get_or_insert(Exit { status, after: self.began.elapsed() });
         }
         self.log.resume();
     }
@@ -259,20 +259,20 @@ impl Drop for Server {
 }
 
 /// Starts a server with `args` that is expected to refuse. Returns how it ended and its last line; with `None` for the
-/// ending if it listens, or has neither ended nor listened within `patience`. It is killed then.
-pub fn try_start(plan: Plan, sampler: &Sampler, patience: Duration) -> anyhow::Result<(Option<Ending>, bool, String)> {
+/// exit if it listens, or has neither ended nor listened within `patience`. It is killed then.
+pub fn try_start(plan: Plan, sampler: &Sampler, patience: Duration) -> anyhow::Result<(Option<Exit>, bool, String)> {
     let addr = free_addr()?;
     let page = plan.has_page.then(free_addr).transpose()?;
     let child = spawn(&plan, addr, page)?;
     let mut server = Server::follow(plan, addr, page, child, sampler)?;
     let deadline = Instant::now() + patience;
-    while server.ending().is_none() && !server.log.is_listening() && Instant::now() < deadline {
-        thread::park_timeout(LOOK);
+    while server.exit().is_none() && !server.log.is_listening() && Instant::now() < deadline {
+        thread::park_timeout(POLL_PERIOD);
     }
-    let ending = server.ending();
+    let exit = server.exit();
     // The reader of the log may be behind the end.
-    thread::park_timeout(5 * LOOK);
-    Ok((ending, server.log.is_listening(), server.log.last()))
+    thread::park_timeout(5 * POLL_PERIOD);
+    Ok((exit, server.log.is_listening(), server.log.last()))
 }
 
 fn spawn(plan: &Plan, addr: SocketAddr, page: Option<SocketAddr>) -> anyhow::Result<Child> {

@@ -46,17 +46,17 @@ pub fn run(port: Port, runs: u32) -> anyhow::Result<()> {
         };
         let mut server = Server::start(plan, &sampler)?;
         let figures = attacks::run(&mut server, port, width, Instant::now() + TIME, &tls)?;
-        let ending = server.last_ending();
+        let exit = server.wait_exit();
         let threads = server.gauge.threads();
-        let stopped = match ending {
+        let stopped = match exit {
             Some(_) => "-".to_owned(),
             None => server.terminate(Duration::from_secs(10) + STOP).map_or_else(
                 || "killed, as it did not".to_owned(),
-                |(ending, took)| format!("{ending}, {:.1} s after SIGTERM", took.as_secs_f64()),
+                |(exit, took)| format!("{exit}, {:.1} s after SIGTERM", took.as_secs_f64()),
             ),
         };
-        died += u32::from(ending.is_some() || server.panics() > 0);
-        let survived = ending.map_or_else(|| "survived".to_owned(), |ending| ending.to_string());
+        died += u32::from(exit.is_some() || server.panics() > 0);
+        let survived = exit.map_or_else(|| "survived".to_owned(), |exit| exit.to_string());
         println!("| {run} | {survived} | {threads} | {} | {} | {stopped} |", figures.opened, figures.refused);
         if crate::interrupt::is_requested() {
             break;

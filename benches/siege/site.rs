@@ -19,9 +19,9 @@ use crate::feed::{Lines, Writer};
 use crate::gauge::{Gauge, Reading, Sampler};
 use crate::observers::Observers;
 use crate::probes::Probes;
-use crate::server::{LOOK, Plan, Server};
+use crate::server::{POLL_PERIOD, Plan, Server};
+use crate::support::checks::{Checks, Place};
 use crate::support::map::{self, Published};
-use crate::support::verdict::{Place, Verdict};
 
 /// N, the interval of every server.
 pub const INTERVAL: Duration = Duration::from_secs(2);
@@ -62,7 +62,7 @@ const LARGE: usize = 1_000_000;
 const SMALL: usize = 1024;
 
 /// The period of a map that has no phase of its own just now.
-const CALM: Duration = Duration::from_millis(500);
+const SLOW_PERIOD: Duration = Duration::from_millis(500);
 
 /// Entries of the map in the file, beside those that all maps have.
 const ENTRIES: usize = 30_000;
@@ -95,7 +95,7 @@ pub struct Site {
     /// How a client trusts them.
     pub tls: Arc<ClientConfig>,
     pub sampler: Sampler,
-    pub verdict: Arc<Verdict>,
+    pub checks: Arc<Checks>,
     pub progress: Arc<Progress>,
     directory: TempDir,
 }
@@ -109,10 +109,10 @@ pub struct Progress {
 
 impl Site {
     /// Starts the servers, and connects `clients` well-behaved ones, a fifth of them over TLS.
-    pub fn start(clients: usize, verdict: Arc<Verdict>, progress: Arc<Progress>) -> anyhow::Result<Self> {
+    pub fn start(clients: usize, checks: Arc<Checks>, progress: Arc<Progress>) -> anyhow::Result<Self> {
         let (certificates, directory, sampler) = (Certificates::new()?, tempfile::tempdir()?, Sampler::start()?);
         let tls = trust(&certificates)?;
-        let mut site = Self { subjects: Vec::new(), certificates, tls, sampler, verdict, progress, directory };
+        let mut site = Self { subjects: Vec::new(), certificates, tls, sampler, checks, progress, directory };
         fs::write(site.path("token"), "open-sesame")?;
         fs::write(site.path("map.json"), file_map(0))?;
         let encrypted = clients / 5;
@@ -204,7 +204,7 @@ impl Site {
     /// is compared with.
     pub fn prepare(&mut self, phase: &'static str) -> anyhow::Result<()> {
         for subject in &mut self.subjects {
-            if subject.server.last_ending().is_some() {
+            if subject.server.wait_exit().is_some() {
                 subject.server.restart()?;
                 subject.feed()?;
                 subject.baseline = Reading::default();
@@ -214,7 +214,7 @@ impl Site {
         if self.subjects.iter().any(|subject| subject.baseline.threads == 0) {
             self.wait_ready(CONNECT);
             for subject in self.subjects.iter_mut().filter(|subject| subject.baseline.threads == 0) {
-                subject.forget();
+                subject.discard_observations();
                 subject.baseline = subject.server.read().unwrap_or_default();
             }
         }
@@ -226,10 +226,10 @@ impl Site {
     fn wait_ready(&mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
         let is_ready = |subject: &mut Subject| {
-            subject.observers.ready() >= subject.observers.wanted() || subject.server.ending().is_some()
+            subject.observers.ready() >= subject.observers.wanted() || subject.server.exit().is_some()
         };
         while !self.subjects.iter_mut().all(is_ready) && Instant::now() < deadline {
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
         }
         thread::park_timeout(Duration::from_secs(1));
     }
@@ -238,26 +238,26 @@ impl Site {
     pub fn settle(&mut self, phase: &'static str, attacked: &[&'static str]) {
         let began = Instant::now();
         for subject in self.subjects.iter_mut().filter(|subject| attacked.contains(&subject.server.name())) {
-            if subject.server.last_ending().is_some() {
+            if subject.server.wait_exit().is_some() {
                 continue;
             }
             let place = Place { phase, server: subject.server.name() };
             let (before, most) = (subject.baseline, subject.most_memory());
             let mut now = subject.server.read().unwrap_or_default();
-            while !is_settled(&before, most, &now) && began.elapsed() < SETTLE && subject.server.ending().is_none() {
-                thread::park_timeout(5 * LOOK);
+            while !is_settled(&before, most, &now) && began.elapsed() < SETTLE && subject.server.exit().is_none() {
+                thread::park_timeout(5 * POLL_PERIOD);
                 now = subject.server.read().unwrap_or_default();
             }
-            if subject.server.last_ending().is_some() {
+            if subject.server.wait_exit().is_some() {
                 continue;
             }
             let holds = is_settled(&before, most, &now);
             let figure = format!("{now} after {:.1} s", began.elapsed().as_secs_f64());
             let bound = format!("{before}; memory at most {most} KiB, {MORE_MAPS} more maps");
-            self.verdict.holds(place, "has what it had before", holds, figure, bound);
+            self.checks.holds(place, "has what it had before", holds, figure, bound);
             if !holds {
                 // The next phase begins with a server that is well.
-                subject.stop(place, &self.verdict, Some(0));
+                subject.stop(place, &self.checks, Some(0));
             }
         }
     }
@@ -267,7 +267,7 @@ impl Site {
         for subject in &mut self.subjects {
             let server = subject.server.name();
             let phase = if attacked.contains(&server) { phase } else { "meanwhile" };
-            subject.judge(Place { phase, server }, &self.verdict, writes);
+            subject.judge(Place { phase, server }, &self.checks, writes);
         }
     }
 }
@@ -285,14 +285,14 @@ impl Subject {
     /// Starts to write lines to its input, if it reads lines. Once a start.
     fn feed(&mut self) -> anyhow::Result<()> {
         if let Some(input) = self.server.take_input() {
-            self.lines = Some(Lines::start(input, &self.published, self.padding, CALM)?);
+            self.lines = Some(Lines::start(input, &self.published, self.padding, SLOW_PERIOD)?);
         }
         Ok(())
     }
 
     /// Lets its map change as often as between phases.
-    pub fn calm(&self) {
-        self.lines.iter().for_each(|lines| lines.pace(CALM));
+    pub fn slow_down(&self) {
+        self.lines.iter().for_each(|lines| lines.pace(SLOW_PERIOD));
     }
 
     /// The resident memory that it may have after an attack, in KiB. What the allocator has kept since an earlier attack it
@@ -303,24 +303,24 @@ impl Subject {
     }
 
     /// Forgets what its clients have met.
-    fn forget(&mut self) {
+    fn discard_observations(&mut self) {
         self.observers.take();
         self.writer.iter().for_each(|writer| drop(writer.take()));
         self.probes.iter().for_each(|probes| drop(probes.take()));
     }
 
-    fn judge(&mut self, place: Place, verdict: &Verdict, expected: Writes) {
-        let ending = self.server.last_ending();
+    fn judge(&mut self, place: Place, checks: &Checks, expected: Writes) {
+        let exit = self.server.wait_exit();
         let http = self.server.page.map_or(0, |_| HTTP_MAX);
         let limit = self.server.log.allowed().unwrap_or(10_000) + http + OTHER_THREADS;
         let threads = self.server.gauge.threads();
-        let figure = ending.map_or_else(|| "runs".to_owned(), |ending| ending.to_string());
-        verdict.holds(place, "survives", ending.is_none(), figure, "runs");
-        verdict.at_most(place, "threads, at most", threads as f64, limit as f64, "");
-        verdict.note(place, "resident memory, at most", mib(self.server.gauge.resident()), "MiB");
-        if ending.is_some() {
+        let figure = exit.map_or_else(|| "runs".to_owned(), |exit| exit.to_string());
+        checks.holds(place, "survives", exit.is_none(), figure, "runs");
+        checks.at_most(place, "threads, at most", threads as f64, limit as f64, "");
+        checks.note(place, "resident memory, at most", mib(self.server.gauge.resident()), "MiB");
+        if exit.is_some() {
             // Of a server that has ended its clients say nothing more than that.
-            return self.forget();
+            return self.discard_observations();
         }
         let seen = self.observers.take();
         let clients = match self.observers.wanted() {
@@ -329,22 +329,22 @@ impl Subject {
         };
         let longest = seen.longest_stale.as_secs_f64();
         let what = format!("{clients}: longest without the newest map");
-        verdict.at_most(place, what, longest, STALE.as_secs_f64(), "s");
-        verdict.none(place, format!("{clients}: lost"), seen.lost, "");
+        checks.at_most(place, what, longest, STALE.as_secs_f64(), "s");
+        checks.zero(place, format!("{clients}: lost"), seen.lost, "");
         let detail = if seen.faults() > 0 { format!(", the last: {}", seen.last_fault) } else { String::new() };
-        verdict.none(place, format!("{clients}: maps torn, backwards or wrong"), seen.faults(), detail);
+        checks.zero(place, format!("{clients}: maps torn, backwards or wrong"), seen.faults(), detail);
         if let Some(writer) = &self.writer {
             let writes = writer.take();
             let what = "longest without an acknowledged change";
             let longest = writes.longest.as_secs_f64();
             match expected {
-                Writes::Steady => verdict.at_most(place, what, longest, STALE.as_secs_f64(), "s"),
-                Writes::MayPause => verdict.note(place, what, longest, "s"),
+                Writes::Steady => checks.at_most(place, what, longest, STALE.as_secs_f64(), "s"),
+                Writes::MayPause => checks.note(place, what, longest, "s"),
             }
-            verdict.note(place, "changes acknowledged", writes.acknowledged as f64, "");
+            checks.note(place, "changes acknowledged", writes.acknowledged as f64, "");
             if writes.failed > 0 {
                 let what = format!("changes tried again, the last: {}", writes.last_failure);
-                verdict.note(place, what, writes.failed as f64, "");
+                checks.note(place, what, writes.failed as f64, "");
             }
         }
         if let Some(probes) = &self.probes {
@@ -353,35 +353,35 @@ impl Subject {
             if asked.unanswered > 0 {
                 detail = format!("{detail}, the last: {}", asked.last_failure);
             }
-            verdict.none(place, "/livez and /metrics: not answered with 200", asked.unanswered, detail);
+            checks.zero(place, "/livez and /metrics: not answered with 200", asked.unanswered, detail);
             if self.writer.is_some() {
                 let detail = format!(", {} were served, {} refused", asked.served, asked.refused);
-                verdict.none(place, "new clients: no whole map, and not refused either", asked.ignored, detail);
-                verdict.none(place, "new clients: without an acknowledged change", asked.behind, "");
+                checks.zero(place, "new clients: no whole map, and not refused either", asked.ignored, detail);
+                checks.zero(place, "new clients: without an acknowledged change", asked.behind, "");
             }
         }
     }
 
     /// Stops it with SIGTERM, and checks that it ends in time, with `code` if that is there.
-    pub fn stop(&mut self, place: Place, verdict: &Verdict, code: Option<i32>) {
-        stop(&mut self.server, place, verdict, code);
+    pub fn stop(&mut self, place: Place, checks: &Checks, code: Option<i32>) {
+        stop(&mut self.server, place, checks, code);
     }
 }
 
 /// Stops a server with SIGTERM, and checks that it ends in time, with `code` if that is there.
-pub fn stop(server: &mut Server, place: Place, verdict: &Verdict, code: Option<i32>) {
+pub fn stop(server: &mut Server, place: Place, checks: &Checks, code: Option<i32>) {
     let patience = server.drain() + STOP;
     let bound = code.map_or_else(String::new, |code| format!("exit code {code} "));
     let bound = format!("{bound}within {:.0} s", patience.as_secs_f64());
     // A little longer than it may: what takes how long is worth knowing.
     let (holds, figure) = match server.terminate(patience + STOP) {
         None => (false, "was killed, as it did not end".to_owned()),
-        Some((ending, took)) => {
-            let holds = took <= patience && code.is_none_or(|code| ending.status.code() == Some(code));
-            (holds, format!("{ending}, {:.1} s after SIGTERM", took.as_secs_f64()))
+        Some((exit, took)) => {
+            let holds = took <= patience && code.is_none_or(|code| exit.status.code() == Some(code));
+            (holds, format!("{exit}, {:.1} s after SIGTERM", took.as_secs_f64()))
         }
     };
-    verdict.holds(place, "ends on SIGTERM", holds, figure, bound);
+    checks.holds(place, "ends on SIGTERM", holds, figure, bound);
 }
 
 fn is_settled(before: &Reading, most_memory: u64, now: &Reading) -> bool {

@@ -30,7 +30,7 @@ const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// Several peers that do the same.
 #[derive(Debug, Clone)]
-pub struct Kind {
+pub struct PeerKind {
     pub target: SocketAddr,
     /// What each sends as soon as it is connected.
     pub hello: Vec<u8>,
@@ -41,7 +41,7 @@ pub struct Kind {
     pub count: usize,
 }
 
-impl Kind {
+impl PeerKind {
     /// Peers that say `hello` and never read.
     pub fn silent(target: SocketAddr, hello: impl Into<Vec<u8>>, count: usize) -> Self {
         Self { target, hello: hello.into(), tls: None, drips: false, count }
@@ -66,9 +66,9 @@ struct Peer {
     due: Instant,
 }
 
-/// The peers, on the thread that calls [`turn`](Self::turn).
-pub struct Stalled {
-    kinds: Vec<Kind>,
+/// The peers, on the thread that calls [`poll`](Self::poll).
+pub struct StalledPeers {
+    kinds: Vec<PeerKind>,
     peers: Vec<Peer>,
     epoll: OwnedFd,
     events: Vec<Event>,
@@ -76,10 +76,10 @@ pub struct Stalled {
     cut: u64,
 }
 
-impl Stalled {
-    pub fn new(kinds: Vec<Kind>) -> anyhow::Result<Self> {
+impl StalledPeers {
+    pub fn new(kinds: Vec<PeerKind>) -> anyhow::Result<Self> {
         let due = Instant::now();
-        let peers = kinds.iter().enumerate().flat_map(|(kind, Kind { count, .. })| vec![kind; *count]);
+        let peers = kinds.iter().enumerate().flat_map(|(kind, PeerKind { count, .. })| vec![kind; *count]);
         Ok(Self {
             peers: peers.map(|kind| Peer { kind, socket: None, due }).collect(),
             kinds,
@@ -96,7 +96,7 @@ impl Stalled {
     }
 
     /// Connects those that are due, and waits for up to 50 ms for those that are cut.
-    pub fn turn(&mut self) -> io::Result<()> {
+    pub fn poll(&mut self) -> io::Result<()> {
         let began = Instant::now();
         for index in 0..self.peers.len() {
             let Peer { kind, ref socket, due } = self.peers[index];
@@ -143,7 +143,7 @@ impl Stalled {
     }
 }
 
-fn dial(kind: &Kind, index: usize) -> io::Result<Socket> {
+fn dial(kind: &PeerKind, index: usize) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_recv_buffer_size(BUFFER)?;
     socket.bind(&source(index).into())?;

@@ -215,13 +215,13 @@ impl Storm {
 pub fn one_at_a_time(target: SocketAddr, is_over: &mut dyn FnMut() -> bool) -> u64 {
     let mut opened = 0;
     while !is_over() {
-        opened += u64::from(come_and_go(target).is_ok());
+        opened += u64::from(connect_and_reset(target).is_ok());
     }
     opened
 }
 
 /// One connection that sends the first line of a request and resets.
-fn come_and_go(target: SocketAddr) -> io::Result<()> {
+fn connect_and_reset(target: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_linger(Some(Duration::ZERO))?;
@@ -248,13 +248,13 @@ pub fn client_hello(config: &Arc<ClientConfig>) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Threads that keep every core busy until this is dropped.
-pub struct Burners(Arc<AtomicBool>);
+pub struct CpuLoad(Arc<AtomicBool>);
 
-impl Burners {
+impl CpuLoad {
     pub fn start() -> anyhow::Result<Self> {
-        let burners = Self(Arc::default());
+        let cpu_load = Self(Arc::default());
         for _ in 0..thread::available_parallelism()?.get() {
-            let stopped = Arc::clone(&burners.0);
+            let stopped = Arc::clone(&cpu_load.0);
             let burn = move || {
                 while !stopped.load(Ordering::Relaxed) {
                     std::hint::spin_loop();
@@ -262,11 +262,11 @@ impl Burners {
             };
             thread::Builder::new().name("burner".to_owned()).spawn(burn)?;
         }
-        Ok(burners)
+        Ok(cpu_load)
     }
 }
 
-impl Drop for Burners {
+impl Drop for CpuLoad {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -38,7 +38,7 @@ impl Streams {
     }
 
     /// Reads what has come, for at most `timeout`.
-    pub fn turn(&mut self, timeout: Duration, began: Instant) -> io::Result<()> {
+    pub fn poll_once(&mut self, timeout: Duration, began: Instant) -> io::Result<()> {
         let open: Vec<_> = (0..self.streams.len()).filter(|index| self.streams[*index].is_open).collect();
         let timeout = Timespec::try_from(timeout).ok();
         let mut polled: Vec<_> =

@@ -14,7 +14,7 @@ mod churn;
 mod load;
 mod server;
 mod steady;
-mod verdict;
+mod summary;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ use churn::Churn;
 use load::Changes;
 use server::{Reading, Server};
 use steady::Steady;
-use verdict::Verdict;
+use summary::Summary;
 
 /// How often a new certificate is written.
 const ROTATION: Duration = Duration::from_mins(1);
@@ -72,24 +72,24 @@ fn main() -> anyhow::Result<()> {
     let warm_up = (options.duration / 4).clamp(Duration::from_secs(5), Duration::from_mins(1));
     soak("warm-up", warm_up, &options, &servers, &certificates, &stop)?;
     let before = readings(&servers, &steady)?;
-    steady.forget_gaps();
-    let comings = soak("soak", options.duration, &options, &servers, &certificates, &stop)?;
+    steady.reset_gaps();
+    let short_lived = soak("soak", options.duration, &options, &servers, &certificates, &stop)?;
     let after = readings(&servers, &steady)?;
 
     let published = changes.published();
     let gaps = steady.stop()?;
-    let verdict = Verdict { before, after, gaps, comings, published, rotations: certificates.rotations() };
-    println!("{verdict}");
+    let summary = Summary { before, after, gaps, short_lived, published, rotations: certificates.rotations() };
+    println!("{summary}");
     drop(changes);
     for server in &mut servers {
         server.stop()?;
     }
     ensure!(!stop.is_triggered(), "interrupted: the figures are of a shorter time");
-    ensure!(verdict.is_kept(), "a promise was not kept");
+    ensure!(summary.is_passed(), "a promise was not kept");
     Ok(())
 }
 
-/// Has clients come and go for so long, and new certificates written; says how it goes. Returns how many came.
+/// Has clients come and go for so long, and new certificates written; says how it goes. Returns how many connected.
 fn soak(
     what: &str,
     duration: Duration,
@@ -112,7 +112,7 @@ fn soak(
         eprintln!(
             "{what}: {:.0} s, {} came; plain {} KiB and {} threads, TLS {} KiB and {} threads",
             began.elapsed().as_secs_f64(),
-            churn.came(),
+            churn.connected(),
             plain.resident,
             plain.threads,
             tls.resident,

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_secs(30);
 
 /// Long enough for a look at something that cannot be waited for.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_PERIOD: Duration = Duration::from_millis(50);
 
 /// A child that is killed when this is dropped.
 pub struct Server {
@@ -87,7 +87,7 @@ impl Server {
                 bail!("the {} server has ended: {status}", self.name);
             }
             ensure!(Instant::now() < deadline, "the {} server does not listen", self.name);
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ impl Server {
         let deadline = Instant::now() + SETTLE;
         loop {
             visit()?;
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
             let last = self.log.active.load(Ordering::SeqCst);
             if last == active {
                 return Ok(());
@@ -140,7 +140,7 @@ impl Server {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "the {} server does not stop", self.name);
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
         }
     }
 }

@@ -31,7 +31,7 @@ struct Worst {
 pub struct Gaps {
     /// The longest time between two frames.
     pub gap: Duration,
-    /// The oldest that a change was when it came.
+    /// The oldest that a change was when it connected.
     pub age: Duration,
     /// Clients whose connection ended.
     pub lost: u64,
@@ -91,7 +91,7 @@ impl Steady {
     }
 
     /// Begins to look for the worst again.
-    pub fn forget_gaps(&self) {
+    pub fn reset_gaps(&self) {
         self.worst.gap.store(0, Ordering::Relaxed);
         self.worst.age.store(0, Ordering::Relaxed);
     }

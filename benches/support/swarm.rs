@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::sample::Sample;
 use super::stamp::{read_stamped, stamp};
-use super::wire::{Fault, Wire};
+use super::wire::{Wire, WireError};
 
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
@@ -52,7 +52,7 @@ pub enum Error {
         /// Which one, from 1.
         number: usize,
         /// What is wrong with them.
-        source: Fault,
+        source: WireError,
     },
 }
 
@@ -374,8 +374,8 @@ impl<W: Wire> Swarm<W> {
         let mut used = 0;
         while let Some(message) = self.wire.split(&bytes[used..]).map_err(failed)? {
             used += message.len;
-            if !message.answer.is_empty() {
-                socket.send(message.answer)?;
+            if !message.reply.is_empty() {
+                socket.send(message.reply)?;
             }
             if let Some(payload) = message.payload {
                 take(Arrival { client: index, payload, at, begun: client.begun });

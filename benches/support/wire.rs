@@ -4,7 +4,7 @@ use mapcast::frame::{self, HEADER_LEN};
 
 /// The bytes are not what the protocol says.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum WireError {
     /// Not a frame's header.
     #[error("the server does not send whole frames")]
     Frame(#[from] frame::Error),
@@ -26,7 +26,7 @@ pub struct Message<'bytes> {
     /// The published bytes that it carries; `None` for a word of the protocol's own.
     pub payload: Option<&'bytes [u8]>,
     /// What is to be sent back.
-    pub answer: &'static [u8],
+    pub reply: &'static [u8],
 }
 
 /// A server's protocol, as a client that only listens needs it.
@@ -38,7 +38,7 @@ pub trait Wire {
     ///
     /// # Errors
     /// If the bytes begin with no message.
-    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, Fault>;
+    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, WireError>;
 }
 
 impl<W: Wire + ?Sized> Wire for Box<W> {
@@ -46,7 +46,7 @@ impl<W: Wire + ?Sized> Wire for Box<W> {
         (**self).hello()
     }
 
-    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, Fault> {
+    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, WireError> {
         (**self).split(bytes)
     }
 }
@@ -63,13 +63,13 @@ impl Wire for Frames {
         Vec::new()
     }
 
-    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, Fault> {
+    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, WireError> {
         let Some(header) = bytes.first_chunk::<HEADER_LEN>() else { return Ok(None) };
         let announced = frame::decode_header(header)?;
         let payload_len = usize::try_from(announced).ok().filter(|len| *len <= self.max);
         let payload_len =
             payload_len.ok_or(frame::Error::TooLarge { header: *header, len: announced, max: self.max })?;
         let len = HEADER_LEN + payload_len;
-        Ok(bytes.get(HEADER_LEN..len).map(|payload| Message { len, payload: Some(payload), answer: &[] }))
+        Ok(bytes.get(HEADER_LEN..len).map(|payload| Message { len, payload: Some(payload), reply: &[] }))
     }
 }

@@ -6,7 +6,7 @@ pub mod mosquitto;
 pub mod nats;
 pub mod redis;
 
-use crate::support::wire::Fault;
+use crate::support::wire::WireError;
 
 /// What everybody subscribes to.
 const TOPIC: &str = "map";
@@ -22,6 +22,6 @@ fn parse_len(digits: &[u8], max: usize) -> Option<usize> {
     str::from_utf8(digits).ok()?.parse().ok().filter(|len| *len <= max)
 }
 
-fn foreign(protocol: &'static str, bytes: &[u8]) -> Fault {
-    Fault::Foreign { protocol, start: bytes[..bytes.len().min(40)].escape_ascii().to_string() }
+fn foreign(protocol: &'static str, bytes: &[u8]) -> WireError {
+    WireError::Foreign { protocol, start: bytes[..bytes.len().min(40)].escape_ascii().to_string() }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{TOPIC, foreign};
-use crate::support::wire::{Fault, Message, Wire};
+use crate::support::wire::{Message, Wire, WireError};
 
 /// Clean session, no keepalive, and no name: the server gives one (3.1.3.1).
 pub const CONNECT: [u8; 14] = [0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 0x02, 0, 0, 0, 0];
@@ -53,12 +53,12 @@ fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
 
 /// What a subscriber sends and gets.
 #[derive(Debug)]
-pub struct Subscriber {
+pub struct MqttWire {
     /// The largest payload in bytes.
     pub max: usize,
 }
 
-impl Wire for Subscriber {
+impl Wire for MqttWire {
     /// Whoever connects need not wait for the answer before it subscribes (3.1.4).
     fn hello(&self) -> Vec<u8> {
         let (packet_id, qos) = ([0, 1], [0]);
@@ -66,7 +66,7 @@ impl Wire for Subscriber {
         [&CONNECT[..], &subscribe].concat()
     }
 
-    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, Fault> {
+    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, WireError> {
         let wrong = || foreign("MQTT", bytes);
         let Some((first, rest)) = bytes.split_first() else { return Ok(None) };
         // At most four bytes of length (2.2.3).
@@ -85,6 +85,6 @@ impl Wire for Subscriber {
             (CONNACK | SUBACK, [.., 0]) => None,
             _ => return Err(wrong()),
         };
-        Ok(Some(Message { len, payload, answer: &[] }))
+        Ok(Some(Message { len, payload, reply: &[] }))
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{TOPIC, foreign, parse_len, split_line};
-use crate::support::wire::{Fault, Message, Wire};
+use crate::support::wire::{Message, Wire, WireError};
 
 /// The command that starts it for `most` connections. The backlog is mapcast's; nothing is stored; and the protection is
 /// off because it knows no loopback address but 127.0.0.1.
@@ -53,18 +53,18 @@ fn command_of(words: &[&[u8]]) -> Vec<u8> {
 
 /// What a subscriber sends and gets.
 #[derive(Debug)]
-pub struct Subscriber {
+pub struct RedisWire {
     /// The largest payload in bytes.
     pub max: usize,
 }
 
-impl Wire for Subscriber {
+impl Wire for RedisWire {
     fn hello(&self) -> Vec<u8> {
         format!("*2\r\n$9\r\nSUBSCRIBE\r\n${}\r\n{TOPIC}\r\n", TOPIC.len()).into_bytes()
     }
 
     /// Arrays of three: `subscribe`, topic, number; or `message`, topic, payload.
-    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, Fault> {
+    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, WireError> {
         let wrong = || foreign("Redis", bytes);
         let Some((array, mut len)) = split_line(bytes) else { return Ok(None) };
         if array != b"*3" {
@@ -88,9 +88,9 @@ impl Wire for Subscriber {
         }
         match parts {
             [b"message", topic, payload] if topic == TOPIC.as_bytes() => {
-                Ok(Some(Message { len, payload: Some(payload), answer: &[] }))
+                Ok(Some(Message { len, payload: Some(payload), reply: &[] }))
             }
-            [b"subscribe", ..] => Ok(Some(Message { len, payload: None, answer: &[] })),
+            [b"subscribe", ..] => Ok(Some(Message { len, payload: None, reply: &[] })),
             _ => Err(wrong()),
         }
     }

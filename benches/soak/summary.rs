@@ -14,20 +14,20 @@ const MORE_MEMORY: u64 = 2048;
 const MORE_MAPS: u64 = 700;
 
 /// All of it.
-pub struct Verdict {
+pub struct Summary {
     pub before: [Reading; 2],
     pub after: [Reading; 2],
     pub gaps: Gaps,
     /// Clients that came and went.
-    pub comings: u64,
+    pub short_lived: u64,
     /// Maps that were published.
     pub published: u64,
     pub rotations: u64,
 }
 
-impl Verdict {
+impl Summary {
     /// True if and only if every promise was kept.
-    pub fn is_kept(&self) -> bool {
+    pub fn is_passed(&self) -> bool {
         let is_flat = self.before.iter().zip(&self.after).all(|(before, after)| after.is_like(before));
         if let Err(broken) = self.gaps.check(INTERVAL) {
             eprintln!("{broken}");
@@ -60,7 +60,7 @@ impl Reading {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| figure | plain: after warm-up | at the end | TLS: after warm-up | at the end |")?;
         writeln!(f, "|---|---:|---:|---:|---:|")?;
@@ -73,7 +73,7 @@ impl fmt::Display for Verdict {
         writeln!(
             f,
             "{} clients came and went, {} maps were published, {} new certificates",
-            self.comings, self.published, self.rotations
+            self.short_lived, self.published, self.rotations
         )?;
         write!(
             f,

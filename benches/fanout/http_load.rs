@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How many look on, and how much they ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Demand {
+pub struct HttpRate {
     /// Event streams of the map.
     pub streams: usize,
     /// Requests a second, by turns over all that is shown.
@@ -21,7 +21,7 @@ pub struct Demand {
 }
 
 /// Connections that the requests come over: a slow answer does not hold the next request back.
-const ASKERS: u32 = 4;
+const CONNECTIONS: u32 = 4;
 
 /// What is asked for.
 const PATHS: [&str; 5] = ["/map", "/status", "/clients?limit=10", "/metrics", "/readyz"];
@@ -29,26 +29,26 @@ const PATHS: [&str; 5] = ["/map", "/status", "/clients?limit=10", "/metrics", "/
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Onlookers at work. They stop when they are dropped.
+/// HttpLoad at work. They stop when they are dropped.
 #[derive(Debug)]
-pub struct Onlookers {
+pub struct HttpLoad {
     stop: Shutdown,
     answered: Arc<AtomicU64>,
     threads: Vec<JoinHandle<anyhow::Result<()>>>,
     began: Instant,
 }
 
-impl Onlookers {
+impl HttpLoad {
     /// Opens the streams, and begins to ask.
-    pub fn start(page: SocketAddr, demand: Demand) -> anyhow::Result<Self> {
+    pub fn start(page: SocketAddr, demand: HttpRate) -> anyhow::Result<Self> {
         let (stop, answered) = (Shutdown::new()?, Arc::new(AtomicU64::new(0)));
         let streams = (0..demand.streams).map(|_| open(page, "/events")).collect::<anyhow::Result<Vec<_>>>()?;
         let requested = stop.clone();
         let mut threads = vec![thread::Builder::new().spawn(move || read_all(&streams, &requested))?];
-        for number in 0..ASKERS {
+        for number in 0..CONNECTIONS {
             let (stop, answered) = (stop.clone(), Arc::clone(&answered));
-            let period = Duration::from_secs(1) * ASKERS / demand.requests;
-            let ask = move || ask_every(page, period, number, &answered, &stop);
+            let period = Duration::from_secs(1) * CONNECTIONS / demand.requests;
+            let ask = move || request_every(page, period, number, &answered, &stop);
             threads.push(thread::Builder::new().spawn(ask)?);
         }
         Ok(Self { stop, answered, threads, began: Instant::now() })
@@ -65,7 +65,7 @@ impl Onlookers {
     }
 }
 
-impl Drop for Onlookers {
+impl Drop for HttpLoad {
     fn drop(&mut self) {
         self.stop.trigger();
     }
@@ -95,30 +95,30 @@ fn read_all(streams: &[TcpStream], stop: &Shutdown) -> anyhow::Result<()> {
 }
 
 /// Asks every `period`, over one connection, until the stop. What is late is asked at once.
-fn ask_every(
+fn request_every(
     page: SocketAddr,
     period: Duration,
     number: u32,
     answered: &AtomicU64,
     stop: &Shutdown,
 ) -> anyhow::Result<()> {
-    let mut due = Instant::now() + period / ASKERS * number;
+    let mut due = Instant::now() + period / CONNECTIONS * number;
     let mut stream = open(page, "/livez")?;
     let mut buffer = vec![0; 256 * 1024];
-    read_answer(&mut stream, &mut buffer)?;
+    read_response(&mut stream, &mut buffer)?;
     for path in PATHS.iter().cycle() {
         if stop.wait(due.saturating_duration_since(Instant::now())) {
             break;
         }
         due += period;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {page}\r\n\r\n")?;
-        read_answer(&mut stream, &mut buffer).with_context(|| path.to_string())?;
+        read_response(&mut stream, &mut buffer).with_context(|| path.to_string())?;
         answered.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
 
-fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> {
+fn read_response(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> {
     let mut len = 0;
     loop {
         let read = stream.read(&mut buffer[len..])?;

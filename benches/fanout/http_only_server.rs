@@ -11,13 +11,13 @@ use crate::scenario::Scenario;
 use crate::server::Server;
 
 /// A mapcast server without clients, whose map changes as often. Ends when it is dropped.
-pub struct Bystander {
+pub struct HttpOnlyServer {
     server: Server,
     stop: Shutdown,
     publishing: Option<JoinHandle<()>>,
 }
 
-impl Bystander {
+impl HttpOnlyServer {
     /// Starts one, with `rate` changes a second.
     pub fn start(scenario: &Scenario, rate: u32) -> anyhow::Result<Self> {
         let mut server = Server::start(Kind::Mapcast, scenario)?;
@@ -38,7 +38,7 @@ impl Bystander {
     }
 }
 
-impl Drop for Bystander {
+impl Drop for HttpOnlyServer {
     fn drop(&mut self) {
         self.stop.trigger();
         // Which ends a publisher that hangs in a write.

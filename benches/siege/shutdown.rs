@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::attacks::{check_first_map, check_kept};
 use crate::feed::Writer;
 use crate::site::{ENCRYPTED, FILE, LARGE_PLAIN, LARGE_TLS, STALE, Site, WRITTEN, Writes};
-use crate::stalled::{Kind, Stalled};
-use crate::support::verdict::Place;
+use crate::stalled::{PeerKind, StalledPeers};
+use crate::support::checks::Place;
 
 /// Peers that stall when a server is to stop.
 const STALLED: usize = 5;
@@ -20,7 +20,7 @@ const FILL: Duration = Duration::from_secs(2);
 const WRITE: Duration = Duration::from_secs(2);
 
 /// Ends every server, and checks how that goes.
-pub fn end(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
+pub fn run(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     // While they stop, their clients are cut off.
     site.judge(phase, &[], Writes::Steady);
     end_written(site, phase)?;
@@ -30,33 +30,36 @@ pub fn end(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
         let subject = site.subject_mut(name)?;
         subject.lines.iter().for_each(|lines| lines.pace(Duration::from_millis(50)));
         let addr = subject.server.addr;
-        let kind =
-            if name == LARGE_TLS { Kind::encrypted(addr, &tls, STALLED) } else { Kind::silent(addr, [], STALLED) };
+        let kind = if name == LARGE_TLS {
+            PeerKind::encrypted(addr, &tls, STALLED)
+        } else {
+            PeerKind::silent(addr, [], STALLED)
+        };
         kinds.push(kind);
     }
-    let (mut peers, began) = (Stalled::new(kinds)?, Instant::now());
+    let (mut peers, began) = (StalledPeers::new(kinds)?, Instant::now());
     while began.elapsed() < FILL {
-        peers.turn()?;
+        peers.poll()?;
     }
-    let verdict = Arc::clone(&site.verdict);
+    let checks = Arc::clone(&site.checks);
     // Peers that must be cut are exit code 1; clients that read are not cut.
     for (name, code) in [(LARGE_PLAIN, 1), (LARGE_TLS, 1), (ENCRYPTED, 0), (FILE, 0)] {
         let subject = site.subject_mut(name)?;
-        subject.stop(Place { phase, server: name }, &verdict, Some(code));
+        subject.stop(Place { phase, server: name }, &checks, Some(code));
     }
     for subject in &site.subjects {
         let place = Place { phase, server: subject.server.name() };
-        verdict.none(place, "lines of log with \"panicked\", in the whole run", subject.server.panics(), "");
+        checks.zero(place, "lines of log with \"panicked\", in the whole run", subject.server.panics(), "");
     }
     Ok(())
 }
 
 /// The writer writes all the time.
 fn end_written(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    let (place, verdict) = (Place { phase, server: WRITTEN }, Arc::clone(&site.verdict));
+    let (place, checks) = (Place { phase, server: WRITTEN }, Arc::clone(&site.checks));
     let subject = site.subject_mut(WRITTEN)?;
     let addr = subject.server.addr;
-    subject.stop(place, &verdict, Some(0));
+    subject.stop(place, &checks, Some(0));
     check_kept(site, Place { phase: "after SIGTERM", ..place }, acknowledged(site));
 
     let killed = Place { phase: "after SIGKILL", ..place };
@@ -64,7 +67,7 @@ fn end_written(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     check_first_map(site, Place { phase: "after SIGTERM", ..place }, addr, acknowledged(site));
     let subject = site.subject_mut(WRITTEN)?;
     let is_writing = subject.writer.as_ref().and_then(|writer| writer.wait(STALE)).is_some();
-    verdict.holds(killed, "changes are acknowledged after the restart", is_writing, is_writing, true);
+    checks.holds(killed, "changes are acknowledged after the restart", is_writing, is_writing, true);
     thread::park_timeout(WRITE);
     subject.server.kill();
     check_kept(site, killed, acknowledged(site));
@@ -72,8 +75,8 @@ fn end_written(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     site.subject_mut(WRITTEN)?.server.restart()?;
     check_first_map(site, killed, addr, acknowledged(site));
     let is_writing = site.subject_mut(WRITTEN)?.writer.as_ref().and_then(|writer| writer.wait(STALE)).is_some();
-    verdict.holds(killed, "changes are acknowledged after the restart", is_writing, is_writing, true);
-    site.subject_mut(WRITTEN)?.stop(killed, &verdict, Some(0));
+    checks.holds(killed, "changes are acknowledged after the restart", is_writing, is_writing, true);
+    site.subject_mut(WRITTEN)?.stop(killed, &checks, Some(0));
     check_kept(site, killed, acknowledged(site));
     Ok(())
 }

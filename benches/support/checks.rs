@@ -8,9 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     /// A figure without a bound.
-    Noted,
-    Kept,
-    Broken,
+    Info,
+    Passed,
+    Failed,
 }
 
 #[derive(Debug)]
@@ -24,14 +24,14 @@ struct Check {
     /// Of several rounds the largest is shown.
     weight: f64,
     rounds: u32,
-    broken: u32,
+    failed: u32,
 }
 
 /// All results so far, in the order of their first round. Shared with the watchdog, which prints them if a phase hangs.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct Checks {
     /// Held for one change or for printing.
-    checks: Mutex<Vec<Check>>,
+    list: Mutex<Vec<Check>>,
 }
 
 /// Where a check belongs: the phase and the server.
@@ -41,50 +41,50 @@ pub struct Place {
     pub server: &'static str,
 }
 
-impl Verdict {
+impl Checks {
     /// Checks that `value` is at most `bound`, both in `unit`.
     pub fn at_most(&self, place: Place, what: impl Display, value: f64, bound: f64, unit: &str) {
-        let outcome = if value <= bound { Outcome::Kept } else { Outcome::Broken };
+        let outcome = if value <= bound { Outcome::Passed } else { Outcome::Failed };
         self.add(place, &what, with_unit(value, unit), format!("at most {}", with_unit(bound, unit)), outcome, value);
     }
 
     /// Checks that `count` is 0. `detail` says more about those that were counted.
-    pub fn none(&self, place: Place, what: impl Display, count: u64, detail: impl Display) {
-        let outcome = if count == 0 { Outcome::Kept } else { Outcome::Broken };
+    pub fn zero(&self, place: Place, what: impl Display, count: u64, detail: impl Display) {
+        let outcome = if count == 0 { Outcome::Passed } else { Outcome::Failed };
         let figure = format!("{count}{detail}");
         self.add(place, &what, figure, "0".to_owned(), outcome, count as f64);
     }
 
     /// Checks that `value` is at least `bound`.
     pub fn at_least(&self, place: Place, what: impl Display, value: f64, bound: f64, unit: &str) {
-        let outcome = if value >= bound { Outcome::Kept } else { Outcome::Broken };
+        let outcome = if value >= bound { Outcome::Passed } else { Outcome::Failed };
         self.add(place, &what, with_unit(value, unit), format!("at least {}", with_unit(bound, unit)), outcome, -value);
     }
 
     /// Checks a condition; `figure` is what was observed, `bound` what was expected.
     pub fn holds(&self, place: Place, what: impl Display, holds: bool, figure: impl Display, bound: impl Display) {
-        let outcome = if holds { Outcome::Kept } else { Outcome::Broken };
+        let outcome = if holds { Outcome::Passed } else { Outcome::Failed };
         self.add(place, &what, figure.to_string(), bound.to_string(), outcome, 0.0);
     }
 
     /// Adds a figure that is not checked.
     pub fn note(&self, place: Place, what: impl Display, value: f64, unit: &str) {
-        self.add(place, &what, with_unit(value, unit), String::new(), Outcome::Noted, value);
+        self.add(place, &what, with_unit(value, unit), String::new(), Outcome::Info, value);
     }
 
     /// How many checks failed.
-    pub fn broken(&self) -> usize {
-        self.lock().iter().filter(|check| check.outcome == Outcome::Broken).count()
+    pub fn failed(&self) -> usize {
+        self.lock().iter().filter(|check| check.outcome == Outcome::Failed).count()
     }
 
     fn add(&self, place: Place, what: &dyn Display, figure: String, bound: String, outcome: Outcome, weight: f64) {
         let Place { phase, server } = place;
-        let (what, is_broken) = (what.to_string(), outcome == Outcome::Broken);
-        if is_broken {
+        let (what, is_failed) = (what.to_string(), outcome == Outcome::Failed);
+        if is_failed {
             eprintln!("FAIL: {phase}: {server}: {what}: {figure}, expected {bound}");
         }
         let new =
-            Check { phase, server, what, figure, bound, outcome, weight, rounds: 1, broken: u32::from(is_broken) };
+            Check { phase, server, what, figure, bound, outcome, weight, rounds: 1, failed: u32::from(is_failed) };
         let mut checks = self.lock();
         let is_same = |old: &&mut Check| old.phase == phase && old.server == server && old.what == new.what;
         match checks.iter_mut().find(is_same) {
@@ -94,36 +94,36 @@ impl Verdict {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Check>> {
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Check {
     /// Keeps the worse of two rounds' results.
     fn merge(&mut self, new: Self) {
-        let (rounds, broken) = (self.rounds + new.rounds, self.broken + new.broken);
+        let (rounds, failed) = (self.rounds + new.rounds, self.failed + new.failed);
         if (new.outcome, new.weight) > (self.outcome, self.weight) {
             *self = new;
         }
-        (self.rounds, self.broken) = (rounds, broken);
+        (self.rounds, self.failed) = (rounds, failed);
     }
 }
 
 /// `Display` is the table, in Markdown.
-impl Display for Verdict {
+impl Display for Checks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| | phase | server | check | figure | expected |")?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         for check in self.lock().iter() {
             let outcome = match check.outcome {
-                Outcome::Noted => "",
-                Outcome::Kept => "ok",
-                Outcome::Broken => "FAIL",
+                Outcome::Info => "",
+                Outcome::Passed => "ok",
+                Outcome::Failed => "FAIL",
             };
             let Check { phase, server, what, figure, bound, .. } = check;
             write!(f, "| {outcome} | {phase} | {server} | {what} | {figure}")?;
-            if check.broken > 0 && check.rounds > 1 {
-                write!(f, " (in {} of {} rounds)", check.broken, check.rounds)?;
+            if check.failed > 0 && check.rounds > 1 {
+                write!(f, " (in {} of {} rounds)", check.failed, check.rounds)?;
             }
             writeln!(f, " | {bound} |")?;
         }
