@@ -24,7 +24,7 @@ COLOURS = {
     "mosquitto": ("#a8508a", "#dd8fbf"),
 }
 
-CPU = "CPU a delivery, us"
+CPU = "CPU per delivery, us"
 P50 = "change to client p50, ms"
 P99 = "change to client p99, ms"
 

@@ -1,4 +1,4 @@
-//! Somebody else's page beside a server that has none: the machine then has the same to do for HTTP.
+//! A mapcast server that takes the HTTP load beside a server without HTTP, so that the machine has the same work.
 
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
@@ -10,7 +10,7 @@ use crate::kind::Kind;
 use crate::scenario::Scenario;
 use crate::server::Server;
 
-/// A mapcast server without clients, whose map changes as often. Ends when it is dropped.
+/// A mapcast server without clients, whose map changes at the same rate. Stopped on drop.
 pub struct HttpOnlyServer {
     server: Server,
     stop: Shutdown,
@@ -18,7 +18,7 @@ pub struct HttpOnlyServer {
 }
 
 impl HttpOnlyServer {
-    /// Starts one, with `rate` changes a second.
+    /// Starts a server with `rate` changes per second.
     pub fn start(scenario: &Scenario, rate: u32) -> anyhow::Result<Self> {
         let mut server = Server::start(Kind::Mapcast, scenario)?;
         let mut publisher = server.publisher(scenario.size)?;
@@ -26,13 +26,13 @@ impl HttpOnlyServer {
         let stop = Shutdown::new()?;
         let requested = stop.clone();
         let publish = move || {
-            // It fails only at the end, when its server is killed.
+            // Fails only at the end, when the server is killed.
             let _ = publisher.publish_every(Duration::from_secs(1) / rate, u32::MAX, &requested);
         };
         Ok(Self { server, stop, publishing: Some(thread::Builder::new().spawn(publish)?) })
     }
 
-    /// Where its page is; there is one if somebody looks on.
+    /// Returns the address of its HTTP server; `Some` if the scenario has HTTP load.
     pub fn page(&self) -> Option<SocketAddr> {
         self.server.page()
     }
@@ -41,10 +41,10 @@ impl HttpOnlyServer {
 impl Drop for HttpOnlyServer {
     fn drop(&mut self) {
         self.stop.trigger();
-        // Which ends a publisher that hangs in a write.
+        // This unblocks a publisher that hangs in a write.
         self.server.kill();
         if let Some(publishing) = self.publishing.take() {
-            // A panic there has been printed.
+            // A panic has been printed.
             let _ = publishing.join();
         }
     }

@@ -2,16 +2,16 @@
 
 use clap::ValueEnum;
 
-/// Which server.
+/// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Kind {
-    /// One thread, one `send` a client, nothing else
+    /// One thread, one `send` per client, nothing else
     Floor,
     /// `mapcast-server`, reading lines
     Mapcast,
     /// The same, with TLS
     MapcastTls,
-    /// `mapcast-server` that follows another one, which reads lines
+    /// `mapcast-server` that follows another one that reads lines
     Relay,
     /// `mapcast-server` that follows a hash in `redis-server`
     Hash,
@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What it is called in the table.
+    /// Returns its name in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
@@ -38,12 +38,12 @@ impl Kind {
         }
     }
 
-    /// True if and only if it sends the current map to each client that connects.
+    /// Returns true if and only if it sends the current map to each new client.
     pub fn sends_first_map(self) -> bool {
         matches!(self, Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash)
     }
 
-    /// True if and only if it sends again by itself what has not changed.
+    /// Returns true if and only if it repeats an unchanged map by itself.
     pub fn repeats(self) -> bool {
         self.sends_first_map()
     }

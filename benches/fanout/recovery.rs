@@ -1,4 +1,4 @@
-//! How long clients take to return after their server was away.
+//! How long clients take to reconnect after their server was down.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -15,17 +15,17 @@ use crate::server::{Server, free_addr};
 use crate::support::sample::Sample;
 use crate::timing::millis;
 
-/// How long the server is away, and the figures of when half and the last of its clients are back.
-const ABSENCES: [(u64, Figure, Figure); 3] = [
+/// Seconds of downtime, and the figures of half of the clients and of the last client being back.
+const DOWNTIMES: [(u64, Figure, Figure); 3] = [
     (2, Figure::HalfBack2, Figure::LastBack2),
     (8, Figure::HalfBack8, Figure::LastBack8),
     (15, Figure::HalfBack15, Figure::LastBack15),
 ];
 
-/// How long the last client may take.
+/// The longest time for the last client.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Stack of a client's thread.
+/// The stack of a client's thread in bytes.
 const STACK: usize = 256 * 1024;
 
 /// A change that a client has read.
@@ -34,7 +34,7 @@ struct Arrival {
     at: Instant,
 }
 
-/// Kills the server, and starts it again after each absence. The clients are the library's own, a thread each.
+/// Kills the server and restarts it after each downtime. The clients are those of the library, each on its own thread.
 pub fn run(scenario: &Scenario) -> anyhow::Result<Figures> {
     let mut server = Server::start_at(Kind::Mapcast, free_addr()?, None, scenario)?;
     let mut publisher = server.publisher(scenario.size)?;
@@ -51,7 +51,7 @@ pub fn run(scenario: &Scenario) -> anyhow::Result<Figures> {
         let clients = scenario.clients;
         wait_all(&comes, publisher.last(), clients, Instant::now())?;
         let mut figures = Figures::new();
-        for (seconds, half, last) in ABSENCES {
+        for (seconds, half, last) in DOWNTIMES {
             server.kill();
             stop.wait(Duration::from_secs(seconds));
             server = Server::start_at(Kind::Mapcast, server.addr(), None, scenario)?;
@@ -65,7 +65,7 @@ pub fn run(scenario: &Scenario) -> anyhow::Result<Figures> {
     })
 }
 
-/// Publishes one more change, at a server that has just started.
+/// Publishes one more change to a server that has just started.
 fn resume(publisher: &mut Publisher, server: &mut Server) -> anyhow::Result<()> {
     publisher.continue_at(server.publisher(publisher.size())?);
     Ok(publisher.publish()?)
@@ -84,7 +84,7 @@ fn follow(addr: &str, size: usize, came: &Sender<Arrival>, stop: &Shutdown) {
     }
 }
 
-/// Waits until each of so many clients has read change `number`, and returns how long after `since` each has.
+/// Waits until all `clients` have read change `number`. Returns how long after `since` each of them did.
 fn wait_all(comes: &Receiver<Arrival>, number: u64, clients: usize, since: Instant) -> anyhow::Result<Sample> {
     let (mut sample, deadline) = (Sample::default(), Instant::now() + PATIENCE);
     while sample.len() < clients {
@@ -98,7 +98,7 @@ fn wait_all(comes: &Receiver<Arrival>, number: u64, clients: usize, since: Insta
     Ok(sample)
 }
 
-/// Ends the clients also when something has failed.
+/// Stops the clients also after an error.
 struct StopOnDrop<'stop>(&'stop Shutdown);
 
 impl Drop for StopOnDrop<'_> {

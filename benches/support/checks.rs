@@ -1,4 +1,4 @@
-//! The checks, and the table of their results.
+//! Checks, and the table of their results.
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
 use std::fmt::{self, Display};
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
-    /// A figure without a bound.
+    /// A figure without a limit.
     Info,
     Passed,
     Failed,
@@ -21,20 +21,20 @@ struct Check {
     figure: String,
     bound: String,
     outcome: Outcome,
-    /// Of several rounds the largest is shown.
+    /// The table shows the round with the largest weight.
     weight: f64,
     rounds: u32,
     failed: u32,
 }
 
-/// All results so far, in the order of their first round. Shared with the watchdog, which prints them if a phase hangs.
+/// All results so far, in the order of their first round. The watchdog shares them and prints them if a phase hangs.
 #[derive(Debug, Default)]
 pub struct Checks {
-    /// Held for one change or for printing.
+    /// Locked for one change or for printing.
     list: Mutex<Vec<Check>>,
 }
 
-/// Where a check belongs: the phase and the server.
+/// The phase and the server of a check.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     pub phase: &'static str,
@@ -48,7 +48,7 @@ impl Checks {
         self.add(place, &what, with_unit(value, unit), format!("at most {}", with_unit(bound, unit)), outcome, value);
     }
 
-    /// Checks that `count` is 0. `detail` says more about those that were counted.
+    /// Checks that `count` is 0. `detail` describes the counted items.
     pub fn zero(&self, place: Place, what: impl Display, count: u64, detail: impl Display) {
         let outcome = if count == 0 { Outcome::Passed } else { Outcome::Failed };
         let figure = format!("{count}{detail}");
@@ -61,18 +61,18 @@ impl Checks {
         self.add(place, &what, with_unit(value, unit), format!("at least {}", with_unit(bound, unit)), outcome, -value);
     }
 
-    /// Checks a condition; `figure` is what was observed, `bound` what was expected.
+    /// Checks a condition. `figure` is the observed value, `bound` the expected one.
     pub fn holds(&self, place: Place, what: impl Display, holds: bool, figure: impl Display, bound: impl Display) {
         let outcome = if holds { Outcome::Passed } else { Outcome::Failed };
         self.add(place, &what, figure.to_string(), bound.to_string(), outcome, 0.0);
     }
 
-    /// Adds a figure that is not checked.
+    /// Adds a figure without a check.
     pub fn note(&self, place: Place, what: impl Display, value: f64, unit: &str) {
         self.add(place, &what, with_unit(value, unit), String::new(), Outcome::Info, value);
     }
 
-    /// How many checks failed.
+    /// Returns the number of failed checks.
     pub fn failed(&self) -> usize {
         self.lock().iter().filter(|check| check.outcome == Outcome::Failed).count()
     }
@@ -99,7 +99,7 @@ impl Checks {
 }
 
 impl Check {
-    /// Keeps the worse of two rounds' results.
+    /// Keeps the worse result of two rounds.
     fn merge(&mut self, new: Self) {
         let (rounds, failed) = (self.rounds + new.rounds, self.failed + new.failed);
         if (new.outcome, new.weight) > (self.outcome, self.weight) {
@@ -109,7 +109,7 @@ impl Check {
     }
 }
 
-/// `Display` is the table, in Markdown.
+/// Formats the table in Markdown.
 impl Display for Checks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| | phase | server | check | figure | expected |")?;
