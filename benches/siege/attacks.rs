@@ -1,4 +1,4 @@
-//! The phases in which clients attack: churn, mass reconnection, stalled peers, key filters.
+//! The phases with attacking clients: churn, mass reconnection, stalled peers, key filters.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,52 +16,52 @@ use crate::storm::{self, Closing, CpuLoad, Figures, Port, Storm, client_hello};
 use crate::streams::Streams;
 use crate::support::checks::Place;
 
-/// Connections of a storm, if the server's limit and this process' descriptors allow so many.
+/// Connections of a storm, if the limits of the server and of this process allow it.
 const WIDTH: u64 = 9_000;
 
-/// Places that a storm leaves for the well-behaved clients and the probes, beside theirs.
+/// Connections that a storm leaves free, in addition to those of well-behaved clients and probes.
 const SPARE: u64 = 100;
 
-/// Descriptors of this process that are not a storm's.
+/// Descriptors of this process for other purposes.
 const OWN_DESCRIPTORS: u64 = 2_000;
 
-/// Connections of HTTP's storm: many more than its limit of 256, and fewer.
+/// Connections of an HTTP storm: many more than its limit of 256, and fewer.
 const HTTP_WIDE: usize = 3_000;
 const HTTP_NARROW: usize = 200;
 
-/// How long a cycle of a storm waits for what its connections get.
+/// How long a cycle of a storm waits for the first byte of its connections.
 const WAIT: Duration = Duration::from_millis(1500);
 
-/// How long it waits where the server does not speak first.
+/// How long it waits if the server does not send first.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// Clients that reconnect all at once.
+/// The number of clients that reconnect at once.
 const RECONNECTING: usize = 2_000;
 
-/// The limit of their server is that much higher.
+/// The limit of their server is higher by this.
 const RECONNECT_SPARE: usize = 16;
 
-/// How long the last of them may wait for a map.
+/// The longest wait of the last one for a map.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How much resident memory stalled peers may cost a server, all of them together, in MiB. They cost 884 MiB before what is
-/// kept for them was bounded.
+/// The maximum resident memory of a server for all stalled peers, in MiB. It was 884 MiB before the maps kept for them were
+/// bounded.
 const STALLED_MEMORY: f64 = 160.0;
 
-/// The CPU that an event of a stream with a key filter may cost, in milliseconds, with all else that the server does meanwhile.
-/// With 30,000 entries and 7,900 keys it was five seconds as long as each entry was compared with each key.
+/// The maximum CPU time of an event of a stream with a key filter, in milliseconds, including all other work of the server. With
+/// 30,000 entries and 7,900 keys it was five seconds when each entry was compared with each key.
 const FILTER_CPU: f64 = 100.0;
 
-/// How long the first event may take, all filters opened at once.
+/// The longest time to the first event, with all filters opened at once.
 const FIRST_EVENT: Duration = Duration::from_secs(5);
 
-/// Streams with the same filter, and as many with different ones.
+/// The number of streams with the same filter, and of streams with different filters.
 const FILTERS: u8 = 16;
 
-/// Keys of a filter.
+/// The number of keys of a filter.
 const KEYS: usize = 7_900;
 
-/// A storm of one port, with every core busy.
+/// Runs a storm on one port, with every core busy.
 pub fn storm(site: &mut Site, phase: &'static str, port: Port, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     let name = if port == Port::Tls { ENCRYPTED } else { WRITTEN };
@@ -75,26 +75,26 @@ pub fn storm(site: &mut Site, phase: &'static str, port: Port, time: Duration) -
     let place = Place { phase, server: name };
     let seconds = time.as_secs_f64();
     if port == Port::Http {
-        // The map's clients do not come and go meanwhile.
+        // The clients of the map do not reconnect meanwhile.
         let (most, limit) = (site.subject_mut(name)?.server.gauge.threads(), threads + HTTP_MAX + OTHER_THREADS);
-        site.checks.at_most(place, "threads, at most, with HTTP's alone", most as f64, limit as f64, "");
+        site.checks.at_most(place, "most threads, including only those of HTTP", most as f64, limit as f64, "");
     }
     let at_once = if port == Port::Http { HTTP_WIDE } else { width };
     site.checks.note(place, format!("connections, {at_once} at once"), figures.opened as f64, "");
     site.checks.note(place, "connections served", figures.served as f64, "");
-    site.checks.note(place, "connections ended without a byte", figures.refused as f64, "");
+    site.checks.note(place, "connections closed without a byte", figures.refused as f64, "");
     let log = &site.subject_mut(name)?.server.log;
     let (lines, bytes) = ((log.lines() - lines) as f64 / seconds, (log.bytes() - bytes) as f64 / seconds);
-    site.checks.note(place, "lines of log a second", lines.round(), "");
-    site.checks.note(place, "bytes of log a second", bytes.round(), "");
+    site.checks.note(place, "log lines per second", lines.round(), "");
+    site.checks.note(place, "log bytes per second", bytes.round(), "");
     site.judge(phase, &[name], if port == Port::Http { Writes::MayPause } else { Writes::Steady });
     site.settle(phase, &[name]);
     Ok(())
 }
 
-/// Storms `server` until `until`, or until it has ended, with every core busy. HTTP's port for a quarter of the time with more
-/// connections than it takes, for a quarter with fewer, so that none is refused, and then with one at a time: that is
-/// fastest while the attack itself keeps a core busy, and nothing else does.
+/// Runs a storm on `server` until `until`, or until it exits, with every core busy. A storm on the HTTP port has more connections
+/// than the limit for a quarter of the time, fewer for another quarter, so that none is refused, and then one connection at a
+/// time. The last is fastest if only the attack itself keeps a core busy.
 pub fn run(
     server: &mut Server,
     port: Port,
@@ -107,7 +107,7 @@ pub fn run(
         let patience = if port == Port::Map { WAIT } else { SILENCE };
         return churn(server, Storm::new(server.addr, port, width, Some(tls))?, patience, until);
     }
-    let page = server.page.context("it has no HTTP")?;
+    let page = server.page.context("the server has no HTTP")?;
     let quarter = until.saturating_duration_since(Instant::now()) / 4;
     let mut figures = Figures::default();
     for (width, patience) in [(HTTP_WIDE, SILENCE), (HTTP_NARROW, Duration::ZERO)] {
@@ -119,7 +119,7 @@ pub fn run(
     Ok(figures)
 }
 
-/// Lets all connections of `storm` end and begin again, over and over.
+/// Closes and reopens all connections of `storm` repeatedly.
 fn churn(server: &mut Server, mut storm: Storm, patience: Duration, until: Instant) -> anyhow::Result<Figures> {
     for closing in [Closing::OneByOne, Closing::OneByOne, Closing::Together].into_iter().cycle() {
         storm.cycle(closing, patience, &mut over(server, until))?;
@@ -130,21 +130,21 @@ fn churn(server: &mut Server, mut storm: Storm, patience: Duration, until: Insta
     Ok(storm.figures())
 }
 
-/// Returns a condition: `until` has come, the server has ended, or the siege is to end.
+/// Returns a condition that is true after `until`, after the server has exited, or if the siege should stop.
 fn over(server: &mut Server, until: Instant) -> impl FnMut() -> bool {
-    let mut next_look = Instant::now();
+    let mut next_check = Instant::now();
     move || {
         let now = Instant::now();
-        if now < next_look {
+        if now < next_check {
             return false;
         }
-        // It is asked after every few connections: the system is asked less often.
-        next_look = now + Duration::from_millis(20);
+        // Called after every few connections, so ask the system less often.
+        next_check = now + Duration::from_millis(20);
         now >= until || server.exit().is_some() || crate::interrupt::is_requested()
     }
 }
 
-/// As many clients as a server takes, almost, close and come back at once: none is refused.
+/// Almost as many clients as the limit of a server close and reconnect at once. None may be refused.
 pub fn reconnect(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     let place = Place { phase, server: "limited" };
@@ -173,16 +173,16 @@ pub fn reconnect(site: &mut Site, phase: &'static str, time: Duration) -> anyhow
     let what = format!("clients without a map for {RECONNECT_PATIENCE:?}");
     site.checks.zero(place, what, ignored, detail);
     let limit = (RECONNECTING + RECONNECT_SPARE) as f64 + OTHER_THREADS as f64;
-    site.checks.at_most(place, "threads, at most", server.gauge.threads() as f64, limit, "");
-    // Clients that are connected do not make a stop longer.
+    site.checks.at_most(place, "most threads", server.gauge.threads() as f64, limit, "");
+    // Connected clients do not delay a shutdown.
     site::stop(&mut server, place, &site.checks, Some(0));
-    site.checks.zero(place, "lines of log with \"panicked\"", server.panics(), "");
+    site.checks.zero(place, "log lines with \"panicked\"", server.panics(), "");
     drop(storm);
     site.judge(phase, &[], Writes::Steady);
     Ok(())
 }
 
-/// Peers that stall, of every kind, while a large map changes 20 times a second.
+/// Runs stalled peers of every kind, while a large map changes 20 times a second.
 pub fn stalled(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     let servers = [LARGE_PLAIN, LARGE_TLS, WRITTEN];
@@ -200,14 +200,14 @@ pub fn stalled(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::
         let place = Place { phase, server: name };
         site.checks.at_most(place, "resident memory grew by", mib(grown), STALLED_MEMORY, "MiB");
     }
-    site.checks.note(Place { phase, server: "all" }, "peers cut and replaced", peers.cut() as f64, "");
+    site.checks.note(Place { phase, server: "all" }, "peers disconnected and replaced", peers.cut() as f64, "");
     drop(peers);
     site.judge(phase, &servers, Writes::Steady);
     site.settle(phase, &servers);
     Ok(())
 }
 
-/// The peers that stall: those of HTTP together stay below its limit of 256 connections a server.
+/// Returns the kinds of stalled peers. Those of HTTP stay below its limit of 256 connections per server.
 fn kinds(site: &mut Site) -> anyhow::Result<Vec<PeerKind>> {
     let (tls, hello) = (Arc::clone(&site.tls), client_hello(&site.tls)?);
     let mut at = |name| -> anyhow::Result<(SocketAddr, SocketAddr)> {
@@ -232,7 +232,7 @@ fn kinds(site: &mut Site) -> anyhow::Result<Vec<PeerKind>> {
         PeerKind::dripping(page, http::get("/map"), 5),
         PeerKind::silent(page, "GET /map HTTP/1.1\r\nHost:", 10),
         PeerKind::encrypted(encrypted, &tls, 60),
-        // Handshakes that never begin, stop in the middle, or are not one.
+        // Handshakes that never begin, stop in the middle, or are not TLS.
         PeerKind::silent(encrypted, [], 20),
         PeerKind::silent(encrypted, &hello[..hello.len() / 2], 20),
         PeerKind::silent(encrypted, hello, 20),
@@ -246,15 +246,15 @@ fn kinds(site: &mut Site) -> anyhow::Result<Vec<PeerKind>> {
     ])
 }
 
-/// Event streams with thousands of keys each, equal ones and different ones, of a map with 30,000 entries.
+/// Runs event streams with thousands of keys each, equal and different ones, of a map with 30,000 entries.
 pub fn filters(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     let began = Instant::now();
     let subject = site.subject_mut(FILE)?;
-    let (page, cpu) = (subject.server.page.context("it has no HTTP")?, subject.server.cpu()?);
+    let (page, cpu) = (subject.server.page.context("the server has no HTTP")?, subject.server.cpu()?);
     let mut streams = Streams::default();
     let mut failed = 0;
     for number in 0..2 * FILTERS {
-        // Half of them are number 0; each of the others begins at another letter.
+        // Half of them have filter 0; each of the others begins with a different letter.
         let first = number.saturating_sub(FILTERS);
         let keys: Vec<_> =
             (0..10).cycle().take(KEYS).map(|key: u8| char::from(b'a' + first + key).to_string()).collect();
@@ -272,33 +272,33 @@ pub fn filters(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::
     let subject = site.subject_mut(FILE)?;
     if let Ok(now) = subject.server.cpu() {
         let each = now.saturating_sub(cpu).as_secs_f64() * 1000.0 / streams.events().max(1) as f64;
-        site.checks.at_most(place, "CPU for an event with 7,900 keys", each, FILTER_CPU, "ms");
+        site.checks.at_most(place, "CPU per event with 7,900 keys", each, FILTER_CPU, "ms");
     }
     let what = format!("streams without an event after {FIRST_EVENT:?}");
-    let detail = format!(", the last began after {:.2} s", streams.slowest_first().as_secs_f64());
+    let detail = format!(", the last one started after {:.2} s", streams.slowest_first().as_secs_f64());
     site.checks.zero(place, what, failed + streams.without_event() as u64, detail);
-    site.checks.note(place, "events of a stream, at least", streams.fewest() as f64, "");
+    site.checks.note(place, "fewest events of a stream", streams.fewest() as f64, "");
     drop(streams);
     site.judge(phase, &[FILE], Writes::Steady);
     site.settle(phase, &[FILE]);
     Ok(())
 }
 
-/// Checks that what `state` keeps is whole, and not older than what was acknowledged.
+/// Checks that the map in the state file is complete, and not older than the last acknowledged one.
 pub fn check_kept(site: &Site, place: Place, acknowledged: u64) {
     let kept = feed::kept(&site.path("state.json"));
     let figure = kept.as_ref().map_or_else(|error| format!("{error:#}"), |number| format!("change {number}"));
     let holds = kept.is_ok_and(|number| number >= acknowledged);
     site.checks.holds(
         place,
-        "the state file has what was acknowledged",
+        "the state file has the acknowledged change",
         holds,
         figure,
         format!("change {acknowledged}"),
     );
 }
 
-/// Checks that a new client gets what was acknowledged.
+/// Checks that a new client gets the acknowledged change.
 pub fn check_first_map(site: &Site, place: Place, server: SocketAddr, acknowledged: u64) {
     let first = crate::probes::first_map(server);
     let figure = match &first {
@@ -309,7 +309,7 @@ pub fn check_first_map(site: &Site, place: Place, server: SocketAddr, acknowledg
     let holds = first.is_ok_and(|number| number.is_some_and(|number| number >= acknowledged));
     site.checks.holds(
         place,
-        "a new client gets what was acknowledged",
+        "a new client gets the acknowledged change",
         holds,
         figure,
         format!("change {acknowledged}"),

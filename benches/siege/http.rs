@@ -1,22 +1,22 @@
-//! As much of an HTTP client as this needs: one request, one answer, one absolute deadline.
+//! A minimal HTTP client: one request, one response, one absolute deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// More than any answer here has before its body.
+/// The maximum size of a response header.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
     pub body: Vec<u8>,
-    /// The server takes another request on the same connection.
+    /// The server accepts another request on the same connection.
     keeps_alive: bool,
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 pub fn request(page: SocketAddr, request: &[u8], patience: Duration) -> io::Result<Response> {
     HttpClient::new(page).ask(request, patience)
 }
@@ -35,7 +35,7 @@ pub fn send(method: &str, path: &str, token: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// A connection that is kept from request to request, and opened when there is none.
+/// A client with a persistent connection, opened when needed.
 #[derive(Debug)]
 pub struct HttpClient {
     page: SocketAddr,
@@ -47,7 +47,7 @@ impl HttpClient {
         Self { page, stream: None }
     }
 
-    /// Sends `request` and reads the answer. The connection is closed if that takes longer than `patience`, or fails.
+    /// Sends `request` and reads the response. Closes the connection if this takes longer than `patience` or fails.
     pub fn ask(&mut self, request: &[u8], patience: Duration) -> io::Result<Response> {
         let deadline = Instant::now() + patience;
         let mut stream = match self.stream.take() {
@@ -72,13 +72,13 @@ fn read_response(stream: &mut TcpStream, deadline: Instant) -> io::Result<Respon
             break end + 4;
         }
         if bytes.len() > MAX_HEAD {
-            return Err(io::Error::other("not an HTTP answer"));
+            return Err(io::Error::other("not an HTTP response"));
         }
         read_more(stream, &mut bytes, &mut chunk, deadline)?;
     };
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| io::Error::other("not an HTTP answer"))?;
+    let status = status.ok_or_else(|| io::Error::other("not an HTTP response"))?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let len = field("content-length:").and_then(|len| len.parse().ok()).unwrap_or(0);
     let keeps_alive = field("connection:") != Some("close");

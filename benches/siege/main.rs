@@ -1,37 +1,37 @@
-//! A siege: servers under attack, and well-behaved clients that check meanwhile that every promise is kept.
+//! A siege: servers under attack, while well-behaved clients check every guarantee.
 //!
 //! ```text
 //! cargo bench --bench siege                             # ten minutes
 //! cargo bench --bench siege -- --for 60s                # one round
-//! cargo bench --bench siege -- --for 60s --phase log    # one phase, and the end of all servers
-//! cargo bench --bench siege -- --storm map --runs 5     # connection churn alone, each time against a new server
+//! cargo bench --bench siege -- --for 60s --phase log    # one phase, and the shutdown of all servers
+//! cargo bench --bench siege -- --storm map --runs 5     # only connection churn, each time against a new server
 //! ```
-//! What runs where. Every server is a process of its own, on 127.0.0.2; clients come from 127.0.0.1 and 127.0.1.0/24.
+//! Every server is a separate process on 127.0.0.2. Clients come from 127.0.0.1 and 127.0.1.0/24.
 //!
-//! | server | its map | its clients | is attacked by |
+//! | server | map | clients | attacks |
 //! |---|---|---|---|
-//! | `written` | written over HTTP with a token and `--state`, 20 times a second | four fifths of the well-behaved clients, the writer, `/livez` and `/metrics` and a new client once a second | churn of the map's port and of HTTP's, stalled peers, a log that is not read, a token and a state file that hang |
+//! | `written` | written over HTTP with a token and `--state`, 20 times a second | four fifths of the well-behaved clients, the writer, `/livez` and `/metrics` and a new client once a second | churn of the map's port and of the HTTP port, stalled peers, an unread log, a token and a state file that hang |
 //! | `encrypted` | lines on standard input | the other fifth, over TLS | churn of its port, a key file that hangs |
-//! | `large`, `large-tls` | 1 MB, lines on standard input, in the phase of the stalled peers 20 times a second | three | stalled peers of every kind |
+//! | `large`, `large-tls` | 1 MB, lines on standard input, 20 times a second in the phase of the stalled peers | three | stalled peers of every kind |
 //! | `file` | 30,000 entries in a file | five | streams with thousands of keys, a file that hangs |
-//! | `limited` | the built-in one | | as many clients as it takes, which reconnect all at once |
-//! | `unread` | the built-in one | | SIGTERM while its log is not read |
-//! | `hung` | | | files that hang at the start |
-//! | `few-files`, `small-space`, `small-files` | lines, lines, HTTP | twenty each, but the last | more clients than fit under `RLIMIT_NOFILE` and `RLIMIT_AS`; a map larger than `RLIMIT_FSIZE` |
+//! | `limited` | the built-in one | | as many clients as its limit, which all reconnect at once |
+//! | `unread` | the built-in one | | SIGTERM while its log is unread |
+//! | `hung` | | | files that hang at startup |
+//! | `few-files`, `small-space`, `small-files` | lines, lines, HTTP | twenty each, none for the last | more clients than fit under `RLIMIT_NOFILE` and `RLIMIT_AS`; a map larger than `RLIMIT_FSIZE` |
 //!
-//! The attack is one thread, the well-behaved clients of each server another. A round has every phase once and takes a
-//! minute, and as long again as the servers take to be as before; ten minutes are ten rounds. After each phase every
-//! server's clients are asked what they met: those of the attacked ones under the phase's name, the others under
-//! `meanwhile`. A server that died, or does not become as it was, is started again for the next phase.
+//! The attack uses one thread, and the well-behaved clients of each server another. A round runs every phase once. It takes a
+//! minute, plus the time until the servers have returned to their state before. Ten minutes are ten rounds. After each phase the
+//! results of every server's clients are checked: for attacked servers under the name of the phase, for the others under
+//! `meanwhile`. A server that exited, or does not return to its state, is restarted for the next phase.
 //!
-//! The table is standard output, and exit code 1 says that a check failed; 3, that the siege itself hung. Linux only;
-//! loopback only; ends by itself, and all its servers with it.
-#![allow(unreachable_pub, missing_docs, reason = "nothing uses this program's modules but itself")]
+//! The table goes to standard output. Exit code 1 means that a check failed, 3 that the siege itself hung. Linux only, loopback
+//! only. The siege ends by itself, and stops all its servers.
+#![allow(unreachable_pub, missing_docs, reason = "only this program uses its modules")]
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
 mod attacks;
 #[path = "../soak/certificates.rs"]
-#[allow(dead_code, reason = "the soak needs more of it")]
+#[allow(dead_code, reason = "only the soak uses the rest")]
 mod certificates;
 mod faults;
 mod feed;
@@ -66,16 +66,16 @@ use site::{Progress, Site, mib};
 use storm::Port;
 use support::checks::{Checks, Place};
 
-/// A round's time.
+/// The duration of a round.
 const ROUND: Duration = Duration::from_mins(1);
 
-/// How often progress is printed.
+/// The time between two progress lines.
 const REPORT: Duration = Duration::from_secs(5);
 
-/// The most that a round may take beyond its time: if every server has to be waited for, killed and started again.
+/// The longest overrun of a round, if every server has to be waited for, killed and restarted.
 const SLACK: Duration = Duration::from_mins(6);
 
-/// The phases, and how many sixtieths of a round each has.
+/// The phases, with their duration in sixtieths of a round.
 const PHASES: [(&str, u32); 9] = [
     ("storm-map", 9),
     ("storm-http", 7),
@@ -88,44 +88,44 @@ const PHASES: [(&str, u32); 9] = [
     ("limits", 4),
 ];
 
-/// Attacks servers, and checks that they keep every promise.
+/// Attacks servers, and checks that they keep every guarantee.
 #[derive(Debug, Parser)]
 #[command(name = "siege", max_term_width = 100)]
 struct Options {
-    /// How long the attacks take together
+    /// Total duration of the attacks
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     duration: Duration,
-    /// Well-behaved clients
+    /// Number of well-behaved clients
     #[arg(long, value_name = "K", default_value_t = 500)]
     clients: usize,
-    /// Only this phase: storm-map, storm-http, storm-tls, reconnect, stalled, filters, log, files or limits; may be
+    /// Run only this phase: storm-map, storm-http, storm-tls, reconnect, stalled, filters, log, files or limits; may be
     /// repeated
     #[arg(long, value_name = "NAME", value_parser = PHASES.map(|(name, _)| name))]
     phase: Vec<String>,
-    /// Only storms of this port, each against a new server with default settings
+    /// Run only connection storms on this port, each against a new server with default settings
     #[arg(long, value_name = "PORT")]
     storm: Option<Port>,
-    /// How many storms
+    /// Number of storms
     #[arg(long, value_name = "N", default_value_t = 5, requires = "storm")]
     runs: u32,
-    /// Given by cargo
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
-    /// What this process is, if not the siege itself
+    /// The role of this process, if it is not the siege itself
     #[arg(long, hide = true)]
     role: Option<Role>,
-    /// A limit of what is executed
+    /// A resource limit for the command
     #[arg(long, hide = true)]
     limit: Vec<Limit>,
-    /// What is executed
+    /// Command to execute
     #[arg(last = true, hide = true)]
     command: Vec<OsString>,
 }
 
-/// What a child of the siege is.
+/// The role of a child process.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Role {
-    /// Some program.
+    /// Another program.
     Exec,
 }
 
@@ -153,10 +153,10 @@ fn run(options: &Options) -> anyhow::Result<()> {
     report(Arc::clone(&checks), Arc::clone(&progress), options.duration + SLACK * rounds)?;
     let mut site = Site::start(options.clients, Arc::clone(&checks), progress)?;
     let ended = run_phases(&mut site, options, rounds);
-    // What was found is printed, whatever ended it.
+    // Print the results, however the run ended.
     println!("{checks}");
     ended?;
-    ensure!(!interrupt::is_requested(), "interrupted: not everything was tried");
+    ensure!(!interrupt::is_requested(), "interrupted: not all phases were run");
     ensure!(checks.failed() == 0, "{} checks failed", checks.failed());
     Ok(())
 }
@@ -194,8 +194,7 @@ fn attack(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Resul
     }
 }
 
-/// Prints a line every few seconds; prints what was found and ends the process when `most` is over. Its servers end with
-/// it.
+/// Prints a progress line every few seconds. After `most`, prints the results and exits, which also ends the servers.
 fn report(checks: Arc<Checks>, progress: Arc<Progress>, most: Duration) -> anyhow::Result<()> {
     let began = Instant::now();
     let watch = move || {

@@ -1,4 +1,4 @@
-//! The end of every server: by SIGTERM, and by SIGKILL in the middle of writing.
+//! The shutdown of every server: by SIGTERM, and by SIGKILL during writes.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,18 +10,18 @@ use crate::site::{ENCRYPTED, FILE, LARGE_PLAIN, LARGE_TLS, STALE, Site, WRITTEN,
 use crate::stalled::{PeerKind, StalledPeers};
 use crate::support::checks::Place;
 
-/// Peers that stall when a server is to stop.
+/// The number of stalled peers during a shutdown.
 const STALLED: usize = 5;
 
-/// How long they take to be full, with a large map 20 times a second.
+/// The time until their buffers are full, with a large map 20 times a second.
 const FILL: Duration = Duration::from_secs(2);
 
-/// How long the writer writes to a server that is killed then.
+/// How long the writer writes before the server is killed.
 const WRITE: Duration = Duration::from_secs(2);
 
-/// Ends every server, and checks how that goes.
+/// Stops every server and checks its exit.
 pub fn run(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    // While they stop, their clients are cut off.
+    // Check first: clients are disconnected while the servers stop.
     site.judge(phase, &[], Writes::Steady);
     end_written(site, phase)?;
     let mut kinds = Vec::new();
@@ -42,19 +42,19 @@ pub fn run(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
         peers.poll()?;
     }
     let checks = Arc::clone(&site.checks);
-    // Peers that must be cut are exit code 1; clients that read are not cut.
+    // Stalled peers cause exit code 1; clients that read are closed cleanly.
     for (name, code) in [(LARGE_PLAIN, 1), (LARGE_TLS, 1), (ENCRYPTED, 0), (FILE, 0)] {
         let subject = site.subject_mut(name)?;
         subject.stop(Place { phase, server: name }, &checks, Some(code));
     }
     for subject in &site.subjects {
         let place = Place { phase, server: subject.server.name() };
-        checks.zero(place, "lines of log with \"panicked\", in the whole run", subject.server.panics(), "");
+        checks.zero(place, "log lines with \"panicked\", in the whole run", subject.server.panics(), "");
     }
     Ok(())
 }
 
-/// The writer writes all the time.
+/// Stops and kills the server whose map is written over HTTP, during writes.
 fn end_written(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     let (place, checks) = (Place { phase, server: WRITTEN }, Arc::clone(&site.checks));
     let subject = site.subject_mut(WRITTEN)?;
