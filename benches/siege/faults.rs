@@ -1,4 +1,4 @@
-//! The phases in which the surroundings fail: a log that is not read, files that hang, limits of the system.
+//! The phases in which the environment fails: an unread log, files that hang, system limits.
 
 use std::fs;
 use std::io::Read;
@@ -23,32 +23,32 @@ use crate::storm::{Closing, Port, Storm};
 use crate::support::checks::Place;
 use crate::support::map::{self, Published};
 
-/// Connections that come and go, to fill a pipe of 4 KiB many times.
+/// The number of short connections, enough to fill a pipe of 4 KiB many times.
 const SHORT_LIVED: usize = 200;
 
 /// How long they wait for a map.
 const SHORT_LIVED_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a file hangs, before it is a good one again.
+/// How long a file hangs before it is replaced by a good one.
 const HANG: Duration = Duration::from_millis(2500);
 
-/// How long a server may take to end or to listen, where a file hangs from the start: it waits 10 s for the writer of a pipe
-/// that may be its token.
+/// The longest time for a server to exit or listen if a file hangs from the start. It waits 10 s for the writer of a pipe that may
+/// be its token.
 const START: Duration = Duration::from_secs(13);
 
-/// Requests without a token, at once.
+/// Concurrent requests without a valid token.
 const UNAUTHORIZED: usize = 30;
 
-/// Clients that are on a server before it is exceed_limit to its limits.
+/// The number of clients of a server before its limits are exceeded.
 const ESTABLISHED: usize = 20;
 
-/// Connections that press.
+/// The number of connections above the limit.
 const EXCESS_CLIENTS: usize = 600;
 
-/// How often the map changes that the early clients receive.
+/// The period of the changes that the established clients receive.
 const CHANGES: Duration = Duration::from_millis(200);
 
-/// Nothing reads the log, and clients come and go.
+/// Stops reading the log, while clients connect and disconnect.
 pub fn unread_log(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     let subject = site.subject_mut(WRITTEN)?;
@@ -66,14 +66,14 @@ pub fn unread_log(site: &mut Site, phase: &'static str, time: Duration) -> anyho
     let what = format!("of {SHORT_LIVED} clients at once: neither served nor refused within {SHORT_LIVED_PATIENCE:?}");
     site.checks.zero(place, what, ignored, "");
     stop_unread(site, phase)?;
-    // Before it is read again: what hangs is what counts.
+    // Check before the log is read again.
     site.judge(phase, &[WRITTEN], Writes::Steady);
     site.subject_mut(WRITTEN)?.server.log.resume();
     site.settle(phase, &[WRITTEN]);
     Ok(())
 }
 
-/// A server whose log is not read ends on SIGTERM all the same.
+/// Checks that a server with an unread log exits on SIGTERM.
 fn stop_unread(site: &Site, phase: &'static str) -> anyhow::Result<()> {
     let place = Place { phase, server: "unread" };
     let plan = Plan { name: place.server, drain: Duration::from_secs(2), ..Plan::default() };
@@ -85,7 +85,7 @@ fn stop_unread(site: &Site, phase: &'static str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The source, the state, the token and a TLS key are replaced by a FIFO that nothing writes, and by good files again.
+/// Replaces the source, the state, the token and a TLS key by a FIFO without a writer, and then by good files again.
 pub fn hung_files(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     start_with_hung_files(site, phase)?;
     hung_source(site, phase)?;
@@ -117,11 +117,11 @@ fn start_with_hung_files(site: &Site, phase: &'static str) -> anyhow::Result<()>
         let figure = match exit {
             Some(exit) => format!("{exit}: {last}"),
             None if is_listening => "listens".to_owned(),
-            None => "does neither".to_owned(),
+            None => "neither".to_owned(),
         };
-        let bound = format!("listens or says why not, exit code 2, within {START:?}");
+        let bound = format!("listens, or exit code 2 with a message, within {START:?}");
         let place = Place { phase, server: "hung" };
-        site.checks.holds(place, format!("{option} is a FIFO at the start"), holds, figure, bound);
+        site.checks.holds(place, format!("{option} is a FIFO at startup"), holds, figure, bound);
     }
     Ok(())
 }
@@ -136,13 +136,13 @@ fn hung_source(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
         let status: Option<serde_json::Value> = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
         status.and_then(|status| status["source"]["up"].as_bool())
     };
-    // It looks at the file once a second.
+    // The server reads the file once a second.
     while is_up() != Some(false) && began.elapsed() < 2 * HANG {
         thread::park_timeout(Duration::from_millis(100));
     }
     let (up, took) = (is_up(), began.elapsed());
     let figure = format!("up: {up:?} after {:.1} s", took.as_secs_f64());
-    site.checks.holds(place, "/status says that the source hangs", up == Some(false), figure, "up: Some(false)");
+    site.checks.holds(place, "/status reports that the source hangs", up == Some(false), figure, "up: Some(false)");
     thread::park_timeout(HANG.saturating_sub(took));
     site.write_file()?;
     let number = site.subject_mut(FILE)?.published.newest().unwrap_or(0);
@@ -200,7 +200,7 @@ fn hung_state(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     let good = fs::read(&path)?;
     put_fifo(&path)?;
     thread::park_timeout(HANG);
-    // A server that has replaced the FIFO has mended it.
+    // Unless the server has replaced the FIFO.
     if !fs::metadata(&path).is_ok_and(|kind| kind.is_file()) {
         replace(&path, &good)?;
     }
@@ -212,7 +212,7 @@ fn hung_state(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Servers with few descriptors, little address space, and small files.
+/// Runs servers with few descriptors, little address space, and small files.
 pub fn limits(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     small_files(site, phase)?;
     for (name, limit) in [("few-files", "nofile=128"), ("small-space", "as=200000000")] {
@@ -222,7 +222,8 @@ pub fn limits(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::R
     Ok(())
 }
 
-/// Many more clients come than fit: those in place have every change, and when the others have gone new ones are served.
+/// Connects many more clients than the limit allows. Established clients must get every change, and new clients must be served when
+/// the others have disconnected.
 fn exceed_limit(site: &Site, place: Place, limit: &str, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     let plan = Plan {
@@ -250,15 +251,15 @@ fn exceed_limit(site: &Site, place: Place, limit: &str, time: Duration) -> anyho
     let mut storm = Storm::new(server.addr, Port::Map, EXCESS_CLIENTS, None)?;
     let mut cycles = 0_u32;
     while (Instant::now() < until || cycles == 0) && server.exit().is_none() && !crate::interrupt::is_requested() {
-        // Twice in this time at least: the second time others have just left.
+        // At least twice in this time: the second time, others have just disconnected.
         storm.cycle(Closing::OneByOne, time / 3, &mut || server.exit().is_some())?;
         cycles += 1;
     }
     let figures = storm.figures();
     let exit = server.wait_exit();
-    let figure = exit.map_or_else(|| "runs".to_owned(), |exit| exit.to_string());
-    checks.holds(place, format!("survives under {limit}"), exit.is_none(), figure, "runs");
-    checks.note(place, "threads, at most", server.gauge.threads() as f64, "");
+    let figure = exit.map_or_else(|| "running".to_owned(), |exit| exit.to_string());
+    checks.holds(place, format!("survives under {limit}"), exit.is_none(), figure, "running");
+    checks.note(place, "most threads", server.gauge.threads() as f64, "");
     let seen = observers.take();
     drop(storm);
     if exit.is_none() {
@@ -273,14 +274,14 @@ fn exceed_limit(site: &Site, place: Place, limit: &str, time: Duration) -> anyho
         );
         checks.at_least(place, "other clients served", figures.served as f64, 1.0, "");
         let took = wait(STALE, || probes::first_map(server.addr).is_ok_and(|first| first.is_some()));
-        holds_in_time(site, place, "a new client is served when the others have gone", took);
+        holds_in_time(site, place, "a new client is served after the others have disconnected", took);
         site::stop(&mut server, place, checks, Some(0));
     }
-    checks.zero(place, "lines of log with \"panicked\"", server.panics(), "");
+    checks.zero(place, "log lines with \"panicked\"", server.panics(), "");
     Ok(())
 }
 
-/// A state file cannot grow beyond `RLIMIT_FSIZE`, whose signal ends a process that does not expect it (setrlimit(2)).
+/// Checks a state file above `RLIMIT_FSIZE`, whose signal kills a process that does not handle it (setrlimit(2)).
 fn small_files(site: &Site, phase: &'static str) -> anyhow::Result<()> {
     const MOST: usize = 4096;
     let place = Place { phase, server: "small-files" };
@@ -293,7 +294,7 @@ fn small_files(site: &Site, phase: &'static str) -> anyhow::Result<()> {
         limits: vec![format!("fsize={MOST}")],
         ..Plan::default()
     };
-    // Of an earlier round.
+    // The file of an earlier round.
     let _ = fs::remove_file(site.path("small.json"));
     let mut server = Server::start(plan, &site.sampler)?;
     let Some(page) = server.page else { return Ok(()) };
@@ -308,11 +309,11 @@ fn small_files(site: &Site, phase: &'static str) -> anyhow::Result<()> {
         let holds = answer.is_ok_and(|status| status == expected);
         site.checks.holds(place, format!("change {number}, {len} bytes of padding"), holds, figure, expected);
     }
-    // A process that was sent a signal takes a moment.
+    // A process needs a moment to handle a signal.
     thread::park_timeout(Duration::from_millis(300));
     let exit = server.wait_exit();
-    let figure = exit.map_or_else(|| "runs".to_owned(), |exit| exit.to_string());
-    site.checks.holds(place, format!("survives under fsize={MOST}"), exit.is_none(), figure, "runs");
+    let figure = exit.map_or_else(|| "running".to_owned(), |exit| exit.to_string());
+    site.checks.holds(place, format!("survives under fsize={MOST}"), exit.is_none(), figure, "running");
     if exit.is_none() {
         site::stop(&mut server, place, &site.checks, Some(0));
     }
@@ -325,11 +326,11 @@ fn small_files(site: &Site, phase: &'static str) -> anyhow::Result<()> {
         figure,
         "change 3",
     );
-    site.checks.zero(place, "lines of log with \"panicked\"", server.panics(), "");
+    site.checks.zero(place, "log lines with \"panicked\"", server.panics(), "");
     Ok(())
 }
 
-/// Returns the certificate that the server shows, when a first byte of its map has come.
+/// Returns the certificate of the server, after the first byte of its map has arrived.
 fn shown_certificate(addr: std::net::SocketAddr, tls: &Arc<ClientConfig>) -> anyhow::Result<CertificateDer<'static>> {
     let mut socket = TcpStream::connect_timeout(&addr, START)?;
     socket.set_read_timeout(Some(START))?;
@@ -345,7 +346,7 @@ fn holds_in_time(site: &Site, place: Place, what: &'static str, took: Option<Dur
     site.checks.holds(place, what, took.is_some(), figure, format!("within {STALE:?}"));
 }
 
-/// Waits until `is_so`, at most `patience`. Returns how long that took; `None` if it did not become so.
+/// Waits at most `patience` until `is_so`. Returns how long it took; `None` after a timeout.
 fn wait(patience: Duration, is_so: impl Fn() -> bool) -> Option<Duration> {
     let began = Instant::now();
     while !is_so() {
@@ -357,7 +358,7 @@ fn wait(patience: Duration, is_so: impl Fn() -> bool) -> Option<Duration> {
     Some(began.elapsed())
 }
 
-/// Puts a FIFO in the place of `path`, or makes it there.
+/// Replaces `path` by a FIFO, or creates it.
 fn put_fifo(path: &Path) -> anyhow::Result<()> {
     let new = path.with_extension("fifo");
     mkfifoat(CWD, &new, Mode::RUSR | Mode::WUSR)?;

@@ -87,7 +87,7 @@ impl Gauge {
     }
 }
 
-/// One thread that looks at every process that still has a gauge.
+/// A thread that samples every process that still has a gauge.
 #[derive(Debug, Clone, Default)]
 pub struct Sampler {
     gauges: Arc<Mutex<Vec<Weak<Gauge>>>>,
@@ -108,7 +108,7 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// Begins to sample at process `pid`, as long as the gauge is held.
+    /// Starts to sample process `pid`, until the gauge is dropped.
     pub fn gauge(&self, name: &'static str, pid: u32) -> Arc<Gauge> {
         let gauge = Arc::new(Gauge {
             name,
