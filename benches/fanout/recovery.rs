@@ -40,16 +40,16 @@ pub fn run(scenario: &Scenario) -> anyhow::Result<Figures> {
     let mut publisher = server.publisher(scenario.size)?;
     publisher.publish()?;
     let (stop, addr, size) = (Shutdown::new()?, server.addr().to_string(), publisher.size());
-    let (came, comes) = mpsc::channel();
+    let (arrivals, received) = mpsc::channel();
     thread::scope(|scope| {
         let _stop = StopOnDrop(&stop);
         for _ in 0..scenario.clients {
-            let (came, addr, stop) = (came.clone(), addr.as_str(), &stop);
-            let follow = move || follow(addr, size, &came, stop);
+            let (arrivals, addr, stop) = (arrivals.clone(), addr.as_str(), &stop);
+            let follow = move || follow(addr, size, &arrivals, stop);
             thread::Builder::new().stack_size(STACK).spawn_scoped(scope, follow)?;
         }
         let clients = scenario.clients;
-        wait_all(&comes, publisher.last(), clients, Instant::now())?;
+        wait_all(&received, publisher.last(), clients, Instant::now())?;
         let mut figures = Figures::new();
         for (seconds, half, last) in DOWNTIMES {
             server.kill();
@@ -57,7 +57,7 @@ pub fn run(scenario: &Scenario) -> anyhow::Result<Figures> {
             server = Server::start_at(Kind::Mapcast, server.addr(), None, scenario)?;
             let listening = Instant::now();
             resume(&mut publisher, &mut server)?;
-            let mut back = wait_all(&comes, publisher.last(), clients, listening)?;
+            let mut back = wait_all(&received, publisher.last(), clients, listening)?;
             figures.extend(back.percentile(50.0).map(|back| (half, millis(back))));
             figures.extend(back.percentile(100.0).map(|back| (last, millis(back))));
         }
@@ -72,25 +72,26 @@ fn resume(publisher: &mut Publisher, server: &mut Server) -> anyhow::Result<()> 
 }
 
 /// Reads changes of `size` bytes until the stop.
-fn follow(addr: &str, size: usize, came: &Sender<Arrival>, stop: &Shutdown) {
+fn follow(addr: &str, size: usize, arrivals: &Sender<Arrival>, stop: &Shutdown) {
     let client = ClientConfig { format: Format::Json, ..ClientConfig::default() };
     let config = FollowConfig { client, wait: Duration::MAX, ..FollowConfig::default() };
     let mut follower = Follower::new(addr, config, stop);
     while let Ok(Some(payload)) = follower.next_payload() {
         let number = Change::from_payload(&payload, size).map_or(0, |change| change.number);
-        if came.send(Arrival { number, at: Instant::now() }).is_err() {
+        if arrivals.send(Arrival { number, at: Instant::now() }).is_err() {
             return;
         }
     }
 }
 
 /// Waits until all `clients` have read change `number`. Returns how long after `since` each of them did.
-fn wait_all(comes: &Receiver<Arrival>, number: u64, clients: usize, since: Instant) -> anyhow::Result<Sample> {
+fn wait_all(received: &Receiver<Arrival>, number: u64, clients: usize, since: Instant) -> anyhow::Result<Sample> {
     let (mut sample, deadline) = (Sample::default(), Instant::now() + PATIENCE);
     while sample.len() < clients {
         let left = deadline.saturating_duration_since(Instant::now());
-        let arrival =
-            comes.recv_timeout(left).with_context(|| format!("only {} of {clients} clients are back", sample.len()))?;
+        let arrival = received
+            .recv_timeout(left)
+            .with_context(|| format!("only {} of {clients} clients are back", sample.len()))?;
         if arrival.number == number {
             sample.add(arrival.at.saturating_duration_since(since));
         }

@@ -1,4 +1,4 @@
-//! The clients that come and go: some in order, some not.
+//! The short-lived clients, well-behaved and misbehaving.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -15,24 +15,24 @@ use socket2::SockRef;
 use crate::certificates::Certificates;
 use crate::server::Server;
 
-/// How long a client that stalls is kept: the server should have cut it by then.
+/// How long a stalled client is kept: the server should have disconnected it by then.
 const STALL: Duration = Duration::from_secs(15);
 
-/// More than a server throws away before it closes: 64 KiB.
+/// More bytes than a server discards before it closes: 64 KiB.
 const FLOOD: usize = 100 * 1024;
 
-/// What a client does when it has come.
+/// The behaviour of a client.
 #[derive(Debug, Clone, Copy)]
 enum Behaviour {
-    /// Takes one map and leaves.
+    /// Reads one map and closes.
     Polite,
-    /// Takes one map and breaks off.
+    /// Reads one map and resets.
     Reset,
-    /// Ends its side at once, and reads to the end.
+    /// Half-closes at once, and reads to the end.
     HalfClose,
-    /// Sends what nobody asked for.
+    /// Floods the server.
     Flood,
-    /// Never reads, and stays. Over TLS it never says anything either.
+    /// Stays connected and never reads. Over TLS it does not send anything either.
     Stall,
 }
 
@@ -49,7 +49,7 @@ const BEHAVIOURS: [Behaviour; 10] = [
     Behaviour::Stall,
 ];
 
-/// One thread a server, whose clients come at a steady rate until it is stopped.
+/// One thread per server that connects clients at a steady rate until it is stopped.
 pub struct Churn {
     connected: Arc<AtomicU64>,
     stop: Shutdown,
@@ -57,7 +57,7 @@ pub struct Churn {
 }
 
 impl Churn {
-    /// Has `rate` clients a second come, half of them to each server.
+    /// Starts to connect `rate` clients per second, half of them to each server.
     pub fn start(servers: &[Server; 2], rate: u32, certificates: &Certificates) -> anyhow::Result<Self> {
         let (connected, stop) = (Arc::new(AtomicU64::new(0)), Shutdown::new()?);
         let plain = ClientConfig { format: Format::Json, ..ClientConfig::default() };
@@ -71,16 +71,16 @@ impl Churn {
         Ok(Self { connected, stop, threads })
     }
 
-    /// How many have come.
+    /// Returns the number of clients so far.
     pub fn connected(&self) -> u64 {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// Has no more come, and those leave that are there. Returns how many connected.
+    /// Stops, and closes the remaining connections. Returns the number of clients.
     pub fn stop(self) -> anyhow::Result<u64> {
         self.stop.trigger();
         for thread in self.threads {
-            thread.join().ok().context("the coming and going has panicked")?;
+            thread.join().ok().context("a churn thread panicked")?;
         }
         Ok(self.connected.load(Ordering::Relaxed))
     }
@@ -96,8 +96,8 @@ fn run_clients(addr: SocketAddr, config: &ClientConfig, period: Duration, connec
         while stalled.front().is_some_and(|(since, _)| since.elapsed() > STALL) {
             stalled.pop_front();
         }
-        // Whatever a client of this kind meets, it is gone afterwards: the servers are what is looked at.
-        if let Ok(Some(stays)) = come(addr, config, *behaviour, stop) {
+        // Errors of these clients do not matter: the servers are checked.
+        if let Ok(Some(stays)) = run_client(addr, config, *behaviour, stop) {
             stalled.push_back((Instant::now(), stays));
         }
         connected.fetch_add(1, Ordering::Relaxed);
@@ -106,8 +106,8 @@ fn run_clients(addr: SocketAddr, config: &ClientConfig, period: Duration, connec
     }
 }
 
-/// One client. Returns its socket if it is to stay.
-fn come(
+/// Runs one client. Returns its socket if it should stay open.
+fn run_client(
     addr: SocketAddr,
     config: &ClientConfig,
     behaviour: Behaviour,
