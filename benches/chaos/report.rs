@@ -7,7 +7,7 @@ use crate::fault::Kind;
 use crate::outcome::Outcome;
 use crate::records::{Order, Regression};
 use crate::site::{LATE, Site};
-use crate::support::checks::{Checks, Place};
+use crate::support::checks::{Checks, Scope};
 use crate::support::netstat::syn_retries;
 use crate::support::sample::Sample;
 use crate::timing::{INTERVAL, seconds};
@@ -28,9 +28,9 @@ const BACK: Duration = Duration::from_secs(20);
 /// How long after its fault a leaf's connections may end inside a frame: `--write-timeout` closes them after 10 s.
 const CUT: Duration = Duration::from_secs(15);
 
-const CLIENTS: Place = Place { phase: "all the time", server: "clients" };
-const MEMBERS: Place = Place { phase: "all the time", server: "members" };
-const QUIET_CLIENTS: Place = Place { phase: "without a fault", server: "clients" };
+const CLIENTS: Scope = Scope { phase: "all the time", server: "clients" };
+const MEMBERS: Scope = Scope { phase: "all the time", server: "members" };
+const QUIET_CLIENTS: Scope = Scope { phase: "without a fault", server: "clients" };
 
 /// Prints all results. Returns the number of failed checks.
 pub fn print(site: &Site) -> usize {
@@ -102,34 +102,34 @@ fn may_cut_a_frame(outcome: &Outcome, at: Instant) -> bool {
 }
 
 fn check_fault(outcome: &Outcome, checks: &Checks) {
-    let place = place_of(outcome);
+    let scope = scope_of(outcome);
     if outcome.must_be_noticed_within(NOTICE + outcome.late) {
         if outcome.is_watched() {
-            checks.zero(place, "not noticed by", outcome.unnoticed() as u64, "");
+            checks.zero(scope, "not noticed by", outcome.unnoticed() as u64, "");
         }
         if let Some(last) = outcome.noticed().max() {
-            checks.at_most(place, "noticed after", seconds(last), seconds(NOTICE + outcome.late), "s");
+            checks.at_most(scope, "noticed after", seconds(last), seconds(NOTICE + outcome.late), "s");
         }
     }
     // Only this bound detects a master that is split off.
     let limit = if outcome.planned.kind == Kind::SplitMaster { FOLLOW } else { BACK };
     match outcome.back {
         Some(back) => {
-            checks.at_most(place, "last client back after", seconds(back), seconds(limit + outcome.late), "s");
+            checks.at_most(scope, "last client back after", seconds(back), seconds(limit + outcome.late), "s");
         }
-        None => checks.zero(place, "clients not back", 1, ""),
+        None => checks.zero(scope, "clients not back", 1, ""),
     }
 }
 
-fn place_of(outcome: &Outcome) -> Place {
+fn scope_of(outcome: &Outcome) -> Scope {
     let server = outcome.planned.member.map_or("redis", |member| Level::of(member).name());
-    Place { phase: outcome.planned.kind.name(), server }
+    Scope { phase: outcome.planned.kind.name(), server }
 }
 
 fn print_faults(outcomes: &[Outcome]) {
     let mut groups: BTreeMap<(Kind, &str), Vec<&Outcome>> = BTreeMap::new();
     for outcome in outcomes {
-        groups.entry((outcome.planned.kind, place_of(outcome).server)).or_default().push(outcome);
+        groups.entry((outcome.planned.kind, scope_of(outcome).server)).or_default().push(outcome);
     }
     println!("| fault | of | times | noticed, median | at most | last client back, median | at most |");
     println!("|---|---|---:|---:|---:|---:|---:|");

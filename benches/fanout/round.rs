@@ -360,8 +360,8 @@ impl Load {
                 }
             };
             stop.trigger();
-            let published = publishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            read.and(published.context("the server does not accept a change"))
+            let result = publishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            read.and(result.context("the server does not accept a change"))
         })
     }
 }

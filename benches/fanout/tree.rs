@@ -134,9 +134,9 @@ impl<'scenario> Tree<'scenario> {
                 read = swarm.poll(TICK, &mut |arrival| tally.take(&arrival));
             }
             stop.trigger();
-            let published = publishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let result = publishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             read?;
-            published.context("the root does not accept a change")
+            result.context("the root does not accept a change")
         })?;
         self.below.clone().iter().try_for_each(|clients| self.wait_newest(clients))
     }

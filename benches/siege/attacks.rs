@@ -14,7 +14,7 @@ use crate::site::{self, ENCRYPTED, FILE, HTTP_MAX, LARGE_PLAIN, LARGE_TLS, OTHER
 use crate::stalled::{PeerKind, StalledPeers};
 use crate::storm::{self, Closing, CpuLoad, Figures, Port, Storm, client_hello};
 use crate::streams::Streams;
-use crate::support::checks::Place;
+use crate::support::checks::Scope;
 
 /// Connections of a storm, if the limits of the server and of this process allow it.
 const WIDTH: u64 = 9_000;
@@ -72,21 +72,21 @@ pub fn storm(site: &mut Site, phase: &'static str, port: Port, time: Duration) -
     let width = usize::try_from(WIDTH.min(limit).min(descriptors().saturating_sub(OWN_DESCRIPTORS)))?;
     let (lines, bytes, threads) = (server.log.lines(), server.log.bytes(), subject.baseline.threads);
     let figures = run(server, port, width, until, &tls)?;
-    let place = Place { phase, server: name };
+    let scope = Scope { phase, server: name };
     let seconds = time.as_secs_f64();
     if port == Port::Http {
         // The clients of the map do not reconnect meanwhile.
         let (most, limit) = (site.subject_mut(name)?.server.gauge.threads(), threads + HTTP_MAX + OTHER_THREADS);
-        site.checks.at_most(place, "most threads, including only those of HTTP", most as f64, limit as f64, "");
+        site.checks.at_most(scope, "most threads, including only those of HTTP", most as f64, limit as f64, "");
     }
     let at_once = if port == Port::Http { HTTP_WIDE } else { width };
-    site.checks.note(place, format!("connections, {at_once} at once"), figures.opened as f64, "");
-    site.checks.note(place, "connections served", figures.served as f64, "");
-    site.checks.note(place, "connections closed without a byte", figures.refused as f64, "");
+    site.checks.note(scope, format!("connections, {at_once} at once"), figures.opened as f64, "");
+    site.checks.note(scope, "connections served", figures.served as f64, "");
+    site.checks.note(scope, "connections closed without a byte", figures.refused as f64, "");
     let log = &site.subject_mut(name)?.server.log;
     let (lines, bytes) = ((log.lines() - lines) as f64 / seconds, (log.bytes() - bytes) as f64 / seconds);
-    site.checks.note(place, "log lines per second", lines.round(), "");
-    site.checks.note(place, "log bytes per second", bytes.round(), "");
+    site.checks.note(scope, "log lines per second", lines.round(), "");
+    site.checks.note(scope, "log bytes per second", bytes.round(), "");
     site.judge(phase, &[name], if port == Port::Http { Writes::MayPause } else { Writes::Steady });
     site.settle(phase, &[name]);
     Ok(())
@@ -147,9 +147,9 @@ fn over(server: &mut Server, until: Instant) -> impl FnMut() -> bool {
 /// Almost as many clients as the limit of a server close and reconnect at once. None may be refused.
 pub fn reconnect(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
-    let place = Place { phase, server: "limited" };
+    let scope = Scope { phase, server: "limited" };
     let plan = Plan {
-        name: place.server,
+        name: scope.server,
         args: vec![format!("--max-connections={}", RECONNECTING + RECONNECT_SPARE).into()],
         drain: Duration::from_secs(10),
         ..Plan::default()
@@ -169,14 +169,14 @@ pub fn reconnect(site: &mut Site, phase: &'static str, time: Duration) -> anyhow
         }
     }
     let detail = format!(" of {} reconnections of {RECONNECTING} clients at once", cycles - 1);
-    site.checks.zero(place, "clients refused", refused, &detail);
+    site.checks.zero(scope, "clients refused", refused, &detail);
     let what = format!("clients without a map for {RECONNECT_PATIENCE:?}");
-    site.checks.zero(place, what, ignored, detail);
+    site.checks.zero(scope, what, ignored, detail);
     let limit = (RECONNECTING + RECONNECT_SPARE) as f64 + OTHER_THREADS as f64;
-    site.checks.at_most(place, "most threads", server.gauge.threads() as f64, limit, "");
+    site.checks.at_most(scope, "most threads", server.gauge.threads() as f64, limit, "");
     // Connected clients do not delay a shutdown.
-    site::stop(&mut server, place, &site.checks, Some(0));
-    site.checks.zero(place, "log lines with \"panicked\"", server.panics(), "");
+    site::stop(&mut server, scope, &site.checks, Some(0));
+    site.checks.zero(scope, "log lines with \"panicked\"", server.panics(), "");
     drop(storm);
     site.judge(phase, &[], Writes::Steady);
     Ok(())
@@ -197,10 +197,10 @@ pub fn stalled(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::
         let subject = site.subject_mut(name)?;
         subject.slow_down();
         let grown = subject.server.gauge.resident().saturating_sub(subject.baseline.resident);
-        let place = Place { phase, server: name };
-        site.checks.at_most(place, "resident memory grew by", mib(grown), STALLED_MEMORY, "MiB");
+        let scope = Scope { phase, server: name };
+        site.checks.at_most(scope, "resident memory grew by", mib(grown), STALLED_MEMORY, "MiB");
     }
-    site.checks.note(Place { phase, server: "all" }, "peers disconnected and replaced", peers.cut() as f64, "");
+    site.checks.note(Scope { phase, server: "all" }, "peers disconnected and replaced", peers.cut() as f64, "");
     drop(peers);
     site.judge(phase, &servers, Writes::Steady);
     site.settle(phase, &servers);
@@ -268,16 +268,16 @@ pub fn filters(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::
             site.write_file()?;
         }
     }
-    let place = Place { phase, server: FILE };
+    let scope = Scope { phase, server: FILE };
     let subject = site.subject_mut(FILE)?;
     if let Ok(now) = subject.server.cpu() {
         let each = now.saturating_sub(cpu).as_secs_f64() * 1000.0 / streams.events().max(1) as f64;
-        site.checks.at_most(place, "CPU per event with 7,900 keys", each, FILTER_CPU, "ms");
+        site.checks.at_most(scope, "CPU per event with 7,900 keys", each, FILTER_CPU, "ms");
     }
     let what = format!("streams without an event after {FIRST_EVENT:?}");
     let detail = format!(", the last one started after {:.2} s", streams.slowest_first().as_secs_f64());
-    site.checks.zero(place, what, failed + streams.without_event() as u64, detail);
-    site.checks.note(place, "fewest events of a stream", streams.fewest() as f64, "");
+    site.checks.zero(scope, what, failed + streams.without_event() as u64, detail);
+    site.checks.note(scope, "fewest events of a stream", streams.fewest() as f64, "");
     drop(streams);
     site.judge(phase, &[FILE], Writes::Steady);
     site.settle(phase, &[FILE]);
@@ -285,12 +285,12 @@ pub fn filters(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::
 }
 
 /// Checks that the map in the state file is complete, and not older than the last acknowledged one.
-pub fn check_kept(site: &Site, place: Place, acknowledged: u64) {
+pub fn check_kept(site: &Site, scope: Scope, acknowledged: u64) {
     let kept = feed::kept(&site.path("state.json"));
     let figure = kept.as_ref().map_or_else(|error| format!("{error:#}"), |number| format!("change {number}"));
     let holds = kept.is_ok_and(|number| number >= acknowledged);
     site.checks.holds(
-        place,
+        scope,
         "the state file has the acknowledged change",
         holds,
         figure,
@@ -299,7 +299,7 @@ pub fn check_kept(site: &Site, place: Place, acknowledged: u64) {
 }
 
 /// Checks that a new client gets the acknowledged change.
-pub fn check_first_map(site: &Site, place: Place, server: SocketAddr, acknowledged: u64) {
+pub fn check_first_map(site: &Site, scope: Scope, server: SocketAddr, acknowledged: u64) {
     let first = crate::probes::first_map(server);
     let figure = match &first {
         Ok(Some(number)) => format!("change {number}"),
@@ -308,7 +308,7 @@ pub fn check_first_map(site: &Site, place: Place, server: SocketAddr, acknowledg
     };
     let holds = first.is_ok_and(|number| number.is_some_and(|number| number >= acknowledged));
     site.checks.holds(
-        place,
+        scope,
         "a new client gets the acknowledged change",
         holds,
         figure,

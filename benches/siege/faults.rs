@@ -20,7 +20,7 @@ use crate::probes;
 use crate::server::{Plan, Server, try_start};
 use crate::site::{self, ENCRYPTED, FILE, STALE, Site, WRITTEN, Writes, replace};
 use crate::storm::{Closing, Port, Storm};
-use crate::support::checks::Place;
+use crate::support::checks::Scope;
 use crate::support::map::{self, Published};
 
 /// The number of short connections, enough to fill a pipe of 4 KiB many times.
@@ -62,9 +62,9 @@ pub fn unread_log(site: &mut Site, phase: &'static str, time: Duration) -> anyho
         thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
     }
     drop(storm);
-    let place = Place { phase, server: WRITTEN };
+    let scope = Scope { phase, server: WRITTEN };
     let what = format!("of {SHORT_LIVED} clients at once: neither served nor refused within {SHORT_LIVED_PATIENCE:?}");
-    site.checks.zero(place, what, ignored, "");
+    site.checks.zero(scope, what, ignored, "");
     stop_unread(site, phase)?;
     // Check before the log is read again.
     site.judge(phase, &[WRITTEN], Writes::Steady);
@@ -75,13 +75,13 @@ pub fn unread_log(site: &mut Site, phase: &'static str, time: Duration) -> anyho
 
 /// Checks that a server with an unread log exits on SIGTERM.
 fn stop_unread(site: &Site, phase: &'static str) -> anyhow::Result<()> {
-    let place = Place { phase, server: "unread" };
-    let plan = Plan { name: place.server, drain: Duration::from_secs(2), ..Plan::default() };
+    let scope = Scope { phase, server: "unread" };
+    let plan = Plan { name: scope.server, drain: Duration::from_secs(2), ..Plan::default() };
     let mut server = Server::start(plan, &site.sampler)?;
     server.log.pause();
     let mut storm = Storm::new(server.addr, Port::Map, SHORT_LIVED, None)?;
     storm.cycle(Closing::Together, SHORT_LIVED_PATIENCE, &mut || false)?;
-    site::stop(&mut server, place, &site.checks, Some(0));
+    site::stop(&mut server, scope, &site.checks, Some(0));
     Ok(())
 }
 
@@ -120,14 +120,14 @@ fn start_with_hung_files(site: &Site, phase: &'static str) -> anyhow::Result<()>
             None => "neither".to_owned(),
         };
         let bound = format!("listens, or exit code 2 with a message, within {START:?}");
-        let place = Place { phase, server: "hung" };
-        site.checks.holds(place, format!("{option} is a FIFO at startup"), holds, figure, bound);
+        let scope = Scope { phase, server: "hung" };
+        site.checks.holds(scope, format!("{option} is a FIFO at startup"), holds, figure, bound);
     }
     Ok(())
 }
 
 fn hung_source(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    let place = Place { phase, server: FILE };
+    let scope = Scope { phase, server: FILE };
     put_fifo(&site.path("map.json"))?;
     let page = site.subject_mut(FILE)?.server.page;
     let began = Instant::now();
@@ -142,33 +142,33 @@ fn hung_source(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     }
     let (up, took) = (is_up(), began.elapsed());
     let figure = format!("up: {up:?} after {:.1} s", took.as_secs_f64());
-    site.checks.holds(place, "/status reports that the source hangs", up == Some(false), figure, "up: Some(false)");
+    site.checks.holds(scope, "/status reports that the source hangs", up == Some(false), figure, "up: Some(false)");
     thread::park_timeout(HANG.saturating_sub(took));
     site.write_file()?;
     let number = site.subject_mut(FILE)?.published.newest().unwrap_or(0);
     let addr = site.subject_mut(FILE)?.server.addr;
     let took = wait(STALE, || probes::first_map(addr).is_ok_and(|first| first == Some(number)));
-    holds_in_time(site, place, "a good source file is read again", took);
+    holds_in_time(site, scope, "a good source file is read again", took);
     Ok(())
 }
 
 fn hung_key(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    let place = Place { phase, server: ENCRYPTED };
+    let scope = Scope { phase, server: ENCRYPTED };
     let (addr, tls) = (site.subject_mut(ENCRYPTED)?.server.addr, Arc::clone(&site.tls));
     put_fifo(&site.certificates.file("key.pem"))?;
     thread::park_timeout(HANG);
     let served = shown_certificate(addr, &tls);
     let figure = served.as_ref().map_or_else(ToString::to_string, |_| "a handshake".to_owned());
-    site.checks.holds(place, "new clients while the key hangs", served.is_ok(), figure, "a handshake");
+    site.checks.holds(scope, "new clients while the key hangs", served.is_ok(), figure, "a handshake");
     site.certificates.rotate()?;
     let new = CertificateDer::from_pem_file(site.certificates.file("cert.pem"))?;
     let took = wait(STALE, || shown_certificate(addr, &tls).is_ok_and(|shown| shown == new));
-    holds_in_time(site, place, "a good key is loaded again", took);
+    holds_in_time(site, scope, "a good key is loaded again", took);
     Ok(())
 }
 
 fn hung_token(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    let place = Place { phase, server: WRITTEN };
+    let scope = Scope { phase, server: WRITTEN };
     let Some(writer) = &site.subject_mut(WRITTEN)?.writer else { return Ok(()) };
     let token = writer.token().clone();
     let secret = fs::read(&token)?;
@@ -189,13 +189,13 @@ fn hung_token(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     let Some(writer) = &site.subject_mut(WRITTEN)?.writer else { return Ok(()) };
     let took = writer.wait(STALE);
     let unanswered = (UNAUTHORIZED - answered) as u64;
-    site.checks.zero(place, "requests unanswered while the token hangs", unanswered, detail);
-    holds_in_time(site, place, "changes are acknowledged again after the token hung", took);
+    site.checks.zero(scope, "requests unanswered while the token hangs", unanswered, detail);
+    holds_in_time(site, scope, "changes are acknowledged again after the token hung", took);
     Ok(())
 }
 
 fn hung_state(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    let place = Place { phase, server: WRITTEN };
+    let scope = Scope { phase, server: WRITTEN };
     let path = site.path("state.json");
     let good = fs::read(&path)?;
     put_fifo(&path)?;
@@ -207,8 +207,8 @@ fn hung_state(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     let Some(writer) = &site.subject_mut(WRITTEN)?.writer else { return Ok(()) };
     let took = writer.wait(STALE);
     let acknowledged = writer.acknowledged();
-    holds_in_time(site, place, "changes are acknowledged again after the state hung", took);
-    crate::attacks::check_kept(site, place, acknowledged);
+    holds_in_time(site, scope, "changes are acknowledged again after the state hung", took);
+    crate::attacks::check_kept(site, scope, acknowledged);
     Ok(())
 }
 
@@ -216,7 +216,7 @@ fn hung_state(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
 pub fn limits(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     small_files(site, phase)?;
     for (name, limit) in [("few-files", "nofile=128"), ("small-space", "as=200000000")] {
-        exceed_limit(site, Place { phase, server: name }, limit, time / 2)?;
+        exceed_limit(site, Scope { phase, server: name }, limit, time / 2)?;
     }
     site.judge(phase, &[], Writes::Steady);
     Ok(())
@@ -224,10 +224,10 @@ pub fn limits(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::R
 
 /// Connects many more clients than the limit allows. Established clients must get every change, and new clients must be served when
 /// the others have disconnected.
-fn exceed_limit(site: &Site, place: Place, limit: &str, time: Duration) -> anyhow::Result<()> {
+fn exceed_limit(site: &Site, scope: Scope, limit: &str, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     let plan = Plan {
-        name: place.server,
+        name: scope.server,
         args: vec!["--source=-".into(), format!("--interval={}s", site::INTERVAL.as_secs()).into()],
         has_input: true,
         has_page: false,
@@ -238,7 +238,7 @@ fn exceed_limit(site: &Site, place: Place, limit: &str, time: Duration) -> anyho
     let mut server = match Server::start(plan, &site.sampler) {
         Ok(server) => server,
         Err(error) => {
-            checks.holds(place, format!("starts under {limit}"), false, format!("{error:#}"), "starts");
+            checks.holds(scope, format!("starts under {limit}"), false, format!("{error:#}"), "starts");
             return Ok(());
         }
     };
@@ -258,36 +258,36 @@ fn exceed_limit(site: &Site, place: Place, limit: &str, time: Duration) -> anyho
     let figures = storm.figures();
     let exit = server.wait_exit();
     let figure = exit.map_or_else(|| "running".to_owned(), |exit| exit.to_string());
-    checks.holds(place, format!("survives under {limit}"), exit.is_none(), figure, "running");
-    checks.note(place, "most threads", server.gauge.threads() as f64, "");
+    checks.holds(scope, format!("survives under {limit}"), exit.is_none(), figure, "running");
+    checks.note(scope, "most threads", server.gauge.threads() as f64, "");
     let seen = observers.take();
     drop(storm);
     if exit.is_none() {
         let what = format!("{ESTABLISHED} clients: longest without the newest map");
-        checks.at_most(place, what, seen.longest_stale.as_secs_f64(), STALE.as_secs_f64(), "s");
-        checks.zero(place, format!("{ESTABLISHED} clients: lost"), seen.lost, "");
+        checks.at_most(scope, what, seen.longest_stale.as_secs_f64(), STALE.as_secs_f64(), "s");
+        checks.zero(scope, format!("{ESTABLISHED} clients: lost"), seen.lost, "");
         checks.zero(
-            place,
+            scope,
             format!("{ESTABLISHED} clients: maps torn, backwards or wrong"),
             seen.faults(),
             &seen.last_fault,
         );
-        checks.at_least(place, "other clients served", figures.served as f64, 1.0, "");
+        checks.at_least(scope, "other clients served", figures.served as f64, 1.0, "");
         let took = wait(STALE, || probes::first_map(server.addr).is_ok_and(|first| first.is_some()));
-        holds_in_time(site, place, "a new client is served after the others have disconnected", took);
-        site::stop(&mut server, place, checks, Some(0));
+        holds_in_time(site, scope, "a new client is served after the others have disconnected", took);
+        site::stop(&mut server, scope, checks, Some(0));
     }
-    checks.zero(place, "log lines with \"panicked\"", server.panics(), "");
+    checks.zero(scope, "log lines with \"panicked\"", server.panics(), "");
     Ok(())
 }
 
 /// Checks a state file above `RLIMIT_FSIZE`, whose signal kills a process that does not handle it (setrlimit(2)).
 fn small_files(site: &Site, phase: &'static str) -> anyhow::Result<()> {
     const MOST: usize = 4096;
-    let place = Place { phase, server: "small-files" };
+    let scope = Scope { phase, server: "small-files" };
     let option = |name: &str, file: &str| format!("--{name}={}", site.path(file).display()).into();
     let plan = Plan {
-        name: place.server,
+        name: scope.server,
         args: vec![option("http-token-file", "token"), option("state", "small.json")],
         has_page: true,
         drain: Duration::from_secs(5),
@@ -307,26 +307,26 @@ fn small_files(site: &Site, phase: &'static str) -> anyhow::Result<()> {
         let answer = write(number, len);
         let figure = answer.as_ref().map_or_else(ToString::to_string, u16::to_string);
         let holds = answer.is_ok_and(|status| status == expected);
-        site.checks.holds(place, format!("change {number}, {len} bytes of padding"), holds, figure, expected);
+        site.checks.holds(scope, format!("change {number}, {len} bytes of padding"), holds, figure, expected);
     }
     // A process needs a moment to handle a signal.
     thread::park_timeout(Duration::from_millis(300));
     let exit = server.wait_exit();
     let figure = exit.map_or_else(|| "running".to_owned(), |exit| exit.to_string());
-    site.checks.holds(place, format!("survives under fsize={MOST}"), exit.is_none(), figure, "running");
+    site.checks.holds(scope, format!("survives under fsize={MOST}"), exit.is_none(), figure, "running");
     if exit.is_none() {
-        site::stop(&mut server, place, &site.checks, Some(0));
+        site::stop(&mut server, scope, &site.checks, Some(0));
     }
     let kept = crate::feed::kept(&site.path("small.json"));
     let figure = kept.as_ref().map_or_else(|error| format!("{error:#}"), |number| format!("change {number}"));
     site.checks.holds(
-        place,
+        scope,
         "the state file has the last change",
         kept.is_ok_and(|kept| kept == 3),
         figure,
         "change 3",
     );
-    site.checks.zero(place, "log lines with \"panicked\"", server.panics(), "");
+    site.checks.zero(scope, "log lines with \"panicked\"", server.panics(), "");
     Ok(())
 }
 
@@ -341,9 +341,9 @@ fn shown_certificate(addr: std::net::SocketAddr, tls: &Arc<ClientConfig>) -> any
     shown.ok_or_else(|| anyhow::anyhow!("no certificate"))
 }
 
-fn holds_in_time(site: &Site, place: Place, what: &'static str, took: Option<Duration>) {
+fn holds_in_time(site: &Site, scope: Scope, what: &'static str, took: Option<Duration>) {
     let figure = took.map_or_else(|| "not yet".to_owned(), |took| format!("after {:.1} s", took.as_secs_f64()));
-    site.checks.holds(place, what, took.is_some(), figure, format!("within {STALE:?}"));
+    site.checks.holds(scope, what, took.is_some(), figure, format!("within {STALE:?}"));
 }
 
 /// Waits at most `patience` until `is_so`. Returns how long it took; `None` after a timeout.

@@ -64,7 +64,7 @@ use mapcast::display::units::parse_duration;
 use server::Limit;
 use site::{Progress, Site, mib};
 use storm::Port;
-use support::checks::{Checks, Place};
+use support::checks::{Checks, Scope};
 
 /// The duration of a round.
 const ROUND: Duration = Duration::from_mins(1);
@@ -208,7 +208,7 @@ fn report(checks: Arc<Checks>, progress: Arc<Progress>, most: Duration) -> anyho
                 .collect();
             eprintln!("{:.0} s: {phase}: at most {}", began.elapsed().as_secs_f64(), figures.join("; "));
             if began.elapsed() > most {
-                checks.holds(Place { phase, server: "siege" }, "ends by itself", false, "hung", "ends");
+                checks.holds(Scope { phase, server: "siege" }, "ends by itself", false, "hung", "ends");
                 println!("{checks}");
                 process::exit(3);
             }

@@ -8,7 +8,7 @@ use crate::attacks::{check_first_map, check_kept};
 use crate::feed::Writer;
 use crate::site::{ENCRYPTED, FILE, LARGE_PLAIN, LARGE_TLS, STALE, Site, WRITTEN, Writes};
 use crate::stalled::{PeerKind, StalledPeers};
-use crate::support::checks::Place;
+use crate::support::checks::Scope;
 
 /// The number of stalled peers during a shutdown.
 const STALLED: usize = 5;
@@ -45,26 +45,26 @@ pub fn run(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     // Stalled peers cause exit code 1; clients that read are closed cleanly.
     for (name, code) in [(LARGE_PLAIN, 1), (LARGE_TLS, 1), (ENCRYPTED, 0), (FILE, 0)] {
         let subject = site.subject_mut(name)?;
-        subject.stop(Place { phase, server: name }, &checks, Some(code));
+        subject.stop(Scope { phase, server: name }, &checks, Some(code));
     }
     for subject in &site.subjects {
-        let place = Place { phase, server: subject.server.name() };
-        checks.zero(place, "log lines with \"panicked\", in the whole run", subject.server.panics(), "");
+        let scope = Scope { phase, server: subject.server.name() };
+        checks.zero(scope, "log lines with \"panicked\", in the whole run", subject.server.panics(), "");
     }
     Ok(())
 }
 
 /// Stops and kills the server whose map is written over HTTP, during writes.
 fn end_written(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    let (place, checks) = (Place { phase, server: WRITTEN }, Arc::clone(&site.checks));
+    let (scope, checks) = (Scope { phase, server: WRITTEN }, Arc::clone(&site.checks));
     let subject = site.subject_mut(WRITTEN)?;
     let addr = subject.server.addr;
-    subject.stop(place, &checks, Some(0));
-    check_kept(site, Place { phase: "after SIGTERM", ..place }, acknowledged(site));
+    subject.stop(scope, &checks, Some(0));
+    check_kept(site, Scope { phase: "after SIGTERM", ..scope }, acknowledged(site));
 
-    let killed = Place { phase: "after SIGKILL", ..place };
+    let killed = Scope { phase: "after SIGKILL", ..scope };
     site.subject_mut(WRITTEN)?.server.restart()?;
-    check_first_map(site, Place { phase: "after SIGTERM", ..place }, addr, acknowledged(site));
+    check_first_map(site, Scope { phase: "after SIGTERM", ..scope }, addr, acknowledged(site));
     let subject = site.subject_mut(WRITTEN)?;
     let is_writing = subject.writer.as_ref().and_then(|writer| writer.wait(STALE)).is_some();
     checks.holds(killed, "changes are acknowledged after the restart", is_writing, is_writing, true);

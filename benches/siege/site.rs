@@ -20,7 +20,7 @@ use crate::gauge::{Gauge, Reading, Sampler};
 use crate::observers::Observers;
 use crate::probes::Probes;
 use crate::server::{POLL_PERIOD, Plan, Server};
-use crate::support::checks::{Checks, Place};
+use crate::support::checks::{Checks, Scope};
 use crate::support::map::{self, Published};
 
 /// N, the interval of every server.
@@ -241,7 +241,7 @@ impl Site {
             if subject.server.wait_exit().is_some() {
                 continue;
             }
-            let place = Place { phase, server: subject.server.name() };
+            let scope = Scope { phase, server: subject.server.name() };
             let (before, most) = (subject.baseline, subject.most_memory());
             let mut now = subject.server.read().unwrap_or_default();
             while !is_settled(&before, most, &now) && began.elapsed() < SETTLE && subject.server.exit().is_none() {
@@ -254,10 +254,10 @@ impl Site {
             let holds = is_settled(&before, most, &now);
             let figure = format!("{now} after {:.1} s", began.elapsed().as_secs_f64());
             let bound = format!("{before}; memory at most {most} KiB, {MORE_MAPS} more maps");
-            self.checks.holds(place, "returns to its usage before", holds, figure, bound);
+            self.checks.holds(scope, "returns to its usage before", holds, figure, bound);
             if !holds {
                 // The next phase needs a healthy server.
-                subject.stop(place, &self.checks, Some(0));
+                subject.stop(scope, &self.checks, Some(0));
             }
         }
     }
@@ -267,7 +267,7 @@ impl Site {
         for subject in &mut self.subjects {
             let server = subject.server.name();
             let phase = if attacked.contains(&server) { phase } else { "meanwhile" };
-            subject.judge(Place { phase, server }, &self.checks, writes);
+            subject.judge(Scope { phase, server }, &self.checks, writes);
         }
     }
 }
@@ -309,15 +309,15 @@ impl Subject {
         self.probes.iter().for_each(|probes| drop(probes.take()));
     }
 
-    fn judge(&mut self, place: Place, checks: &Checks, expected: Writes) {
+    fn judge(&mut self, scope: Scope, checks: &Checks, expected: Writes) {
         let exit = self.server.wait_exit();
         let http = self.server.page.map_or(0, |_| HTTP_MAX);
         let limit = self.server.log.allowed().unwrap_or(10_000) + http + OTHER_THREADS;
         let threads = self.server.gauge.threads();
         let figure = exit.map_or_else(|| "running".to_owned(), |exit| exit.to_string());
-        checks.holds(place, "survives", exit.is_none(), figure, "running");
-        checks.at_most(place, "most threads", threads as f64, limit as f64, "");
-        checks.note(place, "most resident memory", mib(self.server.gauge.resident()), "MiB");
+        checks.holds(scope, "survives", exit.is_none(), figure, "running");
+        checks.at_most(scope, "most threads", threads as f64, limit as f64, "");
+        checks.note(scope, "most resident memory", mib(self.server.gauge.resident()), "MiB");
         if exit.is_some() {
             // The results of clients of an exited server add nothing.
             return self.discard_observations();
@@ -329,22 +329,22 @@ impl Subject {
         };
         let longest = seen.longest_stale.as_secs_f64();
         let what = format!("{clients}: longest without the newest map");
-        checks.at_most(place, what, longest, STALE.as_secs_f64(), "s");
-        checks.zero(place, format!("{clients}: lost"), seen.lost, "");
+        checks.at_most(scope, what, longest, STALE.as_secs_f64(), "s");
+        checks.zero(scope, format!("{clients}: lost"), seen.lost, "");
         let detail = if seen.faults() > 0 { format!(", the last: {}", seen.last_fault) } else { String::new() };
-        checks.zero(place, format!("{clients}: maps torn, backwards or wrong"), seen.faults(), detail);
+        checks.zero(scope, format!("{clients}: maps torn, backwards or wrong"), seen.faults(), detail);
         if let Some(writer) = &self.writer {
             let writes = writer.take();
             let what = "longest without an acknowledged change";
             let longest = writes.longest.as_secs_f64();
             match expected {
-                Writes::Steady => checks.at_most(place, what, longest, STALE.as_secs_f64(), "s"),
-                Writes::MayPause => checks.note(place, what, longest, "s"),
+                Writes::Steady => checks.at_most(scope, what, longest, STALE.as_secs_f64(), "s"),
+                Writes::MayPause => checks.note(scope, what, longest, "s"),
             }
-            checks.note(place, "changes acknowledged", writes.acknowledged as f64, "");
+            checks.note(scope, "changes acknowledged", writes.acknowledged as f64, "");
             if writes.failed > 0 {
                 let what = format!("changes retried, the last: {}", writes.last_failure);
-                checks.note(place, what, writes.failed as f64, "");
+                checks.note(scope, what, writes.failed as f64, "");
             }
         }
         if let Some(probes) = &self.probes {
@@ -353,23 +353,23 @@ impl Subject {
             if asked.unanswered > 0 {
                 detail = format!("{detail}, the last: {}", asked.last_failure);
             }
-            checks.zero(place, "/livez and /metrics: status other than 200", asked.unanswered, detail);
+            checks.zero(scope, "/livez and /metrics: status other than 200", asked.unanswered, detail);
             if self.writer.is_some() {
                 let detail = format!(", {} were served, {} refused", asked.served, asked.refused);
-                checks.zero(place, "new clients: no complete map, and not refused", asked.ignored, detail);
-                checks.zero(place, "new clients: without an acknowledged change", asked.behind, "");
+                checks.zero(scope, "new clients: no complete map, and not refused", asked.ignored, detail);
+                checks.zero(scope, "new clients: without an acknowledged change", asked.behind, "");
             }
         }
     }
 
     /// Stops it with SIGTERM, and checks that it exits in time, with `code` if given.
-    pub fn stop(&mut self, place: Place, checks: &Checks, code: Option<i32>) {
-        stop(&mut self.server, place, checks, code);
+    pub fn stop(&mut self, scope: Scope, checks: &Checks, code: Option<i32>) {
+        stop(&mut self.server, scope, checks, code);
     }
 }
 
 /// Stops a server with SIGTERM, and checks that it exits in time, with `code` if given.
-pub fn stop(server: &mut Server, place: Place, checks: &Checks, code: Option<i32>) {
+pub fn stop(server: &mut Server, scope: Scope, checks: &Checks, code: Option<i32>) {
     let patience = server.drain() + STOP;
     let bound = code.map_or_else(String::new, |code| format!("exit code {code} "));
     let bound = format!("{bound}within {:.0} s", patience.as_secs_f64());
@@ -381,7 +381,7 @@ pub fn stop(server: &mut Server, place: Place, checks: &Checks, code: Option<i32
             (holds, format!("{exit}, {:.1} s after SIGTERM", took.as_secs_f64()))
         }
     };
-    checks.holds(place, "exits on SIGTERM", holds, figure, bound);
+    checks.holds(scope, "exits on SIGTERM", holds, figure, bound);
 }
 
 fn is_settled(before: &Reading, most_memory: u64, now: &Reading) -> bool {

@@ -36,40 +36,40 @@ pub struct Checks {
 
 /// The phase and the server of a check.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct Scope {
     pub phase: &'static str,
     pub server: &'static str,
 }
 
 impl Checks {
     /// Checks that `value` is at most `bound`, both in `unit`.
-    pub fn at_most(&self, place: Place, what: impl Display, value: f64, bound: f64, unit: &str) {
+    pub fn at_most(&self, scope: Scope, what: impl Display, value: f64, bound: f64, unit: &str) {
         let outcome = if value <= bound { Outcome::Passed } else { Outcome::Failed };
-        self.add(place, &what, with_unit(value, unit), format!("at most {}", with_unit(bound, unit)), outcome, value);
+        self.add(scope, &what, with_unit(value, unit), format!("at most {}", with_unit(bound, unit)), outcome, value);
     }
 
     /// Checks that `count` is 0. `detail` describes the counted items.
-    pub fn zero(&self, place: Place, what: impl Display, count: u64, detail: impl Display) {
+    pub fn zero(&self, scope: Scope, what: impl Display, count: u64, detail: impl Display) {
         let outcome = if count == 0 { Outcome::Passed } else { Outcome::Failed };
         let figure = format!("{count}{detail}");
-        self.add(place, &what, figure, "0".to_owned(), outcome, count as f64);
+        self.add(scope, &what, figure, "0".to_owned(), outcome, count as f64);
     }
 
     /// Checks that `value` is at least `bound`.
-    pub fn at_least(&self, place: Place, what: impl Display, value: f64, bound: f64, unit: &str) {
+    pub fn at_least(&self, scope: Scope, what: impl Display, value: f64, bound: f64, unit: &str) {
         let outcome = if value >= bound { Outcome::Passed } else { Outcome::Failed };
-        self.add(place, &what, with_unit(value, unit), format!("at least {}", with_unit(bound, unit)), outcome, -value);
+        self.add(scope, &what, with_unit(value, unit), format!("at least {}", with_unit(bound, unit)), outcome, -value);
     }
 
     /// Checks a condition. `figure` is the observed value, `bound` the expected one.
-    pub fn holds(&self, place: Place, what: impl Display, holds: bool, figure: impl Display, bound: impl Display) {
+    pub fn holds(&self, scope: Scope, what: impl Display, holds: bool, figure: impl Display, bound: impl Display) {
         let outcome = if holds { Outcome::Passed } else { Outcome::Failed };
-        self.add(place, &what, figure.to_string(), bound.to_string(), outcome, 0.0);
+        self.add(scope, &what, figure.to_string(), bound.to_string(), outcome, 0.0);
     }
 
     /// Adds a figure without a check.
-    pub fn note(&self, place: Place, what: impl Display, value: f64, unit: &str) {
-        self.add(place, &what, with_unit(value, unit), String::new(), Outcome::Info, value);
+    pub fn note(&self, scope: Scope, what: impl Display, value: f64, unit: &str) {
+        self.add(scope, &what, with_unit(value, unit), String::new(), Outcome::Info, value);
     }
 
     /// Returns the number of failed checks.
@@ -77,8 +77,8 @@ impl Checks {
         self.lock().iter().filter(|check| check.outcome == Outcome::Failed).count()
     }
 
-    fn add(&self, place: Place, what: &dyn Display, figure: String, bound: String, outcome: Outcome, weight: f64) {
-        let Place { phase, server } = place;
+    fn add(&self, scope: Scope, what: &dyn Display, figure: String, bound: String, outcome: Outcome, weight: f64) {
+        let Scope { phase, server } = scope;
         let (what, is_failed) = (what.to_string(), outcome == Outcome::Failed);
         if is_failed {
             eprintln!("FAIL: {phase}: {server}: {what}: {figure}, expected {bound}");
