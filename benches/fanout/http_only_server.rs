@@ -1,6 +1,7 @@
 //! A mapcast server that takes the HTTP load beside a server without HTTP, so that the machine has the same work.
 
-use std::net::SocketAddr;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use mapcast::Shutdown;
 use crate::kind::Kind;
 use crate::scenario::Scenario;
 use crate::server::Server;
+use crate::timing::PATIENCE;
 
 /// A mapcast server without clients, whose map changes at the same rate. Stopped on drop.
 pub struct HttpOnlyServer {
@@ -23,6 +25,10 @@ impl HttpOnlyServer {
         let mut server = Server::start(Kind::Mapcast, scenario)?;
         let mut publisher = server.publisher(scenario.size)?;
         publisher.publish()?;
+        // Until the server has read its first map, `/map` is 503.
+        let mut client = TcpStream::connect(server.addr())?;
+        client.set_read_timeout(Some(PATIENCE))?;
+        client.read_exact(&mut [0])?;
         let stop = Shutdown::new()?;
         let requested = stop.clone();
         let publish = move || {
