@@ -1,4 +1,4 @@
-//! What a map costs: written and read in each format, and framed.
+//! The cost of encoding and decoding a map in each format, and of frames.
 
 use std::hint::black_box;
 use std::io::Cursor;
@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use mapcast::frame::{Frame, FrameReader, decode_header, encode_header};
 use mapcast::{DEFAULT_MAX_FRAME, Format, Key, Map, Value};
 
-/// Entries of the map that is measured: keys of eight characters, and their numbers as values.
+/// Entries of the measured map: keys of eight characters, and integers as values.
 const ENTRIES: i64 = 1000;
 
 fn map() -> Map {

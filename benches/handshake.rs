@@ -1,14 +1,15 @@
-//! What a TLS handshake costs our server, against a bare rustls server that does nothing else, in one run.
+//! The cost of a TLS handshake in mapcast, compared with a bare rustls server that does nothing else, in one run.
 //!
 //! ```text
-//! cargo bench --bench handshake              # in about half a minute
-//! cargo bench --bench handshake -- 5000      # so many connections a round
+//! cargo bench --bench handshake              # takes about half a minute
+//! cargo bench --bench handshake -- 5000      # this many connections per round
 //! ```
-//! Every server is a process of its own, with the same certificate, suite and key exchange, and its CPU is that whole
-//! process's. Clients come one after the other and read a greeting to its end. The bare server takes them on one thread:
-//! accept, rustls's `complete_io`, write, close; `threads` is the same with a thread a client, as mapcast has. Both are also measured without TLS, and the handshake is the difference:
-//! what a connection costs beside it is not the matter here. Servers take turns; the median of the rounds counts.
-#![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
+//! Every server is a separate process, with the same certificate, suite and key exchange, and its CPU time is that of the whole
+//! process. Clients connect one after another and read a greeting to its end. The bare server handles them on one thread: accept,
+//! rustls's `complete_io`, write, close. `threads` is the same with one thread per client, as in mapcast. All are also measured
+//! without TLS. The cost of the handshake is the difference, without other costs of a connection. Servers take turns, and the
+//! median of the rounds counts.
+#![allow(unreachable_pub, missing_docs, reason = "only this program uses its modules")]
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
 #[path = "../tests/integration/support/authority.rs"]
@@ -34,28 +35,28 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-/// The program that is measured.
+/// The measured program.
 const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
 
-/// Connections a round unless told otherwise.
+/// The default number of connections per round.
 const CONNECTIONS: usize = 1000;
 
-/// Rounds of each server.
+/// Rounds per server.
 const ROUNDS: usize = 5;
 
-/// Connections before the first that counts.
+/// Connections before the measurement.
 const WARM_UP: usize = 50;
 
-/// The servers, by turns.
+/// The servers, in turns.
 const KINDS: [&str; 3] = ["bare", "threads", "mapcast"];
 
-/// The stack of a client's thread; mapcast's own is as large.
+/// The stack of a client's thread in bytes, as in mapcast.
 const STACK: usize = 128 * 1024;
 
-/// What the greeting says.
+/// The text of the greeting.
 const GREETING: &str = "Hola";
 
-/// How long a server may take to listen.
+/// The longest time for a server to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> anyhow::Result<()> {
@@ -68,7 +69,7 @@ fn main() -> anyhow::Result<()> {
     }
     let connections = args.first().map_or(Ok(CONNECTIONS), |count| count.parse())?;
     let authority = Authority::new();
-    println!("CPU a connection in us, the median of {ROUNDS} rounds of {connections}\n");
+    println!("CPU per connection in us, the median of {ROUNDS} rounds of {connections}\n");
     println!("| key | server | plain | TLS | handshake | against bare |");
     println!("|---|---|---:|---:|---:|---:|");
     for (name, algorithm) in [("P-256", &PKCS_ECDSA_P256_SHA256), ("RSA-2048", &PKCS_RSA_SHA256)] {
@@ -104,7 +105,7 @@ fn compare(name: &str, files: &Files, authority: &Authority, connections: usize)
     Ok(())
 }
 
-/// A server; killed and waited for when dropped.
+/// A server process. Killed and waited for on drop.
 struct Process {
     child: Child,
     addr: SocketAddr,
@@ -114,7 +115,7 @@ struct Process {
 impl Process {
     /// Starts a server on a free port of 127.0.0.1 and waits until it listens.
     fn start(kind: &str, files: Option<&Files>) -> anyhow::Result<Self> {
-        // Given back before the server takes it: nobody else here asks for a port in between.
+        // Released before the server binds it; no other program here takes a port meanwhile.
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let is_bare = kind != "mapcast";
         let mut command = if is_bare {
@@ -142,9 +143,9 @@ impl Process {
         let (deadline, pause) = (Instant::now() + PATIENCE, mapcast::Shutdown::new()?);
         while TcpStream::connect(self.addr).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("it has ended: {status}");
+                bail!("the server has exited: {status}");
             }
-            ensure!(Instant::now() < deadline, "nobody listens on {}", self.addr);
+            ensure!(Instant::now() < deadline, "the server does not listen on {}", self.addr);
             pause.wait(Duration::from_millis(10));
         }
         Ok(())
@@ -161,29 +162,29 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It fails only if it has ended.
+        // Fails only if it has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Connects, reads the greeting to its end, and leaves.
+/// Connects, reads the greeting to its end, and closes.
 fn visit(addr: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> anyhow::Result<()> {
     let mut socket = TcpStream::connect(addr)?;
-    let mut came = String::new();
+    let mut greeting = String::new();
     match tls {
-        None => socket.read_to_string(&mut came)?,
+        None => socket.read_to_string(&mut greeting)?,
         Some(config) => {
             let session = ClientConnection::new(Arc::clone(config), "localhost".try_into()?)?;
             let mut stream = StreamOwned::new(session, socket);
-            let read = stream.read_to_string(&mut came)?;
-            // The answer to the end that the server sends.
+            let read = stream.read_to_string(&mut greeting)?;
+            // The response to the close_notify of the server.
             stream.conn.send_close_notify();
             stream.conn.write_tls(&mut stream.sock)?;
             read
         }
     };
-    ensure!(came == GREETING, "{came:?} came");
+    ensure!(greeting == GREETING, "unexpected greeting: {greeting:?}");
     Ok(())
 }
 
@@ -195,9 +196,9 @@ fn client_config(authority: &Authority) -> anyhow::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// The least that a server can do: one client after the other, or a thread for each.
+/// Runs a minimal server: one client after another, or one thread per client.
 fn serve_bare(kind: &str, args: &[String]) -> anyhow::Result<()> {
-    let [addr, files @ ..] = args else { bail!("where to listen?") };
+    let [addr, files @ ..] = args else { bail!("no address to listen on") };
     let tls = match files {
         [cert, key] => Some(bare_config(cert, key)?),
         _ => None,
@@ -206,7 +207,7 @@ fn serve_bare(kind: &str, args: &[String]) -> anyhow::Result<()> {
         let mut socket = socket?;
         socket.set_nodelay(true)?;
         let tls = tls.clone();
-        // A client that only looked whether somebody listens is no failure.
+        // A client that only tests whether the server listens is not an error.
         let mut greet = move || drop(greet_bare(&mut socket, tls.as_ref()));
         match kind {
             "threads" => drop(thread::Builder::new().stack_size(STACK).spawn(greet)?),
@@ -227,7 +228,7 @@ fn greet_bare(socket: &mut TcpStream, tls: Option<&Arc<ServerConfig>>) -> anyhow
     session.send_close_notify();
     session.complete_io(socket)?;
     socket.shutdown(Shutdown::Write)?;
-    // The end that the client sends: a close before it would be a reset.
+    // Wait for the end from the client: closing earlier would reset the connection.
     socket.read_to_end(&mut Vec::new())?;
     Ok(())
 }

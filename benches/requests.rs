@@ -1,11 +1,11 @@
-//! What one request of each kind costs the server: CPU of the whole process, by its own clock, divided by the requests.
+//! The cost of a request of each kind: CPU time of the whole server process, by its own clock, divided by the number of requests.
 //!
 //! ```text
-//! cargo bench --bench requests            # in some seconds
-//! cargo bench --bench requests -- 500     # so many requests of each kind
+//! cargo bench --bench requests            # takes some seconds
+//! cargo bench --bench requests -- 500     # this many requests of each kind
 //! ```
 //! The map has 30,000 entries. `docs/security.md` has the figures. The median of the rounds counts.
-#![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
+#![allow(unreachable_pub, missing_docs, reason = "only this program uses its modules")]
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
 use std::env;
@@ -18,31 +18,31 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use nix::time::ClockId;
 
-/// The program that is measured.
+/// The measured program.
 const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
 
-/// Entries of the map: keys of five digits.
+/// Entries of the map, with keys of five digits.
 const ENTRIES: usize = 30_000;
 
-/// Requests a round unless told otherwise.
+/// The default number of requests per round.
 const REQUESTS: usize = 100;
 
 const ROUNDS: usize = 5;
 
-/// Clients of the map, which `/clients` lists.
+/// The number of clients, which `/clients` lists.
 const CLIENTS: usize = 1000;
 
-/// Streams that a change goes to.
+/// The number of streams that receive a change.
 const STREAMS: usize = 64;
 
-/// How long anything may take.
+/// The longest time for any response.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn main() -> anyhow::Result<()> {
     let count = env::args().skip(1).find(|arg| arg != "--bench").map_or(Ok(REQUESTS), |count| count.parse())?;
     let mut server = Server::start()?;
     let clients: Vec<_> = (0..CLIENTS).map(|_| server.first_frame()).collect::<Result<_, _>>()?;
-    println!("CPU a request in us, the median of {ROUNDS} rounds of {count}; {CLIENTS} clients\n");
+    println!("CPU per request in us, the median of {ROUNDS} rounds of {count}; {CLIENTS} clients\n");
     println!("| request | us |\n|---|---:|");
     let tags = format!("If-None-Match: {}\r\n", "\"\",".repeat(5000));
     let headers: String = (0..90).fold(String::new(), |mut lines, number| {
@@ -55,11 +55,11 @@ fn main() -> anyhow::Result<()> {
         ("`/livez`", "/livez", ""),
         ("`/map/KEY`", "/map/20000", ""),
         ("`/map`, 480 kB", "/map", ""),
-        ("`/map` with 5,000 tags that are none of it", "/map", tags.as_str()),
+        ("`/map` with 5,000 tags, none of which matches", "/map", tags.as_str()),
         ("`/`, the page", "/", ""),
         ("`/status`", "/status", ""),
         ("`/metrics`", "/metrics", ""),
-        ("`/clients`, 1,000 of them", "/clients", ""),
+        ("`/clients`, 1,000 clients", "/clients", ""),
         ("`/livez` with 90 headers, 16 KiB", "/livez", headers.as_str()),
     ] {
         let mut socket = connect(server.page)?;
@@ -67,7 +67,7 @@ fn main() -> anyhow::Result<()> {
         server.report(name, count, |_| answer(&mut socket, request.as_bytes()))?;
     }
     let drip = format!("GET /livez HTTP/1.1\r\nHost: {}\r\nX: {}\r\n\r\n", server.page, "x".repeat(16_000));
-    server.report("`/livez` with a header of 16,000 bytes that come one by one", 1, |server| {
+    server.report("`/livez` with a header of 16,000 bytes that arrive one by one", 1, |server| {
         let mut socket = connect(server.page)?;
         socket.set_nodelay(true)?;
         drip.bytes().try_for_each(|byte| socket.write_all(&[byte]))?;
@@ -76,8 +76,8 @@ fn main() -> anyhow::Result<()> {
     server.report("a connection that gets one frame, 870 kB", count, |server| server.first_frame().map(drop))?;
     for (name, path) in [
         ("`/events`, connection and first event", "/events".to_owned()),
-        ("`/events`, 2,600 keys that are there", format!("/events?keys={found}")),
-        ("`/events`, 7,900 keys, all one", format!("/events?keys={digits}")),
+        ("`/events`, 2,600 existing keys", format!("/events?keys={found}")),
+        ("`/events`, 7,900 times the same key", format!("/events?keys={digits}")),
         ("`/live`, connection and first event of the map", "/live".to_owned()),
     ] {
         server.report(name, count.div_ceil(4), |server| Events::open(server.page, &path)?.next())?;
@@ -86,7 +86,7 @@ fn main() -> anyhow::Result<()> {
     let same = (0..STREAMS).map(|_| format!("/events?keys={found}")).collect::<Vec<_>>();
     let different = (0..STREAMS).map(|stream| format!("/events?keys={stream},{found}")).collect::<Vec<_>>();
     for (name, paths) in [
-        ("a change, nobody there", vec![]),
+        ("a change without streams", vec![]),
         ("a change to 1 `/events`", vec!["/events".to_owned()]),
         ("a change to 64 `/events`, the same 2,600 keys", same),
         ("a change to 64 `/events`, 2,600 keys each, all different", different),
@@ -103,11 +103,11 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A server of its own process; killed and waited for when dropped.
+/// A server process. Killed and waited for on drop.
 struct Server {
     child: Child,
     stdin: ChildStdin,
-    /// Changes so far.
+    /// The number of changes so far.
     changes: usize,
     map: SocketAddr,
     page: SocketAddr,
@@ -126,13 +126,13 @@ impl Server {
             let mut line = String::new();
             while !line.contains(before) {
                 line.clear();
-                ensure!(log.read_line(&mut line)? > 0, "the server has ended");
+                ensure!(log.read_line(&mut line)? > 0, "the server has exited");
             }
             let rest = line.split(before).nth(1).unwrap_or_default();
             Ok(rest.trim_end().split(": ").next().unwrap_or_default().trim_end_matches('/').parse()?)
         };
         let (page, map) = (address("web page on http://")?, address("listening on ")?);
-        // Read to its end, so that the server does not wait for it.
+        // Read to its end, so that the server never waits for a full pipe.
         std::thread::Builder::new().spawn(move || std::io::copy(&mut log, &mut std::io::sink()))?;
         let clock = ClockId::pid_cpu_clock_id(nix::unistd::Pid::from_raw(i32::try_from(child.id())?))?;
         let mut server = Self { child, stdin, changes: 0, map, page, clock };
@@ -141,7 +141,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Writes a map in which every value is another one.
+    /// Writes a map in which every value is new.
     fn change(&mut self) -> anyhow::Result<()> {
         self.changes += 1;
         let entries: Vec<String> =
@@ -156,14 +156,14 @@ impl Server {
         Ok(client)
     }
 
-    /// Prints what `request` costs, done `count` times a round.
+    /// Prints the cost of `request`, made `count` times per round.
     fn report(
         &mut self,
         name: &str,
         count: usize,
         mut request: impl FnMut(&mut Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        // What a version costs the first who asks is not the others'.
+        // The first request for a version is not measured: it renders the map for all others.
         request(self)?;
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
@@ -180,7 +180,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It fails only if it has ended.
+        // Fails only if it has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -200,18 +200,18 @@ fn frame(client: &mut TcpStream) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends `request` and reads its answer, which has a length.
+/// Sends `request` and reads the response, which has a Content-Length.
 fn answer(socket: &mut TcpStream, request: &[u8]) -> anyhow::Result<()> {
     socket.write_all(request)?;
     let mut lines = BufReader::new(&mut *socket);
     let (mut line, mut len) = (String::new(), 0);
     while line != "\r\n" {
         line.clear();
-        ensure!(lines.read_line(&mut line)? > 0, "no answer");
+        ensure!(lines.read_line(&mut line)? > 0, "no response");
         len = line.strip_prefix("Content-Length: ").map_or(Ok(len), |len| len.trim_end().parse())?;
     }
     lines.read_exact(&mut vec![0; len])?;
-    ensure!(lines.buffer().is_empty(), "more than an answer");
+    ensure!(lines.buffer().is_empty(), "more bytes than a response");
     Ok(())
 }
 
@@ -225,7 +225,7 @@ impl Events {
         Ok(Self(BufReader::new(socket)))
     }
 
-    /// Reads to the end of the next event of the map, which is the one that has an id.
+    /// Reads to the end of the next event of the map. Only these events have an id.
     fn next(&mut self) -> anyhow::Result<()> {
         let mut line = String::new();
         let mut is_map = false;

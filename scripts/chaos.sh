@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Thirteen servers in a tree behind a Redis with sentinels, in a network of their own; members are killed, stopped and cut off
-# at random. Is every map that reaches 1,800 clients whole, in order, and there as soon as it can be?
+# Runs a tree of thirteen servers that follows a Redis with sentinels, in its own network, and kills, stops and cuts off members at
+# random. Checks that 1,800 clients get every map complete, in order and in time.
 #
 #   scripts/chaos.sh             # ten minutes of faults
 #   scripts/chaos.sh 90          # a minute and a half
-#   scripts/chaos.sh 90 4711     # the faults of the run that printed this seed
+#   scripts/chaos.sh 90 4711     # the same faults as the run that printed this seed
 #
-# Exit codes: 0 as promised, 1 not, 77 cannot be tried here.
+# Exit codes: 0 all checks passed, 1 a check failed, 77 cannot run here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,5 +23,5 @@ unshare --net --mount true 2>/dev/null || skip "no namespaces"
 
 bench=$(cargo bench --bench chaos --no-run --message-format=json-render-diagnostics |
     sed -n 's/.*"executable":"\([^"]*\/chaos-[^"]*\)".*/\1/p')
-# It ends by itself: two minutes to start, and after the time is over one more episode.
+# It ends by itself: two minutes for the start, and one more episode after the time.
 timeout --foreground $((seconds + 480)) "$bench" --for "${seconds}s" ${seed:+--seed "$seed"}

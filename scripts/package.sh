@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Builds the Debian package: target/debian/mapcast_VERSION-1_ARCHITECTURE.deb. Needs cargo-deb, and installs it where there is
-# none.
+# Builds the Debian package target/debian/mapcast_VERSION-1_ARCHITECTURE.deb. Installs cargo-deb if it is missing.
 #
-#   scripts/package.sh          # builds it, prints its path
-#   scripts/package.sh --try    # and installs it, looks at what it brought, and removes it again; wants root
+#   scripts/package.sh          # builds the package and prints its path
+#   scripts/package.sh --try    # also installs, checks and removes it; needs root
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,7 +21,7 @@ echo "$package"
 [ -n "$try" ] || exit 0
 
 if dpkg-query --show mapcast >/dev/null 2>&1; then
-    echo "mapcast is installed already: remove it first (dpkg --purge mapcast)" >&2
+    echo "mapcast is already installed; remove it with dpkg --purge mapcast" >&2
     exit 1
 fi
 trap 'dpkg --purge mapcast' EXIT
@@ -32,11 +31,11 @@ mapcast-client --version
 dpkg --listfiles mapcast | grep --fixed-strings man1/mapcast-server.1
 if command -v systemd-analyze >/dev/null; then
     systemd-analyze verify --man=no /usr/lib/systemd/system/mapcast{.service,.socket,@.service}
-    echo "systemd finds no fault with the units"
+    echo "systemd-analyze accepts the units"
 fi
 trap - EXIT
 dpkg --remove mapcast
-[ -e /etc/default/mapcast ] || { echo "removed with its configuration, which only a purge may take" >&2; exit 1; }
+[ -e /etc/default/mapcast ] || { echo "removal deleted the configuration, which only a purge may delete" >&2; exit 1; }
 dpkg --purge mapcast
 left=$(find /etc /usr/bin /usr/lib/systemd /usr/share /var/lib/systemd -name '*mapcast*')
-[ -z "$left" ] || { echo "left behind: $left" >&2; exit 1; }
+[ -z "$left" ] || { echo "files remain after the purge: $left" >&2; exit 1; }

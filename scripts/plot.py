@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Draws the plots of docs/performance.md from what `cargo bench --bench fanout -- --csv FILE` has written.
+"""Draws the plots of docs/performance.md from the output of `cargo bench --bench fanout -- --csv FILE`.
 
 usage: plot.py FILE.csv DIRECTORY
 
-Writes cpu-per-delivery.svg and latency.svg. Needs nothing beside Python 3.9. The drawings follow the light or dark colours
-of whoever looks at them.
+Writes cpu-per-delivery.svg and latency.svg. Needs only Python 3.9. The drawings adapt to the light or dark colour scheme of the
+reader.
 """
 
 import csv
@@ -15,7 +15,7 @@ from pathlib import Path
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 118, 48, 56
 
-# Okabe and Ito's colours, which everybody can tell apart; the second ones are for a dark ground.
+# The colours of Okabe and Ito, which are distinguishable with colour blindness; the second ones are for dark backgrounds.
 COLOURS = {
     "floor": ("#767676", "#a0a0a0"),
     "mapcast": ("#0072b2", "#56b4e9"),
@@ -24,7 +24,7 @@ COLOURS = {
     "mosquitto": ("#a8508a", "#dd8fbf"),
 }
 
-CPU = "CPU a delivery, us"
+CPU = "CPU per delivery, us"
 P50 = "change to client p50, ms"
 P99 = "change to client p99, ms"
 
@@ -63,7 +63,7 @@ def style():
 
 
 class Axis:
-    """Values to places: a logarithm, or from zero up in even steps."""
+    """Maps values to positions on a linear or logarithmic axis."""
 
     def __init__(self, low, high, start, end, log):
         self.low, self.high, self.start, self.end, self.log = low, high, start, end, log
@@ -75,14 +75,14 @@ class Axis:
 
 
 def ceiling(most):
-    """Returns a round number from `most` up, and the step that divides it."""
+    """Returns a round number not below `most`, and a step that divides it."""
     step = 10 ** math.floor(math.log10(most))
     step = next(step * part for part in (0.2, 0.5, 1) if most <= 6 * step * part or part == 1)
     return math.ceil(most / step) * step, step
 
 
 def powers(low, high):
-    """Returns 1, 2 and 5 times the powers of ten between."""
+    """Returns 1, 2 and 5 times the powers of ten from `low` to `high`."""
     ticks = (part * 10.0**power for power in range(-3, 6) for part in (1, 2, 5))
     return [tick for tick in ticks if low <= tick <= high * 1.0001]
 
@@ -92,7 +92,7 @@ def number(value):
 
 
 def spread(places, gap):
-    """Returns the places of labels, moved so far apart that they can be read, in the same order."""
+    """Returns the positions of labels, moved apart by at least `gap`, in the same order."""
     order = sorted(range(len(places)), key=places.__getitem__)
     moved = list(places)
     for before, after in zip(order, order[1:]):

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Takes the pictures of the page again: docs/page.png and docs/page-dark.png, of a server of its own with 200 clients that
-# came and went for 15 minutes. Wants chromium and chromedriver; where there is the font Inter, the page wears it (on
-# Debian: chromium, chromium-driver, fonts-inter). pngquant and optipng make the files smaller, where they are installed.
+# Renews the screenshots docs/page.png and docs/page-dark.png, of its own server whose 200 clients connect and disconnect for 15
+# minutes. Needs chromium and chromedriver, and uses the font Inter if it is installed (on Debian: chromium, chromium-driver,
+# fonts-inter). Shrinks the files with pngquant and optipng if they are installed.
 #
 #   scripts/screenshot.sh            # 15 minutes
-#   scripts/screenshot.sh 60         # a line of one minute
+#   scripts/screenshot.sh 60         # one minute
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Attacks servers: connection churn, mass reconnection, stalled peers, costly filters, a log that is not read, files that
-# hang, limits of the system. Is every promise to well-behaved clients kept meanwhile, and is everything as before at the end?
+# Attacks servers: connection churn, mass reconnection, stalled peers, costly filters, an unread log, files that hang, system limits.
+# Checks that all guarantees to well-behaved clients hold meanwhile, and that the servers return to their usage before.
 #
 #   scripts/siege.sh          # ten minutes of attacks
-#   scripts/siege.sh 60       # one
+#   scripts/siege.sh 60       # one minute
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,5 +12,5 @@ seconds=${1-600}
 
 bench=$(cargo bench --bench siege --no-run --message-format=json-render-diagnostics |
     sed -n 's/.*"executable":"\([^"]*\/siege-[^"]*\)".*/\1/p')
-# It ends by itself: where every server fails in every phase, after six more minutes a round.
+# It ends by itself: if every server fails in every phase, after six more minutes per round.
 timeout --foreground $((seconds * 7 + 480)) "$bench" --for "${seconds}s"

@@ -1,4 +1,4 @@
-//! The faults, and the order in which a seed has them.
+//! The faults, and their order for a seed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,37 +6,37 @@ use std::time::Duration;
 use crate::support::random::Random;
 use crate::tree::Level;
 
-/// What is done to a member, or to the master of Redis.
+/// A fault of a member, or of the master of Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// SIGKILL, and started again.
+    /// SIGKILL, then restarted.
     Kill,
-    /// SIGTERM, and started again.
+    /// SIGTERM, then restarted.
     Terminate,
-    /// SIGSTOP, and continued.
+    /// SIGSTOP, then SIGCONT.
     Stop,
-    /// Its cable is pulled, and plugged in again.
+    /// Its cable is disconnected, then connected again.
     Unplug,
-    /// It is cut off from its parent, the root from Redis, and from no one else.
-    Part,
-    /// The master is killed, and comes back as a replica after a failover.
+    /// It is partitioned from its parent (the root from Redis), and from nothing else.
+    Partition,
+    /// The master is killed, then restarted as a replica after a failover.
     KillMaster,
-    /// The master is stopped, and continued after a failover.
+    /// The master is stopped, then continued after a failover.
     StopMaster,
-    /// The master is cut off from everyone but the root, and joined again after a failover.
+    /// The master is partitioned from everything except the root, then reconnected after a failover.
     SplitMaster,
 }
 
-/// The kinds that target members.
-const OF_MEMBERS: [Kind; 5] = [Kind::Kill, Kind::Terminate, Kind::Stop, Kind::Unplug, Kind::Part];
+/// The faults of members.
+const OF_MEMBERS: [Kind; 5] = [Kind::Kill, Kind::Terminate, Kind::Stop, Kind::Unplug, Kind::Partition];
 
-/// The kinds that target the master of Redis.
+/// The faults of the master of Redis.
 const OF_REDIS: [Kind; 3] = [Kind::KillMaster, Kind::StopMaster, Kind::SplitMaster];
 
-/// The most faults at the same time.
+/// The maximum number of concurrent faults.
 const MOST: usize = 3;
 
-/// The last fault of an episode begins this long after the first one, at most.
+/// The maximum time from the first fault of an episode to its last one.
 const SPREAD: Duration = Duration::from_secs(2);
 
 impl Kind {
@@ -46,44 +46,44 @@ impl Kind {
             Self::Terminate => "terminated",
             Self::Stop => "stopped",
             Self::Unplug => "cable pulled",
-            Self::Part => "cut from its parent",
+            Self::Partition => "cut from its parent",
             Self::KillMaster => "master killed",
             Self::StopMaster => "master stopped",
             Self::SplitMaster => "master split off",
         }
     }
 
-    /// True if and only if the peers' connections are closed.
+    /// Returns true if and only if the fault closes the peers' connections.
     pub fn closes_connections(self) -> bool {
         matches!(self, Self::Kill | Self::Terminate | Self::KillMaster)
     }
 
-    /// How long it lasts; for the faults of Redis, after the failover. A third of the silent faults are too short to be
-    /// noticed.
+    /// Returns a random duration of the fault; for Redis faults, after the failover. A third of the silent faults are too short to
+    /// be detected.
     fn duration(self, random: &mut Random) -> Duration {
         let (least, most) = match self {
             Self::Kill | Self::Terminate => (500, 6000),
             Self::KillMaster | Self::StopMaster => (1000, 4000),
             Self::SplitMaster => (8000, 11_000),
-            Self::Stop | Self::Unplug | Self::Part if random.below(3) == 0 => (500, 2500),
-            Self::Stop | Self::Unplug | Self::Part => (14_500, 17_000),
+            Self::Stop | Self::Unplug | Self::Partition if random.below(3) == 0 => (500, 2500),
+            Self::Stop | Self::Unplug | Self::Partition => (14_500, 17_000),
         };
         random.between(Duration::from_millis(least), Duration::from_millis(most))
     }
 }
 
-/// A fault to come.
+/// A planned fault.
 #[derive(Debug, Clone, Copy)]
 pub struct Planned {
     pub kind: Kind,
     /// The target; `None` is the master of Redis.
     pub member: Option<usize>,
-    /// When it begins, in its episode.
+    /// When it begins, from the start of its episode.
     pub begins: Duration,
     pub lasts: Duration,
 }
 
-/// All faults to come: every kind at every level once, in the order of chance, then again.
+/// The planned faults: every kind at every level once, in random order, then again.
 pub struct Plan {
     random: Random,
     remaining: VecDeque<(Kind, Option<Level>)>,
@@ -105,7 +105,7 @@ impl Plan {
                 let free: Vec<_> = free.collect();
                 free.get(self.random.below(free.len())).copied()
             });
-            // The root, or Redis, is taken: it is the first of the next episode.
+            // The root, or Redis, has a fault already: this fault is the first of the next episode.
             if member.is_none() && (level.is_some() || episode.iter().any(|other| other.member.is_none())) {
                 self.remaining.push_front((kind, level));
                 break;
@@ -120,9 +120,9 @@ impl Plan {
         if self.remaining.is_empty() {
             let levels = [Level::Root, Level::Relay, Level::Leaf];
             let of_members = OF_MEMBERS.into_iter().flat_map(|kind| levels.map(|level| (kind, Some(level))));
-            let mut cards: Vec<_> = of_members.chain(OF_REDIS.map(|kind| (kind, None))).collect();
-            self.random.shuffle(&mut cards);
-            self.remaining.extend(cards);
+            let mut faults: Vec<_> = of_members.chain(OF_REDIS.map(|kind| (kind, None))).collect();
+            self.random.shuffle(&mut faults);
+            self.remaining.extend(faults);
         }
         self.remaining.pop_front()
     }

@@ -1,4 +1,4 @@
-//! Clients that are the library's own followers, with its rules of silence and of reconnecting.
+//! Clients that are followers of the library, with its idle timeouts and reconnection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,18 +10,18 @@ use mapcast::{ClientConfig, Format, Shutdown};
 
 use crate::records::Records;
 
-/// Enough for a connection and a small map in a debug build.
+/// The stack of a follower's thread in bytes, enough for a small map in a debug build.
 const STACK: usize = 256 * 1024;
 
-/// The followers of one leaf, each on a thread of its own.
+/// The followers of one leaf, each on its own thread.
 #[derive(Default)]
 struct Group {
     size: usize,
-    /// When a connection was lost, and by which client. Held for one change or look.
+    /// The time and the client of each lost connection. Locked for one change or query.
     losses: Arc<Mutex<Vec<(Instant, usize)>>>,
 }
 
-/// All of them.
+/// All followers.
 pub struct Followers {
     groups: Vec<Group>,
     threads: Vec<JoinHandle<()>>,
@@ -46,8 +46,8 @@ impl Followers {
         Ok(followers)
     }
 
-    /// Returns how long after `since` each follower of `leaf` lost its connection for the first time, the longest first, or
-    /// `None` for those that did not.
+    /// Returns for each follower of `leaf` the time from `since` to its first lost connection, the longest first; `None` for those
+    /// that lost none.
     pub fn lost_since(&self, leaf: usize, since: Instant) -> Vec<Option<Duration>> {
         let group = &self.groups[leaf];
         let losses = group.losses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,13 +68,13 @@ impl Drop for Followers {
     fn drop(&mut self) {
         self.stop.trigger();
         for thread in self.threads.drain(..) {
-            // A panic has been reported where it happened.
+            // The panic was reported where it happened.
             let _ = thread.join();
         }
     }
 }
 
-/// One follower's life, until the stop.
+/// Runs one follower until the stop.
 fn follow(
     addr: &str,
     leaf: usize,

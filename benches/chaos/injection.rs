@@ -1,4 +1,4 @@
-//! How faults begin and end.
+//! The start and the end of faults.
 
 use std::time::{Duration, Instant};
 
@@ -16,16 +16,16 @@ impl Site {
         let (name, node, leaves) = match (planned.member, self.writer.term()) {
             (Some(member), _) => (self.members[member].name.clone(), None, tree::leaves_of(member)),
             (None, Some(term)) => (format!("redis-{}", term.node + 1), Some(term.node), (0..LEAVES).collect()),
-            (None, None) => bail!("there has been no master"),
+            (None, None) => bail!("there was no master yet"),
         };
         let concerned = match (planned.kind, planned.member) {
-            (Kind::Part, Some(member)) => vec![member],
+            (Kind::Partition, Some(member)) => vec![member],
             (Kind::Unplug, Some(member)) => [vec![member], tree::children(member)].concat(),
             (_, Some(member)) => tree::children(member),
             (Kind::SplitMaster, None) => Vec::new(),
             (_, None) => Level::Root.members().collect(),
         };
-        // A fault of the watcher itself or of its parent would be taken for this one.
+        // A fault of the watcher itself or of its parent would be mistaken for this fault.
         let interferes = |other: &Planned, member: usize| {
             other.member != planned.member && [Some(member), tree::parent(member)].contains(&other.member)
         };
@@ -77,7 +77,7 @@ impl Site {
         }
     }
 
-    /// Ends the faults whose time is over.
+    /// Ends the faults whose duration has passed.
     pub fn heal_due(&mut self) -> anyhow::Result<()> {
         for index in 0..self.active.len() {
             let outcome = &self.active[index];
@@ -111,12 +111,12 @@ impl Site {
         let number = self.published.newest().unwrap_or(0);
         let outcome = &mut self.active[index];
         outcome.healed = Some(Instant::now());
-        // Where no other master was found, the old one goes on.
+        // If no other master was elected, the old one continues.
         outcome.goal.get_or_insert(Goal { since: Instant::now(), number });
         Ok(())
     }
 
-    /// Starts a member again that was killed or terminated.
+    /// Restarts a member that was killed or terminated.
     pub fn restart(&mut self, member: usize, kind: Kind) -> anyhow::Result<()> {
         if Level::of(member) == Level::Leaf {
             self.records.restarted(member - tree::leaf(0));

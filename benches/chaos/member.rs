@@ -1,4 +1,4 @@
-//! A mapcast server of the tree: a process on a host of its own, and the events in its log.
+//! A mapcast server of the tree: a process on its own host, and the events in its log.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -12,30 +12,30 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::INTERVAL;
 use crate::network::Host;
+use crate::timing::INTERVAL;
 
 const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
 
-/// The port of every server, each on its own host.
+/// The port of every server; each has its own host.
 const PORT: u16 = 8080;
 
 /// `--drain-timeout` of every server.
 pub const DRAIN: Duration = Duration::from_secs(2);
 
-/// How long a server may take to listen, and to end after SIGTERM.
+/// The longest time for a server to listen, and to exit after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The time between two looks at something that cannot be waited for.
-const LOOK: Duration = Duration::from_millis(20);
+/// The period of polling.
+const POLL_PERIOD: Duration = Duration::from_millis(20);
 
-/// What the logs of all its processes have reported.
+/// Events from the logs of all its processes.
 #[derive(Debug, Default)]
 pub struct Log {
     is_listening: AtomicBool,
     is_up: AtomicBool,
     panics: AtomicU64,
-    /// When its source was lost. Held for one change or look.
+    /// When its source was lost. Locked for one change or query.
     losses: Mutex<Vec<Instant>>,
 }
 
@@ -44,29 +44,29 @@ pub struct Member {
     pub name: String,
     pub host: Host,
     source: String,
-    /// Prints its log, with all that it says of its source.
+    /// Whether to print its log, with all lines about its source.
     shows_log: bool,
     child: Option<Child>,
     pub log: Arc<Log>,
 }
 
 impl Member {
-    /// Returns a server on `host` with the map of `source`, not running.
+    /// Returns a server on `host` with the map of `source`. It is not started yet.
     pub fn new(name: String, host: Host, source: String, shows_log: bool) -> Self {
         Self { name, host, source, shows_log, child: None, log: Arc::default() }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         (self.host.addr, PORT).into()
     }
 
-    /// The source that is this server.
+    /// Returns the `--source` value for this server.
     pub fn as_source(&self) -> String {
         format!("tcp://{}?format=json", self.addr())
     }
 
-    /// Starts it. Waits for the end of the process before, which has been asked to, and returns how that ended.
+    /// Starts it. Waits for the exit of the previous process, which was signalled, and returns its status.
     pub fn start(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         let ended = self.wait_end()?;
         self.log.is_up.store(false, Ordering::SeqCst);
@@ -91,21 +91,21 @@ impl Member {
         let deadline = Instant::now() + PATIENCE;
         while !self.log.is_listening.load(Ordering::SeqCst) {
             if let Some(status) = self.end()? {
-                bail!("{} has ended: {status}", self.name);
+                bail!("{} has exited: {status}", self.name);
             }
-            ensure!(Instant::now() < deadline, "{} does not listen within {PATIENCE:?}", self.name);
-            thread::park_timeout(LOOK);
+            ensure!(Instant::now() < deadline, "{} did not listen within {PATIENCE:?}", self.name);
+            thread::park_timeout(POLL_PERIOD);
         }
         Ok(())
     }
 
     /// Sends it `signal`.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let child = self.child.as_ref().with_context(|| format!("{} does not run", self.name))?;
+        let child = self.child.as_ref().with_context(|| format!("{} is not running", self.name))?;
         kill_process(Pid::from_child(child), signal).with_context(|| self.name.clone())
     }
 
-    /// How its process has ended; `None` while it runs.
+    /// Returns the exit status of its process; `None` while it runs.
     pub fn end(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.child.as_mut().map(Child::try_wait).transpose()?.flatten())
     }
@@ -116,8 +116,8 @@ impl Member {
             if let Some(status) = self.end()? {
                 return Ok(Some(status));
             }
-            ensure!(Instant::now() < deadline, "{} does not end within {PATIENCE:?}", self.name);
-            thread::park_timeout(LOOK);
+            ensure!(Instant::now() < deadline, "{} did not exit within {PATIENCE:?}", self.name);
+            thread::park_timeout(POLL_PERIOD);
         }
         Ok(None)
     }
@@ -126,7 +126,7 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // Both fail only if it has ended and was waited for.
+            // Both fail only if it has exited and was waited for.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -134,25 +134,25 @@ impl Drop for Member {
 }
 
 impl Log {
-    /// True if and only if its process has a source that is up.
+    /// Returns true if and only if the source of its process is up.
     pub fn is_up(&self) -> bool {
         self.is_up.load(Ordering::SeqCst)
     }
 
-    /// When its source was lost first at or after `since`; `None` if it was not.
+    /// Returns when its source was first lost at or after `since`; `None` if it was not.
     pub fn lost_since(&self, since: Instant) -> Option<Instant> {
         let losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
         losses.iter().find(|at| **at >= since).copied()
     }
 
-    /// Threads that have panicked.
+    /// Returns the number of panics.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::SeqCst)
     }
 
     fn follow(&self, name: &str, stderr: ChildStderr, shows: bool) {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            // Not what it says of each client.
+            // Without the lines about each client.
             if shows && !line.contains("] client ") {
                 eprintln!("{name}: {line}");
             }

@@ -1,6 +1,6 @@
-//! A network of this program's own: one namespace for each host, and a cable from each to a bridge.
+//! The network of this program: one namespace per host, and a virtual cable from each host to a bridge.
 //!
-//! Namespaces, mounts and files all end with the last process that is in them, however that ends: nothing is left behind.
+//! Namespaces, mounts and files end with the last process in them, however it ends. Nothing remains afterwards.
 
 use std::env;
 use std::fs;
@@ -12,18 +12,18 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-/// Where this program is: its clients, its writer and the sentinels.
+/// The address of this program: its clients, its writer and the sentinels.
 pub const HUB: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
-/// Where files go: into memory, with the namespaces.
-pub const FOLDER: &str = "/run/chaos";
+/// The directory for files, in memory, which ends with the namespaces.
+pub const DIRECTORY: &str = "/run/chaos";
 
-/// Returns the name of the mount namespace that this process is in (namespaces(7)).
+/// Returns the name of the mount namespace of this process (namespaces(7)).
 pub fn namespace() -> anyhow::Result<String> {
     Ok(fs::read_link("/proc/self/ns/mnt")?.display().to_string())
 }
 
-/// Becomes this program again, in namespaces of its own. Returns if and only if that fails.
+/// Executes this program again, in its own namespaces. Returns only if this fails.
 pub fn isolate() -> anyhow::Error {
     let attempt = || -> anyhow::Result<()> {
         let mut command = Command::new("unshare");
@@ -37,13 +37,13 @@ pub fn isolate() -> anyhow::Error {
     }
 }
 
-/// Makes the bridge, and the directory for files. `outside` is the namespace that this process came from.
+/// Creates the bridge, and the directory for files. `outside` is the parent namespace.
 pub fn prepare(outside: &str) -> anyhow::Result<()> {
-    ensure!(namespace()? != outside, "this process is not in namespaces of its own");
+    ensure!(namespace()? != outside, "this process is not in its own namespaces");
     run("mount", &["-t", "tmpfs", "-o", "mode=700", "tmpfs", "/run"], "")?;
-    // ip-netns(8) has the namespaces' names there.
+    // ip-netns(8) keeps the names of namespaces there.
     fs::create_dir_all("/run/netns")?;
-    fs::create_dir_all(FOLDER)?;
+    fs::create_dir_all(DIRECTORY)?;
     let bridge = format!(
         "link set lo up\n\
          link add hub type bridge\n\
@@ -53,7 +53,7 @@ pub fn prepare(outside: &str) -> anyhow::Result<()> {
     run("ip", &["-batch", "-"], &bridge)
 }
 
-/// A namespace with an address.
+/// A network namespace with an address.
 #[derive(Debug, Clone)]
 pub struct Host {
     name: String,
@@ -61,7 +61,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Makes the host `10.77.0.number`, and its cable. A name has at most 12 characters.
+    /// Creates the host `10.77.0.number` and its cable. A name has at most 12 characters.
     pub fn new(name: &str, number: u8) -> anyhow::Result<Self> {
         let addr = Ipv4Addr::new(10, 77, 0, number);
         let near = format!(
@@ -83,17 +83,17 @@ impl Host {
         command
     }
 
-    /// Pulls the cable, or plugs it in again.
+    /// Connects or disconnects the cable.
     pub fn set_plugged(&self, is_plugged: bool) -> anyhow::Result<()> {
         run("ip", &["link", "set", &format!("v-{}", self.name), if is_plugged { "up" } else { "down" }], "")
     }
 
-    /// Drops all packets to and from `peers` here.
+    /// Drops all packets to and from `peers`.
     pub fn cut_from(&self, peers: &[Ipv4Addr]) -> anyhow::Result<()> {
         self.filter(&format!("{} drop", set_of(peers)), &format!("{} drop", set_of(peers)))
     }
 
-    /// Drops all packets here but those to and from `peers`.
+    /// Drops all packets except those to and from `peers`.
     pub fn cut_from_all_but(&self, peers: &[Ipv4Addr]) -> anyhow::Result<()> {
         self.filter(&format!("!= {} drop", set_of(peers)), &format!("!= {} drop", set_of(peers)))
     }
@@ -126,7 +126,7 @@ pub fn tied_command(program: &str) -> Command {
     command
 }
 
-/// As nft(8) writes it.
+/// Returns a set in the syntax of nft(8).
 fn set_of(addrs: &[Ipv4Addr]) -> String {
     format!("{{ {} }}", addrs.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", "))
 }
@@ -140,10 +140,10 @@ fn run(program: &str, args: &[&str], input: &str) -> anyhow::Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run {program}"))?;
-    // It reads all of it, or says why not.
+    // The command reads all of it, or reports an error.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} {}: {}", args.join(" "), said.trim_end());
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} {}: {}", args.join(" "), message.trim_end());
     Ok(())
 }

@@ -1,15 +1,15 @@
-//! A fault that was injected: when it began, which members noticed, and when the last client had recovered.
+//! An injected fault: when it began, which members detected it, and when the last client had recovered.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::fault::Planned;
 
-/// Since when a fault can be recovered from.
+/// The goal of a recovery.
 #[derive(Debug, Clone, Copy)]
 pub struct Goal {
     pub since: Instant,
-    /// The map that every client has, or a newer one, when it is back.
+    /// A client has recovered when it has this map or a newer one.
     pub number: u64,
 }
 
@@ -17,67 +17,67 @@ pub struct Goal {
 #[derive(Debug)]
 pub struct Outcome {
     pub planned: Planned,
-    /// The target's name.
+    /// The name of the target.
     pub name: String,
-    /// Of Redis, which one it befell.
+    /// The target among the Redis nodes.
     pub node: Option<usize>,
     /// The leaves that it cuts off.
     pub leaves: Vec<usize>,
-    /// The members that have to notice: their sources were up, and no other fault targets them or their parents.
+    /// The members that must detect it: their sources were up, and no other fault targets them or their parents.
     pub watchers: Vec<usize>,
     pub begun: Instant,
     pub healed: Option<Instant>,
     pub goal: Option<Goal>,
-    /// From the goal to the last client's having it.
+    /// The time from the goal until the last client had it.
     pub back: Option<Duration>,
-    /// How long each watcher, and each follower of the targeted leaf, took to notice.
+    /// The times of detection by each watcher, and by each follower of the target leaf.
     pub by_members: Vec<Option<Duration>>,
     pub by_followers: Vec<Option<Duration>>,
-    /// How late clients were read meanwhile: a bound is that much longer.
+    /// How late clients were read meanwhile. Bounds are longer by this.
     pub late: Duration,
 }
 
 impl Outcome {
-    /// True if and only if `leaf` has no way to the newest map for this fault alone.
+    /// Returns true if and only if this fault alone keeps `leaf` from the newest map.
     pub fn cuts_off(&self, leaf: usize) -> bool {
-        // Where another master is written to, the root has a way.
+        // If another master is written to, the root can reach it.
         let is_passable = self.healed.is_some() || self.node.is_some() && self.goal.is_some();
         !is_passable && self.leaves.contains(&leaf)
     }
 
-    /// True if and only if it is what keeps `leaf` from the newest map, or may still.
+    /// Returns true if and only if it keeps, or may still keep, `leaf` from the newest map.
     pub fn may_delay(&self, leaf: usize) -> bool {
         let is_over = if self.node.is_some() { self.back.is_some() } else { self.healed.is_some() };
         !is_over && self.leaves.contains(&leaf)
     }
 
-    /// How long it lasted; so far, if it does.
+    /// Returns how long it lasted, or has lasted so far.
     pub fn lasted(&self) -> Duration {
         self.healed.unwrap_or_else(Instant::now) - self.begun
     }
 
-    /// True if and only if all watchers and followers must notice within `limit`.
+    /// Returns true if and only if all watchers and followers must detect it within `limit`.
     pub fn must_be_noticed_within(&self, limit: Duration) -> bool {
         self.planned.kind.closes_connections() || self.lasted() >= limit
     }
 
-    /// How long each that noticed took.
+    /// Returns the times of those that detected it.
     pub fn noticed(&self) -> impl Iterator<Item = Duration> {
         self.by_members.iter().chain(&self.by_followers).flatten().copied()
     }
 
-    /// True if and only if any member or follower has to notice.
+    /// Returns true if and only if any member or follower must detect it.
     pub fn is_watched(&self) -> bool {
         !self.by_members.is_empty() || !self.by_followers.is_empty()
     }
 
-    /// How many did not notice.
+    /// Returns how many did not detect it.
     pub fn unnoticed(&self) -> usize {
         self.by_members.iter().chain(&self.by_followers).filter(|after| after.is_none()).count()
     }
 }
 
-/// `Display` is one line.
+/// Formats one line.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, planned, .. } = self;

@@ -1,4 +1,4 @@
-//! What every client has received: whether maps were whole and in order, and how far behind each leaf's clients are.
+//! Records of the maps of every client: whether they were complete and in order, and how far behind each leaf's clients are.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,25 +6,24 @@ use std::time::{Duration, Instant};
 use crate::support::map::{Published, Verifier};
 use crate::tree::LEAVES;
 
-/// The most regressions that are kept: one of a server in a run is seen by hundreds of clients.
+/// The maximum number of kept regressions: one regression of a server reaches hundreds of clients.
 const MOST: usize = 100_000;
 
-/// How long a lateness of the reading counts.
+/// How long a lateness of reading counts.
 const MEMORY: Duration = Duration::from_secs(5);
 
-/// Which earlier map an older map followed.
+/// The connection of the newer map that an older map followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// A map that came before, over the same connection.
+    /// The same connection.
     SameConnection,
-    /// A map that came over the connection before, from the same process.
+    /// The previous connection, to the same process.
     SameProcess,
-    /// A map that came over the connection before, from another leaf, or from a process that has ended since: that one may
-    /// have been ahead.
+    /// The previous connection, to another leaf or to a process that has exited since, which may have been ahead.
     Elsewhere,
 }
 
-/// A map that came after a newer one.
+/// A map that arrived after a newer one.
 #[derive(Debug, Clone, Copy)]
 pub struct Regression {
     pub order: Order,
@@ -33,54 +32,54 @@ pub struct Regression {
     pub to: u64,
 }
 
-/// The totals over all clients.
+/// Totals over all clients.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Maps that came, repeats too.
+    /// Received maps, including repeats.
     pub maps: u64,
-    /// Changes that a client did not see because a newer one came at once.
+    /// Changes that a client did not receive because a newer one replaced them.
     pub skipped: u64,
-    /// Connections that ended after a map, without those of roaming clients.
+    /// Connections that ended after a map, except those of roaming clients.
     pub lost: u64,
-    /// Maps that are not whole, and bytes that are not a frame.
+    /// Incomplete maps, and bytes that are not a frame.
     pub corrupt: u64,
-    /// What was wrong with the last of these.
+    /// The reason for the last of these.
     pub last_corrupt: String,
     /// When connections ended inside a frame.
     pub cut: Vec<Instant>,
-    /// Maps that came after a newer one, in whatever order is allowed or not.
+    /// Maps that arrived after a newer one, allowed or not.
     pub regressions: Vec<Regression>,
 }
 
-/// The clients of one leaf at one moment. Those that roam count for `worst` and `late` alone.
+/// The clients of one leaf at one moment. Roaming clients count only for `worst` and `late`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct View {
-    /// The shortest that one of them has been without the newest map.
+    /// The shortest time that a client has been without the newest map.
     pub best: Duration,
-    /// The oldest map that any of them has; `None` if one is without a map on its present connection.
+    /// The oldest map of a client; `None` if a client has no map on its present connection.
     pub oldest: Option<u64>,
-    /// The longest that one of them has been without the newest map.
+    /// The longest time that a client has been without the newest map.
     pub worst: Duration,
-    /// Clients that have been without the newest map for longer than the limit of the call.
+    /// The number of clients without the newest map for longer than the limit of the call.
     pub late: usize,
 }
 
 /// One client.
 #[derive(Debug)]
-struct Seen {
+struct ClientState {
     leaf: usize,
     roams: bool,
-    /// The process of its leaf, by its number, when the connection was begun.
+    /// The number of its leaf's process when the connection was begun.
     process: u32,
     /// Since when it has no map on a connection, if it has none.
     without_since: Instant,
-    /// The map that came last over the present connection.
+    /// The last map on the present connection.
     number: Option<u64>,
-    /// The map that came last over the connections before: the leaf, the process, and the number.
+    /// The leaf, the process and the number of the last map on earlier connections.
     before: Option<(usize, u32, u64)>,
 }
 
-/// How late the clients' thread read what its kernel had received: a property of this machine, not of the servers.
+/// How late the clients' thread reads received bytes: a property of this machine, not of the servers.
 #[derive(Debug, Clone, Copy)]
 struct Lateness {
     now: Duration,
@@ -90,24 +89,24 @@ struct Lateness {
 
 #[derive(Debug, Default)]
 struct State {
-    clients: Vec<Seen>,
+    clients: Vec<ClientState>,
     lateness: Option<Lateness>,
-    /// How many processes each leaf has had.
+    /// The number of processes of each leaf so far.
     processes: [u32; LEAVES],
     verifier: Verifier,
     tally: Tally,
 }
 
-/// All clients. Shared by the threads that read for them.
+/// The records of all clients, shared by their threads.
 #[derive(Debug)]
 pub struct Records {
     published: Arc<Published>,
-    /// Held for one map or one look.
+    /// Locked for one map or one query.
     state: Mutex<State>,
 }
 
 impl Records {
-    /// Returns a records without clients, of maps that `published` knows.
+    /// Returns records without clients, for the maps in `published`.
     pub fn new(published: &Arc<Published>) -> Self {
         Self { published: Arc::clone(published), state: Mutex::default() }
     }
@@ -116,11 +115,11 @@ impl Records {
     pub fn add(&self, leaf: usize, roams: bool) -> usize {
         let mut state = self.lock();
         let (without_since, number, before) = (Instant::now(), None, None);
-        state.clients.push(Seen { leaf, roams, process: 0, without_since, number, before });
+        state.clients.push(ClientState { leaf, roams, process: 0, without_since, number, before });
         state.clients.len() - 1
     }
 
-    /// Records that `leaf` gets another process.
+    /// Records that `leaf` has a new process.
     pub fn restarted(&self, leaf: usize) {
         self.lock().processes[leaf] += 1;
     }
@@ -133,7 +132,7 @@ impl Records {
         (seen.leaf, seen.process) = (leaf, state.processes[leaf]);
     }
 
-    /// Records that a client's connection has ended, or is given up.
+    /// Records that a client's connection has ended or was given up.
     pub fn ended(&self, client: usize) {
         let state = &mut *self.lock();
         let seen = &mut state.clients[client];
@@ -144,7 +143,7 @@ impl Records {
         }
     }
 
-    /// Records a map that a client was sent.
+    /// Records a map that a client received.
     pub fn received(&self, client: usize, payload: &[u8]) {
         let state = &mut *self.lock();
         state.tally.maps += 1;
@@ -203,7 +202,7 @@ impl Records {
         self.lock().lateness.map_or_else(Default::default, |lateness| (lateness.now, lateness.worst))
     }
 
-    /// Returns the state of each leaf's clients, corrected by the lateness of this machine; `late` counts those that have been
+    /// Returns the state of each leaf's clients, corrected by the lateness of this machine. `late` counts clients that have been
     /// behind for longer than `limit`.
     pub fn views(&self, limit: Duration) -> [View; LEAVES] {
         let state = self.lock();
@@ -227,10 +226,10 @@ impl Records {
         views.map(Option::unwrap_or_default)
     }
 
-    /// Describes one of the clients that have been behind for longer than `limit`, to find the reason.
+    /// Describes a client that has been behind for longer than `limit`, to help find the reason.
     pub fn describe_late(&self, limit: Duration) -> Option<String> {
         let state = self.lock();
-        let is_late = |seen: &Seen| match seen.number {
+        let is_late = |seen: &ClientState| match seen.number {
             Some(number) => self.published.successor_of(number).is_some_and(|since| since.elapsed() > limit),
             None => seen.without_since.elapsed() > limit,
         };
@@ -243,12 +242,12 @@ impl Records {
         self.lock().tally.clone()
     }
 
-    /// Returns how many connections were lost so far, as [`Tally::lost`].
+    /// Returns the number of lost connections so far, as [`Tally::lost`].
     pub fn lost(&self) -> u64 {
         self.lock().tally.lost
     }
 
-    /// Returns how many changes clients have skipped so far.
+    /// Returns the number of skipped changes so far.
     pub fn skipped(&self) -> u64 {
         self.lock().tally.skipped
     }

@@ -1,4 +1,4 @@
-//! All processes and clients of a run, and what is measured of them.
+//! All processes and clients of a run, and their measurements.
 
 use std::sync::Arc;
 use std::thread;
@@ -9,64 +9,65 @@ use anyhow::{Context, bail, ensure};
 use crate::clients::Clients;
 use crate::fault::{Kind, Planned};
 use crate::followers::Followers;
+use crate::interrupt;
 use crate::member::Member;
 use crate::outcome::{Goal, Outcome};
 use crate::records::{Records, View};
 use crate::staleness::Staleness;
 use crate::store::Store;
 use crate::support::map::Published;
+use crate::timing::{INTERVAL, PERIOD};
 use crate::tree::{self, LEAVES, Level};
 use crate::writer::Writer;
-use crate::{INTERVAL, PERIOD, is_stopped};
 
-/// The library's followers at each leaf, and the clients that roam.
+/// The number of followers of the library per leaf, and of roaming clients.
 const FOLLOWERS: usize = 10;
 const ROAMING: usize = 10;
 
-/// The time between two looks at everything.
+/// The time between two updates of all measurements.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long all clients may take to have a first map.
+/// The longest time until all clients have a first map.
 const CONNECT: Duration = Duration::from_secs(40);
 
-/// How long the sentinels may take to name another master. They begin anew after twice their time for a failover.
+/// The longest time for the sentinels to elect another master. They retry after twice their failover time.
 pub const FAILOVER: Duration = Duration::from_secs(40);
 
-/// How long clients are waited for after the last fault is over: those that are not back then are lost.
+/// How long to wait for clients after the last fault has ended. Clients that are not back then are lost.
 const SETTLE: Duration = Duration::from_mins(1);
 
-/// How long the changes go on without a fault, and then how long nothing changes: long enough for two repeats.
+/// How long changes continue without a fault, and then how long nothing changes, which is enough for two repeats.
 const CHANGING: Duration = Duration::from_secs(3);
 const UNCHANGED: Duration = INTERVAL.saturating_mul(5).checked_div(2).unwrap();
 
-/// Without a fault, a client that has been without the newest map for this long has lost it: three intervals.
+/// Without a fault, a client that is without the newest map for this long has lost it: three intervals.
 pub const LATE: Duration = INTERVAL.saturating_mul(3);
 
-/// While clients are read later than this, the age of their maps is not judged.
+/// While clients are read later than this, the age of their maps is not checked.
 const BUSY: Duration = Duration::from_millis(250);
 
-/// How long a busy machine may take until each client has read the last map, without faults and without changes.
+/// The longest time until each client has read the last map on a busy machine, without faults and changes.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
-/// What was measured while there was no fault.
+/// Measurements without a fault.
 #[derive(Debug, Default)]
 pub struct Quiet {
-    /// The longest that a client was without the newest map.
+    /// The longest time that a client was without the newest map.
     pub worst: Duration,
-    /// The most clients at once that were so for longer than [`LATE`], or leaves of which one client never got the last map.
+    /// The largest number of clients without it for longer than [`LATE`], or of leaves with a client that never got the last map.
     pub lost: usize,
-    /// How long this machine was too busy to judge.
+    /// How long this machine was too busy for checks.
     pub busy: Duration,
-    /// Connections that were lost.
+    /// Lost connections.
     pub reconnects: u64,
-    /// Changes that a client did not see because a newer one came at once.
+    /// Changes that a client did not receive because a newer one replaced them.
     pub skipped: u64,
 }
 
-/// Everything.
+/// The whole run.
 pub struct Site {
     began: Instant,
-    // Dropped in this order: clients before the servers.
+    // Drop order: clients, then servers.
     clients: Clients,
     followers: Followers,
     pub writer: Writer,
@@ -79,15 +80,15 @@ pub struct Site {
     pub outcomes: Vec<Outcome>,
     pub staleness: [Staleness; LEAVES],
     pub quiet: Quiet,
-    /// Members that ended without being asked to.
-    pub died: Vec<String>,
-    /// Members that were asked to, and ended with another code than 0.
+    /// Members that exited unexpectedly.
+    pub unexpected_exits: Vec<String>,
+    /// Members that were terminated and exited with another code than 0.
     pub unclean: Vec<String>,
-    looked: Instant,
+    updated_at: Instant,
 }
 
 impl Site {
-    /// Starts everything, with so many clients in all, and waits until each has a map. The servers' logs are printed or not.
+    /// Starts all processes and `clients` clients, and waits until each client has a map. `show_logs` prints the servers' logs.
     pub fn start(clients: usize, seed: u64, show_logs: bool) -> anyhow::Result<Self> {
         let (began, store) = (Instant::now(), Store::start()?);
         let published = Arc::new(Published::default());
@@ -99,8 +100,8 @@ impl Site {
         let followers = Followers::start(&leaves, FOLLOWERS, &records)?;
         let clients = Clients::start(leaves, each, ROAMING, &records, seed)?;
         let (active, outcomes, staleness) = (Vec::new(), Vec::new(), Default::default());
-        let (died, unclean, quiet) = (Vec::new(), Vec::new(), Quiet::default());
-        let looked = Instant::now();
+        let (unexpected_exits, unclean, quiet) = (Vec::new(), Vec::new(), Quiet::default());
+        let updated_at = Instant::now();
         let mut site = Self {
             began,
             clients,
@@ -114,16 +115,16 @@ impl Site {
             outcomes,
             staleness,
             quiet,
-            died,
+            unexpected_exits,
             unclean,
-            looked,
+            updated_at,
         };
         let deadline = Instant::now() + CONNECT;
-        while site.records.views(LATE).iter().any(|view| view.oldest.is_none()) && !is_stopped() {
+        while site.records.views(LATE).iter().any(|view| view.oldest.is_none()) && !interrupt::is_requested() {
             ensure!(Instant::now() < deadline, "not all clients have a map after {CONNECT:?}");
             site.tick()?;
         }
-        // The start does not count.
+        // The start is not measured.
         site.staleness = Default::default();
         Ok(site)
     }
@@ -133,7 +134,7 @@ impl Site {
         let began = Instant::now();
         let mut left = episode.to_vec();
         let mut healed = began;
-        while !is_stopped() && (!left.is_empty() || !self.active.is_empty()) {
+        while !interrupt::is_requested() && (!left.is_empty() || !self.active.is_empty()) {
             let mut index = 0;
             while index < left.len() {
                 if began.elapsed() >= left[index].begins {
@@ -158,7 +159,7 @@ impl Site {
     /// Waits until the sentinels are ready for a failover. Returns false if they do not become so in time.
     pub fn wait_failover_possible(&mut self) -> anyhow::Result<bool> {
         let deadline = Instant::now() + FAILOVER;
-        while !is_stopped() && Instant::now() < deadline {
+        while !interrupt::is_requested() && Instant::now() < deadline {
             if self.writer.term().is_some_and(|term| self.store.can_fail_over(term.node)) {
                 return Ok(true);
             }
@@ -175,10 +176,10 @@ impl Site {
         self.watch_for(UNCHANGED)?;
         let (newest, deadline) = (self.published.newest(), Instant::now() + CATCH_UP);
         let waiting = |site: &Self| site.records.views(LATE).iter().filter(|view| view.oldest < newest).count();
-        while waiting(self) > 0 && Instant::now() < deadline && !is_stopped() {
+        while waiting(self) > 0 && Instant::now() < deadline && !interrupt::is_requested() {
             self.tick()?;
         }
-        if !is_stopped() {
+        if !interrupt::is_requested() {
             self.quiet.lost = self.quiet.lost.max(waiting(self));
         }
         self.quiet.reconnects += self.records.lost() - lost;
@@ -190,7 +191,7 @@ impl Site {
     /// Goes on for so long.
     pub fn run_for(&mut self, time: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + time;
-        while Instant::now() < until && !is_stopped() {
+        while Instant::now() < until && !interrupt::is_requested() {
             self.tick()?;
         }
         Ok(())
@@ -208,7 +209,7 @@ impl Site {
 
     fn watch_for(&mut self, time: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + time;
-        while Instant::now() < until && !is_stopped() {
+        while Instant::now() < until && !interrupt::is_requested() {
             let views = self.tick()?;
             if self.records.lateness().0 > BUSY {
                 self.quiet.busy += TICK;
@@ -230,8 +231,8 @@ impl Site {
     fn tick(&mut self) -> anyhow::Result<[View; LEAVES]> {
         thread::park_timeout(TICK);
         let views = self.records.views(LATE);
-        let time = self.looked.elapsed();
-        self.looked = Instant::now();
+        let time = self.updated_at.elapsed();
+        self.updated_at = Instant::now();
         for (leaf, view) in views.iter().enumerate() {
             let is_explained = self.active.iter().any(|outcome| outcome.cuts_off(leaf));
             self.staleness[leaf].add(time, view.best, is_explained);
@@ -241,36 +242,36 @@ impl Site {
         self.check_processes()?;
         self.check_master();
         self.check_recovered(&views);
-        ensure!(!self.clients.have_ended(), "the clients have ended");
+        ensure!(!self.clients.have_ended(), "the clients' thread has ended");
         Ok(views)
     }
 
     fn check_processes(&mut self) -> anyhow::Result<()> {
         for index in 0..self.members.len() {
-            let is_meant = |outcome: &Outcome| {
+            let is_expected = |outcome: &Outcome| {
                 outcome.planned.member == Some(index)
                     && outcome.healed.is_none()
                     && matches!(outcome.planned.kind, Kind::Kill | Kind::Terminate)
             };
-            if self.active.iter().any(is_meant) {
+            if self.active.iter().any(is_expected) {
                 continue;
             }
             if let Some(status) = self.members[index].end()? {
-                let death = format!("{}: {status}", self.members[index].name);
-                eprintln!("FAIL: {death}");
-                self.died.push(death);
+                let exit = format!("{}: {status}", self.members[index].name);
+                eprintln!("FAIL: {exit}");
+                self.unexpected_exits.push(exit);
                 self.restart(index, Kind::Kill)?;
             }
         }
-        let is_meant = |outcome: &Outcome| outcome.planned.kind == Kind::KillMaster && outcome.healed.is_none();
-        let killed = self.active.iter().find(|outcome| is_meant(outcome)).and_then(|outcome| outcome.node);
+        let is_expected = |outcome: &Outcome| outcome.planned.kind == Kind::KillMaster && outcome.healed.is_none();
+        let killed = self.active.iter().find(|outcome| is_expected(outcome)).and_then(|outcome| outcome.node);
         match self.store.ended(killed)? {
-            Some(name) => bail!("{name} has ended"),
+            Some(name) => bail!("{name} has exited"),
             None => Ok(()),
         }
     }
 
-    /// After a failover, clients have recovered when they have the first change that the new master took.
+    /// Sets the goal after a failover: the first change that the new master accepted.
     fn check_master(&mut self) {
         let Some(term) = self.writer.term() else { return };
         for outcome in &mut self.active {
@@ -291,7 +292,7 @@ impl Site {
                 other != index && outcome.leaves.iter().any(is_so)
             };
             if self.active.iter().enumerate().any(delays) {
-                // Its clients cannot be back as long as another fault lasts.
+                // Its clients cannot be back while another fault lasts.
                 self.active[index].goal = Some(Goal { since: Instant::now(), number: goal.number.max(newest) });
             } else if outcome.leaves.iter().all(|leaf| views[*leaf].oldest >= Some(goal.number)) {
                 self.active[index].back = Some(goal.since.elapsed());
@@ -300,7 +301,7 @@ impl Site {
         self.finish(|outcome| outcome.healed.is_some() && outcome.back.is_some());
     }
 
-    /// Moves those that are over to the outcomes, and adds which watchers noticed.
+    /// Moves completed faults to the outcomes, and adds the times of detection.
     fn finish(&mut self, is_over: impl Fn(&Outcome) -> bool) {
         for mut outcome in self.active.extract_if(.., |outcome| is_over(outcome)) {
             let noticed = |member: &usize| {
@@ -311,7 +312,7 @@ impl Site {
             };
             outcome.by_members = outcome.watchers.iter().map(noticed).collect();
             let leaf = outcome.planned.member.filter(|member| Level::of(*member) == Level::Leaf);
-            if let Some(member) = leaf.filter(|_| outcome.planned.kind != Kind::Part) {
+            if let Some(member) = leaf.filter(|_| outcome.planned.kind != Kind::Partition) {
                 outcome.by_followers = self.followers.lost_since(member - tree::leaf(0), outcome.begun);
             }
             eprintln!("{:.1} s: {outcome}", self.began.elapsed().as_secs_f64());

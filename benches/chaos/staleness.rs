@@ -1,11 +1,11 @@
-//! How long a leaf has been behind, and for how much of that a fault was the reason.
+//! How long a leaf was behind, and which part of it a fault explains.
 
 use std::time::Duration;
 
-/// A leaf is behind when its best client has been without the newest map for longer than this: an interval.
-pub const BEHIND: Duration = crate::INTERVAL;
+/// A leaf is behind if its best client has been without the newest map for longer than this: one interval.
+pub const BEHIND: Duration = crate::timing::INTERVAL;
 
-/// Durations of spells: their sum, and the longest.
+/// Durations of periods: their sum, and the longest.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Periods {
     pub total: Duration,
@@ -14,7 +14,7 @@ pub struct Periods {
 }
 
 impl Periods {
-    /// Adds `time` in which the spell lasted, or ends it.
+    /// Adds `time` to the current period, or ends it.
     fn add(&mut self, time: Duration, lasts: bool) {
         if !lasts {
             self.present = Duration::ZERO;
@@ -26,16 +26,16 @@ impl Periods {
     }
 }
 
-/// Of one leaf.
+/// The staleness of one leaf.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Staleness {
     pub all: Periods,
-    /// While no fault kept the newest map from it.
+    /// Periods in which no fault kept the newest map from it.
     pub unexplained: Periods,
 }
 
 impl Staleness {
-    /// Adds `time` in which its best client was `behind`, and a fault explained that or not.
+    /// Adds `time` in which its best client was `behind`, explained by a fault or not.
     pub fn add(&mut self, time: Duration, behind: Duration, is_explained: bool) {
         let is_stale = behind > BEHIND;
         self.all.add(time, is_stale);

@@ -6,16 +6,16 @@ use std::ops::Range;
 use crate::member::Member;
 use crate::network::Host;
 
-/// How many relays follow the root.
+/// The number of relays of the root.
 const RELAYS: usize = 3;
 
-/// How many leaves follow each relay.
+/// The number of leaves of each relay.
 const LEAVES_EACH: usize = 3;
 
-/// How many leaves there are.
+/// The number of leaves.
 pub const LEAVES: usize = RELAYS * LEAVES_EACH;
 
-/// How far a server is from the root.
+/// The level of a server in the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Root,
@@ -24,7 +24,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The members of this level.
+    /// Returns the members of this level.
     pub fn members(self) -> Range<usize> {
         match self {
             Self::Root => 0..1,
@@ -33,7 +33,7 @@ impl Level {
         }
     }
 
-    /// The level of `member`.
+    /// Returns the level of `member`.
     pub fn of(member: usize) -> Self {
         match member {
             0 => Self::Root,
@@ -51,12 +51,12 @@ impl Level {
     }
 }
 
-/// The member that is leaf number `leaf`.
+/// Returns the member that is leaf number `leaf`.
 pub fn leaf(leaf: usize) -> usize {
     Level::Leaf.members().start + leaf
 }
 
-/// The member that `member` follows; `None` for the root.
+/// Returns the member that `member` follows; `None` for the root.
 pub fn parent(member: usize) -> Option<usize> {
     match Level::of(member) {
         Level::Root => None,
@@ -65,12 +65,12 @@ pub fn parent(member: usize) -> Option<usize> {
     }
 }
 
-/// The members that follow `member`.
+/// Returns the members that follow `member`.
 pub fn children(member: usize) -> Vec<usize> {
     (0..Level::Leaf.members().end).filter(|child| parent(*child) == Some(member)).collect()
 }
 
-/// The leaves whose maps pass through `member`, or are its own.
+/// Returns the leaves below `member`, or `member` itself.
 pub fn leaves_of(member: usize) -> Vec<usize> {
     let passes = |start: usize| {
         let mut at = Some(start);
@@ -82,7 +82,7 @@ pub fn leaves_of(member: usize) -> Vec<usize> {
     (0..LEAVES).filter(|number| passes(leaf(*number))).collect()
 }
 
-/// Starts all of them, the root with the map of `source`; their logs are printed or not.
+/// Starts all members, the root with the map of `source`. `show_logs` prints their logs.
 pub fn start(source: &str, show_logs: bool) -> anyhow::Result<Vec<Member>> {
     let mut members: Vec<Member> = Vec::new();
     for index in 0..Level::Leaf.members().end {
@@ -101,7 +101,7 @@ pub fn start(source: &str, show_logs: bool) -> anyhow::Result<Vec<Member>> {
     Ok(members)
 }
 
-/// Where the leaves listen.
+/// Returns the addresses of the leaves.
 pub fn leaf_addrs(members: &[Member]) -> Vec<SocketAddr> {
     members[Level::Leaf.members()].iter().map(Member::addr).collect()
 }

@@ -1,9 +1,8 @@
-//! The writer: a change of the hash every so often, at whatever Redis is the master, and what Redis itself has lost.
+//! The writer: periodic changes of the hash at the current Redis master, and the changes that Redis has lost.
 //!
-//! Redis replicates after it has answered, so a failover may lose changes that were acknowledged, and that clients have seen.
-//! Numbers are never used twice. Connected anew, the writer reads the number that the master has: the numbers between that
-//! and the last that was tried are what Redis has lost. A client may go from one of these back to that one, and from none
-//! else.
+//! Redis replicates after it has replied, so a failover may lose changes that were acknowledged and that clients have received.
+//! Numbers are never reused. After a new connection, the writer reads the number that the master has: Redis has lost the numbers
+//! after it, up to the last one that was sent. A client may return from one of the lost numbers to that number, and from no other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,23 +15,23 @@ use serde_json::Value;
 use crate::store::{Addrs, NAME};
 use crate::support::map::{self, Published};
 
-/// Bytes of padding in each map.
+/// The padding of each map in bytes.
 const PADDING: usize = 1024;
 
 /// Changes that Redis has lost.
 #[derive(Debug, Clone, Copy)]
 pub struct Loss {
-    /// The change that it still had; `None` if it had no hash.
+    /// The change that Redis kept; `None` if it had no hash.
     pub kept: Option<u64>,
     /// The last change that it may have lost.
     pub last: u64,
 }
 
-/// A master that was written to.
+/// A period in which one node was the master and was written to.
 #[derive(Debug, Clone, Copy)]
 pub struct Term {
     pub node: usize,
-    /// Its first change, and when it was acknowledged.
+    /// Its first change, and the time of its acknowledgement.
     pub first: u64,
     pub began: Instant,
 }
@@ -46,21 +45,21 @@ struct State {
 #[derive(Debug)]
 struct Shared {
     published: Arc<Published>,
-    /// Held for one change or look.
+    /// Locked for one change or query.
     state: Mutex<State>,
-    /// True while no change is to be made. Held while one is made, which takes seconds where the master is away.
+    /// True while paused. Locked while a change is made, which takes seconds if the master is down.
     is_paused: Mutex<bool>,
     stopped: AtomicBool,
 }
 
-/// The writer's thread.
+/// The handle of the writer's thread.
 pub struct Writer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    /// Makes a change every `period`, and records it in `published` when it is acknowledged.
+    /// Starts to make a change every `period`. Records it in `published` when it is acknowledged.
     pub fn start(addrs: Addrs, period: Duration, published: &Arc<Published>) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
             published: Arc::clone(published),
@@ -74,7 +73,7 @@ impl Writer {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Makes no more changes until [`resume`](Self::resume). Waits for the end of the one that is being made.
+    /// Pauses changes until [`resume`](Self::resume). Waits for the end of the current change.
     pub fn pause(&self) {
         *lock(&self.shared.is_paused) = true;
     }
@@ -83,17 +82,17 @@ impl Writer {
         *lock(&self.shared.is_paused) = false;
     }
 
-    /// The master that was written to last.
+    /// Returns the last term.
     pub fn term(&self) -> Option<Term> {
         lock(&self.shared.state).terms.last().copied()
     }
 
-    /// How many masters there have been, one after the other.
+    /// Returns the number of terms so far.
     pub fn terms(&self) -> usize {
         lock(&self.shared.state).terms.len()
     }
 
-    /// What Redis has lost so far.
+    /// Returns the losses of Redis so far.
     pub fn losses(&self) -> Vec<Loss> {
         lock(&self.shared.state).losses.clone()
     }
@@ -102,19 +101,19 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
-        // A panic has been reported where it happened.
+        // The panic was reported where it happened.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 impl Loss {
-    /// True if and only if this is why a client went from map `from` back to map `to`.
+    /// Returns true if and only if this loss explains that a client returned from map `from` to map `to`.
     pub fn explains(&self, from: u64, to: u64) -> bool {
         self.kept == Some(to) && (to + 1..=self.last).contains(&from)
     }
 }
 
-/// What the thread owns.
+/// The state of the thread.
 struct Session<'shared> {
     shared: &'shared Shared,
     addrs: Addrs,
@@ -132,13 +131,13 @@ impl Session<'_> {
                 self.connection = None;
             }
             drop(is_paused);
-            // Those that were missed are not made up for.
+            // Missed changes are not made later.
             next = (next + period).max(Instant::now());
             thread::park_timeout(next.saturating_duration_since(Instant::now()));
         }
     }
 
-    /// Makes one change, at the master that the sentinels know.
+    /// Makes one change at the master that the sentinels report.
     fn change(&mut self) -> anyhow::Result<()> {
         if self.connection.is_none() {
             let (node, mut connection) = self.addrs.connect_master()?;
@@ -151,7 +150,7 @@ impl Session<'_> {
         let mut write = cmd("HSET");
         write.arg(NAME);
         for (field, value) in map::entries(number, PADDING) {
-            // As texts, which the source reads as JSON where it can.
+            // As strings, which the source reads as JSON if possible.
             let text = value.as_str().map_or_else(|| Value::to_string(&value), str::to_owned);
             write.arg(field).arg(text);
         }

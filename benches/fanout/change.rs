@@ -1,4 +1,4 @@
-//! One change: what is published, and when it was.
+//! A change: its payload, and its publisher.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -6,28 +6,28 @@ use std::time::{Duration, Instant};
 
 use mapcast::Shutdown;
 
-/// A map of one entry, as it is written in JSON: the number of the change, the time in nanoseconds, and filling.
+/// A map of one entry in JSON: the number of the change, its time in nanoseconds, and padding.
 const START: &str = r#"{"change":""#;
 const END: &str = r#""}"#;
 
-/// Where the number and the time are, twenty digits each with a space between them.
+/// The positions of the number and the time: twenty digits each, with a space between them.
 const NUMBER: Range<usize> = START.len()..START.len() + 20;
 const TIME: Range<usize> = NUMBER.end + 1..NUMBER.end + 21;
 
-/// The least bytes of a payload.
+/// The minimum size of a payload in bytes.
 pub const MIN_SIZE: usize = TIME.end + END.len();
 
-/// What a payload says.
+/// The content of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// Counts the changes, from 1.
+    /// The number of the change, from 1.
     pub number: u64,
-    /// When it was published, since the publisher's epoch.
+    /// The time of publication since the publisher's epoch.
     pub published: Duration,
 }
 
 impl Change {
-    /// Returns the payload, `size` bytes of it: a map of one entry, in JSON.
+    /// Returns a payload of `size` bytes: a map of one entry in JSON.
     pub fn to_payload(self, size: usize) -> Vec<u8> {
         let (number, nanos) = (self.number, self.published.as_nanos());
         let mut text = format!("{START}{number:020} {nanos:020}");
@@ -38,7 +38,7 @@ impl Change {
         text.into_bytes()
     }
 
-    /// Returns what `payload` says; `None` if and only if it is no change of `size` bytes.
+    /// Returns the change in `payload`; `None` if and only if it is not a change of `size` bytes.
     pub fn from_payload(payload: &[u8], size: usize) -> Option<Self> {
         let digits = |range: Range<usize>| str::from_utf8(payload.get(range)?).ok()?.parse().ok();
         let is_whole =
@@ -48,10 +48,10 @@ impl Change {
     }
 }
 
-/// How a server is told of a change.
+/// Wraps a payload in the server's publishing protocol.
 pub type Wrap = fn(&[u8]) -> Vec<u8>;
 
-/// Tells a server of changes.
+/// Publishes changes to a server.
 pub struct Publisher {
     sink: Box<dyn Write + Send>,
     wrap: Wrap,
@@ -62,7 +62,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Returns a publisher of changes of `size` bytes, [`MIN_SIZE`] at least, into `sink`, each put there by `wrap`.
+    /// Returns a publisher of changes of `size` bytes, at least [`MIN_SIZE`], that writes to `sink` in the form of `wrap`.
     pub fn new(sink: Box<dyn Write + Send>, wrap: Wrap, size: usize) -> Self {
         Self { sink, wrap, size: size.max(MIN_SIZE), epoch: Instant::now(), last: 0 }
     }
@@ -72,25 +72,25 @@ impl Publisher {
         self.last
     }
 
-    /// Since when the times of the changes count.
+    /// Returns the start of the changes' times.
     pub fn epoch(&self) -> Instant {
         self.epoch
     }
 
-    /// Bytes of each payload.
+    /// Returns the size of a payload in bytes.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Goes on with its own numbers and times, where `other` would publish.
-    pub fn go_on_at(&mut self, other: Self) {
+    /// Continues its own numbers and times with the sink of `other`.
+    pub fn continue_at(&mut self, other: Self) {
         (self.sink, self.wrap) = (other.sink, other.wrap);
     }
 
     /// Publishes one change.
     ///
     /// # Errors
-    /// If the server does not take it.
+    /// If the server does not accept it.
     pub fn publish(&mut self) -> io::Result<()> {
         self.last += 1;
         let change = Change { number: self.last, published: self.epoch.elapsed() };
@@ -98,8 +98,8 @@ impl Publisher {
         self.sink.flush()
     }
 
-    /// Publishes `count` changes, one every `period`, the first at once, and returns a period after the last one, or as
-    /// soon as `stop` is requested.
+    /// Publishes `count` changes, one every `period`, the first one at once. Returns one period after the last change, or as soon
+    /// as `stop` is requested.
     ///
     /// # Errors
     /// As [`publish`](Self::publish).

@@ -1,10 +1,11 @@
-//! The figures: what they are called, and what is asked of them.
+//! The measured figures: their names and their goals.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::server::Kind;
+use crate::kind::Kind;
 
-/// Something that is measured.
+/// A measured figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Figure {
     ConnectCpu,
@@ -45,14 +46,14 @@ pub enum Figure {
 }
 
 impl Figure {
-    /// What it is, with its unit.
+    /// Returns its name with the unit.
     pub fn name(self) -> &'static str {
         match self {
-            Self::ConnectCpu => "CPU a connection, us",
+            Self::ConnectCpu => "CPU per connection, us",
             Self::LongestConnect => "longest connect, ms",
             Self::SynRetries => "SYN retries",
-            Self::DeliveryCpu => "CPU a delivery, us",
-            Self::FrameCpu => "CPU a frame, us",
+            Self::DeliveryCpu => "CPU per delivery, us",
+            Self::FrameCpu => "CPU per frame, us",
             Self::LatencyP50 => "change to client p50, ms",
             Self::LatencyP99 => "change to client p99, ms",
             Self::LatencyMax => "change to client max, ms",
@@ -65,20 +66,20 @@ impl Figure {
             Self::KilledRelayP99 => "relay killed, others p99, ms",
             Self::RelayBack => "relay restarted to all, ms",
             Self::RootBack => "root restarted to all, ms",
-            Self::HalfBack2 => "half back after 2 s away, ms",
-            Self::LastBack2 => "last back after 2 s away, ms",
-            Self::HalfBack8 => "half back after 8 s away, ms",
-            Self::LastBack8 => "last back after 8 s away, ms",
-            Self::HalfBack15 => "half back after 15 s away, ms",
-            Self::LastBack15 => "last back after 15 s away, ms",
+            Self::HalfBack2 => "half back after 2 s down, ms",
+            Self::LastBack2 => "last back after 2 s down, ms",
+            Self::HalfBack8 => "half back after 8 s down, ms",
+            Self::LastBack8 => "last back after 8 s down, ms",
+            Self::HalfBack15 => "half back after 15 s down, ms",
+            Self::LastBack15 => "last back after 15 s down, ms",
             Self::Delivered => "changes that reached all, %",
             Self::GapP1 => "gap p1, ms",
             Self::GapP50 => "gap p50, ms",
             Self::GapP99 => "gap p99, ms",
             Self::GapMax => "gap max, ms",
-            Self::Memory => "resident memory a client, KiB",
-            Self::Requests => "HTTP requests a second",
-            Self::HttpCpu => "CPU of HTTP, ms a second",
+            Self::Memory => "resident memory per client, KiB",
+            Self::Requests => "HTTP requests per second",
+            Self::HttpCpu => "CPU of HTTP, ms per second",
             Self::IdleCpu => "CPU while idle, ms",
             Self::StopTime => "SIGTERM to exit, ms",
             Self::Resets => "resets and torn frames",
@@ -86,7 +87,7 @@ impl Figure {
         }
     }
 
-    /// Digits that mean something.
+    /// Returns the number of significant decimals.
     pub fn decimals(self) -> usize {
         match self {
             Self::SynRetries | Self::Resets | Self::ExitCode => 0,
@@ -94,27 +95,30 @@ impl Figure {
         }
     }
 
-    /// True if and only if the ratio to the floor says something.
+    /// Returns true if the ratio to the floor is meaningful.
     pub fn has_ratio(self) -> bool {
         matches!(self, Self::ConnectCpu | Self::DeliveryCpu | Self::FrameCpu | Self::LatencyP50 | Self::LatencyP99)
     }
 }
 
-/// What is asked of mapcast.
+/// The values of one measurement.
+pub type Figures = BTreeMap<Figure, f64>;
+
+/// A goal for mapcast.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Goal {
-    /// At most so much.
+    /// At most this value.
     AtMost(f64),
-    /// At most so many times that server's.
+    /// At most this multiple of the server's value.
     Times(f64, Kind),
-    /// Exactly so much.
+    /// Exactly this value.
     Exactly(f64),
-    /// At most so much more than that server's, of a relay.
+    /// For a relay: at most this much more than the server's value.
     Adds(f64, Kind),
 }
 
 impl Goal {
-    /// The servers of whom it is asked.
+    /// Returns the servers that have this goal.
     pub fn subjects(self) -> &'static [Kind] {
         match self {
             Self::Adds(..) => &[Kind::Relay],
@@ -122,8 +126,8 @@ impl Goal {
         }
     }
 
-    /// True if and only if `value` is what is asked for, where `other` is what a server has. `None` if and only if that is
-    /// needed and not there.
+    /// Returns true if and only if `value` meets the goal. `other` returns the value of another server. `None` if and only if that
+    /// value is needed and missing.
     pub fn is_met(self, value: f64, other: impl Fn(Kind) -> Option<f64>) -> Option<bool> {
         match self {
             Self::AtMost(most) => Some(value <= most),

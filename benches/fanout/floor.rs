@@ -1,4 +1,4 @@
-//! The floor: the least that a server can do for a change, one `send` a client on one thread.
+//! The floor: the minimum work of a server for a change, one `send` per client on one thread.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -11,11 +11,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SendFlags, send};
 use socket2::{Domain, Socket, Type};
 
-/// As mapcast's own.
+/// The same as in mapcast.
 const BACKLOG: i32 = 4096;
 
-/// Accepts every client, and sends each line of standard input to each as a frame, until the input ends. Never waits
-/// for a client: one whose socket is full is dropped.
+/// Accepts every client, and sends each line of standard input as a frame to all clients, until the input ends. Drops a client
+/// whose socket is full instead of waiting for it.
 pub fn run(addr: SocketAddr) -> anyhow::Result<()> {
     let listener = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     listener.set_nonblocking(true)?;
@@ -23,17 +23,17 @@ pub fn run(addr: SocketAddr) -> anyhow::Result<()> {
     listener.bind(&addr.into()).with_context(|| format!("cannot listen on {addr}"))?;
     listener.listen(BACKLOG)?;
     let mut clients: Vec<TcpStream> = Vec::new();
-    // Without the buffer of `io::stdin`, which may hold what `poll` does not see.
+    // Without the buffer of `io::stdin`, which may hold bytes that `poll` does not report.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (mut lines, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
     loop {
         let mut ready = [PollFd::new(&listener, PollFlags::IN), PollFd::new(&input, PollFlags::IN)];
         poll(&mut ready, None)?;
-        let [comes, speaks] = ready.map(|fd| !fd.revents().is_empty());
-        if comes {
+        let [has_client, has_input] = ready.map(|fd| !fd.revents().is_empty());
+        if has_client {
             accept_all(&listener, &mut clients)?;
         }
-        if speaks {
+        if has_input {
             let read = input.read(&mut chunk)?;
             if read == 0 {
                 return Ok(());

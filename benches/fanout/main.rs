@@ -1,25 +1,25 @@
-//! What a change costs a server with thousands of clients, against the least that it can cost, and against other programs.
+//! Measures what a change costs a server with thousands of clients, compared with the minimum cost and with other servers.
 //!
 //! ```text
 //! cargo bench --bench fanout                               # the table, in about four minutes
-//! cargo bench --bench fanout -- --quick                    # does it work?
+//! cargo bench --bench fanout -- --quick                    # only checks that it works
 //! cargo bench --bench fanout -- --scenario changes --clients 2000 --size 1KiB --rate 10 --rounds 5
 //! cargo bench --bench fanout -- --scenario changes --servers floor,mapcast,redis,nats,mosquitto --clients 1000,9000
 //! ```
-//! Every server is a process of its own, and its CPU is that whole process's. The clients are one thread here, the same
-//! for all; servers take turns, and the median of the rounds counts. Times of changes are of one clock, in this process:
-//! from before the server is told to when a client has read it. Linux only.
-#![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
+//! Every server is a separate process, and its CPU time is that of the whole process. All clients run on one thread of this
+//! process, with the same code for all servers. Servers take turns, and the median of the rounds counts. The time of a change
+//! is measured with one clock, from just before the server gets it until a client has read it. Linux only.
+#![allow(unreachable_pub, missing_docs, reason = "only this program uses its modules")]
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
 #[path = "../../tests/integration/support/authority.rs"]
 mod authority;
-mod bystander;
 mod change;
 mod figure;
 mod floor;
-
-mod onlookers;
+mod http_load;
+mod http_only_server;
+mod kind;
 mod peer;
 mod recovery;
 mod report;
@@ -31,6 +31,7 @@ mod subscriber;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
+mod timing;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -47,76 +48,75 @@ use clap::Parser;
 use mapcast::display::units::{parse_duration, parse_size};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use figure::Figures;
+use kind::Kind;
 use report::{Csv, Outcome, Table};
-use round::Figures;
 use scenario::{Scenario, Work};
-use server::Kind;
-use support::netstat;
 
-/// Descriptors beside the clients': standard streams, the epoll set, pipes.
+/// Descriptors in addition to the clients': standard streams, the epoll set, pipes.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-/// Measures the fan-out: mapcast against one thread that only sends.
+/// Measures the fan-out of mapcast against one thread that only sends.
 #[derive(Debug, Parser)]
 #[command(name = "fanout", max_term_width = 100)]
 struct Options {
-    /// Run this scenario alone: changes, large, tls, repeat, connect, idle, stop, stalled, many, http, relay,
+    /// Run only this scenario: changes, large, tls, repeat, connect, idle, stop, stalled, many, http, relay,
     /// redis, tree or recovery; may be repeated
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
-    /// A tenth of the clients, one round, half the time
+    /// Use a tenth of the clients, one round, half the time
     #[arg(long)]
     quick: bool,
-    /// Measure these, by turns, instead of the scenario's own
+    /// Measure these servers, in turns, instead of the scenario's
     #[arg(long, value_name = "SERVER", value_delimiter = ',')]
     servers: Vec<Kind>,
-    /// How often each is measured; the median counts
+    /// Rounds per server; the median counts
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Clients at once; several numbers are one run after the other
+    /// Concurrent clients; several numbers are run one after another
     #[arg(long, value_name = "K", value_delimiter = ',')]
     clients: Vec<usize>,
-    /// Clients among them that never read
+    /// How many of the clients never read
     #[arg(long, value_name = "K")]
     stalled: Option<usize>,
-    /// Bytes of a payload
+    /// Payload size
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     size: Option<usize>,
-    /// Changes a second
+    /// Changes per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
-    /// Connections begun in a second
+    /// Connections begun per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     connect_rate: Option<u32>,
-    /// mapcast's interval
+    /// Interval of mapcast
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     interval: Option<Duration>,
-    /// How long it is measured, in each round
+    /// Duration of each measurement
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// Write the medians there too, a line a figure
+    /// Also write the medians to this file, one line per figure
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Given by cargo
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
-    /// What this process is, if not the bench itself
+    /// The role of this process, if it is not the bench itself
     #[arg(long, hide = true)]
     role: Option<Role>,
-    /// Where the floor listens
+    /// Address of the floor
     #[arg(hide = true)]
     addr: Option<SocketAddr>,
-    /// What is executed
+    /// Command to execute
     #[arg(last = true, hide = true)]
     command: Vec<OsString>,
 }
 
-/// What a child of the bench is.
+/// The role of a child process.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Role {
-    /// The floor itself.
+    /// The floor.
     Floor,
-    /// Some program.
+    /// Another program.
     Exec,
 }
 
@@ -133,14 +133,14 @@ fn main() -> anyhow::Result<()> {
     for scenario in scenarios {
         let missing = scenario.servers.iter().find_map(|kind| kind.missing());
         if let Some(program) = missing {
-            eprintln!("{}: skipped, there is no {program}", scenario.name);
+            eprintln!("{}: skipped: {program} is not installed", scenario.name);
             continue;
         }
-        let onlookers = scenario.onlookers.map_or(0, |demand| demand.streams as u64);
-        let wanted = scenario.clients as u64 + onlookers + SPARE_DESCRIPTORS;
+        let http_load = scenario.http_load.map_or(0, |demand| demand.streams as u64);
+        let wanted = scenario.clients as u64 + http_load + SPARE_DESCRIPTORS;
         ensure!(
             descriptors.is_none_or(|limit| limit >= wanted),
-            "{} clients need {wanted} descriptors, {descriptors:?} is the limit (ulimit -Hn)",
+            "{} clients need {wanted} descriptors, but the limit is {descriptors:?}; raise it with ulimit -Hn",
             scenario.clients
         );
         outcomes.push(measure(scenario, &mut failures));
@@ -157,7 +157,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A server that fails is not measured again, and what the others give is not lost with it.
+/// Measures all servers of `scenario`. A server that fails is skipped in later rounds; the results of the others are kept.
 fn measure(scenario: Scenario, failures: &mut Vec<anyhow::Error>) -> Outcome {
     let mut rounds: BTreeMap<Kind, Vec<Figures>> = BTreeMap::new();
     let mut servers = scenario.servers.clone();
@@ -188,26 +188,26 @@ fn measure(scenario: Scenario, failures: &mut Vec<anyhow::Error>) -> Outcome {
     Outcome::new(scenario, &rounds)
 }
 
-/// What a child does. Dies with the bench, however that ends.
+/// Runs a child process. It is killed when the bench exits for any reason.
 fn play(role: Role, options: &Options) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     match role {
-        Role::Floor => floor::run(options.addr.context("where to listen?")?),
+        Role::Floor => floor::run(options.addr.context("no address to listen on")?),
         Role::Exec => {
-            let [program, args @ ..] = options.command.as_slice() else { anyhow::bail!("execute what?") };
-            // Returns if and only if it fails.
+            let [program, args @ ..] = options.command.as_slice() else { anyhow::bail!("no command to execute") };
+            // Returns only if it fails.
             Err(Command::new(program).args(args).exec()).with_context(|| program.display().to_string())
         }
     }
 }
 
 impl Options {
-    /// The scenarios that were asked for, with what was asked for in place of their own numbers.
+    /// Returns the requested scenarios, with the options in place of their own numbers.
     fn scenarios(&self) -> anyhow::Result<Vec<Scenario>> {
         let all = Scenario::all();
         for name in &self.scenario {
             let names: Vec<_> = all.iter().map(|scenario| scenario.name).collect();
-            ensure!(names.contains(&name.as_str()), "no scenario {name:?}: there are {}", names.join(", "));
+            ensure!(names.contains(&name.as_str()), "unknown scenario {name:?}; use one of {}", names.join(", "));
         }
         let asked =
             |scenario: &Scenario| self.scenario.is_empty() || self.scenario.iter().any(|it| it == scenario.name);

@@ -1,24 +1,23 @@
-//! The table.
+//! The table of results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::figure::{Figure, Goal};
-use crate::round::Figures;
+use crate::figure::{Figure, Figures, Goal};
+use crate::kind::Kind;
 use crate::scenario::Scenario;
-use crate::server::Kind;
 
-/// What one scenario has given.
+/// The result of one scenario.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What was done.
+    /// The scenario.
     pub scenario: Scenario,
-    /// The median of all rounds, of each server.
+    /// The medians over all rounds, for each server.
     pub medians: BTreeMap<Kind, Figures>,
 }
 
 impl Outcome {
-    /// Takes the median of each figure.
+    /// Computes the median of each figure.
     pub fn new(scenario: Scenario, rounds: &BTreeMap<Kind, Vec<Figures>>) -> Self {
         let medians = rounds.iter().map(|(kind, rounds)| (*kind, medians(rounds))).collect();
         Self { scenario, medians }
@@ -44,20 +43,20 @@ fn medians(rounds: &[Figures]) -> Figures {
     all.iter().map(|figure| (*figure, median(figure))).collect()
 }
 
-/// All outcomes as one table in Markdown: a row a figure, a column a server.
+/// Formats all outcomes as one Markdown table: one row per figure, one column per server.
 pub struct Table<'outcomes>(pub &'outcomes [Outcome]);
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds: BTreeSet<Kind> = self.0.iter().flat_map(|outcome| outcome.medians.keys()).copied().collect();
-        write!(f, "| {:9} | {:>7} | {:29} |", "scenario", "clients", "figure")?;
+        write!(f, "| {:9} | {:>7} | {:31} |", "scenario", "clients", "figure")?;
         for kind in &kinds {
             write!(f, " {:>15} |", kind.name())?;
         }
         writeln!(f, " {:>22} |", "goal")?;
         writeln!(
             f,
-            "|{:-<11}|{:->8}:|{:-<31}|{}",
+            "|{:-<11}|{:->8}:|{:-<33}|{}",
             "",
             "",
             "",
@@ -67,7 +66,7 @@ impl fmt::Display for Table<'_> {
             let figures: BTreeSet<Figure> = outcome.medians.values().flat_map(BTreeMap::keys).copied().collect();
             for figure in figures {
                 let Scenario { name, clients, .. } = outcome.scenario;
-                write!(f, "| {name:9} | {clients:>7} | {:29} |", figure.name())?;
+                write!(f, "| {name:9} | {clients:>7} | {:31} |", figure.name())?;
                 for kind in &kinds {
                     write!(f, " {:>15} |", cell(outcome, *kind, figure))?;
                 }
@@ -78,7 +77,7 @@ impl fmt::Display for Table<'_> {
     }
 }
 
-/// All outcomes as lines of values between commas, for a program.
+/// Formats all outcomes as CSV.
 pub struct Csv<'outcomes>(pub &'outcomes [Outcome]);
 
 impl fmt::Display for Csv<'_> {
@@ -96,7 +95,7 @@ impl fmt::Display for Csv<'_> {
     }
 }
 
-/// The value, and how many times the floor's it is.
+/// Returns the value, with its multiple of the floor.
 fn cell(outcome: &Outcome, kind: Kind, figure: Figure) -> String {
     let Some(value) = outcome.value(kind, figure) else { return String::new() };
     let text = format!("{value:.*}", figure.decimals());
@@ -108,7 +107,7 @@ fn cell(outcome: &Outcome, kind: Kind, figure: Figure) -> String {
     }
 }
 
-/// What is asked of mapcast, and a mark if that is missed.
+/// Returns the goal, marked if it was missed.
 fn judgement(outcome: &Outcome, figure: Figure) -> String {
     let Some(goal) = outcome.goal(figure) else { return String::new() };
     let Some(value) = goal.subjects().iter().find_map(|kind| outcome.value(*kind, figure)) else {

@@ -1,4 +1,4 @@
-//! One server under one scenario, once.
+//! One round: one server in one scenario.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -8,43 +8,36 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use mapcast::Shutdown;
 
-use crate::bystander::Bystander;
 use crate::change::Publisher;
-use crate::figure::Figure;
-use crate::netstat;
-use crate::onlookers::Onlookers;
+use crate::figure::{Figure, Figures};
+use crate::http_load::HttpLoad;
+use crate::http_only_server::HttpOnlyServer;
+use crate::kind::Kind;
 use crate::recovery;
 use crate::scenario::{Scenario, Work};
-use crate::server::{Kind, Server};
+use crate::server::Server;
 use crate::subscriber::Subscriber;
+use crate::support::netstat;
 use crate::support::sample::Sample;
 use crate::support::swarm::{Burst, Swarm};
 use crate::support::wire::Wire;
 use crate::tally::Tally;
+use crate::timing::{PATIENCE, TICK, micros, millis};
 use crate::tree;
 
-/// How long the last client may take to connect, a change to reach everyone, a server to stop.
-pub const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Nothing has come for so long: the work before it is done.
+/// After this time without a message, earlier work is complete.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// The longest wait between two looks at the clock.
-pub const TICK: Duration = Duration::from_millis(5);
-
-/// A change that has not reached everyone by then is published once more: a peer's subscription may come after it.
+/// A change that has not reached every client by then is published again, because a subscription may have come after it.
 const SETTLE_PERIOD: Duration = Duration::from_millis(500);
 
-/// How late those read of whom the kernel says when a change was there: after the fan-out to 1,000, before the next one.
+/// How late clients with kernel timestamps read: after the fan-out to 1,000 clients, and before the next one.
 const LATENESS: Duration = Duration::from_millis(20);
 
-/// The changes before the window are published for so long.
+/// How long changes are published before the measurement.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// What was measured.
-pub type Figures = BTreeMap<Figure, f64>;
-
-/// Measures `kind` under `scenario` once.
+/// Measures `kind` in `scenario` once.
 pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     if let Work::Tree(rate) = scenario.work {
         return tree::run(scenario, rate);
@@ -54,7 +47,7 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     }
     let mut server = Server::start(kind, scenario)?;
     let mut publisher = server.publisher(scenario.size)?;
-    // The first client of all finds a map, and what a server sets up once is not counted for the clients.
+    // The first client finds a map, and one-time costs of the server are not counted for the clients.
     let mut probe = Load::new(kind, &publisher, 1)?;
     probe.connect(&Burst { clients: 1, stalled: 0, ..scenario.burst(&server) })?;
     probe.settle(&mut publisher)?;
@@ -64,12 +57,12 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     let idle_memory = server.resident()?;
     load.measure_connecting(kind, &server, scenario, &mut figures)?;
     load.settle(&mut publisher)?;
-    let bystander = match (scenario.work, scenario.onlookers, server.page()) {
-        (Work::Changes(rate), Some(_), None) => Some(Bystander::start(scenario, rate)?),
+    let http_only = match (scenario.work, scenario.http_load, server.page()) {
+        (Work::Changes(rate), Some(_), None) => Some(HttpOnlyServer::start(scenario, rate)?),
         _ => None,
     };
-    let page = server.page().or(bystander.as_ref().and_then(Bystander::page));
-    let onlookers = page.zip(scenario.onlookers).map(|(page, demand)| Onlookers::start(page, demand)).transpose()?;
+    let page = server.page().or(http_only.as_ref().and_then(HttpOnlyServer::page));
+    let http_load = page.zip(scenario.http_load).map(|(page, demand)| HttpLoad::start(page, demand)).transpose()?;
     match scenario.work {
         Work::Changes(rate) => {
             let subscriber =
@@ -80,15 +73,15 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
             }
         }
         Work::Repeat => {
-            let told = if kind.repeats() { None } else { Some(&mut publisher) };
-            load.measure_repeat(&mut server, told, scenario, &mut figures)?;
+            let repeater = if kind.repeats() { None } else { Some(&mut publisher) };
+            load.measure_repeat(&mut server, repeater, scenario, &mut figures)?;
         }
         Work::Idle => load.measure_idle(&server, scenario.window, &mut figures)?,
         Work::Connect | Work::Tree(_) | Work::Recovery => {}
         Work::Stop => load.measure_stop(&mut server, &mut figures)?,
     }
-    if let Some(onlookers) = onlookers {
-        figures.insert(Figure::Requests, onlookers.finish()?);
+    if let Some(http_load) = http_load {
+        figures.insert(Figure::Requests, http_load.finish()?);
     }
     if scenario.work != Work::Stop {
         let over = load.swarm.counts().over();
@@ -97,7 +90,7 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
             .insert(Figure::Memory, (server.resident()?.saturating_sub(idle_memory)) as f64 / 1024.0 / load.clients());
     }
     ensure!(load.tally.wrong == 0, "{} payloads were broken, or older than what the client had", load.tally.wrong);
-    // Before the clients leave, so that it does no work for that.
+    // Before the clients disconnect, so that this causes no work.
     server.kill();
     Ok(figures)
 }
@@ -114,12 +107,12 @@ impl Scenario {
     }
 }
 
-/// The clients, and what has come at them.
+/// The clients, and the messages that they received.
 struct Load {
     swarm: Swarm<Box<dyn Wire>>,
     tally: Tally,
     clients: usize,
-    /// Those that read.
+    /// The number of clients that read.
     readers: usize,
 }
 
@@ -128,7 +121,7 @@ impl Load {
         let mut swarm = Swarm::new(kind.wire(publisher.size()))?;
         swarm.encrypt(kind.tls()?);
         if kind == Kind::Hash {
-            // One thread that reads for 1,000 takes longer for it than sending to them, and some of the sender's core.
+            // One thread that reads for 1,000 clients takes longer than sending to them, and competes for the sender's core.
             swarm.read_late(LATENESS);
         }
         let tally = Tally::new(clients, publisher.size(), publisher.epoch());
@@ -151,7 +144,7 @@ impl Load {
         Ok(())
     }
 
-    /// Waits until nothing has come for a while.
+    /// Waits until no message has arrived for [`QUIET`].
     fn wait_quiet(&mut self) -> anyhow::Result<()> {
         let (deadline, mut last) = (Instant::now() + PATIENCE, Instant::now());
         while last.elapsed() < QUIET && Instant::now() < deadline {
@@ -162,10 +155,10 @@ impl Load {
         Ok(())
     }
 
-    /// Waits until every reader has the newest change, or the patience is over. Returns true if and only if they have.
+    /// Waits until every reader has the newest change, at most `patience`. Returns true if and only if all have it.
     fn wait_delivered(&mut self, newest: u64, patience: Duration) -> anyhow::Result<bool> {
         let deadline = Instant::now() + patience;
-        while self.tally.having(newest) < self.readers {
+        while self.tally.count_with(newest) < self.readers {
             if Instant::now() > deadline {
                 return Ok(false);
             }
@@ -183,7 +176,11 @@ impl Load {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("a change has reached {} of {} clients only", self.tally.having(publisher.last()), self.readers);
+                bail!(
+                    "a change has reached only {} of {} clients",
+                    self.tally.count_with(publisher.last()),
+                    self.readers
+                );
             }
         }
     }
@@ -197,13 +194,13 @@ impl Load {
     ) -> anyhow::Result<()> {
         let (cpu, retries) = (server.cpu()?, netstat::syn_retries()?);
         self.connect(&scenario.burst(server))?;
-        if kind.greets() {
+        if kind.sends_first_map() {
             self.wait_delivered(1, PATIENCE)?;
         }
         if scenario.work != Work::Connect {
             return Ok(());
         }
-        // Where nobody is greeted, some may still be in the queue.
+        // Without a first map, some clients may still be in the queue.
         self.wait_quiet()?;
         figures.insert(Figure::ConnectCpu, micros(server.cpu_since(cpu)?) / self.clients());
         let longest = self.swarm.connects().percentile(100.0).unwrap_or_default();
@@ -243,11 +240,11 @@ impl Load {
         Ok(())
     }
 
-    /// Takes the times from when a plain subscriber had each change, in place of when it was published.
+    /// Measures the times from when a plain subscriber received each change, instead of from its publication.
     fn compare_with(&mut self, subscriber: &BTreeMap<u64, Instant>, figures: &mut Figures) -> anyhow::Result<()> {
         let mut after = Sample::default();
         for arrived in &self.tally.arrived {
-            let there = subscriber.get(&arrived.number).context("the subscriber has missed a change")?;
+            let there = subscriber.get(&arrived.number).context("the subscriber missed a change")?;
             after.add(arrived.at.saturating_duration_since(*there));
         }
         for (figure, percent) in [(Figure::AfterRedisP50, 50.0), (Figure::AfterRedisP99, 99.0)] {
@@ -256,18 +253,18 @@ impl Load {
         Ok(())
     }
 
-    /// `told` is who tells a server that does not repeat by itself.
+    /// Measures repeats. `repeater` publishes to a server that does not repeat by itself.
     fn measure_repeat(
         &mut self,
         server: &mut Server,
-        mut told: Option<&mut Publisher>,
+        mut repeater: Option<&mut Publisher>,
         scenario: &Scenario,
         figures: &mut Figures,
     ) -> anyhow::Result<()> {
-        self.repeat_for(server, told.as_deref_mut(), scenario.interval, scenario.interval)?;
+        self.repeat_for(server, repeater.as_deref_mut(), scenario.interval, scenario.interval)?;
         self.tally.open_window(u64::MAX);
         let cpu = server.cpu()?;
-        self.repeat_for(server, told, scenario.interval, scenario.window)?;
+        self.repeat_for(server, repeater, scenario.interval, scenario.window)?;
         let (cpu, silence) = (server.cpu_since(cpu)?, self.tally.longest_silence());
         let tally = &mut self.tally;
         ensure!(tally.frames > 0, "no frame was repeated");
@@ -275,7 +272,7 @@ impl Load {
         for (figure, percent) in [(Figure::GapP1, 1.0), (Figure::GapP50, 50.0), (Figure::GapP99, 99.0)] {
             figures.extend(tally.gaps.percentile(percent).map(|gap| (figure, millis(gap))));
         }
-        // A client that hears nothing any more has a gap too.
+        // A client that receives nothing any more has a gap, too.
         figures.extend(tally.gaps.percentile(100.0).map(|gap| (Figure::GapMax, millis(gap.max(silence)))));
         Ok(())
     }
@@ -283,11 +280,11 @@ impl Load {
     fn repeat_for(
         &mut self,
         server: &mut Server,
-        told: Option<&mut Publisher>,
+        repeater: Option<&mut Publisher>,
         interval: Duration,
         window: Duration,
     ) -> anyhow::Result<()> {
-        match told {
+        match repeater {
             Some(publisher) => self.read_while_publishing(server, publisher, interval, window),
             None => self.read_for(window),
         }
@@ -307,20 +304,20 @@ impl Load {
         server.terminate()?;
         let status = loop {
             self.poll(Duration::from_millis(1))?;
-            if let Some(status) = server.ending()? {
+            if let Some(status) = server.exit_status()? {
                 break status;
             }
-            ensure!(started.elapsed() < PATIENCE * 2, "it does not stop");
+            ensure!(started.elapsed() < PATIENCE * 2, "the server does not stop");
         };
         figures.insert(Figure::StopTime, millis(started.elapsed()));
-        // What was sent before the end is still to be read.
+        // Frames that were sent before the end are still unread.
         self.wait_quiet()?;
         let counts = self.swarm.counts();
         figures.insert(Figure::Resets, (counts.reset + counts.torn) as f64);
         figures.insert(Figure::ExitCode, status.code().map_or(f64::NAN, f64::from));
         ensure!(
             counts.over() == self.clients,
-            "{} of {} clients were not told",
+            "{} of {} clients did not see the end of their connection",
             self.clients - counts.over(),
             self.clients
         );
@@ -335,7 +332,7 @@ impl Load {
         Ok(())
     }
 
-    /// Reads while a thread of its own publishes a change every `period`, for `window`.
+    /// Reads while another thread publishes a change every `period`, for `window`.
     fn read_while_publishing(
         &mut self,
         server: &mut Server,
@@ -354,24 +351,17 @@ impl Load {
                 match self.poll(TICK) {
                     Ok(_) if publishing.is_finished() => break Ok(()),
                     Ok(_) if Instant::now() < deadline => {}
-                    // It may hang in a write: only its server's end frees it.
+                    // The publisher may hang in a write: only killing the server unblocks it.
                     Ok(_) => {
-                        break Err(anyhow::anyhow!("the server takes no more changes")).inspect_err(|_| server.kill());
+                        break Err(anyhow::anyhow!("the server accepts no more changes"))
+                            .inspect_err(|_| server.kill());
                     }
                     Err(error) => break Err(error),
                 }
             };
             stop.trigger();
-            let told = publishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            read.and(told.context("the server takes no change"))
+            let result = publishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            read.and(result.context("the server does not accept a change"))
         })
     }
-}
-
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
-}
-
-pub fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }

@@ -1,63 +1,63 @@
-//! The scenarios, and what is asked of mapcast in each.
+//! The scenarios, and the goals for mapcast in each of them.
 
 use std::time::Duration;
 
 use crate::figure::{Figure, Goal};
-use crate::onlookers::Demand;
-use crate::server::Kind;
+use crate::http_load::HttpRate;
+use crate::kind::Kind;
 
-/// An hour: no repeat falls into a measurement.
+/// One hour, so that no repeat falls into a measurement.
 const NEVER: Duration = Duration::from_hours(1);
 
-/// What the clients and the publisher do.
+/// A scenario: the work of the clients and the publisher.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// How it is chosen.
+    /// The name for `--scenario`.
     pub name: &'static str,
-    /// Clients at once.
+    /// Concurrent clients.
     pub clients: usize,
-    /// How many of them never read.
+    /// How many clients never read.
     pub stalled: usize,
-    /// Connections begun in a second.
+    /// Connections begun per second.
     pub connect_rate: u32,
-    /// Bytes of the payload.
+    /// Payload size in bytes.
     pub size: usize,
-    /// mapcast's interval.
+    /// Interval of mapcast.
     pub interval: Duration,
-    /// What is done once they are connected.
+    /// The work once all clients are connected.
     pub work: Work,
-    /// Who looks on over HTTP meanwhile, at mapcast alone.
-    pub onlookers: Option<Demand>,
-    /// How long that is measured.
+    /// HTTP load during the work.
+    pub http_load: Option<HttpRate>,
+    /// Duration of the measurement.
     pub window: Duration,
-    /// Who is measured.
+    /// The measured servers.
     pub servers: Vec<Kind>,
-    /// How often; the median counts.
+    /// Rounds; the median counts.
     pub rounds: usize,
-    /// What is asked of mapcast.
+    /// The goals for mapcast.
     pub goals: &'static [(Figure, Goal)],
 }
 
-/// What is done once all clients are connected.
+/// The work once all clients are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// So many changes a second.
+    /// This many changes per second.
     Changes(u32),
-    /// No change: mapcast repeats by itself, the others are told to at that pace.
+    /// No changes. mapcast repeats by itself; the bench publishes to the others at the same rate.
     Repeat,
-    /// Nothing: the connecting is what is measured.
+    /// None: connecting is measured.
     Connect,
-    /// Nothing for so long.
+    /// None, for the whole duration.
     Idle,
     /// SIGTERM.
     Stop,
-    /// So many changes a second through three relays, one of which is then killed and started again, and then the root.
+    /// This many changes per second through three relays; then one relay, and later the root, is killed and restarted.
     Tree(u32),
-    /// The server is away for 2, 8 and 15 s, and its clients return.
+    /// The server is down for 2, 8 and 15 s, and its clients reconnect.
     Recovery,
 }
 
-/// What is asked of the delivery of changes; of a client's memory last.
+/// The goals for the delivery of changes; the last one is about memory.
 const CHANGES_GOALS: &[(Figure, Goal)] = &[
     (Figure::DeliveryCpu, Goal::Times(1.15, Kind::Floor)),
     (Figure::LatencyP50, Goal::Times(0.8, Kind::Redis)),
@@ -67,7 +67,7 @@ const CHANGES_GOALS: &[(Figure, Goal)] = &[
 ];
 
 impl Scenario {
-    /// All of them, as they are run when nothing else is asked for.
+    /// Returns all scenarios with their default values.
     pub fn all() -> Vec<Self> {
         let changes = Self {
             name: "changes",
@@ -77,7 +77,7 @@ impl Scenario {
             size: 200,
             interval: NEVER,
             work: Work::Changes(5),
-            onlookers: None,
+            http_load: None,
             window: Duration::from_secs(3),
             servers: vec![Kind::Floor, Kind::Mapcast],
             rounds: 3,
@@ -155,7 +155,7 @@ impl Scenario {
         all
     }
 
-    /// Those with as many clients as fit, with somebody who looks on, and with more than one server in a row.
+    /// Returns the scenarios with the maximum number of clients, with HTTP load, and with several servers in a chain.
     fn beside_others(changes: &Self) -> Vec<Self> {
         vec![
             Self {
@@ -169,10 +169,10 @@ impl Scenario {
                 goals: &[(Figure::GapP99, Goal::AtMost(5050.0)), (Figure::Memory, Goal::AtMost(10.0))],
                 ..changes.clone()
             },
-            // The same goals as without anybody who looks on; its memory is the page's too.
+            // The goals are the same as without HTTP load, except for memory, which includes that of HTTP.
             Self {
                 name: "http",
-                onlookers: Some(Demand { streams: 100, requests: 1000 }),
+                http_load: Some(HttpRate { streams: 100, requests: 1000 }),
                 goals: &CHANGES_GOALS[..CHANGES_GOALS.len() - 1],
                 ..changes.clone()
             },
@@ -189,7 +189,7 @@ impl Scenario {
             Self {
                 name: "redis",
                 clients: 1000,
-                // One slow change of a round's 25 is its p99.
+                // With 25 changes per round, the p99 is one slow change.
                 rounds: 5,
                 servers: vec![Kind::Hash],
                 goals: &[(Figure::AfterRedisP99, Goal::AtMost(5.0)), (Figure::Delivered, Goal::Exactly(100.0))],
@@ -221,8 +221,8 @@ impl Scenario {
         ]
     }
 
-    /// The same, short: a tenth of the clients, one round, half the time. Shows that the bench works; the figures mean
-    /// little.
+    /// Returns a short version: a tenth of the clients, one round, half the time. It shows that the bench works; its figures are
+    /// not meaningful.
     pub fn quick(self) -> Self {
         let window = if self.work == Work::Repeat { self.interval * 2 } else { self.window / 2 };
         Self { clients: self.clients / 10, stalled: self.stalled / 10, rounds: 1, window, ..self }

@@ -1,4 +1,4 @@
-//! The certificate of the servers that encrypt, and the clients that trust it.
+//! The certificate of TLS servers, and the configuration of clients that trust it.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::authority::{Authority, Files};
 
-/// Returns the authority of this run, with the files of its servers. They go with the last who holds it: `main`.
+/// Returns the authority of this run, with the files of its servers. The files are removed with the last reference, in `main`.
 pub fn authority() -> Arc<(Authority, Files)> {
     static AUTHORITY: Mutex<Weak<(Authority, Files)>> = Mutex::new(Weak::new());
     let mut authority = AUTHORITY.lock().unwrap_or_else(PoisonError::into_inner);
@@ -22,14 +22,14 @@ pub fn authority() -> Arc<(Authority, Files)> {
     })
 }
 
-/// What `mapcast-server` wants to be told.
+/// Returns the TLS options of `mapcast-server`.
 pub fn arguments() -> Vec<String> {
     let files = authority().1.clone();
     let name = |path: &std::path::Path| path.to_string_lossy().into_owned();
     vec!["--tls-cert".to_owned(), name(&files.cert), "--tls-key".to_owned(), name(&files.key)]
 }
 
-/// How its clients encrypt.
+/// Returns the TLS configuration of its clients.
 pub fn client() -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&authority().0.ca)?)?;

@@ -1,4 +1,4 @@
-//! The servers that are measured, each a process of its own.
+//! The measured servers, each in its own process.
 
 use std::env;
 use std::fs;
@@ -9,83 +9,48 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use mapcast::Shutdown;
 use nix::time::ClockId;
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::ClientConfig;
 
 use crate::change::{Publisher, Wrap};
+use crate::kind::Kind;
 use crate::peer::{mosquitto, nats, redis};
 use crate::scenario::Scenario;
 use crate::secure;
 use crate::support::wire::{Frames, Wire};
 
-/// The program that is measured.
+/// The measured program.
 const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
 
-/// How long a server may take to listen.
+/// The longest time for a server to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Connections that a server must hold beside the clients.
+/// Connections that a server must hold in addition to the clients.
 const SPARE_CONNECTIONS: usize = 16;
 
-/// Which server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Kind {
-    /// One thread, one `send` a client, nothing else
-    Floor,
-    /// `mapcast-server`, reading lines
-    Mapcast,
-    /// The same, with TLS
-    MapcastTls,
-    /// `mapcast-server` that follows another one, which reads lines
-    Relay,
-    /// `mapcast-server` that follows a hash in `redis-server`
-    Hash,
-    /// `redis-server`, with PUBLISH
-    Redis,
-    /// `nats-server`, without persistence
-    Nats,
-    /// `mosquitto`, with QoS 0
-    Mosquitto,
-}
-
 impl Kind {
-    /// What it is called in the table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Floor => "floor",
-            Self::Mapcast => "mapcast",
-            Self::MapcastTls => "mapcast-tls",
-            Self::Relay => "relay",
-            Self::Hash => "hash",
-            Self::Redis => "redis",
-            Self::Nats => "nats",
-            Self::Mosquitto => "mosquitto",
-        }
-    }
-
-    /// What its clients speak, with payloads of at most `max` bytes.
+    /// Returns the protocol of its clients, with payloads of at most `max` bytes.
     pub fn wire(self, max: usize) -> Box<dyn Wire> {
         match self {
             Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash => Box::new(Frames { max }),
-            Self::Redis => Box::new(redis::Subscriber { max }),
-            Self::Nats => Box::new(nats::Subscriber { max }),
-            Self::Mosquitto => Box::new(mosquitto::Subscriber { max }),
+            Self::Redis => Box::new(redis::RedisWire { max }),
+            Self::Nats => Box::new(nats::NatsWire { max }),
+            Self::Mosquitto => Box::new(mosquitto::MqttWire { max }),
         }
     }
 
-    /// How its clients encrypt, if they do.
+    /// Returns the TLS configuration of its clients, if they use TLS.
     pub fn tls(self) -> anyhow::Result<Option<Arc<ClientConfig>>> {
         if self == Self::MapcastTls { secure::client().map(Some) } else { Ok(None) }
     }
 
-    /// What whoever publishes sends to it first, and how a change is put.
+    /// Returns the first bytes of a publisher, and the form of a change.
     fn publishing(self) -> (&'static [u8], Wrap) {
         match self {
             Self::Floor | Self::Mapcast | Self::MapcastTls => (&[], |payload| [payload, b"\n"].concat()),
-            // Its parent's.
+            // The publisher of its parent.
             Self::Relay => Self::Mapcast.publishing(),
             Self::Hash => (&[], redis::publish_hash),
             Self::Redis => (&[], redis::publish),
@@ -94,17 +59,7 @@ impl Kind {
         }
     }
 
-    /// True if and only if it sends the current map to each client that connects.
-    pub fn greets(self) -> bool {
-        matches!(self, Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash)
-    }
-
-    /// True if and only if it sends again by itself what has not changed.
-    pub fn repeats(self) -> bool {
-        self.greets()
-    }
-
-    /// The program that it needs and this machine does not have.
+    /// Returns the program that it needs if this machine does not have it.
     pub fn missing(self) -> Option<&'static str> {
         let program = match self {
             Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay => return None,
@@ -117,7 +72,7 @@ impl Kind {
         (!is_there).then_some(program)
     }
 
-    /// Who has the map that it serves, if not itself.
+    /// Returns the kind of its upstream, if it has one.
     fn upstream(self) -> Option<Self> {
         match self {
             Self::Relay => Some(Self::Mapcast),
@@ -168,7 +123,7 @@ impl Kind {
     }
 }
 
-/// A running server; killed and waited for when dropped.
+/// A running server. Killed and waited for on drop.
 #[derive(Debug)]
 pub struct Server {
     kind: Kind,
@@ -176,12 +131,12 @@ pub struct Server {
     addr: SocketAddr,
     page: Option<SocketAddr>,
     clock: ClockId,
-    /// Who has the map that it serves, if that is its own too.
+    /// The upstream, if this value started it.
     upstream: Option<Box<Self>>,
 }
 
 impl Server {
-    /// Starts a server on a free port of 127.0.0.1, and before it whomever it follows, and waits until it listens.
+    /// Starts the upstream, if any, and then a server on a free port of 127.0.0.1. Waits until it listens.
     pub fn start(kind: Kind, scenario: &Scenario) -> anyhow::Result<Self> {
         let upstream = kind.upstream().map(|kind| Self::start(kind, scenario)).transpose()?;
         let mut server = Self::start_at(kind, free_addr()?, upstream.as_ref().map(Self::addr), scenario)?;
@@ -189,16 +144,16 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a server at `addr`, which follows the one at `upstream`, and waits until it listens.
+    /// Starts a server at `addr` that follows the one at `upstream`, and waits until it listens.
     pub fn start_at(
         kind: Kind,
         addr: SocketAddr,
         upstream: Option<SocketAddr>,
         scenario: &Scenario,
     ) -> anyhow::Result<Self> {
-        let has_page = kind == Kind::Mapcast && scenario.onlookers.is_some();
+        let has_page = kind == Kind::Mapcast && scenario.http_load.is_some();
         let page = has_page.then(free_addr).transpose()?;
-        // Through this program, so that the child dies with its parent, and has all descriptors that there are.
+        // Through this program, so that the child is killed with its parent and has the raised descriptor limit.
         let mut command = Command::new(env::current_exe()?);
         match kind {
             Kind::Floor => command.args(["--role", "floor", &addr.to_string()]),
@@ -208,7 +163,7 @@ impl Server {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         let clock = ClockId::pid_cpu_clock_id(nix::unistd::Pid::from_raw(i32::try_from(child.id())?))?;
         if kind == Kind::Mosquitto {
-            let mut stdin = child.stdin.take().context("no pipe to its standard input")?;
+            let mut stdin = child.stdin.take().context("standard input is not a pipe")?;
             stdin.write_all(mosquitto::config(addr).as_bytes())?;
         }
         let mut server = Self { kind, child, addr, page, clock, upstream: None };
@@ -220,44 +175,44 @@ impl Server {
         let (deadline, pause) = (Instant::now() + PATIENCE, Shutdown::new()?);
         while TcpStream::connect(self.addr).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("it has ended: {status}");
+                bail!("the server has exited: {status}");
             }
             if Instant::now() > deadline {
-                bail!("nobody listens on {} after {PATIENCE:?}", self.addr);
+                bail!("the server does not listen on {} after {PATIENCE:?}", self.addr);
             }
             pause.wait(Duration::from_millis(10));
         }
         Ok(())
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Where its page is, if it has one.
+    /// Returns its HTTP address, if it has one.
     pub fn page(&self) -> Option<SocketAddr> {
         self.page
     }
 
-    /// Where whoever it follows listens.
+    /// Returns the address of its upstream.
     pub fn upstream_addr(&self) -> Option<SocketAddr> {
         self.upstream.as_ref().map(|upstream| upstream.addr)
     }
 
-    /// Returns who tells it, or whomever it follows, of changes of `size` bytes. Once.
+    /// Returns the publisher of changes of `size` bytes, to it or to its upstream. Can be called once.
     pub fn publisher(&mut self, size: usize) -> anyhow::Result<Publisher> {
         let mut sink: Box<dyn Write + Send> = match self.kind {
             Kind::Floor | Kind::Mapcast | Kind::MapcastTls => {
-                Box::new(self.child.stdin.take().context("it has a publisher already")?)
+                Box::new(self.child.stdin.take().context("the server already has a publisher")?)
             }
-            Kind::Relay => return self.upstream.as_mut().context("it follows nobody")?.publisher(size),
+            Kind::Relay => return self.upstream.as_mut().context("the server has no upstream")?.publisher(size),
             Kind::Hash => {
-                let stream = TcpStream::connect(self.upstream_addr().context("it follows nobody")?)?;
+                let stream = TcpStream::connect(self.upstream_addr().context("the server has no upstream")?)?;
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }
-            // What it answers is a few bytes a change, and stays unread.
+            // Its replies are a few bytes per change and stay unread.
             Kind::Redis | Kind::Nats | Kind::Mosquitto => {
                 let stream = TcpStream::connect(self.addr)?;
                 stream.set_nodelay(true)?;
@@ -269,22 +224,22 @@ impl Server {
         Ok(Publisher::new(sink, wrap, size))
     }
 
-    /// CPU that all of its threads have used so far, user and system, the ended ones too. By the process's own clock
-    /// (`clock_getcpuclockid`), whose sum `/proc/PID/stat` has in steps of 10 ms.
+    /// Returns the CPU time of all its threads so far, user and system, including ended threads, by the process's own clock
+    /// (`clock_getcpuclockid`). `/proc/PID/stat` has the same sum in steps of 10 ms.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        Ok(self.clock.now().context("the server has ended")?.into())
+        Ok(self.clock.now().context("the server has exited")?.into())
     }
 
-    /// CPU that its HTTP threads have used so far, by the scheduler's count (`/proc/PID/task/TID/schedstat`, whose first
-    /// field is nanoseconds on a CPU). Part of [`cpu`](Self::cpu), but no part of what a delivery costs.
+    /// Returns the CPU time of its HTTP threads so far, by the scheduler (`/proc/PID/task/TID/schedstat`, whose first field is
+    /// nanoseconds on a CPU). It is a part of [`cpu`](Self::cpu), but not of the cost of a delivery.
     pub fn http_cpu(&self) -> anyhow::Result<Duration> {
         if self.page.is_none() {
             return Ok(Duration::ZERO);
         }
         let mut nanos = 0;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id())).context("the server has ended")? {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id())).context("the server has exited")? {
             let thread = thread?.path();
-            // One that has ended meanwhile has no files any more.
+            // A thread that has ended meanwhile has no files.
             let name = fs::read_to_string(thread.join("comm")).unwrap_or_default();
             if name.starts_with("http-") {
                 let schedule = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
@@ -294,38 +249,39 @@ impl Server {
         Ok(Duration::from_nanos(nanos))
     }
 
-    /// CPU that it has used since it was `before`.
+    /// Returns the CPU time since it was `before`.
     pub fn cpu_since(&self, before: Duration) -> anyhow::Result<Duration> {
         Ok(self.cpu()?.saturating_sub(before))
     }
 
-    /// Its resident memory in bytes.
+    /// Returns its resident memory in bytes.
     pub fn resident(&self) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("the server has ended")?;
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("the server has exited")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-        Ok(kib.context("no VmRSS in its status")? * 1024)
+        Ok(kib.context("no VmRSS in /proc/PID/status")? * 1024)
     }
 
-    /// Asks it to stop, as a service manager does.
+    /// Sends SIGTERM, as a service manager does.
     pub fn terminate(&self) -> anyhow::Result<()> {
         Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)
     }
 
-    /// How it has ended; `None` if it has not.
-    pub fn ending(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    /// Returns its exit status; `None` while it runs.
+    pub fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// Ends it at once.
+    /// Kills it.
     pub fn kill(&mut self) {
-        // It fails only if it has ended.
+        // Fails only if it has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Returns an address with a free port, given back before a server takes it: nobody else here asks for one in between.
+/// Returns an address with a free port. The port is released before a server binds it; no other program here takes one.
 pub fn free_addr() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -1,4 +1,4 @@
-//! A plain subscriber of Redis, which says when Redis itself had delivered each change: when its kernel had it.
+//! A plain Redis subscriber that records when Redis delivered each change, by kernel timestamps.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,24 +10,23 @@ use anyhow::{Context, ensure};
 
 use crate::change::Change;
 use crate::peer::redis;
-use crate::round::PATIENCE;
 use crate::server::Server;
 use crate::support::stamp::{read_stamped, stamp};
+use crate::timing::PATIENCE;
 
-/// What Redis answers a subscription with: `subscribe`, the channel, and how many there are.
+/// The reply of Redis to a subscription: `subscribe`, the channel, and the number of subscriptions.
 const ANSWER: &str = "*3\r\n$9\r\nsubscribe\r\n$13\r\nmapcast:bench\r\n:1\r\n";
 
-/// One connection that is subscribed to the channel on which the hash's changes are announced, read by a thread of its
-/// own.
+/// One connection that is subscribed to the channel of the hash's changes, with its own thread.
 pub struct Subscriber {
     reading: JoinHandle<anyhow::Result<BTreeMap<u64, Instant>>>,
     stream: TcpStream,
 }
 
 impl Subscriber {
-    /// Subscribes at the Redis that `server` follows, for changes of `size` bytes.
+    /// Subscribes to the Redis that `server` follows, for changes of `size` bytes.
     pub fn start(server: &Server, size: usize) -> anyhow::Result<Self> {
-        let mut stream = TcpStream::connect(server.upstream_addr().context("it follows nobody")?)?;
+        let mut stream = TcpStream::connect(server.upstream_addr().context("the server has no upstream")?)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(&redis::subscribe(redis::CHANNEL))?;
         let mut answer = vec![0; ANSWER.len()];
@@ -37,7 +36,7 @@ impl Subscriber {
         let reader = stream.try_clone()?;
         let read = move || {
             let mut delivered = BTreeMap::new();
-            // What stands before each payload and behind it has always the same length.
+            // The bytes around each payload always have the same length.
             let message = redis::message_len(size);
             let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
             loop {
@@ -48,7 +47,7 @@ impl Subscriber {
                 bytes.extend_from_slice(&chunk[..read]);
                 while bytes.len() >= message {
                     let payload = &bytes[message - size - 2..message - 2];
-                    let change = Change::from_payload(payload, size).context("not what was published")?;
+                    let change = Change::from_payload(payload, size).context("not a published change")?;
                     delivered.insert(change.number, at);
                     bytes.drain(..message);
                 }
@@ -57,11 +56,11 @@ impl Subscriber {
         Ok(Self { reading: thread::Builder::new().spawn(read)?, stream })
     }
 
-    /// Returns when each change was there, up to `last`, which must have been published.
+    /// Returns when each change arrived, up to `last`, which must have been published.
     pub fn finish(self, last: u64) -> anyhow::Result<BTreeMap<u64, Instant>> {
         self.stream.shutdown(std::net::Shutdown::Both)?;
         let delivered = self.reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        ensure!(delivered.contains_key(&last), "the subscriber has not had the last change");
+        ensure!(delivered.contains_key(&last), "the subscriber did not receive the last change");
         Ok(delivered)
     }
 }

@@ -1,4 +1,4 @@
-//! What has come at the clients.
+//! Counts and times of the messages that clients received.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -7,46 +7,46 @@ use crate::change::Change;
 use crate::support::sample::Sample;
 use crate::support::swarm::Arrival;
 
-/// Counts what comes at the clients, and takes the times. What came before the window was opened is warm-up.
+/// Counts received messages and records their times. Messages before the window was opened are warm-up.
 #[derive(Debug)]
 pub struct Tally {
     epoch: Instant,
     size: usize,
-    clients: Vec<Seen>,
+    clients: Vec<ClientState>,
     /// The last change before the window.
     before: u64,
-    /// How many clients have had each change since, the first at index 0.
+    /// The number of clients that received each change since, the first change at index 0.
     had: Vec<usize>,
     /// Frames in the window.
     pub frames: u64,
-    /// Deliveries in the window: a change that reached a client which had none as new.
+    /// Deliveries in the window: changes that reached a client for the first time.
     pub deliveries: u64,
-    /// Payloads that are no change, or older than what that client had, ever.
+    /// Payloads that are not a change, or older than the client's newest one.
     pub wrong: u64,
-    /// From publication to arrival, of the deliveries.
+    /// Times of the deliveries from publication to arrival.
     pub latency: Sample,
-    /// From one frame to the next at the same client.
+    /// Times between two frames at the same client.
     pub gaps: Sample,
-    /// The deliveries of the window one by one.
+    /// All deliveries of the window.
     pub arrived: Vec<Arrived>,
 }
 
 /// One delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrived {
-    /// Whose.
+    /// The client.
     pub client: usize,
-    /// Which change.
+    /// The number of the change.
     pub number: u64,
-    /// When.
+    /// The arrival time.
     pub at: Instant,
-    /// How long after it was published.
+    /// The time since publication.
     pub latency: Duration,
 }
 
-/// What one client has.
+/// The newest change of one client.
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
+struct ClientState {
     newest: u64,
     at: Option<Instant>,
 }
@@ -57,7 +57,7 @@ impl Tally {
         Self {
             epoch,
             size,
-            clients: vec![Seen::default(); clients],
+            clients: vec![ClientState::default(); clients],
             before: 0,
             had: Vec::new(),
             frames: 0,
@@ -69,17 +69,17 @@ impl Tally {
         }
     }
 
-    /// How many clients there are.
+    /// Returns the number of clients.
     pub fn clients(&self) -> usize {
         self.clients.len()
     }
 
-    /// Makes room for `clients` more.
+    /// Adds `clients` clients.
     pub fn add_clients(&mut self, clients: usize) {
-        self.clients.resize(self.clients.len() + clients, Seen::default());
+        self.clients.resize(self.clients.len() + clients, ClientState::default());
     }
 
-    /// Forgets what was counted; changes up to `before` are warm-up.
+    /// Resets all counts; changes up to `before` are warm-up.
     pub fn open_window(&mut self, before: u64) {
         self.before = before;
         self.had.clear();
@@ -110,7 +110,7 @@ impl Tally {
         let latency = arrival.at.saturating_duration_since(self.epoch + change.published);
         self.latency.add(latency);
         self.arrived.push(Arrived { client: arrival.client, number: change.number, at: arrival.at, latency });
-        // Numbers count one by one from `before` on.
+        // Numbers are consecutive from `before`.
         let index = usize::try_from(change.number - self.before - 1).unwrap_or(usize::MAX);
         if index >= self.had.len() {
             self.had.resize(index + 1, 0);
@@ -118,22 +118,22 @@ impl Tally {
         self.had[index] += 1;
     }
 
-    /// How many clients have change `number` or a newer one.
-    pub fn having(&self, number: u64) -> usize {
+    /// Returns the number of clients that have change `number` or a newer one.
+    pub fn count_with(&self, number: u64) -> usize {
         self.clients.iter().filter(|seen| seen.newest >= number).count()
     }
 
-    /// How many of the clients `among` have change `number` or a newer one.
-    pub fn having_among(&self, among: Range<usize>, number: u64) -> usize {
+    /// Returns how many of the clients `among` have change `number` or a newer one.
+    pub fn count_with_among(&self, among: Range<usize>, number: u64) -> usize {
         self.clients[among].iter().filter(|seen| seen.newest >= number).count()
     }
 
-    /// How many changes of the window have reached `readers` clients.
+    /// Returns the number of changes of the window that reached `readers` clients.
     pub fn changes_with_all(&self, readers: usize) -> usize {
         self.had.iter().filter(|had| **had >= readers).count()
     }
 
-    /// The longest that a client has now been without a frame; zero if none has had one.
+    /// Returns the longest time that a client has now been without a frame; zero if no client has received one.
     pub fn longest_silence(&self) -> Duration {
         self.clients.iter().filter_map(|seen| seen.at).min().map_or(Duration::ZERO, |at| at.elapsed())
     }

@@ -1,4 +1,4 @@
-//! A tree: one root, three relays, and all clients below these; then what a killed relay and a killed root cost.
+//! A tree: one root, three relays with all clients, and the cost of a killed relay and a killed root.
 
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
@@ -9,25 +9,26 @@ use anyhow::{Context, ensure};
 use mapcast::Shutdown;
 
 use crate::change::Publisher;
-use crate::figure::Figure;
-use crate::round::{Figures, PATIENCE, TICK, millis};
+use crate::figure::{Figure, Figures};
+use crate::kind::Kind;
 use crate::scenario::Scenario;
-use crate::server::{Kind, Server, free_addr};
+use crate::server::{Server, free_addr};
 use crate::support::sample::Sample;
 use crate::support::swarm::{Burst, Swarm};
 use crate::support::wire::Wire;
 use crate::tally::{Arrived, Tally};
+use crate::timing::{PATIENCE, TICK, millis};
 
-/// Relays below the root.
+/// The number of relays of the root.
 const RELAYS: usize = 3;
 
-/// Clients at the root itself, to tell what comes from there. Too few to be felt.
+/// Clients of the root itself, which measure its sending times. Too few to add load.
 const PROBES: usize = 10;
 
-/// How long changes go on while one relay is gone.
-const MOURNING: Duration = Duration::from_secs(3);
+/// How long changes continue while one relay is down.
+const RELAY_DOWNTIME: Duration = Duration::from_secs(3);
 
-/// Measures the tree once, with `rate` changes a second.
+/// Measures the tree once, with `rate` changes per second.
 pub fn run(scenario: &Scenario, rate: u32) -> anyhow::Result<Figures> {
     let each = scenario.clients / RELAYS;
     let mut tree = Tree::start(scenario, each)?;
@@ -44,7 +45,7 @@ pub fn run(scenario: &Scenario, rate: u32) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
-/// Returns the median over all changes of how long one took to its last client; `None` if and only if there was none.
+/// Returns the median over all changes of the time to the last client; `None` if and only if there was no change.
 pub fn last_client(arrived: &[Arrived]) -> Option<Duration> {
     by_change(arrived, Duration::max)
 }
@@ -91,7 +92,7 @@ impl<'scenario> Tree<'scenario> {
         Ok(tree)
     }
 
-    /// Connects so many more clients to `target` and returns which they are.
+    /// Connects `clients` more clients to `target` and returns their indexes.
     fn connect(&mut self, target: std::net::SocketAddr, clients: usize) -> anyhow::Result<Range<usize>> {
         let before = self.swarm.counts();
         let first = self.tally.clients();
@@ -112,14 +113,14 @@ impl<'scenario> Tree<'scenario> {
     /// Waits until all of `clients` have the newest change.
     fn wait_newest(&mut self, clients: &Range<usize>) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while self.tally.having_among(clients.clone(), self.publisher.last()) < clients.len() {
+        while self.tally.count_with_among(clients.clone(), self.publisher.last()) < clients.len() {
             ensure!(Instant::now() < deadline, "a change has not reached all of {} clients", clients.len());
             self.poll()?;
         }
         Ok(())
     }
 
-    /// Reads while a thread of its own publishes, and until the last change is wherever there is someone to have it.
+    /// Reads while another thread publishes, and until all connected clients have the last change.
     fn publish_for(&mut self, period: Duration, window: Duration) -> anyhow::Result<()> {
         let stop = Shutdown::new()?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -133,9 +134,9 @@ impl<'scenario> Tree<'scenario> {
                 read = swarm.poll(TICK, &mut |arrival| tally.take(&arrival));
             }
             stop.trigger();
-            let told = publishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let result = publishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             read?;
-            told.context("the root takes no change")
+            result.context("the root does not accept a change")
         })?;
         self.below.clone().iter().try_for_each(|clients| self.wait_newest(clients))
     }
@@ -165,12 +166,12 @@ impl<'scenario> Tree<'scenario> {
         figures.insert(Figure::Delivered, 100.0 * self.tally.changes_with_all(readers) as f64 / changes);
     }
 
-    /// Kills the first relay, goes on with the others, and starts it again.
+    /// Kills the first relay, continues with the others, and restarts it.
     fn kill_relay(&mut self, period: Duration, figures: &mut Figures) -> anyhow::Result<()> {
         let (addr, clients) = (self.relays[0].addr(), self.below.remove(0));
         self.relays[0].kill();
         self.tally.open_window(self.publisher.last());
-        self.publish_for(period, MOURNING)?;
+        self.publish_for(period, RELAY_DOWNTIME)?;
         let mut others = std::mem::take(&mut self.tally.latency);
         figures.extend(others.percentile(99.0).map(|latency| (Figure::KilledRelayP99, millis(latency))));
         let started = Instant::now();
@@ -182,13 +183,13 @@ impl<'scenario> Tree<'scenario> {
         Ok(())
     }
 
-    /// Kills the root and starts it again, with one more change.
+    /// Kills the root and restarts it, with one more change.
     fn kill_root(&mut self, figures: &mut Figures) -> anyhow::Result<()> {
         let lost = self.swarm.counts().over();
         self.root.kill();
         let started = Instant::now();
         self.root = Server::start_at(Kind::Mapcast, self.root.addr(), None, self.scenario)?;
-        self.publisher.go_on_at(self.root.publisher(self.scenario.size)?);
+        self.publisher.continue_at(self.root.publisher(self.scenario.size)?);
         self.publisher.publish()?;
         for clients in self.below.clone() {
             self.wait_newest(&clients)?;

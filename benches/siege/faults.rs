@@ -1,4 +1,4 @@
-//! The phases in which the surroundings fail: a log that is not read, files that hang, limits of the system.
+//! The phases in which the environment fails: an unread log, files that hang, system limits.
 
 use std::fs;
 use std::io::Read;
@@ -15,77 +15,77 @@ use rustls::{ClientConfig, ClientConnection};
 
 use crate::feed::Lines;
 use crate::http;
-use crate::map::{self, Published};
 use crate::observers::Observers;
 use crate::probes;
 use crate::server::{Plan, Server, try_start};
 use crate::site::{self, ENCRYPTED, FILE, STALE, Site, WRITTEN, Writes, replace};
 use crate::storm::{Closing, Port, Storm};
-use crate::verdict::Place;
+use crate::support::checks::Scope;
+use crate::support::map::{self, Published};
 
-/// Connections that come and go, to fill a pipe of 4 KiB many times.
-const VISITS: usize = 200;
+/// The number of short connections, enough to fill a pipe of 4 KiB many times.
+const SHORT_LIVED: usize = 200;
 
 /// How long they wait for a map.
-const VISIT: Duration = Duration::from_secs(2);
+const SHORT_LIVED_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a file hangs, before it is a good one again.
+/// How long a file hangs before it is replaced by a good one.
 const HANG: Duration = Duration::from_millis(2500);
 
-/// How long a server may take to end or to listen, where a file hangs from the start: it waits 10 s for the writer of a pipe
-/// that may be its token.
+/// The longest time for a server to exit or listen if a file hangs from the start. It waits 10 s for the writer of a pipe that may
+/// be its token.
 const START: Duration = Duration::from_secs(13);
 
-/// Requests without a token, at once.
-const STRANGERS: usize = 30;
+/// Concurrent requests without a valid token.
+const UNAUTHORIZED: usize = 30;
 
-/// Clients that are on a server before it is pressed to its limits.
-const EARLY: usize = 20;
+/// The number of clients of a server before its limits are exceeded.
+const ESTABLISHED: usize = 20;
 
-/// Connections that press.
-const CROWD: usize = 600;
+/// The number of connections above the limit.
+const EXCESS_CLIENTS: usize = 600;
 
-/// How often the map changes that the early clients receive.
+/// The period of the changes that the established clients receive.
 const CHANGES: Duration = Duration::from_millis(200);
 
-/// Nothing reads the log, and clients come and go.
+/// Stops reading the log, while clients connect and disconnect.
 pub fn unread_log(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     let subject = site.subject_mut(WRITTEN)?;
     subject.server.log.pause();
-    let mut storm = Storm::new(subject.server.addr, Port::Map, VISITS, None)?;
+    let mut storm = Storm::new(subject.server.addr, Port::Map, SHORT_LIVED, None)?;
     let mut ignored = 0;
-    while Instant::now() < until && !crate::is_stopped() && subject.server.ending().is_none() {
-        storm.cycle(Closing::Together, VISIT, &mut || false)?;
+    while Instant::now() < until && !crate::interrupt::is_requested() && subject.server.exit().is_none() {
+        storm.cycle(Closing::Together, SHORT_LIVED_PATIENCE, &mut || false)?;
         ignored += storm.unsettled() as u64;
         let deadline = until.min(Instant::now() + Duration::from_millis(300));
         thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
     }
     drop(storm);
-    let place = Place { phase, server: WRITTEN };
-    let what = format!("of {VISITS} clients at once: neither served nor refused within {VISIT:?}");
-    site.verdict.none(place, what, ignored, "");
+    let scope = Scope { phase, server: WRITTEN };
+    let what = format!("of {SHORT_LIVED} clients at once: neither served nor refused within {SHORT_LIVED_PATIENCE:?}");
+    site.checks.zero(scope, what, ignored, "");
     stop_unread(site, phase)?;
-    // Before it is read again: what hangs is what counts.
+    // Check before the log is read again.
     site.judge(phase, &[WRITTEN], Writes::Steady);
     site.subject_mut(WRITTEN)?.server.log.resume();
     site.settle(phase, &[WRITTEN]);
     Ok(())
 }
 
-/// A server whose log is not read ends on SIGTERM all the same.
+/// Checks that a server with an unread log exits on SIGTERM.
 fn stop_unread(site: &Site, phase: &'static str) -> anyhow::Result<()> {
-    let place = Place { phase, server: "unread" };
-    let plan = Plan { name: place.server, drain: Duration::from_secs(2), ..Plan::default() };
+    let scope = Scope { phase, server: "unread" };
+    let plan = Plan { name: scope.server, drain: Duration::from_secs(2), ..Plan::default() };
     let mut server = Server::start(plan, &site.sampler)?;
     server.log.pause();
-    let mut storm = Storm::new(server.addr, Port::Map, VISITS, None)?;
-    storm.cycle(Closing::Together, VISIT, &mut || false)?;
-    site::stop(&mut server, place, &site.verdict, Some(0));
+    let mut storm = Storm::new(server.addr, Port::Map, SHORT_LIVED, None)?;
+    storm.cycle(Closing::Together, SHORT_LIVED_PATIENCE, &mut || false)?;
+    site::stop(&mut server, scope, &site.checks, Some(0));
     Ok(())
 }
 
-/// The source, the state, the token and a TLS key are replaced by a FIFO that nothing writes, and by good files again.
+/// Replaces the source, the state, the token and a TLS key by a FIFO without a writer, and then by good files again.
 pub fn hung_files(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
     start_with_hung_files(site, phase)?;
     hung_source(site, phase)?;
@@ -112,70 +112,70 @@ fn start_with_hung_files(site: &Site, phase: &'static str) -> anyhow::Result<()>
         let has_page = args.iter().any(|arg| arg.starts_with("--http-token-file"));
         let args = args.into_iter().map(Into::into).collect();
         let plan = Plan { name: "hung", args, has_page, drain: Duration::from_secs(1), ..Plan::default() };
-        let (ending, is_listening, last) = try_start(plan, &site.sampler, START)?;
-        let holds = is_listening || ending.is_some_and(|it| it.status.code() == Some(2) && !last.is_empty());
-        let figure = match ending {
-            Some(ending) => format!("{ending}: {last}"),
+        let (exit, is_listening, last) = try_start(plan, &site.sampler, START)?;
+        let holds = is_listening || exit.is_some_and(|it| it.status.code() == Some(2) && !last.is_empty());
+        let figure = match exit {
+            Some(exit) => format!("{exit}: {last}"),
             None if is_listening => "listens".to_owned(),
-            None => "does neither".to_owned(),
+            None => "neither".to_owned(),
         };
-        let bound = format!("listens or says why not, exit code 2, within {START:?}");
-        let place = Place { phase, server: "hung" };
-        site.verdict.holds(place, format!("{option} is a FIFO at the start"), holds, figure, bound);
+        let bound = format!("listens, or exit code 2 with a message, within {START:?}");
+        let scope = Scope { phase, server: "hung" };
+        site.checks.holds(scope, format!("{option} is a FIFO at startup"), holds, figure, bound);
     }
     Ok(())
 }
 
 fn hung_source(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    let place = Place { phase, server: FILE };
+    let scope = Scope { phase, server: FILE };
     put_fifo(&site.path("map.json"))?;
     let page = site.subject_mut(FILE)?.server.page;
     let began = Instant::now();
     let is_up = || {
-        let answer = page.and_then(|page| http::ask(page, &http::get("/status"), START).ok());
+        let answer = page.and_then(|page| http::request(page, &http::get("/status"), START).ok());
         let status: Option<serde_json::Value> = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
         status.and_then(|status| status["source"]["up"].as_bool())
     };
-    // It looks at the file once a second.
+    // The server reads the file once a second.
     while is_up() != Some(false) && began.elapsed() < 2 * HANG {
         thread::park_timeout(Duration::from_millis(100));
     }
     let (up, took) = (is_up(), began.elapsed());
     let figure = format!("up: {up:?} after {:.1} s", took.as_secs_f64());
-    site.verdict.holds(place, "/status says that the source hangs", up == Some(false), figure, "up: Some(false)");
+    site.checks.holds(scope, "/status reports that the source hangs", up == Some(false), figure, "up: Some(false)");
     thread::park_timeout(HANG.saturating_sub(took));
     site.write_file()?;
     let number = site.subject_mut(FILE)?.published.newest().unwrap_or(0);
     let addr = site.subject_mut(FILE)?.server.addr;
     let took = wait(STALE, || probes::first_map(addr).is_ok_and(|first| first == Some(number)));
-    holds_in_time(site, place, "a good source file is read again", took);
+    holds_in_time(site, scope, "a good source file is read again", took);
     Ok(())
 }
 
 fn hung_key(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    let place = Place { phase, server: ENCRYPTED };
+    let scope = Scope { phase, server: ENCRYPTED };
     let (addr, tls) = (site.subject_mut(ENCRYPTED)?.server.addr, Arc::clone(&site.tls));
     put_fifo(&site.certificates.file("key.pem"))?;
     thread::park_timeout(HANG);
     let served = shown_certificate(addr, &tls);
     let figure = served.as_ref().map_or_else(ToString::to_string, |_| "a handshake".to_owned());
-    site.verdict.holds(place, "new clients while the key hangs", served.is_ok(), figure, "a handshake");
+    site.checks.holds(scope, "new clients while the key hangs", served.is_ok(), figure, "a handshake");
     site.certificates.rotate()?;
     let new = CertificateDer::from_pem_file(site.certificates.file("cert.pem"))?;
     let took = wait(STALE, || shown_certificate(addr, &tls).is_ok_and(|shown| shown == new));
-    holds_in_time(site, place, "a good key is loaded again", took);
+    holds_in_time(site, scope, "a good key is loaded again", took);
     Ok(())
 }
 
 fn hung_token(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    let place = Place { phase, server: WRITTEN };
+    let scope = Scope { phase, server: WRITTEN };
     let Some(writer) = &site.subject_mut(WRITTEN)?.writer else { return Ok(()) };
     let token = writer.token().clone();
     let secret = fs::read(&token)?;
     put_fifo(&token)?;
     let began = Instant::now();
     let answered = thread::scope(|scope| {
-        let asked: Vec<_> = (0..STRANGERS)
+        let asked: Vec<_> = (0..UNAUTHORIZED)
             .filter_map(|_| {
                 let ask = || writer.ask_without_token(HANG).is_ok();
                 thread::Builder::new().spawn_scoped(scope, ask).ok()
@@ -183,148 +183,154 @@ fn hung_token(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
             .collect();
         asked.into_iter().filter_map(|asked| asked.join().ok()).filter(|is_answered| *is_answered).count()
     });
-    let detail = format!(" of {STRANGERS} within {HANG:?}");
+    let detail = format!(" of {UNAUTHORIZED} within {HANG:?}");
     thread::park_timeout(HANG.saturating_sub(began.elapsed()));
     replace(&token, &secret)?;
     let Some(writer) = &site.subject_mut(WRITTEN)?.writer else { return Ok(()) };
     let took = writer.wait(STALE);
-    let unanswered = (STRANGERS - answered) as u64;
-    site.verdict.none(place, "requests unanswered while the token hangs", unanswered, detail);
-    holds_in_time(site, place, "changes are acknowledged again after the token hung", took);
+    let unanswered = (UNAUTHORIZED - answered) as u64;
+    site.checks.zero(scope, "requests unanswered while the token hangs", unanswered, detail);
+    holds_in_time(site, scope, "changes are acknowledged again after the token hung", took);
     Ok(())
 }
 
 fn hung_state(site: &mut Site, phase: &'static str) -> anyhow::Result<()> {
-    let place = Place { phase, server: WRITTEN };
+    let scope = Scope { phase, server: WRITTEN };
     let path = site.path("state.json");
     let good = fs::read(&path)?;
     put_fifo(&path)?;
     thread::park_timeout(HANG);
-    // A server that has replaced the FIFO has mended it.
+    // Unless the server has replaced the FIFO.
     if !fs::metadata(&path).is_ok_and(|kind| kind.is_file()) {
         replace(&path, &good)?;
     }
     let Some(writer) = &site.subject_mut(WRITTEN)?.writer else { return Ok(()) };
     let took = writer.wait(STALE);
     let acknowledged = writer.acknowledged();
-    holds_in_time(site, place, "changes are acknowledged again after the state hung", took);
-    crate::attacks::check_kept(site, place, acknowledged);
+    holds_in_time(site, scope, "changes are acknowledged again after the state hung", took);
+    crate::attacks::check_kept(site, scope, acknowledged);
     Ok(())
 }
 
-/// Servers with few descriptors, little address space, and small files.
+/// Runs servers with few descriptors, little address space, and small files.
 pub fn limits(site: &mut Site, phase: &'static str, time: Duration) -> anyhow::Result<()> {
     small_files(site, phase)?;
     for (name, limit) in [("few-files", "nofile=128"), ("small-space", "as=200000000")] {
-        pressed(site, Place { phase, server: name }, limit, time / 2)?;
+        exceed_limit(site, Scope { phase, server: name }, limit, time / 2)?;
     }
     site.judge(phase, &[], Writes::Steady);
     Ok(())
 }
 
-/// Many more clients come than fit: those in place have every change, and when the others have gone new ones are served.
-fn pressed(site: &Site, place: Place, limit: &str, time: Duration) -> anyhow::Result<()> {
+/// Connects many more clients than the limit allows. Established clients must get every change, and new clients must be served when
+/// the others have disconnected.
+fn exceed_limit(site: &Site, scope: Scope, limit: &str, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     let plan = Plan {
-        name: place.server,
+        name: scope.server,
         args: vec!["--source=-".into(), format!("--interval={}s", site::INTERVAL.as_secs()).into()],
         has_input: true,
         has_page: false,
         drain: Duration::from_secs(5),
         limits: vec![limit.to_owned()],
     };
-    let verdict = &site.verdict;
+    let checks = &site.checks;
     let mut server = match Server::start(plan, &site.sampler) {
         Ok(server) => server,
         Err(error) => {
-            verdict.holds(place, format!("starts under {limit}"), false, format!("{error:#}"), "starts");
+            checks.holds(scope, format!("starts under {limit}"), false, format!("{error:#}"), "starts");
             return Ok(());
         }
     };
     let published = Arc::new(Published::default());
     let input = server.take_input().into_iter();
     let _lines: Vec<_> = input.map(|input| Lines::start(input, &published, 100, CHANGES)).collect::<Result<_, _>>()?;
-    let observers = Observers::start(server.addr, EARLY, None, &published, false)?;
-    wait(START, || observers.ready() == EARLY);
+    let observers = Observers::start(server.addr, ESTABLISHED, None, &published, false)?;
+    wait(START, || observers.ready() == ESTABLISHED);
     observers.take();
-    let mut storm = Storm::new(server.addr, Port::Map, CROWD, None)?;
+    let mut storm = Storm::new(server.addr, Port::Map, EXCESS_CLIENTS, None)?;
     let mut cycles = 0_u32;
-    while (Instant::now() < until || cycles == 0) && server.ending().is_none() && !crate::is_stopped() {
-        // Twice in this time at least: the second time others have just left.
-        storm.cycle(Closing::OneByOne, time / 3, &mut || server.ending().is_some())?;
+    while (Instant::now() < until || cycles == 0) && server.exit().is_none() && !crate::interrupt::is_requested() {
+        // At least twice in this time: the second time, others have just disconnected.
+        storm.cycle(Closing::OneByOne, time / 3, &mut || server.exit().is_some())?;
         cycles += 1;
     }
     let figures = storm.figures();
-    let ending = server.last_ending();
-    let figure = ending.map_or_else(|| "runs".to_owned(), |ending| ending.to_string());
-    verdict.holds(place, format!("survives under {limit}"), ending.is_none(), figure, "runs");
-    verdict.note(place, "threads, at most", server.gauge.threads() as f64, "");
+    let exit = server.wait_exit();
+    let figure = exit.map_or_else(|| "running".to_owned(), |exit| exit.to_string());
+    checks.holds(scope, format!("survives under {limit}"), exit.is_none(), figure, "running");
+    checks.note(scope, "most threads", server.gauge.threads() as f64, "");
     let seen = observers.take();
     drop(storm);
-    if ending.is_none() {
-        let what = format!("{EARLY} clients: longest without the newest map");
-        verdict.at_most(place, what, seen.longest_stale.as_secs_f64(), STALE.as_secs_f64(), "s");
-        verdict.none(place, format!("{EARLY} clients: lost"), seen.lost, "");
-        verdict.none(place, format!("{EARLY} clients: maps torn, backwards or wrong"), seen.faults(), &seen.last_fault);
-        verdict.at_least(place, "other clients served", figures.served as f64, 1.0, "");
+    if exit.is_none() {
+        let what = format!("{ESTABLISHED} clients: longest without the newest map");
+        checks.at_most(scope, what, seen.longest_stale.as_secs_f64(), STALE.as_secs_f64(), "s");
+        checks.zero(scope, format!("{ESTABLISHED} clients: lost"), seen.lost, "");
+        checks.zero(
+            scope,
+            format!("{ESTABLISHED} clients: maps torn, backwards or wrong"),
+            seen.faults(),
+            &seen.last_fault,
+        );
+        checks.at_least(scope, "other clients served", figures.served as f64, 1.0, "");
         let took = wait(STALE, || probes::first_map(server.addr).is_ok_and(|first| first.is_some()));
-        holds_in_time(site, place, "a new client is served when the others have gone", took);
-        site::stop(&mut server, place, verdict, Some(0));
+        holds_in_time(site, scope, "a new client is served after the others have disconnected", took);
+        site::stop(&mut server, scope, checks, Some(0));
     }
-    verdict.none(place, "lines of log with \"panicked\"", server.panics(), "");
+    checks.zero(scope, "log lines with \"panicked\"", server.panics(), "");
     Ok(())
 }
 
-/// A state file cannot grow beyond `RLIMIT_FSIZE`, whose signal ends a process that does not expect it (setrlimit(2)).
+/// Checks a state file above `RLIMIT_FSIZE`, whose signal kills a process that does not handle it (setrlimit(2)).
 fn small_files(site: &Site, phase: &'static str) -> anyhow::Result<()> {
     const MOST: usize = 4096;
-    let place = Place { phase, server: "small-files" };
+    let scope = Scope { phase, server: "small-files" };
     let option = |name: &str, file: &str| format!("--{name}={}", site.path(file).display()).into();
     let plan = Plan {
-        name: place.server,
+        name: scope.server,
         args: vec![option("http-token-file", "token"), option("state", "small.json")],
         has_page: true,
         drain: Duration::from_secs(5),
         limits: vec![format!("fsize={MOST}")],
         ..Plan::default()
     };
-    // Of an earlier round.
+    // The file of an earlier round.
     let _ = fs::remove_file(site.path("small.json"));
     let mut server = Server::start(plan, &site.sampler)?;
     let Some(page) = server.page else { return Ok(()) };
     let token = fs::read_to_string(site.path("token"))?;
     let write = |number: u64, len: usize| -> anyhow::Result<u16> {
         let body = serde_json::to_vec(&map::entries(number, len))?;
-        Ok(http::ask(page, &http::send("PUT", "/map", token.trim(), &body), START)?.status)
+        Ok(http::request(page, &http::send("PUT", "/map", token.trim(), &body), START)?.status)
     };
     for (number, len, expected) in [(1, 100, 200), (2, 2 * MOST, 500), (3, 100, 200)] {
         let answer = write(number, len);
         let figure = answer.as_ref().map_or_else(ToString::to_string, u16::to_string);
         let holds = answer.is_ok_and(|status| status == expected);
-        site.verdict.holds(place, format!("change {number}, {len} bytes of padding"), holds, figure, expected);
+        site.checks.holds(scope, format!("change {number}, {len} bytes of padding"), holds, figure, expected);
     }
-    // A process that was sent a signal takes a moment.
+    // A process needs a moment to handle a signal.
     thread::park_timeout(Duration::from_millis(300));
-    let ending = server.last_ending();
-    let figure = ending.map_or_else(|| "runs".to_owned(), |ending| ending.to_string());
-    site.verdict.holds(place, format!("survives under fsize={MOST}"), ending.is_none(), figure, "runs");
-    if ending.is_none() {
-        site::stop(&mut server, place, &site.verdict, Some(0));
+    let exit = server.wait_exit();
+    let figure = exit.map_or_else(|| "running".to_owned(), |exit| exit.to_string());
+    site.checks.holds(scope, format!("survives under fsize={MOST}"), exit.is_none(), figure, "running");
+    if exit.is_none() {
+        site::stop(&mut server, scope, &site.checks, Some(0));
     }
     let kept = crate::feed::kept(&site.path("small.json"));
     let figure = kept.as_ref().map_or_else(|error| format!("{error:#}"), |number| format!("change {number}"));
-    site.verdict.holds(
-        place,
+    site.checks.holds(
+        scope,
         "the state file has the last change",
         kept.is_ok_and(|kept| kept == 3),
         figure,
         "change 3",
     );
-    site.verdict.none(place, "lines of log with \"panicked\"", server.panics(), "");
+    site.checks.zero(scope, "log lines with \"panicked\"", server.panics(), "");
     Ok(())
 }
 
-/// Returns the certificate that the server shows, when a first byte of its map has come.
+/// Returns the certificate of the server, after the first byte of its map has arrived.
 fn shown_certificate(addr: std::net::SocketAddr, tls: &Arc<ClientConfig>) -> anyhow::Result<CertificateDer<'static>> {
     let mut socket = TcpStream::connect_timeout(&addr, START)?;
     socket.set_read_timeout(Some(START))?;
@@ -335,16 +341,16 @@ fn shown_certificate(addr: std::net::SocketAddr, tls: &Arc<ClientConfig>) -> any
     shown.ok_or_else(|| anyhow::anyhow!("no certificate"))
 }
 
-fn holds_in_time(site: &Site, place: Place, what: &'static str, took: Option<Duration>) {
+fn holds_in_time(site: &Site, scope: Scope, what: &'static str, took: Option<Duration>) {
     let figure = took.map_or_else(|| "not yet".to_owned(), |took| format!("after {:.1} s", took.as_secs_f64()));
-    site.verdict.holds(place, what, took.is_some(), figure, format!("within {STALE:?}"));
+    site.checks.holds(scope, what, took.is_some(), figure, format!("within {STALE:?}"));
 }
 
-/// Waits until `is_so`, at most `patience`. Returns how long that took; `None` if it did not become so.
+/// Waits at most `patience` until `is_so`. Returns how long it took; `None` after a timeout.
 fn wait(patience: Duration, is_so: impl Fn() -> bool) -> Option<Duration> {
     let began = Instant::now();
     while !is_so() {
-        if began.elapsed() > patience || crate::is_stopped() {
+        if began.elapsed() > patience || crate::interrupt::is_requested() {
             return None;
         }
         thread::park_timeout(Duration::from_millis(50));
@@ -352,7 +358,7 @@ fn wait(patience: Duration, is_so: impl Fn() -> bool) -> Option<Duration> {
     Some(began.elapsed())
 }
 
-/// Puts a FIFO in the place of `path`, or makes it there.
+/// Replaces `path` by a FIFO, or creates it.
 fn put_fifo(path: &Path) -> anyhow::Result<()> {
     let new = path.with_extension("fifo");
     mkfifoat(CWD, &new, Mode::RUSR | Mode::WUSR)?;

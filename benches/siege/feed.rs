@@ -1,4 +1,4 @@
-//! Where maps come from: lines on a server's standard input, and a writer over HTTP.
+//! The origins of maps: lines on a server's standard input, and a writer over HTTP.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::{Map, Value};
 
-use crate::http::{self, Asker};
-use crate::map::{self, Published};
+use crate::http::{self, HttpClient};
+use crate::support::map::{self, Published};
 
-/// Changes of a map that is written over HTTP: one in so long, or as fast as they are acknowledged.
+/// The time between two changes over HTTP, or longer if acknowledgements take longer.
 const WRITE_PERIOD: Duration = Duration::from_millis(50);
 
-/// How long an acknowledgement may take before the writer tries again.
+/// How long the writer waits for an acknowledgement before it retries.
 const ACKNOWLEDGE: Duration = Duration::from_secs(8);
 
 /// Bytes of padding in a map that is written over HTTP.
 const PADDING: usize = 1024;
 
-/// One thread that writes maps to a server's standard input.
+/// A thread that writes maps to a server's standard input.
 #[derive(Debug)]
 pub struct Lines {
     period: Arc<AtomicU64>,
@@ -33,7 +33,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Writes a map of `len` bytes of padding in each `period`, until this is dropped or the server has ended.
+    /// Writes a map with `len` bytes of padding every `period`, until this is dropped or the server exits.
     pub fn start(
         mut input: ChildStdin,
         published: &Arc<Published>,
@@ -51,7 +51,7 @@ impl Lines {
                 line.push(b'\n');
                 published.record(number);
                 input.write_all(&line)?;
-                // In short steps: the period may be made shorter meanwhile.
+                // In short steps, because the period may become shorter meanwhile.
                 let due = || last + Duration::from_millis(period.load(Ordering::Relaxed));
                 while Instant::now() < due() && !stopped.load(Ordering::Relaxed) {
                     thread::park_timeout((due() - Instant::now()).min(Duration::from_millis(50)));
@@ -60,12 +60,12 @@ impl Lines {
             }
             Ok(())
         };
-        // It fails when the server has ended, which is noticed elsewhere.
+        // Fails when the server has exited, which is detected elsewhere.
         thread::Builder::new().name("lines".to_owned()).spawn(move || write().unwrap_or_default())?;
         Ok(lines)
     }
 
-    /// Writes a map in each `period` from now on.
+    /// Writes a map every `period` from now on.
     pub fn pace(&self, period: Duration) {
         self.period.store(millis(period), Ordering::Relaxed);
     }
@@ -81,13 +81,13 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What the writer has met since the last look.
+/// The results of the writer since the last call.
 #[derive(Debug, Clone, Default)]
 pub struct Writes {
     pub acknowledged: u64,
-    /// Attempts without an acknowledgement. Each is repeated.
+    /// Attempts without an acknowledgement. Each is retried.
     pub failed: u64,
-    /// The last of these.
+    /// The last failure.
     pub last_failure: String,
     /// The longest time without an acknowledgement.
     pub longest: Duration,
@@ -99,24 +99,24 @@ struct Progress {
     last: Instant,
 }
 
-/// One thread that changes a map over HTTP with a token. Every change is repeated until it is acknowledged.
+/// A thread that changes a map over HTTP with a token. It retries every change until it is acknowledged.
 #[derive(Debug)]
 pub struct Writer {
     page: SocketAddr,
     token: PathBuf,
     published: Arc<Published>,
-    /// Held for one change.
+    /// Locked for one change.
     progress: Arc<Mutex<Progress>>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Writer {
-    /// Makes map 0 the whole map, and begins to change it. `token` is the file that has the token.
+    /// Replaces the whole map by map 0, and starts to change it. `token` is the file with the token.
     pub fn start(page: SocketAddr, token: PathBuf, published: &Arc<Published>) -> anyhow::Result<Self> {
         let secret = fs::read_to_string(&token)?;
         let body = serde_json::to_vec(&map::entries(0, PADDING))?;
-        let answer = http::ask(page, &http::send("PUT", "/map", secret.trim(), &body), ACKNOWLEDGE)?;
-        anyhow::ensure!(answer.status == 200, "the first map is answered with {}", answer.status);
+        let answer = http::request(page, &http::send("PUT", "/map", secret.trim(), &body), ACKNOWLEDGE)?;
+        anyhow::ensure!(answer.status == 200, "the request with the first map returned {}", answer.status);
         published.record(0);
         let progress = Progress { writes: Writes::default(), last: Instant::now() };
         let writer = Self {
@@ -133,18 +133,18 @@ impl Writer {
         Ok(writer)
     }
 
-    /// The file with the token.
+    /// Returns the file with the token.
     pub fn token(&self) -> &PathBuf {
         &self.token
     }
 
-    /// The newest change that the server has acknowledged.
+    /// Returns the newest change that the server has acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.published.newest().unwrap_or(0)
     }
 
-    /// Waits until the server acknowledges another change, at most `patience`. Returns how long that took; `None` if it
-    /// did not.
+    /// Waits at most `patience` until the server acknowledges another change. Returns how long it took; `None` if there was no
+    /// acknowledgement.
     pub fn wait(&self, patience: Duration) -> Option<Duration> {
         let (began, before) = (Instant::now(), self.acknowledged());
         while self.acknowledged() == before {
@@ -156,13 +156,13 @@ impl Writer {
         Some(began.elapsed())
     }
 
-    /// Sends one change without a token, which must be answered with 401. Returns what was answered.
+    /// Sends a change with a wrong token, which must be answered with 401. Returns the status.
     pub fn ask_without_token(&self, patience: Duration) -> io::Result<u16> {
         let request = http::send("PATCH", "/map", "wrong", b"{}");
-        http::ask(self.page, &request, patience).map(|answer| answer.status)
+        http::request(self.page, &request, patience).map(|answer| answer.status)
     }
 
-    /// What it has met since the last call.
+    /// Returns the results since the last call.
     pub fn take(&self) -> Writes {
         let mut progress = lock(&self.progress);
         let mut writes = std::mem::take(&mut progress.writes);
@@ -179,14 +179,14 @@ impl Drop for Writer {
 }
 
 fn write(page: SocketAddr, token: &str, published: &Published, progress: &Mutex<Progress>, stopped: &AtomicBool) {
-    let mut asker = Asker::new(page);
+    let mut client = HttpClient::new(page);
     while !stopped.load(Ordering::Relaxed) {
         let number = published.newest().map_or(0, |number| number + 1);
         let began = Instant::now();
         let body = serde_json::to_vec(&map::patch(number, PADDING)).unwrap_or_default();
-        let failure = match asker.ask(&http::send("PATCH", "/map", token, &body), ACKNOWLEDGE) {
+        let failure = match client.ask(&http::send("PATCH", "/map", token, &body), ACKNOWLEDGE) {
             Ok(answer) if answer.status == 200 => None,
-            Ok(answer) => Some(format!("answered with {}", answer.status)),
+            Ok(answer) => Some(format!("returned {}", answer.status)),
             Err(error) => Some(error.to_string()),
         };
         if failure.is_none() {
@@ -211,10 +211,10 @@ fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the number of the whole map in the state file `path`.
+/// Returns the number of the complete map in the state file `path`.
 ///
 /// # Errors
-/// If it is not a regular file (reading a FIFO would never end), or the map in it is not whole.
+/// If it is not a regular file (reading a FIFO would never end), or its map is not complete.
 pub fn kept(path: &std::path::Path) -> anyhow::Result<u64> {
     let kind = fs::metadata(path).with_context(|| path.display().to_string())?.file_type();
     anyhow::ensure!(kind.is_file(), "{} is not a file: {kind:?}", path.display());

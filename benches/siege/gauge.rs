@@ -1,4 +1,4 @@
-//! What the kernel says of a process (proc(5)): now, and the highest since it was last asked.
+//! Resource usage of a process (proc(5)): now, and the peaks since the last reset.
 
 use std::fmt;
 use std::fs;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// How often the peaks are looked at: a storm's highest number of threads lasts for seconds.
+/// The time between two samples of the peaks: the peak number of threads in a storm lasts for seconds.
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// What a process has at one moment.
+/// The resource usage of a process at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reading {
     /// Resident memory, in KiB.
@@ -23,9 +23,9 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Reads all of it. Fails if the process has ended.
+    /// Reads the usage of process `pid`. Fails if it has exited.
     pub fn of(pid: u32) -> anyhow::Result<Self> {
-        let (threads, resident) = status_of(pid).context("the server has ended")?;
+        let (threads, resident) = status_of(pid).context("the server has exited")?;
         Ok(Self {
             resident,
             threads,
@@ -35,7 +35,7 @@ impl Reading {
     }
 }
 
-/// The threads of a process and its resident memory in KiB; `None` if it has ended.
+/// Returns the threads of a process and its resident memory in KiB; `None` if it has exited.
 fn status_of(pid: u32) -> Option<(u64, u64)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| {
@@ -45,29 +45,29 @@ fn status_of(pid: u32) -> Option<(u64, u64)> {
     Some((field("Threads:")?, field("VmRSS:")?))
 }
 
-/// The highest figures of one process.
+/// The peak usage of one process.
 #[derive(Debug)]
 pub struct Gauge {
     pub name: &'static str,
     pid: u32,
     threads: AtomicU64,
     resident: AtomicU64,
-    /// The most since the start.
+    /// The peak since the start.
     resident_ever: AtomicU64,
 }
 
 impl Gauge {
-    /// The most threads since [`reset`](Self::reset).
+    /// Returns the peak number of threads since [`reset`](Self::reset).
     pub fn threads(&self) -> u64 {
         self.threads.load(Ordering::Relaxed)
     }
 
-    /// The most resident memory in KiB since [`reset`](Self::reset).
+    /// Returns the peak resident memory in KiB since [`reset`](Self::reset).
     pub fn resident(&self) -> u64 {
         self.resident.load(Ordering::Relaxed)
     }
 
-    /// The most resident memory in KiB since the start.
+    /// Returns the peak resident memory in KiB since the start.
     pub fn resident_ever(&self) -> u64 {
         self.resident_ever.load(Ordering::Relaxed)
     }
@@ -75,10 +75,10 @@ impl Gauge {
     pub fn reset(&self) {
         self.threads.store(0, Ordering::Relaxed);
         self.resident.store(0, Ordering::Relaxed);
-        self.look();
+        self.sample();
     }
 
-    fn look(&self) {
+    fn sample(&self) {
         if let Some((threads, resident)) = status_of(self.pid) {
             self.threads.fetch_max(threads, Ordering::Relaxed);
             self.resident.fetch_max(resident, Ordering::Relaxed);
@@ -87,7 +87,7 @@ impl Gauge {
     }
 }
 
-/// One thread that looks at every process that still has a gauge.
+/// A thread that samples every process that still has a gauge.
 #[derive(Debug, Clone, Default)]
 pub struct Sampler {
     gauges: Arc<Mutex<Vec<Weak<Gauge>>>>,
@@ -97,18 +97,18 @@ impl Sampler {
     pub fn start() -> anyhow::Result<Self> {
         let sampler = Self::default();
         let gauges = Arc::clone(&sampler.gauges);
-        let look = move || {
+        let sample = move || {
             loop {
                 let mut all = gauges.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                all.retain(|gauge| gauge.upgrade().inspect(|gauge| gauge.look()).is_some());
+                all.retain(|gauge| gauge.upgrade().inspect(|gauge| gauge.sample()).is_some());
                 thread::park_timeout(PERIOD);
             }
         };
-        thread::Builder::new().name("sampler".to_owned()).spawn(look)?;
+        thread::Builder::new().name("sampler".to_owned()).spawn(sample)?;
         Ok(sampler)
     }
 
-    /// Begins to look at process `pid`, as long as the gauge is held.
+    /// Starts to sample process `pid`, until the gauge is dropped.
     pub fn gauge(&self, name: &'static str, pid: u32) -> Arc<Gauge> {
         let gauge = Arc::new(Gauge {
             name,

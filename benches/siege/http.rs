@@ -1,24 +1,24 @@
-//! As much of an HTTP client as this needs: one request, one answer, one absolute deadline.
+//! A minimal HTTP client: one request, one response, one absolute deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// More than any answer here has before its body.
+/// The maximum size of a response header.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub body: Vec<u8>,
-    /// The server takes another request on the same connection.
-    is_kept: bool,
+    /// The server accepts another request on the same connection.
+    keeps_alive: bool,
 }
 
-/// Sends one request on a connection of its own.
-pub fn ask(page: SocketAddr, request: &[u8], patience: Duration) -> io::Result<Answer> {
-    Asker::new(page).ask(request, patience)
+/// Sends one request on a new connection.
+pub fn request(page: SocketAddr, request: &[u8], patience: Duration) -> io::Result<Response> {
+    HttpClient::new(page).ask(request, patience)
 }
 
 /// Returns the bytes of a GET.
@@ -35,20 +35,20 @@ pub fn send(method: &str, path: &str, token: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// A connection that is kept from request to request, and opened when there is none.
+/// A client with a persistent connection, opened when needed.
 #[derive(Debug)]
-pub struct Asker {
+pub struct HttpClient {
     page: SocketAddr,
     stream: Option<TcpStream>,
 }
 
-impl Asker {
+impl HttpClient {
     pub fn new(page: SocketAddr) -> Self {
         Self { page, stream: None }
     }
 
-    /// Sends `request` and reads the answer. The connection is closed if that takes longer than `patience`, or fails.
-    pub fn ask(&mut self, request: &[u8], patience: Duration) -> io::Result<Answer> {
+    /// Sends `request` and reads the response. Closes the connection if this takes longer than `patience` or fails.
+    pub fn ask(&mut self, request: &[u8], patience: Duration) -> io::Result<Response> {
         let deadline = Instant::now() + patience;
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -57,35 +57,35 @@ impl Asker {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(patience))?;
         stream.write_all(request)?;
-        let answer = read_answer(&mut stream, deadline)?;
-        if answer.is_kept {
+        let answer = read_response(&mut stream, deadline)?;
+        if answer.keeps_alive {
             self.stream = Some(stream);
         }
         Ok(answer)
     }
 }
 
-fn read_answer(stream: &mut TcpStream, deadline: Instant) -> io::Result<Answer> {
+fn read_response(stream: &mut TcpStream, deadline: Instant) -> io::Result<Response> {
     let (mut bytes, mut chunk) = (Vec::new(), vec![0; 1 << 16]);
     let head = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;
         }
         if bytes.len() > MAX_HEAD {
-            return Err(io::Error::other("not an HTTP answer"));
+            return Err(io::Error::other("not an HTTP response"));
         }
         read_more(stream, &mut bytes, &mut chunk, deadline)?;
     };
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| io::Error::other("not an HTTP answer"))?;
+    let status = status.ok_or_else(|| io::Error::other("not an HTTP response"))?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let len = field("content-length:").and_then(|len| len.parse().ok()).unwrap_or(0);
-    let is_kept = field("connection:") != Some("close");
+    let keeps_alive = field("connection:") != Some("close");
     while bytes.len() < head + len {
         read_more(stream, &mut bytes, &mut chunk, deadline)?;
     }
-    Ok(Answer { status, body: bytes[head..head + len].to_vec(), is_kept })
+    Ok(Response { status, body: bytes[head..head + len].to_vec(), keeps_alive })
 }
 
 fn read_more(stream: &mut TcpStream, bytes: &mut Vec<u8>, chunk: &mut [u8], deadline: Instant) -> io::Result<()> {

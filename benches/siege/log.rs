@@ -1,4 +1,4 @@
-//! What a server writes to its standard error, a pipe that is read, or for a while not.
+//! The log of a server: a pipe from its standard error, whose reading can be paused.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,20 +16,20 @@ pub struct Log {
     name: &'static str,
     pipe: File,
     is_listening: AtomicBool,
-    /// The limit on connections that the server announces; 0 before it has.
+    /// The limit on connections in the log; 0 before it was logged.
     allowed: AtomicU64,
     lines: AtomicU64,
     bytes: AtomicU64,
     panics: AtomicU64,
-    /// The last line, for a server that does not start. Held for one change.
+    /// The last line, for a server that does not start. Locked for one change.
     last: Mutex<String>,
-    /// True while nothing is read. Held for one change.
+    /// True while reading is paused. Locked for one change.
     is_paused: Mutex<bool>,
     resumed: Condvar,
 }
 
 impl Log {
-    /// Reads `stderr` on a thread of its own until the end.
+    /// Reads `stderr` on a new thread until its end.
     pub fn follow(name: &'static str, stderr: ChildStderr) -> anyhow::Result<Arc<Self>> {
         let log = Arc::new(Self {
             name,
@@ -48,12 +48,12 @@ impl Log {
         Ok(log)
     }
 
-    /// True as soon as the server says that it listens.
+    /// Returns true as soon as the server has logged that it listens.
     pub fn is_listening(&self) -> bool {
         self.is_listening.load(Ordering::Relaxed)
     }
 
-    /// The limit on connections that the server announces; `None` before it has.
+    /// Returns the limit on connections in the log; `None` before it was logged.
     pub fn allowed(&self) -> Option<u64> {
         Some(self.allowed.load(Ordering::Relaxed)).filter(|allowed| *allowed > 0)
     }
@@ -66,7 +66,7 @@ impl Log {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Lines that contain `panicked`.
+    /// Returns the number of lines that contain `panicked`.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
@@ -75,14 +75,14 @@ impl Log {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Stops reading, and makes the pipe as small as the system allows: a page (`F_SETPIPE_SZ`, fcntl(2)).
+    /// Stops reading, and shrinks the pipe to the minimum, one page (`F_SETPIPE_SZ`, fcntl(2)).
     pub fn pause(&self) {
         *self.is_paused.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        // It fails while the pipe holds more than that; it is full the sooner then.
+        // Fails while the pipe holds more than a page; then it is full sooner.
         let _ = fcntl_setpipe_size(&self.pipe, 4096);
     }
 
-    /// Reads again.
+    /// Resumes reading.
     pub fn resume(&self) {
         *self.is_paused.lock().unwrap_or_else(PoisonError::into_inner) = false;
         self.resumed.notify_all();

@@ -1,4 +1,4 @@
-//! The well-behaved clients: they stay connected, read everything at once, and check every map.
+//! The well-behaved clients: they stay connected, read without delay, and check every map.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,58 +8,58 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
-use crate::map::{Published, Verifier};
+use crate::support::map::{Published, Verifier};
 use crate::support::swarm::{Arrival, Error, Swarm};
 use crate::support::wire::Frames;
 
-/// The largest payload that they take.
+/// The largest payload that they accept, in bytes.
 const MAX: usize = 2 << 20;
 
-/// Connections that they begin in one turn: all of them at once would be a burst of its own.
+/// Connections begun at once: all of them together would be another burst.
 const BATCH: usize = 20;
 
-/// How long they wait after a connection has failed.
+/// The pause after a failed connection.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// What they have met since the last look.
+/// Their results since the last call.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Maps that came, repeats too.
+    /// Received maps, including repeats.
     pub arrivals: u64,
-    /// The longest that one of them was without the newest map.
+    /// The longest time that a client was without the newest map.
     pub longest_stale: Duration,
-    /// Connections that the server ended.
+    /// Connections that the server closed.
     pub lost: u64,
-    /// Connections that it ended inside a frame, and bytes that are not a frame.
+    /// Connections that the server closed inside a frame, and bytes that are not a frame.
     pub torn: u64,
-    /// Maps that are older than one before, or than one that was acknowledged before the client connected.
+    /// Maps older than an earlier one, or than one acknowledged before the client connected.
     pub backwards: u64,
-    /// Maps that are not whole.
+    /// Incomplete maps.
     pub corrupt: u64,
-    /// The last of these.
+    /// The last fault.
     pub last_fault: String,
 }
 
 impl Tally {
-    /// Maps that must never arrive.
+    /// Returns the number of maps that must never arrive.
     pub fn faults(&self) -> u64 {
         self.torn + self.backwards + self.corrupt
     }
 }
 
-/// One client: by its place in the swarm.
+/// One client, at its index in the swarm.
 #[derive(Debug)]
-struct Seen {
+struct ClientState {
     begun: Instant,
-    /// The newest map when it began to connect, where that map was acknowledged: an older one must not come.
+    /// The newest acknowledged map when it began to connect. It must not receive an older one.
     floor: u64,
     number: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    clients: Vec<Seen>,
-    /// Those of them whose connections last.
+    clients: Vec<ClientState>,
+    /// The indexes of clients with an open connection.
     open: Vec<usize>,
     verifier: Verifier,
     tally: Tally,
@@ -69,14 +69,14 @@ struct State {
 pub struct Observers {
     wanted: usize,
     published: Arc<Published>,
-    /// Held for one arrival or one look.
+    /// Locked for one arrival or one query.
     state: Arc<Mutex<State>>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Observers {
-    /// Connects `wanted` clients to `target`, over TLS if `tls` is there, and reconnects those that are lost. With
-    /// `acknowledged`, a map is published only after the server has acknowledged it.
+    /// Connects `wanted` clients to `target`, over TLS if `tls` is given, and reconnects lost clients. With `acknowledged`, maps are
+    /// published only after the server has acknowledged them.
     pub fn start(
         target: SocketAddr,
         wanted: usize,
@@ -86,7 +86,7 @@ impl Observers {
     ) -> anyhow::Result<Self> {
         let observers =
             Self { wanted, published: Arc::clone(published), state: Arc::default(), stopped: Arc::default() };
-        let crowd = Crowd {
+        let thread_state = ObserverThread {
             target,
             wanted,
             acknowledged,
@@ -94,11 +94,11 @@ impl Observers {
             state: Arc::clone(&observers.state),
         };
         let stopped = Arc::clone(&observers.stopped);
-        // The swarm's list of events keeps it on one thread. Without descriptors there is none, and then no client.
+        // The event list of a swarm keeps it on one thread. Without descriptors there is no swarm and no client.
         let run = move || {
             if let Ok(mut swarm) = Swarm::new(Frames { max: MAX }) {
                 swarm.encrypt(tls);
-                crowd.run(swarm, &stopped);
+                thread_state.run(swarm, &stopped);
             }
         };
         thread::Builder::new().name("observers".to_owned()).spawn(run)?;
@@ -109,13 +109,13 @@ impl Observers {
         self.wanted
     }
 
-    /// How many are connected and have a map.
+    /// Returns the number of clients that are connected and have a map.
     pub fn ready(&self) -> usize {
         let state = lock(&self.state);
         state.open.iter().filter(|index| state.clients[**index].number.is_some()).count()
     }
 
-    /// What they have met since the last call. Those that are without the newest map now count up to now.
+    /// Returns the results since the last call, including the present time without the newest map.
     pub fn take(&self) -> Tally {
         let mut state = lock(&self.state);
         let longest = state.open.iter().map(|index| self.published.staleness(&state.clients[*index])).max();
@@ -132,8 +132,8 @@ impl Drop for Observers {
 }
 
 impl Published {
-    /// How long `client` has been without the newest map.
-    fn staleness(&self, client: &Seen) -> Duration {
+    /// Returns how long `client` has been without the newest map.
+    fn staleness(&self, client: &ClientState) -> Duration {
         match client.number {
             Some(number) => self.successor_of(number).map(|since| since.elapsed()),
             None => self.newest().map(|_| client.begun.elapsed()),
@@ -142,8 +142,8 @@ impl Published {
     }
 }
 
-/// What the observers' thread owns.
-struct Crowd {
+/// The state of the thread.
+struct ObserverThread {
     target: SocketAddr,
     wanted: usize,
     acknowledged: bool,
@@ -151,7 +151,7 @@ struct Crowd {
     state: Arc<Mutex<State>>,
 }
 
-impl Crowd {
+impl ObserverThread {
     fn run(self, mut swarm: Swarm<Frames>, stopped: &AtomicBool) {
         let mut dial_at = Instant::now();
         while !stopped.load(Ordering::Relaxed) {
@@ -179,7 +179,7 @@ impl Crowd {
         }
     }
 
-    /// Begins the connections that are missing, a batch of them. Returns false if the system refuses.
+    /// Begins missing connections, at most a batch. Returns false if the system refuses.
     fn dial(&self, swarm: &mut Swarm<Frames>) -> bool {
         let missing = self.wanted.saturating_sub(lock(&self.state).open.len());
         for _ in 0..missing.min(BATCH) {
@@ -189,7 +189,7 @@ impl Crowd {
             }
             let mut state = lock(&self.state);
             let index = state.clients.len();
-            state.clients.push(Seen { begun: Instant::now(), floor, number: None });
+            state.clients.push(ClientState { begun: Instant::now(), floor, number: None });
             if !swarm.is_over(index) {
                 state.open.push(index);
             }

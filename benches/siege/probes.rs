@@ -1,4 +1,4 @@
-//! What an orchestrator asks once a second, and a new client of the map.
+//! Probes once a second: the requests of an orchestrator, and a new client of the map.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -10,43 +10,43 @@ use std::time::{Duration, Instant};
 use mapcast::frame::{FrameReader, HEADER_LEN};
 
 use crate::http;
-use crate::map::{self, Published};
+use crate::support::map::{self, Published};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How long an answer may take: HTTP has a tenth of a busy core.
+/// The longest time for a response: HTTP gets a tenth of a busy core.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What must always be answered with 200.
+/// The paths that must always return 200.
 const PATHS: [&str; 2] = ["/livez", "/metrics"];
 
-/// What the probes have met since the last look.
+/// The results of the probes since the last call.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     pub asked: u64,
     pub unanswered: u64,
-    /// The last of these.
+    /// The last failure.
     pub last_failure: String,
     pub longest: Duration,
-    /// New clients that got a map.
+    /// New clients that received a map.
     pub served: u64,
-    /// New clients that were closed without a byte: at the limit that is right.
+    /// New clients that were closed without a byte, which is correct at the limit.
     pub refused: u64,
-    /// New clients that got nothing and were not closed either.
+    /// New clients that received nothing and were not closed.
     pub ignored: u64,
-    /// New clients that got a map older than one that was acknowledged before they connected.
+    /// New clients that received an older map than one acknowledged before they connected.
     pub behind: u64,
 }
 
-/// One thread that asks.
+/// The thread of the probes.
 pub struct Probes {
-    /// Held for one change.
+    /// Locked for one change.
     tally: Arc<Mutex<Tally>>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Probes {
-    /// Asks `page`, and has new clients connect to `map`, if they are there.
+    /// Starts requests to `page` and connections of new clients to `map`, for those that are given.
     pub fn start(page: Option<SocketAddr>, map: Option<(SocketAddr, Arc<Published>)>) -> anyhow::Result<Self> {
         let probes = Self { tally: Arc::default(), stopped: Arc::default() };
         let (tally, stopped) = (Arc::clone(&probes.tally), Arc::clone(&probes.stopped));
@@ -68,7 +68,7 @@ impl Probes {
         Ok(probes)
     }
 
-    /// What they have met since the last call.
+    /// Returns the results since the last call.
     pub fn take(&self) -> Tally {
         std::mem::take(&mut lock(&self.tally))
     }
@@ -82,13 +82,13 @@ impl Drop for Probes {
 
 fn ask(page: SocketAddr, path: &str, tally: &Mutex<Tally>) {
     let began = Instant::now();
-    let answer = http::ask(page, &http::get(path), PATIENCE);
+    let answer = http::request(page, &http::get(path), PATIENCE);
     let mut tally = lock(tally);
     tally.asked += 1;
     tally.longest = tally.longest.max(began.elapsed());
     let failure = match answer {
         Ok(answer) if answer.status == 200 => return,
-        Ok(answer) => format!("{path} is answered with {}", answer.status),
+        Ok(answer) => format!("{path} returned {}", answer.status),
         Err(error) => format!("{path}: {error}"),
     };
     tally.unanswered += 1;
@@ -112,10 +112,10 @@ fn connect(map: SocketAddr, published: &Published, tally: &Mutex<Tally>) {
     }
 }
 
-/// Returns the number of the first map that a new client gets; `None` if the server ends the connection before the map.
+/// Returns the number of the first map of a new client; `None` if the server closes the connection before it.
 ///
 /// # Errors
-/// If nothing comes within [`PATIENCE`], or what comes is not a whole map.
+/// If nothing arrives within [`PATIENCE`], or the map is not complete.
 pub fn first_map(server: SocketAddr) -> io::Result<Option<u64>> {
     let mut stream = match TcpStream::connect_timeout(&server, PATIENCE) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Ok(None),

@@ -1,4 +1,4 @@
-//! The servers under attack, each a process of its own.
+//! The servers under attack, each in its own process.
 
 use std::env;
 use std::ffi::OsString;
@@ -21,26 +21,26 @@ use crate::log::Log;
 
 const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
 
-/// Where the servers listen. Clients come from 127.0.0.1 and 127.0.1.0/24: none of their ports is a server's.
+/// The address of the servers. Clients come from 127.0.0.1 and 127.0.1.0/24, so that their ports do not collide with those of servers.
 const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// How long a server may take to listen.
+/// The longest time for a server to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a process with thousands of threads may take to end when it was killed.
+/// The longest time for a killed process with thousands of threads to exit.
 const DYING: Duration = Duration::from_secs(10);
 
-/// The time between two looks at something that cannot be waited for.
-pub const LOOK: Duration = Duration::from_millis(20);
+/// The period of polling.
+pub const POLL_PERIOD: Duration = Duration::from_millis(20);
 
-/// How a server is started.
+/// The configuration of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     pub name: &'static str,
     pub args: Vec<OsString>,
-    /// It has HTTP.
+    /// Whether it has HTTP.
     pub has_page: bool,
-    /// It reads its maps from standard input.
+    /// Whether it reads its maps from standard input.
     pub has_input: bool,
     /// Its `--drain-timeout`.
     pub drain: Duration,
@@ -61,14 +61,14 @@ impl std::str::FromStr for Limit {
             "nofile" => Resource::Nofile,
             "as" => Resource::As,
             "fsize" => Resource::Fsize,
-            _ => bail!("no resource: {name}"),
+            _ => bail!("unknown resource: {name}"),
         };
         Ok(Self(resource, value.parse()?))
     }
 }
 
-/// Becomes the program in `command`, under `limits`. Ends with the thread that started this process, however it ends
-/// (`PR_SET_PDEATHSIG`). Returns if and only if it fails.
+/// Replaces this process by the program in `command`, under `limits`. It is killed when the thread that started it ends
+/// (`PR_SET_PDEATHSIG`). Returns only if it fails.
 pub fn exec(command: &[OsString], limits: &[Limit]) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     for Limit(resource, value) in limits {
@@ -78,15 +78,15 @@ pub fn exec(command: &[OsString], limits: &[Limit]) -> anyhow::Result<()> {
     Err(Command::new(program).args(args).exec()).with_context(|| program.display().to_string())
 }
 
-/// How a server has ended.
+/// The exit of a server.
 #[derive(Debug, Clone, Copy)]
-pub struct Ending {
+pub struct Exit {
     pub status: ExitStatus,
-    /// Since its start.
+    /// The time since its start.
     pub after: Duration,
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.status.code(), self.status.signal().and_then(Signal::from_named_raw)) {
             (Some(code), _) => write!(f, "exit code {code}")?,
@@ -97,7 +97,7 @@ impl fmt::Display for Ending {
     }
 }
 
-/// `ABRT`. rustix names them `Signal::ABORT`.
+/// Returns the name of a signal as in `ABRT`. rustix formats it as `Signal::ABORT`.
 fn name_of(signal: Signal) -> String {
     let name = match signal {
         Signal::ABORT => "ABRT",
@@ -111,19 +111,19 @@ fn name_of(signal: Signal) -> String {
     name.to_owned()
 }
 
-/// A server; killed and waited for when dropped.
+/// A server. Killed and waited for on drop.
 pub struct Server {
     plan: Plan,
     pub addr: SocketAddr,
-    /// Where it has HTTP, if it does.
+    /// Its HTTP address, if it has HTTP.
     pub page: Option<SocketAddr>,
     child: Child,
     pub log: Arc<Log>,
     pub gauge: Arc<Gauge>,
     sampler: Sampler,
     began: Instant,
-    ending: Option<Ending>,
-    /// Of the processes before this one.
+    exit: Option<Exit>,
+    /// Panics of earlier processes.
     past_panics: u64,
 }
 
@@ -148,10 +148,10 @@ impl Server {
         let log = Log::follow(plan.name, child.stderr.take().context("no pipe for its log")?)?;
         let (gauge, sampler) = (sampler.gauge(plan.name, child.id()), sampler.clone());
         let began = Instant::now();
-        Ok(Self { plan, addr, page, child, log, gauge, sampler, began, ending: None, past_panics: 0 })
+        Ok(Self { plan, addr, page, child, log, gauge, sampler, began, exit: None, past_panics: 0 })
     }
 
-    /// Starts it again where it was, after it has ended, and waits until it listens.
+    /// Restarts it at the same address, and waits until it listens.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
         let child = spawn(&self.plan, self.addr, self.page)?;
@@ -165,13 +165,13 @@ impl Server {
     fn wait_listening(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !self.log.is_listening() {
-            if let Some(ending) = self.ending() {
-                bail!("{}: {ending}: {}", self.plan.name, self.log.last());
+            if let Some(exit) = self.exit() {
+                bail!("{}: {exit}: {}", self.plan.name, self.log.last());
             }
             if Instant::now() > deadline {
-                bail!("{}: does not listen within {PATIENCE:?}: {}", self.plan.name, self.log.last());
+                bail!("{}: not listening after {PATIENCE:?}: {}", self.plan.name, self.log.last());
             }
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
         }
         Ok(())
     }
@@ -184,69 +184,68 @@ impl Server {
         self.plan.drain
     }
 
-    /// Takes its standard input, once a start.
+    /// Takes its standard input. Returns it once per start.
     pub fn take_input(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
     }
 
-    /// How it has ended; `None` while it runs.
-    pub fn ending(&mut self) -> Option<Ending> {
-        if self.ending.is_none() {
-            // It fails only if somebody else has waited for it.
+    /// Returns its exit; `None` while it runs.
+    pub fn exit(&mut self) -> Option<Exit> {
+        if self.exit.is_none() {
+            // Fails only if it was waited for already.
             let status = self.child.try_wait().ok().flatten();
-            self.ending = status.map(|status| Ending { status, after: self.began.elapsed() });
+            self.exit = status.map(|status| Exit { status, after: self.began.elapsed() });
         }
-        self.ending
+        self.exit
     }
 
-    /// How it has ended; `None` while it runs. Waits for a process that is about to end: one with thousands of threads takes
-    /// seconds to.
-    pub fn last_ending(&mut self) -> Option<Ending> {
+    /// Returns its exit; `None` while it runs. Waits for a process that is exiting, which takes seconds with thousands of threads.
+    pub fn wait_exit(&mut self) -> Option<Exit> {
         let deadline = Instant::now() + DYING;
-        // A process has no memory any more as soon as it begins to end.
-        while self.ending().is_none() && self.read().is_err() && Instant::now() < deadline {
-            thread::park_timeout(LOOK);
+        // A process has no memory as soon as it starts to exit.
+        while self.exit().is_none() && self.read().is_err() && Instant::now() < deadline {
+            thread::park_timeout(POLL_PERIOD);
         }
-        self.ending()
+        self.exit()
     }
 
-    /// Lines of its log that contain `panicked`, of the processes before a restart too.
+    /// Returns the number of log lines that contain `panicked`, including those before a restart.
     pub fn panics(&self) -> u64 {
         self.past_panics + self.log.panics()
     }
 
-    /// What it has now. Fails if it has ended.
+    /// Returns its usage now. Fails if it has exited.
     pub fn read(&self) -> anyhow::Result<Reading> {
         Reading::of(self.child.id())
     }
 
-    /// CPU that it has used so far, by the process's own clock (`clock_getcpuclockid`).
+    /// Returns its CPU time so far, by the process's own clock (`clock_getcpuclockid`).
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id())?);
-        Ok(ClockId::pid_cpu_clock_id(pid)?.now().context("the server has ended")?.into())
+        Ok(ClockId::pid_cpu_clock_id(pid)?.now().context("the server has exited")?.into())
     }
 
-    /// Sends SIGTERM, and waits for the end. Returns how it ended and how long that took; `None` if it did not within
-    /// `patience`: then it is killed.
-    pub fn terminate(&mut self, patience: Duration) -> Option<(Ending, Duration)> {
+    /// Sends SIGTERM and waits for the exit. Returns the exit and how long it took; `None` if it took longer than `patience`. Then the
+    /// server is killed.
+    pub fn terminate(&mut self, patience: Duration) -> Option<(Exit, Duration)> {
         let asked = Instant::now();
-        // It fails only if it has ended.
+        // Fails only if it has exited.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        while self.ending().is_none() && asked.elapsed() < patience {
-            thread::park_timeout(LOOK);
+        while self.exit().is_none() && asked.elapsed() < patience {
+            thread::park_timeout(POLL_PERIOD);
         }
         let took = asked.elapsed();
-        let ending = self.ending();
+        let exit = self.exit();
         self.kill();
-        ending.map(|ending| (ending, took))
+        exit.map(|exit| (exit, took))
     }
 
-    /// Ends it at once, if it runs, and waits for that.
+    /// Kills it, if it runs, and waits for its exit.
     pub fn kill(&mut self) {
-        // Both fail only if it has ended and was waited for.
+        // Both fail only if it has exited and was waited for.
         let _ = self.child.kill();
         if let Ok(status) = self.child.wait() {
-            self.ending.get_or_insert(Ending { status, after: self.began.elapsed() });
+            self.exit.get_or_insert(Exit { status, after: self.began.elapsed() });
         }
         self.log.resume();
     }
@@ -258,25 +257,25 @@ impl Drop for Server {
     }
 }
 
-/// Starts a server with `args` that is expected to refuse. Returns how it ended and its last line; with `None` for the
-/// ending if it listens, or has neither ended nor listened within `patience`. It is killed then.
-pub fn try_start(plan: Plan, sampler: &Sampler, patience: Duration) -> anyhow::Result<(Option<Ending>, bool, String)> {
+/// Starts a server that is expected to refuse its options. Returns its exit, whether it listens, and its last log line. The exit
+/// is `None` if it does not exit within `patience`. Then it is killed.
+pub fn try_start(plan: Plan, sampler: &Sampler, patience: Duration) -> anyhow::Result<(Option<Exit>, bool, String)> {
     let addr = free_addr()?;
     let page = plan.has_page.then(free_addr).transpose()?;
     let child = spawn(&plan, addr, page)?;
     let mut server = Server::follow(plan, addr, page, child, sampler)?;
     let deadline = Instant::now() + patience;
-    while server.ending().is_none() && !server.log.is_listening() && Instant::now() < deadline {
-        thread::park_timeout(LOOK);
+    while server.exit().is_none() && !server.log.is_listening() && Instant::now() < deadline {
+        thread::park_timeout(POLL_PERIOD);
     }
-    let ending = server.ending();
-    // The reader of the log may be behind the end.
-    thread::park_timeout(5 * LOOK);
-    Ok((ending, server.log.is_listening(), server.log.last()))
+    let exit = server.exit();
+    // The thread that reads the log may not have reached its end.
+    thread::park_timeout(5 * POLL_PERIOD);
+    Ok((exit, server.log.is_listening(), server.log.last()))
 }
 
 fn spawn(plan: &Plan, addr: SocketAddr, page: Option<SocketAddr>) -> anyhow::Result<Child> {
-    // Through this program, so that the child dies with it, and has its limits from the first instruction on.
+    // Through this program, so that the child is killed with it and has its limits from the start.
     let mut command = Command::new(env::current_exe()?);
     command.args(["--role", "exec"]).args(plan.limits.iter().flat_map(|limit| ["--limit", limit]));
     command.args(["--", MAPCAST, "--format", "json", "--listen", &addr.to_string()]);
@@ -284,19 +283,19 @@ fn spawn(plan: &Plan, addr: SocketAddr, page: Option<SocketAddr>) -> anyhow::Res
     command.arg(format!("--drain-timeout={}s", plan.drain.as_secs())).args(&plan.args);
     command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
     if plan.limits.iter().any(|limit| limit.starts_with("as=")) {
-        // The allocator would take the whole address space for its arenas, and the server refuses to start then.
+        // Otherwise the allocator reserves the whole address space for its arenas, and the server refuses to start.
         command.env("MALLOC_ARENA_MAX", "1");
     }
     let input = if plan.has_input { Stdio::piped() } else { Stdio::null() };
     Ok(command.stdin(input).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?)
 }
 
-/// Returns an address with a free port, given back before a server takes it: nothing else listens on this host.
+/// Returns an address with a free port. The port is released before a server binds it; nothing else listens on this address.
 fn free_addr() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((HOST, 0))?.local_addr()?)
 }
 
-/// How many descriptors this process may have.
+/// Returns the descriptor limit of this process.
 pub fn descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

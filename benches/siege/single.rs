@@ -1,4 +1,4 @@
-//! One storm a run, each against a server of its own with default settings.
+//! Single storms, each against a new server with default settings.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,16 @@ use crate::server::{Plan, Server, descriptors};
 use crate::site::{self, STOP};
 use crate::storm::Port;
 
-/// How long a storm lasts.
+/// The duration of a storm.
 const TIME: Duration = Duration::from_secs(15);
 
-/// Connections at once: almost as many as the server takes by default, and thousands more than HTTP does.
+/// Concurrent connections: almost the default limit of the server, and thousands more than that of HTTP.
 const WIDTH: u64 = 9_950;
 
-/// Descriptors of this process that are not the storm's.
+/// Descriptors of this process for other purposes.
 const OWN_DESCRIPTORS: u64 = 100;
 
-/// Storms `runs` servers one after the other, and prints what became of each. Fails if one did not survive.
+/// Runs a storm against `runs` servers, one after another, and prints the results. Fails if a server did not survive.
 pub fn run(port: Port, runs: u32) -> anyhow::Result<()> {
     let (certificates, sampler) = (Certificates::new()?, Sampler::start()?);
     let tls = site::trust(&certificates)?;
@@ -33,7 +33,7 @@ pub fn run(port: Port, runs: u32) -> anyhow::Result<()> {
             [option("tls-cert", "cert.pem"), option("tls-key", "key.pem"), option("tls-client-ca", "ca.pem")].concat()
         }
     };
-    println!("| run | the server | threads, at most | connections | ended without a byte | stopped |");
+    println!("| run | server | most threads | connections | closed without a byte | stopped |");
     println!("|---|---|---:|---:|---:|---|");
     let mut died = 0;
     for run in 1..=runs {
@@ -46,19 +46,19 @@ pub fn run(port: Port, runs: u32) -> anyhow::Result<()> {
         };
         let mut server = Server::start(plan, &sampler)?;
         let figures = attacks::run(&mut server, port, width, Instant::now() + TIME, &tls)?;
-        let ending = server.last_ending();
+        let exit = server.wait_exit();
         let threads = server.gauge.threads();
-        let stopped = match ending {
+        let stopped = match exit {
             Some(_) => "-".to_owned(),
             None => server.terminate(Duration::from_secs(10) + STOP).map_or_else(
-                || "killed, as it did not".to_owned(),
-                |(ending, took)| format!("{ending}, {:.1} s after SIGTERM", took.as_secs_f64()),
+                || "did not exit, was killed".to_owned(),
+                |(exit, took)| format!("{exit}, {:.1} s after SIGTERM", took.as_secs_f64()),
             ),
         };
-        died += u32::from(ending.is_some() || server.panics() > 0);
-        let survived = ending.map_or_else(|| "survived".to_owned(), |ending| ending.to_string());
+        died += u32::from(exit.is_some() || server.panics() > 0);
+        let survived = exit.map_or_else(|| "survived".to_owned(), |exit| exit.to_string());
         println!("| {run} | {survived} | {threads} | {} | {} | {stopped} |", figures.opened, figures.refused);
-        if crate::is_stopped() {
+        if crate::interrupt::is_requested() {
             break;
         }
     }

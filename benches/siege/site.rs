@@ -1,4 +1,4 @@
-//! The servers that live through the whole run, with their clients, and what is checked of each after every phase.
+//! The servers that run for the whole siege, their clients, and their checks after every phase.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,57 +17,57 @@ use tempfile::TempDir;
 use crate::certificates::Certificates;
 use crate::feed::{Lines, Writer};
 use crate::gauge::{Gauge, Reading, Sampler};
-use crate::map::{self, Published};
 use crate::observers::Observers;
 use crate::probes::Probes;
-use crate::server::{LOOK, Plan, Server};
-use crate::verdict::{Place, Verdict};
+use crate::server::{POLL_PERIOD, Plan, Server};
+use crate::support::checks::{Checks, Scope};
+use crate::support::map::{self, Published};
 
 /// N, the interval of every server.
 pub const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The longest that a well-behaved client may be without the newest map, and the longest that the writer may be without an
-/// acknowledgement: three intervals, after which a client takes its connection for stale.
+/// The longest time that a well-behaved client may be without the newest map, and the writer without an acknowledgement: three
+/// intervals, after which a client considers its connection stale.
 pub const STALE: Duration = Duration::from_secs(6);
 
-/// HTTP's own limit on connections, `--http-max-connections`.
+/// The limit on HTTP connections, `--http-max-connections`.
 pub const HTTP_MAX: u64 = 256;
 
-/// Threads that a server may have beside one a connection, at most: those of docs/design.md's table are 20, and those of
-/// connections that have ended need a moment to go.
+/// The maximum number of threads of a server in addition to one per connection. The table in docs/design.md lists 20, and threads
+/// of closed connections need a moment to end.
 pub const OTHER_THREADS: u64 = 64;
 
-/// How long it may take until a server has no more than before an attack: `--write-timeout` cuts the last stalled peer after
+/// How long a server may take to return to its usage before an attack: `--write-timeout` disconnects the last stalled peer after
 /// 10 s.
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// How much more resident memory a server may have than before an attack: so many KiB, and half of what it had more in the
-/// attack. malloc keeps pages that hold a little of something else: after 10,000 handshakes at once 100 of 340 MiB (measured).
-/// What it had before stays the same over all rounds, so that what grows in each is noticed.
+/// How much more resident memory a server may have than before an attack, in KiB, plus half of its growth in the attack. malloc
+/// keeps pages that are partly in use: after 10,000 handshakes at once 100 of 340 MiB (measured). The baseline is the same in all
+/// rounds, so that growth from round to round is detected.
 const MORE_MEMORY: u64 = 24 * 1024;
 
-/// How many more memory maps. glibc keeps up to 40 MiB of stacks of ended threads, two maps each (`pthread_create`).
+/// How many more memory maps a server may have. glibc keeps up to 40 MiB of stacks of ended threads, two maps each (`pthread_create`).
 const MORE_MAPS: u64 = 700;
 
-/// A stop may take this much longer than `--drain-timeout`.
+/// How much longer than `--drain-timeout` a shutdown may take.
 pub const STOP: Duration = Duration::from_secs(2);
 
-/// How long connections may take at the start.
+/// The longest time for all connections at the start.
 const CONNECT: Duration = Duration::from_secs(20);
 
-/// Bytes of the large map.
+/// The size of the large map in bytes.
 const LARGE: usize = 1_000_000;
 
-/// Bytes of padding in the others.
+/// The padding of the other maps in bytes.
 const SMALL: usize = 1024;
 
-/// The period of a map that has no phase of its own just now.
-const CALM: Duration = Duration::from_millis(500);
+/// The period of a map outside of its own phase.
+const SLOW_PERIOD: Duration = Duration::from_millis(500);
 
-/// Entries of the map in the file, beside those that all maps have.
+/// Entries of the map in the file, in addition to those of all maps.
 const ENTRIES: usize = 30_000;
 
-/// Names of the servers.
+/// The names of the servers.
 pub const WRITTEN: &str = "written";
 pub const ENCRYPTED: &str = "encrypted";
 pub const LARGE_PLAIN: &str = "large";
@@ -78,41 +78,41 @@ pub const FILE: &str = "file";
 pub struct Subject {
     pub server: Server,
     pub published: Arc<Published>,
-    /// The padding of its map, where it reads lines.
+    /// The padding of its map, if it reads lines.
     padding: usize,
     pub lines: Option<Lines>,
     pub observers: Observers,
     pub writer: Option<Writer>,
     probes: Option<Probes>,
-    /// What it had before the attack.
+    /// Its usage before the attack.
     pub baseline: Reading,
 }
 
-/// Everything that runs.
+/// All servers of the siege, and what they share.
 pub struct Site {
     pub subjects: Vec<Subject>,
     pub certificates: Certificates,
-    /// How a client trusts them.
+    /// The TLS configuration of clients.
     pub tls: Arc<ClientConfig>,
     pub sampler: Sampler,
-    pub verdict: Arc<Verdict>,
+    pub checks: Arc<Checks>,
     pub progress: Arc<Progress>,
     directory: TempDir,
 }
 
-/// What the reporter prints.
+/// The data for progress lines.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Held for one change or one line.
+    /// Locked for one change or one line.
     pub now: Mutex<(&'static str, Vec<Arc<Gauge>>)>,
 }
 
 impl Site {
-    /// Starts the servers, and connects `clients` well-behaved ones, a fifth of them over TLS.
-    pub fn start(clients: usize, verdict: Arc<Verdict>, progress: Arc<Progress>) -> anyhow::Result<Self> {
+    /// Starts the servers, and connects `clients` well-behaved clients, a fifth of them over TLS.
+    pub fn start(clients: usize, checks: Arc<Checks>, progress: Arc<Progress>) -> anyhow::Result<Self> {
         let (certificates, directory, sampler) = (Certificates::new()?, tempfile::tempdir()?, Sampler::start()?);
         let tls = trust(&certificates)?;
-        let mut site = Self { subjects: Vec::new(), certificates, tls, sampler, verdict, progress, directory };
+        let mut site = Self { subjects: Vec::new(), certificates, tls, sampler, checks, progress, directory };
         fs::write(site.path("token"), "open-sesame")?;
         fs::write(site.path("map.json"), file_map(0))?;
         let encrypted = clients / 5;
@@ -162,29 +162,29 @@ impl Site {
         Ok(subject)
     }
 
-    /// A file of this run.
+    /// Returns the path of a file of this run.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// The options of a server that is written over HTTP.
+    /// Returns the options of a server whose map is written over HTTP.
     pub fn writable_args(&self) -> Vec<String> {
         let option = |name: &str, file: &str| format!("--{name}={}", self.path(file).display());
         vec![option("http-token-file", "token"), option("state", "state.json")]
     }
 
-    /// The options of a server with TLS.
+    /// Returns the options of a server with TLS.
     pub fn tls_args(&self) -> Vec<String> {
         let option = |name: &str, file: &str| format!("--{name}={}", self.certificates.file(file).display());
         vec![option("tls-cert", "cert.pem"), option("tls-key", "key.pem")]
     }
 
-    /// The subject of that name.
+    /// Returns the subject with this name.
     pub fn subject_mut(&mut self, name: &'static str) -> anyhow::Result<&mut Subject> {
         self.subjects.iter_mut().find(|subject| subject.server.name() == name).context("no such server")
     }
 
-    /// Puts the next map into the file, by a rename.
+    /// Writes the next map into the file, by a rename.
     pub fn write_file(&mut self) -> anyhow::Result<()> {
         let path = self.path("map.json");
         let subject = self.subject_mut(FILE)?;
@@ -194,17 +194,17 @@ impl Site {
         Ok(())
     }
 
-    /// Sets what the reporter prints.
+    /// Sets the data for progress lines.
     pub fn report(&mut self, phase: &'static str) {
         let gauges = self.subjects.iter().map(|it| Arc::clone(&it.server.gauge)).collect();
         *self.progress.now.lock().unwrap_or_else(PoisonError::into_inner) = (phase, gauges);
     }
 
-    /// Starts those again that have ended, waits until all clients are there, and takes the figures that the next phase
-    /// is compared with.
+    /// Restarts servers that have exited, waits until all clients are connected, and reads the usage with which the next phase is
+    /// compared.
     pub fn prepare(&mut self, phase: &'static str) -> anyhow::Result<()> {
         for subject in &mut self.subjects {
-            if subject.server.last_ending().is_some() {
+            if subject.server.wait_exit().is_some() {
                 subject.server.restart()?;
                 subject.feed()?;
                 subject.baseline = Reading::default();
@@ -214,7 +214,7 @@ impl Site {
         if self.subjects.iter().any(|subject| subject.baseline.threads == 0) {
             self.wait_ready(CONNECT);
             for subject in self.subjects.iter_mut().filter(|subject| subject.baseline.threads == 0) {
-                subject.forget();
+                subject.discard_observations();
                 subject.baseline = subject.server.read().unwrap_or_default();
             }
         }
@@ -222,105 +222,105 @@ impl Site {
         Ok(())
     }
 
-    /// Waits until all clients are connected and have a map, and a moment more.
+    /// Waits until all clients are connected and have a map, and one second more.
     fn wait_ready(&mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
         let is_ready = |subject: &mut Subject| {
-            subject.observers.ready() >= subject.observers.wanted() || subject.server.ending().is_some()
+            subject.observers.ready() >= subject.observers.wanted() || subject.server.exit().is_some()
         };
         while !self.subjects.iter_mut().all(is_ready) && Instant::now() < deadline {
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
         }
         thread::park_timeout(Duration::from_secs(1));
     }
 
-    /// Waits until each server of `attacked` has no more than before, and checks that it has.
+    /// Waits until each server of `attacked` has returned to its usage before, and checks it.
     pub fn settle(&mut self, phase: &'static str, attacked: &[&'static str]) {
         let began = Instant::now();
         for subject in self.subjects.iter_mut().filter(|subject| attacked.contains(&subject.server.name())) {
-            if subject.server.last_ending().is_some() {
+            if subject.server.wait_exit().is_some() {
                 continue;
             }
-            let place = Place { phase, server: subject.server.name() };
+            let scope = Scope { phase, server: subject.server.name() };
             let (before, most) = (subject.baseline, subject.most_memory());
             let mut now = subject.server.read().unwrap_or_default();
-            while !is_settled(&before, most, &now) && began.elapsed() < SETTLE && subject.server.ending().is_none() {
-                thread::park_timeout(5 * LOOK);
+            while !is_settled(&before, most, &now) && began.elapsed() < SETTLE && subject.server.exit().is_none() {
+                thread::park_timeout(5 * POLL_PERIOD);
                 now = subject.server.read().unwrap_or_default();
             }
-            if subject.server.last_ending().is_some() {
+            if subject.server.wait_exit().is_some() {
                 continue;
             }
             let holds = is_settled(&before, most, &now);
             let figure = format!("{now} after {:.1} s", began.elapsed().as_secs_f64());
             let bound = format!("{before}; memory at most {most} KiB, {MORE_MAPS} more maps");
-            self.verdict.holds(place, "has what it had before", holds, figure, bound);
+            self.checks.holds(scope, "returns to its usage before", holds, figure, bound);
             if !holds {
-                // The next phase begins with a server that is well.
-                subject.stop(place, &self.verdict, Some(0));
+                // The next phase needs a healthy server.
+                subject.stop(scope, &self.checks, Some(0));
             }
         }
     }
 
-    /// Checks what the clients of every server have met in this phase. Those that are not `attacked` belong to `meanwhile`.
+    /// Checks the results of the clients of every server in this phase. Servers that are not `attacked` are listed under `meanwhile`.
     pub fn judge(&mut self, phase: &'static str, attacked: &[&'static str], writes: Writes) {
         for subject in &mut self.subjects {
             let server = subject.server.name();
             let phase = if attacked.contains(&server) { phase } else { "meanwhile" };
-            subject.judge(Place { phase, server }, &self.verdict, writes);
+            subject.judge(Scope { phase, server }, &self.checks, writes);
         }
     }
 }
 
-/// What is expected of the writer in a phase.
+/// The expectation for the writer in a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writes {
-    /// It is never without an acknowledgement for long.
+    /// It always gets acknowledgements in time.
     Steady,
-    /// It may be shut out: what is acknowledged counts all the same.
+    /// It may be refused for a while. Acknowledged changes must still be kept.
     MayPause,
 }
 
 impl Subject {
-    /// Starts to write lines to its input, if it reads lines. Once a start.
+    /// Starts to write lines to its input, if it reads lines. Called once per start.
     fn feed(&mut self) -> anyhow::Result<()> {
         if let Some(input) = self.server.take_input() {
-            self.lines = Some(Lines::start(input, &self.published, self.padding, CALM)?);
+            self.lines = Some(Lines::start(input, &self.published, self.padding, SLOW_PERIOD)?);
         }
         Ok(())
     }
 
-    /// Lets its map change as often as between phases.
-    pub fn calm(&self) {
-        self.lines.iter().for_each(|lines| lines.pace(CALM));
+    /// Sets the rate of its changes to that between phases.
+    pub fn slow_down(&self) {
+        self.lines.iter().for_each(|lines| lines.pace(SLOW_PERIOD));
     }
 
-    /// The resident memory that it may have after an attack, in KiB. What the allocator has kept since an earlier attack it
-    /// still has.
+    /// Returns the maximum resident memory after an attack, in KiB. It includes memory that the allocator keeps since an earlier
+    /// attack.
     fn most_memory(&self) -> u64 {
         let before = self.baseline.resident;
         before + MORE_MEMORY + self.server.gauge.resident_ever().saturating_sub(before) / 2
     }
 
-    /// Forgets what its clients have met.
-    fn forget(&mut self) {
+    /// Discards the results of its clients so far.
+    fn discard_observations(&mut self) {
         self.observers.take();
         self.writer.iter().for_each(|writer| drop(writer.take()));
         self.probes.iter().for_each(|probes| drop(probes.take()));
     }
 
-    fn judge(&mut self, place: Place, verdict: &Verdict, expected: Writes) {
-        let ending = self.server.last_ending();
+    fn judge(&mut self, scope: Scope, checks: &Checks, expected: Writes) {
+        let exit = self.server.wait_exit();
         let http = self.server.page.map_or(0, |_| HTTP_MAX);
         let limit = self.server.log.allowed().unwrap_or(10_000) + http + OTHER_THREADS;
         let threads = self.server.gauge.threads();
-        let figure = ending.map_or_else(|| "runs".to_owned(), |ending| ending.to_string());
-        verdict.holds(place, "survives", ending.is_none(), figure, "runs");
-        verdict.at_most(place, "threads, at most", threads as f64, limit as f64, "");
-        verdict.note(place, "resident memory, at most", mib(self.server.gauge.resident()), "MiB");
-        if ending.is_some() {
-            // Of a server that has ended its clients say nothing more than that.
-            return self.forget();
+        let figure = exit.map_or_else(|| "running".to_owned(), |exit| exit.to_string());
+        checks.holds(scope, "survives", exit.is_none(), figure, "running");
+        checks.at_most(scope, "most threads", threads as f64, limit as f64, "");
+        checks.note(scope, "most resident memory", mib(self.server.gauge.resident()), "MiB");
+        if exit.is_some() {
+            // The results of clients of an exited server add nothing.
+            return self.discard_observations();
         }
         let seen = self.observers.take();
         let clients = match self.observers.wanted() {
@@ -329,22 +329,22 @@ impl Subject {
         };
         let longest = seen.longest_stale.as_secs_f64();
         let what = format!("{clients}: longest without the newest map");
-        verdict.at_most(place, what, longest, STALE.as_secs_f64(), "s");
-        verdict.none(place, format!("{clients}: lost"), seen.lost, "");
+        checks.at_most(scope, what, longest, STALE.as_secs_f64(), "s");
+        checks.zero(scope, format!("{clients}: lost"), seen.lost, "");
         let detail = if seen.faults() > 0 { format!(", the last: {}", seen.last_fault) } else { String::new() };
-        verdict.none(place, format!("{clients}: maps torn, backwards or wrong"), seen.faults(), detail);
+        checks.zero(scope, format!("{clients}: maps torn, backwards or wrong"), seen.faults(), detail);
         if let Some(writer) = &self.writer {
             let writes = writer.take();
             let what = "longest without an acknowledged change";
             let longest = writes.longest.as_secs_f64();
             match expected {
-                Writes::Steady => verdict.at_most(place, what, longest, STALE.as_secs_f64(), "s"),
-                Writes::MayPause => verdict.note(place, what, longest, "s"),
+                Writes::Steady => checks.at_most(scope, what, longest, STALE.as_secs_f64(), "s"),
+                Writes::MayPause => checks.note(scope, what, longest, "s"),
             }
-            verdict.note(place, "changes acknowledged", writes.acknowledged as f64, "");
+            checks.note(scope, "changes acknowledged", writes.acknowledged as f64, "");
             if writes.failed > 0 {
-                let what = format!("changes tried again, the last: {}", writes.last_failure);
-                verdict.note(place, what, writes.failed as f64, "");
+                let what = format!("changes retried, the last: {}", writes.last_failure);
+                checks.note(scope, what, writes.failed as f64, "");
             }
         }
         if let Some(probes) = &self.probes {
@@ -353,35 +353,35 @@ impl Subject {
             if asked.unanswered > 0 {
                 detail = format!("{detail}, the last: {}", asked.last_failure);
             }
-            verdict.none(place, "/livez and /metrics: not answered with 200", asked.unanswered, detail);
+            checks.zero(scope, "/livez and /metrics: status other than 200", asked.unanswered, detail);
             if self.writer.is_some() {
                 let detail = format!(", {} were served, {} refused", asked.served, asked.refused);
-                verdict.none(place, "new clients: no whole map, and not refused either", asked.ignored, detail);
-                verdict.none(place, "new clients: without an acknowledged change", asked.behind, "");
+                checks.zero(scope, "new clients: no complete map, and not refused", asked.ignored, detail);
+                checks.zero(scope, "new clients: without an acknowledged change", asked.behind, "");
             }
         }
     }
 
-    /// Stops it with SIGTERM, and checks that it ends in time, with `code` if that is there.
-    pub fn stop(&mut self, place: Place, verdict: &Verdict, code: Option<i32>) {
-        stop(&mut self.server, place, verdict, code);
+    /// Stops it with SIGTERM, and checks that it exits in time, with `code` if given.
+    pub fn stop(&mut self, scope: Scope, checks: &Checks, code: Option<i32>) {
+        stop(&mut self.server, scope, checks, code);
     }
 }
 
-/// Stops a server with SIGTERM, and checks that it ends in time, with `code` if that is there.
-pub fn stop(server: &mut Server, place: Place, verdict: &Verdict, code: Option<i32>) {
+/// Stops a server with SIGTERM, and checks that it exits in time, with `code` if given.
+pub fn stop(server: &mut Server, scope: Scope, checks: &Checks, code: Option<i32>) {
     let patience = server.drain() + STOP;
     let bound = code.map_or_else(String::new, |code| format!("exit code {code} "));
     let bound = format!("{bound}within {:.0} s", patience.as_secs_f64());
-    // A little longer than it may: what takes how long is worth knowing.
+    // Wait longer than allowed, to learn how long it takes.
     let (holds, figure) = match server.terminate(patience + STOP) {
-        None => (false, "was killed, as it did not end".to_owned()),
-        Some((ending, took)) => {
-            let holds = took <= patience && code.is_none_or(|code| ending.status.code() == Some(code));
-            (holds, format!("{ending}, {:.1} s after SIGTERM", took.as_secs_f64()))
+        None => (false, "was killed, did not exit".to_owned()),
+        Some((exit, took)) => {
+            let holds = took <= patience && code.is_none_or(|code| exit.status.code() == Some(code));
+            (holds, format!("{exit}, {:.1} s after SIGTERM", took.as_secs_f64()))
         }
     };
-    verdict.holds(place, "ends on SIGTERM", holds, figure, bound);
+    checks.holds(scope, "exits on SIGTERM", holds, figure, bound);
 }
 
 fn is_settled(before: &Reading, most_memory: u64, now: &Reading) -> bool {
@@ -391,19 +391,19 @@ fn is_settled(before: &Reading, most_memory: u64, now: &Reading) -> bool {
         && now.resident <= most_memory
 }
 
-/// KiB as MiB, for the table.
+/// Returns KiB as MiB, for the table.
 pub fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }
 
-/// Replaces `path` whole.
+/// Replaces the file `path` atomically.
 pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let new = path.with_extension("new");
     fs::write(&new, bytes)?;
     Ok(fs::rename(new, path)?)
 }
 
-/// Returns the map of the server with a file: tens of thousands of entries, and some whose keys have one character.
+/// Returns the map in the file: tens of thousands of entries, and some with keys of one character.
 fn file_map(number: u64) -> String {
     let mut map = map::entries(number, SMALL);
     for index in 0..ENTRIES {
@@ -415,7 +415,7 @@ fn file_map(number: u64) -> String {
     serde_json::Value::Object(map).to_string()
 }
 
-/// How a client trusts the servers of `certificates`.
+/// Returns the configuration of clients that trust the servers of `certificates`.
 pub fn trust(certificates: &Certificates) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(certificates.file("ca.pem"))?)?;

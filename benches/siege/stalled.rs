@@ -1,5 +1,5 @@
-//! Peers that stall, of every kind: they connect, ask, and read nothing or a byte a second. Each one that the server cuts
-//! is replaced.
+//! Stalled peers of every kind: they connect, send a request, and read nothing or one byte a second. A peer that the server
+//! disconnects is replaced.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -16,43 +16,43 @@ use socket2::{Domain, Socket, Type};
 
 use crate::storm::source;
 
-/// What their kernels take before the server notices, in bytes: near the least that Linux allows.
+/// The receive buffer of a peer in bytes, near the minimum that Linux allows.
 const BUFFER: usize = 4096;
 
-/// How long a peer that was cut waits before it comes back.
+/// How long a disconnected peer waits before it reconnects.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// How often a slow reader reads a byte.
 const DRIP: Duration = Duration::from_secs(1);
 
-/// How long a handshake may take.
+/// The longest time for a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
-/// Several peers that do the same.
+/// Several peers with the same behaviour.
 #[derive(Debug, Clone)]
-pub struct Kind {
+pub struct PeerKind {
     pub target: SocketAddr,
-    /// What each sends as soon as it is connected.
+    /// The bytes that each sends when it is connected.
     pub hello: Vec<u8>,
-    /// How each shakes hands, if it does.
+    /// The TLS configuration, if they use TLS.
     pub tls: Option<Arc<ClientConfig>>,
-    /// Each reads a byte a second; otherwise nothing.
+    /// Whether each reads one byte a second; otherwise none.
     pub drips: bool,
     pub count: usize,
 }
 
-impl Kind {
-    /// Peers that say `hello` and never read.
+impl PeerKind {
+    /// Returns peers that send `hello` and never read.
     pub fn silent(target: SocketAddr, hello: impl Into<Vec<u8>>, count: usize) -> Self {
         Self { target, hello: hello.into(), tls: None, drips: false, count }
     }
 
-    /// Peers that say `hello` and read a byte a second.
+    /// Returns peers that send `hello` and read one byte a second.
     pub fn dripping(target: SocketAddr, hello: impl Into<Vec<u8>>, count: usize) -> Self {
         Self { drips: true, ..Self::silent(target, hello, count) }
     }
 
-    /// Peers that shake hands and never read.
+    /// Returns peers that complete a TLS handshake and never read.
     pub fn encrypted(target: SocketAddr, tls: &Arc<ClientConfig>, count: usize) -> Self {
         Self { tls: Some(Arc::clone(tls)), ..Self::silent(target, [], count) }
     }
@@ -62,13 +62,13 @@ impl Kind {
 struct Peer {
     kind: usize,
     socket: Option<Socket>,
-    /// When it connects again.
+    /// When it reconnects.
     due: Instant,
 }
 
-/// The peers, on the thread that calls [`turn`](Self::turn).
-pub struct Stalled {
-    kinds: Vec<Kind>,
+/// The peers, on the thread that calls [`poll`](Self::poll).
+pub struct StalledPeers {
+    kinds: Vec<PeerKind>,
     peers: Vec<Peer>,
     epoll: OwnedFd,
     events: Vec<Event>,
@@ -76,10 +76,10 @@ pub struct Stalled {
     cut: u64,
 }
 
-impl Stalled {
-    pub fn new(kinds: Vec<Kind>) -> anyhow::Result<Self> {
+impl StalledPeers {
+    pub fn new(kinds: Vec<PeerKind>) -> anyhow::Result<Self> {
         let due = Instant::now();
-        let peers = kinds.iter().enumerate().flat_map(|(kind, Kind { count, .. })| vec![kind; *count]);
+        let peers = kinds.iter().enumerate().flat_map(|(kind, PeerKind { count, .. })| vec![kind; *count]);
         Ok(Self {
             peers: peers.map(|kind| Peer { kind, socket: None, due }).collect(),
             kinds,
@@ -90,17 +90,17 @@ impl Stalled {
         })
     }
 
-    /// How many peers the server has cut, refused or answered so far.
+    /// Returns how many peers the server has disconnected, refused or answered so far.
     pub fn cut(&self) -> u64 {
         self.cut
     }
 
-    /// Connects those that are due, and waits for up to 50 ms for those that are cut.
-    pub fn turn(&mut self) -> io::Result<()> {
+    /// Connects the peers that are due, and waits up to 50 ms for disconnections.
+    pub fn poll(&mut self) -> io::Result<()> {
         let began = Instant::now();
         for index in 0..self.peers.len() {
             let Peer { kind, ref socket, due } = self.peers[index];
-            // Handshakes wait for the server: no turn takes longer than one of them.
+            // Handshakes wait for the server: a call takes no longer than one of them.
             if socket.is_some() || due > Instant::now() || began.elapsed() > HANDSHAKE / 2 {
                 continue;
             }
@@ -136,18 +136,18 @@ impl Stalled {
         self.next_drip = Instant::now() + DRIP;
         for peer in self.peers.iter_mut().filter(|peer| self.kinds[peer.kind].drips) {
             if let Some(mut socket) = peer.socket.as_ref() {
-                // Its end is an event of its own.
+                // The end of the stream is a separate event.
                 let _ = socket.read(&mut [0]);
             }
         }
     }
 }
 
-fn dial(kind: &Kind, index: usize) -> io::Result<Socket> {
+fn dial(kind: &PeerKind, index: usize) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_recv_buffer_size(BUFFER)?;
     socket.bind(&source(index).into())?;
-    // On loopback this takes microseconds, unless the server's queue is full.
+    // On loopback this takes microseconds, unless the queue of the server is full.
     socket.connect_timeout(&kind.target.into(), HANDSHAKE)?;
     if let Some(config) = &kind.tls {
         socket.set_read_timeout(Some(HANDSHAKE))?;

@@ -1,4 +1,4 @@
-//! Connection churn: thousands of connections that are closed and opened again, all at once, on one thread.
+//! Connection churn: thousands of connections that are closed and reopened at once, on one thread.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,37 +16,37 @@ use rustix::io::Errno;
 use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, Socket, Type};
 
-/// Addresses of 127.0.1.0/24 that the connections come from.
+/// The number of source addresses in 127.0.1.0/24.
 const SOURCES: usize = 200;
 
-/// Connections opened between two looks at what has come.
+/// Connections opened between two polls.
 const BATCH: usize = 32;
 
-/// A request that is not finished, and one that is.
+/// An incomplete request, and a complete one.
 const HALF_REQUEST: &[u8] = b"GET /map HTTP/1.1\r\n";
 const REQUEST: &[u8] = b"GET /map HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// Which port is stormed.
+/// The port of a storm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Port {
-    /// The map's, plain
+    /// The map's port without TLS
     Map,
-    /// HTTP's
+    /// The HTTP port
     Http,
-    /// The map's, with TLS
+    /// The map's port with TLS
     Tls,
 }
 
-/// What the connections met.
+/// Counts of connections by their result.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Figures {
     /// Connections that were begun.
     pub opened: u64,
-    /// Those that got a byte.
+    /// Connections that received a byte.
     pub served: u64,
-    /// Those that ended without a byte.
+    /// Connections that ended without a byte.
     pub refused: u64,
-    /// Those that the system could not begin.
+    /// Connections that the system could not begin.
     pub failed: u64,
 }
 
@@ -59,10 +59,10 @@ impl AddAssign for Figures {
     }
 }
 
-/// What a storm's connections do.
+/// How a storm closes its connections.
 #[derive(Debug, Clone, Copy)]
 pub enum Closing {
-    /// Each connection is closed and at once opened again.
+    /// Each connection is closed and reopened at once.
     OneByOne,
     /// All are closed, then all are opened.
     Together,
@@ -71,16 +71,16 @@ pub enum Closing {
 #[derive(Debug)]
 struct Slot {
     socket: Option<Socket>,
-    /// It got a byte, or ended without one.
+    /// Whether it received a byte, or ended without one.
     is_settled: bool,
 }
 
-/// The connections.
+/// A storm: many connections to one port.
 pub struct Storm {
     target: SocketAddr,
-    /// What one connection in four sends as soon as it is open, and what another one does. The others say nothing.
+    /// The first bytes of one connection in four, and of another one in four. The others send nothing.
     hellos: [Vec<u8>; 2],
-    /// An honest client of this port gets a byte at once.
+    /// Whether the server sends first on this port.
     speaks_first: bool,
     slots: Vec<Slot>,
     unsettled: usize,
@@ -91,8 +91,8 @@ pub struct Storm {
 }
 
 impl Storm {
-    /// Returns a storm of `width` connections to `target`, none of which is open yet. `tls` is how honest clients of a TLS
-    /// port begin.
+    /// Returns a storm of `width` connections to `target`, all of them closed. `tls` is the configuration of honest clients of a TLS
+    /// port.
     pub fn new(target: SocketAddr, port: Port, width: usize, tls: Option<&Arc<ClientConfig>>) -> anyhow::Result<Self> {
         let hellos = match (port, tls) {
             (Port::Map, _) | (Port::Tls, None) => Default::default(),
@@ -112,19 +112,19 @@ impl Storm {
         })
     }
 
-    /// What the connections have met so far.
+    /// Returns the counts so far.
     pub fn figures(&self) -> Figures {
         self.figures
     }
 
-    /// Connections that are neither served nor refused.
+    /// Returns the number of connections that are neither served nor refused.
     pub fn unsettled(&self) -> usize {
         self.unsettled
     }
 
-    /// Closes every connection that is open, half of them with a reset and half with FIN, and opens all. Then waits until
-    /// each has been served or refused, at most `patience`; `patience` for any reaction where the server does not
-    /// speak first. Ends early, between two connections, when `is_over`.
+    /// Closes every open connection, half of them with a reset and half with FIN, and opens all. Then waits until each has been served
+    /// or refused, at most `patience`, or always `patience` if the server does not send first. Stops early, between two connections,
+    /// when `is_over`.
     pub fn cycle(&mut self, closing: Closing, patience: Duration, is_over: &mut dyn FnMut() -> bool) -> io::Result<()> {
         self.cycles += 1;
         if matches!(closing, Closing::Together) {
@@ -153,7 +153,7 @@ impl Storm {
         self.unsettled -= usize::from(!slot.is_settled);
         slot.is_settled = true;
         if (index + self.cycles).is_multiple_of(2) {
-            // It fails only if there is nothing to reset.
+            // Fails only if there is nothing to reset.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
     }
@@ -178,7 +178,7 @@ impl Storm {
             _ => {}
         }
         if index.is_multiple_of(2) {
-            // On loopback it is connected by now, unless the queue is full: then it says nothing.
+            // On loopback it is connected now, unless the queue is full. Then it sends nothing.
             let _ = (&socket).write(&self.hellos[index / 2 % 2]);
         }
         let (token, once) = (EventData::new_u64(index as u64), EventFlags::IN | EventFlags::ONESHOT);
@@ -186,7 +186,7 @@ impl Storm {
         Ok(socket)
     }
 
-    /// Takes what has come for the connections.
+    /// Handles events of the connections.
     fn poll(&mut self, timeout: Duration) -> io::Result<()> {
         self.events.clear();
         let timeout = Timespec::try_from(timeout).ok();
@@ -210,18 +210,18 @@ impl Storm {
     }
 }
 
-/// Connects, sends the first line of a request, and resets, one connection after the other, until `is_over`. Returns how
-/// many there were.
+/// Connects, sends the first line of a request, and resets, one connection after another, until `is_over`. Returns the number of
+/// connections.
 pub fn one_at_a_time(target: SocketAddr, is_over: &mut dyn FnMut() -> bool) -> u64 {
     let mut opened = 0;
     while !is_over() {
-        opened += u64::from(come_and_go(target).is_ok());
+        opened += u64::from(connect_and_reset(target).is_ok());
     }
     opened
 }
 
-/// One connection that sends the first line of a request and resets.
-fn come_and_go(target: SocketAddr) -> io::Result<()> {
+/// Makes one connection that sends the first line of a request and resets.
+fn connect_and_reset(target: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_linger(Some(Duration::ZERO))?;
@@ -230,17 +230,17 @@ fn come_and_go(target: SocketAddr) -> io::Result<()> {
         Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
         _ => {}
     }
-    // The queue may be full: then it is not connected yet, and gone all the same.
+    // If the queue is full, it is not connected yet, and is closed all the same.
     (&socket).write_all(HALF_REQUEST)
 }
 
-/// Returns the address that connection `index` comes from, with any port. Never 127.0.0.0/24, where the servers are.
+/// Returns the source address of connection `index`, with any port. Never in 127.0.0.0/24, the network of the servers.
 pub fn source(index: usize) -> SocketAddr {
     let last = u8::try_from(index % SOURCES).unwrap_or(0) + 1;
     SocketAddr::from((Ipv4Addr::new(127, 0, 1, last), 0))
 }
 
-/// Returns the first bytes of a handshake.
+/// Returns the first bytes of a TLS handshake.
 pub fn client_hello(config: &Arc<ClientConfig>) -> anyhow::Result<Vec<u8>> {
     let mut hello = Vec::new();
     ClientConnection::new(Arc::clone(config), "localhost".try_into()?)?.write_tls(&mut hello)?;
@@ -248,13 +248,13 @@ pub fn client_hello(config: &Arc<ClientConfig>) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Threads that keep every core busy until this is dropped.
-pub struct Burners(Arc<AtomicBool>);
+pub struct CpuLoad(Arc<AtomicBool>);
 
-impl Burners {
+impl CpuLoad {
     pub fn start() -> anyhow::Result<Self> {
-        let burners = Self(Arc::default());
+        let cpu_load = Self(Arc::default());
         for _ in 0..thread::available_parallelism()?.get() {
-            let stopped = Arc::clone(&burners.0);
+            let stopped = Arc::clone(&cpu_load.0);
             let burn = move || {
                 while !stopped.load(Ordering::Relaxed) {
                     std::hint::spin_loop();
@@ -262,11 +262,11 @@ impl Burners {
             };
             thread::Builder::new().name("burner".to_owned()).spawn(burn)?;
         }
-        Ok(burners)
+        Ok(cpu_load)
     }
 }
 
-impl Drop for Burners {
+impl Drop for CpuLoad {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Event streams that are read at once, on one thread.
+//! Event streams that are read without delay, on one thread.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// How long a connection may take.
+/// The longest time for a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -15,11 +15,11 @@ struct Stream {
     socket: TcpStream,
     events: u64,
     is_open: bool,
-    /// The end of what came last: an event's end may be cut in two.
+    /// The last received bytes, because the end of an event may be split.
     tail: Vec<u8>,
 }
 
-/// The streams.
+/// All event streams.
 #[derive(Debug, Default)]
 pub struct Streams {
     streams: Vec<Stream>,
@@ -27,7 +27,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Opens one more stream of `page`, at `path`.
+    /// Opens another stream of `path` at `page`.
     pub fn open(&mut self, page: SocketAddr, path: &str) -> io::Result<()> {
         let mut socket = TcpStream::connect_timeout(&page, PATIENCE)?;
         socket.set_write_timeout(Some(PATIENCE))?;
@@ -37,8 +37,8 @@ impl Streams {
         Ok(())
     }
 
-    /// Reads what has come, for at most `timeout`.
-    pub fn turn(&mut self, timeout: Duration, began: Instant) -> io::Result<()> {
+    /// Reads received bytes, and waits at most `timeout` for them.
+    pub fn poll_once(&mut self, timeout: Duration, began: Instant) -> io::Result<()> {
         let open: Vec<_> = (0..self.streams.len()).filter(|index| self.streams[*index].is_open).collect();
         let timeout = Timespec::try_from(timeout).ok();
         let mut polled: Vec<_> =
@@ -57,29 +57,29 @@ impl Streams {
         Ok(())
     }
 
-    /// Streams that have had no event, or have ended.
+    /// Returns the number of streams without an event, or that have ended.
     pub fn without_event(&self) -> usize {
         self.streams.iter().filter(|stream| stream.events == 0 || !stream.is_open).count()
     }
 
-    /// Events of all streams.
+    /// Returns the number of events of all streams.
     pub fn events(&self) -> u64 {
         self.streams.iter().map(|stream| stream.events).sum()
     }
 
-    /// The fewest events of a stream.
+    /// Returns the smallest number of events of a stream.
     pub fn fewest(&self) -> u64 {
         self.streams.iter().map(|stream| stream.events).min().unwrap_or(0)
     }
 
-    /// When the last stream got its first event, counted from the begin that was given.
+    /// Returns the longest time from the given start to the first event of a stream.
     pub fn slowest_first(&self) -> Duration {
         self.slowest_first
     }
 }
 
 impl Stream {
-    /// Reads once. Returns true if and only if the first event has come with it.
+    /// Reads once. Returns true if and only if this completed the first event.
     fn read(&mut self) -> bool {
         let mut chunk = [0; 1 << 14];
         match self.socket.read(&mut chunk) {
@@ -87,7 +87,7 @@ impl Stream {
             Ok(read) => {
                 let before = self.events;
                 self.tail.extend_from_slice(&chunk[..read]);
-                // Each event has one line of data, and its end is an empty line.
+                // Each event has one line of data and ends with an empty line.
                 let ends = self.tail.windows(7).filter(|window| *window == b"\ndata: ").count();
                 self.events += ends as u64;
                 self.tail.drain(..self.tail.len().saturating_sub(6));

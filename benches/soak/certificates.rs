@@ -1,4 +1,4 @@
-//! A CA, and the server's certificate, which is written anew from time to time.
+//! A CA, and a server certificate that is renewed from time to time.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use mapcast::tls::{ClientTls, Connector};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-/// The files in a directory of their own, which is gone when this is dropped.
+/// The files, in a temporary directory that is removed on drop.
 pub struct Certificates {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: TempDir,
@@ -17,7 +17,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Makes a CA and the first certificate, for 127.0.0.1 and localhost.
+    /// Creates a CA and the first certificate, for 127.0.0.1 and localhost.
     pub fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -32,7 +32,7 @@ impl Certificates {
         self.directory.path().join(name)
     }
 
-    /// Puts a new certificate with a new key in the place of the one that is there.
+    /// Replaces the certificate and its key.
     pub fn rotate(&self) -> anyhow::Result<()> {
         self.write()?;
         self.rotations.fetch_add(1, Ordering::Relaxed);
@@ -43,7 +43,7 @@ impl Certificates {
         self.rotations.load(Ordering::Relaxed)
     }
 
-    /// What a client needs to trust the server.
+    /// Returns a connector that trusts the server.
     pub fn connector(&self) -> anyhow::Result<Arc<Connector>> {
         let options = ClientTls { ca: Some(self.file("ca.pem")), ..ClientTls::default() };
         Ok(Arc::new(Connector::load(&options)?))

@@ -1,4 +1,4 @@
-//! The clients that come and go: some in order, some not.
+//! The short-lived clients, well-behaved and misbehaving.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -15,120 +15,125 @@ use socket2::SockRef;
 use crate::certificates::Certificates;
 use crate::server::Server;
 
-/// How long a client that stalls is kept: the server should have cut it by then.
+/// How long a stalled client is kept: the server should have disconnected it by then.
 const STALL: Duration = Duration::from_secs(15);
 
-/// More than a server throws away before it closes: 64 KiB.
+/// More bytes than a server discards before it closes: 64 KiB.
 const FLOOD: usize = 100 * 1024;
 
-/// What a client does when it has come.
+/// The behaviour of a client.
 #[derive(Debug, Clone, Copy)]
-enum Manner {
-    /// Takes one map and leaves.
+enum Behaviour {
+    /// Reads one map and closes.
     Polite,
-    /// Takes one map and breaks off.
+    /// Reads one map and resets.
     Reset,
-    /// Ends its side at once, and reads to the end.
+    /// Half-closes at once, and reads to the end.
     HalfClose,
-    /// Sends what nobody asked for.
+    /// Floods the server.
     Flood,
-    /// Never reads, and stays. Over TLS it never says anything either.
+    /// Stays connected and never reads. Over TLS it does not send anything either.
     Stall,
 }
 
-const MANNERS: [Manner; 10] = [
-    Manner::Polite,
-    Manner::Reset,
-    Manner::Polite,
-    Manner::HalfClose,
-    Manner::Polite,
-    Manner::Flood,
-    Manner::Polite,
-    Manner::Reset,
-    Manner::Polite,
-    Manner::Stall,
+const BEHAVIOURS: [Behaviour; 10] = [
+    Behaviour::Polite,
+    Behaviour::Reset,
+    Behaviour::Polite,
+    Behaviour::HalfClose,
+    Behaviour::Polite,
+    Behaviour::Flood,
+    Behaviour::Polite,
+    Behaviour::Reset,
+    Behaviour::Polite,
+    Behaviour::Stall,
 ];
 
-/// One thread a server, whose clients come at a steady rate until it is stopped.
+/// One thread per server that connects clients at a steady rate until it is stopped.
 pub struct Churn {
-    came: Arc<AtomicU64>,
+    connected: Arc<AtomicU64>,
     stop: Shutdown,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Churn {
-    /// Has `rate` clients a second come, half of them to each server.
+    /// Starts to connect `rate` clients per second, half of them to each server.
     pub fn start(servers: &[Server; 2], rate: u32, certificates: &Certificates) -> anyhow::Result<Self> {
-        let (came, stop) = (Arc::new(AtomicU64::new(0)), Shutdown::new()?);
+        let (connected, stop) = (Arc::new(AtomicU64::new(0)), Shutdown::new()?);
         let plain = ClientConfig { format: Format::Json, ..ClientConfig::default() };
         let encrypted = ClientConfig { tls: Some(certificates.connector()?), ..plain.clone() };
         let mut threads = Vec::new();
         for (server, config) in servers.iter().zip([plain, encrypted]) {
-            let (addr, came, stop) = (server.addr, Arc::clone(&came), stop.clone());
-            let visit = move || come_and_go(addr, &config, 2 * Duration::from_secs(1) / rate, &came, &stop);
+            let (addr, connected, stop) = (server.addr, Arc::clone(&connected), stop.clone());
+            let visit = move || run_clients(addr, &config, 2 * Duration::from_secs(1) / rate, &connected, &stop);
             threads.push(thread::Builder::new().name(format!("churn of {}", server.name)).spawn(visit)?);
         }
-        Ok(Self { came, stop, threads })
+        Ok(Self { connected, stop, threads })
     }
 
-    /// How many have come.
-    pub fn came(&self) -> u64 {
-        self.came.load(Ordering::Relaxed)
+    /// Returns the number of clients so far.
+    pub fn connected(&self) -> u64 {
+        self.connected.load(Ordering::Relaxed)
     }
 
-    /// Has no more come, and those leave that are there. Returns how many came.
+    /// Stops, and closes the remaining connections. Returns the number of clients.
     pub fn stop(self) -> anyhow::Result<u64> {
         self.stop.trigger();
         for thread in self.threads {
-            thread.join().ok().context("the coming and going has panicked")?;
+            thread.join().ok().context("a churn thread panicked")?;
         }
-        Ok(self.came.load(Ordering::Relaxed))
+        Ok(self.connected.load(Ordering::Relaxed))
     }
 }
 
-fn come_and_go(addr: SocketAddr, config: &ClientConfig, period: Duration, came: &AtomicU64, stop: &Shutdown) {
+fn run_clients(addr: SocketAddr, config: &ClientConfig, period: Duration, connected: &AtomicU64, stop: &Shutdown) {
     let mut stalled: VecDeque<(Instant, TcpStream)> = VecDeque::new();
     let mut next = Instant::now();
-    for manner in MANNERS.iter().cycle() {
+    for behaviour in BEHAVIOURS.iter().cycle() {
         if stop.is_triggered() {
             return;
         }
         while stalled.front().is_some_and(|(since, _)| since.elapsed() > STALL) {
             stalled.pop_front();
         }
-        // Whatever a client of this kind meets, it is gone afterwards: the servers are what is looked at.
-        if let Ok(Some(stays)) = come(addr, config, *manner, stop) {
+        // Errors of these clients do not matter: the servers are checked.
+        if let Ok(Some(stays)) = run_client(addr, config, *behaviour, stop) {
             stalled.push_back((Instant::now(), stays));
         }
-        came.fetch_add(1, Ordering::Relaxed);
+        connected.fetch_add(1, Ordering::Relaxed);
         next += period;
         stop.wait(next.saturating_duration_since(Instant::now()));
     }
 }
 
-/// One client. Returns its socket if it is to stay.
-fn come(addr: SocketAddr, config: &ClientConfig, manner: Manner, stop: &Shutdown) -> anyhow::Result<Option<TcpStream>> {
-    if matches!(manner, Manner::Polite) {
+/// Runs one client. Returns its socket if it should stay open.
+fn run_client(
+    addr: SocketAddr,
+    config: &ClientConfig,
+    behaviour: Behaviour,
+    stop: &Shutdown,
+) -> anyhow::Result<Option<TcpStream>> {
+    if matches!(behaviour, Behaviour::Polite) {
         let mut client = Client::connect(&addr.to_string(), config, stop)?;
         client.next_payload()?.context("no map")?;
         return Ok(None);
     }
     let mut socket = TcpStream::connect(addr)?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-    match manner {
-        Manner::Polite => {}
-        Manner::Reset => {
+    match behaviour {
+        Behaviour::Polite => {}
+        Behaviour::Reset => {
             if config.tls.is_none() {
                 socket.read_exact(&mut [0; 10])?;
             }
             SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
         }
-        Manner::HalfClose => {
+        Behaviour::HalfClose => {
             socket.shutdown(Direction::Write)?;
             while socket.read(&mut [0; 4096])? > 0 {}
         }
-        Manner::Flood => socket.write_all(&vec![b'x'; FLOOD])?,
-        Manner::Stall => {
+        Behaviour::Flood => socket.write_all(&vec![b'x'; FLOOD])?,
+        Behaviour::Stall => {
             SockRef::from(&socket).set_recv_buffer_size(4096)?;
             return Ok(Some(socket));
         }

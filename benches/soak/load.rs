@@ -1,4 +1,4 @@
-//! The map that changes, and how old it is when it comes.
+//! The changing map, and its age on arrival.
 
 use std::io::Write;
 use std::process::ChildStdin;
@@ -10,37 +10,37 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mapcast::Shutdown;
 use serde::Deserialize;
 
-/// How often the map changes.
+/// The time between two changes.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Bytes in the map beside its number and its time: a client that does not read is full after some seconds.
+/// Padding of the map in bytes: the buffers of a client that does not read are full after some seconds.
 const PADDING: usize = 2048;
 
-/// What a client needs of the map.
+/// The part of the map that a client needs.
 #[derive(Debug, Deserialize)]
 pub struct Change {
     pub number: u64,
-    /// When it was published: microseconds since 1970.
+    /// The time of publication in microseconds since 1970.
     at: u64,
 }
 
 impl Change {
-    /// How long ago it was published.
+    /// Returns the time since publication.
     pub fn age(&self) -> Duration {
         Duration::from_micros(now().saturating_sub(self.at))
     }
 }
 
-/// One thread that tells all servers of a new map ten times a second, until it is dropped.
+/// A thread that publishes a new map to all servers ten times a second. Stopped on drop.
 pub struct Changes {
     published: Arc<AtomicU64>,
     stop: Shutdown,
-    /// Taken when it is dropped.
+    /// Taken on drop.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Changes {
-    /// Begins to write to the servers' standard inputs.
+    /// Starts to write to the servers' standard inputs.
     pub fn start(mut inputs: Vec<ChildStdin>) -> anyhow::Result<Self> {
         let (published, stop) = (Arc::new(AtomicU64::new(0)), Shutdown::new()?);
         let (count, stopped) = (Arc::clone(&published), stop.clone());
@@ -49,7 +49,7 @@ impl Changes {
             while !stopped.is_triggered() {
                 let number = count.fetch_add(1, Ordering::Relaxed) + 1;
                 let line = format!("{{\"number\":{number},\"at\":{},\"padding\":\"{padding}\"}}\n", now());
-                // A server that has ended is noticed by its clients.
+                // The clients detect a server that has exited.
                 for input in &mut inputs {
                     let _ = input.write_all(line.as_bytes());
                 }

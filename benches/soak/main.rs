@@ -1,20 +1,20 @@
-//! A soak: thousands of clients that stay, come, go and misbehave, plain and over TLS, while the map changes ten times a
-//! second and the certificate once a minute. At the end everything is as it was after the warm-up.
+//! A soak test: thousands of clients stay connected, connect and disconnect, and misbehave, with and without TLS, while the map
+//! changes ten times a second and the certificate once a minute. At the end the servers must use as much as after the warm-up.
 //!
 //! ```text
 //! cargo bench --bench soak                    # ten minutes
-//! cargo bench --bench soak -- --for 60s       # one
+//! cargo bench --bench soak -- --for 60s       # one minute
 //! ```
-//! Two servers, each a process of its own: one plain, one with TLS. Half of the clients that stay are on each, every one
-//! the library's own `Client` on a thread. Exit code 1 if a promise was not kept. Linux only; loopback only.
-#![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
+//! There are two servers, each in its own process: one without TLS, one with TLS. Each has half of the steady clients, which are
+//! `Client`s of the library, each on its own thread. Exit code 1 if a guarantee was not kept. Linux only, loopback only.
+#![allow(unreachable_pub, missing_docs, reason = "only this program uses its modules")]
 
 mod certificates;
 mod churn;
 mod load;
 mod server;
 mod steady;
-mod verdict;
+mod summary;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,35 +29,32 @@ use churn::Churn;
 use load::Changes;
 use server::{Reading, Server};
 use steady::Steady;
-use verdict::Verdict;
+use summary::Summary;
 
-/// N, the longest that a good client may be without a frame.
-pub const INTERVAL: Duration = Duration::from_secs(5);
-
-/// How often a new certificate is written.
+/// The time between two new certificates.
 const ROTATION: Duration = Duration::from_mins(1);
 
-/// Keeps two servers busy and looks at what is left of it.
+/// Keeps two servers busy and checks their resources afterwards.
 #[derive(Debug, Parser)]
 #[command(name = "soak", max_term_width = 100)]
 struct Options {
-    /// How long the coming and going lasts, after the warm-up
+    /// Duration of the soak after the warm-up
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     duration: Duration,
-    /// Clients that stay, half of them over TLS
+    /// Steady clients, half of them over TLS
     #[arg(long, value_name = "K", default_value_t = 2000)]
     clients: usize,
-    /// Comings and goings a second
+    /// Short-lived clients per second
     #[arg(long, value_name = "N", default_value_t = 50)]
     rate: u32,
-    /// What cargo passes to every bench
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    ensure!(options.rate > 0 && options.clients > 1, "nobody would come");
+    ensure!(options.rate > 0 && options.clients > 1, "--rate must be at least 1 and --clients at least 2");
     raise_descriptors(options.clients)?;
     let stop = Shutdown::new()?;
     let on_signal = stop.clone();
@@ -69,30 +66,30 @@ fn main() -> anyhow::Result<()> {
     let mut servers = [Server::start("plain", None)?, Server::start("TLS", Some(&certificates))?];
     let changes = Changes::start(servers.iter_mut().map(Server::take_input).collect::<Result<_, _>>()?)?;
     let steady = Steady::connect(&servers, options.clients, &certificates)?;
-    eprintln!("{} clients are connected and stay", steady.len());
+    eprintln!("{} steady clients are connected", steady.len());
 
-    // The warm-up has everything that the soak has, so that whatever is allocated once has been.
+    // The warm-up does the same as the soak, so that one-time allocations are complete.
     let warm_up = (options.duration / 4).clamp(Duration::from_secs(5), Duration::from_mins(1));
     soak("warm-up", warm_up, &options, &servers, &certificates, &stop)?;
     let before = readings(&servers, &steady)?;
-    steady.forget_gaps();
-    let comings = soak("soak", options.duration, &options, &servers, &certificates, &stop)?;
+    steady.reset_gaps();
+    let short_lived = soak("soak", options.duration, &options, &servers, &certificates, &stop)?;
     let after = readings(&servers, &steady)?;
 
     let published = changes.published();
     let gaps = steady.stop()?;
-    let verdict = Verdict { before, after, gaps, comings, published, rotations: certificates.rotations() };
-    println!("{verdict}");
+    let summary = Summary { before, after, gaps, short_lived, published, rotations: certificates.rotations() };
+    println!("{summary}");
     drop(changes);
     for server in &mut servers {
         server.stop()?;
     }
-    ensure!(!stop.is_triggered(), "interrupted: the figures are of a shorter time");
-    ensure!(verdict.is_kept(), "a promise was not kept");
+    ensure!(!stop.is_triggered(), "interrupted: the figures are for a shorter time");
+    ensure!(summary.is_passed(), "a guarantee was not kept");
     Ok(())
 }
 
-/// Has clients come and go for so long, and new certificates written; says how it goes. Returns how many came.
+/// Runs short-lived clients for `duration`, rotates certificates, and prints progress. Returns the number of clients.
 fn soak(
     what: &str,
     duration: Duration,
@@ -113,9 +110,9 @@ fn soak(
         let memory: Vec<_> = servers.iter().map(Server::read).collect::<Result<_, _>>()?;
         let [plain, tls] = &memory[..] else { continue };
         eprintln!(
-            "{what}: {:.0} s, {} came; plain {} KiB and {} threads, TLS {} KiB and {} threads",
+            "{what}: {:.0} s, {} clients; plain {} KiB and {} threads, TLS {} KiB and {} threads",
             began.elapsed().as_secs_f64(),
-            churn.came(),
+            churn.connected(),
             plain.resident,
             plain.threads,
             tls.resident,
@@ -125,7 +122,7 @@ fn soak(
     churn.stop()
 }
 
-/// Waits until only those who stay are connected, and reads what each server has then.
+/// Waits until only the steady clients are connected, and reads the usage of each server.
 fn readings(servers: &[Server; 2], steady: &Steady) -> anyhow::Result<[Reading; 2]> {
     let read = |server: &Server| -> anyhow::Result<Reading> {
         server.wait_active(steady.on(server), || steady.visit(server))?;
@@ -134,12 +131,15 @@ fn readings(servers: &[Server; 2], steady: &Steady) -> anyhow::Result<[Reading; 
     Ok([read(&servers[0])?, read(&servers[1])?])
 }
 
-/// Sees that there are descriptors for both ends of everyone.
+/// Raises the descriptor limit, and checks that it suffices for all clients.
 fn raise_descriptors(clients: usize) -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     let wanted = clients as u64 + 1000;
-    ensure!(limit.maximum.is_none_or(|most| most >= wanted), "it takes {wanted} descriptors (ulimit -Hn)");
+    ensure!(
+        limit.maximum.is_none_or(|most| most >= wanted),
+        "{wanted} descriptors are needed; raise the limit with ulimit -Hn"
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A server under soak, and what the kernel says of it.
+//! A server of the soak, and its resource usage.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,22 +12,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::INTERVAL;
 use crate::certificates::Certificates;
+
+/// N, the longest time that a well-behaved client may be without a frame.
+pub const INTERVAL: Duration = Duration::from_secs(5);
 
 const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
 
-/// How long a server may take to listen, or to end.
+/// The longest time for a server to listen, or to exit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long it may take until it has only those clients that stay: the time for one whole frame, which is what cuts a client
-/// that stalls, and a little more.
+/// The longest time until only the steady clients are connected: the write timeout, after which a stalled client is disconnected,
+/// and some reserve.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// Long enough for a look at something that cannot be waited for.
-const LOOK: Duration = Duration::from_millis(50);
+/// The period of polling.
+const POLL_PERIOD: Duration = Duration::from_millis(50);
 
-/// A child that is killed when this is dropped.
+/// A server process. Killed on drop.
 pub struct Server {
     pub name: &'static str,
     pub addr: SocketAddr,
@@ -35,15 +37,15 @@ pub struct Server {
     log: Arc<Log>,
 }
 
-/// What its log has said.
+/// Figures from its log.
 #[derive(Default)]
 struct Log {
-    /// The last `active connections`.
+    /// The last number of `active connections`.
     active: AtomicU64,
     panics: AtomicU64,
 }
 
-/// What a server has at one moment.
+/// The usage of a server at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
     /// Resident memory, in KiB.
@@ -51,16 +53,16 @@ pub struct Reading {
     pub descriptors: u64,
     pub threads: u64,
     pub maps: u64,
-    /// Connections that it says are active.
+    /// Active connections according to the server.
     pub active: u64,
-    /// Threads that have panicked since it started.
+    /// Panics since the start.
     pub panics: u64,
 }
 
 impl Server {
     /// Starts a server that reads its maps from standard input, and waits until it listens.
     pub fn start(name: &'static str, certificates: Option<&Arc<Certificates>>) -> anyhow::Result<Self> {
-        // Given back before the server takes it: nobody else here asks for a port in between.
+        // Released before the server binds it; no other program here takes a port meanwhile.
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(MAPCAST);
         command.args(["--source", "-", "--format", "json", "--listen", &addr.to_string()]);
@@ -82,38 +84,42 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(self.addr).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("the {} server has ended: {status}", self.name);
+                bail!("the {} server has exited: {status}", self.name);
             }
             ensure!(Instant::now() < deadline, "the {} server does not listen", self.name);
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
         }
         Ok(())
     }
 
-    /// Takes its standard input, once.
+    /// Takes its standard input. Can be called once.
     pub fn take_input(&mut self) -> anyhow::Result<ChildStdin> {
-        self.child.stdin.take().context("its input has been taken")
+        self.child.stdin.take().context("its standard input was taken already")
     }
 
-    /// Waits until it says that so many connections are active. `visit` has a client come and go: the log says how many
-    /// there are when one does, and nothing of those whose handshake fails.
+    /// Waits until its log reports `active` connections. `visit` connects and disconnects a client, so that the log has a new number;
+    /// failed handshakes do not log one.
     pub fn wait_active(&self, active: u64, visit: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
         let deadline = Instant::now() + SETTLE;
         loop {
             visit()?;
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
             let last = self.log.active.load(Ordering::SeqCst);
             if last == active {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "the {} server counts {last} of {active} connections", self.name);
+            ensure!(
+                Instant::now() < deadline,
+                "the {} server has {last} active connections instead of {active}",
+                self.name
+            );
         }
     }
 
-    /// Reads what it has now (proc(5)).
+    /// Reads its usage (proc(5)).
     pub fn read(&self) -> anyhow::Result<Reading> {
         let directory = format!("/proc/{}", self.child.id());
-        let status = fs::read_to_string(format!("{directory}/status")).context("the server has ended")?;
+        let status = fs::read_to_string(format!("{directory}/status")).context("the server has exited")?;
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|line| line.split_whitespace().next()?.parse().ok()).with_context(|| format!("no {name}"))
@@ -128,7 +134,7 @@ impl Server {
         })
     }
 
-    /// Has it stop in order.
+    /// Stops it cleanly.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let deadline = Instant::now() + PATIENCE;
@@ -138,7 +144,7 @@ impl Server {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "the {} server does not stop", self.name);
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_PERIOD);
         }
     }
 }
@@ -159,7 +165,7 @@ impl Log {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It fails only if it has ended.
+        // Fails only if it has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! The clients that stay, read all that comes, and must not be without it.
+//! The steady clients, which read everything and must never be without a frame for long.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -13,31 +13,31 @@ use crate::certificates::Certificates;
 use crate::load::Change;
 use crate::server::Server;
 
-/// Enough for a handshake and a small map; debug builds need more than they.
+/// The stack of a client's thread in bytes, enough for a handshake and a small map in a debug build.
 const STACK: usize = 256 * 1024;
 
-/// Clients that are connecting at once: a handshake is work, and all of them in one moment would wait for each other.
+/// The number of clients that connect at once. More handshakes at once would only wait for each other.
 const CONNECTING: usize = 8;
 
-/// The worst that any of them has seen, in microseconds.
+/// The worst values of all clients, in microseconds.
 #[derive(Debug, Default)]
 struct Worst {
     gap: AtomicU64,
     age: AtomicU64,
 }
 
-/// The worst that any client has seen since the warm-up.
+/// The worst values of all clients since the warm-up.
 #[derive(Debug, Clone, Copy)]
 pub struct Gaps {
     /// The longest time between two frames.
     pub gap: Duration,
-    /// The oldest that a change was when it came.
+    /// The largest age of a change on arrival.
     pub age: Duration,
-    /// Clients whose connection ended.
+    /// The number of clients whose connection ended.
     pub lost: u64,
 }
 
-/// Half of the clients on each server.
+/// All steady clients, half of them on each server.
 pub struct Steady {
     clients: Vec<JoinHandle<Result<(), Error>>>,
     per_server: [(&'static str, u64); 2],
@@ -47,7 +47,7 @@ pub struct Steady {
 }
 
 impl Steady {
-    /// Connects so many, one after the other, and waits for everyone's first map.
+    /// Connects `clients` clients, and waits for the first map of each.
     pub fn connect(servers: &[Server; 2], clients: usize, certificates: &Certificates) -> anyhow::Result<Self> {
         let (worst, stop) = (Arc::new(Worst::default()), Shutdown::new()?);
         let share = clients / 2;
@@ -78,25 +78,25 @@ impl Steady {
         self.clients.len()
     }
 
-    /// How many are on `server`.
+    /// Returns the number of clients on `server`.
     pub fn on(&self, server: &Server) -> u64 {
         self.per_server.iter().find(|(name, _)| *name == server.name).map_or(0, |(_, count)| *count)
     }
 
-    /// Has one more client come to `server`, take a map, and go.
+    /// Connects one more client to `server`, reads a map, and closes.
     pub fn visit(&self, server: &Server) -> anyhow::Result<()> {
         let config = &self.configs[usize::from(server.name != self.per_server[0].0)];
         Client::connect(&server.addr.to_string(), config, &self.stop)?.next_payload()?.context("no map")?;
         Ok(())
     }
 
-    /// Begins to look for the worst again.
-    pub fn forget_gaps(&self) {
+    /// Resets the worst values.
+    pub fn reset_gaps(&self) {
         self.worst.gap.store(0, Ordering::Relaxed);
         self.worst.age.store(0, Ordering::Relaxed);
     }
 
-    /// Has everyone leave. Returns the worst that they have seen.
+    /// Disconnects all clients. Returns the worst values.
     pub fn stop(self) -> anyhow::Result<Gaps> {
         let read = |worst: &AtomicU64| Duration::from_micros(worst.load(Ordering::Relaxed));
         let (gap, age) = (read(&self.worst.gap), read(&self.worst.age));
@@ -105,7 +105,7 @@ impl Steady {
         for client in self.clients {
             let ended = client.join().ok().context("a client's thread panicked")?;
             if let Err(error) = ended {
-                eprintln!("a client that stays was lost: {error}");
+                eprintln!("a steady client was lost: {error}");
                 lost += 1;
             }
         }
@@ -113,7 +113,7 @@ impl Steady {
     }
 }
 
-/// One client's life. Ends well if and only if it is told to stop.
+/// Runs one client. Returns `Ok` if and only if it was stopped.
 fn follow(
     addr: &str,
     config: &ClientConfig,
@@ -132,13 +132,13 @@ fn follow(
         };
         let now = Instant::now();
         if let Some(last) = last {
-            worst.note(&worst.gap, now - last);
+            worst.record(&worst.gap, now - last);
         } else {
-            // Nobody waits for it only if the connecting has been given up.
+            // Fails only if connecting was given up.
             let _ = ready.send(());
         }
         if change.number > newest {
-            worst.note(&worst.age, change.age());
+            worst.record(&worst.age, change.age());
         }
         assert!(change.number >= newest, "an older map after a newer one");
         (last, newest) = (Some(now), change.number);
@@ -146,18 +146,18 @@ fn follow(
 }
 
 impl Worst {
-    #[allow(clippy::unused_self, reason = "reads as what it does")]
-    fn note(&self, what: &AtomicU64, duration: Duration) {
+    #[allow(clippy::unused_self, reason = "consistent with the other methods")]
+    fn record(&self, what: &AtomicU64, duration: Duration) {
         what.fetch_max(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
 impl Gaps {
-    /// Fails if anyone was without the map for longer than `interval`.
+    /// Fails if a client was without the map for longer than `interval`.
     pub fn check(&self, interval: Duration) -> anyhow::Result<()> {
         ensure!(self.lost == 0, "{} clients were lost", self.lost);
-        ensure!(self.gap <= interval, "a client heard nothing for {:?}", self.gap);
-        ensure!(self.age <= interval, "a change took {:?}", self.age);
+        ensure!(self.gap <= interval, "a client received nothing for {:?}", self.gap);
+        ensure!(self.age <= interval, "a change arrived after {:?}", self.age);
         Ok(())
     }
 }

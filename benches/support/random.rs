@@ -1,4 +1,4 @@
-//! Random numbers that a seed repeats.
+//! Reproducible random numbers.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime};
 pub struct Random(u64);
 
 impl Random {
-    /// Returns the sequence that belongs to `seed`.
+    /// Returns the generator of the sequence of `seed`.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Returns a seed that the clock makes, short enough to be typed.
+    /// Returns a seed from the clock, short enough to type.
     pub fn seed() -> u64 {
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         Self::new(now.subsec_nanos().into()).next() % 1_000_000
@@ -31,13 +31,13 @@ impl Random {
         usize::try_from(self.next() % (end.max(1) as u64)).unwrap_or(0)
     }
 
-    /// Returns a duration from `least` to `most`, to the millisecond.
+    /// Returns a duration from `least` to `most`, in whole milliseconds.
     pub fn between(&mut self, least: Duration, most: Duration) -> Duration {
         let range = usize::try_from(most.saturating_sub(least).as_millis()).unwrap_or(usize::MAX);
         least + Duration::from_millis(self.below(range.saturating_add(1)) as u64)
     }
 
-    /// Shuffles `items` (Fisher and Yates).
+    /// Shuffles `items` (Fisher-Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));

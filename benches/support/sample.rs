@@ -1,8 +1,8 @@
-//! Durations kept whole, so that a percentile is one that was measured.
+//! Samples of durations. All values are kept, so that a percentile is a measured value.
 
 use std::time::Duration;
 
-/// Measured durations, to the microsecond; those above 71 minutes count as that.
+/// Measured durations in whole microseconds. Durations above 71 minutes count as 71 minutes.
 #[derive(Debug, Default)]
 pub struct Sample {
     micros: Vec<u32>,
@@ -10,29 +10,29 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Adds one.
+    /// Adds a duration.
     pub fn add(&mut self, duration: Duration) {
         self.micros.push(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX));
         self.is_sorted = false;
     }
 
-    /// Forgets all.
+    /// Removes all durations.
     pub fn clear(&mut self) {
         self.micros.clear();
     }
 
-    /// How many there are.
+    /// Returns the number of durations.
     pub fn len(&self) -> usize {
         self.micros.len()
     }
 
-    /// How many of them are shorter than `limit`.
+    /// Returns the number of durations below `limit`.
     pub fn shorter_than(&mut self, limit: Duration) -> usize {
         self.sort();
         self.micros.partition_point(|micros| u128::from(*micros) < limit.as_micros())
     }
 
-    /// The smallest duration that `percent` of them do not exceed (nearest rank); `None` if and only if there are none.
+    /// Returns the smallest duration that `percent` of all durations do not exceed (nearest rank); `None` if there are none.
     pub fn percentile(&mut self, percent: f64) -> Option<Duration> {
         self.sort();
         let last = self.micros.len().checked_sub(1)?;

@@ -1,4 +1,4 @@
-//! When the kernel had bytes for a socket, however late they are read.
+//! Kernel timestamps of received bytes, independent of when they are read.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd};
@@ -9,7 +9,7 @@ use nix::sys::socket::sockopt::ReceiveTimestampns;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 use nix::sys::time::TimeSpec;
 
-/// Has the kernel stamp what comes for `socket` (`SO_TIMESTAMPNS`, socket(7)).
+/// Enables kernel timestamps for bytes that arrive at `socket` (`SO_TIMESTAMPNS`, socket(7)).
 ///
 /// # Errors
 /// If the system refuses.
@@ -17,7 +17,7 @@ pub fn stamp(socket: &impl AsFd) -> io::Result<()> {
     Ok(setsockopt(socket, ReceiveTimestampns, &true)?)
 }
 
-/// Reads once. Returns the bytes read, and when the kernel had the last of them; now if they bear no stamp.
+/// Reads once. Returns the number of bytes, and when the kernel received the last of them, or now if they have no timestamp.
 ///
 /// # Errors
 /// As `recvmsg`.
@@ -28,7 +28,7 @@ pub fn read_stamped(socket: &impl AsFd, chunk: &mut [u8]) -> io::Result<(usize, 
         ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
         _ => None,
     });
-    // The stamp is of the day's clock: how long ago it was is what the other clock takes.
+    // The timestamp is of the wall clock: convert its age to the monotonic clock.
     let age = stamp.and_then(|stamp| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + stamp).ok());
     let now = Instant::now();
     Ok((message.bytes, age.and_then(|age| now.checked_sub(age)).unwrap_or(now)))

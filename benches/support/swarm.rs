@@ -17,101 +17,101 @@ use socket2::{Domain, Socket, Type};
 
 use super::sample::Sample;
 use super::stamp::{read_stamped, stamp};
-use super::wire::{Fault, Wire};
+use super::wire::{Wire, WireError};
 
-/// Bytes read at once.
+/// The number of bytes per read.
 const CHUNK: usize = 64 * 1024;
 
-/// Events taken from the kernel in one call.
+/// The number of events per call of epoll.
 const BATCH: usize = 1024;
 
-/// Addresses that clients of a loopback server come from, so that no address runs out of ports: each has the 28,232 of
-/// `ip_local_port_range` for itself.
+/// The number of source addresses of the clients of a loopback server. Each address has its own 28,232 ports
+/// (`ip_local_port_range`), so that none runs out of ports.
 const SOURCES: usize = 200;
 
-/// What a stalled client's kernel takes before the server notices, in bytes: the least that Linux allows is near.
+/// The receive buffer of a stalled client in bytes, near the minimum that Linux allows.
 const STALLED_BUFFER: usize = 4096;
 
-/// The load itself failed: what one connection meets is counted instead.
+/// An error of the load itself. Errors of single connections are counted instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No client could be made.
-    #[error("cannot make client {number} (descriptor limit, or no port left)")]
+    /// A client could not be created.
+    #[error("cannot create client {number}: descriptor limit reached, or no port left")]
     Client {
-        /// Which one, from 1.
+        /// The number of the client, from 1.
         number: usize,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The set of sockets cannot be waited for.
+    /// Waiting for the sockets failed.
     #[error("cannot wait for the clients")]
     Wait(#[from] io::Error),
-    /// A client got bytes that are no message.
-    #[error("client {number} got what it cannot read")]
+    /// A client received bytes that are not a message.
+    #[error("client {number} received bytes that it cannot read")]
     Message {
-        /// Which one, from 1.
+        /// The number of the client, from 1.
         number: usize,
-        /// What is wrong with them.
-        source: Fault,
+        /// The reason.
+        source: WireError,
     },
 }
 
-/// What has become of the clients so far.
+/// Counts of connections by their result so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Connections that were established.
     pub connected: usize,
-    /// Connections that failed before.
+    /// Connections that were never established.
     pub refused: usize,
-    /// Connections that the server ended between two messages.
+    /// Connections that the server closed between two messages.
     pub ended: usize,
-    /// Connections that it ended inside one.
+    /// Connections that the server closed inside a message.
     pub torn: usize,
-    /// Connections that ended with a reset.
+    /// Connections that were reset.
     pub reset: usize,
 }
 
 impl Counts {
-    /// Connections that are over, one way or the other.
+    /// Returns the number of connections that have ended in any way.
     pub fn over(&self) -> usize {
         self.refused + self.ended + self.torn + self.reset
     }
 }
 
-/// How clients come.
+/// How clients connect.
 #[derive(Debug, Clone, Copy)]
 pub struct Burst {
     /// The server.
     pub target: SocketAddr,
-    /// How many.
+    /// The number of clients.
     pub clients: usize,
-    /// How many of them never read: the last ones.
+    /// How many of them, the last ones, never read.
     pub stalled: usize,
-    /// How many begin in a second.
+    /// Connections begun per second.
     pub rate: u32,
-    /// How long the last one may take.
+    /// The longest time for the last one to connect.
     pub patience: Duration,
 }
 
-/// A message with a payload.
+/// A received message with a payload.
 #[derive(Debug)]
 pub struct Arrival<'bytes> {
-    /// Whose it is, from 0 in the order of connecting.
+    /// The index of the client, from 0 in the order of connecting.
     pub client: usize,
-    /// What was published.
+    /// The published bytes.
     pub payload: &'bytes [u8],
-    /// When it was read; when the client's kernel had it, in a swarm that reads late.
+    /// When it was read, or, in a swarm that reads late, when the client's kernel received it.
     pub at: Instant,
-    /// When its client began to connect.
+    /// When the client began to connect.
     pub begun: Instant,
 }
 
-/// The clients.
+/// Many clients on one thread.
 pub struct Swarm<W> {
     wire: W,
-    /// With TLS, for `localhost`, if it is there.
+    /// The TLS configuration, if clients use TLS; the server name is `localhost`.
     tls: Option<Arc<ClientConfig>>,
-    /// How late it reads, with the kernel's word on when that came.
+    /// How late clients read; arrival times are then kernel timestamps.
     lateness: Option<Duration>,
     epoll: OwnedFd,
     clients: Vec<Client>,
@@ -125,7 +125,7 @@ pub struct Swarm<W> {
 struct Client {
     stage: Stage,
     begun: Instant,
-    /// A message as far as it has come.
+    /// The received part of an incomplete message.
     partial: Vec<u8>,
     session: Option<Box<ClientConnection>>,
 }
@@ -137,7 +137,7 @@ enum Stage {
         stalls: bool,
     },
     Open(Socket),
-    /// Connected, and never reads. Held, not used.
+    /// Connected, and never reads. The socket is only kept open.
     Stalled {
         _socket: Socket,
     },
@@ -145,10 +145,10 @@ enum Stage {
 }
 
 impl<W: Wire> Swarm<W> {
-    /// Returns a swarm of no clients that speak `wire`.
+    /// Returns a swarm without clients, for the protocol `wire`.
     ///
     /// # Errors
-    /// If the system has no descriptor left.
+    /// If there is no descriptor left.
     pub fn new(wire: W) -> Result<Self, Error> {
         Ok(Self {
             wire,
@@ -163,37 +163,36 @@ impl<W: Wire> Swarm<W> {
         })
     }
 
-    /// Has those who connect from now on encrypt.
-    #[allow(dead_code, reason = "of those who share this file, one does")]
+    /// Uses TLS for clients that connect from now on.
+    #[allow(dead_code, reason = "not every program that shares this file uses it")]
     pub fn encrypt(&mut self, tls: Option<Arc<ClientConfig>>) {
         self.tls = tls;
     }
 
-    /// Has those who connect from now on, without TLS, read `lateness` after something has come, as if they had cores of
-    /// their own: when it came is then the kernel's word.
-    #[allow(dead_code, reason = "of those who share this file, one does")]
+    /// Makes clients that connect from now on, without TLS, read `lateness` after bytes have arrived, as if they had their own
+    /// cores. Arrival times are then kernel timestamps.
+    #[allow(dead_code, reason = "not every program that shares this file uses it")]
     pub fn read_late(&mut self, lateness: Duration) {
         self.lateness = Some(lateness);
     }
 
-    /// What has become of the clients so far.
+    /// Counts of connections by their result so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// True if and only if the connection of client `index` has ended.
+    /// Returns true if and only if the connection of client `index` has ended.
     pub fn is_over(&self, index: usize) -> bool {
         matches!(self.clients[index].stage, Stage::Over)
     }
 
-    /// From the begin of a connection to its being established, of all that were.
+    /// Returns the times that all established connections took to connect.
     pub fn connects(&mut self) -> &mut Sample {
         &mut self.connects
     }
 
-    /// Connects as `burst` says. Returns as soon as every client is connected or has failed, at the latest when the
-    /// patience is over, and at once if `progress` breaks: it is told what has become of them, some thousand times a
-    /// second at most.
+    /// Connects the clients of `burst`. Returns as soon as every client is connected or has failed, at the latest after the
+    /// burst's patience, and at once if `progress` breaks. `progress` gets the counts, at most about a thousand times a second.
     ///
     /// # Errors
     /// As [`begin`](Self::begin) and [`poll`](Self::poll).
@@ -211,7 +210,7 @@ impl<W: Wire> Swarm<W> {
             while begun < burst.clients && pace.as_nanos() * begun as u128 <= started.elapsed().as_nanos() {
                 self.begin(burst.target, begun + burst.stalled >= burst.clients)?;
                 begun += 1;
-                // What has come is read between two connections: a server that is read late would look slow.
+                // Read between two connections: otherwise the server would appear slow.
                 self.poll(Duration::ZERO, &mut take)?;
             }
             self.poll(Duration::from_millis(1), &mut take)?;
@@ -223,10 +222,10 @@ impl<W: Wire> Swarm<W> {
         }
     }
 
-    /// Begins one more connection to `target`. One that `stalls` will be established and then never read.
+    /// Begins one more connection to `target`. If it `stalls`, it is established and then never read.
     ///
     /// # Errors
-    /// `Client` if the system has no descriptor or port for it.
+    /// `Client` if there is no descriptor or port for it.
     pub fn begin(&mut self, target: SocketAddr, stalls: bool) -> Result<(), Error> {
         let (index, begun) = (self.clients.len(), Instant::now());
         let stage = self.dial(index, target, stalls).map_err(|source| Error::Client { number: index + 1, source })?;
@@ -234,10 +233,10 @@ impl<W: Wire> Swarm<W> {
         Ok(())
     }
 
-    /// Closes the connection of client `index`, if it is open, and begins another one to `target` in its place.
+    /// Closes the connection of client `index`, if it is open, and begins another one to `target`.
     ///
     /// # Errors
-    /// As [`begin`](Self::begin); the client is over then.
+    /// As [`begin`](Self::begin). Then the client has ended.
     pub fn renew(&mut self, index: usize, target: SocketAddr) -> Result<(), Error> {
         // The old socket leaves the epoll set when it is closed.
         self.clients[index] = Client { stage: Stage::Over, begun: Instant::now(), partial: Vec::new(), session: None };
@@ -268,11 +267,11 @@ impl<W: Wire> Swarm<W> {
         Ok(Stage::Connecting { socket, stalls })
     }
 
-    /// Waits until something happens or `timeout` is over, and gives what has come to `take`. Returns false if and only
-    /// if nothing happened.
+    /// Waits for events, at most `timeout`, and passes received messages to `take`. Returns false if and only if there were no
+    /// events.
     ///
     /// # Errors
-    /// `Message` if a client gets what is none; `Wait` if the system refuses.
+    /// `Message` if a client receives bytes that are not a message; `Wait` if the system call fails.
     pub fn poll(&mut self, timeout: Duration, take: &mut impl FnMut(Arrival<'_>)) -> Result<bool, Error> {
         let timeout = Timespec::try_from(timeout).ok();
         self.events.clear();
@@ -281,12 +280,12 @@ impl<W: Wire> Swarm<W> {
             Err(error) => return Err(io::Error::from(error).into()),
         }
         if let Some(lateness) = self.lateness.filter(|_| !self.events.is_empty()) {
-            #[expect(clippy::disallowed_methods, reason = "nobody is to wake it")]
+            #[expect(clippy::disallowed_methods, reason = "there is no event to wait for")]
             std::thread::sleep(lateness);
         }
         let events = std::mem::take(&mut self.events);
         for event in &events {
-            // Written by `dial`, from an index.
+            // `dial` sets the data from an index.
             #[expect(clippy::cast_possible_truncation)]
             self.advance(event.data.u64() as usize, take)?;
         }
@@ -315,7 +314,7 @@ impl<W: Wire> Swarm<W> {
         if let Some(tls) = &self.tls {
             let name = "localhost".try_into().map_err(io::Error::other)?;
             let mut session = Box::new(ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?);
-            // Some hundred bytes into an empty buffer: they go whole, unless the server has closed already.
+            // A few hundred bytes fit into an empty buffer, so they are sent whole unless the server has closed.
             if session.write_tls(&mut &socket).is_err() {
                 self.counts.reset += 1;
                 return Ok(Stage::Over);
@@ -327,7 +326,7 @@ impl<W: Wire> Swarm<W> {
         }
         let hello = self.wire.hello();
         if !hello.is_empty() {
-            // Some dozen bytes into an empty buffer: they go whole.
+            // A few dozen bytes fit into an empty buffer, so they are sent whole.
             socket.send(&hello)?;
         }
         if stalls {
@@ -339,7 +338,7 @@ impl<W: Wire> Swarm<W> {
         Ok(Stage::Open(socket))
     }
 
-    /// Reads once: what is left is reported again.
+    /// Reads once. epoll reports the remaining bytes again.
     fn read(&mut self, index: usize, socket: Socket, take: &mut impl FnMut(Arrival<'_>)) -> Result<Stage, Error> {
         let client = &mut self.clients[index];
         let taken = if self.lateness.is_some() {
@@ -374,8 +373,8 @@ impl<W: Wire> Swarm<W> {
         let mut used = 0;
         while let Some(message) = self.wire.split(&bytes[used..]).map_err(failed)? {
             used += message.len;
-            if !message.answer.is_empty() {
-                socket.send(message.answer)?;
+            if !message.reply.is_empty() {
+                socket.send(message.reply)?;
             }
             if let Some(payload) = message.payload {
                 take(Arrival { client: index, payload, at, begun: client.begun });
@@ -386,7 +385,7 @@ impl<W: Wire> Swarm<W> {
     }
 }
 
-/// Reads once, and decrypts if there is a session. `WouldBlock` means that nothing has come for the client.
+/// Reads once, and decrypts if there is a session. `WouldBlock` means that no payload has arrived.
 fn read_some(mut socket: &Socket, session: Option<&mut ClientConnection>, chunk: &mut [u8]) -> io::Result<usize> {
     let Some(session) = session else { return socket.read(chunk) };
     session.read_tls(&mut socket)?;
@@ -397,32 +396,32 @@ fn read_some(mut socket: &Socket, session: Option<&mut ClientConnection>, chunk:
     session.reader().read(chunk)
 }
 
-/// Clients leave with a reset, so that their ports are free at once and no connection lingers.
+/// Resets all connections, so that their ports are free at once and no connection lingers.
 impl<W> Drop for Swarm<W> {
     fn drop(&mut self) {
         for client in &self.clients {
             if let Stage::Connecting { socket, .. } | Stage::Open(socket) | Stage::Stalled { _socket: socket } =
                 &client.stage
             {
-                // It fails only if there is nothing to reset.
+                // Fails only if there is nothing to reset.
                 let _ = socket.set_linger(Some(Duration::ZERO));
             }
         }
     }
 }
 
-/// The address that client `index` comes from; `None` where the system chooses.
+/// Returns the source address of client `index`; `None` if the system chooses it.
 fn source_for(target: SocketAddr, index: usize) -> Option<SocketAddr> {
     let IpAddr::V4(ip) = target.ip() else { return None };
-    // Never 127.0.0.1 itself: servers listen there, and their ports are of the same range.
+    // Not 127.0.0.1: servers listen there on ports of the same range.
     let last = u8::try_from(index % SOURCES).ok()? + 1;
     ip.is_loopback().then(|| SocketAddr::from((Ipv4Addr::new(127, 0, 1, last), 0)))
 }
 
-/// Raises the soft limit on descriptors to the hard one. Returns the limit that holds then; `None` if there is none.
+/// Raises the soft limit on descriptors to the hard limit. Returns the resulting limit; `None` if there is none.
 pub fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
-    // Where it is refused, the old limit stays, and connecting says what is missing.
+    // If it fails, the old limit stays, and connecting reports what is missing.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     getrlimit(Resource::Nofile).current
 }

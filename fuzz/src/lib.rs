@@ -1,12 +1,12 @@
-//! The checks of the ordinary tests, for libFuzzer.
+//! The hostile-input checks of the tests, for libFuzzer.
 
 #[path = "../../tests/hostile/mod.rs"]
 mod hostile;
 
-/// Runs the check called `name`.
+/// Runs the check `name` on `bytes`.
 ///
 /// # Panics
-/// If what must hold of `bytes` does not, or no check has that name.
+/// If the check fails, or if there is no check with this name.
 pub fn check(name: &str, bytes: &[u8]) {
     let (_, check) = hostile::CHECKS.iter().find(|(known, _)| *known == name).expect("a check of this name");
     check(bytes);

@@ -141,3 +141,21 @@ fn the_map_comes_again_when_its_file_changes() {
     fs::write(&file, r#"{"oscuro": true}"#).expect("a file");
     python.wait_out(after);
 }
+
+#[test]
+fn reader_that_reconnects_gets_the_map_of_a_restarted_server() {
+    let Some(step) = Step::read(9) else { return };
+    let (mut server, python) = step.start(|_| ());
+    let addr = server.addr();
+    let mut lines = step.output.lines();
+    python.wait_out(lines.next().expect("the map"));
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), 0);
+    for line in lines {
+        python.wait_out(line);
+    }
+    let mut command = clean(SERVER);
+    command.args(&step.options).args(["--set", "vuelta=1", "--listen", &addr.to_string()]);
+    let _server = Program::start(command);
+    python.wait_out("'vuelta': 1");
+}

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use super::{TOPIC, foreign, parse_len, split_line};
-use crate::support::wire::{Fault, Message, Wire};
+use crate::support::wire::{Message, Wire, WireError};
 
-/// The command that starts it for `most` connections. The backlog is mapcast's; nothing is stored; and the protection is
-/// off because it knows no loopback address but 127.0.0.1.
+/// Returns the command that starts it for `most` connections, with the backlog of mapcast and without storage. Protected mode is
+/// off because it accepts no loopback address except 127.0.0.1.
 pub fn command(addr: SocketAddr, most: usize) -> Vec<String> {
     let (ip, port, most) = (addr.ip().to_string(), addr.port().to_string(), most.to_string());
     ["redis-server", "--bind", &ip, "--port", &port, "--maxclients", &most, "--tcp-backlog", "4096"]
@@ -16,7 +16,7 @@ pub fn command(addr: SocketAddr, most: usize) -> Vec<String> {
         .collect()
 }
 
-/// The command that publishes `payload`.
+/// Returns the command that publishes `payload`.
 pub fn publish(payload: &[u8]) -> Vec<u8> {
     let start = format!("*3\r\n$7\r\nPUBLISH\r\n${}\r\n{TOPIC}\r\n${}\r\n", TOPIC.len(), payload.len());
     [start.as_bytes(), payload, b"\r\n"].concat()
@@ -25,10 +25,10 @@ pub fn publish(payload: &[u8]) -> Vec<u8> {
 /// The hash that mapcast follows.
 pub const HASH: &str = "bench";
 
-/// The channel on which a change of it is announced.
+/// The channel that announces its changes.
 pub const CHANNEL: &str = "mapcast:bench";
 
-/// The commands that store what `payload` says, a JSON object of one text, and then announce it, in one go.
+/// Returns the commands that store the content of `payload`, a JSON object with one string, and announce it.
 pub fn publish_hash(payload: &[u8]) -> Vec<u8> {
     let mut parts = payload.split(|byte| *byte == b'"').skip(1).step_by(2);
     let (field, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -36,7 +36,7 @@ pub fn publish_hash(payload: &[u8]) -> Vec<u8> {
     commands.iter().flat_map(|words| command_of(words)).collect()
 }
 
-/// The command that subscribes to `channel`.
+/// Returns the command that subscribes to `channel`.
 pub fn subscribe(channel: &str) -> Vec<u8> {
     command_of(&[b"SUBSCRIBE", channel.as_bytes()])
 }
@@ -51,20 +51,20 @@ fn command_of(words: &[&[u8]]) -> Vec<u8> {
     command
 }
 
-/// What a subscriber sends and gets.
+/// The protocol of a subscriber.
 #[derive(Debug)]
-pub struct Subscriber {
+pub struct RedisWire {
     /// The largest payload in bytes.
     pub max: usize,
 }
 
-impl Wire for Subscriber {
+impl Wire for RedisWire {
     fn hello(&self) -> Vec<u8> {
         format!("*2\r\n$9\r\nSUBSCRIBE\r\n${}\r\n{TOPIC}\r\n", TOPIC.len()).into_bytes()
     }
 
     /// Arrays of three: `subscribe`, topic, number; or `message`, topic, payload.
-    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, Fault> {
+    fn split<'bytes>(&self, bytes: &'bytes [u8]) -> Result<Option<Message<'bytes>>, WireError> {
         let wrong = || foreign("Redis", bytes);
         let Some((array, mut len)) = split_line(bytes) else { return Ok(None) };
         if array != b"*3" {
@@ -88,15 +88,15 @@ impl Wire for Subscriber {
         }
         match parts {
             [b"message", topic, payload] if topic == TOPIC.as_bytes() => {
-                Ok(Some(Message { len, payload: Some(payload), answer: &[] }))
+                Ok(Some(Message { len, payload: Some(payload), reply: &[] }))
             }
-            [b"subscribe", ..] => Ok(Some(Message { len, payload: None, answer: &[] })),
+            [b"subscribe", ..] => Ok(Some(Message { len, payload: None, reply: &[] })),
             _ => Err(wrong()),
         }
     }
 }
 
-/// Bytes of the message that carries a payload of `size` bytes on [`CHANNEL`], which ends with the payload and CR LF.
+/// Returns the length of the message with a payload of `size` bytes on [`CHANNEL`]. It ends with the payload and CR LF.
 pub fn message_len(size: usize) -> usize {
     format!("*3\r\n$7\r\nmessage\r\n${}\r\n{CHANNEL}\r\n${size}\r\n", CHANNEL.len()).len() + size + 2
 }

@@ -1,34 +1,33 @@
-//! What is left after the soak, against what was there before it.
+//! The servers' usage after the soak, compared with that before it.
 
 use std::fmt;
 
-use crate::INTERVAL;
-use crate::server::Reading;
+use crate::server::{INTERVAL, Reading};
 use crate::steady::Gaps;
 
-/// How much more resident memory a server may have than after the warm-up: 5 %, and 2 MiB for what malloc keeps.
+/// How much more resident memory a server may have than after the warm-up: 5 %, and 2 MiB that malloc may keep.
 const MORE_MEMORY_PERCENT: u64 = 5;
 const MORE_MEMORY: u64 = 2048;
 
-/// How many more memory maps: glibc keeps the stacks of ended threads for new ones, up to 40 MiB of them (`pthread_create`,
-/// two maps each), and how many there were at once is chance.
+/// How many more memory maps a server may have. glibc keeps up to 40 MiB of stacks of ended threads (`pthread_create`, two maps
+/// each), and the number of concurrent threads varies.
 const MORE_MAPS: u64 = 700;
 
-/// All of it.
-pub struct Verdict {
+/// The results of the soak.
+pub struct Summary {
     pub before: [Reading; 2],
     pub after: [Reading; 2],
     pub gaps: Gaps,
-    /// Clients that came and went.
-    pub comings: u64,
-    /// Maps that were published.
+    /// The number of short-lived clients.
+    pub short_lived: u64,
+    /// The number of published maps.
     pub published: u64,
     pub rotations: u64,
 }
 
-impl Verdict {
-    /// True if and only if every promise was kept.
-    pub fn is_kept(&self) -> bool {
+impl Summary {
+    /// Returns true if and only if every guarantee was kept.
+    pub fn is_passed(&self) -> bool {
         let is_flat = self.before.iter().zip(&self.after).all(|(before, after)| after.is_like(before));
         if let Err(broken) = self.gaps.check(INTERVAL) {
             eprintln!("{broken}");
@@ -61,7 +60,7 @@ impl Reading {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| figure | plain: after warm-up | at the end | TLS: after warm-up | at the end |")?;
         writeln!(f, "|---|---:|---:|---:|---:|")?;
@@ -73,12 +72,12 @@ impl fmt::Display for Verdict {
         writeln!(f)?;
         writeln!(
             f,
-            "{} clients came and went, {} maps were published, {} new certificates",
-            self.comings, self.published, self.rotations
+            "{} short-lived clients, {} published maps, {} new certificates",
+            self.short_lived, self.published, self.rotations
         )?;
         write!(
             f,
-            "of those who stayed {} were lost; longest without a frame {:.0} ms, oldest change {:.0} ms (N = {} s)",
+            "steady clients: {} lost; longest without a frame {:.0} ms, oldest change {:.0} ms (N = {} s)",
             self.gaps.lost,
             self.gaps.gap.as_secs_f64() * 1000.0,
             self.gaps.age.as_secs_f64() * 1000.0,
