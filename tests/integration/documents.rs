@@ -167,3 +167,24 @@ fn every_test_that_a_table_names_is_there() {
     }
     assert!(named > 50, "{named} names");
 }
+
+#[test]
+fn how_it_works_names_files_and_functions_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (mut file, mut functions) = (None, 0);
+    for name in section(&readme, "## How it works").split('`').skip(1).step_by(2) {
+        if name.ends_with(".rs") {
+            let text = std::fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            file = Some((name, text));
+        } else if let Some(function) = name.strip_suffix("()") {
+            let (file, text) = file.as_ref().expect("a file before its functions");
+            let (of_type, function) = function.rsplit_once("::").unwrap_or(("", function));
+            let is_there = ["(", "<"].iter().any(|next| text.contains(&format!("fn {function}{next}")));
+            assert!(is_there, "{file} has no function {function}");
+            assert!(text.contains(of_type), "{file} has no type {of_type}");
+            functions += 1;
+        }
+    }
+    assert!(functions > 10, "{functions} functions");
+}
