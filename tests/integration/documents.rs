@@ -188,3 +188,16 @@ fn how_it_works_names_files_and_functions_that_exist() {
     }
     assert!(functions > 10, "{functions} functions");
 }
+
+#[test]
+fn the_design_page_names_every_model_and_no_other() {
+    let design = page("design.md");
+    let rows = section(&design, "## What is shown, and how").lines().filter(|line| line.starts_with("| "));
+    let named: Vec<_> = rows.filter_map(|row| row.split(" | ").nth(1)?.strip_prefix('`')?.strip_suffix('`')).collect();
+    let models = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/main.rs")).unwrap();
+    let is_model = |line: &&str| line.contains("_model::") || line.contains("::model::");
+    let models: std::collections::BTreeSet<_> =
+        models.lines().filter(is_model).filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(models.len() > 10, "{} models", models.len());
+    assert_eq!(named.into_iter().collect::<std::collections::BTreeSet<_>>(), models);
+}

@@ -96,7 +96,7 @@ pub(crate) fn register_against_stop() {
     server.end();
 }
 
-/// So are those who wait, when others leave by themselves at that moment.
+/// So is a connection that waits, when others end by themselves at that moment.
 pub(crate) fn leave_against_stop() {
     let server = Arc::new(Server::default());
     server.start(0, Wait::Nothing);
