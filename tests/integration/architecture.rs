@@ -107,7 +107,7 @@ fn root() -> &'static Path {
 /// Returns every Rust file below `directory`.
 fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(directory).expect("a directory of ours") {
+    for entry in fs::read_dir(directory).expect("a directory of the project") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             files.extend(rust_files(&path));
@@ -249,7 +249,7 @@ fn a_known_cycle_that_is_gone_is_not_listed() {
 #[test]
 fn the_programs_use_the_public_interface_alone() {
     for file in rust_files(&root().join("src/bin")) {
-        let text = fs::read_to_string(&file).expect("a file of ours");
+        let text = fs::read_to_string(&file).expect("a file of the project");
         let inner = text
             .lines()
             .find(|line| line.contains("#[path") && line.contains("../../") && !line.contains("/tests/testing/"));
@@ -270,7 +270,7 @@ fn no_message_of_the_library_names_an_option() {
         if name.starts_with("src/bin/") || name.ends_with("tests.rs") || name.contains("/tests/") {
             continue;
         }
-        let text = fs::read_to_string(&file).expect("a file of ours");
+        let text = fs::read_to_string(&file).expect("a file of the project");
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let is_naming = |token: &Token| matches!(token, Token::Text(text) if names_an_option(text));
         naming.extend(tokens(code).iter().any(is_naming).then_some(name));

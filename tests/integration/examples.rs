@@ -1,4 +1,4 @@
-//! The examples that people copy do what they say.
+//! The examples do what their documentation says.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::support::program::{CLIENT, Program, clean, run};
 use crate::support::{PATIENCE, skip};
 
-/// Starts an example. Returns `None`, and says so, if it was not built: `cargo test` builds them all, `cargo test --test
+/// Starts an example. Calls `skip` and returns `None` if it was not built: `cargo test` builds all examples, `cargo test --test
 /// integration` none.
 fn example(name: &str, args: &[&str]) -> Option<Program> {
     let tests = std::env::current_exe().unwrap();
@@ -31,7 +31,7 @@ fn next_map(addr: &str) -> String {
 }
 
 #[test]
-fn the_flags_of_a_program_follow_the_server_and_stay_when_it_goes() {
+fn the_flags_follow_the_server_and_stay_when_it_stops() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("flags.json");
     std::fs::write(&file, r#"{"dark": false, "limit": 10, "unknown": [1]}"#).unwrap();
@@ -49,7 +49,7 @@ fn the_flags_of_a_program_follow_the_server_and_stay_when_it_goes() {
 }
 
 #[test]
-fn the_rates_of_a_program_reach_every_client_and_it_stops_in_order() {
+fn the_rates_reach_a_client_and_the_program_stops_cleanly() {
     let Some(program) = example("exchange_rates", &["127.0.0.1:0"]) else { return };
     let addr = program.addr().to_string();
     assert!(next_map(&addr).contains(r#""rates":{"CHF":"#));

@@ -51,7 +51,7 @@ mod throttle;
 #[allow(dead_code, reason = "as above")]
 mod backlog;
 
-/// The publishers and whom they send to.
+/// The publishers, their helpers and their subscribers.
 mod cast {
     #[path = "../../../src/service/cast/helper.rs"]
     mod helper;

@@ -223,7 +223,7 @@ fn end_of_branch(tree: &[Token], start: usize, end: usize) -> usize {
     at
 }
 
-/// Returns the attributes that begin at `at`, and where the item behind them begins.
+/// Returns the attributes that begin at `at`, and where the item after them begins.
 fn attributes(tokens: &[Token], mut at: usize) -> (Vec<Token>, usize) {
     let start = at;
     while tokens.get(at) == Some(&Token::Punct('#')) {

@@ -74,7 +74,7 @@ fn wait_last_change(sender: &ClientSender) {
 }
 
 /// A client that comes before, while or after changes are published and sent, by a publisher and its helper, has the last
-/// change in the end, and none twice or backwards. If nobody sends it, the client waits for ever: a deadlock.
+/// change in the end, and none twice or backwards. If no thread sends it, the client waits for ever: a deadlock.
 pub(crate) fn subscribe_against_publish() {
     clock::start(0);
     let cast = Cast::new(NEVER);
