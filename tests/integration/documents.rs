@@ -174,7 +174,7 @@ fn how_it_works_names_files_and_functions_that_exist() {
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     let (mut file, mut functions) = (None, 0);
     for name in section(&readme, "## How it works").split('`').skip(1).step_by(2) {
-        if name.ends_with(".rs") {
+        if std::path::Path::new(name).extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
             file = Some((name, text));
         } else if let Some(function) = name.strip_suffix("()") {

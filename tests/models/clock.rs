@@ -74,6 +74,6 @@ impl Sub<Duration> for Instant {
     type Output = Self;
 
     fn sub(self, duration: Duration) -> Self {
-        Self(self.0 - duration)
+        Self(self.0.saturating_sub(duration))
     }
 }

@@ -48,6 +48,29 @@ pub fn imports(root: &str) -> BTreeSet<Import> {
     modules.imports()
 }
 
+impl Module {
+    /// Returns the path from the crate's root, if `path` is one of this crate's.
+    fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
+        let (first, rest) = path.split_first()?;
+        let below = |base: &[String], rest: &[String]| Some([base, rest].concat());
+        match first.as_str() {
+            "crate" => Some(rest.to_vec()),
+            "self" => below(&self.path, rest),
+            "super" => {
+                let up = 1 + rest.iter().take_while(|segment| *segment == "super").count();
+                below(self.path.get(..self.path.len().checked_sub(up)?)?, &rest[up - 1..])
+            }
+            name if self.children.contains(name) => below(&self.path, path),
+            // An imported name that is the first part of a longer path is a module or a type.
+            name => {
+                let (_, used, _) = self.uses.iter().find(|(used, _, _)| used == name)?;
+                (!rest.is_empty() && used.first() != Some(first)).then_some(())?;
+                below(&self.absolute(used)?, rest)
+            }
+        }
+    }
+}
+
 impl Crate {
     /// Reads the module `path` from `file`; the files of its own modules are in `directory`.
     fn read_file(&mut self, file: &Path, directory: &Path, path: &[String]) {
@@ -104,7 +127,7 @@ impl Crate {
             let is_used = |name: &String| module.paths.iter().any(|path| path.first() == Some(name));
             let uses = module.uses.iter().filter(|(name, _, is_visible)| !is_visible || is_used(name));
             for path in uses.map(|(_, path, _)| path).chain(&module.globs).chain(&module.paths) {
-                let Some(path) = self.absolute(module, path) else { continue };
+                let Some(path) = module.absolute(path) else { continue };
                 let Some((to, name)) = self.definition(&path, 0).filter(|(to, _)| to.file != module.file) else {
                     continue;
                 };
@@ -127,32 +150,11 @@ impl Crate {
         };
         let of_type = |name: &String| {
             let (_, used, _) = module.uses.iter().find(|(used, _, _)| used == name)?;
-            let path = self.absolute(module, used)?;
+            let path = module.absolute(used)?;
             let (definer, _) = self.definition(&path, 0).filter(|(definer, _)| definer.file != module.file)?;
             Some([import(module, definer, &path), import(definer, module, &path)])
         };
         module.implemented.iter().filter_map(of_type).flatten().collect()
-    }
-
-    /// Returns the path from the crate's root, if `path` is one of this crate's.
-    fn absolute(&self, module: &Module, path: &[String]) -> Option<Vec<String>> {
-        let (first, rest) = path.split_first()?;
-        let below = |base: &[String], rest: &[String]| Some([base, rest].concat());
-        match first.as_str() {
-            "crate" => Some(rest.to_vec()),
-            "self" => below(&module.path, rest),
-            "super" => {
-                let up = 1 + rest.iter().take_while(|segment| *segment == "super").count();
-                below(module.path.get(..module.path.len().checked_sub(up)?)?, &rest[up - 1..])
-            }
-            name if module.children.contains(name) => below(&module.path, path),
-            // An imported name that is the first part of a longer path is a module or a type.
-            name => {
-                let (_, used, _) = module.uses.iter().find(|(used, _, _)| used == name)?;
-                (!rest.is_empty() && used.first() != Some(first)).then_some(())?;
-                below(&self.absolute(module, used)?, rest)
-            }
-        }
     }
 
     /// Returns the module that defines what `path` names, with the item's name; or the last module in it.
@@ -166,10 +168,10 @@ impl Crate {
         }
         if let Some((_, used, _)) = module.uses.iter().find(|(used, _, _)| used == name) {
             // What another crate defines is this module's to offer.
-            let Some(used) = self.absolute(module, used) else { return found };
+            let Some(used) = module.absolute(used) else { return found };
             return self.definition(&[&used, &rest[1..]].concat(), depth + 1);
         }
-        let mut globs = module.globs.iter().filter_map(|glob| self.absolute(module, glob));
+        let mut globs = module.globs.iter().filter_map(|glob| module.absolute(glob));
         let glob = globs.find(|glob| self.0.get(glob).is_some_and(|module| module.items.contains(name)));
         glob.map_or(found, |glob| self.definition(&[&glob, rest].concat(), depth + 1))
     }
