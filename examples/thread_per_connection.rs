@@ -38,7 +38,8 @@ impl Drop for Active {
 fn main() -> Result<(), Box<dyn Error>> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let period = Duration::from_secs(std::env::args().nth(2).map_or(Ok(5), |seconds| seconds.parse())?);
+    let seconds = std::env::args().nth(2).map_or(Ok(5), |seconds| seconds.parse::<u64>())?;
+    let period = Duration::from_secs(seconds.max(1));
 
     // `Shutdown` is an AtomicBool and a pipe: `trigger` sets the flag and wakes every thread that waits in one of its calls.
     let shutdown = Shutdown::new()?;
@@ -93,17 +94,17 @@ fn accept(listener: &TcpListener, shutdown: &Shutdown) -> io::Result<(TcpStream,
 
 /// Sends the map every `period` until the client leaves or the stop is requested.
 fn serve(mut client: TcpStream, period: Duration, shutdown: &Shutdown) -> Result<(), Box<dyn Error>> {
-    client.set_nonblocking(false)?; // Linux does that by itself, other systems pass the listener's mode on
-    // A client that does not read fills its socket's buffers. The limit holds for each write to it: the thread then ends
-    // with an error, and the stop never waits longer than that for it.
+    client.set_nonblocking(false)?; // on Linux it is already; elsewhere it inherits the listener's mode
+    // A client that does not read fills its socket's buffers. A write to it then fails after this time, which ends the thread.
+    // The limit holds for each write: the library's server has one deadline for the whole frame instead.
     client.set_write_timeout(Some(Duration::from_secs(5)))?;
     while !shutdown.is_triggered() {
-        let next = Instant::now() + period;
+        let next = Instant::now().checked_add(period);
         let payload = Format::Bincode.encode_map(&builtin_map())?;
         let header = encode_header(payload.len())?; // the length in decimal, padded with spaces to 10 bytes
         client.write_all(&[&header, payload.as_slice()].concat())?;
         // A client sends nothing. Its socket becomes readable when it leaves, and when it breaks that rule: both end it.
-        if shutdown.wait_readable(&client, Some(next))? {
+        if shutdown.wait_readable(&client, next)? {
             return Ok(());
         }
     }
