@@ -1,8 +1,8 @@
-//! A server inside a program of your own: `cargo run --example exchange_rates`, then
-//! `mapcast-client --format json 127.0.0.1:8090` as often as you like.
+//! A program with a server in it: `cargo run --example exchange_rates`, then any number of
+//! `mapcast-client --format json 127.0.0.1:8090`.
 //!
-//! The rates change in the program's own thread, five times a second; every client has the newest ones within
-//! milliseconds, and one that is slow skips to them.
+//! The rates change in the program's own thread, five times a second. Every client has the newest ones within
+//! milliseconds, and a slow client skips to them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mapcast::{Cast, Feed, Format, Server, ServerConfig, Shutdown};
 use serde::Serialize;
 
-/// Where it listens, unless the first argument says otherwise.
+/// The default of the first argument, the address to listen on.
 const ADDRESS: &str = "127.0.0.1:8090";
 
-/// At least this often each client hears something, whether or not a rate has changed.
+/// Each client gets the rates at least this often, whether or not one has changed.
 const REPEAT: Duration = Duration::from_secs(5);
 
 const CHANGE: Duration = Duration::from_millis(200);
@@ -28,26 +28,26 @@ struct Rates {
     rates: BTreeMap<&'static str, f64>,
 }
 
-/// A market that wanders about.
+/// A market whose rates walk at random.
 struct Market {
     rates: BTreeMap<&'static str, f64>,
-    /// The state of a small generator (xorshift, Marsaglia 2003): a walk needs no better chance.
-    chance: u64,
+    /// The state of a small generator (xorshift, Marsaglia 2003): good enough for this walk.
+    random: u64,
 }
 
 impl Market {
     fn new() -> Self {
         let rates = BTreeMap::from([("CHF", 0.93), ("GBP", 0.86), ("JPY", 171.2), ("USD", 1.14)]);
-        Self { rates, chance: 0x9E37_79B9_7F4A_7C15 }
+        Self { rates, random: 0x9E37_79B9_7F4A_7C15 }
     }
 
     /// Moves one rate by up to 0.1 %.
     fn step(&mut self) {
         for shift in [13, -7, 17] {
-            self.chance ^= if shift > 0 { self.chance << shift } else { self.chance >> -shift };
+            self.random ^= if shift > 0 { self.random << shift } else { self.random >> -shift };
         }
-        let chosen = usize::try_from(self.chance % self.rates.len() as u64).unwrap_or(0);
-        let change = f64::from(u16::try_from(self.chance >> 48).unwrap_or(0)) / f64::from(u16::MAX);
+        let chosen = usize::try_from(self.random % self.rates.len() as u64).unwrap_or(0);
+        let change = f64::from(u16::try_from(self.random >> 48).unwrap_or(0)) / f64::from(u16::MAX);
         if let Some(rate) = self.rates.values_mut().nth(chosen) {
             *rate *= 1.0 + (change - 0.5) / 500.0;
         }
@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         market.step();
         shutdown.wait(CHANGE);
     }
-    // Everyone who is connected gets an orderly end.
+    // Every connection ends on a frame boundary.
     let stopped = running.stop()?;
     println!("{} clients served", stopped.served);
     Ok(())

@@ -1,8 +1,8 @@
-//! Feature flags in a program of your own: `cargo run --example feature_flags -- 127.0.0.1:8080`.
+//! A program with feature flags: `cargo run --example feature_flags -- 127.0.0.1:8080`.
 //!
 //! Start a server first: `mapcast-server --format json --source flags.json`, with `{"dark": false, "limit": 10}` in that
 //! file. One thread follows the server for as long as the program runs; all others read the flags from memory, at any
-//! rate and without waiting. Edit the file and look.
+//! rate and without waiting. Edit the file, and the program prints the new flags.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -12,8 +12,8 @@ use mapcast::client::Error;
 use mapcast::{ClientConfig, FollowConfig, Follower, Format, Shutdown};
 use serde::Deserialize;
 
-/// The flags that this program knows. Keys of the map that it does not know are passed over, and one that is missing has
-/// its default: neither an older nor a newer server breaks it.
+/// The flags that this program knows. It ignores other keys of the map, and a missing key has its default: neither an older
+/// nor a newer server breaks it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct Flags {
@@ -21,7 +21,7 @@ struct Flags {
     limit: u32,
 }
 
-/// The flags as they are now. Clones see the same ones.
+/// The current flags. Clones share them.
 #[derive(Debug, Clone, Default)]
 struct LiveFlags {
     /// Held to copy or to replace the pointer, never longer.
@@ -37,8 +37,8 @@ impl LiveFlags {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(flags);
     }
 
-    /// Keeps the flags up to date from a thread of its own, until `shutdown` is triggered. The last good ones stay while
-    /// the server is away.
+    /// Starts a thread that keeps the flags up to date until `shutdown` is triggered. The last good ones stay while the
+    /// server is away.
     fn follow(&self, address: String, shutdown: Shutdown) -> std::io::Result<JoinHandle<()>> {
         let flags = self.clone();
         thread::Builder::new().name("flags".to_owned()).spawn(move || {
@@ -49,7 +49,7 @@ impl LiveFlags {
                 match received {
                     Ok(received) => flags.replace(received),
                     Err(Error::Stopped) => return,
-                    // The program goes on with what it has; a service would try again here, after a while.
+                    // The program goes on with the flags it has; a service would retry here, after a while.
                     Err(error) => return log::error!("the flags stay as they are: {error}"),
                 }
             }
@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let flags = LiveFlags::default();
     let following = flags.follow(address, shutdown.clone())?;
 
-    // The program's own work: here, to say what has changed.
+    // The program's own work: here, printing the flags when they have changed.
     let mut shown = None;
     while !shutdown.is_triggered() {
         let current = flags.current();

@@ -1,7 +1,6 @@
 //! Prints a source's map, and again whenever it changes: `cargo run --example follow_source -- flags.json`.
 //!
-//! No server and no sockets: a source publishes into a feed, and whoever wants the map waits for it there. Ctrl-C ends
-//! it.
+//! No server and no sockets: a source publishes to a feed, and this thread waits for the next map there. Ctrl-C ends it.
 
 use std::sync::Arc;
 use std::thread;
@@ -14,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let location: Location = std::env::args().nth(1).unwrap_or_else(|| "-".to_owned()).parse()?;
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let feed = Arc::new(Feed::new(Format::Json, DEFAULT_MAX_FRAME));
-    // Laid over every map, as `--set shown=true` is.
+    // Set in every map, as with the server's `--set shown=true`.
     let sink = Sink::new(Arc::clone(&feed), vec![("shown".into(), true.into())]);
     let stop = Shutdown::new()?;
 

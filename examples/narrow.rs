@@ -1,4 +1,4 @@
-//! A part of somebody else's map, for everyone who needs no more:
+//! Serves a part of another server's map:
 //! `cargo run --example narrow -- 127.0.0.1:8080 app. 127.0.0.1:8091`.
 //!
 //! Follows a server (bincode), keeps the entries whose key begins with a prefix, without it, and serves them as JSON:
@@ -12,7 +12,7 @@ use mapcast::{Cast, Feed, FollowConfig, Follower, Format, Key, Map, Server, Serv
 
 const REPEAT: Duration = Duration::from_secs(5);
 
-/// Returns the entries of `map` whose key is text that begins with `prefix`, which is cut off.
+/// Returns the entries of `map` whose key is text that begins with `prefix`, without the prefix.
 fn narrow(map: &Map, prefix: &str) -> Map {
     let narrowed = map.iter().filter_map(|(key, value)| match key {
         Key::Text(key) => Some((Key::Text(key.strip_prefix(prefix)?.to_owned()), value.clone())),
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let mut args = std::env::args().skip(1);
     let (Some(from), Some(prefix), Some(to)) = (args.next(), args.next(), args.next()) else {
-        return Err("write: narrow FROM:PORT PREFIX TO:PORT".into());
+        return Err("usage: narrow FROM:PORT PREFIX TO:PORT".into());
     };
     let shutdown = Shutdown::new()?;
     let on_signal = shutdown.clone();
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut follower = Follower::new(&from, FollowConfig::default(), &shutdown);
     let end = loop {
         match follower.next_map() {
-            // An equal map is no change, and nobody is woken for it.
+            // An equal map is not a change, and wakes no thread.
             Ok(Some(map)) => drop(feed.publish(&narrow(&map, &prefix))?),
             Ok(None) | Err(Error::Stopped) => break Ok(()),
             Err(error) => break Err(error),

@@ -1,13 +1,13 @@
-//! Thousands of clients against a server of yours: `cargo run --release --example swarm -- --clients 9000 --for 30s`.
+//! Thousands of clients for one server: `cargo run --release --example swarm -- --clients 9000 --for 30s`.
 //!
-//! They are one thread and only listen. While they connect there is a bar; then it counts what comes, and at the end it
-//! says how long connecting took, what came, how regularly, and how far apart one change reached the first and the last
-//! client. The table goes to standard output, the rest to standard error; Ctrl-C brings the table early. The exit code
-//! is 1 if not every client connected, one was reset or cut inside a frame, or the bytes were no frames.
+//! One thread reads for all of them. A bar shows how many are connected; then the program counts frames. At the end it reports how
+//! long connecting took, how many frames and bytes came, how regularly, and how far apart one change reached the first and the
+//! last client. The table goes to standard output, the rest to standard error; Ctrl-C prints the table early. The exit code is
+//! 1 if not every client connected, one was reset or cut inside a frame, or the bytes were not frames.
 //!
-//! Times are taken when this program reads: it needs a core of its own, and with a server on the same machine both get
-//! slower. It keeps 4 bytes a frame. Linux only.
-#![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
+//! Times are taken when this program reads. It needs its own core: with a server on the same machine both get slower. It keeps
+//! 4 bytes a frame. Linux only.
+#![allow(unreachable_pub, missing_docs, reason = "only this program uses its modules")]
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
 #[path = "swarm/arrivals.rs"]
@@ -39,26 +39,26 @@ const SPARE_DESCRIPTORS: u64 = 16;
 /// How long the last client may take to connect.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The longest wait between two looks at the clock.
+/// The longest wait between two reads of the clock.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Connects many clients to a mapcast server and measures what comes.
+/// Connects many clients to a mapcast server and measures the frames they get
 #[derive(Debug, Parser)]
 #[command(name = "swarm", max_term_width = 100)]
 struct Options {
-    /// Where the server listens
+    /// The server's address
     #[arg(value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     address: String,
-    /// Clients at once
+    /// Number of clients
     #[arg(short, long, value_name = "K", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     clients: u32,
-    /// How long it is measured, once they are connected
+    /// How long to measure, once they are connected
     #[arg(short, long = "for", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     window: Duration,
-    /// Connections begun in a second
+    /// Connections to begin per second
     #[arg(short, long, value_name = "N", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
-    /// The largest payload that is believed to be one
+    /// The largest payload to accept
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
 }
@@ -92,11 +92,11 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
-    let mut found = address.to_socket_addrs().with_context(|| format!("{address} is not HOST:PORT, or unknown"))?;
+    let mut found = address.to_socket_addrs().with_context(|| format!("cannot resolve {address}; give HOST:PORT"))?;
     found.next().with_context(|| format!("{address} has no address"))
 }
 
-/// The first signal ends the wait, the second the process.
+/// Returns a stop that the first signal triggers; the second one ends the process.
 fn stop_on_signals() -> anyhow::Result<Shutdown> {
     let stop = Shutdown::new()?;
     let stopped = stop.clone();
@@ -128,7 +128,7 @@ fn connect(
     Ok(())
 }
 
-/// Returns how long it was: until `window` is over, the stop, or the end of the last connection.
+/// Counts frames until `window` is over, the stop, or the end of the last connection. Returns how long that was.
 fn measure(
     swarm: &mut Swarm<Frames>,
     arrivals: &mut Arrivals,
@@ -152,7 +152,7 @@ fn measure(
     Ok(began.elapsed().min(window))
 }
 
-/// On standard error; hidden where that is no terminal.
+/// Returns a bar on standard error; hidden if that is not a terminal.
 fn bar(len: u64, template: &str) -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::new(len).with_style(ProgressStyle::with_template(template)?))
 }

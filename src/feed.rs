@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::format::{self, Format};
 use crate::frame::{self, Frame};
 use crate::map::Map;
 use crate::stats::histogram::Histogram;
-use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, RwLock};
+use crate::sync::{AtomicU64, Condvar, Instant, Mutex, MutexGuard, Ordering, PoisonError, RwLock};
 
 /// Up to which durations rounds are counted: 1 ms to 10 s. A change to 9,000 clients takes some 50 ms.
 const ROUNDS: &[Duration] = &[

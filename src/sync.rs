@@ -1,5 +1,7 @@
-//! The locks, counters and threads of what is also modelled: the models in `tests/models/` put shuttle's in their place.
+//! The locks, atomics, threads and clock of the code that is also modelled: `tests/models/` replaces this file by one with
+//! shuttle's.
 
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
-pub(crate) use std::thread::JoinHandle;
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, mpsc};
+pub(crate) use std::thread::{self, JoinHandle};
+pub(crate) use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What has come at the clients.
+//! The frames that the clients have received.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use mapcast::frame::HEADER_LEN;
 use crate::support::sample::Sample;
 use crate::support::swarm::Arrival;
 
-/// Changes that are remembered, for clients that are behind: more than a socket's buffer lets a client lag when they
-/// come faster than it reads.
+/// Changes that are remembered, for clients that lag: more than a socket's buffer lets a client lag if changes come faster than
+/// it reads.
 const REMEMBERED: usize = 16;
 
-/// Counts what comes at the clients, and takes the times.
+/// Counts the frames of all clients, with their times.
 #[derive(Debug)]
 pub struct Arrivals {
     clients: Vec<Seen>,
@@ -26,7 +26,7 @@ pub struct Arrivals {
     pub frames: u64,
     /// Their bytes, headers and payloads.
     pub bytes: u64,
-    /// From the begin of a connection to its first map.
+    /// From the start of a connection to its first map.
     pub greetings: Sample,
     /// From one frame to the next at the same client.
     pub gaps: Sample,
@@ -43,7 +43,7 @@ struct Change {
     first: Instant,
 }
 
-/// What one client has.
+/// The newest change that one client has, and when it had a frame last.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     newest: u64,
@@ -51,7 +51,7 @@ struct Seen {
 }
 
 impl Arrivals {
-    /// Returns the count of `clients` that have had nothing.
+    /// Returns the counts of `clients` that have received nothing.
     pub fn new(clients: usize) -> Self {
         Self {
             clients: vec![Seen::default(); clients],
@@ -78,7 +78,7 @@ impl Arrivals {
         self.last - self.before
     }
 
-    /// The longest that a client has now been without a frame; zero if none has had one.
+    /// The longest time that a client has now been without a frame; zero if no client has had one.
     pub fn longest_silence(&self) -> Duration {
         self.clients.iter().filter_map(|seen| seen.at).min().map_or(Duration::ZERO, |at| at.elapsed())
     }
@@ -102,8 +102,8 @@ impl Arrivals {
         }
     }
 
-    /// Which change it is, and when the first client had that. The server never goes back: bytes that are neither what
-    /// this client had nor anything newer are a new change, though they were the map before.
+    /// Returns the change's number, and when the first client had it. The server never goes back: bytes that are neither what this
+    /// client had nor anything newer are a new change, even if an earlier map was the same.
     fn number(&mut self, arrival: &Arrival<'_>, had: u64) -> (u64, Instant) {
         let mut newer = self.recent.iter().rev().take_while(|change| change.number >= had);
         if let Some(change) = newer.find(|change| change.payload == arrival.payload) {

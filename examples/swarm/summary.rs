@@ -1,4 +1,4 @@
-//! What is said at the end.
+//! The report at the end.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ const BAR: usize = 50;
 /// Everything that was measured.
 pub struct Summary<'swarm> {
     pub target: SocketAddr,
-    /// How many were wanted.
+    /// How many clients were to connect.
     pub clients: usize,
     /// How long connecting took, from the first to the last.
     pub connecting: Duration,
-    /// How long it was measured after that.
+    /// How long frames were counted after that.
     pub window: Duration,
     pub counts: Counts,
-    /// From the begin of each connection to its being established.
+    /// From the start of each connection until it was established.
     pub connects: &'swarm mut Sample,
     pub arrivals: Arrivals,
 }
@@ -46,7 +46,7 @@ impl Summary<'_> {
         row("connected", counts.connected);
         row("refused", counts.refused);
         row("not connected in time", pending);
-        row("ended by the server, in order", counts.ended);
+        row("closed cleanly by the server", counts.ended);
         row("cut inside a frame", counts.torn);
         row("reset", counts.reset);
         row("connecting took, s", format!("{:.2}", self.connecting.as_secs_f64()));
@@ -78,7 +78,7 @@ fn percentiles(name: &str, sample: &mut Sample) {
     println!();
 }
 
-/// Bins of one width from the first to the 99th percentile; what is shorter or longer is in the first and the last.
+/// Bins of one width from the first to the 99th percentile; shorter and longer values are in the first and the last bin.
 fn write_histogram(name: &str, sample: &mut Sample) {
     let Some((low, high)) = sample.percentile(1.0).zip(sample.percentile(99.0)) else { return };
     let width = (high.saturating_sub(low) / BINS).max(Duration::from_micros(1));

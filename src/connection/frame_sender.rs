@@ -2,10 +2,9 @@
 
 use std::io::{self, ErrorKind};
 use std::ops::AddAssign;
-use std::time::Instant;
 
 use crate::frame::Frame;
-use crate::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use crate::sync::{Instant, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// What takes bytes as long as it has room, and never waits for room.
 pub(crate) trait Socket {

@@ -1,12 +1,11 @@
 //! Wakes a parked thread and says why.
 
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
-use std::thread::{self, Thread};
-use std::time::Instant;
 
 use super::{ROUND, Worker};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{AtomicU8, Instant, Ordering};
 
 /// Why a thread was woken. Each is one bit, so that any number of notifications costs one wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

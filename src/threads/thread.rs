@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::sync::thread::Builder;
+use crate::sync::{Condvar, JoinHandle, Mutex, PoisonError};
 
 /// A thread with a name. Not joined when this is dropped.
 pub struct Thread {

@@ -1,11 +1,12 @@
 //! A thread of a service's own, beside those of the connections.
 
 use std::io;
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::notifier::{Notifier, WakeReason};
 use super::{Thread, Threads, Worker};
+use crate::sync::{Instant, mpsc};
 
 /// How long the end waits for the thread: 1 s. Its work is done in steps of milliseconds.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What the pages say, held against what the programs do.
+//! The pages of documentation, compared with what the programs do.
 
 use mapcast::frame::{Frame, HEADER_LEN, decode_header};
 use mapcast::{DEFAULT_MAX_FRAME, Format, builtin_map};
@@ -9,7 +9,7 @@ fn page(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Returns what stands below the heading, down to the next one that is not deeper.
+/// Returns the text below the heading, up to the next heading that is not deeper.
 fn section<'p>(page: &'p str, heading: &str) -> &'p str {
     let start = page.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading:?}")) + heading.len() + 2;
     let level = heading.bytes().take_while(|byte| *byte == b'#').count();
@@ -17,7 +17,7 @@ fn section<'p>(page: &'p str, heading: &str) -> &'p str {
     &page[start..next.map_or(page.len(), |next| start + next)]
 }
 
-/// Returns the bytes of a dump: each line an offset, bytes, and behind two or more spaces its meaning.
+/// Returns the bytes of a dump: each line has an offset, bytes, and after two or more spaces their meaning.
 fn undump(dump: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in dump.lines() {
@@ -41,7 +41,7 @@ fn the_dumps_are_the_bytes_that_are_sent() {
 }
 
 #[test]
-fn the_headers_are_read_and_refused_as_the_table_says() {
+fn headers_are_accepted_and_refused_as_the_table_says() {
     let page = page("protocol.md");
     let rows = section(&page, "## The frame").lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
     let mut verdicts = [0, 0];
@@ -63,11 +63,11 @@ fn the_headers_are_read_and_refused_as_the_table_says() {
 struct HelpedOption {
     long: String,
     environment: String,
-    /// The first words of its default, up to a comma; empty if it has none.
+    /// The first words of its default, up to a comma; empty if there is none.
     default: String,
 }
 
-/// Returns the options that a program's `--help` lists, but for `--help` and `--version`.
+/// Returns the options that a program's `--help` lists, without `--help` and `--version`.
 #[cfg(feature = "cli")]
 fn helped_options(program: &str) -> Vec<HelpedOption> {
     use crate::support::program::{clean, run};
@@ -89,7 +89,7 @@ fn helped_options(program: &str) -> Vec<HelpedOption> {
     };
     let option = |words: &Vec<&str>| {
         let long = words.iter().find_map(|word| word.strip_prefix("--")).expect("a long option");
-        // A value that may be left out stands behind it: `--wait[=<DURATION>]`.
+        // An optional value follows it: `--wait[=<DURATION>]`.
         let long = long.trim_end_matches("...").split('[').next().unwrap_or_default().to_owned();
         let (block, name) = (words.join(" "), |text: String| text.split(',').next().unwrap_or_default().to_owned());
         let environment = bracketed(&block, "env").trim_end_matches('=').to_owned();
@@ -100,7 +100,7 @@ fn helped_options(program: &str) -> Vec<HelpedOption> {
 
 #[cfg(feature = "cli")]
 #[test]
-fn every_option_stands_in_the_table_with_its_variable_and_default() {
+fn every_option_is_in_the_table_with_its_variable_and_default() {
     use crate::support::program::{CLIENT, SERVER};
 
     let page = page("operating.md");
@@ -113,11 +113,11 @@ fn every_option_stands_in_the_table_with_its_variable_and_default() {
             assert!(row.contains(&format!("| `{environment}` |")), "{heading}: --{long} has {environment}: {row}");
             assert!(row.contains(default.as_str()), "{heading}: --{long} is {default:?} by default: {row}");
         }
-        assert_eq!(rows.len(), options.len(), "{heading}: a row for an option that is not there");
+        assert_eq!(rows.len(), options.len(), "{heading}: a row for an option that does not exist");
     }
 }
 
-/// Returns the paths of the tests that `cargo test` runs, as it prints them: not of those that are ignored.
+/// Returns the paths of the tests that `cargo test` runs, as it prints them, without the ignored ones.
 #[cfg(feature = "cli")]
 fn tests_that_run() -> std::collections::BTreeSet<String> {
     let all = crate::skipping::ROOTS.into_iter().flat_map(crate::support::sources::functions);
@@ -136,7 +136,7 @@ fn naming_cells(section: &str, column: usize) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn every_test_that_a_table_names_is_there() {
+fn every_test_that_a_table_names_exists() {
     let (faults, costs) = (page("reliability.md"), page("security.md"));
     let faults = naming_cells(section(&faults, "## The faults"), 2);
     let costs = naming_cells(section(&costs, "## What a peer can cost"), 3);
@@ -166,4 +166,38 @@ fn every_test_that_a_table_names_is_there() {
         }
     }
     assert!(named > 50, "{named} names");
+}
+
+#[test]
+fn how_it_works_names_files_and_functions_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (mut file, mut functions) = (None, 0);
+    for name in section(&readme, "## How it works").split('`').skip(1).step_by(2) {
+        if std::path::Path::new(name).extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            file = Some((name, text));
+        } else if let Some(function) = name.strip_suffix("()") {
+            let (file, text) = file.as_ref().expect("a file before its functions");
+            let (of_type, function) = function.rsplit_once("::").unwrap_or(("", function));
+            let is_there = ["(", "<"].iter().any(|next| text.contains(&format!("fn {function}{next}")));
+            assert!(is_there, "{file} has no function {function}");
+            assert!(text.contains(of_type), "{file} has no type {of_type}");
+            functions += 1;
+        }
+    }
+    assert!(functions > 10, "{functions} functions");
+}
+
+#[test]
+fn the_design_page_names_every_model_and_no_other() {
+    let design = page("design.md");
+    let rows = section(&design, "## What is shown, and how").lines().filter(|line| line.starts_with("| "));
+    let named: Vec<_> = rows.filter_map(|row| row.split(" | ").nth(1)?.strip_prefix('`')?.strip_suffix('`')).collect();
+    let models = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/main.rs")).unwrap();
+    let is_model = |line: &&str| line.contains("_model::") || line.contains("::model::");
+    let models: std::collections::BTreeSet<_> =
+        models.lines().filter(is_model).filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(models.len() > 10, "{} models", models.len());
+    assert_eq!(named.into_iter().collect::<std::collections::BTreeSet<_>>(), models);
 }

@@ -1,4 +1,4 @@
-//! No test is skipped in silence: each one that cannot run here calls `skip`, which says so and fails at the gate.
+//! No test is skipped silently: a test that cannot run calls `skip`, which prints why, and fails in `.ci/run`.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::support::sources::{Function, functions};
 pub const ROOTS: [&str; 4] =
     ["src/lib.rs", "src/bin/mapcast-server/main.rs", "src/bin/mapcast-client/main.rs", "tests/integration/main.rs"];
 
-/// The part of a function's path that a caller writes: its name, behind that of its type if it has one.
+/// The part of a function's path that a caller writes: its name, after that of its type if it has one.
 fn called(path: &str) -> &str {
     let type_at = path.rmatch_indices("::").nth(1).map_or(0, |(at, _)| at + 2);
     let (name, last) = (&path[type_at..], path.rsplit("::").next().unwrap_or_default());
@@ -44,7 +44,7 @@ fn calls_one(calls: &BTreeSet<String>, names: &BTreeSet<&str>) -> bool {
     })
 }
 
-/// Returns the functions that call `skip`, or one that does: a test learns from these that it cannot run.
+/// Returns the functions that call `skip`, directly or through another one: a test may return after one of these.
 fn skipping(all: &[Function]) -> BTreeSet<&str> {
     let mut rest: Vec<_> =
         all.iter().filter(|function| !function.is_test).map(|one| (called(&one.path), calls(&one.body))).collect();
@@ -59,7 +59,7 @@ fn skipping(all: &[Function]) -> BTreeSet<&str> {
     }
 }
 
-/// Returns the early returns of `test` that do not say why, each with the statement that it ends.
+/// Returns the early returns of `test` that are not after a call of `skip`, each with the statement that it ends.
 fn silent_returns(test: &Function, skipping: &BTreeSet<&str>) -> Vec<String> {
     let code = test.body.split_whitespace().collect::<Vec<_>>().join(" ");
     let returns = code.match_indices("return").filter(|(at, word)| {
@@ -80,7 +80,7 @@ fn silent_returns(test: &Function, skipping: &BTreeSet<&str>) -> Vec<String> {
 }
 
 #[test]
-fn no_test_returns_early_without_saying_so() {
+fn a_test_that_returns_early_calls_skip() {
     let all: Vec<_> = ROOTS.into_iter().flat_map(functions).collect();
     let skipping = skipping(&all);
     let tests: Vec<_> = all.iter().filter(|function| function.is_test).collect();
@@ -89,20 +89,20 @@ fn no_test_returns_early_without_saying_so() {
     assert!(silent.is_empty(), "return skip(\"why\"), or call a function that does: {silent:#?}");
     let printed = all.iter().filter(|function| function.body.contains("println!(\"skip"));
     let printed: Vec<_> = printed.map(|function| &function.path).collect();
-    assert!(printed.is_empty(), "the runner shows no line that a test prints; call skip: {printed:?}");
+    assert!(printed.is_empty(), "the test runner captures what a test prints; call skip instead: {printed:?}");
 }
 
 #[test]
-fn the_only_test_that_is_ignored_takes_the_pictures() {
+fn the_only_ignored_test_takes_the_pictures() {
     let ignored = ROOTS.into_iter().flat_map(functions).filter(|function| function.is_ignored);
     let paths: Vec<_> = ignored.map(|function| function.path).collect();
     assert_eq!(paths, ["page::pictures::the_pictures_of_the_page"]);
 }
 
-/// What is read from the sources is what the test runner has, of the one program that can be asked from here.
+/// Checked for this test program, which can list its own tests.
 #[cfg(all(feature = "redis", feature = "tls"))]
 #[test]
-fn the_tests_that_are_read_are_those_that_run() {
+fn the_tests_found_in_the_sources_are_those_that_run() {
     let mut list = std::process::Command::new(std::env::current_exe().unwrap());
     let listed = String::from_utf8(list.args(["--list", "--format", "terse"]).output().unwrap().stdout).unwrap();
     let listed: BTreeSet<_> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();

@@ -1,62 +1,90 @@
-//! A client as the registry knows it: whom it notifies, and what it cuts.
+//! A client's socket, and its sender with the library's own notifier.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::Shutdown as Direction;
 
-use shuttle::sync::{Condvar, Mutex};
+use mapcast::frame::FrameReader;
+use shuttle::sync::{Arc, Condvar, Mutex};
 
-/// Why it is pending, of the causes that the registry has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WakeReason {
-    Stop,
-    Cut,
-}
+use crate::frame_sender::{FrameSender, Notify, SendStatus, Socket};
+use crate::threads::{Notifier, WakeReason};
 
-/// What has pending stays pending.
-#[derive(Debug, Default)]
-pub(crate) struct Notifier {
-    pending: Mutex<(bool, bool)>,
-    changed: Condvar,
-}
-
-impl Notifier {
-    pub(crate) fn notify(&self, cause: WakeReason) {
-        let mut pending = self.pending.lock().unwrap();
-        match cause {
-            WakeReason::Stop => pending.0 = true,
-            WakeReason::Cut => pending.1 = true,
-        }
-        drop(pending);
-        self.changed.notify_all();
-    }
-
-    /// Waits for either: the cut says that the stop was before it.
-    pub(crate) fn wait_stop(&self) {
-        let pending = self.pending.lock().unwrap();
-        drop(self.changed.wait_while(pending, |pending| !pending.0 && !pending.1).unwrap());
-    }
-
-    pub(crate) fn wait_cut(&self) {
-        let pending = self.pending.lock().unwrap();
-        drop(self.changed.wait_while(pending, |pending| !pending.1).unwrap());
-    }
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct ClientSender {
-    notifier: Notifier,
-}
+/// The sender of a model's client.
+pub(crate) type ClientSender = FrameSender<Arc<Pipe>, Notifier>;
 
 impl ClientSender {
     pub(crate) fn notifier(&self) -> &Notifier {
-        &self.notifier
+        self.owner()
     }
 }
 
-/// A socket that is only ever shut down.
-pub(crate) struct Socket;
+impl Notify for Notifier {
+    fn notify_pending(&self) {
+        self.notify(WakeReason::Update);
+    }
+}
 
-impl Socket {
+/// A socket's send buffer: room for so many bytes, and a reader that makes room.
+#[derive(Debug, Default)]
+pub(crate) struct Pipe {
+    state: Mutex<Buffer>,
+    roomy: Condvar,
+    taking: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    room: usize,
+    taken: Vec<u8>,
+}
+
+impl Pipe {
+    pub(crate) fn with_room(room: usize) -> Arc<Self> {
+        let pipe = Arc::new(Self::default());
+        pipe.make_room(room);
+        pipe
+    }
+
+    pub(crate) fn make_room(&self, bytes: usize) {
+        self.state.lock().unwrap().room += bytes;
+        self.roomy.notify_all();
+    }
+
+    /// Waits for room, as a poll for writing does.
+    fn wait_room(&self) {
+        let state = self.state.lock().unwrap();
+        drop(self.roomy.wait_while(state, |state| state.room == 0).unwrap());
+    }
+
+    /// Waits until so many bytes have come.
+    pub(crate) fn wait_bytes(&self, bytes: usize) {
+        let state = self.state.lock().unwrap();
+        drop(self.taking.wait_while(state, |state| state.taken.len() < bytes).unwrap());
+    }
+
+    /// Waits until `end` is the last that has come.
+    pub(crate) fn wait_end(&self, end: &[u8]) {
+        let state = self.state.lock().unwrap();
+        drop(self.taking.wait_while(state, |state| !state.taken.ends_with(end)).unwrap());
+    }
+
+    /// Bytes that have come.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state.lock().unwrap().taken.len()
+    }
+
+    /// The versions that arrived, each in a whole frame: anything else fails the model.
+    pub(crate) fn versions(&self) -> Vec<u64> {
+        let taken = self.state.lock().unwrap().taken.clone();
+        let mut frames = FrameReader::new(taken.as_slice(), 100);
+        let mut versions = Vec::new();
+        while let Some(payload) = frames.read_frame().expect("whole frames") {
+            versions.push(String::from_utf8(payload).expect("digits").trim().parse().expect("a version"));
+        }
+        versions
+    }
+
+    /// The socket below, for the registry, which only ever shuts it down.
     pub(crate) fn tcp(&self) -> &Self {
         self
     }
@@ -67,9 +95,35 @@ impl Socket {
     }
 }
 
-impl ClientSender {
-    #[allow(clippy::unused_self, reason = "as the library's sender has it")]
-    pub(crate) fn socket(&self) -> Socket {
-        Socket
+impl Socket for Arc<Pipe> {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.state.lock().unwrap();
+        let sent = bytes.len().min(state.room);
+        if sent == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        state.room -= sent;
+        state.taken.extend_from_slice(&bytes[..sent]);
+        self.taking.notify_all();
+        Ok(sent)
     }
+}
+
+/// Finishes the frame in flight, as the client's own thread does.
+pub(crate) fn flush(sender: &ClientSender) {
+    let left = sender.flush().unwrap();
+    wait_out(sender, left);
+}
+
+/// Waits for room until nothing is in flight.
+pub(crate) fn wait_out(sender: &ClientSender, mut left: SendStatus) {
+    while left != SendStatus::Idle {
+        sender.socket().wait_room();
+        left = sender.flush().unwrap();
+    }
+}
+
+/// Fails the model if a version came twice, or after a newer one.
+pub(crate) fn assert_forward(versions: &[u64]) {
+    assert!(versions.is_sorted_by(|one, next| one < next), "again, or back: {versions:?}");
 }

@@ -1,4 +1,4 @@
-//! Connections that come, go and panic, and how many the count says there are.
+//! The count of active connections while connections come, go and panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -17,23 +17,23 @@ enum End {
     Leave,
     /// Its service panics, which its thread catches.
     Panic,
-    /// Its thread panics outside the service: nobody but the guard counts it off.
+    /// Its thread panics outside the service: only the guard removes it from the count.
     PanicOutside,
 }
 
 /// Clients that come, one after the other.
 const CLIENTS: [End; 4] = [End::Leave, End::PanicOutside, End::Panic, End::Leave];
 
-/// However they end, the count is never below what is there nor above the limit, the one that leaves is told the count
-/// without it, and in the end everyone is counted off.
+/// However connections end, the count is never below the true number nor above the limit, a connection that leaves gets the
+/// count without itself, and the count is 0 in the end.
 pub(crate) fn come_and_go() {
     let stats = Arc::new(Stats::default());
-    // The connections that are really there.
+    // The true number of connections.
     let open = Arc::new(Mutex::new(0));
     let mut threads = Vec::new();
     let mut refused = 0;
     for end in CLIENTS {
-        // As the accept loop does, which is the only one to add.
+        // As the accept loop does: no other thread adds to the count.
         if stats.active() >= LIMIT {
             stats.count(Event::Refused);
             refused += 1;

@@ -1,21 +1,23 @@
 //! Publishers, readers, waiters and subscribers of one feed.
 
-use std::task::Wake;
 use std::time::Duration;
 
 use mapcast::{Format, Map};
-use shuttle::sync::{Arc, Condvar, Mutex};
+use shuttle::sync::Arc;
 use shuttle::thread;
 
+use crate::clock;
 use crate::feed::Feed;
+use crate::threads::{Notifier, WakeReason, waker};
 
 /// Changes that each publisher makes.
 const CHANGES: i64 = 2;
 
-/// Shuttle's clock stands still: a wait that is not ended by a change never ends, and is reported as a deadlock.
+/// The clock stands still: a wait that no change ends is a deadlock, which shuttle reports.
 const FOR_EVER: Duration = Duration::from_hours(1);
 
 fn feed() -> Arc<Feed> {
+    clock::start(0);
     Arc::new(Feed::new(Format::Json, 100))
 }
 
@@ -23,7 +25,7 @@ fn numbered(number: i64) -> Map {
     Map::from([("n".into(), number.into())])
 }
 
-/// Publishes `CHANGES` maps that nobody else publishes. Every one is a change.
+/// Publishes `CHANGES` maps that differ from all others. Each one is a change.
 fn publish_from(feed: &Arc<Feed>, first: i64) -> thread::JoinHandle<()> {
     let feed = Arc::clone(feed);
     thread::spawn(move || {
@@ -33,18 +35,18 @@ fn publish_from(feed: &Arc<Feed>, first: i64) -> thread::JoinHandle<()> {
     })
 }
 
-/// Two publish and one reads: versions never go back for the reader, none is given twice, and the version that is told
-/// without the lock is one that can be read.
+/// Two threads publish and one reads: versions never go back for the reader, each one is one map, and the version that is read
+/// without the lock can be read with its map.
 pub(crate) fn publish_against_read() {
     let feed = feed();
     let publishers = [publish_from(&feed, 0), publish_from(&feed, 100)];
     let mut seen = (0, None);
     for _ in 0..4 {
-        let told = feed.version();
+        let announced = feed.version();
         let latest = feed.latest();
         let (version, payload) =
             latest.map_or((0, None), |latest| (latest.version, Some(latest.frame.payload().to_vec())));
-        assert!(version >= told, "version {told} was told, and {version} is what there is");
+        assert!(version >= announced, "version {announced} is announced, and the map has {version}");
         assert!(version >= seen.0, "back from {} to {version}", seen.0);
         assert!(version > seen.0 || payload == seen.1, "two maps of version {version}");
         seen = (version, payload);
@@ -55,7 +57,7 @@ pub(crate) fn publish_against_read() {
     assert_eq!((feed.version(), feed.latest().unwrap().version), (4, 4));
 }
 
-/// Whenever it begins to wait, a waiter has the last change in the end, and nothing twice or backwards.
+/// Whenever it begins to wait, a waiter has the last change in the end, and none twice or backwards.
 pub(crate) fn publish_against_wait() {
     let feed = feed();
     let publishers = [publish_from(&feed, 0), publish_from(&feed, 100)];
@@ -70,41 +72,20 @@ pub(crate) fn publish_against_wait() {
     }
 }
 
-/// Stays pending until it is taken, as the notifier of a publisher's thread.
-#[derive(Default)]
-struct Notifier {
-    pending: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Wake for Notifier {
-    fn wake(self: Arc<Self>) {
-        *self.pending.lock().unwrap() = true;
-        self.changed.notify_one();
-    }
-}
-
-impl Notifier {
-    fn wait(&self) {
-        let pending = self.pending.lock().unwrap();
-        *self.changed.wait_while(pending, |pending| !*pending).unwrap() = false;
-    }
-}
-
-/// Whenever it subscribes, one who looks at the feed first and whenever it is woken has the last change in the end. With
-/// one publisher: a second one's wake-up would make good what the first forgot.
+/// A thread that subscribes, then reads the feed, and reads it again whenever it is notified has the last change in the end. With
+/// one publisher: a second one's wake-up would repair what the first forgot.
 pub(crate) fn publish_against_subscribe() {
-    let (feed, notifier) = (feed(), Arc::new(Notifier::default()));
+    let (feed, notifier) = (feed(), Arc::new(Notifier::for_current_thread()));
     let publisher = publish_from(&feed, 0);
-    let subscription = feed.subscribe(Arc::clone(&notifier).into());
+    let subscription = feed.subscribe(waker(&notifier, WakeReason::Update));
     while feed.latest().is_none_or(|latest| latest.version < 2) {
-        notifier.wait();
+        notifier.wait(None);
     }
     drop(subscription);
     publisher.join().unwrap();
 }
 
-/// Of two who publish equal maps at the same time, exactly one has made a change.
+/// If two threads publish equal maps at the same time, exactly one of them makes a change.
 pub(crate) fn publish_the_same_twice() {
     let feed = feed();
     feed.publish(&numbered(0)).unwrap();

@@ -1,118 +1,23 @@
-//! Publishers and owners of one sender, as `service/cast` has them, in miniature.
+//! Publishers and the owner of one sender. The owner is the model's main thread.
 
-use std::io::{self, ErrorKind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mapcast::frame::{Frame, FrameReader};
-use shuttle::sync::{Arc, Condvar, Mutex};
-use shuttle::thread;
+use mapcast::frame::Frame;
+use shuttle::sync::{Arc, Mutex};
+use shuttle::thread::{self, JoinHandle};
 
-use crate::frame_sender::{FrameSender, Notify, SendStatus, Socket};
+use crate::client::{ClientSender, Pipe, assert_forward, flush, wait_out};
+use crate::clock::{self, Instant};
+use crate::threads::{Notifier, WakeReason};
 
 /// Changes that are published in each model.
 const CHANGES: u64 = 3;
 
-/// A socket's send buffer: room for so many bytes, and a reader that makes room.
-#[derive(Default)]
-struct Pipe {
-    state: Mutex<Buffer>,
-    roomy: Condvar,
-    taking: Condvar,
-}
-
-#[derive(Default)]
-struct Buffer {
-    room: usize,
-    taken: Vec<u8>,
-}
-
-impl Pipe {
-    fn make_room(&self, bytes: usize) {
-        self.state.lock().unwrap().room += bytes;
-        self.roomy.notify_all();
-    }
-
-    /// What a poll for writing does.
-    fn wait_room(&self) {
-        let state = self.state.lock().unwrap();
-        drop(self.roomy.wait_while(state, |state| state.room == 0).unwrap());
-    }
-
-    /// Waits until so many bytes have come.
-    fn wait_bytes(&self, bytes: usize) {
-        let state = self.state.lock().unwrap();
-        drop(self.taking.wait_while(state, |state| state.taken.len() < bytes).unwrap());
-    }
-
-    /// Waits until the last change has come whole.
-    fn wait_last_change(&self) {
-        let last = frame(CHANGES);
-        let state = self.state.lock().unwrap();
-        drop(self.taking.wait_while(state, |state| !state.taken.ends_with(last.as_bytes())).unwrap());
-    }
-
-    /// The versions that arrived, each in a whole frame: anything else fails the model.
-    fn versions(&self) -> Vec<u64> {
-        let taken = self.state.lock().unwrap().taken.clone();
-        let mut frames = FrameReader::new(taken.as_slice(), 100);
-        let mut versions = Vec::new();
-        while let Some(payload) = frames.read_frame().expect("whole frames") {
-            versions.push(String::from_utf8(payload).expect("digits").trim().parse().expect("a version"));
-        }
-        versions
-    }
-}
-
-impl Socket for Arc<Pipe> {
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.state.lock().unwrap();
-        let sent = bytes.len().min(state.room);
-        if sent == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        state.room -= sent;
-        state.taken.extend_from_slice(&bytes[..sent]);
-        self.taking.notify_all();
-        Ok(sent)
-    }
-}
-
-/// The notifier: bits that stay pending until they are taken.
-#[derive(Default)]
-struct Notifier {
-    pending: Mutex<(bool, bool)>,
-    changed: Condvar,
-}
-
-impl Notifier {
-    fn notify_stop(&self) {
-        self.pending.lock().unwrap().1 = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits for news or the stop. Returns true if and only if it is the stop.
-    fn wait(&self) -> bool {
-        let pending = self.pending.lock().unwrap();
-        let mut pending = self.changed.wait_while(pending, |pending| !pending.0 && !pending.1).unwrap();
-        pending.0 = false;
-        pending.1
-    }
-}
-
-impl Notify for Arc<Notifier> {
-    fn notify_pending(&self) {
-        self.pending.lock().unwrap().0 = true;
-        self.changed.notify_all();
-    }
-}
-
-type ModelSender = FrameSender<Arc<Pipe>, Arc<Notifier>>;
-
-/// The feed and its subscribers.
+/// The feed and its subscribers, in miniature: the sends of `service/cast` in any order.
 #[derive(Default)]
 struct Cast {
     latest: Mutex<u64>,
-    subscribers: Mutex<Vec<Arc<ModelSender>>>,
+    subscribers: Mutex<Vec<Arc<ClientSender>>>,
 }
 
 fn frame(version: u64) -> Frame {
@@ -139,53 +44,46 @@ impl Cast {
     }
 
     /// As a connection's thread does, until it is notified of the stop. What was started no later than `repeat_before` is
-    /// due for a repeat.
-    fn serve(&self, sender: &Arc<ModelSender>, pipe: &Pipe, notifier: &Notifier, repeat_before: Option<Instant>) {
+    /// due for a repeat. Returns how many bytes have been sent then.
+    fn serve(&self, sender: &Arc<ClientSender>, repeat_before: Option<Instant>) -> usize {
         self.subscribers.lock().unwrap().push(Arc::clone(sender));
         loop {
-            flush(sender, pipe);
+            flush(sender);
             let latest = *self.latest.lock().unwrap();
             if latest > 0 {
                 let left = sender.begin(&frame(latest), latest, repeat_before).unwrap();
-                wait_out(sender, pipe, left);
+                wait_out(sender, left);
             }
-            if notifier.wait() {
+            if sender.notifier().wait(None).contains(WakeReason::Stop) {
                 break;
             }
         }
         sender.close();
-        flush(sender, pipe);
+        flush(sender);
+        sender.socket().bytes()
     }
 }
 
-fn flush(sender: &ModelSender, pipe: &Pipe) {
-    let left = sender.flush().unwrap();
-    wait_out(sender, pipe, left);
+/// One client with `room` in its socket, whose owner is the calling thread, and the cast.
+fn connect(room: usize) -> (Arc<Cast>, Arc<ClientSender>) {
+    clock::start(0);
+    (Arc::default(), Arc::new(ClientSender::new(Pipe::with_room(room), Notifier::for_current_thread())))
 }
 
-fn wait_out(sender: &ModelSender, pipe: &Pipe, mut left: SendStatus) {
-    while left != SendStatus::Idle {
-        pipe.wait_room();
-        left = sender.flush().unwrap();
-    }
-}
-
-/// One client with `room` in its socket, its thread, and the cast.
-fn connect(room: usize) -> (Arc<Cast>, Arc<ModelSender>, Arc<Pipe>, Arc<Notifier>) {
-    let (pipe, notifier) = (Arc::new(Pipe::default()), Arc::new(Notifier::default()));
-    pipe.make_room(room);
-    let sender = Arc::new(FrameSender::new(Arc::clone(&pipe), Arc::clone(&notifier)));
-    (Arc::new(Cast::default()), sender, pipe, notifier)
+/// Does `work` with the sender on a thread of its own.
+fn spawn(sender: &Arc<ClientSender>, work: impl FnOnce(&ClientSender) + Send + 'static) -> JoinHandle<()> {
+    let sender = Arc::clone(sender);
+    thread::spawn(move || work(&sender))
 }
 
 /// Publishes all changes, one after the other.
-fn publish_all(cast: &Arc<Cast>) -> thread::JoinHandle<()> {
+fn publish_all(cast: &Arc<Cast>) -> JoinHandle<()> {
     let cast = Arc::clone(cast);
     thread::spawn(move || (1..=CHANGES).for_each(|version| cast.publish(version)))
 }
 
 /// Offers the newest change from beside the publisher, once for each.
-fn aid(cast: &Arc<Cast>) -> thread::JoinHandle<()> {
+fn help(cast: &Arc<Cast>) -> JoinHandle<()> {
     let cast = Arc::clone(cast);
     thread::spawn(move || {
         for _ in 1..=CHANGES {
@@ -198,8 +96,25 @@ fn aid(cast: &Arc<Cast>) -> thread::JoinHandle<()> {
     })
 }
 
-fn assert_forward(versions: &[u64]) {
-    assert!(versions.is_sorted_by(|one, next| one < next), "again, or back: {versions:?}");
+/// Makes room, a little at a time.
+fn read(sender: &Arc<ClientSender>, times: usize) -> JoinHandle<()> {
+    spawn(sender, move |sender| (0..times).for_each(|_| sender.socket().make_room(10)))
+}
+
+/// Notifies the owner of the stop, once the last change has come whole.
+fn stop_after_the_last_change(sender: &Arc<ClientSender>) -> JoinHandle<()> {
+    spawn(sender, |sender| {
+        sender.socket().wait_end(frame(CHANGES).as_bytes());
+        sender.notifier().notify(WakeReason::Stop);
+    })
+}
+
+fn stop_at_once(sender: &Arc<ClientSender>) -> JoinHandle<()> {
+    spawn(sender, |sender| sender.notifier().notify(WakeReason::Stop))
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 /// Later than any frame of a model is started: everything is always due.
@@ -207,98 +122,50 @@ fn far_future() -> Instant {
     Instant::now() + Duration::from_hours(1)
 }
 
-/// Whenever the client comes, it has the last change in the end, and nothing twice or backwards. One that misses it
+/// Whenever the client comes, it has the last change in the end, and nothing twice or backwards. If it misses that change, it
 /// waits for ever, which shuttle reports as a deadlock.
 pub(crate) fn publish_against_connect() {
-    let (cast, sender, pipe, notifier) = connect(1000);
-    let (publisher, helper) = (publish_all(&cast), aid(&cast));
-    let owner = {
-        let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
-        thread::spawn(move || cast.serve(&sender, &pipe, &notifier, None))
-    };
-    publisher.join().unwrap();
-    helper.join().unwrap();
-    pipe.wait_last_change();
-    notifier.notify_stop();
-    owner.join().unwrap();
-    assert_forward(&pipe.versions());
+    let (cast, sender) = connect(1000);
+    let threads = [publish_all(&cast), help(&cast), stop_after_the_last_change(&sender)];
+    cast.serve(&sender, None);
+    join(threads);
+    assert_forward(&sender.socket().versions());
 }
 
-/// However slowly room is made, frames are whole and in order, and the last change comes in the end, without another
-/// event to wake the thread for it.
+/// However slowly room is made, frames are whole and in order, and the last change comes in the end: the owner needs no other
+/// event than the notification that a publisher owes it.
 pub(crate) fn publish_against_slow_write() {
-    let (cast, sender, pipe, notifier) = connect(3);
-    let owner = {
-        let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
-        thread::spawn(move || cast.serve(&sender, &pipe, &notifier, None))
-    };
-    let (publisher, helper) = (publish_all(&cast), aid(&cast));
-    let reader = {
-        let pipe = Arc::clone(&pipe);
-        thread::spawn(move || (0..6).for_each(|_| pipe.make_room(10)))
-    };
-    for thread in [publisher, helper, reader] {
-        thread.join().unwrap();
-    }
-    // There is room for everything now: nothing but the notification that a publisher owed brings the last change.
-    pipe.wait_last_change();
-    notifier.notify_stop();
-    owner.join().unwrap();
-    assert_forward(&pipe.versions());
+    let (cast, sender) = connect(3);
+    let threads = [publish_all(&cast), help(&cast), read(&sender, 6), stop_after_the_last_change(&sender)];
+    cast.serve(&sender, None);
+    join(threads);
+    assert_forward(&sender.socket().versions());
 }
 
-/// Whenever the stop comes, what was started is finished and nothing is started after it.
+/// Whenever the stop comes, the frame in flight is finished and none is started after it.
 pub(crate) fn publish_against_stop() {
-    let (cast, sender, pipe, notifier) = connect(3);
-    let owner = {
-        let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
-        thread::spawn(move || {
-            cast.serve(&sender, &pipe, &notifier, None);
-            pipe.state.lock().unwrap().taken.len()
-        })
-    };
-    let (publisher, helper) = (publish_all(&cast), aid(&cast));
-    let reader = {
-        let pipe = Arc::clone(&pipe);
-        thread::spawn(move || (0..10).for_each(|_| pipe.make_room(10)))
-    };
-    notifier.notify_stop();
-    let at_the_end = owner.join().unwrap();
-    for thread in [publisher, helper, reader] {
-        thread.join().unwrap();
-    }
-    assert_forward(&pipe.versions());
-    assert_eq!(pipe.state.lock().unwrap().taken.len(), at_the_end, "started after the end");
+    let (cast, sender) = connect(3);
+    let threads = [publish_all(&cast), help(&cast), read(&sender, 10), stop_at_once(&sender)];
+    let at_the_end = cast.serve(&sender, None);
+    join(threads);
+    assert_forward(&sender.socket().versions());
+    assert_eq!(sender.socket().bytes(), at_the_end, "started after the end");
 }
 
 /// Whatever a repeat meets - a change, a full socket, the owner at work, the stop - frames stay whole, none is older than
 /// the one before, and none is started after the end.
 pub(crate) fn repeat_against_change_and_stop() {
-    let (cast, sender, pipe, notifier) = connect(17);
-    let owner = {
-        let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
-        thread::spawn(move || {
-            cast.serve(&sender, &pipe, &notifier, None);
-            pipe.state.lock().unwrap().taken.len()
-        })
-    };
-    let source = publish_all(&cast);
+    let (cast, sender) = connect(17);
     let publisher = {
         let cast = Arc::clone(&cast);
         thread::spawn(move || (0..CHANGES).for_each(|_| cast.repeat(far_future())))
     };
-    let reader = {
-        let pipe = Arc::clone(&pipe);
-        thread::spawn(move || (0..10).for_each(|_| pipe.make_room(10)))
-    };
-    notifier.notify_stop();
-    let at_the_end = owner.join().unwrap();
-    for thread in [source, publisher, reader] {
-        thread.join().unwrap();
-    }
-    let versions = pipe.versions();
+    let threads = [publish_all(&cast), publisher, read(&sender, 10), stop_at_once(&sender)];
+    let at_the_end = cast.serve(&sender, None);
+    join(threads);
+    let versions = sender.socket().versions();
     assert!(versions.is_sorted(), "back: {versions:?}");
-    assert_eq!(pipe.state.lock().unwrap().taken.len(), at_the_end, "started after the end");
+    assert_eq!(sender.socket().bytes(), at_the_end, "started after the end");
 }
 
 /// A repeat that finds no room, or only some, or the frame before it still in flight, is sent by the owner, without
@@ -311,22 +178,23 @@ pub(crate) fn repeat_against_slow_write() {
 }
 
 fn repeat_with_room(room: usize, whole: usize) {
-    let (cast, sender, pipe, notifier) = connect(room);
+    let (cast, sender) = connect(room);
     *cast.latest.lock().unwrap() = 1;
-    let owner = {
-        let (cast, pipe, notifier) = (Arc::clone(&cast), Arc::clone(&pipe), Arc::clone(&notifier));
-        thread::spawn(move || cast.serve(&sender, &pipe, &notifier, Some(far_future())))
-    };
-    // The first frame has been started: what is started from here on is a repeat.
-    pipe.wait_bytes(room.min(whole));
     let publisher = {
         let cast = Arc::clone(&cast);
-        thread::spawn(move || cast.repeat(far_future()))
+        spawn(&sender, move |sender| {
+            // The first frame has been started: what is started from here on is a repeat.
+            sender.socket().wait_bytes(room.min(whole));
+            cast.repeat(far_future());
+        })
     };
-    pipe.make_room(whole * 4);
-    pipe.wait_bytes(whole * 2);
-    publisher.join().unwrap();
-    notifier.notify_stop();
-    owner.join().unwrap();
-    pipe.versions();
+    let reader = spawn(&sender, move |sender| {
+        sender.socket().wait_bytes(room.min(whole));
+        sender.socket().make_room(whole * 4);
+        sender.socket().wait_bytes(whole * 2);
+        sender.notifier().notify(WakeReason::Stop);
+    });
+    cast.serve(&sender, Some(far_future()));
+    join([publisher, reader]);
+    sender.socket().versions();
 }

@@ -1,20 +1,21 @@
-//! Models of what several threads do at once to a connection, to the feed, at the stop and to the count, run under
-//! thousands of random schedules by shuttle, which is in the place of the locks and threads of the standard library. What
-//! is modelled is the library's own file, unchanged.
+//! Models of what several threads do at once to a connection, the feed, the publishers, the stop and the count. Shuttle runs
+//! each one under thousands of random schedules, with its own locks, atomics and threads in place of the standard library's.
+//! What is modelled is the library's own file, unchanged.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a model fails by panicking")]
-#![allow(missing_docs, unreachable_pub, reason = "nobody uses this program's modules but itself")]
+#![allow(missing_docs, unreachable_pub, reason = "only this program uses its modules")]
 
 use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config, Runner};
 
 mod client;
+mod clock;
 mod count_model;
 mod feed_model;
 mod frame_sender_model;
 mod slots_model;
 mod stop_model;
 
-/// What the library's file finds under the names that it knows.
+// The library's files, under the paths by which they import each other.
 #[path = "../../src/connection/frame_sender.rs"]
 #[allow(dead_code, reason = "the models need a part of it, and its unit tests run elsewhere")]
 mod frame_sender;
@@ -38,26 +39,80 @@ mod slots;
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod stats;
 
+#[path = "../../src/threads/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "as above")]
+mod threads;
+
+#[path = "../../src/display/throttle.rs"]
+#[allow(dead_code, unused_imports, reason = "as above")]
+mod throttle;
+
+#[path = "../../src/backlog.rs"]
+#[allow(dead_code, reason = "as above")]
+mod backlog;
+
+/// The publishers, their helpers and their subscribers.
+mod cast {
+    #[path = "../../../src/service/cast/helper.rs"]
+    mod helper;
+    pub(crate) mod model;
+    #[path = "../../../src/service/cast/publisher.rs"]
+    mod publisher;
+    #[path = "../../../src/service/cast/subscribers.rs"]
+    #[allow(dead_code, reason = "as above")]
+    mod subscribers;
+    #[path = "../../../src/service/cast/timer_queue.rs"]
+    #[allow(unused_imports, reason = "as above")]
+    mod timer_queue;
+}
+
 mod sync {
-    pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering};
-    pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock};
+    pub(crate) use crate::clock::Instant;
+    pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+    pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, mpsc};
     pub(crate) use shuttle::thread::JoinHandle;
     pub(crate) use std::sync::{PoisonError, TryLockError};
+
+    pub(crate) mod thread {
+        pub(crate) use crate::clock::park_timeout;
+        pub(crate) use shuttle::thread::{Builder, Thread, current, park};
+        use std::num::NonZero;
+
+        /// Two: as many cores as make a helper useful, and one publisher.
+        #[allow(clippy::unnecessary_wraps, reason = "as std has it")]
+        pub(crate) fn available_parallelism() -> std::io::Result<NonZero<usize>> {
+            Ok(NonZero::<usize>::MIN.saturating_add(1))
+        }
+    }
+}
+
+mod platform {
+    use std::io;
+
+    /// Threads that stay where they are.
+    #[derive(Debug)]
+    pub(crate) struct ThreadAffinity;
+
+    impl ThreadAffinity {
+        pub(crate) fn of_current_thread() -> io::Result<Self> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        #[allow(clippy::unused_self, reason = "as the library has it")]
+        pub(crate) fn avoid_current_cpu(&self) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+}
+
+mod display {
+    pub(crate) use crate::throttle;
+    pub(crate) use mapcast::display::units;
 }
 
 mod connection {
     pub(crate) use crate::client::ClientSender;
     pub(crate) use crate::frame_sender::SendCounts;
-}
-
-#[allow(unused_imports, reason = "as above")]
-mod threads {
-    pub(crate) use crate::client::WakeReason;
-    pub(crate) use mapcast::threads::Worker;
-}
-
-mod backlog {
-    pub(crate) use mapcast::Backlog;
 }
 
 mod format {
@@ -77,20 +132,23 @@ mod map {
 const SCHEDULES: usize = 10_000;
 
 fn main() {
-    let models: [(&str, fn()); 14] = [
+    let models: [(&str, fn()); 17] = [
         ("a_change_during_the_connect_is_not_missed", frame_sender_model::publish_against_connect),
         ("a_slow_client_gets_whole_frames_and_the_newest_at_last", frame_sender_model::publish_against_slow_write),
         ("a_stop_ends_on_a_frame_boundary", frame_sender_model::publish_against_stop),
         ("a_repeat_never_follows_a_newer_map_or_the_stop", frame_sender_model::repeat_against_change_and_stop),
-        ("a_repeat_that_finds_no_room_is_the_owners", frame_sender_model::repeat_against_slow_write),
+        ("a_repeat_without_room_is_sent_by_the_owner", frame_sender_model::repeat_against_slow_write),
         ("versions_never_go_back_for_a_reader", feed_model::publish_against_read),
         ("a_waiter_has_the_last_change_in_the_end", feed_model::publish_against_wait),
         ("a_subscriber_has_the_last_change_in_the_end", feed_model::publish_against_subscribe),
         ("of_two_equal_maps_at_once_one_is_a_change", feed_model::publish_the_same_twice),
-        ("a_connection_that_registers_while_the_stop_notifies_is_notified", stop_model::register_against_stop),
-        ("the_drain_sees_those_who_leave_while_the_stop_rings", stop_model::leave_against_stop),
+        ("a_connection_that_registers_during_the_stop_is_notified", stop_model::register_against_stop),
+        ("the_drain_sees_clients_that_leave_during_the_stop", stop_model::leave_against_stop),
         ("a_connection_that_registers_while_others_are_cut_is_cut", stop_model::register_against_cut),
         ("no_more_threads_exist_than_there_are_slots", slots_model::leave_reap_and_admit),
+        ("a_client_that_subscribes_during_a_change_has_the_last_one", cast::model::subscribe_against_publish),
+        ("a_publisher_that_stops_leaves_no_change_unsent", cast::model::stop_against_publish),
+        ("a_client_that_leaves_takes_no_repeat_from_another", cast::model::leave_against_repeat),
         ("the_count_is_right_however_connections_end", count_model::come_and_go),
     ];
     // As the ordinary tests: a name on the command line is what the names of those that run contain.
@@ -99,7 +157,7 @@ fn main() {
     println!("\nrunning {} tests", models.len());
     for &(name, model) in &models {
         let mut config = Config::default();
-        // It warns that it takes a relaxed counter for a stricter one: nobody infers anything from those.
+        // It warns that it takes a relaxed atomic for a stricter one: nothing is inferred from those.
         config.silence_warnings = true;
         Runner::new(RandomScheduler::new(SCHEDULES), config).run(model);
         println!("test {name} ... ok ({SCHEDULES} schedules)");

@@ -1,4 +1,4 @@
-//! Threads that come and go, and the slots that bound how many exist.
+//! The slots that bound how many threads exist, while threads come and go.
 
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
@@ -19,7 +19,7 @@ struct Server {
     slots: ThreadSlots,
     /// Threads that exist: from before their start until they have been joined.
     live: Mutex<u64>,
-    /// True once a slot has been freed since the accept loop looked; in the place of its wakeup.
+    /// True once a slot has been freed since the accept loop checked; in place of its wakeup.
     freed: Mutex<bool>,
     on_free: Condvar,
 }
@@ -53,8 +53,8 @@ impl Server {
     }
 }
 
-/// Whatever the order in which threads leave, are reaped and are admitted: no more exist than there are slots, an accept
-/// loop that waits for a slot gets one, and in the end all are joined.
+/// In whatever order threads end, are joined and are started: no more exist than there are slots, an accept loop that waits
+/// for a slot gets one, and all are joined in the end.
 pub(crate) fn leave_reap_and_admit() {
     let server = Arc::new(Server {
         slots: ThreadSlots::new(CAPACITY - 1, 1),
@@ -70,7 +70,7 @@ pub(crate) fn leave_reap_and_admit() {
         let class = if number % 3 == 0 { Class::Reserved } else { Class::Ordinary };
         server.take(class);
         if number == 1 {
-            // The system gives no thread.
+            // The system refuses the thread.
             server.slots.give_back(class);
             continue;
         }
@@ -78,7 +78,7 @@ pub(crate) fn leave_reap_and_admit() {
         *live += 1;
         assert!(*live <= CAPACITY, "{} threads", *live);
         drop(live);
-        // The thread's handle, which the thread or the accept loop retires: whoever has the second half.
+        // The thread's handle, and whether the thread is done: the thread or the accept loop retires it, whichever is later.
         let handle = Arc::new(Mutex::new((None, false)));
         let thread = {
             let (server, handle) = (Arc::clone(&server), Arc::clone(&handle));

@@ -1,16 +1,16 @@
-//! The accept loop, its connections' threads and the stop, as `server/` has them, in miniature.
+//! The registry and the slots of `server/`, with an accept loop, threads of connections and a stop in miniature.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
-use crate::client::ClientSender;
+use crate::client::{ClientSender, Pipe};
 use crate::frame_sender::SendCounts;
 use crate::registry::Registry;
 use crate::slots::{Class, ThreadSlots};
-
 use crate::stats::Stats;
+use crate::threads::{Notifier, WakeReason};
 
 /// No wait of a model ever times out.
 const ROUND: std::time::Duration = std::time::Duration::ZERO;
@@ -51,12 +51,12 @@ impl Server {
         self.registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         let server = Arc::clone(self);
         let thread = thread::spawn(move || {
-            let client = Arc::new(ClientSender::default());
+            let client = Arc::new(ClientSender::new(Pipe::with_room(0), Notifier::for_current_thread()));
             server.registry.keep_client(id, &client);
             match wait {
                 Wait::Nothing => {}
-                Wait::Stop => client.notifier().wait_stop(),
-                Wait::Cut => client.notifier().wait_cut(),
+                Wait::Stop => while !client.notifier().wait(None).contains(WakeReason::Stop) {},
+                Wait::Cut => while !client.notifier().wait(None).contains(WakeReason::Cut) {},
             }
             guard.leave();
             if let Some(thread) = server.registry.leave(id, SendCounts::default()) {
@@ -73,7 +73,7 @@ impl Server {
         *self.joined.lock().unwrap() += 1;
     }
 
-    /// As the end of the drain does. Whoever was not pending waits for ever, which shuttle reports as a deadlock.
+    /// As the end of the drain does. A connection that was not notified waits for ever, which shuttle reports as a deadlock.
     fn end(self: &Arc<Self>) {
         assert!(self.registry.wait_empty(None));
         assert_eq!(self.stats.active(), 0, "the drain is over before everyone is counted off");
@@ -88,7 +88,7 @@ impl Server {
     }
 }
 
-/// A connection whose thread registers before, while or after the stop notifies is pending, waited for and joined.
+/// A connection whose thread registers before, while or after the stop notifies is notified, waited for and joined.
 pub(crate) fn register_against_stop() {
     let server = Arc::new(Server::default());
     (0..CLIENTS).for_each(|id| server.start(id, Wait::Stop));
@@ -96,7 +96,7 @@ pub(crate) fn register_against_stop() {
     server.end();
 }
 
-/// So are those who wait, when others leave by themselves at that moment.
+/// So is a connection that waits, when others end by themselves at that moment.
 pub(crate) fn leave_against_stop() {
     let server = Arc::new(Server::default());
     server.start(0, Wait::Nothing);

@@ -6,12 +6,12 @@ use std::io;
 use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::publisher::CLOCK_PERIOD;
 use super::subscribers::{AHEAD, Shard, Subscribers, WeakSender};
 use crate::feed::{Feed, Snapshot};
+use crate::sync::{Instant, thread};
 use crate::threads::{Notifier, WakeReason, WorkerThread, waker};
 use crate::threads::{ROUND, Threads, Worker};
 

@@ -3,11 +3,11 @@
 use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::helper::{HELPER_RANGE, is_helped};
 use super::subscribers::{AHEAD, PublisherHandle, Shard, Subscribers, WeakSender};
 use crate::feed::{Feed, Snapshot};
+use crate::sync::Instant;
 use crate::threads::Threads;
 use crate::threads::{WakeReason, WorkerThread, waker};
 

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use super::timer_queue::TimerQueue;
 use crate::connection::ClientSender;
 use crate::platform::ThreadAffinity;
+use crate::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, PoisonError, thread};
 use crate::threads::Worker;
 use crate::threads::{Notifier, WakeReason};
 

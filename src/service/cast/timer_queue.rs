@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::Instant;
 
 /// When each client is due, the earliest first. A client's entry may come too early, never too late: a change that was
 /// sent meanwhile has moved the repeat, which whoever takes the entry finds out.

@@ -4,6 +4,7 @@
 pub mod authority;
 #[cfg(feature = "cli")]
 pub mod browser;
+pub mod imports;
 pub mod log;
 #[cfg(feature = "cli")]
 pub mod output;
@@ -16,6 +17,7 @@ pub mod redis_server;
 pub mod server;
 #[cfg(feature = "cli")]
 pub mod sources;
+pub mod tokens;
 
 #[cfg(feature = "cli")]
 pub use crate::testing::has_command;
