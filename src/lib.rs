@@ -56,6 +56,7 @@ pub mod feed;
 pub mod files;
 pub mod format;
 pub mod frame;
+pub mod http;
 pub mod map;
 mod platform;
 pub mod server;
@@ -81,9 +82,10 @@ pub use client::{Client, ClientConfig, FollowConfig, Follower};
 pub use feed::Feed;
 pub use format::Format;
 pub use frame::DEFAULT_MAX_FRAME;
+pub use http::Http;
 pub use map::{Key, Map, Value, builtin as builtin_map};
 pub use server::{Config as ServerConfig, Server};
-pub use service::{Cast, Echo, Greet, Http, Service};
+pub use service::{Cast, Echo, Greet, Service};
 pub use shutdown::Shutdown;
 
 /// The README's example, compiled and run with the others.

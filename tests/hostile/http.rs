@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use mapcast::service::http::{TokenFile, testing::Site};
+use mapcast::http::{TokenFile, testing::Site};
 use mapcast::{Feed, Format, Map, builtin_map};
 
 use super::lines;

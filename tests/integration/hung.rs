@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use mapcast::service::http;
+use mapcast::http;
 use mapcast::threads::Threads;
 use mapcast::{Cast, Feed, Format, Http, Server, ServerConfig, Shutdown, builtin_map};
 use rustix::fs::{CWD, FileType, mknodat};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use mapcast::http::{self, HostError, OriginError, TokenFile};
 use mapcast::server::Role;
-use mapcast::service::http::{self, HostError, OriginError, TokenFile};
 use mapcast::threads::Threads;
 use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
 

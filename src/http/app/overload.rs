@@ -1,10 +1,10 @@
 //! What is answered above the limits on connections: health checks, and to everything else that there is no room.
 
-use super::Http;
-use super::head::{Head, parse};
-use super::response::{Code, Kind, Response};
-use super::route::Route;
+use super::routes::Route;
 use crate::connection::{Connection, OverLimit};
+use crate::http::Http;
+use crate::http::protocol::head::{Head, parse};
+use crate::http::protocol::response::{Code, Kind, Response};
 use crate::service::FirstRequest;
 use crate::stats::Event;
 
@@ -17,7 +17,7 @@ const RETRY_SECONDS: u32 = 5;
 
 /// Returns how far the request has come that `received` begins with. A health check is one that nothing follows: the end of
 /// a connection waits for a peer that goes on sending.
-pub(super) fn first_request(received: &[u8]) -> FirstRequest {
+pub(crate) fn first_request(received: &[u8]) -> FirstRequest {
     match parse(received) {
         Ok(None) => FirstRequest::Incomplete,
         Ok(Some((len, head))) if len == received.len() && is_health_check(&head) => FirstRequest::HealthCheck,
@@ -33,7 +33,7 @@ fn is_health_check(head: &Head) -> bool {
 
 impl Http {
     /// Refuses what `head` asks for over a connection that exceeds `limit`; `is_stream` if that is a stream of events.
-    pub(super) fn refuse_over(
+    pub(crate) fn refuse_over(
         &self,
         limit: OverLimit,
         head: &Head,
@@ -51,7 +51,7 @@ impl Http {
     }
 
     /// Counts and logs that a connection is refused because it exceeds a limit, if it does.
-    pub(super) fn note_over(&self, connection: &Connection) {
+    pub(crate) fn note_over(&self, connection: &Connection) {
         let Some(limit) = connection.over_limit() else { return };
         self.own.stats().count(match limit {
             OverLimit::Connections => Event::Refused,

@@ -14,7 +14,7 @@ use crate::threads::{Notifier, WakeReason, WorkerThread, waker};
 use crate::threads::{Threads, Worker};
 
 /// How often the clients are counted for the history.
-pub(super) const PERIOD: Duration = Duration::from_secs(1);
+pub(crate) const PERIOD: Duration = Duration::from_secs(1);
 
 /// How many counts are kept: those of 15 minutes.
 const HISTORY: usize = 900;
@@ -31,7 +31,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(2);
 /// The streams do not subscribe to the feed themselves: whoever publishes wakes all subscribers one after the other,
 /// some 10 us each, and a hundred browsers would stand before the map's own publishers.
 #[derive(Debug, Default)]
-pub(super) struct StreamSubscribers {
+pub(crate) struct StreamSubscribers {
     /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken. Not by their
     /// connections' ids: each server that shows this map counts its own.
     wakers: Mutex<BTreeMap<u64, Waker>>,
@@ -41,14 +41,14 @@ pub(super) struct StreamSubscribers {
 
 /// A stream's place among the subscribers. Given back when dropped.
 #[derive(Debug)]
-pub(super) struct StreamSubscription<'subscribers> {
+pub(crate) struct StreamSubscription<'subscribers> {
     subscribers: &'subscribers StreamSubscribers,
     id: u64,
 }
 
 impl StreamSubscribers {
     /// Has `waker` woken after each change, until the place is dropped.
-    pub(super) fn subscribe(&self, waker: Waker) -> StreamSubscription<'_> {
+    pub(crate) fn subscribe(&self, waker: Waker) -> StreamSubscription<'_> {
         let mut wakers = lock(&self.wakers);
         let id = wakers.last_key_value().map_or(0, |(last, _)| last + 1);
         wakers.insert(id, waker);
@@ -57,7 +57,7 @@ impl StreamSubscribers {
     }
 
     /// How many clients there were, oldest first, one count a [`PERIOD`].
-    pub(super) fn history(&self) -> Vec<u64> {
+    pub(crate) fn history(&self) -> Vec<u64> {
         lock(&self.history).iter().copied().collect()
     }
 
@@ -90,7 +90,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Starts the thread, which works until it is dropped.
-pub(super) fn start_notifier(
+pub(crate) fn start_notifier(
     threads: &Threads,
     feed: Arc<Feed>,
     monitor: Arc<dyn ServerMonitor>,

@@ -3,29 +3,10 @@
 //! It stands beside the map's own server, on an accept loop, limits and a stop of its own: who looks on takes no client's
 //! place, and can look on while the clients are drained.
 
-mod answer;
-mod body;
-mod change_log;
-mod condition;
-mod document;
-mod events;
-mod filter;
-mod head;
-mod host;
-mod metrics;
-mod overload;
-mod page;
-mod query;
-mod rendering;
-mod request;
-mod response;
-mod route;
-mod status;
-mod stream_notifier;
+mod app;
+mod protocol;
 #[doc(hidden)]
 pub mod testing;
-mod token;
-mod write;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,30 +14,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{CloseReason, FirstRequest, ServerMonitor, Service};
 use crate::connection::{Connection, Error};
 use crate::display::error_chain::ErrorChain;
 use crate::display::escape::escape_start;
 use crate::feed::Feed;
+use crate::service::{CloseReason, FirstRequest, ServerMonitor, Service};
 use crate::shutdown::Shutdown;
 use crate::state::StateFile;
 use crate::stats::health::Health;
 use crate::threads::Threads;
 use crate::threads::WorkerThread;
 
-use answer::Handled;
-use change_log::ChangeLog;
-use head::Head;
-use host::Hosts;
-pub use host::{HostError, parse_host};
-pub use overload::RESERVED_CONNECTIONS;
-use rendering::{Renderer, Rendering};
-use request::{ReadOutcome, Requests};
-use response::{Code, Response};
-use status::{View, Views};
-use stream_notifier::{StreamSubscribers, start_notifier};
-pub use token::{Error as TokenError, TokenFile};
-use write::Writer;
+use app::answer::Handled;
+use app::change_log::ChangeLog;
+use app::changes::Writer;
+pub use app::overload::RESERVED_CONNECTIONS;
+use app::rendering::{Renderer, Rendering};
+use app::status::{View, Views};
+use app::stream_notifier::{StreamSubscribers, start_notifier};
+pub use app::token::{Error as TokenError, TokenFile};
+use protocol::head::Head;
+use protocol::host::Hosts;
+pub use protocol::host::{HostError, parse_host};
+use protocol::request::{ReadOutcome, Requests};
+use protocol::response::{Code, Response};
 
 /// The most HTTP connections unless told otherwise: 256. A page takes one, and so does each event stream.
 pub const DEFAULT_MAX_CONNECTIONS: u64 = 256;
@@ -141,7 +122,7 @@ impl Http {
         let writer = writer.map(|token| Writer::new(Arc::clone(&feed), token, config.state.clone(), &config.threads));
         Self {
             hosts: Hosts::new(&config.listen, &config.hosts),
-            policy: page::policy(page::PAGE),
+            policy: app::page::policy(app::page::PAGE),
             renderer: Arc::new(Renderer::new(Arc::clone(&feed))),
             config,
             feed,
@@ -268,7 +249,7 @@ impl Service for Http {
     }
 
     fn first_request(&self, received: &[u8]) -> FirstRequest {
-        overload::first_request(received)
+        app::overload::first_request(received)
     }
 
     fn describe(&self) -> String {

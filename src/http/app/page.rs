@@ -5,11 +5,11 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
 /// The page: one file that asks for nothing but its event stream.
-pub(super) const PAGE: &str = include_str!("page.html");
+pub(crate) const PAGE: &str = include_str!("page.html");
 
 /// Returns the Content-Security-Policy of `page`: it may run its own inline scripts, told by their hashes, wear its own
 /// styles, and speak to this listener. Whatever else finds its way into it does nothing.
-pub(super) fn policy(page: &str) -> String {
+pub(crate) fn policy(page: &str) -> String {
     let (scripts, styles) = (sources(page, "<script>", "</script>"), sources(page, "<style>", "</style>"));
     format!(
         "default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; img-src data:; \

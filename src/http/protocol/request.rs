@@ -16,7 +16,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const CHUNK: usize = 4096;
 
 /// What came.
-pub(super) enum ReadOutcome<T> {
+pub(crate) enum ReadOutcome<T> {
     Whole(T),
     /// No request, and nobody who waits for an answer.
     Over(CloseReason),
@@ -26,7 +26,7 @@ pub(super) enum ReadOutcome<T> {
 
 /// Reads one request after the other from a connection.
 #[derive(Debug)]
-pub(super) struct Requests {
+pub(crate) struct Requests {
     /// Received, and no part of a request that was returned.
     received: Vec<u8>,
     /// When the request that is being read must be whole; when the next one must have begun.
@@ -38,17 +38,17 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { received: Vec::new(), deadline: None, is_idle: true, outstanding: 0 }
     }
 
     /// True if and only if what was received, and is no part of a request that was returned, begins as a HEAD.
-    pub(super) fn is_head(&self) -> bool {
+    pub(crate) fn is_head(&self) -> bool {
         self.received.trim_ascii_start().starts_with(b"HEAD ")
     }
 
     /// True if and only if the client has yet to send some of the last request's body.
-    pub(super) fn has_outstanding_body(&self) -> bool {
+    pub(crate) fn has_outstanding_body(&self) -> bool {
         self.outstanding > 0
     }
 
@@ -56,7 +56,7 @@ impl Requests {
     ///
     /// # Errors
     /// What the connection failed with.
-    pub(super) fn read_head(
+    pub(crate) fn read_head(
         &mut self,
         connection: &mut Connection,
         stop: &Shutdown,
@@ -94,7 +94,7 @@ impl Requests {
     ///
     /// # Errors
     /// What the connection failed with.
-    pub(super) fn read_body(
+    pub(crate) fn read_body(
         &mut self,
         len: usize,
         connection: &mut Connection,

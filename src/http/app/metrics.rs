@@ -7,8 +7,8 @@ use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::Http;
 use super::rendering::Rendering;
+use crate::http::Http;
 use crate::stats::health::Failure;
 use crate::stats::histogram::Tally;
 
@@ -75,7 +75,7 @@ impl Exposition {
 
 impl Http {
     /// All metrics.
-    pub(super) fn metrics(&self, rendering: Option<&Rendering>) -> String {
+    pub(crate) fn metrics(&self, rendering: Option<&Rendering>) -> String {
         let mut text = Exposition::default();
         self.add_connections(&mut text);
         self.add_frames(&mut text);

@@ -59,14 +59,14 @@ struct Digest<B = u8>([B; 32]);
 
 /// Reads the token for requests, on a thread of its own: a file system that hangs holds none of HTTP's.
 #[derive(Debug)]
-pub(super) struct TokenReader {
+pub(crate) struct TokenReader {
     file: TokenFile,
     thread: IoThread,
 }
 
 /// Why a token is neither right nor wrong.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     #[error(transparent)]
     File(#[from] Error),
     #[error(transparent)]
@@ -124,7 +124,7 @@ impl TokenFile {
 }
 
 impl TokenReader {
-    pub(super) fn new(file: TokenFile, threads: &Threads) -> Self {
+    pub(crate) fn new(file: TokenFile, threads: &Threads) -> Self {
         let thread = IoThread::new(threads, "token", "reading the token".to_owned(), READ_LIMIT);
         Self { file, thread }
     }
@@ -133,7 +133,7 @@ impl TokenReader {
     ///
     /// # Errors
     /// If the system gives none.
-    pub(super) fn start(&self) -> io::Result<()> {
+    pub(crate) fn start(&self) -> io::Result<()> {
         self.thread.start()
     }
 
@@ -142,7 +142,7 @@ impl TokenReader {
     ///
     /// # Errors
     /// If there is no token now, or it cannot be read within 2 s.
-    pub(super) fn admits(&self, authorization: Option<&str>) -> Result<bool, ReadError> {
+    pub(crate) fn admits(&self, authorization: Option<&str>) -> Result<bool, ReadError> {
         let (scheme, presented) = authorization.and_then(|value| value.split_once(' ')).unwrap_or_default();
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Ok(false);

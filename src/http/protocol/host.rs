@@ -9,13 +9,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 /// this listener's are refused. An address cannot be rebound: where the listener takes connections to any address,
 /// any address may be named.
 #[derive(Debug)]
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     addresses: Vec<IpAddr>,
     names: Vec<String>,
 }
 
 impl Hosts {
-    pub(super) fn new(listen: &[SocketAddr], names: &[String]) -> Self {
+    pub(crate) fn new(listen: &[SocketAddr], names: &[String]) -> Self {
         let mut hosts = Self { addresses: listen.iter().map(SocketAddr::ip).collect(), names: Vec::new() };
         for name in names {
             let name = without_port(name).unwrap_or(name);
@@ -29,7 +29,7 @@ impl Hosts {
 
     /// True if and only if `authority`, a name or an address with or without a port, is one of this listener's. The port
     /// may be any: it differs behind a tunnel, and nothing rests on it.
-    pub(super) fn admit(&self, authority: &str) -> bool {
+    pub(crate) fn admit(&self, authority: &str) -> bool {
         let Some(host) = without_port(authority) else { return false };
         if let Some(address) = parse_address(host) {
             let is_named = |listened: &IpAddr| listened.is_unspecified() || listened.to_canonical() == address;
@@ -63,7 +63,7 @@ pub struct HostError(String);
 
 /// True if and only if `text` has the form that Host has: a name or an address, with or without a port (RFC 9110,
 /// section 7.2; RFC 3986, section 3.2.2). It may be empty, and then is nobody's.
-pub(super) fn is_authority(text: &str) -> bool {
+pub(crate) fn is_authority(text: &str) -> bool {
     let is_name =
         |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte));
     without_port(text).is_some_and(|host| is_name(host) || parse_address(host).is_some())

@@ -12,7 +12,7 @@ const MOST_SELECTIONS: usize = 64;
 
 /// Keys in JSON, sorted, each once. Equal filters choose equal entries.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     /// One after the other: a string for each would take four times as much memory.
     text: Box<str>,
     ends: Box<[u32]>,
@@ -23,7 +23,7 @@ impl Filter {
     ///
     /// # Errors
     /// The first of `keys` that is one.
-    pub(super) fn new<E>(keys: impl Iterator<Item = Result<String, E>>) -> Result<Option<Self>, E> {
+    pub(crate) fn new<E>(keys: impl Iterator<Item = Result<String, E>>) -> Result<Option<Self>, E> {
         let (mut text, mut places) = (String::new(), Vec::new());
         for key in keys {
             let start = text.len();
@@ -43,7 +43,7 @@ impl Filter {
     }
 
     /// The keys in ascending order of their JSON.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         let mut start = 0;
         self.ends.iter().map(move |&end| {
             let key = &self.text[start..end as usize];
@@ -55,7 +55,7 @@ impl Filter {
 
 /// What filters choose of one version, each made once for all streams that have it.
 #[derive(Debug, Default)]
-pub(super) struct Selections {
+pub(crate) struct Selections {
     /// Held for one lookup; never while selecting.
     by_filter: Mutex<HashMap<Arc<Filter>, Selected>>,
 }
@@ -65,7 +65,7 @@ type Selected = Arc<OnceLock<Arc<Selection>>>;
 
 impl Selections {
     /// Returns what `filter` chooses of `document`, whose selections these are.
-    pub(super) fn select(&self, document: &Document, filter: &Arc<Filter>) -> Arc<Selection> {
+    pub(crate) fn select(&self, document: &Document, filter: &Arc<Filter>) -> Arc<Selection> {
         let selected = self.slot(filter);
         Arc::clone(selected.get_or_init(|| Arc::new(document.select(filter))))
     }
@@ -90,7 +90,7 @@ impl Selections {
 
 #[cfg(test)]
 impl Filter {
-    pub(super) fn of(keys: &[&str]) -> Self {
+    pub(crate) fn of(keys: &[&str]) -> Self {
         Self::new(keys.iter().map(|&key| Ok::<_, ()>(key.to_owned()))).unwrap().unwrap()
     }
 }

@@ -8,7 +8,7 @@ use crate::connection::{Connection, Error};
 
 /// Statuses that are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
+pub(crate) enum Code {
     Ok,
     NoContent,
     NotModified,
@@ -32,7 +32,7 @@ pub(super) enum Code {
 
 impl Code {
     /// All of them, in the order of their declaration.
-    pub(super) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Ok,
         Self::NoContent,
         Self::NotModified,
@@ -79,14 +79,14 @@ impl Code {
         }
     }
 
-    pub(super) fn number(self) -> u16 {
+    pub(crate) fn number(self) -> u16 {
         self.line().0
     }
 }
 
 /// What a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Html,
     Json,
     Text,
@@ -112,7 +112,7 @@ impl Kind {
 /// Nothing that a peer controls may come into a header: names are fixed, and values are fixed, numbers, hashes, or from
 /// the command line, checked there.
 #[derive(Debug, Clone)]
-pub(super) struct Response {
+pub(crate) struct Response {
     code: Code,
     kind: Kind,
     body: Body,
@@ -127,34 +127,34 @@ pub(super) struct Response {
 const NO_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 impl Response {
-    pub(super) fn new(code: Code, kind: Kind, body: impl Into<Body>) -> Self {
+    pub(crate) fn new(code: Code, kind: Kind, body: impl Into<Body>) -> Self {
         Self { code, kind, body: body.into(), headers: String::new(), policy: None, may_be_kept: false }
     }
 
     /// A status whose body is one line that says why, and the fix.
-    pub(super) fn refusal(code: Code, why: &str) -> Self {
+    pub(crate) fn refusal(code: Code, why: &str) -> Self {
         Self::new(code, Kind::Text, format!("{why}\n"))
     }
 
-    pub(super) fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         self.code
     }
 
     /// Adds a header. Neither part may be a peer's.
-    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         debug_assert!(!value.contains(['\r', '\n']), "{name}: {value:?}");
         // Writing to a String does not fail.
         let _ = write!(self.headers, "{name}: {value}\r\n");
         self
     }
 
-    pub(super) fn with_policy(mut self, policy: &str) -> Self {
+    pub(crate) fn with_policy(mut self, policy: &str) -> Self {
         self.policy = Some(policy.to_owned());
         self
     }
 
     /// A cache may keep it, if it asks each time whether it is still right.
-    pub(super) fn revalidated(mut self) -> Self {
+    pub(crate) fn revalidated(mut self) -> Self {
         self.may_be_kept = true;
         self
     }
@@ -164,7 +164,7 @@ impl Response {
     ///
     /// # Errors
     /// What the connection failed with.
-    pub(super) fn send(&self, is_head: bool, is_last: bool, connection: &mut Connection) -> Result<(), Error> {
+    pub(crate) fn send(&self, is_head: bool, is_last: bool, connection: &mut Connection) -> Result<(), Error> {
         connection.send_parts(self.parts(&self.start(is_last), is_head), self.body.payload())
     }
 
@@ -186,7 +186,7 @@ impl Response {
     }
 
     /// The bytes that a stream begins with. It has no length: it ends with the connection.
-    pub(super) fn into_stream_head(self) -> Vec<u8> {
+    pub(crate) fn into_stream_head(self) -> Vec<u8> {
         // nginx, in front, would hold the events back.
         (self.head() + "X-Accel-Buffering: no\r\nConnection: close\r\n\r\n").into_bytes()
     }

@@ -2,43 +2,43 @@
 
 use httparse::Status;
 
-use super::condition::{Conditions, Tags};
 use super::host::is_authority;
+use super::preconditions::{Conditions, Tags};
 use super::response::{Code, Response};
 
 /// The most bytes of a request's line and headers: 16 KiB. Browsers send 1 to 2, nginx takes 8 a line.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
+pub(crate) const MAX_HEAD: usize = 16 * 1024;
 
 /// The most headers: 100, as in Apache (`LimitRequestFields`).
 const MAX_HEADERS: usize = 100;
 
 /// A request's line and headers: those that anything here goes by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) method: String,
+pub(crate) struct Head {
+    pub(crate) method: String,
     /// From the first `/` to the `?`, as it came; `*` for OPTIONS alone.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// What is behind the `?`; empty if there is none.
-    pub(super) query: String,
+    pub(crate) query: String,
     /// Whom it is meant for. `None` is HTTP/1.0, which need not say.
-    pub(super) host: Option<String>,
+    pub(crate) host: Option<String>,
     /// True for `https://`, false for `http://`, `None` for a target without a scheme.
-    pub(super) is_https: Option<bool>,
-    pub(super) content_length: usize,
-    pub(super) content: Content,
+    pub(crate) is_https: Option<bool>,
+    pub(crate) content_length: usize,
+    pub(crate) content: Content,
     /// The client is an `EventSource`, or reads what one reads.
-    pub(super) accepts_events: bool,
-    pub(super) authorization: Option<String>,
-    pub(super) conditions: Conditions,
+    pub(crate) accepts_events: bool,
+    pub(crate) authorization: Option<String>,
+    pub(crate) conditions: Conditions,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
-    pub(super) expects_continue: bool,
+    pub(crate) expects_continue: bool,
     /// The client sends nothing after this.
-    pub(super) is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 /// What the body is of what it stands for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     #[default]
     Whole,
     /// A part, by Content-Range (RFC 9110, section 14.4).
@@ -49,7 +49,7 @@ pub(super) enum Content {
 
 impl Head {
     /// True if and only if the answer's body is not wanted.
-    pub(super) fn is_head(&self) -> bool {
+    pub(crate) fn is_head(&self) -> bool {
         self.method == "HEAD"
     }
 }
@@ -59,7 +59,7 @@ fn malformed(why: &str) -> Response {
 }
 
 /// Returns the head that `received` begins with and its length, `None` if it is not whole yet.
-pub(super) fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
+pub(crate) fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
     let newer = match find_version(received) {
         Some((_, [b'1', b'0' | b'1'])) | None => None,
         // Any later 1.x is 1.1 to a recipient that knows no more (RFC 9110, section 2.5); httparse does not know it.

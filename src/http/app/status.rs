@@ -7,24 +7,24 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::body::Part;
 use super::rendering::Rendering;
-use super::{Http, ShownSource};
+use crate::http::protocol::body::Part;
+use crate::http::{Http, ShownSource};
 use crate::platform::Process;
 use crate::service::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
 use crate::stats::health::Failure;
 
 /// The most clients that are listed.
-pub(super) const MAX_CLIENTS: usize = 1000;
+pub(crate) const MAX_CLIENTS: usize = 1000;
 
 /// How old a look at the clients may be: a thousand requests a second are answered from two looks.
 const FRESH: Duration = Duration::from_millis(500);
 
 /// A look at the clients, kept for a moment.
 #[derive(Debug)]
-pub(super) struct View {
+pub(crate) struct View {
     at: Instant,
-    pub(super) snapshot: ConnectionsSnapshot,
+    pub(crate) snapshot: ConnectionsSnapshot,
     /// All that were looked at; made when somebody asks.
     clients: OnceLock<Clients>,
     /// What the process took; asked when somebody asks. Counting ten thousand descriptors takes milliseconds.
@@ -33,13 +33,13 @@ pub(super) struct View {
 
 /// The newest look at the clients.
 #[derive(Debug, Default)]
-pub(super) struct Views {
+pub(crate) struct Views {
     /// Held while looking, so that one looks and the others wait for it; by HTTP's own threads alone.
     newest: Mutex<Option<Arc<View>>>,
 }
 
 impl Views {
-    pub(super) fn latest(&self, monitor: &dyn ServerMonitor) -> Arc<View> {
+    pub(crate) fn latest(&self, monitor: &dyn ServerMonitor) -> Arc<View> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(view) = newest.as_ref().filter(|view| view.at.elapsed() < FRESH) {
             return Arc::clone(view);
@@ -53,12 +53,12 @@ impl Views {
 
 impl View {
     /// What the process takes.
-    pub(super) fn process(&self) -> &Process {
+    pub(crate) fn process(&self) -> &Process {
         self.process.get_or_init(Process::now)
     }
 
     /// The newest `limit` clients as JSON, and a line feed: a part of one text, whoever asks for how many.
-    pub(super) fn clients(&self, limit: usize) -> Part {
+    pub(crate) fn clients(&self, limit: usize) -> Part {
         let Clients { text, ends } = self.clients.get_or_init(|| Clients::new(&self.snapshot));
         let end = ends.get(limit).or(ends.last()).copied().unwrap_or_default();
         Part { text: Arc::clone(text) as _, range: 0..end, tail: "]}\n", payload: None }
@@ -194,7 +194,7 @@ struct LogStatus {
 
 impl Http {
     /// The status as one JSON object on one line.
-    pub(super) fn status(&self, rendering: Option<&Rendering>) -> String {
+    pub(crate) fn status(&self, rendering: Option<&Rendering>) -> String {
         let (view, stats) = (self.view(), self.monitor.stats());
         let uptime_ms = millis(self.started.elapsed());
         let now_ms = now_ms();
@@ -243,7 +243,7 @@ impl Http {
 }
 
 /// What the event `map` of the page's stream has before the map's entries; behind them it has a brace.
-pub(super) fn map_event_head(rendering: &Rendering) -> String {
+pub(crate) fn map_event_head(rendering: &Rendering) -> String {
     let Rendering { version, bytes, .. } = rendering;
     // A validator has quotes of its own, and nothing else that JSON would escape.
     let (age_ms, etag) = (millis(rendering.age()), rendering.etag.trim_matches('"'));
@@ -251,7 +251,7 @@ pub(super) fn map_event_head(rendering: &Rendering) -> String {
 }
 
 /// The event `history`.
-pub(super) fn history_event(period: Duration, active: &[u64]) -> String {
+pub(crate) fn history_event(period: Duration, active: &[u64]) -> String {
     #[derive(Serialize)]
     struct History<'a> {
         period_ms: u64,
@@ -260,7 +260,7 @@ pub(super) fn history_event(period: Duration, active: &[u64]) -> String {
     to_json(&History { period_ms: millis(period), active })
 }
 
-pub(super) fn to_json<T: Serialize>(value: &T) -> String {
+pub(crate) fn to_json<T: Serialize>(value: &T) -> String {
     // Numbers, texts and lists of them all have a form.
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }

@@ -4,7 +4,7 @@ use percent_encoding::percent_decode;
 
 /// The parameters of a request that are known where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Query<'q> {
+pub(crate) struct Query<'q> {
     /// Names and values as they came, in their order.
     pairs: Vec<(&'static str, &'q str)>,
 }
@@ -12,7 +12,7 @@ pub(super) struct Query<'q> {
 /// A parameter that is none where the request goes. Not named: its name is a peer's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", describe(.known))]
-pub(super) struct Unknown {
+pub(crate) struct Unknown {
     /// Those that there are.
     known: &'static [&'static str],
 }
@@ -24,7 +24,7 @@ impl<'q> Query<'q> {
     ///
     /// # Errors
     /// If another parameter is there than those in `known`.
-    pub(super) fn parse(
+    pub(crate) fn parse(
         text: &'q str,
         known: &'static [&'static str],
         is_ignored: impl Fn(&str) -> bool,
@@ -43,14 +43,14 @@ impl<'q> Query<'q> {
     }
 
     /// The values of the parameter `name`, as they came.
-    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'q str> {
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'q str> {
         self.pairs.iter().filter(move |(found, _)| *found == name).map(|(_, value)| *value)
     }
 
     /// The texts that all parameters `name` list together, none if there is none of that name: split at their commas, then
     /// decoded, so that `%2C` is a comma of a text's own. Each is an error if it is not UTF-8. A value lists one text at
     /// least, be it an empty one.
-    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = Result<String, NotUtf8>> {
+    pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = Result<String, NotUtf8>> {
         self.values(name).flat_map(|value| value.split(',')).map(|text| decode(text).ok_or(NotUtf8))
     }
 }
@@ -58,10 +58,10 @@ impl<'q> Query<'q> {
 /// A value that is no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a value is not UTF-8")]
-pub(super) struct NotUtf8;
+pub(crate) struct NotUtf8;
 
 /// Returns what a part of a query means: `+` is a space, and `%2B` a plus. `None` if it is not UTF-8.
-pub(super) fn decode(text: &str) -> Option<String> {
+pub(crate) fn decode(text: &str) -> Option<String> {
     let spaced = text.replace('+', " ");
     percent_decode(spaced.as_bytes()).decode_utf8().ok().map(Into::into)
 }

@@ -4,21 +4,21 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::condition::{Conditions, PreconditionError};
 use super::rendering::{Renderer, Rendering};
-use super::response::{Code, Kind, Response};
 use super::status::to_json;
 use super::token::{TokenFile, TokenReader};
 use crate::display::error_chain::ErrorChain;
 use crate::feed::{self, Feed};
 use crate::format;
+use crate::http::protocol::preconditions::{Conditions, PreconditionError};
+use crate::http::protocol::response::{Code, Kind, Response};
 use crate::map::{self, Key, Map, Value};
 use crate::state::{self, StateFile};
 use crate::threads::{IoThread, Threads, Unanswered};
 
 /// What is asked of the map.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// This is the whole map.
     Replace(Map),
     /// This is laid over it (RFC 7396).
@@ -31,7 +31,7 @@ pub(super) enum Change {
 
 /// Why a change was not made. The map is as it was.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error(transparent)]
     PreconditionError(#[from] PreconditionError),
     #[error("the map has no such entry")]
@@ -50,22 +50,22 @@ pub(super) enum Error {
 
 /// What has become of a change.
 #[derive(Debug)]
-pub(super) struct ChangeResult {
+pub(crate) struct ChangeResult {
     changed: bool,
     rendering: Arc<Rendering>,
 }
 
 /// Makes changes, one after the other.
 #[derive(Debug)]
-pub(super) struct Writer {
-    pub(super) token: TokenReader,
+pub(crate) struct Writer {
+    pub(crate) token: TokenReader,
     feed: Arc<Feed>,
     state: Option<Kept>,
     /// Held from the look at the map to its publication, the state's fsync between them: that is what makes two changes
     /// two, and only those who write ever wait for it, at most as long as the state is waited for.
     turn: Mutex<()>,
     /// Held while a body is decoded and its change made: what is decoded may take 32 times as much memory as the body.
-    pub(super) decoding: Mutex<()>,
+    pub(crate) decoding: Mutex<()>,
 }
 
 /// The state, and the thread that writes it and then publishes the map, so that a change that was given up is either both
@@ -81,20 +81,20 @@ const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Change {
     /// Returns the change that a request with `body` asks for; `what` makes it of the map in the body.
-    pub(super) fn from_body(body: &[u8], what: fn(Map) -> Self) -> Result<Self, Response> {
+    pub(crate) fn from_body(body: &[u8], what: fn(Map) -> Self) -> Result<Self, Response> {
         let refused = |error| refuse_body("the body is not a JSON object that is a map", &error);
         format::decode_unique_json(body).map(|map| what(map::number_keys(map))).map_err(refused)
     }
 
     /// Returns the change that gives the entry with `key` the value in `body`.
-    pub(super) fn set(key: Key, body: &[u8]) -> Result<Self, Response> {
+    pub(crate) fn set(key: Key, body: &[u8]) -> Result<Self, Response> {
         let refused = |error| refuse_body("the body is no JSON that is a value of a map", &error);
         format::decode_json_value(body).map(|value| Self::Set(key, map::number_keys_in(value))).map_err(refused)
     }
 }
 
 impl Writer {
-    pub(super) fn new(feed: Arc<Feed>, token: TokenFile, state: Option<StateFile>, threads: &Threads) -> Self {
+    pub(crate) fn new(feed: Arc<Feed>, token: TokenFile, state: Option<StateFile>, threads: &Threads) -> Self {
         Self::with_limit(feed, token, state, threads, WRITE_LIMIT)
     }
 
@@ -117,7 +117,7 @@ impl Writer {
     ///
     /// # Errors
     /// If the system gives none.
-    pub(super) fn start(&self) -> io::Result<()> {
+    pub(crate) fn start(&self) -> io::Result<()> {
         self.token.start()?;
         self.state.as_ref().map_or(Ok(()), |state| state.thread.start())
     }
@@ -127,7 +127,7 @@ impl Writer {
     /// # Errors
     /// Why not; the map is as it was. That there is no such entry comes before what the conditions say (RFC 9110,
     /// section 13.2.1).
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &self,
         change: Change,
         conditions: &Conditions,
@@ -191,18 +191,18 @@ fn refuse_body(what: &str, error: &format::Error) -> Response {
 }
 
 impl ChangeResult {
-    pub(super) fn changed(&self) -> bool {
+    pub(crate) fn changed(&self) -> bool {
         self.changed
     }
 
     /// For the log: `5 entries, version 3`.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let entries = self.rendering.map.len();
         let noun = if entries == 1 { "entry" } else { "entries" };
         format!("{entries} {noun}, version {}", self.rendering.version)
     }
 
-    pub(super) fn into_response(self) -> Response {
+    pub(crate) fn into_response(self) -> Response {
         #[derive(serde::Serialize)]
         struct ChangeBody {
             version: u64,
@@ -216,7 +216,7 @@ impl ChangeResult {
 }
 
 impl Error {
-    pub(super) fn to_response(&self) -> Response {
+    pub(crate) fn to_response(&self) -> Response {
         let code = match self {
             Self::PreconditionError(_) => Code::PreconditionFailed,
             Self::Missing => Code::NotFound,
@@ -233,8 +233,8 @@ impl Error {
 mod tests {
     use super::*;
     use crate::format::Format;
+    use crate::http::protocol::preconditions::Tags;
     use crate::map::builtin;
-    use crate::service::http::condition::Tags;
     use std::fs;
 
     fn writer(state: bool) -> (tempfile::TempDir, Writer, Renderer) {

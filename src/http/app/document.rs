@@ -15,7 +15,7 @@ use crate::map::Map;
 ///
 /// It is all that a slow peer keeps of a version: streams with filters and single entries are sent as slices of it.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     version: u64,
     json: Box<str>,
     /// Where each entry ends, in the order of the map; the first begins after the brace, each other one after a comma.
@@ -30,12 +30,12 @@ pub(super) struct Document {
 
 /// The entries of a document that a filter has chosen.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     /// Their numbers, ascending.
     entries: Box<[u32]>,
     /// Equal for equal entries, in any version. Of different ones it is equal by chance alone, 1 in 2^64; a stream then
     /// has that change with the next repeat.
-    pub(super) fingerprint: u64,
+    pub(crate) fingerprint: u64,
 }
 
 impl Document {
@@ -43,7 +43,7 @@ impl Document {
     ///
     /// # Errors
     /// If the map has no form in JSON.
-    pub(super) fn new(version: u64, map: &Map, hasher: RandomState) -> Result<Self, format::Error> {
+    pub(crate) fn new(version: u64, map: &Map, hasher: RandomState) -> Result<Self, format::Error> {
         let json = String::from_utf8(Format::Json.encode_map(map)?)
             .map_err(|error| format::Error::Encode { format: Format::Json, source: error.into() })?;
         let ends = entry_ends(json.as_bytes(), map.len());
@@ -52,17 +52,17 @@ impl Document {
         Ok(Self { version, json, ends, by_key: OnceLock::new(), hashes: OnceLock::new(), hasher })
     }
 
-    pub(super) fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
     /// The whole map.
-    pub(super) fn json(&self) -> &str {
+    pub(crate) fn json(&self) -> &str {
         &self.json
     }
 
     /// Returns the entries as a JSON list of pairs of texts: the key, and the value's JSON.
-    pub(super) fn pairs(&self) -> Box<str> {
+    pub(crate) fn pairs(&self) -> Box<str> {
         // Quotes are escaped once more.
         let mut pairs = Vec::with_capacity(self.json.len() + self.json.len() / 8 + 8 * self.ends.len());
         pairs.push(b'[');
@@ -81,13 +81,13 @@ impl Document {
     }
 
     /// What counts while a peer is slow to take any part of it: text and indexes.
-    pub(super) fn payload(&self) -> Payload {
+    pub(crate) fn payload(&self) -> Payload {
         let index = size_of::<usize>() + size_of::<u32>() + size_of::<u64>();
         Payload::new(self.version, self.json.as_bytes()).and(self.ends.len() * index)
     }
 
     /// Returns where in the JSON the value of `key` stands, which is a JSON string; `None` if there is no such entry.
-    pub(super) fn value(&self, key: &str) -> Option<Range<usize>> {
+    pub(crate) fn value(&self, key: &str) -> Option<Range<usize>> {
         let by_key = self.by_key();
         let at = by_key.partition_point(|&number| self.entry(number) < key);
         let number = *by_key.get(at).filter(|&&number| self.entry(number).starts_with(key))?;
@@ -98,7 +98,7 @@ impl Document {
 
     /// Returns the entries that `filter` names. Takes time linear in its keys and the map's entries together, less if the
     /// keys are few.
-    pub(super) fn select(&self, filter: &Filter) -> Selection {
+    pub(crate) fn select(&self, filter: &Filter) -> Selection {
         let mut entries = find_all(filter.keys(), self.by_key(), |number| self.entry(number));
         entries.sort_unstable();
         let hashes = self.hashes();
@@ -107,7 +107,7 @@ impl Document {
     }
 
     /// Returns the JSON of the entries that are selected, in parts.
-    pub(super) fn narrowed<'part>(&'part self, selection: &'part Selection) -> impl Iterator<Item = &'part str> {
+    pub(crate) fn narrowed<'part>(&'part self, selection: &'part Selection) -> impl Iterator<Item = &'part str> {
         let entries = selection.entries.iter().enumerate();
         let entries = entries.flat_map(|(n, &number)| [if n == 0 { "" } else { "," }, self.entry(number)]);
         iter::once("{").chain(entries).chain(iter::once("}"))

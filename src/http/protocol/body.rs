@@ -8,7 +8,7 @@ use crate::backlog::Payload;
 
 /// What stands behind an answer's headers.
 #[derive(Debug, Clone)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// Made for this answer; little.
     Own(Vec<u8>),
     /// A part of the program.
@@ -18,27 +18,27 @@ pub(super) enum Body {
 }
 
 /// A text that is shared.
-pub(super) trait Text: AsRef<str> + Debug + Send + Sync {}
+pub(crate) trait Text: AsRef<str> + Debug + Send + Sync {}
 
 impl<T: AsRef<str> + Debug + Send + Sync> Text for T {}
 
 /// A part of a text that is shared, and what stands behind it.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
-    pub(super) text: Arc<dyn Text>,
-    pub(super) range: Range<usize>,
-    pub(super) tail: &'static str,
+pub(crate) struct Part {
+    pub(crate) text: Arc<dyn Text>,
+    pub(crate) range: Range<usize>,
+    pub(crate) tail: &'static str,
     /// What counts while a peer is slow to take it.
-    pub(super) payload: Option<Payload>,
+    pub(crate) payload: Option<Payload>,
 }
 
 impl Body {
     /// Bytes of it.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.parts().iter().map(|part| part.len()).sum()
     }
 
-    pub(super) fn parts(&self) -> [&[u8]; 2] {
+    pub(crate) fn parts(&self) -> [&[u8]; 2] {
         match self {
             Self::Own(bytes) => [bytes, b""],
             Self::Fixed(text) => [text.as_bytes(), b""],
@@ -47,7 +47,7 @@ impl Body {
     }
 
     /// What counts while a peer is slow to take it.
-    pub(super) fn payload(&self) -> Option<Payload> {
+    pub(crate) fn payload(&self) -> Option<Payload> {
         match self {
             Self::Own(_) | Self::Fixed(_) => None,
             Self::Part(part) => part.payload,

@@ -17,18 +17,18 @@ use crate::map::Map;
 /// One version of the map, rendered. Not kept while a peer takes a part of it: what is sent is the document or the entries,
 /// each of which may be kept alone.
 #[derive(Debug)]
-pub(super) struct Rendering {
-    pub(super) version: u64,
+pub(crate) struct Rendering {
+    pub(crate) version: u64,
     published: Instant,
     /// How old the map was then.
     age_before: Duration,
     /// Bytes of the frame's payload, in the feed's format.
-    pub(super) bytes: usize,
-    pub(super) map: Map,
+    pub(crate) bytes: usize,
+    pub(crate) map: Map,
     /// The whole map, one JSON object on one line.
-    pub(super) document: Arc<Document>,
+    pub(crate) document: Arc<Document>,
     /// The same for the same map, after a restart too; with its quotes, as the header has it.
-    pub(super) etag: String,
+    pub(crate) etag: String,
     selections: Selections,
     /// See [`entries`](Self::entries).
     entries: OnceLock<Arc<Box<str>>>,
@@ -36,7 +36,7 @@ pub(super) struct Rendering {
 
 /// Renders a feed's current map, once a version, however many ask.
 #[derive(Debug)]
-pub(super) struct Renderer {
+pub(crate) struct Renderer {
     feed: Arc<Feed>,
     hasher: RandomState,
     /// Guards what is rendered; held for one look or store, never while a version is rendered.
@@ -63,7 +63,7 @@ impl Drop for Turn<'_> {
 }
 
 impl Renderer {
-    pub(super) fn new(feed: Arc<Feed>) -> Self {
+    pub(crate) fn new(feed: Arc<Feed>) -> Self {
         Self { feed, hasher: RandomState::new(), state: Mutex::default(), rendered: Condvar::new() }
     }
 
@@ -75,7 +75,7 @@ impl Renderer {
     ///
     /// # Errors
     /// If what the feed has is no map, or has no form in JSON.
-    pub(super) fn latest(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
+    pub(crate) fn latest(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
         let state = self.lock();
         // Not the frame itself: a thread that waits would keep an old one.
         let wanted = self.feed.version();
@@ -130,25 +130,25 @@ impl Renderer {
 
 impl Rendering {
     /// The time since the map changed to this one.
-    pub(super) fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         self.published.elapsed().saturating_add(self.age_before)
     }
 
     /// Returns the entries that `filter` names: chosen once for all who ask with an equal one, as long as those are not too
     /// many.
-    pub(super) fn select(&self, filter: &Arc<Filter>) -> Arc<Selection> {
+    pub(crate) fn select(&self, filter: &Arc<Filter>) -> Arc<Selection> {
         self.selections.select(&self.document, filter)
     }
 
     /// The map as a JSON list of pairs of texts: the key, and the value's JSON. For the page, which shows integers
     /// with all of their digits and tells what has changed by comparing texts.
-    pub(super) fn entries(&self) -> &Arc<Box<str>> {
+    pub(crate) fn entries(&self) -> &Arc<Box<str>> {
         self.entries.get_or_init(|| Arc::new(self.document.pairs()))
     }
 }
 
 /// Returns a strong validator: 96 bits of SHA-256. It outlives a restart, as a version would not.
-pub(super) fn etag(content: &[u8]) -> String {
+pub(crate) fn etag(content: &[u8]) -> String {
     format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(content)[..12]))
 }
 

@@ -12,7 +12,7 @@ use crate::service::counted;
 
 /// What has been logged of what was refused.
 #[derive(Debug)]
-pub(super) struct ChangeLog {
+pub(crate) struct ChangeLog {
     /// Each guards when a line of its kind was last logged; never held while one is.
     refused: Mutex<Throttle>,
     failed: Mutex<Throttle>,
@@ -30,21 +30,21 @@ impl Default for ChangeLog {
 
 impl ChangeLog {
     /// Logs that `peer` may not write, and why.
-    pub(super) fn refused(&self, level: Level, peer: SocketAddr, why: &dyn Display) {
+    pub(crate) fn refused(&self, level: Level, peer: SocketAddr, why: &dyn Display) {
         if let Some(held) = with(&self.refused, Throttle::pass) {
             log::log!(level, "writing refused to {peer}: {why}{}", more(held));
         }
     }
 
     /// Logs that a change that may be made could not be, and why.
-    pub(super) fn failed(&self, why: &dyn Display) {
+    pub(crate) fn failed(&self, why: &dyn Display) {
         if let Some(held) = with(&self.failed, Throttle::pass) {
             log::error!("the map was not changed: {why}{}", more(held));
         }
     }
 
     /// Logs that the request of `peer` was refused because its connection is above a limit: `why`.
-    pub(super) fn over_limit(&self, peer: SocketAddr, why: &str) {
+    pub(crate) fn over_limit(&self, peer: SocketAddr, why: &str) {
         let mut over_limit = self.over_limit.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = over_limit.0.pass();
         why.clone_into(&mut over_limit.1);
@@ -55,7 +55,7 @@ impl ChangeLog {
     }
 
     /// Logs how many lines were held back, when the second is over and no other line has come; at the end, all.
-    pub(super) fn log_held(&self, is_end: bool) {
+    pub(crate) fn log_held(&self, is_end: bool) {
         if let Some(held) = with(&self.refused, |throttle| throttle.release(is_end)) {
             log::warn!("writing refused: {held} more like this");
         }

@@ -6,7 +6,7 @@ use crate::map::{Key, number_key};
 
 /// What a path stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Route {
+pub(crate) enum Route {
     Page,
     /// The page's event stream.
     Live,
@@ -25,7 +25,7 @@ pub(super) enum Route {
 
 impl Route {
     /// Returns what `path` stands for, if it stands for anything.
-    pub(super) fn of(path: &str) -> Option<Self> {
+    pub(crate) fn of(path: &str) -> Option<Self> {
         Some(match path {
             "/" => Self::Page,
             "/live" => Self::Live,
@@ -41,7 +41,7 @@ impl Route {
     }
 
     /// The methods that are taken here, as `Allow` has them.
-    pub(super) fn methods(&self, is_writable: bool) -> &'static str {
+    pub(crate) fn methods(&self, is_writable: bool) -> &'static str {
         match self {
             Self::Map if is_writable => "GET, HEAD, PUT, PATCH, OPTIONS",
             Self::Entry(_) if is_writable => "GET, HEAD, PUT, DELETE, OPTIONS",
@@ -50,7 +50,7 @@ impl Route {
     }
 
     /// The parameters that are taken here.
-    pub(super) fn parameters(&self) -> &'static [&'static str] {
+    pub(crate) fn parameters(&self) -> &'static [&'static str] {
         match self {
             Self::Events => &["keys"],
             Self::Clients => &["limit"],
@@ -60,7 +60,7 @@ impl Route {
 
     /// True if and only if parameters called `name` are ignored here: those that stand-ins for a browser's `EventSource` add
     /// of themselves. The map comes at once, whichever event was the last one.
-    pub(super) fn ignores(&self, name: &str) -> bool {
+    pub(crate) fn ignores(&self, name: &str) -> bool {
         // event-source-polyfill, reconnecting-eventsource and Mercure's clients, each with its own spelling.
         let is_last_id = || name.replace(['-', '_'], "").eq_ignore_ascii_case("lastEventId");
         // eventsource-polyfill; event-source-polyfill 0.0.9 and ng-event-source (`r`); with XDomainRequest (`padding`);
@@ -70,12 +70,12 @@ impl Route {
     }
 
     /// True if and only if this is answered to a client that exceeds a limit: what says how the server is.
-    pub(super) fn is_health(&self) -> bool {
+    pub(crate) fn is_health(&self) -> bool {
         matches!(self, Self::Livez | Self::Readyz | Self::Status | Self::Metrics)
     }
 
     /// True if and only if `method` is taken here.
-    pub(super) fn takes(&self, method: &str, is_writable: bool) -> bool {
+    pub(crate) fn takes(&self, method: &str, is_writable: bool) -> bool {
         self.methods(is_writable).split(", ").any(|taken| taken == method)
     }
 }

@@ -2,7 +2,7 @@
 
 /// What one of the two headers lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Tags {
+pub(crate) enum Tags {
     /// `*`: whatever the map is.
     Any,
     /// The list as it came, which is one of tags: a string for each would take twenty times as much memory.
@@ -11,14 +11,14 @@ pub(super) enum Tags {
 
 /// What has to be true of the map before anything is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Conditions {
-    pub(super) if_match: Option<Tags>,
-    pub(super) if_none_match: Option<Tags>,
+pub(crate) struct Conditions {
+    pub(crate) if_match: Option<Tags>,
+    pub(crate) if_none_match: Option<Tags>,
 }
 
 /// Why nothing is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PreconditionError {
+pub(crate) enum PreconditionError {
     #[error("the map is another one by now; read it again")]
     Lost,
     #[error("the map is one of those that If-None-Match rules out")]
@@ -27,7 +27,7 @@ pub(super) enum PreconditionError {
 
 impl Tags {
     /// Returns what `value` lists, all lines of the header with commas between them; `None` if it is no list of tags.
-    pub(super) fn parse(value: &str) -> Option<Self> {
+    pub(crate) fn parse(value: &str) -> Option<Self> {
         if value == "*" {
             return Some(Self::Any);
         }
@@ -85,7 +85,7 @@ impl Conditions {
     ///
     /// # Errors
     /// The first that is not met.
-    pub(super) fn check(&self, etag: Option<&str>) -> Result<(), PreconditionError> {
+    pub(crate) fn check(&self, etag: Option<&str>) -> Result<(), PreconditionError> {
         let is_lost = |tags: &Tags| !etag.is_some_and(|etag| tags.match_strongly(etag));
         let is_known = |tags: &Tags| etag.is_some_and(|etag| tags.match_weakly(etag));
         if self.if_match.as_ref().is_some_and(is_lost) {

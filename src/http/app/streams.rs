@@ -4,17 +4,17 @@ use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Http;
 use super::answer::Stream;
-use super::body::Body;
 use super::document::{Document, Selection};
 use super::filter::Filter;
-use super::head::Head;
-use super::response::{Code, Kind, Response};
 use super::status::{MAX_CLIENTS, history_event, map_event_head};
 use super::stream_notifier::PERIOD;
 use crate::backlog::Payload;
 use crate::connection::{Connection, Error};
+use crate::http::Http;
+use crate::http::protocol::body::Body;
+use crate::http::protocol::head::Head;
+use crate::http::protocol::response::{Code, Kind, Response};
 use crate::service::CloseReason;
 use crate::shutdown::Shutdown;
 use crate::threads::WakeReason;
@@ -33,7 +33,7 @@ const COMMENT: &[u8] = b":\n\n";
 const CLIENTS_PERIOD: Duration = Duration::from_secs(2);
 
 /// One event of a stream. `data` is one line: JSON has no other line ends than those it escapes.
-pub(super) fn event(name: &str, id: Option<u64>, data: &str) -> String {
+pub(crate) fn event(name: &str, id: Option<u64>, data: &str) -> String {
     let name = if name.is_empty() { String::new() } else { format!("event: {name}\n") };
     let id = id.map_or_else(String::new, |id| format!("id: {id}\n"));
     format!("{name}{id}data: {data}\n\n")
@@ -41,7 +41,7 @@ pub(super) fn event(name: &str, id: Option<u64>, data: &str) -> String {
 
 impl Http {
     /// Returns how the answer to `head`, which asks for a stream, begins.
-    pub(super) fn stream_response(&self, head: &Head, connection: &Connection) -> Response {
+    pub(crate) fn stream_response(&self, head: &Head, connection: &Connection) -> Response {
         self.finish(Response::new(Code::Ok, Kind::Events, ""), Some(head), connection)
     }
 
@@ -50,7 +50,7 @@ impl Http {
     ///
     /// # Errors
     /// What the connection failed with.
-    pub(super) fn stream(
+    pub(crate) fn stream(
         &self,
         stream: Stream,
         response: Response,

@@ -3,27 +3,28 @@
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
-use super::body::Part;
-use super::condition::PreconditionError;
+use super::changes::{self, Change, Writer};
 use super::document::Document;
 use super::filter::Filter;
-use super::head::{Content, Head};
-use super::query::{self, Query};
-use super::request::{ReadOutcome, Requests};
-use super::response::{Code, Kind, Response};
-use super::route::Route;
+use super::page;
+use super::routes::Route;
 use super::status::MAX_CLIENTS;
-use super::write::{self, Change, Writer};
-use super::{Http, loggable, page};
 use crate::backlog::Reservation;
 use crate::connection::{self, Connection};
 use crate::display::error_chain::ErrorChain;
 use crate::format;
+use crate::http::protocol::body::Part;
+use crate::http::protocol::head::{Content, Head};
+use crate::http::protocol::preconditions::PreconditionError;
+use crate::http::protocol::query::{self, Query};
+use crate::http::protocol::request::{ReadOutcome, Requests};
+use crate::http::protocol::response::{Code, Kind, Response};
+use crate::http::{Http, loggable};
 use crate::map::Key;
 use crate::shutdown::Shutdown;
 
 /// What a request comes to, before its body is read.
-pub(super) enum Handled<'http> {
+pub(crate) enum Handled<'http> {
     /// This, at once.
     Whole(Response),
     /// Events, until one of both leaves.
@@ -33,7 +34,7 @@ pub(super) enum Handled<'http> {
 }
 
 /// What is streamed.
-pub(super) enum Stream {
+pub(crate) enum Stream {
     /// The map, narrowed to these keys.
     Map(Option<Arc<Filter>>),
     /// All that the page shows.
@@ -41,7 +42,7 @@ pub(super) enum Stream {
 }
 
 /// What kind of change is asked for.
-pub(super) enum ChangeKind {
+pub(crate) enum ChangeKind {
     Replace,
     Patch,
     Set(Key),
@@ -49,7 +50,7 @@ pub(super) enum ChangeKind {
 }
 
 /// A change that is asked for, with the whole body of its request.
-pub(super) struct Submission {
+pub(crate) struct Submission {
     kind: ChangeKind,
     body: Vec<u8>,
     /// The body's memory.
@@ -80,7 +81,7 @@ fn limit(query: &Query<'_>) -> Option<usize> {
 impl Http {
     /// What `head` comes to: what a peer asks for is looked at in an order in which nothing of its body is read, and
     /// nothing of the map told, before it may.
-    pub(super) fn answer(&self, head: &Head, connection: &Connection) -> Handled<'_> {
+    pub(crate) fn answer(&self, head: &Head, connection: &Connection) -> Handled<'_> {
         if head.is_https.is_some_and(|is_https| is_https != connection.is_encrypted()) {
             // RFC 9110, section 7.4.
             let why = "the target's scheme is not this listener's: https:// needs TLS, and http:// must not have it";
@@ -173,7 +174,7 @@ impl Http {
         };
         let document = &rendering.document;
         let Some(range) = pick(document) else {
-            return Response::refusal(Code::NotFound, &write::Error::Missing.to_string());
+            return Response::refusal(Code::NotFound, &changes::Error::Missing.to_string());
         };
         let response = match head.conditions.check(Some(&rendering.etag)) {
             Ok(()) => {
@@ -204,7 +205,7 @@ impl Http {
     ///
     /// # Errors
     /// What the connection failed with.
-    pub(super) fn take_change(
+    pub(crate) fn take_change(
         &self,
         writer: &Writer,
         kind: ChangeKind,
@@ -262,7 +263,7 @@ impl Http {
     }
 
     /// Makes the change that was submitted and answers.
-    pub(super) fn write(&self, writer: &Writer, made: Submission, head: &Head, connection: &Connection) -> Response {
+    pub(crate) fn write(&self, writer: &Writer, made: Submission, head: &Head, connection: &Connection) -> Response {
         let _decoding = writer.decoding.lock().unwrap_or_else(PoisonError::into_inner);
         let change = match made.decode() {
             Ok(change) => change,
