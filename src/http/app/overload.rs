@@ -1,73 +1,88 @@
-//! What is answered above the limits on connections: health checks, and to everything else that there is no room.
+//! Requests over connections above a limit: only health checks and metrics are answered.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::request_log::RefusalLog;
 use super::routes::Route;
-use crate::connection::{Connection, OverLimit};
-use crate::http::Http;
+use crate::connection::OverLimit;
 use crate::http::protocol::head::{Head, parse};
+use crate::http::protocol::request::Request;
 use crate::http::protocol::response::{Code, Kind, Response};
-use crate::service::FirstRequest;
+use crate::service::{FirstRequest, ServerMonitor};
 use crate::stats::Event;
 
-/// The connections above the limits that a server for [`Http`] should have in reserve: 16. A connection gets one when its
-/// request is whole, and so takes it for milliseconds; one address has a quarter of them at most.
+/// The number of connections above the limits that a server for [`Http`](crate::Http) should reserve: 16. A connection gets
+/// one when its first request is complete, and so keeps it for milliseconds. One address gets a quarter of them at most.
 pub const RESERVED_CONNECTIONS: u64 = 16;
 
-/// When a client may try again: after 5 s.
+/// The delay after which a refused client should try again: 5 s.
 const RETRY_SECONDS: u32 = 5;
 
-/// Returns how far the request has come that `received` begins with. A health check is one that nothing follows: the end of
-/// a connection waits for a peer that goes on sending.
+/// Refuses, counts and logs requests over connections above a limit.
+#[derive(Debug)]
+pub(super) struct Overload {
+    own_monitor: Arc<dyn ServerMonitor>,
+    log: Arc<RefusalLog>,
+}
+
+/// Returns the state of the request at the start of `received`. A request is a health check only if no byte follows it: a
+/// connection whose peer goes on sending takes longer to close.
 pub(crate) fn first_request(received: &[u8]) -> FirstRequest {
     match parse(received) {
         Ok(None) => FirstRequest::Incomplete,
         Ok(Some((len, head))) if len == received.len() && is_health_check(&head) => FirstRequest::HealthCheck,
-        // What is malformed or too long is answered as well.
+        // A malformed or too large request is answered, too.
         Ok(Some(_)) | Err(_) => FirstRequest::Whole,
     }
 }
 
 fn is_health_check(head: &Head) -> bool {
-    let asks_health = Route::of(&head.path).is_some_and(|route| route.is_health());
-    asks_health && matches!(head.method.as_str(), "GET" | "HEAD") && head.content_length == 0
+    let is_health = Route::of(&head.path).is_some_and(|route| route.is_health());
+    is_health && matches!(head.method.as_str(), "GET" | "HEAD") && head.content_length == 0
 }
 
-impl Http {
-    /// Refuses what `head` asks for over a connection that exceeds `limit`; `is_stream` if that is a stream of events.
-    pub(crate) fn refuse_over(
-        &self,
-        limit: OverLimit,
-        head: &Head,
-        is_stream: bool,
-        connection: &Connection,
-    ) -> Response {
-        self.note_over(connection);
-        let why = self.explain_limit(limit);
-        // An EventSource gives up for good at any status but 200, and reconnects after an end (WHATWG HTML, section 9.2).
-        // Only there: 200 to anything else would say that it was done.
-        if head.accepts_events && head.method == "GET" && is_stream {
-            return Response::new(Code::Ok, Kind::Events, format!("retry: {RETRY_SECONDS}000\n\n: {why}\n\n"));
-        }
-        Response::refusal(Code::Unavailable, &why).with("Retry-After", &RETRY_SECONDS.to_string())
+impl Overload {
+    pub(super) fn new(own_monitor: Arc<dyn ServerMonitor>, log: Arc<RefusalLog>) -> Self {
+        Self { own_monitor, log }
     }
 
-    /// Counts and logs that a connection is refused because it exceeds a limit, if it does.
-    pub(crate) fn note_over(&self, connection: &Connection) {
-        let Some(limit) = connection.over_limit() else { return };
-        self.own.stats().count(match limit {
+    /// Checks a request for `route`, `None` for an unknown path.
+    ///
+    /// # Errors
+    /// The refusal, if the connection exceeds a limit and the path is not one of the health checks.
+    pub(super) fn check(&self, request: &Request, route: Option<&Route>) -> Result<(), Response> {
+        let Some(limit) = request.over_limit else { return Ok(()) };
+        if route.is_some_and(Route::is_health) {
+            return Ok(());
+        }
+        self.record(request.peer, limit);
+        let message = self.describe(limit);
+        let is_stream = matches!(route, Some(Route::Events | Route::Live));
+        // An EventSource reconnects after the end of a stream, but gives up at any status except 200 (WHATWG HTML, section
+        // 9.2). All other requests must not get 200: it would mean success.
+        if request.head.accepts_events && request.head.method == "GET" && is_stream {
+            let events = format!("retry: {RETRY_SECONDS}000\n\n: {message}\n\n");
+            return Err(Response::new(Code::Ok, Kind::Events, events));
+        }
+        Err(Response::error(Code::Unavailable, &message).with("Retry-After", &RETRY_SECONDS.to_string()))
+    }
+
+    /// Counts and logs the refusal of a connection that exceeds `limit`.
+    pub(super) fn record(&self, peer: SocketAddr, limit: OverLimit) {
+        self.own_monitor.stats().count(match limit {
             OverLimit::Connections => Event::Refused,
             OverLimit::PerAddress => Event::RefusedPerIp,
         });
-        self.change_log.over_limit(connection.peer(), &self.explain_limit(limit));
+        self.log.over_limit(peer, &self.describe(limit));
     }
 
-    fn explain_limit(&self, limit: OverLimit) -> String {
+    fn describe(&self, limit: OverLimit) -> String {
         match limit {
             OverLimit::Connections => {
-                format!("{} connections are the limit (--http-max-connections)", self.own.max_connections())
+                format!("the limit of HTTP connections is reached ({})", self.own_monitor.max_connections())
             }
-            OverLimit::PerAddress => {
-                "the address has as many connections as one may have (--max-connections-per-ip)".to_owned()
-            }
+            OverLimit::PerAddress => "the limit of HTTP connections for one address is reached".to_owned(),
         }
     }
 }
@@ -77,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_whole_request_for_the_health_alone_is_a_health_check() {
+    fn a_complete_health_request_alone_is_a_health_check() {
         let host = "HTTP/1.1\r\nHost: h\r\n";
         for (request, wanted) in [
             (String::new(), FirstRequest::Incomplete),

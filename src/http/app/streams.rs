@@ -1,58 +1,45 @@
-//! Event streams: the map for any browser, and all that the page shows.
+//! Event streams: the map for any client, and everything that the page shows.
 
 use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::answer::Stream;
+use super::clients::MAX_CLIENTS;
 use super::document::{Document, Selection};
 use super::filter::Filter;
-use super::status::{MAX_CLIENTS, history_event, map_event_head};
-use super::stream_notifier::PERIOD;
+use super::rendering::Renderer;
+use super::reply::Stream;
+use super::status::{history_json, map_event_start, status_json};
+use super::stream_notifier::{PERIOD, StreamSubscribers};
+use super::telemetry::Telemetry;
 use crate::backlog::Payload;
 use crate::connection::{Connection, Error};
-use crate::http::Http;
-use crate::http::protocol::body::Body;
-use crate::http::protocol::head::Head;
-use crate::http::protocol::response::{Code, Kind, Response};
+use crate::http::protocol::event::{COMMENT, MAX_SILENCE, RETRY, event};
+use crate::http::protocol::response::Response;
+use crate::http::protocol::response_body::ResponseBody;
 use crate::service::CloseReason;
 use crate::shutdown::Shutdown;
 use crate::threads::WakeReason;
 
-/// How long a browser waits before it connects again: 1 s, where browsers wait 3 to 5 of themselves.
-const RETRY: &str = "retry: 1000\n\n";
-
-/// How long a stream says nothing at most: 15 s, as the WHATWG advises (HTML, section 9.2.7). Proxies cut what is silent for
-/// longer: nginx after 60 s (`proxy_read_timeout`).
-const SILENCE: Duration = Duration::from_secs(15);
-
-/// What a stream says that has no news: a comment, which no client takes for an event.
-const COMMENT: &[u8] = b":\n\n";
-
-/// How often the page has the list of clients.
+/// The period of the page's list of clients.
 const CLIENTS_PERIOD: Duration = Duration::from_secs(2);
 
-/// One event of a stream. `data` is one line: JSON has no other line ends than those it escapes.
-pub(crate) fn event(name: &str, id: Option<u64>, data: &str) -> String {
-    let name = if name.is_empty() { String::new() } else { format!("event: {name}\n") };
-    let id = id.map_or_else(String::new, |id| format!("id: {id}\n"));
-    format!("{name}{id}data: {data}\n\n")
+/// Sends event streams.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) renderer: Arc<Renderer>,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) subscribers: Arc<StreamSubscribers>,
 }
 
-impl Http {
-    /// Returns how the answer to `head`, which asks for a stream, begins.
-    pub(crate) fn stream_response(&self, head: &Head, connection: &Connection) -> Response {
-        self.finish(Response::new(Code::Ok, Kind::Events, ""), Some(head), connection)
-    }
-
-    /// Begins `stream` with `response` and goes on with it until the client leaves or the server stops; for HEAD, only says
-    /// that it would.
+impl Streams {
+    /// Sends the head of `response`, then `stream` until the client closes or the server stops; for HEAD only the head.
     ///
     /// # Errors
-    /// What the connection failed with.
-    pub(crate) fn stream(
+    /// If the connection fails.
+    pub(super) fn serve(
         &self,
-        stream: Stream,
+        stream: &Stream,
         response: Response,
         is_head: bool,
         connection: &mut Connection,
@@ -62,55 +49,53 @@ impl Http {
         if is_head {
             return Ok(CloseReason::Done);
         }
-        // Before the first look at the map: a change between the look and the wait then wakes this thread.
+        // Subscribe before the map is read: a change between reading and waiting then wakes this thread.
         let _subscription = self.subscribers.subscribe(connection.waker(WakeReason::Update));
         connection.send(RETRY.as_bytes())?;
         match stream {
-            Stream::Map(filter) => self.stream_map(filter.as_ref(), connection, stop),
-            Stream::Page => self.stream_page(connection, stop),
+            Stream::Map(filter) => self.send_map_events(filter.as_ref(), connection, stop),
+            Stream::Page => self.send_page_events(connection, stop),
         }
     }
 
-    /// Sends the map, or those of its entries that `filter` names: at once, when it changes, and at least every interval.
-    ///
-    /// # Errors
-    /// What the connection failed with.
-    fn stream_map(
+    /// Sends the map, or the entries that `filter` selects: at once, when it changes, and at least every interval.
+    fn send_map_events(
         &self,
         filter: Option<&Arc<Filter>>,
         connection: &mut Connection,
         stop: &Shutdown,
     ) -> Result<CloseReason, Error> {
-        let (mut version, mut sent, mut due) = (0, None, Instant::now());
-        let mut comment_due = after(SILENCE);
+        let interval = self.telemetry.interval;
+        let (mut version, mut sent_fingerprint, mut due) = (0, None, Instant::now());
+        let mut comment_due = after(MAX_SILENCE);
         while !stop.is_triggered() {
             let is_due = Instant::now() >= due;
-            // Only ever the newest map: a stream that was slow has skipped those in between.
-            let news = self.shown().filter(|rendering| is_due || rendering.version > version);
+            // Always the newest map: a slow stream skips the versions in between.
+            let news = self.renderer.shown().filter(|rendering| is_due || rendering.version > version);
             if let Some(rendering) = news {
                 version = rendering.version;
                 let selection = filter.map(|filter| rendering.select(filter));
                 let fingerprint = selection.as_ref().map(|selection| selection.fingerprint);
-                // What has changed may be none of what this stream has asked for.
-                if is_due || fingerprint.is_none() || fingerprint != sent {
+                // The change may concern none of the selected entries.
+                if is_due || fingerprint.is_none() || fingerprint != sent_fingerprint {
                     let document = Arc::clone(&rendering.document);
-                    // All that is kept while a slow client takes it is the text.
+                    // While a slow client reads it, only the text stays in memory.
                     drop(rendering);
                     send_map(&document, selection.as_deref(), connection)?;
-                    due = after(self.config.interval);
-                    comment_due = after(SILENCE);
-                    sent = fingerprint;
+                    due = after(interval);
+                    comment_due = after(MAX_SILENCE);
+                    sent_fingerprint = fingerprint;
                 }
             } else if is_due {
                 connection.send(b": no map yet\n\n")?;
-                due = after(self.config.interval);
-                comment_due = after(SILENCE);
+                due = after(interval);
+                comment_due = after(MAX_SILENCE);
             }
             if Instant::now() >= comment_due {
                 connection.send(COMMENT)?;
-                comment_due = after(SILENCE);
+                comment_due = after(MAX_SILENCE);
             }
-            // With an interval below the silence the comment is never due first.
+            // With an interval below the maximum silence, the comment is never due first.
             if connection.wait(Some(due.min(comment_due)))?.contains(WakeReason::Input) && connection.discard_input()? {
                 return Ok(CloseReason::Client);
             }
@@ -118,34 +103,32 @@ impl Http {
         Ok(CloseReason::Stopping)
     }
 
-    /// Sends all that the page shows: the history once, the map when it changes, the status each second, the clients
-    /// every two. It is never silent for long enough to need a comment.
-    ///
-    /// # Errors
-    /// What the connection failed with.
-    fn stream_page(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
-        let history = history_event(PERIOD, &self.subscribers.history());
+    /// Sends everything that the page shows: the history once, the map when it changes, the status every second, the clients
+    /// every two. Such a stream is never silent for long enough to need a comment.
+    fn send_page_events(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
+        let history = history_json(PERIOD, &self.subscribers.history());
         connection.send(event("history", None, &history).as_bytes())?;
         let (mut version, mut status_due, mut clients_due) = (0, Instant::now(), Instant::now());
         while !stop.is_triggered() {
-            let (now, shown) = (Instant::now(), self.shown());
-            let status = (now >= status_due).then(|| event("status", None, &self.status(shown.as_deref())));
+            let (now, shown) = (Instant::now(), self.renderer.shown());
+            let status =
+                (now >= status_due).then(|| event("status", None, &status_json(&self.telemetry, shown.as_deref())));
             if let Some(rendering) = shown.filter(|rendering| rendering.version > version) {
                 version = rendering.version;
-                // In parts: the entries are the same for all pages, how old they are is not.
-                let head = format!("event: map\nid: {version}\ndata: {}", map_event_head(&rendering));
+                // In parts: all pages share the entries, but the age differs.
+                let start = format!("event: map\nid: {version}\ndata: {}", map_event_start(&rendering));
                 let entries = Arc::clone(rendering.entries());
-                // As with the map's own events.
+                // As in a stream of the map.
                 drop(rendering);
                 let payload = Payload::new(version, entries.as_bytes());
-                connection.send_parts([head.as_bytes(), entries.as_bytes(), b"}\n\n"], Some(payload))?;
+                connection.send_parts([start.as_bytes(), entries.as_bytes(), b"}\n\n"], Some(payload))?;
             }
             if let Some(status) = status {
                 connection.send(status.as_bytes())?;
                 status_due = after(PERIOD);
             }
             if now >= clients_due {
-                let clients = Body::from(self.view().clients(MAX_CLIENTS));
+                let clients = ResponseBody::from(self.telemetry.snapshot().clients(MAX_CLIENTS));
                 let [list, end] = clients.parts();
                 // The list ends with one line feed, the event with another.
                 connection.send_parts([b"event: clients\ndata: ", list, end, b"\n"], None)?;
@@ -159,31 +142,17 @@ impl Http {
     }
 }
 
-/// Sends the event of the map, or of what is selected of it.
-///
-/// # Errors
-/// What the connection failed with.
+/// Sends one event with the map, or with the selected entries.
 fn send_map(document: &Document, selection: Option<&Selection>, connection: &mut Connection) -> Result<(), Error> {
-    let head = format!("id: {}\ndata: ", document.version());
+    let start = format!("id: {}\ndata: ", document.version());
     let whole = selection.is_none().then_some(document.json());
-    let narrowed = selection.into_iter().flat_map(|selection| document.narrowed(selection));
-    let parts = iter::once(head.as_str()).chain(whole).chain(narrowed).chain(iter::once("\n\n"));
+    let selected = selection.into_iter().flat_map(|selection| document.selected(selection));
+    let parts = iter::once(start.as_str()).chain(whole).chain(selected).chain(iter::once("\n\n"));
     connection.send_parts(parts.map(str::as_bytes), Some(document.payload()))
 }
 
 fn after(period: Duration) -> Instant {
     let now = Instant::now();
-    // A period beyond the clock's end is a day.
+    // A period that the clock cannot represent becomes a day.
     now.checked_add(period).unwrap_or(now + Duration::from_hours(24))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_its_fields_and_an_empty_line() {
-        assert_eq!(event("", Some(7), "{}"), "id: 7\ndata: {}\n\n");
-        assert_eq!(event("status", None, "{}"), "event: status\ndata: {}\n\n");
-    }
 }

@@ -1,9 +1,10 @@
-//! HTTP/1.1 as messages: requests are read within limits, responses are written. Knows nothing about maps.
+//! HTTP/1.1: reading requests within limits, and writing responses. Knows nothing about maps.
 
-pub(crate) mod body;
+pub(crate) mod event;
 pub(crate) mod head;
 pub(crate) mod host;
 pub(crate) mod preconditions;
 pub(crate) mod query;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod response_body;

@@ -1,32 +1,32 @@
-//! Of which map a request speaks: If-Match and If-None-Match (RFC 9110, section 13).
+//! Preconditions: If-Match and If-None-Match (RFC 9110, section 13).
 
-/// What one of the two headers lists.
+/// The value of one of the two headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tags {
-    /// `*`: whatever the map is.
+    /// `*`: any entity tag.
     Any,
-    /// The list as it came, which is one of tags: a string for each would take twenty times as much memory.
-    Listed(String),
+    /// The list as received, already validated: one string for each tag would take twenty times as much memory.
+    List(String),
 }
 
-/// What has to be true of the map before anything is done.
+/// The conditions under which a request is executed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Conditions {
+pub(crate) struct Preconditions {
     pub(crate) if_match: Option<Tags>,
     pub(crate) if_none_match: Option<Tags>,
 }
 
-/// Why nothing is done.
+/// The precondition that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PreconditionError {
-    #[error("the map is another one by now; read it again")]
-    Lost,
-    #[error("the map is one of those that If-None-Match rules out")]
-    Known,
+    #[error("If-Match failed: the content has changed since; fetch it again")]
+    IfMatch,
+    #[error("If-None-Match failed: it lists the current content")]
+    IfNoneMatch,
 }
 
 impl Tags {
-    /// Returns what `value` lists, all lines of the header with commas between them; `None` if it is no list of tags.
+    /// Parses `value`, all lines of the header joined by commas. Returns `None` if it is not a list of entity tags.
     pub(crate) fn parse(value: &str) -> Option<Self> {
         if value == "*" {
             return Some(Self::Any);
@@ -34,39 +34,39 @@ impl Tags {
         let mut rest = value;
         loop {
             match split_tag(rest)? {
-                (Some(_), behind) => rest = behind,
-                (None, _) => return Some(Self::Listed(value.to_owned())),
+                (Some(_), after) => rest = after,
+                (None, _) => return Some(Self::List(value.to_owned())),
             }
         }
     }
 
-    /// True if and only if `is_meant` is true of one of the tags, each in its quotes, and with `W/` if it is weak, or they
-    /// are all.
-    fn any(&self, is_meant: impl Fn(&str) -> bool) -> bool {
-        let Self::Listed(list) = self else { return true };
+    /// True if and only if the value is `*` or `matches` accepts one of the tags: each with its quotes, and with `W/` if it is
+    /// weak.
+    fn any(&self, matches: impl Fn(&str) -> bool) -> bool {
+        let Self::List(list) = self else { return true };
         let mut rest = list.as_str();
-        while let Some((Some(tag), behind)) = split_tag(rest) {
-            if is_meant(tag) {
+        while let Some((Some(tag), after)) = split_tag(rest) {
+            if matches(tag) {
                 return true;
             }
-            rest = behind;
+            rest = after;
         }
         false
     }
 
-    /// True if and only if `etag` is among them by strong comparison: a weak tag is none of ours.
+    /// True if and only if one of the tags equals `etag` by strong comparison: a weak tag never does.
     fn match_strongly(&self, etag: &str) -> bool {
         self.any(|tag| tag == etag)
     }
 
-    /// True if and only if `etag` is among them by weak comparison: a weak tag is what it is without its `W/`.
+    /// True if and only if one of the tags equals `etag` by weak comparison: `W/` is ignored.
     fn match_weakly(&self, etag: &str) -> bool {
         self.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
     }
 }
 
-/// Returns the first tag of `list`, `None` inside if there is none any more, and what is behind it; `None` if it is no list
-/// of tags.
+/// Returns the first tag of `list` (`None` inside if the list is empty) and the rest of the list. Returns `None` if `list` is
+/// not a list of entity tags.
 fn split_tag(list: &str) -> Option<(Option<&str>, &str)> {
     // A list may have empty elements (RFC 9110, section 5.6.1.2).
     let list = list.trim_start_matches([' ', '\t', ',']);
@@ -75,24 +75,25 @@ fn split_tag(list: &str) -> Option<(Option<&str>, &str)> {
     }
     let opaque = list.strip_prefix("W/").unwrap_or(list).strip_prefix('"')?;
     let len = opaque.find('"').filter(|&len| opaque[..len].bytes().all(|byte| byte.is_ascii_graphic()))?;
-    let (tag, behind) = list.split_at(list.len() - opaque.len() + len + 1);
-    let behind = behind.trim_start_matches([' ', '\t']);
-    (behind.is_empty() || behind.starts_with(',')).then_some((Some(tag), behind))
+    let (tag, rest) = list.split_at(list.len() - opaque.len() + len + 1);
+    let rest = rest.trim_start_matches([' ', '\t']);
+    (rest.is_empty() || rest.starts_with(',')).then_some((Some(tag), rest))
 }
 
-impl Conditions {
-    /// Holds the map's `etag` against them, `None` if there is no map, in the order of RFC 9110, section 13.2.2.
+impl Preconditions {
+    /// Evaluates the conditions against the current `etag`, `None` if there is no content, in the order of RFC
+    /// 9110, section 13.2.2.
     ///
     /// # Errors
-    /// The first that is not met.
+    /// The first condition that failed.
     pub(crate) fn check(&self, etag: Option<&str>) -> Result<(), PreconditionError> {
-        let is_lost = |tags: &Tags| !etag.is_some_and(|etag| tags.match_strongly(etag));
-        let is_known = |tags: &Tags| etag.is_some_and(|etag| tags.match_weakly(etag));
-        if self.if_match.as_ref().is_some_and(is_lost) {
-            return Err(PreconditionError::Lost);
+        let has_changed = |tags: &Tags| !etag.is_some_and(|etag| tags.match_strongly(etag));
+        let is_excluded = |tags: &Tags| etag.is_some_and(|etag| tags.match_weakly(etag));
+        if self.if_match.as_ref().is_some_and(has_changed) {
+            return Err(PreconditionError::IfMatch);
         }
-        if self.if_none_match.as_ref().is_some_and(is_known) {
-            return Err(PreconditionError::Known);
+        if self.if_none_match.as_ref().is_some_and(is_excluded) {
+            return Err(PreconditionError::IfNoneMatch);
         }
         Ok(())
     }
@@ -104,29 +105,29 @@ mod tests {
 
     const ETAG: Option<&str> = Some("\"b\"");
 
-    fn if_match(value: &str) -> Conditions {
-        Conditions { if_match: Tags::parse(value), ..Conditions::default() }
+    fn if_match(value: &str) -> Preconditions {
+        Preconditions { if_match: Tags::parse(value), ..Preconditions::default() }
     }
 
-    fn if_none_match(value: &str) -> Conditions {
-        Conditions { if_none_match: Tags::parse(value), ..Conditions::default() }
+    fn if_none_match(value: &str) -> Preconditions {
+        Preconditions { if_none_match: Tags::parse(value), ..Preconditions::default() }
     }
 
     #[test]
     fn if_match_compares_strongly() {
         for value in ["\"b\"", "\"a\", \"b\"", "\"a\" ,,\t\"b\",", "\"a,\",\"b\"", "*"] {
             assert_eq!(if_match(value).check(ETAG), Ok(()), "{value}");
-            assert_eq!(if_match(value).check(None), Err(PreconditionError::Lost), "{value}");
+            assert_eq!(if_match(value).check(None), Err(PreconditionError::IfMatch), "{value}");
         }
         for value in ["\"a\"", "W/\"b\"", "\",\"", ""] {
-            assert_eq!(if_match(value).check(ETAG), Err(PreconditionError::Lost), "{value}");
+            assert_eq!(if_match(value).check(ETAG), Err(PreconditionError::IfMatch), "{value}");
         }
     }
 
     #[test]
     fn if_none_match_compares_weakly() {
         for value in ["\"b\"", "\"a\", W/\"b\"", "*"] {
-            assert_eq!(if_none_match(value).check(ETAG), Err(PreconditionError::Known), "{value}");
+            assert_eq!(if_none_match(value).check(ETAG), Err(PreconditionError::IfNoneMatch), "{value}");
             assert_eq!(if_none_match(value).check(None), Ok(()), "{value}");
         }
         for value in ["\"a\"", "W/\"a\"", "\"W/b\"", ""] {
@@ -135,15 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn if_match_counts_first() {
-        let both = |tag: &str| Conditions { if_none_match: Some(Tags::Any), ..if_match(tag) };
-        assert_eq!(both("\"a\"").check(ETAG), Err(PreconditionError::Lost));
-        assert_eq!(both("\"b\"").check(ETAG), Err(PreconditionError::Known));
-        assert_eq!(Conditions::default().check(None), Ok(()));
+    fn if_match_is_evaluated_first() {
+        let both = |tag: &str| Preconditions { if_none_match: Some(Tags::Any), ..if_match(tag) };
+        assert_eq!(both("\"a\"").check(ETAG), Err(PreconditionError::IfMatch));
+        assert_eq!(both("\"b\"").check(ETAG), Err(PreconditionError::IfNoneMatch));
+        assert_eq!(Preconditions::default().check(None), Ok(()));
     }
 
     #[test]
-    fn what_is_no_list_of_tags_is_told() {
+    fn a_malformed_list_of_tags_is_refused() {
         for value in ["b", "\"b", "b\"", "\"a\" \"b\"", "*, \"b\"", "\"b\", *", "W/b", "w/\"b\"", "W/ \"b\"", "\"a b\""]
         {
             assert_eq!(Tags::parse(value), None, "{value}");

@@ -36,10 +36,10 @@ fn what_could_not_be_begun_is_an_error_now() {
         (vec!["--max-connections", "200000000"], "this machine can hold"),
         (vec!["--listen", "nonsense"], "--listen nonsense: write ADDR:PORT"),
         (vec!["--http", "nonsense"], "--http nonsense: write ADDR:PORT"),
-        (vec!["--http", "127.0.0.1:0", "--http-token-file", "/nowhere"], "/nowhere: the token cannot be read"),
-        (vec!["--http", "127.0.0.1:0", "--http-allow-origin", "https://a/b"], "is no origin"),
-        (vec!["--http", "127.0.0.1:0", "--http-host", "http://a"], "is no host: write map.example or 192.0.2.7"),
-        (vec!["--http", "127.0.0.1:0", "--http-host", "map.example,*"], "\"*\" is no host"),
+        (vec!["--http", "127.0.0.1:0", "--http-token-file", "/nowhere"], "/nowhere: cannot read the token"),
+        (vec!["--http", "127.0.0.1:0", "--http-allow-origin", "https://a/b"], "is not an origin"),
+        (vec!["--http", "127.0.0.1:0", "--http-host", "http://a"], "is not a host: write map.example or 192.0.2.7"),
+        (vec!["--http", "127.0.0.1:0", "--http-host", "map.example,*"], "\"*\" is not a host"),
         (vec!["--set", "a=1", "--max-frame", "10"], "the map cannot be sent"),
     ] {
         let mut command = clean(SERVER);

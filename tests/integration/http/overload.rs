@@ -29,7 +29,10 @@ fn rejected(site: &Site, reason: &str) -> u64 {
 #[test]
 fn health_checks_are_answered_above_every_limit_and_the_rest_is_503() {
     let (file, token) = token();
-    for (limit, reason) in [("--http-max-connections", "limit"), ("--max-connections-per-ip", "per_ip")] {
+    for (limit, reason, message) in [
+        ("--http-max-connections", "limit", "the limit of HTTP connections is reached (2)"),
+        ("--max-connections-per-ip", "per_ip", "the limit of HTTP connections for one address is reached"),
+    ] {
         let site = Site::start(&[limit, "2", "--interval", "60s", "--http-token-file", super::path(&file)]);
         let mut streams = [(); 2].map(|()| Events::open(site.page, "/events"));
         for path in ["/livez", "/readyz", "/status", "/metrics"] {
@@ -48,10 +51,10 @@ fn health_checks_are_answered_above_every_limit_and_the_rest_is_503() {
         ] {
             let answer = site.ask(request, &token, body);
             assert_eq!((answer.code, answer.header("Retry-After")), (503, "5"), "{limit}: {request}");
-            assert!(answer.body.contains(limit) || request.starts_with("HEAD"), "{answer:?}");
+            assert!(answer.body.contains(message) || request.starts_with("HEAD"), "{answer:?}");
         }
         assert_eq!(rejected(&site, reason), 6, "{limit}");
-        site.server.wait_log(&format!("({limit})"));
+        site.server.wait_log(&format!("refused: {message}"));
         assert!(streams.iter_mut().all(|stream| stream.next().is_some()), "those in place go on");
         drop(streams);
         eventually("a place", || site.get("/map").code == 200);
@@ -76,7 +79,7 @@ fn an_event_source_without_a_place_is_told_when_to_come_back() {
     for path in ["/events", "/live"] {
         let answer = site.ask(&format!("GET {path}"), "Accept: text/event-stream\r\n", "");
         assert_eq!((answer.code, answer.header("Content-Type")), (200, "text/event-stream"), "{path}");
-        assert_eq!(answer.body, "retry: 5000\n\n: 1 connections are the limit (--http-max-connections)\n\n", "{path}");
+        assert_eq!(answer.body, "retry: 5000\n\n: the limit of HTTP connections is reached (1)\n\n", "{path}");
     }
     assert_eq!(rejected(&site, "limit"), 2);
     for request in ["GET /map", "PUT /map", "HEAD /events"] {
@@ -127,7 +130,7 @@ fn refusals_above_a_limit_that_were_held_back_are_logged_though_no_other_follows
 /// How many refusals of HTTP clients the log tells of.
 fn refusals(log: &str) -> u64 {
     let number = |text: Option<&str>| text.and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
-    let lines = log.lines().filter(|line| line.contains("refused: 1 connections are the limit"));
+    let lines = log.lines().filter(|line| line.contains("refused: the limit of HTTP connections is reached (1)"));
     let counts = lines.map(|line| match line.split_once(" more http client") {
         Some((before, _)) => before.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap(),
         None => 1 + number(line.split_once("(and ").map(|(_, held)| held)).unwrap_or(0),

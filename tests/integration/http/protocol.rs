@@ -181,14 +181,15 @@ fn what_is_wrong_with_a_request_is_said_in_words_of_our_own() {
         assert_eq!((answer.code, answer.body), (400, wanted), "{body}");
     }
     let answer = site.ask("PUT /map/a", &token, "nil");
-    assert_eq!(
-        answer.body,
-        "the body is no JSON that is a value of a map: no JSON value begins here, at line 1, column 2\n"
-    );
+    assert_eq!(answer.body, "the body is not a JSON value of a map: no JSON value begins here, at line 1, column 2\n");
     for (line, headers, wanted) in [
-        ("GET /livez HTP/1.1", "", "the request line is METHOD TARGET HTTP/1.1, with one space between them\n"),
-        ("GET /livez HTTP/1.1", "X : y\r\n", "a header is NAME: VALUE on one line, without a space before the colon\n"),
-        ("GET /livez HTTP/1.1", "X: \x07\r\n", "a header's value has a control character\n"),
+        ("GET /livez HTP/1.1", "", "the request line is malformed: write METHOD TARGET HTTP/1.1, separated by single spaces\n"),
+        (
+            "GET /livez HTTP/1.1",
+            "X : y\r\n",
+            "a header is malformed: write NAME: VALUE on one line, without a space before the colon\n",
+        ),
+        ("GET /livez HTTP/1.1", "X: \x07\r\n", "a header value contains a control character\n"),
     ] {
         assert_eq!(send(&site, line, headers).body, wanted, "{line} {headers}");
     }

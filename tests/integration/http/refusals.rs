@@ -153,7 +153,11 @@ fn methods_that_are_not_taken_are_told_which_are() {
     ] {
         let answer = site.ask(request, "", "{}");
         assert_eq!((answer.code, answer.header("Allow")), (405, allowed), "{request}");
-        assert_eq!(answer.body, format!("taken here: {allowed}; writing is on with --http-token-file\n"), "{request}");
+        assert_eq!(
+            answer.body,
+            format!("method not allowed: use {allowed}; changes are off: the server has no token file\n"),
+            "{request}"
+        );
     }
     let options = site.ask("OPTIONS /map", "", "");
     assert_eq!((options.code, options.header("Allow")), (204, "GET, HEAD, OPTIONS"));
@@ -166,16 +170,16 @@ fn a_parameter_that_is_none_is_told_which_there_are() {
     // A stream that were begun would be silent, and its reader give up.
     let site = Site::start(&["--http-token-file", super::path(&file), "--interval", "1h"]);
     for (request, taken) in [
-        ("GET /events?key=1", "no such parameter here; there is: keys\n"),
-        ("GET /events?keys=1&foo=1", "no such parameter here; there is: keys\n"),
+        ("GET /events?key=1", "unknown parameter: this path accepts keys\n"),
+        ("GET /events?keys=1&foo=1", "unknown parameter: this path accepts keys\n"),
         ("HEAD /events?foo=1", ""),
-        ("GET /clients?keys=1", "no such parameter here; there is: limit\n"),
-        ("GET /clients?limit=1&limit=2", "limit: one number from 0 to 1000\n"),
-        ("GET /clients?limit", "limit: one number from 0 to 1000\n"),
-        ("GET /map?keys=x", "no parameters are taken here\n"),
-        ("GET /map/1?x", "no parameters are taken here\n"),
-        ("PUT /map?x=1", "no parameters are taken here\n"),
-        ("GET /status?x", "no parameters are taken here\n"),
+        ("GET /clients?keys=1", "unknown parameter: this path accepts limit\n"),
+        ("GET /clients?limit=1&limit=2", "limit: expected one number from 0 to 1000\n"),
+        ("GET /clients?limit", "limit: expected one number from 0 to 1000\n"),
+        ("GET /map?keys=x", "this path accepts no parameters\n"),
+        ("GET /map/1?x", "this path accepts no parameters\n"),
+        ("PUT /map?x=1", "this path accepts no parameters\n"),
+        ("GET /status?x", "this path accepts no parameters\n"),
     ] {
         let answer = site.ask(request, &token, if request.starts_with("PUT") { "{}" } else { "" });
         assert_eq!((answer.code, answer.body.as_str()), (400, taken), "{request}");
