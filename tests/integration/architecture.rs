@@ -120,19 +120,75 @@ fn every_import_is_one_that_the_design_allows() {
     assert!(forbidden.is_empty(), "not in docs/design.md's table: {forbidden:?}");
 }
 
+/// Panics if the edges form a cycle.
+fn assert_acyclic(mut edges: BTreeMap<String, BTreeSet<String>>) {
+    while !edges.is_empty() {
+        let (before, names) = (edges.len(), edges.keys().cloned().collect::<BTreeSet<_>>());
+        edges.retain(|_, named| named.iter().any(|name| names.contains(name)));
+        assert!(edges.len() < before, "these form a cycle: {edges:?}");
+    }
+}
+
 #[test]
 fn the_table_has_no_cycle() {
-    let mut left: BTreeMap<&str, BTreeSet<&str>> =
-        ALLOWED.iter().map(|(module, named)| (*module, named.iter().copied().collect())).collect();
-    loop {
-        let before = left.len();
-        let names: BTreeSet<&str> = left.keys().copied().collect();
-        left.retain(|_, named| named.iter().any(|name| names.contains(name)));
-        if left.is_empty() {
-            break;
-        }
-        assert!(left.len() < before, "these go in circles: {left:?}");
+    let owned = |named: &[&str]| named.iter().map(|&name| name.to_owned()).collect();
+    assert_acyclic(ALLOWED.iter().map(|(module, named)| ((*module).to_owned(), owned(named))).collect());
+}
+
+/// Returns the module of each file below `src/DIRECTORY`, such as `http::app::map`, with the modules of the directory that it
+/// imports, outside its unit tests.
+fn file_edges(directory: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let module_of = |file: &Path| {
+        let inside = file.strip_prefix(&src).expect("below src").with_extension("");
+        let names: Vec<_> = inside.iter().map(|name| name.to_string_lossy()).filter(|name| name != "mod").collect();
+        names.join("::")
+    };
+    let files = rust_files(&src.join(directory));
+    let modules: BTreeSet<String> = files.iter().map(|file| module_of(file)).collect();
+    let mut edges = BTreeMap::new();
+    for file in &files {
+        let module = module_of(file);
+        let text = fs::read_to_string(file).expect("a file of ours");
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let imports =
+            code.split('\n').filter_map(|line| line.strip_prefix("pub ").unwrap_or(line).strip_prefix("use "));
+        let absolute = imports.map(|path| match path.strip_prefix("crate::") {
+            Some(path) => path.to_owned(),
+            None => {
+                let (mut base, mut path) = (module.as_str(), path);
+                while let Some(rest) = path.strip_prefix("super::") {
+                    (base, path) = (base.rsplit_once("::").map_or("", |(parent, _)| parent), rest);
+                }
+                format!("{base}::{path}")
+            }
+        });
+        // The longest module that the path begins with; none for another directory or crate.
+        let imported = absolute.filter_map(|path| {
+            let begins = |module: &&String| {
+                path.strip_prefix(module.as_str())
+                    .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+            };
+            modules.iter().filter(begins).max_by_key(|module| module.len()).cloned()
+        });
+        let imported = imported.filter(|imported| *imported != module).collect();
+        edges.insert(module, imported);
     }
+    edges
+}
+
+#[test]
+fn the_files_of_http_import_each_other_without_a_cycle() {
+    let edges = file_edges("http");
+    assert!(edges["http::app::handler"].contains("http::app::changes"), "{edges:?}");
+    let upward: Vec<_> = edges
+        .iter()
+        .filter(|(module, named)| {
+            module.starts_with("http::protocol") && named.iter().any(|name| !name.starts_with("http::protocol::"))
+        })
+        .collect();
+    assert!(upward.is_empty(), "the protocol must not import the application: {upward:?}");
+    assert_acyclic(edges);
 }
 
 #[test]

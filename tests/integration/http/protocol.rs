@@ -183,7 +183,11 @@ fn what_is_wrong_with_a_request_is_said_in_words_of_our_own() {
     let answer = site.ask("PUT /map/a", &token, "nil");
     assert_eq!(answer.body, "the body is not a JSON value of a map: no JSON value begins here, at line 1, column 2\n");
     for (line, headers, wanted) in [
-        ("GET /livez HTP/1.1", "", "the request line is malformed: write METHOD TARGET HTTP/1.1, separated by single spaces\n"),
+        (
+            "GET /livez HTP/1.1",
+            "",
+            "the request line is malformed: write METHOD TARGET HTTP/1.1, separated by single spaces\n",
+        ),
         (
             "GET /livez HTTP/1.1",
             "X : y\r\n",
