@@ -41,8 +41,9 @@
 //! - [`backlog`]: the memory that slow peers keep in use. [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`stats::health`]: how that fares.
 //!   [`state`]: the file that outlives it, and [`files::atomic_file`]: how a file is replaced whole.
 //!   [`shutdown`]: the stop, and how it is heard. [`threads`]: the long-lived threads, and which of them are stuck.
-//! - [`connection`]: one client, its deadlines and its notifier. [`service`]: what is done for it. [`server`]: listeners,
-//!   threads, limits. [`stats`]: what is counted. [`tls`]: certificates and handshakes, for both ends.
+//! - [`connection`]: one client, its deadlines and its notifier. [`service`]: what is done for it. [`http`]: a service with the
+//!   page, events, metrics and changes of the map. [`server`]: listeners, threads, limits. [`stats`]: what is counted.
+//!   [`tls`]: certificates and handshakes, for both ends.
 //! - [`client`]: reading, over one connection or as many as it takes. [`display::units`]: durations and sizes as people write
 //!   them. [`client::address`]: addresses.
 

@@ -84,7 +84,7 @@ impl Service for Http {
                 }
             };
             let head = &request.head;
-            let response = match self.app.handle(&request, &mut reader.body(head, connection, stop)) {
+            let response = match self.app.handler.handle(&request, &mut reader.body(head, connection, stop)) {
                 Reply::Response(response) => response,
                 Reply::Stream(stream) => {
                     let response = Response::new(Code::Ok, Kind::Events, "");
@@ -92,7 +92,7 @@ impl Service for Http {
                     let is_head = head.is_head();
                     // A stream may last for days, and its request may use 100 KiB.
                     drop((request, reader));
-                    return self.app.stream(&stream, response, is_head, connection, stop);
+                    return self.app.streams.serve(&stream, response, is_head, connection, stop);
                 }
                 Reply::Closed(result) => return result,
             };

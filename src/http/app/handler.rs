@@ -24,7 +24,7 @@ use crate::http::protocol::response::{Code, Kind, Response};
 
 /// Decides how each request is answered.
 #[derive(Debug)]
-pub(super) struct Handler {
+pub(crate) struct Handler {
     pub(super) hosts: Hosts,
     /// The page's Content-Security-Policy.
     pub(super) policy: String,
@@ -39,7 +39,7 @@ pub(super) struct Handler {
 
 impl Handler {
     /// Handles one request. Reads `body` only for a change that is permitted.
-    pub(super) fn handle(&self, request: &Request, body: &mut Body<'_>) -> Reply {
+    pub(crate) fn handle(&self, request: &Request, body: &mut Body<'_>) -> Reply {
         self.dispatch(request, body).unwrap_or_else(|reply| reply)
     }
 

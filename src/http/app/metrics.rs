@@ -1,7 +1,7 @@
 //! The metrics, in the text format of Prometheus 0.0.4.
 //!
-//! Written without the crate `prometheus-client`: its collectors would save some twenty lines and add four crates. Every value
-//! is read from another module's counter during the scrape. A peer controls no label.
+//! Written without the crate `prometheus-client`: a collector needs the same line for each metric, and its histograms need
+//! buckets that are not cumulated. Every value is read from another module's counter during the scrape. A peer controls no label.
 
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;

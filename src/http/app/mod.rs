@@ -28,12 +28,11 @@ use std::time::{Instant, SystemTime};
 
 use super::protocol::head::Head;
 use super::protocol::host::Hosts;
-use super::protocol::request::{Body, Request};
 use super::protocol::response::Response;
 use crate::backlog::Backlog;
-use crate::connection::{Connection, Error};
+use crate::connection::Connection;
 use crate::feed::Feed;
-use crate::service::{CloseReason, ServerMonitor};
+use crate::service::ServerMonitor;
 use crate::shutdown::Shutdown;
 use crate::threads::WorkerThread;
 
@@ -43,7 +42,6 @@ use config::Config;
 use handler::Handler;
 use overload::Overload;
 use rendering::Renderer;
-use reply::{Reply, Stream};
 use request_log::{RefusalLog, loggable};
 use stream_notifier::{StreamNotifier, StreamSubscribers};
 use streams::Streams;
@@ -52,8 +50,8 @@ use telemetry::{ResponseCounts, Telemetry};
 /// The parts of the application, connected with each other.
 #[derive(Debug)]
 pub(crate) struct App {
-    handler: Handler,
-    streams: Streams,
+    pub(super) handler: Handler,
+    pub(super) streams: Streams,
     overload: Arc<Overload>,
     telemetry: Arc<Telemetry>,
     notifier: StreamNotifier,
@@ -131,26 +129,6 @@ impl App {
 
     pub(crate) fn backlog(&self) -> &Arc<Backlog> {
         self.telemetry.feed.backlog()
-    }
-
-    /// Handles one request: see [`Handler::handle`].
-    pub(crate) fn handle(&self, request: &Request, body: &mut Body<'_>) -> Reply {
-        self.handler.handle(request, body)
-    }
-
-    /// Sends an event stream: see [`Streams::serve`].
-    ///
-    /// # Errors
-    /// If the connection fails.
-    pub(crate) fn stream(
-        &self,
-        stream: &Stream,
-        response: Response,
-        is_head: bool,
-        connection: &mut Connection,
-        stop: &Shutdown,
-    ) -> Result<CloseReason, Error> {
-        self.streams.serve(stream, response, is_head, connection, stop)
     }
 
     /// Counts and logs `response`. Returns it with the headers that every response has.

@@ -26,7 +26,7 @@ const CLIENTS_PERIOD: Duration = Duration::from_secs(2);
 
 /// Sends event streams.
 #[derive(Debug)]
-pub(super) struct Streams {
+pub(crate) struct Streams {
     pub(super) renderer: Arc<Renderer>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) subscribers: Arc<StreamSubscribers>,
@@ -37,7 +37,7 @@ impl Streams {
     ///
     /// # Errors
     /// If the connection fails.
-    pub(super) fn serve(
+    pub(crate) fn serve(
         &self,
         stream: &Stream,
         response: Response,
