@@ -354,6 +354,17 @@ mod tests {
     }
 
     #[test]
+    fn a_prepared_map_is_published_without_encoding_it_again() {
+        let feed = feed();
+        let prepared = feed.prepare(&numbered(1)).unwrap();
+        assert!(feed.latest().is_none(), "preparing publishes nothing");
+        let bytes = prepared.0.as_bytes().as_ptr();
+        assert!(feed.publish_prepared(prepared));
+        assert_eq!(feed.latest().unwrap().frame.as_bytes().as_ptr(), bytes);
+        assert!(!feed.publish_prepared(feed.prepare(&numbered(1)).unwrap()), "an equal map is no change");
+    }
+
+    #[test]
     fn a_map_above_the_limit_is_refused_and_the_last_good_one_stays() {
         let feed = feed();
         feed.publish(&numbered(1)).unwrap();

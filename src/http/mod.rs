@@ -3,8 +3,8 @@
 //! HTTP has a server of its own, with its own accept loop, limits and stop: a browser does not use up a client's connection,
 //! and the page still works while the clients are drained.
 //!
-//! A request takes this path: the connection loop in this file reads it ([`protocol`]), the handler checks it, finds the
-//! route and returns a reply ([`app`]), and the loop writes the reply. `docs/http.md` documents the interface.
+//! A request takes this path: the connection loop in this file reads it (`protocol`), the handler checks it, finds the
+//! route and returns a reply (`app`), and the loop writes the reply. `docs/http.md` documents the interface.
 
 mod app;
 mod protocol;

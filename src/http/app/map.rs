@@ -1,4 +1,4 @@
-//! The map and its entries, as JSON with the map's ETag.
+//! The map and its entries, as JSON with the map's entity tag.
 
 use std::ops::Range;
 use std::sync::Arc;
