@@ -103,6 +103,10 @@ pub struct Feed {
     backlog: Arc<Backlog>,
 }
 
+/// A map that is encoded and within the feed's limit.
+#[derive(Debug)]
+pub(crate) struct Prepared(Frame);
+
 #[derive(Debug, Default)]
 struct WakerList {
     next_id: u64,
@@ -194,13 +198,25 @@ impl Feed {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn check(&self, map: &Map) -> Result<(), Error> {
-        self.age_of(map).map(|_| ())
+        self.prepare(map).map(drop)
     }
 
-    /// As [`check`](Self::check). Returns the current map's age if `map` equals it, and zero if it would be a change.
-    pub(crate) fn age_of(&self, map: &Map) -> Result<Duration, Error> {
-        let frame = self.frame(&self.format.encode_map(map)?)?;
-        Ok(self.latest().filter(|latest| latest.frame == frame).map_or(Duration::ZERO, |latest| latest.age()))
+    /// Encodes `map` and checks its size, for [`publish_prepared`](Self::publish_prepared).
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub(crate) fn prepare(&self, map: &Map) -> Result<Prepared, Error> {
+        self.frame(&self.format.encode_map(map)?).map(Prepared)
+    }
+
+    /// Publishes a map that this feed has prepared; otherwise as [`publish`](Self::publish), without its errors.
+    pub(crate) fn publish_prepared(&self, prepared: Prepared) -> bool {
+        self.publish_frame(prepared.0, Duration::ZERO)
+    }
+
+    /// Returns the age of the current map if `prepared` equals it, and zero otherwise.
+    pub(crate) fn age_of(&self, prepared: &Prepared) -> Duration {
+        self.latest().filter(|latest| latest.frame == prepared.0).map_or(Duration::ZERO, |latest| latest.age())
     }
 
     fn frame(&self, payload: &[u8]) -> Result<Frame, Error> {
@@ -217,10 +233,13 @@ impl Feed {
     }
 
     fn publish_payload(&self, payload: &[u8], age_before: Duration) -> Result<bool, Error> {
-        let frame = self.frame(payload)?;
+        Ok(self.publish_frame(self.frame(payload)?, age_before))
+    }
+
+    fn publish_frame(&self, frame: Frame, age_before: Duration) -> bool {
         let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.latest().is_some_and(|latest| latest.frame == frame) {
-            return Ok(false);
+            return false;
         }
         let version = self.version() + 1;
         let snapshot = Arc::new(Snapshot { version, frame, published: Instant::now(), age_before });
@@ -228,7 +247,7 @@ impl Feed {
         self.version.store(version, Ordering::SeqCst);
         drop(publishing);
         self.wake_subscribers();
-        Ok(true)
+        true
     }
 
     /// The current map as it is sent; `None` before the first.
@@ -325,12 +344,24 @@ mod tests {
     #[test]
     fn a_map_of_an_earlier_server_keeps_its_age_until_it_changes() {
         let (feed, day) = (feed(), Duration::from_hours(24));
+        let age_of = |number| feed.age_of(&feed.prepare(&numbered(number)).unwrap());
         assert!(feed.publish_kept(&numbered(1), day).unwrap());
         assert!(!feed.publish(&numbered(1)).unwrap());
-        assert!(feed.latest().unwrap().age() >= day && feed.age_of(&numbered(1)).unwrap() >= day);
-        assert_eq!(feed.age_of(&numbered(2)).unwrap(), Duration::ZERO);
+        assert!(feed.latest().unwrap().age() >= day && age_of(1) >= day);
+        assert_eq!(age_of(2), Duration::ZERO);
         feed.publish(&numbered(2)).unwrap();
         assert!(feed.latest().unwrap().age() < day);
+    }
+
+    #[test]
+    fn a_prepared_map_is_published_without_encoding_it_again() {
+        let feed = feed();
+        let prepared = feed.prepare(&numbered(1)).unwrap();
+        assert!(feed.latest().is_none(), "preparing publishes nothing");
+        let bytes = prepared.0.as_bytes().as_ptr();
+        assert!(feed.publish_prepared(prepared));
+        assert_eq!(feed.latest().unwrap().frame.as_bytes().as_ptr(), bytes);
+        assert!(!feed.publish_prepared(feed.prepare(&numbered(1)).unwrap()), "an equal map is no change");
     }
 
     #[test]

@@ -41,8 +41,9 @@
 //! - [`backlog`]: the memory that slow peers keep in use. [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`stats::health`]: how that fares.
 //!   [`state`]: the file that outlives it, and [`files::atomic_file`]: how a file is replaced whole.
 //!   [`shutdown`]: the stop, and how it is heard. [`threads`]: the long-lived threads, and which of them are stuck.
-//! - [`connection`]: one client, its deadlines and its notifier. [`service`]: what is done for it. [`server`]: listeners,
-//!   threads, limits. [`stats`]: what is counted. [`tls`]: certificates and handshakes, for both ends.
+//! - [`connection`]: one client, its deadlines and its notifier. [`service`]: what is done for it. [`http`]: a service with the
+//!   page, events, metrics and changes of the map. [`server`]: listeners, threads, limits. [`stats`]: what is counted.
+//!   [`tls`]: certificates and handshakes, for both ends.
 //! - [`client`]: reading, over one connection or as many as it takes. [`display::units`]: durations and sizes as people write
 //!   them. [`client::address`]: addresses.
 
@@ -56,6 +57,7 @@ pub mod feed;
 pub mod files;
 pub mod format;
 pub mod frame;
+pub mod http;
 pub mod map;
 mod platform;
 pub mod server;
@@ -81,9 +83,10 @@ pub use client::{Client, ClientConfig, FollowConfig, Follower};
 pub use feed::Feed;
 pub use format::Format;
 pub use frame::DEFAULT_MAX_FRAME;
+pub use http::Http;
 pub use map::{Key, Map, Value, builtin as builtin_map};
 pub use server::{Config as ServerConfig, Server};
-pub use service::{Cast, Echo, Greet, Http, Service};
+pub use service::{Cast, Echo, Greet, Service};
 pub use shutdown::Shutdown;
 
 /// The README's example, compiled and run with the others.

@@ -3,7 +3,6 @@
 mod cast;
 mod echo;
 mod greet;
-pub mod http;
 mod monitor;
 
 use std::{fmt, io};
@@ -14,7 +13,6 @@ use crate::shutdown::Shutdown;
 pub use cast::Cast;
 pub use echo::Echo;
 pub use greet::Greet;
-pub use http::Http;
 pub use monitor::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
 
 /// How a connection came to its end in order.

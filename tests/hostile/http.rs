@@ -1,29 +1,30 @@
-//! Requests over HTTP: the same answers however they are cut, and no request that a strict reader does not see.
+//! HTTP requests: the responses do not depend on how the input is split, and no request is answered that a strict parser does
+//! not find.
 
 use std::cell::RefCell;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use mapcast::service::http::{TokenFile, testing::Site};
+use mapcast::http::{TokenFile, testing::Site};
 use mapcast::{Feed, Format, Map, builtin_map};
 
 use super::lines;
 
-/// The largest frame: small, so that bodies are on both sides of it.
+/// The maximum frame: small, so that inputs contain bodies below and above it.
 const MAX_FRAME: usize = 200;
 
-/// How many of the bytes that follow the first one are lengths of pieces.
+/// The bits of the first byte that say how many of the following bytes are lengths of pieces.
 const CUTS: u8 = 0b1111;
 
-/// The most pieces, and the longest input: a socket has room for them.
+/// The maximum number of pieces and of bytes: a socket's buffer can hold them.
 const MOST_PIECES: usize = 100;
 const MOST_BYTES: usize = 64 * 1024;
 
-/// One service for requests in one piece, and one for the same requests in pieces.
+/// One service for whole inputs, and one for the same inputs in pieces.
 struct Sites {
     feeds: [Arc<Feed>; 2],
-    /// What each input begins with.
+    /// The map before each input.
     first_map: Map,
     whole: Site,
     cut: Site,
@@ -36,7 +37,7 @@ thread_local! {
 impl Sites {
     fn open() -> Self {
         lines::follow_log();
-        // From a pipe it is read once: no file is opened for each request.
+        // A pipe is read once: no file is opened for each request.
         let (token, mut writer) = std::io::pipe().unwrap();
         writer.write_all(b"a-token-of-some-length").unwrap();
         drop(writer);
@@ -47,7 +48,7 @@ impl Sites {
     }
 }
 
-/// The first byte says how many of those that follow it are lengths of pieces; the rest is sent.
+/// Sends `bytes`, except for the first byte, the number of lengths, and the lengths of pieces that follow it.
 pub(super) fn check(bytes: &[u8]) {
     let Some((head, rest)) = bytes.split_first() else { return };
     let (cuts, stream) = rest.split_at(usize::from(head & CUTS).min(rest.len()));
@@ -69,68 +70,68 @@ pub(super) fn check(bytes: &[u8]) {
     });
 }
 
-/// `stream` in pieces of these lengths, over and over, and what is left after the most of them in one.
+/// Splits `stream` into pieces of these lengths, repeated; the last piece is the rest after [`MOST_PIECES`].
 fn pieces<'s>(stream: &'s [u8], cuts: &'s [u8]) -> impl Iterator<Item = &'s [u8]> {
     let mut cuts = cuts.iter().cycle().take(MOST_PIECES).map(|cut| usize::from(*cut).max(1));
     let mut rest = stream;
     std::iter::from_fn(move || {
-        let (piece, behind) = rest.split_at(cuts.next().unwrap_or(usize::MAX).min(rest.len()));
-        rest = behind;
+        let (piece, after) = rest.split_at(cuts.next().unwrap_or(usize::MAX).min(rest.len()));
+        rest = after;
         (!piece.is_empty()).then_some(piece)
     })
 }
 
-/// What is the same however a request comes: the status, and all else without its numbers, which may be times.
+/// The parts of a response that must not depend on the pieces: the status, and the text without numbers, which may be times.
 type Judged = (u16, String);
 
-/// Reads `answers` beside the requests that a strict reader sees in `stream`, and returns them. Each answer is one request's;
-/// what the strict reader refuses is refused, and the last thing that is answered; and what it sees is answered, if the
-/// connection was not ended by an answer, or by a write that found no room.
-fn judge(stream: &[u8], answers: &[u8], is_all: bool) -> Vec<Judged> {
-    let (mut requests, mut answers, mut judged) = (stream, answers, Vec::new());
-    while !answers.is_empty() {
+/// Compares `responses` with the requests that a strict parser finds in `stream`, and returns them. Each response must belong to
+/// one request. What the strict parser refuses must be refused, as the last response. Each request that it finds must be answered,
+/// unless a response closed the connection, or a write found no buffer space.
+fn judge(stream: &[u8], responses: &[u8], is_all: bool) -> Vec<Judged> {
+    let (mut requests, mut responses, mut judged) = (stream, responses, Vec::new());
+    while !responses.is_empty() {
         let request = Request::read(requests);
         let is_head = match &request {
             Read::Whole(request) => request.method == "HEAD",
-            // It may have been known as one before it was refused: then the answer, which is the last one, has no body.
+            // The server may have recognized a HEAD before it refused the request: its last response then has no body.
             Read::Malformed | Read::Partial => {
-                requests.trim_ascii_start().starts_with(b"HEAD ") && answers.ends_with(b"\r\n\r\n")
+                requests.trim_ascii_start().starts_with(b"HEAD ") && responses.ends_with(b"\r\n\r\n")
             }
         };
-        let Some((answer, behind)) = Answer::read(answers, is_head) else {
-            assert!(!is_all, "half an answer: {}", answers.escape_ascii());
+        let Some((response, rest)) = Response::read(responses, is_head) else {
+            assert!(!is_all, "an incomplete response: {}", responses.escape_ascii());
             return judged;
         };
-        answers = behind;
-        if answer.code == 100 {
+        responses = rest;
+        if response.code == 100 {
             continue;
         }
         match request {
-            Read::Whole(_) => judged.push((answer.code, without_numbers(&answer.text))),
-            // What is wrong first is wrong in a part of it as well, and that may come alone.
+            Read::Whole(_) => judged.push((response.code, without_numbers(&response.text))),
+            // Every part of a malformed request that contains the first error may be refused alone.
             Read::Malformed => judged.push((400, "refused".to_owned())),
-            // Half a head that can never be a good one may be refused, or be waited for until the client has left.
+            // A partial head that is already invalid may be refused, or the server may wait until the client leaves.
             Read::Partial => {}
         }
-        let context = || format!("{} to {}", answer.text, requests.escape_ascii());
-        assert!((200..=599).contains(&answer.code), "{}", context());
+        let context = || format!("{} to {}", response.text, requests.escape_ascii());
+        assert!((200..=599).contains(&response.code), "{}", context());
         match &request {
-            Read::Whole(request) if !answer.is_last => requests = &requests[request.len..],
-            _ => assert!(answers.is_empty(), "behind the last answer: {}", context()),
+            Read::Whole(request) if !response.is_last => requests = &requests[request.len..],
+            _ => assert!(responses.is_empty(), "after the last response: {}", context()),
         }
         match &request {
             Read::Whole(request) => {
-                assert!(request.is_clear || answer.code >= 400 && answer.is_last, "{}", context());
-                // What nobody waits for may be answered before it has come, if it is the last thing then.
-                let is_change = ["PUT", "PATCH", "DELETE"].contains(&request.method) && answer.code < 400;
-                assert!(request.is_body_whole || answer.is_last && !is_change, "{}", context());
-                if answer.code == 200 && ["PUT", "PATCH"].contains(&request.method) && request.path == "/map" {
+                assert!(request.is_clear || response.code >= 400 && response.is_last, "{}", context());
+                // A body that is not needed may be answered before it arrives, if the response is the last one.
+                let is_change = ["PUT", "PATCH", "DELETE"].contains(&request.method) && response.code < 400;
+                assert!(request.is_body_whole || response.is_last && !is_change, "{}", context());
+                if response.code == 200 && ["PUT", "PATCH"].contains(&request.method) && request.path == "/map" {
                     assert!(Format::Json.decode_map(request.body).is_ok(), "{}", context());
                 }
             }
-            Read::Malformed | Read::Partial => assert!(answer.code >= 400 && answer.is_last, "{}", context()),
+            Read::Malformed | Read::Partial => assert!(response.code >= 400 && response.is_last, "{}", context()),
         }
-        if answer.is_last {
+        if response.is_last {
             return judged;
         }
     }
@@ -139,7 +140,7 @@ fn judge(stream: &[u8], answers: &[u8], is_all: bool) -> Vec<Judged> {
         Read::Malformed => true,
         Read::Partial => false,
     };
-    assert!(!unanswered || !is_all, "no answer to {}", requests.escape_ascii());
+    assert!(!unanswered || !is_all, "no response to {}", requests.escape_ascii());
     judged
 }
 
@@ -148,37 +149,37 @@ fn without_numbers(text: &str) -> String {
     text.split(is_number).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("#")
 }
 
-/// A request as a strict reader sees it (RFC 9112, without what a recipient MAY forgive).
+/// A request as a strict parser finds it (RFC 9112, without what a recipient MAY tolerate).
 struct Request<'r> {
     method: &'r str,
     path: &'r str,
     body: &'r [u8],
-    /// Bytes in all that have come, and empty lines before it.
+    /// All bytes that have arrived, including empty lines before the request.
     len: usize,
     is_body_whole: bool,
-    /// Nothing in it can be read in two ways: one Host, one length at most, no transfer coding.
+    /// It is not ambiguous: one Host, at most one length, no transfer coding.
     is_clear: bool,
 }
 
-/// What a strict reader finds.
+/// The result of the strict parser.
 enum Read<'r> {
     Whole(Request<'r>),
-    /// Anything else, with the end of a head behind it.
+    /// Anything else that ends like a head.
     Malformed,
-    /// The head may go on.
+    /// The head is incomplete.
     Partial,
 }
 
 impl<'r> Request<'r> {
     fn read(stream: &'r [u8]) -> Read<'r> {
         let (mut text, mut is_malformed) = (stream, false);
-        // RFC 9112, section 2.2: empty lines before a request are skipped; here only if they end in CR LF.
+        // Empty lines before a request are skipped (RFC 9112, section 2.2); here only if they end in CR LF.
         while let Some(rest) = text.strip_prefix(b"\r\n").or_else(|| text.strip_prefix(b"\n")) {
             is_malformed |= text.starts_with(b"\n");
             text = rest;
         }
         let Some(end) = text.windows(4).position(|four| four == b"\r\n\r\n") else { return Read::Partial };
-        let (head, behind) = (&text[..end], &text[end + 4..]);
+        let (head, rest) = (&text[..end], &text[end + 4..]);
         let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         if is_malformed || has_bare_end(head) {
             return Read::Malformed;
@@ -203,14 +204,14 @@ impl<'r> Request<'r> {
         };
         is_clear &= (hosts == 1 || hosts == 0 && version == "HTTP/1.0") && length.is_some();
         let claimed = length.unwrap_or(0);
-        let (body, is_body_whole) = (&behind[..claimed.min(behind.len())], claimed <= behind.len());
-        let len = stream.len() - behind.len() + body.len();
+        let (body, is_body_whole) = (&rest[..claimed.min(rest.len())], claimed <= rest.len());
+        let len = stream.len() - rest.len() + body.len();
         let path = target.split('?').next().unwrap_or_default();
         Read::Whole(Self { method, path, body, len, is_body_whole, is_clear })
     }
 }
 
-/// True if and only if a CR or a LF stands alone.
+/// True if and only if `head` has a CR or a LF that is not part of a CR LF.
 fn has_bare_end(head: &[u8]) -> bool {
     let bare_feed = |at: usize| head[at] == b'\n' && (at == 0 || head[at - 1] != b'\r');
     let bare_return = |at: usize| head[at] == b'\r' && head.get(at + 1) != Some(&b'\n');
@@ -222,12 +223,12 @@ fn request_line(line: &[u8]) -> Option<[&str; 3]> {
     let mut parts = line.split(' ');
     let (method, target, version) = (parts.next()?, parts.next()?, parts.next()?);
     let is_version = version.strip_prefix("HTTP/1.").is_some_and(|minor| matches!(minor.as_bytes(), [b'0'..=b'9']));
-    // Bytes beyond ASCII are none of a target's, and mean the same to all who take them.
+    // A target must be ASCII; programs that accept other bytes agree on their meaning.
     let is_target = !target.is_empty() && !target.bytes().any(|byte| byte.is_ascii_control());
     (parts.next().is_none() && is_token(method) && is_target && is_version).then_some([method, target, version])
 }
 
-/// Returns the name and the value of a header's line.
+/// Returns the name and the value of a header line.
 fn field(line: &[u8]) -> Option<(&str, &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let name = std::str::from_utf8(&line[..colon]).ok().filter(|name| is_token(name))?;
@@ -244,24 +245,24 @@ fn is_token(text: &str) -> bool {
 fn digits(text: &[u8]) -> Option<usize> {
     let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(text).ok()?;
-    // A number beyond any memory is one all the same: such a body never comes whole.
+    // A length beyond any memory is valid: such a body is never complete.
     is_number.then(|| text.parse().unwrap_or(usize::MAX))
 }
 
-/// An answer.
-struct Answer {
+/// A response of the server.
+struct Response {
     code: u16,
-    /// Nothing follows it.
+    /// No response follows it.
     is_last: bool,
-    /// All of it, without a body of events.
+    /// Everything except a body of events.
     text: String,
 }
 
-impl Answer {
-    /// Returns the answer that `answers` begin with and what follows it, if there is a whole one.
-    fn read(answers: &[u8], is_to_head: bool) -> Option<(Self, &[u8])> {
-        let end = answers.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-        let head = std::str::from_utf8(&answers[..end]).expect("a head is ASCII");
+impl Response {
+    /// Returns the first response in `responses` and the rest; `None` if it is incomplete.
+    fn read(responses: &[u8], is_to_head: bool) -> Option<(Self, &[u8])> {
+        let end = responses.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        let head = std::str::from_utf8(&responses[..end]).expect("a head is ASCII");
         let code: u16 = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).unwrap().parse().unwrap();
         let header = |name: &str| {
             let mut lines = head.lines().filter_map(|line| line.split_once(": "));
@@ -272,14 +273,14 @@ impl Answer {
         let len = match code {
             100 | 204 | 304 => 0,
             _ if is_to_head => 0,
-            // To its end.
-            _ if is_stream => answers.len() - end,
+            // Up to the end.
+            _ if is_stream => responses.len() - end,
             _ => header("Content-Length").unwrap().parse().unwrap(),
         };
-        let body = answers[end..].get(..len)?;
+        let body = responses[end..].get(..len)?;
         let shown = if is_stream { "" } else { std::str::from_utf8(body).expect("a body is text") };
-        // The date is the clock's.
+        // The date changes.
         let kept: String = head.lines().filter(|line| !line.starts_with("Date:")).collect();
-        Some((Self { code, is_last, text: kept + shown }, &answers[end + len..]))
+        Some((Self { code, is_last, text: kept + shown }, &responses[end + len..]))
     }
 }

@@ -53,7 +53,7 @@ impl Log for Reader {
 
 /// Fails if a line of a source or of HTTP would be obeyed by a terminal, or is endless.
 pub fn check_line(record: &Record<'_>) {
-    let is_of_http = record.target().starts_with("mapcast::service::http");
+    let is_of_http = record.target().starts_with("mapcast::http");
     if is_of_http || record.level() <= Level::Info && record.target().starts_with("mapcast::source") {
         super::assert_printable(&record.args().to_string());
     }

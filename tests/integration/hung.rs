@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use mapcast::service::http;
+use mapcast::http;
 use mapcast::threads::Threads;
 use mapcast::{Cast, Feed, Format, Http, Server, ServerConfig, Shutdown, builtin_map};
 use rustix::fs::{CWD, FileType, mknodat};
@@ -142,7 +142,7 @@ fn a_token_from_a_pipe_is_kept_and_a_fifo_in_the_place_of_a_file_refuses_writing
     fs::remove_file(&file).unwrap();
     mkfifo(&file);
     assert_eq!(site.ask("PATCH /map", &right, "{\"n\":1}").code, 503);
-    site.server.wait_log("the token cannot be read: it is a FIFO, not a regular file");
+    site.server.wait_log("cannot read the token: it is a FIFO, not a regular file");
     assert_eq!((site.get("/livez").code, site.get("/readyz").code), (200, 200));
 }
 

@@ -1,4 +1,4 @@
-//! The options of the page and of writing, and the listener that they come to.
+//! The options of HTTP, and the server that they configure.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use mapcast::http::{self, HostError, OriginError, TokenFile};
 use mapcast::server::Role;
-use mapcast::service::http::{self, HostError, OriginError, TokenFile};
 use mapcast::threads::Threads;
 use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
 
-/// How long the stop waits for HTTP's own connections, when the clients are gone: browsers come back by themselves.
+/// The longest time that the stop waits for HTTP connections after the clients are gone: browsers reconnect by themselves.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many HTTP connections wait for a place at once, and how long: a health check must not wait longer before it has a
-/// reserved place.
+/// The maximum number of HTTP connections that wait for a free connection, and the longest wait: afterwards a health check gets
+/// a reserved connection.
 const MAX_WAITING: usize = 64;
 const PLACE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// What is shown over HTTP, to whom, and who may write.
+/// The options of HTTP.
 #[derive(Debug, Args)]
 pub(crate) struct HttpArgs {
-    /// Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given
+    /// Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz on this address; off by default
     #[arg(long, value_name = "ADDR:PORT", env = "MAPCAST_HTTP")]
     http: Option<String>,
-    /// Answer HTTP connections above this number with 503, but for health checks and metrics
+    /// Limit HTTP connections; above the limit answer 503, except for health checks and metrics
     #[arg(
         long,
         value_name = "N",
@@ -36,18 +36,18 @@ pub(crate) struct HttpArgs {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     http_max_connections: u64,
-    /// Answer requests for this host too, beside loopback and the address that is listened on; may be repeated
+    /// Accept requests for this host, in addition to loopback and the address of --http; may be repeated
     #[arg(long, value_name = "NAME", env = "MAPCAST_HTTP_HOST", value_delimiter = ',', requires = "http", value_parser = parse_host)]
     http_host: Vec<String>,
-    /// Let pages of this origin read the answers (CORS); * for all
+    /// Let pages of this origin read responses (CORS); * for all origins
     #[arg(long, value_name = "ORIGIN", env = "MAPCAST_HTTP_ALLOW_ORIGIN", requires = "http", value_parser = parse_origin)]
     http_allow_origin: Option<String>,
-    /// Take PUT and PATCH of /map, PUT and DELETE of /map/KEY, from whoever has the bearer token in this file
+    /// Accept PUT and PATCH of /map, and PUT and DELETE of /map/KEY, with the bearer token in this file
     #[arg(long, value_name = "FILE", env = "MAPCAST_HTTP_TOKEN_FILE", requires = "http", conflicts_with = "source")]
     http_token_file: Option<PathBuf>,
 }
 
-/// The page that was asked for.
+/// The HTTP server that the options configure.
 #[derive(Debug)]
 pub(crate) struct HttpTask {
     pub(crate) listen: Vec<SocketAddr>,
@@ -58,21 +58,21 @@ pub(crate) struct HttpTask {
 }
 
 impl HttpArgs {
-    /// How many threads and descriptors its connections may take at once: those that are served, that have a reserved
-    /// place, and that wait for one.
+    /// Returns the maximum number of HTTP connections, each with a thread and a descriptor: those that are served, that are
+    /// reserved, and that wait.
     pub(crate) fn connections(&self) -> u64 {
-        // As many may wait for an ordinary place as for a reserved one.
+        // As many may wait for an ordinary connection as for a reserved one.
         let others = http::RESERVED_CONNECTIONS + 2 * MAX_WAITING as u64;
         self.http.as_ref().map_or(0, |_| self.http_max_connections + others)
     }
 
-    /// True if and only if the map may be written.
+    /// True if and only if the map can be changed over HTTP.
     pub(crate) fn is_writable(&self) -> bool {
         self.http_token_file.is_some()
     }
 
-    /// Resolves names and opens files; `None` if no page was asked for. The state, the source, the log's count and the threads
-    /// are yet to be named.
+    /// Resolves names and opens files. Returns `None` without `--http`. The caller sets the state, the source, the log's counter
+    /// and the threads.
     pub(crate) fn into_task(
         self,
         interval: Duration,
@@ -99,7 +99,7 @@ impl HttpArgs {
 }
 
 impl HttpTask {
-    /// Listens for HTTP, on a server of its own: who looks on takes no client's place, and can while they are drained.
+    /// Binds a separate server for HTTP: it does not use up clients' connections, and works while clients are drained.
     pub(crate) fn bind(
         self,
         config: &ServerConfig,
@@ -115,7 +115,7 @@ impl HttpTask {
             drain_timeout: DRAIN_TIMEOUT,
             stack_size: http::STACK_SIZE,
             role: Role::Http,
-            // A page shows one process.
+            // A page shows one process: its port must not be shared.
             reuse_port: false,
             ..config.clone()
         });
@@ -128,7 +128,7 @@ impl HttpTask {
     }
 }
 
-/// What a browser is to be given to see the page.
+/// Returns the URL of the page.
 pub(crate) fn page_url(config: &ServerConfig, addr: SocketAddr) -> String {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{addr}/")

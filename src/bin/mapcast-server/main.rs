@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use mapcast::http::ShownSource;
 use mapcast::server::Handle;
-use mapcast::service::http::ShownSource;
 use mapcast::source::{Fixed, Location, Sink, Source};
 use mapcast::state::StateFile;
 use mapcast::threads::{Thread, Threads, Worker};

@@ -1,4 +1,4 @@
-//! `--check-config`: says what would be done, and does nothing.
+//! `--check-config`: prints the configuration and starts nothing.
 
 use std::net::TcpListener;
 
@@ -6,9 +6,9 @@ use super::{path, token};
 use crate::support::program::{SERVER, clean, run};
 
 #[test]
-fn what_would_be_done_is_said_and_nothing_is_done() {
+fn a_check_prints_the_configuration_and_starts_nothing() {
     let (file, _) = token();
-    // An address that is taken shows that nothing listens.
+    // The address is in use: a check that listened would fail.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let mut command = clean(SERVER);
@@ -27,7 +27,7 @@ fn what_would_be_done_is_said_and_nothing_is_done() {
 }
 
 #[test]
-fn what_could_not_be_begun_is_an_error_now() {
+fn a_check_reports_errors_of_a_start() {
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     std::fs::write(source.path(), "{\"a\":").unwrap();
     for (args, said) in [
@@ -36,10 +36,10 @@ fn what_could_not_be_begun_is_an_error_now() {
         (vec!["--max-connections", "200000000"], "this machine can hold"),
         (vec!["--listen", "nonsense"], "--listen nonsense: write ADDR:PORT"),
         (vec!["--http", "nonsense"], "--http nonsense: write ADDR:PORT"),
-        (vec!["--http", "127.0.0.1:0", "--http-token-file", "/nowhere"], "/nowhere: the token cannot be read"),
-        (vec!["--http", "127.0.0.1:0", "--http-allow-origin", "https://a/b"], "is no origin"),
-        (vec!["--http", "127.0.0.1:0", "--http-host", "http://a"], "is no host: write map.example or 192.0.2.7"),
-        (vec!["--http", "127.0.0.1:0", "--http-host", "map.example,*"], "\"*\" is no host"),
+        (vec!["--http", "127.0.0.1:0", "--http-token-file", "/nowhere"], "/nowhere: cannot read the token"),
+        (vec!["--http", "127.0.0.1:0", "--http-allow-origin", "https://a/b"], "is not an origin"),
+        (vec!["--http", "127.0.0.1:0", "--http-host", "http://a"], "is not a host: write map.example or 192.0.2.7"),
+        (vec!["--http", "127.0.0.1:0", "--http-host", "map.example,*"], "\"*\" is not a host"),
         (vec!["--set", "a=1", "--max-frame", "10"], "the map cannot be sent"),
     ] {
         let mut command = clean(SERVER);
@@ -49,7 +49,7 @@ fn what_could_not_be_begun_is_an_error_now() {
 }
 
 #[test]
-fn who_may_connect_is_said_too() {
+fn a_check_prints_the_limits_of_connections() {
     let mut command = clean(SERVER);
     command.args(["--check-config", "--allow", "10.0.0.0/8,::1", "--max-connections", "20"]);
     command.args(["--max-connections-per-ip", "3"]);
@@ -59,7 +59,7 @@ fn who_may_connect_is_said_too() {
 }
 
 #[test]
-fn what_is_not_the_default_is_said() {
+fn a_check_prints_options_that_are_not_defaults() {
     let mut command = clean(SERVER);
     command.args(["--check-config", "--http", "127.0.0.1:8081", "--keepalive", "5s", "--reuse-port"]);
     command.args(["--http-host", "map.example,192.0.2.7", "--http-allow-origin", "https://app.example"]);
@@ -79,8 +79,8 @@ fn what_is_not_the_default_is_said() {
 }
 
 #[test]
-fn a_source_that_is_no_file_is_not_said_to_have_been_tried() {
-    // Nobody answers there, and nothing is read.
+fn a_check_of_a_network_source_says_not_tried() {
+    // Nothing listens there, and the check does not connect.
     for source in [
         "-",
         "tcp://127.0.0.1:1",
@@ -101,7 +101,7 @@ fn a_source_that_is_no_file_is_not_said_to_have_been_tried() {
 }
 
 #[test]
-fn a_check_that_nobody_reads_is_quiet_and_one_that_cannot_be_written_is_told() {
+fn a_check_fails_on_a_full_disk_but_not_on_a_closed_pipe() {
     let mut command = clean(SERVER);
     command.arg("--check-config").stdout(std::io::pipe().unwrap().1);
     assert_eq!(run(command).assert_exit(0).stderr, "");
@@ -114,7 +114,7 @@ fn a_check_that_nobody_reads_is_quiet_and_one_that_cannot_be_written_is_told() {
 }
 
 #[test]
-fn the_smaller_services_can_be_checked_too() {
+fn a_check_works_for_the_greeting_service() {
     let mut command = clean(SERVER);
     command.args(["greet", "--check-config", "Hola"]);
     run(command).assert_exit(0).assert_stdout(

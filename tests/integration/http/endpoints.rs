@@ -1,4 +1,4 @@
-//! What is at which path.
+//! What each path serves.
 
 use std::io::{Read, Write};
 use std::net::Shutdown as Direction;
@@ -6,7 +6,7 @@ use std::net::Shutdown as Direction;
 use mapcast::Format;
 use rustix::process::Signal;
 
-use super::{Answer, Site};
+use super::{Response, Site};
 use crate::support::eventually;
 use crate::support::program::Program;
 use crate::support::reader::{Reader, ends_in_order};
@@ -14,7 +14,7 @@ use crate::support::reader::{Reader, ends_in_order};
 const BUILTIN: &str = "{\"1\":\"Hola\",\"2\":\"Bienvenido\",\"3\":\"Al\",\"4\":\"Servidor\"}\n";
 
 #[test]
-fn every_path_has_its_kind_and_nothing_is_guessed() {
+fn every_path_has_its_media_type_and_security_headers() {
     let site = Site::start(&[]);
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
@@ -25,15 +25,15 @@ fn every_path_has_its_kind_and_nothing_is_guessed() {
         ("/livez", "text/plain; charset=utf-8"),
         ("/readyz", "text/plain; charset=utf-8"),
     ] {
-        let answer = site.get(path);
-        assert_eq!((answer.code, answer.header("Content-Type")), (200, kind), "{path}");
-        assert_eq!(answer.header("X-Content-Type-Options"), "nosniff", "{path}");
-        assert_eq!(answer.header("Referrer-Policy"), "no-referrer", "{path}");
-        assert!(answer.header("Content-Security-Policy").starts_with("default-src 'none'; "), "{path}");
+        let response = site.get(path);
+        assert_eq!((response.code, response.header("Content-Type")), (200, kind), "{path}");
+        assert_eq!(response.header("X-Content-Type-Options"), "nosniff", "{path}");
+        assert_eq!(response.header("Referrer-Policy"), "no-referrer", "{path}");
+        assert!(response.header("Content-Security-Policy").starts_with("default-src 'none'; "), "{path}");
         let cache = if path == "/map" { "no-cache" } else { "no-store" };
-        assert_eq!(answer.header("Cache-Control"), cache, "{path}");
-        assert_eq!(answer.header("Content-Length"), answer.body.len().to_string(), "{path}");
-        assert_eq!(answer.header("Access-Control-Allow-Origin"), "", "{path}");
+        assert_eq!(response.header("Cache-Control"), cache, "{path}");
+        assert_eq!(response.header("Content-Length"), response.body.len().to_string(), "{path}");
+        assert_eq!(response.header("Access-Control-Allow-Origin"), "", "{path}");
 
         let head = site.ask(&format!("HEAD {path}"), "", "");
         assert_eq!((head.code, head.header("Content-Type"), head.body.as_str()), (200, kind, ""), "{path}");
@@ -47,7 +47,7 @@ fn every_path_has_its_kind_and_nothing_is_guessed() {
 }
 
 #[test]
-fn the_map_is_asked_for_again_only_when_it_has_changed() {
+fn a_conditional_get_is_304_until_the_map_changes() {
     let site = Site::start(&[]);
     let first = site.get("/map");
     assert_eq!(first.body, BUILTIN);
@@ -59,22 +59,22 @@ fn the_map_is_asked_for_again_only_when_it_has_changed() {
     assert_eq!(site.ask("GET /map", "If-None-Match: \"other\"\r\n", "").code, 200);
     assert_eq!(site.ask("GET /map", "If-Match: \"other\"\r\n", "").code, 412);
     assert_eq!(site.ask("GET /map", &format!("If-Match: {etag}\r\nIf-None-Match: {etag}\r\n"), "").code, 304);
-    // A server that was started again has another version, and the same map.
+    // After a restart the version may differ, but the map is the same.
     let again = Site::start(&["--format", "msgpack"]);
     assert_eq!(again.get("/map").header("ETag"), etag);
     assert_ne!(Site::start(&["--set", "5=x"]).get("/map").header("ETag"), etag);
 }
 
 #[test]
-fn an_entry_is_its_value_under_the_maps_tag() {
+fn an_entry_is_its_value_with_the_etag_of_the_map() {
     let site = Site::start(&["--set", "list=[1,{\"a\":null}]", "--set", "a/b ñ=x"]);
     let etag = site.get("/map").header("ETag").to_owned();
     for (path, body) in
         [("/map/1", "\"Hola\"\n"), ("/map/list", "[1,{\"a\":null}]\n"), ("/map/a%2Fb%20%C3%B1", "\"x\"\n")]
     {
-        let answer = site.get(path);
-        assert_eq!((answer.code, answer.body.as_str()), (200, body), "{path}");
-        let headers = [answer.header("Content-Type"), answer.header("Cache-Control"), answer.header("ETag")];
+        let response = site.get(path);
+        assert_eq!((response.code, response.body.as_str()), (200, body), "{path}");
+        let headers = [response.header("Content-Type"), response.header("Cache-Control"), response.header("ETag")];
         assert_eq!(headers, ["application/json", "no-cache", &etag], "{path}");
         let head = site.ask(&format!("HEAD {path}"), "", "");
         assert_eq!((head.code, head.body.as_str()), (200, ""), "{path}");
@@ -82,35 +82,35 @@ fn an_entry_is_its_value_under_the_maps_tag() {
     }
     assert_eq!(site.ask("GET /map/1", &format!("If-None-Match: {etag}\r\n"), "").code, 304);
     assert_eq!(site.ask("GET /map/1", "If-Match: \"other\"\r\n", "").code, 412);
-    let missing = site.ask("GET /map/nobody", "If-Match: \"other\"\r\n", "");
+    let missing = site.ask("GET /map/missing", "If-Match: \"other\"\r\n", "");
     assert_eq!((missing.code, missing.body.as_str()), (404, "the map has no such entry\n"));
     let empty = Site::start(&["--source", "-"]);
     assert_eq!(empty.get("/map/1").code, 503);
 }
 
 #[test]
-fn a_connection_takes_one_request_after_the_other() {
+fn a_connection_serves_several_requests() {
     let site = Site::start(&[]);
     let mut socket = site.connect();
     let request = format!("GET /livez HTTP/1.1\r\nHost: {}\r\n\r\n", site.page);
-    // The second is there before the first is answered.
+    // The second request arrives before the first is answered.
     socket.write_all(request.repeat(2).as_bytes()).unwrap();
-    let mut answers = String::new();
-    while answers.matches("\r\n\r\nlive\n").count() < 2 {
+    let mut responses = String::new();
+    while responses.matches("\r\n\r\nlive\n").count() < 2 {
         let mut buffer = [0; 4096];
         let read = socket.read(&mut buffer).unwrap();
-        assert_ne!(read, 0, "{answers}");
-        answers += std::str::from_utf8(&buffer[..read]).unwrap();
+        assert_ne!(read, 0, "{responses}");
+        responses += std::str::from_utf8(&buffer[..read]).unwrap();
     }
     socket.write_all(format!("GET /livez HTTP/1.0\r\n\r\n{request}").as_bytes()).unwrap();
     let mut last = String::new();
     socket.read_to_string(&mut last).unwrap();
-    assert_eq!(last.matches("live\n").count(), 1, "the older version closes: {last}");
+    assert_eq!(last.matches("live\n").count(), 1, "HTTP/1.0 closes: {last}");
     assert!(last.contains("\r\nConnection: close\r\n"), "{last}");
 }
 
 #[test]
-fn the_clients_of_the_map_are_listed_and_those_of_the_page_are_not() {
+fn only_clients_of_the_map_are_listed() {
     let site = Site::start(&["--interval", "60s"]);
     let addr = site.server.addr();
     let mut readers: Vec<_> = (0..3).map(|_| Reader::connect(addr)).collect();
@@ -140,31 +140,31 @@ fn the_clients_of_the_map_are_listed_and_those_of_the_page_are_not() {
 
     readers.pop().unwrap().socket().shutdown(Direction::Both).unwrap();
     eventually("two clients", || site.json("/clients")["total"] == 2);
-    assert_eq!(site.json("/status")["sent"]["bytes"], 3 * 138, "those who have left are in the sum");
-    let chatter: Vec<_> = site.server.log().into_iter().filter(|line| line.contains("http client")).collect();
-    assert!(chatter.is_empty(), "{chatter:?}");
+    assert_eq!(site.json("/status")["sent"]["bytes"], 3 * 138, "disconnected clients are in the total");
+    let http_lines: Vec<_> = site.server.log().into_iter().filter(|line| line.contains("http client")).collect();
+    assert!(http_lines.is_empty(), "{http_lines:?}");
 }
 
 #[test]
-fn too_many_who_look_on_take_no_clients_place() {
+fn too_many_http_connections_do_not_block_clients() {
     let site = Site::start(&["--http-max-connections", "2", "--max-connections", "1", "--interval", "60s"]);
     let mut kept: Vec<_> = (0..2).map(|_| super::Events::open(site.page, "/events")).collect();
-    assert!(ends_in_order(&mut site.connect()), "one that says nothing");
+    assert!(ends_in_order(&mut site.connect()), "a silent connection");
     site.server.wait_log("2 connections are the limit (--http-max-connections)");
     let mut reader = Reader::connect(site.server.addr());
     reader.map(Format::Bincode);
     assert_eq!(kept[0].next().unwrap().data + "\n", BUILTIN);
     drop(kept);
-    eventually("a place", || {
+    eventually("a free connection", || {
         let mut socket = site.connect();
         let _ = write!(socket, "GET /livez HTTP/1.0\r\n\r\n");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).is_ok() && answer.contains("live")
+        let mut response = String::new();
+        socket.read_to_string(&mut response).is_ok() && response.contains("live")
     });
 }
 
 #[test]
-fn it_is_ready_when_it_has_a_map_and_until_it_stops() {
+fn readyz_is_200_from_the_first_map_until_the_stop() {
     let mut site = Site::start(&["--source", "-", "--write-timeout", "10m", "--drain-timeout", "10m"]);
     assert_eq!(site.get("/livez").code, 200);
     assert_eq!((site.get("/readyz").code, site.get("/map").code), (503, 503));
@@ -178,7 +178,7 @@ fn it_is_ready_when_it_has_a_map_and_until_it_stops() {
     assert_eq!(stalled.peek(&mut [0]).unwrap(), 1, "the frame's first byte");
     site.server.signal(Signal::TERM);
     site.server.wait_log("stopping: 1 active connection");
-    // While its client is drained the page is there, and says so.
+    // While the client is drained, the page still works and reports the stop.
     assert_eq!(site.get("/readyz").code, 503);
     assert_eq!(site.get("/livez").code, 200);
     assert_eq!(site.json("/status")["stopping"], true);
@@ -188,14 +188,14 @@ fn it_is_ready_when_it_has_a_map_and_until_it_stops() {
 }
 
 #[test]
-fn the_page_is_off_unless_it_is_asked_for() {
+fn http_is_off_by_default() {
     let server = Program::server(&[]);
     server.addr();
     assert!(!server.log().iter().any(|line| line.contains("http")), "{:?}", server.log());
 }
 
 #[test]
-fn the_page_may_run_its_own_script_and_no_other() {
+fn the_policy_of_the_page_allows_only_its_own_script() {
     let site = Site::start(&[]);
     let page = site.get("/");
     let policy = page.header("Content-Security-Policy");
@@ -205,16 +205,16 @@ fn the_page_may_run_its_own_script_and_no_other() {
 }
 
 #[test]
-fn an_answer_to_the_older_version_needs_no_host() {
+fn a_request_with_http_1_0_needs_no_host() {
     let site = Site::start(&[]);
-    let answer = Answer::parse(&site.send(b"GET /livez HTTP/1.0\r\n\r\n"));
-    assert_eq!((answer.code, answer.body.as_str()), (200, "live\n"));
+    let response = Response::parse(&site.send(b"GET /livez HTTP/1.0\r\n\r\n"));
+    assert_eq!((response.code, response.body.as_str()), (200, "live\n"));
 }
 
-/// The page's threads take no core from those that send the map: they are nicer by 10, whatever the server is started with.
+/// HTTP's threads do not take CPU time from the threads that send the map: their nice value is higher by 10 than the server's.
 #[cfg(target_os = "linux")]
 #[test]
-fn http_stands_back_behind_the_map() {
+fn http_threads_have_a_lower_priority_than_map_threads() {
     let site = Site::start(&[]);
     let mut reader = Reader::connect(site.server.addr());
     reader.map(Format::Bincode);
@@ -222,7 +222,7 @@ fn http_stands_back_behind_the_map() {
     let mut found = std::collections::BTreeMap::new();
     for thread in std::fs::read_dir(format!("/proc/{}/task", site.server.pid())).unwrap() {
         let thread = thread.unwrap().path();
-        // One that has ended meanwhile has no files any more. proc_pid_stat(5): nice is field 19, the name field 2.
+        // A thread that has ended meanwhile has no files. proc_pid_stat(5): nice is field 19, the name field 2.
         let (Ok(name), Ok(stat)) =
             (std::fs::read_to_string(thread.join("comm")), std::fs::read_to_string(thread.join("stat")))
         else {

@@ -13,7 +13,7 @@ use super::{Event, Events, Site};
 use crate::support::reader::{Reader, flood};
 use crate::support::{eventually, process_status};
 
-/// A site whose map is what is written to its standard input.
+/// Starts a site that reads its maps from standard input.
 fn fed(args: &[&str]) -> (Site, std::process::ChildStdin) {
     let mut site = Site::start(&[args, &["--source", "-"]].concat());
     let stdin = site.server.stdin();
@@ -21,7 +21,7 @@ fn fed(args: &[&str]) -> (Site, std::process::ChildStdin) {
 }
 
 #[test]
-fn the_map_comes_at_once_and_on_change() {
+fn a_stream_sends_the_map_at_once_and_on_change() {
     let (site, mut stdin) = fed(&["--interval", "60s", "--format", "text"]);
     let mut early = Events::open(site.page, "/events");
     writeln!(stdin, r#"{{"a":1,"b":"\n"}}"#).unwrap();
@@ -37,7 +37,7 @@ fn the_map_comes_at_once_and_on_change() {
 }
 
 #[test]
-fn the_map_is_repeated_every_interval() {
+fn a_stream_repeats_the_map_every_interval() {
     let site = Site::start(&["--interval", "50ms"]);
     let mut stream = Events::open(site.page, "/events");
     let first = stream.next();
@@ -48,11 +48,11 @@ fn the_map_is_repeated_every_interval() {
 }
 
 #[test]
-fn a_narrowed_stream_has_its_keys_and_no_news_of_others() {
+fn a_filtered_stream_omits_changes_of_other_keys() {
     let (site, mut stdin) = fed(&["--interval", "60s"]);
     writeln!(stdin, r#"{{"a":1,"b,":2,"c":3}}"#).unwrap();
     eventually("a map", || site.get("/readyz").code == 200);
-    let mut stream = Events::open(site.page, "/events?keys=a,b%2C,nobody");
+    let mut stream = Events::open(site.page, "/events?keys=a,b%2C,missing");
     assert_eq!(stream.next().unwrap().data, r#"{"a":1,"b,":2}"#);
     writeln!(stdin, r#"{{"a":1,"b,":2,"c":4}}"#).unwrap();
     eventually("the second map", || site.json("/status")["map"]["version"] == 2);
@@ -63,17 +63,17 @@ fn a_narrowed_stream_has_its_keys_and_no_news_of_others() {
 }
 
 #[test]
-fn the_keys_of_a_query_are_written_as_browsers_do_and_several_count_together() {
+fn several_keys_parameters_are_decoded_and_combined() {
     let (site, mut stdin) = fed(&["--interval", "60s"]);
     writeln!(stdin, r#"{{"a b":1,"c+d":2,"e,f":3,"g":4}}"#).unwrap();
     eventually("a map", || site.get("/readyz").code == 200);
-    // What URLSearchParams makes of three keys that were appended.
+    // The output of URLSearchParams for three appended keys.
     let mut stream = Events::open(site.page, "/events?keys=a+b&keys=c%2Bd&keys=e%2Cf");
     assert_eq!(stream.next().unwrap().data, r#"{"a b":1,"c+d":2,"e,f":3}"#);
 }
 
 #[test]
-fn a_stream_without_news_sends_a_comment_every_15_s() {
+fn a_silent_stream_sends_a_comment_every_15_s() {
     let site = Site::start(&["--interval", "10m"]);
     let began = Instant::now();
     let mut streams = ["/events", "/events?keys=1"].map(|path| Events::open(site.page, path));
@@ -82,13 +82,13 @@ fn a_stream_without_news_sends_a_comment_every_15_s() {
     }
     for stream in &mut streams {
         let next = [stream.line(), stream.line()];
-        assert_eq!(next, [Some(":".to_owned()), Some(String::new())], "a comment, and no event");
+        assert_eq!(next, [Some(":".to_owned()), Some(String::new())], "a comment, not an event");
     }
     assert!(began.elapsed() > Duration::from_secs(12), "{:?}", began.elapsed());
 }
 
 #[test]
-fn what_stand_ins_for_event_sources_repeat_is_ignored() {
+fn the_last_event_id_of_polyfills_is_ignored() {
     let site = Site::start(&["--interval", "1h"]);
     let first = Events::open(site.page, "/events?keys=1").next();
     for parameters in [
@@ -128,7 +128,7 @@ fn a_stalled_stream_skips_to_the_newest_map() {
 }
 
 #[test]
-fn a_slow_but_steady_reader_gets_whole_events_of_a_map_that_never_rests() {
+fn a_slow_reader_gets_whole_events_while_the_map_changes() {
     let (site, mut stdin) = fed(&["--interval", "60s", "--write-timeout", "10m"]);
     let entries: Vec<_> = (0..10_000).map(|number| format!(r#","entry-{number}-of-the-map":{number}"#)).collect();
     let entries = entries.concat();
@@ -141,9 +141,9 @@ fn a_slow_but_steady_reader_gets_whole_events_of_a_map_that_never_rests() {
                 writeln!(stdin, r#"{{"n":{number}{entries}}}"#).unwrap();
             }
         });
-        // Dropped in a panic too.
+        // Dropped on a panic, too.
         let _over = over;
-        // Others who want the same rendering, and whose turn must not come first each time.
+        // Other streams wait for the same rendering, and must not get it first each time.
         let _others: Vec<_> = (0..2).map(|_| Events::open(site.page, "/events?keys=n")).collect();
         let mut socket = TcpStream::connect(site.page).unwrap();
         SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
@@ -181,7 +181,7 @@ fn slow_event(socket: &mut TcpStream, received: &mut Vec<u8>) -> String {
 }
 
 #[test]
-fn streams_that_are_stalled_in_a_map_share_it() {
+fn stalled_streams_share_one_copy_of_the_map() {
     let (site, mut stdin) = fed(&["--interval", "10m", "--write-timeout", "10m"]);
     writeln!(stdin, r#"{{"text":"{}"}}"#, "x".repeat(1_000_000)).unwrap();
     eventually("a map", || site.get("/readyz").code == 200);
@@ -189,7 +189,7 @@ fn streams_that_are_stalled_in_a_map_share_it() {
         let mut socket = site.connect();
         SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
         write!(socket, "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();
-        // The event has begun, and cannot end.
+        // The event has begun and cannot be completed.
         let mut begun = Vec::new();
         while !begun.ends_with(b"xxxx") {
             let mut byte = [0];
@@ -208,7 +208,7 @@ fn streams_that_are_stalled_in_a_map_share_it() {
 }
 
 #[test]
-fn a_hundred_streams_have_each_change_and_an_orderly_end() {
+fn a_hundred_streams_get_each_change_and_end_cleanly() {
     let (mut site, mut stdin) = fed(&["--interval", "60s"]);
     writeln!(stdin, r#"{{"n":0}}"#).unwrap();
     let mut streams: Vec<_> = (0..100).map(|_| Events::open(site.page, "/events")).collect();
@@ -224,15 +224,15 @@ fn a_hundred_streams_have_each_change_and_an_orderly_end() {
     }
     site.server.signal(Signal::TERM);
     for stream in &mut streams {
-        assert_eq!(stream.next(), None, "an end in order");
+        assert_eq!(stream.next(), None, "a clean end");
     }
     assert_eq!(site.server.exit_code(), 0);
 }
 
 #[test]
-fn a_stream_that_is_left_gives_its_thread_back() {
+fn the_thread_of_a_closed_stream_ends() {
     let site = Site::start(&["--interval", "60s"]);
-    // Whoever has the map and an answer knows that all of the server's own threads are there.
+    // After a map and a response, all of the server's own threads have started.
     let mut reader = Reader::connect(site.server.addr());
     reader.map(Format::Bincode);
     assert_eq!(site.get("/livez").code, 200);
@@ -247,7 +247,7 @@ fn a_stream_that_is_left_gives_its_thread_back() {
 }
 
 #[test]
-fn the_page_has_all_it_shows_from_one_stream() {
+fn the_stream_of_the_page_has_everything_that_it_shows() {
     let (site, mut stdin) = fed(&["--interval", "60s"]);
     let mut stream = Events::open(site.page, "/live");
     assert_eq!(stream.next().unwrap().name, "history");
@@ -268,7 +268,7 @@ fn the_page_has_all_it_shows_from_one_stream() {
     }
     while stream.data("status")["connections"]["active"] != 3 {}
     while stream.data("clients")["clients"].as_array().unwrap().len() != 3 {}
-    // Another one has the last minutes.
+    // A new stream starts with the history.
     eventually("a count of 3", || {
         let history = Events::open(site.page, "/live").data("history");
         assert_eq!(history["period_ms"], 1000);
@@ -279,10 +279,10 @@ fn the_page_has_all_it_shows_from_one_stream() {
 }
 
 #[test]
-fn pages_of_another_origin_read_what_they_are_allowed_to() {
+fn an_allowed_origin_gets_cors_headers() {
     let site = Site::start(&["--http-allow-origin", "https://app.example"]);
-    let answer = site.ask("GET /map", "Origin: https://evil.example\r\n", "");
-    assert_eq!(answer.header("Access-Control-Allow-Origin"), "https://app.example");
+    let response = site.ask("GET /map", "Origin: https://evil.example\r\n", "");
+    assert_eq!(response.header("Access-Control-Allow-Origin"), "https://app.example");
     assert!(Events::open(site.page, "/events").head.contains("Access-Control-Allow-Origin: https://app.example\n"));
     let preflight =
         site.ask("OPTIONS /map", "Origin: https://app.example\r\nAccess-Control-Request-Method: GET\r\n", "");
@@ -290,7 +290,7 @@ fn pages_of_another_origin_read_what_they_are_allowed_to() {
 }
 
 #[test]
-fn a_stream_that_sends_a_flood_is_closed() {
+fn a_stream_whose_client_sends_too_much_is_closed() {
     let site = Site::start(&["--interval", "60s"]);
     let mut socket = site.connect();
     write!(socket, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", site.page).unwrap();

@@ -1,4 +1,4 @@
-//! The metrics: what promtool says, and that they are the truth.
+//! The metrics: their values, and the checks of promtool.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -13,13 +13,13 @@ use crate::support::program::{Program, SERVER, clean};
 use crate::support::reader::Reader;
 use crate::support::{eventually, has_command, skip};
 
-/// The value of a sample; `None` if there is none.
+/// Returns the value of a sample; `None` if it is missing.
 fn value(metrics: &str, sample: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }
 
 #[test]
-fn the_metrics_are_the_truth() {
+fn the_metrics_have_the_right_values() {
     let site = Site::start(&["--interval", "60s", "--max-connections", "2"]);
     let mut readers: Vec<_> = (0..2).map(|_| Reader::connect(site.server.addr())).collect();
     for reader in &mut readers {
@@ -28,7 +28,7 @@ fn the_metrics_are_the_truth() {
     drop(Reader::connect(site.server.addr()).end());
     drop(readers.pop());
     let mut metrics = String::new();
-    eventually("one is left, and what the other one was sent is in the sum", || {
+    eventually("one client, and the bytes of both", || {
         metrics = site.get("/metrics").body;
         value(&metrics, "mapcast_connections") == Some(1.0)
             && value(&metrics, "mapcast_sent_bytes_total") == Some(276.0)
@@ -64,7 +64,7 @@ fn the_metrics_are_the_truth() {
 }
 
 #[test]
-fn frames_are_counted_by_why_they_were_sent_and_changes_by_how_long_they_took() {
+fn frames_are_counted_by_cause_and_changes_by_duration() {
     const SUM: &str = "mapcast_fanout_seconds_sum";
     let mut site = Site::start(&["--source", "-", "--interval", "100ms"]);
     let mut stdin = site.server.stdin();
@@ -88,7 +88,7 @@ fn frames_are_counted_by_why_they_were_sent_and_changes_by_how_long_they_took() 
 }
 
 #[test]
-fn whoever_is_turned_away_is_counted_by_why_and_in_all() {
+fn rejected_clients_are_counted_by_reason_and_in_total() {
     let site = Site::start(&["--max-connections-per-ip", "1"]);
     let mut reader = Reader::connect(site.server.addr());
     reader.map(Format::Bincode);
@@ -99,34 +99,34 @@ fn whoever_is_turned_away_is_counted_by_why_and_in_all() {
 }
 
 #[test]
-fn a_frame_that_had_to_wait_for_its_client_is_counted_with_its_time() {
+fn a_frame_that_waited_for_its_client_is_timed() {
     let mut map = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     write!(map, r#"{{"a":"{}"}}"#, "x".repeat(8 * 1024 * 1024)).unwrap();
     let limits = ["--max-frame", "16MiB", "--write-timeout", "10m", "--interval", "10m"];
     let site = Site::start(&[&["--source", path(&map)], &limits[..]].concat());
     let mut reader = Reader::connect(site.server.addr());
-    // As long as nobody reads it is under way.
-    eventually("it is under way", || value(&site.get("/metrics").body, "mapcast_sent_bytes_total") > Some(0.0));
-    let seen = Instant::now();
+    // The frame is in flight until the client reads it.
+    eventually("a frame in flight", || value(&site.get("/metrics").body, "mapcast_sent_bytes_total") > Some(0.0));
+    let checked = Instant::now();
     assert_eq!(value(&site.get("/metrics").body, "mapcast_frame_write_seconds_count"), Some(0.0));
-    let known = seen.elapsed().as_secs_f64();
+    let least = checked.elapsed().as_secs_f64();
     reader.map(Format::Bincode);
     let mut metrics = String::new();
-    eventually("it is counted, with its time", || {
+    eventually("a counted frame with its time", || {
         metrics = site.get("/metrics").body;
         value(&metrics, "mapcast_frame_write_seconds_count") == Some(1.0)
-            && value(&metrics, "mapcast_frame_write_seconds_sum") >= Some(known)
+            && value(&metrics, "mapcast_frame_write_seconds_sum") >= Some(least)
     });
     assert_eq!(value(&metrics, "mapcast_frame_write_seconds_bucket{le=\"0.001\"}"), Some(0.0));
 }
 
 #[test]
-fn a_source_that_is_down_is_in_the_metrics_and_the_status_and_one_that_is_up_too() {
-    // Free again, so that whoever connects there is refused.
+fn the_metrics_and_the_status_report_the_source() {
+    // The port is free again: connections to it are refused.
     let parent = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let site = Site::start(&["--source", &format!("tcp://{parent}")]);
     let up = format!("mapcast_source_up{{source=\"tcp://{parent}\"}}");
-    eventually("it is down", || site.json("/status")["source"]["errors"]["unreachable"] != 0);
+    eventually("a source that is down", || site.json("/status")["source"]["errors"]["unreachable"] != 0);
     let source = &site.json("/status")["source"];
     assert_eq!((&source["up"], &source["last_success_ms"]), (&false.into(), &serde_json::Value::Null));
     assert_eq!(source["name"], format!("tcp://{parent}"));
@@ -140,7 +140,7 @@ fn a_source_that_is_down_is_in_the_metrics_and_the_status_and_one_that_is_up_too
     let mut command = clean(SERVER);
     command.args(["--listen", &parent.to_string()]);
     let _root = Program::start(command);
-    eventually("it is up", || site.json("/status")["source"]["up"] == true);
+    eventually("a source that is up", || site.json("/status")["source"]["up"] == true);
     let source = &site.json("/status")["source"];
     assert!(source["problem"].is_null() && source["last_success_ms"].as_u64().is_some_and(|ms| ms > 0), "{source}");
     let metrics = site.get("/metrics").body;
@@ -150,7 +150,7 @@ fn a_source_that_is_down_is_in_the_metrics_and_the_status_and_one_that_is_up_too
 }
 
 #[test]
-fn every_metric_is_explained_once() {
+fn every_metric_has_one_help_line() {
     let site = Site::start(&["--source", "-"]);
     let metrics = site.get("/metrics").body;
     let described: Vec<_> =
@@ -186,10 +186,10 @@ fn promtool_accepts_the_metrics() {
     assert!(output.status.success() && said.is_empty(), "{}\n{metrics}", String::from_utf8_lossy(&said));
 }
 
-/// Names of metrics in a text.
+/// Returns the names of metrics in `text`.
 fn named(text: &str) -> BTreeSet<&str> {
     let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
-    // A package's file begins so too: `mapcast_*.deb`.
+    // Not the names of packages: `mapcast_*.deb`.
     words
         .filter(|word| word.starts_with("mapcast_") || word.starts_with("process_"))
         .filter(|word| !word.ends_with('_'))
@@ -197,13 +197,13 @@ fn named(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn the_pages_and_the_dashboard_name_metrics_that_there_are() {
+fn the_docs_and_the_dashboard_name_existing_metrics() {
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     std::fs::write(source.path(), "{}").unwrap();
     let site = Site::start(&["--source", path(&source)]);
     let metrics = site.get("/metrics").body;
     let mut there = named(&metrics);
-    // With TLS alone.
+    // Only with TLS.
     there.insert("mapcast_tls_cert_not_after_timestamp_seconds");
     let docs = |name: &str| std::fs::read_to_string(format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     for page in ["http.md", "operating.md", "recipes.md", "grafana.json"] {

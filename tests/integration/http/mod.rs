@@ -1,4 +1,4 @@
-//! HTTP over raw sockets: what is asked, byte for byte, and what comes back.
+//! HTTP over raw sockets: requests and responses byte for byte.
 
 mod config;
 mod endpoints;
@@ -17,20 +17,20 @@ use std::net::{SocketAddr, TcpStream};
 use crate::support::connect;
 use crate::support::program::Program;
 
-/// A server with its page.
+/// A server with HTTP.
 pub struct Site {
     pub server: Program,
     pub page: SocketAddr,
 }
 
 impl Site {
-    /// Starts a server with `args` whose page is on a free port.
+    /// Starts a server with `args` and HTTP on a free port.
     #[track_caller]
     pub fn start(args: &[&str]) -> Self {
         Self::of(Program::server(&[args, &["--http", "127.0.0.1:0"]].concat()))
     }
 
-    /// The site of a server that was started with `--http 127.0.0.1:0`.
+    /// Returns the site of a server that was started with `--http 127.0.0.1:0`.
     #[track_caller]
     pub fn of(server: Program) -> Self {
         let line = server.wait_log("web page on http://");
@@ -43,67 +43,67 @@ impl Site {
         connect(self.page)
     }
 
-    /// Asks over a connection of its own.
+    /// Sends a request over a new connection.
     #[track_caller]
-    pub fn ask(&self, request_line: &str, headers: &str, body: &str) -> Answer {
+    pub fn ask(&self, request_line: &str, headers: &str, body: &str) -> Response {
         ask(self.page, request_line, headers, body)
     }
 
     #[track_caller]
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Response {
         self.ask(&format!("GET {path}"), "", "")
     }
 
-    /// The JSON that is at `path`.
+    /// Returns the JSON at `path`.
     #[track_caller]
     pub fn json(&self, path: &str) -> serde_json::Value {
-        let answer = self.get(path);
-        assert_eq!(answer.code, 200, "{answer:?}");
-        serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+        let response = self.get(path);
+        assert_eq!(response.code, 200, "{response:?}");
+        serde_json::from_str(&response.body).unwrap_or_else(|error| panic!("{error}: {response:?}"))
     }
 
-    /// Sends `request` as it is and returns all that comes until the end.
+    /// Sends `request` unchanged and returns everything up to the end.
     #[track_caller]
     pub fn send(&self, request: &[u8]) -> String {
         let mut socket = self.connect();
-        // It fails if the server has answered and closed meanwhile.
+        // Fails if the server has already answered and closed.
         let _ = socket.write_all(request);
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).unwrap_or_else(|error| panic!("{error} after {}", answer.escape_ascii()));
-        String::from_utf8(answer).expect("UTF-8")
+        let mut response = Vec::new();
+        socket.read_to_end(&mut response).unwrap_or_else(|error| panic!("{error} after {}", response.escape_ascii()));
+        String::from_utf8(response).expect("UTF-8")
     }
 }
 
-/// Asks over a connection of its own; `request_line` is method and path.
+/// Sends a request over a new connection; `request_line` is method and path.
 #[track_caller]
-pub fn ask(page: SocketAddr, request_line: &str, headers: &str, body: &str) -> Answer {
+pub fn ask(page: SocketAddr, request_line: &str, headers: &str, body: &str) -> Response {
     let mut socket = connect(page);
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let request =
         format!("{request_line} HTTP/1.1\r\nHost: {page}\r\nConnection: close\r\n{length}{headers}\r\n{body}");
     let _ = socket.write_all(request.as_bytes());
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).expect("an answer in UTF-8");
-    Answer::parse(&answer)
+    let mut response = String::new();
+    socket.read_to_string(&mut response).expect("a response in UTF-8");
+    Response::parse(&response)
 }
 
-/// An answer, taken apart.
+/// A parsed response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub code: u16,
     head: String,
     pub body: String,
 }
 
-impl Answer {
+impl Response {
     #[track_caller]
     pub fn parse(text: &str) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text:?}"));
         let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
         Self { code, head: head.to_owned(), body: body.to_owned() }
     }
 
-    /// The value of a header; empty if there is none.
+    /// Returns the value of a header; empty if it is missing.
     pub fn header(&self, name: &str) -> &str {
         let found = self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         found.unwrap_or_default()
@@ -118,7 +118,7 @@ pub struct Event {
     pub data: String,
 }
 
-/// A browser's event stream, in twenty lines.
+/// A reader of an event stream.
 pub struct Events {
     lines: BufReader<TcpStream>,
     pub head: String,
@@ -132,7 +132,7 @@ impl Events {
         Self::over(socket)
     }
 
-    /// As [`open`](Self::open); `None` if the answer is another one than a stream.
+    /// As [`open`](Self::open); `None` if the response is not a stream.
     #[track_caller]
     pub fn try_open(page: SocketAddr, path: &str) -> Option<Self> {
         let mut socket = connect(page);
@@ -157,15 +157,15 @@ impl Events {
         events
     }
 
-    /// The next line without its end; `None` at the end of the stream.
+    /// Returns the next line without its end; `None` at the end of the stream.
     #[track_caller]
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        let read = self.lines.read_line(&mut line).expect("a line or the end, in order");
+        let read = self.lines.read_line(&mut line).expect("a line or a clean end");
         (read > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
     }
 
-    /// The next event, without comments and what is none; `None` at the end of the stream.
+    /// Returns the next event, skipping comments; `None` at the end of the stream.
     #[track_caller]
     pub fn next(&mut self) -> Option<Event> {
         let mut event = Event::default();
@@ -179,12 +179,12 @@ impl Events {
                 Some(("id", id)) => id.clone_into(&mut event.id),
                 Some(("data", data)) => data.clone_into(&mut event.data),
                 Some(("retry" | "", _)) => {}
-                _ => panic!("no field: {line:?}"),
+                _ => panic!("not a field: {line:?}"),
             }
         }
     }
 
-    /// The data of the next event that is called so.
+    /// Returns the data of the next event called `name`.
     #[track_caller]
     pub fn data(&mut self, name: &str) -> serde_json::Value {
         loop {

@@ -1,4 +1,4 @@
-//! The stand-ins for a browser's `EventSource` that npm has, as they are.
+//! Polyfills of `EventSource` from npm, unchanged.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,11 +10,11 @@ use super::Site;
 use crate::support::program::{Program, clean};
 use crate::support::{has_command, skip};
 
-/// The packages, with the versions that were read.
+/// The packages and their tested versions.
 const POLYFILL: &str = "event-source-polyfill@1.0.31";
 const RECONNECTING: &str = "reconnecting-eventsource@1.6.5";
 
-/// Installs packages into a directory of their own; `None`, and a word about it, where that cannot be done.
+/// Installs packages into a temporary directory. Returns `None` and reports a skipped test if that is not possible.
 fn install(packages: &[&str]) -> Option<TempDir> {
     if let Some(missing) = ["node", "npm"].into_iter().find(|command| !has_command(command)) {
         skip(&format!("no {missing}"));
@@ -35,7 +35,7 @@ fn install(packages: &[&str]) -> Option<TempDir> {
     Some(directory)
 }
 
-/// The polyfill's own text, for a browser; `None`, and a word about it, where it cannot be had.
+/// Returns the source of the polyfill for a browser. Returns `None` and reports a skipped test if it is not available.
 pub fn source() -> Option<String> {
     let directory = install(&[POLYFILL])?;
     let file: PathBuf = directory.path().join("node_modules/event-source-polyfill/src/eventsource.js");
@@ -43,10 +43,10 @@ pub fn source() -> Option<String> {
 }
 
 #[test]
-fn polyfills_come_back_after_a_restart() {
+fn polyfills_reconnect_after_a_restart() {
     let Some(directory) = install(&[POLYFILL, RECONNECTING]) else { return };
     let mut site = Site::start(&["--set", "run=1"]);
-    // The second one has the first one's class as its EventSource, as in a browser without one.
+    // The second package uses the class of the first as its EventSource, as in a browser without one.
     let script = r#"
         const { EventSourcePolyfill } = require("event-source-polyfill");
         globalThis.EventSource = EventSourcePolyfill;

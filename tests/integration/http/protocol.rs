@@ -1,19 +1,19 @@
-//! RFC 9110 and 9112, byte for byte.
+//! RFC 9110 and RFC 9112, byte for byte.
 
 use std::io::{Read, Write};
 
-use super::{Answer, Site, path, token};
+use super::{Response, Site, path, token};
 use crate::support::reader::flood;
 
-/// Sends `line` and `headers` to a site, and returns the answer with whatever follows it.
+/// Sends `line` and `headers`, and returns the response with everything that follows it.
 #[track_caller]
-fn send(site: &Site, line: &str, headers: &str) -> Answer {
+fn send(site: &Site, line: &str, headers: &str) -> Response {
     let request = format!("{line}\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n", site.page);
-    Answer::parse(&site.send(request.as_bytes()))
+    Response::parse(&site.send(request.as_bytes()))
 }
 
 #[test]
-fn any_minor_version_is_spoken_and_no_other_major_one() {
+fn any_minor_version_is_accepted_but_no_other_major_one() {
     let site = Site::start(&[]);
     for version in ["HTTP/1.1", "HTTP/1.2", "HTTP/1.9"] {
         assert_eq!(send(&site, &format!("GET /livez {version}"), "").code, 200, "{version}");
@@ -21,11 +21,11 @@ fn any_minor_version_is_spoken_and_no_other_major_one() {
         assert_eq!(site.send(two.as_bytes()).matches("HTTP/1.1 200").count(), 3, "{version} is kept alive");
     }
     for version in ["HTTP/0.9", "HTTP/2.0", "HTTP/3.0"] {
-        let answer = send(&site, &format!("GET /livez {version}"), "");
-        assert_eq!((answer.code, answer.header("Connection")), (505, "close"), "{version}");
+        let response = send(&site, &format!("GET /livez {version}"), "");
+        assert_eq!((response.code, response.header("Connection")), (505, "close"), "{version}");
     }
     let preface = site.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
-    assert_eq!(Answer::parse(&preface).code, 505, "HTTP/2 with prior knowledge");
+    assert_eq!(Response::parse(&preface).code, 505, "HTTP/2 with prior knowledge");
     for line in
         ["GET /livez", "GET /livez HTTP/1", "GET /livez http/1.1", "GET  /livez HTTP/1.1", "GET /livez HTTP/1.1 "]
     {
@@ -34,7 +34,7 @@ fn any_minor_version_is_spoken_and_no_other_major_one() {
 }
 
 #[test]
-fn no_answer_to_head_has_a_body() {
+fn no_response_to_head_has_a_body() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file)]);
     let long = "x".repeat(20_000);
@@ -53,9 +53,9 @@ fn no_answer_to_head_has_a_body() {
         ("HEAD /livez HTTP/1.1", &format!("X: {long}\r\n"), 431),
         ("HEAD /map HTTP/1.1", &token, 200),
     ] {
-        let answer = send(&site, line, headers);
-        assert_eq!((answer.code, answer.body.as_str()), (code, ""), "{line:.40} {headers:.40}");
-        assert!(answer.header("Content-Length").parse::<usize>().is_ok_and(|length| length > 0), "{line:.40}");
+        let response = send(&site, line, headers);
+        assert_eq!((response.code, response.body.as_str()), (code, ""), "{line:.40} {headers:.40}");
+        assert!(response.header("Content-Length").parse::<usize>().is_ok_and(|length| length > 0), "{line:.40}");
     }
 }
 
@@ -73,7 +73,7 @@ fn a_target_of_another_scheme_is_misdirected() {
 }
 
 #[test]
-fn a_part_of_the_map_is_not_taken_for_the_whole() {
+fn a_put_with_content_range_is_refused() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file)]);
     for (request, header, code) in [
@@ -82,12 +82,12 @@ fn a_part_of_the_map_is_not_taken_for_the_whole() {
         ("PUT /map", "Content-Encoding: gzip", 415),
         ("PATCH /map", "Content-Encoding: br", 415),
     ] {
-        let answer = site.ask(request, &format!("{token}{header}\r\n"), "{}");
-        assert_eq!(answer.code, code, "{request} {header}: {answer:?}");
-        assert_eq!(site.ask(request, &format!("{header}\r\n"), "{}").code, 401, "the token comes first");
+        let response = site.ask(request, &format!("{token}{header}\r\n"), "{}");
+        assert_eq!(response.code, code, "{request} {header}: {response:?}");
+        assert_eq!(site.ask(request, &format!("{header}\r\n"), "{}").code, 401, "the token is checked first");
     }
     assert_eq!(site.json("/status")["map"]["version"], 1);
-    // What has no meaning there is passed over (RFC 9110, sections 14.2 and 14.4).
+    // Headers without a meaning there are ignored (RFC 9110, sections 14.2 and 14.4).
     let whole = send(&site, "GET /map HTTP/1.1", "Range: bytes=0-1\r\nIf-Range: \"x\"\r\n");
     assert_eq!((whole.code, whole.body.len()), (200, 54));
     let patched = site.ask("PATCH /map", &format!("{token}Content-Range: bytes 0-1/2\r\n"), "{}");
@@ -95,7 +95,7 @@ fn a_part_of_the_map_is_not_taken_for_the_whole() {
 }
 
 #[test]
-fn a_large_body_that_is_refused_does_not_cost_its_client_the_answer() {
+fn a_client_with_a_large_refused_body_gets_the_response() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file)]);
     let reader = Site::start(&[]);
@@ -115,21 +115,21 @@ fn a_large_body_that_is_refused_does_not_cost_its_client_the_answer() {
     ] {
         let mut socket = site.connect();
         write!(socket, "{line} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").unwrap();
-        // Its answer is there before the body, and is read after it, as most clients do.
+        // The response arrives before the body is sent. It is read afterwards, as most clients do.
         assert_eq!(socket.peek(&mut [0]).unwrap(), 1, "{line}");
         socket.write_all(&body).unwrap_or_else(|error| panic!("{line} {headers}: {error}"));
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{line} {headers}: {error}"));
-        assert_eq!(Answer::parse(&answer).code, code, "{line} {headers}");
+        let mut response = String::new();
+        socket.read_to_string(&mut response).unwrap_or_else(|error| panic!("{line} {headers}: {error}"));
+        assert_eq!(Response::parse(&response).code, code, "{line} {headers}");
     }
-    // One that waits for a word is told at once.
+    // A client that waits for 100 Continue gets the refusal at once.
     let expects = format!("{length}{token}Expect: 100-continue\r\n");
-    let answer = send(&site, "PUT /map HTTP/1.1", &expects);
-    assert_eq!(answer.code, 413);
+    let response = send(&site, "PUT /map HTTP/1.1", &expects);
+    assert_eq!(response.code, 413);
 }
 
 #[test]
-fn what_the_rfcs_leave_no_choice_about() {
+fn requirements_of_the_rfcs_are_met() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file), "--set", "a/b=1", "--set", "=2"]);
     for (line, headers, code) in [
@@ -153,18 +153,18 @@ fn what_the_rfcs_leave_no_choice_about() {
     ] {
         assert_eq!(send(&site, line, headers).code, code, "{line} {headers}");
     }
-    // One that has ended its requests gets all of its answers, and no more.
+    // After `Connection: close` the server sends all responses, and answers no further request.
     let pipelined = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(3)
         + "HEAD /map HTTP/1.1\r\nHost: localhost\r\n\r\n"
         + &format!("PUT /map HTTP/1.1\r\nHost: localhost\r\n{token}Content-Length: 2\r\n\r\n{{}}")
         + "\r\nGET /map HTTP/1.1\r\nHost: localhost\r\nConnection: Close\r\n\r\nGET /livez HTTP/1.1\r\n";
-    let answers = site.send(pipelined.as_bytes());
-    assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 6, "{answers}");
-    assert!(answers.ends_with("\r\nConnection: close\r\n\r\n{}\n"), "{answers}");
+    let responses = site.send(pipelined.as_bytes());
+    assert_eq!(responses.matches("HTTP/1.1 200 OK\r\n").count(), 6, "{responses}");
+    assert!(responses.ends_with("\r\nConnection: close\r\n\r\n{}\n"), "{responses}");
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_said_in_words_of_our_own() {
+fn errors_of_requests_have_their_own_messages() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file)]);
     for (body, wanted) in [
@@ -176,27 +176,35 @@ fn what_is_wrong_with_a_request_is_said_in_words_of_our_own() {
             "an integer beyond 64 bits with a sign; write it as text, at line 1, column 25",
         ),
     ] {
-        let answer = site.ask("PATCH /map", &token, body);
+        let response = site.ask("PATCH /map", &token, body);
         let wanted = format!("the body is not a JSON object that is a map: {wanted}\n");
-        assert_eq!((answer.code, answer.body), (400, wanted), "{body}");
+        assert_eq!((response.code, response.body), (400, wanted), "{body}");
     }
-    let answer = site.ask("PUT /map/a", &token, "nil");
+    let response = site.ask("PUT /map/a", &token, "nil");
     assert_eq!(
-        answer.body,
-        "the body is no JSON that is a value of a map: no JSON value begins here, at line 1, column 2\n"
+        response.body,
+        "the body is not a JSON value of a map: no JSON value begins here, at line 1, column 2\n"
     );
     for (line, headers, wanted) in [
-        ("GET /livez HTP/1.1", "", "the request line is METHOD TARGET HTTP/1.1, with one space between them\n"),
-        ("GET /livez HTTP/1.1", "X : y\r\n", "a header is NAME: VALUE on one line, without a space before the colon\n"),
-        ("GET /livez HTTP/1.1", "X: \x07\r\n", "a header's value has a control character\n"),
+        (
+            "GET /livez HTP/1.1",
+            "",
+            "the request line is malformed: write METHOD TARGET HTTP/1.1, separated by single spaces\n",
+        ),
+        (
+            "GET /livez HTTP/1.1",
+            "X : y\r\n",
+            "a header is malformed: write NAME: VALUE on one line, without a space before the colon\n",
+        ),
+        ("GET /livez HTTP/1.1", "X: \x07\r\n", "a header value contains a control character\n"),
     ] {
         assert_eq!(send(&site, line, headers).body, wanted, "{line} {headers}");
     }
 }
 
-/// A client that goes on sending for ever is not listened to for ever.
+/// The server does not read endless input.
 #[test]
-fn a_refused_body_without_end_is_cut() {
+fn an_endless_refused_body_is_cut_off() {
     let site = Site::start(&[]);
     let mut socket = site.connect();
     write!(socket, "PUT /map HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n").unwrap();

@@ -1,23 +1,23 @@
-//! Bad requests, each with its answer, and the map's own port unaffected.
+//! Bad requests and their responses; the map's own port is unaffected.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use mapcast::Format;
 
-use super::{Answer, Site};
+use super::{Response, Site};
 use crate::support::PATIENCE;
 use crate::support::reader::Reader;
 
 #[test]
-fn headers_that_are_slow_are_answered_with_408_while_the_map_goes_on() {
+fn slow_headers_get_408_while_the_map_continues() {
     let site = Site::start(&["--interval", "100ms"]);
     let mut reader = Reader::connect(site.server.addr());
     let mut slow = site.connect();
     slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let began = Instant::now();
-    let (mut answer, mut buffer) = (Vec::new(), [0; 1024]);
-    // A byte every 100 ms is progress, and does not put the deadline off.
+    let (mut response, mut buffer) = (Vec::new(), [0; 1024]);
+    // A byte every 100 ms does not extend the deadline.
     for byte in b"GET / HTTP/1.1\r\nX: ".iter().chain(std::iter::repeat(&b'x')) {
         if slow.write_all(&[*byte]).is_err() {
             break;
@@ -25,12 +25,12 @@ fn headers_that_are_slow_are_answered_with_408_while_the_map_goes_on() {
         reader.map(Format::Bincode);
         match slow.read(&mut buffer) {
             Ok(0) => break,
-            Ok(read) => answer.extend_from_slice(&buffer[..read]),
+            Ok(read) => response.extend_from_slice(&buffer[..read]),
             Err(_) => assert!(began.elapsed() < PATIENCE, "no deadline"),
         }
     }
     assert!(began.elapsed() >= Duration::from_secs(9), "{:?}", began.elapsed());
-    assert_eq!(Answer::parse(&String::from_utf8(answer).unwrap()).code, 408);
+    assert_eq!(Response::parse(&String::from_utf8(response).unwrap()).code, 408);
 }
 
 #[test]
@@ -64,23 +64,23 @@ fn bad_requests_are_refused_and_their_connection_closed() {
     ] {
         let mut socket = site.connect();
         let _ = socket.write_all(request.as_bytes());
-        let mut answers = vec![0];
-        socket.read_exact(&mut answers).unwrap();
-        // Behind the answer nothing is read any more.
+        let mut responses = vec![0];
+        socket.read_exact(&mut responses).unwrap();
+        // After the response nothing more is read.
         let _ = write!(socket, "GET /livez HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
-        socket.read_to_end(&mut answers).unwrap();
-        let answers = String::from_utf8(answers).unwrap();
-        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{what}: {answers}");
-        let answer = Answer::parse(&answers);
-        assert_eq!(answer.code, code, "{what}: {answer:?}");
-        assert_eq!(answer.header("Connection"), "close", "{what}");
-        assert!(!answer.body.contains("evil"), "{what}: nothing of a peer's is sent back");
+        socket.read_to_end(&mut responses).unwrap();
+        let responses = String::from_utf8(responses).unwrap();
+        assert_eq!(responses.matches("HTTP/1.1 ").count(), 1, "{what}: {responses}");
+        let response = Response::parse(&responses);
+        assert_eq!(response.code, code, "{what}: {response:?}");
+        assert_eq!(response.header("Connection"), "close", "{what}");
+        assert!(!response.body.contains("evil"), "{what}: no input is sent back");
     }
     assert_eq!(site.get("/livez").code, 200);
 }
 
 #[test]
-fn what_the_next_program_in_a_chain_could_read_differently_hides_no_second_request() {
+fn an_ambiguous_request_cannot_hide_a_second_one() {
     let site = Site::start(&[]);
     let host = format!("Host: {}\r\n", site.page);
     let second = format!("GET /nothing HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
@@ -101,18 +101,22 @@ fn what_the_next_program_in_a_chain_could_read_differently_hides_no_second_reque
         b"X: \0\r\n",
     ] {
         let request = [b"GET /livez HTTP/1.1\r\n", host.as_bytes(), header, b"\r\n", second.as_bytes()].concat();
-        let answers = site.send(&request);
+        let responses = site.send(&request);
         let what = header.escape_ascii();
-        assert_eq!((Answer::parse(&answers).code, answers.matches("HTTP/1.1 ").count()), (400, 1), "{what}: {answers}");
+        assert_eq!(
+            (Response::parse(&responses).code, responses.matches("HTTP/1.1 ").count()),
+            (400, 1),
+            "{what}: {responses}"
+        );
     }
-    // What nobody goes by may be anything.
+    // A header that is not evaluated may contain anything.
     let request = [b"GET /livez HTTP/1.1\r\n", host.as_bytes(), b"X: \xe9\r\n\r\n", second.as_bytes()].concat();
-    let answers = site.send(&request);
-    assert_eq!((Answer::parse(&answers).code, answers.matches("HTTP/1.1 404").count()), (200, 1), "{answers}");
+    let responses = site.send(&request);
+    assert_eq!((Response::parse(&responses).code, responses.matches("HTTP/1.1 404").count()), (200, 1), "{responses}");
 }
 
 #[test]
-fn a_host_that_is_none_is_no_request_and_one_of_others_is_misdirected() {
+fn a_malformed_host_is_400_and_a_foreign_one_421() {
     let site = Site::start(&[]);
     for (target, host, code) in [
         ("/livez", "localhost evil.example", 400),
@@ -129,18 +133,18 @@ fn a_host_that_is_none_is_no_request_and_one_of_others_is_misdirected() {
         ("http://localhost?_=1", "evil.example", 200),
     ] {
         let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        assert_eq!(Answer::parse(&site.send(request.as_bytes())).code, code, "{target} of {host}");
+        assert_eq!(Response::parse(&site.send(request.as_bytes())).code, code, "{target} of {host}");
     }
 }
 
 #[test]
-fn a_client_that_says_nothing_is_owed_nothing() {
+fn a_silent_client_gets_no_response() {
     let site = Site::start(&[]);
-    assert_eq!(site.send(b""), "", "closed at its deadline, without an answer");
+    assert_eq!(site.send(b""), "", "closed at its deadline, without a response");
 }
 
 #[test]
-fn methods_that_are_not_taken_are_told_which_are() {
+fn a_refused_method_gets_the_allowed_ones() {
     let site = Site::start(&[]);
     for (request, allowed) in [
         ("POST /map", "GET, HEAD, OPTIONS"),
@@ -151,9 +155,13 @@ fn methods_that_are_not_taken_are_told_which_are() {
         ("BREW /", "GET, HEAD, OPTIONS"),
         ("get /", "GET, HEAD, OPTIONS"),
     ] {
-        let answer = site.ask(request, "", "{}");
-        assert_eq!((answer.code, answer.header("Allow")), (405, allowed), "{request}");
-        assert_eq!(answer.body, format!("taken here: {allowed}; writing is on with --http-token-file\n"), "{request}");
+        let response = site.ask(request, "", "{}");
+        assert_eq!((response.code, response.header("Allow")), (405, allowed), "{request}");
+        assert_eq!(
+            response.body,
+            format!("method not allowed: use {allowed}; changes are off: the server has no token file\n"),
+            "{request}"
+        );
     }
     let options = site.ask("OPTIONS /map", "", "");
     assert_eq!((options.code, options.header("Allow")), (204, "GET, HEAD, OPTIONS"));
@@ -161,24 +169,24 @@ fn methods_that_are_not_taken_are_told_which_are() {
 }
 
 #[test]
-fn a_parameter_that_is_none_is_told_which_there_are() {
+fn an_unknown_parameter_gets_the_accepted_ones() {
     let (file, token) = super::token();
-    // A stream that were begun would be silent, and its reader give up.
+    // With a long interval an accepted stream would be silent, and the test would fail.
     let site = Site::start(&["--http-token-file", super::path(&file), "--interval", "1h"]);
     for (request, taken) in [
-        ("GET /events?key=1", "no such parameter here; there is: keys\n"),
-        ("GET /events?keys=1&foo=1", "no such parameter here; there is: keys\n"),
+        ("GET /events?key=1", "unknown parameter: this path accepts keys\n"),
+        ("GET /events?keys=1&foo=1", "unknown parameter: this path accepts keys\n"),
         ("HEAD /events?foo=1", ""),
-        ("GET /clients?keys=1", "no such parameter here; there is: limit\n"),
-        ("GET /clients?limit=1&limit=2", "limit: one number from 0 to 1000\n"),
-        ("GET /clients?limit", "limit: one number from 0 to 1000\n"),
-        ("GET /map?keys=x", "no parameters are taken here\n"),
-        ("GET /map/1?x", "no parameters are taken here\n"),
-        ("PUT /map?x=1", "no parameters are taken here\n"),
-        ("GET /status?x", "no parameters are taken here\n"),
+        ("GET /clients?keys=1", "unknown parameter: this path accepts limit\n"),
+        ("GET /clients?limit=1&limit=2", "limit: expected one number from 0 to 1000\n"),
+        ("GET /clients?limit", "limit: expected one number from 0 to 1000\n"),
+        ("GET /map?keys=x", "this path accepts no parameters\n"),
+        ("GET /map/1?x", "this path accepts no parameters\n"),
+        ("PUT /map?x=1", "this path accepts no parameters\n"),
+        ("GET /status?x", "this path accepts no parameters\n"),
     ] {
-        let answer = site.ask(request, &token, if request.starts_with("PUT") { "{}" } else { "" });
-        assert_eq!((answer.code, answer.body.as_str()), (400, taken), "{request}");
+        let response = site.ask(request, &token, if request.starts_with("PUT") { "{}" } else { "" });
+        assert_eq!((response.code, response.body.as_str()), (400, taken), "{request}");
     }
     for request in ["GET /map?lastEventId=1", "GET /?r=1", "GET /live?lastEventId=1", "GET /events?id=1"] {
         assert_eq!(site.ask(request, "", "").code, 400, "{request}");
@@ -190,7 +198,7 @@ fn a_parameter_that_is_none_is_told_which_there_are() {
 }
 
 #[test]
-fn a_name_is_taken_where_it_was_given() {
+fn a_configured_host_is_accepted() {
     let site = Site::start(&["--http-host", "map.example", "--http-host", "192.0.2.1"]);
     for (host, code) in [
         ("map.example", 200),
@@ -202,17 +210,17 @@ fn a_name_is_taken_where_it_was_given() {
         ("map.example.evil.example", 421),
     ] {
         let request = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        assert_eq!(Answer::parse(&site.send(request.as_bytes())).code, code, "{host}");
+        assert_eq!(Response::parse(&site.send(request.as_bytes())).code, code, "{host}");
     }
 }
 
 #[test]
-fn what_a_peer_sends_is_escaped_in_the_log_and_in_no_header() {
+fn input_is_escaped_in_the_log_and_in_no_header() {
     let site = Site::start(&["-v"]);
-    let answer = site.ask("GET /%0d%0aSet-Cookie:%20a=b\x7f\u{202e}", "Origin: http://x\r\n", "");
-    assert!([400, 404].contains(&answer.code), "{answer:?}");
-    let answer = site.ask("GET /\u{9b}2J", "", "");
-    assert!([400, 404].contains(&answer.code), "{answer:?}");
+    let response = site.ask("GET /%0d%0aSet-Cookie:%20a=b\x7f\u{202e}", "Origin: http://x\r\n", "");
+    assert!([400, 404].contains(&response.code), "{response:?}");
+    let response = site.ask("GET /\u{9b}2J", "", "");
+    assert!([400, 404].contains(&response.code), "{response:?}");
     site.ask("GET /marker", "", "");
     site.server.wait_log("GET /marker 404 for 127.0.0.1:");
     let log = site.server.log().join("\n");
@@ -220,16 +228,16 @@ fn what_a_peer_sends_is_escaped_in_the_log_and_in_no_header() {
 }
 
 #[test]
-fn a_kilobyte_at_a_time_is_no_request_either() {
-    // An endless line is refused when it is too long, not when it ends.
+fn an_endless_request_line_is_refused() {
+    // An endless line is refused once it is too long, before it ends.
     let site = Site::start(&[]);
     let mut socket = site.connect();
     for _ in 0..20 {
-        // It fails if the server has answered and closed meanwhile.
+        // Fails if the server has already answered and closed.
         let _ = socket.write_all(&[b'x'; 1024]);
         crate::support::pause();
     }
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    assert_eq!(Answer::parse(&answer).code, 414, "{answer}");
+    let mut response = String::new();
+    socket.read_to_string(&mut response).unwrap();
+    assert_eq!(Response::parse(&response).code, 414, "{response}");
 }

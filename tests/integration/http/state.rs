@@ -1,4 +1,4 @@
-//! What was written, kept: by one server, whatever others do beside it.
+//! The state file: one server keeps its map there, and other processes do not disturb it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -17,7 +17,7 @@ use crate::support::eventually;
 use crate::support::program::{Program, SERVER, clean, run};
 use crate::support::reader::Reader;
 
-/// A server that is written to and keeps its map at `state`.
+/// Returns the command of a server that accepts changes and keeps its map at `state`.
 fn server(token: &Path, state: &Path) -> Command {
     let mut command = clean(SERVER);
     command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", token.to_str().unwrap()]);
@@ -37,7 +37,7 @@ fn kept(state: &Path) -> serde_json::Value {
 }
 
 #[test]
-fn checks_beside_a_busy_server_change_nothing_and_it_notices_none() {
+fn checks_next_to_a_busy_server_change_nothing() {
     let (file, token) = token();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state.json");
@@ -49,9 +49,9 @@ fn checks_beside_a_busy_server_change_nothing_and_it_notices_none() {
             let mut number = 0;
             while !done.load(Ordering::Relaxed) {
                 number += 1;
-                let answer = ask(page, "PATCH /map", token, &format!("{{\"n\":{number}}}"));
-                assert_eq!(answer.code, 200, "{answer:?}");
-                assert_eq!(kept(&state)["n"], number, "what was answered is in the file");
+                let response = ask(page, "PATCH /map", token, &format!("{{\"n\":{number}}}"));
+                assert_eq!(response.code, 200, "{response:?}");
+                assert_eq!(kept(&state)["n"], number, "the confirmed change is in the file");
             }
             number
         });
@@ -73,7 +73,7 @@ fn checks_beside_a_busy_server_change_nothing_and_it_notices_none() {
 }
 
 #[test]
-fn a_check_makes_nothing_and_says_where_nothing_can_be_kept() {
+fn a_check_creates_no_state_and_reports_a_bad_one() {
     let (file, _) = token();
     let directory = tempfile::tempdir().unwrap();
     let checked = |state: &Path| {
@@ -93,13 +93,13 @@ fn a_check_makes_nothing_and_says_where_nothing_can_be_kept() {
 }
 
 #[test]
-fn a_second_server_is_refused_and_the_first_one_goes_on() {
+fn a_second_server_is_refused_and_the_first_continues() {
     let (file, token) = token();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state.json");
     let mut first = Site::of(Program::start(server(file.path(), &state)));
     for number in 0..3 {
-        // Another file stands there each time, and one at first does not.
+        // The first time there is no state file, later a different one each time.
         let second = run(server(file.path(), &state));
         second
             .assert_exit(2)
@@ -118,11 +118,11 @@ fn a_second_server_is_refused_and_the_first_one_goes_on() {
 }
 
 #[test]
-fn a_source_that_has_ended_still_has_its_state_locked() {
+fn the_state_stays_locked_after_its_source_has_ended() {
     let (file, _) = token();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state.json");
-    // Standard input ends at once.
+    // Standard input is empty.
     let mut command = clean(SERVER);
     command.args(["-l", "127.0.0.1:0", "--source", "-", "--state", state.to_str().unwrap()]);
     let first = Program::start(command);
@@ -131,7 +131,7 @@ fn a_source_that_has_ended_still_has_its_state_locked() {
 }
 
 #[test]
-fn what_is_answered_with_500_was_not_kept() {
+fn a_change_with_response_500_was_not_kept() {
     let (file, token) = token();
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("inner");
@@ -141,7 +141,7 @@ fn what_is_answered_with_500_was_not_kept() {
     fs::copy(file.path(), &secret).unwrap();
     let mut command = server(&secret, &state);
     if rustix::process::geteuid().is_root() {
-        // Root may read any directory; a user whom nobody else is may not.
+        // Root may read any directory; this unused user may not.
         let user = 54_323;
         let program = inner.join("mapcast-server");
         fs::copy(SERVER, &program).unwrap();
@@ -155,19 +155,19 @@ fn what_is_answered_with_500_was_not_kept() {
     let site = Site::of(Program::start(command));
     assert_eq!(site.ask("PATCH /map", &token, "{\"n\":1}").code, 200);
     let mode = |mode| fs::set_permissions(&inner, fs::Permissions::from_mode(mode)).unwrap();
-    // To be written to, and not to be read, which synchronizing it takes.
+    // Writable, but not readable, which synchronizing needs.
     mode(0o300);
-    let answer = site.ask("PATCH /map", &token, "{\"n\":2}");
-    assert_eq!(answer.code, 500, "{answer:?}");
+    let response = site.ask("PATCH /map", &token, "{\"n\":2}");
+    assert_eq!(response.code, 500, "{response:?}");
     assert_eq!((&site.json("/map")["n"], &kept(&state)["n"]), (&1.into(), &1.into()));
     mode(0o700);
     assert_eq!(site.ask("PATCH /map", &token, "{\"n\":3}").code, 200);
     assert_eq!((&site.json("/map")["n"], &kept(&state)["n"]), (&3.into(), &3.into()));
-    eventually("nothing is left", || names(&inner).iter().all(|name| !name.contains(".tmp")));
+    eventually("no temporary files", || names(&inner).iter().all(|name| !name.contains(".tmp")));
 }
 
 #[test]
-fn bytes_that_a_source_left_stay_bytes_when_another_entry_is_written() {
+fn bytes_from_a_source_stay_bytes_after_a_change() {
     let (file, token) = token();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state");

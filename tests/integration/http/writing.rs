@@ -1,4 +1,4 @@
-//! Writing the map: who may, what becomes of it, and that nothing is lost.
+//! Changes of the map: permission, results, and that no change is lost.
 
 use std::io::{Read, Write};
 use std::thread;
@@ -6,19 +6,19 @@ use std::thread;
 use mapcast::{Format, Key, builtin_map};
 use rustix::process::Signal;
 
-use super::{Answer, Site, ask, path, token};
+use super::{Response, Site, ask, path, token};
 use crate::support::program::{SERVER, clean, run};
 use crate::support::reader::Reader;
 
 #[test]
-fn a_change_is_with_every_client() {
+fn a_change_is_sent_to_every_client() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file), "--interval", "60s"]);
     let mut reader = Reader::connect(site.server.addr());
     assert_eq!(reader.map(Format::Bincode), builtin_map());
 
-    let answer = site.ask("PATCH /map", &token, r#"{"1":"Hello","dark":true,"2":null}"#);
-    assert_eq!((answer.code, answer.body.as_str()), (200, "{\"version\":2,\"entries\":4,\"changed\":true}\n"));
+    let response = site.ask("PATCH /map", &token, r#"{"1":"Hello","dark":true,"2":null}"#);
+    assert_eq!((response.code, response.body.as_str()), (200, "{\"version\":2,\"entries\":4,\"changed\":true}\n"));
     let mut wanted = builtin_map();
     wanted.insert(Key::Int(1), "Hello".into());
     wanted.insert("dark".into(), true.into());
@@ -26,7 +26,7 @@ fn a_change_is_with_every_client() {
     assert_eq!(reader.map(Format::Bincode), wanted, "numbers stay numbers");
     let shown = site.get("/map");
     assert_eq!(shown.body, "{\"1\":\"Hello\",\"3\":\"Al\",\"4\":\"Servidor\",\"dark\":true}\n");
-    assert_eq!(shown.header("ETag"), answer.header("ETag"));
+    assert_eq!(shown.header("ETag"), response.header("ETag"));
 
     assert_eq!(site.ask("DELETE /map/3", &token, "").code, 200);
     wanted.remove(&Key::Int(3));
@@ -48,12 +48,12 @@ fn an_entry_is_set_to_any_value() {
     let site = Site::start(&["--http-token-file", path(&file), "--interval", "60s"]);
     let mut reader = Reader::connect(site.server.addr());
     reader.map(Format::Bincode);
-    let answer = site.ask("PUT /map/1", &token, "\"Hello\"");
-    assert_eq!((answer.code, answer.body.as_str()), (200, "{\"version\":2,\"entries\":4,\"changed\":true}\n"));
+    let response = site.ask("PUT /map/1", &token, "\"Hello\"");
+    assert_eq!((response.code, response.body.as_str()), (200, "{\"version\":2,\"entries\":4,\"changed\":true}\n"));
     let mut wanted = builtin_map();
     wanted.insert(Key::Int(1), "Hello".into());
     assert_eq!(reader.map(Format::Bincode), wanted, "numbers stay numbers");
-    let seen = format!("{token}If-Match: {}\r\n", answer.header("ETag"));
+    let seen = format!("{token}If-Match: {}\r\n", response.header("ETag"));
     assert_eq!(site.ask("PUT /map/a%2Fb+c", &seen, "null").code, 200);
     wanted.insert("a/b+c".into(), mapcast::Value::Null);
     assert_eq!(reader.map(Format::Bincode), wanted);
@@ -65,8 +65,8 @@ fn an_entry_is_set_to_any_value() {
         (&token, "Hello", 400),
         (&token, "9223372036854775808", 400),
     ] {
-        let answer = site.ask("PUT /map/1", headers, body);
-        assert_eq!(answer.code, code, "{body}: {answer:?}");
+        let response = site.ask("PUT /map/1", headers, body);
+        assert_eq!(response.code, code, "{body}: {response:?}");
     }
     let long = site.ask("PUT /map/1", &token, "9223372036854775808").body;
     assert!(long.contains("an integer beyond 64 bits with a sign; write it as text"), "{long}");
@@ -76,12 +76,12 @@ fn an_entry_is_set_to_any_value() {
 }
 
 #[test]
-fn what_is_wrong_with_a_change_is_told_and_the_map_stays() {
+fn an_invalid_change_is_refused_and_the_map_stays() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file), "--max-frame", "1KiB"]);
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(2000));
     let nested = format!("{{\"a\":{}1{}}}", "[".repeat(40), "]".repeat(40));
-    // Fits into a body, and not into the map with what is there.
+    // Fits into a body, but not into a frame together with the other entries.
     let growing = format!("{{\"a\":\"{}\"}}", "x".repeat(1000));
     for (request, headers, body, code) in [
         ("PATCH /map", "", "{}", 401),
@@ -101,10 +101,10 @@ fn what_is_wrong_with_a_change_is_told_and_the_map_stays() {
         ("PUT /map/a", &token, "{\"b\":1,\"b\":1}", 400),
         ("DELETE /map", &token, "", 405),
         ("POST /map", &token, "{}", 405),
-        ("DELETE /map/nobody", &token, "", 404),
+        ("DELETE /map/missing", &token, "", 404),
     ] {
-        let answer = site.ask(request, headers, body);
-        assert_eq!(answer.code, code, "{request} {body:.40}: {answer:?}");
+        let response = site.ask(request, headers, body);
+        assert_eq!(response.code, code, "{request} {body:.40}: {response:?}");
     }
     assert_eq!(site.ask("PATCH /map", "", "{}").header("WWW-Authenticate"), "Bearer realm=\"mapcast\"");
     assert_eq!(site.ask("POST /map", "", "").header("Allow"), "GET, HEAD, PUT, PATCH, OPTIONS");
@@ -112,7 +112,7 @@ fn what_is_wrong_with_a_change_is_told_and_the_map_stays() {
 }
 
 #[test]
-fn a_lost_race_is_told() {
+fn a_change_after_a_lost_race_is_412() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file)]);
     let seen = format!("{token}If-Match: {}\r\n", site.get("/map").header("ETag"));
@@ -126,7 +126,7 @@ fn a_lost_race_is_told() {
 }
 
 #[test]
-fn a_map_that_is_ruled_out_is_not_written_over() {
+fn a_change_that_if_none_match_excludes_is_412() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file)]);
     let etag = site.get("/map").header("ETag").to_owned();
@@ -139,26 +139,26 @@ fn a_map_that_is_ruled_out_is_not_written_over() {
         "If-Match: \"other\"\r\nIf-None-Match: \"other\"\r\n".to_owned(),
     ] {
         for (request, body) in [("PUT /map", "{}"), ("PATCH /map", "{\"a\":1}"), ("DELETE /map/1", "")] {
-            let answer = site.ask(request, &format!("{token}{headers}"), body);
-            assert_eq!(answer.code, 412, "{request} {headers}: {answer:?}");
+            let response = site.ask(request, &format!("{token}{headers}"), body);
+            assert_eq!(response.code, 412, "{request} {headers}: {response:?}");
         }
     }
     for headers in
         ["If-Match: \"\u{e9}\"\r\n", "If-Match: unquoted\r\n", "If-None-Match: *\r\nIf-None-Match: \"a\"\r\n"]
     {
-        let answer = site.ask("PUT /map", &format!("{token}{headers}"), "{}");
-        assert_eq!(answer.code, 400, "{headers}: {answer:?}");
+        let response = site.ask("PUT /map", &format!("{token}{headers}"), "{}");
+        assert_eq!(response.code, 400, "{headers}: {response:?}");
     }
     assert_eq!(site.json("/status")["map"]["version"], 1);
 
-    assert_eq!(site.ask("DELETE /map/nobody", &format!("{token}If-None-Match: *\r\n"), "").code, 404);
-    // The first of two lines counts as much as the second.
+    assert_eq!(site.ask("DELETE /map/missing", &format!("{token}If-None-Match: *\r\n"), "").code, 404);
+    // Both lines of a header count.
     let seen = format!("{token}If-Match: {etag}\r\nIf-Match: \"other\"\r\nIf-None-Match: \"other\"\r\n");
     assert_eq!(site.ask("DELETE /map/1", &seen, "").code, 200);
 }
 
 #[test]
-fn two_writers_at_once_lose_nothing() {
+fn two_concurrent_writers_lose_nothing() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file), "--interval", "60s"]);
     let page = site.page;
@@ -168,7 +168,7 @@ fn two_writers_at_once_lose_nothing() {
             thread::Builder::new()
                 .spawn_scoped(scope, move || {
                     for number in 0..50 {
-                        // One in its own entries, one in an entry of both, if nobody was quicker.
+                        // One change of an own entry, and one of a shared entry, repeated after a lost race.
                         let patch = format!("{{\"{writer}{number}\":{number}}}");
                         assert_eq!(ask(page, "PATCH /map", token, &patch).code, 200);
                         loop {
@@ -193,7 +193,7 @@ fn two_writers_at_once_lose_nothing() {
 }
 
 #[test]
-fn what_was_answered_survives_a_kill() {
+fn a_confirmed_change_survives_a_kill() {
     let (file, token) = token();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state.json");
@@ -209,11 +209,11 @@ fn what_was_answered_survives_a_kill() {
         site.server.signal(Signal::KILL);
         assert_eq!(site.server.exit_code(), 128 + 9);
     }
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "nothing is left beside it and its lock");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "only the state and its lock are left");
 }
 
 #[test]
-fn a_broken_state_is_not_begun_with() {
+fn a_broken_state_is_an_error_at_startup() {
     let (file, _) = token();
     let state = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(state.path(), "{\"a\": ").unwrap();
@@ -225,7 +225,7 @@ fn a_broken_state_is_not_begun_with() {
 }
 
 #[test]
-fn a_source_and_a_token_do_not_go_together() {
+fn a_source_and_a_token_exclude_each_other() {
     let (file, _) = token();
     let mut command = clean(SERVER);
     command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", path(&file), "-s", "-"]);
@@ -236,7 +236,7 @@ fn a_source_and_a_token_do_not_go_together() {
 }
 
 #[test]
-fn a_writer_that_asks_first_is_told_to_go_on_or_not_to() {
+fn expect_100_continue_gets_100_or_the_refusal() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file), "--max-frame", "1KiB"]);
     let mut socket = site.connect();
@@ -245,38 +245,38 @@ fn a_writer_that_asks_first_is_told_to_go_on_or_not_to() {
         format!("PUT /map HTTP/1.1\r\nHost: {host}\r\n{token}Content-Length: {len}\r\nExpect: 100-continue\r\n\r\n")
     };
     socket.write_all(head(&token, 2).as_bytes()).unwrap();
-    let mut go_on = [0; 25];
-    socket.read_exact(&mut go_on).unwrap();
-    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut interim = [0; 25];
+    socket.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     socket.write_all(b"{}").unwrap();
-    let mut answer = [0; 12];
-    socket.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
-    assert_eq!(Answer::parse(&site.send(head(&token, 100_000_000).as_bytes())).code, 413);
-    assert_eq!(Answer::parse(&site.send(head("", 2).as_bytes())).code, 401);
+    let mut response = [0; 12];
+    socket.read_exact(&mut response).unwrap();
+    assert_eq!(&response, b"HTTP/1.1 200");
+    assert_eq!(Response::parse(&site.send(head(&token, 100_000_000).as_bytes())).code, 413);
+    assert_eq!(Response::parse(&site.send(head("", 2).as_bytes())).code, 401);
 }
 
 #[test]
-fn a_refused_writer_that_is_still_sending_gets_its_answer() {
+fn a_refused_writer_that_still_sends_gets_its_response() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file), "--max-frame", "1KiB"]);
-    // More than is thrown away where nothing is expected, and less than the kernel takes at once.
+    // Above the discard limit, but small enough for one write to the kernel.
     let body = "x".repeat(200_000);
     let head = format!("PUT /map HTTP/1.1\r\nHost: {}\r\n{token}Content-Length: 200000\r\n\r\n", site.page);
     let mut socket = site.connect();
     socket.write_all((head + &body).as_bytes()).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    assert_eq!(Answer::parse(&answer).code, 413);
-    // A reset behind the end would take an answer with it that is still on its way.
+    let mut response = String::new();
+    socket.read_to_string(&mut response).unwrap();
+    assert_eq!(Response::parse(&response).code, 413);
+    // A reset after the end would discard a response that is still in transit.
     for _ in 0..50 {
-        assert!(socket.take_error().unwrap().is_none(), "a reset behind the answer");
+        assert!(socket.take_error().unwrap().is_none(), "a reset after the response");
         crate::support::pause();
     }
 }
 
 #[test]
-fn a_new_token_counts_at_once() {
+fn a_new_token_is_valid_at_once() {
     let (file, token) = token();
     let site = Site::start(&["--http-token-file", path(&file)]);
     assert_eq!(site.ask("PATCH /map", &token, "{}").code, 200);

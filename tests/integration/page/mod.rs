@@ -1,4 +1,4 @@
-//! The page, as a browser shows it.
+//! The page in a browser.
 
 mod pictures;
 mod sources;
@@ -19,15 +19,15 @@ use crate::support::browser::Browser;
 use crate::support::program::Program;
 use crate::support::reader::Reader;
 
-/// Where a browser shows a site.
+/// A browser that shows the page of a site.
 struct Visit {
-    // First, because a browser that stays keeps its server from an end in order.
+    // Dropped first: an open browser would prevent a clean stop of the server.
     browser: Browser,
     site: Site,
 }
 
 impl Visit {
-    /// Starts a server with `args` and opens its page; `None`, and a word about it, where there is no browser.
+    /// Starts a server with `args` and opens its page. Returns `None` and reports a skipped test without a browser.
     #[track_caller]
     fn start(args: &[&str]) -> Option<Self> {
         let browser = Browser::start()?;
@@ -36,7 +36,7 @@ impl Visit {
         Some(Self { browser, site })
     }
 
-    /// As [`start`](Self::start), with a server that takes its maps from the pipe.
+    /// As [`start`](Self::start), with a server that reads its maps from the returned pipe.
     #[track_caller]
     fn fed(map: &str) -> Option<(Self, ChildStdin)> {
         let mut visit = Self::start(&["--source", "-", "--interval", "1h"])?;
@@ -46,13 +46,13 @@ impl Visit {
         Some((visit, source))
     }
 
-    /// The map as it is shown: keys and values.
+    /// Returns the shown keys and values of the map.
     #[track_caller]
     fn entries(&self) -> Value {
         self.browser.run("return [...document.querySelectorAll('#entries tr')].map((row) => [...row.cells].map((cell) => cell.textContent))")
     }
 
-    /// What is shown in the column of the clients.
+    /// Returns the shown cells of one column of the clients.
     #[track_caller]
     fn column(&self, column: usize) -> Vec<String> {
         let script =
@@ -69,7 +69,7 @@ impl Visit {
             .to_owned()
     }
 
-    /// Waits until the page shows so many connections, in its title too.
+    /// Waits until the page and its title show this number of connections.
     #[track_caller]
     fn wait_active(&self, active: usize) {
         self.browser.wait(&format!(
@@ -77,7 +77,7 @@ impl Visit {
         ));
     }
 
-    /// Connects one more client that has had its first map.
+    /// Connects another client and reads its first map.
     #[track_caller]
     fn client(&self) -> Reader {
         let mut client = Reader::connect(self.site.server.addr());
@@ -85,7 +85,7 @@ impl Visit {
         client
     }
 
-    /// Presses the button of the column, and waits until that is drawn.
+    /// Clicks the head of the column, and waits until the page is drawn.
     #[track_caller]
     fn sort_by(&self, column: usize) {
         self.browser.run(&format!("document.querySelectorAll('#clients button')[{column}].click()"));
@@ -98,7 +98,7 @@ impl Visit {
         );
     }
 
-    /// The order that assistive technology is told, and of which column.
+    /// Returns the order that the page reports to assistive technology, and its column.
     #[track_caller]
     fn sorted(&self) -> Value {
         self.browser.run(
@@ -124,19 +124,19 @@ fn the_page_shows_the_map_with_its_version_size_and_age() {
 }
 
 #[test]
-fn a_change_lights_up_and_fades() {
+fn a_changed_entry_is_highlighted_and_fades() {
     let Some((visit, mut source)) = Visit::fed(r#"{"rate": 0, "rest": 0}"#) else { return };
-    assert_eq!(visit.browser.run("return document.getAnimations().length"), 0, "the first map is no change");
-    // Noted in the page: when it is asked, the light may have faded.
+    assert_eq!(visit.browser.run("return document.getAnimations().length"), 0, "the first map is not a change");
+    // Recorded by the page: the highlight may have faded before a query arrives.
     visit.browser.run(
         "const [rate, rest] = document.getElementById('entries').rows;
          const isLit = (row) => getComputedStyle(row).backgroundColor !== getComputedStyle(document.head).backgroundColor;
          window.lit = {};
-         const look = () => {
+         const check = () => {
            if (isLit(rate) && !isLit(rest)) window.lit[rate.cells[1].textContent] = true;
-           requestAnimationFrame(look);
+           requestAnimationFrame(check);
          };
-         look();",
+         check();",
     );
     for rate in 1..=2 {
         writeln!(source, r#"{{"rate": {rate}, "rest": 0}}"#).expect("a server that reads");
@@ -146,7 +146,7 @@ fn a_change_lights_up_and_fades() {
 }
 
 #[test]
-fn the_count_follows_three_clients_that_come_and_go() {
+fn the_count_follows_clients_that_connect_and_leave() {
     let Some(visit) = Visit::start(&[]) else { return };
     visit.wait_active(0);
     let mut clients = Vec::new();
@@ -180,7 +180,7 @@ fn markup_in_the_map_is_shown_as_text() {
 }
 
 #[test]
-fn a_restart_of_the_server_is_survived() {
+fn the_page_reconnects_after_a_restart() {
     let Some(mut visit) = Visit::start(&["--set", "run=1"]) else { return };
     let client = visit.client();
     visit.browser.wait("document.getElementById('readout').textContent.endsWith('most 1')");
@@ -197,12 +197,12 @@ fn a_restart_of_the_server_is_survived() {
     visit.browser.wait("[...document.querySelectorAll('#entries tr')].some((row) => row.textContent === 'run2')");
     visit.wait_active(0);
     visit.browser.wait("document.getElementById('banner').hidden");
-    // The line is the new server's.
+    // The line shows the history of the new server.
     visit.browser.wait("document.getElementById('readout').textContent === 'least 0, most 0'");
 }
 
 #[test]
-fn a_server_that_falls_silent_is_shown_as_cut_off() {
+fn a_silent_server_is_shown_as_cut_off() {
     let Some(visit) = Visit::start(&[]) else { return };
     visit.browser.wait("document.getElementById('state').classList.contains('live')");
     assert_eq!(visit.browser.run("return document.getElementById('banner').hidden"), true);
@@ -214,7 +214,7 @@ fn a_server_that_falls_silent_is_shown_as_cut_off() {
 }
 
 #[test]
-fn the_page_asks_nobody_else_and_keeps_to_its_policy() {
+fn the_page_loads_only_its_stream_and_obeys_its_policy() {
     let Some((visit, mut source)) = Visit::fed(r#"{"<script>": "x", "n": 1}"#) else { return };
     let _client = visit.client();
     writeln!(source, r#"{{"n": 2}}"#).expect("a server that reads");
@@ -232,7 +232,7 @@ fn the_page_asks_nobody_else_and_keeps_to_its_policy() {
     for message in visit.browser.log("performance") {
         let event: Value = serde_json::from_str(&message).expect("JSON");
         let (method, params) = (&event["message"]["method"], &event["message"]["params"]);
-        // What the browser asks for its own pages is none of this one's.
+        // The browser also sends requests for its own pages.
         if method == "Network.requestWillBeSent" && params["documentURL"] == site.as_str() {
             asked.push(params["request"]["url"].as_str().expect("a URL").to_owned());
         }
@@ -240,10 +240,10 @@ fn the_page_asks_nobody_else_and_keeps_to_its_policy() {
     asked.retain(|url| !url.starts_with("data:"));
     assert_eq!(asked, [site.clone(), format!("{site}live")]);
     assert_eq!(visit.browser.log("browser"), Vec::<String>::new());
-    // The log would have told: what the policy forbids is noted there.
+    // Proves that the log would contain violations of the policy.
     visit.browser.run("document.body.setAttribute('style', 'color: red')");
-    let noted = visit.browser.log("browser").concat();
-    assert!(noted.contains("Content Security Policy"), "{noted}");
+    let logged = visit.browser.log("browser").concat();
+    assert!(logged.contains("Content Security Policy"), "{logged}");
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn the_clients_sort_by_each_column() {
 }
 
 #[test]
-fn a_large_map_is_shown_in_part_and_found_by_filter() {
+fn a_large_map_is_shown_in_part_and_can_be_filtered() {
     let mut map = String::from("{");
     (0..4000).for_each(|n| write!(map, r#""key {n:04}": {n},"#).expect("a text"));
     let Some((visit, _source)) = Visit::fed(&(map + r#""last": "é"}"#)) else { return };

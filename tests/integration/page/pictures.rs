@@ -1,4 +1,4 @@
-//! The pictures of the page in `docs/`, taken of the page itself.
+//! Takes the pictures of the page in `docs/`.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Visit;
 
-/// How many clients there are after so many hundredths of the time; a deployment has them all come back in the middle.
+/// The number of clients after each percentage of the time. In the middle all clients reconnect, as after a deployment.
 const CLIENTS: [(usize, usize); 14] = [
     (0, 38),
     (9, 61),
@@ -30,7 +30,7 @@ const CLIENTS: [(usize, usize); 14] = [
     (100, 200),
 ];
 
-/// How long the clients come and go, in seconds: a little longer than the line, unless `MAPCAST_PICTURES_SECONDS` says less.
+/// Returns the duration in seconds: a little longer than the page's line, or `MAPCAST_PICTURES_SECONDS`.
 fn duration() -> usize {
     std::env::var("MAPCAST_PICTURES_SECONDS")
         .map_or(15 * 60 + 20, |seconds| seconds.parse().expect("a number of seconds"))
@@ -46,7 +46,7 @@ fn the_pictures_of_the_page() {
     for second in 0..=seconds {
         publish(&mut source, second);
         adjust(&mut clients, wanted(second, seconds), second, &visit);
-        // One that is late makes it up: the line has a count for each second.
+        // A late step is followed by shorter waits: the line needs a count for each second.
         thread::park_timeout(Duration::from_secs(second as u64).saturating_sub(begin.elapsed()));
     }
     visit.browser.wait("document.getElementById('active').textContent === '200' && document.getElementById('rows').rows.length === 200");
@@ -73,7 +73,7 @@ impl Visit {
     }
 }
 
-/// The number of clients between two points of [`CLIENTS`], and a few more or less.
+/// Returns the number of clients between two points of [`CLIENTS`], with some variation.
 fn wanted(second: usize, of: usize) -> usize {
     let hundredths = second * 100;
     let (before, after) = CLIENTS
@@ -86,7 +86,7 @@ fn wanted(second: usize, of: usize) -> usize {
     if second == of { between } else { between + second / 6 * 37 % 11 + second / 2 % 3 }
 }
 
-/// Lets clients come or go until there are so many, and has each read what it was sent.
+/// Connects or disconnects clients until their number is `wanted`, and reads everything that they have received.
 fn adjust(clients: &mut Vec<TcpStream>, wanted: usize, second: usize, visit: &Visit) {
     while clients.len() > wanted {
         clients.swap_remove(second * 31 % clients.len());
@@ -97,12 +97,12 @@ fn adjust(clients: &mut Vec<TcpStream>, wanted: usize, second: usize, visit: &Vi
         clients.push(client);
     }
     for mut client in clients {
-        // It ends with the first read that would have to wait.
+        // Ends at the first read that would block.
         let _ = io::copy(&mut client, &mut io::sink());
     }
 }
 
-/// Publishes settings that stay, and rates and counts of which some are others each time.
+/// Publishes settings that stay the same, and rates and counts that change.
 fn publish(source: &mut ChildStdin, second: usize) {
     let moved = |every: usize, span: usize| (second / every) * 37 % span;
     let map = json!({

@@ -1,11 +1,11 @@
-//! What the page says of the source, and of a map that is not there.
+//! What the page shows about the source, and without a map.
 
 use std::fs;
 
 use super::Visit;
 
 #[test]
-fn a_source_that_is_down_is_shown_with_its_problem_and_since_when() {
+fn a_source_that_is_down_is_shown_with_problem_and_time() {
     let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     fs::write(file.path(), r#"{"a": 1}"#).unwrap();
     let Some(visit) = Visit::start(&["--source", file.path().to_str().unwrap()]) else { return };
@@ -18,7 +18,7 @@ fn a_source_that_is_down_is_shown_with_its_problem_and_since_when() {
     let name = file.path().file_name().unwrap().to_str().unwrap();
     assert!(remedy.contains(name) && remedy.ends_with(". Clients keep the last good map."), "{remedy}");
     assert_eq!(visit.browser.run("return document.getElementById('state').className"), "note down");
-    // Since the first problem, whatever came after it.
+    // The time of the first problem, not of later ones.
     let since = visit.site.json("/status")["source"]["down_since_ms"].clone();
     fs::write(file.path(), r#"{"a": 2,,}"#).unwrap();
     visit.browser.wait("document.getElementById('lasting').textContent.match(/^\\([2-9]|[1-9][0-9]/)");
@@ -32,7 +32,7 @@ fn a_source_that_is_down_is_shown_with_its_problem_and_since_when() {
 }
 
 #[test]
-fn a_page_that_is_there_before_the_map_says_that_there_is_none() {
+fn a_page_without_a_map_says_so() {
     let Some(visit) = Visit::start(&["--source", "-"]) else { return };
     visit.browser.wait("document.getElementById('state').classList.contains('live')");
     visit.browser.wait("document.getElementById('about').textContent === 'none yet'");

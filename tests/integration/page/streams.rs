@@ -1,4 +1,4 @@
-//! Event streams, as a browser and its stand-ins read them.
+//! Event streams in a browser, and with a polyfill.
 
 use rustix::process::Signal;
 
@@ -7,7 +7,7 @@ use crate::http::{Events, polyfill};
 use crate::support::program::Program;
 
 #[test]
-fn a_browser_and_a_polyfill_come_back_after_a_restart() {
+fn a_browser_and_a_polyfill_reconnect_after_a_restart() {
     let Some(polyfill) = polyfill::source() else { return };
     let Some(mut visit) = Visit::start(&["--set", "run=1"]) else { return };
     visit.browser.run(&polyfill);
@@ -25,11 +25,11 @@ fn a_browser_and_a_polyfill_come_back_after_a_restart() {
 }
 
 #[test]
-fn a_browser_that_finds_no_place_comes_back() {
+fn a_browser_above_the_limit_reconnects_later() {
     let Some(visit) = Visit::start(&["--http-max-connections", "8"]) else { return };
     visit.browser.wait("document.getElementById('state').classList.contains('live')");
     let streams: Vec<_> = (0..8).map_while(|_| Events::try_open(visit.site.page, "/events")).collect();
-    // One may take the connection that the page came over.
+    // One stream may get the connection that loaded the page.
     visit.browser.run(
         "window.states = [];
          window.served = new Set();

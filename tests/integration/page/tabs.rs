@@ -1,4 +1,4 @@
-//! The page in several tabs: a browser has six connections for one host.
+//! The page in several tabs: a browser opens at most six connections to a host.
 
 use std::io::Write as _;
 
@@ -10,7 +10,7 @@ use crate::support::eventually;
 const LIVE: &str = "document.getElementById('state').classList.contains('live')";
 
 #[test]
-fn nine_tabs_take_one_connection_and_each_is_live_when_it_is_shown() {
+fn nine_tabs_use_one_connection_and_the_shown_one_is_live() {
     let Some(visit) = Visit::start(&[]) else { return };
     let mut tabs = vec![visit.browser.tab()];
     visit.browser.wait(LIVE);
@@ -19,7 +19,7 @@ fn nine_tabs_take_one_connection_and_each_is_live_when_it_is_shown() {
         visit.browser.open(&url(visit.site.page));
         visit.browser.wait(LIVE);
     }
-    // The stream of the tab that is shown, and the one that asks.
+    // The stream of the shown tab, and this request.
     eventually("one stream", || visit.site.json("/status")["http"]["active"] == 2);
     for tab in &tabs {
         visit.browser.show_tab(tab);
@@ -28,10 +28,10 @@ fn nine_tabs_take_one_connection_and_each_is_live_when_it_is_shown() {
 }
 
 #[test]
-fn a_tab_that_was_hidden_shows_nothing_old_as_live() {
+fn a_tab_that_was_hidden_shows_no_old_data_as_live() {
     let Some((visit, mut source)) = Visit::fed(r#"{"run": 1}"#) else { return };
     visit.browser.wait(LIVE);
-    // Noted behind the page's own listener: what is there when the page is hidden, and when it is shown again.
+    // Recorded after the page's own listener has run: the page's content when it is hidden, and when it is shown again.
     visit.browser.run(
         "window.seen = [];
          document.addEventListener('visibilitychange', () => {
@@ -56,7 +56,7 @@ fn a_tab_that_was_hidden_shows_nothing_old_as_live() {
 }
 
 #[test]
-fn a_tab_whose_server_has_gone_meanwhile_says_so() {
+fn a_tab_shown_after_the_server_stopped_is_cut_off() {
     let Some(mut visit) = Visit::start(&[]) else { return };
     visit.browser.wait(LIVE);
     let tab = visit.browser.tab();

@@ -1,4 +1,4 @@
-//! The map as it is shown over HTTP: in JSON, whatever the feed's format, made once a version.
+//! The map as HTTP shows it: JSON for any format of the feed, rendered once a version.
 
 use std::collections::hash_map::RandomState;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -9,53 +9,55 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use super::document::{Document, Selection};
-use super::filter::{Filter, Selections};
+use super::filter::Filter;
+use super::selections::Selections;
+use crate::display::error_chain::ErrorChain;
 use crate::feed::Feed;
 use crate::format;
 use crate::map::Map;
 
-/// One version of the map, rendered. Not kept while a peer takes a part of it: what is sent is the document or the entries,
-/// each of which may be kept alone.
+/// One version of the map, rendered. A response does not keep it in memory: it keeps the document or the entries, which are
+/// shared separately.
 #[derive(Debug)]
 pub(super) struct Rendering {
     pub(super) version: u64,
     published: Instant,
-    /// How old the map was then.
+    /// The map's age at that time.
     age_before: Duration,
-    /// Bytes of the frame's payload, in the feed's format.
+    /// The size of the frame's payload in bytes, in the feed's format.
     pub(super) bytes: usize,
     pub(super) map: Map,
     /// The whole map, one JSON object on one line.
     pub(super) document: Arc<Document>,
-    /// The same for the same map, after a restart too; with its quotes, as the header has it.
+    /// The header's value with its quotes. Equal for equal maps, also after a restart.
     pub(super) etag: String,
     selections: Selections,
     /// See [`entries`](Self::entries).
     entries: OnceLock<Arc<Box<str>>>,
 }
 
-/// Renders a feed's current map, once a version, however many ask.
+/// Renders a feed's current map, once a version.
 #[derive(Debug)]
 pub(super) struct Renderer {
     feed: Arc<Feed>,
     hasher: RandomState,
-    /// Guards what is rendered; held for one look or store, never while a version is rendered.
+    /// Guards the newest rendering; held for one read or store, never while a version is rendered.
     state: Mutex<State>,
-    /// Signals that a rendering is over.
+    /// Notified when a rendering is finished.
     rendered: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     newest: Option<Arc<Rendering>>,
-    /// A thread renders a version: the others wait, so that it is rendered once.
+    /// A thread renders a version. The others wait, so that it is rendered once.
     is_rendering: bool,
 }
 
-/// A rendering that a thread has begun. However it ends, another thread may begin one then.
-struct Turn<'renderer>(&'renderer Renderer);
+/// Held while a version is rendered. Dropping it, also by an error or a panic, lets the next thread render.
+struct RenderingGuard<'renderer>(&'renderer Renderer);
 
-impl Drop for Turn<'_> {
+impl Drop for RenderingGuard<'_> {
     fn drop(&mut self) {
         self.0.lock().is_rendering = false;
         self.0.rendered.notify_all();
@@ -67,19 +69,27 @@ impl Renderer {
         Self { feed, hasher: RandomState::new(), state: Mutex::default(), rendered: Condvar::new() }
     }
 
-    /// Returns a version that is as new as the current one when this is called, or newer; `None` before the first.
+    /// Returns the version that is current at the time of the call, or a newer one; `None` before the first.
     ///
-    /// A thread that waits for another one's rendering takes that, though the map may have changed meanwhile. Where the map
-    /// changes faster than it can be rendered, each thread would otherwise render a version of its own, one after the other,
-    /// and the last of many streams would wait for all of them.
+    /// A thread that waits for a rendering uses it even if the map has changed meanwhile. Otherwise, if the map changed faster
+    /// than it can be rendered, each thread would render a version of its own, one after the other, and the last of many streams
+    /// would wait for all of them.
     ///
     /// # Errors
-    /// If what the feed has is no map, or has no form in JSON.
+    /// If the feed's value is not a map, or JSON cannot represent it.
     pub(super) fn latest(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
         let state = self.lock();
-        // Not the frame itself: a thread that waits would keep an old one.
+        // Not the frame itself: a waiting thread would keep an old one in memory.
         let wanted = self.feed.version();
         self.at_least(wanted, state)
+    }
+
+    /// Returns the current map; `None` if there is none or JSON cannot represent it.
+    pub(super) fn shown(&self) -> Option<Arc<Rendering>> {
+        self.latest().unwrap_or_else(|error| {
+            log::debug!("the feed's value cannot be shown: {}", ErrorChain(&error));
+            None
+        })
     }
 
     /// Returns version `wanted` or a newer one.
@@ -95,7 +105,7 @@ impl Renderer {
         }
         state.is_rendering = true;
         drop(state);
-        let _turn = Turn(self);
+        let _guard = RenderingGuard(self);
         let rendering = self.render()?;
         if let Some(rendering) = &rendering {
             self.lock().newest = Some(Arc::clone(rendering));
@@ -129,25 +139,25 @@ impl Renderer {
 }
 
 impl Rendering {
-    /// The time since the map changed to this one.
+    /// Returns the time since the map changed to this version.
     pub(super) fn age(&self) -> Duration {
         self.published.elapsed().saturating_add(self.age_before)
     }
 
-    /// Returns the entries that `filter` names: chosen once for all who ask with an equal one, as long as those are not too
-    /// many.
+    /// Returns the entries that `filter` selects. Requests with equal filters share one selection, unless there are too many
+    /// filters.
     pub(super) fn select(&self, filter: &Arc<Filter>) -> Arc<Selection> {
         self.selections.select(&self.document, filter)
     }
 
-    /// The map as a JSON list of pairs of texts: the key, and the value's JSON. For the page, which shows integers
-    /// with all of their digits and tells what has changed by comparing texts.
+    /// Returns the map as a JSON list of pairs of strings: the key, and the JSON of the value. The page needs it to show all
+    /// digits of integers, and finds changed entries by comparing the strings.
     pub(super) fn entries(&self) -> &Arc<Box<str>> {
         self.entries.get_or_init(|| Arc::new(self.document.pairs()))
     }
 }
 
-/// Returns a strong validator: 96 bits of SHA-256. It outlives a restart, as a version would not.
+/// Returns a strong validator: 96 bits of SHA-256. It is stable across restarts, which a version is not.
 pub(super) fn etag(content: &[u8]) -> String {
     format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(content)[..12]))
 }
@@ -188,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_rendering_keeps_no_old_map_and_has_the_newest() {
+    fn a_waiting_thread_keeps_no_old_map_and_gets_the_newest() {
         let renderer = renderer(Format::Bincode);
         for number in 0..20 {
             let rendering = renderer.lock();
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| renderer.latest().unwrap().unwrap().version);
-                // Time to come to the lock; one that has not yet has the newest all the same.
+                // Time to reach the lock; a thread that is late gets the newest version anyway.
                 std::thread::park_timeout(Duration::from_millis(5));
                 renderer.feed.publish(&Map::from([("n".into(), number.into())])).unwrap();
                 drop(rendering);
@@ -204,28 +214,28 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_waits_for_a_rendering_takes_it_though_the_map_has_changed_since() {
+    fn a_waiting_thread_uses_the_rendering_although_it_is_outdated() {
         let renderer = renderer(Format::Bincode);
         renderer.lock().is_rendering = true;
-        let turn = Turn(&renderer);
+        let guard = RenderingGuard(&renderer);
         let first = renderer.render().unwrap();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| renderer.at_least(1, renderer.lock()).unwrap().unwrap().version);
             renderer.feed.publish(&Map::new()).unwrap();
             renderer.lock().newest = first;
-            drop(turn);
+            drop(guard);
             assert_eq!(waiting.join().unwrap(), 1);
         });
         assert_eq!(renderer.latest().unwrap().unwrap().version, 2);
     }
 
     #[test]
-    fn a_rendering_that_fails_or_panics_lets_the_next_thread_render() {
+    fn a_failed_rendering_lets_the_next_thread_render() {
         let renderer = renderer(Format::Bincode);
         renderer.lock().is_rendering = true;
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _turn = Turn(&renderer);
-            panic!("as a fault of ours would");
+            let _guard = RenderingGuard(&renderer);
+            panic!("in a rendering");
         }));
         assert!(panicked.is_err() && renderer.latest().unwrap().is_some());
         renderer.feed.publish_typed(&7u32).unwrap();
@@ -235,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_entries_are_pairs_of_texts() {
+    fn the_entries_are_pairs_of_strings() {
         let feed = Arc::new(Feed::new(Format::Bincode, 1000));
         let value = crate::map::Value::from(i64::MAX);
         feed.publish(&Map::from([("<b>".into(), value), (1.into(), "\"".into())])).unwrap();
@@ -244,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_no_map_is_told() {
+    fn a_value_that_is_not_a_map_is_an_error() {
         let feed = Arc::new(Feed::new(Format::Bincode, 1000));
         feed.publish_typed(&7u32).unwrap();
         assert!(Renderer::new(feed).latest().is_err());

@@ -1,30 +1,30 @@
-//! Which path is what, and what may be done with it.
+//! Paths, and the methods and parameters that each accepts.
 
 use percent_encoding::percent_decode_str;
 
 use crate::map::{Key, number_key};
 
-/// What a path stands for.
+/// The resource that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
     Page,
     /// The page's event stream.
     Live,
-    /// Everybody's event stream.
+    /// The map's event stream.
     Events,
     Map,
     Entry(Key),
     Status,
     Clients,
     Metrics,
-    /// It runs.
+    /// The server runs.
     Livez,
-    /// It has a map, and does not stop.
+    /// The server has a map and is not stopping.
     Readyz,
 }
 
 impl Route {
-    /// Returns what `path` stands for, if it stands for anything.
+    /// Returns the route of `path`; `None` for an unknown path.
     pub(super) fn of(path: &str) -> Option<Self> {
         Some(match path {
             "/" => Self::Page,
@@ -40,7 +40,7 @@ impl Route {
         })
     }
 
-    /// The methods that are taken here, as `Allow` has them.
+    /// Returns the allowed methods as the value of `Allow`.
     pub(super) fn methods(&self, is_writable: bool) -> &'static str {
         match self {
             Self::Map if is_writable => "GET, HEAD, PUT, PATCH, OPTIONS",
@@ -49,7 +49,7 @@ impl Route {
         }
     }
 
-    /// The parameters that are taken here.
+    /// Returns the accepted parameters.
     pub(super) fn parameters(&self) -> &'static [&'static str] {
         match self {
             Self::Events => &["keys"],
@@ -58,29 +58,29 @@ impl Route {
         }
     }
 
-    /// True if and only if parameters called `name` are ignored here: those that stand-ins for a browser's `EventSource` add
-    /// of themselves. The map comes at once, whichever event was the last one.
+    /// True if and only if the parameter `name` is ignored: polyfills of `EventSource` add it. A stream sends the map at once,
+    /// so the last event's id is not needed.
     pub(super) fn ignores(&self, name: &str) -> bool {
-        // event-source-polyfill, reconnecting-eventsource and Mercure's clients, each with its own spelling.
+        // event-source-polyfill, reconnecting-eventsource and Mercure's clients, each with a different spelling.
         let is_last_id = || name.replace(['-', '_'], "").eq_ignore_ascii_case("lastEventId");
         // eventsource-polyfill; event-source-polyfill 0.0.9 and ng-event-source (`r`); with XDomainRequest (`padding`);
-        // what else keeps caches away (`t`).
+        // others that defeat caches (`t`).
         let is_other = || name.starts_with("evs_") || ["r", "t", "padding"].contains(&name);
         *self == Self::Events && (is_last_id() || is_other())
     }
 
-    /// True if and only if this is answered to a client that exceeds a limit: what says how the server is.
+    /// True if and only if this reports the server's health: it is served to clients above a limit, too.
     pub(super) fn is_health(&self) -> bool {
         matches!(self, Self::Livez | Self::Readyz | Self::Status | Self::Metrics)
     }
 
-    /// True if and only if `method` is taken here.
-    pub(super) fn takes(&self, method: &str, is_writable: bool) -> bool {
-        self.methods(is_writable).split(", ").any(|taken| taken == method)
+    /// True if and only if `method` is allowed.
+    pub(super) fn accepts(&self, method: &str, is_writable: bool) -> bool {
+        self.methods(is_writable).split(", ").any(|allowed| allowed == method)
     }
 }
 
-/// In a path a `+` is a plus.
+/// Decodes a part of a path, in which a `+` is a plus.
 fn decode(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(Into::into)
 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_decoded_and_spell_numbers() {
+    fn keys_are_decoded_and_may_be_integers() {
         assert_eq!(Route::of("/map/a%2Fb/%C3%B1"), Some(Route::Entry("a/b/ñ".into())));
         assert_eq!(Route::of("/map/1"), Some(Route::Entry(Key::Int(1))));
         assert_eq!(Route::of("/map/a+b"), Some(Route::Entry("a+b".into())));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stand_ins_for_event_sources_add_is_ignored_for_events_alone() {
+    fn parameters_of_polyfills_are_ignored_for_events_only() {
         for name in
             ["lastEventId", "Last-Event-ID", "last_event_id", "evs_last_event_id", "evs_preamble", "r", "t", "padding"]
         {
@@ -112,13 +112,15 @@ mod tests {
     }
 
     #[test]
-    fn writing_is_taken_only_where_it_is_on() {
-        assert!(Route::Map.takes("PATCH", true) && !Route::Map.takes("PATCH", false));
+    fn methods_that_write_need_a_token_file() {
+        assert!(Route::Map.accepts("PATCH", true) && !Route::Map.accepts("PATCH", false));
         let entry = Route::of("/map/x").unwrap();
         for method in ["PUT", "DELETE"] {
-            assert!(entry.takes(method, true) && !entry.takes(method, false), "{method}");
+            assert!(entry.accepts(method, true) && !entry.accepts(method, false), "{method}");
         }
-        assert!(entry.takes("GET", false) && !entry.takes("PATCH", true));
-        assert!(!Route::Page.takes("POST", true) && !Route::Page.takes("get", true) && !Route::Page.takes("", true));
+        assert!(entry.accepts("GET", false) && !entry.accepts("PATCH", true));
+        assert!(
+            !Route::Page.accepts("POST", true) && !Route::Page.accepts("get", true) && !Route::Page.accepts("", true)
+        );
     }
 }

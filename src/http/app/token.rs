@@ -1,4 +1,4 @@
-//! The bearer token that lets somebody write, in a file of the operator's.
+//! The bearer token that permits changes, in a file.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,59 +12,60 @@ use crate::files;
 use crate::files::permissions::warn_if_public;
 use crate::threads::{IoThread, Threads, Unanswered};
 
-/// The longest file that is a token: 4 KiB.
+/// The maximum length of a token: 4 KiB.
 const MAX_LEN: u64 = 4096;
 
-/// Below this many bytes a token can be guessed; it is taken, with a warning. 16 are 96 bits in base64.
+/// A shorter token, in bytes, can be guessed: it is accepted with a warning. 16 characters of base64 are 96 bits.
 const SHORT: usize = 16;
 
-/// How long a request that writes waits for the token to be read: 2 s.
+/// The longest time that a request waits for the token to be read: 2 s.
 const READ_LIMIT: Duration = Duration::from_secs(2);
 
-/// Why there is no token. The text is safe to print.
+/// Why the token cannot be used. The text is safe to print.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system does not let the file be read.
-    #[error("{name}: the token cannot be read")]
+    /// The file cannot be read.
+    #[error("{name}: cannot read the token")]
     Unreadable {
         /// The path, escaped.
         name: String,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The file has no token that fits into a header.
-    #[error("{name}: not a token; write 1 to 4096 visible ASCII characters, as `openssl rand -base64 32` does")]
+    /// The file does not contain a token that fits into a header.
+    #[error(
+        "{name}: not a token; write 1 to 4096 visible ASCII characters, such as the output of `openssl rand -base64 32`"
+    )]
     NoToken {
         /// The path, escaped.
         name: String,
     },
 }
 
-/// A file with a token. Read for each request that presents one, so that a new token counts at once, and none is kept in
-/// memory. What is written into a pipe, as by `<(pass token)` in a shell, can be read only once: of that token the hash is
-/// kept.
+/// A file with a token. It is read for each request that presents one: a new token is valid at once, and no token stays in
+/// memory. A pipe, such as `<(pass token)` in a shell, can be read only once: the hash of its token stays in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenFile {
     path: PathBuf,
-    /// The hash of what was in the pipe.
+    /// The hash of the token from a pipe.
     piped: Option<Digest>,
 }
 
-/// SHA-256 of a token. Compared in place of tokens, so that not even the lengths show.
+/// The SHA-256 of a token. Hashes are compared instead of tokens, so that the time reveals not even the length.
 ///
-/// Its only comparison looks at every byte, whatever they are. The type of the bytes is a parameter, so that a test can count.
+/// Its only comparison reads every byte. The type of the bytes is a parameter, so that a test can count comparisons.
 #[derive(Debug, Clone, Copy)]
 struct Digest<B = u8>([B; 32]);
 
-/// Reads the token for requests, on a thread of its own: a file system that hangs holds none of HTTP's.
+/// Reads the token on a separate thread: a hung file system does not block the threads of HTTP.
 #[derive(Debug)]
 pub(super) struct TokenReader {
     file: TokenFile,
     thread: IoThread,
 }
 
-/// Why a token is neither right nor wrong.
+/// Why a presented token could not be compared.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     #[error(transparent)]
@@ -82,11 +83,11 @@ impl<B: ConstantTimeEq> PartialEq for Digest<B> {
 impl<B: ConstantTimeEq> Eq for Digest<B> {}
 
 impl TokenFile {
-    /// Returns the token file at `path`, which may be a pipe whose writer ends within 10 s. Warns in the log of one that
-    /// others may read, or that can be guessed.
+    /// Returns the token file at `path`, which may be a pipe whose writer finishes within 10 s. Logs a warning if other users may
+    /// read the file, or if the token can be guessed.
     ///
     /// # Errors
-    /// If it cannot be read or has no token.
+    /// If the file cannot be read or does not contain a token.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let mut file = Self { path: path.into(), piped: None };
         let piped = files::read_pipe(&file.path, MAX_LEN + 2, files::PIPE_LIMIT).map_err(|why| file.unreadable(why))?;
@@ -96,7 +97,7 @@ impl TokenFile {
         };
         file.piped = piped.map(|_| digest(&token));
         if token.len() < SHORT {
-            log::warn!("{}: a token of {} characters can be guessed; write at least {SHORT}", file.name(), token.len());
+            log::warn!("{}: a token of {} characters can be guessed; use at least {SHORT}", file.name(), token.len());
         }
         warn_if_public(&file.path, "the token");
         Ok(file)
@@ -132,16 +133,16 @@ impl TokenReader {
     /// Starts the thread.
     ///
     /// # Errors
-    /// If the system gives none.
+    /// If the system cannot create a thread.
     pub(super) fn start(&self) -> io::Result<()> {
         self.thread.start()
     }
 
-    /// True if and only if `authorization`, the header's value, has the token that is in the file now. Without one, the file
-    /// is not read. How long this takes tells nothing of how much of it is right.
+    /// True if and only if `authorization`, the header's value, contains the token that is in the file now. Without a token in
+    /// the header, the file is not read. The time of the comparison does not depend on how many bytes are right.
     ///
     /// # Errors
-    /// If there is no token now, or it cannot be read within 2 s.
+    /// If the file has no token, or cannot be read within 2 s.
     pub(super) fn admits(&self, authorization: Option<&str>) -> Result<bool, ReadError> {
         let (scheme, presented) = authorization.and_then(|value| value.split_once(' ')).unwrap_or_default();
         if !scheme.eq_ignore_ascii_case("bearer") {
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_token_is_admitted_and_no_other() {
+    fn only_the_right_token_is_admitted() {
         let (_file, token) = file("s3cret-s3cret-s3cret\n");
         let token = token.unwrap();
         for right in ["Bearer s3cret-s3cret-s3cret", "bearer  s3cret-s3cret-s3cret "] {
@@ -200,7 +201,7 @@ mod tests {
         assert!(!token.admits(None).unwrap());
     }
 
-    /// A byte that counts how often it is compared.
+    /// A byte that counts its comparisons.
     struct Counted<'counter>(u8, &'counter Cell<usize>);
 
     impl ConstantTimeEq for Counted<'_> {
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_is_compared_however_many_are_right() {
+    fn every_byte_is_compared_for_any_guess() {
         let compared = Cell::new(0);
         let counted = |bytes: [u8; 32]| Digest(bytes.map(|byte| Counted(byte, &compared)));
         let right = digest("s3cret-s3cret-s3cret").0;
@@ -220,29 +221,29 @@ mod tests {
             guess[wrong_from..].iter_mut().for_each(|byte| *byte ^= 1);
             compared.set(0);
             assert_eq!(counted(guess) == counted(right), wrong_from == right.len());
-            assert_eq!(compared.get(), right.len(), "it shows that {wrong_from} bytes are right");
+            assert_eq!(compared.get(), right.len(), "the time reveals that {wrong_from} bytes are right");
         }
     }
 
     #[test]
-    fn a_new_token_counts_at_once_and_none_is_an_error() {
+    fn a_new_token_is_valid_at_once_a_missing_one_an_error() {
         let (file, token) = file("one");
         let token = token.unwrap();
         fs::write(file.path(), "two").unwrap();
         assert!(!token.admits(Some("Bearer one")).unwrap() && token.admits(Some("Bearer two")).unwrap());
         file.close().unwrap();
         assert!(matches!(token.admits(Some("Bearer two")), Err(ReadError::File(Error::Unreadable { .. }))));
-        assert!(!token.admits(None).unwrap(), "the file is not asked for a token that is not presented");
+        assert!(!token.admits(None).unwrap(), "without a presented token the file is not read");
     }
 
     #[test]
-    fn a_token_that_takes_too_long_holds_up_those_who_present_one_and_no_other() {
+    fn a_hung_token_file_delays_only_requests_with_a_token() {
         let (_file, token) = file("s3cret-s3cret-s3cret");
         let token = token.unwrap();
         let (release, held) = std::sync::mpsc::channel::<()>();
-        // As a file system that hangs would.
+        // Simulates a hung file system.
         assert!(matches!(token.thread.run(move || held.recv().is_ok()), Err(Unanswered::Late { .. })));
-        // One that was waited for would be late.
+        // `Busy`, not `Late`: the request did not wait.
         assert!(matches!(
             token.admits(Some("Bearer s3cret-s3cret-s3cret")),
             Err(ReadError::Unanswered(Unanswered::Busy { .. }))
@@ -267,12 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused() {
+    fn a_file_without_a_token_is_refused() {
         for text in ["", " \n", "two words", "ñ", &"x".repeat(5000)] {
             let (_file, opened) = file(text);
             assert!(matches!(opened, Err(Error::NoToken { .. })), "{text}");
         }
         let missing = TokenFile::open("/nowhere/\x1b[2J").unwrap_err().to_string();
-        assert_eq!(missing, "/nowhere/\\u{1b}[2J: the token cannot be read");
+        assert_eq!(missing, "/nowhere/\\u{1b}[2J: cannot read the token");
     }
 }

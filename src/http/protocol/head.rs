@@ -1,77 +1,85 @@
-//! The head of a request, parsed by `httparse`, and nothing guessed.
+//! The head of a request: its line and headers, parsed by `httparse`. Anything ambiguous is refused.
 
 use httparse::Status;
 
-use super::condition::{Conditions, Tags};
 use super::host::is_authority;
+use super::preconditions::{Preconditions, Tags};
 use super::response::{Code, Response};
 
-/// The most bytes of a request's line and headers: 16 KiB. Browsers send 1 to 2, nginx takes 8 a line.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
+/// The maximum size of a request's line and headers: 16 KiB. Browsers send 1 to 2 KiB; nginx accepts 8 KiB a line.
+pub(crate) const MAX_HEAD: usize = 16 * 1024;
 
-/// The most headers: 100, as in Apache (`LimitRequestFields`).
+/// The maximum number of headers: 100, as in Apache (`LimitRequestFields`).
 const MAX_HEADERS: usize = 100;
 
-/// A request's line and headers: those that anything here goes by.
+/// A request's line, and the headers that the server evaluates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) method: String,
-    /// From the first `/` to the `?`, as it came; `*` for OPTIONS alone.
-    pub(super) path: String,
-    /// What is behind the `?`; empty if there is none.
-    pub(super) query: String,
-    /// Whom it is meant for. `None` is HTTP/1.0, which need not say.
-    pub(super) host: Option<String>,
+pub(crate) struct Head {
+    pub(crate) method: String,
+    /// From the first `/` to the `?`, still encoded; `*` only for OPTIONS.
+    pub(crate) path: String,
+    /// Everything after the `?`, still encoded; empty if there is no `?`.
+    pub(crate) query: String,
+    /// The host in the target, or the Host header. HTTP/1.0 may omit it.
+    pub(crate) host: Option<String>,
     /// True for `https://`, false for `http://`, `None` for a target without a scheme.
-    pub(super) is_https: Option<bool>,
-    pub(super) content_length: usize,
-    pub(super) content: Content,
-    /// The client is an `EventSource`, or reads what one reads.
-    pub(super) accepts_events: bool,
-    pub(super) authorization: Option<String>,
-    pub(super) conditions: Conditions,
-    /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
-    pub(super) expects_continue: bool,
-    /// The client sends nothing after this.
-    pub(super) is_last: bool,
+    pub(crate) is_https: Option<bool>,
+    pub(crate) content_length: usize,
+    pub(crate) body_kind: BodyKind,
+    /// The client accepts an event stream, as an `EventSource` does.
+    pub(crate) accepts_events: bool,
+    pub(crate) authorization: Option<String>,
+    pub(crate) preconditions: Preconditions,
+    /// The client waits for `100 Continue` before it sends the body (RFC 9110, section 10.1.1).
+    pub(crate) expects_continue: bool,
+    /// The client sends no further request.
+    pub(crate) is_last: bool,
 }
 
-/// What the body is of what it stands for.
+/// How the body relates to the content that it represents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum BodyKind {
     #[default]
-    Whole,
-    /// A part, by Content-Range (RFC 9110, section 14.4).
-    Part,
-    /// Compressed, by Content-Encoding.
+    Complete,
+    /// A range, according to Content-Range (RFC 9110, section 14.4).
+    Partial,
+    /// Compressed, according to Content-Encoding.
     Encoded,
 }
 
 impl Head {
-    /// True if and only if the answer's body is not wanted.
-    pub(super) fn is_head(&self) -> bool {
+    /// True if and only if the response must not have a body.
+    pub(crate) fn is_head(&self) -> bool {
         self.method == "HEAD"
     }
 }
 
-fn malformed(why: &str) -> Response {
-    Response::refusal(Code::BadRequest, why)
+fn malformed(message: &str) -> Response {
+    Response::error(Code::BadRequest, message)
 }
 
-/// Returns the head that `received` begins with and its length, `None` if it is not whole yet.
-pub(super) fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
+/// Returns the head at the start of `received` and its length; `None` if it is incomplete.
+///
+/// # Errors
+/// The response to a head that is malformed or too large.
+pub(crate) fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> {
     let newer = match find_version(received) {
         Some((_, [b'1', b'0' | b'1'])) | None => None,
-        // Any later 1.x is 1.1 to a recipient that knows no more (RFC 9110, section 2.5); httparse does not know it.
+        // A recipient treats any later 1.x as 1.1 (RFC 9110, section 2.5); httparse refuses it.
         Some((minor_at, [b'1', _])) => Some([&received[..minor_at], b"1", &received[minor_at + 1..]].concat()),
-        Some(_) => return Err(Response::refusal(Code::VersionNotSupported, "send HTTP/1.1, or HTTP/1.0")),
+        Some(_) => {
+            return Err(Response::error(
+                Code::VersionNotSupported,
+                "this HTTP version is not supported: send HTTP/1.0 or HTTP/1.1",
+            ));
+        }
     };
     let received = newer.as_deref().unwrap_or(received);
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(received) {
-        // A line feed alone may be taken for a line's end (RFC 9112, section 2.2), but others take it for a part of a value.
-        Ok(Status::Complete(len)) if has_bare_feed(&received[..len]) => Err(malformed("a line ends in CR LF")),
+        // A recipient may accept a bare line feed as a line end (RFC 9112, section 2.2); others read it as a part of a value.
+        Ok(Status::Complete(len)) if has_bare_feed(&received[..len]) => Err(malformed(BARE_FEED)),
         Ok(Status::Complete(len)) if len <= MAX_HEAD => Ok(Some((len, read(&request)?))),
         Ok(Status::Partial) if received.len() < MAX_HEAD => Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(too_large(received)),
@@ -79,22 +87,26 @@ pub(super) fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> 
     }
 }
 
-/// A request line that is too long alone has a status of its own (RFC 9112, section 3).
+/// Returns the response to a head above the limits. A request line that is too long has its own status (RFC 9112, section 3).
 fn too_large(received: &[u8]) -> Response {
     let line = received.trim_ascii_start().split(|&byte| byte == b'\n').next().unwrap_or_default();
     if line.len() >= MAX_HEAD {
-        return Response::refusal(Code::UriTooLong, "line and headers are limited to 16 KiB");
+        return Response::error(Code::UriTooLong, "the request line and headers are limited to 16 KiB");
     }
-    Response::refusal(Code::HeadersTooLarge, "line and headers are limited to 16 KiB and 100 lines")
+    Response::error(Code::HeadersTooLarge, "the request line and headers are limited to 16 KiB and 100 headers")
 }
 
-/// What keeps a head from being one.
+const BARE_FEED: &str = "a line does not end in CR LF";
+
+/// Returns the message for an error of `httparse`.
 fn explain(error: httparse::Error) -> &'static str {
     match error {
-        httparse::Error::HeaderName => "a header is NAME: VALUE on one line, without a space before the colon",
-        httparse::Error::HeaderValue => "a header's value has a control character",
-        httparse::Error::NewLine => "a line ends in CR LF",
-        _ => "the request line is METHOD TARGET HTTP/1.1, with one space between them",
+        httparse::Error::HeaderName => {
+            "a header is malformed: write NAME: VALUE on one line, without a space before the colon"
+        }
+        httparse::Error::HeaderValue => "a header value contains a control character",
+        httparse::Error::NewLine => BARE_FEED,
+        _ => "the request line is malformed: write METHOD TARGET HTTP/1.1, separated by single spaces",
     }
 }
 
@@ -126,21 +138,21 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
             // RFC 9112, section 3.2.
             "host" => {
                 let host = text(header)?;
-                set(&mut head.host, host.to_owned(), "more than one Host")?;
+                set(&mut head.host, host.to_owned(), "more than one Host header")?;
                 check_host(host)?;
             }
             "transfer-encoding" => append(&mut codings, text(header)?),
             "content-length" => {
-                let len = parse_length(text(header)?).ok_or_else(|| malformed("Content-Length is no number"))?;
-                set(&mut length, len, "more than one Content-Length")?;
+                let len = parse_length(text(header)?).ok_or_else(|| malformed("Content-Length is not a number"))?;
+                set(&mut length, len, "more than one Content-Length header")?;
             }
             "connection" => head.is_last |= lists(text(header)?, "close"),
             "expect" => head.expects_continue |= is_newest && lists(text(header)?, "100-continue"),
             "accept" => head.accepts_events |= header.value.starts_with(b"text/event-stream"),
-            "content-encoding" if !header.value.eq_ignore_ascii_case(b"identity") => head.content = Content::Encoded,
-            "content-range" if head.method == "PUT" => head.content = Content::Part,
+            "content-encoding" if !header.value.eq_ignore_ascii_case(b"identity") => head.body_kind = BodyKind::Encoded,
+            "content-range" if head.method == "PUT" => head.body_kind = BodyKind::Partial,
             "authorization" => {
-                set(&mut head.authorization, text(header)?.to_owned(), "more than one Authorization")?;
+                set(&mut head.authorization, text(header)?.to_owned(), "more than one Authorization header")?;
             }
             "if-match" => append(&mut if_match, text(header)?),
             "if-none-match" => append(&mut if_none_match, text(header)?),
@@ -151,45 +163,45 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
         return Err(refuse_codings(&codings, is_newest && length.is_none()));
     }
     head.content_length = length.unwrap_or(0);
-    head.conditions = Conditions { if_match: read_tags(if_match)?, if_none_match: read_tags(if_none_match)? };
+    head.preconditions = Preconditions { if_match: read_tags(if_match)?, if_none_match: read_tags(if_none_match)? };
     if is_newest && head.host.is_none() {
-        return Err(malformed("no Host"));
+        return Err(malformed("the Host header is missing"));
     }
     read_target(request.path.unwrap_or_default(), &mut head)?;
     Ok(head)
 }
 
-/// The refusal of a body in `codings`, which are not taken: the next program in a chain could find its end elsewhere.
-/// `is_sound` says that the length is given by the codings alone, in a version that has them (RFC 9112, section 6).
-fn refuse_codings(codings: &str, is_sound: bool) -> Response {
-    let why = "Transfer-Encoding is not taken: send Content-Length";
-    if !is_sound {
-        malformed(why)
+/// Returns the response to a body in `codings`. No coding is accepted: the next program in a chain could find the body's end
+/// elsewhere. `is_valid` says that only the codings define the length, in a version that has them (RFC 9112, section 6).
+fn refuse_codings(codings: &str, is_valid: bool) -> Response {
+    let message = "Transfer-Encoding is not supported: send Content-Length";
+    if !is_valid {
+        malformed(message)
     } else if codings.eq_ignore_ascii_case("chunked") {
-        Response::refusal(Code::LengthRequired, why)
+        Response::error(Code::LengthRequired, message)
     } else {
-        Response::refusal(Code::NotImplemented, why)
+        Response::error(Code::NotImplemented, message)
     }
 }
 
-/// The value of a header that something here goes by, which has no more than ASCII: other bytes, and the whitespace of
-/// Unicode, are something else to the next program in a chain. `httparse` has taken off spaces and tabs around it.
+/// Returns the value of a header that the server evaluates. It must be ASCII: the next program in a chain could interpret
+/// other bytes, and Unicode whitespace, differently. `httparse` has trimmed spaces and tabs.
 fn text<'b>(header: &httparse::Header<'b>) -> Result<&'b str, Response> {
     let text = std::str::from_utf8(header.value).ok().filter(|text| text.is_ascii());
-    text.ok_or_else(|| malformed("a header that matters here has bytes beyond ASCII"))
+    text.ok_or_else(|| malformed("the value of a header that this server evaluates is not ASCII"))
 }
 
-/// Sets what only one line may say.
-fn set<T>(slot: &mut Option<T>, value: T, why_not_twice: &str) -> Result<(), Response> {
-    slot.replace(value).map_or(Ok(()), |_| Err(malformed(why_not_twice)))
+/// Sets the value of a header that may occur only once.
+fn set<T>(slot: &mut Option<T>, value: T, message: &str) -> Result<(), Response> {
+    slot.replace(value).map_or(Ok(()), |_| Err(malformed(message)))
 }
 
-/// True if and only if `value`, a list, has `word`, in upper or lower case.
+/// True if and only if the list `value` contains `word`, in any case.
 fn lists(value: &str, word: &str) -> bool {
-    value.split(',').any(|listed| listed.trim_matches([' ', '\t']).eq_ignore_ascii_case(word))
+    value.split(',').any(|item| item.trim_matches([' ', '\t']).eq_ignore_ascii_case(word))
 }
 
-/// Several lines of a list are one (RFC 9110, section 5.3).
+/// Appends another line of a list header (RFC 9110, section 5.3).
 fn append(list: &mut Option<String>, value: &str) {
     match list {
         Some(list) => {
@@ -201,42 +213,42 @@ fn append(list: &mut Option<String>, value: &str) {
 }
 
 fn read_tags(list: Option<String>) -> Result<Option<Tags>, Response> {
-    let refused = || malformed("If-Match and If-None-Match are *, or tags in quotes with commas between them");
-    list.map(|list| Tags::parse(&list).ok_or_else(refused)).transpose()
+    let message = "If-Match or If-None-Match is malformed: write *, or tags in quotes separated by commas";
+    list.map(|list| Tags::parse(&list).ok_or_else(|| malformed(message))).transpose()
 }
 
 fn check_host(host: &str) -> Result<(), Response> {
-    if is_authority(host) { Ok(()) } else { Err(malformed("the Host is no name and no address")) }
+    if is_authority(host) { Ok(()) } else { Err(malformed("the host is neither a name nor an address")) }
 }
 
-/// Reads what is asked for, and of whom, if `target` says so.
+/// Sets the path and query from `target`, and the host and scheme if `target` has them.
 fn read_target(target: &str, head: &mut Head) -> Result<(), Response> {
     let mut target = target;
     let is_scheme = |scheme: &str| ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme));
     if target.contains('#') {
-        return Err(malformed("the target has a fragment: leave out what begins with #"));
+        return Err(malformed("the target has a fragment: remove # and everything after it"));
     }
-    // The absolute form of a proxy's client; its host is the one that counts (RFC 9112, section 3.2.2).
+    // The absolute form, sent to proxies. Its host overrides the Host header (RFC 9112, section 3.2.2).
     if let Some((scheme, rest)) = target.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
         head.is_https = Some(scheme.len() == "https".len());
-        let (authority, behind) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (authority, path_and_query) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if authority.is_empty() {
             return Err(malformed("the target has no host"));
         }
         check_host(authority)?;
         head.host = Some(authority.to_owned());
-        target = behind;
+        target = path_and_query;
     } else if !target.starts_with('/') && (target, head.method.as_str()) != ("*", "OPTIONS") {
-        return Err(malformed("the target has to begin with /"));
+        return Err(malformed("the target does not begin with /"));
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    // Only the absolute form can be without one (RFC 9110, section 4.2.3).
+    // Only the absolute form may have an empty path (RFC 9110, section 4.2.3).
     let path = if path.is_empty() { "/" } else { path };
     (head.path, head.query) = (path.to_owned(), query.to_owned());
     Ok(())
 }
 
-/// Digits alone: `str::parse` would take a sign as well. More than a machine's word is the most that it holds.
+/// Returns the number that `value` writes in digits; `str::parse` would accept a sign, too. Saturates at `usize::MAX`.
 fn parse_length(value: &str) -> Option<usize> {
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| value.parse().unwrap_or(usize::MAX))
@@ -253,13 +265,13 @@ mod tests {
                 assert_eq!(len, request.len());
                 Ok(head)
             }
-            Ok(None) => panic!("{} is not whole", request.escape_ascii()),
+            Ok(None) => panic!("{} is incomplete", request.escape_ascii()),
             Err(refusal) => Err(refusal.code()),
         }
     }
 
     #[test]
-    fn what_is_gone_by_is_read_and_the_rest_is_not() {
+    fn evaluated_headers_are_read_and_others_ignored() {
         let request = "PATCH /map?keys=a HTTP/1.1\r\nhost: h:1\r\nX: y\r\nCONTENT-LENGTH: 7\r\nIf-Match: \"x\"\r\n\r\n";
         let wanted = Head {
             method: "PATCH".to_owned(),
@@ -267,14 +279,14 @@ mod tests {
             query: "keys=a".to_owned(),
             host: Some("h:1".to_owned()),
             content_length: 7,
-            conditions: Conditions { if_match: Tags::parse("\"x\""), if_none_match: None },
+            preconditions: Preconditions { if_match: Tags::parse("\"x\""), if_none_match: None },
             ..Head::default()
         };
         assert_eq!(head(request), Ok(wanted));
     }
 
     #[test]
-    fn a_request_is_not_whole_before_its_empty_line() {
+    fn a_head_is_incomplete_until_its_empty_line() {
         let request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
         for len in 0..request.len() {
             assert!(matches!(parse(&request[..len]), Ok(None)), "{len}");
@@ -283,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_programs_could_read_differently_is_refused() {
+    fn an_ambiguous_request_is_refused() {
         for lines in [
             "Host: h\r\nContent-Length: 3\r\nTransfer-Encoding: identity",
             "Host: h\r\nContent-Length: 3\r\nContent-Length: 4",
@@ -321,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_gone_by_is_ascii_and_any_other_is_any_bytes() {
+    fn an_evaluated_header_must_be_ascii_others_may_be_any_bytes() {
         let with = |name: &str, value: &[u8]| {
             let line = if name == "Host" { "" } else { "Host: h\r\n" };
             head([b"GET / HTTP/1.1\r\n", line.as_bytes(), name.as_bytes(), b": ", value, b"\r\n\r\n"].concat())
@@ -337,7 +349,7 @@ mod tests {
         ] {
             let value = value.as_bytes();
             assert!(with(name, &[b" \t", value, b"\t "].concat()).is_ok(), "{name}");
-            // Latin-1, and two that are whitespace in Unicode, before and behind.
+            // Latin-1, and two kinds of Unicode whitespace, before and after the value.
             for beyond in [b"\xe9".as_slice(), b"\xa0", b"\xc2\xa0", b"\xc2\x85"] {
                 assert_eq!(with(name, &[value, beyond].concat()), Err(Code::BadRequest), "{name}");
                 assert_eq!(with(name, &[beyond, value].concat()), Err(Code::BadRequest), "{name}");
@@ -348,11 +360,12 @@ mod tests {
     }
 
     #[test]
-    fn several_lines_of_a_list_are_one_list() {
+    fn several_lines_of_a_list_header_form_one_list() {
         let lines = "If-Match: \"a\"\r\nIf-None-Match: \"c\"\r\nIf-Match: \"b\"\r\nIf-None-Match: W/\"d\"";
         let both = |lines: &str| head(format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n"));
-        let wanted = Conditions { if_match: Tags::parse("\"a\", \"b\""), if_none_match: Tags::parse("\"c\", W/\"d\"") };
-        assert_eq!(both(lines).unwrap().conditions, wanted);
+        let wanted =
+            Preconditions { if_match: Tags::parse("\"a\", \"b\""), if_none_match: Tags::parse("\"c\", W/\"d\"") };
+        assert_eq!(both(lines).unwrap().preconditions, wanted);
         assert_eq!(both("If-None-Match: *\r\nIf-None-Match: \"a\""), Err(Code::BadRequest));
         let words =
             both("Connection: keep-alive,\tClose\r\nConnection: x\r\nExpect: 100-Continue\r\nExpect: x").unwrap();
@@ -360,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_are_limited() {
+    fn a_head_above_the_limits_is_refused() {
         let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(MAX_HEAD));
         assert_eq!(parse(long.as_bytes()).unwrap_err().code(), Code::HeadersTooLarge);
         let long_line = format!("GET /{}", "x".repeat(MAX_HEAD));
@@ -370,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn the_absolute_form_names_its_own_host() {
+    fn the_host_of_an_absolute_target_overrides_the_header() {
         for (target, path, query) in [
             ("http://other:1/map?x", "/map", "x"),
             ("HTTP://other:1/map?x", "/map", "x"),
@@ -386,13 +399,13 @@ mod tests {
     }
 
     #[test]
-    fn the_older_version_closes_and_needs_no_host() {
+    fn http_1_0_closes_and_needs_no_host() {
         let head = head("GET / HTTP/1.0\r\n\r\n").unwrap();
         assert!(head.is_last && head.host.is_none());
     }
 
     #[test]
-    fn a_later_minor_version_is_the_newest_known_and_another_major_one_is_refused() {
+    fn a_later_minor_version_is_1_1_another_major_is_refused() {
         for minor in 2..=9 {
             let known = head(format!("GET / HTTP/1.{minor}\r\nHost: h\r\n\r\n"));
             assert_eq!(known, head("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), "1.{minor}");
@@ -409,20 +422,20 @@ mod tests {
     }
 
     #[test]
-    fn a_coding_is_refused_by_what_it_could_mean() {
+    fn each_transfer_encoding_is_refused_with_its_status() {
         let coded = |version: &str, lines: &str| head(format!("PUT /map {version}\r\nHost: h\r\n{lines}\r\n\r\n"));
         assert_eq!(coded("HTTP/1.1", "Transfer-Encoding: Chunked"), Err(Code::LengthRequired));
         for codings in ["gzip, chunked", "chunked, chunked", "identity", "x", ""] {
             let lines = format!("Transfer-Encoding: {codings}");
             assert_eq!(coded("HTTP/1.1", &lines), Err(Code::NotImplemented), "{codings}");
         }
-        // Where it ends is in doubt.
+        // The end of the body is ambiguous.
         assert_eq!(coded("HTTP/1.0", "Transfer-Encoding: chunked"), Err(Code::BadRequest));
         assert_eq!(coded("HTTP/1.1", "Content-Length: 3\r\nTransfer-Encoding: chunked"), Err(Code::BadRequest));
     }
 
     #[test]
-    fn a_length_beyond_any_machine_is_a_length() {
+    fn a_length_beyond_64_bits_saturates() {
         assert_eq!(parse_length("99999999999999999999999"), Some(usize::MAX));
     }
 }

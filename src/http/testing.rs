@@ -1,4 +1,4 @@
-//! HTTP without a network, for the checks in `tests/hostile/`. No part of the interface: it may change at any time.
+//! HTTP without a network, for the checks in `tests/hostile/`. Not part of the public interface: it may change at any time.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -16,17 +16,17 @@ use crate::shutdown::Shutdown;
 use crate::stats::Stats;
 use crate::threads::Threads;
 
-/// The most bytes that are sent at once: what is read at once, because a read throws away the rest of a piece.
+/// The maximum size of a piece: one read returns one piece and discards what exceeds its buffer.
 pub const MAX_PIECE: usize = 4096;
 
-/// The longest answer: the page has some 30 KiB.
-const MAX_ANSWER: usize = 256 * 1024;
+/// The maximum size of a response: the page has some 30 KiB.
+const MAX_RESPONSE: usize = 256 * 1024;
 
 /// A server without clients.
 #[derive(Debug, Default)]
-struct Nobody(Stats);
+struct EmptyMonitor(Stats);
 
-impl ServerMonitor for Nobody {
+impl ServerMonitor for EmptyMonitor {
     fn stats(&self) -> &Stats {
         &self.0
     }
@@ -44,39 +44,39 @@ impl ServerMonitor for Nobody {
     }
 }
 
-/// The service, and what its connections need.
+/// The service, with everything that its connections need.
 #[derive(Debug)]
 pub struct Site {
     http: Http,
     watcher: Arc<Watcher>,
     stop: Shutdown,
     connections: u64,
-    /// Room for one answer.
-    answer: Vec<u8>,
+    /// A buffer for one response.
+    buffer: Vec<u8>,
 }
 
 impl Site {
-    /// Returns the site of `feed`, which is `localhost` and may be written by who has `token`.
+    /// Returns a service for `feed` at `localhost` that accepts changes with `token`.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// If the system refuses a thread or a descriptor.
     pub fn new(feed: Arc<Feed>, token: TokenFile) -> io::Result<Self> {
         let config = Config { interval: Duration::from_mins(1), token: Some(token), ..Config::default() };
         let stop = Shutdown::new()?;
-        let monitor = || Arc::new(Nobody::default());
+        let monitor = || Arc::new(EmptyMonitor::default());
         let http = Http::new(config, feed, monitor(), monitor(), stop.clone());
         let watcher = Arc::new(Watcher::start(&Threads::default())?);
         http.start()?;
-        Ok(Self { http, watcher, stop, connections: 0, answer: vec![0; MAX_ANSWER] })
+        Ok(Self { http, watcher, stop, connections: 0, buffer: vec![0; MAX_RESPONSE] })
     }
 
-    /// Serves one client, which sends `pieces`, reads each alone, and ends its side. Returns all that it is sent, and true if
-    /// and only if that is all that there was to send.
+    /// Serves one client that sends `pieces`, each received by a read of its own, and then closes its side. Returns everything
+    /// that the client received, and true if and only if the service completed without an error.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// If a system call fails.
     pub fn serve<'p>(&mut self, pieces: impl Iterator<Item = &'p [u8]>) -> io::Result<(Vec<u8>, bool)> {
-        // Such a socket keeps the pieces apart, and both ends are this thread's.
+        // SEQPACKET preserves the boundaries of the pieces. This thread owns both ends.
         let (mut client, server) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None)?;
         server.set_nonblocking(true)?;
         client.set_nonblocking(true)?;
@@ -87,16 +87,16 @@ impl Site {
         self.connections += 1;
         let server = TcpStream::from(OwnedFd::from(server));
         let mut connection = testing::connection(self.connections, server, &self.watcher);
-        let is_whole = self.http.serve(&mut connection, &self.stop).is_ok();
+        let is_complete = self.http.serve(&mut connection, &self.stop).is_ok();
         drop(connection);
-        // The watcher may hold the other end for a moment longer.
+        // The watcher may keep the other end open for a moment longer.
         client.set_nonblocking(false)?;
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         loop {
-            match client.read(&mut self.answer) {
-                Ok(0) => return Ok((answers, is_whole)),
-                Ok(read) => answers.extend_from_slice(&self.answer[..read]),
-                // What was not read when the other end closed; the answers follow.
+            match client.read(&mut self.buffer) {
+                Ok(0) => return Ok((responses, is_complete)),
+                Ok(read) => responses.extend_from_slice(&self.buffer[..read]),
+                // The service left input unread; its responses follow.
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
                 Err(error) => return Err(error),
             }

@@ -1,14 +1,14 @@
-//! The page, and what it may do.
+//! The page and its Content-Security-Policy.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
-/// The page: one file that asks for nothing but its event stream.
+/// The page: one file that loads nothing except its event stream.
 pub(super) const PAGE: &str = include_str!("page.html");
 
-/// Returns the Content-Security-Policy of `page`: it may run its own inline scripts, told by their hashes, wear its own
-/// styles, and speak to this listener. Whatever else finds its way into it does nothing.
+/// Returns the Content-Security-Policy of `page`: the browser runs only its own inline scripts and styles, identified by their
+/// hashes, and connects only to this listener.
 pub(super) fn policy(page: &str) -> String {
     let (scripts, styles) = (sources(page, "<script>", "</script>"), sources(page, "<style>", "</style>"));
     format!(
@@ -17,7 +17,7 @@ pub(super) fn policy(page: &str) -> String {
     )
 }
 
-/// The hashes of what stands between each `open` and `close` (CSP level 3, section 2.3.1).
+/// Returns the hashes of all texts between `open` and `close` (CSP level 3, section 2.3.1).
 fn sources(page: &str, open: &str, close: &str) -> String {
     let contents = page.split(open).skip(1).filter_map(|rest| rest.split(close).next());
     let hashes: Vec<_> =
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_has_the_hash_of_each_script_and_style() {
+    fn the_policy_contains_the_hash_of_each_script_and_style() {
         let policy = policy("<style>a{}</style><script>1</script><script>2</script>");
         // printf 1 | openssl dgst -sha256 -binary | base64
         assert!(policy.contains("script-src 'sha256-a4ayc/80/OGda4BO/1o/V0etpOqiLx1JwB5S3beHW0s=' 'sha256-1HNeOiZeFu7gP1lxi5tdAwGcB9i2xR+Q2jpmbuwTqzU=';"), "{policy}");
@@ -39,11 +39,15 @@ mod tests {
     }
 
     #[test]
-    fn the_page_asks_nobody_else_for_anything() {
+    fn the_page_loads_nothing_from_other_servers() {
         for foreign in ["http://", "https://", "src=", "@import", "url("] {
             assert!(!PAGE.contains(foreign), "{foreign}");
         }
-        assert_eq!(PAGE.matches("<script").count(), PAGE.matches("<script>").count(), "the policy knows bare scripts");
+        assert_eq!(
+            PAGE.matches("<script").count(),
+            PAGE.matches("<script>").count(),
+            "the policy hashes only scripts without attributes"
+        );
         assert_eq!(PAGE.matches("<style").count(), PAGE.matches("<style>").count());
     }
 }

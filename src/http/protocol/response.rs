@@ -1,14 +1,16 @@
-//! An answer: a status, headers of the server's own making, a body.
+//! A response: a status, headers that the server chooses, and a body.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use super::body::Body;
+use serde::Serialize;
+
+use super::response_body::ResponseBody;
 use crate::connection::{Connection, Error};
 
-/// Statuses that are answered.
+/// The status codes that the server sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
+pub(crate) enum Code {
     Ok,
     NoContent,
     NotModified,
@@ -31,8 +33,8 @@ pub(super) enum Code {
 }
 
 impl Code {
-    /// All of them, in the order of their declaration.
-    pub(super) const ALL: [Self; 19] = [
+    /// All codes, in the order of their declaration.
+    pub(crate) const ALL: [Self; 19] = [
         Self::Ok,
         Self::NoContent,
         Self::NotModified,
@@ -79,14 +81,14 @@ impl Code {
         }
     }
 
-    pub(super) fn number(self) -> u16 {
+    pub(crate) fn number(self) -> u16 {
         self.line().0
     }
 }
 
-/// What a body is.
+/// The media type of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Html,
     Json,
     Text,
@@ -107,77 +109,94 @@ impl Kind {
     }
 }
 
-/// An answer before it is written.
+/// A response that is not written yet.
 ///
-/// Nothing that a peer controls may come into a header: names are fixed, and values are fixed, numbers, hashes, or from
-/// the command line, checked there.
+/// No header may contain anything that a peer controls: names are fixed, and values are fixed, numbers, hashes, or checked
+/// configuration.
 #[derive(Debug, Clone)]
-pub(super) struct Response {
+pub(crate) struct Response {
     code: Code,
     kind: Kind,
-    body: Body,
-    /// Lines of headers beside those that every answer has, each with its end.
+    body: ResponseBody,
+    /// Header lines in addition to those of every response, each with its line end.
     headers: String,
-    /// What a page may load; nothing, unless it is a page of ours.
+    /// The Content-Security-Policy; `None` forbids everything.
     policy: Option<String>,
-    may_be_kept: bool,
+    is_cacheable: bool,
+    closes: bool,
 }
 
-/// What a document may do that is no page: nothing.
+/// The Content-Security-Policy of everything but the page: nothing is allowed.
 const NO_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 impl Response {
-    pub(super) fn new(code: Code, kind: Kind, body: impl Into<Body>) -> Self {
-        Self { code, kind, body: body.into(), headers: String::new(), policy: None, may_be_kept: false }
+    pub(crate) fn new(code: Code, kind: Kind, body: impl Into<ResponseBody>) -> Self {
+        Self { code, kind, body: body.into(), headers: String::new(), policy: None, is_cacheable: false, closes: false }
     }
 
-    /// A status whose body is one line that says why, and the fix.
-    pub(super) fn refusal(code: Code, why: &str) -> Self {
-        Self::new(code, Kind::Text, format!("{why}\n"))
+    /// Returns a response whose body is one line: the cause, then the fix.
+    pub(crate) fn error(code: Code, message: &str) -> Self {
+        Self::new(code, Kind::Text, format!("{message}\n"))
     }
 
-    pub(super) fn code(&self) -> Code {
+    /// Returns `200 OK` with `value` as JSON on one line.
+    pub(crate) fn json<T: Serialize>(value: &T) -> Self {
+        Self::new(Code::Ok, Kind::Json, to_json(value) + "\n")
+    }
+
+    pub(crate) fn code(&self) -> Code {
         self.code
     }
 
-    /// Adds a header. Neither part may be a peer's.
-    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+    /// Adds a header. A peer must control neither part.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         debug_assert!(!value.contains(['\r', '\n']), "{name}: {value:?}");
         // Writing to a String does not fail.
         let _ = write!(self.headers, "{name}: {value}\r\n");
         self
     }
 
-    pub(super) fn with_policy(mut self, policy: &str) -> Self {
+    pub(crate) fn with_policy(mut self, policy: &str) -> Self {
         self.policy = Some(policy.to_owned());
         self
     }
 
-    /// A cache may keep it, if it asks each time whether it is still right.
-    pub(super) fn revalidated(mut self) -> Self {
-        self.may_be_kept = true;
+    /// Lets caches store the response and revalidate it before each use.
+    pub(crate) fn cacheable(mut self) -> Self {
+        self.is_cacheable = true;
         self
     }
 
-    /// Sends the answer; without the body, but with its length, for HEAD. `is_last` says that the connection is closed after
-    /// it.
+    /// Closes the connection after the response.
+    pub(crate) fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
+    /// True if and only if the connection must be closed after the response.
+    pub(crate) fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// Sends the response; for HEAD with the body's length but without the body. `is_last` announces that the connection is
+    /// closed afterwards.
     ///
     /// # Errors
-    /// What the connection failed with.
-    pub(super) fn send(&self, is_head: bool, is_last: bool, connection: &mut Connection) -> Result<(), Error> {
+    /// If the connection fails.
+    pub(crate) fn send(&self, is_head: bool, is_last: bool, connection: &mut Connection) -> Result<(), Error> {
         connection.send_parts(self.parts(&self.start(is_last), is_head), self.body.payload())
     }
 
-    /// The answer's bytes, which begin with `start`.
+    /// Returns the bytes of the response, which begin with `start`.
     fn parts<'part>(&'part self, start: &'part str, is_head: bool) -> impl Iterator<Item = &'part [u8]> {
         let body = if is_head { [b"" as &[u8]; 2] } else { self.body.parts() };
         std::iter::once(start.as_bytes()).chain(body)
     }
 
-    /// Returns what stands before the body.
+    /// Returns everything that precedes the body.
     fn start(&self, is_last: bool) -> String {
         let mut head = self.head();
-        // RFC 9110, section 8.6: these two have no body, and need no length.
+        // These two have no body and need no length (RFC 9110, section 8.6).
         if !matches!(self.code, Code::NoContent | Code::NotModified) {
             let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
         }
@@ -185,16 +204,16 @@ impl Response {
         head
     }
 
-    /// The bytes that a stream begins with. It has no length: it ends with the connection.
-    pub(super) fn into_stream_head(self) -> Vec<u8> {
-        // nginx, in front, would hold the events back.
+    /// Returns the head of a stream. A stream has no length: it ends with the connection.
+    pub(crate) fn into_stream_head(self) -> Vec<u8> {
+        // Without the first header nginx would buffer the events.
         (self.head() + "X-Accel-Buffering: no\r\nConnection: close\r\n\r\n").into_bytes()
     }
 
     fn head(&self) -> String {
         let (number, phrase) = self.code.line();
         let policy = self.policy.as_deref().unwrap_or(NO_POLICY);
-        let cache = if self.may_be_kept { "no-cache" } else { "no-store" };
+        let cache = if self.is_cacheable { "no-cache" } else { "no-store" };
         format!(
             "HTTP/1.1 {number} {phrase}\r\n\
              Date: {}\r\n\
@@ -211,6 +230,12 @@ impl Response {
     }
 }
 
+/// Returns `value` as JSON on one line.
+pub(crate) fn to_json<T: Serialize>(value: &T) -> String {
+    // Numbers, strings and lists of them always have a JSON form.
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,8 +247,8 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_how_long_it_is_and_what_may_be_done_with_it() {
-        let response = Response::refusal(Code::NotFound, "nothing here").with("Allow", "GET");
+    fn a_response_has_its_length_and_security_headers() {
+        let response = Response::error(Code::NotFound, "nothing here").with("Allow", "GET");
         let bytes = text(&response, false, true);
         assert!(bytes.starts_with("HTTP/1.1 404 Not Found\r\nDate: "), "{bytes}");
         assert!(
@@ -239,8 +264,8 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_has_no_body_has_no_length() {
-        let text = text(&Response::new(Code::NotModified, Kind::Json, "").revalidated(), false, false);
+    fn a_response_without_a_body_has_no_length() {
+        let text = text(&Response::new(Code::NotModified, Kind::Json, "").cacheable(), false, false);
         assert!(!text.contains("Content-Length") && text.contains("Cache-Control: no-cache\r\n"), "{text}");
     }
 }

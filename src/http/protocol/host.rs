@@ -1,21 +1,20 @@
-//! Whom a request may be meant for.
+//! The Host check: it protects against DNS rebinding.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The names and addresses under which this listener may be asked.
+/// The names and addresses that requests to this listener may name as their host.
 ///
-/// A page from anywhere may have its own name resolve to this machine (DNS rebinding); the browser then takes this
-/// listener for the page's own server, and hands it everything. It still sends that name as Host, so names that are not
-/// this listener's are refused. An address cannot be rebound: where the listener takes connections to any address,
-/// any address may be named.
+/// A foreign page can make its own name resolve to this machine (DNS rebinding). The browser then treats this listener as the
+/// page's own server and lets the page read every response. It still sends the page's name as Host, so the listener refuses
+/// foreign names. An address cannot be rebound: a listener on all addresses accepts any address.
 #[derive(Debug)]
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     addresses: Vec<IpAddr>,
     names: Vec<String>,
 }
 
 impl Hosts {
-    pub(super) fn new(listen: &[SocketAddr], names: &[String]) -> Self {
+    pub(crate) fn new(listen: &[SocketAddr], names: &[String]) -> Self {
         let mut hosts = Self { addresses: listen.iter().map(SocketAddr::ip).collect(), names: Vec::new() };
         for name in names {
             let name = without_port(name).unwrap_or(name);
@@ -27,23 +26,23 @@ impl Hosts {
         hosts
     }
 
-    /// True if and only if `authority`, a name or an address with or without a port, is one of this listener's. The port
-    /// may be any: it differs behind a tunnel, and nothing rests on it.
-    pub(super) fn admit(&self, authority: &str) -> bool {
+    /// True if and only if `authority`, a name or an address with or without a port, is one of this listener's. The port is
+    /// ignored: it differs behind a tunnel, and the protection does not depend on it.
+    pub(crate) fn admit(&self, authority: &str) -> bool {
         let Some(host) = without_port(authority) else { return false };
         if let Some(address) = parse_address(host) {
-            let is_named = |listened: &IpAddr| listened.is_unspecified() || listened.to_canonical() == address;
-            return address.is_loopback() || self.addresses.iter().any(is_named);
+            let matches = |own: &IpAddr| own.is_unspecified() || own.to_canonical() == address;
+            return address.is_loopback() || self.addresses.iter().any(matches);
         }
         let name = normalize(host);
         name == "localhost" || self.names.contains(&name)
     }
 }
 
-/// Returns `text` if and only if a request may name it as its host: a name, or an address, with or without a port.
+/// Returns `text` if it is a host that requests may name: a name or an address, with or without a port.
 ///
 /// # Errors
-/// What a host would be.
+/// If `text` is not a host.
 pub fn parse_host(text: &str) -> Result<String, HostError> {
     let host = without_port(text).unwrap_or(text);
     let is_label = |label: &str| {
@@ -53,28 +52,28 @@ pub fn parse_host(text: &str) -> Result<String, HostError> {
     if is_name || parse_address(host).is_some() { Ok(text.to_owned()) } else { Err(HostError(text.to_owned())) }
 }
 
-/// Text that is no host.
+/// The text is not a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{}\" is no host: write map.example or 192.0.2.7, without http:// and a path; there is no * for all",
+    "\"{}\" is not a host: write map.example or 192.0.2.7, without http:// and without a path; * is not supported",
     .0.escape_debug()
 )]
 pub struct HostError(String);
 
-/// True if and only if `text` has the form that Host has: a name or an address, with or without a port (RFC 9110,
-/// section 7.2; RFC 3986, section 3.2.2). It may be empty, and then is nobody's.
-pub(super) fn is_authority(text: &str) -> bool {
+/// True if and only if `text` has the form of a Host header: a name or an address, with or without a port (RFC 9110,
+/// section 7.2; RFC 3986, section 3.2.2). It may be empty, which [`Hosts::admit`] refuses.
+pub(crate) fn is_authority(text: &str) -> bool {
     let is_name =
         |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte));
     without_port(text).is_some_and(|host| is_name(host) || parse_address(host).is_some())
 }
 
-/// Names are the same in upper and lower case, and with the root's dot.
+/// Returns `name` in lower case without the root's dot: the spelling of both does not matter.
 fn normalize(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// `127.0.0.1` or `[::1]`.
+/// Parses `127.0.0.1` or `[::1]`.
 fn parse_address(host: &str) -> Option<IpAddr> {
     let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match inner {
@@ -83,7 +82,7 @@ fn parse_address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Returns what stands before the port, if and only if the port is one.
+/// Returns `authority` without its port; `None` if the port is not a number.
 fn without_port(authority: &str) -> Option<&str> {
     let end = if authority.starts_with('[') {
         authority.find(']')? + 1
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_asked_by_its_own_names_and_addresses() {
+    fn a_listener_admits_its_own_names_and_addresses_only() {
         let hosts = hosts("10.0.0.5:80", &["Map.example:443", "192.0.2.7"]);
         for own in [
             "10.0.0.5",
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_has_its_form_whosever_it_is() {
+    fn a_host_header_has_the_form_of_the_rfc() {
         for host in ["", "a.example", "A_b~%20,c:80", "localhost:", "10.0.0.1:1", "[::1]", "[::1]:80", ":80"] {
             assert!(is_authority(host), "{host}");
         }
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_named_is_a_name_or_an_address() {
+    fn a_configured_host_is_a_name_or_an_address() {
         for host in ["map.example", "MAP.example.:443", "localhost", "a_b-c", "192.0.2.7:80", "[::1]:80", "::1"] {
             assert_eq!(parse_host(host).as_deref(), Ok(host));
         }
@@ -176,12 +175,12 @@ mod tests {
             "[a]",
         ] {
             let refusal = parse_host(other).unwrap_err().to_string();
-            assert!(refusal.contains("is no host: write map.example"), "{refusal}");
+            assert!(refusal.contains("is not a host: write map.example"), "{refusal}");
         }
     }
 
     #[test]
-    fn where_any_address_is_listened_on_any_may_be_named_and_no_name() {
+    fn a_listener_on_all_addresses_admits_any_address_but_no_name() {
         for listen in ["0.0.0.0:80", "[::]:80"] {
             let hosts = hosts(listen, &[]);
             assert!(hosts.admit("10.0.0.6:80") && hosts.admit("[fd00::1]:80"));
