@@ -15,9 +15,10 @@ use mapcast::{Format, display::units};
 use crate::address::AddressArgs;
 use crate::conflicts;
 use crate::deliver::{self, DeliverArgs, DeliverConfig};
-use crate::overdue;
+use crate::duration::parse_nonzero;
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
+use crate::timeout;
 use crate::tls::TlsArgs;
 use crate::watch::{self, WatchArgs};
 
@@ -71,7 +72,7 @@ pub(crate) fn parse() -> Config {
     let config = command_line(&mut command, std::env::args_os()).and_then(|line| {
         if let Some(time) = line.longest_time() {
             // Before any file is read.
-            overdue::end_after(time);
+            timeout::exit_after(time);
         }
         line.into_config()
     });
@@ -138,7 +139,7 @@ enum Exchange {
             value_name = "DURATION",
             env = "MAPCAST_TIMEOUT",
             default_value = "2s",
-            value_parser = parse_wait
+            value_parser = parse_nonzero
         )]
         timeout: Duration,
     },
@@ -160,7 +161,7 @@ enum Exchange {
 #[derive(Debug, Args)]
 struct CommonArgs {
     /// Leave with exit code 124 when this time is over
-    #[arg(short = 'W', long, global = true, value_name = "DURATION", env = "MAPCAST_TIMEOUT", value_parser = parse_wait)]
+    #[arg(short = 'W', long, global = true, value_name = "DURATION", env = "MAPCAST_TIMEOUT", value_parser = parse_nonzero)]
     timeout: Option<Duration>,
     /// How long the lookup of the server's name may take, and then each of its addresses to answer
     #[arg(
@@ -169,7 +170,7 @@ struct CommonArgs {
         value_name = "DURATION",
         env = "MAPCAST_CONNECT_TIMEOUT",
         default_value = "2s",
-        value_parser = parse_wait
+        value_parser = parse_nonzero
     )]
     connect_timeout: Duration,
     #[command(flatten)]
@@ -257,7 +258,7 @@ struct FollowArgs {
     )]
     wait: Option<Duration>,
     /// Reconnect after this much silence [default: three intervals, as learned from the server's repeats, from 10s to 3m]
-    #[arg(long, value_name = "DURATION", env = "MAPCAST_STALE_AFTER", value_parser = parse_wait)]
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_STALE_AFTER", value_parser = parse_nonzero)]
     stale_after: Option<Duration>,
 }
 
@@ -404,21 +405,12 @@ fn parse_count(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Returns the duration that `text` names; no wait of no length is of any use.
-pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
-    let duration = units::parse_duration(text).map_err(|error| error.to_string())?;
-    if duration.is_zero() {
-        return Err("it must be longer than nothing".to_owned());
-    }
-    Ok(duration)
-}
-
 /// Returns how long `text` says to wait for the first connection; `true` is for ever.
 fn parse_patience(text: &str) -> Result<Duration, String> {
     match text {
         "true" => Ok(Duration::MAX),
         "false" => Ok(Duration::ZERO),
-        text => parse_wait(text),
+        text => parse_nonzero(text),
     }
 }
 

@@ -2,15 +2,11 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use mapcast::client;
 use mapcast::frame;
 
 use crate::selection::MissingKey;
-use crate::{deliver, logging, watch};
 
 /// The exit codes. Usage errors of the command line leave with clap's own 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +29,18 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+/// An option whose value can never work, such as a directory for `--write`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
 impl Exit {
     /// Returns what `error` means to the shell.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if error.is::<MissingKey>() {
             return Self::KeyMissing;
         }
-        if error.is::<deliver::Unusable>() {
+        if error.is::<UsageError>() {
             return Self::Usage;
         }
         match error.downcast_ref::<client::Error>() {
@@ -62,32 +63,6 @@ impl Exit {
     pub(crate) fn is_quiet(self) -> bool {
         matches!(self, Self::Done | Self::Interrupted)
     }
-}
-
-/// How long what is still to be said, or put right, may take: a terminal that takes nothing more holds nobody up.
-const LEAVING: Duration = Duration::from_millis(500);
-
-/// Does `work`, which may hang, and waits for it a moment at most: the client is leaving.
-pub(crate) fn with_time_limit(work: impl FnOnce() + Clone + Send + 'static) {
-    let (tell, told) = mpsc::channel();
-    let again = work.clone();
-    let run = move || {
-        work();
-        // Nobody listens only if it took too long.
-        let _ = tell.send(());
-    };
-    match thread::Builder::new().name("leaving".to_owned()).spawn(run) {
-        Ok(_) => drop(told.recv_timeout(LEAVING)),
-        Err(_) => again(),
-    }
-}
-
-/// Leaves at once, as a second signal asks for, whatever the other threads do.
-pub(crate) fn leave_at_once(code: Exit) -> ! {
-    watch::restore();
-    with_time_limit(deliver::cleanup);
-    logging::flush_at_once();
-    std::process::exit(code as i32)
 }
 
 impl From<Exit> for ExitCode {

@@ -6,11 +6,12 @@ mod args;
 mod check;
 mod conflicts;
 mod deliver;
+mod duration;
 mod exit;
 mod hidden;
+mod leave;
 #[path = "../common/logging.rs"]
 mod logging;
-mod overdue;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
@@ -22,6 +23,8 @@ mod stdout;
 #[cfg(test)]
 #[path = "../../../tests/testing/mod.rs"]
 mod testing;
+mod time_limit;
+mod timeout;
 mod timeout_hint;
 mod tls;
 mod watch;
@@ -67,7 +70,7 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     signals::survive_large_writes().context("cannot handle signals")?;
     let shutdown = Shutdown::new().context("cannot make a pipe")?;
     if !config.task.passes_signals_on() {
-        signals::handle(shutdown.clone(), || exit::leave_at_once(Exit::Interrupted))
+        signals::handle(shutdown.clone(), || leave::leave_at_once(Exit::Interrupted))
             .context("cannot handle signals")?;
     }
     let watch = config.task.prints().then(|| stdout::Watch::start(&shutdown)).transpose();

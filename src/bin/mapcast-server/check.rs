@@ -6,9 +6,9 @@ use mapcast::state::StateFile;
 use mapcast::threads::Threads;
 use mapcast::{Backlog, ServerConfig, Shutdown};
 
-use super::args::{Chosen, Task};
-use super::http::page_url;
-use super::{LastMap, first_map};
+use crate::args::{Chosen, Task};
+use crate::followed_source::{LastMap, first_map};
+use crate::http::page_url;
 
 /// Tries everything that can be tried without listening, writing or asking a source that is no file, and returns what would
 /// be done, a line each; of what is rarely changed, only what is not the default. A server that runs with the same state

@@ -4,6 +4,7 @@
 
 mod args;
 mod check;
+mod followed_source;
 mod http;
 #[path = "../common/logging.rs"]
 mod logging;
@@ -27,12 +28,13 @@ use anyhow::Context;
 use clap::Parser;
 use mapcast::server::Handle;
 use mapcast::service::http::ShownSource;
-use mapcast::source::{Fixed, Location, Sink, Source};
+use mapcast::source::Location;
 use mapcast::state::StateFile;
-use mapcast::threads::{Thread, Threads, Worker};
-use mapcast::{Cast, Echo, Feed, Greet, Map, Server, ServerConfig, Shutdown};
+use mapcast::threads::{Threads, Worker};
+use mapcast::{Cast, Echo, Greet, Server, ServerConfig, Shutdown};
 
-use args::{Chosen, Cli, MapTask, Task};
+use args::{Chosen, Cli, Task};
+use followed_source::{FollowedSource, LastMap, first_map};
 use systemd::{Listeners, Subject, Supervisor};
 
 /// Clients had to be cut, a thread had to be left behind, or it could not go on.
@@ -85,13 +87,6 @@ const JOIN_LIMIT: Duration = Duration::from_millis(500);
 /// How often the accept loops come round at least, for the monitor: every 2 s, as the other threads.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// A source, where its maps go, and what it does, in words.
-struct Followed {
-    source: Box<dyn Source>,
-    sink: Sink,
-    task: String,
-}
-
 /// Everything that has been begun, but for the serving.
 struct Prepared {
     server: Server,
@@ -99,7 +94,7 @@ struct Prepared {
     page: Option<(Server, Shutdown)>,
     /// The accept loops of both.
     accepting: Vec<Arc<Worker>>,
-    followed: Option<Followed>,
+    followed: Option<FollowedSource>,
     /// Nobody else's until the end, though no map should come any more.
     state: Option<StateFile>,
     supervised: Option<Supervised>,
@@ -163,51 +158,6 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
     Ok(Prepared { server, page, accepting, followed, state, supervised, stop })
 }
 
-/// The last good map of an earlier server.
-enum LastMap<'a> {
-    /// It is in the state, if there is one, and the next ones go there too.
-    Kept(&'a StateFile),
-    /// It was read, if there is one. Nothing is kept.
-    Read(Option<Map>),
-}
-
-/// Opens the source, or takes up what was written last, and publishes the first map. Where a source may be away, that is the
-/// last one that it gave.
-fn first_map(
-    map: &MapTask,
-    last: LastMap<'_>,
-    threads: &Threads,
-    stop: &Shutdown,
-) -> anyhow::Result<(Arc<Feed>, Followed)> {
-    let feed = Arc::new(Feed::new(map.format, map.max_frame).with_max_backlog(map.max_backlog));
-    let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
-    let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(Fixed::default, |last| Fixed::kept(last, age)));
-    let mut source: Box<dyn Source> = match (&map.source, last) {
-        (Some(at), LastMap::Kept(state)) => {
-            let source = at.open()?;
-            if let Some(published) = sink.keep(state, threads)? {
-                log::info!("{}: the last good map of {at}: {published}", state.name());
-            }
-            source
-        }
-        (Some(at), LastMap::Read(last)) => {
-            let source = at.open()?;
-            last.map(|last| sink.publish(last)).transpose().context("--state: the map cannot be sent")?;
-            source
-        }
-        (None, LastMap::Kept(state)) => fixed(state.load(map.max_frame)?, state.age()),
-        (None, LastMap::Read(last)) => fixed(last, Duration::ZERO),
-    };
-    source.load(&sink, stop)?;
-    let task = match &map.source {
-        Some(Location::StandardInput) => "reading standard input".to_owned(),
-        Some(at @ (Location::Json(_) | Location::Toml(_))) => format!("reading {at}"),
-        Some(at) => format!("following {at}"),
-        None => "publishing the map".to_owned(),
-    };
-    Ok((feed, Followed { source, sink, task }))
-}
-
 /// Serves until the stop. Returns true if and only if no client had to be cut and no thread left behind.
 fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
     let Prepared { server, page, accepting, followed, state: _locked, supervised, stop } = prepared;
@@ -235,18 +185,6 @@ fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
 fn count_rounds(server: &Server, name: &str, threads: &Threads) -> Arc<Worker> {
     let stats = server.stats();
     threads.register_counter(name, "accepting connections", move || stats.heartbeats())
-}
-
-impl Followed {
-    /// Follows the source in a thread of its own until the stop, again after a panic.
-    fn start(self, threads: &Threads, stop: &Shutdown) -> anyhow::Result<Thread> {
-        let Self { mut source, sink, task } = self;
-        let worker = threads.register_io("source", &task);
-        sink.health().watch(&worker);
-        let stop = stop.for_worker(&worker);
-        let follow = move || worker.run(|pause| stop.wait(pause), || source.follow(&sink, &stop));
-        Thread::start("source", follow).context("no thread for the source")
-    }
 }
 
 /// Prints `lines`, and returns how that leaves the program.

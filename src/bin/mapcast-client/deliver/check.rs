@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use super::map_file::MapFile;
 use super::object::Object;
 use super::process::{Ending, Process};
-use crate::args::parse_wait;
+use crate::duration::parse_nonzero;
 
 /// What stands for the file in the command.
 const PLACE: &str = "{}";
@@ -41,7 +41,7 @@ pub(crate) struct CheckArgs {
     )]
     check: Option<String>,
     /// End a command of --check that takes longer, and refuse the file
-    #[arg(long, value_name = "DURATION", env = "MAPCAST_CHECK_TIMEOUT", default_value = "10s", value_parser = parse_wait)]
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_CHECK_TIMEOUT", default_value = "10s", value_parser = parse_nonzero)]
     check_timeout: Duration,
 }
 

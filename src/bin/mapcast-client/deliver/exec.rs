@@ -17,7 +17,7 @@ use super::object::Object;
 use super::pace::Pace;
 use super::process::{Ending, Process, is_init};
 use super::splay::splay;
-use crate::args::parse_wait;
+use crate::duration::parse_nonzero;
 
 /// How long a command that was asked to end may take before it is killed: what `docker stop` and systemd give is more,
 /// but theirs are services.
@@ -31,7 +31,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_name = "CMD", env = "MAPCAST_EXEC", allow_hyphen_values = true)]
     pub(crate) exec: Option<String>,
     /// End a command of --exec that takes longer; one that runs when --timeout is over is let to its end
-    #[arg(long, value_name = "DURATION", env = "MAPCAST_EXEC_TIMEOUT", default_value = "30s", value_parser = parse_wait)]
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_EXEC_TIMEOUT", default_value = "30s", value_parser = parse_nonzero)]
     pub(crate) exec_timeout: Duration,
     /// Wait up to this long, left to chance, before each command of --exec and each restart or signal of --run
     #[arg(

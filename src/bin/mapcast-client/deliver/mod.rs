@@ -47,7 +47,6 @@ use settle::{SettleArgs, SettleConfig};
 use write::{WriteArgs, WriteConfig, Writer, Written};
 
 pub(crate) use maps::Until;
-pub(crate) use write::Unusable;
 
 /// The options of all three.
 #[derive(Debug, Args)]

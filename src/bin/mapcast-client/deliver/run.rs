@@ -23,7 +23,7 @@ use super::pace::Pace;
 use super::process::{Ending, Process, exit_code, is_init};
 use super::splay::splay;
 use super::startable::{self, Unstartable};
-use crate::args::parse_wait;
+use crate::duration::parse_nonzero;
 use crate::signals::not_ignored;
 
 /// The signals that are passed on. The first four end the client if no program runs.
@@ -39,7 +39,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SIGNAL", env = "MAPCAST_SIGNAL", value_parser = parse_signal)]
     pub(crate) signal: Option<Signal>,
     /// Kill the program of --run if it does not end this long after it was asked to
-    #[arg(long, value_name = "DURATION", env = "MAPCAST_KILL_TIMEOUT", default_value = "10s", value_parser = parse_wait)]
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_KILL_TIMEOUT", default_value = "10s", value_parser = parse_nonzero)]
     pub(crate) kill_timeout: Duration,
 }
 

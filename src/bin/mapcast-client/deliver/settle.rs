@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use mapcast::Map;
 
-use crate::args::parse_wait;
+use crate::duration::parse_nonzero;
 
 /// How many times as long as a calm a change waits at most, unless told otherwise: as consul-template has it.
 const MOST: u32 = 4;
@@ -15,10 +15,10 @@ const MOST: u32 = 4;
 #[derive(Debug, Args)]
 pub(crate) struct SettleArgs {
     /// Wait until the map has not changed for this long before anything is written, run, restarted or signalled
-    #[arg(long, value_name = "DURATION", env = "MAPCAST_SETTLE", value_parser = parse_wait)]
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_SETTLE", value_parser = parse_nonzero)]
     settle: Option<Duration>,
     /// Wait at most this long after the first change [default: four times --settle]
-    #[arg(long, value_name = "DURATION", env = "MAPCAST_SETTLE_MAX", value_parser = parse_wait)]
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_SETTLE_MAX", value_parser = parse_nonzero)]
     settle_max: Option<Duration>,
 }
 

@@ -12,6 +12,7 @@ use super::log_once::{LogOnce, list};
 use super::rendering::{FileFormat, Rendering};
 use super::replace::{check_place, replace};
 use super::template_file::TemplateFile;
+use crate::exit::UsageError;
 
 /// The options of the file.
 #[derive(Debug, Args)]
@@ -55,11 +56,6 @@ pub(super) struct Writer {
     failure: LogOnce,
     left_out: LogOnce,
 }
-
-/// What was asked for can never be done, as it is.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Unusable(pub(super) String);
 
 /// What has become of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,13 +101,13 @@ impl Writer {
     ///
     /// # Errors
     /// If the file can never be written, or there is no good template.
-    pub(super) fn new(config: WriteConfig) -> Result<Self, Unusable> {
+    pub(super) fn new(config: WriteConfig) -> Result<Self, UsageError> {
         let WriteConfig { path, form, mode } = config;
-        check_place(&path).map_err(|error| Unusable(format!("--write: {error:#}")))?;
+        check_place(&path).map_err(|error| UsageError(format!("--write: {error:#}")))?;
         let rendering = match form {
             Form::Format(format) => Rendering::Format(format),
             Form::Template(path) => {
-                Rendering::Template(TemplateFile::read(path).map_err(|error| Unusable(format!("{error:#}")))?)
+                Rendering::Template(TemplateFile::read(path).map_err(|error| UsageError(format!("{error:#}")))?)
             }
         };
         Ok(Self { path, rendering, mode, failure: LogOnce::default(), left_out: LogOnce::default() })

@@ -8,7 +8,7 @@ use rustix::process::{Signal, getpgid, getpid, getppid, getsid, kill_current_pro
 use signal_hook::consts::{SIGCONT, SIGTSTP};
 use signal_hook::iterator::Signals;
 
-use super::Message;
+use super::message::Message;
 use crate::signals::not_ignored;
 
 /// Sends SIGTSTP and SIGCONT to `messages`, unless SIGTSTP is ignored, or nothing would make the client run again.

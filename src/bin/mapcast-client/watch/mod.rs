@@ -2,6 +2,7 @@
 
 mod job;
 mod line;
+mod message;
 mod terminal;
 mod view;
 
@@ -14,12 +15,13 @@ use anyhow::{Context, bail};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use mapcast::client::{Connectivity, Error, Follower};
-use mapcast::{Format, Map, Shutdown};
+use mapcast::client::{Error, Follower};
+use mapcast::{Format, Shutdown};
 
 use crate::exit::Exit;
 use crate::selection::Selection;
 use crate::{stdout, timeout_hint};
+use message::Message;
 use terminal::Terminal;
 use view::{Scroll, View};
 
@@ -54,19 +56,6 @@ pub(crate) struct Watched {
     pub(crate) format: Format,
     pub(crate) is_encrypted: bool,
     pub(crate) selection: Selection,
-}
-
-/// What the threads tell the one that draws.
-enum Message {
-    Map(Map),
-    Connection(Connectivity),
-    Terminal(Event),
-    /// The client is to stop, as a job of its shell.
-    Suspend,
-    /// The client runs again after a stop.
-    Continue,
-    /// The follower has ended, and why.
-    Ended(anyhow::Result<()>),
 }
 
 /// What a key asks for.

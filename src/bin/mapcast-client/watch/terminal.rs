@@ -14,8 +14,9 @@ use log::LevelFilter;
 use mapcast::Shutdown;
 
 use super::line::{Line, Style};
+use crate::logging;
 use crate::stdout::Stdout;
-use crate::{exit, logging};
+use crate::time_limit::with_time_limit;
 
 /// Whether the terminal is taken over. There is one, however many threads want to give it back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -130,7 +131,7 @@ fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
 pub(crate) fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // A terminal that is gone needs nothing.
-        exit::with_time_limit(|| drop(execute!(io::stdout(), LeaveAlternateScreen, Show)));
+        with_time_limit(|| drop(execute!(io::stdout(), LeaveAlternateScreen, Show)));
         let _ = terminal::disable_raw_mode();
     }
 }
