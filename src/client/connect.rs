@@ -9,9 +9,10 @@ use log::debug;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::config::ClientConfig;
+use super::error::Error;
 use super::resolver::Resolver;
 use super::stream::{Cancellation, Stream};
-use super::{ClientConfig, Error};
 use crate::platform::{self, Readiness};
 #[cfg(feature = "redis")]
 use crate::shutdown::Shutdown;

@@ -8,9 +8,12 @@ use std::time::Instant;
 
 use log::debug;
 
+use super::config::ClientConfig;
+use super::connect;
+use super::connection::refusal;
+use super::error::Error;
 use super::resolver::Resolver;
 use super::stream::{Cancellation, Stream, is_tls_alert};
-use super::{ClientConfig, Error, connect, refusal};
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
 use crate::stream::{ReadCount, Stream as Socket};

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use log::{debug, info, log};
 use serde::de::DeserializeOwned;
 
+use super::config::ClientConfig;
+use super::connection::Client;
+use super::error::Error;
 use super::idle_timeout::IdleTimeout;
 use super::observer::{Connectivity, Losses, Observer};
 use super::resolver::Resolver;
 use super::retry::Backoff;
 use super::stream::{Cancellation, sooner};
-use super::{Client, ClientConfig, Error};
 use crate::display::error_chain::ErrorChain;
 use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Error;
+use super::error::Error;
 use super::interval::Interval;
 
 /// The least silence that is allowed when the interval is learned: 10 s, twice the server's default interval.

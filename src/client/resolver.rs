@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
+use super::address;
 use super::stream::Cancellation;
-use crate::client::address;
 use crate::platform::{self, Readiness};
 
 /// How many lookups of different names may be under way at once: a client has one name, a source in Redis one for each

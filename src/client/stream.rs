@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use super::Error;
+use super::error::Error;
 use crate::platform::Readiness;
 use crate::shutdown::Shutdown;
 use crate::stream::Stream as Socket;

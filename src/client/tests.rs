@@ -1,13 +1,16 @@
 //! The client against servers that are a few lines of sockets each.
 
 use std::io::Write;
-use std::net::{Shutdown as Half, TcpListener, TcpStream};
+use std::net::{Shutdown as Half, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::*;
-use crate::frame::Frame;
-use crate::map::builtin;
+use crate::format::Format;
+use crate::frame::{self, DEFAULT_MAX_FRAME, Frame};
+use crate::map::{Map, builtin};
+use crate::shutdown::Shutdown;
 
 const SOON: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_mins(1);
