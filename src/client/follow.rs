@@ -20,6 +20,10 @@ use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
 use crate::shutdown::Shutdown;
 
+/// How long a connection must last to reset the backoff: 5 s, the longest step. Then a client connects no more often than
+/// to a server that is always away.
+const PROVEN_AFTER: Duration = Duration::from_secs(5);
+
 /// How a server is followed. Write `FollowConfig { reconnect: false, ..FollowConfig::default() }`.
 #[derive(Debug, Clone)]
 pub struct FollowConfig {
@@ -42,9 +46,13 @@ impl Default for FollowConfig {
     }
 }
 
-/// Follows a server: connects, and connects again when the connection ends, is cut, or is silent for too long. Waits in
-/// between for a random time below a step that doubles from 1 s to 5 s, until a frame has come. Logs what it does; a reason
-/// that stays the same is a warning every 30 s, and debug in between.
+/// Follows a server: connects, and reconnects when the connection closes, fails, or is silent for too long. Logs each
+/// connection and each loss; a reason that stays the same is a warning every 30 s, and debug in between.
+///
+/// Before each reconnection it waits for a random time below a step that doubles from 1 s to 5 s. The step returns to 1 s
+/// after a connection that brought a frame and lasted 5 s, the longest step. The first frame alone does not reset it: a
+/// server that sends one map and closes would be reconnected to more than once a second for ever. Nor does the second
+/// frame: it is due after the server's interval, which may be a minute.
 ///
 /// ```no_run
 /// use mapcast::Shutdown;
@@ -64,6 +72,10 @@ pub struct Follower {
     resolver: Resolver,
     cancellation: Cancellation,
     client: Option<Client>,
+    /// When `client` was connected.
+    connected_at: Option<Instant>,
+    /// Whether `client` has received a frame.
+    has_frame: bool,
     /// Whether a connection has stood: it gave a frame, or ended otherwise than by being refused. Before that, whatever
     /// refuses one is the caller's to mend.
     ever_connected: bool,
@@ -123,6 +135,8 @@ impl Follower {
             resolver: Resolver::new(),
             cancellation: Cancellation { shutdown: shutdown.clone(), deadline: None },
             client: None,
+            connected_at: None,
+            has_frame: false,
             ever_connected: false,
             first_attempt: None,
             reached: Reached::Nothing,
@@ -231,8 +245,8 @@ impl Follower {
         loop {
             match read_frame(client, &mut self.silence, &self.cancellation) {
                 Ok(Some(payload)) => {
-                    self.backoff.reset();
                     self.losses.end();
+                    self.has_frame = true;
                     self.ever_connected = true;
                     self.reached = Reached::Frame;
                     if !payload.is_empty() {
@@ -257,6 +271,11 @@ impl Follower {
     /// Gives up the connection, if there is one, as if it were lost. The next call connects again, after the pause that
     /// is returned.
     pub fn give_up(&mut self) -> Duration {
+        let is_proven = self.has_frame && self.connected_at.is_some_and(|at| at.elapsed() >= PROVEN_AFTER);
+        if is_proven {
+            self.backoff.reset();
+        }
+        (self.connected_at, self.has_frame) = (None, false);
         let retry_in = self.backoff.next_delay();
         if self.client.take().is_some_and(|client| client.has_heard()) {
             self.reached = self.reached.max(Reached::Byte);
@@ -291,8 +310,10 @@ impl Follower {
         match Client::connect_by(&self.address, &self.config.client, &self.resolver, &self.cancellation) {
             Ok(client) => {
                 let (peer, local) = (client.peer_addr(), client.local_addr());
-                self.silence.connection_began(Instant::now());
+                let now = Instant::now();
+                self.silence.connection_began(now);
                 self.client = Some(client);
+                (self.connected_at, self.has_frame) = (Some(now), false);
                 self.reached = self.reached.max(Reached::Connection);
                 Ok(Event::Connected { peer, local })
             }
@@ -368,16 +389,46 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn a_frame_makes_the_next_wait_short_again() {
+    fn a_connection_that_lasted_5_s_resets_the_backoff() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        for (age, has_frame, is_reset) in
+            [(PROVEN_AFTER, true, true), (PROVEN_AFTER, false, false), (Duration::ZERO, true, false)]
+        {
+            let mut follower = Follower::new(&address, FollowConfig::default(), &Shutdown::new().unwrap());
+            follower.backoff.next_delay();
+            follower.connect().unwrap();
+            let mut server = listener.accept().unwrap().0;
+            if has_frame {
+                server.write_all(b"4         Hola").unwrap();
+                follower.next_payload().unwrap();
+            }
+            follower.connected_at = Instant::now().checked_sub(age);
+            follower.give_up();
+            let mut wanted = Backoff::new();
+            for _ in 0..if is_reset { 1 } else { 2 } {
+                wanted.next_delay();
+            }
+            assert_eq!(follower.backoff, wanted, "{age:?}, frame: {has_frame}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_sends_one_map_and_closes_is_met_with_growing_waits() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut follower = Follower::new(&address, FollowConfig::default(), &Shutdown::new().unwrap());
-        follower.backoff.next_delay();
-        assert_ne!(follower.backoff, Backoff::new());
-        follower.connect().unwrap();
-        listener.accept().unwrap().0.write_all(b"4         Hola").unwrap();
-        follower.next_payload().unwrap();
-        assert_eq!(follower.backoff, Backoff::new());
+        let mut wanted = Backoff::new();
+        for _ in 0..4 {
+            assert_eq!(follower.backoff, wanted);
+            assert!(matches!(follower.next_event(), Ok(Event::Connected { .. })));
+            listener.accept().unwrap().0.write_all(b"4         Hola").unwrap();
+            assert!(matches!(follower.next_event(), Ok(Event::Payload(_))));
+            assert!(matches!(follower.next_event(), Ok(Event::Lost { reason: None, .. })));
+            wanted.next_delay();
+            follower.retry_at = None;
+        }
+        assert_eq!(follower.backoff, wanted);
     }
 
     #[test]
