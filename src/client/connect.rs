@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::config::ClientConfig;
 use super::error::Error;
 use super::resolver::Resolver;
-use super::stream::{Cancellation, Stream};
+use super::socket::{Cancellation, ClientSocket};
 use crate::platform::{self, Readiness};
 #[cfg(feature = "redis")]
 use crate::shutdown::Shutdown;
@@ -26,10 +26,10 @@ pub(super) fn connect(
     config: &ClientConfig,
     resolver: &Resolver,
     cancellation: &Cancellation,
-) -> Result<Stream, Error> {
-    let limits = Limits { connect: config.connect_timeout, handshake: DEFAULT_HANDSHAKE_TIMEOUT };
-    let transport = reach(address, limits, config.tls.as_deref(), resolver, cancellation)?;
-    Stream::new(transport, cancellation.clone())
+) -> Result<ClientSocket, Error> {
+    let limits = Timeouts { connect: config.connect_timeout, handshake: DEFAULT_HANDSHAKE_TIMEOUT };
+    let transport = connect_and_encrypt(address, limits, config.tls.as_deref(), resolver, cancellation)?;
+    ClientSocket::new(transport, cancellation.clone())
         .map_err(|source| Error::Connect { address: address.to_owned(), source })
 }
 
@@ -42,13 +42,13 @@ pub(crate) fn dial(
     resolver: &Resolver,
     shutdown: &Shutdown,
 ) -> Result<Transport, Error> {
-    let limits = Limits { connect: timeout, handshake: timeout };
-    reach(address, limits, tls, resolver, &Cancellation { shutdown: shutdown.clone(), deadline: None })
+    let limits = Timeouts { connect: timeout, handshake: timeout };
+    connect_and_encrypt(address, limits, tls, resolver, &Cancellation { shutdown: shutdown.clone(), deadline: None })
 }
 
 /// How long the steps to a connection may take.
 #[derive(Clone, Copy)]
-struct Limits {
+struct Timeouts {
     /// The lookup of the name, and each of its addresses.
     connect: Duration,
     /// The handshake of TLS: the server has to compute, and may have many to do it for.
@@ -56,14 +56,14 @@ struct Limits {
 }
 
 /// Returns a socket connected to the first address that answers in time, hands shaken if there is TLS.
-fn reach(
+fn connect_and_encrypt(
     address: &str,
-    limits: Limits,
+    limits: Timeouts,
     tls: Option<&Connector>,
     resolver: &Resolver,
     cancellation: &Cancellation,
 ) -> Result<Transport, Error> {
-    let socket = connect_any(address, limits.connect, resolver, cancellation)?;
+    let socket = connect_tcp(address, limits.connect, resolver, cancellation)?;
     match tls {
         None => Ok(Transport::Plain(socket)),
         Some(tls) => encrypt(socket, tls, address, limits.handshake, cancellation),
@@ -92,7 +92,7 @@ fn encrypt(
 
 /// Returns a socket connected to the first address that answers within `timeout`, which the lookup of the name may take
 /// too.
-fn connect_any(
+fn connect_tcp(
     address: &str,
     timeout: Duration,
     resolver: &Resolver,
@@ -135,13 +135,13 @@ fn connect_socket(peer: SocketAddr, cancellation: &Cancellation) -> io::Result<T
     }
     let socket = TcpStream::from(socket);
     socket.set_nodelay(true)?;
-    refuse_itself(&socket)?;
+    reject_self_connection(&socket)?;
     Ok(socket)
 }
 
 /// A client that tries a port of its own machine again and again, one that the system also gives to clients, connects to
 /// itself sooner or later: TCP's simultaneous open. It would hear nothing, and the server could not bind its port.
-fn refuse_itself(socket: &TcpStream) -> io::Result<()> {
+fn reject_self_connection(socket: &TcpStream) -> io::Result<()> {
     if socket.local_addr()? == socket.peer_addr()? {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
@@ -156,13 +156,13 @@ mod tests {
     use std::net::TcpListener;
     use std::time::Instant;
 
-    fn connect(address: &str, timeout: Duration, cancellation: &Cancellation) -> Result<Stream, Error> {
+    fn connect(address: &str, timeout: Duration, cancellation: &Cancellation) -> Result<ClientSocket, Error> {
         let config = ClientConfig { connect_timeout: timeout, ..ClientConfig::default() };
         super::connect(address, &config, &Resolver::new(), cancellation)
     }
 
     /// Returns an address that nobody listens on, and the socket that keeps others from it.
-    fn unheard() -> (Socket, SocketAddr) {
+    fn closed_port() -> (Socket, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_port_that_nobody_listens_on_is_refused_by_name() {
-        let (_bound, free) = unheard();
+        let (_bound, free) = closed_port();
         let error = connect(&free.to_string(), Duration::from_mins(1), &cancellation()).unwrap_err();
         assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused));
         assert!(error.to_string().contains(&free.to_string()), "{error}");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     /// Returns a listener whose queue is full, so that the next to connect hears nothing, and those who fill it.
-    fn deaf_listener() -> (Socket, Vec<Socket>) {
+    fn full_listener() -> (Socket, Vec<Socket>) {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         listener.listen(0).unwrap();
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_server_that_does_not_answer_is_given_up_after_the_time_out() {
-        let (listener, _queue) = deaf_listener();
+        let (listener, _queue) = full_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let (started, timeout) = (Instant::now(), Duration::from_millis(100));
         let error = connect(&address, timeout, &cancellation()).unwrap_err();
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_callers_deadline_ends_the_attempt() {
-        let (listener, _queue) = deaf_listener();
+        let (listener, _queue) = full_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let cancellation = cancellation().within(Duration::from_millis(50));
         assert!(matches!(connect(&address, Duration::from_hours(1), &cancellation), Err(Error::TimedOut)));
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_stop_ends_the_attempt() {
-        let (listener, _queue) = deaf_listener();
+        let (listener, _queue) = full_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let cancellation = cancellation();
         cancellation.shutdown.trigger();
@@ -276,7 +276,7 @@ mod tests {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         socket.connect(&socket.local_addr().unwrap()).unwrap();
-        let error = refuse_itself(&TcpStream::from(socket)).unwrap_err();
+        let error = reject_self_connection(&TcpStream::from(socket)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

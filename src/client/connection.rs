@@ -13,7 +13,7 @@ use super::config::ClientConfig;
 use super::connect;
 use super::error::Error;
 use super::resolver::Resolver;
-use super::stream::{Cancellation, SpeaksTls, Stream};
+use super::socket::{Cancellation, ClientSocket, TlsAlert};
 use crate::format::Format;
 use crate::frame::{self, FrameReader};
 use crate::map::Map;
@@ -36,7 +36,7 @@ use crate::tls;
 #[derive(Debug)]
 pub struct Client {
     /// Buffered, so that header and payload cost one read.
-    frames: FrameReader<BufReader<Stream>>,
+    frames: FrameReader<BufReader<ClientSocket>>,
     format: Format,
     /// Tells what a refusal means.
     tls: Option<Arc<tls::Connector>>,
@@ -149,23 +149,23 @@ impl Client {
     }
 
     /// True if and only if a byte has come over it.
-    pub(super) fn has_heard(&self) -> bool {
-        self.stream().has_heard()
+    pub(super) fn has_received(&self) -> bool {
+        self.stream().has_received()
     }
 
     /// True if and only if the last byte of the last frame was not there when it was asked for. Asked once a frame.
-    pub(super) fn has_waited(&mut self) -> bool {
+    pub(super) fn had_to_wait(&mut self) -> bool {
         self.frames.inner_mut().get_mut().take_waited()
     }
 
-    fn stream(&self) -> &Stream {
+    fn stream(&self) -> &ClientSocket {
         self.frames.inner().get_ref()
     }
 }
 
 /// Returns what a connection that was just read failed with, if that is about TLS; the error itself otherwise.
 pub(super) fn refusal(error: io::Error, tls: Option<&tls::Connector>) -> Result<Error, io::Error> {
-    if error.get_ref().and_then(|inner| inner.downcast_ref::<SpeaksTls>()).is_some() {
+    if error.get_ref().and_then(|inner| inner.downcast_ref::<TlsAlert>()).is_some() {
         return Ok(Error::PlainToTls);
     }
     match tls {

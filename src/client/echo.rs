@@ -13,10 +13,10 @@ use super::connect;
 use super::connection::refusal;
 use super::error::Error;
 use super::resolver::Resolver;
-use super::stream::{Cancellation, Stream, is_tls_alert};
+use super::socket::{Cancellation, ClientSocket, is_tls_alert};
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
-use crate::stream::{ReadCount, Stream as Socket};
+use crate::stream::{ReadCount, Stream as Transport};
 
 /// Bytes that are read at once: what a pipe holds on Linux. No more than twice as many are ever kept.
 const CHUNK: usize = 64 * 1024;
@@ -114,7 +114,7 @@ pub fn greet(
 
 /// How far an echo has come.
 struct Echo<'stream> {
-    socket: &'stream Socket,
+    socket: &'stream Transport,
     cancellation: &'stream Cancellation,
     /// `None` after its end.
     input: Option<File>,
@@ -137,7 +137,7 @@ struct Ready {
 }
 
 impl<'stream> Echo<'stream> {
-    fn new(stream: &'stream Stream, input: Input) -> Self {
+    fn new(stream: &'stream ClientSocket, input: Input) -> Self {
         let (chunk, input) = match input {
             Input::Bytes(bytes) => (bytes, None),
             Input::Stream(file) => (Vec::new(), Some(file)),

@@ -48,7 +48,7 @@ pub enum Error {
     },
     /// The connection has brought no byte. Either the server has no map yet, or it hangs.
     #[error("no map within {after:?} of connecting: the server has none yet, or it hangs")]
-    Unanswered {
+    NoFirstByte {
         /// The time that was allowed.
         after: Duration,
     },
@@ -93,7 +93,7 @@ impl Error {
                 | Self::Tls(_)
                 | Self::Connection(_)
                 | Self::Stale { .. }
-                | Self::Unanswered { .. }
+                | Self::NoFirstByte { .. }
                 | Self::Frame(frame::Error::Truncated { .. } | frame::Error::Io(_))
         )
     }

@@ -11,10 +11,10 @@ use super::config::ClientConfig;
 use super::connection::Client;
 use super::error::Error;
 use super::idle_timeout::IdleTimeout;
-use super::observer::{Connectivity, Losses, Observer};
+use super::observer::{Connectivity, LossLog, Observer};
 use super::resolver::Resolver;
 use super::retry::Backoff;
-use super::stream::{Cancellation, sooner};
+use super::socket::{Cancellation, sooner};
 use crate::display::error_chain::ErrorChain;
 use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
@@ -82,18 +82,18 @@ pub struct Follower {
     /// When the first attempt at a connection was made.
     first_attempt: Option<Instant>,
     /// How far the connections have come; what has been read of the present one counts when it is a frame, or gone.
-    reached: Reached,
+    progress: Progress,
     /// When to connect again; `None` before the first attempt.
     retry_at: Option<Instant>,
     backoff: Backoff,
-    silence: IdleTimeout,
-    losses: Losses,
+    idle_timeout: IdleTimeout,
+    loss_log: LossLog,
     observer: Observer,
 }
 
 /// The furthest that any connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reached {
+enum Progress {
     /// There has been none.
     Nothing,
     /// It was made.
@@ -107,7 +107,7 @@ enum Reached {
 /// What a [`Follower`] meets on its way.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event {
+pub enum FollowEvent {
     /// There is a connection.
     Connected {
         /// The server's address.
@@ -139,11 +139,11 @@ impl Follower {
             has_frame: false,
             ever_connected: false,
             first_attempt: None,
-            reached: Reached::Nothing,
+            progress: Progress::Nothing,
             retry_at: None,
             backoff: Backoff::new(),
-            silence: IdleTimeout::new(config.stale_after, config.reconnect),
-            losses: Losses::default(),
+            idle_timeout: IdleTimeout::new(config.stale_after, config.reconnect),
+            loss_log: LossLog::default(),
             observer: Observer::default(),
             config,
         }
@@ -168,8 +168,8 @@ impl Follower {
 
     /// True if and only if a connection has been made, and not one byte has come over any: the server has no map yet, or
     /// waits for something else, such as the beginning of TLS.
-    pub fn is_unanswered(&self) -> bool {
-        self.reached == Reached::Connection && !self.client.as_ref().is_some_and(Client::has_heard)
+    pub fn awaits_first_byte(&self) -> bool {
+        self.progress == Progress::Connection && !self.client.as_ref().is_some_and(Client::has_received)
     }
 
     /// Waits for the next map and returns it, from whichever connection. Returns `Ok(None)` if and only if reconnecting
@@ -194,7 +194,7 @@ impl Follower {
     }
 
     /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an error it
-    /// goes on with whatever the next call would say: leave the loop there.
+    /// goes on with whatever the next call would say: pause the loop there.
     pub fn maps(&mut self) -> impl Iterator<Item = Result<Map, Error>> {
         iter::from_fn(|| self.next_map().transpose())
     }
@@ -212,23 +212,23 @@ impl Follower {
     pub fn next_payload(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             let (reason, retry_in) = match self.next_event()? {
-                Event::Payload(payload) => return Ok(Some(payload)),
-                Event::Connected { peer, local } => {
+                FollowEvent::Payload(payload) => return Ok(Some(payload)),
+                FollowEvent::Connected { peer, local } => {
                     info!("connected to {peer} from {local}");
-                    self.observer.tell(Connectivity::Connected { peer });
+                    self.observer.notify(Connectivity::Connected { peer });
                     continue;
                 }
-                Event::Lost { reason, retry_in } => (reason, retry_in),
+                FollowEvent::Lost { reason, retry_in } => (reason, retry_in),
             };
             match reason {
-                Some(ref error @ (Error::Connect { .. } | Error::Tls(_))) if self.waits() => {
-                    self.tell_lost(Some(error), retry_in);
+                Some(ref error @ (Error::Connect { .. } | Error::Tls(_))) if self.retries_first_connection() => {
+                    self.report_lost(Some(error), retry_in);
                 }
                 None if !self.config.reconnect => return Ok(None),
                 Some(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
                 // What is said of the first connection's address or certificate would be said of the next.
                 Some(error @ (Error::Connect { .. } | Error::Tls(_))) if !self.ever_connected => return Err(error),
-                reason => self.tell_lost(reason.as_ref(), retry_in),
+                reason => self.report_lost(reason.as_ref(), retry_in),
             }
         }
     }
@@ -238,26 +238,26 @@ impl Follower {
     ///
     /// # Errors
     /// `TimedOut` and `Stopped`, and no other.
-    pub fn next_event(&mut self) -> Result<Event, Error> {
+    pub fn next_event(&mut self) -> Result<FollowEvent, Error> {
         let Some(client) = &mut self.client else {
             return self.connect();
         };
         loop {
-            match read_frame(client, &mut self.silence, &self.cancellation) {
+            match read_frame(client, &mut self.idle_timeout, &self.cancellation) {
                 Ok(Some(payload)) => {
-                    self.losses.end();
+                    self.loss_log.reset();
                     self.has_frame = true;
                     self.ever_connected = true;
-                    self.reached = Reached::Frame;
+                    self.progress = Progress::Frame;
                     if !payload.is_empty() {
-                        return Ok(Event::Payload(payload));
+                        return Ok(FollowEvent::Payload(payload));
                     }
                     debug!("an empty frame: nothing has changed");
                 }
                 Ok(None) => return Ok(self.lost(None)),
                 Err(error @ (Error::TimedOut | Error::Stopped)) => return Err(error),
                 Err(Error::Frame(frame::Error::Truncated { wanted: HEADER_LEN, .. }))
-                    if self.reached < Reached::Frame =>
+                    if self.progress < Progress::Frame =>
                 {
                     // Only before a frame: a server that is cut later is one of ours.
                     let bytes = client.header_so_far().to_vec();
@@ -277,32 +277,32 @@ impl Follower {
         }
         (self.connected_at, self.has_frame) = (None, false);
         let retry_in = self.backoff.next_delay();
-        if self.client.take().is_some_and(|client| client.has_heard()) {
-            self.reached = self.reached.max(Reached::Byte);
+        if self.client.take().is_some_and(|client| client.has_received()) {
+            self.progress = self.progress.max(Progress::Byte);
         }
         self.retry_at = Some(Instant::now() + retry_in);
         retry_in
     }
 
     /// When the first connection is no longer waited for; `None` is never.
-    fn waits_until(&self) -> Option<Instant> {
+    fn first_connection_deadline(&self) -> Option<Instant> {
         self.first_attempt.unwrap_or_else(Instant::now).checked_add(self.config.wait)
     }
 
     /// True if and only if there has been no connection, and more attempts are to be made at the first.
-    fn waits(&self) -> bool {
-        !self.ever_connected && self.waits_until().is_none_or(|until| Instant::now() < until)
+    fn retries_first_connection(&self) -> bool {
+        !self.ever_connected && self.first_connection_deadline().is_none_or(|until| Instant::now() < until)
     }
 
     /// Connects, when it is time to.
-    fn connect(&mut self) -> Result<Event, Error> {
+    fn connect(&mut self) -> Result<FollowEvent, Error> {
         self.first_attempt.get_or_insert_with(Instant::now);
         if let Some(retry_at) = self.retry_at {
-            let wait = Cancellation {
+            let until_retry = Cancellation {
                 deadline: sooner(Some(retry_at), self.cancellation.deadline),
                 ..self.cancellation.clone()
             };
-            wait.pass();
+            until_retry.wait();
         }
         if self.cancellation.is_over() {
             return Err(self.cancellation.reason());
@@ -311,71 +311,71 @@ impl Follower {
             Ok(client) => {
                 let (peer, local) = (client.peer_addr(), client.local_addr());
                 let now = Instant::now();
-                self.silence.connection_began(now);
+                self.idle_timeout.start_connection(now);
                 self.client = Some(client);
                 (self.connected_at, self.has_frame) = (Some(now), false);
-                self.reached = self.reached.max(Reached::Connection);
-                Ok(Event::Connected { peer, local })
+                self.progress = self.progress.max(Progress::Connection);
+                Ok(FollowEvent::Connected { peer, local })
             }
             Err(error @ (Error::TimedOut | Error::Stopped)) => Err(error),
             Err(error) => Ok(self.lost(Some(error))),
         }
     }
 
-    fn lost(&mut self, reason: Option<Error>) -> Event {
+    fn lost(&mut self, reason: Option<Error>) -> FollowEvent {
         let is_refusal = matches!(reason, Some(Error::Connect { .. } | Error::Tls(_)));
         self.ever_connected |= !is_refusal;
         let mut retry_in = self.give_up();
-        if self.waits()
-            && let Some(until) = self.waits_until()
+        if self.retries_first_connection()
+            && let Some(until) = self.first_connection_deadline()
         {
             retry_in = retry_in.min(until.saturating_duration_since(Instant::now()));
             self.retry_at = Some(Instant::now() + retry_in);
         }
-        Event::Lost { reason, retry_in }
+        FollowEvent::Lost { reason, retry_in }
     }
 
     /// Says in the log, and to the observer, that there is no connection, and will be another.
-    fn tell_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
+    fn report_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
         let (reason, what_next) = match reason {
             None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
             Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (ErrorChain(error).to_string(), "trying again"),
-            Some(error @ (Error::Stale { .. } | Error::Unanswered { .. })) => (error.to_string(), "reconnecting"),
+            Some(error @ (Error::Stale { .. } | Error::NoFirstByte { .. })) => (error.to_string(), "reconnecting"),
             Some(error) => (format!("connection lost: {}", ErrorChain(error)), "reconnecting"),
         };
-        let level = self.losses.level(&reason, Instant::now());
+        let level = self.loss_log.level(&reason, Instant::now());
         log!(level, "{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
-        self.observer.tell(Connectivity::Lost { reason, retry_in });
+        self.observer.notify(Connectivity::Lost { reason, retry_in });
     }
 }
 
 /// Reads one frame, empty ones included, unless the server is silent for too long.
 fn read_frame(
     client: &mut Client,
-    silence: &mut IdleTimeout,
+    idle_timeout: &mut IdleTimeout,
     cancellation: &Cancellation,
 ) -> Result<Option<Vec<u8>>, Error> {
     let mut now = Instant::now();
-    silence.enter(now);
+    idle_timeout.resume(now);
     let result = loop {
-        client.set_deadline(silence.start_wait(now, client.has_heard(), cancellation.deadline));
+        client.set_deadline(idle_timeout.start_wait(now, client.has_received(), cancellation.deadline));
         let result = client.next_frame();
         now = Instant::now();
-        let is_punctual = silence.end_wait(now);
+        let is_punctual = idle_timeout.end_wait(now);
         match result {
             Err(Error::TimedOut) if !cancellation.is_over() => {
-                if let Some(error) = silence.judge(now, client.has_heard()) {
+                if let Some(error) = idle_timeout.check(now, client.has_received()) {
                     break Err(error);
                 }
             }
             Ok(Some(payload)) => {
-                silence.frame_came(&payload, is_punctual && client.has_waited(), now);
+                idle_timeout.frame_came(&payload, is_punctual && client.had_to_wait(), now);
                 break Ok(Some(payload));
             }
             other => break other,
         }
     };
-    silence.leave(now);
+    idle_timeout.pause(now);
     result
 }
 
@@ -421,10 +421,10 @@ mod tests {
         let mut wanted = Backoff::new();
         for _ in 0..4 {
             assert_eq!(follower.backoff, wanted);
-            assert!(matches!(follower.next_event(), Ok(Event::Connected { .. })));
+            assert!(matches!(follower.next_event(), Ok(FollowEvent::Connected { .. })));
             listener.accept().unwrap().0.write_all(b"4         Hola").unwrap();
-            assert!(matches!(follower.next_event(), Ok(Event::Payload(_))));
-            assert!(matches!(follower.next_event(), Ok(Event::Lost { reason: None, .. })));
+            assert!(matches!(follower.next_event(), Ok(FollowEvent::Payload(_))));
+            assert!(matches!(follower.next_event(), Ok(FollowEvent::Lost { reason: None, .. })));
             wanted.next_delay();
             follower.retry_at = None;
         }
@@ -470,7 +470,7 @@ mod tests {
         follower.resolver = Resolver::with(lookup);
         for _ in 0..10 {
             let event = follower.next_event().unwrap();
-            assert!(matches!(event, Event::Lost { reason: Some(Error::Connect { .. }), .. }), "{event:?}");
+            assert!(matches!(event, FollowEvent::Lost { reason: Some(Error::Connect { .. }), .. }), "{event:?}");
             follower.retry_at = None;
         }
         // The thread may not have come to it yet.

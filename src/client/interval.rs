@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// How many gaps count: 5. Their median stays right if two of them are wrong, because a frame was delayed on its way, or
 /// because a map that was missed in between made a change look like a repeat.
-const KEPT: usize = 5;
+const MAX_GAPS: usize = 5;
 
 /// The interval at which a server repeats its map, as far as its frames have shown it.
 ///
@@ -35,7 +35,7 @@ impl Interval {
     }
 
     /// Starts another connection: the time between two connections is not a gap. What was learned stays.
-    pub(super) fn connection_began(&mut self) {
+    pub(super) fn start_connection(&mut self) {
         (self.payload, self.known) = (None, None);
     }
 
@@ -54,7 +54,7 @@ impl Interval {
             let gap = now.saturating_duration_since(*arrival) / *repeats;
             if is_timely {
                 self.gaps.push_back(gap);
-                self.gaps.drain(..self.gaps.len().saturating_sub(KEPT));
+                self.gaps.drain(..self.gaps.len().saturating_sub(MAX_GAPS));
             } else {
                 self.bound = Some(self.bound.map_or(gap, |bound| bound.min(gap)));
             }
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn the_time_between_two_connections_is_not_a_gap() {
         let mut interval = after(&[("a", 0, true), ("a", 5, true)]);
-        interval.connection_began();
+        interval.start_connection();
         let now = Instant::now() + 1000 * SECOND;
         assert!(!interval.frame_came(b"a", true, now));
         assert!(interval.frame_came(b"a", true, now + 6 * SECOND));

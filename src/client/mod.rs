@@ -15,7 +15,7 @@ mod interval;
 mod observer;
 mod resolver;
 mod retry;
-mod stream;
+mod socket;
 
 pub use config::{ClientConfig, DEFAULT_CONNECT_TIMEOUT};
 #[cfg(feature = "redis")]
@@ -23,7 +23,7 @@ pub(crate) use connect::dial;
 pub use connection::Client;
 pub use echo::{Input, echo, greet};
 pub use error::Error;
-pub use follow::{Event, FollowConfig, Follower};
+pub use follow::{FollowConfig, FollowEvent, Follower};
 pub use observer::Connectivity;
 #[cfg(feature = "redis")]
 pub(crate) use resolver::Resolver;

@@ -30,12 +30,12 @@ pub enum Connectivity {
 
 /// The last reason that the log was given for a missing connection.
 #[derive(Debug, Default)]
-pub(super) struct Losses {
+pub(super) struct LossLog {
     /// The reason, and when it was a warning.
     warned: Option<(String, Instant)>,
 }
 
-impl Losses {
+impl LossLog {
     /// Returns the log level of `reason` at `now`: a warning if it is new or the last warning was 30 s ago, otherwise debug.
     pub(super) fn level(&mut self, reason: &str, now: Instant) -> Level {
         if let Some((warned, at)) = &self.warned
@@ -49,7 +49,7 @@ impl Losses {
     }
 
     /// Makes the next reason a warning: the connection was good.
-    pub(super) fn end(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.warned = None;
     }
 }
@@ -63,7 +63,7 @@ impl Observer {
         Self(Some(Box::new(observe)))
     }
 
-    pub(super) fn tell(&mut self, news: Connectivity) {
+    pub(super) fn notify(&mut self, news: Connectivity) {
         if let Some(observe) = &mut self.0 {
             observe(news);
         }
@@ -82,12 +82,12 @@ mod tests {
 
     #[test]
     fn a_reason_is_a_warning_when_it_is_new_and_every_30_s() {
-        let (mut losses, now) = (Losses::default(), Instant::now());
+        let (mut loss_log, now) = (LossLog::default(), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
         let told = [("refused", 0), ("refused", 5), ("no answer", 6), ("refused", 7), ("refused", 36), ("refused", 37)];
-        let levels = told.map(|(reason, seconds)| losses.level(reason, after(seconds)));
+        let levels = told.map(|(reason, seconds)| loss_log.level(reason, after(seconds)));
         assert_eq!(levels, [Level::Warn, Level::Debug, Level::Warn, Level::Warn, Level::Debug, Level::Warn]);
-        losses.end();
-        assert_eq!(losses.level("refused", after(38)), Level::Warn);
+        loss_log.reset();
+        assert_eq!(loss_log.level("refused", after(38)), Level::Warn);
     }
 }

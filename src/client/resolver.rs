@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use super::address;
-use super::stream::Cancellation;
+use super::socket::Cancellation;
 use crate::platform::{self, Readiness};
 
 /// How many lookups of different names may be under way at once: a client has one name, a source in Redis one for each
 /// sentinel.
-const MAX_LOOK_UPS: usize = 4;
+const MAX_LOOKUPS: usize = 4;
 
 /// Looks names up. The system's lookup (getaddrinfo(3)) can be neither ended nor given a time: where no name server
 /// answers it takes 10 s by default (resolv.conf(5)), or much longer. So each runs in a thread of its own. Who asks again
@@ -57,7 +57,7 @@ impl Resolver {
         if let Ok(address) = name.parse::<SocketAddr>() {
             return Ok(Some(vec![address]));
         }
-        let pending = self.join_or_begin(name)?;
+        let pending = self.join_or_start(name)?;
         if !cancellation.wait_ready(pending.ended.as_fd(), Readiness::Readable)? {
             return Ok(None);
         }
@@ -70,14 +70,14 @@ impl Resolver {
     }
 
     /// Returns the lookup of `name` that there is, unless it has failed while nobody waited, or begins one.
-    fn join_or_begin(&self, name: &str) -> io::Result<Pending> {
+    fn join_or_start(&self, name: &str) -> io::Result<Pending> {
         let mut pending = self.pending();
         pending.retain(|lookup| !matches!(lookup.answer.get(), Some(Err(_))));
         if let Some(lookup) = pending.iter().find(|lookup| lookup.name == name) {
             return Ok(lookup.clone());
         }
         pending.retain(|lookup| lookup.answer.get().is_none());
-        if pending.len() >= MAX_LOOK_UPS {
+        if pending.len() >= MAX_LOOKUPS {
             return Err(io::Error::new(ErrorKind::ResourceBusy, "no name server answers, and other names wait for it"));
         }
         let lookup = self.begin(name)?;
@@ -188,8 +188,8 @@ mod tests {
     fn names_that_hang_do_not_become_ever_more_threads() {
         let (resolver, _answers, _) = held();
         let ask = |number: usize| resolver.resolve(&format!("h{number}:1"), &cancellation().within(Duration::ZERO));
-        assert!((0..MAX_LOOK_UPS).all(|number| ask(number).unwrap().is_none()));
-        assert_eq!(ask(MAX_LOOK_UPS).unwrap_err().kind(), ErrorKind::ResourceBusy);
+        assert!((0..MAX_LOOKUPS).all(|number| ask(number).unwrap().is_none()));
+        assert_eq!(ask(MAX_LOOKUPS).unwrap_err().kind(), ErrorKind::ResourceBusy);
         assert!(ask(0).unwrap().is_none());
     }
 

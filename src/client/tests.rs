@@ -283,21 +283,21 @@ fn a_connection_over_which_no_byte_comes_is_unanswered() {
         }
     });
     let (mut follower, _shutdown) = follower(address, FollowConfig::default());
-    assert!(!follower.is_unanswered(), "there is no connection yet");
-    assert!(matches!(follower.next_event(), Ok(Event::Connected { .. })));
-    assert!(follower.is_unanswered());
-    assert!(matches!(follower.next_event(), Ok(Event::Lost { reason: None, .. })));
-    assert!(follower.is_unanswered(), "the first one has ended without a byte");
-    assert!(matches!(follower.next_event(), Ok(Event::Connected { .. })));
+    assert!(!follower.awaits_first_byte(), "there is no connection yet");
+    assert!(matches!(follower.next_event(), Ok(FollowEvent::Connected { .. })));
+    assert!(follower.awaits_first_byte());
+    assert!(matches!(follower.next_event(), Ok(FollowEvent::Lost { reason: None, .. })));
+    assert!(follower.awaits_first_byte(), "the first one has ended without a byte");
+    assert!(matches!(follower.next_event(), Ok(FollowEvent::Connected { .. })));
     // On a busy machine the byte may come late.
     let end = Instant::now() + LONG;
-    while follower.is_unanswered() {
+    while follower.awaits_first_byte() {
         assert!(Instant::now() < end, "the byte does not count");
         follower.set_deadline(Some(soon()));
         assert!(matches!(follower.next_event(), Err(Error::TimedOut)));
     }
     follower.give_up();
-    assert!(!follower.is_unanswered());
+    assert!(!follower.awaits_first_byte());
 }
 
 #[test]

@@ -4,36 +4,36 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A reader with a clock of its own.
 struct Reader {
-    silence: IdleTimeout,
+    idle_timeout: IdleTimeout,
     now: Instant,
 }
 
 impl Reader {
-    /// Connects, with `fixed` as the silence that the user allows.
+    /// Connects, with `fixed` as the idle_timeout that the user allows.
     fn connect(fixed: Option<Duration>) -> Self {
-        let mut reader = Self { silence: IdleTimeout::new(fixed, true), now: Instant::now() };
+        let mut reader = Self { idle_timeout: IdleTimeout::new(fixed, true), now: Instant::now() };
         reader.reconnect();
         reader
     }
 
     fn reconnect(&mut self) {
-        self.silence.connection_began(self.now);
+        self.idle_timeout.start_connection(self.now);
     }
 
     /// Waits for a frame that arrives after `gap`.
     fn read(&mut self, payload: &str, gap: Duration) {
         let arrival = self.now + gap;
-        self.silence.enter(self.now);
-        while let Some(until) = self.silence.start_wait(self.now, true, None).filter(|until| *until < arrival) {
+        self.idle_timeout.resume(self.now);
+        while let Some(until) = self.idle_timeout.start_wait(self.now, true, None).filter(|until| *until < arrival) {
             self.now = until;
-            assert!(self.silence.end_wait(self.now));
-            let error = self.silence.judge(self.now, true);
+            assert!(self.idle_timeout.end_wait(self.now));
+            let error = self.idle_timeout.check(self.now, true);
             assert!(error.is_none(), "{error:?} where a frame arrives after {gap:?}");
         }
         self.now = arrival;
-        let is_timely = self.silence.end_wait(self.now);
-        self.silence.frame_came(payload.as_bytes(), is_timely, self.now);
-        self.silence.leave(self.now);
+        let is_timely = self.idle_timeout.end_wait(self.now);
+        self.idle_timeout.frame_came(payload.as_bytes(), is_timely, self.now);
+        self.idle_timeout.pause(self.now);
     }
 
     fn repeat(&mut self, interval: Duration, times: u32) {
@@ -42,20 +42,20 @@ impl Reader {
 
     /// Stops the program for `pause` while it waits, and continues it.
     fn pause(&mut self, pause: Duration) -> bool {
-        self.silence.enter(self.now);
-        self.silence.start_wait(self.now, true, None);
+        self.idle_timeout.resume(self.now);
+        self.idle_timeout.start_wait(self.now, true, None);
         self.now += pause;
-        self.silence.end_wait(self.now)
+        self.idle_timeout.end_wait(self.now)
     }
 
     /// Waits for a server that has gone silent. Returns how long that took, and why it was given up.
-    fn wait_given_up(&mut self, has_answered: bool) -> (Duration, Error) {
+    fn wait_given_up(&mut self, has_received: bool) -> (Duration, Error) {
         let began = self.now;
-        self.silence.enter(self.now);
+        self.idle_timeout.resume(self.now);
         loop {
-            self.now = self.silence.start_wait(self.now, has_answered, None).unwrap();
-            assert!(self.silence.end_wait(self.now));
-            if let Some(error) = self.silence.judge(self.now, has_answered) {
+            self.now = self.idle_timeout.start_wait(self.now, has_received, None).unwrap();
+            assert!(self.idle_timeout.end_wait(self.now));
+            if let Some(error) = self.idle_timeout.check(self.now, has_received) {
                 return (self.now - began, error);
             }
         }
@@ -71,7 +71,7 @@ impl Reader {
 
     fn unanswered_after(&mut self) -> u64 {
         let (after, error) = self.wait_given_up(false);
-        assert!(matches!(error, Error::Unanswered { after: limit } if limit == after), "{error:?} after {after:?}");
+        assert!(matches!(error, Error::NoFirstByte { after: limit } if limit == after), "{error:?} after {after:?}");
         self.reconnect();
         after.as_secs()
     }
@@ -121,8 +121,8 @@ fn a_pause_while_it_waits_is_not_learned() {
     for _ in 0..10 {
         assert!(!reader.pause(40 * SECOND));
         // Eight frames are there, the first of which ended the wait.
-        (0..8).for_each(|_| reader.silence.frame_came(b"map", false, reader.now));
-        reader.silence.leave(reader.now);
+        (0..8).for_each(|_| reader.idle_timeout.frame_came(b"map", false, reader.now));
+        reader.idle_timeout.pause(reader.now);
         reader.repeat(5 * SECOND, 1);
     }
     assert_eq!(reader.stale_after(), 15);
@@ -133,7 +133,7 @@ fn a_pause_before_the_first_repeat_is_not_learned() {
     let mut reader = Reader::connect(None);
     reader.read("map", Duration::ZERO);
     reader.pause(40 * SECOND);
-    (0..8).for_each(|_| reader.silence.frame_came(b"map", false, reader.now));
+    (0..8).for_each(|_| reader.idle_timeout.frame_came(b"map", false, reader.now));
     assert_eq!(reader.stale_after(), 15);
 }
 
@@ -143,7 +143,7 @@ fn a_pause_while_it_waits_is_not_the_servers_silence() {
     reader.read("map", Duration::ZERO);
     reader.repeat(5 * SECOND, 2);
     assert!(!reader.pause(1000 * SECOND));
-    assert!(reader.silence.judge(reader.now, true).is_none());
+    assert!(reader.idle_timeout.check(reader.now, true).is_none());
     // What the wait that was paused would have taken counts, and no more.
     let (after, error) = reader.wait_given_up(true);
     assert!(matches!(error, Error::Stale { .. }) && (9..=15).contains(&after.as_secs()), "{error:?} after {after:?}");
@@ -164,11 +164,11 @@ fn calls_with_short_deadlines_add_up() {
     reader.read("map", Duration::ZERO);
     reader.repeat(5 * SECOND, 2);
     let began = reader.now;
-    while reader.silence.judge(reader.now, true).is_none() {
-        reader.silence.enter(reader.now);
-        reader.now = reader.silence.start_wait(reader.now, true, Some(reader.now + SECOND / 10)).unwrap();
-        assert!(reader.silence.end_wait(reader.now));
-        reader.silence.leave(reader.now);
+    while reader.idle_timeout.check(reader.now, true).is_none() {
+        reader.idle_timeout.resume(reader.now);
+        reader.now = reader.idle_timeout.start_wait(reader.now, true, Some(reader.now + SECOND / 10)).unwrap();
+        assert!(reader.idle_timeout.end_wait(reader.now));
+        reader.idle_timeout.pause(reader.now);
     }
     assert_eq!((reader.now - began).as_secs(), 15);
 }
@@ -248,7 +248,7 @@ fn a_first_frame_that_has_begun_has_its_time() {
 
 #[test]
 fn without_another_connection_a_server_may_have_no_map_yet() {
-    let mut reader = Reader { silence: IdleTimeout::new(None, false), now: Instant::now() };
+    let mut reader = Reader { idle_timeout: IdleTimeout::new(None, false), now: Instant::now() };
     reader.reconnect();
     let (after, error) = reader.wait_given_up(false);
     assert!(matches!(error, Error::Stale { .. }) && after == 180 * SECOND, "{error:?} after {after:?}");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 use crate::platform::Readiness;
 use crate::shutdown::Shutdown;
-use crate::stream::Stream as Socket;
+use crate::stream::Stream as Transport;
 
 /// What ends a wait before its time: the stop, or an instant.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ impl Cancellation {
     }
 
     /// Waits until it comes.
-    pub(super) fn pass(&self) {
+    pub(super) fn wait(&self) {
         self.shutdown.pass(self.deadline);
     }
 }
@@ -52,23 +52,23 @@ pub(super) fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Ins
 
 /// A connected socket. It never blocks by itself, so that what waits for it waits for the ending too.
 #[derive(Debug)]
-pub(super) struct Stream {
-    socket: Socket,
+pub(super) struct ClientSocket {
+    socket: Transport,
     peer: SocketAddr,
     local: SocketAddr,
     cancellation: Cancellation,
     /// Nothing has been read yet.
     is_fresh: bool,
     /// The last read had to wait.
-    has_waited: bool,
+    had_to_wait: bool,
 }
 
-impl Stream {
+impl ClientSocket {
     /// Returns the stream over `socket`, which has been set to non-blocking.
-    pub(super) fn new(socket: Socket, cancellation: Cancellation) -> io::Result<Self> {
+    pub(super) fn new(socket: Transport, cancellation: Cancellation) -> io::Result<Self> {
         // Now, because a socket whose peer has reset it does not know its addresses any more.
         let (peer, local) = (socket.tcp().peer_addr()?, socket.tcp().local_addr()?);
-        Ok(Self { socket, peer, local, cancellation, is_fresh: true, has_waited: false })
+        Ok(Self { socket, peer, local, cancellation, is_fresh: true, had_to_wait: false })
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -79,7 +79,7 @@ impl Stream {
         self.local
     }
 
-    pub(super) fn socket(&self) -> &Socket {
+    pub(super) fn socket(&self) -> &Transport {
         &self.socket
     }
 
@@ -88,13 +88,13 @@ impl Stream {
     }
 
     /// True if and only if something has been read.
-    pub(super) fn has_heard(&self) -> bool {
+    pub(super) fn has_received(&self) -> bool {
         !self.is_fresh
     }
 
     /// True if and only if the last read had to wait, and this is asked for the first time after it.
     pub(super) fn take_waited(&mut self) -> bool {
-        std::mem::take(&mut self.has_waited)
+        std::mem::take(&mut self.had_to_wait)
     }
 
     pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
@@ -104,17 +104,17 @@ impl Stream {
 
 /// Waits for bytes. `WouldBlock` means that the ending came, and only that: `TimedOut` is also what the system says
 /// when the peer does not acknowledge.
-impl Read for Stream {
+impl Read for ClientSocket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.cancellation.is_over() {
             // Looked at before every read: a peer whose bytes never cease would never be waited for.
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.has_waited = false;
+        self.had_to_wait = false;
         loop {
             match self.socket.try_take(into) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.has_waited = true;
+                    self.had_to_wait = true;
                     if !self.cancellation.wait_ready(self.socket.as_fd(), Readiness::Readable)? {
                         return Err(error);
                     }
@@ -125,7 +125,7 @@ impl Read for Stream {
                 Ok(Some(taken)) if taken.data > 0 => {
                     if std::mem::take(&mut self.is_fresh) && !self.socket.is_tls() && is_tls_alert(&into[..taken.data])
                     {
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, SpeaksTls));
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, TlsAlert));
                     }
                     return Ok(taken.data);
                 }
@@ -136,7 +136,7 @@ impl Read for Stream {
 }
 
 /// Sends the end of the TLS session, as far as there is room for it.
-impl Drop for Stream {
+impl Drop for ClientSocket {
     fn drop(&mut self) {
         let _ = self.socket.try_close();
     }
@@ -145,7 +145,7 @@ impl Drop for Stream {
 /// The first thing that came is an alert of TLS.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("an alert of TLS came, where nobody speaks it")]
-pub(super) struct SpeaksTls;
+pub(super) struct TlsAlert;
 
 /// True if and only if `bytes` are the alert that a server of TLS sends to a client that speaks none: content type 21, any
 /// version, two bytes, warning or fatal (RFC 8446, sections 5.1 and 6). No frame begins like that.
@@ -175,7 +175,7 @@ mod tests {
         socket.peek(&mut [0]).unwrap();
         socket.set_nonblocking(true).unwrap();
         let cancellation = Cancellation { shutdown: Shutdown::new().unwrap(), deadline: Some(Instant::now()) };
-        let mut stream = Stream::new(Socket::Plain(socket), cancellation).unwrap();
+        let mut stream = ClientSocket::new(Transport::Plain(socket), cancellation).unwrap();
         assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         stream.set_deadline(None);
         assert_eq!(stream.read(&mut [0; 4]).unwrap(), 4);
