@@ -42,7 +42,7 @@ pub(crate) enum Task {
     /// Its maps.
     Follow { follow: FollowConfig, print: PrintConfig, count: Option<u64> },
     /// Its maps, for other programs.
-    Deliver { follow: FollowConfig, selection: Selection, count: Option<u64>, into: DeliverConfig },
+    Deliver { follow: FollowConfig, selection: Selection, count: Option<u64>, deliver: DeliverConfig },
     /// Its maps, on the whole screen.
     Watch { follow: FollowConfig, selection: Selection },
     /// One map, to see whether it is well.
@@ -60,8 +60,8 @@ impl Task {
     }
 
     /// True if and only if signals are for another program, and not for this one.
-    pub(crate) fn passes_signals_on(&self) -> bool {
-        matches!(self, Self::Deliver { into, .. } if into.passes_signals_on())
+    pub(crate) fn forwards_signals(&self) -> bool {
+        matches!(self, Self::Deliver { deliver, .. } if deliver.forwards_signals())
     }
 }
 
@@ -86,14 +86,14 @@ where
 {
     let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
     let mut matches = command.try_get_matches_from_mut(&words)?;
-    let yielding = conflicts::yielding(&matches);
-    if !yielding.is_empty() {
+    let overridden = conflicts::overridden(&matches);
+    if !overridden.is_empty() {
         let fresh = CommandLine::command();
-        *command = yielding.into_iter().fold(fresh, |command, id| command.mut_arg(id, |arg| arg.env(None::<&str>)));
+        *command = overridden.into_iter().fold(fresh, |command, id| command.mut_arg(id, |arg| arg.env(None::<&str>)));
         matches = command.try_get_matches_from_mut(&words)?;
     }
-    refuse_options_of_the_main_job(command, &matches)?;
-    refuse_idle_options(&matches)?;
+    reject_follow_options(command, &matches)?;
+    reject_options_without_effect(&matches)?;
     let line = CommandLine::from_arg_matches(&matches)?;
     Ok(CommandLine { may_mean_command: may_mean_command(&matches), ..line })
 }
@@ -110,7 +110,7 @@ const USAGE: &str = "mapcast-client [OPTIONS] [ADDR:PORT]
 #[command(name = "mapcast-client", version, help_expected = true, max_term_width = 100, override_usage = USAGE)]
 struct CommandLine {
     #[command(subcommand)]
-    talk: Option<Exchange>,
+    command: Option<Command>,
     #[command(flatten)]
     address: AddressArgs,
     #[command(flatten)]
@@ -124,7 +124,7 @@ struct CommandLine {
 
 /// The other talks.
 #[derive(Debug, Subcommand)]
-enum Exchange {
+enum Command {
     /// Takes one map and leaves: 0 if it is good, within --timeout [default: 2s]; prints one line on standard error
     Check {
         #[command(flatten)]
@@ -157,7 +157,7 @@ enum Exchange {
     },
 }
 
-/// What every talk understands, before and behind its name.
+/// What every command understands, before and behind its name.
 #[derive(Debug, Args)]
 struct CommonArgs {
     /// Leave with exit code 124 when this time is over
@@ -214,7 +214,7 @@ struct FollowArgs {
     #[command(flatten)]
     screen: WatchArgs,
     #[command(flatten)]
-    into: DeliverArgs,
+    deliver: DeliverArgs,
     /// How to print a map
     #[arg(short, long, env = "MAPCAST_OUTPUT", default_value = "json", value_enum)]
     output: Output,
@@ -254,7 +254,7 @@ struct FollowArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "true",
-        value_parser = parse_patience
+        value_parser = parse_wait
     )]
     wait: Option<Duration>,
     /// Reconnect after this much silence [default: three intervals, as learned from the server's repeats, from 10s to 3m]
@@ -265,16 +265,16 @@ struct FollowArgs {
 impl CommandLine {
     /// Returns how long all of it may take, with the end of what it starts; `None` is for ever.
     fn longest_time(&self) -> Option<Duration> {
-        match &self.talk {
-            Some(Exchange::Check { timeout, .. }) => Some(*timeout),
+        match &self.command {
+            Some(Command::Check { timeout, .. }) => Some(*timeout),
             Some(_) => self.common.timeout,
-            None => Some(self.common.timeout?.saturating_add(self.follow.into.longest_end())),
+            None => Some(self.common.timeout?.saturating_add(self.follow.deliver.longest_end())),
         }
     }
 
     fn into_config(self) -> Result<Config, clap::Error> {
-        let frames = match &self.talk {
-            Some(Exchange::Check { frames, .. }) => frames,
+        let frames = match &self.command {
+            Some(Command::Check { frames, .. }) => frames,
             _ => &self.follow.frames,
         };
         let client = ClientConfig {
@@ -289,16 +289,16 @@ impl CommandLine {
         };
         let (mut timeout, mut verbosity) =
             (self.common.timeout, i16::from(self.common.verbose) - i16::from(self.common.quiet));
-        let (address, task) = match self.talk {
+        let (address, task) = match self.command {
             None => (self.address, self.follow.into_task(client.clone())?),
-            Some(Exchange::Check { address, timeout: own, .. }) => {
+            Some(Command::Check { address, timeout: own, .. }) => {
                 timeout = Some(own);
                 // Its one line says it all.
                 verbosity -= 1;
                 (address, Task::Check)
             }
-            Some(Exchange::Echo { address, text }) => (address, Task::Echo { text }),
-            Some(Exchange::Greet { address }) => (address, Task::Greet),
+            Some(Command::Echo { address, text }) => (address, Task::Echo { text }),
+            Some(Command::Greet { address }) => (address, Task::Greet),
         };
         Ok(Config {
             address: address.address,
@@ -314,7 +314,7 @@ impl CommandLine {
 impl FollowArgs {
     fn into_task(self, client: ClientConfig) -> Result<Task, clap::Error> {
         if self.output == Output::Raw && !self.keys.is_empty() {
-            return Err(conflict("--key cannot be used with --output raw, which does not look into the payload"));
+            return Err(conflict("--key cannot be used with --output raw, which does not look deliver the payload"));
         }
         if self.output == Output::Raw && self.prefix.is_some() {
             return Err(conflict("--prefix cannot be used with --output raw, which has no lines"));
@@ -323,14 +323,14 @@ impl FollowArgs {
         let wait = self.wait.unwrap_or_default();
         let follow = FollowConfig { client, reconnect: !self.no_reconnect, stale_after: self.stale_after, wait };
         let selection = Selection::new(self.keys);
-        if let Some(into) = self.into.into_config().map_err(|text| conflict(&text))? {
+        if let Some(deliver) = self.deliver.into_config().map_err(|text| conflict(&text))? {
             if self.screen.watch {
                 return Err(conflict("--watch cannot be used with --write, --exec or --run"));
             }
-            if self.count.is_some() && into.passes_signals_on() {
+            if self.count.is_some() && deliver.forwards_signals() {
                 return Err(conflict("--count cannot be used with --run, which lasts as long as its program"));
             }
-            return Ok(Task::Deliver { follow, selection, count: self.count, into });
+            return Ok(Task::Deliver { follow, selection, count: self.count, deliver });
         }
         if self.screen.watch && watch::can_draw() {
             return Ok(Task::Watch { follow, selection });
@@ -349,22 +349,24 @@ impl FollowArgs {
 
 /// An option of the main job before `echo` or `greet` would be taken and do nothing. In the environment it may stand: it
 /// is meant for another run.
-fn refuse_options_of_the_main_job(command: &clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
-    let Some(talk) = matches.subcommand_name() else { return Ok(()) };
+fn reject_follow_options(command: &clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some(name) = matches.subcommand_name() else { return Ok(()) };
     let stray = command.get_arguments().find(|arg| {
         !arg.is_global_set() && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
     });
     match stray {
         Some(stray) if stray.is_positional() => {
-            Err(conflict(&format!("the address stands behind '{talk}', not before it")))
+            Err(conflict(&format!("the address goes after '{name}', not before it")))
         }
-        Some(stray) => Err(conflict(&format!("'{stray}' belongs to the main job and cannot be used with '{talk}'"))),
+        Some(stray) => {
+            Err(conflict(&format!("'{stray}' cannot be used with '{name}': it is for printing or delivering maps")))
+        }
         None => Ok(()),
     }
 }
 
 /// An option that would be taken and do nothing beside the others. In the environment it may stand, as above.
-fn refuse_idle_options(matches: &ArgMatches) -> Result<(), clap::Error> {
+fn reject_options_without_effect(matches: &ArgMatches) -> Result<(), clap::Error> {
     let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     let option = |id: &str| format!("'--{}'", id.replace('_', "-"));
     let any = |ids: &[&'static str]| ids.iter().copied().find(|id| matches.contains_id(id));
@@ -375,7 +377,7 @@ fn refuse_idle_options(matches: &ArgMatches) -> Result<(), clap::Error> {
     {
         return Err(conflict(&format!("{} is about lines and cannot be used with {}", option(stray), option(instead))));
     }
-    for (idle, needed) in deliver::NEEDED {
+    for (idle, needed) in deliver::REQUIRED_OPTIONS {
         if typed(idle) && any(needed).is_none() {
             let needed: Vec<String> = needed.iter().map(|id| option(id)).collect();
             return Err(conflict(&format!("{} does nothing without {}", option(idle), needed.join(" or "))));
@@ -406,7 +408,7 @@ fn parse_count(text: &str) -> Result<u64, String> {
 }
 
 /// Returns how long `text` says to wait for the first connection; `true` is for ever.
-fn parse_patience(text: &str) -> Result<Duration, String> {
+fn parse_wait(text: &str) -> Result<Duration, String> {
     match text {
         "true" => Ok(Duration::MAX),
         "false" => Ok(Duration::ZERO),

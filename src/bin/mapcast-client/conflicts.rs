@@ -36,17 +36,17 @@ const RENDERINGS: (&str, &str) = ("template", "write_format");
 
 /// Returns the options of the environment that are not to be looked at, because a typed one refuses them: the command
 /// line wins. Two that are typed, or two of the environment, are left to whoever refuses them.
-pub(crate) fn yielding(matches: &ArgMatches) -> Vec<&'static str> {
+pub(crate) fn overridden(matches: &ArgMatches) -> Vec<&'static str> {
     let is_raw = matches.get_one::<Output>("output") == Some(&Output::Raw);
     let of_raw = PAIRS_OF_RAW.into_iter().filter(|_| is_raw);
     let is_from = |id: &str, source: ValueSource| matches.value_source(id) == Some(source);
     let both_ways = |(one, other)| [(one, other), (other, one)];
     let pairs = PAIRS.into_iter().chain(of_raw).chain([RENDERINGS]).flat_map(both_ways);
-    let mut yielding: Vec<&str> = pairs
+    let mut overridden: Vec<&str> = pairs
         .filter(|(typed, other)| is_from(typed, CommandLine) && is_from(other, EnvVariable))
         .map(|(_, id)| id)
         .collect();
-    yielding.sort_unstable();
-    yielding.dedup();
-    yielding
+    overridden.sort_unstable();
+    overridden.dedup();
+    overridden
 }

@@ -1,4 +1,4 @@
-//! Maps to standard output.
+//! MapStream to standard output.
 
 use std::io::Write;
 
@@ -122,7 +122,7 @@ impl<W: Write> Printer<W> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
-        self.out.write_all(bytes).map_err(stdout::failure)?;
+        self.out.write_all(bytes).map_err(stdout::write_error)?;
         Ok(true)
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Stdout {
     work: Option<Sender<Vec<u8>>>,
     outcomes: Receiver<io::Result<()>>,
     /// A byte for each outcome; its end if the thread has panicked.
-    told: PipeReader,
+    ready: PipeReader,
     shutdown: Shutdown,
     deadline: Option<Instant>,
 }
@@ -41,46 +41,46 @@ impl Stdout {
     /// # Errors
     /// If standard output is closed, or the system has no descriptor or no thread left.
     pub(crate) fn start(shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
-        Self::over(io::stdout().as_fd().try_clone_to_owned()?.into(), shutdown, deadline)
+        Self::to_file(io::stdout().as_fd().try_clone_to_owned()?.into(), shutdown, deadline)
     }
 
-    fn over(mut out: File, shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
+    fn to_file(mut out: File, shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
         let (work, texts) = channel::<Vec<u8>>();
         let (outcome, outcomes) = channel();
-        let (told, mut tell) = io::pipe()?;
+        let (ready, mut signal) = io::pipe()?;
         let write = move || {
             for text in texts {
                 // Nobody listens only if nobody waits for it any more.
-                if outcome.send(out.write_all(&text)).is_err() || tell.write_all(&[0]).is_err() {
+                if outcome.send(out.write_all(&text)).is_err() || signal.write_all(&[0]).is_err() {
                     return;
                 }
             }
         };
         // It ends with the process, or before.
         thread::Builder::new().name("writer".to_owned()).spawn(write)?;
-        Ok(Self { work: Some(work), outcomes, told, shutdown: shutdown.clone(), deadline })
+        Ok(Self { work: Some(work), outcomes, ready, shutdown: shutdown.clone(), deadline })
     }
 
     /// Hands `bytes` to the thread and waits for it. [`Error::Stopped`] and [`Error::TimedOut`] if that takes too long: a
     /// part of them may have been written then, and nothing more can be.
-    fn hand_over(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn write_in_thread(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let gone = || Error::Output(io::Error::other("the thread that writes has ended"));
         self.work.as_ref().ok_or_else(gone)?.send(bytes.to_vec()).map_err(|_| gone())?;
-        let is_done = self.shutdown.wait_readable(&self.told, self.deadline).map_err(Error::Output)?;
+        let is_done = self.shutdown.wait_readable(&self.ready, self.deadline).map_err(Error::Output)?;
         let outcome = self.outcomes.recv_timeout(if is_done { Duration::ZERO } else { GRACE });
         if matches!(outcome, Err(RecvTimeoutError::Timeout)) {
             self.work = None;
             return Err(if self.shutdown.is_triggered() { Error::Stopped } else { Error::TimedOut });
         }
-        self.told.read_exact(&mut [0]).map_err(|_| gone())?;
+        self.ready.read_exact(&mut [0]).map_err(|_| gone())?;
         outcome.map_err(|_| gone())?.map_err(Error::Output)
     }
 }
 
-/// Each write is whole, or an error: [`failure`] tells which.
+/// Each write is whole, or an error: [`write_error`] tells which.
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hand_over(bytes).map(|()| bytes.len()).map_err(io::Error::other)
+        self.write_in_thread(bytes).map(|()| bytes.len()).map_err(io::Error::other)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -90,7 +90,7 @@ impl Write for Stdout {
 
 /// Returns what it means that a write, to [`Stdout`] or elsewhere, has failed so: a stop, the end of the time, or the
 /// output.
-pub(crate) fn failure(error: io::Error) -> Error {
+pub(crate) fn write_error(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(meant) => meant,
         Err(error) => Error::Output(error),
@@ -98,28 +98,28 @@ pub(crate) fn failure(error: io::Error) -> Error {
 }
 
 /// The same of a talk that writes by itself.
-pub(crate) fn meaning(error: Error) -> Error {
+pub(crate) fn unwrap_write_error(error: Error) -> Error {
     match error {
-        Error::Output(error) => failure(error),
+        Error::Output(error) => write_error(error),
         error => error,
     }
 }
 
 /// Whether anyone still reads standard output.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct CloseWatcher {
     closed: Arc<AtomicBool>,
 }
 
-impl Watch {
+impl CloseWatcher {
     /// Has `shutdown` triggered as soon as nobody reads standard output any more. A write alone would notice that with
     /// the next map, and `mapcast-client | head -1` would stand there until then.
     pub(crate) fn start(shutdown: &Shutdown) -> io::Result<Self> {
         let closed = Arc::new(AtomicBool::new(false));
-        let (shutdown, told) = (shutdown.clone(), Arc::clone(&closed));
+        let (shutdown, ready) = (shutdown.clone(), Arc::clone(&closed));
         let watch = move || {
             if wait_closed(&shutdown) {
-                told.store(true, Ordering::SeqCst);
+                ready.store(true, Ordering::SeqCst);
                 shutdown.trigger();
             }
         };
@@ -137,7 +137,7 @@ impl Watch {
 /// Returns true if and only if standard output was closed at its other end before the stop was requested.
 fn wait_closed(shutdown: &Shutdown) -> bool {
     let stdout = io::stdout();
-    // No flags: its end, and an error on it, are always told.
+    // No flags: its end, and an error on it, are always ready.
     let mut fds = [PollFd::new(&stdout, PollFlags::empty()), PollFd::new(shutdown, PollFlags::IN)];
     while poll(&mut fds, None) == Err(Errno::INTR) {}
     fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
@@ -145,12 +145,12 @@ fn wait_closed(shutdown: &Shutdown) -> bool {
 
 /// Passes bytes on and remembers the last one.
 #[derive(Debug)]
-pub(crate) struct LastByte<W> {
+pub(crate) struct LastByteWriter<W> {
     out: W,
     last: Option<u8>,
 }
 
-impl<W: Write> LastByte<W> {
+impl<W: Write> LastByteWriter<W> {
     pub(crate) fn new(out: W) -> Self {
         Self { out, last: None }
     }
@@ -164,7 +164,7 @@ impl<W: Write> LastByte<W> {
     }
 }
 
-impl<W: Write> Write for LastByte<W> {
+impl<W: Write> Write for LastByteWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.last = bytes[..written].last().copied().or(self.last);
@@ -184,10 +184,10 @@ mod tests {
     /// More than any pipe holds (pipe(7)).
     const TOO_MUCH: usize = 4 << 20;
 
-    /// Returns an output over a pipe, its other end, and what ends its writes.
+    /// Returns an output to_file a pipe, its other end, and what ends its writes.
     fn pipe(deadline: Option<Instant>) -> (Stdout, PipeReader, Shutdown) {
         let ((reader, writer), shutdown) = (io::pipe().unwrap(), Shutdown::new().unwrap());
-        let out = Stdout::over(OwnedFd::from(writer).into(), &shutdown, deadline).unwrap();
+        let out = Stdout::to_file(OwnedFd::from(writer).into(), &shutdown, deadline).unwrap();
         (out, reader, shutdown)
     }
 
@@ -212,14 +212,14 @@ mod tests {
         thread::scope(|scope| {
             let writing = scope.spawn(move || out.write_all(&vec![0; TOO_MUCH]));
             shutdown.trigger();
-            assert!(matches!(writing.join().unwrap().map_err(failure), Err(Error::Stopped)));
+            assert!(matches!(writing.join().unwrap().map_err(write_error), Err(Error::Stopped)));
         });
     }
 
     #[test]
     fn the_end_of_the_time_ends_a_write_that_nobody_reads() {
         let (mut out, _reader, _shutdown) = pipe(Some(Instant::now() + Duration::from_millis(20)));
-        assert!(matches!(out.write_all(&vec![0; TOO_MUCH]).map_err(failure), Err(Error::TimedOut)));
+        assert!(matches!(out.write_all(&vec![0; TOO_MUCH]).map_err(write_error), Err(Error::TimedOut)));
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
         // A program that another test starts has the other end, too, until it has begun.
         let error = loop {
             if let Err(error) = out.write_all(b"x") {
-                break meaning(Error::Output(error));
+                break unwrap_write_error(Error::Output(error));
             }
         };
         assert!(matches!(error, Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe));
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_line_is_ended_only_if_it_has_begun_and_has_no_end() {
         for (text, wanted) in [("", ""), ("Hola", "Hola\n"), ("Hola\n", "Hola\n")] {
-            let mut out = LastByte::new(Vec::new());
+            let mut out = LastByteWriter::new(Vec::new());
             out.write_all(text.as_bytes()).unwrap();
             out.end_line().unwrap();
             assert_eq!(out.out, wanted.as_bytes());

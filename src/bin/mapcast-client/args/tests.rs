@@ -139,7 +139,7 @@ fn all_that_follows_run_belongs_to_the_program() {
     for words in [&["h:1", "--run", "echo", "-n", "--exec"][..], &["h:1", "--run", "--", "echo", "-n", "--exec"]] {
         let config = config(words).unwrap();
         assert_eq!(config.address, "h:1");
-        assert!(config.task.passes_signals_on(), "{words:?}");
+        assert!(config.task.forwards_signals(), "{words:?}");
         assert!(format!("{config:?}").contains(r#"["echo", "-n", "--exec"]"#), "{config:?}");
     }
     assert!(refusal(&["--run", "--"]).contains("needs a program"));

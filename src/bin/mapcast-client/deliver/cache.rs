@@ -93,13 +93,13 @@ impl Cache {
         match write(&self.path, map) {
             Ok(()) => {
                 self.kept = Some(map.clone());
-                if self.failure.settle() {
+                if self.failure.clear() {
                     info!("{}: the map is kept again", self.path.display());
                 }
             }
             Err(error) => {
                 self.kept = None;
-                self.failure.say(format!("{}: the map is not kept: {error:#}", self.path.display()));
+                self.failure.warn(format!("{}: the map is not kept: {error:#}", self.path.display()));
             }
         }
     }

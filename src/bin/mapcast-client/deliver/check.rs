@@ -15,17 +15,17 @@ use rustix::process::Signal;
 
 use super::map_file::MapFile;
 use super::object::Object;
-use super::process::{Ending, Process};
+use super::process::{Process, Termination};
 use crate::duration::parse_nonzero;
 
 /// What stands for the file in the command.
-const PLACE: &str = "{}";
+const PLACEHOLDER: &str = "{}";
 
 /// How long a check that was asked to end may take before it is killed.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// How long a file that was refused is refused again without another check, which may ask for more than the file.
-const REPEAT: Duration = Duration::from_secs(10);
+const REFUSAL_LIFETIME: Duration = Duration::from_secs(10);
 
 /// The options of the check.
 #[derive(Debug, Args)]
@@ -59,7 +59,7 @@ impl CheckArgs {
     /// If it has no place for the file.
     pub(crate) fn into_config(self) -> Result<Option<CheckConfig>, String> {
         let Some(command) = self.check else { return Ok(None) };
-        if !command.contains(PLACE) {
+        if !command.contains(PLACEHOLDER) {
             return Err("--check has no place for the new file: write {} where its path belongs".to_owned());
         }
         Ok(Some(CheckConfig { command, timeout: self.check_timeout }))
@@ -105,7 +105,7 @@ impl Check {
     pub(super) fn approve(&mut self, path: &Path, content: &[u8]) -> anyhow::Result<()> {
         if let Some((refused, reason, at)) = &self.refused
             && refused == content
-            && at.elapsed() < REPEAT
+            && at.elapsed() < REFUSAL_LIFETIME
         {
             bail!("{reason}");
         }
@@ -120,7 +120,7 @@ impl Check {
     fn run(&self, path: &Path) -> anyhow::Result<()> {
         let path = std::path::absolute(path)?;
         let mut command = Command::new("sh");
-        command.arg("-c").arg(insert(&self.config.command, &path)?).stdin(Stdio::null());
+        command.arg("-c").arg(insert_path(&self.config.command, &path)?).stdin(Stdio::null());
         let (mut changed, change) = io::pipe()?;
         let process = Process::start(&mut command, move || {
             // Nothing reads only if nothing waits for it.
@@ -153,11 +153,11 @@ impl Check {
 /// Ends a check that takes too long, and all that it has started.
 fn end(process: &Process, mut changed: &io::PipeReader) -> anyhow::Result<()> {
     process.signal(Signal::TERM);
-    let mut ending = Ending::new("the check", GRACE);
+    let mut termination = Termination::new("the check", GRACE);
     // One that does not come: the client is asked to leave already.
     let no_stop = Shutdown::new()?;
-    while !ending.is_over(process) {
-        if no_stop.wait_readable(changed, Some(ending.look_at()))? {
+    while !termination.poll(process) {
+        if no_stop.wait_readable(changed, Some(termination.next_check()))? {
             changed.read_exact(&mut [0])?;
         }
     }
@@ -165,7 +165,7 @@ fn end(process: &Process, mut changed: &io::PipeReader) -> anyhow::Result<()> {
 }
 
 /// Returns the command with `path` in the place for it, in quotes where a shell would not take it as one word.
-fn insert(command: &str, path: &Path) -> anyhow::Result<String> {
+fn insert_path(command: &str, path: &Path) -> anyhow::Result<String> {
     let path = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
     let word = if path.as_bytes().iter().all(is_plain) {
@@ -173,7 +173,7 @@ fn insert(command: &str, path: &Path) -> anyhow::Result<String> {
     } else {
         format!("'{}'", path.replace('\'', r"'\''"))
     };
-    Ok(command.replace(PLACE, &word))
+    Ok(command.replace(PLACEHOLDER, &word))
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn the_path_is_one_word_for_a_shell() {
         for (path, wanted) in [("/a/.b.tmp", "t /a/.b.tmp"), ("/a b", "t '/a b'"), ("/it's", r"t '/it'\''s'")] {
-            assert_eq!(insert("t {}", Path::new(path)).unwrap(), wanted);
+            assert_eq!(insert_path("t {}", Path::new(path)).unwrap(), wanted);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Files of `KEY=VALUE` lines that shells and systemd read back as the same texts.
 
-use super::object::{Object, left_out, variables};
+use super::object::{Object, skipped, variables};
 
 /// Names that a shell does not keep as a text: it refuses the assignment, and with it the rest of the file (`UID` in
 /// `bash --posix`), computes a number of it (`RANDOM` runs a command in a subscript), or acts on it (`UID` in zsh as root
@@ -31,10 +31,10 @@ const OF_LINKER: [&str; 2] = ["LD_", "DYLD_"];
 pub(super) fn render(object: &Object) -> (String, Vec<String>) {
     let mut variables = variables(object);
     variables.retain(|(name, word)| !is_reserved(name) && !word.contains(is_noncharacter));
-    let left_out = left_out(object, &variables).into_iter().map(str::to_owned).collect();
+    let skipped = skipped(object, &variables).into_iter().map(str::to_owned).collect();
     let lines = variables.into_iter().map(|(name, word)| [name, "=", &quote(&word), "\n"].concat());
     let file = lines.collect();
-    (file, left_out)
+    (file, skipped)
 }
 
 /// True if and only if a shell would do something else with an assignment to `name` than keep a text.

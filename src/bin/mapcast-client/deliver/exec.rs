@@ -11,12 +11,12 @@ use log::{debug, info, warn};
 use mapcast::display::units;
 use rustix::process::Signal;
 
-use super::event::{Event, Latest, next};
+use super::event::{LatestMap, RunnerEvent, next_event};
 use super::map_file::MapFile;
 use super::object::Object;
-use super::pace::Pace;
-use super::process::{Ending, Process, is_init};
+use super::process::{Process, Termination, is_init};
 use super::splay::splay;
+use super::start_limiter::StartLimiter;
 use crate::duration::parse_nonzero;
 
 /// How long a command that was asked to end may take before it is killed: what `docker stop` and systemd give is more,
@@ -54,27 +54,36 @@ pub(crate) struct ExecConfig {
 
 /// Runs the command.
 #[derive(Debug)]
-pub(super) struct Exec {
+pub(super) struct CommandRunner {
     config: ExecConfig,
-    latest: Latest,
-    sender: Sender<Event>,
-    events: Receiver<Event>,
+    latest: LatestMap,
+    sender: Sender<RunnerEvent>,
+    events: Receiver<RunnerEvent>,
     file: MapFile,
     /// `Finish` or `Stop`, once that has been told.
-    ending: Option<Event>,
+    termination: Option<RunnerEvent>,
     /// A map whose command could not be run.
-    missed: Option<Object>,
-    pace: Pace,
+    failed_map: Option<Object>,
+    start_limiter: StartLimiter,
 }
 
-impl Exec {
+impl CommandRunner {
     pub(super) fn new(
         config: ExecConfig,
-        latest: Latest,
-        (sender, events): (Sender<Event>, Receiver<Event>),
+        latest: LatestMap,
+        (sender, events): (Sender<RunnerEvent>, Receiver<RunnerEvent>),
     ) -> anyhow::Result<Self> {
         let file = MapFile::new()?;
-        Ok(Self { config, latest, sender, events, file, ending: None, missed: None, pace: Pace::default() })
+        Ok(Self {
+            config,
+            latest,
+            sender,
+            events,
+            file,
+            termination: None,
+            failed_map: None,
+            start_limiter: StartLimiter::default(),
+        })
     }
 
     /// Runs the command for one newest map after the other, until it is told to end. A command that runs then has what
@@ -86,21 +95,21 @@ impl Exec {
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         let mut last = Ok(());
         while self.wait_map() {
-            let Some(object) = self.latest.take().or_else(|| self.missed.take()) else { continue };
-            self.missed = None;
-            self.pace.began();
+            let Some(object) = self.latest.take().or_else(|| self.failed_map.take()) else { continue };
+            self.failed_map = None;
+            self.start_limiter.record_start();
             last = match self.run_command(&object) {
                 Ok(status) if status.success() => Ok(()),
                 Ok(status) => Err(anyhow!("the last command failed: {status}")),
                 Err(error) => {
-                    let delay = units::format_duration(self.pace.failed());
+                    let delay = units::format_duration(self.start_limiter.record_failure());
                     warn!("the command cannot be run: {error:#}; trying again in {delay}, and with the next map");
-                    self.missed = Some(object);
+                    self.failed_map = Some(object);
                     Err(error.context("the last command could not be run"))
                 }
             };
-            if self.missed.is_none() {
-                self.pace.succeeded();
+            if self.failed_map.is_none() {
+                self.start_limiter.record_success();
             }
         }
         last
@@ -110,25 +119,25 @@ impl Exec {
     fn wait_map(&mut self) -> bool {
         loop {
             // A map may have come while the last command ran, and its event been taken then.
-            if self.latest.is_there() {
-                let due = Instant::now().checked_add(splay(self.config.splay)).max(self.pace.next());
-                while self.ending != Some(Event::Stop) && self.wait_event(due).is_some() {}
-                return self.ending != Some(Event::Stop);
+            if self.latest.is_some() {
+                let due = Instant::now().checked_add(splay(self.config.splay)).max(self.start_limiter.next_start());
+                while self.termination != Some(RunnerEvent::Stop) && self.wait_event(due).is_some() {}
+                return self.termination != Some(RunnerEvent::Stop);
             }
-            if self.ending.is_some() {
+            if self.termination.is_some() {
                 return false;
             }
-            let retry_at = self.missed.as_ref().and(self.pace.retry());
+            let retry_at = self.failed_map.as_ref().and(self.start_limiter.next_retry());
             if self.wait_event(retry_at).is_none() {
                 return true;
             }
         }
     }
 
-    fn wait_event(&mut self, deadline: Option<Instant>) -> Option<Event> {
-        let event = next(&self.events, deadline)?;
-        if matches!(event, Event::Finish | Event::Stop) {
-            self.ending = Some(event);
+    fn wait_event(&mut self, deadline: Option<Instant>) -> Option<RunnerEvent> {
+        let event = next_event(&self.events, deadline)?;
+        if matches!(event, RunnerEvent::Finish | RunnerEvent::Stop) {
+            self.termination = Some(event);
         }
         Some(event)
     }
@@ -136,14 +145,14 @@ impl Exec {
     fn run_command(&mut self, object: &Object) -> anyhow::Result<ExitStatus> {
         self.file.write(object)?;
         let mut command = Command::new("sh");
-        self.file.tell(&mut command);
+        self.file.set_env(&mut command);
         let ended = self.sender.clone();
         // The file itself is the standard input: a command that does not read it holds nobody up.
         command.arg("-c").arg(&self.config.command).stdin(self.file.open()?);
         let started = Instant::now();
         let process = Process::start(&mut command, move || {
             // Nobody listens only if nobody waits for it.
-            let _ = ended.send(Event::Ended);
+            let _ = ended.send(RunnerEvent::Exited);
         });
         let process = process.context("cannot start sh")?;
         debug!("the command runs");
@@ -159,27 +168,30 @@ impl Exec {
 
     /// Waits for the end of the command, which is ended at `deadline`; `None` never comes. Returns its status.
     fn wait_end(&mut self, process: &Process, deadline: Option<Instant>) -> ExitStatus {
-        let mut ending: Option<Ending> = None;
+        let mut termination: Option<Termination> = None;
         loop {
-            let is_over = match &mut ending {
-                Some(ending) => ending.is_over(process),
+            let is_over = match &mut termination {
+                Some(termination) => termination.poll(process),
                 // What it leaves behind runs on, unless that would end with this process.
-                None => process.status().is_some() && (!is_init() || self.ending.is_none() || process.is_gone()),
+                None => {
+                    process.status().is_some()
+                        && (!is_init() || self.termination.is_none() || process.has_group_ended())
+                }
             };
             if let Some(status) = process.status().filter(|_| is_over) {
                 return status;
             }
-            if ending.is_none() && process.status().is_some() {
+            if termination.is_none() && process.status().is_some() {
                 process.signal(Signal::TERM);
-                ending = Some(Ending::new("the command", GRACE));
+                termination = Some(Termination::new("the command", GRACE));
             }
-            match self.wait_event(ending.as_ref().map_or(deadline, |ending| Some(ending.look_at()))) {
-                Some(Event::Finish | Event::Stop) => info!("leaving when the command is done"),
-                None if ending.is_none() => {
+            match self.wait_event(termination.as_ref().map_or(deadline, |termination| Some(termination.next_check()))) {
+                Some(RunnerEvent::Finish | RunnerEvent::Stop) => info!("leaving when the command is done"),
+                None if termination.is_none() => {
                     let timeout = units::format_duration(self.config.timeout);
                     warn!("the command takes longer than {timeout}: ended");
                     process.signal(Signal::TERM);
-                    ending = Some(Ending::new("the command", GRACE));
+                    termination = Some(Termination::new("the command", GRACE));
                 }
                 Some(_) | None => {}
             }

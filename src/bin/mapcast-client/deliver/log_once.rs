@@ -11,7 +11,7 @@ pub(super) struct LogOnce(Option<String>);
 
 impl LogOnce {
     /// Says it, unless it was the last thing that was said.
-    pub(super) fn say(&mut self, text: String) {
+    pub(super) fn warn(&mut self, text: String) {
         if self.0.as_ref() != Some(&text) {
             warn!("{text}");
             self.0 = Some(text);
@@ -19,7 +19,7 @@ impl LogOnce {
     }
 
     /// Takes note that all is well. Returns true if and only if it was not before.
-    pub(super) fn settle(&mut self) -> bool {
+    pub(super) fn clear(&mut self) -> bool {
         self.0.take().is_some()
     }
 }
@@ -47,8 +47,8 @@ mod tests {
     #[test]
     fn well_again_is_told_once() {
         let mut log_once = LogOnce::default();
-        log_once.say("full".to_owned());
-        assert!(log_once.settle());
-        assert!(!log_once.settle());
+        log_once.warn("full".to_owned());
+        assert!(log_once.clear());
+        assert!(!log_once.clear());
     }
 }

@@ -18,7 +18,7 @@ use super::replace::replace;
 static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Variables of ours that would make a client among the command's own do it all again, and for ever, or share a file.
-const NOT_PASSED_ON: [&str; 6] =
+const REMOVED_VARIABLES: [&str; 6] =
     ["MAPCAST_CACHE", "MAPCAST_CHECK", "MAPCAST_EXEC", "MAPCAST_RUN", "MAPCAST_WATCH", "MAPCAST_WRITE"];
 
 /// The mode of the directory.
@@ -55,7 +55,7 @@ impl MapFile {
     /// If it cannot be made or the file cannot be written; the old file stays.
     pub(super) fn write(&mut self, object: &Object) -> anyhow::Result<()> {
         if !is_private(&self.directory) && !make_private(&self.directory) {
-            self.make_again()?;
+            self.recreate()?;
         }
         let mut json = serde_json::to_vec(object)?;
         json.push(b'\n');
@@ -63,12 +63,12 @@ impl MapFile {
         Ok(())
     }
 
-    fn make_again(&mut self) -> anyhow::Result<()> {
+    fn recreate(&mut self) -> anyhow::Result<()> {
         let lost = self.directory.display().to_string();
         // A running program knows this path.
         if DirBuilder::new().mode(MODE).create(&self.directory).is_err() {
             let directory = make_directory()?;
-            remembered().retain(|known| *known != self.directory);
+            registered().retain(|known| *known != self.directory);
             self.path = directory.join("map.json");
             self.directory = directory;
         }
@@ -88,8 +88,8 @@ impl MapFile {
     }
 
     /// Lets `command` find it.
-    pub(super) fn tell(&self, command: &mut Command) {
-        for name in NOT_PASSED_ON {
+    pub(super) fn set_env(&self, command: &mut Command) {
+        for name in REMOVED_VARIABLES {
             command.env_remove(name);
         }
         command.env("MAPCAST_FILE", &self.path);
@@ -100,41 +100,44 @@ impl Drop for MapFile {
     fn drop(&mut self) {
         // Before it is forgotten: a client that leaves at once in between would leave it behind.
         remove(&self.directory);
-        remembered().retain(|directory| *directory != self.directory);
+        registered().retain(|directory| *directory != self.directory);
     }
 }
 
-/// Makes a directory that only this user may look into, in the first of the places for it that allows one.
+/// Makes a directory that only this user may look into, in the first of the candidate_directories for it that allows one.
 fn make_directory() -> anyhow::Result<PathBuf> {
-    let places = places();
+    let candidate_directories = candidate_directories();
     let mut refusal = None;
-    for place in &places {
+    for place in &candidate_directories {
         match tempfile::Builder::new().prefix("mapcast-").permissions(Permissions::from_mode(MODE)).tempdir_in(place) {
             Ok(directory) => {
                 let directory = directory.keep();
-                remembered().push(directory.clone());
+                registered().push(directory.clone());
                 return Ok(directory);
             }
             // What the system says, without the crate's own words.
             Err(error) => refusal = Some(error.raw_os_error().map_or(error, io::Error::from_raw_os_error)),
         }
     }
-    let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    let candidate_directories: Vec<String> =
+        candidate_directories.iter().map(|place| place.display().to_string()).collect();
     let refusal = refusal.unwrap_or_else(|| io::ErrorKind::NotFound.into());
-    Err(refusal).with_context(|| format!("cannot make a directory for MAPCAST_FILE in {}", places.join(" or ")))
+    Err(refusal)
+        .with_context(|| format!("cannot make a directory for MAPCAST_FILE in {}", candidate_directories.join(" or ")))
 }
 
 /// Where the directory may be, the best place first: systemd's `RuntimeDirectory=` (of several, the first) and the user's own
 /// are on a file system in memory and nothing cleans them up.
-fn places() -> Vec<PathBuf> {
+fn candidate_directories() -> Vec<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).unwrap_or_default();
     let runtime = variable("RUNTIME_DIRECTORY");
-    let places = std::env::split_paths(&runtime).take(1).chain([variable("XDG_RUNTIME_DIR").into()]);
-    let mut places: Vec<PathBuf> = places.filter(|place: &PathBuf| place.is_absolute()).collect();
+    let candidate_directories = std::env::split_paths(&runtime).take(1).chain([variable("XDG_RUNTIME_DIR").into()]);
+    let mut candidate_directories: Vec<PathBuf> =
+        candidate_directories.filter(|place: &PathBuf| place.is_absolute()).collect();
     // One that is empty would be the current directory.
     let temporary = std::env::temp_dir();
-    places.push(if temporary.as_os_str().is_empty() { "/tmp".into() } else { temporary });
-    places
+    candidate_directories.push(if temporary.as_os_str().is_empty() { "/tmp".into() } else { temporary });
+    candidate_directories
 }
 
 /// True if and only if `directory` is there, this user's, and nobody else's to write to: a name in /tmp may be taken by
@@ -166,13 +169,13 @@ fn lock(directory: &Path) -> Option<File> {
 
 /// Removes what there is: the client leaves at once.
 pub(crate) fn remove_all() {
-    let directories = std::mem::take(&mut *remembered());
+    let directories = std::mem::take(&mut *registered());
     for directory in &directories {
         remove(directory);
     }
 }
 
-fn remembered() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
+fn registered() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
     DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

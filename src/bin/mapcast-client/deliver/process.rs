@@ -18,17 +18,17 @@ use crate::signals::is_blocked;
 
 /// How often an ending group is looked at. Its members are children of this process as soon as their own parents have
 /// ended, so that the reaper sees each end; only one whose parent lives on in another group ends unseen.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long after SIGKILL the members of a group may still be there: the kernel ends them at once, unless a device holds one.
-const AFTER_KILL: Duration = Duration::from_secs(1);
+const KILL_GRACE: Duration = Duration::from_secs(1);
 
 /// The processes that run. Guards the list, and the numbers in it: no child is started or reaped without the lock, so the
 /// number of a listed group is not another group's. Nothing waits for another process while it is held, but for the start
 /// of one.
-static RUNNING: Mutex<Vec<Running>> = Mutex::new(Vec::new());
+static RUNNING: Mutex<Vec<RunningProcess>> = Mutex::new(Vec::new());
 
-struct Running {
+struct RunningProcess {
     group: Pid,
     /// `None` as long as the leader runs.
     status: Option<ExitStatus>,
@@ -44,7 +44,7 @@ pub(super) struct Process {
 
 /// The end of a process and its group: asked for, granted some time, and enforced.
 #[derive(Debug)]
-pub(super) struct Ending {
+pub(super) struct Termination {
     /// What the log calls it.
     name: &'static str,
     /// When it is killed; `None` is never.
@@ -62,7 +62,7 @@ impl Process {
         let mut running = running();
         let child = command.process_group(0).spawn()?;
         let group = Pid::from_child(&child);
-        running.push(Running { group, status: None, changed: Box::new(changed) });
+        running.push(RunningProcess { group, status: None, changed: Box::new(changed) });
         Ok(Self { group })
     }
 
@@ -84,8 +84,8 @@ impl Process {
     }
 
     /// True if and only if it has ended, and all of its group.
-    pub(super) fn is_gone(&self) -> bool {
-        running().iter().find(|found| found.group == self.group).is_none_or(Running::is_gone)
+    pub(super) fn has_group_ended(&self) -> bool {
+        running().iter().find(|found| found.group == self.group).is_none_or(RunningProcess::has_group_ended)
     }
 }
 
@@ -96,14 +96,14 @@ impl Drop for Process {
     }
 }
 
-impl Running {
-    fn is_gone(&self) -> bool {
+impl RunningProcess {
+    fn has_group_ended(&self) -> bool {
         self.status.is_some() && test_kill_process_group(self.group) == Err(Errno::SRCH)
     }
 
     fn signal(&self, signal: Signal) {
         // The number of a group that is gone may be another's.
-        if self.is_gone() {
+        if self.has_group_ended() {
             return;
         }
         if let Err(error) = kill_process_group(self.group, signal) {
@@ -116,26 +116,26 @@ impl Running {
     }
 }
 
-impl Ending {
+impl Termination {
     /// Returns the end of a process that has just been asked to end, and is killed after `grace`.
     pub(super) fn new(name: &'static str, grace: Duration) -> Self {
         Self { name, kill_at: Instant::now().checked_add(grace), killed_at: None }
     }
 
-    /// When to call [`is_over`](Self::is_over) again, unless the process changes before.
-    pub(super) fn look_at(&self) -> Instant {
-        let look = Instant::now() + LOOK;
+    /// When to call [`poll`](Self::poll) again, unless the process changes before.
+    pub(super) fn next_check(&self) -> Instant {
+        let look = Instant::now() + POLL_PERIOD;
         self.kill_at.filter(|_| self.killed_at.is_none()).map_or(look, |kill_at| kill_at.min(look))
     }
 
     /// Kills what is left of the group when the time is over. Returns true if and only if all of it has ended, or the
     /// process has and what is left cannot be killed.
-    pub(super) fn is_over(&mut self, process: &Process) -> bool {
-        if process.is_gone() {
+    pub(super) fn poll(&mut self, process: &Process) -> bool {
+        if process.has_group_ended() {
             return true;
         }
         if let Some(killed_at) = self.killed_at {
-            return process.status().is_some() && killed_at.elapsed() >= AFTER_KILL;
+            return process.status().is_some() && killed_at.elapsed() >= KILL_GRACE;
         }
         if self.kill_at.is_some_and(|kill_at| kill_at <= Instant::now()) {
             if process.status().is_some() {
@@ -162,7 +162,7 @@ pub(super) fn start_reaper() -> anyhow::Result<()> {
     }
     let mut signals = Signals::new([SIGCHLD]).context("cannot handle signals")?;
     // A parent may have left it blocked; then nothing wakes this thread.
-    let look_every = is_blocked(SIGCHLD).then_some(LOOK);
+    let look_every = is_blocked(SIGCHLD).then_some(POLL_PERIOD);
     let reap = move || match look_every {
         Some(period) => loop {
             thread::park_timeout(period);
@@ -187,7 +187,7 @@ fn reap() {
     }
 }
 
-fn running() -> MutexGuard<'static, Vec<Running>> {
+fn running() -> MutexGuard<'static, Vec<RunningProcess>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

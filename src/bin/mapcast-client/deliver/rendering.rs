@@ -33,7 +33,7 @@ pub(crate) enum Rendering {
 pub(super) struct Rendered {
     pub(super) bytes: Vec<u8>,
     /// The keys of entries that the format has no place for.
-    pub(super) left_out: Vec<String>,
+    pub(super) skipped: Vec<String>,
 }
 
 impl FileFormat {
@@ -51,15 +51,15 @@ impl Rendering {
     /// If it has no such form: two keys that would be one, a null in a list in TOML, an entry that a template names and
     /// the map lacks.
     pub(super) fn render(&mut self, map: &Map) -> anyhow::Result<Rendered> {
-        let whole = |text: String| Rendered { bytes: text.into_bytes(), left_out: Vec::new() };
+        let whole = |text: String| Rendered { bytes: text.into_bytes(), skipped: Vec::new() };
         Ok(match self {
             Self::Format(FileFormat::Json) => whole(format::pretty(map)? + "\n"),
             Self::Format(FileFormat::Toml) => whole(render_toml(object(map)?)?),
             Self::Format(FileFormat::Env) => {
-                let (file, left_out) = env_file::render(&object(map)?);
-                Rendered { bytes: file.into_bytes(), left_out }
+                let (file, skipped) = env_file::render(&object(map)?);
+                Rendered { bytes: file.into_bytes(), skipped }
             }
-            Self::Template(template) => whole(template.newest().fill(&object(map)?)?),
+            Self::Template(template) => whole(template.newest().render(&object(map)?)?),
         })
     }
 }

@@ -43,9 +43,9 @@ pub(super) fn replace(
     mode: Option<u32>,
     approve: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
-    let (path, old) = &look(path)?;
+    let (path, old) = &resolve(path)?;
     if let Some(old) = old
-        && holds(path, old, bytes).with_context(|| format!("cannot read {} to compare it", path.display()))?
+        && has_content(path, old, bytes).with_context(|| format!("cannot read {} to compare it", path.display()))?
     {
         if let Some(mode) = mode.filter(|mode| *mode != old.mode() & MODE_BITS) {
             let set = fs::set_permissions(path, Permissions::from_mode(mode));
@@ -53,7 +53,7 @@ pub(super) fn replace(
         }
         return Ok(false);
     }
-    let new = write_beside(path, bytes, mode, old.as_ref())?;
+    let new = write_temporary(path, bytes, mode, old.as_ref())?;
     approve(new.new_path())?;
     match new.finish() {
         Ok(Replaced::Synced) => {}
@@ -71,7 +71,7 @@ pub(super) fn replace(
 ///
 /// # Errors
 /// If it can never be replaced: it is a mount point, or not a regular file.
-pub(super) fn check_place(path: &Path) -> anyhow::Result<()> {
+pub(super) fn check_destination(path: &Path) -> anyhow::Result<()> {
     let Ok(path) = link::follow(path) else { return Ok(()) };
     if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
         bail!("{} is no regular file", path.display());
@@ -114,30 +114,30 @@ pub(super) fn directory(path: &Path) -> &Path {
 }
 
 /// Returns the file that `path` is or leads to, and what is there; `None` if nothing is.
-fn look(path: &Path) -> anyhow::Result<(PathBuf, Option<Metadata>)> {
+fn resolve(path: &Path) -> anyhow::Result<(PathBuf, Option<Metadata>)> {
     let path = link::follow(path).with_context(|| format!("cannot follow {}", path.display()))?;
     // A link that is there only now is none of those that were followed.
     match fs::symlink_metadata(&path) {
         Ok(old) if !old.is_file() => bail!("{} is no regular file", path.display()),
         Ok(old) => Ok((path, Some(old))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path, None)),
-        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot resolve at {}", path.display())),
     }
 }
 
-/// Returns true if and only if the file holds `bytes`.
-fn holds(path: &Path, found: &Metadata, bytes: &[u8]) -> io::Result<bool> {
+/// Returns true if and only if the file has_content `bytes`.
+fn has_content(path: &Path, found: &Metadata, bytes: &[u8]) -> io::Result<bool> {
     Ok(found.len() == bytes.len() as u64 && fs::read(path)? == bytes)
 }
 
 /// Returns the new file, written, with the mode and owner that it is to have.
-fn write_beside(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> anyhow::Result<AtomicFile> {
+fn write_temporary(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> anyhow::Result<AtomicFile> {
     let new = AtomicFile::begin(path, old.map_or(NEW_MODE, |_| UNFINISHED_MODE)).with_context(|| {
         format!("cannot write {}: no file can be made in {}", path.display(), directory(path).display())
     })?;
     let fill = || {
         new.file().write_all(bytes)?;
-        let kept = old.map(|old| keep_owner(new.file(), old)).transpose()?;
+        let kept = old.map(|old| copy_owner(new.file(), old)).transpose()?;
         // Behind the owner, because a change of owner takes some bits away: chown(2).
         mode.or(kept).map_or(Ok(()), |mode| new.file().set_permissions(Permissions::from_mode(mode)))
     };
@@ -147,7 +147,7 @@ fn write_beside(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metad
 
 /// Gives `new` the owner and the group of the old file, or as much of that as the system allows, and returns the mode that
 /// it may then have. Only root may give a file away; who may not still keeps the group where it is one of their own.
-fn keep_owner(new: &File, old: &Metadata) -> io::Result<u32> {
+fn copy_owner(new: &File, old: &Metadata) -> io::Result<u32> {
     if fchown(new, Some(old.uid()), Some(old.gid())).is_err()
         && let Err(error) = fchown(new, None, Some(old.gid()))
     {

@@ -15,24 +15,24 @@ use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use super::event::{Event, Latest, next};
+use super::event::{LatestMap, RunnerEvent, next_event};
 use super::log_once::{LogOnce, list};
 use super::map_file::MapFile;
-use super::object::{Object, left_out, variables};
-use super::pace::Pace;
-use super::process::{Ending, Process, exit_code, is_init};
+use super::object::{Object, skipped, variables};
+use super::preflight::{self, StartError};
+use super::process::{Process, Termination, exit_code, is_init};
 use super::splay::splay;
-use super::startable::{self, Unstartable};
+use super::start_limiter::StartLimiter;
 use crate::duration::parse_nonzero;
 use crate::signals::not_ignored;
 
 /// The signals that are passed on. The first four end the client if no program runs.
-const PASSED_ON: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
 /// The options of the program.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Run this program with the map in its environment, and restart it on a change; all that follows belongs to it
+    /// ProgramRunner this program with the map in its environment, and restart it on a change; all that follows belongs to it
     #[arg(long, value_name = "CMD", env = "MAPCAST_RUN", num_args = 1.., allow_hyphen_values = true)]
     pub(crate) run: Vec<OsString>,
     /// Send the program of --run this signal on a change, with the map in MAPCAST_FILE [default: restart it]
@@ -56,31 +56,31 @@ pub(crate) struct RunConfig {
 
 /// Runs the program.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct ProgramRunner {
     config: RunConfig,
-    latest: Latest,
-    sender: Sender<Event>,
-    events: Receiver<Event>,
+    latest: LatestMap,
+    sender: Sender<RunnerEvent>,
+    events: Receiver<RunnerEvent>,
     file: MapFile,
     /// The file that the program knows.
-    known_file: PathBuf,
+    program_file: PathBuf,
     process: Option<Process>,
     /// What is asked of a program that has been told to end.
-    ending: Option<(Ending, Then)>,
+    termination: Option<(Termination, AfterExit)>,
     /// A map that the program does not have yet.
-    wanted: Option<Object>,
+    pending_map: Option<Object>,
     /// When it is handed over.
     due: Option<Instant>,
-    pace: Pace,
+    start_limiter: StartLimiter,
     /// Whether the program has been started once: that there is one.
-    is_known: bool,
+    has_started: bool,
     failure: LogOnce,
-    left_out: LogOnce,
+    skipped: LogOnce,
 }
 
 /// What follows the end of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
+enum AfterExit {
     Restart,
     /// Its exit code is ours.
     PassCode,
@@ -91,11 +91,11 @@ enum Then {
 /// The exit code to leave with; `None` is the client's own.
 type Code = Option<u8>;
 
-impl Run {
+impl ProgramRunner {
     pub(super) fn new(
         config: RunConfig,
-        latest: Latest,
-        (sender, events): (Sender<Event>, Receiver<Event>),
+        latest: LatestMap,
+        (sender, events): (Sender<RunnerEvent>, Receiver<RunnerEvent>),
     ) -> anyhow::Result<Self> {
         Ok(Self {
             config,
@@ -103,15 +103,15 @@ impl Run {
             sender,
             events,
             file: MapFile::new()?,
-            known_file: PathBuf::new(),
+            program_file: PathBuf::new(),
             process: None,
-            ending: None,
-            wanted: None,
+            termination: None,
+            pending_map: None,
             due: None,
-            pace: Pace::default(),
-            is_known: false,
+            start_limiter: StartLimiter::default(),
+            has_started: false,
             failure: LogOnce::default(),
-            left_out: LogOnce::default(),
+            skipped: LogOnce::default(),
         })
     }
 
@@ -123,21 +123,22 @@ impl Run {
     /// as it is, and is tried again.
     pub(super) fn run(mut self) -> anyhow::Result<Code> {
         loop {
-            let deadline = self.ending.as_ref().map_or(self.due, |(ending, _)| Some(ending.look_at()));
-            match next(&self.events, deadline) {
-                Some(Event::Map) => self.plan(),
-                Some(Event::Finish | Event::Stop | Event::Signal(SIGHUP | SIGINT | SIGQUIT | SIGTERM))
-                    if self.process.is_none() =>
-                {
+            let deadline =
+                self.termination.as_ref().map_or(self.due, |(termination, _)| Some(termination.next_check()));
+            match next_event(&self.events, deadline) {
+                Some(RunnerEvent::Map) => self.schedule(),
+                Some(
+                    RunnerEvent::Finish | RunnerEvent::Stop | RunnerEvent::Signal(SIGHUP | SIGINT | SIGQUIT | SIGTERM),
+                ) if self.process.is_none() => {
                     return Ok(None);
                 }
-                Some(Event::Signal(number)) => self.pass_on(number),
-                Some(Event::Finish | Event::Stop) => self.end(Then::Leave),
-                None if self.ending.is_none() => self.hand_over()?,
+                Some(RunnerEvent::Signal(number)) => self.forward(number),
+                Some(RunnerEvent::Finish | RunnerEvent::Stop) => self.end(AfterExit::Leave),
+                None if self.termination.is_none() => self.hand_over()?,
                 // The end of the program is looked for below.
-                Some(Event::Ended) | None => {}
+                Some(RunnerEvent::Exited) | None => {}
             }
-            if let Some(code) = self.look()? {
+            if let Some(code) = self.poll_exit()? {
                 return Ok(code);
             }
         }
@@ -145,9 +146,9 @@ impl Run {
 
     /// Sets when the map that has come is handed over: the first one at once, another one after a wait that is left to
     /// chance, and none sooner than a second after the one before.
-    fn plan(&mut self) {
-        let wait = if self.is_known { splay(self.config.splay) } else { Duration::ZERO };
-        let due = Instant::now().checked_add(wait).max(self.pace.next());
+    fn schedule(&mut self) {
+        let wait = if self.has_started { splay(self.config.splay) } else { Duration::ZERO };
+        let due = Instant::now().checked_add(wait).max(self.start_limiter.next_start());
         // One that failed may be due later, and need not come first.
         self.due = self.due.into_iter().chain(due).min();
     }
@@ -155,30 +156,30 @@ impl Run {
     /// Hands the newest map over: by a start, by a signal, or by a restart, before which all is prepared that can be.
     fn hand_over(&mut self) -> anyhow::Result<()> {
         self.due = None;
-        let (object, earlier) = match (self.latest.take(), self.wanted.take()) {
+        let (object, earlier) = match (self.latest.take(), self.pending_map.take()) {
             (Some(newer), earlier) => (newer, earlier),
             (None, Some(object)) => (object, None),
             (None, None) => return Ok(()),
         };
-        self.pace.began();
+        self.start_limiter.record_start();
         if let Err(error) = self.prepare(&object) {
-            let is_no_program = error.downcast_ref().is_some_and(Unstartable::is_no_program);
-            if !self.is_known && is_no_program {
+            let is_program_error = error.downcast_ref().is_some_and(StartError::is_program_error);
+            if !self.has_started && is_program_error {
                 return Err(error);
             }
-            return self.make_do(object, earlier, &error);
+            return self.recover(object, earlier, &error);
         }
         if self.process.is_none() {
             return self.start(object);
         }
-        if let Some(signal) = self.config.signal.filter(|_| self.knows_file()) {
+        if let Some(signal) = self.config.signal.filter(|_| self.has_current_path()) {
             info!("the map has changed: sending signal {}", signal.as_raw());
             self.signal(signal);
             self.succeeded();
         } else {
             info!("the map has changed: restarting");
-            self.wanted = Some(object);
-            self.end(Then::Restart);
+            self.pending_map = Some(object);
+            self.end(AfterExit::Restart);
         }
         Ok(())
     }
@@ -186,19 +187,19 @@ impl Run {
     /// Prepares all that a start with `object` takes, or a signal.
     fn prepare(&mut self, object: &Object) -> anyhow::Result<()> {
         self.write_file(object)?;
-        if self.process.is_some() && self.config.signal.is_some() && self.knows_file() {
+        if self.process.is_some() && self.config.signal.is_some() && self.has_current_path() {
             return Ok(());
         }
-        Ok(startable::check(&self.command(object)?)?)
+        Ok(preflight::check(&self.command(object)?)?)
     }
 
     /// True if and only if the file is where the program was told that it is.
-    fn knows_file(&self) -> bool {
-        self.known_file == self.file.path()
+    fn has_current_path(&self) -> bool {
+        self.program_file == self.file.path()
     }
 
     /// Goes on without `object`, which failed: with the program as it is, or a start with an `earlier` map that is prepared.
-    fn make_do(&mut self, object: Object, earlier: Option<Object>, error: &anyhow::Error) -> anyhow::Result<()> {
+    fn recover(&mut self, object: Object, earlier: Option<Object>, error: &anyhow::Error) -> anyhow::Result<()> {
         if self.process.is_none()
             && let Some(earlier) = earlier
         {
@@ -218,7 +219,7 @@ impl Run {
         let (program, args) = self.config.command.split_first().context("there is no program to run")?;
         let mut command = Command::new(program);
         command.args(args).envs(variables(object));
-        self.file.tell(&mut command);
+        self.file.set_env(&mut command);
         Ok(command)
     }
 
@@ -227,15 +228,15 @@ impl Run {
         let ended = self.sender.clone();
         let process = Process::start(&mut command, move || {
             // Nobody listens only if nobody waits for it.
-            let _ = ended.send(Event::Ended);
+            let _ = ended.send(RunnerEvent::Exited);
         });
         let program = command.get_program().display();
         match process {
             Ok(process) => {
                 info!("{program} runs, pid {}", process.id());
                 self.process = Some(process);
-                self.is_known = true;
-                self.file.path().clone_into(&mut self.known_file);
+                self.has_started = true;
+                self.file.path().clone_into(&mut self.program_file);
                 self.succeeded();
             }
             Err(error) => {
@@ -249,32 +250,32 @@ impl Run {
     /// Leaves everything as it is, and plans another attempt.
     fn failed(&mut self, object: Object, error: &anyhow::Error) {
         let state = if self.process.is_some() { "the program goes on as it is" } else { "the program does not run" };
-        self.failure.say(format!("{state}: {error:#}; trying again, and with the next map"));
-        self.wanted = Some(object);
-        self.pace.failed();
-        self.due = self.pace.retry();
+        self.failure.warn(format!("{state}: {error:#}; trying again, and with the next map"));
+        self.pending_map = Some(object);
+        self.start_limiter.record_failure();
+        self.due = self.start_limiter.next_retry();
     }
 
     fn succeeded(&mut self) {
-        self.pace.succeeded();
-        self.failure.settle();
+        self.start_limiter.record_success();
+        self.failure.clear();
     }
 
     fn write_file(&mut self, object: &Object) -> anyhow::Result<()> {
-        let left_out = left_out(object, &variables(object));
-        if left_out.is_empty() {
-            self.left_out.settle();
+        let skipped = skipped(object, &variables(object));
+        if skipped.is_empty() {
+            self.skipped.clear();
         } else {
-            self.left_out.say(format!("only in MAPCAST_FILE, because it is no variable: {}", list(&left_out)));
+            self.skipped.warn(format!("only in MAPCAST_FILE, because it is no variable: {}", list(&skipped)));
         }
         self.file.write(object)
     }
 
     /// Asks the program to end, unless it has been asked already.
-    fn end(&mut self, then: Then) {
-        match &mut self.ending {
+    fn end(&mut self, then: AfterExit) {
+        match &mut self.termination {
             // It will not come back, whatever it was to do then.
-            Some((_, pending)) if *pending == Then::Restart => *pending = then,
+            Some((_, pending)) if *pending == AfterExit::Restart => *pending = then,
             Some(_) => {}
             None => {
                 self.signal(Signal::TERM);
@@ -283,45 +284,45 @@ impl Run {
         }
     }
 
-    fn expect_end(&mut self, then: Then) {
-        self.ending = Some((Ending::new("the program", self.config.kill_timeout), then));
+    fn expect_end(&mut self, then: AfterExit) {
+        self.termination = Some((Termination::new("the program", self.config.kill_timeout), then));
     }
 
     /// Passes a signal on. Those that end most programs begin the end.
-    fn pass_on(&mut self, number: i32) {
+    fn forward(&mut self, number: i32) {
         if let Some(signal) = Signal::from_named_raw(number) {
             self.signal(signal);
         }
         if ![SIGINT, SIGQUIT, SIGTERM].contains(&number) {
             return;
         }
-        match &mut self.ending {
-            Some((_, then)) => *then = Then::PassCode,
-            None => self.expect_end(Then::PassCode),
+        match &mut self.termination {
+            Some((_, then)) => *then = AfterExit::PassCode,
+            None => self.expect_end(AfterExit::PassCode),
         }
     }
 
     /// Looks whether the program has ended, and does what follows. Returns the code to leave with, if that is next.
-    fn look(&mut self) -> anyhow::Result<Option<Code>> {
+    fn poll_exit(&mut self) -> anyhow::Result<Option<Code>> {
         let Some(process) = &self.process else { return Ok(None) };
         let has_ended = process.status().is_some();
-        let then = match &mut self.ending {
+        let then = match &mut self.termination {
             // The next program, and whatever comes after the client, finds nothing left of this one.
-            Some((ending, then)) => ending.is_over(process).then_some(*then),
-            None if has_ended && is_init() && !process.is_gone() => {
+            Some((termination, then)) => termination.poll(process).then_some(*then),
+            None if has_ended && is_init() && !process.has_group_ended() => {
                 // What it has started would be killed with this process, without a word.
-                self.end(Then::PassCode);
+                self.end(AfterExit::PassCode);
                 return Ok(None);
             }
-            None => has_ended.then_some(Then::PassCode),
+            None => has_ended.then_some(AfterExit::PassCode),
         };
         let Some(then) = then else { return Ok(None) };
         let status = process.status();
-        (self.process, self.ending) = (None, None);
+        (self.process, self.termination) = (None, None);
         match then {
-            Then::Restart => self.hand_over().map(|()| None),
-            Then::Leave => Ok(Some(None)),
-            Then::PassCode => {
+            AfterExit::Restart => self.hand_over().map(|()| None),
+            AfterExit::Leave => Ok(Some(None)),
+            AfterExit::PassCode => {
                 if let Some(status) = status {
                     info!("the program has ended: {status}");
                 }
@@ -341,11 +342,11 @@ impl Run {
 ///
 /// # Errors
 /// If the system refuses a handler or a thread.
-pub(super) fn tell_signals(events: Sender<Event>) -> anyhow::Result<()> {
-    let mut signals = Signals::new(not_ignored(&PASSED_ON)).context("cannot handle signals")?;
+pub(super) fn forward_signals(events: Sender<RunnerEvent>) -> anyhow::Result<()> {
+    let mut signals = Signals::new(not_ignored(&FORWARDED)).context("cannot handle signals")?;
     let tell = move || {
         for signal in signals.forever() {
-            if events.send(Event::Signal(signal)).is_err() {
+            if events.send(RunnerEvent::Signal(signal)).is_err() {
                 return;
             }
         }

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use super::object::{Object, word};
+use super::object::{Object, to_text};
 
 /// A template, parsed.
 ///
@@ -29,7 +29,7 @@ impl Template {
         while let Some((before, inside)) = rest.split_once("{{") {
             let line = 1 + text[..text.len() - inside.len()].matches('\n').count();
             parts.push(Part::Text(before.to_owned()));
-            let (part, behind) = parse_place(inside, line).with_context(|| format!("line {line}"))?;
+            let (part, behind) = parse_placeholder(inside, line).with_context(|| format!("line {line}"))?;
             parts.push(part);
             rest = behind;
         }
@@ -42,7 +42,7 @@ impl Template {
     ///
     /// # Errors
     /// If the map lacks an entry that is named, with the line and the key.
-    pub(super) fn fill(&self, object: &Object) -> anyhow::Result<String> {
+    pub(super) fn render(&self, object: &Object) -> anyhow::Result<String> {
         let mut filled = String::new();
         for part in &self.parts {
             match part {
@@ -51,7 +51,7 @@ impl Template {
                     let value = find(object, key).with_context(|| {
                         format!("the template's line {line} names the entry {key:?}, which the map does not have")
                     })?;
-                    filled.push_str(&if *json { value.to_string() } else { word(value) });
+                    filled.push_str(&if *json { value.to_string() } else { to_text(value) });
                 }
             }
         }
@@ -60,7 +60,7 @@ impl Template {
 }
 
 /// Returns what stands behind a `{{`, and the text behind its `}}`.
-fn parse_place(inside: &str, line: usize) -> anyhow::Result<(Part, &str)> {
+fn parse_placeholder(inside: &str, line: usize) -> anyhow::Result<(Part, &str)> {
     const ENDLESS: &str = "a {{ has no }}; where it is no place for an entry, write {{\"{{\"}}";
     if inside.trim_start().starts_with('"') {
         let mut literals = serde_json::Deserializer::from_str(inside).into_iter::<String>();
@@ -104,9 +104,9 @@ fn find_in<'o>(value: &'o Value, key: &str) -> Option<&'o Value> {
 mod tests {
     use super::*;
 
-    fn fill(template: &str) -> String {
+    fn render(template: &str) -> String {
         let entries = r#"{"name":"A \"b\"","port":8080,"on":true,"gone":null,"a.b":"dotted","a":{"b":"shadowed","c":[1,{"d":"deep"}]}}"#;
-        Template::parse(template).unwrap().fill(&serde_json::from_str(entries).unwrap()).unwrap()
+        Template::parse(template).unwrap().render(&serde_json::from_str(entries).unwrap()).unwrap()
     }
 
     fn refusal(template: &str) -> String {
@@ -125,7 +125,7 @@ mod tests {
             ("{{a.b}} {{a.c}} {{a.c.0}} {{a.c.1.d}}", r#"dotted [1,{"d":"deep"}] 1 deep"#),
             (r#"{{"{{"}}port}} {{ "\n}}" }}"#, "{{port}} \n}}"),
         ] {
-            assert_eq!(fill(template), wanted, "{template}");
+            assert_eq!(render(template), wanted, "{template}");
         }
     }
 
@@ -134,7 +134,7 @@ mod tests {
         for key in ["x", "a.x", "a.c.7", "a.c.x", "port.x", "a."] {
             let template = Template::parse(&format!("one\n{{{{{key}}}}}")).unwrap();
             let object = serde_json::from_str(r#"{"a":{"c":[1]},"port":1}"#).unwrap();
-            let error = template.fill(&object).unwrap_err().to_string();
+            let error = template.render(&object).unwrap_err().to_string();
             assert!(error.contains("line 2") && error.contains(&format!("{key:?}")), "{error}");
         }
     }

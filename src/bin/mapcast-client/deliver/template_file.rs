@@ -48,10 +48,10 @@ impl TemplateFile {
             Ok((template, version)) => {
                 info!("{}: read again", name(&self.path));
                 (self.template, self.version) = (template, version);
-                self.failure.settle();
+                self.failure.clear();
             }
             Err(error) => {
-                self.failure.say(format!("{}: {error:#}; the template before stays in use", name(&self.path)));
+                self.failure.warn(format!("{}: {error:#}; the template before stays in use", name(&self.path)));
             }
         }
         &self.template

@@ -10,7 +10,7 @@ use mapcast::Map;
 use super::check::Check;
 use super::log_once::{LogOnce, list};
 use super::rendering::{FileFormat, Rendering};
-use super::replace::{check_place, replace};
+use super::replace::{check_destination, replace};
 use super::template_file::TemplateFile;
 use crate::exit::UsageError;
 
@@ -35,13 +35,13 @@ pub(crate) struct WriteArgs {
 #[derive(Debug)]
 pub(crate) struct WriteConfig {
     path: PathBuf,
-    form: Form,
+    content: ContentConfig,
     mode: Option<u32>,
 }
 
 /// How the file is written.
 #[derive(Debug)]
-enum Form {
+enum ContentConfig {
     Format(FileFormat),
     /// With the template in this file.
     Template(PathBuf),
@@ -54,16 +54,16 @@ pub(super) struct Writer {
     rendering: Rendering,
     mode: Option<u32>,
     failure: LogOnce,
-    left_out: LogOnce,
+    skipped: LogOnce,
 }
 
 /// What has become of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
+pub(super) enum WriteOutcome {
     /// The file is another one now.
     Changed,
     /// It was that already.
-    Same,
+    Unchanged,
     /// The file is as it was, and the log has said why.
     Failed,
 }
@@ -81,18 +81,18 @@ impl WriteArgs {
                 "--write wants a file, and {path} is none: leave --write out, and give --output to print maps"
             ));
         }
-        let form = match (self.template, self.write_format) {
+        let content = match (self.template, self.write_format) {
             (Some(_), Some(_)) => return Err("--template and --write-format cannot be used together".to_owned()),
-            (Some(template), None) => Form::Template(template),
-            (None, Some(format)) => Form::Format(format),
+            (Some(template), None) => ContentConfig::Template(template),
+            (None, Some(format)) => ContentConfig::Format(format),
             (None, None) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                Form::Format(FileFormat::by_name(&name).ok_or_else(|| {
+                ContentConfig::Format(FileFormat::by_name(&name).ok_or_else(|| {
                     format!("the name {name:?} does not say the format: give --write-format json, toml or env, or --template")
                 })?)
             }
         };
-        Ok(Some(WriteConfig { path, form, mode: self.mode }))
+        Ok(Some(WriteConfig { path, content, mode: self.mode }))
     }
 }
 
@@ -102,19 +102,19 @@ impl Writer {
     /// # Errors
     /// If the file can never be written, or there is no good template.
     pub(super) fn new(config: WriteConfig) -> Result<Self, UsageError> {
-        let WriteConfig { path, form, mode } = config;
-        check_place(&path).map_err(|error| UsageError(format!("--write: {error:#}")))?;
-        let rendering = match form {
-            Form::Format(format) => Rendering::Format(format),
-            Form::Template(path) => {
+        let WriteConfig { path, content, mode } = config;
+        check_destination(&path).map_err(|error| UsageError(format!("--write: {error:#}")))?;
+        let rendering = match content {
+            ContentConfig::Format(format) => Rendering::Format(format),
+            ContentConfig::Template(path) => {
                 Rendering::Template(TemplateFile::read(path).map_err(|error| UsageError(format!("{error:#}")))?)
             }
         };
-        Ok(Self { path, rendering, mode, failure: LogOnce::default(), left_out: LogOnce::default() })
+        Ok(Self { path, rendering, mode, failure: LogOnce::default(), skipped: LogOnce::default() })
     }
 
     /// Puts `map` into the file, if `check` approves it. What goes wrong is said once, and tried again with the next map.
-    pub(super) fn write(&mut self, map: &Map, check: Option<&mut Check>) -> Written {
+    pub(super) fn write(&mut self, map: &Map, check: Option<&mut Check>) -> WriteOutcome {
         let Self { path, rendering, mode, .. } = self;
         let outcome = rendering.render(map).and_then(|rendered| {
             let approve = |new: &Path| check.map_or(Ok(()), |check| check.approve(new, &rendered.bytes));
@@ -125,26 +125,26 @@ impl Writer {
         let (rendered, changed) = match outcome {
             Ok(written) => written,
             Err(error) => {
-                self.failure.say(format!("{path} stays as it is: {error:#}; trying again with the next map"));
-                return Written::Failed;
+                self.failure.warn(format!("{path} stays as it is: {error:#}; trying again with the next map"));
+                return WriteOutcome::Failed;
             }
         };
-        if rendered.left_out.is_empty() {
-            self.left_out.settle();
+        if rendered.skipped.is_empty() {
+            self.skipped.clear();
         } else {
-            self.left_out.say(format!(
+            self.skipped.warn(format!(
                 "skipped in {path}, because shells or systemd do not read them back as text: {}",
-                list(&rendered.left_out)
+                list(&rendered.skipped)
             ));
         }
-        if self.failure.settle() {
+        if self.failure.clear() {
             info!("{path} can be written again");
         }
         if !changed {
-            return Written::Same;
+            return WriteOutcome::Unchanged;
         }
         info!("{path}: written, {} bytes", rendered.bytes.len());
-        Written::Changed
+        WriteOutcome::Changed
     }
 }
 
@@ -192,15 +192,15 @@ mod tests {
     fn a_map_that_has_no_form_leaves_the_file_and_the_next_one_is_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file.json");
-        let form = Form::Format(FileFormat::Json);
-        let mut writer = Writer::new(WriteConfig { path: path.clone(), form, mode: None }).unwrap();
+        let content = ContentConfig::Format(FileFormat::Json);
+        let mut writer = Writer::new(WriteConfig { path: path.clone(), content, mode: None }).unwrap();
         let good = Map::from([(1.into(), true.into())]);
         let bad = Map::from([(1.into(), true.into()), ("1".into(), true.into())]);
         assert_eq!(
             [&good, &good, &bad].map(|map| writer.write(map, None)),
-            [Written::Changed, Written::Same, Written::Failed]
+            [WriteOutcome::Changed, WriteOutcome::Unchanged, WriteOutcome::Failed]
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\n  \"1\": true\n}\n");
-        assert_eq!(writer.write(&Map::new(), None), Written::Changed);
+        assert_eq!(writer.write(&Map::new(), None), WriteOutcome::Changed);
     }
 }

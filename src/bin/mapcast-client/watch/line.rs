@@ -19,9 +19,9 @@ pub(super) enum Style {
     /// What matters less.
     Faint,
     /// What has just changed.
-    Lit,
+    Highlighted,
     /// What is wrong.
-    Alarm,
+    Error,
 }
 
 impl Line {
@@ -35,12 +35,12 @@ impl Line {
 pub(super) fn fit(text: &str, columns: usize) -> String {
     let (mut fitted, mut used) = (String::new(), 0);
     // How long the text may be at most so that `…` has a place behind it.
-    let mut room = 0;
+    let mut visible_rows = 0;
     for character in text.chars() {
         let piece = printable(character);
         used += piece.width();
         if used > columns {
-            fitted.truncate(room);
+            fitted.truncate(visible_rows);
             if columns > 0 {
                 fitted.push('…');
             }
@@ -48,7 +48,7 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
         }
         fitted.push_str(&piece);
         if used < columns {
-            room = fitted.len();
+            visible_rows = fitted.len();
         }
     }
     fitted

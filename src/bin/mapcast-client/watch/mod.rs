@@ -51,7 +51,7 @@ pub(crate) fn can_draw() -> bool {
 
 /// Who is watched, and what of the map.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct WatchConfig {
     pub(crate) address: String,
     pub(crate) format: Format,
     pub(crate) is_encrypted: bool,
@@ -70,13 +70,13 @@ enum KeyAction {
 /// Its waits for the terminal end with the stop, or at `deadline`.
 pub(crate) fn watch(
     mut follower: Follower,
-    watched: Watched,
+    watched: WatchConfig,
     shutdown: &Shutdown,
     deadline: Option<Instant>,
 ) -> anyhow::Result<Exit> {
     let (sender, messages) = sync_channel(WAITING);
     let mut view = View::new(&watched.address, watched.format);
-    let mut terminal = match Terminal::take(shutdown, deadline).map_err(stdout::failure) {
+    let mut terminal = match Terminal::take(shutdown, deadline).map_err(stdout::write_error) {
         Err(Error::Output(error)) => return Err(error).context("cannot take over the terminal"),
         taken => taken?,
     };
@@ -97,7 +97,7 @@ pub(crate) fn watch(
     loop {
         let (width, height) = terminal.measure()?;
         if let Err(error) = terminal.paint(view.draw(Instant::now(), width, height)) {
-            return how_it_ended(Err(stdout::failure(error).into()), &view);
+            return how_it_ended(Err(stdout::write_error(error).into()), &view);
         }
         let first = match messages.recv_timeout(REDRAW) {
             Ok(message) => message,
@@ -117,8 +117,8 @@ pub(crate) fn watch(
                     job::stop();
                 }
                 Message::Continue => {
-                    if let Err(error) = terminal.take_again() {
-                        return how_it_ended(Err(stdout::failure(error).into()), &view);
+                    if let Err(error) = terminal.reenter() {
+                        return how_it_ended(Err(stdout::write_error(error).into()), &view);
                     }
                 }
                 Message::Terminal(event) => match key_action(&event) {
@@ -149,7 +149,7 @@ fn how_it_ended(outcome: anyhow::Result<()>, view: &View) -> anyhow::Result<Exit
 }
 
 /// Sends every map until no more come, or nobody takes them.
-fn read_maps(follower: &mut Follower, watched: &Watched, messages: &SyncSender<Message>) -> anyhow::Result<()> {
+fn read_maps(follower: &mut Follower, watched: &WatchConfig, messages: &SyncSender<Message>) -> anyhow::Result<()> {
     while let Some(map) = follower.next_map()? {
         let map = watched.selection.pick(map)?;
         if messages.send(Message::Map(map)).is_err() {

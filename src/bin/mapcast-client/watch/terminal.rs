@@ -65,7 +65,7 @@ impl Terminal {
     }
 
     /// Takes the terminal over again after a stop of the process. The shell may have changed its settings meanwhile.
-    pub(super) fn take_again(&mut self) -> io::Result<()> {
+    pub(super) fn reenter(&mut self) -> io::Result<()> {
         terminal::disable_raw_mode()?;
         terminal::enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
@@ -121,8 +121,8 @@ fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
         Style::Plain => {}
         Style::Strong => queue!(out, SetAttribute(Attribute::Bold))?,
         Style::Faint => queue!(out, SetAttribute(Attribute::Dim))?,
-        Style::Lit => queue!(out, SetAttribute(Attribute::Reverse))?,
-        Style::Alarm => queue!(out, SetAttribute(Attribute::Bold), SetForegroundColor(Color::Red))?,
+        Style::Highlighted => queue!(out, SetAttribute(Attribute::Reverse))?,
+        Style::Error => queue!(out, SetAttribute(Attribute::Bold), SetForegroundColor(Color::Red))?,
     }
     queue!(out, Print(&line.text), ResetColor, SetAttribute(Attribute::Reset), Clear(ClearType::UntilNewLine))
 }
@@ -148,7 +148,9 @@ mod tests {
 
     #[test]
     fn every_line_ends_its_style_and_clears_what_is_behind_it() {
-        for (style, begin) in [(Style::Plain, "Hola"), (Style::Lit, "\x1b[7mHola"), (Style::Strong, "\x1b[1mHola")] {
+        for (style, begin) in
+            [(Style::Plain, "Hola"), (Style::Highlighted, "\x1b[7mHola"), (Style::Strong, "\x1b[1mHola")]
+        {
             let line = written(style);
             assert!(line.starts_with(begin) && line.ends_with("\x1b[0m\x1b[K"), "{line:?}");
         }

@@ -10,13 +10,13 @@ use unicode_width::UnicodeWidthStr;
 use super::line::{Line, Style, fit};
 
 /// How long an entry is lit after it has changed: long enough to look up and find it.
-const LIT: Duration = Duration::from_secs(3);
+const HIGHLIGHT: Duration = Duration::from_secs(3);
 
 /// Lines that are not entries: two of state and an empty one above, one below.
-const FRAME_LINES: usize = 4;
+const FIXED_LINES: usize = 4;
 
 /// Characters of a value that are kept: more than any terminal has columns.
-const LONGEST_VALUE: usize = 2000;
+const MAX_VALUE_CHARS: usize = 2000;
 
 /// What is known about the server and its map.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) struct View {
     title: String,
     map: Map,
     rows: BTreeMap<Key, Row>,
-    link: Link,
+    connection: ConnectionState,
     frames: u64,
     changes: u64,
     reconnects: u64,
@@ -35,8 +35,8 @@ pub(super) struct View {
     longest_gap: Option<Duration>,
     /// The first entry that is shown.
     top: usize,
-    /// How many entries the last drawing had room for.
-    room: usize,
+    /// How many entries the last drawing had visible_rows for.
+    visible_rows: usize,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ enum Change {
 
 /// The present state of the connection.
 #[derive(Debug)]
-enum Link {
+enum ConnectionState {
     Connecting,
     Connected,
     Lost { reason: String, retry_at: Instant },
@@ -78,7 +78,7 @@ impl View {
             title: format!("{address}, {format}"),
             map: Map::new(),
             rows: BTreeMap::new(),
-            link: Link::Connecting,
+            connection: ConnectionState::Connecting,
             frames: 0,
             changes: 0,
             reconnects: 0,
@@ -86,7 +86,7 @@ impl View {
             last_gap: None,
             longest_gap: None,
             top: 0,
-            room: 0,
+            visible_rows: 0,
         }
     }
 
@@ -113,7 +113,7 @@ impl View {
                 None => Change::Added,
             };
             changed = true;
-            let value = json(value).chars().take(LONGEST_VALUE).collect();
+            let value = json(value).chars().take(MAX_VALUE_CHARS).collect();
             let change = (!first).then_some((change, now));
             self.rows.insert(key.clone(), Row { value, change });
         }
@@ -127,19 +127,19 @@ impl View {
 
     /// Takes note of what the connection did at `now`.
     pub(super) fn connection_changed(&mut self, news: Connectivity, now: Instant) {
-        self.link = match news {
+        self.connection = match news {
             Connectivity::Connected { .. } => {
-                self.reconnects += u64::from(matches!(self.link, Link::Lost { .. }));
-                Link::Connected
+                self.reconnects += u64::from(matches!(self.connection, ConnectionState::Lost { .. }));
+                ConnectionState::Connected
             }
-            Connectivity::Lost { reason, retry_in } => Link::Lost { reason, retry_at: now + retry_in },
+            Connectivity::Lost { reason, retry_in } => ConnectionState::Lost { reason, retry_at: now + retry_in },
             _ => return,
         };
     }
 
     /// Moves what is shown; the next drawing keeps it within the map.
     pub(super) fn scroll(&mut self, scroll: Scroll) {
-        let page = self.room.max(1);
+        let page = self.visible_rows.max(1);
         self.top = match scroll {
             Scroll::LineUp => self.top.saturating_sub(1),
             Scroll::LineDown => self.top.saturating_add(1),
@@ -153,25 +153,25 @@ impl View {
     /// Returns the screen as it is at `now`: at most `height` lines of at most `width` columns.
     pub(super) fn draw(&mut self, now: Instant, width: usize, height: usize) -> Vec<Line> {
         self.rows.retain(|_, row| match row.change {
-            Some((change, at)) => change != Change::Removed || is_lit(at, now),
+            Some((change, at)) => change != Change::Removed || is_highlighted(at, now),
             None => true,
         });
-        self.room = height.saturating_sub(FRAME_LINES).max(1);
-        self.top = self.top.min(self.rows.len().saturating_sub(self.room));
+        self.visible_rows = height.saturating_sub(FIXED_LINES).max(1);
+        self.top = self.top.min(self.rows.len().saturating_sub(self.visible_rows));
         let mut lines = vec![self.title_line(now, width), self.counts_line(now, width), Line::new("", Style::Plain, 0)];
         lines.extend(self.entry_lines(now, width));
-        lines.push(self.foot_line(width));
+        lines.push(self.footer_line(width));
         lines.truncate(height);
         lines
     }
 
     fn title_line(&self, now: Instant, width: usize) -> Line {
-        let (state, style) = match &self.link {
-            Link::Connecting => ("connecting".to_owned(), Style::Strong),
-            Link::Connected => ("connected".to_owned(), Style::Strong),
-            Link::Lost { reason, retry_at } => {
+        let (state, style) = match &self.connection {
+            ConnectionState::Connecting => ("connecting".to_owned(), Style::Strong),
+            ConnectionState::Connected => ("connected".to_owned(), Style::Strong),
+            ConnectionState::Lost { reason, retry_at } => {
                 let left = retry_at.saturating_duration_since(now);
-                (format!("{reason}; next attempt in {}", seconds(left)), Style::Alarm)
+                (format!("{reason}; next attempt in {}", seconds(left)), Style::Error)
             }
         };
         Line::new(&format!("{}: {state}", self.title), style, width)
@@ -197,9 +197,9 @@ impl View {
     fn entry_lines(&self, now: Instant, width: usize) -> impl Iterator<Item = Line> {
         let names: Vec<String> = self.rows.keys().map(|key| fit(&key.to_string(), (width / 3).max(8))).collect();
         let column = names.iter().map(|name| name.width()).max().unwrap_or(0);
-        let rows = self.rows.values().zip(names).skip(self.top).take(self.room);
+        let rows = self.rows.values().zip(names).skip(self.top).take(self.visible_rows);
         rows.map(move |(row, name)| {
-            let change = row.change.filter(|(_, at)| is_lit(*at, now)).map(|(change, _)| change);
+            let change = row.change.filter(|(_, at)| is_highlighted(*at, now)).map(|(change, _)| change);
             let mark = match change {
                 None => ' ',
                 Some(Change::Added) => '+',
@@ -207,18 +207,18 @@ impl View {
                 Some(Change::Removed) => '-',
             };
             let padding = " ".repeat(column.saturating_sub(name.width()));
-            let style = if change.is_some() { Style::Lit } else { Style::Plain };
+            let style = if change.is_some() { Style::Highlighted } else { Style::Plain };
             Line::new(&format!("{mark} {name}{padding}  {}", row.value), style, width)
         })
     }
 
-    fn foot_line(&self, width: usize) -> Line {
+    fn footer_line(&self, width: usize) -> Line {
         let entries = self.rows.len();
         let plural = if entries == 1 { "entry" } else { "entries" };
-        let text = match entries.checked_sub(self.room) {
+        let text = match entries.checked_sub(self.visible_rows) {
             None | Some(0) => format!("{entries} {plural}; q leaves"),
             Some(more) => {
-                let (first, last) = (self.top + 1, self.top + self.room);
+                let (first, last) = (self.top + 1, self.top + self.visible_rows);
                 format!("… {more} more: {first} to {last} of {entries} {plural}; arrows, PgUp, PgDn; q leaves")
             }
         };
@@ -226,8 +226,8 @@ impl View {
     }
 }
 
-fn is_lit(changed: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(changed) < LIT
+fn is_highlighted(changed: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(changed) < HIGHLIGHT
 }
 
 fn seconds(duration: Duration) -> String {

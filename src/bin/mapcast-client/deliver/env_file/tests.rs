@@ -55,8 +55,8 @@ fn read_back(shell: (&str, &[&str]), file: &str, names: &[&str]) -> Vec<String> 
 
 /// Asserts that every shell reads from the file of `object` what `object` has, as far as nothing is left out.
 fn assert_reads_back(object: &Object) {
-    let (file, left_out) = render(object);
-    let kept = variables(object).into_iter().filter(|(name, _)| !left_out.iter().any(|left| left == name));
+    let (file, skipped) = render(object);
+    let kept = variables(object).into_iter().filter(|(name, _)| !skipped.iter().any(|left| left == name));
     let (names, words): (Vec<_>, Vec<_>) = kept.unzip();
     for shell in HERE.iter().copied() {
         assert_eq!(read_back(shell, &file, &names), words, "{shell:?}: {file}");
@@ -267,7 +267,7 @@ fn systemd_reads_back_what_is_not_left_out() {
     }
     proptest!(config(), |(entries in proptest::collection::btree_map(keys(), words(), 1..40))| {
         let object: Object = entries.into_iter().map(|(key, word)| (key, word.replace('$', "").into())).collect();
-        let (file, left_out) = render(&object);
+        let (file, skipped) = render(&object);
         let directory = tempfile::tempdir().unwrap();
         let below = directory.path().join("environment.d");
         fs::create_dir(&below).unwrap();
@@ -275,7 +275,7 @@ fn systemd_reads_back_what_is_not_left_out() {
         let mut reader = Command::new(READER);
         let read = reader.env_clear().env("XDG_CONFIG_HOME", directory.path()).output().unwrap();
         prop_assert!(read.status.success(), "{}: {file}", String::from_utf8_lossy(&read.stderr));
-        let kept = variables(&object).into_iter().filter(|(name, _)| !left_out.iter().any(|left| left == name));
+        let kept = variables(&object).into_iter().filter(|(name, _)| !skipped.iter().any(|left| left == name));
         let printed = String::from_utf8(read.stdout).unwrap();
         for (name, word) in kept {
             let line = printed.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));

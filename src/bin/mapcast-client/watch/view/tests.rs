@@ -52,11 +52,11 @@ fn the_map_stands_in_columns_with_its_age_and_its_gaps() {
 fn what_has_changed_is_lit_for_three_seconds_and_the_first_map_is_not() {
     let (mut view, now) = view();
     view.map_came(map(&[("gone", 1), ("new value", 1), ("same", 1)]), now);
-    assert!(view.draw(now, 80, 24)[3..].iter().all(|line| line.style != Style::Lit));
+    assert!(view.draw(now, 80, 24)[3..].iter().all(|line| line.style != Style::Highlighted));
     view.map_came(map(&[("added", 1), ("new value", 2), ("same", 1)]), now);
     let lines = view.draw(now + Duration::from_millis(2900), 80, 24);
     assert_eq!(text(&lines)[3..7], ["+ added      1", "- gone       1", "* new value  2", "  same       1"]);
-    let lit: Vec<bool> = lines[3..7].iter().map(|line| line.style == Style::Lit).collect();
+    let lit: Vec<bool> = lines[3..7].iter().map(|line| line.style == Style::Highlighted).collect();
     assert_eq!(lit, [true, true, true, false]);
     let lines = view.draw(now + Duration::from_secs(3), 80, 24);
     assert_eq!(text(&lines)[3..6], ["  added      1", "  new value  2", "  same       1"]);
@@ -70,7 +70,7 @@ fn an_entry_that_comes_back_while_its_going_is_lit_is_added() {
         view.map_came(map(entries), now);
     }
     assert_eq!(text(&view.draw(now, 80, 24))[3], "+ a  1");
-    assert_eq!(text(&view.draw(now + LIT, 80, 24))[3], "  a  1");
+    assert_eq!(text(&view.draw(now + HIGHLIGHT, 80, 24))[3], "  a  1");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_lost_connection_is_told_with_the_time_that_is_left_and_counted_when_it_is_b
     let lost = Connectivity::Lost { reason: "closed".to_owned(), retry_in: Duration::from_secs(2) };
     view.connection_changed(lost, now);
     let lines = view.draw(now + Duration::from_millis(500), 80, 24);
-    assert_eq!((lines[0].text.as_str(), lines[0].style), ("host:1, json: closed; next attempt in 1.5s", Style::Alarm));
+    assert_eq!((lines[0].text.as_str(), lines[0].style), ("host:1, json: closed; next attempt in 1.5s", Style::Error));
     view.connection_changed(connected, now);
     assert!(view.draw(now, 80, 24)[1].text.contains(" 1 reconnects "));
 }

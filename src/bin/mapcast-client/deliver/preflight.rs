@@ -17,22 +17,22 @@ use rustix::process::{Resource, getrlimit};
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// The least that the kernel grants for arguments and environment, and the most, in bytes (execve(2), fs/exec.c).
-const LEAST_ROOM: u64 = 128 << 10;
-const MOST_ROOM: u64 = 6 << 20;
+const MIN_ARGUMENTS: u64 = 128 << 10;
+const MAX_ARGUMENTS: u64 = 6 << 20;
 
 /// The longest argument or variable, with its NUL: `MAX_ARG_STRLEN` is 32 pages.
-const LONGEST: usize = 128 << 10;
+const MAX_VARIABLE: usize = 128 << 10;
 
 /// What the kernel and an interpreter add: the program's path, twice, and a line `#!`.
 const MARGIN: u64 = 16 << 10;
 
 /// The longest line `#!` (execve(2)).
-const LONGEST_FIRST_LINE: u64 = 256;
+const MAX_INTERPRETER_LINE: u64 = 256;
 
 /// Why a command cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(super) enum Unstartable {
+pub(super) enum StartError {
     /// There is no such program, or this user may not run it.
     #[error("cannot run {program}")]
     Program { program: String, source: io::Error },
@@ -50,14 +50,14 @@ pub(super) enum Unstartable {
     /// One variable is too long.
     #[error(
         "cannot run {program}: the variable {name} takes {size} bytes, and the system allows {}",
-        units::format_size(LONGEST)
+        units::format_size(MAX_VARIABLE)
     )]
     TooLong { program: String, name: String, size: usize },
 }
 
-impl Unstartable {
+impl StartError {
     /// True if and only if there is no program to start, whatever the map says.
-    pub(super) fn is_no_program(&self) -> bool {
+    pub(super) fn is_program_error(&self) -> bool {
         matches!(self, Self::Program { .. } | Self::Interpreter { .. })
     }
 }
@@ -66,37 +66,37 @@ impl Unstartable {
 ///
 /// # Errors
 /// If it would not.
-pub(super) fn check(command: &Command) -> Result<(), Unstartable> {
+pub(super) fn check(command: &Command) -> Result<(), StartError> {
     let environment = environment(command);
     let program = command.get_program();
     let name = || program.display().to_string();
     let path = environment.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
-    let file = find(program, path).map_err(|source| Unstartable::Program { program: name(), source })?;
+    let file = find(program, path).map_err(|source| StartError::Program { program: name(), source })?;
     if let Some(interpreter) = interpreter(&file)
         && let Err(source) = executable(&interpreter)
     {
         let interpreter = interpreter.display().to_string();
-        return Err(Unstartable::Interpreter { program: name(), interpreter, source });
+        return Err(StartError::Interpreter { program: name(), interpreter, source });
     }
     let strings = environment.iter().map(|(name, value)| (name, name.len() + value.len() + 2));
-    if let Some((variable, size)) = strings.clone().find(|(_, size)| *size > LONGEST) {
-        return Err(Unstartable::TooLong { program: name(), name: variable.display().to_string(), size });
+    if let Some((variable, size)) = strings.clone().find(|(_, size)| *size > MAX_VARIABLE) {
+        return Err(StartError::TooLong { program: name(), name: variable.display().to_string(), size });
     }
     let arguments = [program].into_iter().chain(command.get_args()).map(|argument| argument.len() + 1);
     let strings = strings.map(|(_, size)| size).chain(arguments);
     // Each string has a pointer to it, too.
     let size = MARGIN + strings.map(|size| (size + size_of::<usize>()) as u64).sum::<u64>();
-    let limit = room();
+    let limit = argument_limit();
     if cfg!(target_os = "linux") && size > limit {
-        return Err(Unstartable::TooLarge { program: name(), size, limit });
+        return Err(StartError::TooLarge { program: name(), size, limit });
     }
     Ok(())
 }
 
 /// How many bytes a new program's arguments and environment may take: a quarter of the limit on stacks (execve(2)).
-fn room() -> u64 {
+fn argument_limit() -> u64 {
     let stack = getrlimit(Resource::Stack).current;
-    stack.map_or(MOST_ROOM, |stack| stack / 4).clamp(LEAST_ROOM, MOST_ROOM)
+    stack.map_or(MAX_ARGUMENTS, |stack| stack / 4).clamp(MIN_ARGUMENTS, MAX_ARGUMENTS)
 }
 
 /// Returns the variables that `command` would be started with.
@@ -139,7 +139,7 @@ fn executable(path: &Path) -> io::Result<()> {
 /// Returns the interpreter that the script at `path` names; `None` if it is no script, or must not be read.
 fn interpreter(path: &Path) -> Option<PathBuf> {
     let mut start = Vec::new();
-    File::open(path).ok()?.take(LONGEST_FIRST_LINE).read_to_end(&mut start).ok()?;
+    File::open(path).ok()?.take(MAX_INTERPRETER_LINE).read_to_end(&mut start).ok()?;
     let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let word = line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
     Some(OsStr::from_bytes(word).into())
@@ -167,17 +167,17 @@ mod tests {
         let mut largest = (1..100).take_while(|count| check(&variables(*count)).is_ok()).last().unwrap();
         assert!(starts(&mut variables(largest)), "{largest}");
         largest += 2;
-        assert!(matches!(check(&variables(largest)), Err(Unstartable::TooLarge { .. })));
+        assert!(matches!(check(&variables(largest)), Err(StartError::TooLarge { .. })));
         assert!(!starts(&mut variables(largest)), "{largest}");
     }
 
     #[test]
     fn a_variable_of_128_kib_is_too_long() {
         let mut command = Command::new("true");
-        command.env("x", "y".repeat(LONGEST - 3));
+        command.env("x", "y".repeat(MAX_VARIABLE - 3));
         assert!(check(&command).is_ok() && starts(&mut command));
-        command.env("x", "y".repeat(LONGEST - 2));
-        assert!(matches!(check(&command), Err(Unstartable::TooLong { .. })));
+        command.env("x", "y".repeat(MAX_VARIABLE - 2));
+        assert!(matches!(check(&command), Err(StartError::TooLong { .. })));
     }
 
     #[test]
@@ -195,11 +195,11 @@ mod tests {
         assert!(check(&Command::new(&script)).is_ok());
         assert!(check(Command::new("mapcast-script").env("PATH", directory.path())).is_ok());
         assert!(
-            check(Command::new("mapcast-script").env("PATH", "/usr/bin")).is_err_and(|error| error.is_no_program())
+            check(Command::new("mapcast-script").env("PATH", "/usr/bin")).is_err_and(|error| error.is_program_error())
         );
         for program in [broken, plain, directory.path().to_owned(), directory.path().join("missing")] {
             let error = check(&Command::new(&program)).unwrap_err();
-            assert!(error.is_no_program(), "{error}");
+            assert!(error.is_program_error(), "{error}");
         }
     }
 }

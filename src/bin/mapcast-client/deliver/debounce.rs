@@ -1,0 +1,149 @@
+//! `--settle`: changes that follow each other closely are handed on as one.
+#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use mapcast::Map;
+
+use crate::duration::parse_nonzero;
+
+/// How many times as long as a quiet a change waits at max_wait, unless told otherwise: as consul-template has it.
+const DEFAULT_FACTOR: u32 = 4;
+
+/// The options of the wait.
+#[derive(Debug, Args)]
+pub(crate) struct DebounceArgs {
+    /// Wait until the map has not changed for this long before anything is written, run, restarted or signalled
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_SETTLE", value_parser = parse_nonzero)]
+    settle: Option<Duration>,
+    /// Wait at max_wait this long after the first change [default: four times --settle]
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_SETTLE_MAX", value_parser = parse_nonzero)]
+    settle_max: Option<Duration>,
+}
+
+/// How long the map has to be stable.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DebounceConfig {
+    /// Zero hands every map on at once.
+    quiet: Duration,
+    max_wait: Duration,
+}
+
+impl DebounceArgs {
+    /// Returns how long the map has to be stable.
+    ///
+    /// # Errors
+    /// If it could never be that long.
+    pub(crate) fn into_config(self) -> Result<DebounceConfig, String> {
+        let Some(quiet) = self.settle else { return Ok(DebounceConfig::default()) };
+        let max_wait = self.settle_max.unwrap_or(quiet.saturating_mul(DEFAULT_FACTOR));
+        if max_wait < quiet {
+            return Err("--settle-max is shorter than --settle, which could then never be over".to_owned());
+        }
+        Ok(DebounceConfig { quiet, max_wait })
+    }
+}
+
+/// Holds a map back until it is stable.
+#[derive(Debug)]
+pub(super) struct Debouncer {
+    config: DebounceConfig,
+    /// The last map that was handed on.
+    last: Option<Map>,
+    pending: Option<Pending>,
+}
+
+/// A map that is held back.
+#[derive(Debug)]
+struct Pending {
+    map: Map,
+    first_change: Instant,
+    last_change: Instant,
+}
+
+impl Debouncer {
+    pub(super) fn new(config: DebounceConfig) -> Self {
+        Self { config, last: None, pending: None }
+    }
+
+    /// Takes a map that came at `now`. Returns it if it is to be handed on at once: without a wait, and as a repeat of the
+    /// one that was handed on last.
+    pub(super) fn push(&mut self, map: Map, now: Instant) -> Option<Map> {
+        if self.config.quiet.is_zero() {
+            return Some(map);
+        }
+        match &mut self.pending {
+            None if self.last.as_ref() == Some(&map) => return Some(map),
+            None => self.pending = Some(Pending { map, first_change: now, last_change: now }),
+            Some(pending) if pending.map == map => {}
+            Some(pending) => (pending.map, pending.last_change) = (map, now),
+        }
+        None
+    }
+
+    /// Returns when the map that is held back is to be handed on; `None` if none is.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        let pending = self.pending.as_ref()?;
+        let quiet = pending.last_change.checked_add(self.config.quiet);
+        quiet.into_iter().chain(pending.first_change.checked_add(self.config.max_wait)).min()
+    }
+
+    /// True if and only if a map is to be handed on at `now`.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due_at().is_some_and(|due_at| due_at <= now)
+    }
+
+    /// Returns the map that is held back, due_at or not.
+    pub(super) fn take_pending(&mut self) -> Option<Map> {
+        let map = self.pending.take()?.map;
+        self.last = Some(map.clone());
+        Some(map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn map(number: i64) -> Map {
+        Map::from([("n".into(), number.into())])
+    }
+
+    fn debouncer() -> Debouncer {
+        Debouncer::new(DebounceConfig { quiet: SECOND, max_wait: 3 * SECOND })
+    }
+
+    #[test]
+    fn a_change_waits_for_the_calm_after_the_last_one_and_not_for_a_repeat() {
+        let (mut debouncer, start) = (debouncer(), Instant::now());
+        assert_eq!(debouncer.due_at(), None);
+        assert_eq!(debouncer.push(map(1), start), None);
+        assert_eq!(debouncer.push(map(2), start + SECOND / 2), None);
+        assert_eq!(debouncer.push(map(2), start + SECOND), None);
+        assert_eq!(debouncer.due_at(), Some(start + SECOND * 3 / 2));
+        assert!(!debouncer.is_due(start + SECOND) && debouncer.is_due(start + 2 * SECOND));
+        assert_eq!(debouncer.take_pending(), Some(map(2)));
+        assert_eq!(debouncer.due_at(), None);
+        assert_eq!(debouncer.push(map(2), start + 2 * SECOND), Some(map(2)));
+    }
+
+    #[test]
+    fn a_map_that_never_rests_waits_no_longer_than_the_most() {
+        let (mut debouncer, start) = (debouncer(), Instant::now());
+        for tenth in 0..40 {
+            debouncer.push(map(tenth.into()), start + SECOND / 10 * tenth);
+        }
+        assert_eq!(debouncer.due_at(), Some(start + 3 * SECOND));
+        assert_eq!(debouncer.take_pending(), Some(map(39)));
+    }
+
+    #[test]
+    fn without_a_wait_every_map_is_handed_on() {
+        let mut debouncer = Debouncer::new(DebounceConfig::default());
+        assert_eq!(debouncer.push(map(1), Instant::now()), Some(map(1)));
+        assert_eq!(debouncer.due_at(), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! How often something is begun: not more than once a second, and less often while it fails.
+
+use std::time::{Duration, Instant};
+
+/// The least time between two beginnings, and the first step of the wait after a failure.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest wait after a failure.
+const MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// When the next_start beginning may be.
+#[derive(Debug, Default)]
+pub(super) struct StartLimiter {
+    /// The last beginning; `None` before the first.
+    started_at: Option<Instant>,
+    /// The wait after the last failure; `None` after a success.
+    delay: Option<Duration>,
+}
+
+impl StartLimiter {
+    /// Records a beginning.
+    pub(super) fn record_start(&mut self) {
+        self.started_at = Some(Instant::now());
+    }
+
+    /// Records that what was begun record_failure. Returns how long to wait before it is tried again: 1 s, doubling to 30 s.
+    pub(super) fn record_failure(&mut self) -> Duration {
+        let delay = self.delay.map_or(MIN_INTERVAL, |delay| (delay * 2).min(MAX_DELAY));
+        self.delay = Some(delay);
+        delay
+    }
+
+    /// Records that what was begun record_success.
+    pub(super) fn record_success(&mut self) {
+        self.delay = None;
+    }
+
+    /// Returns when something new may be begun at the earliest; `None` is at once.
+    pub(super) fn next_start(&self) -> Option<Instant> {
+        self.started_at?.checked_add(MIN_INTERVAL)
+    }
+
+    /// Returns when what record_failure is tried again; `None` if nothing did.
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        self.started_at?.checked_add(self.delay?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_after_a_failure_doubles_and_begins_again_after_a_success() {
+        let mut limiter = StartLimiter::default();
+        assert_eq!((limiter.next_start(), limiter.next_retry()), (None, None));
+        limiter.record_start();
+        let delays: Vec<u64> = (0..7).map(|_| limiter.record_failure().as_secs()).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(limiter.next_retry().unwrap() - limiter.next_start().unwrap(), Duration::from_secs(29));
+        limiter.record_success();
+        assert_eq!(limiter.next_retry(), None);
+        assert_eq!(limiter.record_failure(), MIN_INTERVAL);
+    }
+}
