@@ -1,4 +1,4 @@
-//! From an address to a connected socket.
+//! Connects to an address.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -19,8 +19,8 @@ use crate::shutdown::Shutdown;
 use crate::stream::Stream as Transport;
 use crate::tls::{Connector, DEFAULT_HANDSHAKE_TIMEOUT};
 
-/// Connects to the first address of `address` that answers within the configured time, and shakes hands with it if there
-/// is TLS. `resolver` is the caller's for all attempts.
+/// Connects to the first address of `address` that answers within the configured time, and performs the TLS handshake
+/// if there is TLS. Use one `resolver` for all attempts.
 pub(super) fn connect(
     address: &str,
     config: &ClientConfig,
@@ -33,7 +33,8 @@ pub(super) fn connect(
         .map_err(|source| Error::Connect { address: address.to_owned(), source })
 }
 
-/// As [`connect`], for another protocol: returns the socket alone, which does not block. The handshake has `timeout` as well.
+/// As [`connect`], for another protocol: returns the non-blocking socket alone. The handshake is limited by `timeout`
+/// as well.
 #[cfg(feature = "redis")]
 pub(crate) fn dial(
     address: &str,
@@ -46,16 +47,16 @@ pub(crate) fn dial(
     connect_and_encrypt(address, limits, tls, resolver, &Cancellation { shutdown: shutdown.clone(), deadline: None })
 }
 
-/// How long the steps to a connection may take.
+/// The time limits of the steps to a connection.
 #[derive(Clone, Copy)]
 struct Timeouts {
-    /// The lookup of the name, and each of its addresses.
+    /// For the lookup of the name, and for each of its addresses.
     connect: Duration,
-    /// The handshake of TLS: the server has to compute, and may have many to do it for.
+    /// For the TLS handshake: the server has to compute, possibly for many clients at once.
     handshake: Duration,
 }
 
-/// Returns a socket connected to the first address that answers in time, hands shaken if there is TLS.
+/// Returns a socket connected to the first address that answers in time, after the handshake if there is TLS.
 fn connect_and_encrypt(
     address: &str,
     limits: Timeouts,
@@ -70,7 +71,7 @@ fn connect_and_encrypt(
     }
 }
 
-/// Shakes hands within `limit`.
+/// Performs the TLS handshake within `limit`.
 fn encrypt(
     socket: TcpStream,
     tls: &Connector,
@@ -80,7 +81,7 @@ fn encrypt(
 ) -> Result<Transport, Error> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    // A certificate names an address without the interface by which it is reached here.
+    // A certificate contains an address without the local interface.
     let host = host.split('%').next().unwrap_or(host);
     let within = cancellation.within(limit);
     match tls.connect(socket, host, limit, |socket, readiness| within.wait_ready(socket.as_fd(), readiness)) {
@@ -90,8 +91,8 @@ fn encrypt(
     }
 }
 
-/// Returns a socket connected to the first address that answers within `timeout`, which the lookup of the name may take
-/// too.
+/// Returns a socket connected to the first address that answers within `timeout`, which also limits the lookup of the
+/// name.
 fn connect_tcp(
     address: &str,
     timeout: Duration,
@@ -119,7 +120,7 @@ fn connect_tcp(
     Err(refused(failure))
 }
 
-/// Returns a non-blocking socket connected to `peer`; `WouldBlock` if the ending came first.
+/// Returns a non-blocking socket connected to `peer`; `WouldBlock` if it was cancelled.
 fn connect_socket(peer: SocketAddr, cancellation: &Cancellation) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -139,8 +140,8 @@ fn connect_socket(peer: SocketAddr, cancellation: &Cancellation) -> io::Result<T
     Ok(socket)
 }
 
-/// A client that tries a port of its own machine again and again, one that the system also gives to clients, connects to
-/// itself sooner or later: TCP's simultaneous open. It would hear nothing, and the server could not bind its port.
+/// Rejects a socket that is connected to itself (TCP simultaneous open). That happens sooner or later to a client that
+/// retries a local port from the ephemeral range. It would receive nothing, and the server could not bind its port.
 fn reject_self_connection(socket: &TcpStream) -> io::Result<()> {
     if socket.local_addr()? == socket.peer_addr()? {
         return Err(io::ErrorKind::ConnectionRefused.into());
@@ -161,7 +162,7 @@ mod tests {
         super::connect(address, &config, &Resolver::new(), cancellation)
     }
 
-    /// Returns an address that nobody listens on, and the socket that keeps others from it.
+    /// Returns an address without a listener, and the socket that reserves its port.
     fn closed_port() -> (Socket, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_address_of_a_name_is_tried() {
-        // On most systems the name is ::1 first, where nobody listens.
+        // On most systems the first address is ::1, where there is no listener.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("localhost:{}", listener.local_addr().unwrap().port());
         let stream = connect(&address, Duration::from_mins(1), &cancellation()).unwrap();
@@ -214,7 +215,7 @@ mod tests {
         assert!(matches!(super::connect("h:1", &config, &resolver, &cancellation), Err(Error::Stopped)));
     }
 
-    /// Returns a listener whose queue is full, so that the next to connect hears nothing, and those who fill it.
+    /// Returns a listener with a full queue, so that further connections get no answer, and the sockets that fill it.
     fn full_listener() -> (Socket, Vec<Socket>) {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();

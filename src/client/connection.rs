@@ -38,17 +38,18 @@ pub struct Client {
     /// Buffered, so that header and payload cost one read.
     frames: FrameReader<BufReader<ClientSocket>>,
     format: Format,
-    /// Tells what a refusal means.
+    /// Explains TLS errors of a read.
     tls: Option<Arc<tls::Connector>>,
 }
 
 impl Client {
-    /// Connects to `address`, which is `HOST:PORT`; every address that the name has is tried in turn. `shutdown` ends
-    /// this call and every later one. A lookup that does not end in time goes on in a thread of its own until the system
-    /// gives it up: a loop of calls for a name that no server answers for has one for each. A [`Follower`] has one.
+    /// Connects to `address`, which is `HOST:PORT`; tries every address of the name in turn. `shutdown` ends this call
+    /// and every later one. A lookup that exceeds its time limit continues in a thread of its own until the system
+    /// gives up: repeated calls for a name without an answering name server take one thread each. A
+    /// [`Follower`](super::Follower) takes one in total.
     ///
     /// # Errors
-    /// `Connect` if no address answers; `Tls` if the one that does is not who it should be, or does not want this client;
+    /// `Connect` if no address answers; `Tls` if the server's certificate is not accepted or it rejects this client;
     /// `Stopped`.
     pub fn connect(address: &str, config: &ClientConfig, shutdown: &Shutdown) -> Result<Self, Error> {
         let cancellation = Cancellation { shutdown: shutdown.clone(), deadline: None };
@@ -73,13 +74,13 @@ impl Client {
         self.stream().peer()
     }
 
-    /// This end's address.
+    /// The local address.
     pub fn local_addr(&self) -> SocketAddr {
         self.stream().local()
     }
 
-    /// Sets the instant at which every later call ends with `TimedOut`, whatever has come by then; `None`, which is how
-    /// it begins, never comes. After `TimedOut` nothing is lost: set another deadline and repeat the call.
+    /// Sets the instant at which every later call ends with `TimedOut`, whatever has been received by then; the
+    /// default, `None`, never comes. After `TimedOut` nothing is lost: set another deadline and repeat the call.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.frames.inner_mut().get_mut().set_deadline(deadline);
     }
@@ -88,8 +89,8 @@ impl Client {
     /// between two frames.
     ///
     /// # Errors
-    /// `Frame` and `Format`, after which the connection is of no more use; `Tls` if the server does not want this client,
-    /// and `PlainToTls`; `TimedOut` and `Stopped`.
+    /// `Frame` and `Format`, after which the connection is unusable; `Tls` if the server rejects this client, and
+    /// `PlainToTls`; `TimedOut` and `Stopped`.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.format.decode_map(&payload)).transpose()?)
@@ -104,33 +105,33 @@ impl Client {
         Ok(payload.map(|payload| self.format.decode(&payload)).transpose()?)
     }
 
-    /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an error it
-    /// goes on with whatever the next call would say: leave the loop there.
+    /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an
+    /// error it yields the result of the next call: leave the loop there.
     pub fn maps(&mut self) -> impl Iterator<Item = Result<Map, Error>> {
         iter::from_fn(|| self.next_map().transpose())
     }
 
-    /// As [`maps`](Self::maps), for a server that publishes another serde type than a map, or for a program that wants the
-    /// map's entries as the fields of a struct.
+    /// As [`maps`](Self::maps), for a server that publishes another serde type than a map, or to read the map's
+    /// entries into the fields of a struct.
     pub fn typed_maps<T: DeserializeOwned>(&mut self) -> impl Iterator<Item = Result<T, Error>> {
         iter::from_fn(|| self.next_typed().transpose())
     }
 
-    /// As [`next_map`](Self::next_map), but returns the payload as it came, undecoded and never empty.
+    /// As [`next_map`](Self::next_map), but returns the payload as received, not decoded and never empty.
     ///
     /// # Errors
     /// As [`next_map`](Self::next_map), without `Format`.
     pub fn next_payload(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             match self.next_frame()? {
-                // "Nothing changed."
+                // An empty payload means "nothing changed".
                 Some(payload) if payload.is_empty() => debug!("an empty frame from {}", self.peer_addr()),
                 payload => return Ok(payload),
             }
         }
     }
 
-    /// As [`next_payload`](Self::next_payload), the empty ones included: they too are a sign of life.
+    /// As [`next_payload`](Self::next_payload), including empty payloads: they prove that the server is alive.
     pub(super) fn next_frame(&mut self) -> Result<Option<Vec<u8>>, Error> {
         self.frames.read_frame().map_err(|error| match error {
             frame::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -143,17 +144,17 @@ impl Client {
         })
     }
 
-    /// What has come of the header that is being read.
+    /// The received part of the current header.
     pub(super) fn header_so_far(&self) -> &[u8] {
         self.frames.header_so_far()
     }
 
-    /// True if and only if a byte has come over it.
+    /// True if and only if a byte has been received.
     pub(super) fn has_received(&self) -> bool {
         self.stream().has_received()
     }
 
-    /// True if and only if the last byte of the last frame was not there when it was asked for. Asked once a frame.
+    /// True if and only if the reader had to wait for the last byte of the last frame. Call it once per frame.
     pub(super) fn had_to_wait(&mut self) -> bool {
         self.frames.inner_mut().get_mut().take_waited()
     }
@@ -163,7 +164,7 @@ impl Client {
     }
 }
 
-/// Returns what a connection that was just read failed with, if that is about TLS; the error itself otherwise.
+/// Converts the error of a read: returns its meaning if it concerns TLS, otherwise the error itself.
 pub(super) fn refusal(error: io::Error, tls: Option<&tls::Connector>) -> Result<Error, io::Error> {
     if error.get_ref().and_then(|inner| inner.downcast_ref::<TlsAlert>()).is_some() {
         return Ok(Error::PlainToTls);

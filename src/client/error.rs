@@ -5,62 +5,62 @@ use std::time::Duration;
 
 use crate::{format, frame, tls};
 
-/// Why the client has no map to give.
+/// Why the client cannot return a map.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// None of the server's addresses answered. Start the server, or name another one.
+    /// None of the server's addresses answered. Start the server, or use another address.
     #[error("cannot connect to {address} (is the server running there?)")]
     Connect {
-        /// The address as the caller gave it.
+        /// The address as passed by the caller.
         address: String,
-        /// What the last address tried said.
+        /// The error of the last address tried.
         source: io::Error,
     },
-    /// The server answers, and there is no TLS with it.
+    /// The server answers, but the TLS handshake fails.
     #[error("no TLS connection")]
     Tls(#[source] tls::HandshakeError),
-    /// The server speaks TLS, and this client was not told to.
+    /// The server speaks TLS, and this client does not.
     #[error("the server speaks TLS there: use --tls")]
     PlainToTls,
-    /// What came is no frame, or was cut. See [`frame::Error`] for whose fault that is.
+    /// A frame is not valid or incomplete. See [`frame::Error`] for the cause.
     #[error(transparent)]
     Frame(#[from] frame::Error),
-    /// The server closed inside its first header, and no connection of this [`Follower`] has ever given a frame: what is
-    /// there speaks another protocol, whose greeting is short. A [`Client`], which knows one connection alone, calls it
-    /// [`Truncated`](frame::Error::Truncated).
+    /// The server closed inside its first header, and no connection of this [`Follower`](super::Follower) has ever
+    /// received a frame: the server speaks another protocol, with a short greeting. A [`Client`](super::Client), which
+    /// has one connection only, returns [`Truncated`](frame::Error::Truncated) instead.
     #[error(
         "not a frame header: \"{}\" (closed after {} of {} bytes); does the peer send 10-byte headers?",
         bytes.escape_ascii(), bytes.len(), frame::HEADER_LEN
     )]
     NoHeader {
-        /// All that came: one to nine bytes.
+        /// All received bytes: one to nine.
         bytes: Vec<u8>,
     },
-    /// The payload is not in the format that was expected.
+    /// The payload is not in the expected format.
     #[error(transparent)]
     Format(#[from] format::Error),
-    /// The connection says nothing any more.
+    /// The connection has been silent for too long.
     #[error("no frame for {:?}: stale", rounded(*after))]
     Stale {
-        /// The silence that was allowed.
+        /// The permitted silence.
         after: Duration,
     },
-    /// The connection has brought no byte. Either the server has no map yet, or it hangs.
+    /// The connection has received no byte. Either the server has no map yet, or it hangs.
     #[error("no map within {after:?} of connecting: the server has none yet, or it hangs")]
     NoFirstByte {
-        /// The time that was allowed.
+        /// The permitted time.
         after: Duration,
     },
-    /// The connection failed, outside of any frame.
+    /// The connection failed outside of a frame.
     #[error("the connection failed")]
     Connection(#[source] io::Error),
-    /// The server closed before it had sent back all that it was sent.
+    /// The server closed before it had sent back everything.
     #[error("the server closed after {received} of {sent} bytes had come back; is it an echo server?")]
     NotEchoed {
-        /// Bytes that it was sent.
+        /// Bytes sent.
         sent: u64,
-        /// Bytes that it sent back.
+        /// Bytes received.
         received: u64,
     },
     /// The caller's input cannot be read.
@@ -72,20 +72,20 @@ pub enum Error {
     /// The caller's deadline has passed.
     #[error("the time that was given is over")]
     TimedOut,
-    /// The caller's [`Shutdown`] was triggered.
+    /// The caller's [`Shutdown`](crate::Shutdown) was triggered.
     #[error("stopped")]
     Stopped,
 }
 
-/// Returns `time` in whole tenths of a second, for people; below a second it stays as it is.
+/// Returns `time` rounded down to tenths of a second, for messages; below a second unchanged.
 fn rounded(time: Duration) -> Duration {
     let tenths = u64::try_from(time.as_millis() / 100).unwrap_or(u64::MAX);
     if time.as_secs() == 0 { time } else { Duration::from_millis(tenths.saturating_mul(100)) }
 }
 
 impl Error {
-    /// True if and only if another connection may do better. A bad header, too large a frame or another format would
-    /// only come again.
+    /// True if and only if another connection may succeed. A bad header, a frame that is too large or another format
+    /// would only come again.
     pub fn is_transient(&self) -> bool {
         matches!(
             self,

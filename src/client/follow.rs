@@ -1,4 +1,4 @@
-//! A server followed over as many connections as it takes.
+//! Follows a server across connections.
 
 use std::iter;
 use std::net::SocketAddr;
@@ -20,8 +20,8 @@ use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
 use crate::shutdown::Shutdown;
 
-/// How long a connection must last to reset the backoff: 5 s, the longest step. Then a client connects no more often than
-/// to a server that is always away.
+/// How long a connection must last to reset the backoff: 5 s, the longest step, so that the reset cannot make a client
+/// connect more often.
 const PROVEN_AFTER: Duration = Duration::from_secs(5);
 
 /// How a server is followed. Write `FollowConfig { reconnect: false, ..FollowConfig::default() }`.
@@ -29,13 +29,13 @@ const PROVEN_AFTER: Duration = Duration::from_secs(5);
 pub struct FollowConfig {
     /// How each connection is made and read.
     pub client: ClientConfig,
-    /// Whether another connection follows the first. Default: true.
+    /// Whether to reconnect. Default: true.
     pub reconnect: bool,
-    /// How long a connection may be silent, before its first byte and between two frames. Default: three times the server's
-    /// interval as learned from its repeats, 10 s to 3 min; 3 min before the first repeat. A connection that brings no byte is
-    /// given up after 15 s, doubling to 3 min until a frame comes, unless `reconnect` is off.
+    /// How long a connection may be silent, before its first byte and between two frames. Default: three times the
+    /// server's interval as learned from its repeats, 10 s to 3 min; 3 min before the first repeat. Unless `reconnect`
+    /// is off, a connection that receives no byte is given up after 15 s, doubling to 3 min until a frame comes.
     pub stale_after: Option<Duration>,
-    /// How long attempts at the first connection go on: at least one is made, and one at the end. Default: zero;
+    /// How long the first connection is retried: there is always one attempt, and one at the end. Default: zero;
     /// [`Duration::MAX`] is for ever.
     pub wait: Duration,
 }
@@ -76,14 +76,14 @@ pub struct Follower {
     connected_at: Option<Instant>,
     /// Whether `client` has received a frame.
     has_frame: bool,
-    /// Whether a connection has stood: it gave a frame, or ended otherwise than by being refused. Before that, whatever
-    /// refuses one is the caller's to mend.
+    /// Whether a connection has been made: it received a frame, or ended in another way than by a refusal. Until then,
+    /// a refusal is returned to the caller.
     ever_connected: bool,
-    /// When the first attempt at a connection was made.
+    /// When the first attempt was made.
     first_attempt: Option<Instant>,
-    /// How far the connections have come; what has been read of the present one counts when it is a frame, or gone.
+    /// The progress of all connections. A byte on the current one counts only once it is lost or has a frame.
     progress: Progress,
-    /// When to connect again; `None` before the first attempt.
+    /// When to reconnect; `None` before the first attempt.
     retry_at: Option<Instant>,
     backoff: Backoff,
     idle_timeout: IdleTimeout,
@@ -91,44 +91,44 @@ pub struct Follower {
     observer: Observer,
 }
 
-/// The furthest that any connection has come.
+/// The furthest progress of any connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Progress {
-    /// There has been none.
+    /// No connection.
     Nothing,
-    /// It was made.
+    /// A connection was made.
     Connection,
-    /// A byte has come.
+    /// A byte was received.
     Byte,
-    /// A whole frame has come.
+    /// A whole frame was received.
     Frame,
 }
 
-/// What a [`Follower`] meets on its way.
+/// An event of a [`Follower`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FollowEvent {
-    /// There is a connection.
+    /// A connection was made.
     Connected {
         /// The server's address.
         peer: SocketAddr,
-        /// This end's address.
+        /// The local address.
         local: SocketAddr,
     },
-    /// What was published, as it came: undecoded and never empty.
+    /// A payload as received: not decoded and never empty.
     Payload(Vec<u8>),
-    /// There is no connection any more, or none could be made.
+    /// The connection was lost, or an attempt failed.
     Lost {
-        /// Why; `None` if and only if the server closed it between two frames.
+        /// The cause; `None` if and only if the server closed the connection between two frames.
         reason: Option<Error>,
-        /// How long the next call will wait before it connects again.
+        /// How long the next call waits before it reconnects.
         retry_in: Duration,
     },
 }
 
 impl Follower {
-    /// Returns a follower of the server at `address`, which is `HOST:PORT`. The first call that asks for a map
-    /// connects. `shutdown` ends every call.
+    /// Returns a follower of the server at `address`, which is `HOST:PORT`. The first request for a map connects.
+    /// `shutdown` ends every call.
     pub fn new(address: &str, config: FollowConfig, shutdown: &Shutdown) -> Self {
         Self {
             address: address.to_owned(),
@@ -149,36 +149,38 @@ impl Follower {
         }
     }
 
-    /// Sets the instant at which every later call ends with `TimedOut`, connecting or reading; `None`, which is how it
-    /// begins, never comes. After `TimedOut` nothing is lost: set another deadline and repeat the call.
+    /// Sets the instant at which every later call ends with `TimedOut`, connecting or reading; the default, `None`,
+    /// never comes. After `TimedOut` nothing is lost: set another deadline and repeat the call.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.cancellation.deadline = deadline;
     }
 
-    /// Sets how long attempts at the first connection go on from the first one, as [`FollowConfig::wait`] does.
+    /// Sets how long the first connection is retried, as [`FollowConfig::wait`] does.
     pub fn set_wait(&mut self, wait: Duration) {
         self.config.wait = wait;
     }
 
-    /// Has `observe` called whenever the connection comes or goes, by the thread that asks for maps: until it returns,
-    /// nothing is read. There is one; the newest is called. Who asks for [`next_event`](Self::next_event) is told by that.
+    /// Calls `observe` whenever a connection is made or lost, in the thread that requests maps: nothing is read until
+    /// it returns. There is one observer; the newest replaces the others. [`next_event`](Self::next_event) returns
+    /// these events instead.
     pub fn on_connectivity(&mut self, observe: impl FnMut(Connectivity) + Send + 'static) {
         self.observer = Observer::new(observe);
     }
 
-    /// True if and only if a connection has been made, and not one byte has come over any: the server has no map yet, or
-    /// waits for something else, such as the beginning of TLS.
+    /// True if and only if a connection has been made but none has received a byte: the server has no map yet, or
+    /// waits for something, such as a TLS handshake.
     pub fn awaits_first_byte(&self) -> bool {
         self.progress == Progress::Connection && !self.client.as_ref().is_some_and(Client::has_received)
     }
 
-    /// Waits for the next map and returns it, from whichever connection. Returns `Ok(None)` if and only if reconnecting
-    /// is off and the server closed the connection between two frames.
+    /// Waits for the next map on any connection and returns it. Returns `Ok(None)` if and only if reconnecting is off
+    /// and the server closed the connection between two frames.
     ///
     /// # Errors
-    /// `Connect` and `Tls` if and only if it is the first connection that fails, for as long as it is waited for; what is wrong with a frame or payload that
-    /// would be wrong again ([`Error::is_transient`]), `NoHeader` among it; with reconnecting off, every end that is not an
-    /// orderly one; `TimedOut` and `Stopped`. Another call after any but the last connects again, after a pause.
+    /// `Connect` and `Tls` if and only if the first connection fails for as long as it is retried; errors of a frame
+    /// or payload that would only come again (see [`Error::is_transient`]), `NoHeader` among them; with reconnecting
+    /// off, every end except an orderly one; `TimedOut` and `Stopped`. Another call after any but the last reconnects,
+    /// after a delay.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.config.client.format.decode_map(&payload)).transpose()?)
@@ -193,19 +195,19 @@ impl Follower {
         Ok(payload.map(|payload| self.config.client.format.decode(&payload)).transpose()?)
     }
 
-    /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an error it
-    /// goes on with whatever the next call would say: pause the loop there.
+    /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an
+    /// error it yields the result of the next call: leave the loop there.
     pub fn maps(&mut self) -> impl Iterator<Item = Result<Map, Error>> {
         iter::from_fn(|| self.next_map().transpose())
     }
 
-    /// As [`maps`](Self::maps), for a server that publishes another serde type than a map, or for a program that wants the
-    /// map's entries as the fields of a struct.
+    /// As [`maps`](Self::maps), for a server that publishes another serde type than a map, or to read the map's
+    /// entries into the fields of a struct.
     pub fn typed_maps<T: DeserializeOwned>(&mut self) -> impl Iterator<Item = Result<T, Error>> {
         iter::from_fn(|| self.next_typed().transpose())
     }
 
-    /// As [`next_map`](Self::next_map), but returns the payload as it came, undecoded and never empty.
+    /// As [`next_map`](Self::next_map), but returns the payload as received, not decoded and never empty.
     ///
     /// # Errors
     /// As [`next_map`](Self::next_map), without `Format`.
@@ -226,18 +228,18 @@ impl Follower {
                 }
                 None if !self.config.reconnect => return Ok(None),
                 Some(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
-                // What is said of the first connection's address or certificate would be said of the next.
+                // A wrong address or certificate would fail again.
                 Some(error @ (Error::Connect { .. } | Error::Tls(_))) if !self.ever_connected => return Err(error),
                 reason => self.report_lost(reason.as_ref(), retry_in),
             }
         }
     }
 
-    /// Waits for what happens next and returns it. Goes on for ever, whatever goes wrong and whether reconnecting is on or
-    /// off, and says nothing in the log nor to the observer: for a caller who has all of that in his own hands.
+    /// Waits for the next event and returns it. Continues for ever, whatever fails and whether reconnecting is on or
+    /// off, and neither logs nor calls the observer: for callers that handle every event themselves.
     ///
     /// # Errors
-    /// `TimedOut` and `Stopped`, and no other.
+    /// Only `TimedOut` and `Stopped`.
     pub fn next_event(&mut self) -> Result<FollowEvent, Error> {
         let Some(client) = &mut self.client else {
             return self.connect();
@@ -259,7 +261,7 @@ impl Follower {
                 Err(Error::Frame(frame::Error::Truncated { wanted: HEADER_LEN, .. }))
                     if self.progress < Progress::Frame =>
                 {
-                    // Only before a frame: a server that is cut later is one of ours.
+                    // Only before the first frame: later, the peer is known to be a mapcast server.
                     let bytes = client.header_so_far().to_vec();
                     return Ok(self.lost(Some(Error::NoHeader { bytes })));
                 }
@@ -268,8 +270,7 @@ impl Follower {
         }
     }
 
-    /// Gives up the connection, if there is one, as if it were lost. The next call connects again, after the pause that
-    /// is returned.
+    /// Drops the connection, if there is one, as if it were lost. The next call reconnects after the returned delay.
     pub fn give_up(&mut self) -> Duration {
         let is_proven = self.has_frame && self.connected_at.is_some_and(|at| at.elapsed() >= PROVEN_AFTER);
         if is_proven {
@@ -284,17 +285,17 @@ impl Follower {
         retry_in
     }
 
-    /// When the first connection is no longer waited for; `None` is never.
+    /// When to stop retrying the first connection; `None` is never.
     fn first_connection_deadline(&self) -> Option<Instant> {
         self.first_attempt.unwrap_or_else(Instant::now).checked_add(self.config.wait)
     }
 
-    /// True if and only if there has been no connection, and more attempts are to be made at the first.
+    /// True if and only if there has been no connection, and the first one is still retried.
     fn retries_first_connection(&self) -> bool {
         !self.ever_connected && self.first_connection_deadline().is_none_or(|until| Instant::now() < until)
     }
 
-    /// Connects, when it is time to.
+    /// Connects when the delay is over.
     fn connect(&mut self) -> Result<FollowEvent, Error> {
         self.first_attempt.get_or_insert_with(Instant::now);
         if let Some(retry_at) = self.retry_at {
@@ -335,7 +336,7 @@ impl Follower {
         FollowEvent::Lost { reason, retry_in }
     }
 
-    /// Says in the log, and to the observer, that there is no connection, and will be another.
+    /// Logs a lost connection, and notifies the observer.
     fn report_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
         let (reason, what_next) = match reason {
             None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
@@ -349,7 +350,7 @@ impl Follower {
     }
 }
 
-/// Reads one frame, empty ones included, unless the server is silent for too long.
+/// Reads one frame, possibly empty, unless the server is silent for too long.
 fn read_frame(
     client: &mut Client,
     idle_timeout: &mut IdleTimeout,
@@ -440,7 +441,7 @@ mod tests {
         let (sender, news) = std::sync::mpsc::channel();
         let mut listener = Some(listener);
         follower.on_connectivity(move |told| {
-            // With it goes the connection, which it has not accepted.
+            // Dropping the listener resets the connection, which is not accepted yet.
             drop(listener.take());
             if matches!(told, Connectivity::Lost { .. }) {
                 shutdown.trigger();
@@ -473,7 +474,7 @@ mod tests {
             assert!(matches!(event, FollowEvent::Lost { reason: Some(Error::Connect { .. }), .. }), "{event:?}");
             follower.retry_at = None;
         }
-        // The thread may not have come to it yet.
+        // The thread may not have started yet.
         while begun.load(Ordering::SeqCst) == 0 {
             thread::yield_now();
         }

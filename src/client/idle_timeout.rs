@@ -5,61 +5,61 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 use super::interval::Interval;
 
-/// The least idle_timeout that is allowed when the interval is learned: 10 s, twice the server's default interval.
+/// The shortest limit when the interval is learned: 10 s, twice the server's default interval.
 const MIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// The longest interval that is learned, and the one that is assumed before the first repeat: 1 min, the longest that people
+/// The longest interval that is learned, and the one assumed before the first repeat: 1 min, the longest in common
 /// use. A server with a longer one needs `stale_after`.
 const MAX_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How many intervals make a connection stale: the server may miss a repeat, and the next one may be late.
 const INTERVALS: u32 = 3;
 
-/// How long a connection may bring no byte at all before the first retry: 15 s. A server sends its map at once. One that is full
-/// keeps a client waiting for up to 5 s before it closes, and one with TLS answers a client without it after 10 s. The limit
-/// doubles with each such connection up to 3 min, because a server that has no map yet sends nothing either.
+/// The limit for the first byte of a connection: 15 s. A server sends its map at once. A full server closes a waiting
+/// client within 5 s, and one with TLS answers a plain client after 10 s. The limit doubles with each silent
+/// connection up to 3 min, because a server without a map sends nothing either.
 const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(15);
 
 /// The longest limit that is not set by the user.
 const MAX_LIMIT: Duration = MAX_INTERVAL.saturating_mul(INTERVALS);
 
-/// How late a wait may end before this program counts as having been paused: 250 ms, more than a busy machine's scheduler
+/// How late a wait may end before this program counts as paused: 250 ms, more than the scheduler of a busy machine
 /// takes.
 const MAX_LATENESS: Duration = Duration::from_millis(250);
 
-/// The shortest wait that is cut off to look for a pause of this program: 1 s.
+/// The shortest wait between two checks for a pause of this program: 1 s.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 
-/// How long the server may be silent, and how long it has been.
+/// Measures the silence of the server against its limit.
 ///
-/// Only time that the reader spends waiting counts. The time between two calls does not, nor does the time in which this
-/// program was stopped while it waited (SIGSTOP, a paused virtual machine): a wait that ends later than it was asked to shows
-/// that. So after a pause of its own a client neither takes the server for silent nor believes in a longer interval.
+/// Only time that the reader spends waiting counts. Time between two calls does not count, nor does time in which this
+/// program was stopped during a wait (SIGSTOP, a paused virtual machine): such a wait ends later than requested. So a
+/// client that was paused neither considers the server silent nor learns a longer interval.
 #[derive(Debug)]
 pub(super) struct IdleTimeout {
     fixed: Option<Duration>,
-    /// Whether a connection without a byte ends before the idle_timeout is over.
+    /// Whether there is a separate limit for the first byte.
     limits_first_byte: bool,
     interval: Interval,
     /// How many connections in a row became stale before they had repeated a payload: the interval may have grown.
     stale_in_a_row: u32,
-    /// How many connections in a row ended because no byte came.
+    /// How many connections in a row ended without a byte.
     silent_in_a_row: u32,
     /// Whether this connection has repeated a payload.
     has_repeated: bool,
-    /// When it is stale; `None` is never.
+    /// When the connection becomes stale; `None` is never.
     stale_at: Option<Instant>,
-    /// When it should have brought a byte; `None` is never.
+    /// When the first byte is due; `None` is never.
     first_byte_by: Option<Instant>,
-    /// When the last wait ended, while the reader is elsewhere.
+    /// When the last wait ended, while the reader is not waiting.
     paused_at: Option<Instant>,
-    /// When the present wait should end at the latest.
+    /// When the current wait should end at the latest.
     wait_until: Option<Instant>,
 }
 
 impl IdleTimeout {
-    /// Returns the idle_timeout that allows `fixed`, or three intervals if that is `None`. If `limits_first_byte`, a connection may
-    /// bring no byte for a shorter time than that.
+    /// Returns a timeout with the limit `fixed`, or three intervals if that is `None`. If `limits_first_byte`, the
+    /// first byte has a shorter limit.
     pub(super) fn new(fixed: Option<Duration>, limits_first_byte: bool) -> Self {
         Self {
             fixed,
@@ -75,7 +75,7 @@ impl IdleTimeout {
         }
     }
 
-    /// How long a idle_timeout is allowed.
+    /// The permitted silence.
     fn limit(&self) -> Duration {
         let learned = || {
             let interval = self.interval.learned().unwrap_or(MAX_INTERVAL);
@@ -85,7 +85,7 @@ impl IdleTimeout {
         self.fixed.unwrap_or_else(learned)
     }
 
-    /// How long a connection may bring no byte.
+    /// The limit for the first byte.
     fn first_byte_limit(&self) -> Duration {
         FIRST_BYTE_LIMIT.saturating_mul(2_u32.saturating_pow(self.silent_in_a_row)).min(MAX_LIMIT)
     }
@@ -99,14 +99,14 @@ impl IdleTimeout {
         self.paused_at = None;
     }
 
-    /// The reader is back at `now`, after [`pause`](Self::pause).
+    /// Resumes the measurement at `now`, after [`pause`](Self::pause).
     pub(super) fn resume(&mut self, now: Instant) {
         if let Some(paused_at) = self.paused_at.take() {
             self.exclude(now.saturating_duration_since(paused_at));
         }
     }
 
-    /// The reader does something else from `now` on.
+    /// Pauses the measurement at `now`: the reader stops waiting.
     pub(super) fn pause(&mut self, now: Instant) {
         self.paused_at = Some(now);
     }
@@ -124,8 +124,8 @@ impl IdleTimeout {
         self.wait_until
     }
 
-    /// Ends the wait at `now`. Returns true if and only if it was not interrupted by a pause of this program; such a pause is
-    /// not counted as idle_timeout.
+    /// Ends the wait at `now`. Returns true if and only if this program was not paused during the wait; a pause does
+    /// not count as silence.
     pub(super) fn end_wait(&mut self, now: Instant) -> bool {
         let late = self.wait_until.map_or(Duration::ZERO, |until| now.saturating_duration_since(until));
         if late <= MAX_LATENESS {
@@ -135,7 +135,7 @@ impl IdleTimeout {
         false
     }
 
-    /// Records a frame that was read at `now`, which arrived then if `is_timely` and before it otherwise.
+    /// Records a frame read at `now`. It arrived then if `is_timely`, otherwise earlier.
     pub(super) fn frame_came(&mut self, payload: &[u8], is_timely: bool, now: Instant) {
         self.silent_in_a_row = 0;
         if self.fixed.is_none() && self.interval.frame_came(payload, is_timely, now) {
@@ -147,7 +147,7 @@ impl IdleTimeout {
         self.stale_at = now.checked_add(self.limit());
     }
 
-    /// Returns why the connection should be given up at `now`; `None` if it should not.
+    /// Returns the reason to give up the connection at `now`; `None` to keep it.
     pub(super) fn check(&mut self, now: Instant, has_received: bool) -> Option<Error> {
         let is_over = |end: Option<Instant>| end.is_some_and(|end| end <= now);
         if !has_received && is_over(self.first_byte_by) {
@@ -159,21 +159,22 @@ impl IdleTimeout {
             return None;
         }
         let after = self.limit();
-        // A connection that has repeated its payload has confirmed the interval: then only the server can be the cause.
+        // A connection that has repeated its payload has confirmed the interval: then only the server can be the
+        // cause.
         if has_received && !self.has_repeated {
             self.stale_in_a_row = (self.stale_in_a_row + 1).min(INTERVALS);
         }
         Some(Error::Stale { after })
     }
 
-    /// The longest wait in which a pause of this program may pass unnoticed. It is a little longer than the interval, so that
+    /// The longest wait without a check for a pause of this program. It is a little longer than the interval, so that
     /// no wait ends before the server's next repeat.
     fn longest_wait(&self) -> Duration {
         let expected = self.fixed.map(|fixed| fixed / INTERVALS).or_else(|| self.interval.learned());
         expected.map_or(MIN_WAIT, |interval| (interval + interval / 8).max(MIN_WAIT))
     }
 
-    /// Does not count `time` as idle_timeout.
+    /// Excludes `time` from the silence.
     fn exclude(&mut self, time: Duration) {
         for end in [&mut self.stale_at, &mut self.first_byte_by] {
             *end = end.and_then(|end| end.checked_add(time));

@@ -1,7 +1,7 @@
-//! The client: what a server sends, over one connection ([`Client`]) or over as many as it takes ([`Follower`]).
+//! The client: receives maps over one connection ([`Client`]) or across reconnections ([`Follower`]).
 //!
-//! Every wait here ends at once when the caller's [`Shutdown`] is triggered, from whatever thread, and at the deadline
-//! that the caller has set. Deadlines are absolute: a byte that comes does not extend them.
+//! Every wait ends at once when the caller's [`Shutdown`](crate::Shutdown) is triggered, from any thread, and at the
+//! caller's deadline. Deadlines are absolute: received bytes do not extend them.
 
 pub mod address;
 mod config;

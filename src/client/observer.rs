@@ -1,4 +1,4 @@
-//! Who is told when a follower's connection comes and goes: the log, and the caller.
+//! Reports of made and lost connections: to the log, and to the caller.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-/// How often a reason that stays the same is a warning: every 30 s. Attempts follow each other within 5 s, for as long as the
-/// server is away.
+/// How often an unchanged reason is a warning: every 30 s. While the server is away, attempts follow each other within
+/// 5 s.
 const WARNING_PERIOD: Duration = Duration::from_secs(30);
 
-/// What has become of a follower's connection.
+/// A change of a follower's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Connectivity {
@@ -19,16 +19,16 @@ pub enum Connectivity {
         /// The server's address.
         peer: SocketAddr,
     },
-    /// The connection ended, or an attempt at another failed.
+    /// The connection was lost, or an attempt failed.
     Lost {
-        /// Why; part of it may be a peer's text, escaped.
+        /// The reason; text from a peer is escaped.
         reason: String,
-        /// How long the follower waits before the next attempt.
+        /// The delay before the next attempt.
         retry_in: Duration,
     },
 }
 
-/// The last reason that the log was given for a missing connection.
+/// The last logged reason for a lost connection.
 #[derive(Debug, Default)]
 pub(super) struct LossLog {
     /// The reason, and when it was a warning.
@@ -36,7 +36,8 @@ pub(super) struct LossLog {
 }
 
 impl LossLog {
-    /// Returns the log level of `reason` at `now`: a warning if it is new or the last warning was 30 s ago, otherwise debug.
+    /// Returns the log level of `reason` at `now`: a warning if it is new or the last warning was 30 s ago, otherwise
+    /// debug.
     pub(super) fn level(&mut self, reason: &str, now: Instant) -> Level {
         if let Some((warned, at)) = &self.warned
             && warned == reason
@@ -48,7 +49,7 @@ impl LossLog {
         Level::Warn
     }
 
-    /// Makes the next reason a warning: the connection was good.
+    /// Makes the next reason a warning: a frame was received.
     pub(super) fn reset(&mut self) {
         self.warned = None;
     }

@@ -1,4 +1,4 @@
-//! From a name to addresses, without waiting for the system longer than anyone wants to.
+//! Name resolution with a time limit.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -11,29 +11,28 @@ use super::address;
 use super::socket::Cancellation;
 use crate::platform::{self, Readiness};
 
-/// How many lookups of different names may be under way at once: a client has one name, a source in Redis one for each
-/// sentinel.
+/// How many different names may be looked up at once: a client has one name, a Redis source has one per sentinel.
 const MAX_LOOKUPS: usize = 4;
 
-/// Looks names up. The system's lookup (getaddrinfo(3)) can be neither ended nor given a time: where no name server
-/// answers it takes 10 s by default (resolv.conf(5)), or much longer. So each runs in a thread of its own. Who asks again
-/// for a name while one is under way waits for that one: threads do not pile up, however often it is tried.
+/// Resolves names. The system's lookup (getaddrinfo(3)) can be neither cancelled nor limited: without an answering
+/// name server it takes 10 s by default (resolv.conf(5)), or much longer. So each lookup runs in a thread of its own.
+/// Another request for the same name waits for the running lookup: retries do not accumulate threads.
 pub(crate) struct Resolver {
     lookup: Arc<Lookup>,
-    /// Those under way, and those whose answer nobody has waited for. The lock guards the list alone.
+    /// Running lookups, and finished ones whose result has not been fetched. The lock guards the list alone.
     pending: Mutex<Vec<Pending>>,
 }
 
 /// Returns the addresses of a name with a port. Blocks.
 type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// A lookup that has been begun.
+/// A started lookup.
 #[derive(Debug, Clone)]
 struct Pending {
     name: String,
     /// Set by its thread before the thread ends.
     answer: Arc<OnceLock<io::Result<Vec<SocketAddr>>>>,
-    /// Ready when the thread has ended, which has the writing end.
+    /// Readable once the thread, which holds the writing end, has ended.
     ended: Arc<OwnedFd>,
 }
 
@@ -42,17 +41,17 @@ impl Resolver {
         Self::with(address::resolve)
     }
 
-    /// As [`new`](Self::new), with another way to look a name up.
+    /// As [`new`](Self::new), with another lookup function.
     pub(super) fn with(lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
         Self { lookup: Arc::new(lookup), pending: Mutex::default() }
     }
 
-    /// Returns the addresses of `name`, which is `HOST:PORT`; `None` if and only if the ending came first. The lookup
-    /// then goes on, and its addresses are those that the next call for the same name returns.
+    /// Returns the addresses of `name`, which is `HOST:PORT`; `None` if and only if it was cancelled first. The lookup
+    /// then continues, and the next call for the same name returns its result.
     ///
     /// # Errors
-    /// What the system says of the name; that it has no thread or no descriptor left; `ResourceBusy` if too many other
-    /// names are being looked up.
+    /// The system's error for the name; no thread or descriptor left; `ResourceBusy` if too many other names are being
+    /// looked up.
     pub(super) fn resolve(&self, name: &str, cancellation: &Cancellation) -> io::Result<Option<Vec<SocketAddr>>> {
         if let Ok(address) = name.parse::<SocketAddr>() {
             return Ok(Some(vec![address]));
@@ -69,7 +68,8 @@ impl Resolver {
         }
     }
 
-    /// Returns the lookup of `name` that there is, unless it has failed while nobody waited, or begins one.
+    /// Returns the running or finished lookup of `name`, or starts one. A lookup that has failed meanwhile is
+    /// repeated.
     fn join_or_start(&self, name: &str) -> io::Result<Pending> {
         let mut pending = self.pending();
         pending.retain(|lookup| !matches!(lookup.answer.get(), Some(Err(_))));
@@ -91,10 +91,10 @@ impl Resolver {
         let (lookup, name, answer) = (Arc::clone(&self.lookup), name.to_owned(), Arc::clone(&pending.answer));
         let run = move || {
             let _ended = writer;
-            // Nobody else sets it.
+            // Only this thread sets it.
             let _ = answer.set(lookup(&name));
         };
-        // It ends with the process, or when the system gives the name up.
+        // The thread ends with the process, or when the system's lookup returns.
         thread::Builder::new().name("resolver".to_owned()).spawn(run)?;
         Ok(pending)
     }
@@ -126,7 +126,7 @@ mod tests {
         ([127, 0, 0, 1], port).into()
     }
 
-    /// Returns a resolver each of whose lookups ends with what the sender is given, and how many were begun.
+    /// Returns a resolver whose lookups return what the sender sends, and the number of started lookups.
     fn held() -> (Resolver, Sender<io::Result<Vec<SocketAddr>>>, Arc<AtomicUsize>) {
         let (sender, answers) = channel();
         let (answers, begun) = (Mutex::new(answers), Arc::new(AtomicUsize::new(0)));
@@ -157,7 +157,7 @@ mod tests {
         answers.send(Ok(vec![address(7)])).unwrap();
         assert_eq!(resolver.resolve("h:1", &cancellation()).unwrap(), Some(vec![address(7)]));
         assert_eq!(begun.load(Ordering::SeqCst), 1);
-        // What was told once is looked up again.
+        // A fetched result is not cached.
         answers.send(Ok(vec![address(8)])).unwrap();
         assert_eq!(resolver.resolve("h:1", &cancellation()).unwrap(), Some(vec![address(8)]));
     }

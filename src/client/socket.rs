@@ -1,4 +1,4 @@
-//! The socket of a connection: reads that end at a deadline, or when someone else says stop.
+//! The socket of a connection, with reads that end at a deadline or at the stop.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use crate::platform::Readiness;
 use crate::shutdown::Shutdown;
 use crate::stream::Stream as Transport;
 
-/// What ends a wait before its time: the stop, or an instant.
+/// What cancels a wait: the stop, or a deadline.
 #[derive(Debug, Clone)]
 pub(super) struct Cancellation {
     pub(super) shutdown: Shutdown,
@@ -24,33 +24,33 @@ impl Cancellation {
         self.shutdown.is_triggered() || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// Which of the two it was.
+    /// Returns the error for which of the two it was.
     pub(super) fn reason(&self) -> Error {
         if self.shutdown.is_triggered() { Error::Stopped } else { Error::TimedOut }
     }
 
-    /// Returns an ending that comes after `limit` at the latest.
+    /// Returns a cancellation after `limit` at the latest.
     pub(super) fn within(&self, limit: Duration) -> Self {
         Self { shutdown: self.shutdown.clone(), deadline: sooner(self.deadline, Instant::now().checked_add(limit)) }
     }
 
-    /// Waits until `source` is ready. Returns false if and only if the ending came first.
+    /// Waits until `source` is ready. Returns false if and only if it was cancelled first.
     pub(super) fn wait_ready(&self, source: BorrowedFd<'_>, readiness: Readiness) -> io::Result<bool> {
         self.shutdown.wait_ready(source, readiness, self.deadline)
     }
 
-    /// Waits until it comes.
+    /// Waits for the cancellation.
     pub(super) fn wait(&self) {
         self.shutdown.pass(self.deadline);
     }
 }
 
-/// Returns the instant that comes first; `None` never comes.
+/// Returns the earlier instant; `None` never comes.
 pub(super) fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     [one, other].into_iter().flatten().min()
 }
 
-/// A connected socket. It never blocks by itself, so that what waits for it waits for the ending too.
+/// A connected, non-blocking socket whose waits can be cancelled.
 #[derive(Debug)]
 pub(super) struct ClientSocket {
     socket: Transport,
@@ -64,9 +64,9 @@ pub(super) struct ClientSocket {
 }
 
 impl ClientSocket {
-    /// Returns the stream over `socket`, which has been set to non-blocking.
+    /// Returns the stream over `socket`, which must be non-blocking.
     pub(super) fn new(socket: Transport, cancellation: Cancellation) -> io::Result<Self> {
-        // Now, because a socket whose peer has reset it does not know its addresses any more.
+        // Read now: a socket that the peer has reset has no addresses any more.
         let (peer, local) = (socket.tcp().peer_addr()?, socket.tcp().local_addr()?);
         Ok(Self { socket, peer, local, cancellation, is_fresh: true, had_to_wait: false })
     }
@@ -92,7 +92,7 @@ impl ClientSocket {
         !self.is_fresh
     }
 
-    /// True if and only if the last read had to wait, and this is asked for the first time after it.
+    /// True if and only if the last read had to wait; false at the second call after a read.
     pub(super) fn take_waited(&mut self) -> bool {
         std::mem::take(&mut self.had_to_wait)
     }
@@ -102,12 +102,12 @@ impl ClientSocket {
     }
 }
 
-/// Waits for bytes. `WouldBlock` means that the ending came, and only that: `TimedOut` is also what the system says
-/// when the peer does not acknowledge.
+/// Waits for bytes. `WouldBlock` means a cancellation, and only that: the system returns `TimedOut` when the peer does
+/// not acknowledge.
 impl Read for ClientSocket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.cancellation.is_over() {
-            // Looked at before every read: a peer whose bytes never cease would never be waited for.
+            // Checked before every read: a peer that sends without a pause never causes a wait.
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.had_to_wait = false;
@@ -135,20 +135,20 @@ impl Read for ClientSocket {
     }
 }
 
-/// Sends the end of the TLS session, as far as there is room for it.
+/// Sends the end of the TLS session, if the socket accepts it.
 impl Drop for ClientSocket {
     fn drop(&mut self) {
         let _ = self.socket.try_close();
     }
 }
 
-/// The first thing that came is an alert of TLS.
+/// The first received bytes are a TLS alert.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("an alert of TLS came, where nobody speaks it")]
 pub(super) struct TlsAlert;
 
-/// True if and only if `bytes` are the alert that a server of TLS sends to a client that speaks none: content type 21, any
-/// version, two bytes, warning or fatal (RFC 8446, sections 5.1 and 6). No frame begins like that.
+/// True if and only if `bytes` are the alert that a TLS server sends to a plain client: content type 21, any version,
+/// two bytes, warning or fatal (RFC 8446, sections 5.1 and 6). No frame begins like that.
 pub(super) fn is_tls_alert(bytes: &[u8]) -> bool {
     matches!(bytes, [21, 3, 0..=4, 0, 2, 1 | 2, _])
 }

@@ -1,4 +1,4 @@
-//! The client against servers that are a few lines of sockets each.
+//! The client against small scripted servers.
 
 use std::io::Write;
 use std::net::{Shutdown as Half, SocketAddr, TcpListener, TcpStream};
@@ -15,12 +15,12 @@ use crate::shutdown::Shutdown;
 const SOON: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_mins(1);
 
-/// Serves one client after the other with `script`, which is told how many came before.
+/// Serves one client after the other with `script`, which gets the number of earlier clients.
 fn serve(mut script: impl FnMut(usize, TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let run = move || listener.incoming().enumerate().for_each(|(number, stream)| script(number, stream.unwrap()));
-    // It ends with the process.
+    // The thread ends with the process.
     thread::Builder::new().spawn(run).unwrap();
     address
 }
@@ -33,7 +33,7 @@ fn builtin_frame() -> Vec<u8> {
     frame(&Format::Bincode.encode_map(&builtin()).unwrap())
 }
 
-/// Returns what is to be written to the client, and the client.
+/// Returns the server's end of the connection, and the client.
 fn pair() -> (TcpStream, Client, Shutdown) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let shutdown = Shutdown::new().unwrap();
@@ -155,7 +155,7 @@ fn a_client_can_be_handed_to_another_thread() {
 
 #[test]
 fn a_follower_whose_first_connection_fails_says_so_at_once() {
-    // Bound, so that nobody else is given the port, and not listened on.
+    // Bound but not listening: the port is reserved.
     let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let free = bound.local_addr().unwrap().as_socket().unwrap();
@@ -199,10 +199,10 @@ fn a_follower_keeps_trying_when_the_server_has_gone() {
         scope.spawn(|| listener.accept().unwrap().0.write_all(&builtin_frame()).unwrap());
         assert_eq!(follower.next_map().unwrap(), Some(builtin()));
     });
-    // It listens no more, and keeps the port from others.
+    // It no longer listens, but reserves the port.
     socket2::SockRef::from(&listener).shutdown(Half::Both).unwrap();
     follower.set_deadline(Some(Instant::now() + Duration::from_millis(1500)));
-    // Nobody listens any more; that is no error after the first connection.
+    // There is no listener any more; after the first connection that is not an error.
     assert!(matches!(follower.next_map(), Err(Error::TimedOut)));
 }
 

@@ -1,4 +1,4 @@
-//! `check`: one map, and what it says about the server.
+//! `check`: receives one map and reports on the server.
 
 use std::io;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use mapcast::client::{ClientConfig, Connectivity, Error, FollowConfig, Follower}
 use crate::exit::Exit;
 use crate::{logging, timeout_hint};
 
-/// Takes one map from the server at `address` by `deadline` and tells people about it on standard error, if they are to
-/// be `told`. Not to be connected in time is not to be connected.
+/// Receives one map from the server at `address` by `deadline`. If `is_verbose`, prints one line about it on standard
+/// error. A timeout without a connection is a connection error.
 pub(crate) fn check(
     address: &str,
     client: ClientConfig,

@@ -1,4 +1,4 @@
-//! What the shell is told.
+//! Exit codes and error texts.
 
 use std::io;
 use std::process::ExitCode;
@@ -8,24 +8,24 @@ use mapcast::frame;
 
 use crate::selection::MissingKey;
 
-/// The exit codes. Usage errors of the command line leave with clap's own 2.
+/// The exit codes. For usage errors clap exits with 2 itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All that was asked for was done, or nobody reads the output any more.
+    /// Success, or standard output has no reader any more.
     Done = 0,
-    /// It went wrong on the way.
+    /// A run-time error.
     Failed = 1,
-    /// What was asked for can never be done.
+    /// An option whose value can never work.
     Usage = 2,
-    /// The first connection could not be made, or not with TLS.
+    /// The first connection failed, or its TLS handshake did.
     NotConnected = 3,
     /// The server sends what this client cannot read, and would send it again.
     BadFrame = 4,
-    /// A map lacks an entry that was asked for.
+    /// The map has no entry for a requested key.
     KeyMissing = 5,
-    /// The time of `--timeout` is over; as `timeout(1)`.
+    /// `--timeout` has expired; the code of `timeout(1)`.
     TimedOut = 124,
-    /// A signal came before any map: 128 and SIGINT's 2, as shells count.
+    /// A signal arrived before any map: 128 plus SIGINT's 2, as in shells.
     Interrupted = 130,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Exit {
 pub(crate) struct UsageError(pub(crate) String);
 
 impl Exit {
-    /// Returns what `error` means to the shell.
+    /// Returns the exit code for `error`.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if error.is::<MissingKey>() {
             return Self::KeyMissing;
@@ -59,7 +59,7 @@ impl Exit {
         }
     }
 
-    /// True if and only if the code says it all: who pressed Ctrl-C, or closed the output, knows.
+    /// True if and only if no message is needed: the user pressed Ctrl-C or closed the output.
     pub(crate) fn is_quiet(self) -> bool {
         matches!(self, Self::Done | Self::Interrupted)
     }
@@ -71,8 +71,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Returns an error and its sources in one line, as `{:#}` does, for a terminal: some of it may be a peer's, so what
-/// controls terminals is escaped, and each part is cut at 500 characters.
+/// Returns an error and its sources on one line, as `{:#}` does. Control characters are escaped, because parts may
+/// come from a peer; each part is cut at 500 characters.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let parts: Vec<String> = error.chain().map(|part| printable(&part.to_string())).collect();
     parts.join(": ")
@@ -90,7 +90,7 @@ fn printable(text: &str) -> String {
     line
 }
 
-/// Characters of one part of an error text: room for a cause and its remedy, not for a payload.
+/// The longest part of an error text, in characters: room for a cause and its fix, not for a payload.
 const LONGEST_PART: usize = 500;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `mapcast-client`: prints what a mapcast server sends.
+//! `mapcast-client`: prints or delivers what a mapcast server sends.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -62,8 +62,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// True if and only if there is nobody to connect to: the name is not known, or does not answer in time. A machine that
-/// refuses, or cannot be reached, is an error of the system's.
+/// True if and only if the host is unknown: its name cannot be resolved, or not in time. A host that refuses the
+/// connection or is unreachable has an error code of the system instead.
 fn is_unknown_host(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(Error::Connect { source, .. }) if source.raw_os_error().is_none())
 }
@@ -135,7 +135,7 @@ fn run_task(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> a
     Ok(Exit::Done.into())
 }
 
-/// Prints maps until there are enough, or no more come.
+/// Prints maps until `count` are printed or the server closes the last connection.
 fn print_maps(follower: &mut Follower, printer: &mut Printer<Stdout>, count: Option<u64>) -> anyhow::Result<Exit> {
     let (mut any, mut done) = (false, 0);
     while count.is_none_or(|count| done < count) {

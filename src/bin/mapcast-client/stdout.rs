@@ -1,4 +1,4 @@
-//! Standard output: without a buffer, watched, and never waited for longer than the client is to run.
+//! Standard output: unbuffered, watched for a closed reader, and with writes that cannot hang the client.
 
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
@@ -14,32 +14,33 @@ use mapcast::client::Error;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// How much longer than the client is to run a write may take: what is being written is then whole, unless nobody reads.
+/// How much longer than the client's own time limit a write may take: the current write is then complete, unless the
+/// output has no reader.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Standard output without a buffer: one map is one write, so that several clients who share a pipe, a terminal or a file
-/// do not mix within a line.
+/// Unbuffered standard output: one map is one write, so that several clients can share a pipe, a terminal or a file
+/// without mixing within a line.
 ///
-/// The writes are a thread's own, which may hang in one for ever: who reads may have stopped, or a terminal be held.
-/// Whether a write will block cannot be known before: poll(2) says that there is some room, not how much, and another
-/// process that writes there may take it. Nor may the descriptor be set to not block, as it is shared with whoever has it
-/// too, the shell among them.
+/// A thread of its own writes, because a write may block for ever: the reader may have stopped, or a terminal be
+/// suspended. Whether a write will block cannot be predicted: poll(2) reports that there is some room, not how much,
+/// and another process may fill it. Nor may the descriptor be set to non-blocking, because other processes share it,
+/// for example the shell.
 #[derive(Debug)]
 pub(crate) struct Stdout {
-    /// `None` once it hangs.
+    /// `None` after a write that hangs.
     work: Option<Sender<Vec<u8>>>,
     outcomes: Receiver<io::Result<()>>,
-    /// A byte for each outcome; its end if the thread has panicked.
+    /// Has a byte for each outcome; closed if the thread has panicked.
     ready: PipeReader,
     shutdown: Shutdown,
     deadline: Option<Instant>,
 }
 
 impl Stdout {
-    /// Returns standard output, whose writes end with the stop or at `deadline`; `None` never comes.
+    /// Returns standard output. Its writes end with the stop or at `deadline`; `None` never comes.
     ///
     /// # Errors
-    /// If standard output is closed, or the system has no descriptor or no thread left.
+    /// If standard output is closed, or the system has no descriptor or thread left.
     pub(crate) fn start(shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
         Self::to_file(io::stdout().as_fd().try_clone_to_owned()?.into(), shutdown, deadline)
     }
@@ -50,19 +51,19 @@ impl Stdout {
         let (ready, mut signal) = io::pipe()?;
         let write = move || {
             for text in texts {
-                // Nobody listens only if nobody waits for it any more.
+                // The receiver is gone only if no write is awaited any more.
                 if outcome.send(out.write_all(&text)).is_err() || signal.write_all(&[0]).is_err() {
                     return;
                 }
             }
         };
-        // It ends with the process, or before.
+        // The thread ends with the process at the latest.
         thread::Builder::new().name("writer".to_owned()).spawn(write)?;
         Ok(Self { work: Some(work), outcomes, ready, shutdown: shutdown.clone(), deadline })
     }
 
-    /// Hands `bytes` to the thread and waits for it. [`Error::Stopped`] and [`Error::TimedOut`] if that takes too long: a
-    /// part of them may have been written then, and nothing more can be.
+    /// Writes `bytes` in the thread and waits for it. Returns [`Error::Stopped`] or [`Error::TimedOut`] if that takes
+    /// too long; a part may have been written then, and later writes fail.
     fn write_in_thread(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let gone = || Error::Output(io::Error::other("the thread that writes has ended"));
         self.work.as_ref().ok_or_else(gone)?.send(bytes.to_vec()).map_err(|_| gone())?;
@@ -77,7 +78,7 @@ impl Stdout {
     }
 }
 
-/// Each write is whole, or an error: [`write_error`] tells which.
+/// Each write is complete or an error; [`write_error`] returns its cause.
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_in_thread(bytes).map(|()| bytes.len()).map_err(io::Error::other)
@@ -88,8 +89,7 @@ impl Write for Stdout {
     }
 }
 
-/// Returns what it means that a write, to [`Stdout`] or elsewhere, has failed so: a stop, the end of the time, or the
-/// output.
+/// Returns the cause of a failed write: a stop, a timeout, or an error of the output.
 pub(crate) fn write_error(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(meant) => meant,
@@ -97,7 +97,7 @@ pub(crate) fn write_error(error: io::Error) -> Error {
     }
 }
 
-/// The same of a talk that writes by itself.
+/// Applies [`write_error`] to an output error; returns other errors as they are.
 pub(crate) fn unwrap_write_error(error: Error) -> Error {
     match error {
         Error::Output(error) => write_error(error),
@@ -105,15 +105,15 @@ pub(crate) fn unwrap_write_error(error: Error) -> Error {
     }
 }
 
-/// Whether anyone still reads standard output.
+/// Detects that standard output has no reader any more.
 #[derive(Debug)]
 pub(crate) struct CloseWatcher {
     closed: Arc<AtomicBool>,
 }
 
 impl CloseWatcher {
-    /// Has `shutdown` triggered as soon as nobody reads standard output any more. A write alone would notice that with
-    /// the next map, and `mapcast-client | head -1` would stand there until then.
+    /// Triggers `shutdown` as soon as standard output has no reader. A write alone would detect that only with the
+    /// next map, and `mapcast-client | head -1` would wait until then.
     pub(crate) fn start(shutdown: &Shutdown) -> io::Result<Self> {
         let closed = Arc::new(AtomicBool::new(false));
         let (shutdown, ready) = (shutdown.clone(), Arc::clone(&closed));
@@ -123,21 +123,21 @@ impl CloseWatcher {
                 shutdown.trigger();
             }
         };
-        // It ends with the process, or before.
+        // The thread ends with the process at the latest.
         thread::Builder::new().name("stdout".to_owned()).spawn(watch)?;
         Ok(Self { closed })
     }
 
-    /// True if and only if the stop came from here.
+    /// True if and only if this watcher has triggered the stop.
     pub(crate) fn saw_close(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
 }
 
-/// Returns true if and only if standard output was closed at its other end before the stop was requested.
+/// Waits for the stop or the end of the reader. Returns true if and only if the reader has gone.
 fn wait_closed(shutdown: &Shutdown) -> bool {
     let stdout = io::stdout();
-    // No flags: its end, and an error on it, are always ready.
+    // No flags: hang-ups and errors are always reported.
     let mut fds = [PollFd::new(&stdout, PollFlags::empty()), PollFd::new(shutdown, PollFlags::IN)];
     while poll(&mut fds, None) == Err(Errno::INTR) {}
     fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
@@ -155,7 +155,8 @@ impl<W: Write> LastByteWriter<W> {
         Self { out, last: None }
     }
 
-    /// Ends the line if it has begun and has no end: a prompt would stand behind it.
+    /// Writes a line feed unless the output is empty or ends with one, so that the shell's prompt is on a line of its
+    /// own.
     pub(crate) fn end_line(&mut self) -> io::Result<()> {
         if self.last.is_some_and(|last| last != b'\n') {
             self.out.write_all(b"\n")?;
@@ -184,7 +185,7 @@ mod tests {
     /// More than any pipe holds (pipe(7)).
     const TOO_MUCH: usize = 4 << 20;
 
-    /// Returns an output to_file a pipe, its other end, and what ends its writes.
+    /// Returns an output into a pipe, the reading end, and the stop of its writes.
     fn pipe(deadline: Option<Instant>) -> (Stdout, PipeReader, Shutdown) {
         let ((reader, writer), shutdown) = (io::pipe().unwrap(), Shutdown::new().unwrap());
         let out = Stdout::to_file(OwnedFd::from(writer).into(), &shutdown, deadline).unwrap();
@@ -226,7 +227,7 @@ mod tests {
     fn an_output_that_is_closed_says_so() {
         let (mut out, reader, _shutdown) = pipe(None);
         drop(reader);
-        // A program that another test starts has the other end, too, until it has begun.
+        // A child process of another test also holds the reading end until it has started.
         let error = loop {
             if let Err(error) = out.write_all(b"x") {
                 break unwrap_write_error(Error::Output(error));

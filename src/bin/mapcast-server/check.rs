@@ -1,4 +1,4 @@
-//! `--check-config`: what would be done, and nothing done.
+//! `--check-config`: describes what the server would do, without doing it.
 
 use mapcast::display::units::{format_duration, format_size};
 use mapcast::source::Location;
@@ -10,9 +10,9 @@ use crate::args::{Chosen, Task};
 use crate::followed_source::{LastMap, first_map};
 use crate::http::page_url;
 
-/// Tries everything that can be tried without listening, writing or asking a source that is no file, and returns what would
-/// be done, a line each; of what is rarely changed, only what is not the default. A server that runs with the same state
-/// does not notice.
+/// Checks everything except listening, writing and contacting a remote source. Returns a description, one line per
+/// setting; of rarely changed settings only those that differ from the default. It is safe to run this next to a
+/// server with the same state.
 pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
     let listen = task.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

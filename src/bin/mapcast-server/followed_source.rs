@@ -11,7 +11,7 @@ use mapcast::{Feed, Map, Shutdown};
 
 use crate::args::MapTask;
 
-/// A source, where its maps go, and what it does, in words.
+/// A source, the sink for its maps, and a description of its task.
 pub(crate) struct FollowedSource {
     pub(crate) source: Box<dyn Source>,
     pub(crate) sink: Sink,
@@ -19,7 +19,7 @@ pub(crate) struct FollowedSource {
 }
 
 impl FollowedSource {
-    /// Follows the source in a thread of its own until the stop, again after a panic.
+    /// Follows the source in a thread of its own until the stop; restarts it after a panic.
     pub(crate) fn start(self, threads: &Threads, stop: &Shutdown) -> anyhow::Result<Thread> {
         let Self { mut source, sink, task } = self;
         let worker = threads.register_io("source", &task);
@@ -32,14 +32,14 @@ impl FollowedSource {
 
 /// The last good map of an earlier server.
 pub(crate) enum LastMap<'a> {
-    /// It is in the state, if there is one, and the next ones go there too.
+    /// In the state file, if it exists; later maps are stored there.
     Kept(&'a StateFile),
-    /// It was read, if there is one. Nothing is kept.
+    /// Already read, if it exists. Nothing is stored.
     Read(Option<Map>),
 }
 
-/// Opens the source, or takes up what was written last, and publishes the first map. Where a source may be away, that is the
-/// last one that it gave.
+/// Opens the source, or takes the last written map, and publishes the first map. For a source that may be unreachable,
+/// that is its last good map.
 pub(crate) fn first_map(
     map: &MapTask,
     last: LastMap<'_>,

@@ -37,11 +37,11 @@ use args::{Chosen, Cli, Task};
 use followed_source::{FollowedSource, LastMap, first_map};
 use systemd::{Listeners, Subject, Supervisor};
 
-/// Clients had to be cut, a thread had to be left behind, or it could not go on.
+/// Clients were cut off, a thread did not end, or a run-time error.
 const FAILED: u8 = 1;
-/// What was asked for cannot be begun.
+/// A usage error, or the server cannot start.
 const USAGE: u8 = 2;
-/// A second signal: at once.
+/// A second signal: immediate exit.
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
@@ -70,8 +70,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What comes before the first file is opened: the monitor, so that the log says if that takes long. Returns the threads, this
-/// one among them while it starts, and the stop.
+/// Starts the monitor before the first file is opened, so that a slow file is logged. Returns the threads, including
+/// this one while it starts, and the stop.
 fn begin(cli: &Cli) -> anyhow::Result<(Threads, Arc<Worker>, Shutdown)> {
     signals::survive_large_writes().context("cannot handle signals")?;
     let (threads, stop) = (Threads::default(), Shutdown::new().context("no descriptors left")?);
@@ -80,37 +80,37 @@ fn begin(cli: &Cli) -> anyhow::Result<(Threads, Arc<Worker>, Shutdown)> {
     Ok((threads, starting, stop))
 }
 
-/// How long the end waits for the source's thread and for the supervisor's: 500 ms each. A file system that hangs holds the
-/// source; whatever else they wait for ends with the stop.
+/// How long the exit waits for the source's and the supervisor's threads: 500 ms each. Only a hanging file system
+/// delays the source; all its other waits end with the stop.
 const JOIN_LIMIT: Duration = Duration::from_millis(500);
 
-/// How often the accept loops come round at least, for the monitor: every 2 s, as the other threads.
+/// The longest round of an accept loop, for the monitor: 2 s, as for the other threads.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// Everything that has been begun, but for the serving.
+/// Everything that is set up before serving starts.
 struct Prepared {
     server: Server,
-    /// The server of the page, with a stop of its own: it is the last to go.
+    /// The HTTP server, with a stop of its own: it stops last.
     page: Option<(Server, Shutdown)>,
-    /// The accept loops of both.
+    /// The accept loops of both servers.
     accepting: Vec<Arc<Worker>>,
     followed: Option<FollowedSource>,
-    /// Nobody else's until the end, though no map should come any more.
+    /// Locked until the end, even if no further map comes.
     state: Option<StateFile>,
     supervised: Option<Supervised>,
     stop: Shutdown,
 }
 
-/// The service manager, and what it is told of.
+/// The service manager, and what is reported to it.
 type Supervised = (Supervisor, Subject);
 
-/// Everything that can be refused before the first client: the source's first map, the listeners, the signals. What HTTP
-/// shows includes `dropped`, the lines that the log has lost.
+/// Sets up everything that can fail before the first client: the source's first map, the listeners, the signals.
+/// `dropped` counts lost log lines, for HTTP.
 fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdown) -> anyhow::Result<Prepared> {
     let listeners = Listeners::inherited()?;
     let supervisor = Supervisor::from_env();
     let drain_timeout = task.config.drain_timeout;
-    // Twice between two looks of the monitor, or of a watchdog that looks more often.
+    // Two rounds between two checks of the monitor, or of a more frequent watchdog.
     let heartbeat = supervisor.as_ref().and_then(Supervisor::heartbeat).unwrap_or(HEARTBEAT).min(HEARTBEAT);
     let config = ServerConfig { heartbeat: Some(heartbeat), threads: threads.clone(), ..task.config };
     let room = format!("{}, {} allowed (--max-connections)", task.capacity, config.max_connections);
@@ -151,17 +151,17 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
     let sink = followed.as_ref().map(|followed| followed.sink.clone());
     let subject = Subject { sink, stats: server.stats(), threads: threads.clone(), drain_timeout, stop: stop.clone() };
     let supervised = supervisor.map(|supervisor| (supervisor, subject));
-    // Not before: their first round is yet to come.
+    // Registered last: their first round has not begun.
     let page_server = page.as_ref().map(|(page, _)| (page, "http-accept"));
     let loops = [Some((&server, "main")), page_server].into_iter().flatten();
     let accepting = loops.map(|(server, name)| count_rounds(server, name, threads)).collect();
     Ok(Prepared { server, page, accepting, followed, state, supervised, stop })
 }
 
-/// Serves until the stop. Returns true if and only if no client had to be cut and no thread left behind.
+/// Serves until the stop. Returns true if and only if no client was cut off and all threads ended.
 fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
     let Prepared { server, page, accepting, followed, state: _locked, supervised, stop } = prepared;
-    // The last one to go: what the source gave last is written then.
+    // Dropped last: this writes the source's last map.
     let sink = followed.as_ref().map(|followed| followed.sink.clone());
     let source = followed.map(|followed| followed.start(threads, &stop)).transpose()?;
     let page = page.map(|(page, stop)| page.spawn(stop)).transpose()?;
@@ -181,16 +181,16 @@ fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
     Ok(summary?.cut == 0 && all_joined && left.is_empty())
 }
 
-/// The accept loop of `server`, in the thread called `name`, is one of `threads`.
+/// Registers the accept loop of `server`, in the thread `name`.
 fn count_rounds(server: &Server, name: &str, threads: &Threads) -> Arc<Worker> {
     let stats = server.stats();
     threads.register_counter(name, "accepting connections", move || stats.heartbeats())
 }
 
-/// Prints `lines`, and returns how that leaves the program.
+/// Prints `lines` and returns the exit code.
 fn print(lines: &[String]) -> ExitCode {
     match writeln!(io::stdout(), "{}", lines.join("\n")) {
-        // A reader that has gone has seen enough.
+        // A closed reader is not an error.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             fail(&anyhow::Error::new(error).context("standard output"), FAILED)
         }

@@ -2,14 +2,14 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A reader with a clock of its own.
+/// A reader with a simulated clock.
 struct Reader {
     idle_timeout: IdleTimeout,
     now: Instant,
 }
 
 impl Reader {
-    /// Connects, with `fixed` as the idle_timeout that the user allows.
+    /// Connects, with `fixed` as the user's limit.
     fn connect(fixed: Option<Duration>) -> Self {
         let mut reader = Self { idle_timeout: IdleTimeout::new(fixed, true), now: Instant::now() };
         reader.reconnect();
@@ -40,7 +40,7 @@ impl Reader {
         (0..times).for_each(|_| self.read("map", interval));
     }
 
-    /// Stops the program for `pause` while it waits, and continues it.
+    /// Stops the program for `pause` during a wait, and continues it.
     fn pause(&mut self, pause: Duration) -> bool {
         self.idle_timeout.resume(self.now);
         self.idle_timeout.start_wait(self.now, true, None);
@@ -48,7 +48,7 @@ impl Reader {
         self.idle_timeout.end_wait(self.now)
     }
 
-    /// Waits for a server that has gone silent. Returns how long that took, and why it was given up.
+    /// Waits for a server that has gone silent. Returns how long that took, and the error.
     fn wait_given_up(&mut self, has_received: bool) -> (Duration, Error) {
         let began = self.now;
         self.idle_timeout.resume(self.now);
@@ -61,7 +61,7 @@ impl Reader {
         }
     }
 
-    /// As [`wait_given_up`](Self::wait_given_up), and connects again. Returns the seconds that it took.
+    /// As [`wait_given_up`](Self::wait_given_up), and reconnects. Returns the seconds it took.
     fn stale_after(&mut self) -> u64 {
         let (after, error) = self.wait_given_up(true);
         assert!(matches!(error, Error::Stale { after: limit } if limit == after), "{error:?} after {after:?}");
@@ -120,7 +120,7 @@ fn a_pause_while_it_waits_is_not_learned() {
     reader.repeat(5 * SECOND, 5);
     for _ in 0..10 {
         assert!(!reader.pause(40 * SECOND));
-        // Eight frames are there, the first of which ended the wait.
+        // Eight frames have arrived, the first of which ended the wait.
         (0..8).for_each(|_| reader.idle_timeout.frame_came(b"map", false, reader.now));
         reader.idle_timeout.pause(reader.now);
         reader.repeat(5 * SECOND, 1);
@@ -144,7 +144,7 @@ fn a_pause_while_it_waits_is_not_the_servers_silence() {
     reader.repeat(5 * SECOND, 2);
     assert!(!reader.pause(1000 * SECOND));
     assert!(reader.idle_timeout.check(reader.now, true).is_none());
-    // What the wait that was paused would have taken counts, and no more.
+    // Only the regular part of the interrupted wait counts.
     let (after, error) = reader.wait_given_up(true);
     assert!(matches!(error, Error::Stale { .. }) && (9..=15).contains(&after.as_secs()), "{error:?} after {after:?}");
 }

@@ -1,4 +1,4 @@
-//! `--cache`: the last map, in a file that the next client starts from if the server is away.
+//! `--cache`: the last map, in a file from which the next client starts if the server is unreachable.
 #![allow(clippy::doc_markdown, reason = "the option's comment is the help text, which has no backticks")]
 
 use std::fs::{File, OpenOptions};
@@ -18,29 +18,29 @@ use rustix::fs::OFlags;
 use super::log_once::LogOnce;
 use super::replace::{directory, mount_point};
 
-/// The mode of the file: it decides what runs.
+/// The mode of the file. It decides what runs, so only its owner may access it.
 const MODE: u32 = 0o600;
 
-/// The largest file that is read: more than any map takes that a client reads (--max-frame is 1 MiB unless told otherwise).
+/// The largest file to read, in bytes: larger than any map that a client accepts (--max-frame is 1 MiB by default).
 const LARGEST: u64 = 256 << 20;
 
-/// How often the file's time is set while the server sends the same map.
+/// How often the file's modification time is updated while the server sends the same map.
 const CONFIRM: Duration = Duration::from_mins(1);
 
 /// The option of the cache.
 #[derive(Debug, Args)]
 pub(crate) struct CacheArgs {
-    /// Keep the last map in this file, and start from it if the server cannot be reached
+    /// Store the last map in this file, and start from it if the server cannot be reached
     #[arg(long, value_name = "FILE", env = "MAPCAST_CACHE")]
     pub(crate) cache: Option<PathBuf>,
 }
 
-/// The file with the last map: one frame, a header and bincode, which is exact for every map. The time of its last change is
-/// when the server was last heard to have this map, to a minute.
+/// The file with the last map: one frame, a header and bincode, which represents every map exactly. Its modification
+/// time is when the server last sent this map, to a minute.
 #[derive(Debug)]
 pub(super) struct Cache {
     path: PathBuf,
-    /// What the file has, as far as this process knows.
+    /// The map in the file, as far as this process knows.
     kept: Option<Map>,
     confirmed: Instant,
     failure: LogOnce,
@@ -50,7 +50,7 @@ pub(super) struct Cache {
 #[derive(Debug)]
 pub(super) struct Cached {
     pub(super) map: Map,
-    /// How long ago the server had it; `None` if the clock was set back since.
+    /// How long ago the server sent it; `None` if the clock was set back since.
     pub(super) age: Option<Duration>,
 }
 
@@ -59,7 +59,7 @@ impl Cache {
         Self { path, kept: None, confirmed: Instant::now(), failure: LogOnce::default() }
     }
 
-    /// Returns the map in the file. If there is none that can be used, the log says why.
+    /// Returns the map in the file. If there is none, or it cannot be used, logs the reason.
     pub(super) fn load(&mut self) -> Option<Cached> {
         match read(&self.path) {
             Ok(Some(cached)) => {
@@ -77,7 +77,7 @@ impl Cache {
         }
     }
 
-    /// Keeps a map that the server has sent and that was handed on. What goes wrong is said once, and tried again with the
+    /// Stores a map that the server has sent and that was delivered. A failure is logged once and retried with the
     /// next map.
     pub(super) fn keep(&mut self, map: &Map) {
         let is_same = self.kept.as_ref() == Some(map);
@@ -85,7 +85,7 @@ impl Cache {
             return;
         }
         self.confirmed = Instant::now();
-        // A file that was removed, or is another one now, is written again.
+        // A file that was removed or replaced is written again.
         let is_kept = is_same && confirm(&self.path);
         if is_kept {
             return;
@@ -105,13 +105,13 @@ impl Cache {
     }
 }
 
-/// Sets the time of the file to now. Returns false if and only if that failed.
+/// Sets the modification time to now. Returns false if and only if that failed.
 fn confirm(path: &Path) -> bool {
     open(path).and_then(|file| file.set_modified(SystemTime::now())).is_ok()
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // A FIFO would be waited for.
+    // Opening a FIFO would block.
     OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
 }
 
@@ -124,7 +124,7 @@ fn read(path: &Path) -> anyhow::Result<Option<Cached>> {
     let found = file.metadata()?;
     ensure!(found.is_file(), "it is no regular file");
     let us = rustix::process::geteuid().as_raw();
-    // Whoever can write it decides what this client runs.
+    // Who can write the file decides what this client runs.
     ensure!(
         [us, 0].contains(&found.uid()) && found.mode() & 0o022 == 0,
         "other users can write it; remove it, or give it to this user: chmod 600"
@@ -145,7 +145,7 @@ fn write(path: &Path, map: &Map) -> anyhow::Result<()> {
         .with_context(|| format!("no file can be made in {}", directory(path).display()))?;
     new.file().write_all(frame.as_bytes())?;
     match new.finish() {
-        // After a loss of power the file is the old one or the new one: either is a map.
+        // After a power failure the file is either the old one or the new one; both contain a map.
         Ok(Replaced::Synced | Replaced::Unsynced(_)) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(mount_point(path)),
         Err(error) => Err(error).context("it cannot be replaced"),

@@ -1,4 +1,4 @@
-//! `--settle`: changes that follow each other closely are handed on as one.
+//! `--settle`: combines changes in quick succession into one.
 #![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
 
 use std::time::{Duration, Instant};
@@ -8,33 +8,33 @@ use mapcast::Map;
 
 use crate::duration::parse_nonzero;
 
-/// How many times as long as a quiet a change waits at max_wait, unless told otherwise: as consul-template has it.
+/// How many quiet periods a change waits at most by default: 4, as in consul-template.
 const DEFAULT_FACTOR: u32 = 4;
 
-/// The options of the wait.
+/// Options of the wait.
 #[derive(Debug, Args)]
 pub(crate) struct DebounceArgs {
-    /// Wait until the map has not changed for this long before anything is written, run, restarted or signalled
+    /// Wait until the map has not changed for this long before writing, running, restarting or signalling anything
     #[arg(long, value_name = "DURATION", env = "MAPCAST_SETTLE", value_parser = parse_nonzero)]
     settle: Option<Duration>,
-    /// Wait at max_wait this long after the first change [default: four times --settle]
+    /// Wait at most this long after the first change [default: four times --settle]
     #[arg(long, value_name = "DURATION", env = "MAPCAST_SETTLE_MAX", value_parser = parse_nonzero)]
     settle_max: Option<Duration>,
 }
 
-/// How long the map has to be stable.
+/// How long a map is delayed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct DebounceConfig {
-    /// Zero hands every map on at once.
+    /// How long the map must stay unchanged; zero delivers every map at once.
     quiet: Duration,
     max_wait: Duration,
 }
 
 impl DebounceArgs {
-    /// Returns how long the map has to be stable.
+    /// Returns how long a map is delayed.
     ///
     /// # Errors
-    /// If it could never be that long.
+    /// If `--settle-max` is shorter than `--settle`.
     pub(crate) fn into_config(self) -> Result<DebounceConfig, String> {
         let Some(quiet) = self.settle else { return Ok(DebounceConfig::default()) };
         let max_wait = self.settle_max.unwrap_or(quiet.saturating_mul(DEFAULT_FACTOR));
@@ -45,16 +45,16 @@ impl DebounceArgs {
     }
 }
 
-/// Holds a map back until it is stable.
+/// Delays a map until it has stayed unchanged for long enough.
 #[derive(Debug)]
 pub(super) struct Debouncer {
     config: DebounceConfig,
-    /// The last map that was handed on.
+    /// The last delivered map.
     last: Option<Map>,
     pending: Option<Pending>,
 }
 
-/// A map that is held back.
+/// A delayed map.
 #[derive(Debug)]
 struct Pending {
     map: Map,
@@ -67,8 +67,8 @@ impl Debouncer {
         Self { config, last: None, pending: None }
     }
 
-    /// Takes a map that came at `now`. Returns it if it is to be handed on at once: without a wait, and as a repeat of the
-    /// one that was handed on last.
+    /// Adds a map received at `now`. Returns it if it is to be delivered at once: without a delay, or as a repeat of
+    /// the last delivered map.
     pub(super) fn push(&mut self, map: Map, now: Instant) -> Option<Map> {
         if self.config.quiet.is_zero() {
             return Some(map);
@@ -82,19 +82,19 @@ impl Debouncer {
         None
     }
 
-    /// Returns when the map that is held back is to be handed on; `None` if none is.
+    /// Returns when the delayed map is due; `None` if there is none.
     pub(super) fn due_at(&self) -> Option<Instant> {
         let pending = self.pending.as_ref()?;
         let quiet = pending.last_change.checked_add(self.config.quiet);
         quiet.into_iter().chain(pending.first_change.checked_add(self.config.max_wait)).min()
     }
 
-    /// True if and only if a map is to be handed on at `now`.
+    /// True if and only if a delayed map is due at `now`.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.due_at().is_some_and(|due_at| due_at <= now)
     }
 
-    /// Returns the map that is held back, due_at or not.
+    /// Returns the delayed map, due or not.
     pub(super) fn take_pending(&mut self) -> Option<Map> {
         let map = self.pending.take()?.map;
         self.last = Some(map.clone());

@@ -1,4 +1,4 @@
-//! What the thread that runs programs is told, and the newest map for when it has time.
+//! Events for the thread that runs programs, and the newest map.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,25 +6,25 @@ use std::time::Instant;
 
 use super::object::Object;
 
-/// What there is to know.
+/// An event for the thread that runs programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunnerEvent {
-    /// There is another map in [`LatestMap`]; told once, however many follow until it is taken.
+    /// [`LatestMap`] has a map; sent once until the map is taken, even if newer ones replace it.
     Map,
-    /// The process has ended.
+    /// A process has exited.
     Exited,
-    /// This signal came.
+    /// This process has received a signal.
     Signal(i32),
-    /// No more maps come: finish what there is.
+    /// No more maps come: deliver the pending one, then end.
     Finish,
-    /// Begin nothing more.
+    /// Start nothing more.
     Stop,
 }
 
-/// The newest map that nobody has taken. A newer one takes its place.
+/// The newest map that has not been taken. A newer one replaces it.
 #[derive(Debug, Clone)]
 pub(super) struct LatestMap {
-    /// Guards the map alone; held only to put it there and to take it.
+    /// Guards the map alone; held only to store and to take it.
     map: Arc<Mutex<Option<Object>>>,
     events: Sender<RunnerEvent>,
 }
@@ -34,11 +34,11 @@ impl LatestMap {
         Self { map: Arc::default(), events }
     }
 
-    /// Puts a map there.
+    /// Stores a map.
     pub(super) fn put(&self, object: Object) {
         let before = self.map.lock().unwrap_or_else(PoisonError::into_inner).replace(object);
         if before.is_none() {
-            // Nobody listens only if nobody will run anything any more.
+            // The receiver is gone only if no program will be started any more.
             let _ = self.events.send(RunnerEvent::Map);
         }
     }
@@ -48,14 +48,14 @@ impl LatestMap {
         self.map.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Takes the map, if there is one.
+    /// Takes the map.
     pub(super) fn take(&self) -> Option<Object> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// Waits for the next_event event, until `deadline`; `None` never comes. Returns `None` if and only if the deadline has come:
-/// who tells us is gone only when there is nothing more to do.
+/// Waits for the next event until `deadline`; `None` never comes. Returns `None` if and only if the deadline has
+/// passed. If all senders are gone, returns `Stop`.
 pub(super) fn next_event(events: &Receiver<RunnerEvent>, deadline: Option<Instant>) -> Option<RunnerEvent> {
     let Some(deadline) = deadline else { return Some(events.recv().unwrap_or(RunnerEvent::Stop)) };
     match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

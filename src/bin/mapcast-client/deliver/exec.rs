@@ -1,4 +1,4 @@
-//! `--exec`: a command on each change, one at a time, always with the newest map.
+//! `--exec`: a command for each change, one at a time, always with the newest map.
 #![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
 
 use std::process::{Command, ExitStatus};
@@ -19,21 +19,22 @@ use super::splay::splay;
 use super::start_limiter::StartLimiter;
 use crate::duration::parse_nonzero;
 
-/// How long a command that was asked to end may take before it is killed: what `docker stop` and systemd give is more,
-/// but theirs are services.
+/// How long a command may take to exit after SIGTERM before it is killed. Shorter than with `docker stop` and systemd,
+/// which end services.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// The options of the command.
+/// Options of `--exec`.
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
-    /// Run this in a shell whenever the map changes, one at a time, with the map in the file MAPCAST_FILE and on
-    /// standard input
+    /// Run this shell command on each change, one at a time, with the map in the file MAPCAST_FILE and on standard
+    /// input
     #[arg(long, value_name = "CMD", env = "MAPCAST_EXEC", allow_hyphen_values = true)]
     pub(crate) exec: Option<String>,
-    /// End a command of --exec that takes longer; one that runs when --timeout is over is let to its end
+    /// Terminate a command of --exec that takes longer than this; a command that is running when --timeout expires may
+    /// finish
     #[arg(long, value_name = "DURATION", env = "MAPCAST_EXEC_TIMEOUT", default_value = "30s", value_parser = parse_nonzero)]
     pub(crate) exec_timeout: Duration,
-    /// Wait up to this long, left to chance, before each command of --exec and each restart or signal of --run
+    /// Wait for a random time up to this before each command of --exec and each restart or signal of --run
     #[arg(
         long,
         value_name = "DURATION",
@@ -44,7 +45,7 @@ pub(crate) struct ExecArgs {
     pub(crate) splay: Duration,
 }
 
-/// What is run on a change.
+/// The command, and its delays.
 #[derive(Debug)]
 pub(crate) struct ExecConfig {
     pub(crate) command: String,
@@ -52,7 +53,7 @@ pub(crate) struct ExecConfig {
     pub(crate) splay: Duration,
 }
 
-/// Runs the command.
+/// Runs the command on each change.
 #[derive(Debug)]
 pub(super) struct CommandRunner {
     config: ExecConfig,
@@ -60,9 +61,9 @@ pub(super) struct CommandRunner {
     sender: Sender<RunnerEvent>,
     events: Receiver<RunnerEvent>,
     file: MapFile,
-    /// `Finish` or `Stop`, once that has been told.
+    /// `Finish` or `Stop`, once received.
     termination: Option<RunnerEvent>,
-    /// A map whose command could not be run.
+    /// A map whose command could not be started.
     failed_map: Option<Object>,
     start_limiter: StartLimiter,
 }
@@ -86,12 +87,11 @@ impl CommandRunner {
         })
     }
 
-    /// Runs the command for one newest map after the other, until it is told to end. A command that runs then has what
-    /// is left of its time; a change that has come before `Finish` is still handed over. Returns what has become of the
-    /// last command.
+    /// Runs the command for the newest map, again and again, until `Finish` or `Stop`. A running command keeps its
+    /// time limit; a change before `Finish` is still delivered. Returns the result of the last command.
     ///
     /// # Errors
-    /// If the last command failed, or could not be run. The log has said so, as of each one.
+    /// If the last command failed, or could not be started. Each such error has been logged.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         let mut last = Ok(());
         while self.wait_map() {
@@ -115,10 +115,10 @@ impl CommandRunner {
         last
     }
 
-    /// Waits for a map, and until it is time for it. Returns false if and only if nothing more is to begin.
+    /// Waits for a map, and until its command may start. Returns false if and only if no further command is to start.
     fn wait_map(&mut self) -> bool {
         loop {
-            // A map may have come while the last command ran, and its event been taken then.
+            // A map may have come while the last command ran, and its event with it.
             if self.latest.is_some() {
                 let due = Instant::now().checked_add(splay(self.config.splay)).max(self.start_limiter.next_start());
                 while self.termination != Some(RunnerEvent::Stop) && self.wait_event(due).is_some() {}
@@ -147,11 +147,11 @@ impl CommandRunner {
         let mut command = Command::new("sh");
         self.file.set_env(&mut command);
         let ended = self.sender.clone();
-        // The file itself is the standard input: a command that does not read it holds nobody up.
+        // The file itself is the standard input: a command that does not read it delays nothing.
         command.arg("-c").arg(&self.config.command).stdin(self.file.open()?);
         let started = Instant::now();
         let process = Process::start(&mut command, move || {
-            // Nobody listens only if nobody waits for it.
+            // The receiver is gone only if the exit no longer matters.
             let _ = ended.send(RunnerEvent::Exited);
         });
         let process = process.context("cannot start sh")?;
@@ -166,13 +166,13 @@ impl CommandRunner {
         Ok(status)
     }
 
-    /// Waits for the end of the command, which is ended at `deadline`; `None` never comes. Returns its status.
+    /// Waits until the command has exited; terminates it at `deadline` (`None` never comes). Returns its status.
     fn wait_end(&mut self, process: &Process, deadline: Option<Instant>) -> ExitStatus {
         let mut termination: Option<Termination> = None;
         loop {
             let is_over = match &mut termination {
                 Some(termination) => termination.poll(process),
-                // What it leaves behind runs on, unless that would end with this process.
+                // Its background processes may keep running, unless they would end with this process.
                 None => {
                     process.status().is_some()
                         && (!is_init() || self.termination.is_none() || process.has_group_ended())

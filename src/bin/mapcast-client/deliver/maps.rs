@@ -1,4 +1,4 @@
-//! The maps that are handed on, from the server or the cache, each when it is time for it.
+//! The maps to deliver, from the server or the cache.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,35 +14,35 @@ use super::log_once::LogOnce;
 use crate::exit;
 use crate::selection::{MissingKey, Selection};
 
-/// How long the first map may take to come before the one from the cache is handed on: a SYN that is lost is repeated after
-/// 1 s and after 3 s (RFC 6298), and a server that has a map sends it at once.
+/// How long to wait for the first map before the cached one is delivered: a lost SYN is repeated after 1 s and after 3
+/// s (RFC 6298), and a server sends its map at once.
 const FIRST_MAP: Duration = Duration::from_secs(5);
 
-/// For how long maps are handed on.
+/// How long maps are delivered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Limits so many are; `None` is for ever.
+    /// The number of maps; `None` is no limit.
     pub(crate) count: Option<u64>,
     /// `None` never comes.
     pub(crate) deadline: Option<Instant>,
-    /// Whether the follower connects again: if not, every end of the connection is the end.
+    /// Whether the follower reconnects. If not, the end of the connection is the end.
     pub(crate) reconnects: bool,
 }
 
-/// The maps of a server, or of the cache as long as the server has sent none.
+/// The maps of a server, or of the cache until the server has sent one.
 pub(super) struct MapStream<'f> {
     follower: &'f mut Follower,
     selection: &'f Selection,
     debouncer: Debouncer,
     cache: Option<Cache>,
-    /// What to start from if the server has no map in time, and when that is.
+    /// The cached map, and when to deliver it if the server has sent none.
     cached: Option<(Cached, Option<Instant>)>,
-    /// The newest map, with the entries that are not asked for: the next client may ask for others.
+    /// The newest map with all of its entries, for the cache: the next client may request others.
     whole: Option<Map>,
     limits: Limits,
-    /// Whether a map has come.
+    /// Whether a map has been received.
     any: bool,
-    /// How many were handed on.
+    /// The number of delivered maps.
     delivered: u64,
     failure: LogOnce,
 }
@@ -61,7 +61,7 @@ impl<'f> MapStream<'f> {
             Some((Cached { map: picked.ok()?, ..cached }, Instant::now().checked_add(FIRST_MAP)))
         });
         if cached.is_some() {
-            // The first refusal is enough: the attempts go on beside what is started.
+            // One failed attempt is enough to use the cache; the follower keeps trying meanwhile.
             follower.set_wait(Duration::ZERO);
         }
         let debouncer = Debouncer::new(settle);
@@ -69,11 +69,11 @@ impl<'f> MapStream<'f> {
         Self { follower, selection, debouncer, cache, cached, whole: None, limits, any, delivered, failure }
     }
 
-    /// Calls `deliver_to` with each map until there are enough, or no more come; it returns false if and only if the map does
-    /// not count. Returns whether a map has come.
+    /// Calls `deliver_to` with each map until `count` are delivered or the server closes the last connection.
+    /// `deliver_to` returns false if and only if the map does not count. Returns whether a map has been received.
     ///
     /// # Errors
-    /// What ends the following. Without a count, what is wrong with a map after the first one does not.
+    /// The error that ended the follower. Without a count, an error in a map after the first one is logged instead.
     pub(super) fn for_each(&mut self, mut deliver_to: impl FnMut(&Map) -> bool) -> (bool, anyhow::Result<()>) {
         let outcome = loop {
             if self.limits.count.is_some_and(|count| self.delivered >= count) {
@@ -114,7 +114,7 @@ impl<'f> MapStream<'f> {
         (self.any, outcome)
     }
 
-    /// True if and only if what is wrong with a map is no reason to leave: what was handed on before is in use.
+    /// True if and only if an error in a map is not fatal: an earlier map is in use.
     fn tolerates_errors(&self) -> bool {
         self.any && self.limits.count.is_none() && self.limits.reconnects
     }
@@ -149,7 +149,7 @@ impl<'f> MapStream<'f> {
         }
     }
 
-    /// Hands on the map from the cache, if it is time for it, because of `reason`.
+    /// Delivers the cached map if it is due, or if `is_refused`; logs `reason`.
     fn deliver_cached(&mut self, reason: &str, is_refused: bool, deliver_to: &mut impl FnMut(&Map) -> bool) {
         let is_due =
             |(_, due): &mut (Cached, Option<Instant>)| is_refused || due.is_some_and(|due| due <= Instant::now());

@@ -1,4 +1,4 @@
-//! The map into other programs: a file, a command on each change, a program that lives with it.
+//! Delivers the map to other programs: a file, a command for each change, or a program that runs with the map.
 
 mod cache;
 mod check;
@@ -48,7 +48,7 @@ use write::{WriteArgs, WriteConfig, WriteOutcome, Writer};
 
 pub(crate) use maps::Limits;
 
-/// The options of all three.
+/// Options of `--write`, `--exec` and `--run`.
 #[derive(Debug, Args)]
 pub(crate) struct DeliverArgs {
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub(crate) struct DeliverArgs {
     cache: CacheArgs,
 }
 
-/// What becomes of a map.
+/// How maps are delivered.
 #[derive(Debug)]
 pub(crate) struct DeliverConfig {
     write: Option<WriteConfig>,
@@ -75,22 +75,22 @@ pub(crate) struct DeliverConfig {
     cache: Option<PathBuf>,
 }
 
-/// What is started.
+/// The program to run.
 #[derive(Debug)]
 enum ProgramConfig {
     Exec(ExecConfig),
     Run(RunConfig),
 }
 
-/// What has become of what was started.
+/// The result of the program.
 enum ProgramOutcome {
-    /// The last command of `--exec`: why it failed, if it did.
+    /// Of `--exec`: the result of the last command.
     Command(anyhow::Result<()>),
-    /// The program of `--run`: the exit code that it passes on, if it has run.
+    /// Of `--run`: the exit code to pass on, if the program has run.
     Program(Option<u8>),
 }
 
-/// Which options mean nothing without at least one of some others.
+/// Options that have no effect without at least one of some others.
 pub(crate) const REQUIRED_OPTIONS: [(&str, &[&str]); 12] = [
     ("write_format", &["write"]),
     ("template", &["write"]),
@@ -107,7 +107,7 @@ pub(crate) const REQUIRED_OPTIONS: [(&str, &[&str]); 12] = [
 ];
 
 impl DeliverArgs {
-    /// Returns how long what is started may take to end when the client is to leave: with --exec and --count also another
+    /// Returns how long the end of a program may delay the exit. With --exec and --count that includes another
     /// command, for the last map.
     pub(crate) fn longest_end(&self) -> Duration {
         let ExecArgs { exec, exec_timeout, splay } = &self.exec;
@@ -117,10 +117,10 @@ impl DeliverArgs {
         of_exec.into_iter().chain(of_run).max().unwrap_or_default().saturating_add(check::GRACE)
     }
 
-    /// Returns what becomes of a map, or `None` if it is only to be shown.
+    /// Returns how maps are delivered, or `None` if they are only printed.
     ///
     /// # Errors
-    /// If what was asked for cannot be done together, or is not there.
+    /// If options exclude each other, or a program or format is missing.
     pub(crate) fn into_config(self) -> Result<Option<DeliverConfig>, String> {
         let (ExecArgs { exec, exec_timeout, splay }, RunArgs { mut run, signal, kill_timeout }) = (self.exec, self.run);
         if run.first().is_some_and(|first| first == "--") {
@@ -143,14 +143,14 @@ impl DeliverArgs {
 }
 
 impl DeliverConfig {
-    /// True if and only if signals are another program's.
+    /// True if and only if signals are forwarded to the program.
     pub(crate) fn forwards_signals(&self) -> bool {
         matches!(self.program, Some(ProgramConfig::Run(_)))
     }
 }
 
-/// Hands every map over limits `count` are, or no more come. A map that could not be written does not count. Where there
-/// is a `count`, the client is asked for what it does, and not to watch: a last command that failed is a failure then.
+/// Delivers every map until `count` are delivered or the server closes the last connection. A map that could not be
+/// written does not count. With a `count`, a last command that failed is an error.
 pub(crate) fn deliver(
     follower: &mut Follower,
     selection: &Selection,
@@ -175,7 +175,7 @@ pub(crate) fn deliver(
     };
     match outcome {
         Err(error) if !matches!(error.downcast_ref(), Some(Error::Stopped)) => Err(error),
-        // A stop: the program's end, or a signal.
+        // A stop: the program has exited, or a signal came.
         Err(error) if code.is_none() && !any => Err(error),
         _ => Ok(code.map_or(Exit::Done.into(), ExitCode::from)),
     }
@@ -187,21 +187,21 @@ struct Delivery {
     runner: Option<Runner>,
     check: Option<Check>,
     shutdown: Shutdown,
-    /// The last map that was handed over.
+    /// The last delivered map.
     last: Option<Object>,
     failure: LogOnce,
 }
 
-/// The thread that runs programs, and the way to it.
+/// The thread that runs programs, and the channels to it.
 struct Runner {
     latest: LatestMap,
     events: mpsc::Sender<RunnerEvent>,
     thread: JoinHandle<anyhow::Result<ProgramOutcome>>,
-    /// Whether a program is to run from the first map on, and not only from a change on.
+    /// Whether the first map counts as a change, because the program is not running yet.
     needs_first_map: bool,
 }
 
-/// Ends the following when the thread that runs programs ends, however it does.
+/// Stops the follower when the thread that runs programs ends, even by a panic.
 struct StopAtEnd(Shutdown);
 
 impl Delivery {
@@ -220,7 +220,7 @@ impl Delivery {
         Ok(Self { writer, runner, check, shutdown, last: None, failure: LogOnce::default() })
     }
 
-    /// Hands a map over. Returns false if and only if it could not be written, or was refused.
+    /// Delivers a map. Returns false if and only if it could not be written, or the check refused it.
     fn deliver(&mut self, map: &Map) -> bool {
         let written = self.writer.as_mut().map(|writer| writer.write(map, self.check.as_mut()));
         if written == Some(WriteOutcome::Failed) {
@@ -234,7 +234,7 @@ impl Delivery {
                 return false;
             }
         };
-        // Beside a file, a change is one of the file.
+        // With --write, only a change of the file is a change.
         let changed = written.map_or(self.last.as_ref() != Some(&object), |written| written == WriteOutcome::Changed);
         if changed || runner.needs_first_map {
             if written.is_none()
@@ -252,18 +252,18 @@ impl Delivery {
         true
     }
 
-    /// Ends what runs, and returns what has become of it; `None` if there was nothing to start. A stop or `deadline` ends the
-    /// wait before a last command.
+    /// Ends the program and returns its result; `None` if there is none. A stop or `deadline` ends the wait for a last
+    /// command.
     ///
     /// # Errors
-    /// What the thread failed with; `TimedOut` if the last map was not handed over by `deadline`.
+    /// The error of the thread; `TimedOut` if the last map was not delivered by `deadline`.
     fn finish(self, ending: RunnerEvent, deadline: Option<Instant>) -> anyhow::Result<Option<ProgramOutcome>> {
         let Some(runner) = self.runner else { return Ok(None) };
-        // Nobody listens only if it has ended.
+        // The receiver is gone only if the thread has ended.
         let _ = runner.events.send(ending);
         if ending == RunnerEvent::Finish {
             let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-            // The end of the thread is a stop, too.
+            // The end of the thread triggers the stop, too.
             self.shutdown.wait(left);
             let _ = runner.events.send(RunnerEvent::Stop);
         }
@@ -314,7 +314,7 @@ impl Drop for StopAtEnd {
     }
 }
 
-/// Leaves nothing behind that runs or lies about: the client leaves at once.
+/// Kills running programs and removes temporary files, for an immediate exit.
 pub(crate) fn cleanup() {
     process::kill_running();
     map_file::remove_all();

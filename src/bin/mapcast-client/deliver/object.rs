@@ -1,4 +1,4 @@
-//! The map as other programs get it: as JSON has it, with texts for keys, base64 for bytes, null for NaN.
+//! The map as other programs receive it: as in JSON, with string keys, base64 for bytes and null for NaN.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,16 @@ use serde_json::Value;
 /// The map's entries as JSON.
 pub(super) type Object = serde_json::Map<String, Value>;
 
-/// Returns `map` as JSON has it.
+/// Returns `map` as JSON.
 ///
 /// # Errors
-/// If two keys would be one: `1` and `"1"`.
+/// If two keys become the same: `1` and `"1"`.
 pub(super) fn object(map: &Map) -> Result<Object, format::Error> {
     let json = Format::Json.encode_map(map)?;
     serde_json::from_slice(&json).map_err(|error| format::Error::Encode { format: Format::Json, source: error.into() })
 }
 
-/// Returns a value as a to_text: a text as it is, nothing for null, JSON for all else.
+/// Returns a value as text: a string as it is, nothing for null, JSON for all else.
 pub(super) fn to_text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -26,22 +26,22 @@ pub(super) fn to_text(value: &Value) -> String {
     }
 }
 
-/// Returns the entries that can be variables of a process, as words, in order: the key is a name as shells have them
-/// (letters, digits and `_`, no digit first), the value is not null, has no NUL and is at most 100,000 bytes long.
+/// Returns the entries that can be environment variables, as text, in order: the key is a valid name (letters, digits
+/// and `_`, no digit first), the value is not null, contains no NUL and is at most 100,000 bytes long.
 pub(super) fn variables(object: &Object) -> Vec<(&str, String)> {
     let entries = object.iter().filter(|(key, value)| is_name(key) && !value.is_null());
     let words = entries.map(|(key, value)| (key.as_str(), to_text(value)));
     words.filter(|(_, to_text)| to_text.len() <= MAX_VARIABLE && !to_text.contains('\0')).collect()
 }
 
-/// Returns the keys of the entries that are not among `variables`, null ones left aside.
+/// Returns the keys of the entries that are not in `variables`, except those with a null value.
 pub(super) fn skipped<'o>(object: &'o Object, variables: &[(&str, String)]) -> Vec<&'o str> {
     let names: BTreeSet<&str> = variables.iter().map(|(name, _)| *name).collect();
     let left = object.iter().filter(|(key, value)| !value.is_null() && !names.contains(key.as_str()));
     left.map(|(key, _)| key.as_str()).collect()
 }
 
-/// Linux takes 131,072 bytes for a variable with its name (`MAX_ARG_STRLEN` of execve(2)).
+/// The longest value, in bytes. Linux accepts 131,072 for a variable with its name (`MAX_ARG_STRLEN` of execve(2)).
 const MAX_VARIABLE: usize = 100_000;
 
 fn is_name(key: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Whether the system will start a command, found out without starting it.
+//! Checks whether a command can be started, without starting it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,33 +13,33 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-/// Where a program is looked for if there is no `PATH`: what the C library takes.
+/// The search path without `PATH`, as in the C library.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// The least that the kernel grants for arguments and environment, and the most, in bytes (execve(2), fs/exec.c).
+/// Bounds of the kernel's limit for arguments and environment, in bytes (execve(2), fs/exec.c).
 const MIN_ARGUMENTS: u64 = 128 << 10;
 const MAX_ARGUMENTS: u64 = 6 << 20;
 
-/// The longest argument or variable, with its NUL: `MAX_ARG_STRLEN` is 32 pages.
+/// The longest argument or variable with its NUL, in bytes: `MAX_ARG_STRLEN` is 32 pages.
 const MAX_VARIABLE: usize = 128 << 10;
 
-/// What the kernel and an interpreter add: the program's path, twice, and a line `#!`.
+/// What the kernel and an interpreter add, in bytes: the program's path, twice, and the `#!` line.
 const MARGIN: u64 = 16 << 10;
 
-/// The longest line `#!` (execve(2)).
+/// The longest `#!` line, in bytes (execve(2)).
 const MAX_INTERPRETER_LINE: u64 = 256;
 
 /// Why a command cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum StartError {
-    /// There is no such program, or this user may not run it.
+    /// The program does not exist, or this user may not run it.
     #[error("cannot run {program}")]
     Program { program: String, source: io::Error },
-    /// The interpreter that a script names is not there, or this user may not run it.
+    /// The interpreter of a script does not exist, or this user may not run it.
     #[error("cannot run {program}: its interpreter {interpreter}")]
     Interpreter { program: String, interpreter: String, source: io::Error },
-    /// Arguments and environment are too large together.
+    /// Arguments and environment together are too large.
     #[error(
         "cannot run {program}: its environment with the map takes {} bytes, and the system allows {}; take fewer entries \
          (--key), read them from MAPCAST_FILE (--signal), or raise the limit (ulimit -s)",
@@ -56,13 +56,13 @@ pub(super) enum StartError {
 }
 
 impl StartError {
-    /// True if and only if there is no program to start, whatever the map says.
+    /// True if and only if the program itself is at fault, not the map.
     pub(super) fn is_program_error(&self) -> bool {
         matches!(self, Self::Program { .. } | Self::Interpreter { .. })
     }
 }
 
-/// Checks that the system would start `command`, with the environment that it would have.
+/// Checks that the system would start `command` with its environment.
 ///
 /// # Errors
 /// If it would not.
@@ -84,7 +84,7 @@ pub(super) fn check(command: &Command) -> Result<(), StartError> {
     }
     let arguments = [program].into_iter().chain(command.get_args()).map(|argument| argument.len() + 1);
     let strings = strings.map(|(_, size)| size).chain(arguments);
-    // Each string has a pointer to it, too.
+    // Each string also has a pointer.
     let size = MARGIN + strings.map(|size| (size + size_of::<usize>()) as u64).sum::<u64>();
     let limit = argument_limit();
     if cfg!(target_os = "linux") && size > limit {
@@ -93,13 +93,13 @@ pub(super) fn check(command: &Command) -> Result<(), StartError> {
     Ok(())
 }
 
-/// How many bytes a new program's arguments and environment may take: a quarter of the limit on stacks (execve(2)).
+/// Returns the limit for arguments and environment, in bytes: a quarter of the stack limit (execve(2)).
 fn argument_limit() -> u64 {
     let stack = getrlimit(Resource::Stack).current;
     stack.map_or(MAX_ARGUMENTS, |stack| stack / 4).clamp(MIN_ARGUMENTS, MAX_ARGUMENTS)
 }
 
-/// Returns the variables that `command` would be started with.
+/// Returns the environment of `command`.
 fn environment(command: &Command) -> BTreeMap<OsString, OsString> {
     let mut environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
     for (name, value) in command.get_envs() {
@@ -111,7 +111,7 @@ fn environment(command: &Command) -> BTreeMap<OsString, OsString> {
     environment
 }
 
-/// Returns the file that `program` is: itself if it has a slash, or else the first one that can be run in `path`.
+/// Returns the file of `program`: itself if it contains a slash, otherwise the first executable in `path`.
 fn find(program: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return executable(Path::new(program)).map(|()| program.into());
@@ -128,7 +128,7 @@ fn find(program: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
     Err(refusal)
 }
 
-/// Returns an error unless this user may run the file at `path`.
+/// Returns an error unless this user may execute the file at `path`.
 fn executable(path: &Path) -> io::Result<()> {
     if !path.metadata()?.is_file() {
         return Err(io::ErrorKind::PermissionDenied.into());
@@ -136,7 +136,7 @@ fn executable(path: &Path) -> io::Result<()> {
     Ok(accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
-/// Returns the interpreter that the script at `path` names; `None` if it is no script, or must not be read.
+/// Returns the interpreter of the script at `path`; `None` if it is not a script or not readable.
 fn interpreter(path: &Path) -> Option<PathBuf> {
     let mut start = Vec::new();
     File::open(path).ok()?.take(MAX_INTERPRETER_LINE).read_to_end(&mut start).ok()?;
@@ -151,7 +151,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::process::Stdio;
 
-    /// Whether the system starts it: the truth.
+    /// Whether the system starts it, as the reference.
     fn starts(command: &mut Command) -> bool {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         child.map(|mut child| child.wait().unwrap()).is_ok()

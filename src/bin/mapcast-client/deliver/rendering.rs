@@ -1,4 +1,4 @@
-//! What a map looks like in a file.
+//! The content of the file.
 
 use anyhow::bail;
 use clap::ValueEnum;
@@ -10,34 +10,34 @@ use super::log_once::list;
 use super::object::{Object, object};
 use super::template_file::TemplateFile;
 
-/// The formats that a file can have.
+/// The formats of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FileFormat {
     /// JSON over several lines, indented
     Json,
-    /// TOML; null is left out
+    /// TOML; null entries are omitted
     Toml,
-    /// One KEY=VALUE line for each key that is a variable's name, quoted for shells and systemd
+    /// One KEY=VALUE line for each key that is a valid variable name, quoted for shells and systemd
     Env,
 }
 
-/// How a file is written.
+/// How the content is generated.
 #[derive(Debug)]
 pub(crate) enum Rendering {
     Format(FileFormat),
     Template(TemplateFile),
 }
 
-/// A file's bytes, and what is not in them.
+/// The content, and what it lacks.
 #[derive(Debug)]
 pub(super) struct Rendered {
     pub(super) bytes: Vec<u8>,
-    /// The keys of entries that the format has no place for.
+    /// The keys of entries that the format cannot represent.
     pub(super) skipped: Vec<String>,
 }
 
 impl FileFormat {
-    /// Returns the format that a file of this name has, if that is known.
+    /// Returns the format for a file name, if its suffix is known.
     pub(crate) fn by_name(name: &str) -> Option<Self> {
         let suffixes = [(".json", Self::Json), (".toml", Self::Toml), (".env", Self::Env)];
         suffixes.into_iter().find(|(suffix, _)| name.ends_with(suffix)).map(|(_, format)| format)
@@ -45,11 +45,11 @@ impl FileFormat {
 }
 
 impl Rendering {
-    /// Returns the file that `map` is.
+    /// Returns the content for `map`.
     ///
     /// # Errors
-    /// If it has no such form: two keys that would be one, a null in a list in TOML, an entry that a template names and
-    /// the map lacks.
+    /// If `map` cannot be represented: two keys become the same, TOML gets a null in a list, or the map lacks an entry
+    /// of the template.
     pub(super) fn render(&mut self, map: &Map) -> anyhow::Result<Rendered> {
         let whole = |text: String| Rendered { bytes: text.into_bytes(), skipped: Vec::new() };
         Ok(match self {
@@ -79,7 +79,7 @@ fn has_null_in_list(value: &Value) -> bool {
     }
 }
 
-/// TOML has no null: an entry that is null is as good as absent. In a list it would move the others, and is refused.
+/// TOML has no null. A null entry is omitted; in a list that would move the others, so it is an error.
 fn without_nulls(object: Object) -> Object {
     let entries = object.into_iter().filter(|(_, value)| !value.is_null());
     entries.map(|(key, value)| (key, value_without_nulls(value))).collect()

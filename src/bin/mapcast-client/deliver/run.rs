@@ -1,4 +1,4 @@
-//! `--run`: a program that lives with the map in its environment, restarted or signalled when that changes.
+//! `--run`: a program with the map in its environment, restarted or signalled when the map changes.
 #![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
 
 use std::ffi::OsString;
@@ -26,35 +26,36 @@ use super::start_limiter::StartLimiter;
 use crate::duration::parse_nonzero;
 use crate::signals::not_ignored;
 
-/// The signals that are passed on. The first four end the client if no program runs.
+/// The signals that are forwarded. Without a running program the first four end the client.
 const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
-/// The options of the program.
+/// Options of `--run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// ProgramRunner this program with the map in its environment, and restart it on a change; all that follows belongs to it
+    /// Run this program with the map in its environment and restart it on each change; all following words are its
+    /// arguments
     #[arg(long, value_name = "CMD", env = "MAPCAST_RUN", num_args = 1.., allow_hyphen_values = true)]
     pub(crate) run: Vec<OsString>,
-    /// Send the program of --run this signal on a change, with the map in MAPCAST_FILE [default: restart it]
+    /// Send the program of --run this signal on each change, with the map in MAPCAST_FILE [default: restart it]
     #[arg(long, value_name = "SIGNAL", env = "MAPCAST_SIGNAL", value_parser = parse_signal)]
     pub(crate) signal: Option<Signal>,
-    /// Kill the program of --run if it does not end this long after it was asked to
+    /// Kill the program of --run if it is still running this long after it was asked to exit
     #[arg(long, value_name = "DURATION", env = "MAPCAST_KILL_TIMEOUT", default_value = "10s", value_parser = parse_nonzero)]
     pub(crate) kill_timeout: Duration,
 }
 
-/// What is run, and what a change does to it.
+/// The program, and how it receives a change.
 #[derive(Debug)]
 pub(crate) struct RunConfig {
     /// The program and its arguments; not empty.
     pub(crate) command: Vec<OsString>,
-    /// `None` restarts it.
+    /// `None` restarts the program.
     pub(crate) signal: Option<Signal>,
     pub(crate) kill_timeout: Duration,
     pub(crate) splay: Duration,
 }
 
-/// Runs the program.
+/// Runs the program, and restarts or signals it on each change.
 #[derive(Debug)]
 pub(super) struct ProgramRunner {
     config: RunConfig,
@@ -62,33 +63,33 @@ pub(super) struct ProgramRunner {
     sender: Sender<RunnerEvent>,
     events: Receiver<RunnerEvent>,
     file: MapFile,
-    /// The file that the program knows.
+    /// The path of the map's file in the program's environment.
     program_file: PathBuf,
     process: Option<Process>,
-    /// What is asked of a program that has been told to end.
+    /// The termination in progress, and what follows it.
     termination: Option<(Termination, AfterExit)>,
-    /// A map that the program does not have yet.
+    /// A map that is not delivered yet.
     pending_map: Option<Object>,
-    /// When it is handed over.
+    /// When to deliver it.
     due: Option<Instant>,
     start_limiter: StartLimiter,
-    /// Whether the program has been started once: that there is one.
+    /// Whether the program has been started at least once.
     has_started: bool,
     failure: LogOnce,
     skipped: LogOnce,
 }
 
-/// What follows the end of the program.
+/// What follows the exit of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AfterExit {
     Restart,
-    /// Its exit code is ours.
+    /// The client exits with the program's exit code.
     PassCode,
-    /// The client leaves for a reason of its own.
+    /// The client exits for a reason of its own.
     Leave,
 }
 
-/// The exit code to leave with; `None` is the client's own.
+/// The exit code to pass on; `None` is the client's own.
 type Code = Option<u8>;
 
 impl ProgramRunner {
@@ -115,12 +116,11 @@ impl ProgramRunner {
         })
     }
 
-    /// Runs the program until it ends by itself, by a signal that was passed on, or by `Finish` or `Stop`. Returns the
-    /// exit code in the first two cases, and `None` otherwise, also if it was never started.
+    /// Runs the program until it exits by itself, by a forwarded signal, or by `Finish` or `Stop`. Returns the exit
+    /// code in the first two cases, and `None` otherwise, also if the program was never started.
     ///
     /// # Errors
-    /// If there is no such program when it is to be started for the first time. Whatever goes wrong later leaves the program
-    /// as it is, and is tried again.
+    /// If the program does not exist at its first start. A later failure leaves the program as it is and is retried.
     pub(super) fn run(mut self) -> anyhow::Result<Code> {
         loop {
             let deadline =
@@ -135,7 +135,7 @@ impl ProgramRunner {
                 Some(RunnerEvent::Signal(number)) => self.forward(number),
                 Some(RunnerEvent::Finish | RunnerEvent::Stop) => self.end(AfterExit::Leave),
                 None if self.termination.is_none() => self.hand_over()?,
-                // The end of the program is looked for below.
+                // Checked below.
                 Some(RunnerEvent::Exited) | None => {}
             }
             if let Some(code) = self.poll_exit()? {
@@ -144,16 +144,16 @@ impl ProgramRunner {
         }
     }
 
-    /// Sets when the map that has come is handed over: the first one at once, another one after a wait that is left to
-    /// chance, and none sooner than a second after the one before.
+    /// Schedules the delivery of a new map: the first one at once, later ones after a random delay, and at least one
+    /// second after the previous delivery.
     fn schedule(&mut self) {
         let wait = if self.has_started { splay(self.config.splay) } else { Duration::ZERO };
         let due = Instant::now().checked_add(wait).max(self.start_limiter.next_start());
-        // One that failed may be due later, and need not come first.
+        // A scheduled retry may be later than the new map; the earlier time counts.
         self.due = self.due.into_iter().chain(due).min();
     }
 
-    /// Hands the newest map over: by a start, by a signal, or by a restart, before which all is prepared that can be.
+    /// Delivers the newest map by a start, a signal, or a restart. Prepares everything that may fail before a restart.
     fn hand_over(&mut self) -> anyhow::Result<()> {
         self.due = None;
         let (object, earlier) = match (self.latest.take(), self.pending_map.take()) {
@@ -184,7 +184,7 @@ impl ProgramRunner {
         Ok(())
     }
 
-    /// Prepares all that a start with `object` takes, or a signal.
+    /// Writes the file, and checks that the program can be started with `object` unless it is only signalled.
     fn prepare(&mut self, object: &Object) -> anyhow::Result<()> {
         self.write_file(object)?;
         if self.process.is_some() && self.config.signal.is_some() && self.has_current_path() {
@@ -193,19 +193,20 @@ impl ProgramRunner {
         Ok(preflight::check(&self.command(object)?)?)
     }
 
-    /// True if and only if the file is where the program was told that it is.
+    /// True if and only if the file is at the path in the program's environment.
     fn has_current_path(&self) -> bool {
         self.program_file == self.file.path()
     }
 
-    /// Goes on without `object`, which failed: with the program as it is, or a start with an `earlier` map that is prepared.
+    /// Handles a failure to deliver `object`: the program keeps running, or starts with an `earlier` map that is still
+    /// pending.
     fn recover(&mut self, object: Object, earlier: Option<Object>, error: &anyhow::Error) -> anyhow::Result<()> {
         if self.process.is_none()
             && let Some(earlier) = earlier
         {
             self.start(earlier)?;
             if self.process.is_none() {
-                // The earlier one is tried again; so is this one, before it.
+                // The start with the earlier map failed too; it is retried, and so is the new map, which comes first.
                 self.latest.put(object);
                 return Ok(());
             }
@@ -214,7 +215,7 @@ impl ProgramRunner {
         Ok(())
     }
 
-    /// Returns what is started with a map.
+    /// Returns the command for the program with the map `object`.
     fn command(&self, object: &Object) -> anyhow::Result<Command> {
         let (program, args) = self.config.command.split_first().context("there is no program to run")?;
         let mut command = Command::new(program);
@@ -227,7 +228,7 @@ impl ProgramRunner {
         let mut command = self.command(&object)?;
         let ended = self.sender.clone();
         let process = Process::start(&mut command, move || {
-            // Nobody listens only if nobody waits for it.
+            // The receiver is gone only if the exit no longer matters.
             let _ = ended.send(RunnerEvent::Exited);
         });
         let program = command.get_program().display();
@@ -247,7 +248,7 @@ impl ProgramRunner {
         Ok(())
     }
 
-    /// Leaves everything as it is, and plans another attempt.
+    /// Logs `error`, keeps `object` as pending and schedules a retry.
     fn failed(&mut self, object: Object, error: &anyhow::Error) {
         let state = if self.process.is_some() { "the program goes on as it is" } else { "the program does not run" };
         self.failure.warn(format!("{state}: {error:#}; trying again, and with the next map"));
@@ -271,10 +272,10 @@ impl ProgramRunner {
         self.file.write(object)
     }
 
-    /// Asks the program to end, unless it has been asked already.
+    /// Asks the program to exit, unless that has been done already.
     fn end(&mut self, then: AfterExit) {
         match &mut self.termination {
-            // It will not come back, whatever it was to do then.
+            // The program will not be restarted.
             Some((_, pending)) if *pending == AfterExit::Restart => *pending = then,
             Some(_) => {}
             None => {
@@ -288,7 +289,7 @@ impl ProgramRunner {
         self.termination = Some((Termination::new("the program", self.config.kill_timeout), then));
     }
 
-    /// Passes a signal on. Those that end most programs begin the end.
+    /// Forwards a signal. SIGINT, SIGQUIT and SIGTERM start the termination.
     fn forward(&mut self, number: i32) {
         if let Some(signal) = Signal::from_named_raw(number) {
             self.signal(signal);
@@ -302,15 +303,15 @@ impl ProgramRunner {
         }
     }
 
-    /// Looks whether the program has ended, and does what follows. Returns the code to leave with, if that is next.
+    /// Checks whether the program has exited, and does what follows. Returns the code if the client is to exit.
     fn poll_exit(&mut self) -> anyhow::Result<Option<Code>> {
         let Some(process) = &self.process else { return Ok(None) };
         let has_ended = process.status().is_some();
         let then = match &mut self.termination {
-            // The next program, and whatever comes after the client, finds nothing left of this one.
+            // Waits for the whole process group, so that nothing of it runs beside its successor.
             Some((termination, then)) => termination.poll(process).then_some(*then),
             None if has_ended && is_init() && !process.has_group_ended() => {
-                // What it has started would be killed with this process, without a word.
+                // The kernel would kill the program's children when this process exits.
                 self.end(AfterExit::PassCode);
                 return Ok(None);
             }
@@ -338,7 +339,7 @@ impl ProgramRunner {
     }
 }
 
-/// Sends the signals to `events` instead of letting them end the client; those that are ignored stay so.
+/// Sends the signals to `events` instead of letting them end the client. Ignored signals stay ignored.
 ///
 /// # Errors
 /// If the system refuses a handler or a thread.
@@ -351,12 +352,12 @@ pub(super) fn forward_signals(events: Sender<RunnerEvent>) -> anyhow::Result<()>
             }
         }
     };
-    // It ends with the process.
+    // The thread ends with the process.
     thread::Builder::new().name("signals".to_owned()).spawn(tell).context("cannot start a thread")?;
     Ok(())
 }
 
-/// The signals that a program may be sent on a change.
+/// The signals for `--signal`.
 const SIGNALS: [(&str, Signal); 8] = [
     ("HUP", Signal::HUP),
     ("INT", Signal::INT),
@@ -368,7 +369,7 @@ const SIGNALS: [(&str, Signal); 8] = [
     ("CONT", Signal::CONT),
 ];
 
-/// Returns the signal that `text` names, with or without `SIG`, in upper or lower case.
+/// Parses the name of a signal, with or without `SIG`, in upper or lower case.
 fn parse_signal(text: &str) -> Result<Signal, String> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);

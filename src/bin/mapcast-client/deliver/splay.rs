@@ -1,11 +1,11 @@
-//! A wait that is left to chance, so that a fleet does not do the same thing in the same moment.
+//! Random delays, so that many clients do not act at the same moment.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-/// Returns somewhere between nothing and `most`. The standard library's hash keys differ from process to process and
-/// from call to call: all the chance that is needed here.
+/// Returns a random duration from zero to `most`. The randomness comes from the standard library's hash keys, which
+/// differ with each process and each call.
 pub(super) fn splay(most: Duration) -> Duration {
     let bits = RandomState::new().build_hasher().finish();
     // A u32 is exact in an f64.

@@ -1,46 +1,46 @@
-//! How often something is begun: not more than once a second, and less often while it fails.
+//! A limit on how often a program is started: once a second, and less often while it fails.
 
 use std::time::{Duration, Instant};
 
-/// The least time between two beginnings, and the first step of the wait after a failure.
+/// The shortest time between two starts, and the first delay after a failure.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest wait after a failure.
+/// The longest delay after a failure.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// When the next_start beginning may be.
+/// When the next start is allowed.
 #[derive(Debug, Default)]
 pub(super) struct StartLimiter {
-    /// The last beginning; `None` before the first.
+    /// The last start; `None` before the first.
     started_at: Option<Instant>,
-    /// The wait after the last failure; `None` after a success.
+    /// The delay after the last failure; `None` after a success.
     delay: Option<Duration>,
 }
 
 impl StartLimiter {
-    /// Records a beginning.
+    /// Records a start.
     pub(super) fn record_start(&mut self) {
         self.started_at = Some(Instant::now());
     }
 
-    /// Records that what was begun record_failure. Returns how long to wait before it is tried again: 1 s, doubling to 30 s.
+    /// Records a failed start. Returns the delay before the next attempt: 1 s, doubling to 30 s.
     pub(super) fn record_failure(&mut self) -> Duration {
         let delay = self.delay.map_or(MIN_INTERVAL, |delay| (delay * 2).min(MAX_DELAY));
         self.delay = Some(delay);
         delay
     }
 
-    /// Records that what was begun record_success.
+    /// Records a successful start.
     pub(super) fn record_success(&mut self) {
         self.delay = None;
     }
 
-    /// Returns when something new may be begun at the earliest; `None` is at once.
+    /// Returns the earliest time for another start; `None` is at once.
     pub(super) fn next_start(&self) -> Option<Instant> {
         self.started_at?.checked_add(MIN_INTERVAL)
     }
 
-    /// Returns when what record_failure is tried again; `None` if nothing did.
+    /// Returns when to retry a failed start; `None` if none has failed.
     pub(super) fn next_retry(&self) -> Option<Instant> {
         self.started_at?.checked_add(self.delay?)
     }

@@ -1,15 +1,16 @@
-//! A text with places for entries: `{{key}}`.
+//! Templates: text with placeholders, `{{key}}`.
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use super::object::{Object, to_text};
 
-/// A template, parsed.
+/// A parsed template.
 ///
-/// `{{key}}` is the entry's value: a text as it is, nothing for null, JSON for all else. `{{a.b}}` is the entry `a.b` if
-/// there is one, or else `b` in the map `a`; `{{list.0}}` is the first of a list. `{{key|json}}` is the value as JSON, with
-/// quotes around a text. `{{"text"}}` is that text: `{{"{{"}}` is `{{`. Spaces inside the braces do not count.
+/// `{{key}}` is the entry's value: a string as it is, nothing for null, JSON for all else. `{{a.b}}` is the entry
+/// `a.b` if it exists, otherwise `b` in the map `a`; `{{list.0}}` is the first element of a list. `{{key|json}}` is
+/// the value as JSON, with strings quoted. `{{"text"}}` is that text: `{{"{{"}}` is `{{`. Spaces inside the braces are
+/// ignored.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     parts: Vec<Part>,
@@ -23,7 +24,7 @@ enum Part {
 
 impl Template {
     /// # Errors
-    /// If it has a place that is no place for an entry; says in which line.
+    /// If a placeholder is not valid; the error names its line.
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let (mut parts, mut rest) = (Vec::new(), text);
         while let Some((before, inside)) = rest.split_once("{{") {
@@ -38,10 +39,10 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// Returns the text with the entries in their places.
+    /// Returns the text with the values of the entries.
     ///
     /// # Errors
-    /// If the map lacks an entry that is named, with the line and the key.
+    /// If the map lacks an entry; the error names the line and the key.
     pub(super) fn render(&self, object: &Object) -> anyhow::Result<String> {
         let mut filled = String::new();
         for part in &self.parts {
@@ -59,7 +60,7 @@ impl Template {
     }
 }
 
-/// Returns what stands behind a `{{`, and the text behind its `}}`.
+/// Parses what follows a `{{`. Returns the part, and the text after its `}}`.
 fn parse_placeholder(inside: &str, line: usize) -> anyhow::Result<(Part, &str)> {
     const ENDLESS: &str = "a {{ has no }}; where it is no place for an entry, write {{\"{{\"}}";
     if inside.trim_start().starts_with('"') {
@@ -80,7 +81,7 @@ fn parse_placeholder(inside: &str, line: usize) -> anyhow::Result<(Part, &str)> 
     }
 }
 
-/// Returns the entry that `key` names, here or further in.
+/// Returns the entry for `key`, at the top level or nested.
 fn find<'o>(object: &'o Object, key: &str) -> Option<&'o Value> {
     object.get(key).or_else(|| {
         let mut dots = key.match_indices('.');

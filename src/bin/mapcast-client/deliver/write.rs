@@ -1,4 +1,4 @@
-//! `--write`: the map in a file, replaced whole whenever it would be another one.
+//! `--write`: the map in a file, replaced atomically when its content changes.
 #![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
 
 use std::path::{Path, PathBuf};
@@ -14,24 +14,26 @@ use super::replace::{check_destination, replace};
 use super::template_file::TemplateFile;
 use crate::exit::UsageError;
 
-/// The options of the file.
+/// Options of `--write`.
 #[derive(Debug, Args)]
 pub(crate) struct WriteArgs {
-    /// Write the map into this file instead of printing it: replaced whole, only when it would be another one
+    /// Write the map to this file instead of printing it; the file is replaced atomically, and only if its content
+    /// changes
     #[arg(long, value_name = "FILE", env = "MAPCAST_WRITE")]
     pub(crate) write: Option<PathBuf>,
-    /// How the file is written [default: by the suffix of FILE]
+    /// Format of the file [default: by the suffix of FILE]
     #[arg(long, value_name = "FORMAT", env = "MAPCAST_WRITE_FORMAT", value_enum)]
     write_format: Option<FileFormat>,
-    /// Write this text instead, with the entries in place of {{key}}; an entry that is missing leaves the file as it is
+    /// Write this template instead, with {{key}} replaced by the entry; if an entry is missing, the file stays
+    /// unchanged
     #[arg(long, value_name = "FILE", env = "MAPCAST_TEMPLATE")]
     template: Option<PathBuf>,
-    /// The mode of the file, in octal [default: as it is; a new one: 0666 less the umask]
+    /// Mode of the file, in octal [default: unchanged; for a new file 0666 minus the umask]
     #[arg(long, value_name = "MODE", env = "MAPCAST_MODE", value_parser = parse_mode)]
     mode: Option<u32>,
 }
 
-/// Where the map goes, and how.
+/// Where the map is written, and how.
 #[derive(Debug)]
 pub(crate) struct WriteConfig {
     path: PathBuf,
@@ -39,11 +41,11 @@ pub(crate) struct WriteConfig {
     mode: Option<u32>,
 }
 
-/// How the file is written.
+/// What the file contains.
 #[derive(Debug)]
 enum ContentConfig {
     Format(FileFormat),
-    /// With the template in this file.
+    /// The template in this file, filled in.
     Template(PathBuf),
 }
 
@@ -57,22 +59,22 @@ pub(super) struct Writer {
     skipped: LogOnce,
 }
 
-/// What has become of a map.
+/// The result of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
-    /// The file is another one now.
+    /// The file has changed.
     Changed,
-    /// It was that already.
+    /// The file already had this content.
     Unchanged,
-    /// The file is as it was, and the log has said why.
+    /// The file stays unchanged; the reason is in the log.
     Failed,
 }
 
 impl WriteArgs {
-    /// Returns what is to be written, if anything is.
+    /// Returns what to write; `None` without `--write`.
     ///
     /// # Errors
-    /// If it is no file but a stream of this process, its format is not known, or there are two.
+    /// If the path is a stream of this process, or its format is unknown or ambiguous.
     pub(crate) fn into_config(self) -> Result<Option<WriteConfig>, String> {
         let Some(path) = self.write else { return Ok(None) };
         if is_stream(&path) {
@@ -100,7 +102,7 @@ impl Writer {
     /// Returns the writer, with its template read.
     ///
     /// # Errors
-    /// If the file can never be written, or there is no good template.
+    /// If the file can never be written, or the template is not valid.
     pub(super) fn new(config: WriteConfig) -> Result<Self, UsageError> {
         let WriteConfig { path, content, mode } = config;
         check_destination(&path).map_err(|error| UsageError(format!("--write: {error:#}")))?;
@@ -113,7 +115,7 @@ impl Writer {
         Ok(Self { path, rendering, mode, failure: LogOnce::default(), skipped: LogOnce::default() })
     }
 
-    /// Puts `map` into the file, if `check` approves it. What goes wrong is said once, and tried again with the next map.
+    /// Writes `map` into the file if `check` approves it. A failure is logged once and retried with the next map.
     pub(super) fn write(&mut self, map: &Map, check: Option<&mut Check>) -> WriteOutcome {
         let Self { path, rendering, mode, .. } = self;
         let outcome = rendering.render(map).and_then(|rendered| {
@@ -148,15 +150,15 @@ impl Writer {
     }
 }
 
-/// True if and only if `path` is a name for a stream of this process: `-`, as people write it, and what Linux has for its
-/// descriptors. To replace it would take the name away, or the file that the shell has opened for somebody else's lines.
+/// True if and only if `path` names a stream of this process: `-`, or one of Linux's paths for its descriptors.
+/// Replacing it would remove that path, or the file to which the shell has redirected the output.
 fn is_stream(path: &Path) -> bool {
     let whole = ["-", "/dev/stdin", "/dev/stdout", "/dev/stderr"];
     let directories = ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"];
     whole.iter().any(|name| path == Path::new(name)) || directories.iter().any(|directory| path.starts_with(directory))
 }
 
-/// Returns the mode that `text` is in octal, with or without zeros before it.
+/// Parses a file mode in octal, with or without leading zeros.
 fn parse_mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777 && !digits.starts_with('+'));

@@ -1,40 +1,40 @@
-//! One line of the screen: safe to print, and no wider than there are columns.
+//! One line of the screen: safe to print, and no wider than the terminal.
 
 use unicode_width::UnicodeWidthStr;
 
-/// A line as it is painted.
+/// A line on the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
-    /// Safe to print, and cut.
+    /// Safe to print, and cut to the width.
     pub(super) text: String,
     pub(super) style: Style,
 }
 
-/// How a line stands out.
+/// How a line is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
     Plain,
     /// The title.
     Strong,
-    /// What matters less.
+    /// Less important text.
     Faint,
-    /// What has just changed.
+    /// A recent change.
     Highlighted,
-    /// What is wrong.
+    /// A problem.
     Error,
 }
 
 impl Line {
-    /// Returns `text`, whatever is in it, on at most so many `columns`.
+    /// Returns any `text` as a line of at most `columns`.
     pub(super) fn new(text: &str, style: Style, columns: usize) -> Self {
         Self { text: fit(text, columns), style }
     }
 }
 
-/// Returns `text` with all that could drive a terminal spelled out, cut to `columns`, a cut one ending in `…`.
+/// Returns `text` with control characters escaped, cut to `columns`; `…` marks a cut.
 pub(super) fn fit(text: &str, columns: usize) -> String {
     let (mut fitted, mut used) = (String::new(), 0);
-    // How long the text may be at most so that `…` has a place behind it.
+    // The length of `fitted` that leaves a column for `…`.
     let mut visible_rows = 0;
     for character in text.chars() {
         let piece = printable(character);
@@ -54,7 +54,7 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     fitted
 }
 
-/// Quotes and backslashes stay: values are JSON and have been escaped once.
+/// Escapes a character. Quotes and backslashes stay: values are JSON and are escaped already.
 fn printable(character: char) -> String {
     match character {
         '"' | '\'' | '\\' => character.to_string(),

@@ -1,4 +1,4 @@
-//! `--watch`: the map on the whole screen, drawn again in place.
+//! `--watch`: the map on the whole screen, updated in place.
 
 mod job;
 mod line;
@@ -27,29 +27,29 @@ use view::{Scroll, View};
 
 pub(crate) use terminal::restore;
 
-/// How long the picture may be old: ages and what is lit change without a frame.
+/// How often the screen is redrawn without a frame: ages and highlights change with time.
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// How many messages may wait for a drawing. A reader who waits for room lets the server skip maps, as it does for every
-/// slow client.
+/// How many messages may wait for the next drawing. When the queue is full the follower reads no more, and the server
+/// skips maps as for every slow client.
 const WAITING: usize = 64;
 
-/// The options of the screen.
+/// The option of the screen.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Show the map on the whole screen, with what changes lit; q leaves. Lines as of -o pretty where standard output is
-    /// no terminal, or TERM is dumb or not set
+    /// Show the map on the whole screen and highlight changes; press q to quit. If standard output is not a terminal,
+    /// or TERM is dumb or unset, print as with -o pretty
     #[arg(long, env = "MAPCAST_WATCH", value_parser = BoolishValueParser::new())]
     pub(crate) watch: bool,
 }
 
-/// True if and only if standard output is a terminal with a screen to draw on.
+/// True if and only if standard output is a terminal that supports a full-screen display.
 pub(crate) fn can_draw() -> bool {
     let has_screen = std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb");
     has_screen && io::stdout().is_terminal()
 }
 
-/// Who is watched, and what of the map.
+/// The server, and the entries to show.
 #[derive(Debug)]
 pub(crate) struct WatchConfig {
     pub(crate) address: String,
@@ -58,7 +58,7 @@ pub(crate) struct WatchConfig {
     pub(crate) selection: Selection,
 }
 
-/// What a key asks for.
+/// The action of a key.
 enum KeyAction {
     Quit,
     Interrupt,
@@ -66,8 +66,8 @@ enum KeyAction {
     Scroll(Scroll),
 }
 
-/// Shows what `follower` follows until it ends or the user has seen enough, and leaves the terminal as it was.
-/// Its waits for the terminal end with the stop, or at `deadline`.
+/// Shows the maps of `follower` until it ends or the user quits, and restores the terminal. Writes to the terminal end
+/// with the stop, or at `deadline`.
 pub(crate) fn watch(
     mut follower: Follower,
     watched: WatchConfig,
@@ -81,7 +81,7 @@ pub(crate) fn watch(
         taken => taken?,
     };
     let keys = sender.clone();
-    // It waits for a key that may never come, and ends with the process.
+    // Blocked in a read of the terminal; ends with the process.
     thread::Builder::new().name("keys".to_owned()).spawn(move || read_keys(&keys)).context("cannot start a thread")?;
     job::tell(sender.clone())?;
     let follow = move || {
@@ -89,7 +89,7 @@ pub(crate) fn watch(
         follower.on_connectivity(move |news| drop(connection.send(Message::Connection(news))));
         let outcome = read_maps(&mut follower, &watched, &sender)
             .map_err(|error| timeout_hint::explain(error, &follower, watched.is_encrypted));
-        // Nobody hears it only if nobody draws any more.
+        // The receiver is gone only if the drawing has ended.
         let _ = sender.send(Message::Ended(outcome));
     };
     let follower = thread::Builder::new().name("follower".to_owned()).spawn(follow).context("cannot start a thread")?;
@@ -105,7 +105,7 @@ pub(crate) fn watch(
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => bail!("the threads that read have ended"),
         };
-        // What has piled up is one picture.
+        // Draws once for all waiting messages.
         for message in [first].into_iter().chain(messages.try_iter().take(WAITING)) {
             let now = Instant::now();
             match message {
@@ -132,7 +132,7 @@ pub(crate) fn watch(
                     }
                     Some(KeyAction::Suspend) => job::suspend(),
                     Some(KeyAction::Scroll(scroll)) => view.scroll(scroll),
-                    // A new size is measured before the next drawing.
+                    // The new size is read before the next drawing.
                     None => {}
                 },
             }
@@ -140,7 +140,8 @@ pub(crate) fn watch(
     }
 }
 
-/// A stop after a map is what `--watch` is ended by; before one, it is an interruption.
+/// Maps the end of the follower to an exit code. A stop after a map is the usual end; before one, it is an
+/// interruption.
 fn how_it_ended(outcome: anyhow::Result<()>, view: &View) -> anyhow::Result<Exit> {
     match outcome {
         Err(error) if view.has_map() && matches!(error.downcast_ref(), Some(Error::Stopped)) => Ok(Exit::Done),
@@ -148,7 +149,7 @@ fn how_it_ended(outcome: anyhow::Result<()>, view: &View) -> anyhow::Result<Exit
     }
 }
 
-/// Sends every map until no more come, or nobody takes them.
+/// Sends every map until the follower or the drawing ends.
 fn read_maps(follower: &mut Follower, watched: &WatchConfig, messages: &SyncSender<Message>) -> anyhow::Result<()> {
     while let Some(map) = follower.next_map()? {
         let map = watched.selection.pick(map)?;
@@ -160,7 +161,7 @@ fn read_maps(follower: &mut Follower, watched: &WatchConfig, messages: &SyncSend
 }
 
 fn read_keys(messages: &SyncSender<Message>) {
-    // Without a terminal to read from there are no keys, and signals still end the watching.
+    // Without a terminal to read from there are no keys; signals still end the client.
     while let Ok(event) = event::read() {
         if messages.send(Message::Terminal(event)).is_err() {
             return;

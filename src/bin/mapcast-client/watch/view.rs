@@ -1,4 +1,4 @@
-//! What is on the screen: the map, what has changed in it, and how the connection does.
+//! The content of the screen: the map, its recent changes, and the state of the connection.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,19 +9,19 @@ use unicode_width::UnicodeWidthStr;
 
 use super::line::{Line, Style, fit};
 
-/// How long an entry is lit after it has changed: long enough to look up and find it.
+/// How long a changed entry is highlighted: long enough to look up and find it.
 const HIGHLIGHT: Duration = Duration::from_secs(3);
 
-/// Lines that are not entries: two of state and an empty one above, one below.
+/// Lines that are not entries: two of status and an empty one above, one below.
 const FIXED_LINES: usize = 4;
 
-/// Characters of a value that are kept: more than any terminal has columns.
+/// The longest value that is kept, in characters: more than any terminal has columns.
 const MAX_VALUE_CHARS: usize = 2000;
 
-/// What is known about the server and its map.
+/// The server, its map, and the position of the view.
 #[derive(Debug)]
 pub(super) struct View {
-    /// Whom we watch, and in which format.
+    /// The server's address and format.
     title: String,
     map: Map,
     rows: BTreeMap<Key, Row>,
@@ -30,12 +30,12 @@ pub(super) struct View {
     changes: u64,
     reconnects: u64,
     last_frame: Option<Instant>,
-    /// Between the last two frames, a lost connection included.
+    /// The time between the last two frames, including a lost connection.
     last_gap: Option<Duration>,
     longest_gap: Option<Duration>,
-    /// The first entry that is shown.
+    /// The first visible entry.
     top: usize,
-    /// How many entries the last drawing had visible_rows for.
+    /// How many entries fitted into the last drawing.
     visible_rows: usize,
 }
 
@@ -49,11 +49,11 @@ struct Row {
 enum Change {
     Added,
     Changed,
-    /// It stays on the screen as long as it is lit.
+    /// Stays on the screen while it is highlighted.
     Removed,
 }
 
-/// The present state of the connection.
+/// The current state of the connection.
 #[derive(Debug)]
 enum ConnectionState {
     Connecting,
@@ -61,7 +61,7 @@ enum ConnectionState {
     Lost { reason: String, retry_at: Instant },
 }
 
-/// A way through a map that is larger than the screen.
+/// A movement through a map that is larger than the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scroll {
     LineUp,
@@ -90,12 +90,12 @@ impl View {
         }
     }
 
-    /// True if and only if a map has come.
+    /// True if and only if a map has been received.
     pub(super) fn has_map(&self) -> bool {
         self.frames > 0
     }
 
-    /// Takes note of a map that came at `now`. The first one is no change.
+    /// Records a map received at `now`. The first map is not a change.
     pub(super) fn map_came(&mut self, map: Map, now: Instant) {
         let first = self.frames == 0;
         self.frames += 1;
@@ -107,7 +107,7 @@ impl View {
         let mut changed = false;
         for (key, value) in &map {
             let change = match self.map.get(key) {
-                // NaN is not even equal to itself, but looks the same.
+                // NaN differs even from itself, but looks the same.
                 Some(old) if old == value || json(old) == json(value) => continue,
                 Some(_) => Change::Changed,
                 None => Change::Added,
@@ -125,7 +125,7 @@ impl View {
         self.map = map;
     }
 
-    /// Takes note of what the connection did at `now`.
+    /// Records a change of the connection at `now`.
     pub(super) fn connection_changed(&mut self, news: Connectivity, now: Instant) {
         self.connection = match news {
             Connectivity::Connected { .. } => {
@@ -137,7 +137,7 @@ impl View {
         };
     }
 
-    /// Moves what is shown; the next drawing keeps it within the map.
+    /// Scrolls; the next drawing keeps the position within the map.
     pub(super) fn scroll(&mut self, scroll: Scroll) {
         let page = self.visible_rows.max(1);
         self.top = match scroll {
@@ -150,7 +150,7 @@ impl View {
         };
     }
 
-    /// Returns the screen as it is at `now`: at most `height` lines of at most `width` columns.
+    /// Returns the screen at `now`: at most `height` lines of at most `width` columns.
     pub(super) fn draw(&mut self, now: Instant, width: usize, height: usize) -> Vec<Line> {
         self.rows.retain(|_, row| match row.change {
             Some((change, at)) => change != Change::Removed || is_highlighted(at, now),
@@ -234,9 +234,9 @@ fn seconds(duration: Duration) -> String {
     format!("{:.1}s", duration.as_secs_f64())
 }
 
-/// Returns the JSON of a value on one line.
+/// Returns a value as JSON on one line.
 fn json(value: &Value) -> String {
-    // As the only entry of a map, because formats encode whole maps. What stands around it is `{"":` and `}`.
+    // Formats encode only whole maps: the value is the only entry, between `{"":` and `}`.
     let map = Map::from([(Key::from(""), value.clone())]);
     let json = Format::Json.encode_map(&map).ok().and_then(|json| String::from_utf8(json).ok());
     let inner = json.as_deref().and_then(|json| json.strip_prefix("{\"\":")?.strip_suffix('}'));

@@ -1,4 +1,4 @@
-//! Listeners that were handed over instead of being asked for: socket activation.
+//! Inherited listeners: socket activation.
 
 use std::env;
 use std::net::{SocketAddr, TcpListener};
@@ -8,16 +8,16 @@ use anyhow::Context;
 use listenfd::ListenFd;
 use mapcast::{Server, Service};
 
-/// What a listener is called that has no name (`sd_listen_fds_with_names`(3)).
+/// The name of an unnamed listener (`sd_listen_fds_with_names`(3)).
 const UNNAMED: &str = "unknown";
 
-/// The listeners that this process was started with.
+/// The listeners that this process has inherited.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     inherited: Vec<Inherited>,
 }
 
-/// A listener and what its socket unit calls it (`FileDescriptorName=`).
+/// A listener, and its name in the socket unit (`FileDescriptorName=`).
 #[derive(Debug)]
 struct Inherited {
     name: String,
@@ -25,8 +25,8 @@ struct Inherited {
 }
 
 impl Listeners {
-    /// Takes what `LISTEN_FDS` tells of, if it is meant for this process (`LISTEN_PID`); usually nothing. To be called
-    /// before anything else opens a descriptor, and once.
+    /// Takes the sockets of `LISTEN_FDS` if they are for this process (`LISTEN_PID`); usually none. Call this once,
+    /// before anything else opens a descriptor.
     ///
     /// # Errors
     /// If one of them is not a TCP socket.
@@ -44,10 +44,10 @@ impl Listeners {
         Ok(Self { inherited })
     }
 
-    /// Has `server` serve `service` on the listeners that were handed over or, if there are none, on `addrs`.
+    /// Serves `service` on the inherited listeners or, if there are none, on `addrs`.
     ///
     /// # Errors
-    /// If one cannot be listened on.
+    /// If the server cannot listen.
     pub(crate) fn serve(self, server: &mut Server, addrs: &[SocketAddr], service: impl Service) -> anyhow::Result<()> {
         if self.inherited.is_empty() {
             return Ok(server.bind(addrs, service)?);

@@ -1,4 +1,4 @@
-//! What the service manager is told: datagrams of `NAME=value` lines to the socket that it names.
+//! Notifications to the service manager: datagrams of `NAME=value` lines.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -7,10 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// How long the manager may leave its queue full: 1 s, so that one that has stopped reading keeps nobody from stopping.
+/// How long a full queue of the manager may delay a notification: 1 s, so that a manager that has stopped reading
+/// cannot block the stop.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Something to tell the manager; `sd_notify`(3) has what each one means.
+/// A notification; `sd_notify`(3) defines each one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notice<'a> {
     Ready,
@@ -18,7 +19,7 @@ pub(super) enum Notice<'a> {
     /// One line for people.
     Status(&'a str),
     Watchdog,
-    /// The state that has just begun may take this long.
+    /// The current state may take this long.
     ExtendTimeout(Duration),
 }
 
@@ -34,18 +35,18 @@ impl fmt::Display for Notice<'_> {
     }
 }
 
-/// The way to the manager. One socket for all of the process's life: a message must not fail because the clients have
-/// taken every descriptor.
+/// A socket connected to the manager. It stays open: a notification must not fail because clients have taken every
+/// descriptor.
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: UnixDatagram,
 }
 
 impl Channel {
-    /// Connects to the socket at `path`, or in the abstract namespace if that begins with `@` (unix(7)).
+    /// Connects to the socket at `path`, or in the abstract namespace if the path begins with `@` (unix(7)).
     ///
     /// # Errors
-    /// If there is none.
+    /// If the socket does not exist.
     pub(super) fn connect(path: &OsStr) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address(path)?)?;
@@ -53,7 +54,7 @@ impl Channel {
         Ok(Self { socket })
     }
 
-    /// Tells the manager, all in one message. One that does not hear is told to the log: serving goes on.
+    /// Sends the notifications in one message. An error is logged; serving continues.
     pub(super) fn send(&self, notices: &[Notice<'_>]) {
         let lines: Vec<_> = notices.iter().map(ToString::to_string).collect();
         if let Err(error) = self.socket.send(lines.join("\n").as_bytes()) {

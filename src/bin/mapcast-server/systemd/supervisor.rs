@@ -1,4 +1,4 @@
-//! The thread that tells the service manager: ready, how many there are, still alive, stopping.
+//! The thread that notifies the service manager: ready, status, watchdog, stopping.
 
 use std::env;
 use std::sync::Arc;
@@ -13,34 +13,34 @@ use mapcast::threads::{Thread, Threads};
 
 use super::notices::{Channel, Notice};
 
-/// How often the status is looked at, and told if it has changed.
+/// How often the status is updated, and sent if it has changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
 
-/// What a stop may take beside the drain: 1 s for those who are cut, and some for the threads to be joined.
+/// How long a stop may take in addition to the drain: 1 s for connections that are cut off, and some for joining
+/// threads.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Whoever started this process and wants to know how it fares.
+/// The connection to the service manager.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     channel: Channel,
-    /// How long it waits for a sign of life before it ends the process, if it does.
+    /// The watchdog timeout, after which the manager ends the process; `None` without a watchdog.
     watchdog: Option<Duration>,
 }
 
-/// What there is to tell of.
+/// What is reported.
 pub(crate) struct Subject {
-    /// Where the maps are; `None` for a service that has none.
+    /// The source's sink; `None` for a service without a map.
     pub(crate) sink: Option<Sink>,
     pub(crate) stats: Arc<Stats>,
-    /// The long-lived threads: there is no sign of life while one of them is stuck.
+    /// The long-lived threads: the watchdog is not notified while one of them is stuck.
     pub(crate) threads: Threads,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop: Shutdown,
 }
 
 impl Supervisor {
-    /// Returns the one that the environment names (`NOTIFY_SOCKET`), if any. One that cannot be reached is told to the
-    /// log.
+    /// Returns the supervisor for `NOTIFY_SOCKET`, if it is set. If the socket cannot be reached, logs a warning.
     pub(crate) fn from_env() -> Option<Self> {
         let path = env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())?;
         match Channel::connect(&path) {
@@ -55,15 +55,15 @@ impl Supervisor {
         }
     }
 
-    /// How often the accept loop has to come round for the watchdog: twice between two signs of life.
+    /// The longest round of an accept loop for the watchdog: half of the watchdog's period.
     pub(crate) fn heartbeat(&self) -> Option<Duration> {
         self.watchdog.map(|timeout| timeout / 4)
     }
 
-    /// Tells of `subject` from a thread of its own until the stop, and of the stop.
+    /// Reports on `subject` from a thread of its own until the stop, and reports the stop.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system refuses a thread.
     pub(crate) fn follow(self, mut subject: Subject) -> anyhow::Result<Thread> {
         let worker = subject.threads.register("supervisor", "telling the service manager");
         subject.stop = subject.stop.for_worker(&worker);
@@ -102,21 +102,21 @@ impl Supervisor {
     }
 }
 
-/// Returns how long the watchdog waits, if it watches this process (`sd_watchdog_enabled`(3)).
+/// Returns the watchdog timeout, if the watchdog is for this process (`sd_watchdog_enabled`(3)).
 fn watchdog(usec: Option<u64>, pid: Option<u64>) -> Option<Duration> {
     let is_ours = pid.is_none_or(|pid| pid == u64::from(std::process::id()));
     usec.filter(|usec| is_ours && *usec > 0).map(Duration::from_micros)
 }
 
-/// Waits for a map, if there will ever be one, or for the stop; calls `wait` first if there is none yet.
+/// Waits for the first map, if there will be one, or for the stop. Calls `wait` first if there is no map yet.
 fn wait_first_map(subject: &Subject, wait: impl FnOnce()) {
     let Some(sink) = &subject.sink else { return };
-    // A second stop, of the waiting alone: a thread that polls is woken by nothing else.
+    // A second stop, for this wait alone: it wakes the polling thread.
     let Ok(published) = Shutdown::new() else { return };
     let _subscription = sink.feed().subscribe(Waker::from(Arc::new(Publication(published.clone()))));
     if sink.feed().version() == 0 {
         wait();
-        // A wait that the system refuses ends early: too soon ready is better than never.
+        // If the wait fails, the server reports readiness early.
         let _ = subject.stop.wait_readable(&published, None);
     }
 }
@@ -130,10 +130,10 @@ impl Wake for Publication {
     }
 }
 
-/// The line that `systemctl status` shows.
+/// The line in `systemctl status`.
 #[derive(Debug, Default)]
 struct Status {
-    /// The version of the map that was counted last, and its entries.
+    /// The version of the last counted map, and its number of entries.
     counted: (u64, Option<u64>),
 }
 
@@ -146,7 +146,7 @@ impl Status {
         text
     }
 
-    /// Entries of the current map; decoded once a version, so that nobody else need count.
+    /// Returns the number of entries of the current map; decodes each version once.
     fn entries(&mut self, sink: &Sink) -> Option<u64> {
         let latest = sink.feed().latest()?;
         if self.counted.0 != latest.version {
@@ -161,12 +161,12 @@ fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// When a sign of life is due, and whether there was life.
+/// When to notify the watchdog, and whether the server is alive.
 #[derive(Debug)]
 struct Watchdog {
     period: Duration,
     due: Instant,
-    /// The accept loop's rounds at the last sign.
+    /// The accept loop's rounds at the last notification.
     seen: u64,
 }
 
@@ -175,7 +175,8 @@ impl Watchdog {
         Self { period, due: Instant::now(), seen: 0 }
     }
 
-    /// True if and only if a period is over since the last sign, and the accept loop has come round since.
+    /// True if and only if a period has passed since the last notification, and the accept loop has made a round
+    /// since.
     fn is_due(&mut self, now: Instant, heartbeats: u64) -> bool {
         let due = now >= self.due && heartbeats != self.seen;
         if due {
