@@ -104,7 +104,7 @@ fn connect_tcp(
     let mut failure = io::Error::other("the name has no address");
     let peers = match resolver.resolve(address, &cancellation.within(timeout)) {
         _ if cancellation.is_over() => return Err(cancellation.reason()),
-        peers => peers.map_err(refused)?.ok_or_else(|| refused(late("no answer to the lookup of the name")))?,
+        peers => peers.map_err(refused)?.ok_or_else(|| refused(late("no answer to the name lookup")))?,
     };
     for peer in peers {
         match connect_socket(peer, &cancellation.within(timeout)) {

@@ -125,7 +125,7 @@ impl Client {
         loop {
             match self.next_frame()? {
                 // An empty payload means "nothing changed".
-                Some(payload) if payload.is_empty() => debug!("an empty frame from {}", self.peer_addr()),
+                Some(payload) if payload.is_empty() => debug!("received an empty frame from {}", self.peer_addr()),
                 payload => return Ok(payload),
             }
         }

@@ -21,7 +21,7 @@ pub enum Error {
     #[error("no TLS connection")]
     Tls(#[source] tls::HandshakeError),
     /// The server speaks TLS, and this client does not.
-    #[error("the server speaks TLS there: use --tls")]
+    #[error("the server speaks TLS")]
     PlainToTls,
     /// A frame is not valid or incomplete. See [`frame::Error`] for the cause.
     #[error(transparent)]
@@ -70,7 +70,7 @@ pub enum Error {
     #[error("cannot write the output")]
     Output(#[source] io::Error),
     /// The caller's deadline has passed.
-    #[error("the time that was given is over")]
+    #[error("timed out")]
     TimedOut,
     /// The caller's [`Shutdown`](crate::Shutdown) was triggered.
     #[error("stopped")]

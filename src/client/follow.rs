@@ -254,7 +254,7 @@ impl Follower {
                     if !payload.is_empty() {
                         return Ok(FollowEvent::Payload(payload));
                     }
-                    debug!("an empty frame: nothing has changed");
+                    debug!("received an empty frame: the map has not changed");
                 }
                 Ok(None) => return Ok(self.lost(None)),
                 Err(error @ (Error::TimedOut | Error::Stopped)) => return Err(error),

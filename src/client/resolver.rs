@@ -64,7 +64,7 @@ impl Resolver {
         match pending.answer.get() {
             Some(Ok(addresses)) => Ok(Some(addresses.clone())),
             Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
-            None => Err(io::Error::other("the lookup of the name has panicked")),
+            None => Err(io::Error::other("the name lookup has panicked")),
         }
     }
 
@@ -78,7 +78,10 @@ impl Resolver {
         }
         pending.retain(|lookup| lookup.answer.get().is_none());
         if pending.len() >= MAX_LOOKUPS {
-            return Err(io::Error::new(ErrorKind::ResourceBusy, "no name server answers, and other names wait for it"));
+            return Err(io::Error::new(
+                ErrorKind::ResourceBusy,
+                "too many names are being looked up; does a name server answer?",
+            ));
         }
         let lookup = self.begin(name)?;
         pending.push(lookup.clone());

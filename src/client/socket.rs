@@ -144,7 +144,7 @@ impl Drop for ClientSocket {
 
 /// The first received bytes are a TLS alert.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("an alert of TLS came, where nobody speaks it")]
+#[error("received a TLS alert on a connection without TLS")]
 pub(super) struct TlsAlert;
 
 /// True if and only if `bytes` are the alert that a TLS server sends to a plain client: content type 21, any version,

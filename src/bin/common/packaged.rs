@@ -33,7 +33,7 @@ pub(crate) fn assert_up_to_date(command: &Command) {
             (read(&committed, command.get_name()), read(&fresh.path().join(directory), command.get_name()));
         assert!(
             old == new,
-            "packaging/{directory} is not what the options are: run {BLESS}=1 cargo test --bins packaged"
+            "packaging/{directory} does not match the options; run {BLESS}=1 cargo test --bins packaged"
         );
     }
 }

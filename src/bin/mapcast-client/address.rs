@@ -1,5 +1,5 @@
 //! The server's address on the command line.
-#![allow(clippy::doc_markdown, reason = "the option's comment is the help text, which has no backticks")]
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::net::{Ipv6Addr, SocketAddrV6};
 
@@ -24,7 +24,7 @@ pub(crate) struct AddressArgs {
 
 /// Parses an address with or without a port, IPv6 with or without brackets. Returns `HOST:PORT`.
 fn parse_address(text: &str) -> Result<String, String> {
-    let refused = || format!("\"{}\" is no address: write HOST, HOST:PORT or [::1]:PORT", text.escape_debug());
+    let refused = || format!("\"{}\" is not an address; write HOST, HOST:PORT or [::1]:PORT", text.escape_debug());
     if let Ok(bare) = text.parse::<Ipv6Addr>() {
         return Ok(format!("[{bare}]:{DEFAULT_PORT}"));
     }

@@ -1,5 +1,5 @@
 //! The command line and the environment, parsed once into a validated configuration.
-#![allow(clippy::doc_markdown, reason = "these comments are the help text, which has no backticks")]
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -316,7 +316,7 @@ impl CommandLine {
 impl FollowArgs {
     fn into_task(self, client: ClientConfig) -> Result<Task, clap::Error> {
         if self.output == Output::Raw && !self.keys.is_empty() {
-            return Err(conflict("--key cannot be used with --output raw, which does not look deliver the payload"));
+            return Err(conflict("--key cannot be used with --output raw, which does not decode the payload"));
         }
         if self.output == Output::Raw && self.prefix.is_some() {
             return Err(conflict("--prefix cannot be used with --output raw, which has no lines"));
@@ -377,12 +377,16 @@ fn reject_options_without_effect(matches: &ArgMatches) -> Result<(), clap::Error
     if let Some(instead) = instead
         && let Some(stray) = [&["output", "prefix", "changes_only"], lines].concat().into_iter().find(|id| typed(id))
     {
-        return Err(conflict(&format!("{} is about lines and cannot be used with {}", option(stray), option(instead))));
+        return Err(conflict(&format!(
+            "{} is for printed lines and cannot be used with {}",
+            option(stray),
+            option(instead)
+        )));
     }
     for (idle, needed) in deliver::REQUIRED_OPTIONS {
         if typed(idle) && any(needed).is_none() {
             let needed: Vec<String> = needed.iter().map(|id| option(id)).collect();
-            return Err(conflict(&format!("{} does nothing without {}", option(idle), needed.join(" or "))));
+            return Err(conflict(&format!("{} has no effect without {}", option(idle), needed.join(" or "))));
         }
     }
     Ok(())
@@ -403,9 +407,9 @@ fn may_mean_command(matches: &ArgMatches) -> bool {
 /// Parses a number of maps, at least 1.
 fn parse_count(text: &str) -> Result<u64, String> {
     match text.parse() {
-        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(0) => Err("must be at least 1".to_owned()),
         Ok(count) => Ok(count),
-        Err(_) => Err("write an integer of maps, at least 1".to_owned()),
+        Err(_) => Err("write an integer, at least 1".to_owned()),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{logging, timeout_hint};
 pub(crate) fn check(
     address: &str,
     client: ClientConfig,
-    told: bool,
+    is_verbose: bool,
     shutdown: &Shutdown,
     deadline: Option<Instant>,
 ) -> anyhow::Result<Exit> {
@@ -35,13 +35,13 @@ pub(crate) fn check(
         Ok(Some(payload)) => payload,
         Ok(None) => bail!("{address} closed the connection before any map"),
         Err(Error::TimedOut) if !connected.load(Ordering::Relaxed) => {
-            let source = io::Error::new(io::ErrorKind::TimedOut, "no answer in the time that was given");
+            let source = io::Error::new(io::ErrorKind::TimedOut, "timed out");
             return Err(Error::Connect { address: address.to_owned(), source }.into());
         }
         Err(error) => return Err(timeout_hint::explain(error.into(), &follower, is_encrypted)),
     };
     let map = format.decode_map(&payload).map_err(Error::Format)?;
-    if told {
+    if is_verbose {
         let (entries, plural) = (map.len(), if map.len() == 1 { "entry" } else { "entries" });
         let (bytes, took) = (payload.len(), started.elapsed().as_secs_f64() * 1000.0);
         logging::write_line(&format!("{address}: good: {format}, {entries} {plural}, {bytes} bytes, {took:.1} ms"));

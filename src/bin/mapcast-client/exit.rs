@@ -75,23 +75,27 @@ impl From<Exit> for ExitCode {
 /// come from a peer; each part is cut at 500 characters.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let parts: Vec<String> = error.chain().map(|part| printable(&part.to_string())).collect();
-    parts.join(": ")
+    let advice = match error.downcast_ref() {
+        Some(client::Error::PlainToTls) => "; use --tls",
+        _ => "",
+    };
+    parts.join(": ") + advice
 }
 
 fn printable(text: &str) -> String {
     let mut line: String = text
         .chars()
-        .take(LONGEST_PART)
+        .take(MAX_PART_CHARS)
         .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
         .collect();
-    if text.chars().nth(LONGEST_PART).is_some() {
+    if text.chars().nth(MAX_PART_CHARS).is_some() {
         line.push('…');
     }
     line
 }
 
 /// The longest part of an error text, in characters: room for a cause and its fix, not for a payload.
-const LONGEST_PART: usize = 500;
+const MAX_PART_CHARS: usize = 500;
 
 #[cfg(test)]
 mod tests {

@@ -71,7 +71,7 @@ fn is_unknown_host(error: &anyhow::Error) -> bool {
 fn run(config: Config) -> anyhow::Result<ExitCode> {
     let deadline = config.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     signals::survive_large_writes().context("cannot handle signals")?;
-    let shutdown = Shutdown::new().context("cannot make a pipe")?;
+    let shutdown = Shutdown::new().context("cannot create a pipe")?;
     if !config.task.forwards_signals() {
         signals::handle(shutdown.clone(), || leave::leave_at_once(Exit::Interrupted))
             .context("cannot handle signals")?;
@@ -114,8 +114,8 @@ fn run_task(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> a
             return Ok(watch::watch(follower, watched, shutdown, deadline)?.into());
         }
         Task::Check => {
-            let told = config.verbosity > -2;
-            return Ok(check::check(address, client.clone(), told, shutdown, deadline)?.into());
+            let is_verbose = config.verbosity > -2;
+            return Ok(check::check(address, client.clone(), is_verbose, shutdown, deadline)?.into());
         }
         Task::Echo { text } => {
             let input = match text {

@@ -44,15 +44,15 @@ mod present {
                     ("--tls-key", self.tls_key.is_some()),
                 ];
                 return match options.into_iter().find(|(_, is_given)| *is_given) {
-                    Some((option, _)) => Err(format!("{option} does nothing without --tls: add it")),
+                    Some((option, _)) => Err(format!("{option} has no effect without --tls; add --tls")),
                     None => Ok(None),
                 };
             }
             let identity = match (self.tls_cert, self.tls_key) {
                 (Some(cert), Some(key)) => Some(Identity { cert, key }),
                 (None, None) => None,
-                (Some(_), None) => return Err("--tls-cert wants --tls-key beside it".to_owned()),
-                (None, Some(_)) => return Err("--tls-key wants --tls-cert beside it".to_owned()),
+                (Some(_), None) => return Err("--tls-cert also needs --tls-key".to_owned()),
+                (None, Some(_)) => return Err("--tls-key also needs --tls-cert".to_owned()),
             };
             let options = ClientTls { ca: self.tls_ca, name: self.tls_name, identity };
             let connector = Connector::load(&options).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
@@ -68,7 +68,7 @@ pub(crate) struct TlsArgs {}
 
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
 impl TlsArgs {
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same as with the feature")]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "same signature as with the feature")]
     pub(crate) fn load(self) -> Result<Option<std::sync::Arc<mapcast::tls::Connector>>, String> {
         Ok(None)
     }

@@ -253,11 +253,11 @@ const SPARE_LISTENERS: u64 = 8;
 /// Returns the limit on connections: the requested one if the machine can hold it, otherwise the default, reduced to
 /// what the machine can hold.
 fn max_connections(asked: Option<u64>, capacity: Capacity) -> anyhow::Result<u64> {
-    ensure!(capacity.clients > 0, "this machine can hold no client, because {}", capacity.limit);
+    ensure!(capacity.clients > 0, "this machine cannot hold any client, because {}", capacity.limit);
     let Some(asked) = asked else {
         return Ok(DEFAULT_MAX_CONNECTIONS.min(capacity.clients));
     };
-    ensure!(asked > 0, "--max-connections 0: nobody could connect");
+    ensure!(asked > 0, "--max-connections 0: no client could connect; use at least 1");
     if asked > capacity.clients {
         bail!("--max-connections {asked}: this machine can hold {}, because {}", capacity.clients, capacity.limit);
     }
@@ -279,7 +279,7 @@ fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
 
 fn parse_interval(text: &str) -> anyhow::Result<Duration> {
     let interval = parse_duration(text)?;
-    ensure!(interval >= SHORTEST, "less than {} is no time at all: write 100ms, 5s or 1m", format_duration(SHORTEST));
+    ensure!(interval >= SHORTEST, "must be at least {}; write 100ms, 5s or 1m", format_duration(SHORTEST));
     Ok(interval)
 }
 
@@ -379,7 +379,7 @@ mod tests {
         let capacity = Capacity { clients: 0, descriptors: 0, limit: Limit::Descriptors(30) };
         for asked in [None, Some(1)] {
             let refusal = max_connections(asked, capacity).unwrap_err().to_string();
-            assert!(refusal.contains("can hold no client") && refusal.contains("open files"), "{refusal}");
+            assert!(refusal.contains("cannot hold any client") && refusal.contains("open files"), "{refusal}");
         }
     }
 }

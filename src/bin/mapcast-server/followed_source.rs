@@ -26,7 +26,7 @@ impl FollowedSource {
         sink.health().watch(&worker);
         let stop = stop.for_worker(&worker);
         let follow = move || worker.run(|pause| stop.wait(pause), || source.follow(&sink, &stop));
-        Thread::start("source", follow).context("no thread for the source")
+        Thread::start("source", follow).context("cannot start the thread for the source")
     }
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn first_map(
         }
         (Some(at), LastMap::Read(last)) => {
             let source = at.open()?;
-            last.map(|last| sink.publish(last)).transpose().context("--state: the map cannot be sent")?;
+            last.map(|last| sink.publish(last)).transpose().context("--state: cannot send the map")?;
             source
         }
         (None, LastMap::Kept(state)) => fixed(state.load(map.max_frame)?, state.age()),

@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 fn begin(cli: &Cli) -> anyhow::Result<(Threads, Arc<Worker>, Shutdown)> {
     signals::survive_large_writes().context("cannot handle signals")?;
     let (threads, stop) = (Threads::default(), Shutdown::new().context("no descriptors left")?);
-    let starting = threads.register_io("main", "starting, which reads the files that the options name");
+    let starting = threads.register_io("main", "starting, which reads the configured files");
     monitor::start(threads.clone(), stop.clone(), cli.drain_timeout(), FAILED)?;
     Ok((threads, starting, stop))
 }
@@ -176,7 +176,7 @@ fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
     drop(sink);
     let left = threads.unfinished();
     if all_joined && !left.is_empty() {
-        log::error!("leaving threads behind: {}", left.join(", "));
+        log::error!("exiting with threads still running: {}", left.join(", "));
     }
     Ok(summary?.cut == 0 && all_joined && left.is_empty())
 }

@@ -31,12 +31,12 @@ pub(crate) fn start(threads: Threads, stop: Shutdown, drain_timeout: Duration, c
             threads.look();
         }
         let names = threads.unfinished().join(", ");
-        log::error!("not stopped within {} s; leaving threads behind: {names}", limit.as_secs());
+        log::error!("not stopped within {} s; exiting with threads still running: {names}", limit.as_secs());
         logging::flush_at_once();
         process::exit(i32::from(code));
     };
     // Not joined: it ends with the process.
-    thread::Builder::new().name("monitor".to_owned()).spawn(look).context("no thread for the monitor")?;
+    thread::Builder::new().name("monitor".to_owned()).spawn(look).context("cannot start the thread for the monitor")?;
     Ok(())
 }
 

@@ -41,12 +41,12 @@ impl SourceArgs {
         match &location {
             _ if state.is_none() => {}
             Some(file @ (Location::Json(_) | Location::Toml(_))) => {
-                bail!(
-                    "--state: {file} is a file, which is there when the server starts, or is missed then; leave it out"
-                )
+                bail!("--state has no effect with the file {file}, which is read at startup anyway; remove --state")
             }
             None if !is_writable => {
-                bail!("--state: there is nothing to keep; it is for --http-token-file, or a --source that is no file")
+                bail!(
+                    "--state has nothing to store; use it with --http-token-file, or with a --source that is not a file"
+                )
             }
             _ => {}
         }
@@ -57,7 +57,7 @@ impl SourceArgs {
         let location = self.source.as_ref().map(|text| text.parse::<Location>().context("--source")).transpose()?;
         let location = match (location, self.tls.chosen()) {
             (Some(location), Some(tls)) if location.is_encrypted() => Some(location.with_tls(tls)),
-            (_, Some(_)) => bail!("--source-tls-ca and its kin belong to --source tls://HOST:PORT or rediss://HOST"),
+            (_, Some(_)) => bail!("--source-tls-* options need --source tls://HOST:PORT or rediss://HOST"),
             (location, None) => location,
         };
         match location {
@@ -70,7 +70,7 @@ impl SourceArgs {
             location => {
                 // Unused without the feature.
                 let _ = interval;
-                let why = "--redis-password-file: it belongs to --source redis://HOST/DB?key=NAME";
+                let why = "--redis-password-file needs --source redis://HOST/DB?key=NAME";
                 ensure!(self.redis_password_file.is_none(), why);
                 Ok(location)
             }
@@ -98,7 +98,7 @@ mod redis {
         password_file: Option<PathBuf>,
     ) -> anyhow::Result<RedisAddress> {
         if address.has_password() && env::var(SOURCE_VARIABLE).as_deref() != Ok(text) {
-            log::warn!("ps shows the password in --source to everyone: use --redis-password-file or {VARIABLE}");
+            log::warn!("ps shows the password in --source to every user; use --redis-password-file or {VARIABLE}");
         }
         let variable = env::var(VARIABLE).ok().filter(|password| !password.is_empty());
         let in_file = password_file.map(Password::in_file).transpose().context("--redis-password-file")?;

@@ -80,7 +80,7 @@ pub(crate) struct TlsArgs {}
 
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
 impl TlsArgs {
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same as with the feature")]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "same signature as with the feature")]
     pub(crate) fn load(&self) -> anyhow::Result<Option<std::sync::Arc<mapcast::tls::Acceptor>>> {
         Ok(None)
     }
@@ -93,7 +93,7 @@ pub(crate) struct SourceTlsArgs {}
 
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
 impl SourceTlsArgs {
-    #[allow(clippy::unused_self, reason = "the same as with the feature")]
+    #[allow(clippy::unused_self, reason = "same signature as with the feature")]
     pub(crate) fn chosen(&self) -> Option<mapcast::tls::ClientTls> {
         None
     }

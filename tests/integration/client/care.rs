@@ -55,7 +55,7 @@ fn a_removed_directory_is_made_again_for_a_restart() {
     remove_directories(&place);
     place.publish(1);
     place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
-    client.wait_log("the directory of MAPCAST_FILE, was removed: made again as ");
+    client.wait_log("the directory of MAPCAST_FILE, was removed; created again as ");
     end(client);
     assert_eq!(place.directories(), 0);
 }
@@ -69,7 +69,7 @@ fn a_directory_that_was_opened_to_others_is_made_private_and_removed_at_the_end(
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
     place.publish(1);
     place.wait_text("maps", "{\"n\":0}\n{\"n\":1}\n");
-    client.wait_log("was open to other users: made private again");
+    client.wait_log("was accessible to other users; made private again");
     assert_eq!(fs::metadata(directory).unwrap().permissions().mode() & 0o777, 0o700);
     end(client);
     assert_eq!(place.directories(), 0);
@@ -135,8 +135,8 @@ fn a_file_that_cannot_be_written_leaves_the_program_and_is_tried_again() {
     fs::remove_dir_all(place.path("tt")).unwrap();
     fs::write(place.path("tt"), "in the way").unwrap();
     place.publish(1);
-    let line = client.wait_log("the program goes on as it is");
-    assert!(line.contains("cannot make a directory for MAPCAST_FILE in "), "{line}");
+    let line = client.wait_log("the program keeps running unchanged");
+    assert!(line.contains("cannot create a directory for MAPCAST_FILE in "), "{line}");
     assert_eq!(place.text("maps"), "0\n");
     fs::remove_file(place.path("tt")).unwrap();
     fs::create_dir(place.path("tt")).unwrap();
@@ -158,7 +158,7 @@ fn a_command_that_cannot_be_started_is_tried_again() {
     fs::remove_dir_all(place.path("tt")).unwrap();
     fs::write(place.path("tt"), "in the way").unwrap();
     place.publish(1);
-    client.wait_log("the command cannot be run: cannot make a directory for MAPCAST_FILE in ");
+    client.wait_log("cannot run the command: cannot create a directory for MAPCAST_FILE in ");
     fs::remove_file(place.path("tt")).unwrap();
     fs::create_dir(place.path("tt")).unwrap();
     // Without another map.
@@ -178,7 +178,7 @@ fn a_program_that_is_no_longer_there_is_not_stopped_and_started_again_when_it_is
     let first = Pid::from_raw(place.text("pids").trim().parse().unwrap()).unwrap();
     fs::rename(&program, place.path("away")).unwrap();
     place.publish(1);
-    client.wait_log("the program goes on as it is: cannot run ./program: No such file or directory");
+    client.wait_log("the program keeps running unchanged: cannot run ./program: No such file or directory");
     pace(Duration::from_millis(300));
     assert!(test_kill_process(first).is_ok());
     fs::rename(place.path("away"), &program).unwrap();
@@ -198,7 +198,7 @@ fn a_map_that_is_too_large_for_an_environment_is_only_in_the_file() {
     place.wait_text("maps", "0\n");
     let large: Map = (0..10).map(|number| (format!("v{number}").into(), "x".repeat(95_000).into())).collect();
     place.server.feed.publish(&large).unwrap();
-    let line = client.wait_log("the program goes on as it is");
+    let line = client.wait_log("the program keeps running unchanged");
     assert!(line.contains("bytes, and the system allows 262144"), "{line}");
     let file = fs::metadata(place.text("file").trim()).unwrap();
     assert!(file.len() > 950_000, "{}", file.len());
@@ -250,7 +250,7 @@ fn a_command_that_takes_too_long_has_its_grace_period_behind_a_shell() {
     let place = Place::new(INTERVAL);
     fs::write(place.path("slow.sh"), ENDS_SLOWLY).unwrap();
     let client = place.client(&["-n", "1", "--exec-timeout", "5s", "--exec", "sh slow.sh; true"]).finish();
-    client.assert_exit(1).assert_stderr("the command takes longer than 5s: ended");
+    client.assert_exit(1).assert_stderr("the command exceeded 5s and was terminated");
     assert_eq!(place.text("order"), "begin\ngot TERM\ndone\n");
 }
 
@@ -280,7 +280,7 @@ fn a_later_map_without_the_key_leaves_the_program() {
     let client = run(&place, &["-k", "n"], LIVES);
     place.wait_text("maps", "0\n");
     place.server.feed.publish(&Map::from([("other".into(), 1.into())])).unwrap();
-    client.wait_log("the map before stays: the map has no entry \"n\"");
+    client.wait_log("keeping the previous map: the map has no entry \"n\"");
     place.publish(1);
     place.wait_text("maps", "0\n1\n");
     end(client);
@@ -312,7 +312,7 @@ fn a_later_frame_that_is_none_leaves_the_program() {
     });
     place.wait_text("maps", "0\n");
     go.send(()).unwrap();
-    client.wait_log("the map before stays: not a frame header");
+    client.wait_log("keeping the previous map: not a frame header");
     client.wait_log("is the other end set to another --format?");
     place.wait_text("maps", "0\n1\n");
     end(client);

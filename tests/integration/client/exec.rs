@@ -26,7 +26,7 @@ fn each_change_is_handed_over_in_a_file_and_on_standard_input() {
     let client =
         exec(&place, "cat >>stdin; cat \"$MAPCAST_FILE\" >>file; ls -l \"$MAPCAST_FILE\" | cut -c 1-10 >mode", &[]);
     place.wait_text("file", "{\"n\":0}\n");
-    client.wait_log("the command is done after");
+    client.wait_log("the command succeeded after");
     place.publish(1);
     place.wait_text("file", "{\"n\":0}\n{\"n\":1}\n");
     // Repeats are no changes.
@@ -66,7 +66,7 @@ fn a_command_that_hangs_is_ended_with_its_children_and_the_next_one_runs() {
     let hang = "read map; echo \"$map\" >>maps; if [ \"$map\" = '{\"n\":0}' ]; then \
                 sh -c 'trap \"\" TERM; echo $$ >pid; exec sleep 1000' & wait; fi";
     let client = exec(&place, hang, &["--exec-timeout", "5s"]);
-    client.wait_log("the command takes longer than 5s: ended");
+    client.wait_log("the command exceeded 5s and was terminated");
     client.wait_log("the command failed after");
     let child = Pid::from_raw(place.text("pid").trim().parse().unwrap()).unwrap();
     eventually("the child of the command to be gone", || test_kill_process(child).is_err());
@@ -79,7 +79,7 @@ fn a_command_that_will_not_end_is_killed() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "trap '' TERM; while :; do sleep 0.1; done", &["--exec-timeout", "3s", "-n", "1"]);
     let client = client.finish();
-    client.assert_exit(1).assert_stderr("the command does not end: killed").assert_stderr("signal: 9");
+    client.assert_exit(1).assert_stderr("the command does not exit; killed").assert_stderr("signal: 9");
     assert!(client.elapsed > Duration::from_secs(3 + 5), "{:?}", client.elapsed);
 }
 
@@ -137,7 +137,7 @@ fn a_signal_lets_the_running_command_finish_and_begins_no_other() {
     place.publish(1);
     pace(Duration::from_millis(200));
     client.signal(Signal::TERM);
-    client.wait_log("leaving when the command is done");
+    client.wait_log("exiting after the command");
     fs::write(place.path("go"), "").unwrap();
     client.finish().assert_exit(0);
     assert_eq!(place.text("order"), "begin\nend\n");
@@ -150,7 +150,7 @@ fn the_end_of_the_time_lets_the_running_command_finish_and_begins_no_other() {
     let client = exec(&place, command, &["-W", "5s"]);
     place.wait_text("order", "begin\n");
     place.publish(1);
-    client.wait_log("leaving when the command is done");
+    client.wait_log("exiting after the command");
     fs::write(place.path("go"), "").unwrap();
     client.finish().assert_exit(124);
     assert_eq!(place.text("order"), "begin\nend\n");
@@ -199,7 +199,7 @@ fn a_second_signal_leaves_at_once_and_nothing_behind() {
     eventually("the command to run", || !place.text("pid").is_empty());
     let command = Pid::from_raw(place.text("pid").trim().parse().unwrap()).unwrap();
     client.signal(Signal::TERM);
-    client.wait_log("leaving when the command is done");
+    client.wait_log("exiting after the command");
     client.signal_again(Signal::TERM);
     let client = client.finish();
     client.assert_exit(130);

@@ -51,11 +51,11 @@ fn usage_errors_are_2_and_one_clear_text() {
         (&["--format", "yaml"][..], "[possible values: bincode, json, msgpack, pickle, text]"),
         (&["--timeout", "soon"], "write 5s, 500ms"),
         (&["localhost:http"], "write HOST, HOST:PORT"),
-        (&["-n", "3", "greet"], "belongs to the main job"),
+        (&["-n", "3", "greet"], "it is for printing or delivering maps"),
         (&["--no-such-option"], "--no-such-option"),
         (&["--write", "-", "--write-format", "json"], "leave --write out, and give --output"),
         (&["--write", "/dev/stdout", "--write-format", "json"], "leave --write out, and give --output"),
-        (&["-n", "0"], "it must be at least 1"),
+        (&["-n", "0"], "must be at least 1"),
     ] {
         let client = Program::client(args).finish();
         client.assert_exit(2).assert_stdout("").assert_stderr(text);
@@ -170,14 +170,14 @@ fn the_time_that_is_over_is_124_with_or_without_maps() {
 
 #[test]
 fn the_time_that_is_over_before_any_byte_says_what_the_server_may_be_waiting_for() {
-    let hint = "no map came (does the server want TLS: --tls, is it full, or has it no map yet?): the time that was given is over";
+    let hint = "no map was received (does the server need --tls, is it full, or does it have no map yet?): timed out";
     for args in [&["-W", "300ms"][..], &["-W", "300ms", "--write", "x.json"], &["check", "-W", "300ms"]] {
         let client = Program::client(&[args, &[&serve_bytes(Vec::new())]].concat()).finish();
         client.assert_exit(124).assert_stderr(hint);
     }
     for bytes in [b"1".to_vec(), builtin_frame()] {
         let client = Program::client(&["-W", "3s", &serve_bytes(bytes)]).finish();
-        client.assert_exit(124).assert_stderr("mapcast-client: the time that was given is over\n");
+        client.assert_exit(124).assert_stderr("mapcast-client: timed out\n");
     }
 }
 
@@ -233,7 +233,7 @@ fn blocked(args: &[&str], before: &[u8]) -> (Program, io::PipeReader) {
 fn the_time_is_over_for_a_client_whose_output_nobody_reads() {
     for args in [&["-W", "3s"][..], &["-W", "3s", "-o", "raw"]] {
         let (client, _unread) = blocked(args, &[]);
-        client.finish().assert_exit(124).assert_stderr("the time that was given is over");
+        client.finish().assert_exit(124).assert_stderr("timed out");
     }
     let echo = serve(|_, mut stream| while stream.write_all(&[b'x'; 9_000]).is_ok() {});
     for talk in [&["greet", &echo][..], &["echo", &echo, "text"]] {

@@ -51,7 +51,7 @@ fn a_file_that_is_refused_is_never_in_place_and_the_next_one_is() {
     let client = place.client(&["--write", "map.toml", "--check", check, "--exec", "cat map.toml >>seen"]);
     place.wait_text("seen", "n = 0\n");
     place.publish(1);
-    client.wait_log("map.toml stays as it is: the check failed: exit status: 3");
+    client.wait_log("map.toml stays unchanged: the check failed: exit status: 3");
     place.publish(2);
     place.wait_text("seen", "n = 0\nn = 2\n");
     client.signal(Signal::TERM);
@@ -71,7 +71,7 @@ fn a_map_that_is_refused_leaves_the_program() {
         place.client(&["--check", "! grep -q '\"n\":1}' {}", "--run", "sh", "-c", "echo $n >>maps; exec sleep 1000"]);
     place.wait_text("maps", "0\n");
     place.publish(1);
-    client.wait_log("the map is not handed over: the check failed: exit status: 1");
+    client.wait_log("the map is not delivered: the check failed: exit status: 1");
     place.publish(2);
     place.wait_text("maps", "0\n2\n");
     client.signal(Signal::TERM);
@@ -84,7 +84,7 @@ fn a_check_that_hangs_is_ended_and_refuses() {
     let place = Place::new(INTERVAL);
     let check = "echo {} >>checks; trap 'echo ended >>ended; exit' TERM; while :; do sleep 0.05; done";
     let client = place.client(&["--write", "map.toml", "--check", check, "--check-timeout", "5s"]);
-    client.wait_log("map.toml stays as it is: the check takes longer than 5s: ended");
+    client.wait_log("map.toml stays unchanged: the check exceeded 5s and was terminated");
     assert_eq!(place.text("ended"), "ended\n");
     assert!(place.text("checks").contains("/.map.toml."), "{}", place.text("checks"));
     place.publish(1);

@@ -39,7 +39,7 @@ fn the_map_is_in_the_environment_and_in_a_file() {
     let script = "echo \"$n $text\"; env | grep -c no-name; cat \"$MAPCAST_FILE\"";
     let client = run(&place, &[], script).finish();
     client.assert_exit(0).assert_stdout("7 x y\n0\n{\"n\":7,\"no-name\":1,\"text\":\"x y\"}\n");
-    client.assert_stderr("only in MAPCAST_FILE, because it is no variable: \"no-name\"");
+    client.assert_stderr("only in MAPCAST_FILE, because a variable cannot represent them: \"no-name\"");
     assert_eq!(place.directories(), 0);
 }
 
@@ -106,7 +106,7 @@ fn a_program_that_does_not_end_is_killed_and_what_it_started_with_it() {
     eventually("a child", || place.text("pids").ends_with('\n'));
     let child = Pid::from_raw(place.text("pids").trim().parse().unwrap()).unwrap();
     place.publish(1);
-    client.wait_log("the program does not end: killed");
+    client.wait_log("the program does not exit; killed");
     place.wait_text("maps", "0\n1\n");
     eventually("the child to be gone", || test_kill_process(child).is_err());
     client.signal(Signal::TERM);

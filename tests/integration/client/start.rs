@@ -101,11 +101,11 @@ fn a_cache_that_cannot_be_used_is_said_and_changes_nothing_else() {
     let place = Place::new(INTERVAL);
     fs::write(place.path("cache"), "garbage").unwrap();
     let refused = client(&place, &[&nobody(), "--cache", "cache", "--write", "map.toml"]).finish();
-    refused.assert_exit(3).assert_stderr("the cache cannot be used: it has no map; remove it");
+    refused.assert_exit(3).assert_stderr("the cache cannot be used: it does not contain a map; remove it");
     let refused = client(&place, &[&nobody(), "--cache", "missing", "--write", "map.toml"]).finish();
     refused.assert_exit(3);
     fs::create_dir(place.path("directory")).unwrap();
     let written = place.client(&["-n", "1", "--cache", "directory", "--write", "map.toml"]).finish();
-    written.assert_exit(0).assert_stderr("directory: the map is not kept");
+    written.assert_exit(0).assert_stderr("directory: the map is not cached");
     assert_eq!(place.text("map.toml"), "n = 0\n");
 }

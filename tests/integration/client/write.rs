@@ -154,7 +154,7 @@ fn a_link_that_somebody_else_has_put_into_a_shared_directory_is_not_followed() {
 fn what_cannot_be_written_is_said_once_and_written_as_soon_as_it_can_be() {
     let place = Place::new(Duration::from_millis(20));
     let client = place.client(&["--write", "later/map.json", "-n", "1"]);
-    client.wait_log("later/map.json stays as it is: cannot write later/map.json");
+    client.wait_log("later/map.json stays unchanged: cannot write later/map.json");
     pace(Duration::from_millis(200));
     fs::create_dir(place.path("later")).unwrap();
     let client = client.finish();
@@ -170,7 +170,7 @@ fn variables_that_are_none_are_left_out_and_named() {
     place.server.feed.publish(&entries.map(|(key, value)| (key.into(), value.into())).into()).unwrap();
     let client = place.client(&["--write", ".env", "-n", "1"]).finish();
     client.assert_exit(0).assert_stderr(
-        "skipped in .env, because shells or systemd do not read them back as text: \"UID\", \"a-b\", \"bad\"",
+        "skipped in .env, because shells or systemd would not read it back as a string: \"UID\", \"a-b\", \"bad\"",
     );
     assert_eq!(fs::read_to_string(place.path(".env")).unwrap(), "ok=\"x y\"\n");
 }
@@ -305,8 +305,8 @@ fn a_directory_that_cannot_be_written_is_named_at_the_start() {
     client.current_dir(&place.directory).uid(54_325).gid(54_325);
     client.args(["-f", "json", "-n", "1", "--write", "theirs/map.json", &place.server.running.addr.to_string()]);
     let client = crate::support::program::Program::start(client);
-    client.wait_log("theirs/map.json cannot be written yet: no file can be made in theirs: Permission denied");
-    client.wait_log("theirs/map.json stays as it is: cannot write theirs/map.json: no file can be made in theirs: ");
+    client.wait_log("theirs/map.json cannot be written yet: cannot create a file in theirs: Permission denied");
+    client.wait_log("theirs/map.json stays unchanged: cannot write theirs/map.json: cannot create a file in theirs: ");
     std::os::unix::fs::chown(place.path("theirs"), Some(54_325), None).unwrap();
     client.finish().assert_exit(0);
     place.wait_text("theirs/map.json", "{\n  \"n\": 0\n}\n");

@@ -18,7 +18,7 @@ fn what_would_be_done_is_said_and_nothing_is_done() {
         "listen on {addr}: the map as bincode every 5s\n\
          the map: from no source, 128 bytes now\n\
          frames of at most 1MiB\n\
-         web page on http://127.0.0.1:8081/: written with the token, 256 connections\n\
+         web page on http://127.0.0.1:8081/: writable with the token, 256 connections\n\
          at most 10000 clients\n\
          without TLS\n\
          write timeout 10s\n\
@@ -55,7 +55,7 @@ fn who_may_connect_is_said_too() {
     command.args(["--max-connections-per-ip", "3"]);
     let said = run(command).assert_exit(0).stdout.clone();
     let said = String::from_utf8(said).unwrap();
-    assert!(said.contains("at most 20 clients, 3 of one address\nonly from 10.0.0.0/8, ::1/128\n"), "{said}");
+    assert!(said.contains("at most 20 clients, 3 per address\nonly from 10.0.0.0/8, ::1/128\n"), "{said}");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn what_is_not_the_default_is_said() {
         "web page for map.example, 192.0.2.7 too",
         "web page read by pages of https://app.example",
         "keepalive 5s",
-        "others of this user may listen there too",
+        "other servers of this user may listen there too",
     ] {
         assert!(said.lines().any(|said| said == line), "{line}: {said}");
     }
@@ -90,14 +90,14 @@ fn a_source_that_is_no_file_is_not_said_to_have_been_tried() {
         let mut command = clean(SERVER);
         command.args(["--check-config", "--source", source]);
         let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
-        assert!(said.contains(&format!("\nthe map: from {source}, not tried\n")), "{said}");
+        assert!(said.contains(&format!("\nthe map: from {source}, not contacted\n")), "{said}");
     }
     let state = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(state.path(), "{\"a\": 1}").unwrap();
     let mut command = clean(SERVER);
     command.args(["--check-config", "--source", "tcp://127.0.0.1:1", "--format", "json", "--state", path(&state)]);
     let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
-    assert!(said.contains("the map: from tcp://127.0.0.1:1, not tried; its last good one has 7 bytes\n"), "{said}");
+    assert!(said.contains("the map: from tcp://127.0.0.1:1, not contacted; its last good one has 7 bytes\n"), "{said}");
 }
 
 #[test]

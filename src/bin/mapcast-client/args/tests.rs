@@ -79,7 +79,7 @@ fn a_check_has_a_time_of_its_own_and_says_little() {
 fn the_help_of_a_check_has_its_own_time() {
     let help = words(&config(&["check", "--help"]).unwrap_err().to_string());
     let row = help.split("--timeout <DURATION>").nth(1).unwrap().split("--connect").next().unwrap();
-    assert!(row.contains("with 3 if there is no connection") && row.contains("[default: 2s]"), "{help}");
+    assert!(row.contains("or with 3 if not connected") && row.contains("[default: 2s]"), "{help}");
     let help = words(&config(&["--help"]).unwrap_err().to_string());
     assert!(help.contains("as learned from the server's repeats"), "{help}");
 }
@@ -112,13 +112,13 @@ fn an_address_of_one_word_may_mean_a_command() {
 #[test]
 fn options_of_the_main_job_are_refused_elsewhere() {
     for words in [["-n", "3", "echo"], ["-k", "x", "greet"], ["--watch", "-v", "echo"]] {
-        assert!(refusal(&words).contains("belongs to the main job"), "{words:?}");
+        assert!(refusal(&words).contains("it is for printing or delivering maps"), "{words:?}");
     }
 }
 
 #[test]
 fn an_address_before_a_command_is_told_where_it_belongs() {
-    assert!(refusal(&["h:1", "-v", "check"]).contains("the address stands behind 'check'"));
+    assert!(refusal(&["h:1", "-v", "check"]).contains("the address goes after 'check'"));
 }
 
 #[test]
@@ -148,22 +148,25 @@ fn all_that_follows_run_belongs_to_the_program() {
 #[test]
 fn options_that_would_do_nothing_are_refused() {
     for (words, text) in [
-        (&["--mode", "640"][..], "'--mode' does nothing without '--write'"),
-        (&["--write", "x.json", "--splay", "1"], "'--splay' does nothing without '--exec' or '--run'"),
-        (&["--exec", "x", "--signal", "HUP"], "'--signal' does nothing without '--run'"),
+        (&["--mode", "640"][..], "'--mode' has no effect without '--write'"),
+        (&["--write", "x.json", "--splay", "1"], "'--splay' has no effect without '--exec' or '--run'"),
+        (&["--exec", "x", "--signal", "HUP"], "'--signal' has no effect without '--run'"),
         (&["--write", "x.json", "-o", "json"], "cannot be used with '--write'"),
         (&["--exec", "x", "--changes-only"], "cannot be used with '--exec'"),
         (&["--exec", "x", "--run", "y"], "--exec and --run"),
         (&["--watch", "--exec", "x"], "--watch cannot be used"),
         (&["-n", "1", "--run", "x"], "--count cannot be used with --run"),
-        (&["--write", "x.yaml"], "give --write-format"),
-        (&["--settle", "1"], "'--settle' does nothing without '--write' or '--exec' or '--run'"),
-        (&["--write", "x.json", "--settle-max", "1"], "'--settle-max' does nothing without '--settle'"),
-        (&["--write", "x.json", "--settle", "2", "--settle-max", "1"], "--settle-max is shorter than --settle"),
-        (&["--write", "x.json", "--check", "test"], "write {} where its path belongs"),
-        (&["--write", "x.json", "--check-timeout", "1"], "'--check-timeout' does nothing without '--check'"),
-        (&["--check", "test {}"], "'--check' does nothing without '--write' or '--exec' or '--run'"),
-        (&["--watch", "--cache", "x"], "'--cache' does nothing without '--write' or '--exec' or '--run'"),
+        (&["--write", "x.yaml"], "use --write-format"),
+        (&["--settle", "1"], "'--settle' has no effect without '--write' or '--exec' or '--run'"),
+        (&["--write", "x.json", "--settle-max", "1"], "'--settle-max' has no effect without '--settle'"),
+        (
+            &["--write", "x.json", "--settle", "2", "--settle-max", "1"],
+            "--settle-max must not be shorter than --settle",
+        ),
+        (&["--write", "x.json", "--check", "test"], "write {} where the path of the new file belongs"),
+        (&["--write", "x.json", "--check-timeout", "1"], "'--check-timeout' has no effect without '--check'"),
+        (&["--check", "test {}"], "'--check' has no effect without '--write' or '--exec' or '--run'"),
+        (&["--watch", "--cache", "x"], "'--cache' has no effect without '--write' or '--exec' or '--run'"),
     ] {
         let refusal = refusal(words);
         assert!(refusal.contains(text), "{words:?}: {refusal}");

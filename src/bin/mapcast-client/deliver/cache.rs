@@ -1,5 +1,5 @@
 //! `--cache`: the last map, in a file from which the next client starts if the server is unreachable.
-#![allow(clippy::doc_markdown, reason = "the option's comment is the help text, which has no backticks")]
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -67,7 +67,7 @@ impl Cache {
                 Some(cached)
             }
             Ok(None) => {
-                info!("{}: there is no map in the cache yet", self.path.display());
+                info!("{}: the cache does not contain a map yet", self.path.display());
                 None
             }
             Err(error) => {
@@ -94,12 +94,12 @@ impl Cache {
             Ok(()) => {
                 self.kept = Some(map.clone());
                 if self.failure.clear() {
-                    info!("{}: the map is kept again", self.path.display());
+                    info!("{}: the map is cached again", self.path.display());
                 }
             }
             Err(error) => {
                 self.kept = None;
-                self.failure.warn(format!("{}: the map is not kept: {error:#}", self.path.display()));
+                self.failure.warn(format!("{}: the map is not cached: {error:#}", self.path.display()));
             }
         }
     }
@@ -122,19 +122,19 @@ fn read(path: &Path) -> anyhow::Result<Option<Cached>> {
         Err(error) => return Err(error).context("it cannot be read"),
     };
     let found = file.metadata()?;
-    ensure!(found.is_file(), "it is no regular file");
+    ensure!(found.is_file(), "it is not a regular file");
     let us = rustix::process::geteuid().as_raw();
     // Who can write the file decides what this client runs.
     ensure!(
         [us, 0].contains(&found.uid()) && found.mode() & 0o022 == 0,
-        "other users can write it; remove it, or give it to this user: chmod 600"
+        "other users can write to it; remove it, or make it private with chmod 600"
     );
     ensure!(found.len() <= LARGEST, "it is larger than {LARGEST} bytes");
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes).context("it cannot be read")?;
     let mut frames = FrameReader::new(bytes.as_slice(), bytes.len());
-    let Ok(Some(payload)) = frames.read_frame() else { bail!("it has no map; remove it") };
-    let map = Format::Bincode.decode_map(&payload).ok().context("it has no map; remove it")?;
+    let Ok(Some(payload)) = frames.read_frame() else { bail!("it does not contain a map; remove it") };
+    let map = Format::Bincode.decode_map(&payload).ok().context("it does not contain a map; remove it")?;
     Ok(Some(Cached { map, age: found.modified().ok().and_then(|at| at.elapsed().ok()) }))
 }
 
@@ -142,7 +142,7 @@ fn write(path: &Path, map: &Map) -> anyhow::Result<()> {
     let payload = Format::Bincode.encode_map(map)?;
     let frame = Frame::new(&payload, usize::MAX)?;
     let new = AtomicFile::begin(path, MODE)
-        .with_context(|| format!("no file can be made in {}", directory(path).display()))?;
+        .with_context(|| format!("cannot create a file in {}", directory(path).display()))?;
     new.file().write_all(frame.as_bytes())?;
     match new.finish() {
         // After a power failure the file is either the old one or the new one; both contain a map.
@@ -181,13 +181,13 @@ mod tests {
         let good = fs::read(&path).unwrap();
         for bytes in [&b""[..], b"garbage", b"12345     x", &good[..good.len() - 1]] {
             fs::write(&path, bytes).unwrap();
-            assert!(read(&path).unwrap_err().to_string().contains("no map"));
+            assert!(read(&path).unwrap_err().to_string().contains("does not contain a map"));
         }
         fs::write(&path, good).unwrap();
         assert!(read(&path).unwrap().is_some());
         fs::set_permissions(&path, Permissions::from_mode(0o620)).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("chmod 600"));
-        assert!(read(directory.path()).unwrap_err().to_string().contains("no regular file"));
+        assert!(read(directory.path()).unwrap_err().to_string().contains("not a regular file"));
     }
 
     #[test]

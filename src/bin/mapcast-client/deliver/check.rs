@@ -1,5 +1,5 @@
 //! `--check`: a command that approves each new file before it replaces the old one.
-#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -61,7 +61,7 @@ impl CheckArgs {
     pub(crate) fn into_config(self) -> Result<Option<CheckConfig>, String> {
         let Some(command) = self.check else { return Ok(None) };
         if !command.contains(PLACEHOLDER) {
-            return Err("--check has no place for the new file: write {} where its path belongs".to_owned());
+            return Err("--check does not contain {}; write {} where the path of the new file belongs".to_owned());
         }
         Ok(Some(CheckConfig { command, timeout: self.check_timeout }))
     }
@@ -140,14 +140,14 @@ impl Check {
             if self.shutdown.is_triggered() || timeout != until {
                 bail!("the check was not finished");
             }
-            bail!("the check takes longer than {}: ended", units::format_duration(self.config.timeout));
+            bail!("the check exceeded {} and was terminated", units::format_duration(self.config.timeout));
         };
         // Background processes of the shell would keep the file open.
         process.signal(Signal::KILL);
         if !status.success() {
             return Err(anyhow!("the check failed: {status}"));
         }
-        debug!("the check is done after {:.1}s", started.elapsed().as_secs_f64());
+        debug!("the check succeeded after {:.1}s", started.elapsed().as_secs_f64());
         Ok(())
     }
 }

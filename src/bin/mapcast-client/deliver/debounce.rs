@@ -1,5 +1,5 @@
 //! `--settle`: combines changes in quick succession into one.
-#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ impl DebounceArgs {
         let Some(quiet) = self.settle else { return Ok(DebounceConfig::default()) };
         let max_wait = self.settle_max.unwrap_or(quiet.saturating_mul(DEFAULT_FACTOR));
         if max_wait < quiet {
-            return Err("--settle-max is shorter than --settle, which could then never be over".to_owned());
+            return Err("--settle-max must not be shorter than --settle".to_owned());
         }
         Ok(DebounceConfig { quiet, max_wait })
     }

@@ -1,5 +1,5 @@
 //! `--exec`: a command for each change, one at a time, always with the newest map.
-#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, Sender};
@@ -103,9 +103,9 @@ impl CommandRunner {
                 Ok(status) => Err(anyhow!("the last command failed: {status}")),
                 Err(error) => {
                     let delay = units::format_duration(self.start_limiter.record_failure());
-                    warn!("the command cannot be run: {error:#}; trying again in {delay}, and with the next map");
+                    warn!("cannot run the command: {error:#}; retrying in {delay}, and with the next map");
                     self.failed_map = Some(object);
-                    Err(error.context("the last command could not be run"))
+                    Err(error.context("cannot run the last command"))
                 }
             };
             if self.failed_map.is_none() {
@@ -159,7 +159,7 @@ impl CommandRunner {
         let status = self.wait_end(&process, started.checked_add(self.config.timeout));
         let took = started.elapsed().as_secs_f64();
         if status.success() {
-            info!("the command is done after {took:.1}s");
+            info!("the command succeeded after {took:.1}s");
         } else {
             warn!("the command failed after {took:.1}s: {status}");
         }
@@ -186,10 +186,10 @@ impl CommandRunner {
                 termination = Some(Termination::new("the command", GRACE));
             }
             match self.wait_event(termination.as_ref().map_or(deadline, |termination| Some(termination.next_check()))) {
-                Some(RunnerEvent::Finish | RunnerEvent::Stop) => info!("leaving when the command is done"),
+                Some(RunnerEvent::Finish | RunnerEvent::Stop) => info!("exiting after the command"),
                 None if termination.is_none() => {
                     let timeout = units::format_duration(self.config.timeout);
-                    warn!("the command takes longer than {timeout}: ended");
+                    warn!("the command exceeded {timeout} and was terminated");
                     process.signal(Signal::TERM);
                     termination = Some(Termination::new("the command", GRACE));
                 }

@@ -76,7 +76,7 @@ impl MapFile {
             self.directory = directory;
         }
         self.lock = lock(&self.directory);
-        warn!("{lost}, the directory of MAPCAST_FILE, was removed: made again as {}", self.directory.display());
+        warn!("{lost}, the directory of MAPCAST_FILE, was removed; created again as {}", self.directory.display());
         Ok(())
     }
 
@@ -125,8 +125,9 @@ fn make_directory() -> anyhow::Result<PathBuf> {
     let candidate_directories: Vec<String> =
         candidate_directories.iter().map(|place| place.display().to_string()).collect();
     let refusal = refusal.unwrap_or_else(|| io::ErrorKind::NotFound.into());
-    Err(refusal)
-        .with_context(|| format!("cannot make a directory for MAPCAST_FILE in {}", candidate_directories.join(" or ")))
+    Err(refusal).with_context(|| {
+        format!("cannot create a directory for MAPCAST_FILE in {}", candidate_directories.join(" or "))
+    })
 }
 
 /// Where the directory may be, best candidate first: systemd's `RuntimeDirectory=` (the first of several) and
@@ -161,7 +162,10 @@ fn make_private(directory: &Path) -> bool {
     let is_own = opened.metadata().is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw());
     let is_private = is_own && opened.set_permissions(Permissions::from_mode(MODE)).is_ok();
     if is_private {
-        warn!("{}, the directory of MAPCAST_FILE, was open to other users: made private again", directory.display());
+        warn!(
+            "{}, the directory of MAPCAST_FILE, was accessible to other users; made private again",
+            directory.display()
+        );
     }
     is_private
 }

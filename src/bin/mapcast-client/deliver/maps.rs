@@ -120,7 +120,7 @@ impl<'f> MapStream<'f> {
     }
 
     fn log_error(&mut self, error: &anyhow::Error) {
-        self.failure.warn(format!("the map before stays: {}", exit::describe(error)));
+        self.failure.warn(format!("keeping the previous map: {}", exit::describe(error)));
     }
 
     fn take(&mut self, map: Map, deliver_to: &mut impl FnMut(&Map) -> bool) -> Result<(), MissingKey> {
@@ -158,7 +158,7 @@ impl<'f> MapStream<'f> {
             || "of unknown age".to_owned(),
             |age| format!("confirmed by the server {} ago", units::format_duration(Duration::from_secs(age.as_secs()))),
         );
-        warn!("{reason}; starting with the map from the cache, {age}; going on connecting");
+        warn!("{reason}; starting with the map from the cache, {age}; still trying to connect");
         self.follower.set_wait(Duration::MAX);
         self.any = deliver_to(&map);
         self.delivered += u64::from(self.any);

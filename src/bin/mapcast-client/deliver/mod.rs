@@ -230,7 +230,7 @@ impl Delivery {
         let object = match object(map) {
             Ok(object) => object,
             Err(error) => {
-                self.failure.warn(format!("a map cannot be handed over: {:#}", anyhow::Error::from(error)));
+                self.failure.warn(format!("cannot deliver a map: {:#}", anyhow::Error::from(error)));
                 return false;
             }
         };
@@ -241,7 +241,7 @@ impl Delivery {
                 && let Some(check) = &mut self.check
                 && let Err(error) = check.approve_map(&object)
             {
-                self.failure.warn(format!("the map is not handed over: {error:#}; trying again with the next map"));
+                self.failure.warn(format!("the map is not delivered: {error:#}; retrying with the next map"));
                 return false;
             }
             runner.needs_first_map = false;

@@ -37,7 +37,7 @@ pub(super) enum StartError {
     #[error("cannot run {program}")]
     Program { program: String, source: io::Error },
     /// The interpreter of a script does not exist, or this user may not run it.
-    #[error("cannot run {program}: its interpreter {interpreter}")]
+    #[error("cannot run {program}: cannot run its interpreter {interpreter}")]
     Interpreter { program: String, interpreter: String, source: io::Error },
     /// Arguments and environment together are too large.
     #[error(

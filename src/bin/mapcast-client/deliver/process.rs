@@ -108,7 +108,7 @@ impl RunningProcess {
             return;
         }
         if let Err(error) = kill_process_group(self.group, signal) {
-            debug!("process group {} cannot be signalled: {error}", self.group.as_raw_nonzero());
+            debug!("cannot signal process group {}: {error}", self.group.as_raw_nonzero());
         }
         if [Signal::TERM, Signal::INT, Signal::QUIT].contains(&signal) {
             // A stopped process, for example one that has read from the terminal, accepts only SIGKILL until it
@@ -141,9 +141,9 @@ impl Termination {
         }
         if self.kill_at.is_some_and(|kill_at| kill_at <= Instant::now()) {
             if process.status().is_some() {
-                warn!("what {} has started does not end: killed", self.name);
+                warn!("child processes of {} do not exit; killed", self.name);
             } else {
-                warn!("{} does not end: killed", self.name);
+                warn!("{} does not exit; killed", self.name);
             }
             process.signal(Signal::KILL);
             self.killed_at = Some(Instant::now());
@@ -160,7 +160,7 @@ impl Termination {
 pub(super) fn start_reaper() -> anyhow::Result<()> {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_child_subreaper(Some(getpid())) {
-        debug!("orphans go to another process: {error}");
+        debug!("cannot become the parent of orphaned processes: {error}");
     }
     let mut signals = Signals::new([SIGCHLD]).context("cannot handle signals")?;
     // A parent may have blocked the signal; then it wakes no thread.

@@ -66,7 +66,7 @@ impl Rendering {
 
 fn render_toml(object: Object) -> anyhow::Result<String> {
     if let Some((key, _)) = object.iter().find(|(_, value)| has_null_in_list(value)) {
-        bail!("the entry {}: TOML has no null, and in a list it cannot be left out", list(&[key]));
+        bail!("entry {}: TOML has no null, and a list cannot omit it", list(&[key]));
     }
     Ok(toml::to_string(&without_nulls(object))?)
 }
@@ -125,7 +125,7 @@ mod tests {
     fn a_null_in_a_list_is_refused_in_toml_by_the_name_of_its_entry() {
         for json in [r#"{"a":[1],"li\nst":[1,null]}"#, r#"{"li\nst":{"in":[{"x":[null]}]},"z":[null]}"#] {
             let error = Rendering::Format(FileFormat::Toml).render(&map(json)).unwrap_err();
-            assert!(error.to_string().contains(r#"the entry "li\nst": TOML has no null"#), "{error:#}");
+            assert!(error.to_string().contains(r#"entry "li\nst": TOML has no null"#), "{error:#}");
         }
         assert_eq!(rendered(FileFormat::Toml, r#"{"a":[{"gone":null,"n":1}]}"#), "[[a]]\nn = 1\n");
     }

@@ -58,7 +58,7 @@ pub(super) fn replace(
     match new.finish() {
         Ok(Replaced::Synced) => {}
         Ok(Replaced::Unsynced(error)) => {
-            debug!("{} is written, but its directory cannot be synchronized: {error}", path.display());
+            debug!("{} is written, but cannot sync its directory: {error}", path.display());
         }
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(mount_point(path)),
         Err(error) => return Err(error).with_context(|| format!("cannot replace {}", path.display())),
@@ -74,7 +74,7 @@ pub(super) fn replace(
 pub(super) fn check_destination(path: &Path) -> anyhow::Result<()> {
     let Ok(path) = link::follow(path) else { return Ok(()) };
     if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-        bail!("{} is no regular file", path.display());
+        bail!("{} is not a regular file", path.display());
     }
     if is_mount_point(&path) {
         return Err(mount_point(&path));
@@ -85,7 +85,7 @@ pub(super) fn check_destination(path: &Path) -> anyhow::Result<()> {
         && error.kind() != io::ErrorKind::NotFound
     {
         warn!(
-            "{} cannot be written yet: no file can be made in {}: {error}; let this user write to that directory",
+            "{} cannot be written yet: cannot create a file in {}: {error}; let this user write to that directory",
             path.display(),
             directory.display()
         );
@@ -118,10 +118,10 @@ fn resolve(path: &Path) -> anyhow::Result<(PathBuf, Option<Metadata>)> {
     let path = link::follow(path).with_context(|| format!("cannot follow {}", path.display()))?;
     // A link that has appeared since was not checked.
     match fs::symlink_metadata(&path) {
-        Ok(old) if !old.is_file() => bail!("{} is no regular file", path.display()),
+        Ok(old) if !old.is_file() => bail!("{} is not a regular file", path.display()),
         Ok(old) => Ok((path, Some(old))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path, None)),
-        Err(error) => Err(error).with_context(|| format!("cannot resolve at {}", path.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot read the metadata of {}", path.display())),
     }
 }
 
@@ -133,7 +133,7 @@ fn has_content(path: &Path, found: &Metadata, bytes: &[u8]) -> io::Result<bool> 
 /// Returns the new file, written, with its final mode and owner.
 fn write_temporary(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> anyhow::Result<AtomicFile> {
     let new = AtomicFile::begin(path, old.map_or(NEW_MODE, |_| UNFINISHED_MODE)).with_context(|| {
-        format!("cannot write {}: no file can be made in {}", path.display(), directory(path).display())
+        format!("cannot write {}: cannot create a file in {}", path.display(), directory(path).display())
     })?;
     let fill = || {
         new.file().write_all(bytes)?;
@@ -151,7 +151,7 @@ fn copy_owner(new: &File, old: &Metadata) -> io::Result<u32> {
     if fchown(new, Some(old.uid()), Some(old.gid())).is_err()
         && let Err(error) = fchown(new, None, Some(old.gid()))
     {
-        debug!("the owner and the group cannot be kept: {error}");
+        debug!("cannot keep owner and group: {error}");
     }
     // Read back: owner and group may already match, for example in a setgid directory.
     let new = new.metadata()?;
@@ -244,7 +244,7 @@ mod tests {
     fn what_is_no_file_is_refused_and_stays() {
         let directory = tempfile::tempdir().unwrap();
         let error = replace(directory.path(), b"two", None, |_| Ok(())).unwrap_err();
-        assert!(error.to_string().contains("no regular file"), "{error:#}");
+        assert!(error.to_string().contains("not a regular file"), "{error:#}");
         let error = replace(&directory.path().join("missing/file"), b"two", None, |_| Ok(())).unwrap_err();
         assert!(format!("{error:#}").contains("No such file"), "{error:#}");
     }

@@ -1,5 +1,5 @@
 //! `--run`: a program with the map in its environment, restarted or signalled when the map changes.
-#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -234,7 +234,7 @@ impl ProgramRunner {
         let program = command.get_program().display();
         match process {
             Ok(process) => {
-                info!("{program} runs, pid {}", process.id());
+                info!("started {program}, pid {}", process.id());
                 self.process = Some(process);
                 self.has_started = true;
                 self.file.path().clone_into(&mut self.program_file);
@@ -250,8 +250,9 @@ impl ProgramRunner {
 
     /// Logs `error`, keeps `object` as pending and schedules a retry.
     fn failed(&mut self, object: Object, error: &anyhow::Error) {
-        let state = if self.process.is_some() { "the program goes on as it is" } else { "the program does not run" };
-        self.failure.warn(format!("{state}: {error:#}; trying again, and with the next map"));
+        let state =
+            if self.process.is_some() { "the program keeps running unchanged" } else { "the program is not running" };
+        self.failure.warn(format!("{state}: {error:#}; retrying, also with the next map"));
         self.pending_map = Some(object);
         self.start_limiter.record_failure();
         self.due = self.start_limiter.next_retry();
@@ -267,7 +268,8 @@ impl ProgramRunner {
         if skipped.is_empty() {
             self.skipped.clear();
         } else {
-            self.skipped.warn(format!("only in MAPCAST_FILE, because it is no variable: {}", list(&skipped)));
+            self.skipped
+                .warn(format!("only in MAPCAST_FILE, because a variable cannot represent them: {}", list(&skipped)));
         }
         self.file.write(object)
     }
@@ -325,7 +327,7 @@ impl ProgramRunner {
             AfterExit::Leave => Ok(Some(None)),
             AfterExit::PassCode => {
                 if let Some(status) = status {
-                    info!("the program has ended: {status}");
+                    info!("the program has exited: {status}");
                 }
                 Ok(Some(status.map(exit_code)))
             }
@@ -374,7 +376,7 @@ fn parse_signal(text: &str) -> Result<Signal, String> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     let found = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, signal)| *signal);
-    found.ok_or_else(|| format!("{text:?} is no signal: write {}", SIGNALS.map(|(name, _)| name).join(", ")))
+    found.ok_or_else(|| format!("{text:?} is not a signal; write {}", SIGNALS.map(|(name, _)| name).join(", ")))
 }
 
 #[cfg(test)]

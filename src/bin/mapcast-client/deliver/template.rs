@@ -49,9 +49,8 @@ impl Template {
             match part {
                 Part::Text(text) => filled.push_str(text),
                 Part::Entry { key, json, line } => {
-                    let value = find(object, key).with_context(|| {
-                        format!("the template's line {line} names the entry {key:?}, which the map does not have")
-                    })?;
+                    let value = find(object, key)
+                        .with_context(|| format!("line {line} of the template: the map has no entry {key:?}"))?;
                     filled.push_str(&if *json { value.to_string() } else { to_text(value) });
                 }
             }
@@ -62,10 +61,10 @@ impl Template {
 
 /// Parses what follows a `{{`. Returns the part, and the text after its `}}`.
 fn parse_placeholder(inside: &str, line: usize) -> anyhow::Result<(Part, &str)> {
-    const ENDLESS: &str = "a {{ has no }}; where it is no place for an entry, write {{\"{{\"}}";
+    const ENDLESS: &str = "a {{ has no }}; for a literal {{, write {{\"{{\"}}";
     if inside.trim_start().starts_with('"') {
         let mut literals = serde_json::Deserializer::from_str(inside).into_iter::<String>();
-        let literal = literals.next().and_then(Result::ok).context("a text in {{\"...\"}} is no JSON string")?;
+        let literal = literals.next().and_then(Result::ok).context("a text in {{\"...\"}} is not a JSON string")?;
         let behind = inside[literals.byte_offset()..].trim_start();
         return Ok((Part::Text(literal), behind.strip_prefix("}}").context(ENDLESS)?));
     }
@@ -74,10 +73,10 @@ fn parse_placeholder(inside: &str, line: usize) -> anyhow::Result<(Part, &str)> 
         Some((key, filter)) => (key.trim(), Some(filter.trim())),
         None => (place.trim(), None),
     };
-    ensure!(!key.is_empty(), "{{{{}}}} names no entry; write {{{{KEY}}}}");
+    ensure!(!key.is_empty(), "{{{{}}}} does not name an entry; write {{{{KEY}}}}");
     match filter {
         None | Some("json") => Ok((Part::Entry { key: key.to_owned(), json: filter.is_some(), line }, behind)),
-        Some(other) => bail!("there is no {other:?}; write {{{{{key}}}}} or {{{{{key}|json}}}}"),
+        Some(other) => bail!("unknown filter {other:?}; write {{{{{key}}}}} or {{{{{key}|json}}}}"),
     }
 }
 
@@ -143,10 +142,10 @@ mod tests {
     #[test]
     fn what_is_no_template_is_refused_with_its_line() {
         assert!(refusal("\n\n{{port").starts_with("line 3: a {{ has no }}"));
-        assert!(refusal("{{}}").contains("names no entry"));
-        assert!(refusal("{{ | json}}").contains("names no entry"));
+        assert!(refusal("{{}}").contains("does not name an entry"));
+        assert!(refusal("{{ | json}}").contains("does not name an entry"));
         assert!(refusal("{{port|upper}}").contains("\"upper\""));
-        assert!(refusal(r#"{{"a}}"#).contains("no JSON string"));
+        assert!(refusal(r#"{{"a}}"#).contains("not a JSON string"));
         assert!(refusal(r#"{{"a" b}}"#).contains("has no }}"));
     }
 }

@@ -50,7 +50,7 @@ impl TemplateFile {
                 self.failure.clear();
             }
             Err(error) => {
-                self.failure.warn(format!("{}: {error:#}; the template before stays in use", name(&self.path)));
+                self.failure.warn(format!("{}: {error:#}; keeping the previous template", name(&self.path)));
             }
         }
         &self.template
@@ -66,7 +66,7 @@ fn open(path: &std::path::Path) -> anyhow::Result<(File, Metadata)> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).context("cannot be read")?;
     let found = file.metadata().context("cannot be read")?;
-    ensure!(found.is_file(), "not a regular file; write it to one, which is read again when it changes");
+    ensure!(found.is_file(), "not a regular file; use a regular file, which is read again when it changes");
     Ok((file, found))
 }
 

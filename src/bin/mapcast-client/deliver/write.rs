@@ -1,5 +1,5 @@
 //! `--write`: the map in a file, replaced atomically when its content changes.
-#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::path::{Path, PathBuf};
 
@@ -80,7 +80,7 @@ impl WriteArgs {
         if is_stream(&path) {
             let path = path.display();
             return Err(format!(
-                "--write wants a file, and {path} is none: leave --write out, and give --output to print maps"
+                "--write needs a file, and {path} is not one; to print maps use --output instead of --write"
             ));
         }
         let content = match (self.template, self.write_format) {
@@ -90,7 +90,7 @@ impl WriteArgs {
             (None, None) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 ContentConfig::Format(FileFormat::by_name(&name).ok_or_else(|| {
-                    format!("the name {name:?} does not say the format: give --write-format json, toml or env, or --template")
+                    format!("cannot determine the format from the name {name:?}; use --write-format json, toml or env, or --template")
                 })?)
             }
         };
@@ -127,7 +127,7 @@ impl Writer {
         let (rendered, changed) = match outcome {
             Ok(written) => written,
             Err(error) => {
-                self.failure.warn(format!("{path} stays as it is: {error:#}; trying again with the next map"));
+                self.failure.warn(format!("{path} stays unchanged: {error:#}; retrying with the next map"));
                 return WriteOutcome::Failed;
             }
         };
@@ -135,7 +135,7 @@ impl Writer {
             self.skipped.clear();
         } else {
             self.skipped.warn(format!(
-                "skipped in {path}, because shells or systemd do not read them back as text: {}",
+                "skipped in {path}, because shells or systemd would not read it back as a string: {}",
                 list(&rendered.skipped)
             ));
         }
@@ -162,7 +162,7 @@ fn is_stream(path: &Path) -> bool {
 fn parse_mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777 && !digits.starts_with('+'));
-    mode.ok_or_else(|| format!("{text:?} is no mode: write it in octal, as 0640"))
+    mode.ok_or_else(|| format!("{text:?} is not a mode; write it in octal, such as 0640"))
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub(crate) fn watch(
     let (sender, messages) = sync_channel(WAITING);
     let mut view = View::new(&watched.address, watched.format);
     let mut terminal = match Terminal::take(shutdown, deadline).map_err(stdout::write_error) {
-        Err(Error::Output(error)) => return Err(error).context("cannot take over the terminal"),
+        Err(Error::Output(error)) => return Err(error).context("cannot switch the terminal to raw mode"),
         taken => taken?,
     };
     let keys = sender.clone();
@@ -101,7 +101,9 @@ pub(crate) fn watch(
         }
         let first = match messages.recv_timeout(REDRAW) {
             Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) if follower.is_finished() => bail!("the thread that reads has panicked"),
+            Err(RecvTimeoutError::Timeout) if follower.is_finished() => {
+                bail!("the thread that reads maps has panicked")
+            }
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => bail!("the threads that read have ended"),
         };

@@ -216,10 +216,10 @@ impl View {
         let entries = self.rows.len();
         let plural = if entries == 1 { "entry" } else { "entries" };
         let text = match entries.checked_sub(self.visible_rows) {
-            None | Some(0) => format!("{entries} {plural}; q leaves"),
+            None | Some(0) => format!("{entries} {plural}; q quits"),
             Some(more) => {
                 let (first, last) = (self.top + 1, self.top + self.visible_rows);
-                format!("… {more} more: {first} to {last} of {entries} {plural}; arrows, PgUp, PgDn; q leaves")
+                format!("… {more} more: {first} to {last} of {entries} {plural}; arrows, PgUp, PgDn; q quits")
             }
         };
         Line::new(&text, Style::Faint, width)
@@ -240,7 +240,7 @@ fn json(value: &Value) -> String {
     let map = Map::from([(Key::from(""), value.clone())]);
     let json = Format::Json.encode_map(&map).ok().and_then(|json| String::from_utf8(json).ok());
     let inner = json.as_deref().and_then(|json| json.strip_prefix("{\"\":")?.strip_suffix('}'));
-    inner.unwrap_or("(has no form in JSON)").to_owned()
+    inner.unwrap_or("(cannot be shown as JSON)").to_owned()
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl Listeners {
         for index in 0..sockets.len() {
             let name = names.next().unwrap_or(UNNAMED).escape_debug().to_string();
             let listener = sockets.take_tcp_listener(index);
-            let listener = listener.with_context(|| format!("socket {name} was handed over, and is no TCP socket"))?;
+            let listener = listener.with_context(|| format!("the inherited socket {name} is not a TCP socket"))?;
             inherited.extend(listener.map(|listener| Inherited { name, listener }));
         }
         Ok(Self { inherited })
@@ -56,9 +56,9 @@ impl Listeners {
         for Inherited { name, listener } in self.inherited {
             let taken = server.take_over(listener, Arc::clone(&service));
             taken.with_context(|| {
-                format!("socket {name} was handed over, and cannot be served (the socket unit wants Accept=no)")
+                format!("cannot serve the inherited socket {name} (the socket unit needs Accept=no)")
             })?;
-            log::info!("socket {name} was handed over, in place of --listen");
+            log::info!("using the inherited socket {name} instead of --listen");
         }
         Ok(())
     }

@@ -58,7 +58,7 @@ impl Channel {
     pub(super) fn send(&self, notices: &[Notice<'_>]) {
         let lines: Vec<_> = notices.iter().map(ToString::to_string).collect();
         if let Err(error) = self.socket.send(lines.join("\n").as_bytes()) {
-            log::warn!("the service manager does not take messages (NOTIFY_SOCKET): {error}");
+            log::warn!("cannot notify the service manager (NOTIFY_SOCKET): {error}");
         }
     }
 }

@@ -49,7 +49,7 @@ impl Supervisor {
                 Some(Self { channel, watchdog: watchdog(number("WATCHDOG_USEC"), number("WATCHDOG_PID")) })
             }
             Err(error) => {
-                log::warn!("nobody is told of this service: NOTIFY_SOCKET cannot be reached: {error}");
+                log::warn!("cannot reach the service manager (NOTIFY_SOCKET): {error}");
                 None
             }
         }
@@ -65,10 +65,10 @@ impl Supervisor {
     /// # Errors
     /// If the system refuses a thread.
     pub(crate) fn follow(self, mut subject: Subject) -> anyhow::Result<Thread> {
-        let worker = subject.threads.register("supervisor", "telling the service manager");
+        let worker = subject.threads.register("supervisor", "notifying the service manager");
         subject.stop = subject.stop.for_worker(&worker);
         let run = move || worker.run(|pause| subject.stop.wait(pause), || self.run(&subject));
-        Thread::start("supervisor", run).context("no thread for the service manager's messages")
+        Thread::start("supervisor", run).context("cannot start the thread for the service manager")
     }
 
     fn run(&self, subject: &Subject) {

@@ -23,7 +23,7 @@ fn an_empty_screen_says_that_it_connects() {
             "host:1, json: connecting",
             "no frame yet | 0 frames | 0 changes | 0 reconnects | gap -, longest -",
             "",
-            "0 entries; q leaves"
+            "0 entries; q quits"
         ]
     );
 }
@@ -43,7 +43,7 @@ fn the_map_stands_in_columns_with_its_age_and_its_gaps() {
             "",
             "  a     1",
             "  long  2",
-            "2 entries; q leaves"
+            "2 entries; q quits"
         ][..]
     );
 }
@@ -113,7 +113,7 @@ fn a_map_larger_than_the_screen_is_scrolled_and_the_rest_is_counted() {
         assert_eq!(lines.len(), 14);
         (lines[3].text.trim().to_owned(), lines[13].text.clone())
     };
-    let foot = "… 40 more: 1 to 10 of 50 entries; arrows, PgUp, PgDn; q leaves";
+    let foot = "… 40 more: 1 to 10 of 50 entries; arrows, PgUp, PgDn; q quits";
     assert_eq!(shown(&mut view), ("0   null".to_owned(), foot.to_owned()));
     for (scroll, first) in [
         (Scroll::LineDown, "1"),
