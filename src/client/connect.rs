@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_nobody_listens_on_is_refused_by_name() {
+    fn a_closed_port_is_refused_and_named() {
         let (_bound, free) = closed_port();
         let error = connect(&free.to_string(), Duration::from_mins(1), &cancellation()).unwrap_err();
         assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_a_port_is_an_error_of_its_own() {
+    fn an_address_without_a_port_is_an_error() {
         let error = connect("127.0.0.1", Duration::from_mins(1), &cancellation()).unwrap_err();
         assert!(matches!(error, Error::Connect { .. }), "{error:?}");
     }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_knows_in_time_is_given_up_after_the_time_out() {
+    fn a_slow_name_lookup_is_given_up_after_the_timeout() {
         let resolver = Resolver::with(|_| {
             loop {
                 std::thread::park();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_answer_is_given_up_after_the_time_out() {
+    fn a_silent_server_is_given_up_after_the_timeout() {
         let (listener, _queue) = full_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let (started, timeout) = (Instant::now(), Duration::from_millis(100));
@@ -242,7 +242,7 @@ mod tests {
 
     #[cfg(all(feature = "redis", any(feature = "tls", feature = "tls-ring")))]
     #[test]
-    fn a_handshake_of_another_protocol_has_the_time_of_its_connection() {
+    fn the_timeout_of_dial_limits_the_handshake_too() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let ca = Some("tests/hostile/identity/cert.pem".into());
         let connector = Connector::load(&crate::tls::ClientTls { ca, ..Default::default() }).unwrap();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_connected_to_itself_counts_as_refused() {
+    fn a_socket_connected_to_itself_is_refused() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         socket.connect(&socket.local_addr().unwrap()).unwrap();

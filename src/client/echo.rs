@@ -271,19 +271,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_comes_back() {
+    fn everything_sent_comes_back() {
         let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(b"Hola".to_vec()), late());
         assert_eq!((output.as_slice(), outcome.unwrap()), (b"Hola".as_slice(), 4));
     }
 
     #[test]
-    fn nothing_is_echoed_as_nothing() {
+    fn an_empty_input_is_an_empty_echo() {
         let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(Vec::new()), late());
         assert_eq!((output.len(), outcome.unwrap()), (0, 0));
     }
 
     #[test]
-    fn more_than_all_buffers_hold_passes_without_a_deadlock() {
+    fn more_data_than_all_buffers_hold_does_not_deadlock() {
         let bytes: Vec<u8> = (0..20_000_000_u32).map(|number| number.to_le_bytes()[1]).collect();
         let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(bytes.clone()), late());
         assert_eq!(outcome.unwrap(), 20_000_000);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_sent_to_its_end() {
+    fn a_file_is_sent_completely() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![7; 200_000]).unwrap();
         io::Seek::rewind(&mut file).unwrap();
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_sends_less_than_it_got_is_told_apart() {
+    fn a_server_that_sends_less_back_is_not_an_echo() {
         let address = serve(|mut stream| {
             stream.read_exact(&mut [0; 4]).unwrap();
             stream.write_all(b"Ho").unwrap();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_ends_an_echo_that_does_not_come() {
+    fn a_deadline_ends_an_echo_without_an_answer() {
         let address = serve(|stream| drop(stream.peek(&mut [0; 1]).and_then(|_| stream.peek(&mut [0; 10]))));
         let (silent, _writer) = io::pipe().unwrap();
         let input = Input::Stream(File::from(std::os::fd::OwnedFd::from(silent)));
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_ends_an_echo_whose_input_says_nothing() {
+    fn a_stop_ends_an_echo_with_a_silent_input() {
         let (address, shutdown) = (serve(echo_back), Shutdown::new().unwrap());
         let (silent, _writer) = io::pipe().unwrap();
         let input = Input::Stream(File::from(std::os::fd::OwnedFd::from(silent)));
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_is_read_to_its_end() {
+    fn a_greeting_is_read_completely() {
         let address = serve(|mut stream| stream.write_all("¡Hola!".as_bytes()).unwrap());
         let (mut output, shutdown) = (Vec::new(), Shutdown::new().unwrap());
         let received =
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_that_never_ends_ends_at_the_deadline() {
+    fn a_deadline_ends_an_endless_greeting() {
         let address = serve(|mut stream| {
             let end = late();
             while Instant::now() < end && stream.write_all(&[b'x'; 1000]).is_ok() {}

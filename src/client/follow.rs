@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_sends_one_map_and_closes_is_met_with_growing_waits() {
+    fn delays_grow_if_the_server_sends_one_map_and_closes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut follower = Follower::new(&address, FollowConfig::default(), &Shutdown::new().unwrap());
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn the_observer_is_told_of_a_connection_and_of_its_loss() {
+    fn the_observer_gets_a_connection_and_its_loss() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = listener.local_addr().unwrap();
         let shutdown = Shutdown::new().unwrap();
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_server_answers_for_holds_nobody_up_and_takes_one_thread() {
+    fn a_hanging_name_lookup_blocks_nothing_and_takes_one_thread() {
         let begun = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&begun);
         let lookup = move |_: &str| {
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_deadline_ends_the_wait_for_the_next_attempt() {
+    fn the_deadline_ends_the_delay_before_an_attempt() {
         let mut follower = Follower::new("127.0.0.1:1", FollowConfig::default(), &Shutdown::new().unwrap());
         let retry_at = Instant::now() + Duration::from_hours(1);
         follower.retry_at = Some(retry_at);

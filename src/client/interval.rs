@@ -99,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn the_gap_before_a_change_is_not() {
+    fn the_gap_before_a_change_is_not_learned() {
         assert_eq!(after(&[("a", 0, true), ("b", 1, true), ("a", 1, true)]).learned(), None);
         let frames = [("a", 0, true), ("b", 1, true), ("b", 60, true), ("c", 2, true)];
         assert_eq!(after(&frames).learned(), Some(60 * SECOND));
     }
 
     #[test]
-    fn an_unusual_gap_is_outvoted_and_a_new_interval_is_learned() {
+    fn an_unusual_gap_is_ignored_a_new_interval_is_learned() {
         let frames = |gaps: &[u64]| {
             let frames: Vec<_> = [&0].into_iter().chain(gaps).map(|gap| ("a", *gap, true)).collect();
             after(&frames).learned().unwrap().as_secs()
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_always_late_knows_an_upper_bound() {
+    fn a_reader_that_is_always_late_has_an_upper_bound() {
         // A frame every 5 s, and 8 s to process each.
         let mut frames = vec![("a", 0, true)];
         frames.extend([("a", 8, false); 10]);

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_a_warning_when_it_is_new_and_every_30_s() {
+    fn a_reason_is_a_warning_when_new_and_every_30_s() {
         let (mut loss_log, now) = (LossLog::default(), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
         let told = [("refused", 0), ("refused", 5), ("no answer", 6), ("refused", 7), ("refused", 36), ("refused", 37)];

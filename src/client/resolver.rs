@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_or_a_deadline_ends_the_wait_for_a_look_up() {
+    fn a_stop_or_a_deadline_ends_the_wait_for_a_lookup() {
         let (resolver, _answers, _) = held();
         let soon = cancellation().within(Duration::from_millis(20));
         assert_eq!(resolver.resolve("h:1", &soon).unwrap(), None);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_again_waits_for_the_look_up_that_hangs_and_gets_its_answer() {
+    fn another_request_waits_for_the_running_lookup() {
         let (resolver, answers, begun) = held();
         for _ in 0..10 {
             assert_eq!(resolver.resolve("h:1", &cancellation().within(Duration::from_millis(2))).unwrap(), None);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_nobody_waited_for_is_forgotten() {
+    fn an_unfetched_failure_is_discarded() {
         let (resolver, answers, _) = held();
         assert_eq!(resolver.resolve("h:1", &cancellation().within(Duration::from_millis(2))).unwrap(), None);
         answers.send(Err(ErrorKind::NotFound.into())).unwrap();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_and_the_next_look_up_is_a_new_one() {
+    fn after_a_failure_the_next_lookup_is_new() {
         let (resolver, answers, begun) = held();
         for _ in 0..2 {
             answers.send(Err(io::Error::new(ErrorKind::NotFound, "no such name"))).unwrap();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_hang_do_not_become_ever_more_threads() {
+    fn hanging_names_take_a_limited_number_of_threads() {
         let (resolver, _answers, _) = held();
         let ask = |number: usize| resolver.resolve(&format!("h{number}:1"), &cancellation().within(Duration::ZERO));
         assert!((0..MAX_LOOKUPS).all(|number| ask(number).unwrap().is_none()));
@@ -197,20 +197,20 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_ends_the_wait() {
+    fn a_panic_of_the_lookup_is_an_error() {
         let resolver = Resolver::with(|_| panic!("as a name service's module may"));
         assert!(resolver.resolve("h:1", &cancellation()).is_err());
     }
 
     #[test]
-    fn an_address_needs_no_look_up() {
+    fn an_address_needs_no_lookup() {
         let resolver = Resolver::with(|_| Err(ErrorKind::NotFound.into()));
         assert_eq!(resolver.resolve("127.0.0.1:7", &cancellation()).unwrap(), Some(vec![address(7)]));
         assert!(resolver.resolve("[::1]:7", &cancellation()).unwrap().is_some());
     }
 
     #[test]
-    fn a_name_of_this_machine_is_found() {
+    fn a_local_name_is_resolved() {
         let found = Resolver::new().resolve("localhost:7", &cancellation()).unwrap().unwrap();
         assert!(found.iter().any(|address| address.ip().is_loopback()), "{found:?}");
     }

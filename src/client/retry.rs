@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn however_long_the_absence_all_are_back_within_seconds_and_not_at_once() {
+    fn after_any_outage_all_are_back_within_5_s_not_at_once() {
         for absence in [2, 8, 15, 600].map(Duration::from_secs) {
             let returns = returns_after(absence);
             let (half, last) = (returns[5000], returns[9_999]);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_frame_begins_again() {
+    fn reset_returns_to_the_first_step() {
         let mut backoff = Backoff::new();
         assert_ne!(backoff.delay(0.5), backoff.delay(0.5));
         backoff.reset();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_step_is_left_to_chance() {
+    fn the_delay_is_uniform_over_the_step() {
         let mut delays: Vec<Duration> = (0..1000).map(|_| Backoff::new().next_delay()).collect();
         delays.sort();
         assert!(delays[0] < FIRST / 20 && delays[999] < FIRST && delays[999] > FIRST * 19 / 20, "{delays:?}");

@@ -160,7 +160,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn an_alert_is_told_from_a_frame() {
+    fn a_tls_alert_is_distinguished_from_a_frame() {
         assert!(is_tls_alert(b"\x15\x03\x01\0\x02\x02\x32"));
         for other in [&b"4         Hola"[..], b"\x15\x03\x01\0\x02\x02", b"", b"\x16\x03\x01\0\x02\x02\x32"] {
             assert!(!is_tls_alert(other), "{other:?}");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ending_counts_even_when_there_is_something_to_read() {
+    fn a_cancellation_takes_precedence_over_readable_data() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         listener.accept().unwrap().0.write_all(b"Hola").unwrap();

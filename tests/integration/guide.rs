@@ -83,7 +83,7 @@ fn words(command: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_echo_the_greeting_the_header_and_the_object_print_what_the_page_says() {
+fn the_first_steps_print_what_the_page_shows() {
     for number in 1..=4 {
         let Some(step) = Step::read(number) else { return };
         step.prints_what_the_page_says();
@@ -91,7 +91,7 @@ fn the_echo_the_greeting_the_header_and_the_object_print_what_the_page_says() {
 }
 
 #[test]
-fn the_server_counts_the_many_clients_up_and_down() {
+fn the_server_counts_many_clients_up_and_down() {
     let Some(step) = Step::read(5) else { return };
     let server = step.prints_what_the_page_says();
     server.wait_log("(active connections: 50)");
@@ -99,7 +99,7 @@ fn the_server_counts_the_many_clients_up_and_down() {
 }
 
 #[test]
-fn the_end_of_the_server_is_seen_between_two_frames() {
+fn the_end_of_the_server_is_noticed_between_frames() {
     let Some(step) = Step::read(6) else { return };
     let (mut server, mut python) = step.start(|_| ());
     let (map, goodbye) = step.output.trim_end().split_once('\n').expect("two lines");
@@ -110,7 +110,7 @@ fn the_end_of_the_server_is_seen_between_two_frames() {
 }
 
 #[test]
-fn an_end_inside_a_frame_is_not_taken_for_an_end() {
+fn an_end_inside_a_frame_is_an_error() {
     let Some(step) = Step::read(6) else { return };
     for cut in [&b"48   "[..], b"48        ", b"48        {"] {
         let output = step.start_python_with(cut).finish();
@@ -120,7 +120,7 @@ fn an_end_inside_a_frame_is_not_taken_for_an_end() {
 }
 
 #[test]
-fn the_last_steps_pass_over_a_length_of_zero() {
+fn the_last_steps_skip_empty_frames() {
     for (number, printed) in [(6, r#"{"a": 1}"#), (7, "{'a': 1}")] {
         let Some(step) = Step::read(number) else { return };
         step.start_python_with(b"0         8         {\"a\": 1}0         ").wait_out(printed);
@@ -128,7 +128,7 @@ fn the_last_steps_pass_over_a_length_of_zero() {
 }
 
 #[test]
-fn the_map_comes_again_when_its_file_changes() {
+fn the_map_is_sent_again_when_its_file_changes() {
     let Some(step) = Step::read(7) else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("mapa.json");

@@ -158,32 +158,32 @@ fn the_reader_in_the_shell_prints_each_map() {
 }
 
 #[test]
-fn the_reader_in_python_puts_slices_together() {
+fn the_reader_in_python_joins_split_frames() {
     PYTHON.puts_slices_together();
 }
 
 #[test]
-fn the_reader_in_node_puts_slices_together() {
+fn the_reader_in_node_joins_split_frames() {
     NODE.puts_slices_together();
 }
 
 #[test]
-fn the_reader_in_the_shell_puts_slices_together() {
+fn the_reader_in_the_shell_joins_split_frames() {
     SHELL.puts_slices_together();
 }
 
 #[test]
-fn the_reader_in_python_refuses_what_is_no_whole_frame() {
+fn the_reader_in_python_rejects_an_incomplete_frame() {
     PYTHON.refuses_what_is_no_whole_frame();
 }
 
 #[test]
-fn the_reader_in_node_refuses_what_is_no_whole_frame() {
+fn the_reader_in_node_rejects_an_incomplete_frame() {
     NODE.refuses_what_is_no_whole_frame();
 }
 
 #[test]
-fn the_reader_in_the_shell_refuses_what_is_no_whole_frame() {
+fn the_reader_in_the_shell_rejects_an_incomplete_frame() {
     SHELL.refuses_what_is_no_whole_frame();
 }
 
@@ -193,6 +193,6 @@ fn the_reader_in_go_prints_each_map() {
 }
 
 #[test]
-fn the_reader_in_go_puts_slices_together() {
+fn the_reader_in_go_joins_split_frames() {
     GO.puts_slices_together();
 }

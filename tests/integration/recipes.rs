@@ -113,7 +113,7 @@ fn the_flags_in_node_follow_the_server() {
 }
 
 #[test]
-fn the_files_of_a_directory_reach_a_host_and_none_beside_it() {
+fn only_files_of_the_directory_reach_a_host() {
     let Some(directory) = directory(&["bash", "python3"]) else { return };
     for name in ["config", "out"] {
         fs::create_dir(directory.path().join(name)).expect("a directory");
@@ -156,7 +156,7 @@ fn the_files_of_a_directory_reach_a_host_and_none_beside_it() {
 }
 
 #[test]
-fn the_topics_of_a_broker_are_one_map() {
+fn topics_of_a_broker_become_one_map() {
     let Some(directory) = directory(&["bash", "jq", "mosquitto", "mosquitto_pub", "mosquitto_sub"]) else { return };
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     write(&directory, "broker.conf", &format!("listener {port} 127.0.0.1\nallow_anonymous true\n"));
@@ -182,7 +182,7 @@ fn the_topics_of_a_broker_are_one_map() {
 }
 
 #[test]
-fn the_alerts_fire_when_the_heartbeat_is_missing() {
+fn alerts_fire_when_the_heartbeat_is_missing() {
     let Some(directory) = directory(&["promtool"]) else { return };
     for name in ["prometheus.yml", "heartbeat.yml", "heartbeat-test.yml"] {
         write(&directory, name, &block("yaml", &format!("# {name}\n")));
@@ -193,7 +193,7 @@ fn the_alerts_fire_when_the_heartbeat_is_missing() {
 }
 
 #[test]
-fn a_game_server_comes_into_the_list_and_leaves_it() {
+fn a_game_server_enters_and_leaves_the_list() {
     let Some(directory) = directory(&["bash", "openssl", "python3"]) else { return };
     let Some(browser) = Browser::start() else { return };
     let server = Shell::start(&directory, &put(&block("sh", "openssl"), "127.0.0.1:8081", "127.0.0.1:0"));

@@ -131,7 +131,7 @@ fn a_manager_that_is_not_there_is_told_once_and_the_server_serves() {
     let manager = Manager::new();
     std::fs::remove_file(manager.directory.path().join("notify")).unwrap();
     let server = manager.start(&[], &[("WATCHDOG_USEC", "400000")]);
-    server.wait_log("NOTIFY_SOCKET cannot be reached: No such file");
+    server.wait_log("cannot reach the service manager (NOTIFY_SOCKET): No such file");
     Reader::connect(server.addr()).payload();
 }
 

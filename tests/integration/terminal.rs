@@ -53,7 +53,7 @@ fn assert_tame(text: &str) -> usize {
 }
 
 #[test]
-fn the_servers_log_cannot_be_driven_by_a_path_or_a_file() {
+fn the_servers_log_escapes_paths_and_files() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(format!("{HOSTILE}.json"));
     std::fs::write(&path, r#"{"a": 1}"#).unwrap();
@@ -70,7 +70,7 @@ fn the_servers_log_cannot_be_driven_by_a_path_or_a_file() {
 }
 
 #[test]
-fn the_clients_log_cannot_be_driven_by_a_server() {
+fn the_clients_log_escapes_text_from_a_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = clean(CLIENT);
     command.arg(listener.local_addr().unwrap().to_string());
@@ -83,7 +83,7 @@ fn the_clients_log_cannot_be_driven_by_a_server() {
 }
 
 #[test]
-fn a_terminal_that_shows_maps_cannot_be_driven_by_them() {
+fn maps_cannot_control_the_terminal() {
     const HIDDEN: &str = "\u{202e}\u{2066}\u{200f}\u{200b}\u{2028}\u{e0041}";
     let server = MapServer::start(Duration::from_hours(1));
     let nested = Value::Map(Map::from([(HOSTILE.into(), Value::List(vec![HOSTILE.into()]))]));

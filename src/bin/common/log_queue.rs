@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_is_set_to_not_block_gets_every_line_whole() {
+    fn a_non_blocking_pipe_gets_every_line_whole() {
         let (mut reader, writer) = io::pipe().unwrap();
         let filled = fill(&writer);
         let queue = LogQueue::start(OwnedFd::from(writer), Arc::default()).unwrap();
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_full_disk_refuses_are_counted() {
+    fn lines_lost_to_a_full_disk_are_counted() {
         let dropped = Arc::<AtomicU64>::default();
         let full = File::options().write(true).open("/dev/full").unwrap();
         let queue = LogQueue::start(full, Arc::clone(&dropped)).unwrap();

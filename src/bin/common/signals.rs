@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_masks_of_signals_are_read() {
+    fn signal_masks_are_parsed() {
         let status = "SigBlk:\t0000000000000004\nSigIgn:\t0000000000001001\nSigCgt:\t00";
         assert_eq!((mask(status, "SigBlk:"), mask(status, "SigIgn:")), (4, 0x1001));
         assert_eq!(mask("Name:\tx\n", "SigIgn:"), 0);

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_people_write_them() {
+    fn addresses_without_port_or_brackets_are_parsed() {
         for (text, wanted) in [
             ("localhost", "localhost:8080"),
             ("localhost:1", "localhost:1"),
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_an_example() {
+    fn an_invalid_address_is_rejected_with_an_example() {
         for text in [
             "",
             ":1",

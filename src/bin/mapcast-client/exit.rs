@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_controls_terminals_is_escaped_and_long_text_is_cut() {
+    fn control_characters_are_escaped_and_long_text_is_cut() {
         let error = anyhow::anyhow!("\x1b[2J{}", "x".repeat(1000)).context("first");
         let line = describe(&error);
         assert!(line.starts_with("first: \\u{1b}[2Jxxx") && line.chars().count() < 600, "{line}");

@@ -88,7 +88,7 @@ mod tests {
     const HOSTILE: &str = "\u{202e}\u{2066}\u{2069}\u{200f}\u{61c}\u{200b}\u{200d}\u{feff}\u{2028}\u{2029}\u{e0041}\u{ad}\u{9b}\u{7f}\u{1b}";
 
     #[test]
-    fn hidden_characters_are_escaped_in_json_which_stays_the_same_data() {
+    fn escaping_hidden_characters_keeps_the_json_data() {
         for json in [
             format!("{{\"{}\": [\"a\"]}}", &HOSTILE[..HOSTILE.len() - 1]),
             "{\n  \"ñ日😀é\u{a0}\u{301}\": 1\n}".to_owned(),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_with_hidden_characters_are_json_and_are_read_back_as_the_same() {
+    fn escaping_hidden_characters_keeps_the_text_data() {
         let values = [Value::from(HOSTILE), "10\u{200b}".into(), vec![Value::from(HOSTILE)].into(), "plain".into()];
         let keys = [Key::Int(7), HOSTILE.into(), "7".into(), "a=\u{2066}".into(), "".into(), "plain".into()];
         for value in values {

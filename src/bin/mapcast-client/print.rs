@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_characters_are_escaped_in_json_and_for_people_in_text() {
+    fn hidden_characters_are_escaped_in_json_and_on_a_terminal() {
         let map = [Map::from([("a".into(), "\u{202e}x".into())])];
         for (output, is_terminal, wanted) in [
             (Output::Json, false, "{\"a\":\"\\u202ex\"}\n"),
@@ -194,42 +194,42 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_stands_before_every_line_and_the_write_stays_one() {
+    fn every_line_gets_the_prefix_in_a_single_write() {
         let config = PrintConfig { prefix: "a| ".to_owned(), ..config(Output::Pretty) };
         let writes = print(config, &[Map::from([("n".into(), 1.into())])]).unwrap();
         assert_eq!(writes, ["a| {\na|   \"n\": 1\na| }\n"]);
     }
 
     #[test]
-    fn nothing_is_nothing_but_still_decoded() {
+    fn output_none_prints_nothing_but_decodes() {
         assert_eq!(print(config(Output::None), &[builtin_map()]).unwrap().concat(), "");
         let mut printer = Printer::new(config(Output::None), Writes::default());
         assert_eq!(Exit::of(&printer.print(b"{}".to_vec()).unwrap_err()), Exit::BadFrame);
     }
 
     #[test]
-    fn raw_is_what_came_decodable_or_not() {
+    fn raw_prints_the_payload_decodable_or_not() {
         let mut printer = Printer::new(config(Output::Raw), Writes::default());
         assert!(printer.print(b"{}".to_vec()).unwrap());
         assert_eq!(printer.out.0, ["{}"]);
     }
 
     #[test]
-    fn only_changes_are_printed_when_asked() {
+    fn changes_only_prints_only_changes() {
         let config = PrintConfig { changes_only: true, ..config(Output::Json) };
         let maps = [numbered(1), numbered(1), numbered(2), numbered(1)];
         assert_eq!(print(config, &maps).unwrap().len(), 3);
     }
 
     #[test]
-    fn a_change_of_another_entry_is_none() {
+    fn a_change_of_another_entry_is_not_a_change() {
         let config =
             PrintConfig { changes_only: true, selection: Selection::new(vec!["7".to_owned()]), ..config(Output::Json) };
         assert_eq!(print(config, &[numbered(1), numbered(2)]).unwrap(), ["{\"7\":true}\n"]);
     }
 
     #[test]
-    fn a_key_is_found_by_its_text() {
+    fn a_key_matches_by_its_text() {
         let config =
             PrintConfig { selection: Selection::new(vec!["2".to_owned(), "n".to_owned()]), ..config(Output::Json) };
         let map = Map::from([(Key::Int(2), 1.into()), ("n".into(), 2.into()), ("m".into(), 3.into())]);

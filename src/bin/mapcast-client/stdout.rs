@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_arrives_in_order() {
+    fn writes_arrive_in_order() {
         let (mut out, mut reader, _shutdown) = pipe(None);
         let read = thread::Builder::new().spawn(move || {
             let mut all = Vec::new();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_ends_a_write_that_nobody_reads() {
+    fn a_stop_ends_a_write_without_a_reader() {
         let (mut out, _reader, shutdown) = pipe(None);
         thread::scope(|scope| {
             let writing = scope.spawn(move || out.write_all(&vec![0; TOO_MUCH]));
@@ -218,13 +218,13 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_time_ends_a_write_that_nobody_reads() {
+    fn the_deadline_ends_a_write_without_a_reader() {
         let (mut out, _reader, _shutdown) = pipe(Some(Instant::now() + Duration::from_millis(20)));
         assert!(matches!(out.write_all(&vec![0; TOO_MUCH]).map_err(write_error), Err(Error::TimedOut)));
     }
 
     #[test]
-    fn an_output_that_is_closed_says_so() {
+    fn a_write_to_a_closed_output_is_a_broken_pipe() {
         let (mut out, reader, _shutdown) = pipe(None);
         drop(reader);
         // A child process of another test also holds the reading end until it has started.
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_ended_only_if_it_has_begun_and_has_no_end() {
+    fn a_line_feed_is_added_only_where_it_is_missing() {
         for (text, wanted) in [("", ""), ("Hola", "Hola\n"), ("Hola\n", "Hola\n")] {
             let mut out = LastByteWriter::new(Vec::new());
             out.write_all(text.as_bytes()).unwrap();

@@ -301,17 +301,17 @@ mod tests {
     use mapcast::server::Limit;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Cli::command().help_expected(true).debug_assert();
     }
 
     #[test]
-    fn the_packaged_pages_are_those_of_this_command_line() {
+    fn the_packaged_pages_match_the_command_line() {
         crate::packaged::assert_up_to_date(&Cli::command());
     }
 
     #[test]
-    fn every_option_has_an_environment_twin() {
+    fn every_option_has_a_variable() {
         let command = Cli::command();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             for argument in
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_value_is_told() {
+    fn an_invalid_value_is_explained() {
         for number in ["9223372036854775808", "123456789012345678901234567890"] {
             let refusal = Cli::try_parse_from(["mapcast-server", "--set", &format!("a={number}")]).unwrap_err();
             let told = "an integer beyond 64 bits with a sign; write it as text";
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_may_be_one_address() {
+    fn a_network_may_be_a_single_address() {
         for (text, network) in [
             ("10.0.0.0/8", "10.0.0.0/8"),
             ("192.0.2.7", "192.0.2.7/32"),
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn no_silence_at_all_switches_the_question_off() {
+    fn a_keepalive_of_zero_disables_it() {
         let keepalive = |args: &[&str]| Cli::parse_from(args).into_task().unwrap().config.keepalive;
         assert_eq!(keepalive(&["mapcast-server"]), Some(Duration::from_mins(1)));
         assert_eq!(keepalive(&["mapcast-server", "--keepalive", "5s"]), Some(Duration::from_secs(5)));
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_backlog_holds_eight_maps_at_least() {
+    fn the_backlog_holds_at_least_eight_maps() {
         let backlog = |args: &[&str]| match Cli::parse_from(args).into_task().map(|task| task.service) {
             Ok(Chosen::Map(map)) => Ok(map.max_backlog),
             Ok(_) => panic!("the map is sent"),
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_above_the_machines_is_refused_and_the_default_adapts() {
+    fn a_limit_above_the_machines_is_an_error() {
         let capacity = Capacity { clients: 100, descriptors: 100, limit: Limit::Descriptors(132) };
         assert_eq!(max_connections(None, capacity).unwrap(), 100);
         assert_eq!(max_connections(Some(100), capacity).unwrap(), 100);

@@ -78,7 +78,7 @@ impl Reader {
 }
 
 #[test]
-fn three_intervals_are_allowed_within_bounds() {
+fn three_intervals_of_silence_are_allowed_within_bounds() {
     for (interval, limit) in [(1, 10), (5, 15), (20, 60), (60, 180), (100, 180)] {
         let mut reader = Reader::connect(None);
         reader.read("map", Duration::ZERO);
@@ -95,7 +95,7 @@ fn before_the_first_repeat_a_minute_is_assumed() {
 }
 
 #[test]
-fn changes_teach_nothing() {
+fn changes_do_not_affect_the_interval() {
     let mut reader = Reader::connect(None);
     reader.read("first", Duration::ZERO);
     reader.read("second", Duration::from_millis(1300));
@@ -114,7 +114,7 @@ fn a_server_that_never_repeats_is_allowed_three_minutes() {
 }
 
 #[test]
-fn a_pause_while_it_waits_is_not_learned() {
+fn a_pause_during_a_wait_is_not_learned() {
     let mut reader = Reader::connect(None);
     reader.read("map", Duration::ZERO);
     reader.repeat(5 * SECOND, 5);
@@ -138,7 +138,7 @@ fn a_pause_before_the_first_repeat_is_not_learned() {
 }
 
 #[test]
-fn a_pause_while_it_waits_is_not_the_servers_silence() {
+fn a_pause_during_a_wait_is_not_silence() {
     let mut reader = Reader::connect(None);
     reader.read("map", Duration::ZERO);
     reader.repeat(5 * SECOND, 2);
@@ -150,7 +150,7 @@ fn a_pause_while_it_waits_is_not_the_servers_silence() {
 }
 
 #[test]
-fn time_between_two_calls_is_not_the_servers_silence() {
+fn time_between_two_calls_is_not_silence() {
     let mut reader = Reader::connect(None);
     reader.read("map", Duration::ZERO);
     reader.repeat(5 * SECOND, 2);
@@ -174,7 +174,7 @@ fn calls_with_short_deadlines_add_up() {
 }
 
 #[test]
-fn a_server_that_hangs_again_and_again_is_noticed_as_soon_each_time() {
+fn repeated_hangs_are_noticed_after_the_same_time() {
     let mut reader = Reader::connect(None);
     for _ in 0..10 {
         reader.read("map", Duration::ZERO);
@@ -184,7 +184,7 @@ fn a_server_that_hangs_again_and_again_is_noticed_as_soon_each_time() {
 }
 
 #[test]
-fn a_longer_interval_is_learned_after_a_restart_and_a_shorter_one_too() {
+fn a_longer_and_a_shorter_interval_are_learned_later() {
     let mut reader = Reader::connect(None);
     reader.read("map", Duration::ZERO);
     reader.repeat(5 * SECOND, 5);
@@ -203,7 +203,7 @@ fn a_longer_interval_is_learned_after_a_restart_and_a_shorter_one_too() {
 }
 
 #[test]
-fn the_limit_grows_to_three_minutes_and_no_further() {
+fn the_limit_grows_to_three_minutes() {
     let mut reader = Reader::connect(None);
     reader.read("map", Duration::ZERO);
     reader.repeat(SECOND, 1);
@@ -216,7 +216,7 @@ fn the_limit_grows_to_three_minutes_and_no_further() {
 }
 
 #[test]
-fn what_the_user_allows_is_allowed_and_nothing_else() {
+fn the_users_limit_applies_unchanged() {
     let mut reader = Reader::connect(Some(20 * SECOND));
     for _ in 0..3 {
         reader.read("map", Duration::ZERO);
@@ -230,7 +230,7 @@ fn what_the_user_allows_is_allowed_and_nothing_else() {
 }
 
 #[test]
-fn a_connection_without_a_byte_is_given_up_soon_and_then_later() {
+fn the_limit_for_the_first_byte_doubles() {
     let mut reader = Reader::connect(None);
     let limits = [(); 6].map(|()| reader.unanswered_after());
     assert_eq!(limits, [15, 30, 60, 120, 180, 180]);
@@ -241,13 +241,13 @@ fn a_connection_without_a_byte_is_given_up_soon_and_then_later() {
 }
 
 #[test]
-fn a_first_frame_that_has_begun_has_its_time() {
+fn a_partial_first_frame_has_the_full_limit() {
     let mut reader = Reader::connect(None);
     reader.read("a large map over a slow link", 100 * SECOND);
 }
 
 #[test]
-fn without_another_connection_a_server_may_have_no_map_yet() {
+fn without_reconnecting_the_first_byte_has_the_full_limit() {
     let mut reader = Reader { idle_timeout: IdleTimeout::new(None, false), now: Instant::now() };
     reader.reconnect();
     let (after, error) = reader.wait_given_up(false);

@@ -48,7 +48,7 @@ fn end(client: Program) {
 }
 
 #[test]
-fn a_removed_directory_is_made_again_for_a_restart() {
+fn a_removed_directory_is_created_again_for_a_restart() {
     let place = Place::new(INTERVAL);
     let client = run(&place, &[], "cat \"$MAPCAST_FILE\" >>maps; exec sleep 1000");
     place.wait_text("maps", "{\"n\":0}\n");
@@ -61,7 +61,7 @@ fn a_removed_directory_is_made_again_for_a_restart() {
 }
 
 #[test]
-fn a_directory_that_was_opened_to_others_is_made_private_and_removed_at_the_end() {
+fn an_exposed_directory_is_made_private_and_removed() {
     let place = Place::new(INTERVAL);
     let client = run(&place, &[], "cat \"$MAPCAST_FILE\" >>maps; exec sleep 1000");
     place.wait_text("maps", "{\"n\":0}\n");
@@ -76,7 +76,7 @@ fn a_directory_that_was_opened_to_others_is_made_private_and_removed_at_the_end(
 }
 
 #[test]
-fn a_removed_directory_is_made_again_for_a_signal_and_for_a_command() {
+fn a_removed_directory_is_created_again_with_signal_and_exec() {
     let place = Place::new(INTERVAL);
     let script = "trap 'cat \"$MAPCAST_FILE\" >>maps' HUP; cat \"$MAPCAST_FILE\" >>maps; echo $$ >>pids; \
                   while :; do sleep 0.02; done";
@@ -90,14 +90,14 @@ fn a_removed_directory_is_made_again_for_a_signal_and_for_a_command() {
     end(client);
     let client = place.client(&["--exec", "cat \"$MAPCAST_FILE\" >>commands"]);
     place.wait_text("commands", "{\"n\":1}\n");
-    client.wait_log("the command is done");
+    client.wait_log("the command succeeded");
     remove_directories(&place);
     place.publish(2);
     place.wait_text("commands", "{\"n\":1}\n{\"n\":2}\n");
 }
 
 #[test]
-fn the_directory_is_in_the_best_place_and_locked() {
+fn the_directory_is_in_the_best_candidate_and_locked() {
     let place = Place::new(INTERVAL);
     let directory_of = |name: &str| {
         fs::create_dir_all(place.path(name)).unwrap();
@@ -124,7 +124,7 @@ fn the_directory_is_in_the_best_place_and_locked() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_leaves_the_program_and_is_tried_again() {
+fn an_unwritable_file_keeps_the_program_and_is_retried() {
     let place = Place::new(INTERVAL);
     fs::create_dir(place.path("tt")).unwrap();
     let address = place.server.running.addr.to_string();
@@ -146,7 +146,7 @@ fn a_file_that_cannot_be_written_leaves_the_program_and_is_tried_again() {
 }
 
 #[test]
-fn a_command_that_cannot_be_started_is_tried_again() {
+fn a_command_that_cannot_be_started_is_retried() {
     let place = Place::new(INTERVAL);
     fs::create_dir(place.path("tt")).unwrap();
     let address = place.server.running.addr.to_string();
@@ -154,7 +154,7 @@ fn a_command_that_cannot_be_started_is_tried_again() {
         client.current_dir(&place.directory).env("TMPDIR", place.path("tt"))
     });
     place.wait_text("maps", "{\"n\":0}\n");
-    client.wait_log("the command is done");
+    client.wait_log("the command succeeded");
     fs::remove_dir_all(place.path("tt")).unwrap();
     fs::write(place.path("tt"), "in the way").unwrap();
     place.publish(1);
@@ -168,7 +168,7 @@ fn a_command_that_cannot_be_started_is_tried_again() {
 }
 
 #[test]
-fn a_program_that_is_no_longer_there_is_not_stopped_and_started_again_when_it_is() {
+fn a_missing_program_is_restarted_only_when_it_is_back() {
     let place = Place::new(INTERVAL);
     let program = place.path("program");
     fs::write(&program, format!("#!/bin/sh\necho $$ >>pids\n{LIVES}\n")).unwrap();
@@ -187,7 +187,7 @@ fn a_program_that_is_no_longer_there_is_not_stopped_and_started_again_when_it_is
 }
 
 #[test]
-fn a_map_that_is_too_large_for_an_environment_is_only_in_the_file() {
+fn a_map_too_large_for_an_environment_is_in_the_file() {
     let place = Place::new(INTERVAL);
     let address = place.server.running.addr.to_string();
     let mut command = clean("sh");
@@ -209,7 +209,7 @@ fn a_map_that_is_too_large_for_an_environment_is_only_in_the_file() {
 }
 
 #[test]
-fn a_map_that_changes_all_the_time_restarts_once_a_second_and_ends_with_the_newest() {
+fn a_changing_map_restarts_once_a_second_up_to_the_newest() {
     let place = Place::new(INTERVAL);
     let started = Instant::now();
     let client = run(&place, &[], LIVES);
@@ -225,7 +225,7 @@ fn a_map_that_changes_all_the_time_restarts_once_a_second_and_ends_with_the_newe
 }
 
 #[test]
-fn a_restart_waits_for_all_that_the_program_has_started() {
+fn a_restart_waits_for_the_whole_process_group() {
     let place = Place::new(INTERVAL);
     // The outer shell ends at once.
     let client = run(&place, &[], &format!("sh -c '{}'; true", ENDS_SLOWLY.replace('\'', "'\\''")));
@@ -238,7 +238,7 @@ fn a_restart_waits_for_all_that_the_program_has_started() {
 }
 
 #[test]
-fn the_end_of_the_time_gives_a_program_its_grace_period() {
+fn at_a_timeout_the_program_has_its_grace_period() {
     let place = Place::new(INTERVAL);
     let client = run(&place, &["-W", "5s"], &format!("sh -c '{}'; true", ENDS_SLOWLY.replace('\'', "'\\''")));
     client.finish().assert_exit(124);
@@ -246,7 +246,7 @@ fn the_end_of_the_time_gives_a_program_its_grace_period() {
 }
 
 #[test]
-fn a_command_that_takes_too_long_has_its_grace_period_behind_a_shell() {
+fn a_late_command_in_a_shell_has_its_grace_period() {
     let place = Place::new(INTERVAL);
     fs::write(place.path("slow.sh"), ENDS_SLOWLY).unwrap();
     let client = place.client(&["-n", "1", "--exec-timeout", "5s", "--exec", "sh slow.sh; true"]).finish();
@@ -255,7 +255,7 @@ fn a_command_that_takes_too_long_has_its_grace_period_behind_a_shell() {
 }
 
 #[test]
-fn the_first_process_of_a_container_ends_what_is_left_and_reaps_orphans() {
+fn process_1_terminates_descendants_and_reaps_orphans() {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root || !has_command("unshare") {
         return skip("not root, or no unshare");
@@ -275,7 +275,7 @@ fn the_first_process_of_a_container_ends_what_is_left_and_reaps_orphans() {
 }
 
 #[test]
-fn a_later_map_without_the_key_leaves_the_program() {
+fn a_later_map_without_the_key_keeps_the_program() {
     let place = Place::new(INTERVAL);
     let client = run(&place, &["-k", "n"], LIVES);
     place.wait_text("maps", "0\n");
@@ -287,7 +287,7 @@ fn a_later_map_without_the_key_leaves_the_program() {
 }
 
 #[test]
-fn a_later_frame_that_is_none_leaves_the_program() {
+fn a_later_invalid_frame_keeps_the_program() {
     let place = Place::new(INTERVAL);
     let (go, went) = mpsc::channel::<()>();
     let mut kept = Vec::new();

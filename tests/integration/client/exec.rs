@@ -21,7 +21,7 @@ fn exec(place: &Place, command: &str, args: &[&str]) -> Program {
 }
 
 #[test]
-fn each_change_is_handed_over_in_a_file_and_on_standard_input() {
+fn each_change_is_in_a_file_and_on_standard_input() {
     let place = Place::new(INTERVAL);
     let client =
         exec(&place, "cat >>stdin; cat \"$MAPCAST_FILE\" >>file; ls -l \"$MAPCAST_FILE\" | cut -c 1-10 >mode", &[]);
@@ -40,7 +40,7 @@ fn each_change_is_handed_over_in_a_file_and_on_standard_input() {
 }
 
 #[test]
-fn changes_during_a_run_are_one_run_with_the_newest_map() {
+fn changes_during_a_run_cause_one_run_with_the_newest() {
     let place = Place::new(INTERVAL);
     let client = exec(
         &place,
@@ -61,7 +61,7 @@ fn changes_during_a_run_are_one_run_with_the_newest_map() {
 }
 
 #[test]
-fn a_command_that_hangs_is_ended_with_its_children_and_the_next_one_runs() {
+fn a_hanging_command_is_terminated_with_its_children() {
     let place = Place::new(INTERVAL);
     let hang = "read map; echo \"$map\" >>maps; if [ \"$map\" = '{\"n\":0}' ]; then \
                 sh -c 'trap \"\" TERM; echo $$ >pid; exec sleep 1000' & wait; fi";
@@ -75,7 +75,7 @@ fn a_command_that_hangs_is_ended_with_its_children_and_the_next_one_runs() {
 }
 
 #[test]
-fn a_command_that_will_not_end_is_killed() {
+fn a_command_that_ignores_sigterm_is_killed() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "trap '' TERM; while :; do sleep 0.1; done", &["--exec-timeout", "3s", "-n", "1"]);
     let client = client.finish();
@@ -84,7 +84,7 @@ fn a_command_that_will_not_end_is_killed() {
 }
 
 #[test]
-fn a_command_that_fails_is_logged_and_the_next_change_is_handed_over() {
+fn after_a_failed_command_the_next_change_is_delivered() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "cat >>maps; exit 3", &[]);
     client.wait_log("exit status: 3");
@@ -95,7 +95,7 @@ fn a_command_that_fails_is_logged_and_the_next_change_is_handed_over() {
 }
 
 #[test]
-fn with_a_count_the_last_command_decides() {
+fn with_a_count_the_last_command_sets_the_exit_code() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "exit 3", &["-n", "2", "-qq"]).finish();
     client.assert_exit(1).assert_stderr("mapcast-client: the last command failed: exit status: 3");
@@ -114,15 +114,15 @@ fn with_a_count_the_last_command_decides() {
 }
 
 #[test]
-fn a_command_that_does_not_read_is_no_harm() {
+fn a_command_that_does_not_read_succeeds() {
     let place = Place::new(INTERVAL);
     let large = Map::from([("text".into(), "x".repeat(500_000).into())]);
     place.server.feed.publish(&large).unwrap();
-    exec(&place, "exec true", &["-n", "1"]).finish().assert_exit(0).assert_stderr("the command is done");
+    exec(&place, "exec true", &["-n", "1"]).finish().assert_exit(0).assert_stderr("the command succeeded");
 }
 
 #[test]
-fn enough_maps_still_hand_the_last_one_over() {
+fn the_last_map_of_a_count_is_delivered() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "sleep 0.3; cat >map", &["-n", "1", "--splay", "200ms"]).finish();
     client.assert_exit(0);
@@ -130,7 +130,7 @@ fn enough_maps_still_hand_the_last_one_over() {
 }
 
 #[test]
-fn a_signal_lets_the_running_command_finish_and_begins_no_other() {
+fn after_a_signal_the_command_finishes_and_no_other_starts() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "echo begin >>order; until [ -e go ]; do sleep 0.02; done; echo end >>order", &[]);
     place.wait_text("order", "begin\n");
@@ -144,7 +144,7 @@ fn a_signal_lets_the_running_command_finish_and_begins_no_other() {
 }
 
 #[test]
-fn the_end_of_the_time_lets_the_running_command_finish_and_begins_no_other() {
+fn at_a_timeout_the_command_finishes_and_no_other_starts() {
     let place = Place::new(INTERVAL);
     let command = "echo begin >>order; until [ -e go ]; do sleep 0.02; done; echo end >>order";
     let client = exec(&place, command, &["-W", "5s"]);
@@ -157,7 +157,7 @@ fn the_end_of_the_time_lets_the_running_command_finish_and_begins_no_other() {
 }
 
 #[test]
-fn a_signal_ends_the_wait_that_is_left_to_chance_and_nothing_runs() {
+fn a_signal_ends_a_splay_and_nothing_runs() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "touch ran", &["--splay", "1000h", "--write", "seen.toml"]);
     place.wait_text("seen.toml", "n = 0\n");
@@ -168,7 +168,7 @@ fn a_signal_ends_the_wait_that_is_left_to_chance_and_nothing_runs() {
 }
 
 #[test]
-fn the_wait_before_the_last_of_a_count_ends_with_the_time_and_by_a_signal() {
+fn a_splay_before_the_last_command_ends_at_a_timeout() {
     let place = Place::new(INTERVAL);
     let waiting = ["-n", "1", "--splay", "100000h", "--write", "seen.toml"];
     // By chance the wait is shorter than the time in one of a million runs.
@@ -183,7 +183,7 @@ fn the_wait_before_the_last_of_a_count_ends_with_the_time_and_by_a_signal() {
 }
 
 #[test]
-fn an_empty_tmpdir_is_tmp_and_not_the_current_directory() {
+fn an_empty_tmpdir_means_tmp() {
     let place = Place::new(INTERVAL);
     let address = place.server.running.addr.to_string();
     let args = ["-f", "json", &address, "-n", "1", "--exec", "printf %s \"$MAPCAST_FILE\" >place"];
@@ -193,7 +193,7 @@ fn an_empty_tmpdir_is_tmp_and_not_the_current_directory() {
 }
 
 #[test]
-fn a_second_signal_leaves_at_once_and_nothing_behind() {
+fn a_second_signal_exits_at_once_and_cleans_up() {
     let place = Place::new(INTERVAL);
     let client = exec(&place, "echo $$ >pid.tmp; mv pid.tmp pid; sleep 1000", &[]);
     eventually("the command to run", || !place.text("pid").is_empty());
@@ -208,7 +208,7 @@ fn a_second_signal_leaves_at_once_and_nothing_behind() {
 }
 
 #[test]
-fn beside_a_file_the_command_runs_after_it_and_only_if_its_bytes_are_others() {
+fn with_write_the_command_runs_only_if_the_file_changes() {
     let place = Place::new(INTERVAL);
     fs::write(place.path("template"), "{{n}}\n").unwrap();
     let both = ["--write", "out", "--template", "template"];
@@ -229,7 +229,7 @@ fn beside_a_file_the_command_runs_after_it_and_only_if_its_bytes_are_others() {
 }
 
 #[test]
-fn a_client_among_the_command_does_not_do_it_all_again() {
+fn a_client_in_the_command_does_not_repeat_the_delivery() {
     let place = Place::new(INTERVAL);
     let address = place.server.running.addr.to_string();
     let command = format!("{} -f json -n 1 -q {address} >inner", crate::support::program::CLIENT);

@@ -15,7 +15,7 @@ K\x03\x8c\x02Al\x94K\x04\x8c\x08Servidor\x94u.";
 const MOST_MORE_MEMORY: u64 = 1024;
 
 #[test]
-fn a_python_server_that_sends_header_and_pickle_apart_is_understood() {
+fn header_and_pickle_may_arrive_separately() {
     let mut kept = Vec::new();
     let server = serve(move |_, mut stream| {
         // As it does: `connection.send(bytes(f"{len(data):<10}", "utf-8"))`, then `connection.send(data)`.
@@ -52,13 +52,13 @@ fn empty_frames_print_nothing() {
 }
 
 #[test]
-fn the_largest_claim_is_refused_by_its_header() {
+fn a_length_above_the_limit_is_rejected_by_its_header() {
     let client = Program::client(&[&serve_bytes(b"9999999999".to_vec())]).finish();
     client.assert_exit(4).assert_stderr("9999999999").assert_stderr("--max-frame");
 }
 
 #[test]
-fn a_claim_that_is_allowed_takes_no_memory_by_itself() {
+fn an_announced_length_alone_takes_no_memory() {
     let peak = |bytes: Vec<u8>, limit| {
         let client = Program::client(&["--max-frame", limit, "--stale-after", "200ms", &serve_bytes(bytes)]);
         client.wait_log("no frame for 200ms: stale; reconnecting in");
@@ -72,7 +72,7 @@ fn a_claim_that_is_allowed_takes_no_memory_by_itself() {
 }
 
 #[test]
-fn a_frame_that_drips_is_as_stale_as_none() {
+fn a_slow_frame_is_stale() {
     let server = serve(|_, mut stream| {
         for byte in builtin_frame() {
             if stream.write_all(&[byte]).is_err() {

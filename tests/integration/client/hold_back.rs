@@ -14,7 +14,7 @@ use crate::support::eventually;
 const INTERVAL: Duration = Duration::from_millis(50);
 
 #[test]
-fn changes_that_follow_each_other_are_one() {
+fn changes_in_quick_succession_are_one() {
     let place = Place::new(INTERVAL);
     let args = ["--settle", "3s", "--write", "map.toml", "--exec", "cat >>maps"];
     let client = place.client(&args);
@@ -31,7 +31,7 @@ fn changes_that_follow_each_other_are_one() {
 }
 
 #[test]
-fn a_map_that_never_rests_is_handed_on_all_the_same() {
+fn a_map_that_keeps_changing_is_delivered() {
     let place = Place::new(INTERVAL);
     let client = place.client(&["--settle", "1s", "--settle-max", "2s", "--exec", "cat >>maps"]);
     let mut number = 0;
@@ -45,7 +45,7 @@ fn a_map_that_never_rests_is_handed_on_all_the_same() {
 }
 
 #[test]
-fn a_file_that_is_refused_is_never_in_place_and_the_next_one_is() {
+fn a_refused_file_is_never_in_place() {
     let place = Place::new(INTERVAL);
     let check = "! grep -q 1 {} || { cat {} >>refused; exit 3; }";
     let client = place.client(&["--write", "map.toml", "--check", check, "--exec", "cat map.toml >>seen"]);
@@ -65,7 +65,7 @@ fn a_file_that_is_refused_is_never_in_place_and_the_next_one_is() {
 }
 
 #[test]
-fn a_map_that_is_refused_leaves_the_program() {
+fn a_refused_map_keeps_the_program() {
     let place = Place::new(INTERVAL);
     let client =
         place.client(&["--check", "! grep -q '\"n\":1}' {}", "--run", "sh", "-c", "echo $n >>maps; exec sleep 1000"]);
@@ -80,7 +80,7 @@ fn a_map_that_is_refused_leaves_the_program() {
 }
 
 #[test]
-fn a_check_that_hangs_is_ended_and_refuses() {
+fn a_check_that_hangs_is_terminated_and_refuses() {
     let place = Place::new(INTERVAL);
     let check = "echo {} >>checks; trap 'echo ended >>ended; exit' TERM; while :; do sleep 0.05; done";
     let client = place.client(&["--write", "map.toml", "--check", check, "--check-timeout", "5s"]);
@@ -105,7 +105,7 @@ fn a_path_with_spaces_is_one_word_for_the_check() {
 }
 
 #[test]
-fn an_entry_that_is_not_asked_for_does_not_unsettle() {
+fn an_unselected_entry_does_not_extend_the_wait() {
     let place = Place::new(INTERVAL);
     let _client = place.client(&["-k", "n", "--settle", "1s", "--settle-max", "1000h", "--write", "map.toml"]);
     let mut number = 0;

@@ -29,7 +29,7 @@ fn mask(place: &Place) -> u64 {
 }
 
 #[test]
-fn the_server_ignores_them_and_ends_in_order_by_another() {
+fn the_server_ignores_them_and_stops_by_another_signal() {
     let place = Place::new(INTERVAL);
     let mut server = ignoring(&place, &[SERVER, "--listen", "127.0.0.1:0"]);
     let address = server.addr().to_string();
@@ -45,7 +45,7 @@ fn the_server_ignores_them_and_ends_in_order_by_another() {
 
 /// As a parent may leave it that waits for its own children with sigwait(3).
 #[test]
-fn a_client_that_is_never_told_of_its_children_sees_their_end() {
+fn a_client_with_sigchld_blocked_reaps_its_children() {
     let place = Place::new(INTERVAL);
     let mut command = clean("env");
     let address = place.server.running.addr.to_string();
@@ -60,7 +60,7 @@ fn the_client_ignores_them_and_so_does_its_command() {
     let address = place.server.running.addr.to_string();
     let command = "grep SigIgn /proc/self/status >mask.tmp; mv mask.tmp mask";
     let mut client = ignoring(&place, &[CLIENT, "-f", "json", &address, "--exec", command]);
-    client.wait_log("the command is done");
+    client.wait_log("the command succeeded");
     assert_eq!(mask(&place) & IGNORED, IGNORED);
     for signal in [Signal::HUP, Signal::INT] {
         client.signal(signal);

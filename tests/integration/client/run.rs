@@ -66,7 +66,7 @@ fn a_change_restarts_it_with_the_new_map_and_leaves_no_zombie() {
 }
 
 #[test]
-fn the_first_start_waits_for_nothing_and_a_restart_as_long_as_chance_has_it() {
+fn the_first_start_is_immediate_and_a_restart_splayed() {
     let place = Place::new(INTERVAL);
     let client = run(&place, &["--splay", "1000h"], "echo $n >>maps; exec sleep 1000");
     place.wait_text("maps", "0\n");
@@ -79,7 +79,7 @@ fn the_first_start_waits_for_nothing_and_a_restart_as_long_as_chance_has_it() {
 }
 
 #[test]
-fn a_change_while_it_ends_is_one_restart_with_the_newest() {
+fn a_change_during_termination_restarts_with_the_newest() {
     let place = Place::new(INTERVAL);
     let script =
         "echo $n >>maps; trap 'until [ -e go ]; do sleep 0.02; done; exit 0' TERM; while :; do sleep 0.02; done";
@@ -98,7 +98,7 @@ fn a_change_while_it_ends_is_one_restart_with_the_newest() {
 }
 
 #[test]
-fn a_program_that_does_not_end_is_killed_and_what_it_started_with_it() {
+fn a_program_that_does_not_exit_is_killed_as_a_group() {
     let place = Place::new(INTERVAL);
     let script = "trap '' TERM; echo $n >>maps; sleep 1000 & echo $! >>pids; while :; do sleep 0.1; done";
     let client = run(&place, &["--kill-timeout", "300ms"], script);
@@ -115,7 +115,7 @@ fn a_program_that_does_not_end_is_killed_and_what_it_started_with_it() {
 
 /// As one is that reads from the terminal.
 #[test]
-fn a_program_that_is_stopped_goes_on_to_end_in_order() {
+fn a_stopped_program_is_continued_to_exit() {
     let place = Place::new(INTERVAL);
     let script = "trap 'echo end >>order; exit' TERM; echo begin >>order; kill -STOP $$; while :; do sleep 0.02; done";
     let client = run(&place, &["--kill-timeout", "1000h"], script);
@@ -130,7 +130,7 @@ fn a_program_that_is_stopped_goes_on_to_end_in_order() {
 }
 
 #[test]
-fn what_a_restarted_program_leaves_behind_is_killed() {
+fn leftover_children_of_a_restarted_program_are_killed() {
     let place = Place::new(INTERVAL);
     let stubborn = "sh -c 'trap \"\" TERM; echo $$ >>pids; exec sleep 1000' &";
     let script = format!("{stubborn} trap 'exit 0' TERM; echo $n >>maps; while :; do sleep 0.02; done");
@@ -149,7 +149,7 @@ fn what_a_restarted_program_leaves_behind_is_killed() {
 }
 
 #[test]
-fn a_signal_tells_it_of_a_change_in_the_file() {
+fn a_signal_announces_a_change_of_the_file() {
     let place = Place::new(INTERVAL);
     let script = "trap 'cat \"$MAPCAST_FILE\" >>maps' HUP; cat \"$MAPCAST_FILE\" >>maps; echo $$ >>pids; \
                   while :; do sleep 0.02; done";
@@ -164,7 +164,7 @@ fn a_signal_tells_it_of_a_change_in_the_file() {
 }
 
 #[test]
-fn signals_are_passed_on_and_those_that_end_nothing_leave_it_running() {
+fn signals_are_forwarded_and_do_not_end_the_client() {
     let place = Place::new(INTERVAL);
     let script = "trap 'echo hup >>seen' HUP; trap 'echo usr1 >>seen' USR1; trap 'echo int >>seen; exit 9' INT; \
                   echo ready >>seen; while :; do sleep 0.02; done";
@@ -180,7 +180,7 @@ fn signals_are_passed_on_and_those_that_end_nothing_leave_it_running() {
 }
 
 #[test]
-fn before_a_map_nothing_runs_and_an_interrupt_is_130() {
+fn without_a_map_nothing_runs_and_an_interrupt_is_130() {
     let client = Program::client(&[&serve_bytes(Vec::new()), "--run", "touch", "/nowhere/at/all"]);
     client.wait_log("connected to");
     client.signal(Signal::TERM);
@@ -189,7 +189,7 @@ fn before_a_map_nothing_runs_and_an_interrupt_is_130() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_1_and_named() {
+fn a_missing_program_is_1_and_named() {
     let place = Place::new(INTERVAL);
     let address = place.server.running.addr.to_string();
     let client = Program::client(&["-f", "json", &address, "--run", "no-such-program"]).finish();
@@ -197,7 +197,7 @@ fn a_program_that_is_not_there_is_1_and_named() {
 }
 
 #[test]
-fn the_time_that_is_over_ends_the_program_too() {
+fn a_timeout_ends_the_program_too() {
     let place = Place::new(INTERVAL);
     let client = run(&place, &["-W", "3s"], "echo $$ >pid; exec sleep 1000").finish();
     client.assert_exit(124);
@@ -206,7 +206,7 @@ fn the_time_that_is_over_ends_the_program_too() {
 }
 
 #[test]
-fn beside_a_file_only_its_change_restarts_the_program() {
+fn with_write_only_a_change_of_the_file_restarts() {
     let place = Place::new(INTERVAL);
     fs::write(place.path("template"), "{{n}}\n").unwrap();
     fs::write(place.path("out"), "0\n").unwrap();

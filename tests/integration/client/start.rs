@@ -30,7 +30,7 @@ fn fill_cache(place: &Place) {
 }
 
 #[test]
-fn a_server_that_is_not_up_yet_is_waited_for() {
+fn a_server_that_is_not_up_yet_is_awaited() {
     let address = nobody();
     let client = Program::client(&["-n", "1", "--wait", &address]);
     client.wait_log("(os error 111); trying again in ");
@@ -39,14 +39,14 @@ fn a_server_that_is_not_up_yet_is_waited_for() {
 }
 
 #[test]
-fn a_wait_of_a_certain_length_ends_with_3() {
+fn an_expired_wait_is_3() {
     let client = Program::client(&["--no-reconnect", "--wait=1500ms", &nobody()]).finish();
     client.assert_exit(3).assert_stderr("mapcast-client: cannot connect to");
     assert!(client.elapsed >= Duration::from_millis(1500), "{:?}", client.elapsed);
 }
 
 #[test]
-fn a_program_starts_from_the_cache_and_is_not_restarted_by_the_same_map() {
+fn the_same_map_does_not_restart_after_a_cached_start() {
     let place = Place::new(INTERVAL);
     fill_cache(&place);
     let address = nobody();
@@ -74,7 +74,7 @@ fn a_program_starts_from_the_cache_and_is_not_restarted_by_the_same_map() {
 }
 
 #[test]
-fn a_server_without_a_map_is_not_waited_for_where_there_is_a_cache() {
+fn with_a_cache_a_server_without_a_map_delays_5_s_at_most() {
     let place = Place::new(INTERVAL);
     fill_cache(&place);
     let client = client(&place, &[&serve_bytes(Vec::new()), "--cache", "cache", "--run", "sh", "-c", LIVES]);
@@ -83,7 +83,7 @@ fn a_server_without_a_map_is_not_waited_for_where_there_is_a_cache() {
 }
 
 #[test]
-fn a_map_that_is_refused_is_not_cached() {
+fn a_refused_map_is_not_cached() {
     let place = Place::new(INTERVAL);
     fill_cache(&place);
     let before = fs::read(place.path("cache")).unwrap();
@@ -97,7 +97,7 @@ fn a_map_that_is_refused_is_not_cached() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_used_is_said_and_changes_nothing_else() {
+fn an_unusable_cache_is_logged_and_ignored() {
     let place = Place::new(INTERVAL);
     fs::write(place.path("cache"), "garbage").unwrap();
     let refused = client(&place, &[&nobody(), "--cache", "cache", "--write", "map.toml"]).finish();

@@ -114,7 +114,7 @@ fn two_entries(number: i64) -> Map {
 }
 
 #[test]
-fn the_screen_shows_the_map_and_lights_what_changes() {
+fn the_screen_shows_the_map_and_highlights_changes() {
     let server = MapServer::start(Duration::from_mins(1));
     server.feed.publish(&two_entries(1)).unwrap();
     let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
@@ -136,7 +136,7 @@ fn the_screen_shows_the_map_and_lights_what_changes() {
 }
 
 #[test]
-fn every_end_leaves_the_terminal_as_it_was() {
+fn every_exit_restores_the_terminal() {
     for end in ["C-c", "TERM", "garbage"] {
         let server = MapServer::start(Duration::from_mins(1));
         let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
@@ -153,14 +153,14 @@ fn every_end_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn what_is_not_there_is_said_on_the_screen_that_was_there_before() {
+fn errors_are_printed_on_the_normal_screen() {
     let Some(screen) = Screen::watch(&super::peer::nobody(), "") else { return };
     screen.assert_restored(3);
     screen.wait_text("cannot connect to");
 }
 
 #[test]
-fn a_larger_map_is_scrolled_and_a_new_size_is_taken() {
+fn a_larger_map_is_scrolled_and_a_resize_is_noticed() {
     let server = MapServer::start(Duration::from_mins(1));
     server.feed.publish(&(0..30).map(|number| (number.into(), Value::from("x"))).collect::<Map>()).unwrap();
     let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
@@ -177,7 +177,7 @@ fn a_larger_map_is_scrolled_and_a_new_size_is_taken() {
 }
 
 #[test]
-fn what_a_peer_sends_does_not_drive_the_terminal() {
+fn a_peers_control_characters_are_escaped() {
     let server = MapServer::start(Duration::from_mins(1));
     let evil = "\x1b[2J\x1b[?1049l";
     server.feed.publish(&Map::from([(evil.into(), Value::from(evil))])).unwrap();
@@ -188,7 +188,7 @@ fn what_a_peer_sends_does_not_drive_the_terminal() {
 }
 
 #[test]
-fn a_lost_connection_is_red_unless_no_colour_is_wanted() {
+fn a_lost_connection_is_red_except_with_no_color() {
     for (setting, red) in [("", true), ("NO_COLOR=1", false)] {
         let server = MapServer::start(Duration::from_mins(1));
         let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), setting) else { return };
@@ -203,7 +203,7 @@ fn a_lost_connection_is_red_unless_no_colour_is_wanted() {
 }
 
 #[test]
-fn without_a_terminal_there_are_lines() {
+fn without_a_terminal_it_prints_lines() {
     let client = Program::client_with(&[&serve_bytes(builtin_frame())], |command| command.env("MAPCAST_WATCH", "true"));
     client.wait_out("  \"4\": \"Servidor\"");
     client.signal(Signal::INT);
@@ -217,7 +217,7 @@ fn without_a_terminal_there_are_lines() {
 }
 
 #[test]
-fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
+fn a_suspended_client_restores_the_terminal() {
     for key in [true, false] {
         let server = MapServer::start(Duration::from_mins(1));
         // A shell with jobs stands around it.
@@ -244,7 +244,7 @@ fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
 }
 
 #[test]
-fn a_client_without_a_shell_is_not_stopped() {
+fn a_client_without_a_shell_is_not_suspended() {
     let server = MapServer::start(Duration::from_mins(1));
     let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
     screen.wait_text("  n  0\n");
@@ -256,7 +256,7 @@ fn a_client_without_a_shell_is_not_stopped() {
 }
 
 #[test]
-fn a_terminal_that_cannot_draw_is_sent_lines() {
+fn a_dumb_terminal_gets_lines() {
     for term in [Some("dumb"), Some(""), None] {
         let terminal = nix::pty::openpty(None, None).unwrap();
         let mut command = clean(CLIENT);
@@ -285,7 +285,7 @@ print('code', os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 ";
 
 #[test]
-fn the_time_is_over_in_a_terminal_that_takes_nothing() {
+fn a_timeout_ends_a_client_on_a_blocked_terminal() {
     if !has_command("python3") {
         return skip("no python3");
     }

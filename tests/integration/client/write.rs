@@ -33,7 +33,7 @@ fn every_change_is_in_the_file_and_nothing_is_printed() {
 }
 
 #[test]
-fn the_format_is_that_of_the_suffix_or_the_one_that_is_named() {
+fn the_format_follows_from_the_suffix_or_the_option() {
     let place = Place::new(INTERVAL);
     for (args, text) in [
         (&["--write", "a.toml"][..], "n = 0\n"),
@@ -46,25 +46,25 @@ fn the_format_is_that_of_the_suffix_or_the_one_that_is_named() {
 }
 
 #[test]
-fn a_template_is_filled_and_a_missing_entry_leaves_the_file_and_is_said_once() {
+fn a_missing_entry_of_a_template_is_logged_once() {
     let place = Place::new(Duration::from_millis(20));
     fs::write(place.path("template"), "n is {{n}}{{\"{{\"}}").unwrap();
     let client = place.client(&["--write", "out", "--template", "template"]);
     place.wait_text("out", "n is 0{{");
     place.server.feed.publish(&Map::from([("m".into(), 1.into())])).unwrap();
-    let line = client.wait_log("stays as it is");
-    assert!(line.contains("line 1 names the entry \"n\", which the map does not have"), "{line}");
+    let line = client.wait_log("stays unchanged");
+    assert!(line.contains("line 1 of the template: the map has no entry \"n\""), "{line}");
     assert_eq!(fs::read_to_string(place.path("out")).unwrap(), "n is 0{{");
     pace(Duration::from_millis(200));
     place.server.feed.publish(&numbered(2)).unwrap();
     client.wait_log("can be written again");
     place.wait_text("out", "n is 2{{");
-    let complaints = client.log().iter().filter(|line| line.contains("stays as it is")).count();
+    let complaints = client.log().iter().filter(|line| line.contains("stays unchanged")).count();
     assert_eq!(complaints, 1, "{:?}", client.log());
 }
 
 #[test]
-fn the_same_bytes_are_not_written_again_and_others_are_put_right() {
+fn the_same_content_is_not_written_again() {
     let place = Place::new(Duration::from_millis(20));
     place.client(&["--write", "map.json", "-n", "1"]).finish().assert_exit(0);
     let before = fs::metadata(place.path("map.json")).unwrap();
@@ -77,7 +77,7 @@ fn the_same_bytes_are_not_written_again_and_others_are_put_right() {
 }
 
 #[test]
-fn the_mode_is_kept_or_set_and_a_new_file_has_the_umask() {
+fn the_mode_is_kept_or_set_or_follows_the_umask() {
     let place = Place::new(INTERVAL);
     let mode = |name: &str| fs::metadata(place.path(name)).unwrap().mode() & 0o7777;
     fs::write(place.path("kept.json"), "").unwrap();
@@ -105,7 +105,7 @@ fn the_owner_is_kept_where_root_writes() {
 }
 
 #[test]
-fn nobody_else_may_read_a_file_whose_owner_and_group_cannot_be_kept() {
+fn a_file_with_a_new_owner_gains_no_readers() {
     if !rustix::process::geteuid().is_root() {
         return crate::support::skip("not root, so no client is another user");
     }
@@ -131,7 +131,7 @@ fn nobody_else_may_read_a_file_whose_owner_and_group_cannot_be_kept() {
 }
 
 #[test]
-fn a_link_that_somebody_else_has_put_into_a_shared_directory_is_not_followed() {
+fn another_users_link_in_a_shared_directory_is_refused() {
     let place = Place::new(Duration::from_millis(20));
     let (shared, target) = (place.path("shared"), place.path("target"));
     fs::create_dir(&shared).unwrap();
@@ -151,7 +151,7 @@ fn a_link_that_somebody_else_has_put_into_a_shared_directory_is_not_followed() {
 }
 
 #[test]
-fn what_cannot_be_written_is_said_once_and_written_as_soon_as_it_can_be() {
+fn a_failed_write_is_logged_once_and_retried() {
     let place = Place::new(Duration::from_millis(20));
     let client = place.client(&["--write", "later/map.json", "-n", "1"]);
     client.wait_log("later/map.json stays unchanged: cannot write later/map.json");
@@ -159,12 +159,12 @@ fn what_cannot_be_written_is_said_once_and_written_as_soon_as_it_can_be() {
     fs::create_dir(place.path("later")).unwrap();
     let client = client.finish();
     client.assert_exit(0);
-    assert_eq!(client.stderr.matches("stays as it is").count(), 1, "{}", client.stderr);
+    assert_eq!(client.stderr.matches("stays unchanged").count(), 1, "{}", client.stderr);
     place.wait_text("later/map.json", "{\n  \"n\": 0\n}\n");
 }
 
 #[test]
-fn variables_that_are_none_are_left_out_and_named() {
+fn entries_that_are_not_variables_are_skipped_and_named() {
     let place = Place::new(INTERVAL);
     let entries = [("a-b", "1"), ("ok", "x y"), ("UID", "0"), ("bad", "\u{fffe}")];
     place.server.feed.publish(&entries.map(|(key, value)| (key.into(), value.into())).into()).unwrap();
@@ -176,7 +176,7 @@ fn variables_that_are_none_are_left_out_and_named() {
 }
 
 #[test]
-fn a_key_narrows_what_is_written() {
+fn a_key_selects_the_written_entries() {
     let place = Place::new(INTERVAL);
     place.server.feed.publish(&Map::from([("a".into(), 1.into()), ("b".into(), 2.into())])).unwrap();
     place.client(&["--write", "map.toml", "-k", "b", "-n", "1"]).finish().assert_exit(0);
@@ -204,7 +204,7 @@ fn woven_number(path: &Path) -> Option<i64> {
 }
 
 #[test]
-fn a_client_that_is_killed_in_the_middle_never_leaves_a_torn_file() {
+fn a_client_killed_while_it_writes_leaves_no_torn_file() {
     let place = Place::new(INTERVAL);
     place.server.feed.publish(&woven(0)).unwrap();
     let (feed, done) = (Arc::clone(&place.server.feed), Arc::new(AtomicBool::new(false)));
@@ -239,7 +239,7 @@ fn a_client_that_is_killed_in_the_middle_never_leaves_a_torn_file() {
 }
 
 #[test]
-fn a_template_is_read_again_when_it_changes_and_a_bad_one_is_not_used() {
+fn a_changed_template_is_read_again_if_it_is_valid() {
     let place = Place::new(Duration::from_millis(20));
     fs::write(place.path("template"), "one {{n}}").unwrap();
     let client = place.client(&["--write", "out", "--template", "template"]);
@@ -251,14 +251,15 @@ fn a_template_is_read_again_when_it_changes_and_a_bad_one_is_not_used() {
     place.publish(1);
     place.wait_text("out", "two 1");
     fs::remove_file(place.path("template")).unwrap();
-    client
-        .wait_log("the template template: cannot be read: No such file or directory (os error 2); the template before");
+    client.wait_log(
+        "the template template: cannot be read: No such file or directory (os error 2); keeping the previous template",
+    );
     fs::write(place.path("template"), "four {{n}}").unwrap();
     place.wait_text("out", "four 1");
 }
 
 #[test]
-fn a_template_that_is_no_regular_file_is_refused_at_once() {
+fn a_template_that_is_not_a_regular_file_is_rejected() {
     let place = Place::new(INTERVAL);
     let fifo = place.path("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -274,7 +275,7 @@ fn a_template_that_is_no_regular_file_is_refused_at_once() {
 }
 
 #[test]
-fn a_mount_point_is_refused_at_the_start() {
+fn a_mount_point_is_rejected_at_the_start() {
     if !rustix::process::geteuid().is_root() || !crate::support::has_command("unshare") {
         return crate::support::skip("not root, or no unshare");
     }
@@ -293,7 +294,7 @@ fn a_mount_point_is_refused_at_the_start() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_is_named_at_the_start() {
+fn an_unwritable_directory_is_logged_at_the_start() {
     if !rustix::process::geteuid().is_root() {
         return crate::support::skip("not root, so no client is another user");
     }

@@ -65,8 +65,8 @@ fn what_is_not_the_default_is_said() {
     command.args(["--http-host", "map.example,192.0.2.7", "--http-allow-origin", "https://app.example"]);
     let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
     for line in [
-        "web page for map.example, 192.0.2.7 too",
-        "web page read by pages of https://app.example",
+        "web page also for map.example, 192.0.2.7",
+        "web page may be read by pages of https://app.example",
         "keepalive 5s",
         "other servers of this user may listen there too",
     ] {
@@ -97,7 +97,7 @@ fn a_source_that_is_no_file_is_not_said_to_have_been_tried() {
     let mut command = clean(SERVER);
     command.args(["--check-config", "--source", "tcp://127.0.0.1:1", "--format", "json", "--state", path(&state)]);
     let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
-    assert!(said.contains("the map: from tcp://127.0.0.1:1, not contacted; its last good one has 7 bytes\n"), "{said}");
+    assert!(said.contains("the map: from tcp://127.0.0.1:1, not contacted; its last good map has 7 bytes\n"), "{said}");
 }
 
 #[test]

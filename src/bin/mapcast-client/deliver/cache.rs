@@ -160,7 +160,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_map_is_read_back_exactly_and_only_this_user_can() {
+    fn a_map_is_read_back_exactly_from_a_private_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
         let map = Map::from([(Key::Int(1), Value::Bytes(vec![0, 255])), ("1".into(), Value::Float(f64::INFINITY))]);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_map_or_may_be_somebody_elses_is_not_used() {
+    fn a_file_without_a_map_or_writable_by_others_is_not_used() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
         assert!(read(&path).unwrap().is_none());
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_was_removed_is_made_again() {
+    fn a_removed_cache_is_created_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
         let mut cache = Cache::new(path.clone());

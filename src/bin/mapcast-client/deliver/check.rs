@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_is_one_word_for_a_shell() {
+    fn the_path_is_quoted_as_one_word() {
         for (path, wanted) in [("/a/.b.tmp", "t /a/.b.tmp"), ("/a b", "t '/a b'"), ("/it's", r"t '/it'\''s'")] {
             assert_eq!(insert_path("t {}", Path::new(path)).unwrap(), wanted);
         }

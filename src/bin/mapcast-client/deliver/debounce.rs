@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_waits_for_the_calm_after_the_last_one_and_not_for_a_repeat() {
+    fn a_change_waits_for_the_quiet_period_a_repeat_does_not() {
         let (mut debouncer, start) = (debouncer(), Instant::now());
         assert_eq!(debouncer.due_at(), None);
         assert_eq!(debouncer.push(map(1), start), None);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_never_rests_waits_no_longer_than_the_most() {
+    fn a_map_that_keeps_changing_waits_for_the_maximum() {
         let (mut debouncer, start) = (debouncer(), Instant::now());
         for tenth in 0..40 {
             debouncer.push(map(tenth.into()), start + SECOND / 10 * tenth);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wait_every_map_is_handed_on() {
+    fn without_a_delay_every_map_is_delivered() {
         let mut debouncer = Debouncer::new(DebounceConfig::default());
         assert_eq!(debouncer.push(map(1), Instant::now()), Some(map(1)));
         assert_eq!(debouncer.due_at(), None);

@@ -71,7 +71,7 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn maps_that_nobody_takes_are_one_event_and_the_newest() {
+    fn maps_not_taken_are_one_event_with_the_newest() {
         let (sender, events) = mpsc::channel();
         let latest = LatestMap::new(sender);
         for number in [1, 2, 3] {

@@ -60,7 +60,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 
     #[test]
-    fn links_are_followed_to_what_is_there_and_no_further() {
+    fn links_are_followed_to_an_existing_target() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         fs::create_dir(at("below")).unwrap();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_of_another_user_where_everyone_can_write_is_not_followed() {
+    fn another_users_link_in_a_shared_directory_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let (file, link, shared) =
             (directory.path().join("file"), directory.path().join("s/link"), directory.path().join("s"));

@@ -39,13 +39,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_names_three_and_counts_the_rest() {
+    fn a_list_names_three_keys_and_counts_the_rest() {
         assert_eq!(list(&["a\x1b", "b"]), "\"a\\u{1b}\", \"b\"");
         assert_eq!(list(&["a", "b", "c", "d", "e"]), "\"a\", \"b\", \"c\", 2 more");
     }
 
     #[test]
-    fn well_again_is_told_once() {
+    fn clear_returns_true_once() {
         let mut log_once = LogOnce::default();
         log_once.warn("full".to_owned());
         assert!(log_once.clear());

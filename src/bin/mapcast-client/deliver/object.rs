@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_a_variable_is_one_and_the_rest_is_named() {
+    fn valid_variables_are_returned_and_the_rest_is_skipped() {
         let entries =
             r#"{"A_1":"x y","_n":1.5,"b":true,"list":[1,"a"],"gone":null,"1":"x","a-b":"x","":"x","nul":"\u0000"}"#;
         let object: Object = serde_json::from_str(entries).unwrap();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_the_system_would_refuse_is_left_out() {
+    fn a_value_longer_than_the_system_allows_is_skipped() {
         let object = Object::from_iter([("x".to_owned(), "y".repeat(MAX_VARIABLE + 1).into())]);
         assert_eq!(variables(&object), []);
     }

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_started_and_what_is_far_above_is_not() {
+    fn a_passing_command_starts_and_a_far_larger_one_does_not() {
         let variables = |count: usize| {
             let mut command = Command::new("true");
             command.envs((0..count).map(|number| (format!("v{number}"), "x".repeat(90_000))));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_found_as_the_system_finds_it() {
+    fn a_program_is_found_like_the_system_finds_it() {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str, mode| {
             let path = directory.path().join(name);

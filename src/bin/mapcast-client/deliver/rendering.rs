@@ -106,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn json_is_indented_and_ends_with_a_line_end() {
+    fn json_is_indented_and_ends_with_a_line_feed() {
         assert_eq!(rendered(FileFormat::Json, r#"{"a":[1]}"#), "{\n  \"a\": [\n    1\n  ]\n}\n");
     }
 
     #[test]
-    fn toml_is_read_back_as_the_same_without_its_nulls() {
+    fn toml_is_read_back_unchanged_without_nulls() {
         let json =
             r#"{"z":1,"a":{"in":{"b":[1,[true],{"x":"y"}]}},"gone":null,"n":1.5,"t":"\"\n","k.e y":{"gone":null}}"#;
         let text = rendered(FileFormat::Toml, json);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_in_a_list_is_refused_in_toml_by_the_name_of_its_entry() {
+    fn toml_with_a_null_in_a_list_fails_and_names_the_entry() {
         for json in [r#"{"a":[1],"li\nst":[1,null]}"#, r#"{"li\nst":{"in":[{"x":[null]}]},"z":[null]}"#] {
             let error = Rendering::Format(FileFormat::Toml).render(&map(json)).unwrap_err();
             assert!(error.to_string().contains(r#"entry "li\nst": TOML has no null"#), "{error:#}");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn two_keys_that_would_be_one_are_refused() {
+    fn two_keys_that_become_the_same_are_an_error() {
         let map = Map::from([(1.into(), true.into()), ("1".into(), true.into())]);
         for format in [FileFormat::Json, FileFormat::Toml, FileFormat::Env] {
             assert!(Rendering::Format(format).render(&map).is_err(), "{format:?}");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_known_by_the_name() {
+    fn the_format_follows_from_the_suffix() {
         for (name, wanted) in [("a.json", Some(FileFormat::Json)), (".env", Some(FileFormat::Env)), ("a.yaml", None)] {
             assert_eq!(FileFormat::by_name(name), wanted, "{name}");
         }

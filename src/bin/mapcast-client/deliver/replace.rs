@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_replaced_and_left_alone_if_it_holds_the_same() {
+    fn a_file_is_replaced_only_if_its_content_changes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         assert!(replace(&path, b"one", None, |_| Ok(())).unwrap());
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_stays_or_is_the_one_that_is_asked_for() {
+    fn the_mode_is_kept_or_set() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "one").unwrap();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_more_of_a_file_whose_owner_or_group_is_another() {
+    fn a_new_owner_or_group_gains_no_permissions() {
         for (mode, of_another_owner, of_another_group) in [
             (0o640, 0o640, 0o600),
             (0o644, 0o644, 0o644),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_and_stays_one() {
+    fn a_link_is_followed_and_stays_a_link() {
         let directory = tempfile::tempdir().unwrap();
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         fs::write(&file, "one").unwrap();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_and_stays() {
+    fn a_path_that_is_not_a_file_is_an_error_and_stays() {
         let directory = tempfile::tempdir().unwrap();
         let error = replace(directory.path(), b"two", None, |_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("not a regular file"), "{error:#}");

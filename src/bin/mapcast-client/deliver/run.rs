@@ -384,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_are_named_as_people_name_them() {
+    fn signal_names_are_parsed_in_all_common_forms() {
         for text in ["HUP", "hup", "SIGHUP", "sighup"] {
             assert_eq!(parse_signal(text), Ok(Signal::HUP));
         }

@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_whole_time_is_used_and_no_more() {
+    fn the_whole_range_is_used_and_not_exceeded() {
         let most = Duration::from_mins(1);
         let waits: Vec<Duration> = (0..1000).map(|_| splay(most)).collect();
         assert!(waits.iter().all(|wait| *wait <= most));

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_after_a_failure_doubles_and_begins_again_after_a_success() {
+    fn the_delay_doubles_and_a_success_resets_it() {
         let mut limiter = StartLimiter::default();
         assert_eq!((limiter.next_start(), limiter.next_retry()), (None, None));
         limiter.record_start();

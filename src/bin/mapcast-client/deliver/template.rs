@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_stand_in_their_places() {
+    fn placeholders_are_replaced_by_entries() {
         for (template, wanted) in [
             ("", ""),
             ("no place } } }}", "no place } } }}"),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_missing_is_named_with_its_line() {
+    fn a_missing_entry_is_named_with_its_line() {
         for key in ["x", "a.x", "a.c.7", "a.c.x", "port.x", "a."] {
             let template = Template::parse(&format!("one\n{{{{{key}}}}}")).unwrap();
             let object = serde_json::from_str(r#"{"a":{"c":[1]},"port":1}"#).unwrap();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_template_is_refused_with_its_line() {
+    fn an_invalid_template_is_rejected_with_its_line() {
         assert!(refusal("\n\n{{port").starts_with("line 3: a {{ has no }}"));
         assert!(refusal("{{}}").contains("does not name an entry"));
         assert!(refusal("{{ | json}}").contains("does not name an entry"));

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_are_octal() {
+    fn modes_are_parsed_as_octal() {
         for (text, wanted) in [("640", 0o640), ("0640", 0o640), ("0o4755", 0o4755), ("0", 0)] {
             assert_eq!(parse_mode(text), Ok(wanted));
         }
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_stream_is_no_file() {
+    fn a_stream_is_rejected_as_a_file() {
         for path in ["-", "/dev/stdout", "/dev//stderr", "/dev/fd/1", "/proc/self/fd/2"] {
             let args = WriteArgs { write: Some(path.into()), write_format: None, template: None, mode: None };
             assert!(args.into_config().is_err_and(|error| error.contains("--output")), "{path}");
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_has_no_form_leaves_the_file_and_the_next_one_is_written() {
+    fn after_an_unrepresentable_map_the_next_one_is_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file.json");
         let content = ContentConfig::Format(FileFormat::Json);

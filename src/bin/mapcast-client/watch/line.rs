@@ -67,14 +67,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_at_the_column_and_says_so() {
+    fn long_text_is_cut_at_the_column_with_an_ellipsis() {
         for (columns, wanted) in [(0, ""), (1, "…"), (3, "Ho…"), (4, "Hola"), (9, "Hola")] {
             assert_eq!(fit("Hola", columns), wanted, "{columns}");
         }
     }
 
     #[test]
-    fn wide_characters_take_two_columns_and_are_never_halved() {
+    fn wide_characters_take_two_columns_and_are_not_split() {
         for (columns, wanted) in [(1, "…"), (2, "…"), (3, "日…"), (4, "日…"), (5, "日本…"), (6, "日本語")]
         {
             assert_eq!(fit("日本語", columns), wanted, "{columns}");
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_drives_a_terminal() {
+    fn control_characters_are_escaped() {
         assert_eq!(fit("\x1b[2J\n\u{9b}\u{202e}ñ\"\\", 80), "\\u{1b}[2J\\n\\u{9b}\\u{202e}ñ\"\\");
         assert_eq!(fit("\x1b[2J", 4), "…");
     }

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_ends_its_style_and_clears_what_is_behind_it() {
+    fn every_line_resets_its_style_and_clears_the_rest() {
         for (style, begin) in
             [(Style::Plain, "Hola"), (Style::Highlighted, "\x1b[7mHola"), (Style::Strong, "\x1b[1mHola")]
         {

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn notices_are_lines_of_one_message() {
+    fn notifications_are_lines_of_one_message() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_may_be_in_the_abstract_namespace() {
+    fn the_socket_may_be_in_the_abstract_namespace() {
         let name = format!("mapcast-notices-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         Channel::connect(format!("@{name}").as_ref()).unwrap().send(&[Notice::Ready]);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_that_has_stopped_reading_keeps_nobody() {
+    fn a_manager_that_does_not_read_blocks_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let _deaf = UnixDatagram::bind(&path).unwrap();

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_watchdog_is_for_the_process_that_it_names() {
+    fn a_watchdog_for_another_process_is_ignored() {
         let pid = u64::from(std::process::id());
         assert_eq!(watchdog(Some(30_000_000), Some(pid)), Some(Duration::from_secs(30)));
         assert_eq!(watchdog(Some(30_000_000), None), Some(Duration::from_secs(30)));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_sign_of_life_without_a_round_of_the_accept_loop() {
+    fn the_watchdog_needs_a_round_of_the_accept_loop() {
         let mut watchdog_timer = Watchdog::new(Duration::from_secs(10));
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);

@@ -68,7 +68,7 @@ fn one(name: &str, word: &str) -> Object {
 }
 
 #[test]
-fn plain_words_are_bare_and_others_quoted() {
+fn plain_words_are_bare_and_others_are_quoted() {
     for (word, wanted) in [
         ("", ""),
         ("x/y:1", "x/y:1"),
@@ -86,7 +86,7 @@ fn plain_words_are_bare_and_others_quoted() {
 }
 
 #[test]
-fn every_shell_reads_nasty_values_back() {
+fn every_shell_reads_hostile_values_back() {
     let nasty = [
         "a b",
         "'",
@@ -156,7 +156,7 @@ fn every_shell_reads_nasty_values_back() {
 }
 
 #[test]
-fn a_noncharacter_is_left_out_wherever_it_stands() {
+fn a_noncharacter_is_skipped_in_any_position() {
     let noncharacters = ["\u{fffe}", "\u{ffff}", "\u{fdd0}", "\u{fdef}", "\u{1fffe}", "\u{10ffff}"];
     for noncharacter in noncharacters {
         let mut object = one("bad", &format!("a{noncharacter}b"));
@@ -170,7 +170,7 @@ fn a_noncharacter_is_left_out_wherever_it_stands() {
 }
 
 #[test]
-fn what_a_shell_acts_on_is_left_out() {
+fn names_with_side_effects_in_shells_are_skipped() {
     let names =
         ["UID", "EUID", "PPID", "BASHOPTS", "RANDOM", "SECONDS", "status", "PATH", "IFS", "ENV", "LD_PRELOAD", "_"];
     for name in names {
@@ -183,7 +183,7 @@ fn what_a_shell_acts_on_is_left_out() {
 
 /// Whatever a shell of this machine lists as its own reads back as the text that was assigned, or is left out.
 #[test]
-fn every_name_that_a_shell_lists_reads_back_or_is_left_out() {
+fn every_name_listed_by_a_shell_reads_back_or_is_skipped() {
     let lists = |name: &str| match name {
         "bash" => "compgen -v",
         "zsh" => "print -l ${(k)parameters}",
@@ -253,14 +253,14 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn every_shell_reads_back_what_is_not_left_out(entries in proptest::collection::btree_map(keys(), words(), 1..40)) {
+    fn every_shell_reads_back_every_written_entry(entries in proptest::collection::btree_map(keys(), words(), 1..40)) {
         assert_reads_back(&entries.into_iter().map(|(key, word)| (key, word.into())).collect());
     }
 }
 
 /// systemd's own reader of such files, which prints what it has read; it goes on to replace `$`, which services do not.
 #[test]
-fn systemd_reads_back_what_is_not_left_out() {
+fn systemd_reads_back_every_written_entry() {
     const READER: &str = "/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator";
     if !std::path::Path::new(READER).exists() {
         return skip(&format!("no {READER}"));

@@ -15,7 +15,7 @@ fn text(lines: &[Line]) -> Vec<&str> {
 }
 
 #[test]
-fn an_empty_screen_says_that_it_connects() {
+fn the_first_screen_says_connecting() {
     let (mut view, now) = view();
     assert_eq!(
         text(&view.draw(now, 80, 24)),
@@ -29,7 +29,7 @@ fn an_empty_screen_says_that_it_connects() {
 }
 
 #[test]
-fn the_map_stands_in_columns_with_its_age_and_its_gaps() {
+fn the_map_is_in_columns_with_its_age_and_gaps() {
     let (mut view, now) = view();
     view.connection_changed(Connectivity::Connected { peer: ([127, 0, 0, 1], 1).into() }, now);
     for seconds in [0, 5, 7] {
@@ -49,7 +49,7 @@ fn the_map_stands_in_columns_with_its_age_and_its_gaps() {
 }
 
 #[test]
-fn what_has_changed_is_lit_for_three_seconds_and_the_first_map_is_not() {
+fn changes_after_the_first_map_are_highlighted_for_3_s() {
     let (mut view, now) = view();
     view.map_came(map(&[("gone", 1), ("new value", 1), ("same", 1)]), now);
     assert!(view.draw(now, 80, 24)[3..].iter().all(|line| line.style != Style::Highlighted));
@@ -64,7 +64,7 @@ fn what_has_changed_is_lit_for_three_seconds_and_the_first_map_is_not() {
 }
 
 #[test]
-fn an_entry_that_comes_back_while_its_going_is_lit_is_added() {
+fn an_entry_removed_and_added_again_is_marked_as_added() {
     let (mut view, now) = view();
     for entries in [&[("a", 1)][..], &[], &[("a", 1)]] {
         view.map_came(map(entries), now);
@@ -74,7 +74,7 @@ fn an_entry_that_comes_back_while_its_going_is_lit_is_added() {
 }
 
 #[test]
-fn nan_that_stays_is_no_change() {
+fn an_unchanged_nan_is_not_a_change() {
     let (mut view, now) = view();
     for _ in 0..2 {
         view.map_came(Map::from([("n".into(), Value::Float(f64::NAN))]), now);
@@ -83,7 +83,7 @@ fn nan_that_stays_is_no_change() {
 }
 
 #[test]
-fn a_change_far_behind_in_a_long_value_is_one() {
+fn a_change_after_the_cut_of_a_long_value_counts() {
     let (mut view, now) = view();
     for end in ["a", "b"] {
         view.map_came(Map::from([("t".into(), Value::Text("x".repeat(5000) + end))]), now);
@@ -92,7 +92,7 @@ fn a_change_far_behind_in_a_long_value_is_one() {
 }
 
 #[test]
-fn a_lost_connection_is_told_with_the_time_that_is_left_and_counted_when_it_is_back() {
+fn a_lost_connection_shows_the_delay_and_is_then_counted() {
     let (mut view, now) = view();
     let connected = Connectivity::Connected { peer: ([127, 0, 0, 1], 1).into() };
     view.connection_changed(connected.clone(), now);
@@ -105,7 +105,7 @@ fn a_lost_connection_is_told_with_the_time_that_is_left_and_counted_when_it_is_b
 }
 
 #[test]
-fn a_map_larger_than_the_screen_is_scrolled_and_the_rest_is_counted() {
+fn a_large_map_is_scrolled_and_the_rest_is_counted() {
     let (mut view, now) = view();
     view.map_came((0..50).map(|number| (Key::Int(number), Value::Null)).collect(), now);
     let shown = |view: &mut View| {
@@ -132,7 +132,7 @@ fn a_map_larger_than_the_screen_is_scrolled_and_the_rest_is_counted() {
 }
 
 #[test]
-fn no_line_is_wider_and_no_screen_higher_than_the_terminal() {
+fn the_screen_never_exceeds_the_terminal() {
     let (mut view, now) = view();
     let wide = Map::from([("日本語\x1b[2J".repeat(20).into(), Value::Text("日本語\x1b[2J\n".repeat(50)))]);
     view.map_came(wide, now);
