@@ -37,7 +37,7 @@ env\t'One KEY=VALUE line for each key that is a valid variable name, quoted for 
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l template -d 'Write this template instead, with {{key}} replaced by the entry; if an entry is missing, the file stays unchanged' -r -F
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l mode -d 'Mode of the file, in octal [default: unchanged; for a new file 0666 minus the umask]' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l exec -d 'Run this shell command on each change, one at a time, with the map in the file MAPCAST_FILE and on standard input' -r
-complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l exec-timeout -d 'Terminate a command of --exec that takes longer than this; a command that is running when --timeout expires may finish' -r
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l exec-timeout -d 'Terminate a command of --exec that takes longer than this; if --timeout expires, a running command may finish' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l splay -d 'Wait for a random time up to this before each command of --exec and each restart or signal of --run' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l run -d 'Run this program with the map in its environment and restart it on each change; all following words are its arguments' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l signal -d 'Send the program of --run this signal on each change, with the map in MAPCAST_FILE [default: restart it]' -r

@@ -1,4 +1,4 @@
-//! All integration tests, in one program: linking takes longer than they do.
+//! All integration tests in one program: linking takes longer than running them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

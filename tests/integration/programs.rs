@@ -1,4 +1,4 @@
-//! `mapcast-server` as people start it: its log, its exit codes, its signals.
+//! `mapcast-server` as a program: its log, its exit codes, its signals.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -123,7 +123,7 @@ fn silent_clients_cost_no_cpu() {
 
 #[test]
 fn ten_thousand_idle_clients_see_an_orderly_end() {
-    // The test's own descriptors are the other end.
+    // The test holds the other ends.
     let room = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(20_000);
     let wanted = usize::try_from(room.saturating_sub(500).min(10_000)).unwrap();
     let mine = Rlimit { current: Some(room), maximum: Some(room) };
@@ -131,7 +131,7 @@ fn ten_thousand_idle_clients_see_an_orderly_end() {
     let mut server = Program::server(&["--interval", "1h", "--drain-timeout", "1h"]);
     let addr = server.addr();
     let mut clients: Vec<_> = (0..wanted).map(|_| connect(addr)).collect();
-    // In a line of its own, or in the sum of the last second.
+    // In a line of its own, or in the summary of the last second.
     server.wait_log(&format!("(active connections: {wanted})"));
     let began = Instant::now();
     server.signal(Signal::INT);
@@ -152,7 +152,7 @@ fn stalled_clients_are_cut_after_the_drain_with_exit_code_1() {
     let addr = server.addr();
     let stalled: Vec<_> = (0..100).map(|_| TcpStream::connect(addr).unwrap()).collect();
     for client in &stalled {
-        // A frame of 8 MB is on its way.
+        // A frame of 8 MB is being sent.
         assert_eq!(client.peek(&mut [0]).unwrap(), 1);
     }
     let began = Instant::now();
@@ -183,7 +183,8 @@ fn a_second_signal_exits_at_once() {
 
 #[test]
 fn a_duplicate_signal_within_100_ms_counts_once() {
-    // As from timeout(1), which signals the program and then its group. A stopped process gets both in the same moment.
+    // As from timeout(1), which signals the program and then its group. A stopped process receives both at the same
+    // moment.
     for _ in 0..20 {
         let mut server = Program::server(&[]);
         let mut reader = Reader::connect(server.addr());
@@ -236,7 +237,7 @@ fn clients_of_a_restarted_server_reconnect_one_by_one() {
     });
 }
 
-/// What is wrong, and what the one line that says so must have in it.
+/// The error, and what its one line must contain.
 #[test]
 fn a_failed_start_is_one_clear_line_and_code_2() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -268,7 +269,7 @@ fn a_failed_start_is_one_clear_line_and_code_2() {
         ended.assert_exit(2).assert_stdout("");
         let (line, hint) = ended.stderr.split_once('\n').unwrap();
         let is_clear = line.strip_prefix("mapcast-server: ").map_or_else(
-            // What the parser of the command line finds has a hint below it.
+            // The command line parser adds a hint below.
             || line.starts_with("error: ") && hint.ends_with("\nFor more information, try '--help'.\n"),
             |_| hint.is_empty(),
         );
@@ -276,7 +277,7 @@ fn a_failed_start_is_one_clear_line_and_code_2() {
     }
 }
 
-/// Writing to `/dev/full` fails for want of room, always.
+/// Every write to `/dev/full` fails with ENOSPC.
 #[test]
 fn an_exit_code_does_not_depend_on_standard_error() {
     if !Path::new("/dev/full").exists() {
@@ -310,7 +311,7 @@ fn a_privileged_port_is_refused_with_advice() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = clean(SERVER);
     if rustix::process::geteuid().is_root() {
-        // Root may listen on any port; a user whom nobody else is may not.
+        // Root may listen on any port; an otherwise unused user may not.
         let user = 54_322;
         let program = directory.path().join("mapcast-server");
         std::fs::copy(SERVER, &program).unwrap();
@@ -376,7 +377,7 @@ fn a_missing_source_file_is_reported_once() {
     let told = |text: &str| site.server.log().iter().filter(|line| line.contains(text)).count();
     for round in 1..=2 {
         std::fs::remove_file(&path).unwrap();
-        // Each look at it fails.
+        // Each check of the file fails.
         eventually("three looks", || {
             site.json("/status")["source"]["errors"]["unreachable"].as_u64() >= Some(round as u64 * 3)
         });
@@ -417,7 +418,7 @@ fn a_sources_control_characters_are_escaped() {
     );
     std::fs::write(&path, "{\"\u{1b}[2J\": \u{1b}").unwrap();
     let told = server.wait_log("WARN");
-    // Where standard error is no terminal, env_logger leaves escape sequences out by itself.
+    // Without a terminal, env_logger omits escape sequences itself.
     assert!(told.contains(r"\u{1b}[2J\n.json"), "{told}");
     assert!(server.log().iter().all(|line| !line.contains('\u{1b}')), "{:?}", server.log());
 }

@@ -29,7 +29,7 @@ fn put(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-/// A directory for the recipe's files; `None`, and a word about it, where one of the commands is missing.
+/// Returns a directory for the recipe's files; `None`, and a skipped test, if one of the commands is missing.
 #[track_caller]
 fn directory(commands: &[&str]) -> Option<TempDir> {
     if let Some(missing) = commands.iter().find(|command| !has_command(command)) {
@@ -43,7 +43,7 @@ fn write(directory: &TempDir, name: &str, text: &str) {
     fs::write(directory.path().join(name), text).expect("a file");
 }
 
-/// A command in the recipe's directory, which finds both programs; a server of its own takes a free port.
+/// Returns a command in the recipe's directory, with both programs in its path; a server in it listens on a free port.
 fn command(directory: &TempDir, program: &str, args: &[&str]) -> Command {
     let programs = Path::new(SERVER).parent().expect("a directory").display();
     let path = std::env::var("PATH").unwrap_or_default();
@@ -53,7 +53,7 @@ fn command(directory: &TempDir, program: &str, args: &[&str]) -> Command {
     command
 }
 
-/// A script in bash, with all that it has started.
+/// A bash script, with everything that it has started.
 struct Shell {
     bash: Program,
 }
@@ -68,7 +68,7 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        // It fails only if all of them have ended.
+        // Fails only if all of them have exited.
         let _ = i32::try_from(self.bash.pid())
             .ok()
             .and_then(Pid::from_raw)
@@ -76,7 +76,7 @@ impl Drop for Shell {
     }
 }
 
-/// The page's program reads its flags, follows the file, and comes back to a server that was started again.
+/// The page's program reads its flags, follows the file, and reconnects to a restarted server.
 fn follows_its_flags(interpreter: &str, program: &str, [dark, light]: [&str; 2]) {
     let Some(directory) = directory(&[interpreter]) else { return };
     write(&directory, "flags.json", r#"{"dark_mode": false, "limit": 10}"#);
@@ -96,7 +96,7 @@ fn follows_its_flags(interpreter: &str, program: &str, [dark, light]: [&str; 2])
     program.wait_out(&format!("dark_mode {dark}, limit 10"));
     first.signal(Signal::TERM);
     assert_eq!(first.exit_code(), 0);
-    program.wait_log("the flags stay as they are: ");
+    program.wait_log("keeping the flags: ");
     write(&directory, "flags.json", r#"{"limit": 11}"#);
     let _second = server(&address.to_string());
     program.wait_out(&format!("dark_mode {light}, limit 11"));

@@ -1,4 +1,4 @@
-//! What runs is never hurt by what goes wrong on the client's side.
+//! Failures of the client do not affect the running program.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,13 +14,13 @@ use super::place::Place;
 use crate::support::program::{CLIENT, Program, clean};
 use crate::support::{eventually, has_command, skip};
 
-/// As often as a repeat may come between two changes.
+/// The repeat interval: many repeats come between two changes.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// A program that says with which map it was started, and in which order.
+/// A program that prints the map with which it was started, in order.
 const LIVES: &str = "echo $n >>maps; exec sleep 1000";
 
-/// A program that takes a while to end, and what it says then. It has no stream that a test would wait for.
+/// A program that takes a while to exit, and what it prints then. It has no stream that a test would wait for.
 const ENDS_SLOWLY: &str = "exec >/dev/null 2>&1; trap 'echo got TERM >>order; sleep 0.7; echo done >>order; exit' TERM; echo begin >>order; \
                            while :; do sleep 0.05; done";
 
@@ -103,7 +103,7 @@ fn the_directory_is_in_the_best_candidate_and_locked() {
         fs::create_dir_all(place.path(name)).unwrap();
         place.path(name).display().to_string()
     };
-    // systemd has several in one variable.
+    // systemd puts several into one variable.
     let runtime = ("RUNTIME_DIRECTORY", directory_of("runtime") + ":/nowhere");
     let user = ("XDG_RUNTIME_DIR", directory_of("user"));
     for (variables, wanted) in [(vec![user.clone()], "user"), (vec![user, runtime], "runtime")] {
@@ -116,7 +116,7 @@ fn the_directory_is_in_the_best_candidate_and_locked() {
         eventually("the program", || place.text(&seen).ends_with('\n'));
         let directory = PathBuf::from(place.text(&seen).trim()).parent().unwrap().to_owned();
         assert_eq!(directory.parent(), Some(place.path(wanted).as_path()));
-        // What systemd-tmpfiles does before it removes anything.
+        // systemd-tmpfiles checks this before it removes anything.
         let opened = fs::File::open(directory).unwrap();
         assert!(matches!(opened.try_lock(), Err(fs::TryLockError::WouldBlock)));
         end(client);
@@ -227,7 +227,7 @@ fn a_changing_map_restarts_once_a_second_up_to_the_newest() {
 #[test]
 fn a_restart_waits_for_the_whole_process_group() {
     let place = Place::new(INTERVAL);
-    // The outer shell ends at once.
+    // The outer shell exits at once.
     let client = run(&place, &[], &format!("sh -c '{}'; true", ENDS_SLOWLY.replace('\'', "'\\''")));
     place.wait_text("order", "begin\n");
     place.publish(1);
@@ -262,7 +262,7 @@ fn process_1_terminates_descendants_and_reaps_orphans() {
     }
     let place = Place::new(INTERVAL);
     let slow = ENDS_SLOWLY.replace('\'', "'\\''");
-    // An orphan that ends, one that ends slowly, and a program that ends before both.
+    // An orphan that exits, one that exits slowly, and a program that exits before both.
     let script = format!(
         "(sleep 0.1 & echo $! >orphan) ; sh -c '{slow}' & until [ -s order ] && ! [ -e /proc/$(cat orphan) ]; do sleep 0.02; done; exit 7"
     );

@@ -1,4 +1,4 @@
-//! `check`: an exit code, one line for people, in time.
+//! `check`: an exit code and one line, in time.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn check(args: &[&str]) -> Finished {
     check_within(&[&["-W", "1m"], args].concat())
 }
 
-/// As [`check`], with the time that `args` give.
+/// As [`check`], with the time limit in `args`.
 fn check_within(args: &[&str]) -> Finished {
     let check = Program::client(&[&["check"], args].concat()).finish();
     check.assert_stdout("");
@@ -44,7 +44,7 @@ fn a_refused_connection_is_3() {
 
 #[test]
 fn an_unanswered_connection_is_3_in_time() {
-    // A listener whose queue is full: the kernel drops who comes then, as a machine that is gone would.
+    // A listener with a full queue: the kernel drops further connections, as if the machine were gone.
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     listener.listen(0).unwrap();

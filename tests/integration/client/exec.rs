@@ -1,4 +1,4 @@
-//! `--exec`: one at a time, latest only, and never the end of the watching.
+//! `--exec`: one command at a time, with the newest map; a failure does not end the client.
 
 use std::fs;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::place::Place;
 use crate::support::eventually;
 use crate::support::program::Program;
 
-/// As often as a repeat may come between two changes.
+/// The repeat interval: many repeats come between two changes.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Starts a client that hands each change to `command`.
+/// Starts a client that runs `command` on each change.
 #[track_caller]
 fn exec(place: &Place, command: &str, args: &[&str]) -> Program {
     place.client(&[&["--exec", command], args].concat())
@@ -29,8 +29,7 @@ fn each_change_is_in_a_file_and_on_standard_input() {
     client.wait_log("the command succeeded after");
     place.publish(1);
     place.wait_text("file", "{\"n\":0}\n{\"n\":1}\n");
-    // Repeats are no changes.
-    // Longer than the second between two beginnings.
+    // Repeats are not changes. Longer than the second between two starts.
     pace(Duration::from_millis(1500));
     client.signal(Signal::TERM);
     client.finish().assert_exit(0).assert_stdout("");
@@ -100,12 +99,12 @@ fn with_a_count_the_last_command_sets_the_exit_code() {
     let client = exec(&place, "exit 3", &["-n", "2", "-qq"]).finish();
     client.assert_exit(1).assert_stderr("mapcast-client: the last command failed: exit status: 3");
     exec(&place, "exit 0", &["-n", "2"]).finish().assert_exit(0);
-    // Without one it watches, and a command that fails is no end of that.
+    // Without a count the client continues after a failed command.
     let client = exec(&place, "exit 3", &[]);
     client.wait_log("exit status: 3");
     client.signal(Signal::TERM);
     client.finish().assert_exit(0);
-    // The failure of the first one is over when the next one does better.
+    // A later success replaces the first failure.
     let place = Place::new(Duration::from_mins(1));
     let client = exec(&place, "read map; [ \"$map\" != '{\"n\":0}' ] || exit 3", &["-n", "2"]);
     client.wait_log("exit status: 3");
@@ -171,7 +170,7 @@ fn a_signal_ends_a_splay_and_nothing_runs() {
 fn a_splay_before_the_last_command_ends_at_a_timeout() {
     let place = Place::new(INTERVAL);
     let waiting = ["-n", "1", "--splay", "100000h", "--write", "seen.toml"];
-    // By chance the wait is shorter than the time in one of a million runs.
+    // A random delay is shorter than the timeout in one of a million runs.
     exec(&place, "touch ran", &[&waiting[..], &["-W", "5s"]].concat()).finish().assert_exit(124);
     fs::remove_file(place.path("seen.toml")).unwrap();
     let client = exec(&place, "touch ran", &waiting);
@@ -216,14 +215,14 @@ fn with_write_the_command_runs_only_if_the_file_changes() {
     place.wait_text("seen", "0\n");
     let other = Map::from([("n".into(), 0.into()), ("other".into(), 1.into())]);
     place.server.feed.publish(&other).unwrap();
-    // Longer than the second between two beginnings.
+    // Longer than the second between two starts.
     pace(Duration::from_millis(1500));
     assert_eq!(place.text("seen"), "0\n");
     place.publish(1);
     place.wait_text("seen", "0\n1\n");
     client.signal(Signal::TERM);
     client.finish().assert_exit(0);
-    // The file is right already.
+    // The file is up to date already.
     exec(&place, "cat out >>seen", &[&both[..], &["-n", "2"]].concat()).finish().assert_exit(0);
     assert_eq!(place.text("seen"), "0\n1\n");
 }

@@ -1,4 +1,4 @@
-//! Every exit code, and what is said beside it.
+//! Every exit code, and its message.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::time::Duration;
@@ -211,20 +211,20 @@ fn an_interrupt_after_a_map_is_0() {
     client.finish().assert_exit(0).assert_stdout(BUILTIN_LINE);
 }
 
-/// Returns the frame of a map that is more than a pipe holds (64 KiB on Linux, pipe(7)).
+/// Returns the frame of a map that is larger than a pipe holds (64 KiB on Linux, pipe(7)).
 fn large_frame() -> Vec<u8> {
     map_frame(&Map::from([("text".into(), "x".repeat(90_000).into())]))
 }
 
-/// Starts a client with `args` whose output nobody reads, and returns it when its pipe is full, with the pipe. `before` is
-/// what is sent, and read, before that.
+/// Starts a client with `args` whose output is not read. Returns it once its pipe is full, with the pipe. `before` is
+/// sent, and read, first.
 fn blocked(args: &[&str], before: &[u8]) -> (Program, io::PipeReader) {
     let server = serve_bytes([before, &large_frame()].concat());
     let (mut unread, stdout) = io::pipe().unwrap();
     let client = Program::client_with(&[args, &[&server]].concat(), |command| command.stdout(stdout));
     let mut line = vec![0; if before.is_empty() { 0 } else { BUILTIN_LINE.len() }];
     unread.read_exact(&mut line).unwrap();
-    // It has begun with the large one: the rest finds no room.
+    // The large map has begun to fill the pipe: the rest finds no room.
     unread.read_exact(&mut [0]).unwrap();
     (client, unread)
 }

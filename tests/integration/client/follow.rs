@@ -1,4 +1,4 @@
-//! Connections that end, and the next ones.
+//! Connections that end, and reconnections.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -56,7 +56,7 @@ fn a_silent_connection_is_replaced() {
 #[test]
 fn a_connection_without_a_byte_is_replaced_early() {
     let mut kept = Vec::new();
-    // As one of several servers on a port whose process hangs: the system accepts for it.
+    // As one of several servers on a port whose process hangs: the system accepts the connection.
     let server = serve(move |number, mut stream| {
         if number > 0 {
             stream.write_all(&numbered_frame(1)).unwrap();

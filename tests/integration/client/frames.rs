@@ -1,4 +1,4 @@
-//! Frames as hostile, slow and old servers send them.
+//! Frames from hostile, slow and old servers.
 
 use std::io::Write;
 use std::time::Duration;
@@ -6,19 +6,20 @@ use std::time::Duration;
 use super::peer::{BUILTIN_LINE, builtin_frame, frame, pace, serve, serve_bytes};
 use crate::support::program::Program;
 
-/// What Python's `pickle.dumps({1: "Hola", 2: "Bienvenido", 3: "Al", 4: "Servidor"}, protocol=4)` returns.
+/// The result of Python's `pickle.dumps({1: "Hola", 2: "Bienvenido", 3: "Al", 4: "Servidor"}, protocol=4)`.
 const PYTHON_PICKLE: &[u8] =
     b"\x80\x04\x951\x00\x00\x00\x00\x00\x00\x00}\x94(K\x01\x8c\x04Hola\x94K\x02\x8c\nBienvenido\x94\
 K\x03\x8c\x02Al\x94K\x04\x8c\x08Servidor\x94u.";
 
-/// What a claim may take of memory beyond what a client takes that gets an ordinary frame, in KiB.
+/// How much more memory an announced length may take than an ordinary frame, in KiB.
 const MOST_MORE_MEMORY: u64 = 1024;
 
 #[test]
 fn header_and_pickle_may_arrive_separately() {
     let mut kept = Vec::new();
     let server = serve(move |_, mut stream| {
-        // As it does: `connection.send(bytes(f"{len(data):<10}", "utf-8"))`, then `connection.send(data)`.
+        // As the original server does: `connection.send(bytes(f"{len(data):<10}", "utf-8"))`, then
+        // `connection.send(data)`.
         for _ in 0..2 {
             stream.write_all(format!("{:<10}", PYTHON_PICKLE.len()).as_bytes()).unwrap();
             pace(Duration::from_millis(20));

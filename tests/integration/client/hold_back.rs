@@ -1,4 +1,4 @@
-//! `--settle` and `--check`: what is not handed on at once, or not at all.
+//! `--settle` and `--check`: maps that are delayed or refused.
 
 use std::fs;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::peer::pace;
 use super::place::Place;
 use crate::support::eventually;
 
-/// As often as a repeat may come between two changes.
+/// The repeat interval: many repeats come between two changes.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 #[test]
@@ -56,7 +56,7 @@ fn a_refused_file_is_never_in_place() {
     place.wait_text("seen", "n = 0\nn = 2\n");
     client.signal(Signal::TERM);
     client.finish().assert_exit(0);
-    // What is refused is not checked with each repeat.
+    // A refused map is not checked again with each repeat.
     assert_eq!(place.text("refused"), "n = 1\n");
     assert_eq!(place.text("map.toml"), "n = 2\n");
     assert!(
@@ -89,7 +89,7 @@ fn a_check_that_hangs_is_terminated_and_refuses() {
     assert!(place.text("checks").contains("/.map.toml."), "{}", place.text("checks"));
     place.publish(1);
     eventually("another check", || place.text("checks").lines().count() == 2);
-    // It is not waited for when the client is to leave.
+    // The client does not wait for it at exit.
     client.signal(Signal::TERM);
     client.finish().assert_exit(0);
     assert!(!place.path("map.toml").exists());

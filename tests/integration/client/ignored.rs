@@ -1,4 +1,4 @@
-//! Signals that are ignored when a program starts, as nohup(1) has it, stay ignored in it and in what it starts.
+//! Signals that are ignored at the start, as with nohup(1), stay ignored in the program and its child processes.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use super::peer::pace;
 use super::place::Place;
 use crate::support::program::{CLIENT, Program, SERVER, clean};
 
-/// As often as a repeat may come between two changes.
+/// The repeat interval: many repeats come between two changes.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// SIGHUP, SIGINT and SIGQUIT as bits of `SigIgn`.
 const IGNORED: u64 = 0b111;
 
-/// Starts `words` by a shell that ignores the three signals.
+/// Starts `words` in a shell that ignores the three signals.
 #[track_caller]
 fn ignoring(place: &Place, words: &[&str]) -> Program {
     let mut command = clean("sh");
@@ -43,7 +43,7 @@ fn the_server_ignores_them_and_stops_by_another_signal() {
     server.finish().assert_exit(0).assert_stderr("stopped: ");
 }
 
-/// As a parent may leave it that waits for its own children with sigwait(3).
+/// As left by a parent that waits for its own children with sigwait(3).
 #[test]
 fn a_client_with_sigchld_blocked_reaps_its_children() {
     let place = Place::new(INTERVAL);

@@ -1,4 +1,4 @@
-//! The client program against servers that are a few lines of sockets each.
+//! The client program against small scripted servers.
 
 mod care;
 mod check;

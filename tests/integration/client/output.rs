@@ -1,4 +1,4 @@
-//! What is printed.
+//! Printed maps.
 
 use std::fs::File;
 use std::io::Write;
@@ -94,7 +94,7 @@ fn a_prefix_stands_before_each_line() {
 
 #[test]
 fn clients_that_share_a_file_never_mix_within_a_line() {
-    // Longer than a buffer of the standard library, so that only one write keeps it together.
+    // Longer than a buffer of the standard library, so that only a single write keeps it together.
     let value = Value::from("x".repeat(20_000));
     let map = Map::from([("text".into(), value)]);
     let server = serve_bytes(frame(&Format::Bincode.encode_map(&map).unwrap()).repeat(20));

@@ -1,4 +1,4 @@
-//! `--run`: a program that lives with the map.
+//! `--run`: a program that runs with the map.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -12,7 +12,7 @@ use super::place::Place;
 use crate::support::eventually;
 use crate::support::program::Program;
 
-/// As often as a repeat may come between two changes.
+/// The repeat interval: many repeats come between two changes.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs a shell script with the map.
@@ -21,7 +21,7 @@ fn run(place: &Place, options: &[&str], script: &str) -> Program {
     place.client(&[options, &["--run", "--", "sh", "-c", script]].concat())
 }
 
-/// How many children of a process have ended and not been waited for.
+/// Returns the number of zombie children of a process.
 fn zombies(parent: u32) -> usize {
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
     let tasks = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
@@ -71,7 +71,7 @@ fn the_first_start_is_immediate_and_a_restart_splayed() {
     let client = run(&place, &["--splay", "1000h"], "echo $n >>maps; exec sleep 1000");
     place.wait_text("maps", "0\n");
     place.publish(1);
-    // Longer than the second between two beginnings.
+    // Longer than the second between two starts.
     pace(Duration::from_millis(1500));
     assert_eq!(place.text("maps"), "0\n");
     client.signal(Signal::TERM);
@@ -113,7 +113,7 @@ fn a_program_that_does_not_exit_is_killed_as_a_group() {
     client.finish().assert_exit(137);
 }
 
-/// As one is that reads from the terminal.
+/// Like a program that reads from the terminal.
 #[test]
 fn a_stopped_program_is_continued_to_exit() {
     let place = Place::new(INTERVAL);
@@ -143,7 +143,7 @@ fn leftover_children_of_a_restarted_program_are_killed() {
     eventually("the second child", || place.text("pids").lines().count() == 2);
     let second = Pid::from_raw(place.text("pids").lines().nth(1).unwrap().parse().unwrap()).unwrap();
     drop(client);
-    // A client that is killed with 9 kills nobody.
+    // A killed client (SIGKILL) leaves its program running.
     let group = rustix::process::getpgid(Some(second)).unwrap();
     rustix::process::kill_process_group(group, Signal::KILL).unwrap();
 }
@@ -213,7 +213,7 @@ fn with_write_only_a_change_of_the_file_restarts() {
     let client = run(&place, &["--write", "out", "--template", "template"], "cat out >>maps; exec sleep 1000");
     place.wait_text("maps", "0\n");
     place.server.feed.publish(&Map::from([("n".into(), 0.into()), ("other".into(), 1.into())])).unwrap();
-    // Longer than the second between two beginnings.
+    // Longer than the second between two starts.
     pace(Duration::from_millis(1500));
     assert_eq!(place.text("maps"), "0\n");
     place.publish(1);
@@ -227,7 +227,7 @@ fn ctrl_c_in_the_terminal_reaches_the_program_once() {
     let place = Place::new(INTERVAL);
     let address = place.server.running.addr.to_string();
     let script = "trap 'echo int >>seen' INT; trap 'exit 0' TERM; echo ready >>seen; while :; do sleep 0.02; done";
-    // A group of its own, which is what a terminal signals.
+    // A process group of its own, which a terminal signals as a whole.
     let client = Program::client_with(&["-f", "json", &address, "--run", "sh", "-c", script], |client| {
         client.current_dir(&place.directory).process_group(0)
     });

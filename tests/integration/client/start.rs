@@ -12,10 +12,10 @@ use super::peer::{nobody, numbered_frame, pace, serve_bytes, serve_on};
 use super::place::Place;
 use crate::support::program::Program;
 
-/// Seldom: what comes is a change.
+/// A long repeat interval: every received map is a change.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// A program that says with which map it was started.
+/// A program that prints the map with which it was started.
 const LIVES: &str = "echo $n >>maps; exec sleep 1000";
 
 #[track_caller]
@@ -23,7 +23,7 @@ fn client(place: &Place, args: &[&str]) -> Program {
     Program::client_with(args, |client| client.current_dir(&place.directory).env("TMPDIR", place.directory.path()))
 }
 
-/// Leaves the map `n = 0` in the file `cache`.
+/// Writes the map `n = 0` into the file `cache`.
 #[track_caller]
 fn fill_cache(place: &Place) {
     place.client(&["-n", "1", "--write", "map.toml", "--cache", "cache"]).finish().assert_exit(0);
@@ -64,7 +64,7 @@ fn the_same_map_does_not_restart_after_a_cached_start() {
     });
     send.send(0).unwrap();
     client.wait_log("connected to");
-    // Longer than the second between two beginnings.
+    // Longer than the second between two starts.
     pace(Duration::from_millis(1500));
     assert_eq!(place.text("maps"), "0\n");
     send.send(1).unwrap();

@@ -1,4 +1,4 @@
-//! `--watch` in a real terminal, which tmux is.
+//! `--watch` in a real terminal (tmux).
 
 use std::fs;
 use std::process::Command;
@@ -13,19 +13,19 @@ use crate::support::program::{CLIENT, Program, clean};
 use crate::support::server::{MapServer, numbered};
 use crate::support::{eventually, has_command, skip};
 
-/// A terminal of 80 columns and 12 lines in which a shell runs one command; gone when dropped.
+/// A terminal of 80 columns and 12 lines in which a shell runs one command; closed on drop.
 struct Screen {
     directory: TempDir,
 }
 
 impl Screen {
-    /// Starts `mapcast-client --watch` with `args`; what it leaves behind stays to be looked at. `None` without tmux.
+    /// Starts `mapcast-client --watch` with `args`; the screen stays after its exit. `None` without tmux.
     #[track_caller]
     fn watch(args: &str, setting: &str) -> Option<Self> {
         Self::start(args, setting, "")
     }
 
-    /// As [`watch`](Self::watch), with something after the command, too.
+    /// As [`watch`](Self::watch), with words after the command.
     #[track_caller]
     fn start(args: &str, before: &str, after: &str) -> Option<Self> {
         if !has_command("tmux") {
@@ -56,7 +56,7 @@ impl Screen {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What is on the screen; with its escape sequences if they are `styled`.
+    /// The content of the screen; with its escape sequences if `styled`.
     fn text(&self, styled: bool) -> String {
         let escapes: &[&str] = if styled { &["-e"] } else { &[] };
         self.tmux(&[&["capture-pane", "-p"], escapes].concat())
@@ -90,7 +90,7 @@ impl Screen {
         Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
     }
 
-    /// Fails unless the client has left with `code` and everything is as it was before it.
+    /// Fails unless the client has exited with `code` and restored the terminal.
     #[track_caller]
     fn assert_restored(&self, code: i32) {
         self.wait_text(&format!("code {code}\n"));
@@ -128,7 +128,7 @@ fn the_screen_shows_the_map_and_highlights_changes() {
     assert!(styled.contains("\x1b[7m* n      2"), "{styled:?}");
     assert!(!styled.contains("\x1b[7m  quiet"), "{styled:?}");
     screen.wait_text("| 2 frames | 1 changes |");
-    // It goes out by itself.
+    // The highlight ends by itself.
     screen.wait_text("  n      2\n");
     assert_eq!(screen.tmux(&["display", "-p", "#{alternate_on} #{cursor_flag}"]), "1 0\n");
     screen.press("q");
@@ -220,7 +220,7 @@ fn without_a_terminal_it_prints_lines() {
 fn a_suspended_client_restores_the_terminal() {
     for key in [true, false] {
         let server = MapServer::start(Duration::from_mins(1));
-        // A shell with jobs stands around it.
+        // The terminal runs a shell with job control.
         let jobs = "set -m; until [ -e go ]; do";
         let again = "; echo \"stopped $?\"; stty -g >during; until [ -e go ]; do sleep 0.05; done; done; fg >fg";
         let Some(screen) = Screen::start(&format!("-f json {}", server.running.addr), jobs, again) else { return };
@@ -274,7 +274,7 @@ fn a_dumb_terminal_gets_lines() {
     }
 }
 
-/// Runs its arguments in a terminal that is held, as Ctrl-S holds one, and says what they left with.
+/// Runs its arguments in a terminal that is paused, as by Ctrl-S, and prints the exit code.
 const IN_A_HELD_TERMINAL: &str = "
 import os, pty, sys, termios
 pid, _ = pty.fork()

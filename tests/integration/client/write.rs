@@ -1,4 +1,4 @@
-//! `--write`: files that are whole, whatever happens.
+//! `--write`: files are replaced atomically, whatever happens.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -18,7 +18,7 @@ use crate::support::program::{CLIENT, clean, run};
 use crate::support::server::numbered;
 use crate::support::{eventually, pause};
 
-/// Seldom: what is written is a change.
+/// A long repeat interval: every write is a change.
 const INTERVAL: Duration = Duration::from_mins(1);
 
 #[test]
@@ -110,7 +110,7 @@ fn a_file_with_a_new_owner_gains_no_readers() {
         return crate::support::skip("not root, so no client is another user");
     }
     let place = Place::new(INTERVAL);
-    // A user whom nobody else is, with a directory and a program of their own to run.
+    // An otherwise unused user, with a directory and a copy of the program.
     let user = 54_324;
     std::os::unix::fs::chown(&place.directory, Some(user), Some(user)).unwrap();
     fs::copy(CLIENT, place.path("mapcast-client")).unwrap();
@@ -184,15 +184,15 @@ fn a_key_selects_the_written_entries() {
     place.client(&["--write", "map.toml", "-k", "c"]).finish().assert_exit(5);
 }
 
-/// A map that shows whether it is whole: 200 entries of the same number, some 30 KB.
+/// A map that shows whether it is complete: 200 entries with the same number, some 30 KB.
 fn woven(number: i64) -> Map {
     (0..200).map(|entry| (format!("{entry:0100}").into(), Value::Int(number))).collect()
 }
 
-/// Returns the number of a woven map's file, or `None` if there is none yet.
+/// Returns the number in a written map, or `None` if there is no file yet.
 ///
 /// # Panics
-/// If it is torn.
+/// If the file is torn.
 #[track_caller]
 fn woven_number(path: &Path) -> Option<i64> {
     let text = fs::read_to_string(path).ok()?;
@@ -224,7 +224,7 @@ fn a_client_killed_while_it_writes_leaves_no_torn_file() {
         let mut client = place.client(&["-qq", "--write", "map.json"]);
         let first = woven_number(&path);
         eventually("another file", || woven_number(&path) != first);
-        // A few looks later, so that it is killed at another point of its writing each time.
+        // Waits a varying number of checks, so that the client is killed at another point of a write each time.
         for _ in 0..round % 8 {
             assert!(woven_number(&path).is_some());
         }

@@ -27,7 +27,7 @@ impl Log for TestLog {
     fn flush(&self) {}
 }
 
-/// Begins to look at the log, unless another test has.
+/// Starts to watch the log, unless another test has.
 pub fn follow() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {

@@ -1,4 +1,4 @@
-//! What is typed, and what it means.
+//! Command lines and their configurations.
 
 use super::*;
 

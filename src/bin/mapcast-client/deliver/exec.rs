@@ -30,8 +30,7 @@ pub(crate) struct ExecArgs {
     /// input
     #[arg(long, value_name = "CMD", env = "MAPCAST_EXEC", allow_hyphen_values = true)]
     pub(crate) exec: Option<String>,
-    /// Terminate a command of --exec that takes longer than this; a command that is running when --timeout expires may
-    /// finish
+    /// Terminate a command of --exec that takes longer than this; if --timeout expires, a running command may finish
     #[arg(long, value_name = "DURATION", env = "MAPCAST_EXEC_TIMEOUT", default_value = "30s", value_parser = parse_nonzero)]
     pub(crate) exec_timeout: Duration,
     /// Wait for a random time up to this before each command of --exec and each restart or signal of --run

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A view that has seen nothing, and the instant at which it began.
+/// A new view, and the instant of its creation.
 fn view() -> (View, Instant) {
     (View::new("host:1", Format::Json), Instant::now())
 }
@@ -9,7 +9,7 @@ fn map(entries: &[(&str, i64)]) -> Map {
     entries.iter().map(|(key, number)| (Key::from(*key), Value::Int(*number))).collect()
 }
 
-/// The screen as text, one line a line.
+/// The lines of the screen as text.
 fn text(lines: &[Line]) -> Vec<&str> {
     lines.iter().map(|line| line.text.as_str()).collect()
 }
