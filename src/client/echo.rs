@@ -326,11 +326,11 @@ mod tests {
         let (silent, _writer) = io::pipe().unwrap();
         let input = Input::Stream(File::from(std::os::fd::OwnedFd::from(silent)));
         thread::scope(|scope| {
-            let talk = scope.spawn(|| {
+            let echo = scope.spawn(|| {
                 echo(&address.to_string(), input, io::sink(), &ClientConfig::default(), &shutdown, Some(late()))
             });
             shutdown.trigger();
-            assert!(matches!(talk.join().unwrap(), Err(Error::Stopped)));
+            assert!(matches!(echo.join().unwrap(), Err(Error::Stopped)));
         });
     }
 

@@ -438,20 +438,20 @@ mod tests {
         let peer = listener.local_addr().unwrap();
         let shutdown = Shutdown::new().unwrap();
         let mut follower = Follower::new(&peer.to_string(), FollowConfig::default(), &shutdown);
-        let (sender, news) = std::sync::mpsc::channel();
+        let (sender, changes) = std::sync::mpsc::channel();
         let mut listener = Some(listener);
-        follower.on_connectivity(move |told| {
+        follower.on_connectivity(move |change| {
             // Dropping the listener resets the connection, which is not accepted yet.
             drop(listener.take());
-            if matches!(told, Connectivity::Lost { .. }) {
+            if matches!(change, Connectivity::Lost { .. }) {
                 shutdown.trigger();
             }
-            sender.send(told).unwrap();
+            sender.send(change).unwrap();
         });
         assert!(matches!(follower.next_payload(), Err(Error::Stopped)));
-        assert_eq!(news.recv().unwrap(), Connectivity::Connected { peer });
+        assert_eq!(changes.recv().unwrap(), Connectivity::Connected { peer });
         assert!(
-            matches!(news.recv().unwrap(), Connectivity::Lost { reason, .. } if reason.contains("connection lost"))
+            matches!(changes.recv().unwrap(), Connectivity::Lost { reason, .. } if reason.contains("connection lost"))
         );
     }
 

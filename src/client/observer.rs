@@ -85,8 +85,9 @@ mod tests {
     fn a_reason_is_a_warning_when_new_and_every_30_s() {
         let (mut loss_log, now) = (LossLog::default(), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
-        let told = [("refused", 0), ("refused", 5), ("no answer", 6), ("refused", 7), ("refused", 36), ("refused", 37)];
-        let levels = told.map(|(reason, seconds)| loss_log.level(reason, after(seconds)));
+        let reasons =
+            [("refused", 0), ("refused", 5), ("no answer", 6), ("refused", 7), ("refused", 36), ("refused", 37)];
+        let levels = reasons.map(|(reason, seconds)| loss_log.level(reason, after(seconds)));
         assert_eq!(levels, [Level::Warn, Level::Debug, Level::Warn, Level::Warn, Level::Debug, Level::Warn]);
         loss_log.reset();
         assert_eq!(loss_log.level("refused", after(38)), Level::Warn);

@@ -102,10 +102,10 @@ fn the_server_counts_many_clients_up_and_down() {
 fn the_end_of_the_server_is_noticed_between_frames() {
     let Some(step) = Step::read(6) else { return };
     let (mut server, mut python) = step.start(|_| ());
-    let (map, goodbye) = step.output.trim_end().split_once('\n').expect("two lines");
+    let (map, ending) = step.output.trim_end().split_once('\n').expect("two lines");
     python.wait_out(map);
     server.signal(Signal::INT);
-    python.wait_out(goodbye);
+    python.wait_out(ending);
     assert_eq!((python.exit_code(), server.exit_code()), (0, 0));
 }
 

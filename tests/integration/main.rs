@@ -5,7 +5,7 @@
     clippy::panic,
     reason = "tests fail by panicking; clippy knows only those marked #[test]"
 )]
-#![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
+#![allow(unreachable_pub, missing_docs, reason = "no other program uses these modules")]
 
 #[cfg(feature = "cli")]
 mod abuse;

@@ -374,7 +374,7 @@ fn a_missing_source_file_is_reported_once() {
     let path = directory.path().join("flags.json");
     std::fs::write(&path, r#"{"n": 0}"#).unwrap();
     let site = Site::start(&["--source", path.to_str().unwrap()]);
-    let told = |text: &str| site.server.log().iter().filter(|line| line.contains(text)).count();
+    let count = |text: &str| site.server.log().iter().filter(|line| line.contains(text)).count();
     for round in 1..=2 {
         std::fs::remove_file(&path).unwrap();
         // Each check of the file fails.
@@ -382,8 +382,8 @@ fn a_missing_source_file_is_reported_once() {
             site.json("/status")["source"]["errors"]["unreachable"].as_u64() >= Some(round as u64 * 3)
         });
         std::fs::write(&path, format!(r#"{{"n": {round}}}"#)).unwrap();
-        eventually("the end of the problem is reported", || told("good again") == round);
-        assert_eq!(told("WARN"), round, "{:?}", site.server.log());
+        eventually("the end of the problem is reported", || count("good again") == round);
+        assert_eq!(count("WARN"), round, "{:?}", site.server.log());
     }
 }
 
@@ -417,9 +417,9 @@ fn a_sources_control_characters_are_escaped() {
         payload.escape_ascii()
     );
     std::fs::write(&path, "{\"\u{1b}[2J\": \u{1b}").unwrap();
-    let told = server.wait_log("WARN");
+    let line = server.wait_log("WARN");
     // Without a terminal, env_logger omits escape sequences itself.
-    assert!(told.contains(r"\u{1b}[2J\n.json"), "{told}");
+    assert!(line.contains(r"\u{1b}[2J\n.json"), "{line}");
     assert!(server.log().iter().all(|line| !line.contains('\u{1b}')), "{:?}", server.log());
 }
 

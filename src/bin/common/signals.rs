@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 /// Within this time another signal is a duplicate: timeout(1) signals the program and then its process group, and so
 /// may the end of a session. A second Ctrl-C takes longer.
-const ECHO: Duration = Duration::from_millis(100);
+const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
 
 /// Makes a write beyond the file size limit (`RLIMIT_FSIZE`) fail with EFBIG; SIGXFSZ would end the process otherwise.
 /// The signal is handled, not ignored, because exec(2) resets handlers: child processes get the default.
@@ -33,7 +33,7 @@ pub(crate) fn handle(stop: Shutdown, leave: impl Fn() + Send + 'static) -> anyho
     let mut take = move || {
         if stop.trigger() {
             first = Some(Instant::now());
-        } else if first.is_none_or(|first: Instant| first.elapsed() >= ECHO) {
+        } else if first.is_none_or(|first: Instant| first.elapsed() >= DUPLICATE_WINDOW) {
             leave();
         }
     };

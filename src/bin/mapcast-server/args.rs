@@ -33,7 +33,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    service: Option<Other>,
+    service: Option<ServiceCommand>,
     #[command(flatten)]
     map: MapArgs,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(crate) struct Cli {
 
 /// The smaller services.
 #[derive(Debug, Subcommand)]
-enum Other {
+enum ServiceCommand {
     /// Send back everything that a client sends until it half-closes, then close
     Echo {
         #[command(flatten)]
@@ -135,7 +135,7 @@ struct ServerArgs {
 /// The validated task.
 #[derive(Debug)]
 pub(crate) struct Task {
-    pub(crate) service: Chosen,
+    pub(crate) service: ServiceTask,
     pub(crate) listen: Vec<SocketAddr>,
     /// How many clients this machine can hold.
     pub(crate) capacity: Capacity,
@@ -144,7 +144,7 @@ pub(crate) struct Task {
 
 /// The service to run, with its settings.
 #[derive(Debug)]
-pub(crate) enum Chosen {
+pub(crate) enum ServiceTask {
     Map(Box<MapTask>),
     Echo,
     Greet(String),
@@ -216,8 +216,8 @@ impl Cli {
             ..ServerConfig::default()
         };
         let service = match self.service {
-            Some(Other::Echo { .. }) => Chosen::Echo,
-            Some(Other::Greet { text, .. }) => Chosen::Greet(text),
+            Some(ServiceCommand::Echo { .. }) => ServiceTask::Echo,
+            Some(ServiceCommand::Greet { text, .. }) => ServiceTask::Greet(text),
             None => {
                 let MapArgs { interval, format, source, set, max_frame, max_backlog, http } = self.map;
                 let max_backlog = max_backlog.map_or(Ok(Backlog::default_limit(max_frame)), |asked| {
@@ -232,7 +232,16 @@ impl Cli {
                 })?;
                 let (source, state) = source.locate(interval, http.is_writable())?;
                 let http = http.into_task(interval, |addr| resolve("--http", addr))?;
-                Chosen::Map(Box::new(MapTask { interval, format, source, state, set, max_frame, max_backlog, http }))
+                ServiceTask::Map(Box::new(MapTask {
+                    interval,
+                    format,
+                    source,
+                    state,
+                    set,
+                    max_frame,
+                    max_backlog,
+                    http,
+                }))
             }
         };
         Ok(Task { service, listen, capacity, config })
@@ -240,7 +249,7 @@ impl Cli {
 
     fn server_args(&self) -> &ServerArgs {
         match &self.service {
-            Some(Other::Echo { server } | Other::Greet { server, .. }) => server,
+            Some(ServiceCommand::Echo { server } | ServiceCommand::Greet { server, .. }) => server,
             None => &self.server,
         }
     }
@@ -327,8 +336,8 @@ mod tests {
     fn an_invalid_value_is_explained() {
         for number in ["9223372036854775808", "123456789012345678901234567890"] {
             let refusal = Cli::try_parse_from(["mapcast-server", "--set", &format!("a={number}")]).unwrap_err();
-            let told = "an integer beyond 64 bits with a sign; write it as text";
-            assert!(refusal.to_string().contains(told), "{refusal}");
+            let wanted = "an integer beyond 64 bits with a sign; write it as text";
+            assert!(refusal.to_string().contains(wanted), "{refusal}");
         }
     }
 
@@ -358,7 +367,7 @@ mod tests {
     #[test]
     fn the_backlog_holds_at_least_eight_maps() {
         let backlog = |args: &[&str]| match Cli::parse_from(args).into_task().map(|task| task.service) {
-            Ok(Chosen::Map(map)) => Ok(map.max_backlog),
+            Ok(ServiceTask::Map(map)) => Ok(map.max_backlog),
             Ok(_) => panic!("the map is sent"),
             Err(error) => Err(error.to_string()),
         };

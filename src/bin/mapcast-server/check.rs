@@ -6,7 +6,7 @@ use mapcast::state::StateFile;
 use mapcast::threads::Threads;
 use mapcast::{Backlog, ServerConfig, Shutdown};
 
-use crate::args::{Chosen, Task};
+use crate::args::{ServiceTask, Task};
 use crate::followed_source::{LastMap, first_map};
 use crate::http::page_url;
 
@@ -18,7 +18,7 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
     let listen = task.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let config = &task.config;
     match task.service {
-        Chosen::Map(map) => {
+        ServiceTask::Map(map) => {
             let (format, interval) = (map.format, format_duration(map.interval));
             let last = map.state.as_ref().map(|state| StateFile::inspect(state, map.max_frame)).transpose()?.flatten();
             let (feed, _) = first_map(&map, LastMap::Read(last), &Threads::default(), &Shutdown::new()?)?;
@@ -49,8 +49,8 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
                 }
             }
         }
-        Chosen::Echo => lines.push(format!("listen on {listen}: an echo")),
-        Chosen::Greet(text) => lines.push(format!("listen on {listen}: a greeting of {} bytes", text.len())),
+        ServiceTask::Echo => lines.push(format!("listen on {listen}: an echo")),
+        ServiceTask::Greet(text) => lines.push(format!("listen on {listen}: a greeting of {} bytes", text.len())),
     }
     let per_ip = config.max_connections_per_ip.map_or_else(String::new, |most| format!(", {most} per address"));
     lines.push(format!("at most {} clients{per_ip}", config.max_connections));

@@ -33,9 +33,9 @@ use mapcast::state::StateFile;
 use mapcast::threads::{Threads, Worker};
 use mapcast::{Cast, Echo, Greet, Server, ServerConfig, Shutdown};
 
-use args::{Chosen, Cli, Task};
+use args::{Cli, ServiceTask, Task};
 use followed_source::{FollowedSource, LastMap, first_map};
-use systemd::{Listeners, Subject, Supervisor};
+use systemd::{Listeners, ServerState, Supervisor};
 
 /// Clients were cut off, a thread did not end, or a run-time error.
 const FAILED: u8 = 1;
@@ -102,7 +102,7 @@ struct Prepared {
 }
 
 /// The service manager, and what is reported to it.
-type Supervised = (Supervisor, Subject);
+type Supervised = (Supervisor, ServerState);
 
 /// Sets up everything that can fail before the first client: the source's first map, the listeners, the signals.
 /// `dropped` counts lost log lines, for HTTP.
@@ -117,7 +117,7 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
     let mut server = Server::new(config.clone());
     let (mut page, mut followed, mut state) = (None, None, None);
     match task.service {
-        Chosen::Map(map) => {
+        ServiceTask::Map(map) => {
             state = map.state.as_ref().map(StateFile::open).transpose()?;
             let last = state.as_ref().map_or(LastMap::Read(None), LastMap::Kept);
             let (feed, mut first) = first_map(&map, last, threads, &stop)?;
@@ -139,8 +139,8 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
             }
             followed = Some(first);
         }
-        Chosen::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
-        Chosen::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
+        ServiceTask::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
+        ServiceTask::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
     }
     let leave = || {
         logging::flush_at_once();
@@ -149,8 +149,9 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
     signals::handle(stop.clone(), leave).context("cannot handle signals")?;
     log::info!("room for {room}");
     let sink = followed.as_ref().map(|followed| followed.sink.clone());
-    let subject = Subject { sink, stats: server.stats(), threads: threads.clone(), drain_timeout, stop: stop.clone() };
-    let supervised = supervisor.map(|supervisor| (supervisor, subject));
+    let server_state =
+        ServerState { sink, stats: server.stats(), threads: threads.clone(), drain_timeout, stop: stop.clone() };
+    let supervised = supervisor.map(|supervisor| (supervisor, server_state));
     // Registered last: their first round has not begun.
     let page_server = page.as_ref().map(|(page, _)| (page, "http-accept"));
     let loops = [Some((&server, "main")), page_server].into_iter().flatten();
@@ -165,7 +166,7 @@ fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
     let sink = followed.as_ref().map(|followed| followed.sink.clone());
     let source = followed.map(|followed| followed.start(threads, &stop)).transpose()?;
     let page = page.map(|(page, stop)| page.spawn(stop)).transpose()?;
-    let supervisor = supervised.map(|(supervisor, subject)| supervisor.follow(subject)).transpose()?;
+    let supervisor = supervised.map(|(supervisor, state)| supervisor.follow(state)).transpose()?;
     let summary = server.run(&stop);
     page.map(Handle::stop).transpose()?;
     for worker in accepting {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use super::peer::{builtin_frame, nobody, serve, serve_bytes};
+use super::peer::{builtin_frame, closed_address, serve, serve_bytes};
 use crate::support::program::{Finished, Program};
 
 fn check(args: &[&str]) -> Finished {
@@ -39,7 +39,7 @@ fn address_and_format_may_come_from_the_environment() {
 
 #[test]
 fn a_refused_connection_is_3() {
-    check(&[&nobody()]).assert_exit(3).assert_stderr("cannot connect to");
+    check(&[&closed_address()]).assert_exit(3).assert_stderr("cannot connect to");
 }
 
 #[test]

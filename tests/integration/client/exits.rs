@@ -6,7 +6,7 @@ use std::time::Duration;
 use mapcast::Map;
 use rustix::process::Signal;
 
-use super::peer::{BUILTIN_LINE, builtin_frame, map_frame, nobody, numbered_frame, serve, serve_bytes};
+use super::peer::{BUILTIN_LINE, builtin_frame, closed_address, map_frame, numbered_frame, serve, serve_bytes};
 use crate::support::program::Program;
 
 #[test]
@@ -78,10 +78,10 @@ fn help_and_version_are_0() {
 
 #[test]
 fn a_refused_connection_is_3() {
-    let nobody = nobody();
-    for args in [&[nobody.as_str()][..], &["echo", &nobody, "Hola"], &["greet", &nobody]] {
+    let closed_address = closed_address();
+    for args in [&[closed_address.as_str()][..], &["echo", &closed_address, "Hola"], &["greet", &closed_address]] {
         let client = Program::client(args).finish();
-        client.assert_exit(3).assert_stderr(&format!("mapcast-client: cannot connect to {nobody}"));
+        client.assert_exit(3).assert_stderr(&format!("mapcast-client: cannot connect to {closed_address}"));
         assert_eq!(client.stderr.matches("refused").count(), 1, "{}", client.stderr);
     }
 }
@@ -236,9 +236,9 @@ fn a_timeout_ends_a_client_with_unread_output() {
         client.finish().assert_exit(124).assert_stderr("timed out");
     }
     let echo = serve(|_, mut stream| while stream.write_all(&[b'x'; 9_000]).is_ok() {});
-    for talk in [&["greet", &echo][..], &["echo", &echo, "text"]] {
+    for words in [&["greet", &echo][..], &["echo", &echo, "text"]] {
         let (_unread, stdout) = io::pipe().unwrap();
-        let client = Program::client_with(&[&["-W", "500ms"], talk].concat(), |command| command.stdout(stdout));
+        let client = Program::client_with(&[&["-W", "500ms"], words].concat(), |command| command.stdout(stdout));
         client.finish().assert_exit(124);
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use super::peer::{BUILTIN_LINE, builtin_frame, frame, pace, serve, serve_bytes};
+use super::peer::{BUILTIN_LINE, builtin_frame, delay, frame, serve, serve_bytes};
 use crate::support::program::Program;
 
 /// The result of Python's `pickle.dumps({1: "Hola", 2: "Bienvenido", 3: "Al", 4: "Servidor"}, protocol=4)`.
@@ -22,7 +22,7 @@ fn header_and_pickle_may_arrive_separately() {
         // `connection.send(data)`.
         for _ in 0..2 {
             stream.write_all(format!("{:<10}", PYTHON_PICKLE.len()).as_bytes()).unwrap();
-            pace(Duration::from_millis(20));
+            delay(Duration::from_millis(20));
             stream.write_all(PYTHON_PICKLE).unwrap();
         }
         kept.push(stream);
@@ -38,7 +38,7 @@ fn a_frame_split_at_any_byte_is_the_same_map() {
     let server = serve(move |_, mut stream| {
         for split in 1..whole.len() {
             stream.write_all(&whole[..split]).unwrap();
-            pace(Duration::from_millis(2));
+            delay(Duration::from_millis(2));
             stream.write_all(&whole[split..]).unwrap();
         }
     });
@@ -79,7 +79,7 @@ fn a_slow_frame_is_stale() {
             if stream.write_all(&[byte]).is_err() {
                 break;
             }
-            pace(Duration::from_millis(50));
+            delay(Duration::from_millis(50));
         }
     });
     let client = Program::client(&["--no-reconnect", "--stale-after", "400ms", &server]).finish();

@@ -38,12 +38,12 @@ pub(super) fn serve_bytes(bytes: Vec<u8>) -> String {
 }
 
 /// Returns an address without a listener.
-pub(super) fn nobody() -> String {
+pub(super) fn closed_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// Lets time pass in a peer that is meant to be slow.
-pub(super) fn pace(time: Duration) {
+pub(super) fn delay(time: Duration) {
     let (_sender, receiver) = mpsc::channel::<()>();
     let _ = receiver.recv_timeout(time);
 }

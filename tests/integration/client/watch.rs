@@ -154,7 +154,7 @@ fn every_exit_restores_the_terminal() {
 
 #[test]
 fn errors_are_printed_on_the_normal_screen() {
-    let Some(screen) = Screen::watch(&super::peer::nobody(), "") else { return };
+    let Some(screen) = Screen::watch(&super::peer::closed_address(), "") else { return };
     screen.assert_restored(3);
     screen.wait_text("cannot connect to");
 }

@@ -31,7 +31,7 @@ impl Log for TestLog {
 pub fn follow() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
-        log::set_logger(&LOG).expect("whoever wants the log takes it from here");
+        log::set_logger(&LOG).expect("no other logger is set");
         log::set_max_level(LevelFilter::Info);
     });
 }

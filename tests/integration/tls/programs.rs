@@ -108,7 +108,7 @@ fn what_is_wrong_with_options_or_files_is_2() {
     }
     for (args, wanted) in [
         (vec!["--tls-ca", text(&authority.ca)], "--tls-ca has no effect without --tls"),
-        (vec!["--tls", "--tls-cert", text(&files.cert)], "--tls-cert wants --tls-key"),
+        (vec!["--tls", "--tls-cert", text(&files.cert)], "--tls-cert also needs --tls-key"),
         (vec!["--tls", "--tls-ca", "/nowhere/x"], "/nowhere/x: cannot be read"),
         (vec!["--tls", "--tls-ca", text(&authority.ca), "--tls-name", "a b"], "is no name"),
     ] {

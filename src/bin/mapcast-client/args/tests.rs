@@ -198,8 +198,8 @@ fn wait_takes_an_optional_duration() {
 
 #[test]
 fn the_help_of_other_commands_lists_their_own_options() {
-    for talk in ["echo", "greet", "check"] {
-        let help = config(&[talk, "--help"]).unwrap_err().to_string();
+    for command in ["echo", "greet", "check"] {
+        let help = config(&[command, "--help"]).unwrap_err().to_string();
         assert!(!help.contains("--exec") && !help.contains("--run"), "{help}");
     }
 }

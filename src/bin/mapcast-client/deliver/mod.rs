@@ -202,7 +202,7 @@ struct Runner {
 }
 
 /// Stops the follower when the thread that runs programs ends, even by a panic.
-struct StopAtEnd(Shutdown);
+struct StopOnDrop(Shutdown);
 
 impl Delivery {
     fn start(
@@ -287,7 +287,7 @@ impl Runner {
         let latest = LatestMap::new(sender.clone());
         let needs_first_map = matches!(start, ProgramConfig::Run(_));
         let channel = (sender.clone(), events);
-        let stop_at_end = StopAtEnd(shutdown.clone());
+        let stop_on_drop = StopOnDrop(shutdown.clone());
         let work: Box<dyn FnOnce() -> anyhow::Result<ProgramOutcome> + Send> = match start {
             ProgramConfig::Exec(config) => {
                 let exec = CommandRunner::new(config, latest.clone(), channel)?;
@@ -300,7 +300,7 @@ impl Runner {
             }
         };
         let work = move || {
-            let _stop_at_end = stop_at_end;
+            let _stop_on_drop = stop_on_drop;
             work()
         };
         let thread = thread::Builder::new().name("runner".to_owned()).spawn(work).context("cannot start a thread")?;
@@ -308,7 +308,7 @@ impl Runner {
     }
 }
 
-impl Drop for StopAtEnd {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.trigger();
     }

@@ -217,7 +217,7 @@ impl ProgramRunner {
 
     /// Returns the command for the program with the map `object`.
     fn command(&self, object: &Object) -> anyhow::Result<Command> {
-        let (program, args) = self.config.command.split_first().context("there is no program to run")?;
+        let (program, args) = self.config.command.split_first().context("no program to run")?;
         let mut command = Command::new(program);
         command.args(args).envs(variables(object));
         self.file.set_env(&mut command);

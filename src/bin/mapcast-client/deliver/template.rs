@@ -30,9 +30,9 @@ impl Template {
         while let Some((before, inside)) = rest.split_once("{{") {
             let line = 1 + text[..text.len() - inside.len()].matches('\n').count();
             parts.push(Part::Text(before.to_owned()));
-            let (part, behind) = parse_placeholder(inside, line).with_context(|| format!("line {line}"))?;
+            let (part, after) = parse_placeholder(inside, line).with_context(|| format!("line {line}"))?;
             parts.push(part);
-            rest = behind;
+            rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
         parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
@@ -65,17 +65,17 @@ fn parse_placeholder(inside: &str, line: usize) -> anyhow::Result<(Part, &str)> 
     if inside.trim_start().starts_with('"') {
         let mut literals = serde_json::Deserializer::from_str(inside).into_iter::<String>();
         let literal = literals.next().and_then(Result::ok).context("a text in {{\"...\"}} is not a JSON string")?;
-        let behind = inside[literals.byte_offset()..].trim_start();
-        return Ok((Part::Text(literal), behind.strip_prefix("}}").context(ENDLESS)?));
+        let after = inside[literals.byte_offset()..].trim_start();
+        return Ok((Part::Text(literal), after.strip_prefix("}}").context(ENDLESS)?));
     }
-    let (place, behind) = inside.split_once("}}").context(ENDLESS)?;
-    let (key, filter) = match place.split_once('|') {
+    let (placeholder, after) = inside.split_once("}}").context(ENDLESS)?;
+    let (key, filter) = match placeholder.split_once('|') {
         Some((key, filter)) => (key.trim(), Some(filter.trim())),
-        None => (place.trim(), None),
+        None => (placeholder.trim(), None),
     };
     ensure!(!key.is_empty(), "{{{{}}}} does not name an entry; write {{{{KEY}}}}");
     match filter {
-        None | Some("json") => Ok((Part::Entry { key: key.to_owned(), json: filter.is_some(), line }, behind)),
+        None | Some("json") => Ok((Part::Entry { key: key.to_owned(), json: filter.is_some(), line }, after)),
         Some(other) => bail!("unknown filter {other:?}; write {{{{{key}}}}} or {{{{{key}|json}}}}"),
     }
 }

@@ -2,8 +2,8 @@
 //! notifications (`sd_notify`(3)). Both are configured by environment variables; without these, they are off.
 
 mod listeners;
-mod notices;
+mod notifications;
 mod supervisor;
 
 pub(crate) use listeners::Listeners;
-pub(crate) use supervisor::{Subject, Supervisor};
+pub(crate) use supervisor::{ServerState, Supervisor};

@@ -11,7 +11,7 @@ use mapcast::source::Sink;
 use mapcast::stats::Stats;
 use mapcast::threads::{Thread, Threads};
 
-use super::notices::{Channel, Notice};
+use super::notifications::{Notification, NotifySocket};
 
 /// How often the status is updated, and sent if it has changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
@@ -23,13 +23,13 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// The connection to the service manager.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    channel: Channel,
+    channel: NotifySocket,
     /// The watchdog timeout, after which the manager ends the process; `None` without a watchdog.
     watchdog: Option<Duration>,
 }
 
 /// What is reported.
-pub(crate) struct Subject {
+pub(crate) struct ServerState {
     /// The source's sink; `None` for a service without a map.
     pub(crate) sink: Option<Sink>,
     pub(crate) stats: Arc<Stats>,
@@ -43,7 +43,7 @@ impl Supervisor {
     /// Returns the supervisor for `NOTIFY_SOCKET`, if it is set. If the socket cannot be reached, logs a warning.
     pub(crate) fn from_env() -> Option<Self> {
         let path = env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())?;
-        match Channel::connect(&path) {
+        match NotifySocket::connect(&path) {
             Ok(channel) => {
                 let number = |name| env::var(name).ok()?.parse().ok();
                 Some(Self { channel, watchdog: watchdog(number("WATCHDOG_USEC"), number("WATCHDOG_PID")) })
@@ -60,43 +60,47 @@ impl Supervisor {
         self.watchdog.map(|timeout| timeout / 4)
     }
 
-    /// Reports on `subject` from a thread of its own until the stop, and reports the stop.
+    /// Reports on `state` from a thread of its own until the stop, and reports the stop.
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub(crate) fn follow(self, mut subject: Subject) -> anyhow::Result<Thread> {
-        let worker = subject.threads.register("supervisor", "notifying the service manager");
-        subject.stop = subject.stop.for_worker(&worker);
-        let run = move || worker.run(|pause| subject.stop.wait(pause), || self.run(&subject));
+    pub(crate) fn follow(self, mut state: ServerState) -> anyhow::Result<Thread> {
+        let worker = state.threads.register("supervisor", "notifying the service manager");
+        state.stop = state.stop.for_worker(&worker);
+        let run = move || worker.run(|pause| state.stop.wait(pause), || self.run(&state));
         Thread::start("supervisor", run).context("cannot start the thread for the service manager")
     }
 
-    fn run(&self, subject: &Subject) {
-        wait_first_map(subject, || self.channel.send(&[Notice::Status("waiting for the first map")]));
-        if !subject.stop.is_triggered() {
-            self.run_ready(subject);
+    fn run(&self, state: &ServerState) {
+        wait_first_map(state, || self.channel.send(&[Notification::Status("waiting for the first map")]));
+        if !state.stop.is_triggered() {
+            self.run_ready(state);
         }
-        let timeout = subject.drain_timeout.saturating_add(STOP_GRACE);
-        self.channel.send(&[Notice::Stopping, Notice::Status("stopping"), Notice::ExtendTimeout(timeout)]);
+        let timeout = state.drain_timeout.saturating_add(STOP_GRACE);
+        self.channel.send(&[
+            Notification::Stopping,
+            Notification::Status("stopping"),
+            Notification::ExtendTimeout(timeout),
+        ]);
     }
 
-    fn run_ready(&self, subject: &Subject) {
+    fn run_ready(&self, state: &ServerState) {
         let mut status = Status::default();
         let mut watchdog_timer = self.watchdog.map(|timeout| Watchdog::new(timeout / 2));
         let tick = self.heartbeat().map_or(STATUS_PERIOD, |heartbeat| heartbeat.min(STATUS_PERIOD));
-        let (mut told, mut told_at) = (status.text(subject), Instant::now());
-        self.channel.send(&[Notice::Ready, Notice::Status(&told)]);
-        while !subject.stop.wait(tick) {
-            let text = status.text(subject);
-            if text != told && told_at.elapsed() >= STATUS_PERIOD {
-                self.channel.send(&[Notice::Status(&text)]);
-                (told, told_at) = (text, Instant::now());
+        let (mut reported, mut reported_at) = (status.text(state), Instant::now());
+        self.channel.send(&[Notification::Ready, Notification::Status(&reported)]);
+        while !state.stop.wait(tick) {
+            let text = status.text(state);
+            if text != reported && reported_at.elapsed() >= STATUS_PERIOD {
+                self.channel.send(&[Notification::Status(&text)]);
+                (reported, reported_at) = (text, Instant::now());
             }
-            let is_well = subject.threads.fatal_problem().is_none();
+            let is_well = state.threads.fatal_problem().is_none();
             let is_due =
-                |watchdog_timer: &mut Watchdog| watchdog_timer.is_due(Instant::now(), subject.stats.heartbeats());
+                |watchdog_timer: &mut Watchdog| watchdog_timer.is_due(Instant::now(), state.stats.heartbeats());
             if is_well && watchdog_timer.as_mut().is_some_and(is_due) {
-                self.channel.send(&[Notice::Watchdog]);
+                self.channel.send(&[Notification::Watchdog]);
             }
         }
     }
@@ -109,15 +113,15 @@ fn watchdog(usec: Option<u64>, pid: Option<u64>) -> Option<Duration> {
 }
 
 /// Waits for the first map, if there will be one, or for the stop. Calls `wait` first if there is no map yet.
-fn wait_first_map(subject: &Subject, wait: impl FnOnce()) {
-    let Some(sink) = &subject.sink else { return };
+fn wait_first_map(state: &ServerState, wait: impl FnOnce()) {
+    let Some(sink) = &state.sink else { return };
     // A second stop, for this wait alone: it wakes the polling thread.
     let Ok(published) = Shutdown::new() else { return };
     let _subscription = sink.feed().subscribe(Waker::from(Arc::new(Publication(published.clone()))));
     if sink.feed().version() == 0 {
         wait();
         // If the wait fails, the server reports readiness early.
-        let _ = subject.stop.wait_readable(&published, None);
+        let _ = state.stop.wait_readable(&published, None);
     }
 }
 
@@ -138,9 +142,9 @@ struct Status {
 }
 
 impl Status {
-    fn text(&mut self, subject: &Subject) -> String {
-        let mut text = count(subject.stats.active(), "active connection", "active connections");
-        if let Some(entries) = subject.sink.as_ref().and_then(|sink| self.entries(sink)) {
+    fn text(&mut self, state: &ServerState) -> String {
+        let mut text = count(state.stats.active(), "active connection", "active connections");
+        if let Some(entries) = state.sink.as_ref().and_then(|sink| self.entries(sink)) {
             text = format!("{text}, {}", count(entries, "entry", "entries"));
         }
         text
@@ -210,6 +214,6 @@ mod tests {
         assert!(!watchdog_timer.is_due(at(5), 2), "too soon");
         assert!(watchdog_timer.is_due(at(11), 3));
         assert!(!watchdog_timer.is_due(at(21), 3) && !watchdog_timer.is_due(at(30), 3), "it hangs");
-        assert!(watchdog_timer.is_due(at(31), 4), "it hung, and goes on");
+        assert!(watchdog_timer.is_due(at(31), 4), "it hung, and continues");
     }
 }

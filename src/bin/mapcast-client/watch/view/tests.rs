@@ -56,8 +56,8 @@ fn changes_after_the_first_map_are_highlighted_for_3_s() {
     view.map_came(map(&[("added", 1), ("new value", 2), ("same", 1)]), now);
     let lines = view.draw(now + Duration::from_millis(2900), 80, 24);
     assert_eq!(text(&lines)[3..7], ["+ added      1", "- gone       1", "* new value  2", "  same       1"]);
-    let lit: Vec<bool> = lines[3..7].iter().map(|line| line.style == Style::Highlighted).collect();
-    assert_eq!(lit, [true, true, true, false]);
+    let highlighted: Vec<bool> = lines[3..7].iter().map(|line| line.style == Style::Highlighted).collect();
+    assert_eq!(highlighted, [true, true, true, false]);
     let lines = view.draw(now + Duration::from_secs(3), 80, 24);
     assert_eq!(text(&lines)[3..6], ["  added      1", "  new value  2", "  same       1"]);
     assert!(lines[3..6].iter().all(|line| line.style == Style::Plain));

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A notification; `sd_notify`(3) defines each one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Notice<'a> {
+pub(super) enum Notification<'a> {
     Ready,
     Stopping,
     /// One line for people.
@@ -23,7 +23,7 @@ pub(super) enum Notice<'a> {
     ExtendTimeout(Duration),
 }
 
-impl fmt::Display for Notice<'_> {
+impl fmt::Display for Notification<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => f.write_str("READY=1"),
@@ -38,11 +38,11 @@ impl fmt::Display for Notice<'_> {
 /// A socket connected to the manager. It stays open: a notification must not fail because clients have taken every
 /// descriptor.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(super) struct NotifySocket {
     socket: UnixDatagram,
 }
 
-impl Channel {
+impl NotifySocket {
     /// Connects to the socket at `path`, or in the abstract namespace if the path begins with `@` (unix(7)).
     ///
     /// # Errors
@@ -55,8 +55,8 @@ impl Channel {
     }
 
     /// Sends the notifications in one message. An error is logged; serving continues.
-    pub(super) fn send(&self, notices: &[Notice<'_>]) {
-        let lines: Vec<_> = notices.iter().map(ToString::to_string).collect();
+    pub(super) fn send(&self, notifications: &[Notification<'_>]) {
+        let lines: Vec<_> = notifications.iter().map(ToString::to_string).collect();
         if let Err(error) = self.socket.send(lines.join("\n").as_bytes()) {
             log::warn!("cannot notify the service manager (NOTIFY_SOCKET): {error}");
         }
@@ -91,18 +91,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
-        let channel = Channel::connect(path.as_os_str()).unwrap();
-        channel.send(&[Notice::Stopping, Notice::Status("stopping"), Notice::ExtendTimeout(Duration::from_secs(2))]);
-        channel.send(&[Notice::Ready, Notice::Watchdog]);
+        let channel = NotifySocket::connect(path.as_os_str()).unwrap();
+        channel.send(&[
+            Notification::Stopping,
+            Notification::Status("stopping"),
+            Notification::ExtendTimeout(Duration::from_secs(2)),
+        ]);
+        channel.send(&[Notification::Ready, Notification::Watchdog]);
         assert_eq!(received(&manager), "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=2000000");
         assert_eq!(received(&manager), "READY=1\nWATCHDOG=1");
     }
 
     #[test]
     fn the_socket_may_be_in_the_abstract_namespace() {
-        let name = format!("mapcast-notices-{}", std::process::id());
+        let name = format!("mapcast-notifications-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        Channel::connect(format!("@{name}").as_ref()).unwrap().send(&[Notice::Ready]);
+        NotifySocket::connect(format!("@{name}").as_ref()).unwrap().send(&[Notification::Ready]);
         assert_eq!(received(&manager), "READY=1");
     }
 
@@ -111,10 +115,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let _deaf = UnixDatagram::bind(&path).unwrap();
-        let channel = Channel::connect(path.as_os_str()).unwrap();
+        let channel = NotifySocket::connect(path.as_os_str()).unwrap();
         channel.socket.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
         // The queue holds net.unix.max_dgram_qlen messages, 10 on a common machine (unix(7)).
         let text = "x".repeat(4096);
-        (0..100).for_each(|_| channel.send(&[Notice::Status(&text)]));
+        (0..100).for_each(|_| channel.send(&[Notification::Status(&text)]));
     }
 }

@@ -10,12 +10,12 @@ use crate::support::eventually;
 use crate::support::program::Program;
 use crate::support::server::{MapServer, numbered};
 
-pub struct Place {
+pub struct Fixture {
     pub directory: TempDir,
     pub server: MapServer,
 }
 
-impl Place {
+impl Fixture {
     /// Returns a directory, and a server with the map `n = 0`, repeated every `interval`.
     pub fn new(interval: Duration) -> Self {
         Self { directory: tempfile::tempdir().unwrap(), server: MapServer::start(interval) }
