@@ -470,7 +470,7 @@ fn the_end_of_the_time_is_124_while_a_file_of_the_client_hangs() {
     let ca = files.write("ca.pem", "");
     files.hang();
     let client = Program::client(&["--tls", "--tls-ca", &ca, "-W", "500ms", "127.0.0.1:9"]).finish();
-    client.assert_exit(124).assert_stderr("the time is over");
+    client.assert_exit(124).assert_stderr("timed out");
 }
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]

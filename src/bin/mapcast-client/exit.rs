@@ -72,7 +72,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Returns an error and its sources on one line, as `{:#}` does. Control characters are escaped, because parts may
-/// come from a peer; each part is cut at 500 characters.
+/// come from a peer; each part is cut at 500 characters. Names the option to use, because the library does not.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let parts: Vec<String> = error.chain().map(|part| printable(&part.to_string())).collect();
     let advice = match error.downcast_ref() {

@@ -185,10 +185,10 @@ fn a_splay_before_the_last_command_ends_at_a_timeout() {
 fn an_empty_tmpdir_means_tmp() {
     let fixture = Fixture::new(INTERVAL);
     let address = fixture.server.running.addr.to_string();
-    let args = ["-f", "json", &address, "-n", "1", "--exec", "printf %s \"$MAPCAST_FILE\" >fixture"];
+    let args = ["-f", "json", &address, "-n", "1", "--exec", "printf %s \"$MAPCAST_FILE\" >path"];
     let client = Program::client_with(&args, |client| client.current_dir(&fixture.directory).env("TMPDIR", ""));
     client.finish().assert_exit(0);
-    assert!(fixture.text("fixture").starts_with("/tmp/mapcast-"), "{:?}", fixture.text("fixture"));
+    assert!(fixture.text("path").starts_with("/tmp/mapcast-"), "{:?}", fixture.text("path"));
 }
 
 #[test]

@@ -143,7 +143,7 @@ impl Browser {
         handle.as_str().expect("a handle").to_owned()
     }
 
-    /// Runs a command of the Chrome DevTools protocol.
+    /// Runs a command of the Chrome `DevTools` protocol.
     #[track_caller]
     pub fn command(&self, name: &str, params: &Value) -> Value {
         self.order("/goog/cdp/execute", &json!({ "cmd": name, "params": params }))
