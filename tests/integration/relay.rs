@@ -204,7 +204,7 @@ mod programs {
         assert_eq!(Reader::connect(lines.addr()).map(Format::Json), numbered(7));
         for (args, wanted) in [
             (&["--source", "flags.json"][..], "no effect with the file flags.json"),
-            (&[], "--http-token-file, or a --source that is not a file"),
+            (&[], "--http-token-file, or with a --source that is not a file"),
             (&["--source", "tcp://127.0.0.1:1", "--check-config"], "kept in "),
         ] {
             let mut command = clean(SERVER);
