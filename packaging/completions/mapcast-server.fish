@@ -25,71 +25,71 @@ function __fish_mapcast_server_using_subcommand
 end
 
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s i -l interval -d 'Repeat the map at least this often to each client' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s f -l format -d 'How the map is written: bincode, json, msgpack, pickle or text' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s s -l source -d 'Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on standard input; `tcp://HOST:PORT` or `tls://HOST:PORT`, another mapcast server; `redis://HOST/DB?key=NAME` or `rediss://`, a hash. Without it, the built-in map' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l redis-password-file -d 'Read the password for Redis from this file, at each connection' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-ca -d 'Trust the CAs in this file, with a source of TLS: PEM [default: the system\'s roots]' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-name -d 'The name that the source\'s certificate must be for [default: the host that is connected to]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-cert -d 'Show this certificate to a source that asks for one: PEM' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 'Keep the last good map in this file, and start with it: what a source gave that is away now, or what was written' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l set -d 'Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-frame -d 'Refuse a map of more bytes than this' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-backlog -d 'Cut the slowest connections, HTTP\'s too, when the older maps that they have not taken yet exceed this size together [default: 32MiB, or 8 times --max-frame if that is more]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz on this address; off by default' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Limit HTTP connections; above the limit answer 503, except for health checks and metrics' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Accept requests for this host, in addition to loopback and the address of --http; may be repeated' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-allow-origin -d 'Let pages of this origin read responses (CORS); * for all origins' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Accept PUT and PATCH of /map, and PUT and DELETE of /map/KEY, with the bearer token in this file' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections -d 'Close clients above this number, after a wait of 1 to 5 s for a place [default: 10000, or what this machine can hold]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l allow -d 'Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may connect]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l keepalive -d 'Ask after this much silence whether a client is still there; 0 never asks' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l write-timeout -d 'Cut a client that takes longer than this for one whole frame' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l drain-timeout -d 'Cut what is left this long after the stop was asked for' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-cert -d 'Encrypt with this certificate: PEM, those between it and the root behind it. Read again when it changes' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-client-ca -d 'Let only clients in that have a certificate of a CA in this file: PEM' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l reuse-port -d 'Let other servers of the same user listen there too: the kernel spreads the clients over them'
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l check-config -d 'Try everything but listening, writing and a source that is no file, print what would be done, and leave with 0, or 2, or 1 if that cannot be printed'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s f -l format -d 'Format of the map: bincode, json, msgpack, pickle or text' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s s -l source -d 'Source of the map [default: the built-in map]: FILE.json or FILE.toml, read again when it changes; `-`, one JSON object per line on standard input; `tcp://HOST:PORT` or `tls://HOST:PORT`, another mapcast server; `redis://HOST/DB?key=NAME` or `rediss://`, a hash' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l redis-password-file -d 'Read the password for Redis from this file at each connection' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-ca -d 'With a TLS source, trust the CA certificates in this PEM file instead of the system\'s' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-name -d 'The name in the source\'s certificate [default: the host of the address]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-cert -d 'Present the client certificate in this PEM file to a source that requests one' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-key -d 'Private key of the certificate: PEM, not encrypted' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 'Store the last good map in this file and start with it: for a source that may be unreachable, or for writing over HTTP' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l set -d 'Add an entry, or replace the one with this key; may be repeated. VALUE is JSON or plain text' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-frame -d 'Reject maps larger than this' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-backlog -d 'Close the slowest connections, including HTTP\'s, when the older maps still queued for them exceed this size in total [default: 32MiB, or 8 times --max-frame if that is more]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Answer HTTP connections above this number with 503, but for health checks and metrics' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Answer requests for this host too, beside loopback and the address that is listened on; may be repeated' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-allow-origin -d 'Let pages of this origin read the answers (CORS); * for all' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Take PUT and PATCH of /map, PUT and DELETE of /map/KEY, from whoever has the bearer token in this file' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s l -l listen -d 'Address to listen on; may be repeated. Port 0 picks a free port, which is logged' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections -d 'Maximum number of clients; further ones are closed after waiting 1 to 5 s for a free slot [default: 10000, or what this machine can hold]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections-per-ip -d 'Maximum number of clients per address; IPv6 addresses count by their first 64 bits [default: no limit]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l allow -d 'Accept clients only from this network, such as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: accept all]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l keepalive -d 'Probe a client with TCP keepalive after this much silence; 0 disables it' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l write-timeout -d 'Close a client that takes longer than this to accept one whole frame' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l drain-timeout -d 'Close remaining connections this long after shutdown was requested' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-cert -d 'Encrypt with the certificate chain in this PEM file, leaf first; read again when it changes' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-key -d 'Private key of the certificate: PEM, not encrypted' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l tls-client-ca -d 'Accept only clients with a certificate from a CA in this PEM file' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l reuse-port -d 'Let other servers of the same user listen on the same address; the kernel distributes the clients'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l check-config -d 'Check the configuration without listening, writing or contacting a remote source, print what the server would do, and exit with 0, or 2 if it is not valid, or 1 if it cannot be printed'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s v -l verbose -d 'Log more: -v debug, -vv trace'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s h -l help -d 'Print help'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s V -l version -d 'Print version'
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "echo" -d 'Send back all that a client sends until it half-closes, then close'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "echo" -d 'Send back everything that a client sends until it half-closes, then close'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "greet" -d 'Send TEXT without a header, then close'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections -d 'Close clients above this number, after a wait of 1 to 5 s for a place [default: 10000, or what this machine can hold]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l allow -d 'Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may connect]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l keepalive -d 'Ask after this much silence whether a client is still there; 0 never asks' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l write-timeout -d 'Cut a client that takes longer than this for one whole frame' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l drain-timeout -d 'Cut what is left this long after the stop was asked for' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-cert -d 'Encrypt with this certificate: PEM, those between it and the root behind it. Read again when it changes' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-client-ca -d 'Let only clients in that have a certificate of a CA in this file: PEM' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l reuse-port -d 'Let other servers of the same user listen there too: the kernel spreads the clients over them'
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l check-config -d 'Try everything but listening, writing and a source that is no file, print what would be done, and leave with 0, or 2, or 1 if that cannot be printed'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s l -l listen -d 'Address to listen on; may be repeated. Port 0 picks a free port, which is logged' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections -d 'Maximum number of clients; further ones are closed after waiting 1 to 5 s for a free slot [default: 10000, or what this machine can hold]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections-per-ip -d 'Maximum number of clients per address; IPv6 addresses count by their first 64 bits [default: no limit]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l allow -d 'Accept clients only from this network, such as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: accept all]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l keepalive -d 'Probe a client with TCP keepalive after this much silence; 0 disables it' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l write-timeout -d 'Close a client that takes longer than this to accept one whole frame' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l drain-timeout -d 'Close remaining connections this long after shutdown was requested' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-cert -d 'Encrypt with the certificate chain in this PEM file, leaf first; read again when it changes' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-key -d 'Private key of the certificate: PEM, not encrypted' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l tls-client-ca -d 'Accept only clients with a certificate from a CA in this PEM file' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l reuse-port -d 'Let other servers of the same user listen on the same address; the kernel distributes the clients'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l check-config -d 'Check the configuration without listening, writing or contacting a remote source, print what the server would do, and exit with 0, or 2 if it is not valid, or 1 if it cannot be printed'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s v -l verbose -d 'Log more: -v debug, -vv trace'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s h -l help -d 'Print help'
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s l -l listen -d 'Listen here; may be repeated. Port 0 picks one, and the log names it' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections -d 'Close clients above this number, after a wait of 1 to 5 s for a place [default: 10000, or what this machine can hold]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections-per-ip -d 'Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l allow -d 'Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may connect]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l keepalive -d 'Ask after this much silence whether a client is still there; 0 never asks' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l write-timeout -d 'Cut a client that takes longer than this for one whole frame' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l drain-timeout -d 'Cut what is left this long after the stop was asked for' -r
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-cert -d 'Encrypt with this certificate: PEM, those between it and the root behind it. Read again when it changes' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-key -d 'The certificate\'s private key: PEM, not encrypted' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-client-ca -d 'Let only clients in that have a certificate of a CA in this file: PEM' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l reuse-port -d 'Let other servers of the same user listen there too: the kernel spreads the clients over them'
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l check-config -d 'Try everything but listening, writing and a source that is no file, print what would be done, and leave with 0, or 2, or 1 if that cannot be printed'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s l -l listen -d 'Address to listen on; may be repeated. Port 0 picks a free port, which is logged' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections -d 'Maximum number of clients; further ones are closed after waiting 1 to 5 s for a free slot [default: 10000, or what this machine can hold]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections-per-ip -d 'Maximum number of clients per address; IPv6 addresses count by their first 64 bits [default: no limit]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l allow -d 'Accept clients only from this network, such as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: accept all]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l keepalive -d 'Probe a client with TCP keepalive after this much silence; 0 disables it' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l write-timeout -d 'Close a client that takes longer than this to accept one whole frame' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l drain-timeout -d 'Close remaining connections this long after shutdown was requested' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-cert -d 'Encrypt with the certificate chain in this PEM file, leaf first; read again when it changes' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-key -d 'Private key of the certificate: PEM, not encrypted' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l tls-client-ca -d 'Accept only clients with a certificate from a CA in this PEM file' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l reuse-port -d 'Let other servers of the same user listen on the same address; the kernel distributes the clients'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l check-config -d 'Check the configuration without listening, writing or contacting a remote source, print what the server would do, and exit with 0, or 2 if it is not valid, or 1 if it cannot be printed'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s v -l verbose -d 'Log more: -v debug, -vv trace'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s h -l help -d 'Print help'
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand help; and not __fish_seen_subcommand_from echo greet help" -f -a "echo" -d 'Send back all that a client sends until it half-closes, then close'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand help; and not __fish_seen_subcommand_from echo greet help" -f -a "echo" -d 'Send back everything that a client sends until it half-closes, then close'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand help; and not __fish_seen_subcommand_from echo greet help" -f -a "greet" -d 'Send TEXT without a header, then close'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand help; and not __fish_seen_subcommand_from echo greet help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

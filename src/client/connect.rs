@@ -1,4 +1,4 @@
-//! From an address to a connected socket.
+//! Connects to an address.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -9,30 +9,32 @@ use log::debug;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::config::ClientConfig;
+use super::error::Error;
 use super::resolver::Resolver;
-use super::stream::{Cancellation, Stream};
-use super::{ClientConfig, Error};
+use super::socket::{Cancellation, ClientSocket};
 use crate::platform::{self, Readiness};
 #[cfg(feature = "redis")]
 use crate::shutdown::Shutdown;
 use crate::stream::Stream as Transport;
 use crate::tls::{Connector, DEFAULT_HANDSHAKE_TIMEOUT};
 
-/// Connects to the first address of `address` that answers within the configured time, and shakes hands with it if there
-/// is TLS. `resolver` is the caller's for all attempts.
+/// Connects to the first address of `address` that answers within the configured time, and performs the TLS handshake
+/// if there is TLS. Use one `resolver` for all attempts.
 pub(super) fn connect(
     address: &str,
     config: &ClientConfig,
     resolver: &Resolver,
     cancellation: &Cancellation,
-) -> Result<Stream, Error> {
-    let limits = Limits { connect: config.connect_timeout, handshake: DEFAULT_HANDSHAKE_TIMEOUT };
-    let transport = reach(address, limits, config.tls.as_deref(), resolver, cancellation)?;
-    Stream::new(transport, cancellation.clone())
+) -> Result<ClientSocket, Error> {
+    let limits = Timeouts { connect: config.connect_timeout, handshake: DEFAULT_HANDSHAKE_TIMEOUT };
+    let transport = connect_and_encrypt(address, limits, config.tls.as_deref(), resolver, cancellation)?;
+    ClientSocket::new(transport, cancellation.clone())
         .map_err(|source| Error::Connect { address: address.to_owned(), source })
 }
 
-/// As [`connect`], for another protocol: returns the socket alone, which does not block. The handshake has `timeout` as well.
+/// As [`connect`], for another protocol: returns the non-blocking socket alone. The handshake is limited by `timeout`
+/// as well.
 #[cfg(feature = "redis")]
 pub(crate) fn dial(
     address: &str,
@@ -41,35 +43,35 @@ pub(crate) fn dial(
     resolver: &Resolver,
     shutdown: &Shutdown,
 ) -> Result<Transport, Error> {
-    let limits = Limits { connect: timeout, handshake: timeout };
-    reach(address, limits, tls, resolver, &Cancellation { shutdown: shutdown.clone(), deadline: None })
+    let limits = Timeouts { connect: timeout, handshake: timeout };
+    connect_and_encrypt(address, limits, tls, resolver, &Cancellation { shutdown: shutdown.clone(), deadline: None })
 }
 
-/// How long the steps to a connection may take.
+/// The time limits of the steps to a connection.
 #[derive(Clone, Copy)]
-struct Limits {
-    /// The lookup of the name, and each of its addresses.
+struct Timeouts {
+    /// For the lookup of the name, and for each of its addresses.
     connect: Duration,
-    /// The handshake of TLS: the server has to compute, and may have many to do it for.
+    /// For the TLS handshake: the server has to compute, possibly for many clients at once.
     handshake: Duration,
 }
 
-/// Returns a socket connected to the first address that answers in time, hands shaken if there is TLS.
-fn reach(
+/// Returns a socket connected to the first address that answers in time, after the handshake if there is TLS.
+fn connect_and_encrypt(
     address: &str,
-    limits: Limits,
+    limits: Timeouts,
     tls: Option<&Connector>,
     resolver: &Resolver,
     cancellation: &Cancellation,
 ) -> Result<Transport, Error> {
-    let socket = connect_any(address, limits.connect, resolver, cancellation)?;
+    let socket = connect_tcp(address, limits.connect, resolver, cancellation)?;
     match tls {
         None => Ok(Transport::Plain(socket)),
         Some(tls) => encrypt(socket, tls, address, limits.handshake, cancellation),
     }
 }
 
-/// Shakes hands within `limit`.
+/// Performs the TLS handshake within `limit`.
 fn encrypt(
     socket: TcpStream,
     tls: &Connector,
@@ -79,7 +81,7 @@ fn encrypt(
 ) -> Result<Transport, Error> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    // A certificate names an address without the interface by which it is reached here.
+    // A certificate contains an address without the local interface.
     let host = host.split('%').next().unwrap_or(host);
     let within = cancellation.within(limit);
     match tls.connect(socket, host, limit, |socket, readiness| within.wait_ready(socket.as_fd(), readiness)) {
@@ -89,9 +91,9 @@ fn encrypt(
     }
 }
 
-/// Returns a socket connected to the first address that answers within `timeout`, which the lookup of the name may take
-/// too.
-fn connect_any(
+/// Returns a socket connected to the first address that answers within `timeout`, which also limits the lookup of the
+/// name.
+fn connect_tcp(
     address: &str,
     timeout: Duration,
     resolver: &Resolver,
@@ -102,7 +104,7 @@ fn connect_any(
     let mut failure = io::Error::other("the name has no address");
     let peers = match resolver.resolve(address, &cancellation.within(timeout)) {
         _ if cancellation.is_over() => return Err(cancellation.reason()),
-        peers => peers.map_err(refused)?.ok_or_else(|| refused(late("no answer to the lookup of the name")))?,
+        peers => peers.map_err(refused)?.ok_or_else(|| refused(late("no answer to the name lookup")))?,
     };
     for peer in peers {
         match connect_socket(peer, &cancellation.within(timeout)) {
@@ -118,7 +120,7 @@ fn connect_any(
     Err(refused(failure))
 }
 
-/// Returns a non-blocking socket connected to `peer`; `WouldBlock` if the ending came first.
+/// Returns a non-blocking socket connected to `peer`; `WouldBlock` if it was cancelled.
 fn connect_socket(peer: SocketAddr, cancellation: &Cancellation) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -134,13 +136,13 @@ fn connect_socket(peer: SocketAddr, cancellation: &Cancellation) -> io::Result<T
     }
     let socket = TcpStream::from(socket);
     socket.set_nodelay(true)?;
-    refuse_itself(&socket)?;
+    reject_self_connection(&socket)?;
     Ok(socket)
 }
 
-/// A client that tries a port of its own machine again and again, one that the system also gives to clients, connects to
-/// itself sooner or later: TCP's simultaneous open. It would hear nothing, and the server could not bind its port.
-fn refuse_itself(socket: &TcpStream) -> io::Result<()> {
+/// Rejects a socket that is connected to itself (TCP simultaneous open). That happens sooner or later to a client that
+/// retries a local port from the ephemeral range. It would receive nothing, and the server could not bind its port.
+fn reject_self_connection(socket: &TcpStream) -> io::Result<()> {
     if socket.local_addr()? == socket.peer_addr()? {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
@@ -155,13 +157,13 @@ mod tests {
     use std::net::TcpListener;
     use std::time::Instant;
 
-    fn connect(address: &str, timeout: Duration, cancellation: &Cancellation) -> Result<Stream, Error> {
+    fn connect(address: &str, timeout: Duration, cancellation: &Cancellation) -> Result<ClientSocket, Error> {
         let config = ClientConfig { connect_timeout: timeout, ..ClientConfig::default() };
         super::connect(address, &config, &Resolver::new(), cancellation)
     }
 
-    /// Returns an address that nobody listens on, and the socket that keeps others from it.
-    fn unheard() -> (Socket, SocketAddr) {
+    /// Returns an address without a listener, and the socket that reserves its port.
+    fn closed_port() -> (Socket, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
@@ -173,22 +175,22 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_nobody_listens_on_is_refused_by_name() {
-        let (_bound, free) = unheard();
+    fn a_closed_port_is_refused_and_named() {
+        let (_bound, free) = closed_port();
         let error = connect(&free.to_string(), Duration::from_mins(1), &cancellation()).unwrap_err();
         assert!(matches!(&error, Error::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused));
         assert!(error.to_string().contains(&free.to_string()), "{error}");
     }
 
     #[test]
-    fn a_name_without_a_port_is_an_error_of_its_own() {
+    fn an_address_without_a_port_is_an_error() {
         let error = connect("127.0.0.1", Duration::from_mins(1), &cancellation()).unwrap_err();
         assert!(matches!(error, Error::Connect { .. }), "{error:?}");
     }
 
     #[test]
     fn every_address_of_a_name_is_tried() {
-        // On most systems the name is ::1 first, where nobody listens.
+        // On most systems the first address is ::1, where there is no listener.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("localhost:{}", listener.local_addr().unwrap().port());
         let stream = connect(&address, Duration::from_mins(1), &cancellation()).unwrap();
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_knows_in_time_is_given_up_after_the_time_out() {
+    fn a_slow_name_lookup_is_given_up_after_the_timeout() {
         let resolver = Resolver::with(|_| {
             loop {
                 std::thread::park();
@@ -213,8 +215,8 @@ mod tests {
         assert!(matches!(super::connect("h:1", &config, &resolver, &cancellation), Err(Error::Stopped)));
     }
 
-    /// Returns a listener whose queue is full, so that the next to connect hears nothing, and those who fill it.
-    fn deaf_listener() -> (Socket, Vec<Socket>) {
+    /// Returns a listener with a full queue, so that further connections get no answer, and the sockets that fill it.
+    fn full_listener() -> (Socket, Vec<Socket>) {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         listener.listen(0).unwrap();
@@ -229,8 +231,8 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_answer_is_given_up_after_the_time_out() {
-        let (listener, _queue) = deaf_listener();
+    fn a_silent_server_is_given_up_after_the_timeout() {
+        let (listener, _queue) = full_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let (started, timeout) = (Instant::now(), Duration::from_millis(100));
         let error = connect(&address, timeout, &cancellation()).unwrap_err();
@@ -240,7 +242,7 @@ mod tests {
 
     #[cfg(all(feature = "redis", any(feature = "tls", feature = "tls-ring")))]
     #[test]
-    fn a_handshake_of_another_protocol_has_the_time_of_its_connection() {
+    fn the_timeout_of_dial_limits_the_handshake_too() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let ca = Some("tests/hostile/identity/cert.pem".into());
         let connector = Connector::load(&crate::tls::ClientTls { ca, ..Default::default() }).unwrap();
@@ -255,7 +257,7 @@ mod tests {
 
     #[test]
     fn the_callers_deadline_ends_the_attempt() {
-        let (listener, _queue) = deaf_listener();
+        let (listener, _queue) = full_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let cancellation = cancellation().within(Duration::from_millis(50));
         assert!(matches!(connect(&address, Duration::from_hours(1), &cancellation), Err(Error::TimedOut)));
@@ -263,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_stop_ends_the_attempt() {
-        let (listener, _queue) = deaf_listener();
+        let (listener, _queue) = full_listener();
         let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
         let cancellation = cancellation();
         cancellation.shutdown.trigger();
@@ -271,11 +273,11 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_connected_to_itself_counts_as_refused() {
+    fn a_socket_connected_to_itself_is_refused() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         socket.connect(&socket.local_addr().unwrap()).unwrap();
-        let error = refuse_itself(&TcpStream::from(socket)).unwrap_err();
+        let error = reject_self_connection(&TcpStream::from(socket)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

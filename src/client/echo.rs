@@ -1,4 +1,4 @@
-//! The other two talks: echo, and the greeting.
+//! The clients of the smaller services: echo and greet.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -8,31 +8,33 @@ use std::time::Instant;
 
 use log::debug;
 
+use super::config::ClientConfig;
+use super::connect;
+use super::connection::refusal;
+use super::error::Error;
 use super::resolver::Resolver;
-use super::stream::{Cancellation, Stream, is_tls_alert};
-use super::{ClientConfig, Error, connect, refusal};
+use super::socket::{Cancellation, ClientSocket, is_tls_alert};
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
-use crate::stream::{ReadCount, Stream as Socket};
+use crate::stream::{ReadCount, Stream as Transport};
 
-/// Bytes that are read at once: what a pipe holds on Linux. No more than twice as many are ever kept.
+/// Bytes per read: the capacity of a pipe on Linux. At most twice as many are buffered.
 const CHUNK: usize = 64 * 1024;
 
-/// What is sent to be echoed.
+/// What to send to an echo server.
 #[derive(Debug)]
 pub enum Input {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// What comes from a descriptor until its end: a file, a pipe, a terminal.
+    /// Everything from a descriptor until its end: a file, a pipe, a terminal.
     Stream(File),
 }
 
-/// Sends `input` to the echo server at `address`, half-closes, and writes what comes back to `output` as it comes, until
-/// the server closes. Returns how many bytes came back, if and only if that is as many as were sent.
+/// Sends `input` to the echo server at `address`, half-closes, and writes what comes back to `output` as it arrives,
+/// until the server closes. Returns how many bytes came back, if and only if that is as many as were sent.
 ///
-/// Sends and receives at the same time, so that a server which takes nothing while nobody takes its answer does not
-/// stop both; of any amount, 128 KiB at most are kept. `shutdown` and `deadline` (`None` never comes) end every wait but
-/// the one for `output`.
+/// Sends and receives at the same time: a server that stops reading until its output is read would otherwise block
+/// both. Buffers at most 128 KiB. `shutdown` and `deadline` (`None` never comes) end every wait except for `output`.
 ///
 /// # Errors
 /// `Connect`, `Tls`, `PlainToTls`, `Connection`, `NotEchoed`; `Input` and `Output`; `TimedOut` and `Stopped`.
@@ -77,8 +79,8 @@ pub fn echo(
     Ok(received)
 }
 
-/// Writes what the server at `address` sends to `output`, as it comes, until the server closes. Returns how many bytes
-/// that was. `shutdown` and `deadline` (`None` never comes) end every wait but the one for `output`.
+/// Writes what the server at `address` sends to `output` as it arrives, until the server closes. Returns the number of
+/// bytes. `shutdown` and `deadline` (`None` never comes) end every wait except for `output`.
 ///
 /// # Errors
 /// `Connect`, `Tls`, `PlainToTls`, `Connection`; `Output`; `TimedOut` and `Stopped`.
@@ -109,32 +111,32 @@ pub fn greet(
     Ok(received)
 }
 
-/// How far an echo has come.
+/// The state of an echo.
 struct Echo<'stream> {
-    socket: &'stream Socket,
+    socket: &'stream Transport,
     cancellation: &'stream Cancellation,
     /// `None` after its end.
     input: Option<File>,
-    /// What has been read from the input; [`unsent`](Self::unsent) begins at `at`.
+    /// The last chunk of the input; [`unsent`](Self::unsent) begins at `at`.
     chunk: Vec<u8>,
     at: usize,
     is_half_closed: bool,
-    /// The first of all that was sent.
+    /// The first byte sent.
     first_byte: Option<u8>,
     sent: u64,
     received: u64,
 }
 
-/// What a wait has found.
+/// The result of a wait.
 struct Ready {
     /// More has come back, or the server has closed.
     answer: bool,
-    /// [`Echo::next_step`] can be taken.
+    /// [`Echo::next_step`] is possible.
     next_step: bool,
 }
 
 impl<'stream> Echo<'stream> {
-    fn new(stream: &'stream Stream, input: Input) -> Self {
+    fn new(stream: &'stream ClientSocket, input: Input) -> Self {
         let (chunk, input) = match input {
             Input::Bytes(bytes) => (bytes, None),
             Input::Stream(file) => (Vec::new(), Some(file)),
@@ -163,7 +165,7 @@ impl<'stream> Echo<'stream> {
             self.half_close().map_err(Error::Connection)?;
         }
         if self.socket.has_input() && !self.cancellation.is_over() {
-            // The socket does not tell of it: it has been read, and not been taken.
+            // Bytes that are buffered in the TLS session do not make the socket readable.
             return Ok(Ready { answer: true, next_step: false });
         }
         let answer = (self.socket.as_fd(), Readiness::Readable);
@@ -176,7 +178,7 @@ impl<'stream> Echo<'stream> {
         Ok(Ready { answer: ready[0], next_step: ready[1] })
     }
 
-    /// Says that nothing follows, if there is room for it now.
+    /// Signals the end of the input if the socket accepts it now.
     fn half_close(&mut self) -> io::Result<()> {
         match self.socket.try_close() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -186,8 +188,8 @@ impl<'stream> Echo<'stream> {
         self.socket.tcp().shutdown(Half::Write)
     }
 
-    /// What the next step waits for: room for what is unsent, or for the end; else more input. After all that there is
-    /// only the answer to wait for, twice over.
+    /// Returns what the next step waits for: room for unsent bytes or for the half-close, otherwise more input. After
+    /// all that, only the server's answer, twice.
     fn next_step(&self) -> (BorrowedFd<'_>, Readiness) {
         match &self.input {
             _ if !self.unsent().is_empty() => (self.socket.as_fd(), Readiness::Writable),
@@ -197,7 +199,7 @@ impl<'stream> Echo<'stream> {
         }
     }
 
-    /// True if and only if `answer` is the first, an alert of TLS to a client that speaks none, and no echo.
+    /// True if and only if `answer` is the first one, a TLS alert to a plain client, and not an echo.
     fn is_refused(&self, answer: &[u8]) -> bool {
         self.received == 0
             && !self.socket.is_tls()
@@ -205,7 +207,7 @@ impl<'stream> Echo<'stream> {
             && self.first_byte != answer.first().copied()
     }
 
-    /// Sends what is unsent, or reads more of the input.
+    /// Sends unsent bytes, or reads more of the input.
     fn advance(&mut self) -> Result<(), Error> {
         if !self.unsent().is_empty() {
             self.first_byte = self.first_byte.or(self.unsent().first().copied());
@@ -226,7 +228,7 @@ impl<'stream> Echo<'stream> {
     }
 }
 
-/// Returns `None` for a call that is to be repeated when there is something to do.
+/// Returns `None` for a call that is to be repeated once the descriptor is ready.
 fn retryable<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {
         Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => Ok(None),
@@ -241,7 +243,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    /// Serves one client with `script` and returns where.
+    /// Serves one client with `script` and returns the address.
     fn serve(script: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -249,13 +251,13 @@ mod tests {
         address
     }
 
-    /// Sends back what it reads, with one small buffer and no haste to read.
+    /// Sends back what it reads, with one small buffer and in no hurry.
     fn echo_back(mut stream: TcpStream) {
         let mut reader = stream.try_clone().unwrap();
         io::copy(&mut reader, &mut stream).unwrap();
     }
 
-    /// Far more than any of this takes.
+    /// Far more than any test takes.
     fn late() -> Instant {
         Instant::now() + Duration::from_mins(1)
     }
@@ -269,19 +271,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_comes_back() {
+    fn everything_sent_comes_back() {
         let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(b"Hola".to_vec()), late());
         assert_eq!((output.as_slice(), outcome.unwrap()), (b"Hola".as_slice(), 4));
     }
 
     #[test]
-    fn nothing_is_echoed_as_nothing() {
+    fn an_empty_input_is_an_empty_echo() {
         let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(Vec::new()), late());
         assert_eq!((output.len(), outcome.unwrap()), (0, 0));
     }
 
     #[test]
-    fn more_than_all_buffers_hold_passes_without_a_deadlock() {
+    fn more_data_than_all_buffers_hold_does_not_deadlock() {
         let bytes: Vec<u8> = (0..20_000_000_u32).map(|number| number.to_le_bytes()[1]).collect();
         let (output, outcome) = echo_to_vec(serve(echo_back), Input::Bytes(bytes.clone()), late());
         assert_eq!(outcome.unwrap(), 20_000_000);
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_sent_to_its_end() {
+    fn a_file_is_sent_completely() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![7; 200_000]).unwrap();
         io::Seek::rewind(&mut file).unwrap();
@@ -299,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_sends_less_than_it_got_is_told_apart() {
+    fn a_server_that_sends_less_back_is_not_an_echo() {
         let address = serve(|mut stream| {
             stream.read_exact(&mut [0; 4]).unwrap();
             stream.write_all(b"Ho").unwrap();
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_ends_an_echo_that_does_not_come() {
+    fn a_deadline_ends_an_echo_without_an_answer() {
         let address = serve(|stream| drop(stream.peek(&mut [0; 1]).and_then(|_| stream.peek(&mut [0; 10]))));
         let (silent, _writer) = io::pipe().unwrap();
         let input = Input::Stream(File::from(std::os::fd::OwnedFd::from(silent)));
@@ -319,21 +321,21 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_ends_an_echo_whose_input_says_nothing() {
+    fn a_stop_ends_an_echo_with_a_silent_input() {
         let (address, shutdown) = (serve(echo_back), Shutdown::new().unwrap());
         let (silent, _writer) = io::pipe().unwrap();
         let input = Input::Stream(File::from(std::os::fd::OwnedFd::from(silent)));
         thread::scope(|scope| {
-            let talk = scope.spawn(|| {
+            let echo = scope.spawn(|| {
                 echo(&address.to_string(), input, io::sink(), &ClientConfig::default(), &shutdown, Some(late()))
             });
             shutdown.trigger();
-            assert!(matches!(talk.join().unwrap(), Err(Error::Stopped)));
+            assert!(matches!(echo.join().unwrap(), Err(Error::Stopped)));
         });
     }
 
     #[test]
-    fn a_greeting_is_read_to_its_end() {
+    fn a_greeting_is_read_completely() {
         let address = serve(|mut stream| stream.write_all("¡Hola!".as_bytes()).unwrap());
         let (mut output, shutdown) = (Vec::new(), Shutdown::new().unwrap());
         let received =
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_that_never_ends_ends_at_the_deadline() {
+    fn a_deadline_ends_an_endless_greeting() {
         let address = serve(|mut stream| {
             let end = late();
             while Instant::now() < end && stream.write_all(&[b'x'; 1000]).is_ok() {}

@@ -1,4 +1,4 @@
-//! A server followed over as many connections as it takes.
+//! Follows a server across connections.
 
 use std::iter;
 use std::net::SocketAddr;
@@ -7,29 +7,35 @@ use std::time::{Duration, Instant};
 use log::{debug, info, log};
 use serde::de::DeserializeOwned;
 
+use super::config::ClientConfig;
+use super::connection::Client;
+use super::error::Error;
 use super::idle_timeout::IdleTimeout;
-use super::observer::{Connectivity, Losses, Observer};
+use super::observer::{Connectivity, LossLog, Observer};
 use super::resolver::Resolver;
 use super::retry::Backoff;
-use super::stream::{Cancellation, sooner};
-use super::{Client, ClientConfig, Error};
+use super::socket::{Cancellation, sooner};
 use crate::display::error_chain::ErrorChain;
 use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
 use crate::shutdown::Shutdown;
+
+/// How long a connection must last to reset the backoff: 5 s, the longest step, so that the reset cannot make a client
+/// connect more often.
+const PROVEN_AFTER: Duration = Duration::from_secs(5);
 
 /// How a server is followed. Write `FollowConfig { reconnect: false, ..FollowConfig::default() }`.
 #[derive(Debug, Clone)]
 pub struct FollowConfig {
     /// How each connection is made and read.
     pub client: ClientConfig,
-    /// Whether another connection follows the first. Default: true.
+    /// Whether to reconnect. Default: true.
     pub reconnect: bool,
-    /// How long a connection may be silent, before its first byte and between two frames. Default: three times the server's
-    /// interval as learned from its repeats, 10 s to 3 min; 3 min before the first repeat. A connection that brings no byte is
-    /// given up after 15 s, doubling to 3 min until a frame comes, unless `reconnect` is off.
+    /// How long a connection may be silent, before its first byte and between two frames. Default: three times the
+    /// server's interval as learned from its repeats, 10 s to 3 min; 3 min before the first repeat. Unless `reconnect`
+    /// is off, a connection that receives no byte is given up after 15 s, doubling to 3 min until a frame comes.
     pub stale_after: Option<Duration>,
-    /// How long attempts at the first connection go on: at least one is made, and one at the end. Default: zero;
+    /// How long the first connection is retried: there is always one attempt, and one at the end. Default: zero;
     /// [`Duration::MAX`] is for ever.
     pub wait: Duration,
 }
@@ -40,9 +46,13 @@ impl Default for FollowConfig {
     }
 }
 
-/// Follows a server: connects, and connects again when the connection ends, is cut, or is silent for too long. Waits in
-/// between for a random time below a step that doubles from 1 s to 5 s, until a frame has come. Logs what it does; a reason
-/// that stays the same is a warning every 30 s, and debug in between.
+/// Follows a server: connects, and reconnects when the connection closes, fails, or is silent for too long. Logs each
+/// connection and each loss; a reason that stays the same is a warning every 30 s, and debug in between.
+///
+/// Before each reconnection it waits for a random time below a step that doubles from 1 s to 5 s. The step returns to 1 s
+/// after a connection that brought a frame and lasted 5 s, the longest step. The first frame alone does not reset it: a
+/// server that sends one map and closes would be reconnected to more than once a second for ever. Nor does the second
+/// frame: it is due after the server's interval, which may be a minute.
 ///
 /// ```no_run
 /// use mapcast::Shutdown;
@@ -62,107 +72,115 @@ pub struct Follower {
     resolver: Resolver,
     cancellation: Cancellation,
     client: Option<Client>,
-    /// Whether a connection has stood: it gave a frame, or ended otherwise than by being refused. Before that, whatever
-    /// refuses one is the caller's to mend.
+    /// When `client` was connected.
+    connected_at: Option<Instant>,
+    /// Whether `client` has received a frame.
+    has_frame: bool,
+    /// Whether a connection has been made: it received a frame, or ended in another way than by a refusal. Until then,
+    /// a refusal is returned to the caller.
     ever_connected: bool,
-    /// When the first attempt at a connection was made.
+    /// When the first attempt was made.
     first_attempt: Option<Instant>,
-    /// How far the connections have come; what has been read of the present one counts when it is a frame, or gone.
-    reached: Reached,
-    /// When to connect again; `None` before the first attempt.
+    /// The progress of all connections. A byte on the current one counts only once it is lost or has a frame.
+    progress: Progress,
+    /// When to reconnect; `None` before the first attempt.
     retry_at: Option<Instant>,
     backoff: Backoff,
-    silence: IdleTimeout,
-    losses: Losses,
+    idle_timeout: IdleTimeout,
+    loss_log: LossLog,
     observer: Observer,
 }
 
-/// The furthest that any connection has come.
+/// The furthest progress of any connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reached {
-    /// There has been none.
+enum Progress {
+    /// No connection.
     Nothing,
-    /// It was made.
+    /// A connection was made.
     Connection,
-    /// A byte has come.
+    /// A byte was received.
     Byte,
-    /// A whole frame has come.
+    /// A whole frame was received.
     Frame,
 }
 
-/// What a [`Follower`] meets on its way.
+/// An event of a [`Follower`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event {
-    /// There is a connection.
+pub enum FollowEvent {
+    /// A connection was made.
     Connected {
         /// The server's address.
         peer: SocketAddr,
-        /// This end's address.
+        /// The local address.
         local: SocketAddr,
     },
-    /// What was published, as it came: undecoded and never empty.
+    /// A payload as received: not decoded and never empty.
     Payload(Vec<u8>),
-    /// There is no connection any more, or none could be made.
+    /// The connection was lost, or an attempt failed.
     Lost {
-        /// Why; `None` if and only if the server closed it between two frames.
+        /// The cause; `None` if and only if the server closed the connection between two frames.
         reason: Option<Error>,
-        /// How long the next call will wait before it connects again.
+        /// How long the next call waits before it reconnects.
         retry_in: Duration,
     },
 }
 
 impl Follower {
-    /// Returns a follower of the server at `address`, which is `HOST:PORT`. The first call that asks for a map
-    /// connects. `shutdown` ends every call.
+    /// Returns a follower of the server at `address`, which is `HOST:PORT`. The first request for a map connects.
+    /// `shutdown` ends every call.
     pub fn new(address: &str, config: FollowConfig, shutdown: &Shutdown) -> Self {
         Self {
             address: address.to_owned(),
             resolver: Resolver::new(),
             cancellation: Cancellation { shutdown: shutdown.clone(), deadline: None },
             client: None,
+            connected_at: None,
+            has_frame: false,
             ever_connected: false,
             first_attempt: None,
-            reached: Reached::Nothing,
+            progress: Progress::Nothing,
             retry_at: None,
             backoff: Backoff::new(),
-            silence: IdleTimeout::new(config.stale_after, config.reconnect),
-            losses: Losses::default(),
+            idle_timeout: IdleTimeout::new(config.stale_after, config.reconnect),
+            loss_log: LossLog::default(),
             observer: Observer::default(),
             config,
         }
     }
 
-    /// Sets the instant at which every later call ends with `TimedOut`, connecting or reading; `None`, which is how it
-    /// begins, never comes. After `TimedOut` nothing is lost: set another deadline and repeat the call.
+    /// Sets the instant at which every later call ends with `TimedOut`, connecting or reading; the default, `None`,
+    /// never comes. After `TimedOut` nothing is lost: set another deadline and repeat the call.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.cancellation.deadline = deadline;
     }
 
-    /// Sets how long attempts at the first connection go on from the first one, as [`FollowConfig::wait`] does.
+    /// Sets how long the first connection is retried, as [`FollowConfig::wait`] does.
     pub fn set_wait(&mut self, wait: Duration) {
         self.config.wait = wait;
     }
 
-    /// Has `observe` called whenever the connection comes or goes, by the thread that asks for maps: until it returns,
-    /// nothing is read. There is one; the newest is called. Who asks for [`next_event`](Self::next_event) is told by that.
+    /// Calls `observe` whenever a connection is made or lost, in the thread that requests maps: nothing is read until
+    /// it returns. There is one observer; the newest replaces the others. [`next_event`](Self::next_event) returns
+    /// these events instead.
     pub fn on_connectivity(&mut self, observe: impl FnMut(Connectivity) + Send + 'static) {
         self.observer = Observer::new(observe);
     }
 
-    /// True if and only if a connection has been made, and not one byte has come over any: the server has no map yet, or
-    /// waits for something else, such as the beginning of TLS.
-    pub fn is_unanswered(&self) -> bool {
-        self.reached == Reached::Connection && !self.client.as_ref().is_some_and(Client::has_heard)
+    /// True if and only if a connection has been made but none has received a byte: the server has no map yet, or
+    /// waits for something, such as a TLS handshake.
+    pub fn awaits_first_byte(&self) -> bool {
+        self.progress == Progress::Connection && !self.client.as_ref().is_some_and(Client::has_received)
     }
 
-    /// Waits for the next map and returns it, from whichever connection. Returns `Ok(None)` if and only if reconnecting
-    /// is off and the server closed the connection between two frames.
+    /// Waits for the next map on any connection and returns it. Returns `Ok(None)` if and only if reconnecting is off
+    /// and the server closed the connection between two frames.
     ///
     /// # Errors
-    /// `Connect` and `Tls` if and only if it is the first connection that fails, for as long as it is waited for; what is wrong with a frame or payload that
-    /// would be wrong again ([`Error::is_transient`]), `NoHeader` among it; with reconnecting off, every end that is not an
-    /// orderly one; `TimedOut` and `Stopped`. Another call after any but the last connects again, after a pause.
+    /// `Connect` and `Tls` if and only if the first connection fails for as long as it is retried; errors of a frame
+    /// or payload that would only come again (see [`Error::is_transient`]), `NoHeader` among them; with reconnecting
+    /// off, every end except an orderly one; `TimedOut` and `Stopped`. Another call after any but the last reconnects,
+    /// after a delay.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
         Ok(payload.map(|payload| self.config.client.format.decode_map(&payload)).transpose()?)
@@ -177,73 +195,73 @@ impl Follower {
         Ok(payload.map(|payload| self.config.client.format.decode(&payload)).transpose()?)
     }
 
-    /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an error it
-    /// goes on with whatever the next call would say: leave the loop there.
+    /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an
+    /// error it yields the result of the next call: leave the loop there.
     pub fn maps(&mut self) -> impl Iterator<Item = Result<Map, Error>> {
         iter::from_fn(|| self.next_map().transpose())
     }
 
-    /// As [`maps`](Self::maps), for a server that publishes another serde type than a map, or for a program that wants the
-    /// map's entries as the fields of a struct.
+    /// As [`maps`](Self::maps), for a server that publishes another serde type than a map, or to read the map's
+    /// entries into the fields of a struct.
     pub fn typed_maps<T: DeserializeOwned>(&mut self) -> impl Iterator<Item = Result<T, Error>> {
         iter::from_fn(|| self.next_typed().transpose())
     }
 
-    /// As [`next_map`](Self::next_map), but returns the payload as it came, undecoded and never empty.
+    /// As [`next_map`](Self::next_map), but returns the payload as received, not decoded and never empty.
     ///
     /// # Errors
     /// As [`next_map`](Self::next_map), without `Format`.
     pub fn next_payload(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             let (reason, retry_in) = match self.next_event()? {
-                Event::Payload(payload) => return Ok(Some(payload)),
-                Event::Connected { peer, local } => {
+                FollowEvent::Payload(payload) => return Ok(Some(payload)),
+                FollowEvent::Connected { peer, local } => {
                     info!("connected to {peer} from {local}");
-                    self.observer.tell(Connectivity::Connected { peer });
+                    self.observer.notify(Connectivity::Connected { peer });
                     continue;
                 }
-                Event::Lost { reason, retry_in } => (reason, retry_in),
+                FollowEvent::Lost { reason, retry_in } => (reason, retry_in),
             };
             match reason {
-                Some(ref error @ (Error::Connect { .. } | Error::Tls(_))) if self.waits() => {
-                    self.tell_lost(Some(error), retry_in);
+                Some(ref error @ (Error::Connect { .. } | Error::Tls(_))) if self.retries_first_connection() => {
+                    self.report_lost(Some(error), retry_in);
                 }
                 None if !self.config.reconnect => return Ok(None),
                 Some(error) if !self.config.reconnect || !error.is_transient() => return Err(error),
-                // What is said of the first connection's address or certificate would be said of the next.
+                // A wrong address or certificate would fail again.
                 Some(error @ (Error::Connect { .. } | Error::Tls(_))) if !self.ever_connected => return Err(error),
-                reason => self.tell_lost(reason.as_ref(), retry_in),
+                reason => self.report_lost(reason.as_ref(), retry_in),
             }
         }
     }
 
-    /// Waits for what happens next and returns it. Goes on for ever, whatever goes wrong and whether reconnecting is on or
-    /// off, and says nothing in the log nor to the observer: for a caller who has all of that in his own hands.
+    /// Waits for the next event and returns it. Continues for ever, whatever fails and whether reconnecting is on or
+    /// off, and neither logs nor calls the observer: for callers that handle every event themselves.
     ///
     /// # Errors
-    /// `TimedOut` and `Stopped`, and no other.
-    pub fn next_event(&mut self) -> Result<Event, Error> {
+    /// Only `TimedOut` and `Stopped`.
+    pub fn next_event(&mut self) -> Result<FollowEvent, Error> {
         let Some(client) = &mut self.client else {
             return self.connect();
         };
         loop {
-            match read_frame(client, &mut self.silence, &self.cancellation) {
+            match read_frame(client, &mut self.idle_timeout, &self.cancellation) {
                 Ok(Some(payload)) => {
-                    self.backoff.reset();
-                    self.losses.end();
+                    self.loss_log.reset();
+                    self.has_frame = true;
                     self.ever_connected = true;
-                    self.reached = Reached::Frame;
+                    self.progress = Progress::Frame;
                     if !payload.is_empty() {
-                        return Ok(Event::Payload(payload));
+                        return Ok(FollowEvent::Payload(payload));
                     }
-                    debug!("an empty frame: nothing has changed");
+                    debug!("received an empty frame: the map has not changed");
                 }
                 Ok(None) => return Ok(self.lost(None)),
                 Err(error @ (Error::TimedOut | Error::Stopped)) => return Err(error),
                 Err(Error::Frame(frame::Error::Truncated { wanted: HEADER_LEN, .. }))
-                    if self.reached < Reached::Frame =>
+                    if self.progress < Progress::Frame =>
                 {
-                    // Only before a frame: a server that is cut later is one of ours.
+                    // Only before the first frame: later, the peer is known to be a mapcast server.
                     let bytes = client.header_so_far().to_vec();
                     return Ok(self.lost(Some(Error::NoHeader { bytes })));
                 }
@@ -252,36 +270,40 @@ impl Follower {
         }
     }
 
-    /// Gives up the connection, if there is one, as if it were lost. The next call connects again, after the pause that
-    /// is returned.
+    /// Drops the connection, if there is one, as if it were lost. The next call reconnects after the returned delay.
     pub fn give_up(&mut self) -> Duration {
+        let is_proven = self.has_frame && self.connected_at.is_some_and(|at| at.elapsed() >= PROVEN_AFTER);
+        if is_proven {
+            self.backoff.reset();
+        }
+        (self.connected_at, self.has_frame) = (None, false);
         let retry_in = self.backoff.next_delay();
-        if self.client.take().is_some_and(|client| client.has_heard()) {
-            self.reached = self.reached.max(Reached::Byte);
+        if self.client.take().is_some_and(|client| client.has_received()) {
+            self.progress = self.progress.max(Progress::Byte);
         }
         self.retry_at = Some(Instant::now() + retry_in);
         retry_in
     }
 
-    /// When the first connection is no longer waited for; `None` is never.
-    fn waits_until(&self) -> Option<Instant> {
+    /// When to stop retrying the first connection; `None` is never.
+    fn first_connection_deadline(&self) -> Option<Instant> {
         self.first_attempt.unwrap_or_else(Instant::now).checked_add(self.config.wait)
     }
 
-    /// True if and only if there has been no connection, and more attempts are to be made at the first.
-    fn waits(&self) -> bool {
-        !self.ever_connected && self.waits_until().is_none_or(|until| Instant::now() < until)
+    /// True if and only if there has been no connection, and the first one is still retried.
+    fn retries_first_connection(&self) -> bool {
+        !self.ever_connected && self.first_connection_deadline().is_none_or(|until| Instant::now() < until)
     }
 
-    /// Connects, when it is time to.
-    fn connect(&mut self) -> Result<Event, Error> {
+    /// Connects when the delay is over.
+    fn connect(&mut self) -> Result<FollowEvent, Error> {
         self.first_attempt.get_or_insert_with(Instant::now);
         if let Some(retry_at) = self.retry_at {
-            let wait = Cancellation {
+            let until_retry = Cancellation {
                 deadline: sooner(Some(retry_at), self.cancellation.deadline),
                 ..self.cancellation.clone()
             };
-            wait.pass();
+            until_retry.wait();
         }
         if self.cancellation.is_over() {
             return Err(self.cancellation.reason());
@@ -289,70 +311,72 @@ impl Follower {
         match Client::connect_by(&self.address, &self.config.client, &self.resolver, &self.cancellation) {
             Ok(client) => {
                 let (peer, local) = (client.peer_addr(), client.local_addr());
-                self.silence.connection_began(Instant::now());
+                let now = Instant::now();
+                self.idle_timeout.start_connection(now);
                 self.client = Some(client);
-                self.reached = self.reached.max(Reached::Connection);
-                Ok(Event::Connected { peer, local })
+                (self.connected_at, self.has_frame) = (Some(now), false);
+                self.progress = self.progress.max(Progress::Connection);
+                Ok(FollowEvent::Connected { peer, local })
             }
             Err(error @ (Error::TimedOut | Error::Stopped)) => Err(error),
             Err(error) => Ok(self.lost(Some(error))),
         }
     }
 
-    fn lost(&mut self, reason: Option<Error>) -> Event {
+    fn lost(&mut self, reason: Option<Error>) -> FollowEvent {
         let is_refusal = matches!(reason, Some(Error::Connect { .. } | Error::Tls(_)));
         self.ever_connected |= !is_refusal;
         let mut retry_in = self.give_up();
-        if self.waits()
-            && let Some(until) = self.waits_until()
+        if self.retries_first_connection()
+            && let Some(until) = self.first_connection_deadline()
         {
             retry_in = retry_in.min(until.saturating_duration_since(Instant::now()));
             self.retry_at = Some(Instant::now() + retry_in);
         }
-        Event::Lost { reason, retry_in }
+        FollowEvent::Lost { reason, retry_in }
     }
 
-    /// Says in the log, and to the observer, that there is no connection, and will be another.
-    fn tell_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
+    /// Logs a lost connection, and notifies the observer.
+    fn report_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
         let (reason, what_next) = match reason {
             None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
             Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (ErrorChain(error).to_string(), "trying again"),
-            Some(error @ (Error::Stale { .. } | Error::Unanswered { .. })) => (error.to_string(), "reconnecting"),
+            Some(error @ (Error::Stale { .. } | Error::NoFirstByte { .. })) => (error.to_string(), "reconnecting"),
             Some(error) => (format!("connection lost: {}", ErrorChain(error)), "reconnecting"),
         };
-        let level = self.losses.level(&reason, Instant::now());
+        let level = self.loss_log.level(&reason, Instant::now());
         log!(level, "{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
-        self.observer.tell(Connectivity::Lost { reason, retry_in });
+        self.observer.notify(Connectivity::Lost { reason, retry_in });
     }
 }
 
-/// Reads one frame, empty ones included, unless the server is silent for too long.
+/// Reads one frame, possibly empty, unless the server is silent for too long.
 fn read_frame(
     client: &mut Client,
-    silence: &mut IdleTimeout,
+    idle_timeout: &mut IdleTimeout,
     cancellation: &Cancellation,
 ) -> Result<Option<Vec<u8>>, Error> {
     let mut now = Instant::now();
-    silence.enter(now);
+    idle_timeout.resume(now);
     let result = loop {
-        client.set_deadline(silence.start_wait(now, client.has_heard(), cancellation.deadline));
+        client.set_deadline(idle_timeout.start_wait(now, client.has_received(), cancellation.deadline));
         let result = client.next_frame();
         now = Instant::now();
-        let is_punctual = silence.end_wait(now);
+        let is_punctual = idle_timeout.end_wait(now);
         match result {
             Err(Error::TimedOut) if !cancellation.is_over() => {
-                if let Some(error) = silence.judge(now, client.has_heard()) {
+                if let Some(error) = idle_timeout.check(now, client.has_received()) {
                     break Err(error);
                 }
             }
             Ok(Some(payload)) => {
-                silence.frame_came(&payload, is_punctual && client.has_waited(), now);
+                idle_timeout.frame_came(&payload, is_punctual && client.had_to_wait(), now);
                 break Ok(Some(payload));
             }
             other => break other,
         }
     };
-    silence.leave(now);
+    idle_timeout.pause(now);
     result
 }
 
@@ -366,43 +390,73 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn a_frame_makes_the_next_wait_short_again() {
+    fn a_connection_that_lasted_5_s_resets_the_backoff() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let mut follower = Follower::new(&address, FollowConfig::default(), &Shutdown::new().unwrap());
-        follower.backoff.next_delay();
-        assert_ne!(follower.backoff, Backoff::new());
-        follower.connect().unwrap();
-        listener.accept().unwrap().0.write_all(b"4         Hola").unwrap();
-        follower.next_payload().unwrap();
-        assert_eq!(follower.backoff, Backoff::new());
+        for (age, has_frame, is_reset) in
+            [(PROVEN_AFTER, true, true), (PROVEN_AFTER, false, false), (Duration::ZERO, true, false)]
+        {
+            let mut follower = Follower::new(&address, FollowConfig::default(), &Shutdown::new().unwrap());
+            follower.backoff.next_delay();
+            follower.connect().unwrap();
+            let mut server = listener.accept().unwrap().0;
+            if has_frame {
+                server.write_all(b"4         Hola").unwrap();
+                follower.next_payload().unwrap();
+            }
+            follower.connected_at = Instant::now().checked_sub(age);
+            follower.give_up();
+            let mut wanted = Backoff::new();
+            for _ in 0..if is_reset { 1 } else { 2 } {
+                wanted.next_delay();
+            }
+            assert_eq!(follower.backoff, wanted, "{age:?}, frame: {has_frame}");
+        }
     }
 
     #[test]
-    fn the_observer_is_told_of_a_connection_and_of_its_loss() {
+    fn delays_grow_if_the_server_sends_one_map_and_closes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut follower = Follower::new(&address, FollowConfig::default(), &Shutdown::new().unwrap());
+        let mut wanted = Backoff::new();
+        for _ in 0..4 {
+            assert_eq!(follower.backoff, wanted);
+            assert!(matches!(follower.next_event(), Ok(FollowEvent::Connected { .. })));
+            listener.accept().unwrap().0.write_all(b"4         Hola").unwrap();
+            assert!(matches!(follower.next_event(), Ok(FollowEvent::Payload(_))));
+            assert!(matches!(follower.next_event(), Ok(FollowEvent::Lost { reason: None, .. })));
+            wanted.next_delay();
+            follower.retry_at = None;
+        }
+        assert_eq!(follower.backoff, wanted);
+    }
+
+    #[test]
+    fn the_observer_gets_a_connection_and_its_loss() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = listener.local_addr().unwrap();
         let shutdown = Shutdown::new().unwrap();
         let mut follower = Follower::new(&peer.to_string(), FollowConfig::default(), &shutdown);
-        let (sender, news) = std::sync::mpsc::channel();
+        let (sender, changes) = std::sync::mpsc::channel();
         let mut listener = Some(listener);
-        follower.on_connectivity(move |told| {
-            // With it goes the connection, which it has not accepted.
+        follower.on_connectivity(move |change| {
+            // Dropping the listener resets the connection, which is not accepted yet.
             drop(listener.take());
-            if matches!(told, Connectivity::Lost { .. }) {
+            if matches!(change, Connectivity::Lost { .. }) {
                 shutdown.trigger();
             }
-            sender.send(told).unwrap();
+            sender.send(change).unwrap();
         });
         assert!(matches!(follower.next_payload(), Err(Error::Stopped)));
-        assert_eq!(news.recv().unwrap(), Connectivity::Connected { peer });
+        assert_eq!(changes.recv().unwrap(), Connectivity::Connected { peer });
         assert!(
-            matches!(news.recv().unwrap(), Connectivity::Lost { reason, .. } if reason.contains("connection lost"))
+            matches!(changes.recv().unwrap(), Connectivity::Lost { reason, .. } if reason.contains("connection lost"))
         );
     }
 
     #[test]
-    fn a_name_that_no_server_answers_for_holds_nobody_up_and_takes_one_thread() {
+    fn a_hanging_name_lookup_blocks_nothing_and_takes_one_thread() {
         let begun = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&begun);
         let lookup = move |_: &str| {
@@ -417,10 +471,10 @@ mod tests {
         follower.resolver = Resolver::with(lookup);
         for _ in 0..10 {
             let event = follower.next_event().unwrap();
-            assert!(matches!(event, Event::Lost { reason: Some(Error::Connect { .. }), .. }), "{event:?}");
+            assert!(matches!(event, FollowEvent::Lost { reason: Some(Error::Connect { .. }), .. }), "{event:?}");
             follower.retry_at = None;
         }
-        // The thread may not have come to it yet.
+        // The thread may not have started yet.
         while begun.load(Ordering::SeqCst) == 0 {
             thread::yield_now();
         }
@@ -437,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_deadline_ends_the_wait_for_the_next_attempt() {
+    fn the_deadline_ends_the_delay_before_an_attempt() {
         let mut follower = Follower::new("127.0.0.1:1", FollowConfig::default(), &Shutdown::new().unwrap());
         let retry_at = Instant::now() + Duration::from_hours(1);
         follower.retry_at = Some(retry_at);

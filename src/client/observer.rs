@@ -1,4 +1,4 @@
-//! Who is told when a follower's connection comes and goes: the log, and the caller.
+//! Reports of made and lost connections: to the log, and to the caller.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-/// How often a reason that stays the same is a warning: every 30 s. Attempts follow each other within 5 s, for as long as the
-/// server is away.
+/// How often an unchanged reason is a warning: every 30 s. While the server is away, attempts follow each other within
+/// 5 s.
 const WARNING_PERIOD: Duration = Duration::from_secs(30);
 
-/// What has become of a follower's connection.
+/// A change of a follower's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Connectivity {
@@ -19,24 +19,25 @@ pub enum Connectivity {
         /// The server's address.
         peer: SocketAddr,
     },
-    /// The connection ended, or an attempt at another failed.
+    /// The connection was lost, or an attempt failed.
     Lost {
-        /// Why; part of it may be a peer's text, escaped.
+        /// The reason; text from a peer is escaped.
         reason: String,
-        /// How long the follower waits before the next attempt.
+        /// The delay before the next attempt.
         retry_in: Duration,
     },
 }
 
-/// The last reason that the log was given for a missing connection.
+/// The last logged reason for a lost connection.
 #[derive(Debug, Default)]
-pub(super) struct Losses {
+pub(super) struct LossLog {
     /// The reason, and when it was a warning.
     warned: Option<(String, Instant)>,
 }
 
-impl Losses {
-    /// Returns the log level of `reason` at `now`: a warning if it is new or the last warning was 30 s ago, otherwise debug.
+impl LossLog {
+    /// Returns the log level of `reason` at `now`: a warning if it is new or the last warning was 30 s ago, otherwise
+    /// debug.
     pub(super) fn level(&mut self, reason: &str, now: Instant) -> Level {
         if let Some((warned, at)) = &self.warned
             && warned == reason
@@ -48,8 +49,8 @@ impl Losses {
         Level::Warn
     }
 
-    /// Makes the next reason a warning: the connection was good.
-    pub(super) fn end(&mut self) {
+    /// Makes the next reason a warning: a frame was received.
+    pub(super) fn reset(&mut self) {
         self.warned = None;
     }
 }
@@ -63,7 +64,7 @@ impl Observer {
         Self(Some(Box::new(observe)))
     }
 
-    pub(super) fn tell(&mut self, news: Connectivity) {
+    pub(super) fn notify(&mut self, news: Connectivity) {
         if let Some(observe) = &mut self.0 {
             observe(news);
         }
@@ -81,13 +82,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_a_warning_when_it_is_new_and_every_30_s() {
-        let (mut losses, now) = (Losses::default(), Instant::now());
+    fn a_reason_is_a_warning_when_new_and_every_30_s() {
+        let (mut loss_log, now) = (LossLog::default(), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
-        let told = [("refused", 0), ("refused", 5), ("no answer", 6), ("refused", 7), ("refused", 36), ("refused", 37)];
-        let levels = told.map(|(reason, seconds)| losses.level(reason, after(seconds)));
+        let reasons =
+            [("refused", 0), ("refused", 5), ("no answer", 6), ("refused", 7), ("refused", 36), ("refused", 37)];
+        let levels = reasons.map(|(reason, seconds)| loss_log.level(reason, after(seconds)));
         assert_eq!(levels, [Level::Warn, Level::Debug, Level::Warn, Level::Warn, Level::Debug, Level::Warn]);
-        losses.end();
-        assert_eq!(losses.level("refused", after(38)), Level::Warn);
+        loss_log.reset();
+        assert_eq!(loss_log.level("refused", after(38)), Level::Warn);
     }
 }

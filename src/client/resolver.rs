@@ -1,4 +1,4 @@
-//! From a name to addresses, without waiting for the system longer than anyone wants to.
+//! Name resolution with a time limit.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -7,33 +7,32 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-use super::stream::Cancellation;
-use crate::client::address;
+use super::address;
+use super::socket::Cancellation;
 use crate::platform::{self, Readiness};
 
-/// How many lookups of different names may be under way at once: a client has one name, a source in Redis one for each
-/// sentinel.
-const MAX_LOOK_UPS: usize = 4;
+/// How many different names may be looked up at once: a client has one name, a Redis source has one per sentinel.
+const MAX_LOOKUPS: usize = 4;
 
-/// Looks names up. The system's lookup (getaddrinfo(3)) can be neither ended nor given a time: where no name server
-/// answers it takes 10 s by default (resolv.conf(5)), or much longer. So each runs in a thread of its own. Who asks again
-/// for a name while one is under way waits for that one: threads do not pile up, however often it is tried.
+/// Resolves names. The system's lookup (getaddrinfo(3)) can be neither cancelled nor limited: without an answering
+/// name server it takes 10 s by default (resolv.conf(5)), or much longer. So each lookup runs in a thread of its own.
+/// Another request for the same name waits for the running lookup: retries do not accumulate threads.
 pub(crate) struct Resolver {
     lookup: Arc<Lookup>,
-    /// Those under way, and those whose answer nobody has waited for. The lock guards the list alone.
+    /// Running lookups, and finished ones whose result has not been fetched. The lock guards the list alone.
     pending: Mutex<Vec<Pending>>,
 }
 
 /// Returns the addresses of a name with a port. Blocks.
 type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// A lookup that has been begun.
+/// A started lookup.
 #[derive(Debug, Clone)]
 struct Pending {
     name: String,
     /// Set by its thread before the thread ends.
     answer: Arc<OnceLock<io::Result<Vec<SocketAddr>>>>,
-    /// Ready when the thread has ended, which has the writing end.
+    /// Readable once the thread, which holds the writing end, has ended.
     ended: Arc<OwnedFd>,
 }
 
@@ -42,22 +41,22 @@ impl Resolver {
         Self::with(address::resolve)
     }
 
-    /// As [`new`](Self::new), with another way to look a name up.
+    /// As [`new`](Self::new), with another lookup function.
     pub(super) fn with(lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
         Self { lookup: Arc::new(lookup), pending: Mutex::default() }
     }
 
-    /// Returns the addresses of `name`, which is `HOST:PORT`; `None` if and only if the ending came first. The lookup
-    /// then goes on, and its addresses are those that the next call for the same name returns.
+    /// Returns the addresses of `name`, which is `HOST:PORT`; `None` if and only if it was cancelled first. The lookup
+    /// then continues, and the next call for the same name returns its result.
     ///
     /// # Errors
-    /// What the system says of the name; that it has no thread or no descriptor left; `ResourceBusy` if too many other
-    /// names are being looked up.
+    /// The system's error for the name; no thread or descriptor left; `ResourceBusy` if too many other names are being
+    /// looked up.
     pub(super) fn resolve(&self, name: &str, cancellation: &Cancellation) -> io::Result<Option<Vec<SocketAddr>>> {
         if let Ok(address) = name.parse::<SocketAddr>() {
             return Ok(Some(vec![address]));
         }
-        let pending = self.join_or_begin(name)?;
+        let pending = self.join_or_start(name)?;
         if !cancellation.wait_ready(pending.ended.as_fd(), Readiness::Readable)? {
             return Ok(None);
         }
@@ -65,20 +64,24 @@ impl Resolver {
         match pending.answer.get() {
             Some(Ok(addresses)) => Ok(Some(addresses.clone())),
             Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
-            None => Err(io::Error::other("the lookup of the name has panicked")),
+            None => Err(io::Error::other("the name lookup has panicked")),
         }
     }
 
-    /// Returns the lookup of `name` that there is, unless it has failed while nobody waited, or begins one.
-    fn join_or_begin(&self, name: &str) -> io::Result<Pending> {
+    /// Returns the running or finished lookup of `name`, or starts one. A lookup that has failed meanwhile is
+    /// repeated.
+    fn join_or_start(&self, name: &str) -> io::Result<Pending> {
         let mut pending = self.pending();
         pending.retain(|lookup| !matches!(lookup.answer.get(), Some(Err(_))));
         if let Some(lookup) = pending.iter().find(|lookup| lookup.name == name) {
             return Ok(lookup.clone());
         }
         pending.retain(|lookup| lookup.answer.get().is_none());
-        if pending.len() >= MAX_LOOK_UPS {
-            return Err(io::Error::new(ErrorKind::ResourceBusy, "no name server answers, and other names wait for it"));
+        if pending.len() >= MAX_LOOKUPS {
+            return Err(io::Error::new(
+                ErrorKind::ResourceBusy,
+                "too many names are being looked up; does a name server answer?",
+            ));
         }
         let lookup = self.begin(name)?;
         pending.push(lookup.clone());
@@ -91,10 +94,10 @@ impl Resolver {
         let (lookup, name, answer) = (Arc::clone(&self.lookup), name.to_owned(), Arc::clone(&pending.answer));
         let run = move || {
             let _ended = writer;
-            // Nobody else sets it.
+            // Only this thread sets it.
             let _ = answer.set(lookup(&name));
         };
-        // It ends with the process, or when the system gives the name up.
+        // The thread ends with the process, or when the system's lookup returns.
         thread::Builder::new().name("resolver".to_owned()).spawn(run)?;
         Ok(pending)
     }
@@ -126,7 +129,7 @@ mod tests {
         ([127, 0, 0, 1], port).into()
     }
 
-    /// Returns a resolver each of whose lookups ends with what the sender is given, and how many were begun.
+    /// Returns a resolver whose lookups return what the sender sends, and the number of started lookups.
     fn held() -> (Resolver, Sender<io::Result<Vec<SocketAddr>>>, Arc<AtomicUsize>) {
         let (sender, answers) = channel();
         let (answers, begun) = (Mutex::new(answers), Arc::new(AtomicUsize::new(0)));
@@ -139,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_or_a_deadline_ends_the_wait_for_a_look_up() {
+    fn a_stop_or_a_deadline_ends_the_wait_for_a_lookup() {
         let (resolver, _answers, _) = held();
         let soon = cancellation().within(Duration::from_millis(20));
         assert_eq!(resolver.resolve("h:1", &soon).unwrap(), None);
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_again_waits_for_the_look_up_that_hangs_and_gets_its_answer() {
+    fn another_request_waits_for_the_running_lookup() {
         let (resolver, answers, begun) = held();
         for _ in 0..10 {
             assert_eq!(resolver.resolve("h:1", &cancellation().within(Duration::from_millis(2))).unwrap(), None);
@@ -157,13 +160,13 @@ mod tests {
         answers.send(Ok(vec![address(7)])).unwrap();
         assert_eq!(resolver.resolve("h:1", &cancellation()).unwrap(), Some(vec![address(7)]));
         assert_eq!(begun.load(Ordering::SeqCst), 1);
-        // What was told once is looked up again.
+        // A fetched result is not cached.
         answers.send(Ok(vec![address(8)])).unwrap();
         assert_eq!(resolver.resolve("h:1", &cancellation()).unwrap(), Some(vec![address(8)]));
     }
 
     #[test]
-    fn a_failure_that_nobody_waited_for_is_forgotten() {
+    fn an_unfetched_failure_is_discarded() {
         let (resolver, answers, _) = held();
         assert_eq!(resolver.resolve("h:1", &cancellation().within(Duration::from_millis(2))).unwrap(), None);
         answers.send(Err(ErrorKind::NotFound.into())).unwrap();
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_and_the_next_look_up_is_a_new_one() {
+    fn after_a_failure_the_next_lookup_is_new() {
         let (resolver, answers, begun) = held();
         for _ in 0..2 {
             answers.send(Err(io::Error::new(ErrorKind::NotFound, "no such name"))).unwrap();
@@ -185,29 +188,29 @@ mod tests {
     }
 
     #[test]
-    fn names_that_hang_do_not_become_ever_more_threads() {
+    fn hanging_names_take_a_limited_number_of_threads() {
         let (resolver, _answers, _) = held();
         let ask = |number: usize| resolver.resolve(&format!("h{number}:1"), &cancellation().within(Duration::ZERO));
-        assert!((0..MAX_LOOK_UPS).all(|number| ask(number).unwrap().is_none()));
-        assert_eq!(ask(MAX_LOOK_UPS).unwrap_err().kind(), ErrorKind::ResourceBusy);
+        assert!((0..MAX_LOOKUPS).all(|number| ask(number).unwrap().is_none()));
+        assert_eq!(ask(MAX_LOOKUPS).unwrap_err().kind(), ErrorKind::ResourceBusy);
         assert!(ask(0).unwrap().is_none());
     }
 
     #[test]
-    fn a_panic_ends_the_wait() {
+    fn a_panic_of_the_lookup_is_an_error() {
         let resolver = Resolver::with(|_| panic!("as a name service's module may"));
         assert!(resolver.resolve("h:1", &cancellation()).is_err());
     }
 
     #[test]
-    fn an_address_needs_no_look_up() {
+    fn an_address_needs_no_lookup() {
         let resolver = Resolver::with(|_| Err(ErrorKind::NotFound.into()));
         assert_eq!(resolver.resolve("127.0.0.1:7", &cancellation()).unwrap(), Some(vec![address(7)]));
         assert!(resolver.resolve("[::1]:7", &cancellation()).unwrap().is_some());
     }
 
     #[test]
-    fn a_name_of_this_machine_is_found() {
+    fn a_local_name_is_resolved() {
         let found = Resolver::new().resolve("localhost:7", &cancellation()).unwrap().unwrap();
         assert!(found.iter().any(|address| address.ip().is_loopback()), "{found:?}");
     }

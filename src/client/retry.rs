@@ -1,4 +1,4 @@
-//! When to try again.
+//! Delays between attempts to connect.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -7,12 +7,13 @@ use std::time::Duration;
 /// The first step: 1 s.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The longest step: 5 s. However long a server was away, all of its clients are back within that time, half of them within a
-/// third of it. 10,000 clients then make 4,000 attempts a second, half of what one server accepts (`docs/performance.md`).
+/// The longest step: 5 s. However long a server was away, all of its clients are back within that time, half of them
+/// within a third of it. 10,000 clients then make 4,000 attempts a second, half of what one server accepts
+/// (`docs/performance.md`).
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Waits between attempts to connect: a random time below a step that doubles from 1 s to 5 s. The whole step is random
-/// ("full jitter"), so that thousands of clients that lost the same server do not come back at once.
+/// Delays between attempts to connect: a random time below a step that doubles from 1 s to 5 s. The whole step is
+/// random ("full jitter"), so that thousands of clients of the same server do not reconnect at once.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Backoff {
     step: Duration,
@@ -23,17 +24,17 @@ impl Backoff {
         Self { step: FIRST }
     }
 
-    /// Returns how long to wait before the next attempt, and doubles the step.
+    /// Returns the delay before the next attempt, and doubles the step.
     pub(crate) fn next_delay(&mut self) -> Duration {
         self.delay(random_fraction())
     }
 
-    /// Begins again with the first step: the connection has proved to be good.
+    /// Returns to the first step.
     pub(crate) fn reset(&mut self) {
         self.step = FIRST;
     }
 
-    /// As [`next_delay`](Self::next_delay), with the chance given: a `fraction` from 0 up to but not including 1.
+    /// As [`next_delay`](Self::next_delay), with the given random `fraction` from 0 up to but not including 1.
     fn delay(&mut self, fraction: f64) -> Duration {
         let delay = self.step.mul_f64(fraction);
         self.step = (self.step * 2).min(LONGEST);
@@ -41,8 +42,8 @@ impl Backoff {
     }
 }
 
-/// Returns a number from 0 up to but not including 1. The standard library's hash keys differ from process to process
-/// and from call to call: all the chance that is needed.
+/// Returns a random number from 0 up to but not including 1. The randomness comes from the standard library's hash
+/// keys, which differ with each process and each call.
 pub(crate) fn random_fraction() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     // A u32 is exact in an f64, so that the quotient stays below 1.
@@ -60,8 +61,8 @@ mod tests {
         assert_eq!(halves, [500, 1000, 2000, 2500, 2500]);
     }
 
-    /// Returns when each of 10,000 clients is back after a server was away for `absence`, from the first moment that it is
-    /// there. Attempts take no time.
+    /// Returns when each of 10,000 clients is back after a server was away for `absence`, measured from its return.
+    /// Attempts take no time.
     fn returns_after(absence: Duration) -> Vec<Duration> {
         let back = |_| {
             let (mut backoff, mut at) = (Backoff::new(), Duration::ZERO);
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn however_long_the_absence_all_are_back_within_seconds_and_not_at_once() {
+    fn after_any_outage_all_are_back_within_5_s_not_at_once() {
         for absence in [2, 8, 15, 600].map(Duration::from_secs) {
             let returns = returns_after(absence);
             let (half, last) = (returns[5000], returns[9_999]);
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_frame_begins_again() {
+    fn reset_returns_to_the_first_step() {
         let mut backoff = Backoff::new();
         assert_ne!(backoff.delay(0.5), backoff.delay(0.5));
         backoff.reset();
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_step_is_left_to_chance() {
+    fn the_delay_is_uniform_over_the_step() {
         let mut delays: Vec<Duration> = (0..1000).map(|_| Backoff::new().next_delay()).collect();
         delays.sort();
         assert!(delays[0] < FIRST / 20 && delays[999] < FIRST && delays[999] > FIRST * 19 / 20, "{delays:?}");

@@ -1,23 +1,26 @@
-//! The client against servers that are a few lines of sockets each.
+//! The client against small scripted servers.
 
 use std::io::Write;
-use std::net::{Shutdown as Half, TcpListener, TcpStream};
+use std::net::{Shutdown as Half, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::*;
-use crate::frame::Frame;
-use crate::map::builtin;
+use crate::format::Format;
+use crate::frame::{self, DEFAULT_MAX_FRAME, Frame};
+use crate::map::{Map, builtin};
+use crate::shutdown::Shutdown;
 
 const SOON: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_mins(1);
 
-/// Serves one client after the other with `script`, which is told how many came before.
+/// Serves one client after the other with `script`, which gets the number of earlier clients.
 fn serve(mut script: impl FnMut(usize, TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let run = move || listener.incoming().enumerate().for_each(|(number, stream)| script(number, stream.unwrap()));
-    // It ends with the process.
+    // The thread ends with the process.
     thread::Builder::new().spawn(run).unwrap();
     address
 }
@@ -30,7 +33,7 @@ fn builtin_frame() -> Vec<u8> {
     frame(&Format::Bincode.encode_map(&builtin()).unwrap())
 }
 
-/// Returns what is to be written to the client, and the client.
+/// Returns the server's end of the connection, and the client.
 fn pair() -> (TcpStream, Client, Shutdown) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let shutdown = Shutdown::new().unwrap();
@@ -60,7 +63,7 @@ fn once() -> FollowConfig {
 }
 
 #[test]
-fn maps_come_in_order_and_then_the_orderly_end() {
+fn maps_are_returned_in_order_until_the_end() {
     let (mut server, mut client, _shutdown) = pair();
     let second = Map::from([("n".into(), 2.into())]);
     server.write_all(&builtin_frame()).unwrap();
@@ -86,7 +89,7 @@ fn any_serde_type_is_read() {
 }
 
 #[test]
-fn a_payload_in_another_format_is_an_error_that_asks_for_the_format() {
+fn a_payload_in_another_format_is_an_error() {
     let (mut server, mut client, _shutdown) = pair();
     server.write_all(&frame(br#"{"n":1}"#)).unwrap();
     let error = client.next_map().unwrap_err();
@@ -94,7 +97,7 @@ fn a_payload_in_another_format_is_an_error_that_asks_for_the_format() {
 }
 
 #[test]
-fn nothing_is_lost_by_a_deadline_in_the_header_or_in_the_payload() {
+fn a_deadline_inside_a_frame_loses_no_data() {
     let (mut server, mut client, _shutdown) = pair();
     let whole = frame(b"Hola");
     for part in [&whole[..3], &whole[3..12]] {
@@ -108,7 +111,7 @@ fn nothing_is_lost_by_a_deadline_in_the_header_or_in_the_payload() {
 }
 
 #[test]
-fn bytes_that_drip_do_not_extend_the_deadline() {
+fn slow_bytes_do_not_extend_the_deadline() {
     let address = serve(|_, mut stream| {
         let (pace, end) = (Shutdown::new().unwrap(), Instant::now() + LONG);
         // The first ten announce a payload of a gigabyte.
@@ -123,7 +126,7 @@ fn bytes_that_drip_do_not_extend_the_deadline() {
 }
 
 #[test]
-fn empty_frames_without_end_do_not_extend_the_deadline() {
+fn endless_empty_frames_do_not_extend_the_deadline() {
     let address = serve(|_, mut stream| {
         let end = Instant::now() + LONG;
         while Instant::now() < end && stream.write_all(&frame(b"").repeat(100)).is_ok() {}
@@ -144,15 +147,15 @@ fn a_stop_from_another_thread_ends_the_wait() {
 }
 
 #[test]
-fn a_client_can_be_handed_to_another_thread() {
+fn a_client_can_be_sent_to_another_thread() {
     fn is_send<T: Send>() {}
     is_send::<Client>();
     is_send::<Follower>();
 }
 
 #[test]
-fn a_follower_whose_first_connection_fails_says_so_at_once() {
-    // Bound, so that nobody else is given the port, and not listened on.
+fn a_failed_first_connection_is_returned_at_once() {
+    // Bound but not listening: the port is reserved.
     let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let free = bound.local_addr().unwrap().as_socket().unwrap();
@@ -161,7 +164,7 @@ fn a_follower_whose_first_connection_fails_says_so_at_once() {
 }
 
 #[test]
-fn a_follower_comes_back_after_the_end_and_after_a_cut() {
+fn a_follower_reconnects_after_an_end_and_after_a_cut() {
     let address = serve(|number, mut stream| {
         let frame = frame(number.to_string().as_bytes());
         let cut = if number == 1 { 10 } else { frame.len() };
@@ -173,7 +176,7 @@ fn a_follower_comes_back_after_the_end_and_after_a_cut() {
 }
 
 #[test]
-fn a_follower_comes_back_after_a_silence() {
+fn a_follower_reconnects_after_a_silence() {
     let (keep, kept) = mpsc::channel();
     let address = serve(move |number, mut stream| {
         let _ = stream.write_all(&frame(number.to_string().as_bytes()));
@@ -188,7 +191,7 @@ fn a_follower_comes_back_after_a_silence() {
 }
 
 #[test]
-fn a_follower_keeps_trying_when_the_server_has_gone() {
+fn a_follower_retries_while_the_server_is_away() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (mut follower, _shutdown) = follower(address, FollowConfig::default());
@@ -196,10 +199,10 @@ fn a_follower_keeps_trying_when_the_server_has_gone() {
         scope.spawn(|| listener.accept().unwrap().0.write_all(&builtin_frame()).unwrap());
         assert_eq!(follower.next_map().unwrap(), Some(builtin()));
     });
-    // It listens no more, and keeps the port from others.
+    // It no longer listens, but reserves the port.
     socket2::SockRef::from(&listener).shutdown(Half::Both).unwrap();
     follower.set_deadline(Some(Instant::now() + Duration::from_millis(1500)));
-    // Nobody listens any more; that is no error after the first connection.
+    // There is no listener any more; after the first connection that is not an error.
     assert!(matches!(follower.next_map(), Err(Error::TimedOut)));
 }
 
@@ -215,7 +218,7 @@ fn a_stop_ends_the_wait_between_two_attempts() {
 }
 
 #[test]
-fn a_follower_that_may_not_come_back_tells_each_end_apart() {
+fn without_reconnecting_each_end_is_distinguished() {
     let (mut closed, _shutdown) = follower(serve(|_, stream| drop(stream)), once());
     assert!(matches!(closed.next_map(), Ok(None)));
 
@@ -230,7 +233,7 @@ fn a_follower_that_may_not_come_back_tells_each_end_apart() {
 }
 
 #[test]
-fn what_would_come_again_is_an_error_at_once() {
+fn a_permanent_error_is_returned_at_once() {
     let bad = serve(|_, mut stream| stream.write_all(b"GET / HTTP").unwrap());
     let (mut bad, _shutdown) = follower(bad, FollowConfig::default());
     assert!(matches!(bad.next_map(), Err(Error::Frame(frame::Error::BadHeader { .. }))));
@@ -241,7 +244,7 @@ fn what_would_come_again_is_an_error_at_once() {
 }
 
 #[test]
-fn an_end_inside_the_first_header_is_another_protocol_until_a_frame_has_come() {
+fn an_end_inside_the_first_header_is_another_protocol() {
     for config in [FollowConfig::default(), once()] {
         let greeting = serve(|_, mut stream| stream.write_all(b"Hola\x1b\r\n").unwrap());
         let (mut greeted, _shutdown) = follower(greeting, config);
@@ -260,7 +263,7 @@ fn an_end_inside_the_first_header_is_another_protocol_until_a_frame_has_come() {
 }
 
 #[test]
-fn an_end_before_any_byte_is_followed_by_another_connection_and_says_nothing_of_the_protocol() {
+fn an_end_before_any_byte_reconnects() {
     let full = serve(|number, mut stream| {
         if number > 0 {
             let _ = stream.write_all(&frame(b"room"));
@@ -271,7 +274,7 @@ fn an_end_before_any_byte_is_followed_by_another_connection_and_says_nothing_of_
 }
 
 #[test]
-fn a_connection_over_which_no_byte_comes_is_unanswered() {
+fn a_connection_without_a_byte_awaits_its_first_byte() {
     let (keep, _kept) = mpsc::channel();
     let address = serve(move |number, mut stream| {
         if number > 0 {
@@ -280,25 +283,25 @@ fn a_connection_over_which_no_byte_comes_is_unanswered() {
         }
     });
     let (mut follower, _shutdown) = follower(address, FollowConfig::default());
-    assert!(!follower.is_unanswered(), "there is no connection yet");
-    assert!(matches!(follower.next_event(), Ok(Event::Connected { .. })));
-    assert!(follower.is_unanswered());
-    assert!(matches!(follower.next_event(), Ok(Event::Lost { reason: None, .. })));
-    assert!(follower.is_unanswered(), "the first one has ended without a byte");
-    assert!(matches!(follower.next_event(), Ok(Event::Connected { .. })));
+    assert!(!follower.awaits_first_byte(), "there is no connection yet");
+    assert!(matches!(follower.next_event(), Ok(FollowEvent::Connected { .. })));
+    assert!(follower.awaits_first_byte());
+    assert!(matches!(follower.next_event(), Ok(FollowEvent::Lost { reason: None, .. })));
+    assert!(follower.awaits_first_byte(), "the first one has ended without a byte");
+    assert!(matches!(follower.next_event(), Ok(FollowEvent::Connected { .. })));
     // On a busy machine the byte may come late.
     let end = Instant::now() + LONG;
-    while follower.is_unanswered() {
+    while follower.awaits_first_byte() {
         assert!(Instant::now() < end, "the byte does not count");
         follower.set_deadline(Some(soon()));
         assert!(matches!(follower.next_event(), Err(Error::TimedOut)));
     }
     follower.give_up();
-    assert!(!follower.is_unanswered());
+    assert!(!follower.awaits_first_byte());
 }
 
 #[test]
-fn empty_frames_are_a_sign_of_life() {
+fn empty_frames_prevent_a_stale_connection() {
     let address = serve(|_, mut stream| {
         let pace = Shutdown::new().unwrap();
         for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! The guide for beginners, docs/guia.md: each step's command and each step's Python, taken from the page and run.
+//! The guide for beginners, docs/guia.md: each step's command and Python program, taken from the page and run.
 
 use std::fs;
 use std::io::Write;
@@ -12,14 +12,14 @@ use crate::support::{has_command, skip};
 
 /// One step of the guide.
 struct Step {
-    /// The words behind `mapcast-server`.
+    /// The words after `mapcast-server`.
     options: Vec<String>,
     python: String,
     output: String,
 }
 
 impl Step {
-    /// Returns step `number`; `None`, and a word about it, where there is no Python.
+    /// Returns step `number`; `None`, and a skipped test, without Python.
     fn read(number: usize) -> Option<Self> {
         if !has_command("python3") {
             skip("no python3");
@@ -37,7 +37,7 @@ impl Step {
         Some(Self { options: words(options), python: block("python"), output: block("text") })
     }
 
-    /// Starts the step's server on a free port, and the step's Python for that port.
+    /// Starts the step's server on a free port, and the step's Python program for that port.
     fn start(&self, change: impl FnOnce(&mut Command)) -> (Program, Program) {
         let mut command = clean(SERVER);
         command.args(&self.options).args(["--listen", "127.0.0.1:0"]);
@@ -47,7 +47,7 @@ impl Step {
         (server, python)
     }
 
-    /// Starts the step's Python for the server at `addr`.
+    /// Starts the step's Python program for the server at `addr`.
     fn start_python(&self, addr: SocketAddr) -> Program {
         let program = self.python.replace("8080", &addr.port().to_string());
         assert_ne!(program, self.python, "it does not connect to the default port");
@@ -56,7 +56,7 @@ impl Step {
         Program::start(command)
     }
 
-    /// Starts the step's Python for a server that sends `bytes` and ends.
+    /// Starts the step's Python program for a server that sends `bytes` and closes.
     fn start_python_with(&self, bytes: &[u8]) -> Program {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let python = self.start_python(listener.local_addr().expect("its address"));
@@ -64,7 +64,7 @@ impl Step {
         python
     }
 
-    /// Its Python must print what the page says, and end.
+    /// The Python program must print what the page shows, and end.
     fn prints_what_the_page_says(&self) -> Program {
         let (server, python) = self.start(|_| ());
         python.finish().assert_exit(0).assert_stdout(&self.output);
@@ -72,7 +72,7 @@ impl Step {
     }
 }
 
-/// Splits a command as a shell does; only single quotes are used on the page.
+/// Splits a command as a shell does; the page uses only single quotes.
 fn words(command: &str) -> Vec<String> {
     let parts = command.split('\'').enumerate();
     let words = parts.flat_map(|(number, part)| {
@@ -83,7 +83,7 @@ fn words(command: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_echo_the_greeting_the_header_and_the_object_print_what_the_page_says() {
+fn the_first_steps_print_what_the_page_shows() {
     for number in 1..=4 {
         let Some(step) = Step::read(number) else { return };
         step.prints_what_the_page_says();
@@ -91,7 +91,7 @@ fn the_echo_the_greeting_the_header_and_the_object_print_what_the_page_says() {
 }
 
 #[test]
-fn the_server_counts_the_many_clients_up_and_down() {
+fn the_server_counts_many_clients_up_and_down() {
     let Some(step) = Step::read(5) else { return };
     let server = step.prints_what_the_page_says();
     server.wait_log("(active connections: 50)");
@@ -99,18 +99,18 @@ fn the_server_counts_the_many_clients_up_and_down() {
 }
 
 #[test]
-fn the_end_of_the_server_is_seen_between_two_frames() {
+fn the_end_of_the_server_is_noticed_between_frames() {
     let Some(step) = Step::read(6) else { return };
     let (mut server, mut python) = step.start(|_| ());
-    let (map, goodbye) = step.output.trim_end().split_once('\n').expect("two lines");
+    let (map, ending) = step.output.trim_end().split_once('\n').expect("two lines");
     python.wait_out(map);
     server.signal(Signal::INT);
-    python.wait_out(goodbye);
+    python.wait_out(ending);
     assert_eq!((python.exit_code(), server.exit_code()), (0, 0));
 }
 
 #[test]
-fn an_end_inside_a_frame_is_not_taken_for_an_end() {
+fn an_end_inside_a_frame_is_an_error() {
     let Some(step) = Step::read(6) else { return };
     for cut in [&b"48   "[..], b"48        ", b"48        {"] {
         let output = step.start_python_with(cut).finish();
@@ -120,7 +120,7 @@ fn an_end_inside_a_frame_is_not_taken_for_an_end() {
 }
 
 #[test]
-fn the_last_steps_pass_over_a_length_of_zero() {
+fn the_last_steps_skip_empty_frames() {
     for (number, printed) in [(6, r#"{"a": 1}"#), (7, "{'a': 1}")] {
         let Some(step) = Step::read(number) else { return };
         step.start_python_with(b"0         8         {\"a\": 1}0         ").wait_out(printed);
@@ -128,7 +128,7 @@ fn the_last_steps_pass_over_a_length_of_zero() {
 }
 
 #[test]
-fn the_map_comes_again_when_its_file_changes() {
+fn the_map_is_sent_again_when_its_file_changes() {
     let Some(step) = Step::read(7) else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("mapa.json");

@@ -294,7 +294,7 @@ fn a_publisher_that_is_frozen_is_noticed_and_the_watchdog_is_not_fed() {
     site.server.signal(Signal::TERM);
     site.server.wait_log("thread publisher-0: does not end within 1s; leaving it behind");
     // The exit code is decided: a publisher that goes on earlier would end in time for it.
-    let line = site.server.wait_log("leaving threads behind: ");
+    let line = site.server.wait_log("exiting with threads still running: ");
     assert!(line.contains("publisher-0"), "{line}");
     // A thread that is traced is its process's until the tracer has seen its end.
     drop(freezer.stdin());
@@ -311,7 +311,7 @@ fn a_stop_that_hangs_where_nobody_expects_it_ends_all_the_same() {
     let mut freezer = script("freeze_thread.py", &[&site.server.pid().to_string(), "http-accept"]);
     freezer.wait_out("frozen");
     site.server.signal(Signal::TERM);
-    let line = site.server.wait_log("not stopped within 3 s; leaving threads behind: ");
+    let line = site.server.wait_log("not stopped within 3 s; exiting with threads still running: ");
     assert!(line.contains("http-accept"), "{line}");
     drop(freezer.stdin());
     assert_eq!(site.server.exit_code(), 1);
@@ -470,7 +470,7 @@ fn the_end_of_the_time_is_124_while_a_file_of_the_client_hangs() {
     let ca = files.write("ca.pem", "");
     files.hang();
     let client = Program::client(&["--tls", "--tls-ca", &ca, "-W", "500ms", "127.0.0.1:9"]).finish();
-    client.assert_exit(124).assert_stderr("the time is over");
+    client.assert_exit(124).assert_stderr("timed out");
 }
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]

@@ -1,11 +1,11 @@
-//! All integration tests, in one program: linking takes longer than they do.
+//! All integration tests in one program: linking takes longer than running them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "tests fail by panicking; clippy knows only those marked #[test]"
 )]
-#![allow(unreachable_pub, missing_docs, reason = "nobody uses this program's modules but itself")]
+#![allow(unreachable_pub, missing_docs, reason = "no other program uses these modules")]
 
 #[cfg(feature = "cli")]
 mod abuse;

@@ -1,4 +1,4 @@
-//! `mapcast-server` as people start it: its log, its exit codes, its signals.
+//! `mapcast-server` as a program: its log, its exit codes, its signals.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -35,7 +35,7 @@ fn descriptors(pid: u32) -> usize {
 }
 
 #[test]
-fn the_log_has_the_words_that_scripts_watch_for() {
+fn the_log_has_the_stable_lines() {
     let mut server = Program::server(&["--interval", "60s"]);
     let line = server.wait_log("listening on");
     let addr = server.addr();
@@ -58,7 +58,7 @@ fn the_log_has_the_words_that_scripts_watch_for() {
 }
 
 #[test]
-fn a_client_killed_with_9_is_gone_before_anything_is_sent_to_it() {
+fn a_killed_client_is_removed_before_the_next_frame() {
     let server = Program::server(&["--interval", "1h"]);
     let addr = server.addr().to_string();
     for number in 1..=5 {
@@ -82,7 +82,7 @@ fn a_client_killed_with_9_is_gone_before_anything_is_sent_to_it() {
 }
 
 #[test]
-fn a_stopped_client_is_reaped_and_comes_back() {
+fn a_stopped_client_is_closed_and_reconnects() {
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     std::fs::write(source.path(), format!(r#"{{"text":"{}"}}"#, "x".repeat(900_000))).unwrap();
     let path = source.path().to_str().unwrap();
@@ -122,8 +122,8 @@ fn silent_clients_cost_no_cpu() {
 }
 
 #[test]
-fn ten_thousand_idle_clients_all_see_an_end_in_order() {
-    // The test's own descriptors are the other end.
+fn ten_thousand_idle_clients_see_an_orderly_end() {
+    // The test holds the other ends.
     let room = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(20_000);
     let wanted = usize::try_from(room.saturating_sub(500).min(10_000)).unwrap();
     let mine = Rlimit { current: Some(room), maximum: Some(room) };
@@ -131,7 +131,7 @@ fn ten_thousand_idle_clients_all_see_an_end_in_order() {
     let mut server = Program::server(&["--interval", "1h", "--drain-timeout", "1h"]);
     let addr = server.addr();
     let mut clients: Vec<_> = (0..wanted).map(|_| connect(addr)).collect();
-    // In a line of its own, or in the sum of the last second.
+    // In a line of its own, or in the summary of the last second.
     server.wait_log(&format!("(active connections: {wanted})"));
     let began = Instant::now();
     server.signal(Signal::INT);
@@ -143,7 +143,7 @@ fn ten_thousand_idle_clients_all_see_an_end_in_order() {
 }
 
 #[test]
-fn stalled_clients_are_cut_after_the_drain_and_the_exit_code_says_so() {
+fn stalled_clients_are_cut_after_the_drain_with_exit_code_1() {
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     std::fs::write(source.path(), format!(r#"{{"text":"{}"}}"#, "x".repeat(8_000_000))).unwrap();
     let path = source.path().to_str().unwrap();
@@ -152,7 +152,7 @@ fn stalled_clients_are_cut_after_the_drain_and_the_exit_code_says_so() {
     let addr = server.addr();
     let stalled: Vec<_> = (0..100).map(|_| TcpStream::connect(addr).unwrap()).collect();
     for client in &stalled {
-        // A frame of 8 MB is on its way.
+        // A frame of 8 MB is being sent.
         assert_eq!(client.peek(&mut [0]).unwrap(), 1);
     }
     let began = Instant::now();
@@ -182,8 +182,9 @@ fn a_second_signal_exits_at_once() {
 }
 
 #[test]
-fn a_signal_that_comes_twice_at_once_is_one() {
-    // As from timeout(1), which signals the program and then its group. A stopped process gets both in the same moment.
+fn a_duplicate_signal_within_100_ms_counts_once() {
+    // As from timeout(1), which signals the program and then its group. A stopped process receives both at the same
+    // moment.
     for _ in 0..20 {
         let mut server = Program::server(&[]);
         let mut reader = Reader::connect(server.addr());
@@ -197,7 +198,7 @@ fn a_signal_that_comes_twice_at_once_is_one() {
 }
 
 #[test]
-fn a_killed_server_is_started_again_and_its_clients_come_back_one_by_one() {
+fn clients_of_a_restarted_server_reconnect_one_by_one() {
     let mut server = Program::server(&["--interval", "60s"]);
     let addr = server.addr();
     let (stop, (came, comes), (delays, delayed)) = (Shutdown::new().unwrap(), mpsc::channel(), mpsc::channel());
@@ -236,9 +237,9 @@ fn a_killed_server_is_started_again_and_its_clients_come_back_one_by_one() {
     });
 }
 
-/// What is wrong, and what the one line that says so must have in it.
+/// The error, and what its one line must contain.
 #[test]
-fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
+fn a_failed_start_is_one_clear_line_and_code_2() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (args, wanted) in [
@@ -248,8 +249,8 @@ fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
         (vec!["--listen", "127.0.0.1:99999"], "write ADDR:PORT"),
         (vec!["--format", "yaml"], "choose bincode, json, msgpack, pickle or text"),
         (vec!["--interval", "soon"], "write 5s, 500ms"),
-        (vec!["--interval", "0"], "less than 1ms is no time at all"),
-        (vec!["--interval", "1us"], "less than 1ms is no time at all"),
+        (vec!["--interval", "0"], "must be at least 1ms"),
+        (vec!["--interval", "1us"], "must be at least 1ms"),
         (vec!["--max-frame", "big"], "write 64KiB"),
         (vec!["--max-connections", "200000"], "this machine can hold"),
         (vec!["--max-connections", "200000"], "(raise: "),
@@ -268,7 +269,7 @@ fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
         ended.assert_exit(2).assert_stdout("");
         let (line, hint) = ended.stderr.split_once('\n').unwrap();
         let is_clear = line.strip_prefix("mapcast-server: ").map_or_else(
-            // What the parser of the command line finds has a hint below it.
+            // The command line parser adds a hint below.
             || line.starts_with("error: ") && hint.ends_with("\nFor more information, try '--help'.\n"),
             |_| hint.is_empty(),
         );
@@ -276,9 +277,9 @@ fn what_cannot_be_begun_is_one_clear_line_and_code_2() {
     }
 }
 
-/// Writing to `/dev/full` fails for want of room, always.
+/// Every write to `/dev/full` fails with ENOSPC.
 #[test]
-fn an_exit_code_is_the_same_where_nobody_can_be_told() {
+fn an_exit_code_does_not_depend_on_standard_error() {
     if !Path::new("/dev/full").exists() {
         return skip("no /dev/full");
     }
@@ -302,7 +303,7 @@ fn an_exit_code_is_the_same_where_nobody_can_be_told() {
 }
 
 #[test]
-fn a_port_of_the_systems_is_refused_with_advice() {
+fn a_privileged_port_is_refused_with_advice() {
     let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
     if first.trim() == "0" {
         return skip("every user may listen on any port here");
@@ -310,7 +311,7 @@ fn a_port_of_the_systems_is_refused_with_advice() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = clean(SERVER);
     if rustix::process::geteuid().is_root() {
-        // Root may listen on any port; a user whom nobody else is may not.
+        // Root may listen on any port; an otherwise unused user may not.
         let user = 54_322;
         let program = directory.path().join("mapcast-server");
         std::fs::copy(SERVER, &program).unwrap();
@@ -325,7 +326,7 @@ fn a_port_of_the_systems_is_refused_with_advice() {
 }
 
 #[test]
-fn the_environment_says_what_the_command_line_does_not() {
+fn the_environment_sets_missing_options() {
     let mut command = clean(SERVER);
     command.env("MAPCAST_LISTEN", "127.0.0.1:0").env("MAPCAST_FORMAT", "text").env("MAPCAST_INTERVAL", "250ms");
     command.env("MAPCAST_SET", "1=Buenas\nport=8080");
@@ -349,7 +350,7 @@ fn several_addresses_are_one_server() {
 }
 
 #[test]
-fn a_file_that_is_edited_reaches_those_who_watch() {
+fn an_edited_file_reaches_the_clients() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flags.json");
     std::fs::write(&path, r#"{"dark": false}"#).unwrap();
@@ -368,21 +369,21 @@ fn a_file_that_is_edited_reaches_those_who_watch() {
 }
 
 #[test]
-fn a_source_file_that_stays_away_is_reported_once() {
+fn a_missing_source_file_is_reported_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flags.json");
     std::fs::write(&path, r#"{"n": 0}"#).unwrap();
     let site = Site::start(&["--source", path.to_str().unwrap()]);
-    let told = |text: &str| site.server.log().iter().filter(|line| line.contains(text)).count();
+    let count = |text: &str| site.server.log().iter().filter(|line| line.contains(text)).count();
     for round in 1..=2 {
         std::fs::remove_file(&path).unwrap();
-        // Each look at it fails.
+        // Each check of the file fails.
         eventually("three looks", || {
             site.json("/status")["source"]["errors"]["unreachable"].as_u64() >= Some(round as u64 * 3)
         });
         std::fs::write(&path, format!(r#"{{"n": {round}}}"#)).unwrap();
-        eventually("the end of the problem is reported", || told("good again") == round);
-        assert_eq!(told("WARN"), round, "{:?}", site.server.log());
+        eventually("the end of the problem is reported", || count("good again") == round);
+        assert_eq!(count("WARN"), round, "{:?}", site.server.log());
     }
 }
 
@@ -403,7 +404,7 @@ fn each_line_of_standard_input_is_the_new_map() {
 }
 
 #[test]
-fn what_a_source_says_cannot_drive_a_terminal() {
+fn a_sources_control_characters_are_escaped() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("\u{1b}[2J\n.json");
     std::fs::write(&path, r#"{"a": 1}"#).unwrap();
@@ -416,14 +417,14 @@ fn what_a_source_says_cannot_drive_a_terminal() {
         payload.escape_ascii()
     );
     std::fs::write(&path, "{\"\u{1b}[2J\": \u{1b}").unwrap();
-    let told = server.wait_log("WARN");
-    // Where standard error is no terminal, env_logger leaves escape sequences out by itself.
-    assert!(told.contains(r"\u{1b}[2J\n.json"), "{told}");
+    let line = server.wait_log("WARN");
+    // Without a terminal, env_logger omits escape sequences itself.
+    assert!(line.contains(r"\u{1b}[2J\n.json"), "{line}");
     assert!(server.log().iter().all(|line| !line.contains('\u{1b}')), "{:?}", server.log());
 }
 
 #[test]
-fn an_echo_and_a_greeting_stand_on_the_same_options() {
+fn echo_and_greet_accept_the_common_options() {
     let echo = {
         let mut command = clean(SERVER);
         command.args(["echo", "--listen", "127.0.0.1:0", "--max-connections", "5"]);

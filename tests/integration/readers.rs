@@ -1,4 +1,4 @@
-//! The readers of the README in other languages, taken from the page and run as they stand there.
+//! The README's readers in other languages, taken from the page and run unchanged.
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::program::{Program, clean};
 use crate::support::{PATIENCE, eventually, has_command, skip};
 
-/// A reader: its fence in the README, how it is run, and the format that it reads.
+/// A reader: its fence in the README, its command, and its format.
 struct Reader {
     language: &'static str,
     command: &'static [&'static str],
@@ -23,7 +23,7 @@ const NODE: Reader = Reader { language: "js", command: &["node"], format: Format
 const SHELL: Reader = Reader { language: "bash", command: &["bash"], format: Format::Text };
 const GO: Reader = Reader { language: "go", command: &["go", "run"], format: Format::Text };
 
-/// A reader of the README in a file of its own, which is gone when this is dropped.
+/// A reader of the README in a temporary file.
 struct Script {
     command: &'static [&'static str],
     directory: TempDir,
@@ -40,7 +40,7 @@ impl Reader {
         format!("{block}\n")
     }
 
-    /// Writes the reader to a file; `None`, and a word about it, where its interpreter is missing.
+    /// Writes the reader to a file; `None`, and a skipped test, without its interpreter.
     fn script(&self) -> Option<Script> {
         if !has_command(self.command[0]) {
             skip(&format!("no {}", self.command[0]));
@@ -52,7 +52,7 @@ impl Reader {
         Some(Script { command: self.command, directory, path })
     }
 
-    /// It must print the map, print the next one, and end with the server.
+    /// The reader must print the map, print the next one, and end with the server.
     fn prints_each_map(&self) {
         let Some(script) = self.script() else { return };
         let mut server = Program::server(&["--format", self.format.name(), "--interval", "1h", "--source", "-"]);
@@ -66,7 +66,8 @@ impl Reader {
         assert_eq!((reader.exit_code(), server.exit_code()), (0, 0));
     }
 
-    /// It must put slices of a byte and a payload of many segments together, skip empty frames, and end with the stream.
+    /// The reader must join slices of a byte and a payload of many segments, skip empty frames, and end with the
+    /// stream.
     fn puts_slices_together(&self) {
         let Some(script) = self.script() else { return };
         let (mut reader, mut socket) = script.start_and_accept();
@@ -76,7 +77,7 @@ impl Reader {
             }
         }
         reader.wait_out("Lima");
-        // Two frames at once, larger than any buffer on the way.
+        // Two frames at once, larger than any buffer in between.
         let (large, last) = (self.frame("Quito", 900_000), self.frame("Sucre", 0));
         socket.write_all(&[large.as_bytes(), last.as_bytes()].concat()).expect("a reader that reads");
         reader.wait_out("Quito");
@@ -85,7 +86,7 @@ impl Reader {
         assert_eq!(reader.exit_code(), 0);
     }
 
-    /// It must not take a frame that was cut, too large or broken for a map or for a good end.
+    /// The reader must not accept a frame that was cut, is too large or broken, nor report success then.
     fn refuses_what_is_no_whole_frame(&self) {
         let Some(script) = self.script() else { return };
         let frame = self.frame("Lima", 0);
@@ -93,14 +94,14 @@ impl Reader {
         for stream in [&frame.as_bytes()[..2], cut, b"9999999999", b"-1        ", b"Lima      "] {
             let (mut reader, mut socket) = script.start_and_accept();
             socket.write_all(stream).expect("a reader that reads");
-            // It fails if the reader has left already, as it should.
+            // Fails if the reader has exited already, as it should.
             let _ = socket.shutdown(Direction::Write);
             assert_ne!(reader.exit_code(), 0, "{}", stream.escape_ascii());
             assert!(reader.out().is_empty(), "{}: {:?}", stream.escape_ascii(), reader.out());
         }
     }
 
-    /// Returns the frame of a map with this city and so many bytes beside it.
+    /// Returns the frame of a map with this city and the given number of further bytes.
     fn frame(&self, city: &str, beside: usize) -> Frame {
         let map = Map::from([("city".into(), city.into()), ("text".into(), Value::Text("x".repeat(beside)))]);
         Frame::new(&self.format.encode_map(&map).expect("a map"), 1 << 20).expect("a frame")
@@ -115,7 +116,7 @@ impl Script {
         Program::start(command)
     }
 
-    /// Starts the reader and returns it with its connection, to be written to by the test.
+    /// Starts the reader and returns it with its connection, for the test to write to.
     fn start_and_accept(&self) -> (Program, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
@@ -158,32 +159,32 @@ fn the_reader_in_the_shell_prints_each_map() {
 }
 
 #[test]
-fn the_reader_in_python_puts_slices_together() {
+fn the_reader_in_python_joins_split_frames() {
     PYTHON.puts_slices_together();
 }
 
 #[test]
-fn the_reader_in_node_puts_slices_together() {
+fn the_reader_in_node_joins_split_frames() {
     NODE.puts_slices_together();
 }
 
 #[test]
-fn the_reader_in_the_shell_puts_slices_together() {
+fn the_reader_in_the_shell_joins_split_frames() {
     SHELL.puts_slices_together();
 }
 
 #[test]
-fn the_reader_in_python_refuses_what_is_no_whole_frame() {
+fn the_reader_in_python_rejects_an_incomplete_frame() {
     PYTHON.refuses_what_is_no_whole_frame();
 }
 
 #[test]
-fn the_reader_in_node_refuses_what_is_no_whole_frame() {
+fn the_reader_in_node_rejects_an_incomplete_frame() {
     NODE.refuses_what_is_no_whole_frame();
 }
 
 #[test]
-fn the_reader_in_the_shell_refuses_what_is_no_whole_frame() {
+fn the_reader_in_the_shell_rejects_an_incomplete_frame() {
     SHELL.refuses_what_is_no_whole_frame();
 }
 
@@ -193,6 +194,6 @@ fn the_reader_in_go_prints_each_map() {
 }
 
 #[test]
-fn the_reader_in_go_puts_slices_together() {
+fn the_reader_in_go_joins_split_frames() {
     GO.puts_slices_together();
 }

@@ -29,7 +29,7 @@ fn put(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-/// A directory for the recipe's files; `None`, and a word about it, where one of the commands is missing.
+/// Returns a directory for the recipe's files; `None`, and a skipped test, if one of the commands is missing.
 #[track_caller]
 fn directory(commands: &[&str]) -> Option<TempDir> {
     if let Some(missing) = commands.iter().find(|command| !has_command(command)) {
@@ -43,7 +43,7 @@ fn write(directory: &TempDir, name: &str, text: &str) {
     fs::write(directory.path().join(name), text).expect("a file");
 }
 
-/// A command in the recipe's directory, which finds both programs; a server of its own takes a free port.
+/// Returns a command in the recipe's directory, with both programs in its path; a server in it listens on a free port.
 fn command(directory: &TempDir, program: &str, args: &[&str]) -> Command {
     let programs = Path::new(SERVER).parent().expect("a directory").display();
     let path = std::env::var("PATH").unwrap_or_default();
@@ -53,7 +53,7 @@ fn command(directory: &TempDir, program: &str, args: &[&str]) -> Command {
     command
 }
 
-/// A script in bash, with all that it has started.
+/// A bash script, with everything that it has started.
 struct Shell {
     bash: Program,
 }
@@ -68,7 +68,7 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        // It fails only if all of them have ended.
+        // Fails only if all of them have exited.
         let _ = i32::try_from(self.bash.pid())
             .ok()
             .and_then(Pid::from_raw)
@@ -76,7 +76,7 @@ impl Drop for Shell {
     }
 }
 
-/// The page's program reads its flags, follows the file, and comes back to a server that was started again.
+/// The page's program reads its flags, follows the file, and reconnects to a restarted server.
 fn follows_its_flags(interpreter: &str, program: &str, [dark, light]: [&str; 2]) {
     let Some(directory) = directory(&[interpreter]) else { return };
     write(&directory, "flags.json", r#"{"dark_mode": false, "limit": 10}"#);
@@ -96,7 +96,7 @@ fn follows_its_flags(interpreter: &str, program: &str, [dark, light]: [&str; 2])
     program.wait_out(&format!("dark_mode {dark}, limit 10"));
     first.signal(Signal::TERM);
     assert_eq!(first.exit_code(), 0);
-    program.wait_log("the flags stay as they are: ");
+    program.wait_log("keeping the flags: ");
     write(&directory, "flags.json", r#"{"limit": 11}"#);
     let _second = server(&address.to_string());
     program.wait_out(&format!("dark_mode {light}, limit 11"));
@@ -113,7 +113,7 @@ fn the_flags_in_node_follow_the_server() {
 }
 
 #[test]
-fn the_files_of_a_directory_reach_a_host_and_none_beside_it() {
+fn only_files_of_the_directory_reach_a_host() {
     let Some(directory) = directory(&["bash", "python3"]) else { return };
     for name in ["config", "out"] {
         fs::create_dir(directory.path().join(name)).expect("a directory");
@@ -156,7 +156,7 @@ fn the_files_of_a_directory_reach_a_host_and_none_beside_it() {
 }
 
 #[test]
-fn the_topics_of_a_broker_are_one_map() {
+fn topics_of_a_broker_become_one_map() {
     let Some(directory) = directory(&["bash", "jq", "mosquitto", "mosquitto_pub", "mosquitto_sub"]) else { return };
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     write(&directory, "broker.conf", &format!("listener {port} 127.0.0.1\nallow_anonymous true\n"));
@@ -182,7 +182,7 @@ fn the_topics_of_a_broker_are_one_map() {
 }
 
 #[test]
-fn the_alerts_fire_when_the_heartbeat_is_missing() {
+fn alerts_fire_when_the_heartbeat_is_missing() {
     let Some(directory) = directory(&["promtool"]) else { return };
     for name in ["prometheus.yml", "heartbeat.yml", "heartbeat-test.yml"] {
         write(&directory, name, &block("yaml", &format!("# {name}\n")));
@@ -193,7 +193,7 @@ fn the_alerts_fire_when_the_heartbeat_is_missing() {
 }
 
 #[test]
-fn a_game_server_comes_into_the_list_and_leaves_it() {
+fn a_game_server_enters_and_leaves_the_list() {
     let Some(directory) = directory(&["bash", "openssl", "python3"]) else { return };
     let Some(browser) = Browser::start() else { return };
     let server = Shell::start(&directory, &put(&block("sh", "openssl"), "127.0.0.1:8081", "127.0.0.1:0"));

@@ -203,8 +203,8 @@ mod programs {
         let lines = Program::server(&["--source", "-", "--state", state, "--format", "json"]);
         assert_eq!(Reader::connect(lines.addr()).map(Format::Json), numbered(7));
         for (args, wanted) in [
-            (&["--source", "flags.json"][..], "flags.json is a file"),
-            (&[], "--http-token-file, or a --source that is no file"),
+            (&["--source", "flags.json"][..], "no effect with the file flags.json"),
+            (&[], "--http-token-file, or with a --source that is not a file"),
             (&["--source", "tcp://127.0.0.1:1", "--check-config"], "kept in "),
         ] {
             let mut command = clean(SERVER);

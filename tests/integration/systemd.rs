@@ -131,7 +131,7 @@ fn a_manager_that_is_not_there_is_told_once_and_the_server_serves() {
     let manager = Manager::new();
     std::fs::remove_file(manager.directory.path().join("notify")).unwrap();
     let server = manager.start(&[], &[("WATCHDOG_USEC", "400000")]);
-    server.wait_log("NOTIFY_SOCKET cannot be reached: No such file");
+    server.wait_log("cannot reach the service manager (NOTIFY_SOCKET): No such file");
     Reader::connect(server.addr()).payload();
 }
 
@@ -157,8 +157,8 @@ fn listeners_that_were_handed_over_are_served_in_place_of_listen() {
         early.map(Format::Json),
         Format::Json.decode_map(&Format::Json.encode_map(&builtin_map()).unwrap()).unwrap()
     );
-    server.wait_log("socket map was handed over");
-    server.wait_log("socket again was handed over");
+    server.wait_log("using the inherited socket map");
+    server.wait_log("using the inherited socket again");
     assert_eq!(server.addr(), addr);
     assert!(std::net::TcpStream::connect(&unused).is_err(), "it listens on --listen as well");
     server.signal(Signal::TERM);
@@ -179,7 +179,7 @@ fn listeners_that_are_meant_for_another_process_are_left_alone() {
 #[test]
 fn what_is_handed_over_and_cannot_be_served_is_one_clear_line_and_code_2() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    run(activated(udp, &[])).assert_exit(2).assert_stderr("socket map was handed over, and is no TCP socket");
+    run(activated(udp, &[])).assert_exit(2).assert_stderr("the inherited socket map is not a TCP socket");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     run(activated(connected, &[])).assert_exit(2).assert_stderr("Accept=no): the socket does not listen");

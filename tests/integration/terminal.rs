@@ -1,4 +1,4 @@
-//! What a peer or a file says must not drive the terminal that shows it: the log and the maps, on a real terminal.
+//! Text from a peer or a file must not control the terminal: the log and the maps, on a real terminal.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,17 +13,17 @@ use crate::support::output::Output;
 use crate::support::program::{CLIENT, Program, SERVER, clean};
 use crate::support::server::MapServer;
 
-/// Clears the screen, begins a line of its own, and does it once more with the one-byte introducer of C1.
+/// Clears the screen, begins a new line, and does it again with the one-byte introducer of C1.
 const HOSTILE: &str = "\u{1b}[2J\r\n\u{9b}2J";
 
-/// Which of a program's streams is the terminal.
+/// Which stream of a program is the terminal.
 #[derive(Clone, Copy)]
 enum Shown {
     Output,
     Log,
 }
 
-/// Starts `command` with one of its streams on a terminal. Returns what the terminal is sent.
+/// Starts `command` with one of its streams on a terminal. Returns what the terminal receives.
 fn on_a_terminal(mut command: Command, shown: Shown) -> (Program, Output) {
     let terminal = openpty(None, None).unwrap();
     command.env("TERM", "xterm").env_remove("NO_COLOR").env_remove("CI");
@@ -34,8 +34,7 @@ fn on_a_terminal(mut command: Command, shown: Shown) -> (Program, Output) {
     (Program::start(command), Output::pump(Some(File::from(terminal.master))))
 }
 
-/// Fails if there is anything in `text` that drives a terminal, but for colours and the ends of lines. Returns how many
-/// colours there were.
+/// Fails if `text` contains control sequences other than colours and line ends. Returns the number of colours.
 fn assert_tame(text: &str) -> usize {
     let mut parts = text.split('\u{1b}');
     let beginning = parts.next().unwrap_or_default();
@@ -53,7 +52,7 @@ fn assert_tame(text: &str) -> usize {
 }
 
 #[test]
-fn the_servers_log_cannot_be_driven_by_a_path_or_a_file() {
+fn the_servers_log_escapes_paths_and_files() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(format!("{HOSTILE}.json"));
     std::fs::write(&path, r#"{"a": 1}"#).unwrap();
@@ -70,7 +69,7 @@ fn the_servers_log_cannot_be_driven_by_a_path_or_a_file() {
 }
 
 #[test]
-fn the_clients_log_cannot_be_driven_by_a_server() {
+fn the_clients_log_escapes_text_from_a_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = clean(CLIENT);
     command.arg(listener.local_addr().unwrap().to_string());
@@ -83,7 +82,7 @@ fn the_clients_log_cannot_be_driven_by_a_server() {
 }
 
 #[test]
-fn a_terminal_that_shows_maps_cannot_be_driven_by_them() {
+fn maps_cannot_control_the_terminal() {
     const HIDDEN: &str = "\u{202e}\u{2066}\u{200f}\u{200b}\u{2028}\u{e0041}";
     let server = MapServer::start(Duration::from_hours(1));
     let nested = Value::Map(Map::from([(HOSTILE.into(), Value::List(vec![HOSTILE.into()]))]));

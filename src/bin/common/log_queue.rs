@@ -1,4 +1,4 @@
-//! The queue between the threads that log and standard error, which one thread writes.
+//! A queue between the threads that log and the thread that writes to standard error.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -12,16 +12,16 @@ use std::time::{Duration, SystemTime};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// The most bytes that are queued: 1 MiB, some 9,000 lines of the usual length.
+/// The most bytes in the queue: 1 MiB, some 9,000 lines of the usual length.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The most lines that are queued: 16,384. Short lines cost more memory than their bytes.
+/// The most lines in the queue: 16,384. Short lines cost more memory than their bytes.
 const MAX_LINES: usize = 16_384;
 
-/// The stack of the writer thread: 128 KiB, as the server's other threads have.
+/// The stack of the writer thread: 128 KiB, as for the server's other threads.
 const STACK_SIZE: usize = 128 * 1024;
 
-/// A bounded queue of lines and the thread that writes them. Clones are the same queue.
+/// A bounded queue of lines and the thread that writes them. Clones share the queue.
 #[derive(Debug, Clone)]
 pub(super) struct LogQueue {
     shared: Arc<Shared>,
@@ -29,13 +29,13 @@ pub(super) struct LogQueue {
 
 #[derive(Debug)]
 struct Shared {
-    /// Guards the lines that wait; held to put one in or to take one out, never while one is written.
+    /// Guards the waiting lines; held to insert or to remove one, never during a write.
     state: Mutex<State>,
     /// Wakes the writer thread.
     filled: Condvar,
-    /// Wakes those that flush.
+    /// Wakes the threads that flush.
     drained: Condvar,
-    /// All lines that were dropped or could not be written.
+    /// The number of lines that were dropped or could not be written.
     dropped: Arc<AtomicU64>,
 }
 
@@ -44,17 +44,17 @@ struct State {
     lines: VecDeque<Box<[u8]>>,
     /// The bytes of `lines`.
     bytes: usize,
-    /// Lines that were dropped and are not reported yet. Each is newer than all of `lines`.
+    /// Dropped lines that are not reported yet. They are newer than all of `lines`.
     dropped: u64,
     /// True if and only if the writer thread has written everything and waits.
     is_idle: bool,
 }
 
 impl LogQueue {
-    /// Starts the thread that writes to `out`. It ends with the process. Lines that are lost are counted in `dropped`.
+    /// Starts the thread that writes to `out`; it ends with the process. `dropped` counts lost lines.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system refuses a thread.
     pub(super) fn start(out: impl AsFd + Send + 'static, dropped: Arc<AtomicU64>) -> io::Result<Self> {
         let shared = Shared { state: Mutex::default(), filled: Condvar::new(), drained: Condvar::new(), dropped };
         let queue = Self { shared: Arc::new(shared) };
@@ -63,11 +63,12 @@ impl LogQueue {
         Ok(queue)
     }
 
-    /// Queues `line`, which has its own end, or drops it if there is no room. Never blocks.
+    /// Queues `line`, which includes its line feed, or drops it if the queue is full. Never blocks.
     pub(super) fn push(&self, line: &[u8]) {
         let line = Box::from(line);
         let mut state = self.shared.lock();
-        // After a drop nothing is queued until the drop is reported, so that the report stands where lines are missing.
+        // After a drop nothing is queued until the drop is reported, so that the report stands where lines are
+        // missing.
         if state.dropped > 0 || !state.fits(&line) {
             state.dropped += 1;
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
@@ -81,10 +82,10 @@ impl LogQueue {
         }
     }
 
-    /// Waits until every queued line is written, but for `timeout` at most.
+    /// Waits until every queued line is written, for at most `timeout`.
     pub(super) fn flush(&self, timeout: Duration) {
         let is_busy = |state: &mut State| !state.is_idle;
-        // What is still queued then is lost: standard error does not accept it.
+        // Lines that are still queued then are lost: standard error does not accept them.
         drop(self.shared.drained.wait_timeout_while(self.shared.lock(), timeout, is_busy));
     }
 }
@@ -111,8 +112,8 @@ impl State {
         self.lines.push_back(line);
     }
 
-    /// Takes the oldest line. After a drop half of the queue has to be free before a report ends the dropping: otherwise
-    /// a slow reader would get a report with every line.
+    /// Takes the oldest line. After a drop, half of the queue must be free before the drop is reported and lines are
+    /// accepted again: otherwise a slow reader would get a report with every line.
     fn pop(&mut self) -> Option<Box<[u8]>> {
         if self.dropped > 0 && self.lines.len() <= MAX_LINES / 2 && self.bytes <= MAX_BYTES / 2 {
             let dropped = std::mem::take(&mut self.dropped);
@@ -141,7 +142,7 @@ impl Shared {
         }
     }
 
-    /// Writes lines for ever. A line that cannot be written is lost, and the first one that can be after it is a report.
+    /// Writes lines for ever. After a line that cannot be written, the next successful write begins with a report.
     fn write_lines(&self, out: &impl AsFd) {
         let (mut lost, mut is_torn, mut why) = (0, false, Errno::IO);
         loop {
@@ -172,8 +173,8 @@ struct WriteError {
     is_torn: bool,
 }
 
-/// Writes all of `bytes`, in one call unless `out` accepts only a part. Waits for a descriptor that another process has
-/// set to not block. Takes no lock of the standard library's, which a thread that panics or prints may need.
+/// Writes all of `bytes`, in one call unless `out` accepts only a part. Waits if another process has set the
+/// descriptor to non-blocking. Takes no lock of the standard library, which a panicking or printing thread may need.
 fn write_all(out: &impl AsFd, mut bytes: &[u8]) -> Result<(), WriteError> {
     let mut is_torn = false;
     while !bytes.is_empty() {
@@ -191,7 +192,7 @@ fn write_all(out: &impl AsFd, mut bytes: &[u8]) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Returns the line that stands for `dropped` lines, as the log has its lines. It is written at every level.
+/// Returns the line that replaces `dropped` lines, formatted as a log line. It is written at every level.
 fn report(dropped: u64, why: &dyn Display) -> Box<[u8]> {
     let now = humantime::format_rfc3339_millis(SystemTime::now());
     let lines = if dropped == 1 { "line" } else { "lines" };
@@ -210,14 +211,14 @@ mod tests {
     /// More than any test needs.
     const PATIENCE: Duration = Duration::from_mins(1);
 
-    /// Returns a queue that writes into a pipe, the pipe's other end, and the count of lost lines.
+    /// Returns a queue that writes into a pipe, the reading end, and the count of lost lines.
     fn pipe() -> (LogQueue, PipeReader, Arc<AtomicU64>) {
         let ((reader, writer), dropped) = (io::pipe().unwrap(), Arc::<AtomicU64>::default());
         let queue = LogQueue::start(OwnedFd::from(writer), Arc::clone(&dropped)).unwrap();
         (queue, reader, dropped)
     }
 
-    /// Writes to `writer` until it accepts nothing more, and leaves it set to not block. Returns how much it was.
+    /// Writes to `writer` until it accepts nothing more, and leaves it non-blocking. Returns the number of bytes.
     fn fill(writer: &PipeWriter) -> usize {
         rustix::fs::fcntl_setfl(writer, rustix::fs::OFlags::NONBLOCK).unwrap();
         let mut filled = 0;
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_is_set_to_not_block_gets_every_line_whole() {
+    fn a_non_blocking_pipe_gets_every_line_whole() {
         let (mut reader, writer) = io::pipe().unwrap();
         let filled = fill(&writer);
         let queue = LogQueue::start(OwnedFd::from(writer), Arc::default()).unwrap();
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_full_disk_refuses_are_counted() {
+    fn lines_lost_to_a_full_disk_are_counted() {
         let dropped = Arc::<AtomicU64>::default();
         let full = File::options().write(true).open("/dev/full").unwrap();
         let queue = LogQueue::start(full, Arc::clone(&dropped)).unwrap();
@@ -353,7 +354,7 @@ mod tests {
 
     #[test]
     fn the_first_line_after_a_failure_reports_it() {
-        // A pipe without a reader fails; with one again it does not.
+        // A pipe without a reader fails; with a reader again it does not.
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();

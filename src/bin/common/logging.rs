@@ -1,4 +1,4 @@
-//! The log of both programs: lines for people, on standard error. No thread that logs waits for it.
+//! The log of both programs, on standard error. Logging never blocks the caller.
 
 #[path = "log_queue.rs"]
 mod log_queue;
@@ -15,16 +15,16 @@ use log::{Level, LevelFilter, Log, Record};
 
 use log_queue::LogQueue;
 
-/// How long the end of the program waits for lines to be written: long enough for a reader on a busy machine.
+/// How long the exit waits for queued lines: long enough for a reader on a busy machine.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a second signal waits for that: half of the 100 ms in which the process is to end.
+/// How long the exit after a second signal waits for them: half of the 100 ms within which the process should end.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The queue in front of standard error; empty if the system gave no thread for it.
+/// The queue in front of standard error; empty if the system refused a thread for it.
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
-/// Flushes the log when it is dropped, which should be at the end of `main`.
+/// Flushes the log on drop, which should be at the end of `main`.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct FlushOnDrop;
@@ -35,10 +35,11 @@ impl Drop for FlushOnDrop {
     }
 }
 
-/// Starts the log, and sends panics there. `verbosity` is how often `-v` was given, less `-q`: 0 is info. `RUST_LOG` wins
-/// over it. `dropped` counts the lines that standard error did not accept.
+/// Starts the log, and logs panics. `verbosity` is how often `-v` was given, minus `-q`: 0 is info. `RUST_LOG` takes
+/// precedence. `dropped` counts the lines that standard error did not accept.
 ///
-/// Without a thread for the writing, which only a system at its limit refuses, lines are written by those that log.
+/// Without a writer thread, which only a system at its limit refuses, the logging threads write their lines
+/// themselves.
 pub(crate) fn start(verbosity: i16, dropped: Arc<AtomicU64>) -> FlushOnDrop {
     let level = match verbosity {
         ..=-3 => LevelFilter::Off,
@@ -64,17 +65,17 @@ pub(crate) fn start(verbosity: i16, dropped: Arc<AtomicU64>) -> FlushOnDrop {
     FlushOnDrop
 }
 
-/// Writes `line` to standard error, among the log's lines and whatever the log's level. Never blocks.
+/// Writes `line` to standard error, in order with the log's lines and at any log level. Never blocks.
 pub(crate) fn write_line(line: &str) {
     let line = format!("{line}\n");
     match QUEUE.get() {
         Some(queue) => queue.push(line.as_bytes()),
-        // A standard error that is full or closed has no other place to be reported.
+        // There is no other place to report that standard error is full or closed.
         None => drop(io::stderr().write_all(line.as_bytes())),
     }
 }
 
-/// Flushes the log in the time that a second signal leaves: the process is to end at once.
+/// Flushes the log within the time limit for an immediate exit.
 pub(crate) fn flush_at_once() {
     flush(ABORT_TIMEOUT);
 }
@@ -85,8 +86,8 @@ fn flush(timeout: Duration) {
     }
 }
 
-/// True if and only if `env_logger` would colour its lines on standard error. It looks at its own target for that, which
-/// is the queue, so a second logger is asked.
+/// True if and only if `env_logger` would colour lines on standard error. It checks its own target, which is the
+/// queue, so a second logger is asked.
 fn is_coloured() -> bool {
     let coloured = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&coloured);

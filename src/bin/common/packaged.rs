@@ -1,4 +1,4 @@
-//! The manual pages and the shells' completions in `packaging/`, held against the command lines that they describe.
+//! Checks that the manual pages and shell completions in `packaging/` match the command lines.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// Has the pages written instead of compared, if it is set.
+/// If set, the files are written instead of compared.
 const BLESS: &str = "MAPCAST_BLESS";
 
-/// Fails unless `packaging/` has exactly the pages and completions that are generated from `command`; with
+/// Fails unless `packaging/` contains exactly the pages and completions generated from `command`; with
 /// `MAPCAST_BLESS=1` in the environment writes them.
 #[track_caller]
 pub(crate) fn assert_up_to_date(command: &Command) {
@@ -33,19 +33,19 @@ pub(crate) fn assert_up_to_date(command: &Command) {
             (read(&committed, command.get_name()), read(&fresh.path().join(directory), command.get_name()));
         assert!(
             old == new,
-            "packaging/{directory} is not what the options are: run {BLESS}=1 cargo test --bins packaged"
+            "packaging/{directory} does not match the options; run {BLESS}=1 cargo test --bins packaged"
         );
     }
 }
 
-/// Writes the page of `command` and those of its commands, each with the package and its version in the footer.
+/// Writes the pages of `command` and its subcommands, each with the package and its version in the footer.
 fn write_pages(command: &Command, directory: &Path) {
     command.get_subcommands().for_each(|command| write_pages(command, directory));
     let source = concat!("mapcast ", env!("CARGO_PKG_VERSION"));
     Man::new(command.clone()).source(source).generate_to(directory).unwrap();
 }
 
-/// The names and contents of the files of `program` in `directory`, in order.
+/// Returns the names and contents of the files of `program` in `directory`, sorted.
 fn read(directory: &Path, program: &str) -> Vec<(String, String)> {
     let mut files: Vec<_> = fs::read_dir(directory)
         .unwrap()

@@ -1,18 +1,18 @@
-//! The server's address, as people write it.
-#![allow(clippy::doc_markdown, reason = "the option's comment is the help text, which has no backticks")]
+//! The server's address on the command line.
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::net::{Ipv6Addr, SocketAddrV6};
 
 use clap::Args;
 use mapcast::client::address::has_zone;
 
-/// The port of the server unless told otherwise; `mapcast-server` listens on it by default.
+/// The default port of `mapcast-server`.
 const DEFAULT_PORT: u16 = 8080;
 
-/// Whom to talk to.
+/// The address of the server.
 #[derive(Debug, Args)]
 pub(crate) struct AddressArgs {
-    /// The server; port 8080 where only a host is given
+    /// The server; the default port is 8080
     #[arg(
         value_name = "ADDR:PORT",
         env = "MAPCAST_ADDRESS",
@@ -22,9 +22,9 @@ pub(crate) struct AddressArgs {
     pub(crate) address: String,
 }
 
-/// Returns `HOST:PORT` for an address as people write it: with or without a port, IPv6 with or without brackets.
+/// Parses an address with or without a port, IPv6 with or without brackets. Returns `HOST:PORT`.
 fn parse_address(text: &str) -> Result<String, String> {
-    let refused = || format!("\"{}\" is no address: write HOST, HOST:PORT or [::1]:PORT", text.escape_debug());
+    let refused = || format!("\"{}\" is not an address; write HOST, HOST:PORT or [::1]:PORT", text.escape_debug());
     if let Ok(bare) = text.parse::<Ipv6Addr>() {
         return Ok(format!("[{bare}]:{DEFAULT_PORT}"));
     }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_people_write_them() {
+    fn addresses_without_port_or_brackets_are_parsed() {
         for (text, wanted) in [
             ("localhost", "localhost:8080"),
             ("localhost:1", "localhost:1"),
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_an_example() {
+    fn an_invalid_address_is_rejected_with_an_example() {
         for text in [
             "",
             ":1",

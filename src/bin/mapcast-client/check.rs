@@ -1,4 +1,4 @@
-//! `check`: one map, and what it says about the server.
+//! `check`: receives one map and reports on the server.
 
 use std::io;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use mapcast::client::{ClientConfig, Connectivity, Error, FollowConfig, Follower}
 use crate::exit::Exit;
 use crate::{logging, timeout_hint};
 
-/// Takes one map from the server at `address` by `deadline` and tells people about it on standard error, if they are to
-/// be `told`. Not to be connected in time is not to be connected.
+/// Receives one map from the server at `address` by `deadline`. If `is_verbose`, prints one line about it on standard
+/// error. A timeout without a connection is a connection error.
 pub(crate) fn check(
     address: &str,
     client: ClientConfig,
-    told: bool,
+    is_verbose: bool,
     shutdown: &Shutdown,
     deadline: Option<Instant>,
 ) -> anyhow::Result<Exit> {
@@ -35,13 +35,13 @@ pub(crate) fn check(
         Ok(Some(payload)) => payload,
         Ok(None) => bail!("{address} closed the connection before any map"),
         Err(Error::TimedOut) if !connected.load(Ordering::Relaxed) => {
-            let source = io::Error::new(io::ErrorKind::TimedOut, "no answer in the time that was given");
+            let source = io::Error::new(io::ErrorKind::TimedOut, "timed out");
             return Err(Error::Connect { address: address.to_owned(), source }.into());
         }
         Err(error) => return Err(timeout_hint::explain(error.into(), &follower, is_encrypted)),
     };
     let map = format.decode_map(&payload).map_err(Error::Format)?;
-    if told {
+    if is_verbose {
         let (entries, plural) = (map.len(), if map.len() == 1 { "entry" } else { "entries" });
         let (bytes, took) = (payload.len(), started.elapsed().as_secs_f64() * 1000.0);
         logging::write_line(&format!("{address}: good: {format}, {entries} {plural}, {bytes} bytes, {took:.1} ms"));

@@ -1,4 +1,4 @@
-//! Options that cannot stand together, where one is typed and the other is from the environment.
+//! Conflicts between options on the command line and in the environment.
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -6,7 +6,7 @@ use clap::parser::ValueSource::{CommandLine, EnvVariable};
 
 use crate::print::Output;
 
-/// Which options refuse each other.
+/// Pairs of options that exclude each other.
 const PAIRS: [(&str, &str); 18] = [
     ("watch", "output"),
     ("watch", "prefix"),
@@ -28,25 +28,25 @@ const PAIRS: [(&str, &str); 18] = [
     ("run", "count"),
 ];
 
-/// The same, where one of them has a certain value alone: `--output raw`.
+/// The same for `--output raw` alone.
 const PAIRS_OF_RAW: [(&str, &str); 2] = [("output", "keys"), ("output", "prefix")];
 
-/// And of the two ways to say how a file is written.
+/// The two ways to define the content of a file.
 const RENDERINGS: (&str, &str) = ("template", "write_format");
 
-/// Returns the options of the environment that are not to be looked at, because a typed one refuses them: the command
-/// line wins. Two that are typed, or two of the environment, are left to whoever refuses them.
-pub(crate) fn yielding(matches: &ArgMatches) -> Vec<&'static str> {
+/// Returns the options whose environment variables are ignored, because a typed option excludes them: the command line
+/// takes precedence. Conflicts within the command line or within the environment are errors, reported elsewhere.
+pub(crate) fn overridden(matches: &ArgMatches) -> Vec<&'static str> {
     let is_raw = matches.get_one::<Output>("output") == Some(&Output::Raw);
     let of_raw = PAIRS_OF_RAW.into_iter().filter(|_| is_raw);
     let is_from = |id: &str, source: ValueSource| matches.value_source(id) == Some(source);
     let both_ways = |(one, other)| [(one, other), (other, one)];
     let pairs = PAIRS.into_iter().chain(of_raw).chain([RENDERINGS]).flat_map(both_ways);
-    let mut yielding: Vec<&str> = pairs
+    let mut overridden: Vec<&str> = pairs
         .filter(|(typed, other)| is_from(typed, CommandLine) && is_from(other, EnvVariable))
         .map(|(_, id)| id)
         .collect();
-    yielding.sort_unstable();
-    yielding.dedup();
-    yielding
+    overridden.sort_unstable();
+    overridden.dedup();
+    overridden
 }

@@ -1,45 +1,46 @@
-//! What the shell is told.
+//! Exit codes and error texts.
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use mapcast::client;
 use mapcast::frame;
 
 use crate::selection::MissingKey;
-use crate::{deliver, logging, watch};
 
-/// The exit codes. Usage errors of the command line leave with clap's own 2.
+/// The exit codes. For usage errors clap exits with 2 itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All that was asked for was done, or nobody reads the output any more.
+    /// Success, or standard output has no reader any more.
     Done = 0,
-    /// It went wrong on the way.
+    /// A run-time error.
     Failed = 1,
-    /// What was asked for can never be done.
+    /// An option whose value can never work.
     Usage = 2,
-    /// The first connection could not be made, or not with TLS.
+    /// The first connection failed, or its TLS handshake did.
     NotConnected = 3,
     /// The server sends what this client cannot read, and would send it again.
     BadFrame = 4,
-    /// A map lacks an entry that was asked for.
+    /// The map has no entry for a requested key.
     KeyMissing = 5,
-    /// The time of `--timeout` is over; as `timeout(1)`.
+    /// `--timeout` has expired; the code of `timeout(1)`.
     TimedOut = 124,
-    /// A signal came before any map: 128 and SIGINT's 2, as shells count.
+    /// A signal arrived before any map: 128 plus SIGINT's 2, as in shells.
     Interrupted = 130,
 }
 
+/// An option whose value can never work, such as a directory for `--write`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
 impl Exit {
-    /// Returns what `error` means to the shell.
+    /// Returns the exit code for `error`.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if error.is::<MissingKey>() {
             return Self::KeyMissing;
         }
-        if error.is::<deliver::Unusable>() {
+        if error.is::<UsageError>() {
             return Self::Usage;
         }
         match error.downcast_ref::<client::Error>() {
@@ -58,36 +59,10 @@ impl Exit {
         }
     }
 
-    /// True if and only if the code says it all: who pressed Ctrl-C, or closed the output, knows.
+    /// True if and only if no message is needed: the user pressed Ctrl-C or closed the output.
     pub(crate) fn is_quiet(self) -> bool {
         matches!(self, Self::Done | Self::Interrupted)
     }
-}
-
-/// How long what is still to be said, or put right, may take: a terminal that takes nothing more holds nobody up.
-const LEAVING: Duration = Duration::from_millis(500);
-
-/// Does `work`, which may hang, and waits for it a moment at most: the client is leaving.
-pub(crate) fn with_time_limit(work: impl FnOnce() + Clone + Send + 'static) {
-    let (tell, told) = mpsc::channel();
-    let again = work.clone();
-    let run = move || {
-        work();
-        // Nobody listens only if it took too long.
-        let _ = tell.send(());
-    };
-    match thread::Builder::new().name("leaving".to_owned()).spawn(run) {
-        Ok(_) => drop(told.recv_timeout(LEAVING)),
-        Err(_) => again(),
-    }
-}
-
-/// Leaves at once, as a second signal asks for, whatever the other threads do.
-pub(crate) fn leave_at_once(code: Exit) -> ! {
-    watch::restore();
-    with_time_limit(deliver::cleanup);
-    logging::flush_at_once();
-    std::process::exit(code as i32)
 }
 
 impl From<Exit> for ExitCode {
@@ -96,34 +71,38 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Returns an error and its sources in one line, as `{:#}` does, for a terminal: some of it may be a peer's, so what
-/// controls terminals is escaped, and each part is cut at 500 characters.
+/// Returns an error and its sources on one line, as `{:#}` does. Control characters are escaped, because parts may
+/// come from a peer; each part is cut at 500 characters. Names the option to use, because the library does not.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let parts: Vec<String> = error.chain().map(|part| printable(&part.to_string())).collect();
-    parts.join(": ")
+    let advice = match error.downcast_ref() {
+        Some(client::Error::PlainToTls) => "; use --tls",
+        _ => "",
+    };
+    parts.join(": ") + advice
 }
 
 fn printable(text: &str) -> String {
     let mut line: String = text
         .chars()
-        .take(LONGEST_PART)
+        .take(MAX_PART_CHARS)
         .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
         .collect();
-    if text.chars().nth(LONGEST_PART).is_some() {
+    if text.chars().nth(MAX_PART_CHARS).is_some() {
         line.push('…');
     }
     line
 }
 
-/// Characters of one part of an error text: room for a cause and its remedy, not for a payload.
-const LONGEST_PART: usize = 500;
+/// The longest part of an error text, in characters: room for a cause and its fix, not for a payload.
+const MAX_PART_CHARS: usize = 500;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_controls_terminals_is_escaped_and_long_text_is_cut() {
+    fn control_characters_are_escaped_and_long_text_is_cut() {
         let error = anyhow::anyhow!("\x1b[2J{}", "x".repeat(1000)).context("first");
         let line = describe(&error);
         assert!(line.starts_with("first: \\u{1b}[2Jxxx") && line.chars().count() < 600, "{line}");

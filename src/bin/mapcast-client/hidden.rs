@@ -1,11 +1,11 @@
-//! Characters that do not show themselves: what they do to the text around them, a reader cannot see.
+//! Invisible characters, which change the text around them unnoticed.
 
 use std::fmt::Write;
 
 use mapcast::{Format, Key, Map, format};
 
-/// The first and the last of each range of format characters (general category Cf of Unicode 16.0, bidirectional controls
-/// among them), and the separators of lines and paragraphs (Zl, Zp).
+/// The first and the last of each range of format characters (general category Cf of Unicode 16.0, which includes
+/// bidirectional controls), and the line and paragraph separators (Zl, Zp).
 const HIDDEN: [(char, char); 21] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{600}', '\u{605}'),
@@ -30,19 +30,19 @@ const HIDDEN: [(char, char); 21] = [
     ('\u{e0020}', '\u{e007f}'),
 ];
 
-/// True if and only if `character` is a control, a format character, or a separator of lines or paragraphs. A line feed is
-/// none: it is what lines of output end in.
+/// True if and only if `character` is a control or format character, or a line or paragraph separator. A line feed is
+/// not hidden: it ends the lines of the output.
 fn is_hidden(character: char) -> bool {
     let in_range = |(first, last): &(char, char)| (*first..=*last).contains(&character);
     (character.is_control() && character != '\n') || HIDDEN.iter().any(in_range)
 }
 
-/// Returns `json` with each hidden character of its texts as `\uXXXX`: the same data.
+/// Returns `json` with each hidden character in its strings as `\uXXXX`: the same data.
 pub(crate) fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for character in json.chars() {
         if is_hidden(character) {
-            // It cannot fail: a text takes whatever is written to it.
+            // Writing to a string cannot fail.
             for unit in character.encode_utf16(&mut [0; 2]) {
                 let _ = write!(escaped, "\\u{unit:04x}");
             }
@@ -53,8 +53,8 @@ pub(crate) fn escape_json(json: &str) -> String {
     escaped
 }
 
-/// Returns `lines`, in the format `text`, with each line that has a hidden character written in JSON, key and value: the same
-/// data, read back by whoever reads that format.
+/// Returns `lines`, in the format `text`, with key and value of each line that contains a hidden character written as
+/// JSON. The format reads this back as the same data.
 ///
 /// # Errors
 /// If a line is not an entry.
@@ -71,7 +71,7 @@ pub(crate) fn escape_lines(lines: &str) -> anyhow::Result<String> {
             Key::Text(text) => serde_json::Value::from(text).to_string(),
         };
         let value = Format::Json.encode_map(&Map::from([("".into(), value)]))?;
-        // Without the `{"":` and the `}` around it.
+        // Without the surrounding `{"":` and `}`.
         let value = String::from_utf8_lossy(&value);
         let value = value.strip_prefix("{\"\":").and_then(|value| value.strip_suffix('}')).unwrap_or_default();
         escaped.extend([&escape_json(&key), "=", &escape_json(value), "\n"]);
@@ -88,7 +88,7 @@ mod tests {
     const HOSTILE: &str = "\u{202e}\u{2066}\u{2069}\u{200f}\u{61c}\u{200b}\u{200d}\u{feff}\u{2028}\u{2029}\u{e0041}\u{ad}\u{9b}\u{7f}\u{1b}";
 
     #[test]
-    fn hidden_characters_are_escaped_in_json_which_stays_the_same_data() {
+    fn escaping_hidden_characters_keeps_the_json_data() {
         for json in [
             format!("{{\"{}\": [\"a\"]}}", &HOSTILE[..HOSTILE.len() - 1]),
             "{\n  \"ñ日😀é\u{a0}\u{301}\": 1\n}".to_owned(),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_with_hidden_characters_are_json_and_are_read_back_as_the_same() {
+    fn escaping_hidden_characters_keeps_the_text_data() {
         let values = [Value::from(HOSTILE), "10\u{200b}".into(), vec![Value::from(HOSTILE)].into(), "plain".into()];
         let keys = [Key::Int(7), HOSTILE.into(), "7".into(), "a=\u{2066}".into(), "".into(), "plain".into()];
         for value in values {

@@ -1,4 +1,4 @@
-//! Maps to standard output.
+//! Prints maps to standard output.
 
 use std::io::Write;
 
@@ -13,30 +13,30 @@ use crate::stdout;
 /// How a map is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
     /// JSON over several lines, indented
     Pretty,
-    /// One KEY=VALUE line an entry
+    /// One KEY=VALUE line per entry
     Text,
-    /// The payload as it came, not decoded
+    /// The payload as received, not decoded
     Raw,
     /// Nothing; the payload is still decoded
     None,
 }
 
-/// What is printed of which map.
+/// What is printed, and how.
 #[derive(Debug)]
 pub(crate) struct PrintConfig {
     pub(crate) output: Output,
-    /// How payloads are written.
+    /// The format of the payloads.
     pub(crate) format: Format,
-    /// Put before each line.
+    /// Prefix of each line.
     pub(crate) prefix: String,
     pub(crate) changes_only: bool,
-    /// People read it: `text` shows hidden characters too, as JSON does anyway.
+    /// Standard output is a terminal: `text` escapes hidden characters too, as JSON always does.
     pub(crate) is_terminal: bool,
-    /// The entries that are printed.
+    /// The entries to print.
     pub(crate) selection: Selection,
 }
 
@@ -48,11 +48,11 @@ pub(crate) struct Printer<W> {
     last: Option<Printed>,
 }
 
-/// What the next map is compared with.
+/// The previously printed map, for comparison.
 #[derive(Debug, PartialEq)]
 enum Printed {
     Payload(Vec<u8>),
-    /// The entries that were asked for: what the others do is no change.
+    /// The selected entries: a change of another entry is not a change.
     Entries(Map),
 }
 
@@ -61,7 +61,7 @@ impl<W: Write> Printer<W> {
         Self { config, out, last: None }
     }
 
-    /// Prints the map that `payload` carries. Returns true if and only if it was one to print.
+    /// Prints the map in `payload`. Returns true if and only if it was printed.
     pub(crate) fn print(&mut self, payload: Vec<u8>) -> anyhow::Result<bool> {
         if self.config.output == Output::Raw {
             return Ok(self.is_change(Printed::Payload(payload.clone())) && self.write(&payload)?);
@@ -97,8 +97,8 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// Returns `lines` with the characters escaped that a reader would not see, where that leaves the data as it is: always
-    /// in JSON; in text where it is for people, because programs take its values as they stand.
+    /// Returns `lines` with invisible characters escaped, where that does not change the data: always in JSON, and in
+    /// text on a terminal; other programs read text values verbatim.
     fn show_hidden(&self, lines: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         let shown = |escape: fn(&str) -> anyhow::Result<String>| Ok(escape(str::from_utf8(&lines)?)?.into_bytes());
         match self.config.output {
@@ -108,7 +108,7 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// Returns the lines with the prefix before each and an end behind the last.
+    /// Returns the lines, each with the prefix, and a final line feed.
     fn prefixed(&self, lines: &[u8]) -> Vec<u8> {
         let mut text = Vec::with_capacity(lines.len() + self.config.prefix.len() + 1);
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
@@ -122,7 +122,7 @@ impl<W: Write> Printer<W> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
-        self.out.write_all(bytes).map_err(stdout::failure)?;
+        self.out.write_all(bytes).map_err(stdout::write_error)?;
         Ok(true)
     }
 }
@@ -134,7 +134,7 @@ mod tests {
     use mapcast::{Key, builtin_map};
     use std::io;
 
-    /// Remembers each write by itself.
+    /// Collects the writes.
     #[derive(Default)]
     struct Writes(Vec<String>);
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_characters_are_escaped_in_json_and_for_people_in_text() {
+    fn hidden_characters_are_escaped_in_json_and_on_a_terminal() {
         let map = [Map::from([("a".into(), "\u{202e}x".into())])];
         for (output, is_terminal, wanted) in [
             (Output::Json, false, "{\"a\":\"\\u202ex\"}\n"),
@@ -194,42 +194,42 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_stands_before_every_line_and_the_write_stays_one() {
+    fn every_line_gets_the_prefix_in_a_single_write() {
         let config = PrintConfig { prefix: "a| ".to_owned(), ..config(Output::Pretty) };
         let writes = print(config, &[Map::from([("n".into(), 1.into())])]).unwrap();
         assert_eq!(writes, ["a| {\na|   \"n\": 1\na| }\n"]);
     }
 
     #[test]
-    fn nothing_is_nothing_but_still_decoded() {
+    fn output_none_prints_nothing_but_decodes() {
         assert_eq!(print(config(Output::None), &[builtin_map()]).unwrap().concat(), "");
         let mut printer = Printer::new(config(Output::None), Writes::default());
         assert_eq!(Exit::of(&printer.print(b"{}".to_vec()).unwrap_err()), Exit::BadFrame);
     }
 
     #[test]
-    fn raw_is_what_came_decodable_or_not() {
+    fn raw_prints_the_payload_decodable_or_not() {
         let mut printer = Printer::new(config(Output::Raw), Writes::default());
         assert!(printer.print(b"{}".to_vec()).unwrap());
         assert_eq!(printer.out.0, ["{}"]);
     }
 
     #[test]
-    fn only_changes_are_printed_when_asked() {
+    fn changes_only_prints_only_changes() {
         let config = PrintConfig { changes_only: true, ..config(Output::Json) };
         let maps = [numbered(1), numbered(1), numbered(2), numbered(1)];
         assert_eq!(print(config, &maps).unwrap().len(), 3);
     }
 
     #[test]
-    fn a_change_of_another_entry_is_none() {
+    fn a_change_of_another_entry_is_not_a_change() {
         let config =
             PrintConfig { changes_only: true, selection: Selection::new(vec!["7".to_owned()]), ..config(Output::Json) };
         assert_eq!(print(config, &[numbered(1), numbered(2)]).unwrap(), ["{\"7\":true}\n"]);
     }
 
     #[test]
-    fn a_key_is_found_by_its_text() {
+    fn a_key_matches_by_its_text() {
         let config =
             PrintConfig { selection: Selection::new(vec!["2".to_owned(), "n".to_owned()]), ..config(Output::Json) };
         let map = Map::from([(Key::Int(2), 1.into()), ("n".into(), 2.into()), ("m".into(), 3.into())]);

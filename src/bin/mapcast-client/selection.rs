@@ -1,14 +1,14 @@
-//! Which entries of a map are asked for.
+//! The requested entries of a map.
 
 use mapcast::Map;
 
-/// The entries that are asked for, by the text of their keys; all of them if there is no key.
+/// The keys of the requested entries; no keys request all entries.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selection {
     keys: Vec<String>,
 }
 
-/// An entry that was asked for and that the map does not have.
+/// A requested entry that the map does not have.
 #[derive(Debug, thiserror::Error)]
 #[error("the map has no entry \"{}\"", .0.escape_debug())]
 pub(crate) struct MissingKey(String);
@@ -18,12 +18,12 @@ impl Selection {
         Self { keys }
     }
 
-    /// True if and only if every entry is asked for.
+    /// True if and only if every entry is requested.
     pub(crate) fn is_all(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Returns the entries that are asked for. A key is asked for by its text, whether it is text or a number.
+    /// Returns the requested entries. A key matches by its text, whether it is a string or an integer.
     pub(crate) fn pick(&self, mut map: Map) -> Result<Map, MissingKey> {
         if self.is_all() {
             return Ok(map);

@@ -1,4 +1,4 @@
-//! Standard output: without a buffer, watched, and never waited for longer than the client is to run.
+//! Standard output: unbuffered, watched for a closed reader, and with writes that cannot hang the client.
 
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
@@ -14,73 +14,74 @@ use mapcast::client::Error;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// How much longer than the client is to run a write may take: what is being written is then whole, unless nobody reads.
+/// How much longer than the client's own time limit a write may take: the current write is then complete, unless the
+/// output has no reader.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Standard output without a buffer: one map is one write, so that several clients who share a pipe, a terminal or a file
-/// do not mix within a line.
+/// Unbuffered standard output: one map is one write, so that several clients can share a pipe, a terminal or a file
+/// without mixing within a line.
 ///
-/// The writes are a thread's own, which may hang in one for ever: who reads may have stopped, or a terminal be held.
-/// Whether a write will block cannot be known before: poll(2) says that there is some room, not how much, and another
-/// process that writes there may take it. Nor may the descriptor be set to not block, as it is shared with whoever has it
-/// too, the shell among them.
+/// A thread of its own writes, because a write may block for ever: the reader may have stopped, or a terminal be
+/// suspended. Whether a write will block cannot be predicted: poll(2) reports that there is some room, not how much,
+/// and another process may fill it. Nor may the descriptor be set to non-blocking, because other processes share it,
+/// for example the shell.
 #[derive(Debug)]
 pub(crate) struct Stdout {
-    /// `None` once it hangs.
+    /// `None` after a write that hangs.
     work: Option<Sender<Vec<u8>>>,
     outcomes: Receiver<io::Result<()>>,
-    /// A byte for each outcome; its end if the thread has panicked.
-    told: PipeReader,
+    /// Has a byte for each outcome; closed if the thread has panicked.
+    ready: PipeReader,
     shutdown: Shutdown,
     deadline: Option<Instant>,
 }
 
 impl Stdout {
-    /// Returns standard output, whose writes end with the stop or at `deadline`; `None` never comes.
+    /// Returns standard output. Its writes end with the stop or at `deadline`; `None` never comes.
     ///
     /// # Errors
-    /// If standard output is closed, or the system has no descriptor or no thread left.
+    /// If standard output is closed, or the system has no descriptor or thread left.
     pub(crate) fn start(shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
-        Self::over(io::stdout().as_fd().try_clone_to_owned()?.into(), shutdown, deadline)
+        Self::to_file(io::stdout().as_fd().try_clone_to_owned()?.into(), shutdown, deadline)
     }
 
-    fn over(mut out: File, shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
+    fn to_file(mut out: File, shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
         let (work, texts) = channel::<Vec<u8>>();
         let (outcome, outcomes) = channel();
-        let (told, mut tell) = io::pipe()?;
+        let (ready, mut signal) = io::pipe()?;
         let write = move || {
             for text in texts {
-                // Nobody listens only if nobody waits for it any more.
-                if outcome.send(out.write_all(&text)).is_err() || tell.write_all(&[0]).is_err() {
+                // The receiver is gone only if no write is awaited any more.
+                if outcome.send(out.write_all(&text)).is_err() || signal.write_all(&[0]).is_err() {
                     return;
                 }
             }
         };
-        // It ends with the process, or before.
+        // The thread ends with the process at the latest.
         thread::Builder::new().name("writer".to_owned()).spawn(write)?;
-        Ok(Self { work: Some(work), outcomes, told, shutdown: shutdown.clone(), deadline })
+        Ok(Self { work: Some(work), outcomes, ready, shutdown: shutdown.clone(), deadline })
     }
 
-    /// Hands `bytes` to the thread and waits for it. [`Error::Stopped`] and [`Error::TimedOut`] if that takes too long: a
-    /// part of them may have been written then, and nothing more can be.
-    fn hand_over(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    /// Writes `bytes` in the thread and waits for it. Returns [`Error::Stopped`] or [`Error::TimedOut`] if that takes
+    /// too long; a part may have been written then, and later writes fail.
+    fn write_in_thread(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let gone = || Error::Output(io::Error::other("the thread that writes has ended"));
         self.work.as_ref().ok_or_else(gone)?.send(bytes.to_vec()).map_err(|_| gone())?;
-        let is_done = self.shutdown.wait_readable(&self.told, self.deadline).map_err(Error::Output)?;
+        let is_done = self.shutdown.wait_readable(&self.ready, self.deadline).map_err(Error::Output)?;
         let outcome = self.outcomes.recv_timeout(if is_done { Duration::ZERO } else { GRACE });
         if matches!(outcome, Err(RecvTimeoutError::Timeout)) {
             self.work = None;
             return Err(if self.shutdown.is_triggered() { Error::Stopped } else { Error::TimedOut });
         }
-        self.told.read_exact(&mut [0]).map_err(|_| gone())?;
+        self.ready.read_exact(&mut [0]).map_err(|_| gone())?;
         outcome.map_err(|_| gone())?.map_err(Error::Output)
     }
 }
 
-/// Each write is whole, or an error: [`failure`] tells which.
+/// Each write is complete or an error; [`write_error`] returns its cause.
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hand_over(bytes).map(|()| bytes.len()).map_err(io::Error::other)
+        self.write_in_thread(bytes).map(|()| bytes.len()).map_err(io::Error::other)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -88,56 +89,55 @@ impl Write for Stdout {
     }
 }
 
-/// Returns what it means that a write, to [`Stdout`] or elsewhere, has failed so: a stop, the end of the time, or the
-/// output.
-pub(crate) fn failure(error: io::Error) -> Error {
+/// Returns the cause of a failed write: a stop, a timeout, or an error of the output.
+pub(crate) fn write_error(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(meant) => meant,
         Err(error) => Error::Output(error),
     }
 }
 
-/// The same of a talk that writes by itself.
-pub(crate) fn meaning(error: Error) -> Error {
+/// Applies [`write_error`] to an output error; returns other errors as they are.
+pub(crate) fn unwrap_write_error(error: Error) -> Error {
     match error {
-        Error::Output(error) => failure(error),
+        Error::Output(error) => write_error(error),
         error => error,
     }
 }
 
-/// Whether anyone still reads standard output.
+/// Detects that standard output has no reader any more.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct CloseWatcher {
     closed: Arc<AtomicBool>,
 }
 
-impl Watch {
-    /// Has `shutdown` triggered as soon as nobody reads standard output any more. A write alone would notice that with
-    /// the next map, and `mapcast-client | head -1` would stand there until then.
+impl CloseWatcher {
+    /// Triggers `shutdown` as soon as standard output has no reader. A write alone would detect that only with the
+    /// next map, and `mapcast-client | head -1` would wait until then.
     pub(crate) fn start(shutdown: &Shutdown) -> io::Result<Self> {
         let closed = Arc::new(AtomicBool::new(false));
-        let (shutdown, told) = (shutdown.clone(), Arc::clone(&closed));
+        let (shutdown, ready) = (shutdown.clone(), Arc::clone(&closed));
         let watch = move || {
             if wait_closed(&shutdown) {
-                told.store(true, Ordering::SeqCst);
+                ready.store(true, Ordering::SeqCst);
                 shutdown.trigger();
             }
         };
-        // It ends with the process, or before.
+        // The thread ends with the process at the latest.
         thread::Builder::new().name("stdout".to_owned()).spawn(watch)?;
         Ok(Self { closed })
     }
 
-    /// True if and only if the stop came from here.
+    /// True if and only if this watcher has triggered the stop.
     pub(crate) fn saw_close(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
 }
 
-/// Returns true if and only if standard output was closed at its other end before the stop was requested.
+/// Waits for the stop or the end of the reader. Returns true if and only if the reader has gone.
 fn wait_closed(shutdown: &Shutdown) -> bool {
     let stdout = io::stdout();
-    // No flags: its end, and an error on it, are always told.
+    // No flags: hang-ups and errors are always reported.
     let mut fds = [PollFd::new(&stdout, PollFlags::empty()), PollFd::new(shutdown, PollFlags::IN)];
     while poll(&mut fds, None) == Err(Errno::INTR) {}
     fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
@@ -145,17 +145,18 @@ fn wait_closed(shutdown: &Shutdown) -> bool {
 
 /// Passes bytes on and remembers the last one.
 #[derive(Debug)]
-pub(crate) struct LastByte<W> {
+pub(crate) struct LastByteWriter<W> {
     out: W,
     last: Option<u8>,
 }
 
-impl<W: Write> LastByte<W> {
+impl<W: Write> LastByteWriter<W> {
     pub(crate) fn new(out: W) -> Self {
         Self { out, last: None }
     }
 
-    /// Ends the line if it has begun and has no end: a prompt would stand behind it.
+    /// Writes a line feed unless the output is empty or ends with one, so that the shell's prompt is on a line of its
+    /// own.
     pub(crate) fn end_line(&mut self) -> io::Result<()> {
         if self.last.is_some_and(|last| last != b'\n') {
             self.out.write_all(b"\n")?;
@@ -164,7 +165,7 @@ impl<W: Write> LastByte<W> {
     }
 }
 
-impl<W: Write> Write for LastByte<W> {
+impl<W: Write> Write for LastByteWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.last = bytes[..written].last().copied().or(self.last);
@@ -184,15 +185,15 @@ mod tests {
     /// More than any pipe holds (pipe(7)).
     const TOO_MUCH: usize = 4 << 20;
 
-    /// Returns an output over a pipe, its other end, and what ends its writes.
+    /// Returns an output into a pipe, the reading end, and the stop of its writes.
     fn pipe(deadline: Option<Instant>) -> (Stdout, PipeReader, Shutdown) {
         let ((reader, writer), shutdown) = (io::pipe().unwrap(), Shutdown::new().unwrap());
-        let out = Stdout::over(OwnedFd::from(writer).into(), &shutdown, deadline).unwrap();
+        let out = Stdout::to_file(OwnedFd::from(writer).into(), &shutdown, deadline).unwrap();
         (out, reader, shutdown)
     }
 
     #[test]
-    fn what_is_written_arrives_in_order() {
+    fn writes_arrive_in_order() {
         let (mut out, mut reader, _shutdown) = pipe(None);
         let read = thread::Builder::new().spawn(move || {
             let mut all = Vec::new();
@@ -207,38 +208,38 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_ends_a_write_that_nobody_reads() {
+    fn a_stop_ends_a_write_without_a_reader() {
         let (mut out, _reader, shutdown) = pipe(None);
         thread::scope(|scope| {
             let writing = scope.spawn(move || out.write_all(&vec![0; TOO_MUCH]));
             shutdown.trigger();
-            assert!(matches!(writing.join().unwrap().map_err(failure), Err(Error::Stopped)));
+            assert!(matches!(writing.join().unwrap().map_err(write_error), Err(Error::Stopped)));
         });
     }
 
     #[test]
-    fn the_end_of_the_time_ends_a_write_that_nobody_reads() {
+    fn the_deadline_ends_a_write_without_a_reader() {
         let (mut out, _reader, _shutdown) = pipe(Some(Instant::now() + Duration::from_millis(20)));
-        assert!(matches!(out.write_all(&vec![0; TOO_MUCH]).map_err(failure), Err(Error::TimedOut)));
+        assert!(matches!(out.write_all(&vec![0; TOO_MUCH]).map_err(write_error), Err(Error::TimedOut)));
     }
 
     #[test]
-    fn an_output_that_is_closed_says_so() {
+    fn a_write_to_a_closed_output_is_a_broken_pipe() {
         let (mut out, reader, _shutdown) = pipe(None);
         drop(reader);
-        // A program that another test starts has the other end, too, until it has begun.
+        // A child process of another test also holds the reading end until it has started.
         let error = loop {
             if let Err(error) = out.write_all(b"x") {
-                break meaning(Error::Output(error));
+                break unwrap_write_error(Error::Output(error));
             }
         };
         assert!(matches!(error, Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe));
     }
 
     #[test]
-    fn a_line_is_ended_only_if_it_has_begun_and_has_no_end() {
+    fn a_line_feed_is_added_only_where_it_is_missing() {
         for (text, wanted) in [("", ""), ("Hola", "Hola\n"), ("Hola\n", "Hola\n")] {
-            let mut out = LastByte::new(Vec::new());
+            let mut out = LastByteWriter::new(Vec::new());
             out.write_all(text.as_bytes()).unwrap();
             out.end_line().unwrap();
             assert_eq!(out.out, wanted.as_bytes());

@@ -1,4 +1,4 @@
-//! The options that TLS takes, where it is built in.
+//! TLS options, if TLS is compiled in.
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub(crate) use present::TlsArgs;
@@ -12,28 +12,29 @@ mod present {
     use clap::builder::BoolishValueParser;
     use mapcast::tls::{ClientTls, Connector, Identity};
 
-    /// Whom the client trusts, and who it is. Global options cannot require each other: `load` looks.
+    /// The trusted CAs and the client's own certificate. Clap cannot check dependencies between global options; `load`
+    /// does.
     #[derive(Debug, Args)]
     pub(crate) struct TlsArgs {
         /// Encrypt, and trust the system's root certificates
         #[arg(long, global = true, env = "MAPCAST_TLS", value_parser = BoolishValueParser::new())]
         tls: bool,
-        /// Trust the CAs in this file instead: PEM
+        /// Trust the CA certificates in this PEM file instead of the system's
         #[arg(long, global = true, value_name = "FILE", env = "MAPCAST_TLS_CA")]
         tls_ca: Option<PathBuf>,
-        /// The name that the server's certificate must be for [default: the host that is connected to]
+        /// The name in the server's certificate [default: the host of the address]
         #[arg(long, global = true, value_name = "NAME", env = "MAPCAST_TLS_NAME")]
         tls_name: Option<String>,
-        /// Show this certificate to a server that asks for one: PEM
+        /// Present the client certificate in this PEM file to a server that requests one
         #[arg(long, global = true, value_name = "FILE", env = "MAPCAST_TLS_CERT")]
         tls_cert: Option<PathBuf>,
-        /// The certificate's private key: PEM, not encrypted
+        /// Private key of the certificate: PEM, not encrypted
         #[arg(long, global = true, value_name = "FILE", env = "MAPCAST_TLS_KEY")]
         tls_key: Option<PathBuf>,
     }
 
     impl TlsArgs {
-        /// Reads the files, if TLS is wanted. What is wrong with the options, or with a file, is a text for the user.
+        /// Reads the files if `--tls` is given. An error is a text for the user.
         pub(crate) fn load(self) -> Result<Option<Arc<Connector>>, String> {
             if !self.tls {
                 let options = [
@@ -43,15 +44,15 @@ mod present {
                     ("--tls-key", self.tls_key.is_some()),
                 ];
                 return match options.into_iter().find(|(_, is_given)| *is_given) {
-                    Some((option, _)) => Err(format!("{option} does nothing without --tls: add it")),
+                    Some((option, _)) => Err(format!("{option} has no effect without --tls; add --tls")),
                     None => Ok(None),
                 };
             }
             let identity = match (self.tls_cert, self.tls_key) {
                 (Some(cert), Some(key)) => Some(Identity { cert, key }),
                 (None, None) => None,
-                (Some(_), None) => return Err("--tls-cert wants --tls-key beside it".to_owned()),
-                (None, Some(_)) => return Err("--tls-key wants --tls-cert beside it".to_owned()),
+                (Some(_), None) => return Err("--tls-cert also needs --tls-key".to_owned()),
+                (None, Some(_)) => return Err("--tls-key also needs --tls-cert".to_owned()),
             };
             let options = ClientTls { ca: self.tls_ca, name: self.tls_name, identity };
             let connector = Connector::load(&options).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
@@ -60,14 +61,14 @@ mod present {
     }
 }
 
-/// None, without the feature `tls`.
+/// No options without the feature `tls`.
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
 #[derive(Debug, clap::Args)]
 pub(crate) struct TlsArgs {}
 
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
 impl TlsArgs {
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same as with the feature")]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "same signature as with the feature")]
     pub(crate) fn load(self) -> Result<Option<std::sync::Arc<mapcast::tls::Connector>>, String> {
         Ok(None)
     }

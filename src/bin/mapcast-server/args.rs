@@ -1,4 +1,4 @@
-//! What was typed, turned once into what is done: after it, nothing can be a usage error.
+//! Parses the command line once into a validated task: no usage error can occur later.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ use crate::http::{HttpArgs, HttpTask};
 use crate::source::SourceArgs;
 use crate::tls::TlsArgs;
 
-/// The shortest interval and write time-out: 1 ms. With less, sending is all that the machine does.
+/// The shortest interval and write timeout: 1 ms. A shorter one would keep the machine busy with sending alone.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Sends one map to every client: at once, when it changes, and at least every N seconds.
+/// Send one map to every client: at once, on each change, and at least every N seconds.
 #[derive(Debug, Parser)]
 #[command(
     name = "mapcast-server",
@@ -33,7 +33,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    service: Option<Other>,
+    service: Option<ServiceCommand>,
     #[command(flatten)]
     map: MapArgs,
     #[command(flatten)]
@@ -42,15 +42,15 @@ pub(crate) struct Cli {
 
 /// The smaller services.
 #[derive(Debug, Subcommand)]
-enum Other {
-    /// Send back all that a client sends until it half-closes, then close
+enum ServiceCommand {
+    /// Send back everything that a client sends until it half-closes, then close
     Echo {
         #[command(flatten)]
         server: ServerArgs,
     },
     /// Send TEXT without a header, then close
     Greet {
-        /// What is sent, as it is
+        /// The text, sent verbatim
         #[arg(env = "MAPCAST_TEXT")]
         text: String,
         #[command(flatten)]
@@ -58,35 +58,35 @@ enum Other {
     },
 }
 
-/// What the map is, and how it is sent.
+/// The map, and how it is sent.
 #[derive(Debug, Args)]
 struct MapArgs {
     /// Repeat the map at least this often to each client
     #[arg(short, long, value_name = "DURATION", env = "MAPCAST_INTERVAL", default_value = "5s", value_parser = parse_interval)]
     interval: Duration,
-    /// How the map is written: bincode, json, msgpack, pickle or text
+    /// Format of the map: bincode, json, msgpack, pickle or text
     #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
     format: Format,
     #[command(flatten)]
     source: SourceArgs,
-    /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON, or text
+    /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON or plain text
     #[arg(long, value_name = "KEY=VALUE", env = "MAPCAST_SET", value_delimiter = '\n', value_parser = parse_entry)]
     set: Vec<(Key, Value)>,
-    /// Refuse a map of more bytes than this
+    /// Reject maps larger than this
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
-    /// Cut the slowest connections, HTTP's too, when the older maps that they have not taken yet exceed this size together
-    /// [default: 32MiB, or 8 times --max-frame if that is more]
+    /// Close the slowest connections, including HTTP's, when the older maps still queued for them exceed this size in
+    /// total [default: 32MiB, or 8 times --max-frame if that is more]
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_BACKLOG", value_parser = parse_size)]
     max_backlog: Option<usize>,
     #[command(flatten)]
     http: HttpArgs,
 }
 
-/// What every service stands on.
+/// Options of every service.
 #[derive(Debug, Args)]
 struct ServerArgs {
-    /// Listen here; may be repeated. Port 0 picks one, and the log names it
+    /// Address to listen on; may be repeated. Port 0 picks a free port, which is logged
     #[arg(
         short,
         long,
@@ -96,32 +96,32 @@ struct ServerArgs {
         value_delimiter = ','
     )]
     listen: Vec<String>,
-    /// Close clients above this number, after a wait of 1 to 5 s for a place [default: 10000, or what this machine can hold]
+    /// Maximum number of clients; further ones are closed after waiting 1 to 5 s for a free slot [default: 10000, or
+    /// what this machine can hold]
     #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS")]
     max_connections: Option<u64>,
-    /// Close clients of one address above this number; of an IPv6 address the first 64 bits count [default: no limit]
+    /// Maximum number of clients per address; IPv6 addresses count by their first 64 bits [default: no limit]
     #[arg(long, value_name = "N", env = "MAPCAST_MAX_CONNECTIONS_PER_IP", value_parser = clap::value_parser!(u64).range(1..))]
     max_connections_per_ip: Option<u64>,
-    /// Close everyone whose address is not in CIDR, as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: everyone may
-    /// connect]
+    /// Accept clients only from this network, such as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: accept all]
     #[arg(long, value_name = "CIDR", env = "MAPCAST_ALLOW", value_delimiter = ',', value_parser = parse_network)]
     allow: Vec<IpNet>,
-    /// Ask after this much silence whether a client is still there; 0 never asks
+    /// Probe a client with TCP keepalive after this much silence; 0 disables it
     #[arg(long, value_name = "DURATION", env = "MAPCAST_KEEPALIVE", default_value = "60s", value_parser = parse_duration)]
     keepalive: Duration,
-    /// Let other servers of the same user listen there too: the kernel spreads the clients over them
+    /// Let other servers of the same user listen on the same address; the kernel distributes the clients
     #[arg(long, env = "MAPCAST_REUSE_PORT", value_parser = BoolishValueParser::new())]
     reuse_port: bool,
-    /// Cut a client that takes longer than this for one whole frame
+    /// Close a client that takes longer than this to accept one whole frame
     #[arg(long, value_name = "DURATION", env = "MAPCAST_WRITE_TIMEOUT", default_value = "10s", value_parser = parse_interval)]
     write_timeout: Duration,
-    /// Cut what is left this long after the stop was asked for
+    /// Close remaining connections this long after shutdown was requested
     #[arg(long, value_name = "DURATION", env = "MAPCAST_DRAIN_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
     drain_timeout: Duration,
     #[command(flatten)]
     tls: TlsArgs,
-    /// Try everything but listening, writing and a source that is no file, print what would be done, and leave with 0, or
-    /// 2, or 1 if that cannot be printed
+    /// Check the configuration without listening, writing or contacting a remote source, print what the server would
+    /// do, and exit with 0, or 2 if it is not valid, or 1 if it cannot be printed
     #[arg(long, env = "MAPCAST_CHECK_CONFIG", value_parser = BoolishValueParser::new())]
     check_config: bool,
     /// Log more: -v debug, -vv trace
@@ -132,31 +132,31 @@ struct ServerArgs {
     quiet: u8,
 }
 
-/// What is done.
+/// The validated task.
 #[derive(Debug)]
 pub(crate) struct Task {
-    pub(crate) service: Chosen,
+    pub(crate) service: ServiceTask,
     pub(crate) listen: Vec<SocketAddr>,
     /// How many clients this machine can hold.
     pub(crate) capacity: Capacity,
     pub(crate) config: ServerConfig,
 }
 
-/// The service that was chosen, with what it needs.
+/// The service to run, with its settings.
 #[derive(Debug)]
-pub(crate) enum Chosen {
+pub(crate) enum ServiceTask {
     Map(Box<MapTask>),
     Echo,
     Greet(String),
 }
 
-/// What the map is, and how it is sent and shown.
+/// The map, and how it is sent and shown.
 #[derive(Debug)]
 pub(crate) struct MapTask {
     pub(crate) interval: Duration,
     pub(crate) format: Format,
     pub(crate) source: Option<Location>,
-    /// Where the last good map is kept.
+    /// The file for the last good map.
     pub(crate) state: Option<PathBuf>,
     pub(crate) set: Vec<(Key, Value)>,
     pub(crate) max_frame: usize,
@@ -165,18 +165,18 @@ pub(crate) struct MapTask {
 }
 
 impl Cli {
-    /// How often `-v` was given, less `-q`.
+    /// How often `-v` was given, minus `-q`.
     pub(crate) fn verbosity(&self) -> i16 {
         let server = self.server_args();
         i16::from(server.verbose) - i16::from(server.quiet)
     }
 
-    /// True if and only if nothing is to be done but to say what would be.
+    /// True if and only if only the configuration is to be checked.
     pub(crate) fn is_check(&self) -> bool {
         self.server_args().check_config
     }
 
-    /// What `--drain-timeout` says.
+    /// The value of `--drain-timeout`.
     pub(crate) fn drain_timeout(&self) -> Duration {
         self.server_args().drain_timeout
     }
@@ -195,13 +195,13 @@ impl Cli {
             capacity.descriptors.saturating_sub((listen.len() as u64).saturating_sub(SPARE_LISTENERS));
         capacity.clients = capacity.clients.min(capacity.descriptors);
         if self.service.is_none() {
-            // Each takes a thread and a descriptor, as clients do.
+            // An HTTP connection takes a thread and a descriptor, as a client does.
             let http = self.map.http.connections();
             capacity.clients = capacity.clients.saturating_sub(http);
             capacity.descriptors = capacity.descriptors.saturating_sub(http);
         }
         let max_connections = max_connections(server.max_connections, capacity)?;
-        // Those that wait must not take the descriptors of the source and the state.
+        // Waiting connections must not take the descriptors of the source and the state.
         let spare_descriptors = usize::try_from(capacity.descriptors - max_connections).unwrap_or(usize::MAX);
         let config = ServerConfig {
             max_connections,
@@ -216,8 +216,8 @@ impl Cli {
             ..ServerConfig::default()
         };
         let service = match self.service {
-            Some(Other::Echo { .. }) => Chosen::Echo,
-            Some(Other::Greet { text, .. }) => Chosen::Greet(text),
+            Some(ServiceCommand::Echo { .. }) => ServiceTask::Echo,
+            Some(ServiceCommand::Greet { text, .. }) => ServiceTask::Greet(text),
             None => {
                 let MapArgs { interval, format, source, set, max_frame, max_backlog, http } = self.map;
                 let max_backlog = max_backlog.map_or(Ok(Backlog::default_limit(max_frame)), |asked| {
@@ -232,7 +232,16 @@ impl Cli {
                 })?;
                 let (source, state) = source.locate(interval, http.is_writable())?;
                 let http = http.into_task(interval, |addr| resolve("--http", addr))?;
-                Chosen::Map(Box::new(MapTask { interval, format, source, state, set, max_frame, max_backlog, http }))
+                ServiceTask::Map(Box::new(MapTask {
+                    interval,
+                    format,
+                    source,
+                    state,
+                    set,
+                    max_frame,
+                    max_backlog,
+                    http,
+                }))
             }
         };
         Ok(Task { service, listen, capacity, config })
@@ -240,23 +249,24 @@ impl Cli {
 
     fn server_args(&self) -> &ServerArgs {
         match &self.service {
-            Some(Other::Echo { server } | Other::Greet { server, .. }) => server,
+            Some(ServiceCommand::Echo { server } | ServiceCommand::Greet { server, .. }) => server,
             None => &self.server,
         }
     }
 }
 
-/// How many listeners the descriptors that [`Capacity`] keeps for the program itself are enough for: 8, as without them it has
-/// 20 of those 32 (measured, with HTTP and a state). Further ones take the descriptors of clients.
+/// How many listeners fit into the descriptors that [`Capacity`] reserves for the program itself: 8. Without them the
+/// program uses 20 of those 32 (measured, with HTTP and a state). Further listeners take the descriptors of clients.
 const SPARE_LISTENERS: u64 = 8;
 
-/// Returns the limit on connections: what was asked for if the machine can hold it, or the default as far as it can.
+/// Returns the limit on connections: the requested one if the machine can hold it, otherwise the default, reduced to
+/// what the machine can hold.
 fn max_connections(asked: Option<u64>, capacity: Capacity) -> anyhow::Result<u64> {
-    ensure!(capacity.clients > 0, "this machine can hold no client, because {}", capacity.limit);
+    ensure!(capacity.clients > 0, "this machine cannot hold any client, because {}", capacity.limit);
     let Some(asked) = asked else {
         return Ok(DEFAULT_MAX_CONNECTIONS.min(capacity.clients));
     };
-    ensure!(asked > 0, "--max-connections 0: nobody could connect");
+    ensure!(asked > 0, "--max-connections 0: no client could connect; use at least 1");
     if asked > capacity.clients {
         bail!("--max-connections {asked}: this machine can hold {}, because {}", capacity.clients, capacity.limit);
     }
@@ -270,7 +280,7 @@ fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
             addr.escape_debug()
         )
     })?;
-    // A name may stand for the same address twice, once for each kind of socket.
+    // A name may resolve to the same address twice, once for each socket type.
     found.sort_unstable();
     found.dedup();
     Ok(found)
@@ -278,18 +288,18 @@ fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
 
 fn parse_interval(text: &str) -> anyhow::Result<Duration> {
     let interval = parse_duration(text)?;
-    ensure!(interval >= SHORTEST, "less than {} is no time at all: write 100ms, 5s or 1m", format_duration(SHORTEST));
+    ensure!(interval >= SHORTEST, "must be at least {}; write 100ms, 5s or 1m", format_duration(SHORTEST));
     Ok(interval)
 }
 
-/// Reads a network, or one address alone.
+/// Parses a network or a single address.
 fn parse_network(text: &str) -> anyhow::Result<IpNet> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     network.context("write an address or a network: 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
 }
 
 fn parse_entry(text: &str) -> anyhow::Result<(Key, Value)> {
-    // clap shows an error and not what it stems from.
+    // clap shows an error without its sources.
     format::parse_entry(text).map_err(|error| anyhow!("{:#}", anyhow::Error::new(error)))
 }
 
@@ -300,17 +310,17 @@ mod tests {
     use mapcast::server::Limit;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Cli::command().help_expected(true).debug_assert();
     }
 
     #[test]
-    fn the_packaged_pages_are_those_of_this_command_line() {
+    fn the_packaged_pages_match_the_command_line() {
         crate::packaged::assert_up_to_date(&Cli::command());
     }
 
     #[test]
-    fn every_option_has_an_environment_twin() {
+    fn every_option_has_a_variable() {
         let command = Cli::command();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             for argument in
@@ -323,16 +333,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_value_is_told() {
+    fn an_invalid_value_is_explained() {
         for number in ["9223372036854775808", "123456789012345678901234567890"] {
             let refusal = Cli::try_parse_from(["mapcast-server", "--set", &format!("a={number}")]).unwrap_err();
-            let told = "an integer beyond 64 bits with a sign; write it as text";
-            assert!(refusal.to_string().contains(told), "{refusal}");
+            let wanted = "an integer beyond 64 bits with a sign; write it as text";
+            assert!(refusal.to_string().contains(wanted), "{refusal}");
         }
     }
 
     #[test]
-    fn a_network_may_be_one_address() {
+    fn a_network_may_be_a_single_address() {
         for (text, network) in [
             ("10.0.0.0/8", "10.0.0.0/8"),
             ("192.0.2.7", "192.0.2.7/32"),
@@ -347,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn no_silence_at_all_switches_the_question_off() {
+    fn a_keepalive_of_zero_disables_it() {
         let keepalive = |args: &[&str]| Cli::parse_from(args).into_task().unwrap().config.keepalive;
         assert_eq!(keepalive(&["mapcast-server"]), Some(Duration::from_mins(1)));
         assert_eq!(keepalive(&["mapcast-server", "--keepalive", "5s"]), Some(Duration::from_secs(5)));
@@ -355,9 +365,9 @@ mod tests {
     }
 
     #[test]
-    fn the_backlog_holds_eight_maps_at_least() {
+    fn the_backlog_holds_at_least_eight_maps() {
         let backlog = |args: &[&str]| match Cli::parse_from(args).into_task().map(|task| task.service) {
-            Ok(Chosen::Map(map)) => Ok(map.max_backlog),
+            Ok(ServiceTask::Map(map)) => Ok(map.max_backlog),
             Ok(_) => panic!("the map is sent"),
             Err(error) => Err(error.to_string()),
         };
@@ -369,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_above_the_machines_is_refused_and_the_default_adapts() {
+    fn a_limit_above_the_machines_is_an_error() {
         let capacity = Capacity { clients: 100, descriptors: 100, limit: Limit::Descriptors(132) };
         assert_eq!(max_connections(None, capacity).unwrap(), 100);
         assert_eq!(max_connections(Some(100), capacity).unwrap(), 100);
@@ -378,7 +388,7 @@ mod tests {
         let capacity = Capacity { clients: 0, descriptors: 0, limit: Limit::Descriptors(30) };
         for asked in [None, Some(1)] {
             let refusal = max_connections(asked, capacity).unwrap_err().to_string();
-            assert!(refusal.contains("can hold no client") && refusal.contains("open files"), "{refusal}");
+            assert!(refusal.contains("cannot hold any client") && refusal.contains("open files"), "{refusal}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `--check-config`: what would be done, and nothing done.
+//! `--check-config`: describes what the server would do, without doing it.
 
 use mapcast::display::units::{format_duration, format_size};
 use mapcast::source::Location;
@@ -6,19 +6,19 @@ use mapcast::state::StateFile;
 use mapcast::threads::Threads;
 use mapcast::{Backlog, ServerConfig, Shutdown};
 
-use super::args::{Chosen, Task};
-use super::http::page_url;
-use super::{LastMap, first_map};
+use crate::args::{ServiceTask, Task};
+use crate::followed_source::{LastMap, first_map};
+use crate::http::page_url;
 
-/// Tries everything that can be tried without listening, writing or asking a source that is no file, and returns what would
-/// be done, a line each; of what is rarely changed, only what is not the default. A server that runs with the same state
-/// does not notice.
+/// Checks everything except listening, writing and contacting a remote source. Returns a description, one line per
+/// setting; of rarely changed settings only those that differ from the default. It is safe to run this next to a
+/// server with the same state.
 pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
     let listen = task.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let config = &task.config;
     match task.service {
-        Chosen::Map(map) => {
+        ServiceTask::Map(map) => {
             let (format, interval) = (map.format, format_duration(map.interval));
             let last = map.state.as_ref().map(|state| StateFile::inspect(state, map.max_frame)).transpose()?.flatten();
             let (feed, _) = first_map(&map, LastMap::Read(last), &Threads::default(), &Shutdown::new()?)?;
@@ -27,8 +27,8 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
             let len = feed.latest().map_or(0, |first| first.frame.payload().len());
             lines.push(match &map.source {
                 None | Some(Location::Json(_) | Location::Toml(_)) => format!("the map: from {name}, {len} bytes now"),
-                Some(_) if len > 0 => format!("the map: from {name}, not tried; its last good one has {len} bytes"),
-                Some(_) => format!("the map: from {name}, not tried"),
+                Some(_) if len > 0 => format!("the map: from {name}, not contacted; its last good map has {len} bytes"),
+                Some(_) => format!("the map: from {name}, not contacted"),
             });
             if let Some(state) = &map.state {
                 lines.push(format!("kept in {}", state.display().to_string().escape_debug()));
@@ -39,20 +39,20 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
             }
             if let Some(http) = map.http {
                 let listen = http.listen.iter().map(|&addr| page_url(config, addr)).collect::<Vec<_>>().join(", ");
-                let writing = if http.config.token.is_some() { "written with the token" } else { "read only" };
+                let writing = if http.config.token.is_some() { "writable with the token" } else { "read-only" };
                 lines.push(format!("web page on {listen}: {writing}, {} connections", http.max_connections));
                 if !http.named.is_empty() {
-                    lines.push(format!("web page for {} too", http.named.join(", ")));
+                    lines.push(format!("web page also for {}", http.named.join(", ")));
                 }
                 if let Some(origin) = &http.config.allow_origin {
-                    lines.push(format!("web page read by pages of {origin}"));
+                    lines.push(format!("web page may be read by pages of {origin}"));
                 }
             }
         }
-        Chosen::Echo => lines.push(format!("listen on {listen}: an echo")),
-        Chosen::Greet(text) => lines.push(format!("listen on {listen}: a greeting of {} bytes", text.len())),
+        ServiceTask::Echo => lines.push(format!("listen on {listen}: an echo")),
+        ServiceTask::Greet(text) => lines.push(format!("listen on {listen}: a greeting of {} bytes", text.len())),
     }
-    let per_ip = config.max_connections_per_ip.map_or_else(String::new, |most| format!(", {most} of one address"));
+    let per_ip = config.max_connections_per_ip.map_or_else(String::new, |most| format!(", {most} per address"));
     lines.push(format!("at most {} clients{per_ip}", config.max_connections));
     if !config.allow.is_empty() {
         let networks = config.allow.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -62,7 +62,7 @@ pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
         lines.push(format!("keepalive {}", config.keepalive.map_or_else(|| "off".to_owned(), format_duration)));
     }
     if config.reuse_port {
-        lines.push("others of this user may listen there too".to_owned());
+        lines.push("other servers of this user may listen there too".to_owned());
     }
     lines.push(if config.tls.is_some() { "with TLS" } else { "without TLS" }.to_owned());
     lines.push(format!("write timeout {}", format_duration(config.write_timeout)));

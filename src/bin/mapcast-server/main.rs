@@ -4,6 +4,7 @@
 
 mod args;
 mod check;
+mod followed_source;
 mod http;
 #[path = "../common/logging.rs"]
 mod logging;
@@ -27,19 +28,20 @@ use anyhow::Context;
 use clap::Parser;
 use mapcast::http::ShownSource;
 use mapcast::server::Handle;
-use mapcast::source::{Fixed, Location, Sink, Source};
+use mapcast::source::Location;
 use mapcast::state::StateFile;
-use mapcast::threads::{Thread, Threads, Worker};
-use mapcast::{Cast, Echo, Feed, Greet, Map, Server, ServerConfig, Shutdown};
+use mapcast::threads::{Threads, Worker};
+use mapcast::{Cast, Echo, Greet, Server, ServerConfig, Shutdown};
 
-use args::{Chosen, Cli, MapTask, Task};
-use systemd::{Listeners, Subject, Supervisor};
+use args::{Cli, ServiceTask, Task};
+use followed_source::{FollowedSource, LastMap, first_map};
+use systemd::{Listeners, ServerState, Supervisor};
 
-/// Clients had to be cut, a thread had to be left behind, or it could not go on.
+/// Clients were cut off, a thread did not end, or a run-time error.
 const FAILED: u8 = 1;
-/// What was asked for cannot be begun.
+/// A usage error, or the server cannot start.
 const USAGE: u8 = 2;
-/// A second signal: at once.
+/// A second signal: immediate exit.
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
@@ -68,61 +70,54 @@ fn main() -> ExitCode {
     }
 }
 
-/// What comes before the first file is opened: the monitor, so that the log says if that takes long. Returns the threads, this
-/// one among them while it starts, and the stop.
+/// Starts the monitor before the first file is opened, so that a slow file is logged. Returns the threads, including
+/// this one while it starts, and the stop.
 fn begin(cli: &Cli) -> anyhow::Result<(Threads, Arc<Worker>, Shutdown)> {
     signals::survive_large_writes().context("cannot handle signals")?;
     let (threads, stop) = (Threads::default(), Shutdown::new().context("no descriptors left")?);
-    let starting = threads.register_io("main", "starting, which reads the files that the options name");
+    let starting = threads.register_io("main", "starting, which reads the configured files");
     monitor::start(threads.clone(), stop.clone(), cli.drain_timeout(), FAILED)?;
     Ok((threads, starting, stop))
 }
 
-/// How long the end waits for the source's thread and for the supervisor's: 500 ms each. A file system that hangs holds the
-/// source; whatever else they wait for ends with the stop.
+/// How long the exit waits for the source's and the supervisor's threads: 500 ms each. Only a hanging file system
+/// delays the source; all its other waits end with the stop.
 const JOIN_LIMIT: Duration = Duration::from_millis(500);
 
-/// How often the accept loops come round at least, for the monitor: every 2 s, as the other threads.
+/// The longest round of an accept loop, for the monitor: 2 s, as for the other threads.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// A source, where its maps go, and what it does, in words.
-struct Followed {
-    source: Box<dyn Source>,
-    sink: Sink,
-    task: String,
-}
-
-/// Everything that has been begun, but for the serving.
+/// Everything that is set up before serving starts.
 struct Prepared {
     server: Server,
-    /// The server of the page, with a stop of its own: it is the last to go.
+    /// The HTTP server, with a stop of its own: it stops last.
     page: Option<(Server, Shutdown)>,
-    /// The accept loops of both.
+    /// The accept loops of both servers.
     accepting: Vec<Arc<Worker>>,
-    followed: Option<Followed>,
-    /// Nobody else's until the end, though no map should come any more.
+    followed: Option<FollowedSource>,
+    /// Locked until the end, even if no further map comes.
     state: Option<StateFile>,
     supervised: Option<Supervised>,
     stop: Shutdown,
 }
 
-/// The service manager, and what it is told of.
-type Supervised = (Supervisor, Subject);
+/// The service manager, and what is reported to it.
+type Supervised = (Supervisor, ServerState);
 
-/// Everything that can be refused before the first client: the source's first map, the listeners, the signals. What HTTP
-/// shows includes `dropped`, the lines that the log has lost.
+/// Sets up everything that can fail before the first client: the source's first map, the listeners, the signals.
+/// `dropped` counts lost log lines, for HTTP.
 fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdown) -> anyhow::Result<Prepared> {
     let listeners = Listeners::inherited()?;
     let supervisor = Supervisor::from_env();
     let drain_timeout = task.config.drain_timeout;
-    // Twice between two looks of the monitor, or of a watchdog that looks more often.
+    // Two rounds between two checks of the monitor, or of a more frequent watchdog.
     let heartbeat = supervisor.as_ref().and_then(Supervisor::heartbeat).unwrap_or(HEARTBEAT).min(HEARTBEAT);
     let config = ServerConfig { heartbeat: Some(heartbeat), threads: threads.clone(), ..task.config };
     let room = format!("{}, {} allowed (--max-connections)", task.capacity, config.max_connections);
     let mut server = Server::new(config.clone());
     let (mut page, mut followed, mut state) = (None, None, None);
     match task.service {
-        Chosen::Map(map) => {
+        ServiceTask::Map(map) => {
             state = map.state.as_ref().map(StateFile::open).transpose()?;
             let last = state.as_ref().map_or(LastMap::Read(None), LastMap::Kept);
             let (feed, mut first) = first_map(&map, last, threads, &stop)?;
@@ -144,8 +139,8 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
             }
             followed = Some(first);
         }
-        Chosen::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
-        Chosen::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
+        ServiceTask::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
+        ServiceTask::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
     }
     let leave = || {
         logging::flush_at_once();
@@ -154,68 +149,24 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
     signals::handle(stop.clone(), leave).context("cannot handle signals")?;
     log::info!("room for {room}");
     let sink = followed.as_ref().map(|followed| followed.sink.clone());
-    let subject = Subject { sink, stats: server.stats(), threads: threads.clone(), drain_timeout, stop: stop.clone() };
-    let supervised = supervisor.map(|supervisor| (supervisor, subject));
-    // Not before: their first round is yet to come.
+    let server_state =
+        ServerState { sink, stats: server.stats(), threads: threads.clone(), drain_timeout, stop: stop.clone() };
+    let supervised = supervisor.map(|supervisor| (supervisor, server_state));
+    // Registered last: their first round has not begun.
     let page_server = page.as_ref().map(|(page, _)| (page, "http-accept"));
     let loops = [Some((&server, "main")), page_server].into_iter().flatten();
     let accepting = loops.map(|(server, name)| count_rounds(server, name, threads)).collect();
     Ok(Prepared { server, page, accepting, followed, state, supervised, stop })
 }
 
-/// The last good map of an earlier server.
-enum LastMap<'a> {
-    /// It is in the state, if there is one, and the next ones go there too.
-    Kept(&'a StateFile),
-    /// It was read, if there is one. Nothing is kept.
-    Read(Option<Map>),
-}
-
-/// Opens the source, or takes up what was written last, and publishes the first map. Where a source may be away, that is the
-/// last one that it gave.
-fn first_map(
-    map: &MapTask,
-    last: LastMap<'_>,
-    threads: &Threads,
-    stop: &Shutdown,
-) -> anyhow::Result<(Arc<Feed>, Followed)> {
-    let feed = Arc::new(Feed::new(map.format, map.max_frame).with_max_backlog(map.max_backlog));
-    let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
-    let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(Fixed::default, |last| Fixed::kept(last, age)));
-    let mut source: Box<dyn Source> = match (&map.source, last) {
-        (Some(at), LastMap::Kept(state)) => {
-            let source = at.open()?;
-            if let Some(published) = sink.keep(state, threads)? {
-                log::info!("{}: the last good map of {at}: {published}", state.name());
-            }
-            source
-        }
-        (Some(at), LastMap::Read(last)) => {
-            let source = at.open()?;
-            last.map(|last| sink.publish(last)).transpose().context("--state: the map cannot be sent")?;
-            source
-        }
-        (None, LastMap::Kept(state)) => fixed(state.load(map.max_frame)?, state.age()),
-        (None, LastMap::Read(last)) => fixed(last, Duration::ZERO),
-    };
-    source.load(&sink, stop)?;
-    let task = match &map.source {
-        Some(Location::StandardInput) => "reading standard input".to_owned(),
-        Some(at @ (Location::Json(_) | Location::Toml(_))) => format!("reading {at}"),
-        Some(at) => format!("following {at}"),
-        None => "publishing the map".to_owned(),
-    };
-    Ok((feed, Followed { source, sink, task }))
-}
-
-/// Serves until the stop. Returns true if and only if no client had to be cut and no thread left behind.
+/// Serves until the stop. Returns true if and only if no client was cut off and all threads ended.
 fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
     let Prepared { server, page, accepting, followed, state: _locked, supervised, stop } = prepared;
-    // The last one to go: what the source gave last is written then.
+    // Dropped last: this writes the source's last map.
     let sink = followed.as_ref().map(|followed| followed.sink.clone());
     let source = followed.map(|followed| followed.start(threads, &stop)).transpose()?;
     let page = page.map(|(page, stop)| page.spawn(stop)).transpose()?;
-    let supervisor = supervised.map(|(supervisor, subject)| supervisor.follow(subject)).transpose()?;
+    let supervisor = supervised.map(|(supervisor, state)| supervisor.follow(state)).transpose()?;
     let summary = server.run(&stop);
     page.map(Handle::stop).transpose()?;
     for worker in accepting {
@@ -226,33 +177,21 @@ fn serve(prepared: Prepared, threads: &Threads) -> anyhow::Result<bool> {
     drop(sink);
     let left = threads.unfinished();
     if all_joined && !left.is_empty() {
-        log::error!("leaving threads behind: {}", left.join(", "));
+        log::error!("exiting with threads still running: {}", left.join(", "));
     }
     Ok(summary?.cut == 0 && all_joined && left.is_empty())
 }
 
-/// The accept loop of `server`, in the thread called `name`, is one of `threads`.
+/// Registers the accept loop of `server`, in the thread `name`.
 fn count_rounds(server: &Server, name: &str, threads: &Threads) -> Arc<Worker> {
     let stats = server.stats();
     threads.register_counter(name, "accepting connections", move || stats.heartbeats())
 }
 
-impl Followed {
-    /// Follows the source in a thread of its own until the stop, again after a panic.
-    fn start(self, threads: &Threads, stop: &Shutdown) -> anyhow::Result<Thread> {
-        let Self { mut source, sink, task } = self;
-        let worker = threads.register_io("source", &task);
-        sink.health().watch(&worker);
-        let stop = stop.for_worker(&worker);
-        let follow = move || worker.run(|pause| stop.wait(pause), || source.follow(&sink, &stop));
-        Thread::start("source", follow).context("no thread for the source")
-    }
-}
-
-/// Prints `lines`, and returns how that leaves the program.
+/// Prints `lines` and returns the exit code.
 fn print(lines: &[String]) -> ExitCode {
     match writeln!(io::stdout(), "{}", lines.join("\n")) {
-        // A reader that has gone has seen enough.
+        // A closed reader is not an error.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             fail(&anyhow::Error::new(error).context("standard output"), FAILED)
         }

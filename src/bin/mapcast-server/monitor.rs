@@ -1,4 +1,4 @@
-//! The thread that looks after the others, and ends the process when its stop takes too long.
+//! The thread that monitors the others, and ends the process if its stop takes too long.
 
 use std::process;
 use std::thread;
@@ -10,15 +10,15 @@ use mapcast::threads::{LOOK_PERIOD, Threads};
 
 use crate::logging;
 
-/// What the stop may take beside the drain: 2 s. One goes to the connections that are cut, and the joins of threads that
-/// hang have the other.
+/// How long the stop may take in addition to the drain: 2 s, one for connections that are cut off, one for threads
+/// that hang.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
-/// Looks after `threads` in a thread of its own. If the process has not ended within `drain_timeout` and 2 s after `stop` was
-/// requested, whatever hangs, it says which threads are left and ends it with `code`.
+/// Monitors `threads` in a thread of its own. If the process has not ended within `drain_timeout` and 2 s after `stop`
+/// was requested, logs the remaining threads and exits with `code`.
 ///
 /// # Errors
-/// If the system gives no thread.
+/// If the system refuses a thread.
 pub(crate) fn start(threads: Threads, stop: Shutdown, drain_timeout: Duration, code: u8) -> anyhow::Result<()> {
     let look = move || {
         while !stop.wait(LOOK_PERIOD) {
@@ -31,16 +31,16 @@ pub(crate) fn start(threads: Threads, stop: Shutdown, drain_timeout: Duration, c
             threads.look();
         }
         let names = threads.unfinished().join(", ");
-        log::error!("not stopped within {} s; leaving threads behind: {names}", limit.as_secs());
+        log::error!("not stopped within {} s; exiting with threads still running: {names}", limit.as_secs());
         logging::flush_at_once();
         process::exit(i32::from(code));
     };
     // Not joined: it ends with the process.
-    thread::Builder::new().name("monitor".to_owned()).spawn(look).context("no thread for the monitor")?;
+    thread::Builder::new().name("monitor".to_owned()).spawn(look).context("cannot start the thread for the monitor")?;
     Ok(())
 }
 
-/// Returns how much time is left until `deadline`; `None` once it has passed. No deadline never passes.
+/// Returns the time left until `deadline`; `None` once it has passed. Without a deadline, returns one period for ever.
 fn left(deadline: Option<Instant>) -> Option<Duration> {
     let left = deadline.map_or(LOOK_PERIOD, |deadline| deadline.saturating_duration_since(Instant::now()));
     Some(left).filter(|left| !left.is_zero())

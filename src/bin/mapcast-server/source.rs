@@ -1,4 +1,4 @@
-//! What `--source` names, with what does not stand in it: the password for Redis, TLS's files, and the period.
+//! `--source` and its settings: the password for Redis, TLS files, the period and the state.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,43 +9,44 @@ use mapcast::source::Location;
 
 use crate::tls::SourceTlsArgs;
 
-/// Where the map comes from.
+/// The source of the map.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// Where the map comes from: FILE.json or FILE.toml, re-read when it changes; `-`, one JSON object a line on
-    /// standard input; `tcp://HOST:PORT` or `tls://HOST:PORT`, another mapcast server; `redis://HOST/DB?key=NAME` or
-    /// `rediss://`, a hash. Without it, the built-in map
-    // Not parsed by clap, which would print a wrong one whole, with its password.
+    /// Source of the map [default: the built-in map]: FILE.json or FILE.toml, read again when it changes; `-`, one
+    /// JSON object per line on standard input; `tcp://HOST:PORT` or `tls://HOST:PORT`, another mapcast server;
+    /// `redis://HOST/DB?key=NAME` or `rediss://`, a hash
+    // Not parsed by clap: its error would print the whole value, with its password.
     #[arg(short, long, value_name = "SOURCE", env = "MAPCAST_SOURCE", hide_env_values = true)]
     source: Option<String>,
-    /// Read the password for Redis from this file, at each connection
+    /// Read the password for Redis from this file at each connection
     #[arg(long, value_name = "FILE", env = "MAPCAST_REDIS_PASSWORD_FILE")]
     redis_password_file: Option<PathBuf>,
     #[command(flatten)]
     tls: SourceTlsArgs,
-    /// Keep the last good map in this file, and start with it: what a source gave that is away now, or what was written
+    /// Store the last good map in this file and start with it: for a source that may be unreachable, or for writing
+    /// over HTTP
     #[arg(long, value_name = "FILE", env = "MAPCAST_STATE")]
     state: Option<PathBuf>,
 }
 
-/// The source that is named, if one is, and where its maps are kept, if they are.
+/// The source, if there is one, and the path of the state, if there is one.
 pub(crate) type Located = (Option<Location>, Option<PathBuf>);
 
 impl SourceArgs {
-    /// Returns the source that is named and its state. A hash in Redis gets its password from the file, or else from the
-    /// environment, or else from its address; it is read at least once every `interval`.
+    /// Returns the source and its state. The password for a Redis hash comes from the file, otherwise from the
+    /// environment, otherwise from the address. The hash is read at least once every `interval`.
     pub(crate) fn locate(self, interval: Duration, is_writable: bool) -> anyhow::Result<Located> {
         let state = self.state.clone();
         let location = self.location(interval)?;
         match &location {
             _ if state.is_none() => {}
             Some(file @ (Location::Json(_) | Location::Toml(_))) => {
-                bail!(
-                    "--state: {file} is a file, which is there when the server starts, or is missed then; leave it out"
-                )
+                bail!("--state has no effect with the file {file}, which is read at startup anyway; remove --state")
             }
             None if !is_writable => {
-                bail!("--state: there is nothing to keep; it is for --http-token-file, or a --source that is no file")
+                bail!(
+                    "--state has nothing to store; use it with --http-token-file, or with a --source that is not a file"
+                )
             }
             _ => {}
         }
@@ -56,7 +57,7 @@ impl SourceArgs {
         let location = self.source.as_ref().map(|text| text.parse::<Location>().context("--source")).transpose()?;
         let location = match (location, self.tls.chosen()) {
             (Some(location), Some(tls)) if location.is_encrypted() => Some(location.with_tls(tls)),
-            (_, Some(_)) => bail!("--source-tls-ca and its kin belong to --source tls://HOST:PORT or rediss://HOST"),
+            (_, Some(_)) => bail!("--source-tls-* options need --source tls://HOST:PORT or rediss://HOST"),
             (location, None) => location,
         };
         match location {
@@ -67,9 +68,9 @@ impl SourceArgs {
                 Ok(Some(Location::Redis(Box::new(address.with_period(interval)))))
             }
             location => {
-                // Without the feature nothing asks for it.
+                // Unused without the feature.
                 let _ = interval;
-                let why = "--redis-password-file: it belongs to --source redis://HOST/DB?key=NAME";
+                let why = "--redis-password-file needs --source redis://HOST/DB?key=NAME";
                 ensure!(self.redis_password_file.is_none(), why);
                 Ok(location)
             }
@@ -85,10 +86,10 @@ mod redis {
     use anyhow::Context;
     use mapcast::source::{Password, RedisAddress};
 
-    /// Where the password may stand. It has no option beside it: `ps` would show that to everyone.
+    /// The variable for the password. It has no option: `ps` would show that to every user.
     const VARIABLE: &str = "MAPCAST_REDIS_PASSWORD";
 
-    /// Where the address itself may stand, which `ps` does not show either.
+    /// The variable for the address, which `ps` does not show either.
     const SOURCE_VARIABLE: &str = "MAPCAST_SOURCE";
 
     pub(super) fn complete(
@@ -97,7 +98,7 @@ mod redis {
         password_file: Option<PathBuf>,
     ) -> anyhow::Result<RedisAddress> {
         if address.has_password() && env::var(SOURCE_VARIABLE).as_deref() != Ok(text) {
-            log::warn!("ps shows the password in --source to everyone: use --redis-password-file or {VARIABLE}");
+            log::warn!("ps shows the password in --source to every user; use --redis-password-file or {VARIABLE}");
         }
         let variable = env::var(VARIABLE).ok().filter(|password| !password.is_empty());
         let in_file = password_file.map(Password::in_file).transpose().context("--redis-password-file")?;

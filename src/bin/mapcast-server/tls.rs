@@ -1,4 +1,4 @@
-//! The options that TLS takes, where it is built in.
+//! TLS options, if TLS is compiled in.
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub(crate) use present::{SourceTlsArgs, TlsArgs};
@@ -11,16 +11,16 @@ mod present {
     use clap::Args;
     use mapcast::tls::{Acceptor, ClientTls, Identity, ServerTls};
 
-    /// Who the server is, and of whom a client has to be.
+    /// The server's certificate, and the CA of its clients.
     #[derive(Debug, Args)]
     pub(crate) struct TlsArgs {
-        /// Encrypt with this certificate: PEM, those between it and the root behind it. Read again when it changes
+        /// Encrypt with the certificate chain in this PEM file, leaf first; read again when it changes
         #[arg(long = "tls-cert", value_name = "FILE", env = "MAPCAST_TLS_CERT", requires = "key")]
         cert: Option<PathBuf>,
-        /// The certificate's private key: PEM, not encrypted
+        /// Private key of the certificate: PEM, not encrypted
         #[arg(long = "tls-key", value_name = "FILE", env = "MAPCAST_TLS_KEY", requires = "cert")]
         key: Option<PathBuf>,
-        /// Let only clients in that have a certificate of a CA in this file: PEM
+        /// Accept only clients with a certificate from a CA in this PEM file
         #[arg(long = "tls-client-ca", value_name = "FILE", env = "MAPCAST_TLS_CLIENT_CA", requires = "cert")]
         client_ca: Option<PathBuf>,
     }
@@ -34,16 +34,16 @@ mod present {
         }
     }
 
-    /// Whom the server trusts as its source, and who it is there.
+    /// The trusted CAs for the source, and the certificate to present there.
     #[derive(Debug, Args)]
     pub(crate) struct SourceTlsArgs {
-        /// Trust the CAs in this file, with a source of TLS: PEM [default: the system's roots]
+        /// With a TLS source, trust the CA certificates in this PEM file instead of the system's
         #[arg(long = "source-tls-ca", id = "source_tls_ca", value_name = "FILE", env = "MAPCAST_SOURCE_TLS_CA")]
         ca: Option<PathBuf>,
-        /// The name that the source's certificate must be for [default: the host that is connected to]
+        /// The name in the source's certificate [default: the host of the address]
         #[arg(long = "source-tls-name", id = "source_tls_name", value_name = "NAME", env = "MAPCAST_SOURCE_TLS_NAME")]
         name: Option<String>,
-        /// Show this certificate to a source that asks for one: PEM
+        /// Present the client certificate in this PEM file to a source that requests one
         #[arg(
             long = "source-tls-cert",
             id = "source_tls_cert",
@@ -52,7 +52,7 @@ mod present {
             requires = "source_tls_key"
         )]
         cert: Option<PathBuf>,
-        /// The certificate's private key: PEM, not encrypted
+        /// Private key of the certificate: PEM, not encrypted
         #[arg(
             long = "source-tls-key",
             id = "source_tls_key",
@@ -64,7 +64,7 @@ mod present {
     }
 
     impl SourceTlsArgs {
-        /// Returns what was chosen; `None` if nothing was.
+        /// Returns the TLS settings; `None` if no option was given.
         pub(crate) fn chosen(&self) -> Option<ClientTls> {
             let identity = self.cert.clone().zip(self.key.clone()).map(|(cert, key)| Identity { cert, key });
             let chosen = ClientTls { ca: self.ca.clone(), name: self.name.clone(), identity };
@@ -73,27 +73,27 @@ mod present {
     }
 }
 
-/// None, without the feature `tls`.
+/// No options without the feature `tls`.
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
 #[derive(Debug, clap::Args)]
 pub(crate) struct TlsArgs {}
 
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
 impl TlsArgs {
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same as with the feature")]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "same signature as with the feature")]
     pub(crate) fn load(&self) -> anyhow::Result<Option<std::sync::Arc<mapcast::tls::Acceptor>>> {
         Ok(None)
     }
 }
 
-/// None, without the feature `tls`.
+/// No options without the feature `tls`.
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceTlsArgs {}
 
 #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
 impl SourceTlsArgs {
-    #[allow(clippy::unused_self, reason = "the same as with the feature")]
+    #[allow(clippy::unused_self, reason = "same signature as with the feature")]
     pub(crate) fn chosen(&self) -> Option<mapcast::tls::ClientTls> {
         None
     }

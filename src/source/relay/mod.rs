@@ -11,7 +11,7 @@ use super::connection_log::ConnectionLog;
 use super::encryption::Refusal;
 use super::report::Notice;
 use super::{Error, Published, Sink, Source};
-use crate::client::{self, Event, Follower};
+use crate::client::{self, FollowEvent, Follower};
 use crate::frame;
 use crate::shutdown::Shutdown;
 use crate::stats::health::Failure;
@@ -129,13 +129,13 @@ impl Source for Relay {
         loop {
             follower.set_deadline(self.held.as_ref().map(|(_, until)| *until));
             match follower.next_event() {
-                Ok(Event::Connected { peer, local }) if is_own(peer, local, &self.own) => {
+                Ok(FollowEvent::Connected { peer, local }) if is_own(peer, local, &self.own) => {
                     follower.give_up();
                     self.fail(Fault::Itself(peer), sink);
                 }
-                Ok(Event::Connected { peer, local }) => log::debug!("{}: {local} to {peer}", self.log.name()),
-                Ok(Event::Payload(payload)) => self.take(payload, sink),
-                Ok(Event::Lost { reason, .. }) => {
+                Ok(FollowEvent::Connected { peer, local }) => log::debug!("{}: {local} to {peer}", self.log.name()),
+                Ok(FollowEvent::Payload(payload)) => self.take(payload, sink),
+                Ok(FollowEvent::Lost { reason, .. }) => {
                     self.publish_held(sink);
                     self.fail(reason.map_or(Fault::Closed, Fault::of), sink);
                 }

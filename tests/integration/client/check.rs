@@ -1,18 +1,18 @@
-//! `check`: an exit code, one line for people, in time.
+//! `check`: an exit code and one line, in time.
 
 use std::net::TcpStream;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use super::peer::{builtin_frame, nobody, serve, serve_bytes};
+use super::peer::{builtin_frame, closed_address, serve, serve_bytes};
 use crate::support::program::{Finished, Program};
 
 fn check(args: &[&str]) -> Finished {
     check_within(&[&["-W", "1m"], args].concat())
 }
 
-/// As [`check`], with the time that `args` give.
+/// As [`check`], with the time limit in `args`.
 fn check_within(args: &[&str]) -> Finished {
     let check = Program::client(&[&["check"], args].concat()).finish();
     check.assert_stdout("");
@@ -21,7 +21,7 @@ fn check_within(args: &[&str]) -> Finished {
 }
 
 #[test]
-fn a_good_map_is_0_and_one_line_for_people() {
+fn a_good_map_is_0_and_one_line() {
     let server = serve_bytes(builtin_frame());
     let line = format!("{server}: good: bincode, 4 entries, {} bytes, ", builtin_frame().len() - 10);
     check(&[&server]).assert_exit(0).assert_stderr(&line);
@@ -29,7 +29,7 @@ fn a_good_map_is_0_and_one_line_for_people() {
 }
 
 #[test]
-fn the_address_and_the_format_may_come_from_the_environment() {
+fn address_and_format_may_come_from_the_environment() {
     let server = serve_bytes(b"7         {\"n\":1}".to_vec());
     let check = Program::client_with(&["check"], |command| {
         command.env("MAPCAST_ADDRESS", &server).env("MAPCAST_FORMAT", "json")
@@ -38,13 +38,13 @@ fn the_address_and_the_format_may_come_from_the_environment() {
 }
 
 #[test]
-fn nobody_there_is_3() {
-    check(&[&nobody()]).assert_exit(3).assert_stderr("cannot connect to");
+fn a_refused_connection_is_3() {
+    check(&[&closed_address()]).assert_exit(3).assert_stderr("cannot connect to");
 }
 
 #[test]
-fn nobody_who_answers_is_3_in_time() {
-    // A listener whose queue is full: the kernel drops who comes then, as a machine that is gone would.
+fn an_unanswered_connection_is_3_in_time() {
+    // A listener with a full queue: the kernel drops further connections, as if the machine were gone.
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     listener.listen(0).unwrap();
@@ -54,21 +54,21 @@ fn nobody_who_answers_is_3_in_time() {
         queued.push(stream);
     }
     let check = check_within(&["-W", "300ms", &address.to_string()]);
-    check.assert_exit(3).assert_stderr("no answer in the time that was given");
+    check.assert_exit(3).assert_stderr("timed out");
 }
 
 #[test]
-fn a_server_that_says_nothing_is_124_after_two_seconds_or_the_time_given() {
+fn a_silent_server_is_124_after_2_s_or_the_timeout() {
     let server = serve_bytes(Vec::new());
     for (args, least) in [(&[server.as_str()][..], 2000), (&["-W", "1s", &server], 1000)] {
         let check = check_within(args);
-        check.assert_exit(124).assert_stderr("does the server want TLS: --tls, is it full, or has it no map yet?");
+        check.assert_exit(124).assert_stderr("does the server need --tls, is it full, or does it have no map yet?");
         assert!(check.elapsed.as_millis() >= least, "{:?}", check.elapsed);
     }
 }
 
 #[test]
-fn what_is_no_map_is_4() {
+fn an_invalid_map_is_4() {
     let server = serve_bytes(b"SSH-2.0-OpenSSH_9.2p1\r\n".to_vec());
     check(&[&server]).assert_exit(4).assert_stderr("not a frame header");
     check(&["-f", "json", &serve_bytes(builtin_frame())]).assert_exit(4).assert_stderr("--format");
@@ -81,7 +81,7 @@ fn a_server_that_closes_before_a_map_is_1() {
 }
 
 #[test]
-fn a_closed_standard_output_makes_nothing_good() {
+fn a_closed_standard_output_does_not_hide_a_failure() {
     let (_, closed) = std::io::pipe().unwrap();
     let check =
         Program::client_with(&["check", "-W", "1s", &serve_bytes(Vec::new())], |command| command.stdout(closed));

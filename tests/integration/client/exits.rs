@@ -1,4 +1,4 @@
-//! Every exit code, and what is said beside it.
+//! Every exit code, and its message.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::time::Duration;
@@ -6,31 +6,31 @@ use std::time::Duration;
 use mapcast::Map;
 use rustix::process::Signal;
 
-use super::peer::{BUILTIN_LINE, builtin_frame, map_frame, nobody, numbered_frame, serve, serve_bytes};
+use super::peer::{BUILTIN_LINE, builtin_frame, closed_address, map_frame, numbered_frame, serve, serve_bytes};
 use crate::support::program::Program;
 
 #[test]
-fn enough_maps_are_0() {
+fn a_reached_count_is_0() {
     let server = serve_bytes(builtin_frame().repeat(3));
     let client = Program::client(&["-n", "2", &server]).finish();
     client.assert_exit(0).assert_stdout(&BUILTIN_LINE.repeat(2));
 }
 
 #[test]
-fn an_orderly_end_is_0_when_it_may_not_come_back() {
+fn without_reconnecting_an_orderly_end_is_0() {
     let server = serve(|_, mut stream| stream.write_all(&builtin_frame()).unwrap());
     Program::client(&["--no-reconnect", &server]).finish().assert_exit(0).assert_stdout(BUILTIN_LINE);
 }
 
 #[test]
-fn an_end_before_enough_maps_is_1() {
+fn an_end_before_the_count_is_1() {
     let server = serve(|_, mut stream| stream.write_all(&builtin_frame()).unwrap());
     let client = Program::client(&["--no-reconnect", "-n", "2", &server]).finish();
     client.assert_exit(1).assert_stderr("after 1 of 2 maps");
 }
 
 #[test]
-fn a_cut_is_1_when_it_may_not_come_back() {
+fn without_reconnecting_a_cut_is_1() {
     for cut in [10, 12] {
         let server = serve(move |_, mut stream| stream.write_all(&builtin_frame()[..cut]).unwrap());
         let client = Program::client(&["--no-reconnect", &server]).finish();
@@ -39,23 +39,23 @@ fn a_cut_is_1_when_it_may_not_come_back() {
 }
 
 #[test]
-fn a_silence_is_1_when_it_may_not_come_back() {
+fn without_reconnecting_a_silence_is_1() {
     let server = serve_bytes(builtin_frame());
     let client = Program::client(&["--no-reconnect", "--stale-after", "2s", &server]).finish();
     client.assert_exit(1).assert_stdout(BUILTIN_LINE).assert_stderr("mapcast-client: no frame for 2s: stale");
 }
 
 #[test]
-fn usage_errors_are_2_and_one_clear_text() {
+fn usage_errors_are_2_and_one_clear_message() {
     for (args, text) in [
         (&["--format", "yaml"][..], "[possible values: bincode, json, msgpack, pickle, text]"),
         (&["--timeout", "soon"], "write 5s, 500ms"),
         (&["localhost:http"], "write HOST, HOST:PORT"),
-        (&["-n", "3", "greet"], "belongs to the main job"),
+        (&["-n", "3", "greet"], "it is for printing or delivering maps"),
         (&["--no-such-option"], "--no-such-option"),
-        (&["--write", "-", "--write-format", "json"], "leave --write out, and give --output"),
-        (&["--write", "/dev/stdout", "--write-format", "json"], "leave --write out, and give --output"),
-        (&["-n", "0"], "it must be at least 1"),
+        (&["--write", "-", "--write-format", "json"], "to print maps use --output instead of --write"),
+        (&["--write", "/dev/stdout", "--write-format", "json"], "to print maps use --output instead of --write"),
+        (&["-n", "0"], "must be at least 1"),
     ] {
         let client = Program::client(args).finish();
         client.assert_exit(2).assert_stdout("").assert_stderr(text);
@@ -77,17 +77,17 @@ fn help_and_version_are_0() {
 }
 
 #[test]
-fn nobody_there_is_3() {
-    let nobody = nobody();
-    for args in [&[nobody.as_str()][..], &["echo", &nobody, "Hola"], &["greet", &nobody]] {
+fn a_refused_connection_is_3() {
+    let closed_address = closed_address();
+    for args in [&[closed_address.as_str()][..], &["echo", &closed_address, "Hola"], &["greet", &closed_address]] {
         let client = Program::client(args).finish();
-        client.assert_exit(3).assert_stderr(&format!("mapcast-client: cannot connect to {nobody}"));
+        client.assert_exit(3).assert_stderr(&format!("mapcast-client: cannot connect to {closed_address}"));
         assert_eq!(client.stderr.matches("refused").count(), 1, "{}", client.stderr);
     }
 }
 
 #[test]
-fn a_command_that_is_mistyped_is_asked_for_where_no_machine_has_that_name() {
+fn a_mistyped_command_gets_a_hint_if_the_host_is_unknown() {
     let client = Program::client(&["chek"]).finish();
     client
         .assert_exit(3)
@@ -97,7 +97,7 @@ fn a_command_that_is_mistyped_is_asked_for_where_no_machine_has_that_name() {
 }
 
 #[test]
-fn what_is_typed_wins_over_what_it_cannot_stand_beside_in_the_environment() {
+fn a_typed_option_overrides_conflicting_variables() {
     let server = serve_bytes(builtin_frame());
     for (args, variable, value, printed) in [
         (&["-n", "1", "-o", "json"][..], "MAPCAST_WATCH", "true", BUILTIN_LINE),
@@ -137,7 +137,7 @@ fn another_protocol_is_4_at_once_and_is_escaped() {
 }
 
 #[test]
-fn another_protocol_with_a_short_greeting_is_4_and_no_loop() {
+fn another_protocol_with_a_short_greeting_is_4_at_once() {
     let greeting = || serve(|_, mut stream| stream.write_all(b"Hola\x1b").unwrap());
     for args in [&["-n", "1"][..], &["--no-reconnect"], &["check"]] {
         let client = Program::client(&[args, &[&greeting()]].concat()).finish();
@@ -147,7 +147,7 @@ fn another_protocol_with_a_short_greeting_is_4_and_no_loop() {
 }
 
 #[test]
-fn too_large_a_frame_is_4_and_names_the_option() {
+fn a_frame_too_large_is_4_and_names_the_option() {
     let client = Program::client(&["--max-frame", "10", &serve_bytes(builtin_frame())]).finish();
     client.assert_exit(4).assert_stderr("above the limit of 10").assert_stderr("--max-frame");
 }
@@ -160,7 +160,7 @@ fn a_missing_entry_is_5_and_named() {
 }
 
 #[test]
-fn the_time_that_is_over_is_124_with_or_without_maps() {
+fn a_timeout_is_124_with_or_without_maps() {
     for (bytes, printed) in [(Vec::new(), ""), (builtin_frame(), BUILTIN_LINE)] {
         let client = Program::client(&["-W", "3s", &serve_bytes(bytes)]).finish();
         client.assert_exit(124).assert_stdout(printed);
@@ -169,20 +169,20 @@ fn the_time_that_is_over_is_124_with_or_without_maps() {
 }
 
 #[test]
-fn the_time_that_is_over_before_any_byte_says_what_the_server_may_be_waiting_for() {
-    let hint = "no map came (does the server want TLS: --tls, is it full, or has it no map yet?): the time that was given is over";
+fn a_timeout_before_any_byte_suggests_causes() {
+    let hint = "no map was received (does the server need --tls, is it full, or does it have no map yet?): timed out";
     for args in [&["-W", "300ms"][..], &["-W", "300ms", "--write", "x.json"], &["check", "-W", "300ms"]] {
         let client = Program::client(&[args, &[&serve_bytes(Vec::new())]].concat()).finish();
         client.assert_exit(124).assert_stderr(hint);
     }
     for bytes in [b"1".to_vec(), builtin_frame()] {
         let client = Program::client(&["-W", "3s", &serve_bytes(bytes)]).finish();
-        client.assert_exit(124).assert_stderr("mapcast-client: the time that was given is over\n");
+        client.assert_exit(124).assert_stderr("mapcast-client: timed out\n");
     }
 }
 
 #[test]
-fn the_time_is_over_between_two_connections_too() {
+fn a_timeout_between_two_connections_is_124() {
     let server = serve(|number, mut stream| {
         if number == 0 {
             stream.write_all(&builtin_frame()).unwrap();
@@ -211,40 +211,40 @@ fn an_interrupt_after_a_map_is_0() {
     client.finish().assert_exit(0).assert_stdout(BUILTIN_LINE);
 }
 
-/// Returns the frame of a map that is more than a pipe holds (64 KiB on Linux, pipe(7)).
+/// Returns the frame of a map that is larger than a pipe holds (64 KiB on Linux, pipe(7)).
 fn large_frame() -> Vec<u8> {
     map_frame(&Map::from([("text".into(), "x".repeat(90_000).into())]))
 }
 
-/// Starts a client with `args` whose output nobody reads, and returns it when its pipe is full, with the pipe. `before` is
-/// what is sent, and read, before that.
+/// Starts a client with `args` whose output is not read. Returns it once its pipe is full, with the pipe. `before` is
+/// sent, and read, first.
 fn blocked(args: &[&str], before: &[u8]) -> (Program, io::PipeReader) {
     let server = serve_bytes([before, &large_frame()].concat());
     let (mut unread, stdout) = io::pipe().unwrap();
     let client = Program::client_with(&[args, &[&server]].concat(), |command| command.stdout(stdout));
     let mut line = vec![0; if before.is_empty() { 0 } else { BUILTIN_LINE.len() }];
     unread.read_exact(&mut line).unwrap();
-    // It has begun with the large one: the rest finds no room.
+    // The large map has begun to fill the pipe: the rest finds no room.
     unread.read_exact(&mut [0]).unwrap();
     (client, unread)
 }
 
 #[test]
-fn the_time_is_over_for_a_client_whose_output_nobody_reads() {
+fn a_timeout_ends_a_client_with_unread_output() {
     for args in [&["-W", "3s"][..], &["-W", "3s", "-o", "raw"]] {
         let (client, _unread) = blocked(args, &[]);
-        client.finish().assert_exit(124).assert_stderr("the time that was given is over");
+        client.finish().assert_exit(124).assert_stderr("timed out");
     }
     let echo = serve(|_, mut stream| while stream.write_all(&[b'x'; 9_000]).is_ok() {});
-    for talk in [&["greet", &echo][..], &["echo", &echo, "text"]] {
+    for words in [&["greet", &echo][..], &["echo", &echo, "text"]] {
         let (_unread, stdout) = io::pipe().unwrap();
-        let client = Program::client_with(&[&["-W", "500ms"], talk].concat(), |command| command.stdout(stdout));
+        let client = Program::client_with(&[&["-W", "500ms"], words].concat(), |command| command.stdout(stdout));
         client.finish().assert_exit(124);
     }
 }
 
 #[test]
-fn a_signal_ends_a_client_whose_output_nobody_reads() {
+fn a_signal_ends_a_client_with_unread_output() {
     for (before, wanted) in [(Vec::new(), 130), (builtin_frame(), 0)] {
         let (mut client, _unread) = blocked(&[], &before);
         assert!(client.is_running(), "it should wait for its output");
@@ -254,7 +254,7 @@ fn a_signal_ends_a_client_whose_output_nobody_reads() {
 }
 
 #[test]
-fn an_output_that_is_closed_is_a_quiet_0_without_another_map() {
+fn a_closed_output_is_a_quiet_0_without_another_map() {
     let server = serve_bytes(numbered_frame(1));
     let (reader, stdout) = io::pipe().unwrap();
     let client = Program::client_with(&[&server], |command| command.stdout(stdout));
@@ -267,7 +267,7 @@ fn an_output_that_is_closed_is_a_quiet_0_without_another_map() {
 }
 
 #[test]
-fn a_map_for_an_output_that_is_closed_is_a_quiet_0() {
+fn a_map_for_a_closed_output_is_a_quiet_0() {
     let server = serve(|_, mut stream| while stream.write_all(&builtin_frame()).is_ok() {});
     let (reader, stdout) = io::pipe().unwrap();
     drop(reader);

@@ -1,4 +1,4 @@
-//! Connections that end, and the next ones.
+//! Connections that end, and reconnections.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use super::peer::{builtin_frame, numbered_frame, serve, serve_on};
 use crate::support::program::Program;
 
 #[test]
-fn the_log_says_who_is_connected_and_why_no_longer() {
+fn the_log_names_the_peer_and_the_reason_of_a_loss() {
     let server = serve(|_, mut stream| drop(stream.write_all(&numbered_frame(1))));
     let client = Program::client(&["-n", "2", &server]).finish();
     client.assert_exit(0).assert_stderr(&format!("connected to {server} from 127.0.0.1:"));
@@ -15,7 +15,7 @@ fn the_log_says_who_is_connected_and_why_no_longer() {
 }
 
 #[test]
-fn a_server_that_was_killed_is_found_again_at_its_address() {
+fn a_client_reconnects_to_a_killed_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let client = Program::client(&["-n", "2", &address.to_string()]);
@@ -32,7 +32,7 @@ fn a_server_that_was_killed_is_found_again_at_its_address() {
 }
 
 #[test]
-fn a_server_that_is_away_is_tried_again() {
+fn a_server_that_is_away_is_retried() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = Program::client(&[&listener.local_addr().unwrap().to_string()]);
     let (mut stream, _) = listener.accept().unwrap();
@@ -54,9 +54,9 @@ fn a_silent_connection_is_replaced() {
 }
 
 #[test]
-fn a_connection_that_brings_no_byte_is_replaced_long_before_it_is_stale() {
+fn a_connection_without_a_byte_is_replaced_early() {
     let mut kept = Vec::new();
-    // As one of several servers on a port whose process hangs: the system accepts for it.
+    // As one of several servers on a port whose process hangs: the system accepts the connection.
     let server = serve(move |number, mut stream| {
         if number > 0 {
             stream.write_all(&numbered_frame(1)).unwrap();

@@ -1,27 +1,28 @@
-//! Frames as hostile, slow and old servers send them.
+//! Frames from hostile, slow and old servers.
 
 use std::io::Write;
 use std::time::Duration;
 
-use super::peer::{BUILTIN_LINE, builtin_frame, frame, pace, serve, serve_bytes};
+use super::peer::{BUILTIN_LINE, builtin_frame, delay, frame, serve, serve_bytes};
 use crate::support::program::Program;
 
-/// What Python's `pickle.dumps({1: "Hola", 2: "Bienvenido", 3: "Al", 4: "Servidor"}, protocol=4)` returns.
+/// The result of Python's `pickle.dumps({1: "Hola", 2: "Bienvenido", 3: "Al", 4: "Servidor"}, protocol=4)`.
 const PYTHON_PICKLE: &[u8] =
     b"\x80\x04\x951\x00\x00\x00\x00\x00\x00\x00}\x94(K\x01\x8c\x04Hola\x94K\x02\x8c\nBienvenido\x94\
 K\x03\x8c\x02Al\x94K\x04\x8c\x08Servidor\x94u.";
 
-/// What a claim may take of memory beyond what a client takes that gets an ordinary frame, in KiB.
+/// How much more memory an announced length may take than an ordinary frame, in KiB.
 const MOST_MORE_MEMORY: u64 = 1024;
 
 #[test]
-fn a_python_server_that_sends_header_and_pickle_apart_is_understood() {
+fn header_and_pickle_may_arrive_separately() {
     let mut kept = Vec::new();
     let server = serve(move |_, mut stream| {
-        // As it does: `connection.send(bytes(f"{len(data):<10}", "utf-8"))`, then `connection.send(data)`.
+        // As the original server does: `connection.send(bytes(f"{len(data):<10}", "utf-8"))`, then
+        // `connection.send(data)`.
         for _ in 0..2 {
             stream.write_all(format!("{:<10}", PYTHON_PICKLE.len()).as_bytes()).unwrap();
-            pace(Duration::from_millis(20));
+            delay(Duration::from_millis(20));
             stream.write_all(PYTHON_PICKLE).unwrap();
         }
         kept.push(stream);
@@ -37,7 +38,7 @@ fn a_frame_split_at_any_byte_is_the_same_map() {
     let server = serve(move |_, mut stream| {
         for split in 1..whole.len() {
             stream.write_all(&whole[..split]).unwrap();
-            pace(Duration::from_millis(2));
+            delay(Duration::from_millis(2));
             stream.write_all(&whole[split..]).unwrap();
         }
     });
@@ -52,13 +53,13 @@ fn empty_frames_print_nothing() {
 }
 
 #[test]
-fn the_largest_claim_is_refused_by_its_header() {
+fn a_length_above_the_limit_is_rejected_by_its_header() {
     let client = Program::client(&[&serve_bytes(b"9999999999".to_vec())]).finish();
     client.assert_exit(4).assert_stderr("9999999999").assert_stderr("--max-frame");
 }
 
 #[test]
-fn a_claim_that_is_allowed_takes_no_memory_by_itself() {
+fn an_announced_length_alone_takes_no_memory() {
     let peak = |bytes: Vec<u8>, limit| {
         let client = Program::client(&["--max-frame", limit, "--stale-after", "200ms", &serve_bytes(bytes)]);
         client.wait_log("no frame for 200ms: stale; reconnecting in");
@@ -72,13 +73,13 @@ fn a_claim_that_is_allowed_takes_no_memory_by_itself() {
 }
 
 #[test]
-fn a_frame_that_drips_is_as_stale_as_none() {
+fn a_slow_frame_is_stale() {
     let server = serve(|_, mut stream| {
         for byte in builtin_frame() {
             if stream.write_all(&[byte]).is_err() {
                 break;
             }
-            pace(Duration::from_millis(50));
+            delay(Duration::from_millis(50));
         }
     });
     let client = Program::client(&["--no-reconnect", "--stale-after", "400ms", &server]).finish();

@@ -1,71 +1,71 @@
-//! Signals that are ignored when a program starts, as nohup(1) has it, stay ignored in it and in what it starts.
+//! Signals that are ignored at the start, as with nohup(1), stay ignored in the program and its child processes.
 
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::peer::pace;
-use super::place::Place;
+use super::fixture::Fixture;
+use super::peer::delay;
 use crate::support::program::{CLIENT, Program, SERVER, clean};
 
-/// As often as a repeat may come between two changes.
+/// The repeat interval: many repeats come between two changes.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// SIGHUP, SIGINT and SIGQUIT as bits of `SigIgn`.
 const IGNORED: u64 = 0b111;
 
-/// Starts `words` by a shell that ignores the three signals.
+/// Starts `words` in a shell that ignores the three signals.
 #[track_caller]
-fn ignoring(place: &Place, words: &[&str]) -> Program {
+fn ignoring(fixture: &Fixture, words: &[&str]) -> Program {
     let mut command = clean("sh");
     command.args(["-c", "trap '' HUP INT QUIT; exec \"$@\"", "sh"]).args(words);
-    command.current_dir(&place.directory).env("TMPDIR", place.directory.path());
+    command.current_dir(&fixture.directory).env("TMPDIR", fixture.directory.path());
     Program::start(command)
 }
 
 /// Returns the mask that a child wrote into the file `mask`.
-fn mask(place: &Place) -> u64 {
-    u64::from_str_radix(place.text("mask").trim().trim_start_matches("SigIgn:").trim(), 16).unwrap()
+fn mask(fixture: &Fixture) -> u64 {
+    u64::from_str_radix(fixture.text("mask").trim().trim_start_matches("SigIgn:").trim(), 16).unwrap()
 }
 
 #[test]
-fn the_server_ignores_them_and_ends_in_order_by_another() {
-    let place = Place::new(INTERVAL);
-    let mut server = ignoring(&place, &[SERVER, "--listen", "127.0.0.1:0"]);
+fn the_server_ignores_them_and_stops_by_another_signal() {
+    let fixture = Fixture::new(INTERVAL);
+    let mut server = ignoring(&fixture, &[SERVER, "--listen", "127.0.0.1:0"]);
     let address = server.addr().to_string();
     for signal in [Signal::HUP, Signal::INT] {
         server.signal(signal);
     }
-    pace(Duration::from_millis(300));
+    delay(Duration::from_millis(300));
     Program::client(&["-n", "1", &address]).finish().assert_exit(0);
     assert!(server.is_running());
     server.signal(Signal::TERM);
     server.finish().assert_exit(0).assert_stderr("stopped: ");
 }
 
-/// As a parent may leave it that waits for its own children with sigwait(3).
+/// As left by a parent that waits for its own children with sigwait(3).
 #[test]
-fn a_client_that_is_never_told_of_its_children_sees_their_end() {
-    let place = Place::new(INTERVAL);
+fn a_client_with_sigchld_blocked_reaps_its_children() {
+    let fixture = Fixture::new(INTERVAL);
     let mut command = clean("env");
-    let address = place.server.running.addr.to_string();
+    let address = fixture.server.running.addr.to_string();
     command.args(["--block-signal=CHLD", CLIENT, "-f", "json", &address, "-n", "1", "--exec", "exit 3"]);
-    command.current_dir(&place.directory).env("TMPDIR", place.directory.path());
+    command.current_dir(&fixture.directory).env("TMPDIR", fixture.directory.path());
     Program::start(command).finish().assert_exit(1).assert_stderr("the last command failed: exit status: 3");
 }
 
 #[test]
 fn the_client_ignores_them_and_so_does_its_command() {
-    let place = Place::new(INTERVAL);
-    let address = place.server.running.addr.to_string();
+    let fixture = Fixture::new(INTERVAL);
+    let address = fixture.server.running.addr.to_string();
     let command = "grep SigIgn /proc/self/status >mask.tmp; mv mask.tmp mask";
-    let mut client = ignoring(&place, &[CLIENT, "-f", "json", &address, "--exec", command]);
-    client.wait_log("the command is done");
-    assert_eq!(mask(&place) & IGNORED, IGNORED);
+    let mut client = ignoring(&fixture, &[CLIENT, "-f", "json", &address, "--exec", command]);
+    client.wait_log("the command succeeded");
+    assert_eq!(mask(&fixture) & IGNORED, IGNORED);
     for signal in [Signal::HUP, Signal::INT] {
         client.signal(signal);
     }
-    pace(Duration::from_millis(300));
+    delay(Duration::from_millis(300));
     assert!(client.is_running());
     client.signal(Signal::TERM);
     client.finish().assert_exit(0);
@@ -74,18 +74,18 @@ fn the_client_ignores_them_and_so_does_its_command() {
 #[test]
 fn a_program_of_run_ignores_them_if_and_only_if_the_client_does() {
     for (is_ignoring, wanted) in [(true, IGNORED), (false, 0)] {
-        let place = Place::new(INTERVAL);
-        let address = place.server.running.addr.to_string();
+        let fixture = Fixture::new(INTERVAL);
+        let address = fixture.server.running.addr.to_string();
         let script = "grep SigIgn /proc/self/status >mask.tmp; mv mask.tmp mask; exec sleep 1000";
         let words = [CLIENT, "-f", "json", &address, "--run", "sh", "-c", script];
-        let mut client = if is_ignoring { ignoring(&place, &words) } else { place.client(&words[4..]) };
-        crate::support::eventually("the mask", || place.path("mask").exists());
-        assert_eq!(mask(&place) & IGNORED, wanted);
+        let mut client = if is_ignoring { ignoring(&fixture, &words) } else { fixture.client(&words[4..]) };
+        crate::support::eventually("the mask", || fixture.path("mask").exists());
+        assert_eq!(mask(&fixture) & IGNORED, wanted);
         if is_ignoring {
             for signal in [Signal::HUP, Signal::INT, Signal::QUIT] {
                 client.signal(signal);
             }
-            pace(Duration::from_millis(300));
+            delay(Duration::from_millis(300));
             assert!(client.is_running());
         }
         client.signal(Signal::TERM);

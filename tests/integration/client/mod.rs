@@ -1,18 +1,18 @@
-//! The client program against servers that are a few lines of sockets each.
+//! The client program against small scripted servers.
 
-mod care;
 mod check;
+mod echo_greet;
 mod exec;
 mod exits;
+mod failures;
+mod fixture;
 mod follow;
 mod frames;
-mod hold_back;
 mod ignored;
 mod output;
 mod peer;
-mod place;
 mod run;
+mod settle_check;
 mod start;
-mod talks;
 mod watch;
 mod write;

@@ -1,4 +1,4 @@
-//! What is printed.
+//! Printed maps.
 
 use std::fs::File;
 use std::io::Write;
@@ -41,7 +41,7 @@ fn every_format_is_read() {
 }
 
 #[test]
-fn the_environment_says_what_the_command_line_does_not() {
+fn the_environment_sets_missing_options() {
     let server = serve_bytes(frame(br#"{"n":1,"m":2}"#));
     let client = Program::client_with(&["-o", "json"], |command| {
         let twins = [
@@ -68,7 +68,7 @@ fn only_changes_are_printed_and_counted_when_asked() {
 }
 
 #[test]
-fn a_map_that_comes_again_after_a_reconnection_is_no_change() {
+fn the_same_map_after_a_reconnection_is_not_a_change() {
     let server = serve(|number, mut stream| {
         let map = numbered_frame(i64::try_from(number / 2).unwrap());
         let _ = stream.write_all(&map);
@@ -77,7 +77,7 @@ fn a_map_that_comes_again_after_a_reconnection_is_no_change() {
 }
 
 #[test]
-fn entries_are_picked_by_number_and_by_text() {
+fn entries_are_selected_by_number_and_by_string() {
     assert_eq!(
         printed(&serve_bytes(builtin_frame()), &["-n", "1", "-k", "3", "-k", "1"]),
         "{\"1\":\"Hola\",\"3\":\"Al\"}\n"
@@ -94,7 +94,7 @@ fn a_prefix_stands_before_each_line() {
 
 #[test]
 fn clients_that_share_a_file_never_mix_within_a_line() {
-    // Longer than a buffer of the standard library, so that only one write keeps it together.
+    // Longer than a buffer of the standard library, so that only a single write keeps it together.
     let value = Value::from("x".repeat(20_000));
     let map = Map::from([("text".into(), value)]);
     let server = serve_bytes(frame(&Format::Bincode.encode_map(&map).unwrap()).repeat(20));

@@ -1,4 +1,4 @@
-//! Servers that do exactly what a test says.
+//! Scripted servers.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use mapcast::frame::Frame;
 use mapcast::{Format, Map, builtin_map};
 
-/// Serves one client after the other with `script`, which is told how many came before. Returns where. A script that
-/// wants a connection to stay open keeps the stream. It ends with the process.
+/// Serves one client after the other with `script`, which gets the number of earlier clients. Returns the address. A
+/// script keeps the stream to keep a connection open. The thread ends with the process.
 pub(super) fn serve(script: impl FnMut(usize, TcpStream) + Send + 'static) -> String {
     serve_on(TcpListener::bind("127.0.0.1:0").unwrap(), script).to_string()
 }
 
-/// As [`serve`], on a listener of the caller's own.
+/// As [`serve`], on the caller's own listener.
 pub(super) fn serve_on(listener: TcpListener, mut script: impl FnMut(usize, TcpStream) + Send + 'static) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let run = move || {
@@ -37,13 +37,13 @@ pub(super) fn serve_bytes(bytes: Vec<u8>) -> String {
     })
 }
 
-/// Returns an address that nobody listens on.
-pub(super) fn nobody() -> String {
+/// Returns an address without a listener.
+pub(super) fn closed_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// Lets time pass in a peer that is meant to be slow.
-pub(super) fn pace(time: Duration) {
+pub(super) fn delay(time: Duration) {
     let (_sender, receiver) = mpsc::channel::<()>();
     let _ = receiver.recv_timeout(time);
 }

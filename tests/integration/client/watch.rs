@@ -1,4 +1,4 @@
-//! `--watch` in a real terminal, which tmux is.
+//! `--watch` in a real terminal (tmux).
 
 use std::fs;
 use std::process::Command;
@@ -13,19 +13,19 @@ use crate::support::program::{CLIENT, Program, clean};
 use crate::support::server::{MapServer, numbered};
 use crate::support::{eventually, has_command, skip};
 
-/// A terminal of 80 columns and 12 lines in which a shell runs one command; gone when dropped.
+/// A terminal of 80 columns and 12 lines in which a shell runs one command; closed on drop.
 struct Screen {
     directory: TempDir,
 }
 
 impl Screen {
-    /// Starts `mapcast-client --watch` with `args`; what it leaves behind stays to be looked at. `None` without tmux.
+    /// Starts `mapcast-client --watch` with `args`; the screen stays after its exit. `None` without tmux.
     #[track_caller]
     fn watch(args: &str, setting: &str) -> Option<Self> {
         Self::start(args, setting, "")
     }
 
-    /// As [`watch`](Self::watch), with something after the command, too.
+    /// As [`watch`](Self::watch), with words after the command.
     #[track_caller]
     fn start(args: &str, before: &str, after: &str) -> Option<Self> {
         if !has_command("tmux") {
@@ -56,7 +56,7 @@ impl Screen {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What is on the screen; with its escape sequences if they are `styled`.
+    /// The content of the screen; with its escape sequences if `styled`.
     fn text(&self, styled: bool) -> String {
         let escapes: &[&str] = if styled { &["-e"] } else { &[] };
         self.tmux(&[&["capture-pane", "-p"], escapes].concat())
@@ -90,7 +90,7 @@ impl Screen {
         Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
     }
 
-    /// Fails unless the client has left with `code` and everything is as it was before it.
+    /// Fails unless the client has exited with `code` and restored the terminal.
     #[track_caller]
     fn assert_restored(&self, code: i32) {
         self.wait_text(&format!("code {code}\n"));
@@ -114,7 +114,7 @@ fn two_entries(number: i64) -> Map {
 }
 
 #[test]
-fn the_screen_shows_the_map_and_lights_what_changes() {
+fn the_screen_shows_the_map_and_highlights_changes() {
     let server = MapServer::start(Duration::from_mins(1));
     server.feed.publish(&two_entries(1)).unwrap();
     let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
@@ -128,7 +128,7 @@ fn the_screen_shows_the_map_and_lights_what_changes() {
     assert!(styled.contains("\x1b[7m* n      2"), "{styled:?}");
     assert!(!styled.contains("\x1b[7m  quiet"), "{styled:?}");
     screen.wait_text("| 2 frames | 1 changes |");
-    // It goes out by itself.
+    // The highlight ends by itself.
     screen.wait_text("  n      2\n");
     assert_eq!(screen.tmux(&["display", "-p", "#{alternate_on} #{cursor_flag}"]), "1 0\n");
     screen.press("q");
@@ -136,7 +136,7 @@ fn the_screen_shows_the_map_and_lights_what_changes() {
 }
 
 #[test]
-fn every_end_leaves_the_terminal_as_it_was() {
+fn every_exit_restores_the_terminal() {
     for end in ["C-c", "TERM", "garbage"] {
         let server = MapServer::start(Duration::from_mins(1));
         let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
@@ -153,14 +153,14 @@ fn every_end_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn what_is_not_there_is_said_on_the_screen_that_was_there_before() {
-    let Some(screen) = Screen::watch(&super::peer::nobody(), "") else { return };
+fn errors_are_printed_on_the_normal_screen() {
+    let Some(screen) = Screen::watch(&super::peer::closed_address(), "") else { return };
     screen.assert_restored(3);
     screen.wait_text("cannot connect to");
 }
 
 #[test]
-fn a_larger_map_is_scrolled_and_a_new_size_is_taken() {
+fn a_larger_map_is_scrolled_and_a_resize_is_noticed() {
     let server = MapServer::start(Duration::from_mins(1));
     server.feed.publish(&(0..30).map(|number| (number.into(), Value::from("x"))).collect::<Map>()).unwrap();
     let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
@@ -177,7 +177,7 @@ fn a_larger_map_is_scrolled_and_a_new_size_is_taken() {
 }
 
 #[test]
-fn what_a_peer_sends_does_not_drive_the_terminal() {
+fn a_peers_control_characters_are_escaped() {
     let server = MapServer::start(Duration::from_mins(1));
     let evil = "\x1b[2J\x1b[?1049l";
     server.feed.publish(&Map::from([(evil.into(), Value::from(evil))])).unwrap();
@@ -188,7 +188,7 @@ fn what_a_peer_sends_does_not_drive_the_terminal() {
 }
 
 #[test]
-fn a_lost_connection_is_red_unless_no_colour_is_wanted() {
+fn a_lost_connection_is_red_except_with_no_color() {
     for (setting, red) in [("", true), ("NO_COLOR=1", false)] {
         let server = MapServer::start(Duration::from_mins(1));
         let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), setting) else { return };
@@ -203,7 +203,7 @@ fn a_lost_connection_is_red_unless_no_colour_is_wanted() {
 }
 
 #[test]
-fn without_a_terminal_there_are_lines() {
+fn without_a_terminal_it_prints_lines() {
     let client = Program::client_with(&[&serve_bytes(builtin_frame())], |command| command.env("MAPCAST_WATCH", "true"));
     client.wait_out("  \"4\": \"Servidor\"");
     client.signal(Signal::INT);
@@ -217,10 +217,10 @@ fn without_a_terminal_there_are_lines() {
 }
 
 #[test]
-fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
+fn a_suspended_client_restores_the_terminal() {
     for key in [true, false] {
         let server = MapServer::start(Duration::from_mins(1));
-        // A shell with jobs stands around it.
+        // The terminal runs a shell with job control.
         let jobs = "set -m; until [ -e go ]; do";
         let again = "; echo \"stopped $?\"; stty -g >during; until [ -e go ]; do sleep 0.05; done; done; fg >fg";
         let Some(screen) = Screen::start(&format!("-f json {}", server.running.addr), jobs, again) else { return };
@@ -244,7 +244,7 @@ fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
 }
 
 #[test]
-fn a_client_without_a_shell_is_not_stopped() {
+fn a_client_without_a_shell_is_not_suspended() {
     let server = MapServer::start(Duration::from_mins(1));
     let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
     screen.wait_text("  n  0\n");
@@ -256,7 +256,7 @@ fn a_client_without_a_shell_is_not_stopped() {
 }
 
 #[test]
-fn a_terminal_that_cannot_draw_is_sent_lines() {
+fn a_dumb_terminal_gets_lines() {
     for term in [Some("dumb"), Some(""), None] {
         let terminal = nix::pty::openpty(None, None).unwrap();
         let mut command = clean(CLIENT);
@@ -274,7 +274,7 @@ fn a_terminal_that_cannot_draw_is_sent_lines() {
     }
 }
 
-/// Runs its arguments in a terminal that is held, as Ctrl-S holds one, and says what they left with.
+/// Runs its arguments in a terminal that is paused, as by Ctrl-S, and prints the exit code.
 const IN_A_HELD_TERMINAL: &str = "
 import os, pty, sys, termios
 pid, _ = pty.fork()
@@ -285,7 +285,7 @@ print('code', os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 ";
 
 #[test]
-fn the_time_is_over_in_a_terminal_that_takes_nothing() {
+fn a_timeout_ends_a_client_on_a_blocked_terminal() {
     if !has_command("python3") {
         return skip("no python3");
     }

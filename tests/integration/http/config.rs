@@ -18,7 +18,7 @@ fn a_check_prints_the_configuration_and_starts_nothing() {
         "listen on {addr}: the map as bincode every 5s\n\
          the map: from no source, 128 bytes now\n\
          frames of at most 1MiB\n\
-         web page on http://127.0.0.1:8081/: written with the token, 256 connections\n\
+         web page on http://127.0.0.1:8081/: writable with the token, 256 connections\n\
          at most 10000 clients\n\
          without TLS\n\
          write timeout 10s\n\
@@ -55,7 +55,7 @@ fn a_check_prints_the_limits_of_connections() {
     command.args(["--max-connections-per-ip", "3"]);
     let said = run(command).assert_exit(0).stdout.clone();
     let said = String::from_utf8(said).unwrap();
-    assert!(said.contains("at most 20 clients, 3 of one address\nonly from 10.0.0.0/8, ::1/128\n"), "{said}");
+    assert!(said.contains("at most 20 clients, 3 per address\nonly from 10.0.0.0/8, ::1/128\n"), "{said}");
 }
 
 #[test]
@@ -65,10 +65,10 @@ fn a_check_prints_options_that_are_not_defaults() {
     command.args(["--http-host", "map.example,192.0.2.7", "--http-allow-origin", "https://app.example"]);
     let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
     for line in [
-        "web page for map.example, 192.0.2.7 too",
-        "web page read by pages of https://app.example",
+        "web page also for map.example, 192.0.2.7",
+        "web page may be read by pages of https://app.example",
         "keepalive 5s",
-        "others of this user may listen there too",
+        "other servers of this user may listen there too",
     ] {
         assert!(said.lines().any(|said| said == line), "{line}: {said}");
     }
@@ -90,14 +90,14 @@ fn a_check_of_a_network_source_says_not_tried() {
         let mut command = clean(SERVER);
         command.args(["--check-config", "--source", source]);
         let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
-        assert!(said.contains(&format!("\nthe map: from {source}, not tried\n")), "{said}");
+        assert!(said.contains(&format!("\nthe map: from {source}, not contacted\n")), "{said}");
     }
     let state = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(state.path(), "{\"a\": 1}").unwrap();
     let mut command = clean(SERVER);
     command.args(["--check-config", "--source", "tcp://127.0.0.1:1", "--format", "json", "--state", path(&state)]);
     let said = String::from_utf8(run(command).assert_exit(0).stdout.clone()).unwrap();
-    assert!(said.contains("the map: from tcp://127.0.0.1:1, not tried; its last good one has 7 bytes\n"), "{said}");
+    assert!(said.contains("the map: from tcp://127.0.0.1:1, not contacted; its last good map has 7 bytes\n"), "{said}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A certificate authority of the tests' own, and the files that it issues.
+//! A certificate authority for tests, and the files that it issues.
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub, reason = "the unit tests and the benches have a part of it")]
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
-/// A CA, and a directory for what it issues; the directory goes with it.
+/// A CA, and a temporary directory for its files.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     directory: tempfile::TempDir,
@@ -33,14 +33,14 @@ impl Authority {
         Self::with(|_| ())
     }
 
-    /// Returns one that is as others but for what `change` does to its certificate.
+    /// Returns a CA whose certificate is modified by `change`.
     pub fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let (params, key) = Self::params(change);
         let cert = params.self_signed(&key).unwrap();
         Self::keep(&cert.pem(), params, key)
     }
 
-    /// Returns an intermediate one: this one issues its certificate.
+    /// Returns an intermediate CA with a certificate from this one.
     pub fn below(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let (params, key) = Self::params(change);
         let cert = params.signed_by(&key, &self.issuer).unwrap();
@@ -62,7 +62,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), directory, ca }
     }
 
-    /// Issues a certificate for `localhost` that is good but for what `change` does to it.
+    /// Issues a valid certificate for `localhost`, modified by `change`.
     pub fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         change(&mut params);
@@ -70,7 +70,7 @@ impl Authority {
         Issued { cert: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
     }
 
-    /// Issues a certificate for `names` that runs out at the end of `year`.
+    /// Issues a certificate for `names` that expires at the end of `year`.
     pub fn issue_until(&self, names: &[&str], year: i32) -> Issued {
         self.issue_with(names, year, &KeyPair::generate().unwrap())
     }
@@ -84,13 +84,13 @@ impl Authority {
         Issued { cert, key: key.serialize_pem() }
     }
 
-    /// Where the files called `name` are.
+    /// Returns the paths of the files called `name`.
     pub fn files(&self, name: &str) -> Files {
         let path = |extension: &str| self.directory.path().join(format!("{name}.{extension}"));
         Files { cert: path("pem"), key: path("key") }
     }
 
-    /// Writes them, each by a rename.
+    /// Writes the files, each by a rename.
     pub fn write(&self, name: &str, issued: &Issued) -> Files {
         let files = self.files(name);
         for (path, text) in [(&files.cert, &issued.cert), (&files.key, &issued.key)] {
@@ -99,13 +99,13 @@ impl Authority {
         files
     }
 
-    /// The files of a certificate for `names` that is good for a long time.
+    /// Returns the files of a certificate for `names` with a long validity.
     pub fn good(&self, name: &str, names: &[&str]) -> Files {
         self.write(name, &self.issue_until(names, 2100))
     }
 }
 
-/// Puts a file that nobody else may read in the place of another, in one moment.
+/// Replaces a file atomically by one with mode 600.
 pub fn replace(path: &std::path::Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();

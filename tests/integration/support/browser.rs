@@ -1,4 +1,4 @@
-//! Headless Chromium, driven by chromedriver over W3C's protocol for that: JSON over plain HTTP
+//! Headless Chromium, controlled by chromedriver over the W3C protocol: JSON over plain HTTP
 //! (<https://www.w3.org/TR/webdriver2/>).
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::program::{Program, clean};
 use super::{eventually, has_command, skip};
 
-/// As root there is no sandbox, in containers /dev/shm is small, and nothing may ask anybody but the page.
+/// Root has no sandbox, /dev/shm is small in containers, and the browser must contact nothing but the page.
 const ARGUMENTS: [&str; 9] = [
     "--headless",
     "--no-sandbox",
@@ -28,27 +28,27 @@ const ARGUMENTS: [&str; 9] = [
     "--disable-dev-shm-usage",
 ];
 
-/// How long chromedriver may take for an answer: a browser that starts on a busy machine takes its time.
+/// How long chromedriver may take for an answer: a browser starts slowly on a busy machine.
 const DRIVER_PATIENCE: Duration = Duration::from_mins(1);
 
-/// One browser at a time: each wants a core to start, and some 300 MB.
+/// One browser at a time: each needs a core to start, and some 300 MB.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A browser with one page, and nothing remembered; ended with its driver when dropped, also by a test that fails.
+/// A browser with one page and an empty profile; closed with its driver on drop, also by a failing test.
 pub struct Browser {
     addr: SocketAddr,
     session: String,
     process: Option<Pid>,
-    // From here on in the order in which they are to go.
+    // The following fields are dropped in this order.
     _driver: Program,
     profile: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Starts chromedriver, which leaves whatever it does in `directory`. Returns it with its port.
+/// Starts chromedriver, with its files in `directory`. Returns it with its port.
 #[track_caller]
 fn start_driver(directory: &Path) -> (Program, u16) {
-    // It takes a free port of IPv6, and ends if somebody else has the same one of IPv4.
+    // It takes a free IPv6 port, and exits if the same IPv4 port is in use.
     for _ in 0..5 {
         let mut command = clean("chromedriver");
         command.arg("--port=0").env("HOME", directory).env("TMPDIR", directory);
@@ -67,7 +67,7 @@ fn start_driver(directory: &Path) -> (Program, u16) {
 }
 
 impl Browser {
-    /// Starts a browser; `None`, and a word about it, where there is none.
+    /// Starts a browser; `None`, and a skipped test, without one.
     #[track_caller]
     pub fn start() -> Option<Self> {
         if let Some(missing) = ["chromium", "chromedriver"].into_iter().find(|command| !has_command(command)) {
@@ -109,7 +109,7 @@ impl Browser {
         self.order("/url", &json!({ "url": url }));
     }
 
-    /// Runs the body of a function in the page and returns what it returns.
+    /// Runs the body of a function in the page and returns its result.
     #[track_caller]
     pub fn run(&self, script: &str) -> Value {
         self.order("/execute/sync", &json!({ "script": script, "args": [] }))
@@ -121,7 +121,7 @@ impl Browser {
         eventually(expression, || self.run(&format!("return Boolean({expression})")) == true);
     }
 
-    /// Opens another tab and makes it the one that is seen and asked. Returns its handle.
+    /// Opens another tab and selects it. Returns its handle.
     #[track_caller]
     pub fn open_tab(&self) -> String {
         let tab = self.order("/window/new", &json!({ "type": "tab" }));
@@ -130,26 +130,26 @@ impl Browser {
         handle
     }
 
-    /// Makes a tab the one that is seen and asked.
+    /// Selects a tab.
     #[track_caller]
     pub fn show_tab(&self, handle: &str) {
         self.order("/window", &json!({ "handle": handle }));
     }
 
-    /// The handle of the tab that is asked.
+    /// The handle of the selected tab.
     #[track_caller]
     pub fn tab(&self) -> String {
         let handle = self.ask("GET", &format!("{}/window", self.session), &Value::Null);
         handle.as_str().expect("a handle").to_owned()
     }
 
-    /// Gives a command of the protocol of Chrome's developer tools.
+    /// Runs a command of the Chrome `DevTools` protocol.
     #[track_caller]
     pub fn command(&self, name: &str, params: &Value) -> Value {
         self.order("/goog/cdp/execute", &json!({ "cmd": name, "params": params }))
     }
 
-    /// Returns the messages of a log, `browser` or `performance`, since it was last asked for.
+    /// Returns the messages of a log, `browser` or `performance`, since the last request.
     #[track_caller]
     pub fn log(&self, kind: &str) -> Vec<String> {
         let entries = self.order("/se/log", &json!({ "type": kind }));
@@ -179,13 +179,13 @@ impl Drop for Browser {
             eprintln!("the page:\n{}", page.unwrap_or_default()["value"].as_str().unwrap_or_default());
         }
         if ask(self.addr, "DELETE", &self.session, &Value::Null).is_err() {
-            // The driver alone would leave its browser behind. It fails only if that has ended already.
+            // The driver alone would leave its browser running. Fails only if that has exited already.
             let _ = self.process.map(|process| kill_process(process, Signal::KILL));
         }
     }
 }
 
-/// Asks chromedriver, over a connection of its own.
+/// Sends a request to chromedriver, over a new connection.
 fn ask(addr: SocketAddr, method: &str, path: &str, body: &Value) -> io::Result<Value> {
     let mut socket = TcpStream::connect(addr)?;
     socket.set_read_timeout(Some(DRIVER_PATIENCE))?;
@@ -198,7 +198,7 @@ fn ask(addr: SocketAddr, method: &str, path: &str, body: &Value) -> io::Result<V
         }
         line.clear();
     }
-    // The length, because chromedriver leaves the connection open whatever it is asked for.
+    // By the length: chromedriver keeps the connection open regardless of the request.
     let mut body = vec![0; length];
     answer.read_exact(&mut body)?;
     Ok(serde_json::from_slice(&body)?)

@@ -27,11 +27,11 @@ impl Log for TestLog {
     fn flush(&self) {}
 }
 
-/// Begins to look at the log, unless another test has.
+/// Starts to watch the log, unless another test has.
 pub fn follow() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
-        log::set_logger(&LOG).expect("whoever wants the log takes it from here");
+        log::set_logger(&LOG).expect("no other logger is set");
         log::set_max_level(LevelFilter::Info);
     });
 }

@@ -1,4 +1,4 @@
-//! What the tests stand on: servers in this process and as programs, raw readers, deadlines.
+//! Common support for the tests: servers in this process and as programs, raw readers, deadlines.
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub mod authority;
@@ -26,11 +26,11 @@ pub use crate::testing::skip;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long a test waits for an event before it fails. It ends tests that hang, and says nothing about speed: a browser that
-/// started on a busy machine took more than twenty seconds.
+/// How long a test waits for an event before it fails. It ends tests that hang, and is not a measure of speed: a
+/// browser on a busy machine took more than twenty seconds to start.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Waits until `holds`, looking every few milliseconds.
+/// Waits until `holds`, checking every few milliseconds.
 ///
 /// # Panics
 /// If it does not hold in time; `what` names it.
@@ -43,7 +43,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Connects to `addr`. No read and no write on the socket waits longer than [`PATIENCE`].
+/// Connects to `addr`. Reads and writes on the socket wait no longer than [`PATIENCE`].
 #[track_caller]
 pub fn connect(addr: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(addr).expect("a server that listens");
@@ -52,7 +52,7 @@ pub fn connect(addr: SocketAddr) -> TcpStream {
     socket
 }
 
-/// A moment between two looks at something that cannot be waited for: another process, a counter.
+/// A moment between two checks of something without an event: another process, a counter.
 pub fn pause() {
     std::thread::park_timeout(Duration::from_millis(2));
 }

@@ -1,4 +1,4 @@
-//! What a stream of a child says, read by a thread of its own so that the child never waits for a test.
+//! The output of a child, read by a thread of its own so that the child never waits for a test.
 
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex};
@@ -18,7 +18,7 @@ struct Bytes {
 }
 
 impl Output {
-    /// `None` is a stream that the test has taken for itself: nothing comes.
+    /// `None` is a stream that the test reads itself.
     pub fn pump(stream: Option<impl Read + Send + 'static>) -> Self {
         let so_far = Arc::new((Mutex::new(Bytes { ended: stream.is_none(), ..Bytes::default() }), Condvar::new()));
         let pump = stream.map(|mut stream| {
@@ -41,7 +41,7 @@ impl Output {
         Self { so_far, pump }
     }
 
-    /// Waits until there is a line with `text`, whole unless the stream has ended. Returns it.
+    /// Waits for a line that contains `text`, complete unless the stream has ended. Returns it.
     pub fn wait_line(&self, text: &str) -> Option<String> {
         let whole_line = |output: &Bytes| {
             let all = String::from_utf8_lossy(&output.bytes);
@@ -54,19 +54,19 @@ impl Output {
         whole_line(&output)
     }
 
-    /// Waits for the end. Returns whether it came: false if and only if it takes too long.
+    /// Waits for the end. Returns false if and only if it takes too long.
     pub fn wait_end(&self) -> bool {
         let output = self.so_far.0.lock().unwrap();
         let (output, _) = self.so_far.1.wait_timeout_while(output, PATIENCE, |output| !output.ended).unwrap();
         output.ended
     }
 
-    /// What has come so far.
+    /// The output so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.so_far.0.lock().unwrap().bytes).into_owned()
     }
 
-    /// All that came.
+    /// The whole output.
     pub fn join(&mut self) -> Vec<u8> {
         self.pump.take().into_iter().for_each(|pump| pump.join().unwrap());
         std::mem::take(&mut self.so_far.0.lock().unwrap().bytes)

@@ -1,4 +1,4 @@
-//! The programs themselves, as children that never outlive their test.
+//! The programs, as child processes that never outlive their test.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -11,20 +11,20 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::output::Output;
 use super::{PATIENCE, pause, process_status};
 
-/// The server's program.
+/// The server program.
 pub const SERVER: &str = env!("CARGO_BIN_EXE_mapcast-server");
 
-/// The client's program.
+/// The client program.
 pub const CLIENT: &str = env!("CARGO_BIN_EXE_mapcast-client");
 
-/// Variables that decide what the programs do, beside their own.
+/// Variables that affect the programs, beside their own.
 const DECIDING: [&str; 4] = ["RUST_LOG", "RUST_BACKTRACE", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"];
 
-/// Returns a command whose environment has nothing of mapcast's or of the log's, and no places for its files: what the
-/// developer has set must not decide.
+/// Returns a command whose environment has no variables of mapcast, of the log, or for temporary files: the
+/// developer's settings must not matter.
 pub fn clean(program: &str) -> Command {
     let mut command = if ignores_signals() {
-        // A shell ignores SIGINT and SIGQUIT in what it starts in the background, nohup SIGHUP: it would stay so.
+        // A shell ignores SIGINT and SIGQUIT in background processes, nohup SIGHUP: that would be inherited.
         let mut command = Command::new("env");
         command.args(["--default-signal=HUP,INT,QUIT", program]);
         command
@@ -40,15 +40,15 @@ pub fn clean(program: &str) -> Command {
     command
 }
 
-/// True if and only if this process ignores SIGHUP, SIGINT or SIGQUIT, and with it all that it starts.
+/// True if and only if this process, and so its children, ignores SIGHUP, SIGINT or SIGQUIT.
 fn ignores_signals() -> bool {
-    // A mask in hexadecimal, whose lowest bit is signal 1 (proc_pid_status(5)).
+    // A hexadecimal mask, whose lowest bit is signal 1 (proc_pid_status(5)).
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0) & 0b111 != 0
 }
 
-/// A child with its output; killed and waited for when dropped, and shown if its test has failed.
+/// A child with its output; killed and reaped on drop, and shown if its test has failed.
 pub struct Program {
     command: String,
     child: Child,
@@ -57,7 +57,7 @@ pub struct Program {
     stderr: Output,
 }
 
-/// A child that has ended by itself.
+/// A child that has exited by itself.
 pub struct Finished {
     command: String,
     status: ExitStatus,
@@ -100,7 +100,7 @@ impl Program {
         Self::client_with(args, |command| command)
     }
 
-    /// As [`client`](Self::client), after `change` has changed the command: another variable, another stream.
+    /// As [`client`](Self::client), with the command modified by `change`: another variable, another stream.
     #[track_caller]
     pub fn client_with(args: &[&str], change: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let mut command = clean(CLIENT);
@@ -112,7 +112,7 @@ impl Program {
         self.child.id()
     }
 
-    /// The address that the server's log names.
+    /// The address in the server's log.
     #[track_caller]
     pub fn addr(&self) -> SocketAddr {
         let line = self.wait_log("listening on ");
@@ -120,7 +120,7 @@ impl Program {
         addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
-    /// As [`addr`](Self::addr), of a server that encrypts.
+    /// As [`addr`](Self::addr), for a server with TLS.
     #[cfg(any(feature = "tls", feature = "tls-ring"))]
     #[track_caller]
     pub fn addr_with_tls(&self) -> SocketAddr {
@@ -160,24 +160,24 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).expect("a child of ours");
     }
 
-    /// Sends a signal behind another one, later than what counts as the same one come twice.
+    /// Sends another signal, late enough not to count as a duplicate.
     pub fn signal_again(&self, signal: Signal) {
         thread::park_timeout(Duration::from_millis(150));
         self.signal(signal);
     }
 
-    /// The most memory that the child has ever had resident, in KiB, its own code left aside: a debug build has 8 MB of
-    /// that. It must still run.
+    /// The peak resident memory of the child in KiB, without its code: a debug build has 8 MB of that. The child must
+    /// still run.
     pub fn peak_memory(&self) -> u64 {
         process_status(self.pid(), "VmHWM").saturating_sub(process_status(self.pid(), "RssFile"))
     }
 
-    /// True if and only if it has not ended yet.
+    /// True if and only if it has not exited yet.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child of ours").is_none()
     }
 
-    /// Waits for the end and returns the exit code; the signal that killed it counts as 128 and itself.
+    /// Waits for the exit and returns the exit code; 128 plus the signal that killed it.
     #[track_caller]
     pub fn exit_code(&mut self) -> i32 {
         let deadline = Instant::now() + PATIENCE;
@@ -190,7 +190,7 @@ impl Program {
         }
     }
 
-    /// Waits for its end and all of its output.
+    /// Waits for the exit and all of the output.
     #[track_caller]
     pub fn finish(mut self) -> Finished {
         // Standard error stays open as long as the process lives.
@@ -208,7 +208,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It fails only if the child has ended already.
+        // Fails only if the child has exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -218,7 +218,7 @@ impl Drop for Program {
 }
 
 impl Finished {
-    /// The exit code; the signal that killed it counts as 128 and itself.
+    /// The exit code; 128 plus the signal that killed it.
     pub fn code(&self) -> i32 {
         code(self.status)
     }
@@ -261,7 +261,7 @@ fn report(command: &str, status: &str, stdout: &str, stderr: &str) -> String {
     )
 }
 
-/// Runs `command`, made by [`clean`], to its end.
+/// Runs `command`, made by [`clean`], until it exits.
 #[track_caller]
 pub fn run(command: Command) -> Finished {
     Program::start(command).finish()

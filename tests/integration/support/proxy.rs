@@ -1,4 +1,4 @@
-//! A fault proxy: it stands between a client and a server and does to the server's bytes what networks do.
+//! A fault proxy between a client and a server: it does to the server's bytes what networks do.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
@@ -10,24 +10,24 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::PATIENCE;
 
-/// What is done to the bytes that one connection's server sends. What its client sends passes as it is.
+/// The fault for the bytes from one connection's server. Bytes from its client pass unchanged.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     /// Nothing.
     Pass,
-    /// Each read of up to 4 KiB is held back so long.
+    /// Each read of up to 4 KiB is delayed by this.
     Delay(Duration),
-    /// Each byte is a segment of its own, and so long after the one before it; the server's are left waiting.
+    /// Each byte is a segment of its own, this long after the previous one; the server has to wait.
     Slices(Duration),
-    /// After so many bytes nothing comes any more, and nothing ends.
+    /// After this many bytes nothing is passed on any more, and nothing ends.
     Stall(usize),
-    /// After so many bytes the stream ends, as if in order.
+    /// After this many bytes the stream ends in an orderly way.
     Cut(usize),
-    /// After so many bytes the connection is reset.
+    /// After this many bytes the connection is reset.
     Reset(usize),
 }
 
-/// Ends, with all of its connections, when it is dropped.
+/// Ends on drop, with all of its connections.
 pub struct Proxy {
     addr: SocketAddr,
     stop: Shutdown,
@@ -35,7 +35,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Stands before `server`, on a port of its own. `fault` says what the first connection, the second ... suffers.
+    /// Starts a proxy for `server`, on a free port. `fault` returns the fault for the first connection, the second ...
     #[track_caller]
     pub fn before(server: SocketAddr, mut fault: impl FnMut(usize) -> Fault + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -81,13 +81,13 @@ struct Pipe {
 impl Pipe {
     fn new(client: TcpStream, server: SocketAddr, fault: Fault, stop: Shutdown) -> Self {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP)).expect("a socket");
-        // Small, so that what the proxy does not read soon waits with the server.
+        // Small, so that bytes that the proxy does not read soon wait at the server.
         socket.set_recv_buffer_size(4096).expect("a socket");
         socket.connect(&SockAddr::from(server)).expect("a server that listens");
         let server = TcpStream::from(socket);
         client.set_nonblocking(false).expect("a socket");
         client.set_nodelay(true).expect("a socket");
-        // A wait for one side must not keep the other waiting for long.
+        // A wait for one side must not block the other for long.
         for side in [&client, &server] {
             side.set_read_timeout(Some(Duration::from_millis(1))).expect("a socket");
             side.set_write_timeout(Some(PATIENCE)).expect("a socket");
@@ -96,7 +96,7 @@ impl Pipe {
     }
 
     fn run(mut self) {
-        // Whatever fails, one side has gone, and dropping both tells the other one.
+        // One side has failed; dropping both closes the other.
         let _ = self.pass();
         if let Fault::Reset(_) = self.fault {
             let _ = SockRef::from(&self.client).set_linger(Some(Duration::ZERO));
@@ -145,7 +145,7 @@ impl Pipe {
     }
 }
 
-/// What was read; `None` if nothing has come yet.
+/// Returns what was read; `None` if nothing has come yet.
 fn some(read: io::Result<usize>) -> io::Result<Option<usize>> {
     match read {
         Ok(read) => Ok(Some(read)),

@@ -1,4 +1,4 @@
-//! A client as raw as a beginner's: a socket, ten bytes, then the payload.
+//! A minimal client: a socket, ten bytes, then the payload.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -32,20 +32,20 @@ impl Reader {
         self.frames.inner()
     }
 
-    /// The next payload.
+    /// Returns the next payload.
     #[track_caller]
     pub fn payload(&mut self) -> Vec<u8> {
         self.last = self.frames.read_frame().expect("a whole frame").expect("a frame before the end");
         self.last.clone()
     }
 
-    /// The next payload as a map in `format`.
+    /// Returns the next payload as a map in `format`.
     #[track_caller]
     pub fn map(&mut self, format: Format) -> Map {
         format.decode_map(&self.payload()).expect("a map")
     }
 
-    /// Waits for `map`, past repeats of the last map. Any other map in between is a failure.
+    /// Waits for `map`, skipping repeats of the last map. Any other map in between is a failure.
     #[track_caller]
     pub fn change(&mut self, format: Format, map: &Map) {
         let deadline = Instant::now() + PATIENCE;
@@ -68,7 +68,7 @@ impl Reader {
         }
     }
 
-    /// Frames until the end, which must be in order and on a boundary; returns how many.
+    /// Reads frames until the end, which must be orderly and between two frames; returns their number.
     #[track_caller]
     pub fn drain(&mut self) -> usize {
         let mut frames = 0;
@@ -78,14 +78,14 @@ impl Reader {
         frames
     }
 
-    /// How the stream ends: whole frames, then this.
+    /// How the stream ends, after whole frames.
     pub fn end(&mut self) -> Result<(), Error> {
         while self.frames.read_frame()?.is_some() {}
         Ok(())
     }
 }
 
-/// A client with a small receive buffer, so that few bytes fill the way to it.
+/// Returns a client with a small receive buffer, so that few bytes fill the way to it.
 pub fn narrow(addr: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -93,7 +93,7 @@ pub fn narrow(addr: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// Waits for the end of `socket`, whatever comes before it. Returns true if and only if it was in order.
+/// Waits for the end of `socket`, discarding data. Returns true if and only if it was orderly.
 pub fn ends_in_order(socket: &mut TcpStream) -> bool {
     socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
     match io::copy(&mut Read::by_ref(socket), &mut io::sink()) {
@@ -103,10 +103,10 @@ pub fn ends_in_order(socket: &mut TcpStream) -> bool {
     }
 }
 
-/// Writes to `socket` until the other end closes it. Returns how many bytes were taken.
+/// Writes to `socket` until the other end closes it. Returns how many bytes were accepted.
 ///
 /// # Panics
-/// If more than `most` bytes are taken, or none for long.
+/// If more than `most` bytes are accepted, or none for long.
 #[track_caller]
 pub fn flood(socket: &mut TcpStream, most: usize) -> usize {
     let (chunk, mut taken) = (vec![b'x'; 64 * 1024], 0);

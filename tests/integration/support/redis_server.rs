@@ -1,4 +1,4 @@
-//! A Redis of the test's own: on a free port of loopback, in a directory of its own, with nothing stored.
+//! A Redis server for a test: on a free loopback port, in a temporary directory, without persistence.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -17,7 +17,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one with `args` behind the usual ones; `None`, and a skipped test, where there is none.
+    /// Starts a server with additional `args`; `None`, and a skipped test, without Redis.
     pub fn start(args: &[&str]) -> Option<Self> {
         if !has_command("redis-server") {
             skip("no redis-server (package redis-server)");
@@ -26,7 +26,7 @@ impl RedisServer {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let directory = tempfile::tempdir().unwrap();
         let mut server = Self { program: None, port: free_port(), directory, args };
-        // Somebody else may take the port before it does.
+        // Another process may take the port first.
         for _ in 0..5 {
             if server.try_start() {
                 return Some(server);
@@ -36,7 +36,7 @@ impl RedisServer {
         panic!("it does not start: {:?}", server.program().out());
     }
 
-    /// Starts it again on the same port, empty.
+    /// Restarts it on the same port, empty.
     #[track_caller]
     pub fn restart(&mut self) {
         self.kill();
@@ -76,7 +76,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/0?{options}", self.port)
     }
 
-    /// A connection of the crate's own, as the default user.
+    /// Returns a connection of the crate's own, as the default user.
     pub fn connect(&self) -> Connection {
         self.try_connect().unwrap()
     }
@@ -85,13 +85,13 @@ impl RedisServer {
         redis::Client::open(("127.0.0.1", self.port))?.get_connection()
     }
 
-    /// Runs one command there and returns what it says.
+    /// Runs one command there and returns the reply.
     #[track_caller]
     pub fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_run(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// The same, while others end its connections.
+    /// The same, while other clients end its connections.
     pub fn try_run<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         let mut command = Cmd::new();
         for word in words {
@@ -101,7 +101,7 @@ impl RedisServer {
     }
 }
 
-/// True if and only if Redis is built with TLS: its client, of the same build, then has options for it.
+/// True if and only if Redis is built with TLS: its client, of the same build, then has TLS options.
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub fn has_tls() -> bool {
     let help = Command::new("redis-cli").arg("--help").output();
@@ -113,7 +113,7 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Runs `redis-cli` to its end.
+/// Runs `redis-cli` until it exits.
 pub fn redis_cli(args: &[&str]) -> bool {
     Command::new("redis-cli").args(args).output().is_ok_and(|output| output.status.success())
 }

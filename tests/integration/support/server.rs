@@ -13,18 +13,18 @@ use super::{PATIENCE, connect, eventually};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The default configuration without time limits that a busy machine might miss.
+/// The default configuration without time limits that a busy machine might exceed.
 pub fn unhurried() -> ServerConfig {
     ServerConfig { write_timeout: HOUR, drain_timeout: HOUR, ..ServerConfig::default() }
 }
 
-/// A server on a port of its own, with the feed that it casts.
+/// A server on a free port, with its feed.
 pub struct MapServer {
     pub feed: Arc<Feed>,
     pub running: Running,
 }
 
-/// A server on a port of its own.
+/// A server on a free port.
 pub struct Running {
     pub addr: SocketAddr,
     pub stop: Shutdown,
@@ -32,7 +32,7 @@ pub struct Running {
 }
 
 impl MapServer {
-    /// Casts `{"n": 0}` as JSON.
+    /// Serves `{"n": 0}` as JSON.
     #[track_caller]
     pub fn start(interval: Duration) -> Self {
         Self::with(interval, unhurried())
@@ -55,7 +55,7 @@ impl Running {
         Self::run(server)
     }
 
-    /// The same for a service that others may have as well.
+    /// The same for a service that may be shared.
     #[track_caller]
     pub fn start_shared(service: Arc<dyn Service>, config: ServerConfig) -> Self {
         let mut server = Server::new(config);
@@ -78,7 +78,7 @@ impl Running {
         self.handle.as_ref().expect("it runs").stats()
     }
 
-    /// Stops the server and returns how it came to its end.
+    /// Stops the server and returns its result.
     #[track_caller]
     pub fn stop(mut self) -> Summary {
         let handle = self.handle.take().expect("it runs");
@@ -88,7 +88,7 @@ impl Running {
         summary.recv_timeout(PATIENCE).expect("it does not stop").expect("a server that ran")
     }
 
-    /// Waits until so many connections are active.
+    /// Waits for the given number of active connections.
     #[track_caller]
     pub fn wait_active(&self, active: u64) {
         eventually(&format!("{active} active connections"), || self.stats().active() == active);
@@ -97,7 +97,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Not joined: a test that fails must not wait for a drain.
+        // Not joined: a failing test must not wait for a drain.
         self.stop.trigger();
     }
 }
@@ -107,7 +107,7 @@ pub fn numbered(number: i64) -> Map {
     Map::from([("n".into(), number.into())])
 }
 
-/// A map whose JSON has about that many bytes.
+/// A map whose JSON has about this many bytes.
 pub fn large(bytes: usize) -> Map {
     Map::from([("text".into(), Value::Text("x".repeat(bytes)))])
 }

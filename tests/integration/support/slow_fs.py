@@ -112,4 +112,4 @@ while True:
             os.write(device, struct.pack("<IiQ", 16 + len(said), error, unique) + said)
         except FileNotFoundError:
             pass  # the process that asked has ended
-libc.umount2(target, 2)  # MNT_DETACH: whoever has a file open does not keep it
+libc.umount2(target, 2)  # MNT_DETACH: also while files are open

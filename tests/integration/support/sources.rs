@@ -1,26 +1,26 @@
-//! The functions of this project's own sources, as rustfmt lays them out: for tests that hold other tests.
+//! The functions in this project's sources, as formatted by rustfmt: for tests that check other tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A function of the sources that is compiled on Linux with the default features and for tests.
+/// A function that is compiled on Linux with the default features and for tests.
 pub struct Function {
-    /// Its modules and its name, as the test runner prints them; a method has its type before its name.
+    /// Its modules and its name, as printed by the test runner; a method has its type before its name.
     pub path: String,
-    /// From the line of its name to its last brace, without the lines that are comments.
+    /// From the line of its name to its last brace, without comment lines.
     pub body: String,
     pub is_test: bool,
     pub is_ignored: bool,
 }
 
-/// A module or an `impl` that is written inside a file.
+/// A module or an `impl` inside a file.
 struct Scope {
     indent: usize,
     name: String,
     is_compiled: bool,
 }
 
-/// Returns the functions below `root`, such as `src/lib.rs`, a path below the project's directory.
+/// Returns the functions below `root`, such as `src/lib.rs`, a path in the project's directory.
 pub fn functions(root: &str) -> Vec<Function> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
     let mut found = Vec::new();
@@ -156,7 +156,7 @@ fn holds(condition: &str) -> bool {
     given.contains(&condition)
 }
 
-/// Splits a list at the commas that are outside of parentheses.
+/// Splits a list at the commas outside of parentheses.
 fn parts(list: &str) -> Vec<&str> {
     let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
     for (at, character) in list.char_indices() {

@@ -42,7 +42,7 @@ fn a_plain_client_is_told_what_it_speaks_to() {
     let running = MapServer::with(HOUR, config).running;
     let plain = ClientConfig { tls: None, ..client(&authority, None) };
     let error = connect(running.addr, &plain).unwrap().next_map().unwrap_err();
-    assert!(matches!(error, Error::PlainToTls) && error.to_string().contains("use --tls"), "{error:?}");
+    assert!(matches!(error, Error::PlainToTls) && error.to_string().contains("speaks TLS"), "{error:?}");
     let (mut came, stop) = (Vec::new(), Shutdown::new().unwrap());
     let greeted = client::greet(&named(running.addr), &mut came, &plain, &stop, None);
     assert!(matches!(greeted, Err(Error::PlainToTls)), "{greeted:?}");

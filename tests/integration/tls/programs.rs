@@ -107,8 +107,8 @@ fn what_is_wrong_with_options_or_files_is_2() {
         Program::server(&args).finish().assert_exit(2).assert_stderr(wanted);
     }
     for (args, wanted) in [
-        (vec!["--tls-ca", text(&authority.ca)], "--tls-ca does nothing without --tls"),
-        (vec!["--tls", "--tls-cert", text(&files.cert)], "--tls-cert wants --tls-key"),
+        (vec!["--tls-ca", text(&authority.ca)], "--tls-ca has no effect without --tls"),
+        (vec!["--tls", "--tls-cert", text(&files.cert)], "--tls-cert also needs --tls-key"),
         (vec!["--tls", "--tls-ca", "/nowhere/x"], "/nowhere/x: cannot be read"),
         (vec!["--tls", "--tls-ca", text(&authority.ca), "--tls-name", "a b"], "is no name"),
     ] {

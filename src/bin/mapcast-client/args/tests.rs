@@ -1,4 +1,4 @@
-//! What is typed, and what it means.
+//! Command lines and their configurations.
 
 use super::*;
 
@@ -18,17 +18,17 @@ fn words(help: &str) -> String {
 }
 
 #[test]
-fn the_command_is_sound() {
+fn the_command_line_is_valid() {
     CommandLine::command().debug_assert();
 }
 
 #[test]
-fn the_packaged_pages_are_those_of_this_command_line() {
+fn the_packaged_pages_match_the_command_line() {
     crate::packaged::assert_up_to_date(&CommandLine::command());
 }
 
 #[test]
-fn every_option_and_every_address_has_an_environment_twin() {
+fn every_option_and_address_has_a_variable() {
     let command = CommandLine::command();
     for command in [&command].into_iter().chain(command.get_subcommands()) {
         for arg in command.get_arguments() {
@@ -44,7 +44,7 @@ fn every_option_and_every_address_has_an_environment_twin() {
 }
 
 #[test]
-fn without_a_word_it_prints_the_maps_of_this_machine_for_ever() {
+fn without_arguments_it_prints_local_maps_for_ever() {
     let config = config(&[]).unwrap();
     assert_eq!((config.address.as_str(), config.timeout, config.verbosity), ("127.0.0.1:8080", None, 0));
     let Task::Follow { follow, print, count } = config.task else { panic!("{config:?}") };
@@ -55,7 +55,7 @@ fn without_a_word_it_prints_the_maps_of_this_machine_for_ever() {
 }
 
 #[test]
-fn the_options_of_every_talk_stand_before_or_behind_its_name() {
+fn global_options_go_before_or_after_the_command() {
     for words in [["-W", "5", "-q", "echo", "h:1", "Hola"], ["echo", "-W", "5", "-q", "h:1", "Hola"]] {
         let config = config(&words).unwrap();
         assert_eq!((config.timeout, config.verbosity), (Some(Duration::from_secs(5)), -1));
@@ -66,7 +66,7 @@ fn the_options_of_every_talk_stand_before_or_behind_its_name() {
 }
 
 #[test]
-fn a_check_has_a_time_of_its_own_and_says_little() {
+fn a_check_has_its_own_timeout_and_logs_less() {
     let first = config(&["check", "-f", "json", "h"]).unwrap();
     assert_eq!((first.timeout, first.verbosity), (Some(Duration::from_secs(2)), -1));
     assert_eq!((first.client.format, first.address.as_str()), (Format::Json, "h:8080"));
@@ -76,16 +76,16 @@ fn a_check_has_a_time_of_its_own_and_says_little() {
 }
 
 #[test]
-fn the_help_of_a_check_has_its_own_time() {
+fn the_help_of_check_shows_its_own_timeout() {
     let help = words(&config(&["check", "--help"]).unwrap_err().to_string());
     let row = help.split("--timeout <DURATION>").nth(1).unwrap().split("--connect").next().unwrap();
-    assert!(row.contains("with 3 if there is no connection") && row.contains("[default: 2s]"), "{help}");
+    assert!(row.contains("or with 3 if not connected") && row.contains("[default: 2s]"), "{help}");
     let help = words(&config(&["--help"]).unwrap_err().to_string());
     assert!(help.contains("as learned from the server's repeats"), "{help}");
 }
 
 #[test]
-fn the_usage_has_both_forms() {
+fn the_usage_shows_both_forms() {
     let usage = "Usage: mapcast-client [OPTIONS] [ADDR:PORT]\n       mapcast-client <COMMAND> [OPTIONS]";
     for word in ["--help", "--no-such-option"] {
         let text = config(&[word]).unwrap_err().to_string();
@@ -96,7 +96,7 @@ fn the_usage_has_both_forms() {
 }
 
 #[test]
-fn an_address_of_one_word_may_mean_a_command() {
+fn a_one_word_address_may_be_a_mistyped_command() {
     for (words, wanted) in [
         (&["chek"][..], true),
         (&["-n", "1", "gret"], true),
@@ -110,19 +110,19 @@ fn an_address_of_one_word_may_mean_a_command() {
 }
 
 #[test]
-fn options_of_the_main_job_are_refused_elsewhere() {
+fn options_for_maps_are_rejected_before_other_commands() {
     for words in [["-n", "3", "echo"], ["-k", "x", "greet"], ["--watch", "-v", "echo"]] {
-        assert!(refusal(&words).contains("belongs to the main job"), "{words:?}");
+        assert!(refusal(&words).contains("it is for printing or delivering maps"), "{words:?}");
     }
 }
 
 #[test]
-fn an_address_before_a_command_is_told_where_it_belongs() {
-    assert!(refusal(&["h:1", "-v", "check"]).contains("the address stands behind 'check'"));
+fn an_address_before_a_command_is_rejected_with_advice() {
+    assert!(refusal(&["h:1", "-v", "check"]).contains("the address goes after 'check'"));
 }
 
 #[test]
-fn a_payload_that_is_not_looked_into_has_no_keys_and_no_lines() {
+fn raw_output_rejects_keys_and_prefixes() {
     assert!(refusal(&["-o", "raw", "-k", "x"]).contains("--key"));
     assert!(refusal(&["-o", "raw", "--prefix", "x"]).contains("--prefix"));
 }
@@ -135,35 +135,38 @@ fn keys_may_be_negative_numbers() {
 }
 
 #[test]
-fn all_that_follows_run_belongs_to_the_program() {
+fn all_words_after_run_belong_to_the_program() {
     for words in [&["h:1", "--run", "echo", "-n", "--exec"][..], &["h:1", "--run", "--", "echo", "-n", "--exec"]] {
         let config = config(words).unwrap();
         assert_eq!(config.address, "h:1");
-        assert!(config.task.passes_signals_on(), "{words:?}");
+        assert!(config.task.forwards_signals(), "{words:?}");
         assert!(format!("{config:?}").contains(r#"["echo", "-n", "--exec"]"#), "{config:?}");
     }
     assert!(refusal(&["--run", "--"]).contains("needs a program"));
 }
 
 #[test]
-fn options_that_would_do_nothing_are_refused() {
+fn options_without_effect_are_rejected() {
     for (words, text) in [
-        (&["--mode", "640"][..], "'--mode' does nothing without '--write'"),
-        (&["--write", "x.json", "--splay", "1"], "'--splay' does nothing without '--exec' or '--run'"),
-        (&["--exec", "x", "--signal", "HUP"], "'--signal' does nothing without '--run'"),
+        (&["--mode", "640"][..], "'--mode' has no effect without '--write'"),
+        (&["--write", "x.json", "--splay", "1"], "'--splay' has no effect without '--exec' or '--run'"),
+        (&["--exec", "x", "--signal", "HUP"], "'--signal' has no effect without '--run'"),
         (&["--write", "x.json", "-o", "json"], "cannot be used with '--write'"),
         (&["--exec", "x", "--changes-only"], "cannot be used with '--exec'"),
         (&["--exec", "x", "--run", "y"], "--exec and --run"),
         (&["--watch", "--exec", "x"], "--watch cannot be used"),
         (&["-n", "1", "--run", "x"], "--count cannot be used with --run"),
-        (&["--write", "x.yaml"], "give --write-format"),
-        (&["--settle", "1"], "'--settle' does nothing without '--write' or '--exec' or '--run'"),
-        (&["--write", "x.json", "--settle-max", "1"], "'--settle-max' does nothing without '--settle'"),
-        (&["--write", "x.json", "--settle", "2", "--settle-max", "1"], "--settle-max is shorter than --settle"),
-        (&["--write", "x.json", "--check", "test"], "write {} where its path belongs"),
-        (&["--write", "x.json", "--check-timeout", "1"], "'--check-timeout' does nothing without '--check'"),
-        (&["--check", "test {}"], "'--check' does nothing without '--write' or '--exec' or '--run'"),
-        (&["--watch", "--cache", "x"], "'--cache' does nothing without '--write' or '--exec' or '--run'"),
+        (&["--write", "x.yaml"], "use --write-format"),
+        (&["--settle", "1"], "'--settle' has no effect without '--write' or '--exec' or '--run'"),
+        (&["--write", "x.json", "--settle-max", "1"], "'--settle-max' has no effect without '--settle'"),
+        (
+            &["--write", "x.json", "--settle", "2", "--settle-max", "1"],
+            "--settle-max must not be shorter than --settle",
+        ),
+        (&["--write", "x.json", "--check", "test"], "write {} where the path of the new file belongs"),
+        (&["--write", "x.json", "--check-timeout", "1"], "'--check-timeout' has no effect without '--check'"),
+        (&["--check", "test {}"], "'--check' has no effect without '--write' or '--exec' or '--run'"),
+        (&["--watch", "--cache", "x"], "'--cache' has no effect without '--write' or '--exec' or '--run'"),
     ] {
         let refusal = refusal(words);
         assert!(refusal.contains(text), "{words:?}: {refusal}");
@@ -171,14 +174,14 @@ fn options_that_would_do_nothing_are_refused() {
 }
 
 #[test]
-fn options_for_lines_are_refused_beside_a_screen() {
+fn line_options_are_rejected_with_watch() {
     for words in [&["-o", "text"][..], &["--prefix", "x"], &["-n", "1"], &["--changes-only"]] {
         assert!(refusal(&[&["--watch"], words].concat()).contains("cannot be used with '--watch'"), "{words:?}");
     }
 }
 
 #[test]
-fn a_wait_has_a_length_or_none() {
+fn wait_takes_an_optional_duration() {
     for (words, wanted) in [
         (&[][..], Duration::ZERO),
         (&["--wait"], Duration::MAX),
@@ -194,15 +197,15 @@ fn a_wait_has_a_length_or_none() {
 }
 
 #[test]
-fn the_help_of_the_other_talks_is_about_themselves() {
-    for talk in ["echo", "greet", "check"] {
-        let help = config(&[talk, "--help"]).unwrap_err().to_string();
+fn the_help_of_other_commands_lists_their_own_options() {
+    for command in ["echo", "greet", "check"] {
+        let help = config(&[command, "--help"]).unwrap_err().to_string();
         assert!(!help.contains("--exec") && !help.contains("--run"), "{help}");
     }
 }
 
 #[test]
-fn what_is_no_value_is_refused() {
+fn invalid_values_are_rejected() {
     for words in [
         ["-f", "yaml"],
         ["-o", "xml"],

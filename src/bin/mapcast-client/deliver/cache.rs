@@ -1,5 +1,5 @@
-//! `--cache`: the last map, in a file that the next client starts from if the server is away.
-#![allow(clippy::doc_markdown, reason = "the option's comment is the help text, which has no backticks")]
+//! `--cache`: the last map, in a file from which the next client starts if the server is unreachable.
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -18,29 +18,29 @@ use rustix::fs::OFlags;
 use super::log_once::LogOnce;
 use super::replace::{directory, mount_point};
 
-/// The mode of the file: it decides what runs.
+/// The mode of the file. It decides what runs, so only its owner may access it.
 const MODE: u32 = 0o600;
 
-/// The largest file that is read: more than any map takes that a client reads (--max-frame is 1 MiB unless told otherwise).
+/// The largest file to read, in bytes: larger than any map that a client accepts (--max-frame is 1 MiB by default).
 const LARGEST: u64 = 256 << 20;
 
-/// How often the file's time is set while the server sends the same map.
+/// How often the file's modification time is updated while the server sends the same map.
 const CONFIRM: Duration = Duration::from_mins(1);
 
 /// The option of the cache.
 #[derive(Debug, Args)]
 pub(crate) struct CacheArgs {
-    /// Keep the last map in this file, and start from it if the server cannot be reached
+    /// Store the last map in this file, and start from it if the server cannot be reached
     #[arg(long, value_name = "FILE", env = "MAPCAST_CACHE")]
     pub(crate) cache: Option<PathBuf>,
 }
 
-/// The file with the last map: one frame, a header and bincode, which is exact for every map. The time of its last change is
-/// when the server was last heard to have this map, to a minute.
+/// The file with the last map: one frame, a header and bincode, which represents every map exactly. Its modification
+/// time is when the server last sent this map, to a minute.
 #[derive(Debug)]
 pub(super) struct Cache {
     path: PathBuf,
-    /// What the file has, as far as this process knows.
+    /// The map in the file, as far as this process knows.
     kept: Option<Map>,
     confirmed: Instant,
     failure: LogOnce,
@@ -50,7 +50,7 @@ pub(super) struct Cache {
 #[derive(Debug)]
 pub(super) struct Cached {
     pub(super) map: Map,
-    /// How long ago the server had it; `None` if the clock was set back since.
+    /// How long ago the server sent it; `None` if the clock was set back since.
     pub(super) age: Option<Duration>,
 }
 
@@ -59,7 +59,7 @@ impl Cache {
         Self { path, kept: None, confirmed: Instant::now(), failure: LogOnce::default() }
     }
 
-    /// Returns the map in the file. If there is none that can be used, the log says why.
+    /// Returns the map in the file. If there is none, or it cannot be used, logs the reason.
     pub(super) fn load(&mut self) -> Option<Cached> {
         match read(&self.path) {
             Ok(Some(cached)) => {
@@ -67,7 +67,7 @@ impl Cache {
                 Some(cached)
             }
             Ok(None) => {
-                info!("{}: there is no map in the cache yet", self.path.display());
+                info!("{}: the cache does not contain a map yet", self.path.display());
                 None
             }
             Err(error) => {
@@ -77,7 +77,7 @@ impl Cache {
         }
     }
 
-    /// Keeps a map that the server has sent and that was handed on. What goes wrong is said once, and tried again with the
+    /// Stores a map that the server has sent and that was delivered. A failure is logged once and retried with the
     /// next map.
     pub(super) fn keep(&mut self, map: &Map) {
         let is_same = self.kept.as_ref() == Some(map);
@@ -85,7 +85,7 @@ impl Cache {
             return;
         }
         self.confirmed = Instant::now();
-        // A file that was removed, or is another one now, is written again.
+        // A file that was removed or replaced is written again.
         let is_kept = is_same && confirm(&self.path);
         if is_kept {
             return;
@@ -93,25 +93,25 @@ impl Cache {
         match write(&self.path, map) {
             Ok(()) => {
                 self.kept = Some(map.clone());
-                if self.failure.settle() {
-                    info!("{}: the map is kept again", self.path.display());
+                if self.failure.clear() {
+                    info!("{}: the map is cached again", self.path.display());
                 }
             }
             Err(error) => {
                 self.kept = None;
-                self.failure.say(format!("{}: the map is not kept: {error:#}", self.path.display()));
+                self.failure.warn(format!("{}: the map is not cached: {error:#}", self.path.display()));
             }
         }
     }
 }
 
-/// Sets the time of the file to now. Returns false if and only if that failed.
+/// Sets the modification time to now. Returns false if and only if that failed.
 fn confirm(path: &Path) -> bool {
     open(path).and_then(|file| file.set_modified(SystemTime::now())).is_ok()
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // A FIFO would be waited for.
+    // Opening a FIFO would block.
     OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
 }
 
@@ -122,19 +122,19 @@ fn read(path: &Path) -> anyhow::Result<Option<Cached>> {
         Err(error) => return Err(error).context("it cannot be read"),
     };
     let found = file.metadata()?;
-    ensure!(found.is_file(), "it is no regular file");
+    ensure!(found.is_file(), "it is not a regular file");
     let us = rustix::process::geteuid().as_raw();
-    // Whoever can write it decides what this client runs.
+    // Who can write the file decides what this client runs.
     ensure!(
         [us, 0].contains(&found.uid()) && found.mode() & 0o022 == 0,
-        "other users can write it; remove it, or give it to this user: chmod 600"
+        "other users can write to it; remove it, or make it private with chmod 600"
     );
     ensure!(found.len() <= LARGEST, "it is larger than {LARGEST} bytes");
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes).context("it cannot be read")?;
     let mut frames = FrameReader::new(bytes.as_slice(), bytes.len());
-    let Ok(Some(payload)) = frames.read_frame() else { bail!("it has no map; remove it") };
-    let map = Format::Bincode.decode_map(&payload).ok().context("it has no map; remove it")?;
+    let Ok(Some(payload)) = frames.read_frame() else { bail!("it does not contain a map; remove it") };
+    let map = Format::Bincode.decode_map(&payload).ok().context("it does not contain a map; remove it")?;
     Ok(Some(Cached { map, age: found.modified().ok().and_then(|at| at.elapsed().ok()) }))
 }
 
@@ -142,10 +142,10 @@ fn write(path: &Path, map: &Map) -> anyhow::Result<()> {
     let payload = Format::Bincode.encode_map(map)?;
     let frame = Frame::new(&payload, usize::MAX)?;
     let new = AtomicFile::begin(path, MODE)
-        .with_context(|| format!("no file can be made in {}", directory(path).display()))?;
+        .with_context(|| format!("cannot create a file in {}", directory(path).display()))?;
     new.file().write_all(frame.as_bytes())?;
     match new.finish() {
-        // After a loss of power the file is the old one or the new one: either is a map.
+        // After a power failure the file is either the old one or the new one; both contain a map.
         Ok(Replaced::Synced | Replaced::Unsynced(_)) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(mount_point(path)),
         Err(error) => Err(error).context("it cannot be replaced"),
@@ -160,7 +160,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_map_is_read_back_exactly_and_only_this_user_can() {
+    fn a_map_is_read_back_exactly_from_a_private_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
         let map = Map::from([(Key::Int(1), Value::Bytes(vec![0, 255])), ("1".into(), Value::Float(f64::INFINITY))]);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_map_or_may_be_somebody_elses_is_not_used() {
+    fn a_file_without_a_map_or_writable_by_others_is_not_used() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
         assert!(read(&path).unwrap().is_none());
@@ -181,17 +181,17 @@ mod tests {
         let good = fs::read(&path).unwrap();
         for bytes in [&b""[..], b"garbage", b"12345     x", &good[..good.len() - 1]] {
             fs::write(&path, bytes).unwrap();
-            assert!(read(&path).unwrap_err().to_string().contains("no map"));
+            assert!(read(&path).unwrap_err().to_string().contains("does not contain a map"));
         }
         fs::write(&path, good).unwrap();
         assert!(read(&path).unwrap().is_some());
         fs::set_permissions(&path, Permissions::from_mode(0o620)).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("chmod 600"));
-        assert!(read(directory.path()).unwrap_err().to_string().contains("no regular file"));
+        assert!(read(directory.path()).unwrap_err().to_string().contains("not a regular file"));
     }
 
     #[test]
-    fn a_cache_that_was_removed_is_made_again() {
+    fn a_removed_cache_is_created_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
         let mut cache = Cache::new(path.clone());

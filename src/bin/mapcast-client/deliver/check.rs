@@ -1,5 +1,5 @@
-//! `--check`: a command that says whether a new file is good before anything else sees it.
-#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+//! `--check`: a command that approves each new file before it replaces the old one.
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -15,23 +15,24 @@ use rustix::process::Signal;
 
 use super::map_file::MapFile;
 use super::object::Object;
-use super::process::{Ending, Process};
-use crate::args::parse_wait;
+use super::process::{Process, Termination};
+use crate::duration::parse_nonzero;
 
-/// What stands for the file in the command.
-const PLACE: &str = "{}";
+/// Stands for the file's path in the command.
+const PLACEHOLDER: &str = "{}";
 
-/// How long a check that was asked to end may take before it is killed.
+/// How long a check may take to exit after SIGTERM before it is killed.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// How long a file that was refused is refused again without another check, which may ask for more than the file.
-const REPEAT: Duration = Duration::from_secs(10);
+/// How long a refusal is remembered: after that the same content is checked again, because the check may depend on
+/// more than the file.
+const REFUSAL_LIFETIME: Duration = Duration::from_secs(10);
 
-/// The options of the check.
+/// Options of `--check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Run this in a shell before a new file takes the place of the old one, with the new file's path for {}; if it fails,
-    /// nothing changes
+    /// Run this shell command before a new file replaces the old one, with {} replaced by the new file's path; if it
+    /// fails, nothing changes
     #[arg(
         long,
         value_name = "CMD",
@@ -40,12 +41,12 @@ pub(crate) struct CheckArgs {
         value_parser = NonEmptyStringValueParser::new()
     )]
     check: Option<String>,
-    /// End a command of --check that takes longer, and refuse the file
-    #[arg(long, value_name = "DURATION", env = "MAPCAST_CHECK_TIMEOUT", default_value = "10s", value_parser = parse_wait)]
+    /// Terminate a command of --check that takes longer than this, and refuse the file
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_CHECK_TIMEOUT", default_value = "10s", value_parser = parse_nonzero)]
     check_timeout: Duration,
 }
 
-/// What is run before a file is replaced.
+/// The command that approves a file.
 #[derive(Debug)]
 pub(crate) struct CheckConfig {
     command: String,
@@ -53,14 +54,14 @@ pub(crate) struct CheckConfig {
 }
 
 impl CheckArgs {
-    /// Returns the check, if there is one.
+    /// Returns the check; `None` without `--check`.
     ///
     /// # Errors
-    /// If it has no place for the file.
+    /// If the command has no placeholder for the path.
     pub(crate) fn into_config(self) -> Result<Option<CheckConfig>, String> {
         let Some(command) = self.check else { return Ok(None) };
-        if !command.contains(PLACE) {
-            return Err("--check has no place for the new file: write {} where its path belongs".to_owned());
+        if !command.contains(PLACEHOLDER) {
+            return Err("--check does not contain {}; write {} where the path of the new file belongs".to_owned());
         }
         Ok(Some(CheckConfig { command, timeout: self.check_timeout }))
     }
@@ -71,24 +72,24 @@ impl CheckArgs {
 pub(super) struct Check {
     config: CheckConfig,
     shutdown: Shutdown,
-    /// When the client is to leave.
+    /// When the client is to exit.
     deadline: Option<Instant>,
-    /// The map alone, where no other file is checked.
+    /// The map's own file, if there is no other to check.
     file: Option<MapFile>,
-    /// What was refused last, why, and when.
+    /// The content refused last, the reason, and when.
     refused: Option<(Vec<u8>, String, Instant)>,
 }
 
 impl Check {
-    /// Returns the check, which ends with the stop and at `deadline`; `None` never comes.
+    /// Returns the check. It ends with the stop and at `deadline`; `None` never comes.
     pub(super) fn new(config: CheckConfig, shutdown: &Shutdown, deadline: Option<Instant>) -> Self {
         Self { config, shutdown: shutdown.clone(), deadline, file: None, refused: None }
     }
 
-    /// Checks the map as `MAPCAST_FILE` would have it.
+    /// Checks the map, written as in `MAPCAST_FILE`.
     ///
     /// # Errors
-    /// If it is refused, or cannot be checked.
+    /// If the map is refused, or cannot be checked.
     pub(super) fn approve_map(&mut self, object: &Object) -> anyhow::Result<()> {
         let mut file = self.file.take().map_or_else(MapFile::new, Ok)?;
         let written = file.write(object);
@@ -98,14 +99,15 @@ impl Check {
         self.approve(&path, &serde_json::to_vec(object)?)
     }
 
-    /// Checks the file at `path`, which has `content`.
+    /// Checks the file at `path`, which contains `content`.
     ///
     /// # Errors
-    /// If the command refuses it, takes too long or cannot be run; or if it refused the same a moment ago.
+    /// If the command refuses it, exceeds its time limit or cannot be started; or if it refused the same content
+    /// within the last 10 s.
     pub(super) fn approve(&mut self, path: &Path, content: &[u8]) -> anyhow::Result<()> {
         if let Some((refused, reason, at)) = &self.refused
             && refused == content
-            && at.elapsed() < REPEAT
+            && at.elapsed() < REFUSAL_LIFETIME
         {
             bail!("{reason}");
         }
@@ -120,10 +122,10 @@ impl Check {
     fn run(&self, path: &Path) -> anyhow::Result<()> {
         let path = std::path::absolute(path)?;
         let mut command = Command::new("sh");
-        command.arg("-c").arg(insert(&self.config.command, &path)?).stdin(Stdio::null());
+        command.arg("-c").arg(insert_path(&self.config.command, &path)?).stdin(Stdio::null());
         let (mut changed, change) = io::pipe()?;
         let process = Process::start(&mut command, move || {
-            // Nothing reads only if nothing waits for it.
+            // The reader is gone only if the exit no longer matters.
             let _ = (&change).write(&[0]);
         });
         let process = process.context("cannot start sh for the check")?;
@@ -138,34 +140,34 @@ impl Check {
             if self.shutdown.is_triggered() || timeout != until {
                 bail!("the check was not finished");
             }
-            bail!("the check takes longer than {}: ended", units::format_duration(self.config.timeout));
+            bail!("the check exceeded {} and was terminated", units::format_duration(self.config.timeout));
         };
-        // What the shell has left behind would hold the file.
+        // Background processes of the shell would keep the file open.
         process.signal(Signal::KILL);
         if !status.success() {
             return Err(anyhow!("the check failed: {status}"));
         }
-        debug!("the check is done after {:.1}s", started.elapsed().as_secs_f64());
+        debug!("the check succeeded after {:.1}s", started.elapsed().as_secs_f64());
         Ok(())
     }
 }
 
-/// Ends a check that takes too long, and all that it has started.
+/// Terminates a check that exceeds its time limit, with all processes of its group.
 fn end(process: &Process, mut changed: &io::PipeReader) -> anyhow::Result<()> {
     process.signal(Signal::TERM);
-    let mut ending = Ending::new("the check", GRACE);
-    // One that does not come: the client is asked to leave already.
+    let mut termination = Termination::new("the check", GRACE);
+    // Never triggered: the client is exiting already.
     let no_stop = Shutdown::new()?;
-    while !ending.is_over(process) {
-        if no_stop.wait_readable(changed, Some(ending.look_at()))? {
+    while !termination.poll(process) {
+        if no_stop.wait_readable(changed, Some(termination.next_check()))? {
             changed.read_exact(&mut [0])?;
         }
     }
     Ok(())
 }
 
-/// Returns the command with `path` in the place for it, in quotes where a shell would not take it as one word.
-fn insert(command: &str, path: &Path) -> anyhow::Result<String> {
+/// Returns the command with `path` in place of the placeholder, quoted if a shell would split it.
+fn insert_path(command: &str, path: &Path) -> anyhow::Result<String> {
     let path = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
     let word = if path.as_bytes().iter().all(is_plain) {
@@ -173,7 +175,7 @@ fn insert(command: &str, path: &Path) -> anyhow::Result<String> {
     } else {
         format!("'{}'", path.replace('\'', r"'\''"))
     };
-    Ok(command.replace(PLACE, &word))
+    Ok(command.replace(PLACEHOLDER, &word))
 }
 
 #[cfg(test)]
@@ -181,9 +183,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_is_one_word_for_a_shell() {
+    fn the_path_is_quoted_as_one_word() {
         for (path, wanted) in [("/a/.b.tmp", "t /a/.b.tmp"), ("/a b", "t '/a b'"), ("/it's", r"t '/it'\''s'")] {
-            assert_eq!(insert("t {}", Path::new(path)).unwrap(), wanted);
+            assert_eq!(insert_path("t {}", Path::new(path)).unwrap(), wanted);
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Files of `KEY=VALUE` lines that shells and systemd read back as the same texts.
+//! Files of `KEY=VALUE` lines that shells and systemd read back as the same strings.
 
-use super::object::{Object, left_out, variables};
+use super::object::{Object, skipped, variables};
 
-/// Names that a shell does not keep as a text: it refuses the assignment, and with it the rest of the file (`UID` in
-/// `bash --posix`), computes a number of it (`RANDOM` runs a command in a subscript), or acts on it (`UID` in zsh as root
-/// changes the user). What bash 5.2, dash 0.5.12, ksh93u+m 1.0, mksh R59, zsh 5.9 and busybox 1.35 did with every name that
-/// they list themselves, with their manuals' other names, and the names of zsh's modules.
+/// Names that a shell does not store as a string: it rejects the assignment and the rest of the file (`UID` in `bash
+/// --posix`), evaluates it as a number (`RANDOM` runs a command in a subscript), or acts on it (`UID` in zsh as root
+/// changes the user). Tested with bash 5.2, dash 0.5.12, ksh93u+m 1.0, mksh R59, zsh 5.9 and busybox 1.35: every name
+/// that they list themselves, the other names in their manuals, and the names of zsh's modules.
 const RESERVED: &str = "\
 ARGC BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_ARGV0 BASH_CMDS BASH_COMMAND BASH_COMPAT BASH_LINENO \
 BASH_SOURCE BASH_SUBSHELL BASH_VERSINFO BASH_XTRACEFD COLUMNS DIRSTACK EGID EPOCHREALTIME EPOCHSECONDS ERRNO EUID \
@@ -24,38 +24,40 @@ BASH_ENV CDPATH ENV EXECIGNORE EXECSHELL FPATH GLOBIGNORE IFS MODULE_PATH NULLCM
 PROMPT3 PROMPT4 PROMPT_COMMAND PS0 PS1 PS2 PS3 PS4 READNULLCMD RPROMPT RPROMPT2 RPS1 RPS2 SPROMPT cdpath fpath \
 module_path path prompt psvar";
 
-/// The beginnings of the dynamic linker's names: `LD_PRELOAD` loads code into every program started next (ld.so(8), dyld(1)).
+/// Prefixes of the dynamic linker's names: `LD_PRELOAD` loads code into every program started next (ld.so(8),
+/// dyld(1)).
 const OF_LINKER: [&str; 2] = ["LD_", "DYLD_"];
 
-/// Returns the file that `object` is, and the keys of the entries that are not in it, null ones left aside.
+/// Returns the content of the file for `object`, and the keys of the skipped entries, except those with a null value.
 pub(super) fn render(object: &Object) -> (String, Vec<String>) {
     let mut variables = variables(object);
     variables.retain(|(name, word)| !is_reserved(name) && !word.contains(is_noncharacter));
-    let left_out = left_out(object, &variables).into_iter().map(str::to_owned).collect();
+    let skipped = skipped(object, &variables).into_iter().map(str::to_owned).collect();
     let lines = variables.into_iter().map(|(name, word)| [name, "=", &quote(&word), "\n"].concat());
     let file = lines.collect();
-    (file, left_out)
+    (file, skipped)
 }
 
-/// True if and only if a shell would do something else with an assignment to `name` than keep a text.
+/// True if and only if a shell would not simply store an assignment to `name`.
 fn is_reserved(name: &str) -> bool {
     let mut names = RESERVED.split(' ').chain(OF_CODE.split(' '));
     names.any(|reserved| reserved == name) || OF_LINKER.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// True for the code points that are no characters: systemd refuses a file that has one anywhere (`unichar_is_valid`).
+/// True for noncharacters: systemd rejects a file that contains one (`unichar_is_valid`).
 fn is_noncharacter(character: char) -> bool {
     let code = u32::from(character);
     (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
 }
 
-/// Returns a word as shells, systemd's `EnvironmentFile=` and docker compose read it back: bare if no reader could
-/// misread it, so that `docker run --env-file`, which does not know quotes, has it too. Otherwise in double quotes, or in
-/// single ones around the four characters that are special in double ones (POSIX shell, 2.2.3), with each `'` in double
-/// quotes. No backslash escapes anything: a shell in a GBK or Big5 locale takes one for the second half of a character.
+/// Returns a value as shells, systemd's `EnvironmentFile=` and docker compose read it back. It is bare if no reader
+/// could misread it, because `docker run --env-file` does not support quotes. Otherwise it is in double quotes, or in
+/// single quotes around the four characters that are special in double quotes (POSIX shell, 2.2.3), with each `'` in
+/// double quotes. No backslash escapes anything: a shell in a GBK or Big5 locale takes one for the second half of a
+/// character.
 fn quote(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
-    // In zsh, `=ls` at the beginning and behind a colon is the path of ls.
+    // In zsh, `=ls` at the start and after a colon expands to the path of ls.
     if word.bytes().all(is_plain) && !word.starts_with('=') && !word.contains(":=") {
         return word.to_owned();
     }

@@ -1,5 +1,5 @@
-//! `--exec`: a command on each change, one at a time, always with the newest map.
-#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+//! `--exec`: a command for each change, one at a time, always with the newest map.
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, Sender};
@@ -11,29 +11,29 @@ use log::{debug, info, warn};
 use mapcast::display::units;
 use rustix::process::Signal;
 
-use super::event::{Event, Latest, next};
+use super::event::{LatestMap, RunnerEvent, next_event};
 use super::map_file::MapFile;
 use super::object::Object;
-use super::pace::Pace;
-use super::process::{Ending, Process, is_init};
+use super::process::{Process, Termination, is_init};
 use super::splay::splay;
-use crate::args::parse_wait;
+use super::start_limiter::StartLimiter;
+use crate::duration::parse_nonzero;
 
-/// How long a command that was asked to end may take before it is killed: what `docker stop` and systemd give is more,
-/// but theirs are services.
+/// How long a command may take to exit after SIGTERM before it is killed. Shorter than with `docker stop` and systemd,
+/// which end services.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// The options of the command.
+/// Options of `--exec`.
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
-    /// Run this in a shell whenever the map changes, one at a time, with the map in the file MAPCAST_FILE and on
-    /// standard input
+    /// Run this shell command on each change, one at a time, with the map in the file MAPCAST_FILE and on standard
+    /// input
     #[arg(long, value_name = "CMD", env = "MAPCAST_EXEC", allow_hyphen_values = true)]
     pub(crate) exec: Option<String>,
-    /// End a command of --exec that takes longer; one that runs when --timeout is over is let to its end
-    #[arg(long, value_name = "DURATION", env = "MAPCAST_EXEC_TIMEOUT", default_value = "30s", value_parser = parse_wait)]
+    /// Terminate a command of --exec that takes longer than this; if --timeout expires, a running command may finish
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_EXEC_TIMEOUT", default_value = "30s", value_parser = parse_nonzero)]
     pub(crate) exec_timeout: Duration,
-    /// Wait up to this long, left to chance, before each command of --exec and each restart or signal of --run
+    /// Wait for a random time up to this before each command of --exec and each restart or signal of --run
     #[arg(
         long,
         value_name = "DURATION",
@@ -44,7 +44,7 @@ pub(crate) struct ExecArgs {
     pub(crate) splay: Duration,
 }
 
-/// What is run on a change.
+/// The command, and its delays.
 #[derive(Debug)]
 pub(crate) struct ExecConfig {
     pub(crate) command: String,
@@ -52,83 +52,91 @@ pub(crate) struct ExecConfig {
     pub(crate) splay: Duration,
 }
 
-/// Runs the command.
+/// Runs the command on each change.
 #[derive(Debug)]
-pub(super) struct Exec {
+pub(super) struct CommandRunner {
     config: ExecConfig,
-    latest: Latest,
-    sender: Sender<Event>,
-    events: Receiver<Event>,
+    latest: LatestMap,
+    sender: Sender<RunnerEvent>,
+    events: Receiver<RunnerEvent>,
     file: MapFile,
-    /// `Finish` or `Stop`, once that has been told.
-    ending: Option<Event>,
-    /// A map whose command could not be run.
-    missed: Option<Object>,
-    pace: Pace,
+    /// `Finish` or `Stop`, once received.
+    termination: Option<RunnerEvent>,
+    /// A map whose command could not be started.
+    failed_map: Option<Object>,
+    start_limiter: StartLimiter,
 }
 
-impl Exec {
+impl CommandRunner {
     pub(super) fn new(
         config: ExecConfig,
-        latest: Latest,
-        (sender, events): (Sender<Event>, Receiver<Event>),
+        latest: LatestMap,
+        (sender, events): (Sender<RunnerEvent>, Receiver<RunnerEvent>),
     ) -> anyhow::Result<Self> {
         let file = MapFile::new()?;
-        Ok(Self { config, latest, sender, events, file, ending: None, missed: None, pace: Pace::default() })
+        Ok(Self {
+            config,
+            latest,
+            sender,
+            events,
+            file,
+            termination: None,
+            failed_map: None,
+            start_limiter: StartLimiter::default(),
+        })
     }
 
-    /// Runs the command for one newest map after the other, until it is told to end. A command that runs then has what
-    /// is left of its time; a change that has come before `Finish` is still handed over. Returns what has become of the
-    /// last command.
+    /// Runs the command for the newest map, again and again, until `Finish` or `Stop`. A running command keeps its
+    /// time limit; a change before `Finish` is still delivered. Returns the result of the last command.
     ///
     /// # Errors
-    /// If the last command failed, or could not be run. The log has said so, as of each one.
+    /// If the last command failed, or could not be started. Each such error has been logged.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         let mut last = Ok(());
         while self.wait_map() {
-            let Some(object) = self.latest.take().or_else(|| self.missed.take()) else { continue };
-            self.missed = None;
-            self.pace.began();
+            let Some(object) = self.latest.take().or_else(|| self.failed_map.take()) else { continue };
+            self.failed_map = None;
+            self.start_limiter.record_start();
             last = match self.run_command(&object) {
                 Ok(status) if status.success() => Ok(()),
                 Ok(status) => Err(anyhow!("the last command failed: {status}")),
                 Err(error) => {
-                    let delay = units::format_duration(self.pace.failed());
-                    warn!("the command cannot be run: {error:#}; trying again in {delay}, and with the next map");
-                    self.missed = Some(object);
-                    Err(error.context("the last command could not be run"))
+                    let delay = units::format_duration(self.start_limiter.record_failure());
+                    warn!("cannot run the command: {error:#}; retrying in {delay}, and with the next map");
+                    self.failed_map = Some(object);
+                    Err(error.context("cannot run the last command"))
                 }
             };
-            if self.missed.is_none() {
-                self.pace.succeeded();
+            if self.failed_map.is_none() {
+                self.start_limiter.record_success();
             }
         }
         last
     }
 
-    /// Waits for a map, and until it is time for it. Returns false if and only if nothing more is to begin.
+    /// Waits for a map, and until its command may start. Returns false if and only if no further command is to start.
     fn wait_map(&mut self) -> bool {
         loop {
-            // A map may have come while the last command ran, and its event been taken then.
-            if self.latest.is_there() {
-                let due = Instant::now().checked_add(splay(self.config.splay)).max(self.pace.next());
-                while self.ending != Some(Event::Stop) && self.wait_event(due).is_some() {}
-                return self.ending != Some(Event::Stop);
+            // A map may have come while the last command ran, and its event with it.
+            if self.latest.is_some() {
+                let due = Instant::now().checked_add(splay(self.config.splay)).max(self.start_limiter.next_start());
+                while self.termination != Some(RunnerEvent::Stop) && self.wait_event(due).is_some() {}
+                return self.termination != Some(RunnerEvent::Stop);
             }
-            if self.ending.is_some() {
+            if self.termination.is_some() {
                 return false;
             }
-            let retry_at = self.missed.as_ref().and(self.pace.retry());
+            let retry_at = self.failed_map.as_ref().and(self.start_limiter.next_retry());
             if self.wait_event(retry_at).is_none() {
                 return true;
             }
         }
     }
 
-    fn wait_event(&mut self, deadline: Option<Instant>) -> Option<Event> {
-        let event = next(&self.events, deadline)?;
-        if matches!(event, Event::Finish | Event::Stop) {
-            self.ending = Some(event);
+    fn wait_event(&mut self, deadline: Option<Instant>) -> Option<RunnerEvent> {
+        let event = next_event(&self.events, deadline)?;
+        if matches!(event, RunnerEvent::Finish | RunnerEvent::Stop) {
+            self.termination = Some(event);
         }
         Some(event)
     }
@@ -136,50 +144,53 @@ impl Exec {
     fn run_command(&mut self, object: &Object) -> anyhow::Result<ExitStatus> {
         self.file.write(object)?;
         let mut command = Command::new("sh");
-        self.file.tell(&mut command);
+        self.file.set_env(&mut command);
         let ended = self.sender.clone();
-        // The file itself is the standard input: a command that does not read it holds nobody up.
+        // The file itself is the standard input: a command that does not read it delays nothing.
         command.arg("-c").arg(&self.config.command).stdin(self.file.open()?);
         let started = Instant::now();
         let process = Process::start(&mut command, move || {
-            // Nobody listens only if nobody waits for it.
-            let _ = ended.send(Event::Ended);
+            // The receiver is gone only if the exit no longer matters.
+            let _ = ended.send(RunnerEvent::Exited);
         });
         let process = process.context("cannot start sh")?;
         debug!("the command runs");
         let status = self.wait_end(&process, started.checked_add(self.config.timeout));
         let took = started.elapsed().as_secs_f64();
         if status.success() {
-            info!("the command is done after {took:.1}s");
+            info!("the command succeeded after {took:.1}s");
         } else {
             warn!("the command failed after {took:.1}s: {status}");
         }
         Ok(status)
     }
 
-    /// Waits for the end of the command, which is ended at `deadline`; `None` never comes. Returns its status.
+    /// Waits until the command has exited; terminates it at `deadline` (`None` never comes). Returns its status.
     fn wait_end(&mut self, process: &Process, deadline: Option<Instant>) -> ExitStatus {
-        let mut ending: Option<Ending> = None;
+        let mut termination: Option<Termination> = None;
         loop {
-            let is_over = match &mut ending {
-                Some(ending) => ending.is_over(process),
-                // What it leaves behind runs on, unless that would end with this process.
-                None => process.status().is_some() && (!is_init() || self.ending.is_none() || process.is_gone()),
+            let is_over = match &mut termination {
+                Some(termination) => termination.poll(process),
+                // Its background processes may keep running, unless they would end with this process.
+                None => {
+                    process.status().is_some()
+                        && (!is_init() || self.termination.is_none() || process.has_group_ended())
+                }
             };
             if let Some(status) = process.status().filter(|_| is_over) {
                 return status;
             }
-            if ending.is_none() && process.status().is_some() {
+            if termination.is_none() && process.status().is_some() {
                 process.signal(Signal::TERM);
-                ending = Some(Ending::new("the command", GRACE));
+                termination = Some(Termination::new("the command", GRACE));
             }
-            match self.wait_event(ending.as_ref().map_or(deadline, |ending| Some(ending.look_at()))) {
-                Some(Event::Finish | Event::Stop) => info!("leaving when the command is done"),
-                None if ending.is_none() => {
+            match self.wait_event(termination.as_ref().map_or(deadline, |termination| Some(termination.next_check()))) {
+                Some(RunnerEvent::Finish | RunnerEvent::Stop) => info!("exiting after the command"),
+                None if termination.is_none() => {
                     let timeout = units::format_duration(self.config.timeout);
-                    warn!("the command takes longer than {timeout}: ended");
+                    warn!("the command exceeded {timeout} and was terminated");
                     process.signal(Signal::TERM);
-                    ending = Some(Ending::new("the command", GRACE));
+                    termination = Some(Termination::new("the command", GRACE));
                 }
                 Some(_) | None => {}
             }

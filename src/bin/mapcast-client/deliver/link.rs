@@ -1,17 +1,17 @@
-//! Symbolic links that lead to the file to write.
+//! Symbolic links to the file to write.
 
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// As many links are followed as Linux follows: `path_resolution(7)`.
+/// The maximum number of links to follow, as in Linux (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
-/// The bit of a mode that lets everyone write.
+/// The mode bit that lets everyone write.
 const WORLD_WRITABLE: u32 = 0o002;
 
-/// A link that somebody else has put where everyone can.
+/// A link of another user in a directory that everyone can write to.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{link} is a link in a directory that everyone can write to, and belongs to another user (uid {owner}); \
@@ -22,12 +22,13 @@ struct Foreign {
     owner: u32,
 }
 
-/// Returns the file that `path` is or leads to. `path` itself need not be there; what a link leads to has to be.
+/// Returns the path after following links. `path` itself may be missing; the target of a link must exist.
 ///
 /// # Errors
-/// If a link leads nowhere, or is not to be trusted: as Linux has it with `fs.protected_symlinks` (`proc_sys_fs(5)`), a link in a
-/// directory that everyone can write to is followed if it is this user's or the owner's of the directory. The kernel does not
-/// see to it here, because the file is replaced and never opened through the link; nor would it without the sticky bit.
+/// If a link is dangling or not trusted. The rule is that of `fs.protected_symlinks` (`proc_sys_fs(5)`): a link in a
+/// directory that everyone can write to is followed only if it belongs to this user or to the directory's owner. The
+/// kernel does not apply it here, because the file is replaced and never opened through the link; nor would it without
+/// the sticky bit.
 pub(super) fn follow(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for followed in 0..MAX_LINKS {
@@ -59,7 +60,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 
     #[test]
-    fn links_are_followed_to_what_is_there_and_no_further() {
+    fn links_are_followed_to_an_existing_target() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         fs::create_dir(at("below")).unwrap();
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_of_another_user_where_everyone_can_write_is_not_followed() {
+    fn another_users_link_in_a_shared_directory_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let (file, link, shared) =
             (directory.path().join("file"), directory.path().join("s/link"), directory.path().join("s"));
@@ -98,7 +99,7 @@ mod tests {
                 assert!(error.to_string().contains("belongs to another user (uid 12345)"), "{error}");
             }
         }
-        // One's own, wherever it is.
+        // A link of this user, wherever it is.
         fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
         lchown(&link, Some(rustix::process::geteuid().as_raw()), None).unwrap();
         assert_eq!(follow(&link).unwrap(), file);

@@ -1,4 +1,4 @@
-//! The maps that are handed on, from the server or the cache, each when it is time for it.
+//! The maps to deliver, from the server or the cache.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,51 +9,51 @@ use mapcast::client::{Error, Follower};
 use mapcast::{Map, display::units};
 
 use super::cache::{Cache, Cached};
+use super::debounce::{DebounceConfig, Debouncer};
 use super::log_once::LogOnce;
-use super::settle::{Settle, SettleConfig};
 use crate::exit;
 use crate::selection::{MissingKey, Selection};
 
-/// How long the first map may take to come before the one from the cache is handed on: a SYN that is lost is repeated after
-/// 1 s and after 3 s (RFC 6298), and a server that has a map sends it at once.
+/// How long to wait for the first map before the cached one is delivered: a lost SYN is repeated after 1 s and after 3
+/// s (RFC 6298), and a server sends its map at once.
 const FIRST_MAP: Duration = Duration::from_secs(5);
 
-/// For how long maps are handed on.
+/// How long maps are delivered.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Until {
-    /// Until so many are; `None` is for ever.
+pub(crate) struct Limits {
+    /// The number of maps; `None` is no limit.
     pub(crate) count: Option<u64>,
     /// `None` never comes.
     pub(crate) deadline: Option<Instant>,
-    /// Whether the follower connects again: if not, every end of the connection is the end.
+    /// Whether the follower reconnects. If not, the end of the connection is the end.
     pub(crate) reconnects: bool,
 }
 
-/// The maps of a server, or of the cache as long as the server has sent none.
-pub(super) struct Maps<'f> {
+/// The maps of a server, or of the cache until the server has sent one.
+pub(super) struct MapStream<'f> {
     follower: &'f mut Follower,
     selection: &'f Selection,
-    settle: Settle,
+    debouncer: Debouncer,
     cache: Option<Cache>,
-    /// What to start from if the server has no map in time, and when that is.
+    /// The cached map, and when to deliver it if the server has sent none.
     cached: Option<(Cached, Option<Instant>)>,
-    /// The newest map, with the entries that are not asked for: the next client may ask for others.
+    /// The newest map with all of its entries, for the cache: the next client may request others.
     whole: Option<Map>,
-    until: Until,
-    /// Whether a map has come.
+    limits: Limits,
+    /// Whether a map has been received.
     any: bool,
-    /// How many were handed on.
-    done: u64,
+    /// The number of delivered maps.
+    delivered: u64,
     failure: LogOnce,
 }
 
-impl<'f> Maps<'f> {
+impl<'f> MapStream<'f> {
     pub(super) fn new(
         follower: &'f mut Follower,
         selection: &'f Selection,
-        settle: SettleConfig,
+        settle: DebounceConfig,
         cache: Option<PathBuf>,
-        until: Until,
+        limits: Limits,
     ) -> Self {
         let mut cache = cache.map(Cache::new);
         let cached = cache.as_mut().and_then(Cache::load).and_then(|cached| {
@@ -61,94 +61,96 @@ impl<'f> Maps<'f> {
             Some((Cached { map: picked.ok()?, ..cached }, Instant::now().checked_add(FIRST_MAP)))
         });
         if cached.is_some() {
-            // The first refusal is enough: the attempts go on beside what is started.
+            // One failed attempt is enough to use the cache; the follower keeps trying meanwhile.
             follower.set_wait(Duration::ZERO);
         }
-        let settle = Settle::new(settle);
-        let (any, done, failure) = (false, 0, LogOnce::default());
-        Self { follower, selection, settle, cache, cached, whole: None, until, any, done, failure }
+        let debouncer = Debouncer::new(settle);
+        let (any, delivered, failure) = (false, 0, LogOnce::default());
+        Self { follower, selection, debouncer, cache, cached, whole: None, limits, any, delivered, failure }
     }
 
-    /// Calls `hand_over` with each map until there are enough, or no more come; it returns false if and only if the map does
-    /// not count. Returns whether a map has come.
+    /// Calls `deliver_to` with each map until `count` are delivered or the server closes the last connection.
+    /// `deliver_to` returns false if and only if the map does not count. Returns whether a map has been received.
     ///
     /// # Errors
-    /// What ends the following. Without a count, what is wrong with a map after the first one does not.
-    pub(super) fn for_each(&mut self, mut hand_over: impl FnMut(&Map) -> bool) -> (bool, anyhow::Result<()>) {
+    /// The error that ended the follower. Without a count, an error in a map after the first one is logged instead.
+    pub(super) fn for_each(&mut self, mut deliver_to: impl FnMut(&Map) -> bool) -> (bool, anyhow::Result<()>) {
         let outcome = loop {
-            if self.until.count.is_some_and(|count| self.done >= count) {
+            if self.limits.count.is_some_and(|count| self.delivered >= count) {
                 break Ok(());
             }
-            if self.settle.is_due(Instant::now()) {
-                self.hand_on_settled(&mut hand_over);
+            if self.debouncer.is_due(Instant::now()) {
+                self.deliver_pending(&mut deliver_to);
                 continue;
             }
-            let wake = self.settle.due().into_iter().chain(self.cached.as_ref().and_then(|(_, due)| *due)).min();
-            self.follower.set_deadline(wake.into_iter().chain(self.until.deadline).min());
+            let wake = self.debouncer.due_at().into_iter().chain(self.cached.as_ref().and_then(|(_, due)| *due)).min();
+            self.follower.set_deadline(wake.into_iter().chain(self.limits.deadline).min());
             match self.follower.next_map() {
-                Ok(Some(map)) => match self.take(map, &mut hand_over) {
+                Ok(Some(map)) => match self.take(map, &mut deliver_to) {
                     Ok(()) => {}
-                    Err(missing) if self.goes_on() => self.bear(&missing.into()),
+                    Err(missing) if self.tolerates_errors() => self.log_error(&missing.into()),
                     Err(missing) => break Err(missing.into()),
                 },
                 Ok(None) => {
-                    self.hand_on_settled(&mut hand_over);
-                    break match self.until.count {
-                        Some(count) if self.done < count => Err(anyhow!("the server closed the connection too early")),
+                    self.deliver_pending(&mut deliver_to);
+                    break match self.limits.count {
+                        Some(count) if self.delivered < count => {
+                            Err(anyhow!("the server closed the connection too early"))
+                        }
                         _ => Ok(()),
                     };
                 }
-                Err(Error::TimedOut) if self.until.deadline.is_none_or(|deadline| Instant::now() < deadline) => {
-                    self.start_from_cache("no map has come yet", false, &mut hand_over);
+                Err(Error::TimedOut) if self.limits.deadline.is_none_or(|deadline| Instant::now() < deadline) => {
+                    self.deliver_cached("no map has come yet", false, &mut deliver_to);
                 }
                 Err(error @ (Error::Connect { .. } | Error::Tls(_))) if self.cached.is_some() => {
-                    self.start_from_cache(&exit::describe(&error.into()), true, &mut hand_over);
+                    self.deliver_cached(&exit::describe(&error.into()), true, &mut deliver_to);
                 }
                 Err(error @ (Error::TimedOut | Error::Stopped)) => break Err(error.into()),
-                Err(error) if self.goes_on() => self.bear(&error.into()),
+                Err(error) if self.tolerates_errors() => self.log_error(&error.into()),
                 Err(error) => break Err(error.into()),
             }
         };
         (self.any, outcome)
     }
 
-    /// True if and only if what is wrong with a map is no reason to leave: what was handed on before is in use.
-    fn goes_on(&self) -> bool {
-        self.any && self.until.count.is_none() && self.until.reconnects
+    /// True if and only if an error in a map is not fatal: an earlier map is in use.
+    fn tolerates_errors(&self) -> bool {
+        self.any && self.limits.count.is_none() && self.limits.reconnects
     }
 
-    fn bear(&mut self, error: &anyhow::Error) {
-        self.failure.say(format!("the map before stays: {}", exit::describe(error)));
+    fn log_error(&mut self, error: &anyhow::Error) {
+        self.failure.warn(format!("keeping the previous map: {}", exit::describe(error)));
     }
 
-    fn take(&mut self, map: Map, hand_over: &mut impl FnMut(&Map) -> bool) -> Result<(), MissingKey> {
+    fn take(&mut self, map: Map, deliver_to: &mut impl FnMut(&Map) -> bool) -> Result<(), MissingKey> {
         let whole = self.cache.is_some().then(|| map.clone());
         let picked = self.selection.pick(map)?;
-        self.failure.settle();
+        self.failure.clear();
         (self.any, self.cached, self.whole) = (true, None, whole);
-        if let Some(map) = self.settle.take(picked, Instant::now()) {
-            self.hand_on(&map, hand_over);
+        if let Some(map) = self.debouncer.push(picked, Instant::now()) {
+            self.deliver(&map, deliver_to);
         }
         Ok(())
     }
 
-    fn hand_on_settled(&mut self, hand_over: &mut impl FnMut(&Map) -> bool) {
-        if let Some(map) = self.settle.hand_on() {
-            self.hand_on(&map, hand_over);
+    fn deliver_pending(&mut self, deliver_to: &mut impl FnMut(&Map) -> bool) {
+        if let Some(map) = self.debouncer.take_pending() {
+            self.deliver(&map, deliver_to);
         }
     }
 
-    fn hand_on(&mut self, map: &Map, hand_over: &mut impl FnMut(&Map) -> bool) {
-        if hand_over(map) {
-            self.done += 1;
+    fn deliver(&mut self, map: &Map, deliver_to: &mut impl FnMut(&Map) -> bool) {
+        if deliver_to(map) {
+            self.delivered += 1;
             if let (Some(cache), Some(whole)) = (&mut self.cache, &self.whole) {
                 cache.keep(whole);
             }
         }
     }
 
-    /// Hands on the map from the cache, if it is time for it, because of `reason`.
-    fn start_from_cache(&mut self, reason: &str, is_refused: bool, hand_over: &mut impl FnMut(&Map) -> bool) {
+    /// Delivers the cached map if it is due, or if `is_refused`; logs `reason`.
+    fn deliver_cached(&mut self, reason: &str, is_refused: bool, deliver_to: &mut impl FnMut(&Map) -> bool) {
         let is_due =
             |(_, due): &mut (Cached, Option<Instant>)| is_refused || due.is_some_and(|due| due <= Instant::now());
         let Some((Cached { map, age }, _)) = self.cached.take_if(is_due) else { return };
@@ -156,9 +158,9 @@ impl<'f> Maps<'f> {
             || "of unknown age".to_owned(),
             |age| format!("confirmed by the server {} ago", units::format_duration(Duration::from_secs(age.as_secs()))),
         );
-        warn!("{reason}; starting with the map from the cache, {age}; going on connecting");
+        warn!("{reason}; starting with the map from the cache, {age}; still trying to connect");
         self.follower.set_wait(Duration::MAX);
-        self.any = hand_over(&map);
-        self.done += u64::from(self.any);
+        self.any = deliver_to(&map);
+        self.delivered += u64::from(self.any);
     }
 }

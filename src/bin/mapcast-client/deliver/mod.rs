@@ -1,7 +1,8 @@
-//! The map into other programs: a file, a command on each change, a program that lives with it.
+//! Delivers the map to other programs: a file, a command for each change, or a program that runs with the map.
 
 mod cache;
 mod check;
+mod debounce;
 mod env_file;
 mod event;
 mod exec;
@@ -10,14 +11,13 @@ mod log_once;
 mod map_file;
 mod maps;
 mod object;
-mod pace;
+mod preflight;
 mod process;
 mod rendering;
 mod replace;
 mod run;
-mod settle;
 mod splay;
-mod startable;
+mod start_limiter;
 mod template;
 mod template_file;
 mod write;
@@ -37,19 +37,18 @@ use crate::exit::Exit;
 use crate::selection::Selection;
 use cache::CacheArgs;
 use check::{Check, CheckArgs, CheckConfig};
-use event::{Event, Latest};
-use exec::{Exec, ExecArgs, ExecConfig};
+use debounce::{DebounceArgs, DebounceConfig};
+use event::{LatestMap, RunnerEvent};
+use exec::{CommandRunner, ExecArgs, ExecConfig};
 use log_once::LogOnce;
-use maps::Maps;
+use maps::MapStream;
 use object::{Object, object};
-use run::{Run, RunArgs, RunConfig};
-use settle::{SettleArgs, SettleConfig};
-use write::{WriteArgs, WriteConfig, Writer, Written};
+use run::{ProgramRunner, RunArgs, RunConfig};
+use write::{WriteArgs, WriteConfig, WriteOutcome, Writer};
 
-pub(crate) use maps::Until;
-pub(crate) use write::Unusable;
+pub(crate) use maps::Limits;
 
-/// The options of all three.
+/// Options of `--write`, `--exec` and `--run`.
 #[derive(Debug, Args)]
 pub(crate) struct DeliverArgs {
     #[command(flatten)]
@@ -59,40 +58,40 @@ pub(crate) struct DeliverArgs {
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
-    settle: SettleArgs,
+    debounce: DebounceArgs,
     #[command(flatten)]
     check: CheckArgs,
     #[command(flatten)]
     cache: CacheArgs,
 }
 
-/// What becomes of a map.
+/// How maps are delivered.
 #[derive(Debug)]
 pub(crate) struct DeliverConfig {
     write: Option<WriteConfig>,
-    start: Option<Start>,
-    settle: SettleConfig,
+    program: Option<ProgramConfig>,
+    debounce: DebounceConfig,
     check: Option<CheckConfig>,
     cache: Option<PathBuf>,
 }
 
-/// What is started.
+/// The program to run.
 #[derive(Debug)]
-enum Start {
+enum ProgramConfig {
     Exec(ExecConfig),
     Run(RunConfig),
 }
 
-/// What has become of what was started.
-enum Ended {
-    /// The last command of `--exec`: why it failed, if it did.
+/// The result of the program.
+enum ProgramOutcome {
+    /// Of `--exec`: the result of the last command.
     Command(anyhow::Result<()>),
-    /// The program of `--run`: the exit code that it passes on, if it has run.
+    /// Of `--run`: the exit code to pass on, if the program has run.
     Program(Option<u8>),
 }
 
-/// Which options mean nothing without at least one of some others.
-pub(crate) const NEEDED: [(&str, &[&str]); 12] = [
+/// Options that have no effect without at least one of some others.
+pub(crate) const REQUIRED_OPTIONS: [(&str, &[&str]); 12] = [
     ("write_format", &["write"]),
     ("template", &["write"]),
     ("mode", &["write"]),
@@ -108,7 +107,7 @@ pub(crate) const NEEDED: [(&str, &[&str]); 12] = [
 ];
 
 impl DeliverArgs {
-    /// Returns how long what is started may take to end when the client is to leave: with --exec and --count also another
+    /// Returns how long the end of a program may delay the exit. With --exec and --count that includes another
     /// command, for the last map.
     pub(crate) fn longest_end(&self) -> Duration {
         let ExecArgs { exec, exec_timeout, splay } = &self.exec;
@@ -118,10 +117,10 @@ impl DeliverArgs {
         of_exec.into_iter().chain(of_run).max().unwrap_or_default().saturating_add(check::GRACE)
     }
 
-    /// Returns what becomes of a map, or `None` if it is only to be shown.
+    /// Returns how maps are delivered, or `None` if they are only printed.
     ///
     /// # Errors
-    /// If what was asked for cannot be done together, or is not there.
+    /// If options exclude each other, or a program or format is missing.
     pub(crate) fn into_config(self) -> Result<Option<DeliverConfig>, String> {
         let (ExecArgs { exec, exec_timeout, splay }, RunArgs { mut run, signal, kill_timeout }) = (self.exec, self.run);
         if run.first().is_some_and(|first| first == "--") {
@@ -130,51 +129,53 @@ impl DeliverArgs {
                 return Err("--run needs a program".to_owned());
             }
         }
-        let start = match (exec, run.is_empty()) {
+        let program = match (exec, run.is_empty()) {
             (Some(_), false) => return Err("--exec and --run cannot be used together".to_owned()),
-            (Some(command), true) => Some(Start::Exec(ExecConfig { command, timeout: exec_timeout, splay })),
-            (None, false) => Some(Start::Run(RunConfig { command: run, signal, kill_timeout, splay })),
+            (Some(command), true) => Some(ProgramConfig::Exec(ExecConfig { command, timeout: exec_timeout, splay })),
+            (None, false) => Some(ProgramConfig::Run(RunConfig { command: run, signal, kill_timeout, splay })),
             (None, true) => None,
         };
-        let (write, settle, check) = (self.write.into_config()?, self.settle.into_config()?, self.check.into_config()?);
+        let (write, debounce, check) =
+            (self.write.into_config()?, self.debounce.into_config()?, self.check.into_config()?);
         let cache = self.cache.cache;
-        Ok((write.is_some() || start.is_some()).then_some(DeliverConfig { write, start, settle, check, cache }))
+        Ok((write.is_some() || program.is_some()).then_some(DeliverConfig { write, program, debounce, check, cache }))
     }
 }
 
 impl DeliverConfig {
-    /// True if and only if signals are another program's.
-    pub(crate) fn passes_signals_on(&self) -> bool {
-        matches!(self.start, Some(Start::Run(_)))
+    /// True if and only if signals are forwarded to the program.
+    pub(crate) fn forwards_signals(&self) -> bool {
+        matches!(self.program, Some(ProgramConfig::Run(_)))
     }
 }
 
-/// Hands every map over until `count` are, or no more come. A map that could not be written does not count. Where there
-/// is a `count`, the client is asked for what it does, and not to watch: a last command that failed is a failure then.
+/// Delivers every map until `count` are delivered or the server closes the last connection. A map that could not be
+/// written does not count. With a `count`, a last command that failed is an error.
 pub(crate) fn deliver(
     follower: &mut Follower,
     selection: &Selection,
     config: DeliverConfig,
-    until: Until,
+    limits: Limits,
     shutdown: &Shutdown,
 ) -> anyhow::Result<ExitCode> {
-    let DeliverConfig { write, start, settle, check, cache } = config;
-    let check = check.map(|check| Check::new(check, shutdown, until.deadline));
-    let mut delivery = Delivery::start(write, start, check, shutdown)?;
-    let mut maps = Maps::new(follower, selection, settle, cache, until);
-    let (any, outcome) = maps.for_each(|map| delivery.hand_over(map));
-    let ended = delivery.finish(if outcome.is_ok() { Event::Finish } else { Event::Stop }, until.deadline)?;
+    let DeliverConfig { write, program, debounce, check, cache } = config;
+    let check = check.map(|check| Check::new(check, shutdown, limits.deadline));
+    let mut delivery = Delivery::start(write, program, check, shutdown)?;
+    let mut maps = MapStream::new(follower, selection, debounce, cache, limits);
+    let (any, outcome) = maps.for_each(|map| delivery.deliver(map));
+    let ended =
+        delivery.finish(if outcome.is_ok() { RunnerEvent::Finish } else { RunnerEvent::Stop }, limits.deadline)?;
     let code = match ended {
-        Some(Ended::Command(last)) if outcome.is_ok() && until.count.is_some() => {
+        Some(ProgramOutcome::Command(last)) if outcome.is_ok() && limits.count.is_some() => {
             last?;
             None
         }
-        Some(Ended::Program(code)) => code,
-        Some(Ended::Command(_)) | None => None,
+        Some(ProgramOutcome::Program(code)) => code,
+        Some(ProgramOutcome::Command(_)) | None => None,
     };
     match outcome {
         Err(error) if !matches!(error.downcast_ref(), Some(Error::Stopped)) => Err(error),
-        // A stop: the program's end, or a signal.
+        // A stop: the program has exited, or a signal came.
         Err(error) if code.is_none() && !any => Err(error),
         _ => Ok(code.map_or(Exit::Done.into(), ExitCode::from)),
     }
@@ -186,92 +187,92 @@ struct Delivery {
     runner: Option<Runner>,
     check: Option<Check>,
     shutdown: Shutdown,
-    /// The last map that was handed over.
+    /// The last delivered map.
     last: Option<Object>,
     failure: LogOnce,
 }
 
-/// The thread that runs programs, and the way to it.
+/// The thread that runs programs, and the channels to it.
 struct Runner {
-    latest: Latest,
-    events: mpsc::Sender<Event>,
-    thread: JoinHandle<anyhow::Result<Ended>>,
-    /// Whether a program is to run from the first map on, and not only from a change on.
-    at_once: bool,
+    latest: LatestMap,
+    events: mpsc::Sender<RunnerEvent>,
+    thread: JoinHandle<anyhow::Result<ProgramOutcome>>,
+    /// Whether the first map counts as a change, because the program is not running yet.
+    needs_first_map: bool,
 }
 
-/// Ends the following when the thread that runs programs ends, however it does.
-struct StopAtEnd(Shutdown);
+/// Stops the follower when the thread that runs programs ends, even by a panic.
+struct StopOnDrop(Shutdown);
 
 impl Delivery {
     fn start(
         write: Option<WriteConfig>,
-        start: Option<Start>,
+        program: Option<ProgramConfig>,
         check: Option<Check>,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         let writer = write.map(Writer::new).transpose()?;
-        if start.is_some() || check.is_some() || process::is_init() {
+        if program.is_some() || check.is_some() || process::is_init() {
             process::start_reaper()?;
         }
-        let runner = start.map(|start| Runner::start(start, shutdown)).transpose()?;
+        let runner = program.map(|program| Runner::start(program, shutdown)).transpose()?;
         let shutdown = shutdown.clone();
         Ok(Self { writer, runner, check, shutdown, last: None, failure: LogOnce::default() })
     }
 
-    /// Hands a map over. Returns false if and only if it could not be written, or was refused.
-    fn hand_over(&mut self, map: &Map) -> bool {
+    /// Delivers a map. Returns false if and only if it could not be written, or the check refused it.
+    fn deliver(&mut self, map: &Map) -> bool {
         let written = self.writer.as_mut().map(|writer| writer.write(map, self.check.as_mut()));
-        if written == Some(Written::Failed) {
+        if written == Some(WriteOutcome::Failed) {
             return false;
         }
         let Some(runner) = &mut self.runner else { return true };
         let object = match object(map) {
             Ok(object) => object,
             Err(error) => {
-                self.failure.say(format!("a map cannot be handed over: {:#}", anyhow::Error::from(error)));
+                self.failure.warn(format!("cannot deliver a map: {:#}", anyhow::Error::from(error)));
                 return false;
             }
         };
-        // Beside a file, a change is one of the file.
-        let changed = written.map_or(self.last.as_ref() != Some(&object), |written| written == Written::Changed);
-        if changed || runner.at_once {
+        // With --write, only a change of the file is a change.
+        let changed = written.map_or(self.last.as_ref() != Some(&object), |written| written == WriteOutcome::Changed);
+        if changed || runner.needs_first_map {
             if written.is_none()
                 && let Some(check) = &mut self.check
                 && let Err(error) = check.approve_map(&object)
             {
-                self.failure.say(format!("the map is not handed over: {error:#}; trying again with the next map"));
+                self.failure.warn(format!("the map is not delivered: {error:#}; retrying with the next map"));
                 return false;
             }
-            runner.at_once = false;
+            runner.needs_first_map = false;
             runner.latest.put(object.clone());
         }
-        self.failure.settle();
+        self.failure.clear();
         self.last = Some(object);
         true
     }
 
-    /// Ends what runs, and returns what has become of it; `None` if there was nothing to start. A stop or `deadline` ends the
-    /// wait before a last command.
+    /// Ends the program and returns its result; `None` if there is none. A stop or `deadline` ends the wait for a last
+    /// command.
     ///
     /// # Errors
-    /// What the thread failed with; `TimedOut` if the last map was not handed over by `deadline`.
-    fn finish(self, ending: Event, deadline: Option<Instant>) -> anyhow::Result<Option<Ended>> {
+    /// The error of the thread; `TimedOut` if the last map was not delivered by `deadline`.
+    fn finish(self, ending: RunnerEvent, deadline: Option<Instant>) -> anyhow::Result<Option<ProgramOutcome>> {
         let Some(runner) = self.runner else { return Ok(None) };
-        // Nobody listens only if it has ended.
+        // The receiver is gone only if the thread has ended.
         let _ = runner.events.send(ending);
-        if ending == Event::Finish {
+        if ending == RunnerEvent::Finish {
             let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-            // The end of the thread is a stop, too.
+            // The end of the thread triggers the stop, too.
             self.shutdown.wait(left);
-            let _ = runner.events.send(Event::Stop);
+            let _ = runner.events.send(RunnerEvent::Stop);
         }
         let Ok(outcome) = runner.thread.join() else {
             process::kill_running();
             bail!("the thread that runs programs has panicked");
         };
-        if ending == Event::Finish
-            && runner.latest.is_there()
+        if ending == RunnerEvent::Finish
+            && runner.latest.is_some()
             && deadline.is_some_and(|deadline| deadline <= Instant::now())
         {
             bail!(Error::TimedOut);
@@ -281,39 +282,39 @@ impl Delivery {
 }
 
 impl Runner {
-    fn start(start: Start, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    fn start(start: ProgramConfig, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel();
-        let latest = Latest::new(sender.clone());
-        let at_once = matches!(start, Start::Run(_));
+        let latest = LatestMap::new(sender.clone());
+        let needs_first_map = matches!(start, ProgramConfig::Run(_));
         let channel = (sender.clone(), events);
-        let stop_at_end = StopAtEnd(shutdown.clone());
-        let work: Box<dyn FnOnce() -> anyhow::Result<Ended> + Send> = match start {
-            Start::Exec(config) => {
-                let exec = Exec::new(config, latest.clone(), channel)?;
-                Box::new(move || Ok(Ended::Command(exec.run())))
+        let stop_on_drop = StopOnDrop(shutdown.clone());
+        let work: Box<dyn FnOnce() -> anyhow::Result<ProgramOutcome> + Send> = match start {
+            ProgramConfig::Exec(config) => {
+                let exec = CommandRunner::new(config, latest.clone(), channel)?;
+                Box::new(move || Ok(ProgramOutcome::Command(exec.run())))
             }
-            Start::Run(config) => {
-                run::tell_signals(sender.clone())?;
-                let run = Run::new(config, latest.clone(), channel)?;
-                Box::new(move || run.run().map(Ended::Program))
+            ProgramConfig::Run(config) => {
+                run::forward_signals(sender.clone())?;
+                let run = ProgramRunner::new(config, latest.clone(), channel)?;
+                Box::new(move || run.run().map(ProgramOutcome::Program))
             }
         };
         let work = move || {
-            let _stop_at_end = stop_at_end;
+            let _stop_on_drop = stop_on_drop;
             work()
         };
         let thread = thread::Builder::new().name("runner".to_owned()).spawn(work).context("cannot start a thread")?;
-        Ok(Self { latest, events: sender, thread, at_once })
+        Ok(Self { latest, events: sender, thread, needs_first_map })
     }
 }
 
-impl Drop for StopAtEnd {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.trigger();
     }
 }
 
-/// Leaves nothing behind that runs or lies about: the client leaves at once.
+/// Kills running programs and removes temporary files, for an immediate exit.
 pub(crate) fn cleanup() {
     process::kill_running();
     map_file::remove_all();

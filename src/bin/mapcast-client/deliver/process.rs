@@ -1,4 +1,4 @@
-//! Child processes with groups of their own, each ended and waited for as a whole.
+//! Child processes, each with a process group that is terminated and waited for as a whole.
 
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,36 +16,37 @@ use signal_hook::iterator::Signals;
 
 use crate::signals::is_blocked;
 
-/// How often an ending group is looked at. Its members are children of this process as soon as their own parents have
-/// ended, so that the reaper sees each end; only one whose parent lives on in another group ends unseen.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a terminating group is polled. The reaper sees the exit of each member, because orphans become children
+/// of this process; it misses only a process whose parent lives on in another group.
+const POLL_PERIOD: Duration = Duration::from_millis(100);
 
-/// How long after SIGKILL the members of a group may still be there: the kernel ends them at once, unless a device holds one.
-const AFTER_KILL: Duration = Duration::from_secs(1);
+/// How long after SIGKILL the members of a group may still exist: the kernel ends them at once, unless a device blocks
+/// one.
+const KILL_GRACE: Duration = Duration::from_secs(1);
 
-/// The processes that run. Guards the list, and the numbers in it: no child is started or reaped without the lock, so the
-/// number of a listed group is not another group's. Nothing waits for another process while it is held, but for the start
-/// of one.
-static RUNNING: Mutex<Vec<Running>> = Mutex::new(Vec::new());
+/// The running processes. The lock guards the list and its process numbers: no child is started or reaped without it,
+/// so the number of a listed group cannot belong to another one. No thread waits for another process while it holds
+/// the lock, except to start one.
+static RUNNING: Mutex<Vec<RunningProcess>> = Mutex::new(Vec::new());
 
-struct Running {
+struct RunningProcess {
     group: Pid,
-    /// `None` as long as the leader runs.
+    /// `None` while the leader runs.
     status: Option<ExitStatus>,
     changed: Box<dyn Fn() + Send>,
 }
 
-/// A child that leads a process group of its own, so that what it has started can be signalled with it and a Ctrl-C in
-/// the terminal is ours alone.
+/// A child that leads a process group of its own: signals reach its descendants too, and Ctrl-C in the terminal
+/// reaches only this process.
 #[derive(Debug)]
 pub(super) struct Process {
     group: Pid,
 }
 
-/// The end of a process and its group: asked for, granted some time, and enforced.
+/// The termination of a process group: requested, given time, then enforced.
 #[derive(Debug)]
-pub(super) struct Ending {
-    /// What the log calls it.
+pub(super) struct Termination {
+    /// The name in the log.
     name: &'static str,
     /// When it is killed; `None` is never.
     kill_at: Option<Instant>,
@@ -53,95 +54,96 @@ pub(super) struct Ending {
 }
 
 impl Process {
-    /// Starts `command`. `changed` is called by another thread when the process has ended, and as long as it is the last of
-    /// its group that runs may be called again. [`start_reaper`] comes first.
+    /// Starts `command`. Another thread calls `changed` when the process has exited, and possibly again while other
+    /// members of its group run. Call [`start_reaper`] first.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// If the command cannot be started.
     pub(super) fn start(command: &mut Command, changed: impl Fn() + Send + 'static) -> io::Result<Self> {
         let mut running = running();
         let child = command.process_group(0).spawn()?;
         let group = Pid::from_child(&child);
-        running.push(Running { group, status: None, changed: Box::new(changed) });
+        running.push(RunningProcess { group, status: None, changed: Box::new(changed) });
         Ok(Self { group })
     }
 
-    /// Its number, and that of its group.
+    /// The number of the process and of its group.
     pub(super) fn id(&self) -> i32 {
         self.group.as_raw_nonzero().get()
     }
 
-    /// Signals it and all that it has started and that has not left its group.
+    /// Signals all processes of the group.
     pub(super) fn signal(&self, signal: Signal) {
         if let Some(found) = running().iter().find(|found| found.group == self.group) {
             found.signal(signal);
         }
     }
 
-    /// Returns how it has ended; `None` as long as it runs. What it has started may still run.
+    /// Returns the exit status; `None` while the process runs. Its descendants may still run.
     pub(super) fn status(&self) -> Option<ExitStatus> {
         running().iter().find(|found| found.group == self.group).and_then(|found| found.status)
     }
 
-    /// True if and only if it has ended, and all of its group.
-    pub(super) fn is_gone(&self) -> bool {
-        running().iter().find(|found| found.group == self.group).is_none_or(Running::is_gone)
+    /// True if and only if all processes of the group have exited.
+    pub(super) fn has_group_ended(&self) -> bool {
+        running().iter().find(|found| found.group == self.group).is_none_or(RunningProcess::has_group_ended)
     }
 }
 
 impl Drop for Process {
-    /// What is left of the group runs on by itself.
+    /// Remaining processes of the group keep running.
     fn drop(&mut self) {
         running().retain(|running| running.group != self.group);
     }
 }
 
-impl Running {
-    fn is_gone(&self) -> bool {
+impl RunningProcess {
+    fn has_group_ended(&self) -> bool {
         self.status.is_some() && test_kill_process_group(self.group) == Err(Errno::SRCH)
     }
 
     fn signal(&self, signal: Signal) {
-        // The number of a group that is gone may be another's.
-        if self.is_gone() {
+        // The number may belong to another group by now.
+        if self.has_group_ended() {
             return;
         }
         if let Err(error) = kill_process_group(self.group, signal) {
-            debug!("process group {} cannot be signalled: {error}", self.group.as_raw_nonzero());
+            debug!("cannot signal process group {}: {error}", self.group.as_raw_nonzero());
         }
         if [Signal::TERM, Signal::INT, Signal::QUIT].contains(&signal) {
-            // One that is stopped, as by reading from the terminal, takes no signal but SIGKILL until it goes on.
+            // A stopped process, for example one that has read from the terminal, accepts only SIGKILL until it
+            // continues.
             let _ = kill_process_group(self.group, Signal::CONT);
         }
     }
 }
 
-impl Ending {
-    /// Returns the end of a process that has just been asked to end, and is killed after `grace`.
+impl Termination {
+    /// Returns the termination of a process that has just been asked to exit; it is killed after `grace`.
     pub(super) fn new(name: &'static str, grace: Duration) -> Self {
         Self { name, kill_at: Instant::now().checked_add(grace), killed_at: None }
     }
 
-    /// When to call [`is_over`](Self::is_over) again, unless the process changes before.
-    pub(super) fn look_at(&self) -> Instant {
-        let look = Instant::now() + LOOK;
+    /// When to call [`poll`](Self::poll) next, unless the process changes earlier.
+    pub(super) fn next_check(&self) -> Instant {
+        let look = Instant::now() + POLL_PERIOD;
         self.kill_at.filter(|_| self.killed_at.is_none()).map_or(look, |kill_at| kill_at.min(look))
     }
 
-    /// Kills what is left of the group when the time is over. Returns true if and only if all of it has ended, or the
-    /// process has and what is left cannot be killed.
-    pub(super) fn is_over(&mut self, process: &Process) -> bool {
-        if process.is_gone() {
+    /// Kills the rest of the group after the grace period. Returns true if and only if the whole group has exited, or
+    /// the process has and the rest cannot be killed.
+    pub(super) fn poll(&mut self, process: &Process) -> bool {
+        if process.has_group_ended() {
             return true;
         }
         if let Some(killed_at) = self.killed_at {
-            return process.status().is_some() && killed_at.elapsed() >= AFTER_KILL;
+            return process.status().is_some() && killed_at.elapsed() >= KILL_GRACE;
         }
         if self.kill_at.is_some_and(|kill_at| kill_at <= Instant::now()) {
             if process.status().is_some() {
-                warn!("what {} has started does not end: killed", self.name);
+                warn!("child processes of {} do not exit; killed", self.name);
             } else {
-                warn!("{} does not end: killed", self.name);
+                warn!("{} does not exit; killed", self.name);
             }
             process.signal(Signal::KILL);
             self.killed_at = Some(Instant::now());
@@ -150,19 +152,19 @@ impl Ending {
     }
 }
 
-/// Starts the thread that takes the status of every child that ends. What the children have left behind becomes a child
-/// too, so that the end of a whole group is seen, and is reaped, also where this process is the first of a container.
+/// Starts the thread that reaps every child. Orphaned descendants become children of this process too, so that the end
+/// of a whole group is noticed, also where this process is the first of a container.
 ///
 /// # Errors
 /// If the system refuses a handler or a thread.
 pub(super) fn start_reaper() -> anyhow::Result<()> {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_child_subreaper(Some(getpid())) {
-        debug!("orphans go to another process: {error}");
+        debug!("cannot become the parent of orphaned processes: {error}");
     }
     let mut signals = Signals::new([SIGCHLD]).context("cannot handle signals")?;
-    // A parent may have left it blocked; then nothing wakes this thread.
-    let look_every = is_blocked(SIGCHLD).then_some(LOOK);
+    // A parent may have blocked the signal; then it wakes no thread.
+    let look_every = is_blocked(SIGCHLD).then_some(POLL_PERIOD);
     let reap = move || match look_every {
         Some(period) => loop {
             thread::park_timeout(period);
@@ -170,7 +172,7 @@ pub(super) fn start_reaper() -> anyhow::Result<()> {
         },
         None => signals.forever().for_each(|_| reap()),
     };
-    // It ends with the process.
+    // The thread ends with the process.
     thread::Builder::new().name("reaper".to_owned()).spawn(reap).context("cannot start a thread")?;
     Ok(())
 }
@@ -187,22 +189,23 @@ fn reap() {
     }
 }
 
-fn running() -> MutexGuard<'static, Vec<Running>> {
+fn running() -> MutexGuard<'static, Vec<RunningProcess>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// True if and only if this is the first process of its machine or container: what it leaves behind is killed by the kernel.
+/// True if and only if this is the first process of its machine or container: when it exits, the kernel kills its
+/// descendants.
 pub(super) fn is_init() -> bool {
     getpid().is_init()
 }
 
-/// Returns what the shell is told of `status`: 128 and the signal that ended it, as shells count.
+/// Returns the exit code for `status`: 128 plus the number of the signal that ended it, as in shells.
 pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// Kills what runs, if anything does: the client leaves at once.
+/// Kills all running process groups, for an immediate exit.
 pub(crate) fn kill_running() {
     running().iter().for_each(|running| running.signal(Signal::KILL));
 }

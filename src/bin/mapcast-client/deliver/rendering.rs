@@ -1,4 +1,4 @@
-//! What a map looks like in a file.
+//! The content of the file.
 
 use anyhow::bail;
 use clap::ValueEnum;
@@ -10,34 +10,34 @@ use super::log_once::list;
 use super::object::{Object, object};
 use super::template_file::TemplateFile;
 
-/// The formats that a file can have.
+/// The formats of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FileFormat {
     /// JSON over several lines, indented
     Json,
-    /// TOML; null is left out
+    /// TOML; null entries are omitted
     Toml,
-    /// One KEY=VALUE line for each key that is a variable's name, quoted for shells and systemd
+    /// One KEY=VALUE line for each key that is a valid variable name, quoted for shells and systemd
     Env,
 }
 
-/// How a file is written.
+/// How the content is generated.
 #[derive(Debug)]
 pub(crate) enum Rendering {
     Format(FileFormat),
     Template(TemplateFile),
 }
 
-/// A file's bytes, and what is not in them.
+/// The content, and what it lacks.
 #[derive(Debug)]
 pub(super) struct Rendered {
     pub(super) bytes: Vec<u8>,
-    /// The keys of entries that the format has no place for.
-    pub(super) left_out: Vec<String>,
+    /// The keys of entries that the format cannot represent.
+    pub(super) skipped: Vec<String>,
 }
 
 impl FileFormat {
-    /// Returns the format that a file of this name has, if that is known.
+    /// Returns the format for a file name, if its suffix is known.
     pub(crate) fn by_name(name: &str) -> Option<Self> {
         let suffixes = [(".json", Self::Json), (".toml", Self::Toml), (".env", Self::Env)];
         suffixes.into_iter().find(|(suffix, _)| name.ends_with(suffix)).map(|(_, format)| format)
@@ -45,28 +45,28 @@ impl FileFormat {
 }
 
 impl Rendering {
-    /// Returns the file that `map` is.
+    /// Returns the content for `map`.
     ///
     /// # Errors
-    /// If it has no such form: two keys that would be one, a null in a list in TOML, an entry that a template names and
-    /// the map lacks.
+    /// If `map` cannot be represented: two keys become the same, TOML gets a null in a list, or the map lacks an entry
+    /// of the template.
     pub(super) fn render(&mut self, map: &Map) -> anyhow::Result<Rendered> {
-        let whole = |text: String| Rendered { bytes: text.into_bytes(), left_out: Vec::new() };
+        let whole = |text: String| Rendered { bytes: text.into_bytes(), skipped: Vec::new() };
         Ok(match self {
             Self::Format(FileFormat::Json) => whole(format::pretty(map)? + "\n"),
             Self::Format(FileFormat::Toml) => whole(render_toml(object(map)?)?),
             Self::Format(FileFormat::Env) => {
-                let (file, left_out) = env_file::render(&object(map)?);
-                Rendered { bytes: file.into_bytes(), left_out }
+                let (file, skipped) = env_file::render(&object(map)?);
+                Rendered { bytes: file.into_bytes(), skipped }
             }
-            Self::Template(template) => whole(template.newest().fill(&object(map)?)?),
+            Self::Template(template) => whole(template.newest().render(&object(map)?)?),
         })
     }
 }
 
 fn render_toml(object: Object) -> anyhow::Result<String> {
     if let Some((key, _)) = object.iter().find(|(_, value)| has_null_in_list(value)) {
-        bail!("the entry {}: TOML has no null, and in a list it cannot be left out", list(&[key]));
+        bail!("entry {}: TOML has no null, and a list cannot omit it", list(&[key]));
     }
     Ok(toml::to_string(&without_nulls(object))?)
 }
@@ -79,7 +79,7 @@ fn has_null_in_list(value: &Value) -> bool {
     }
 }
 
-/// TOML has no null: an entry that is null is as good as absent. In a list it would move the others, and is refused.
+/// TOML has no null. A null entry is omitted; in a list that would move the others, so it is an error.
 fn without_nulls(object: Object) -> Object {
     let entries = object.into_iter().filter(|(_, value)| !value.is_null());
     entries.map(|(key, value)| (key, value_without_nulls(value))).collect()
@@ -106,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn json_is_indented_and_ends_with_a_line_end() {
+    fn json_is_indented_and_ends_with_a_line_feed() {
         assert_eq!(rendered(FileFormat::Json, r#"{"a":[1]}"#), "{\n  \"a\": [\n    1\n  ]\n}\n");
     }
 
     #[test]
-    fn toml_is_read_back_as_the_same_without_its_nulls() {
+    fn toml_is_read_back_unchanged_without_nulls() {
         let json =
             r#"{"z":1,"a":{"in":{"b":[1,[true],{"x":"y"}]}},"gone":null,"n":1.5,"t":"\"\n","k.e y":{"gone":null}}"#;
         let text = rendered(FileFormat::Toml, json);
@@ -122,16 +122,16 @@ mod tests {
     }
 
     #[test]
-    fn a_null_in_a_list_is_refused_in_toml_by_the_name_of_its_entry() {
+    fn toml_with_a_null_in_a_list_fails_and_names_the_entry() {
         for json in [r#"{"a":[1],"li\nst":[1,null]}"#, r#"{"li\nst":{"in":[{"x":[null]}]},"z":[null]}"#] {
             let error = Rendering::Format(FileFormat::Toml).render(&map(json)).unwrap_err();
-            assert!(error.to_string().contains(r#"the entry "li\nst": TOML has no null"#), "{error:#}");
+            assert!(error.to_string().contains(r#"entry "li\nst": TOML has no null"#), "{error:#}");
         }
         assert_eq!(rendered(FileFormat::Toml, r#"{"a":[{"gone":null,"n":1}]}"#), "[[a]]\nn = 1\n");
     }
 
     #[test]
-    fn two_keys_that_would_be_one_are_refused() {
+    fn two_keys_that_become_the_same_are_an_error() {
         let map = Map::from([(1.into(), true.into()), ("1".into(), true.into())]);
         for format in [FileFormat::Json, FileFormat::Toml, FileFormat::Env] {
             assert!(Rendering::Format(format).render(&map).is_err(), "{format:?}");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_known_by_the_name() {
+    fn the_format_follows_from_the_suffix() {
         for (name, wanted) in [("a.json", Some(FileFormat::Json)), (".env", Some(FileFormat::Env)), ("a.yaml", None)] {
             assert_eq!(FileFormat::by_name(name), wanted, "{name}");
         }

@@ -1,4 +1,4 @@
-//! A file replaced whole: whoever reads it has the old bytes or the new ones, whatever happens in between.
+//! Atomic replacement of a file: a reader sees the old content or the new, never a mixture.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
@@ -12,40 +12,40 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::link;
 
-/// What a new file may be, less the umask; as every other program's.
+/// The mode of a new file before the umask, as for other programs.
 const NEW_MODE: u32 = 0o666;
 
-/// What the file that takes an old one's place is until it has that one's owner: nobody else's to read.
+/// The mode of the new file until it has the owner of the old one: closed to other users.
 const UNFINISHED_MODE: u32 = 0o600;
 
-/// The bits of a mode that chmod(2) takes.
+/// The mode bits that chmod(2) accepts.
 const MODE_BITS: u32 = 0o7777;
 
-/// The bits of a mode that have the file run as its owner, and as its group.
+/// The mode bits that run the file as its owner, and as its group.
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
 
-/// Puts `bytes` into the file at `path`, by another one in the same directory that is renamed over it. Returns true if and
-/// only if other bytes stood there, or none.
+/// Writes `bytes` to the file at `path`: creates a new file in the same directory and renames it. Returns true if and
+/// only if the content has changed.
 ///
-/// The file's mode becomes `mode`, or stays; its owner and group stay where the system allows it. Where it does not, the mode
-/// that stays loses what others than before would have of it. A link is followed. When this returns, the bytes are on the
-/// disk and not only in memory. A process that is killed in between leaves the old file, and beside it may leave
-/// `.NAME.XXXXXXXX.tmp`.
+/// The file gets `mode`, or keeps its own; it keeps its owner and group where the system allows it. Where it does not,
+/// users who had no access before get none. Links are followed. When this returns, the bytes are on the disk and not
+/// only in memory. A process that is killed meanwhile leaves the old file, and may leave `.NAME.XXXXXXXX.tmp` beside
+/// it.
 ///
-/// `approve` is called with the path of the new file before it takes the old one's place.
+/// `approve` is called with the path of the new file before the rename.
 ///
 /// # Errors
-/// If it is there and no regular file, the system refuses, or `approve` does; the old file stays.
+/// If the path exists and is not a regular file, the system refuses, or `approve` does; the old file stays.
 pub(super) fn replace(
     path: &Path,
     bytes: &[u8],
     mode: Option<u32>,
     approve: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
-    let (path, old) = &look(path)?;
+    let (path, old) = &resolve(path)?;
     if let Some(old) = old
-        && holds(path, old, bytes).with_context(|| format!("cannot read {} to compare it", path.display()))?
+        && has_content(path, old, bytes).with_context(|| format!("cannot read {} to compare it", path.display()))?
     {
         if let Some(mode) = mode.filter(|mode| *mode != old.mode() & MODE_BITS) {
             let set = fs::set_permissions(path, Permissions::from_mode(mode));
@@ -53,12 +53,12 @@ pub(super) fn replace(
         }
         return Ok(false);
     }
-    let new = write_beside(path, bytes, mode, old.as_ref())?;
+    let new = write_temporary(path, bytes, mode, old.as_ref())?;
     approve(new.new_path())?;
     match new.finish() {
         Ok(Replaced::Synced) => {}
         Ok(Replaced::Unsynced(error)) => {
-            debug!("{} is written, but its directory cannot be synchronized: {error}", path.display());
+            debug!("{} is written, but cannot sync its directory: {error}", path.display());
         }
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(mount_point(path)),
         Err(error) => return Err(error).with_context(|| format!("cannot replace {}", path.display())),
@@ -66,15 +66,15 @@ pub(super) fn replace(
     Ok(true)
 }
 
-/// Looks for what will keep the file at `path` from being replaced, before there is anything to replace it with. A directory
-/// that is missing, or that this user may not write to, may become right; there is a warning of the latter.
+/// Checks in advance whether the file at `path` can be replaced. A directory that is missing or not writable may be
+/// fixed later; the latter is a warning.
 ///
 /// # Errors
 /// If it can never be replaced: it is a mount point, or not a regular file.
-pub(super) fn check_place(path: &Path) -> anyhow::Result<()> {
+pub(super) fn check_destination(path: &Path) -> anyhow::Result<()> {
     let Ok(path) = link::follow(path) else { return Ok(()) };
     if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-        bail!("{} is no regular file", path.display());
+        bail!("{} is not a regular file", path.display());
     }
     if is_mount_point(&path) {
         return Err(mount_point(&path));
@@ -85,7 +85,7 @@ pub(super) fn check_place(path: &Path) -> anyhow::Result<()> {
         && error.kind() != io::ErrorKind::NotFound
     {
         warn!(
-            "{} cannot be written yet: no file can be made in {}: {error}; let this user write to that directory",
+            "{} cannot be written yet: cannot create a file in {}: {error}; let this user write to that directory",
             path.display(),
             directory.display()
         );
@@ -93,7 +93,7 @@ pub(super) fn check_place(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// True if and only if something is mounted at `path`; false where the system does not say (before Linux 5.8).
+/// True if and only if `path` is a mount point; false where the system does not say (before Linux 5.8).
 fn is_mount_point(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
     return rustix::fs::statx(CWD, path, AtFlags::empty(), rustix::fs::StatxFlags::empty())
@@ -102,64 +102,64 @@ fn is_mount_point(path: &Path) -> bool {
     return false;
 }
 
-/// Returns why the file at `path` can never be replaced: rename(2) refuses it with EBUSY.
+/// Returns the error for a mount point: rename(2) fails with EBUSY.
 pub(super) fn mount_point(path: &Path) -> anyhow::Error {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     anyhow!("{} is a mount point; mount its directory instead: {}", path.display(), directory(&path).display())
 }
 
-/// Returns the directory that `path` is in.
+/// Returns the directory of `path`.
 pub(super) fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Returns the file that `path` is or leads to, and what is there; `None` if nothing is.
-fn look(path: &Path) -> anyhow::Result<(PathBuf, Option<Metadata>)> {
+/// Returns the path after following links, and its metadata; `None` if it does not exist.
+fn resolve(path: &Path) -> anyhow::Result<(PathBuf, Option<Metadata>)> {
     let path = link::follow(path).with_context(|| format!("cannot follow {}", path.display()))?;
-    // A link that is there only now is none of those that were followed.
+    // A link that has appeared since was not checked.
     match fs::symlink_metadata(&path) {
-        Ok(old) if !old.is_file() => bail!("{} is no regular file", path.display()),
+        Ok(old) if !old.is_file() => bail!("{} is not a regular file", path.display()),
         Ok(old) => Ok((path, Some(old))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path, None)),
-        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot read the metadata of {}", path.display())),
     }
 }
 
-/// Returns true if and only if the file holds `bytes`.
-fn holds(path: &Path, found: &Metadata, bytes: &[u8]) -> io::Result<bool> {
+/// Returns true if and only if the file contains `bytes`.
+fn has_content(path: &Path, found: &Metadata, bytes: &[u8]) -> io::Result<bool> {
     Ok(found.len() == bytes.len() as u64 && fs::read(path)? == bytes)
 }
 
-/// Returns the new file, written, with the mode and owner that it is to have.
-fn write_beside(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> anyhow::Result<AtomicFile> {
+/// Returns the new file, written, with its final mode and owner.
+fn write_temporary(path: &Path, bytes: &[u8], mode: Option<u32>, old: Option<&Metadata>) -> anyhow::Result<AtomicFile> {
     let new = AtomicFile::begin(path, old.map_or(NEW_MODE, |_| UNFINISHED_MODE)).with_context(|| {
-        format!("cannot write {}: no file can be made in {}", path.display(), directory(path).display())
+        format!("cannot write {}: cannot create a file in {}", path.display(), directory(path).display())
     })?;
     let fill = || {
         new.file().write_all(bytes)?;
-        let kept = old.map(|old| keep_owner(new.file(), old)).transpose()?;
-        // Behind the owner, because a change of owner takes some bits away: chown(2).
+        let kept = old.map(|old| copy_owner(new.file(), old)).transpose()?;
+        // After the owner: a change of owner clears some mode bits (chown(2)).
         mode.or(kept).map_or(Ok(()), |mode| new.file().set_permissions(Permissions::from_mode(mode)))
     };
     fill().with_context(|| format!("cannot write {}", path.display()))?;
     Ok(new)
 }
 
-/// Gives `new` the owner and the group of the old file, or as much of that as the system allows, and returns the mode that
-/// it may then have. Only root may give a file away; who may not still keeps the group where it is one of their own.
-fn keep_owner(new: &File, old: &Metadata) -> io::Result<u32> {
+/// Gives `new` the owner and group of the old file, as far as the system allows, and returns its mode. Only root may
+/// change the owner; other users may set a group of their own.
+fn copy_owner(new: &File, old: &Metadata) -> io::Result<u32> {
     if fchown(new, Some(old.uid()), Some(old.gid())).is_err()
         && let Err(error) = fchown(new, None, Some(old.gid()))
     {
-        debug!("the owner and the group cannot be kept: {error}");
+        debug!("cannot keep owner and group: {error}");
     }
-    // Asked and not concluded: they may be the old ones by themselves, as in a directory that passes its group on.
+    // Read back: owner and group may already match, for example in a setgid directory.
     let new = new.metadata()?;
     Ok(kept_mode(old.mode() & MODE_BITS, new.uid() == old.uid(), new.gid() == old.gid()))
 }
 
-/// Returns `mode` less what it would allow to those whom it did not allow that before. With another group, its members were
-/// among the others, and the old group's now are: both may do what both could.
+/// Returns `mode` without permissions for users who did not have them before. If the group differs, members of the new
+/// group were "others" before, and members of the old group are "others" now: both get only what both had.
 fn kept_mode(mode: u32, is_owner_kept: bool, is_group_kept: bool) -> u32 {
     let mut kept = mode;
     if !is_group_kept {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_replaced_and_left_alone_if_it_holds_the_same() {
+    fn a_file_is_replaced_only_if_its_content_changes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         assert!(replace(&path, b"one", None, |_| Ok(())).unwrap());
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_stays_or_is_the_one_that_is_asked_for() {
+    fn the_mode_is_kept_or_set() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "one").unwrap();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_more_of_a_file_whose_owner_or_group_is_another() {
+    fn a_new_owner_or_group_gains_no_permissions() {
         for (mode, of_another_owner, of_another_group) in [
             (0o640, 0o640, 0o600),
             (0o644, 0o644, 0o644),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_and_stays_one() {
+    fn a_link_is_followed_and_stays_a_link() {
         let directory = tempfile::tempdir().unwrap();
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         fs::write(&file, "one").unwrap();
@@ -241,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_and_stays() {
+    fn a_path_that_is_not_a_file_is_an_error_and_stays() {
         let directory = tempfile::tempdir().unwrap();
         let error = replace(directory.path(), b"two", None, |_| Ok(())).unwrap_err();
-        assert!(error.to_string().contains("no regular file"), "{error:#}");
+        assert!(error.to_string().contains("not a regular file"), "{error:#}");
         let error = replace(&directory.path().join("missing/file"), b"two", None, |_| Ok(())).unwrap_err();
         assert!(format!("{error:#}").contains("No such file"), "{error:#}");
     }

@@ -1,5 +1,5 @@
-//! `--run`: a program that lives with the map in its environment, restarted or signalled when that changes.
-#![allow(clippy::doc_markdown, reason = "the options' comments are the help text, which has no backticks")]
+//! `--run`: a program with the map in its environment, restarted or signalled when the map changes.
+#![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,87 +15,88 @@ use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use super::event::{Event, Latest, next};
+use super::event::{LatestMap, RunnerEvent, next_event};
 use super::log_once::{LogOnce, list};
 use super::map_file::MapFile;
-use super::object::{Object, left_out, variables};
-use super::pace::Pace;
-use super::process::{Ending, Process, exit_code, is_init};
+use super::object::{Object, skipped, variables};
+use super::preflight::{self, StartError};
+use super::process::{Process, Termination, exit_code, is_init};
 use super::splay::splay;
-use super::startable::{self, Unstartable};
-use crate::args::parse_wait;
+use super::start_limiter::StartLimiter;
+use crate::duration::parse_nonzero;
 use crate::signals::not_ignored;
 
-/// The signals that are passed on. The first four end the client if no program runs.
-const PASSED_ON: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+/// The signals that are forwarded. Without a running program the first four end the client.
+const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
-/// The options of the program.
+/// Options of `--run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Run this program with the map in its environment, and restart it on a change; all that follows belongs to it
+    /// Run this program with the map in its environment and restart it on each change; all following words are its
+    /// arguments
     #[arg(long, value_name = "CMD", env = "MAPCAST_RUN", num_args = 1.., allow_hyphen_values = true)]
     pub(crate) run: Vec<OsString>,
-    /// Send the program of --run this signal on a change, with the map in MAPCAST_FILE [default: restart it]
+    /// Send the program of --run this signal on each change, with the map in MAPCAST_FILE [default: restart it]
     #[arg(long, value_name = "SIGNAL", env = "MAPCAST_SIGNAL", value_parser = parse_signal)]
     pub(crate) signal: Option<Signal>,
-    /// Kill the program of --run if it does not end this long after it was asked to
-    #[arg(long, value_name = "DURATION", env = "MAPCAST_KILL_TIMEOUT", default_value = "10s", value_parser = parse_wait)]
+    /// Kill the program of --run if it is still running this long after it was asked to exit
+    #[arg(long, value_name = "DURATION", env = "MAPCAST_KILL_TIMEOUT", default_value = "10s", value_parser = parse_nonzero)]
     pub(crate) kill_timeout: Duration,
 }
 
-/// What is run, and what a change does to it.
+/// The program, and how it receives a change.
 #[derive(Debug)]
 pub(crate) struct RunConfig {
     /// The program and its arguments; not empty.
     pub(crate) command: Vec<OsString>,
-    /// `None` restarts it.
+    /// `None` restarts the program.
     pub(crate) signal: Option<Signal>,
     pub(crate) kill_timeout: Duration,
     pub(crate) splay: Duration,
 }
 
-/// Runs the program.
+/// Runs the program, and restarts or signals it on each change.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct ProgramRunner {
     config: RunConfig,
-    latest: Latest,
-    sender: Sender<Event>,
-    events: Receiver<Event>,
+    latest: LatestMap,
+    sender: Sender<RunnerEvent>,
+    events: Receiver<RunnerEvent>,
     file: MapFile,
-    /// The file that the program knows.
-    known_file: PathBuf,
+    /// The path of the map's file in the program's environment.
+    program_file: PathBuf,
     process: Option<Process>,
-    /// What is asked of a program that has been told to end.
-    ending: Option<(Ending, Then)>,
-    /// A map that the program does not have yet.
-    wanted: Option<Object>,
-    /// When it is handed over.
+    /// The termination in progress, and what follows it.
+    termination: Option<(Termination, AfterExit)>,
+    /// A map that is not delivered yet.
+    pending_map: Option<Object>,
+    /// When to deliver it.
     due: Option<Instant>,
-    pace: Pace,
-    /// Whether the program has been started once: that there is one.
-    is_known: bool,
+    start_limiter: StartLimiter,
+    /// Whether the program has been started at least once.
+    has_started: bool,
     failure: LogOnce,
-    left_out: LogOnce,
+    skipped: LogOnce,
 }
 
-/// What follows the end of the program.
+/// What follows the exit of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
+enum AfterExit {
     Restart,
-    /// Its exit code is ours.
+    /// The client exits with the program's exit code.
     PassCode,
-    /// The client leaves for a reason of its own.
+    /// The client exits for a reason of its own.
     Leave,
 }
 
-/// The exit code to leave with; `None` is the client's own.
+/// The exit code to pass on; `None` is the client's own.
 type Code = Option<u8>;
 
-impl Run {
+impl ProgramRunner {
     pub(super) fn new(
         config: RunConfig,
-        latest: Latest,
-        (sender, events): (Sender<Event>, Receiver<Event>),
+        latest: LatestMap,
+        (sender, events): (Sender<RunnerEvent>, Receiver<RunnerEvent>),
     ) -> anyhow::Result<Self> {
         Ok(Self {
             config,
@@ -103,108 +104,109 @@ impl Run {
             sender,
             events,
             file: MapFile::new()?,
-            known_file: PathBuf::new(),
+            program_file: PathBuf::new(),
             process: None,
-            ending: None,
-            wanted: None,
+            termination: None,
+            pending_map: None,
             due: None,
-            pace: Pace::default(),
-            is_known: false,
+            start_limiter: StartLimiter::default(),
+            has_started: false,
             failure: LogOnce::default(),
-            left_out: LogOnce::default(),
+            skipped: LogOnce::default(),
         })
     }
 
-    /// Runs the program until it ends by itself, by a signal that was passed on, or by `Finish` or `Stop`. Returns the
-    /// exit code in the first two cases, and `None` otherwise, also if it was never started.
+    /// Runs the program until it exits by itself, by a forwarded signal, or by `Finish` or `Stop`. Returns the exit
+    /// code in the first two cases, and `None` otherwise, also if the program was never started.
     ///
     /// # Errors
-    /// If there is no such program when it is to be started for the first time. Whatever goes wrong later leaves the program
-    /// as it is, and is tried again.
+    /// If the program does not exist at its first start. A later failure leaves the program as it is and is retried.
     pub(super) fn run(mut self) -> anyhow::Result<Code> {
         loop {
-            let deadline = self.ending.as_ref().map_or(self.due, |(ending, _)| Some(ending.look_at()));
-            match next(&self.events, deadline) {
-                Some(Event::Map) => self.plan(),
-                Some(Event::Finish | Event::Stop | Event::Signal(SIGHUP | SIGINT | SIGQUIT | SIGTERM))
-                    if self.process.is_none() =>
-                {
+            let deadline =
+                self.termination.as_ref().map_or(self.due, |(termination, _)| Some(termination.next_check()));
+            match next_event(&self.events, deadline) {
+                Some(RunnerEvent::Map) => self.schedule(),
+                Some(
+                    RunnerEvent::Finish | RunnerEvent::Stop | RunnerEvent::Signal(SIGHUP | SIGINT | SIGQUIT | SIGTERM),
+                ) if self.process.is_none() => {
                     return Ok(None);
                 }
-                Some(Event::Signal(number)) => self.pass_on(number),
-                Some(Event::Finish | Event::Stop) => self.end(Then::Leave),
-                None if self.ending.is_none() => self.hand_over()?,
-                // The end of the program is looked for below.
-                Some(Event::Ended) | None => {}
+                Some(RunnerEvent::Signal(number)) => self.forward(number),
+                Some(RunnerEvent::Finish | RunnerEvent::Stop) => self.end(AfterExit::Leave),
+                None if self.termination.is_none() => self.hand_over()?,
+                // Checked below.
+                Some(RunnerEvent::Exited) | None => {}
             }
-            if let Some(code) = self.look()? {
+            if let Some(code) = self.poll_exit()? {
                 return Ok(code);
             }
         }
     }
 
-    /// Sets when the map that has come is handed over: the first one at once, another one after a wait that is left to
-    /// chance, and none sooner than a second after the one before.
-    fn plan(&mut self) {
-        let wait = if self.is_known { splay(self.config.splay) } else { Duration::ZERO };
-        let due = Instant::now().checked_add(wait).max(self.pace.next());
-        // One that failed may be due later, and need not come first.
+    /// Schedules the delivery of a new map: the first one at once, later ones after a random delay, and at least one
+    /// second after the previous delivery.
+    fn schedule(&mut self) {
+        let wait = if self.has_started { splay(self.config.splay) } else { Duration::ZERO };
+        let due = Instant::now().checked_add(wait).max(self.start_limiter.next_start());
+        // A scheduled retry may be later than the new map; the earlier time counts.
         self.due = self.due.into_iter().chain(due).min();
     }
 
-    /// Hands the newest map over: by a start, by a signal, or by a restart, before which all is prepared that can be.
+    /// Delivers the newest map by a start, a signal, or a restart. Prepares everything that may fail before a restart.
     fn hand_over(&mut self) -> anyhow::Result<()> {
         self.due = None;
-        let (object, earlier) = match (self.latest.take(), self.wanted.take()) {
+        let (object, earlier) = match (self.latest.take(), self.pending_map.take()) {
             (Some(newer), earlier) => (newer, earlier),
             (None, Some(object)) => (object, None),
             (None, None) => return Ok(()),
         };
-        self.pace.began();
+        self.start_limiter.record_start();
         if let Err(error) = self.prepare(&object) {
-            let is_no_program = error.downcast_ref().is_some_and(Unstartable::is_no_program);
-            if !self.is_known && is_no_program {
+            let is_program_error = error.downcast_ref().is_some_and(StartError::is_program_error);
+            if !self.has_started && is_program_error {
                 return Err(error);
             }
-            return self.make_do(object, earlier, &error);
+            return self.recover(object, earlier, &error);
         }
         if self.process.is_none() {
             return self.start(object);
         }
-        if let Some(signal) = self.config.signal.filter(|_| self.knows_file()) {
+        if let Some(signal) = self.config.signal.filter(|_| self.has_current_path()) {
             info!("the map has changed: sending signal {}", signal.as_raw());
             self.signal(signal);
             self.succeeded();
         } else {
             info!("the map has changed: restarting");
-            self.wanted = Some(object);
-            self.end(Then::Restart);
+            self.pending_map = Some(object);
+            self.end(AfterExit::Restart);
         }
         Ok(())
     }
 
-    /// Prepares all that a start with `object` takes, or a signal.
+    /// Writes the file, and checks that the program can be started with `object` unless it is only signalled.
     fn prepare(&mut self, object: &Object) -> anyhow::Result<()> {
         self.write_file(object)?;
-        if self.process.is_some() && self.config.signal.is_some() && self.knows_file() {
+        if self.process.is_some() && self.config.signal.is_some() && self.has_current_path() {
             return Ok(());
         }
-        Ok(startable::check(&self.command(object)?)?)
+        Ok(preflight::check(&self.command(object)?)?)
     }
 
-    /// True if and only if the file is where the program was told that it is.
-    fn knows_file(&self) -> bool {
-        self.known_file == self.file.path()
+    /// True if and only if the file is at the path in the program's environment.
+    fn has_current_path(&self) -> bool {
+        self.program_file == self.file.path()
     }
 
-    /// Goes on without `object`, which failed: with the program as it is, or a start with an `earlier` map that is prepared.
-    fn make_do(&mut self, object: Object, earlier: Option<Object>, error: &anyhow::Error) -> anyhow::Result<()> {
+    /// Handles a failure to deliver `object`: the program keeps running, or starts with an `earlier` map that is still
+    /// pending.
+    fn recover(&mut self, object: Object, earlier: Option<Object>, error: &anyhow::Error) -> anyhow::Result<()> {
         if self.process.is_none()
             && let Some(earlier) = earlier
         {
             self.start(earlier)?;
             if self.process.is_none() {
-                // The earlier one is tried again; so is this one, before it.
+                // The start with the earlier map failed too; it is retried, and so is the new map, which comes first.
                 self.latest.put(object);
                 return Ok(());
             }
@@ -213,12 +215,12 @@ impl Run {
         Ok(())
     }
 
-    /// Returns what is started with a map.
+    /// Returns the command for the program with the map `object`.
     fn command(&self, object: &Object) -> anyhow::Result<Command> {
-        let (program, args) = self.config.command.split_first().context("there is no program to run")?;
+        let (program, args) = self.config.command.split_first().context("no program to run")?;
         let mut command = Command::new(program);
         command.args(args).envs(variables(object));
-        self.file.tell(&mut command);
+        self.file.set_env(&mut command);
         Ok(command)
     }
 
@@ -226,16 +228,16 @@ impl Run {
         let mut command = self.command(&object)?;
         let ended = self.sender.clone();
         let process = Process::start(&mut command, move || {
-            // Nobody listens only if nobody waits for it.
-            let _ = ended.send(Event::Ended);
+            // The receiver is gone only if the exit no longer matters.
+            let _ = ended.send(RunnerEvent::Exited);
         });
         let program = command.get_program().display();
         match process {
             Ok(process) => {
-                info!("{program} runs, pid {}", process.id());
+                info!("started {program}, pid {}", process.id());
                 self.process = Some(process);
-                self.is_known = true;
-                self.file.path().clone_into(&mut self.known_file);
+                self.has_started = true;
+                self.file.path().clone_into(&mut self.program_file);
                 self.succeeded();
             }
             Err(error) => {
@@ -246,35 +248,37 @@ impl Run {
         Ok(())
     }
 
-    /// Leaves everything as it is, and plans another attempt.
+    /// Logs `error`, keeps `object` as pending and schedules a retry.
     fn failed(&mut self, object: Object, error: &anyhow::Error) {
-        let state = if self.process.is_some() { "the program goes on as it is" } else { "the program does not run" };
-        self.failure.say(format!("{state}: {error:#}; trying again, and with the next map"));
-        self.wanted = Some(object);
-        self.pace.failed();
-        self.due = self.pace.retry();
+        let state =
+            if self.process.is_some() { "the program keeps running unchanged" } else { "the program is not running" };
+        self.failure.warn(format!("{state}: {error:#}; retrying, also with the next map"));
+        self.pending_map = Some(object);
+        self.start_limiter.record_failure();
+        self.due = self.start_limiter.next_retry();
     }
 
     fn succeeded(&mut self) {
-        self.pace.succeeded();
-        self.failure.settle();
+        self.start_limiter.record_success();
+        self.failure.clear();
     }
 
     fn write_file(&mut self, object: &Object) -> anyhow::Result<()> {
-        let left_out = left_out(object, &variables(object));
-        if left_out.is_empty() {
-            self.left_out.settle();
+        let skipped = skipped(object, &variables(object));
+        if skipped.is_empty() {
+            self.skipped.clear();
         } else {
-            self.left_out.say(format!("only in MAPCAST_FILE, because it is no variable: {}", list(&left_out)));
+            self.skipped
+                .warn(format!("only in MAPCAST_FILE, because a variable cannot represent them: {}", list(&skipped)));
         }
         self.file.write(object)
     }
 
-    /// Asks the program to end, unless it has been asked already.
-    fn end(&mut self, then: Then) {
-        match &mut self.ending {
-            // It will not come back, whatever it was to do then.
-            Some((_, pending)) if *pending == Then::Restart => *pending = then,
+    /// Asks the program to exit, unless that has been done already.
+    fn end(&mut self, then: AfterExit) {
+        match &mut self.termination {
+            // The program will not be restarted.
+            Some((_, pending)) if *pending == AfterExit::Restart => *pending = then,
             Some(_) => {}
             None => {
                 self.signal(Signal::TERM);
@@ -283,47 +287,47 @@ impl Run {
         }
     }
 
-    fn expect_end(&mut self, then: Then) {
-        self.ending = Some((Ending::new("the program", self.config.kill_timeout), then));
+    fn expect_end(&mut self, then: AfterExit) {
+        self.termination = Some((Termination::new("the program", self.config.kill_timeout), then));
     }
 
-    /// Passes a signal on. Those that end most programs begin the end.
-    fn pass_on(&mut self, number: i32) {
+    /// Forwards a signal. SIGINT, SIGQUIT and SIGTERM start the termination.
+    fn forward(&mut self, number: i32) {
         if let Some(signal) = Signal::from_named_raw(number) {
             self.signal(signal);
         }
         if ![SIGINT, SIGQUIT, SIGTERM].contains(&number) {
             return;
         }
-        match &mut self.ending {
-            Some((_, then)) => *then = Then::PassCode,
-            None => self.expect_end(Then::PassCode),
+        match &mut self.termination {
+            Some((_, then)) => *then = AfterExit::PassCode,
+            None => self.expect_end(AfterExit::PassCode),
         }
     }
 
-    /// Looks whether the program has ended, and does what follows. Returns the code to leave with, if that is next.
-    fn look(&mut self) -> anyhow::Result<Option<Code>> {
+    /// Checks whether the program has exited, and does what follows. Returns the code if the client is to exit.
+    fn poll_exit(&mut self) -> anyhow::Result<Option<Code>> {
         let Some(process) = &self.process else { return Ok(None) };
         let has_ended = process.status().is_some();
-        let then = match &mut self.ending {
-            // The next program, and whatever comes after the client, finds nothing left of this one.
-            Some((ending, then)) => ending.is_over(process).then_some(*then),
-            None if has_ended && is_init() && !process.is_gone() => {
-                // What it has started would be killed with this process, without a word.
-                self.end(Then::PassCode);
+        let then = match &mut self.termination {
+            // Waits for the whole process group, so that nothing of it runs beside its successor.
+            Some((termination, then)) => termination.poll(process).then_some(*then),
+            None if has_ended && is_init() && !process.has_group_ended() => {
+                // The kernel would kill the program's children when this process exits.
+                self.end(AfterExit::PassCode);
                 return Ok(None);
             }
-            None => has_ended.then_some(Then::PassCode),
+            None => has_ended.then_some(AfterExit::PassCode),
         };
         let Some(then) = then else { return Ok(None) };
         let status = process.status();
-        (self.process, self.ending) = (None, None);
+        (self.process, self.termination) = (None, None);
         match then {
-            Then::Restart => self.hand_over().map(|()| None),
-            Then::Leave => Ok(Some(None)),
-            Then::PassCode => {
+            AfterExit::Restart => self.hand_over().map(|()| None),
+            AfterExit::Leave => Ok(Some(None)),
+            AfterExit::PassCode => {
                 if let Some(status) = status {
-                    info!("the program has ended: {status}");
+                    info!("the program has exited: {status}");
                 }
                 Ok(Some(status.map(exit_code)))
             }
@@ -337,25 +341,25 @@ impl Run {
     }
 }
 
-/// Sends the signals to `events` instead of letting them end the client; those that are ignored stay so.
+/// Sends the signals to `events` instead of letting them end the client. Ignored signals stay ignored.
 ///
 /// # Errors
 /// If the system refuses a handler or a thread.
-pub(super) fn tell_signals(events: Sender<Event>) -> anyhow::Result<()> {
-    let mut signals = Signals::new(not_ignored(&PASSED_ON)).context("cannot handle signals")?;
+pub(super) fn forward_signals(events: Sender<RunnerEvent>) -> anyhow::Result<()> {
+    let mut signals = Signals::new(not_ignored(&FORWARDED)).context("cannot handle signals")?;
     let tell = move || {
         for signal in signals.forever() {
-            if events.send(Event::Signal(signal)).is_err() {
+            if events.send(RunnerEvent::Signal(signal)).is_err() {
                 return;
             }
         }
     };
-    // It ends with the process.
+    // The thread ends with the process.
     thread::Builder::new().name("signals".to_owned()).spawn(tell).context("cannot start a thread")?;
     Ok(())
 }
 
-/// The signals that a program may be sent on a change.
+/// The signals for `--signal`.
 const SIGNALS: [(&str, Signal); 8] = [
     ("HUP", Signal::HUP),
     ("INT", Signal::INT),
@@ -367,12 +371,12 @@ const SIGNALS: [(&str, Signal); 8] = [
     ("CONT", Signal::CONT),
 ];
 
-/// Returns the signal that `text` names, with or without `SIG`, in upper or lower case.
+/// Parses the name of a signal, with or without `SIG`, in upper or lower case.
 fn parse_signal(text: &str) -> Result<Signal, String> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     let found = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, signal)| *signal);
-    found.ok_or_else(|| format!("{text:?} is no signal: write {}", SIGNALS.map(|(name, _)| name).join(", ")))
+    found.ok_or_else(|| format!("{text:?} is not a signal; write {}", SIGNALS.map(|(name, _)| name).join(", ")))
 }
 
 #[cfg(test)]
@@ -380,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_are_named_as_people_name_them() {
+    fn signal_names_are_parsed_in_all_common_forms() {
         for text in ["HUP", "hup", "SIGHUP", "sighup"] {
             assert_eq!(parse_signal(text), Ok(Signal::HUP));
         }

@@ -1,11 +1,11 @@
-//! A wait that is left to chance, so that a fleet does not do the same thing in the same moment.
+//! Random delays, so that many clients do not act at the same moment.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-/// Returns somewhere between nothing and `most`. The standard library's hash keys differ from process to process and
-/// from call to call: all the chance that is needed here.
+/// Returns a random duration from zero to `most`. The randomness comes from the standard library's hash keys, which
+/// differ with each process and each call.
 pub(super) fn splay(most: Duration) -> Duration {
     let bits = RandomState::new().build_hasher().finish();
     // A u32 is exact in an f64.
@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_whole_time_is_used_and_no_more() {
+    fn the_whole_range_is_used_and_not_exceeded() {
         let most = Duration::from_mins(1);
         let waits: Vec<Duration> = (0..1000).map(|_| splay(most)).collect();
         assert!(waits.iter().all(|wait| *wait <= most));

@@ -1,15 +1,16 @@
-//! A text with places for entries: `{{key}}`.
+//! Templates: text with placeholders, `{{key}}`.
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use super::object::{Object, word};
+use super::object::{Object, to_text};
 
-/// A template, parsed.
+/// A parsed template.
 ///
-/// `{{key}}` is the entry's value: a text as it is, nothing for null, JSON for all else. `{{a.b}}` is the entry `a.b` if
-/// there is one, or else `b` in the map `a`; `{{list.0}}` is the first of a list. `{{key|json}}` is the value as JSON, with
-/// quotes around a text. `{{"text"}}` is that text: `{{"{{"}}` is `{{`. Spaces inside the braces do not count.
+/// `{{key}}` is the entry's value: a string as it is, nothing for null, JSON for all else. `{{a.b}}` is the entry
+/// `a.b` if it exists, otherwise `b` in the map `a`; `{{list.0}}` is the first element of a list. `{{key|json}}` is
+/// the value as JSON, with strings quoted. `{{"text"}}` is that text: `{{"{{"}}` is `{{`. Spaces inside the braces are
+/// ignored.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     parts: Vec<Part>,
@@ -23,35 +24,34 @@ enum Part {
 
 impl Template {
     /// # Errors
-    /// If it has a place that is no place for an entry; says in which line.
+    /// If a placeholder is not valid; the error names its line.
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let (mut parts, mut rest) = (Vec::new(), text);
         while let Some((before, inside)) = rest.split_once("{{") {
             let line = 1 + text[..text.len() - inside.len()].matches('\n').count();
             parts.push(Part::Text(before.to_owned()));
-            let (part, behind) = parse_place(inside, line).with_context(|| format!("line {line}"))?;
+            let (part, after) = parse_placeholder(inside, line).with_context(|| format!("line {line}"))?;
             parts.push(part);
-            rest = behind;
+            rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
         parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
         Ok(Self { parts })
     }
 
-    /// Returns the text with the entries in their places.
+    /// Returns the text with the values of the entries.
     ///
     /// # Errors
-    /// If the map lacks an entry that is named, with the line and the key.
-    pub(super) fn fill(&self, object: &Object) -> anyhow::Result<String> {
+    /// If the map lacks an entry; the error names the line and the key.
+    pub(super) fn render(&self, object: &Object) -> anyhow::Result<String> {
         let mut filled = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => filled.push_str(text),
                 Part::Entry { key, json, line } => {
-                    let value = find(object, key).with_context(|| {
-                        format!("the template's line {line} names the entry {key:?}, which the map does not have")
-                    })?;
-                    filled.push_str(&if *json { value.to_string() } else { word(value) });
+                    let value = find(object, key)
+                        .with_context(|| format!("line {line} of the template: the map has no entry {key:?}"))?;
+                    filled.push_str(&if *json { value.to_string() } else { to_text(value) });
                 }
             }
         }
@@ -59,28 +59,28 @@ impl Template {
     }
 }
 
-/// Returns what stands behind a `{{`, and the text behind its `}}`.
-fn parse_place(inside: &str, line: usize) -> anyhow::Result<(Part, &str)> {
-    const ENDLESS: &str = "a {{ has no }}; where it is no place for an entry, write {{\"{{\"}}";
+/// Parses what follows a `{{`. Returns the part, and the text after its `}}`.
+fn parse_placeholder(inside: &str, line: usize) -> anyhow::Result<(Part, &str)> {
+    const ENDLESS: &str = "a {{ has no }}; for a literal {{, write {{\"{{\"}}";
     if inside.trim_start().starts_with('"') {
         let mut literals = serde_json::Deserializer::from_str(inside).into_iter::<String>();
-        let literal = literals.next().and_then(Result::ok).context("a text in {{\"...\"}} is no JSON string")?;
-        let behind = inside[literals.byte_offset()..].trim_start();
-        return Ok((Part::Text(literal), behind.strip_prefix("}}").context(ENDLESS)?));
+        let literal = literals.next().and_then(Result::ok).context("a text in {{\"...\"}} is not a JSON string")?;
+        let after = inside[literals.byte_offset()..].trim_start();
+        return Ok((Part::Text(literal), after.strip_prefix("}}").context(ENDLESS)?));
     }
-    let (place, behind) = inside.split_once("}}").context(ENDLESS)?;
-    let (key, filter) = match place.split_once('|') {
+    let (placeholder, after) = inside.split_once("}}").context(ENDLESS)?;
+    let (key, filter) = match placeholder.split_once('|') {
         Some((key, filter)) => (key.trim(), Some(filter.trim())),
-        None => (place.trim(), None),
+        None => (placeholder.trim(), None),
     };
-    ensure!(!key.is_empty(), "{{{{}}}} names no entry; write {{{{KEY}}}}");
+    ensure!(!key.is_empty(), "{{{{}}}} does not name an entry; write {{{{KEY}}}}");
     match filter {
-        None | Some("json") => Ok((Part::Entry { key: key.to_owned(), json: filter.is_some(), line }, behind)),
-        Some(other) => bail!("there is no {other:?}; write {{{{{key}}}}} or {{{{{key}|json}}}}"),
+        None | Some("json") => Ok((Part::Entry { key: key.to_owned(), json: filter.is_some(), line }, after)),
+        Some(other) => bail!("unknown filter {other:?}; write {{{{{key}}}}} or {{{{{key}|json}}}}"),
     }
 }
 
-/// Returns the entry that `key` names, here or further in.
+/// Returns the entry for `key`, at the top level or nested.
 fn find<'o>(object: &'o Object, key: &str) -> Option<&'o Value> {
     object.get(key).or_else(|| {
         let mut dots = key.match_indices('.');
@@ -104,9 +104,9 @@ fn find_in<'o>(value: &'o Value, key: &str) -> Option<&'o Value> {
 mod tests {
     use super::*;
 
-    fn fill(template: &str) -> String {
+    fn render(template: &str) -> String {
         let entries = r#"{"name":"A \"b\"","port":8080,"on":true,"gone":null,"a.b":"dotted","a":{"b":"shadowed","c":[1,{"d":"deep"}]}}"#;
-        Template::parse(template).unwrap().fill(&serde_json::from_str(entries).unwrap()).unwrap()
+        Template::parse(template).unwrap().render(&serde_json::from_str(entries).unwrap()).unwrap()
     }
 
     fn refusal(template: &str) -> String {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_stand_in_their_places() {
+    fn placeholders_are_replaced_by_entries() {
         for (template, wanted) in [
             ("", ""),
             ("no place } } }}", "no place } } }}"),
@@ -125,27 +125,27 @@ mod tests {
             ("{{a.b}} {{a.c}} {{a.c.0}} {{a.c.1.d}}", r#"dotted [1,{"d":"deep"}] 1 deep"#),
             (r#"{{"{{"}}port}} {{ "\n}}" }}"#, "{{port}} \n}}"),
         ] {
-            assert_eq!(fill(template), wanted, "{template}");
+            assert_eq!(render(template), wanted, "{template}");
         }
     }
 
     #[test]
-    fn an_entry_that_is_missing_is_named_with_its_line() {
+    fn a_missing_entry_is_named_with_its_line() {
         for key in ["x", "a.x", "a.c.7", "a.c.x", "port.x", "a."] {
             let template = Template::parse(&format!("one\n{{{{{key}}}}}")).unwrap();
             let object = serde_json::from_str(r#"{"a":{"c":[1]},"port":1}"#).unwrap();
-            let error = template.fill(&object).unwrap_err().to_string();
+            let error = template.render(&object).unwrap_err().to_string();
             assert!(error.contains("line 2") && error.contains(&format!("{key:?}")), "{error}");
         }
     }
 
     #[test]
-    fn what_is_no_template_is_refused_with_its_line() {
+    fn an_invalid_template_is_rejected_with_its_line() {
         assert!(refusal("\n\n{{port").starts_with("line 3: a {{ has no }}"));
-        assert!(refusal("{{}}").contains("names no entry"));
-        assert!(refusal("{{ | json}}").contains("names no entry"));
+        assert!(refusal("{{}}").contains("does not name an entry"));
+        assert!(refusal("{{ | json}}").contains("does not name an entry"));
         assert!(refusal("{{port|upper}}").contains("\"upper\""));
-        assert!(refusal(r#"{{"a}}"#).contains("no JSON string"));
+        assert!(refusal(r#"{{"a}}"#).contains("not a JSON string"));
         assert!(refusal(r#"{{"a" b}}"#).contains("has no }}"));
     }
 }

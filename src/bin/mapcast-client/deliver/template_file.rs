@@ -1,4 +1,4 @@
-//! The file of a template: read at the start, and again when it changes.
+//! The file of a template, read again when it changes.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use super::log_once::LogOnce;
 use super::template::Template;
 
-/// A template and the file that it is in.
+/// A template and its file.
 #[derive(Debug)]
 pub(crate) struct TemplateFile {
     path: PathBuf,
@@ -21,22 +21,21 @@ pub(crate) struct TemplateFile {
     failure: LogOnce,
 }
 
-/// What differs if the file was written or replaced: device, inode, size, and the times of the last changes of its content
-/// and its inode.
+/// Identifies the content of the file: device, inode, size, and the times of the last changes of content and inode.
 type Version = (u64, u64, u64, [i64; 4]);
 
 impl TemplateFile {
     /// Reads the template in the file at `path`.
     ///
     /// # Errors
-    /// If it cannot be read, is not a regular file or not UTF-8, or has a place that is no place for an entry.
+    /// If the file cannot be read, is not a regular file or not UTF-8, or has a placeholder that is not valid.
     pub(super) fn read(path: PathBuf) -> anyhow::Result<Self> {
         let (template, version) =
             open(&path).and_then(|(file, found)| parse(file, &found)).with_context(|| name(&path))?;
         Ok(Self { path, template, version, failure: LogOnce::default() })
     }
 
-    /// Returns the template as it is in the file now. What is wrong with the file is said once, and the last good one stays.
+    /// Returns the template in the file. If the file has an error, logs it once and returns the last valid template.
     pub(super) fn newest(&mut self) -> &Template {
         let opened = open(&self.path);
         if let Ok((_, found)) = &opened
@@ -48,10 +47,10 @@ impl TemplateFile {
             Ok((template, version)) => {
                 info!("{}: read again", name(&self.path));
                 (self.template, self.version) = (template, version);
-                self.failure.settle();
+                self.failure.clear();
             }
             Err(error) => {
-                self.failure.say(format!("{}: {error:#}; the template before stays in use", name(&self.path)));
+                self.failure.warn(format!("{}: {error:#}; keeping the previous template", name(&self.path)));
             }
         }
         &self.template
@@ -62,12 +61,12 @@ fn name(path: &std::path::Path) -> String {
     format!("the template {}", path.display())
 }
 
-/// Opens the file without waiting, as a FIFO would have it.
+/// Opens the file without blocking, which a FIFO would otherwise do.
 fn open(path: &std::path::Path) -> anyhow::Result<(File, Metadata)> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).context("cannot be read")?;
     let found = file.metadata().context("cannot be read")?;
-    ensure!(found.is_file(), "not a regular file; write it to one, which is read again when it changes");
+    ensure!(found.is_file(), "not a regular file; use a regular file, which is read again when it changes");
     Ok((file, found))
 }
 

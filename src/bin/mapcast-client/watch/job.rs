@@ -1,4 +1,4 @@
-//! Ctrl-Z and SIGTSTP: the client stops as a job of its shell, with the terminal given back.
+//! Ctrl-Z and SIGTSTP: restores the terminal and stops the client as a job of its shell.
 
 use std::sync::mpsc::SyncSender;
 use std::thread;
@@ -8,10 +8,10 @@ use rustix::process::{Signal, getpgid, getpid, getppid, getsid, kill_current_pro
 use signal_hook::consts::{SIGCONT, SIGTSTP};
 use signal_hook::iterator::Signals;
 
-use super::Message;
+use super::message::Message;
 use crate::signals::not_ignored;
 
-/// Sends SIGTSTP and SIGCONT to `messages`, unless SIGTSTP is ignored, or nothing would make the client run again.
+/// Sends SIGTSTP and SIGCONT to `messages`, unless SIGTSTP is ignored.
 ///
 /// # Errors
 /// If the system refuses a handler or a thread.
@@ -27,25 +27,25 @@ pub(super) fn tell(messages: SyncSender<Message>) -> anyhow::Result<()> {
             }
         }
     };
-    // It ends with the process.
+    // The thread ends with the process.
     thread::Builder::new().name("job".to_owned()).spawn(tell).context("cannot start a thread")?;
     Ok(())
 }
 
-/// Does what the terminal does at Ctrl-Z, where it is not raw: stops every process of the job.
+/// Stops every process of the job, as the terminal does at Ctrl-Z outside raw mode.
 pub(super) fn suspend() {
     // A process may always signal itself.
     let _ = kill_current_process_group(Signal::TSTP);
 }
 
-/// Stops this process, if it is a job of a shell's, which makes it run again. What the kernel does at SIGTSTP by itself: a
-/// process group without such a parent is not stopped (setpgid(2), orphaned).
+/// Stops this process if a shell can continue it, as the kernel does at SIGTSTP: it does not stop a process group
+/// without such a parent (setpgid(2), orphaned).
 pub(super) fn stop() {
     let is_job = getppid().is_some_and(|parent| {
         let (group, session) = (getpgid(Some(parent)), getsid(Some(parent)));
         group.is_ok() && group != getpgid(None) && session.is_ok() && session == getsid(None)
     });
-    // Without a stop this is what follows one.
+    // Continues at once instead.
     let signal = if is_job { Signal::STOP } else { Signal::CONT };
     let _ = kill_process(getpid(), signal);
 }

@@ -1,46 +1,46 @@
-//! One line of the screen: safe to print, and no wider than there are columns.
+//! One line of the screen: safe to print, and no wider than the terminal.
 
 use unicode_width::UnicodeWidthStr;
 
-/// A line as it is painted.
+/// A line on the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
-    /// Safe to print, and cut.
+    /// Safe to print, and cut to the width.
     pub(super) text: String,
     pub(super) style: Style,
 }
 
-/// How a line stands out.
+/// How a line is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
     Plain,
     /// The title.
     Strong,
-    /// What matters less.
+    /// Less important text.
     Faint,
-    /// What has just changed.
-    Lit,
-    /// What is wrong.
-    Alarm,
+    /// A recent change.
+    Highlighted,
+    /// A problem.
+    Error,
 }
 
 impl Line {
-    /// Returns `text`, whatever is in it, on at most so many `columns`.
+    /// Returns any `text` as a line of at most `columns`.
     pub(super) fn new(text: &str, style: Style, columns: usize) -> Self {
         Self { text: fit(text, columns), style }
     }
 }
 
-/// Returns `text` with all that could drive a terminal spelled out, cut to `columns`, a cut one ending in `…`.
+/// Returns `text` with control characters escaped, cut to `columns`; `…` marks a cut.
 pub(super) fn fit(text: &str, columns: usize) -> String {
     let (mut fitted, mut used) = (String::new(), 0);
-    // How long the text may be at most so that `…` has a place behind it.
-    let mut room = 0;
+    // The length of `fitted` that leaves a column for `…`.
+    let mut visible_rows = 0;
     for character in text.chars() {
         let piece = printable(character);
         used += piece.width();
         if used > columns {
-            fitted.truncate(room);
+            fitted.truncate(visible_rows);
             if columns > 0 {
                 fitted.push('…');
             }
@@ -48,13 +48,13 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
         }
         fitted.push_str(&piece);
         if used < columns {
-            room = fitted.len();
+            visible_rows = fitted.len();
         }
     }
     fitted
 }
 
-/// Quotes and backslashes stay: values are JSON and have been escaped once.
+/// Escapes a character. Quotes and backslashes stay: values are JSON and are escaped already.
 fn printable(character: char) -> String {
     match character {
         '"' | '\'' | '\\' => character.to_string(),
@@ -67,14 +67,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_at_the_column_and_says_so() {
+    fn long_text_is_cut_at_the_column_with_an_ellipsis() {
         for (columns, wanted) in [(0, ""), (1, "…"), (3, "Ho…"), (4, "Hola"), (9, "Hola")] {
             assert_eq!(fit("Hola", columns), wanted, "{columns}");
         }
     }
 
     #[test]
-    fn wide_characters_take_two_columns_and_are_never_halved() {
+    fn wide_characters_take_two_columns_and_are_not_split() {
         for (columns, wanted) in [(1, "…"), (2, "…"), (3, "日…"), (4, "日…"), (5, "日本…"), (6, "日本語")]
         {
             assert_eq!(fit("日本語", columns), wanted, "{columns}");
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_drives_a_terminal() {
+    fn control_characters_are_escaped() {
         assert_eq!(fit("\x1b[2J\n\u{9b}\u{202e}ñ\"\\", 80), "\\u{1b}[2J\\n\\u{9b}\\u{202e}ñ\"\\");
         assert_eq!(fit("\x1b[2J", 4), "…");
     }

@@ -1,7 +1,8 @@
-//! `--watch`: the map on the whole screen, drawn again in place.
+//! `--watch`: the map on the whole screen, updated in place.
 
 mod job;
 mod line;
+mod message;
 mod terminal;
 mod view;
 
@@ -14,62 +15,50 @@ use anyhow::{Context, bail};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use mapcast::client::{Connectivity, Error, Follower};
-use mapcast::{Format, Map, Shutdown};
+use mapcast::client::{Error, Follower};
+use mapcast::{Format, Shutdown};
 
 use crate::exit::Exit;
 use crate::selection::Selection;
 use crate::{stdout, timeout_hint};
+use message::Message;
 use terminal::Terminal;
 use view::{Scroll, View};
 
 pub(crate) use terminal::restore;
 
-/// How long the picture may be old: ages and what is lit change without a frame.
+/// How often the screen is redrawn without a frame: ages and highlights change with time.
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// How many messages may wait for a drawing. A reader who waits for room lets the server skip maps, as it does for every
-/// slow client.
+/// How many messages may wait for the next drawing. When the queue is full the follower reads no more, and the server
+/// skips maps as for every slow client.
 const WAITING: usize = 64;
 
-/// The options of the screen.
+/// The option of the screen.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Show the map on the whole screen, with what changes lit; q leaves. Lines as of -o pretty where standard output is
-    /// no terminal, or TERM is dumb or not set
+    /// Show the map on the whole screen and highlight changes; press q to quit. If standard output is not a terminal,
+    /// or TERM is dumb or unset, print as with -o pretty
     #[arg(long, env = "MAPCAST_WATCH", value_parser = BoolishValueParser::new())]
     pub(crate) watch: bool,
 }
 
-/// True if and only if standard output is a terminal with a screen to draw on.
+/// True if and only if standard output is a terminal that supports a full-screen display.
 pub(crate) fn can_draw() -> bool {
     let has_screen = std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb");
     has_screen && io::stdout().is_terminal()
 }
 
-/// Who is watched, and what of the map.
+/// The server, and the entries to show.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct WatchConfig {
     pub(crate) address: String,
     pub(crate) format: Format,
     pub(crate) is_encrypted: bool,
     pub(crate) selection: Selection,
 }
 
-/// What the threads tell the one that draws.
-enum Message {
-    Map(Map),
-    Connection(Connectivity),
-    Terminal(Event),
-    /// The client is to stop, as a job of its shell.
-    Suspend,
-    /// The client runs again after a stop.
-    Continue,
-    /// The follower has ended, and why.
-    Ended(anyhow::Result<()>),
-}
-
-/// What a key asks for.
+/// The action of a key.
 enum KeyAction {
     Quit,
     Interrupt,
@@ -77,22 +66,22 @@ enum KeyAction {
     Scroll(Scroll),
 }
 
-/// Shows what `follower` follows until it ends or the user has seen enough, and leaves the terminal as it was.
-/// Its waits for the terminal end with the stop, or at `deadline`.
+/// Shows the maps of `follower` until it ends or the user quits, and restores the terminal. Writes to the terminal end
+/// with the stop, or at `deadline`.
 pub(crate) fn watch(
     mut follower: Follower,
-    watched: Watched,
+    watched: WatchConfig,
     shutdown: &Shutdown,
     deadline: Option<Instant>,
 ) -> anyhow::Result<Exit> {
     let (sender, messages) = sync_channel(WAITING);
     let mut view = View::new(&watched.address, watched.format);
-    let mut terminal = match Terminal::take(shutdown, deadline).map_err(stdout::failure) {
-        Err(Error::Output(error)) => return Err(error).context("cannot take over the terminal"),
+    let mut terminal = match Terminal::take(shutdown, deadline).map_err(stdout::write_error) {
+        Err(Error::Output(error)) => return Err(error).context("cannot switch the terminal to raw mode"),
         taken => taken?,
     };
     let keys = sender.clone();
-    // It waits for a key that may never come, and ends with the process.
+    // Blocked in a read of the terminal; ends with the process.
     thread::Builder::new().name("keys".to_owned()).spawn(move || read_keys(&keys)).context("cannot start a thread")?;
     job::tell(sender.clone())?;
     let follow = move || {
@@ -100,7 +89,7 @@ pub(crate) fn watch(
         follower.on_connectivity(move |news| drop(connection.send(Message::Connection(news))));
         let outcome = read_maps(&mut follower, &watched, &sender)
             .map_err(|error| timeout_hint::explain(error, &follower, watched.is_encrypted));
-        // Nobody hears it only if nobody draws any more.
+        // The receiver is gone only if the drawing has ended.
         let _ = sender.send(Message::Ended(outcome));
     };
     let follower = thread::Builder::new().name("follower".to_owned()).spawn(follow).context("cannot start a thread")?;
@@ -108,15 +97,17 @@ pub(crate) fn watch(
     loop {
         let (width, height) = terminal.measure()?;
         if let Err(error) = terminal.paint(view.draw(Instant::now(), width, height)) {
-            return how_it_ended(Err(stdout::failure(error).into()), &view);
+            return how_it_ended(Err(stdout::write_error(error).into()), &view);
         }
         let first = match messages.recv_timeout(REDRAW) {
             Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) if follower.is_finished() => bail!("the thread that reads has panicked"),
+            Err(RecvTimeoutError::Timeout) if follower.is_finished() => {
+                bail!("the thread that reads maps has panicked")
+            }
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => bail!("the threads that read have ended"),
         };
-        // What has piled up is one picture.
+        // Draws once for all waiting messages.
         for message in [first].into_iter().chain(messages.try_iter().take(WAITING)) {
             let now = Instant::now();
             match message {
@@ -128,8 +119,8 @@ pub(crate) fn watch(
                     job::stop();
                 }
                 Message::Continue => {
-                    if let Err(error) = terminal.take_again() {
-                        return how_it_ended(Err(stdout::failure(error).into()), &view);
+                    if let Err(error) = terminal.reenter() {
+                        return how_it_ended(Err(stdout::write_error(error).into()), &view);
                     }
                 }
                 Message::Terminal(event) => match key_action(&event) {
@@ -143,7 +134,7 @@ pub(crate) fn watch(
                     }
                     Some(KeyAction::Suspend) => job::suspend(),
                     Some(KeyAction::Scroll(scroll)) => view.scroll(scroll),
-                    // A new size is measured before the next drawing.
+                    // The new size is read before the next drawing.
                     None => {}
                 },
             }
@@ -151,7 +142,8 @@ pub(crate) fn watch(
     }
 }
 
-/// A stop after a map is what `--watch` is ended by; before one, it is an interruption.
+/// Maps the end of the follower to an exit code. A stop after a map is the usual end; before one, it is an
+/// interruption.
 fn how_it_ended(outcome: anyhow::Result<()>, view: &View) -> anyhow::Result<Exit> {
     match outcome {
         Err(error) if view.has_map() && matches!(error.downcast_ref(), Some(Error::Stopped)) => Ok(Exit::Done),
@@ -159,8 +151,8 @@ fn how_it_ended(outcome: anyhow::Result<()>, view: &View) -> anyhow::Result<Exit
     }
 }
 
-/// Sends every map until no more come, or nobody takes them.
-fn read_maps(follower: &mut Follower, watched: &Watched, messages: &SyncSender<Message>) -> anyhow::Result<()> {
+/// Sends every map until the follower or the drawing ends.
+fn read_maps(follower: &mut Follower, watched: &WatchConfig, messages: &SyncSender<Message>) -> anyhow::Result<()> {
     while let Some(map) = follower.next_map()? {
         let map = watched.selection.pick(map)?;
         if messages.send(Message::Map(map)).is_err() {
@@ -171,7 +163,7 @@ fn read_maps(follower: &mut Follower, watched: &Watched, messages: &SyncSender<M
 }
 
 fn read_keys(messages: &SyncSender<Message>) {
-    // Without a terminal to read from there are no keys, and signals still end the watching.
+    // Without a terminal to read from there are no keys; signals still end the client.
     while let Ok(event) = event::read() {
         if messages.send(Message::Terminal(event)).is_err() {
             return;

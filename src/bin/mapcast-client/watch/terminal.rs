@@ -1,4 +1,4 @@
-//! The terminal: taken over whole, painted line by line, and left as it was.
+//! The terminal: raw mode, line-by-line updates, and its restoration.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::panic;
@@ -14,27 +14,28 @@ use log::LevelFilter;
 use mapcast::Shutdown;
 
 use super::line::{Line, Style};
+use crate::logging;
 use crate::stdout::Stdout;
-use crate::{exit, logging};
+use crate::time_limit::with_time_limit;
 
-/// Whether the terminal is taken over. There is one, however many threads want to give it back.
+/// Whether the terminal is in raw mode. Global, because any thread may restore it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The terminal while it is ours: raw, the cursor hidden, on its alternate screen. Dropping it gives it back.
+/// The terminal in raw mode, on its alternate screen, with a hidden cursor. Restored on drop.
 #[derive(Debug)]
 pub(super) struct Terminal {
     out: BufWriter<Stdout>,
-    /// What stands there, line by line; only what differs is painted.
+    /// The lines on the screen; only differing lines are printed.
     painted: Vec<Line>,
-    /// Columns and lines at the last painting.
+    /// Columns and lines at the last drawing.
     size: (u16, u16),
-    /// The log's level before: its lines would stand in the picture if they go to this terminal too.
+    /// The previous log level: log lines on this terminal would disturb the screen.
     log_level: LevelFilter,
 }
 
 impl Terminal {
-    /// Takes the terminal over; a panic in any thread gives it back before it is logged. What is painted waits
-    /// for the terminal no longer than until the stop, or `deadline`.
+    /// Switches the terminal to raw mode. A panic in any thread restores it before the panic is logged. Writes end
+    /// with the stop, or at `deadline`.
     ///
     /// # Errors
     /// If neither standard input nor `/dev/tty` is a terminal.
@@ -54,7 +55,7 @@ impl Terminal {
         TAKEN.store(true, Ordering::SeqCst);
         if io::stderr().is_terminal() {
             log::set_max_level(LevelFilter::Off);
-            // What is queued belongs on the screen that is left.
+            // Queued lines belong on the normal screen.
             logging::flush_at_once();
         }
         let mut taken = Self { out, painted: Vec::new(), size: (0, 0), log_level };
@@ -63,8 +64,8 @@ impl Terminal {
         Ok(taken)
     }
 
-    /// Takes the terminal over again after a stop of the process. The shell may have changed its settings meanwhile.
-    pub(super) fn take_again(&mut self) -> io::Result<()> {
+    /// Switches to raw mode again after the process was stopped. The shell may have changed the settings meanwhile.
+    pub(super) fn reenter(&mut self) -> io::Result<()> {
         terminal::disable_raw_mode()?;
         terminal::enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
@@ -72,7 +73,7 @@ impl Terminal {
         execute!(self.out, EnterAlternateScreen, Hide)
     }
 
-    /// Returns the columns and lines there are. After a change everything is painted anew.
+    /// Returns the columns and lines. After a change of size everything is drawn again.
     pub(super) fn measure(&mut self) -> io::Result<(usize, usize)> {
         let size = terminal::size()?;
         if size != self.size {
@@ -82,7 +83,7 @@ impl Terminal {
         Ok((usize::from(size.0), usize::from(size.1)))
     }
 
-    /// Paints `lines` from the top; what is below them is empty. Paints nothing once a panic has given the terminal back.
+    /// Draws `lines` from the top and clears the rest. Does nothing once a panic has restored the terminal.
     pub(super) fn paint(&mut self, lines: Vec<Line>) -> io::Result<()> {
         if !TAKEN.load(Ordering::SeqCst) {
             return Ok(());
@@ -107,30 +108,30 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // What is still in the buffer belongs on the screen that is left.
+        // The rest of the buffer belongs on the alternate screen.
         let _ = self.out.flush();
         restore();
         log::set_max_level(self.log_level);
     }
 }
 
-/// Writes one line, its style, and nothing behind it. With `NO_COLOR` crossterm leaves the colours out.
+/// Writes one line with its style and clears what follows. With `NO_COLOR` crossterm omits the colours.
 fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
     match line.style {
         Style::Plain => {}
         Style::Strong => queue!(out, SetAttribute(Attribute::Bold))?,
         Style::Faint => queue!(out, SetAttribute(Attribute::Dim))?,
-        Style::Lit => queue!(out, SetAttribute(Attribute::Reverse))?,
-        Style::Alarm => queue!(out, SetAttribute(Attribute::Bold), SetForegroundColor(Color::Red))?,
+        Style::Highlighted => queue!(out, SetAttribute(Attribute::Reverse))?,
+        Style::Error => queue!(out, SetAttribute(Attribute::Bold), SetForegroundColor(Color::Red))?,
     }
     queue!(out, Print(&line.text), ResetColor, SetAttribute(Attribute::Reset), Clear(ClearType::UntilNewLine))
 }
 
-/// Gives the terminal back if it is taken: by its owner, by a panic, by a second signal.
+/// Restores the terminal if it is in raw mode: on drop, after a panic, or at a second signal.
 pub(crate) fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        // A terminal that is gone needs nothing.
-        exit::with_time_limit(|| drop(execute!(io::stdout(), LeaveAlternateScreen, Show)));
+        // An error does not matter: the terminal may be gone.
+        with_time_limit(|| drop(execute!(io::stdout(), LeaveAlternateScreen, Show)));
         let _ = terminal::disable_raw_mode();
     }
 }
@@ -146,8 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn every_line_ends_its_style_and_clears_what_is_behind_it() {
-        for (style, begin) in [(Style::Plain, "Hola"), (Style::Lit, "\x1b[7mHola"), (Style::Strong, "\x1b[1mHola")] {
+    fn every_line_resets_its_style_and_clears_the_rest() {
+        for (style, begin) in
+            [(Style::Plain, "Hola"), (Style::Highlighted, "\x1b[7mHola"), (Style::Strong, "\x1b[1mHola")]
+        {
             let line = written(style);
             assert!(line.starts_with(begin) && line.ends_with("\x1b[0m\x1b[K"), "{line:?}");
         }

@@ -1,4 +1,4 @@
-//! What is on the screen: the map, what has changed in it, and how the connection does.
+//! The content of the screen: the map, its recent changes, and the state of the connection.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,34 +9,34 @@ use unicode_width::UnicodeWidthStr;
 
 use super::line::{Line, Style, fit};
 
-/// How long an entry is lit after it has changed: long enough to look up and find it.
-const LIT: Duration = Duration::from_secs(3);
+/// How long a changed entry is highlighted: long enough to look up and find it.
+const HIGHLIGHT: Duration = Duration::from_secs(3);
 
-/// Lines that are not entries: two of state and an empty one above, one below.
-const FRAME_LINES: usize = 4;
+/// Lines that are not entries: two of status and an empty one above, one below.
+const FIXED_LINES: usize = 4;
 
-/// Characters of a value that are kept: more than any terminal has columns.
-const LONGEST_VALUE: usize = 2000;
+/// The longest value that is kept, in characters: more than any terminal has columns.
+const MAX_VALUE_CHARS: usize = 2000;
 
-/// What is known about the server and its map.
+/// The server, its map, and the position of the view.
 #[derive(Debug)]
 pub(super) struct View {
-    /// Whom we watch, and in which format.
+    /// The server's address and format.
     title: String,
     map: Map,
     rows: BTreeMap<Key, Row>,
-    link: Link,
+    connection: ConnectionState,
     frames: u64,
     changes: u64,
     reconnects: u64,
     last_frame: Option<Instant>,
-    /// Between the last two frames, a lost connection included.
+    /// The time between the last two frames, including a lost connection.
     last_gap: Option<Duration>,
     longest_gap: Option<Duration>,
-    /// The first entry that is shown.
+    /// The first visible entry.
     top: usize,
-    /// How many entries the last drawing had room for.
-    room: usize,
+    /// How many entries fitted into the last drawing.
+    visible_rows: usize,
 }
 
 #[derive(Debug)]
@@ -49,19 +49,19 @@ struct Row {
 enum Change {
     Added,
     Changed,
-    /// It stays on the screen as long as it is lit.
+    /// Stays on the screen while it is highlighted.
     Removed,
 }
 
-/// The present state of the connection.
+/// The current state of the connection.
 #[derive(Debug)]
-enum Link {
+enum ConnectionState {
     Connecting,
     Connected,
     Lost { reason: String, retry_at: Instant },
 }
 
-/// A way through a map that is larger than the screen.
+/// A movement through a map that is larger than the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scroll {
     LineUp,
@@ -78,7 +78,7 @@ impl View {
             title: format!("{address}, {format}"),
             map: Map::new(),
             rows: BTreeMap::new(),
-            link: Link::Connecting,
+            connection: ConnectionState::Connecting,
             frames: 0,
             changes: 0,
             reconnects: 0,
@@ -86,16 +86,16 @@ impl View {
             last_gap: None,
             longest_gap: None,
             top: 0,
-            room: 0,
+            visible_rows: 0,
         }
     }
 
-    /// True if and only if a map has come.
+    /// True if and only if a map has been received.
     pub(super) fn has_map(&self) -> bool {
         self.frames > 0
     }
 
-    /// Takes note of a map that came at `now`. The first one is no change.
+    /// Records a map received at `now`. The first map is not a change.
     pub(super) fn map_came(&mut self, map: Map, now: Instant) {
         let first = self.frames == 0;
         self.frames += 1;
@@ -107,13 +107,13 @@ impl View {
         let mut changed = false;
         for (key, value) in &map {
             let change = match self.map.get(key) {
-                // NaN is not even equal to itself, but looks the same.
+                // NaN differs even from itself, but looks the same.
                 Some(old) if old == value || json(old) == json(value) => continue,
                 Some(_) => Change::Changed,
                 None => Change::Added,
             };
             changed = true;
-            let value = json(value).chars().take(LONGEST_VALUE).collect();
+            let value = json(value).chars().take(MAX_VALUE_CHARS).collect();
             let change = (!first).then_some((change, now));
             self.rows.insert(key.clone(), Row { value, change });
         }
@@ -125,21 +125,21 @@ impl View {
         self.map = map;
     }
 
-    /// Takes note of what the connection did at `now`.
+    /// Records a change of the connection at `now`.
     pub(super) fn connection_changed(&mut self, news: Connectivity, now: Instant) {
-        self.link = match news {
+        self.connection = match news {
             Connectivity::Connected { .. } => {
-                self.reconnects += u64::from(matches!(self.link, Link::Lost { .. }));
-                Link::Connected
+                self.reconnects += u64::from(matches!(self.connection, ConnectionState::Lost { .. }));
+                ConnectionState::Connected
             }
-            Connectivity::Lost { reason, retry_in } => Link::Lost { reason, retry_at: now + retry_in },
+            Connectivity::Lost { reason, retry_in } => ConnectionState::Lost { reason, retry_at: now + retry_in },
             _ => return,
         };
     }
 
-    /// Moves what is shown; the next drawing keeps it within the map.
+    /// Scrolls; the next drawing keeps the position within the map.
     pub(super) fn scroll(&mut self, scroll: Scroll) {
-        let page = self.room.max(1);
+        let page = self.visible_rows.max(1);
         self.top = match scroll {
             Scroll::LineUp => self.top.saturating_sub(1),
             Scroll::LineDown => self.top.saturating_add(1),
@@ -150,28 +150,28 @@ impl View {
         };
     }
 
-    /// Returns the screen as it is at `now`: at most `height` lines of at most `width` columns.
+    /// Returns the screen at `now`: at most `height` lines of at most `width` columns.
     pub(super) fn draw(&mut self, now: Instant, width: usize, height: usize) -> Vec<Line> {
         self.rows.retain(|_, row| match row.change {
-            Some((change, at)) => change != Change::Removed || is_lit(at, now),
+            Some((change, at)) => change != Change::Removed || is_highlighted(at, now),
             None => true,
         });
-        self.room = height.saturating_sub(FRAME_LINES).max(1);
-        self.top = self.top.min(self.rows.len().saturating_sub(self.room));
+        self.visible_rows = height.saturating_sub(FIXED_LINES).max(1);
+        self.top = self.top.min(self.rows.len().saturating_sub(self.visible_rows));
         let mut lines = vec![self.title_line(now, width), self.counts_line(now, width), Line::new("", Style::Plain, 0)];
         lines.extend(self.entry_lines(now, width));
-        lines.push(self.foot_line(width));
+        lines.push(self.footer_line(width));
         lines.truncate(height);
         lines
     }
 
     fn title_line(&self, now: Instant, width: usize) -> Line {
-        let (state, style) = match &self.link {
-            Link::Connecting => ("connecting".to_owned(), Style::Strong),
-            Link::Connected => ("connected".to_owned(), Style::Strong),
-            Link::Lost { reason, retry_at } => {
+        let (state, style) = match &self.connection {
+            ConnectionState::Connecting => ("connecting".to_owned(), Style::Strong),
+            ConnectionState::Connected => ("connected".to_owned(), Style::Strong),
+            ConnectionState::Lost { reason, retry_at } => {
                 let left = retry_at.saturating_duration_since(now);
-                (format!("{reason}; next attempt in {}", seconds(left)), Style::Alarm)
+                (format!("{reason}; next attempt in {}", seconds(left)), Style::Error)
             }
         };
         Line::new(&format!("{}: {state}", self.title), style, width)
@@ -197,9 +197,9 @@ impl View {
     fn entry_lines(&self, now: Instant, width: usize) -> impl Iterator<Item = Line> {
         let names: Vec<String> = self.rows.keys().map(|key| fit(&key.to_string(), (width / 3).max(8))).collect();
         let column = names.iter().map(|name| name.width()).max().unwrap_or(0);
-        let rows = self.rows.values().zip(names).skip(self.top).take(self.room);
+        let rows = self.rows.values().zip(names).skip(self.top).take(self.visible_rows);
         rows.map(move |(row, name)| {
-            let change = row.change.filter(|(_, at)| is_lit(*at, now)).map(|(change, _)| change);
+            let change = row.change.filter(|(_, at)| is_highlighted(*at, now)).map(|(change, _)| change);
             let mark = match change {
                 None => ' ',
                 Some(Change::Added) => '+',
@@ -207,40 +207,40 @@ impl View {
                 Some(Change::Removed) => '-',
             };
             let padding = " ".repeat(column.saturating_sub(name.width()));
-            let style = if change.is_some() { Style::Lit } else { Style::Plain };
+            let style = if change.is_some() { Style::Highlighted } else { Style::Plain };
             Line::new(&format!("{mark} {name}{padding}  {}", row.value), style, width)
         })
     }
 
-    fn foot_line(&self, width: usize) -> Line {
+    fn footer_line(&self, width: usize) -> Line {
         let entries = self.rows.len();
         let plural = if entries == 1 { "entry" } else { "entries" };
-        let text = match entries.checked_sub(self.room) {
-            None | Some(0) => format!("{entries} {plural}; q leaves"),
+        let text = match entries.checked_sub(self.visible_rows) {
+            None | Some(0) => format!("{entries} {plural}; q quits"),
             Some(more) => {
-                let (first, last) = (self.top + 1, self.top + self.room);
-                format!("… {more} more: {first} to {last} of {entries} {plural}; arrows, PgUp, PgDn; q leaves")
+                let (first, last) = (self.top + 1, self.top + self.visible_rows);
+                format!("… {more} more: {first} to {last} of {entries} {plural}; arrows, PgUp, PgDn; q quits")
             }
         };
         Line::new(&text, Style::Faint, width)
     }
 }
 
-fn is_lit(changed: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(changed) < LIT
+fn is_highlighted(changed: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(changed) < HIGHLIGHT
 }
 
 fn seconds(duration: Duration) -> String {
     format!("{:.1}s", duration.as_secs_f64())
 }
 
-/// Returns the JSON of a value on one line.
+/// Returns a value as JSON on one line.
 fn json(value: &Value) -> String {
-    // As the only entry of a map, because formats encode whole maps. What stands around it is `{"":` and `}`.
+    // Formats encode only whole maps: the value is the only entry, between `{"":` and `}`.
     let map = Map::from([(Key::from(""), value.clone())]);
     let json = Format::Json.encode_map(&map).ok().and_then(|json| String::from_utf8(json).ok());
     let inner = json.as_deref().and_then(|json| json.strip_prefix("{\"\":")?.strip_suffix('}'));
-    inner.unwrap_or("(has no form in JSON)").to_owned()
+    inner.unwrap_or("(cannot be shown as JSON)").to_owned()
 }
 
 #[cfg(test)]

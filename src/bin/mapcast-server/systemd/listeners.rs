@@ -1,4 +1,4 @@
-//! Listeners that were handed over instead of being asked for: socket activation.
+//! Inherited listeners: socket activation.
 
 use std::env;
 use std::net::{SocketAddr, TcpListener};
@@ -8,16 +8,16 @@ use anyhow::Context;
 use listenfd::ListenFd;
 use mapcast::{Server, Service};
 
-/// What a listener is called that has no name (`sd_listen_fds_with_names`(3)).
+/// The name of an unnamed listener (`sd_listen_fds_with_names`(3)).
 const UNNAMED: &str = "unknown";
 
-/// The listeners that this process was started with.
+/// The listeners that this process has inherited.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     inherited: Vec<Inherited>,
 }
 
-/// A listener and what its socket unit calls it (`FileDescriptorName=`).
+/// A listener, and its name in the socket unit (`FileDescriptorName=`).
 #[derive(Debug)]
 struct Inherited {
     name: String,
@@ -25,8 +25,8 @@ struct Inherited {
 }
 
 impl Listeners {
-    /// Takes what `LISTEN_FDS` tells of, if it is meant for this process (`LISTEN_PID`); usually nothing. To be called
-    /// before anything else opens a descriptor, and once.
+    /// Takes the sockets of `LISTEN_FDS` if they are for this process (`LISTEN_PID`); usually none. Call this once,
+    /// before anything else opens a descriptor.
     ///
     /// # Errors
     /// If one of them is not a TCP socket.
@@ -38,16 +38,16 @@ impl Listeners {
         for index in 0..sockets.len() {
             let name = names.next().unwrap_or(UNNAMED).escape_debug().to_string();
             let listener = sockets.take_tcp_listener(index);
-            let listener = listener.with_context(|| format!("socket {name} was handed over, and is no TCP socket"))?;
+            let listener = listener.with_context(|| format!("the inherited socket {name} is not a TCP socket"))?;
             inherited.extend(listener.map(|listener| Inherited { name, listener }));
         }
         Ok(Self { inherited })
     }
 
-    /// Has `server` serve `service` on the listeners that were handed over or, if there are none, on `addrs`.
+    /// Serves `service` on the inherited listeners or, if there are none, on `addrs`.
     ///
     /// # Errors
-    /// If one cannot be listened on.
+    /// If the server cannot listen.
     pub(crate) fn serve(self, server: &mut Server, addrs: &[SocketAddr], service: impl Service) -> anyhow::Result<()> {
         if self.inherited.is_empty() {
             return Ok(server.bind(addrs, service)?);
@@ -56,9 +56,9 @@ impl Listeners {
         for Inherited { name, listener } in self.inherited {
             let taken = server.take_over(listener, Arc::clone(&service));
             taken.with_context(|| {
-                format!("socket {name} was handed over, and cannot be served (the socket unit wants Accept=no)")
+                format!("cannot serve the inherited socket {name} (the socket unit needs Accept=no)")
             })?;
-            log::info!("socket {name} was handed over, in place of --listen");
+            log::info!("using the inherited socket {name} instead of --listen");
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! The two agreements with systemd, or whatever else keeps them: listeners that it hands over (`sd_listen_fds`(3)), and what
-//! it is told (`sd_notify`(3)). Both are in the environment; where it says nothing, nothing here does anything.
+//! The two protocols of systemd, or of a compatible service manager: inherited listeners (`sd_listen_fds`(3)) and
+//! notifications (`sd_notify`(3)). Both are configured by environment variables; without these, they are off.
 
 mod listeners;
-mod notices;
+mod notifications;
 mod supervisor;
 
 pub(crate) use listeners::Listeners;
-pub(crate) use supervisor::{Subject, Supervisor};
+pub(crate) use supervisor::{ServerState, Supervisor};

@@ -1,4 +1,4 @@
-//! The thread that tells the service manager: ready, how many there are, still alive, stopping.
+//! The thread that notifies the service manager: ready, status, watchdog, stopping.
 
 use std::env;
 use std::sync::Arc;
@@ -11,113 +11,117 @@ use mapcast::source::Sink;
 use mapcast::stats::Stats;
 use mapcast::threads::{Thread, Threads};
 
-use super::notices::{Channel, Notice};
+use super::notifications::{Notification, NotifySocket};
 
-/// How often the status is looked at, and told if it has changed.
+/// How often the status is updated, and sent if it has changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
 
-/// What a stop may take beside the drain: 1 s for those who are cut, and some for the threads to be joined.
+/// How long a stop may take in addition to the drain: 1 s for connections that are cut off, and some for joining
+/// threads.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Whoever started this process and wants to know how it fares.
+/// The connection to the service manager.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    channel: Channel,
-    /// How long it waits for a sign of life before it ends the process, if it does.
+    channel: NotifySocket,
+    /// The watchdog timeout, after which the manager ends the process; `None` without a watchdog.
     watchdog: Option<Duration>,
 }
 
-/// What there is to tell of.
-pub(crate) struct Subject {
-    /// Where the maps are; `None` for a service that has none.
+/// What is reported.
+pub(crate) struct ServerState {
+    /// The source's sink; `None` for a service without a map.
     pub(crate) sink: Option<Sink>,
     pub(crate) stats: Arc<Stats>,
-    /// The long-lived threads: there is no sign of life while one of them is stuck.
+    /// The long-lived threads: the watchdog is not notified while one of them is stuck.
     pub(crate) threads: Threads,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop: Shutdown,
 }
 
 impl Supervisor {
-    /// Returns the one that the environment names (`NOTIFY_SOCKET`), if any. One that cannot be reached is told to the
-    /// log.
+    /// Returns the supervisor for `NOTIFY_SOCKET`, if it is set. If the socket cannot be reached, logs a warning.
     pub(crate) fn from_env() -> Option<Self> {
         let path = env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())?;
-        match Channel::connect(&path) {
+        match NotifySocket::connect(&path) {
             Ok(channel) => {
                 let number = |name| env::var(name).ok()?.parse().ok();
                 Some(Self { channel, watchdog: watchdog(number("WATCHDOG_USEC"), number("WATCHDOG_PID")) })
             }
             Err(error) => {
-                log::warn!("nobody is told of this service: NOTIFY_SOCKET cannot be reached: {error}");
+                log::warn!("cannot reach the service manager (NOTIFY_SOCKET): {error}");
                 None
             }
         }
     }
 
-    /// How often the accept loop has to come round for the watchdog: twice between two signs of life.
+    /// The longest round of an accept loop for the watchdog: half of the watchdog's period.
     pub(crate) fn heartbeat(&self) -> Option<Duration> {
         self.watchdog.map(|timeout| timeout / 4)
     }
 
-    /// Tells of `subject` from a thread of its own until the stop, and of the stop.
+    /// Reports on `state` from a thread of its own until the stop, and reports the stop.
     ///
     /// # Errors
-    /// If the system gives no thread.
-    pub(crate) fn follow(self, mut subject: Subject) -> anyhow::Result<Thread> {
-        let worker = subject.threads.register("supervisor", "telling the service manager");
-        subject.stop = subject.stop.for_worker(&worker);
-        let run = move || worker.run(|pause| subject.stop.wait(pause), || self.run(&subject));
-        Thread::start("supervisor", run).context("no thread for the service manager's messages")
+    /// If the system refuses a thread.
+    pub(crate) fn follow(self, mut state: ServerState) -> anyhow::Result<Thread> {
+        let worker = state.threads.register("supervisor", "notifying the service manager");
+        state.stop = state.stop.for_worker(&worker);
+        let run = move || worker.run(|pause| state.stop.wait(pause), || self.run(&state));
+        Thread::start("supervisor", run).context("cannot start the thread for the service manager")
     }
 
-    fn run(&self, subject: &Subject) {
-        wait_first_map(subject, || self.channel.send(&[Notice::Status("waiting for the first map")]));
-        if !subject.stop.is_triggered() {
-            self.run_ready(subject);
+    fn run(&self, state: &ServerState) {
+        wait_first_map(state, || self.channel.send(&[Notification::Status("waiting for the first map")]));
+        if !state.stop.is_triggered() {
+            self.run_ready(state);
         }
-        let timeout = subject.drain_timeout.saturating_add(STOP_GRACE);
-        self.channel.send(&[Notice::Stopping, Notice::Status("stopping"), Notice::ExtendTimeout(timeout)]);
+        let timeout = state.drain_timeout.saturating_add(STOP_GRACE);
+        self.channel.send(&[
+            Notification::Stopping,
+            Notification::Status("stopping"),
+            Notification::ExtendTimeout(timeout),
+        ]);
     }
 
-    fn run_ready(&self, subject: &Subject) {
+    fn run_ready(&self, state: &ServerState) {
         let mut status = Status::default();
         let mut watchdog_timer = self.watchdog.map(|timeout| Watchdog::new(timeout / 2));
         let tick = self.heartbeat().map_or(STATUS_PERIOD, |heartbeat| heartbeat.min(STATUS_PERIOD));
-        let (mut told, mut told_at) = (status.text(subject), Instant::now());
-        self.channel.send(&[Notice::Ready, Notice::Status(&told)]);
-        while !subject.stop.wait(tick) {
-            let text = status.text(subject);
-            if text != told && told_at.elapsed() >= STATUS_PERIOD {
-                self.channel.send(&[Notice::Status(&text)]);
-                (told, told_at) = (text, Instant::now());
+        let (mut reported, mut reported_at) = (status.text(state), Instant::now());
+        self.channel.send(&[Notification::Ready, Notification::Status(&reported)]);
+        while !state.stop.wait(tick) {
+            let text = status.text(state);
+            if text != reported && reported_at.elapsed() >= STATUS_PERIOD {
+                self.channel.send(&[Notification::Status(&text)]);
+                (reported, reported_at) = (text, Instant::now());
             }
-            let is_well = subject.threads.fatal_problem().is_none();
+            let is_well = state.threads.fatal_problem().is_none();
             let is_due =
-                |watchdog_timer: &mut Watchdog| watchdog_timer.is_due(Instant::now(), subject.stats.heartbeats());
+                |watchdog_timer: &mut Watchdog| watchdog_timer.is_due(Instant::now(), state.stats.heartbeats());
             if is_well && watchdog_timer.as_mut().is_some_and(is_due) {
-                self.channel.send(&[Notice::Watchdog]);
+                self.channel.send(&[Notification::Watchdog]);
             }
         }
     }
 }
 
-/// Returns how long the watchdog waits, if it watches this process (`sd_watchdog_enabled`(3)).
+/// Returns the watchdog timeout, if the watchdog is for this process (`sd_watchdog_enabled`(3)).
 fn watchdog(usec: Option<u64>, pid: Option<u64>) -> Option<Duration> {
     let is_ours = pid.is_none_or(|pid| pid == u64::from(std::process::id()));
     usec.filter(|usec| is_ours && *usec > 0).map(Duration::from_micros)
 }
 
-/// Waits for a map, if there will ever be one, or for the stop; calls `wait` first if there is none yet.
-fn wait_first_map(subject: &Subject, wait: impl FnOnce()) {
-    let Some(sink) = &subject.sink else { return };
-    // A second stop, of the waiting alone: a thread that polls is woken by nothing else.
+/// Waits for the first map, if there will be one, or for the stop. Calls `wait` first if there is no map yet.
+fn wait_first_map(state: &ServerState, wait: impl FnOnce()) {
+    let Some(sink) = &state.sink else { return };
+    // A second stop, for this wait alone: it wakes the polling thread.
     let Ok(published) = Shutdown::new() else { return };
     let _subscription = sink.feed().subscribe(Waker::from(Arc::new(Publication(published.clone()))));
     if sink.feed().version() == 0 {
         wait();
-        // A wait that the system refuses ends early: too soon ready is better than never.
-        let _ = subject.stop.wait_readable(&published, None);
+        // If the wait fails, the server reports readiness early.
+        let _ = state.stop.wait_readable(&published, None);
     }
 }
 
@@ -130,23 +134,23 @@ impl Wake for Publication {
     }
 }
 
-/// The line that `systemctl status` shows.
+/// The line in `systemctl status`.
 #[derive(Debug, Default)]
 struct Status {
-    /// The version of the map that was counted last, and its entries.
+    /// The version of the last counted map, and its number of entries.
     counted: (u64, Option<u64>),
 }
 
 impl Status {
-    fn text(&mut self, subject: &Subject) -> String {
-        let mut text = count(subject.stats.active(), "active connection", "active connections");
-        if let Some(entries) = subject.sink.as_ref().and_then(|sink| self.entries(sink)) {
+    fn text(&mut self, state: &ServerState) -> String {
+        let mut text = count(state.stats.active(), "active connection", "active connections");
+        if let Some(entries) = state.sink.as_ref().and_then(|sink| self.entries(sink)) {
             text = format!("{text}, {}", count(entries, "entry", "entries"));
         }
         text
     }
 
-    /// Entries of the current map; decoded once a version, so that nobody else need count.
+    /// Returns the number of entries of the current map; decodes each version once.
     fn entries(&mut self, sink: &Sink) -> Option<u64> {
         let latest = sink.feed().latest()?;
         if self.counted.0 != latest.version {
@@ -161,12 +165,12 @@ fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// When a sign of life is due, and whether there was life.
+/// When to notify the watchdog, and whether the server is alive.
 #[derive(Debug)]
 struct Watchdog {
     period: Duration,
     due: Instant,
-    /// The accept loop's rounds at the last sign.
+    /// The accept loop's rounds at the last notification.
     seen: u64,
 }
 
@@ -175,7 +179,8 @@ impl Watchdog {
         Self { period, due: Instant::now(), seen: 0 }
     }
 
-    /// True if and only if a period is over since the last sign, and the accept loop has come round since.
+    /// True if and only if a period has passed since the last notification, and the accept loop has made a round
+    /// since.
     fn is_due(&mut self, now: Instant, heartbeats: u64) -> bool {
         let due = now >= self.due && heartbeats != self.seen;
         if due {
@@ -190,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_watchdog_is_for_the_process_that_it_names() {
+    fn a_watchdog_for_another_process_is_ignored() {
         let pid = u64::from(std::process::id());
         assert_eq!(watchdog(Some(30_000_000), Some(pid)), Some(Duration::from_secs(30)));
         assert_eq!(watchdog(Some(30_000_000), None), Some(Duration::from_secs(30)));
@@ -200,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_sign_of_life_without_a_round_of_the_accept_loop() {
+    fn the_watchdog_needs_a_round_of_the_accept_loop() {
         let mut watchdog_timer = Watchdog::new(Duration::from_secs(10));
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -209,6 +214,6 @@ mod tests {
         assert!(!watchdog_timer.is_due(at(5), 2), "too soon");
         assert!(watchdog_timer.is_due(at(11), 3));
         assert!(!watchdog_timer.is_due(at(21), 3) && !watchdog_timer.is_due(at(30), 3), "it hangs");
-        assert!(watchdog_timer.is_due(at(31), 4), "it hung, and goes on");
+        assert!(watchdog_timer.is_due(at(31), 4), "it hung, and continues");
     }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{has_command, skip};
 
-/// The name of a shell, and what comes before `-c`.
+/// The name of a shell, and its arguments before `-c`.
 type Shell = (&'static str, &'static [&'static str]);
 
 /// Every kind of shell that may read such a file.
@@ -22,7 +22,7 @@ const SHELLS: [Shell; 7] = [
     ("busybox", &["ash"]),
 ];
 
-/// The shells that this machine has.
+/// The shells on this machine.
 static HERE: LazyLock<Vec<Shell>> = LazyLock::new(|| {
     let (here, missing): (Vec<_>, Vec<_>) = SHELLS.into_iter().partition(|(name, _)| has_command(name));
     for (name, _) in missing {
@@ -31,7 +31,7 @@ static HERE: LazyLock<Vec<Shell>> = LazyLock::new(|| {
     here
 });
 
-/// Runs `script` in a shell that has nothing but a path of its own in its environment.
+/// Runs `script` in a shell whose environment has only a path.
 fn run(shell: (&str, &[&str]), script: &str, directory: &std::path::Path) -> Vec<u8> {
     let mut command = Command::new(shell.0);
     command.args(shell.1).args(["-c", script]).current_dir(directory).stdin(Stdio::null());
@@ -39,12 +39,12 @@ fn run(shell: (&str, &[&str]), script: &str, directory: &std::path::Path) -> Vec
     command.env_clear().env("PATH", path).output().unwrap().stdout
 }
 
-/// Returns what `shell` has for `names` after it has read `file`, and panics if it did not read on to the end.
+/// Returns the values of `names` in `shell` after it has read `file`; panics if it did not read to the end.
 fn read_back(shell: (&str, &[&str]), file: &str, names: &[&str]) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("file"), format!("{file}the_end=reached\n")).unwrap();
     let words: String = names.iter().map(|name| [" \"${", name, "}\""].concat()).collect();
-    // mksh has no printf of its own, and the system's takes as many arguments as are to be had.
+    // mksh has no built-in printf, and the number of arguments for the system's is limited.
     let script = format!(". ./file; /usr/bin/printf '%s\\0' \"$the_end\"{words}");
     let read = String::from_utf8(run(shell, &script, directory.path())).unwrap();
     let mut words = read.split_terminator('\0').map(str::to_owned);
@@ -53,10 +53,10 @@ fn read_back(shell: (&str, &[&str]), file: &str, names: &[&str]) -> Vec<String> 
     words.collect()
 }
 
-/// Asserts that every shell reads from the file of `object` what `object` has, as far as nothing is left out.
+/// Asserts that every shell reads every written entry of `object` back from its file.
 fn assert_reads_back(object: &Object) {
-    let (file, left_out) = render(object);
-    let kept = variables(object).into_iter().filter(|(name, _)| !left_out.iter().any(|left| left == name));
+    let (file, skipped) = render(object);
+    let kept = variables(object).into_iter().filter(|(name, _)| !skipped.iter().any(|left| left == name));
     let (names, words): (Vec<_>, Vec<_>) = kept.unzip();
     for shell in HERE.iter().copied() {
         assert_eq!(read_back(shell, &file, &names), words, "{shell:?}: {file}");
@@ -68,7 +68,7 @@ fn one(name: &str, word: &str) -> Object {
 }
 
 #[test]
-fn plain_words_are_bare_and_others_quoted() {
+fn plain_words_are_bare_and_others_are_quoted() {
     for (word, wanted) in [
         ("", ""),
         ("x/y:1", "x/y:1"),
@@ -86,7 +86,7 @@ fn plain_words_are_bare_and_others_quoted() {
 }
 
 #[test]
-fn every_shell_reads_nasty_values_back() {
+fn every_shell_reads_hostile_values_back() {
     let nasty = [
         "a b",
         "'",
@@ -156,7 +156,7 @@ fn every_shell_reads_nasty_values_back() {
 }
 
 #[test]
-fn a_noncharacter_is_left_out_wherever_it_stands() {
+fn a_noncharacter_is_skipped_in_any_position() {
     let noncharacters = ["\u{fffe}", "\u{ffff}", "\u{fdd0}", "\u{fdef}", "\u{1fffe}", "\u{10ffff}"];
     for noncharacter in noncharacters {
         let mut object = one("bad", &format!("a{noncharacter}b"));
@@ -170,7 +170,7 @@ fn a_noncharacter_is_left_out_wherever_it_stands() {
 }
 
 #[test]
-fn what_a_shell_acts_on_is_left_out() {
+fn names_with_side_effects_in_shells_are_skipped() {
     let names =
         ["UID", "EUID", "PPID", "BASHOPTS", "RANDOM", "SECONDS", "status", "PATH", "IFS", "ENV", "LD_PRELOAD", "_"];
     for name in names {
@@ -181,9 +181,9 @@ fn what_a_shell_acts_on_is_left_out() {
     }
 }
 
-/// Whatever a shell of this machine lists as its own reads back as the text that was assigned, or is left out.
+/// Every name that a shell on this machine lists reads back as the assigned string, or is skipped.
 #[test]
-fn every_name_that_a_shell_lists_reads_back_or_is_left_out() {
+fn every_name_listed_by_a_shell_reads_back_or_is_skipped() {
     let lists = |name: &str| match name {
         "bash" => "compgen -v",
         "zsh" => "print -l ${(k)parameters}",
@@ -223,7 +223,7 @@ fn words() -> impl Strategy<Value = String> {
     proptest::collection::vec(character, 0..12).prop_map(String::from_iter)
 }
 
-/// Returns what `printed` by systemd was: bare, or in double quotes with the escapes of C.
+/// Returns a value `printed` by systemd: bare, or in double quotes with C escapes.
 fn unescape(printed: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = printed.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(printed).bytes();
@@ -253,21 +253,21 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn every_shell_reads_back_what_is_not_left_out(entries in proptest::collection::btree_map(keys(), words(), 1..40)) {
+    fn every_shell_reads_back_every_written_entry(entries in proptest::collection::btree_map(keys(), words(), 1..40)) {
         assert_reads_back(&entries.into_iter().map(|(key, word)| (key, word.into())).collect());
     }
 }
 
-/// systemd's own reader of such files, which prints what it has read; it goes on to replace `$`, which services do not.
+/// systemd's own reader of such files, which prints what it has read; unlike services it also replaces `$`.
 #[test]
-fn systemd_reads_back_what_is_not_left_out() {
+fn systemd_reads_back_every_written_entry() {
     const READER: &str = "/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator";
     if !std::path::Path::new(READER).exists() {
         return skip(&format!("no {READER}"));
     }
     proptest!(config(), |(entries in proptest::collection::btree_map(keys(), words(), 1..40))| {
         let object: Object = entries.into_iter().map(|(key, word)| (key, word.replace('$', "").into())).collect();
-        let (file, left_out) = render(&object);
+        let (file, skipped) = render(&object);
         let directory = tempfile::tempdir().unwrap();
         let below = directory.path().join("environment.d");
         fs::create_dir(&below).unwrap();
@@ -275,11 +275,11 @@ fn systemd_reads_back_what_is_not_left_out() {
         let mut reader = Command::new(READER);
         let read = reader.env_clear().env("XDG_CONFIG_HOME", directory.path()).output().unwrap();
         prop_assert!(read.status.success(), "{}: {file}", String::from_utf8_lossy(&read.stderr));
-        let kept = variables(&object).into_iter().filter(|(name, _)| !left_out.iter().any(|left| left == name));
+        let kept = variables(&object).into_iter().filter(|(name, _)| !skipped.iter().any(|left| left == name));
         let printed = String::from_utf8(read.stdout).unwrap();
         for (name, word) in kept {
             let line = printed.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
-            // What is empty it does not print.
+            // It does not print empty values.
             prop_assert_eq!(line.map(unescape).unwrap_or_default(), word, "{}: {}", file, printed);
         }
     });

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A view that has seen nothing, and the instant at which it began.
+/// A new view, and the instant of its creation.
 fn view() -> (View, Instant) {
     (View::new("host:1", Format::Json), Instant::now())
 }
@@ -9,13 +9,13 @@ fn map(entries: &[(&str, i64)]) -> Map {
     entries.iter().map(|(key, number)| (Key::from(*key), Value::Int(*number))).collect()
 }
 
-/// The screen as text, one line a line.
+/// The lines of the screen as text.
 fn text(lines: &[Line]) -> Vec<&str> {
     lines.iter().map(|line| line.text.as_str()).collect()
 }
 
 #[test]
-fn an_empty_screen_says_that_it_connects() {
+fn the_first_screen_says_connecting() {
     let (mut view, now) = view();
     assert_eq!(
         text(&view.draw(now, 80, 24)),
@@ -23,13 +23,13 @@ fn an_empty_screen_says_that_it_connects() {
             "host:1, json: connecting",
             "no frame yet | 0 frames | 0 changes | 0 reconnects | gap -, longest -",
             "",
-            "0 entries; q leaves"
+            "0 entries; q quits"
         ]
     );
 }
 
 #[test]
-fn the_map_stands_in_columns_with_its_age_and_its_gaps() {
+fn the_map_is_in_columns_with_its_age_and_gaps() {
     let (mut view, now) = view();
     view.connection_changed(Connectivity::Connected { peer: ([127, 0, 0, 1], 1).into() }, now);
     for seconds in [0, 5, 7] {
@@ -43,38 +43,38 @@ fn the_map_stands_in_columns_with_its_age_and_its_gaps() {
             "",
             "  a     1",
             "  long  2",
-            "2 entries; q leaves"
+            "2 entries; q quits"
         ][..]
     );
 }
 
 #[test]
-fn what_has_changed_is_lit_for_three_seconds_and_the_first_map_is_not() {
+fn changes_after_the_first_map_are_highlighted_for_3_s() {
     let (mut view, now) = view();
     view.map_came(map(&[("gone", 1), ("new value", 1), ("same", 1)]), now);
-    assert!(view.draw(now, 80, 24)[3..].iter().all(|line| line.style != Style::Lit));
+    assert!(view.draw(now, 80, 24)[3..].iter().all(|line| line.style != Style::Highlighted));
     view.map_came(map(&[("added", 1), ("new value", 2), ("same", 1)]), now);
     let lines = view.draw(now + Duration::from_millis(2900), 80, 24);
     assert_eq!(text(&lines)[3..7], ["+ added      1", "- gone       1", "* new value  2", "  same       1"]);
-    let lit: Vec<bool> = lines[3..7].iter().map(|line| line.style == Style::Lit).collect();
-    assert_eq!(lit, [true, true, true, false]);
+    let highlighted: Vec<bool> = lines[3..7].iter().map(|line| line.style == Style::Highlighted).collect();
+    assert_eq!(highlighted, [true, true, true, false]);
     let lines = view.draw(now + Duration::from_secs(3), 80, 24);
     assert_eq!(text(&lines)[3..6], ["  added      1", "  new value  2", "  same       1"]);
     assert!(lines[3..6].iter().all(|line| line.style == Style::Plain));
 }
 
 #[test]
-fn an_entry_that_comes_back_while_its_going_is_lit_is_added() {
+fn an_entry_removed_and_added_again_is_marked_as_added() {
     let (mut view, now) = view();
     for entries in [&[("a", 1)][..], &[], &[("a", 1)]] {
         view.map_came(map(entries), now);
     }
     assert_eq!(text(&view.draw(now, 80, 24))[3], "+ a  1");
-    assert_eq!(text(&view.draw(now + LIT, 80, 24))[3], "  a  1");
+    assert_eq!(text(&view.draw(now + HIGHLIGHT, 80, 24))[3], "  a  1");
 }
 
 #[test]
-fn nan_that_stays_is_no_change() {
+fn an_unchanged_nan_is_not_a_change() {
     let (mut view, now) = view();
     for _ in 0..2 {
         view.map_came(Map::from([("n".into(), Value::Float(f64::NAN))]), now);
@@ -83,7 +83,7 @@ fn nan_that_stays_is_no_change() {
 }
 
 #[test]
-fn a_change_far_behind_in_a_long_value_is_one() {
+fn a_change_after_the_cut_of_a_long_value_counts() {
     let (mut view, now) = view();
     for end in ["a", "b"] {
         view.map_came(Map::from([("t".into(), Value::Text("x".repeat(5000) + end))]), now);
@@ -92,20 +92,20 @@ fn a_change_far_behind_in_a_long_value_is_one() {
 }
 
 #[test]
-fn a_lost_connection_is_told_with_the_time_that_is_left_and_counted_when_it_is_back() {
+fn a_lost_connection_shows_the_delay_and_is_then_counted() {
     let (mut view, now) = view();
     let connected = Connectivity::Connected { peer: ([127, 0, 0, 1], 1).into() };
     view.connection_changed(connected.clone(), now);
     let lost = Connectivity::Lost { reason: "closed".to_owned(), retry_in: Duration::from_secs(2) };
     view.connection_changed(lost, now);
     let lines = view.draw(now + Duration::from_millis(500), 80, 24);
-    assert_eq!((lines[0].text.as_str(), lines[0].style), ("host:1, json: closed; next attempt in 1.5s", Style::Alarm));
+    assert_eq!((lines[0].text.as_str(), lines[0].style), ("host:1, json: closed; next attempt in 1.5s", Style::Error));
     view.connection_changed(connected, now);
     assert!(view.draw(now, 80, 24)[1].text.contains(" 1 reconnects "));
 }
 
 #[test]
-fn a_map_larger_than_the_screen_is_scrolled_and_the_rest_is_counted() {
+fn a_large_map_is_scrolled_and_the_rest_is_counted() {
     let (mut view, now) = view();
     view.map_came((0..50).map(|number| (Key::Int(number), Value::Null)).collect(), now);
     let shown = |view: &mut View| {
@@ -113,7 +113,7 @@ fn a_map_larger_than_the_screen_is_scrolled_and_the_rest_is_counted() {
         assert_eq!(lines.len(), 14);
         (lines[3].text.trim().to_owned(), lines[13].text.clone())
     };
-    let foot = "… 40 more: 1 to 10 of 50 entries; arrows, PgUp, PgDn; q leaves";
+    let foot = "… 40 more: 1 to 10 of 50 entries; arrows, PgUp, PgDn; q quits";
     assert_eq!(shown(&mut view), ("0   null".to_owned(), foot.to_owned()));
     for (scroll, first) in [
         (Scroll::LineDown, "1"),
@@ -132,7 +132,7 @@ fn a_map_larger_than_the_screen_is_scrolled_and_the_rest_is_counted() {
 }
 
 #[test]
-fn no_line_is_wider_and_no_screen_higher_than_the_terminal() {
+fn the_screen_never_exceeds_the_terminal() {
     let (mut view, now) = view();
     let wide = Map::from([("日本語\x1b[2J".repeat(20).into(), Value::Text("日本語\x1b[2J\n".repeat(50)))]);
     view.map_came(wide, now);

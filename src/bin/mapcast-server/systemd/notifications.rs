@@ -1,4 +1,4 @@
-//! What the service manager is told: datagrams of `NAME=value` lines to the socket that it names.
+//! Notifications to the service manager: datagrams of `NAME=value` lines.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -7,22 +7,23 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// How long the manager may leave its queue full: 1 s, so that one that has stopped reading keeps nobody from stopping.
+/// How long a full queue of the manager may delay a notification: 1 s, so that a manager that has stopped reading
+/// cannot block the stop.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Something to tell the manager; `sd_notify`(3) has what each one means.
+/// A notification; `sd_notify`(3) defines each one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Notice<'a> {
+pub(super) enum Notification<'a> {
     Ready,
     Stopping,
     /// One line for people.
     Status(&'a str),
     Watchdog,
-    /// The state that has just begun may take this long.
+    /// The current state may take this long.
     ExtendTimeout(Duration),
 }
 
-impl fmt::Display for Notice<'_> {
+impl fmt::Display for Notification<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => f.write_str("READY=1"),
@@ -34,18 +35,18 @@ impl fmt::Display for Notice<'_> {
     }
 }
 
-/// The way to the manager. One socket for all of the process's life: a message must not fail because the clients have
-/// taken every descriptor.
+/// A socket connected to the manager. It stays open: a notification must not fail because clients have taken every
+/// descriptor.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(super) struct NotifySocket {
     socket: UnixDatagram,
 }
 
-impl Channel {
-    /// Connects to the socket at `path`, or in the abstract namespace if that begins with `@` (unix(7)).
+impl NotifySocket {
+    /// Connects to the socket at `path`, or in the abstract namespace if the path begins with `@` (unix(7)).
     ///
     /// # Errors
-    /// If there is none.
+    /// If the socket does not exist.
     pub(super) fn connect(path: &OsStr) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address(path)?)?;
@@ -53,11 +54,11 @@ impl Channel {
         Ok(Self { socket })
     }
 
-    /// Tells the manager, all in one message. One that does not hear is told to the log: serving goes on.
-    pub(super) fn send(&self, notices: &[Notice<'_>]) {
-        let lines: Vec<_> = notices.iter().map(ToString::to_string).collect();
+    /// Sends the notifications in one message. An error is logged; serving continues.
+    pub(super) fn send(&self, notifications: &[Notification<'_>]) {
+        let lines: Vec<_> = notifications.iter().map(ToString::to_string).collect();
         if let Err(error) = self.socket.send(lines.join("\n").as_bytes()) {
-            log::warn!("the service manager does not take messages (NOTIFY_SOCKET): {error}");
+            log::warn!("cannot notify the service manager (NOTIFY_SOCKET): {error}");
         }
     }
 }
@@ -86,34 +87,38 @@ mod tests {
     }
 
     #[test]
-    fn notices_are_lines_of_one_message() {
+    fn notifications_are_lines_of_one_message() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
-        let channel = Channel::connect(path.as_os_str()).unwrap();
-        channel.send(&[Notice::Stopping, Notice::Status("stopping"), Notice::ExtendTimeout(Duration::from_secs(2))]);
-        channel.send(&[Notice::Ready, Notice::Watchdog]);
+        let channel = NotifySocket::connect(path.as_os_str()).unwrap();
+        channel.send(&[
+            Notification::Stopping,
+            Notification::Status("stopping"),
+            Notification::ExtendTimeout(Duration::from_secs(2)),
+        ]);
+        channel.send(&[Notification::Ready, Notification::Watchdog]);
         assert_eq!(received(&manager), "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=2000000");
         assert_eq!(received(&manager), "READY=1\nWATCHDOG=1");
     }
 
     #[test]
-    fn a_manager_may_be_in_the_abstract_namespace() {
-        let name = format!("mapcast-notices-{}", std::process::id());
+    fn the_socket_may_be_in_the_abstract_namespace() {
+        let name = format!("mapcast-notifications-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        Channel::connect(format!("@{name}").as_ref()).unwrap().send(&[Notice::Ready]);
+        NotifySocket::connect(format!("@{name}").as_ref()).unwrap().send(&[Notification::Ready]);
         assert_eq!(received(&manager), "READY=1");
     }
 
     #[test]
-    fn a_manager_that_has_stopped_reading_keeps_nobody() {
+    fn a_manager_that_does_not_read_blocks_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let _deaf = UnixDatagram::bind(&path).unwrap();
-        let channel = Channel::connect(path.as_os_str()).unwrap();
+        let channel = NotifySocket::connect(path.as_os_str()).unwrap();
         channel.socket.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
         // The queue holds net.unix.max_dgram_qlen messages, 10 on a common machine (unix(7)).
         let text = "x".repeat(4096);
-        (0..100).for_each(|_| channel.send(&[Notice::Status(&text)]));
+        (0..100).for_each(|_| channel.send(&[Notification::Status(&text)]));
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the system will start a command, found out without starting it.
+//! Checks whether a command can be started, without starting it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,33 +13,33 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-/// Where a program is looked for if there is no `PATH`: what the C library takes.
+/// The search path without `PATH`, as in the C library.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// The least that the kernel grants for arguments and environment, and the most, in bytes (execve(2), fs/exec.c).
-const LEAST_ROOM: u64 = 128 << 10;
-const MOST_ROOM: u64 = 6 << 20;
+/// Bounds of the kernel's limit for arguments and environment, in bytes (execve(2), fs/exec.c).
+const MIN_ARGUMENTS: u64 = 128 << 10;
+const MAX_ARGUMENTS: u64 = 6 << 20;
 
-/// The longest argument or variable, with its NUL: `MAX_ARG_STRLEN` is 32 pages.
-const LONGEST: usize = 128 << 10;
+/// The longest argument or variable with its NUL, in bytes: `MAX_ARG_STRLEN` is 32 pages.
+const MAX_VARIABLE: usize = 128 << 10;
 
-/// What the kernel and an interpreter add: the program's path, twice, and a line `#!`.
+/// What the kernel and an interpreter add, in bytes: the program's path, twice, and the `#!` line.
 const MARGIN: u64 = 16 << 10;
 
-/// The longest line `#!` (execve(2)).
-const LONGEST_FIRST_LINE: u64 = 256;
+/// The longest `#!` line, in bytes (execve(2)).
+const MAX_INTERPRETER_LINE: u64 = 256;
 
 /// Why a command cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(super) enum Unstartable {
-    /// There is no such program, or this user may not run it.
+pub(super) enum StartError {
+    /// The program does not exist, or this user may not run it.
     #[error("cannot run {program}")]
     Program { program: String, source: io::Error },
-    /// The interpreter that a script names is not there, or this user may not run it.
-    #[error("cannot run {program}: its interpreter {interpreter}")]
+    /// The interpreter of a script does not exist, or this user may not run it.
+    #[error("cannot run {program}: cannot run its interpreter {interpreter}")]
     Interpreter { program: String, interpreter: String, source: io::Error },
-    /// Arguments and environment are too large together.
+    /// Arguments and environment together are too large.
     #[error(
         "cannot run {program}: its environment with the map takes {} bytes, and the system allows {}; take fewer entries \
          (--key), read them from MAPCAST_FILE (--signal), or raise the limit (ulimit -s)",
@@ -50,56 +50,56 @@ pub(super) enum Unstartable {
     /// One variable is too long.
     #[error(
         "cannot run {program}: the variable {name} takes {size} bytes, and the system allows {}",
-        units::format_size(LONGEST)
+        units::format_size(MAX_VARIABLE)
     )]
     TooLong { program: String, name: String, size: usize },
 }
 
-impl Unstartable {
-    /// True if and only if there is no program to start, whatever the map says.
-    pub(super) fn is_no_program(&self) -> bool {
+impl StartError {
+    /// True if and only if the program itself is at fault, not the map.
+    pub(super) fn is_program_error(&self) -> bool {
         matches!(self, Self::Program { .. } | Self::Interpreter { .. })
     }
 }
 
-/// Checks that the system would start `command`, with the environment that it would have.
+/// Checks that the system would start `command` with its environment.
 ///
 /// # Errors
 /// If it would not.
-pub(super) fn check(command: &Command) -> Result<(), Unstartable> {
+pub(super) fn check(command: &Command) -> Result<(), StartError> {
     let environment = environment(command);
     let program = command.get_program();
     let name = || program.display().to_string();
     let path = environment.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
-    let file = find(program, path).map_err(|source| Unstartable::Program { program: name(), source })?;
+    let file = find(program, path).map_err(|source| StartError::Program { program: name(), source })?;
     if let Some(interpreter) = interpreter(&file)
         && let Err(source) = executable(&interpreter)
     {
         let interpreter = interpreter.display().to_string();
-        return Err(Unstartable::Interpreter { program: name(), interpreter, source });
+        return Err(StartError::Interpreter { program: name(), interpreter, source });
     }
     let strings = environment.iter().map(|(name, value)| (name, name.len() + value.len() + 2));
-    if let Some((variable, size)) = strings.clone().find(|(_, size)| *size > LONGEST) {
-        return Err(Unstartable::TooLong { program: name(), name: variable.display().to_string(), size });
+    if let Some((variable, size)) = strings.clone().find(|(_, size)| *size > MAX_VARIABLE) {
+        return Err(StartError::TooLong { program: name(), name: variable.display().to_string(), size });
     }
     let arguments = [program].into_iter().chain(command.get_args()).map(|argument| argument.len() + 1);
     let strings = strings.map(|(_, size)| size).chain(arguments);
-    // Each string has a pointer to it, too.
+    // Each string also has a pointer.
     let size = MARGIN + strings.map(|size| (size + size_of::<usize>()) as u64).sum::<u64>();
-    let limit = room();
+    let limit = argument_limit();
     if cfg!(target_os = "linux") && size > limit {
-        return Err(Unstartable::TooLarge { program: name(), size, limit });
+        return Err(StartError::TooLarge { program: name(), size, limit });
     }
     Ok(())
 }
 
-/// How many bytes a new program's arguments and environment may take: a quarter of the limit on stacks (execve(2)).
-fn room() -> u64 {
+/// Returns the limit for arguments and environment, in bytes: a quarter of the stack limit (execve(2)).
+fn argument_limit() -> u64 {
     let stack = getrlimit(Resource::Stack).current;
-    stack.map_or(MOST_ROOM, |stack| stack / 4).clamp(LEAST_ROOM, MOST_ROOM)
+    stack.map_or(MAX_ARGUMENTS, |stack| stack / 4).clamp(MIN_ARGUMENTS, MAX_ARGUMENTS)
 }
 
-/// Returns the variables that `command` would be started with.
+/// Returns the environment of `command`.
 fn environment(command: &Command) -> BTreeMap<OsString, OsString> {
     let mut environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
     for (name, value) in command.get_envs() {
@@ -111,7 +111,7 @@ fn environment(command: &Command) -> BTreeMap<OsString, OsString> {
     environment
 }
 
-/// Returns the file that `program` is: itself if it has a slash, or else the first one that can be run in `path`.
+/// Returns the file of `program`: itself if it contains a slash, otherwise the first executable in `path`.
 fn find(program: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return executable(Path::new(program)).map(|()| program.into());
@@ -128,7 +128,7 @@ fn find(program: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
     Err(refusal)
 }
 
-/// Returns an error unless this user may run the file at `path`.
+/// Returns an error unless this user may execute the file at `path`.
 fn executable(path: &Path) -> io::Result<()> {
     if !path.metadata()?.is_file() {
         return Err(io::ErrorKind::PermissionDenied.into());
@@ -136,10 +136,10 @@ fn executable(path: &Path) -> io::Result<()> {
     Ok(accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
-/// Returns the interpreter that the script at `path` names; `None` if it is no script, or must not be read.
+/// Returns the interpreter of the script at `path`; `None` if it is not a script or not readable.
 fn interpreter(path: &Path) -> Option<PathBuf> {
     let mut start = Vec::new();
-    File::open(path).ok()?.take(LONGEST_FIRST_LINE).read_to_end(&mut start).ok()?;
+    File::open(path).ok()?.take(MAX_INTERPRETER_LINE).read_to_end(&mut start).ok()?;
     let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let word = line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
     Some(OsStr::from_bytes(word).into())
@@ -151,14 +151,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::process::Stdio;
 
-    /// Whether the system starts it: the truth.
+    /// Whether the system starts it, as the reference.
     fn starts(command: &mut Command) -> bool {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         child.map(|mut child| child.wait().unwrap()).is_ok()
     }
 
     #[test]
-    fn what_passes_is_started_and_what_is_far_above_is_not() {
+    fn a_passing_command_starts_and_a_far_larger_one_does_not() {
         let variables = |count: usize| {
             let mut command = Command::new("true");
             command.envs((0..count).map(|number| (format!("v{number}"), "x".repeat(90_000))));
@@ -167,21 +167,21 @@ mod tests {
         let mut largest = (1..100).take_while(|count| check(&variables(*count)).is_ok()).last().unwrap();
         assert!(starts(&mut variables(largest)), "{largest}");
         largest += 2;
-        assert!(matches!(check(&variables(largest)), Err(Unstartable::TooLarge { .. })));
+        assert!(matches!(check(&variables(largest)), Err(StartError::TooLarge { .. })));
         assert!(!starts(&mut variables(largest)), "{largest}");
     }
 
     #[test]
     fn a_variable_of_128_kib_is_too_long() {
         let mut command = Command::new("true");
-        command.env("x", "y".repeat(LONGEST - 3));
+        command.env("x", "y".repeat(MAX_VARIABLE - 3));
         assert!(check(&command).is_ok() && starts(&mut command));
-        command.env("x", "y".repeat(LONGEST - 2));
-        assert!(matches!(check(&command), Err(Unstartable::TooLong { .. })));
+        command.env("x", "y".repeat(MAX_VARIABLE - 2));
+        assert!(matches!(check(&command), Err(StartError::TooLong { .. })));
     }
 
     #[test]
-    fn a_program_is_found_as_the_system_finds_it() {
+    fn a_program_is_found_like_the_system_finds_it() {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str, mode| {
             let path = directory.path().join(name);
@@ -195,11 +195,11 @@ mod tests {
         assert!(check(&Command::new(&script)).is_ok());
         assert!(check(Command::new("mapcast-script").env("PATH", directory.path())).is_ok());
         assert!(
-            check(Command::new("mapcast-script").env("PATH", "/usr/bin")).is_err_and(|error| error.is_no_program())
+            check(Command::new("mapcast-script").env("PATH", "/usr/bin")).is_err_and(|error| error.is_program_error())
         );
         for program in [broken, plain, directory.path().to_owned(), directory.path().join("missing")] {
             let error = check(&Command::new(&program)).unwrap_err();
-            assert!(error.is_no_program(), "{error}");
+            assert!(error.is_program_error(), "{error}");
         }
     }
 }

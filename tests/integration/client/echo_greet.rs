@@ -21,13 +21,13 @@ fn echo_back(_: usize, mut stream: TcpStream) {
 }
 
 #[test]
-fn a_text_comes_back() {
+fn a_text_is_echoed() {
     let server = serve(echo_back);
     Program::client(&["echo", &server, "Hola"]).finish().assert_exit(0).assert_stdout("Hola");
 }
 
 #[test]
-fn standard_input_comes_back_however_much_it_is() {
+fn standard_input_of_any_size_is_echoed() {
     let bytes: Vec<u8> = (0..20_000_000_u32).map(|number| number.to_le_bytes()[1]).collect();
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&bytes).unwrap();
@@ -39,7 +39,7 @@ fn standard_input_comes_back_however_much_it_is() {
 }
 
 #[test]
-fn a_line_comes_back_before_the_input_ends() {
+fn a_line_is_echoed_before_the_input_ends() {
     let (stdin, mut writer) = io::pipe().unwrap();
     let server = serve(echo_back);
     let client = Program::client_with(&["echo", &server], |command| command.stdin(stdin));
@@ -52,7 +52,7 @@ fn a_line_comes_back_before_the_input_ends() {
 }
 
 #[test]
-fn a_server_that_keeps_some_for_itself_is_1() {
+fn an_incomplete_echo_is_1() {
     let server = serve(|_, mut stream| {
         stream.read_exact(&mut [0; 4]).unwrap();
         stream.write_all(b"Ho").unwrap();
@@ -62,7 +62,7 @@ fn a_server_that_keeps_some_for_itself_is_1() {
 }
 
 #[test]
-fn a_server_that_takes_and_never_sends_is_left_by_the_time_given() {
+fn a_timeout_ends_an_echo_without_an_answer() {
     let server =
         serve(|_, mut stream| drop(io::copy(&mut stream, &mut io::sink()).and_then(|_| stream.read(&mut [0]))));
     let zeros = || File::open("/dev/zero").unwrap();
@@ -71,7 +71,7 @@ fn a_server_that_takes_and_never_sends_is_left_by_the_time_given() {
 }
 
 #[test]
-fn an_interrupt_ends_an_echo_that_waits_for_its_input() {
+fn an_interrupt_ends_an_echo_that_waits_for_input() {
     let (stdin, mut writer) = io::pipe().unwrap();
     let server = serve(echo_back);
     let client = Program::client_with(&["echo", &server], |command| command.stdin(stdin));
@@ -82,13 +82,13 @@ fn an_interrupt_ends_an_echo_that_waits_for_its_input() {
 }
 
 #[test]
-fn a_greeting_is_printed_as_it_came() {
+fn a_greeting_is_printed_unchanged() {
     let server = serve(|_, mut stream| stream.write_all("¡Bienvenido!".as_bytes()).unwrap());
     Program::client(&["greet", &server]).finish().assert_exit(0).assert_stdout("¡Bienvenido!");
 }
 
 #[test]
-fn a_greeting_that_does_not_end_is_left_by_the_time_given() {
+fn a_timeout_ends_an_endless_greeting() {
     let server = serve(|_, mut stream| while stream.write_all(b"Hola ").is_ok() {});
     Program::client(&["-W", "300ms", "greet", &server]).finish().assert_exit(124);
 }

@@ -1,4 +1,4 @@
-//! A directory, and a server whose maps go into files there.
+//! A directory, and a server whose maps clients write there.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,19 +10,19 @@ use crate::support::eventually;
 use crate::support::program::Program;
 use crate::support::server::{MapServer, numbered};
 
-pub struct Place {
+pub struct Fixture {
     pub directory: TempDir,
     pub server: MapServer,
 }
 
-impl Place {
-    /// A place whose server has the map `n = 0`, and repeats it every `interval`.
+impl Fixture {
+    /// Returns a directory, and a server with the map `n = 0`, repeated every `interval`.
     pub fn new(interval: Duration) -> Self {
         Self { directory: tempfile::tempdir().unwrap(), server: MapServer::start(interval) }
     }
 
-    /// Starts a client of the server in the directory. What it makes elsewhere, of its own, is there too, to be seen to be gone
-    /// in the end.
+    /// Starts a client of the server in the directory. Its temporary files are there too, so that a test can check
+    /// their removal.
     #[track_caller]
     pub fn client(&self, args: &[&str]) -> Program {
         let address = self.server.running.addr.to_string();
@@ -34,7 +34,7 @@ impl Place {
         self.directory.path().join(name)
     }
 
-    /// What is in a file; nothing if there is none.
+    /// Returns the content of a file; empty if it does not exist.
     pub fn text(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
@@ -48,7 +48,7 @@ impl Place {
         self.server.feed.publish(&numbered(number)).unwrap();
     }
 
-    /// What is left of the directories of `MAPCAST_FILE`.
+    /// Returns the number of remaining directories of `MAPCAST_FILE`.
     pub fn directories(&self) -> usize {
         let entries = fs::read_dir(&self.directory).unwrap();
         entries.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("mapcast-")).count()

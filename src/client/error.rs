@@ -1,0 +1,100 @@
+//! Errors of the client.
+
+use std::io;
+use std::time::Duration;
+
+use crate::{format, frame, tls};
+
+/// Why the client cannot return a map.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// None of the server's addresses answered. Start the server, or use another address.
+    #[error("cannot connect to {address} (is the server running there?)")]
+    Connect {
+        /// The address as passed by the caller.
+        address: String,
+        /// The error of the last address tried.
+        source: io::Error,
+    },
+    /// The server answers, but the TLS handshake fails.
+    #[error("no TLS connection")]
+    Tls(#[source] tls::HandshakeError),
+    /// The server speaks TLS, and this client does not.
+    #[error("the server speaks TLS")]
+    PlainToTls,
+    /// A frame is not valid or incomplete. See [`frame::Error`] for the cause.
+    #[error(transparent)]
+    Frame(#[from] frame::Error),
+    /// The server closed inside its first header, and no connection of this [`Follower`](super::Follower) has ever
+    /// received a frame: the server speaks another protocol, with a short greeting. A [`Client`](super::Client), which
+    /// has one connection only, returns [`Truncated`](frame::Error::Truncated) instead.
+    #[error(
+        "not a frame header: \"{}\" (closed after {} of {} bytes); does the peer send 10-byte headers?",
+        bytes.escape_ascii(), bytes.len(), frame::HEADER_LEN
+    )]
+    NoHeader {
+        /// All received bytes: one to nine.
+        bytes: Vec<u8>,
+    },
+    /// The payload is not in the expected format.
+    #[error(transparent)]
+    Format(#[from] format::Error),
+    /// The connection has been silent for too long.
+    #[error("no frame for {:?}: stale", rounded(*after))]
+    Stale {
+        /// The permitted silence.
+        after: Duration,
+    },
+    /// The connection has received no byte. Either the server has no map yet, or it hangs.
+    #[error("no map within {after:?} of connecting: the server has none yet, or it hangs")]
+    NoFirstByte {
+        /// The permitted time.
+        after: Duration,
+    },
+    /// The connection failed outside of a frame.
+    #[error("the connection failed")]
+    Connection(#[source] io::Error),
+    /// The server closed before it had sent back everything.
+    #[error("the server closed after {received} of {sent} bytes had come back; is it an echo server?")]
+    NotEchoed {
+        /// Bytes sent.
+        sent: u64,
+        /// Bytes received.
+        received: u64,
+    },
+    /// The caller's input cannot be read.
+    #[error("cannot read the input")]
+    Input(#[source] io::Error),
+    /// The caller's output cannot be written.
+    #[error("cannot write the output")]
+    Output(#[source] io::Error),
+    /// The caller's deadline has passed.
+    #[error("timed out")]
+    TimedOut,
+    /// The caller's [`Shutdown`](crate::Shutdown) was triggered.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Returns `time` rounded down to tenths of a second, for messages; below a second unchanged.
+fn rounded(time: Duration) -> Duration {
+    let tenths = u64::try_from(time.as_millis() / 100).unwrap_or(u64::MAX);
+    if time.as_secs() == 0 { time } else { Duration::from_millis(tenths.saturating_mul(100)) }
+}
+
+impl Error {
+    /// True if and only if another connection may succeed. A bad header, a frame that is too large or another format
+    /// would only come again.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. }
+                | Self::Tls(_)
+                | Self::Connection(_)
+                | Self::Stale { .. }
+                | Self::NoFirstByte { .. }
+                | Self::Frame(frame::Error::Truncated { .. } | frame::Error::Io(_))
+        )
+    }
+}
