@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::publisher::CLOCK_PERIOD;
-use super::subscribers::{AHEAD, Shard, Subscribers, WeakSender};
+use super::publisher::SENDS_PER_CLOCK_READ;
+use super::subscribers::{PREFETCH_DISTANCE, Shard, Subscribers, WeakSender};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::{Notifier, WakeReason, WorkerThread, waker};
 use crate::threads::{ROUND, Threads, Worker};
@@ -22,17 +22,17 @@ pub(super) const HELPER_RANGE: RangeInclusive<usize> = 256..=2048;
 
 /// Bytes of a frame up to which there is help: with 16 KiB, for 1,000 clients, it brought CPU a delivery from 6.8 to 7.4 us,
 /// and the last client had it no earlier (measured).
-const MOST_BYTES: usize = 4096;
+const MAX_HELPED_BYTES: usize = 4096;
 
 /// How often the publisher is checked: four times an interval, but no more often than every 100 ms, and at least each time that
 /// the thread comes round. Two checks in a row make a publisher count as stuck, so that its clients have a repeat that it did
 /// not send half an interval late.
-const CHECKS: u32 = 4;
-const LEAST_CHECK: Duration = Duration::from_millis(100);
+const CHECKS_PER_INTERVAL: u32 = 4;
+const MIN_CHECK_PERIOD: Duration = Duration::from_millis(100);
 
 /// True if and only if `latest` is sent from both ends to so many clients, where as many as `helped` get help.
-pub(super) fn is_helped(latest: &Snapshot, clients: usize, helped: &RangeInclusive<usize>) -> bool {
-    latest.frame.as_bytes().len() <= MOST_BYTES && helped.contains(&clients)
+pub(super) fn should_help(latest: &Snapshot, clients: usize, helped: &RangeInclusive<usize>) -> bool {
+    latest.frame.as_bytes().len() <= MAX_HELPED_BYTES && helped.contains(&clients)
 }
 
 /// So many clients in a row that have the change already: the publisher has been there. Fewer may just have come.
@@ -47,7 +47,7 @@ pub(super) fn start_helpers(
     helped: &RangeInclusive<usize>,
 ) -> io::Result<Vec<WorkerThread>> {
     #[allow(clippy::reversed_empty_ranges, reason = "no number of clients is in it")]
-    let helped = if has_cores() { helped.clone() } else { 1..=0 };
+    let helped = if is_multicore() { helped.clone() } else { 1..=0 };
     let start = |(number, shard): (usize, &Arc<Shard>)| {
         let (feed, shard, helped) = (Arc::clone(feed), Arc::clone(shard), helped.clone());
         WorkerThread::start(threads, &format!("helper-{number}"), "helping to send the map", move |notifier, worker| {
@@ -62,7 +62,7 @@ pub(super) fn start_helpers(
 }
 
 /// True if and only if more than one thread runs at a time.
-pub(super) fn has_cores() -> bool {
+pub(super) fn is_multicore() -> bool {
     thread::available_parallelism().map_or(1, NonZero::get) > 1
 }
 
@@ -79,13 +79,13 @@ fn help(
     shard.register_helper();
     let _subscription = feed.subscribe(waker(notifier, WakeReason::Update));
     let (mut clients, mut generation) = (Vec::new(), 0);
-    let mut check = Check::new(shard);
+    let mut check = PublisherCheck::new(shard);
     loop {
         // Before the first wait too: no thread was subscribed to a change just before.
         while let Some(latest) = feed.latest().filter(|latest| latest.version > published) {
             published = latest.version;
-            if is_helped(&latest, shard.clients(), helped) {
-                shard.list(&mut clients, &mut generation);
+            if should_help(&latest, shard.clients(), helped) {
+                shard.refresh_list(&mut clients, &mut generation);
                 send_from_the_end(worker, feed, &latest, &clients);
             }
         }
@@ -98,7 +98,7 @@ fn help(
 
 /// Finds out whether the publisher of a shard is stuck. If it is, each client's thread sends its own repeats until the publisher
 /// goes on. Without this they would look for a repeat every eighth interval only, when the clients have long given up.
-struct Check<'shard> {
+struct PublisherCheck<'shard> {
     shard: &'shard Shard,
     period: Duration,
     /// When the next check is due.
@@ -107,9 +107,9 @@ struct Check<'shard> {
     overdue: Option<u64>,
 }
 
-impl<'shard> Check<'shard> {
+impl<'shard> PublisherCheck<'shard> {
     fn new(shard: &'shard Shard) -> Self {
-        let period = (shard.period() / CHECKS).clamp(LEAST_CHECK, ROUND);
+        let period = (shard.period() / CHECKS_PER_INTERVAL).clamp(MIN_CHECK_PERIOD, ROUND);
         Self { shard, period, due: Instant::now() + period, overdue: None }
     }
 
@@ -129,22 +129,22 @@ impl<'shard> Check<'shard> {
     }
 }
 
-/// Offers `latest` to `clients`, the last one first, until the publisher is met or there is something newer.
+/// Offers `latest` to `clients`, the last one first, until the publisher is already_sent or there is something newer.
 pub(super) fn send_from_the_end(worker: &Worker, feed: &Feed, latest: &Snapshot, clients: &[WeakSender]) {
-    let mut met = 0;
+    let mut already_sent = 0;
     for (number, client) in clients.iter().enumerate().rev() {
         // As the publisher does: while the kernel sends.
-        if let Some(later) = number.checked_sub(AHEAD) {
+        if let Some(later) = number.checked_sub(PREFETCH_DISTANCE) {
             black_box(clients[later].strong_count());
         }
         let Some(sender) = client.upgrade() else { continue };
-        if number.is_multiple_of(CLOCK_PERIOD) {
+        if number.is_multiple_of(SENDS_PER_CLOCK_READ) {
             worker.round();
         }
         let now = Instant::now();
         let started_at = sender.try_send_frame(&latest.frame, latest.version, None, now);
-        met = if started_at.is_none_or(|started_at| started_at == now) { 0 } else { met + 1 };
-        if met == CATCH_UP_RUN || feed.version() != latest.version {
+        already_sent = if started_at.is_none_or(|started_at| started_at == now) { 0 } else { already_sent + 1 };
+        if already_sent == CATCH_UP_RUN || feed.version() != latest.version {
             return;
         }
     }

@@ -24,7 +24,7 @@ use subscribers::{ClientSubscription, Subscribers};
 /// How many intervals a client's thread waits between two looks for a repeat that nobody sent, as long as a publisher is
 /// there to send it: eight. One look costs as much as a send or two: at every interval that made a repeat cost 3.7 bare
 /// sends (measured). A publisher that is stuck is found sooner, by its helper.
-const LOOK_PERIOD: u32 = 8;
+const SELF_CHECK_INTERVALS: u32 = 8;
 
 /// Sends a feed's current map to each client.
 ///
@@ -61,9 +61,12 @@ impl Cast {
     }
 
     /// When a client's thread looks after its repeat itself.
-    fn next_look(&self, connection: &Connection, subscription: &ClientSubscription<'_>) -> Option<Instant> {
-        let period =
-            if subscription.has_publisher() { self.interval.saturating_mul(LOOK_PERIOD) } else { self.interval };
+    fn next_check(&self, connection: &Connection, subscription: &ClientSubscription<'_>) -> Option<Instant> {
+        let period = if subscription.has_publisher() {
+            self.interval.saturating_mul(SELF_CHECK_INTERVALS)
+        } else {
+            self.interval
+        };
         // Counted from the begin of the frame: a slow write does not stretch the interval. Where there was no map yet it
         // looks for one all the same.
         connection.last_frame().unwrap_or_else(Instant::now).checked_add(period)
@@ -90,7 +93,7 @@ impl Service for Cast {
             if let Some(latest) = self.feed.latest() {
                 connection.send_frame(&latest.frame, latest.version, subscription.repeat_before(Instant::now()))?;
             }
-            if connection.wait(self.next_look(connection, &subscription))?.contains(WakeReason::Input)
+            if connection.wait(self.next_check(connection, &subscription))?.contains(WakeReason::Input)
                 && connection.discard_input()?
             {
                 return Ok(CloseReason::Client);

@@ -5,17 +5,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::helper::{HELPER_RANGE, is_helped};
-use super::subscribers::{AHEAD, PublisherHandle, Shard, Subscribers, WeakSender};
+use super::helper::{HELPER_RANGE, should_help};
+use super::subscribers::{PREFETCH_DISTANCE, PublisherHandle, Shard, Subscribers, WeakSender};
 use crate::feed::{Feed, Snapshot};
 use crate::threads::Threads;
 use crate::threads::{WakeReason, WorkerThread, waker};
 
 /// Sends after which a publisher looks at the clock again, and counts a round: 32, some 0.3 ms.
-pub(super) const CLOCK_PERIOD: usize = 32;
+pub(super) const SENDS_PER_CLOCK_READ: usize = 32;
 
 /// Repeats after which a publisher looks for a change: 256, some 2 ms.
-const BATCH: usize = 256;
+const REPEAT_BATCH: usize = 256;
 
 /// Starts a thread for each shard of the subscribers, which sends to that shard until it is dropped.
 pub(super) fn start_publishers(
@@ -27,7 +27,7 @@ pub(super) fn start_publishers(
         let (feed, shard) = (Arc::clone(feed), Arc::clone(shard));
         WorkerThread::start(threads, &format!("publisher-{number}"), "sending the map", move |notifier, worker| {
             let handle = PublisherHandle { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };
-            let publisher = Publisher::begin(handle, Arc::clone(&feed), Arc::clone(&shard));
+            let publisher = Publisher::attach(handle, Arc::clone(&feed), Arc::clone(&shard));
             || publisher.publish()
         })
     };
@@ -44,7 +44,7 @@ struct Publisher {
 
 /// A batch of those who are due for a repeat, kept from one batch to the next for its room.
 #[derive(Default)]
-struct Due {
+struct DueBatch {
     ids: Vec<u64>,
     /// In the same order.
     clients: Vec<WeakSender>,
@@ -53,7 +53,7 @@ struct Due {
 }
 
 impl Publisher {
-    fn begin(handle: PublisherHandle, feed: Arc<Feed>, shard: Arc<Shard>) -> Self {
+    fn attach(handle: PublisherHandle, feed: Arc<Feed>, shard: Arc<Shard>) -> Self {
         shard.attach_publisher(&handle);
         Self { handle, feed, shard }
     }
@@ -64,15 +64,15 @@ impl Publisher {
         // The last version that everyone was offered.
         let mut published = 0;
         let (mut clients, mut generation) = (Vec::new(), 0);
-        let mut due = Due::default();
+        let mut due = DueBatch::default();
         loop {
             #[cfg(test)]
-            drop(self.shard.freeze.lock());
+            drop(self.shard.publisher_lock.lock());
             // Before the first wait too: no thread was subscribed to a change just before.
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
-                self.shard.list(&mut clients, &mut generation);
-                if is_helped(&latest, clients.len(), &HELPER_RANGE) {
+                self.shard.refresh_list(&mut clients, &mut generation);
+                if should_help(&latest, clients.len(), &HELPER_RANGE) {
                     // Woken by the same change, it may wait behind this thread, with another core idle: one change in 25
                     // took 6 ms then instead of 4, for 1,000 clients (measured).
                     self.shard.move_helper();
@@ -90,9 +90,9 @@ impl Publisher {
     }
 
     /// Sends the map again to a batch of those who are due. Returns when the next one is.
-    fn repeat(&self, due: &mut Due) -> Option<Instant> {
+    fn repeat(&self, due: &mut DueBatch) -> Option<Instant> {
         let now = Instant::now();
-        self.shard.take_due(&self.handle, now, BATCH, &mut due.ids, &mut due.clients);
+        self.shard.take_due(&self.handle, now, REPEAT_BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
             Some(latest) => self
                 .send_to(latest, &due.clients, |number, started_at| due.started_at.push((due.ids[number], started_at))),
@@ -105,20 +105,20 @@ impl Publisher {
 
     /// Offers `latest`, or what is newer by then, to `clients`; tells of each who is still there, by its place among them,
     /// when its last frame was started, or what time it is if its own thread looks after it.
-    fn send_to(&self, mut latest: Arc<Snapshot>, clients: &[WeakSender], mut tell: impl FnMut(usize, Instant)) {
+    fn send_to(&self, mut latest: Arc<Snapshot>, clients: &[WeakSender], mut record: impl FnMut(usize, Instant)) {
         #[cfg(test)]
         assert!(
-            clients.is_empty() || !self.shard.fault.swap(false, std::sync::atomic::Ordering::SeqCst),
-            "a fault of ours"
+            clients.is_empty() || !self.shard.panic_next.swap(false, std::sync::atomic::Ordering::SeqCst),
+            "injected panic"
         );
         let mut now = Instant::now();
         for (number, client) in clients.iter().enumerate() {
             // Reading a later client's counts brings what stands beside them into the cache while the kernel sends.
-            if let Some(later) = clients.get(number + AHEAD) {
+            if let Some(later) = clients.get(number + PREFETCH_DISTANCE) {
                 black_box(later.strong_count());
             }
             let Some(sender) = client.upgrade() else { continue };
-            if number % CLOCK_PERIOD == 0 {
+            if number % SENDS_PER_CLOCK_READ == 0 {
                 now = Instant::now();
                 self.handle.worker.round();
             }
@@ -129,7 +129,7 @@ impl Publisher {
                 latest = newest;
             }
             let started_at = sender.try_send_frame(&latest.frame, latest.version, self.shard.repeat_before(now), now);
-            tell(number, started_at.unwrap_or(now));
+            record(number, started_at.unwrap_or(now));
         }
     }
 }

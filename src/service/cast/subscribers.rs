@@ -15,24 +15,24 @@ use crate::threads::{Notifier, WakeReason};
 
 /// The most publisher threads: two. On two cores, with 9,000 readers on the same machine, a second one brought p50 from
 /// 1.1 to 1.0 times that of bare sends, and CPU a delivery from 1.1 to 1.2 times theirs (measured).
-const MOST_PUBLISHERS: usize = 2;
+const MAX_PUBLISHERS: usize = 2;
 
 /// How many clients ahead of the one that is sent to memory is fetched: four sends take longer than that does.
-pub(super) const AHEAD: usize = 4;
+pub(super) const PREFETCH_DISTANCE: usize = 4;
 
 /// How many entries of clients that have gone the timer queue may hold beside one for each that is here.
-const MOST_GONE: usize = 64;
+const MAX_STALE_TIMERS: usize = 64;
 
 /// How much before the interval is over a repeat is due, so that it has arrived by then: a 64th of the interval, at most
 /// 25 ms. On two cores the way differs by up to 10 ms from one repeat to the next with 9,000 clients, who are all due at
 /// once after a change, and by 50 ms with 15,000 (measured).
 const LEAD_DIVISOR: u32 = 64;
-const LONGEST_LEAD: Duration = Duration::from_millis(25);
+const MAX_LEAD: Duration = Duration::from_millis(25);
 
 /// How much earlier than it is due a repeat may be sent, so that one wake-up, which costs as much as a send or two, serves
 /// several clients: a 128th of the period, at most 2 ms.
 const SLACK_DIVISOR: u32 = 128;
-const LONGEST_SLACK: Duration = Duration::from_millis(2);
+const MAX_SLACK: Duration = Duration::from_millis(2);
 
 /// A client's sender, as a publisher knows it. Weak, so that its socket is closed by its own thread, whatever a publisher
 /// is about.
@@ -59,10 +59,10 @@ pub(super) struct Shard {
     state: Mutex<ShardState>,
     /// Has the publisher panic once, when it sends to clients the next time.
     #[cfg(test)]
-    pub(super) fault: std::sync::atomic::AtomicBool,
+    pub(super) panic_next: std::sync::atomic::AtomicBool,
     /// Stops the publisher while it is locked.
     #[cfg(test)]
-    pub(super) freeze: Mutex<()>,
+    pub(super) publisher_lock: Mutex<()>,
 }
 
 /// A publisher at work, as its shard knows it.
@@ -97,8 +97,8 @@ impl Subscribers {
     /// least one.
     pub(super) fn new(interval: Duration) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let period = interval.saturating_sub((interval / LEAD_DIVISOR).min(LONGEST_LEAD));
-        let slack = (period / SLACK_DIVISOR).min(LONGEST_SLACK);
+        let period = interval.saturating_sub((interval / LEAD_DIVISOR).min(MAX_LEAD));
+        let slack = (period / SLACK_DIVISOR).min(MAX_SLACK);
         let shard = || {
             Arc::new(Shard {
                 period,
@@ -106,12 +106,12 @@ impl Subscribers {
                 helper: OnceLock::new(),
                 state: Mutex::default(),
                 #[cfg(test)]
-                fault: std::sync::atomic::AtomicBool::default(),
+                panic_next: std::sync::atomic::AtomicBool::default(),
                 #[cfg(test)]
-                freeze: Mutex::default(),
+                publisher_lock: Mutex::default(),
             })
         };
-        let shards = (0..(cores / 2).clamp(1, MOST_PUBLISHERS)).map(|_| shard()).collect();
+        let shards = (0..(cores / 2).clamp(1, MAX_PUBLISHERS)).map(|_| shard()).collect();
         Self { shards, next_id: AtomicU64::new(0) }
     }
 
@@ -124,7 +124,7 @@ impl Subscribers {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         #[allow(clippy::cast_possible_truncation, reason = "only the remainder counts")]
         let shard = &self.shards[id as usize % self.shards.len()];
-        shard.enter(id, sender);
+        shard.insert(id, sender);
         ClientSubscription { shard, id }
     }
 }
@@ -144,7 +144,7 @@ impl ClientSubscription<'_> {
 
 impl Drop for ClientSubscription<'_> {
     fn drop(&mut self) {
-        self.shard.leave(self.id);
+        self.shard.remove(self.id);
     }
 }
 
@@ -175,7 +175,7 @@ impl Shard {
         }
     }
 
-    fn enter(&self, id: u64, sender: &Arc<ClientSender>) {
+    fn insert(&self, id: u64, sender: &Arc<ClientSender>) {
         let mut state = self.lock();
         state.clients.insert(id, Arc::downgrade(sender));
         state.generation += 1;
@@ -190,13 +190,13 @@ impl Shard {
         }
     }
 
-    fn leave(&self, id: u64) {
+    fn remove(&self, id: u64) {
         let mut state = self.lock();
         state.clients.remove(&id);
         state.generation += 1;
         let ShardState { clients, timers, .. } = &mut *state;
         // With an interval of hours, entries would otherwise pile up for as long.
-        if timers.len() > 2 * clients.len() + MOST_GONE {
+        if timers.len() > 2 * clients.len() + MAX_STALE_TIMERS {
             timers.retain(|id| clients.contains_key(&id));
         }
     }
@@ -237,7 +237,7 @@ impl Shard {
     }
 
     /// Brings `clients`, a copy of the list as of `generation`, up to date.
-    pub(super) fn list(&self, clients: &mut Vec<WeakSender>, generation: &mut u64) {
+    pub(super) fn refresh_list(&self, clients: &mut Vec<WeakSender>, generation: &mut u64) {
         let state = self.lock();
         if state.generation != *generation {
             *generation = state.generation;

@@ -3,7 +3,7 @@ use std::net::{Shutdown as Half, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-use super::helper::{has_cores, send_from_the_end};
+use super::helper::{is_multicore, send_from_the_end};
 use super::subscribers::PublisherHandle;
 use super::*;
 use crate::connection::{ClientSender, FrameSender, Watcher};
@@ -82,7 +82,7 @@ fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
     let publishers = start_publishers(&threads, &feed, &subscribers).unwrap();
     let (sender, mut client) = sender();
     let subscription = subscribers.subscribe(&sender);
-    subscribers.shards().iter().for_each(|shard| shard.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    subscribers.shards().iter().for_each(|shard| shard.panic_next.store(true, std::sync::atomic::Ordering::SeqCst));
     feed.publish(&[("news".into(), 1.into())].into()).unwrap();
     // Nothing else would send it: the next repeat is in an hour, and the client's thread is this one.
     read_frames(&mut client, &feed, 1);
@@ -97,7 +97,7 @@ fn a_publisher_that_panics_among_repeats_forgets_no_client() {
     let publishers = start_publishers(&threads, &feed, &subscribers).unwrap();
     let (sender, _client) = sender();
     let subscription = subscribers.subscribe(&sender);
-    subscribers.shards().iter().for_each(|shard| shard.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    subscribers.shards().iter().for_each(|shard| shard.panic_next.store(true, std::sync::atomic::Ordering::SeqCst));
     let wait = |what: &str, is_so: &dyn Fn() -> bool| {
         let deadline = Instant::now() + Duration::from_mins(1);
         while !is_so() {
@@ -120,7 +120,7 @@ fn clients_of_a_frozen_publisher_repeat_until_it_goes_on() {
     let (sender, mut client) = sender();
     let subscription = subscribers.subscribe(&sender);
     read_frames(&mut client, &feed, 1);
-    let frozen: Vec<_> = subscribers.shards().iter().map(|shard| shard.freeze.lock().unwrap()).collect();
+    let frozen: Vec<_> = subscribers.shards().iter().map(|shard| shard.publisher_lock.lock().unwrap()).collect();
     let deadline = Instant::now() + Duration::from_secs(20);
     while subscription.has_publisher() {
         assert!(!sender.notifier().wait(Some(deadline)).is_empty(), "the client's thread is not told");
@@ -142,7 +142,8 @@ fn a_frozen_publisher_costs_a_client_less_than_three_intervals() {
     cast.start().unwrap();
     serve(&cast, |client, sender| {
         read_frames(client, &feed, 1);
-        let frozen: Vec<_> = cast.subscribers.shards().iter().map(|shard| shard.freeze.lock().unwrap()).collect();
+        let frozen: Vec<_> =
+            cast.subscribers.shards().iter().map(|shard| shard.publisher_lock.lock().unwrap()).collect();
         for _ in 0..2 {
             let (_, started_at) = sender.last().unwrap();
             read_frames(client, &feed, 1);
@@ -161,7 +162,7 @@ fn senders(count: usize) -> Vec<(Arc<ClientSender>, TcpStream)> {
 #[test]
 fn a_helper_sends_to_an_audience_whose_publisher_is_busy() {
     let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
-    if !has_cores() {
+    if !is_multicore() {
         return crate::testing::skip("skipped: there is one core, and a helper does not help");
     }
     let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &(10..=20)).unwrap();
