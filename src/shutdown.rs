@@ -197,10 +197,10 @@ mod tests {
         let waiter = thread::Builder::new().spawn(move || waited_for.wait(Duration::from_hours(1))).unwrap();
         // Nothing but the wait itself counts: three times in a row.
         for _ in 0..3 {
-            threads.look_after(crate::threads::STUCK_AFTER);
+            threads.check_after(crate::threads::STUCK_AFTER);
             while !threads.problems().is_empty() {
                 thread::park_timeout(Duration::from_millis(10));
-                threads.look_after(Duration::ZERO);
+                threads.check_after(Duration::ZERO);
             }
         }
         shutdown.trigger();

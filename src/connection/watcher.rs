@@ -122,7 +122,7 @@ mod tests {
         }
         let [problem] = &threads.problems()[..] else { panic!("one problem") };
         assert_eq!(problem.text, "thread watcher: failed while watching what clients send, and is being restarted");
-        threads.look_after(STUCK_AFTER);
+        threads.check_after(STUCK_AFTER);
         assert!(threads.fatal_problem().is_some());
         drop(watcher);
         assert!(threads.unfinished().is_empty());

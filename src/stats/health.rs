@@ -134,11 +134,11 @@ mod tests {
         let worker = threads.register_io("source", "reading flags.json");
         health.watch(&worker);
         health.succeeded();
-        threads.look_after(crate::threads::STUCK_AFTER * 2);
+        threads.check_after(crate::threads::STUCK_AFTER * 2);
         let state = health.state();
         assert!(!state.up && state.problem.unwrap().contains("stuck for 20 s while reading flags.json"));
         worker.round();
-        threads.look_after(crate::threads::STUCK_AFTER);
+        threads.check_after(crate::threads::STUCK_AFTER);
         assert!(health.state().up && health.state().problem.is_none());
     }
 

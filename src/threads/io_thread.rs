@@ -223,8 +223,8 @@ mod tests {
         // One that was waited for would be late.
         assert!(matches!(thread.run(|| 2), Err(Unanswered::Busy { .. })));
         assert!(matches!(thread.wait_idle(), Err(Unanswered::Busy { .. })));
-        threads.look_after(LONG);
-        threads.look_after(LONG);
+        threads.check_after(LONG);
+        threads.check_after(LONG);
         assert_eq!(threads.problems().len(), 1);
         drop(release);
         while thread.wait_idle().is_err() {

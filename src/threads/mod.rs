@@ -1,7 +1,7 @@
 //! The long-lived threads of a server: which of them are stuck, which have panicked, and which do not end.
 //!
 //! Each of them comes round at least every 2 s, though there is nothing to do, and counts it. A monitor calls
-//! [`Threads::look`] once a second: a thread whose count stands still for [`STUCK_AFTER`] is stuck.
+//! [`Threads::check`] once a second: a thread whose count stands still for [`STUCK_AFTER`] is stuck.
 
 mod io_thread;
 mod notifier;
@@ -30,7 +30,7 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// How often the monitor looks: 1 s. What is longer than twice that between two looks was a pause of the whole process
 /// (SIGSTOP, a suspended machine), and does not count.
-pub const LOOK_PERIOD: Duration = Duration::from_secs(1);
+pub const CHECK_PERIOD: Duration = Duration::from_secs(1);
 
 /// The long-lived threads of one server. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -42,16 +42,16 @@ pub struct Threads {
 struct Shared {
     /// Guards the list; held for one change or copy, never while logging.
     workers: Mutex<Vec<Arc<Worker>>>,
-    /// Guards when the monitor looked last, and since when that has been found too long ago; held for a look or a store.
+    /// Guards when the monitor checked_at last, and since when that has been found too long ago; held for a look or a store.
     monitor: Mutex<Monitor>,
     panics: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
 struct Monitor {
-    looked: Option<Instant>,
-    /// When another thread first found that the monitor had not looked for [`STUCK_AFTER`].
-    missed: Option<Instant>,
+    checked_at: Option<Instant>,
+    /// When another thread first found that the monitor had not checked_at for [`STUCK_AFTER`].
+    overdue_since: Option<Instant>,
 }
 
 /// What is wrong with a thread.
@@ -85,7 +85,7 @@ impl Threads {
         task: &str,
         rounds: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Arc<Worker> {
-        self.add(Worker::new(name, task, true, Arc::clone(&self.shared.panics)).counted_by(rounds))
+        self.add(Worker::new(name, task, true, Arc::clone(&self.shared.panics)).with_counter(rounds))
     }
 
     fn add(&self, worker: Worker) -> Arc<Worker> {
@@ -97,27 +97,29 @@ impl Threads {
     }
 
     /// Looks at every thread, and says in the log which one is stuck, and which one goes on. To be called every
-    /// [`LOOK_PERIOD`] by one thread.
-    pub fn look(&self) {
+    /// [`CHECK_PERIOD`] by one thread.
+    pub fn check(&self) {
         let now = Instant::now();
-        let before = std::mem::replace(&mut *self.lock_monitor(), Monitor { looked: Some(now), missed: None }).looked;
+        let before =
+            std::mem::replace(&mut *self.lock_monitor(), Monitor { checked_at: Some(now), overdue_since: None })
+                .checked_at;
         let elapsed = before.map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
-        self.look_after(elapsed.min(LOOK_PERIOD * 2));
+        self.check_after(elapsed.min(CHECK_PERIOD * 2));
     }
 
-    /// As [`look`](Self::look), `elapsed` after the look before.
-    pub(crate) fn look_after(&self, elapsed: Duration) {
-        self.list().iter().for_each(|worker| worker.look_after(elapsed));
+    /// As [`check`](Self::check), `elapsed` after the look before.
+    pub(crate) fn check_after(&self, elapsed: Duration) {
+        self.list().iter().for_each(|worker| worker.check_after(elapsed));
     }
 
-    /// What is wrong with them now. If the monitor itself has not looked for [`STUCK_AFTER`], that is one, once this has been
+    /// What is wrong with them now. If the monitor itself has not checked_at for [`STUCK_AFTER`], that is one, once this has been
     /// called for two periods of the monitor: after a pause of the whole process the caller may run before the monitor.
     pub fn problems(&self) -> Vec<Problem> {
-        let blind = self.lock_monitor().blind_for(Instant::now()).map(|elapsed| Problem {
+        let monitor = self.lock_monitor().stuck_for(Instant::now()).map(|elapsed| Problem {
             text: format!("thread monitor: stuck for {} s while looking after the other threads", elapsed.as_secs()),
             restart_helps: true,
         });
-        self.list().iter().filter_map(|worker| worker.problem()).chain(blind).collect()
+        self.list().iter().filter_map(|worker| worker.problem()).chain(monitor).collect()
     }
 
     /// The first problem for which the process should be restarted.
@@ -149,14 +151,14 @@ impl Threads {
 }
 
 impl Monitor {
-    /// Returns how long the monitor has not looked, if that is too long.
-    fn blind_for(&mut self, now: Instant) -> Option<Duration> {
-        let elapsed = now.saturating_duration_since(self.looked?);
+    /// Returns how long the monitor has not checked_at, if that is too long.
+    fn stuck_for(&mut self, now: Instant) -> Option<Duration> {
+        let elapsed = now.saturating_duration_since(self.checked_at?);
         if elapsed < STUCK_AFTER {
             return None;
         }
-        let missed = *self.missed.get_or_insert(now);
-        (now.saturating_duration_since(missed) >= LOOK_PERIOD * 2).then_some(elapsed)
+        let overdue_since = *self.overdue_since.get_or_insert(now);
+        (now.saturating_duration_since(overdue_since) >= CHECK_PERIOD * 2).then_some(elapsed)
     }
 }
 
@@ -174,15 +176,15 @@ mod tests {
         let (stuck, other) =
             (threads.register("publisher-0", "sending the map"), threads.register("watcher", "watching"));
         for _ in 0..9 {
-            threads.look_after(LOOK_PERIOD);
+            threads.check_after(CHECK_PERIOD);
             other.round();
         }
         assert_eq!(threads.problems(), []);
-        threads.look_after(LOOK_PERIOD);
+        threads.check_after(CHECK_PERIOD);
         assert_eq!(texts(&threads), ["thread publisher-0: stuck for 10 s while sending the map"]);
         assert!(threads.fatal_problem().is_some());
         stuck.round();
-        threads.look_after(LOOK_PERIOD);
+        threads.check_after(CHECK_PERIOD);
         assert_eq!(threads.problems(), []);
     }
 
@@ -190,7 +192,7 @@ mod tests {
     fn a_file_system_that_hangs_is_no_reason_to_restart() {
         let threads = Threads::default();
         let worker = threads.register_io("source", "reading flags.json");
-        threads.look_after(STUCK_AFTER);
+        threads.check_after(STUCK_AFTER);
         let text = "thread source: stuck for 10 s while reading flags.json; does its file system hang?";
         assert_eq!(texts(&threads), [text]);
         assert_eq!(threads.fatal_problem(), None);
@@ -202,25 +204,25 @@ mod tests {
     fn a_pause_of_the_whole_process_makes_none_stuck() {
         let threads = Threads::default();
         let _worker = threads.register("watcher", "watching");
-        threads.lock_monitor().looked = Instant::now().checked_sub(Duration::from_mins(1));
+        threads.lock_monitor().checked_at = Instant::now().checked_sub(Duration::from_mins(1));
         assert_eq!(threads.problems(), [], "it is asked before the monitor could look");
-        threads.look();
+        threads.check();
         assert_eq!(threads.problems(), []);
     }
 
     #[test]
     fn a_monitor_that_does_not_look_while_others_run_is_stuck() {
         let threads = Threads::default();
-        threads.look();
+        threads.check();
         let mut monitor = threads.lock_monitor();
-        let after = monitor.looked.unwrap() + STUCK_AFTER;
-        assert_eq!(monitor.blind_for(after), None);
-        assert_eq!(monitor.blind_for(after + LOOK_PERIOD * 2), Some(STUCK_AFTER + LOOK_PERIOD * 2));
+        let after = monitor.checked_at.unwrap() + STUCK_AFTER;
+        assert_eq!(monitor.stuck_for(after), None);
+        assert_eq!(monitor.stuck_for(after + CHECK_PERIOD * 2), Some(STUCK_AFTER + CHECK_PERIOD * 2));
         let ago = |elapsed| Instant::now().checked_sub(elapsed);
-        *monitor = Monitor { looked: ago(STUCK_AFTER * 2), missed: ago(LOOK_PERIOD * 2) };
+        *monitor = Monitor { checked_at: ago(STUCK_AFTER * 2), overdue_since: ago(CHECK_PERIOD * 2) };
         drop(monitor);
         assert!(threads.problems()[0].text.starts_with("thread monitor: stuck for 20 s"));
-        threads.look();
+        threads.check();
         assert_eq!(threads.problems(), []);
     }
 
@@ -229,11 +231,11 @@ mod tests {
         let (threads, rounds) = (Threads::default(), Arc::new(AtomicU64::new(0)));
         let counted = Arc::clone(&rounds);
         let _worker = threads.register_counter("main", "accepting clients", move || counted.load(Ordering::Relaxed));
-        threads.look_after(LOOK_PERIOD * 9);
+        threads.check_after(CHECK_PERIOD * 9);
         rounds.store(1, Ordering::Relaxed);
-        threads.look_after(LOOK_PERIOD * 9);
+        threads.check_after(CHECK_PERIOD * 9);
         assert_eq!(threads.problems(), []);
-        threads.look_after(STUCK_AFTER);
+        threads.check_after(STUCK_AFTER);
         assert_eq!(threads.problems().len(), 1);
     }
 }

@@ -18,7 +18,7 @@ pub struct Thread {
 enum Outcome {
     Ended,
     Panicked,
-    LeftBehind,
+    TimedOut,
 }
 
 #[derive(Debug, Default)]
@@ -29,9 +29,9 @@ struct Ended {
 }
 
 /// Marks the end of its thread, however that ends.
-struct Mark(Arc<Ended>);
+struct EndGuard(Arc<Ended>);
 
-impl Drop for Mark {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         *self.0.has_ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.changed.notify_all();
@@ -45,9 +45,9 @@ impl Thread {
     /// If the system gives none.
     pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let ended = Arc::new(Ended::default());
-        let mark = Mark(Arc::clone(&ended));
+        let guard = EndGuard(Arc::clone(&ended));
         let run = move || {
-            let _mark = mark;
+            let _guard = guard;
             work();
         };
         let handle = Builder::new().name(name.to_owned()).spawn(run)?;
@@ -61,7 +61,7 @@ impl Thread {
         match self.wait(limit) {
             Outcome::Ended => return true,
             Outcome::Panicked => log::error!("thread {name}: panicked"),
-            Outcome::LeftBehind => log::error!("thread {name}: does not end within {limit:?}; leaving it behind"),
+            Outcome::TimedOut => log::error!("thread {name}: does not end within {limit:?}; leaving it behind"),
         }
         false
     }
@@ -71,7 +71,7 @@ impl Thread {
         let waited = self.ended.changed.wait_timeout_while(ended, limit, |ended| !*ended);
         let has_ended = *waited.unwrap_or_else(PoisonError::into_inner).0;
         match has_ended.then(|| self.handle.join()) {
-            None => Outcome::LeftBehind,
+            None => Outcome::TimedOut,
             Some(Ok(())) => Outcome::Ended,
             Some(Err(_)) => Outcome::Panicked,
         }
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(Thread::start("panics", || panic!("as a fault would")).unwrap().wait(limit), Outcome::Panicked);
         let (release, held) = mpsc::channel::<()>();
         let hung = Thread::start("hangs", move || assert!(held.recv().is_err())).unwrap();
-        assert_eq!(hung.wait(Duration::from_millis(10)), Outcome::LeftBehind);
+        assert_eq!(hung.wait(Duration::from_millis(10)), Outcome::TimedOut);
         drop(release);
     }
 }

@@ -11,10 +11,10 @@ use super::{Problem, STUCK_AFTER};
 
 /// How long a thread that panics again is paused before it is restarted: 1 s, doubling to 1 min.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
 /// After this long without a panic, the next one counts as the first.
-const CALM: Duration = Duration::from_mins(1);
+const RESET_AFTER: Duration = Duration::from_mins(1);
 
 /// `failed_at` of a thread that has not failed.
 const NEVER: u64 = u64::MAX;
@@ -34,8 +34,8 @@ pub struct Worker {
     has_panicked: AtomicBool,
     has_ended: AtomicBool,
     /// Its rounds at the monitor's last look, and for how many milliseconds they have stood still.
-    seen: AtomicU64,
-    still_ms: AtomicU64,
+    seen_rounds: AtomicU64,
+    idle_ms: AtomicU64,
     /// The panics of all threads.
     panics: Arc<AtomicU64>,
 }
@@ -51,13 +51,13 @@ impl Worker {
             failed_at: AtomicU64::new(NEVER),
             has_panicked: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
-            seen: AtomicU64::new(0),
-            still_ms: AtomicU64::new(0),
+            seen_rounds: AtomicU64::new(0),
+            idle_ms: AtomicU64::new(0),
             panics,
         }
     }
 
-    pub(super) fn counted_by(self, rounds: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+    pub(super) fn with_counter(self, rounds: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self { counter: Some(Box::new(rounds)), ..self }
     }
 
@@ -100,7 +100,7 @@ impl Worker {
     ) {
         let mut next_pause = Duration::ZERO;
         loop {
-            let begun = Instant::now();
+            let started = Instant::now();
             // What the work leaves half done is its own to judge: locks are taken although they are poisoned.
             let failure = match catch_unwind(AssertUnwindSafe(&mut work)) {
                 Ok(Ok(())) => return self.end(),
@@ -112,7 +112,7 @@ impl Worker {
             };
             self.has_panicked.store(failure.is_none(), Ordering::SeqCst);
             self.failed_at.store(self.rounds(), Ordering::SeqCst);
-            if begun.elapsed() >= CALM {
+            if started.elapsed() >= RESET_AFTER {
                 next_pause = Duration::ZERO;
             }
             let why =
@@ -121,22 +121,22 @@ impl Worker {
             if pause(next_pause) {
                 return self.end();
             }
-            next_pause = (next_pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            next_pause = (next_pause * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
         }
     }
 
     /// The monitor's look, `elapsed` after the one before.
-    pub(super) fn look_after(&self, elapsed: Duration) {
+    pub(super) fn check_after(&self, elapsed: Duration) {
         let rounds = self.rounds();
         let was_stuck = self.is_stuck();
-        if self.seen.swap(rounds, Ordering::Relaxed) == rounds {
+        if self.seen_rounds.swap(rounds, Ordering::Relaxed) == rounds {
             let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-            self.still_ms.fetch_add(elapsed, Ordering::Relaxed);
+            self.idle_ms.fetch_add(elapsed, Ordering::Relaxed);
         } else {
-            self.still_ms.store(0, Ordering::Relaxed);
+            self.idle_ms.store(0, Ordering::Relaxed);
         }
         match (was_stuck, self.is_stuck()) {
-            (false, true) => log::error!("thread {}: {}", self.name, self.plight()),
+            (false, true) => log::error!("thread {}: {}", self.name, self.description()),
             (true, false) => log::info!("thread {}: goes on", self.name),
             _ => {}
         }
@@ -146,21 +146,21 @@ impl Worker {
     pub fn problem(&self) -> Option<Problem> {
         let has_problem = !self.has_ended() && (self.is_stuck() || self.has_failed());
         let restart_helps = self.restart_helps && self.is_stuck();
-        has_problem.then(|| Problem { text: format!("thread {}: {}", self.name, self.plight()), restart_helps })
+        has_problem.then(|| Problem { text: format!("thread {}: {}", self.name, self.description()), restart_helps })
     }
 
-    fn plight(&self) -> String {
+    fn description(&self) -> String {
         if self.has_failed() {
             let failed = if self.has_panicked.load(Ordering::SeqCst) { "panicked" } else { "failed" };
             return format!("{failed} while {}, and is being restarted", self.task);
         }
-        let seconds = self.still_ms.load(Ordering::Relaxed) / 1000;
+        let seconds = self.idle_ms.load(Ordering::Relaxed) / 1000;
         let hint = if self.restart_helps { "" } else { "; does its file system hang?" };
         format!("stuck for {seconds} s while {}{hint}", self.task)
     }
 
     fn is_stuck(&self) -> bool {
-        u128::from(self.still_ms.load(Ordering::Relaxed)) >= STUCK_AFTER.as_millis()
+        u128::from(self.idle_ms.load(Ordering::Relaxed)) >= STUCK_AFTER.as_millis()
     }
 
     fn has_failed(&self) -> bool {
@@ -236,7 +236,7 @@ mod tests {
         let threads = Threads::default();
         let worker = threads.register("watcher", "watching");
         let pause = |_| {
-            threads.look_after(STUCK_AFTER);
+            threads.check_after(STUCK_AFTER);
             assert!(threads.fatal_problem().is_some());
             true
         };

@@ -32,7 +32,7 @@ impl WorkerThread {
         task: &str,
         mut begin: impl FnMut(&Arc<Notifier>, &Arc<Worker>) -> W + Send + 'static,
     ) -> io::Result<Self> {
-        let (notifiers, hung) = mpsc::sync_channel(1);
+        let (notifiers, started) = mpsc::sync_channel(1);
         let worker = threads.register(name, task);
         let counted = Arc::clone(&worker);
         let run = move || {
@@ -47,7 +47,8 @@ impl WorkerThread {
                 || first.take().unwrap_or_else(|| begin(&notifier, &counted))(),
             );
         };
-        let started = Thread::start(name, run).and_then(|thread| Ok((thread, hung.recv().map_err(io::Error::other)?)));
+        let started =
+            Thread::start(name, run).and_then(|thread| Ok((thread, started.recv().map_err(io::Error::other)?)));
         let (thread, notifier) = started.inspect_err(|_| worker.end())?;
         Ok(Self { notifier, thread: Some(thread) })
     }
@@ -98,14 +99,14 @@ mod tests {
     #[test]
     fn one_that_panics_begins_again_and_one_that_always_does_still_ends() {
         let threads = Threads::default();
-        let (begun, begins) = mpsc::channel();
+        let (runs, started_runs) = mpsc::channel();
         let thread = WorkerThread::start(&threads, "worker", "panicking", move |_, _| {
-            begun.send(()).unwrap();
+            runs.send(()).unwrap();
             || panic!("as a fault of ours would")
         });
         // The second panic is followed by a pause.
         for _ in 0..2 {
-            begins.recv_timeout(Duration::from_mins(1)).unwrap();
+            started_runs.recv_timeout(Duration::from_mins(1)).unwrap();
         }
         drop(thread.unwrap());
         assert!(threads.panics() >= 2 && threads.unfinished().is_empty());
