@@ -1,4 +1,4 @@
-//! A thread that is joined within a time, or left behind.
+//! A thread that can be joined with a time limit.
 
 use std::fmt;
 use std::io;
@@ -6,13 +6,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// A thread with a name. Not joined when this is dropped.
+/// A named thread. Not joined on drop.
 pub struct Thread {
     handle: JoinHandle<()>,
     ended: Arc<Ended>,
 }
 
-/// How a join came out.
+/// The outcome of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 enum Outcome {
@@ -23,12 +23,12 @@ enum Outcome {
 
 #[derive(Debug, Default)]
 struct Ended {
-    /// Guards whether the thread has ended; held for a look or a store.
+    /// Guards whether the thread has ended; held for one read or store.
     has_ended: Mutex<bool>,
     changed: Condvar,
 }
 
-/// Marks the end of its thread, however that ends.
+/// Signals the end of its thread when dropped, even by a panic.
 struct EndGuard(Arc<Ended>);
 
 impl Drop for EndGuard {
@@ -39,10 +39,10 @@ impl Drop for EndGuard {
 }
 
 impl Thread {
-    /// Starts a thread called `name` that does `work`.
+    /// Starts a thread called `name` that runs `work`.
     ///
     /// # Errors
-    /// If the system gives none.
+    /// If the system refuses a thread.
     pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let ended = Arc::new(Ended::default());
         let guard = EndGuard(Arc::clone(&ended));
@@ -54,8 +54,8 @@ impl Thread {
         Ok(Self { handle, ended })
     }
 
-    /// Waits for the thread, at most for `limit`. Returns true if and only if it has ended without a panic; otherwise the log
-    /// has a line that names it. One that has not ended is left behind: it ends with the process.
+    /// Waits for the thread to end, for `limit` at most. Returns true if and only if it ended without a panic; otherwise logs a
+    /// line that names it. A thread that has not ended is abandoned: it ends with the process.
     pub fn join(self, limit: Duration) -> bool {
         let name = self.handle.thread().name().unwrap_or_default().to_owned();
         match self.wait(limit) {
@@ -90,7 +90,7 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn a_thread_is_joined_if_it_ends_and_left_behind_if_it_does_not() {
+    fn a_join_tells_an_end_from_a_panic_and_a_time_out() {
         let limit = Duration::from_mins(1);
         assert_eq!(Thread::start("ends", || {}).unwrap().wait(limit), Outcome::Ended);
         assert_eq!(Thread::start("panics", || panic!("as a fault would")).unwrap().wait(limit), Outcome::Panicked);

@@ -243,7 +243,7 @@ fn certificates_that_hang_keep_nobody_from_connecting_and_new_ones_are_taken_aft
     server.wait_log("thread certificates: stuck for 10 s while reading the files of TLS");
     connect().assert_exit(0);
     files.go_on();
-    server.wait_log("thread certificates: goes on");
+    server.wait_log("thread certificates: resumed");
     place(&["another.example"]);
     eventually("the new certificate", || connect().code() == 3);
     files.hang();
