@@ -12,22 +12,22 @@ use rustix::io::Errno;
 use super::admission::Admission;
 use super::arrivals::{Arrival, Arrivals};
 use super::backoff::Backoff;
-use super::client::{Client, Shared};
-use super::places::{Place, Reason};
+use super::client::{ConnectionTask, Shared};
+use super::permits::{Permit, RefusalReason};
 use super::reserve::Reserve;
 use super::slots::Class;
 use crate::connection::SendCounts;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform;
 use crate::service::{Service, counted};
-use crate::stats::{AcceptError, Event};
+use crate::stats::{AcceptError, Counter};
 
 /// Connections taken from one listener before the next one has its turn.
 const BATCH: usize = 64;
 
-/// How many times [`Config::place_timeout`](super::Config::place_timeout) connections are left in the listeners' queues while
+/// How many times [`Config::admission_timeout`](super::Config::admission_timeout) connections are left in the listeners' queues while
 /// too many arrivals are held, where there is a reserve: with HTTP's 200 ms, health checks are answered within 1 s.
-const MOST_DEFERRALS: u32 = 2;
+const MAX_DEFERRALS: u32 = 2;
 
 /// How long, after the stop, those who are still in a listener's queue are rejected in order: 50 ms, enough for the
 /// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
@@ -50,9 +50,9 @@ pub(super) struct AcceptLoop {
     /// burst the kernel's queue is emptied before each start, so that it does not overflow and no client's SYN is sent
     /// again a second later.
     pub(super) arrivals: Arrivals,
-    /// Has a place, and waits for a slot, because a thread that has given up its place is about to end; or for a thread.
-    pub(super) ready: Option<(Arrival, Place)>,
-    /// Refused an ordinary place.
+    /// Has a permit, and waits for a slot, because a thread that has given up its permit is about to end; or for a thread.
+    pub(super) ready: Option<(Arrival, Permit)>,
+    /// Refused an ordinary permit.
     reserve: Reserve,
     /// Since when connections have been left in the listeners' queues because too many arrivals were held; `None` once the
     /// queues have been empty.
@@ -70,7 +70,7 @@ impl AcceptLoop {
         let config = &shared.config;
         Self {
             next_id: 1,
-            arrivals: Arrivals::new(config.max_waiting, config.place_timeout, config.reserved_connections > 0),
+            arrivals: Arrivals::new(config.max_waiting, config.admission_timeout, config.reserved_connections > 0),
             ready: None,
             reserve: Reserve::new(config),
             deferred_since: None,
@@ -87,27 +87,27 @@ impl AcceptLoop {
     /// shared is its next holder's.
     pub(super) fn run(&mut self, listeners: Vec<BoundListener>) {
         let (stop, wakeup) = (self.shared.stop.clone(), Arc::clone(&self.shared.wakeup));
-        let mut waited_for: Vec<BorrowedFd<'_>> = listeners.iter().map(|listener| listener.socket.as_fd()).collect();
-        waited_for.extend([stop.as_fd(), wakeup.as_fd()]);
+        let mut polled: Vec<BorrowedFd<'_>> = listeners.iter().map(|listener| listener.socket.as_fd()).collect();
+        polled.extend([stop.as_fd(), wakeup.as_fd()]);
         while !stop.is_triggered() {
             self.log_held(false);
             self.refuse_expired();
             self.start_reserved();
             if self.start_next() {
-                self.shared.stats.count(Event::Heartbeat);
+                self.shared.stats.count(Counter::Heartbeat);
             } else {
-                // While accepting is put off, what waits at the listeners is not looked at.
-                let waited_for = if self.accepts() { &waited_for } else { &waited_for[listeners.len()..] };
-                match platform::wait_any(waited_for, self.next_round()) {
+                // While accepting is put off, what waits at the listeners is not checked_at at.
+                let polled = if self.accepts() { &polled } else { &polled[listeners.len()..] };
+                match platform::wait_any(polled, self.next_round()) {
                     Ok(ready) => {
-                        self.shared.stats.count(Event::Heartbeat);
+                        self.shared.stats.count(Counter::Heartbeat);
                         if ready.last() == Some(&true) {
                             wakeup.clear();
                         }
                     }
                     // The refusal has taken a moment: until the system lets the loop wait again, it tries whatever there may be
                     // to do. It counts no rounds meanwhile, so that the monitor reports it.
-                    Err(error) => self.complain("cannot wait for clients", &error, "; raise the limit (ulimit -n)"),
+                    Err(error) => self.log_failure("cannot wait for clients", &error, "; raise the limit (ulimit -n)"),
                 }
             }
             if !self.is_backing_off() {
@@ -143,11 +143,11 @@ impl AcceptLoop {
     fn next_round(&self) -> Option<Instant> {
         let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
         let (accepting, starting) = (self.accepting.resume_at(), self.starting.resume_at());
-        let (expiry, look) = (self.arrivals.deadline(&self.admission), self.reserve.next_look());
+        let (expiry, recheck) = (self.arrivals.deadline(&self.admission), self.reserve.next_check());
         let (refusals, failures) = (self.admission.due(), self.failures.due());
         let (handshakes, log) = (self.shared.handshakes_due(), self.shared.log.due());
         let all =
-            [heartbeat, accepting, starting, expiry, look, self.has_room_at(), refusals, failures, handshakes, log];
+            [heartbeat, accepting, starting, expiry, recheck, self.has_room_at(), refusals, failures, handshakes, log];
         all.into_iter().flatten().min()
     }
 
@@ -161,21 +161,22 @@ impl AcceptLoop {
         !self.is_backing_off() && self.has_room_at().is_none()
     }
 
-    /// When connections may be accepted all the same, though too many arrivals are held: those that do not get a place by
-    /// then are refused. `None` if there is room, or no place has been freed for as long as connections wait for one. Where
+    /// When connections may be accepted all the same, though too many arrivals are held: those that do not get a permit by
+    /// then are refused. `None` if there is room, or no permit has been freed for as long as connections wait for one. Where
     /// there is a reserve, also if connections have been left in the queues for long: a health check may be among them.
     fn has_room_at(&self) -> Option<Instant> {
         if !self.arrivals.is_full(self.admission.free()) {
             return None;
         }
         let config = &self.shared.config;
-        let quiet = self.admission.places().last_freed()?.checked_add(config.place_timeout);
+        let quiet = self.admission.permits().last_freed()?.checked_add(config.admission_timeout);
         let deferred = self.deferred_since.filter(|_| config.reserved_connections > 0);
-        let overdue = deferred.and_then(|since| since.checked_add(config.place_timeout.saturating_mul(MOST_DEFERRALS)));
+        let overdue =
+            deferred.and_then(|since| since.checked_add(config.admission_timeout.saturating_mul(MAX_DEFERRALS)));
         quiet.into_iter().chain(overdue).min().filter(|at| *at > Instant::now())
     }
 
-    /// Starts the thread of the next connection that has a place. Returns false if and only if none can be started before
+    /// Starts the thread of the next connection that has a permit. Returns false if and only if none can be started before
     /// something happens: the loop's wakeup is armed then, if it matters.
     fn start_next(&mut self) -> bool {
         if self.try_start() {
@@ -205,14 +206,14 @@ impl AcceptLoop {
         if self.ready.is_none() || !self.shared.slots.take(Class::Ordinary) {
             return false;
         }
-        self.ready = self.ready.take().and_then(|(arrival, place)| self.start(arrival, place));
+        self.ready = self.ready.take().and_then(|(arrival, permit)| self.start(arrival, permit));
         self.ready.is_none()
     }
 
     /// Closes and counts the connections that have been held since the system began to give no threads, for as long as one
-    /// waits for a place. The others are tried again after the pause.
+    /// waits for a permit. The others are tried again after the pause.
     fn close_without_thread(&mut self) {
-        let timeout = self.shared.config.place_timeout;
+        let timeout = self.shared.config.admission_timeout;
         let now = Instant::now();
         let Some(before) =
             now.checked_sub(timeout).filter(|before| self.starting.since().is_some_and(|at| at <= *before))
@@ -222,7 +223,7 @@ impl AcceptLoop {
         let ready = self.ready.take_if(|(arrival, _)| arrival.since <= before).map(|(arrival, _)| arrival);
         let mut closed = 0;
         for arrival in ready.into_iter().chain(std::iter::from_fn(|| self.arrivals.take_new(before))) {
-            self.shared.stats.count(Event::FailedSpawn);
+            self.shared.stats.count(Counter::FailedSpawn);
             reject(&arrival.socket);
             closed += 1;
         }
@@ -231,28 +232,28 @@ impl AcceptLoop {
         }
     }
 
-    /// Refuses the connections that have waited for a place, or for a thread, long enough.
+    /// Refuses the connections that have waited for a permit, or for a thread, long enough.
     pub(super) fn refuse_expired(&mut self) {
         self.close_without_thread();
         while let Some((arrival, reason)) = self.arrivals.expire(&self.admission) {
             self.refuse(arrival, reason);
         }
-        for (arrival, reason) in self.reserve.look() {
+        for (arrival, reason) in self.reserve.recheck() {
             self.reject(&arrival, reason);
         }
     }
 
-    /// Gives the connection a reserved place, now or soon, or closes it: its client sees the end of the stream.
-    fn refuse(&mut self, arrival: Arrival, reason: Reason) {
-        let turned_away =
-            if reason == Reason::Denied { Some((arrival, reason)) } else { self.reserve.push(arrival, reason) };
-        if let Some((arrival, reason)) = turned_away {
+    /// Gives the connection a reserved permit, now or soon, or closes it: its client sees the end of the stream.
+    fn refuse(&mut self, arrival: Arrival, reason: RefusalReason) {
+        let rejected =
+            if reason == RefusalReason::Denied { Some((arrival, reason)) } else { self.reserve.push(arrival, reason) };
+        if let Some((arrival, reason)) = rejected {
             self.reject(&arrival, reason);
         }
         self.start_reserved();
     }
 
-    /// Starts the threads of the connections that have a reserved place now. One whose address has its share lets others
+    /// Starts the threads of the connections that have a reserved permit now. One whose address has its share lets others
     /// pass.
     fn start_reserved(&mut self) {
         while self.reserve.has_request()
@@ -260,18 +261,18 @@ impl AcceptLoop {
             && self.shared.slots.take(Class::Reserved)
         {
             let taken = self.reserve.take(|peer, reason| self.admission.admit_reserved(peer, reason));
-            let Some((arrival, reason, place)) = taken else {
+            let Some((arrival, reason, permit)) = taken else {
                 return self.shared.slots.give_back(Class::Reserved);
             };
             // Without a thread it waits on, as long as it may.
-            let turned_away = self.start(arrival, place).and_then(|(arrival, _)| self.reserve.push(arrival, reason));
-            if let Some((arrival, reason)) = turned_away {
+            let rejected = self.start(arrival, permit).and_then(|(arrival, _)| self.reserve.push(arrival, reason));
+            if let Some((arrival, reason)) = rejected {
                 self.reject(&arrival, reason);
             }
         }
     }
 
-    fn reject(&mut self, arrival: &Arrival, reason: Reason) {
+    fn reject(&mut self, arrival: &Arrival, reason: RefusalReason) {
         self.admission.refuse(reason, arrival.peer);
         reject(&arrival.socket);
     }
@@ -295,15 +296,15 @@ impl AcceptLoop {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_the_clients(&error) => {
-                    self.shared.stats.count_accept_error(kind_of(&error));
+                Err(error) if is_peer_failure(&error) => {
+                    self.shared.stats.count_accept_error(accept_error_of(&error));
                     log::debug!("a client was gone before it was accepted: {error}");
                 }
                 Err(error) => {
-                    self.shared.stats.count(Event::FailedAccept);
-                    self.shared.stats.count_accept_error(kind_of(&error));
-                    self.complain("cannot accept a client", &error, advice(&error));
-                    self.accepting.begin();
+                    self.shared.stats.count(Counter::FailedAccept);
+                    self.shared.stats.count_accept_error(accept_error_of(&error));
+                    self.log_failure("cannot accept a client", &error, advice(&error));
+                    self.accepting.record_failure();
                     return false;
                 }
             }
@@ -313,11 +314,12 @@ impl AcceptLoop {
 
     /// Starts the connection's thread, in a slot that has been taken. Returns the connection if the system gives no thread; its
     /// slot is free then.
-    fn start(&mut self, arrival: Arrival, place: Place) -> Option<(Arrival, Place)> {
+    fn start(&mut self, arrival: Arrival, permit: Permit) -> Option<(Arrival, Permit)> {
         let Arrival { peer, socket, service, since } = arrival;
         let (id, shared) = (self.next_id, Arc::clone(&self.shared));
-        let (guard, class) = (shared.stats.connect(), place.class());
-        let client = Client { id, peer: peer.into(), socket, place, guard, service, shared: Arc::clone(&shared) };
+        let (guard, class) = (shared.stats.connect(), permit.class());
+        let client =
+            ConnectionTask { id, peer: peer.into(), socket, permit, guard, service, shared: Arc::clone(&shared) };
         shared.registry.enter(id, peer);
         let role = shared.config.role;
         let builder =
@@ -331,22 +333,24 @@ impl AcceptLoop {
                 if let Some(ended) = shared.registry.keep_thread(id, thread) {
                     shared.slots.retire(ended, class);
                 }
-                self.accepting.end();
-                self.starting.end();
+                self.accepting.reset();
+                self.starting.reset();
                 None
             }
             Err(error) => {
                 let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
                 shared.registry.leave(id, SendCounts::default());
                 shared.slots.give_back(class);
-                self.complain(&format!("no thread for {} {peer}", role.noun()), &error, advice(&error));
-                self.starting.begin();
-                client.map(|Client { socket, place, service, .. }| (Arrival { peer, socket, service, since }, place))
+                self.log_failure(&format!("no thread for {} {peer}", role.noun()), &error, advice(&error));
+                self.starting.record_failure();
+                client.map(|ConnectionTask { socket, permit, service, .. }| {
+                    (Arrival { peer, socket, service, since }, permit)
+                })
             }
         }
     }
 
-    fn complain(&mut self, what: &str, error: &io::Error, advice: &str) {
+    fn log_failure(&mut self, what: &str, error: &io::Error, advice: &str) {
         if let Some(held) = self.failures.pass() {
             log::error!("{what}: {error}{advice}{}", more(held));
         }
@@ -354,7 +358,7 @@ impl AcceptLoop {
 }
 
 /// What a connection's thread does.
-fn run(handed: Arc<Mutex<Option<Client>>>) {
+fn run(handed: Arc<Mutex<Option<ConnectionTask>>>) {
     let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
     // It has no more use, and lives no longer.
     drop(handed);
@@ -365,7 +369,7 @@ fn run(handed: Arc<Mutex<Option<Client>>>) {
 
 /// True if and only if `accept` failed with what was the client's own, come early: it had gone, its network is broken, a
 /// packet filter has something against it (accept(2)). Any other failure may come again at once.
-fn is_the_clients(error: &io::Error) -> bool {
+fn is_peer_failure(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(
         errno,
@@ -408,7 +412,7 @@ fn drain_backlog(listener: &TcpListener, deadline: Instant) {
 }
 
 /// What `accept` failed with, as it is counted.
-fn kind_of(error: &io::Error) -> AcceptError {
+fn accept_error_of(error: &io::Error) -> AcceptError {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => AcceptError::ProcessDescriptors,
         Some(Errno::NFILE) => AcceptError::SystemDescriptors,
@@ -455,10 +459,10 @@ mod tests {
             Errno::TIMEDOUT,
             Errno::PERM,
         ] {
-            assert!(is_the_clients(&error(own)), "{own}");
+            assert!(is_peer_failure(&error(own)), "{own}");
         }
         for other in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INVAL, Errno::BADF, Errno::OPNOTSUPP] {
-            assert!(!is_the_clients(&error(other)), "{other}");
+            assert!(!is_peer_failure(&error(other)), "{other}");
         }
         assert!(
             advice(&error(Errno::MFILE)).contains("ulimit") && advice(&error(Errno::INVAL)).contains("shut it down")

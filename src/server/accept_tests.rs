@@ -17,9 +17,9 @@ use crate::shutdown::Shutdown;
 const NO_THREAD: usize = 1 << 46;
 
 /// An accept loop without threads, and the peers of three connections that it has accepted.
-fn three_without_threads(place_timeout: Duration) -> (AcceptLoop, Vec<TcpStream>) {
+fn three_without_threads(admission_timeout: Duration) -> (AcceptLoop, Vec<TcpStream>) {
     assert!(Capacity::of_this_machine().clients > 10);
-    let config = Config { stack_size: NO_THREAD, place_timeout, ..Config::default() };
+    let config = Config { stack_size: NO_THREAD, admission_timeout, ..Config::default() };
     let shared = Shared::new(config, Arc::default(), Arc::default(), Shutdown::new().unwrap()).unwrap();
     let mut acceptor = AcceptLoop::new(Arc::new(shared));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -45,7 +45,7 @@ fn is_open(mut peer: &TcpStream) -> bool {
 fn connections_wait_while_the_system_gives_no_threads_and_are_served_when_it_does() {
     let (mut acceptor, peers) = three_without_threads(Duration::from_hours(1));
     for _ in 0..5 {
-        acceptor.starting.end();
+        acceptor.starting.reset();
         assert!(!acceptor.try_start() && acceptor.ready.is_some() && acceptor.starting.resume_at().is_some());
     }
     assert!(!acceptor.try_start(), "there is a pause");
@@ -53,7 +53,7 @@ fn connections_wait_while_the_system_gives_no_threads_and_are_served_when_it_doe
     assert_eq!((stats.active(), stats.served(), stats.failed_spawns()), (0, 0, 0));
     assert!(peers.iter().all(is_open));
     Arc::get_mut(&mut acceptor.shared).unwrap().config.stack_size = 512 * 1024;
-    acceptor.starting.end();
+    acceptor.starting.reset();
     assert!(acceptor.try_start() && acceptor.try_start() && acceptor.try_start() && !acceptor.try_start());
     for mut peer in peers {
         let mut text = String::new();

@@ -6,71 +6,71 @@ use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::places::{Limits, Place, Places, Reason};
+use super::permits::{ConnectionLimits, Permit, Permits, RefusalReason};
 use super::{Config, Role};
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform::Wakeup;
 use crate::service::counted;
 use crate::stats::Stats;
 
-/// Decides who may connect: first by the list of networks, then by the limit of an address, then by the number of places.
+/// Decides who may connect: first by the list of networks, then by the limit of an address, then by the number of permits.
 #[derive(Debug)]
 pub(super) struct Admission {
     stats: Arc<Stats>,
     /// Empty: every address may connect.
     allow: Vec<IpNet>,
-    limits: Limits,
+    limits: ConnectionLimits,
     /// What a connection is called in the log.
     role: Role,
-    places: Arc<Places>,
+    permits: Arc<Permits>,
     /// What was logged of each reason.
-    throttles: [Throttle; Reason::ALL.len()],
+    throttles: [Throttle; RefusalReason::ALL.len()],
 }
 
 impl Admission {
-    /// Returns the admission of one server; `wakeup` is notified when a place is freed.
+    /// Returns the admission of one server; `wakeup` is notified when a permit is freed.
     pub(super) fn new(config: &Config, stats: &Arc<Stats>, wakeup: Arc<Wakeup>) -> Self {
         Self {
             stats: Arc::clone(stats),
             allow: config.allow.iter().copied().map(canonical).collect(),
-            limits: Limits {
+            limits: ConnectionLimits {
                 max_connections: config.max_connections,
                 reserved: config.reserved_connections,
                 max_per_source: config.max_connections_per_ip,
             },
             role: config.role,
-            places: Arc::new(Places::new(wakeup)),
-            throttles: Reason::ALL.map(|_| Throttle::new(LOG_PERIOD)),
+            permits: Arc::new(Permits::new(wakeup)),
+            throttles: RefusalReason::ALL.map(|_| Throttle::new(LOG_PERIOD)),
         }
     }
 
-    /// Takes a place for a connection from `peer`. An IPv4 address that came as IPv6 must be IPv4 here.
+    /// Takes a permit for a connection from `peer`. An IPv4 address that came as IPv6 must be IPv4 here.
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Place, Reason> {
+    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Permit, RefusalReason> {
         if !self.allow.is_empty() && !self.allow.iter().any(|network| network.contains(&peer.ip())) {
-            return Err(Reason::Denied);
+            return Err(RefusalReason::Denied);
         }
-        self.places.take(&self.limits, peer.ip())
+        self.permits.take(&self.limits, peer.ip())
     }
 
-    /// Takes a reserved place for a connection that was refused for `reason`; see [`Places::take_reserved`].
-    pub(super) fn admit_reserved(&self, peer: SocketAddr, reason: Reason) -> Option<Place> {
-        self.places.take_reserved(&self.limits, peer.ip(), reason)
+    /// Takes a reserved permit for a connection that was refused for `reason`; see [`Permits::take_reserved`].
+    pub(super) fn admit_reserved(&self, peer: SocketAddr, reason: RefusalReason) -> Option<Permit> {
+        self.permits.take_reserved(&self.limits, peer.ip(), reason)
     }
 
-    /// The places that are taken.
-    pub(super) fn places(&self) -> &Places {
-        &self.places
+    /// The permits that are taken.
+    pub(super) fn permits(&self) -> &Permits {
+        &self.permits
     }
 
-    /// How many places are free.
+    /// How many permits are free.
     pub(super) fn free(&self) -> u64 {
-        self.limits.max_connections.saturating_sub(self.places.taken())
+        self.limits.max_connections.saturating_sub(self.permits.taken())
     }
 
-    /// How many places one address may have.
+    /// How many permits one address may have.
     pub(super) fn max_per_source(&self) -> u64 {
         self.limits.max_per_source.unwrap_or(u64::MAX)
     }
@@ -82,7 +82,7 @@ impl Admission {
 
     /// Logs the refusals that are due; at the end of the server, all that were held back.
     pub(super) fn flush_suppressed(&mut self, is_end: bool) {
-        for reason in Reason::ALL {
+        for reason in RefusalReason::ALL {
             if let Some(held) = self.throttles[reason as usize].release(is_end) {
                 let others = counted(held, &format!("more {}", self.role.noun()));
                 log::warn!("{others} refused: {}", self.explain(reason));
@@ -91,19 +91,19 @@ impl Admission {
     }
 
     /// Counts a refusal, and logs it if none was logged for a second.
-    pub(super) fn refuse(&mut self, reason: Reason, peer: SocketAddr) {
+    pub(super) fn refuse(&mut self, reason: RefusalReason, peer: SocketAddr) {
         self.stats.count(reason.event());
         if let Some(held) = self.throttles[reason as usize].pass() {
             log::warn!("{} {peer} refused: {}{}", self.role.noun(), self.explain(reason), more(held));
         }
     }
 
-    fn explain(&self, reason: Reason) -> String {
+    fn explain(&self, reason: RefusalReason) -> String {
         let limit = |limit: u64, of: &str, option: &str| format!("{limit} connections are the limit{of} ({option})");
         match reason {
-            Reason::Denied => "the address is not on the list (--allow)".to_owned(),
-            Reason::Full => limit(self.limits.max_connections, "", self.role.limit_option()),
-            Reason::PerIp => {
+            RefusalReason::Denied => "the address is not on the list (--allow)".to_owned(),
+            RefusalReason::Full => limit(self.limits.max_connections, "", self.role.limit_option()),
+            RefusalReason::PerIp => {
                 limit(self.limits.max_per_source.unwrap_or_default(), " for one address", "--max-connections-per-ip")
             }
         }
@@ -149,7 +149,7 @@ mod tests {
             assert!(admission.admit(from(ip)).is_ok(), "{ip}");
         }
         for ip in ["11.0.0.0", "192.0.2.8", "127.0.0.1", "2001:db9::1", "::1"] {
-            assert_eq!(admission.admit(from(ip)).unwrap_err(), Reason::Denied, "{ip}");
+            assert_eq!(admission.admit(from(ip)).unwrap_err(), RefusalReason::Denied, "{ip}");
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn refusals_are_counted_by_reason() {
         let (mut admission, stats) = admission(&Config::default());
-        for reason in Reason::ALL {
+        for reason in RefusalReason::ALL {
             admission.refuse(reason, from("192.0.2.1"));
         }
         assert_eq!((stats.denied(), stats.refused(), stats.refused_per_ip()), (1, 1, 1));
@@ -179,9 +179,9 @@ mod tests {
     #[test]
     fn refusals_held_back_are_due_for_the_log_within_a_second() {
         let (mut admission, _) = admission(&Config::default());
-        admission.refuse(Reason::Full, from("192.0.2.8"));
+        admission.refuse(RefusalReason::Full, from("192.0.2.8"));
         assert_eq!(admission.due(), None, "the first one is logged at once");
-        admission.refuse(Reason::Full, from("192.0.2.9"));
+        admission.refuse(RefusalReason::Full, from("192.0.2.9"));
         assert!(admission.due().is_some_and(|due| due <= Instant::now() + LOG_PERIOD));
     }
 }

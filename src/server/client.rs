@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::Config;
 use super::connection_log::ConnectionLog;
 use super::peer::Peer;
-use super::places::Place;
+use super::permits::Permit;
 use super::registry::Registry;
 use super::slots::ThreadSlots;
 use crate::connection::{
@@ -21,7 +21,7 @@ use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform::Wakeup;
 use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
-use crate::stats::{Closed, ConnectionGuard, Event, Stats};
+use crate::stats::{Closed, ConnectionGuard, Counter, Stats};
 use crate::stream::Stream;
 use crate::threads::Notifier;
 use crate::tls::{Acceptor, HandshakeError};
@@ -33,7 +33,7 @@ pub(super) struct Shared {
     pub(super) stats: Arc<Stats>,
     pub(super) registry: Arc<Registry>,
     pub(super) slots: ThreadSlots,
-    /// Wakes the accept loop when a place or a slot is freed.
+    /// Wakes the accept loop when a permit or a slot is freed.
     pub(super) wakeup: Arc<Wakeup>,
     pub(super) log: ConnectionLog,
     pub(super) watcher: Arc<Watcher>,
@@ -44,20 +44,20 @@ pub(super) struct Shared {
 
 /// A client on its way to its thread.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct ConnectionTask {
     pub(super) id: u64,
     pub(super) peer: Peer,
     pub(super) socket: TcpStream,
-    pub(super) place: Place,
+    pub(super) permit: Permit,
     pub(super) guard: ConnectionGuard,
     pub(super) service: Arc<dyn Service>,
     pub(super) shared: Arc<Shared>,
 }
 
-impl Client {
+impl ConnectionTask {
     /// The whole life of a connection's thread.
     pub(super) fn run(self) {
-        let (id, class, shared) = (self.id, self.place.class(), Arc::clone(&self.shared));
+        let (id, class, shared) = (self.id, self.permit.class(), Arc::clone(&self.shared));
         let sent = self.serve();
         if let Some(thread) = shared.registry.leave(id, sent) {
             shared.slots.retire(thread, class);
@@ -66,15 +66,15 @@ impl Client {
 
     /// Serves the client and closes its connection. Returns what it was sent.
     fn serve(self) -> SendCounts {
-        let Self { id, peer, socket, place, guard, service, shared } = self;
+        let Self { id, peer, socket, permit, guard, service, shared } = self;
         let peer = peer.addr();
         let started = Instant::now();
-        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, place.over_limit(), &shared)));
+        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, permit.over_limit(), &shared)));
         if opened.is_err() {
-            shared.stats.count(Event::Panicked);
+            shared.stats.count(Counter::Panicked);
         }
         let Ok(Some(mut connection)) = opened else {
-            drop(place);
+            drop(permit);
             guard.leave();
             return SendCounts::default();
         };
@@ -85,7 +85,7 @@ impl Client {
             let outcome = service.serve(&mut connection, &shared.stop);
             (outcome, service.sent(&connection))
         }));
-        let (reason, sent) = end(connection, place, served, &shared.stats);
+        let (reason, sent) = end(connection, permit, served, &shared.stats);
         let total = sender.sent();
         // The last one closes the socket.
         drop(sender);
@@ -96,7 +96,7 @@ impl Client {
 }
 
 /// Returns the client's connection, after the TLS handshake if there is one. Returns `None` if and only if that has failed;
-/// the client has been told, and the log.
+/// the client has been announced, and the log.
 // Not inlined, nor what it calls for TLS, nor `end`: what a thread's stack has once reached stays resident for its client's
 // life, and two pages are all that it takes.
 #[inline(never)]
@@ -182,7 +182,7 @@ impl Shared {
         if self.stop.is_triggered() {
             return log::debug!("{noun} {id} from {peer}: no TLS handshake: {}", ErrorChain(error));
         }
-        self.stats.count(Event::FailedHandshake);
+        self.stats.count(Counter::FailedHandshake);
         let mut failures = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner);
         let (passed, is_first_held) = (failures.pass(), failures.has_first());
         drop(failures);
@@ -208,17 +208,17 @@ impl Shared {
     }
 }
 
-/// Closes the connection as its outcome asks, and frees its place before the client can see that. Returns the reason, and
+/// Closes the connection as its outcome asks, and frees its permit before the client can see that. Returns the reason, and
 /// what was sent, for the log.
 #[inline(never)]
 fn end(
     connection: Connection,
-    place: Place,
+    permit: Permit,
     served: thread::Result<(Result<CloseReason, ClientError>, String)>,
     stats: &Stats,
 ) -> (String, String) {
     match served {
-        Ok((Ok(close_reason), sent)) => match connection.finish(place) {
+        Ok((Ok(close_reason), sent)) => match connection.finish(permit) {
             Ok(()) => {
                 stats.count_closed(match close_reason {
                     CloseReason::Client => Closed::Client,
@@ -230,15 +230,15 @@ fn end(
             Err(error) => (count_error(&error, stats), sent),
         },
         Ok((Err(error), sent)) => {
-            drop(place);
+            drop(permit);
             connection.abort();
             (count_error(&error, stats), sent)
         }
         Err(_) => {
-            stats.count(Event::Panicked);
+            stats.count(Counter::Panicked);
             stats.count_closed(Closed::Panic);
             let sent = format!("{} bytes", connection.bytes());
-            drop(place);
+            drop(permit);
             connection.abort();
             ("its thread panicked".to_owned(), sent)
         }
@@ -249,11 +249,11 @@ fn end(
 fn count_error(error: &ClientError, stats: &Stats) -> String {
     stats.count_closed(match error {
         ClientError::TimedOut(_) => {
-            stats.count(Event::TimedOut);
+            stats.count(Counter::TimedOut);
             Closed::WriteTimeout
         }
         ClientError::Cut => {
-            stats.count(Event::Cut);
+            stats.count(Counter::Cut);
             Closed::Drain
         }
         ClientError::Backlog => Closed::Backlog,

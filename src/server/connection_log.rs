@@ -130,8 +130,8 @@ impl Window {
 
     /// Counts a change at `now`. Returns true if and only if it has a line of its own, and the last window if that is over.
     fn count(&mut self, change: Change, now: Instant) -> (bool, Option<Self>) {
-        let is_over = now.saturating_duration_since(self.started) >= LOG_PERIOD;
-        let over = is_over.then(|| std::mem::replace(self, Self::starting_at(now)));
+        let has_ended = now.saturating_duration_since(self.started) >= LOG_PERIOD;
+        let over = has_ended.then(|| std::mem::replace(self, Self::starting_at(now)));
         self.lines += 1;
         if self.lines <= MAX_LINES {
             return (true, over);

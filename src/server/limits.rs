@@ -102,7 +102,7 @@ impl fmt::Display for Limit {
 pub struct Capacity {
     /// The most clients at once.
     pub clients: u64,
-    /// Descriptors for connections, those that wait for a place among them; `u64::MAX` without a limit.
+    /// Descriptors for connections, those that wait for a permit among them; `u64::MAX` without a limit.
     pub descriptors: u64,
     /// What bounds it.
     pub limit: Limit,

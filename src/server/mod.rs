@@ -12,7 +12,7 @@ mod handle;
 mod limits;
 mod monitor;
 mod peer;
-mod places;
+mod permits;
 mod registry;
 #[cfg(test)]
 mod registry_tests;
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use crate::platform;
 use crate::service::{ServerMonitor, Service, counted};
 use crate::shutdown::Shutdown;
-use crate::stats::{Event, Stats};
+use crate::stats::{Counter, Stats};
 use crate::threads::{ROUND, Thread, Threads};
 use crate::tls;
 
@@ -42,16 +42,16 @@ pub use limits::{Capacity, Limit};
 use monitor::Monitor;
 use registry::Registry;
 
-/// The most clients unless told otherwise: 10,000, as in Redis.
+/// The most clients unless announced otherwise: 10,000, as in Redis.
 pub const DEFAULT_MAX_CONNECTIONS: u64 = 10_000;
 
-/// The deadline for one whole frame unless told otherwise: 10 s, as in NATS.
+/// The deadline for one whole frame unless announced otherwise: 10 s, as in NATS.
 pub const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The time for a clean stop unless told otherwise: 10 s.
+/// The time for a clean stop unless announced otherwise: 10 s.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection is silent before the kernel asks whether the client is still there, unless told otherwise: 60 s.
+/// How long a connection is silent before the kernel asks whether the client is still there, unless announced otherwise: 60 s.
 pub const DEFAULT_KEEPALIVE: Duration = platform::KEEPALIVE_IDLE;
 
 /// The stack of a connection's thread: 128 KiB. Resident memory does not depend on it (9.7 KiB a thread from 32 KiB to
@@ -60,11 +60,11 @@ pub const DEFAULT_KEEPALIVE: Duration = platform::KEEPALIVE_IDLE;
 /// by trying sizes in steps of 4 KiB.
 const STACK_SIZE: usize = 128 * 1024;
 
-/// How many connections above a limit wait for a place at once, unless told otherwise: 10,000.
+/// How many connections above a limit wait for a permit at once, unless announced otherwise: 10,000.
 pub const DEFAULT_MAX_WAITING: usize = 10_000;
 
-/// How long a connection above a limit waits for a place, unless told otherwise: 1 s.
-pub const DEFAULT_PLACE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection above a limit waits for a permit, unless announced otherwise: 1 s.
+pub const DEFAULT_ADMISSION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the threads of connections that were cut may take to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
@@ -79,12 +79,12 @@ pub struct Config {
     /// [`reserved_connections`](Self::reserved_connections) together. The sum over the servers of a process must not be
     /// above [`Capacity::clients`].
     pub max_connections: u64,
-    /// How long a client above a limit waits for a place before it is closed: the client that leaves may not have been
+    /// How long a client above a limit waits for a permit before it is closed: the client that leaves may not have been
     /// noticed yet. The time starts again whenever a connection ends, up to five times as long in all, but not where there are
     /// [`reserved_connections`](Self::reserved_connections). Default
-    /// [`DEFAULT_PLACE_TIMEOUT`].
-    pub place_timeout: Duration,
-    /// How many clients may wait for a place, each with a descriptor; others wait in the listeners' queues. Default
+    /// [`DEFAULT_ADMISSION_TIMEOUT`].
+    pub admission_timeout: Duration,
+    /// How many clients may wait for a permit, each with a descriptor; others wait in the listeners' queues. Default
     /// [`DEFAULT_MAX_WAITING`].
     pub max_waiting: usize,
     /// Clients at once from one address; those above it are closed. IPv4 that came as IPv6 is IPv4; of an IPv6 address
@@ -174,7 +174,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: DEFAULT_MAX_CONNECTIONS,
-            place_timeout: DEFAULT_PLACE_TIMEOUT,
+            admission_timeout: DEFAULT_ADMISSION_TIMEOUT,
             max_waiting: DEFAULT_MAX_WAITING,
             max_connections_per_ip: None,
             reserved_connections: 0,
@@ -357,7 +357,7 @@ impl Server {
     pub fn spawn(self, stop: Shutdown) -> Result<Handle, Error> {
         let (addrs, monitor, requested) = (self.local_addrs(), self.monitor(), stop.clone());
         let builder = thread::Builder::new().name(format!("{}-accept", self.config.role.thread_name()));
-        let (begun, has_begun) = mpsc::sync_channel(1);
+        let (started, has_started) = mpsc::sync_channel(1);
         let run = move || {
             if self.config.role == Role::Http
                 && let Err(error) = platform::lower_priority(HTTP_NICENESS)
@@ -366,11 +366,11 @@ impl Server {
             }
             let running = self.begin(&requested)?;
             // It fails only if the caller has panicked.
-            let _ = begun.send(());
+            let _ = started.send(());
             Ok(running.serve())
         };
         let handle = Handle { addrs, monitor, stop, thread: builder.spawn(run).map_err(Error::Start)? };
-        match has_begun.recv() {
+        match has_started.recv() {
             Ok(()) => Ok(handle),
             // It has ended, with the reason.
             Err(_) => handle.join().and(Err(Error::NoListener)),
@@ -463,7 +463,7 @@ fn drain(shared: &Shared) -> Summary {
 fn wait_drained(shared: &Shared) -> bool {
     let deadline = Instant::now().checked_add(shared.config.drain_timeout);
     loop {
-        shared.stats.count(Event::Heartbeat);
+        shared.stats.count(Counter::Heartbeat);
         let round = shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
         let has_drained = shared.registry.wait_empty(deadline.into_iter().chain(round).min());
         if has_drained || deadline.is_some_and(|deadline| deadline <= Instant::now()) {

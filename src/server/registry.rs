@@ -15,7 +15,7 @@ use crate::threads::WakeReason;
 pub(super) struct Registry {
     /// Guards the lists alone. Held for one lookup or change; never while a thread is notified, closing, joining or logging.
     entries: Mutex<Entries>,
-    /// Tells that an entry has gone.
+    /// Tells that an entry has departed.
     left: Condvar,
 }
 
@@ -24,9 +24,9 @@ struct Entries {
     /// By their numbers: the newest is the last.
     active: BTreeMap<u64, Entry>,
     /// What those who have left were sent.
-    gone: SendCounts,
-    /// What everyone has been told, the stop or the cut: whoever comes later must hear it too.
-    told: Option<WakeReason>,
+    departed: SendCounts,
+    /// What everyone has been announced, the stop or the cut: whoever comes later must hear it too.
+    announced: Option<WakeReason>,
 }
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Registry {
         let entries = self.lock();
         let listed =
             |(id, entry): (&u64, &Entry)| Registered { id: *id, peer: entry.peer.addr(), sender: entry.client.clone() };
-        (entries.gone, entries.active.iter().map(listed).collect())
+        (entries.departed, entries.active.iter().map(listed).collect())
     }
 
     /// Keeps the thread's handle until the connection leaves. Returns it if the connection has left already.
@@ -77,17 +77,17 @@ impl Registry {
         if let Some(entry) = entries.active.get_mut(&id) {
             entry.client = Arc::downgrade(client);
         }
-        let told = entries.told;
+        let announced = entries.announced;
         drop(entries);
-        if let Some(reason) = told {
-            tell(client, reason);
+        if let Some(reason) = announced {
+            notify_or_cut(client, reason);
         }
     }
 
     /// Removes a connection, which was `sent` that. Returns its thread's handle, unless the accept loop has it yet to keep.
     pub(super) fn leave(&self, id: u64, sent: SendCounts) -> Option<JoinHandle<()>> {
         let mut entries = self.lock();
-        entries.gone += sent;
+        entries.departed += sent;
         let entry = entries.active.remove(&id);
         if entries.active.is_empty() {
             self.left.notify_all();
@@ -97,21 +97,21 @@ impl Registry {
 
     /// Tells every connection, and every later one, that the server stops.
     pub(super) fn notify_stop(&self) {
-        self.tell_all(WakeReason::Stop);
+        self.announce(WakeReason::Stop);
     }
 
     /// Cuts every connection that is left, in whatever it waits for, and every later one. Returns how many there were.
     pub(super) fn cut(&self) -> usize {
-        self.tell_all(WakeReason::Cut)
+        self.announce(WakeReason::Cut)
     }
 
-    fn tell_all(&self, reason: WakeReason) -> usize {
+    fn announce(&self, reason: WakeReason) -> usize {
         let mut entries = self.lock();
-        entries.told = Some(reason);
+        entries.announced = Some(reason);
         let clients: Vec<_> = entries.active.values().map(|entry| entry.client.clone()).collect();
         drop(entries);
         // A connection that has ended meanwhile is left out; one that is not there yet will hear it when it comes.
-        clients.iter().filter_map(Weak::upgrade).for_each(|client| tell(&client, reason));
+        clients.iter().filter_map(Weak::upgrade).for_each(|client| notify_or_cut(&client, reason));
         clients.len()
     }
 
@@ -138,10 +138,10 @@ impl Registry {
 }
 
 /// Notifies the client, and shuts its socket down if this is the cut.
-fn tell(client: &ClientSender, reason: WakeReason) {
+fn notify_or_cut(client: &ClientSender, reason: WakeReason) {
     client.notifier().notify(reason);
     if reason == WakeReason::Cut {
-        // It fails only if the peer has gone, which wakes the thread as well.
+        // It fails only if the peer has departed, which wakes the thread as well.
         let _ = client.socket().tcp().shutdown(Direction::Both);
     }
 }

@@ -1,4 +1,4 @@
-//! Connections above a limit, until they get a reserved place.
+//! Connections above a limit, until they get a reserved permit.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 
 use super::Config;
 use super::arrivals::Arrival;
-use super::places::{Place, Reason, source_of};
+use super::permits::{Permit, RefusalReason, source_of};
 use crate::connection::RESERVE_TIMEOUT;
 use crate::service::FirstRequest;
 
-/// How long a connection waits for a reserved place after its wait for an ordinary one: 10 s, five times as long as a peer may
+/// How long a connection waits for a reserved permit after its wait for an ordinary one: 10 s, five times as long as a peer may
 /// hold one.
-const LONGEST_WAIT: Duration = RESERVE_TIMEOUT.saturating_mul(5);
+const MAX_WAIT: Duration = RESERVE_TIMEOUT.saturating_mul(5);
 
 /// How often the queue looks for what its connections have sent: every 50 ms, while there are any.
-const LOOK_PERIOD: Duration = Duration::from_millis(50);
+const RECHECK_PERIOD: Duration = Duration::from_millis(50);
 
-/// How many connections wait for each reserved place at most: 4.
+/// How many connections wait for each reserved permit at most: 4.
 const WAITING_PER_PLACE: u64 = 4;
 
-/// How much of a request is looked at: 16 KiB, the most that a request's head may have over HTTP.
-const PEEKED: usize = 16 * 1024;
+/// How much of a request is checked_at at: 16 KiB, the most that a request's head may have over HTTP.
+const PEEK_LEN: usize = 16 * 1024;
 
 /// The queue of connections above a limit.
 ///
-/// A connection gets a reserved place when its first request is whole, and a health check comes before every other request.
-/// So a peer that is silent or slow takes no place. The queue is bounded, and one address has at most a quarter of it. Where
+/// A connection gets a reserved permit when its first request is whole, and a health check comes before every other request.
+/// So a peer that is silent or slow takes no permit. The queue is bounded, and one address has at most a quarter of it. Where
 /// there is no room, the oldest connection of the least urgent kind gives way to a more urgent one, or to a newer one if its
 /// own request is not whole. A connection whose peer has left is given up at the next look.
 #[derive(Debug)]
@@ -40,9 +40,9 @@ pub(super) struct Reserve {
     share: usize,
     /// How long one waits after it was accepted.
     longest_wait: Duration,
-    /// With TLS a request cannot be seen: a connection that has sent any byte gets a place, for its handshake.
+    /// With TLS a request cannot be seen: a connection that has sent any byte gets a permit, for its handshake.
     is_encrypted: bool,
-    looked: Instant,
+    checked_at: Instant,
     buffer: Vec<u8>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Reserve {
 struct Waiting {
     arrival: Arrival,
     /// The limit that it exceeds.
-    reason: Reason,
+    reason: RefusalReason,
     first: FirstRequest,
 }
 
@@ -61,18 +61,18 @@ impl Waiting {
 }
 
 impl Reserve {
-    /// Returns the empty queue of a server. Without reserved places it takes no connection.
+    /// Returns the empty queue of a server. Without reserved permits it takes no connection.
     pub(super) fn new(config: &Config) -> Self {
         let wanted = config.reserved_connections.saturating_mul(WAITING_PER_PLACE);
         let capacity = usize::try_from(wanted).unwrap_or(usize::MAX).min(config.max_waiting);
-        let buffer = if capacity == 0 { Vec::new() } else { vec![0; PEEKED] };
+        let buffer = if capacity == 0 { Vec::new() } else { vec![0; PEEK_LEN] };
         Self {
             waiting: VecDeque::new(),
             capacity,
             share: capacity.div_ceil(4),
-            longest_wait: config.place_timeout.saturating_add(LONGEST_WAIT),
+            longest_wait: config.admission_timeout.saturating_add(MAX_WAIT),
             is_encrypted: config.tls.is_some(),
-            looked: Instant::now(),
+            checked_at: Instant::now(),
             buffer,
         }
     }
@@ -89,20 +89,20 @@ impl Reserve {
 
     /// Takes a connection that exceeds the limit `reason`. Returns the one that is to be turned away for it: another one, or
     /// itself; `None` if there is room for all.
-    pub(super) fn push(&mut self, arrival: Arrival, reason: Reason) -> Option<(Arrival, Reason)> {
+    pub(super) fn push(&mut self, arrival: Arrival, reason: RefusalReason) -> Option<(Arrival, RefusalReason)> {
         if self.capacity == 0 {
             return Some((arrival, reason));
         }
         let Some(first) = self.first_request(&arrival) else { return Some((arrival, reason)) };
         let new = Waiting { arrival, reason, first };
         let source = new.source();
-        let is_crowd = self.waiting.iter().filter(|waiting| waiting.source() == source).count() >= self.share;
+        let is_share_used = self.waiting.iter().filter(|waiting| waiting.source() == source).count() >= self.share;
         let mut displaced = None;
-        if is_crowd || self.waiting.len() >= self.capacity {
-            let candidates = self.waiting.iter().enumerate().filter(|(_, it)| !is_crowd || it.source() == source);
+        if is_share_used || self.waiting.len() >= self.capacity {
+            let candidates = self.waiting.iter().enumerate().filter(|(_, it)| !is_share_used || it.source() == source);
             let least = candidates.min_by_key(|(_, waiting)| (waiting.first, waiting.arrival.since));
             let is_silent = |it: &Waiting| it.first == FirstRequest::Incomplete;
-            // One that has waited for an ordinary place may be older than those that are here.
+            // One that has waited for an ordinary permit may be older than those that are here.
             let gives_way = |it: &Waiting| it.first < first || is_silent(it) && it.arrival.since <= new.arrival.since;
             match least.filter(|(_, waiting)| gives_way(waiting)).map(|(index, _)| index) {
                 Some(index) => displaced = self.waiting.remove(index),
@@ -110,25 +110,25 @@ impl Reserve {
             }
         }
         if self.waiting.is_empty() {
-            self.looked = Instant::now();
+            self.checked_at = Instant::now();
         }
         self.waiting.push_back(new);
         displaced.map(|waiting| (waiting.arrival, waiting.reason))
     }
 
-    /// When [`look`](Self::look) has something to do; `None` while no connection waits.
-    pub(super) fn next_look(&self) -> Option<Instant> {
-        if self.waiting.is_empty() { None } else { self.looked.checked_add(LOOK_PERIOD) }
+    /// When [`recheck`](Self::recheck) has something to do; `None` while no connection waits.
+    pub(super) fn next_check(&self) -> Option<Instant> {
+        if self.waiting.is_empty() { None } else { self.checked_at.checked_add(RECHECK_PERIOD) }
     }
 
     /// Looks at what the connections have sent, if it is time. Returns those that are to be turned away: their peers have
     /// left, or they have waited long enough.
-    pub(super) fn look(&mut self) -> Vec<(Arrival, Reason)> {
+    pub(super) fn recheck(&mut self) -> Vec<(Arrival, RefusalReason)> {
         let now = Instant::now();
-        if self.next_look().is_none_or(|due| due > now) {
+        if self.next_check().is_none_or(|due| due > now) {
             return Vec::new();
         }
-        self.looked = now;
+        self.checked_at = now;
         let mut over = Vec::new();
         for _ in 0..self.waiting.len() {
             let Some(waiting) = self.waiting.pop_front() else { break };
@@ -141,18 +141,18 @@ impl Reserve {
         over
     }
 
-    /// Takes the most urgent connection with a whole request that `admit` has a place for, with that place.
+    /// Takes the most urgent connection with a whole request that `admit` has a permit for, with that permit.
     pub(super) fn take(
         &mut self,
-        admit: impl Fn(SocketAddr, Reason) -> Option<Place>,
-    ) -> Option<(Arrival, Reason, Place)> {
+        admit: impl Fn(SocketAddr, RefusalReason) -> Option<Permit>,
+    ) -> Option<(Arrival, RefusalReason, Permit)> {
         for wanted in [FirstRequest::HealthCheck, FirstRequest::Whole] {
             for index in 0..self.waiting.len() {
                 let Waiting { arrival, reason, first } = &self.waiting[index];
                 if *first == wanted
-                    && let Some(place) = admit(arrival.peer, *reason)
+                    && let Some(permit) = admit(arrival.peer, *reason)
                 {
-                    return self.waiting.remove(index).map(|taken| (taken.arrival, taken.reason, place));
+                    return self.waiting.remove(index).map(|taken| (taken.arrival, taken.reason, permit));
                 }
             }
         }
@@ -249,16 +249,16 @@ mod tests {
             self.peers.push(peer);
             let peer = SocketAddr::new(ip.parse().unwrap(), u16::try_from(self.peers.len()).unwrap());
             let arrival = Arrival { peer, socket, service: Arc::new(Letters), since: Instant::now() };
-            self.reserve.push(arrival, Reason::Full).map(|(arrival, _)| arrival.peer.port())
+            self.reserve.push(arrival, RefusalReason::Full).map(|(arrival, _)| arrival.peer.port())
         }
 
         /// Looks now. Returns those that are refused.
-        fn look(&mut self) -> Vec<u16> {
-            self.reserve.looked = Instant::now().checked_sub(LOOK_PERIOD).unwrap();
-            self.reserve.look().iter().map(|(arrival, _)| arrival.peer.port()).collect()
+        fn recheck(&mut self) -> Vec<u16> {
+            self.reserve.checked_at = Instant::now().checked_sub(RECHECK_PERIOD).unwrap();
+            self.reserve.recheck().iter().map(|(arrival, _)| arrival.peer.port()).collect()
         }
 
-        /// Those that are offered a place, in this order. None takes it.
+        /// Those that are offered a permit, in this order. None takes it.
         fn offered(&mut self) -> Vec<u16> {
             let offered = RefCell::new(Vec::new());
             let refuse = |peer: SocketAddr, _| {
@@ -273,22 +273,22 @@ mod tests {
     #[test]
     fn a_silent_connection_gets_no_place_and_a_health_check_the_first() {
         let mut queue = Queue::new(100);
-        assert!(!queue.reserve.has_request() && queue.reserve.next_look().is_none());
+        assert!(!queue.reserve.has_request() && queue.reserve.next_check().is_none());
         for text in ["", ".", "r", "h", "s", "h"] {
             assert_eq!(queue.push("192.0.2.1", text), None);
         }
         assert_eq!(queue.offered(), [4, 6, 3, 5]);
-        assert!(queue.reserve.has_request() && queue.reserve.next_look().is_some());
+        assert!(queue.reserve.has_request() && queue.reserve.next_check().is_some());
     }
 
     #[test]
     fn a_request_that_comes_later_is_seen_at_a_later_look() {
         let mut queue = Queue::new(100);
         queue.push("192.0.2.1", "");
-        assert!(queue.offered().is_empty() && queue.look().is_empty());
+        assert!(queue.offered().is_empty() && queue.recheck().is_empty());
         (&queue.peers[0]).write_all(b"h").unwrap();
         while queue.offered().is_empty() {
-            assert!(queue.look().is_empty());
+            assert!(queue.recheck().is_empty());
             thread::yield_now();
         }
     }
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_full_queue_turns_the_oldest_of_the_least_urgent_away() {
         let mut queue = Queue::new(4);
-        for (text, ip, turned_away) in [
+        for (text, ip, rejected) in [
             ("", "192.0.2.1", None),
             ("r", "192.0.2.2", None),
             ("", "192.0.2.3", None),
@@ -310,7 +310,7 @@ mod tests {
             ("h", "192.0.2.11", Some(6)),
             ("h", "192.0.2.12", Some(12)),
         ] {
-            assert_eq!(queue.push(ip, text), turned_away, "{ip}");
+            assert_eq!(queue.push(ip, text), rejected, "{ip}");
         }
         assert_eq!(queue.offered(), [4, 7, 8, 11]);
     }
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn an_address_has_a_quarter_of_the_queue() {
         let mut queue = Queue::new(8);
-        for (text, ip, turned_away) in [
+        for (text, ip, rejected) in [
             ("r", "192.0.2.1", None),
             ("r", "192.0.2.1", None),
             ("r", "192.0.2.1", Some(3)),
@@ -335,7 +335,7 @@ mod tests {
             ("h", "192.0.2.1", Some(1)),
             ("", "192.0.2.2", None),
         ] {
-            assert_eq!(queue.push(ip, text), turned_away, "{text} {ip}");
+            assert_eq!(queue.push(ip, text), rejected, "{text} {ip}");
         }
     }
 
@@ -350,7 +350,7 @@ mod tests {
         drop((queue.peers.remove(2), queue.peers.remove(0)));
         let mut given_up = Vec::new();
         while given_up.len() < 2 {
-            given_up.extend(queue.look());
+            given_up.extend(queue.recheck());
             thread::yield_now();
         }
         given_up.sort_unstable();
@@ -362,11 +362,11 @@ mod tests {
         let mut queue = Queue::new(100);
         queue.push("192.0.2.1", "");
         queue.push("192.0.2.1", "h");
-        assert!(queue.look().is_empty());
+        assert!(queue.recheck().is_empty());
         for waiting in &mut queue.reserve.waiting {
             waiting.arrival.since = Instant::now().checked_sub(queue.reserve.longest_wait).unwrap();
         }
-        assert_eq!(queue.look(), [1, 2]);
+        assert_eq!(queue.recheck(), [1, 2]);
         assert!(queue.reserve.is_empty());
     }
 

@@ -32,7 +32,7 @@ pub struct Stats {
 
 /// An event that is only counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum Counter {
     /// The accept loop has come round.
     Heartbeat,
     /// A client was closed because the limit on connections was reached.
@@ -258,18 +258,18 @@ impl Stats {
     }
 
     /// Counts one event.
-    pub(crate) fn count(&self, event: Event) {
+    pub(crate) fn count(&self, event: Counter) {
         let counter = match event {
-            Event::Heartbeat => &self.heartbeats,
-            Event::Refused => &self.refused,
-            Event::RefusedPerIp => &self.refused_per_ip,
-            Event::Denied => &self.denied,
-            Event::FailedAccept => &self.failed_accepts,
-            Event::FailedSpawn => &self.failed_spawns,
-            Event::Panicked => &self.panics,
-            Event::TimedOut => &self.timed_out,
-            Event::Cut => &self.cut,
-            Event::FailedHandshake => &self.failed_handshakes,
+            Counter::Heartbeat => &self.heartbeats,
+            Counter::Refused => &self.refused,
+            Counter::RefusedPerIp => &self.refused_per_ip,
+            Counter::Denied => &self.denied,
+            Counter::FailedAccept => &self.failed_accepts,
+            Counter::FailedSpawn => &self.failed_spawns,
+            Counter::Panicked => &self.panics,
+            Counter::TimedOut => &self.timed_out,
+            Counter::Cut => &self.cut,
+            Counter::FailedHandshake => &self.failed_handshakes,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -28,7 +28,7 @@ fn is_served(source: &str, addr: SocketAddr) -> bool {
 }
 
 fn per_ip(limit: u64) -> ServerConfig {
-    ServerConfig { max_connections_per_ip: Some(limit), place_timeout: Duration::ZERO, ..ServerConfig::default() }
+    ServerConfig { max_connections_per_ip: Some(limit), admission_timeout: Duration::ZERO, ..ServerConfig::default() }
 }
 
 fn allowing(network: &str) -> ServerConfig {
@@ -57,7 +57,7 @@ fn one_address_that_takes_all_is_refused_and_the_others_are_served() {
 
 #[test]
 fn a_thousand_that_come_and_go_from_one_address_leave_its_place_free() {
-    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_millis(100), ..per_ip(1) });
+    let server = MapServer::with(HOUR, ServerConfig { admission_timeout: Duration::from_millis(100), ..per_ip(1) });
     for _ in 0..1000 {
         let socket = connect_from("127.0.0.2", server.running.addr);
         // A reset, so that no port waits in TIME-WAIT.

@@ -23,7 +23,7 @@ fn limited(max_connections: u64) -> ServerConfig {
 
 /// The same, without a wait for a place.
 fn strictly_limited(max_connections: u64) -> ServerConfig {
-    ServerConfig { place_timeout: Duration::ZERO, ..limited(max_connections) }
+    ServerConfig { admission_timeout: Duration::ZERO, ..limited(max_connections) }
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_client_above_the_limit_sees_the_end_and_those_in_place_go_on() {
 
 #[test]
 fn a_client_above_the_limit_is_closed_when_it_has_waited_for_a_place() {
-    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_millis(10), ..limited(1) });
+    let server = MapServer::with(HOUR, ServerConfig { admission_timeout: Duration::from_millis(10), ..limited(1) });
     let _only = Reader::connect(server.running.addr);
     server.running.wait_active(1);
     assert!(ends_in_order(&mut server.running.connect()));
@@ -68,7 +68,7 @@ fn without_room_to_wait_a_client_is_refused_or_served_all_the_same() {
 #[test]
 fn a_client_that_connects_while_another_one_leaves_is_not_refused() {
     // No client waits in vain however busy the machine is.
-    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_mins(1), ..limited(1) });
+    let server = MapServer::with(HOUR, ServerConfig { admission_timeout: Duration::from_mins(1), ..limited(1) });
     for _ in 0..100 {
         assert_eq!(Reader::connect(server.running.addr).map(Format::Json), numbered(0));
     }
@@ -78,7 +78,7 @@ fn a_client_that_connects_while_another_one_leaves_is_not_refused() {
 
 #[test]
 fn of_all_clients_of_a_full_server_that_reconnect_at_once_none_is_refused() {
-    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_mins(1), ..limited(500) });
+    let server = MapServer::with(HOUR, ServerConfig { admission_timeout: Duration::from_mins(1), ..limited(500) });
     let connect = || (0..500).map(|_| server.running.connect()).collect::<Vec<_>>();
     let mut clients = connect();
     for _ in 0..3 {
@@ -219,7 +219,7 @@ fn a_hundred_panics_under_load_end_a_hundred_connections_and_are_each_logged_onc
 #[test]
 fn a_client_without_a_thread_is_closed_and_the_server_lives_on() {
     // No address space has room for that: the system refuses the thread, as it does at its limit.
-    let config = ServerConfig { stack_size: 1 << 46, place_timeout: Duration::from_millis(10), ..unhurried() };
+    let config = ServerConfig { stack_size: 1 << 46, admission_timeout: Duration::from_millis(10), ..unhurried() };
     let running = Running::start(Fragile, config);
     let began = Instant::now();
     for _ in 0..5 {
@@ -261,7 +261,7 @@ fn a_burst_that_is_larger_than_the_queue_is_accepted_before_any_of_it_has_a_thre
     socket.listen(8).unwrap();
     let listener = TcpListener::from(socket);
     let addr = listener.local_addr().unwrap();
-    let mut server = Server::new(ServerConfig { place_timeout: HOUR, ..limited(1) });
+    let mut server = Server::new(ServerConfig { admission_timeout: HOUR, ..limited(1) });
     server.listen(listener, Arc::new(Cast::new(feed, HOUR))).unwrap();
     let running = server.spawn(Shutdown::new().unwrap()).unwrap();
     let mut only = Reader::connect(addr);
@@ -317,7 +317,7 @@ impl Service for Holding {
 fn where_there_is_a_reserve_a_queue_ends_soon_though_places_are_freed_all_the_time() {
     let config = ServerConfig {
         // Far above the time that a place is held: on a busy machine as well, one has always been freed lately.
-        place_timeout: Duration::from_secs(2),
+        admission_timeout: Duration::from_secs(2),
         max_waiting: 1,
         reserved_connections: 4,
         ..limited(1)

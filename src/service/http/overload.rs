@@ -6,7 +6,7 @@ use super::response::{Code, Kind, Response};
 use super::route::Route;
 use crate::connection::{Connection, OverLimit};
 use crate::service::FirstRequest;
-use crate::stats::Event;
+use crate::stats::Counter;
 
 /// The connections above the limits that a server for [`Http`] should have in reserve: 16. A connection gets one when its
 /// request is whole, and so takes it for milliseconds; one address has a quarter of them at most.
@@ -54,8 +54,8 @@ impl Http {
     pub(super) fn note_over(&self, connection: &Connection) {
         let Some(limit) = connection.over_limit() else { return };
         self.own.stats().count(match limit {
-            OverLimit::Connections => Event::Refused,
-            OverLimit::PerAddress => Event::RefusedPerIp,
+            OverLimit::Connections => Counter::Refused,
+            OverLimit::PerAddress => Counter::RefusedPerIp,
         });
         self.change_log.over_limit(connection.peer(), &self.explain_limit(limit));
     }

@@ -1,4 +1,4 @@
-//! The places of connections: how many there are, how many one address has, and the guard that frees one.
+//! The permits of connections: how many there are, how many one address has, and the guard that frees one.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,58 +8,58 @@ use std::time::Instant;
 use super::slots::Class;
 use crate::connection::OverLimit;
 use crate::platform::Wakeup;
-use crate::stats::Event;
+use crate::stats::Counter;
 
 /// The part of an IPv6 address that counts as one source: its first 64 bits. A site gives each of its links 64 bits to
 /// choose addresses from (RFC 4291, 2.5.4), so a single machine has as many whole addresses as it likes (RFC 8981).
 const SOURCE_BITS_V6: u128 = u128::MAX << 64;
 
-/// How many places there are.
+/// How many permits there are.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     pub(super) max_connections: u64,
-    /// Places above `max_connections`, for connections that are over a limit.
+    /// Permits above `max_connections`, for connections that are over a limit.
     pub(super) reserved: u64,
-    /// `None`: as many as there are places.
+    /// `None`: as many as there are permits.
     pub(super) max_per_source: Option<u64>,
 }
 
-/// Why a connection has no place.
+/// Why a connection has no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum RefusalReason {
     /// Its address is not on the list.
     Denied,
-    /// All places are taken.
+    /// All permits are taken.
     Full,
-    /// Its address has as many places as one may have.
+    /// Its address has as many permits as one may have.
     PerIp,
 }
 
-impl Reason {
+impl RefusalReason {
     pub(super) const ALL: [Self; 3] = [Self::Denied, Self::Full, Self::PerIp];
 
     /// How it is counted.
-    pub(super) fn event(self) -> Event {
+    pub(super) fn event(self) -> Counter {
         match self {
-            Self::Denied => Event::Denied,
-            Self::Full => Event::Refused,
-            Self::PerIp => Event::RefusedPerIp,
+            Self::Denied => Counter::Denied,
+            Self::Full => Counter::Refused,
+            Self::PerIp => Counter::RefusedPerIp,
         }
     }
 }
 
-/// One connection's place, free again when it is dropped.
+/// One connection's permit, free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct Permit {
+    permits: Arc<Permits>,
     /// The address that it is counted for; `None` where addresses are not counted. Boxed, because each client has it, and
     /// few servers count.
     source: Option<Box<IpAddr>>,
-    /// The limit that the connection exceeds, if the place is a reserved one.
+    /// The limit that the connection exceeds, if the permit is a reserved one.
     over_limit: Option<OverLimit>,
 }
 
-impl Place {
+impl Permit {
     /// The limit that the connection exceeds; `None` if it exceeds none.
     pub(super) fn over_limit(&self) -> Option<OverLimit> {
         self.over_limit
@@ -71,18 +71,18 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.places.free(self);
+        self.permits.free(self);
     }
 }
 
-/// The places that are taken.
+/// The permits that are taken.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Permits {
     /// Guards the counts alone. Held for one lookup or change.
     counts: Mutex<Counts>,
-    /// Notified when a place is freed.
+    /// Notified when a permit is freed.
     wakeup: Arc<Wakeup>,
 }
 
@@ -94,14 +94,14 @@ struct Counts {
     per_source: HashMap<IpAddr, u64>,
     /// The same, of the reserved ones.
     reserved_per_source: HashMap<IpAddr, u64>,
-    /// The addresses of places that were freed since [`Places::take_freed`], without the reserved ones, where addresses are
-    /// counted. No more than there are places: one that is freed again was taken by the accept loop, which looks first.
+    /// The addresses of permits that were freed since [`Permits::take_freed`], without the reserved ones, where addresses are
+    /// counted. No more than there are permits: one that is freed again was taken by the accept loop, which looks first.
     freed: Vec<IpAddr>,
-    /// When a place was freed last, without the reserved ones.
+    /// When a permit was freed last, without the reserved ones.
     last_freed: Option<Instant>,
 }
 
-impl Places {
+impl Permits {
     pub(super) fn new(wakeup: Arc<Wakeup>) -> Self {
         Self { counts: Mutex::default(), wakeup }
     }
@@ -111,41 +111,46 @@ impl Places {
         self.lock().taken
     }
 
-    /// Returns the addresses of the places that were freed since the last call, without the reserved ones, where addresses are
+    /// Returns the addresses of the permits that were freed since the last call, without the reserved ones, where addresses are
     /// counted.
     pub(super) fn take_freed(&self) -> Vec<IpAddr> {
         std::mem::take(&mut self.lock().freed)
     }
 
-    /// When a place was freed last, without the reserved ones; `None` before the first.
+    /// When a permit was freed last, without the reserved ones; `None` before the first.
     pub(super) fn last_freed(&self) -> Option<Instant> {
         self.lock().last_freed
     }
 
-    /// Takes a place for `ip`.
+    /// Takes a permit for `ip`.
     ///
     /// # Errors
     /// Which limit is reached.
-    pub(super) fn take(self: &Arc<Self>, limits: &Limits, ip: IpAddr) -> Result<Place, Reason> {
+    pub(super) fn take(self: &Arc<Self>, limits: &ConnectionLimits, ip: IpAddr) -> Result<Permit, RefusalReason> {
         let mut counts = self.lock();
         if counts.taken >= limits.max_connections {
-            return Err(Reason::Full);
+            return Err(RefusalReason::Full);
         }
         let source = limits.max_per_source.map(|_| source_of(ip));
         if let (Some(source), Some(limit)) = (source, limits.max_per_source) {
-            increment(&mut counts.per_source, source, limit).ok_or(Reason::PerIp)?;
+            increment(&mut counts.per_source, source, limit).ok_or(RefusalReason::PerIp)?;
         }
         counts.taken += 1;
-        Ok(Place { places: Arc::clone(self), source: source.map(Box::new), over_limit: None })
+        Ok(Permit { permits: Arc::clone(self), source: source.map(Box::new), over_limit: None })
     }
 
-    /// Takes one of the reserved places for a connection that was refused for `reason`, if one is free and `ip` has not a
+    /// Takes one of the reserved permits for a connection that was refused for `reason`, if one is free and `ip` has not a
     /// quarter of them already.
-    pub(super) fn take_reserved(self: &Arc<Self>, limits: &Limits, ip: IpAddr, reason: Reason) -> Option<Place> {
+    pub(super) fn take_reserved(
+        self: &Arc<Self>,
+        limits: &ConnectionLimits,
+        ip: IpAddr,
+        reason: RefusalReason,
+    ) -> Option<Permit> {
         let over_limit = match reason {
-            Reason::Denied => return None,
-            Reason::Full => OverLimit::Connections,
-            Reason::PerIp => OverLimit::PerAddress,
+            RefusalReason::Denied => return None,
+            RefusalReason::Full => OverLimit::Connections,
+            RefusalReason::PerIp => OverLimit::PerAddress,
         };
         let mut counts = self.lock();
         if counts.reserved >= limits.reserved {
@@ -154,20 +159,20 @@ impl Places {
         let source = source_of(ip);
         increment(&mut counts.reserved_per_source, source, limits.reserved.div_ceil(4))?;
         counts.reserved += 1;
-        Some(Place { places: Arc::clone(self), source: Some(Box::new(source)), over_limit: Some(over_limit) })
+        Some(Permit { permits: Arc::clone(self), source: Some(Box::new(source)), over_limit: Some(over_limit) })
     }
 
-    fn free(&self, place: &Place) {
+    fn free(&self, permit: &Permit) {
         let mut counts = self.lock();
         let Counts { taken, reserved, per_source, reserved_per_source, .. } = &mut *counts;
         let (count, sources) =
-            if place.over_limit.is_some() { (reserved, reserved_per_source) } else { (taken, per_source) };
+            if permit.over_limit.is_some() { (reserved, reserved_per_source) } else { (taken, per_source) };
         *count -= 1;
-        if let Some(source) = &place.source {
+        if let Some(source) = &permit.source {
             decrement(sources, **source);
         }
-        if place.over_limit.is_none() {
-            counts.freed.extend(place.source.as_deref());
+        if permit.over_limit.is_none() {
+            counts.freed.extend(permit.source.as_deref());
             counts.last_freed = Some(Instant::now());
             drop(counts);
             self.wakeup.notify();
@@ -207,12 +212,12 @@ pub(super) fn source_of(ip: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn places() -> Arc<Places> {
-        Arc::new(Places::new(Arc::new(Wakeup::new().unwrap())))
+    fn permits() -> Arc<Permits> {
+        Arc::new(Permits::new(Arc::new(Wakeup::new().unwrap())))
     }
 
-    fn limits(max_connections: u64, max_per_source: Option<u64>) -> Limits {
-        Limits { max_connections, reserved: 4, max_per_source }
+    fn limits(max_connections: u64, max_per_source: Option<u64>) -> ConnectionLimits {
+        ConnectionLimits { max_connections, reserved: 4, max_per_source }
     }
 
     fn ip(ip: &str) -> IpAddr {
@@ -221,20 +226,20 @@ mod tests {
 
     #[test]
     fn an_address_has_its_places_and_a_freed_one_at_once() {
-        let (places, limits) = (places(), limits(10, Some(2)));
-        let take = |address| places.take(&limits, ip(address));
+        let (permits, limits) = (permits(), limits(10, Some(2)));
+        let take = |address| permits.take(&limits, ip(address));
         let (first, second) = (take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap());
-        assert_eq!(take("192.0.2.1").unwrap_err(), Reason::PerIp);
+        assert_eq!(take("192.0.2.1").unwrap_err(), RefusalReason::PerIp);
         let other = take("192.0.2.2").unwrap();
         drop(first);
         let third = take("192.0.2.1").unwrap();
-        assert_eq!(take("192.0.2.1").unwrap_err(), Reason::PerIp);
+        assert_eq!(take("192.0.2.1").unwrap_err(), RefusalReason::PerIp);
         drop(other);
-        let counts = places.lock();
+        let counts = permits.lock();
         assert_eq!(
             (counts.per_source.len(), counts.taken, &counts.freed[..]),
             (1, 2, &[ip("192.0.2.1"), ip("192.0.2.2")][..]),
-            "a source without a place is kept"
+            "a source without a permit is kept"
         );
         drop(counts);
         drop([second, third]);
@@ -242,32 +247,32 @@ mod tests {
 
     #[test]
     fn sixty_four_bits_of_ipv6_are_one_source() {
-        let (places, limits) = (places(), limits(10, Some(1)));
-        let _place = places.take(&limits, ip("2001:db8:0:1::1")).unwrap();
-        assert!(places.take(&limits, ip("2001:db8:0:1:ffff::2")).is_err());
-        assert!(places.take(&limits, ip("2001:db8:0:2::1")).is_ok());
+        let (permits, limits) = (permits(), limits(10, Some(1)));
+        let _place = permits.take(&limits, ip("2001:db8:0:1::1")).unwrap();
+        assert!(permits.take(&limits, ip("2001:db8:0:1:ffff::2")).is_err());
+        assert!(permits.take(&limits, ip("2001:db8:0:2::1")).is_ok());
     }
 
     #[test]
     fn a_full_server_takes_no_place_of_the_address() {
-        let (places, limits) = (places(), limits(1, Some(1)));
-        let only = places.take(&limits, ip("192.0.2.2")).unwrap();
-        assert_eq!(places.take(&limits, ip("192.0.2.1")).unwrap_err(), Reason::Full);
+        let (permits, limits) = (permits(), limits(1, Some(1)));
+        let only = permits.take(&limits, ip("192.0.2.2")).unwrap();
+        assert_eq!(permits.take(&limits, ip("192.0.2.1")).unwrap_err(), RefusalReason::Full);
         drop(only);
-        assert!(places.take(&limits, ip("192.0.2.1")).is_ok());
+        assert!(permits.take(&limits, ip("192.0.2.1")).is_ok());
     }
 
     #[test]
     fn an_address_has_a_quarter_of_the_reserved_places() {
-        let (places, limits) = (places(), Limits { reserved: 8, ..limits(1, None) });
-        let take = |address: &str| places.take_reserved(&limits, ip(address), Reason::Full);
+        let (permits, limits) = (permits(), ConnectionLimits { reserved: 8, ..limits(1, None) });
+        let take = |address: &str| permits.take_reserved(&limits, ip(address), RefusalReason::Full);
         let mut held: Vec<_> = (0..8).map(|number| take(&format!("192.0.2.{}", number / 2)).unwrap()).collect();
         assert!(take("192.0.2.9").is_none(), "all are taken");
         drop(held.pop());
         assert!(take("192.0.2.0").is_none(), "the address has a quarter");
         let ninth = take("192.0.2.9").unwrap();
-        assert_eq!((ninth.over_limit(), places.taken()), (Some(OverLimit::Connections), 0));
-        let denied = places.take_reserved(&limits, ip("192.0.2.10"), Reason::Denied);
+        assert_eq!((ninth.over_limit(), permits.taken()), (Some(OverLimit::Connections), 0));
+        let denied = permits.take_reserved(&limits, ip("192.0.2.10"), RefusalReason::Denied);
         assert!(denied.is_none());
     }
 }
