@@ -1,4 +1,4 @@
-//! The accept loop: one thread a client, and no error that ends it.
+//! The accept loop: starts one thread per client; no error ends it.
 
 use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
@@ -22,44 +22,44 @@ use crate::platform;
 use crate::service::{Service, counted};
 use crate::stats::{AcceptError, Counter};
 
-/// Connections taken from one listener before the next one has its turn.
+/// Connections accepted from one listener before the loop goes to the next: 64.
 const BATCH: usize = 64;
 
-/// How many times [`Config::admission_timeout`](super::Config::admission_timeout) connections are left in the listeners' queues while
-/// too many arrivals are held, where there is a reserve: with HTTP's 200 ms, health checks are answered within 1 s.
+/// How long connections are left in the listeners' queues while too many arrivals are held and there is a reserve, in
+/// multiples of [`Config::admission_timeout`](super::Config::admission_timeout): 2. With HTTP's 200 ms, health checks are
+/// answered within 1 s.
 const MAX_DEFERRALS: u32 = 2;
 
-/// How long, after the stop, those who are still in a listener's queue are rejected in order: 50 ms, enough for the
-/// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
+/// How long, after the stop, connections in a listener's queue are closed gracefully: 50 ms, enough for the 4096 of a full
+/// queue (12 us of the server's time each, measured). A flood of connects must not keep the listener open.
 const REJECT_PERIOD: Duration = Duration::from_millis(50);
 
-/// A listener and what is done for those who come to it.
+/// A listener and the service of its clients.
 #[derive(Debug)]
 pub(super) struct BoundListener {
     pub(super) socket: TcpListener,
     pub(super) service: Arc<dyn Service>,
-    /// True if another process holds the listener open: closing it resets nobody.
+    /// True if another process holds the listener open, so that closing it here resets no connection.
     pub(super) is_shared: bool,
 }
 
-/// The accept loop's own state.
+/// The state of the accept loop.
 pub(super) struct AcceptLoop {
     pub(super) shared: Arc<Shared>,
     next_id: u64,
-    /// Accepted, and without a thread yet. A thread takes ten times as long to start as a connection to accept: in a
-    /// burst the kernel's queue is emptied before each start, so that it does not overflow and no client's SYN is sent
-    /// again a second later.
+    /// Accepted connections without a thread. Starting a thread takes ten times as long as accepting: in a burst the kernel's
+    /// queue is emptied before each start, so that it does not overflow and no client must retransmit its SYN after 1 s.
     pub(super) arrivals: Arrivals,
-    /// Has a permit, and waits for a slot, because a thread that has given up its permit is about to end; or for a thread.
+    /// A connection that has a permit and waits for a slot (the thread that freed the permit is about to end) or a thread.
     pub(super) ready: Option<(Arrival, Permit)>,
-    /// Refused an ordinary permit.
+    /// Connections that were refused an ordinary permit.
     reserve: Reserve,
     /// Since when connections have been left in the listeners' queues because too many arrivals were held; `None` once the
     /// queues have been empty.
     deferred_since: Option<Instant>,
-    /// After `accept` failed for lack of something.
+    /// Pauses after `accept` failed for lack of a resource.
     accepting: Backoff,
-    /// After the system gave no thread.
+    /// Pauses after the system refused a thread.
     pub(super) starting: Backoff,
     admission: Admission,
     failures: Throttle,
@@ -82,9 +82,8 @@ impl AcceptLoop {
         }
     }
 
-    /// Gives a thread to each client until the stop is requested. Then closes the listeners: those who are still in their
-    /// queues get an orderly end instead of the reset that closing a listener sends them; the queue of a listener that is
-    /// shared is its next holder's.
+    /// Starts a thread for each client until the stop is requested, then closes the listeners. Connections in their queues are
+    /// closed gracefully, because closing a listener resets them; the queue of a shared listener is left to its next holder.
     pub(super) fn run(&mut self, listeners: Vec<BoundListener>) {
         let (stop, wakeup) = (self.shared.stop.clone(), Arc::clone(&self.shared.wakeup));
         let mut polled: Vec<BorrowedFd<'_>> = listeners.iter().map(|listener| listener.socket.as_fd()).collect();
@@ -105,13 +104,13 @@ impl AcceptLoop {
                             wakeup.clear();
                         }
                     }
-                    // The refusal has taken a moment: until the system lets the loop wait again, it tries whatever there may be
-                    // to do. It counts no rounds meanwhile, so that the monitor reports it.
+                    // The failed poll has paused for a moment. Until a poll succeeds, the loop tries all its work, and counts no
+                    // rounds, so that the monitor reports it.
                     Err(error) => self.log_failure("cannot wait for clients", &error, "; raise the limit (ulimit -n)"),
                 }
             }
             if !self.is_backing_off() {
-                // All of them, although one fails: the next round begins with the same one.
+                // Tries every listener even if one fails: the next round starts with the same one.
                 let emptied = listeners.iter().filter(|listener| self.accept_batch(listener)).count();
                 if emptied == listeners.len() {
                     self.deferred_since = None;
@@ -129,7 +128,7 @@ impl AcceptLoop {
         self.log_held(true);
     }
 
-    /// Logs what was held back and is due; at the end, all. What threads hold back after that, the drain logs.
+    /// Logs the suppressed lines that are due; at the end, all of them. The drain logs those that threads add later.
     fn log_held(&mut self, is_end: bool) {
         self.admission.flush_suppressed(is_end);
         self.shared.log.flush(false);
@@ -139,7 +138,7 @@ impl AcceptLoop {
         }
     }
 
-    /// When the loop comes round even if nobody comes; `None` if it need not.
+    /// When the next round is due without a new client; `None` if none is.
     fn next_round(&self) -> Option<Instant> {
         let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
         let (accepting, starting) = (self.accepting.resume_at(), self.starting.resume_at());
@@ -151,19 +150,19 @@ impl AcceptLoop {
         all.into_iter().flatten().min()
     }
 
-    /// True if and only if accepting is not to be tried yet. Without threads, who comes waits in the kernel's queue.
+    /// True if and only if accepting is paused after a failure. New connections wait in the kernel's queue.
     fn is_backing_off(&self) -> bool {
         self.accepting.resume_at().is_some() || self.starting.resume_at().is_some()
     }
 
-    /// True if and only if connections may be accepted now. Others wait in the kernel's queue.
+    /// True if and only if connections may be accepted now; otherwise they wait in the kernel's queue.
     fn accepts(&self) -> bool {
         !self.is_backing_off() && self.has_room_at().is_none()
     }
 
-    /// When connections may be accepted all the same, though too many arrivals are held: those that do not get a permit by
-    /// then are refused. `None` if there is room, or no permit has been freed for as long as connections wait for one. Where
-    /// there is a reserve, also if connections have been left in the queues for long: a health check may be among them.
+    /// When connections are accepted although too many arrivals are held: those without a permit by then are refused. `None`
+    /// if there is room, or if no permit has been freed for the admission timeout. With a reserve, also `None` if connections
+    /// have been left in the queues for too long: a health check may be among them.
     fn has_room_at(&self) -> Option<Instant> {
         if !self.arrivals.is_full(self.admission.free()) {
             return None;
@@ -176,8 +175,8 @@ impl AcceptLoop {
         quiet.into_iter().chain(overdue).min().filter(|at| *at > Instant::now())
     }
 
-    /// Starts the thread of the next connection that has a permit. Returns false if and only if none can be started before
-    /// something happens: the loop's wakeup is armed then, if it matters.
+    /// Starts the thread of the next connection that has a permit. Returns false if and only if no thread can be started before
+    /// another event; the loop's wakeup is armed then, if it matters.
     fn start_next(&mut self) -> bool {
         if self.try_start() {
             return true;
@@ -187,7 +186,7 @@ impl AcceptLoop {
             return false;
         }
         self.shared.wakeup.arm();
-        // What was freed before it was armed did not notify it.
+        // A permit that was freed before the arming did not notify the wakeup.
         self.start_reserved();
         self.try_start()
     }
@@ -210,8 +209,8 @@ impl AcceptLoop {
         self.ready.is_none()
     }
 
-    /// Closes and counts the connections that have been held since the system began to give no threads, for as long as one
-    /// waits for a permit. The others are tried again after the pause.
+    /// Closes and counts the connections that have been held for the admission timeout while the system refused threads. The
+    /// others are tried again after the pause.
     fn close_without_thread(&mut self) {
         let timeout = self.shared.config.admission_timeout;
         let now = Instant::now();
@@ -232,7 +231,7 @@ impl AcceptLoop {
         }
     }
 
-    /// Refuses the connections that have waited for a permit, or for a thread, long enough.
+    /// Refuses the connections whose wait for a permit or a thread has timed out.
     pub(super) fn refuse_expired(&mut self) {
         self.close_without_thread();
         while let Some((arrival, reason)) = self.arrivals.expire(&self.admission) {
@@ -243,7 +242,7 @@ impl AcceptLoop {
         }
     }
 
-    /// Gives the connection a reserved permit, now or soon, or closes it: its client sees the end of the stream.
+    /// Queues the connection for a reserved permit, or closes it: its client sees the end of the stream.
     fn refuse(&mut self, arrival: Arrival, reason: RefusalReason) {
         let rejected =
             if reason == RefusalReason::Denied { Some((arrival, reason)) } else { self.reserve.push(arrival, reason) };
@@ -253,8 +252,7 @@ impl AcceptLoop {
         self.start_reserved();
     }
 
-    /// Starts the threads of the connections that have a reserved permit now. One whose address has its share lets others
-    /// pass.
+    /// Starts the threads of queued connections that get a reserved permit. Skips those whose address has its share.
     fn start_reserved(&mut self) {
         while self.reserve.has_request()
             && self.starting.resume_at().is_none()
@@ -264,7 +262,7 @@ impl AcceptLoop {
             let Some((arrival, reason, permit)) = taken else {
                 return self.shared.slots.give_back(Class::Reserved);
             };
-            // Without a thread it waits on, as long as it may.
+            // If the system refuses a thread, the connection waits on until its time-out.
             let rejected = self.start(arrival, permit).and_then(|(arrival, _)| self.reserve.push(arrival, reason));
             if let Some((arrival, reason)) = rejected {
                 self.reject(&arrival, reason);
@@ -277,7 +275,7 @@ impl AcceptLoop {
         reject(&arrival.socket);
     }
 
-    /// Accepts some of those that wait at the listener. Returns true if and only if none is left.
+    /// Accepts a batch of connections. Returns true if and only if the listener's queue is empty.
     fn accept_batch(&mut self, listener: &BoundListener) -> bool {
         let now = Instant::now();
         for _ in 0..BATCH {
@@ -286,7 +284,7 @@ impl AcceptLoop {
                 return false;
             }
             if listener.is_shared {
-                // Another holder may have had it wait: all share the flag (fcntl(2)), and Go's os/exec clears it.
+                // Another holder may have made it blocking: all share the flag (fcntl(2)), and Go's os/exec clears it.
                 let _ = listener.socket.set_nonblocking(true);
             }
             match platform::accept(&listener.socket) {
@@ -312,8 +310,8 @@ impl AcceptLoop {
         false
     }
 
-    /// Starts the connection's thread, in a slot that has been taken. Returns the connection if the system gives no thread; its
-    /// slot is free then.
+    /// Starts the connection's thread in a slot that has been taken. Returns the connection if the system refuses a thread; its
+    /// slot is then free.
     fn start(&mut self, arrival: Arrival, permit: Permit) -> Option<(Arrival, Permit)> {
         let Arrival { peer, socket, service, since } = arrival;
         let (id, shared) = (self.next_id, Arc::clone(&self.shared));
@@ -324,7 +322,7 @@ impl AcceptLoop {
         let role = shared.config.role;
         let builder =
             thread::Builder::new().name(format!("{}-{id}", role.thread_name())).stack_size(shared.config.stack_size);
-        // A closure is dropped if there is no thread for it: the connection must not be. Held while it changes hands.
+        // A failed spawn drops its closure, but must not drop the connection. Locked only for the hand-over.
         let handed = Arc::new(Mutex::new(Some(client)));
         let taken = Arc::clone(&handed);
         match builder.spawn(move || run(taken)) {
@@ -357,18 +355,18 @@ impl AcceptLoop {
     }
 }
 
-/// What a connection's thread does.
+/// The main function of a connection's thread.
 fn run(handed: Arc<Mutex<Option<ConnectionTask>>>) {
     let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
-    // It has no more use, and lives no longer.
+    // Freed early.
     drop(handed);
     if let Some(client) = client {
         client.run();
     }
 }
 
-/// True if and only if `accept` failed with what was the client's own, come early: it had gone, its network is broken, a
-/// packet filter has something against it (accept(2)). Any other failure may come again at once.
+/// True if and only if `accept` failed because of the client: it has disconnected, its network is broken, or a packet
+/// filter rejects it (accept(2)). Any other failure may recur at once.
 fn is_peer_failure(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(
@@ -387,18 +385,18 @@ fn is_peer_failure(error: &io::Error) -> bool {
     )
 }
 
-/// What to do about `error`, if it is a limit of the system's.
+/// Advice about `error`, if a limit of the system caused it.
 fn advice(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN) => {
-            "; raise the limit (ulimit -n, ulimit -u), or lower --max-connections"
+            "; raise the limit (ulimit -n, ulimit -u), or lower the limit on connections"
         }
         Some(Errno::INVAL) => "; has another program that holds the listener shut it down?",
         _ => "",
     }
 }
 
-/// Turns away those who are in the listener's queue, until it is empty or `deadline` has passed.
+/// Closes the connections in the listener's queue gracefully until it is empty or `deadline` has passed.
 fn drain_backlog(listener: &TcpListener, deadline: Instant) {
     loop {
         for _ in 0..BATCH {
@@ -411,7 +409,7 @@ fn drain_backlog(listener: &TcpListener, deadline: Instant) {
     }
 }
 
-/// What `accept` failed with, as it is counted.
+/// Returns the counter for a failure of `accept`.
 fn accept_error_of(error: &io::Error) -> AcceptError {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => AcceptError::ProcessDescriptors,
@@ -423,7 +421,7 @@ fn accept_error_of(error: &io::Error) -> AcceptError {
 
 /// Closes a client that gets no thread: it sees the end of the stream.
 fn reject(socket: &TcpStream) {
-    // It fails only if the client has gone.
+    // Fails only if the client has disconnected.
     let _ = socket.shutdown(Direction::Write);
 }
 
@@ -432,7 +430,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_is_left_when_the_time_for_turning_away_is_over() {
+    fn draining_a_listeners_queue_ends_at_its_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -445,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_clients_own_failure_is_backed_off_from() {
+    fn an_accept_failure_that_no_client_caused_is_backed_off() {
         let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
         // Linux accepts a connection that was reset in the queue (measured); other systems fail with the first of these.
         for own in [

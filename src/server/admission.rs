@@ -1,4 +1,4 @@
-//! Who may connect. The accept loop decides it before it starts a thread.
+//! Admission of clients: the accept loop checks each before it starts a thread.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use crate::platform::Wakeup;
 use crate::service::counted;
 use crate::stats::Stats;
 
-/// Decides who may connect: first by the list of networks, then by the limit of an address, then by the number of permits.
+/// Admits clients: checks the allowed networks, then the limit on connections, then the limit of the address.
 #[derive(Debug)]
 pub(super) struct Admission {
     stats: Arc<Stats>,
     /// Empty: every address may connect.
     allow: Vec<IpNet>,
     limits: ConnectionLimits,
-    /// What a connection is called in the log.
+    /// Determines the log's noun for a connection.
     role: Role,
     permits: Arc<Permits>,
-    /// What was logged of each reason.
+    /// Limits the log lines of each reason.
     throttles: [Throttle; RefusalReason::ALL.len()],
 }
 
@@ -44,10 +44,10 @@ impl Admission {
         }
     }
 
-    /// Takes a permit for a connection from `peer`. An IPv4 address that came as IPv6 must be IPv4 here.
+    /// Acquires a permit for a connection from `peer`. An IPv4-mapped address must be given as IPv4.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why the connection is refused.
     pub(super) fn admit(&self, peer: SocketAddr) -> Result<Permit, RefusalReason> {
         if !self.allow.is_empty() && !self.allow.iter().any(|network| network.contains(&peer.ip())) {
             return Err(RefusalReason::Denied);
@@ -55,32 +55,32 @@ impl Admission {
         self.permits.take(&self.limits, peer.ip())
     }
 
-    /// Takes a reserved permit for a connection that was refused for `reason`; see [`Permits::take_reserved`].
+    /// Acquires a reserved permit for a connection that was refused for `reason`; see [`Permits::take_reserved`].
     pub(super) fn admit_reserved(&self, peer: SocketAddr, reason: RefusalReason) -> Option<Permit> {
         self.permits.take_reserved(&self.limits, peer.ip(), reason)
     }
 
-    /// The permits that are taken.
+    /// The permits of this server.
     pub(super) fn permits(&self) -> &Permits {
         &self.permits
     }
 
-    /// How many permits are free.
+    /// The number of free permits.
     pub(super) fn free(&self) -> u64 {
         self.limits.max_connections.saturating_sub(self.permits.taken())
     }
 
-    /// How many permits one address may have.
+    /// The maximum number of permits of one address.
     pub(super) fn max_per_source(&self) -> u64 {
         self.limits.max_per_source.unwrap_or(u64::MAX)
     }
 
-    /// When refusals that were not logged should be, if no other one comes; `None` if all were.
+    /// When suppressed refusals are due for the log; `None` if there are none.
     pub(super) fn due(&self) -> Option<Instant> {
         self.throttles.iter().filter_map(Throttle::due).min()
     }
 
-    /// Logs the refusals that are due; at the end of the server, all that were held back.
+    /// Logs the suppressed refusals that are due; at the end of the server, all of them.
     pub(super) fn flush_suppressed(&mut self, is_end: bool) {
         for reason in RefusalReason::ALL {
             if let Some(held) = self.throttles[reason as usize].release(is_end) {
@@ -90,7 +90,7 @@ impl Admission {
         }
     }
 
-    /// Counts a refusal, and logs it if none was logged for a second.
+    /// Counts a refusal, and logs it if no other one was logged in the last second.
     pub(super) fn refuse(&mut self, reason: RefusalReason, peer: SocketAddr) {
         self.stats.count(reason.event());
         if let Some(held) = self.throttles[reason as usize].pass() {
@@ -99,19 +99,17 @@ impl Admission {
     }
 
     fn explain(&self, reason: RefusalReason) -> String {
-        let limit = |limit: u64, of: &str, option: &str| format!("{limit} connections are the limit{of} ({option})");
+        let limit = |limit: u64, of: &str| format!("{limit} connections are the limit{of}");
         match reason {
-            RefusalReason::Denied => "the address is not on the list (--allow)".to_owned(),
-            RefusalReason::Full => limit(self.limits.max_connections, "", self.role.limit_option()),
-            RefusalReason::PerIp => {
-                limit(self.limits.max_per_source.unwrap_or_default(), " for one address", "--max-connections-per-ip")
-            }
+            RefusalReason::Denied => "the address is not in an allowed network".to_owned(),
+            RefusalReason::Full => limit(self.limits.max_connections, ""),
+            RefusalReason::PerIp => limit(self.limits.max_per_source.unwrap_or_default(), " for one address"),
         }
     }
 }
 
-/// Returns the network as addresses are compared with it: IPv4 that is written as IPv6 (`::ffff:10.0.0.0/104`, RFC 4291,
-/// 2.5.5.2) is IPv4.
+/// Returns `network` in the form that addresses are compared with: an IPv4-mapped network (`::ffff:10.0.0.0/104`, RFC 4291,
+/// 2.5.5.2) as IPv4.
 fn canonical(network: IpNet) -> IpNet {
     let IpAddr::V4(mapped) = network.addr().to_canonical() else { return network };
     let bits = network.prefix_len().checked_sub(if network.addr().is_ipv6() { 96 } else { 0 });
@@ -143,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_admits_its_networks_alone() {
+    fn a_list_admits_its_networks_only() {
         let (admission, _) = admission(&allowing(&["10.1.2.3/8", "192.0.2.7/32", "2001:db8::/32"]));
         for ip in ["10.0.0.1", "10.255.255.255", "192.0.2.7", "2001:db8:ffff::1"] {
             assert!(admission.admit(from(ip)).is_ok(), "{ip}");
@@ -154,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_written_as_ipv6_is_ipv4() {
+    fn an_ipv4_mapped_network_matches_ipv4_addresses() {
         for (network, inside, outside) in [
             ("::ffff:10.0.0.0/104", "10.9.9.9", "11.0.0.1"),
             ("::ffff:10.0.0.1/128", "10.0.0.1", "10.0.0.2"),
@@ -177,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_held_back_are_due_for_the_log_within_a_second() {
+    fn suppressed_refusals_are_due_for_the_log_within_a_second() {
         let (mut admission, _) = admission(&Config::default());
         admission.refuse(RefusalReason::Full, from("192.0.2.8"));
         assert_eq!(admission.due(), None, "the first one is logged at once");

@@ -111,9 +111,9 @@ mod programs {
     #[test]
     fn each_reason_to_refuse_is_one_line_a_second_and_says_which_option() {
         for (options, reason) in [
-            (&["--max-connections", "1"][..], "refused: 1 connections are the limit (--max-connections)"),
+            (&["--max-connections", "1"][..], "refused: 1 connections are the limit"),
             (&["--max-connections-per-ip", "1"], "refused: 1 connections are the limit for one address"),
-            (&["--allow", "127.0.0.2"], "refused: the address is not on the list (--allow)"),
+            (&["--allow", "127.0.0.2"], "refused: the address is not in an allowed network"),
         ] {
             let server = Program::server(options);
             let addr = server.addr();
@@ -181,7 +181,7 @@ mod programs {
             let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
             server.wait_log("client 1 connected");
             drop(client);
-            server.log().iter().filter(|line| line.contains("WARN") && line.contains("whoever reaches")).count()
+            server.log().iter().filter(|line| line.contains("WARN") && line.contains("any host that reaches")).count()
         };
         let beyond = ["--listen", "0.0.0.0:0", "--listen", "0.0.0.0:0"];
         assert_eq!(warnings(&beyond), 1);

@@ -150,7 +150,7 @@ fn too_many_who_look_on_take_no_clients_place() {
     let site = Site::start(&["--http-max-connections", "2", "--max-connections", "1", "--interval", "60s"]);
     let mut kept: Vec<_> = (0..2).map(|_| super::Events::open(site.page, "/events")).collect();
     assert!(ends_in_order(&mut site.connect()), "one that says nothing");
-    site.server.wait_log("2 connections are the limit (--http-max-connections)");
+    site.server.wait_log("2 connections are the limit");
     let mut reader = Reader::connect(site.server.addr());
     reader.map(Format::Bincode);
     assert_eq!(kept[0].next().unwrap().data + "\n", BUILTIN);
