@@ -95,7 +95,7 @@ impl AcceptLoop {
             if self.start_next() {
                 self.shared.stats.count(Counter::Heartbeat);
             } else {
-                // While accepting is put off, what waits at the listeners is not checked_at at.
+                // The listeners are not polled while accepting is paused.
                 let polled = if self.accepts() { &polled } else { &polled[listeners.len()..] };
                 match platform::wait_any(polled, self.next_round()) {
                     Ok(ready) => {
@@ -296,7 +296,7 @@ impl AcceptLoop {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_peer_failure(&error) => {
                     self.shared.stats.count_accept_error(accept_error_of(&error));
-                    log::debug!("a client was gone before it was accepted: {error}");
+                    log::debug!("a client disconnected before it was accepted: {error}");
                 }
                 Err(error) => {
                     self.shared.stats.count(Counter::FailedAccept);

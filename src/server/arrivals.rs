@@ -1,4 +1,4 @@
-//! Accepted connections that have no thread yet: those that have not been checked_at at, and those that wait for a permit.
+//! Accepted connections without a thread: those that are unchecked, and those that wait for a permit.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -10,8 +10,8 @@ use super::admission::Admission;
 use super::permits::{Permit, RefusalReason, source_of};
 use crate::service::Service;
 
-/// How many times [`Config::admission_timeout`](super::Config::admission_timeout) a connection waits at most, while other
-/// connections keep ending and there is no reserve.
+/// The longest wait of a connection while other connections keep ending and there is no reserve, in multiples of
+/// [`Config::admission_timeout`](super::Config::admission_timeout): 5.
 const MAX_TIMEOUTS: u32 = 5;
 
 /// An accepted connection.
@@ -24,33 +24,33 @@ pub(super) struct Arrival {
     pub(super) since: Instant,
 }
 
-/// Accepted connections without a thread, first come, first served.
+/// A FIFO queue of accepted connections without a thread.
 ///
-/// A connection that finds no permit waits for one: the server may not have noticed yet that another client has left. So
-/// when all clients of a full server reconnect at once, none is refused. The wait is bounded in number and in time; one
-/// address may have as many connections waiting as it may have permits.
+/// A connection that gets no permit waits for one: the server may not have noticed yet that another client has
+/// disconnected. So when all clients of a full server reconnect at once, none is refused. The queue is bounded in number
+/// and time; one address may have as many waiting connections as it may have permits.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    /// Not checked_at at yet.
+    /// Connections that have not tried to get a permit yet.
     new: VecDeque<Arrival>,
-    /// Those that found no permit, and why, by the order in which they came.
+    /// Connections that wait for a permit, each with the reason, by number in the order of arrival.
     waiting: BTreeMap<u64, (Arrival, RefusalReason)>,
-    /// How many have started to wait.
+    /// The number of the next connection in `waiting`.
     waited: u64,
-    /// Those of `waiting`, by source; one that has none is not kept.
+    /// The numbers in `waiting` by source; a source without any is removed.
     by_source: HashMap<IpAddr, BTreeSet<u64>>,
-    /// Those of `waiting` that may find a permit now. One whose address has no permit left is one of them again when its address
-    /// has freed a permit: so a freed permit costs one try or two, however many connections wait.
+    /// The numbers in `waiting` that may get a permit now. A connection whose address has no permit left becomes one again
+    /// when its address frees a permit: so a freed permit costs one or two tries, however many connections wait.
     candidates: BTreeSet<u64>,
     max_waiting: usize,
     admission_timeout: Duration,
-    /// How long a connection waits at most, while other connections keep ending.
+    /// The longest wait of a connection while other connections keep ending.
     longest_wait: Duration,
 }
 
 impl Arrivals {
-    /// Returns an empty queue. Where there is a `reserve`, a connection waits for no longer than `admission_timeout`: a health
-    /// check has its answer from the reserve then, though other connections keep ending.
+    /// Returns an empty queue. With a reserve, a connection waits no longer than `admission_timeout`: a health check then gets
+    /// its answer from the reserve even while other connections keep ending.
     pub(super) fn new(max_waiting: usize, admission_timeout: Duration, has_reserve: bool) -> Self {
         let (new, waiting, by_source, candidates) = Default::default();
         let longest_wait = admission_timeout.saturating_mul(if has_reserve { 1 } else { MAX_TIMEOUTS });
@@ -61,18 +61,18 @@ impl Arrivals {
         self.new.push_back(arrival);
     }
 
-    /// True if and only if no connection is held.
+    /// True if and only if the queue is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.new.is_empty() && self.waiting.is_empty()
     }
 
-    /// True if and only if no more connections may be held, with so many permits that are `free`.
+    /// True if and only if the queue may hold no more connections while that many permits are `free`.
     pub(super) fn is_full(&self, free: u64) -> bool {
         (self.new.len() + self.waiting.len()) as u64 >= free.saturating_add(self.max_waiting as u64)
     }
 
-    /// Takes the next connection that finds a permit, with that permit. One that finds none begins to wait, or is put into
-    /// `refused` if it may not.
+    /// Removes and returns the next connection that gets a permit, with the permit. A connection without one starts to wait, or
+    /// is moved to `refused` if it may not.
     pub(super) fn next(
         &mut self,
         admission: &Admission,
@@ -107,7 +107,7 @@ impl Arrivals {
         None
     }
 
-    /// Makes the oldest connection of `source` that waits a candidate.
+    /// Makes the oldest waiting connection of `source` a candidate.
     fn reconsider(&mut self, source: IpAddr) {
         self.candidates.extend(self.by_source.get(&source).and_then(BTreeSet::first));
     }
@@ -134,7 +134,7 @@ impl Arrivals {
         has_room && !self.admission_timeout.is_zero() && self.waiting.len() < self.max_waiting
     }
 
-    /// When the oldest connection that waits has waited long enough; `None` if none waits.
+    /// When the oldest waiting connection times out; `None` if none waits.
     pub(super) fn deadline(&self, admission: &Admission) -> Option<Instant> {
         let since = self.waiting.first_key_value()?.1.0.since;
         let last_freed = admission.permits().last_freed().map_or(since, |freed| freed.max(since));
@@ -142,19 +142,19 @@ impl Arrivals {
         Some(quiet.min(since.checked_add(self.longest_wait)?))
     }
 
-    /// Takes the oldest connection that waits, if it has waited long enough.
+    /// Removes and returns the oldest waiting connection if it has timed out.
     pub(super) fn expire(&mut self, admission: &Admission) -> Option<(Arrival, RefusalReason)> {
         self.deadline(admission).filter(|deadline| *deadline <= Instant::now())?;
         let oldest = *self.waiting.first_key_value()?.0;
         self.take(oldest)
     }
 
-    /// Takes the oldest connection that has not been checked_at at, if it was accepted no later than `before`.
+    /// Removes and returns the oldest unchecked connection if it was accepted no later than `before`.
     pub(super) fn take_new(&mut self, before: Instant) -> Option<Arrival> {
         if self.new.front()?.since <= before { self.new.pop_front() } else { None }
     }
 
-    /// Takes a connection out of those that wait. If it was a candidate, the next one of its source is one.
+    /// Removes and returns a waiting connection. If it was a candidate, the next one of its source becomes one.
     fn take(&mut self, number: u64) -> Option<(Arrival, RefusalReason)> {
         let (arrival, reason) = self.waiting.remove(&number)?;
         let source = source_of(arrival.peer.ip());
@@ -170,7 +170,7 @@ impl Arrivals {
         Some((arrival, reason))
     }
 
-    /// Takes all connections.
+    /// Removes and returns all connections.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Arrival> + '_ {
         (self.by_source, self.candidates) = Default::default();
         self.new.drain(..).chain(std::mem::take(&mut self.waiting).into_values().map(|(arrival, _)| arrival))
@@ -217,7 +217,7 @@ mod tests {
             self.queue.push(Arrival { peer, socket, service: Arc::new(Greet::new("")), since });
         }
 
-        /// The address and the permit of the next connection.
+        /// Returns the address and the permit of the next connection.
         fn next(&mut self) -> Option<(String, Permit)> {
             let next = self.queue.next(&self.admission, &mut self.refused);
             next.map(|(arrival, permit)| (arrival.peer.ip().to_string(), permit))
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_that_waits_gets_the_place_that_is_freed() {
+    fn the_oldest_waiting_connection_gets_a_freed_permit() {
         let mut server = Server::new(&limited(1, None), 10, LONG);
         server.arrive(["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
         let (_, permit) = server.next().unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_at_its_limit_lets_others_pass() {
+    fn an_address_at_its_limit_does_not_block_others() {
         let mut server = Server::new(&limited(10, Some(1)), 10, LONG);
         server.arrive(["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"]);
         let (_, first) = server.next().unwrap();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_place_of_one_address_is_offered_to_that_address_alone() {
+    fn a_freed_permit_of_an_address_is_offered_to_that_address_only() {
         let mut server = Server::new(&limited(10, Some(1)), 100, LONG);
         let addresses: Vec<String> = (1..=9).map(|number| format!("192.0.2.{number}")).collect();
         let mut permits = Vec::new();
@@ -265,20 +265,20 @@ mod tests {
         drop(permits.remove(6));
         assert_eq!(server.next().unwrap().0, "192.0.2.7");
         assert!(server.queue.candidates.is_empty() && server.next().is_none());
-        // Where the server is full, each may be the next.
+        // On a full server, each address may be the next.
         let mut server = Server::new(&limited(2, Some(1)), 100, LONG);
         server.arrive(["192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3", "192.0.2.1"]);
         let (_, first) = server.next().unwrap();
         let (_, second) = server.next().unwrap();
         assert!(server.next().is_none());
         drop(second);
-        assert_eq!(server.next().unwrap().0, "192.0.2.3", "the first address has its permit");
+        assert_eq!(server.next().unwrap().0, "192.0.2.3", "the first address already has its permit");
         drop(first);
         assert_eq!(server.next().unwrap().0, "192.0.2.1");
     }
 
     #[test]
-    fn more_than_may_wait_are_left_to_the_listeners_or_refused() {
+    fn connections_above_max_waiting_stay_queued_or_are_refused() {
         let mut server = Server::new(&limited(1, None), 1, LONG);
         server.arrive(["192.0.2.1", "192.0.2.2"]);
         assert!(server.queue.is_full(server.admission.free()));
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_when_no_connection_has_ended_for_the_timeout() {
+    fn a_wait_times_out_when_no_other_connection_ends() {
         let mut server = Server::new(&limited(1, None), 10, Duration::from_millis(1));
         server.arrive(["192.0.2.1", "192.0.2.2"]);
         let _place = server.next().unwrap();
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_extended_when_connections_end_unless_there_is_a_reserve() {
+    fn a_wait_is_extended_when_connections_end_without_a_reserve() {
         for (reserved_connections, timeouts) in [(0, MAX_TIMEOUTS), (4, 1)] {
             let config = Config { reserved_connections, ..limited(2, None) };
             let mut server = Server::new(&config, 10, LONG);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_denied_does_not_wait() {
+    fn a_denied_address_does_not_wait() {
         let allow = vec!["192.0.2.0/24".parse().unwrap()];
         let mut server = Server::new(&Config { allow, ..Config::default() }, 10, LONG);
         server.arrive(["198.51.100.1"]);

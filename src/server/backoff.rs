@@ -1,22 +1,22 @@
-//! The pause between tries of what the system has refused for lack of something.
+//! Exponential backoff after the system refuses a resource.
 
 use std::time::{Duration, Instant};
 
-/// The first pause: 10 ms, doubling to 1 s. NATS does the same; a loop without it burns a core for as long as the lack lasts.
+/// The first pause: 10 ms, doubling to 1 s, as in NATS. Without a pause, the loop would use a whole core during a shortage.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// The pauses of one kind of try, each twice as long as the one before.
+/// The pauses between attempts of one kind, each twice as long as the one before.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
-    /// When the first of these tries failed; `None` while they succeed.
+    /// When the current series of failures started; `None` after a success.
     since: Option<Instant>,
     pause: Duration,
     resume_at: Option<Instant>,
 }
 
 impl Backoff {
-    /// Begins a pause, because a try has failed.
+    /// Records a failure and starts the next pause.
     pub(super) fn record_failure(&mut self) {
         let now = Instant::now();
         self.since.get_or_insert(now);
@@ -24,17 +24,17 @@ impl Backoff {
         self.resume_at = now.checked_add(self.pause);
     }
 
-    /// A try has succeeded: no pause is left, and the next one is short.
+    /// Records a success: ends the pause and makes the next one short.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// When the first of the tries failed that have failed in a row; `None` if the last one succeeded.
+    /// When the current series of failures started; `None` if the last attempt succeeded.
     pub(super) fn since(&self) -> Option<Instant> {
         self.since
     }
 
-    /// When the next try may be made; `None` if it may be made now.
+    /// When the pause ends; `None` if there is no pause now.
     pub(super) fn resume_at(&self) -> Option<Instant> {
         self.resume_at.filter(|at| *at > Instant::now())
     }

@@ -1,4 +1,4 @@
-//! A client's life on its thread: from the accepted socket to the last line of the log.
+//! One client's thread: serves the client from the accepted socket to its last log line.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -26,7 +26,7 @@ use crate::stream::Stream;
 use crate::threads::Notifier;
 use crate::tls::{Acceptor, HandshakeError};
 
-/// What all connections share.
+/// The state shared by all connections of a server.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
@@ -38,11 +38,11 @@ pub(super) struct Shared {
     pub(super) log: ConnectionLog,
     pub(super) watcher: Arc<Watcher>,
     pub(super) stop: Shutdown,
-    /// Guards when a failed handshake was last logged. Held for one look.
+    /// Guards the throttle of failed handshakes' log lines. Held for one call of it.
     pub(super) handshake_failures: Mutex<Throttle>,
 }
 
-/// A client on its way to its thread.
+/// Everything that one connection's thread needs.
 #[derive(Debug)]
 pub(super) struct ConnectionTask {
     pub(super) id: u64,
@@ -55,7 +55,7 @@ pub(super) struct ConnectionTask {
 }
 
 impl ConnectionTask {
-    /// The whole life of a connection's thread.
+    /// Serves the client and retires the thread: the whole work of a connection's thread.
     pub(super) fn run(self) {
         let (id, class, shared) = (self.id, self.permit.class(), Arc::clone(&self.shared));
         let sent = self.serve();
@@ -64,7 +64,7 @@ impl ConnectionTask {
         }
     }
 
-    /// Serves the client and closes its connection. Returns what it was sent.
+    /// Serves the client and closes its connection. Returns the counts of the frames that it was sent.
     fn serve(self) -> SendCounts {
         let Self { id, peer, socket, permit, guard, service, shared } = self;
         let peer = peer.addr();
@@ -87,7 +87,7 @@ impl ConnectionTask {
         }));
         let (reason, sent) = end(connection, permit, served, &shared.stats);
         let total = sender.sent();
-        // The last one closes the socket.
+        // Dropping the last reference closes the socket.
         drop(sender);
         shared.stats.lasted(started.elapsed());
         shared.log.disconnected(id, started.elapsed(), &sent, &reason, guard.leave());
@@ -95,10 +95,10 @@ impl ConnectionTask {
     }
 }
 
-/// Returns the client's connection, after the TLS handshake if there is one. Returns `None` if and only if that has failed;
-/// the client has been announced, and the log.
-// Not inlined, nor what it calls for TLS, nor `end`: what a thread's stack has once reached stays resident for its client's
-// life, and two pages are all that it takes.
+/// Returns the client's connection, after the TLS handshake if there is one. Returns `None` if and only if the handshake
+/// failed; that has been logged, and the client received an alert.
+// Not inlined, like `encrypt`, `shake_hands` and `end`: stack pages that a thread has touched stay resident for its client's
+// lifetime, and a connection's thread needs only two.
 #[inline(never)]
 fn open(
     id: u64,
@@ -150,7 +150,7 @@ fn shake_hands(connection: Connection, tls: &Acceptor, shared: &Shared) -> Optio
         Ok(()) => Some(connection),
         Err(error) => {
             shared.handshake_failed(connection.id(), connection.peer(), &error);
-            // In order: an alert is on its way, and the end of a half-finished handshake is no reason for a reset.
+            // Closed gracefully: a reset would destroy the alert in transit.
             let _ = connection.finish(());
             None
         }
@@ -158,10 +158,10 @@ fn shake_hands(connection: Connection, tls: &Acceptor, shared: &Shared) -> Optio
 }
 
 impl Shared {
-    /// Returns what the connections of a server share, and starts its watcher.
+    /// Returns the shared state of a server's connections, and starts its watcher.
     ///
     /// # Errors
-    /// If the system gives no thread or no descriptor.
+    /// If the system refuses a thread or a descriptor.
     pub(super) fn new(config: Config, stats: Arc<Stats>, registry: Arc<Registry>, stop: Shutdown) -> io::Result<Self> {
         let wakeup = Arc::new(Wakeup::new()?);
         Ok(Self {
@@ -188,18 +188,18 @@ impl Shared {
         drop(failures);
         match passed {
             Some(held) => log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", ErrorChain(error), more(held)),
-            // The accept loop logs it in time.
+            // The accept loop logs it when it is due.
             None if is_first_held => self.wakeup.wake(),
             None => {}
         }
     }
 
-    /// When failed handshakes that were not logged should be, if no other one comes; `None` if all were.
+    /// When suppressed failed handshakes are due for the log; `None` if there are none.
     pub(super) fn handshakes_due(&self) -> Option<Instant> {
         self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).due()
     }
 
-    /// Logs the failed handshakes that are due; at the end of the server, all that were held back.
+    /// Logs the suppressed failed handshakes that are due; at the end of the server, all of them.
     pub(super) fn log_handshakes(&self, is_end: bool) {
         let held = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).release(is_end);
         if let Some(held) = held {
@@ -208,8 +208,8 @@ impl Shared {
     }
 }
 
-/// Closes the connection as its outcome asks, and frees its permit before the client can see that. Returns the reason, and
-/// what was sent, for the log.
+/// Closes the connection according to its outcome, and frees its permit before the client can see that. Returns the reason
+/// and the amount sent, for the log.
 #[inline(never)]
 fn end(
     connection: Connection,
@@ -245,7 +245,7 @@ fn end(
     }
 }
 
-/// Counts what a connection failed with, where that is counted. Returns its text.
+/// Counts a connection's failure. Returns its text.
 fn count_error(error: &ClientError, stats: &Stats) -> String {
     stats.count_closed(match error {
         ClientError::TimedOut(_) => {
@@ -265,7 +265,7 @@ fn count_error(error: &ClientError, stats: &Stats) -> String {
 
 pub(super) fn join(thread: thread::JoinHandle<()>) {
     if thread.join().is_err() {
-        // A service's panic is caught where it happens; this one is the server's own.
+        // A panic of the service is caught in `serve`; this one is the server's own.
         log::error!("a connection's thread panicked outside its service");
     }
 }

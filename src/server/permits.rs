@@ -1,4 +1,4 @@
-//! The permits of connections: how many there are, how many one address has, and the guard that frees one.
+//! Permits for connections: limits in total and per address, and the guard that frees a permit.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,35 +10,35 @@ use crate::connection::OverLimit;
 use crate::platform::Wakeup;
 use crate::stats::Counter;
 
-/// The part of an IPv6 address that counts as one source: its first 64 bits. A site gives each of its links 64 bits to
-/// choose addresses from (RFC 4291, 2.5.4), so a single machine has as many whole addresses as it likes (RFC 8981).
+/// The part of an IPv6 address that identifies a source: its first 64 bits. Each link has 64 bits to choose addresses from
+/// (RFC 4291, 2.5.4), so a single machine can use as many addresses as it likes (RFC 8981).
 const SOURCE_BITS_V6: u128 = u128::MAX << 64;
 
-/// How many permits there are.
+/// The numbers of permits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConnectionLimits {
     pub(super) max_connections: u64,
-    /// Permits above `max_connections`, for connections that are over a limit.
+    /// Permits on top of `max_connections`, for connections above a limit.
     pub(super) reserved: u64,
-    /// `None`: as many as there are permits.
+    /// Maximum per source address; `None` is no such limit.
     pub(super) max_per_source: Option<u64>,
 }
 
-/// Why a connection has no permit.
+/// Why a connection is refused a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RefusalReason {
-    /// Its address is not on the list.
+    /// Its address is in no allowed network.
     Denied,
-    /// All permits are taken.
+    /// All permits are in use.
     Full,
-    /// Its address has as many permits as one may have.
+    /// Its address has the maximum number of permits.
     PerIp,
 }
 
 impl RefusalReason {
     pub(super) const ALL: [Self; 3] = [Self::Denied, Self::Full, Self::PerIp];
 
-    /// How it is counted.
+    /// The counter of this reason.
     pub(super) fn event(self) -> Counter {
         match self {
             Self::Denied => Counter::Denied,
@@ -48,14 +48,14 @@ impl RefusalReason {
     }
 }
 
-/// One connection's permit, free again when it is dropped.
+/// One connection's permit; freed on drop.
 #[derive(Debug)]
 pub(super) struct Permit {
     permits: Arc<Permits>,
-    /// The address that it is counted for; `None` where addresses are not counted. Boxed, because each client has it, and
-    /// few servers count.
+    /// The source that it counts for; `None` without a limit per source. Boxed, because every client has this field and few
+    /// servers use it.
     source: Option<Box<IpAddr>>,
-    /// The limit that the connection exceeds, if the permit is a reserved one.
+    /// The limit that the connection exceeds, if the permit is reserved.
     over_limit: Option<OverLimit>,
 }
 
@@ -65,7 +65,7 @@ impl Permit {
         self.over_limit
     }
 
-    /// What slot the connection's thread takes.
+    /// The class of the thread slot that the connection takes.
     pub(super) fn class(&self) -> Class {
         if self.over_limit.is_some() { Class::Reserved } else { Class::Ordinary }
     }
@@ -77,10 +77,10 @@ impl Drop for Permit {
     }
 }
 
-/// The permits that are taken.
+/// Counts the permits in use.
 #[derive(Debug)]
 pub(super) struct Permits {
-    /// Guards the counts alone. Held for one lookup or change.
+    /// Guards the counts only. Held for one lookup or change.
     counts: Mutex<Counts>,
     /// Notified when a permit is freed.
     wakeup: Arc<Wakeup>,
@@ -90,14 +90,14 @@ pub(super) struct Permits {
 struct Counts {
     taken: u64,
     reserved: u64,
-    /// By address; one that has none is not kept.
+    /// Ordinary permits by source; a source without any is removed.
     per_source: HashMap<IpAddr, u64>,
-    /// The same, of the reserved ones.
+    /// Reserved permits by source.
     reserved_per_source: HashMap<IpAddr, u64>,
-    /// The addresses of permits that were freed since [`Permits::take_freed`], without the reserved ones, where addresses are
-    /// counted. No more than there are permits: one that is freed again was taken by the accept loop, which looks first.
+    /// The sources of ordinary permits freed since [`Permits::take_freed`], if there is a limit per source. Never more than
+    /// there are permits: the accept loop empties it before it acquires a permit again.
     freed: Vec<IpAddr>,
-    /// When a permit was freed last, without the reserved ones.
+    /// When an ordinary permit was last freed.
     last_freed: Option<Instant>,
 }
 
@@ -106,23 +106,22 @@ impl Permits {
         Self { counts: Mutex::default(), wakeup }
     }
 
-    /// How many are taken, without the reserved ones.
+    /// The number of ordinary permits in use.
     pub(super) fn taken(&self) -> u64 {
         self.lock().taken
     }
 
-    /// Returns the addresses of the permits that were freed since the last call, without the reserved ones, where addresses are
-    /// counted.
+    /// Returns the sources of ordinary permits freed since the last call; empty without a limit per source.
     pub(super) fn take_freed(&self) -> Vec<IpAddr> {
         std::mem::take(&mut self.lock().freed)
     }
 
-    /// When a permit was freed last, without the reserved ones; `None` before the first.
+    /// When an ordinary permit was last freed; `None` before the first.
     pub(super) fn last_freed(&self) -> Option<Instant> {
         self.lock().last_freed
     }
 
-    /// Takes a permit for `ip`.
+    /// Acquires a permit for `ip`.
     ///
     /// # Errors
     /// Which limit is reached.
@@ -139,8 +138,8 @@ impl Permits {
         Ok(Permit { permits: Arc::clone(self), source: source.map(Box::new), over_limit: None })
     }
 
-    /// Takes one of the reserved permits for a connection that was refused for `reason`, if one is free and `ip` has not a
-    /// quarter of them already.
+    /// Acquires a reserved permit for a connection that was refused for `reason`, if one is free and `ip` has less than a
+    /// quarter of them.
     pub(super) fn take_reserved(
         self: &Arc<Self>,
         limits: &ConnectionLimits,
@@ -184,13 +183,13 @@ impl Permits {
     }
 }
 
-/// Counts one more for `source`. Returns `None`, and counts nothing, if it has `limit` already.
+/// Increments the count of `source`. Returns `None`, and changes nothing, if it is at `limit` already.
 fn increment(counts: &mut HashMap<IpAddr, u64>, source: IpAddr, limit: u64) -> Option<()> {
     let count = counts.get(&source).copied().unwrap_or(0);
     (count < limit).then(|| counts.insert(source, count + 1)).map(|_| ())
 }
 
-/// Counts one less for `source`.
+/// Decrements the count of `source`.
 fn decrement(counts: &mut HashMap<IpAddr, u64>, source: IpAddr) {
     match counts.get_mut(&source) {
         Some(count) if *count > 1 => *count -= 1,
@@ -200,7 +199,7 @@ fn decrement(counts: &mut HashMap<IpAddr, u64>, source: IpAddr) {
     }
 }
 
-/// Returns what is counted as one source: an IPv4 address, or the first 64 bits of an IPv6 address.
+/// Returns the source of an address: an IPv4 address itself, or the first 64 bits of an IPv6 address.
 pub(super) fn source_of(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_places_and_a_freed_one_at_once() {
+    fn an_address_can_reuse_a_freed_permit_at_once() {
         let (permits, limits) = (permits(), limits(10, Some(2)));
         let take = |address| permits.take(&limits, ip(address));
         let (first, second) = (take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap());
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_server_takes_no_place_of_the_address() {
+    fn a_refusal_of_a_full_server_does_not_count_for_the_address() {
         let (permits, limits) = (permits(), limits(1, Some(1)));
         let only = permits.take(&limits, ip("192.0.2.2")).unwrap();
         assert_eq!(permits.take(&limits, ip("192.0.2.1")).unwrap_err(), RefusalReason::Full);
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_a_quarter_of_the_reserved_places() {
+    fn an_address_has_a_quarter_of_the_reserved_permits() {
         let (permits, limits) = (permits(), ConnectionLimits { reserved: 8, ..limits(1, None) });
         let take = |address: &str| permits.take_reserved(&limits, ip(address), RefusalReason::Full);
         let mut held: Vec<_> = (0..8).map(|number| take(&format!("192.0.2.{}", number / 2)).unwrap()).collect();
