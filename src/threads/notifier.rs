@@ -1,4 +1,4 @@
-//! Wakes a parked thread and tells it the reason.
+//! Wakes a parked thread and passes it the reasons.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
