@@ -1,4 +1,4 @@
-//! The locks, counters and threads of what is also modelled: the models in `tests/models/` put shuttle's in their place.
+//! The locks, atomics and threads of modelled files; the models in `tests/models/` replace them by shuttle's.
 
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};

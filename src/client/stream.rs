@@ -41,7 +41,7 @@ impl Cancellation {
 
     /// Waits until it comes.
     pub(super) fn pass(&self) {
-        self.shutdown.pass(self.deadline);
+        self.shutdown.wait_until(self.deadline);
     }
 }
 

@@ -99,11 +99,15 @@ impl Admission {
     }
 
     fn explain(&self, reason: RefusalReason) -> String {
-        let limit = |limit: u64, of: &str| format!("{limit} connections are the limit{of}");
         match reason {
-            RefusalReason::Denied => "the address is not in an allowed network".to_owned(),
-            RefusalReason::Full => limit(self.limits.max_connections, ""),
-            RefusalReason::PerIp => limit(self.limits.max_per_source.unwrap_or_default(), " for one address"),
+            RefusalReason::Denied => "the address is not in an allowed network (allow)".to_owned(),
+            RefusalReason::Full => {
+                format!("{} connections are the limit (max_connections)", self.limits.max_connections)
+            }
+            RefusalReason::PerIp => {
+                let limit = self.limits.max_per_source.unwrap_or_default();
+                format!("{limit} connections are the limit for one address (max_connections_per_ip)")
+            }
         }
     }
 }

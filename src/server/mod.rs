@@ -398,7 +398,7 @@ impl Config {
         let reached: Vec<_> = addrs.iter().filter(|addr| beyond(addr)).map(ToString::to_string).collect();
         if self.is_open() && !reached.is_empty() {
             log::warn!(
-                "any host that reaches {} is served: restrict it to allowed networks, or listen on 127.0.0.1",
+                "any host that reaches {} is served: set the allowed networks (allow), or listen on 127.0.0.1",
                 reached.join(", ")
             );
         }
