@@ -12,7 +12,7 @@ use crate::format::{self, Format};
 use crate::frame::{self, Frame};
 use crate::map::Map;
 use crate::stats::histogram::Histogram;
-use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, RwLock};
+use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, RwLock};
 
 /// The histogram bounds of rounds: 1 ms to 10 s. A change to 9,000 clients takes some 50 ms.
 const ROUND_BOUNDS: &[Duration] = &[
@@ -215,13 +215,13 @@ impl Feed {
 
     fn publish_payload(&self, payload: &[u8], age_before: Duration) -> Result<bool, Error> {
         let frame = self.frame(payload)?;
-        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let publishing = self.publishing.lock();
         if self.latest().is_some_and(|latest| latest.frame == frame) {
             return Ok(false);
         }
         let version = self.version() + 1;
         let snapshot = Arc::new(Snapshot { version, frame, published: Instant::now(), age_before });
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        *self.current.write() = Some(snapshot);
         self.version.store(version, Ordering::SeqCst);
         drop(publishing);
         self.wake_subscribers();
@@ -230,7 +230,7 @@ impl Feed {
 
     /// The current version of the map; `None` before the first.
     pub fn latest(&self) -> Option<Arc<Snapshot>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().clone()
     }
 
     /// The version of the current map; 0 before the first.
@@ -252,10 +252,7 @@ impl Feed {
     /// between.
     pub fn wait(&self, after: u64, timeout: Duration) -> Option<Arc<Snapshot>> {
         let subscribers = self.lock_subscribers();
-        let (subscribers, _) = self
-            .changed
-            .wait_timeout_while(subscribers, timeout, |_| self.version() <= after)
-            .unwrap_or_else(PoisonError::into_inner);
+        let subscribers = self.changed.wait_timeout_while(subscribers, timeout, |_| self.version() <= after);
         drop(subscribers);
         self.latest().filter(|latest| latest.version > after)
     }
@@ -280,7 +277,7 @@ impl Feed {
     }
 
     fn lock_subscribers(&self) -> MutexGuard<'_, WakerList> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscribers.lock()
     }
 }
 

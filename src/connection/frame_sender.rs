@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::time::Instant;
 
 use crate::frame::Frame;
-use crate::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A non-blocking socket.
 pub(crate) trait Socket {
@@ -110,11 +110,9 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
         repeat_before: Option<Instant>,
         now: Instant,
     ) -> Option<Instant> {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        let Some(mut state) = self.state.try_lock() else {
             // The owner is sending, perhaps an older frame, and may have read the newest map already.
-            Err(TryLockError::WouldBlock) => return self.defer_to_owner(),
+            return self.defer_to_owner();
         };
         if !state.should_send(version, repeat_before) {
             return state.started_at;
@@ -222,7 +220,7 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
     }
 
     fn lock(&self) -> MutexGuard<'_, SendState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

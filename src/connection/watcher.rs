@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::ClientSender;
 use crate::platform::ReadinessSet;
+use crate::sync::{Mutex, MutexGuard};
 use crate::threads::WakeReason;
 use crate::threads::{ROUND, Thread, Threads, Worker};
 
@@ -100,7 +101,7 @@ impl Shared {
     }
 
     fn lock_clients(&self) -> MutexGuard<'_, HashMap<u64, Weak<ClientSender>>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clients.lock()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform;
 use crate::service::{Service, counted};
 use crate::stats::{AcceptError, Counter};
+use crate::sync::Mutex;
 
 /// Connections accepted from one listener before the loop goes to the next: 64.
 const BATCH: usize = 64;
@@ -336,7 +337,7 @@ impl AcceptLoop {
                 None
             }
             Err(error) => {
-                let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let client = handed.lock().take();
                 shared.registry.leave(id, SendCounts::default());
                 shared.slots.give_back(class);
                 self.log_failure(&format!("no thread for {} {peer}", role.noun()), &error, advice(&error));
@@ -357,7 +358,7 @@ impl AcceptLoop {
 
 /// The main function of a connection's thread.
 fn run(handed: Arc<Mutex<Option<ConnectionTask>>>) {
-    let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let client = handed.lock().take();
     // Freed early.
     drop(handed);
     if let Some(client) = client {

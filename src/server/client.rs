@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -23,6 +23,7 @@ use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
 use crate::stats::{Closed, ConnectionGuard, Counter, Stats};
 use crate::stream::Stream;
+use crate::sync::Mutex;
 use crate::threads::Notifier;
 use crate::tls::{Acceptor, HandshakeError};
 
@@ -183,7 +184,7 @@ impl Shared {
             return log::debug!("{noun} {id} from {peer}: no TLS handshake: {}", ErrorChain(error));
         }
         self.stats.count(Counter::FailedHandshake);
-        let mut failures = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.handshake_failures.lock();
         let (passed, is_first_held) = (failures.pass(), failures.has_first());
         drop(failures);
         match passed {
@@ -196,12 +197,12 @@ impl Shared {
 
     /// When suppressed failed handshakes are due for the log; `None` if there are none.
     pub(super) fn handshakes_due(&self) -> Option<Instant> {
-        self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).due()
+        self.handshake_failures.lock().due()
     }
 
     /// Logs the suppressed failed handshakes that are due; at the end of the server, all of them.
     pub(super) fn log_handshakes(&self, is_end: bool) {
-        let held = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).release(is_end);
+        let held = self.handshake_failures.lock().release(is_end);
         if let Some(held) = held {
             log::warn!("{}: no TLS handshake", counted(held, &format!("more {}", self.config.role.noun())));
         }

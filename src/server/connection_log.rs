@@ -1,7 +1,7 @@
 //! The log lines of connections that start and end.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Role;
@@ -9,6 +9,7 @@ use crate::display::throttle::LOG_PERIOD;
 use crate::platform::Wakeup;
 use crate::service::counted;
 use crate::stats::Stats;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Maximum number of lines per second: 500. Without a limit, 67,000 connections in 3 s wrote 8 MB of log (measured).
 const MAX_LINES: u64 = 500;
@@ -115,7 +116,7 @@ impl ConnectionLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Window> {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+        self.window.lock()
     }
 }
 

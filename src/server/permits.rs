@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::slots::Class;
 use crate::connection::OverLimit;
 use crate::platform::Wakeup;
 use crate::stats::Counter;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The part of an IPv6 address that identifies a source: its first 64 bits. Each link has 64 bits to choose addresses from
 /// (RFC 4291, 2.5.4), so a single machine can use as many addresses as it likes (RFC 8981).
@@ -179,7 +180,7 @@ impl Permits {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::peer::Peer;
 use crate::connection::{ClientSender, SendCounts};
-use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard};
 use crate::threads::WakeReason;
 
 /// The connections that have a thread.
@@ -120,20 +120,20 @@ impl Registry {
         let mut entries = self.lock();
         while !entries.active.is_empty() {
             let Some(deadline) = deadline else {
-                entries = self.left.wait(entries).unwrap_or_else(PoisonError::into_inner);
+                entries = self.left.wait(entries);
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            entries = self.left.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
+            entries = self.left.wait_timeout(entries, left);
         }
         true
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 }
 

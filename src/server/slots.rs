@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard};
 
 /// The slots of one server's connection threads.
 ///
@@ -86,7 +86,7 @@ impl ThreadSlots {
                 if state.is_closed {
                     return;
                 }
-                state = self.changed.wait_timeout(state, round).unwrap_or_else(PoisonError::into_inner).0;
+                state = self.changed.wait_timeout(state, round);
                 continue;
             }
             drop(state);
@@ -109,14 +109,14 @@ impl ThreadSlots {
         let mut state = self.lock();
         while state.in_use != [0; 2] {
             let Some(deadline) = deadline else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.changed.wait(state);
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, left);
         }
         state.in_use.iter().sum()
     }
@@ -128,6 +128,6 @@ impl ThreadSlots {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

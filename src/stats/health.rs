@@ -1,9 +1,10 @@
 //! The health of a source, for a status page, metrics and a service manager.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use crate::sync::Mutex;
 use crate::threads::Worker;
 
 /// The kinds of failures of a source.
@@ -73,7 +74,7 @@ impl State {
 impl Health {
     /// The current state. A source whose thread is stuck or being restarted after a panic is not up.
     pub fn state(&self) -> State {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut state = self.state.lock().clone();
         if let Some(problem) = self.worker.get().and_then(|worker| worker.problem()) {
             (state.up, state.problem) = (false, Some(problem.text));
         }
@@ -88,14 +89,14 @@ impl Health {
 
     /// Records an accepted map.
     pub(crate) fn succeeded(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         (state.up, state.problem, state.down_since) = (true, None, None);
         state.last_success = Some(SystemTime::now());
     }
 
     /// Records a failure.
     pub(crate) fn failed(&self, kind: Failure, problem: String) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.failures[kind as usize] += 1;
         (state.up, state.problem) = (false, Some(problem));
         state.down_since.get_or_insert_with(SystemTime::now);
