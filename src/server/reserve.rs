@@ -213,7 +213,7 @@ mod tests {
             match received {
                 b"." => FirstRequest::Incomplete,
                 b"h" => FirstRequest::HealthCheck,
-                b"p" => panic!("as a fault would"),
+                b"p" => panic!("injected panic"),
                 _ => FirstRequest::Whole,
             }
         }

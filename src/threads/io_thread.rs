@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_job_that_panics_is_counted_and_the_next_one_runs() {
         let (threads, thread) = io_thread(LONG);
-        assert!(matches!(thread.run(|| panic!("as a fault would")), Err::<(), _>(Unanswered::Panicked { .. })));
+        assert!(matches!(thread.run(|| panic!("injected panic")), Err::<(), _>(Unanswered::Panicked { .. })));
         thread.wait_idle().unwrap();
         assert_eq!((thread.run(|| 1).unwrap(), threads.panics()), (1, 1));
         drop(thread);

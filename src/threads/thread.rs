@@ -61,7 +61,9 @@ impl Thread {
         match self.wait(limit) {
             Outcome::Ended => return true,
             Outcome::Panicked => log::error!("thread {name}: panicked"),
-            Outcome::TimedOut => log::error!("thread {name}: does not end within {limit:?}; leaving it behind"),
+            Outcome::TimedOut => {
+                log::error!("thread {name}: did not end within {limit:?}; abandoned until the process exits")
+            }
         }
         false
     }
@@ -93,7 +95,7 @@ mod tests {
     fn a_join_tells_an_end_from_a_panic_and_a_time_out() {
         let limit = Duration::from_mins(1);
         assert_eq!(Thread::start("ends", || {}).unwrap().wait(limit), Outcome::Ended);
-        assert_eq!(Thread::start("panics", || panic!("as a fault would")).unwrap().wait(limit), Outcome::Panicked);
+        assert_eq!(Thread::start("panics", || panic!("injected panic")).unwrap().wait(limit), Outcome::Panicked);
         let (release, held) = mpsc::channel::<()>();
         let hung = Thread::start("hangs", move || assert!(held.recv().is_err())).unwrap();
         assert_eq!(hung.wait(Duration::from_millis(10)), Outcome::TimedOut);

@@ -196,7 +196,7 @@ mod tests {
         };
         worker.run(pause, || {
             runs += 1;
-            assert!(runs > 9, "as a fault of ours would");
+            assert!(runs > 9, "injected panic");
             worker.round();
             assert_eq!(threads.problems(), []);
         });
@@ -226,7 +226,7 @@ mod tests {
     fn a_stop_ends_the_pause_of_a_thread_that_always_panics() {
         let threads = Threads::default();
         let worker = threads.register("watcher", "watching");
-        worker.run(|pause| !pause.is_zero(), || panic!("as a fault of ours would"));
+        worker.run(|pause| !pause.is_zero(), || panic!("injected panic"));
         assert_eq!((threads.panics(), worker.has_ended(), threads.problems().len()), (2, true, 0));
     }
 
@@ -239,6 +239,6 @@ mod tests {
             assert!(threads.fatal_problem().is_some());
             true
         };
-        worker.run(pause, || panic!("as a fault of ours would"));
+        worker.run(pause, || panic!("injected panic"));
     }
 }

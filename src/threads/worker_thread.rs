@@ -101,7 +101,7 @@ mod tests {
         let (runs, started_runs) = mpsc::channel();
         let thread = WorkerThread::start(&threads, "worker", "panicking", move |_, _| {
             runs.send(()).unwrap();
-            || panic!("as a fault of ours would")
+            || panic!("injected panic")
         });
         // The second panic is followed by a pause.
         for _ in 0..2 {

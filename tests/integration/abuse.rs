@@ -55,7 +55,7 @@ fn clients_that_never_read_are_cut_and_others_get_maps_in_time() {
     server.signal(Signal::TERM);
     for reader in good {
         let frames = reader.join().expect("whole frames to the end");
-        assert!(frames > 2, "{frames} frames meanwhile");
+        assert!(frames > 2, "{frames} frames in that time");
     }
     assert_eq!(server.exit_code(), 0);
 }

@@ -227,7 +227,7 @@ fn no_byte_follows_a_cut_frame() {
     let mut came = Vec::new();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let end = client.take(frame.as_bytes().len() as u64).read_to_end(&mut came);
-    assert!(frame.as_bytes().starts_with(&came), "something else came behind the frame");
+    assert!(frame.as_bytes().starts_with(&came), "other bytes follow the frame");
     assert!((1000..frame.as_bytes().len()).contains(&came.len()), "{} bytes", came.len());
     assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }

@@ -171,7 +171,7 @@ fn a_source_on_a_hung_file_system_is_down_and_delays_no_client() {
     wait_unready(&site, "thread source: stuck for 1");
     site.server.signal(Signal::TERM);
     assert_eq!(site.server.exit_code(), 1);
-    site.server.wait_log("thread source: does not end within 500ms; leaving it behind");
+    site.server.wait_log("thread source: did not end within 500ms; abandoned until the process exits");
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_frozen_publisher_is_detected_and_the_watchdog_not_fed() {
     let mut freezer = script("freeze_thread.py", &[&site.server.pid().to_string(), "publisher-0"]);
     freezer.wait_out("frozen");
     site.server.signal(Signal::TERM);
-    site.server.wait_log("thread publisher-0: does not end within 1s; leaving it behind");
+    site.server.wait_log("thread publisher-0: did not end within 1s; abandoned until the process exits");
     // The exit code is decided by now: a publisher that resumed earlier would end in time.
     let line = site.server.wait_log("leaving threads behind: ");
     assert!(line.contains("publisher-0"), "{line}");
