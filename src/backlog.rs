@@ -219,12 +219,12 @@ impl Backlog {
             return;
         }
         let mut state = self.lock();
-        let held = state.log_throttle.release(is_end);
+        let suppressed = state.log_throttle.release(is_end);
         self.has_unlogged.store(state.log_throttle.due().is_some(), Ordering::SeqCst);
         drop(state);
-        if let Some(held) = held {
+        if let Some(suppressed) = suppressed {
             log::warn!(
-                "slow connections cut {held} more times; check why they do not read, or raise the backlog limit"
+                "slow connections cut {suppressed} more times; check why they do not read, or raise the backlog limit"
             );
         }
     }

@@ -12,18 +12,18 @@ pub(crate) struct Throttle {
     /// When the last event passed.
     passed: Option<Instant>,
     /// Events suppressed since then.
-    held: u64,
+    suppressed: u64,
 }
 
 impl Throttle {
     /// Returns a throttle that passes the first event, and then one per `period`.
     pub(crate) fn new(period: Duration) -> Self {
-        Self { period, passed: None, held: 0 }
+        Self { period, passed: None, suppressed: 0 }
     }
 
     /// When the suppressed events are due to be reported; `None` if there are none.
     pub(crate) fn due(&self) -> Option<Instant> {
-        if self.held == 0 { None } else { self.passed?.checked_add(self.period) }
+        if self.suppressed == 0 { None } else { self.passed?.checked_add(self.period) }
     }
 
     /// Returns the number of suppressed events and resets it, if and only if they are due, or `is_end`: no other event will
@@ -32,29 +32,29 @@ impl Throttle {
         let now = Instant::now();
         self.due().filter(|due| is_end || *due <= now)?;
         self.passed = Some(now);
-        Some(std::mem::take(&mut self.held))
+        Some(std::mem::take(&mut self.suppressed))
     }
 
     /// True if and only if exactly one event is suppressed: the thread that calls [`release`](Self::release) must be woken.
     pub(crate) fn has_first(&self) -> bool {
-        self.held == 1
+        self.suppressed == 1
     }
 
     /// Counts an event. Returns the number of events suppressed before it if it passes; `None` if it is suppressed.
     pub(crate) fn pass(&mut self) -> Option<u64> {
         let now = Instant::now();
         if self.passed.is_some_and(|passed| now.duration_since(passed) < self.period) {
-            self.held += 1;
+            self.suppressed += 1;
             return None;
         }
         self.passed = Some(now);
-        Some(std::mem::take(&mut self.held))
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
-/// Returns ` (and 17 more like this)`, for a log line that represents several events; an empty string if `held` is 0.
-pub(crate) fn more(held: u64) -> String {
-    if held == 0 { String::new() } else { format!(" (and {held} more like this)") }
+/// Returns ` (and 17 more like this)`, for a log line that represents several events; an empty string if `suppressed` is 0.
+pub(crate) fn more(suppressed: u64) -> String {
+    if suppressed == 0 { String::new() } else { format!(" (and {suppressed} more like this)") }
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
         let mut throttle = Throttle::new(Duration::from_hours(1));
         assert_eq!(throttle.pass(), Some(0));
         assert_eq!((throttle.pass(), throttle.pass()), (None, None));
-        assert_eq!(throttle.held, 2);
+        assert_eq!(throttle.suppressed, 2);
     }
 
     #[test]
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_first_event_after_a_period_returns_the_suppressed_count() {
-        let mut throttle = Throttle { period: Duration::ZERO, passed: None, held: 7 };
+        let mut throttle = Throttle { period: Duration::ZERO, passed: None, suppressed: 7 };
         assert_eq!(throttle.pass(), Some(7));
         assert_eq!(throttle.pass(), Some(0));
     }

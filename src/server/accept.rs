@@ -90,7 +90,7 @@ impl AcceptLoop {
         let mut polled: Vec<BorrowedFd<'_>> = listeners.iter().map(|listener| listener.socket.as_fd()).collect();
         polled.extend([stop.as_fd(), wakeup.as_fd()]);
         while !stop.is_triggered() {
-            self.log_held(false);
+            self.log_suppressed(false);
             self.refuse_expired();
             self.start_reserved();
             if self.start_next() {
@@ -126,16 +126,20 @@ impl AcceptLoop {
         for listener in listeners.into_iter().filter(|listener| !listener.is_shared) {
             drain_backlog(&listener.socket, deadline);
         }
-        self.log_held(true);
+        self.log_suppressed(true);
     }
 
     /// Logs the suppressed lines that are due; at the end, all of them. The drain logs those that threads add later.
-    fn log_held(&mut self, is_end: bool) {
+    fn log_suppressed(&mut self, is_end: bool) {
         self.admission.flush_suppressed(is_end);
         self.shared.log.flush(false);
         self.shared.log_handshakes(is_end);
-        if let Some(held) = self.failures.release(is_end) {
-            log::error!("{} to accept or serve {}s", counted(held, "more failure"), self.shared.config.role.noun());
+        if let Some(suppressed) = self.failures.release(is_end) {
+            log::error!(
+                "{} to accept or serve {}s",
+                counted(suppressed, "more failure"),
+                self.shared.config.role.noun()
+            );
         }
     }
 
@@ -324,8 +328,8 @@ impl AcceptLoop {
         let builder =
             thread::Builder::new().name(format!("{}-{id}", role.thread_name())).stack_size(shared.config.stack_size);
         // A failed spawn drops its closure, but must not drop the connection. Locked only for the hand-over.
-        let handed = Arc::new(Mutex::new(Some(client)));
-        let taken = Arc::clone(&handed);
+        let hand_over = Arc::new(Mutex::new(Some(client)));
+        let taken = Arc::clone(&hand_over);
         match builder.spawn(move || run(taken)) {
             Ok(thread) => {
                 self.next_id += 1;
@@ -337,10 +341,10 @@ impl AcceptLoop {
                 None
             }
             Err(error) => {
-                let client = handed.lock().take();
+                let client = hand_over.lock().take();
                 shared.registry.leave(id, SendCounts::default());
                 shared.slots.give_back(class);
-                self.log_failure(&format!("no thread for {} {peer}", role.noun()), &error, advice(&error));
+                self.log_failure(&format!("cannot start a thread for {} {peer}", role.noun()), &error, advice(&error));
                 self.starting.record_failure();
                 client.map(|ConnectionTask { socket, permit, service, .. }| {
                     (Arrival { peer, socket, service, since }, permit)
@@ -350,17 +354,17 @@ impl AcceptLoop {
     }
 
     fn log_failure(&mut self, what: &str, error: &io::Error, advice: &str) {
-        if let Some(held) = self.failures.pass() {
-            log::error!("{what}: {error}{advice}{}", more(held));
+        if let Some(suppressed) = self.failures.pass() {
+            log::error!("{what}: {error}{advice}{}", more(suppressed));
         }
     }
 }
 
 /// The main function of a connection's thread.
-fn run(handed: Arc<Mutex<Option<ConnectionTask>>>) {
-    let client = handed.lock().take();
+fn run(hand_over: Arc<Mutex<Option<ConnectionTask>>>) {
+    let client = hand_over.lock().take();
     // Freed early.
-    drop(handed);
+    drop(hand_over);
     if let Some(client) = client {
         client.run();
     }

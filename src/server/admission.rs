@@ -83,8 +83,8 @@ impl Admission {
     /// Logs the suppressed refusals that are due; at the end of the server, all of them.
     pub(super) fn flush_suppressed(&mut self, is_end: bool) {
         for reason in RefusalReason::ALL {
-            if let Some(held) = self.throttles[reason as usize].release(is_end) {
-                let others = counted(held, &format!("more {}", self.role.noun()));
+            if let Some(suppressed) = self.throttles[reason as usize].release(is_end) {
+                let others = counted(suppressed, &format!("more {}", self.role.noun()));
                 log::warn!("{others} refused: {}", self.explain(reason));
             }
         }
@@ -93,8 +93,8 @@ impl Admission {
     /// Counts a refusal, and logs it if no other one was logged in the last second.
     pub(super) fn refuse(&mut self, reason: RefusalReason, peer: SocketAddr) {
         self.stats.count(reason.event());
-        if let Some(held) = self.throttles[reason as usize].pass() {
-            log::warn!("{} {peer} refused: {}{}", self.role.noun(), self.explain(reason), more(held));
+        if let Some(suppressed) = self.throttles[reason as usize].pass() {
+            log::warn!("{} {peer} refused: {}{}", self.role.noun(), self.explain(reason), more(suppressed));
         }
     }
 

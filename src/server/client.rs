@@ -185,12 +185,14 @@ impl Shared {
         }
         self.stats.count(Counter::FailedHandshake);
         let mut failures = self.handshake_failures.lock();
-        let (passed, is_first_held) = (failures.pass(), failures.has_first());
+        let (passed, is_first_suppressed) = (failures.pass(), failures.has_first());
         drop(failures);
         match passed {
-            Some(held) => log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", ErrorChain(error), more(held)),
+            Some(suppressed) => {
+                log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", ErrorChain(error), more(suppressed))
+            }
             // The accept loop logs it when it is due.
-            None if is_first_held => self.wakeup.wake(),
+            None if is_first_suppressed => self.wakeup.wake(),
             None => {}
         }
     }
@@ -202,9 +204,9 @@ impl Shared {
 
     /// Logs the suppressed failed handshakes that are due; at the end of the server, all of them.
     pub(super) fn log_handshakes(&self, is_end: bool) {
-        let held = self.handshake_failures.lock().release(is_end);
-        if let Some(held) = held {
-            log::warn!("{}: no TLS handshake", counted(held, &format!("more {}", self.config.role.noun())));
+        let suppressed = self.handshake_failures.lock().release(is_end);
+        if let Some(suppressed) = suppressed {
+            log::warn!("{}: no TLS handshake", counted(suppressed, &format!("more {}", self.config.role.noun())));
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use worker_thread::WorkerThread;
 /// server with HTTP took 10 ms of CPU in 20 s with it (debug build, measured).
 pub(crate) const ROUND: Duration = Duration::from_secs(2);
 
-/// A thread that has counted no round for this long is stuck: 10 s, five times [`ROUND`]. A large fan-out does not count as
+/// A thread that has counted no round for this long is stuck: 10 s, five times the longest wait. A large fan-out does not count as
 /// stuck: sends do not block, and publishers count rounds while they send.
 pub const STUCK_AFTER: Duration = Duration::from_secs(10);
 
