@@ -66,7 +66,7 @@ fn a_server_survives_a_limit_on_threads() {
     limit.args(["--pid", &server.pid().to_string(), "--nproc=20:20"]).uid(user).gid(user);
     run(limit).assert_exit(0);
     let crowd: Vec<_> = (0..40).map(|_| TcpStream::connect(addr).unwrap()).collect();
-    server.wait_log("no thread for client");
+    server.wait_log("cannot start a thread for client");
     for _ in 0..5 {
         steady.payload();
     }
