@@ -65,7 +65,7 @@ impl Stream {
         }
     }
 
-    /// Sends TLS's close_notify; a call after `WouldBlock` resumes it. Does nothing for a plain stream.
+    /// Sends TLS's `close_notify`; a call after `WouldBlock` resumes it. Does nothing for a plain stream.
     ///
     /// # Errors
     /// `WouldBlock` if the socket is full.

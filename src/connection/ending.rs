@@ -48,7 +48,7 @@ impl Connection {
     }
 
     /// True if the client determines how long the close takes: it sent unexpected or unread input, or it answers the TLS
-    /// close_notify.
+    /// `close_notify`.
     fn may_linger(&self) -> bool {
         let has_unread = || platform::wait_ready([(self.sender.as_fd(), Readiness::Readable)], Some(Instant::now()));
         self.stream().is_tls()
@@ -63,7 +63,7 @@ impl Connection {
         self.expects_refused_input = true;
     }
 
-    /// Sends TLS's close_notify, within [`LINGER`]. A failure is ignored: the end of the TCP stream marks the end too, and no
+    /// Sends TLS's `close_notify`, within [`LINGER`]. A failure is ignored: the end of the TCP stream marks the end too, and no
     /// frame is in flight.
     fn send_close_notify(&self) {
         let deadline = Instant::now().checked_add(LINGER);
@@ -75,7 +75,7 @@ impl Connection {
         }
     }
 
-    /// Shuts down the sending side and discards raw input. Waits for a TLS client's close_notify. Never inlined, like
+    /// Shuts down the sending side and discards raw input. Waits for a TLS client's `close_notify`. Never inlined, like
     /// [`discard_input`](Self::discard_input).
     #[inline(never)]
     fn linger(&self) {

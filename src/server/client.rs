@@ -189,7 +189,7 @@ impl Shared {
         drop(failures);
         match passed {
             Some(suppressed) => {
-                log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", ErrorChain(error), more(suppressed))
+                log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", ErrorChain(error), more(suppressed));
             }
             // The accept loop logs it when it is due.
             None if is_first_suppressed => self.wakeup.wake(),
