@@ -1,5 +1,5 @@
-//! The memory that slow peers keep in use: payloads of older maps that they have not taken yet, bounded over all versions
-//! and all peers together.
+//! The backlog: payloads of older maps that slow peers are still receiving, with one memory limit over all versions and
+//! peers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -9,30 +9,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::display::units::format_size;
 
-/// The bound unless another one is set: 32 MiB.
+/// The default limit in bytes: 32 MiB.
 pub const DEFAULT_LIMIT: usize = 32 * 1024 * 1024;
 
-/// How many of the largest maps a limit should have room for: eight. The two newest versions, which no peer loses its
-/// connection for, take up to six: the frame, the JSON and the page's entries of each.
+/// How many of the largest maps should fit into a limit: 8. The two newest versions, which are never evicted, take up to
+/// six: the frame, the JSON and the page's entries of each.
 pub const LEAST_MAPS: usize = 8;
 
-/// Bounds the memory of payloads that peers have begun to take and have not finished.
+/// Limits the memory of payloads that peers have received in part.
 ///
-/// A payload is shared by all connections that send it, and counts once, as long as at least one of them waits for its
-/// peer. When the total exceeds the limit, the connections that wait with the oldest payload are cut, and so on until the
-/// rest fits. Connections with the newest or the second newest version are never cut, so the bound is the limit, or what
-/// those two versions take if that is more. A connection that does not have to wait for its peer is not counted and takes
+/// A payload is shared by all connections that send it, and counts once while at least one of them waits for its peer. When
+/// the total exceeds the limit, the connections that wait with the oldest payload are cut (evicted), and so on until the
+/// rest fits. Connections with the newest or second newest version are never evicted, so the actual bound is the limit, or
+/// the size of those two versions if that is larger. A connection that does not wait for its peer is not counted and takes
 /// no lock here.
 ///
-/// Make one for each [`Feed`](crate::Feed), which has one by default: versions of several feeds cannot be compared.
+/// Each [`Feed`](crate::Feed) needs its own, and has one by default: versions of several feeds cannot be compared.
 #[derive(Debug)]
 pub struct Backlog {
     limit: usize,
-    /// Guards the list of waiting connections. Held for one change of it, by threads of connections that have to wait
-    /// anyway; never while a connection is cut or a line is logged.
+    /// Guards the waiting connections. Held for one change, by threads of connections that must wait anyway; never while
+    /// cutting a connection or logging.
     state: Mutex<State>,
     evicted: AtomicU64,
-    /// True while evictions may wait for their log line: a look at it takes no lock.
+    /// True while evictions may be unlogged; readable without the lock.
     has_unlogged: AtomicBool,
 }
 
@@ -45,8 +45,8 @@ struct State {
     /// Bytes of request bodies.
     reserved: usize,
     next_id: u64,
-    /// When an eviction was last logged.
-    logged: Throttle,
+    /// Limits the log lines of evictions.
+    log_throttle: Throttle,
 }
 
 /// A payload and the connections that wait with it.
@@ -68,24 +68,24 @@ pub(crate) trait Disconnect: fmt::Debug + Send + Sync {
     fn disconnect(&self);
 }
 
-/// The identity of bytes that several connections may share, and that stay alive while one of them waits.
+/// The identity of a payload, which connections share and which stays allocated while one of them waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Payload {
     /// The version of the map.
     version: u64,
-    /// Where the bytes are in memory.
+    /// The address of its bytes.
     address: usize,
-    /// How much memory they take.
+    /// The memory that it occupies, in bytes.
     len: usize,
 }
 
 impl Payload {
-    /// Returns the identity of `bytes`, made of the map's `version`.
+    /// Returns the identity of `bytes`, a payload of the map's `version`.
     pub(crate) fn new(version: u64, bytes: &[u8]) -> Self {
         Self { version, address: bytes.as_ptr() as usize, len: bytes.len() }
     }
 
-    /// Counts `bytes` more, which are kept as long as the payload.
+    /// Adds `bytes` that stay allocated as long as the payload.
     pub(crate) fn and(self, bytes: usize) -> Self {
         Self { len: self.len + bytes, ..self }
     }
@@ -100,7 +100,7 @@ pub(crate) struct Pending {
     is_evicted: Arc<AtomicBool>,
 }
 
-/// Memory for a request body. Given back when this is dropped.
+/// Memory reserved for a request body; released on drop.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     backlog: Arc<Backlog>,
@@ -114,10 +114,15 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    /// Returns a backlog of at most `limit` bytes. Sensible limits have room for [`LEAST_MAPS`] of the largest maps.
+    /// Returns a backlog with a limit in bytes, which should hold [`LEAST_MAPS`] of the largest maps.
     pub fn new(limit: usize) -> Self {
-        let state =
-            State { payloads: BTreeMap::new(), waiting: 0, reserved: 0, next_id: 0, logged: Throttle::new(LOG_PERIOD) };
+        let state = State {
+            payloads: BTreeMap::new(),
+            waiting: 0,
+            reserved: 0,
+            next_id: 0,
+            log_throttle: Throttle::new(LOG_PERIOD),
+        };
         Self { limit, state: Mutex::new(state), evicted: AtomicU64::new(0), has_unlogged: AtomicBool::new(false) }
     }
 
@@ -132,18 +137,18 @@ impl Backlog {
         self.limit
     }
 
-    /// Bytes that count now: payloads that peers have not taken yet, each once, and request bodies that are being received.
+    /// The current size in bytes: payloads that peers are still receiving, each once, and request bodies being received.
     pub fn bytes(&self) -> usize {
         self.lock().bytes()
     }
 
-    /// Connections that were cut so far because the limit was exceeded.
+    /// The number of connections evicted so far.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// Counts `connection`, which has to wait for its peer to take `payload`, until the returned value is dropped. Cuts
-    /// the connections with the oldest payloads if the limit is exceeded; `connection` may be one of them.
+    /// Counts `connection`, which waits for its peer to accept `payload`, until the returned value is dropped. Evicts the
+    /// connections with the oldest payloads if the limit is exceeded; `connection` may be one of them.
     pub(crate) fn enter(self: &Arc<Self>, payload: Payload, connection: Weak<dyn Disconnect>) -> Pending {
         let is_evicted = Arc::new(AtomicBool::new(false));
         let waiting = Waiting { connection, is_evicted: Arc::clone(&is_evicted) };
@@ -161,8 +166,8 @@ impl Backlog {
         Pending { backlog: Arc::clone(self), key, id, is_evicted }
     }
 
-    /// Reserves `len` bytes for a request body, and cuts the connections with the oldest payloads if that needs their
-    /// memory. Returns `None` if and only if there is no room even so.
+    /// Reserves `len` bytes for a request body, and evicts the connections with the oldest payloads if that exceeds the limit.
+    /// Returns `None` if and only if the limit is still exceeded.
     pub(crate) fn reserve(self: &Arc<Self>, len: usize) -> Option<Reservation> {
         let mut state = self.lock();
         state.reserved += len;
@@ -171,7 +176,7 @@ impl Backlog {
         (self.bytes() <= self.limit).then_some(reservation)
     }
 
-    /// Cuts the connections with the oldest payloads until the rest fits.
+    /// Evicts the connections with the oldest payloads until the rest fits.
     fn evict(&self, mut state: MutexGuard<'_, State>) {
         let (bytes, mut evicted) = (state.bytes(), Vec::new());
         while state.bytes() > self.limit
@@ -182,12 +187,12 @@ impl Backlog {
         if evicted.is_empty() {
             return;
         }
-        let held_back = state.logged.pass();
-        if held_back.is_none() {
+        let suppressed = state.log_throttle.pass();
+        if suppressed.is_none() {
             self.has_unlogged.store(true, Ordering::SeqCst);
         }
         drop(state);
-        // First, so that a thread that is woken by the cut knows why.
+        // Set first, so that a thread that the cut wakes finds the reason.
         for waiting in &evicted {
             waiting.is_evicted.store(true, Ordering::SeqCst);
         }
@@ -196,29 +201,31 @@ impl Backlog {
             .iter()
             .filter_map(|waiting| waiting.connection.upgrade())
             .for_each(|connection| connection.disconnect());
-        if let Some(held_back) = held_back {
+        if let Some(suppressed) = suppressed {
             log::warn!(
                 "slow connections cut: {}; older maps that were not taken yet had {bytes} bytes, above the limit of {}; \
-                 see why they do not read, or raise --max-backlog{}",
+                 check why they do not read, or raise the backlog limit{}",
                 evicted.len(),
                 format_size(self.limit),
-                more(held_back)
+                more(suppressed)
             );
         }
     }
 
-    /// Logs the evictions that were held back, once a second is over without another one; at the end of a feed, all. To be
-    /// called every few seconds by a thread that waits for no peer.
+    /// Logs the suppressed evictions when they are due, a second after the last line; at the end of a feed, all of them. To be
+    /// called every few seconds by a thread that does not wait for peers.
     pub(crate) fn log_held(&self, is_end: bool) {
         if !self.has_unlogged.load(Ordering::SeqCst) {
             return;
         }
         let mut state = self.lock();
-        let held = state.logged.release(is_end);
-        self.has_unlogged.store(state.logged.due().is_some(), Ordering::SeqCst);
+        let suppressed = state.log_throttle.release(is_end);
+        self.has_unlogged.store(state.log_throttle.due().is_some(), Ordering::SeqCst);
         drop(state);
-        if let Some(held) = held {
-            log::warn!("slow connections cut {held} more times; see why they do not read, or raise --max-backlog");
+        if let Some(suppressed) = suppressed {
+            log::warn!(
+                "slow connections cut {suppressed} more times; check why they do not read, or raise the backlog limit"
+            );
         }
     }
 
@@ -232,7 +239,7 @@ impl State {
         self.waiting + self.reserved
     }
 
-    /// Takes the oldest payload out, unless it is of one of the two newest versions.
+    /// Removes and returns the oldest payload, unless it belongs to one of the two newest versions.
     fn take_oldest(&mut self) -> Option<Entry> {
         let newest = self.payloads.last_key_value()?.0.0;
         let second = self.payloads.range(..(newest, 0)).next_back()?.0.0;
@@ -244,7 +251,7 @@ impl State {
 }
 
 impl Pending {
-    /// True if and only if the connection was cut because the limit was exceeded.
+    /// True if and only if the connection was evicted.
     pub(crate) fn is_evicted(&self) -> bool {
         self.is_evicted.load(Ordering::SeqCst)
     }
@@ -254,7 +261,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         let mut state = self.backlog.lock();
         let State { payloads, waiting, .. } = &mut *state;
-        // Gone already if it was evicted; other connections may have come with the same payload since.
+        // Already removed by an eviction; other connections may have entered with the same payload since.
         let Some(entry) = payloads.get_mut(&self.key) else { return };
         if entry.connections.remove(&self.id).is_some() && entry.connections.is_empty() {
             *waiting -= entry.len;
@@ -288,7 +295,7 @@ mod tests {
         }
     }
 
-    /// A connection that waits with `len` bytes at `address`.
+    /// Returns a connection that waits with `len` bytes at `address`.
     fn wait(backlog: &Arc<Backlog>, version: u64, address: usize, len: usize) -> (Arc<Peer>, Pending) {
         let peer = Arc::new(Peer::default());
         let connection: Weak<dyn Disconnect> = Arc::downgrade(&peer) as _;
@@ -296,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_counts_once_and_as_long_as_one_connection_waits() {
+    fn a_payload_counts_once_while_a_connection_waits() {
         let backlog = Arc::new(Backlog::new(100));
         let first = wait(&backlog, 1, 1, 60);
         let second = wait(&backlog, 1, 1, 60);
@@ -308,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn above_the_limit_the_oldest_are_cut_until_the_rest_fits() {
+    fn above_the_limit_the_oldest_are_evicted_until_the_rest_fits() {
         let backlog = Arc::new(Backlog::new(100));
         let oldest = [wait(&backlog, 1, 1, 40), wait(&backlog, 1, 1, 40)];
         let others: Vec<_> = (2..=3).map(|version| wait(&backlog, version, 1, 30)).collect();
@@ -322,33 +329,33 @@ mod tests {
     }
 
     #[test]
-    fn an_eviction_that_was_not_logged_at_once_is_logged_later() {
+    fn a_suppressed_eviction_is_logged_later() {
         let backlog = Arc::new(Backlog::new(10));
         let waiting: Vec<_> = (1..=4).map(|version| wait(&backlog, version, 1, 4)).collect();
         assert_eq!((backlog.evicted(), backlog.has_unlogged.load(Ordering::SeqCst)), (2, true));
         backlog.log_held(false);
-        assert!(backlog.lock().logged.due().is_some(), "its second is not over");
+        assert!(backlog.lock().log_throttle.due().is_some(), "the period has not ended");
         backlog.log_held(true);
-        assert!(backlog.lock().logged.due().is_none() && !backlog.has_unlogged.load(Ordering::SeqCst));
+        assert!(backlog.lock().log_throttle.due().is_none() && !backlog.has_unlogged.load(Ordering::SeqCst));
         drop(waiting);
     }
 
     #[test]
-    fn the_two_newest_versions_are_never_cut() {
+    fn the_two_newest_versions_are_never_evicted() {
         let backlog = Arc::new(Backlog::new(100));
         let waiting: Vec<_> = (1..=3).map(|address| wait(&backlog, 8, address, 60)).collect();
         let newer: Vec<_> = (1..=3).map(|address| wait(&backlog, 9, address, 60)).collect();
         assert!(waiting.iter().chain(&newer).all(|(peer, _)| !peer.is_cut()));
         assert_eq!(backlog.bytes(), 360);
         let late = wait(&backlog, 3, 1, 1);
-        assert!(late.0.is_cut() && late.1.is_evicted(), "one that begins to wait with an old version");
+        assert!(late.0.is_cut() && late.1.is_evicted(), "a connection that starts to wait with an old version");
         let newest = wait(&backlog, 10, 1, 10);
         assert!(waiting.iter().all(|(peer, _)| peer.is_cut()) && newer.iter().all(|(peer, _)| !peer.is_cut()));
         drop(newest);
     }
 
     #[test]
-    fn a_connection_that_waits_with_an_evicted_payload_counts_again() {
+    fn a_connection_that_waits_with_an_evicted_payload_counts() {
         let backlog = Arc::new(Backlog::new(10));
         let evicted = wait(&backlog, 1, 1, 8);
         let newer: Vec<_> = (2..=3).map(|version| wait(&backlog, version, 1, 2)).collect();
@@ -356,13 +363,13 @@ mod tests {
         drop(newer);
         let again = wait(&backlog, 1, 1, 8);
         drop(evicted);
-        assert_eq!(backlog.bytes(), 8, "the guard of the evicted one is not its");
+        assert_eq!(backlog.bytes(), 8, "the evicted connection's guard does not subtract it");
         drop(again);
         assert_eq!(backlog.bytes(), 0);
     }
 
     #[test]
-    fn bodies_count_too_and_are_refused_where_there_is_no_room() {
+    fn request_bodies_count_and_are_refused_above_the_limit() {
         let backlog = Arc::new(Backlog::new(100));
         let slow: Vec<_> = (1..=3).map(|version| wait(&backlog, version, 1, 30)).collect();
         let body = backlog.reserve(40).unwrap();

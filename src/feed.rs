@@ -1,4 +1,4 @@
-//! The feed: the current map, encoded once, however many send it.
+//! The feed: holds the current map, encoded once for all clients.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::format::{self, Format};
 use crate::frame::{self, Frame};
 use crate::map::Map;
 use crate::stats::histogram::Histogram;
-use crate::sync::{AtomicU64, Condvar, Instant, Mutex, MutexGuard, Ordering, PoisonError, RwLock};
+use crate::sync::{AtomicU64, Condvar, Instant, Mutex, MutexGuard, Ordering, RwLock};
 
-/// Up to which durations rounds are counted: 1 ms to 10 s. A change to 9,000 clients takes some 50 ms.
-const ROUNDS: &[Duration] = &[
+/// The histogram bounds of rounds: 1 ms to 10 s. A change to 9,000 clients takes some 50 ms.
+const ROUND_BOUNDS: &[Duration] = &[
     Duration::from_millis(1),
     Duration::from_millis(3),
     Duration::from_millis(10),
@@ -26,22 +26,20 @@ const ROUNDS: &[Duration] = &[
     Duration::from_secs(10),
 ];
 
-/// Why a map was not published. The one before it stays.
+/// Why a map was not published. The previous map stays.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The map has no form in the feed's format.
+    /// The map cannot be encoded in the feed's format.
     #[error(transparent)]
     Format(#[from] format::Error),
-    /// The value takes no bytes at all, and a frame of length 0 means "nothing changed". No map is such a value.
-    #[error("a value that takes no bytes as {0} cannot be told from \"nothing changed\"; publish a map or a structure")]
+    /// The value is encoded as zero bytes; a frame of length 0 means "nothing changed". No map is encoded as zero bytes.
+    #[error("cannot publish a value of zero bytes as {0}: it means \"nothing changed\"; publish a map or a structure")]
     Empty(Format),
-    /// The encoded map is above the limit for a frame.
-    #[error(
-        "the map takes {len} bytes as {format}, above the limit of {max}; raise --max-frame here and at the clients"
-    )]
+    /// The encoded map exceeds the frame limit.
+    #[error("the map takes {len} bytes as {format}, above the limit of {max}; raise max_frame here and at the clients")]
     TooLarge {
-        /// Bytes of the encoded map.
+        /// The size of the encoded map in bytes.
         len: usize,
         /// The limit in bytes.
         max: usize,
@@ -50,16 +48,16 @@ pub enum Error {
     },
 }
 
-/// One state of the feed: what is sent until the next one.
+/// One version of the feed's map.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Counts the changes, from 1. Grows by one with each.
+    /// The number of changes so far: 1 for the first map, one more with each change.
     pub version: u64,
     /// The encoded map with its header.
     pub frame: Frame,
     /// When it was published.
     pub published: Instant,
-    /// How old the map was then: zero, unless an earlier server had published it.
+    /// The map's age at that time: zero, unless an earlier server had published it.
     pub age_before: Duration,
 }
 
@@ -70,7 +68,7 @@ impl Snapshot {
     }
 }
 
-/// The current map, encoded once and shared by everyone who sends it. Shared by reference or in an [`Arc`].
+/// The current map, encoded once and shared by all threads that send it. Shared by reference or in an [`Arc`].
 ///
 /// ```
 /// use mapcast::{Feed, Format, builtin_map};
@@ -85,21 +83,21 @@ impl Snapshot {
 pub struct Feed {
     format: Format,
     max_frame: usize,
-    /// Guards the pointer alone: it is held for one clone or one store, never while encoding, waking or writing. Not
-    /// arc-swap: each new thread walks its list of debts, which made connecting 9,000 clients cost N squared.
+    /// Guards only the pointer: held for one clone or one store, never while encoding, waking or writing. Not arc-swap: each
+    /// new thread walks its list of debts, which made the cost of connecting 9,000 clients quadratic.
     current: RwLock<Option<Arc<Snapshot>>>,
-    /// The version of `current`, to look at without its lock. 0 before the first map.
+    /// The version of `current`, readable without its lock. 0 before the first map.
     version: AtomicU64,
-    /// ReadCount first and held through a publication, so that two publishers cannot store out of order.
+    /// Locked first and held for a whole publication, so that concurrent publications store their versions in order.
     publishing: Mutex<()>,
-    /// Guards the list of those to wake; held while it is changed or copied, never while anyone is woken.
+    /// Guards the list of wakers; held while it is changed or copied, never while waking.
     subscribers: Mutex<WakerList>,
-    /// Wakes those in [`wait`](Self::wait); waited on with `subscribers`.
+    /// Wakes threads in [`wait`](Self::wait); used with the lock of `subscribers`.
     changed: Condvar,
-    /// How long changes took to go round: counted by those who send them.
+    /// The durations of rounds, recorded by the publishers.
     rounds: Histogram,
-    /// The newest version that went round; 0 before the first.
-    offered: AtomicU64,
+    /// The newest version whose round has ended; 0 before the first.
+    offered_version: AtomicU64,
     backlog: Arc<Backlog>,
 }
 
@@ -113,7 +111,7 @@ struct WakerList {
     wakers: HashMap<u64, Waker>,
 }
 
-/// A place in the list of those whom the feed wakes. Given back when dropped.
+/// A registered waker. Dropping it unsubscribes the waker.
 #[derive(Debug)]
 pub struct Subscription<'feed> {
     feed: &'feed Feed,
@@ -121,8 +119,8 @@ pub struct Subscription<'feed> {
 }
 
 impl Feed {
-    /// Returns a feed that has no map yet. Maps of more than `max_frame` encoded bytes will be refused. Older maps that slow
-    /// peers have not taken yet may take [`Backlog::default_limit`] bytes.
+    /// Returns a feed without a map. It refuses maps of more than `max_frame` encoded bytes. Its backlog, the memory of older
+    /// maps that slow peers are still receiving, is limited to [`Backlog::default_limit`] bytes.
     pub fn new(format: Format, max_frame: usize) -> Self {
         Self {
             format,
@@ -132,52 +130,51 @@ impl Feed {
             publishing: Mutex::new(()),
             subscribers: Mutex::default(),
             changed: Condvar::new(),
-            rounds: Histogram::new(ROUNDS),
-            offered: AtomicU64::new(0),
+            rounds: Histogram::new(ROUND_BOUNDS),
+            offered_version: AtomicU64::new(0),
             backlog: Arc::new(Backlog::new(Backlog::default_limit(max_frame))),
         }
     }
 
-    /// Sets how many bytes older maps that slow peers have not taken yet may have, over all peers together.
+    /// Sets the limit of the backlog in bytes: the memory of older maps that slow peers are still receiving, over all peers.
     #[must_use]
     pub fn with_max_backlog(self, max: usize) -> Self {
         Self { backlog: Arc::new(Backlog::new(max)), ..self }
     }
 
-    /// Where those who send this feed's maps count what their peers are slow to take.
+    /// The backlog, in which senders of this feed's maps count payloads that their peers are slow to accept.
     pub fn backlog(&self) -> &Arc<Backlog> {
         &self.backlog
     }
 
-    /// How long changes took until everyone had been offered them, or those of one publisher where there are several.
+    /// The durations of rounds: from the publication of a change until a publisher has offered it to all its clients.
     pub(crate) fn rounds(&self) -> &Histogram {
         &self.rounds
     }
 
-    /// Takes note that `snapshot` has been offered to everyone, or to all whom one of several publishers has; and of how long
-    /// that took, if there was anyone.
-    pub(crate) fn end_round(&self, snapshot: &Snapshot, was_anyone: bool) {
-        if was_anyone {
+    /// Records that a publisher has offered `snapshot` to all its clients, and how long that took if it had any.
+    pub(crate) fn end_round(&self, snapshot: &Snapshot, had_clients: bool) {
+        if had_clients {
             self.rounds.observe(snapshot.published.elapsed());
         }
-        self.offered.fetch_max(snapshot.version, Ordering::SeqCst);
+        self.offered_version.fetch_max(snapshot.version, Ordering::SeqCst);
     }
 
-    /// The newest version that has been offered to everyone; 0 before the first, and if nobody does that.
+    /// The newest version whose round has ended; 0 before the first, and without a publisher.
     pub(crate) fn offered(&self) -> u64 {
-        self.offered.load(Ordering::SeqCst)
+        self.offered_version.load(Ordering::SeqCst)
     }
 
-    /// Makes `map` the current one and wakes everyone who waits. Returns true if and only if it differs from the one
-    /// before: equal maps are equal bytes, and no change.
+    /// Makes `map` the current one and wakes all waiters and subscribers. Returns true if and only if it differs from the
+    /// previous map; a map with equal encoded bytes is not a change.
     ///
     /// # Errors
-    /// If the map cannot be encoded or is too large; the one before it stays.
+    /// If the map cannot be encoded or is too large; the previous map stays.
     pub fn publish(&self, map: &Map) -> Result<bool, Error> {
         self.publish_payload(&self.format.encode_map(map)?, Duration::ZERO)
     }
 
-    /// As [`publish`](Self::publish), for a map that became the current one `age` ago, at an earlier server.
+    /// As [`publish`](Self::publish), for a map that an earlier server published `age` ago.
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
@@ -185,7 +182,7 @@ impl Feed {
         self.publish_payload(&self.format.encode_map(map)?, age)
     }
 
-    /// As [`publish`](Self::publish), for a value of any serde type instead of a map.
+    /// As [`publish`](Self::publish), for a value of any serializable type instead of a map.
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
@@ -193,7 +190,7 @@ impl Feed {
         self.publish_payload(&self.format.encode(value)?, Duration::ZERO)
     }
 
-    /// Returns `Ok` if and only if [`publish`](Self::publish) would take `map`, as a change or as none.
+    /// Returns `Ok` if and only if [`publish`](Self::publish) would accept `map`, as a change or not.
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
@@ -227,7 +224,7 @@ impl Feed {
             frame::Error::TooLarge { .. } => {
                 Error::TooLarge { len: payload.len(), max: self.max_frame, format: self.format }
             }
-            // Only its size can be wrong with a frame that is written.
+            // Creating a frame can fail only because of its size.
             error => Error::Format(format::Error::Encode { format: self.format, source: error.into() }),
         })
     }
@@ -237,22 +234,22 @@ impl Feed {
     }
 
     fn publish_frame(&self, frame: Frame, age_before: Duration) -> bool {
-        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let publishing = self.publishing.lock();
         if self.latest().is_some_and(|latest| latest.frame == frame) {
             return false;
         }
         let version = self.version() + 1;
         let snapshot = Arc::new(Snapshot { version, frame, published: Instant::now(), age_before });
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        *self.current.write() = Some(snapshot);
         self.version.store(version, Ordering::SeqCst);
         drop(publishing);
         self.wake_subscribers();
         true
     }
 
-    /// The current map as it is sent; `None` before the first.
+    /// The current version of the map; `None` before the first.
     pub fn latest(&self) -> Option<Arc<Snapshot>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().clone()
     }
 
     /// The version of the current map; 0 before the first.
@@ -270,20 +267,17 @@ impl Feed {
         self.max_frame
     }
 
-    /// Waits until there is a newer map than version `after` and returns it, or `None` when `timeout` is over first.
-    /// Versions in between are skipped.
+    /// Waits until there is a newer map than version `after` and returns it; returns `None` after `timeout`. Skips versions in
+    /// between.
     pub fn wait(&self, after: u64, timeout: Duration) -> Option<Arc<Snapshot>> {
         let subscribers = self.lock_subscribers();
-        let (subscribers, _) = self
-            .changed
-            .wait_timeout_while(subscribers, timeout, |_| self.version() <= after)
-            .unwrap_or_else(PoisonError::into_inner);
+        let subscribers = self.changed.wait_timeout_while(subscribers, timeout, |_| self.version() <= after);
         drop(subscribers);
         self.latest().filter(|latest| latest.version > after)
     }
 
-    /// Has `waker` woken after each change until the subscription is dropped. A change just before the call is not
-    /// told: subscribe first, then read [`latest`](Self::latest).
+    /// Wakes `waker` after each change until the returned subscription is dropped. An earlier change does not wake it:
+    /// subscribe first, then read [`latest`](Self::latest).
     pub fn subscribe(&self, waker: Waker) -> Subscription<'_> {
         let mut subscribers = self.lock_subscribers();
         let id = subscribers.next_id;
@@ -295,14 +289,14 @@ impl Feed {
     fn wake_subscribers(&self) {
         let subscribers = self.lock_subscribers();
         self.changed.notify_all();
-        // A copy, so that nobody who comes or goes waits until thousands are awake.
+        // A copy, so that subscribing does not wait until thousands of threads are woken.
         let wakers: Vec<Waker> = subscribers.wakers.values().cloned().collect();
         drop(subscribers);
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
     fn lock_subscribers(&self) -> MutexGuard<'_, WakerList> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscribers.lock()
     }
 }
 
@@ -328,13 +322,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_before_the_first_map() {
+    fn a_feed_without_a_map_has_version_0() {
         assert!(feed().latest().is_none());
         assert_eq!(feed().version(), 0);
     }
 
     #[test]
-    fn an_equal_map_is_no_change() {
+    fn an_equal_map_is_not_a_change() {
         let feed = feed();
         assert!(feed.publish(&builtin()).unwrap());
         assert!(!feed.publish(&builtin()).unwrap());
@@ -342,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_of_an_earlier_server_keeps_its_age_until_it_changes() {
+    fn a_map_of_an_earlier_server_keeps_its_age_until_a_change() {
         let (feed, day) = (feed(), Duration::from_hours(24));
         let age_of = |number| feed.age_of(&feed.prepare(&numbered(number)).unwrap());
         assert!(feed.publish_kept(&numbered(1), day).unwrap());
@@ -365,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_above_the_limit_is_refused_and_the_last_good_one_stays() {
+    fn a_map_above_the_limit_is_refused_and_the_previous_one_stays() {
         let feed = feed();
         feed.publish(&numbered(1)).unwrap();
         let large = Map::from([("text".into(), "x".repeat(200).into())]);
@@ -375,21 +369,21 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_takes_no_bytes_is_refused() {
+    fn a_value_of_zero_bytes_is_refused() {
         let feed = Feed::new(Format::Bincode, 100);
         assert!(matches!(feed.publish_typed(&()), Err(Error::Empty(Format::Bincode))));
         assert!(feed.latest().is_none());
     }
 
     #[test]
-    fn an_empty_map_is_a_map() {
+    fn an_empty_map_can_be_published_in_every_format() {
         for format in Format::ALL {
             assert!(Feed::new(format, 100).publish(&Map::new()).unwrap(), "{format}");
         }
     }
 
     #[test]
-    fn the_map_is_encoded_once_for_everyone() {
+    fn all_readers_share_one_encoded_map() {
         let feed = feed();
         feed.publish(&builtin()).unwrap();
         let (first, second) = (feed.latest().unwrap(), feed.latest().unwrap());
@@ -407,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publication_ends_the_wait_for_it() {
+    fn a_publication_ends_a_wait() {
         let feed = feed();
         thread::scope(|scope| {
             let waiter = scope.spawn(|| feed.wait(0, Duration::from_hours(1)).unwrap().version);
@@ -426,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriber_is_woken_by_each_change_until_it_leaves() {
+    fn a_subscriber_is_woken_by_each_change_until_it_is_dropped() {
         let (feed, count) = (feed(), Arc::new(Count::default()));
         let subscription = feed.subscribe(count.clone().into());
         feed.publish(&numbered(1)).unwrap();
@@ -438,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn publishers_at_once_leave_the_versions_in_order() {
+    fn concurrent_publications_keep_the_versions_in_order() {
         let feed = feed();
         thread::scope(|scope| {
             for thread in 0..4 {

@@ -1,51 +1,51 @@
-//! The frame: a 10-byte ASCII length, then the payload. Never sees a socket.
+//! The frame: a 10-byte ASCII length, then the payload. Independent of sockets.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-/// Bytes in a header: ten, as the readers that already exist read them (`sock.recv(10)`).
+/// The length of a header in bytes: 10, as existing readers expect (`sock.recv(10)`).
 pub const HEADER_LEN: usize = 10;
 
-/// The largest payload that is sent or read unless told otherwise: 1 MiB.
+/// The default limit of a payload, for sending and reading: 1 MiB.
 pub const DEFAULT_MAX_FRAME: usize = 1024 * 1024;
 
 /// The largest payload that ten digits can announce: 9,999,999,999 bytes.
-const LARGEST_LENGTH: u64 = 9_999_999_999;
+const MAX_LEN: u64 = 9_999_999_999;
 
-/// What can be wrong with a frame.
+/// Why a frame cannot be read or created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The ten bytes are no header: the peer speaks another protocol, or the stream is out of step.
+    /// The ten bytes are not a header: the peer speaks another protocol, or the stream is out of sync.
     #[error("not a frame header: \"{}\" ({reason}); does the peer send 10-byte headers?", header.escape_ascii())]
     BadHeader {
-        /// The ten bytes as they came.
+        /// The ten bytes as received.
         header: [u8; HEADER_LEN],
-        /// Which rule they break.
+        /// The rule that they break.
         reason: HeaderFault,
     },
-    /// The header announces a payload above the limit. Nothing was allocated for it.
+    /// The header announces a payload above the limit. No memory was allocated for it.
     #[error(
-        "a frame of {len} bytes (header \"{}\") is above the limit of {max}; raise --max-frame on both ends if this is meant",
+        "a frame of {len} bytes (header \"{}\") is above the limit of {max}; raise max_frame on both ends if it is intended",
         header.escape_ascii()
     )]
     TooLarge {
-        /// The ten bytes as they came, or as they would have been sent.
+        /// The ten bytes as received, or as they would have been sent.
         header: [u8; HEADER_LEN],
         /// The payload's length in bytes.
         len: u64,
         /// The limit in bytes.
         max: usize,
     },
-    /// The stream ended inside a frame: the peer, or the network between, cut it.
-    #[error("the stream ended inside a frame: {got} of {wanted} bytes had come")]
+    /// The stream ended inside a frame: the peer or the network cut it.
+    #[error("the stream ended inside a frame: {got} of {wanted} bytes received")]
     Truncated {
-        /// Bytes of header and payload that had come.
+        /// Received bytes of header and payload.
         got: usize,
-        /// Bytes that the part being read has: 10 inside the header, header and payload after it.
+        /// Expected bytes: 10 inside the header, header and payload after it.
         wanted: usize,
     },
-    /// The stream itself failed.
+    /// Reading the stream failed.
     #[error("the stream failed")]
     Io(#[from] io::Error),
 }
@@ -54,16 +54,16 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderFault {
-    /// The first byte is no digit: a sign, a space, a letter, nothing at all.
+    /// The first byte is not a digit.
     #[error("it does not begin with a digit")]
     NoDigit,
-    /// A digit stands behind a space.
-    #[error("digits behind a space")]
+    /// A digit follows a space.
+    #[error("a digit after a space")]
     InnerSpace,
     /// A byte that is neither a digit nor a space.
     #[error("a byte that is neither a digit nor a space")]
     StrayByte,
-    /// `007`: only `0` itself may begin with a zero.
+    /// A leading zero, as in `007`; only `0` itself may begin with a zero.
     #[error("a leading zero")]
     LeadingZero,
 }
@@ -80,39 +80,39 @@ pub enum HeaderFault {
 pub fn encode_header(len: usize) -> Result<[u8; HEADER_LEN], Error> {
     let mut header = [b' '; HEADER_LEN];
     let mut rest: &mut [u8] = &mut header;
-    if len as u64 > LARGEST_LENGTH || write!(rest, "{len}").is_err() {
-        let (len, max) = (len as u64, usize::try_from(LARGEST_LENGTH).unwrap_or(usize::MAX));
+    if len as u64 > MAX_LEN || write!(rest, "{len}").is_err() {
+        let (len, max) = (len as u64, usize::try_from(MAX_LEN).unwrap_or(usize::MAX));
         return Err(Error::TooLarge { header: *b"9999999999", len, max });
     }
     Ok(header)
 }
 
-/// Returns the payload length that a header announces, if and only if the header keeps every rule: one to ten
-/// digits, then only spaces; no sign, no leading zero but `0` itself.
+/// Returns the payload length of a header, if and only if the header follows every rule: one to ten digits, then only
+/// spaces; no sign, no leading zero except in `0` itself.
 ///
 /// # Errors
-/// `BadHeader`, naming the rule.
+/// `BadHeader`, with the rule.
 pub fn decode_header(header: &[u8; HEADER_LEN]) -> Result<u64, Error> {
-    let fault = |reason| Error::BadHeader { header: *header, reason };
+    let error = |reason| Error::BadHeader { header: *header, reason };
     let digits = header.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, padding) = header.split_at(digits);
     if padding.iter().any(|byte| *byte != b' ' && !byte.is_ascii_digit()) {
-        // `12a`, `-1`, NUL and tab all have a byte that no header has; say that first.
-        return Err(fault(HeaderFault::StrayByte));
+        // Reported first: `12a`, `-1`, NUL and tab all contain a byte that no header has.
+        return Err(error(HeaderFault::StrayByte));
     }
     match number {
-        [] => Err(fault(HeaderFault::NoDigit)),
-        [b'0', _, ..] => Err(fault(HeaderFault::LeadingZero)),
-        _ if padding.iter().any(u8::is_ascii_digit) => Err(fault(HeaderFault::InnerSpace)),
-        // Ten digits are below 10^10: no u64 overflows.
+        [] => Err(error(HeaderFault::NoDigit)),
+        [b'0', _, ..] => Err(error(HeaderFault::LeadingZero)),
+        _ if padding.iter().any(u8::is_ascii_digit) => Err(error(HeaderFault::InnerSpace)),
+        // Ten digits are below 10^10 and fit a u64.
         _ => Ok(number.iter().fold(0, |len, digit| len * 10 + u64::from(digit - b'0'))),
     }
 }
 
-/// A whole frame, header and payload in one run of bytes, shared by everyone who sends it.
+/// A frame: header and payload in one buffer. Clones share the buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Header and payload together, so that they leave in one write.
+    /// Header and payload together, so that they are sent in one write.
     bytes: Arc<[u8]>,
 }
 
@@ -132,37 +132,37 @@ impl Frame {
         Ok(Self { bytes: bytes.into() })
     }
 
-    /// Header and payload, as they go over the wire.
+    /// Header and payload, as sent over the wire.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The payload alone.
+    /// The payload without the header.
     pub fn payload(&self) -> &[u8] {
         &self.bytes[HEADER_LEN..]
     }
 }
 
-/// Reads frames from anything that can be read.
+/// Reads frames from any [`Read`].
 ///
-/// A read that fails with `WouldBlock` or `TimedOut` loses nothing: the next call goes on where it stopped.
+/// After a read that fails with `WouldBlock` or `TimedOut`, the next call resumes at the same position.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     inner: R,
     max: usize,
     header: [u8; HEADER_LEN],
-    /// Bytes of the header that have come.
+    /// The received bytes of the header.
     header_len: usize,
-    /// What the header announced, once it was whole.
-    announced: Option<usize>,
-    /// The payload as far as it has come.
+    /// The payload's length, once the header is complete.
+    announced_len: Option<usize>,
+    /// The received part of the payload.
     payload: Vec<u8>,
 }
 
 impl<R: Read> FrameReader<R> {
     /// Returns a reader that refuses payloads above `max` bytes.
     pub fn new(inner: R, max: usize) -> Self {
-        Self { inner, max, header: [0; HEADER_LEN], header_len: 0, announced: None, payload: Vec::new() }
+        Self { inner, max, header: [0; HEADER_LEN], header_len: 0, announced_len: None, payload: Vec::new() }
     }
 
     /// Reads one frame and returns its payload. Returns `Ok(None)` if and only if the stream ended before the first
@@ -170,42 +170,42 @@ impl<R: Read> FrameReader<R> {
     ///
     /// # Errors
     /// `BadHeader` and `TooLarge` before a payload byte is read or allocated; `Truncated` if the stream ends inside a
-    /// frame; `Io` if it fails. After `WouldBlock`, `TimedOut` and `Interrupted` the call may be repeated; after any
+    /// frame; `Io` if reading fails. After `WouldBlock`, `TimedOut` and `Interrupted` the call may be repeated; after any
     /// other error the position is unknown: drop the stream.
     pub fn read_frame(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let announced = match self.announced {
-            Some(announced) => announced,
+        let announced_len = match self.announced_len {
+            Some(announced_len) => announced_len,
             None => match self.read_header()? {
-                Some(announced) => announced,
+                Some(announced_len) => announced_len,
                 None => return Ok(None),
             },
         };
-        // `read_to_end` grows the buffer as bytes come, never to what the header claims, and keeps them on an error.
-        let missing = (announced - self.payload.len()) as u64;
+        // `read_to_end` grows the buffer as bytes arrive, never to the announced length, and keeps them after an error.
+        let missing = (announced_len - self.payload.len()) as u64;
         self.inner.by_ref().take(missing).read_to_end(&mut self.payload)?;
-        if self.payload.len() < announced {
-            return Err(Error::Truncated { got: HEADER_LEN + self.payload.len(), wanted: HEADER_LEN + announced });
+        if self.payload.len() < announced_len {
+            return Err(Error::Truncated { got: HEADER_LEN + self.payload.len(), wanted: HEADER_LEN + announced_len });
         }
-        (self.announced, self.header_len) = (None, 0);
+        (self.announced_len, self.header_len) = (None, 0);
         Ok(Some(std::mem::take(&mut self.payload)))
     }
 
-    /// True if and only if a part of a frame has come, so that the end of the stream now would cut it.
+    /// True if and only if a part of a frame has been received, so that an end of the stream now would truncate it.
     pub fn is_inside_frame(&self) -> bool {
         self.header_len > 0
     }
 
-    /// What has come of a header that is not whole yet, or of the one whose payload is being read.
+    /// The received bytes of the current frame's header.
     pub(crate) fn header_so_far(&self) -> &[u8] {
         &self.header[..self.header_len]
     }
 
-    /// The stream that is read.
+    /// The underlying stream.
     pub fn inner(&self) -> &R {
         &self.inner
     }
 
-    /// The stream that is read; reading from it directly loses the place.
+    /// The underlying stream; reading from it directly loses the position.
     pub fn inner_mut(&mut self) -> &mut R {
         &mut self.inner
     }
@@ -219,10 +219,10 @@ impl<R: Read> FrameReader<R> {
             }
         }
         let len = decode_header(&self.header)?;
-        let announced = usize::try_from(len).ok().filter(|len| *len <= self.max);
-        let announced = announced.ok_or(Error::TooLarge { header: self.header, len, max: self.max })?;
-        self.announced = Some(announced);
-        Ok(Some(announced))
+        let announced_len = usize::try_from(len).ok().filter(|len| *len <= self.max);
+        let announced_len = announced_len.ok_or(Error::TooLarge { header: self.header, len, max: self.max })?;
+        self.announced_len = Some(announced_len);
+        Ok(Some(announced_len))
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
-    /// Gives its bytes in slices of a fixed size, and `WouldBlock` between them.
+    /// A reader that returns its bytes in slices of a fixed size, with `WouldBlock` between them.
     struct Slices {
         bytes: Vec<u8>,
         at: usize,
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn each_broken_rule_has_its_own_fault() {
+    fn each_broken_header_rule_has_its_own_error() {
         for (header, wanted) in [
             (b"          ", HeaderFault::NoDigit),
             (b" 12       ", HeaderFault::NoDigit),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn eleven_digits_are_a_header_and_a_payload_that_begins_with_a_digit() {
+    fn an_eleventh_digit_is_the_first_byte_of_the_payload() {
         assert_eq!(decode_header(b"1234567890").unwrap(), 1_234_567_890);
         assert!(matches!(read_all(b"12345678901"), Err(Error::TooLarge { len: 1_234_567_890, max: 1000, .. })));
     }
@@ -315,14 +315,14 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_alone_allocates_nothing_of_its_size() {
+    fn an_announced_length_allocates_no_memory_of_that_size() {
         let mut reader = FrameReader::new(Cursor::new(b"900000000 x"), 1 << 30);
         assert!(matches!(reader.read_frame(), Err(Error::Truncated { got: 11, wanted: 900_000_010 })));
         assert!(reader.payload.capacity() < 64 * 1024, "{}", reader.payload.capacity());
     }
 
     #[test]
-    fn a_stream_cut_at_any_byte_is_truncated_unless_it_is_a_boundary() {
+    fn a_stream_cut_inside_a_frame_is_truncated() {
         let frames = [Frame::new(b"Hola", 10).unwrap(), Frame::new(b"Al", 10).unwrap()];
         let whole = [frames[0].as_bytes(), frames[1].as_bytes()].concat();
         for cut in 0..=whole.len() {
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_of_any_size_with_time_outs_between_them_give_the_same_frames() {
+    fn slices_of_any_size_give_the_same_frames() {
         let whole = [b"4         Hola".as_slice(), b"0         ", b"2         Al"].concat();
         for step in 1..=whole.len() {
             let mut reader = FrameReader::new(Slices { bytes: whole.clone(), at: 0, step, ready: false }, 10);
@@ -355,18 +355,18 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn every_length_of_ten_digits_survives_the_header(len in 0..=9_999_999_999_usize) {
+        fn every_length_survives_encoding_and_decoding(len in 0..=9_999_999_999_usize) {
             assert_eq!(decode_header(&encode_header(len).unwrap()).unwrap(), len as u64);
         }
 
         #[test]
-        fn ten_bytes_are_a_header_if_and_only_if_they_are_what_is_written(header: [u8; HEADER_LEN]) {
+        fn every_accepted_header_is_the_encoded_form(header: [u8; HEADER_LEN]) {
             let rewritten = decode_header(&header).ok().map(|len| encode_header(usize::try_from(len).unwrap()).unwrap());
             assert!(rewritten.is_none_or(|rewritten| rewritten == header));
         }
 
         #[test]
-        fn a_number_padded_by_spaces_is_read_as_it_is_written(text in "[0-9 ]{10}") {
+        fn only_a_number_padded_with_spaces_is_accepted(text in "[0-9 ]{10}") {
             let header: [u8; HEADER_LEN] = text.as_bytes().try_into().unwrap();
             let canonical = text.trim_end().parse::<u64>().ok().filter(|len| format!("{len:<10}") == text);
             assert_eq!(decode_header(&header).ok(), canonical);

@@ -1,9 +1,8 @@
-//! mapcast tells every connected program the current state.
+//! mapcast sends the current state to every connected program.
 //!
-//! One server holds one map; each client has the whole map the moment it connects, again whenever it changes, and at
-//! least every N seconds, over plain TCP, with no broker. A frame is a 10-byte ASCII length and the payload: bincode,
-//! JSON, MessagePack, pickle or text. This is the library; the programs `mapcast-server` and `mapcast-client` stand on
-//! its public interface alone.
+//! One server holds one map. Each client receives the whole map on connect, on every change, and at least every N seconds,
+//! over plain TCP, without a broker. A frame is a 10-byte ASCII length and the payload: bincode, JSON, MessagePack, pickle
+//! or text. This is the library; the programs `mapcast-server` and `mapcast-client` use only its public interface.
 //!
 //! # Getting started
 //! A server with a feed, and a client that reads it:
@@ -30,22 +29,22 @@
 //! assert_eq!(running.stop()?.served, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//! Any serde type can be published and read instead of a map: [`Feed::publish_typed`], [`Client::next_typed`]. A client
-//! that reconnects by itself is a [`Follower`]. Something else to do for each client, on the same accept loop, limits
-//! and stop, is a [`Service`].
+//! Any serde type can be published and read instead of a map: [`Feed::publish_typed`], [`Client::next_typed`]. A
+//! [`Follower`] is a client that reconnects by itself. A [`Service`] of your own can use the same accept loop, limits and
+//! stop.
 //!
 //! # Layout
-//! From the bytes upward; `docs/design.md` has the threads, the locks and who may name whom.
-//! - [`map`]: the map, its keys and values. [`frame`]: the header, and reading and writing frames. [`mod@format`]: five ways
-//!   to write a payload.
-//! - [`backlog`]: the memory that slow peers keep in use. [`feed`]: the current map, encoded once. [`source`]: where it comes from, and [`stats::health`]: how that fares.
-//!   [`state`]: the file that outlives it, and [`files::atomic_file`]: how a file is replaced whole.
-//!   [`shutdown`]: the stop, and how it is heard. [`threads`]: the long-lived threads, and which of them are stuck.
-//! - [`connection`]: one client, its deadlines and its notifier. [`service`]: what is done for it. [`http`]: a service with the
-//!   page, events, metrics and changes of the map. [`server`]: listeners, threads, limits. [`stats`]: what is counted.
-//!   [`tls`]: certificates and handshakes, for both ends.
-//! - [`client`]: reading, over one connection or as many as it takes. [`display::units`]: durations and sizes as people write
-//!   them. [`client::address`]: addresses.
+//! From the bytes upward; `docs/design.md` has the threads, the locks and the dependencies between modules.
+//! - [`map`]: the map, its keys and values. [`frame`]: the header, and reading and writing frames. [`mod@format`]: the five
+//!   payload formats.
+//! - [`backlog`]: the memory limit for slow peers. [`feed`]: the current map, encoded once. [`source`]: where the map comes
+//!   from, and [`stats::health`]: the health of a source. [`state`]: the file that keeps the map across restarts, and
+//!   [`files::atomic_file`]: atomic replacement of files. [`shutdown`]: the request to stop. [`threads`]: long-lived threads,
+//!   and the detection of stuck ones.
+//! - [`connection`]: one client's connection, its deadlines and its notifier. [`service`]: what the server does for a client.
+//!   [`http`]: the page, events, metrics and changes of the map. [`server`]: listeners, threads, limits. [`stats`]: counters. [`tls`]: certificates and handshakes, for both ends.
+//! - [`client`]: reading over one connection, or with reconnects. [`display::units`]: durations and sizes in human-readable
+//!   form. [`client::address`]: addresses.
 
 #![forbid(unsafe_code)]
 
@@ -89,7 +88,7 @@ pub use server::{Config as ServerConfig, Server};
 pub use service::{Cast, Echo, Greet, Service};
 pub use shutdown::Shutdown;
 
-/// The README's example, compiled and run with the others.
+/// The README's example, compiled and run with the other doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

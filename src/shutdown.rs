@@ -1,4 +1,4 @@
-//! The stop: a flag, and the means to wake whoever waits. Knows no signals.
+//! The request to stop: a flag, and a pipe that wakes waiting threads. Independent of signals.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,40 +9,40 @@ use std::time::{Duration, Instant};
 use crate::platform::{self, Readiness};
 use crate::threads::{ROUND, Worker};
 
-/// A request to stop, shared by everyone who must hear it. Clones are the same request.
+/// A request to stop, shared by all threads that obey it. Clones share one request.
 ///
-/// A flag alone wakes nobody: a blocked `accept` is not interrupted by a signal, and a thread that waits for N seconds
-/// would wait them out. So there is a pipe beside the flag, whose writing end is closed by [`trigger`](Self::trigger):
-/// whoever polls the reading end beside its own sockets is woken, and so is [`wait`](Self::wait).
+/// A flag alone wakes no thread: a signal does not interrupt a blocked `accept`, and a thread that waits for N seconds would
+/// wait them out. So [`trigger`](Self::trigger) also closes the writing end of a pipe, which wakes every thread in
+/// [`wait`](Self::wait), and every thread that polls the reading end together with its own sockets.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     inner: Arc<Inner>,
-    /// Counts a round at least every [`ROUND`] while this is waited for.
+    /// Counts a round at least every [`ROUND`] during a wait.
     worker: Option<Arc<Worker>>,
 }
 
 #[derive(Debug)]
 struct Inner {
     triggered: AtomicBool,
-    /// Never written to; readable (hung up) as soon as the writer is gone. One pipe serves any number of waiters.
+    /// Never written to; readable (hung up) once the writer is closed. One pipe serves any number of waiters.
     reader: OwnedFd,
-    /// Guards the writing end alone; held only while it is taken out.
+    /// Guards only the writing end; held while it is taken out.
     writer: Mutex<Option<OwnedFd>>,
 }
 
 impl Shutdown {
-    /// Returns a request that has not been made yet.
+    /// Returns a request that is not triggered.
     ///
     /// # Errors
-    /// If the system has no pipe left to give (descriptor limit).
+    /// If the system refuses a pipe (limit on descriptors).
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = platform::pipe()?;
         let inner = Inner { triggered: AtomicBool::new(false), reader, writer: Mutex::new(Some(writer)) };
         Ok(Self { inner: Arc::new(inner), worker: None })
     }
 
-    /// Returns the same request for the thread of `worker`, whose rounds are counted while it waits for this: nothing else
-    /// need be done for a thread whose waits all end with the stop.
+    /// Returns the same request for the thread of `worker`; waits then count the worker's rounds. That is sufficient for a
+    /// thread whose waits all end with the stop.
     #[must_use]
     pub fn for_worker(&self, worker: &Arc<Worker>) -> Self {
         Self { worker: Some(Arc::clone(worker)), ..self.clone() }
@@ -55,8 +55,8 @@ impl Shutdown {
         Self { worker: None, ..self.clone() }
     }
 
-    /// Requests the stop and wakes everyone. Returns true if and only if this call was the first: what a second one
-    /// means is the caller's business.
+    /// Requests the stop and wakes all waiting threads. Returns true if and only if this call was the first; the caller decides
+    /// what a second one means.
     pub fn trigger(&self) -> bool {
         let first = !self.inner.triggered.swap(true, Ordering::SeqCst);
         drop(self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -68,14 +68,14 @@ impl Shutdown {
         self.inner.triggered.load(Ordering::SeqCst)
     }
 
-    /// Waits until the stop is requested or `timeout` is over. Returns true if and only if it was requested.
+    /// Waits until the stop is requested, for `timeout` at most. Returns true if and only if it was requested.
     pub fn wait(&self, timeout: Duration) -> bool {
-        self.pass(Instant::now().checked_add(timeout));
+        self.wait_until(Instant::now().checked_add(timeout));
         self.is_triggered()
     }
 
-    /// Waits until `source` can be read (or has ended, or failed), the stop is requested, or `deadline` has passed;
-    /// `None` never passes. Returns true if and only if `source` is ready.
+    /// Waits until `source` is readable (or hung up, or failed), the stop is requested, or `deadline` has passed; `None` is no
+    /// deadline. Returns true if and only if `source` is ready.
     ///
     /// # Errors
     /// If the system refuses to wait (memory).
@@ -103,8 +103,8 @@ impl Shutdown {
     }
 
     /// Waits until the stop is requested or `deadline` has passed.
-    pub(crate) fn pass(&self, deadline: Option<Instant>) {
-        // A wait that the system refuses ends early, as a time-out would: the caller's loop goes on.
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>) {
+        // A wait that the system refuses ends early, like a time-out; the caller's loop continues.
         let _ = self.poll([(self.as_fd(), Readiness::Readable)], deadline);
     }
 
@@ -116,7 +116,7 @@ impl Shutdown {
         self.in_rounds(deadline, |until| platform::wait_ready(sources, until), |ready| ready.contains(&true))
     }
 
-    /// Calls `wait` with `deadline`, or for a worker with that of each round, until `is_ready` holds or `deadline` has passed.
+    /// Calls `wait` until `is_ready` holds or `deadline` has passed: once with `deadline`, or for a worker once per round.
     fn in_rounds<T>(
         &self,
         deadline: Option<Instant>,
@@ -136,7 +136,7 @@ impl Shutdown {
     }
 }
 
-/// The reading end: readable as soon as the stop is requested, for a `poll` of the caller's own. Never read from it.
+/// The reading end: readable once the stop is requested, for the caller's own `poll`. Must not be read from.
 impl AsFd for Shutdown {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.reader.as_fd()
@@ -149,7 +149,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn only_the_first_request_is_the_first() {
+    fn trigger_returns_true_for_the_first_call_only() {
         let shutdown = Shutdown::new().unwrap();
         assert!(!shutdown.is_triggered());
         assert!(shutdown.clone().trigger());
@@ -158,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_nobody_ends_takes_its_time() {
+    fn a_wait_without_a_stop_lasts_until_its_timeout() {
         let started = Instant::now();
         assert!(!Shutdown::new().unwrap().wait(Duration::from_millis(20)));
         assert!(started.elapsed() >= Duration::from_millis(20));
     }
 
     #[test]
-    fn a_request_wakes_every_sleeper_at_once() {
+    fn a_stop_wakes_every_waiting_thread() {
         let shutdown = Shutdown::new().unwrap();
         let sleepers: Vec<_> = (0..8)
             .map(|_| {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_ends_a_wait_for_a_source_that_says_nothing() {
+    fn a_stop_ends_a_wait_for_a_silent_source() {
         let shutdown = Shutdown::new().unwrap();
         let (silent, _writer) = platform::pipe().unwrap();
         let waiter = {
@@ -190,17 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_waits_comes_round_and_its_waits_are_as_long_as_ever() {
+    fn a_waiting_worker_counts_rounds_and_keeps_its_deadline() {
         let (shutdown, threads) = (Shutdown::new().unwrap(), crate::threads::Threads::default());
         let worker = threads.register("source", "following");
         let waited_for = shutdown.for_worker(&worker);
         let waiter = thread::Builder::new().spawn(move || waited_for.wait(Duration::from_hours(1))).unwrap();
-        // Nothing but the wait itself counts: three times in a row.
+        // Only the wait itself counts rounds: three times in a row.
         for _ in 0..3 {
-            threads.look_after(crate::threads::STUCK_AFTER);
+            threads.check_after(crate::threads::STUCK_AFTER);
             while !threads.problems().is_empty() {
                 thread::park_timeout(Duration::from_millis(10));
-                threads.look_after(Duration::ZERO);
+                threads.check_after(Duration::ZERO);
             }
         }
         shutdown.trigger();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_speaks_is_ready() {
+    fn a_readable_source_ends_a_wait() {
         let (reader, writer) = platform::pipe().unwrap();
         drop(writer);
         assert!(Shutdown::new().unwrap().wait_readable(reader, None).unwrap());

@@ -1,4 +1,4 @@
-//! A connected socket that never waits, plain or with TLS: the one thing that knows which.
+//! A connected, non-blocking socket, plain or with TLS. Only this module distinguishes the two.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -10,14 +10,14 @@ use crate::tls::Session;
 /// A connected, non-blocking socket.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// The bytes as they are.
+    /// Plain TCP.
     Plain(TcpStream),
-    /// Encrypted.
+    /// TLS over TCP.
     Tls(Box<Session<TcpStream>>),
 }
 
 impl Stream {
-    /// The socket below, for its options and its end.
+    /// The underlying TCP socket, for its options and its shutdown.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
@@ -25,17 +25,16 @@ impl Stream {
         }
     }
 
-    /// True if and only if it is encrypted.
+    /// True if and only if the stream is encrypted.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// Sends as many of `bytes` as there is room for, and returns how many have gone, all the way. With TLS it may hold a
-    /// record beside them, the last of which has not gone: `Ok(0)` too means that it has begun, and whatever is sent next
-    /// must begin with the bytes that have not been counted.
+    /// Sends as many of `bytes` as fit and returns how many were sent completely. With TLS, a further record may be encrypted
+    /// and sent in part: even after `Ok(0)`, the next call must begin with the bytes that were not counted.
     ///
     /// # Errors
-    /// `WouldBlock` if there is room for none, and nothing has begun that had not before.
+    /// `WouldBlock` if no byte fits and no further record was started.
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => (&mut &*socket).write(bytes),
@@ -43,11 +42,11 @@ impl Stream {
         }
     }
 
-    /// Takes what has come, with one read of the socket at most. Returns `None` if and only if the peer has ended its
-    /// side.
+    /// Receives available data, with one read of the socket at most. Returns `None` if and only if the peer has shut down its
+    /// sending side.
     ///
     /// # Errors
-    /// `WouldBlock` if there is nothing, in the socket or out of it; `InvalidData` if it breaks TLS's rules.
+    /// `WouldBlock` if no data is available, in the socket or decrypted; `InvalidData` after a TLS protocol violation.
     pub(crate) fn try_take(&self, into: &mut [u8]) -> io::Result<Option<ReadCount>> {
         match self {
             Self::Plain(socket) => {
@@ -58,7 +57,7 @@ impl Stream {
         }
     }
 
-    /// True if and only if there is something to take that the socket does not tell of any more.
+    /// True if and only if received data is buffered, for which the socket does not become readable again.
     pub(crate) fn has_input(&self) -> bool {
         match self {
             Self::Plain(_) => false,
@@ -66,11 +65,10 @@ impl Stream {
         }
     }
 
-    /// Tells the peer that nothing follows, but for the end of the socket's own stream. Repeated after `WouldBlock`, it
-    /// goes on. A plain stream has nothing to tell.
+    /// Sends TLS's `close_notify`; a call after `WouldBlock` resumes it. Does nothing for a plain stream.
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room.
+    /// `WouldBlock` if the socket is full.
     pub(crate) fn try_close(&self) -> io::Result<()> {
         match self {
             Self::Plain(_) => Ok(()),

@@ -41,7 +41,7 @@ impl Cancellation {
 
     /// Waits for the cancellation.
     pub(super) fn wait(&self) {
-        self.shutdown.pass(self.deadline);
+        self.shutdown.wait_until(self.deadline);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The end of a connection: in order, so that the client gets all that was sent, or at once.
+//! Closing a connection: gracefully, so that the client receives everything that was sent, or at once by a reset.
 
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown as Direction;
@@ -8,47 +8,47 @@ use std::time::{Duration, Instant};
 use super::{Connection, Error};
 use crate::platform::{self, Readiness};
 
-/// How long, after the last byte was sent, a client that has been talking may take to stop: 1 s. See
+/// How long, after the last byte was sent, the input of a client that is still sending is discarded: 1 s. See
 /// [`Connection::finish`].
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How much is read and thrown away in that time: 1 MiB.
+/// The most input that is discarded in that time: 1 MiB.
 const LINGER_LIMIT: usize = 1024 * 1024;
 
-/// How long, and for how many bytes, a client may go on sending what was refused: 10 s and 64 MiB. See
+/// For how long, and how many bytes, refused input is discarded: 10 s and 64 MiB. See
 /// [`Connection::expect_refused_input`].
 const REFUSED_LINGER: Duration = Duration::from_secs(10);
 const REFUSED_LIMIT: usize = 64 * 1024 * 1024;
 
 impl Connection {
-    /// Ends the connection in order: the client gets all that was sent, then the end of the stream.
+    /// Closes the connection gracefully: the client receives everything that was sent, then the end of the stream.
     ///
-    /// A close with unread input makes the kernel send RST, which destroys what is still on its way (measured: 128,512
-    /// of 3,910,656 bytes arrived). So input is read and thrown away first, and a client that has been talking is given
-    /// [`LINGER`] to stop; one that never said anything is closed at once.
+    /// A close with unread input makes the kernel send RST, which destroys data in transit (measured: 128,512 of 3,910,656
+    /// bytes arrived). So input is read and discarded first, for up to [`LINGER`] if the client has sent any; the connection
+    /// of a silent client is closed at once.
     ///
-    /// `place` is what the connection occupies. It is dropped before the client can see the end, so that a client that
-    /// connects again at once finds it free; but after the lingering, if the client may make that long.
+    /// `permit` is what the connection occupies. It is dropped before the client can see the end of the stream, so that a
+    /// client that reconnects at once finds it free; but after the lingering, if the client may prolong that.
     ///
     /// # Errors
-    /// What kept the frame in flight from being finished; the connection is then aborted.
-    pub(crate) fn finish<P>(mut self, place: P) -> Result<(), Error> {
-        // From here on, what a publisher began would be nobody's to finish.
+    /// Why the frame in flight could not be finished; the connection is then aborted.
+    pub(crate) fn finish<P>(mut self, permit: P) -> Result<(), Error> {
+        // From here on, no thread would finish a frame that a publisher starts.
         self.sender.close();
         if let Err(error) = self.flush() {
-            drop(place);
+            drop(permit);
             self.abort();
             return Err(error);
         }
-        let place = if self.may_linger() { Some(place) } else { None };
-        self.tell_the_end();
+        let permit = if self.may_linger() { Some(permit) } else { None };
+        self.send_close_notify();
         self.linger();
-        drop(place);
+        drop(permit);
         Ok(())
     }
 
-    /// True if the client decides how long the end takes: it has sent what was not asked for, has sent more than was read, or
-    /// answers the end of TLS with its own.
+    /// True if the client determines how long the close takes: it sent unexpected or unread input, or it answers the TLS
+    /// `close_notify`.
     fn may_linger(&self) -> bool {
         let has_unread = || platform::wait_ready([(self.sender.as_fd(), Readiness::Readable)], Some(Instant::now()));
         self.stream().is_tls()
@@ -57,15 +57,15 @@ impl Connection {
             || has_unread().is_ok_and(|[ready]| ready)
     }
 
-    /// Lets the client go on sending what was refused: at its end the connection reads and discards it, for up to 10 s and
-    /// 64 MiB, as long as the client pauses for no more than 1 s. A reset would destroy the refusal before it is read.
+    /// Lets the client finish sending refused input: the close discards it, for up to 10 s and 64 MiB, as long as the client
+    /// pauses for no more than 1 s. A reset would destroy the refusal before the client reads it.
     pub fn expect_refused_input(&mut self) {
         self.expects_refused_input = true;
     }
 
-    /// Tells a client of TLS that nothing follows, if it takes that within [`LINGER`]. The end of the socket's stream says
-    /// so too, and no frame is torn by it: one that has stalled is not waited for longer, nor cut.
-    fn tell_the_end(&self) {
+    /// Sends TLS's `close_notify`, within [`LINGER`]. A failure is ignored: the end of the TCP stream marks the end too, and no
+    /// frame is in flight.
+    fn send_close_notify(&self) {
         let deadline = Instant::now().checked_add(LINGER);
         while let Err(error) = self.stream().try_close() {
             let ready = || platform::wait_ready([(self.sender.as_fd(), Readiness::Writable)], deadline);
@@ -75,8 +75,8 @@ impl Connection {
         }
     }
 
-    /// Shuts the writing side down and takes what still comes, as it is: nobody wants to know what it says. A client of
-    /// TLS answers the end with its own, and is waited for. As [`discard_input`](Self::discard_input), never inlined.
+    /// Shuts down the sending side and discards raw input. Waits for a TLS client's `close_notify`. Never inlined, like
+    /// [`discard_input`](Self::discard_input).
     #[inline(never)]
     fn linger(&self) {
         let mut socket = self.stream().tcp();
@@ -94,7 +94,7 @@ impl Connection {
                     if discarded == 0 && !self.stream().is_tls() && !self.expects_refused_input {
                         return;
                     }
-                    // A client that has stopped sending has seen the end, or never will.
+                    // A client that has paused for LINGER has either seen the end of the stream or never will.
                     let pause = [Instant::now().checked_add(LINGER), deadline].into_iter().flatten().min();
                     let ready = platform::wait_ready([(self.sender.as_fd(), Readiness::Readable)], pause);
                     if !ready.is_ok_and(|[ready]| ready) {
@@ -107,7 +107,7 @@ impl Connection {
         }
     }
 
-    /// Ends the connection at once; what the client has not taken is gone.
+    /// Resets the connection at once; data that the client has not received is lost.
     pub(crate) fn abort(self) {
         self.sender.close();
         platform::reset_on_close(self.stream().tcp());

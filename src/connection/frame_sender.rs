@@ -1,40 +1,40 @@
-//! The writing side of a connection: its own thread writes, and so may a publisher, if nobody has to wait for it.
+//! The sending side of a connection: its own thread sends, and publishers do where the socket accepts data at once.
 
 use std::io::{self, ErrorKind};
 use std::ops::AddAssign;
 
 use crate::frame::Frame;
-use crate::sync::{Instant, Mutex, MutexGuard, PoisonError, TryLockError};
+use crate::sync::{Instant, Mutex, MutexGuard};
 
-/// What takes bytes as long as it has room, and never waits for room.
+/// A non-blocking socket.
 pub(crate) trait Socket {
-    /// Takes as many of `bytes` as there is room for, and returns how many have gone. After `Ok`, even of none, whatever
-    /// is sent next must begin with the bytes that have not: some of them may be encrypted already.
+    /// Sends as many of `bytes` as fit and returns how many were sent. After `Ok`, even `Ok(0)`, the next call must begin
+    /// with the unsent bytes: some of them may be encrypted already.
     ///
     /// # Errors
-    /// `WouldBlock` if there is room for none, and none were started.
+    /// `WouldBlock` if no byte fits and none was encrypted.
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
-/// How the thread that owns the connection is told to look after it.
+/// Notifies the thread that owns the connection.
 pub(crate) trait Notify {
-    /// There is something to send that was not sent from here.
+    /// Notifies the owner that a frame is left for it to send.
     fn notify_pending(&self);
 }
 
-/// Sends frames over one connection, for two: the connection's own thread, and whoever publishes.
+/// Sends frames over one connection, for the connection's own thread (the owner) and for publishers.
 ///
-/// A publisher sends changes and repeats itself wherever nobody has to wait for it, because waking a thread costs more
-/// than the send (11 us against 10 us, measured). Whatever does not go out whole is the thread's: it finishes the frame in
-/// flight, and then goes to the newest. Under one lock, frames never interleave; by their versions, they never go back.
+/// A publisher sends a frame itself where the socket accepts it at once, because waking the owner costs more than the send
+/// (11 us against 10 us, measured). The owner finishes a frame that was not sent whole, then sends the newest. One lock
+/// keeps frames from interleaving; the version check keeps an older map from following a newer one.
 #[derive(Debug)]
 pub(crate) struct FrameSender<S, O> {
     socket: S,
     owner: O,
-    /// When it was made. Kept here, where it costs nothing: 152 bytes with both counts are a piece that each thread's start
-    /// leaves free in the heap (glibc), 136 were not, and took 144 more (measured).
+    /// When it was created. Stored here at no cost: an allocation of 152 bytes, with both counts, fits a chunk that each
+    /// thread's start leaves free in the heap (glibc); one of 136 did not, and took 144 more (measured).
     since: Instant,
-    /// Guards the order of what is sent. Held for one send that does not wait; a publisher only ever tries it.
+    /// Guards the order of frames. Held for one non-blocking send; a publisher never blocks on it.
     state: Mutex<SendState>,
 }
 
@@ -42,33 +42,33 @@ pub(crate) struct FrameSender<S, O> {
 struct SendState {
     /// The version of the last frame that was started; 0 before the first.
     version: u64,
-    /// When that was; `None` before the first.
+    /// When that frame was started; `None` before the first.
     started_at: Option<Instant>,
-    /// What is left of it: the frame, and how many of its bytes have gone.
+    /// The frame in flight, and how many of its bytes have been written.
     in_flight: Option<(Frame, usize)>,
-    /// Nothing is started any more.
+    /// No further frame is started.
     closed: bool,
-    /// The last frame that was started is the same as the one before it.
+    /// The last frame has the same version as the one before it.
     is_repeat: bool,
-    /// Frames like that, which went whole. 32 bits have room here at no cost; one a second fills them in 136 years.
+    /// Repeats sent whole. 32 bits fit here at no cost; at one repeat per second they last 136 years.
     repeats: u32,
     frames: u64,
     bytes: u64,
     skipped: u64,
 }
 
-/// What has gone over a connection, in frames.
+/// Counts of the frames sent over a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SendCounts {
-    /// Frames that went whole.
+    /// Frames sent whole.
     pub(crate) frames: u64,
     /// Bytes of frames.
     pub(crate) bytes: u64,
-    /// Versions that were never started, because a newer one was there before the client was ready for them.
+    /// Versions that were never started, because a newer one existed before the client was ready for them.
     pub(crate) skipped: u64,
     /// Frames that were the first of their connection.
     pub(crate) firsts: u64,
-    /// Frames that were the same as the one before.
+    /// Frames with the same version as the one before.
     pub(crate) repeats: u64,
 }
 
@@ -82,26 +82,26 @@ impl AddAssign for SendCounts {
     }
 }
 
-/// What is left to do after a step of the owner's.
+/// The state after a send by the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SendStatus {
     /// No frame is in flight.
     Idle,
-    /// One is, started then, and the socket has no room for more of it.
+    /// A frame is in flight, started at this time, and the socket is full.
     InFlight(Instant),
 }
 
 impl<S: Socket, O: Notify> FrameSender<S, O> {
-    /// Returns the sender of `socket`, with nothing sent.
+    /// Returns the sender of `socket`; no frame has been sent.
     pub(crate) fn new(socket: S, owner: O) -> Self {
         Self { socket, owner, since: Instant::now(), state: Mutex::new(SendState::default()) }
     }
 
-    /// Sends `frame` at once, for a publisher, if it is newer than the last one, or if it is the same and that one was
-    /// started no later than `repeat_before`; and if nobody has to wait for it. Notifies the owner if that leaves something to do. Never waits for
-    /// anybody. `now` may be a little old: asking for it costs 3 % of a send.
+    /// Sends `frame` for a publisher, without blocking, if it is newer than the last one, or if its version is the same and
+    /// the last one was started no later than `repeat_before`. Notifies the owner of whatever is left to send. `now` may be
+    /// slightly stale: reading the clock costs 3 % of a send.
     ///
-    /// Returns when the last frame was started, if nothing is left to do; `None` if it is the owner's now.
+    /// Returns when the last frame was started, if nothing is left to send; `None` if the rest was deferred to the owner.
     pub(crate) fn try_send_frame(
         &self,
         frame: &Frame,
@@ -109,22 +109,20 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
         repeat_before: Option<Instant>,
         now: Instant,
     ) -> Option<Instant> {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Its own thread is sending. That may be an older frame, and it may have looked for the newest already.
-            Err(TryLockError::WouldBlock) => return self.defer_to_owner(),
+        let Some(mut state) = self.state.try_lock() else {
+            // The owner is sending, perhaps an older frame, and may have read the newest map already.
+            return self.defer_to_owner();
         };
         if !state.should_send(version, repeat_before) {
             return state.started_at;
         }
         if state.in_flight.is_some() {
-            // That frame is the thread's, which looks for the newest when it is done. The notification is for the thread that
-            // has looked already, and would wait without it until it looks again (a model found this).
+            // The owner finishes that frame and then reads the newest map. Without the notification, an owner that has read
+            // it already would wait until its next check (a model found this).
             drop(state);
             return self.defer_to_owner();
         }
-        // No room, or a broken socket: the thread will find out which.
+        // On an error, the owner finds out whether the socket is full or broken.
         let sent = self.socket.try_send(frame.as_bytes());
         if let Ok(sent) = sent {
             state.begin(frame, version, sent, now);
@@ -134,14 +132,14 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
         if is_whole { Some(now) } else { self.defer_to_owner() }
     }
 
-    /// Leaves what there is to do to the owner.
+    /// Notifies the owner, which sends the rest.
     fn defer_to_owner(&self) -> Option<Instant> {
         self.owner.notify_pending();
         None
     }
 
-    /// Begins `frame`, for the owner, if it is newer than the last one, or if it is the same and that one was started no
-    /// later than `repeat_before`. Returns what is left; a frame already in flight is gone on with instead.
+    /// Starts `frame` for the owner, if it is newer than the last one, or if its version is the same and the last one was
+    /// started no later than `repeat_before`. If a frame is in flight already, resumes that one instead.
     ///
     /// # Errors
     /// What the socket failed with.
@@ -157,7 +155,7 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
         self.resume(&mut state)
     }
 
-    /// Goes on with the frame in flight, for the owner. Returns what is left of it.
+    /// Resumes the frame in flight for the owner.
     ///
     /// # Errors
     /// What the socket failed with.
@@ -173,12 +171,12 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
         &self.owner
     }
 
-    /// When it was made: since then there has been a connection.
+    /// When it was created, which is when the connection was accepted.
     pub(crate) fn since(&self) -> Instant {
         self.since
     }
 
-    /// Has nothing started any more: what a publisher began now would be nobody's to finish. A frame in flight stays.
+    /// Starts no further frame: no thread would finish it. A frame in flight stays.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
     }
@@ -189,7 +187,7 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
         state.started_at.map(|started_at| (state.version, started_at))
     }
 
-    /// What has gone over it, and when the frame in flight was started, `None` if none is; by one look.
+    /// The counts, and when the frame in flight was started (`None` if there is none), read under one lock.
     pub(crate) fn progress(&self) -> (SendCounts, Option<Instant>) {
         let state = self.lock();
         (state.sent(), state.started_at.filter(|_| state.in_flight.is_some()))
@@ -201,14 +199,14 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
         state.in_flight.as_ref().map(|(frame, _)| (frame.clone(), state.version))
     }
 
-    /// What has gone over it.
+    /// The counts.
     pub(crate) fn sent(&self) -> SendCounts {
         self.lock().sent()
     }
 
     fn resume(&self, state: &mut SendState) -> io::Result<SendStatus> {
-        while let Some((frame, gone)) = &state.in_flight {
-            match self.socket.try_send(&frame.as_bytes()[*gone..]) {
+        while let Some((frame, written)) = &state.in_flight {
+            match self.socket.try_send(&frame.as_bytes()[*written..]) {
                 Ok(sent) => state.advance(sent),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -221,20 +219,20 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
     }
 
     fn lock(&self) -> MutexGuard<'_, SendState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
 impl SendState {
-    /// True if and only if a frame of `version` is to be started_at when none is in flight.
+    /// True if and only if a frame of `version` should be started when none is in flight.
     fn should_send(&self, version: u64, repeat_before: Option<Instant>) -> bool {
         let is_due =
             || self.started_at.is_none_or(|started_at| repeat_before.is_some_and(|before| started_at <= before));
         !self.closed && (version > self.version || (version == self.version && is_due()))
     }
 
-    /// Takes note of a frame of which `sent` bytes have gone. Most have gone whole: those are not even counted as shared,
-    /// which would be the one word in memory that all publishers write to.
+    /// Records the start of a frame of which `sent` bytes are written. A frame that was sent whole, as most are, is not
+    /// cloned: its reference count would be the one word of memory that all publishers write to.
     fn begin(&mut self, frame: &Frame, version: u64, sent: usize, now: Instant) {
         if self.started_at.is_some() {
             self.skipped += version.saturating_sub(self.version + 1);
@@ -249,19 +247,19 @@ impl SendState {
         }
     }
 
-    /// Takes note of `sent` more bytes of the frame in flight.
+    /// Records `sent` more bytes of the frame in flight.
     fn advance(&mut self, sent: usize) {
         self.bytes += sent as u64;
-        if let Some((frame, gone)) = &mut self.in_flight {
-            *gone += sent;
-            if *gone == frame.as_bytes().len() {
+        if let Some((frame, written)) = &mut self.in_flight {
+            *written += sent;
+            if *written == frame.as_bytes().len() {
                 self.in_flight = None;
                 self.count_frame();
             }
         }
     }
 
-    /// Counts the last frame that was started, which has gone whole.
+    /// Counts the last frame, which has been sent whole.
     fn count_frame(&mut self) {
         self.frames += 1;
         self.repeats = self.repeats.wrapping_add(u32::from(self.is_repeat));
@@ -280,7 +278,7 @@ mod tests {
 
     const NANOSECOND: std::time::Duration = std::time::Duration::from_nanos(1);
 
-    /// Has room for so many bytes, and keeps what it took.
+    /// A socket that accepts `room` bytes and keeps them.
     #[derive(Default)]
     struct Pipe {
         room: Cell<usize>,
@@ -330,13 +328,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_left_to_the_owner_who_then_takes_the_newest() {
+    fn a_frame_that_does_not_fit_is_finished_by_the_owner() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(5);
         let sender = FrameSender::new(&pipe, &notifications);
         sender.try_send_frame(&frame("one"), 1, None, Instant::now());
         assert_eq!((notifications.0.get(), sender.sent()), (1, sent(0, 5, 0)));
-        // The frame in flight is not followed by anything before it is whole.
+        // No other frame starts before the frame in flight is whole.
         sender.try_send_frame(&frame("two"), 2, None, Instant::now());
         pipe.room.set(4);
         assert!(matches!(sender.begin(&frame("three"), 3, None).unwrap(), SendStatus::InFlight(_)));
@@ -383,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_repeats_what_is_due_and_says_when_the_last_frame_was_begun() {
+    fn a_publisher_sends_a_due_repeat_and_gets_the_last_start() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(30);
         let sender = FrameSender::new(&pipe, &notifications);
@@ -394,7 +392,7 @@ mod tests {
         assert_eq!(sender.try_send_frame(&frame("one"), 1, early, later), Some(started_at), "not due yet");
         assert_eq!(sender.try_send_frame(&frame("one"), 1, Some(started_at), later), Some(later));
         assert_eq!((taken(&pipe).as_str(), notifications.0.get()), ("3         one3         one", 0));
-        // There is room for four bytes more: the rest is the owner's.
+        // Four bytes fit: the rest is deferred to the owner.
         assert_eq!((sender.try_send_frame(&frame("one"), 1, Some(later), later), notifications.0.get()), (None, 1));
         assert_eq!(
             (sender.try_send_frame(&frame("one"), 1, Some(later), later), notifications.0.get()),
@@ -416,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_sender_begins_nothing_and_finishes_what_it_has() {
+    fn a_closed_sender_finishes_its_frame_and_starts_no_other() {
         let (pipe, notifications) = (Pipe::default(), Notifications::default());
         pipe.room.set(5);
         let sender = FrameSender::new(&pipe, &notifications);

@@ -1,4 +1,4 @@
-//! One client: its stream, its deadlines, and what wakes its thread.
+//! One client's connection: its stream, its deadlines and the notifier of its thread.
 
 mod ending;
 mod frame_sender;
@@ -29,62 +29,62 @@ pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
 use payload::explain;
 pub(crate) use watcher::Watcher;
 
-/// How much a client may send where nothing is expected of it: 64 KiB are thrown away, then it is closed.
+/// How many bytes of unexpected input a connection discards before it fails: 64 KiB.
 pub const DISCARD_LIMIT: usize = 64 * 1024;
 
 /// Why a connection has failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The client did not take what was sent by the deadline; it has a part of it.
+    /// The client did not accept the data by the deadline; it may have received a part.
     #[error("not taken within {}: too slow, cut", crate::display::units::format_duration(*.0))]
     TimedOut(Duration),
-    /// The client held an older map while slow clients held more memory than they may.
-    #[error("too slow: cut to free the memory of an older map; raise --max-backlog if it should have had longer")]
+    /// The client was receiving an older map when the backlog exceeded its limit.
+    #[error("too slow: cut to free the memory of an older map; the backlog limit was exceeded")]
     Backlog,
-    /// The client sent more than it may.
-    #[error("it sent more than {DISCARD_LIMIT} bytes, where nothing is expected: closed")]
+    /// The client sent more than [`DISCARD_LIMIT`] bytes of unexpected input.
+    #[error("sent more than {DISCARD_LIMIT} bytes of unexpected input: closed")]
     TooMuchInput,
-    /// The client, or the network, broke the connection off.
-    #[error("broken off by the client")]
+    /// The client or the network reset the connection.
+    #[error("connection reset by the client")]
     Reset(#[source] io::Error),
-    /// The client broke a rule of TLS, or somebody between changed what it sent.
-    #[error("what came is not encrypted as agreed: {0}")]
+    /// The client violated the TLS protocol, or its data was changed on the way.
+    #[error("TLS protocol violation: {0}")]
     Tls(HandshakeError),
-    /// The drain was over before the connection was.
+    /// The connection was still open at the end of the drain.
     #[error("cut at the end of the drain")]
     Cut,
-    /// The system refused.
+    /// A system call failed.
     #[error("the system refused: {0}")]
     System(#[source] io::Error),
 }
 
-/// What [`Connection::receive`] has got.
+/// The outcome of [`Connection::receive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// That many bytes, at least one.
+    /// This many bytes, at least one.
     Bytes(usize),
-    /// The client has ended its side.
+    /// The client has shut down its sending side.
     Eof,
-    /// Nothing, because the server stops.
+    /// No data: the server is stopping.
     Stopping,
-    /// Nothing by the deadline.
+    /// No data by the deadline.
     TimedOut,
 }
 
-/// How far the watcher is told of this connection.
+/// The state of the connection's registration with the watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WatchState {
-    /// Not yet: it has never waited.
+    /// Not registered: the connection has never waited.
     Unregistered,
-    /// Its next input notifies its thread.
+    /// The next input notifies the connection's thread.
     Armed,
-    /// It has notified its thread, and must be armed again.
+    /// The thread has been notified; the watch must be armed again.
     Fired,
 }
 
-/// A client's socket, non-blocking, and its thread's notifier: what others than the thread itself may know of it. They keep
-/// it weakly, so that the thread's own end closes the socket.
+/// A client's non-blocking socket and its thread's notifier, for use by other threads. They hold it weakly, so that the
+/// socket is closed when the connection's own thread ends.
 pub(crate) type ClientSender = FrameSender<Stream, Notifier>;
 
 impl Socket for Stream {
@@ -118,34 +118,34 @@ impl AsFd for ClientSender {
     }
 }
 
-/// One client, owned by its thread: nobody else reads from it, and only publishers write to it, whole frames through
-/// its sender.
+/// A client's connection, owned by its thread. Only this thread reads from it. Other threads may write whole frames
+/// through its sender: publishers and helpers.
 #[derive(Debug)]
 pub struct Connection {
     id: u64,
     peer: SocketAddr,
-    /// Everything that is sent in frames goes through it, this thread's own too.
+    /// Sends all frames, including those of the connection's own thread.
     sender: Arc<ClientSender>,
     watcher: Arc<Watcher>,
     watch: WatchState,
-    /// For one whole frame, or one [`send`](Self::send).
+    /// The time limit of one whole frame, or one [`send`](Self::send).
     write_timeout: Duration,
-    /// Where it is counted how long a frame took that did not go whole at once.
+    /// Records the time of each frame that was not sent whole at once.
     waits: Arc<Histogram>,
-    /// Where it is counted while it waits for its client to take a shared payload.
+    /// Counts the connection while it waits for its client to accept a shared payload.
     backlog: Option<Arc<Backlog>>,
     /// Bytes sent outside of frames.
     bytes: u64,
-    /// Input thrown away so far.
+    /// Bytes of input discarded so far.
     discarded: usize,
-    /// The limit that it exceeds; `None` for nearly all.
+    /// The limit that the connection exceeds; `None` for nearly all.
     over_limit: Option<OverLimit>,
-    /// The client goes on sending what was refused: see [`expect_refused_input`](Self::expect_refused_input).
+    /// The client is still sending input that was refused: see [`expect_refused_input`](Self::expect_refused_input).
     expects_refused_input: bool,
 }
 
 impl Connection {
-    /// Returns the connection of the calling thread, which alone may use it.
+    /// Returns a connection owned by the calling thread; only this thread may use it.
     pub(crate) fn new(
         id: u64,
         peer: SocketAddr,
@@ -170,8 +170,7 @@ impl Connection {
         }
     }
 
-    /// The same connection with the limit that it exceeds, if it does: then no write takes longer than
-    /// [`RESERVE_TIMEOUT`].
+    /// Sets the limit that the connection exceeds, if any; its writes then time out after [`RESERVE_TIMEOUT`] at most.
     pub(crate) fn over(mut self, limit: Option<OverLimit>) -> Self {
         self.over_limit = limit;
         if limit.is_some() {
@@ -180,8 +179,8 @@ impl Connection {
         self
     }
 
-    /// The limit that this connection exceeds; `None` if it exceeds none. One that does is on the server's reserve: its
-    /// service should answer one request within [`RESERVE_TIMEOUT`] and return.
+    /// The limit that this connection exceeds; `None` if it exceeds none. A connection above a limit uses the server's
+    /// reserve: its service should answer one request within [`RESERVE_TIMEOUT`] and return.
     pub fn over_limit(&self) -> Option<OverLimit> {
         self.over_limit
     }
@@ -191,18 +190,18 @@ impl Connection {
         self.stream().is_tls()
     }
 
-    /// Counts the payloads that the client is slow to take in `backlog`, which may cut the connection for that. A service
-    /// that sends a feed's maps should call this with [`Feed::backlog`](crate::Feed::backlog) first.
+    /// Counts payloads that the client is slow to accept in `backlog`, which may cut the connection to free their memory. A
+    /// service that sends a feed's maps should first call this with [`Feed::backlog`](crate::Feed::backlog).
     pub fn count_in(&mut self, backlog: &Arc<Backlog>) {
         self.backlog = Some(Arc::clone(backlog));
     }
 
-    /// Counts the server's connections from 1.
+    /// The number of this connection; the server counts from 1.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The client's address; an IPv4 address that came as IPv6 is IPv4 here.
+    /// The client's address; an IPv4-mapped IPv6 address is returned as IPv4.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -217,21 +216,21 @@ impl Connection {
         self.bytes + self.sender.sent().bytes
     }
 
-    /// Versions that the client never got, because a newer one was there before it was ready for them.
+    /// Versions that were never sent, because a newer one existed before the client was ready for them.
     pub fn skipped(&self) -> u64 {
         self.sender.sent().skipped
     }
 
-    /// Sends one frame, in one system call if the kernel has room for it: the newest that there is, if its `version` is
-    /// above that of the last one, or if it is the same and that one was started no later than `repeat_before`. A frame that a
-    /// publisher has started is finished first. Each frame has one absolute deadline, from when it was started.
+    /// Sends `frame`, in one system call if the kernel's buffer has room, if its `version` is above that of the last frame,
+    /// or if the versions are equal and the last frame was started no later than `repeat_before`. Finishes a frame that a
+    /// publisher has started first. Each frame has one absolute deadline, counted from its start.
     ///
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_frame(&mut self, frame: &Frame, version: u64, repeat_before: Option<Instant>) -> Result<(), Error> {
         self.flush()?;
-        let left = self.sender.begin(frame, version, repeat_before).map_err(|error| self.broken(error))?;
-        self.flush_from(left)
+        let status = self.sender.begin(frame, version, repeat_before).map_err(|error| self.broken(error))?;
+        self.finish_in_flight(status)
     }
 
     /// Finishes the frame that is in flight, if there is one, by its own deadline.
@@ -239,14 +238,14 @@ impl Connection {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn flush(&mut self) -> Result<(), Error> {
-        let left = self.sender.flush().map_err(|error| self.broken(error))?;
-        self.flush_from(left)
+        let status = self.sender.flush().map_err(|error| self.broken(error))?;
+        self.finish_in_flight(status)
     }
 
-    fn flush_from(&self, left: SendStatus) -> Result<(), Error> {
-        let SendStatus::InFlight(started_at) = left else { return Ok(()) };
+    fn finish_in_flight(&self, status: SendStatus) -> Result<(), Error> {
+        let SendStatus::InFlight(started_at) = status else { return Ok(()) };
         let Some((frame, version)) = self.sender.in_flight() else { return Ok(()) };
-        // Dropped before the frame is.
+        // Dropped before the frame.
         let pending = self.enter_backlog(Payload::new(version, frame.as_bytes()));
         loop {
             let step = self.wait_writable(started_at.checked_add(self.write_timeout));
@@ -263,7 +262,7 @@ impl Connection {
         self.sender.last().map(|(_, started_at)| started_at)
     }
 
-    /// Shakes hands with a client of `acceptor`, within `timeout` in all, unless the server stops.
+    /// Performs the TLS handshake with `acceptor`, within `timeout` in all, unless the server stops.
     pub(crate) fn shake_hands(
         &self,
         acceptor: &Acceptor,
@@ -273,7 +272,7 @@ impl Connection {
         let Stream::Tls(session) = self.stream() else { return Ok(()) };
         acceptor.shake_hands(session, timeout, stop)?;
         if self.stream().has_input() {
-            // It came with the end of the handshake: nobody else will tell of it.
+            // The input came with the end of the handshake: the socket does not report it again.
             self.sender.notifier().notify(WakeReason::Input);
         }
         Ok(())
@@ -284,11 +283,11 @@ impl Connection {
         &self.sender
     }
 
-    /// Hands all of `bytes` to the kernel, by one absolute deadline: progress does not extend it.
+    /// Writes all of `bytes` to the kernel by one absolute deadline; progress does not extend it.
     ///
     /// # Errors
-    /// `TimedOut` if the client did not take it in time, `Reset` if it has left, `Cut` if the drain was over. The
-    /// client may have a part of it: nothing may be sent after it.
+    /// `TimedOut` if the client did not accept the bytes in time, `Reset` if it has disconnected, `Cut` at the end of the
+    /// drain. The client may have received a part: nothing may be sent after an error.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.send_by(bytes, Instant::now().checked_add(self.write_timeout), None, &mut None)
     }
@@ -320,15 +319,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what there is into `buffer`, or waits for it without end, until the server stops.
+    /// Reads available input into `buffer`; waits for input without a time limit, until the server stops.
     ///
     /// # Errors
-    /// `Reset` if the client broke off, `Cut` if the drain was over.
+    /// `Reset` if the client reset the connection, `Cut` at the end of the drain.
     pub fn receive(&mut self, buffer: &mut [u8], stop: &Shutdown) -> Result<Received, Error> {
         self.receive_by(buffer, stop, None)
     }
 
-    /// As [`receive`](Self::receive), but waits no longer than until `deadline`; `None` never passes.
+    /// As [`receive`](Self::receive), but waits until `deadline` at most; `None` is no deadline.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -356,11 +355,11 @@ impl Connection {
         Ok(Received::Stopping)
     }
 
-    /// Throws away what the client has sent. Returns true if and only if it has shut down its writing side.
+    /// Discards the client's input. Returns true if and only if the client has shut down its sending side.
     ///
     /// # Errors
-    /// `TooMuchInput` above [`DISCARD_LIMIT`] bytes in all, as they come over the wire; `Reset` if it broke off.
-    // Its buffer, in the frame of the caller that waits below it, would cost each idle thread one more page of stack.
+    /// `TooMuchInput` above [`DISCARD_LIMIT`] bytes on the wire in all; `Reset` if the client reset the connection.
+    // Not inlined: the buffer, in the stack frame of a waiting caller, would cost each idle thread one more page of stack.
     #[inline(never)]
     pub fn discard_input(&mut self) -> Result<bool, Error> {
         let mut sink = [0; 4096];
@@ -378,11 +377,11 @@ impl Connection {
         }
     }
 
-    /// Waits for a notification or until `until` has passed; `None` never passes. Returns the reasons, none if and
-    /// only if the time was over. Unread input stays pending.
+    /// Waits for a notification or until `until`; `None` is no time limit. Returns the reasons, empty if and only if the wait
+    /// timed out. Unread input stays pending.
     ///
     /// # Errors
-    /// If the system has no room to watch another socket.
+    /// If the system cannot watch another socket.
     pub fn wait(&mut self, until: Option<Instant>) -> Result<WakeReasons, Error> {
         match self.watch {
             WatchState::Unregistered => self.watcher.watch(self.id, &self.sender),
@@ -398,7 +397,7 @@ impl Connection {
         Ok(reasons)
     }
 
-    /// Returns a waker that notifies for `reason`, to be given to the source of updates.
+    /// Returns a waker that notifies the connection's thread with `reason`, for a source of updates.
     pub fn waker(&self, reason: WakeReason) -> Waker {
         waker(&self.sender, reason)
     }
@@ -408,7 +407,7 @@ impl Connection {
     }
 
     fn wait_writable(&self, deadline: Option<Instant>) -> Result<(), Error> {
-        // Looked at first: a client that takes a little now and then always has room for a little more.
+        // Checked first: the socket of a client that reads slowly always becomes writable again.
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Error::TimedOut(self.write_timeout));
         }
@@ -419,7 +418,8 @@ impl Connection {
         }
     }
 
-    /// A socket that was cut by us fails as one that was broken off by the peer; the notifier knows.
+    /// Converts a socket's error. After a cut by the server the socket fails as after a reset by the peer; the notifier has
+    /// the difference.
     fn broken(&self, error: io::Error) -> Error {
         if self.sender.notifier().is_cut() {
             return Error::Cut;

@@ -1,4 +1,4 @@
-//! Payloads that connections share, and what becomes of a connection whose client is too slow to take one.
+//! Sending payloads that connections share, and the eviction of a client that is too slow to accept one.
 
 use std::net::Shutdown as Direction;
 use std::sync::{Arc, Weak};
@@ -7,23 +7,22 @@ use std::time::Instant;
 use super::{ClientSender, Connection, Error};
 use crate::backlog::{Disconnect, Payload, Pending};
 
-/// Bytes of small parts that [`Connection::send_parts`] sends together: one record of TLS.
-const BUFFER: usize = 16 * 1024;
+/// How many bytes of small parts [`Connection::send_parts`] sends together: 16 KiB, one TLS record.
+const SEND_BUFFER: usize = 16 * 1024;
 
 impl Disconnect for ClientSender {
     fn disconnect(&self) {
-        // It fails only if the peer has gone, which wakes the thread as well.
+        // Fails only if the peer has disconnected, which wakes the thread as well.
         let _ = self.socket().tcp().shutdown(Direction::Both);
     }
 }
 
 impl Connection {
-    /// As [`send`](Self::send), for `parts` one after the other, by one deadline for all of them. They are parts of
-    /// `payload`, which counts in the backlog while the client is slow to take it. No copy of more than [`BUFFER`] bytes is
-    /// made.
+    /// Sends `parts` one after the other, as [`send`](Self::send) does, with one deadline for all. They belong to `payload`,
+    /// which counts in the backlog while the client is slow to accept it. Copies at most [`SEND_BUFFER`] bytes at a time.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and `Backlog` if the client was too slow to keep the payload for.
+    /// As [`send`](Self::send), and `Backlog` if the connection was evicted.
     pub(crate) fn send_parts<'part>(
         &mut self,
         parts: impl IntoIterator<Item = &'part [u8]>,
@@ -36,15 +35,15 @@ impl Connection {
         };
         let mut buffer = Vec::new();
         for mut part in parts {
-            if buffer.len() + part.len() > BUFFER {
-                // A full buffer is a full segment, or record, of which the rest of the part needs no copy.
-                let (head, rest) = part.split_at(BUFFER - buffer.len());
+            if buffer.len() + part.len() > SEND_BUFFER {
+                // Fills the buffer, for a full segment or record; the rest of the part needs no copy.
+                let (head, rest) = part.split_at(SEND_BUFFER - buffer.len());
                 buffer.extend_from_slice(head);
-                // Not kept while the rest waits.
+                // Freed while the rest waits.
                 send(&std::mem::take(&mut buffer))?;
                 part = rest;
             }
-            if part.len() > BUFFER {
+            if part.len() > SEND_BUFFER {
                 send(part)?;
             } else {
                 buffer.extend_from_slice(part);
@@ -53,14 +52,15 @@ impl Connection {
         send(&buffer)
     }
 
-    /// Counts the connection in the backlog, as it has to wait for its client to take `payload`.
+    /// Counts the connection in the backlog: it waits for its client to accept `payload`.
     pub(super) fn enter_backlog(&self, payload: Payload) -> Option<Pending> {
         let sender: Weak<dyn Disconnect> = Arc::downgrade(&self.sender) as _;
         self.backlog.as_ref().map(|backlog| backlog.enter(payload, sender))
     }
 }
 
-/// Returns why a connection has failed: `error`, unless it was cut because of the backlog, which looks like a broken socket.
+/// Returns the cause of a failure: `Backlog` if the connection was evicted, which looks like a broken socket; otherwise
+/// `error`.
 pub(super) fn explain(error: Error, pending: Option<&Pending>) -> Error {
     if pending.is_some_and(Pending::is_evicted) { Error::Backlog } else { error }
 }

@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-/// A connection of the calling thread, and its client.
+/// Returns a connection owned by the calling thread, and its client.
 fn connection(write_timeout: Duration) -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     platform::tune(&listener, write_timeout).unwrap();
@@ -39,30 +39,30 @@ fn input_wakes_an_idle_thread_each_time() {
 }
 
 #[test]
-fn input_that_came_before_the_first_wait_wakes_too() {
+fn input_before_the_first_wait_wakes_the_thread() {
     let (mut connection, client) = connection(Duration::from_mins(1));
     drop(client);
     assert!(connection.wait(soon()).unwrap().contains(WakeReason::Input));
 }
 
 #[test]
-fn a_wait_without_a_notification_is_over_in_time() {
+fn a_wait_without_a_notification_times_out() {
     let (mut connection, _client) = connection(Duration::from_mins(1));
     assert!(connection.wait(Some(Instant::now())).unwrap().is_empty());
 }
 
 #[test]
-fn what_is_sent_is_counted() {
+fn a_sent_frame_is_counted_with_its_bytes() {
     let (mut connection, mut client) = connection(Duration::from_mins(1));
     connection.send_frame(&Frame::new(b"Hola", 10).unwrap(), 1, None).unwrap();
     assert_eq!((connection.frames(), connection.bytes()), (1, 14));
-    let mut came = [0; 14];
-    client.read_exact(&mut came).unwrap();
-    assert_eq!(&came, b"4         Hola");
+    let mut received = [0; 14];
+    client.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"4         Hola");
 }
 
 #[test]
-fn a_send_that_nobody_takes_fails_at_its_deadline() {
+fn a_send_to_a_client_that_does_not_read_fails_at_its_deadline() {
     let (mut connection, _client) = connection(Duration::from_millis(50));
     let began = Instant::now();
     let error = connection.send(&vec![0; 20_000_000]).unwrap_err();
@@ -71,7 +71,7 @@ fn a_send_that_nobody_takes_fails_at_its_deadline() {
 }
 
 #[test]
-fn a_cut_ends_a_send_and_is_told_from_a_reset() {
+fn a_cut_ends_a_send_and_differs_from_a_reset() {
     let (mut cut, _client) = connection(Duration::from_mins(1));
     let sender = Arc::clone(&cut.sender);
     let cutter = thread::Builder::new()
@@ -90,26 +90,26 @@ fn a_cut_ends_a_send_and_is_told_from_a_reset() {
 }
 
 #[test]
-fn the_stop_ends_a_receive() {
+fn a_stop_ends_a_receive() {
     let (mut receiving, mut client) = connection(Duration::from_mins(1));
     let stop = Shutdown::new().unwrap();
     client.write_all(b"xy").unwrap();
     let mut buffer = [0; 10];
     assert_eq!(receiving.receive(&mut buffer, &stop).unwrap(), Received::Bytes(2));
-    let (requested, (told, hears)) = (stop.clone(), mpsc::channel());
+    let (requested, (go, start)) = (stop.clone(), mpsc::channel());
     let stopper = thread::Builder::new()
         .spawn(move || {
-            hears.recv().unwrap();
+            start.recv().unwrap();
             requested.trigger();
         })
         .unwrap();
-    told.send(()).unwrap();
+    go.send(()).unwrap();
     assert_eq!(receiving.receive(&mut buffer, &stop).unwrap(), Received::Stopping);
     stopper.join().unwrap();
 }
 
 #[test]
-fn an_orderly_end_after_unread_input_destroys_nothing() {
+fn a_graceful_close_with_unread_input_loses_no_data() {
     let (mut connection, client) = connection(Duration::from_mins(1));
     (&client).write_all(&vec![b'x'; 30_000]).unwrap();
     let reader = thread::Builder::new().spawn(move || io::copy(&mut &client, &mut io::sink()).unwrap()).unwrap();
@@ -119,26 +119,26 @@ fn an_orderly_end_after_unread_input_destroys_nothing() {
 }
 
 #[test]
-fn parts_arrive_as_one_whatever_their_sizes() {
+fn parts_of_any_size_arrive_concatenated() {
     let (mut connection, mut client) = connection(Duration::from_mins(1));
     let sizes = [0, 1, 16_383, 1, 16_384, 5, 0, 70_000, 16_385, 3];
     let parts: Vec<Vec<u8>> = sizes.into_iter().zip(1..).map(|(size, byte)| vec![byte; size]).collect();
-    let mut came = vec![0; parts.concat().len()];
+    let mut received = vec![0; parts.concat().len()];
     thread::scope(|scope| {
-        scope.spawn(|| client.read_exact(&mut came).unwrap());
+        scope.spawn(|| client.read_exact(&mut received).unwrap());
         connection.send_parts(parts.iter().map(Vec::as_slice), None).unwrap();
     });
-    assert!(connection.bytes() == came.len() as u64 && came == parts.concat());
+    assert!(connection.bytes() == received.len() as u64 && received == parts.concat());
 }
 
-/// Has two newer maps of 10 bytes wait.
+/// Puts two newer maps of 10 bytes into the backlog.
 fn enter_newer(backlog: &Arc<Backlog>) -> [Pending; 2] {
-    let nobody: std::sync::Weak<ClientSender> = std::sync::Weak::new();
-    [2, 3].map(|version| backlog.enter(Payload::new(version, &[0; 10]), nobody.clone()))
+    let no_client: std::sync::Weak<ClientSender> = std::sync::Weak::new();
+    [2, 3].map(|version| backlog.enter(Payload::new(version, &[0; 10]), no_client.clone()))
 }
 
 #[test]
-fn a_client_that_is_slow_to_take_an_old_map_is_cut_from_its_wait() {
+fn a_client_that_is_slow_to_accept_an_old_map_is_evicted() {
     let large = vec![0; 20_000_000];
     let frame = Frame::new(&large, large.len()).unwrap();
     for is_frame in [true, false] {
@@ -165,11 +165,11 @@ fn a_client_that_is_slow_to_take_an_old_map_is_cut_from_its_wait() {
 }
 
 #[test]
-fn a_client_that_takes_what_it_is_sent_is_not_counted() {
+fn a_client_that_reads_in_time_is_not_counted_in_the_backlog() {
     let (mut connection, mut client) = connection(Duration::from_mins(1));
     let backlog = Arc::new(Backlog::new(0));
     connection.count_in(&backlog);
-    // One with an older map would be cut at once.
+    // A counted connection with an older map would be evicted at once.
     let newer = enter_newer(&backlog);
     let frame = Frame::new(b"Hola", 10).unwrap();
     connection.send_frame(&frame, 1, None).unwrap();

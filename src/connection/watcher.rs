@@ -1,39 +1,40 @@
-//! One thread that watches every idle client, so that one that leaves is noticed at once.
+//! The thread that watches the sockets of idle clients, so that a disconnect is noticed at once.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::ClientSender;
 use crate::platform::ReadinessSet;
+use crate::sync::{Mutex, MutexGuard};
 use crate::threads::WakeReason;
 use crate::threads::{ROUND, Thread, Threads, Worker};
 
-/// How long the end waits for the thread: 1 s. It never waits longer than for its own set.
+/// How long the drop of a watcher waits for its thread: 1 s. The thread blocks only on its own readiness set.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
-/// Notifies the threads of connections whose clients have sent something or have left.
+/// Notifies the threads of connections whose clients have sent data or disconnected.
 ///
-/// A thread that is parked until the next repeat cannot see its socket; a `poll` on socket and a shared pipe can, but
-/// was woken for each change at 2.8 times the cost of the send itself (measured), and has nothing to be woken by for
-/// itself alone but a descriptor of its own. So one thread watches all sockets, and parking stays free.
+/// A parked thread cannot see its socket. A thread in a `poll` of its socket and a shared pipe can, but waking it for each
+/// change cost 2.8 times the send itself (measured), and waking one thread alone takes one more descriptor. So one thread
+/// watches all sockets, and parking costs no descriptor.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     shared: Arc<Shared>,
-    /// ReadCount when the watcher is dropped, which ends its thread first.
+    /// `None` after the drop has taken it to join it.
     thread: Option<Thread>,
 }
 
 #[derive(Debug)]
 struct Shared {
     set: ReadinessSet,
-    /// The thread to notify for a connection's id. Held for one lookup or change, never while a thread is notified.
+    /// The client to notify, by connection id. Held for one lookup or change; never while notifying.
     clients: Mutex<HashMap<u64, Weak<ClientSender>>>,
 }
 
 impl Watcher {
-    /// Starts the thread, one of `threads`.
+    /// Starts the thread and registers it in `threads`.
     pub(crate) fn start(threads: &Threads) -> io::Result<Self> {
         Self::watching(ReadinessSet::new()?, threads)
     }
@@ -49,9 +50,9 @@ impl Watcher {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Notifies the client's thread of [`WakeReason::Input`] once, when its socket has something to read or has ended.
+    /// Notifies the client's thread with [`WakeReason::Input`] once, when its socket is readable or closed.
     pub(crate) fn watch(&self, id: u64, client: &Arc<ClientSender>) -> io::Result<()> {
-        // First: its input may be reported before `add` returns.
+        // Inserted first: input may be reported before `add` returns.
         self.shared.lock_clients().insert(id, Arc::downgrade(client));
         let added = self.shared.set.add(client, id);
         if added.is_err() {
@@ -65,7 +66,7 @@ impl Watcher {
         self.shared.set.rearm(client, id)
     }
 
-    /// Forgets the connection; its socket leaves by being closed.
+    /// Removes the connection. Closing its socket removes it from the readiness set.
     pub(crate) fn forget(&self, id: u64) {
         self.shared.lock_clients().remove(&id);
     }
@@ -81,14 +82,14 @@ impl Drop for Watcher {
 }
 
 impl Shared {
-    /// Watches until the end.
+    /// Watches until the set is ended.
     ///
     /// # Errors
-    /// If the system refuses to wait. Clients that leave are then noticed at the next repeat only.
+    /// If the system refuses to wait. A disconnect is then noticed at the next repeat only.
     fn watch(&self, worker: &Worker) -> io::Result<()> {
         let mut ready = Vec::new();
         let mut notifying: Vec<Arc<ClientSender>> = Vec::new();
-        // A round is counted after a wait that was granted: a thread that only fails is stuck.
+        // Counts a round after a successful wait only: a thread whose waits all fail is stuck.
         while self.set.wait(&mut ready, ROUND)? {
             worker.round();
             let clients = self.lock_clients();
@@ -100,7 +101,7 @@ impl Shared {
     }
 
     fn lock_clients(&self) -> MutexGuard<'_, HashMap<u64, Weak<ClientSender>>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clients.lock()
     }
 }
 
@@ -112,17 +113,17 @@ mod tests {
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
-    fn a_watcher_that_the_system_refuses_to_wait_is_a_problem_and_then_a_fatal_one() {
+    fn a_watcher_whose_waits_fail_is_a_problem_and_then_fatal() {
         let threads = Threads::default();
         let watcher = Watcher::watching(ReadinessSet::refused(), &threads).unwrap();
         let deadline = Instant::now() + Duration::from_mins(1);
         while threads.problems().is_empty() {
-            assert!(Instant::now() < deadline, "it is not reported");
+            assert!(Instant::now() < deadline, "the failure is not reported");
             std::thread::yield_now();
         }
         let [problem] = &threads.problems()[..] else { panic!("one problem") };
         assert_eq!(problem.text, "thread watcher: failed while watching what clients send, and is being restarted");
-        threads.look_after(STUCK_AFTER);
+        threads.check_after(STUCK_AFTER);
         assert!(threads.fatal_problem().is_some());
         drop(watcher);
         assert!(threads.unfinished().is_empty());

@@ -1,9 +1,9 @@
-//! An error and what caused it, on one line.
+//! Displays an error and its sources on one line.
 
 use std::error::Error;
 use std::fmt;
 
-/// Displays an error with all its sources, each behind a colon.
+/// Displays an error and all its sources, separated by colons.
 pub(crate) struct ErrorChain<'a>(pub(crate) &'a dyn Error);
 
 impl fmt::Display for ErrorChain<'_> {
@@ -27,7 +27,7 @@ mod tests {
     struct Fault(&'static str, #[source] Option<Box<Self>>);
 
     #[test]
-    fn every_source_is_named_in_its_order() {
+    fn every_source_is_displayed_in_order() {
         let fault = Fault("the map", Some(Box::new(Fault("the file", Some(Box::new(Fault("the disk", None)))))));
         assert_eq!(ErrorChain(&fault).to_string(), "the map: the file: the disk");
     }

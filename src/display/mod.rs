@@ -1,4 +1,4 @@
-//! How values, errors and repeated log lines are written for people.
+//! Human-readable forms of values and errors, and the throttle of repeated log lines.
 
 pub(crate) mod error_chain;
 pub(crate) mod escape;

@@ -1,8 +1,8 @@
-//! Durations and sizes as people write them: `5s`, `500ms`, `64KiB`.
+//! Parsing and formatting of durations and sizes: `5s`, `500ms`, `64KiB`.
 
 use std::time::Duration;
 
-/// Text that is no duration or size; says what would be.
+/// Why a text is not a duration or a size, with valid examples.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -15,7 +15,7 @@ pub enum Error {
 }
 
 /// The units of a size and their bytes, longest suffix first. `K`, `KB` and `KiB` are all 1024, as in `redis.conf`'s
-/// `kb` and `mb`: nobody who types a frame limit means 1000.
+/// `kb` and `mb`: a frame limit is never meant in units of 1000.
 const SIZE_UNITS: [(&str, usize); 10] = [
     ("kib", 1 << 10),
     ("mib", 1 << 20),
@@ -29,7 +29,7 @@ const SIZE_UNITS: [(&str, usize); 10] = [
     ("b", 1),
 ];
 
-/// Returns the duration that `text` names: `5s`, `500ms`, `1m30s`, or a bare number of seconds, `2` or `0.5`.
+/// Parses a duration: `5s`, `500ms`, `1m30s`, or a bare number of seconds, `2` or `0.5`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,7 +39,7 @@ const SIZE_UNITS: [(&str, usize); 10] = [
 /// ```
 ///
 /// # Errors
-/// `Duration` if it names none; a negative number, NaN and infinity name none.
+/// `Duration` if `text` is not a duration; negative numbers, NaN and infinity are not.
 pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     let refused = || Error::Duration(text.to_owned());
     let trimmed = text.trim();
@@ -49,11 +49,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     }
 }
 
-/// Returns the bytes that `text` names: `64KiB`, `1MiB`, `1GiB`, or a bare number of bytes. `K`, `KB` and `KiB` are
-/// all 1024 bytes; upper and lower case are the same.
+/// Parses a size and returns it in bytes: `64KiB`, `1MiB`, `1GiB`, or a bare number of bytes. `K`, `KB` and `KiB` all mean
+/// 1024 bytes; case is ignored.
 ///
 /// # Errors
-/// `Size` if it names none, or more than this machine can address.
+/// `Size` if `text` is not a size, or exceeds this machine's address space.
 pub fn parse_size(text: &str) -> Result<usize, Error> {
     let refused = || Error::Size(text.to_owned());
     let lower = text.trim().to_ascii_lowercase();
@@ -68,7 +68,7 @@ pub fn parse_size(text: &str) -> Result<usize, Error> {
     number.checked_mul(*factor).ok_or_else(refused)
 }
 
-/// Returns the size as people write it: `1MiB`, `64KiB`, or bytes where it is no integer of those.
+/// Formats a size: `1MiB`, `64KiB`, or a number of bytes if it is not a multiple of a unit.
 pub fn format_size(bytes: usize) -> String {
     let whole = |(_, factor): &&(&str, usize)| bytes != 0 && bytes.is_multiple_of(*factor);
     let names = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -78,7 +78,7 @@ pub fn format_size(bytes: usize) -> String {
     }
 }
 
-/// Returns the duration as people write it, to the millisecond: `5s`, `1m 30s`, `500ms`.
+/// Formats a duration to the millisecond: `5s`, `1m 30s`, `500ms`.
 pub fn format_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     humantime::format_duration(Duration::from_millis(millis)).to_string()
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_people_write_them() {
+    fn durations_in_every_form_are_parsed() {
         for (text, millis) in
             [("5", 5000), ("0.25", 250), ("5s", 5000), ("500ms", 500), ("1m30s", 90_000), (" 2 ", 2000)]
         {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused_with_an_example() {
+    fn an_invalid_duration_is_refused_with_an_example() {
         for text in ["", "-1", "nan", "inf", "5 parsecs", "1e300", "s"] {
             let error = parse_duration(text).unwrap_err();
             assert!(error.to_string().contains("500ms"), "{text}: {error}");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_as_people_write_them() {
+    fn sizes_in_every_form_are_parsed() {
         for (text, bytes) in
             [("10", 10), ("64KiB", 65_536), ("64k", 65_536), ("1MiB", 1 << 20), ("1 gib", 1 << 30), ("7b", 7)]
         {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused_with_an_example() {
+    fn an_invalid_size_is_refused_with_an_example() {
         for text in ["", "KiB", "-1", "1.5MiB", "1TiB", "99999999999999999999", "18446744073709551615k"] {
             let error = parse_size(text).unwrap_err();
             assert!(error.to_string().contains("64KiB"), "{text}: {error}");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_formatted_size_parses_to_the_same_value() {
         for bytes in [0, 1, 1000, 1024, 65_536, 1 << 20, 3 << 30] {
             assert_eq!(parse_size(&format_size(bytes)), Ok(bytes));
         }

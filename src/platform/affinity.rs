@@ -1,32 +1,32 @@
-//! Which core another thread runs on.
+//! The CPU affinity of another thread.
 
 use std::io;
 
-/// A thread, for whoever wants it elsewhere.
+/// A thread that can be moved to another CPU core.
 #[derive(Debug)]
 pub(crate) struct ThreadAffinity {
     #[cfg(target_os = "linux")]
     id: rustix::thread::Pid,
-    /// Where it might run when this was made.
+    /// The cores that it was allowed to run on at creation.
     #[cfg(target_os = "linux")]
     allowed: rustix::thread::CpuSet,
 }
 
 #[cfg(target_os = "linux")]
 impl ThreadAffinity {
-    /// Returns the calling thread.
+    /// Returns the affinity of the calling thread.
     ///
     /// # Errors
-    /// If the system does not say where it may run.
+    /// If the system does not report it.
     pub(crate) fn of_current_thread() -> io::Result<Self> {
         use rustix::thread::{gettid, sched_getaffinity};
         Ok(Self { id: gettid(), allowed: sched_getaffinity(None)? })
     }
 
-    /// Has it run on any core but the one that the calling thread runs on, if it may run on another at all.
+    /// Excludes the calling thread's core from the cores that the thread runs on, if it may run on another one.
     ///
     /// # Errors
-    /// If it has ended, or the system refuses; it then stays where it is.
+    /// If the thread has ended, or the system refuses; the affinity is then unchanged.
     pub(crate) fn avoid_current_cpu(&self) -> io::Result<()> {
         use rustix::thread::{sched_getcpu, sched_setaffinity};
         let mut elsewhere = self.allowed;
@@ -57,25 +57,25 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn a_thread_is_moved_from_the_core_of_whoever_asks() {
+    fn a_thread_is_moved_away_from_the_callers_core() {
         let allowed = sched_getaffinity(None).unwrap();
         if allowed.count() < 2 {
             return crate::testing::skip("there is one core");
         }
-        let (tell, told) = mpsc::channel();
-        let (go, gone) = mpsc::channel::<()>();
+        let (affinities, affinity) = mpsc::channel();
+        let (go, start) = mpsc::channel::<()>();
         let thread = thread::Builder::new()
             .spawn(move || {
-                tell.send(ThreadAffinity::of_current_thread().unwrap()).unwrap();
-                gone.recv().unwrap();
+                affinities.send(ThreadAffinity::of_current_thread().unwrap()).unwrap();
+                start.recv().unwrap();
                 (sched_getaffinity(None).unwrap(), sched_getcpu())
             })
             .unwrap();
-        let affinity = told.recv().unwrap();
+        let affinity = affinity.recv().unwrap();
         affinity.avoid_current_cpu().unwrap();
         go.send(()).unwrap();
         let (then, core) = thread.join().unwrap();
         assert_eq!(then.count(), allowed.count() - 1);
-        assert!(then.is_set(core), "it runs where it may not");
+        assert!(then.is_set(core), "it runs on an excluded core");
     }
 }

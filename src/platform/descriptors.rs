@@ -1,4 +1,4 @@
-//! Waiting for descriptors, and pipes.
+//! Waiting for descriptors to become ready, and pipes.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// How long a wait takes that the system refuses, for lack of memory or because a limit on descriptors is below the number of
-/// those that are waited for (poll(2)): 10 ms.
+/// The pause after a `poll` that the system refuses, for lack of memory or because the limit on descriptors is below the
+/// number polled (poll(2)): 10 ms.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
-/// What is waited for on a descriptor. Its end, and an error on it, are always waited for too.
+/// The readiness to wait for. A hang-up or an error of the descriptor always ends the wait too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// It has something to read.
+    /// Ready for reading.
     Readable,
-    /// It has room to write.
+    /// Ready for writing.
     Writable,
 }
 
-/// Waits until one of `sources` is ready or `deadline` has passed; `None` never passes. Returns which are ready: none
-/// of them if and only if the deadline has passed. Signals do not end the wait.
+/// Waits until one of `sources` is ready or `deadline` has passed; `None` is no deadline. Returns which are ready; none is
+/// if and only if the deadline has passed. Signals do not end the wait.
 pub(crate) fn wait_ready<const N: usize>(
     sources: [(BorrowedFd<'_>, Readiness); N],
     deadline: Option<Instant>,
@@ -38,7 +38,7 @@ pub(crate) fn wait_ready<const N: usize>(
     Ok(fds.map(|fd| !fd.revents().is_empty()))
 }
 
-/// Waits until one of `sources`, however many, can be read. Returns which can.
+/// Waits until one of `sources` is readable or `deadline` has passed. Returns which are.
 pub(crate) fn wait_any(sources: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
     let mut fds: Vec<_> = sources.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     poll_until(&mut fds, deadline)?;
@@ -48,14 +48,14 @@ pub(crate) fn wait_any(sources: &[BorrowedFd<'_>], deadline: Option<Instant>) ->
 fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // More seconds than a timespec holds are for ever.
+        // A time-out that exceeds a timespec is infinite.
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(fds, timeout.as_ref()) {
             Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(()),
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(()),
             Err(error) => {
-                // Who tries again must not spin.
+                // Keeps callers that try again from spinning.
                 thread::park_timeout(REFUSED_PAUSE);
                 return Err(error.into());
             }
@@ -69,7 +69,7 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
 }
 
-/// Where pipe2(2) is missing: a child started between the calls would inherit the ends; mapcast starts none.
+/// For systems without pipe2(2). A child started between the calls would inherit the ends; mapcast starts none.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     use rustix::io::{FdFlags, fcntl_setfd};
@@ -85,7 +85,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn a_wait_ends_at_its_deadline_and_not_before() {
+    fn a_wait_for_a_silent_source_lasts_until_its_deadline() {
         let (silent, _writer) = pipe().unwrap();
         let deadline = Instant::now() + Duration::from_millis(20);
         let ready = wait_ready([(silent.as_fd(), Readiness::Readable)], Some(deadline)).unwrap();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_tells_which_source_is_ready() {
+    fn a_wait_returns_which_source_is_ready() {
         let (silent, writer) = pipe().unwrap();
         let sources = [(silent.as_fd(), Readiness::Readable), (writer.as_fd(), Readiness::Writable)];
         assert_eq!(wait_ready(sources, None).unwrap(), [false, true]);

@@ -1,4 +1,4 @@
-//! What the system allows this process, as far as the system tells.
+//! The system's limits on this process, as far as it reports them.
 
 use std::num::NonZero;
 use std::path::Path;
@@ -6,44 +6,44 @@ use std::{env, fs, thread};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Limits that bear on threads and descriptors. `None`: unlimited, or not told (no `/proc`).
+/// Limits on threads, descriptors and memory. `None`: unlimited, or not reported (no `/proc`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Limits {
     /// Descriptors that this process may open (`RLIMIT_NOFILE`, soft).
     pub(crate) descriptors: Option<u64>,
     /// Threads that this user may have (`RLIMIT_NPROC`, soft); root has no such limit (getrlimit(2)).
     pub(crate) user_threads: Option<u64>,
-    /// Threads that this user has, as far as is told; not asked where there is no limit.
+    /// Threads that this user has; not read without a limit.
     pub(crate) user_threads_used: u64,
     /// Memory maps that this process may have (`vm.max_map_count`).
     pub(crate) maps: Option<u64>,
-    /// Memory maps that it has.
+    /// Memory maps in use.
     pub(crate) maps_used: u64,
     /// Threads that the whole system may have (`kernel.threads-max` and `kernel.pid_max`, the smaller).
     pub(crate) system_threads: Option<u64>,
-    /// Threads that it has.
+    /// Threads in use.
     pub(crate) system_threads_used: u64,
-    /// Threads that this control group may still start (`pids.max` less `pids.current`, the smallest on the way up).
+    /// Threads that the control group may still start: the minimum of `pids.max` less `pids.current` over its ancestors.
     pub(crate) group_threads: Option<u64>,
     /// Bytes of address space that this process may have (`RLIMIT_AS`, soft).
     pub(crate) address_space: Option<u64>,
-    /// Bytes of address space that it has, and that its allocator may still reserve without a need.
+    /// Bytes of address space in use, plus those that the allocator may reserve for arenas.
     pub(crate) address_space_used: u64,
     /// Bytes of writable private memory that this process may have (`RLIMIT_DATA`, soft).
     pub(crate) data: Option<u64>,
-    /// Bytes of it that it has.
+    /// Bytes of it in use.
     pub(crate) data_used: u64,
 }
 
-/// What glibc's allocator reserves for an arena on 64 bits: `HEAP_MAX_SIZE`, and as much again for a moment, to align it
+/// The address space that glibc reserves for an arena on 64 bits: `HEAP_MAX_SIZE`, and briefly as much again, to align it
 /// (malloc/arena.c).
 const ARENA: u64 = 64 << 20;
 
-/// Arenas for each core, on 64 bits (mallopt(3), `M_ARENA_MAX`).
+/// Arenas per core on 64 bits (mallopt(3), `M_ARENA_MAX`).
 const ARENAS_PER_CORE: u64 = 8;
 
 impl Limits {
-    /// Asks the system.
+    /// Reads the current limits.
     pub(crate) fn of_this_process() -> Self {
         let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         let system = [number("/proc/sys/kernel/threads-max"), number("/proc/sys/kernel/pid_max")];
@@ -75,8 +75,8 @@ impl Limits {
     }
 }
 
-/// Bytes of address space that the allocator may reserve for arenas. It takes them as threads ask, whether or not that
-/// leaves enough for stacks.
+/// Returns the address space that the allocator may reserve for arenas, in bytes. It reserves them as threads allocate,
+/// whether or not enough is left for stacks.
 fn arenas() -> u64 {
     if !cfg!(all(target_env = "gnu", target_pointer_width = "64")) {
         return 0;
@@ -88,11 +88,11 @@ fn arenas() -> u64 {
     if arenas == 0 { 0 } else { (arenas + 1).saturating_mul(ARENA) }
 }
 
-/// The threads of all processes whose real user is `user`, which is who `RLIMIT_NPROC` counts (getrlimit(2)).
+/// Returns the number of threads of all processes whose real user is `user`, as `RLIMIT_NPROC` counts them (getrlimit(2)).
 fn threads_of(user: u32) -> u64 {
     let Ok(processes) = fs::read_dir("/proc") else { return 0 };
     processes
-        // What is no process has no status; one that has ended meanwhile has none any more.
+        // Skips entries that are not processes, and processes that have ended in the meantime.
         .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("status")).ok())
         .filter_map(|status| {
             let field = |name| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
@@ -101,7 +101,7 @@ fn threads_of(user: u32) -> u64 {
         .sum()
 }
 
-/// The room for threads in this process's control groups, version 1 or 2 (cgroups(7)).
+/// Returns how many threads this process's control groups, version 1 or 2, may still start (cgroups(7)).
 fn group_threads() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     groups
@@ -117,7 +117,7 @@ fn group_threads() -> Option<u64> {
         .min()
 }
 
-/// The smallest room between the group at `path` and `root`; the root itself has no limit.
+/// Returns the smallest number of free threads from the group at `path` up to `root`; the root itself has no limit.
 fn room_up_from(root: &Path, path: &str) -> Option<u64> {
     let group = root.join(path.trim_start_matches('/'));
     let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
@@ -131,11 +131,11 @@ fn room_up_from(root: &Path, path: &str) -> Option<u64> {
         .min()
 }
 
-/// Raises the soft limit on descriptors to the hard one. Returns the limit as it is then; `None` is no limit.
+/// Raises the soft limit on descriptors to the hard one. Returns the resulting limit; `None` is no limit.
 pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        // Refused where a supervisor forbids it; the limit that is left is then what counts.
+        // A supervisor may forbid it; the old limit then applies.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
     getrlimit(Resource::Nofile).current
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn linux_tells_its_limits() {
+    fn linux_reports_its_limits() {
         let limits = Limits::of_this_process();
         assert!(limits.maps.is_some_and(|maps| maps > limits.maps_used) && limits.maps_used > 10, "{limits:?}");
         assert!(limits.system_threads.is_some_and(|threads| threads > limits.system_threads_used), "{limits:?}");
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_threads_of_a_user_are_those_of_this_process_at_least() {
+    fn the_threads_of_a_user_include_those_of_this_process() {
         let held = std::sync::Mutex::new(());
         let guard = held.lock();
         thread::scope(|scope| {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_room_on_the_way_up_counts() {
+    fn the_tightest_control_group_on_the_way_up_counts() {
         let root = tempfile::tempdir().unwrap();
         let inner = root.path().join("outer/inner");
         fs::create_dir_all(&inner).unwrap();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_descriptor_limit_is_the_hard_one_once_raised() {
+    fn a_raised_descriptor_limit_is_the_hard_limit() {
         assert_eq!(raise_descriptor_limit(), getrlimit(Resource::Nofile).maximum);
     }
 }

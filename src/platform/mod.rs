@@ -1,4 +1,4 @@
-//! Every call that only some systems have, each with what is done where it is missing. Linux is what is tested.
+//! All platform-specific system calls, each with a fallback for other systems. Only Linux is tested.
 
 mod affinity;
 mod descriptors;

@@ -1,4 +1,4 @@
-//! What the system tells of this process.
+//! The resource usage and the priority of this process.
 
 use std::fs;
 use std::io;
@@ -7,20 +7,20 @@ use std::time::Duration;
 use rustix::process::{Resource, getpriority_process, getrlimit, setpriority_process};
 use rustix::time::{ClockId, clock_gettime};
 
-/// What this process takes now. `None`: not told (no `/proc`).
+/// The resource usage of this process. `None`: not reported (no `/proc`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
-    /// CPU time, user and system, of all threads.
+    /// The CPU time of all threads, user and system.
     pub(crate) cpu: Duration,
     pub(crate) open_descriptors: Option<u64>,
-    /// The soft limit; `None` is unlimited, too.
+    /// The soft limit; `None` may also mean unlimited.
     pub(crate) max_descriptors: Option<u64>,
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) threads: Option<u64>,
 }
 
 impl Process {
-    /// Asks the system.
+    /// Reads the current usage.
     pub(crate) fn now() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         // proc_pid_status(5): `VmRSS:	    1234 kB`
@@ -38,14 +38,14 @@ impl Process {
     }
 }
 
-/// The most that anyone can be (setpriority(2)).
+/// The maximum niceness (setpriority(2)).
 const NICEST: i32 = 19;
 
-/// Has the calling thread, and what it starts from now on, be nicer than the others by so much, as far as that goes. Only on
-/// Linux is that the priority of one thread (setpriority(2), BUGS).
+/// Raises the niceness of the calling thread, and of threads that it starts later, by `by`, to 19 at most. Only on Linux
+/// does a single thread have a priority of its own (setpriority(2), BUGS).
 ///
 /// # Errors
-/// If the system refuses, or is another one.
+/// If the system refuses, or is not Linux.
 pub(crate) fn lower_priority(by: i32) -> io::Result<()> {
     if !cfg!(target_os = "linux") {
         return Err(io::ErrorKind::Unsupported.into());
@@ -60,7 +60,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_process_has_threads_and_memory() {
+    fn a_process_reports_threads_memory_and_descriptors() {
         let process = Process::now();
         assert!(process.threads.is_some_and(|threads| threads >= 1));
         assert!(process.resident_bytes.is_some_and(|bytes| bytes > 100_000));

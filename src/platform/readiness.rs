@@ -1,4 +1,4 @@
-//! Many sockets watched by one thread: epoll on Linux, poll elsewhere.
+//! A set of sockets that one thread watches: epoll on Linux, poll elsewhere.
 
 use std::os::fd::AsFd;
 
@@ -7,7 +7,7 @@ pub(crate) use with_epoll::ReadinessSet;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) use with_poll::ReadinessSet;
 
-/// What can be watched: a socket, or what has one.
+/// An object with a descriptor that can be watched.
 pub(crate) trait Watched: AsFd + Send + Sync + 'static {}
 
 impl<T: AsFd + Send + Sync + 'static> Watched for T {}
@@ -26,24 +26,24 @@ mod with_epoll {
     use super::Watched;
     use crate::platform::{Readiness, pipe, wait_ready};
 
-    /// The token of the pipe that ends the waiting; connections count from 0 and do not get there.
+    /// The token of the pipe that ends the waits. Connection ids count up from 1 and never reach it.
     const ENDED: u64 = u64::MAX;
 
     /// Events taken from the kernel in one call.
     const BATCH: usize = 256;
 
-    /// Sockets whose input, or end, is reported once, until they are armed again. A socket leaves by being closed.
+    /// A set of sockets. Each reports input or a hang-up once, until it is armed again. Closing a socket removes it.
     #[derive(Debug)]
     pub(crate) struct ReadinessSet {
         epoll: OwnedFd,
-        /// Its hang-up is what ends the waiting.
+        /// Its hang-up ends the waits.
         ended: OwnedFd,
-        /// Closed by `end`. The lock guards that alone.
+        /// Closed by `end`. The lock guards only that.
         ender: Mutex<Option<OwnedFd>>,
     }
 
     impl ReadinessSet {
-        /// Returns a set of no sockets.
+        /// Returns an empty set.
         pub(crate) fn new() -> io::Result<Self> {
             let epoll = epoll::create(CreateFlags::CLOEXEC)?;
             let (ended, writer) = pipe()?;
@@ -51,7 +51,7 @@ mod with_epoll {
             Ok(Self { epoll, ended, ender: Mutex::new(Some(writer)) })
         }
 
-        /// Returns a set whose waits the system refuses, as `epoll_wait`(2) does for a descriptor that is not an epoll set.
+        /// Returns a set whose waits fail, as `epoll_wait`(2) does for a descriptor that is not an epoll set.
         #[cfg(test)]
         pub(crate) fn refused() -> Self {
             let (ended, writer) = pipe().unwrap();
@@ -59,21 +59,21 @@ mod with_epoll {
             Self { epoll: other, ended, ender: Mutex::new(Some(writer)) }
         }
 
-        /// Has `socket` reported as `token` once, when it can be read or has ended; at once if it already can.
+        /// Adds `socket`: it is reported as `token` once, when it is or becomes readable or hung up.
         pub(crate) fn add(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
             Ok(epoll::add(&self.epoll, socket.as_fd(), EventData::new_u64(token), once())?)
         }
 
-        /// Has a socket that was reported reported again.
+        /// Arms a socket again that was reported.
         pub(crate) fn rearm(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
             Ok(epoll::modify(&self.epoll, socket.as_fd(), EventData::new_u64(token), once())?)
         }
 
-        /// Waits for reports, at most for `limit`, and puts their tokens into `ready`. Returns false if and only if `end` was
+        /// Waits for reports, for `limit` at most, and stores their tokens in `ready`. Returns false if and only if `end` was
         /// called.
         pub(crate) fn wait(&self, ready: &mut Vec<u64>, limit: Duration) -> io::Result<bool> {
             let mut events: Vec<Event> = Vec::with_capacity(BATCH);
-            // Longer than a timespec holds is for ever.
+            // A time-out that exceeds a timespec is infinite.
             let limit = Timespec::try_from(limit).ok();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), limit.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -84,14 +84,14 @@ mod with_epoll {
             Ok(!ready.contains(&ENDED))
         }
 
-        /// Waits for `limit`, or less, and takes no report. Returns true if and only if `end` was called.
+        /// Waits for `limit` at most and takes no report. Returns true if and only if `end` was called.
         pub(crate) fn has_ended_within(&self, limit: Duration) -> bool {
             let ended = [(self.ended.as_fd(), Readiness::Readable)];
             // A wait that the system refuses ends early.
             wait_ready(ended, Instant::now().checked_add(limit)).is_ok_and(|ready| ready[0])
         }
 
-        /// Ends the waiting, now and for ever.
+        /// Ends all current and later waits.
         pub(crate) fn end(&self) {
             drop(self.ender.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
@@ -102,7 +102,7 @@ mod with_epoll {
     }
 }
 
-/// Costs a system call over all sockets for each report: right, but made for hundreds of clients.
+/// Makes a system call over all sockets for each report: correct, but suitable for hundreds of clients only.
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
 #[allow(clippy::unnecessary_wraps, reason = "the same interface as the one above")]
 mod with_poll {
@@ -117,12 +117,12 @@ mod with_poll {
     use super::Watched;
     use crate::platform::{Readiness, wait_any, wait_ready};
 
-    /// As the one above it.
+    /// As the set above, with poll.
     #[derive(Debug)]
     pub(crate) struct ReadinessSet {
-        /// Guards the list of those armed; not held while waiting.
+        /// Guards the armed sockets; not held while waiting.
         armed: Mutex<HashMap<u64, Weak<dyn Watched>>>,
-        /// A byte into the first ends a wait, because the list has changed.
+        /// A byte written to the first ends a wait after a change of the list.
         changed: (UnixStream, UnixStream),
         ended: AtomicBool,
     }
@@ -138,7 +138,7 @@ mod with_poll {
         pub(crate) fn add(&self, socket: &Arc<impl Watched>, token: u64) -> io::Result<()> {
             let socket: Weak<dyn Watched> = Arc::downgrade(socket) as _;
             self.armed.lock().unwrap_or_else(PoisonError::into_inner).insert(token, socket);
-            self.tell_change();
+            self.notify_change();
             Ok(())
         }
 
@@ -172,11 +172,11 @@ mod with_poll {
 
         pub(crate) fn end(&self) {
             self.ended.store(true, Ordering::SeqCst);
-            self.tell_change();
+            self.notify_change();
         }
 
-        fn tell_change(&self) {
-            // A full buffer means that it has been told already.
+        fn notify_change(&self) {
+            // A full buffer already wakes the waiter.
             let _ = (&self.changed.0).write(&[0]);
         }
     }
@@ -204,7 +204,7 @@ mod tests {
                 use super::*;
 
                 #[test]
-                fn input_is_reported_once_until_it_is_armed_again() {
+                fn input_is_reported_once_until_the_socket_is_armed_again() {
                     let (set, mut ready) = (<$set>::new().unwrap(), Vec::new());
                     let ((noisy, mut noise), (ending, end)) = (pair(), pair());
                     set.add(&noisy, 1).unwrap();
@@ -230,13 +230,13 @@ mod tests {
                 }
 
                 #[test]
-                fn a_wait_in_which_nothing_happens_ends_at_its_limit() {
+                fn a_wait_without_a_report_ends_at_its_limit() {
                     let (set, mut ready) = (<$set>::new().unwrap(), vec![1]);
                     assert!(set.wait(&mut ready, Duration::from_millis(1)).unwrap() && ready.is_empty());
                 }
 
                 #[test]
-                fn a_closed_socket_leaves_and_the_end_ends_the_waiting() {
+                fn a_closed_socket_is_removed_and_end_ends_the_waits() {
                     let (set, mut ready) = (<$set>::new().unwrap(), Vec::new());
                     let (socket, peer) = pair();
                     set.add(&socket, 1).unwrap();

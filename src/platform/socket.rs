@@ -1,4 +1,4 @@
-//! Sockets: listening, accepting, and the options that every connection has.
+//! Sockets: listening, accepting, and the options of every connection.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,40 +7,40 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-/// Connections that the kernel queues until they are accepted: 4096, cut by it to `net.core.somaxconn`. The standard
-/// library asks for 128, and in a burst of 9,000 the rest then waits out 1 s SYN retries (measured).
+/// Length of the kernel's queue of connections that are not accepted yet: 4096, limited to `net.core.somaxconn`. The
+/// standard library requests 128; in a burst of 9,000 the others then wait for SYN retries of 1 s (measured).
 const BACKLOG: i32 = 4096;
 
-/// The send buffer asked of the kernel: 64 KiB, which Linux doubles for its own bookkeeping (socket(7)). Left to
-/// itself it takes up to 4 MB of old maps for a client that does not read, 40 GB for 10,000 of them.
+/// The requested send buffer: 64 KiB, which Linux doubles for its own bookkeeping (socket(7)). By default the kernel buffers
+/// up to 4 MB of old maps for a client that does not read, 40 GB for 10,000 of them.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Bytes that may wait in the send buffer before the first of them is on its way (`TCP_NOTSENT_LOWAT`, tcp(7)): 16 KiB.
-/// What a stalled client reads first when it resumes is old: this keeps it little.
+/// Unsent bytes that the send buffer may hold (`TCP_NOTSENT_LOWAT`, tcp(7)): 16 KiB. A stalled client that resumes first
+/// reads old maps; this keeps them few.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NOTSENT: u32 = 16 * 1024;
 
-/// How long a connection is silent before the kernel asks whether the peer is still there: 60 s, unless told otherwise.
-/// Then it asks every 10 s, and three questions without an answer end the connection; on Linux, `USER_TIMEOUT` without
-/// an answer does (tcp(7)), at the next question: a silent peer that vanished is gone after 70 s (measured).
+/// The default idle time before keepalive probes: 60 s. Then the kernel sends a probe every 10 s, and three unanswered probes
+/// end the connection; on Linux, `USER_TIMEOUT` without an answer ends it (tcp(7)), at the next probe: an idle peer that
+/// vanished is removed after 70 s (measured).
 pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const LONGEST_KEEPALIVE: u64 = 32_767;
 #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// How long sent bytes may stay unacknowledged before the kernel ends the connection (`TCP_USER_TIMEOUT`, tcp(7)):
-/// 30 s, unless a frame may take longer.
+/// How long sent bytes may stay unacknowledged before the kernel ends the connection (`TCP_USER_TIMEOUT`, tcp(7)): 30 s, or
+/// twice the write time-out if that is longer.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest that Linux takes for it: an int of milliseconds, 24 days.
+/// Linux's maximum for it: an int of milliseconds, 24 days.
 const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// Returns a listener on `addr` whose queue holds a burst. `only_v6` keeps `[::]` from taking IPv4 too. `reuse_port` lets
-/// others of the same user listen there too, each with a queue of its own (`SO_REUSEPORT`, socket(7)).
+/// Returns a listener on `addr` with a queue of [`BACKLOG`]. `only_v6` keeps `[::]` from accepting IPv4. `reuse_port` lets
+/// other processes of the same user listen there too, each with its own queue (`SO_REUSEPORT`, socket(7)).
 pub(crate) fn listen(addr: SocketAddr, only_v6: bool, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // A server that was killed leaves connections in TIME-WAIT, which would keep the port for a minute.
+    // Connections in TIME-WAIT of a killed server would block the port for a minute.
     socket.set_reuse_address(true)?;
     if reuse_port {
         share_port(&socket)?;
@@ -63,12 +63,12 @@ fn share_port(_socket: &Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Makes `listener` non-blocking and gives it the options of a connection, which accepted sockets inherit.
+/// Makes `listener` non-blocking and sets the options of a connection, which accepted sockets inherit.
 ///
 /// # Errors
-/// `InvalidInput` if it does not listen: it would be ready all the time, and nobody would come.
+/// `InvalidInput` if it does not listen: it would be ready all the time without a client.
 pub(crate) fn tune(listener: &TcpListener, write_timeout: Duration) -> io::Result<()> {
-    // Apple's systems declare the option and do not have it.
+    // Apple's systems declare the option but do not support it.
     #[cfg(not(target_vendor = "apple"))]
     if !rustix::net::sockopt::socket_acceptconn(listener)? {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
@@ -78,11 +78,11 @@ pub(crate) fn tune(listener: &TcpListener, write_timeout: Duration) -> io::Resul
 }
 
 fn tune_socket(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> {
-    // A frame is one write: nothing is gained by waiting for more (RFC 896), and a small map would wait for an ACK.
+    // A frame is one write: Nagle's algorithm (RFC 896) gains nothing, and would delay a small map until an ACK.
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    // It also ends a peer that holds its window at zero (measured), which is the frame deadline's business first.
+    // It also ends a peer with a zero window (measured); twice the write time-out lets the frame's deadline do that first.
     socket.set_tcp_user_timeout(Some(write_timeout.saturating_mul(2).clamp(USER_TIMEOUT, LONGEST_USER_TIMEOUT)))?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(NOTSENT)?;
@@ -91,8 +91,8 @@ fn tune_socket(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> 
     Ok(())
 }
 
-/// Has the kernel ask whether a peer that has been silent for `idle` is still there, and end the connection if it is
-/// not; `None` never asks. Seconds are whole, and from 1 to 32,767: all that Linux takes (`MAX_TCP_KEEPIDLE`).
+/// Enables keepalive probes after an idle time of `idle`, in whole seconds from 1 to 32,767, which is Linux's range
+/// (`MAX_TCP_KEEPIDLE`); `None` disables them.
 pub(crate) fn keep_alive(socket: &impl AsFd, idle: Option<Duration>) -> io::Result<()> {
     let socket = SockRef::from(socket);
     let Some(idle) = idle else { return socket.set_keepalive(false) };
@@ -103,11 +103,11 @@ pub(crate) fn keep_alive(socket: &impl AsFd, idle: Option<Duration>) -> io::Resu
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// Accepts one connection, non-blocking, closed on exec. The peer's address comes with it: asked for afterwards, it is
-/// ENOTCONN if the peer has already gone.
+/// Accepts one connection, non-blocking and closed on exec, with the peer's address: reading the address later fails with
+/// ENOTCONN if the peer has already disconnected.
 ///
 /// # Errors
-/// `WouldBlock` if nobody waits; whatever accept(2) says otherwise.
+/// `WouldBlock` if the queue is empty; otherwise those of accept(2).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     use rustix::net::{SocketFlags, acceptfrom_with};
@@ -116,7 +116,7 @@ pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAdd
     Ok((socket.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
 }
 
-/// Where accept4(2) is missing, or options are not inherited: the same, one call at a time.
+/// For systems without accept4(2), or whose sockets do not inherit options.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (socket, peer) = listener.accept()?;
@@ -126,10 +126,10 @@ pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAdd
     Ok((socket, peer))
 }
 
-/// Makes the close of `socket` a reset that frees the kernel's buffers at once: for a peer that does not take what is
-/// in them, and would hold them for minutes after an orderly close.
+/// Makes the close of `socket` a reset, which frees the kernel's buffers at once. For a peer that does not read: after a
+/// graceful close the kernel would keep the buffers for minutes.
 pub(crate) fn reset_on_close(socket: &TcpStream) {
-    // On a socket that is already broken there is nothing left to free.
+    // A broken socket has no buffers left to free.
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_silence_is_asked_about_after_whole_seconds_that_the_kernel_takes_or_never() {
+    fn keepalive_is_set_in_whole_seconds_within_the_kernels_range() {
         let listener = listen(([127, 0, 0, 1], 0).into(), true, false).unwrap();
         let options = SockRef::from(&listener);
         for (asked, had) in [(Duration::from_millis(1500), 1), (Duration::ZERO, 1), (Duration::MAX, 32_767)] {
@@ -174,14 +174,14 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn unacknowledged_bytes_have_30_s_at_least() {
+    fn the_user_timeout_is_30_s_at_least() {
         let listener = listen(([127, 0, 0, 1], 0).into(), true, false).unwrap();
         tune(&listener, Duration::from_secs(10)).unwrap();
         assert_eq!(SockRef::from(&listener).tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
     }
 
     #[test]
-    fn a_v6_listener_takes_v4_unless_told_otherwise() {
+    fn a_dual_stack_listener_accepts_ipv4() {
         let Ok(dual) = listen((std::net::Ipv6Addr::UNSPECIFIED, 0).into(), false, false) else {
             return crate::testing::skip("this machine has no IPv6");
         };

@@ -1,11 +1,11 @@
-//! Waking one thread that polls descriptors.
+//! Wakes a thread that polls descriptors.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Wakes the one thread that polls it. A notification that the thread has not asked for costs one atomic operation.
+/// Wakes the one thread that polls it. A notification while it is not armed costs one atomic operation.
 #[derive(Debug)]
 pub(crate) struct Wakeup {
     is_armed: AtomicBool,
@@ -14,10 +14,10 @@ pub(crate) struct Wakeup {
 }
 
 impl Wakeup {
-    /// Returns a wakeup that is not armed. Takes two descriptors.
+    /// Returns an unarmed wakeup. Uses two descriptors.
     ///
     /// # Errors
-    /// If the process has no descriptor left.
+    /// If the process has reached its limit on descriptors.
     pub(crate) fn new() -> io::Result<Self> {
         let (sender, receiver) = UnixStream::pair()?;
         sender.set_nonblocking(true)?;
@@ -25,7 +25,7 @@ impl Wakeup {
         Ok(Self { is_armed: AtomicBool::new(false), sender, receiver })
     }
 
-    /// Asks for the next notification. The polling thread calls this, then looks at what it waits for, then polls: a
+    /// Arms the next notification. The polling thread calls this, then checks the condition that it waits for, then polls: a
     /// notification in between makes the descriptor readable, so that the poll returns at once.
     pub(crate) fn arm(&self) {
         self.is_armed.store(true, Ordering::SeqCst);
@@ -40,11 +40,11 @@ impl Wakeup {
 
     /// Wakes the polling thread.
     pub(crate) fn wake(&self) {
-        // It fails only if the buffer is full: the descriptor is readable then.
+        // Fails only if the buffer is full; the descriptor is then readable.
         let _ = (&self.sender).write(&[0]);
     }
 
-    /// Takes what made the descriptor readable.
+    /// Makes the descriptor unreadable again.
     pub(crate) fn clear(&self) {
         while matches!((&self.receiver).read(&mut [0; 16]), Ok(read) if read > 0) {}
     }

@@ -1,9 +1,9 @@
-//! The accept loop: one thread a client, and no error that ends it.
+//! The accept loop: starts one thread per client; no error ends it.
 
 use std::io;
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,54 +12,55 @@ use rustix::io::Errno;
 use super::admission::Admission;
 use super::arrivals::{Arrival, Arrivals};
 use super::backoff::Backoff;
-use super::client::{Client, Shared};
-use super::places::{Place, Reason};
+use super::client::{ConnectionTask, Shared};
+use super::permits::{Permit, RefusalReason};
 use super::reserve::Reserve;
 use super::slots::Class;
 use crate::connection::SendCounts;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform;
 use crate::service::{Service, counted};
-use crate::stats::{AcceptError, Event};
+use crate::stats::{AcceptError, Counter};
+use crate::sync::Mutex;
 
-/// Connections taken from one listener before the next one has its turn.
+/// Connections accepted from one listener before the loop goes to the next: 64.
 const BATCH: usize = 64;
 
-/// How many times [`Config::place_timeout`](super::Config::place_timeout) connections are left in the listeners' queues while
-/// too many arrivals are held, where there is a reserve: with HTTP's 200 ms, health checks are answered within 1 s.
-const MOST_DEFERRALS: u32 = 2;
+/// How long connections are left in the listeners' queues while too many arrivals are held and there is a reserve, in
+/// multiples of [`Config::admission_timeout`](super::Config::admission_timeout): 2. With HTTP's 200 ms, health checks are
+/// answered within 1 s.
+const MAX_DEFERRALS: u32 = 2;
 
-/// How long, after the stop, those who are still in a listener's queue are rejected in order: 50 ms, enough for the
-/// 4096 of a full queue (12 us of the server's for each, measured). Whoever keeps coming must not keep the listener open.
+/// How long, after the stop, connections in a listener's queue are closed gracefully: 50 ms, enough for the 4096 of a full
+/// queue (12 us of the server's time each, measured). A flood of connects must not keep the listener open.
 const REJECT_PERIOD: Duration = Duration::from_millis(50);
 
-/// A listener and what is done for those who come to it.
+/// A listener and the service of its clients.
 #[derive(Debug)]
 pub(super) struct BoundListener {
     pub(super) socket: TcpListener,
     pub(super) service: Arc<dyn Service>,
-    /// True if another process holds the listener open: closing it resets nobody.
+    /// True if another process holds the listener open, so that closing it here resets no connection.
     pub(super) is_shared: bool,
 }
 
-/// The accept loop's own state.
+/// The state of the accept loop.
 pub(super) struct AcceptLoop {
     pub(super) shared: Arc<Shared>,
     next_id: u64,
-    /// Accepted, and without a thread yet. A thread takes ten times as long to start as a connection to accept: in a
-    /// burst the kernel's queue is emptied before each start, so that it does not overflow and no client's SYN is sent
-    /// again a second later.
+    /// Accepted connections without a thread. Starting a thread takes ten times as long as accepting: in a burst the kernel's
+    /// queue is emptied before each start, so that it does not overflow and no client must retransmit its SYN after 1 s.
     pub(super) arrivals: Arrivals,
-    /// Has a place, and waits for a slot, because a thread that has given up its place is about to end; or for a thread.
-    pub(super) ready: Option<(Arrival, Place)>,
-    /// Refused an ordinary place.
+    /// A connection that has a permit and waits for a slot (the thread that freed the permit is about to end) or a thread.
+    pub(super) ready: Option<(Arrival, Permit)>,
+    /// Connections that were refused an ordinary permit.
     reserve: Reserve,
     /// Since when connections have been left in the listeners' queues because too many arrivals were held; `None` once the
     /// queues have been empty.
     deferred_since: Option<Instant>,
-    /// After `accept` failed for lack of something.
+    /// Pauses after `accept` failed for lack of a resource.
     accepting: Backoff,
-    /// After the system gave no thread.
+    /// Pauses after the system refused a thread.
     pub(super) starting: Backoff,
     admission: Admission,
     failures: Throttle,
@@ -70,7 +71,7 @@ impl AcceptLoop {
         let config = &shared.config;
         Self {
             next_id: 1,
-            arrivals: Arrivals::new(config.max_waiting, config.place_timeout, config.reserved_connections > 0),
+            arrivals: Arrivals::new(config.max_waiting, config.admission_timeout, config.reserved_connections > 0),
             ready: None,
             reserve: Reserve::new(config),
             deferred_since: None,
@@ -82,36 +83,35 @@ impl AcceptLoop {
         }
     }
 
-    /// Gives a thread to each client until the stop is requested. Then closes the listeners: those who are still in their
-    /// queues get an orderly end instead of the reset that closing a listener sends them; the queue of a listener that is
-    /// shared is its next holder's.
+    /// Starts a thread for each client until the stop is requested, then closes the listeners. Connections in their queues are
+    /// closed gracefully, because closing a listener resets them; the queue of a shared listener is left to its next holder.
     pub(super) fn run(&mut self, listeners: Vec<BoundListener>) {
         let (stop, wakeup) = (self.shared.stop.clone(), Arc::clone(&self.shared.wakeup));
-        let mut waited_for: Vec<BorrowedFd<'_>> = listeners.iter().map(|listener| listener.socket.as_fd()).collect();
-        waited_for.extend([stop.as_fd(), wakeup.as_fd()]);
+        let mut polled: Vec<BorrowedFd<'_>> = listeners.iter().map(|listener| listener.socket.as_fd()).collect();
+        polled.extend([stop.as_fd(), wakeup.as_fd()]);
         while !stop.is_triggered() {
-            self.log_held(false);
+            self.log_suppressed(false);
             self.refuse_expired();
             self.start_reserved();
             if self.start_next() {
-                self.shared.stats.count(Event::Heartbeat);
+                self.shared.stats.count(Counter::Heartbeat);
             } else {
-                // While accepting is put off, what waits at the listeners is not looked at.
-                let waited_for = if self.accepts() { &waited_for } else { &waited_for[listeners.len()..] };
-                match platform::wait_any(waited_for, self.next_round()) {
+                // The listeners are not polled while accepting is paused.
+                let polled = if self.accepts() { &polled } else { &polled[listeners.len()..] };
+                match platform::wait_any(polled, self.next_round()) {
                     Ok(ready) => {
-                        self.shared.stats.count(Event::Heartbeat);
+                        self.shared.stats.count(Counter::Heartbeat);
                         if ready.last() == Some(&true) {
                             wakeup.clear();
                         }
                     }
-                    // The refusal has taken a moment: until the system lets the loop wait again, it tries whatever there may be
-                    // to do. It counts no rounds meanwhile, so that the monitor reports it.
-                    Err(error) => self.complain("cannot wait for clients", &error, "; raise the limit (ulimit -n)"),
+                    // The failed poll has paused for a moment. Until a poll succeeds, the loop tries all its work, and counts no
+                    // rounds, so that the monitor reports it.
+                    Err(error) => self.log_failure("cannot wait for clients", &error, "; raise the limit (ulimit -n)"),
                 }
             }
             if !self.is_backing_off() {
-                // All of them, although one fails: the next round begins with the same one.
+                // Tries every listener even if one fails: the next round starts with the same one.
                 let emptied = listeners.iter().filter(|listener| self.accept_batch(listener)).count();
                 if emptied == listeners.len() {
                     self.deferred_since = None;
@@ -126,57 +126,62 @@ impl AcceptLoop {
         for listener in listeners.into_iter().filter(|listener| !listener.is_shared) {
             drain_backlog(&listener.socket, deadline);
         }
-        self.log_held(true);
+        self.log_suppressed(true);
     }
 
-    /// Logs what was held back and is due; at the end, all. What threads hold back after that, the drain logs.
-    fn log_held(&mut self, is_end: bool) {
+    /// Logs the suppressed lines that are due; at the end, all of them. The drain logs those that threads add later.
+    fn log_suppressed(&mut self, is_end: bool) {
         self.admission.flush_suppressed(is_end);
         self.shared.log.flush(false);
         self.shared.log_handshakes(is_end);
-        if let Some(held) = self.failures.release(is_end) {
-            log::error!("{} to accept or serve {}s", counted(held, "more failure"), self.shared.config.role.noun());
+        if let Some(suppressed) = self.failures.release(is_end) {
+            log::error!(
+                "{} to accept or serve {}s",
+                counted(suppressed, "more failure"),
+                self.shared.config.role.noun()
+            );
         }
     }
 
-    /// When the loop comes round even if nobody comes; `None` if it need not.
+    /// When the next round is due without a new client; `None` if none is.
     fn next_round(&self) -> Option<Instant> {
         let heartbeat = self.shared.config.heartbeat.and_then(|every| Instant::now().checked_add(every));
         let (accepting, starting) = (self.accepting.resume_at(), self.starting.resume_at());
-        let (expiry, look) = (self.arrivals.deadline(&self.admission), self.reserve.next_look());
+        let (expiry, recheck) = (self.arrivals.deadline(&self.admission), self.reserve.next_check());
         let (refusals, failures) = (self.admission.due(), self.failures.due());
         let (handshakes, log) = (self.shared.handshakes_due(), self.shared.log.due());
         let all =
-            [heartbeat, accepting, starting, expiry, look, self.has_room_at(), refusals, failures, handshakes, log];
+            [heartbeat, accepting, starting, expiry, recheck, self.has_room_at(), refusals, failures, handshakes, log];
         all.into_iter().flatten().min()
     }
 
-    /// True if and only if accepting is not to be tried yet. Without threads, who comes waits in the kernel's queue.
+    /// True if and only if accepting is paused after a failure. New connections wait in the kernel's queue.
     fn is_backing_off(&self) -> bool {
         self.accepting.resume_at().is_some() || self.starting.resume_at().is_some()
     }
 
-    /// True if and only if connections may be accepted now. Others wait in the kernel's queue.
+    /// True if and only if connections may be accepted now; otherwise they wait in the kernel's queue.
     fn accepts(&self) -> bool {
         !self.is_backing_off() && self.has_room_at().is_none()
     }
 
-    /// When connections may be accepted all the same, though too many arrivals are held: those that do not get a place by
-    /// then are refused. `None` if there is room, or no place has been freed for as long as connections wait for one. Where
-    /// there is a reserve, also if connections have been left in the queues for long: a health check may be among them.
+    /// When connections are accepted although too many arrivals are held: those without a permit by then are refused. `None`
+    /// if there is room, or if no permit has been freed for the admission timeout. With a reserve, also `None` if connections
+    /// have been left in the queues for too long: a health check may be among them.
     fn has_room_at(&self) -> Option<Instant> {
         if !self.arrivals.is_full(self.admission.free()) {
             return None;
         }
         let config = &self.shared.config;
-        let quiet = self.admission.places().last_freed()?.checked_add(config.place_timeout);
+        let quiet = self.admission.permits().last_freed()?.checked_add(config.admission_timeout);
         let deferred = self.deferred_since.filter(|_| config.reserved_connections > 0);
-        let overdue = deferred.and_then(|since| since.checked_add(config.place_timeout.saturating_mul(MOST_DEFERRALS)));
+        let overdue =
+            deferred.and_then(|since| since.checked_add(config.admission_timeout.saturating_mul(MAX_DEFERRALS)));
         quiet.into_iter().chain(overdue).min().filter(|at| *at > Instant::now())
     }
 
-    /// Starts the thread of the next connection that has a place. Returns false if and only if none can be started before
-    /// something happens: the loop's wakeup is armed then, if it matters.
+    /// Starts the thread of the next connection that has a permit. Returns false if and only if no thread can be started before
+    /// another event; the loop's wakeup is armed then, if it matters.
     fn start_next(&mut self) -> bool {
         if self.try_start() {
             return true;
@@ -186,7 +191,7 @@ impl AcceptLoop {
             return false;
         }
         self.shared.wakeup.arm();
-        // What was freed before it was armed did not notify it.
+        // A permit that was freed before the arming did not notify the wakeup.
         self.start_reserved();
         self.try_start()
     }
@@ -205,14 +210,14 @@ impl AcceptLoop {
         if self.ready.is_none() || !self.shared.slots.take(Class::Ordinary) {
             return false;
         }
-        self.ready = self.ready.take().and_then(|(arrival, place)| self.start(arrival, place));
+        self.ready = self.ready.take().and_then(|(arrival, permit)| self.start(arrival, permit));
         self.ready.is_none()
     }
 
-    /// Closes and counts the connections that have been held since the system began to give no threads, for as long as one
-    /// waits for a place. The others are tried again after the pause.
+    /// Closes and counts the connections that have been held for the admission timeout while the system refused threads. The
+    /// others are tried again after the pause.
     fn close_without_thread(&mut self) {
-        let timeout = self.shared.config.place_timeout;
+        let timeout = self.shared.config.admission_timeout;
         let now = Instant::now();
         let Some(before) =
             now.checked_sub(timeout).filter(|before| self.starting.since().is_some_and(|at| at <= *before))
@@ -222,7 +227,7 @@ impl AcceptLoop {
         let ready = self.ready.take_if(|(arrival, _)| arrival.since <= before).map(|(arrival, _)| arrival);
         let mut closed = 0;
         for arrival in ready.into_iter().chain(std::iter::from_fn(|| self.arrivals.take_new(before))) {
-            self.shared.stats.count(Event::FailedSpawn);
+            self.shared.stats.count(Counter::FailedSpawn);
             reject(&arrival.socket);
             closed += 1;
         }
@@ -231,52 +236,51 @@ impl AcceptLoop {
         }
     }
 
-    /// Refuses the connections that have waited for a place, or for a thread, long enough.
+    /// Refuses the connections whose wait for a permit or a thread has timed out.
     pub(super) fn refuse_expired(&mut self) {
         self.close_without_thread();
         while let Some((arrival, reason)) = self.arrivals.expire(&self.admission) {
             self.refuse(arrival, reason);
         }
-        for (arrival, reason) in self.reserve.look() {
+        for (arrival, reason) in self.reserve.recheck() {
             self.reject(&arrival, reason);
         }
     }
 
-    /// Gives the connection a reserved place, now or soon, or closes it: its client sees the end of the stream.
-    fn refuse(&mut self, arrival: Arrival, reason: Reason) {
-        let turned_away =
-            if reason == Reason::Denied { Some((arrival, reason)) } else { self.reserve.push(arrival, reason) };
-        if let Some((arrival, reason)) = turned_away {
+    /// Queues the connection for a reserved permit, or closes it: its client sees the end of the stream.
+    fn refuse(&mut self, arrival: Arrival, reason: RefusalReason) {
+        let rejected =
+            if reason == RefusalReason::Denied { Some((arrival, reason)) } else { self.reserve.push(arrival, reason) };
+        if let Some((arrival, reason)) = rejected {
             self.reject(&arrival, reason);
         }
         self.start_reserved();
     }
 
-    /// Starts the threads of the connections that have a reserved place now. One whose address has its share lets others
-    /// pass.
+    /// Starts the threads of queued connections that get a reserved permit. Skips those whose address has its share.
     fn start_reserved(&mut self) {
         while self.reserve.has_request()
             && self.starting.resume_at().is_none()
             && self.shared.slots.take(Class::Reserved)
         {
             let taken = self.reserve.take(|peer, reason| self.admission.admit_reserved(peer, reason));
-            let Some((arrival, reason, place)) = taken else {
+            let Some((arrival, reason, permit)) = taken else {
                 return self.shared.slots.give_back(Class::Reserved);
             };
-            // Without a thread it waits on, as long as it may.
-            let turned_away = self.start(arrival, place).and_then(|(arrival, _)| self.reserve.push(arrival, reason));
-            if let Some((arrival, reason)) = turned_away {
+            // If the system refuses a thread, the connection waits on until its time-out.
+            let rejected = self.start(arrival, permit).and_then(|(arrival, _)| self.reserve.push(arrival, reason));
+            if let Some((arrival, reason)) = rejected {
                 self.reject(&arrival, reason);
             }
         }
     }
 
-    fn reject(&mut self, arrival: &Arrival, reason: Reason) {
+    fn reject(&mut self, arrival: &Arrival, reason: RefusalReason) {
         self.admission.refuse(reason, arrival.peer);
         reject(&arrival.socket);
     }
 
-    /// Accepts some of those that wait at the listener. Returns true if and only if none is left.
+    /// Accepts a batch of connections. Returns true if and only if the listener's queue is empty.
     fn accept_batch(&mut self, listener: &BoundListener) -> bool {
         let now = Instant::now();
         for _ in 0..BATCH {
@@ -285,7 +289,7 @@ impl AcceptLoop {
                 return false;
             }
             if listener.is_shared {
-                // Another holder may have had it wait: all share the flag (fcntl(2)), and Go's os/exec clears it.
+                // Another holder may have made it blocking: all share the flag (fcntl(2)), and Go's os/exec clears it.
                 let _ = listener.socket.set_nonblocking(true);
             }
             match platform::accept(&listener.socket) {
@@ -295,15 +299,15 @@ impl AcceptLoop {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_the_clients(&error) => {
-                    self.shared.stats.count_accept_error(kind_of(&error));
-                    log::debug!("a client was gone before it was accepted: {error}");
+                Err(error) if is_peer_failure(&error) => {
+                    self.shared.stats.count_accept_error(accept_error_of(&error));
+                    log::debug!("a client disconnected before it was accepted: {error}");
                 }
                 Err(error) => {
-                    self.shared.stats.count(Event::FailedAccept);
-                    self.shared.stats.count_accept_error(kind_of(&error));
-                    self.complain("cannot accept a client", &error, advice(&error));
-                    self.accepting.begin();
+                    self.shared.stats.count(Counter::FailedAccept);
+                    self.shared.stats.count_accept_error(accept_error_of(&error));
+                    self.log_failure("cannot accept a client", &error, advice(&error));
+                    self.accepting.record_failure();
                     return false;
                 }
             }
@@ -311,61 +315,64 @@ impl AcceptLoop {
         false
     }
 
-    /// Starts the connection's thread, in a slot that has been taken. Returns the connection if the system gives no thread; its
-    /// slot is free then.
-    fn start(&mut self, arrival: Arrival, place: Place) -> Option<(Arrival, Place)> {
+    /// Starts the connection's thread in a slot that has been taken. Returns the connection if the system refuses a thread; its
+    /// slot is then free.
+    fn start(&mut self, arrival: Arrival, permit: Permit) -> Option<(Arrival, Permit)> {
         let Arrival { peer, socket, service, since } = arrival;
         let (id, shared) = (self.next_id, Arc::clone(&self.shared));
-        let (guard, class) = (shared.stats.connect(), place.class());
-        let client = Client { id, peer: peer.into(), socket, place, guard, service, shared: Arc::clone(&shared) };
+        let (guard, class) = (shared.stats.connect(), permit.class());
+        let client =
+            ConnectionTask { id, peer: peer.into(), socket, permit, guard, service, shared: Arc::clone(&shared) };
         shared.registry.enter(id, peer);
         let role = shared.config.role;
         let builder =
             thread::Builder::new().name(format!("{}-{id}", role.thread_name())).stack_size(shared.config.stack_size);
-        // A closure is dropped if there is no thread for it: the connection must not be. Held while it changes hands.
-        let handed = Arc::new(Mutex::new(Some(client)));
-        let taken = Arc::clone(&handed);
+        // A failed spawn drops its closure, but must not drop the connection. Locked only for the hand-over.
+        let hand_over = Arc::new(Mutex::new(Some(client)));
+        let taken = Arc::clone(&hand_over);
         match builder.spawn(move || run(taken)) {
             Ok(thread) => {
                 self.next_id += 1;
                 if let Some(ended) = shared.registry.keep_thread(id, thread) {
                     shared.slots.retire(ended, class);
                 }
-                self.accepting.end();
-                self.starting.end();
+                self.accepting.reset();
+                self.starting.reset();
                 None
             }
             Err(error) => {
-                let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let client = hand_over.lock().take();
                 shared.registry.leave(id, SendCounts::default());
                 shared.slots.give_back(class);
-                self.complain(&format!("no thread for {} {peer}", role.noun()), &error, advice(&error));
-                self.starting.begin();
-                client.map(|Client { socket, place, service, .. }| (Arrival { peer, socket, service, since }, place))
+                self.log_failure(&format!("cannot start a thread for {} {peer}", role.noun()), &error, advice(&error));
+                self.starting.record_failure();
+                client.map(|ConnectionTask { socket, permit, service, .. }| {
+                    (Arrival { peer, socket, service, since }, permit)
+                })
             }
         }
     }
 
-    fn complain(&mut self, what: &str, error: &io::Error, advice: &str) {
-        if let Some(held) = self.failures.pass() {
-            log::error!("{what}: {error}{advice}{}", more(held));
+    fn log_failure(&mut self, what: &str, error: &io::Error, advice: &str) {
+        if let Some(suppressed) = self.failures.pass() {
+            log::error!("{what}: {error}{advice}{}", more(suppressed));
         }
     }
 }
 
-/// What a connection's thread does.
-fn run(handed: Arc<Mutex<Option<Client>>>) {
-    let client = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
-    // It has no more use, and lives no longer.
-    drop(handed);
+/// The main function of a connection's thread.
+fn run(hand_over: Arc<Mutex<Option<ConnectionTask>>>) {
+    let client = hand_over.lock().take();
+    // Freed early.
+    drop(hand_over);
     if let Some(client) = client {
         client.run();
     }
 }
 
-/// True if and only if `accept` failed with what was the client's own, come early: it had gone, its network is broken, a
-/// packet filter has something against it (accept(2)). Any other failure may come again at once.
-fn is_the_clients(error: &io::Error) -> bool {
+/// True if and only if `accept` failed because of the client: it has disconnected, its network is broken, or a packet
+/// filter rejects it (accept(2)). Any other failure may recur at once.
+fn is_peer_failure(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(
         errno,
@@ -383,18 +390,18 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-/// What to do about `error`, if it is a limit of the system's.
+/// Advice about `error`, if a limit of the system caused it.
 fn advice(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN) => {
-            "; raise the limit (ulimit -n, ulimit -u), or lower --max-connections"
+            "; raise the limit (ulimit -n, ulimit -u), or lower the limit on connections"
         }
         Some(Errno::INVAL) => "; has another program that holds the listener shut it down?",
         _ => "",
     }
 }
 
-/// Turns away those who are in the listener's queue, until it is empty or `deadline` has passed.
+/// Closes the connections in the listener's queue gracefully until it is empty or `deadline` has passed.
 fn drain_backlog(listener: &TcpListener, deadline: Instant) {
     loop {
         for _ in 0..BATCH {
@@ -407,8 +414,8 @@ fn drain_backlog(listener: &TcpListener, deadline: Instant) {
     }
 }
 
-/// What `accept` failed with, as it is counted.
-fn kind_of(error: &io::Error) -> AcceptError {
+/// Returns the counter for a failure of `accept`.
+fn accept_error_of(error: &io::Error) -> AcceptError {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => AcceptError::ProcessDescriptors,
         Some(Errno::NFILE) => AcceptError::SystemDescriptors,
@@ -419,7 +426,7 @@ fn kind_of(error: &io::Error) -> AcceptError {
 
 /// Closes a client that gets no thread: it sees the end of the stream.
 fn reject(socket: &TcpStream) {
-    // It fails only if the client has gone.
+    // Fails only if the client has disconnected.
     let _ = socket.shutdown(Direction::Write);
 }
 
@@ -428,7 +435,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_is_left_when_the_time_for_turning_away_is_over() {
+    fn draining_a_listeners_queue_ends_at_its_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -441,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_clients_own_failure_is_backed_off_from() {
+    fn an_accept_failure_that_no_client_caused_is_backed_off() {
         let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
         // Linux accepts a connection that was reset in the queue (measured); other systems fail with the first of these.
         for own in [
@@ -455,10 +462,10 @@ mod tests {
             Errno::TIMEDOUT,
             Errno::PERM,
         ] {
-            assert!(is_the_clients(&error(own)), "{own}");
+            assert!(is_peer_failure(&error(own)), "{own}");
         }
         for other in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INVAL, Errno::BADF, Errno::OPNOTSUPP] {
-            assert!(!is_the_clients(&error(other)), "{other}");
+            assert!(!is_peer_failure(&error(other)), "{other}");
         }
         assert!(
             advice(&error(Errno::MFILE)).contains("ulimit") && advice(&error(Errno::INVAL)).contains("shut it down")

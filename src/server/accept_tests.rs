@@ -1,4 +1,4 @@
-//! The accept loop where the system gives no thread.
+//! The accept loop while the system refuses threads.
 
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
@@ -13,13 +13,13 @@ use super::limits::Capacity;
 use crate::service::Greet;
 use crate::shutdown::Shutdown;
 
-/// No address space has room for that: the system refuses the thread, as it does at its limit.
+/// A stack size that exceeds every address space: the system refuses the thread, as it does at its limit.
 const NO_THREAD: usize = 1 << 46;
 
-/// An accept loop without threads, and the peers of three connections that it has accepted.
-fn three_without_threads(place_timeout: Duration) -> (AcceptLoop, Vec<TcpStream>) {
+/// Returns an accept loop that can start no thread, and the peers of three accepted connections.
+fn three_without_threads(admission_timeout: Duration) -> (AcceptLoop, Vec<TcpStream>) {
     assert!(Capacity::of_this_machine().clients > 10);
-    let config = Config { stack_size: NO_THREAD, place_timeout, ..Config::default() };
+    let config = Config { stack_size: NO_THREAD, admission_timeout, ..Config::default() };
     let shared = Shared::new(config, Arc::default(), Arc::default(), Shutdown::new().unwrap()).unwrap();
     let mut acceptor = AcceptLoop::new(Arc::new(shared));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -42,18 +42,18 @@ fn is_open(mut peer: &TcpStream) -> bool {
 }
 
 #[test]
-fn connections_wait_while_the_system_gives_no_threads_and_are_served_when_it_does() {
+fn connections_wait_while_the_system_refuses_threads() {
     let (mut acceptor, peers) = three_without_threads(Duration::from_hours(1));
     for _ in 0..5 {
-        acceptor.starting.end();
+        acceptor.starting.reset();
         assert!(!acceptor.try_start() && acceptor.ready.is_some() && acceptor.starting.resume_at().is_some());
     }
-    assert!(!acceptor.try_start(), "there is a pause");
+    assert!(!acceptor.try_start(), "the loop is in a pause");
     let stats = Arc::clone(&acceptor.shared.stats);
     assert_eq!((stats.active(), stats.served(), stats.failed_spawns()), (0, 0, 0));
     assert!(peers.iter().all(is_open));
     Arc::get_mut(&mut acceptor.shared).unwrap().config.stack_size = 512 * 1024;
-    acceptor.starting.end();
+    acceptor.starting.reset();
     assert!(acceptor.try_start() && acceptor.try_start() && acceptor.try_start() && !acceptor.try_start());
     for mut peer in peers {
         let mut text = String::new();
@@ -64,7 +64,7 @@ fn connections_wait_while_the_system_gives_no_threads_and_are_served_when_it_doe
 }
 
 #[test]
-fn connections_that_have_waited_for_a_thread_long_enough_are_closed_and_counted_together() {
+fn connections_without_a_thread_in_time_are_closed_and_counted() {
     let (mut acceptor, peers) = three_without_threads(Duration::ZERO);
     assert!(!acceptor.try_start() && acceptor.ready.is_some());
     acceptor.refuse_expired();

@@ -1,4 +1,4 @@
-//! Who may connect. The accept loop decides it before it starts a thread.
+//! Admission of clients: the accept loop checks each before it starts a thread.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -6,112 +6,114 @@ use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::places::{Limits, Place, Places, Reason};
+use super::permits::{ConnectionLimits, Permit, Permits, RefusalReason};
 use super::{Config, Role};
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform::Wakeup;
 use crate::service::counted;
 use crate::stats::Stats;
 
-/// Decides who may connect: first by the list of networks, then by the limit of an address, then by the number of places.
+/// Admits clients: checks the allowed networks, then the limit on connections, then the limit of the address.
 #[derive(Debug)]
 pub(super) struct Admission {
     stats: Arc<Stats>,
     /// Empty: every address may connect.
     allow: Vec<IpNet>,
-    limits: Limits,
-    /// What a connection is called in the log.
+    limits: ConnectionLimits,
+    /// Determines the log's noun for a connection.
     role: Role,
-    places: Arc<Places>,
-    /// What was logged of each reason.
-    throttles: [Throttle; Reason::ALL.len()],
+    permits: Arc<Permits>,
+    /// Limits the log lines of each reason.
+    throttles: [Throttle; RefusalReason::ALL.len()],
 }
 
 impl Admission {
-    /// Returns the admission of one server; `wakeup` is notified when a place is freed.
+    /// Returns the admission of one server; `wakeup` is notified when a permit is freed.
     pub(super) fn new(config: &Config, stats: &Arc<Stats>, wakeup: Arc<Wakeup>) -> Self {
         Self {
             stats: Arc::clone(stats),
             allow: config.allow.iter().copied().map(canonical).collect(),
-            limits: Limits {
+            limits: ConnectionLimits {
                 max_connections: config.max_connections,
                 reserved: config.reserved_connections,
                 max_per_source: config.max_connections_per_ip,
             },
             role: config.role,
-            places: Arc::new(Places::new(wakeup)),
-            throttles: Reason::ALL.map(|_| Throttle::new(LOG_PERIOD)),
+            permits: Arc::new(Permits::new(wakeup)),
+            throttles: RefusalReason::ALL.map(|_| Throttle::new(LOG_PERIOD)),
         }
     }
 
-    /// Takes a place for a connection from `peer`. An IPv4 address that came as IPv6 must be IPv4 here.
+    /// Acquires a permit for a connection from `peer`. An IPv4-mapped address must be given as IPv4.
     ///
     /// # Errors
-    /// Why there is none.
-    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Place, Reason> {
+    /// Why the connection is refused.
+    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Permit, RefusalReason> {
         if !self.allow.is_empty() && !self.allow.iter().any(|network| network.contains(&peer.ip())) {
-            return Err(Reason::Denied);
+            return Err(RefusalReason::Denied);
         }
-        self.places.take(&self.limits, peer.ip())
+        self.permits.take(&self.limits, peer.ip())
     }
 
-    /// Takes a reserved place for a connection that was refused for `reason`; see [`Places::take_reserved`].
-    pub(super) fn admit_reserved(&self, peer: SocketAddr, reason: Reason) -> Option<Place> {
-        self.places.take_reserved(&self.limits, peer.ip(), reason)
+    /// Acquires a reserved permit for a connection that was refused for `reason`; see [`Permits::take_reserved`].
+    pub(super) fn admit_reserved(&self, peer: SocketAddr, reason: RefusalReason) -> Option<Permit> {
+        self.permits.take_reserved(&self.limits, peer.ip(), reason)
     }
 
-    /// The places that are taken.
-    pub(super) fn places(&self) -> &Places {
-        &self.places
+    /// The permits of this server.
+    pub(super) fn permits(&self) -> &Permits {
+        &self.permits
     }
 
-    /// How many places are free.
+    /// The number of free permits.
     pub(super) fn free(&self) -> u64 {
-        self.limits.max_connections.saturating_sub(self.places.taken())
+        self.limits.max_connections.saturating_sub(self.permits.taken())
     }
 
-    /// How many places one address may have.
+    /// The maximum number of permits of one address.
     pub(super) fn max_per_source(&self) -> u64 {
         self.limits.max_per_source.unwrap_or(u64::MAX)
     }
 
-    /// When refusals that were not logged should be, if no other one comes; `None` if all were.
+    /// When suppressed refusals are due for the log; `None` if there are none.
     pub(super) fn due(&self) -> Option<Instant> {
         self.throttles.iter().filter_map(Throttle::due).min()
     }
 
-    /// Logs the refusals that are due; at the end of the server, all that were held back.
+    /// Logs the suppressed refusals that are due; at the end of the server, all of them.
     pub(super) fn flush_suppressed(&mut self, is_end: bool) {
-        for reason in Reason::ALL {
-            if let Some(held) = self.throttles[reason as usize].release(is_end) {
-                let others = counted(held, &format!("more {}", self.role.noun()));
+        for reason in RefusalReason::ALL {
+            if let Some(suppressed) = self.throttles[reason as usize].release(is_end) {
+                let others = counted(suppressed, &format!("more {}", self.role.noun()));
                 log::warn!("{others} refused: {}", self.explain(reason));
             }
         }
     }
 
-    /// Counts a refusal, and logs it if none was logged for a second.
-    pub(super) fn refuse(&mut self, reason: Reason, peer: SocketAddr) {
+    /// Counts a refusal, and logs it if no other one was logged in the last second.
+    pub(super) fn refuse(&mut self, reason: RefusalReason, peer: SocketAddr) {
         self.stats.count(reason.event());
-        if let Some(held) = self.throttles[reason as usize].pass() {
-            log::warn!("{} {peer} refused: {}{}", self.role.noun(), self.explain(reason), more(held));
+        if let Some(suppressed) = self.throttles[reason as usize].pass() {
+            log::warn!("{} {peer} refused: {}{}", self.role.noun(), self.explain(reason), more(suppressed));
         }
     }
 
-    fn explain(&self, reason: Reason) -> String {
-        let limit = |limit: u64, of: &str, option: &str| format!("{limit} connections are the limit{of} ({option})");
+    fn explain(&self, reason: RefusalReason) -> String {
         match reason {
-            Reason::Denied => "the address is not on the list (--allow)".to_owned(),
-            Reason::Full => limit(self.limits.max_connections, "", self.role.limit_option()),
-            Reason::PerIp => {
-                limit(self.limits.max_per_source.unwrap_or_default(), " for one address", "--max-connections-per-ip")
+            RefusalReason::Denied => "the address is not in an allowed network (allow)".to_owned(),
+            RefusalReason::Full => {
+                format!("{} connections are the limit (max_connections)", self.limits.max_connections)
+            }
+            RefusalReason::PerIp => {
+                let limit = self.limits.max_per_source.unwrap_or_default();
+                format!("{limit} connections are the limit for one address (max_connections_per_ip)")
             }
         }
     }
 }
 
-/// Returns the network as addresses are compared with it: IPv4 that is written as IPv6 (`::ffff:10.0.0.0/104`, RFC 4291,
-/// 2.5.5.2) is IPv4.
+/// Returns `network` in the form that addresses are compared with: an IPv4-mapped network (`::ffff:10.0.0.0/104`, RFC 4291,
+/// 2.5.5.2) as IPv4.
 fn canonical(network: IpNet) -> IpNet {
     let IpAddr::V4(mapped) = network.addr().to_canonical() else { return network };
     let bits = network.prefix_len().checked_sub(if network.addr().is_ipv6() { 96 } else { 0 });
@@ -143,18 +145,18 @@ mod tests {
     }
 
     #[test]
-    fn a_list_admits_its_networks_alone() {
+    fn a_list_admits_its_networks_only() {
         let (admission, _) = admission(&allowing(&["10.1.2.3/8", "192.0.2.7/32", "2001:db8::/32"]));
         for ip in ["10.0.0.1", "10.255.255.255", "192.0.2.7", "2001:db8:ffff::1"] {
             assert!(admission.admit(from(ip)).is_ok(), "{ip}");
         }
         for ip in ["11.0.0.0", "192.0.2.8", "127.0.0.1", "2001:db9::1", "::1"] {
-            assert_eq!(admission.admit(from(ip)).unwrap_err(), Reason::Denied, "{ip}");
+            assert_eq!(admission.admit(from(ip)).unwrap_err(), RefusalReason::Denied, "{ip}");
         }
     }
 
     #[test]
-    fn ipv4_written_as_ipv6_is_ipv4() {
+    fn an_ipv4_mapped_network_matches_ipv4_addresses() {
         for (network, inside, outside) in [
             ("::ffff:10.0.0.0/104", "10.9.9.9", "11.0.0.1"),
             ("::ffff:10.0.0.1/128", "10.0.0.1", "10.0.0.2"),
@@ -170,18 +172,18 @@ mod tests {
     #[test]
     fn refusals_are_counted_by_reason() {
         let (mut admission, stats) = admission(&Config::default());
-        for reason in Reason::ALL {
+        for reason in RefusalReason::ALL {
             admission.refuse(reason, from("192.0.2.1"));
         }
         assert_eq!((stats.denied(), stats.refused(), stats.refused_per_ip()), (1, 1, 1));
     }
 
     #[test]
-    fn refusals_held_back_are_due_for_the_log_within_a_second() {
+    fn suppressed_refusals_are_due_for_the_log_within_a_second() {
         let (mut admission, _) = admission(&Config::default());
-        admission.refuse(Reason::Full, from("192.0.2.8"));
+        admission.refuse(RefusalReason::Full, from("192.0.2.8"));
         assert_eq!(admission.due(), None, "the first one is logged at once");
-        admission.refuse(Reason::Full, from("192.0.2.9"));
+        admission.refuse(RefusalReason::Full, from("192.0.2.9"));
         assert!(admission.due().is_some_and(|due| due <= Instant::now() + LOG_PERIOD));
     }
 }

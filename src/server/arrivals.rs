@@ -1,4 +1,4 @@
-//! Accepted connections that have no thread yet: those that have not been looked at, and those that wait for a place.
+//! Accepted connections without a thread: those that are unchecked, and those that wait for a permit.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::Admission;
-use super::places::{Place, Reason, source_of};
+use super::permits::{Permit, RefusalReason, source_of};
 use crate::service::Service;
 
-/// How many times [`Config::place_timeout`](super::Config::place_timeout) a connection waits at most, while other
-/// connections keep ending and there is no reserve.
-const MOST_TIMEOUTS: u32 = 5;
+/// The longest wait of a connection while other connections keep ending and there is no reserve, in multiples of
+/// [`Config::admission_timeout`](super::Config::admission_timeout): 5.
+const MAX_TIMEOUTS: u32 = 5;
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -24,67 +24,67 @@ pub(super) struct Arrival {
     pub(super) since: Instant,
 }
 
-/// Accepted connections without a thread, first come, first served.
+/// A FIFO queue of accepted connections without a thread.
 ///
-/// A connection that finds no place waits for one: the server may not have noticed yet that another client has left. So
-/// when all clients of a full server reconnect at once, none is refused. The wait is bounded in number and in time; one
-/// address may have as many connections waiting as it may have places.
+/// A connection that gets no permit waits for one: the server may not have noticed yet that another client has
+/// disconnected. So when all clients of a full server reconnect at once, none is refused. The queue is bounded in number
+/// and time; one address may have as many waiting connections as it may have permits.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    /// Not looked at yet.
+    /// Connections that have not tried to get a permit yet.
     new: VecDeque<Arrival>,
-    /// Those that found no place, and why, by the order in which they came.
-    waiting: BTreeMap<u64, (Arrival, Reason)>,
-    /// How many have started to wait.
+    /// Connections that wait for a permit, each with the reason, by number in the order of arrival.
+    waiting: BTreeMap<u64, (Arrival, RefusalReason)>,
+    /// The number of the next connection in `waiting`.
     waited: u64,
-    /// Those of `waiting`, by source; one that has none is not kept.
+    /// The numbers in `waiting` by source; a source without any is removed.
     by_source: HashMap<IpAddr, BTreeSet<u64>>,
-    /// Those of `waiting` that may find a place now. One whose address has no place left is one of them again when its address
-    /// has freed a place: so a freed place costs one try or two, however many connections wait.
+    /// The numbers in `waiting` that may get a permit now. A connection whose address has no permit left becomes one again
+    /// when its address frees a permit: so a freed permit costs one or two tries, however many connections wait.
     candidates: BTreeSet<u64>,
     max_waiting: usize,
-    place_timeout: Duration,
-    /// How long a connection waits at most, while other connections keep ending.
+    admission_timeout: Duration,
+    /// The longest wait of a connection while other connections keep ending.
     longest_wait: Duration,
 }
 
 impl Arrivals {
-    /// Returns an empty queue. Where there is a `reserve`, a connection waits for no longer than `place_timeout`: a health
-    /// check has its answer from the reserve then, though other connections keep ending.
-    pub(super) fn new(max_waiting: usize, place_timeout: Duration, has_reserve: bool) -> Self {
+    /// Returns an empty queue. With a reserve, a connection waits no longer than `admission_timeout`: a health check then gets
+    /// its answer from the reserve even while other connections keep ending.
+    pub(super) fn new(max_waiting: usize, admission_timeout: Duration, has_reserve: bool) -> Self {
         let (new, waiting, by_source, candidates) = Default::default();
-        let longest_wait = place_timeout.saturating_mul(if has_reserve { 1 } else { MOST_TIMEOUTS });
-        Self { new, waiting, waited: 0, by_source, candidates, max_waiting, place_timeout, longest_wait }
+        let longest_wait = admission_timeout.saturating_mul(if has_reserve { 1 } else { MAX_TIMEOUTS });
+        Self { new, waiting, waited: 0, by_source, candidates, max_waiting, admission_timeout, longest_wait }
     }
 
     pub(super) fn push(&mut self, arrival: Arrival) {
         self.new.push_back(arrival);
     }
 
-    /// True if and only if no connection is held.
+    /// True if and only if the queue is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.new.is_empty() && self.waiting.is_empty()
     }
 
-    /// True if and only if no more connections may be held, with so many places that are `free`.
+    /// True if and only if the queue may hold no more connections while that many permits are `free`.
     pub(super) fn is_full(&self, free: u64) -> bool {
         (self.new.len() + self.waiting.len()) as u64 >= free.saturating_add(self.max_waiting as u64)
     }
 
-    /// Takes the next connection that finds a place, with that place. One that finds none begins to wait, or is put into
-    /// `refused` if it may not.
+    /// Removes and returns the next connection that gets a permit, with the permit. A connection without one starts to wait, or
+    /// is moved to `refused` if it may not.
     pub(super) fn next(
         &mut self,
         admission: &Admission,
-        refused: &mut Vec<(Arrival, Reason)>,
-    ) -> Option<(Arrival, Place)> {
+        refused: &mut Vec<(Arrival, RefusalReason)>,
+    ) -> Option<(Arrival, Permit)> {
         let admitted = self.next_waiting(admission);
         if admitted.is_some() {
             return admitted;
         }
         while let Some(arrival) = self.new.pop_front() {
             match admission.admit(arrival.peer) {
-                Ok(place) => return Some((arrival, place)),
+                Ok(permit) => return Some((arrival, permit)),
                 Err(reason) if self.may_wait(&arrival, reason, admission) => self.wait(arrival, reason),
                 Err(reason) => refused.push((arrival, reason)),
             }
@@ -92,70 +92,70 @@ impl Arrivals {
         None
     }
 
-    fn next_waiting(&mut self, admission: &Admission) -> Option<(Arrival, Place)> {
-        for source in admission.places().take_freed() {
+    fn next_waiting(&mut self, admission: &Admission) -> Option<(Arrival, Permit)> {
+        for source in admission.permits().take_freed() {
             self.reconsider(source);
         }
         while let Some(&number) = self.candidates.first() {
             let admitted = self.waiting.get(&number).map(|(arrival, _)| admission.admit(arrival.peer));
             match admitted {
-                Some(Ok(place)) => return self.take(number).map(|(arrival, _)| (arrival, place)),
-                Some(Err(Reason::Full)) => return None,
+                Some(Ok(permit)) => return self.take(number).map(|(arrival, _)| (arrival, permit)),
+                Some(Err(RefusalReason::Full)) => return None,
                 Some(Err(_)) | None => self.candidates.remove(&number),
             };
         }
         None
     }
 
-    /// Makes the oldest connection of `source` that waits a candidate.
+    /// Makes the oldest waiting connection of `source` a candidate.
     fn reconsider(&mut self, source: IpAddr) {
         self.candidates.extend(self.by_source.get(&source).and_then(BTreeSet::first));
     }
 
-    fn wait(&mut self, arrival: Arrival, reason: Reason) {
+    fn wait(&mut self, arrival: Arrival, reason: RefusalReason) {
         let number = self.waited;
         self.waited += 1;
         self.by_source.entry(source_of(arrival.peer.ip())).or_default().insert(number);
-        if reason == Reason::Full {
+        if reason == RefusalReason::Full {
             self.candidates.insert(number);
         }
         self.waiting.insert(number, (arrival, reason));
     }
 
-    fn may_wait(&self, arrival: &Arrival, reason: Reason, admission: &Admission) -> bool {
+    fn may_wait(&self, arrival: &Arrival, reason: RefusalReason, admission: &Admission) -> bool {
         let has_room = match reason {
-            Reason::Denied => false,
-            Reason::Full => true,
-            Reason::PerIp => {
+            RefusalReason::Denied => false,
+            RefusalReason::Full => true,
+            RefusalReason::PerIp => {
                 let waiting = self.by_source.get(&source_of(arrival.peer.ip())).map_or(0, BTreeSet::len);
                 (waiting as u64) < admission.max_per_source()
             }
         };
-        has_room && !self.place_timeout.is_zero() && self.waiting.len() < self.max_waiting
+        has_room && !self.admission_timeout.is_zero() && self.waiting.len() < self.max_waiting
     }
 
-    /// When the oldest connection that waits has waited long enough; `None` if none waits.
+    /// When the oldest waiting connection times out; `None` if none waits.
     pub(super) fn deadline(&self, admission: &Admission) -> Option<Instant> {
         let since = self.waiting.first_key_value()?.1.0.since;
-        let last_freed = admission.places().last_freed().map_or(since, |freed| freed.max(since));
-        let quiet = last_freed.checked_add(self.place_timeout)?;
+        let last_freed = admission.permits().last_freed().map_or(since, |freed| freed.max(since));
+        let quiet = last_freed.checked_add(self.admission_timeout)?;
         Some(quiet.min(since.checked_add(self.longest_wait)?))
     }
 
-    /// Takes the oldest connection that waits, if it has waited long enough.
-    pub(super) fn expire(&mut self, admission: &Admission) -> Option<(Arrival, Reason)> {
+    /// Removes and returns the oldest waiting connection if it has timed out.
+    pub(super) fn expire(&mut self, admission: &Admission) -> Option<(Arrival, RefusalReason)> {
         self.deadline(admission).filter(|deadline| *deadline <= Instant::now())?;
         let oldest = *self.waiting.first_key_value()?.0;
         self.take(oldest)
     }
 
-    /// Takes the oldest connection that has not been looked at, if it was accepted no later than `before`.
+    /// Removes and returns the oldest unchecked connection if it was accepted no later than `before`.
     pub(super) fn take_new(&mut self, before: Instant) -> Option<Arrival> {
         if self.new.front()?.since <= before { self.new.pop_front() } else { None }
     }
 
-    /// Takes a connection out of those that wait. If it was a candidate, the next one of its source is one.
-    fn take(&mut self, number: u64) -> Option<(Arrival, Reason)> {
+    /// Removes and returns a waiting connection. If it was a candidate, the next one of its source becomes one.
+    fn take(&mut self, number: u64) -> Option<(Arrival, RefusalReason)> {
         let (arrival, reason) = self.waiting.remove(&number)?;
         let source = source_of(arrival.peer.ip());
         if let Entry::Occupied(mut numbers) = self.by_source.entry(source) {
@@ -170,7 +170,7 @@ impl Arrivals {
         Some((arrival, reason))
     }
 
-    /// Takes all connections.
+    /// Removes and returns all connections.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Arrival> + '_ {
         (self.by_source, self.candidates) = Default::default();
         self.new.drain(..).chain(std::mem::take(&mut self.waiting).into_values().map(|(arrival, _)| arrival))
@@ -191,15 +191,15 @@ mod tests {
         admission: Admission,
         queue: Arrivals,
         listener: TcpListener,
-        refused: Vec<(Arrival, Reason)>,
+        refused: Vec<(Arrival, RefusalReason)>,
     }
 
     impl Server {
-        fn new(config: &Config, max_waiting: usize, place_timeout: Duration) -> Self {
+        fn new(config: &Config, max_waiting: usize, admission_timeout: Duration) -> Self {
             let wakeup = Arc::new(Wakeup::new().unwrap());
             Self {
                 admission: Admission::new(config, &Arc::default(), wakeup),
-                queue: Arrivals::new(max_waiting, place_timeout, config.reserved_connections > 0),
+                queue: Arrivals::new(max_waiting, admission_timeout, config.reserved_connections > 0),
                 listener: TcpListener::bind("127.0.0.1:0").unwrap(),
                 refused: Vec::new(),
             }
@@ -217,10 +217,10 @@ mod tests {
             self.queue.push(Arrival { peer, socket, service: Arc::new(Greet::new("")), since });
         }
 
-        /// The address and the place of the next connection.
-        fn next(&mut self) -> Option<(String, Place)> {
+        /// Returns the address and the permit of the next connection.
+        fn next(&mut self) -> Option<(String, Permit)> {
             let next = self.queue.next(&self.admission, &mut self.refused);
-            next.map(|(arrival, place)| (arrival.peer.ip().to_string(), place))
+            next.map(|(arrival, permit)| (arrival.peer.ip().to_string(), permit))
         }
     }
 
@@ -229,56 +229,56 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_that_waits_gets_the_place_that_is_freed() {
+    fn the_oldest_waiting_connection_gets_a_freed_permit() {
         let mut server = Server::new(&limited(1, None), 10, LONG);
         server.arrive(["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
-        let (_, place) = server.next().unwrap();
+        let (_, permit) = server.next().unwrap();
         assert!(server.next().is_none() && server.refused.is_empty());
-        drop(place);
+        drop(permit);
         server.arrive(["192.0.2.4"]);
         assert_eq!(server.next().unwrap().0, "192.0.2.2");
     }
 
     #[test]
-    fn an_address_at_its_limit_lets_others_pass() {
+    fn an_address_at_its_limit_does_not_block_others() {
         let mut server = Server::new(&limited(10, Some(1)), 10, LONG);
         server.arrive(["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"]);
         let (_, first) = server.next().unwrap();
         let (ip, _other) = server.next().unwrap();
         assert_eq!(ip, "192.0.2.2");
-        assert_eq!(server.refused.len(), 1, "an address has more waiting than it may have places");
+        assert_eq!(server.refused.len(), 1, "an address has more waiting than it may have permits");
         drop(first);
         assert_eq!(server.next().unwrap().0, "192.0.2.1");
         assert!(server.queue.by_source.is_empty());
     }
 
     #[test]
-    fn a_freed_place_of_one_address_is_offered_to_that_address_alone() {
+    fn a_freed_permit_of_an_address_is_offered_to_that_address_only() {
         let mut server = Server::new(&limited(10, Some(1)), 100, LONG);
         let addresses: Vec<String> = (1..=9).map(|number| format!("192.0.2.{number}")).collect();
-        let mut places = Vec::new();
+        let mut permits = Vec::new();
         for ip in addresses.iter().chain(&addresses) {
             server.arrive([ip.as_str()]);
-            places.extend(server.next().map(|(_, place)| place));
+            permits.extend(server.next().map(|(_, permit)| permit));
         }
-        assert_eq!((places.len(), server.queue.waiting.len(), server.queue.candidates.len()), (9, 9, 0));
-        drop(places.remove(6));
+        assert_eq!((permits.len(), server.queue.waiting.len(), server.queue.candidates.len()), (9, 9, 0));
+        drop(permits.remove(6));
         assert_eq!(server.next().unwrap().0, "192.0.2.7");
         assert!(server.queue.candidates.is_empty() && server.next().is_none());
-        // Where the server is full, each may be the next.
+        // On a full server, each address may be the next.
         let mut server = Server::new(&limited(2, Some(1)), 100, LONG);
         server.arrive(["192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3", "192.0.2.1"]);
         let (_, first) = server.next().unwrap();
         let (_, second) = server.next().unwrap();
         assert!(server.next().is_none());
         drop(second);
-        assert_eq!(server.next().unwrap().0, "192.0.2.3", "the first address has its place");
+        assert_eq!(server.next().unwrap().0, "192.0.2.3", "the first address already has its permit");
         drop(first);
         assert_eq!(server.next().unwrap().0, "192.0.2.1");
     }
 
     #[test]
-    fn more_than_may_wait_are_left_to_the_listeners_or_refused() {
+    fn connections_above_max_waiting_stay_queued_or_are_refused() {
         let mut server = Server::new(&limited(1, None), 1, LONG);
         server.arrive(["192.0.2.1", "192.0.2.2"]);
         assert!(server.queue.is_full(server.admission.free()));
@@ -286,11 +286,11 @@ mod tests {
         assert!(server.next().is_none() && server.queue.is_full(server.admission.free()));
         server.arrive(["192.0.2.3"]);
         assert!(server.next().is_none());
-        assert_eq!(server.refused[0].1, Reason::Full);
+        assert_eq!(server.refused[0].1, RefusalReason::Full);
     }
 
     #[test]
-    fn a_wait_ends_when_no_connection_has_ended_for_the_timeout() {
+    fn a_wait_times_out_when_no_other_connection_ends() {
         let mut server = Server::new(&limited(1, None), 10, Duration::from_millis(1));
         server.arrive(["192.0.2.1", "192.0.2.2"]);
         let _place = server.next().unwrap();
@@ -299,13 +299,13 @@ mod tests {
         while Instant::now() < deadline {
             std::thread::yield_now();
         }
-        assert_eq!(server.queue.expire(&server.admission).unwrap().1, Reason::Full);
+        assert_eq!(server.queue.expire(&server.admission).unwrap().1, RefusalReason::Full);
         assert!(server.queue.is_empty() && server.queue.by_source.is_empty());
     }
 
     #[test]
-    fn a_wait_is_extended_when_connections_end_unless_there_is_a_reserve() {
-        for (reserved_connections, timeouts) in [(0, MOST_TIMEOUTS), (4, 1)] {
+    fn a_wait_is_extended_when_connections_end_without_a_reserve() {
+        for (reserved_connections, timeouts) in [(0, MAX_TIMEOUTS), (4, 1)] {
             let config = Config { reserved_connections, ..limited(2, None) };
             let mut server = Server::new(&config, 10, LONG);
             server.arrive(["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]);
@@ -321,11 +321,11 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_denied_does_not_wait() {
+    fn a_denied_address_does_not_wait() {
         let allow = vec!["192.0.2.0/24".parse().unwrap()];
         let mut server = Server::new(&Config { allow, ..Config::default() }, 10, LONG);
         server.arrive(["198.51.100.1"]);
         assert!(server.next().is_none());
-        assert_eq!(server.refused[0].1, Reason::Denied);
+        assert_eq!(server.refused[0].1, RefusalReason::Denied);
     }
 }

@@ -1,40 +1,40 @@
-//! The pause between tries of what the system has refused for lack of something.
+//! Exponential backoff after the system refuses a resource.
 
 use std::time::{Duration, Instant};
 
-/// The first pause: 10 ms, doubling to 1 s. NATS does the same; a loop without it burns a core for as long as the lack lasts.
-const SHORTEST: Duration = Duration::from_millis(10);
-const LONGEST: Duration = Duration::from_secs(1);
+/// The first pause: 10 ms, doubling to 1 s, as in NATS. Without a pause, the loop would use a whole core during a shortage.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// The pauses of one kind of try, each twice as long as the one before.
+/// The pauses between attempts of one kind, each twice as long as the one before.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
-    /// When the first of these tries failed; `None` while they succeed.
+    /// When the current series of failures started; `None` after a success.
     since: Option<Instant>,
     pause: Duration,
     resume_at: Option<Instant>,
 }
 
 impl Backoff {
-    /// Begins a pause, because a try has failed.
-    pub(super) fn begin(&mut self) {
+    /// Records a failure and starts the next pause.
+    pub(super) fn record_failure(&mut self) {
         let now = Instant::now();
         self.since.get_or_insert(now);
-        self.pause = (self.pause * 2).clamp(SHORTEST, LONGEST);
+        self.pause = (self.pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
         self.resume_at = now.checked_add(self.pause);
     }
 
-    /// A try has succeeded: no pause is left, and the next one is short.
-    pub(super) fn end(&mut self) {
+    /// Records a success: ends the pause and makes the next one short.
+    pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// When the first of the tries failed that have failed in a row; `None` if the last one succeeded.
+    /// When the current series of failures started; `None` if the last attempt succeeded.
     pub(super) fn since(&self) -> Option<Instant> {
         self.since
     }
 
-    /// When the next try may be made; `None` if it may be made now.
+    /// When the pause ends; `None` if there is no pause now.
     pub(super) fn resume_at(&self) -> Option<Instant> {
         self.resume_at.filter(|at| *at > Instant::now())
     }
@@ -49,14 +49,14 @@ mod tests {
         let mut backoff = Backoff::default();
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            backoff.begin();
+            backoff.record_failure();
             pauses.push(backoff.pause.as_millis());
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
         assert!(backoff.resume_at().is_some() && backoff.since().is_some());
-        backoff.end();
+        backoff.reset();
         assert!(backoff.resume_at().is_none() && backoff.since().is_none());
-        backoff.begin();
-        assert_eq!(backoff.pause, SHORTEST);
+        backoff.record_failure();
+        assert_eq!(backoff.pause, MIN_PAUSE);
     }
 }

@@ -1,16 +1,16 @@
-//! A client's life on its thread: from the accepted socket to the last line of the log.
+//! One client's thread: serves the client from the accepted socket to its last log line.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use super::Config;
 use super::connection_log::ConnectionLog;
 use super::peer::Peer;
-use super::places::Place;
+use super::permits::Permit;
 use super::registry::Registry;
 use super::slots::ThreadSlots;
 use crate::connection::{
@@ -21,60 +21,61 @@ use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform::Wakeup;
 use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
-use crate::stats::{Closed, ConnectionGuard, Event, Stats};
+use crate::stats::{Closed, ConnectionGuard, Counter, Stats};
 use crate::stream::Stream;
+use crate::sync::Mutex;
 use crate::threads::Notifier;
 use crate::tls::{Acceptor, HandshakeError};
 
-/// What all connections share.
+/// The state shared by all connections of a server.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) stats: Arc<Stats>,
     pub(super) registry: Arc<Registry>,
     pub(super) slots: ThreadSlots,
-    /// Wakes the accept loop when a place or a slot is freed.
+    /// Wakes the accept loop when a permit or a slot is freed.
     pub(super) wakeup: Arc<Wakeup>,
     pub(super) log: ConnectionLog,
     pub(super) watcher: Arc<Watcher>,
     pub(super) stop: Shutdown,
-    /// Guards when a failed handshake was last logged. Held for one look.
+    /// Guards the throttle of failed handshakes' log lines. Held for one call of it.
     pub(super) handshake_failures: Mutex<Throttle>,
 }
 
-/// A client on its way to its thread.
+/// Everything that one connection's thread needs.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct ConnectionTask {
     pub(super) id: u64,
     pub(super) peer: Peer,
     pub(super) socket: TcpStream,
-    pub(super) place: Place,
+    pub(super) permit: Permit,
     pub(super) guard: ConnectionGuard,
     pub(super) service: Arc<dyn Service>,
     pub(super) shared: Arc<Shared>,
 }
 
-impl Client {
-    /// The whole life of a connection's thread.
+impl ConnectionTask {
+    /// Serves the client and retires the thread: the whole work of a connection's thread.
     pub(super) fn run(self) {
-        let (id, class, shared) = (self.id, self.place.class(), Arc::clone(&self.shared));
+        let (id, class, shared) = (self.id, self.permit.class(), Arc::clone(&self.shared));
         let sent = self.serve();
         if let Some(thread) = shared.registry.leave(id, sent) {
             shared.slots.retire(thread, class);
         }
     }
 
-    /// Serves the client and closes its connection. Returns what it was sent.
+    /// Serves the client and closes its connection. Returns the counts of the frames that it was sent.
     fn serve(self) -> SendCounts {
-        let Self { id, peer, socket, place, guard, service, shared } = self;
+        let Self { id, peer, socket, permit, guard, service, shared } = self;
         let peer = peer.addr();
         let started = Instant::now();
-        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, place.over_limit(), &shared)));
+        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, permit.over_limit(), &shared)));
         if opened.is_err() {
-            shared.stats.count(Event::Panicked);
+            shared.stats.count(Counter::Panicked);
         }
         let Ok(Some(mut connection)) = opened else {
-            drop(place);
+            drop(permit);
             guard.leave();
             return SendCounts::default();
         };
@@ -85,9 +86,9 @@ impl Client {
             let outcome = service.serve(&mut connection, &shared.stop);
             (outcome, service.sent(&connection))
         }));
-        let (reason, sent) = end(connection, place, served, &shared.stats);
+        let (reason, sent) = end(connection, permit, served, &shared.stats);
         let total = sender.sent();
-        // The last one closes the socket.
+        // Dropping the last reference closes the socket.
         drop(sender);
         shared.stats.lasted(started.elapsed());
         shared.log.disconnected(id, started.elapsed(), &sent, &reason, guard.leave());
@@ -95,10 +96,10 @@ impl Client {
     }
 }
 
-/// Returns the client's connection, after the TLS handshake if there is one. Returns `None` if and only if that has failed;
-/// the client has been told, and the log.
-// Not inlined, nor what it calls for TLS, nor `end`: what a thread's stack has once reached stays resident for its client's
-// life, and two pages are all that it takes.
+/// Returns the client's connection, after the TLS handshake if there is one. Returns `None` if and only if the handshake
+/// failed; that has been logged, and the client received an alert.
+// Not inlined, like `encrypt`, `shake_hands` and `end`: stack pages that a thread has touched stay resident for its client's
+// lifetime, and a connection's thread needs only two.
 #[inline(never)]
 fn open(
     id: u64,
@@ -150,7 +151,7 @@ fn shake_hands(connection: Connection, tls: &Acceptor, shared: &Shared) -> Optio
         Ok(()) => Some(connection),
         Err(error) => {
             shared.handshake_failed(connection.id(), connection.peer(), &error);
-            // In order: an alert is on its way, and the end of a half-finished handshake is no reason for a reset.
+            // Closed gracefully: a reset would destroy the alert in transit.
             let _ = connection.finish(());
             None
         }
@@ -158,10 +159,10 @@ fn shake_hands(connection: Connection, tls: &Acceptor, shared: &Shared) -> Optio
 }
 
 impl Shared {
-    /// Returns what the connections of a server share, and starts its watcher.
+    /// Returns the shared state of a server's connections, and starts its watcher.
     ///
     /// # Errors
-    /// If the system gives no thread or no descriptor.
+    /// If the system refuses a thread or a descriptor.
     pub(super) fn new(config: Config, stats: Arc<Stats>, registry: Arc<Registry>, stop: Shutdown) -> io::Result<Self> {
         let wakeup = Arc::new(Wakeup::new()?);
         Ok(Self {
@@ -182,43 +183,45 @@ impl Shared {
         if self.stop.is_triggered() {
             return log::debug!("{noun} {id} from {peer}: no TLS handshake: {}", ErrorChain(error));
         }
-        self.stats.count(Event::FailedHandshake);
-        let mut failures = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let (passed, is_first_held) = (failures.pass(), failures.has_first());
+        self.stats.count(Counter::FailedHandshake);
+        let mut failures = self.handshake_failures.lock();
+        let (passed, is_first_suppressed) = (failures.pass(), failures.has_first());
         drop(failures);
         match passed {
-            Some(held) => log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", ErrorChain(error), more(held)),
-            // The accept loop logs it in time.
-            None if is_first_held => self.wakeup.wake(),
+            Some(suppressed) => {
+                log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", ErrorChain(error), more(suppressed));
+            }
+            // The accept loop logs it when it is due.
+            None if is_first_suppressed => self.wakeup.wake(),
             None => {}
         }
     }
 
-    /// When failed handshakes that were not logged should be, if no other one comes; `None` if all were.
+    /// When suppressed failed handshakes are due for the log; `None` if there are none.
     pub(super) fn handshakes_due(&self) -> Option<Instant> {
-        self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).due()
+        self.handshake_failures.lock().due()
     }
 
-    /// Logs the failed handshakes that are due; at the end of the server, all that were held back.
+    /// Logs the suppressed failed handshakes that are due; at the end of the server, all of them.
     pub(super) fn log_handshakes(&self, is_end: bool) {
-        let held = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).release(is_end);
-        if let Some(held) = held {
-            log::warn!("{}: no TLS handshake", counted(held, &format!("more {}", self.config.role.noun())));
+        let suppressed = self.handshake_failures.lock().release(is_end);
+        if let Some(suppressed) = suppressed {
+            log::warn!("{}: no TLS handshake", counted(suppressed, &format!("more {}", self.config.role.noun())));
         }
     }
 }
 
-/// Closes the connection as its outcome asks, and frees its place before the client can see that. Returns the reason, and
-/// what was sent, for the log.
+/// Closes the connection according to its outcome, and frees its permit before the client can see that. Returns the reason
+/// and the amount sent, for the log.
 #[inline(never)]
 fn end(
     connection: Connection,
-    place: Place,
+    permit: Permit,
     served: thread::Result<(Result<CloseReason, ClientError>, String)>,
     stats: &Stats,
 ) -> (String, String) {
     match served {
-        Ok((Ok(close_reason), sent)) => match connection.finish(place) {
+        Ok((Ok(close_reason), sent)) => match connection.finish(permit) {
             Ok(()) => {
                 stats.count_closed(match close_reason {
                     CloseReason::Client => Closed::Client,
@@ -230,30 +233,30 @@ fn end(
             Err(error) => (count_error(&error, stats), sent),
         },
         Ok((Err(error), sent)) => {
-            drop(place);
+            drop(permit);
             connection.abort();
             (count_error(&error, stats), sent)
         }
         Err(_) => {
-            stats.count(Event::Panicked);
+            stats.count(Counter::Panicked);
             stats.count_closed(Closed::Panic);
             let sent = format!("{} bytes", connection.bytes());
-            drop(place);
+            drop(permit);
             connection.abort();
             ("its thread panicked".to_owned(), sent)
         }
     }
 }
 
-/// Counts what a connection failed with, where that is counted. Returns its text.
+/// Counts a connection's failure. Returns its text.
 fn count_error(error: &ClientError, stats: &Stats) -> String {
     stats.count_closed(match error {
         ClientError::TimedOut(_) => {
-            stats.count(Event::TimedOut);
+            stats.count(Counter::TimedOut);
             Closed::WriteTimeout
         }
         ClientError::Cut => {
-            stats.count(Event::Cut);
+            stats.count(Counter::Cut);
             Closed::Drain
         }
         ClientError::Backlog => Closed::Backlog,
@@ -265,7 +268,7 @@ fn count_error(error: &ClientError, stats: &Stats) -> String {
 
 pub(super) fn join(thread: thread::JoinHandle<()>) {
     if thread.join().is_err() {
-        // A service's panic is caught where it happens; this one is the server's own.
+        // A panic of the service is caught in `serve`; this one is the server's own.
         log::error!("a connection's thread panicked outside its service");
     }
 }

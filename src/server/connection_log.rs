@@ -1,7 +1,7 @@
-//! The log lines of connections that begin and end.
+//! The log lines of connections that start and end.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Role;
@@ -9,31 +9,33 @@ use crate::display::throttle::LOG_PERIOD;
 use crate::platform::Wakeup;
 use crate::service::counted;
 use crate::stats::Stats;
+use crate::sync::{Mutex, MutexGuard};
 
-/// The most lines a second: 500. Before there was a limit, 67,000 connections in 3 s wrote 8 MB of log (measured).
+/// Maximum number of lines per second: 500. Without a limit, 67,000 connections in 3 s wrote 8 MB of log (measured).
 const MAX_LINES: u64 = 500;
 
-/// Logs a line for each connection that begins or ends. Above [`MAX_LINES`] a second, one line a second sums up the rest.
+/// Logs a line for each connection that starts or ends. Above [`MAX_LINES`] per second, one line per second summarizes the
+/// rest.
 #[derive(Debug)]
 pub(super) struct ConnectionLog {
     role: Role,
-    /// Has the number of active connections for a sum. The last change's own number may be far from it: threads that start at
-    /// once log their connections in any order.
+    /// Has the number of active connections for a summary. The number at the last change may differ a lot: threads that start
+    /// at the same time log their connections in any order.
     stats: Arc<Stats>,
-    /// Guards the numbers alone. Held for one change; never while logging.
+    /// Guards the counts only. Held for one change; never while logging.
     window: Mutex<Window>,
-    /// Wakes the accept loop, which calls [`flush`](Self::flush) in time.
+    /// Wakes the accept loop, which calls [`flush`](Self::flush) when it is due.
     wakeup: Arc<Wakeup>,
 }
 
-/// What happened to a connection.
+/// The start or the end of a connection.
 #[derive(Debug, Clone, Copy)]
 enum Change {
     Connected,
     Disconnected,
 }
 
-/// At least one second of the log.
+/// The counts of one period of the log, at least one second.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     started: Instant,
@@ -48,7 +50,7 @@ impl ConnectionLog {
         Self { role, stats, window: Mutex::new(Window::starting_at(Instant::now())), wakeup }
     }
 
-    /// Logs that a connection has started; there are `active` with it.
+    /// Logs the start of a connection; `active` counts it too.
     pub(super) fn connected(&self, id: u64, peer: SocketAddr, active: u64) {
         if self.has_line(Change::Connected) {
             let (noun, level) = (self.role.noun(), self.role.level());
@@ -56,7 +58,7 @@ impl ConnectionLog {
         }
     }
 
-    /// Logs that a connection has ended after `elapsed` for that `reason`; there are `active` without it.
+    /// Logs the end of a connection after `elapsed` for `reason`; `active` does not count it.
     pub(super) fn disconnected(&self, id: u64, elapsed: Duration, sent: &str, reason: &str, active: u64) {
         if self.has_line(Change::Disconnected) {
             let (noun, level, elapsed) = (self.role.noun(), self.role.level(), elapsed.as_secs_f64());
@@ -67,12 +69,12 @@ impl ConnectionLog {
         }
     }
 
-    /// When changes without a line are to be summed up; `None` if there are none.
+    /// When the summary of changes without a line is due; `None` if there are none.
     pub(super) fn due(&self) -> Option<Instant> {
         self.lock().due()
     }
 
-    /// Sums up the changes without a line if they are due. At the end of the server, all that are left.
+    /// Logs the summary of changes without a line if it is due; at the end of the server, in any case.
     pub(super) fn flush(&self, is_end: bool) {
         let now = Instant::now();
         let mut window = self.lock();
@@ -114,7 +116,7 @@ impl ConnectionLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Window> {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+        self.window.lock()
     }
 }
 
@@ -123,15 +125,15 @@ impl Window {
         Self { started, lines: 0, connected: 0, disconnected: 0 }
     }
 
-    /// When it is over, if changes in it have no line.
+    /// When the period ends, if changes in it have no line.
     fn due(&self) -> Option<Instant> {
         if self.connected + self.disconnected == 0 { None } else { self.started.checked_add(LOG_PERIOD) }
     }
 
-    /// Counts a change at `now`. Returns true if and only if it has a line of its own, and the last window if that is over.
+    /// Counts a change at `now`. Returns whether it has a line of its own, and the previous period if that has ended.
     fn count(&mut self, change: Change, now: Instant) -> (bool, Option<Self>) {
-        let is_over = now.saturating_duration_since(self.started) >= LOG_PERIOD;
-        let over = is_over.then(|| std::mem::replace(self, Self::starting_at(now)));
+        let has_ended = now.saturating_duration_since(self.started) >= LOG_PERIOD;
+        let over = has_ended.then(|| std::mem::replace(self, Self::starting_at(now)));
         self.lines += 1;
         if self.lines <= MAX_LINES {
             return (true, over);
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_above_the_limit_are_counted_until_the_second_is_over() {
+    fn changes_above_the_limit_are_counted_until_the_second_ends() {
         let start = Instant::now();
         let mut window = Window::starting_at(start);
         for _ in 0..MAX_LINES {

@@ -1,4 +1,4 @@
-//! A server that runs on a thread of its own.
+//! The handle of a server that runs on its own thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::service::ServerMonitor;
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
 
-/// A server that runs on a thread of its own.
+/// A server that runs on its own thread.
 #[derive(Debug)]
 pub struct Handle {
     pub(super) addrs: Vec<SocketAddr>,
@@ -19,7 +19,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// The addresses that are listened on.
+    /// The listeners' addresses.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
@@ -29,15 +29,15 @@ impl Handle {
         self.monitor.stats()
     }
 
-    /// What the server tells of its clients.
+    /// The server's monitor.
     pub fn monitor(&self) -> &dyn ServerMonitor {
         &*self.monitor
     }
 
-    /// Requests the stop and waits for it.
+    /// Requests the stop and waits until the server has stopped.
     ///
     /// # Errors
-    /// What kept the server from running.
+    /// Why the server could not start.
     pub fn stop(self) -> Result<Summary, Error> {
         self.stop.trigger();
         self.join()
@@ -46,7 +46,7 @@ impl Handle {
     /// Waits until the server has stopped.
     ///
     /// # Errors
-    /// What kept the server from running.
+    /// Why the server could not start.
     pub fn join(self) -> Result<Summary, Error> {
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }

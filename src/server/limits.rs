@@ -1,55 +1,55 @@
-//! How many clients this machine can hold, and what the limit is.
+//! The number of clients that this machine can hold, and the system limit that determines it.
 
 use std::fmt;
 
 use crate::platform::{self, Limits};
 
-/// Descriptors kept for what is not a client: standard streams, listeners, pipes, the source's file. Redis keeps 32.
+/// Descriptors reserved for standard streams, listeners, pipes and the source's file: 32, as in Redis.
 const SPARE_DESCRIPTORS: u64 = 32;
 
-/// Threads kept for what is not a connection: 32. The table of threads in `docs/design.md` has 24 at most.
+/// Threads reserved for other purposes than connections: 32. The table of threads in `docs/design.md` has 24 at most.
 const SPARE_THREADS: u64 = 32;
 
 /// Memory maps of one Rust thread: stack, guard, signal stack, guard (measured).
 const MAPS_PER_THREAD: u64 = 4;
 
-/// Memory maps kept for what is not the stack of a thread: 3000. Without a map for its signal stack a new thread aborts the
-/// process (rust-lang/rust#78497), so this must be enough for all of these together: 200 for the program and its libraries;
-/// 128 for the threads above; 640 for stacks that glibc keeps for later threads (40 MiB, two maps for each 128 KiB); 1,000
-/// for buffers above 128 KiB, which are maps of their own (mallopt(3), `M_MMAP_THRESHOLD`).
+/// Memory maps reserved for other purposes than the stacks of connections: 3000. Without a map for its signal stack a new
+/// thread aborts the process (rust-lang/rust#78497), so this must suffice for all of these together: 200 for the program and
+/// its libraries; 128 for the threads above; 640 for stacks that glibc caches for later threads (40 MiB, two maps for each
+/// 128 KiB); 1,000 for buffers above 128 KiB, each a map of its own (mallopt(3), `M_MMAP_THRESHOLD`).
 const SPARE_MAPS: u64 = 3000;
 
-/// Address space, and writable memory, of one connection: 1 MiB, for a stack of up to 512 KiB, its guard, the signal stack
-/// and what is allocated.
+/// Address space and writable memory of one connection: 1 MiB, for a stack of up to 512 KiB, its guard, the signal stack
+/// and heap allocations.
 const BYTES_PER_CLIENT: u64 = 1 << 20;
 
-/// Address space, and writable memory, kept for the rest: 128 MiB, of which the stacks of the threads above take half.
+/// Address space and writable memory reserved for the rest: 128 MiB; the stacks of the threads above take half of it.
 const SPARE_BYTES: u64 = 128 << 20;
 
-/// What bounds the number of clients.
+/// The system limit that determines the number of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
-    /// `RLIMIT_NOFILE`: one descriptor a client.
+    /// `RLIMIT_NOFILE`: one descriptor per client.
     Descriptors(u64),
-    /// `vm.max_map_count`: four maps a thread.
+    /// `vm.max_map_count`: four maps per thread.
     Maps(u64),
     /// `RLIMIT_NPROC`.
     UserThreads(u64),
     /// `kernel.threads-max` or `kernel.pid_max`.
     SystemThreads(u64),
-    /// `pids.max` of the control group: what it may still start.
+    /// `pids.max` of the control group: the number of threads that it may still start.
     GroupThreads(u64),
     /// `RLIMIT_AS`, in bytes.
     AddressSpace(u64),
     /// `RLIMIT_DATA`, in bytes.
     Data(u64),
-    /// Nothing that the system tells of.
+    /// The system reports no limit.
     Unknown,
 }
 
 impl Limit {
-    /// The system's own name for it; empty for `Unknown`.
+    /// The system's name of the limit; empty for `Unknown`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Descriptors(_) => "RLIMIT_NOFILE",
@@ -69,7 +69,7 @@ impl fmt::Display for Limit {
         match self {
             Self::Descriptors(limit) => write!(f, "open files are limited to {limit} (raise: ulimit -n, LimitNOFILE=)"),
             Self::Maps(limit) => {
-                write!(f, "memory maps are limited to {limit}, 4 a thread (raise: sysctl vm.max_map_count)")
+                write!(f, "memory maps are limited to {limit}, 4 per thread (raise: sysctl vm.max_map_count)")
             }
             Self::UserThreads(limit) => {
                 write!(f, "this user's threads are limited to {limit} (raise: ulimit -u, LimitNPROC=)")
@@ -91,25 +91,25 @@ impl fmt::Display for Limit {
             Self::Data(limit) => {
                 write!(f, "the data segment is limited to {} MiB (raise: ulimit -d, LimitDATA=)", limit >> 20)
             }
-            Self::Unknown => f.write_str("the system tells of no limit"),
+            Self::Unknown => f.write_str("the system reports no limit"),
         }
     }
 }
 
-/// How many clients this machine can hold now, each with a thread and a descriptor, and what the limit is. Raises the
-/// soft limit on descriptors to the hard one first.
+/// The number of clients that this machine can hold now, each with a thread and a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// The most clients at once.
+    /// Maximum number of clients at once.
     pub clients: u64,
-    /// Descriptors for connections, those that wait for a place among them; `u64::MAX` without a limit.
+    /// Descriptors for connections, including those that wait for a permit; `u64::MAX` without a limit.
     pub descriptors: u64,
-    /// What bounds it.
+    /// The limit that determines `clients`.
     pub limit: Limit,
 }
 
 impl Capacity {
-    /// Asks the system. What it does not tell does not count.
+    /// Reads the system's limits, after raising the soft limit on descriptors to the hard one. Ignores limits that the system
+    /// does not report.
     pub fn of_this_machine() -> Self {
         platform::raise_descriptor_limit();
         Self::under(&Limits::of_this_process())
@@ -155,7 +155,7 @@ impl fmt::Display for Capacity {
 mod tests {
     use super::*;
 
-    /// A common machine: 20,000 descriptors, 65,530 maps.
+    /// Returns the limits of a common machine: 20,000 descriptors, 65,530 maps.
     fn limits() -> Limits {
         Limits {
             descriptors: Some(20_000),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_limit_counts_and_is_named() {
+    fn the_smallest_limit_determines_the_capacity() {
         assert_eq!(fits(&limits()), (15_625, Limit::Maps(65_530)));
         let few_files = Limits { descriptors: Some(64), ..limits() };
         assert_eq!(fits(&few_files), (32, Limit::Descriptors(64)));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_says_how_to_raise_it() {
+    fn each_limits_text_says_how_to_raise_it() {
         for limit in [
             Limit::Descriptors(1),
             Limit::Maps(1),
@@ -205,20 +205,20 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_does_not_tell_does_not_count() {
+    fn unreported_limits_are_ignored() {
         assert_eq!(fits(&Limits::default()), (u64::MAX, Limit::Unknown));
     }
 
     #[test]
-    fn a_ceiling_names_its_limit_as_the_system_does() {
+    fn a_capacity_shows_its_limit_by_the_systems_name() {
         let maps = Capacity { clients: 16_355, descriptors: 19_968, limit: Limit::Maps(65_530) };
         assert_eq!(maps.to_string(), "16355 clients (vm.max_map_count)");
         let unknown = Capacity { clients: u64::MAX, descriptors: u64::MAX, limit: Limit::Unknown };
-        assert_eq!(unknown.to_string(), "any number of clients (the system tells of no limit)");
+        assert_eq!(unknown.to_string(), "any number of clients (the system reports no limit)");
     }
 
     #[test]
-    fn this_machine_holds_some_clients() {
+    fn this_machine_has_a_capacity_above_zero() {
         assert!(Capacity::of_this_machine().clients > 0);
     }
 }

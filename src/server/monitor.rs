@@ -1,4 +1,4 @@
-//! What the registry and the counters know, combined for those that show it.
+//! The server's monitor: combines the registry and the counters into snapshots.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,10 @@ use crate::service::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
 use crate::stats::Stats;
 use crate::tls::Acceptor;
 
-/// How long a frame is under way before its client counts as slow: 1 s.
+/// A client is slow while a frame has been in flight to it for longer than this: 1 s.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
-/// What all connections together were sent; see [`ConnectionsSnapshot`]. They only rise.
+/// The last totals that were reported; see [`ConnectionsSnapshot`]. They never decrease.
 #[derive(Debug, Default)]
 struct Totals {
     frames: AtomicU64,
@@ -26,7 +26,7 @@ struct Totals {
     skipped: AtomicU64,
 }
 
-/// The monitor of one server. Outlives it.
+/// The monitor of one server; it outlives the server.
 #[derive(Debug)]
 pub(super) struct Monitor {
     stats: Arc<Stats>,
@@ -69,7 +69,7 @@ impl ServerMonitor for Monitor {
             snapshot.slow += u64::from(is_slow);
             if snapshot.newest.len() < newest {
                 let SendCounts { frames, bytes, skipped, .. } = sent;
-                // One that has no sender yet is on its way.
+                // A connection without a sender is being opened.
                 let since = sender.as_ref().map_or(now, |sender| sender.since());
                 snapshot.newest.push(ClientRecord {
                     frames,
@@ -80,7 +80,7 @@ impl ServerMonitor for Monitor {
                 });
             }
         }
-        // A client that left between the list and the look at it is missing from this sum, and in the next one.
+        // A client that disconnects between the list and the sum is missing from this sum, and counted in the next one.
         let reported = |total: &AtomicU64, sum| total.fetch_max(sum, Ordering::Relaxed).max(sum);
         snapshot.frames = reported(&self.reported.frames, sum.frames);
         snapshot.firsts = reported(&self.reported.firsts, sum.firsts);
@@ -104,7 +104,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
     #[test]
-    fn the_newest_come_first_and_those_who_left_stay_in_the_sum() {
+    fn a_snapshot_lists_the_newest_first_and_sums_closed_clients() {
         let (stats, registry) = (Arc::new(Stats::default()), Arc::new(Registry::default()));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let senders: Vec<_> = (1..=3)

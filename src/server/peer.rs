@@ -1,9 +1,8 @@
-//! A client's address, kept small.
+//! A client's address in a compact form.
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// A client's address in 16 bytes instead of 32, as every connection has one twice while it lives, and nearly all are
-/// IPv4.
+/// A client's address in 16 bytes instead of 32: every connection stores it twice, and nearly all are IPv4.
 #[derive(Debug, Clone)]
 pub(super) enum Peer {
     V4(SocketAddrV4),
@@ -11,7 +10,7 @@ pub(super) enum Peer {
 }
 
 impl Peer {
-    /// The address as everybody else knows it.
+    /// Returns the address as a [`SocketAddr`].
     pub(super) fn addr(&self) -> SocketAddr {
         match self {
             Self::V4(addr) => SocketAddr::V4(*addr),
@@ -34,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_comes_back_as_it_was_and_takes_half_the_room() {
+    fn an_address_survives_conversion_and_takes_half_the_memory() {
         for addr in ["192.0.2.7:1", "[2001:db8::1]:65535", "[fe80::1%7]:2"] {
             let addr: SocketAddr = addr.parse().unwrap();
             assert_eq!(Peer::from(addr).addr(), addr);

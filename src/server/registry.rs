@@ -1,4 +1,4 @@
-//! The connections: which to notify at the stop, and which to cut after it.
+//! The registry of connections, which notifies them of the stop and cuts them after the drain.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown as Direction, SocketAddr};
@@ -7,38 +7,38 @@ use std::time::Instant;
 
 use super::peer::Peer;
 use crate::connection::{ClientSender, SendCounts};
-use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard};
 use crate::threads::WakeReason;
 
 /// The connections that have a thread.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    /// Guards the lists alone. Held for one lookup or change; never while a thread is notified, closing, joining or logging.
+    /// Guards the entries only. Held for one lookup or change; never while notifying, closing, joining or logging.
     entries: Mutex<Entries>,
-    /// Tells that an entry has gone.
+    /// Signals that the last entry was removed.
     left: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// By their numbers: the newest is the last.
+    /// By connection id: the newest is the last.
     active: BTreeMap<u64, Entry>,
-    /// What those who have left were sent.
-    gone: SendCounts,
-    /// What everyone has been told, the stop or the cut: whoever comes later must hear it too.
-    told: Option<WakeReason>,
+    /// The sum of the frames that closed connections were sent.
+    departed: SendCounts,
+    /// The last reason that all connections were notified with, Stop or Cut. New connections are notified with it too.
+    announced: Option<WakeReason>,
 }
 
 #[derive(Debug)]
 struct Entry {
     peer: Peer,
-    /// Nobody's until the thread has come so far.
+    /// Empty until the thread has opened the connection.
     client: Weak<ClientSender>,
-    /// `None` until the accept loop has it; the thread may be quicker.
+    /// `None` until the accept loop has stored it; the thread may end before that.
     thread: Option<JoinHandle<()>>,
 }
 
-/// A connection that is entered, as it is listed.
+/// A registered connection, as listed by [`Registry::list`].
 #[derive(Debug)]
 pub(super) struct Registered {
     pub(super) id: u64,
@@ -47,20 +47,20 @@ pub(super) struct Registered {
 }
 
 impl Registry {
-    /// Enters a connection, before its thread is started.
+    /// Adds a connection, before its thread is started.
     pub(super) fn enter(&self, id: u64, peer: SocketAddr) {
         self.lock().active.insert(id, Entry { peer: peer.into(), client: Weak::new(), thread: None });
     }
 
-    /// What those who have left were sent, and those who are entered, the newest last, at one moment.
+    /// Returns the sum of closed connections' counts and the registered connections, newest last, read under one lock.
     pub(super) fn list(&self) -> (SendCounts, Vec<Registered>) {
         let entries = self.lock();
         let listed =
             |(id, entry): (&u64, &Entry)| Registered { id: *id, peer: entry.peer.addr(), sender: entry.client.clone() };
-        (entries.gone, entries.active.iter().map(listed).collect())
+        (entries.departed, entries.active.iter().map(listed).collect())
     }
 
-    /// Keeps the thread's handle until the connection leaves. Returns it if the connection has left already.
+    /// Stores the thread's handle until the connection is removed. Returns it if that has happened already.
     pub(super) fn keep_thread(&self, id: u64, thread: JoinHandle<()>) -> Option<JoinHandle<()>> {
         match self.lock().active.get_mut(&id) {
             Some(entry) => {
@@ -71,23 +71,23 @@ impl Registry {
         }
     }
 
-    /// Keeps the thread's client, to notify it or cut it; does so if the others have been already.
+    /// Stores the connection's sender, to notify or cut it later; does so at once if the others already were.
     pub(super) fn keep_client(&self, id: u64, client: &Arc<ClientSender>) {
         let mut entries = self.lock();
         if let Some(entry) = entries.active.get_mut(&id) {
             entry.client = Arc::downgrade(client);
         }
-        let told = entries.told;
+        let announced = entries.announced;
         drop(entries);
-        if let Some(reason) = told {
-            tell(client, reason);
+        if let Some(reason) = announced {
+            notify_or_cut(client, reason);
         }
     }
 
-    /// Removes a connection, which was `sent` that. Returns its thread's handle, unless the accept loop has it yet to keep.
+    /// Removes a connection and adds its counts. Returns its thread's handle, unless the accept loop has not stored it yet.
     pub(super) fn leave(&self, id: u64, sent: SendCounts) -> Option<JoinHandle<()>> {
         let mut entries = self.lock();
-        entries.gone += sent;
+        entries.departed += sent;
         let entry = entries.active.remove(&id);
         if entries.active.is_empty() {
             self.left.notify_all();
@@ -95,53 +95,53 @@ impl Registry {
         entry.and_then(|entry| entry.thread)
     }
 
-    /// Tells every connection, and every later one, that the server stops.
+    /// Notifies every connection, and every later one, of the stop.
     pub(super) fn notify_stop(&self) {
-        self.tell_all(WakeReason::Stop);
+        self.announce(WakeReason::Stop);
     }
 
-    /// Cuts every connection that is left, in whatever it waits for, and every later one. Returns how many there were.
+    /// Cuts every remaining connection, and every later one, whatever it waits for. Returns their number without the later ones.
     pub(super) fn cut(&self) -> usize {
-        self.tell_all(WakeReason::Cut)
+        self.announce(WakeReason::Cut)
     }
 
-    fn tell_all(&self, reason: WakeReason) -> usize {
+    fn announce(&self, reason: WakeReason) -> usize {
         let mut entries = self.lock();
-        entries.told = Some(reason);
+        entries.announced = Some(reason);
         let clients: Vec<_> = entries.active.values().map(|entry| entry.client.clone()).collect();
         drop(entries);
-        // A connection that has ended meanwhile is left out; one that is not there yet will hear it when it comes.
-        clients.iter().filter_map(Weak::upgrade).for_each(|client| tell(&client, reason));
+        // Skips connections that have ended in the meantime; `keep_client` notifies those that are not open yet.
+        clients.iter().filter_map(Weak::upgrade).for_each(|client| notify_or_cut(&client, reason));
         clients.len()
     }
 
-    /// Waits until every connection has left, or `deadline` has passed. Returns true if and only if all have.
+    /// Waits until every connection is removed or `deadline` has passed. Returns true if and only if all are removed.
     pub(super) fn wait_empty(&self, deadline: Option<Instant>) -> bool {
         let mut entries = self.lock();
         while !entries.active.is_empty() {
             let Some(deadline) = deadline else {
-                entries = self.left.wait(entries).unwrap_or_else(PoisonError::into_inner);
+                entries = self.left.wait(entries);
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            entries = self.left.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
+            entries = self.left.wait_timeout(entries, left);
         }
         true
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 }
 
-/// Notifies the client, and shuts its socket down if this is the cut.
-fn tell(client: &ClientSender, reason: WakeReason) {
+/// Notifies the connection's thread, and shuts its socket down if `reason` is the cut.
+fn notify_or_cut(client: &ClientSender, reason: WakeReason) {
     client.notifier().notify(reason);
     if reason == WakeReason::Cut {
-        // It fails only if the peer has gone, which wakes the thread as well.
+        // Fails only if the peer has disconnected, which wakes the thread as well.
         let _ = client.socket().tcp().shutdown(Direction::Both);
     }
 }

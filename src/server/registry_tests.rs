@@ -1,4 +1,4 @@
-//! The registry alone. Beside its file and not in it, because the models take that file as it is, with other locks.
+//! Tests of the registry. In a file of their own, because the models compile the registry's file with other locks.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::threads::{Notifier, WakeReason};
 
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
-/// The sender of a socket, and the listener that keeps it from being reset.
+/// Returns the sender of a socket, and the listener that keeps the socket open.
 fn client() -> (Arc<ClientSender>, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -24,7 +24,7 @@ fn thread() -> JoinHandle<()> {
 }
 
 #[test]
-fn a_connection_that_leaves_returns_its_thread() {
+fn leave_returns_the_connections_thread() {
     let registry = Registry::default();
     registry.enter(1, PEER);
     assert!(registry.keep_thread(1, thread()).is_none());
@@ -32,7 +32,7 @@ fn a_connection_that_leaves_returns_its_thread() {
 }
 
 #[test]
-fn the_thread_of_a_connection_that_has_left_is_returned_at_once() {
+fn keep_thread_returns_the_thread_of_a_removed_connection() {
     let registry = Registry::default();
     registry.enter(1, PEER);
     assert!(registry.leave(1, SendCounts::default()).is_none());
@@ -40,7 +40,7 @@ fn the_thread_of_a_connection_that_has_left_is_returned_at_once() {
 }
 
 #[test]
-fn the_stop_rings_those_who_are_there_and_those_who_come() {
+fn a_stop_notifies_present_and_later_connections() {
     let (registry, (early, _early), (late, _late)) = (Registry::default(), client(), client());
     registry.enter(1, PEER);
     registry.keep_client(1, &early);
@@ -53,7 +53,7 @@ fn the_stop_rings_those_who_are_there_and_those_who_come() {
 }
 
 #[test]
-fn a_cut_reaches_everyone_who_is_left() {
+fn a_cut_reaches_every_remaining_connection() {
     let (registry, (client, _listener)) = (Registry::default(), client());
     registry.enter(1, PEER);
     registry.keep_client(1, &client);
@@ -64,7 +64,7 @@ fn a_cut_reaches_everyone_who_is_left() {
 }
 
 #[test]
-fn a_connection_that_comes_after_the_cut_is_cut_too() {
+fn a_connection_that_registers_after_the_cut_is_cut_too() {
     let (registry, (client, _listener)) = (Registry::default(), client());
     registry.enter(1, PEER);
     registry.notify_stop();
@@ -74,7 +74,7 @@ fn a_connection_that_comes_after_the_cut_is_cut_too() {
 }
 
 #[test]
-fn the_last_one_to_leave_ends_the_wait() {
+fn the_last_connection_to_leave_ends_the_wait() {
     let registry = Registry::default();
     registry.enter(1, PEER);
     thread::scope(|scope| {

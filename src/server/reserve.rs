@@ -1,4 +1,4 @@
-//! Connections above a limit, until they get a reserved place.
+//! The queue of connections above a limit that wait for a reserved permit.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -8,41 +8,41 @@ use std::time::{Duration, Instant};
 
 use super::Config;
 use super::arrivals::Arrival;
-use super::places::{Place, Reason, source_of};
+use super::permits::{Permit, RefusalReason, source_of};
 use crate::connection::RESERVE_TIMEOUT;
 use crate::service::FirstRequest;
 
-/// How long a connection waits for a reserved place after its wait for an ordinary one: 10 s, five times as long as a peer may
-/// hold one.
-const LONGEST_WAIT: Duration = RESERVE_TIMEOUT.saturating_mul(5);
+/// How long a connection waits for a reserved permit after its wait for an ordinary one: 10 s, five times as long as a peer
+/// may hold one.
+const MAX_WAIT: Duration = RESERVE_TIMEOUT.saturating_mul(5);
 
-/// How often the queue looks for what its connections have sent: every 50 ms, while there are any.
-const LOOK_PERIOD: Duration = Duration::from_millis(50);
+/// How often the queue checks what its connections have sent: every 50 ms, while it is not empty.
+const RECHECK_PERIOD: Duration = Duration::from_millis(50);
 
-/// How many connections wait for each reserved place at most: 4.
+/// Maximum number of waiting connections per reserved permit: 4.
 const WAITING_PER_PLACE: u64 = 4;
 
-/// How much of a request is looked at: 16 KiB, the most that a request's head may have over HTTP.
-const PEEKED: usize = 16 * 1024;
+/// How many bytes of a request are read: 16 KiB, the largest head of an HTTP request.
+const PEEK_LEN: usize = 16 * 1024;
 
 /// The queue of connections above a limit.
 ///
-/// A connection gets a reserved place when its first request is whole, and a health check comes before every other request.
-/// So a peer that is silent or slow takes no place. The queue is bounded, and one address has at most a quarter of it. Where
-/// there is no room, the oldest connection of the least urgent kind gives way to a more urgent one, or to a newer one if its
-/// own request is not whole. A connection whose peer has left is given up at the next look.
+/// A connection gets a reserved permit when its first request is complete; health checks go first. So a silent or slow peer
+/// takes no permit. The queue is bounded, and one address has a quarter of it at most. In a full queue, the oldest
+/// connection of the least urgent kind is rejected for a more urgent one, or for a newer one if its own request is
+/// incomplete. A connection whose peer has disconnected is removed at the next check.
 #[derive(Debug)]
 pub(super) struct Reserve {
-    /// The oldest first.
+    /// Oldest first.
     waiting: VecDeque<Waiting>,
     capacity: usize,
-    /// How many of `waiting` one address may have.
+    /// Maximum number of connections of one address.
     share: usize,
-    /// How long one waits after it was accepted.
+    /// The longest wait, counted from the accept.
     longest_wait: Duration,
-    /// With TLS a request cannot be seen: a connection that has sent any byte gets a place, for its handshake.
+    /// With TLS the request cannot be read: a connection that has sent any byte gets a permit, for its handshake.
     is_encrypted: bool,
-    looked: Instant,
+    checked_at: Instant,
     buffer: Vec<u8>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Reserve {
 struct Waiting {
     arrival: Arrival,
     /// The limit that it exceeds.
-    reason: Reason,
+    reason: RefusalReason,
     first: FirstRequest,
 }
 
@@ -61,48 +61,48 @@ impl Waiting {
 }
 
 impl Reserve {
-    /// Returns the empty queue of a server. Without reserved places it takes no connection.
+    /// Returns the empty queue of a server. Without reserved permits its capacity is 0.
     pub(super) fn new(config: &Config) -> Self {
         let wanted = config.reserved_connections.saturating_mul(WAITING_PER_PLACE);
         let capacity = usize::try_from(wanted).unwrap_or(usize::MAX).min(config.max_waiting);
-        let buffer = if capacity == 0 { Vec::new() } else { vec![0; PEEKED] };
+        let buffer = if capacity == 0 { Vec::new() } else { vec![0; PEEK_LEN] };
         Self {
             waiting: VecDeque::new(),
             capacity,
             share: capacity.div_ceil(4),
-            longest_wait: config.place_timeout.saturating_add(LONGEST_WAIT),
+            longest_wait: config.admission_timeout.saturating_add(MAX_WAIT),
             is_encrypted: config.tls.is_some(),
-            looked: Instant::now(),
+            checked_at: Instant::now(),
             buffer,
         }
     }
 
-    /// True if and only if no connection waits.
+    /// True if and only if the queue is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// True if and only if a connection waits whose request is whole.
+    /// True if and only if a connection has a complete request.
     pub(super) fn has_request(&self) -> bool {
         self.waiting.iter().any(|waiting| waiting.first != FirstRequest::Incomplete)
     }
 
-    /// Takes a connection that exceeds the limit `reason`. Returns the one that is to be turned away for it: another one, or
-    /// itself; `None` if there is room for all.
-    pub(super) fn push(&mut self, arrival: Arrival, reason: Reason) -> Option<(Arrival, Reason)> {
+    /// Adds a connection that was refused for `reason`. Returns the connection that must be rejected for it: another one, or
+    /// itself; `None` if the queue has room.
+    pub(super) fn push(&mut self, arrival: Arrival, reason: RefusalReason) -> Option<(Arrival, RefusalReason)> {
         if self.capacity == 0 {
             return Some((arrival, reason));
         }
         let Some(first) = self.first_request(&arrival) else { return Some((arrival, reason)) };
         let new = Waiting { arrival, reason, first };
         let source = new.source();
-        let is_crowd = self.waiting.iter().filter(|waiting| waiting.source() == source).count() >= self.share;
+        let is_share_used = self.waiting.iter().filter(|waiting| waiting.source() == source).count() >= self.share;
         let mut displaced = None;
-        if is_crowd || self.waiting.len() >= self.capacity {
-            let candidates = self.waiting.iter().enumerate().filter(|(_, it)| !is_crowd || it.source() == source);
+        if is_share_used || self.waiting.len() >= self.capacity {
+            let candidates = self.waiting.iter().enumerate().filter(|(_, it)| !is_share_used || it.source() == source);
             let least = candidates.min_by_key(|(_, waiting)| (waiting.first, waiting.arrival.since));
             let is_silent = |it: &Waiting| it.first == FirstRequest::Incomplete;
-            // One that has waited for an ordinary place may be older than those that are here.
+            // A connection that has waited for an ordinary permit may be older than those in the queue.
             let gives_way = |it: &Waiting| it.first < first || is_silent(it) && it.arrival.since <= new.arrival.since;
             match least.filter(|(_, waiting)| gives_way(waiting)).map(|(index, _)| index) {
                 Some(index) => displaced = self.waiting.remove(index),
@@ -110,25 +110,25 @@ impl Reserve {
             }
         }
         if self.waiting.is_empty() {
-            self.looked = Instant::now();
+            self.checked_at = Instant::now();
         }
         self.waiting.push_back(new);
         displaced.map(|waiting| (waiting.arrival, waiting.reason))
     }
 
-    /// When [`look`](Self::look) has something to do; `None` while no connection waits.
-    pub(super) fn next_look(&self) -> Option<Instant> {
-        if self.waiting.is_empty() { None } else { self.looked.checked_add(LOOK_PERIOD) }
+    /// When [`recheck`](Self::recheck) is due; `None` while the queue is empty.
+    pub(super) fn next_check(&self) -> Option<Instant> {
+        if self.waiting.is_empty() { None } else { self.checked_at.checked_add(RECHECK_PERIOD) }
     }
 
-    /// Looks at what the connections have sent, if it is time. Returns those that are to be turned away: their peers have
-    /// left, or they have waited long enough.
-    pub(super) fn look(&mut self) -> Vec<(Arrival, Reason)> {
+    /// Checks what the connections have sent, if a check is due. Removes and returns those whose peers have disconnected or
+    /// whose wait has timed out.
+    pub(super) fn recheck(&mut self) -> Vec<(Arrival, RefusalReason)> {
         let now = Instant::now();
-        if self.next_look().is_none_or(|due| due > now) {
+        if self.next_check().is_none_or(|due| due > now) {
             return Vec::new();
         }
-        self.looked = now;
+        self.checked_at = now;
         let mut over = Vec::new();
         for _ in 0..self.waiting.len() {
             let Some(waiting) = self.waiting.pop_front() else { break };
@@ -141,32 +141,32 @@ impl Reserve {
         over
     }
 
-    /// Takes the most urgent connection with a whole request that `admit` has a place for, with that place.
+    /// Removes and returns the most urgent connection with a complete request for which `admit` returns a permit.
     pub(super) fn take(
         &mut self,
-        admit: impl Fn(SocketAddr, Reason) -> Option<Place>,
-    ) -> Option<(Arrival, Reason, Place)> {
+        admit: impl Fn(SocketAddr, RefusalReason) -> Option<Permit>,
+    ) -> Option<(Arrival, RefusalReason, Permit)> {
         for wanted in [FirstRequest::HealthCheck, FirstRequest::Whole] {
             for index in 0..self.waiting.len() {
                 let Waiting { arrival, reason, first } = &self.waiting[index];
                 if *first == wanted
-                    && let Some(place) = admit(arrival.peer, *reason)
+                    && let Some(permit) = admit(arrival.peer, *reason)
                 {
-                    return self.waiting.remove(index).map(|taken| (taken.arrival, taken.reason, place));
+                    return self.waiting.remove(index).map(|taken| (taken.arrival, taken.reason, permit));
                 }
             }
         }
         None
     }
 
-    /// Takes all connections.
+    /// Removes and returns all connections.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Arrival> + '_ {
         self.waiting.drain(..).map(|waiting| waiting.arrival)
     }
 
-    /// Returns how far the connection's first request has come; `None` if its peer has left.
+    /// Returns the state of the connection's first request; `None` if its peer has disconnected.
     fn first_request(&mut self, arrival: &Arrival) -> Option<FirstRequest> {
-        // After a reset, what came before it can still be read.
+        // Input from before a reset stays readable, so the error is checked first.
         if !matches!(arrival.socket.take_error(), Ok(None)) {
             return None;
         }
@@ -175,7 +175,7 @@ impl Reserve {
             Ok(_) if self.is_encrypted => Some(FirstRequest::Whole),
             Ok(read) => {
                 let received = &self.buffer[..read];
-                // A service that panics does so again on the connection's own thread, where that ends the connection alone.
+                // A service that panics will panic again on the connection's own thread, which ends that connection only.
                 let judged = catch_unwind(AssertUnwindSafe(|| arrival.service.first_request(received)));
                 Some(judged.unwrap_or(FirstRequest::Whole))
             }
@@ -200,7 +200,7 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    /// Its requests are one letter: `h` asks for the health, and `p` makes it panic.
+    /// A service whose requests are one letter: `h` is a health check, `p` makes it panic, `.` is incomplete.
     #[derive(Debug)]
     struct Letters;
 
@@ -213,7 +213,7 @@ mod tests {
             match received {
                 b"." => FirstRequest::Incomplete,
                 b"h" => FirstRequest::HealthCheck,
-                b"p" => panic!("as a fault would"),
+                b"p" => panic!("injected panic"),
                 _ => FirstRequest::Whole,
             }
         }
@@ -236,8 +236,8 @@ mod tests {
             Self { reserve: Reserve::new(&config), listener, peers: Vec::new() }
         }
 
-        /// Puts a connection from `ip` into the queue, whose peer has sent `text`. It is known by its port: connections are
-        /// counted from 1. Returns the one that is refused for it.
+        /// Adds a connection from `ip` whose peer has sent `text`. Its port is its number, counted from 1. Returns the number of
+        /// the connection that is rejected for it.
         fn push(&mut self, ip: &str, text: &str) -> Option<u16> {
             let mut peer = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
             let (socket, _) = self.listener.accept().unwrap();
@@ -249,16 +249,16 @@ mod tests {
             self.peers.push(peer);
             let peer = SocketAddr::new(ip.parse().unwrap(), u16::try_from(self.peers.len()).unwrap());
             let arrival = Arrival { peer, socket, service: Arc::new(Letters), since: Instant::now() };
-            self.reserve.push(arrival, Reason::Full).map(|(arrival, _)| arrival.peer.port())
+            self.reserve.push(arrival, RefusalReason::Full).map(|(arrival, _)| arrival.peer.port())
         }
 
-        /// Looks now. Returns those that are refused.
-        fn look(&mut self) -> Vec<u16> {
-            self.reserve.looked = Instant::now().checked_sub(LOOK_PERIOD).unwrap();
-            self.reserve.look().iter().map(|(arrival, _)| arrival.peer.port()).collect()
+        /// Checks now. Returns the numbers of the rejected connections.
+        fn recheck(&mut self) -> Vec<u16> {
+            self.reserve.checked_at = Instant::now().checked_sub(RECHECK_PERIOD).unwrap();
+            self.reserve.recheck().iter().map(|(arrival, _)| arrival.peer.port()).collect()
         }
 
-        /// Those that are offered a place, in this order. None takes it.
+        /// Returns the numbers of the connections that are offered a permit, in order. None takes it.
         fn offered(&mut self) -> Vec<u16> {
             let offered = RefCell::new(Vec::new());
             let refuse = |peer: SocketAddr, _| {
@@ -271,32 +271,32 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_connection_gets_no_place_and_a_health_check_the_first() {
+    fn a_silent_connection_gets_no_permit_a_health_check_the_first() {
         let mut queue = Queue::new(100);
-        assert!(!queue.reserve.has_request() && queue.reserve.next_look().is_none());
+        assert!(!queue.reserve.has_request() && queue.reserve.next_check().is_none());
         for text in ["", ".", "r", "h", "s", "h"] {
             assert_eq!(queue.push("192.0.2.1", text), None);
         }
         assert_eq!(queue.offered(), [4, 6, 3, 5]);
-        assert!(queue.reserve.has_request() && queue.reserve.next_look().is_some());
+        assert!(queue.reserve.has_request() && queue.reserve.next_check().is_some());
     }
 
     #[test]
-    fn a_request_that_comes_later_is_seen_at_a_later_look() {
+    fn a_late_request_is_found_by_a_later_check() {
         let mut queue = Queue::new(100);
         queue.push("192.0.2.1", "");
-        assert!(queue.offered().is_empty() && queue.look().is_empty());
+        assert!(queue.offered().is_empty() && queue.recheck().is_empty());
         (&queue.peers[0]).write_all(b"h").unwrap();
         while queue.offered().is_empty() {
-            assert!(queue.look().is_empty());
+            assert!(queue.recheck().is_empty());
             thread::yield_now();
         }
     }
 
     #[test]
-    fn a_full_queue_turns_the_oldest_of_the_least_urgent_away() {
+    fn a_full_queue_rejects_the_oldest_of_the_least_urgent() {
         let mut queue = Queue::new(4);
-        for (text, ip, turned_away) in [
+        for (text, ip, rejected) in [
             ("", "192.0.2.1", None),
             ("r", "192.0.2.2", None),
             ("", "192.0.2.3", None),
@@ -310,13 +310,13 @@ mod tests {
             ("h", "192.0.2.11", Some(6)),
             ("h", "192.0.2.12", Some(12)),
         ] {
-            assert_eq!(queue.push(ip, text), turned_away, "{ip}");
+            assert_eq!(queue.push(ip, text), rejected, "{ip}");
         }
         assert_eq!(queue.offered(), [4, 7, 8, 11]);
     }
 
     #[test]
-    fn a_silent_connection_that_was_accepted_earlier_displaces_none_of_the_newer() {
+    fn an_older_silent_connection_does_not_displace_a_newer_one() {
         let mut queue = Queue::new(1);
         assert_eq!(queue.push("192.0.2.1", ""), None);
         queue.reserve.waiting[0].arrival.since += Duration::from_mins(1);
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn an_address_has_a_quarter_of_the_queue() {
         let mut queue = Queue::new(8);
-        for (text, ip, turned_away) in [
+        for (text, ip, rejected) in [
             ("r", "192.0.2.1", None),
             ("r", "192.0.2.1", None),
             ("r", "192.0.2.1", Some(3)),
@@ -335,22 +335,22 @@ mod tests {
             ("h", "192.0.2.1", Some(1)),
             ("", "192.0.2.2", None),
         ] {
-            assert_eq!(queue.push(ip, text), turned_away, "{text} {ip}");
+            assert_eq!(queue.push(ip, text), rejected, "{text} {ip}");
         }
     }
 
     #[test]
-    fn a_connection_whose_peer_has_left_is_given_up() {
+    fn a_connection_whose_peer_has_disconnected_is_removed() {
         let mut queue = Queue::new(100);
         for text in ["", "", "h", "h"] {
             queue.push("192.0.2.1", text);
         }
-        // One with a reset after its request, and one in order after nothing.
+        // One peer resets after its request; one closes gracefully without a request.
         SockRef::from(&queue.peers[2]).set_linger(Some(Duration::ZERO)).unwrap();
         drop((queue.peers.remove(2), queue.peers.remove(0)));
         let mut given_up = Vec::new();
         while given_up.len() < 2 {
-            given_up.extend(queue.look());
+            given_up.extend(queue.recheck());
             thread::yield_now();
         }
         given_up.sort_unstable();
@@ -358,20 +358,20 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_has_waited_long_enough_is_given_up() {
+    fn a_connection_whose_wait_has_timed_out_is_removed() {
         let mut queue = Queue::new(100);
         queue.push("192.0.2.1", "");
         queue.push("192.0.2.1", "h");
-        assert!(queue.look().is_empty());
+        assert!(queue.recheck().is_empty());
         for waiting in &mut queue.reserve.waiting {
             waiting.arrival.since = Instant::now().checked_sub(queue.reserve.longest_wait).unwrap();
         }
-        assert_eq!(queue.look(), [1, 2]);
+        assert_eq!(queue.recheck(), [1, 2]);
         assert!(queue.reserve.is_empty());
     }
 
     #[test]
-    fn any_byte_is_enough_where_it_cannot_be_read_and_where_the_service_panics() {
+    fn any_byte_is_a_request_with_tls_or_a_panicking_service() {
         let mut queue = Queue::new(100);
         queue.push("192.0.2.1", "p");
         assert_eq!(queue.offered(), [1]);
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_a_reserve_keeps_none_waiting() {
+    fn a_server_without_a_reserve_queues_no_connection() {
         let mut queue = Queue::new(100);
         queue.reserve = Reserve::new(&Config::default());
         assert_eq!(queue.push("192.0.2.1", "h"), Some(1));

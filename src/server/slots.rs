@@ -1,30 +1,30 @@
-//! Thread slots: how many connection threads may exist, and the reaper that frees a slot when its thread is gone.
+//! Thread slots: bound the number of connection threads; the reaper frees a slot after it has joined the thread.
 
 use std::time::{Duration, Instant};
 
-use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard};
 
 /// The slots of one server's connection threads.
 ///
 /// A slot is taken before a thread is started and freed after the reaper has joined it. So no more threads exist than
-/// there are slots, however fast clients come and go: a thread that has left its connection still has its stacks and its
-/// memory maps until the system has ended it, and on a busy machine that takes long.
+/// slots, however fast clients connect and disconnect: a thread whose connection has ended still has its stacks and memory
+/// maps until the system has ended it, which takes long on a busy machine.
 #[derive(Debug)]
 pub(super) struct ThreadSlots {
     /// By class.
     capacity: [u64; 2],
-    /// Guards the numbers and the list alone. Held for one change; never while joining.
+    /// Guards the counts and the list only. Held for one change; never while joining.
     state: Mutex<State>,
     /// Signals a change of the state to the reaper and to the stop.
     changed: Condvar,
 }
 
-/// What a slot is for.
+/// The purpose of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     /// A connection within the limits.
     Ordinary,
-    /// One above a limit: threads that are ending must not take what is kept for health checks.
+    /// A connection above a limit. A separate class, so that ending threads do not use the slots of health checks.
     Reserved,
 }
 
@@ -32,14 +32,14 @@ pub(super) enum Class {
 struct State {
     /// Threads that exist or are being started, by class.
     in_use: [u64; 2],
-    /// Threads that do nothing more but end.
+    /// Threads whose work is done, to be joined.
     ended: Vec<(JoinHandle<()>, Class)>,
     /// True if and only if no further thread will be started.
     is_closed: bool,
 }
 
 impl ThreadSlots {
-    /// Returns so many slots of each class, none of which is taken.
+    /// Returns this many free slots of each class.
     pub(super) fn new(ordinary: u64, reserved: u64) -> Self {
         Self { capacity: [ordinary, reserved], state: Mutex::default(), changed: Condvar::new() }
     }
@@ -53,12 +53,12 @@ impl ThreadSlots {
         is_free
     }
 
-    /// Frees a slot that was taken for a thread that does not exist.
+    /// Frees a slot whose thread was not started.
     pub(super) fn give_back(&self, class: Class) {
         self.lock().in_use[class as usize] -= 1;
     }
 
-    /// Hands over a thread whose work is done; its slot is free when the reaper has joined it.
+    /// Queues a thread whose work is done for the reaper, which joins it and frees its slot.
     pub(super) fn retire(&self, thread: JoinHandle<()>, class: Class) {
         let mut state = self.lock();
         state.ended.push((thread, class));
@@ -68,9 +68,9 @@ impl ThreadSlots {
         }
     }
 
-    /// Joins retired threads and frees their slots until [`close`](Self::close); calls `on_free` after each. Runs on the
-    /// reaper thread. A join takes as long as the system needs to end the thread, and never waits for a client. Calls
-    /// `on_round` at least every `round`, so that a reaper that is stuck is noticed.
+    /// Joins retired threads and frees their slots until [`close`](Self::close); calls `on_free` after each. Runs on the reaper
+    /// thread. A join takes as long as the system needs to end the thread, and never waits for a client. Calls `on_round` at
+    /// least every `round`, so that a stuck reaper is detected.
     pub(super) fn reap(
         &self,
         round: Duration,
@@ -86,12 +86,12 @@ impl ThreadSlots {
                 if state.is_closed {
                     return;
                 }
-                state = self.changed.wait_timeout(state, round).unwrap_or_else(PoisonError::into_inner).0;
+                state = self.changed.wait_timeout(state, round);
                 continue;
             }
             drop(state);
             for (thread, class) in ended {
-                // All threads of a full server may end at once, and a busy machine takes long for them.
+                // All threads of a full server may end at once, which takes long on a busy machine.
                 on_round();
                 join(thread);
                 self.give_back(class);
@@ -104,30 +104,30 @@ impl ThreadSlots {
         }
     }
 
-    /// Waits until every thread has been joined or `deadline` has passed; `None` never passes. Returns how many are left.
+    /// Waits until every thread has been joined or `deadline` has passed; `None` is no deadline. Returns how many are left.
     pub(super) fn wait_all_free(&self, deadline: Option<Instant>) -> u64 {
         let mut state = self.lock();
         while state.in_use != [0; 2] {
             let Some(deadline) = deadline else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.changed.wait(state);
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, left);
         }
         state.in_use.iter().sum()
     }
 
-    /// Ends [`reap`](Self::reap) after the threads that are retired by now.
+    /// Ends [`reap`](Self::reap) after it has joined the threads retired so far.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -1,4 +1,4 @@
-//! The slots alone. Beside their file and not in it, because the models take that file as it is, with other locks.
+//! Tests of the slots. In a file of their own, because the models compile the slots' file with other locks.
 
 use std::cell::Cell;
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::slots::{Class, ThreadSlots};
 
 #[test]
-fn each_thread_that_is_joined_is_a_round_of_the_reaper() {
+fn the_reaper_counts_a_round_for_each_joined_thread() {
     let (slots, rounds, joined) = (ThreadSlots::new(3, 0), Cell::new(0), Cell::new(0));
     for _ in 0..3 {
         assert!(slots.take(Class::Ordinary));

@@ -1,17 +1,15 @@
-//! The echo: everything comes back.
+//! The echo service: sends back what it receives.
 
 use super::{CloseReason, Service};
 use crate::connection::{Connection, Error, Received};
 use crate::shutdown::Shutdown;
 
-/// Bytes held for one client: 16 KiB, so that a stream of any length passes in constant memory, and ten thousand
-/// clients in 160 MB.
+/// The buffer of one client: 16 KiB. A stream of any length takes constant memory; 10,000 clients take 160 MB.
 const BUFFER: usize = 16 * 1024;
 
-/// Sends back all that a client sends, until it half-closes, then closes.
+/// Sends back everything that a client sends until it shuts down its sending side, then closes.
 ///
-/// Nothing more is read while the client does not take what it has sent: one that never reads is ended by the write
-/// deadline.
+/// Reads no more input while the client does not accept the echo: the write deadline ends a client that never reads.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Echo;

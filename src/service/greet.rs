@@ -1,10 +1,10 @@
-//! The greeting: text without a header, then the end.
+//! The greeting service: sends a text without a header, then closes.
 
 use super::{CloseReason, Service};
 use crate::connection::{Connection, Error};
 use crate::shutdown::Shutdown;
 
-/// Sends a text as it is, without a header, and closes.
+/// Sends a text without a header, then closes.
 #[derive(Debug)]
 pub struct Greet {
     text: String,

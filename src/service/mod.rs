@@ -1,4 +1,4 @@
-//! What is done for a client: the map, an echo, a greeting.
+//! Services: what a server does for each client (map, echo, greeting, HTTP).
 
 mod cast;
 mod echo;
@@ -15,15 +15,15 @@ pub use echo::Echo;
 pub use greet::Greet;
 pub use monitor::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
 
-/// How a connection came to its end in order.
+/// Why a connection was closed gracefully.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The client has ended its side.
+    /// The client has shut down its sending side.
     Client,
-    /// The service has done what it does.
+    /// The service has finished.
     Done,
-    /// The server stops.
+    /// The server is stopping.
     Stopping,
 }
 
@@ -37,50 +37,50 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// How far the first request of a connection has come, the least urgent first.
+/// The state of a connection's first request, least urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum FirstRequest {
-    /// More has to come before the service can answer.
+    /// The service cannot answer yet: more bytes must arrive.
     Incomplete,
-    /// The service can answer now.
+    /// The request is complete.
     Whole,
-    /// As `Whole`, and the request asks how the server is: it is answered before the others.
+    /// The request is complete and a health check: it is answered before the others.
     HealthCheck,
 }
 
 /// What a server does for each client, on that client's own thread.
 ///
-/// A panic in it ends that connection alone.
+/// A panic in a service ends only its own connection.
 pub trait Service: fmt::Debug + Send + Sync + 'static {
-    /// Called before the first client, once for each listener: the place for threads of the service's own. Does nothing
-    /// unless implemented.
+    /// Starts the service, for example its own threads. Called once per listener, before the first client. The default does
+    /// nothing.
     ///
     /// # Errors
-    /// What the service cannot begin without; the server then does not begin either.
+    /// Why the service cannot start; the server then does not start either.
     fn start(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Serves one client until it leaves, the work is done, or `stop` is requested: then what is in flight is
-    /// finished, nothing new begun. Must not wait for anything that neither the connection nor `stop` can end.
+    /// Serves one client until it disconnects, the work is done, or `stop` is requested: then finishes what is in flight and
+    /// starts nothing new. Must not wait for anything that neither the connection nor `stop` can end.
     ///
     /// # Errors
-    /// What the connection failed with; it is then closed without ceremony.
+    /// The connection's failure; the connection is then reset.
     fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error>;
 
-    /// Returns how far the first request has come in `received`, the first bytes of a connection, 16 KiB at most. The server
-    /// calls this on its accept loop, several times a connection, and only for connections above a limit that wait for a
-    /// [reserved place](crate::ServerConfig::reserved_connections): one gets it with a whole request alone, so that a silent
-    /// peer takes none. Not called where the connections are encrypted. Any byte is a whole request unless implemented.
+    /// Returns the state of the first request in `received`, the first bytes of a connection, 16 KiB at most. The accept loop
+    /// calls this several times per connection, only for connections above a limit that wait for one of the
+    /// [`reserved_connections`](crate::ServerConfig::reserved_connections). Such a connection is served only with a complete
+    /// request, so that a silent peer uses no reserve. Not called with TLS. By default any byte is a complete request.
     fn first_request(&self, received: &[u8]) -> FirstRequest {
         if received.is_empty() { FirstRequest::Incomplete } else { FirstRequest::Whole }
     }
 
-    /// What it does, for the log: `the map as bincode every 5s`.
+    /// A description for the log: `the map as bincode every 5s`.
     fn describe(&self) -> String;
 
-    /// What it has sent over `connection`, for the log: `4 frames`.
+    /// The amount sent over `connection`, for the log: `4 frames`.
     fn sent(&self, connection: &Connection) -> String {
         counted(connection.bytes(), "byte")
     }

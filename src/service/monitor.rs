@@ -1,4 +1,4 @@
-//! What a server tells of its clients, for a service that shows them.
+//! The interface through which a service reads and shows the state of a server's clients.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,49 +6,50 @@ use std::time::{Instant, SystemTime};
 
 use crate::stats::Stats;
 
-/// What a server tells of its clients. The server implements it, and knows nothing of who asks.
+/// The state of a server's clients, for a service that shows it. The server implements this trait and does not depend on
+/// its users.
 pub trait ServerMonitor: fmt::Debug + Send + Sync {
     /// The counters.
     fn stats(&self) -> &Stats;
 
-    /// The most clients at once.
+    /// The maximum number of clients at once.
     fn max_connections(&self) -> u64;
 
-    /// When the certificate that they are shown runs out; `None` without TLS, or if it does not say.
+    /// When the server's certificate expires; `None` without TLS, or if the certificate does not say.
     fn certificate_end(&self) -> Option<SystemTime>;
 
-    /// Looks at every client, and tells of the `newest` ones by name. Costs some 100 ns a client, waits for nobody
-    /// and holds no lock but for the copy of a list: once a second, not a thousand times.
+    /// Returns a snapshot of all connections, with records of the `newest` ones. Costs some 100 ns per client, blocks on no
+    /// client and holds a lock only to copy a list. Meant for once a second, not a thousand times.
     fn snapshot(&self, newest: usize) -> ConnectionsSnapshot;
 }
 
-/// What was seen in one look at all clients.
+/// A snapshot of all connections.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ConnectionsSnapshot {
-    /// Frames sent whole since the start, to those who have left too. This and the numbers up to `skipped` never fall.
+    /// Frames sent whole since the start, closed connections included. This and the counts up to `skipped` never decrease.
     pub frames: u64,
-    /// Those among them that were their client's first.
+    /// The first frames of their connections.
     pub firsts: u64,
-    /// Those that were the same as the one before.
+    /// Frames with the same version as the one before.
     pub repeats: u64,
-    /// Those that were a change.
+    /// Frames with a new version.
     pub changes: u64,
-    /// Those that went whole at once: nobody had to wait for their client.
+    /// Frames sent whole at once, without waiting for the client.
     pub prompt: u64,
     /// Bytes sent since the start.
     pub bytes: u64,
-    /// Changes that a client did not get, because it was slow and got a newer one.
+    /// Changes that were skipped because a client was slow and got a newer one.
     pub skipped: u64,
-    /// Clients with a frame under way for over a second.
+    /// Clients with a frame in flight for over a second.
     pub slow: u64,
     /// Clients connected.
     pub total: u64,
-    /// The newest of them, newest first.
+    /// The records of the newest clients, newest first.
     pub newest: Vec<ClientRecord>,
 }
 
-/// One client that is connected.
+/// The record of one connected client.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClientRecord {
@@ -62,14 +63,14 @@ pub struct ClientRecord {
     pub frames: u64,
     /// Bytes sent to it.
     pub bytes: u64,
-    /// Changes that it did not get, because it was slow.
+    /// Changes that were skipped because it was slow.
     pub skipped: u64,
-    /// True if and only if a frame has been under way to it for over a second.
+    /// True if and only if a frame has been in flight to it for over a second.
     pub is_slow: bool,
 }
 
 impl ClientRecord {
-    /// Returns the record of a client that was accepted then and has been sent nothing.
+    /// Returns the record of a client that was accepted at `since` and has been sent nothing.
     pub fn new(id: u64, peer: SocketAddr, since: Instant) -> Self {
         Self { id, peer, since, frames: 0, bytes: 0, skipped: 0, is_slow: false }
     }

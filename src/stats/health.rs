@@ -1,33 +1,34 @@
-//! How a source fares, for whoever shows it: a status page, metrics, a service manager.
+//! The health of a source, for a status page, metrics and a service manager.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use crate::sync::Mutex;
 use crate::threads::Worker;
 
-/// What kind of failure keeps a source from giving its map.
+/// The kinds of failures of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {
-    /// It cannot be reached or read: no answer, no file, no right of the system's.
+    /// The source cannot be reached or read: no answer, no file, no permission of the system.
     Unreachable,
-    /// It answers, and refuses: the password, the rights, a loop.
+    /// The source refuses access: password, permissions, a loop.
     Denied,
-    /// What it gives is no map.
+    /// The source's data is not a map.
     Invalid,
-    /// What it gives is larger than may be sent.
+    /// The source's map exceeds the frame limit.
     TooLarge,
 }
 
-/// How a source fares. Written by the source, read by whoever shows it; both share it by [`Sink::health`].
+/// The health of a source. The source writes it; status page, metrics and service manager read it through [`Sink::health`].
 ///
 /// [`Sink::health`]: crate::source::Sink::health
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Guards the state alone; held for a store or a copy.
+    /// Guards the state only; held for one store or copy.
     state: Mutex<State>,
-    /// The source's thread: one that is stuck cannot say so itself.
+    /// The source's thread, which cannot report itself when it is stuck.
     worker: OnceLock<Arc<Worker>>,
 }
 
@@ -35,24 +36,24 @@ pub struct Health {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct State {
-    /// True if and only if the last that is known of the source is a map that was taken. False before the first map.
+    /// True if and only if the last event of the source was an accepted map. False before the first map.
     pub up: bool,
-    /// When a map was last taken from it: of Redis at each reading, of another mapcast server at each frame, of a file and of
-    /// standard input at each change. A relay that goes on repeating while its own source is down counts as heard.
+    /// When a map was last received: from Redis at each read, from another mapcast server at each frame, from a file or
+    /// standard input at each change. A frame of a relay counts even while the relay's own source is down.
     pub last_success: Option<SystemTime>,
-    /// What is wrong, in words: one line, escaped, without passwords. `None` if and only if nothing is known to be.
+    /// The current problem: one line, escaped, without passwords. `None` if and only if there is none.
     pub problem: Option<String>,
-    /// When that problem, or one before it without a map in between, was first known. `None` if and only if `problem` is.
+    /// When the source's problems started: the first one since the last map. `None` if and only if `problem` is.
     pub down_since: Option<SystemTime>,
-    /// How many failures there have been, in the order of [`Failure::ALL`].
+    /// The number of failures by kind, in the order of [`Failure::ALL`].
     failures: [u64; Failure::ALL.len()],
 }
 
 impl Failure {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Unreachable, Self::Denied, Self::Invalid, Self::TooLarge];
 
-    /// A name for metrics.
+    /// The kind's label in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -64,38 +65,38 @@ impl Failure {
 }
 
 impl State {
-    /// How many failures of that kind there have been, those that the log has not told counted.
+    /// The number of failures of this kind, including those that were not logged.
     pub fn failures(&self, kind: Failure) -> u64 {
         self.failures[kind as usize]
     }
 }
 
 impl Health {
-    /// The state now. A source whose thread is stuck, or has panicked and is not back, is not up.
+    /// The current state. A source whose thread is stuck or being restarted after a panic is not up.
     pub fn state(&self) -> State {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut state = self.state.lock().clone();
         if let Some(problem) = self.worker.get().and_then(|worker| worker.problem()) {
             (state.up, state.problem) = (false, Some(problem.text));
         }
         state
     }
 
-    /// The source works in the thread of `worker`. Only the first one counts.
+    /// Registers the source's thread. Only the first call has an effect.
     pub fn watch(&self, worker: &Arc<Worker>) {
-        // There is one thread for a source.
+        // A source has one thread.
         let _ = self.worker.set(Arc::clone(worker));
     }
 
-    /// Takes note of a map that was taken.
+    /// Records an accepted map.
     pub(crate) fn succeeded(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         (state.up, state.problem, state.down_since) = (true, None, None);
         state.last_success = Some(SystemTime::now());
     }
 
-    /// Takes note of a failure.
+    /// Records a failure.
     pub(crate) fn failed(&self, kind: Failure, problem: String) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.failures[kind as usize] += 1;
         (state.up, state.problem) = (false, Some(problem));
         state.down_since.get_or_insert_with(SystemTime::now);
@@ -123,22 +124,22 @@ mod tests {
         assert!(!state.up && state.last_success.is_some() && state.problem.as_deref() == Some("no"));
         assert!(state.down_since.is_some());
         health.failed(Failure::Invalid, "still no".to_owned());
-        assert_eq!(health.state().down_since, state.down_since, "since the first of them");
+        assert_eq!(health.state().down_since, state.down_since, "since the first failure");
         health.succeeded();
         assert!(health.state().up && health.state().problem.is_none() && health.state().down_since.is_none());
     }
 
     #[test]
-    fn a_source_whose_thread_is_stuck_is_down_while_it_is() {
+    fn a_source_is_down_while_its_thread_is_stuck() {
         let (health, threads) = (Health::default(), crate::threads::Threads::default());
         let worker = threads.register_io("source", "reading flags.json");
         health.watch(&worker);
         health.succeeded();
-        threads.look_after(crate::threads::STUCK_AFTER * 2);
+        threads.check_after(crate::threads::STUCK_AFTER * 2);
         let state = health.state();
         assert!(!state.up && state.problem.unwrap().contains("stuck for 20 s while reading flags.json"));
         worker.round();
-        threads.look_after(crate::threads::STUCK_AFTER);
+        threads.check_after(crate::threads::STUCK_AFTER);
         assert!(health.state().up && health.state().problem.is_none());
     }
 

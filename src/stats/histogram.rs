@@ -1,43 +1,43 @@
-//! How long things took, counted by bounds.
+//! A histogram of durations.
 
 use std::time::Duration;
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// How many things took up to each bound, and all together.
+/// Counts durations in buckets, and sums them.
 #[derive(Debug)]
 pub(crate) struct Histogram {
     /// Ascending.
     bounds: &'static [Duration],
-    /// Up to the bound of the same place and above the one before; the last one above all bounds.
+    /// Bucket `i` counts durations up to bound `i` and above the previous bound; the last one those above all bounds.
     buckets: Box<[AtomicU64]>,
     micros: AtomicU64,
 }
 
-/// What a histogram has counted, at one moment.
+/// The counts of a histogram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// How many took at most each bound; `None` is no bound, and so all of them.
+    /// For each bound, the number of durations up to it; `None` is the unbounded total.
     pub(crate) cumulated: Vec<(Option<Duration>, u64)>,
-    /// All together.
+    /// The sum of all durations.
     pub(crate) sum: Duration,
 }
 
 impl Histogram {
-    /// Returns a histogram of nothing. `bounds` ascend.
+    /// Returns an empty histogram. `bounds` must be ascending.
     pub(crate) fn new(bounds: &'static [Duration]) -> Self {
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self { bounds, buckets, micros: AtomicU64::new(0) }
     }
 
-    /// Counts one thing.
+    /// Counts one duration.
     pub(crate) fn observe(&self, duration: Duration) {
-        let place = self.bounds.partition_point(|bound| *bound < duration);
-        self.buckets[place].fetch_add(1, Ordering::Relaxed);
+        let bucket = self.bounds.partition_point(|bound| *bound < duration);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.micros.fetch_add(duration.as_micros().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// What has been counted. Each number is right by itself.
+    /// Returns the counts. They are not read atomically: each number is exact on its own.
     pub(crate) fn tally(&self) -> Tally {
         let sum = Duration::from_micros(self.micros.load(Ordering::Relaxed));
         let bounds = self.bounds.iter().copied().map(Some).chain([None]);
@@ -50,12 +50,12 @@ impl Histogram {
 }
 
 impl Tally {
-    /// How many things there were.
+    /// The number of durations.
     pub(crate) fn count(&self) -> u64 {
         self.cumulated.last().map_or(0, |(_, count)| *count)
     }
 
-    /// Adds so many things that took no time.
+    /// Adds `count` durations of zero.
     pub(crate) fn add_instant(&mut self, count: u64) {
         self.cumulated.iter_mut().for_each(|(_, cumulated)| *cumulated += count);
     }
@@ -68,7 +68,7 @@ mod tests {
     const BOUNDS: &[Duration] = &[Duration::from_secs(1), Duration::from_secs(10)];
 
     #[test]
-    fn things_are_counted_up_to_each_bound() {
+    fn durations_are_counted_up_to_each_bound() {
         let histogram = Histogram::new(BOUNDS);
         for seconds in [0, 1, 2, 100] {
             histogram.observe(Duration::from_secs(seconds));

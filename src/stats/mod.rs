@@ -1,4 +1,4 @@
-//! Counters, and the guard that counts a connection while it lives.
+//! The server's counters, and the guard that counts an active connection.
 
 pub mod health;
 pub(crate) mod histogram;
@@ -9,8 +9,7 @@ use std::time::Duration;
 use crate::stats::histogram::Histogram;
 use crate::sync::{AtomicU64, Ordering};
 
-/// What has happened since the server was made. Each number is right by itself; two read one after the other may be a
-/// moment apart.
+/// The counters of a server since its creation. Each number is exact on its own; two reads are not atomic together.
 #[derive(Debug, Default)]
 pub struct Stats {
     heartbeats: AtomicU64,
@@ -30,32 +29,32 @@ pub struct Stats {
     times: Times,
 }
 
-/// An event that is only counted.
+/// A counter of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// The accept loop has come round.
+pub(crate) enum Counter {
+    /// Rounds of the accept loop.
     Heartbeat,
-    /// A client was closed because the limit on connections was reached.
+    /// Clients closed because the limit on connections was reached.
     Refused,
-    /// A client was closed because its address has as many connections as one may have.
+    /// Clients closed because the limit on connections of their address was reached.
     RefusedPerIp,
-    /// A client was closed because its address is not on the list of those who may connect.
+    /// Clients closed because their address is in no allowed network.
     Denied,
-    /// `accept` failed for lack of descriptors or memory.
+    /// Failures of `accept` for lack of descriptors or memory.
     FailedAccept,
-    /// A client was closed because the system gave no thread for it.
+    /// Clients closed because the system refused a thread.
     FailedSpawn,
-    /// A connection's thread panicked.
+    /// Panics of connections' threads.
     Panicked,
-    /// A client did not take a frame by its deadline.
+    /// Clients that did not accept a frame by its deadline.
     TimedOut,
-    /// A client was cut at the end of the drain.
+    /// Clients cut at the end of the drain.
     Cut,
-    /// A client's TLS handshake failed.
+    /// Failed TLS handshakes.
     FailedHandshake,
 }
 
-/// What `accept` failed with. The label is the metric's.
+/// The kinds of failures of `accept`, each with its label in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AcceptError {
     ProcessDescriptors,
@@ -77,7 +76,7 @@ impl AcceptError {
     }
 }
 
-/// How a connection came to its end. The label is the metric's.
+/// The reasons for the end of a connection, each with its label in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
     Client,
@@ -116,8 +115,8 @@ impl Closed {
     }
 }
 
-/// Up to which durations connections are counted: 1 s, 10 s, 30 s, 1 min, 5 min, 15 min, 1 h, 6 h, 1 day.
-const LASTED: &[Duration] = &[
+/// The histogram bounds of connections' durations: 1 s, 10 s, 30 s, 1 min, 5 min, 15 min, 1 h, 6 h, 1 day.
+const LIFETIME_BOUNDS: &[Duration] = &[
     Duration::from_secs(1),
     Duration::from_secs(10),
     Duration::from_secs(30),
@@ -129,8 +128,8 @@ const LASTED: &[Duration] = &[
     Duration::from_hours(24),
 ];
 
-/// The same for writes that had to wait for their client: 1 ms to the default of the write time-out.
-const WRITTEN: &[Duration] = &[
+/// The histogram bounds of writes that had to wait for their client: 1 ms to the default write time-out.
+const WAIT_BOUNDS: &[Duration] = &[
     Duration::from_millis(1),
     Duration::from_millis(10),
     Duration::from_millis(100),
@@ -138,33 +137,33 @@ const WRITTEN: &[Duration] = &[
     Duration::from_secs(10),
 ];
 
-/// How long connections and frames took.
+/// Durations of connections and of frames.
 #[derive(Debug)]
 struct Times {
     lasted: Histogram,
-    /// Of the frames that did not go whole at once; shared with the connections.
+    /// Of frames that were not sent whole at once; shared with the connections.
     waits: Arc<Histogram>,
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self { lasted: Histogram::new(LASTED), waits: Arc::new(Histogram::new(WRITTEN)) }
+        Self { lasted: Histogram::new(LIFETIME_BOUNDS), waits: Arc::new(Histogram::new(WAIT_BOUNDS)) }
     }
 }
 
 impl Stats {
-    /// Times that the accept loop has come round. A loop that hangs stands still; see `ServerConfig::heartbeat`.
+    /// Rounds of the accept loop. The number does not change while the loop hangs; see `ServerConfig::heartbeat`.
     pub fn heartbeats(&self) -> u64 {
         self.heartbeats.load(Ordering::Relaxed)
     }
 
-    /// Connections that are open now.
+    /// Open connections.
     pub fn active(&self) -> u64 {
         self.active.load(Ordering::SeqCst)
     }
 
-    /// Connections that were served so far, the active ones among them: those that have their thread and, with TLS, have
-    /// shaken hands.
+    /// Connections served so far, including active ones. A connection counts once it has its thread and, with TLS, has
+    /// completed the handshake.
     pub fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
@@ -184,12 +183,12 @@ impl Stats {
         self.denied.load(Ordering::Relaxed)
     }
 
-    /// Times that `accept` failed for lack of descriptors or memory.
+    /// Failures of `accept` for lack of descriptors or memory.
     pub fn failed_accepts(&self) -> u64 {
         self.failed_accepts.load(Ordering::Relaxed)
     }
 
-    /// Clients closed because the system gave no thread for them.
+    /// Clients closed because the system refused a thread.
     pub fn failed_spawns(&self) -> u64 {
         self.failed_spawns.load(Ordering::Relaxed)
     }
@@ -199,7 +198,7 @@ impl Stats {
         self.panics.load(Ordering::Relaxed)
     }
 
-    /// Clients that did not take a frame by its deadline.
+    /// Clients that did not accept a frame by its deadline.
     pub fn timed_out(&self) -> u64 {
         self.timed_out.load(Ordering::Relaxed)
     }
@@ -209,35 +208,35 @@ impl Stats {
         self.cut.load(Ordering::Relaxed)
     }
 
-    /// Clients closed because their TLS handshake failed: no TLS, no certificate, no time.
+    /// Clients closed because their TLS handshake failed: no TLS, no certificate, a time-out.
     pub fn failed_handshakes(&self) -> u64 {
         self.failed_handshakes.load(Ordering::Relaxed)
     }
 
-    /// Connections that were refused, by why.
+    /// Refused connections by reason.
     pub(crate) fn rejections(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let (limit, per_ip) = (("limit", self.refused()), ("per_ip", self.refused_per_ip()));
         [limit, per_ip, ("denied", self.denied()), ("tls", self.failed_handshakes())].into_iter()
     }
 
-    /// Times that `accept` failed, by what with.
+    /// Failures of `accept` by kind.
     pub(crate) fn accept_errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let labels = AcceptError::ALL.into_iter().map(AcceptError::label);
         labels.zip(self.accept_errors.iter().map(|counter| counter.load(Ordering::Relaxed)))
     }
 
-    /// Connections that have ended, by how.
+    /// Ended connections by reason.
     pub(crate) fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let labels = Closed::ALL.into_iter().map(Closed::label);
         labels.zip(self.closed.iter().map(|counter| counter.load(Ordering::Relaxed)))
     }
 
-    /// How long the connections that have ended lasted.
+    /// The durations of ended connections.
     pub(crate) fn durations(&self) -> &Histogram {
         &self.times.lasted
     }
 
-    /// How long frames took that did not go whole at once.
+    /// The durations of frames that were not sent whole at once.
     pub(crate) fn waits(&self) -> &Arc<Histogram> {
         &self.times.waits
     }
@@ -252,59 +251,59 @@ impl Stats {
         self.closed[closed as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts how long a connection lasted.
+    /// Records the duration of a connection.
     pub(crate) fn lasted(&self, duration: Duration) {
         self.times.lasted.observe(duration);
     }
 
     /// Counts one event.
-    pub(crate) fn count(&self, event: Event) {
+    pub(crate) fn count(&self, event: Counter) {
         let counter = match event {
-            Event::Heartbeat => &self.heartbeats,
-            Event::Refused => &self.refused,
-            Event::RefusedPerIp => &self.refused_per_ip,
-            Event::Denied => &self.denied,
-            Event::FailedAccept => &self.failed_accepts,
-            Event::FailedSpawn => &self.failed_spawns,
-            Event::Panicked => &self.panics,
-            Event::TimedOut => &self.timed_out,
-            Event::Cut => &self.cut,
-            Event::FailedHandshake => &self.failed_handshakes,
+            Counter::Heartbeat => &self.heartbeats,
+            Counter::Refused => &self.refused,
+            Counter::RefusedPerIp => &self.refused_per_ip,
+            Counter::Denied => &self.denied,
+            Counter::FailedAccept => &self.failed_accepts,
+            Counter::FailedSpawn => &self.failed_spawns,
+            Counter::Panicked => &self.panics,
+            Counter::TimedOut => &self.timed_out,
+            Counter::Cut => &self.cut,
+            Counter::FailedHandshake => &self.failed_handshakes,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a connection as active until the guard is dropped, however its thread ends.
+    /// Counts a connection as active until the returned guard is dropped, even by a panic.
     pub(crate) fn connect(self: &Arc<Self>) -> ConnectionGuard {
         let active_then = self.active.fetch_add(1, Ordering::SeqCst) + 1;
         ConnectionGuard { stats: Arc::clone(self), active_then, is_counted: true }
     }
 }
 
-/// One active connection.
+/// Counts one active connection until dropped.
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
     stats: Arc<Stats>,
     active_then: u64,
-    /// False once it has been counted off.
+    /// False once [`leave`](Self::leave) has subtracted the connection.
     is_counted: bool,
 }
 
 impl ConnectionGuard {
-    /// Counts the connection as served as well: it has its thread, and has shaken hands if it had to.
+    /// Counts the connection as served too.
     pub(crate) fn serve(&self) {
         self.stats.served.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Connections that were active when this one had become so, itself counted.
+    /// The number of active connections when this one was added, including itself.
     pub(crate) fn active_then(&self) -> u64 {
         self.active_then
     }
 
-    /// Counts the connection off. Returns how many are active without it, at that moment.
+    /// Subtracts the connection. Returns the number of active connections without it, at that moment.
     pub(crate) fn leave(mut self) -> u64 {
         self.is_counted = false;
-        // One step: looked at afterwards, two that leave at once would both be the last, and one that comes would count.
+        // One atomic step: with a separate read, two connections that end at once could both return the same number.
         self.stats.active.fetch_sub(1, Ordering::SeqCst) - 1
     }
 }
@@ -334,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_and_failures_are_counted_by_their_labels() {
+    fn ends_and_accept_failures_are_counted_by_label() {
         let stats = Stats::default();
         stats.count_closed(Closed::Panic);
         stats.count_accept_error(AcceptError::Other);
@@ -343,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_counts_its_connection_off() {
+    fn a_panic_subtracts_its_connection() {
         let stats = Arc::new(Stats::default());
         let guard = stats.connect();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {

@@ -1,4 +1,4 @@
-//! A thread that does I/O for others, who wait for it no longer than a time: a file system that hangs holds it alone.
+//! A thread that runs I/O jobs for callers that wait with a time limit, so that a hung file system blocks only this thread.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,50 +9,50 @@ use std::time::{Duration, Instant};
 
 use super::{ROUND, Thread, Threads};
 
-/// How long the end waits for a job that is being done: 1 s.
+/// How long the drop waits for a running job: 1 s.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Why a job has no answer. The text says what is known of it.
+/// Why a job returned no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum Unanswered {
-    /// It was not begun: another one takes too long.
+    /// The job was not started: an earlier job has exceeded the time limit.
     #[error("{task} has taken {} s; does its file system hang?", .elapsed.as_secs())]
     Busy {
-        /// What the thread is about.
+        /// The thread's task, in words.
         task: String,
-        /// How long it has been.
+        /// How long the earlier job has taken so far.
         elapsed: Duration,
     },
-    /// It has been begun, or will be: whether it succeeds is not known.
+    /// The job exceeded the time limit. It still runs, or will run: its result is not known.
     #[error("{task} takes longer than {} s; does its file system hang?", .limit.as_secs())]
     Late {
-        /// What the thread is about.
+        /// The thread's task, in words.
         task: String,
-        /// How long it was waited for.
+        /// The time limit.
         limit: Duration,
     },
-    /// It panicked.
+    /// The job panicked.
     #[error("{task} has panicked")]
     Panicked {
-        /// What the thread is about.
+        /// The thread's task, in words.
         task: String,
     },
-    /// There is no thread for it.
-    #[error("the system gives no thread")]
+    /// The thread could not be started.
+    #[error("cannot start a thread")]
     NoThread(#[from] io::Error),
 }
 
-/// A thread that does one job after the other.
+/// A thread that runs one job at a time.
 pub(crate) struct IoThread {
     threads: Threads,
     name: &'static str,
     task: String,
-    /// How long whoever has a job waits for it.
+    /// How long a caller waits for its job.
     limit: Duration,
-    /// Guards the start of the thread; held for that, and for handing a job over.
+    /// Guards the start of the thread; held for the start and for the clone of the sender.
     running: Mutex<Option<Running>>,
     busy: Arc<Busy>,
 }
@@ -62,36 +62,36 @@ struct Running {
     thread: Thread,
 }
 
-/// The jobs that are being done, or wait for it.
+/// The running job and the queued ones.
 #[derive(Debug, Default)]
 struct Busy {
-    /// Guards when each was handed over, the oldest first; held for a look or a change.
+    /// Guards the submission time of each job, oldest first; held for one read or change.
     since: Mutex<VecDeque<Instant>>,
     changed: Condvar,
 }
 
-/// A job's place among those that are being done. Given back when dropped.
+/// One entry of [`Busy`], removed when dropped.
 struct Slot(Arc<Busy>);
 
 impl IoThread {
-    /// Returns a thread called `name` that does `task`, in words, for those who wait for it at most for `limit`. It is
-    /// started with its first job, or by [`start`](Self::start).
+    /// Returns a thread called `name`; `task` describes it in words, and callers wait for a job for `limit` at most. It starts
+    /// with its first job, or by [`start`](Self::start).
     pub(crate) fn new(threads: &Threads, name: &'static str, task: String, limit: Duration) -> Self {
         Self { threads: threads.clone(), name, task, limit, running: Mutex::default(), busy: Arc::default() }
     }
 
-    /// Starts the thread, if it does not run.
+    /// Starts the thread, if it is not running.
     ///
     /// # Errors
-    /// If the system gives none.
+    /// If the system refuses a thread.
     pub(crate) fn start(&self) -> io::Result<()> {
         self.jobs().map(drop)
     }
 
-    /// Does `job` on the thread and returns what it returned.
+    /// Runs `job` on the thread and returns its result.
     ///
     /// # Errors
-    /// `Busy` at once, if another job has taken longer than the limit. `Late` after the limit: the job goes on. `Panicked`;
+    /// `Busy` at once, if another job has exceeded the time limit. `Late` after the limit; the job continues. `Panicked`;
     /// `NoThread`.
     pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Unanswered> {
         if let Some(elapsed) = self.busy.elapsed().filter(|elapsed| *elapsed >= self.limit) {
@@ -101,9 +101,9 @@ impl IoThread {
         let (jobs, slot) = (self.jobs()?, Slot::take(&self.busy));
         let job = move || {
             let done = job();
-            // Before the answer: who has that finds the thread idle.
+            // Before the result is sent: a caller that has it finds the thread idle.
             drop(slot);
-            // Whoever asked may have given up.
+            // Fails if the caller has timed out.
             let _ = answer.send(done);
         };
         if jobs.send(Box::new(job)).is_err() {
@@ -115,10 +115,10 @@ impl IoThread {
         })
     }
 
-    /// Waits until no job is being done, not even one that was given up, at most until one has taken as long as the limit.
+    /// Waits until no job is running or queued, including those whose callers have timed out.
     ///
     /// # Errors
-    /// `Busy` if it has.
+    /// `Busy` once a job has exceeded the time limit.
     pub(crate) fn wait_idle(&self) -> Result<(), Unanswered> {
         let mut since = self.busy.lock();
         while let Some(elapsed) = since.front().map(Instant::elapsed) {
@@ -139,7 +139,7 @@ impl IoThread {
         let worker = self.threads.register_io(self.name, &self.task);
         let counted = Arc::clone(&worker);
         let work = move || {
-            // After a panic: a job that comes in the pause is given up.
+            // The pause after a panic: a job submitted in it is dropped.
             let pause = |pause: Duration| {
                 !pause.is_zero() && matches!(taken.recv_timeout(pause), Err(RecvTimeoutError::Disconnected))
             };
@@ -213,18 +213,18 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_hangs_is_late_and_those_behind_it_are_refused_at_once() {
+    fn a_job_that_hangs_is_late_and_the_next_is_refused_at_once() {
         let (threads, mut thread) = io_thread(LONG);
         assert_eq!(thread.run(|| 1).unwrap(), 1);
         thread.limit = Duration::from_millis(20);
         let (release, held) = mpsc::channel::<()>();
         let late = thread.run(move || held.recv().is_ok()).unwrap_err();
         assert_eq!(late.to_string(), "reading the token takes longer than 0 s; does its file system hang?");
-        // One that was waited for would be late.
+        // Refused at once: after a wait the error would be `Late`.
         assert!(matches!(thread.run(|| 2), Err(Unanswered::Busy { .. })));
         assert!(matches!(thread.wait_idle(), Err(Unanswered::Busy { .. })));
-        threads.look_after(LONG);
-        threads.look_after(LONG);
+        threads.check_after(LONG);
+        threads.check_after(LONG);
         assert_eq!(threads.problems().len(), 1);
         drop(release);
         while thread.wait_idle().is_err() {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_its_answer_finds_the_thread_idle() {
+    fn a_caller_that_has_its_result_finds_the_thread_idle() {
         let (_threads, thread) = io_thread(LONG);
         for number in 0..1000 {
             assert_eq!(thread.run(move || number).unwrap(), number);
@@ -244,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_panics_is_counted_and_the_next_one_is_done() {
+    fn a_job_that_panics_is_counted_and_the_next_one_runs() {
         let (threads, thread) = io_thread(LONG);
-        assert!(matches!(thread.run(|| panic!("as a fault would")), Err::<(), _>(Unanswered::Panicked { .. })));
+        assert!(matches!(thread.run(|| panic!("injected panic")), Err::<(), _>(Unanswered::Panicked { .. })));
         thread.wait_idle().unwrap();
         assert_eq!((thread.run(|| 1).unwrap(), threads.panics()), (1, 1));
         drop(thread);

@@ -1,7 +1,7 @@
-//! The long-lived threads of a server: which of them are stuck, which have panicked, and which do not end.
+//! The long-lived threads of a server, and the detection of those that are stuck, have panicked or do not end.
 //!
-//! Each of them comes round at least every 2 s, though there is nothing to do, and counts it. A monitor calls
-//! [`Threads::look`] once a second: a thread whose count stands still for [`STUCK_AFTER`] is stuck.
+//! Each thread counts a round at least every 2 s, even when idle. A monitor calls [`Threads::check`] once a second: a
+//! thread whose count has not changed for [`STUCK_AFTER`] is stuck.
 
 mod io_thread;
 mod notifier;
@@ -20,17 +20,17 @@ pub use thread::Thread;
 pub use worker::Worker;
 pub(crate) use worker_thread::WorkerThread;
 
-/// The longest that a thread waits before it comes round, though there is nothing to do: 2 s. So a wake-up that was lost
-/// is made up for, too. An idle server with HTTP took 10 ms of CPU in 20 s so (a debug build, measured).
+/// The longest wait of an idle thread before it counts a round: 2 s. It also bounds the effect of a lost wake-up. An idle
+/// server with HTTP took 10 ms of CPU in 20 s with it (debug build, measured).
 pub(crate) const ROUND: Duration = Duration::from_secs(2);
 
-/// A thread that has not come round for this long is stuck: 10 s, five times what it may wait. A send to a client does not
-/// wait, and publishers count within their rounds, so that a large fan-out is not taken for a stuck one.
+/// A thread that has counted no round for this long is stuck: 10 s, five times the longest wait. A large fan-out does not count as
+/// stuck: sends do not block, and publishers count rounds while they send.
 pub const STUCK_AFTER: Duration = Duration::from_secs(10);
 
-/// How often the monitor looks: 1 s. What is longer than twice that between two looks was a pause of the whole process
-/// (SIGSTOP, a suspended machine), and does not count.
-pub const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// How often the monitor checks the threads: every 1 s. Time beyond twice that between two checks does not count: the whole
+/// process was paused (SIGSTOP, a suspended machine).
+pub const CHECK_PERIOD: Duration = Duration::from_secs(1);
 
 /// The long-lived threads of one server. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -42,50 +42,50 @@ pub struct Threads {
 struct Shared {
     /// Guards the list; held for one change or copy, never while logging.
     workers: Mutex<Vec<Arc<Worker>>>,
-    /// Guards when the monitor looked last, and since when that has been found too long ago; held for a look or a store.
+    /// Guards the monitor's own state; held for one read or store.
     monitor: Mutex<Monitor>,
     panics: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
 struct Monitor {
-    looked: Option<Instant>,
-    /// When another thread first found that the monitor had not looked for [`STUCK_AFTER`].
-    missed: Option<Instant>,
+    /// The monitor's last check.
+    checked_at: Option<Instant>,
+    /// When another thread first found that check older than [`STUCK_AFTER`].
+    overdue_since: Option<Instant>,
 }
 
-/// What is wrong with a thread.
+/// A problem of a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
     /// One line: `thread source: stuck for 12 s while reading flags.json`.
     pub text: String,
-    /// True if and only if the process should be restarted for it: a thread is stuck that waits for nothing outside the
-    /// process. Where it is a file system that hangs, the next process would hang at its start.
+    /// True if and only if a restart of the process helps: the thread is stuck and waits for nothing outside the process.
+    /// With a hung file system, the next process would hang at its start.
     pub restart_helps: bool,
 }
 
 impl Threads {
-    /// Registers a thread called `name` that is doing `task`, in words: `sending the map`. It waits for nothing outside the
-    /// process, so that one that is stuck is a fault of the process's own.
+    /// Registers a thread called `name`; `task` describes its work in words: `sending the map`. It must not wait for anything
+    /// outside the process, so that it can be stuck only by a fault of the process itself.
     pub fn register(&self, name: &str, task: &str) -> Arc<Worker> {
         self.add(Worker::new(name, task, true, Arc::clone(&self.shared.panics)))
     }
 
-    /// As [`register`](Self::register), for a thread that reads or writes files: it may be stuck because their file system
-    /// hangs.
+    /// As [`register`](Self::register), for a thread that reads or writes files, which may hang with their file system.
     pub fn register_io(&self, name: &str, task: &str) -> Arc<Worker> {
         self.add(Worker::new(name, task, false, Arc::clone(&self.shared.panics)))
     }
 
-    /// As [`register`](Self::register), for a thread whose rounds something else counts.
+    /// As [`register`](Self::register), for a thread whose rounds are counted elsewhere, by `rounds`.
     pub fn register_counter(
         &self,
         name: &str,
         task: &str,
         rounds: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Arc<Worker> {
-        self.add(Worker::new(name, task, true, Arc::clone(&self.shared.panics)).counted_by(rounds))
+        self.add(Worker::new(name, task, true, Arc::clone(&self.shared.panics)).with_counter(rounds))
     }
 
     fn add(&self, worker: Worker) -> Arc<Worker> {
@@ -96,41 +96,43 @@ impl Threads {
         worker
     }
 
-    /// Looks at every thread, and says in the log which one is stuck, and which one goes on. To be called every
-    /// [`LOOK_PERIOD`] by one thread.
-    pub fn look(&self) {
+    /// Checks every thread, and logs each that has become stuck or has resumed. To be called every [`CHECK_PERIOD`] by one
+    /// thread.
+    pub fn check(&self) {
         let now = Instant::now();
-        let before = std::mem::replace(&mut *self.lock_monitor(), Monitor { looked: Some(now), missed: None }).looked;
+        let before =
+            std::mem::replace(&mut *self.lock_monitor(), Monitor { checked_at: Some(now), overdue_since: None })
+                .checked_at;
         let elapsed = before.map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
-        self.look_after(elapsed.min(LOOK_PERIOD * 2));
+        self.check_after(elapsed.min(CHECK_PERIOD * 2));
     }
 
-    /// As [`look`](Self::look), `elapsed` after the look before.
-    pub(crate) fn look_after(&self, elapsed: Duration) {
-        self.list().iter().for_each(|worker| worker.look_after(elapsed));
+    /// As [`check`](Self::check), `elapsed` after the previous check.
+    pub(crate) fn check_after(&self, elapsed: Duration) {
+        self.list().iter().for_each(|worker| worker.check_after(elapsed));
     }
 
-    /// What is wrong with them now. If the monitor itself has not looked for [`STUCK_AFTER`], that is one, once this has been
-    /// called for two periods of the monitor: after a pause of the whole process the caller may run before the monitor.
+    /// The current problems. They include a monitor that has not checked for [`STUCK_AFTER`], once calls have found that for
+    /// two [`CHECK_PERIOD`]s: after a pause of the whole process the caller may run before the monitor.
     pub fn problems(&self) -> Vec<Problem> {
-        let blind = self.lock_monitor().blind_for(Instant::now()).map(|elapsed| Problem {
+        let monitor = self.lock_monitor().stuck_for(Instant::now()).map(|elapsed| Problem {
             text: format!("thread monitor: stuck for {} s while looking after the other threads", elapsed.as_secs()),
             restart_helps: true,
         });
-        self.list().iter().filter_map(|worker| worker.problem()).chain(blind).collect()
+        self.list().iter().filter_map(|worker| worker.problem()).chain(monitor).collect()
     }
 
-    /// The first problem for which the process should be restarted.
+    /// The first problem that a restart of the process solves.
     pub fn fatal_problem(&self) -> Option<Problem> {
         self.problems().into_iter().find(|problem| problem.restart_helps)
     }
 
-    /// How many times one of them has panicked since the start.
+    /// The number of panics of all threads since the start.
     pub fn panics(&self) -> u64 {
         self.shared.panics.load(Ordering::Relaxed)
     }
 
-    /// The names of those that have not ended.
+    /// The names of the threads that have not ended.
     pub fn unfinished(&self) -> Vec<String> {
         self.list().iter().map(|worker| worker.name().to_owned()).collect()
     }
@@ -149,14 +151,14 @@ impl Threads {
 }
 
 impl Monitor {
-    /// Returns how long the monitor has not looked, if that is too long.
-    fn blind_for(&mut self, now: Instant) -> Option<Duration> {
-        let elapsed = now.saturating_duration_since(self.looked?);
+    /// Returns the time since the monitor's last check, if the monitor is stuck.
+    fn stuck_for(&mut self, now: Instant) -> Option<Duration> {
+        let elapsed = now.saturating_duration_since(self.checked_at?);
         if elapsed < STUCK_AFTER {
             return None;
         }
-        let missed = *self.missed.get_or_insert(now);
-        (now.saturating_duration_since(missed) >= LOOK_PERIOD * 2).then_some(elapsed)
+        let overdue_since = *self.overdue_since.get_or_insert(now);
+        (now.saturating_duration_since(overdue_since) >= CHECK_PERIOD * 2).then_some(elapsed)
     }
 }
 
@@ -169,28 +171,28 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_does_not_come_round_is_stuck_until_it_does() {
+    fn a_thread_that_counts_no_round_is_stuck_until_it_does() {
         let threads = Threads::default();
         let (stuck, other) =
             (threads.register("publisher-0", "sending the map"), threads.register("watcher", "watching"));
         for _ in 0..9 {
-            threads.look_after(LOOK_PERIOD);
+            threads.check_after(CHECK_PERIOD);
             other.round();
         }
         assert_eq!(threads.problems(), []);
-        threads.look_after(LOOK_PERIOD);
+        threads.check_after(CHECK_PERIOD);
         assert_eq!(texts(&threads), ["thread publisher-0: stuck for 10 s while sending the map"]);
         assert!(threads.fatal_problem().is_some());
         stuck.round();
-        threads.look_after(LOOK_PERIOD);
+        threads.check_after(CHECK_PERIOD);
         assert_eq!(threads.problems(), []);
     }
 
     #[test]
-    fn a_file_system_that_hangs_is_no_reason_to_restart() {
+    fn a_hung_file_system_is_a_problem_that_no_restart_solves() {
         let threads = Threads::default();
         let worker = threads.register_io("source", "reading flags.json");
-        threads.look_after(STUCK_AFTER);
+        threads.check_after(STUCK_AFTER);
         let text = "thread source: stuck for 10 s while reading flags.json; does its file system hang?";
         assert_eq!(texts(&threads), [text]);
         assert_eq!(threads.fatal_problem(), None);
@@ -199,41 +201,41 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_of_the_whole_process_makes_none_stuck() {
+    fn a_pause_of_the_whole_process_makes_no_thread_stuck() {
         let threads = Threads::default();
         let _worker = threads.register("watcher", "watching");
-        threads.lock_monitor().looked = Instant::now().checked_sub(Duration::from_mins(1));
-        assert_eq!(threads.problems(), [], "it is asked before the monitor could look");
-        threads.look();
+        threads.lock_monitor().checked_at = Instant::now().checked_sub(Duration::from_mins(1));
+        assert_eq!(threads.problems(), [], "called before the monitor could check");
+        threads.check();
         assert_eq!(threads.problems(), []);
     }
 
     #[test]
-    fn a_monitor_that_does_not_look_while_others_run_is_stuck() {
+    fn a_monitor_that_does_not_check_while_others_run_is_stuck() {
         let threads = Threads::default();
-        threads.look();
+        threads.check();
         let mut monitor = threads.lock_monitor();
-        let after = monitor.looked.unwrap() + STUCK_AFTER;
-        assert_eq!(monitor.blind_for(after), None);
-        assert_eq!(monitor.blind_for(after + LOOK_PERIOD * 2), Some(STUCK_AFTER + LOOK_PERIOD * 2));
+        let after = monitor.checked_at.unwrap() + STUCK_AFTER;
+        assert_eq!(monitor.stuck_for(after), None);
+        assert_eq!(monitor.stuck_for(after + CHECK_PERIOD * 2), Some(STUCK_AFTER + CHECK_PERIOD * 2));
         let ago = |elapsed| Instant::now().checked_sub(elapsed);
-        *monitor = Monitor { looked: ago(STUCK_AFTER * 2), missed: ago(LOOK_PERIOD * 2) };
+        *monitor = Monitor { checked_at: ago(STUCK_AFTER * 2), overdue_since: ago(CHECK_PERIOD * 2) };
         drop(monitor);
         assert!(threads.problems()[0].text.starts_with("thread monitor: stuck for 20 s"));
-        threads.look();
+        threads.check();
         assert_eq!(threads.problems(), []);
     }
 
     #[test]
-    fn rounds_may_be_counted_elsewhere() {
+    fn rounds_counted_elsewhere_keep_a_thread_from_being_stuck() {
         let (threads, rounds) = (Threads::default(), Arc::new(AtomicU64::new(0)));
         let counted = Arc::clone(&rounds);
         let _worker = threads.register_counter("main", "accepting clients", move || counted.load(Ordering::Relaxed));
-        threads.look_after(LOOK_PERIOD * 9);
+        threads.check_after(CHECK_PERIOD * 9);
         rounds.store(1, Ordering::Relaxed);
-        threads.look_after(LOOK_PERIOD * 9);
+        threads.check_after(CHECK_PERIOD * 9);
         assert_eq!(threads.problems(), []);
-        threads.look_after(STUCK_AFTER);
+        threads.check_after(STUCK_AFTER);
         assert_eq!(threads.problems().len(), 1);
     }
 }

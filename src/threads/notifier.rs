@@ -1,4 +1,4 @@
-//! Wakes a parked thread and says why.
+//! Wakes a parked thread and passes it the reasons.
 
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
@@ -7,21 +7,21 @@ use super::{ROUND, Worker};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{AtomicU8, Instant, Ordering};
 
-/// Why a thread was woken. Each is one bit, so that any number of notifications costs one wake-up.
+/// Why a thread was woken. Each reason is one bit, so that any number of notifications costs one wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum WakeReason {
-    /// The client has sent something, or has left.
+    /// The client has sent data or disconnected.
     Input = 1,
-    /// There is something new to send.
+    /// There is new data to send.
     Update = 2,
-    /// The server stops.
+    /// The server is stopping.
     Stop = 4,
-    /// The drain is over: the connection has been cut. Stays notified.
+    /// The connection was cut at the end of the drain. Stays pending.
     Cut = 8,
 }
 
-/// The reasons that are pending.
+/// A set of pending reasons.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WakeReasons(u8);
 
@@ -37,10 +37,10 @@ impl WakeReasons {
     }
 }
 
-/// Wakes one thread: any thread notifies, the owner waits. Costs no descriptor, and an idle owner no CPU.
+/// Wakes one thread, its owner; any thread may notify it. Costs no descriptor, and no CPU while the owner is idle.
 ///
-/// Parking alone would do for one reason; the bits say which, and hold a notification that comes while the owner is busy, even
-/// if a library between takes the thread's parking token for its own.
+/// Parking alone carries no reason. The bits hold the reasons, also of notifications that arrive while the owner is busy,
+/// even if a library in between consumes the thread's parking token.
 #[derive(Debug)]
 pub(crate) struct Notifier {
     pending: AtomicU8,
@@ -48,12 +48,12 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    /// Returns a notifier that the calling thread will wait for.
+    /// Returns a notifier owned by the calling thread.
     pub(crate) fn for_current_thread() -> Self {
         Self { pending: AtomicU8::new(0), owner: thread::current() }
     }
 
-    /// Notifies for `reason`; wakes the owner, or keeps it from falling asleep.
+    /// Adds `reason` to the pending reasons. Wakes the owner, or makes its next wait return at once.
     pub(crate) fn notify(&self, reason: WakeReason) {
         let before = self.pending.fetch_or(reason as u8, Ordering::SeqCst);
         if before & reason as u8 == 0 {
@@ -61,7 +61,7 @@ impl Notifier {
         }
     }
 
-    /// Waits for a notification or until `until` has passed; `None` never passes. Returns the pending reasons and clears them.
+    /// Waits for a notification or until `until`; `None` is no time limit. Returns the pending reasons and clears them.
     pub(crate) fn wait(&self, until: Option<Instant>) -> WakeReasons {
         loop {
             let reasons = self.take();
@@ -76,8 +76,8 @@ impl Notifier {
         }
     }
 
-    /// As [`wait`](Self::wait), for the thread of `worker`: counts a round, and waits no longer than one. Nothing is pending if
-    /// that was it.
+    /// As [`wait`](Self::wait), for the thread of `worker`: counts a round and waits for [`ROUND`] at most. Returns no reason
+    /// after such a time-out.
     pub(crate) fn wait_round(&self, worker: &Worker, until: Option<Instant>) -> WakeReasons {
         worker.round();
         let round = Instant::now() + ROUND;
@@ -90,7 +90,7 @@ impl Notifier {
     }
 
     fn take(&self) -> WakeReasons {
-        // The cheap look first: most waits begin with nothing pending, and a read needs no exclusive cache line.
+        // The cheap read first: most waits start with no reason pending, and a read needs no exclusive cache line.
         match self.pending.load(Ordering::SeqCst) {
             0 => WakeReasons(0),
             _ => WakeReasons(self.pending.fetch_and(WakeReason::Cut as u8, Ordering::SeqCst)),
@@ -104,12 +104,12 @@ impl AsRef<Self> for Notifier {
     }
 }
 
-/// Returns a waker that notifies `target` for `reason`. It does not keep `target` alive.
+/// Returns a waker that notifies `target` with `reason`. It does not keep `target` alive.
 pub(crate) fn waker<T: AsRef<Notifier> + Send + Sync + 'static>(target: &Arc<T>, reason: WakeReason) -> Waker {
     Arc::new(WeakNotifier { target: Arc::downgrade(target), reason }).into()
 }
 
-/// Notifies what it refers to as long as that lives.
+/// Notifies its target as long as that is alive.
 struct WeakNotifier<T> {
     target: Weak<T>,
     reason: WakeReason,
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_wakes_its_owner_from_a_wait_without_end() {
+    fn a_notification_ends_the_owners_wait_without_a_time_limit() {
         let (notifiers, taken) = mpsc::channel();
         let owner = thread::Builder::new()
             .spawn(move || {
@@ -162,16 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_nobody_ends_takes_its_time() {
+    fn a_wait_without_a_notification_lasts_until_its_time_limit() {
         let until = Instant::now() + Duration::from_millis(20);
-        // A parking token that somebody else left does not end it early.
+        // A foreign parking token does not end the wait early.
         thread::current().unpark();
         assert!(Notifier::for_current_thread().wait(Some(until)).is_empty());
         assert!(Instant::now() >= until);
     }
 
     #[test]
-    fn a_cut_stays() {
+    fn a_cut_stays_pending() {
         let notifier = Notifier::for_current_thread();
         notifier.notify(WakeReason::Cut);
         assert!(notifier.wait(None).contains(WakeReason::Cut));

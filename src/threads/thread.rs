@@ -1,4 +1,4 @@
-//! A thread that is joined within a time, or left behind.
+//! A thread that can be joined with a time limit.
 
 use std::fmt;
 use std::io;
@@ -6,74 +6,75 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sync::thread::Builder;
-use crate::sync::{Condvar, JoinHandle, Mutex, PoisonError};
+use crate::sync::{Condvar, JoinHandle, Mutex};
 
-/// A thread with a name. Not joined when this is dropped.
+/// A named thread. Not joined on drop.
 pub struct Thread {
     handle: JoinHandle<()>,
     ended: Arc<Ended>,
 }
 
-/// How a join came out.
+/// The outcome of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 enum Outcome {
     Ended,
     Panicked,
-    LeftBehind,
+    TimedOut,
 }
 
 #[derive(Debug, Default)]
 struct Ended {
-    /// Guards whether the thread has ended; held for a look or a store.
+    /// Guards whether the thread has ended; held for one read or store.
     has_ended: Mutex<bool>,
     changed: Condvar,
 }
 
-/// Marks the end of its thread, however that ends.
-struct Mark(Arc<Ended>);
+/// Signals the end of its thread when dropped, even by a panic.
+struct EndGuard(Arc<Ended>);
 
-impl Drop for Mark {
+impl Drop for EndGuard {
     fn drop(&mut self) {
-        *self.0.has_ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.0.has_ended.lock() = true;
         self.0.changed.notify_all();
     }
 }
 
 impl Thread {
-    /// Starts a thread called `name` that does `work`.
+    /// Starts a thread called `name` that runs `work`.
     ///
     /// # Errors
-    /// If the system gives none.
+    /// If the system refuses a thread.
     pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let ended = Arc::new(Ended::default());
-        let mark = Mark(Arc::clone(&ended));
+        let guard = EndGuard(Arc::clone(&ended));
         let run = move || {
-            let _mark = mark;
+            let _guard = guard;
             work();
         };
         let handle = Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Self { handle, ended })
     }
 
-    /// Waits for the thread, at most for `limit`. Returns true if and only if it has ended without a panic; otherwise the log
-    /// has a line that names it. One that has not ended is left behind: it ends with the process.
+    /// Waits for the thread to end, for `limit` at most. Returns true if and only if it ended without a panic; otherwise logs a
+    /// line that names it. A thread that has not ended is abandoned: it ends with the process.
     pub fn join(self, limit: Duration) -> bool {
         let name = self.handle.thread().name().unwrap_or_default().to_owned();
         match self.wait(limit) {
             Outcome::Ended => return true,
             Outcome::Panicked => log::error!("thread {name}: panicked"),
-            Outcome::LeftBehind => log::error!("thread {name}: does not end within {limit:?}; leaving it behind"),
+            Outcome::TimedOut => {
+                log::error!("thread {name}: did not end within {limit:?}; abandoned until the process exits")
+            }
         }
         false
     }
 
     fn wait(self, limit: Duration) -> Outcome {
-        let ended = self.ended.has_ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.ended.changed.wait_timeout_while(ended, limit, |ended| !*ended);
-        let has_ended = *waited.unwrap_or_else(PoisonError::into_inner).0;
+        let ended = self.ended.has_ended.lock();
+        let has_ended = *self.ended.changed.wait_timeout_while(ended, limit, |ended| !*ended);
         match has_ended.then(|| self.handle.join()) {
-            None => Outcome::LeftBehind,
+            None => Outcome::TimedOut,
             Some(Ok(())) => Outcome::Ended,
             Some(Err(_)) => Outcome::Panicked,
         }
@@ -92,13 +93,13 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn a_thread_is_joined_if_it_ends_and_left_behind_if_it_does_not() {
+    fn a_join_tells_an_end_from_a_panic_and_a_time_out() {
         let limit = Duration::from_mins(1);
         assert_eq!(Thread::start("ends", || {}).unwrap().wait(limit), Outcome::Ended);
-        assert_eq!(Thread::start("panics", || panic!("as a fault would")).unwrap().wait(limit), Outcome::Panicked);
+        assert_eq!(Thread::start("panics", || panic!("injected panic")).unwrap().wait(limit), Outcome::Panicked);
         let (release, held) = mpsc::channel::<()>();
         let hung = Thread::start("hangs", move || assert!(held.recv().is_err())).unwrap();
-        assert_eq!(hung.wait(Duration::from_millis(10)), Outcome::LeftBehind);
+        assert_eq!(hung.wait(Duration::from_millis(10)), Outcome::TimedOut);
         drop(release);
     }
 }

@@ -1,4 +1,4 @@
-//! One long-lived thread: its rounds, its panics, and its restart after one.
+//! One long-lived thread: its rounds, its panics and its restarts.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -9,33 +9,33 @@ use std::time::{Duration, Instant};
 
 use super::{Problem, STUCK_AFTER};
 
-/// How long a thread that panics again is paused before it is restarted: 1 s, doubling to 1 min.
+/// The pause before the restart of a thread that panics again: 1 s, doubling to 1 min.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// After this long without a panic, the next one counts as the first.
-const CALM: Duration = Duration::from_mins(1);
+/// A panic after this long without one counts as the first again: 1 min.
+const RESET_AFTER: Duration = Duration::from_mins(1);
 
 /// `failed_at` of a thread that has not failed.
 const NEVER: u64 = u64::MAX;
 
-/// One long-lived thread, as its monitor sees it.
+/// The state of one long-lived thread that its monitor checks.
 pub struct Worker {
     name: String,
     task: String,
     restart_helps: bool,
-    /// Times that it came round. Written by the thread alone.
+    /// The number of rounds. Written by the thread alone.
     rounds: AtomicU64,
-    /// Counts the rounds in place of `rounds`.
+    /// Counts the rounds instead of `rounds`.
     counter: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
-    /// Its rounds when it last panicked or could not go on: it has a problem until it has come round again.
+    /// The round count at the last panic or failure: the thread has a problem until its next round.
     failed_at: AtomicU64,
     /// True if that was a panic.
     has_panicked: AtomicBool,
     has_ended: AtomicBool,
-    /// Its rounds at the monitor's last look, and for how many milliseconds they have stood still.
-    seen: AtomicU64,
-    still_ms: AtomicU64,
+    /// The round count at the monitor's last check, and for how many milliseconds it has not changed.
+    seen_rounds: AtomicU64,
+    idle_ms: AtomicU64,
     /// The panics of all threads.
     panics: Arc<AtomicU64>,
 }
@@ -51,13 +51,13 @@ impl Worker {
             failed_at: AtomicU64::new(NEVER),
             has_panicked: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
-            seen: AtomicU64::new(0),
-            still_ms: AtomicU64::new(0),
+            seen_rounds: AtomicU64::new(0),
+            idle_ms: AtomicU64::new(0),
             panics,
         }
     }
 
-    pub(super) fn counted_by(self, rounds: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+    pub(super) fn with_counter(self, rounds: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self { counter: Some(Box::new(rounds)), ..self }
     }
 
@@ -66,13 +66,13 @@ impl Worker {
         &self.name
     }
 
-    /// Counts a round. To be called by the thread alone, at least every 2 s.
+    /// Counts a round. Must be called by the thread itself, at least every 2 s.
     pub fn round(&self) {
         // One writer: a store is enough, and cheaper than an exclusive addition.
         self.rounds.store(self.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// The thread has ended, or does something else from now on.
+    /// Marks the thread as ended: it is not checked any more.
     pub fn end(&self) {
         self.has_ended.store(true, Ordering::SeqCst);
     }
@@ -82,9 +82,9 @@ impl Worker {
         self.has_ended.load(Ordering::SeqCst)
     }
 
-    /// Runs `work` until it returns, and again after each panic: at once after the first one within a minute, and then after
-    /// a pause of 1 s, doubling to 1 min, so that one that always panics costs nothing. `pause` waits that long, or less,
-    /// and returns true if and only if the thread is to end.
+    /// Runs `work` until it returns, and restarts it after each panic: at once after the first within a minute, then after a
+    /// pause of 1 s, doubling to 1 min, so that a thread that always panics uses no CPU. `pause` waits for that time at most,
+    /// and returns true if and only if the thread should end.
     pub fn run(&self, pause: impl FnMut(Duration) -> bool, mut work: impl FnMut()) {
         self.run_fallible(pause, || {
             work();
@@ -92,7 +92,7 @@ impl Worker {
         });
     }
 
-    /// As [`run`](Self::run), for work that fails if it cannot go on: that is reported and restarted as a panic is.
+    /// As [`run`](Self::run), for work that may return an error, which is logged and restarted like a panic.
     pub fn run_fallible<E: fmt::Display>(
         &self,
         mut pause: impl FnMut(Duration) -> bool,
@@ -100,8 +100,8 @@ impl Worker {
     ) {
         let mut next_pause = Duration::ZERO;
         loop {
-            let begun = Instant::now();
-            // What the work leaves half done is its own to judge: locks are taken although they are poisoned.
+            let started = Instant::now();
+            // Unwind safety: the work itself handles state left by a panic; poisoned locks are taken.
             let failure = match catch_unwind(AssertUnwindSafe(&mut work)) {
                 Ok(Ok(())) => return self.end(),
                 Ok(Err(error)) => Some(error),
@@ -112,62 +112,61 @@ impl Worker {
             };
             self.has_panicked.store(failure.is_none(), Ordering::SeqCst);
             self.failed_at.store(self.rounds(), Ordering::SeqCst);
-            if begun.elapsed() >= CALM {
+            if started.elapsed() >= RESET_AFTER {
                 next_pause = Duration::ZERO;
             }
-            let why =
-                failure.map_or_else(|| "after its panic".to_owned(), |error| format!("as it cannot go on: {error}"));
+            let why = failure.map_or_else(|| "after a panic".to_owned(), |error| format!("after a failure: {error}"));
             log::error!("thread {}: restarted in {} s {why}", self.name, next_pause.as_secs());
             if pause(next_pause) {
                 return self.end();
             }
-            next_pause = (next_pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            next_pause = (next_pause * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
         }
     }
 
-    /// The monitor's look, `elapsed` after the one before.
-    pub(super) fn look_after(&self, elapsed: Duration) {
+    /// Performs the monitor's check, `elapsed` after the previous one.
+    pub(super) fn check_after(&self, elapsed: Duration) {
         let rounds = self.rounds();
         let was_stuck = self.is_stuck();
-        if self.seen.swap(rounds, Ordering::Relaxed) == rounds {
+        if self.seen_rounds.swap(rounds, Ordering::Relaxed) == rounds {
             let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-            self.still_ms.fetch_add(elapsed, Ordering::Relaxed);
+            self.idle_ms.fetch_add(elapsed, Ordering::Relaxed);
         } else {
-            self.still_ms.store(0, Ordering::Relaxed);
+            self.idle_ms.store(0, Ordering::Relaxed);
         }
         match (was_stuck, self.is_stuck()) {
-            (false, true) => log::error!("thread {}: {}", self.name, self.plight()),
-            (true, false) => log::info!("thread {}: goes on", self.name),
+            (false, true) => log::error!("thread {}: {}", self.name, self.description()),
+            (true, false) => log::info!("thread {}: resumed", self.name),
             _ => {}
         }
     }
 
-    /// What is wrong with the thread; `None` if nothing is known to be.
+    /// The thread's current problem; `None` if there is none.
     pub fn problem(&self) -> Option<Problem> {
         let has_problem = !self.has_ended() && (self.is_stuck() || self.has_failed());
         let restart_helps = self.restart_helps && self.is_stuck();
-        has_problem.then(|| Problem { text: format!("thread {}: {}", self.name, self.plight()), restart_helps })
+        has_problem.then(|| Problem { text: format!("thread {}: {}", self.name, self.description()), restart_helps })
     }
 
-    fn plight(&self) -> String {
+    fn description(&self) -> String {
         if self.has_failed() {
             let failed = if self.has_panicked.load(Ordering::SeqCst) { "panicked" } else { "failed" };
             return format!("{failed} while {}, and is being restarted", self.task);
         }
-        let seconds = self.still_ms.load(Ordering::Relaxed) / 1000;
+        let seconds = self.idle_ms.load(Ordering::Relaxed) / 1000;
         let hint = if self.restart_helps { "" } else { "; does its file system hang?" };
         format!("stuck for {seconds} s while {}{hint}", self.task)
     }
 
     fn is_stuck(&self) -> bool {
-        u128::from(self.still_ms.load(Ordering::Relaxed)) >= STUCK_AFTER.as_millis()
+        u128::from(self.idle_ms.load(Ordering::Relaxed)) >= STUCK_AFTER.as_millis()
     }
 
     fn has_failed(&self) -> bool {
         self.failed_at.load(Ordering::SeqCst) == self.rounds()
     }
 
-    /// How many rounds there were.
+    /// The number of rounds.
     pub(crate) fn rounds(&self) -> u64 {
         self.counter.as_ref().map_or_else(|| self.rounds.load(Ordering::Relaxed), |counter| counter())
     }
@@ -184,20 +183,20 @@ mod tests {
     use crate::threads::{STUCK_AFTER, Threads};
 
     #[test]
-    fn a_thread_that_panics_is_restarted_with_pauses_and_is_a_problem_until_it_comes_round() {
+    fn a_panicking_thread_is_restarted_and_a_problem_until_a_round() {
         let threads = Threads::default();
         let worker = threads.register("publisher-0", "sending the map");
         let (mut pauses, mut runs) = (Vec::new(), 0);
         let pause = |pause: std::time::Duration| {
             pauses.push(pause.as_secs());
-            let [problem] = &threads.problems()[..] else { panic!("one problem while it is paused") };
+            let [problem] = &threads.problems()[..] else { panic!("one problem during the pause") };
             assert_eq!(problem.text, "thread publisher-0: panicked while sending the map, and is being restarted");
             assert!(!problem.restart_helps);
             false
         };
         worker.run(pause, || {
             runs += 1;
-            assert!(runs > 9, "as a fault of ours would");
+            assert!(runs > 9, "injected panic");
             worker.round();
             assert_eq!(threads.problems(), []);
         });
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_cannot_go_on_is_restarted_as_after_a_panic_and_is_a_problem_meanwhile() {
+    fn a_thread_that_fails_is_restarted_like_one_that_panics() {
         let threads = Threads::default();
         let worker = threads.register("watcher", "watching what clients send");
         let (mut pauses, mut runs) = (Vec::new(), 0);
@@ -227,19 +226,19 @@ mod tests {
     fn a_stop_ends_the_pause_of_a_thread_that_always_panics() {
         let threads = Threads::default();
         let worker = threads.register("watcher", "watching");
-        worker.run(|pause| !pause.is_zero(), || panic!("as a fault of ours would"));
+        worker.run(|pause| !pause.is_zero(), || panic!("injected panic"));
         assert_eq!((threads.panics(), worker.has_ended(), threads.problems().len()), (2, true, 0));
     }
 
     #[test]
-    fn a_thread_that_panics_for_long_is_stuck() {
+    fn a_thread_that_keeps_panicking_is_stuck() {
         let threads = Threads::default();
         let worker = threads.register("watcher", "watching");
         let pause = |_| {
-            threads.look_after(STUCK_AFTER);
+            threads.check_after(STUCK_AFTER);
             assert!(threads.fatal_problem().is_some());
             true
         };
-        worker.run(pause, || panic!("as a fault of ours would"));
+        worker.run(pause, || panic!("injected panic"));
     }
 }

@@ -1,4 +1,4 @@
-//! A thread of a service's own, beside those of the connections.
+//! A worker thread of a service, such as a publisher.
 
 use std::io;
 use std::sync::Arc;
@@ -8,38 +8,37 @@ use super::notifier::{Notifier, WakeReason};
 use super::{Thread, Threads, Worker};
 use crate::sync::{Instant, mpsc};
 
-/// How long the end waits for the thread: 1 s. Its work is done in steps of milliseconds.
+/// How long the drop waits for the thread: 1 s. Its work proceeds in steps of milliseconds.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
-/// A thread that works until it is notified of the stop, and is restarted after a panic. Stopped and joined when this is
-/// dropped.
+/// A thread that works until notified of the stop, and is restarted after a panic. Stopped and joined on drop.
 #[derive(Debug)]
 pub(crate) struct WorkerThread {
     notifier: Arc<Notifier>,
-    /// ReadCount when this is dropped.
+    /// `None` after the drop has taken it to join it.
     thread: Option<Thread>,
 }
 
 impl WorkerThread {
-    /// Starts the thread, one of `threads`, called `name` and doing `task`. There, `begin` is called with its notifier and has
-    /// returned before this does; what it returns is then the thread's work. After a panic both are called again. The work
-    /// has to wait by [`Notifier::wait_round`].
+    /// Starts a thread called `name` and registers it in `threads`; `task` describes its work in words. The thread calls
+    /// `begin` with its notifier, which returns before this function does; its result is the thread's work. After a panic
+    /// both are called again. The work must wait by [`Notifier::wait_round`].
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system refuses a thread.
     pub(crate) fn start<W: FnOnce()>(
         threads: &Threads,
         name: &str,
         task: &str,
         mut begin: impl FnMut(&Arc<Notifier>, &Arc<Worker>) -> W + Send + 'static,
     ) -> io::Result<Self> {
-        let (notifiers, hung) = mpsc::sync_channel(1);
+        let (notifiers, started) = mpsc::sync_channel(1);
         let worker = threads.register(name, task);
         let counted = Arc::clone(&worker);
         let run = move || {
             let notifier = Arc::new(Notifier::for_current_thread());
             let mut first = Some(begin(&notifier, &counted));
-            // Nobody takes it if the starter has gone, which ends the thread as well.
+            // Fails if the caller has panicked; the thread then ends too.
             if notifiers.send(Arc::clone(&notifier)).is_err() {
                 return;
             }
@@ -48,13 +47,14 @@ impl WorkerThread {
                 || first.take().unwrap_or_else(|| begin(&notifier, &counted))(),
             );
         };
-        let started = Thread::start(name, run).and_then(|thread| Ok((thread, hung.recv().map_err(io::Error::other)?)));
+        let started =
+            Thread::start(name, run).and_then(|thread| Ok((thread, started.recv().map_err(io::Error::other)?)));
         let (thread, notifier) = started.inspect_err(|_| worker.end())?;
         Ok(Self { notifier, thread: Some(thread) })
     }
 }
 
-/// Waits for `limit`. Returns true if and only if a stop was notified meanwhile.
+/// Waits for `limit`. Returns true if and only if the stop was notified in that time.
 fn is_stopped_within(notifier: &Notifier, limit: Duration) -> bool {
     let until = Instant::now() + limit;
     loop {
@@ -80,7 +80,7 @@ mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
 
     #[test]
-    fn it_has_begun_when_it_is_started_and_ended_when_it_is_dropped() {
+    fn a_started_thread_has_begun_and_a_dropped_one_has_ended() {
         let (threads, stage) = (Threads::default(), Arc::new(AtomicU8::new(0)));
         let reached = Arc::clone(&stage);
         let thread = WorkerThread::start(&threads, "worker", "waiting", move |notifier, worker| {
@@ -97,16 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn one_that_panics_begins_again_and_one_that_always_does_still_ends() {
+    fn a_thread_that_always_panics_is_restarted_until_dropped() {
         let threads = Threads::default();
-        let (begun, begins) = mpsc::channel();
+        let (runs, started_runs) = mpsc::channel();
         let thread = WorkerThread::start(&threads, "worker", "panicking", move |_, _| {
-            begun.send(()).unwrap();
-            || panic!("as a fault of ours would")
+            runs.send(()).unwrap();
+            || panic!("injected panic")
         });
         // The second panic is followed by a pause.
         for _ in 0..2 {
-            begins.recv_timeout(Duration::from_mins(1)).unwrap();
+            started_runs.recv_timeout(Duration::from_mins(1)).unwrap();
         }
         drop(thread.unwrap());
         assert!(threads.panics() >= 2 && threads.unfinished().is_empty());

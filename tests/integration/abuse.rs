@@ -1,4 +1,4 @@
-//! Clients and writers that take what they can: what it costs the server, and those beside them.
+//! Abusive clients and writers: their cost to the server and to other clients.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use crate::support::program::Program;
 use crate::support::reader::{Reader, flood};
 use crate::support::{connect, eventually, process_status};
 
-/// A client that never reads, with a small receive buffer.
+/// Connects a client that never reads, with a small receive buffer.
 fn deaf(addr: std::net::SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -19,18 +19,18 @@ fn deaf(addr: std::net::SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// Resident memory of a process in KiB.
+/// Returns the resident memory of a process in KiB.
 fn resident(server: &Program) -> u64 {
     process_status(server.pid(), "VmRSS")
 }
 
 #[test]
-fn two_hundred_that_never_read_are_cut_in_time_and_fifty_that_do_are_on_time() {
+fn clients_that_never_read_are_cut_and_others_get_maps_in_time() {
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-    // More than the kernel holds for one connection.
+    // More than the kernel buffers for one connection.
     std::fs::write(source.path(), format!(r#"{{"text":"{}"}}"#, "x".repeat(250_000))).unwrap();
     let path = source.path().to_str().unwrap();
-    // Time enough for the fifty on a busy machine.
+    // Long enough for the fifty readers on a busy machine.
     let mut server = Program::server(&["--interval", "500ms", "--write-timeout", "5s", "--source", path]);
     let addr = server.addr();
     let mut good: Vec<_> = (0..50).map(|_| Reader::connect(addr)).collect();
@@ -55,13 +55,13 @@ fn two_hundred_that_never_read_are_cut_in_time_and_fifty_that_do_are_on_time() {
     server.signal(Signal::TERM);
     for reader in good {
         let frames = reader.join().expect("whole frames to the end");
-        assert!(frames > 2, "{frames} frames meanwhile");
+        assert!(frames > 2, "{frames} frames in that time");
     }
     assert_eq!(server.exit_code(), 0);
 }
 
 #[test]
-fn a_hundred_megabytes_of_input_take_no_memory() {
+fn a_hundred_megabytes_of_input_do_not_grow_memory() {
     let server = Program::server(&["--interval", "1h"]);
     let addr = server.addr();
     Reader::connect(addr).payload();
@@ -78,7 +78,7 @@ fn a_hundred_megabytes_of_input_take_no_memory() {
 }
 
 #[test]
-fn a_line_of_a_gigabyte_takes_no_memory_and_the_next_one_counts() {
+fn a_gigabyte_line_does_not_grow_memory_and_the_next_is_read() {
     let mut server = Program::server(&["--interval", "1h", "--format", "json", "--source", "-"]);
     let mut reader = Reader::connect(server.addr());
     let mut input = server.stdin();
@@ -89,7 +89,7 @@ fn a_line_of_a_gigabyte_takes_no_memory_and_the_next_one_counts() {
     for _ in 0..(1 << 30) / chunk.len() {
         input.write_all(&chunk).unwrap();
     }
-    // Half a line, and nothing more for now: whoever comes has the last good map.
+    // Half a line, then a pause: a new client gets the last good map.
     assert_eq!(Reader::connect(server.addr()).payload(), br#"{"n":1}"#);
     let more = server.peak_memory().saturating_sub(before);
     eprintln!("a line of 1 GiB took {more} KiB");

@@ -1,4 +1,4 @@
-//! Who may connect, how many of them, and what is said of it.
+//! Admission: allowed networks, limits on connections, and their log lines.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::server::{MapServer, numbered};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A connection whose own address is `source`.
+/// Connects from the address `source`.
 pub fn connect_from(source: &str, addr: SocketAddr) -> TcpStream {
     let source = SocketAddr::new(source.parse().unwrap(), 0);
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)).unwrap();
@@ -22,13 +22,13 @@ pub fn connect_from(source: &str, addr: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// True if and only if whoever comes from `source` is given a map.
+/// True if and only if a client from `source` gets a map.
 fn is_served(source: &str, addr: SocketAddr) -> bool {
     Reader::over(connect_from(source, addr)).is_served()
 }
 
 fn per_ip(limit: u64) -> ServerConfig {
-    ServerConfig { max_connections_per_ip: Some(limit), place_timeout: Duration::ZERO, ..ServerConfig::default() }
+    ServerConfig { max_connections_per_ip: Some(limit), admission_timeout: Duration::ZERO, ..ServerConfig::default() }
 }
 
 fn allowing(network: &str) -> ServerConfig {
@@ -36,7 +36,7 @@ fn allowing(network: &str) -> ServerConfig {
 }
 
 #[test]
-fn one_address_that_takes_all_is_refused_and_the_others_are_served() {
+fn an_address_at_its_limit_is_refused_and_others_are_served() {
     let server = MapServer::with(HOUR, per_ip(3));
     let addr = server.running.addr;
     let mut greedy: Vec<_> = (0..3).map(|_| Reader::over(connect_from("127.0.0.2", addr))).collect();
@@ -49,18 +49,18 @@ fn one_address_that_takes_all_is_refused_and_the_others_are_served() {
     assert!(is_served("127.0.0.3", addr));
     let stats = server.running.stats();
     assert_eq!((stats.refused_per_ip(), stats.refused(), stats.denied(), stats.served()), (20, 0, 0, 4));
-    // Its place is free as soon as the count has fallen.
+    // The permit is free once the count has decreased.
     greedy.pop();
     server.running.wait_active(2);
     assert!(is_served("127.0.0.2", addr));
 }
 
 #[test]
-fn a_thousand_that_come_and_go_from_one_address_leave_its_place_free() {
-    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_millis(100), ..per_ip(1) });
+fn a_thousand_short_connections_leave_the_addresss_permit_free() {
+    let server = MapServer::with(HOUR, ServerConfig { admission_timeout: Duration::from_millis(100), ..per_ip(1) });
     for _ in 0..1000 {
         let socket = connect_from("127.0.0.2", server.running.addr);
-        // A reset, so that no port waits in TIME-WAIT.
+        // A reset, so that no port stays in TIME-WAIT.
         socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
     }
     let stats = server.running.stats();
@@ -70,7 +70,7 @@ fn a_thousand_that_come_and_go_from_one_address_leave_its_place_free() {
 }
 
 #[test]
-fn whoever_is_not_on_the_list_gets_no_thread() {
+fn a_client_outside_the_allowed_networks_gets_no_thread() {
     let server = MapServer::with(HOUR, allowing("127.0.0.2/31"));
     let addr = server.running.addr;
     for _ in 0..20 {
@@ -81,7 +81,7 @@ fn whoever_is_not_on_the_list_gets_no_thread() {
 }
 
 #[test]
-fn ipv4_that_comes_as_ipv6_is_ipv4() {
+fn an_ipv4_mapped_client_counts_as_ipv4() {
     let feed = std::sync::Arc::new(Feed::new(Format::Json, 1000));
     feed.publish(&numbered(0)).unwrap();
     let mut server = Server::new(ServerConfig { max_connections_per_ip: Some(1), ..allowing("127.0.0.0/8") });
@@ -109,11 +109,11 @@ mod programs {
     use crate::support::{eventually, has_command, skip};
 
     #[test]
-    fn each_reason_to_refuse_is_one_line_a_second_and_says_which_option() {
+    fn refusals_log_one_line_a_second_for_each_reason() {
         for (options, reason) in [
-            (&["--max-connections", "1"][..], "refused: 1 connections are the limit (--max-connections)"),
+            (&["--max-connections", "1"][..], "refused: 1 connections are the limit"),
             (&["--max-connections-per-ip", "1"], "refused: 1 connections are the limit for one address"),
-            (&["--allow", "127.0.0.2"], "refused: the address is not on the list (--allow)"),
+            (&["--allow", "127.0.0.2"], "refused: the address is not in an allowed network"),
         ] {
             let server = Program::server(options);
             let addr = server.addr();
@@ -127,8 +127,10 @@ mod programs {
             if options[0] == "--allow" {
                 refused += 1;
             }
-            // The last ones are told though nobody comes after them.
-            eventually("each refusal is told", || lines().iter().map(|line| told(line)).sum::<u64>() == refused);
+            // The last refusals are logged although no client follows.
+            eventually("each refusal is logged", || {
+                lines().iter().map(|line| refusals_in(line)).sum::<u64>() == refused
+            });
             let (lines, elapsed) = (lines(), usize::try_from(began.elapsed().as_secs()).unwrap());
             assert!(lines.len() <= elapsed + 1, "in {elapsed} s: {lines:?}");
             assert!(lines.iter().all(|line| line.contains("WARN")), "{lines:?}");
@@ -136,15 +138,16 @@ mod programs {
         }
     }
 
-    /// How many refusals a line stands for: `client A refused: …`, that `(and 3 more like this)`, or `4 more clients refused: …`.
-    fn told(line: &str) -> u64 {
+    /// Returns how many refusals a line represents: `client A refused: …`, that `(and 3 more like this)`, or `4 more clients
+    /// refused: …`.
+    fn refusals_in(line: &str) -> u64 {
         let (before, _) = line.split_once(" more ").unwrap_or_default();
         let number = before.rsplit([' ', '(']).next().and_then(|word| word.parse::<u64>().ok());
         number.unwrap_or(0) + u64::from(!line.contains("more client"))
     }
 
     #[test]
-    fn the_list_may_have_several_networks_and_come_from_the_environment() {
+    fn allow_takes_several_networks_and_an_environment_variable() {
         let mut command = clean(SERVER);
         command.args(["--listen", "127.0.0.1:0"]).env("MAPCAST_ALLOW", "127.0.0.2,127.0.0.8/30,2001:db8::/32");
         let server = Program::start(command);
@@ -154,13 +157,13 @@ mod programs {
     }
 
     #[test]
-    fn the_start_says_how_many_fit_and_what_limits_them() {
+    fn the_start_logs_the_capacity_and_its_limit() {
         let line = Program::server(&["--max-connections", "5"]).wait_log("room for ");
         assert!(line.contains("INFO") && line.ends_with("), 5 allowed (--max-connections)"), "{line}");
         if !has_command("prlimit") {
             return skip("no prlimit");
         }
-        // Many listeners take the descriptors of clients, and not those of the source and the state.
+        // Many listeners use the descriptors of clients, not those of the source and the state.
         for (listeners, clients) in [(1, 32), (20, 20)] {
             let mut command = clean("prlimit");
             command.args(["--nofile=64", SERVER]).args(["--listen", "127.0.0.1:0"].repeat(listeners));
@@ -171,8 +174,8 @@ mod programs {
     }
 
     #[test]
-    fn a_server_that_others_reach_warns_once_unless_it_has_a_list() {
-        // Nothing is told after the warning: a client's line is waited for.
+    fn a_server_reachable_by_other_hosts_warns_once_without_a_list() {
+        // The warning precedes a client's line, for which the test waits.
         let warnings = |options: &[&str]| {
             let mut command = clean(SERVER);
             command.args(options);
@@ -181,7 +184,7 @@ mod programs {
             let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
             server.wait_log("client 1 connected");
             drop(client);
-            server.log().iter().filter(|line| line.contains("WARN") && line.contains("whoever reaches")).count()
+            server.log().iter().filter(|line| line.contains("WARN") && line.contains("any host that reaches")).count()
         };
         let beyond = ["--listen", "0.0.0.0:0", "--listen", "0.0.0.0:0"];
         assert_eq!(warnings(&beyond), 1);

@@ -1,4 +1,4 @@
-//! The memory that slow peers cost, of all kinds together, and who is cut for it.
+//! The memory limit for slow peers of all kinds, and the eviction of connections.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -10,14 +10,14 @@ use crate::http::Site;
 use crate::support::reader::Reader;
 use crate::support::{PATIENCE, eventually};
 
-/// Entries of the map, of some 1,000 bytes each.
+/// The number of entries of the map, each of some 1,000 bytes.
 const ENTRIES: usize = 1000;
 
-/// Changes of the map, and peers of each kind that stall with each: 250 in all.
+/// The number of changes, and of stalled peers of each kind per change: 250 peers in all.
 const CHANGES: usize = 25;
 const PEERS: usize = 10;
 
-/// A map of a megabyte as one line, in which every value says its number.
+/// Returns a map of a megabyte as one line; every value contains `number`.
 fn line(number: usize) -> String {
     let mut line = "{".to_owned();
     for entry in 0..ENTRIES {
@@ -30,7 +30,7 @@ fn line(number: usize) -> String {
 /// Connects with a small window, sends `request` and never reads.
 fn stall(addr: SocketAddr, request: &str) -> TcpStream {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
-    // Before connecting: the window that is announced then stays small.
+    // Set before connecting, so that the announced window stays small.
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&addr.into()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -39,13 +39,13 @@ fn stall(addr: SocketAddr, request: &str) -> TcpStream {
     socket
 }
 
-/// Reads until the map has this number.
+/// Reads until the map contains `number`.
 fn read_to(reader: &mut Reader, number: usize) {
     let text = format!("{number:06} ");
     while !String::from_utf8(reader.payload()).unwrap().contains(&text) {}
 }
 
-/// A value of the metrics.
+/// Returns the value of a metric.
 fn metric(site: &Site, name: &str) -> u64 {
     let metrics = site.get("/metrics").body;
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -53,7 +53,7 @@ fn metric(site: &Site, name: &str) -> u64 {
 }
 
 #[test]
-fn stalled_peers_of_every_kind_take_bounded_memory_together() {
+fn stalled_peers_of_all_kinds_together_use_bounded_memory() {
     let limits = ["--write-timeout", "10m", "--max-frame", "2MiB", "--http-max-connections", "1100"];
     let args = ["--source", "-", "--format", "json", "--interval", "10m", "--max-backlog", "32MiB"];
     let mut site = Site::start(&[&args[..], &limits].concat());
@@ -64,7 +64,7 @@ fn stalled_peers_of_every_kind_take_bounded_memory_together() {
     let keys: Vec<String> = (0..ENTRIES).map(|entry| format!("key{entry:05}")).collect();
     let requests = ["/events", &format!("/events?keys={}", keys.join(",")), "/map", "/live"]
         .map(|path| format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", site.page));
-    // What one of each takes is there from now on.
+    // Allocations for one peer of each kind exist from here on.
     for request in &requests {
         let mut socket = stall(site.page, request);
         socket.read_exact(&mut [0; 4096]).unwrap();
@@ -81,7 +81,7 @@ fn stalled_peers_of_every_kind_take_bounded_memory_together() {
         let come = stalled.len() as u64;
         eventually("they have begun", || {
             let begun = metric(&site, "mapcast_connections_accepted_total") - 1;
-            // One more has asked for this.
+            // One more peer has requested this change.
             begun + metric(&site, "mapcast_http_connections") - 1 + metric(&site, "mapcast_backlog_evictions_total")
                 >= come
         });
@@ -92,9 +92,9 @@ fn stalled_peers_of_every_kind_take_bounded_memory_together() {
     eprintln!("{} stalled peers took {taken} KiB more, {evicted} were cut, {bytes} bytes wait", stalled.len());
     assert!(taken < 100 * 1024, "{taken} KiB");
     assert!((1_000_000..=32 << 20).contains(&bytes), "{bytes} bytes wait");
-    // Versions by the tens do not fit; those that do are nobody's to lose.
+    // Tens of versions do not fit; connections with those that fit are not cut.
     assert!((250..1250).contains(&evicted), "{evicted} were cut");
-    // A client that takes its maps at once notices nothing.
+    // A client that reads in time is not affected.
     stdin.write_all(line(CHANGES + 1).as_bytes()).unwrap();
     read_to(&mut reader, CHANGES + 1);
     site.server.wait_log("slow connections cut: ");
@@ -103,8 +103,8 @@ fn stalled_peers_of_every_kind_take_bounded_memory_together() {
     eventually("the memory is given back", || metric(&site, "mapcast_backlog_bytes") == 0);
 }
 
-/// Sends each of `requests` over as many connections as HTTP takes by default, and returns how much memory the server had
-/// more while they were open, in KiB.
+/// Sends each of `requests` over as many connections as HTTP accepts by default. Returns how much the server's memory grew
+/// while they were open, in KiB.
 fn cost_of(requests: &[String]) -> u64 {
     let site = Site::start(&["--interval", "10m", "--write-timeout", "10m"]);
     drop(stall(site.page, &requests[0]));
@@ -113,7 +113,7 @@ fn cost_of(requests: &[String]) -> u64 {
     let open: Vec<_> = (0..240).map(|number| stall(site.page, &requests[number % requests.len()])).collect();
     eventually("they have come", || metric(&site, "mapcast_http_connections") >= 240);
     for mut socket in open.iter().filter(|_| requests[0].ends_with("\r\n\r\n")) {
-        // It has begun, and is no refusal.
+        // The response has started and is not a refusal.
         let mut begin = [0; 200];
         socket.read_exact(&mut begin).unwrap();
         assert!(begin.starts_with(b"HTTP/1.1 200 "), "{}", begin.escape_ascii());
@@ -122,9 +122,9 @@ fn cost_of(requests: &[String]) -> u64 {
 }
 
 #[test]
-fn the_largest_requests_take_bounded_memory() {
+fn the_largest_requests_use_bounded_memory() {
     let line = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n");
-    // Different keys of different streams, so that none are shared.
+    // Different keys for different streams, so that no rendering is shared.
     let keys = |stream: usize| (0..2300).map(|key| (stream * 2300 + key).to_string()).collect::<Vec<_>>().join(",");
     let filters: Vec<_> = (4..244).map(|stream| line(&format!("/events?keys={}", keys(stream))) + "\r\n").collect();
     let shortest = (0..5400_u32).map(|key| format!("{:02x}", key % 256) + &(key / 256).to_string());

@@ -1,4 +1,4 @@
-//! The map: at once, on change, every N seconds; latest only; and when a client leaves.
+//! The map service: the map on connect, on change and every N seconds; conflation for slow clients; disconnects.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown as Direction;
@@ -22,7 +22,7 @@ fn number(map: &mapcast::Map) -> i64 {
 }
 
 #[test]
-fn a_client_has_the_map_at_once_and_again_when_it_changes() {
+fn a_client_gets_the_map_on_connect_and_on_every_change() {
     let server = MapServer::start(HOUR);
     let mut readers: Vec<_> = (0..20).map(|_| Reader::connect(server.running.addr)).collect();
     for reader in &mut readers {
@@ -37,13 +37,13 @@ fn a_client_has_the_map_at_once_and_again_when_it_changes() {
 }
 
 #[test]
-fn one_map_on_two_servers_reaches_the_clients_of_both() {
+fn two_servers_with_one_feed_send_it_to_the_clients_of_both() {
     let feed = Arc::new(Feed::new(Format::Json, 1000));
     feed.publish(&numbered(0)).unwrap();
     let cast: Arc<dyn Service> = Arc::new(Cast::new(Arc::clone(&feed), HOUR));
     let start = || Running::start_shared(Arc::clone(&cast), unhurried());
     let servers = [start(), start()];
-    // Each is the first one that its server has.
+    // Each is the first client of its server.
     let mut readers = servers.each_ref().map(|server| Reader::connect(server.addr));
     for change in 0..3 {
         for reader in &mut readers {
@@ -54,16 +54,16 @@ fn one_map_on_two_servers_reaches_the_clients_of_both() {
 }
 
 #[test]
-fn the_map_is_repeated_every_interval_and_a_change_postpones_it() {
+fn the_map_is_repeated_every_interval_after_the_last_frame() {
     const INTERVAL: Duration = Duration::from_millis(600);
-    // A repeat may be a little early, so that it has arrived when it is due.
+    // A repeat may be slightly early, so that it arrives within the interval.
     const LEAST: Duration = Duration::from_millis(550);
     let server = MapServer::start(INTERVAL);
     let before_first = Instant::now();
     let mut reader = Reader::connect(server.running.addr);
     (0..2).for_each(|_| assert_eq!(reader.map(Format::Json), numbered(0)));
     assert!(before_first.elapsed() >= LEAST, "{:?}", before_first.elapsed());
-    // A repeat would be due in half an interval now.
+    // Without the change, a repeat would be due in half an interval.
     std::thread::park_timeout(INTERVAL / 2);
     let before_change = Instant::now();
     server.feed.publish(&numbered(1)).unwrap();
@@ -73,7 +73,7 @@ fn the_map_is_repeated_every_interval_and_a_change_postpones_it() {
 }
 
 #[test]
-fn a_client_that_comes_before_the_first_map_waits_for_it() {
+fn a_client_that_connects_before_the_first_map_waits_for_it() {
     let feed = Arc::new(Feed::new(Format::Json, 1000));
     let cast = Cast::new(Arc::clone(&feed), HOUR);
     let running = Running::start(cast, unhurried());
@@ -84,7 +84,7 @@ fn a_client_that_comes_before_the_first_map_waits_for_it() {
 }
 
 #[test]
-fn any_serde_type_is_cast_and_read() {
+fn any_serde_type_can_be_published_and_read() {
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     struct Rates {
         base: String,
@@ -104,7 +104,7 @@ fn a_stalled_client_skips_to_the_newest_map() {
     let server = MapServer::start(HOUR);
     let mut stalled = Reader::over(narrow(server.running.addr));
     let mut good = Reader::connect(server.running.addr);
-    // Each map is larger than what the kernel holds for the stalled one.
+    // Each map is larger than the kernel's buffers for the stalled client.
     for change in 1..=50 {
         let mut map = large(400_000);
         map.extend(numbered(change));
@@ -120,14 +120,14 @@ fn a_stalled_client_skips_to_the_newest_map() {
 }
 
 #[test]
-fn small_maps_to_a_stalled_client_stay_few_in_the_kernel() {
+fn few_small_maps_are_buffered_for_a_stalled_client() {
     let server = MapServer::start(HOUR);
     let mut stalled = Reader::over(narrow(server.running.addr));
     let mut good = Reader::connect(server.running.addr);
     good.payload();
     for change in 1..=5000 {
         server.feed.publish(&numbered(change)).unwrap();
-        // In step with a good client, so that nothing is conflated for lack of time.
+        // In step with a good client, so that no map is skipped for lack of time.
         while number(&good.map(Format::Json)) != change {}
     }
     let mut seen = 0;
@@ -140,7 +140,7 @@ fn small_maps_to_a_stalled_client_stay_few_in_the_kernel() {
 }
 
 #[test]
-fn a_client_that_never_reads_is_cut_by_the_deadline_and_hurts_nobody() {
+fn a_client_that_never_reads_is_cut_and_delays_no_other() {
     const DEADLINE: Duration = Duration::from_secs(1);
     let config = ServerConfig { write_timeout: DEADLINE, ..unhurried() };
     let server = MapServer::with(Duration::from_millis(100), config);
@@ -154,7 +154,7 @@ fn a_client_that_never_reads_is_cut_by_the_deadline_and_hurts_nobody() {
 }
 
 #[test]
-fn good_clients_keep_their_rhythm_beside_stalled_ones() {
+fn good_clients_get_their_repeats_beside_stalled_ones() {
     let server = MapServer::start(Duration::from_millis(200));
     server.feed.publish(&large(300_000)).unwrap();
     let stalled: Vec<_> = (0..200).map(|_| narrow(server.running.addr)).collect();
@@ -171,13 +171,13 @@ fn good_clients_keep_their_rhythm_beside_stalled_ones() {
 }
 
 #[test]
-fn one_byte_at_a_time_is_cut_by_the_deadline() {
+fn a_client_that_reads_byte_by_byte_is_cut_at_the_deadline() {
     let config = ServerConfig { write_timeout: Duration::from_secs(1), ..unhurried() };
     let server = MapServer::with(HOUR, config);
     server.feed.publish(&large(8_000_000)).unwrap();
     let mut dripping = narrow(server.running.addr);
     dripping.set_read_timeout(Some(PATIENCE)).unwrap();
-    // Some 500 kB a second: the server can send a little more many times before the deadline.
+    // Some 500 kB per second: the socket becomes writable many times before the deadline.
     let mut taken = 0;
     while dripping.read(&mut [0]).is_ok_and(|read| read == 1) {
         taken += 1;
@@ -191,12 +191,12 @@ fn one_byte_at_a_time_is_cut_by_the_deadline() {
 }
 
 #[test]
-fn steady_progress_does_not_extend_the_deadline_either() {
+fn steady_progress_does_not_extend_the_deadline() {
     let config = ServerConfig { write_timeout: Duration::from_millis(300), ..unhurried() };
     let server = MapServer::with(HOUR, config);
     server.feed.publish(&large(50_000_000)).unwrap();
     let mut steady = server.running.connect();
-    // Some 10 MB a second: five seconds for the frame, with room for more at every look.
+    // Some 10 MB per second: five seconds for the frame, with a writable socket at every check.
     let (mut chunk, mut taken) = (vec![0; 20_000], 0);
     while let Ok(read) = steady.read(&mut chunk) {
         if read == 0 {
@@ -211,29 +211,29 @@ fn steady_progress_does_not_extend_the_deadline_either() {
 }
 
 #[test]
-fn a_cut_frame_is_followed_by_nothing() {
+fn no_byte_follows_a_cut_frame() {
     let config = ServerConfig { write_timeout: Duration::from_millis(300), ..unhurried() };
     let server = MapServer::with(Duration::from_millis(50), config);
     server.feed.publish(&large(8_000_000)).unwrap();
     let frame = server.feed.latest().unwrap().frame.clone();
     let client = narrow(server.running.addr);
     server.running.wait_active(1);
-    // A server that goes on after the deadline has no room for it before the client reads.
+    // A server that kept sending after the deadline would find no room before the client reads.
     let given_up = Instant::now() + Duration::from_secs(10);
     while server.running.stats().active() > 0 && Instant::now() < given_up {
         pause();
     }
-    // The cut is a reset behind what the client's kernel already has; a second header in there would be seen.
+    // The reset follows the bytes that the client's kernel has buffered; a second header among them would be found.
     let mut came = Vec::new();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let end = client.take(frame.as_bytes().len() as u64).read_to_end(&mut came);
-    assert!(frame.as_bytes().starts_with(&came), "something else came behind the frame");
+    assert!(frame.as_bytes().starts_with(&came), "other bytes follow the frame");
     assert!((1000..frame.as_bytes().len()).contains(&came.len()), "{} bytes", came.len());
     assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]
-fn the_end_of_a_clients_side_ends_its_connection() {
+fn a_half_closed_client_is_disconnected() {
     let server = MapServer::start(HOUR);
     let mut reader = Reader::connect(server.running.addr);
     reader.payload();
@@ -244,7 +244,7 @@ fn the_end_of_a_clients_side_ends_its_connection() {
 }
 
 #[test]
-fn a_client_that_half_closes_before_it_reads_gets_its_map_whole() {
+fn a_client_that_half_closes_before_it_reads_gets_a_whole_map() {
     let server = MapServer::start(HOUR);
     server.feed.publish(&large(2_000_000)).unwrap();
     let mut reader = Reader::connect(server.running.addr);
@@ -254,18 +254,18 @@ fn a_client_that_half_closes_before_it_reads_gets_its_map_whole() {
 }
 
 #[test]
-fn a_client_that_is_reset_is_gone_at_once() {
+fn a_reset_client_is_removed_at_once() {
     let server = MapServer::start(HOUR);
     let socket = server.running.connect();
     server.running.wait_active(1);
     socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
     drop(socket);
-    // Long before the next repeat could notice it.
+    // Long before the next repeat could detect it.
     server.running.wait_active(0);
 }
 
 #[test]
-fn what_a_client_sends_is_thrown_away_up_to_the_limit() {
+fn unexpected_input_is_discarded_up_to_the_limit() {
     let server = MapServer::start(HOUR);
     let mut reader = Reader::connect(server.running.addr);
     reader.payload();
@@ -275,22 +275,22 @@ fn what_a_client_sends_is_thrown_away_up_to_the_limit() {
     server.feed.publish(&numbered(1)).unwrap();
     assert_eq!(reader.map(Format::Json), numbered(1));
     assert_eq!(server.running.stats().active(), 1);
-    // One byte above.
+    // One byte above the limit.
     reader.socket().write_all(b"x").unwrap();
     server.running.wait_active(0);
     assert!(matches!(reader.end(), Ok(()) | Err(FrameError::Io(_))), "a torn frame");
 }
 
 #[test]
-fn a_flood_is_closed_before_it_costs_anything() {
+fn a_flooding_client_is_closed() {
     let server = MapServer::start(HOUR);
     flood(&mut server.running.connect(), 100 << 20);
     server.running.wait_active(0);
 }
 
-/// Who is due for a repeat is known before there is anything to repeat, and stays known when its time has passed.
+/// A client's repeat is scheduled before the first map exists, and stays scheduled after its due time.
 #[test]
-fn a_client_that_comes_before_the_first_map_has_it_and_its_repeats() {
+fn a_client_that_connects_before_the_first_map_gets_its_repeats() {
     const INTERVAL: Duration = Duration::from_secs(3);
     let feed = Arc::new(Feed::new(Format::Json, 1000));
     let running = Running::start(Cast::new(Arc::clone(&feed), INTERVAL), unhurried());
@@ -302,6 +302,6 @@ fn a_client_that_comes_before_the_first_map_has_it_and_its_repeats() {
     early.socket().set_read_timeout(Some(PATIENCE)).unwrap();
     feed.publish(&numbered(1)).unwrap();
     (0..2).for_each(|_| assert_eq!(early.map(Format::Json), numbered(1)));
-    // Its own thread would have sent the repeat only then: it looks after them every eight intervals.
+    // The client's own thread checks for unsent repeats only every eight intervals.
     assert!(connected.elapsed() < INTERVAL * 8, "{:?}", connected.elapsed());
 }

@@ -1,4 +1,4 @@
-//! The echo and the greeting, on the same accept loop, limits and stop as the map.
+//! The echo and greeting services, on the same accept loop, limits and stop as the map service.
 
 use std::io::{Read, Write};
 use std::net::Shutdown as Direction;
@@ -12,7 +12,7 @@ use crate::support::reader::flood;
 use crate::support::server::{Running, unhurried};
 
 #[test]
-fn everything_comes_back_once_the_client_has_half_closed() {
+fn an_echo_returns_all_input_and_closes_after_a_half_close() {
     let running = Running::start(Echo::new(), unhurried());
     let mut client = running.connect();
     client.write_all(b"Hello, world").unwrap();
@@ -25,7 +25,7 @@ fn everything_comes_back_once_the_client_has_half_closed() {
 
 #[cfg(feature = "cli")]
 #[test]
-fn a_stream_of_a_gigabyte_passes_in_constant_memory() {
+fn an_echo_of_a_gigabyte_takes_constant_memory() {
     use crate::support::program::{Program, SERVER, clean};
     let mut command = clean(SERVER);
     command.args(["echo", "--listen", "127.0.0.1:0", "--write-timeout", "1h"]);
@@ -47,11 +47,11 @@ fn a_stream_of_a_gigabyte_passes_in_constant_memory() {
 }
 
 #[test]
-fn a_peer_that_never_reads_is_ended_by_the_deadline() {
+fn an_echo_to_a_peer_that_never_reads_ends_at_the_deadline() {
     const DEADLINE: Duration = Duration::from_secs(1);
     let running = Running::start(Echo::new(), ServerConfig { write_timeout: DEADLINE, ..unhurried() });
     let began = Instant::now();
-    // What one bounded buffer and the kernels take.
+    // At most one bounded buffer and the kernels' buffers.
     flood(&mut running.connect(), 100 << 20);
     running.wait_active(0);
     assert_eq!(running.stats().timed_out(), 1);
@@ -59,14 +59,14 @@ fn a_peer_that_never_reads_is_ended_by_the_deadline() {
 }
 
 #[test]
-fn crossed_clients_do_not_hold_each_other_up() {
+fn interleaved_clients_do_not_block_each_other() {
     let running = Running::start(Echo::new(), unhurried());
     let (first, second) = (running.connect(), running.connect());
     for socket in [&first, &second] {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
     }
     thread::scope(|scope| {
-        // Neither goes on before the other one has been served.
+        // Neither proceeds before the other one has been served.
         for (mut sends, mut reads) in [(&first, &second), (&second, &first)] {
             scope.spawn(move || {
                 let mut chunk = [b'x'; 10_000];
@@ -82,7 +82,7 @@ fn crossed_clients_do_not_hold_each_other_up() {
 }
 
 #[test]
-fn a_greeting_has_no_header_and_ends() {
+fn a_greeting_is_sent_without_a_header_and_closed() {
     let running = Running::start(Greet::new("Hola, ¿qué tal?"), unhurried());
     for _ in 0..10 {
         let mut came = String::new();
@@ -94,7 +94,7 @@ fn a_greeting_has_no_header_and_ends() {
 }
 
 #[test]
-fn a_client_that_talks_before_it_listens_gets_the_greeting_whole() {
+fn a_client_that_sends_before_it_reads_gets_the_whole_greeting() {
     let running = Running::start(Greet::new("x".repeat(1_000_000)), unhurried());
     let mut client = running.connect();
     client.write_all(&[b'?'; 5000]).unwrap();

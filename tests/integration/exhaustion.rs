@@ -1,4 +1,4 @@
-//! Descriptors, threads and what the system refuses beside them.
+//! Exhausted descriptors and threads, and refused polls.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use crate::support::reader::Reader;
 use crate::support::{eventually, skip};
 
 #[test]
-fn a_full_descriptor_table_is_survived_without_a_spin() {
+fn a_server_survives_a_full_descriptor_table_without_spinning() {
     let site = Site::start(&["--interval", "100ms"]);
     let (server, addr) = (&site.server, site.server.addr());
     let mut steady = Reader::connect(addr);
@@ -25,31 +25,31 @@ fn a_full_descriptor_table_is_survived_without_a_spin() {
     let began = Instant::now();
     let crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(addr).unwrap()).collect();
     server.wait_log("cannot accept a client");
-    // The client in place has its maps while the table is full.
+    // The connected client gets its maps while the table is full.
     for _ in 0..30 {
         steady.payload();
     }
     let complaints = server.log().iter().filter(|line| line.contains("cannot accept")).count() as u64;
     let elapsed = began.elapsed();
-    // One a second for the clients' listener, and one for HTTP's.
+    // One line per second for the clients' listener, and one for HTTP's.
     assert!(complaints <= 2 * (elapsed.as_secs() + 1), "{complaints} lines in {elapsed:?}");
     drop(crowd);
-    // It recovers by itself.
+    // The server recovers by itself.
     Reader::connect(addr).payload();
     let metrics = site.get("/metrics").body;
     let failures = metrics.lines().find_map(|line| line.strip_prefix("mapcast_accept_errors_total{errno=\"EMFILE\"} "));
     let (failures, elapsed) = (failures.unwrap().parse::<u64>().unwrap(), began.elapsed());
     eprintln!("no descriptors: {failures} failures to accept in {elapsed:?}");
-    // The shortest pause is 10 ms. Each client that is served ends one.
+    // The shortest pause is 10 ms. Each served client ends one.
     assert!(u128::from(failures) <= 201 + elapsed.as_millis() / 10, "{failures} failures in {elapsed:?}");
 }
 
 #[test]
-fn a_thread_limit_is_survived() {
+fn a_server_survives_a_limit_on_threads() {
     if !rustix::process::geteuid().is_root() {
         return skip("only root can give a user of its own to the server");
     }
-    // A user whom nobody else is: the limit counts all threads of a user.
+    // A user without other processes: the limit counts all threads of a user.
     let user = 54_321;
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("mapcast-server");
@@ -61,12 +61,12 @@ fn a_thread_limit_is_survived() {
     let addr = server.addr();
     let mut steady = Reader::connect(addr);
     steady.payload();
-    // That user's own prlimit(1): without CAP_SYS_RESOURCE even root may not limit another user's process.
+    // prlimit(1) run by that user: without CAP_SYS_RESOURCE even root may not limit another user's process.
     let mut limit = clean("prlimit");
     limit.args(["--pid", &server.pid().to_string(), "--nproc=20:20"]).uid(user).gid(user);
     run(limit).assert_exit(0);
     let crowd: Vec<_> = (0..40).map(|_| TcpStream::connect(addr).unwrap()).collect();
-    server.wait_log("no thread for client");
+    server.wait_log("cannot start a thread for client");
     for _ in 0..5 {
         steady.payload();
     }
@@ -78,14 +78,14 @@ fn a_thread_limit_is_survived() {
 }
 
 #[test]
-fn a_limit_that_lets_the_server_wait_for_nothing_is_survived() {
+fn a_server_survives_a_limit_that_refuses_every_poll() {
     let mut server = Program::server(&["--interval", "50ms", "--source", "-"]);
     let (addr, mut stdin, pid) = (server.addr(), server.stdin(), Pid::from_raw(server.pid().cast_signed()));
     writeln!(stdin, "{{\"n\":1}}").unwrap();
     let mut steady = Reader::connect(addr);
     steady.payload();
     let before = rustix::process::getrlimit(Resource::Nofile);
-    // poll(2) is refused with more descriptors than that: those of the accept loop, and of the source.
+    // poll(2) of more descriptors is refused: those of the accept loop and of the source.
     prlimit(pid, Resource::Nofile, Rlimit { current: Some(1), ..before }).unwrap();
     drop(TcpStream::connect(addr).unwrap());
     server.wait_log("cannot wait for clients: Invalid argument");

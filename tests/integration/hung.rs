@@ -1,5 +1,4 @@
-//! Files that hang, and threads that are stuck or panic: who notices, what goes on meanwhile, and that the stop comes to its
-//! end.
+//! Hung files, and threads that are stuck or panic: their detection, what continues to work, and the stop.
 
 use std::fs;
 use std::io::Write;
@@ -22,14 +21,14 @@ use crate::support::program::{CLIENT, Program, SERVER, clean, run};
 use crate::support::reader::Reader;
 use crate::support::{PATIENCE, eventually, has_command, pause, skip};
 
-/// A file system of the test's own in `place`, which hangs while its process is stopped.
+/// A file system of the test in a directory, which hangs while its process is stopped.
 pub struct SlowFs {
     place: TempDir,
     server: Program,
 }
 
 impl SlowFs {
-    /// Mounts it; `None` if this machine does not let that be done.
+    /// Mounts the file system; `None` if this machine does not permit that.
     pub fn mount() -> Option<Self> {
         if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() || !has_command("python3") {
             skip("a file system that hangs takes root, /dev/fuse and python3");
@@ -67,7 +66,7 @@ impl Drop for SlowFs {
     }
 }
 
-/// Starts a script of the tests' own, with a pipe for standard input.
+/// Starts a script of these tests, with a pipe as standard input.
 fn script(name: &str, args: &[&str]) -> Program {
     let mut command = clean("python3");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/support").join(name)).args(args);
@@ -79,7 +78,7 @@ fn mkfifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, 0o600.into(), 0).unwrap();
 }
 
-/// Waits until `/readyz` of `site` says `text`.
+/// Waits until the body of `/readyz` contains `text`.
 #[track_caller]
 fn wait_unready(site: &Site, text: &str) {
     eventually(text, || {
@@ -95,7 +94,7 @@ fn wait_ready(site: &Site) {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_at_the_start() {
+fn a_path_that_is_not_a_regular_file_is_refused_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo.json");
     mkfifo(&fifo);
@@ -125,7 +124,7 @@ fn what_is_no_regular_file_is_refused_at_the_start() {
 }
 
 #[test]
-fn a_token_from_a_pipe_is_kept_and_a_fifo_in_the_place_of_a_file_refuses_writing_alone() {
+fn a_token_file_replaced_by_a_fifo_refuses_writes_only() {
     let mut piped = Program::server(&["--http", "127.0.0.1:0", "--http-token-file", "/dev/stdin"]);
     piped.stdin().write_all(b"correct-horse-battery-staple\n").unwrap();
     let (_, right) = token();
@@ -147,7 +146,7 @@ fn a_token_from_a_pipe_is_kept_and_a_fifo_in_the_place_of_a_file_refuses_writing
 }
 
 #[test]
-fn a_source_whose_file_system_hangs_is_down_and_neither_clients_nor_the_stop_wait_for_it() {
+fn a_source_on_a_hung_file_system_is_down_and_delays_no_client() {
     let Some(files) = SlowFs::mount() else { return };
     let source = files.write("flags.json", "{\"n\":1}");
     let mut site = Site::start(&["--source", &source, "--interval", "100ms", "--drain-timeout", "1s"]);
@@ -168,15 +167,15 @@ fn a_source_whose_file_system_hangs_is_down_and_neither_clients_nor_the_stop_wai
     files.write("flags.json", "{\"n\":2}");
     eventually("the new map", || site.json("/map")["n"] == 2);
     files.hang();
-    // The thread is in a look.
+    // The thread is reading the file.
     wait_unready(&site, "thread source: stuck for 1");
     site.server.signal(Signal::TERM);
     assert_eq!(site.server.exit_code(), 1);
-    site.server.wait_log("thread source: does not end within 500ms; leaving it behind");
+    site.server.wait_log("thread source: did not end within 500ms; abandoned until the process exits");
 }
 
 #[test]
-fn a_token_and_a_state_that_hang_hold_up_those_who_write_alone() {
+fn a_hung_token_or_state_file_delays_writers_only() {
     let Some(files) = SlowFs::mount() else { return };
     let secret = files.write("token", "correct-horse-battery-staple");
     let state = files.path("state.json");
@@ -202,7 +201,7 @@ fn a_token_and_a_state_that_hang_hold_up_those_who_write_alone() {
     site.server.signal(Signal::TERM);
     assert_eq!(site.server.exit_code(), 1);
     files.go_on();
-    // What was answered with 200 is there.
+    // A change that was answered with 200 is stored.
     let kept = fs::read_to_string(&state).unwrap();
     assert!(kept.contains("\"n\": 4") || kept.contains("\"n\": 5"), "{kept}");
 
@@ -222,7 +221,7 @@ fn a_token_and_a_state_that_hang_hold_up_those_who_write_alone() {
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 #[test]
-fn certificates_that_hang_keep_nobody_from_connecting_and_new_ones_are_taken_afterwards() {
+fn hung_certificate_files_delay_no_client_and_reload_afterwards() {
     use crate::support::authority::Authority;
     let Some(files) = SlowFs::mount() else { return };
     let authority = Authority::new();
@@ -243,7 +242,7 @@ fn certificates_that_hang_keep_nobody_from_connecting_and_new_ones_are_taken_aft
     server.wait_log("thread certificates: stuck for 10 s while reading the files of TLS");
     connect().assert_exit(0);
     files.go_on();
-    server.wait_log("thread certificates: goes on");
+    server.wait_log("thread certificates: resumed");
     place(&["another.example"]);
     eventually("the new certificate", || connect().code() == 3);
     files.hang();
@@ -254,7 +253,7 @@ fn certificates_that_hang_keep_nobody_from_connecting_and_new_ones_are_taken_aft
 }
 
 #[test]
-fn a_publisher_that_is_frozen_is_noticed_and_the_watchdog_is_not_fed() {
+fn a_frozen_publisher_is_detected_and_the_watchdog_not_fed() {
     if !rustix::process::geteuid().is_root() || !has_command("python3") {
         return skip("to freeze a thread takes root and python3");
     }
@@ -280,7 +279,7 @@ fn a_publisher_that_is_frozen_is_noticed_and_the_watchdog_is_not_fed() {
     wait_unready(&site, "thread publisher-0: stuck for 1");
     let live = site.get("/livez");
     assert!(live.code == 503 && live.body.contains("while sending the map"), "{live:?}");
-    // No sign of life comes while it lasts: none of the 100 or so that may have been on their way is followed by another.
+    // No watchdog message is sent during the freeze: none follows the 100 or so that may be in transit.
     manager.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     eventually("no more signs of life", || !wait_sign());
     drop(freezer.stdin());
@@ -292,22 +291,22 @@ fn a_publisher_that_is_frozen_is_noticed_and_the_watchdog_is_not_fed() {
     let mut freezer = script("freeze_thread.py", &[&site.server.pid().to_string(), "publisher-0"]);
     freezer.wait_out("frozen");
     site.server.signal(Signal::TERM);
-    site.server.wait_log("thread publisher-0: does not end within 1s; leaving it behind");
-    // The exit code is decided: a publisher that goes on earlier would end in time for it.
+    site.server.wait_log("thread publisher-0: did not end within 1s; abandoned until the process exits");
+    // The exit code is decided by now: a publisher that resumed earlier would end in time.
     let line = site.server.wait_log("exiting with threads still running: ");
     assert!(line.contains("publisher-0"), "{line}");
-    // A thread that is traced is its process's until the tracer has seen its end.
+    // A traced thread belongs to its process until the tracer has reaped it.
     drop(freezer.stdin());
     assert_eq!(site.server.exit_code(), 1);
 }
 
 #[test]
-fn a_stop_that_hangs_where_nobody_expects_it_ends_all_the_same() {
+fn a_stop_that_hangs_unexpectedly_ends_the_process_in_time() {
     if !rustix::process::geteuid().is_root() || !has_command("python3") {
         return skip("to freeze a thread takes root and python3");
     }
     let mut site = Site::start(&["--drain-timeout", "1s"]);
-    // The main thread waits for it without a limit of its own.
+    // The main thread waits for it without a time limit.
     let mut freezer = script("freeze_thread.py", &[&site.server.pid().to_string(), "http-accept"]);
     freezer.wait_out("frozen");
     site.server.signal(Signal::TERM);
@@ -318,14 +317,14 @@ fn a_stop_that_hangs_where_nobody_expects_it_ends_all_the_same() {
 }
 
 #[test]
-fn idle_threads_are_not_taken_for_stuck_ones() {
+fn idle_threads_do_not_count_as_stuck() {
     let directory = tempfile::tempdir().unwrap();
     let (file, _) = token();
     let state = directory.path().join("state");
     let lines = ["--source", "-", "--interval", "1h", "--state", state.to_str().unwrap()];
     let written = ["--http-token-file", path(&file), "--interval", "1h", "--state", state.to_str().unwrap()];
     let sites = [Site::start(&["--interval", "1h"]), Site::start(&lines)];
-    // Longer than the time after which a thread is stuck.
+    // Longer than the time after which a thread counts as stuck.
     thread::park_timeout(mapcast::threads::STUCK_AFTER + Duration::from_secs(3));
     for site in &sites {
         assert_eq!(site.get("/livez").code, 200);
@@ -339,7 +338,7 @@ fn idle_threads_are_not_taken_for_stuck_ones() {
 }
 
 #[test]
-fn a_thread_that_panics_is_counted_and_in_readyz_until_it_is_back() {
+fn a_panicking_thread_is_counted_and_shown_in_readyz() {
     let (threads, feed) = (Threads::default(), Arc::new(Feed::new(Format::Json, 1000)));
     feed.publish(&builtin_map()).unwrap();
     let mut clients = Server::new(ServerConfig { threads: threads.clone(), ..ServerConfig::default() });
@@ -379,7 +378,7 @@ fn a_thread_that_panics_is_counted_and_in_readyz_until_it_is_back() {
     running.stop().unwrap();
 }
 
-/// A server that is written to and keeps its map at `state`.
+/// Returns a server that accepts writes and stores its map at `state`.
 fn server(token: &Path, state: &Path) -> Command {
     let mut command = clean(SERVER);
     command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", token.to_str().unwrap()]);
@@ -410,7 +409,7 @@ fn a_file_that_is_a_mount_point_is_refused_at_the_start() {
 }
 
 #[test]
-fn a_state_above_the_limit_on_file_sizes_is_a_500_and_the_server_goes_on() {
+fn a_state_above_the_file_size_limit_is_answered_with_500() {
     let directory = tempfile::tempdir().unwrap();
     let (file, right) = token();
     let state = directory.path().join("state.json");
@@ -435,7 +434,7 @@ fn a_state_above_the_limit_on_file_sizes_is_a_500_and_the_server_goes_on() {
 }
 
 #[test]
-fn a_file_of_the_client_above_the_limit_on_file_sizes_is_tried_again() {
+fn a_client_file_above_the_file_size_limit_is_retried() {
     let directory = tempfile::tempdir().unwrap();
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     fs::write(source.path(), format!("{{\"long\":\"{}\"}}", "x".repeat(1000))).unwrap();
@@ -456,7 +455,7 @@ fn a_file_of_the_client_above_the_limit_on_file_sizes_is_tried_again() {
     let pid = Pid::from_raw(i32::try_from(client.pid()).unwrap());
     prlimit(pid, Resource::Fsize, Rlimit { current: None, maximum: None }).unwrap();
     eventually("it is written", || fs::read_to_string(&out).is_ok_and(|text| text.len() > 1000));
-    // What it starts has the default: it is ended by the signal, which a shell tells as 128 and 25.
+    // The started program has the default action: the signal ends it, which a shell reports as 128 + 25.
     let small = Program::server(&[]);
     let sink = directory.path().join("sink");
     let command = format!("head -c 1000 /dev/zero > {}; test $? = 153 && echo by the signal >&2", sink.display());
@@ -465,7 +464,7 @@ fn a_file_of_the_client_above_the_limit_on_file_sizes_is_tried_again() {
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 #[test]
-fn the_end_of_the_time_is_124_while_a_file_of_the_client_hangs() {
+fn a_timeout_exits_with_124_while_a_client_file_hangs() {
     let Some(files) = SlowFs::mount() else { return };
     let ca = files.write("ca.pem", "");
     files.hang();
@@ -475,7 +474,7 @@ fn the_end_of_the_time_is_124_while_a_file_of_the_client_hangs() {
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 #[test]
-fn a_fifo_is_no_file_of_tls_for_the_client() {
+fn a_fifo_as_a_tls_file_of_the_client_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo");
     mkfifo(&fifo);

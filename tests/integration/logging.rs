@@ -1,4 +1,4 @@
-//! The log must not hold up what it is about: standard error is a pipe or a terminal that is not read, closed, or full.
+//! Logging must not block the program: standard error is a pipe or a terminal that is unread, closed or full.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Write};
@@ -18,20 +18,20 @@ use crate::support::reader::{Reader, ends_in_order};
 use crate::support::server::{MapServer, numbered};
 use crate::support::{PATIENCE, eventually, pause};
 
-/// The size of a pipe that is soon full: a page.
+/// The size of a small pipe: one page.
 const PIPE_SIZE: usize = 4096;
 
-/// Lines that are more than the program queues: 1 MiB.
+/// A number of lines that exceeds the program's queue of 1 MiB.
 const FLOOD: i64 = 20_000;
 
-/// A program whose standard error is a pipe with hardly any room, and the pipe's other end.
+/// A program whose standard error is a small pipe, and the pipe's reading end.
 struct Unread {
     program: Program,
     log: BufReader<PipeReader>,
 }
 
 impl Unread {
-    /// Starts `command`. Reads its log up to the lines with `wanted`, in this order, and then no more. Returns them.
+    /// Starts `command`, and reads its log only up to the lines with `wanted`, in this order. Returns these lines.
     #[track_caller]
     fn start(mut command: Command, wanted: &[&str]) -> (Self, Vec<String>) {
         let (reader, mut writer) = std::io::pipe().unwrap();
@@ -67,7 +67,7 @@ impl Unread {
         (unread, addr(&lines[1], "listening on "), addr(&lines[0], "http://"))
     }
 
-    /// Starts a client whose log is unread from its first line on.
+    /// Starts a client whose log is never read.
     #[track_caller]
     fn client(args: &[&str]) -> Self {
         let mut command = clean(CLIENT);
@@ -103,13 +103,13 @@ fn addr(line: &str, text: &str) -> SocketAddr {
     rest.split([' ', '/']).next().and_then(|addr| addr.trim_end_matches(':').parse().ok()).expect("an address")
 }
 
-/// Connects `count` clients one after the other; each leaves once it has the map.
+/// Connects `count` clients one after the other; each disconnects once it has the map.
 fn come_and_go(addr: SocketAddr, count: usize) {
     (0..count).for_each(|_| drop(Reader::connect(addr).payload()));
 }
 
-/// Floods the log of a server with `-v --source -`: each line of its input is one. The thread ends with the server, or
-/// returns the input.
+/// Floods the log of a server with `-v --source -`, which logs a line for each input line. The thread ends with the server,
+/// or returns the input.
 fn flood(program: &mut Program) -> JoinHandle<ChildStdin> {
     let mut input = program.stdin();
     let write = move || {
@@ -120,7 +120,7 @@ fn flood(program: &mut Program) -> JoinHandle<ChildStdin> {
     thread::Builder::new().spawn(write).unwrap()
 }
 
-/// Waits until `number` has become the last of the flood. A server that hangs goes on repeating an older one.
+/// Waits until `number` returns the last number of the flood. A hung server would repeat an older one.
 #[track_caller]
 fn wait_flood(mut number: impl FnMut() -> i64) {
     let (mut last, mut deadline) = (-1, Instant::now() + PATIENCE);
@@ -147,7 +147,7 @@ fn flood_and_wait(program: &mut Program, addr: SocketAddr) -> JoinHandle<ChildSt
 }
 
 #[test]
-fn an_unread_log_blocks_no_client_no_write_and_no_stop() {
+fn an_unread_log_blocks_no_client_write_or_stop() {
     let (file, token) = token();
     let token_file = file.path().to_str().unwrap();
     let args = ["--interval", "200ms", "--max-connections", "30", "--http-token-file", token_file];
@@ -161,7 +161,7 @@ fn an_unread_log_blocks_no_client_no_write_and_no_stop() {
         old.change(Format::Bincode, &numbered(number));
         assert_eq!(Reader::connect(server).map(Format::Bincode), numbered(number));
     }
-    // At the limit each refusal is to be logged by the accept loop itself.
+    // At the limit the accept loop itself logs each refusal.
     let mut full: Vec<Reader> = Vec::new();
     eventually("the server is full", || {
         full.push(Reader::connect(server));
@@ -178,7 +178,7 @@ fn an_unread_log_blocks_no_client_no_write_and_no_stop() {
 }
 
 #[test]
-fn an_unread_log_does_not_keep_a_files_changes_from_clients() {
+fn an_unread_log_does_not_delay_changes_of_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("map.json");
     let write = |number: i64| {
@@ -192,7 +192,7 @@ fn an_unread_log_does_not_keep_a_files_changes_from_clients() {
         reader.payload();
     }
     come_and_go(addr, 20);
-    // The file is looked at once a second.
+    // The file is checked once a second.
     for number in 1..=3 {
         write(number);
         for reader in &mut old {
@@ -204,7 +204,7 @@ fn an_unread_log_does_not_keep_a_files_changes_from_clients() {
 }
 
 #[test]
-fn lines_that_do_not_fit_are_counted_and_reported_when_the_log_is_read_again() {
+fn dropped_lines_are_counted_and_reported_when_the_log_is_read() {
     let (mut unread, _, page) = Unread::site(&["-v", "--source", "-"]);
     let flood = flood(&mut unread.program);
     wait_flood(|| {
@@ -224,8 +224,8 @@ fn lines_that_do_not_fit_are_counted_and_reported_when_the_log_is_read_again() {
     assert!(status.contains("\"log\":{\"dropped_lines\":"), "{status}");
     assert!(!status.contains("\"log\":{\"dropped_lines\":0}"), "{status}");
 
-    // Read again: the kept lines in order, then one line for the gap, then new lines. The line for the first map comes
-    // after those for the others that were read with it.
+    // Once read: the queued lines in order, then one line for the gap, then new lines. The line of the first map follows those
+    // of the others that were read with it.
     let (mut published, mut dropped) = (1, None);
     while dropped.is_none() {
         let line = unread.line();
@@ -243,14 +243,14 @@ fn lines_that_do_not_fit_are_counted_and_reported_when_the_log_is_read_again() {
     writeln!(input, "{{\"n\":0}}").unwrap();
     unread.wait_line(&format!("version {}\n", FLOOD + 1));
     assert_eq!(dropped, Some(count("mapcast_log_lines_dropped_total ")));
-    // What is queued at the end is still written.
+    // Lines that are queued at the end are still written.
     unread.program.signal(Signal::TERM);
     unread.wait_line("stopped: 0 clients served, 0 cut");
     assert_eq!(unread.program.exit_code(), 0);
 }
 
 #[test]
-fn a_terminal_that_is_paused_holds_up_nothing() {
+fn a_paused_terminal_does_not_block_the_server() {
     let terminal = openpty(None, None).unwrap();
     let mut command = clean(SERVER);
     command.args(["-v", "--source", "-", "--listen", "127.0.0.1:0"]).stdin(Stdio::piped()).stderr(terminal.slave);
@@ -262,14 +262,14 @@ fn a_terminal_that_is_paused_holds_up_nothing() {
     assert_eq!(program.exit_code(), 0);
 }
 
-/// Waits until a server listens there.
+/// Waits until a server listens on `addr`.
 #[track_caller]
 fn wait_listening(addr: SocketAddr) {
     eventually("it listens", || TcpStream::connect(addr).is_ok());
 }
 
 #[test]
-fn a_log_that_is_closed_or_full_ends_nothing() {
+fn a_closed_or_full_log_does_not_end_the_server() {
     let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let full = || File::options().write(true).open("/dev/full").unwrap();
     let gone = || std::io::pipe().unwrap().1;
@@ -304,7 +304,7 @@ fn a_second_signal_ends_a_server_whose_log_is_unread() {
     assert_eq!(unread.program.exit_code(), 130);
 }
 
-/// Waits until the file has the map `{"n": number}`.
+/// Waits until the file contains the map `{"n": number}`.
 #[track_caller]
 fn wait_file(path: &Path, number: i64) {
     eventually(&format!("{number} is in the file"), || {
@@ -336,7 +336,7 @@ fn a_client_with_an_unread_log_delivers_maps_and_ends_in_time() {
         }
         wait_file(&place(name), number);
         client.program.signal(Signal::TERM);
-        // The program of --run passes its own end on.
+        // The program of --run reports its own end.
         assert_eq!(client.program.exit_code(), if name == "run" { 128 + 15 } else { 0 }, "{name}");
         let mut client = Unread::client(&[&["-f", "json", "-W", "500ms", &addr], &args[..]].concat());
         assert_eq!(client.program.exit_code(), 124, "{name}");
@@ -344,7 +344,7 @@ fn a_client_with_an_unread_log_delivers_maps_and_ends_in_time() {
 }
 
 #[test]
-fn a_burst_of_bad_lines_or_tokens_is_one_line_a_second_with_the_number() {
+fn a_burst_of_bad_lines_or_tokens_logs_one_line_a_second() {
     let mut server = Program::server(&["--source", "-"]);
     server.addr();
     let mut input = server.stdin();
@@ -356,7 +356,7 @@ fn a_burst_of_bad_lines_or_tokens_is_one_line_a_second_with_the_number() {
     let refused = || assert_eq!(site.ask("PUT /map", "", "{}").code, 401);
     let mut last_burst = None;
     eventually("what was held back is reported", || {
-        // On a busy machine the last request of a burst may be the one that is logged.
+        // On a busy machine the last request of a burst may be the logged one.
         if last_burst.is_none_or(|last: Instant| last.elapsed() > Duration::from_secs(5)) {
             (0..10).for_each(|_| refused());
             last_burst = Some(Instant::now());

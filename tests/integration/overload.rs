@@ -1,4 +1,4 @@
-//! More clients than there is room for, panics, and threads that the system refuses.
+//! Clients above the limits, panics, and refused threads.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown as Direction, SocketAddr, TcpListener, TcpStream};
@@ -21,13 +21,13 @@ fn limited(max_connections: u64) -> ServerConfig {
     ServerConfig { max_connections, ..unhurried() }
 }
 
-/// The same, without a wait for a place.
+/// The same limit, without a wait for a permit.
 fn strictly_limited(max_connections: u64) -> ServerConfig {
-    ServerConfig { place_timeout: Duration::ZERO, ..limited(max_connections) }
+    ServerConfig { admission_timeout: Duration::ZERO, ..limited(max_connections) }
 }
 
 #[test]
-fn a_client_above_the_limit_sees_the_end_and_those_in_place_go_on() {
+fn a_client_above_the_limit_is_closed_and_others_are_served() {
     let server = MapServer::with(HOUR, strictly_limited(2));
     let mut readers: Vec<_> = (0..2).map(|_| Reader::connect(server.running.addr)).collect();
     for reader in &mut readers {
@@ -44,8 +44,8 @@ fn a_client_above_the_limit_sees_the_end_and_those_in_place_go_on() {
 }
 
 #[test]
-fn a_client_above_the_limit_is_closed_when_it_has_waited_for_a_place() {
-    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_millis(10), ..limited(1) });
+fn a_client_above_the_limit_is_closed_after_its_wait() {
+    let server = MapServer::with(HOUR, ServerConfig { admission_timeout: Duration::from_millis(10), ..limited(1) });
     let _only = Reader::connect(server.running.addr);
     server.running.wait_active(1);
     assert!(ends_in_order(&mut server.running.connect()));
@@ -53,22 +53,22 @@ fn a_client_above_the_limit_is_closed_when_it_has_waited_for_a_place() {
 }
 
 #[test]
-fn without_room_to_wait_a_client_is_refused_or_served_all_the_same() {
+fn without_waiting_a_client_is_refused_or_served_at_once() {
     let server = MapServer::with(HOUR, ServerConfig { max_waiting: 0, ..limited(1) });
     for _ in 0..3 {
         let only = Reader::connect(server.running.addr);
         server.running.wait_active(1);
         assert!(ends_in_order(&mut server.running.connect()));
         drop(only);
-        // Without a wait, only a place that is free already will do.
+        // Without a wait, a permit must be free already.
         server.running.wait_active(0);
     }
 }
 
 #[test]
-fn a_client_that_connects_while_another_one_leaves_is_not_refused() {
-    // No client waits in vain however busy the machine is.
-    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_mins(1), ..limited(1) });
+fn a_client_that_connects_as_another_leaves_is_not_refused() {
+    // The time-out is long enough for any busy machine.
+    let server = MapServer::with(HOUR, ServerConfig { admission_timeout: Duration::from_mins(1), ..limited(1) });
     for _ in 0..100 {
         assert_eq!(Reader::connect(server.running.addr).map(Format::Json), numbered(0));
     }
@@ -77,8 +77,8 @@ fn a_client_that_connects_while_another_one_leaves_is_not_refused() {
 }
 
 #[test]
-fn of_all_clients_of_a_full_server_that_reconnect_at_once_none_is_refused() {
-    let server = MapServer::with(HOUR, ServerConfig { place_timeout: Duration::from_mins(1), ..limited(500) });
+fn a_mass_reconnect_to_a_full_server_is_served_without_refusal() {
+    let server = MapServer::with(HOUR, ServerConfig { admission_timeout: Duration::from_mins(1), ..limited(500) });
     let connect = || (0..500).map(|_| server.running.connect()).collect::<Vec<_>>();
     let mut clients = connect();
     for _ in 0..3 {
@@ -96,14 +96,14 @@ fn of_all_clients_of_a_full_server_that_reconnect_at_once_none_is_refused() {
 }
 
 #[test]
-fn ten_thousand_that_come_and_go_leave_nothing_behind() {
+fn ten_thousand_short_connections_leave_no_resources_in_use() {
     let server = MapServer::with(HOUR, limited(50));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..2500 {
                     let socket = server.running.connect();
-                    // A reset, so that no port waits in TIME-WAIT.
+                    // A reset, so that no port stays in TIME-WAIT.
                     SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
                 }
             });
@@ -116,14 +116,14 @@ fn ten_thousand_that_come_and_go_leave_nothing_behind() {
 }
 
 #[test]
-fn a_listener_that_somebody_else_has_shut_down_is_no_spin() {
+fn a_listener_shut_down_by_another_holder_does_not_spin() {
     let feed = Arc::new(Feed::new(Format::Json, 1000));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let held = listener.try_clone().unwrap();
     let mut server = Server::new(unhurried());
     server.listen(listener, Arc::new(Cast::new(feed, HOUR))).unwrap();
     let running = server.spawn(Shutdown::new().unwrap()).unwrap();
-    // Each accept fails from here on (EINVAL), and each poll says that somebody waits.
+    // From here on each accept fails (EINVAL), and each poll reports the listener as ready.
     SockRef::from(&held).shutdown(Direction::Read).unwrap();
     let began = Instant::now();
     eventually("it is tried again and again", || running.stats().failed_accepts() >= 8);
@@ -134,12 +134,12 @@ fn a_listener_that_somebody_else_has_shut_down_is_no_spin() {
 }
 
 #[test]
-fn clients_that_are_gone_before_they_are_accepted_do_no_harm() {
+fn clients_that_disconnect_before_the_accept_do_no_harm() {
     let feed = Arc::new(Feed::new(Format::Json, 1000));
     feed.publish(&numbered(0)).unwrap();
     let mut server = Server::new(unhurried());
     server.bind(&[([127, 0, 0, 1], 0).into()], Cast::new(feed, HOUR)).unwrap();
-    // In the queue, because nobody accepts yet.
+    // They stay in the queue, because the server does not accept yet.
     for _ in 0..1000 {
         let socket = TcpStream::connect(server.local_addrs()[0]).unwrap();
         SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
@@ -151,7 +151,7 @@ fn clients_that_are_gone_before_they_are_accepted_do_no_harm() {
     running.stop().unwrap();
 }
 
-/// Panics for clients that send `!`, and holds the others until the stop.
+/// A service that panics for clients that send `!`, and serves the others until the stop.
 #[derive(Debug)]
 struct Fragile;
 
@@ -175,7 +175,7 @@ impl Service for Fragile {
     }
 }
 
-/// Sets a flag also when the test has failed: a scope waits for its threads.
+/// Sets a flag on drop, even when the test fails: a scope waits for its threads.
 struct SetOnDrop<'flag>(&'flag AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -185,7 +185,7 @@ impl Drop for SetOnDrop<'_> {
 }
 
 #[test]
-fn a_hundred_panics_under_load_end_a_hundred_connections_and_are_each_logged_once() {
+fn each_of_a_hundred_panics_ends_its_connection_and_is_logged() {
     log::follow();
     let logged = log::panics();
     let running = Running::start(Fragile, unhurried());
@@ -217,15 +217,15 @@ fn a_hundred_panics_under_load_end_a_hundred_connections_and_are_each_logged_onc
 }
 
 #[test]
-fn a_client_without_a_thread_is_closed_and_the_server_lives_on() {
-    // No address space has room for that: the system refuses the thread, as it does at its limit.
-    let config = ServerConfig { stack_size: 1 << 46, place_timeout: Duration::from_millis(10), ..unhurried() };
+fn a_client_without_a_thread_is_closed_and_the_server_runs_on() {
+    // This stack size exceeds every address space: the system refuses the thread, as it does at its limit.
+    let config = ServerConfig { stack_size: 1 << 46, admission_timeout: Duration::from_millis(10), ..unhurried() };
     let running = Running::start(Fragile, config);
     let began = Instant::now();
     for _ in 0..5 {
         ends_in_order(&mut running.connect());
     }
-    // 10 + 20 + 40 + 80 ms of pauses, at least: it does not spin.
+    // Pauses of 10 + 20 + 40 + 80 ms at least: the server does not spin.
     assert!(began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
     eventually("each is counted", || running.stats().failed_spawns() == 5);
     assert_eq!((running.stats().active(), running.stats().served()), (0, 0));
@@ -239,8 +239,8 @@ fn a_burst_is_served_without_a_syn_retry() {
     let mut server = Server::new(unhurried());
     server.bind(&[([127, 0, 0, 1], 0).into()], Cast::new(feed, HOUR)).unwrap();
     let addr = server.local_addrs()[0];
-    // All of them find room in the queue, and have to: none is accepted meanwhile. A SYN that found none would be sent again
-    // after 1 s, and get no answer then either.
+    // All of them must fit the queue, because none is accepted in the meantime. A SYN without room would be retransmitted after
+    // 1 s, and get no answer then either.
     let burst: Vec<_> = (0..2000).map(|_| TcpStream::connect_timeout(&addr, PATIENCE).expect("room")).collect();
     let running = server.spawn(Shutdown::new().unwrap()).unwrap();
     for socket in burst {
@@ -251,9 +251,9 @@ fn a_burst_is_served_without_a_syn_retry() {
     running.stop().unwrap();
 }
 
-/// A thread takes longer to start than a connection to accept: the queue is emptied first, so that no burst fills it.
+/// Starting a thread takes longer than accepting a connection: the queue is emptied first, so that no burst fills it.
 #[test]
-fn a_burst_that_is_larger_than_the_queue_is_accepted_before_any_of_it_has_a_thread() {
+fn a_burst_larger_than_the_queue_is_accepted_before_its_threads() {
     let feed = Arc::new(Feed::new(Format::Json, 1000));
     feed.publish(&numbered(0)).unwrap();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
@@ -261,7 +261,7 @@ fn a_burst_that_is_larger_than_the_queue_is_accepted_before_any_of_it_has_a_thre
     socket.listen(8).unwrap();
     let listener = TcpListener::from(socket);
     let addr = listener.local_addr().unwrap();
-    let mut server = Server::new(ServerConfig { place_timeout: HOUR, ..limited(1) });
+    let mut server = Server::new(ServerConfig { admission_timeout: HOUR, ..limited(1) });
     server.listen(listener, Arc::new(Cast::new(feed, HOUR))).unwrap();
     let running = server.spawn(Shutdown::new().unwrap()).unwrap();
     let mut only = Reader::connect(addr);
@@ -276,7 +276,7 @@ fn a_burst_that_is_larger_than_the_queue_is_accepted_before_any_of_it_has_a_thre
 }
 
 #[test]
-fn a_listener_that_fails_keeps_no_other_one_from_its_clients() {
+fn a_failing_listener_does_not_block_the_others() {
     let feed = Arc::new(Feed::new(Format::Json, 1000));
     feed.publish(&numbered(0)).unwrap();
     let service = Arc::new(Cast::new(feed, HOUR));
@@ -296,7 +296,7 @@ fn a_listener_that_fails_keeps_no_other_one_from_its_clients() {
     running.stop().unwrap();
 }
 
-/// Holds a connection for a while, unless that has a reserved place.
+/// A service that keeps a connection for a while, unless it has a reserved permit.
 #[derive(Debug)]
 struct Holding(Duration);
 
@@ -314,18 +314,18 @@ impl Service for Holding {
 }
 
 #[test]
-fn where_there_is_a_reserve_a_queue_ends_soon_though_places_are_freed_all_the_time() {
+fn with_a_reserve_a_wait_ends_soon_though_permits_are_freed() {
     let config = ServerConfig {
-        // Far above the time that a place is held: on a busy machine as well, one has always been freed lately.
-        place_timeout: Duration::from_secs(2),
+        // Far above the time that a permit is held, so that one has always been freed recently, even on a busy machine.
+        admission_timeout: Duration::from_secs(2),
         max_waiting: 1,
         reserved_connections: 4,
         ..limited(1)
     };
     let running = Running::start(Holding(Duration::from_millis(300)), config);
-    // From now on, a place has been freed lately.
+    // From now on, a permit has been freed recently.
     assert_eq!(running.connect().read(&mut [0]).unwrap(), 0);
-    // With one place, this many take longer one after the other than the last one waits below.
+    // With one permit, this many in sequence take longer than the last one waits below.
     let mut sockets: Vec<_> = (0..400).map(|_| running.connect()).collect();
     let last = sockets.last_mut().unwrap();
     last.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -335,7 +335,7 @@ fn where_there_is_a_reserve_a_queue_ends_soon_though_places_are_freed_all_the_ti
 }
 
 #[test]
-fn a_shared_listener_that_another_holder_has_made_to_block_is_accepted_from_and_stops() {
+fn a_shared_listener_made_blocking_elsewhere_still_stops() {
     let feed = Arc::new(Feed::new(Format::Json, 1000));
     feed.publish(&numbered(0)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

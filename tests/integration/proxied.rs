@@ -1,4 +1,4 @@
-//! Clients and servers with the project's own fault proxy between them.
+//! Clients and servers connected through the project's own fault proxy.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::{PATIENCE, eventually};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The frame of `{"n":0}`: ten bytes, and seven.
+/// The length of the frame of `{"n":0}`: 10 and 7 bytes.
 const FRAME: usize = 17;
 
 fn config() -> ClientConfig {
@@ -27,7 +27,7 @@ fn connect(proxy: &Proxy) -> Client {
 }
 
 #[test]
-fn one_byte_in_each_segment_is_the_same_maps() {
+fn maps_sent_in_one_byte_segments_arrive_unchanged() {
     let server = MapServer::start(HOUR);
     let proxy = Proxy::before(server.running.addr, |_| Fault::Slices(Duration::ZERO));
     let mut client = connect(&proxy);
@@ -38,7 +38,7 @@ fn one_byte_in_each_segment_is_the_same_maps() {
 }
 
 #[test]
-fn a_delay_delays_and_changes_nothing() {
+fn a_delayed_connection_delivers_the_maps_unchanged() {
     let server = MapServer::start(HOUR);
     let proxy = Proxy::before(server.running.addr, |_| Fault::Delay(Duration::from_millis(100)));
     let began = Instant::now();
@@ -50,7 +50,7 @@ fn a_delay_delays_and_changes_nothing() {
 }
 
 #[test]
-fn an_end_after_any_byte_is_truncated_unless_it_is_on_a_boundary() {
+fn a_stream_that_ends_inside_a_frame_is_truncated() {
     let server = MapServer::start(Duration::from_millis(10));
     let proxy = Proxy::before(server.running.addr, Fault::Cut);
     for cut in 0..=2 * FRAME {
@@ -72,7 +72,7 @@ fn an_end_after_any_byte_is_truncated_unless_it_is_on_a_boundary() {
 }
 
 #[test]
-fn a_follower_comes_back_from_a_reset_a_cut_and_a_stall_in_the_middle_of_a_frame() {
+fn a_follower_recovers_from_a_reset_a_cut_and_a_stalled_frame() {
     let server = MapServer::start(Duration::from_millis(20));
     let proxy = Proxy::before(server.running.addr, |connection| match connection {
         0 => Fault::Reset(FRAME + 3),
@@ -80,12 +80,12 @@ fn a_follower_comes_back_from_a_reset_a_cut_and_a_stall_in_the_middle_of_a_frame
         2 => Fault::Stall(FRAME + 12),
         _ => Fault::Pass,
     });
-    // A server of a busy machine may be silent for longer than its interval.
+    // A server on a busy machine may be silent for longer than its interval.
     let stale_after = Some(Duration::from_secs(3));
     let follow = FollowConfig { client: config(), stale_after, ..FollowConfig::default() };
     let mut follower = Follower::new(&proxy.addr().to_string(), follow, &Shutdown::new().unwrap());
     follower.set_deadline(Some(Instant::now() + PATIENCE));
-    // The first three connections carry a map each, or none if the reset was quicker than the reader.
+    // The first three connections deliver one map each, or none if the reset overtook the reader.
     for _ in 0..50 {
         assert_eq!(follower.next_map().unwrap(), Some(numbered(0)));
     }
@@ -94,8 +94,8 @@ fn a_follower_comes_back_from_a_reset_a_cut_and_a_stall_in_the_middle_of_a_frame
 }
 
 #[test]
-fn a_reader_that_drips_is_cut_by_the_deadline_and_those_beside_it_are_on_time() {
-    // Time enough for the good one on a busy machine.
+fn a_slow_reader_is_cut_at_the_deadline_and_delays_no_other() {
+    // Long enough for the good client on a busy machine.
     const DEADLINE: Duration = Duration::from_secs(3);
     let server = MapServer::with(Duration::from_millis(100), ServerConfig { write_timeout: DEADLINE, ..unhurried() });
     server.feed.publish(&large(500_000)).unwrap();

@@ -1,4 +1,4 @@
-//! Several processes on one port.
+//! Several server processes on one port (`SO_REUSEPORT`).
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ fn start(listen: &str, reuse_port: bool) -> Program {
     Program::start(command)
 }
 
-/// Connects until `server` has been given a client of those on `addr`.
+/// Connects to `addr` until `server` has received a client.
 fn wait_served(server: &Program, addr: SocketAddr) {
     let mut readers = Vec::new();
     eventually("a client for each of the processes", || {
@@ -24,7 +24,7 @@ fn wait_served(server: &Program, addr: SocketAddr) {
 }
 
 #[test]
-fn two_processes_on_one_port_both_serve_and_one_goes_on_alone() {
+fn two_processes_share_a_port_and_one_serves_on_alone() {
     let first = start("127.0.0.1:0", true);
     let addr = first.addr();
     let mut second = start(&addr.to_string(), true);
@@ -39,7 +39,7 @@ fn two_processes_on_one_port_both_serve_and_one_goes_on_alone() {
 }
 
 #[test]
-fn a_port_is_shared_only_if_both_want_it() {
+fn a_port_is_shared_only_if_both_servers_set_the_option() {
     let alone = start("127.0.0.1:0", false);
     for option in [&["--reuse-port"][..], &[]] {
         let mut command = clean(SERVER);

@@ -1,4 +1,4 @@
-//! Servers that go silent, and followers that were silent themselves.
+//! Silent servers, and followers that were paused themselves.
 
 use std::io::Write;
 use std::thread;
@@ -10,13 +10,13 @@ use crate::http::{Site, path, token};
 use crate::support::eventually;
 use crate::support::program::{Program, SERVER, clean};
 
-/// Lets time pass.
+/// Waits for `time`.
 fn pass(time: Duration) {
     thread::park_timeout(time);
 }
 
 #[test]
-fn followers_that_were_paused_notice_a_hung_server_as_soon_as_ever() {
+fn paused_followers_detect_a_hung_server_without_extra_delay() {
     let server = Program::server(&["--interval", "1s"]);
     let address = server.addr().to_string();
     let client = Program::client(&[&address]);
@@ -38,7 +38,7 @@ fn followers_that_were_paused_notice_a_hung_server_as_soon_as_ever() {
 }
 
 #[test]
-fn a_server_whose_changes_came_fast_is_not_taken_for_silent() {
+fn a_server_after_fast_changes_does_not_count_as_silent() {
     let mut server = Program::server(&["--interval", "60s", "--source", "-"]);
     let address = server.addr().to_string();
     let client = Program::client(&[&address]);
@@ -51,14 +51,14 @@ fn a_server_whose_changes_came_fast_is_not_taken_for_silent() {
     lines.write_all(b"{\"n\":2}\n").unwrap();
     client.wait_out("{\"n\":2}");
     relay.wait_log("source up");
-    // Longer than the shortest silence that is ever too long.
+    // Longer than the shortest time-out for silence.
     pass(Duration::from_secs(13));
     let bad = |program: &Program| program.log().iter().any(|line| line.contains("stale") || line.contains("down"));
     assert!(!bad(&client) && !bad(&relay), "{:?} {:?}", client.log(), relay.log());
 }
 
 #[test]
-fn the_age_of_a_map_outlives_a_restart_and_ends_with_a_change() {
+fn the_age_of_a_map_survives_a_restart_and_ends_with_a_change() {
     let (file, token) = token();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state.json");
@@ -85,7 +85,7 @@ fn the_age_of_a_map_outlives_a_restart_and_ends_with_a_change() {
     let changed = metrics.lines().find_map(|line| line.strip_prefix("mapcast_map_last_change_timestamp_seconds "));
     let changed = Duration::from_secs_f64(changed.unwrap().parse().unwrap());
     assert!(SystemTime::UNIX_EPOCH + changed <= SystemTime::now() - hour, "{metrics}");
-    // Writing the same map is no change, now and after the next restart.
+    // Writing the same map is not a change, now or after the next restart.
     assert_eq!(site.ask("PATCH /map", &token, "{\"n\":1}").code, 200);
     assert!(age(&site) >= hour, "{:?}", age(&site));
     restart(&mut site);

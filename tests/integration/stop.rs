@@ -1,4 +1,4 @@
-//! The stop: frames in flight are finished, every client sees the end, every thread is joined.
+//! The stop: frames in flight are finished, every client sees the end of the stream, every thread is joined.
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use crate::support::{PATIENCE, connect, eventually, pause};
 const HOUR: Duration = Duration::from_hours(1);
 
 #[test]
-fn nobody_sleeps_the_interval_out() {
+fn a_stop_does_not_wait_for_the_interval() {
     let server = MapServer::start(HOUR);
     let mut readers: Vec<_> = (0..100).map(|_| Reader::connect(server.running.addr)).collect();
     for reader in &mut readers {
@@ -46,7 +46,7 @@ fn a_frame_in_flight_arrives_whole() {
     let server = MapServer::start(HOUR);
     server.feed.publish(&large(8_000_000)).unwrap();
     let mut reader = Reader::connect(server.running.addr);
-    // Input that nobody has read makes a careless close a reset, which destroys what is on its way.
+    // With unread input, a plain close would be a reset, which destroys data in transit.
     reader.socket().write_all(&[b'x'; 10_000]).unwrap();
     assert_eq!(reader.socket().peek(&mut [0]).unwrap(), 1, "the frame's first byte");
     server.running.stop.trigger();
@@ -56,10 +56,10 @@ fn a_frame_in_flight_arrives_whole() {
 }
 
 #[test]
-fn nobody_new_is_taken_once_the_stop_has_begun_however_many_come() {
+fn no_client_is_served_after_the_stop_however_many_connect() {
     let server = MapServer::start(HOUR);
     server.feed.publish(&large(8_000_000)).unwrap();
-    // It does not read: its frame in flight keeps the drain going.
+    // This client does not read: its frame in flight prolongs the drain.
     let stalled = server.running.connect();
     assert_eq!(stalled.peek(&mut [0]).unwrap(), 1, "the frame's first byte");
     let come_until_refused = || {
@@ -78,23 +78,23 @@ fn nobody_new_is_taken_once_the_stop_has_begun_however_many_come() {
         server.running.stop.trigger();
         (stopped, crowd.into_iter().map(|crowd| crowd.join().unwrap()).collect::<Vec<_>>())
     });
-    assert_ne!(server.running.stats().active(), 0, "the server had stopped: nobody could come anyway");
+    assert_ne!(server.running.stats().active(), 0, "the server had stopped: no client could connect anyway");
     let last = crowd.iter().map(|(last, _)| last.saturating_duration_since(stopped)).max().unwrap();
     let late = crowd.iter().map(|(_, connected)| connected.len() as u64).sum::<u64>() - server.running.stats().served();
-    eprintln!("nobody new later than {last:?} after the stop; {late} were turned away");
+    eprintln!("no client served later than {last:?} after the stop; {late} were rejected");
 }
 
 #[test]
-fn a_client_that_has_been_talking_sees_no_reset() {
+fn a_client_that_has_sent_input_sees_no_reset() {
     let server = MapServer::start(HOUR);
     let mut client = Reader::over(narrow(server.running.addr));
     client.payload();
     client.socket().write_all(&[b'x'; 1000]).unwrap();
-    // The kernel of the server keeps most of it until the client reads.
+    // The server's kernel buffers most of it until the client reads.
     server.feed.publish(&large(12_000)).unwrap();
     assert_eq!(client.socket().peek(&mut [0]).unwrap(), 1, "the frame's first byte");
     server.running.stop.trigger();
-    // What comes after a close is answered with a reset, which destroys what is on its way. The server waits for 1 s.
+    // Input after a close is answered with a reset, which destroys data in transit. The server waits for 1 s.
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(200) {
         pause();
@@ -106,7 +106,7 @@ fn a_client_that_has_been_talking_sees_no_reset() {
 
 #[test]
 fn stalled_clients_are_cut_after_the_drain_and_counted() {
-    // Time enough for the good client on a busy machine.
+    // Long enough for the good client on a busy machine.
     const DRAIN: Duration = Duration::from_secs(3);
     let server = MapServer::with(HOUR, ServerConfig { drain_timeout: DRAIN, ..unhurried() });
     server.feed.publish(&large(8_000_000)).unwrap();
@@ -131,7 +131,7 @@ fn stalled_clients_are_cut_after_the_drain_and_counted() {
 }
 
 #[test]
-fn an_echo_sends_back_what_it_has_and_ends() {
+fn an_echo_sends_back_its_input_and_ends_at_the_stop() {
     let running = Running::start(Echo::new(), unhurried());
     let mut client = running.connect();
     client.write_all(b"Hello, world").unwrap();
@@ -144,13 +144,13 @@ fn an_echo_sends_back_what_it_has_and_ends() {
 
 #[test]
 fn the_stop_of_a_server_without_clients_is_immediate() {
-    // Long before the drain would be over.
+    // Long before the drain timeout.
     let running = Running::start(Echo::new(), unhurried());
     assert_eq!(running.stop().served, 0);
 }
 
 #[test]
-fn clients_in_the_queue_at_the_stop_see_their_end() {
+fn clients_in_the_queue_at_the_stop_see_the_end_of_the_stream() {
     let mut server = mapcast::Server::new(ServerConfig::default());
     server.bind(&[([127, 0, 0, 1], 0).into()], Echo::new()).unwrap();
     let addr = server.local_addrs()[0];
@@ -161,7 +161,7 @@ fn clients_in_the_queue_at_the_stop_see_their_end() {
     assert!(queued.iter_mut().all(ends_in_order), "a closed listener resets those in its queue");
 }
 
-/// Leaves when the test does, and not at the stop.
+/// A service that ends with the test, not at the stop.
 #[derive(Debug)]
 struct Stubborn(Mutex<mpsc::Receiver<()>>);
 
@@ -176,7 +176,7 @@ impl Service for Stubborn {
     }
 }
 
-/// A monitor would take it for stuck, and an orchestrator would kill the server in the middle of its drain.
+/// Without rounds, a monitor would report it as stuck, and an orchestrator would kill the server during its drain.
 #[test]
 fn the_server_counts_rounds_while_it_drains() {
     let (release, held) = mpsc::channel();
@@ -186,7 +186,7 @@ fn the_server_counts_rounds_while_it_drains() {
     let _client = server.connect();
     server.wait_active(1);
     server.stop.trigger();
-    eventually("nobody new is taken", || TcpStream::connect(server.addr).is_err());
+    eventually("no client is accepted", || TcpStream::connect(server.addr).is_err());
     let before = server.stats().heartbeats();
     eventually("rounds", || server.stats().heartbeats() >= before + 10);
     drop(release);

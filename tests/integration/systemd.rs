@@ -1,5 +1,5 @@
-//! The agreements with systemd, without it: a manager's socket of the test's own, listeners that a child inherits; and
-//! its units, with its own tool.
+//! systemd's protocols, tested without systemd: notifications to a socket of the test, and inherited listeners; and its
+//! units, checked with its own tool.
 
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
@@ -18,7 +18,7 @@ use crate::support::program::{Program, SERVER, clean, run};
 use crate::support::reader::Reader;
 use crate::support::{PATIENCE, has_command, skip};
 
-/// What a manager hears.
+/// A service manager's notification socket.
 struct Manager {
     socket: UnixDatagram,
     directory: TempDir,
@@ -32,7 +32,7 @@ impl Manager {
         Self { socket, directory }
     }
 
-    /// Starts a server that is supervised, on a free port, with a pipe for standard input.
+    /// Starts a supervised server on a free port, with a pipe as standard input.
     fn start(&self, args: &[&str], variables: &[(&str, &str)]) -> Program {
         let mut command = clean(SERVER);
         command.args(args).args(["--listen", "127.0.0.1:0"]).stdin(Stdio::piped());
@@ -40,7 +40,7 @@ impl Manager {
         Program::start(command)
     }
 
-    /// The next message.
+    /// Receives the next message.
     #[track_caller]
     fn message(&self) -> String {
         let mut bytes = [0; 4096];
@@ -48,7 +48,7 @@ impl Manager {
         String::from_utf8(bytes[..length].to_vec()).expect("UTF-8")
     }
 
-    /// Waits for a message with `text`, past others. Returns it.
+    /// Skips messages until one contains `text`. Returns that one.
     #[track_caller]
     fn wait(&self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -63,7 +63,7 @@ impl Manager {
 }
 
 #[test]
-fn the_manager_is_told_ready_how_many_and_stopping() {
+fn a_server_notifies_its_manager_of_ready_clients_and_stopping() {
     let manager = Manager::new();
     let mut server = manager.start(&["--drain-timeout", "7s"], &[]);
     assert_eq!(manager.message(), "READY=1\nSTATUS=0 active connections, 4 entries");
@@ -71,13 +71,13 @@ fn the_manager_is_told_ready_how_many_and_stopping() {
     reader.payload();
     assert_eq!(manager.message(), "STATUS=1 active connection, 4 entries");
     server.signal(Signal::TERM);
-    // The drain, and 5 s for those who are cut.
+    // The drain, and 5 s for cut connections.
     assert_eq!(manager.message(), "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=12000000");
     assert_eq!(server.exit_code(), 0);
 }
 
 #[test]
-fn it_is_ready_with_its_first_map_and_not_before() {
+fn a_server_is_ready_once_it_has_its_first_map() {
     let manager = Manager::new();
     let mut server = manager.start(&["--source", "-"], &[]);
     assert_eq!(manager.message(), "STATUS=waiting for the first map");
@@ -92,7 +92,7 @@ fn it_is_ready_with_its_first_map_and_not_before() {
 }
 
 #[test]
-fn one_that_stops_before_its_first_map_never_says_that_it_is_ready() {
+fn a_server_that_stops_before_its_first_map_is_never_ready() {
     let manager = Manager::new();
     let mut server = manager.start(&["--source", "-"], &[]);
     assert_eq!(manager.message(), "STATUS=waiting for the first map");
@@ -111,7 +111,7 @@ fn an_echo_is_ready_at_once() {
 }
 
 #[test]
-fn an_idle_server_shows_signs_of_life_and_a_stopped_one_does_not() {
+fn an_idle_server_sends_watchdog_messages_and_a_paused_one_none() {
     let manager = Manager::new();
     let server = manager.start(&["--interval", "1h"], &[("WATCHDOG_USEC", "400000")]);
     for _ in 0..5 {
@@ -127,7 +127,7 @@ fn an_idle_server_shows_signs_of_life_and_a_stopped_one_does_not() {
 }
 
 #[test]
-fn a_manager_that_is_not_there_is_told_once_and_the_server_serves() {
+fn a_missing_manager_is_logged_once_and_the_server_serves() {
     let manager = Manager::new();
     std::fs::remove_file(manager.directory.path().join("notify")).unwrap();
     let server = manager.start(&[], &[("WATCHDOG_USEC", "400000")]);
@@ -135,8 +135,8 @@ fn a_manager_that_is_not_there_is_told_once_and_the_server_serves() {
     Reader::connect(server.addr()).payload();
 }
 
-/// A command for a server that inherits `socket` as descriptors 3 and 4, as from systemd. Its number for itself is known
-/// only to the child: the shell says it before it becomes the server.
+/// Returns a command for a server that inherits `socket` as descriptors 3 and 4, as from systemd. The process id is known
+/// only to the child: the shell sets it before it executes the server.
 fn activated(socket: impl Into<OwnedFd>, args: &[&str]) -> Command {
     let mut command = clean("sh");
     let script = r#"export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=map:again; exec "$0" "$@" 3<&0 4<&0 </dev/null"#;
@@ -145,10 +145,10 @@ fn activated(socket: impl Into<OwnedFd>, args: &[&str]) -> Command {
 }
 
 #[test]
-fn listeners_that_were_handed_over_are_served_in_place_of_listen() {
+fn inherited_listeners_are_served_instead_of_listen() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    // Whoever comes before the server waits for it.
+    // A client that connects before the server starts waits for it.
     let mut early = Reader::connect(addr);
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut server =
@@ -167,7 +167,7 @@ fn listeners_that_were_handed_over_are_served_in_place_of_listen() {
 }
 
 #[test]
-fn listeners_that_are_meant_for_another_process_are_left_alone() {
+fn listeners_meant_for_another_process_are_ignored() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = clean("sh");
     let script = r#"export LISTEN_PID=1 LISTEN_FDS=1; exec "$0" --listen 127.0.0.1:0 3<&0 </dev/null"#;
@@ -177,7 +177,7 @@ fn listeners_that_are_meant_for_another_process_are_left_alone() {
 }
 
 #[test]
-fn what_is_handed_over_and_cannot_be_served_is_one_clear_line_and_code_2() {
+fn an_unusable_inherited_descriptor_is_one_line_and_exit_code_2() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     run(activated(udp, &[])).assert_exit(2).assert_stderr("the inherited socket map is not a TCP socket");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -186,7 +186,7 @@ fn what_is_handed_over_and_cannot_be_served_is_one_clear_line_and_code_2() {
 }
 
 #[test]
-fn those_who_wait_at_a_shared_listener_outlive_the_server() {
+fn clients_queued_at_a_shared_listener_outlive_the_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let feed = Arc::new(Feed::new(Format::Json, 1000));
     feed.publish(&builtin_map()).unwrap();
@@ -212,7 +212,7 @@ fn packaged(file: &str) -> PathBuf {
 }
 
 #[test]
-fn systemd_finds_no_fault_with_the_units() {
+fn systemd_analyze_accepts_the_units() {
     if !has_command("systemd-analyze") {
         return skip("no systemd-analyze");
     }
@@ -220,7 +220,7 @@ fn systemd_finds_no_fault_with_the_units() {
     let mut command = clean("systemd-analyze");
     command.args(["verify", "--man=no"]);
     for name in ["mapcast.service", "mapcast.socket", "mapcast@.service"] {
-        // The program has to be there, and it is where it was built.
+        // The program must exist, so its path is that of the build.
         let unit = std::fs::read_to_string(packaged("systemd").join(name)).unwrap();
         let unit = unit.replace("ExecStart=/usr/bin/mapcast-server", &format!("ExecStart={SERVER}"));
         std::fs::write(directory.path().join(name), unit).unwrap();
@@ -231,7 +231,7 @@ fn systemd_finds_no_fault_with_the_units() {
 }
 
 #[test]
-fn the_template_is_the_service_of_one_instance() {
+fn the_template_equals_the_service_for_one_instance() {
     let service = std::fs::read_to_string(packaged("systemd/mapcast.service")).unwrap();
     let template = std::fs::read_to_string(packaged("systemd/mapcast@.service")).unwrap();
     let of_an_instance = service

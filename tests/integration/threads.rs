@@ -1,4 +1,4 @@
-//! How many threads the server has, whatever its clients do, and what it logs of clients that come and go fast.
+//! The server's number of threads under connection churn, and its log of fast connects and disconnects.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
@@ -11,19 +11,19 @@ use crate::support::program::{Program, SERVER, clean, run};
 use crate::support::reader::Reader;
 use crate::support::{eventually, has_command, process_status, skip};
 
-/// Threads of the server that are not a connection's, at most: see `SPARE_THREADS` in `src/server/limits.rs`.
+/// The most threads of the server without those of connections: see `SPARE_THREADS` in `src/server/limits.rs`.
 const OTHER_THREADS: u64 = 32;
 
-/// Connects to `addr` and resets the connection, `count` times on each of eight threads; calls `watch` meanwhile.
+/// Connects to `addr` and resets the connection, `count` times on each of eight threads; calls `watch` during that.
 fn churn(addr: SocketAddr, count: usize, mut watch: impl FnMut()) {
     std::thread::scope(|scope| {
         let churning: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(move || {
                     for _ in 0..count {
-                        // The server may close it first.
+                        // The server may close the connection first.
                         if let Ok(socket) = TcpStream::connect(addr) {
-                            // A reset, so that no port waits in TIME-WAIT.
+                            // A reset, so that no port stays in TIME-WAIT.
                             let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
                         }
                     }
@@ -37,16 +37,16 @@ fn churn(addr: SocketAddr, count: usize, mut watch: impl FnMut()) {
 }
 
 #[test]
-fn churn_takes_no_more_threads_than_there_are_connections() {
+fn churn_starts_no_more_threads_than_max_connections() {
     let mut command = clean(SERVER);
     command.args(["--max-connections", "50", "--listen", "127.0.0.1:0"]).env("MALLOC_ARENA_MAX", "1");
     let server = Program::start(command);
     let (addr, mut most) = (server.addr(), 0);
-    // A thread that has ended keeps its four until it has been joined.
+    // An ended thread keeps its four memory maps until it is joined.
     let maps = || std::fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap().lines().count();
     let (maps_before, mut most_maps) = (maps(), 0);
     for _ in 0..20 {
-        // All at once: threads that end and threads that start then compete for the processor.
+        // All at once: ending and starting threads then compete for the CPU.
         let clients: Vec<_> = (0..500).filter_map(|_| TcpStream::connect(addr).ok()).collect();
         drop(clients);
         churn(addr, 250, || {
@@ -60,7 +60,7 @@ fn churn_takes_no_more_threads_than_there_are_connections() {
 }
 
 #[test]
-fn an_address_space_without_room_is_refused_at_the_start() {
+fn a_too_small_address_space_is_refused_at_the_start() {
     if !has_command("prlimit") {
         return skip("no prlimit");
     }
@@ -72,7 +72,7 @@ fn an_address_space_without_room_is_refused_at_the_start() {
 }
 
 #[test]
-fn a_server_with_a_small_address_space_lives_on_under_churn() {
+fn a_server_with_a_small_address_space_survives_churn() {
     if !has_command("prlimit") {
         return skip("no prlimit");
     }
@@ -85,10 +85,10 @@ fn a_server_with_a_small_address_space_lives_on_under_churn() {
 }
 
 #[test]
-fn each_connection_of_a_burst_is_in_a_line_or_in_a_sum() {
+fn each_connection_of_a_burst_is_in_a_line_or_a_summary() {
     let server = Program::server(&[]);
     churn(server.addr(), 250, || ());
-    // First come, first served: it comes after all of them.
+    // The queue is FIFO: this client is accepted after all of them.
     eventually("a map", || Reader::connect(server.addr()).is_served());
     server.signal(Signal::TERM);
     let ended = server.finish();
@@ -109,6 +109,6 @@ fn each_connection_of_a_burst_is_in_a_line_or_in_a_sum() {
     }
     assert!(connected > 2000 && ended.stderr.contains(&format!("stopped: {connected} clients served")), "{connected}");
     assert_eq!(disconnected, connected);
-    // A second of the clock may have the ends of two of the log.
+    // One second of the clock may contain the ends of two periods of the log.
     assert!(lines.values().all(|lines| *lines <= 1010), "{lines:?}");
 }

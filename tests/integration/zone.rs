@@ -1,11 +1,11 @@
-//! Link-local addresses, which are one of an interface.
+//! Link-local addresses, which need an interface.
 
 use std::fs;
 
 use crate::support::program::{CLIENT, Program, clean, run};
 
-/// Returns a link-local address of this machine with the name of its interface: fields 1, 4 and 6 of
-/// `/proc/net/if_inet6`, where scope 20 is link-local.
+/// Returns a link-local address of this machine with its interface's name: fields 1, 4 and 6 of `/proc/net/if_inet6`, where
+/// scope 20 is link-local.
 fn link_local() -> Option<String> {
     let addresses = fs::read_to_string("/proc/net/if_inet6").ok()?;
     addresses.lines().find_map(|line| {
@@ -31,7 +31,7 @@ fn a_client_and_a_relay_reach_a_link_local_address() {
     }
 }
 
-/// A certificate names the address alone: which interface it is reached by is the client's own affair.
+/// A certificate contains the address without the interface, which only the client chooses.
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 #[test]
 fn a_certificate_is_for_an_address_without_its_interface() {
@@ -47,7 +47,7 @@ fn a_certificate_is_for_an_address_without_its_interface() {
 }
 
 #[test]
-fn an_interface_that_is_not_there_is_named() {
+fn a_missing_interface_is_named_in_the_error() {
     let mut client = clean(CLIENT);
     client.args(["-n", "1", "[fe80::1%nowhere]:8080"]);
     run(client).assert_exit(3).assert_stderr("this machine has no interface \"nowhere\"");

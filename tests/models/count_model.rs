@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;
 
-use crate::stats::{ConnectionGuard, Event, Stats};
+use crate::stats::{ConnectionGuard, Counter, Stats};
 
 /// The most that the accept loop lets in at the same time.
 const LIMIT: u64 = 2;
@@ -35,7 +35,7 @@ pub(crate) fn come_and_go() {
     for end in CLIENTS {
         // As the accept loop does: no other thread adds to the count.
         if stats.active() >= LIMIT {
-            stats.count(Event::Refused);
+            stats.count(Counter::Refused);
             refused += 1;
             continue;
         }

@@ -66,25 +66,7 @@ mod cast {
     mod timer_queue;
 }
 
-mod sync {
-    pub(crate) use crate::clock::Instant;
-    pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-    pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, mpsc};
-    pub(crate) use shuttle::thread::JoinHandle;
-    pub(crate) use std::sync::{PoisonError, TryLockError};
-
-    pub(crate) mod thread {
-        pub(crate) use crate::clock::park_timeout;
-        pub(crate) use shuttle::thread::{Builder, Thread, current, park};
-        use std::num::NonZero;
-
-        /// Two: as many cores as make a helper useful, and one publisher.
-        #[allow(clippy::unnecessary_wraps, reason = "as std has it")]
-        pub(crate) fn available_parallelism() -> std::io::Result<NonZero<usize>> {
-            Ok(NonZero::<usize>::MIN.saturating_add(1))
-        }
-    }
-}
+mod sync;
 
 mod platform {
     use std::io;

@@ -111,7 +111,7 @@ impl HttpTask {
             max_connections: self.max_connections,
             reserved_connections: http::RESERVED_CONNECTIONS,
             max_waiting: MAX_WAITING,
-            place_timeout: PLACE_TIMEOUT,
+            admission_timeout: PLACE_TIMEOUT,
             drain_timeout: DRAIN_TIMEOUT,
             stack_size: http::STACK_SIZE,
             role: Role::Http,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mapcast::Shutdown;
-use mapcast::threads::{LOOK_PERIOD, Threads};
+use mapcast::threads::{CHECK_PERIOD, Threads};
 
 use crate::logging;
 
@@ -21,14 +21,14 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// If the system refuses a thread.
 pub(crate) fn start(threads: Threads, stop: Shutdown, drain_timeout: Duration, code: u8) -> anyhow::Result<()> {
     let look = move || {
-        while !stop.wait(LOOK_PERIOD) {
-            threads.look();
+        while !stop.wait(CHECK_PERIOD) {
+            threads.check();
         }
         let limit = drain_timeout.saturating_add(STOP_LIMIT);
         let deadline = Instant::now().checked_add(limit);
         while let Some(left) = left(deadline) {
-            thread::park_timeout(left.min(LOOK_PERIOD));
-            threads.look();
+            thread::park_timeout(left.min(CHECK_PERIOD));
+            threads.check();
         }
         let names = threads.unfinished().join(", ");
         log::error!("not stopped within {} s; exiting with threads still running: {names}", limit.as_secs());
@@ -42,6 +42,6 @@ pub(crate) fn start(threads: Threads, stop: Shutdown, drain_timeout: Duration, c
 
 /// Returns the time left until `deadline`; `None` once it has passed. Without a deadline, returns one period for ever.
 fn left(deadline: Option<Instant>) -> Option<Duration> {
-    let left = deadline.map_or(LOOK_PERIOD, |deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = deadline.map_or(CHECK_PERIOD, |deadline| deadline.saturating_duration_since(Instant::now()));
     Some(left).filter(|left| !left.is_zero())
 }

@@ -461,8 +461,8 @@ mod tests {
         assert_eq!(response.code(), Code::Unavailable);
         assert!(error.to_string().contains("it is not known whether"));
         assert!(matches!(write("{\"c\":3}").unwrap_err(), Error::Busy(_)));
-        threads.look_after(crate::threads::STUCK_AFTER);
-        threads.look_after(crate::threads::STUCK_AFTER);
+        threads.check_after(crate::threads::STUCK_AFTER);
+        threads.check_after(crate::threads::STUCK_AFTER);
         let problems = threads.problems();
         assert!(problems[0].text.contains("thread state: stuck for 10 s while writing "), "{problems:?}");
         drop(hung);

@@ -10,7 +10,7 @@ use crate::http::protocol::head::{Head, parse};
 use crate::http::protocol::request::Request;
 use crate::http::protocol::response::{Code, Kind, Response};
 use crate::service::{FirstRequest, ServerMonitor};
-use crate::stats::Event;
+use crate::stats::Counter;
 
 /// The number of connections above the limits that a server for [`Http`](crate::Http) should reserve: 16. A connection gets
 /// one when its first request is complete, and so keeps it for milliseconds. One address gets a quarter of them at most.
@@ -71,8 +71,8 @@ impl Overload {
     /// Counts and logs the refusal of a connection that exceeds `limit`.
     pub(super) fn record(&self, peer: SocketAddr, limit: OverLimit) {
         self.own_monitor.stats().count(match limit {
-            OverLimit::Connections => Event::Refused,
-            OverLimit::PerAddress => Event::RefusedPerIp,
+            OverLimit::Connections => Counter::Refused,
+            OverLimit::PerAddress => Counter::RefusedPerIp,
         });
         self.log.over_limit(peer, &self.describe(limit));
     }

@@ -1,5 +1,5 @@
-//! The threads that send a change from the other end of the publishers' shards, so that a fan-out to few takes half the
-//! time where a core is idle. Each also checks that its publisher sends the repeats.
+//! Helper threads: send a change to a publisher's shard from its other end, which halves the time of a small fan-out where
+//! a core is idle. Each also checks that its publisher sends the repeats.
 
 use std::hint::black_box;
 use std::io;
@@ -8,38 +8,37 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::publisher::CLOCK_PERIOD;
-use super::subscribers::{AHEAD, Shard, Subscribers, WeakSender};
+use super::publisher::SENDS_PER_CLOCK_READ;
+use super::subscribers::{PREFETCH_DISTANCE, Shard, Subscribers, WeakSender};
 use crate::feed::{Feed, Snapshot};
 use crate::sync::{Instant, thread};
 use crate::threads::{Notifier, WakeReason, WorkerThread, waker};
 use crate::threads::{ROUND, Threads, Worker};
 
-/// How many clients a shard has if it gets help. With fewer, its publisher needs a millisecond alone. With more, CPU counts
-/// more than the time of one change, as it limits how many changes there can be: on two cores that 9,000 readers share,
-/// help brought p99 from 57 to 51 ms, and CPU a delivery from 5.5 to 6.2 us (measured).
+/// The shard sizes, in clients, at which the helper sends: 256 to 2048. With fewer clients the publisher alone needs a
+/// millisecond. With more, CPU matters more than the time of one change, because it limits the rate of changes: on two
+/// cores shared with 9,000 readers, help changed p99 from 57 to 51 ms, and CPU per delivery from 5.5 to 6.2 us (measured).
 pub(super) const HELPER_RANGE: RangeInclusive<usize> = 256..=2048;
 
-/// Bytes of a frame up to which there is help: with 16 KiB, for 1,000 clients, it brought CPU a delivery from 6.8 to 7.4 us,
-/// and the last client had it no earlier (measured).
-const MOST_BYTES: usize = 4096;
+/// The largest frame that the helper sends, in bytes: 4 KiB. With 16 KiB, for 1,000 clients, help raised CPU per delivery
+/// from 6.8 to 7.4 us, and the last client received the frame no earlier (measured).
+const MAX_HELPED_BYTES: usize = 4096;
 
-/// How often the publisher is checked: four times an interval, but no more often than every 100 ms, and at least each time that
-/// the thread comes round. Two checks in a row make a publisher count as stuck, so that its clients have a repeat that it did
-/// not send half an interval late.
-const CHECKS: u32 = 4;
-const LEAST_CHECK: Duration = Duration::from_millis(100);
+/// How often the publisher is checked: four times per interval, at most every 100 ms, at least every [`ROUND`]. Two failed
+/// checks in a row mean that the publisher is stuck, so that its clients get an unsent repeat half an interval late.
+const CHECKS_PER_INTERVAL: u32 = 4;
+const MIN_CHECK_PERIOD: Duration = Duration::from_millis(100);
 
-/// True if and only if `latest` is sent from both ends to so many clients, where as many as `helped` get help.
-pub(super) fn is_helped(latest: &Snapshot, clients: usize, helped: &RangeInclusive<usize>) -> bool {
-    latest.frame.as_bytes().len() <= MOST_BYTES && helped.contains(&clients)
+/// True if and only if the helper sends `latest` to a shard of that many clients; `helped` is the range of shard sizes.
+pub(super) fn should_help(latest: &Snapshot, clients: usize, helped: &RangeInclusive<usize>) -> bool {
+    latest.frame.as_bytes().len() <= MAX_HELPED_BYTES && helped.contains(&clients)
 }
 
-/// So many clients in a row that have the change already: the publisher has been there. Fewer may just have come.
+/// How many clients in a row that have the change already show that the publisher has reached them: 8. Fewer may be new
+/// clients.
 const CATCH_UP_RUN: usize = 8;
 
-/// Starts a helper for each publisher. It helps shards of so many clients as are `helped`, and none where there is one core
-/// only.
+/// Starts one helper per publisher. It sends to shards whose size is in `helped`, and to none on a single core.
 pub(super) fn start_helpers(
     threads: &Threads,
     feed: &Arc<Feed>,
@@ -47,11 +46,11 @@ pub(super) fn start_helpers(
     helped: &RangeInclusive<usize>,
 ) -> io::Result<Vec<WorkerThread>> {
     #[allow(clippy::reversed_empty_ranges, reason = "no number of clients is in it")]
-    let helped = if has_cores() { helped.clone() } else { 1..=0 };
+    let helped = if is_multicore() { helped.clone() } else { 1..=0 };
     let start = |(number, shard): (usize, &Arc<Shard>)| {
         let (feed, shard, helped) = (Arc::clone(feed), Arc::clone(shard), helped.clone());
         WorkerThread::start(threads, &format!("helper-{number}"), "helping to send the map", move |notifier, worker| {
-            // What was there before is the clients' own to send.
+            // Each client's own thread sends the map that exists already.
             let published = feed.version();
             let (notifier, worker, feed) = (Arc::clone(notifier), Arc::clone(worker), Arc::clone(&feed));
             let (shard, helped) = (Arc::clone(&shard), helped.clone());
@@ -62,12 +61,12 @@ pub(super) fn start_helpers(
 }
 
 /// True if and only if more than one thread runs at a time.
-pub(super) fn has_cores() -> bool {
+pub(super) fn is_multicore() -> bool {
     thread::available_parallelism().map_or(1, NonZero::get) > 1
 }
 
-/// Sends every change after the version that was `published` to those who get help, and checks the publisher, until the notifier
-/// notifies for the stop.
+/// Sends every change after version `published` to a shard of suitable size, and checks its publisher, until notified of
+/// the stop.
 fn help(
     notifier: &Arc<Notifier>,
     worker: &Worker,
@@ -79,13 +78,13 @@ fn help(
     shard.register_helper();
     let _subscription = feed.subscribe(waker(notifier, WakeReason::Update));
     let (mut clients, mut generation) = (Vec::new(), 0);
-    let mut check = Check::new(shard);
+    let mut check = PublisherCheck::new(shard);
     loop {
-        // Before the first wait too: no thread was subscribed to a change just before.
+        // Checked before the first wait: a change before the subscription notified no thread.
         while let Some(latest) = feed.latest().filter(|latest| latest.version > published) {
             published = latest.version;
-            if is_helped(&latest, shard.clients(), helped) {
-                shard.list(&mut clients, &mut generation);
+            if should_help(&latest, shard.clients(), helped) {
+                shard.refresh_list(&mut clients, &mut generation);
                 send_from_the_end(worker, feed, &latest, &clients);
             }
         }
@@ -96,25 +95,25 @@ fn help(
     }
 }
 
-/// Finds out whether the publisher of a shard is stuck. If it is, each client's thread sends its own repeats until the publisher
-/// goes on. Without this they would look for a repeat every eighth interval only, when the clients have long given up.
-struct Check<'shard> {
+/// Detects a stuck publisher. While it is stuck, each client's thread sends its own repeats. Without this check the threads
+/// would check for an unsent repeat only every eighth interval, long after their clients have timed out.
+struct PublisherCheck<'shard> {
     shard: &'shard Shard,
     period: Duration,
     /// When the next check is due.
     due: Instant,
-    /// The publisher's rounds at the last check, if it had a repeat to send.
+    /// The publisher's round count at the last check, if a repeat was overdue then.
     overdue: Option<u64>,
 }
 
-impl<'shard> Check<'shard> {
+impl<'shard> PublisherCheck<'shard> {
     fn new(shard: &'shard Shard) -> Self {
-        let period = (shard.period() / CHECKS).clamp(LEAST_CHECK, ROUND);
+        let period = (shard.period() / CHECKS_PER_INTERVAL).clamp(MIN_CHECK_PERIOD, ROUND);
         Self { shard, period, due: Instant::now() + period, overdue: None }
     }
 
-    /// Checks the publisher at `now`, if that is due. A publisher that had a repeat to send at two checks in a row, and has not
-    /// come round between them, is stuck. One check is not enough: after a pause of the whole process every repeat is overdue.
+    /// Checks the publisher if a check is due at `now`. It is stuck if a repeat was overdue at two checks in a row and it
+    /// counted no round in between. One check is not enough: after a pause of the whole process every repeat is overdue.
     fn run(&mut self, now: Instant) {
         if now < self.due {
             return;
@@ -122,29 +121,29 @@ impl<'shard> Check<'shard> {
         self.due = now + self.period;
         let overdue = self.shard.overdue(now);
         if overdue.is_some() && overdue == self.overdue {
-            log::debug!("repeats are overdue: each client's thread sends its own until the publisher goes on");
+            log::debug!("publisher is stuck: each client's thread sends its own repeats until it resumes");
             self.shard.detach_publisher();
         }
         self.overdue = overdue;
     }
 }
 
-/// Offers `latest` to `clients`, the last one first, until the publisher is met or there is something newer.
+/// Offers `latest` to `clients`, last one first, until it reaches those that the publisher has served or a newer map exists.
 pub(super) fn send_from_the_end(worker: &Worker, feed: &Feed, latest: &Snapshot, clients: &[WeakSender]) {
-    let mut met = 0;
+    let mut already_sent = 0;
     for (number, client) in clients.iter().enumerate().rev() {
-        // As the publisher does: while the kernel sends.
-        if let Some(later) = number.checked_sub(AHEAD) {
+        // Prefetches as the publisher does.
+        if let Some(later) = number.checked_sub(PREFETCH_DISTANCE) {
             black_box(clients[later].strong_count());
         }
         let Some(sender) = client.upgrade() else { continue };
-        if number.is_multiple_of(CLOCK_PERIOD) {
+        if number.is_multiple_of(SENDS_PER_CLOCK_READ) {
             worker.round();
         }
         let now = Instant::now();
         let started_at = sender.try_send_frame(&latest.frame, latest.version, None, now);
-        met = if started_at.is_none_or(|started_at| started_at == now) { 0 } else { met + 1 };
-        if met == CATCH_UP_RUN || feed.version() != latest.version {
+        already_sent = if started_at.is_none_or(|started_at| started_at == now) { 0 } else { already_sent + 1 };
+        if already_sent == CATCH_UP_RUN || feed.version() != latest.version {
             return;
         }
     }

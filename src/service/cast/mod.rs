@@ -1,4 +1,4 @@
-//! The map: at once, on change, and at least every N seconds.
+//! The map service: sends the map on connect, on every change, and at least every N seconds.
 
 mod helper;
 mod publisher;
@@ -21,29 +21,69 @@ use helper::{HELPER_RANGE, start_helpers};
 use publisher::start_publishers;
 use subscribers::{ClientSubscription, Subscribers};
 
-/// How many intervals a client's thread waits between two looks for a repeat that nobody sent, as long as a publisher is
-/// there to send it: eight. One look costs as much as a send or two: at every interval that made a repeat cost 3.7 bare
-/// sends (measured). A publisher that is stuck is found sooner, by its helper.
-const LOOK_PERIOD: u32 = 8;
+impl Service for Cast {
+    /// The loop of one client's thread: sends the newest map, header and payload, then waits.
+    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
+        connection.count_in(self.feed.backlog());
+        // Subscribed before the map is read: a publisher then sends a change between the read and the wait.
+        let subscription = self.subscribers.subscribe(connection.sender());
+        while !stop.is_triggered() {
+            connection.flush()?;
+            // Always the newest map: a slow client skips the versions in between.
+            if let Some(latest) = self.feed.latest() {
+                connection.send_frame(&latest.frame, latest.version, subscription.repeat_before(Instant::now()))?;
+            }
+            if connection.wait(self.next_check(connection, &subscription))?.contains(WakeReason::Input)
+                && connection.discard_input()?
+            {
+                return Ok(CloseReason::Client);
+            }
+        }
+        Ok(CloseReason::Stopping)
+    }
+
+    /// Starts the publishers and their helpers with the first listener.
+    fn start(&self) -> io::Result<()> {
+        let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
+        if publishers.is_empty() {
+            *publishers = start_publishers(&self.threads, &self.feed, &self.subscribers)?;
+            publishers.extend(start_helpers(&self.threads, &self.feed, &self.subscribers, &HELPER_RANGE)?);
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!("the map as {} every {}", self.feed.format(), format_duration(self.interval))
+    }
+
+    fn sent(&self, connection: &Connection) -> String {
+        counted(connection.frames(), "frame")
+    }
+}
 
 /// Sends a feed's current map to each client.
 ///
-/// Changes and repeats are sent by publisher threads, to every client for which nobody has to wait. Each client's own
-/// thread sends the first map and whatever a publisher could not send whole, and it is what guarantees the rest: it sends
-/// a repeat that it finds overdue, and all of them if there is no publisher.
+/// Publisher threads send changes and repeats to every client whose socket accepts the frame without blocking. A client's
+/// own thread sends the first map and each frame that a publisher could not send whole. It also guarantees the repeats: it
+/// sends a repeat that is overdue, and all repeats while there is no publisher.
 #[derive(Debug)]
 pub struct Cast {
     feed: Arc<Feed>,
     interval: Duration,
     subscribers: Subscribers,
     threads: Threads,
-    /// Guards the start of the publishers and their helpers; empty before it. They end when this is dropped.
+    /// Guards the start of the publishers and their helpers; empty until then. They stop when this is dropped.
     publishers: Mutex<Vec<WorkerThread>>,
 }
 
+/// How many intervals a client's thread waits before it checks for an unsent repeat itself, while it has a publisher: 8.
+/// A check costs as much as one or two sends: with one per interval, a repeat cost 3.7 bare sends (measured). The helper
+/// detects a stuck publisher sooner.
+const SELF_CHECK_INTERVALS: u32 = 8;
+
 impl Cast {
-    /// Returns the service that sends `feed`'s map at once, again when it changes, and at least every `interval`,
-    /// counted from the last frame.
+    /// Returns the service that sends `feed`'s map on connect, on every change, and at least every `interval`, counted from
+    /// the last frame.
     pub fn new(feed: Arc<Feed>, interval: Duration) -> Self {
         Self {
             feed,
@@ -54,57 +94,22 @@ impl Cast {
         }
     }
 
-    /// Has its own threads be of `threads`, which a monitor looks after.
+    /// Registers the service's own threads in `threads`, which a monitor checks.
     #[must_use]
     pub fn with_threads(self, threads: &Threads) -> Self {
         Self { threads: threads.clone(), ..self }
     }
 
-    /// When a client's thread looks after its repeat itself.
-    fn next_look(&self, connection: &Connection, subscription: &ClientSubscription<'_>) -> Option<Instant> {
-        let period =
-            if subscription.has_publisher() { self.interval.saturating_mul(LOOK_PERIOD) } else { self.interval };
-        // Counted from the begin of the frame: a slow write does not stretch the interval. Where there was no map yet it
-        // looks for one all the same.
+    /// When the client's thread next checks for an unsent repeat.
+    fn next_check(&self, connection: &Connection, subscription: &ClientSubscription<'_>) -> Option<Instant> {
+        let period = if subscription.has_publisher() {
+            self.interval.saturating_mul(SELF_CHECK_INTERVALS)
+        } else {
+            self.interval
+        };
+        // Counted from the start of the frame: a slow write does not stretch the interval. Without a map yet, the thread
+        // checks for one at the same rate.
         connection.last_frame().unwrap_or_else(Instant::now).checked_add(period)
-    }
-}
-
-impl Service for Cast {
-    fn start(&self) -> io::Result<()> {
-        let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
-        if publishers.is_empty() {
-            *publishers = start_publishers(&self.threads, &self.feed, &self.subscribers)?;
-            publishers.extend(start_helpers(&self.threads, &self.feed, &self.subscribers, &HELPER_RANGE)?);
-        }
-        Ok(())
-    }
-
-    fn serve(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
-        connection.count_in(self.feed.backlog());
-        // Before the first look at the map: a change between the look and the wait then comes from a publisher.
-        let subscription = self.subscribers.subscribe(connection.sender());
-        while !stop.is_triggered() {
-            connection.flush()?;
-            // Only ever the newest map: a client that was slow has skipped those in between.
-            if let Some(latest) = self.feed.latest() {
-                connection.send_frame(&latest.frame, latest.version, subscription.repeat_before(Instant::now()))?;
-            }
-            if connection.wait(self.next_look(connection, &subscription))?.contains(WakeReason::Input)
-                && connection.discard_input()?
-            {
-                return Ok(CloseReason::Client);
-            }
-        }
-        Ok(CloseReason::Stopping)
-    }
-
-    fn describe(&self) -> String {
-        format!("the map as {} every {}", self.feed.format(), format_duration(self.interval))
-    }
-
-    fn sent(&self, connection: &Connection) -> String {
-        counted(connection.frames(), "frame")
     }
 }
 

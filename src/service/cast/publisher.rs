@@ -1,23 +1,23 @@
-//! The threads that send changes and repeats to everyone for whom nobody has to wait.
+//! Publisher threads: send changes and repeats to every client whose socket accepts the frame without blocking.
 
 use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
 
-use super::helper::{HELPER_RANGE, is_helped};
-use super::subscribers::{AHEAD, PublisherHandle, Shard, Subscribers, WeakSender};
+use super::helper::{HELPER_RANGE, should_help};
+use super::subscribers::{PREFETCH_DISTANCE, PublisherHandle, Shard, Subscribers, WeakSender};
 use crate::feed::{Feed, Snapshot};
 use crate::sync::Instant;
 use crate::threads::Threads;
 use crate::threads::{WakeReason, WorkerThread, waker};
 
-/// Sends after which a publisher looks at the clock again, and counts a round: 32, some 0.3 ms.
-pub(super) const CLOCK_PERIOD: usize = 32;
+/// Sends between two reads of the clock, each of which counts a round: 32, some 0.3 ms.
+pub(super) const SENDS_PER_CLOCK_READ: usize = 32;
 
-/// Repeats after which a publisher looks for a change: 256, some 2 ms.
-const BATCH: usize = 256;
+/// Repeats between two checks for a change: 256, some 2 ms.
+const REPEAT_BATCH: usize = 256;
 
-/// Starts a thread for each shard of the subscribers, which sends to that shard until it is dropped.
+/// Starts one publisher thread per shard. Each sends to its shard until its handle is dropped.
 pub(super) fn start_publishers(
     threads: &Threads,
     feed: &Arc<Feed>,
@@ -27,54 +27,54 @@ pub(super) fn start_publishers(
         let (feed, shard) = (Arc::clone(feed), Arc::clone(shard));
         WorkerThread::start(threads, &format!("publisher-{number}"), "sending the map", move |notifier, worker| {
             let handle = PublisherHandle { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };
-            let publisher = Publisher::begin(handle, Arc::clone(&feed), Arc::clone(&shard));
+            let publisher = Publisher::attach(handle, Arc::clone(&feed), Arc::clone(&shard));
             || publisher.publish()
         })
     };
     subscribers.shards().iter().enumerate().map(start).collect()
 }
 
-/// A publisher at work. However it ends, every client's thread is then told that it is alone with its repeats; after a panic,
-/// until it is restarted.
+/// A running publisher. However it ends, it detaches from its shard, so that each client's thread sends its own repeats;
+/// after a panic, until the restart.
 struct Publisher {
     handle: PublisherHandle,
     feed: Arc<Feed>,
     shard: Arc<Shard>,
 }
 
-/// A batch of those who are due for a repeat, kept from one batch to the next for its room.
+/// The clients of one batch of repeats. Reused for the next batch, to reuse the allocations.
 #[derive(Default)]
-struct Due {
+struct DueBatch {
     ids: Vec<u64>,
     /// In the same order.
     clients: Vec<WeakSender>,
-    /// When the last frame of each who is still there was started.
+    /// The id of each client that is still connected, and the start of its last frame.
     started_at: Vec<(u64, Instant)>,
 }
 
 impl Publisher {
-    fn begin(handle: PublisherHandle, feed: Arc<Feed>, shard: Arc<Shard>) -> Self {
+    fn attach(handle: PublisherHandle, feed: Arc<Feed>, shard: Arc<Shard>) -> Self {
         shard.attach_publisher(&handle);
         Self { handle, feed, shard }
     }
 
-    /// Sends each change, and each repeat that is due, until it is notified of the stop.
+    /// Sends every change and every due repeat until notified of the stop.
     fn publish(self) {
         let _subscription = self.feed.subscribe(waker(&self.handle.notifier, WakeReason::Update));
-        // The last version that everyone was offered.
+        // The last version that was offered to every client.
         let mut published = 0;
         let (mut clients, mut generation) = (Vec::new(), 0);
-        let mut due = Due::default();
+        let mut due = DueBatch::default();
         loop {
             #[cfg(test)]
-            drop(self.shard.freeze.lock());
-            // Before the first wait too: no thread was subscribed to a change just before.
+            drop(self.shard.publisher_lock.lock());
+            // Checked before the first wait: a change before the subscription notified no thread.
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
-                self.shard.list(&mut clients, &mut generation);
-                if is_helped(&latest, clients.len(), &HELPER_RANGE) {
-                    // Woken by the same change, it may wait behind this thread, with another core idle: one change in 25
-                    // took 6 ms then instead of 4, for 1,000 clients (measured).
+                self.shard.refresh_list(&mut clients, &mut generation);
+                if should_help(&latest, clients.len(), &HELPER_RANGE) {
+                    // The helper wakes at the same change and may queue for this thread's core while another is idle: one
+                    // change in 25 then took 6 ms instead of 4, for 1,000 clients (measured).
                     self.shard.move_helper();
                 }
                 self.send_to(Arc::clone(&latest), &clients, |_, _| {});
@@ -89,10 +89,10 @@ impl Publisher {
         }
     }
 
-    /// Sends the map again to a batch of those who are due. Returns when the next one is.
-    fn repeat(&self, due: &mut Due) -> Option<Instant> {
+    /// Repeats the map to one batch of due clients. Returns when the next client is due.
+    fn repeat(&self, due: &mut DueBatch) -> Option<Instant> {
         let now = Instant::now();
-        self.shard.take_due(&self.handle, now, BATCH, &mut due.ids, &mut due.clients);
+        self.shard.take_due(&self.handle, now, REPEAT_BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
             Some(latest) => self
                 .send_to(latest, &due.clients, |number, started_at| due.started_at.push((due.ids[number], started_at))),
@@ -103,33 +103,33 @@ impl Publisher {
         self.shard.reschedule(due.started_at.drain(..))
     }
 
-    /// Offers `latest`, or what is newer by then, to `clients`; tells of each who is still there, by its place among them,
-    /// when its last frame was started, or what time it is if its own thread looks after it.
-    fn send_to(&self, mut latest: Arc<Snapshot>, clients: &[WeakSender], mut tell: impl FnMut(usize, Instant)) {
+    /// Offers `latest`, or a newer map once there is one, to `clients`. Calls `record` for each that is still connected, with
+    /// its index and the start of its last frame, or the current time if the frame was deferred to its own thread.
+    fn send_to(&self, mut latest: Arc<Snapshot>, clients: &[WeakSender], mut record: impl FnMut(usize, Instant)) {
         #[cfg(test)]
         assert!(
-            clients.is_empty() || !self.shard.fault.swap(false, std::sync::atomic::Ordering::SeqCst),
-            "a fault of ours"
+            clients.is_empty() || !self.shard.panic_next.swap(false, std::sync::atomic::Ordering::SeqCst),
+            "injected panic"
         );
         let mut now = Instant::now();
         for (number, client) in clients.iter().enumerate() {
-            // Reading a later client's counts brings what stands beside them into the cache while the kernel sends.
-            if let Some(later) = clients.get(number + AHEAD) {
+            // Reading a later client's reference count loads its neighbouring fields into the cache while the kernel sends.
+            if let Some(later) = clients.get(number + PREFETCH_DISTANCE) {
                 black_box(later.strong_count());
             }
             let Some(sender) = client.upgrade() else { continue };
-            if number % CLOCK_PERIOD == 0 {
+            if number % SENDS_PER_CLOCK_READ == 0 {
                 now = Instant::now();
                 self.handle.worker.round();
             }
-            // A change during the round: the rest gets the newest at once, those before it in the next round.
+            // A change during the round: the remaining clients get it at once, the earlier ones in the next round.
             if self.feed.version() != latest.version
                 && let Some(newest) = self.feed.latest()
             {
                 latest = newest;
             }
             let started_at = sender.try_send_frame(&latest.frame, latest.version, self.shard.repeat_before(now), now);
-            tell(number, started_at.unwrap_or(now));
+            record(number, started_at.unwrap_or(now));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who is sent the map, by which publisher, and when each is due for a repeat.
+//! The clients that receive the map, sharded by publisher, and the due time of each client's repeat.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -8,63 +8,62 @@ use std::time::Duration;
 use super::timer_queue::TimerQueue;
 use crate::connection::ClientSender;
 use crate::platform::ThreadAffinity;
-use crate::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, PoisonError, thread};
+use crate::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, thread};
 use crate::threads::Worker;
 use crate::threads::{Notifier, WakeReason};
 
-/// The most publisher threads: two. On two cores, with 9,000 readers on the same machine, a second one brought p50 from
-/// 1.1 to 1.0 times that of bare sends, and CPU a delivery from 1.1 to 1.2 times theirs (measured).
-const MOST_PUBLISHERS: usize = 2;
+/// Maximum number of publisher threads: 2. On two cores, with 9,000 readers on the same machine, a second one changed p50
+/// from 1.1 to 1.0 times that of bare sends, and CPU per delivery from 1.1 to 1.2 times theirs (measured).
+const MAX_PUBLISHERS: usize = 2;
 
-/// How many clients ahead of the one that is sent to memory is fetched: four sends take longer than that does.
-pub(super) const AHEAD: usize = 4;
+/// How many clients ahead of the current send memory is prefetched: 4. Four sends take longer than the fetch.
+pub(super) const PREFETCH_DISTANCE: usize = 4;
 
-/// How many entries of clients that have gone the timer queue may hold beside one for each that is here.
-const MOST_GONE: usize = 64;
+/// How many entries of disconnected clients the timer queue may hold on top of two per connected client: 64.
+const MAX_STALE_TIMERS: usize = 64;
 
-/// How much before the interval is over a repeat is due, so that it has arrived by then: a 64th of the interval, at most
-/// 25 ms. On two cores the way differs by up to 10 ms from one repeat to the next with 9,000 clients, who are all due at
-/// once after a change, and by 50 ms with 15,000 (measured).
+/// How long before the end of the interval a repeat is due, so that it arrives within the interval: 1/64 of the interval,
+/// at most 25 ms. After a change all clients are due at once; on two cores the delivery time then varies by up to 10 ms
+/// from one repeat to the next with 9,000 clients, and by 50 ms with 15,000 (measured).
 const LEAD_DIVISOR: u32 = 64;
-const LONGEST_LEAD: Duration = Duration::from_millis(25);
+const MAX_LEAD: Duration = Duration::from_millis(25);
 
-/// How much earlier than it is due a repeat may be sent, so that one wake-up, which costs as much as a send or two, serves
-/// several clients: a 128th of the period, at most 2 ms.
+/// How much earlier than its due time a repeat may be sent: 1/128 of the period, at most 2 ms. One wake-up, which costs as
+/// much as one or two sends, then serves several clients.
 const SLACK_DIVISOR: u32 = 128;
-const LONGEST_SLACK: Duration = Duration::from_millis(2);
+const MAX_SLACK: Duration = Duration::from_millis(2);
 
-/// A client's sender, as a publisher knows it. Weak, so that its socket is closed by its own thread, whatever a publisher
-/// is about.
+/// A publisher's reference to a client's sender. Weak, so that only the client's own thread closes the socket.
 pub(super) type WeakSender = Weak<ClientSender>;
 
-/// Everyone who is sent the map, in as many shards as there are publishers.
+/// All clients of the map, in one shard per publisher.
 #[derive(Debug)]
 pub(super) struct Subscribers {
     shards: Vec<Arc<Shard>>,
-    /// How many have come. Their connections' ids would not do: each server that sends this map counts its own.
+    /// The id of the next subscription. Connection ids are not unique here: each server that sends this map counts its own.
     next_id: AtomicU64,
 }
 
-/// One publisher's shard of the subscribers.
+/// The subscribers of one publisher.
 #[derive(Debug)]
 pub(super) struct Shard {
-    /// From the begin of a frame to its repeat.
+    /// From the start of a frame to its repeat.
     period: Duration,
-    /// How much sooner it may be.
+    /// How much earlier the repeat may be sent.
     slack: Duration,
-    /// The thread of the publisher's helper; empty if there is none, or it cannot be moved.
+    /// The affinity of the helper's thread; empty without a helper, or if the system does not report it.
     helper: OnceLock<ThreadAffinity>,
-    /// Held for one change of the state or one copy of it; never while sending or notifying.
+    /// Held for one change or one copy of the state; never while sending or notifying.
     state: Mutex<ShardState>,
-    /// Has the publisher panic once, when it sends to clients the next time.
+    /// Makes the publisher panic once, at its next send.
     #[cfg(test)]
-    pub(super) fault: std::sync::atomic::AtomicBool,
-    /// Stops the publisher while it is locked.
+    pub(super) panic_next: std::sync::atomic::AtomicBool,
+    /// Blocks the publisher while it is locked.
     #[cfg(test)]
-    pub(super) freeze: Mutex<()>,
+    pub(super) publisher_lock: Mutex<()>,
 }
 
-/// A publisher at work, as its shard knows it.
+/// A shard's reference to its running publisher.
 #[derive(Debug, Clone)]
 pub(super) struct PublisherHandle {
     pub(super) notifier: Arc<Notifier>,
@@ -73,18 +72,18 @@ pub(super) struct PublisherHandle {
 
 #[derive(Debug, Default)]
 struct ShardState {
-    /// By id, which is nearly the order in memory: a hash map's order made each send 20 % slower.
+    /// By id, which nearly is the order in memory: with a hash map's order each send was 20 % slower.
     clients: BTreeMap<u64, WeakSender>,
-    /// Rises with everyone who comes or goes, so that a publisher copies the list only if it has changed.
+    /// Incremented when a client is added or removed, so that a publisher copies the list only after a change.
     generation: u64,
     timers: TimerQueue,
-    /// The thread to notify; `None` if nobody publishes here, and each client's thread is alone with its repeats.
+    /// The publisher to notify; `None` without one: each client's thread then sends its own repeats.
     publisher: Option<PublisherHandle>,
-    /// True while the publisher has taken clients from the timers that it has not entered again.
+    /// True while the publisher holds clients that it has popped from the timers and not rescheduled yet.
     is_repeating: bool,
 }
 
-/// A client's place in the subscribers. Given back when dropped.
+/// The subscription of one client. Dropping it unsubscribes the client.
 #[derive(Debug)]
 pub(super) struct ClientSubscription<'subscribers> {
     shard: &'subscribers Shard,
@@ -92,12 +91,12 @@ pub(super) struct ClientSubscription<'subscribers> {
 }
 
 impl Subscribers {
-    /// Returns an subscribers of nobody, who are to hear something at least every `interval`: a shard for every two cores, at
-    /// least one.
+    /// Returns an empty set of subscribers with a frame at least every `interval`. It has one shard for every two cores, at
+    /// least one and at most [`MAX_PUBLISHERS`].
     pub(super) fn new(interval: Duration) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let period = interval.saturating_sub((interval / LEAD_DIVISOR).min(LONGEST_LEAD));
-        let slack = (period / SLACK_DIVISOR).min(LONGEST_SLACK);
+        let period = interval.saturating_sub((interval / LEAD_DIVISOR).min(MAX_LEAD));
+        let slack = (period / SLACK_DIVISOR).min(MAX_SLACK);
         let shard = || {
             Arc::new(Shard {
                 period,
@@ -105,12 +104,12 @@ impl Subscribers {
                 helper: OnceLock::new(),
                 state: Mutex::default(),
                 #[cfg(test)]
-                fault: std::sync::atomic::AtomicBool::default(),
+                panic_next: std::sync::atomic::AtomicBool::default(),
                 #[cfg(test)]
-                freeze: Mutex::default(),
+                publisher_lock: Mutex::default(),
             })
         };
-        let shards = (0..(cores / 2).clamp(1, MOST_PUBLISHERS)).map(|_| shard()).collect();
+        let shards = (0..(cores / 2).clamp(1, MAX_PUBLISHERS)).map(|_| shard()).collect();
         Self { shards, next_id: AtomicU64::new(0) }
     }
 
@@ -118,24 +117,24 @@ impl Subscribers {
         &self.shards
     }
 
-    /// Has `sender` sent each change and each repeat, until the subscription is dropped.
+    /// Registers `sender` for every change and repeat until the returned subscription is dropped.
     pub(super) fn subscribe(&self, sender: &Arc<ClientSender>) -> ClientSubscription<'_> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         #[allow(clippy::cast_possible_truncation, reason = "only the remainder counts")]
         let shard = &self.shards[id as usize % self.shards.len()];
-        shard.enter(id, sender);
+        shard.insert(id, sender);
         ClientSubscription { shard, id }
     }
 }
 
 impl ClientSubscription<'_> {
-    /// True if and only if a publisher is there to send this client what is due.
+    /// True if and only if a publisher sends this client's changes and repeats.
     pub(super) fn has_publisher(&self) -> bool {
         self.shard.lock().publisher.is_some()
     }
 
-    /// Returns when the last frame must have been started, or earlier, for a repeat at `now`. A repeat that the publisher
-    /// could not send is due by the same measure: by another one its thread would find that it is too early, and sleep.
+    /// Returns the latest start of the last frame at which a repeat is due at `now`. The client's thread uses the publisher's
+    /// rule: with its own it would find a repeat that the publisher deferred to it too early, and sleep.
     pub(super) fn repeat_before(&self, now: Instant) -> Option<Instant> {
         self.shard.repeat_before(now)
     }
@@ -143,43 +142,43 @@ impl ClientSubscription<'_> {
 
 impl Drop for ClientSubscription<'_> {
     fn drop(&mut self) {
-        self.shard.leave(self.id);
+        self.shard.remove(self.id);
     }
 }
 
 impl Shard {
-    /// Returns when the last frame must have been started, or earlier, for a repeat at `now`.
+    /// Returns the latest start of the last frame at which a repeat is due at `now`.
     pub(super) fn repeat_before(&self, now: Instant) -> Option<Instant> {
         (now + self.slack).checked_sub(self.period)
     }
 
-    /// How many clients there are in it.
+    /// The number of clients.
     pub(super) fn clients(&self) -> usize {
         self.lock().clients.len()
     }
 
-    /// The calling thread helps the publisher of this shard.
+    /// Registers the calling thread as the helper of this shard's publisher.
     pub(super) fn register_helper(&self) {
         if let Ok(helper) = ThreadAffinity::of_current_thread() {
-            // It fails only if there is one already.
+            // Fails only if a helper is registered already.
             let _ = self.helper.set(helper);
         }
     }
 
-    /// Has the helper run elsewhere than the calling thread.
+    /// Moves the helper to another core than the calling thread's.
     pub(super) fn move_helper(&self) {
         if let Some(helper) = self.helper.get() {
-            // Where that fails it runs where the scheduler has it.
+            // On failure the helper stays where the scheduler put it.
             let _ = helper.avoid_current_cpu();
         }
     }
 
-    fn enter(&self, id: u64, sender: &Arc<ClientSender>) {
+    fn insert(&self, id: u64, sender: &Arc<ClientSender>) {
         let mut state = self.lock();
         state.clients.insert(id, Arc::downgrade(sender));
         state.generation += 1;
         let Some(due) = Instant::now().checked_add(self.period) else { return };
-        // The publisher sleeps until the earliest; whoever comes later than that it finds by itself.
+        // The publisher sleeps until the earliest due time and then finds every later one by itself.
         let woken =
             if state.timers.earliest().is_none_or(|earliest| due < earliest) { state.publisher.clone() } else { None };
         state.timers.insert(id, due);
@@ -189,42 +188,42 @@ impl Shard {
         }
     }
 
-    fn leave(&self, id: u64) {
+    fn remove(&self, id: u64) {
         let mut state = self.lock();
         state.clients.remove(&id);
         state.generation += 1;
         let ShardState { clients, timers, .. } = &mut *state;
-        // With an interval of hours, entries would otherwise pile up for as long.
-        if timers.len() > 2 * clients.len() + MOST_GONE {
+        // With an interval of hours, stale entries would otherwise accumulate for hours.
+        if timers.len() > 2 * clients.len() + MAX_STALE_TIMERS {
             timers.retain(|id| clients.contains_key(&id));
         }
     }
 
-    /// Has the notifier of `publisher` notified when a client comes that is due earlier than all others.
+    /// Makes `publisher` the shard's publisher: it is notified when a new client is due earlier than all others.
     pub(super) fn attach_publisher(&self, publisher: &PublisherHandle) {
         let mut state = self.lock();
         let (now, ShardState { clients, timers, publisher: current, .. }) = (Instant::now(), &mut *state);
         *current = Some(publisher.clone());
-        // One that has panicked has taken some out and not put them back. Too early does no harm.
+        // A publisher that panicked did not reschedule the clients it had popped. An early entry is harmless.
         timers.retain(|_| false);
         for id in clients.keys() {
             timers.insert(*id, now);
         }
     }
 
-    /// Returns how many rounds the publisher has counted, if it has a repeat to send that was due before `now`.
+    /// Returns the publisher's round count if a repeat was due before `now` and is unsent; `None` otherwise.
     pub(super) fn overdue(&self, now: Instant) -> Option<u64> {
         let state = self.lock();
         let is_overdue = state.is_repeating || state.timers.earliest().is_some_and(|due| due < now);
         state.publisher.as_ref().filter(|_| is_overdue).map(|publisher| publisher.worker.rounds())
     }
 
-    /// How long a frame lasts before its repeat is due.
+    /// The time from the start of a frame to its repeat.
     pub(super) fn period(&self) -> Duration {
         self.period
     }
 
-    /// Takes note that nobody publishes here any more, and notifies every client's thread, which is alone from now on.
+    /// Removes the publisher and notifies every client's thread, which sends its own repeats from then on.
     pub(super) fn detach_publisher(&self) {
         let mut state = self.lock();
         (state.publisher, state.is_repeating) = (None, false);
@@ -235,8 +234,8 @@ impl Shard {
         }
     }
 
-    /// Brings `clients`, a copy of the list as of `generation`, up to date.
-    pub(super) fn list(&self, clients: &mut Vec<WeakSender>, generation: &mut u64) {
+    /// Updates `clients`, a copy of the list as of `generation`, if the list has changed since.
+    pub(super) fn refresh_list(&self, clients: &mut Vec<WeakSender>, generation: &mut u64) {
         let state = self.lock();
         if state.generation != *generation {
             *generation = state.generation;
@@ -245,8 +244,8 @@ impl Shard {
         }
     }
 
-    /// Moves those whom a repeat may be sent to at `now` from the timers into `clients`, and their ids into `ids`, at most
-    /// `limit` of them. `publisher` has them to send, and is engaged again if it had been taken for stuck.
+    /// Pops up to `limit` clients whose repeat may be sent at `now` from the timers into `clients`, and their ids into `ids`.
+    /// Attaches `publisher`, which sends to them, again if it was detached as stuck.
     pub(super) fn take_due(
         &self,
         publisher: &PublisherHandle,
@@ -268,8 +267,7 @@ impl Shard {
         state.is_repeating = !clients.is_empty();
     }
 
-    /// Enters those who were sent a frame, each with when that was started, into the timer queue again. Returns when the next
-    /// client is due.
+    /// Puts clients back into the timer queue, each with the start of its last frame. Returns when the next client is due.
     pub(super) fn reschedule(&self, started_at: impl Iterator<Item = (u64, Instant)>) -> Option<Instant> {
         let mut state = self.lock();
         state.is_repeating = false;
@@ -287,6 +285,6 @@ impl Shard {
     }
 
     fn lock(&self) -> MutexGuard<'_, ShardState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

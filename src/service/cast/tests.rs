@@ -3,7 +3,7 @@ use std::net::{Shutdown as Half, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-use super::helper::{has_cores, send_from_the_end};
+use super::helper::{is_multicore, send_from_the_end};
 use super::subscribers::PublisherHandle;
 use super::*;
 use crate::connection::{ClientSender, FrameSender, Watcher};
@@ -14,13 +14,13 @@ use crate::stats::Stats;
 use crate::stream::Stream;
 use crate::threads::Notifier;
 
-/// A repeat often enough for a test, and seldom enough for a busy machine.
+/// Short enough for a test, long enough for a busy machine.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Longer than any test takes.
 const NEVER: Duration = Duration::from_hours(1);
 
-/// An sender of the calling thread, and its client.
+/// Returns a sender owned by the calling thread, and its client.
 fn sender() -> (Arc<ClientSender>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -35,7 +35,7 @@ fn feed() -> Arc<Feed> {
     Arc::new(feed)
 }
 
-/// A publisher in the calling thread.
+/// Returns the handle of a publisher in the calling thread.
 fn publisher() -> PublisherHandle {
     let worker = Threads::default().register("publisher-0", "sending the map");
     PublisherHandle { notifier: Arc::new(Notifier::for_current_thread()), worker }
@@ -45,7 +45,7 @@ fn was_notified(notifier: &Notifier) -> bool {
     !notifier.wait(Some(Instant::now())).is_empty()
 }
 
-/// Reads so many of the feed's frames.
+/// Reads `count` frames and compares each with the feed's.
 fn read_frames(client: &mut TcpStream, feed: &Feed, count: usize) {
     let mut frame = vec![0; feed.latest().unwrap().frame.as_bytes().len()];
     for _ in 0..count {
@@ -55,7 +55,7 @@ fn read_frames(client: &mut TcpStream, feed: &Feed, count: usize) {
 }
 
 #[test]
-fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
+fn a_repeat_by_a_publisher_does_not_wake_the_clients_thread() {
     let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
     let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
     let (sender, mut client) = sender();
@@ -66,7 +66,7 @@ fn a_publisher_repeats_the_map_without_waking_the_clients_thread() {
 }
 
 #[test]
-fn when_a_publisher_ends_the_clients_threads_are_told_that_they_are_alone() {
+fn a_publisher_that_ends_notifies_the_clients_threads() {
     let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
     let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
     let (sender, _client) = sender();
@@ -82,9 +82,9 @@ fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
     let publishers = start_publishers(&threads, &feed, &subscribers).unwrap();
     let (sender, mut client) = sender();
     let subscription = subscribers.subscribe(&sender);
-    subscribers.shards().iter().for_each(|shard| shard.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    subscribers.shards().iter().for_each(|shard| shard.panic_next.store(true, std::sync::atomic::Ordering::SeqCst));
     feed.publish(&[("news".into(), 1.into())].into()).unwrap();
-    // Nothing else would send it: the next repeat is in an hour, and the client's thread is this one.
+    // Only the publisher can send it: the next repeat is in an hour, and the client's thread is this one.
     read_frames(&mut client, &feed, 1);
     assert!(subscription.has_publisher() && threads.panics() >= 1);
     drop(publishers);
@@ -92,12 +92,12 @@ fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
 }
 
 #[test]
-fn a_publisher_that_panics_among_repeats_forgets_no_client() {
+fn a_publisher_that_panics_during_repeats_keeps_its_clients() {
     let (threads, feed, subscribers) = (Threads::default(), feed(), Subscribers::new(INTERVAL));
     let publishers = start_publishers(&threads, &feed, &subscribers).unwrap();
     let (sender, _client) = sender();
     let subscription = subscribers.subscribe(&sender);
-    subscribers.shards().iter().for_each(|shard| shard.fault.store(true, std::sync::atomic::Ordering::SeqCst));
+    subscribers.shards().iter().for_each(|shard| shard.panic_next.store(true, std::sync::atomic::Ordering::SeqCst));
     let wait = |what: &str, is_so: &dyn Fn() -> bool| {
         let deadline = Instant::now() + Duration::from_mins(1);
         while !is_so() {
@@ -105,44 +105,44 @@ fn a_publisher_that_panics_among_repeats_forgets_no_client() {
             thread::yield_now();
         }
     };
-    wait("it has not panicked", &|| threads.panics() >= 1);
+    wait("the publisher did not panic", &|| threads.panics() >= 1);
     let before = sender.sent().frames;
-    wait("its client is sent no repeats", &|| sender.sent().frames >= before + 3);
+    wait("the client gets no repeats", &|| sender.sent().frames >= before + 3);
     assert!(subscription.has_publisher());
     drop(publishers);
 }
 
 #[test]
-fn clients_of_a_frozen_publisher_repeat_until_it_goes_on() {
+fn a_blocked_publisher_is_detached_until_it_resumes() {
     let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
     let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
     let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &HELPER_RANGE).unwrap();
     let (sender, mut client) = sender();
     let subscription = subscribers.subscribe(&sender);
     read_frames(&mut client, &feed, 1);
-    let frozen: Vec<_> = subscribers.shards().iter().map(|shard| shard.freeze.lock().unwrap()).collect();
+    let frozen: Vec<_> = subscribers.shards().iter().map(|shard| shard.publisher_lock.lock()).collect();
     let deadline = Instant::now() + Duration::from_secs(20);
     while subscription.has_publisher() {
-        assert!(!sender.notifier().wait(Some(deadline)).is_empty(), "the client's thread is not told");
+        assert!(!sender.notifier().wait(Some(deadline)).is_empty(), "the client's thread is not notified");
     }
     drop(frozen);
-    let is_back = (0..100).any(|_| {
+    let has_resumed = (0..100).any(|_| {
         read_frames(&mut client, &feed, 1);
         subscription.has_publisher()
     });
-    assert!(is_back);
+    assert!(has_resumed);
     drop((publishers, helpers));
 }
 
 #[test]
-fn a_frozen_publisher_costs_a_client_less_than_three_intervals() {
-    // Long enough for a busy machine: every eighth interval, as without a check, would be 16 s.
+fn a_blocked_publisher_delays_a_repeat_by_two_intervals_at_most() {
+    // Long enough for a busy machine. Without the helper's check, a repeat would take eight intervals, 16 s.
     let (feed, interval) = (feed(), Duration::from_secs(2));
     let cast = Cast::new(Arc::clone(&feed), interval);
     cast.start().unwrap();
     serve(&cast, |client, sender| {
         read_frames(client, &feed, 1);
-        let frozen: Vec<_> = cast.subscribers.shards().iter().map(|shard| shard.freeze.lock().unwrap()).collect();
+        let frozen: Vec<_> = cast.subscribers.shards().iter().map(|shard| shard.publisher_lock.lock()).collect();
         for _ in 0..2 {
             let (_, started_at) = sender.last().unwrap();
             read_frames(client, &feed, 1);
@@ -153,15 +153,15 @@ fn a_frozen_publisher_costs_a_client_less_than_three_intervals() {
     });
 }
 
-/// So many clients that come, each with its sender.
+/// Returns `count` clients, each with its sender.
 fn senders(count: usize) -> Vec<(Arc<ClientSender>, TcpStream)> {
     (0..count).map(|_| sender()).collect()
 }
 
 #[test]
-fn a_helper_sends_to_an_audience_whose_publisher_is_busy() {
+fn a_helper_sends_a_change_while_the_publisher_is_busy() {
     let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
-    if !has_cores() {
+    if !is_multicore() {
         return crate::testing::skip("skipped: there is one core, and a helper does not help");
     }
     let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &(10..=20)).unwrap();
@@ -175,12 +175,12 @@ fn a_helper_sends_to_an_audience_whose_publisher_is_busy() {
 }
 
 #[test]
-fn a_helper_goes_from_the_end_to_where_the_publisher_has_been() {
+fn a_helper_sends_from_the_end_until_it_reaches_the_publisher() {
     let (feed, clients) = (feed(), senders(20));
     let latest = feed.latest().unwrap();
     let subscribers: Vec<_> = clients.iter().map(|(sender, _)| Arc::downgrade(sender)).collect();
     let offer = |sender: &ClientSender| sender.try_send_frame(&latest.frame, latest.version, None, Instant::now());
-    // The publisher has been at 10 to 17, and the last one has just come.
+    // The publisher has served 10 to 17; the last client is new.
     for (sender, _) in clients[10..18].iter().chain(clients.last()) {
         offer(sender);
     }
@@ -189,14 +189,15 @@ fn a_helper_goes_from_the_end_to_where_the_publisher_has_been() {
     assert_eq!(sent, [[0; 10], [1; 10]].concat());
 }
 
-/// Has a thread serve a client of `cast`, and the calling one be the client, with the thread's sender beside it.
+/// Serves one client of `cast` on a new thread while the calling thread runs `be_client` with the client's socket and its
+/// sender.
 fn serve(cast: &Cast, be_client: impl FnOnce(&mut TcpStream, &ClientSender)) {
     let (sender, client) = sender();
     let peer = client.local_addr().unwrap();
     let socket = sender.socket().tcp().try_clone().unwrap();
     drop(sender);
     let (senders, served) = mpsc::channel();
-    // Moved, so that a test that fails ends its client, for which the other thread waits.
+    // Moved: a failing test drops the client, which ends the serving thread.
     thread::scope(move |scope| {
         let mut client = client;
         scope.spawn(move || {
@@ -208,21 +209,21 @@ fn serve(cast: &Cast, be_client: impl FnOnce(&mut TcpStream, &ClientSender)) {
             assert_eq!(cast.serve(&mut connection, &Shutdown::new().unwrap()).unwrap(), CloseReason::Client);
         });
         be_client(&mut client, &served.recv().unwrap());
-        // Not dropped: a repeat that is not read would turn the end into a reset.
+        // Not dropped: with an unread repeat, the close would be a reset.
         client.shutdown(Half::Write).unwrap();
     });
 }
 
 #[test]
-fn a_thread_without_a_publisher_repeats_the_map_itself() {
+fn a_clients_thread_without_a_publisher_sends_the_repeats() {
     let feed = feed();
-    // Not started: no publisher.
+    // `start` is not called, so there is no publisher.
     serve(&Cast::new(Arc::clone(&feed), INTERVAL), |client, _| read_frames(client, &feed, 4));
 }
 
 #[test]
-fn a_repeat_that_its_publisher_could_not_send_is_the_threads_at_once() {
-    // Long enough for a publisher to be ahead of it by its whole lead.
+fn a_repeat_deferred_by_the_publisher_is_sent_at_once() {
+    // Long enough for the publisher's whole lead.
     let (feed, interval) = (feed(), Duration::from_millis(1700));
     let cast = Cast::new(Arc::clone(&feed), interval);
     let (notifier, publisher) = (Arc::new(Notifier::for_current_thread()), publisher());
@@ -230,18 +231,18 @@ fn a_repeat_that_its_publisher_could_not_send_is_the_threads_at_once() {
     serve(&cast, |client, sender| {
         read_frames(client, &feed, 1);
         let (_, started_at) = sender.last().unwrap();
-        // As a publisher does that is early, and finds the client's thread at its sender.
+        // Acts as an early publisher that finds the sender locked by the client's thread.
         notifier.wait((started_at + interval).checked_sub(Duration::from_millis(26)));
         sender.notifier().notify(WakeReason::Update);
         read_frames(client, &feed, 1);
         let gap = sender.last().unwrap().1 - started_at;
-        // By itself the thread looks after eight intervals.
+        // On its own, the thread checks after eight intervals.
         assert!(gap < 7 * interval, "{gap:?}");
     });
 }
 
 #[test]
-fn the_publisher_is_notified_only_for_a_client_that_is_due_first() {
+fn a_publisher_is_notified_only_of_a_client_that_is_due_first() {
     let subscribers = Subscribers::new(NEVER);
     let publisher = publisher();
     let notifier = Arc::clone(&publisher.notifier);
@@ -254,18 +255,18 @@ fn the_publisher_is_notified_only_for_a_client_that_is_due_first() {
 }
 
 #[test]
-fn clients_that_come_and_go_leave_nothing_in_the_timer_queue() {
+fn clients_that_connect_and_leave_do_not_fill_the_timer_queue() {
     let subscribers = Subscribers::new(NEVER);
     let (sender, _client) = sender();
     (0..10_000).for_each(|_| drop(subscribers.subscribe(&sender)));
     let pending_timers: usize = subscribers.shards().iter().map(|shard| shard.pending_timers()).sum();
-    assert!(pending_timers < 1000, "{pending_timers} entries of nobody");
+    assert!(pending_timers < 1000, "{pending_timers} stale entries");
 }
 
 #[test]
-fn an_interval_without_end_is_never_over() {
+fn an_infinite_interval_schedules_no_repeat() {
     let subscribers = Subscribers::new(Duration::MAX);
     let (sender, _client) = sender();
-    let _seat = subscribers.subscribe(&sender);
+    let _subscription = subscribers.subscribe(&sender);
     assert_eq!(subscribers.shards()[0].reschedule([(1, Instant::now())].into_iter()), None);
 }

@@ -1,4 +1,4 @@
-//! Which client is due for a repeat, and when.
+//! A priority queue of the clients' repeats by due time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::sync::Instant;
 
-/// When each client is due, the earliest first. A client's entry may come too early, never too late: a change that was
-/// sent meanwhile has moved the repeat, which whoever takes the entry finds out.
+/// The due time of each client's repeat, earliest first. An entry may be too early, never too late: a change that was sent
+/// in the meantime postpones the repeat, which the publisher checks after the pop.
 #[derive(Debug)]
 pub(super) struct TimerQueue {
-    /// What the dues are counted from: so they take half as much room as instants.
+    /// The zero of the due times: a `u64` of nanoseconds takes half the memory of an `Instant`.
     epoch: Instant,
-    /// Nanoseconds, and the client's id.
+    /// Due time in nanoseconds since `epoch`, and the client's id.
     dues: BinaryHeap<Reverse<(u64, u64)>>,
 }
 
@@ -23,32 +23,32 @@ impl Default for TimerQueue {
 }
 
 impl TimerQueue {
-    /// Enters client `id`, due then. One that is due after 584 years never is.
+    /// Inserts client `id`, due at `due`. A due time more than 584 years away is never reached and not stored.
     pub(super) fn insert(&mut self, id: u64, due: Instant) {
         if let Ok(due) = u64::try_from(due.saturating_duration_since(self.epoch).as_nanos()) {
             self.dues.push(Reverse((due, id)));
         }
     }
 
-    /// When the next client is due; `None` if there is none.
+    /// The earliest due time; `None` if the queue is empty.
     pub(super) fn earliest(&self) -> Option<Instant> {
         self.dues.peek().and_then(|Reverse((due, _))| self.epoch.checked_add(Duration::from_nanos(*due)))
     }
 
-    /// Takes the next client out, if it is due no later than `until`.
+    /// Removes and returns the next client if it is due no later than `until`.
     pub(super) fn pop_due(&mut self, until: Instant) -> Option<u64> {
         self.earliest().filter(|due| *due <= until)?;
         self.dues.pop().map(|Reverse((_, id))| id)
     }
 
-    /// How many entries there are, of clients that have gone too.
+    /// The number of entries, including those of disconnected clients.
     pub(super) fn len(&self) -> usize {
         self.dues.len()
     }
 
-    /// Strikes everyone out who is not here any more.
-    pub(super) fn retain(&mut self, is_here: impl Fn(u64) -> bool) {
-        self.dues.retain(|Reverse((_, id))| is_here(*id));
+    /// Removes every client for which `is_connected` returns false.
+    pub(super) fn retain(&mut self, is_connected: impl Fn(u64) -> bool) {
+        self.dues.retain(|Reverse((_, id))| is_connected(*id));
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_taken_in_the_order_in_which_they_are_due() {
+    fn clients_are_popped_in_the_order_of_their_due_times() {
         let mut timers = TimerQueue::default();
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         for (id, due) in [(1, 3), (2, 1), (3, 2)] {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_gone_is_struck_out() {
+    fn retain_removes_disconnected_clients() {
         let mut timers = TimerQueue::default();
         let start = Instant::now();
         (1..=3).for_each(|id| timers.insert(id, start));

@@ -178,7 +178,7 @@ impl Source for Redis {
             }
             if has_answered && error.asks_for_reconnect() {
                 log::debug!("{}: {}", self.log.name(), ErrorChain(&error));
-                stop.pass(Some(reconnect_at));
+                stop.wait_until(Some(reconnect_at));
                 reconnect_at = Instant::now() + SOON;
                 continue;
             }
@@ -189,7 +189,7 @@ impl Source for Redis {
             let until = Instant::now().checked_add(backoff.next_delay());
             match &sentinels {
                 Some(sentinels) => sentinels.wait_other(named.as_ref(), until, stop),
-                None => stop.pass(until),
+                None => stop.wait_until(until),
             }
         }
     }

@@ -158,7 +158,7 @@ impl Sentinels {
             }
         }
         if self.has_ended() {
-            stop.pass(until);
+            stop.wait_until(until);
         }
     }
 

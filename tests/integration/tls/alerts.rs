@@ -196,7 +196,7 @@ fn what_breaks_the_rules_later_is_said_in_our_words_too() {
         let mut client = raw_client(&authority, server.addr_with_tls());
         client.read_exact(&mut [0; 10]).unwrap();
         client.sock.write_all(&bytes).unwrap();
-        let line = server.wait_log(&format!("what came is not encrypted as agreed: the other end {wanted}"));
+        let line = server.wait_log(&format!("TLS protocol violation: the other end {wanted}"));
         assert_our_words(&line);
     }
 }

@@ -1,0 +1,27 @@
+//! `src/sync` over shuttle's primitives.
+
+#[path = "../../src/sync/locks.rs"]
+#[allow(dead_code, reason = "the models use only part of it")]
+mod locks;
+
+mod primitives {
+    pub(super) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+}
+
+pub(crate) use crate::clock::Instant;
+pub(crate) use locks::{Condvar, Mutex, RwLock};
+pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+pub(crate) use shuttle::sync::{MutexGuard, mpsc};
+pub(crate) use shuttle::thread::JoinHandle;
+
+pub(crate) mod thread {
+    pub(crate) use crate::clock::park_timeout;
+    pub(crate) use shuttle::thread::{Builder, Thread, current, park};
+    use std::num::NonZero;
+
+    /// Two: as many cores as make a helper useful, and one publisher.
+    #[allow(clippy::unnecessary_wraps, reason = "as std has it")]
+    pub(crate) fn available_parallelism() -> std::io::Result<NonZero<usize>> {
+        Ok(NonZero::<usize>::MIN.saturating_add(1))
+    }
+}
