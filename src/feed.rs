@@ -37,9 +37,7 @@ pub enum Error {
     #[error("a value that takes no bytes as {0} cannot be told from \"nothing changed\"; publish a map or a structure")]
     Empty(Format),
     /// The encoded map is above the limit for a frame.
-    #[error(
-        "the map takes {len} bytes as {format}, above the limit of {max}; raise --max-frame here and at the clients"
-    )]
+    #[error("the map takes {len} bytes as {format}, above the limit of {max}")]
     TooLarge {
         /// Bytes of the encoded map.
         len: usize,

@@ -26,7 +26,7 @@ pub enum Error {
     },
     /// The header announces a payload above the limit. Nothing was allocated for it.
     #[error(
-        "a frame of {len} bytes (header \"{}\") is above the limit of {max}; raise --max-frame on both ends if this is meant",
+        "a frame of {len} bytes (header \"{}\") is above the limit of {max}",
         header.escape_ascii()
     )]
     TooLarge {

@@ -38,7 +38,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file is longer than any map is.
-    #[error("{name}: the state is above the limit of {max} bytes; raise --max-frame if this is meant")]
+    #[error("{name}: the state is above the limit of {max} bytes")]
     TooLong {
         /// The path, escaped.
         name: String,

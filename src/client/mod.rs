@@ -88,7 +88,7 @@ pub enum Error {
     #[error("no TLS connection")]
     Tls(#[source] tls::HandshakeError),
     /// The server speaks TLS, and this client was not told to.
-    #[error("the server speaks TLS there: use --tls")]
+    #[error("the server speaks TLS, and the client does not")]
     PlainToTls,
     /// What came is no frame, or was cut. See [`frame::Error`] for whose fault that is.
     #[error(transparent)]

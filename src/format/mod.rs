@@ -57,7 +57,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The peer's bytes are not in this format, or do not hold what was asked for.
-    #[error("{len} bytes are not a payload in {format}; is the other end set to another --format?")]
+    #[error("{len} bytes are not a payload in {format}")]
     Decode {
         /// The format that was expected.
         format: Format,

@@ -171,10 +171,7 @@ impl File {
     fn look_for_news(&mut self, sink: &Sink, stop: &Shutdown) -> Option<Notice> {
         match self.look(sink, stop) {
             Ok(published) => self.report.recovered(published?),
-            Err(error) => {
-                sink.fail(&error);
-                self.report.failed(&error, self.judged)
-            }
+            Err(error) => self.report.failed(sink.fail(&error), self.judged),
         }
     }
 }

@@ -10,7 +10,7 @@ use log::Level;
 use super::report::Notice;
 use super::syntax::Syntax;
 use super::{Error, Published, Sink, Source};
-use crate::display::error_chain::ErrorChain;
+
 use crate::display::throttle::Throttle;
 use crate::shutdown::Shutdown;
 
@@ -96,8 +96,7 @@ impl<R: Read + AsFd + Send> Lines<R> {
         self.is_overlong = true;
         self.line = Vec::new();
         let error = Error::TooLong { name: self.line_name(), max: max as u64 };
-        sink.fail(&error);
-        self.complain(&error)
+        self.complain(&sink.fail(&error))
     }
 
     fn end_line(&mut self, sink: &Sink) -> Option<Notice> {
@@ -114,10 +113,7 @@ impl<R: Read + AsFd + Send> Lines<R> {
     fn judge_line(&mut self, sink: &Sink) -> Option<Notice> {
         let published = match self.publish_line(sink) {
             Ok(published) => published,
-            Err(error) => {
-                sink.fail(&error);
-                return self.complain(&error);
-            }
+            Err(error) => return self.complain(&sink.fail(&error)),
         };
         let text = format!("{}: {published}", self.name);
         if published.changed && published.version == 1 {
@@ -140,12 +136,12 @@ impl<R: Read + AsFd + Send> Lines<R> {
         format!("{}, line {}", self.name, self.number)
     }
 
-    fn complain(&mut self, error: &Error) -> Option<Notice> {
+    fn complain(&mut self, problem: &str) -> Option<Notice> {
         let held = match self.complaints.pass()? {
             0 => String::new(),
             held => format!(" ({held} more held back)"),
         };
-        Some(Notice::new(Level::Warn, format!("{}; the last good map stays{held}", ErrorChain(error))))
+        Some(Notice::new(Level::Warn, format!("{problem}; the last good map stays{held}")))
     }
 
     /// Returns a notice of the bad lines that were held back, if their second is over or no other line follows: `is_end`.
@@ -162,8 +158,7 @@ impl<R: Read + AsFd + Send> Lines<R> {
             let is_ready = stop.wait_readable(&self.input, self.complaints.due()).unwrap_or_else(|source| {
                 // It has taken a moment, and may be granted the next time.
                 let error = Error::Unreadable { name: self.name.to_owned(), source };
-                sink.fail(&error);
-                self.complain(&error).iter().for_each(Notice::log);
+                self.complain(&sink.fail(&error)).iter().for_each(Notice::log);
                 false
             });
             if stop.is_triggered() {
@@ -202,8 +197,7 @@ impl<R: Read + AsFd + Send> Source for Lines<R> {
             Err(source) => {
                 self.held_back(true).iter().for_each(Notice::log);
                 let error = Error::Unreadable { name: self.name.to_owned(), source };
-                sink.fail(&error);
-                log::warn!("{}; the last good map stays, and no other will come", ErrorChain(&error));
+                log::warn!("{}; the last good map stays, and no other will come", sink.fail(&error));
             }
         }
     }

@@ -115,7 +115,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The text is longer than that of any map needs to be. It was not kept in memory.
-    #[error("{name}: above the limit of {max} bytes for a source; raise --max-frame if this is meant")]
+    #[error("{name}: above the limit of {max} bytes for a source")]
     TooLong {
         /// The path or the line, escaped.
         name: String,
@@ -152,6 +152,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if and only if Redis requires a password, and none was sent.
+    pub fn lacks_password(&self) -> bool {
+        #[cfg(feature = "redis")]
+        if let Self::Upstream { source, .. } = self {
+            return source.downcast_ref().is_some_and(redis::Error::lacks_password);
+        }
+        false
+    }
+
     /// What kind of failure this is.
     pub fn kind(&self) -> Failure {
         match self {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use mapcast::client;
 use mapcast::frame;
 
+use crate::advice::advice;
 use crate::selection::MissingKey;
-use crate::{deliver, logging, watch};
+use crate::{deliver, logging, tls, watch};
 
 /// The exit codes. Usage errors of the command line leave with clap's own 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,11 +97,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Returns an error and its sources in one line, as `{:#}` does, for a terminal: some of it may be a peer's, so what
+/// Returns an error, its sources and the advice on it in one line for a terminal: some of it may be a peer's, so what
 /// controls terminals is escaped, and each part is cut at 500 characters.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let parts: Vec<String> = error.chain().map(|part| printable(&part.to_string())).collect();
-    parts.join(": ")
+    let advice = advice(error.as_ref(), &tls::ADVICE).map_or_else(String::new, |advice| format!("; {advice}"));
+    parts.join(": ") + &advice
 }
 
 fn printable(text: &str) -> String {

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../common/advice.rs"]
+mod advice;
 mod args;
 mod check;
 mod http;
@@ -32,6 +34,7 @@ use mapcast::state::StateFile;
 use mapcast::threads::{Thread, Threads, Worker};
 use mapcast::{Cast, Echo, Feed, Greet, Map, Server, ServerConfig, Shutdown};
 
+use advice::advice;
 use args::{Chosen, Cli, MapTask, Task};
 use systemd::{Listeners, Subject, Supervisor};
 
@@ -180,7 +183,8 @@ fn first_map(
     stop: &Shutdown,
 ) -> anyhow::Result<(Arc<Feed>, Followed)> {
     let feed = Arc::new(Feed::new(map.format, map.max_frame).with_max_backlog(map.max_backlog));
-    let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
+    let sink = Sink::new(Arc::clone(&feed), map.set.clone());
+    let mut sink = sink.with_advice(|error| advice(error, &tls::SOURCE_ADVICE));
     let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(Fixed::default, |last| Fixed::kept(last, age)));
     let mut source: Box<dyn Source> = match (&map.source, last) {
         (Some(at), LastMap::Kept(state)) => {
@@ -261,6 +265,7 @@ fn print(lines: &[String]) -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    logging::write_line(&format!("mapcast-server: {error:#}"));
+    let advice = advice(error.as_ref(), &tls::SOURCE_ADVICE).map_or_else(String::new, |advice| format!("; {advice}"));
+    logging::write_line(&format!("mapcast-server: {error:#}{advice}"));
     ExitCode::from(code)
 }

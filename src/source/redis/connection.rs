@@ -257,7 +257,7 @@ impl Transport {
     fn meaning(&self, error: io::Error) -> Error {
         match &self.tls {
             // The refusal of a certificate is the first thing that is read.
-            Some(tls) => tls.refusal(error).map_or_else(Error::from_io, |refusal| Error::Tls(refusal.into())),
+            Some(tls) => tls.refusal(error).map_or_else(Error::from_io, Error::Tls),
             None => Error::from_io(error),
         }
     }
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_redis_said_before_it_closed_is_the_reason_whether_or_not_anything_could_be_sent() {
-        let wanted = "Redis has closed the connection: ERR: max number of clients reached";
+        let wanted = "Redis closed the connection: ERR: max number of clients reached";
         let closed = || {
             let (connection, mut server, stop) = pair();
             server.write_all(b"-ERR max number of clients reached\r\n").unwrap();

@@ -32,7 +32,7 @@ use crate::shutdown::Shutdown;
 use crate::tls::Connector;
 use address::{Node, Topology};
 use connection::ConnectContext;
-use error::Error;
+pub(super) use error::Error;
 use sentinel::Sentinels;
 use session::{Session, Woken};
 

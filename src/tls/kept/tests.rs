@@ -78,7 +78,8 @@ fn bad_files_keep_the_last_good_ones_and_are_reported_once() {
     let mut kept = own(&files);
     let before = std::sync::Arc::clone(&kept.made().certified);
     let good = std::fs::read_to_string(&files.cert).unwrap();
-    for (fault, wanted) in [("garbage", "holds no certificate"), ("-----BEGIN CERTIFICATE-----\n!", "not valid PEM")] {
+    for (fault, wanted) in [("garbage", "contains no certificate"), ("-----BEGIN CERTIFICATE-----\n!", "not valid PEM")]
+    {
         replace(&files.cert, fault);
         is(take(&mut kept), wanted);
         assert!(take(&mut kept).is_none() && take(&mut kept).is_none(), "{fault}: reported twice");
@@ -101,7 +102,7 @@ fn cas_are_replaced_and_kept_as_certificates_are() {
     let subjects = |kept: &Kept<TrustedCas>| kept.made().roots.clone();
     let before = subjects(&kept);
     replace(&old.ca, "");
-    is(take(&mut kept), "holds no certificate; write PEM, with -----BEGIN CERTIFICATE-----; the old CAs stay");
+    is(take(&mut kept), "contains no certificate; write PEM, with -----BEGIN CERTIFICATE-----; the old CAs stay");
     assert_eq!(subjects(&kept), before);
     replace(&old.ca, &std::fs::read_to_string(&new.ca).unwrap());
     is(take(&mut kept), "ca.pem: 1");

@@ -165,7 +165,7 @@ mod programs {
             both_have(number);
         }
         for program in [&client, &relay] {
-            assert_said_once(program, &["holds no certificate", "the old CAs stay", "do not match"]);
+            assert_said_once(program, &["contains no certificate", "the old CAs stay", "do not match"]);
         }
         // New ones, all at once good.
         old.write("own", &new.issue_until(&["ana"], 2060));
