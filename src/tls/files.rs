@@ -77,7 +77,7 @@ pub enum Error {
     #[error("TLS cannot be set up; the log says why at level debug")]
     Setup,
     /// The files were not read within the limit.
-    #[error("cannot read the TLS files within {} s; does their file system hang?", .0.as_secs())]
+    #[error("cannot read the TLS files within {} s (does their file system hang?)", .0.as_secs())]
     Late(Duration),
     /// The thread that reads the files could not be started.
     #[error("cannot start a thread that reads the TLS files")]

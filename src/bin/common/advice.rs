@@ -27,18 +27,24 @@ pub(crate) fn advice(error: &(dyn Error + 'static), tls: &TlsOptions) -> Option<
     iter::successors(Some(error), |&error| error.source()).filter_map(|error| advice_on(error, tls)).last()
 }
 
-/// Returns the advice on `error` alone.
+/// Returns the advice on `error` alone, and on the error in it where the two have the same message.
 fn advice_on(error: &(dyn Error + 'static), tls: &TlsOptions) -> Option<String> {
     if let Some(error) = error.downcast_ref::<source::Error>() {
         return match error {
             source::Error::Tls { source, .. } => on_files(source, tls),
+            source::Error::State(error) => advice_on(error, tls),
             error if error.lacks_password() => Some("give the password with --redis-password-file FILE".to_owned()),
             error if error.kind() == Failure::TooLarge => Some(RAISE.to_owned()),
             _ => None,
         };
     }
-    if let Some(client::Error::PlainToTls) = error.downcast_ref() {
-        return Some(tls.on.to_owned());
+    if let Some(error) = error.downcast_ref::<client::Error>() {
+        return match error {
+            client::Error::PlainToTls => Some(tls.on.to_owned()),
+            client::Error::Frame(error) => advice_on(error, tls),
+            client::Error::Format(error) => advice_on(error, tls),
+            _ => None,
+        };
     }
     let fixed = if let Some(feed::Error::TooLarge { .. }) = error.downcast_ref() {
         "raise --max-frame here and at the clients"
@@ -129,7 +135,7 @@ mod tests {
         let long = || source::Error::TooLong { name: "x".to_owned(), max: 1 };
         let header = *b"9         ";
         let frame = frame::Error::TooLarge { header, len: 9, max: 1 };
-        let state = state::Error::TooLong { name: "x".to_owned(), max: 1 };
+        let state = || state::Error::TooLong { name: "x".to_owned(), max: 1 };
         let upstream = source::Error::Upstream {
             name: "x".to_owned(),
             kind: Failure::TooLarge,
@@ -141,7 +147,8 @@ mod tests {
             (&refused, "raise --max-frame here and at the clients"),
             (&long(), "raise --max-frame if this is meant"),
             (&upstream, "raise --max-frame if this is meant"),
-            (&state, "raise --max-frame if this is meant"),
+            (&state(), "raise --max-frame if this is meant"),
+            (&source::Error::from(state()), "raise --max-frame if this is meant"),
             (&client::Error::from(frame), "raise --max-frame at both ends if this is meant"),
             (&client::Error::PlainToTls, "turn it on"),
         ] {

@@ -107,7 +107,13 @@ impl Relay {
     }
 
     fn failed(&self, error: ParentError) -> Error {
-        Error::Upstream { name: self.log.name().to_owned(), kind: error.kind(), source: error.into() }
+        let (name, kind) = (self.log.name().to_owned(), error.kind());
+        // An error of the client as it is, for the advice of the program.
+        let source = match error {
+            ParentError::Client(error) => error.into(),
+            error => error.into(),
+        };
+        Error::Upstream { name, kind, source }
     }
 }
 

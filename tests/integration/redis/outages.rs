@@ -32,9 +32,9 @@ fn connections_that_redis_closes_while_idle_are_made_again_and_no_outage() {
         // While they are made again, it is the first reading that has it.
         wait_map(&mut client, &texts(&[("n", &n.to_string())]));
     }
-    let before = count(&server, "the subscription is lost");
+    let before = count(&server, "the subscription was lost");
     assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
-    eventually("that was noticed", || count(&server, "the subscription is lost") > before);
+    eventually("that was noticed", || count(&server, "the subscription was lost") > before);
     set_n(&redis, "5");
     eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
     wait_map(&mut client, &texts(&[("n", "5")]));
