@@ -2,8 +2,9 @@
 
 use log::Level;
 
+use super::error::Error;
 use super::report::Notice;
-use super::{Error, Published, Sink};
+use super::sink::{Published, Sink};
 use crate::stats::health::Failure;
 
 /// Filters the log lines of a source across a network.

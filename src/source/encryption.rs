@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Error;
+use super::error::Error;
 use crate::stats::health::Failure;
 use crate::tls::{ClientTls, Connector, HandshakeError};
 

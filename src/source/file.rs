@@ -10,9 +10,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::Source;
+use super::error::Error;
 use super::report::{Notice, SourceLog};
+use super::sink::{Published, Sink};
 use super::syntax::Syntax;
-use super::{Error, Published, Sink, Source};
 use crate::display::escape::escape;
 use crate::files;
 use crate::format;

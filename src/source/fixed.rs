@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Error, Sink, Source};
+use super::Source;
+use super::error::Error;
+use super::sink::Sink;
 use crate::map::{self, Map};
 use crate::shutdown::Shutdown;
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use log::Level;
 
+use super::Source;
+use super::error::Error;
 use super::report::Notice;
+use super::sink::{Published, Sink};
 use super::syntax::Syntax;
-use super::{Error, Published, Sink, Source};
 
 use crate::display::throttle::Throttle;
 use crate::shutdown::Shutdown;

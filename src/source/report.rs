@@ -2,7 +2,7 @@
 
 use log::Level;
 
-use super::Published;
+use super::sink::Published;
 
 /// A line for the log. Returned instead of written, so that tests can see it.
 #[derive(Debug, Clone, PartialEq, Eq)]

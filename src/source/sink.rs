@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Error;
+use super::error::Error;
 use super::state_writer::StateWriter;
 use crate::display::error_chain::ErrorChain;
 use crate::feed::{self, Feed};

@@ -17,7 +17,7 @@ use super::file_reader::FileReader;
 use super::files::{Error, Identity};
 use super::kept::{Kept, Look, Notice, When};
 use super::parts::{OwnCertificate, TrustedCas};
-use super::provider;
+use super::provider::provider;
 use super::session::{Session, Step};
 use crate::display::error_chain::ErrorChain;
 use crate::platform::Readiness;

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::display::escape::escape;
 use crate::display::units::format_duration;
+use crate::tls::time::date;
 
 /// The most characters that are shown of a text that a peer can choose.
 const LONGEST_TEXT: usize = 64;
@@ -376,7 +377,7 @@ impl LocalFault {
 }
 
 fn time(time: Option<SystemTime>) -> String {
-    time.map_or_else(String::new, |time| format!(" {}", super::date(time)))
+    time.map_or_else(String::new, |time| format!(" {}", date(time)))
 }
 
 /// Returns `text`, which a peer may have chosen, escaped and cut.

@@ -4,7 +4,7 @@ use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::failure::{CertificateFault, End};
-use super::provider;
+use super::provider::provider;
 
 /// Returns the faults that a peer that trusts the CA will find in `chain`, whose first certificate `owner` presents.
 ///

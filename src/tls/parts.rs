@@ -10,8 +10,10 @@ use rustls::sign::CertifiedKey;
 
 use super::failure::End;
 use super::files::{self, Error, Identity, KeyContent};
+use super::inspection;
 use super::kept::Part;
-use super::{inspection, not_after, provider};
+use super::provider::{not_after, provider};
+use super::time::date;
 
 /// This end's own certificate and key, which are valid only together.
 #[derive(Debug, Clone)]
@@ -58,8 +60,7 @@ impl Part for OwnCertificate {
     }
 
     fn describe(&self, made: &Own) -> String {
-        let until =
-            made.not_after.map_or_else(String::new, |not_after| format!(", valid until {}", super::date(not_after)));
+        let until = made.not_after.map_or_else(String::new, |not_after| format!(", valid until {}", date(not_after)));
         format!("TLS certificate {}{until}", files::name(&self.files.cert))
     }
 }

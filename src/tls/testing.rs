@@ -3,8 +3,11 @@
 
 use std::io::{self, Read, Write};
 
+use super::acceptor::Acceptor;
+use super::connector::Connector;
+use super::failure::HandshakeError;
+use super::read_count::ReadCount;
 use super::session::{Session, Step};
-use super::{Acceptor, Connector, HandshakeError, ReadCount};
 
 /// Returns what `error` means to a server.
 pub fn at_server(error: io::Error) -> HandshakeError {

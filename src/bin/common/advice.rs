@@ -33,7 +33,7 @@ fn advice_on(error: &(dyn Error + 'static), tls: &TlsOptions) -> Option<String> 
         return match error {
             source::Error::Tls { source, .. } => on_files(source, tls),
             source::Error::State(error) => advice_on(error, tls),
-            error if error.lacks_password() => Some("give the password with --redis-password-file FILE".to_owned()),
+            source::Error::NoPassword { .. } => Some("give the password with --redis-password-file FILE".to_owned()),
             error if error.kind() == Failure::TooLarge => Some(RAISE.to_owned()),
             _ => None,
         };
@@ -155,6 +155,9 @@ mod tests {
             assert_eq!(advice(error, &OPTIONS).as_deref(), Some(wanted), "{error}");
         }
         assert_eq!(advice(&client::Error::TimedOut, &OPTIONS), None);
+        let source = "NOAUTH".to_owned().into();
+        let error = source::Error::NoPassword { name: "redis://h".to_owned(), source };
+        assert_eq!(advice(&error, &OPTIONS).as_deref(), Some("give the password with --redis-password-file FILE"));
     }
 
     #[cfg(any(feature = "tls", feature = "tls-ring"))]

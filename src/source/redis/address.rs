@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
-use super::super::{encryption, scheme};
-use super::Error;
+use super::error::Error;
 use crate::display::escape::escape;
 use crate::files;
+use crate::source::{encryption, error as source, scheme};
 use crate::tls::ClientTls;
 
 /// What an address looks like.
@@ -161,7 +161,7 @@ impl Password {
     ///
     /// # Errors
     /// If it is neither a regular file nor a pipe that ends in time, or no text of at most 4 KiB.
-    pub fn in_file(path: impl Into<PathBuf>) -> Result<Self, super::super::Error> {
+    pub fn in_file(path: impl Into<PathBuf>) -> Result<Self, source::Error> {
         let path = path.into();
         let piped =
             files::read_pipe(&path, MAX_PASSWORD, files::PIPE_LIMIT).and_then(|text| text.map(utf8).transpose());
@@ -173,7 +173,7 @@ impl Password {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::File(path)),
             checked => checked.map_err(|source| {
                 let name = escape(&path.to_string_lossy());
-                super::super::Error::Unreadable { name, source }
+                source::Error::Unreadable { name, source }
             }),
         }
     }
@@ -202,10 +202,10 @@ fn without_line_end(text: &str) -> &str {
 }
 
 impl FromStr for Address {
-    type Err = super::super::Error;
+    type Err = source::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = |problem: String| super::super::Error::BadAddress { name: scheme::mask(text), problem };
+        let refused = |problem: String| source::Error::BadAddress { name: scheme::mask(text), problem };
         let (scheme, rest) = scheme::split(text).ok_or_else(|| refused(SHAPE.to_owned()))?;
         let topology = match scheme.as_str() {
             "redis" | "valkey" | "redis+unix" | "valkey+unix" | "rediss" | "valkeys" => Topology::Single,

@@ -8,22 +8,21 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::{Cmd, FromRedisValue, Value};
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
 use super::address::{Address, Node};
+use super::error::Error;
+use super::limits::{TIMEOUT, WHOLE_REPLY};
 use super::scan::{Malformed, Replies};
-use super::{Error, TIMEOUT};
+
 use crate::client::{self, Resolver};
 use crate::display::escape::escape;
 use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 use crate::tls::Connector;
-
-/// How long a whole reply may take, however it progresses: 10 s. A silence inside it may last [`TIMEOUT`].
-const WHOLE_REPLY: Duration = Duration::from_secs(10);
 
 /// How servers are reached, and what bounds it.
 #[derive(Clone, Copy)]
@@ -302,8 +301,9 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
     use std::thread;
+    use std::time::Duration;
 
-    use crate::source::RedisAddress;
+    use crate::source::redis::address::Address as RedisAddress;
 
     const LONG: Duration = Duration::from_mins(1);
 

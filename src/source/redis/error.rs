@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use super::super::encryption;
-use super::TIMEOUT;
+use super::limits::TIMEOUT;
 use crate::client;
 use crate::display::escape::{escape, escape_start};
 use crate::feed;
+use crate::source::encryption;
 use crate::stats::health::Failure;
 use crate::tls::HandshakeError;
 
@@ -17,7 +17,7 @@ const MAX_DETAIL: usize = 200;
 /// Why there is no map from Redis.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(in crate::source) enum Error {
+pub(super) enum Error {
     /// The connection could not be made.
     #[error(transparent)]
     Connect(client::Error),
@@ -192,7 +192,7 @@ impl Error {
     }
 
     /// True if and only if Redis requires a password, and none was sent.
-    pub(in crate::source) fn lacks_password(&self) -> bool {
+    pub(super) fn lacks_password(&self) -> bool {
         match self {
             Self::Server { code, .. } => code == "NOAUTH",
             Self::Sentinel { has_password, .. } => !has_password,

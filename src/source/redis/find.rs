@@ -2,9 +2,9 @@
 
 use redis::{Value, cmd};
 
-use super::Error;
 use super::address::{Node, Topology};
 use super::connection::{ConnectContext, Connection};
+use super::error::Error;
 use super::login::log_in;
 use super::sentinel::Sentinels;
 use crate::stats::health::Failure;

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 
 use redis::Value as Reply;
 
-use super::Error;
+use super::error::Error;
 use crate::display::escape::escape_start;
 use crate::format;
 use crate::map::{Budget, Key, Map, Value, ValueSeed};

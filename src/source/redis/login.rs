@@ -2,9 +2,9 @@
 
 use redis::{Value, cmd};
 
-use super::Error;
 use super::address::{Node, Password};
 use super::connection::{ConnectContext, Connection};
+use super::error::Error;
 
 /// Returns a connection to `node` that may be used.
 ///

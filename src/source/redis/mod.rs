@@ -9,6 +9,7 @@ mod connection;
 mod error;
 mod find;
 mod hash;
+mod limits;
 mod login;
 mod pubsub;
 mod scan;
@@ -20,10 +21,12 @@ pub mod testing;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Source;
 use super::connection_log::ConnectionLog;
 use super::encryption;
+use super::error as source;
 use super::report::Notice;
-use super::{Sink, Source};
+use super::sink::Sink;
 use crate::client::{Backoff, Resolver};
 use crate::display::error_chain::ErrorChain;
 use crate::display::escape::escape;
@@ -32,24 +35,12 @@ use crate::shutdown::Shutdown;
 use crate::tls::Connector;
 use address::{Node, Topology};
 use connection::ConnectContext;
-pub(super) use error::Error;
+use error::Error;
+use limits::{MAX_REPLY_FRAMES, MIN_MAX_REPLY, SOON};
 use sentinel::Sentinels;
 use session::{Session, Woken};
 
 pub use address::{Address, Password};
-
-/// How long Redis may be silent when it is asked something, or is connected to: 2 s, as its other clients wait.
-const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How much longer than the largest frame a reply may be: room for what the protocol puts around each field, and for
-/// values that take less room in the frame.
-const MAX_REPLY_FRAMES: usize = 4;
-
-/// The least limit for a reply, however small the frames: 1 MiB.
-const MIN_MAX_REPLY: usize = 1024 * 1024;
-
-/// How soon what is temporary is looked at again: 1 s.
-const SOON: Duration = Duration::from_secs(1);
 
 /// Follows a hash in Redis or Valkey.
 ///
@@ -148,14 +139,18 @@ impl Redis {
 
     fn fail(&mut self, error: Error, sink: &Sink) {
         let (name, kind) = (self.log.name().to_owned(), error.kind());
-        let error = super::Error::Upstream { name, kind, source: error.into() };
+        let error = if error.lacks_password() {
+            source::Error::NoPassword { name, source: error.into() }
+        } else {
+            source::Error::Upstream { name, kind, source: error.into() }
+        };
         self.log.down(&error, sink).iter().for_each(Notice::log);
     }
 }
 
 impl Source for Redis {
     /// Reads the files of TLS, and no map: Redis may be away, and the clients need not wait for it to come back.
-    fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), super::Error> {
+    fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), source::Error> {
         if let Some(Password::File(path)) = &self.address.password {
             warn_if_public(path, "the password");
         }

@@ -7,7 +7,8 @@ use redis::{Msg, Value, cmd};
 
 use super::address::Address;
 use super::connection::Connection;
-use super::{Error, TIMEOUT};
+use super::error::Error;
+use super::limits::TIMEOUT;
 
 /// How long nothing may be said on a connection before it is asked for a sign of life: 5 s, the server's default interval.
 pub(super) const LIFE_PERIOD: Duration = Duration::from_secs(5);

@@ -13,8 +13,9 @@ use redis::{Cmd, FromRedisValue, cmd};
 
 use super::address::{Address, Node};
 use super::connection::{ConnectContext, Connection};
+use super::error::Error;
+use super::limits::TIMEOUT;
 use super::login::authenticate;
-use super::{Error, TIMEOUT};
 use crate::client::Resolver;
 use crate::shutdown::Shutdown;
 use crate::stats::health::Failure;

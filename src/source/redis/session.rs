@@ -7,11 +7,13 @@ use redis::{Cmd, FromRedisValue, Value, cmd};
 
 use super::address::{Node, Topology};
 use super::connection::{ConnectContext, Connection};
+use super::error::Error;
 use super::find::{find, moved_to};
+use super::hash;
 use super::login::log_in;
 use super::pubsub::{LIFE_PERIOD, PubSub};
 use super::sentinel::Sentinels;
-use super::{Error, hash};
+
 use crate::map::Map;
 
 /// How often the revision is looked at.

@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use redis::{FromRedisValue, Msg, Value};
 
 use super::connection::Connection;
-use super::{Error, hash};
+use super::error::Error;
+use super::hash;
 use crate::map::Map;
 use crate::shutdown::Shutdown;
 

@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Source;
 use super::connection_log::ConnectionLog;
 use super::encryption;
+use super::error::Error;
 use super::report::Notice;
-use super::{Error, Published, Sink, Source};
+use super::sink::{Published, Sink};
 use crate::client::{self, Event, Follower};
 use crate::frame;
 use crate::shutdown::Shutdown;

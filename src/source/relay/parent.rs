@@ -6,12 +6,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Error, encryption, scheme};
 use crate::client::address::has_zone;
 use crate::client::{ClientConfig, FollowConfig};
 use crate::display::escape::escape;
 use crate::display::units::{parse_duration, parse_size};
 use crate::format::Format;
+use crate::source::error::Error;
+use crate::source::{encryption, scheme};
 use crate::tls::{ClientTls, Connector};
 
 /// What stands before the server's address.

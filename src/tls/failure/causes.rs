@@ -14,7 +14,7 @@ use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use super::{CertificateFault, End, HandshakeError, Incompatibility, LocalFault, Refusal, Violation, printable};
 use crate::display::escape::escape;
-use crate::tls::system_time;
+use crate::tls::time::system_time;
 
 /// The most characters of an error's text in the log at level debug.
 const LONGEST_DETAIL: usize = 500;
