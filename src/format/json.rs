@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny};
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
+use super::Format;
+use super::error::{Error, Outcome, check_depth};
 use super::json_fault::JsonFault;
-use super::{Error, Format, Outcome, check_depth};
 use crate::map::{BEYOND_64_BITS, Budget, Key, Map, MapSeed, Value, ValueSeed};
 
 /// Why a map has no form in JSON.

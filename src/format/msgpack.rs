@@ -4,7 +4,7 @@ use rmp_serde::{Deserializer, Serializer};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed};
 
-use super::Outcome;
+use super::error::Outcome;
 use crate::map::{Budget, MAX_DEPTH, Map, MapSeed};
 
 /// Why a payload is not given to rmp-serde.

@@ -10,7 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Outcome, json};
+use super::error::Outcome;
+use super::json;
 use crate::map::{Budget, Key, Map, Value, ValueSeed, parse_number};
 
 /// A line that is no entry.

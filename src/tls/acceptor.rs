@@ -12,7 +12,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::failure::{End, HandshakeError};
+use super::failure::{End, HandshakeError, causes};
 use super::files::{Error, Identity};
 use super::handshake_limiter::{HandshakeLimiter, Queue};
 use super::kept::{Kept, Look, Notice, When};
@@ -122,7 +122,7 @@ impl Acceptor {
         for<'socket> &'socket S: Read + Write,
     {
         let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config);
-        let tls = ServerConnection::new(config).map_err(HandshakeError::of_setup)?;
+        let tls = ServerConnection::new(config).map_err(causes::of_setup)?;
         Ok(Box::new(Session::new(socket, tls)))
     }
 
@@ -145,7 +145,7 @@ impl Acceptor {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(HandshakeError::TimedOut(timeout));
             }
-            let readiness = match session.step(Some(&queue)).map_err(HandshakeError::at_server)? {
+            let readiness = match session.step(Some(&queue)).map_err(causes::at_server)? {
                 Step::Done => return Ok(()),
                 Step::Again | Step::Late => continue,
                 Step::WaitReadable => Readiness::Readable,

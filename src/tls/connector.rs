@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ClientConnection};
 
-use super::failure::{CertificateFault, End, HandshakeError, printable};
+use super::failure::{CertificateFault, End, HandshakeError, causes, printable};
 use super::file_reader::FileReader;
 use super::files::{Error, Identity};
 use super::kept::{Kept, Look, Notice, When};
@@ -145,7 +145,7 @@ impl Connector {
         let notices = self.loaded().refresh();
         notices.iter().for_each(Notice::log);
         let session = self.session(socket, name)?;
-        let failed = |error| HandshakeError::at_client(error, self.has_certificate);
+        let failed = |error| causes::at_client(error, self.has_certificate);
         loop {
             let readiness = match session.step(None).map_err(failed)? {
                 Step::Done => return Ok(session),
@@ -174,7 +174,7 @@ impl Connector {
         for<'socket> &'socket S: Read + Write,
     {
         let tls = ClientConnection::new(Arc::clone(&self.loaded().config), name);
-        Ok(Box::new(Session::new(socket, tls.map_err(HandshakeError::of_setup)?)))
+        Ok(Box::new(Session::new(socket, tls.map_err(causes::of_setup)?)))
     }
 
     /// Returns what `error` means, if TLS broke the connection off and not the network. With TLS 1.3 a client's handshake
@@ -183,7 +183,7 @@ impl Connector {
     /// # Errors
     /// `error` itself if it is the network's.
     pub(crate) fn refusal(&self, error: io::Error) -> Result<HandshakeError, io::Error> {
-        HandshakeError::in_client_session(error, self.has_certificate)
+        causes::in_client_session(error, self.has_certificate)
     }
 }
 

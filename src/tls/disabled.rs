@@ -64,13 +64,13 @@ impl Acceptor {
 }
 
 impl HandshakeError {
-    pub(crate) fn in_server_session(error: io::Error) -> Result<Self, io::Error> {
-        Err(error)
-    }
-
     pub(crate) fn is_refusal(&self) -> bool {
         match *self {}
     }
+}
+
+pub(crate) fn in_server_session(error: io::Error) -> Result<HandshakeError, io::Error> {
+    Err(error)
 }
 
 impl Connector {

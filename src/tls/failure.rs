@@ -4,7 +4,7 @@
 //! types, and says neither whose certificate it is about nor how to fix it. Where the fix is a setting of this end, the
 //! error states the fact alone, and the program adds its option.
 
-mod causes;
+pub(super) mod causes;
 
 use std::fmt;
 use std::io;

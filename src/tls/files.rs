@@ -10,6 +10,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::failure::causes::certificate_fault;
 use super::failure::{CertificateFault, End};
 use crate::display::escape::escape;
 use crate::files;
@@ -170,9 +171,7 @@ pub(super) fn pair_error(identity: &Identity, error: &rustls::Error) -> Error {
     log::debug!("TLS: {}", escape(&format!("{error:?}")));
     match error {
         rustls::Error::InconsistentKeys(_) => Error::Identity(identity.clone()),
-        rustls::Error::InvalidCertificate(fault) => {
-            Error::Certificate(identity.cert.clone(), CertificateFault::of(fault))
-        }
+        rustls::Error::InvalidCertificate(fault) => Error::Certificate(identity.cert.clone(), certificate_fault(fault)),
         // The cryptography reports an unusable key as a text.
         _ => Error::UnsupportedKey(identity.key.clone()),
     }

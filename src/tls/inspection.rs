@@ -3,6 +3,7 @@
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
+use super::failure::causes::webpki_fault;
 use super::failure::{CertificateFault, End};
 use super::provider::provider;
 
@@ -15,21 +16,21 @@ pub(super) fn faults(chain: &[CertificateDer<'_>], owner: End) -> Vec<Certificat
     let Some((own, issuers)) = chain.split_first() else { return Vec::new() };
     let own = match EndEntityCert::try_from(own) {
         Ok(own) => own,
-        Err(error) => return vec![CertificateFault::of_webpki(&error)],
+        Err(error) => return vec![webpki_fault(&error)],
     };
     let (mut faults, mut now) = (Vec::new(), UnixTime::now());
     // webpki checks the time first, and reports nothing else then.
     if let Err(error @ (CertExpired { not_after: then, .. } | CertNotValidYet { not_before: then, .. })) =
         verify(&own, &[], &[], owner, now)
     {
-        faults.push(CertificateFault::of_webpki(&error));
+        faults.push(webpki_fault(&error));
         now = then;
     }
     // Without any CA, a good certificate has an unknown issuer.
     match verify(&own, &[], &[], owner, now) {
         Ok(()) | Err(UnknownIssuer) => {}
         Err(error) => {
-            faults.push(CertificateFault::of_webpki(&error));
+            faults.push(webpki_fault(&error));
             return faults;
         }
     }
@@ -40,7 +41,7 @@ pub(super) fn faults(chain: &[CertificateDer<'_>], owner: End) -> Vec<Certificat
         if let Err(error) = check_issuer(&own, &issuers[..at], issuer, owner, now) {
             faults.push(match error {
                 UnknownIssuer | InvalidSignatureForPublicKey => CertificateFault::ChainOrder,
-                error => CertificateFault::of_webpki(&error),
+                error => webpki_fault(&error),
             });
             break;
         }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 pub use acceptor::{Acceptor, ServerTls};
 pub use connector::{ClientTls, Connector};
+pub(crate) use failure::causes::in_server_session;
 pub use failure::{CertificateFault, End, HandshakeError, Incompatibility, LocalFault, Refusal, Violation};
 pub use files::{Error, Identity};
 pub(crate) use read_count::ReadCount;

@@ -5,13 +5,13 @@ use std::io::{self, Read, Write};
 
 use super::acceptor::Acceptor;
 use super::connector::Connector;
-use super::failure::HandshakeError;
+use super::failure::{HandshakeError, causes};
 use super::read_count::ReadCount;
 use super::session::{Session, Step};
 
 /// Returns what `error` means to a server.
 pub fn at_server(error: io::Error) -> HandshakeError {
-    HandshakeError::at_server(error)
+    causes::at_server(error)
 }
 
 /// A session and the stream below it.
@@ -49,7 +49,7 @@ where
     /// What the pump says, in the words of a server.
     pub fn shake_hands(&self) -> Result<bool, HandshakeError> {
         loop {
-            match self.0.step(None).map_err(HandshakeError::at_server)? {
+            match self.0.step(None).map_err(causes::at_server)? {
                 Step::Done => return Ok(true),
                 Step::Again | Step::Late => {}
                 Step::WaitReadable | Step::WaitWritable => return Ok(false),

@@ -36,37 +36,35 @@ struct Context {
     has_certificate: bool,
 }
 
-impl HandshakeError {
-    /// Returns the error for a server whose handshake failed with `error`.
-    pub(in crate::tls) fn at_server(error: io::Error) -> Self {
-        Context { end: End::Server, stage: Stage::Handshake, has_certificate: true }.classify(error)
-    }
+/// Returns the error for a server whose handshake failed with `error`.
+pub(in crate::tls) fn at_server(error: io::Error) -> HandshakeError {
+    Context { end: End::Server, stage: Stage::Handshake, has_certificate: true }.classify(error)
+}
 
-    /// Returns the error for a session that rustls could not create.
-    pub(in crate::tls) fn of_setup(error: rustls::Error) -> Self {
-        Self::at_server(io::Error::new(ErrorKind::InvalidData, error))
-    }
+/// Returns the error for a session that rustls could not create.
+pub(in crate::tls) fn of_setup(error: rustls::Error) -> HandshakeError {
+    at_server(io::Error::new(ErrorKind::InvalidData, error))
+}
 
-    /// Returns the error for a client whose handshake failed with `error`.
-    pub(in crate::tls) fn at_client(error: io::Error, has_certificate: bool) -> Self {
-        Context { end: End::Client, stage: Stage::Handshake, has_certificate }.classify(error)
-    }
+/// Returns the error for a client whose handshake failed with `error`.
+pub(in crate::tls) fn at_client(error: io::Error, has_certificate: bool) -> HandshakeError {
+    Context { end: End::Client, stage: Stage::Handshake, has_certificate }.classify(error)
+}
 
-    /// Returns the error for a server whose established session failed with `error`.
-    ///
-    /// # Errors
-    /// `error` itself if the socket failed and not TLS.
-    pub(crate) fn in_server_session(error: io::Error) -> Result<Self, io::Error> {
-        Context { end: End::Server, stage: Stage::Session, has_certificate: true }.classify_in_session(error)
-    }
+/// Returns the error for a server whose established session failed with `error`.
+///
+/// # Errors
+/// `error` itself if the socket failed and not TLS.
+pub(crate) fn in_server_session(error: io::Error) -> Result<HandshakeError, io::Error> {
+    Context { end: End::Server, stage: Stage::Session, has_certificate: true }.classify_in_session(error)
+}
 
-    /// Returns the error for a client whose established session failed with `error`.
-    ///
-    /// # Errors
-    /// `error` itself if the socket failed and not TLS.
-    pub(in crate::tls) fn in_client_session(error: io::Error, has_certificate: bool) -> Result<Self, io::Error> {
-        Context { end: End::Client, stage: Stage::Session, has_certificate }.classify_in_session(error)
-    }
+/// Returns the error for a client whose established session failed with `error`.
+///
+/// # Errors
+/// `error` itself if the socket failed and not TLS.
+pub(in crate::tls) fn in_client_session(error: io::Error, has_certificate: bool) -> Result<HandshakeError, io::Error> {
+    Context { end: End::Client, stage: Stage::Session, has_certificate }.classify_in_session(error)
 }
 
 impl Context {
@@ -95,8 +93,8 @@ impl Context {
             E::InvalidMessage(_) if self.end == End::Server => HandshakeError::PlainClient,
             E::InvalidMessage(_) => HandshakeError::PlainServer,
             E::NoCertificatesPresented if self.end == End::Server => HandshakeError::NoClientCertificate,
-            E::InvalidCertificate(fault) => HandshakeError::Certificate(self.end.other(), CertificateFault::of(fault)),
-            E::PeerIncompatible(fault) => HandshakeError::Incompatible(Incompatibility::of(fault)),
+            E::InvalidCertificate(fault) => HandshakeError::Certificate(self.end.other(), certificate_fault(fault)),
+            E::PeerIncompatible(fault) => HandshakeError::Incompatible(incompatibility(fault)),
             E::AlertReceived(alert) => self.of_alert(*alert),
             E::InappropriateMessage { .. } | E::InappropriateHandshakeMessage { .. } => {
                 HandshakeError::Violated(Violation::Unexpected)
@@ -172,132 +170,130 @@ impl Context {
     }
 }
 
-impl CertificateFault {
-    /// Returns the fault that rustls reports as `error`.
-    pub(in crate::tls) fn of(error: &CertificateError) -> Self {
-        use CertificateError as C;
-        #[allow(deprecated, reason = "a verifier may report an error without its context")]
-        match error {
-            C::ExpiredContext { not_after, .. } => Self::Expired(system_time(*not_after)),
-            C::NotValidYetContext { not_before, .. } => Self::NotYetValid(system_time(*not_before)),
-            C::Expired => Self::Expired(None),
-            C::NotValidYet => Self::NotYetValid(None),
-            C::NotValidForNameContext { presented, .. } if presented.is_empty() => Self::NoName,
-            C::NotValidForNameContext { expected, presented } => {
-                Self::WrongName { wanted: printable(&expected.to_str()), presented: names(presented) }
-            }
-            C::UnknownIssuer => Self::UnknownIssuer,
-            C::BadSignature => Self::BadSignature,
-            C::InvalidPurpose | C::InvalidPurposeContext { .. } => Self::WrongPurpose,
-            C::Revoked => Self::Revoked,
-            C::BadEncoding => Self::Malformed,
-            C::UnhandledCriticalExtension => Self::UnsupportedExtension,
-            C::UnsupportedSignatureAlgorithm
-            | C::UnsupportedSignatureAlgorithmContext { .. }
-            | C::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => Self::UnsupportedSignature,
-            C::Other(other) => other.0.downcast_ref::<webpki::Error>().map_or(Self::Unknown, Self::of_webpki),
-            // Errors of revocation lists, of OCSP and of other verifiers, which are not used here. A name without its
-            // context cannot occur either.
-            C::UnknownRevocationStatus
-            | C::ExpiredRevocationList
-            | C::ExpiredRevocationListContext { .. }
-            | C::InvalidOcspResponse
-            | C::ApplicationVerificationFailure
-            | C::NotValidForName => Self::Unknown,
-            _ => Self::Unknown,
+/// Returns the fault that rustls reports as `error`.
+pub(in crate::tls) fn certificate_fault(error: &CertificateError) -> CertificateFault {
+    use CertificateError as C;
+    use CertificateFault as F;
+    #[allow(deprecated, reason = "a verifier may report an error without its context")]
+    match error {
+        C::ExpiredContext { not_after, .. } => F::Expired(system_time(*not_after)),
+        C::NotValidYetContext { not_before, .. } => F::NotYetValid(system_time(*not_before)),
+        C::Expired => F::Expired(None),
+        C::NotValidYet => F::NotYetValid(None),
+        C::NotValidForNameContext { presented, .. } if presented.is_empty() => F::NoName,
+        C::NotValidForNameContext { expected, presented } => {
+            F::WrongName { wanted: printable(&expected.to_str()), presented: names(presented) }
         }
-    }
-
-    /// Returns the fault that webpki reports as `error`.
-    pub(in crate::tls) fn of_webpki(error: &webpki::Error) -> Self {
-        use webpki::Error as W;
-        #[allow(deprecated, reason = "a verifier may report an error without its context")]
-        match error {
-            W::CertExpired { not_after, .. } => Self::Expired(system_time(*not_after)),
-            W::CertNotValidYet { not_before, .. } => Self::NotYetValid(system_time(*not_before)),
-            W::InvalidCertValidity => Self::Expired(None),
-            W::CertNotValidForName(context) if context.presented.is_empty() => Self::NoName,
-            W::CertNotValidForName(context) => {
-                Self::WrongName { wanted: printable(&context.expected.to_str()), presented: names(&context.presented) }
-            }
-            W::UnknownIssuer => Self::UnknownIssuer,
-            W::InvalidSignatureForPublicKey => Self::BadSignature,
-            W::CaUsedAsEndEntity => Self::IsCa,
-            W::EndEntityUsedAsCa => Self::IssuerNotCa,
-            W::EmptyEkuExtension | W::RequiredEkuNotFound | W::RequiredEkuNotFoundContext(_) => Self::WrongPurpose,
-            W::CertDistrusted | W::CertRevoked => Self::Revoked,
-            W::UnsupportedCertVersion => Self::OldVersion,
-            W::UnsupportedCriticalExtension => Self::UnsupportedExtension,
-            W::UnsupportedSignatureAlgorithm
-            | W::UnsupportedSignatureAlgorithmContext(_)
-            | W::UnsupportedSignatureAlgorithmForPublicKey
-            | W::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Self::UnsupportedSignature,
-            W::NameConstraintViolation => Self::NameConstraint,
-            W::PathLenConstraintViolated | W::MaximumPathDepthExceeded => Self::ChainTooLong,
-            W::MaximumNameConstraintComparisonsExceeded
-            | W::MaximumPathBuildCallsExceeded
-            | W::MaximumSignatureChecksExceeded => Self::ChainTooComplex,
-            W::BadDer
-            | W::BadDerTime
-            | W::ExtensionValueInvalid
-            | W::InvalidNetworkMaskConstraint
-            | W::InvalidSerialNumber
-            | W::MalformedDnsIdentifier
-            | W::MalformedExtensions
-            | W::MalformedNameConstraint
-            | W::SignatureAlgorithmMismatch
-            | W::TrailingData(_) => Self::Malformed,
-            // Errors of revocation lists, which are not used here, and of names of other types.
-            W::CrlExpired { .. }
-            | W::InvalidCrlNumber
-            | W::InvalidCrlSignatureForPublicKey
-            | W::IssuerNotCrlSigner
-            | W::UnknownRevocationStatus
-            | W::UnsupportedCrlIssuingDistributionPoint
-            | W::UnsupportedCrlVersion
-            | W::UnsupportedDeltaCrl
-            | W::UnsupportedIndirectCrl
-            | W::UnsupportedNameType
-            | W::UnsupportedRevocationReason
-            | W::UnsupportedRevocationReasonsPartitioning
-            | W::UnsupportedCrlSignatureAlgorithm
-            | W::UnsupportedCrlSignatureAlgorithmContext(_)
-            | W::UnsupportedCrlSignatureAlgorithmForPublicKey
-            | W::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => Self::Unknown,
-            _ => Self::Unknown,
-        }
+        C::UnknownIssuer => F::UnknownIssuer,
+        C::BadSignature => F::BadSignature,
+        C::InvalidPurpose | C::InvalidPurposeContext { .. } => F::WrongPurpose,
+        C::Revoked => F::Revoked,
+        C::BadEncoding => F::Malformed,
+        C::UnhandledCriticalExtension => F::UnsupportedExtension,
+        C::UnsupportedSignatureAlgorithm
+        | C::UnsupportedSignatureAlgorithmContext { .. }
+        | C::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => F::UnsupportedSignature,
+        C::Other(other) => other.0.downcast_ref::<webpki::Error>().map_or(F::Unknown, webpki_fault),
+        // Errors of revocation lists, of OCSP and of other verifiers, which are not used here. A name without its
+        // context cannot occur either.
+        C::UnknownRevocationStatus
+        | C::ExpiredRevocationList
+        | C::ExpiredRevocationListContext { .. }
+        | C::InvalidOcspResponse
+        | C::ApplicationVerificationFailure
+        | C::NotValidForName => F::Unknown,
+        _ => F::Unknown,
     }
 }
 
-impl Incompatibility {
-    /// Returns the incompatibility that rustls reports as `error`.
-    fn of(error: &PeerIncompatible) -> Self {
-        use PeerIncompatible as P;
-        match error {
-            P::ServerDoesNotSupportTls12Or13
-            | P::ServerTlsVersionIsDisabledByOurConfig
-            // An extension of TLS 1.2, which rustls requires before it checks the version.
-            | P::SignatureAlgorithmsExtensionRequired
-            | P::SupportedVersionsExtensionRequired
-            | P::Tls12NotOffered
-            | P::Tls12NotOfferedOrEnabled
-            | P::Tls13RequiredForQuic => Self::Version,
-            P::NoCipherSuitesInCommon => Self::CipherSuite,
-            P::NoKxGroupsInCommon
-            | P::NoEcPointFormatsInCommon
-            | P::EcPointsExtensionRequired
-            | P::KeyShareExtensionRequired
-            | P::NamedGroupsExtensionRequired
-            | P::UncompressedEcPointsRequired => Self::KeyExchange,
-            P::NoSignatureSchemesInCommon | P::NoCertificateRequestSignatureSchemesInCommon => Self::Signature,
-            P::ExtendedMasterSecretExtensionRequired
-            | P::IncorrectCertificateTypeExtension
-            | P::NullCompressionRequired
-            | P::ServerRejectedEncryptedClientHello(_)
-            | P::ServerSentHelloRetryRequestWithUnknownExtension
-            | P::UnsolicitedCertificateTypeExtension => Self::Feature,
-            _ => Self::Feature,
+/// Returns the fault that webpki reports as `error`.
+pub(in crate::tls) fn webpki_fault(error: &webpki::Error) -> CertificateFault {
+    use CertificateFault as F;
+    use webpki::Error as W;
+    #[allow(deprecated, reason = "a verifier may report an error without its context")]
+    match error {
+        W::CertExpired { not_after, .. } => F::Expired(system_time(*not_after)),
+        W::CertNotValidYet { not_before, .. } => F::NotYetValid(system_time(*not_before)),
+        W::InvalidCertValidity => F::Expired(None),
+        W::CertNotValidForName(context) if context.presented.is_empty() => F::NoName,
+        W::CertNotValidForName(context) => {
+            F::WrongName { wanted: printable(&context.expected.to_str()), presented: names(&context.presented) }
         }
+        W::UnknownIssuer => F::UnknownIssuer,
+        W::InvalidSignatureForPublicKey => F::BadSignature,
+        W::CaUsedAsEndEntity => F::IsCa,
+        W::EndEntityUsedAsCa => F::IssuerNotCa,
+        W::EmptyEkuExtension | W::RequiredEkuNotFound | W::RequiredEkuNotFoundContext(_) => F::WrongPurpose,
+        W::CertDistrusted | W::CertRevoked => F::Revoked,
+        W::UnsupportedCertVersion => F::OldVersion,
+        W::UnsupportedCriticalExtension => F::UnsupportedExtension,
+        W::UnsupportedSignatureAlgorithm
+        | W::UnsupportedSignatureAlgorithmContext(_)
+        | W::UnsupportedSignatureAlgorithmForPublicKey
+        | W::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => F::UnsupportedSignature,
+        W::NameConstraintViolation => F::NameConstraint,
+        W::PathLenConstraintViolated | W::MaximumPathDepthExceeded => F::ChainTooLong,
+        W::MaximumNameConstraintComparisonsExceeded
+        | W::MaximumPathBuildCallsExceeded
+        | W::MaximumSignatureChecksExceeded => F::ChainTooComplex,
+        W::BadDer
+        | W::BadDerTime
+        | W::ExtensionValueInvalid
+        | W::InvalidNetworkMaskConstraint
+        | W::InvalidSerialNumber
+        | W::MalformedDnsIdentifier
+        | W::MalformedExtensions
+        | W::MalformedNameConstraint
+        | W::SignatureAlgorithmMismatch
+        | W::TrailingData(_) => F::Malformed,
+        // Errors of revocation lists, which are not used here, and of names of other types.
+        W::CrlExpired { .. }
+        | W::InvalidCrlNumber
+        | W::InvalidCrlSignatureForPublicKey
+        | W::IssuerNotCrlSigner
+        | W::UnknownRevocationStatus
+        | W::UnsupportedCrlIssuingDistributionPoint
+        | W::UnsupportedCrlVersion
+        | W::UnsupportedDeltaCrl
+        | W::UnsupportedIndirectCrl
+        | W::UnsupportedNameType
+        | W::UnsupportedRevocationReason
+        | W::UnsupportedRevocationReasonsPartitioning
+        | W::UnsupportedCrlSignatureAlgorithm
+        | W::UnsupportedCrlSignatureAlgorithmContext(_)
+        | W::UnsupportedCrlSignatureAlgorithmForPublicKey
+        | W::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => F::Unknown,
+        _ => F::Unknown,
+    }
+}
+
+/// Returns the incompatibility that rustls reports as `error`.
+fn incompatibility(error: &PeerIncompatible) -> Incompatibility {
+    use PeerIncompatible as P;
+    match error {
+        P::ServerDoesNotSupportTls12Or13
+        | P::ServerTlsVersionIsDisabledByOurConfig
+        // An extension of TLS 1.2, which rustls requires before it checks the version.
+        | P::SignatureAlgorithmsExtensionRequired
+        | P::SupportedVersionsExtensionRequired
+        | P::Tls12NotOffered
+        | P::Tls12NotOfferedOrEnabled
+        | P::Tls13RequiredForQuic => Incompatibility::Version,
+        P::NoCipherSuitesInCommon => Incompatibility::CipherSuite,
+        P::NoKxGroupsInCommon
+        | P::NoEcPointFormatsInCommon
+        | P::EcPointsExtensionRequired
+        | P::KeyShareExtensionRequired
+        | P::NamedGroupsExtensionRequired
+        | P::UncompressedEcPointsRequired => Incompatibility::KeyExchange,
+        P::NoSignatureSchemesInCommon | P::NoCertificateRequestSignatureSchemesInCommon => Incompatibility::Signature,
+        P::ExtendedMasterSecretExtensionRequired
+        | P::IncorrectCertificateTypeExtension
+        | P::NullCompressionRequired
+        | P::ServerRejectedEncryptedClientHello(_)
+        | P::ServerSentHelloRetryRequestWithUnknownExtension
+        | P::UnsolicitedCertificateTypeExtension => Incompatibility::Feature,
+        _ => Incompatibility::Feature,
     }
 }
 

@@ -14,7 +14,7 @@ fn wrong_name(presented: &[&str]) -> String {
         expected: ServerName::try_from("localhost").unwrap(),
         presented: presented.iter().map(|name| (*name).to_owned()).collect(),
     });
-    HandshakeError::at_client(packed(error), false).to_string()
+    causes::at_client(packed(error), false).to_string()
 }
 
 #[test]
@@ -38,16 +38,16 @@ fn names_of_a_certificate_are_escaped_and_cut() {
 #[test]
 fn the_same_error_means_different_faults_at_each_end() {
     let no_tls = || packed(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType));
-    assert!(matches!(HandshakeError::at_server(no_tls()), HandshakeError::PlainClient));
-    assert!(matches!(HandshakeError::at_client(no_tls(), false), HandshakeError::PlainServer));
-    let later = HandshakeError::in_server_session(no_tls()).unwrap();
+    assert!(matches!(causes::at_server(no_tls()), HandshakeError::PlainClient));
+    assert!(matches!(causes::at_client(no_tls(), false), HandshakeError::PlainServer));
+    let later = causes::in_server_session(no_tls()).unwrap();
     assert!(matches!(later, HandshakeError::Violated(Violation::Malformed)), "after a handshake the peer speaks TLS");
     let refused = || packed(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure));
-    assert!(matches!(HandshakeError::at_client(refused(), false), HandshakeError::CertificateRequired));
-    assert!(matches!(HandshakeError::at_client(refused(), true), HandshakeError::Incompatible(_)));
+    assert!(matches!(causes::at_client(refused(), false), HandshakeError::CertificateRequired));
+    assert!(matches!(causes::at_client(refused(), true), HandshakeError::Incompatible(_)));
     let ended = || ErrorKind::UnexpectedEof.into();
-    assert!(matches!(HandshakeError::at_server(ended()), HandshakeError::Ended));
-    assert!(HandshakeError::in_server_session(ErrorKind::ConnectionReset.into()).is_err(), "the socket's error");
+    assert!(matches!(causes::at_server(ended()), HandshakeError::Ended));
+    assert!(causes::in_server_session(ErrorKind::ConnectionReset.into()).is_err(), "the socket's error");
 }
 
 /// Words of the messages and type names of rustls.
