@@ -99,7 +99,7 @@ impl Connection {
     /// # Errors
     /// `Server` if Redis refuses, after which the connection is as good as before; whatever else ends it.
     pub(super) fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Error> {
-        self.tell(command)?;
+        self.send(command)?;
         self.reply()
     }
 
@@ -107,15 +107,15 @@ impl Connection {
     ///
     /// # Errors
     /// If the connection is lost.
-    pub(super) fn tell(&mut self, command: &Cmd) -> Result<(), Error> {
-        self.transport.send(&command.get_packed_command()).map_err(|error| match self.transport.meaning(error) {
-            Error::Closed => self.last_words(),
+    pub(super) fn send(&mut self, command: &Cmd) -> Result<(), Error> {
+        self.transport.write_all(&command.get_packed_command()).map_err(|error| match self.transport.classify(error) {
+            Error::Closed => self.close_reason(),
             error => error,
         })
     }
 
     /// Returns why the other end has closed the connection: what it said before it did so.
-    fn last_words(&mut self) -> Error {
+    fn close_reason(&mut self) -> Error {
         loop {
             match self.read_ready() {
                 Ok(Some(_)) => {}
@@ -130,14 +130,14 @@ impl Connection {
     /// # Errors
     /// As [`ask`](Self::ask).
     pub(super) fn reply<T: FromRedisValue>(&mut self) -> Result<T, Error> {
-        T::from_redis_value(self.answer()??).map_err(|_| Error::Unexpected)
+        T::from_redis_value(self.reply_or_refusal()??).map_err(|_| Error::Unexpected)
     }
 
     /// The same, with what Redis refuses apart: other replies can be read behind it.
     ///
     /// # Errors
     /// If the connection is lost.
-    pub(super) fn answer(&mut self) -> Result<Result<Value, Error>, Error> {
+    pub(super) fn reply_or_refusal(&mut self) -> Result<Result<Value, Error>, Error> {
         self.transport.deadline = Some(Instant::now() + WHOLE_REPLY);
         match self.parse() {
             Ok(Some(Value::ServerError(error))) => Ok(Err(Error::server(error.code(), error.details()))),
@@ -180,7 +180,7 @@ impl Connection {
     fn lost(&mut self) -> Error {
         match self.transport.failure.take() {
             Some(error) if error.kind() == ErrorKind::FileTooLarge => Error::TooLarge { max: self.max },
-            Some(error) => match (self.transport.meaning(error), self.refusal.take()) {
+            Some(error) => match (self.transport.classify(error), self.refusal.take()) {
                 (Error::Closed, Some((code, detail))) => Error::closed_after(&code, detail.as_deref()),
                 (error, _) => error,
             },
@@ -241,7 +241,7 @@ impl Transport {
     }
 
     /// Sends `bytes`. Some hundred, which find room, unless Redis has stopped reading long ago.
-    fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.socket.try_send(bytes) {
                 Ok(sent) => bytes = &bytes[sent..],
@@ -253,7 +253,7 @@ impl Transport {
     }
 
     /// What it means that the socket has failed so.
-    fn meaning(&self, error: io::Error) -> Error {
+    fn classify(&self, error: io::Error) -> Error {
         match &self.tls {
             // The refusal of a certificate is the first thing that is read.
             Some(tls) => tls.refusal(error).map_or_else(Error::from_io, Error::Tls),
@@ -407,7 +407,7 @@ mod tests {
         // The first may still go out: it is then that the other end answers with a reset.
         let failed = (0..1000).find_map(|_| {
             thread::park_timeout(Duration::from_millis(1));
-            connection.tell(&redis::cmd("PING")).err()
+            connection.send(&redis::cmd("PING")).err()
         });
         assert_eq!(failed.unwrap().to_string(), wanted);
     }

@@ -38,7 +38,7 @@ use connection::ConnectContext;
 use error::Error;
 use limits::{MAX_REPLY_FRAMES, MIN_MAX_REPLY, SOON};
 use sentinel::Sentinels;
-use session::{Session, Woken};
+use session::{Session, WakeReason};
 
 pub use address::{Address, Password};
 
@@ -58,7 +58,7 @@ pub struct Redis {
     /// The server that had the hash last.
     last: Option<Node>,
     /// Whether the log says that there is no subscription.
-    told_unsubscribed: bool,
+    reported_unsubscribed: bool,
 }
 
 impl Redis {
@@ -66,7 +66,7 @@ impl Redis {
     pub fn new(address: Address) -> Self {
         let log = ConnectionLog::new(address.to_string());
         let resolver = Arc::new(Resolver::new());
-        Self { address, tls: None, resolver, log, last: None, told_unsubscribed: false }
+        Self { address, tls: None, resolver, log, last: None, reported_unsubscribed: false }
     }
 
     /// Reads the hash over and over, from one pair of connections, until they are of no more use or the program stops. Sets
@@ -85,7 +85,7 @@ impl Redis {
         let context = ConnectContext { address: &address, tls: tls.as_ref(), max, resolver: &resolver, stop };
         let mut session = Session::open(context, sentinels, self.last.as_ref())?;
         loop {
-            self.tell_changes(&session);
+            self.log_changes(&session);
             let mut limit = Duration::MAX;
             match session.fetch().and_then(|map| Ok(sink.publish(map)?)) {
                 Ok(published) => {
@@ -101,28 +101,28 @@ impl Redis {
                 }
             }
             *has_answered = true;
-            if session.wait_change(limit)? == Woken::Stop {
+            if session.wait_change(limit)? == WakeReason::Stop {
                 return Ok(());
             }
         }
     }
 
     /// Says if another server is followed than before, or the announcements do not come.
-    fn tell_changes(&mut self, session: &Session<'_>) {
+    fn log_changes(&mut self, session: &Session<'_>) {
         let (name, node) = (self.log.name(), session.node());
         if let Some(before) = self.last.replace(node.clone()).filter(|before| before != node) {
             log::info!("{name}: following {} in place of {}", escape(&node.to_string()), escape(&before.to_string()));
         }
-        let (was_told, period) = (self.told_unsubscribed, self.address.period);
-        self.told_unsubscribed = session.unsubscribed().is_some();
+        let (was_reported, period) = (self.reported_unsubscribed, self.address.period);
+        self.reported_unsubscribed = session.unsubscribed().is_some();
         match session.unsubscribed() {
-            Some(error) if !was_told && error.is_forbidden() => {
+            Some(error) if !was_reported && error.is_forbidden() => {
                 log::warn!("{name}: this user may not subscribe, so a change is seen after up to {period:?}");
             }
-            Some(error) if !was_told => {
+            Some(error) if !was_reported => {
                 log::warn!("{name}: cannot subscribe, so a change is seen after up to {period:?}: {error}");
             }
-            None if was_told => log::info!("{name}: subscribed again"),
+            None if was_reported => log::info!("{name}: subscribed again"),
             _ => {}
         }
     }

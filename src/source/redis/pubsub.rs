@@ -11,7 +11,7 @@ use super::error::Error;
 use super::limits::TIMEOUT;
 
 /// How long nothing may be said on a connection before it is asked for a sign of life: 5 s, the server's default interval.
-pub(super) const LIFE_PERIOD: Duration = Duration::from_secs(5);
+pub(super) const PING_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long announcements are read in one go: 10 ms. A writer may send them faster than they are read.
 const MAX_DRAIN: Duration = Duration::from_millis(10);
@@ -20,7 +20,7 @@ const MAX_DRAIN: Duration = Duration::from_millis(10);
 pub(super) struct PubSub {
     connection: Connection,
     /// When anything was said on it.
-    heard: Instant,
+    last_received: Instant,
     /// When it was asked for a sign of life that has not come yet.
     pinged: Option<Instant>,
 }
@@ -53,7 +53,7 @@ impl PubSub {
                 }
             }
         }
-        let pubsub = Self { connection, heard: Instant::now(), pinged: None };
+        let pubsub = Self { connection, last_received: Instant::now(), pinged: None };
         Ok(if subscribed { Ok(pubsub) } else { Err(refusal) })
     }
 
@@ -64,9 +64,9 @@ impl PubSub {
     pub(super) fn drain(&mut self) -> Result<Drained, Error> {
         let (started, mut announced) = (Instant::now(), false);
         while let Some(value) = self.connection.read_ready().map_err(lost)? {
-            (self.heard, self.pinged) = (Instant::now(), None);
+            (self.last_received, self.pinged) = (Instant::now(), None);
             announced |= Msg::from_owned_value(value).is_some();
-            if self.heard.saturating_duration_since(started) >= MAX_DRAIN {
+            if self.last_received.saturating_duration_since(started) >= MAX_DRAIN {
                 return Ok(Drained { announced, unfinished: true });
             }
         }
@@ -75,7 +75,7 @@ impl PubSub {
 
     /// When [`ping`](Self::ping) is to be called.
     pub(super) fn due(&self) -> Instant {
-        self.pinged.map_or(self.heard + LIFE_PERIOD, |since| since + TIMEOUT)
+        self.pinged.map_or(self.last_received + PING_PERIOD, |since| since + TIMEOUT)
     }
 
     /// Asks for a sign of life if nothing was said for long: a connection on which nothing is said may have died.
@@ -90,7 +90,7 @@ impl PubSub {
             return Err(lost(Error::NoAnswer));
         }
         self.pinged = Some(Instant::now());
-        self.connection.tell(&cmd("PING")).map_err(lost)
+        self.connection.send(&cmd("PING")).map_err(lost)
     }
 }
 
@@ -122,7 +122,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let connection = Connection::over(ours, 1000, stop);
-        (PubSub { connection, heard: Instant::now(), pinged: None }, theirs)
+        (PubSub { connection, last_received: Instant::now(), pinged: None }, theirs)
     }
 
     #[test]
@@ -160,8 +160,8 @@ mod tests {
         let stop = Shutdown::new().unwrap();
         let (mut listener, mut theirs) = pair(&stop);
         listener.ping().unwrap();
-        assert!(listener.pinged.is_none(), "it was heard of a moment ago");
-        listener.heard -= LIFE_PERIOD;
+        assert!(listener.pinged.is_none(), "it was last_received of a moment ago");
+        listener.last_received -= PING_PERIOD;
         listener.ping().unwrap();
         let mut ping = [0; 14];
         theirs.read_exact(&mut ping).unwrap();

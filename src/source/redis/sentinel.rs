@@ -25,36 +25,36 @@ use crate::tls::Connector;
 /// How often the sentinels are asked: once a second, as the revision.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How long a sentinel that has failed is left alone while another one answers: 10 s.
+/// How long a sentinel that has failed is left alone while another one replies: 10 s.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// How long no sentinel may have answered before the master counts as unknown: 10 s. By default sentinels promote another
 /// server no sooner than 30 s after they have lost the master (`down-after-milliseconds`).
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 
-/// How long the answer of a sentinel counts that has not answered since: 5 min. One that is away for longer may be gone for
+/// How long the reply of a sentinel counts that has not answered since: 5 min. One that is away for longer may be gone for
 /// good, or have been set up anew.
 const MEMORY: Duration = Duration::from_mins(5);
 
-/// How long the first answers are waited for: 5 s, two sentinels that hang and a third that answers.
-const FIRST_ANSWERS: Duration = Duration::from_secs(5);
+/// How long the first replies are waited for: 5 s, two sentinels that hang and a third that replies.
+const FIRST_REPLIES: Duration = Duration::from_secs(5);
 
 /// How long the thread may take to end: 1 s. The stop ends each of its waits.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the sentinels say.
 pub(super) struct Sentinels {
-    shared: Arc<Mutex<Answers>>,
-    /// Has a byte when the answers name another master, or a round with news is over. Its end ends the thread.
+    shared: Arc<Mutex<SentinelReplies>>,
+    /// Has a byte when the replies name another master, or a round with news is over. Its end ends the thread.
     notice: UnixStream,
     /// ReadCount when this is dropped.
     thread: Option<Thread>,
 }
 
-/// The last answer of each sentinel, in the order of the address. The lock is held for a look or a store.
+/// The last reply of each sentinel, in the order of the address. The lock is held for a look or a store.
 #[derive(Debug, Default)]
-struct Answers {
-    by_sentinel: Vec<Option<Answer>>,
+struct SentinelReplies {
+    by_sentinel: Vec<Option<SentinelReply>>,
     /// How many times all of them were asked.
     rounds: u64,
     /// Why none of them has answered in the last round.
@@ -62,7 +62,7 @@ struct Answers {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
+struct SentinelReply {
     master: Node,
     /// Counted up by the sentinels at each failover: the higher one is the newer one.
     epoch: u64,
@@ -85,9 +85,9 @@ impl Sentinels {
         for end in [&notice, &theirs] {
             end.set_nonblocking(true).map_err(Error::Thread)?;
         }
-        let shared = Arc::new(Mutex::new(Answers::new(address.nodes.len())));
+        let shared = Arc::new(Mutex::new(SentinelReplies::new(address.nodes.len())));
         // The source's thread counts its rounds in its own waits.
-        let (answers, stop, address) = (Arc::clone(&shared), stop.without_worker(), address.clone());
+        let (replies, stop, address) = (Arc::clone(&shared), stop.without_worker(), address.clone());
         let asked = master.to_owned();
         let run = move || {
             let context = ConnectContext {
@@ -97,7 +97,7 @@ impl Sentinels {
                 resolver: &resolver,
                 stop: &stop,
             };
-            ask_forever(context, &asked, &answers, &theirs);
+            query_forever(context, &asked, &replies, &theirs);
         };
         let thread = Thread::start("sentinels", run).map_err(Error::Thread)?;
         Ok(Self { shared, notice, thread: Some(thread) })
@@ -106,20 +106,20 @@ impl Sentinels {
     /// Returns the master that the sentinels name now. Waits until each of them was asked once, 5 s at most.
     ///
     /// # Errors
-    /// `NoSentinel` if none has answered of late; before the first answer, why not.
+    /// `NoSentinel` if none has answered of late; before the first reply, why not.
     pub(super) fn master(&self, stop: &Shutdown) -> Result<Node, Error> {
-        let deadline = Instant::now() + FIRST_ANSWERS;
+        let deadline = Instant::now() + FIRST_REPLIES;
         let begun = self.lock().rounds;
         loop {
             let is_late = Instant::now() >= deadline || stop.is_triggered();
             {
-                let mut answers = self.lock();
-                let named = answers.named(Instant::now()).filter(|_| answers.rounds > 0 || is_late);
-                if let Some(answer) = named {
-                    return Ok(answer.master.clone());
+                let mut replies = self.lock();
+                let named = replies.named(Instant::now()).filter(|_| replies.rounds > 0 || is_late);
+                if let Some(reply) = named {
+                    return Ok(reply.master.clone());
                 }
-                if answers.rounds > begun || is_late || self.has_ended() {
-                    return Err(answers.failure.take().unwrap_or(Error::NoSentinel(MAX_SILENCE)));
+                if replies.rounds > begun || is_late || self.has_ended() {
+                    return Err(replies.failure.take().unwrap_or(Error::NoSentinel(MAX_SILENCE)));
                 }
             }
             stop.wait_readable(&self.notice, Some(deadline)).map_err(Error::from_io)?;
@@ -137,7 +137,7 @@ impl Sentinels {
             return Err(Error::Renew("the thread that asks the sentinels has ended"));
         }
         match self.lock().named(Instant::now()) {
-            Some(answer) if answer.master == *node => Ok(()),
+            Some(reply) if reply.master == *node => Ok(()),
             Some(_) => Err(Error::Renew("the sentinels name another master")),
             None => Err(Error::NoSentinel(MAX_SILENCE)),
         }
@@ -145,7 +145,7 @@ impl Sentinels {
 
     /// Returns the master that they name now, if they do.
     pub(super) fn named(&self) -> Option<Node> {
-        self.lock().named(Instant::now()).map(|answer| answer.master.clone())
+        self.lock().named(Instant::now()).map(|reply| reply.master.clone())
     }
 
     /// Waits until they name another master than `named`, `until` has passed, or the stop.
@@ -176,7 +176,7 @@ impl Sentinels {
         while let Ok(1..) = (&self.notice).read(&mut bytes) {}
     }
 
-    fn lock(&self) -> MutexGuard<'_, Answers> {
+    fn lock(&self) -> MutexGuard<'_, SentinelReplies> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -198,29 +198,29 @@ impl Drop for Sentinels {
     }
 }
 
-impl Answers {
+impl SentinelReplies {
     fn new(sentinels: usize) -> Self {
         Self { by_sentinel: vec![None; sentinels], rounds: 0, failure: None }
     }
 
     /// Stores what the sentinel at `index` has said. One that did not tell the epoch this time has not forgotten it.
-    fn store(&mut self, index: usize, mut answer: Answer) {
+    fn store(&mut self, index: usize, mut reply: SentinelReply) {
         let slot = &mut self.by_sentinel[index];
-        if let Some(before) = slot.as_ref().filter(|before| before.master == answer.master) {
-            answer.epoch = answer.epoch.max(before.epoch);
+        if let Some(before) = slot.as_ref().filter(|before| before.master == reply.master) {
+            reply.epoch = reply.epoch.max(before.epoch);
         }
-        *slot = Some(answer);
+        *slot = Some(reply);
     }
 
-    /// Returns the answer that counts: the newest configuration, as among the sentinels themselves. One that has named it
+    /// Returns the reply that counts: the newest configuration, as among the sentinels themselves. One that has named it
     /// counts until it says otherwise, 5 min at most, so that a sentinel that is behind is not believed when the others cannot be
     /// reached. Of equal ones, the first that has answered of late. `None` if none has answered of late.
-    fn named(&self, now: Instant) -> Option<&Answer> {
-        let age = |answer: &Answer| now.saturating_duration_since(answer.at);
-        let is_fresh = |answer: &Answer| age(answer) <= MAX_SILENCE;
-        let answers = || self.by_sentinel.iter().flatten().filter(|answer| age(answer) <= MEMORY);
+    fn named(&self, now: Instant) -> Option<&SentinelReply> {
+        let age = |reply: &SentinelReply| now.saturating_duration_since(reply.at);
+        let is_fresh = |reply: &SentinelReply| age(reply) <= MAX_SILENCE;
+        let replies = || self.by_sentinel.iter().flatten().filter(|reply| age(reply) <= MEMORY);
         // The last of equal ones is the greatest to `max_by_key`.
-        answers().any(is_fresh).then(|| answers().rev().max_by_key(|answer| (answer.epoch, is_fresh(answer))))?
+        replies().any(is_fresh).then(|| replies().rev().max_by_key(|reply| (reply.epoch, is_fresh(reply))))?
     }
 }
 
@@ -229,13 +229,13 @@ struct Sentinel {
     node: Node,
     /// Kept from one question to the next.
     connection: Option<Connection>,
-    /// Until when it is left alone while another one answers.
+    /// Until when it is left alone while another one replies.
     again_at: Option<Instant>,
 }
 
 /// Asks all of them for `master`, in their order, once a second, until the stop or the end of `notice`.
-fn ask_forever(context: ConnectContext<'_>, master: &str, answers: &Mutex<Answers>, mut notice: &UnixStream) {
-    let lock = || answers.lock().unwrap_or_else(PoisonError::into_inner);
+fn query_forever(context: ConnectContext<'_>, master: &str, replies: &Mutex<SentinelReplies>, mut notice: &UnixStream) {
+    let lock = || replies.lock().unwrap_or_else(PoisonError::into_inner);
     let node = |node: &Node| Sentinel { node: node.clone(), connection: None, again_at: None };
     let mut sentinels: Vec<_> = context.address.nodes.iter().map(node).collect();
     let mut named = None;
@@ -244,7 +244,7 @@ fn ask_forever(context: ConnectContext<'_>, master: &str, answers: &Mutex<Answer
         let next_round = Instant::now() + PERIOD;
         let mut failure: Option<Error> = None;
         let was_answered = std::mem::take(&mut some_answered);
-        // Those that answer come first, and one that has failed waits for one that answers: each may hang.
+        // Those that reply come first, and one that has failed waits for one that replies: each may hang.
         let mut order: Vec<usize> = (0..sentinels.len()).collect();
         order.sort_by_key(|index| sentinels[*index].again_at.is_some());
         let mut has_retried = false;
@@ -259,9 +259,9 @@ fn ask_forever(context: ConnectContext<'_>, master: &str, answers: &Mutex<Answer
                 has_retried = true;
             }
             match sentinel.ask(context, master) {
-                Ok(answer) => {
+                Ok(reply) => {
                     (some_answered, sentinel.again_at) = (true, None);
-                    lock().store(index, answer);
+                    lock().store(index, reply);
                 }
                 Err(error) => {
                     if matches!(error, Error::NoMaster) {
@@ -278,12 +278,12 @@ fn ask_forever(context: ConnectContext<'_>, master: &str, answers: &Mutex<Answer
             }
         }
         let is_news = {
-            let mut answers = lock();
-            answers.rounds += 1;
-            answers.failure = failure.filter(|_| !some_answered);
+            let mut replies = lock();
+            replies.rounds += 1;
+            replies.failure = failure.filter(|_| !some_answered);
             let before = named.clone();
-            named = answers.named(Instant::now()).map(|answer| answer.master.clone());
-            named != before || answers.failure.is_some() || answers.rounds == 1
+            named = replies.named(Instant::now()).map(|reply| reply.master.clone());
+            named != before || replies.failure.is_some() || replies.rounds == 1
         };
         // A reader that has not read the bytes before these is woken anyway.
         if is_news && notice.write(&[0]).is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
@@ -298,23 +298,23 @@ fn ask_forever(context: ConnectContext<'_>, master: &str, answers: &Mutex<Answer
 
 impl Sentinel {
     /// Asks it, on a new connection if the one before has ended meanwhile.
-    fn ask(&mut self, context: ConnectContext<'_>, master: &str) -> Result<Answer, Error> {
+    fn ask(&mut self, context: ConnectContext<'_>, master: &str) -> Result<SentinelReply, Error> {
         if let Some(connection) = self.connection.take() {
-            match self.ask_on(connection, context, master) {
+            match self.query_on(connection, context, master) {
                 Err(Error::Closed | Error::ClosedAfter { .. } | Error::Connection(_)) => {}
                 outcome => return outcome,
             }
         }
-        self.ask_on(Connection::open(&self.node, context)?, context, master)
+        self.query_on(Connection::open(&self.node, context)?, context, master)
     }
 
     /// Asks it on `connection`, and keeps that if it can be used again.
-    fn ask_on(
+    fn query_on(
         &mut self,
         mut connection: Connection,
         context: ConnectContext<'_>,
         master: &str,
-    ) -> Result<Answer, Error> {
+    ) -> Result<SentinelReply, Error> {
         let by_name = |what: &str| cmd("SENTINEL").arg(what).arg(master).to_owned();
         let found: Option<(String, u16)> = self.query(&mut connection, &by_name("GET-MASTER-ADDR-BY-NAME"), context)?;
         let at = Instant::now();
@@ -329,11 +329,11 @@ impl Sentinel {
                 Ok(fields) => epoch = config_epoch(&fields),
                 // This user may not ask.
                 Err(Error::Server { .. }) => {}
-                Err(_) => return Ok(Answer { master: Node::Tcp(host, port), epoch, at }),
+                Err(_) => return Ok(SentinelReply { master: Node::Tcp(host, port), epoch, at }),
             }
         }
         self.connection = Some(connection);
-        Ok(Answer { master: Node::Tcp(host, port), epoch, at })
+        Ok(SentinelReply { master: Node::Tcp(host, port), epoch, at })
     }
 
     /// Sends `command`; if the sentinel wants a password, gives it that of the master and sends it again. Not the other way
@@ -374,20 +374,20 @@ fn config_epoch(fields: &[String]) -> u64 {
 /// The most bytes of one reply of a sentinel: 64 KiB. One has some thousand.
 const MAX_REPLY: usize = 64 * 1024;
 
-const _: () = assert!(FIRST_ANSWERS.as_secs() > 2 * TIMEOUT.as_secs(), "two that hang, and a third that answers");
+const _: () = assert!(FIRST_REPLIES.as_secs() > 2 * TIMEOUT.as_secs(), "two that hang, and a third that replies");
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answers(now: Instant, list: &[Option<(&str, u64, u64)>]) -> Answers {
-        let answer = |(host, epoch, age): (&str, u64, u64)| Answer {
+    fn replies(now: Instant, list: &[Option<(&str, u64, u64)>]) -> SentinelReplies {
+        let reply = |(host, epoch, age): (&str, u64, u64)| SentinelReply {
             master: Node::Tcp(host.to_owned(), 1),
             epoch,
             at: now.checked_sub(Duration::from_secs(age)).unwrap(),
         };
-        let by_sentinel = list.iter().map(|given| given.map(answer)).collect();
-        Answers { by_sentinel, rounds: 1, failure: None }
+        let by_sentinel = list.iter().map(|given| given.map(reply)).collect();
+        SentinelReplies { by_sentinel, rounds: 1, failure: None }
     }
 
     #[test]
@@ -404,8 +404,8 @@ mod tests {
             (&[Some(("a", 1, 11)), Some(("b", 2, 11))], None),
             (&[None], None),
         ] {
-            let answers = answers(now, list);
-            let named = answers.named(now).map(|answer| answer.master.to_string());
+            let replies = replies(now, list);
+            let named = replies.named(now).map(|reply| reply.master.to_string());
             assert_eq!(named.as_deref(), wanted, "{list:?}");
         }
     }
@@ -413,11 +413,11 @@ mod tests {
     #[test]
     fn an_epoch_that_was_not_told_again_is_kept_for_the_same_master_alone() {
         let now = Instant::now();
-        let answer = |host: &str, epoch| Answer { master: Node::Tcp(host.to_owned(), 1), epoch, at: now };
-        let mut answers = Answers::new(1);
+        let reply = |host: &str, epoch| SentinelReply { master: Node::Tcp(host.to_owned(), 1), epoch, at: now };
+        let mut replies = SentinelReplies::new(1);
         for (host, told, kept) in [("a", 7, 7), ("a", 0, 7), ("b", 0, 0)] {
-            answers.store(0, answer(host, told));
-            assert_eq!(answers.by_sentinel[0], Some(answer(host, kept)));
+            replies.store(0, reply(host, told));
+            assert_eq!(replies.by_sentinel[0], Some(reply(host, kept)));
         }
     }
 

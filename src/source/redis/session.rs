@@ -11,7 +11,7 @@ use super::error::Error;
 use super::find::{find, moved_to};
 use super::hash;
 use super::login::log_in;
-use super::pubsub::{LIFE_PERIOD, PubSub};
+use super::pubsub::{PING_PERIOD, PubSub};
 use super::sentinel::Sentinels;
 
 use crate::map::Map;
@@ -58,9 +58,9 @@ pub(super) struct Session<'source> {
 
 /// Why a wait is over.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Woken {
+pub(super) enum WakeReason {
     /// It is time to read the hash.
-    Look,
+    Read,
     /// The program stops.
     Stop,
 }
@@ -111,15 +111,15 @@ impl<'source> Session<'source> {
     fn fetch_fields(&mut self) -> Result<Value, Error> {
         if let Some(sentinels) = self.sentinels {
             sentinels.check(&self.owner.node)?;
-            self.owner.commands.tell(&cmd("ROLE"))?;
+            self.owner.commands.send(&cmd("ROLE"))?;
         }
         // The revision first: a change between the two shows at the next look. In one go, to wait once.
         let (get, get_all) = (self.get_revision(), cmd("HGETALL").arg(&self.context.address.key).to_owned());
-        self.owner.commands.tell(&get)?;
-        self.owner.commands.tell(&get_all)?;
-        let role = self.sentinels.map(|_| self.owner.commands.answer()).transpose()?;
-        let revision = self.owner.commands.answer()?;
-        let fields = self.owner.commands.answer()?;
+        self.owner.commands.send(&get)?;
+        self.owner.commands.send(&get_all)?;
+        let role = self.sentinels.map(|_| self.owner.commands.reply_or_refusal()).transpose()?;
+        let revision = self.owner.commands.reply_or_refusal()?;
+        let fields = self.owner.commands.reply_or_refusal()?;
         // A master that was made a replica without the sentinels goes on answering.
         match role {
             Some(Ok(Value::Array(role))) if role.first() == Some(&Value::BulkString(b"master".to_vec())) => {}
@@ -127,8 +127,9 @@ impl<'source> Session<'source> {
             Some(_) => return Err(Error::NoMaster),
             None => {}
         }
-        let is_asked = |answer: &Result<Value, Error>| answer.as_ref().is_err_and(|error| error.code() == Some("ASK"));
-        let (revision, fields) = if self.is_cluster() && (is_asked(&revision) || is_asked(&fields)) {
+        let is_redirected =
+            |answer: &Result<Value, Error>| answer.as_ref().is_err_and(|error| error.code() == Some("ASK"));
+        let (revision, fields) = if self.is_cluster() && (is_redirected(&revision) || is_redirected(&fields)) {
             // One after the other, and in this order again: each may be on either node.
             (self.ask(&get)?, self.ask(&get_all)?)
         } else {
@@ -148,8 +149,8 @@ impl<'source> Session<'source> {
     /// # Errors
     /// If a connection is lost. What Redis refuses is inside.
     fn ask(&mut self, command: &Cmd) -> Result<Result<Value, Error>, Error> {
-        self.owner.commands.tell(command)?;
-        let there = match self.owner.commands.answer()? {
+        self.owner.commands.send(command)?;
+        let there = match self.owner.commands.reply_or_refusal()? {
             Err(Error::Server { code, detail }) if code == "ASK" && self.is_cluster() => {
                 moved_to(&detail, &self.owner.node)?
             }
@@ -161,10 +162,10 @@ impl<'source> Session<'source> {
             self.importing = Some(Peer::listen(self.context, there, commands)?.0);
         }
         let Some(importing) = &mut self.importing else { return Err(Error::Moved) };
-        importing.commands.tell(&cmd("ASKING"))?;
-        importing.commands.tell(command)?;
-        let allowed = importing.commands.answer()?;
-        let answer = importing.commands.answer()?;
+        importing.commands.send(&cmd("ASKING"))?;
+        importing.commands.send(command)?;
+        let allowed = importing.commands.reply_or_refusal()?;
+        let answer = importing.commands.reply_or_refusal()?;
         Ok(allowed.and(answer))
     }
 
@@ -180,32 +181,32 @@ impl<'source> Session<'source> {
     ///
     /// # Errors
     /// If a connection is lost or does not answer, or another server is to be used.
-    pub(super) fn wait_change(&mut self, limit: Duration) -> Result<Woken, Error> {
+    pub(super) fn wait_change(&mut self, limit: Duration) -> Result<WakeReason, Error> {
         // A period that the clock cannot reach never ends.
-        let look_at = Instant::now().checked_add(self.context.address.period.min(limit));
+        let read_at = Instant::now().checked_add(self.context.address.period.min(limit));
         let mut revision_at = self.next_revision();
         let mut announced = false;
         loop {
-            let listeners_due = self.listeners().map(|listener| listener.due()).min();
+            let ping_at = self.subscriptions().map(|pubsub| pubsub.due()).min();
             let retry_at = self.unsubscribed.as_ref().map(|(_, at)| *at);
             let gap_end = announced.then_some(self.gap_end);
-            let until = [look_at, Some(revision_at), listeners_due, retry_at, gap_end].into_iter().flatten().min();
+            let until = [read_at, Some(revision_at), ping_at, retry_at, gap_end].into_iter().flatten().min();
             announced |= self.wait_announced(until)?;
             if self.context.stop.is_triggered() {
-                return Ok(Woken::Stop);
+                return Ok(WakeReason::Stop);
             }
             let now = Instant::now();
             let is_over = |at: Option<Instant>| at.is_some_and(|at| now >= at);
             if let Some(sentinels) = self.sentinels {
                 sentinels.check(&self.owner.node)?;
             }
-            self.listeners().try_for_each(PubSub::ping)?;
-            if is_over(look_at) || (announced && now >= self.gap_end) {
-                return Ok(Woken::Look);
+            self.subscriptions().try_for_each(PubSub::ping)?;
+            if is_over(read_at) || (announced && now >= self.gap_end) {
+                return Ok(WakeReason::Read);
             }
             if is_over(retry_at) && self.subscribe() {
                 // Before that, changes were not announced.
-                return Ok(Woken::Look);
+                return Ok(WakeReason::Read);
             }
             if is_over(Some(revision_at)) {
                 announced |= self.is_revised()?;
@@ -219,7 +220,7 @@ impl<'source> Session<'source> {
         let subscribed =
             log_in(self.context, &self.owner.node).and_then(|new| PubSub::subscribe(new, self.context.address));
         match subscribed {
-            Ok(Ok(listener)) => (self.owner.pubsub, self.unsubscribed) = (Some(listener), None),
+            Ok(Ok(pubsub)) => (self.owner.pubsub, self.unsubscribed) = (Some(pubsub), None),
             Ok(Err(error)) | Err(error) => self.unsubscribed = Some(with_retry(error)),
         }
         self.unsubscribed.is_none()
@@ -227,10 +228,10 @@ impl<'source> Session<'source> {
 
     /// Where there is no revision, the question is a sign of life of the connection.
     fn next_revision(&self) -> Instant {
-        Instant::now() + if self.revision.is_some() { REVISION_PERIOD } else { LIFE_PERIOD }
+        Instant::now() + if self.revision.is_some() { REVISION_PERIOD } else { PING_PERIOD }
     }
 
-    fn listeners(&mut self) -> impl Iterator<Item = &mut PubSub> {
+    fn subscriptions(&mut self) -> impl Iterator<Item = &mut PubSub> {
         [Some(&mut self.owner), self.importing.as_mut()].into_iter().flatten().filter_map(|peer| peer.pubsub.as_mut())
     }
 
@@ -246,8 +247,8 @@ impl<'source> Session<'source> {
         self.context.stop.wait_any_readable(&sources, until).map_err(Error::from_io)?;
         let (mut announced, mut unread) = (false, false);
         for peer in [Some(&mut self.owner), self.importing.as_mut()].into_iter().flatten() {
-            if let Some(listener) = &mut peer.pubsub {
-                let drained = listener.drain()?;
+            if let Some(pubsub) = &mut peer.pubsub {
+                let drained = pubsub.drain()?;
                 announced |= drained.announced;
                 unread |= drained.unfinished;
             }
@@ -279,7 +280,7 @@ impl Peer {
     /// Subscribes to the announcements of `node`. Returns the reason as well if this user may not.
     fn listen(context: ConnectContext<'_>, node: Node, commands: Connection) -> Result<(Self, Option<Error>), Error> {
         let (pubsub, refusal) = match PubSub::subscribe(log_in(context, &node)?, context.address)? {
-            Ok(listener) => (Some(listener), None),
+            Ok(pubsub) => (Some(pubsub), None),
             Err(error) => (None, Some(error)),
         };
         Ok((Self { node, commands, pubsub }, refusal))
