@@ -1,8 +1,8 @@
-//! A hash in Redis or Valkey: the shared state of many servers, which others write.
+//! The Redis source: publishes a hash in Redis or Valkey that other programs write.
 //!
-//! The hash is read when a change is announced and once a period anyway. Writers announce on the channel `mapcast:NAME`;
-//! the server itself does on `__keyspace@DB__:NAME`, where `notify-keyspace-events` has `Kh` and `Kg`; writers who can do
-//! neither count up the number in `NAME:revision`, which is looked at once a second where it exists.
+//! It reads the hash when a change is announced, and once a period in any case. Writers announce a change on the channel
+//! `mapcast:NAME`. Redis itself announces it on `__keyspace@DB__:NAME` if `notify-keyspace-events` has `Kh` and `Kg`.
+//! Writers that can do neither increment the number in `NAME:revision`, which is read once a second if it exists.
 
 mod address;
 mod connection;
@@ -44,33 +44,33 @@ pub use address::{Address, Password};
 
 /// Follows a hash in Redis or Valkey.
 ///
-/// The last good map stays while Redis is away, silent or wrong; a key that is not there counts as wrong, because a
-/// deletion, an expiry, an eviction and a server that has lost its data all look alike, and none of them should empty a
-/// fleet unasked.
+/// The last good map stays while Redis is unreachable or silent, or its data is invalid. A missing key counts as invalid:
+/// a deletion, an expiry, an eviction and a server that lost its data all look alike, and none of them should send an empty
+/// map to a whole fleet by accident.
 #[derive(Debug)]
 pub struct Redis {
     address: Address,
-    /// Encrypts the connections, if they are to be; read when it is loaded.
+    /// Encrypts the connections, if TLS is configured. Set when the source is loaded.
     tls: Option<Arc<Connector>>,
-    /// Outlives the connections, so that a lookup that hangs is not begun again.
+    /// Outlives the connections, so that a lookup that hangs is not started again.
     resolver: Arc<Resolver>,
     log: ConnectionLog,
-    /// The server that had the hash last.
+    /// The last server that had the hash.
     last: Option<Node>,
-    /// Whether the log says that there is no subscription.
+    /// Whether the missing subscription is in the log.
     reported_unsubscribed: bool,
 }
 
 impl Redis {
-    /// Returns the source that follows the hash at `address`. Connects to nobody yet.
+    /// Returns the source that follows the hash at `address`. Does not connect yet.
     pub fn new(address: Address) -> Self {
         let log = ConnectionLog::new(address.to_string());
         let resolver = Arc::new(Resolver::new());
         Self { address, tls: None, resolver, log, last: None, reported_unsubscribed: false }
     }
 
-    /// Reads the hash over and over, from one pair of connections, until they are of no more use or the program stops. Sets
-    /// `has_answered` if Redis has answered.
+    /// Reads the hash at each change, over one pair of connections, until they fail or the program stops. Sets `has_answered`
+    /// if Redis has answered.
     fn follow_session(
         &mut self,
         sink: &Sink,
@@ -107,7 +107,7 @@ impl Redis {
         }
     }
 
-    /// Says if another server is followed than before, or the announcements do not come.
+    /// Logs a change of the server that is followed, and a missing or restored subscription.
     fn log_changes(&mut self, session: &Session<'_>) {
         let (name, node) = (self.log.name(), session.node());
         if let Some(before) = self.last.replace(node.clone()).filter(|before| before != node) {
@@ -127,7 +127,7 @@ impl Redis {
         }
     }
 
-    /// Starts the thread that asks the sentinels, where there are any and it does not run.
+    /// Starts the thread that asks the sentinels, if there are any and it is not running.
     fn ask_sentinels(&self, stop: &Shutdown, running: &mut Option<Sentinels>) -> Result<(), Error> {
         let Topology::Sentinel { master } = &self.address.topology else { return Ok(()) };
         if running.as_ref().is_none_or(Sentinels::has_ended) {
@@ -149,7 +149,7 @@ impl Redis {
 }
 
 impl Source for Redis {
-    /// Reads the files of TLS, and no map: Redis may be away, and the clients need not wait for it to come back.
+    /// Reads the TLS files, and no map: Redis may be unreachable, and clients can connect without it.
     fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), source::Error> {
         if let Some(Password::File(path)) = &self.address.password {
             warn_if_public(path, "the password");
@@ -160,7 +160,7 @@ impl Source for Redis {
 
     fn follow(&mut self, sink: &Sink, stop: &Shutdown) {
         let (mut backoff, mut sentinels) = (Backoff::new(), None);
-        // Before that, no connection is replaced without a pause.
+        // Until then a connection is replaced only after a pause.
         let mut reconnect_at = Instant::now();
         while !stop.is_triggered() {
             let (mut has_answered, named) = (false, sentinels.as_ref().and_then(Sentinels::named));
