@@ -103,7 +103,7 @@ fn a_second_server_is_refused_and_the_first_one_goes_on() {
         let second = run(server(file.path(), &state));
         second
             .assert_exit(2)
-            .assert_stderr("state.json: another server is running that keeps its map there; stop that");
+            .assert_stderr("state.json: another running server keeps its map there; stop that server");
         assert_eq!(second.stderr.lines().count(), 1, "{}", second.stderr);
         assert_eq!(first.ask("PATCH /map", &token, &format!("{{\"n\":{number}}}")).code, 200);
         assert_eq!(kept(&state)["n"], number);
