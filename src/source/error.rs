@@ -9,26 +9,26 @@ use crate::state;
 use crate::stats::health::Failure;
 use crate::tls;
 
-/// Why a source has no map to give. The text is one line, and safe to print: paths and contents are escaped.
+/// Why a source has no map. The text is one line and safe to print: paths and contents are escaped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Text that names no source, as far as it may be shown: of what may be an address, no more than the scheme.
+    /// The text does not name a source. Contains the part that may be shown: only the scheme if it may be an address.
     #[error(
         "{}: name a .json or .toml file, - for standard input, tcp://HOST:PORT or tls://HOST:PORT for another \
          mapcast server, or redis://HOST/DB?key=NAME or rediss://",
         escape(.0)
     )]
     Unknown(String),
-    /// Text that begins as a source's address does and goes on wrong.
+    /// The address of a source is invalid.
     #[error("{name}: {problem}")]
     BadAddress {
-        /// The address as far as it may be shown: escaped, without a password.
+        /// The part of the address that may be shown: escaped, without a password.
         name: String,
-        /// What is wrong with it, and what it should be.
+        /// The problem and the fix.
         problem: String,
     },
-    /// A source that this program was built without.
+    /// The program was built without this source.
     #[error("{name}: built without {feature}; build it with `--features {feature}`")]
     NotBuilt {
         /// The address, escaped, without a password.
@@ -36,7 +36,7 @@ pub enum Error {
         /// The feature that is missing.
         feature: &'static str,
     },
-    /// TLS to a source cannot be begun with the files that were named.
+    /// The TLS files for a source are invalid.
     #[error("{name}")]
     Tls {
         /// The source, escaped, without a password.
@@ -44,7 +44,7 @@ pub enum Error {
         /// What is wrong with them.
         source: Box<tls::Error>,
     },
-    /// A source across a network has no map to give now.
+    /// A source across a network has no map now.
     #[error("{name}")]
     Upstream {
         /// The source, escaped, without a password.
@@ -62,15 +62,15 @@ pub enum Error {
         /// The error reply.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The system does not let the source be read.
+    /// The source cannot be read.
     #[error("{name}: cannot be read")]
     Unreadable {
         /// The source, escaped.
         name: String,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The text is longer than that of any map needs to be. It was not kept in memory.
+    /// The text is longer than any map needs. It was not kept in memory.
     #[error("{name}: above the limit of {max} bytes for a source")]
     TooLong {
         /// The path or the line, escaped.
@@ -78,13 +78,13 @@ pub enum Error {
         /// The limit in bytes.
         max: u64,
     },
-    /// Every reading of the file was overtaken by a writer.
-    #[error("{name}: written to all the time; write a new file and rename it over this one")]
+    /// The file changed during every attempt to read it.
+    #[error("{name}: changes during every read; write a new file and rename it over this one")]
     Unsettled {
         /// The path, escaped.
         name: String,
     },
-    /// The text is no map.
+    /// The text is not a map.
     #[error("{name}: cannot be read as {whole}")]
     Invalid {
         /// The source, escaped.
@@ -94,7 +94,7 @@ pub enum Error {
         /// What is wrong with it, and where.
         source: Fault,
     },
-    /// The last good map cannot be taken up again, or will not be kept.
+    /// The last good map cannot be loaded, or new maps cannot be kept.
     #[error(transparent)]
     State(#[from] state::Error),
     /// The map was read and cannot be sent.
@@ -102,7 +102,7 @@ pub enum Error {
     Refused {
         /// The source or the line of it, escaped.
         name: String,
-        /// What the feed says.
+        /// The error of the feed.
         source: feed::Error,
     },
 }

@@ -1,7 +1,7 @@
-//! Where the map comes from: a source publishes into a [`Sink`], and goes on doing so until it is told to stop.
+//! Sources of the map: a source publishes maps into a [`Sink`] until the shutdown.
 //!
-//! A source knows no sockets and no clients. What is wrong with its input it says once, in the log, and the last good
-//! map stays. How it fares is in the sink's [`Health`](crate::stats::health::Health). A new one is a file beside these, a case in
+//! A source does not depend on listeners or clients. It logs a problem with its input once, and the last good map stays. The
+//! sink has the [`Health`](crate::stats::health::Health) of its source. A new source needs a file in this directory, a variant of
 //! [`Location`], and an implementation of [`Source`].
 
 mod connection_log;
@@ -39,21 +39,22 @@ pub use relay::{Parent, Relay};
 pub use sink::{Published, Sink};
 pub use syntax::Fault;
 
-/// Where the map comes from. Owned by one thread, which calls [`load`](Self::load) and then [`follow`](Self::follow).
-/// The thread needs a stack of about 1 MiB for the parsers: the standard library's 2 MiB will do.
+/// A source of maps. One thread owns it, and calls [`load`](Self::load) and then [`follow`](Self::follow). The thread needs a
+/// stack of about 1 MiB for the parsers; the standard library's default of 2 MiB is enough.
 pub trait Source: Send {
-    /// Publishes the first map, so that there is one before the first client. Returns `Ok` without one if and only if
-    /// the source has none yet (standard input, and whatever is across a network), or the stop came first.
+    /// Publishes the first map before the first client connects. Returns `Ok` without a map if and only if the source has
+    /// none yet (standard input, and sources across a network), or the program shuts down.
     ///
     /// # Errors
-    /// If there should be a map and none can be had: the caller's user named a file that is missing or wrong.
+    /// If there must be a map and there is none: a file that is missing or invalid.
     fn load(&mut self, sink: &Sink, stop: &Shutdown) -> Result<(), Error>;
 
-    /// Told once, before [`follow`](Self::follow), where the caller's own server listens: a relay must not follow itself.
+    /// Receives the addresses of the caller's own listeners, once before [`follow`](Self::follow): a relay must not follow
+    /// itself.
     fn listening_on(&mut self, _own: &[SocketAddr]) {}
 
-    /// Publishes each new map until the stop is requested, or the source has ended and will never have another. Both
-    /// leave the last map in place. Bad input is told in the log, once.
+    /// Publishes each new map until the shutdown or the end of the source. The last map stays after both. Logs invalid input
+    /// once.
     fn follow(&mut self, sink: &Sink, stop: &Shutdown);
 }
 
@@ -61,7 +62,7 @@ pub trait Source: Send {
 mod tests {
     use super::*;
 
-    /// Ends those who follow a source, also when the test that waits for them has failed.
+    /// Ends the thread that follows a source, also if the test fails.
     pub(super) struct StopOnDrop<'a>(pub(super) &'a Shutdown);
 
     impl Drop for StopOnDrop<'_> {

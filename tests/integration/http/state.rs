@@ -101,9 +101,7 @@ fn a_second_server_is_refused_and_the_first_one_goes_on() {
     for number in 0..3 {
         // Another file stands there each time, and one at first does not.
         let second = run(server(file.path(), &state));
-        second
-            .assert_exit(2)
-            .assert_stderr("state.json: another running server keeps its map there; stop that server");
+        second.assert_exit(2).assert_stderr("state.json: another running server keeps its map there; stop that server");
         assert_eq!(second.stderr.lines().count(), 1, "{}", second.stderr);
         assert_eq!(first.ask("PATCH /map", &token, &format!("{{\"n\":{number}}}")).code, 200);
         assert_eq!(kept(&state)["n"], number);
