@@ -15,7 +15,7 @@ use rustls::{ServerConfig, ServerConnection};
 use super::failure::{End, HandshakeError, causes};
 use super::files::{Error, Identity};
 use super::handshake_limiter::{HandshakeLimiter, Queue};
-use super::kept::{Kept, Look, Notice, When};
+use super::kept::{Apply, FileCheck, Kept, Notice};
 use super::parts::{OwnCertificate, TrustedCas};
 use super::provider::provider;
 use super::session::{Session, Step};
@@ -25,7 +25,7 @@ use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
 
 /// How often the files are looked at.
-const LOOK_PERIOD: Duration = Duration::from_secs(1);
+const POLL_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long before it runs out a certificate is warned of: 14 days. Those of a public CA are renewed 30 days before.
 const WARN_BEFORE: Duration = Duration::from_hours(14 * 24);
@@ -111,7 +111,7 @@ impl Acceptor {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the certificate runs out that new connections are shown; `None` if it does not say.
+    /// Apply the certificate runs out that new connections are shown; `None` if it does not say.
     pub fn not_after(&self) -> Option<SystemTime> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).not_after
     }
@@ -161,7 +161,7 @@ impl Acceptor {
     pub(crate) fn follow(&self, stop: &Shutdown) {
         let mut expiry = ExpiryWarnings::new();
         expiry.warn(self.not_after(), SystemTime::now());
-        while !stop.wait(LOOK_PERIOD) {
+        while !stop.wait(POLL_PERIOD) {
             self.refresh();
             expiry.warn(self.not_after(), SystemTime::now());
         }
@@ -171,15 +171,15 @@ impl Acceptor {
     fn refresh(&self) {
         let (own, clients) = {
             let loaded = self.loaded();
-            let clients = loaded.clients.as_ref().map(|clients| clients.reader(When::Settled));
-            (loaded.own.reader(When::Settled), clients)
+            let clients = loaded.clients.as_ref().map(|clients| clients.reader(Apply::WhenStable));
+            (loaded.own.reader(Apply::WhenStable), clients)
         };
         let (own, clients) = (own(), clients.map(|clients| clients()));
         let notices = self.take(own, clients);
         notices.iter().for_each(Notice::log);
     }
 
-    fn take(&self, own: Look<OwnCertificate>, clients: Option<Look<TrustedCas>>) -> Vec<Notice> {
+    fn take(&self, own: FileCheck<OwnCertificate>, clients: Option<FileCheck<TrustedCas>>) -> Vec<Notice> {
         let (mut loaded, mut notices) = (self.loaded(), Vec::new());
         let mut is_new = loaded.own.take(own, &mut notices);
         if let Some((kept, look)) = loaded.clients.as_mut().zip(clients) {

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection};
 use super::failure::{CertificateFault, End, HandshakeError, causes, printable};
 use super::file_reader::FileReader;
 use super::files::{Error, Identity};
-use super::kept::{Kept, Look, Notice, When};
+use super::kept::{Apply, FileCheck, Kept, Notice};
 use super::parts::{OwnCertificate, TrustedCas};
 use super::provider::provider;
 use super::session::{Session, Step};
@@ -49,7 +49,7 @@ struct Loaded {
     roots: Kept<TrustedCas>,
     own: Option<Kept<OwnCertificate>>,
     config: Arc<ClientConfig>,
-    reader: FileReader<(Look<TrustedCas>, Option<Look<OwnCertificate>>)>,
+    reader: FileReader<(FileCheck<TrustedCas>, Option<FileCheck<OwnCertificate>>)>,
     /// True if the files were not read in time when they were last looked at.
     is_late: bool,
 }
@@ -65,8 +65,8 @@ impl Loaded {
 
     /// Takes what is new in the files, and good. Returns what to log.
     fn refresh(&mut self) -> Vec<Notice> {
-        let roots = self.roots.reader(When::Seen);
-        let own = self.own.as_ref().map(|own| own.reader(When::Seen));
+        let roots = self.roots.reader(Apply::AtOnce);
+        let own = self.own.as_ref().map(|own| own.reader(Apply::AtOnce));
         let was_late = std::mem::take(&mut self.is_late);
         let (roots, own) = match self.reader.run(move || (roots(), own.map(|own| own()))) {
             Ok(looks) => looks,

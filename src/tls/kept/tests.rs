@@ -10,9 +10,9 @@ fn own(files: &Files) -> Kept<OwnCertificate> {
 }
 
 /// Looks once, and returns what the log is told.
-fn look<P: Part>(kept: &mut Kept<P>, when: When) -> Option<String> {
-    let (look, mut notices) = (kept.reader(when)(), Vec::new());
-    let is_new = kept.take(look, &mut notices);
+fn check<P: Part>(kept: &mut Kept<P>, apply: Apply) -> Option<String> {
+    let (checked, mut notices) = (kept.reader(apply)(), Vec::new());
+    let is_new = kept.take(checked, &mut notices);
     assert!(notices.len() <= 1);
     let notice = notices.pop()?;
     assert_eq!(is_new, notice.level == Level::Info, "{}", notice.text);
@@ -21,12 +21,12 @@ fn look<P: Part>(kept: &mut Kept<P>, when: When) -> Option<String> {
 
 /// As for a connection.
 fn take<P: Part>(kept: &mut Kept<P>) -> Option<String> {
-    look(kept, When::Seen)
+    check(kept, Apply::AtOnce)
 }
 
 /// As every second.
 fn take_settled<P: Part>(kept: &mut Kept<P>) -> Option<String> {
-    look(kept, When::Settled)
+    check(kept, Apply::WhenStable)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the callers have no other use for it")]
