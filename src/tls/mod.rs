@@ -1,5 +1,5 @@
-//! TLS: certificates from files, the server's and the client's side of a handshake, and the pump between a session and
-//! a socket that never waits. rustls does the cryptography, with aws-lc or ring.
+//! TLS: certificates from files, handshakes of servers and clients, and sessions over non-blocking sockets. rustls implements
+//! the protocol, with aws-lc or ring.
 
 mod acceptor;
 #[cfg(test)]
@@ -30,5 +30,5 @@ pub use files::{Error, Identity};
 pub(crate) use read_count::ReadCount;
 pub(crate) use session::Session;
 
-/// The deadline for a whole handshake unless told otherwise: 10 s. It takes two round trips and some milliseconds.
+/// The default deadline for a whole handshake: 10 s. It needs two round trips and some milliseconds.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
