@@ -375,7 +375,7 @@ fn a_link_that_is_swapped_a_thousand_times_a_second_never_tears_a_map_and_the_ne
     symlink("even.json", place.path("flags.json")).unwrap();
     let file = place.load("flags.json");
     let (torn, _) = follow_a_writer(&place, file, 2, |number| {
-        // A new file: whoever still reads the old one would see this number before the link has it.
+        // A new file: a reader of the old one would see this number before the link has it.
         let target = if number % 2 == 0 { "even.json" } else { "odd.json" };
         place.replace(target, &signed(number));
         symlink(target, place.path("new")).unwrap();

@@ -106,7 +106,7 @@ impl FromStr for Parent {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = |problem: String| Error::BadAddress { name: scheme::mask(text), problem };
-        // There is no user here; what stands before an @ is meant to be nobody's to see.
+        // Relays have no users: the text before an @ is meant to be secret.
         let (scheme, rest) =
             scheme::split(text).filter(|(_, rest)| !rest.contains('@')).ok_or_else(|| refused(SHAPE.to_owned()))?;
         let is_encrypted = match scheme.as_str() {

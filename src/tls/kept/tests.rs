@@ -43,7 +43,7 @@ fn a_replaced_certificate_is_taken_once_two_looks_agree() {
     assert!(take_settled(&mut kept).is_none());
     let new = authority.issue_until(&["localhost"], 2060);
     replace(&files.cert, &new.cert);
-    // The key is still the old one: between two renames there is a moment that is nobody's fault.
+    // The key is still the old one, as between two renames.
     assert!(take_settled(&mut kept).is_none());
     replace(&files.key, &new.key);
     assert!(take_settled(&mut kept).is_none());

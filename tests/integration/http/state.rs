@@ -108,7 +108,7 @@ fn a_second_server_is_refused_and_the_first_one_goes_on() {
     }
     let mut lines = clean(SERVER);
     lines.args(["-l", "127.0.0.1:0", "--source", "-", "--state", state.to_str().unwrap()]);
-    run(lines).assert_exit(2).assert_stderr("another server is running");
+    run(lines).assert_exit(2).assert_stderr("another running server keeps its map there");
     first.server.signal(Signal::TERM);
     assert_eq!(first.server.exit_code(), 0);
     let next = Site::of(Program::start(server(file.path(), &state)));
@@ -125,7 +125,7 @@ fn a_source_that_has_ended_still_has_its_state_locked() {
     command.args(["-l", "127.0.0.1:0", "--source", "-", "--state", state.to_str().unwrap()]);
     let first = Program::start(command);
     first.wait_log("standard input ended");
-    run(server(file.path(), &state)).assert_exit(2).assert_stderr("another server is running");
+    run(server(file.path(), &state)).assert_exit(2).assert_stderr("another running server keeps its map there");
 }
 
 #[test]
