@@ -36,8 +36,8 @@ pub enum Error {
     /// The value is encoded as zero bytes; a frame of length 0 means "nothing changed". No map is encoded as zero bytes.
     #[error("cannot publish a value of zero bytes as {0}: it means \"nothing changed\"; publish a map or a structure")]
     Empty(Format),
-    /// The encoded map exceeds the frame limit.
-    #[error("the map takes {len} bytes as {format}, above the limit of {max}; raise max_frame here and at the clients")]
+    /// The encoded map is above the limit for a frame.
+    #[error("the map takes {len} bytes as {format}, above the limit of {max}")]
     TooLarge {
         /// The size of the encoded map in bytes.
         len: usize,

@@ -26,7 +26,7 @@ pub enum Error {
     },
     /// The header announces a payload above the limit. No memory was allocated for it.
     #[error(
-        "a frame of {len} bytes (header \"{}\") is above the limit of {max}; raise max_frame on both ends if it is intended",
+        "a frame of {len} bytes (header \"{}\") is above the limit of {max}",
         header.escape_ascii()
     )]
     TooLarge {

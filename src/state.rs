@@ -1,4 +1,4 @@
-//! The last good map, in a file that outlives the server.
+//! The state file: keeps the last good map across restarts of the server.
 
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -17,11 +17,11 @@ use crate::format::{self, Format};
 use crate::frame::{self, Frame, FrameReader};
 use crate::map::{self, Map};
 
-/// Why a map could not be kept, or taken up again. The text is safe to print.
+/// Why a map could not be kept, or loaded again. The text is safe to print.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system does not let the file be read.
+    /// The file cannot be read.
     #[error("{name}: the state cannot be read")]
     Unreadable {
         /// The path, escaped.
@@ -29,23 +29,23 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The file has no map in it.
-    #[error("{name}: the state is no map; mend it, or move it away to begin without one")]
+    /// The file does not contain a map.
+    #[error("{name}: the state is not a map; fix it, or move it away to start without one")]
     Invalid {
         /// The path, escaped.
         name: String,
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The file is longer than any map is.
-    #[error("{name}: the state is above the limit of {max} bytes; raise --max-frame if this is meant")]
+    /// The file is longer than any map.
+    #[error("{name}: the state is above the limit of {max} bytes")]
     TooLong {
         /// The path, escaped.
         name: String,
         /// The limit in bytes.
         max: u64,
     },
-    /// The map has no form that can be kept.
+    /// The map cannot be encoded.
     #[error("{name}: the map cannot be kept")]
     Unwritable {
         /// The path, escaped.
@@ -53,7 +53,7 @@ pub enum Error {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The system does not let the file be written: the old one stays.
+    /// The file cannot be written: the old one stays.
     #[error("{name}: the state cannot be written")]
     Unkept {
         /// The path, escaped.
@@ -61,9 +61,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The lock is not the file any more that was locked: another server may have kept its map there meanwhile.
+    /// The lock file was replaced: another server may have written its map to the state since.
     #[error(
-        "{name}: its lock was replaced, so that another server may have kept its map there meanwhile; find out which one \
+        "{name}: its lock was replaced, so another server may have written its map there; find that server \
          (`fuser {lock}`), and restart this one"
     )]
     LockReplaced {
@@ -72,10 +72,10 @@ pub enum Error {
         /// The path of the lock, escaped.
         lock: String,
     },
-    /// Another process, or this one, has it open to keep maps there.
+    /// Another process, or this one, has the state open.
     #[error(
-        "{name}: another server is running that keeps its map there; stop that one (`fuser {lock}` tells which it is), or \
-         name another file for this one"
+        "{name}: another running server keeps its map there; stop that server (`fuser {lock}` shows it), or name another \
+         file for this one"
     )]
     InUse {
         /// The path, escaped.
@@ -83,8 +83,10 @@ pub enum Error {
         /// The path of the lock, escaped.
         lock: String,
     },
-    /// The system does not let the lock be taken.
-    #[error("{lock}: the state cannot be locked; let this user write that file, or remove it if no server is running")]
+    /// The lock cannot be taken.
+    #[error(
+        "{lock}: the state cannot be locked; allow this user to write that file, or remove it if no server is running"
+    )]
     Unlockable {
         /// The path of the lock, escaped.
         lock: String,
@@ -93,56 +95,56 @@ pub enum Error {
     },
 }
 
-/// A file with the last map. Written beside itself and renamed, so that it is whole at every moment.
+/// A file with the last map. Each write creates a new file and renames it, so that the file is always complete.
 ///
-/// A map that is written over HTTP is kept as JSON, which a person may mend, unless that would make another map of it. A
-/// source's is kept as one frame, a header and bincode: JSON has neither numbers for keys nor bytes nor NaN, and the map that
-/// clients get while the source is away must be the one that they had. Either is read, whoever wrote it.
+/// A map that was written over HTTP is kept as JSON, which a person can edit, unless JSON would change the map. A map of a
+/// source is kept as one frame, a header and bincode: JSON has no integer keys, bytes or NaN, and clients must get the same map
+/// while the source is unreachable. Both forms are read.
 ///
-/// The file's modification time is when the map changed, also if it was written later.
+/// The modification time of the file is the time of the map's change, also if it was written later.
 ///
-/// It is one owner's, with all clones: `.NAME.lock` beside it is locked (flock(2)) until the last of them is dropped or the
-/// process has ended, however it does. That file is empty and stays; one that was removed all the same, with its directory
-/// perhaps, is made and locked again before the next write. A process that is killed while it writes may leave
-/// `.NAME.XXXXXXXX.tmp`, as a [`AtomicFile`] does; the next one that opens the state removes it.
+/// All clones have one owner: `.NAME.lock` beside the file is locked (flock(2)) until the last clone is dropped or the process
+/// ends. That file is empty and stays. If it is removed, perhaps with its directory, it is made and locked again before the
+/// next write. A process that is killed during a write may leave `.NAME.XXXXXXXX.tmp`, as an [`AtomicFile`] does; the next
+/// process that opens the state removes it.
 #[derive(Debug, Clone)]
 pub struct StateFile(Arc<Opened>);
 
-/// The path, as long as it is locked.
+/// A locked path.
 #[derive(Debug)]
 struct Opened {
     path: PathBuf,
-    /// Locked until it is closed. Guards that it is replaced once; held for that, by who writes.
+    /// The locked file. The mutex is held during a write, so that a lost lock is replaced once.
     lock: Mutex<File>,
-    /// Whether it was told that the directory cannot be synchronized; it is told once.
-    told_unsynced: AtomicBool,
+    /// Whether the warning that the directory cannot be synchronized was logged; it is logged once.
+    warned_unsynced: AtomicBool,
 }
 
 /// The mode of the state and its lock.
 const MODE: u32 = 0o600;
 
 impl StateFile {
-    /// Returns the state at `path`, which need not be there yet.
+    /// Opens and locks the state at `path`, which need not exist yet.
     ///
     /// # Errors
-    /// `InUse` if somebody has it, `Unlockable` if that cannot be found out, `Unkept` if nothing can be written beside it.
+    /// `InUse` if it is open already, `Unlockable` if the lock cannot be taken, `Unkept` if no file can be written beside it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         check_place(&path)?;
         let state =
-            Self(Arc::new(Opened { lock: Mutex::new(lock(&path)?), path, told_unsynced: AtomicBool::new(false) }));
-        // Better now than at the first write.
+            Self(Arc::new(Opened { lock: Mutex::new(lock(&path)?), path, warned_unsynced: AtomicBool::new(false) }));
+        // Fail now instead of at the first write.
         let tried = atomic_file::remove_abandoned(&state.0.path)
             .and_then(|()| AtomicFile::begin(&state.0.path, MODE).map(drop));
         tried.map_err(|source| state.unkept(source))?;
         Ok(state)
     }
 
-    /// Returns the map that [`open`](Self::open) and [`load`](Self::load) would find, for who only wants to know: nothing on
-    /// the disk is changed, nothing is locked, and whoever has the state does not notice.
+    /// Returns the map that [`open`](Self::open) and [`load`](Self::load) would return, without changing or locking anything:
+    /// safe while another server has the state.
     ///
     /// # Errors
-    /// As those two, but for the lock.
+    /// As those two, except for the lock.
     pub fn inspect(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
         check_place(path)?;
         let writable =
@@ -151,26 +153,25 @@ impl StateFile {
         load(path, max_frame)
     }
 
-    /// Returns the map that was kept; `None` if and only if there is no such file. In JSON, keys that spell a number are
-    /// numbers, as when they were written over HTTP.
+    /// Returns the kept map; `None` if and only if there is no file. In JSON, keys that spell an integer are integer keys, as
+    /// when they are written over HTTP.
     ///
     /// # Errors
-    /// If the file is there and has no map of at most 16 times `max_frame` bytes.
+    /// If the file exists and does not contain a map of at most 16 times `max_frame` bytes.
     pub fn load(&self, max_frame: usize) -> Result<Option<Map>, Error> {
         load(&self.0.path, max_frame)
     }
 
-    /// Returns how long ago the map that is kept changed: the age of the file. Returns zero if that is not known, or is in the
-    /// future by this machine's clock.
+    /// Returns how long ago the kept map changed: the age of the file. Returns zero if the age is unknown, or the modification
+    /// time is in the future by the clock of this machine.
     pub fn age(&self) -> Duration {
         let modified = self.0.path.metadata().and_then(|metadata| metadata.modified()).ok();
         modified.and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
     }
 
-    /// Keeps `map`, which changed at `changed`, as JSON, or as a frame if JSON has no form for it that is read as the very same
-    /// map. When this returns, whoever reads the file finds it. It is there after a loss of power too, unless the directory cannot
-    /// be synchronized, of which the log has one warning: the file has the new map by then, and to say that it was not kept
-    /// would be untrue.
+    /// Writes `map`, which changed at `changed`, as JSON, or as a frame if JSON would change the map. When this returns, every
+    /// reader of the file gets the map. It also survives a power loss, unless the directory cannot be synchronized: that is one
+    /// warning in the log and no error, since the file has the new map.
     ///
     /// # Errors
     /// `Unwritable`, `Unkept`; the file is as it was.
@@ -195,21 +196,23 @@ impl StateFile {
 
     fn replace(&self, content: &[u8], changed: SystemTime) -> Result<(), Error> {
         self.keep_locked()?;
-        self.try_replace(content, changed).map(|replaced| self.tell(&replaced)).map_err(|source| self.unkept(source))
+        self.try_replace(content, changed)
+            .map(|replaced| self.warn_unsynced(&replaced))
+            .map_err(|source| self.unkept(source))
     }
 
     fn try_replace(&self, content: &[u8], changed: SystemTime) -> io::Result<Replaced> {
-        // A directory that cannot be opened cannot be synchronized: before the rename that is an error that is true.
+        // A directory that cannot be opened cannot be synchronized: fail before the rename, while the old map stays.
         open_parent(&self.0.path)?;
         let new = AtomicFile::begin(&self.0.path, MODE)?;
         new.file().write_all(content)?;
-        // Without it the map seems to have changed when it was written: no reason to lose it.
+        // Without it the map seems to have changed when it was written: that is better than losing it.
         let _ = new.file().set_modified(changed);
         new.finish()
     }
 
-    /// Makes sure that the lock is still the file that others would lock. Where there is none any more, nobody else has the
-    /// state, because who has it never removes its lock: it is made again.
+    /// Checks that the lock is still the file that other processes would lock. Makes it again if it is missing: no other
+    /// process has the state then, because an owner never removes its lock.
     fn keep_locked(&self) -> Result<(), Error> {
         let path = lock_path(&self.0.path);
         let mut held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,7 +225,7 @@ impl StateFile {
                 Ok(())
             }
             (_, Ok(_)) => {
-                // Who has it now is named; if it has been left, the state may still be another one.
+                // `InUse` if another process has it. If not, the state may have changed since.
                 drop(lock(&self.0.path)?);
                 Err(Error::LockReplaced { name: self.name(), lock: name(&path) })
             }
@@ -230,13 +233,13 @@ impl StateFile {
         }
     }
 
-    fn tell(&self, replaced: &Replaced) {
+    fn warn_unsynced(&self, replaced: &Replaced) {
         if let Replaced::Unsynced(error) = replaced
-            && !self.0.told_unsynced.swap(true, Ordering::Relaxed)
+            && !self.0.warned_unsynced.swap(true, Ordering::Relaxed)
         {
             let name = self.name();
             log::warn!(
-                "{name}: kept, but its directory cannot be synchronized: {error}; a loss of power may undo changes"
+                "{name}: kept, but its directory cannot be synchronized: {error}; a power loss may undo changes"
             );
         }
     }
@@ -249,7 +252,7 @@ impl StateFile {
         unkept(&self.0.path, source)
     }
 
-    /// Has whoever writes wait until the guard is dropped, as for a file system that hangs.
+    /// Blocks writes until the guard is dropped, like a file system that hangs.
     #[cfg(test)]
     pub(crate) fn hang(&self) -> std::sync::MutexGuard<'_, File> {
         self.0.lock.lock().unwrap()
@@ -269,7 +272,7 @@ fn unkept(path: &Path, source: io::Error) -> Error {
     Error::Unkept { name: name(path), source }
 }
 
-/// Returns an error if `path` cannot be replaced, or is in no directory that can be read, as synchronizing it takes.
+/// Checks that `path` can be replaced, and that its directory can be opened, which synchronizing needs.
 fn check_place(path: &Path) -> Result<(), Error> {
     atomic_file::check(path).and_then(|()| open_parent(path)).map(drop).map_err(|source| unkept(path, source))
 }
@@ -288,11 +291,10 @@ fn lock_path(path: &Path) -> PathBuf {
     path.with_file_name(file_name)
 }
 
-/// Returns the lock of the state at `path`, which is the caller's until it is closed. A file of its own, because each write
-/// puts another file in the state's place.
+/// Locks the state at `path` until the returned file is closed. A separate file, because each write replaces the state.
 fn lock(path: &Path) -> Result<File, Error> {
     let lock = lock_path(path);
-    // In a directory that others may write to, it could be a link to anywhere, or a FIFO.
+    // In a directory that others can write to, it may be a symbolic link or a FIFO.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).custom_flags(flags).open(&lock);
     let unlockable = |source| Error::Unlockable { lock: name(&lock), source };
@@ -325,8 +327,8 @@ fn load(path: &Path, max_frame: usize) -> Result<Option<Map>, Error> {
     Ok(Some(map))
 }
 
-/// Reads a frame, which begins with a digit, or else JSON, which begins with a brace. What is wrong is told of a file:
-/// nobody at another end has a `--format`, and nobody sends.
+/// Decodes a frame, which begins with a digit, or else JSON, which begins with a brace. The errors are about a file: they do
+/// not mention a peer or its format.
 fn decode(content: &[u8]) -> Result<Map, Box<dyn std::error::Error + Send + Sync>> {
     if !content.first().is_some_and(u8::is_ascii_digit) {
         return Ok(map::number_keys(Format::Json.decode_map(content).map_err(cause)?));
@@ -339,7 +341,7 @@ fn decode(content: &[u8]) -> Result<Map, Box<dyn std::error::Error + Send + Sync
     Format::Bincode.decode_map(&payload).map_err(cause)
 }
 
-/// What a format's library says, without the advice for who reads from a peer.
+/// Returns the cause of a decoding error, without the words about a payload.
 fn cause(error: format::Error) -> Box<dyn std::error::Error + Send + Sync> {
     match error {
         format::Error::Decode { source, .. } => source,
@@ -347,13 +349,13 @@ fn cause(error: format::Error) -> Box<dyn std::error::Error + Send + Sync> {
     }
 }
 
-/// What is wrong with the frame of a file.
+/// Returns the error for a file with an invalid frame.
 fn frame_fault(error: frame::Error) -> Box<dyn std::error::Error + Send + Sync> {
     match error {
         frame::Error::BadHeader { reason, .. } => {
-            format!("it begins as a frame does, and has no header: {reason}").into()
+            format!("it begins like a frame, with an invalid header: {reason}").into()
         }
-        frame::Error::TooLarge { .. } | frame::Error::Truncated { .. } => "its frame is not whole".into(),
+        frame::Error::TooLarge { .. } | frame::Error::Truncated { .. } => "its frame is incomplete".into(),
         error => error.into(),
     }
 }

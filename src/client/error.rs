@@ -21,7 +21,7 @@ pub enum Error {
     #[error("no TLS connection")]
     Tls(#[source] tls::HandshakeError),
     /// The server speaks TLS, and this client does not.
-    #[error("the server speaks TLS")]
+    #[error("the server speaks TLS, and the client does not")]
     PlainToTls,
     /// A frame is not valid or incomplete. See [`frame::Error`] for the cause.
     #[error(transparent)]

@@ -38,11 +38,15 @@ pub struct FollowConfig {
     /// How long the first connection is retried: there is always one attempt, and one at the end. Default: zero;
     /// [`Duration::MAX`] is for ever.
     pub wait: Duration,
+    /// Returns the fix for an error, such as an option of the program. It is appended to the error in the log and in
+    /// [`Connectivity::Lost`]. Default: no advice.
+    pub advice: fn(&Error) -> Option<String>,
 }
 
 impl Default for FollowConfig {
     fn default() -> Self {
-        Self { client: ClientConfig::default(), reconnect: true, stale_after: None, wait: Duration::ZERO }
+        let (client, wait) = (ClientConfig::default(), Duration::ZERO);
+        Self { client, reconnect: true, stale_after: None, wait, advice: |_| None }
     }
 }
 
@@ -338,12 +342,16 @@ impl Follower {
 
     /// Logs a lost connection, and notifies the observer.
     fn report_lost(&mut self, reason: Option<&Error>, retry_in: Duration) {
-        let (reason, what_next) = match reason {
+        let advice = reason.and_then(self.config.advice);
+        let (mut reason, what_next) = match reason {
             None => ("connection lost: closed by the server".to_owned(), "reconnecting"),
             Some(error @ (Error::Connect { .. } | Error::Tls(_))) => (ErrorChain(error).to_string(), "trying again"),
             Some(error @ (Error::Stale { .. } | Error::NoFirstByte { .. })) => (error.to_string(), "reconnecting"),
             Some(error) => (format!("connection lost: {}", ErrorChain(error)), "reconnecting"),
         };
+        if let Some(advice) = advice {
+            reason = format!("{reason}; {advice}");
+        }
         let level = self.loss_log.level(&reason, Instant::now());
         log!(level, "{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
         self.observer.notify(Connectivity::Lost { reason, retry_in });

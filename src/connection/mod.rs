@@ -424,7 +424,7 @@ impl Connection {
         if self.sender.notifier().is_cut() {
             return Error::Cut;
         }
-        HandshakeError::in_server_session(error).map_or_else(Error::Reset, Error::Tls)
+        crate::tls::in_server_session(error).map_or_else(Error::Reset, Error::Tls)
     }
 }
 

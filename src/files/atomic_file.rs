@@ -1,4 +1,4 @@
-//! A file that takes the place of another one, whole.
+//! Atomic replacement of a file: a new file is written beside it and renamed.
 
 use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
@@ -11,21 +11,20 @@ use std::path::{Path, PathBuf};
 use crate::display::escape::escape;
 use crate::files;
 
-/// How many names are tried for the new file. Two that are the same are one chance in 2^32.
+/// How many names are tried for the new file. The chance that a name exists is 1 in 2^32.
 const TRIES: usize = 16;
 
-/// How many characters of a name are left to chance.
-const CHANCE_LEN: usize = 8;
+/// The random characters of a name.
+const RANDOM_LEN: usize = 8;
 
 /// The end of a new file's name.
 const SUFFIX: &[u8] = b".tmp";
 
-/// A new file beside the one that it is to replace. Whoever reads that one has the old bytes or the new ones, whatever
-/// happens in between.
+/// A new file beside the file that it replaces. A reader of that file gets the old content or the new, at any time.
 ///
-/// It is called `.NAME.XXXXXXXX.tmp`, with eight hexadecimal digits that are left to chance, and is nobody else's: two who
-/// replace the same file at once do not write into one another's, and the last one wins. Dropped before
-/// [`finish`](Self::finish), it is removed; a process that is killed leaves it.
+/// Its name is `.NAME.XXXXXXXX.tmp`, with eight random hexadecimal digits: two writers that replace the same file at once have
+/// separate new files, and the last one wins. Dropping it before [`finish`](Self::finish) removes it; a process that is killed
+/// leaves it.
 ///
 /// ```
 /// use std::io::Write;
@@ -42,27 +41,27 @@ const SUFFIX: &[u8] = b".tmp";
 /// ```
 #[derive(Debug)]
 pub struct AtomicFile {
-    /// What is replaced.
+    /// The file that is replaced.
     path: PathBuf,
-    /// The new file's path; `None` when it has taken the old one's place.
+    /// The path of the new file; `None` after it was renamed.
     beside: Option<PathBuf>,
     file: File,
 }
 
-/// How sure it is that a file was replaced. Whoever reads it has the new one in any case.
+/// Whether a replacement survives a power loss. Readers get the new file in any case.
 #[derive(Debug)]
 #[must_use]
 pub enum Replaced {
-    /// It is the new one after a loss of power too.
+    /// The new file survives a power loss.
     Synced,
-    /// After a loss of power it is the old one or the new one, each whole: the directory, which has the new name, could not be
-    /// synchronized. Not every file system can do that, and it takes the right to read the directory.
+    /// After a power loss it is the old file or the new one, each complete: the directory, which has the new name, could not be
+    /// synchronized. Some file systems cannot do that, and it requires permission to read the directory.
     Unsynced(io::Error),
 }
 
 impl AtomicFile {
-    /// Makes the new file, with `mode` less the umask, to replace the one at `path`, which need not be there. A link at
-    /// `path` is replaced itself.
+    /// Creates the new file, with `mode` minus the umask, to replace the file at `path`, which need not exist. A symbolic link
+    /// at `path` is itself replaced.
     ///
     /// # Errors
     /// As [`check`], and if the system refuses a new file in the directory.
@@ -80,20 +79,20 @@ impl AtomicFile {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// The new file, to be written, and to be given its owner and its mode.
+    /// The new file, for writing and for setting its owner and mode.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// The new file's path, for a look at it before it takes the old one's place.
+    /// The path of the new file, for checking it before it replaces the old one.
     pub fn new_path(&self) -> &Path {
         self.beside.as_deref().unwrap_or(&self.path)
     }
 
-    /// Puts the new file on the disk and into the place of the old one.
+    /// Writes the new file to the disk and replaces the old one with it.
     ///
     /// # Errors
-    /// What the system refuses; the old file is as it was, and the new one is removed.
+    /// If the system refuses it; the old file is unchanged, and the new one is removed.
     pub fn finish(mut self) -> io::Result<Replaced> {
         self.file.sync_all()?;
         let directory = files::open_directory(directory(&self.path));
@@ -108,22 +107,21 @@ impl AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(beside) = &self.beside {
-            // Nothing that depends on it could be done about a failure.
+            // A failure cannot be handled here.
             let _ = fs::remove_file(beside);
         }
     }
 }
 
-/// Returns `Ok` if `path` names a file that can be replaced by a rename, as far as that can be found out without one. It need
-/// not be there.
+/// Checks that a rename can replace `path`, as far as possible without one. The file need not exist.
 ///
 /// # Errors
-/// If it ends in a slash, or names no file; if a directory, a FIFO, a socket or a device is there; if it is a mount point, as
-/// a single file that a container was given: the system never lets that be replaced (`EBUSY`, rename(2)).
+/// If the path ends in a slash or has no file name; if it is a directory, a FIFO, a socket or a device; if it is a mount point,
+/// such as a single file that is mounted into a container: the system never replaces that (`EBUSY`, rename(2)).
 pub fn check(path: &Path) -> io::Result<()> {
     let invalid = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     match path.file_name() {
-        // `x/` and `x/.` have a name too, and are no file's.
+        // `x/` and `x/.` have a file name too, but are directories.
         Some(name) if path.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()) => {}
         _ => return invalid("it is a directory's path; name a file in it"),
     }
@@ -140,7 +138,7 @@ pub fn check(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// True if something is mounted at `path` itself, and the system says so (Linux 5.8 and later do).
+/// True if `path` itself is a mount point and the system reports it (Linux 5.8 and later).
 fn is_mount_point(path: &Path) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -155,7 +153,7 @@ fn is_mount_point(path: &Path) -> bool {
     }
 }
 
-/// The error of a new file beside `path` that the system refuses: what is refused is the directory, not the file in it.
+/// Returns the error for a new file beside `path` that the system refuses: it names the directory.
 pub(crate) fn no_new_file(path: &Path, error: &io::Error) -> io::Error {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied => "; let this user write to that directory",
@@ -171,10 +169,10 @@ pub(crate) fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Removes what processes that were killed have left beside `path`. Nobody may be replacing it meanwhile.
+/// Removes the new files that killed processes have left beside `path`. No process may be replacing it meanwhile.
 ///
 /// # Errors
-/// If the directory cannot be read, or one of them not be removed.
+/// If the directory cannot be read, or a file cannot be removed.
 pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default();
     for entry in fs::read_dir(directory(path))? {
@@ -186,7 +184,7 @@ pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The name is in the directory, and that is what has to reach the disk behind the file (fsync(2)).
+/// Synchronizes the directory, which contains the new name (fsync(2)).
 fn sync(directory: io::Result<File>) -> Replaced {
     match directory.and_then(|directory| directory.sync_all()) {
         Ok(()) => Replaced::Synced,
@@ -194,10 +192,10 @@ fn sync(directory: io::Result<File>) -> Replaced {
     }
 }
 
-fn name_beside(name: &OsStr, chance: u64) -> OsString {
+fn name_beside(name: &OsStr, random: u64) -> OsString {
     let mut beside = OsString::from(".");
     beside.push(name);
-    beside.push(format!(".{:0CHANCE_LEN$x}.tmp", chance >> 32));
+    beside.push(format!(".{:0RANDOM_LEN$x}.tmp", random >> 32));
     beside
 }
 
@@ -210,7 +208,7 @@ fn is_beside(name: &OsStr, found: &OsStr) -> bool {
         .and_then(|rest| rest.strip_prefix(b"."))
         .and_then(|rest| rest.strip_suffix(SUFFIX));
     chance.is_some_and(|chance| {
-        chance.len() == CHANCE_LEN && chance.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        chance.len() == RANDOM_LEN && chance.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 

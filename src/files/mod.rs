@@ -1,7 +1,6 @@
-//! Files that the operator names, opened so that they cannot hold the program: a FIFO, a device or a socket in a file's place
-//! is an error and not a wait.
+//! Opens the files that the user names without blocking: a FIFO, a device or a socket in place of a regular file is an error.
 //!
-//! What a file system that hangs does to a regular file no option of open(2) prevents: see `threads` for that.
+//! A regular file on a file system that hangs still blocks, whatever the flags of open(2): see `threads`.
 
 pub mod atomic_file;
 pub(crate) mod permissions;
@@ -17,7 +16,7 @@ use rustix::fs::OFlags;
 
 use crate::platform::{Readiness, wait_ready};
 
-/// How long the writer of a pipe that holds a secret has until its end: 10 s, enough for a password manager that asks.
+/// How long the writer of a pipe with a secret may take to close it: 10 s, enough for a password manager that prompts.
 pub(crate) const PIPE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Something that is not a regular file.
@@ -25,15 +24,15 @@ pub(crate) const PIPE_LIMIT: Duration = Duration::from_secs(10);
 #[error("it is {0}, not a regular file; name a regular file")]
 struct NotRegular(&'static str);
 
-/// Opens the regular file at `path` for reading. Waits for nothing but the file system.
+/// Opens the regular file at `path` for reading. Waits only for the file system.
 ///
 /// # Errors
-/// What the system says; that it is not a regular file.
+/// If the system refuses it, or it is not a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // Looked at before it is opened, because opening a FIFO or a device is felt at its other end.
+    // Checked before it is opened, because opening a FIFO or a device has an effect at its other end.
     check_regular(&fs::metadata(path)?)?;
     let file = open_without_waiting(path)?;
-    // It may be another one by now.
+    // The file may have been replaced since.
     check_regular(&file.metadata()?)?;
     Ok(file)
 }
@@ -48,11 +47,11 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Returns what is written into the pipe at `path` until its end, at most `most` bytes; `None` if it is no pipe. `<(command)`
-/// in a shell is one: `/dev/fd/63`.
+/// Reads the pipe at `path` to its end, at most `most` bytes; `None` if it is not a pipe. A shell's `<(command)` is a pipe:
+/// `/dev/fd/63`.
 ///
 /// # Errors
-/// What the system says; `TimedOut` if the writer has not ended within `limit`.
+/// If the system refuses it; `TimedOut` if the writer has not closed it within `limit`.
 pub(crate) fn read_pipe(path: &Path, most: u64, limit: Duration) -> io::Result<Option<Vec<u8>>> {
     if !fs::metadata(path)?.file_type().is_fifo() {
         return Ok(None);
@@ -77,13 +76,13 @@ pub(crate) fn read_pipe(path: &Path, most: u64, limit: Duration) -> io::Result<O
 /// Opens the directory at `path`.
 ///
 /// # Errors
-/// What the system says; `NotADirectory` if it is something else.
+/// If the system refuses it; `NotADirectory` if it is not a directory.
 pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
     let flags = (OFlags::DIRECTORY | OFlags::NONBLOCK).bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// Returns an error if `metadata` is not of a regular file.
+/// Checks that `metadata` is that of a regular file.
 pub(crate) fn check_regular(metadata: &Metadata) -> io::Result<()> {
     let kind = metadata.file_type();
     let what = match () {
@@ -98,7 +97,7 @@ pub(crate) fn check_regular(metadata: &Metadata) -> io::Result<()> {
 }
 
 fn open_without_waiting(path: &Path) -> io::Result<File> {
-    // Not as the controlling terminal, if it is one by now.
+    // Without making a terminal the controlling one, if the path is one by now.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused_at_once_and_named() {
+    fn a_file_that_is_not_regular_is_refused_with_its_type() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("socket");
         let _listener = UnixListener::bind(&socket).unwrap();
@@ -128,7 +127,7 @@ mod tests {
             let error = read(path, 10).unwrap_err().to_string();
             assert_eq!(error, format!("it is {what}, not a regular file; name a regular file"));
         }
-        // As a directory it would be opened for reading, which waits for a writer.
+        // Without O_DIRECTORY, opening it for reading waits for a writer.
         assert_eq!(open_directory(&fifo).unwrap_err().kind(), ErrorKind::NotADirectory);
     }
 
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_read_to_its_end_and_a_silent_writer_is_not_waited_for() {
+    fn a_pipe_is_read_to_its_end_within_a_time_limit() {
         let directory = tempfile::tempdir().unwrap();
         let path = fifo(directory.path());
         let silent = read_pipe(&path, 100, Duration::from_millis(10)).unwrap_err();

@@ -4,7 +4,7 @@ use bincode::Options;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Outcome;
+use super::error::Outcome;
 use crate::map::{Budget, Map, MapSeed};
 
 /// `bincode::serialize` is fixed-width while `DefaultOptions::new()` is varint: two wires under one name. The limit is

@@ -1,16 +1,16 @@
-//! What a library says about a peer's bytes, made safe to print.
+//! Errors of the format libraries, made safe to print.
 
 use std::error::Error;
 use std::fmt;
 
 use crate::display::escape::push_escaped;
 
-/// The longest text, in characters: the beginning and the end of a longer one are kept, because `serde_json` names
-/// the place at the end.
+/// The longest text in characters. A longer one keeps its start and its end, because `serde_json` puts the position at the
+/// end.
 const MAX_CHARS: usize = 240;
 
-/// The text of an error and of those beneath it. serde quotes what it did not expect at any length, and the names of
-/// unknown fields and variants without escaping them.
+/// The text of an error and of its sources. serde quotes unexpected values at any length, and unknown fields and variants
+/// without escaping them.
 #[derive(Debug)]
 pub(super) struct Escaped {
     text: String,
@@ -40,10 +40,10 @@ fn escape(text: &str) -> String {
     let count = text.chars().count();
     let mut escaped = String::with_capacity(text.len().min(MAX_CHARS));
     for (index, character) in text.chars().enumerate() {
-        let behind = count - index;
+        let left = count - index;
         match character {
             _ if count > MAX_CHARS && index == MAX_CHARS / 2 => escaped.push_str(" ... "),
-            _ if count > MAX_CHARS && index > MAX_CHARS / 2 && behind > MAX_CHARS / 2 => {}
+            _ if count > MAX_CHARS && index > MAX_CHARS / 2 && left > MAX_CHARS / 2 => {}
             _ => push_escaped(&mut escaped, character),
         }
     }

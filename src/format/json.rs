@@ -1,4 +1,4 @@
-//! JSON: one object.
+//! JSON: one object with the entries of the map.
 
 use std::io::{self, Write};
 
@@ -8,11 +8,12 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny};
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
+use super::Format;
+use super::error::{Error, Outcome, check_depth};
 use super::json_fault::JsonFault;
-use super::{Error, Format, Outcome, check_depth};
 use crate::map::{BEYOND_64_BITS, Budget, Key, Map, MapSeed, Value, ValueSeed};
 
-/// Why a map has no form in JSON.
+/// A map whose keys are not unique in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the number {0} and the text \"{0}\" would be one key in JSON; rename one of them")]
 pub(super) struct OneKey(i64);
@@ -26,22 +27,22 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
     Ok(serde_json::to_vec(value)?)
 }
 
-/// Of two entries with one key the last stays, as in most readers of JSON.
+/// Decodes a map. Of two entries with the same key the last one wins, as in most JSON parsers.
 pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
     read(payload, MapSeed::new(&Budget::for_payload(payload.len())))
 }
 
-/// The same for what is written for the server: a key that stands twice is an error.
+/// Decodes a map that was written for the server: a duplicate key is an error.
 pub(super) fn decode_unique_map(json: &[u8]) -> Outcome<Map> {
     read(json, MapSeed::unique(&Budget::for_payload(json.len())))
 }
 
-/// Reads a value that an entry of a map may have, written for the server.
+/// Decodes the value of an entry that was written for the server.
 pub(super) fn decode_value(json: &[u8]) -> Outcome<Value> {
     read(json, ValueSeed::unique(&Budget::for_payload(json.len())))
 }
 
-/// Reads what the whole of `json` is.
+/// Decodes the whole of `json`.
 fn read<'de, S: DeserializeSeed<'de>>(json: &'de [u8], seed: S) -> Outcome<S::Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let read = seed.deserialize(&mut deserializer).and_then(|read| deserializer.end().map(|()| read));
@@ -72,10 +73,10 @@ pub(crate) fn write_value<T: Serialize + ?Sized>(value: &T) -> Outcome<String> {
     Ok(String::from_utf8(write(value, CompactFormatter)?)?)
 }
 
-/// Returns the value that `text` is, and `None` if and only if it is no JSON.
+/// Returns the value of `text`; `None` if and only if it is not JSON.
 ///
 /// # Errors
-/// If it is JSON, but no value of a map: nested too deep, an integer beyond 64 bits, or what `seed` refuses.
+/// If it is JSON that a map cannot contain: nested too deep, an integer beyond 64 bits, or a value that `seed` refuses.
 pub(crate) fn parse_value(text: &str, seed: ValueSeed<'_>) -> Result<Option<Value>, serde_json::Error> {
     if !is_json(text) {
         return Ok(None);
@@ -85,7 +86,7 @@ pub(crate) fn parse_value(text: &str, seed: ValueSeed<'_>) -> Result<Option<Valu
     Ok(Some(value))
 }
 
-/// True if and only if `text` is JSON, nested however deep: `serde_json` does not recurse for what it ignores.
+/// True if and only if `text` is JSON, at any depth: `serde_json` skips ignored values without recursion.
 pub(super) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
@@ -96,7 +97,7 @@ fn write<T: Serialize + ?Sized, F: Formatter>(value: &T, formatter: F) -> Outcom
     Ok(json)
 }
 
-/// Returns an error if a map, here or in a value, has both a number and its text as keys.
+/// Returns an error if the map, or a map in a value, has both an integer and the same integer as a string for keys.
 pub(super) fn check_keys(map: &Map) -> Result<(), OneKey> {
     for (key, value) in map {
         if let Key::Int(number) = key
@@ -125,43 +126,43 @@ fn check_integers(json: &[u8]) -> Result<(), serde_json::Error> {
     }
 }
 
-/// Returns where the first integer in `json`, which is valid, stands that no i64 holds: `serde_json` would hand over a
-/// float that is near it.
+/// Returns the offset of the first integer in `json`, which is valid, that does not fit an i64: `serde_json` rounds it to a
+/// float.
 pub(crate) fn find_long_integer(json: &[u8]) -> Option<usize> {
     let mut rest = json;
-    while let Some((first, behind)) = rest.split_first() {
+    while let Some((first, after)) = rest.split_first() {
         rest = match first {
-            b'"' => behind_string(behind),
+            b'"' => after_string(after),
             b'-' | b'0'..=b'9' => {
                 let is_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
                 let len = rest.iter().take_while(|byte| is_number(byte)).count();
-                let (number, behind) = rest.split_at(len);
+                let (number, after) = rest.split_at(len);
                 let is_integer = !number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
                 if is_integer && std::str::from_utf8(number).is_ok_and(|number| number.parse::<i64>().is_err()) {
                     return Some(json.len() - rest.len());
                 }
-                behind
+                after
             }
-            _ => behind,
+            _ => after,
         };
     }
     None
 }
 
-/// Returns what is behind the string whose first quote has been taken.
-fn behind_string(json: &[u8]) -> &[u8] {
+/// Returns the rest of `json` after the string whose first quote was consumed.
+fn after_string(json: &[u8]) -> &[u8] {
     let mut rest = json;
     loop {
         rest = match rest {
-            [b'"', behind @ ..] => return behind,
-            [b'\\', _, behind @ ..] | [_, behind @ ..] => behind,
+            [b'"', after @ ..] => return after,
+            [b'\\', _, after @ ..] | [_, after @ ..] => after,
             [] => return rest,
         };
     }
 }
 
-/// Another formatter's JSON with bytes as base64 text, and with DEL and the C1 controls escaped as well: JSON allows
-/// them, but a terminal obeys them (U+009B begins an escape sequence as ESC [ does).
+/// A formatter that writes bytes as base64 strings, and also escapes DEL and the C1 controls: JSON allows them, but terminals
+/// interpret them (U+009B begins an escape sequence like ESC [).
 struct Printable<F>(F);
 
 macro_rules! delegate {
@@ -180,11 +181,11 @@ impl<F: Formatter> Formatter for Printable<F> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut plain = fragment;
         while let Some(at) = plain.find(char::is_control) {
-            let (before, behind) = plain.split_at(at);
+            let (before, after) = plain.split_at(at);
             writer.write_all(before.as_bytes())?;
-            let mut behind = behind.chars();
-            behind.next().map_or(Ok(()), |control| write!(writer, "\\u{:04x}", u32::from(control)))?;
-            plain = behind.as_str();
+            let mut after = after.chars();
+            after.next().map_or(Ok(()), |control| write!(writer, "\\u{:04x}", u32::from(control)))?;
+            plain = after.as_str();
         }
         writer.write_all(plain.as_bytes())
     }

@@ -4,6 +4,7 @@
 //! text, and NaN and infinity into null; text does so too, but keeps the integer keys of the map itself.
 
 mod bincode;
+mod error;
 mod escaped;
 mod json;
 mod json_fault;
@@ -17,9 +18,11 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::map::{self, Budget, MAX_DEPTH, Map, Value};
+use crate::map::{Budget, Map, Value};
+use error::check_depth;
 use escaped::Escaped;
 
+pub use error::Error;
 #[cfg(feature = "redis")]
 pub(crate) use json::parse_value;
 pub use json::pretty;
@@ -44,43 +47,10 @@ pub enum Format {
     Text,
 }
 
-/// A value that could not be written, or bytes that could not be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The publisher's value has no form in this format.
-    #[error("this map cannot be written as {format}")]
-    Encode {
-        /// The format that was asked for.
-        format: Format,
-        /// What the format's library says.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The peer's bytes are not in this format, or do not hold what was asked for.
-    #[error("{len} bytes are not a payload in {format}; is the other end set to another --format?")]
-    Decode {
-        /// The format that was expected.
-        format: Format,
-        /// The payload's length in bytes.
-        len: usize,
-        /// What the format's library says: escaped and cut, because it may quote the payload.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The publisher's map is nested deeper than any reader must follow.
-    #[error("the map is nested {depth} deep; {MAX_DEPTH} is the most")]
-    TooDeep {
-        /// How deep, the map itself counted.
-        depth: usize,
-    },
-}
-
 /// A name that is no format's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" is no format: choose bincode, json, msgpack, pickle or text", .0.escape_debug())]
 pub struct UnknownFormat(String);
-
-/// What a format's file returns: the library's own error, boxed, because five libraries have five.
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 impl Format {
     /// All formats, in the order of the documentation.
@@ -119,7 +89,7 @@ impl Format {
     /// 48 MiB or 32 times the payload, whichever is more.
     ///
     /// # Errors
-    /// `Decode` if the bytes are not exactly one map in this format, nested at most [`MAX_DEPTH`] deep, with integers
+    /// `Decode` if the bytes are not exactly one map in this format, nested at most [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, with integers
     /// of 64 bits and UTF-8 text. MessagePack's extension types are refused, and of pickle all that is not a plain
     /// value: objects, sets, and a list or dict that stands in two places. A key that stands twice is no error: the
     /// last entry stays.
@@ -188,11 +158,6 @@ pub(crate) fn decode_unique_json(json: &[u8]) -> Result<Map, Error> {
 /// `Decode` if it is no JSON, or no value of a map: nested too deep, an integer beyond 64 bits, a key that stands twice.
 pub(crate) fn decode_json_value(json: &[u8]) -> Result<Value, Error> {
     json::decode_value(json).map_err(|source| Format::Json.refuse(json, source.as_ref()))
-}
-
-fn check_depth(map: &Map) -> Result<(), Error> {
-    let depth = map::depth(map);
-    if depth > MAX_DEPTH { Err(Error::TooDeep { depth }) } else { Ok(()) }
 }
 
 impl fmt::Display for Format {

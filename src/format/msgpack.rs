@@ -1,22 +1,22 @@
-//! MessagePack, every value as itself: structs are maps of their fields' names, bytes are `bin`.
+//! MessagePack, without conversions: structs are maps of field names, bytes are `bin`.
 
 use rmp_serde::{Deserializer, Serializer};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed};
 
-use super::Outcome;
+use super::error::Outcome;
 use crate::map::{Budget, MAX_DEPTH, Map, MapSeed};
 
-/// Why a payload is not given to rmp-serde.
+/// Why a payload is rejected before rmp-serde decodes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Fault {
     #[error("it ends inside a value")]
     Truncated,
-    #[error("{0} bytes behind the value")]
+    #[error("{0} bytes after the value")]
     Trailing(usize),
     #[error("the text at byte {0} is not UTF-8")]
     Utf8(usize),
-    #[error("the marker 0x{marker:02x} at byte {at}: extension types are not read")]
+    #[error("the marker 0x{marker:02x} at byte {at}: extension types are not supported")]
     Extension { marker: u8, at: usize },
 }
 
@@ -42,12 +42,12 @@ fn decode_seed<'de, S: DeserializeSeed<'de>>(payload: &'de [u8], seed: S) -> Out
     Ok(seed.deserialize(&mut deserializer)?)
 }
 
-/// Returns without an error if and only if `payload` is exactly one value, of UTF-8 text and without extensions.
+/// Checks that `payload` is exactly one value, with UTF-8 strings and without extension types.
 ///
-/// rmp-serde checks none of these: it stops behind the first value, and offers text that is not UTF-8 as bytes.
+/// rmp-serde does not: it stops after the first value, and returns a string that is not UTF-8 as bytes.
 fn validate(payload: &[u8]) -> Result<(), Fault> {
     let mut rest = payload;
-    // Values that are still to come; the claims of lists and maps cost nothing until they do.
+    // The number of missing values. The claimed lengths of lists and maps allocate nothing.
     let mut due: u64 = 1;
     while due > 0 {
         due -= 1;

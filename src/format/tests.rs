@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
+use crate::map::MAX_DEPTH;
 use crate::map::{Key, Value, builtin};
 
 /// What every payload must be read on; what [`MAX_DEPTH`] was measured to need, and some room.

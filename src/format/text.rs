@@ -1,7 +1,7 @@
-//! Text: one `KEY=VALUE` line an entry.
+//! Text: one line `KEY=VALUE` for each entry.
 //!
-//! A key is written bare if it is a number or a text that is not read as something else, otherwise as a JSON string.
-//! A text is written bare under the same condition, every other value as JSON on one line; bytes are base64 text.
+//! A key is written bare if it is an integer, or a string that is read back as the same string; otherwise as a JSON string. A
+//! string value is written bare under the same condition, every other value as JSON on one line; bytes are base64 strings.
 
 use std::collections::BTreeMap;
 
@@ -10,34 +10,35 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Outcome, json};
+use super::error::Outcome;
+use super::json;
 use crate::map::{Budget, Key, Map, Value, ValueSeed, parse_number};
 
-/// A line that is no entry.
+/// Why a line is not an entry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryError {
     /// It has no `=`.
-    #[error("\"{}\" is no entry: write KEY=VALUE", .0.escape_debug())]
+    #[error("\"{}\" is not an entry: write KEY=VALUE", .0.escape_debug())]
     NoEquals(String),
-    /// It begins with a quote, but its key is no JSON string with a `=` behind it.
-    #[error("\"{}\" is no entry: write KEY=VALUE; a key that begins with a quote is a JSON string", .0.escape_debug())]
+    /// It begins with a quote, and its key is not a JSON string followed by `=`.
+    #[error("\"{}\" is not an entry: write KEY=VALUE; a key that begins with a quote is a JSON string", .0.escape_debug())]
     Key(String),
-    /// The value is JSON that no map holds.
+    /// The value is JSON that a map cannot contain.
     #[error("the value of \"{}\" cannot be read: write KEY=VALUE, and VALUE as a JSON string if it is text", key.escape_debug())]
     Value {
-        /// The key before it.
+        /// The key of the entry.
         key: String,
-        /// What is wrong with it.
-        source: serde_json::Error,
+        /// What is wrong with the value.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// A line of a payload that is no entry.
+/// A line of a payload that is not an entry.
 #[derive(Debug, thiserror::Error)]
-#[error("line {line} is no entry")]
+#[error("line {line} is not an entry")]
 struct LineError {
-    /// From 1.
+    /// The number of the line, from 1.
     line: usize,
     source: EntryError,
 }
@@ -129,7 +130,7 @@ fn parse_line(line: &str, seed: ValueSeed<'_>) -> Result<(Key, Value), EntryErro
     let (key, quoted, text) = split_line(line)?;
     let value = match json::parse_value(text, seed) {
         Ok(value) => value.unwrap_or_else(|| text.into()),
-        Err(source) => return Err(EntryError::Value { key: beginning(&key), source }),
+        Err(source) => return Err(EntryError::Value { key: beginning(&key), source: source.into() }),
     };
     let number = if quoted { None } else { parse_number(&key) };
     Ok((number.map_or_else(|| Key::Text(key), Key::Int), value))
@@ -265,11 +266,11 @@ mod tests {
     #[test]
     fn a_line_that_is_no_entry_is_named() {
         for (payload, wanted) in [
-            ("a=1\n\nb\n", "line 3 is no entry"),
-            ("\"a=1", "line 1 is no entry"),
-            ("\"a\" =1", "line 1 is no entry"),
-            ("a=18446744073709551615", "line 1 is no entry"),
-            ("a=123456789012345678901234", "line 1 is no entry"),
+            ("a=1\n\nb\n", "line 3 is not an entry"),
+            ("\"a=1", "line 1 is not an entry"),
+            ("\"a\" =1", "line 1 is not an entry"),
+            ("a=18446744073709551615", "line 1 is not an entry"),
+            ("a=123456789012345678901234", "line 1 is not an entry"),
         ] {
             assert_eq!(decode_map(payload.as_bytes()).unwrap_err().to_string(), wanted, "{payload}");
         }

@@ -5,7 +5,7 @@ use super::{Key, Map, Value, parse_number};
 /// Lays `patch` over `target` as RFC 7396, section 2 says: an entry of null removes the one with its key, a map is laid
 /// over the map that stands there, everything else takes the place of what stood there.
 ///
-/// Recurses as deep as `patch` is nested, which whoever has decoded it has limited to
+/// Recurses as deep as `patch` is nested, which its decoder has limited to
 /// [`MAX_DEPTH`](super::MAX_DEPTH); the target's own depth costs nothing.
 pub(crate) fn merge(target: &mut Map, patch: Map) {
     for (key, value) in patch {

@@ -1,21 +1,21 @@
-//! What a source across a network has to say: that it is up, or down and why, once each.
+//! The log of a source across a network: up once, and down with the reason once.
 
 use log::Level;
 
+use super::error::Error;
 use super::report::Notice;
-use super::{Error, Published, Sink};
-use crate::display::error_chain::ErrorChain;
+use super::sink::{Published, Sink};
 use crate::stats::health::Failure;
 
-/// How a source across a network fares, and so what is news about it.
+/// Filters the log lines of a source across a network.
 #[derive(Debug)]
 pub(super) struct ConnectionLog {
     /// The source, escaped and without its password.
     name: String,
-    told: Reported,
+    reported: Reported,
 }
 
-/// What the log has said last.
+/// The state that was logged last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reported {
     Nothing,
@@ -25,7 +25,7 @@ enum Reported {
 
 impl ConnectionLog {
     pub(super) fn new(name: String) -> Self {
-        Self { name, told: Reported::Nothing }
+        Self { name, reported: Reported::Nothing }
     }
 
     /// The source, escaped and without its password.
@@ -33,29 +33,28 @@ impl ConnectionLog {
         &self.name
     }
 
-    /// Takes note of a map that was taken. Returns a notice if and only if the source was not up before; each later map
-    /// is for who debugs, as there may be thousands a second.
+    /// Records a published map. Returns a notice if and only if the source was not up before; each later map is logged at
+    /// level debug, as there may be thousands a second.
     pub(super) fn up(&mut self, published: Published) -> Option<Notice> {
-        if self.told == Reported::Up {
+        if self.reported == Reported::Up {
             if published.changed {
                 log::debug!("{}: {published}", self.name);
             }
             return None;
         }
-        self.told = Reported::Up;
+        self.reported = Reported::Up;
         Some(Notice::new(Level::Info, format!("source up: {}: {published}", self.name)))
     }
 
-    /// Takes note of a failure, here and in the sink's health. Returns a notice if and only if the failure before was of
-    /// another kind, or there was none: a server that is away refuses, resets and times out by turns.
+    /// Records a failure, also in the sink's health. Returns a notice if and only if the previous failure was of another
+    /// kind, or there was none: an unreachable server refuses, resets and times out in turn.
     pub(super) fn down(&mut self, error: &Error, sink: &Sink) -> Option<Notice> {
-        let (kind, problem) = (error.kind(), ErrorChain(error).to_string());
-        sink.fail(error);
-        if self.told == Reported::Down(kind) {
+        let (kind, problem) = (error.kind(), sink.fail(error));
+        if self.reported == Reported::Down(kind) {
             log::debug!("{problem}");
             return None;
         }
-        self.told = Reported::Down(kind);
+        self.reported = Reported::Down(kind);
         let kept = if sink.feed().version() == 0 { "there is no map yet" } else { "the last good map stays" };
         Some(Notice::new(Level::Warn, format!("source down: {problem}; {kept}")))
     }
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn up_and_down_are_told_once_each() {
+    fn up_and_down_are_logged_once_each() {
         let sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![]);
         let mut upstream = ConnectionLog::new("tcp://h:1".to_owned());
         let refused = failure(Failure::Unreachable, "refused");
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn another_kind_of_failure_is_told() {
+    fn a_failure_of_another_kind_is_logged() {
         let sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![]);
         let mut upstream = ConnectionLog::new("tcp://h:1".to_owned());
         assert!(upstream.down(&failure(Failure::Unreachable, "refused"), &sink).is_some());

@@ -1,17 +1,15 @@
-//! TLS to a source across a network, and what a handshake with it has failed with, in the words of the server's options.
+//! TLS to a source across a network.
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 
-use super::Error;
+use super::error::Error;
 use crate::stats::health::Failure;
 use crate::tls::{ClientTls, Connector, HandshakeError};
 
-/// Returns what TLS to the source `name` is unless more is said: it trusts the system's roots.
+/// Returns the default TLS settings for the source `name`: trust the system's root certificates.
 ///
 /// # Errors
-/// `NotBuilt` where there is no TLS.
+/// `NotBuilt` without the feature `tls`.
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 #[allow(clippy::unnecessary_wraps, reason = "the same as without the feature")]
 pub(super) fn by_default(_name: &str) -> Result<ClientTls, Error> {
@@ -23,7 +21,7 @@ pub(super) fn by_default(name: &str) -> Result<ClientTls, Error> {
     Err(Error::NotBuilt { name: name.to_owned(), feature: "tls" })
 }
 
-/// Reads the files that `options` names for the source `name`, if there are options.
+/// Reads the files that `options` names for the source `name`; `None` without options.
 ///
 /// # Errors
 /// `Tls`.
@@ -33,34 +31,9 @@ pub(super) fn connector(options: Option<&ClientTls>, name: &str) -> Result<Optio
     Ok(loaded.map(Arc::new))
 }
 
-/// Why there is no TLS connection to a source. What is to be done about it stands in the options of a server.
-#[derive(Debug)]
-pub(super) struct Refusal(HandshakeError);
-
-impl Refusal {
-    /// The source answers and refuses, or is refused; or else it does not answer.
-    pub(super) fn kind(&self) -> Failure {
-        if self.0.is_refusal() { Failure::Denied } else { Failure::Unreachable }
-    }
-}
-
-impl From<HandshakeError> for Refusal {
-    fn from(error: HandshakeError) -> Self {
-        Self(error)
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = self.0.to_string().replace("leave --tls out", "write tcp:// or redis://");
-        write!(f, "no TLS connection: {}", told.replace("--tls-", "--source-tls-"))
-    }
-}
-
-impl StdError for Refusal {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
-    }
+/// Returns what kind of failure a failed handshake is: `Denied` if one end rejects the other, or else `Unreachable`.
+pub(super) fn failure(error: &HandshakeError) -> Failure {
+    if error.is_refusal() { Failure::Denied } else { Failure::Unreachable }
 }
 
 #[cfg(all(test, any(feature = "tls", feature = "tls-ring")))]
@@ -69,19 +42,11 @@ mod tests {
     use crate::tls::{CertificateFault, End};
 
     #[test]
-    fn the_advice_is_an_option_of_the_server() {
-        let wrong_name = CertificateFault::WrongName { wanted: "h".to_owned(), presented: "root".to_owned() };
-        let of_server = |fault| HandshakeError::Certificate(End::Server, fault);
-        for (error, wanted) in [
-            (of_server(CertificateFault::UnknownIssuer), "pass the certificate of its CA with --source-tls-ca FILE"),
-            (of_server(wrong_name), "use --source-tls-name root"),
-            (HandshakeError::CertificateRequired, "use --source-tls-cert FILE and --source-tls-key FILE"),
-            (HandshakeError::PlainServer, "write tcp:// or redis://"),
-        ] {
-            let refusal = Refusal::from(error);
-            assert!(refusal.to_string().ends_with(wanted), "{refusal}");
-            assert_eq!(refusal.kind(), Failure::Denied);
+    fn a_rejected_end_is_denied_and_a_lost_connection_is_unreachable() {
+        let untrusted = HandshakeError::Certificate(End::Server, CertificateFault::UnknownIssuer);
+        for error in [untrusted, HandshakeError::CertificateRequired, HandshakeError::PlainServer] {
+            assert_eq!(failure(&error), Failure::Denied, "{error}");
         }
-        assert_eq!(Refusal::from(HandshakeError::Ended).kind(), Failure::Unreachable);
+        assert_eq!(failure(&HandshakeError::Ended), Failure::Unreachable);
     }
 }

@@ -1,7 +1,7 @@
-//! A JSON or TOML file that is read again when it changes.
+//! The file source: publishes a JSON or TOML file, and reads it again when it changes.
 //!
-//! It is looked at once a second, not watched: watches get lost on renames over the file, on symlinks that are swapped
-//! and on network file systems, which are the ways that such files change.
+//! It polls the file once a second. File watches are lost when the file is replaced by a rename, when a symlink is swapped, and
+//! on network file systems, and such files change in these ways.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -10,54 +10,56 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::Source;
+use super::error::Error;
 use super::report::{Notice, SourceLog};
+use super::sink::{Published, Sink};
 use super::syntax::Syntax;
-use super::{Error, Published, Sink, Source};
 use crate::display::escape::escape;
 use crate::files;
 use crate::format;
 use crate::shutdown::Shutdown;
 
-/// How often the file is looked at.
-const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// How often the file is polled.
+const POLL_PERIOD: Duration = Duration::from_secs(1);
 
-/// How long a file must have been left alone before it is read. File systems stamp a change with the kernel's tick, 10 ms
-/// apart at HZ=100: a second write within the tick of the first leaves no trace in the stamp.
+/// How long a file must be unchanged before it is read. File systems stamp a change with the kernel's tick, every 10 ms at
+/// HZ=100: a second write in the same tick does not change the stamp.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// How often one look waits for the file to be left alone.
+/// How often one poll waits for the file to be unchanged.
 const TRIES: usize = 5;
 
-/// Below this age a file is read again at the next look though its stamp is the same: some file systems count in seconds
-/// (FAT in two), and a second write of the same length may hide behind the first. What git calls racy.
+/// Below this age a file is read again at the next poll although its stamp is the same: some file systems count in seconds
+/// (FAT in two), so a second write of the same length may have the same stamp. git calls such a file racy.
 const RACY: Duration = Duration::from_secs(2);
 
-/// How long the stamp is trusted: 10 s. Who changes a file through a mapping of it (mmap(2)) may leave no trace in its stamp,
-/// as on tmpfs, or one of the first write alone.
+/// How long the stamp is trusted: 10 s. A write through a memory mapping (mmap(2)) may not change the stamp, as on tmpfs, or
+/// only at the first write.
 const TRUST: Duration = Duration::from_secs(10);
 
 /// A JSON or TOML file, read again within a second of each change, and every 10 s in any case.
 ///
-/// The file may be rewritten by any means: replaced by a rename, through a symlink or in place. It is taken only when
-/// it was left alone for 20 ms around the reading; a writer in place that pauses longer in the middle of its work is
-/// seen half-way, which for JSON is no object, and told so.
+/// The file may be replaced by a rename, through a symlink, or written in place. It is used only if it was unchanged for 20 ms
+/// around the reading. A writer in place that pauses for longer may be read half-way: for JSON that is not an object, and is
+/// logged.
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
     syntax: Syntax,
     period: Duration,
-    /// How long an unchanged stamp is taken for an unchanged content.
+    /// How long an unchanged stamp means unchanged content.
     trust: Duration,
-    /// The stamp of the last reading, and when that was; `None` if the next look must read, whatever the stamp.
+    /// The stamp and the time of the last reading; `None` if the next poll must read the file.
     seen: Option<(Stamp, Instant)>,
-    /// The hash of the content that was judged last, good or bad.
+    /// The hash of the content that was parsed last, valid or not.
     judged: Option<u64>,
     hasher: RandomState,
     report: SourceLog,
 }
 
-/// What the system says about a file: two that are equal are the same content, but for what [`RACY`] says. The change
-/// time is there because the modification time can be set back (`cp -p`, `rsync -t`).
+/// The metadata of a file. Equal stamps mean equal content, except as [`RACY`] says. It has the change time because the
+/// modification time can be set back (`cp -p`, `rsync -t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -80,18 +82,18 @@ impl File {
 
     fn new(path: PathBuf, syntax: Syntax) -> Self {
         let report = SourceLog::new(escape(&path.to_string_lossy()));
-        let (period, hasher) = (LOOK_PERIOD, RandomState::new());
+        let (period, hasher) = (POLL_PERIOD, RandomState::new());
         Self { path, syntax, period, trust: TRUST, seen: None, judged: None, hasher, report }
     }
 
-    /// Looks at the file, and publishes what it holds if that is new. Returns `None` if and only if it is not.
-    fn look(&mut self, sink: &Sink, stop: &Shutdown) -> Result<Option<Published>, Error> {
+    /// Reads the file if it may have changed, and publishes its map if the content is new. Returns `None` if it is not.
+    fn poll(&mut self, sink: &Sink, stop: &Shutdown) -> Result<Option<Published>, Error> {
         let max = format::most_text_len(sink.feed().max_frame());
         let content = match self.read_changed(max, stop) {
             Ok(Some(content)) => content,
             Ok(None) => return Ok(None),
             Err(error) => {
-                // When this is over, what was judged before counts as news.
+                // After the error, the same content is published and logged again.
                 (self.seen, self.judged) = (None, None);
                 return Err(error);
             }
@@ -107,8 +109,7 @@ impl File {
         Ok(Some(published))
     }
 
-    /// Returns the whole content if and only if the file may have changed since it was last read, and the stop did not
-    /// come first.
+    /// Returns the content; `None` if the file has not changed since it was last read, or the program shuts down.
     fn read_changed(&mut self, max: u64, stop: &Shutdown) -> Result<Option<Vec<u8>>, Error> {
         let mut file = self.open()?;
         for _ in 0..TRIES {
@@ -119,7 +120,7 @@ impl File {
             if before.len > max {
                 return Err(Error::TooLong { name: self.name(), max });
             }
-            // Before the reading, not after it: a write that begins from here on falls into a later tick, and shows.
+            // Before the reading: a write that begins after this point has a later tick, and changes the stamp.
             let age = before.age();
             if let Some(left) = age.and_then(|age| QUIET.checked_sub(age)) {
                 if stop.wait(left) {
@@ -135,15 +136,14 @@ impl File {
         Err(Error::Unsettled { name: self.name() })
     }
 
-    /// Returns the content if and only if two readings agree and the stamp after them is still the one `before` them. A
-    /// writer may be halted between its stamp and its bytes for longer than the quiet: what it is in the middle of then
-    /// differs from one reading to the next.
+    /// Returns the content if and only if two readings agree and the stamp is still `before`. A writer may be stopped between
+    /// its stamp and its bytes for longer than [`QUIET`]: its data differs between two readings then.
     fn read_whole(&self, file: &mut fs::File, before: Stamp) -> Result<Option<Vec<u8>>, Error> {
         let (first, second) = (self.read_once(file, before.len)?, self.read_once(file, before.len)?);
         Ok((first == second && self.stamp(file)? == before).then_some(second))
     }
 
-    /// A file that grows meanwhile ends at its old length, and shows in the stamp.
+    /// Reads `len` bytes. A file that grows meanwhile has another stamp afterwards.
     fn read_once(&self, file: &mut fs::File, len: u64) -> Result<Vec<u8>, Error> {
         let mut content = Vec::new();
         file.rewind().map_err(|source| self.unreadable(source))?;
@@ -167,21 +167,18 @@ impl File {
         self.report.name().to_owned()
     }
 
-    /// Looks at the file and returns what is news about it.
-    fn look_for_news(&mut self, sink: &Sink, stop: &Shutdown) -> Option<Notice> {
-        match self.look(sink, stop) {
+    /// Polls the file and returns what to log.
+    fn poll_and_report(&mut self, sink: &Sink, stop: &Shutdown) -> Option<Notice> {
+        match self.poll(sink, stop) {
             Ok(published) => self.report.recovered(published?),
-            Err(error) => {
-                sink.fail(&error);
-                self.report.failed(&error, self.judged)
-            }
+            Err(error) => self.report.failed(sink.fail(&error), self.judged),
         }
     }
 }
 
 impl Source for File {
     fn load(&mut self, sink: &Sink, stop: &Shutdown) -> Result<(), Error> {
-        if let Some(published) = self.look(sink, stop)?
+        if let Some(published) = self.poll(sink, stop)?
             && let Some(notice) = self.report.recovered(published)
         {
             notice.log();
@@ -191,7 +188,7 @@ impl Source for File {
 
     fn follow(&mut self, sink: &Sink, stop: &Shutdown) {
         while !stop.wait(self.period) {
-            if let Some(notice) = self.look_for_news(sink, stop) {
+            if let Some(notice) = self.poll_and_report(sink, stop) {
                 notice.log();
             }
         }
@@ -209,7 +206,7 @@ impl Stamp {
         }
     }
 
-    /// How long ago the file was changed; `None` if its clock is ahead of ours.
+    /// How long ago the file was changed; `None` if the time is in the future by the clock of this machine.
     fn age(&self) -> Option<Duration> {
         let (seconds, nanos) = self.changed;
         let since = Duration::new(seconds.try_into().ok()?, nanos.try_into().ok()?);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Error, Sink, Source};
+use super::Source;
+use super::error::Error;
+use super::sink::Sink;
 use crate::map::{self, Map};
 use crate::shutdown::Shutdown;
 
@@ -10,12 +12,12 @@ use crate::shutdown::Shutdown;
 #[derive(Debug, Clone)]
 pub struct Fixed {
     map: Map,
-    /// How long ago it became the current one.
+    /// How long ago the map changed.
     age: Duration,
 }
 
 impl Fixed {
-    /// Returns a source of `map` and no other.
+    /// Returns a source of `map` only.
     pub fn new(map: Map) -> Self {
         Self::kept(map, Duration::ZERO)
     }
@@ -26,7 +28,7 @@ impl Fixed {
     }
 }
 
-/// The built-in map, which is sent when no source is named.
+/// The built-in map, which is sent without a source.
 impl Default for Fixed {
     fn default() -> Self {
         Self::new(map::builtin())
@@ -41,7 +43,7 @@ impl Source for Fixed {
         }
     }
 
-    /// Returns at once: there will never be another map.
+    /// Returns at once: the map does not change.
     fn follow(&mut self, _sink: &Sink, _stop: &Shutdown) {}
 }
 

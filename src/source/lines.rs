@@ -1,4 +1,4 @@
-//! One JSON object a line, from standard input or anything else that can be polled.
+//! The line source: one JSON object a line, from standard input or any other descriptor that can be polled.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -7,50 +7,51 @@ use std::time::Duration;
 
 use log::Level;
 
+use super::Source;
+use super::error::Error;
 use super::report::Notice;
+use super::sink::{Published, Sink};
 use super::syntax::Syntax;
-use super::{Error, Published, Sink, Source};
-use crate::display::error_chain::ErrorChain;
+
 use crate::display::throttle::Throttle;
 use crate::shutdown::Shutdown;
 
-/// Bytes that are read at once: what a pipe holds on Linux.
+/// The bytes of one read: the capacity of a pipe on Linux.
 const CHUNK: usize = 64 * 1024;
 
-/// How much longer than the largest frame a line may be: room for escapes, and for what bincode says in fewer bytes.
+/// The longest line, as a multiple of the largest frame: escapes take room, and bincode is shorter than JSON.
 const MAX_LINE_FRAMES: usize = 4;
 
 /// The least limit for a line, however small the frames: 1 MiB.
 const MIN_MAX_LINE: usize = 1024 * 1024;
 
-/// How often bad lines are told.
-const COMPLAINT_PERIOD: Duration = Duration::from_secs(1);
+/// How often invalid lines are logged.
+const LOG_PERIOD: Duration = Duration::from_secs(1);
 
-/// Lines, each of them one JSON object and the new map. They may end in LF or CR LF, the last one in nothing; blank ones
-/// are skipped.
+/// Lines with one JSON object each, the new map. A line ends in LF or CR LF, the last one optionally; blank lines are skipped.
 ///
-/// `R` must read what it is polled for: no buffer of its own may keep a line back while the descriptor is silent.
+/// `R` must not buffer: a buffered line would wait while the descriptor is not readable.
 #[derive(Debug)]
 pub struct Lines<R> {
     input: R,
     name: &'static str,
-    /// The line that is being read, as far as it has come. Never longer than the limit.
+    /// The received part of the current line. Never longer than the limit.
     line: Vec<u8>,
-    /// Its number, from 1.
+    /// The number of the current line, from 1.
     number: u64,
-    /// True if it is above the limit: the rest of it is thrown away.
+    /// True if the current line is above the limit: the rest of it is discarded.
     is_overlong: bool,
-    complaints: Throttle,
+    throttle: Throttle,
 }
 
-/// Why no more lines are read.
-enum Ending {
-    Stop,
+/// Why reading has ended.
+enum ReadEnd {
+    Shutdown,
     EndOfInput,
 }
 
 impl Lines<fs::File> {
-    /// Returns the source that reads standard input, by a descriptor of its own: the buffer of [`io::stdin`] is not used.
+    /// Returns the source that reads standard input through its own descriptor, without the buffer of [`io::stdin`].
     ///
     /// # Errors
     /// `Unreadable` if the system has no descriptor left.
@@ -65,12 +66,12 @@ impl Lines<fs::File> {
 impl<R: Read + AsFd + Send> Lines<R> {
     /// Returns the source that reads `input`, called `name` in the log.
     pub fn new(input: R, name: &'static str) -> Self {
-        let complaints = Throttle::new(COMPLAINT_PERIOD);
-        Self { input, name, line: Vec::new(), number: 1, is_overlong: false, complaints }
+        let throttle = Throttle::new(LOG_PERIOD);
+        Self { input, name, line: Vec::new(), number: 1, is_overlong: false, throttle }
     }
 
-    /// Takes what was read, publishes each line that it ends, and returns what is news. Each byte is looked at once as
-    /// it comes, and once more when its line is whole.
+    /// Publishes each line that `chunk` completes, and returns what to log. Each byte is scanned once when it is received, and
+    /// parsed once when its line is complete.
     fn take(&mut self, chunk: &[u8], sink: &Sink) -> Vec<Notice> {
         let mut news = Vec::new();
         for part in chunk.split_inclusive(|byte| *byte == b'\n') {
@@ -92,32 +93,28 @@ impl<R: Read + AsFd + Send> Lines<R> {
             self.line.extend_from_slice(text);
             return None;
         }
-        // Told now and not at its end: such a line may have none.
+        // Logged now and not at the end of the line: it may have none.
         self.is_overlong = true;
         self.line = Vec::new();
         let error = Error::TooLong { name: self.line_name(), max: max as u64 };
-        sink.fail(&error);
-        self.complain(&error)
+        self.report(&sink.fail(&error))
     }
 
     fn end_line(&mut self, sink: &Sink) -> Option<Notice> {
         let is_map = !self.is_overlong && !self.line.trim_ascii().is_empty();
-        let news = if is_map { self.judge_line(sink) } else { None };
+        let news = if is_map { self.publish_or_report(sink) } else { None };
         self.line.clear();
         self.is_overlong = false;
         self.number += 1;
         news
     }
 
-    /// Publishes the line and returns what is news: a bad line and the first map. Each later one is for who debugs, as
-    /// there may be thousands a second.
-    fn judge_line(&mut self, sink: &Sink) -> Option<Notice> {
+    /// Publishes the line and returns what to log: an invalid line, and the first map. Each later map is logged at level
+    /// debug, as there may be thousands a second.
+    fn publish_or_report(&mut self, sink: &Sink) -> Option<Notice> {
         let published = match self.publish_line(sink) {
             Ok(published) => published,
-            Err(error) => {
-                sink.fail(&error);
-                return self.complain(&error);
-            }
+            Err(error) => return self.report(&sink.fail(&error)),
         };
         let text = format!("{}: {published}", self.name);
         if published.changed && published.version == 1 {
@@ -140,43 +137,42 @@ impl<R: Read + AsFd + Send> Lines<R> {
         format!("{}, line {}", self.name, self.number)
     }
 
-    fn complain(&mut self, error: &Error) -> Option<Notice> {
-        let held = match self.complaints.pass()? {
+    fn report(&mut self, problem: &str) -> Option<Notice> {
+        let held = match self.throttle.pass()? {
             0 => String::new(),
             held => format!(" ({held} more held back)"),
         };
-        Some(Notice::new(Level::Warn, format!("{}; the last good map stays{held}", ErrorChain(error))))
+        Some(Notice::new(Level::Warn, format!("{problem}; the last good map stays{held}")))
     }
 
-    /// Returns a notice of the bad lines that were held back, if their second is over or no other line follows: `is_end`.
-    fn held_back(&mut self, is_end: bool) -> Option<Notice> {
-        let held = self.complaints.release(is_end)?;
+    /// Returns a notice of the invalid lines that were not logged, if their second has passed, or at the end: `is_end`.
+    fn suppressed(&mut self, is_end: bool) -> Option<Notice> {
+        let held = self.throttle.release(is_end)?;
         let lines = if held == 1 { "line" } else { "lines" };
         Some(Notice::new(Level::Warn, format!("{}: {held} more bad {lines}; the last good map stays", self.name)))
     }
 
-    /// Reads until the stop is requested or the input has ended, and returns why it has.
-    fn read_all(&mut self, sink: &Sink, stop: &Shutdown) -> io::Result<Ending> {
+    /// Reads until the shutdown or the end of the input, and returns which it was.
+    fn read_all(&mut self, sink: &Sink, stop: &Shutdown) -> io::Result<ReadEnd> {
         let mut chunk = vec![0; CHUNK];
         loop {
-            let is_ready = stop.wait_readable(&self.input, self.complaints.due()).unwrap_or_else(|source| {
-                // It has taken a moment, and may be granted the next time.
+            let is_ready = stop.wait_readable(&self.input, self.throttle.due()).unwrap_or_else(|source| {
+                // The failed wait took a moment, and the next one may succeed.
                 let error = Error::Unreadable { name: self.name.to_owned(), source };
-                sink.fail(&error);
-                self.complain(&error).iter().for_each(Notice::log);
+                self.report(&sink.fail(&error)).iter().for_each(Notice::log);
                 false
             });
             if stop.is_triggered() {
-                return Ok(Ending::Stop);
+                return Ok(ReadEnd::Shutdown);
             }
-            self.held_back(false).iter().for_each(Notice::log);
+            self.suppressed(false).iter().for_each(Notice::log);
             if !is_ready {
                 continue;
             }
             match self.input.read(&mut chunk) {
-                Ok(0) => return Ok(Ending::EndOfInput),
+                Ok(0) => return Ok(ReadEnd::EndOfInput),
                 Ok(read) => self.take(&chunk[..read], sink).iter().for_each(Notice::log),
-                // Somebody else has set it so, or has read what was announced.
+                // Another process has made the descriptor non-blocking, or has read the data.
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error),
             }
@@ -185,25 +181,24 @@ impl<R: Read + AsFd + Send> Lines<R> {
 }
 
 impl<R: Read + AsFd + Send> Source for Lines<R> {
-    /// Returns at once: there is no map before the first line.
+    /// Does nothing: there is no map before the first line.
     fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), Error> {
         Ok(())
     }
 
     fn follow(&mut self, sink: &Sink, stop: &Shutdown) {
         match self.read_all(sink, stop) {
-            Ok(Ending::Stop) => self.held_back(true).iter().for_each(Notice::log),
-            Ok(Ending::EndOfInput) => {
-                // The last line may have no end of its own.
+            Ok(ReadEnd::Shutdown) => self.suppressed(true).iter().for_each(Notice::log),
+            Ok(ReadEnd::EndOfInput) => {
+                // The last line may have no line end.
                 self.end_line(sink).iter().for_each(Notice::log);
-                self.held_back(true).iter().for_each(Notice::log);
+                self.suppressed(true).iter().for_each(Notice::log);
                 log::info!("{} ended: the last map stays", self.name);
             }
             Err(source) => {
-                self.held_back(true).iter().for_each(Notice::log);
+                self.suppressed(true).iter().for_each(Notice::log);
                 let error = Error::Unreadable { name: self.name.to_owned(), source };
-                sink.fail(&error);
-                log::warn!("{}; the last good map stays, and no other will come", ErrorChain(&error));
+                log::warn!("{}; the last good map stays, and no other will come", sink.fail(&error));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the command line names as a source.
+//! The location of a source, as text.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::{Redis, RedisAddress};
 use crate::display::escape::escape;
 use crate::tls::ClientTls;
 
-/// What `--source` names. Read from its text; naming a source opens nothing.
+/// The location of a source, parsed from its text. Parsing does not open the source.
 ///
 /// ```
 /// use mapcast::source::Location;
@@ -37,7 +37,7 @@ pub enum Location {
 }
 
 impl Location {
-    /// True if and only if it is reached with TLS.
+    /// True if and only if the source uses TLS.
     pub fn is_encrypted(&self) -> bool {
         match self {
             Self::Relay(parent) => parent.is_encrypted(),
@@ -47,7 +47,8 @@ impl Location {
         }
     }
 
-    /// The same with TLS made like this, if it is reached with TLS. Default: the system's roots, and the host's name.
+    /// Returns the location with these TLS settings, if it uses TLS. Default: the system's root certificates, and the name of the
+    /// host.
     #[must_use]
     pub fn with_tls(self, tls: ClientTls) -> Self {
         match self {
@@ -58,11 +59,10 @@ impl Location {
         }
     }
 
-    /// Returns the source that is named here.
+    /// Returns the source at this location.
     ///
     /// # Errors
-    /// `Unreadable` if the system has no descriptor left for standard input. A file is not looked at before
-    /// [`load`](Source::load).
+    /// `Unreadable` if the system has no descriptor left for standard input. A file is opened by [`load`](Source::load).
     pub fn open(&self) -> Result<Box<dyn Source>, Error> {
         Ok(match self {
             Self::Json(path) => Box::new(File::json(path)),
@@ -96,7 +96,7 @@ impl FromStr for Location {
     }
 }
 
-/// Returns what the address `text` names.
+/// Parses the address `text`.
 fn from_address(text: &str) -> Result<Location, Error> {
     let scheme = text.split(':').next().unwrap_or_default().to_ascii_lowercase();
     let is_redis = ["redis", "valkey"].iter().any(|name| scheme.starts_with(name));
@@ -110,7 +110,7 @@ fn from_address(text: &str) -> Result<Location, Error> {
     }
 }
 
-/// As on the command line, escaped.
+/// Displays the location without passwords and options, escaped.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_source_is_told_what_does() {
+    fn an_unknown_source_is_refused_with_the_syntax() {
         for (text, shown) in [
             ("", ""),
             ("--", "--"),

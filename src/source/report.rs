@@ -1,25 +1,22 @@
-//! What a source has to say in the log: each problem once, once that it is over, and each change.
-
-use std::error::Error;
+//! The log of a file source: each problem once, the end of a problem once, and each change.
 
 use log::Level;
 
-use super::Published;
-use crate::display::error_chain::ErrorChain;
+use super::sink::Published;
 
-/// A line for the log. Returned rather than written, so that what is said can be tried.
+/// A line for the log. Returned instead of written, so that tests can see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Notice {
     pub(super) level: Level,
     pub(super) text: String,
 }
 
-/// How a source fares, and so what is news about it.
+/// Filters the log lines of a source.
 #[derive(Debug)]
 pub(super) struct SourceLog {
     /// The source, escaped.
     name: String,
-    /// The problem that was told last and is not over, with the content it was found in.
+    /// The last problem that was logged and is not over, with the hash of the content that has it.
     problem: Option<(String, Option<u64>)>,
 }
 
@@ -43,7 +40,7 @@ impl SourceLog {
         &self.name
     }
 
-    /// Ends the problem, if there was one. Returns a notice if and only if it did, or the map has changed.
+    /// Ends the current problem. Returns a notice if and only if there was one, or the map has changed.
     pub(super) fn recovered(&mut self, published: Published) -> Option<Notice> {
         let was_bad = self.problem.take().is_some();
         if !was_bad && !published.changed {
@@ -53,10 +50,10 @@ impl SourceLog {
         Some(Notice::new(Level::Info, format!("{}: {again}{published}", self.name)))
     }
 
-    /// Begins a problem. Returns a notice if and only if it is another one than the last, or was found in another
-    /// content: whoever saves a file again wants to know that it is still wrong.
-    pub(super) fn failed(&mut self, error: &dyn Error, content: Option<u64>) -> Option<Notice> {
-        let problem = (ErrorChain(error).to_string(), content);
+    /// Records a problem. Returns a notice if and only if the text or the content differs from the last one: a user who saves
+    /// a file again wants to know that it is still wrong.
+    pub(super) fn failed(&mut self, text: String, content: Option<u64>) -> Option<Notice> {
+        let problem = (text, content);
         if self.problem.as_ref() == Some(&problem) {
             return None;
         }
@@ -69,7 +66,6 @@ impl SourceLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
 
     fn published(changed: bool, version: u64) -> Published {
         Published { changed, entries: 12, version }
@@ -80,39 +76,36 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_and_no_change_is_not() {
-        let mut report = SourceLog::new("flags.json".to_owned());
-        assert_eq!(text(report.recovered(published(true, 3))).as_deref(), Some("flags.json: 12 entries, version 3"));
-        assert_eq!(report.recovered(published(false, 3)), None);
+    fn only_a_change_is_logged() {
+        let mut log = SourceLog::new("flags.json".to_owned());
+        assert_eq!(text(log.recovered(published(true, 3))).as_deref(), Some("flags.json: 12 entries, version 3"));
+        assert_eq!(log.recovered(published(false, 3)), None);
     }
 
     #[test]
-    fn a_problem_is_told_once_and_its_end_once() {
-        let mut report = SourceLog::new("flags.json".to_owned());
-        let error = super::super::Error::Unreadable {
-            name: "flags.json".to_owned(),
-            source: io::Error::from(io::ErrorKind::PermissionDenied),
-        };
-        let notice = report.failed(&error, None).unwrap();
+    fn a_problem_and_its_end_are_logged_once_each() {
+        let mut log = SourceLog::new("flags.json".to_owned());
+        let problem = || "flags.json: cannot be read: permission denied".to_owned();
+        let notice = log.failed(problem(), None).unwrap();
         assert_eq!(notice.level, Level::Warn);
         assert_eq!(notice.text, "flags.json: cannot be read: permission denied; the last good map stays");
-        assert_eq!(report.failed(&error, None), None);
+        assert_eq!(log.failed(problem(), None), None);
         assert_eq!(
-            text(report.recovered(published(false, 3))).as_deref(),
+            text(log.recovered(published(false, 3))).as_deref(),
             Some("flags.json: good again, 12 entries, version 3")
         );
-        assert_eq!(report.recovered(published(false, 3)), None);
-        assert!(report.failed(&error, None).is_some());
-        let again = text(report.recovered(published(true, 4)));
+        assert_eq!(log.recovered(published(false, 3)), None);
+        assert!(log.failed(problem(), None).is_some());
+        let again = text(log.recovered(published(true, 4)));
         assert_eq!(again.as_deref(), Some("flags.json: good again, 12 entries, version 4"));
     }
 
     #[test]
-    fn the_same_problem_in_another_content_is_told_again() {
-        let mut report = SourceLog::new("flags.json".to_owned());
-        let error = io::Error::from(io::ErrorKind::InvalidData);
-        assert!(report.failed(&error, Some(1)).is_some());
-        assert!(report.failed(&error, Some(1)).is_none());
-        assert!(report.failed(&error, Some(2)).is_some());
+    fn the_same_problem_in_new_content_is_logged_again() {
+        let mut log = SourceLog::new("flags.json".to_owned());
+        let mut failed = |content| log.failed("invalid".to_owned(), Some(content));
+        assert!(failed(1).is_some());
+        assert!(failed(1).is_none());
+        assert!(failed(2).is_some());
     }
 }

@@ -1,39 +1,39 @@
-//! What stands before an address, and what of the whole may be shown: nobody but its user is to see the password in it,
-//! however wrong the rest of it is.
+//! The scheme of an address, and the part of an address that may be shown: errors must not show a password, also if the
+//! address is invalid.
 
-/// What begins the schemes that are known here: `redis+unix` and `rediss` too.
+/// The prefixes of the known schemes, also of `redis+unix` and `rediss`.
 const KNOWN: [&str; 4] = ["tcp", "tls", "redis", "valkey"];
 
-/// The longest name of an option that is shown, in characters: ours are shorter.
+/// The longest option name that is shown, in characters. Valid names are shorter.
 const MAX_OPTION: usize = 16;
 
-/// Returns the scheme of `text` in lower case, as upper and lower case are the same in it (RFC 3986, section 3.1), and
-/// what stands behind `://`.
+/// Returns the scheme of `text` in lower case, since its case does not matter (RFC 3986, section 3.1), and the text after
+/// `://`.
 pub(super) fn split(text: &str) -> Option<(String, &str)> {
     text.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest))
 }
 
-/// True if and only if `text` is meant as an address, right or wrong, and not as a path: `redis:/h` and `//h` too.
+/// True if and only if `text` is meant as an address, valid or not, and not as a path: also `redis:/h` and `//h`.
 pub(super) fn is_address(text: &str) -> bool {
     text.contains("://") || text.starts_with("//") || begin(text).is_some()
 }
 
-/// Returns what of the address `text` may be shown if it could not be read: the scheme alone. A password may stand
-/// anywhere behind it, before an `@` that was forgotten too.
+/// Returns the part of the invalid address `text` that may be shown: only the scheme. A password may be anywhere after it, also
+/// if the `@` is missing.
 pub(super) fn mask(text: &str) -> String {
     let Some((scheme, rest)) = begin(text) else { return "...".to_owned() };
     let slashes = if rest.starts_with("//") { "//" } else { "" };
     format!("{}:{slashes}...", scheme.to_ascii_lowercase())
 }
 
-/// Returns what of `text` may be shown if it names no source: all of a path, the [`mask`] of whatever else it may be.
+/// Returns the part of `text`, which does not name a source, that may be shown: all of a path, otherwise the [`mask`].
 pub(super) fn mask_unknown(text: &str) -> String {
     let is_path = !text.contains([':', '@', '?']) || text.starts_with(['/', '.']);
     if is_path && !is_address(text) { text.to_owned() } else { mask(text) }
 }
 
-/// Returns the complaint about the option `name` of the address `text`, which has the shape `shape`. Where there is an
-/// `@`, what was taken for an option may be a part of the password before it.
+/// Returns the message for the unknown option `name` of the address `text`, with the syntax `shape`. If there is an `@`, the
+/// option may be a part of the password, and is not shown.
 pub(super) fn no_option(name: &str, text: &str, shape: &str) -> String {
     let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '_') && name.len() <= MAX_OPTION;
     if is_name && !text.contains('@') {
@@ -43,7 +43,7 @@ pub(super) fn no_option(name: &str, text: &str, shape: &str) -> String {
     }
 }
 
-/// Returns the scheme and what stands behind its colon, if `text` begins as an address does.
+/// Returns the scheme and the text after its colon, if `text` begins like an address.
 fn begin(text: &str) -> Option<(&str, &str)> {
     text.split_once(':').filter(|(scheme, rest)| is_scheme(scheme) && (rest.starts_with('/') || is_known(scheme)))
 }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_told_from_a_path() {
+    fn addresses_and_paths_are_distinguished() {
         for text in ["redis://h", "REDIS:/h", "rediss:h", "reddis:/h", "//h/flags.json", "http://h", "a b://h", "://"] {
             assert!(is_address(text), "{text}");
         }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_address_the_scheme_is_shown_if_it_is_one() {
+    fn a_mask_shows_only_a_valid_scheme() {
         for (text, shown) in [
             ("REDIS://:hunter2@db", "redis://..."),
             ("reddis://:hunter2@db", "reddis://..."),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_names_no_source_only_a_path_is_shown() {
+    fn a_mask_of_an_unknown_source_shows_only_a_path() {
         for path in ["", "flags", "flags.yaml", "/etc/a:b/flags@2", "./a?b", "../flags"] {
             assert_eq!(mask_unknown(path), path);
         }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_is_named_unless_it_may_be_a_part_of_a_password() {
+    fn an_option_is_shown_unless_it_may_be_a_password() {
         assert_eq!(no_option("colour", "redis://h?colour=red", "write"), "there is no option colour; write");
         for (name, text) in [("hunter2", "redis://h?hunter2"), ("hunter", "redis://:7?hunter@h"), ("a\x1b", "")] {
             assert_eq!(no_option(name, text, "write"), "there is no such option; write");

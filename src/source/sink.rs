@@ -1,10 +1,10 @@
-//! Where a source puts its maps: a feed, with the entries of `--set` laid over every map, and a state, if they are kept.
+//! The destination of a source's maps: a feed, with an overlay of fixed entries, and optionally a state file.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Error;
+use super::error::Error;
 use super::state_writer::StateWriter;
 use crate::display::error_chain::ErrorChain;
 use crate::feed::{self, Feed};
@@ -13,42 +13,50 @@ use crate::state::{self, StateFile};
 use crate::stats::health::Health;
 use crate::threads::Threads;
 
-/// Where a source puts its maps. Clones share the feed, the health and the state.
+/// Publishes the maps of a source. Clones share the feed, the health and the state.
 #[derive(Debug, Clone)]
 pub struct Sink {
     feed: Arc<Feed>,
-    /// Laid over every map, in this order.
+    /// Set in every map, in this order.
     overlay: Vec<(Key, Value)>,
     health: Arc<Health>,
-    /// Has each new map kept, if they are.
+    /// Writes each new map to the state file, if there is one.
     state_writer: Option<Arc<StateWriter>>,
+    advice: fn(&Error) -> Option<String>,
 }
 
-/// What publishing a map came to.
+/// The result of publishing a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Published {
     /// True if and only if the map differs from the one before.
     pub changed: bool,
-    /// Entries of the map, those laid over it counted.
+    /// Entries of the map, including the overlay.
     pub entries: usize,
-    /// The feed's version now.
+    /// The feed's current version.
     pub version: u64,
 }
 
 impl Sink {
-    /// Returns a sink that lays the entries of `overlay` over every map and publishes it in `feed`. An entry replaces
-    /// the value of one whose key has the same text (`1=x` that of `1` and of `"1"`), or is added with its own key.
+    /// Returns a sink that sets the entries of `overlay` in every map and publishes it in `feed`. An entry replaces the
+    /// value of every key with the same text (`1=x` that of `1` and of `"1"`), or is added with its own key.
     pub fn new(feed: Arc<Feed>, overlay: Vec<(Key, Value)>) -> Self {
-        Self { feed, overlay, health: Arc::default(), state_writer: None }
+        Self { feed, overlay, health: Arc::default(), state_writer: None, advice: |_| None }
     }
 
-    /// Publishes the map that `state` has, if it has one, and from now on keeps there each new one that a source gives: for
-    /// sources that may be away when the program starts. A thread of its own, one of `threads`, writes the newest; the last one is written
-    /// when the last clone has gone. The overlay is not kept.
+    /// Returns the sink with `advice`, which returns the fix for an error, such as an option of the program. It is
+    /// appended to the error in the log and in the health. Default: no advice.
+    #[must_use]
+    pub fn with_advice(self, advice: fn(&Error) -> Option<String>) -> Self {
+        Self { advice, ..self }
+    }
+
+    /// Publishes the map in `state`, if there is one, and from now on writes each new map of the source there: for sources
+    /// that may be unreachable when the program starts. A thread of its own, one of `threads`, writes the newest map; the last
+    /// one is written when the last clone is dropped. The overlay is not written.
     ///
     /// # Errors
-    /// `State` if the file is there and has no map, or there is no thread; `Refused` if its map cannot be sent.
+    /// `State` if the file exists and has no map, or the thread cannot be started; `Refused` if its map cannot be sent.
     pub fn keep(&mut self, state: &StateFile, threads: &Threads) -> Result<Option<Published>, Error> {
         let refused = |source| Error::Refused { name: state.name(), source };
         let kept = state.load(self.feed.max_frame())?;
@@ -59,20 +67,20 @@ impl Sink {
         Ok(published)
     }
 
-    /// The feed that is published in.
+    /// The feed that the maps are published in.
     pub fn feed(&self) -> &Feed {
         &self.feed
     }
 
-    /// How the source that publishes here fares.
+    /// The health of the source that publishes here.
     pub fn health(&self) -> &Arc<Health> {
         &self.health
     }
 
-    /// Lays the overlay over `map` and makes it the feed's current one.
+    /// Sets the overlay in `map` and makes it the feed's current map.
     ///
     /// # Errors
-    /// As [`Feed::publish`]: if the map cannot be encoded or is too large. The one before it stays.
+    /// As [`Feed::publish`]: if the map cannot be encoded or is too large. The previous map stays.
     pub fn publish(&self, map: Map) -> Result<Published, feed::Error> {
         self.publish_kept(map, Duration::ZERO)
     }
@@ -90,19 +98,25 @@ impl Sink {
 
     fn put(&self, mut map: Map, age: Duration) -> Result<Published, feed::Error> {
         for (key, value) in &self.overlay {
-            lay_over(&mut map, key, value);
+            set_entry(&mut map, key, value);
         }
         let changed = self.feed.publish_kept(&map, age)?;
         Ok(Published { changed, entries: map.len(), version: self.feed.version() })
     }
 
-    /// Takes note that the source has no map to give now. The one before stays.
-    pub(super) fn fail(&self, error: &Error) {
-        self.health.failed(error.kind(), ErrorChain(error).to_string());
+    /// Records a failure of the source in its health; the previous map stays. Returns its text for the log: the error with
+    /// its sources and the advice.
+    pub(super) fn fail(&self, error: &Error) -> String {
+        let mut text = ErrorChain(error).to_string();
+        if let Some(advice) = (self.advice)(error) {
+            text = format!("{text}; {advice}");
+        }
+        self.health.failed(error.kind(), text.clone());
+        text
     }
 }
 
-/// As in the log: `12 entries, version 3`.
+/// Displayed as `12 entries, version 3`.
 impl fmt::Display for Published {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let noun = if self.entries == 1 { "entry" } else { "entries" };
@@ -110,7 +124,7 @@ impl fmt::Display for Published {
     }
 }
 
-fn lay_over(map: &mut Map, key: &Key, value: &Value) {
+fn set_entry(map: &mut Map, key: &Key, value: &Value) {
     let text = key.to_string();
     let number = parse_number(&text).map(Key::Int);
     let mut replaced = false;
@@ -132,13 +146,13 @@ mod tests {
 
     fn overlaid(map: Map, overlay: &[(Key, Value)]) -> Map {
         overlay.iter().fold(map, |mut map, (key, value)| {
-            lay_over(&mut map, key, value);
+            set_entry(&mut map, key, value);
             map
         })
     }
 
     #[test]
-    fn an_entry_replaces_the_one_whose_key_has_the_same_text() {
+    fn overlay_entry_replaces_keys_with_the_same_text() {
         for old in [Key::Int(1), Key::from("1")] {
             for set in [Key::Int(1), Key::from("1")] {
                 let map = overlaid([(old.clone(), "old".into())].into(), &[(set, "new".into())]);
@@ -148,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_its_own_is_added_with_its_key() {
+    fn overlay_entry_without_a_match_is_added() {
         let map = overlaid([("01".into(), 1.into())].into(), &[(1.into(), 2.into()), ("x".into(), 3.into())]);
         assert_eq!(map, [(1.into(), 2.into()), ("01".into(), 1.into()), ("x".into(), 3.into())].into());
     }
 
     #[test]
-    fn the_last_entry_of_a_key_wins() {
+    fn overlay_with_a_key_twice_uses_the_last_entry() {
         assert_eq!(
             overlaid(Map::new(), &[(1.into(), 1.into()), ("1".into(), 2.into())]),
             [(1.into(), 2.into())].into()
@@ -162,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_overlay_is_laid_over_every_map() {
+    fn overlay_is_set_in_every_map() {
         let feed = Arc::new(Feed::new(Format::Json, 100));
         let sink = Sink::new(Arc::clone(&feed), vec![("on".into(), true.into())]);
         let map = |n: i64| Map::from([("n".into(), n.into()), ("on".into(), false.into())]);
@@ -173,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_published_first_and_is_no_success_of_the_source() {
+    fn kept_map_is_published_first_and_is_not_a_success() {
         let directory = tempfile::tempdir().unwrap();
         let state = StateFile::open(directory.path().join("state")).unwrap();
         let begin = |overlay: &[(Key, Value)]| {
@@ -187,11 +201,11 @@ mod tests {
         drop(sink);
         let yesterday = std::time::SystemTime::now() - Duration::from_hours(24);
         std::fs::File::open(directory.path().join("state")).unwrap().set_modified(yesterday).unwrap();
-        // The overlay is laid over what is kept, and is not in it.
+        // The overlay is set in the kept map, and is not written with it.
         let (sink, kept) = begin(&[("on".into(), false.into())]);
         assert_eq!(kept, Some(Published { changed: true, entries: 2, version: 1 }));
         let age = sink.feed().latest().unwrap().age();
-        assert!(age >= Duration::from_hours(24), "since the change that was kept: {age:?}");
+        assert!(age >= Duration::from_hours(24), "since the last change: {age:?}");
         assert_eq!(sink.feed().latest().unwrap().frame.payload(), br#"{"n":1,"on":false}"#);
         assert_eq!(sink.health().state(), crate::stats::health::State::default());
         assert!(!sink.publish(Map::from([("n".into(), 1.into())])).unwrap().changed);
@@ -201,8 +215,18 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_the_overlay_makes_too_large_is_refused() {
+    fn map_that_is_too_large_with_the_overlay_is_refused() {
         let sink = Sink::new(Arc::new(Feed::new(Format::Json, 20)), vec![("on".into(), "x".repeat(20).into())]);
         assert!(matches!(sink.publish(Map::new()), Err(feed::Error::TooLarge { .. })));
+    }
+
+    #[test]
+    fn advice_follows_the_error_in_the_log_and_in_the_health() {
+        let sink = Sink::new(Arc::new(Feed::new(Format::Json, 20)), vec![]);
+        let error = Error::TooLong { name: "x.json".to_owned(), max: 20 };
+        assert_eq!(sink.fail(&error), "x.json: above the limit of 20 bytes for a source");
+        let sink = sink.with_advice(|error| matches!(error, Error::TooLong { .. }).then(|| "raise it".to_owned()));
+        assert_eq!(sink.fail(&error), "x.json: above the limit of 20 bytes for a source; raise it");
+        assert!(sink.health().state().problem.is_some_and(|text| text.ends_with("; raise it")));
     }
 }

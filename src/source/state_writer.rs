@@ -1,4 +1,4 @@
-//! Who keeps the last good map, so that no source waits for a disk.
+//! The thread that writes the last good map to the state file, so that no source waits for a disk.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -12,29 +12,29 @@ use crate::map::Map;
 use crate::state::StateFile;
 use crate::threads::{ROUND, Thread, Threads, Worker};
 
-/// How long it waits before it tries a map again that could not be written.
+/// The first pause before a failed write is tried again.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest that it waits: a disk that has room again has the map within half a minute.
+/// The longest pause: the map is written at most half a minute after the disk has room again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// How long the end waits for the last map to be written: 10 s. A disk that others keep busy may take seconds for an fsync;
-/// what is beyond it is a file system that hangs.
+/// How long the end waits for the last write: 10 s. An fsync on a busy disk may take seconds; a file system that takes longer
+/// hangs.
 const JOIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// A map, and when it became the current one.
+/// A map and the time of its change.
 type Changed = (Map, SystemTime);
 
-/// A thread that writes the newest map into the state. A source may have a hundred maps in the time of one fsync: those in
-/// between are never written. What cannot be written is tried again after 1 s, doubling to 30 s, and with the next map. Ends
-/// when it is dropped, when the last map is written or could not be at that moment.
+/// A thread that writes the newest map to the state file. A source may publish a hundred maps during one fsync: the maps in
+/// between are not written. A failed write is tried again after 1 s, doubling to 30 s, and at the next map. Dropping it ends
+/// the thread after one last attempt.
 #[derive(Debug)]
 pub(super) struct StateWriter {
-    /// Guards the map that is not written yet alone; held only to put it there and to take it.
+    /// Guards the map that is not written yet; held only to store or take it.
     newest: Arc<Mutex<Option<Changed>>>,
-    /// One for each time that there was no map. ReadCount when the state writer is dropped.
+    /// Receives one message when `newest` becomes occupied. `None` after the state writer is dropped.
     notify: Option<Sender<()>>,
-    /// ReadCount when the state writer is dropped.
+    /// `None` after the state writer is dropped.
     thread: Option<Thread>,
 }
 
@@ -42,7 +42,7 @@ impl StateWriter {
     /// Starts the thread, one of `threads`.
     ///
     /// # Errors
-    /// If the system gives none.
+    /// If the system refuses the thread.
     pub(super) fn start(state: StateFile, threads: &Threads) -> io::Result<Self> {
         let newest = Arc::new(Mutex::new(None));
         let (notify, notified) = mpsc::channel();
@@ -52,25 +52,25 @@ impl StateWriter {
         let keep = move || {
             let mut unwritten = None;
             let try_write = |newest: &Changed, was_failing| write(&state, newest, was_failing);
-            // After a panic: a map that arrives during the pause has put its map where it is found afterwards.
+            // After a panic: a map that arrives during the pause is in `newest`, and is found afterwards.
             let pause = |pause| notified.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected);
             counted.run(pause, || write_newest(&counted, &taken, &mut unwritten, &notified, FIRST_WAIT, try_write));
             if unwritten.is_some() {
-                log::warn!("{}: the last map is not in the state: a restart begins with an older one", state.name());
+                log::warn!("{}: the last map is not in the state: a restart will load an older one", state.name());
             }
         };
         let thread = Thread::start("state", keep).inspect_err(|_| worker.end())?;
         Ok(Self { newest, notify: Some(notify), thread: Some(thread) })
     }
 
-    /// Has `map` written, which has just become the current one, unless a newer one comes first. Waits for nothing.
+    /// Queues `map`, the current map, in place of an unwritten one. Does not block.
     pub(super) fn keep(&self, map: Map) {
         let newest = (map, SystemTime::now());
         let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).replace(newest);
         if before.is_none()
             && let Some(notify) = &self.notify
         {
-            // It fails only if the thread has ended.
+            // Fails only if the thread has ended.
             let _ = notify.send(());
         }
     }
@@ -85,9 +85,9 @@ impl Drop for StateWriter {
     }
 }
 
-/// Writes what is in `newest` each time that it is notified, and again while that fails, until nobody can notify it any more. What is
-/// not written is left in `unwritten`. `try_write` is told whether the attempt before failed, and returns true if and only if
-/// the map is written.
+/// Writes the map in `newest` at each notification, and retries while that fails, until the sender of `notified` is dropped.
+/// Leaves an unwritten map in `unwritten`. `try_write` gets whether the previous attempt failed, and returns true if and only
+/// if the map is written.
 fn write_newest<M>(
     worker: &Worker,
     newest: &Mutex<Option<M>>,
@@ -101,9 +101,9 @@ fn write_newest<M>(
     loop {
         worker.round();
         let left = if unwritten.is_some() { due.saturating_duration_since(Instant::now()) } else { ROUND };
-        let heard = notified.recv_timeout(left.min(ROUND));
+        let received = notified.recv_timeout(left.min(ROUND));
         let was_failing = unwritten.is_some();
-        if heard == Err(RecvTimeoutError::Timeout) && !(was_failing && due <= Instant::now()) {
+        if received == Err(RecvTimeoutError::Timeout) && !(was_failing && due <= Instant::now()) {
             continue;
         }
         if let Some(newer) = newest.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -112,7 +112,7 @@ fn write_newest<M>(
         if unwritten.as_ref().is_some_and(|map| try_write(map, was_failing)) {
             *unwritten = None;
         }
-        if heard == Err(RecvTimeoutError::Disconnected) {
+        if received == Err(RecvTimeoutError::Disconnected) {
             return;
         }
         wait = if was_failing { next_wait(wait) } else { first_wait };
@@ -124,18 +124,18 @@ fn next_wait(wait: Duration) -> Duration {
     wait.saturating_mul(2).min(LONGEST_WAIT)
 }
 
-/// Writes `map`. Returns true if and only if it is written. The first failure in a row is told, and that it is over.
+/// Writes `map`. Returns true if and only if it is written. Logs the first of several failures, and the end of them.
 fn write(state: &StateFile, (map, changed): &Changed, was_failing: bool) -> bool {
     match state.save_exact(map, *changed) {
         Ok(()) => {
             if was_failing {
-                log::info!("{}: the state is kept again", state.name());
+                log::info!("{}: the state is written again", state.name());
             }
             true
         }
         Err(error) => {
             let level = if was_failing { Level::Debug } else { Level::Warn };
-            let meanwhile = "clients have the new map, a restart would begin with an older one";
+            let meanwhile = "clients have the new map, a restart would load an older one";
             log::log!(level, "{}; {meanwhile}; trying again", ErrorChain(&error));
             false
         }
@@ -175,7 +175,7 @@ mod tests {
         assert!(state.age() >= Duration::from_mins(1), "counted from the change: {:?}", state.age());
     }
 
-    /// Runs [`write_newest`] on the map `{n: 1}` beside `watch`, who is told of each attempt and answers whether it fails.
+    /// Runs [`write_newest`] on the map `{n: 1}` while `watch` receives each attempt and decides whether it succeeds.
     fn attempts(first_wait: Duration, watch: impl FnOnce(&Mutex<Option<Map>>, Sender<()>, &Attempts)) -> bool {
         let newest = Mutex::new(Some(numbered(1)));
         let (notify, notified) = mpsc::channel();
@@ -204,8 +204,7 @@ mod tests {
     }
 
     impl Attempts {
-        /// Waits for the next attempt, has it succeed or not, and returns what was to be written and whether the one before
-        /// had failed.
+        /// Waits for the next attempt, lets it succeed or fail, and returns its map and whether the previous one failed.
         fn end_next(&self, is_written: bool) -> (Map, bool) {
             let attempt = self.attempt.recv_timeout(Duration::from_mins(1)).expect("another attempt");
             self.answer.send(is_written).unwrap();

@@ -122,7 +122,7 @@ fn a_state_has_one_owner_with_all_clones() {
     // Another file stands there since it was written.
     let error = StateFile::open(&path).unwrap_err();
     assert!(matches!(error, Error::InUse { .. }), "{error}");
-    assert!(error.to_string().contains("another server is running that keeps its map there; stop that one"), "{error}");
+    assert!(error.to_string().contains("another running server keeps its map there; stop that server"), "{error}");
     drop(second);
     once_unused(|| StateFile::open(&path)).unwrap();
 }
@@ -241,8 +241,8 @@ fn a_map_whose_directory_cannot_be_synchronized_is_kept_and_told_once() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state")).unwrap();
     let unsynced = Replaced::Unsynced(io::ErrorKind::InvalidInput.into());
-    state.tell(&Replaced::Synced);
-    assert!(!state.0.told_unsynced.load(Ordering::Relaxed));
-    state.tell(&unsynced);
-    assert!(state.0.told_unsynced.load(Ordering::Relaxed));
+    state.warn_unsynced(&Replaced::Synced);
+    assert!(!state.0.warned_unsynced.load(Ordering::Relaxed));
+    state.warn_unsynced(&unsynced);
+    assert!(state.0.warned_unsynced.load(Ordering::Relaxed));
 }

@@ -1,4 +1,4 @@
-//! The server's side: its certificate, read again when it changes, and the handshake.
+//! TLS for a server: its certificate, which is reloaded when it changes, and the handshake.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -12,46 +12,45 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::failure::{End, HandshakeError};
+use super::failure::{End, HandshakeError, causes};
 use super::files::{Error, Identity};
 use super::handshake_limiter::{HandshakeLimiter, Queue};
-use super::kept::{Kept, Look, Notice, When};
+use super::kept::{Apply, FileCheck, Kept, Notice};
 use super::parts::{OwnCertificate, TrustedCas};
+use super::provider::provider;
 use super::session::{Session, Step};
-use super::{date, provider};
+use super::time::date;
 use crate::display::throttle::Throttle;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
 
-/// How often the files are looked at.
-const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// How often the files are checked.
+const POLL_PERIOD: Duration = Duration::from_secs(1);
 
-/// How long before it runs out a certificate is warned of: 14 days. Those of a public CA are renewed 30 days before.
+/// How long before its expiry a certificate is warned of: 14 days. Certificates of public CAs are renewed 30 days before.
 const WARN_BEFORE: Duration = Duration::from_hours(14 * 24);
 
-/// One such warning in this time.
+/// The period of such warnings: 24 h.
 const WARN_PERIOD: Duration = Duration::from_hours(24);
 
-/// The files that a server's TLS is made of.
+/// The TLS files of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerTls {
-    /// Who the server is.
+    /// The server's certificate and key.
     pub identity: Identity,
-    /// PEM: the CAs of which every client must have a certificate. `None`: clients need none.
+    /// PEM: every client must have a certificate of one of these CAs. `None`: clients need no certificate.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Gives TLS to the clients of a server. Its files are read again when they change: those who connect then see the new
-/// ones, those who are connected stay as they are. Certificate and key are good together or not at all; the clients' CAs
-/// are good without them.
+/// Makes the TLS sessions of a server. It reloads its files when they change: new connections use the new files, existing
+/// connections are not affected. Certificate and key are valid only together; the client CAs are valid without them.
 ///
-/// No session is resumed: each connection is held against the files as they are now.
+/// Sessions are not resumed: each connection is checked against the current files.
 pub struct Acceptor {
     files: ServerTls,
-    /// Guards what was last made of the files. Held to take a new version; never while one is read or parsed, nor while
-    /// logging.
+    /// Guards the loaded parts. Held to apply a new version; not while reading, parsing or logging.
     loaded: Mutex<Loaded>,
-    /// Guards the pointer that new connections clone. Held for a clone or a store.
+    /// Guards the configuration that new connections clone. Held for a clone or a store.
     current: RwLock<Current>,
     permits: HandshakeLimiter,
 }
@@ -59,7 +58,7 @@ pub struct Acceptor {
 #[derive(Debug, Clone)]
 struct Current {
     config: Arc<ServerConfig>,
-    /// `None` if the certificate does not say.
+    /// When the certificate expires; `None` if it does not say.
     not_after: Option<SystemTime>,
 }
 
@@ -99,7 +98,7 @@ impl Acceptor {
     /// Reads `files`.
     ///
     /// # Errors
-    /// What is wrong with them, and what to do about it.
+    /// If a file cannot be read, or is invalid.
     pub fn load(files: ServerTls) -> Result<Self, Error> {
         let loaded = Loaded::load(&files)?;
         let current = RwLock::new(loaded.current()?);
@@ -110,18 +109,18 @@ impl Acceptor {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the certificate runs out that new connections are shown; `None` if it does not say.
+    /// Apply the certificate runs out that new connections are shown; `None` if it does not say.
     pub fn not_after(&self) -> Option<SystemTime> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).not_after
     }
 
-    /// Returns the session of a client that has just connected, with the handshake before it.
+    /// Returns the session of a new connection, before its handshake.
     pub(crate) fn session<S>(&self, socket: S) -> Result<Box<Session<S>>, HandshakeError>
     where
         for<'socket> &'socket S: Read + Write,
     {
         let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config);
-        let tls = ServerConnection::new(config).map_err(HandshakeError::of_setup)?;
+        let tls = ServerConnection::new(config).map_err(causes::of_setup)?;
         Ok(Box::new(Session::new(socket, tls)))
     }
 
@@ -130,8 +129,10 @@ impl Acceptor {
         ServerConnection::new(Arc::clone(&self.current.read().unwrap().config)).unwrap()
     }
 
-    /// Shakes hands, within `timeout` in all. A client that speaks no TLS, or the stop, or the time, ends it; an alert
-    /// that says so is on its way then, as far as there was room.
+    /// Completes the handshake within `timeout`. If the client violates TLS, an alert was sent as far as there was room.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Stopping` at the shutdown, and every other reason why the handshake fails.
     pub(crate) fn shake_hands(
         &self,
         session: &Session<TcpStream>,
@@ -144,7 +145,7 @@ impl Acceptor {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(HandshakeError::TimedOut(timeout));
             }
-            let readiness = match session.step(Some(&queue)).map_err(HandshakeError::at_server)? {
+            let readiness = match session.step(Some(&queue)).map_err(causes::at_server)? {
                 Step::Done => return Ok(()),
                 Step::Again | Step::Late => continue,
                 Step::WaitReadable => Readiness::Readable,
@@ -156,29 +157,29 @@ impl Acceptor {
         Err(HandshakeError::Stopping)
     }
 
-    /// Looks at the files once a second until the stop, takes what is new and good, and says in the log what it does.
+    /// Checks the files once a second until the shutdown, applies valid changes, and logs them.
     pub(crate) fn follow(&self, stop: &Shutdown) {
         let mut expiry = ExpiryWarnings::new();
         expiry.warn(self.not_after(), SystemTime::now());
-        while !stop.wait(LOOK_PERIOD) {
+        while !stop.wait(POLL_PERIOD) {
             self.refresh();
             expiry.warn(self.not_after(), SystemTime::now());
         }
     }
 
-    /// Looks at the files. What is taken was the same in two looks.
+    /// Checks the files. A change is applied when two consecutive checks find the same.
     fn refresh(&self) {
         let (own, clients) = {
             let loaded = self.loaded();
-            let clients = loaded.clients.as_ref().map(|clients| clients.reader(When::Settled));
-            (loaded.own.reader(When::Settled), clients)
+            let clients = loaded.clients.as_ref().map(|clients| clients.reader(Apply::WhenStable));
+            (loaded.own.reader(Apply::WhenStable), clients)
         };
         let (own, clients) = (own(), clients.map(|clients| clients()));
         let notices = self.take(own, clients);
         notices.iter().for_each(Notice::log);
     }
 
-    fn take(&self, own: Look<OwnCertificate>, clients: Option<Look<TrustedCas>>) -> Vec<Notice> {
+    fn take(&self, own: FileCheck<OwnCertificate>, clients: Option<FileCheck<TrustedCas>>) -> Vec<Notice> {
         let (mut loaded, mut notices) = (self.loaded(), Vec::new());
         let mut is_new = loaded.own.take(own, &mut notices);
         if let Some((kept, look)) = loaded.clients.as_mut().zip(clients) {
@@ -193,7 +194,7 @@ impl Acceptor {
         notices
     }
 
-    /// What new connections are shown, for the log.
+    /// Returns a description of the certificate for new connections, for the log.
     pub(crate) fn describe(&self) -> String {
         let clients = if self.files.client_ca.is_some() { ", for clients with a certificate" } else { "" };
         self.loaded().own.describe() + clients
@@ -207,7 +208,7 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-/// Warnings of a certificate that has expired, or soon will: one a day of each.
+/// Warnings of a certificate that has expired or expires soon: one of each a day.
 struct ExpiryWarnings {
     soon: Throttle,
     over: Throttle,

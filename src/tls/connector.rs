@@ -1,4 +1,4 @@
-//! The client's side: whom it trusts, who it is, and the handshake.
+//! TLS for a client: its trusted CAs, its certificate, and the handshake.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -12,34 +12,34 @@ use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ClientConnection};
 
-use super::failure::{CertificateFault, End, HandshakeError, printable};
+use super::failure::{CertificateFault, End, HandshakeError, causes, printable};
 use super::file_reader::FileReader;
 use super::files::{Error, Identity};
-use super::kept::{Kept, Look, Notice, When};
+use super::kept::{Apply, FileCheck, Kept, Notice};
 use super::parts::{OwnCertificate, TrustedCas};
-use super::provider;
+use super::provider::provider;
 use super::session::{Session, Step};
 use crate::display::error_chain::ErrorChain;
 use crate::platform::Readiness;
 
-/// How a client's TLS is made. `ClientTls::default()` trusts the system's roots.
+/// The TLS settings of a client. `ClientTls::default()` trusts the system's root certificates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientTls {
-    /// PEM: the only CAs that are trusted. `None`: those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`. They too are
-    /// read again for each connection, some hundred files: for many connections a second, name a file.
+    /// PEM: the only trusted CAs. `None`: the CAs of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`. These are read again
+    /// for each connection too, about a hundred files: name a file for many connections a second.
     pub ca: Option<PathBuf>,
-    /// The name that the server's certificate must be for. `None`: the host that is connected to.
+    /// The name that the server's certificate must be for. `None`: the host of the connection.
     pub name: Option<String>,
-    /// Who the client is, if the server asks.
+    /// The client's certificate and key, if the server requires one.
     pub identity: Option<Identity>,
 }
 
-/// Gives TLS to the connections of a client. Reads its files again for each connection; while they are bad, the last good
-/// ones stay in use, and the log has the reason once. Certificate and key are good together or not at all; the CAs are
-/// good without them.
+/// Makes the TLS sessions of a client. It reads its files again for each connection; while they are invalid, the last valid
+/// ones stay in use, and the reason is logged once. Certificate and key are valid only together; the CAs are valid without
+/// them.
 pub struct Connector {
-    /// Guards what was last made of the files. Held while another thread reads them, at most 2 s, so that all
-    /// connections that are made at a time have what was read for one of them. Never held while logging.
+    /// Guards the loaded parts. Held while another thread reads the files, at most 2 s, so that simultaneous connections share
+    /// one reading. Not held while logging.
     loaded: Mutex<Loaded>,
     name: Option<ServerName<'static>>,
     has_certificate: bool,
@@ -49,8 +49,8 @@ struct Loaded {
     roots: Kept<TrustedCas>,
     own: Option<Kept<OwnCertificate>>,
     config: Arc<ClientConfig>,
-    reader: FileReader<(Look<TrustedCas>, Option<Look<OwnCertificate>>)>,
-    /// True if the files were not read in time when they were last looked at.
+    reader: FileReader<(FileCheck<TrustedCas>, Option<FileCheck<OwnCertificate>>)>,
+    /// True if the last reading of the files timed out.
     is_late: bool,
 }
 
@@ -63,10 +63,10 @@ impl Loaded {
         Ok(Self { roots, own, config, reader: FileReader::new(), is_late: false })
     }
 
-    /// Takes what is new in the files, and good. Returns what to log.
+    /// Reads the files, and applies valid changes. Returns what to log.
     fn refresh(&mut self) -> Vec<Notice> {
-        let roots = self.roots.reader(When::Seen);
-        let own = self.own.as_ref().map(|own| own.reader(When::Seen));
+        let roots = self.roots.reader(Apply::AtOnce);
+        let own = self.own.as_ref().map(|own| own.reader(Apply::AtOnce));
         let was_late = std::mem::take(&mut self.is_late);
         let (roots, own) = match self.reader.run(move || (roots(), own.map(|own| own()))) {
             Ok(looks) => looks,
@@ -106,16 +106,16 @@ fn config(roots: &Kept<TrustedCas>, own: Option<&Kept<OwnCertificate>>) -> Resul
             builder.with_client_cert_resolver(Arc::new(own))
         }
     };
-    // The server resumes nothing: there is nothing to keep.
+    // Servers of this library do not resume sessions.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
 impl Connector {
-    /// Reads the files that `options` names, or the system's roots.
+    /// Reads the files that `options` names, or the system's root certificates.
     ///
     /// # Errors
-    /// What is wrong with them, and what to do about it.
+    /// If a file cannot be read, or is invalid.
     pub fn load(options: &ClientTls) -> Result<Self, Error> {
         let name = options.name.as_deref().map(server_name).transpose()?;
         let loaded = Mutex::new(Loaded::load(options)?);
@@ -131,8 +131,8 @@ impl Connector {
         ClientConnection::new(Arc::clone(&self.loaded().config), server_name(host).unwrap()).unwrap()
     }
 
-    /// Reads the files again, and shakes hands over `socket`, with the server that was asked for as `host`. `wait` waits until
-    /// the socket is ready, and returns false if and only if `limit` is over.
+    /// Reads the files again, and completes the handshake over `socket` with the server at `host`. `wait` waits until the socket
+    /// is ready, and returns false if and only if `limit` has passed.
     pub(crate) fn connect(
         &self,
         socket: TcpStream,
@@ -141,11 +141,11 @@ impl Connector {
         mut wait: impl FnMut(&TcpStream, Readiness) -> io::Result<bool>,
     ) -> Result<Box<Session<TcpStream>>, HandshakeError> {
         let name = self.name(host)?;
-        // Not in one statement: no lock is held while the log is written.
+        // Two statements, so that the lock is released before the log is written.
         let notices = self.loaded().refresh();
         notices.iter().for_each(Notice::log);
         let session = self.session(socket, name)?;
-        let failed = |error| HandshakeError::at_client(error, self.has_certificate);
+        let failed = |error| causes::at_client(error, self.has_certificate);
         loop {
             let readiness = match session.step(None).map_err(failed)? {
                 Step::Done => return Ok(session),
@@ -159,7 +159,7 @@ impl Connector {
         }
     }
 
-    /// Returns the name that the certificate must be for, of a server that was asked for as `host`.
+    /// Returns the name that the certificate of the server at `host` must be for.
     pub(super) fn name(&self, host: &str) -> Result<ServerName<'static>, HandshakeError> {
         match &self.name {
             Some(name) => Ok(name.clone()),
@@ -168,22 +168,22 @@ impl Connector {
         }
     }
 
-    /// Returns the session with the server called `name`, with the handshake before it.
+    /// Returns a session with the server `name`, before its handshake.
     pub(super) fn session<S>(&self, socket: S, name: ServerName<'static>) -> Result<Box<Session<S>>, HandshakeError>
     where
         for<'socket> &'socket S: Read + Write,
     {
         let tls = ClientConnection::new(Arc::clone(&self.loaded().config), name);
-        Ok(Box::new(Session::new(socket, tls.map_err(HandshakeError::of_setup)?)))
+        Ok(Box::new(Session::new(socket, tls.map_err(causes::of_setup)?)))
     }
 
-    /// Returns what `error` means, if TLS broke the connection off and not the network. With TLS 1.3 a client's handshake
-    /// is over before the server has looked at its certificate: the refusal is the first thing that it reads.
+    /// Returns the TLS error for the error of a read or a write. With TLS 1.3 a client completes the handshake before the server
+    /// has verified its certificate: a rejection shows at the first read.
     ///
     /// # Errors
-    /// `error` itself if it is the network's.
+    /// `error` itself if the socket failed and not TLS.
     pub(crate) fn refusal(&self, error: io::Error) -> Result<HandshakeError, io::Error> {
-        HandshakeError::in_client_session(error, self.has_certificate)
+        causes::in_client_session(error, self.has_certificate)
     }
 }
 

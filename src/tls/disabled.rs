@@ -1,4 +1,4 @@
-//! What stands in the place of TLS where it was left out: types of which there is none, so that nothing else has to ask.
+//! The types of `tls` without the feature: they have no values, so the rest of the library needs no conditions.
 
 #[path = "read_count.rs"]
 mod read_count;
@@ -11,26 +11,26 @@ use crate::platform::Readiness;
 use crate::shutdown::Shutdown;
 pub(crate) use read_count::ReadCount;
 
-/// The deadline for a whole handshake unless told otherwise: 10 s.
+/// The default deadline for a whole handshake: 10 s.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// There is none without the feature `tls`.
+/// Has no values without the feature `tls`.
 #[derive(Debug)]
 pub enum Acceptor {}
 
-/// There is none without the feature `tls`.
+/// Has no values without the feature `tls`.
 #[derive(Debug)]
 pub enum Connector {}
 
-/// There is none without the feature `tls`.
+/// Has no values without the feature `tls`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientTls {}
 
-/// There is none without the feature `tls`.
+/// Has no values without the feature `tls`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {}
 
-/// There is none without the feature `tls`.
+/// Has no values without the feature `tls`.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {}
 
@@ -41,7 +41,7 @@ pub(crate) struct Session<S> {
 }
 
 impl Acceptor {
-    /// When the certificate runs out.
+    /// When the certificate expires.
     pub fn not_after(&self) -> Option<SystemTime> {
         match *self {}
     }
@@ -64,17 +64,17 @@ impl Acceptor {
 }
 
 impl HandshakeError {
-    pub(crate) fn in_server_session(error: io::Error) -> Result<Self, io::Error> {
-        Err(error)
-    }
-
     pub(crate) fn is_refusal(&self) -> bool {
         match *self {}
     }
 }
 
+pub(crate) fn in_server_session(error: io::Error) -> Result<HandshakeError, io::Error> {
+    Err(error)
+}
+
 impl Connector {
-    /// Nobody has what this wants.
+    /// Cannot be called: `options` has no values.
     ///
     /// # Errors
     /// None.

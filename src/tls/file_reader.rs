@@ -1,4 +1,4 @@
-//! Reading files on a thread of its own, because a file system that hangs can neither be timed nor ended.
+//! Reads files on a separate thread, because a read from a file system that hangs has no timeout and cannot be cancelled.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::thread;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::files::Error;
 
-/// How long a connection waits for the files: 2 s. A local disk takes less than a millisecond.
+/// How long a connection waits for the files: 2 s. A local disk needs less than a millisecond.
 const READ_LIMIT: Duration = Duration::from_secs(2);
 
-/// Reads, one read at a time, with a limit.
+/// Runs one read at a time, with a time limit.
 pub(super) struct FileReader<T> {
-    /// The read that has taken longer than the limit.
+    /// The read that has exceeded the limit.
     unfinished: Option<Receiver<T>>,
     limit: Duration,
 }
@@ -21,24 +21,24 @@ impl<T: Send + 'static> FileReader<T> {
         Self { unfinished: None, limit: READ_LIMIT }
     }
 
-    /// Runs `read` on another thread and returns what it returned.
+    /// Runs `read` on another thread and returns its result.
     ///
     /// # Errors
-    /// `Late` after the limit, and at once while that read is unfinished, which goes on; `NoThread`.
+    /// `Late` after the limit, and at once while an earlier read is unfinished; `NoThread`.
     pub(super) fn run(&mut self, read: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         if let Some(unfinished) = &self.unfinished {
             if matches!(unfinished.try_recv(), Err(TryRecvError::Empty)) {
                 return Err(Error::Late(self.limit));
             }
-            // What it has found may have changed since.
+            // Its result may be outdated.
             self.unfinished = None;
         }
         let (sender, receiver) = sync_channel(1);
         let run = move || {
-            // Nobody waits for it any more, if it is late.
+            // Fails if the read is late: the receiver is dropped at the next one.
             let _ = sender.send(read());
         };
-        // Not joined: it ends with the process, or when the file system answers.
+        // Not joined: it ends when the file system answers, or with the process.
         thread::Builder::new().name("certificates".to_owned()).spawn(run).map_err(Error::NoThread)?;
         receiver.recv_timeout(self.limit).map_err(|error| {
             if error == RecvTimeoutError::Timeout {
@@ -55,7 +55,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn a_read_that_hangs_is_waited_for_once_and_no_other_begins_beside_it() {
+    fn a_read_that_hangs_blocks_once_and_no_other_read_starts() {
         let mut reader = FileReader { unfinished: None, limit: Duration::from_millis(50) };
         let (release, held) = channel::<()>();
         let (ended, end) = channel();
@@ -71,18 +71,18 @@ mod tests {
         drop(release);
         let _: Result<(), _> = end.recv();
         reader.limit = Duration::from_mins(1);
-        // The thread has yet to hand over what it read.
+        // The thread may not have sent its result yet.
         let read = loop {
             if let Ok(read) = reader.run(|| 2) {
                 break read;
             }
             thread::yield_now();
         };
-        assert_eq!(read, 2, "what was read before it hung is not what is there now");
+        assert_eq!(read, 2, "the result of the read that hung is outdated");
     }
 
     #[test]
-    fn a_read_that_panics_is_not_waited_for() {
+    fn a_read_that_panics_returns_at_once() {
         let mut reader = FileReader { unfinished: None, limit: Duration::from_mins(1) };
         assert!(matches!(reader.run(|| panic!("a bug")), Err(Error::Late(_))));
         assert_eq!(reader.run(|| 3).unwrap(), 3);

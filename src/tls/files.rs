@@ -1,4 +1,4 @@
-//! Certificates and keys from PEM files.
+//! Reads certificates and keys from PEM files.
 
 use std::env;
 use std::fmt;
@@ -10,101 +10,105 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::failure::causes::certificate_fault;
 use super::failure::{CertificateFault, End};
 use crate::display::escape::escape;
 use crate::files;
 use crate::files::permissions::{is_public, warn_public};
 
-/// The longest file that is read: 1 MiB. The bundle of a whole system's roots has some 250 KB.
+/// The longest file that is read: 1 MiB. The bundle of a system's root certificates has about 250 KB.
 const LONGEST: u64 = 1024 * 1024;
 
 /// The longest file of `SSL_CERT_FILE`: 16 MiB.
 const LONGEST_ROOTS: u64 = 16 * LONGEST;
 
-/// Who one is: the files of a certificate chain and of its key.
+/// The files of a certificate chain and of its private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// PEM: the own certificate first, then those between it and the root.
+    /// PEM: this end's certificate first, then the intermediate certificates.
     pub cert: PathBuf,
-    /// PEM: its private key, PKCS#8, PKCS#1 or SEC1, not encrypted.
+    /// PEM: the private key, PKCS#8, PKCS#1 or SEC1, not encrypted.
     pub key: PathBuf,
 }
 
-/// Why TLS cannot be begun, or begun anew, with these files.
+/// Why a TLS configuration cannot be made from its files.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system does not give the file.
+    /// The file cannot be read.
     #[error("{}: cannot be read", name(.0))]
     Unreadable(PathBuf, #[source] io::Error),
-    /// It is no key or certificate by its size alone.
+    /// The file is longer than any key or certificate.
     #[error("{}: longer than {} bytes; is it a PEM file?", name(.0), .1)]
     TooLong(PathBuf, u64),
-    /// What is between the lines that begin and end a part is not what they say.
+    /// The file is not valid PEM.
     #[error("{}: not valid PEM: {}", name(.0), .1)]
     Pem(PathBuf, &'static str),
-    /// No part of it is a certificate.
-    #[error("{}: holds no certificate; write PEM, with -----BEGIN CERTIFICATE-----", name(.0))]
+    /// The file has no certificate.
+    #[error("{}: contains no certificate; write PEM, with -----BEGIN CERTIFICATE-----", name(.0))]
     NoCertificate(PathBuf),
-    /// No part of it is a private key.
-    #[error("{}: holds no private key; write PEM, with -----BEGIN PRIVATE KEY-----", name(.0))]
+    /// The file has no private key.
+    #[error("{}: contains no private key; write PEM, with -----BEGIN PRIVATE KEY-----", name(.0))]
     NoKey(PathBuf),
-    /// The key wants a password.
+    /// The key is encrypted.
     #[error("{}: the key is encrypted; decrypt it: openssl pkey -in FILE -out NEW", name(.0))]
     EncryptedKey(PathBuf),
-    /// The key is not one that TLS is supported with.
-    #[error("{}: a key of a kind that is not supported; use one of P-256, P-384, Ed25519, or RSA-2048 to RSA-8192", name(.0))]
+    /// The type of the key is not supported.
+    #[error("{}: unsupported key type; use P-256, P-384, Ed25519, or RSA-2048 to RSA-8192", name(.0))]
     UnsupportedKey(PathBuf),
-    /// The first certificate cannot be used by anyone.
-    #[error("{}: the certificate {}; {}", name(.0), .1.what(End::Server), .1.advice(End::Server))]
+    /// The first certificate is not usable.
+    #[error("{}: the certificate {}", name(.0), .1.message(End::Server))]
     Certificate(PathBuf, CertificateFault),
-    /// The key is another one's.
+    /// The key does not belong to the first certificate.
     #[error(
         "{} and {}: certificate and key do not match; name the key of the first certificate in the file", name(&.0.cert),
         name(&.0.key)
     )]
     Identity(Identity),
-    /// A certificate in it cannot be trusted as a CA.
-    #[error("{}: holds a certificate that cannot be read as a CA's", name(.0))]
+    /// A certificate in the file cannot be used as a CA.
+    #[error("{}: contains a certificate that cannot be read as a CA certificate", name(.0))]
     Ca(PathBuf),
-    /// The system trusts nobody.
-    #[error("the system has no root certificates; install ca-certificates, or name a file with --tls-ca")]
+    /// No file of CAs is named, and the system has none.
+    #[error("the system has no root certificates; install ca-certificates, or name a file of CAs")]
     NoRoots,
-    /// The name is neither a host's nor an address.
-    #[error("\"{}\" is no name that a certificate could be for: write a host name or an IP address (--tls-name)", escape(.0))]
+    /// The name is neither a host name nor an IP address.
+    #[error("\"{}\" is not a name that a certificate can be for: write a host name or an IP address", escape(.0))]
     Name(String),
-    /// The cryptography does not work on this machine.
-    #[error("TLS cannot be set up; the log says why at level debug (-v)")]
+    /// rustls does not accept the configuration.
+    #[error("TLS cannot be set up; the log says why at level debug")]
     Setup,
-    /// The files were not read in time, or not at all. They may be sound.
-    #[error("the files of TLS are not read within {} s (does their file system hang?)", .0.as_secs())]
+    /// The files were not read within the limit.
+    #[error("cannot read the TLS files within {} s (does their file system hang?)", .0.as_secs())]
     Late(Duration),
-    /// The system has no thread that could read them.
-    #[error("the files of TLS are not read: the system gives no thread")]
+    /// The thread that reads the files could not be started.
+    #[error("cannot start a thread that reads the TLS files")]
     NoThread(#[source] io::Error),
 }
 
 impl Error {
-    /// Returns what it means that rustls takes no configuration.
+    /// Returns the error for a configuration that rustls does not accept.
     pub(super) fn setup(error: &dyn fmt::Debug) -> Self {
         log::debug!("TLS: {error:?}");
         Self::Setup
     }
 }
 
-/// What a key's file holds, and who may read it.
+/// The content of a key file, and whether others may read it.
 #[derive(Hash)]
 pub(super) struct KeyContent {
     content: Vec<u8>,
     is_public: bool,
 }
 
-/// Returns a path as messages show it.
+/// Returns `path` as messages show it.
 pub(super) fn name(path: &Path) -> String {
     escape(&path.to_string_lossy())
 }
 
-/// Returns the whole of a file that is as short as certificates and keys are.
+/// Returns the content of the file at `path`.
+///
+/// # Errors
+/// `TooLong` above 1 MiB, `Unreadable`.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     read_up_to(path, LONGEST)
 }
@@ -123,7 +127,7 @@ pub(super) fn read_key(path: &Path) -> Result<KeyContent, Error> {
     Ok(KeyContent { content: read(path)?, is_public: is_public(path) })
 }
 
-/// Returns the certificates in `content`, at least one.
+/// Returns the certificates in `content`, at least one. `path` is for the error.
 pub(super) fn certificates(path: &Path, content: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(content).collect();
     let found = found.map_err(|error| pem_error(path, &error))?;
@@ -133,7 +137,7 @@ pub(super) fn certificates(path: &Path, content: &[u8]) -> Result<Vec<Certificat
     Ok(found)
 }
 
-/// Returns the first private key in `content`, which is that of the file at `path`. Warns in the log if others may read it.
+/// Returns the first private key in `content`. Logs a warning if others may read its file, `path`.
 pub(super) fn key(path: &Path, content: &KeyContent) -> Result<PrivateKeyDer<'static>, Error> {
     let KeyContent { content, is_public } = content;
     if *is_public {
@@ -146,7 +150,7 @@ pub(super) fn key(path: &Path, content: &KeyContent) -> Result<PrivateKeyDer<'st
     })
 }
 
-/// True if and only if there is an encrypted key, in PKCS #8 or as OpenSSL wrote them before (RFC 1421, section 4.6.1.1).
+/// True if and only if `content` has an encrypted key, in PKCS #8 or in OpenSSL's older form (RFC 1421, section 4.6.1.1).
 fn is_encrypted(content: &[u8]) -> bool {
     let has = |label: &[u8]| content.windows(label.len()).any(|window| window == label);
     has(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(b"Proc-Type: 4,ENCRYPTED")
@@ -154,26 +158,26 @@ fn is_encrypted(content: &[u8]) -> bool {
 
 fn pem_error(path: &Path, error: &pem::Error) -> Error {
     let fault = match error {
-        pem::Error::MissingSectionEnd { .. } => "a part has no line -----END ...-----; was the file cut?",
+        pem::Error::MissingSectionEnd { .. } => "a section has no line -----END ...-----; is the file truncated?",
         pem::Error::IllegalSectionStart { .. } => "a line that begins with -----BEGIN does not end with -----",
-        pem::Error::Base64Decode(_) => "what stands between -----BEGIN and -----END is not Base64",
-        _ => "it cannot be read",
+        pem::Error::Base64Decode(_) => "the text between -----BEGIN and -----END is not Base64",
+        _ => "it cannot be parsed",
     };
     Error::Pem(path.to_owned(), fault)
 }
 
-/// Returns why certificate and key are not taken.
+/// Returns the error for a certificate and key that rustls does not accept.
 pub(super) fn pair_error(identity: &Identity, error: &rustls::Error) -> Error {
     log::debug!("TLS: {}", escape(&format!("{error:?}")));
     match error {
         rustls::Error::InconsistentKeys(_) => Error::Identity(identity.clone()),
-        rustls::Error::InvalidCertificate(fault) => Error::Certificate(identity.cert.clone(), fault.into()),
-        // What the cryptography says of a key that it cannot use is a text.
+        rustls::Error::InvalidCertificate(fault) => Error::Certificate(identity.cert.clone(), certificate_fault(fault)),
+        // The cryptography reports an unusable key as a text.
         _ => Error::UnsupportedKey(identity.key.clone()),
     }
 }
 
-/// Returns the trust in `certificates`, which are those of the file at `path`.
+/// Returns the trust store of `certificates`. `path` is for the error.
 pub(super) fn roots(path: &Path, certificates: &[CertificateDer<'_>]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
@@ -185,8 +189,8 @@ pub(super) fn roots(path: &Path, certificates: &[CertificateDer<'_>]) -> Result<
     Ok(roots)
 }
 
-/// Returns the certificates that the administrator of this machine trusts, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`
-/// where one is set. A file of a directory that cannot be read is left out, as everywhere.
+/// Returns the root certificates of the system, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if one is set. Skips the
+/// files of a directory that cannot be read, as other programs do.
 pub(super) fn system_roots() -> Result<Vec<CertificateDer<'static>>, Error> {
     let file = env::var_os("SSL_CERT_FILE").filter(|name| !name.is_empty()).map(PathBuf::from);
     let mut found = Vec::new();
@@ -202,14 +206,14 @@ pub(super) fn system_roots() -> Result<Vec<CertificateDer<'static>>, Error> {
     };
     for loaded in loaded {
         for error in &loaded.errors {
-            log::debug!("of the system's root certificates: {error}");
+            log::debug!("the system's root certificates: {error}");
         }
         found.extend(loaded.certs);
     }
     if found.is_empty() { Err(Error::NoRoots) } else { Ok(found) }
 }
 
-/// Returns the trust in those of `certificates` that can be read.
+/// Returns the trust store of those of `certificates` that can be parsed.
 pub(super) fn readable_roots(certificates: &[CertificateDer<'_>]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let (taken, _) = roots.add_parsable_certificates(certificates.iter().cloned());
@@ -229,10 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_lacks_is_said_with_its_name() {
+    fn errors_name_the_file_and_the_fault() {
         let path = Path::new("x\n.pem");
-        assert!(text(&certificates(path, b"").unwrap_err()).starts_with("x\\n.pem: holds no certificate"));
-        assert!(text(&key(path, &private(b"garbage")).unwrap_err()).contains("holds no private key"));
+        assert!(text(&certificates(path, b"").unwrap_err()).starts_with("x\\n.pem: contains no certificate"));
+        assert!(matches!(key(path, &private(b"garbage")), Err(Error::NoKey(_))));
         for (broken, wanted) in [
             (&b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"[..], "is not Base64"),
             (b"-----BEGIN CERTIFICATE-----\nSG9sYQ==\n", "has no line -----END"),
@@ -242,21 +246,21 @@ mod tests {
             assert!(error.contains("not valid PEM: ") && error.contains(wanted), "{error}");
         }
         let no_ca = certificates(path, b"-----BEGIN CERTIFICATE-----\nSG9sYQ==\n-----END CERTIFICATE-----\n").unwrap();
-        assert!(text(&roots(path, &no_ca).unwrap_err()).contains("cannot be read as a CA's"));
+        assert!(matches!(roots(path, &no_ca), Err(Error::Ca(_))));
     }
 
     #[test]
-    fn an_encrypted_key_is_told_from_none() {
+    fn an_encrypted_key_is_reported_as_encrypted() {
         for content in [
             &b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nSG9sYQ==\n-----END ENCRYPTED PRIVATE KEY-----\n"[..],
             b"-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nSG9sYQ==\n-----END EC PRIVATE KEY-----\n",
         ] {
-            assert!(text(&key(Path::new("k"), &private(content)).unwrap_err()).contains("openssl pkey"));
+            assert!(matches!(key(Path::new("k"), &private(content)), Err(Error::EncryptedKey(_))));
         }
     }
 
     #[test]
-    fn a_file_that_is_no_certificate_by_its_length_is_not_read_further() {
+    fn a_file_above_the_limit_is_not_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(LONGEST + 1).unwrap();
         assert!(matches!(read(file.path()), Err(Error::TooLong(..))));

@@ -1,4 +1,4 @@
-//! A part of TLS that is read again, and kept as it was while its files are bad.
+//! A part of a TLS configuration that is reloaded when its files change, and kept while they are invalid.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -7,60 +7,60 @@ use log::Level;
 use super::files::Error;
 use crate::display::error_chain::ErrorChain;
 
-/// Something that is made of files, and made anew when they change.
+/// A part that is made from files, and made again when they change.
 pub(super) trait Part: Clone + Send + 'static {
-    /// What is in the files.
+    /// The content of the files.
     type Content: Hash + Send + 'static;
-    /// What is made of that.
+    /// The part that is made from the content.
     type Made: Send + 'static;
-    /// What stays while the files are bad, for the log.
+    /// The text for the log: what stays while the files are invalid.
     const KEPT: &'static str;
 
-    /// Reads the files. It may take as long as their file system takes.
+    /// Reads the files. Blocks as long as their file system does.
     ///
     /// # Errors
-    /// If one cannot be read.
+    /// If a file cannot be read.
     fn read(&self) -> Result<Self::Content, Error>;
 
-    /// Returns what `content` makes. Warns in the log of what is good here and is not elsewhere.
+    /// Makes the part from `content`. Logs a warning about faults that only peers will reject.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If the content is invalid.
     fn make(&self, content: &Self::Content) -> Result<Self::Made, Error>;
 
-    /// Returns what the log says of what is in use.
+    /// Returns a description of `made` for the log.
     fn describe(&self, made: &Self::Made) -> String;
 }
 
-/// The last good version of a part, and what has been seen of its files since.
+/// The last valid version of a part, and the state of its files.
 pub(super) struct Kept<P: Part> {
     part: P,
     made: P::Made,
     hasher: RandomState,
-    /// The hash of what was taken or refused last.
+    /// The hash of the content that was accepted or rejected last.
     judged: u64,
-    /// The hash of what was seen last.
+    /// The hash of the content at the last check.
     seen: u64,
 }
 
-/// What a look at the files has found.
-pub(super) struct Look<P: Part> {
-    /// What was made of them, if that is due.
+/// The result of a check of the files.
+pub(super) struct FileCheck<P: Part> {
+    /// The new version, if it is due.
     made: Option<Result<P::Made, Error>>,
-    /// Of what was in them, or of why they cannot be read.
+    /// The hash of the content, or of the error.
     hash: u64,
 }
 
-/// When a change is due.
+/// When a change of the files is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
-    /// When it is seen.
-    Seen,
-    /// When two looks running have seen the same: certificate and key are two files, which never change in one moment.
-    Settled,
+pub(super) enum Apply {
+    /// At the first check that finds it.
+    AtOnce,
+    /// When two consecutive checks find the same: certificate and key are two files, which cannot change at once.
+    WhenStable,
 }
 
-/// A line for the log, which is written when no lock is held.
+/// A line for the log. It is written when no lock is held.
 pub(super) struct Notice {
     level: Level,
     text: String,
@@ -80,20 +80,20 @@ impl<P: Part> Kept<P> {
     /// Reads the files for the first time.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// If they are invalid.
     pub(super) fn load(part: P) -> Result<Self, Error> {
         let (content, hasher) = (part.read()?, RandomState::new());
         let (made, hash) = (part.make(&content)?, hasher.hash_one(&content));
         Ok(Self { part, made, hasher, judged: hash, seen: hash })
     }
 
-    /// The last good version.
+    /// The last valid version.
     pub(super) fn made(&self) -> &P::Made {
         &self.made
     }
 
-    /// Returns a function that looks at the files, for a thread that may wait for them and holds no lock.
-    pub(super) fn reader(&self, when: When) -> impl FnOnce() -> Look<P> + Send + use<P> {
+    /// Returns a function that checks the files, to call on a thread that may block and holds no lock.
+    pub(super) fn reader(&self, apply: Apply) -> impl FnOnce() -> FileCheck<P> + Send + use<P> {
         let (part, hasher, judged, seen) = (self.part.clone(), self.hasher.clone(), self.judged, self.seen);
         move || {
             let content = part.read();
@@ -101,17 +101,17 @@ impl<P: Part> Kept<P> {
                 Ok(content) => hasher.hash_one(content),
                 Err(error) => hasher.hash_one(ErrorChain(error).to_string()),
             };
-            let is_due = hash != judged && (when == When::Seen || hash == seen);
-            Look { made: is_due.then(|| content.and_then(|content| part.make(&content))), hash }
+            let is_due = hash != judged && (apply == Apply::AtOnce || hash == seen);
+            FileCheck { made: is_due.then(|| content.and_then(|content| part.make(&content))), hash }
         }
     }
 
-    /// Takes what was seen if it is due and good; `notices` get what to log. Returns true if and only if there is a new
-    /// version. A fault is reported once for each content, and once while the files cannot be read.
-    pub(super) fn take(&mut self, look: Look<P>, notices: &mut Vec<Notice>) -> bool {
-        self.seen = look.hash;
-        let Some(made) = look.made else { return false };
-        self.judged = look.hash;
+    /// Applies the result of a check if it is due and valid; adds the log lines to `notices`. Returns true if and only if there is
+    /// a new version. A fault is logged once for each content, and once while the files cannot be read.
+    pub(super) fn take(&mut self, check: FileCheck<P>, notices: &mut Vec<Notice>) -> bool {
+        self.seen = check.hash;
+        let Some(made) = check.made else { return false };
+        self.judged = check.hash;
         match made {
             Ok(made) => {
                 self.made = made;
@@ -125,7 +125,7 @@ impl<P: Part> Kept<P> {
         }
     }
 
-    /// Returns what is in use, for the log.
+    /// Returns a description of the version in use, for the log.
     pub(super) fn describe(&self) -> String {
         self.part.describe(&self.made)
     }

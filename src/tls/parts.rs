@@ -1,4 +1,4 @@
-//! What TLS is made of: a certificate with its key, and CAs; each from its own files.
+//! The reloadable parts of a TLS configuration: a certificate with its key, and the trusted CAs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,28 +10,30 @@ use rustls::sign::CertifiedKey;
 
 use super::failure::End;
 use super::files::{self, Error, Identity, KeyContent};
+use super::inspection;
 use super::kept::Part;
-use super::{inspection, not_after, provider};
+use super::provider::{not_after, provider};
+use super::time::date;
 
-/// This end's own certificate and key. The two are good together, or not at all.
+/// This end's own certificate and key, which are valid only together.
 #[derive(Debug, Clone)]
 pub(super) struct OwnCertificate {
     pub(super) files: Identity,
-    /// The end that shows it.
+    /// The end that presents it.
     pub(super) owner: End,
 }
 
-/// What is in its files.
+/// The content of its files.
 #[derive(Hash)]
 pub(super) struct OwnContent {
     cert: Vec<u8>,
     key: KeyContent,
 }
 
-/// A certificate that its key belongs to.
+/// A certificate with its matching key.
 pub(super) struct Own {
     pub(super) certified: Arc<CertifiedKey>,
-    /// `None` if the certificate does not say.
+    /// When the certificate expires; `None` if it does not say.
     pub(super) not_after: Option<SystemTime>,
 }
 
@@ -52,22 +54,21 @@ impl Part for OwnCertificate {
         let certified = certified.map_err(|error| files::pair_error(&self.files, &error))?;
         for fault in inspection::faults(&certified.cert, self.owner) {
             let (name, owner) = (files::name(&self.files.cert), self.owner);
-            log::warn!("{name}: the {owner}'s certificate {}; {}", fault.what(owner), fault.advice(owner));
+            log::warn!("{name}: the {owner}'s certificate {}", fault.message(owner));
         }
         Ok(Own { certified: Arc::new(certified), not_after })
     }
 
     fn describe(&self, made: &Own) -> String {
-        let until =
-            made.not_after.map_or_else(String::new, |not_after| format!(", valid until {}", super::date(not_after)));
+        let until = made.not_after.map_or_else(String::new, |not_after| format!(", valid until {}", date(not_after)));
         format!("TLS certificate {}{until}", files::name(&self.files.cert))
     }
 }
 
-/// The CAs whose certificates are accepted.
+/// The CAs whose certificates this end accepts.
 #[derive(Debug, Clone)]
 pub(super) struct TrustedCas {
-    /// `None`: the system's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    /// `None`: the CAs of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     pub(super) file: Option<PathBuf>,
 }
 

@@ -1,10 +1,10 @@
-//! What comes out of a stream.
+//! The result of a read.
 
-/// What has been taken from a stream.
+/// The bytes that one read has returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadCount {
-    /// Bytes for the caller. With TLS there may be none yet: a part of a record, or a record without data.
+    /// Bytes of data for the caller. With TLS it may be 0: for a part of a record, or a record without data.
     pub(crate) data: usize,
-    /// Bytes that came over the wire for it, now.
+    /// Bytes received from the socket by this read.
     pub(crate) wire: usize,
 }

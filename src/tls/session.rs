@@ -1,4 +1,4 @@
-//! The pump: a TLS session over a socket that never waits.
+//! A TLS session over a non-blocking socket.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -8,41 +8,40 @@ use rustls::Connection;
 use super::handshake_limiter::Queue;
 use super::read_count::ReadCount;
 
-/// Plaintext in one record, at most: 2^14 bytes (RFC 8446, section 5.1). No more than one record waits for room in the
-/// socket, whatever is sent.
+/// The most plaintext in one record: 2^14 bytes (RFC 8446, section 5.1). At most one record waits for room in the socket.
 const RECORD: usize = 16 * 1024;
 
-/// A TLS session and its socket, which must not block.
+/// A TLS session and its non-blocking socket.
 ///
-/// Not `rustls::StreamOwned`: its `write` throws socket errors and `WouldBlock` away, and tells nobody what has gone out.
+/// Not `rustls::StreamOwned`: its `write` drops socket errors and `WouldBlock`, and does not return how much was sent.
 #[derive(Debug)]
 pub(crate) struct Session<S> {
     socket: S,
-    /// Guards the session: what is encrypted goes out in that order. Held for one step that does not wait; a publisher
-    /// only tries it.
+    /// Guards the session: encrypted records are sent in their order. Held for one step that does not block; a publisher only
+    /// tries to lock it.
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     tls: Connection,
-    /// Bytes at the head of what will be sent next that are in the last record already, of which a part still waits for
-    /// room. They count as sent when all of it has gone.
+    /// The bytes of the next send that are in the last record already, a part of which waits for room. They count as sent when
+    /// the whole record is sent.
     held: usize,
 }
 
-/// How far a handshake has come.
+/// The state of a handshake after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// To its end.
+    /// It is complete.
     Done,
-    /// The next step can be taken at once.
+    /// The next step can run at once.
     Again,
-    /// It wants the peer's bytes.
+    /// It waits for bytes of the peer.
     WaitReadable,
-    /// It wants room for its own.
+    /// It waits for room in the socket.
     WaitWritable,
-    /// No permit came by the deadline, or before the stop.
+    /// No permit was free before the deadline or the shutdown.
     Late,
 }
 
@@ -50,7 +49,7 @@ impl<S> Session<S>
 where
     for<'socket> &'socket S: Read + Write,
 {
-    /// Returns the session over `socket`, with the handshake before it.
+    /// Returns the session over `socket`, before its handshake.
     pub(super) fn new(socket: S, tls: impl Into<Connection>) -> Self {
         let mut tls = tls.into();
         tls.set_buffer_limit(Some(RECORD));
@@ -61,18 +60,17 @@ where
         &self.socket
     }
 
-    /// Takes one step of the handshake: sends what is to be sent (the two sides never have more than some bytes for each
-    /// other at once, so nobody waits in a circle), or else reads once and computes, under a permit if there is a `queue`
-    /// for them.
+    /// Runs one step of the handshake: sends pending bytes (few at a time, so that the two ends cannot deadlock), or else reads
+    /// once and computes, with a permit from `queue` if there is one.
     ///
     /// # Errors
-    /// `InvalidData` with rustls's error if the peer breaks the rules or is refused, after the alert that tells it so;
-    /// `UnexpectedEof` if it has left; whatever the socket says.
+    /// `InvalidData` with the error of rustls if the peer violates the protocol or is rejected, after the alert was sent;
+    /// `UnexpectedEof` if the peer has closed; any error of the socket.
     pub(super) fn step(&self, queue: Option<&Queue<'_>>) -> io::Result<Step> {
         if let Some(step) = self.exchange()? {
             return Ok(step);
         }
-        let permit = queue.map(Queue::take);
+        let permit = queue.map(Queue::acquire);
         if matches!(permit, Some(None)) {
             return Ok(Step::Late);
         }
@@ -80,7 +78,7 @@ where
         Ok(Step::Again)
     }
 
-    /// Sends and reads for the handshake. Returns `None` if and only if there is something to compute.
+    /// Sends and reads for the handshake. Returns `None` if and only if received bytes must be processed.
     fn exchange(&self) -> io::Result<Option<Step>> {
         let mut state = self.lock();
         match state.push(&self.socket) {
@@ -99,24 +97,23 @@ where
         }
     }
 
-    /// True if and only if there is something to take that the socket does not tell of: it came with the bytes before it.
+    /// True if and only if there is decrypted input, for which the socket need not become readable.
     pub(crate) fn has_input(&self) -> bool {
         let mut state = self.lock();
-        // A look: it takes nothing.
+        // This does not consume it.
         state.tls.reader().into_first_chunk().map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true)
     }
 
-    /// Encrypts and sends as many of `bytes` as the socket has room for, and returns how many have gone, all the way. One
-    /// record more may be held beside them: `Ok(0)` too means that it has begun, and whatever is sent next must begin with
-    /// the bytes that have not been counted.
+    /// Encrypts and sends as many of `bytes` as the socket has room for, and returns how many were sent completely. One more
+    /// record may be partly sent: also after `Ok(0)` the next call must begin with the bytes that were not counted.
     ///
     /// # Errors
-    /// `WouldBlock` if there is room for none and nothing has begun that had not before, or the session is being read.
+    /// `WouldBlock` if there is no room and no new record was begun, or the session is being read.
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Its own thread reads. It will look for what there is to send when it has.
+            // The connection's own thread is reading. It checks for pending frames afterwards.
             Err(TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
         };
         let (mut sent, mut begun) = (0, false);
@@ -138,10 +135,10 @@ where
         }
     }
 
-    /// Takes what has come, with one read of the socket at most. Returns `None` if and only if the peer has ended its side.
+    /// Reads input, with at most one read of the socket. Returns `None` if and only if the peer has closed its side.
     ///
     /// # Errors
-    /// `WouldBlock` if there is nothing, in the socket or out of it; `InvalidData` if it breaks TLS's rules.
+    /// `WouldBlock` if there is no input; `InvalidData` if it violates the TLS protocol.
     pub(crate) fn try_take(&self, into: &mut [u8]) -> io::Result<Option<ReadCount>> {
         let mut state = self.lock();
         match state.read(into) {
@@ -151,19 +148,19 @@ where
         let wire = state.tls.read_tls(&mut &self.socket)?;
         state.process(&self.socket)?;
         match state.read(into) {
-            // A part of a record, or one without data.
+            // A part of a record, or a record without data.
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Some(ReadCount { data: 0, wire })),
             read => Ok(read?.map(|data| ReadCount { data, wire })),
         }
     }
 
-    /// Sends what is left, and that nothing follows: `close_notify`. Repeated after `WouldBlock`, it goes on.
+    /// Sends the pending records and `close_notify`. After `WouldBlock`, call it again to continue.
     ///
     /// # Errors
-    /// `WouldBlock` if the socket has no room for all of it; whatever it says otherwise.
+    /// `WouldBlock` if the socket has no room for all of it; any other error of the socket.
     pub(crate) fn try_close(&self) -> io::Result<()> {
         let mut state = self.lock();
-        // The second time it does nothing.
+        // Does nothing the second time.
         state.tls.send_close_notify();
         state.push(&self.socket)
     }
@@ -174,7 +171,7 @@ where
 }
 
 impl State {
-    /// Sends the records that are waiting, all of them.
+    /// Sends all pending records.
     fn push(&mut self, mut socket: impl Write) -> io::Result<()> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut socket) {
@@ -187,16 +184,16 @@ impl State {
         Ok(())
     }
 
-    /// Decrypts what was read. Sends what that asks for, an alert or new keys, as far as there is room.
+    /// Decrypts the received records. Sends the replies, such as an alert or new keys, as far as there is room.
     fn process(&mut self, socket: impl Write) -> io::Result<()> {
         let processed = self.tls.process_new_packets();
-        // The next step sends the rest, and finds out what is wrong with the socket.
+        // The next step sends the rest, and gets an error of the socket again.
         let _ = self.push(socket);
         processed.map(drop).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
     }
 
-    /// Returns `None` at the end of the peer's side. With or without `close_notify`: a frame has its own length, so that
-    /// nobody is taken in by a stream that was cut.
+    /// Returns `None` at the end of the peer's side, with or without `close_notify`: a frame has its length, so a truncated
+    /// stream is detected.
     fn read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
         match self.tls.reader().read(into) {
             Ok(0) => Ok(None),

@@ -1,14 +1,17 @@
-//! The pump over something that is no socket, for the checks in `tests/hostile/`. No part of the interface: it may change
-//! at any time.
+//! TLS sessions over any stream, for the tests in `tests/hostile/`. Not a part of the public interface: it may change at any
+//! time.
 
 use std::io::{self, Read, Write};
 
+use super::acceptor::Acceptor;
+use super::connector::Connector;
+use super::failure::{HandshakeError, causes};
+use super::read_count::ReadCount;
 use super::session::{Session, Step};
-use super::{Acceptor, Connector, HandshakeError, ReadCount};
 
-/// Returns what `error` means to a server.
+/// Returns the error for a server whose handshake failed with `error`.
 pub fn at_server(error: io::Error) -> HandshakeError {
-    HandshakeError::at_server(error)
+    causes::at_server(error)
 }
 
 /// A session and the stream below it.
@@ -19,18 +22,18 @@ impl<S> Pump<S>
 where
     for<'stream> &'stream S: Read + Write,
 {
-    /// Returns a server's, with the handshake before it.
+    /// Returns the session of a server, before its handshake.
     ///
     /// # Errors
-    /// If TLS refuses what the files hold.
+    /// If rustls rejects the configuration.
     pub fn server(acceptor: &Acceptor, stream: S) -> Result<Self, HandshakeError> {
         acceptor.session(stream).map(Self)
     }
 
-    /// Returns the one of a client that asks for `host`, with the handshake before it.
+    /// Returns the session of a client that connects to `host`, before its handshake.
     ///
     /// # Errors
-    /// If `host` is no name.
+    /// If `host` is not a valid name.
     pub fn client(connector: &Connector, host: &str, stream: S) -> Result<Self, HandshakeError> {
         connector.session(stream, connector.name(host)?).map(Self)
     }
@@ -40,13 +43,13 @@ where
         self.0.socket()
     }
 
-    /// Goes on with the handshake as far as the stream lets it. Returns true if and only if it is over.
+    /// Continues the handshake until it is complete or the stream blocks. Returns true if and only if it is complete.
     ///
     /// # Errors
-    /// What the pump says, in the words of a server.
+    /// The error of a server whose handshake fails.
     pub fn shake_hands(&self) -> Result<bool, HandshakeError> {
         loop {
-            match self.0.step(None).map_err(HandshakeError::at_server)? {
+            match self.0.step(None).map_err(causes::at_server)? {
                 Step::Done => return Ok(true),
                 Step::Again | Step::Late => {}
                 Step::WaitReadable | Step::WaitWritable => return Ok(false),
@@ -54,12 +57,12 @@ where
         }
     }
 
-    /// True if and only if there is something to take that the stream does not tell of.
+    /// True if and only if there is decrypted input.
     pub fn has_input(&self) -> bool {
         self.0.has_input()
     }
 
-    /// Sends as many of `bytes` as there is room for: the pump's own contract.
+    /// Sends as many of `bytes` as there is room for, as the session does.
     ///
     /// # Errors
     /// `WouldBlock` if there is no room.
@@ -67,16 +70,16 @@ where
         self.0.try_send(bytes)
     }
 
-    /// Takes what has come, and returns how many bytes; `None` at the end.
+    /// Reads input, and returns how many bytes; `None` at the end.
     ///
     /// # Errors
-    /// `WouldBlock` if there is nothing, `InvalidData` if the peer breaks TLS's rules.
+    /// `WouldBlock` if there is no input, `InvalidData` if the peer violates the TLS protocol.
     pub fn try_take(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
         let taken = self.0.try_take(into)?;
         Ok(taken.map(|ReadCount { data, .. }| data))
     }
 
-    /// Says that nothing follows.
+    /// Sends `close_notify`.
     ///
     /// # Errors
     /// `WouldBlock` if there is no room.

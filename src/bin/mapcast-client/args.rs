@@ -9,17 +9,18 @@ use clap::builder::{BoolishValueParser, NonEmptyStringValueParser, PossibleValue
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use mapcast::client::{ClientConfig, FollowConfig};
+use mapcast::client::{ClientConfig, Error, FollowConfig};
 use mapcast::{Format, display::units};
 
 use crate::address::AddressArgs;
+use crate::advice::advice;
 use crate::conflicts;
 use crate::deliver::{self, DeliverArgs, DeliverConfig};
 use crate::duration::parse_nonzero;
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
 use crate::timeout;
-use crate::tls::TlsArgs;
+use crate::tls::{self, TlsArgs};
 use crate::watch::{self, WatchArgs};
 
 /// The validated configuration.
@@ -323,7 +324,9 @@ impl FollowArgs {
         }
         let format = client.format;
         let wait = self.wait.unwrap_or_default();
-        let follow = FollowConfig { client, reconnect: !self.no_reconnect, stale_after: self.stale_after, wait };
+        let (reconnect, stale_after) = (!self.no_reconnect, self.stale_after);
+        let advice = |error: &Error| advice(error, &tls::ADVICE);
+        let follow = FollowConfig { client, reconnect, stale_after, wait, advice };
         let selection = Selection::new(self.keys);
         if let Some(deliver) = self.deliver.into_config().map_err(|text| conflict(&text))? {
             if self.screen.watch {

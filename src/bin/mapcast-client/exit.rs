@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use mapcast::client;
 use mapcast::frame;
 
+use crate::advice::advice;
 use crate::selection::MissingKey;
+use crate::tls;
 
 /// The exit codes. For usage errors clap exits with 2 itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,15 +73,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Returns an error and its sources on one line, as `{:#}` does. Control characters are escaped, because parts may
-/// come from a peer; each part is cut at 500 characters. Names the option to use, because the library does not.
+/// Returns an error, its sources and the advice on it in one line, as `{:#}` does. Control characters are escaped, because
+/// parts may come from a peer; each part is cut at 500 characters.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let parts: Vec<String> = error.chain().map(|part| printable(&part.to_string())).collect();
-    let advice = match error.downcast_ref() {
-        Some(client::Error::PlainToTls) => "; use --tls",
-        _ => "",
-    };
-    parts.join(": ") + advice
+    let advice = advice(error.as_ref(), &tls::ADVICE).map_or_else(String::new, |advice| format!("; {advice}"));
+    parts.join(": ") + &advice
 }
 
 fn printable(text: &str) -> String {

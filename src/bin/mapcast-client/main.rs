@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod address;
+#[path = "../common/advice.rs"]
+mod advice;
 mod args;
 mod check;
 mod conflicts;

@@ -1,7 +1,12 @@
 //! TLS options, if TLS is compiled in.
 
+use crate::advice::TlsOptions;
+
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub(crate) use present::TlsArgs;
+
+/// The options that advice on a TLS connection names.
+pub(crate) const ADVICE: TlsOptions = TlsOptions { prefix: "--tls", on: "use --tls", off: "leave --tls out" };
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 mod present {
@@ -11,6 +16,8 @@ mod present {
     use clap::Args;
     use clap::builder::BoolishValueParser;
     use mapcast::tls::{ClientTls, Connector, Identity};
+
+    use crate::exit::describe;
 
     /// The trusted CAs and the client's own certificate. Clap cannot check dependencies between global options; `load`
     /// does.
@@ -55,7 +62,7 @@ mod present {
                 (None, Some(_)) => return Err("--tls-key also needs --tls-cert".to_owned()),
             };
             let options = ClientTls { ca: self.tls_ca, name: self.tls_name, identity };
-            let connector = Connector::load(&options).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+            let connector = Connector::load(&options).map_err(|error| describe(&error.into()))?;
             Ok(Some(Arc::new(connector)))
         }
     }

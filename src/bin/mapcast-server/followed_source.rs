@@ -9,7 +9,9 @@ use mapcast::state::StateFile;
 use mapcast::threads::{Thread, Threads};
 use mapcast::{Feed, Map, Shutdown};
 
+use crate::advice::advice;
 use crate::args::MapTask;
+use crate::tls;
 
 /// A source, the sink for its maps, and a description of its task.
 pub(crate) struct FollowedSource {
@@ -47,7 +49,8 @@ pub(crate) fn first_map(
     stop: &Shutdown,
 ) -> anyhow::Result<(Arc<Feed>, FollowedSource)> {
     let feed = Arc::new(Feed::new(map.format, map.max_frame).with_max_backlog(map.max_backlog));
-    let mut sink = Sink::new(Arc::clone(&feed), map.set.clone());
+    let sink = Sink::new(Arc::clone(&feed), map.set.clone());
+    let mut sink = sink.with_advice(|error| advice(error, &tls::SOURCE_ADVICE));
     let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(Fixed::default, |last| Fixed::kept(last, age)));
     let mut source: Box<dyn Source> = match (&map.source, last) {
         (Some(at), LastMap::Kept(state)) => {

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../common/advice.rs"]
+mod advice;
 mod args;
 mod check;
 mod followed_source;
@@ -33,6 +35,7 @@ use mapcast::state::StateFile;
 use mapcast::threads::{Threads, Worker};
 use mapcast::{Cast, Echo, Greet, Server, ServerConfig, Shutdown};
 
+use advice::advice;
 use args::{Cli, ServiceTask, Task};
 use followed_source::{FollowedSource, LastMap, first_map};
 use systemd::{Listeners, ServerState, Supervisor};
@@ -200,6 +203,7 @@ fn print(lines: &[String]) -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    logging::write_line(&format!("mapcast-server: {error:#}"));
+    let advice = advice(error.as_ref(), &tls::SOURCE_ADVICE).map_or_else(String::new, |advice| format!("; {advice}"));
+    logging::write_line(&format!("mapcast-server: {error:#}{advice}"));
     ExitCode::from(code)
 }

@@ -1,7 +1,13 @@
 //! TLS options, if TLS is compiled in.
 
+use crate::advice::TlsOptions;
+
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub(crate) use present::{SourceTlsArgs, TlsArgs};
+
+/// The options that advice on the TLS connection to a source names.
+pub(crate) const SOURCE_ADVICE: TlsOptions =
+    TlsOptions { prefix: "--source-tls", on: "write tls:// for tcp://", off: "write tcp:// or redis://" };
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 mod present {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_pickle::{DeOptions, Deserializer, SerOptions};
 
-use super::Outcome;
+use super::error::Outcome;
 use crate::map::{Budget, Map, MapSeed};
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {

@@ -53,8 +53,8 @@ impl Place {
     }
 
     /// What the next look says, without the directory.
-    fn look(&self, file: &mut File) -> Option<(Level, String)> {
-        let notice = file.look_for_news(&self.sink, &self.stop)?;
+    fn poll(&self, file: &mut File) -> Option<(Level, String)> {
+        let notice = file.poll_and_report(&self.sink, &self.stop)?;
         Some((notice.level, notice.text.replace(&format!("{}/", self.dir.path().display()), "")))
     }
 
@@ -92,12 +92,12 @@ fn a_file_that_is_missing_or_wrong_at_start_is_an_error_for_the_caller() {
 fn a_changed_file_is_told_once_and_an_unchanged_one_never() {
     let place = Place::new();
     let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
-    assert_eq!(place.look(&mut file), None);
+    assert_eq!(place.poll(&mut file), None);
     place.write("flags.json", r#"{"a": 2, "b": 3}"#);
-    assert_eq!(place.look(&mut file), Some(info("flags.json: 2 entries, version 2")));
-    assert_eq!(place.look(&mut file), None);
+    assert_eq!(place.poll(&mut file), Some(info("flags.json: 2 entries, version 2")));
+    assert_eq!(place.poll(&mut file), None);
     place.write("flags.json", r#"{"b": 3,   "a": 2}"#);
-    assert_eq!(place.look(&mut file), None, "the same map in other words");
+    assert_eq!(place.poll(&mut file), None, "the same map in other words");
 }
 
 #[test]
@@ -121,14 +121,14 @@ fn every_way_to_replace_a_file_is_noticed() {
     let mut file = place.load("flags.json");
     symlink("v2", place.path("new")).unwrap();
     fs::rename(place.path("new"), place.path("data")).unwrap();
-    assert!(place.look(&mut file).is_some());
+    assert!(place.poll(&mut file).is_some());
     assert_eq!(place.payload(), r#"{"dir":"v2"}"#);
     symlink("v1/flags.json", place.path("new")).unwrap();
     fs::rename(place.path("new"), place.path("flags.json")).unwrap();
-    assert!(place.look(&mut file).is_some());
+    assert!(place.poll(&mut file).is_some());
     assert_eq!(place.payload(), r#"{"dir":"v1"}"#);
     place.replace("flags.json", r#"{"dir": "no"}"#);
-    assert!(place.look(&mut file).is_some());
+    assert!(place.poll(&mut file).is_some());
     assert_eq!(place.payload(), r#"{"dir":"no"}"#);
 }
 
@@ -159,18 +159,18 @@ fn whatever_happens_to_the_file_the_last_good_map_stays_and_it_is_told_once() {
     for (wanted, damage) in damages {
         fs::remove_file(&path).unwrap();
         damage(&path);
-        let (level, text) = place.look(&mut file).expect(wanted);
+        let (level, text) = place.poll(&mut file).expect(wanted);
         assert_eq!(level, Level::Warn);
         assert!(text.starts_with("flags.json: ") && text.contains(wanted), "{wanted}: {text}");
         assert!(text.ends_with("; the last good map stays"), "{text}");
         for _ in 0..3 {
-            assert_eq!(place.look(&mut file), None, "{wanted}");
+            assert_eq!(place.poll(&mut file), None, "{wanted}");
         }
         assert_eq!((place.payload(), place.sink.feed().version()), (r#"{"a":1}"#.to_owned(), 1), "{wanted}");
         fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).ok();
         place.write("flags.json", r#"{"a": 1}"#);
-        assert_eq!(place.look(&mut file), Some(info("flags.json: good again, 1 entry, version 1")), "{wanted}");
-        assert_eq!(place.look(&mut file), None, "{wanted}");
+        assert_eq!(place.poll(&mut file), Some(info("flags.json: good again, 1 entry, version 1")), "{wanted}");
+        assert_eq!(place.poll(&mut file), None, "{wanted}");
     }
 }
 
@@ -204,9 +204,9 @@ fn a_file_that_may_not_be_read_is_told_and_comes_back() {
     let allow = |mode| fs::set_permissions(place.path("flags.json"), fs::Permissions::from_mode(mode)).unwrap();
     allow(0o000);
     let _as_anybody = WithoutRootsRights::new();
-    assert!(place.look(&mut file).unwrap().1.contains("cannot be read: Permission denied"));
+    assert!(place.poll(&mut file).unwrap().1.contains("cannot be read: Permission denied"));
     allow(0o600);
-    assert_eq!(place.look(&mut file), Some(info("flags.json: good again, 1 entry, version 1")));
+    assert_eq!(place.poll(&mut file), Some(info("flags.json: good again, 1 entry, version 1")));
 }
 
 #[test]
@@ -214,11 +214,11 @@ fn a_file_that_is_saved_again_and_still_wrong_is_told_again() {
     let place = Place::new();
     let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
     place.write("flags.json", r#"{"a": 1 "b": 2}"#);
-    let first = place.look(&mut file);
+    let first = place.poll(&mut file);
     place.write("flags.json", r#"{"a": 1 "b": 2}"#);
-    assert_eq!(place.look(&mut file), None, "the same bytes are the same problem");
+    assert_eq!(place.poll(&mut file), None, "the same bytes are the same problem");
     place.write("flags.json", r#"{"a": 1 "b": 3}"#);
-    assert_eq!(place.look(&mut file), first);
+    assert_eq!(place.poll(&mut file), first);
     assert!(first.is_some());
 }
 
@@ -227,7 +227,7 @@ fn a_file_that_changed_just_now_is_read_again_though_its_stamp_is_the_same() {
     let place = Place::new();
     let mut young = place.loaded("flags.json", r#"{"a": 1}"#);
     assert!(young.read_changed(1000, &place.stop).unwrap().is_some());
-    assert!(young.look(&place.sink, &place.stop).unwrap().is_none(), "read, and found to be the same");
+    assert!(young.poll(&place.sink, &place.stop).unwrap().is_none(), "read, and found to be the same");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let mut old = File::toml(manifest);
     assert!(old.read_changed(1 << 20, &place.stop).unwrap().is_some());
@@ -242,9 +242,9 @@ fn a_change_that_leaves_no_trace_in_the_stamp_is_seen_when_the_stamp_is_not_trus
     // As if it had been read with this stamp before: who writes through a mapping leaves none.
     let stamp = file.stamp(&file.open().unwrap()).unwrap();
     file.seen = Some((stamp, Instant::now()));
-    assert_eq!(place.look(&mut file), None);
+    assert_eq!(place.poll(&mut file), None);
     file.trust = Duration::ZERO;
-    assert_eq!(place.look(&mut file), Some(info("flags.json: 1 entry, version 2")));
+    assert_eq!(place.poll(&mut file), Some(info("flags.json: 1 entry, version 2")));
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_time_that_is_set_back_does_not_hide_a_change() {
     place.write("flags.json", r#"{"a": 2}"#);
     fs::File::options().write(true).open(place.path("flags.json")).unwrap().set_modified(modified).unwrap();
     file.seen = Some((seen, Instant::now()));
-    assert!(place.look(&mut file).is_some());
+    assert!(place.poll(&mut file).is_some());
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn a_link_that_is_swapped_a_thousand_times_a_second_never_tears_a_map_and_the_ne
     symlink("even.json", place.path("flags.json")).unwrap();
     let file = place.load("flags.json");
     let (torn, _) = follow_a_writer(&place, file, 2, |number| {
-        // A new file: whoever still reads the old one would see this number before the link has it.
+        // A new file: a reader of the old one would see this number before the link has it.
         let target = if number % 2 == 0 { "even.json" } else { "odd.json" };
         place.replace(target, &signed(number));
         symlink(target, place.path("new")).unwrap();
@@ -414,7 +414,7 @@ fn a_file_that_is_written_to_all_the_time_is_told_and_not_read() {
         });
         let deadline = Instant::now() + Duration::from_mins(1);
         let told = loop {
-            match file.look_for_news(&place.sink, &Shutdown::new().unwrap()) {
+            match file.poll_and_report(&place.sink, &Shutdown::new().unwrap()) {
                 Some(notice) if notice.level == Level::Warn => break notice.text,
                 _ => assert!(Instant::now() < deadline, "not told"),
             }

@@ -121,7 +121,7 @@ fn a_line_of_the_longest_length_is_read() {
 #[test]
 fn complaints_are_one_a_period_and_count_those_held_back() {
     let (sink, mut lines, idle) = (sink(), unread(), Shutdown::new().unwrap());
-    lines.complaints = Throttle::new(Duration::from_millis(300));
+    lines.throttle = Throttle::new(Duration::from_millis(300));
     assert_eq!(lines.take(b"x\n", &sink).len(), 1);
     let mut held = 0;
     let told = loop {
@@ -141,7 +141,7 @@ fn bad_lines_that_were_held_back_are_told_at_the_end() {
     for is_stopped in [false, true] {
         let (sink, stop, (reader, mut writer)) = (sink(), Shutdown::new().unwrap(), pipe().unwrap());
         let mut lines = Lines::new(reader, "standard input");
-        lines.complaints = Throttle::new(Duration::from_hours(1));
+        lines.throttle = Throttle::new(Duration::from_hours(1));
         assert_eq!(lines.take(b"x\nx\nx\n", &sink).len(), 1);
         if is_stopped {
             stop.trigger();
@@ -151,7 +151,7 @@ fn bad_lines_that_were_held_back_are_told_at_the_end() {
             drop(writer);
         }
         lines.follow(&sink, &stop);
-        assert_eq!(lines.complaints.due(), None, "{is_stopped}");
+        assert_eq!(lines.throttle.due(), None, "{is_stopped}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the hash is, as the command line names it, and the password, which nobody else is shown.
+//! The address of a hash in Redis, and the password, which is never displayed.
 
 use std::fmt;
 use std::io;
@@ -8,28 +8,28 @@ use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
-use super::super::{encryption, scheme};
-use super::Error;
+use super::error::Error;
 use crate::display::escape::escape;
 use crate::files;
+use crate::source::{encryption, error as source, scheme};
 use crate::tls::ClientTls;
 
-/// What an address looks like.
+/// The syntax of an address, for errors.
 const SHAPE: &str = "write redis://USER@HOST:PORT/DB?key=NAME, redis+unix:///PATH?key=NAME, \
                      redis+sentinel://HOST,HOST/DB?master=NAME&key=NAME or redis+cluster://HOST,HOST?key=NAME, \
                      rediss where there is TLS, with special characters as %40";
 
-/// The port of a sentinel, where none is named.
+/// The default port of a sentinel.
 const SENTINEL_PORT: u16 = 26379;
 
-/// How often the hash is read though nothing was announced, unless told otherwise: the server's default interval, 5 s.
+/// The default period for reading the hash without an announcement: the server's default interval, 5 s.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
 
 /// The longest password that is read: 4 KiB.
 const MAX_PASSWORD: u64 = 4096;
 
-/// A hash in a Redis or Valkey server: `redis://USER@HOST:PORT/DB?key=NAME`, and its kin of TLS (`rediss://`), unix
-/// sockets, sentinels and clusters. [`Debug`] and [`Display`](fmt::Display) show no password.
+/// The address of a hash in Redis or Valkey: `redis://USER@HOST:PORT/DB?key=NAME`, and the forms for TLS (`rediss://`), Unix
+/// sockets, sentinels and clusters. [`Debug`] and [`Display`](fmt::Display) do not show the password.
 ///
 /// ```
 /// use mapcast::source::RedisAddress;
@@ -42,72 +42,73 @@ const MAX_PASSWORD: u64 = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     pub(super) topology: Topology,
-    /// The servers to begin with, in their order; at least one.
+    /// The initial servers in their order, at least one.
     pub(super) nodes: Vec<Node>,
     pub(super) database: i64,
     pub(super) user: Option<String>,
     pub(super) password: Option<Password>,
     /// The hash.
     pub(super) key: String,
-    /// Whether values that are JSON are taken as such.
+    /// Whether values that are JSON are parsed.
     pub(super) is_json: bool,
-    /// Whether a hash that is not there is an empty map.
+    /// Whether a missing hash is an empty map.
     pub(super) missing_is_empty: bool,
-    /// How often the hash is read though nothing was announced.
+    /// How often the hash is read without an announcement.
     pub(super) period: Duration,
-    /// How every server of it is encrypted, if it is.
+    /// The TLS settings for all servers; `None` without TLS.
     pub(super) tls: Option<ClientTls>,
 }
 
-/// How the server that has the hash is found.
+/// How to find the server that has the hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Topology {
-    /// It is the one that is named.
+    /// It is the first of the named servers that answers.
     Single,
-    /// The sentinels that are named know which server is the master of this name.
+    /// The named servers are sentinels, which name the master.
     Sentinel { master: String },
-    /// The nodes that are named know which of them has the hash's slot.
+    /// The named servers are nodes of a cluster, which redirect to the node with the slot.
     Cluster,
 }
 
 /// One server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Node {
-    /// Its name or address, IPv6 without brackets, and its port.
+    /// The host, IPv6 without brackets, and the port.
     Tcp(String, u16),
-    /// The path of its socket.
+    /// The path of the socket.
     Unix(PathBuf),
 }
 
-/// A password, or where it is. [`Debug`] does not show it.
+/// A password, or the file that contains it. [`Debug`] does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Password {
     /// The password itself.
     Text(String),
-    /// A file whose content it is, but for one line end behind it. Read at each connection, so that it may be changed.
+    /// A file with the password and an optional line end. Read at each connection, so that the password can be changed.
     File(PathBuf),
 }
 
 impl Address {
-    /// The same with this password in place of the one in the address, if there was one.
+    /// Returns the address with this password, which replaces one in the address.
     #[must_use]
     pub fn with_password(self, password: Password) -> Self {
         Self { password: Some(password), ..self }
     }
 
-    /// The same, read at least once every `period`. Default: 5 s.
+    /// Returns the address with a hash that is read at least once every `period`. Default: 5 s.
     #[must_use]
     pub fn with_period(self, period: Duration) -> Self {
         Self { period, ..self }
     }
 
-    /// The same with TLS made like this, if there is TLS. Default: the system's roots, and the host's name.
+    /// Returns the address with these TLS settings, if it uses TLS. Default: the system's root certificates, and the name of
+    /// the host.
     #[must_use]
     pub fn with_tls(self, tls: ClientTls) -> Self {
         Self { tls: self.tls.map(|_| tls), ..self }
     }
 
-    /// True if and only if it is `rediss://`, or a kin of that.
+    /// True if and only if it uses TLS: `rediss://`, `rediss+sentinel://`, `rediss+cluster://`.
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()
     }
@@ -122,18 +123,20 @@ impl Address {
         format!("mapcast:{}", self.key)
     }
 
-    /// The channel on which the server itself announces one, where it is told to.
+    /// The channel on which Redis itself announces a change, if it is configured to.
     pub(super) fn keyspace_channel(&self) -> String {
         format!("__keyspace@{}__:{}", self.database, self.key)
     }
 
-    /// The key of the number that writers who cannot announce count up.
+    /// The key of the number that writers increment if they cannot announce a change.
     pub(super) fn revision_key(&self) -> String {
         format!("{}:revision", self.key)
     }
 
-    /// Reads the options behind the `?`; those that are not known here are refused, but for what the client's own
-    /// addresses have. `text` is the whole address.
+    /// Sets the option `name`. `text` is the whole address.
+    ///
+    /// # Errors
+    /// If the value is invalid, or the option is unknown both here and to the crate `redis`.
     fn set(&mut self, name: &str, value: String, text: &str) -> Result<(), String> {
         let switch = |wanted: &[&str]| match wanted.iter().position(|it| *it == value) {
             Some(place) => Ok(place == 0),
@@ -147,7 +150,7 @@ impl Address {
                 Topology::Sentinel { master } => *master = value,
                 _ => return Err("master belongs to redis+sentinel://".to_owned()),
             },
-            // A unix socket's, read by the client.
+            // The options of a Unix socket, which the crate `redis` reads.
             "db" | "user" | "pass" if matches!(self.nodes[0], Node::Unix(_)) => {}
             _ => return Err(scheme::no_option(name, text, SHAPE)),
         }
@@ -156,12 +159,12 @@ impl Address {
 }
 
 impl Password {
-    /// Returns the password in the file at `path`, which is read at each connection, so that it need not be there yet. What
-    /// is written into a pipe can be read only once, and is, at most for 10 s.
+    /// Returns the password in the file at `path`, which is read at each connection, and need not exist yet. A pipe can be
+    /// read only once: it is read here, for at most 10 s.
     ///
     /// # Errors
-    /// If it is neither a regular file nor a pipe that ends in time, or no text of at most 4 KiB.
-    pub fn in_file(path: impl Into<PathBuf>) -> Result<Self, super::super::Error> {
+    /// If it is neither a regular file nor a pipe that ends in time, or the content is not UTF-8 of at most 4 KiB.
+    pub fn in_file(path: impl Into<PathBuf>) -> Result<Self, source::Error> {
         let path = path.into();
         let piped =
             files::read_pipe(&path, MAX_PASSWORD, files::PIPE_LIMIT).and_then(|text| text.map(utf8).transpose());
@@ -173,12 +176,12 @@ impl Password {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::File(path)),
             checked => checked.map_err(|source| {
                 let name = escape(&path.to_string_lossy());
-                super::super::Error::Unreadable { name, source }
+                source::Error::Unreadable { name, source }
             }),
         }
     }
 
-    /// Returns the password as it is now.
+    /// Returns the current password.
     pub(super) fn read(&self) -> Result<String, Error> {
         match self {
             Self::Text(text) => Ok(text.clone()),
@@ -202,10 +205,10 @@ fn without_line_end(text: &str) -> &str {
 }
 
 impl FromStr for Address {
-    type Err = super::super::Error;
+    type Err = source::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = |problem: String| super::super::Error::BadAddress { name: scheme::mask(text), problem };
+        let refused = |problem: String| source::Error::BadAddress { name: scheme::mask(text), problem };
         let (scheme, rest) = scheme::split(text).ok_or_else(|| refused(SHAPE.to_owned()))?;
         let topology = match scheme.as_str() {
             "redis" | "valkey" | "redis+unix" | "valkey+unix" | "rediss" | "valkeys" => Topology::Single,
@@ -224,9 +227,10 @@ impl FromStr for Address {
             let url = redis::parse_redis_url(&url).ok_or_else(|| refused(SHAPE.to_owned()))?;
             let options: Vec<_> =
                 url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-            // Behind the first dash it names its own kinds, and what it quotes.
-            let said = |error: redis::RedisError| error.to_string().split(" - ").next().unwrap_or_default().to_owned();
-            let info = url.into_connection_info().map_err(|error| refused(format!("{}; {SHAPE}", said(error))))?;
+            // The crate's text has its error kind and quotes after the first dash.
+            let problem =
+                |error: redis::RedisError| error.to_string().split(" - ").next().unwrap_or_default().to_owned();
+            let info = url.into_connection_info().map_err(|error| refused(format!("{}; {SHAPE}", problem(error))))?;
             let node = match info.addr() {
                 ConnectionAddr::Tcp(host, port) => Node::Tcp(host.clone(), *port),
                 ConnectionAddr::Unix(path) => Node::Unix(path.clone()),
@@ -267,9 +271,9 @@ impl FromStr for Address {
     }
 }
 
-/// Returns an address of its own for each of the hosts that stand before the path of `rest`, with commas between them.
+/// Returns one URL for each host in the comma-separated list at the start of `rest`.
 fn urls(rest: &str, topology: &Topology) -> Vec<String> {
-    let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (user, hosts) =
         authority.rsplit_once('@').map_or((String::new(), authority), |(user, hosts)| (format!("{user}@"), hosts));
     let has_port = |host: &str| !host.ends_with(']') && host.contains(':');
@@ -277,10 +281,10 @@ fn urls(rest: &str, topology: &Topology) -> Vec<String> {
         Topology::Sentinel { .. } if !has_port(host) => format!("{host}:{SENTINEL_PORT}"),
         _ => host.to_owned(),
     };
-    hosts.split(',').map(|host| format!("redis://{user}{}{behind}", with_port(host))).collect()
+    hosts.split(',').map(|host| format!("redis://{user}{}{path}", with_port(host))).collect()
 }
 
-/// As on the command line, without user, password and options, escaped.
+/// Displays the address without user, password and options, escaped.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes: Vec<_> = self.nodes.iter().map(Node::to_string).collect();
@@ -296,7 +300,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// As it is connected to: `HOST:PORT`, IPv6 in brackets, or a path.
+/// Displays `HOST:PORT`, IPv6 in brackets, or a path.
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -329,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn one_server_has_a_user_a_password_a_database_and_a_key() {
+    fn one_server_has_user_password_database_and_key() {
         let address = address("redis://ana:p%40ss@db.example:7000/2?key=app%3Aflags&json=true&missing=empty");
         assert_eq!((&address.topology, &address.nodes), (&Topology::Single, &vec![tcp("db.example", 7000)]));
         assert_eq!((address.database, address.user.as_deref()), (2, Some("ana")));
@@ -341,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_the_default() {
+    fn omitted_parts_have_defaults() {
         for text in ["redis://h?key=k", "valkey://h/?key=k", "redis://h:6379/0?key=k&json=false&missing=keep"] {
             let address = address(text);
             assert_eq!((&address.nodes[0], address.database), (&tcp("h", 6379), 0));
@@ -351,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_sentinels_and_clusters_have_addresses_of_their_own() {
+    fn sockets_sentinels_and_clusters_have_their_own_schemes() {
         let unix = address("redis+unix:///run/redis.sock?db=3&user=ana&pass=secret&key=k");
         assert_eq!(unix.nodes, [Node::Unix("/run/redis.sock".into())]);
         assert_eq!((unix.database, unix.user.as_deref(), unix.has_password()), (3, Some("ana"), true));
@@ -364,7 +368,7 @@ mod tests {
 
     #[cfg(any(feature = "tls", feature = "tls-ring"))]
     #[test]
-    fn tls_is_part_of_the_scheme_and_said_again() {
+    fn tls_is_part_of_the_scheme_and_is_displayed() {
         for (text, shown) in [
             ("rediss://ana:secret@h?key=k", "rediss://h:6379/0?key=k"),
             ("valkeys://h/1?key=k", "rediss://h:6379/1?key=k"),
@@ -379,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_told_what_is_wrong() {
+    fn an_invalid_address_is_refused_with_the_reason() {
         for (text, wanted) in [
             ("redis://", "redis://USER@HOST"),
             ("redis://h", "key=NAME"),
@@ -399,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn no_password_is_ever_shown() {
+    fn a_password_is_never_shown() {
         for text in [
             "redis://ana:secret@h",
             "redis://ana:secret@h/x?key=k",
@@ -424,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_file_is_read_each_time_without_its_line_end() {
+    fn a_password_file_is_reread_without_its_line_end() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let password = Password::File(file.path().to_owned());
         for (content, wanted) in [("secret\n", "secret"), ("two words\r\n", "two words"), ("\n\n", "\n"), ("x", "x")] {
@@ -436,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_pipe_is_read_once_and_another_thing_than_a_file_is_refused() {
+    fn a_password_pipe_is_read_once_and_other_types_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();

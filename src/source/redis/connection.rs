@@ -1,63 +1,61 @@
-//! One connection to Redis: commands and replies over a socket of our own, so that every wait ends when the program
-//! stops.
+//! One connection to Redis, over a socket of this library, so that a shutdown ends every wait.
 //!
-//! The crate's own connection blocks in the kernel until its time-out, where nobody can wake it; a sentinel's lookup has
-//! none at all. So the crate packs commands and parses replies here, and the waiting is ours.
+//! The connection of the crate `redis` blocks in the kernel until its timeout and cannot be woken; its sentinel lookup has no
+//! timeout at all. So the crate only encodes commands and parses replies.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::{Cmd, FromRedisValue, Value};
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
 use super::address::{Address, Node};
+use super::error::Error;
+use super::limits::{TIMEOUT, WHOLE_REPLY};
 use super::scan::{Malformed, Replies};
-use super::{Error, TIMEOUT};
+
 use crate::client::{self, Resolver};
 use crate::display::escape::escape;
 use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 use crate::tls::Connector;
 
-/// How long a whole reply may take, however it progresses: 10 s. A silence inside it may last [`TIMEOUT`].
-const WHOLE_REPLY: Duration = Duration::from_secs(10);
-
-/// How servers are reached, and what bounds it.
+/// How to connect to the servers, and the limits.
 #[derive(Clone, Copy)]
 pub(super) struct ConnectContext<'source> {
     pub(super) address: &'source Address,
-    /// Encrypts each connection, if it is there.
+    /// Encrypts each connection, if there is one.
     pub(super) tls: Option<&'source Arc<Connector>>,
-    /// The most bytes of one reply.
+    /// The largest reply in bytes.
     pub(super) max: usize,
     pub(super) resolver: &'source Resolver,
     pub(super) stop: &'source Shutdown,
 }
 
-/// A connection. After an error other than `Server` the position in the stream is unknown: drop it.
+/// A connection. After any error but `Server` the position in the stream is unknown: drop the connection.
 pub(super) struct Connection {
     transport: Transport,
     replies: Replies,
-    /// The most bytes of one reply.
+    /// The largest reply in bytes.
     max: usize,
-    /// The code and the text of the last reply, if that was an error: why the connection is closed, if it is closed then.
+    /// The code and the text of the last reply if it was an error: the reason if Redis then closes the connection.
     refusal: Option<(String, Option<String>)>,
 }
 
-/// The socket, which never blocks by itself, and what bounds the reading from it.
+/// The non-blocking socket, and the limits for reading from it.
 struct Transport {
     socket: Socket,
-    /// Tells what a refusal means.
+    /// Classifies the errors of TLS.
     tls: Option<Arc<Connector>>,
     stop: Shutdown,
-    /// When the reply must be whole; `None` reads what is there and does not wait.
+    /// When the reply must be complete; `None` reads what is available without waiting.
     deadline: Option<Instant>,
-    /// Bytes that may still come of this reply.
+    /// The bytes that this reply may still have.
     left: usize,
-    /// What went wrong with the last read.
+    /// The error of the last read.
     failure: Option<io::Error>,
 }
 
@@ -70,7 +68,7 @@ impl Connection {
     /// Connects to `node`.
     ///
     /// # Errors
-    /// If it does not answer in time.
+    /// If it cannot be connected to within 2 s.
     pub(super) fn open(node: &Node, context: ConnectContext<'_>) -> Result<Self, Error> {
         let tls = context.tls.cloned();
         let socket = match node {
@@ -85,7 +83,7 @@ impl Connection {
         Ok(Self::new(socket, tls, context.max, context.stop))
     }
 
-    /// Returns the connection over `socket`, which has to be non-blocking.
+    /// Returns a connection over `socket`, which must be non-blocking.
     pub(super) fn over(socket: UnixStream, max: usize, stop: &Shutdown) -> Self {
         Self::new(Socket::Unix(socket), None, max, stop)
     }
@@ -98,25 +96,25 @@ impl Connection {
     /// Sends `command` and returns the reply to it.
     ///
     /// # Errors
-    /// `Server` if Redis refuses, after which the connection is as good as before; whatever else ends it.
+    /// `Server` for an error reply, after which the connection can be used; any other error ends it.
     pub(super) fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Error> {
-        self.tell(command)?;
+        self.send(command)?;
         self.reply()
     }
 
-    /// Sends `command`; the reply is the next that is read.
+    /// Sends `command`. Its reply is the next one that is read.
     ///
     /// # Errors
     /// If the connection is lost.
-    pub(super) fn tell(&mut self, command: &Cmd) -> Result<(), Error> {
-        self.transport.send(&command.get_packed_command()).map_err(|error| match self.transport.meaning(error) {
-            Error::Closed => self.last_words(),
+    pub(super) fn send(&mut self, command: &Cmd) -> Result<(), Error> {
+        self.transport.write_all(&command.get_packed_command()).map_err(|error| match self.transport.classify(error) {
+            Error::Closed => self.close_reason(),
             error => error,
         })
     }
 
-    /// Returns why the other end has closed the connection: what it said before it did so.
-    fn last_words(&mut self) -> Error {
+    /// Returns why Redis closed the connection: its last error reply, or `Closed`.
+    fn close_reason(&mut self) -> Error {
         loop {
             match self.read_ready() {
                 Ok(Some(_)) => {}
@@ -131,14 +129,14 @@ impl Connection {
     /// # Errors
     /// As [`ask`](Self::ask).
     pub(super) fn reply<T: FromRedisValue>(&mut self) -> Result<T, Error> {
-        T::from_redis_value(self.answer()??).map_err(|_| Error::Unexpected)
+        T::from_redis_value(self.reply_or_refusal()??).map_err(|_| Error::Unexpected)
     }
 
-    /// The same, with what Redis refuses apart: other replies can be read behind it.
+    /// Waits for the next reply and returns it. An error reply is the inner error: more replies can be read after it.
     ///
     /// # Errors
     /// If the connection is lost.
-    pub(super) fn answer(&mut self) -> Result<Result<Value, Error>, Error> {
+    pub(super) fn reply_or_refusal(&mut self) -> Result<Result<Value, Error>, Error> {
         self.transport.deadline = Some(Instant::now() + WHOLE_REPLY);
         match self.parse() {
             Ok(Some(Value::ServerError(error))) => Ok(Err(Error::server(error.code(), error.details()))),
@@ -147,7 +145,7 @@ impl Connection {
         }
     }
 
-    /// Returns what has come unasked, or `None` if there is nothing whole. Does not wait.
+    /// Returns the next message if a whole one has been received; `None` otherwise. Does not wait.
     ///
     /// # Errors
     /// If the connection is lost.
@@ -162,8 +160,8 @@ impl Connection {
         }
     }
 
-    /// Returns the next value, with what came of it before; `None` if the socket has failed first. Only a whole one makes room
-    /// for as many bytes of another.
+    /// Returns the next value, including bytes that were received before; `None` if the socket fails first. The limit starts
+    /// again only after a whole value.
     fn parse(&mut self) -> Result<Option<Value>, Malformed> {
         self.transport.failure = None;
         let value = self.replies.next(&mut self.transport)?;
@@ -177,11 +175,11 @@ impl Connection {
         Ok(value)
     }
 
-    /// Returns why nothing whole was read: the socket's reason, or else the bytes'.
+    /// Returns why no whole value was read: the error of the socket, or else `Unexpected`.
     fn lost(&mut self) -> Error {
         match self.transport.failure.take() {
             Some(error) if error.kind() == ErrorKind::FileTooLarge => Error::TooLarge { max: self.max },
-            Some(error) => match (self.transport.meaning(error), self.refusal.take()) {
+            Some(error) => match (self.transport.classify(error), self.refusal.take()) {
                 (Error::Closed, Some((code, detail))) => Error::closed_after(&code, detail.as_deref()),
                 (error, _) => error,
             },
@@ -209,15 +207,17 @@ impl Read for Transport {
 }
 
 impl Transport {
-    /// Waits for bytes until the deadline. `TimedOut` if none came; `WouldBlock` only where there is none to wait for;
-    /// `FileTooLarge` if there may not be any more; `UnexpectedEof` at the end.
+    /// Reads bytes, waiting for them until the deadline.
+    ///
+    /// # Errors
+    /// `TimedOut` at the deadline, `WouldBlock` without a deadline, `FileTooLarge` above the limit, `UnexpectedEof` at the end.
     fn read_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let room = into.len().min(self.left);
         if room == 0 {
             return Err(ErrorKind::FileTooLarge.into());
         }
         loop {
-            // Looked at before every read: what comes without end may have no bytes for us, as TLS's empty records.
+            // Checked before every read: an endless stream may contain no data, such as empty TLS records.
             if self.stop.is_triggered() || self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(ErrorKind::TimedOut.into());
             }
@@ -241,8 +241,8 @@ impl Transport {
         }
     }
 
-    /// Sends `bytes`. Some hundred, which find room, unless Redis has stopped reading long ago.
-    fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    /// Sends `bytes`: some hundred, for which there is room in the socket unless Redis stopped reading long ago.
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.socket.try_send(bytes) {
                 Ok(sent) => bytes = &bytes[sent..],
@@ -253,18 +253,18 @@ impl Transport {
         Ok(())
     }
 
-    /// What it means that the socket has failed so.
-    fn meaning(&self, error: io::Error) -> Error {
+    /// Returns the error for a failure of the socket.
+    fn classify(&self, error: io::Error) -> Error {
         match &self.tls {
-            // The refusal of a certificate is the first thing that is read.
-            Some(tls) => tls.refusal(error).map_or_else(Error::from_io, |refusal| Error::Tls(refusal.into())),
+            // A rejected client certificate shows at the first read.
+            Some(tls) => tls.refusal(error).map_or_else(Error::from_io, Error::Tls),
             None => Error::from_io(error),
         }
     }
 }
 
 impl Socket {
-    /// Takes what has come. Returns `None` at the end of the stream, and nothing where there is only a part of a record.
+    /// Reads available bytes. Returns `None` at the end of the stream, and 0 for an incomplete TLS record.
     fn try_take(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
         match self {
             Self::Tcp(socket) => Ok(socket.try_take(into)?.map(|taken| taken.data)),
@@ -289,7 +289,7 @@ impl AsFd for Socket {
     }
 }
 
-/// Returns a non-blocking socket connected to the one at `path`. Where the server's queue is full it fails at once.
+/// Returns a non-blocking socket connected to `path`. Fails at once if the server's queue is full.
 fn connect_unix(path: &std::path::Path) -> io::Result<UnixStream> {
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -302,12 +302,13 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
     use std::thread;
+    use std::time::Duration;
 
-    use crate::source::RedisAddress;
+    use crate::source::redis::address::Address as RedisAddress;
 
     const LONG: Duration = Duration::from_mins(1);
 
-    /// Returns a connection whose replies may have 1,000 bytes, the other end of it, and what stops its waits.
+    /// Returns a connection with a limit of 1,000 bytes for a reply, its other end, and its shutdown.
     fn pair() -> (Connection, TcpStream, Shutdown) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address: RedisAddress = format!("redis://{}?key=k", listener.local_addr().unwrap()).parse().unwrap();
@@ -325,12 +326,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_comes_whole() {
+    fn a_reply_is_returned_whole() {
         assert_eq!(answered(b"*2\r\n$1\r\na\r\n$0\r\n\r\n").unwrap(), [b"a".to_vec(), vec![]]);
     }
 
     #[test]
-    fn what_redis_refuses_is_told_and_cut_and_escaped() {
+    fn an_error_reply_is_escaped_and_cut() {
         let error = answered(b"-NOPERM no right\x1b[2J for it\r\n").unwrap_err();
         assert_eq!(error.to_string(), "Redis says NOPERM: no right\\u{1b}[2J for it");
         let long = answered(format!("-ERR {}\r\n", "x".repeat(900)).as_bytes()).unwrap_err();
@@ -338,14 +339,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_above_the_limit_is_not_read_to_its_end() {
+    fn a_reply_above_the_limit_is_an_error() {
         let mut reply = b"*1\r\n$2000\r\n".to_vec();
         reply.resize(3000, b'x');
         assert!(matches!(answered(&reply), Err(Error::TooLarge { max: 1000 })));
     }
 
     #[test]
-    fn the_limit_holds_for_what_comes_unasked_however_often_it_is_read() {
+    fn the_limit_applies_to_each_message_over_many_reads() {
         let (mut connection, mut server, stop) = pair();
         let mut take = |bytes: &[u8]| {
             server.write_all(bytes).unwrap();
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reply_is_an_error_however_it_is_nested_or_counted() {
+    fn malformed_nested_and_huge_replies_are_errors() {
         let bomb = [b"*1\r\n".repeat(240), b":1\r\n".to_vec()].concat();
         for reply in [&b"HTTP/1.1 400\r\n"[..], &bomb, b":12x\r\n", b"+OK\r\n"] {
             assert!(matches!(answered(reply), Err(Error::Unexpected)), "{}", reply.escape_ascii());
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_closes_is_told_from_one_that_is_silent() {
+    fn a_closed_and_a_silent_server_are_different_errors() {
         let (mut connection, server, _stop) = pair();
         drop(server);
         assert!(matches!(connection.reply::<Value>(), Err(Error::Closed)));
@@ -391,8 +392,8 @@ mod tests {
     }
 
     #[test]
-    fn what_redis_said_before_it_closed_is_the_reason_whether_or_not_anything_could_be_sent() {
-        let wanted = "Redis has closed the connection: ERR: max number of clients reached";
+    fn an_error_reply_before_the_end_is_the_reason_for_it() {
+        let wanted = "Redis closed the connection: ERR: max number of clients reached";
         let closed = || {
             let (connection, mut server, stop) = pair();
             server.write_all(b"-ERR max number of clients reached\r\n").unwrap();
@@ -404,16 +405,16 @@ mod tests {
         assert!(matches!(connection.reply::<Value>(), Err(Error::Server { .. })));
         assert_eq!(connection.reply::<Value>().unwrap_err().to_string(), wanted);
         let (mut connection, _stop) = closed();
-        // The first may still go out: it is then that the other end answers with a reset.
+        // The first may still be sent: the peer answers with a reset then.
         let failed = (0..1000).find_map(|_| {
             thread::park_timeout(Duration::from_millis(1));
-            connection.tell(&redis::cmd("PING")).err()
+            connection.send(&redis::cmd("PING")).err()
         });
         assert_eq!(failed.unwrap().to_string(), wanted);
     }
 
     #[test]
-    fn a_stop_ends_the_wait_for_a_reply() {
+    fn a_shutdown_ends_the_wait_for_a_reply() {
         let took = || {
             let (mut connection, _server, stop) = pair();
             let waiting = thread::Builder::new().spawn(move || connection.reply::<Value>().is_err()).unwrap();
@@ -422,12 +423,12 @@ mod tests {
             assert!(waiting.join().unwrap());
             started.elapsed()
         };
-        // Without the stop each takes the whole time; a machine may be busy, but not each time.
+        // Without the shutdown each takes the whole timeout; a machine may be busy, but not each time.
         assert!((0..20).any(|_| took() < TIMEOUT));
     }
 
     #[test]
-    fn what_comes_unasked_is_read_message_by_message_without_waiting() {
+    fn messages_are_read_one_by_one_without_waiting() {
         let (mut connection, mut server, stop) = pair();
         assert!(connection.read_ready().unwrap().is_none());
         server.write_all(b"+a\r\n+b\r\n$3\r\nab").unwrap();

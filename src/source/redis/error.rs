@@ -1,57 +1,58 @@
-//! Why there is no map from Redis, and what to do next: report it, connect again, or wait a moment.
+//! Errors of the Redis source, and whether to report them, reconnect, or retry soon.
 
 use std::io;
 use std::time::Duration;
 
-use super::super::encryption::Refusal;
-use super::TIMEOUT;
+use super::limits::TIMEOUT;
 use crate::client;
 use crate::display::escape::{escape, escape_start};
 use crate::feed;
+use crate::source::encryption;
 use crate::stats::health::Failure;
+use crate::tls::HandshakeError;
 
-/// Characters of what Redis says that are passed on.
+/// The most characters that are shown of a text from Redis.
 const MAX_DETAIL: usize = 200;
 
-/// Why there is no map from Redis now.
+/// Why there is no map from Redis.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum Error {
-    /// It cannot be connected to.
+    /// The connection could not be made.
     #[error(transparent)]
     Connect(client::Error),
-    /// Only one side speaks TLS, or one does not want the other.
-    #[error(transparent)]
-    Tls(#[from] Refusal),
-    /// Its socket cannot be connected to.
+    /// The TLS handshake failed.
+    #[error("no TLS connection")]
+    Tls(#[source] HandshakeError),
+    /// The Unix socket cannot be connected to.
     #[error("cannot connect to {path}")]
     Socket {
-        /// The socket, escaped.
+        /// The socket's path, escaped.
         path: String,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It has closed the connection.
-    #[error("Redis has closed the connection")]
+    /// Redis closed the connection.
+    #[error("Redis closed the connection")]
     Closed,
-    /// It has closed the connection after an error reply, as at `maxclients`.
-    #[error("Redis has closed the connection: {code}: {detail}")]
+    /// Redis closed the connection after an error reply, as at `maxclients`.
+    #[error("Redis closed the connection: {code}: {detail}")]
     ClosedAfter {
         /// The first word of the reply, escaped: `ERR`, `DENIED`.
         code: String,
         /// The rest of it, escaped and cut.
         detail: String,
     },
-    /// It is there and says nothing.
-    #[error("Redis does not answer within {TIMEOUT:?}")]
+    /// Redis did not answer in time.
+    #[error("no answer from Redis within {TIMEOUT:?}")]
     NoAnswer,
     /// The connection failed.
     #[error("the connection to Redis failed")]
     Connection(#[source] io::Error),
-    /// The connection that is subscribed to the announcements failed.
-    #[error("the subscription is lost")]
+    /// The connection with the subscriptions failed.
+    #[error("the subscription was lost")]
     Subscription(#[source] Box<Error>),
-    /// It refuses.
+    /// An error reply.
     #[error("Redis says {code}: {detail}{}", hint(code))]
     Server {
         /// The first word of the reply, escaped: `WRONGTYPE`, `NOAUTH`.
@@ -59,42 +60,42 @@ pub(super) enum Error {
         /// The rest of it, escaped and cut.
         detail: String,
     },
-    /// What it says is not of its protocol, or nothing that was asked for.
-    #[error("what came is no answer of Redis; is it Redis that listens there, and without TLS (rediss://)?")]
+    /// The reply is not RESP2, or not a reply to the command.
+    #[error("not a reply of Redis; is another program listening there, or Redis with TLS (rediss://)?")]
     Unexpected,
-    /// What it says to HGETALL is no hash.
-    #[error("the reply to HGETALL is not the fields of a hash: {0}; is there a proxy before Redis?")]
+    /// The reply to HGETALL is not a hash.
+    #[error("the reply to HGETALL is not the fields of a hash: {0}; is there a proxy in front of Redis?")]
     Malformed(String),
     /// The hash is larger than any map needs to be. It was not kept in memory.
-    #[error("the hash is above the limit of {max} bytes for a reply; raise --max-frame if this is meant")]
+    #[error("the hash is above the limit of {max} bytes for a reply")]
     TooLarge {
         /// The limit in bytes.
         max: usize,
     },
-    /// There is no such key.
-    #[error("there is no such key; if that is to be an empty map, add &missing=empty to the address")]
+    /// The key does not exist.
+    #[error("no such key; if a missing key means an empty map, add &missing=empty to the address")]
     Missing,
-    /// A field's name is no UTF-8.
-    #[error("a field's name is no text: {0}")]
+    /// A field's name is not UTF-8.
+    #[error("a field's name is not UTF-8: {0}")]
     FieldName(String),
-    /// A field's value is JSON that no map holds.
-    #[error("the field {name}: its JSON cannot be taken")]
+    /// A field's value is JSON that a map cannot contain.
+    #[error("the field {name}: invalid JSON for a map")]
     FieldValue {
         /// The field, escaped and cut.
         name: String,
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// The sentinels know no such master, or it is none any more.
-    #[error("the sentinels know no master of that name that is one; check ?master=")]
+    /// The sentinels know no such master, or it is not a master any more.
+    #[error("the sentinels know no such master, or it is not a master any more; check ?master=")]
     NoMaster,
     /// The server does not say whether it is a master.
-    #[error("cannot tell whether the server is a master")]
+    #[error("cannot find out whether the server is a master")]
     Role(#[source] Box<Error>),
     /// No sentinel confirms the master.
-    #[error("no sentinel has answered for {0:?}, so the master may be another one; check the sentinels")]
+    #[error("no sentinel has answered for {0:?}, so the master may have changed; check the sentinels")]
     NoSentinel(Duration),
-    /// A sentinel does not let mapcast in.
+    /// A sentinel refuses access.
     #[error("the sentinel {sentinel} {}: {code}: {detail}; {}", refusal(*.has_password), remedy(*.has_password))]
     Sentinel {
         /// Its address, escaped.
@@ -106,21 +107,21 @@ pub(super) enum Error {
         /// Whether a password was sent.
         has_password: bool,
     },
-    /// The thread that asks the sentinels cannot be started.
-    #[error("no thread for the sentinels")]
+    /// The thread that asks the sentinels could not be started.
+    #[error("cannot start the thread for the sentinels")]
     Thread(#[source] io::Error),
-    /// Another node of the cluster has the hash by now.
-    #[error("the nodes of the cluster name one another for the hash; is a slot being moved, or a node missing?")]
+    /// The nodes of the cluster redirect in a circle, or the slot has moved.
+    #[error("the nodes of the cluster redirect to each other for the hash; is a slot being moved, or a node missing?")]
     Moved,
-    /// Another server is to be used, or the same one anew.
+    /// The connections must be replaced, for this reason.
     #[error("connecting again: {0}")]
     Renew(&'static str),
-    /// The password is not to be had.
+    /// The password file cannot be read.
     #[error("the password file {path} cannot be read")]
     PasswordFile {
         /// The file, escaped.
         path: String,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// The map was read and cannot be sent.
@@ -131,7 +132,7 @@ pub(super) enum Error {
 impl From<client::Error> for Error {
     fn from(error: client::Error) -> Self {
         match error {
-            client::Error::Tls(error) => Self::Tls(error.into()),
+            client::Error::Tls(error) => Self::Tls(error),
             error => Self::Connect(error),
         }
     }
@@ -147,8 +148,8 @@ impl Error {
     }
 
     pub(super) fn server(code: &str, detail: Option<&str>) -> Self {
-        // Its sentences end in full stops, and something follows here.
-        let detail = detail.unwrap_or("no more than that").trim_end_matches('.');
+        // Redis ends its sentences with a full stop; text may follow here.
+        let detail = detail.unwrap_or("no details").trim_end_matches('.');
         Self::Server { code: escape_start(code, MAX_DETAIL), detail: escape_start(detail, MAX_DETAIL) }
     }
 
@@ -159,21 +160,21 @@ impl Error {
         }
     }
 
-    /// The same without `password`: a server that does not know `AUTH` quotes what stood behind it.
+    /// Returns the error without `password`: a server that does not know `AUTH` quotes its arguments.
     pub(super) fn without(self, password: &str) -> Self {
         match self {
             Self::Server { code, detail } if !password.is_empty() => {
-                // As it was sent, and as it may have been escaped and cut.
+                // As it was sent, and as it may be escaped and cut.
                 let quoted = escape(password);
                 let hidden = detail.contains(password) || detail.contains(&quoted) || detail.contains("beginning with");
-                let detail = if hidden { "it does not know AUTH as it was sent".to_owned() } else { detail };
+                let detail = if hidden { "it does not know AUTH with these arguments".to_owned() } else { detail };
                 Self::Server { code, detail }
             }
             error => error,
         }
     }
 
-    /// The same, with the sentinel's name if it is a refusal of the sentinel at `node`.
+    /// Returns the error reply of the sentinel at `node` with the sentinel's name; any other error as it is.
     pub(super) fn at_sentinel(self, node: &str, has_password: bool) -> Self {
         match self {
             Self::Server { code, detail } => Self::Sentinel { sentinel: escape(node), code, detail, has_password },
@@ -181,7 +182,7 @@ impl Error {
         }
     }
 
-    /// The first word of the reply, if Redis has refused.
+    /// The first word of an error reply.
     pub(super) fn code(&self) -> Option<&str> {
         match self {
             Self::Server { code, .. } => Some(code),
@@ -190,7 +191,17 @@ impl Error {
         }
     }
 
-    /// True if and only if Redis forbids the command, or has none of that name: it will go on doing so.
+    /// True if and only if Redis requires a password, and none was sent.
+    pub(super) fn lacks_password(&self) -> bool {
+        match self {
+            Self::Server { code, .. } => code == "NOAUTH",
+            Self::Sentinel { has_password, .. } => !has_password,
+            Self::Role(error) | Self::Subscription(error) => error.lacks_password(),
+            _ => false,
+        }
+    }
+
+    /// True if and only if Redis forbids the command, or does not have it: a retry will fail too.
     pub(super) fn is_forbidden(&self) -> bool {
         match self {
             Self::Server { code, detail } => code == "NOPERM" || detail.contains("unknown command"),
@@ -198,7 +209,7 @@ impl Error {
         }
     }
 
-    /// True if and only if it is soon over by itself: another attempt within a second is worth its cost.
+    /// True if and only if the error is likely to end by itself within a second: retry soon.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::NoMaster | Self::Moved => true,
@@ -208,11 +219,11 @@ impl Error {
         }
     }
 
-    /// True if and only if the connections are of no more use after it.
+    /// True if and only if the connections cannot be used any more.
     pub(super) fn ends_session(&self) -> bool {
         match self {
             Self::Missing | Self::FieldName(_) | Self::FieldValue { .. } | Self::Refused(_) => false,
-            // Another server may have it, or the password is another one since.
+            // Another server may have the hash, or the password has changed.
             Self::Server { code, .. } => {
                 ["MOVED", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH"].contains(&code.as_str())
             }
@@ -220,7 +231,7 @@ impl Error {
         }
     }
 
-    /// True if and only if connections that have worked may meet it although Redis can be used: it has closed an idle
+    /// True if and only if a connection that worked may get this error although Redis is up: Redis closed an idle
     /// connection, or the hash has moved. It is a failure only if a new connection fails.
     pub(super) fn asks_for_reconnect(&self) -> bool {
         match self {
@@ -230,7 +241,7 @@ impl Error {
             | Self::NoMaster
             | Self::Moved
             | Self::Renew(_) => true,
-            // Redis answers on the other connection. What cannot be read as a reply is a fault that does not go away.
+            // Redis answers on the other connection. A malformed reply is a permanent fault.
             Self::Subscription(error) => !matches!(**error, Self::Unexpected),
             error => error.code() == Some("NOAUTH"),
         }
@@ -245,7 +256,7 @@ impl Error {
                 _ => Failure::Unreachable,
             },
             Self::PasswordFile { .. } | Self::Sentinel { .. } => Failure::Denied,
-            Self::Tls(refusal) => refusal.kind(),
+            Self::Tls(error) => encryption::failure(error),
             Self::TooLarge { .. } | Self::Refused(feed::Error::TooLarge { .. }) => Failure::TooLarge,
             Self::Subscription(error) | Self::Role(error) => error.kind(),
             Self::Unexpected
@@ -259,12 +270,11 @@ impl Error {
     }
 }
 
-/// What to do about it, where the server's own words do not say.
+/// Returns the fix, where the text of Redis does not state it.
 fn hint(code: &str) -> &'static str {
     match code {
-        // A source that follows a cluster follows this reply.
+        // A source that follows a cluster follows this reply instead.
         "MOVED" | "ASK" => "; it is a cluster: name it redis+cluster://",
-        "NOAUTH" => "; give --redis-password-file",
         "WRONGTYPE" => "; the key must be a hash",
         _ => "",
     }
@@ -278,7 +288,7 @@ fn remedy(has_password: bool) -> &'static str {
     if has_password {
         "give the sentinels the user and the password of the master, or none (requirepass, ACL)"
     } else {
-        "give the password of the master and the sentinels, --redis-password-file"
+        "it requires the password of the master"
     }
 }
 
@@ -292,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_missing_right_or_command_is_forbidden() {
+    fn only_a_missing_permission_or_command_is_forbidden() {
         assert!(server("NOPERM User ana has no permissions").is_forbidden());
         assert!(server("ERR unknown command 'SUBSCRIBE', with args beginning with:").is_forbidden());
         for reply in ["BUSY Redis is busy", "LOADING Redis is loading", "ERR max number of clients reached"] {
@@ -301,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_soon_over_is_tried_again_soon() {
+    fn busy_and_loading_replies_are_temporary() {
         for code in ["BUSY", "LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN"] {
             assert!(server(code).is_temporary(), "{code}");
         }
@@ -311,19 +321,29 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_subscription_is_an_outage_only_if_it_is_not_redis_that_speaks() {
+    fn a_lost_subscription_reconnects_unless_the_peer_is_not_redis() {
         let lost = |error| Error::Subscription(Box::new(error)).asks_for_reconnect();
         assert!(lost(Error::NoAnswer) && lost(Error::TooLarge { max: 1 }) && !lost(Error::Unexpected));
         assert!(Error::Closed.asks_for_reconnect() && !Error::NoAnswer.asks_for_reconnect());
     }
 
     #[test]
-    fn a_sentinel_that_refuses_is_named_with_what_to_do() {
-        let told =
-            |has_password| server("NOAUTH Authentication required.").at_sentinel("h:1", has_password).to_string();
+    fn a_refusal_of_a_sentinel_names_it_and_the_fix() {
+        let refused = |has_password| server("NOAUTH Authentication required.").at_sentinel("h:1", has_password);
         assert!(
-            told(false).starts_with("the sentinel h:1 refuses: NOAUTH: Authentication required; give the password")
+            refused(false)
+                .to_string()
+                .starts_with("the sentinel h:1 refuses: NOAUTH: Authentication required; it requires the password")
         );
-        assert!(told(true).starts_with("the sentinel h:1 refuses the password: NOAUTH"));
+        assert!(refused(true).to_string().starts_with("the sentinel h:1 refuses the password: NOAUTH"));
+    }
+
+    #[test]
+    fn only_a_password_that_was_not_sent_is_lacking() {
+        let noauth = || server("NOAUTH Authentication required.");
+        assert!(noauth().lacks_password() && noauth().at_sentinel("h:1", false).lacks_password());
+        assert!(Error::Role(Box::new(noauth())).lacks_password());
+        assert!(Error::Subscription(Box::new(noauth())).lacks_password());
+        assert!(!noauth().at_sentinel("h:1", true).lacks_password() && !server("WRONGPASS x").lacks_password());
     }
 }

@@ -1,21 +1,21 @@
-//! From an address to the server that has the hash.
+//! Finds the server that has the hash.
 
 use redis::{Value, cmd};
 
-use super::Error;
 use super::address::{Node, Topology};
 use super::connection::{ConnectContext, Connection};
+use super::error::Error;
 use super::login::log_in;
 use super::sentinel::Sentinels;
 use crate::stats::health::Failure;
 
-/// How many times one node of a cluster may point to another before nobody has the slot.
+/// The most redirections from one node of a cluster to another.
 const MAX_REDIRECTS: usize = 5;
 
-/// Returns the server that has the hash, and a connection that is logged in there. Of a cluster, `last` is asked first.
+/// Returns the server that has the hash, and a logged-in connection to it. In a cluster, `last` is asked first.
 ///
 /// # Errors
-/// If there is none that answers and lets mapcast in.
+/// If no server answers and grants access.
 pub(super) fn find(
     context: ConnectContext<'_>,
     sentinels: Option<&Sentinels>,
@@ -37,7 +37,7 @@ pub(super) fn find(
         };
         match found {
             Ok(found) => return Ok(found),
-            // What one of them says is worth more than that another one is away.
+            // An error reply of one node is more useful than another node that is unreachable.
             Err(error) if failure.as_ref().is_none_or(|before: &Error| before.kind() == Failure::Unreachable) => {
                 failure = Some(error);
             }
@@ -50,12 +50,12 @@ pub(super) fn find(
     Err(failure.unwrap_or(Error::Unexpected))
 }
 
-/// Follows the cluster's nodes from `node` to the one that has the hash's slot.
+/// Follows the redirections of the cluster from `node` to the node that has the slot of the hash.
 fn find_slot(context: ConnectContext<'_>, mut node: Node) -> Result<(Node, Connection), Error> {
     for _ in 0..=MAX_REDIRECTS {
         let mut connection = log_in(context, &node)?;
         match connection.ask::<Value>(cmd("EXISTS").arg(&context.address.key)) {
-            // It has the slot until the last key of it is on the other node.
+            // This node has the slot until its last key has moved.
             Err(Error::Server { code, .. }) if code == "ASK" => return Ok((node, connection)),
             Err(Error::Server { code, detail }) if code == "MOVED" => node = moved_to(&detail, &node)?,
             outcome => return outcome.map(|_| (node, connection)),
@@ -64,7 +64,7 @@ fn find_slot(context: ConnectContext<'_>, mut node: Node) -> Result<(Node, Conne
     Err(Error::Moved)
 }
 
-/// Reads `SLOT HOST:PORT`, where an empty host means the one that was asked.
+/// Parses `SLOT HOST:PORT`. An empty host is that of the node that was asked.
 pub(super) fn moved_to(detail: &str, asked: &Node) -> Result<Node, Error> {
     let there = detail.split_whitespace().nth(1).and_then(|there| there.rsplit_once(':'));
     let (host, port) = there.ok_or(Error::Unexpected)?;
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_says_where_the_slot_is() {
+    fn a_redirection_names_the_node_of_the_slot() {
         let asked = Node::Tcp("a".to_owned(), 1);
         for (detail, wanted) in
             [("866 10.0.0.2:7001", "10.0.0.2:7001"), ("866 ::1:7001", "[::1]:7001"), ("866 :7001", "a:7001")]

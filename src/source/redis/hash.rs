@@ -1,22 +1,22 @@
-//! From the fields of a hash to a map.
+//! Converts the reply to HGETALL to a map.
 
 use std::collections::btree_map::Entry;
 
 use redis::Value as Reply;
 
-use super::Error;
+use super::error::Error;
 use crate::display::escape::escape_start;
 use crate::format;
 use crate::map::{Budget, Key, Map, Value, ValueSeed};
 
-/// Characters of a field's name that an error shows.
+/// The most characters of a field's name in an error.
 const MAX_NAME: usize = 64;
 
 /// A name and a value.
 type Field = (Vec<u8>, Vec<u8>);
 
-/// Returns the names and values that `reply`, to HGETALL, has: an array of bulk strings, names and values by turns. Nothing
-/// is guessed: what is not exactly that is not from Redis, or was damaged on the context.
+/// Returns the fields in `reply`, the reply to HGETALL: an array of bulk strings, names and values in turn. Any other reply is
+/// not from Redis, or was damaged on the way.
 ///
 /// # Errors
 /// `Malformed`.
@@ -36,11 +36,11 @@ pub(super) fn fields(reply: Reply) -> Result<Vec<Field>, Error> {
     Ok(fields)
 }
 
-/// Returns the map of a hash's fields. Names are texts, whatever they look like, as JSON's are. A value is text; bytes where
-/// it is no UTF-8; and where `is_json`, what it is as JSON if it is JSON.
+/// Returns the map of `fields`. Names are strings, also if they look like numbers, as in JSON. A value is a string, or bytes
+/// if it is not UTF-8; with `is_json` it is the JSON value if it is valid JSON.
 ///
 /// # Errors
-/// `FieldName`, `FieldValue`, and `Malformed` if a name stands twice, which no hash has.
+/// `FieldName`, `FieldValue`, and `Malformed` for a duplicate name, which a hash cannot have.
 pub(super) fn to_map(fields: Vec<Field>, is_json: bool) -> Result<Map, Error> {
     let len = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
     let budget = Budget::for_payload(len);
@@ -110,20 +110,20 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_stands_twice_is_refused() {
+    fn a_duplicate_field_is_refused() {
         let error = to_map(flat(&[("a\n", b"1"), ("b", b"2"), ("a\n", b"1")]), false).unwrap_err();
         assert!(matches!(&error, Error::Malformed(why) if why == "the field a\\n twice"), "{error:?}");
     }
 
     #[test]
-    fn names_are_texts_and_values_are_text_or_bytes() {
+    fn names_are_strings_and_values_strings_or_bytes() {
         let map = to_map(flat(&[("1", b"10"), ("a", b"\xff"), ("", b"")]), false).unwrap();
         let wanted = [("1", "10".into()), ("a", Value::Bytes(vec![0xff])), ("", "".into())];
         assert_eq!(map, wanted.map(|(name, value)| (name.into(), value)).into());
     }
 
     #[test]
-    fn values_that_are_json_are_taken_as_such_where_that_is_wanted() {
+    fn with_json_values_that_are_json_are_parsed() {
         let fields =
             flat(&[("n", b"10"), ("t", b"true"), ("l", b"[1,\"x\"]"), ("s", b"\"10\""), ("p", b"plain"), ("e", b"")]);
         let map = to_map(fields, true).unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_map_holds_is_refused_by_its_field() {
+    fn an_invalid_name_or_value_is_refused_with_its_field() {
         let error = to_map(flat(&[("big\x1b", b"99999999999999999999")]), true).unwrap_err();
         assert!(matches!(&error, Error::FieldValue { name, .. } if name == "big\\u{1b}"), "{error:?}");
         assert!(matches!(to_map(vec![(b"\xff".to_vec(), vec![])], false), Err(Error::FieldName(_))));

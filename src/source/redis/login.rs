@@ -1,15 +1,15 @@
-//! A connection that Redis lets in: the password and the database.
+//! Logs in: sends the password and selects the database.
 
 use redis::{Value, cmd};
 
-use super::Error;
 use super::address::{Node, Password};
 use super::connection::{ConnectContext, Connection};
+use super::error::Error;
 
-/// Returns a connection to `node` that may be used.
+/// Returns a logged-in connection to `node`.
 ///
 /// # Errors
-/// If it does not answer, or does not let mapcast in.
+/// If the node does not answer, or denies access.
 pub(super) fn log_in(context: ConnectContext<'_>, node: &Node) -> Result<Connection, Error> {
     let (mut connection, address) = (Connection::open(node, context)?, context.address);
     if let Some(password) = &address.password {
@@ -21,10 +21,10 @@ pub(super) fn log_in(context: ConnectContext<'_>, node: &Node) -> Result<Connect
     Ok(connection)
 }
 
-/// Shows the password as it is now, for `user` or, without one, the default user.
+/// Authenticates `user`, or the default user, with the current password.
 ///
 /// # Errors
-/// If it cannot be read or is refused.
+/// If the password cannot be read or is refused.
 pub(super) fn authenticate(connection: &mut Connection, user: Option<&str>, password: &Password) -> Result<(), Error> {
     let password = password.read()?;
     let mut auth = cmd("AUTH");

@@ -1,14 +1,15 @@
-//! A hash in Redis or Valkey: the shared state of many servers, which others write.
+//! The Redis source: publishes a hash in Redis or Valkey that other programs write.
 //!
-//! The hash is read when a change is announced and once a period anyway. Writers announce on the channel `mapcast:NAME`;
-//! the server itself does on `__keyspace@DB__:NAME`, where `notify-keyspace-events` has `Kh` and `Kg`; writers who can do
-//! neither count up the number in `NAME:revision`, which is looked at once a second where it exists.
+//! It reads the hash when a change is announced, and once a period in any case. Writers announce a change on the channel
+//! `mapcast:NAME`. Redis itself announces it on `__keyspace@DB__:NAME` if `notify-keyspace-events` has `Kh` and `Kg`.
+//! Writers that can do neither increment the number in `NAME:revision`, which is read once a second if it exists.
 
 mod address;
 mod connection;
 mod error;
 mod find;
 mod hash;
+mod limits;
 mod login;
 mod pubsub;
 mod scan;
@@ -20,10 +21,12 @@ pub mod testing;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Source;
 use super::connection_log::ConnectionLog;
 use super::encryption;
+use super::error as source;
 use super::report::Notice;
-use super::{Sink, Source};
+use super::sink::Sink;
 use crate::client::{Backoff, Resolver};
 use crate::display::error_chain::ErrorChain;
 use crate::display::escape::escape;
@@ -33,53 +36,41 @@ use crate::tls::Connector;
 use address::{Node, Topology};
 use connection::ConnectContext;
 use error::Error;
+use limits::{MAX_REPLY_FRAMES, MIN_MAX_REPLY, SOON};
 use sentinel::Sentinels;
-use session::{Session, Woken};
+use session::{Session, WakeReason};
 
 pub use address::{Address, Password};
 
-/// How long Redis may be silent when it is asked something, or is connected to: 2 s, as its other clients wait.
-const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How much longer than the largest frame a reply may be: room for what the protocol puts around each field, and for
-/// values that take less room in the frame.
-const MAX_REPLY_FRAMES: usize = 4;
-
-/// The least limit for a reply, however small the frames: 1 MiB.
-const MIN_MAX_REPLY: usize = 1024 * 1024;
-
-/// How soon what is temporary is looked at again: 1 s.
-const SOON: Duration = Duration::from_secs(1);
-
 /// Follows a hash in Redis or Valkey.
 ///
-/// The last good map stays while Redis is away, silent or wrong; a key that is not there counts as wrong, because a
-/// deletion, an expiry, an eviction and a server that has lost its data all look alike, and none of them should empty a
-/// fleet unasked.
+/// The last good map stays while Redis is unreachable or silent, or its data is invalid. A missing key counts as invalid:
+/// a deletion, an expiry, an eviction and a server that lost its data all look alike, and none of them should send an empty
+/// map to a whole fleet by accident.
 #[derive(Debug)]
 pub struct Redis {
     address: Address,
-    /// Encrypts the connections, if they are to be; read when it is loaded.
+    /// Encrypts the connections, if TLS is configured. Set when the source is loaded.
     tls: Option<Arc<Connector>>,
-    /// Outlives the connections, so that a lookup that hangs is not begun again.
+    /// Outlives the connections, so that a lookup that hangs is not started again.
     resolver: Arc<Resolver>,
     log: ConnectionLog,
-    /// The server that had the hash last.
+    /// The last server that had the hash.
     last: Option<Node>,
-    /// Whether the log says that there is no subscription.
-    told_unsubscribed: bool,
+    /// Whether the missing subscription is in the log.
+    reported_unsubscribed: bool,
 }
 
 impl Redis {
-    /// Returns the source that follows the hash at `address`. Connects to nobody yet.
+    /// Returns the source that follows the hash at `address`. Does not connect yet.
     pub fn new(address: Address) -> Self {
         let log = ConnectionLog::new(address.to_string());
         let resolver = Arc::new(Resolver::new());
-        Self { address, tls: None, resolver, log, last: None, told_unsubscribed: false }
+        Self { address, tls: None, resolver, log, last: None, reported_unsubscribed: false }
     }
 
-    /// Reads the hash over and over, from one pair of connections, until they are of no more use or the program stops. Sets
-    /// `has_answered` if Redis has answered.
+    /// Reads the hash at each change, over one pair of connections, until they fail or the program stops. Sets `has_answered`
+    /// if Redis has answered.
     fn follow_session(
         &mut self,
         sink: &Sink,
@@ -94,7 +85,7 @@ impl Redis {
         let context = ConnectContext { address: &address, tls: tls.as_ref(), max, resolver: &resolver, stop };
         let mut session = Session::open(context, sentinels, self.last.as_ref())?;
         loop {
-            self.tell_changes(&session);
+            self.log_changes(&session);
             let mut limit = Duration::MAX;
             match session.fetch().and_then(|map| Ok(sink.publish(map)?)) {
                 Ok(published) => {
@@ -110,33 +101,33 @@ impl Redis {
                 }
             }
             *has_answered = true;
-            if session.wait_change(limit)? == Woken::Stop {
+            if session.wait_change(limit)? == WakeReason::Stop {
                 return Ok(());
             }
         }
     }
 
-    /// Says if another server is followed than before, or the announcements do not come.
-    fn tell_changes(&mut self, session: &Session<'_>) {
+    /// Logs a change of the server that is followed, and a missing or restored subscription.
+    fn log_changes(&mut self, session: &Session<'_>) {
         let (name, node) = (self.log.name(), session.node());
         if let Some(before) = self.last.replace(node.clone()).filter(|before| before != node) {
             log::info!("{name}: following {} in place of {}", escape(&node.to_string()), escape(&before.to_string()));
         }
-        let (was_told, period) = (self.told_unsubscribed, self.address.period);
-        self.told_unsubscribed = session.unsubscribed().is_some();
+        let (was_reported, period) = (self.reported_unsubscribed, self.address.period);
+        self.reported_unsubscribed = session.unsubscribed().is_some();
         match session.unsubscribed() {
-            Some(error) if !was_told && error.is_forbidden() => {
+            Some(error) if !was_reported && error.is_forbidden() => {
                 log::warn!("{name}: this user may not subscribe, so a change is seen after up to {period:?}");
             }
-            Some(error) if !was_told => {
+            Some(error) if !was_reported => {
                 log::warn!("{name}: cannot subscribe, so a change is seen after up to {period:?}: {error}");
             }
-            None if was_told => log::info!("{name}: subscribed again"),
+            None if was_reported => log::info!("{name}: subscribed again"),
             _ => {}
         }
     }
 
-    /// Starts the thread that asks the sentinels, where there are any and it does not run.
+    /// Starts the thread that asks the sentinels, if there are any and it is not running.
     fn ask_sentinels(&self, stop: &Shutdown, running: &mut Option<Sentinels>) -> Result<(), Error> {
         let Topology::Sentinel { master } = &self.address.topology else { return Ok(()) };
         if running.as_ref().is_none_or(Sentinels::has_ended) {
@@ -148,14 +139,18 @@ impl Redis {
 
     fn fail(&mut self, error: Error, sink: &Sink) {
         let (name, kind) = (self.log.name().to_owned(), error.kind());
-        let error = super::Error::Upstream { name, kind, source: error.into() };
+        let error = if error.lacks_password() {
+            source::Error::NoPassword { name, source: error.into() }
+        } else {
+            source::Error::Upstream { name, kind, source: error.into() }
+        };
         self.log.down(&error, sink).iter().for_each(Notice::log);
     }
 }
 
 impl Source for Redis {
-    /// Reads the files of TLS, and no map: Redis may be away, and the clients need not wait for it to come back.
-    fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), super::Error> {
+    /// Reads the TLS files, and no map: Redis may be unreachable, and clients can connect without it.
+    fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), source::Error> {
         if let Some(Password::File(path)) = &self.address.password {
             warn_if_public(path, "the password");
         }
@@ -165,7 +160,7 @@ impl Source for Redis {
 
     fn follow(&mut self, sink: &Sink, stop: &Shutdown) {
         let (mut backoff, mut sentinels) = (Backoff::new(), None);
-        // Before that, no connection is replaced without a pause.
+        // Until then a connection is replaced only after a pause.
         let mut reconnect_at = Instant::now();
         while !stop.is_triggered() {
             let (mut has_answered, named) = (false, sentinels.as_ref().and_then(Sentinels::named));

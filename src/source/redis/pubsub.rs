@@ -1,4 +1,4 @@
-//! The connection that is subscribed to the announcements, and nothing else.
+//! The connection that is subscribed to the announcements of changes.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -7,41 +7,42 @@ use redis::{Msg, Value, cmd};
 
 use super::address::Address;
 use super::connection::Connection;
-use super::{Error, TIMEOUT};
+use super::error::Error;
+use super::limits::TIMEOUT;
 
-/// How long nothing may be said on a connection before it is asked for a sign of life: 5 s, the server's default interval.
-pub(super) const LIFE_PERIOD: Duration = Duration::from_secs(5);
+/// How long a connection may be silent before a PING: 5 s, the server's default interval.
+pub(super) const PING_PERIOD: Duration = Duration::from_secs(5);
 
-/// How long announcements are read in one go: 10 ms. A writer may send them faster than they are read.
+/// The longest time for reading announcements at once: 10 ms. A writer may send them faster than they are read.
 const MAX_DRAIN: Duration = Duration::from_millis(10);
 
 /// A connection that is subscribed to at least one of the two channels.
 pub(super) struct PubSub {
     connection: Connection,
-    /// When anything was said on it.
-    heard: Instant,
-    /// When it was asked for a sign of life that has not come yet.
+    /// When the last message was received.
+    last_received: Instant,
+    /// When the PING was sent that is not answered yet.
     pinged: Option<Instant>,
 }
 
-/// What has come in one go.
+/// The result of reading the available announcements.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Drained {
-    /// Something was announced.
+    /// A change was announced.
     pub(super) announced: bool,
-    /// There may be more, of which the socket need not tell any more.
+    /// There may be more, for which the socket need not become readable again.
     pub(super) unfinished: bool,
 }
 
 impl PubSub {
-    /// Subscribes `connection` to both channels, as far as this user may.
+    /// Subscribes `connection` to the channels that this user may read.
     ///
     /// # Errors
-    /// `Ok(Err(_))` is the reason why Redis does not let this user subscribe to any, although the hash may be read; `Err` is a
-    /// failure of the connection, or of Redis as a whole.
+    /// `Ok(Err(_))` if this user may not subscribe to any channel, although the hash may be read; `Err` if the connection or
+    /// Redis as a whole fails.
     pub(super) fn subscribe(mut connection: Connection, address: &Address) -> Result<Result<Self, Error>, Error> {
         let (mut subscribed, mut refusal) = (false, Error::Unexpected);
-        // One by one: where one channel is forbidden, the whole command is.
+        // One by one: Redis refuses the whole command for one forbidden channel.
         for channel in [address.channel(), address.keyspace_channel()] {
             match connection.ask::<Value>(cmd("SUBSCRIBE").arg(&channel)) {
                 Ok(_) => subscribed = true,
@@ -52,35 +53,35 @@ impl PubSub {
                 }
             }
         }
-        let pubsub = Self { connection, heard: Instant::now(), pinged: None };
+        let pubsub = Self { connection, last_received: Instant::now(), pinged: None };
         Ok(if subscribed { Ok(pubsub) } else { Err(refusal) })
     }
 
-    /// Reads what has come, for 10 ms at most, and does not wait for more. However much it is, it is one change.
+    /// Reads the available messages, for 10 ms at most, without waiting for more. All of them count as one change.
     ///
     /// # Errors
     /// `Subscription` if the connection is lost.
     pub(super) fn drain(&mut self) -> Result<Drained, Error> {
         let (started, mut announced) = (Instant::now(), false);
         while let Some(value) = self.connection.read_ready().map_err(lost)? {
-            (self.heard, self.pinged) = (Instant::now(), None);
+            (self.last_received, self.pinged) = (Instant::now(), None);
             announced |= Msg::from_owned_value(value).is_some();
-            if self.heard.saturating_duration_since(started) >= MAX_DRAIN {
+            if self.last_received.saturating_duration_since(started) >= MAX_DRAIN {
                 return Ok(Drained { announced, unfinished: true });
             }
         }
         Ok(Drained { announced, unfinished: false })
     }
 
-    /// When [`ping`](Self::ping) is to be called.
+    /// When to call [`ping`](Self::ping).
     pub(super) fn due(&self) -> Instant {
-        self.pinged.map_or(self.heard + LIFE_PERIOD, |since| since + TIMEOUT)
+        self.pinged.map_or(self.last_received + PING_PERIOD, |since| since + TIMEOUT)
     }
 
-    /// Asks for a sign of life if nothing was said for long: a connection on which nothing is said may have died.
+    /// Sends a PING if it is due: a silent connection may be dead.
     ///
     /// # Errors
-    /// `Subscription` if none has come in time.
+    /// `Subscription` if the last PING was not answered in time.
     pub(super) fn ping(&mut self) -> Result<(), Error> {
         if Instant::now() < self.due() {
             return Ok(());
@@ -89,7 +90,7 @@ impl PubSub {
             return Err(lost(Error::NoAnswer));
         }
         self.pinged = Some(Instant::now());
-        self.connection.tell(&cmd("PING")).map_err(lost)
+        self.connection.send(&cmd("PING")).map_err(lost)
     }
 }
 
@@ -121,11 +122,11 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let connection = Connection::over(ours, 1000, stop);
-        (PubSub { connection, heard: Instant::now(), pinged: None }, theirs)
+        (PubSub { connection, last_received: Instant::now(), pinged: None }, theirs)
     }
 
     #[test]
-    fn reading_a_flood_of_announcements_ends_before_the_flood() {
+    fn reading_an_endless_flood_of_announcements_ends() {
         let stop = Shutdown::new().unwrap();
         let (mut listener, mut theirs) = pair(&stop);
         let has_ended = AtomicBool::new(false);
@@ -136,7 +137,7 @@ mod tests {
                     let _ = theirs.write_all(&MESSAGE.repeat(500));
                 }
             });
-            // So that the test ends, whatever becomes of it.
+            // Ends the test in any case.
             let watchdog = scope.spawn(|| {
                 thread::park_timeout(Duration::from_secs(20));
                 has_ended.store(true, Ordering::SeqCst);
@@ -150,17 +151,17 @@ mod tests {
             drop(listener);
             (drained, was_in_time)
         });
-        assert!(was_in_time, "the flood came to its end first");
+        assert!(was_in_time, "the flood ended first");
         assert_eq!(drained, Drained { announced: true, unfinished: true });
     }
 
     #[test]
-    fn a_silent_connection_is_asked_for_life_and_its_answer_is_no_announcement() {
+    fn a_silent_connection_is_pinged_and_a_pong_is_not_a_change() {
         let stop = Shutdown::new().unwrap();
         let (mut listener, mut theirs) = pair(&stop);
         listener.ping().unwrap();
-        assert!(listener.pinged.is_none(), "it was heard of a moment ago");
-        listener.heard -= LIFE_PERIOD;
+        assert!(listener.pinged.is_none(), "a message was received a moment ago");
+        listener.last_received -= PING_PERIOD;
         listener.ping().unwrap();
         let mut ping = [0; 14];
         theirs.read_exact(&mut ping).unwrap();

@@ -1,39 +1,38 @@
-//! Where a reply ends, found as its bytes come.
+//! Splits a stream into whole replies of RESP2.
 //!
-//! The crate's own parser goes on over a stream as well, but a byte that begins no reply is lost on it where a read ends
-//! behind that byte: what it makes of damaged bytes depends on how they were cut. So it is given whole replies alone.
+//! The parser of the crate `redis` can read a stream too, but it drops an invalid byte if a read ends after it: its result for
+//! damaged bytes depends on how they are split. So it gets whole replies only.
 
 use std::io::{self, Read};
 
 use redis::Value;
 
-/// How deep arrays may be nested: those that are asked for here have two levels.
+/// The deepest nesting of arrays. The replies to the commands of this source have two levels.
 const MAX_DEPTH: usize = 8;
 
-/// Bytes that are read at once.
+/// The bytes of one read.
 const CHUNK: usize = 16 * 1024;
 
-/// Reads one reply after the other.
+/// Reads replies from a stream.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
-    /// Received, and no part of a reply that was returned.
+    /// The bytes that were received after the last whole reply.
     received: Vec<u8>,
-    /// How many of these bytes are elements that have come whole.
+    /// The length of the whole elements in them.
     at: usize,
-    /// How many elements are still to come of each array that has begun, the outermost first.
+    /// The number of missing elements of each unfinished array, the outermost first.
     open: Vec<usize>,
 }
 
-/// The bytes are not a reply of RESP2, the protocol that is spoken without `HELLO`.
+/// The bytes are not a reply of RESP2, the protocol without `HELLO`.
 #[derive(Debug)]
 pub(super) struct Malformed;
 
 impl Replies {
-    /// Returns the next reply. What has come of it when `stream` fails is kept, and `None` returned: ask again, or ask the
-    /// stream for its reason.
+    /// Returns the next reply; `None` if `stream` fails first. The bytes that were received are kept for the next call.
     ///
     /// # Errors
-    /// If it is malformed. The position in the stream is then unknown.
+    /// If the reply is malformed. The position in the stream is unknown then.
     pub(super) fn next(&mut self, stream: &mut impl Read) -> Result<Option<Value>, Malformed> {
         let mut chunk = [0; CHUNK];
         while !self.is_whole()? {
@@ -49,7 +48,7 @@ impl Replies {
         Ok(Some(value))
     }
 
-    /// Goes over the elements that have come. Returns true if and only if they are a whole reply.
+    /// Scans the received elements. Returns true if and only if they are a whole reply.
     fn is_whole(&mut self) -> Result<bool, Malformed> {
         loop {
             let Some((kind, len)) = self.element()? else { return Ok(false) };
@@ -61,7 +60,7 @@ impl Replies {
                 self.open.push(elements);
                 continue;
             }
-            // Whatever it completes ends with it.
+            // It may be the last element of several arrays.
             while let Some(left) = self.open.last_mut() {
                 *left -= 1;
                 if *left > 0 {
@@ -75,8 +74,8 @@ impl Replies {
         }
     }
 
-    /// Returns the length of the next element, of an array's beginning with how many elements follow it; `None` if it has not
-    /// come whole.
+    /// Returns the length of the next element, and the number of elements if it is the head of an array; `None` if it is
+    /// incomplete.
     fn element(&self) -> Result<Option<(Option<usize>, usize)>, Malformed> {
         let rest = &self.received[self.at..];
         let Some(kind) = rest.first() else { return Ok(None) };
@@ -84,17 +83,17 @@ impl Replies {
             return Err(Malformed);
         }
         let Some(line_len) = rest.windows(2).position(|two| two == b"\r\n") else { return Ok(None) };
-        let (line, behind) = (&rest[1..line_len], line_len + 2);
+        let (line, next) = (&rest[1..line_len], line_len + 2);
         let number = || std::str::from_utf8(line).ok().and_then(|text| text.parse::<i64>().ok()).ok_or(Malformed);
         Ok(match kind {
-            b'+' | b'-' => Some((None, behind)),
-            b':' => number().map(|_| Some((None, behind)))?,
+            b'+' | b'-' => Some((None, next)),
+            b':' => number().map(|_| Some((None, next)))?,
             // A negative number of bytes or elements is null.
             _ => match (usize::try_from(number()?), kind) {
-                (Err(_), _) => Some((None, behind)),
-                (Ok(elements), b'*') => Some((Some(elements), behind)),
+                (Err(_), _) => Some((None, next)),
+                (Ok(elements), b'*') => Some((Some(elements), next)),
                 (Ok(bytes), _) => {
-                    let end = bytes.checked_add(behind).ok_or(Malformed)?;
+                    let end = bytes.checked_add(next).ok_or(Malformed)?;
                     match rest.get(end..).unwrap_or_default() {
                         [b'\r', b'\n', ..] => Some((None, end + 2)),
                         [] | [b'\r'] => None,
@@ -110,13 +109,13 @@ impl Replies {
 mod tests {
     use super::*;
 
-    /// What is there, and then nothing for now.
+    /// Reads the next reply from a stream that has `bytes` and then fails.
     fn next(replies: &mut Replies, bytes: &[u8]) -> Option<Result<Value, ()>> {
         replies.next(&mut &*bytes).map_err(|Malformed| ()).transpose()
     }
 
     #[test]
-    fn a_reply_is_the_same_however_it_is_cut() {
+    fn a_reply_is_the_same_however_it_is_split() {
         let reply = b"*3\r\n$2\r\na\n\r\n*2\r\n:-5\r\n*0\r\n$-1\r\n";
         for at in 1..reply.len() {
             let mut replies = Replies::default();
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_no_reply_is_malformed_though_it_came_alone() {
+    fn an_invalid_byte_is_malformed_also_on_its_own() {
         for bytes in [
             "\n",
             "*1\r\n\n",

@@ -1,4 +1,4 @@
-//! What is said to the server that has the hash, and waiting for the moment to read it again.
+//! A session with the server that has the hash: reads it, and waits for the next change.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -7,74 +7,74 @@ use redis::{Cmd, FromRedisValue, Value, cmd};
 
 use super::address::{Node, Topology};
 use super::connection::{ConnectContext, Connection};
+use super::error::Error;
 use super::find::{find, moved_to};
+use super::hash;
 use super::login::log_in;
-use super::pubsub::{LIFE_PERIOD, PubSub};
+use super::pubsub::{PING_PERIOD, PubSub};
 use super::sentinel::Sentinels;
-use super::{Error, hash};
+
 use crate::map::Map;
 
-/// How often the revision is looked at.
+/// How often the revision is read.
 const REVISION_PERIOD: Duration = Duration::from_secs(1);
 
-/// How soon after a reading announcements make another one: after as long as the reading took, 10 ms at least and 100 ms at
-/// most. So a writer that announces without pause has the hash read a hundred times a second, and half of the time is left to
-/// everything else.
+/// The pause between a reading and the next one for an announcement: as long as the reading took, from 10 ms to 100 ms. A
+/// writer that announces without pause causes at most a hundred readings a second, which take at most half of the time.
 const MIN_GAP: Duration = Duration::from_millis(10);
 const MAX_GAP: Duration = Duration::from_millis(100);
 
-/// How soon Redis is asked again to let this user subscribe: 1 min after it has said that the user may not, 5 s after
-/// another refusal.
+/// When a refused subscription is tried again: after 1 min if this user may not subscribe, after 5 s for another reason.
 const FORBIDDEN_FOR: Duration = Duration::from_mins(1);
 const REFUSED_FOR: Duration = Duration::from_secs(5);
 
-/// A server, over two connections: one that asks, and one that only listens. One connection for both would need a protocol
-/// that servers before Redis 6 do not speak.
+/// A server with two connections: one for commands, one for subscriptions. A single connection for both would need RESP3,
+/// which servers before Redis 6 do not support.
 struct Peer {
     node: Node,
     commands: Connection,
-    /// `None` if this user may not listen.
+    /// `None` if this user may not subscribe.
     pubsub: Option<PubSub>,
 }
 
-/// The server that has the hash, as long as it is the one and its connections last.
+/// The connections to the server that has the hash.
 pub(super) struct Session<'source> {
     context: ConnectContext<'source>,
     sentinels: Option<&'source Sentinels>,
     owner: Peer,
-    /// In a cluster: the node to which the owner moves the hash or the revision, key by key.
+    /// In a cluster: the node that the slot of the hash is being moved to, key by key.
     importing: Option<Peer>,
-    /// Why there is no subscription, and when it is tried again.
+    /// Why there is no subscription, and when to try again.
     unsubscribed: Option<(Error, Instant)>,
-    /// The revision that came with the last map; `None` if there is none, or this user may not read it.
+    /// The revision at the last reading; `None` if there is none, or this user may not read it.
     revision: Option<Vec<u8>>,
-    /// Before that, announcements do not make another reading.
+    /// Until then announcements do not cause another reading.
     gap_end: Instant,
-    /// Announcements were left to be read.
+    /// Whether there may be unread announcements.
     is_unread: bool,
 }
 
-/// Why a wait is over.
+/// Why a wait has ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Woken {
+pub(super) enum WakeReason {
     /// It is time to read the hash.
-    Look,
-    /// The program stops.
+    Read,
+    /// The program is shutting down.
     Stop,
 }
 
 impl<'source> Session<'source> {
-    /// Finds the server and connects to it. `last` is the one that had the hash before.
+    /// Finds the server and connects to it. `last` is the server that had the hash before.
     ///
     /// # Errors
-    /// If there is none that answers and lets mapcast in.
+    /// If no server answers and grants access.
     pub(super) fn open(
         context: ConnectContext<'source>,
         sentinels: Option<&'source Sentinels>,
         last: Option<&Node>,
     ) -> Result<Self, Error> {
         let (node, commands) = find(context, sentinels, last)?;
-        // Before the first map is read, so that no change falls in between.
+        // Before the first reading, so that no change is missed.
         let (owner, refusal) = Peer::listen(context, node, commands)?;
         let unsubscribed = refusal.map(with_retry);
         let (importing, revision, gap_end) = (None, None, Instant::now());
@@ -94,7 +94,7 @@ impl<'source> Session<'source> {
     /// Reads the hash.
     ///
     /// # Errors
-    /// See [`Error::ends_session`] for which of them leave the session as good as before.
+    /// See [`Error::ends_session`] for the errors after which the session can be used.
     pub(super) fn fetch(&mut self) -> Result<Map, Error> {
         let started = Instant::now();
         let fetched = self.fetch_fields();
@@ -109,31 +109,32 @@ impl<'source> Session<'source> {
     fn fetch_fields(&mut self) -> Result<Value, Error> {
         if let Some(sentinels) = self.sentinels {
             sentinels.check(&self.owner.node)?;
-            self.owner.commands.tell(&cmd("ROLE"))?;
+            self.owner.commands.send(&cmd("ROLE"))?;
         }
-        // The revision first: a change between the two shows at the next look. In one go, to wait once.
+        // The revision first: a change between the two is seen at the next check. Pipelined, to wait once.
         let (get, get_all) = (self.get_revision(), cmd("HGETALL").arg(&self.context.address.key).to_owned());
-        self.owner.commands.tell(&get)?;
-        self.owner.commands.tell(&get_all)?;
-        let role = self.sentinels.map(|_| self.owner.commands.answer()).transpose()?;
-        let revision = self.owner.commands.answer()?;
-        let fields = self.owner.commands.answer()?;
-        // A master that was made a replica without the sentinels goes on answering.
+        self.owner.commands.send(&get)?;
+        self.owner.commands.send(&get_all)?;
+        let role = self.sentinels.map(|_| self.owner.commands.reply_or_refusal()).transpose()?;
+        let revision = self.owner.commands.reply_or_refusal()?;
+        let fields = self.owner.commands.reply_or_refusal()?;
+        // A master that became a replica without the sentinels still answers.
         match role {
             Some(Ok(Value::Array(role))) if role.first() == Some(&Value::BulkString(b"master".to_vec())) => {}
             Some(Err(error)) => return Err(Error::Role(Box::new(error))),
             Some(_) => return Err(Error::NoMaster),
             None => {}
         }
-        let is_asked = |answer: &Result<Value, Error>| answer.as_ref().is_err_and(|error| error.code() == Some("ASK"));
-        let (revision, fields) = if self.is_cluster() && (is_asked(&revision) || is_asked(&fields)) {
-            // One after the other, and in this order again: each may be on either node.
+        let is_redirected =
+            |answer: &Result<Value, Error>| answer.as_ref().is_err_and(|error| error.code() == Some("ASK"));
+        let (revision, fields) = if self.is_cluster() && (is_redirected(&revision) || is_redirected(&fields)) {
+            // One by one, in the same order: each may be on either node.
             (self.ask(&get)?, self.ask(&get_all)?)
         } else {
             self.importing = None;
             (revision, fields)
         };
-        // Without braces in the hash's name the revision has another slot, and another node may say so.
+        // Without braces in the name of the hash, the revision has another slot, and may be on another node.
         self.revision = revision.ok().and_then(|value| Option::from_redis_value(value).ok()).flatten();
         match fields {
             Err(error) if self.is_cluster() && ["MOVED", "ASK"].map(Some).contains(&error.code()) => Err(Error::Moved),
@@ -141,13 +142,13 @@ impl<'source> Session<'source> {
         }
     }
 
-    /// Asks the owner, and the importing node if the owner says so.
+    /// Sends `command` to the owner, or to the importing node if the owner redirects it there.
     ///
     /// # Errors
-    /// If a connection is lost. What Redis refuses is inside.
+    /// If a connection is lost. An error reply is the inner error.
     fn ask(&mut self, command: &Cmd) -> Result<Result<Value, Error>, Error> {
-        self.owner.commands.tell(command)?;
-        let there = match self.owner.commands.answer()? {
+        self.owner.commands.send(command)?;
+        let there = match self.owner.commands.reply_or_refusal()? {
             Err(Error::Server { code, detail }) if code == "ASK" && self.is_cluster() => {
                 moved_to(&detail, &self.owner.node)?
             }
@@ -155,14 +156,14 @@ impl<'source> Session<'source> {
         };
         if self.importing.as_ref().is_none_or(|peer| peer.node != there) {
             let commands = log_in(self.context, &there)?;
-            // Its announcements begin before the hash is read there. Without them, there are those of the owner.
+            // Subscribe before the hash is read there. Without a subscription, the owner's announcements remain.
             self.importing = Some(Peer::listen(self.context, there, commands)?.0);
         }
         let Some(importing) = &mut self.importing else { return Err(Error::Moved) };
-        importing.commands.tell(&cmd("ASKING"))?;
-        importing.commands.tell(command)?;
-        let allowed = importing.commands.answer()?;
-        let answer = importing.commands.answer()?;
+        importing.commands.send(&cmd("ASKING"))?;
+        importing.commands.send(command)?;
+        let allowed = importing.commands.reply_or_refusal()?;
+        let answer = importing.commands.reply_or_refusal()?;
         Ok(allowed.and(answer))
     }
 
@@ -174,36 +175,36 @@ impl<'source> Session<'source> {
         cmd("GET").arg(self.context.address.revision_key()).to_owned()
     }
 
-    /// Waits until a change is announced, the revision is another one, the period or `limit` is over, or the program stops.
+    /// Waits until a change is announced, the revision has changed, the period or `limit` has passed, or the program stops.
     ///
     /// # Errors
-    /// If a connection is lost or does not answer, or another server is to be used.
-    pub(super) fn wait_change(&mut self, limit: Duration) -> Result<Woken, Error> {
-        // A period that the clock cannot reach never ends.
-        let look_at = Instant::now().checked_add(self.context.address.period.min(limit));
+    /// If a connection is lost or does not answer, or another server must be used.
+    pub(super) fn wait_change(&mut self, limit: Duration) -> Result<WakeReason, Error> {
+        // `None` for a period that the clock cannot represent: it never ends.
+        let read_at = Instant::now().checked_add(self.context.address.period.min(limit));
         let mut revision_at = self.next_revision();
         let mut announced = false;
         loop {
-            let listeners_due = self.listeners().map(|listener| listener.due()).min();
+            let ping_at = self.subscriptions().map(|pubsub| pubsub.due()).min();
             let retry_at = self.unsubscribed.as_ref().map(|(_, at)| *at);
             let gap_end = announced.then_some(self.gap_end);
-            let until = [look_at, Some(revision_at), listeners_due, retry_at, gap_end].into_iter().flatten().min();
+            let until = [read_at, Some(revision_at), ping_at, retry_at, gap_end].into_iter().flatten().min();
             announced |= self.wait_announced(until)?;
             if self.context.stop.is_triggered() {
-                return Ok(Woken::Stop);
+                return Ok(WakeReason::Stop);
             }
             let now = Instant::now();
             let is_over = |at: Option<Instant>| at.is_some_and(|at| now >= at);
             if let Some(sentinels) = self.sentinels {
                 sentinels.check(&self.owner.node)?;
             }
-            self.listeners().try_for_each(PubSub::ping)?;
-            if is_over(look_at) || (announced && now >= self.gap_end) {
-                return Ok(Woken::Look);
+            self.subscriptions().try_for_each(PubSub::ping)?;
+            if is_over(read_at) || (announced && now >= self.gap_end) {
+                return Ok(WakeReason::Read);
             }
             if is_over(retry_at) && self.subscribe() {
-                // Before that, changes were not announced.
-                return Ok(Woken::Look);
+                // Changes before the subscription were not announced.
+                return Ok(WakeReason::Read);
             }
             if is_over(Some(revision_at)) {
                 announced |= self.is_revised()?;
@@ -212,28 +213,28 @@ impl<'source> Session<'source> {
         }
     }
 
-    /// Tries to subscribe on another connection, beside those that work. Returns true if and only if it is subscribed now.
+    /// Tries to subscribe on a new connection. Returns true if and only if it is subscribed now.
     fn subscribe(&mut self) -> bool {
         let subscribed =
             log_in(self.context, &self.owner.node).and_then(|new| PubSub::subscribe(new, self.context.address));
         match subscribed {
-            Ok(Ok(listener)) => (self.owner.pubsub, self.unsubscribed) = (Some(listener), None),
+            Ok(Ok(pubsub)) => (self.owner.pubsub, self.unsubscribed) = (Some(pubsub), None),
             Ok(Err(error)) | Err(error) => self.unsubscribed = Some(with_retry(error)),
         }
         self.unsubscribed.is_none()
     }
 
-    /// Where there is no revision, the question is a sign of life of the connection.
+    /// Returns when to read the revision. Without a revision, the command only checks that the connection is alive.
     fn next_revision(&self) -> Instant {
-        Instant::now() + if self.revision.is_some() { REVISION_PERIOD } else { LIFE_PERIOD }
+        Instant::now() + if self.revision.is_some() { REVISION_PERIOD } else { PING_PERIOD }
     }
 
-    fn listeners(&mut self) -> impl Iterator<Item = &mut PubSub> {
+    fn subscriptions(&mut self) -> impl Iterator<Item = &mut PubSub> {
         [Some(&mut self.owner), self.importing.as_mut()].into_iter().flatten().filter_map(|peer| peer.pubsub.as_mut())
     }
 
-    /// Waits for something on any connection until `until`, `None` never comes, and reads it. Returns true if and only if
-    /// something was announced.
+    /// Waits until `until` for input on any connection, and reads it; `None` is no deadline. Returns true if and only if a
+    /// change was announced.
     fn wait_announced(&mut self, until: Option<Instant>) -> Result<bool, Error> {
         let until = if self.is_unread { Some(Instant::now()) } else { until };
         let mut sources: Vec<BorrowedFd<'_>> = self.sentinels.iter().map(|sentinels| sentinels.as_fd()).collect();
@@ -244,14 +245,14 @@ impl<'source> Session<'source> {
         self.context.stop.wait_any_readable(&sources, until).map_err(Error::from_io)?;
         let (mut announced, mut unread) = (false, false);
         for peer in [Some(&mut self.owner), self.importing.as_mut()].into_iter().flatten() {
-            if let Some(listener) = &mut peer.pubsub {
-                let drained = listener.drain()?;
+            if let Some(pubsub) = &mut peer.pubsub {
+                let drained = pubsub.drain()?;
                 announced |= drained.announced;
                 unread |= drained.unfinished;
             }
-            // Nothing was asked: it is the end of the connection that wakes, and the next reading need not find it.
+            // No command is pending: the input is the end of the connection, or an error.
             if peer.commands.read_ready()?.is_some() {
-                return Err(Error::Renew("Redis has sent a reply to nothing"));
+                return Err(Error::Renew("Redis sent a reply without a command"));
             }
         }
         self.is_unread = unread;
@@ -261,7 +262,7 @@ impl<'source> Session<'source> {
     fn is_revised(&mut self) -> Result<bool, Error> {
         match self.ask(&self.get_revision())? {
             Ok(value) => Ok(Option::from_redis_value(value).map_err(|_| Error::Unexpected)? != self.revision),
-            // One that could be read is on another node by now, or Redis is busy: reading the hash shows which.
+            // The revision has moved to another node, or Redis is busy: reading the hash shows which.
             Err(_) => Ok(self.revision.is_some()),
         }
     }
@@ -274,10 +275,10 @@ fn with_retry(error: Error) -> (Error, Instant) {
 }
 
 impl Peer {
-    /// Subscribes to the announcements of `node`. Returns the reason as well if this user may not.
+    /// Subscribes to the announcements of `node`. Also returns the reason if this user may not subscribe.
     fn listen(context: ConnectContext<'_>, node: Node, commands: Connection) -> Result<(Self, Option<Error>), Error> {
         let (pubsub, refusal) = match PubSub::subscribe(log_in(context, &node)?, context.address)? {
-            Ok(listener) => (Some(listener), None),
+            Ok(pubsub) => (Some(pubsub), None),
             Err(error) => (None, Some(error)),
         };
         Ok((Self { node, commands, pubsub }, refusal))

@@ -1,4 +1,5 @@
-//! Replies without a network, for the checks in `tests/hostile/`. No part of the interface: it may change at any time.
+//! Replies without a network, for the tests in `tests/hostile/`. Not a part of the public interface: it may change at any
+//! time.
 
 use std::io::{self, Write};
 use std::net::Shutdown as Direction;
@@ -7,11 +8,12 @@ use std::os::unix::net::UnixStream;
 use redis::{FromRedisValue, Msg, Value};
 
 use super::connection::Connection;
-use super::{Error, hash};
+use super::error::Error;
+use super::hash;
 use crate::map::Map;
 use crate::shutdown::Shutdown;
 
-/// A connection to Redis, and its other end.
+/// A connection of the source, and its other end.
 pub struct Pair {
     redis: UnixStream,
     connection: Connection,
@@ -20,17 +22,17 @@ pub struct Pair {
 /// Why there is no map.
 #[derive(Debug)]
 pub struct Refusal {
-    /// What would be logged.
+    /// The error that the source would log.
     pub error: Box<dyn std::error::Error>,
-    /// True if and only if no other reply can be read from the connection.
+    /// True if and only if the connection cannot be used any more.
     pub is_lost: bool,
 }
 
 impl Pair {
-    /// Returns a connection whose replies may have `max` bytes.
+    /// Returns a connection with a limit of `max` bytes for a reply.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// If the system refuses the sockets.
     pub fn new(max: usize, stop: &Shutdown) -> io::Result<Self> {
         let (redis, ours) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -40,34 +42,34 @@ impl Pair {
     /// Sends `bytes` to the connection.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// If the socket fails.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.redis.write_all(bytes)
     }
 
-    /// Ends what is sent to the connection: no read waits after it.
+    /// Ends the stream to the connection: no later read waits.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// If the socket fails.
     pub fn end(&mut self) -> io::Result<()> {
         self.redis.shutdown(Direction::Write)
     }
 
-    /// Returns the map of the next reply, as one to HGETALL.
+    /// Waits for the next reply, and returns its map as a reply to HGETALL.
     ///
     /// # Errors
-    /// Whatever the source would say.
+    /// The error of the source.
     pub fn reply(&mut self, is_json: bool) -> Result<Map, Refusal> {
         self.connection.reply().and_then(|reply| to_map(reply, is_json)).map_err(refusal)
     }
 
-    /// Returns the map of the next reply, as one to HGETALL, if it has come whole, and does not wait for it.
+    /// Returns the map of the next reply if it has been received whole, as a reply to HGETALL. Does not wait.
     ///
     /// # Errors
-    /// Whatever the source would say.
+    /// The error of the source.
     pub fn ready_reply(&mut self, is_json: bool) -> Result<Option<Map>, Refusal> {
         let Some(value) = self.connection.read_ready().map_err(refusal)? else { return Ok(None) };
-        // Whatever it is, it has to be possible to look at it as an announcement.
+        // Any value must be readable as an announcement.
         let _is_announced = Msg::from_owned_value(value.clone()).is_some();
         let reply = match value {
             Value::ServerError(error) => Err(Error::server(error.code(), error.details())),

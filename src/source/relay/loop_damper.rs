@@ -1,4 +1,4 @@
-//! Maps that come back: what keeps relays in a ring from chasing each other's maps.
+//! Damps loops: keeps relays in a ring from forwarding each other's maps forever.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 
 use crate::client::random_fraction;
 
-/// How long a map counts as having been here a moment ago: 1 s.
+/// How long a map is remembered: 1 s.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// The longest that one which comes back is held: 100 ms.
+/// The longest delay of a map that returns: 100 ms.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// How many maps are remembered: as many may chase each other through a ring.
+/// How many maps are remembered: as many different maps may circulate in a ring.
 const REMEMBERED: usize = 16;
 
-/// Remembers what came last, and holds back for a random moment what comes again.
+/// Remembers the last maps, and delays a map that returns by a random time.
 ///
-/// Relays in a ring that begin with different maps hand them on for ever, each map as fast as the other. A random pause
-/// at each relay lets one catch up with the other, and as a newer map replaces one that is held, one of them is left. On
-/// a tree it costs a map that changes to and fro within a second up to 100 ms a level; any other map passes at once.
+/// Relays in a ring that start with different maps forward them forever, all at the same speed. A random delay at each relay
+/// lets one map catch up with the other, and a newer map replaces a delayed one, so that one map is left. In a tree the cost is
+/// up to 100 ms a level for a map that alternates within a second; any other map passes at once.
 #[derive(Debug)]
 pub(super) struct LoopDamper {
-    /// Hashes of the last payloads that differed from the one before, newest last, and when each was here last.
+    /// The hashes of the last different payloads, newest last, with the time when each was last received.
     recent: VecDeque<(u64, Instant)>,
     hasher: RandomState,
 }
@@ -32,8 +32,8 @@ impl LoopDamper {
         Self { recent: VecDeque::with_capacity(REMEMBERED), hasher: RandomState::new() }
     }
 
-    /// Takes note of `payload`. Returns how long to hold it if and only if it is to be held: it was here a moment ago, and
-    /// is not what came last.
+    /// Records `payload`. Returns a delay if and only if the payload was received within the last second and is not the last
+    /// one.
     pub(super) fn delay(&mut self, payload: &[u8]) -> Option<Duration> {
         let (hash, now) = (self.hasher.hash_one(payload), Instant::now());
         if let Some((last, at)) = self.recent.back_mut()
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn new_maps_and_repeats_pass_at_once() {
+    fn new_maps_and_repeats_are_not_delayed() {
         let mut loop_damper = LoopDamper::new();
         for number in 0..100_u8 {
             assert_eq!(loop_damper.delay(&[number]), None);
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_comes_back_is_held_for_a_moment() {
+    fn a_map_that_returns_within_a_second_is_delayed() {
         let mut loop_damper = LoopDamper::new();
         for payload in [b"a", b"b", b"c"] {
             assert_eq!(loop_damper.delay(payload), None);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_comes_back_after_a_while_passes_at_once() {
+    fn a_map_that_returns_after_a_second_is_not_delayed() {
         let mut loop_damper = LoopDamper::new();
         loop_damper.delay(b"a");
         loop_damper.delay(b"b");

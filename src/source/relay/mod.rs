@@ -1,4 +1,4 @@
-//! Another mapcast server's map, served on: one level of a tree.
+//! The relay source: publishes the map of another mapcast server, as one level of a tree.
 
 mod loop_damper;
 mod parent;
@@ -7,76 +7,78 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Source;
 use super::connection_log::ConnectionLog;
-use super::encryption::Refusal;
+use super::encryption;
+use super::error::Error;
 use super::report::Notice;
-use super::{Error, Published, Sink, Source};
+use super::sink::{Published, Sink};
 use crate::client::{self, FollowEvent, Follower};
 use crate::frame;
 use crate::shutdown::Shutdown;
 use crate::stats::health::Failure;
-use crate::tls::Connector;
+use crate::tls::{Connector, HandshakeError};
 use loop_damper::LoopDamper;
 
 pub use parent::Parent;
 
-/// How much longer than the largest frame that is sent a frame of the parent may be: room for a format that takes more
-/// bytes for the same map.
+/// The largest frame of the parent, as a multiple of the largest frame that is sent: its format may take more bytes for the
+/// same map.
 const MAX_PARENT_FRAMES: usize = 4;
 
-/// Follows another mapcast server, over as many connections as it takes, and publishes its map.
+/// Follows another mapcast server, reconnects as needed, and publishes its map.
 ///
-/// The last good map stays while the parent is away, silent or wrong. Equal maps are no change, so the parent's repeats
-/// go no further: each level repeats by its own interval. A connection that ends up at this program's own listener is
-/// refused.
+/// The last good map stays while the parent is unreachable or silent, or sends invalid data. An equal map is not a change,
+/// so the parent's repeats are not forwarded: each level repeats at its own interval. A connection to this program's own
+/// listener is refused.
 #[derive(Debug)]
 pub struct Relay {
     parent: Parent,
-    /// Encrypts the connections to it, if they are to be; read when it is loaded.
+    /// Encrypts the connections to the parent, if TLS is configured. Set when the source is loaded.
     tls: Option<Arc<Connector>>,
-    /// Where this program listens.
+    /// The addresses of this program's listeners.
     own: Vec<SocketAddr>,
     loop_damper: LoopDamper,
-    /// A payload that is held back for a moment, and until when.
+    /// A payload whose publication is delayed, and until when.
     held: Option<(Vec<u8>, Instant)>,
     log: ConnectionLog,
 }
 
-/// What keeps the parent's map from coming.
+/// Why there is no map from the parent.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
-    /// An orderly end between two frames.
+enum ParentError {
+    /// The parent closed the connection between two frames.
     #[error("the connection was closed by the server")]
     Closed,
-    /// The other end of the connection is here.
+    /// The parent's address is a listener of this program.
     #[error("{0} is this server itself: a relay cannot follow itself; name its parent")]
     Itself(SocketAddr),
-    /// Only one side speaks TLS, or one does not want the other.
-    #[error(transparent)]
-    Tls(#[from] Refusal),
-    /// Only the parent speaks TLS.
+    /// The TLS handshake failed.
+    #[error("no TLS connection")]
+    Tls(#[source] HandshakeError),
+    /// The parent speaks TLS, and the address says `tcp://`.
     #[error("the server speaks TLS there: write tls:// for tcp://")]
     PlainToTls,
-    /// Whatever else the client met.
+    /// Any other error of the client.
     #[error(transparent)]
-    Client(#[from] client::Error),
+    Client(client::Error),
 }
 
 impl Relay {
-    /// Returns the source that follows `parent`. Connects to nobody yet.
+    /// Returns the source that follows `parent`. Does not connect yet.
     pub fn new(parent: Parent) -> Self {
         let log = ConnectionLog::new(parent.to_string());
         Self { parent, tls: None, own: Vec::new(), loop_damper: LoopDamper::new(), held: None, log }
     }
 
-    /// Publishes `payload`, or holds it back if it was here a moment ago.
+    /// Publishes `payload`, or delays it if the same payload came within the last second.
     fn take(&mut self, payload: Vec<u8>, sink: &Sink) {
         let Some(delay) = self.loop_damper.delay(&payload) else {
             self.held = None;
             self.publish(&payload, sink);
             return;
         };
-        // One that replaces another waits no longer than that one would have.
+        // A payload that replaces a delayed one keeps its deadline.
         let until = self.held.take().map_or_else(|| Instant::now() + delay, |(_, until)| until);
         self.held = Some((payload, until));
     }
@@ -97,22 +99,28 @@ impl Relay {
 
     fn try_publish(&self, payload: &[u8], sink: &Sink) -> Result<Published, Error> {
         let map = self.parent.format().decode_map(payload);
-        let map = map.map_err(|error| self.failed(client::Error::from(error).into()))?;
+        let map = map.map_err(|error| self.failed(ParentError::Client(error.into())))?;
         sink.publish(map).map_err(|source| Error::Refused { name: self.log.name().to_owned(), source })
     }
 
-    fn fail(&mut self, fault: Fault, sink: &Sink) {
-        let error = self.failed(fault);
+    fn fail(&mut self, error: ParentError, sink: &Sink) {
+        let error = self.failed(error);
         self.log.down(&error, sink).iter().for_each(Notice::log);
     }
 
-    fn failed(&self, fault: Fault) -> Error {
-        Error::Upstream { name: self.log.name().to_owned(), kind: fault.kind(), source: fault.into() }
+    fn failed(&self, error: ParentError) -> Error {
+        let (name, kind) = (self.log.name().to_owned(), error.kind());
+        // An error of the client as it is, for the advice of the program.
+        let source = match error {
+            ParentError::Client(error) => error.into(),
+            error => error.into(),
+        };
+        Error::Upstream { name, kind, source }
     }
 }
 
 impl Source for Relay {
-    /// Reads the files of TLS, and no map: the parent may be away, and the clients need not wait for it to connect.
+    /// Reads the TLS files, and no map: the parent may be unreachable, and clients can connect without it.
     fn load(&mut self, _sink: &Sink, _stop: &Shutdown) -> Result<(), Error> {
         self.tls = self.parent.connector()?;
         Ok(())
@@ -131,13 +139,13 @@ impl Source for Relay {
             match follower.next_event() {
                 Ok(FollowEvent::Connected { peer, local }) if is_own(peer, local, &self.own) => {
                     follower.give_up();
-                    self.fail(Fault::Itself(peer), sink);
+                    self.fail(ParentError::Itself(peer), sink);
                 }
                 Ok(FollowEvent::Connected { peer, local }) => log::debug!("{}: {local} to {peer}", self.log.name()),
                 Ok(FollowEvent::Payload(payload)) => self.take(payload, sink),
                 Ok(FollowEvent::Lost { reason, .. }) => {
                     self.publish_held(sink);
-                    self.fail(reason.map_or(Fault::Closed, Fault::of), sink);
+                    self.fail(reason.map_or(ParentError::Closed, ParentError::of), sink);
                 }
                 Err(client::Error::TimedOut) => self.publish_held(sink),
                 Err(_) => return,
@@ -146,10 +154,10 @@ impl Source for Relay {
     }
 }
 
-impl Fault {
+impl ParentError {
     fn of(error: client::Error) -> Self {
         match error {
-            client::Error::Tls(error) => Self::Tls(error.into()),
+            client::Error::Tls(error) => Self::Tls(error),
             client::Error::PlainToTls => Self::PlainToTls,
             error => Self::Client(error),
         }
@@ -158,7 +166,7 @@ impl Fault {
     fn kind(&self) -> Failure {
         match self {
             Self::Itself(_) | Self::PlainToTls => Failure::Denied,
-            Self::Tls(refusal) => refusal.kind(),
+            Self::Tls(error) => encryption::failure(error),
             Self::Client(client::Error::Frame(frame::Error::TooLarge { .. })) => Failure::TooLarge,
             Self::Client(error) if !error.is_transient() => Failure::Invalid,
             Self::Closed | Self::Client(_) => Failure::Unreachable,
@@ -166,8 +174,8 @@ impl Fault {
     }
 }
 
-/// True if and only if a connection from `local` to `peer` has ended up at one of the listeners `own`. A listener of any
-/// address is meant if the machine has connected to itself: both ends then have the same address, or one of loopback.
+/// True if and only if a connection from `local` to `peer` reached one of the listeners `own`. A listener on the unspecified
+/// address is reached if the machine connects to itself: both ends have the same address, or the peer's is a loopback one.
 fn is_own(peer: SocketAddr, local: SocketAddr, own: &[SocketAddr]) -> bool {
     let (there, here) = (peer.ip().to_canonical(), local.ip().to_canonical());
     own.iter().filter(|listener| listener.port() == peer.port()).any(|listener| {

@@ -6,12 +6,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Error, encryption, scheme};
 use crate::client::address::has_zone;
 use crate::client::{ClientConfig, FollowConfig};
 use crate::display::escape::escape;
 use crate::display::units::{parse_duration, parse_size};
 use crate::format::Format;
+use crate::source::error::Error;
+use crate::source::{encryption, scheme};
 use crate::tls::{ClientTls, Connector};
 
 /// What stands before the server's address.
@@ -105,7 +106,7 @@ impl FromStr for Parent {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = |problem: String| Error::BadAddress { name: scheme::mask(text), problem };
-        // There is no user here; what stands before an @ is meant to be nobody's to see.
+        // Relays have no users: the text before an @ is meant to be secret.
         let (scheme, rest) =
             scheme::split(text).filter(|(_, rest)| !rest.contains('@')).ok_or_else(|| refused(SHAPE.to_owned()))?;
         let is_encrypted = match scheme.as_str() {

@@ -3,44 +3,44 @@ use super::*;
 use crate::display::error_chain::ErrorChain;
 
 #[test]
-fn names_and_addresses_are_names_and_others_are_refused() {
+fn only_host_names_and_addresses_are_server_names() {
     for name in ["localhost", "mapcast.example", "127.0.0.1", "::1"] {
         assert_eq!(server_name(name).unwrap().to_str(), name);
     }
     for name in ["", "a b", "x\ny", "host:8080"] {
         let error = server_name(name).unwrap_err().to_string();
-        assert!(error.contains("--tls-name") && !error.contains('\n'), "{error}");
+        assert!(error.contains("write a host name or an IP address") && !error.contains('\n'), "{error}");
     }
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_said_with_its_name() {
+fn a_bad_file_is_reported_with_its_name() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let options = ClientTls { ca: Some(files.key.clone()), ..ClientTls::default() };
     let error = Connector::load(&options).unwrap_err();
-    assert!(ErrorChain(&error).to_string().contains("x.key: holds no certificate"), "{error}");
+    assert!(ErrorChain(&error).to_string().contains("x.key: contains no certificate"), "{error}");
     let identity = Some(Identity { cert: files.cert.clone(), key: files.cert });
     let error = Connector::load(&ClientTls { ca: Some(authority.ca.clone()), identity, ..ClientTls::default() });
-    assert!(error.unwrap_err().to_string().contains("x.pem: holds no private key"));
+    assert!(error.unwrap_err().to_string().contains("x.pem: contains no private key"));
 }
 
-/// The configuration of the next connection.
+/// Returns the configuration of the next connection.
 fn next_config(connector: &Connector) -> Arc<ClientConfig> {
     connector.loaded().refresh().iter().for_each(Notice::log);
     Arc::clone(&connector.loaded().config)
 }
 
 #[test]
-fn files_are_read_again_for_each_connection_and_bad_ones_change_nothing() {
+fn files_are_reread_for_each_connection_and_bad_ones_ignored() {
     let (authority, other) = (Authority::new(), Authority::new());
     let files = authority.good("x", &["localhost"]);
     let identity = Some(Identity { cert: files.cert.clone(), key: files.key.clone() });
     let options = ClientTls { ca: Some(authority.ca.clone()), identity, ..ClientTls::default() };
     let connector = Connector::load(&options).unwrap();
     let first = next_config(&connector);
-    assert!(Arc::ptr_eq(&first, &next_config(&connector)), "it is made again without a reason");
-    // CAs are taken while certificate and key do not match.
+    assert!(Arc::ptr_eq(&first, &next_config(&connector)), "made again without a change");
+    // CAs are replaced while certificate and key do not match.
     replace(&files.key, &authority.issue_until(&["localhost"], 2100).key);
     assert!(Arc::ptr_eq(&first, &next_config(&connector)));
     replace(&authority.ca, &std::fs::read_to_string(&other.ca).unwrap());
@@ -49,5 +49,5 @@ fn files_are_read_again_for_each_connection_and_bad_ones_change_nothing() {
     replace(&authority.ca, "garbage");
     assert!(Arc::ptr_eq(&second, &next_config(&connector)));
     authority.good("x", &["localhost"]);
-    assert!(!Arc::ptr_eq(&second, &next_config(&connector)), "a pair that matches again is not taken");
+    assert!(!Arc::ptr_eq(&second, &next_config(&connector)), "a pair that matches again is not used");
 }

@@ -14,14 +14,14 @@ fn wrong_name(presented: &[&str]) -> String {
         expected: ServerName::try_from("localhost").unwrap(),
         presented: presented.iter().map(|name| (*name).to_owned()).collect(),
     });
-    HandshakeError::at_client(packed(error), false).to_string()
+    causes::at_client(packed(error), false).to_string()
 }
 
 #[test]
-fn a_wrong_name_is_told_with_the_right_one() {
+fn a_wrong_name_is_reported_with_the_right_one() {
     assert_eq!(
         wrong_name(&["DnsName(\"mapcast.example\")"]),
-        "the server's certificate is for mapcast.example, not for localhost; use --tls-name mapcast.example"
+        "the server's certificate is for mapcast.example, not for localhost"
     );
     assert!(
         wrong_name(&["DnsName(\"*.example\")", "IpAddress(10.0.0.1)"]).contains("for *.example, 10.0.0.1, not for")
@@ -30,32 +30,42 @@ fn a_wrong_name_is_told_with_the_right_one() {
 }
 
 #[test]
-fn what_a_certificate_says_is_escaped_and_cut() {
+fn names_of_a_certificate_are_escaped_and_cut() {
     let text = wrong_name(&[&format!("DnsName(\"\x1b[2J{}\")", "x".repeat(1000))]);
     assert!(text.contains("for \\u{1b}[2Jxxx") && text.len() < 250, "{text}");
 }
 
 #[test]
-fn whose_fault_it_is_depends_on_who_says_it() {
+fn the_same_error_means_different_faults_at_each_end() {
     let no_tls = || packed(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType));
-    assert!(matches!(HandshakeError::at_server(no_tls()), HandshakeError::PlainClient));
-    assert!(matches!(HandshakeError::at_client(no_tls(), false), HandshakeError::PlainServer));
-    let later = HandshakeError::in_server_session(no_tls()).unwrap();
-    assert!(matches!(later, HandshakeError::Violated(Violation::Malformed)), "after a handshake it did speak TLS");
+    assert!(matches!(causes::at_server(no_tls()), HandshakeError::PlainClient));
+    assert!(matches!(causes::at_client(no_tls(), false), HandshakeError::PlainServer));
+    let later = causes::in_server_session(no_tls()).unwrap();
+    assert!(matches!(later, HandshakeError::Violated(Violation::Malformed)), "after a handshake the peer speaks TLS");
     let refused = || packed(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure));
-    assert!(matches!(HandshakeError::at_client(refused(), false), HandshakeError::CertificateRequired));
-    assert!(matches!(HandshakeError::at_client(refused(), true), HandshakeError::Incompatible(_)));
+    assert!(matches!(causes::at_client(refused(), false), HandshakeError::CertificateRequired));
+    assert!(matches!(causes::at_client(refused(), true), HandshakeError::Incompatible(_)));
     let ended = || ErrorKind::UnexpectedEof.into();
-    assert!(matches!(HandshakeError::at_server(ended()), HandshakeError::Ended));
-    assert!(HandshakeError::in_server_session(ErrorKind::ConnectionReset.into()).is_err(), "the network's own");
+    assert!(matches!(causes::at_server(ended()), HandshakeError::Ended));
+    assert!(causes::in_server_session(ErrorKind::ConnectionReset.into()).is_err(), "the socket's error");
 }
 
-/// What rustls calls its faults, and the words that it says them in.
+/// Words of the messages and type names of rustls.
 const WORDS_OF_RUSTLS: [&str; 6] = ["rustls", "webpki", "peer", "Error", "::", "invalid peer certificate"];
 
-/// Every fault at both ends: a sentence of our own.
+/// True if and only if the fix is a setting of this end: the programs name its option.
+fn is_fixed_by_a_setting(error: &HandshakeError) -> bool {
+    use CertificateFault::{BadSignature, NotAName, UnknownIssuer, WrongName};
+    matches!(
+        error,
+        HandshakeError::UnknownName
+            | HandshakeError::Certificate(_, WrongName { .. } | NotAName(_))
+            | HandshakeError::Certificate(End::Server, UnknownIssuer | BadSignature)
+    )
+}
+
 #[test]
-fn every_fault_says_what_is_wrong_and_what_to_do() {
+fn every_fault_has_a_message_of_its_own_with_a_fix() {
     let certificate = [
         CertificateFault::Expired(Some(SystemTime::UNIX_EPOCH)),
         CertificateFault::NotYetValid(None),
@@ -107,12 +117,13 @@ fn every_fault_says_what_is_wrong_and_what_to_do() {
     errors.extend(violations.map(HandshakeError::Violated));
     errors.extend([LocalFault::Clock, LocalFault::Random, LocalFault::Unknown].map(HandshakeError::Local));
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    for text in &texts {
-        let (fault, advice) = text.split_once("; ").unwrap_or_else(|| panic!("no advice: {text}"));
-        assert!(!fault.is_empty() && !advice.is_empty(), "{text}");
+    for (error, text) in errors.iter().zip(&texts) {
+        let (fault, fix) = text.split_once("; ").unwrap_or((text, ""));
+        assert_eq!(fix.is_empty(), is_fixed_by_a_setting(error), "{text}");
+        assert!(!fault.is_empty() && !text.contains("--"), "{text}");
         assert!(!WORDS_OF_RUSTLS.iter().any(|word| text.contains(word)), "{text}");
     }
     for (at, text) in texts.iter().enumerate() {
-        assert!(!texts[..at].contains(text), "two faults say the same: {text}");
+        assert!(!texts[..at].contains(text), "two faults have the same message: {text}");
     }
 }

@@ -5,7 +5,7 @@ use rcgen::{
 };
 
 use super::*;
-use crate::tls::system_time;
+use crate::tls::time::system_time;
 
 /// Returns a certificate that is good but for what `change` does, and the CAs above it: the root last.
 fn chain(change: impl FnOnce(&mut CertificateParams)) -> Vec<CertificateDer<'static>> {

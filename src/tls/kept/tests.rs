@@ -10,9 +10,9 @@ fn own(files: &Files) -> Kept<OwnCertificate> {
 }
 
 /// Looks once, and returns what the log is told.
-fn look<P: Part>(kept: &mut Kept<P>, when: When) -> Option<String> {
-    let (look, mut notices) = (kept.reader(when)(), Vec::new());
-    let is_new = kept.take(look, &mut notices);
+fn check<P: Part>(kept: &mut Kept<P>, apply: Apply) -> Option<String> {
+    let (checked, mut notices) = (kept.reader(apply)(), Vec::new());
+    let is_new = kept.take(checked, &mut notices);
     assert!(notices.len() <= 1);
     let notice = notices.pop()?;
     assert_eq!(is_new, notice.level == Level::Info, "{}", notice.text);
@@ -21,12 +21,12 @@ fn look<P: Part>(kept: &mut Kept<P>, when: When) -> Option<String> {
 
 /// As for a connection.
 fn take<P: Part>(kept: &mut Kept<P>) -> Option<String> {
-    look(kept, When::Seen)
+    check(kept, Apply::AtOnce)
 }
 
 /// As every second.
 fn take_settled<P: Part>(kept: &mut Kept<P>) -> Option<String> {
-    look(kept, When::Settled)
+    check(kept, Apply::WhenStable)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the callers have no other use for it")]
@@ -43,7 +43,7 @@ fn a_replaced_certificate_is_taken_once_two_looks_agree() {
     assert!(take_settled(&mut kept).is_none());
     let new = authority.issue_until(&["localhost"], 2060);
     replace(&files.cert, &new.cert);
-    // The key is still the old one: between two renames there is a moment that is nobody's fault.
+    // The key is still the old one, as between two renames.
     assert!(take_settled(&mut kept).is_none());
     replace(&files.key, &new.key);
     assert!(take_settled(&mut kept).is_none());
@@ -78,7 +78,8 @@ fn bad_files_keep_the_last_good_ones_and_are_reported_once() {
     let mut kept = own(&files);
     let before = std::sync::Arc::clone(&kept.made().certified);
     let good = std::fs::read_to_string(&files.cert).unwrap();
-    for (fault, wanted) in [("garbage", "holds no certificate"), ("-----BEGIN CERTIFICATE-----\n!", "not valid PEM")] {
+    for (fault, wanted) in [("garbage", "contains no certificate"), ("-----BEGIN CERTIFICATE-----\n!", "not valid PEM")]
+    {
         replace(&files.cert, fault);
         is(take(&mut kept), wanted);
         assert!(take(&mut kept).is_none() && take(&mut kept).is_none(), "{fault}: reported twice");
@@ -101,7 +102,7 @@ fn cas_are_replaced_and_kept_as_certificates_are() {
     let subjects = |kept: &Kept<TrustedCas>| kept.made().roots.clone();
     let before = subjects(&kept);
     replace(&old.ca, "");
-    is(take(&mut kept), "holds no certificate; write PEM, with -----BEGIN CERTIFICATE-----; the old CAs stay");
+    is(take(&mut kept), "contains no certificate; write PEM, with -----BEGIN CERTIFICATE-----; the old CAs stay");
     assert_eq!(subjects(&kept), before);
     replace(&old.ca, &std::fs::read_to_string(&new.ca).unwrap());
     is(take(&mut kept), "ca.pem: 1");

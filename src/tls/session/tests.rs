@@ -1,4 +1,5 @@
 use super::super::authority::Authority;
+use super::super::failure::causes;
 use super::super::{Acceptor, ClientTls, Connector, HandshakeError, Identity, ServerTls, Violation};
 use super::*;
 use std::cell::{Cell, RefCell};
@@ -255,7 +256,7 @@ fn what_is_no_tls_is_answered_with_an_alert() {
     let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair().server);
     to_server.bytes.borrow_mut().extend(b"GET / HTTP/1.1\r\n\r\n");
     let error = server.step(None).unwrap_err();
-    assert!(matches!(HandshakeError::at_server(error), HandshakeError::PlainClient));
+    assert!(matches!(causes::at_server(error), HandshakeError::PlainClient));
     assert_eq!(to_client.bytes.borrow().iter().copied().take(2).collect::<Vec<_>>(), [21, 3]);
 }
 
@@ -268,7 +269,7 @@ fn a_hello_without_end_is_the_clients_fault() {
     let error = loop {
         match server.step(None) {
             Ok(step) => assert_eq!(step, Step::Again),
-            Err(error) => break HandshakeError::at_server(error),
+            Err(error) => break causes::at_server(error),
         }
     };
     assert!(matches!(error, HandshakeError::Violated(Violation::TooLong)), "{error:?}");

@@ -101,16 +101,14 @@ fn a_second_server_is_refused_and_the_first_continues() {
     for number in 0..3 {
         // The first time there is no state file, later a different one each time.
         let second = run(server(file.path(), &state));
-        second
-            .assert_exit(2)
-            .assert_stderr("state.json: another server is running that keeps its map there; stop that");
+        second.assert_exit(2).assert_stderr("state.json: another running server keeps its map there; stop that server");
         assert_eq!(second.stderr.lines().count(), 1, "{}", second.stderr);
         assert_eq!(first.ask("PATCH /map", &token, &format!("{{\"n\":{number}}}")).code, 200);
         assert_eq!(kept(&state)["n"], number);
     }
     let mut lines = clean(SERVER);
     lines.args(["-l", "127.0.0.1:0", "--source", "-", "--state", state.to_str().unwrap()]);
-    run(lines).assert_exit(2).assert_stderr("another server is running");
+    run(lines).assert_exit(2).assert_stderr("another running server keeps its map there");
     first.server.signal(Signal::TERM);
     assert_eq!(first.server.exit_code(), 0);
     let next = Site::of(Program::start(server(file.path(), &state)));
@@ -127,7 +125,7 @@ fn the_state_stays_locked_after_its_source_has_ended() {
     command.args(["-l", "127.0.0.1:0", "--source", "-", "--state", state.to_str().unwrap()]);
     let first = Program::start(command);
     first.wait_log("standard input ended");
-    run(server(file.path(), &state)).assert_exit(2).assert_stderr("another server is running");
+    run(server(file.path(), &state)).assert_exit(2).assert_stderr("another running server keeps its map there");
 }
 
 #[test]

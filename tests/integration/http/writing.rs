@@ -221,7 +221,7 @@ fn a_broken_state_is_an_error_at_startup() {
     command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", path(&file)]);
     command.args(["--state", path(&state)]);
     let finished = run(command);
-    finished.assert_exit(2).assert_stderr(path(&state)).assert_stderr("the state is no map");
+    finished.assert_exit(2).assert_stderr(path(&state)).assert_stderr("the state is not a map");
 }
 
 #[test]

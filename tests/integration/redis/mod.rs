@@ -118,7 +118,7 @@ fn a_stopped_redis_holds_up_nobody_and_a_continued_one_is_followed_again() {
     let (mut server, mut client) = followed(&redis.source("key=flags"), &["--interval", "50ms"]);
     redis.program().signal(Signal::STOP);
     let down = server.wait_log("source down");
-    assert!(down.contains("does not answer within 2s; the last good map stays"), "{down}");
+    assert!(down.contains("no answer from Redis within 2s; the last good map stays"), "{down}");
     // All of this happens before Redis goes on.
     for _ in 0..5 {
         assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
@@ -147,7 +147,7 @@ fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() 
     redis.kill();
     server.wait_log("source down");
     redis.restart();
-    server.wait_log("there is no such key; if that is to be an empty map, add &missing=empty to the address");
+    server.wait_log("no such key; if a missing key means an empty map, add &missing=empty to the address");
     assert_eq!(Reader::connect(server.addr()).map(Format::Json), texts(&[("n", "1")]));
     set_n(&redis, "2");
     wait_map(&mut client, &texts(&[("n", "2")]));
@@ -184,7 +184,7 @@ fn a_subscription_that_is_cut_is_made_again() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &["-v", "--interval", "60s"]);
     assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
-    server.wait_log("the subscription is lost: Redis has closed the connection");
+    server.wait_log("the subscription was lost: Redis closed the connection");
     eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
     set_n(&redis, "2");
     announce(&redis);

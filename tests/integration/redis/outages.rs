@@ -25,16 +25,16 @@ fn count(server: &Program, text: &str) -> usize {
 fn connections_that_redis_closes_while_idle_are_made_again_and_no_outage() {
     let Some(redis) = start_with_flags(&["--timeout", "1"]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &NEVER);
-    eventually("it was closed twice", || count(&server, "Redis has closed the connection") >= 2);
+    eventually("it was closed twice", || count(&server, "Redis closed the connection") >= 2);
     for n in 2..5 {
         set_n(&redis, &n.to_string());
         announce(&redis);
         // While they are made again, it is the first reading that has it.
         wait_map(&mut client, &texts(&[("n", &n.to_string())]));
     }
-    let before = count(&server, "the subscription is lost");
+    let before = count(&server, "the subscription was lost");
     assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
-    eventually("that was noticed", || count(&server, "the subscription is lost") > before);
+    eventually("that was noticed", || count(&server, "the subscription was lost") > before);
     set_n(&redis, "5");
     eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
     wait_map(&mut client, &texts(&[("n", "5")]));
@@ -69,7 +69,7 @@ fn a_connection_that_cannot_be_made_again_is_an_outage() {
     let fake = Fake::start(move |_| away.load(Ordering::SeqCst).then(|| Act::SayAndClose(Vec::new())));
     let (server, mut client) = followed(&fake.source(), &["--interval", "100ms"]);
     is_away.store(true, Ordering::SeqCst);
-    assert!(server.wait_log("source down").contains("Redis has closed the connection; the last good map stays"));
+    assert!(server.wait_log("source down").contains("Redis closed the connection; the last good map stays"));
     assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
     is_away.store(false, Ordering::SeqCst);
     eventually("it is up again", || count(&server, "source up") == 2);

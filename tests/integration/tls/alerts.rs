@@ -85,34 +85,30 @@ fn assert_our_words(text: &str) {
 const ALERTS: [(&[u8], &str, &str); 14] = [
     (
         &[48],
-        "the server does not accept the client's certificate: it does not trust the CA; use a",
-        "it does not trust the CA; give",
+        "the server does not accept the client's certificate: its CA is not trusted; use a",
+        "its CA is not trusted; give",
     ),
     (&[45], "it has expired, or is not valid yet, by the clock there; renew it", "it has expired, or is not valid yet"),
-    (&[44], "it has been revoked; issue another one", "it has been revoked; issue another one"),
+    (&[44], "it has been revoked; issue a new one", "it has been revoked; issue a new one"),
     (
         &[42],
         "it is for another name, or not well-formed; issue one with extendedKeyUsage=clientAuth",
         "issue one for the name",
     ),
-    (&[43], "it is not for this use, or of a kind", "extendedKeyUsage=serverAuth"),
-    (&[51], "a signature is wrong, or its algorithm not supported there", "a signature is wrong"),
-    (&[49], "it is not allowed in; use a certificate that the other end allows", "it is not allowed in"),
-    (&[46, 111, 113, 114], "it does not say why; look into the log there", "it does not say why; look into"),
-    (&[70, 86], "no version of TLS in common; this one speaks TLS 1.2 and 1.3; update", "no version of TLS in common"),
-    (&[60, 71], "no cipher suite in common; allow", "no cipher suite in common; allow"),
-    (&[40, 109, 120, 121], "the two have nothing in common that TLS needs; update", "nothing in common that TLS needs"),
-    (
-        &[80],
-        "the other end failed and says no more than that; look into its log",
-        "the other end failed and says no more",
-    ),
+    (&[43], "its purpose or its type is not supported", "extendedKeyUsage=serverAuth"),
+    (&[51], "a signature is wrong, or its algorithm is not supported", "a signature is wrong"),
+    (&[49], "access denied; use a certificate that the other end allows", "access denied"),
+    (&[46, 111, 113, 114], "no reason given; see the log there", "no reason given; see"),
+    (&[70, 86], "no common TLS version: this end speaks TLS 1.2 and 1.3; update", "no common TLS version"),
+    (&[60, 71], "no common cipher suite; allow", "no common cipher suite; allow"),
+    (&[40, 109, 120, 121], "the other end found no common TLS parameters; update", "no common TLS parameters"),
+    (&[80], "the other end failed without a reason; see its log", "the other end failed without a reason"),
     (
         &[10, 20, 21, 22, 30, 47, 50, 110, 115, 200],
-        "the other end did not understand what this end sent; if no device",
-        "the other end did not understand what this end sent; if no device",
+        "the other end rejected a message of this end as invalid; unless a device",
+        "the other end rejected a message of this end as invalid; unless a device",
     ),
-    (&[116, 41], "the server requires a certificate of this client", "the other end did not understand"),
+    (&[116, 41], "the server requires a client certificate", "the other end rejected a message"),
 ];
 
 #[test]
@@ -120,7 +116,7 @@ fn every_alert_is_said_in_our_words_by_a_client() {
     let authority = Authority::new();
     let config = client(&authority, Some(&authority.good("own", &["ana"])));
     let rows = ALERTS.iter().map(|(codes, client, _)| (*codes, *client));
-    let unknown_name = (&[112_u8][..], "no certificate for the name that it was asked for; use --tls-name NAME");
+    let unknown_name = (&[112_u8][..], "no certificate for the requested name");
     for (codes, wanted) in rows.chain([unknown_name]) {
         for code in codes {
             let said = said_by_client(alert(*code), &config);
@@ -130,7 +126,7 @@ fn every_alert_is_said_in_our_words_by_a_client() {
     }
     for code in [40, 42, 116] {
         let said = said_by_client(alert(code), &client(&authority, None));
-        assert!(said.contains("use --tls-cert FILE and --tls-key FILE"), "{code}: {said}");
+        assert!(said.contains("the server requires a client certificate"), "{code}: {said}");
     }
 }
 
@@ -150,14 +146,11 @@ fn what_breaks_the_rules_of_tls_is_said_in_our_words() {
     let config = client(&authority, None);
     let tls_1_0 = [3, 1];
     for (bytes, wanted) in [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "the server speaks no TLS there; leave --tls out"),
-        (
-            message(1, &client_hello([3, 3], 0, true)[9..]),
-            "sent another TLS message than the one that is due; if no device",
-        ),
-        (server_hello(tls_1_0, [0xc0, 0x2b]), "no version of TLS in common"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "the server does not speak TLS"),
+        (message(1, &client_hello([3, 3], 0, true)[9..]), "sent a TLS message out of sequence; unless a device"),
+        (server_hello(tls_1_0, [0xc0, 0x2b]), "no common TLS version"),
         // TLS_RSA_WITH_RC4_128_SHA, which was not offered.
-        (server_hello([3, 3], [0, 5]), "the other end broke a rule of TLS; if no device"),
+        (server_hello([3, 3], [0, 5]), "the other end violated the TLS protocol; unless a device"),
     ] {
         let said = said_by_client(bytes, &config);
         assert!(said.contains(wanted), "{said}\nis not\n{wanted}");
@@ -167,15 +160,15 @@ fn what_breaks_the_rules_of_tls_is_said_in_our_words() {
     // The longest message that its header can tell of, in records of four bytes.
     let endless = b"\x16\x03\x01\x00\x04\x01\x00\xff\xff".repeat(20_000);
     for (bytes, wanted) in [
-        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "the client speaks no TLS (mapcast-client wants --tls"),
-        (message(14, &[]), "sent another TLS message than the one that is due"),
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "the client does not speak TLS; connect with TLS"),
+        (message(14, &[]), "sent a TLS message out of sequence"),
         (
             client_hello(tls_1_0, 0, false),
-            "no version of TLS in common; this one speaks TLS 1.2 and 1.3; update the other end",
+            "no common TLS version: this end speaks TLS 1.2 and 1.3; update the other end",
         ),
         (
             client_hello([3, 3], 1, true),
-            "the other end lacks a feature of TLS that this one requires; update the other end",
+            "the other end lacks a TLS feature that this end requires; update the other end",
         ),
         (endless, "sent a TLS message that is longer than allowed"),
     ] {
@@ -190,8 +183,8 @@ fn what_breaks_the_rules_later_is_said_in_our_words_too() {
     let files = authority.good("x", &["localhost"]);
     let server = start(&files);
     for (bytes, wanted) in [
-        (record(23, &[7; 40]), "sent a TLS record that cannot be decrypted; if no device"),
-        (vec![0xff; 40], "sent a TLS message that is not well-formed; if no device"),
+        (record(23, &[7; 40]), "sent a TLS record that cannot be decrypted; unless a device"),
+        (vec![0xff; 40], "sent a malformed TLS message; unless a device"),
     ] {
         let mut client = raw_client(&authority, server.addr_with_tls());
         client.read_exact(&mut [0; 10]).unwrap();
@@ -209,9 +202,9 @@ fn what_two_ends_do_not_have_in_common_is_named() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     for (args, wanted) in [
-        ("-groups P-521", "no group for the key exchange in common; allow X25519, P-256 or P-384"),
-        ("-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "no cipher suite in common; allow ECDHE with AES-GCM"),
-        ("-tls1_3 -sigalgs rsa_pss_rsae_sha256", "no signature scheme in common for the key of the certificate; use"),
+        ("-groups P-521", "no common key exchange group; allow X25519, P-256 or P-384"),
+        ("-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "no common cipher suite; allow ECDHE with AES-GCM"),
+        ("-tls1_3 -sigalgs rsa_pss_rsae_sha256", "no common signature scheme for the key of the certificate; use"),
     ] {
         let server = start(&files);
         let mut command = clean("openssl");

@@ -128,12 +128,12 @@ struct Row {
     server: &'static str,
 }
 
-const NOT_TRUSTED: &str = "the client does not accept the server's certificate: it does not trust the CA; give that";
+const NOT_TRUSTED: &str = "the client does not accept the server's certificate: its CA is not trusted; give that";
 const OTHER_NAME: &str = "the client does not accept the server's certificate: it is for another name, or not";
 const SIGNATURE: &str = "the client does not accept the server's certificate: a signature is wrong, or its algorithm";
-const NO_REASON: &str = "the client does not accept the server's certificate: it does not say why; look into the log";
+const NO_REASON: &str = "the client does not accept the server's certificate: no reason given; see the log";
 const NO_TIME: &str = "the client does not accept the server's certificate: it has expired, or is not valid yet";
-const NO_USE: &str = "the client does not accept the server's certificate: it is not for this use";
+const NO_USE: &str = "the client does not accept the server's certificate: its purpose or its type is not supported";
 
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn rows() -> Vec<Row> {
@@ -165,7 +165,7 @@ fn rows() -> Vec<Row> {
                 params.subject_alt_names = vec![rcgen::SanType::DnsName("mapcast.example".try_into().unwrap())];
             }),
             None,
-            "the server's certificate is for mapcast.example, not for localhost; use --tls-name mapcast.example",
+            "the server's certificate is for mapcast.example, not for localhost",
             OTHER_NAME,
         ),
         row(
@@ -174,30 +174,24 @@ fn rows() -> Vec<Row> {
             "the server's certificate has no subject alternative name, and the common name does not count; issue one",
             OTHER_NAME,
         ),
-        row(
-            of_unknown,
-            None,
-            "the server's certificate is signed by a CA that is not trusted here; pass the certificate of its CA with \
-             --tls-ca FILE",
-            NOT_TRUSTED,
-        ),
+        row(of_unknown, None, "the server's certificate is signed by an untrusted CA", NOT_TRUSTED),
         row(
             of_other_key,
             None,
-            "the server's certificate has a signature that its CA's key has not made; pass the certificate of its CA",
+            "the server's certificate has a signature that does not match the key of its CA",
             SIGNATURE,
         ),
         row(
             self_signed_ca(),
-            Some("x.pem: the server's certificate is a CA certificate, which cannot be a server's own"),
-            "the server's certificate is a CA certificate, which cannot be a server's own (openssl req -x509 makes one); \
-             use it as the CA alone, and issue one for the server: openssl x509 -req -in server.csr -CA",
+            Some("x.pem: the server's certificate is a CA certificate, which a server cannot use as its own"),
+            "the server's certificate is a CA certificate, which a server cannot use as its own (openssl req -x509 makes one); \
+             use it as the CA only, and issue one for the server: openssl x509 -req -in server.csr -CA",
             NO_REASON,
         ),
         row(
             issued_by_none(),
-            Some("x.pem: the server's certificate is signed with a certificate that is not a CA's"),
-            "the server's certificate is signed with a certificate that is not a CA's; issue it with a CA",
+            Some("x.pem: the server's certificate is issued by a certificate that is not a CA certificate"),
+            "the server's certificate is issued by a certificate that is not a CA certificate; issue it with a CA",
             NO_REASON,
         ),
         row(
@@ -209,7 +203,7 @@ fn rows() -> Vec<Row> {
         row(
             issued_with_sha224(),
             None,
-            "the server's certificate is signed with an algorithm that is not supported here (SHA-1, for example); issue",
+            "the server's certificate is signed with an unsupported algorithm (SHA-1, for example); issue",
             SIGNATURE,
         ),
         row(
@@ -227,7 +221,7 @@ fn rows() -> Vec<Row> {
         row(
             issued_in_a_crowd(),
             None,
-            "the server's certificate has a chain that takes too long to check; leave only the needed certificates",
+            "the server's certificate has a chain that takes too long to verify; remove the certificates",
             NO_REASON,
         ),
     ]
@@ -278,28 +272,28 @@ fn every_fault_of_a_clients_certificate_is_said_in_our_words_at_both_ends() {
         (
             &clients,
             stranger,
-            "the server does not accept the client's certificate: it does not trust the CA; use a certificate of a CA",
-            "the client's certificate is signed by a CA that is not in --tls-client-ca; add that CA there",
+            "the server does not accept the client's certificate: its CA is not trusted; use a certificate of one of the",
+            "the client's certificate is signed by a CA that is not among the server's client CAs; add",
         ),
         (
             &clients,
             Authority::new().issue(|_| ()),
             "the server does not accept the client's certificate: a signature is wrong",
-            "the client's certificate has a signature that its CA's key has not made; put the present certificate of its CA",
+            "the client's certificate has a signature that does not match the key of its CA; replace the certificate of its CA",
         ),
         (
             &clients,
             good(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
-            "the server does not accept the client's certificate: it is not for this use",
+            "the server does not accept the client's certificate: its purpose or its type is not supported",
             "the client's certificate is not for use by a client (extendedKeyUsage); issue one with \
              extendedKeyUsage=clientAuth",
         ),
         (
             &self_ca,
             self_issued,
-            "the server does not accept the client's certificate: it does not say why; look into the log there; a CA's own",
-            "the client's certificate is a CA certificate, which cannot be a client's own (openssl req -x509 makes one); use \
-             it as the CA alone, and issue one for the client: openssl x509 -req -in client.csr",
+            "the server does not accept the client's certificate: no reason given; see the log there; a CA certificate",
+            "the client's certificate is a CA certificate, which a client cannot use as its own (openssl req -x509 makes one); use \
+             it as the CA only, and issue one for the client: openssl x509 -req -in client.csr",
         ),
     ] {
         let own = clients.write("own", &issued);
@@ -347,14 +341,14 @@ fn what_no_server_of_ours_would_show_is_said_in_our_words_too() {
         unknown.set_criticality(true);
         params.custom_extensions.push(unknown);
     });
-    let wanted = "certificate has a critical extension that is not supported here; issue one without it";
+    let wanted = "certificate has an unsupported critical extension; issue one without it";
     let files = authority.write("critical", &critical);
     let server = Program::server(&["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)]).finish();
     server.assert_exit(2).assert_stderr(&format!("critical.pem: the {wanted}"));
     for (cert, wanted) in [
         (der(&critical.cert), wanted),
-        (b"garbage".to_vec(), "the server's certificate is not a well-formed X.509 certificate; issue another one"),
-        (der(&first.cert), "the server's certificate is of X.509 version 1, without extensions"),
+        (b"garbage".to_vec(), "the server's certificate is not a well-formed X.509 certificate; issue a new one"),
+        (der(&first.cert), "the server's certificate has X.509 version 1, without extensions"),
     ] {
         let said = refusal(show(vec![cert.into()], &issued.key), &client(&authority, None)).to_string();
         assert!(said.contains(wanted), "{said}");
@@ -365,7 +359,7 @@ fn what_no_server_of_ours_would_show_is_said_in_our_words_too() {
     let connected =
         Client::connect(&format!("127.1:{}", addr.port()), &client(&authority, None), &Shutdown::new().unwrap());
     let Err(Error::Tls(said)) = connected else { panic!("{connected:?}") };
-    assert!(said.to_string().contains("cannot be for \"127.1\", which is neither a host name nor an IP address; use"));
+    assert!(said.to_string().contains("cannot be for \"127.1\", which is neither a host name nor an IP address"));
 }
 
 #[test]
@@ -378,7 +372,7 @@ fn a_chain_in_the_wrong_order_is_warned_of_and_served() {
     let tls = ["--tls-cert", text(&files.cert), "--tls-key", text(&files.key), "--format", "json"];
     let server = Program::server(&tls);
     server
-        .wait_log("x.pem: the server's certificate is not followed by the certificates that issued it, in order; put");
+        .wait_log("x.pem: the server's certificate is not followed by the certificates of its issuers, in order; put");
     connect(server.addr_with_tls(), &client(&root, None)).unwrap().next_map().unwrap();
 }
 
@@ -406,7 +400,7 @@ fn certificates_as_tutorials_make_them_are_explained_at_the_start() {
     // OpenSSL 3.4 makes version 3 of its own accord.
     if !der(&fs::read_to_string(path("v1.pem")).unwrap()).windows(5).any(|bytes| bytes == b"\xa0\x03\x02\x01\x02") {
         let server = Program::server(&["--tls-cert", &path("v1.pem"), "--tls-key", &path("v1.key")]).finish();
-        server.assert_exit(2).assert_stderr("v1.pem: the certificate is of X.509 version 1, without extensions");
+        server.assert_exit(2).assert_stderr("v1.pem: the certificate has X.509 version 1, without extensions");
         assert_our_words(&server.stderr);
     }
 }

@@ -42,7 +42,7 @@ fn a_plain_client_is_told_what_it_speaks_to() {
     let running = MapServer::with(HOUR, config).running;
     let plain = ClientConfig { tls: None, ..client(&authority, None) };
     let error = connect(running.addr, &plain).unwrap().next_map().unwrap_err();
-    assert!(matches!(error, Error::PlainToTls) && error.to_string().contains("speaks TLS"), "{error:?}");
+    assert!(matches!(error, Error::PlainToTls), "{error:?}");
     let (mut came, stop) = (Vec::new(), Shutdown::new().unwrap());
     let greeted = client::greet(&named(running.addr), &mut came, &plain, &stop, None);
     assert!(matches!(greeted, Err(Error::PlainToTls)), "{greeted:?}");
@@ -61,7 +61,7 @@ fn a_client_of_tls_is_told_that_the_server_speaks_none() {
         assert!(matches!(error, Error::Tls(_)), "{error:?}");
     }
     let running = MapServer::start(HOUR).running;
-    assert!(refusal(running.addr, &config).to_string().contains("leave --tls out"));
+    assert!(matches!(refusal(running.addr, &config), HandshakeError::PlainServer));
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn what_is_wrong_with_options_or_files_is_2() {
         (vec!["--tls-client-ca", text(&authority.ca)], "--tls-cert"),
         (vec!["--tls-cert", text(&files.cert), "--tls-key", text(&other.key)], "certificate and key do not match"),
         (vec!["--tls-cert", "/nowhere/x", "--tls-key", text(&files.key)], "/nowhere/x: cannot be read"),
-        (vec!["--tls-cert", text(&files.key), "--tls-key", text(&files.key)], "holds no certificate"),
+        (vec!["--tls-cert", text(&files.key), "--tls-key", text(&files.key)], "contains no certificate"),
     ] {
         Program::server(&args).finish().assert_exit(2).assert_stderr(wanted);
     }
@@ -110,7 +110,7 @@ fn what_is_wrong_with_options_or_files_is_2() {
         (vec!["--tls-ca", text(&authority.ca)], "--tls-ca has no effect without --tls"),
         (vec!["--tls", "--tls-cert", text(&files.cert)], "--tls-cert also needs --tls-key"),
         (vec!["--tls", "--tls-ca", "/nowhere/x"], "/nowhere/x: cannot be read"),
-        (vec!["--tls", "--tls-ca", text(&authority.ca), "--tls-name", "a b"], "is no name"),
+        (vec!["--tls", "--tls-ca", text(&authority.ca), "--tls-name", "a b"], "use --tls-name NAME"),
     ] {
         Program::client(&args).finish().assert_exit(2).assert_stderr(wanted);
     }
@@ -124,7 +124,7 @@ fn garbage_in_the_certificates_file_is_said_once_and_changes_nothing() {
     let trust = ["--tls", "--tls-ca", text(&authority.ca), "-n", "1"];
     let good = fs::read_to_string(&files.cert).unwrap();
     replace(&files.cert, "garbage");
-    server.wait_log("holds no certificate; write PEM, with -----BEGIN CERTIFICATE-----; the old certificate stays");
+    server.wait_log("contains no certificate; write PEM, with -----BEGIN CERTIFICATE-----; the old certificate stays");
     Program::client(&[&trust[..], &[&address]].concat()).finish().assert_exit(0);
     replace(&files.cert, &good);
     let taken = || server.log().iter().filter(|line| line.contains("valid until")).count();
@@ -143,7 +143,7 @@ fn failed_handshakes_are_one_line_a_second() {
         socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         assert!(ends_in_order(&mut socket));
     }
-    server.wait_log("the client speaks no TLS");
+    server.wait_log("the client does not speak TLS");
     let lines = server.log().iter().filter(|line| line.contains("no TLS handshake")).count();
     assert!(lines <= 10, "{lines} lines");
     assert!(!server.log().iter().any(|line| line.contains(" connected from ")), "{:?}", server.log());
@@ -248,7 +248,7 @@ fn health_checks_have_a_place_over_tls_whoever_shakes_no_hands() {
     for socket in &mut begun {
         assert!(ends_in_order(socket));
     }
-    server.wait_log("no TLS handshake: not done within 2s");
+    server.wait_log("no TLS handshake: timed out after 2s");
     eventually("an answer", || ask().ends_with("live\n"));
 }
 

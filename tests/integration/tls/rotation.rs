@@ -165,7 +165,7 @@ mod programs {
             both_have(number);
         }
         for program in [&client, &relay] {
-            assert_said_once(program, &["holds no certificate", "the old CAs stay", "do not match"]);
+            assert_said_once(program, &["contains no certificate", "the old CAs stay", "do not match"]);
         }
         // New ones, all at once good.
         old.write("own", &new.issue_until(&["ana"], 2060));
@@ -196,7 +196,7 @@ mod programs {
             parent.restart(&old, number);
             client.wait_out(&format!("{{\"n\":{number}}}"));
         }
-        let said = "the files of TLS are not read within 2 s (does their file system hang?); the last good files stay";
+        let said = "cannot read the TLS files within 2 s (does their file system hang?); the last good files stay";
         assert_said_once(&client, &[said]);
         slow.go_on();
         trust_in(&new);

@@ -29,7 +29,6 @@ fn a_client_without_a_certificate_is_told_so() {
     let server = MapServer::with(HOUR, config);
     let error = refusal(server.running.addr, &client(&authority, None));
     assert!(matches!(error, HandshakeError::CertificateRequired), "{error}");
-    assert!(error.to_string().contains("--tls-cert"), "{error}");
     eventually("the failure is counted", || server.running.stats().failed_handshakes() == 1);
 }
 
@@ -53,17 +52,13 @@ fn a_server_of_an_unknown_ca_is_refused() {
     let running = MapServer::with(HOUR, server(&authority.good("x", &["localhost"]))).running;
     let error = refusal(running.addr, &client(&other, None));
     assert!(matches!(error, HandshakeError::Certificate(End::Server, CertificateFault::UnknownIssuer)), "{error:?}");
-    assert!(error.to_string().contains("--tls-ca"), "{error}");
     eventually("the failure is counted", || running.stats().failed_handshakes() == 1);
 }
 
 #[test]
 fn a_certificate_for_another_name_is_refused_with_that_name() {
     let error = refusal_of(&["mapcast.example"], 2100).to_string();
-    assert_eq!(
-        error,
-        "the server's certificate is for mapcast.example, not for localhost; use --tls-name mapcast.example"
-    );
+    assert_eq!(error, "the server's certificate is for mapcast.example, not for localhost");
 }
 
 #[test]
