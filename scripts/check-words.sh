@@ -6,7 +6,7 @@ cd "${1:-"$(dirname "$0")/.."}"
 
 # Names of types, functions and threads that have been replaced. Whole words, as they are written.
 names=(
-    Bell Belled BelledThread Ringer Outlet ClientOutlet Audience Seat Herald Census Goodbye Flooded Keeper Movable Permits
+    Bell Belled BelledThread Ringer Outlet ClientOutlet Audience Seat Herald Census Goodbye Keeper Movable
     Unmet Complaint OBITUARY Obituary lookthrough look_through move_from_here stand_back turn_away ask_for_life has_stood
     ring_news bell outlet audience seat herald census aide
 )

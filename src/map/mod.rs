@@ -1,4 +1,4 @@
-//! The map that everyone is told: keys to values, nested at most [`MAX_DEPTH`] deep.
+//! The map that every client gets: keys to values, nested at most [`MAX_DEPTH`] deep.
 //!
 //! In formats that describe themselves (JSON, MessagePack, pickle) a value is written as itself. In bincode it is an
 //! enum, tagged by its place in the declaration; `serde` calls the two kinds "human readable" and not, and that is

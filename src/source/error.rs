@@ -29,7 +29,7 @@ pub enum Error {
         problem: String,
     },
     /// The program was built without this source.
-    #[error("{name}: built without {feature}; build it with `--features {feature}`")]
+    #[error("{name}: built without the feature {feature}")]
     NotBuilt {
         /// The address, escaped, without a password.
         name: String,

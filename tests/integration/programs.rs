@@ -243,7 +243,7 @@ fn a_failed_start_is_one_clear_line_and_code_2() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (args, wanted) in [
-        (vec!["--listen", &taken], "another program listens there"),
+        (vec!["--listen", &taken], "another program, or another listener of this one, uses the port"),
         (vec!["--listen", "192.0.2.1:8080"], "this machine has no such address"),
         (vec!["--listen", "nonsense"], "write ADDR:PORT"),
         (vec!["--listen", "127.0.0.1:99999"], "write ADDR:PORT"),

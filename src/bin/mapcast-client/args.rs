@@ -20,7 +20,8 @@ use crate::duration::parse_nonzero;
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
 use crate::timeout;
-use crate::tls::{self, TlsArgs};
+use crate::tls::TlsArgs;
+use crate::tls_options::TLS_OPTIONS;
 use crate::watch::{self, WatchArgs};
 
 /// The validated configuration.
@@ -325,7 +326,7 @@ impl FollowArgs {
         let format = client.format;
         let wait = self.wait.unwrap_or_default();
         let (reconnect, stale_after) = (!self.no_reconnect, self.stale_after);
-        let advice = |error: &Error| advice(error, &tls::ADVICE);
+        let advice = |error: &Error| advice(error, &TLS_OPTIONS);
         let follow = FollowConfig { client, reconnect, stale_after, wait, advice };
         let selection = Selection::new(self.keys);
         if let Some(deliver) = self.deliver.into_config().map_err(|text| conflict(&text))? {

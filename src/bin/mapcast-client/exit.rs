@@ -8,7 +8,7 @@ use mapcast::frame;
 
 use crate::advice::advice;
 use crate::selection::MissingKey;
-use crate::tls;
+use crate::tls_options::TLS_OPTIONS;
 
 /// The exit codes. For usage errors clap exits with 2 itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl From<Exit> for ExitCode {
 /// parts may come from a peer; each part is cut at 500 characters.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let parts: Vec<String> = error.chain().map(|part| printable(&part.to_string())).collect();
-    let advice = advice(error.as_ref(), &tls::ADVICE).map_or_else(String::new, |advice| format!("; {advice}"));
+    let advice = advice(error.as_ref(), &TLS_OPTIONS).map_or_else(String::new, |advice| format!("; {advice}"));
     parts.join(": ") + &advice
 }
 

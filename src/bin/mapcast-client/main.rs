@@ -29,6 +29,7 @@ mod time_limit;
 mod timeout;
 mod timeout_hint;
 mod tls;
+mod tls_options;
 mod watch;
 
 use std::io::{self, IsTerminal};

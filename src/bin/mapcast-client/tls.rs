@@ -1,12 +1,7 @@
 //! TLS options, if TLS is compiled in.
 
-use crate::advice::TlsOptions;
-
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub(crate) use present::TlsArgs;
-
-/// The options that advice on a TLS connection names.
-pub(crate) const ADVICE: TlsOptions = TlsOptions { prefix: "--tls", on: "use --tls", off: "leave --tls out" };
 
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 mod present {

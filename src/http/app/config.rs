@@ -10,7 +10,7 @@ use crate::state::StateFile;
 use crate::stats::health::Health;
 use crate::threads::Threads;
 
-/// What the service shows, to whom, and who may change the map.
+/// What the service shows, and which clients may read and change the map.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The longest time between two events of a stream that repeat the map. Must not be zero.

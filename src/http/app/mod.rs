@@ -1,4 +1,4 @@
-//! The application: what each path serves, and to whom.
+//! The application: what each path serves, and to which clients.
 
 mod changes;
 mod clients;

@@ -8,8 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::publisher::SENDS_PER_CLOCK_READ;
-use super::subscribers::{PREFETCH_DISTANCE, Shard, Subscribers, WeakSender};
+use super::subscribers::{PREFETCH_DISTANCE, SENDS_PER_CLOCK_READ, Shard, Subscribers, WeakSender};
 use crate::feed::{Feed, Snapshot};
 use crate::sync::{Instant, thread};
 use crate::threads::{Notifier, WakeReason, WorkerThread, waker};

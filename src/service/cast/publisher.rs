@@ -5,14 +5,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::helper::{HELPER_RANGE, should_help};
-use super::subscribers::{PREFETCH_DISTANCE, PublisherHandle, Shard, Subscribers, WeakSender};
+use super::subscribers::{PREFETCH_DISTANCE, PublisherHandle, SENDS_PER_CLOCK_READ, Shard, Subscribers, WeakSender};
 use crate::feed::{Feed, Snapshot};
 use crate::sync::Instant;
 use crate::threads::Threads;
 use crate::threads::{WakeReason, WorkerThread, waker};
-
-/// Sends between two reads of the clock, each of which counts a round: 32, some 0.3 ms.
-pub(super) const SENDS_PER_CLOCK_READ: usize = 32;
 
 /// Repeats between two checks for a change: 256, some 2 ms.
 const REPEAT_BATCH: usize = 256;

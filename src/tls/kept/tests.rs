@@ -9,7 +9,7 @@ fn own(files: &Files) -> Kept<OwnCertificate> {
     Kept::load(OwnCertificate { files, owner: End::Server }).unwrap()
 }
 
-/// Looks once, and returns what the log is told.
+/// Checks once, and returns the log lines.
 fn check<P: Part>(kept: &mut Kept<P>, apply: Apply) -> Option<String> {
     let (checked, mut notices) = (kept.reader(apply)(), Vec::new());
     let is_new = kept.take(checked, &mut notices);

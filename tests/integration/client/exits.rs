@@ -149,7 +149,7 @@ fn another_protocol_with_a_short_greeting_is_4_at_once() {
 #[test]
 fn a_frame_too_large_is_4_and_names_the_option() {
     let client = Program::client(&["--max-frame", "10", &serve_bytes(builtin_frame())]).finish();
-    client.assert_exit(4).assert_stderr("above the limit of 10").assert_stderr("max_frame");
+    client.assert_exit(4).assert_stderr("above the limit of 10").assert_stderr("raise --max-frame");
 }
 
 #[test]

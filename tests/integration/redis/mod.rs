@@ -235,7 +235,7 @@ fn a_huge_hash_is_neither_sent_nor_kept_in_memory() {
         followed(&redis.source("key=flags"), &["-v", "--interval", "100ms", "--max-frame", "10KiB"]);
     // Above the limit for a frame, below that for a reply.
     redis.run::<()>(&["HSET", "flags", "large", &"x".repeat(100_000)]);
-    server.wait_log("above the limit of 10240; raise max_frame");
+    server.wait_log("above the limit of 10240; raise --max-frame");
     let before = server.peak_memory();
     redis.run::<()>(&["HSET", "flags", "huge", &"x".repeat(64 << 20)]);
     // For who debugs alone: that it is too large is no news.
