@@ -64,7 +64,7 @@ impl Thread {
             Outcome::Ended => return true,
             Outcome::Panicked => log::error!("thread {name}: panicked"),
             Outcome::TimedOut => {
-                log::error!("thread {name}: did not end within {limit:?}; abandoned until the process exits")
+                log::error!("thread {name}: did not end within {limit:?}; abandoned until the process exits");
             }
         }
         false
