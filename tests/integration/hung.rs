@@ -293,8 +293,8 @@ fn a_frozen_publisher_is_detected_and_the_watchdog_not_fed() {
     site.server.signal(Signal::TERM);
     site.server.wait_log("thread publisher-0: did not end within 1s; abandoned until the process exits");
     // The exit code is decided by now: a publisher that resumed earlier would end in time.
-    let line = site.server.wait_log("exiting with threads still running: ");
-    assert!(line.contains("publisher-0"), "{line}");
+    let running = site.server.wait_log("exiting with threads still running: ");
+    assert!(running.contains("publisher-0"), "{running}");
     // A traced thread belongs to its process until the tracer has reaped it.
     drop(freezer.stdin());
     assert_eq!(site.server.exit_code(), 1);
