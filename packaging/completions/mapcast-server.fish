@@ -36,11 +36,11 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l set -d 'Add an entry, or replace the one with this key; may be repeated. VALUE is JSON or plain text' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-frame -d 'Reject maps larger than this' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-backlog -d 'Close the slowest connections, including HTTP\'s, when the older maps still queued for them exceed this size in total [default: 32MiB, or 8 times --max-frame if that is more]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz here; off unless given' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Answer HTTP connections above this number with 503, but for health checks and metrics' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Answer requests for this host too, beside loopback and the address that is listened on; may be repeated' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-allow-origin -d 'Let pages of this origin read the answers (CORS); * for all' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Take PUT and PATCH of /map, PUT and DELETE of /map/KEY, from whoever has the bearer token in this file' -r -F
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz on this address; off by default' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Limit HTTP connections; above the limit answer 503, except for health checks and metrics' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Accept requests for this host, in addition to loopback and the address of --http; may be repeated' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-allow-origin -d 'Let pages of this origin read responses (CORS); * for all origins' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Accept PUT and PATCH of /map, and PUT and DELETE of /map/KEY, with the bearer token in this file' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s l -l listen -d 'Address to listen on; may be repeated. Port 0 picks a free port, which is logged' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections -d 'Maximum number of clients; further ones are closed after waiting 1 to 5 s for a free slot [default: 10000, or what this machine can hold]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections-per-ip -d 'Maximum number of clients per address; IPv6 addresses count by their first 64 bits [default: no limit]' -r
