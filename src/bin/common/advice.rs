@@ -12,6 +12,10 @@ use with_tls::{on_files, on_tls};
 use without_tls::{on_files, on_tls};
 
 /// The options of TLS that a program names.
+#[cfg_attr(
+    not(any(feature = "tls", feature = "tls-ring")),
+    allow(dead_code, reason = "without TLS, only the option that turns it on is named")
+)]
 pub(crate) struct TlsOptions {
     /// What the options of the program's TLS connections begin with: `--tls`.
     pub(crate) prefix: &'static str,
