@@ -20,8 +20,8 @@ use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
 use crate::shutdown::Shutdown;
 
-/// How long a connection must last to reset the backoff: 5 s, the longest step, so that the reset cannot make a client
-/// connect more often.
+/// How long a connection must last after its first frame to reset the backoff: 5 s, the longest step, so that the reset
+/// cannot make a client connect more often.
 const PROVEN_AFTER: Duration = Duration::from_secs(5);
 
 /// How a server is followed. Write `FollowConfig { reconnect: false, ..FollowConfig::default() }`.
@@ -54,7 +54,7 @@ impl Default for FollowConfig {
 /// connection and each loss; a reason that stays the same is a warning every 30 s, and debug in between.
 ///
 /// Before each reconnection it waits for a random time below a step that doubles from 1 s to 5 s. The step returns to 1 s
-/// after a connection that brought a frame and lasted 5 s, the longest step. The first frame alone does not reset it: a
+/// after a connection that lasted 5 s, the longest step, after its first frame. The first frame alone does not reset it: a
 /// server that sends one map and closes would be reconnected to more than once a second for ever. Nor does the second
 /// frame: it is due after the server's interval, which may be a minute.
 ///
@@ -76,10 +76,8 @@ pub struct Follower {
     resolver: Resolver,
     cancellation: Cancellation,
     client: Option<Client>,
-    /// When `client` was connected.
-    connected_at: Option<Instant>,
-    /// Whether `client` has received a frame.
-    has_frame: bool,
+    /// When `client` received its first frame.
+    first_frame: Option<Instant>,
     /// Whether a connection has been made: it received a frame, or ended in another way than by a refusal. Until then,
     /// a refusal is returned to the caller.
     ever_connected: bool,
@@ -139,8 +137,7 @@ impl Follower {
             resolver: Resolver::new(),
             cancellation: Cancellation { shutdown: shutdown.clone(), deadline: None },
             client: None,
-            connected_at: None,
-            has_frame: false,
+            first_frame: None,
             ever_connected: false,
             first_attempt: None,
             progress: Progress::Nothing,
@@ -252,7 +249,7 @@ impl Follower {
             match read_frame(client, &mut self.idle_timeout, &self.cancellation) {
                 Ok(Some(payload)) => {
                     self.loss_log.reset();
-                    self.has_frame = true;
+                    self.first_frame.get_or_insert_with(Instant::now);
                     self.ever_connected = true;
                     self.progress = Progress::Frame;
                     if !payload.is_empty() {
@@ -276,11 +273,9 @@ impl Follower {
 
     /// Drops the connection, if there is one, as if it were lost. The next call reconnects after the returned delay.
     pub fn give_up(&mut self) -> Duration {
-        let is_proven = self.has_frame && self.connected_at.is_some_and(|at| at.elapsed() >= PROVEN_AFTER);
-        if is_proven {
+        if self.first_frame.take().is_some_and(|at| at.elapsed() >= PROVEN_AFTER) {
             self.backoff.reset();
         }
-        (self.connected_at, self.has_frame) = (None, false);
         let retry_in = self.backoff.next_delay();
         if self.client.take().is_some_and(|client| client.has_received()) {
             self.progress = self.progress.max(Progress::Byte);
@@ -315,10 +310,8 @@ impl Follower {
         match Client::connect_by(&self.address, &self.config.client, &self.resolver, &self.cancellation) {
             Ok(client) => {
                 let (peer, local) = (client.peer_addr(), client.local_addr());
-                let now = Instant::now();
-                self.idle_timeout.start_connection(now);
+                self.idle_timeout.start_connection(Instant::now());
                 self.client = Some(client);
-                (self.connected_at, self.has_frame) = (Some(now), false);
                 self.progress = self.progress.max(Progress::Connection);
                 Ok(FollowEvent::Connected { peer, local })
             }
@@ -389,122 +382,4 @@ fn read_frame(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-    use std::net::TcpListener;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread;
-
-    #[test]
-    fn a_connection_that_lasted_5_s_resets_the_backoff() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        for (age, has_frame, is_reset) in
-            [(PROVEN_AFTER, true, true), (PROVEN_AFTER, false, false), (Duration::ZERO, true, false)]
-        {
-            let mut follower = Follower::new(&address, FollowConfig::default(), &Shutdown::new().unwrap());
-            follower.backoff.next_delay();
-            follower.connect().unwrap();
-            let mut server = listener.accept().unwrap().0;
-            if has_frame {
-                server.write_all(b"4         Hola").unwrap();
-                follower.next_payload().unwrap();
-            }
-            follower.connected_at = Instant::now().checked_sub(age);
-            follower.give_up();
-            let mut wanted = Backoff::new();
-            for _ in 0..if is_reset { 1 } else { 2 } {
-                wanted.next_delay();
-            }
-            assert_eq!(follower.backoff, wanted, "{age:?}, frame: {has_frame}");
-        }
-    }
-
-    #[test]
-    fn delays_grow_if_the_server_sends_one_map_and_closes() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let mut follower = Follower::new(&address, FollowConfig::default(), &Shutdown::new().unwrap());
-        let mut wanted = Backoff::new();
-        for _ in 0..4 {
-            assert_eq!(follower.backoff, wanted);
-            assert!(matches!(follower.next_event(), Ok(FollowEvent::Connected { .. })));
-            listener.accept().unwrap().0.write_all(b"4         Hola").unwrap();
-            assert!(matches!(follower.next_event(), Ok(FollowEvent::Payload(_))));
-            assert!(matches!(follower.next_event(), Ok(FollowEvent::Lost { reason: None, .. })));
-            wanted.next_delay();
-            follower.retry_at = None;
-        }
-        assert_eq!(follower.backoff, wanted);
-    }
-
-    #[test]
-    fn the_observer_gets_a_connection_and_its_loss() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = listener.local_addr().unwrap();
-        let shutdown = Shutdown::new().unwrap();
-        let mut follower = Follower::new(&peer.to_string(), FollowConfig::default(), &shutdown);
-        let (sender, changes) = std::sync::mpsc::channel();
-        let mut listener = Some(listener);
-        follower.on_connectivity(move |change| {
-            // Dropping the listener resets the connection, which is not accepted yet.
-            drop(listener.take());
-            if matches!(change, Connectivity::Lost { .. }) {
-                shutdown.trigger();
-            }
-            sender.send(change).unwrap();
-        });
-        assert!(matches!(follower.next_payload(), Err(Error::Stopped)));
-        assert_eq!(changes.recv().unwrap(), Connectivity::Connected { peer });
-        assert!(
-            matches!(changes.recv().unwrap(), Connectivity::Lost { reason, .. } if reason.contains("connection lost"))
-        );
-    }
-
-    #[test]
-    fn a_hanging_name_lookup_blocks_nothing_and_takes_one_thread() {
-        let begun = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&begun);
-        let lookup = move |_: &str| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            loop {
-                thread::park();
-            }
-        };
-        let client = ClientConfig { connect_timeout: Duration::from_millis(5), ..ClientConfig::default() };
-        let shutdown = Shutdown::new().unwrap();
-        let mut follower = Follower::new("h:1", FollowConfig { client, ..FollowConfig::default() }, &shutdown);
-        follower.resolver = Resolver::with(lookup);
-        for _ in 0..10 {
-            let event = follower.next_event().unwrap();
-            assert!(matches!(event, FollowEvent::Lost { reason: Some(Error::Connect { .. }), .. }), "{event:?}");
-            follower.retry_at = None;
-        }
-        // The thread may not have started yet.
-        while begun.load(Ordering::SeqCst) == 0 {
-            thread::yield_now();
-        }
-        assert_eq!(begun.load(Ordering::SeqCst), 1);
-        follower.config.client.connect_timeout = Duration::from_hours(1);
-        follower.set_deadline(Some(Instant::now() + Duration::from_millis(20)));
-        assert!(matches!(follower.next_event(), Err(Error::TimedOut)));
-        follower.set_deadline(None);
-        thread::scope(|scope| {
-            let waiting = scope.spawn(move || follower.next_event());
-            shutdown.trigger();
-            assert!(matches!(waiting.join().unwrap(), Err(Error::Stopped)));
-        });
-    }
-
-    #[test]
-    fn the_deadline_ends_the_delay_before_an_attempt() {
-        let mut follower = Follower::new("127.0.0.1:1", FollowConfig::default(), &Shutdown::new().unwrap());
-        let retry_at = Instant::now() + Duration::from_hours(1);
-        follower.retry_at = Some(retry_at);
-        follower.set_deadline(Some(Instant::now() + Duration::from_millis(50)));
-        assert!(matches!(follower.next_map(), Err(Error::TimedOut)));
-        assert!(Instant::now() < retry_at);
-    }
-}
+mod tests;
