@@ -38,7 +38,7 @@ use connection::ConnectContext;
 use error::Error;
 use limits::{MAX_REPLY_FRAMES, MIN_MAX_REPLY, SOON};
 use sentinel::Sentinels;
-use session::{Session, WakeReason};
+use session::{Session, WaitResult};
 
 pub use address::{Address, Password};
 
@@ -101,7 +101,7 @@ impl Redis {
                 }
             }
             *has_answered = true;
-            if session.wait_change(limit)? == WakeReason::Stop {
+            if session.wait_change(limit)? == WaitResult::Stop {
                 return Ok(());
             }
         }

@@ -56,7 +56,7 @@ pub(super) struct Session<'source> {
 
 /// Why a wait has ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum WakeReason {
+pub(super) enum WaitResult {
     /// It is time to read the hash.
     Read,
     /// The program is shutting down.
@@ -179,7 +179,7 @@ impl<'source> Session<'source> {
     ///
     /// # Errors
     /// If a connection is lost or does not answer, or another server must be used.
-    pub(super) fn wait_change(&mut self, limit: Duration) -> Result<WakeReason, Error> {
+    pub(super) fn wait_change(&mut self, limit: Duration) -> Result<WaitResult, Error> {
         // `None` for a period that the clock cannot represent: it never ends.
         let read_at = Instant::now().checked_add(self.context.address.period.min(limit));
         let mut revision_at = self.next_revision();
@@ -191,7 +191,7 @@ impl<'source> Session<'source> {
             let until = [read_at, Some(revision_at), ping_at, retry_at, gap_end].into_iter().flatten().min();
             announced |= self.wait_announced(until)?;
             if self.context.stop.is_triggered() {
-                return Ok(WakeReason::Stop);
+                return Ok(WaitResult::Stop);
             }
             let now = Instant::now();
             let is_over = |at: Option<Instant>| at.is_some_and(|at| now >= at);
@@ -200,11 +200,11 @@ impl<'source> Session<'source> {
             }
             self.subscriptions().try_for_each(PubSub::ping)?;
             if is_over(read_at) || (announced && now >= self.gap_end) {
-                return Ok(WakeReason::Read);
+                return Ok(WaitResult::Read);
             }
             if is_over(retry_at) && self.subscribe() {
                 // Changes before the subscription were not announced.
-                return Ok(WakeReason::Read);
+                return Ok(WaitResult::Read);
             }
             if is_over(Some(revision_at)) {
                 announced |= self.is_revised()?;
