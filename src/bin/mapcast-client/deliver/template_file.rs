@@ -43,7 +43,12 @@ impl TemplateFile {
         {
             return &self.template;
         }
-        match opened.and_then(|(file, found)| parse(file, &found)) {
+        // A file that is written in place is empty between its truncation and the write.
+        let whole = opened.and_then(|(file, found)| {
+            ensure!(found.len() > 0, "is empty");
+            Ok((file, found))
+        });
+        match whole.and_then(|(file, found)| parse(file, &found)) {
             Ok((template, version)) => {
                 info!("{}: read again", name(&self.path));
                 (self.template, self.version) = (template, version);
