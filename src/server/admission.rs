@@ -7,7 +7,7 @@ use std::time::Instant;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::permits::{ConnectionLimits, Permit, Permits, RefusalReason};
-use super::{Config, Role};
+use super::{Config, LimitNames, Role};
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform::Wakeup;
 use crate::service::counted;
@@ -20,6 +20,7 @@ pub(super) struct Admission {
     /// Empty: every address may connect.
     allow: Vec<IpNet>,
     limits: ConnectionLimits,
+    limit_names: LimitNames,
     /// Determines the log's noun for a connection.
     role: Role,
     permits: Arc<Permits>,
@@ -38,6 +39,7 @@ impl Admission {
                 reserved: config.reserved_connections,
                 max_per_source: config.max_connections_per_ip,
             },
+            limit_names: config.limit_names,
             role: config.role,
             permits: Arc::new(Permits::new(wakeup)),
             throttles: RefusalReason::ALL.map(|_| Throttle::new(LOG_PERIOD)),
@@ -99,14 +101,15 @@ impl Admission {
     }
 
     fn explain(&self, reason: RefusalReason) -> String {
+        let LimitNames { max_connections, max_connections_per_ip, allow } = self.limit_names;
         match reason {
-            RefusalReason::Denied => "the address is not in an allowed network (allow)".to_owned(),
+            RefusalReason::Denied => format!("the address is not in an allowed network ({allow})"),
             RefusalReason::Full => {
-                format!("{} connections are the limit (max_connections)", self.limits.max_connections)
+                format!("{} connections are the limit ({max_connections})", self.limits.max_connections)
             }
             RefusalReason::PerIp => {
                 let limit = self.limits.max_per_source.unwrap_or_default();
-                format!("{limit} connections are the limit for one address (max_connections_per_ip)")
+                format!("{limit} connections are the limit for one address ({max_connections_per_ip})")
             }
         }
     }

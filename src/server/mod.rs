@@ -97,6 +97,8 @@ pub struct Config {
     /// The networks that may connect; a client from another address is closed before its thread is started. Default empty:
     /// every address may connect.
     pub allow: Vec<IpNet>,
+    /// What the log calls the limits. Default: the names of these fields. A program should pass the names of its options.
+    pub limit_names: LimitNames,
     /// How long a connection is idle before the kernel sends keepalive probes, in whole seconds from 1 s to 32,767 s; `None`
     /// sends none. Default [`DEFAULT_KEEPALIVE`].
     pub keepalive: Option<Duration>,
@@ -162,6 +164,23 @@ impl Role {
     }
 }
 
+/// The names that the log gives to a server's limits, so that the operator knows what to change.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitNames {
+    /// The name of [`Config::max_connections`].
+    pub max_connections: &'static str,
+    /// The name of [`Config::max_connections_per_ip`].
+    pub max_connections_per_ip: &'static str,
+    /// The name of [`Config::allow`].
+    pub allow: &'static str,
+}
+
+impl Default for LimitNames {
+    fn default() -> Self {
+        Self { max_connections: "max_connections", max_connections_per_ip: "max_connections_per_ip", allow: "allow" }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -171,6 +190,7 @@ impl Default for Config {
             max_connections_per_ip: None,
             reserved_connections: 0,
             allow: Vec::new(),
+            limit_names: LimitNames::default(),
             keepalive: Some(DEFAULT_KEEPALIVE),
             write_timeout: DEFAULT_WRITE_TIMEOUT,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
@@ -398,8 +418,9 @@ impl Config {
         let reached: Vec<_> = addrs.iter().filter(|addr| beyond(addr)).map(ToString::to_string).collect();
         if self.is_open() && !reached.is_empty() {
             log::warn!(
-                "any host that reaches {} is served: set the allowed networks (allow), or listen on 127.0.0.1",
-                reached.join(", ")
+                "any host that reaches {} is served: set the allowed networks ({}), or listen on 127.0.0.1",
+                reached.join(", "),
+                self.limit_names.allow
             );
         }
     }

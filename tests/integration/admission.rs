@@ -111,9 +111,12 @@ mod programs {
     #[test]
     fn refusals_log_one_line_a_second_for_each_reason() {
         for (options, reason) in [
-            (&["--max-connections", "1"][..], "refused: 1 connections are the limit"),
-            (&["--max-connections-per-ip", "1"], "refused: 1 connections are the limit for one address"),
-            (&["--allow", "127.0.0.2"], "refused: the address is not in an allowed network"),
+            (&["--max-connections", "1"][..], "refused: 1 connections are the limit (--max-connections)"),
+            (
+                &["--max-connections-per-ip", "1"],
+                "refused: 1 connections are the limit for one address (--max-connections-per-ip)",
+            ),
+            (&["--allow", "127.0.0.2"], "refused: the address is not in an allowed network (--allow)"),
         ] {
             let server = Program::server(options);
             let addr = server.addr();

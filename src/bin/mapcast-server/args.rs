@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use mapcast::backlog::LEAST_MAPS;
 use mapcast::client::address;
 use mapcast::display::units::{format_duration, format_size, parse_duration, parse_size};
-use mapcast::server::{Capacity, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, IpNet};
+use mapcast::server::{Capacity, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, IpNet, LimitNames};
 use mapcast::source::Location;
 use mapcast::{Backlog, Format, Key, ServerConfig, Value, format};
 
@@ -208,6 +208,11 @@ impl Cli {
             max_waiting: DEFAULT_MAX_WAITING.min(spare_descriptors),
             max_connections_per_ip: server.max_connections_per_ip,
             allow: server.allow.clone(),
+            limit_names: LimitNames {
+                max_connections: "--max-connections",
+                max_connections_per_ip: "--max-connections-per-ip",
+                allow: "--allow",
+            },
             keepalive: Some(server.keepalive).filter(|idle| !idle.is_zero()),
             write_timeout: server.write_timeout,
             drain_timeout: server.drain_timeout,

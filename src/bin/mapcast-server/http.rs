@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use mapcast::http::{self, HostError, OriginError, TokenFile};
-use mapcast::server::Role;
+use mapcast::server::{LimitNames, Role};
 use mapcast::threads::Threads;
 use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
 
@@ -109,6 +109,7 @@ impl HttpTask {
     ) -> anyhow::Result<Server> {
         let mut server = Server::new(ServerConfig {
             max_connections: self.max_connections,
+            limit_names: LimitNames { max_connections: "--http-max-connections", ..config.limit_names },
             reserved_connections: http::RESERVED_CONNECTIONS,
             max_waiting: MAX_WAITING,
             admission_timeout: PLACE_TIMEOUT,
