@@ -8,7 +8,7 @@ use crate::outcome::Outcome;
 use crate::records::{Order, Regression};
 use crate::site::{LATE, Site};
 use crate::support::checks::{Checks, Scope};
-use crate::support::netstat::syn_retries;
+use crate::support::netstat::tcp_counter;
 use crate::support::sample::Sample;
 use crate::timing::{INTERVAL, seconds};
 use crate::tree::Level;
@@ -58,7 +58,7 @@ fn check_clients(site: &Site, checks: &Checks) {
     checks.note(CLIENTS, "changes that Redis acknowledged", site.changes() as f64, "");
     checks.note(CLIENTS, "maps received and checked", tally.maps as f64, "");
     checks.note(CLIENTS, "largest delay of reading on a busy machine", seconds(site.records.lateness().1), "s");
-    let retries = syn_retries().unwrap_or_default();
+    let retries = tcp_counter("TCPSynRetrans").unwrap_or_default();
     checks.note(CLIENTS, "SYNs lost or unanswered for a second", retries as f64, "");
     checks.note(CLIENTS, "connections lost", tally.lost as f64, "");
     let corrupt = if tally.corrupt == 0 { String::new() } else { format!(" (the last: {})", tally.last_corrupt) };

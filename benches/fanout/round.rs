@@ -192,7 +192,7 @@ impl Load {
         scenario: &Scenario,
         figures: &mut Figures,
     ) -> anyhow::Result<()> {
-        let (cpu, retries) = (server.cpu()?, netstat::syn_retries()?);
+        let (cpu, retries) = (server.cpu()?, netstat::tcp_counter("TCPSynRetrans")?);
         self.connect(&scenario.burst(server))?;
         if kind.sends_first_map() {
             self.wait_delivered(1, PATIENCE)?;
@@ -205,7 +205,7 @@ impl Load {
         figures.insert(Figure::ConnectCpu, micros(server.cpu_since(cpu)?) / self.clients());
         let longest = self.swarm.connects().percentile(100.0).unwrap_or_default();
         figures.insert(Figure::LongestConnect, millis(longest));
-        figures.insert(Figure::SynRetries, (netstat::syn_retries()? - retries) as f64);
+        figures.insert(Figure::SynRetries, (netstat::tcp_counter("TCPSynRetrans")? - retries) as f64);
         Ok(())
     }
 

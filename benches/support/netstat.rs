@@ -1,15 +1,18 @@
 //! The kernel's counters for all connections of this network namespace.
 
-use std::fs;
+use std::{fs, io};
 
-use anyhow::Context;
-
-/// Returns the number of retransmitted SYNs so far (`TCPSynRetrans` in /proc/net/netstat).
-pub fn syn_retries() -> anyhow::Result<u64> {
+/// Returns a counter of `TcpExt` in /proc/net/netstat so far, such as `TCPSynRetrans`, the retransmitted SYNs.
+///
+/// # Errors
+/// If the system has no such counter.
+pub fn tcp_counter(name: &str) -> io::Result<u64> {
     let text = fs::read_to_string("/proc/net/netstat")?;
     // Two lines have the same prefix: the names, then the values.
     let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:")).map(str::split_whitespace);
-    let (names, values) = lines.next().zip(lines.next()).context("no TcpExt in /proc/net/netstat")?;
-    let (_, value) = names.zip(values).find(|(name, _)| *name == "TCPSynRetrans").context("no TCPSynRetrans")?;
-    Ok(value.parse()?)
+    let value =
+        lines.next().zip(lines.next()).and_then(|(names, values)| names.zip(values).find(|(found, _)| *found == name));
+    value
+        .and_then(|(_, value)| value.parse().ok())
+        .ok_or_else(|| io::Error::other(format!("no {name} in /proc/net/netstat")))
 }

@@ -11,6 +11,7 @@ use mapcast::service::{CloseReason, Service};
 use mapcast::{Cast, Feed, Format, Server, ServerConfig, Shutdown};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::support::netstat::tcp_counter;
 use crate::support::reader::{Reader, ends_in_order};
 use crate::support::server::{MapServer, Running, numbered, unhurried};
 use crate::support::{PATIENCE, eventually, log};
@@ -97,6 +98,8 @@ fn a_mass_reconnect_to_a_full_server_is_served_without_refusal() {
 
 #[test]
 fn ten_thousand_short_connections_leave_no_resources_in_use() {
+    let drops = || tcp_counter("ListenDrops").unwrap_or_default();
+    let dropped_before = drops();
     let server = MapServer::with(HOUR, limited(50));
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -110,7 +113,10 @@ fn ten_thousand_short_connections_leave_no_resources_in_use() {
         }
     });
     let stats = server.running.stats();
-    eventually("all are served or refused", || stats.served() + stats.refused() == 10_000);
+    // If the accept loop gets no CPU, the kernel drops connections that do not fit the queue, and a reset has no second try.
+    eventually("all that the kernel has kept are served or refused", || {
+        stats.served() + stats.refused() + (drops() - dropped_before) >= 10_000
+    });
     server.running.wait_active(0);
     assert!(Reader::connect(server.running.addr).is_served());
 }

@@ -6,6 +6,8 @@ pub mod authority;
 pub mod browser;
 pub mod imports;
 pub mod log;
+#[path = "../../../benches/support/netstat.rs"]
+pub mod netstat;
 #[cfg(feature = "cli")]
 pub mod output;
 #[cfg(feature = "cli")]
