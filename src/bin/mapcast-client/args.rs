@@ -360,10 +360,15 @@ fn reject_follow_options(command: &clap::Command, matches: &ArgMatches) -> Resul
     let stray = command.get_arguments().find(|arg| {
         !arg.is_global_set() && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
     });
+    let takes = |stray: &clap::Arg| {
+        let subcommand = command.find_subcommand(name);
+        subcommand.is_some_and(|subcommand| subcommand.get_arguments().any(|arg| arg.get_long() == stray.get_long()))
+    };
     match stray {
         Some(stray) if stray.is_positional() => {
             Err(conflict(&format!("the address goes after '{name}', not before it")))
         }
+        Some(stray) if takes(stray) => Err(conflict(&format!("'{stray}' goes after '{name}', not before it"))),
         Some(stray) => {
             Err(conflict(&format!("'{stray}' cannot be used with '{name}': it is for printing or delivering maps")))
         }

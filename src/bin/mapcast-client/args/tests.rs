@@ -119,6 +119,7 @@ fn options_for_maps_are_rejected_before_other_commands() {
 #[test]
 fn an_address_before_a_command_is_rejected_with_advice() {
     assert!(refusal(&["h:1", "-v", "check"]).contains("the address goes after 'check'"));
+    assert!(refusal(&["-f", "json", "check"]).contains("goes after 'check', not before it"));
 }
 
 #[test]
