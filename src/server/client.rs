@@ -189,7 +189,10 @@ impl Shared {
         drop(failures);
         match passed {
             Some(suppressed) => {
-                log::warn!("{noun} {id} from {peer}: no TLS handshake: {}{}", ErrorChain(error), more(suppressed));
+                let advice =
+                    (self.config.handshake_advice)(error).map_or_else(String::new, |advice| format!("; {advice}"));
+                let (error, more) = (ErrorChain(error), more(suppressed));
+                log::warn!("{noun} {id} from {peer}: no TLS handshake: {error}{advice}{more}");
             }
             // The accept loop logs it when it is due.
             None if is_first_suppressed => self.wakeup.wake(),

@@ -110,6 +110,9 @@ pub struct Config {
     pub stack_size: usize,
     /// Encrypts every connection. Default `None`: no TLS. Requires the feature `tls`.
     pub tls: Option<Arc<tls::Acceptor>>,
+    /// Returns the fix for a failed handshake, such as an option of the program. It is appended to the error in the log.
+    /// Default: no advice.
+    pub handshake_advice: fn(&tls::HandshakeError) -> Option<String>,
     /// The time limit of a whole TLS handshake. Default [`tls::DEFAULT_HANDSHAKE_TIMEOUT`].
     pub handshake_timeout: Duration,
     /// The kind of clients, for thread names and the log. Default [`Role::Clients`].
@@ -196,6 +199,7 @@ impl Default for Config {
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             stack_size: STACK_SIZE,
             tls: None,
+            handshake_advice: |_| None,
             handshake_timeout: tls::DEFAULT_HANDSHAKE_TIMEOUT,
             role: Role::default(),
             reuse_port: false,

@@ -29,7 +29,7 @@ pub enum Error {
         problem: String,
     },
     /// The program was built without this source.
-    #[error("{name}: built without the feature {feature}")]
+    #[error("{name}: built without the feature {feature}; build it with that feature")]
     NotBuilt {
         /// The address, escaped, without a password.
         name: String,

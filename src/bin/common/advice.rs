@@ -37,6 +37,7 @@ fn advice_on(error: &(dyn Error + 'static), tls: &TlsOptions) -> Option<String> 
         return match error {
             source::Error::Tls { source, .. } => on_files(source, tls),
             source::Error::State(error) => advice_on(error, tls),
+            source::Error::NotBuilt { feature, .. } => Some(format!("cargo build --features {feature}")),
             source::Error::NoPassword { .. } => Some("give the password with --redis-password-file FILE".to_owned()),
             error if error.kind() == Failure::TooLarge => Some(RAISE.to_owned()),
             _ => None,
@@ -71,7 +72,7 @@ const RAISE: &str = "raise --max-frame if this is meant";
 mod with_tls {
     use std::error::Error;
 
-    use mapcast::tls::{self, CertificateFault, End, HandshakeError};
+    use mapcast::tls::{self, CertificateFault, End, HandshakeError, Refusal};
 
     use super::TlsOptions;
 
@@ -91,6 +92,16 @@ mod with_tls {
     fn on_handshake(error: &HandshakeError, TlsOptions { prefix, off, .. }: &TlsOptions) -> Option<String> {
         match error {
             HandshakeError::PlainServer => Some((*off).to_owned()),
+            // The next four are errors of a server, whose client may be mapcast-client.
+            HandshakeError::PlainClient => Some("mapcast-client: --tls".to_owned()),
+            HandshakeError::NoClientCertificate => Some("mapcast-client: --tls-cert FILE --tls-key FILE".to_owned()),
+            HandshakeError::CertificateRefused(End::Server, Refusal::UnknownCa) => {
+                Some("mapcast-client: --tls-ca FILE".to_owned())
+            }
+            HandshakeError::Certificate(
+                End::Client,
+                CertificateFault::UnknownIssuer | CertificateFault::BadSignature,
+            ) => Some(format!("they are in the file of {prefix}-client-ca")),
             HandshakeError::CertificateRequired => Some(format!("use {prefix}-cert FILE and {prefix}-key FILE")),
             HandshakeError::UnknownName => Some(format!("use {prefix}-name NAME")),
             HandshakeError::Certificate(End::Server, fault) => match fault {
@@ -167,7 +178,7 @@ mod tests {
     #[cfg(any(feature = "tls", feature = "tls-ring"))]
     #[test]
     fn advice_on_tls_names_the_options_of_the_program() {
-        use mapcast::tls::{CertificateFault, ClientTls, Connector, End, HandshakeError};
+        use mapcast::tls::{CertificateFault, ClientTls, Connector, End, HandshakeError, Refusal};
 
         let of_server = |fault| HandshakeError::Certificate(End::Server, fault);
         let wrong_name = |presented: &str| {
@@ -183,6 +194,13 @@ mod tests {
             (wrong_name("a, b"), "use --x-tls-name NAME, or issue one for h"),
             (HandshakeError::CertificateRequired, "use --x-tls-cert FILE and --x-tls-key FILE"),
             (HandshakeError::UnknownName, "use --x-tls-name NAME"),
+            (HandshakeError::PlainClient, "mapcast-client: --tls"),
+            (HandshakeError::NoClientCertificate, "mapcast-client: --tls-cert FILE --tls-key FILE"),
+            (HandshakeError::CertificateRefused(End::Server, Refusal::UnknownCa), "mapcast-client: --tls-ca FILE"),
+            (
+                HandshakeError::Certificate(End::Client, CertificateFault::UnknownIssuer),
+                "they are in the file of --x-tls-client-ca",
+            ),
             (HandshakeError::PlainServer, "turn it off"),
         ] {
             let error = client::Error::Tls(error);

@@ -14,9 +14,10 @@ use mapcast::server::{Capacity, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, Ip
 use mapcast::source::Location;
 use mapcast::{Backlog, Format, Key, ServerConfig, Value, format};
 
+use crate::advice::advice;
 use crate::http::{HttpArgs, HttpTask};
 use crate::source::SourceArgs;
-use crate::tls::TlsArgs;
+use crate::tls::{self, TlsArgs};
 
 /// The shortest interval and write timeout: 1 ms. A shorter one would keep the machine busy with sending alone.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -29,7 +30,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
     args_conflicts_with_subcommands = true,
     max_term_width = 100,
     after_help = "Exit codes: 0 clean stop, 1 clients had to be cut, a thread did not end or it could not go on, 2 usage or \
-                  cannot listen, 130 second signal.\nLog: standard error, RUST_LOG wins over -v and -q."
+                  cannot listen, 130 second signal.\nLog: standard error, RUST_LOG takes precedence over -v and -q."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -217,6 +218,7 @@ impl Cli {
             write_timeout: server.write_timeout,
             drain_timeout: server.drain_timeout,
             tls: server.tls.load()?,
+            handshake_advice: |error| advice(error, &tls::TLS_OPTIONS),
             reuse_port: server.reuse_port,
             ..ServerConfig::default()
         };

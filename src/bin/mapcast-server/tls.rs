@@ -5,6 +5,10 @@ use crate::advice::TlsOptions;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub(crate) use present::{SourceTlsArgs, TlsArgs};
 
+/// The options that advice on the TLS connections of clients names.
+pub(crate) const TLS_OPTIONS: TlsOptions =
+    TlsOptions { prefix: "--tls", on: "use --tls-cert and --tls-key", off: "leave out --tls-cert and --tls-key" };
+
 /// The options that advice on the TLS connection to a source names.
 pub(crate) const SOURCE_ADVICE: TlsOptions =
     TlsOptions { prefix: "--source-tls", on: "write tls:// for tcp://", off: "write tcp:// or redis://" };

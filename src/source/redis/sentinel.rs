@@ -17,6 +17,7 @@ use super::error::Error;
 use super::limits::TIMEOUT;
 use super::login::authenticate;
 use crate::client::Resolver;
+use crate::display::error_chain::ErrorChain;
 use crate::shutdown::Shutdown;
 use crate::stats::health::Failure;
 use crate::threads::Thread;
@@ -268,7 +269,7 @@ fn query_forever(context: ConnectContext<'_>, master: &str, replies: &Mutex<Sent
                         // The sentinel has dropped this master: its last reply does not count any more.
                         lock().by_sentinel[index] = None;
                     }
-                    log::debug!("sentinel {}: {error}", sentinel.node);
+                    log::debug!("sentinel {}: {}", sentinel.node, ErrorChain(&error));
                     sentinel.again_at = Some(Instant::now() + AFTER_FAILURE);
                     // An error reply of one sentinel is more useful than another sentinel that is unreachable.
                     if failure.as_ref().is_none_or(|before| before.kind() == Failure::Unreachable) {
