@@ -57,8 +57,6 @@ pub(crate) struct RequestReader {
     is_idle: bool,
     /// The length of the last request's body, 0 once it was read.
     unread: usize,
-    /// How much of that body has not arrived yet, in bytes.
-    outstanding: usize,
 }
 
 /// The body of a request. Nothing of it is read until [`read`](Self::read).
@@ -71,7 +69,7 @@ pub(crate) struct Body<'request> {
 
 impl RequestReader {
     pub(crate) fn new() -> Self {
-        Self { received: Vec::new(), deadline: None, is_idle: true, unread: 0, outstanding: 0 }
+        Self { received: Vec::new(), deadline: None, is_idle: true, unread: 0 }
     }
 
     /// True if and only if the bytes that belong to no request begin like a HEAD request.
@@ -86,7 +84,7 @@ impl RequestReader {
 
     /// True if and only if some of the last request's body has not arrived yet.
     pub(crate) fn has_outstanding_body(&self) -> bool {
-        self.outstanding > 0
+        self.received.len() < self.unread
     }
 
     /// Reads the next request, up to its body.
@@ -106,7 +104,6 @@ impl RequestReader {
                     Ok(Some((len, head))) => {
                         self.received.drain(..len);
                         self.unread = head.content_length;
-                        self.outstanding = head.content_length.saturating_sub(self.received.len());
                         return Ok(ReadOutcome::Request(Request {
                             head,
                             peer: connection.peer(),
@@ -171,7 +168,7 @@ impl Body<'_> {
                 Received::TimedOut => return Err(BodyError::Refused(request_timeout(REQUEST_TIMEOUT))),
             }
         }
-        (self.reader.unread, self.reader.outstanding) = (0, 0);
+        self.reader.unread = 0;
         let rest = self.reader.received.split_off(len);
         Ok(std::mem::replace(&mut self.reader.received, rest))
     }
