@@ -55,6 +55,11 @@ impl Condvar {
         Self(primitives::Condvar::new())
     }
 
+    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
     }
