@@ -270,9 +270,8 @@ impl Feed {
     /// Waits until there is a newer map than version `after` and returns it; returns `None` after `timeout`. Skips versions in
     /// between.
     pub fn wait(&self, after: u64, timeout: Duration) -> Option<Arc<Snapshot>> {
-        let subscribers = self.subscribers.lock();
-        let subscribers = self.changed.wait_timeout_while(subscribers, timeout, |_| self.version() <= after);
-        drop(subscribers);
+        let (subscribers, deadline) = (self.subscribers.lock(), Instant::now().checked_add(timeout));
+        drop(self.changed.wait_while(subscribers, deadline, |_| self.version() <= after));
         self.latest().filter(|latest| latest.version > after)
     }
 

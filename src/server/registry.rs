@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{Shutdown as Direction, SocketAddr};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use super::peer::Peer;
 use crate::connection::{ClientSender, SendCounts};
-use crate::sync::{Condvar, JoinHandle, Mutex};
+use crate::sync::{Condvar, Instant, JoinHandle, Mutex};
 use crate::threads::WakeReason;
 
 /// The connections that have a thread.
@@ -117,19 +116,7 @@ impl Registry {
 
     /// Waits until every connection is removed or `deadline` has passed. Returns true if and only if all are removed.
     pub(super) fn wait_empty(&self, deadline: Option<Instant>) -> bool {
-        let mut entries = self.entries.lock();
-        while !entries.active.is_empty() {
-            let Some(deadline) = deadline else {
-                entries = self.left.wait(entries);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            entries = self.left.wait_timeout(entries, left);
-        }
-        true
+        self.left.wait_while(self.entries.lock(), deadline, |entries| !entries.active.is_empty()).active.is_empty()
     }
 }
 

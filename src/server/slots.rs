@@ -1,8 +1,8 @@
 //! Thread slots: bound the number of connection threads; the reaper frees a slot after it has joined the thread.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::sync::{Condvar, JoinHandle, Mutex};
+use crate::sync::{Condvar, Instant, JoinHandle, Mutex};
 
 /// The slots of one server's connection threads.
 ///
@@ -106,18 +106,7 @@ impl ThreadSlots {
 
     /// Waits until every thread has been joined or `deadline` has passed; `None` is no deadline. Returns how many are left.
     pub(super) fn wait_all_free(&self, deadline: Option<Instant>) -> u64 {
-        let mut state = self.state.lock();
-        while state.in_use != [0; 2] {
-            let Some(deadline) = deadline else {
-                state = self.changed.wait(state);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = self.changed.wait_timeout(state, left);
-        }
+        let state = self.changed.wait_while(self.state.lock(), deadline, |state| state.in_use != [0; 2]);
         state.in_use.iter().sum()
     }
 

@@ -48,13 +48,9 @@ impl<'permits> Queue<'permits> {
     /// as the current permits are released.
     pub(super) fn acquire(&self) -> Option<Permit<'permits>> {
         let Self { permits, deadline, stop } = self;
-        let mut free = permits.free.lock();
-        while *free == 0 {
-            free = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                None => permits.released.wait(free),
-                Some(time) if time.is_zero() => return None,
-                Some(time) => permits.released.wait_timeout(free, time),
-            };
+        let mut free = permits.released.wait_while(permits.free.lock(), *deadline, |free| *free == 0);
+        if *free == 0 {
+            return None;
         }
         if stop.is_triggered() {
             permits.released.notify_one();
