@@ -1,10 +1,8 @@
 //! The log of a source across a network: up once, and down with the reason once.
 
-use log::Level;
-
 use super::error::Error;
-use super::report::Notice;
 use super::sink::{Published, Sink};
+use crate::display::notice::Notice;
 use crate::stats::health::Failure;
 
 /// Filters the log lines of a source across a network.
@@ -43,7 +41,7 @@ impl ConnectionLog {
             return None;
         }
         self.reported = Reported::Up;
-        Some(Notice::new(Level::Info, format!("source up: {}: {published}", self.name)))
+        Some(Notice::info(format!("source up: {}: {published}", self.name)))
     }
 
     /// Records a failure, also in the sink's health. Returns a notice if and only if the previous failure was of another
@@ -56,7 +54,7 @@ impl ConnectionLog {
         }
         self.reported = Reported::Down(kind);
         let kept = if sink.feed().version() == 0 { "there is no map yet" } else { "the last good map stays" };
-        Some(Notice::new(Level::Warn, format!("source down: {problem}; {kept}")))
+        Some(Notice::warning(format!("source down: {problem}; {kept}")))
     }
 }
 

@@ -1,15 +1,7 @@
 //! The log of a file source: each problem once, the end of a problem once, and each change.
 
-use log::Level;
-
 use super::sink::Published;
-
-/// A line for the log. Returned instead of written, so that tests can see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Notice {
-    pub(super) level: Level,
-    pub(super) text: String,
-}
+use crate::display::notice::Notice;
 
 /// Filters the log lines of a source.
 #[derive(Debug)]
@@ -18,16 +10,6 @@ pub(super) struct SourceLog {
     name: String,
     /// The last problem that was logged and is not over, with the hash of the content that has it.
     problem: Option<(String, Option<u64>)>,
-}
-
-impl Notice {
-    pub(super) fn new(level: Level, text: String) -> Self {
-        Self { level, text }
-    }
-
-    pub(super) fn log(&self) {
-        log::log!(self.level, "{}", self.text);
-    }
 }
 
 impl SourceLog {
@@ -47,7 +29,7 @@ impl SourceLog {
             return None;
         }
         let again = if was_bad { "good again, " } else { "" };
-        Some(Notice::new(Level::Info, format!("{}: {again}{published}", self.name)))
+        Some(Notice::info(format!("{}: {again}{published}", self.name)))
     }
 
     /// Records a problem. Returns a notice if and only if the text or the content differs from the last one: a user who saves
@@ -57,7 +39,7 @@ impl SourceLog {
         if self.problem.as_ref() == Some(&problem) {
             return None;
         }
-        let notice = Notice::new(Level::Warn, format!("{}; the last good map stays", problem.0));
+        let notice = Notice::warning(format!("{}; the last good map stays", problem.0));
         self.problem = Some(problem);
         Some(notice)
     }
@@ -87,7 +69,7 @@ mod tests {
         let mut log = SourceLog::new("flags.json".to_owned());
         let problem = || "flags.json: cannot be read: permission denied".to_owned();
         let notice = log.failed(problem(), None).unwrap();
-        assert_eq!(notice.level, Level::Warn);
+        assert_eq!(notice.level, log::Level::Warn);
         assert_eq!(notice.text, "flags.json: cannot be read: permission denied; the last good map stays");
         assert_eq!(log.failed(problem(), None), None);
         assert_eq!(

@@ -15,11 +15,12 @@ use rustls::{ClientConfig, ClientConnection};
 use super::failure::{CertificateFault, End, HandshakeError, causes, printable};
 use super::file_reader::FileReader;
 use super::files::{Error, Identity};
-use super::kept::{Apply, FileCheck, Kept, Notice};
+use super::kept::{Apply, FileCheck, Kept};
 use super::parts::{OwnCertificate, TrustedCas};
 use super::provider::provider;
 use super::session::{Session, Step};
 use crate::display::error_chain::ErrorChain;
+use crate::display::notice::Notice;
 use crate::platform::Readiness;
 use crate::sync::Mutex;
 
