@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Source;
-use super::connection_log::ConnectionLog;
 use super::encryption;
 use super::error as source;
+use super::report::ConnectionLog;
 use super::sink::Sink;
 use crate::client::{Backoff, Resolver};
 use crate::display::error_chain::ErrorChain;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Source;
-use super::connection_log::ConnectionLog;
 use super::encryption;
 use super::error::Error;
+use super::report::ConnectionLog;
 use super::sink::{Published, Sink};
 use crate::client::{self, FollowEvent, Follower};
 use crate::display::notice::Notice;
