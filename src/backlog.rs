@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::display::units::format_size;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The default limit in bytes: 32 MiB.
 pub const DEFAULT_LIMIT: usize = 32 * 1024 * 1024;
@@ -139,7 +140,7 @@ impl Backlog {
 
     /// The current size in bytes: payloads that peers are still receiving, each once, and request bodies being received.
     pub fn bytes(&self) -> usize {
-        self.lock().bytes()
+        self.state.lock().bytes()
     }
 
     /// The number of connections evicted so far.
@@ -153,7 +154,7 @@ impl Backlog {
         let is_evicted = Arc::new(AtomicBool::new(false));
         let waiting = Waiting { connection, is_evicted: Arc::clone(&is_evicted) };
         let key = (payload.version, payload.address);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let id = state.next_id;
         state.next_id += 1;
         let State { payloads, waiting: bytes, .. } = &mut *state;
@@ -169,7 +170,7 @@ impl Backlog {
     /// Reserves `len` bytes for a request body, and evicts the connections with the oldest payloads if that exceeds the limit.
     /// Returns `None` if and only if the limit is still exceeded.
     pub(crate) fn reserve(self: &Arc<Self>, len: usize) -> Option<Reservation> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.reserved += len;
         self.evict(state);
         let reservation = Reservation { backlog: Arc::clone(self), len };
@@ -218,7 +219,7 @@ impl Backlog {
         if !self.has_unlogged.load(Ordering::SeqCst) {
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let suppressed = state.log_throttle.release(is_end);
         self.has_unlogged.store(state.log_throttle.due().is_some(), Ordering::SeqCst);
         drop(state);
@@ -227,10 +228,6 @@ impl Backlog {
                 "slow connections cut {suppressed} more times; check why they do not read, or raise the backlog limit"
             );
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -259,7 +256,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        let mut state = self.backlog.lock();
+        let mut state = self.backlog.state.lock();
         let State { payloads, waiting, .. } = &mut *state;
         // Already removed by an eviction; other connections may have entered with the same payload since.
         let Some(entry) = payloads.get_mut(&self.key) else { return };
@@ -272,7 +269,7 @@ impl Drop for Pending {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.backlog.lock().reserved -= self.len;
+        self.backlog.state.lock().reserved -= self.len;
     }
 }
 
@@ -334,9 +331,9 @@ mod tests {
         let waiting: Vec<_> = (1..=4).map(|version| wait(&backlog, version, 1, 4)).collect();
         assert_eq!((backlog.evicted(), backlog.has_unlogged.load(Ordering::SeqCst)), (2, true));
         backlog.log_held(false);
-        assert!(backlog.lock().log_throttle.due().is_some(), "the period has not ended");
+        assert!(backlog.state.lock().log_throttle.due().is_some(), "the period has not ended");
         backlog.log_held(true);
-        assert!(backlog.lock().log_throttle.due().is_none() && !backlog.has_unlogged.load(Ordering::SeqCst));
+        assert!(backlog.state.lock().log_throttle.due().is_none() && !backlog.has_unlogged.load(Ordering::SeqCst));
         drop(waiting);
     }
 

@@ -12,7 +12,7 @@ use crate::format::{self, Format};
 use crate::frame::{self, Frame};
 use crate::map::Map;
 use crate::stats::histogram::Histogram;
-use crate::sync::{AtomicU64, Condvar, Instant, Mutex, MutexGuard, Ordering, RwLock};
+use crate::sync::{AtomicU64, Condvar, Instant, Mutex, Ordering, RwLock};
 
 /// The histogram bounds of rounds: 1 ms to 10 s. A change to 9,000 clients takes some 50 ms.
 const ROUND_BOUNDS: &[Duration] = &[
@@ -270,16 +270,15 @@ impl Feed {
     /// Waits until there is a newer map than version `after` and returns it; returns `None` after `timeout`. Skips versions in
     /// between.
     pub fn wait(&self, after: u64, timeout: Duration) -> Option<Arc<Snapshot>> {
-        let subscribers = self.lock_subscribers();
-        let subscribers = self.changed.wait_timeout_while(subscribers, timeout, |_| self.version() <= after);
-        drop(subscribers);
+        let (subscribers, deadline) = (self.subscribers.lock(), Instant::now().checked_add(timeout));
+        drop(self.changed.wait_while(subscribers, deadline, |_| self.version() <= after));
         self.latest().filter(|latest| latest.version > after)
     }
 
     /// Wakes `waker` after each change until the returned subscription is dropped. An earlier change does not wake it:
     /// subscribe first, then read [`latest`](Self::latest).
     pub fn subscribe(&self, waker: Waker) -> Subscription<'_> {
-        let mut subscribers = self.lock_subscribers();
+        let mut subscribers = self.subscribers.lock();
         let id = subscribers.next_id;
         subscribers.next_id += 1;
         subscribers.wakers.insert(id, waker);
@@ -287,22 +286,18 @@ impl Feed {
     }
 
     fn wake_subscribers(&self) {
-        let subscribers = self.lock_subscribers();
+        let subscribers = self.subscribers.lock();
         self.changed.notify_all();
         // A copy, so that subscribing does not wait until thousands of threads are woken.
         let wakers: Vec<Waker> = subscribers.wakers.values().cloned().collect();
         drop(subscribers);
         wakers.iter().for_each(Waker::wake_by_ref);
     }
-
-    fn lock_subscribers(&self) -> MutexGuard<'_, WakerList> {
-        self.subscribers.lock()
-    }
 }
 
 impl Drop for Subscription<'_> {
     fn drop(&mut self) {
-        self.feed.lock_subscribers().wakers.remove(&self.id);
+        self.feed.subscribers.lock().wakers.remove(&self.id);
     }
 }
 

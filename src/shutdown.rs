@@ -2,11 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::platform::{self, Readiness};
+use crate::sync::Mutex;
 use crate::threads::{ROUND, Worker};
 
 /// A request to stop, shared by all threads that obey it. Clones share one request.
@@ -59,7 +60,7 @@ impl Shutdown {
     /// what a second one means.
     pub fn trigger(&self) -> bool {
         let first = !self.inner.triggered.swap(true, Ordering::SeqCst);
-        drop(self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.inner.writer.lock().take());
         first
     }
 

@@ -4,8 +4,8 @@ use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
@@ -16,6 +16,7 @@ use crate::files::atomic_file::{self, AtomicFile, Replaced};
 use crate::format::{self, Format};
 use crate::frame::{self, Frame, FrameReader};
 use crate::map::{self, Map};
+use crate::sync::Mutex;
 
 /// Why a map could not be kept, or loaded again. The text is safe to print.
 #[derive(Debug, thiserror::Error)]
@@ -215,7 +216,7 @@ impl StateFile {
     /// process has the state then, because an owner never removes its lock.
     fn keep_locked(&self) -> Result<(), Error> {
         let path = lock_path(&self.0.path);
-        let mut held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.0.lock.lock();
         let id = |metadata: &Metadata| (metadata.dev(), metadata.ino());
         match (held.metadata(), path.symlink_metadata()) {
             (Ok(ours), Ok(found)) if id(&ours) == id(&found) => Ok(()),
@@ -254,8 +255,8 @@ impl StateFile {
 
     /// Blocks writes until the guard is dropped, like a file system that hangs.
     #[cfg(test)]
-    pub(crate) fn hang(&self) -> std::sync::MutexGuard<'_, File> {
-        self.0.lock.lock().unwrap()
+    pub(crate) fn hang(&self) -> crate::sync::MutexGuard<'_, File> {
+        self.0.lock.lock()
     }
 
     /// The path, escaped.

@@ -29,7 +29,6 @@ pub use observer::Connectivity;
 pub(crate) use resolver::Resolver;
 #[cfg(feature = "redis")]
 pub(crate) use retry::Backoff;
-pub(crate) use retry::random_fraction;
 
 #[cfg(test)]
 mod tests;

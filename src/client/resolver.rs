@@ -4,12 +4,13 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use super::address;
 use super::socket::Cancellation;
 use crate::platform::{self, Readiness};
+use crate::sync::Mutex;
 
 /// How many different names may be looked up at once: a client has one name, a Redis source has one per sentinel.
 const MAX_LOOKUPS: usize = 4;
@@ -60,7 +61,7 @@ impl Resolver {
         if !cancellation.wait_ready(pending.ended.as_fd(), Readiness::Readable)? {
             return Ok(None);
         }
-        self.pending().retain(|other| !Arc::ptr_eq(&other.answer, &pending.answer));
+        self.pending.lock().retain(|other| !Arc::ptr_eq(&other.answer, &pending.answer));
         match pending.answer.get() {
             Some(Ok(addresses)) => Ok(Some(addresses.clone())),
             Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
@@ -71,7 +72,7 @@ impl Resolver {
     /// Returns the running or finished lookup of `name`, or starts one. A lookup that has failed meanwhile is
     /// repeated.
     fn join_or_start(&self, name: &str) -> io::Result<Pending> {
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         pending.retain(|lookup| !matches!(lookup.answer.get(), Some(Err(_))));
         if let Some(lookup) = pending.iter().find(|lookup| lookup.name == name) {
             return Ok(lookup.clone());
@@ -100,10 +101,6 @@ impl Resolver {
         // The thread ends with the process, or when the system's lookup returns.
         thread::Builder::new().name("resolver".to_owned()).spawn(run)?;
         Ok(pending)
-    }
-
-    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<Pending>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,7 +133,7 @@ mod tests {
         let counted = Arc::clone(&begun);
         let lookup = move |_: &str| {
             counted.fetch_add(1, Ordering::SeqCst);
-            answers.lock().unwrap().recv().unwrap_or_else(|_| Err(ErrorKind::NotFound.into()))
+            answers.lock().recv().unwrap_or_else(|_| Err(ErrorKind::NotFound.into()))
         };
         (Resolver::with(lookup), sender, begun)
     }
@@ -170,7 +167,7 @@ mod tests {
         let (resolver, answers, _) = held();
         assert_eq!(resolver.resolve("h:1", &cancellation().within(Duration::from_millis(2))).unwrap(), None);
         answers.send(Err(ErrorKind::NotFound.into())).unwrap();
-        let hung = resolver.pending()[0].clone();
+        let hung = resolver.pending.lock()[0].clone();
         assert!(cancellation().wait_ready(hung.ended.as_fd(), Readiness::Readable).unwrap());
         answers.send(Ok(vec![address(7)])).unwrap();
         assert_eq!(resolver.resolve("h:1", &cancellation()).unwrap(), Some(vec![address(7)]));

@@ -1,7 +1,5 @@
 //! Delays between attempts to connect.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 /// The first step: 1 s.
@@ -26,28 +24,15 @@ impl Backoff {
 
     /// Returns the delay before the next attempt, and doubles the step.
     pub(crate) fn next_delay(&mut self) -> Duration {
-        self.delay(random_fraction())
+        let delay = self.step.mul_f64(fastrand::f64());
+        self.step = (self.step * 2).min(LONGEST);
+        delay
     }
 
     /// Returns to the first step.
     pub(crate) fn reset(&mut self) {
         self.step = FIRST;
     }
-
-    /// As [`next_delay`](Self::next_delay), with the given random `fraction` from 0 up to but not including 1.
-    fn delay(&mut self, fraction: f64) -> Duration {
-        let delay = self.step.mul_f64(fraction);
-        self.step = (self.step * 2).min(LONGEST);
-        delay
-    }
-}
-
-/// Returns a random number from 0 up to but not including 1. The randomness comes from the standard library's hash
-/// keys, which differ with each process and each call.
-pub(crate) fn random_fraction() -> f64 {
-    let bits = RandomState::new().build_hasher().finish();
-    // A u32 is exact in an f64, so that the quotient stays below 1.
-    f64::from((bits >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]
@@ -57,8 +42,12 @@ mod tests {
     #[test]
     fn the_step_doubles_from_one_second_to_five() {
         let mut backoff = Backoff::new();
-        let halves: Vec<u128> = (0..5).map(|_| backoff.delay(0.5).as_millis()).collect();
-        assert_eq!(halves, [500, 1000, 2000, 2500, 2500]);
+        let next_step = |_| {
+            let step = backoff.step;
+            assert!(backoff.next_delay() < step);
+            step.as_secs()
+        };
+        assert_eq!([0; 5].map(next_step), [1, 2, 4, 5, 5]);
     }
 
     /// Returns when each of 10,000 clients is back after a server was away for `absence`, measured from its return.
@@ -94,9 +83,9 @@ mod tests {
     #[test]
     fn reset_returns_to_the_first_step() {
         let mut backoff = Backoff::new();
-        assert_ne!(backoff.delay(0.5), backoff.delay(0.5));
+        backoff.next_delay();
         backoff.reset();
-        assert_eq!(backoff.delay(0.5), Duration::from_millis(500));
+        assert_eq!(backoff.step, FIRST);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Human-readable forms of values and errors, and the throttle of repeated log lines.
+//! Human-readable forms of values and errors, log lines, and their throttle.
 
 pub(crate) mod error_chain;
 pub(crate) mod escape;
+pub(crate) mod notice;
 pub(crate) mod throttle;
 pub mod units;

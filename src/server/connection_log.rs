@@ -9,7 +9,7 @@ use crate::display::throttle::LOG_PERIOD;
 use crate::platform::Wakeup;
 use crate::service::counted;
 use crate::stats::Stats;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::Mutex;
 
 /// Maximum number of lines per second: 500. Without a limit, 67,000 connections in 3 s wrote 8 MB of log (measured).
 const MAX_LINES: u64 = 500;
@@ -71,13 +71,13 @@ impl ConnectionLog {
 
     /// When the summary of changes without a line is due; `None` if there are none.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.lock().due()
+        self.window.lock().due()
     }
 
     /// Logs the summary of changes without a line if it is due; at the end of the server, in any case.
     pub(super) fn flush(&self, is_end: bool) {
         let now = Instant::now();
-        let mut window = self.lock();
+        let mut window = self.window.lock();
         if window.due().is_some_and(|due| is_end || due <= now) {
             let over = std::mem::replace(&mut *window, Window::starting_at(now));
             drop(window);
@@ -90,7 +90,7 @@ impl ConnectionLog {
         if !log::log_enabled!(self.role.level()) {
             return false;
         }
-        let mut window = self.lock();
+        let mut window = self.window.lock();
         let (has_line, over) = window.count(change, Instant::now());
         let is_first = !has_line && window.connected + window.disconnected == 1;
         drop(window);
@@ -113,10 +113,6 @@ impl ConnectionLog {
                 "{connected} connected and {disconnected} disconnected within a second (active connections: {active})"
             );
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Window> {
-        self.window.lock()
     }
 }
 

@@ -9,7 +9,7 @@ use super::slots::Class;
 use crate::connection::OverLimit;
 use crate::platform::Wakeup;
 use crate::stats::Counter;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::Mutex;
 
 /// The part of an IPv6 address that identifies a source: its first 64 bits. Each link has 64 bits to choose addresses from
 /// (RFC 4291, 2.5.4), so a single machine can use as many addresses as it likes (RFC 8981).
@@ -109,17 +109,17 @@ impl Permits {
 
     /// The number of ordinary permits in use.
     pub(super) fn taken(&self) -> u64 {
-        self.lock().taken
+        self.counts.lock().taken
     }
 
     /// Returns the sources of ordinary permits freed since the last call; empty without a limit per source.
     pub(super) fn take_freed(&self) -> Vec<IpAddr> {
-        std::mem::take(&mut self.lock().freed)
+        std::mem::take(&mut self.counts.lock().freed)
     }
 
     /// When an ordinary permit was last freed; `None` before the first.
     pub(super) fn last_freed(&self) -> Option<Instant> {
-        self.lock().last_freed
+        self.counts.lock().last_freed
     }
 
     /// Acquires a permit for `ip`.
@@ -127,7 +127,7 @@ impl Permits {
     /// # Errors
     /// Which limit is reached.
     pub(super) fn take(self: &Arc<Self>, limits: &ConnectionLimits, ip: IpAddr) -> Result<Permit, RefusalReason> {
-        let mut counts = self.lock();
+        let mut counts = self.counts.lock();
         if counts.taken >= limits.max_connections {
             return Err(RefusalReason::Full);
         }
@@ -152,7 +152,7 @@ impl Permits {
             RefusalReason::Full => OverLimit::Connections,
             RefusalReason::PerIp => OverLimit::PerAddress,
         };
-        let mut counts = self.lock();
+        let mut counts = self.counts.lock();
         if counts.reserved >= limits.reserved {
             return None;
         }
@@ -163,7 +163,7 @@ impl Permits {
     }
 
     fn free(&self, permit: &Permit) {
-        let mut counts = self.lock();
+        let mut counts = self.counts.lock();
         let Counts { taken, reserved, per_source, reserved_per_source, .. } = &mut *counts;
         let (count, sources) =
             if permit.over_limit.is_some() { (reserved, reserved_per_source) } else { (taken, per_source) };
@@ -177,10 +177,6 @@ impl Permits {
             drop(counts);
             self.wakeup.notify();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock()
     }
 }
 
@@ -235,7 +231,7 @@ mod tests {
         let third = take("192.0.2.1").unwrap();
         assert_eq!(take("192.0.2.1").unwrap_err(), RefusalReason::PerIp);
         drop(other);
-        let counts = permits.lock();
+        let counts = permits.counts.lock();
         assert_eq!(
             (counts.per_source.len(), counts.taken, &counts.freed[..]),
             (1, 2, &[ip("192.0.2.1"), ip("192.0.2.2")][..]),

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{Shutdown as Direction, SocketAddr};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use super::peer::Peer;
 use crate::connection::{ClientSender, SendCounts};
-use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard};
+use crate::sync::{Condvar, Instant, JoinHandle, Mutex};
 use crate::threads::WakeReason;
 
 /// The connections that have a thread.
@@ -49,12 +48,12 @@ pub(super) struct Registered {
 impl Registry {
     /// Adds a connection, before its thread is started.
     pub(super) fn enter(&self, id: u64, peer: SocketAddr) {
-        self.lock().active.insert(id, Entry { peer: peer.into(), client: Weak::new(), thread: None });
+        self.entries.lock().active.insert(id, Entry { peer: peer.into(), client: Weak::new(), thread: None });
     }
 
     /// Returns the sum of closed connections' counts and the registered connections, newest last, read under one lock.
     pub(super) fn list(&self) -> (SendCounts, Vec<Registered>) {
-        let entries = self.lock();
+        let entries = self.entries.lock();
         let listed =
             |(id, entry): (&u64, &Entry)| Registered { id: *id, peer: entry.peer.addr(), sender: entry.client.clone() };
         (entries.departed, entries.active.iter().map(listed).collect())
@@ -62,7 +61,7 @@ impl Registry {
 
     /// Stores the thread's handle until the connection is removed. Returns it if that has happened already.
     pub(super) fn keep_thread(&self, id: u64, thread: JoinHandle<()>) -> Option<JoinHandle<()>> {
-        match self.lock().active.get_mut(&id) {
+        match self.entries.lock().active.get_mut(&id) {
             Some(entry) => {
                 entry.thread = Some(thread);
                 None
@@ -73,7 +72,7 @@ impl Registry {
 
     /// Stores the connection's sender, to notify or cut it later; does so at once if the others already were.
     pub(super) fn keep_client(&self, id: u64, client: &Arc<ClientSender>) {
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         if let Some(entry) = entries.active.get_mut(&id) {
             entry.client = Arc::downgrade(client);
         }
@@ -86,7 +85,7 @@ impl Registry {
 
     /// Removes a connection and adds its counts. Returns its thread's handle, unless the accept loop has not stored it yet.
     pub(super) fn leave(&self, id: u64, sent: SendCounts) -> Option<JoinHandle<()>> {
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         entries.departed += sent;
         let entry = entries.active.remove(&id);
         if entries.active.is_empty() {
@@ -106,7 +105,7 @@ impl Registry {
     }
 
     fn announce(&self, reason: WakeReason) -> usize {
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         entries.announced = Some(reason);
         let clients: Vec<_> = entries.active.values().map(|entry| entry.client.clone()).collect();
         drop(entries);
@@ -117,23 +116,7 @@ impl Registry {
 
     /// Waits until every connection is removed or `deadline` has passed. Returns true if and only if all are removed.
     pub(super) fn wait_empty(&self, deadline: Option<Instant>) -> bool {
-        let mut entries = self.lock();
-        while !entries.active.is_empty() {
-            let Some(deadline) = deadline else {
-                entries = self.left.wait(entries);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            entries = self.left.wait_timeout(entries, left);
-        }
-        true
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock()
+        self.left.wait_while(self.entries.lock(), deadline, |entries| !entries.active.is_empty()).active.is_empty()
     }
 }
 

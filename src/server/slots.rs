@@ -1,8 +1,8 @@
 //! Thread slots: bound the number of connection threads; the reaper frees a slot after it has joined the thread.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard};
+use crate::sync::{Condvar, Instant, JoinHandle, Mutex};
 
 /// The slots of one server's connection threads.
 ///
@@ -46,7 +46,7 @@ impl ThreadSlots {
 
     /// Takes a slot. Returns true if and only if one was free.
     pub(super) fn take(&self, class: Class) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let in_use = &mut state.in_use[class as usize];
         let is_free = *in_use < self.capacity[class as usize];
         *in_use += u64::from(is_free);
@@ -55,12 +55,12 @@ impl ThreadSlots {
 
     /// Frees a slot whose thread was not started.
     pub(super) fn give_back(&self, class: Class) {
-        self.lock().in_use[class as usize] -= 1;
+        self.state.lock().in_use[class as usize] -= 1;
     }
 
     /// Queues a thread whose work is done for the reaper, which joins it and frees its slot.
     pub(super) fn retire(&self, thread: JoinHandle<()>, class: Class) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.ended.push((thread, class));
         // The reaper takes all at once: it waits only for the first.
         if state.ended.len() == 1 {
@@ -78,7 +78,7 @@ impl ThreadSlots {
         mut join: impl FnMut(JoinHandle<()>),
         on_free: impl Fn(),
     ) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             on_round();
             let ended = std::mem::take(&mut state.ended);
@@ -97,7 +97,7 @@ impl ThreadSlots {
                 self.give_back(class);
                 on_free();
             }
-            state = self.lock();
+            state = self.state.lock();
             if state.in_use == [0; 2] {
                 self.changed.notify_all();
             }
@@ -106,28 +106,13 @@ impl ThreadSlots {
 
     /// Waits until every thread has been joined or `deadline` has passed; `None` is no deadline. Returns how many are left.
     pub(super) fn wait_all_free(&self, deadline: Option<Instant>) -> u64 {
-        let mut state = self.lock();
-        while state.in_use != [0; 2] {
-            let Some(deadline) = deadline else {
-                state = self.changed.wait(state);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = self.changed.wait_timeout(state, left);
-        }
+        let state = self.changed.wait_while(self.state.lock(), deadline, |state| state.in_use != [0; 2]);
         state.in_use.iter().sum()
     }
 
     /// Ends [`reap`](Self::reap) after it has joined the threads retired so far.
     pub(super) fn close(&self) {
-        self.lock().is_closed = true;
+        self.state.lock().is_closed = true;
         self.changed.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Source;
 use super::error::Error;
-use super::report::{Notice, SourceLog};
+use super::report::SourceLog;
 use super::sink::{Published, Sink};
 use super::syntax::Syntax;
 use crate::display::escape::escape;
+use crate::display::notice::Notice;
 use crate::files;
 use crate::format;
 use crate::shutdown::Shutdown;

@@ -5,14 +5,11 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use log::Level;
-
 use super::Source;
 use super::error::Error;
-use super::report::Notice;
 use super::sink::{Published, Sink};
 use super::syntax::Syntax;
-
+use crate::display::notice::Notice;
 use crate::display::throttle::Throttle;
 use crate::shutdown::Shutdown;
 
@@ -118,7 +115,7 @@ impl<R: Read + AsFd + Send> Lines<R> {
         };
         let text = format!("{}: {published}", self.name);
         if published.changed && published.version == 1 {
-            return Some(Notice::new(Level::Info, text));
+            return Some(Notice::info(text));
         }
         log::debug!("{text}");
         None
@@ -142,14 +139,14 @@ impl<R: Read + AsFd + Send> Lines<R> {
             0 => String::new(),
             held => format!(" ({held} more held back)"),
         };
-        Some(Notice::new(Level::Warn, format!("{problem}; the last good map stays{held}")))
+        Some(Notice::warning(format!("{problem}; the last good map stays{held}")))
     }
 
     /// Returns a notice of the invalid lines that were not logged, if their second has passed, or at the end: `is_end`.
     fn suppressed(&mut self, is_end: bool) -> Option<Notice> {
         let held = self.throttle.release(is_end)?;
         let lines = if held == 1 { "line" } else { "lines" };
-        Some(Notice::new(Level::Warn, format!("{}: {held} more bad {lines}; the last good map stays", self.name)))
+        Some(Notice::warning(format!("{}: {held} more bad {lines}; the last good map stays", self.name)))
     }
 
     /// Reads until the shutdown or the end of the input, and returns which it was.

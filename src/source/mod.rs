@@ -4,7 +4,6 @@
 //! sink has the [`Health`](crate::stats::health::Health) of its source. A new source needs a file in this directory, a variant of
 //! [`Location`], and an implementation of [`Source`].
 
-mod connection_log;
 mod encryption;
 mod error;
 mod file;

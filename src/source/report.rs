@@ -1,33 +1,17 @@
-//! The log of a file source: each problem once, the end of a problem once, and each change.
+//! The logs of the sources: each problem and its end are logged once.
 
-use log::Level;
+use super::error::Error;
+use super::sink::{Published, Sink};
+use crate::display::notice::Notice;
+use crate::stats::health::Failure;
 
-use super::sink::Published;
-
-/// A line for the log. Returned instead of written, so that tests can see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Notice {
-    pub(super) level: Level,
-    pub(super) text: String,
-}
-
-/// Filters the log lines of a source.
+/// Filters the log lines of a file source: each problem once, its end once, and each change.
 #[derive(Debug)]
 pub(super) struct SourceLog {
     /// The source, escaped.
     name: String,
     /// The last problem that was logged and is not over, with the hash of the content that has it.
     problem: Option<(String, Option<u64>)>,
-}
-
-impl Notice {
-    pub(super) fn new(level: Level, text: String) -> Self {
-        Self { level, text }
-    }
-
-    pub(super) fn log(&self) {
-        log::log!(self.level, "{}", self.text);
-    }
 }
 
 impl SourceLog {
@@ -47,7 +31,7 @@ impl SourceLog {
             return None;
         }
         let again = if was_bad { "good again, " } else { "" };
-        Some(Notice::new(Level::Info, format!("{}: {again}{published}", self.name)))
+        Some(Notice::info(format!("{}: {again}{published}", self.name)))
     }
 
     /// Records a problem. Returns a notice if and only if the text or the content differs from the last one: a user who saves
@@ -57,15 +41,73 @@ impl SourceLog {
         if self.problem.as_ref() == Some(&problem) {
             return None;
         }
-        let notice = Notice::new(Level::Warn, format!("{}; the last good map stays", problem.0));
+        let notice = Notice::warning(format!("{}; the last good map stays", problem.0));
         self.problem = Some(problem);
         Some(notice)
+    }
+}
+
+/// Filters the log lines of a source across a network: up once, and down with the reason once.
+#[derive(Debug)]
+pub(super) struct ConnectionLog {
+    /// The source, escaped and without its password.
+    name: String,
+    reported: Reported,
+}
+
+/// The state that was logged last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reported {
+    Nothing,
+    Up,
+    Down(Failure),
+}
+
+impl ConnectionLog {
+    pub(super) fn new(name: String) -> Self {
+        Self { name, reported: Reported::Nothing }
+    }
+
+    /// The source, escaped and without its password.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Records a published map. Returns a notice if and only if the source was not up before; each later map is logged at
+    /// level debug, as there may be thousands a second.
+    pub(super) fn up(&mut self, published: Published) -> Option<Notice> {
+        if self.reported == Reported::Up {
+            if published.changed {
+                log::debug!("{}: {published}", self.name);
+            }
+            return None;
+        }
+        self.reported = Reported::Up;
+        Some(Notice::info(format!("source up: {}: {published}", self.name)))
+    }
+
+    /// Records a failure, also in the sink's health. Returns a notice if and only if the previous failure was of another
+    /// kind, or there was none: an unreachable server refuses, resets and times out in turn.
+    pub(super) fn down(&mut self, error: &Error, sink: &Sink) -> Option<Notice> {
+        let (kind, problem) = (error.kind(), sink.fail(error));
+        if self.reported == Reported::Down(kind) {
+            log::debug!("{problem}");
+            return None;
+        }
+        self.reported = Reported::Down(kind);
+        let kept = if sink.feed().version() == 0 { "there is no map yet" } else { "the last good map stays" };
+        Some(Notice::warning(format!("source down: {problem}; {kept}")))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::Feed;
+    use crate::format::Format;
+    use crate::map::builtin;
+    use std::io;
+    use std::sync::Arc;
 
     fn published(changed: bool, version: u64) -> Published {
         Published { changed, entries: 12, version }
@@ -87,7 +129,7 @@ mod tests {
         let mut log = SourceLog::new("flags.json".to_owned());
         let problem = || "flags.json: cannot be read: permission denied".to_owned();
         let notice = log.failed(problem(), None).unwrap();
-        assert_eq!(notice.level, Level::Warn);
+        assert_eq!(notice.level, log::Level::Warn);
         assert_eq!(notice.text, "flags.json: cannot be read: permission denied; the last good map stays");
         assert_eq!(log.failed(problem(), None), None);
         assert_eq!(
@@ -107,5 +149,36 @@ mod tests {
         assert!(failed(1).is_some());
         assert!(failed(1).is_none());
         assert!(failed(2).is_some());
+    }
+
+    fn failure(kind: Failure, text: &str) -> Error {
+        Error::Upstream { name: "tcp://h:1".to_owned(), kind, source: io::Error::other(text).into() }
+    }
+
+    #[test]
+    fn up_and_down_are_logged_once_each() {
+        let sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![]);
+        let mut upstream = ConnectionLog::new("tcp://h:1".to_owned());
+        let refused = failure(Failure::Unreachable, "refused");
+        let first = text(upstream.down(&refused, &sink));
+        assert_eq!(first.as_deref(), Some("source down: tcp://h:1: refused; there is no map yet"));
+        assert_eq!(upstream.down(&failure(Failure::Unreachable, "no answer"), &sink), None);
+        let published = sink.publish(builtin()).unwrap();
+        let up = text(upstream.up(published));
+        assert_eq!(up.as_deref(), Some("source up: tcp://h:1: 4 entries, version 1"));
+        assert_eq!(upstream.up(published), None);
+        assert!(sink.health().state().up);
+        let again = text(upstream.down(&refused, &sink));
+        assert_eq!(again.as_deref(), Some("source down: tcp://h:1: refused; the last good map stays"));
+        assert_eq!(sink.health().state().failures(Failure::Unreachable), 3);
+    }
+
+    #[test]
+    fn a_failure_of_another_kind_is_logged() {
+        let sink = Sink::new(Arc::new(Feed::new(Format::Json, 100)), vec![]);
+        let mut upstream = ConnectionLog::new("tcp://h:1".to_owned());
+        assert!(upstream.down(&failure(Failure::Unreachable, "refused"), &sink).is_some());
+        assert!(upstream.down(&failure(Failure::Invalid, "no map"), &sink).is_some());
+        assert!(upstream.down(&failure(Failure::Invalid, "no map either"), &sink).is_none());
     }
 }

@@ -1,8 +1,8 @@
 //! The thread that writes the last good map to the state file, so that no source waits for a disk.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
@@ -10,6 +10,7 @@ use log::Level;
 use crate::display::error_chain::ErrorChain;
 use crate::map::Map;
 use crate::state::StateFile;
+use crate::sync::Mutex;
 use crate::threads::{ROUND, Thread, Threads, Worker};
 
 /// The first pause before a failed write is tried again.
@@ -66,7 +67,7 @@ impl StateWriter {
     /// Queues `map`, the current map, in place of an unwritten one. Does not block.
     pub(super) fn keep(&self, map: Map) {
         let newest = (map, SystemTime::now());
-        let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).replace(newest);
+        let before = self.newest.lock().replace(newest);
         if before.is_none()
             && let Some(notify) = &self.notify
         {
@@ -106,7 +107,7 @@ fn write_newest<M>(
         if received == Err(RecvTimeoutError::Timeout) && !(was_failing && due <= Instant::now()) {
             continue;
         }
-        if let Some(newer) = newest.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(newer) = newest.lock().take() {
             *unwritten = Some(newer);
         }
         if unwritten.as_ref().is_some_and(|map| try_write(map, was_failing)) {
@@ -218,7 +219,7 @@ mod tests {
             assert_eq!(attempts.end_next(false), (numbered(1), false));
             assert_eq!(attempts.end_next(false), (numbered(1), true));
             assert_eq!(attempts.end_next(true), (numbered(1), true));
-            *newest.lock().unwrap() = Some(numbered(2));
+            *newest.lock() = Some(numbered(2));
             notify.send(()).unwrap();
             assert_eq!(attempts.end_next(true), (numbered(2), false));
         });
@@ -229,7 +230,7 @@ mod tests {
     fn a_newer_map_takes_the_place_of_the_one_that_could_not_be_written_at_once() {
         attempts(Duration::from_hours(1), |newest, notify, attempts| {
             assert_eq!(attempts.end_next(false), (numbered(1), false));
-            *newest.lock().unwrap() = Some(numbered(2));
+            *newest.lock() = Some(numbered(2));
             notify.send(()).unwrap();
             assert_eq!(attempts.end_next(true), (numbered(2), true));
         });

@@ -3,6 +3,7 @@
 use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
+use super::Instant;
 use super::primitives::{self, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
 /// A mutex without poisoning.
@@ -55,6 +56,11 @@ impl Condvar {
         Self(primitives::Condvar::new())
     }
 
+    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
     }
@@ -68,13 +74,20 @@ impl Condvar {
         self.0.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Waits while `condition` holds, for `limit` at most.
-    pub(crate) fn wait_timeout_while<'lock, T>(
+    /// Waits while `condition` holds, until `deadline` at most; `None` is no deadline.
+    pub(crate) fn wait_while<'lock, T>(
         &self,
-        guard: MutexGuard<'lock, T>,
-        limit: Duration,
-        condition: impl FnMut(&mut T) -> bool,
+        mut guard: MutexGuard<'lock, T>,
+        deadline: Option<Instant>,
+        condition: impl Fn(&T) -> bool,
     ) -> MutexGuard<'lock, T> {
-        self.0.wait_timeout_while(guard, limit, condition).unwrap_or_else(PoisonError::into_inner).0
+        while condition(&guard) {
+            guard = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => self.wait(guard),
+                Some(Duration::ZERO) => break,
+                Some(left) => self.wait_timeout(guard, left),
+            };
+        }
+        guard
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{ROUND, Thread, Threads};
+use crate::sync::{Condvar, Mutex};
 
 /// How long the drop waits for a running job: 1 s.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
@@ -120,18 +121,18 @@ impl IoThread {
     /// # Errors
     /// `Busy` once a job has exceeded the time limit.
     pub(crate) fn wait_idle(&self) -> Result<(), Unanswered> {
-        let mut since = self.busy.lock();
+        let mut since = self.busy.since.lock();
         while let Some(elapsed) = since.front().map(Instant::elapsed) {
             let Some(left) = self.limit.checked_sub(elapsed).filter(|left| !left.is_zero()) else {
                 return Err(Unanswered::Busy { task: self.task.clone(), elapsed });
             };
-            since = self.busy.changed.wait_timeout(since, left).unwrap_or_else(PoisonError::into_inner).0;
+            since = self.busy.changed.wait_timeout(since, left);
         }
         Ok(())
     }
 
     fn jobs(&self) -> io::Result<Sender<Job>> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.running.lock();
         if let Some(running) = &*running {
             return Ok(running.jobs.clone());
         }
@@ -162,31 +163,27 @@ impl IoThread {
 
 impl Busy {
     fn elapsed(&self) -> Option<Duration> {
-        self.lock().front().map(Instant::elapsed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Instant>> {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+        self.since.lock().front().map(Instant::elapsed)
     }
 }
 
 impl Slot {
     fn take(busy: &Arc<Busy>) -> Self {
-        busy.lock().push_back(Instant::now());
+        busy.since.lock().push_back(Instant::now());
         Self(Arc::clone(busy))
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.lock().pop_front();
+        self.0.since.lock().pop_front();
         self.0.changed.notify_all();
     }
 }
 
 impl Drop for IoThread {
     fn drop(&mut self) {
-        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let running = self.running.lock().take();
         if let Some(Running { jobs, thread }) = running {
             drop(jobs);
             thread.join(JOIN_LIMIT);

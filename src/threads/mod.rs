@@ -9,8 +9,8 @@ mod thread;
 mod worker;
 mod worker_thread;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use io_thread::{IoThread, Unanswered};
@@ -19,6 +19,8 @@ pub use notifier::{WakeReason, WakeReasons};
 pub use thread::Thread;
 pub use worker::Worker;
 pub(crate) use worker_thread::WorkerThread;
+
+use crate::sync::Mutex;
 
 /// The longest wait of an idle thread before it counts a round: 2 s. It also bounds the effect of a lost wake-up. An idle
 /// server with HTTP took 10 ms of CPU in 20 s with it (debug build, measured).
@@ -90,7 +92,7 @@ impl Threads {
 
     fn add(&self, worker: Worker) -> Arc<Worker> {
         let worker = Arc::new(worker);
-        let mut workers = self.lock();
+        let mut workers = self.shared.workers.lock();
         workers.retain(|worker| !worker.has_ended());
         workers.push(Arc::clone(&worker));
         worker
@@ -101,7 +103,7 @@ impl Threads {
     pub fn check(&self) {
         let now = Instant::now();
         let before =
-            std::mem::replace(&mut *self.lock_monitor(), Monitor { checked_at: Some(now), overdue_since: None })
+            std::mem::replace(&mut *self.shared.monitor.lock(), Monitor { checked_at: Some(now), overdue_since: None })
                 .checked_at;
         let elapsed = before.map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
         self.check_after(elapsed.min(CHECK_PERIOD * 2));
@@ -115,7 +117,7 @@ impl Threads {
     /// The current problems. They include a monitor that has not checked for [`STUCK_AFTER`], once calls have found that for
     /// two [`CHECK_PERIOD`]s: after a pause of the whole process the caller may run before the monitor.
     pub fn problems(&self) -> Vec<Problem> {
-        let monitor = self.lock_monitor().stuck_for(Instant::now()).map(|elapsed| Problem {
+        let monitor = self.shared.monitor.lock().stuck_for(Instant::now()).map(|elapsed| Problem {
             text: format!("thread monitor: stuck for {} s while looking after the other threads", elapsed.as_secs()),
             restart_helps: true,
         });
@@ -138,15 +140,7 @@ impl Threads {
     }
 
     fn list(&self) -> Vec<Arc<Worker>> {
-        self.lock().iter().filter(|worker| !worker.has_ended()).cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Worker>>> {
-        self.shared.workers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_monitor(&self) -> MutexGuard<'_, Monitor> {
-        self.shared.monitor.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.workers.lock().iter().filter(|worker| !worker.has_ended()).cloned().collect()
     }
 }
 
@@ -204,7 +198,7 @@ mod tests {
     fn a_pause_of_the_whole_process_makes_no_thread_stuck() {
         let threads = Threads::default();
         let _worker = threads.register("watcher", "watching");
-        threads.lock_monitor().checked_at = Instant::now().checked_sub(Duration::from_mins(1));
+        threads.shared.monitor.lock().checked_at = Instant::now().checked_sub(Duration::from_mins(1));
         assert_eq!(threads.problems(), [], "called before the monitor could check");
         threads.check();
         assert_eq!(threads.problems(), []);
@@ -214,7 +208,7 @@ mod tests {
     fn a_monitor_that_does_not_check_while_others_run_is_stuck() {
         let threads = Threads::default();
         threads.check();
-        let mut monitor = threads.lock_monitor();
+        let mut monitor = threads.shared.monitor.lock();
         let after = monitor.checked_at.unwrap() + STUCK_AFTER;
         assert_eq!(monitor.stuck_for(after), None);
         assert_eq!(monitor.stuck_for(after + CHECK_PERIOD * 2), Some(STUCK_AFTER + CHECK_PERIOD * 2));

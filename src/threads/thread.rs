@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sync::thread::Builder;
-use crate::sync::{Condvar, JoinHandle, Mutex};
+use crate::sync::{Condvar, Instant, JoinHandle, Mutex};
 
 /// A named thread. Not joined on drop.
 pub struct Thread {
@@ -71,8 +71,8 @@ impl Thread {
     }
 
     fn wait(self, limit: Duration) -> Outcome {
-        let ended = self.ended.has_ended.lock();
-        let has_ended = *self.ended.changed.wait_timeout_while(ended, limit, |ended| !*ended);
+        let deadline = Instant::now().checked_add(limit);
+        let has_ended = *self.ended.changed.wait_while(self.ended.has_ended.lock(), deadline, |ended| !*ended);
         match has_ended.then(|| self.handle.join()) {
             None => Outcome::TimedOut,
             Some(Ok(())) => Outcome::Ended,

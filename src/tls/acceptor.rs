@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -15,14 +15,16 @@ use rustls::{ServerConfig, ServerConnection};
 use super::failure::{End, HandshakeError, causes};
 use super::files::{Error, Identity};
 use super::handshake_limiter::{HandshakeLimiter, Queue};
-use super::kept::{Apply, FileCheck, Kept, Notice};
+use super::kept::{Apply, FileCheck, Kept};
 use super::parts::{OwnCertificate, TrustedCas};
 use super::provider::provider;
 use super::session::{Session, Step};
 use super::time::date;
+use crate::display::notice::Notice;
 use crate::display::throttle::Throttle;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
+use crate::sync::{Mutex, RwLock};
 
 /// How often the files are checked.
 const POLL_PERIOD: Duration = Duration::from_secs(1);
@@ -105,13 +107,9 @@ impl Acceptor {
         Ok(Self { files, loaded: Mutex::new(loaded), current, permits: HandshakeLimiter::new() })
     }
 
-    fn loaded(&self) -> MutexGuard<'_, Loaded> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Apply the certificate runs out that new connections are shown; `None` if it does not say.
     pub fn not_after(&self) -> Option<SystemTime> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).not_after
+        self.current.read().not_after
     }
 
     /// Returns the session of a new connection, before its handshake.
@@ -119,14 +117,14 @@ impl Acceptor {
     where
         for<'socket> &'socket S: Read + Write,
     {
-        let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config);
+        let config = Arc::clone(&self.current.read().config);
         let tls = ServerConnection::new(config).map_err(causes::of_setup)?;
         Ok(Box::new(Session::new(socket, tls)))
     }
 
     #[cfg(test)]
     pub(super) fn test_connection(&self) -> ServerConnection {
-        ServerConnection::new(Arc::clone(&self.current.read().unwrap().config)).unwrap()
+        ServerConnection::new(Arc::clone(&self.current.read().config)).unwrap()
     }
 
     /// Completes the handshake within `timeout`. If the client violates TLS, an alert was sent as far as there was room.
@@ -170,7 +168,7 @@ impl Acceptor {
     /// Checks the files. A change is applied when two consecutive checks find the same.
     fn refresh(&self) {
         let (own, clients) = {
-            let loaded = self.loaded();
+            let loaded = self.loaded.lock();
             let clients = loaded.clients.as_ref().map(|clients| clients.reader(Apply::WhenStable));
             (loaded.own.reader(Apply::WhenStable), clients)
         };
@@ -180,14 +178,14 @@ impl Acceptor {
     }
 
     fn take(&self, own: FileCheck<OwnCertificate>, clients: Option<FileCheck<TrustedCas>>) -> Vec<Notice> {
-        let (mut loaded, mut notices) = (self.loaded(), Vec::new());
+        let (mut loaded, mut notices) = (self.loaded.lock(), Vec::new());
         let mut is_new = loaded.own.take(own, &mut notices);
         if let Some((kept, look)) = loaded.clients.as_mut().zip(clients) {
             is_new |= kept.take(look, &mut notices);
         }
         if is_new {
             match loaded.current() {
-                Ok(current) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = current,
+                Ok(current) => *self.current.write() = current,
                 Err(error) => notices.push(Notice::warning(format!("{error}; the last good files stay in use"))),
             }
         }
@@ -197,7 +195,7 @@ impl Acceptor {
     /// Returns a description of the certificate for new connections, for the log.
     pub(crate) fn describe(&self) -> String {
         let clients = if self.files.client_ca.is_some() { ", for clients with a certificate" } else { "" };
-        self.loaded().own.describe() + clients
+        self.loaded.lock().own.describe() + clients
     }
 }
 

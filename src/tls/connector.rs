@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::Resumption;
@@ -15,12 +15,14 @@ use rustls::{ClientConfig, ClientConnection};
 use super::failure::{CertificateFault, End, HandshakeError, causes, printable};
 use super::file_reader::FileReader;
 use super::files::{Error, Identity};
-use super::kept::{Apply, FileCheck, Kept, Notice};
+use super::kept::{Apply, FileCheck, Kept};
 use super::parts::{OwnCertificate, TrustedCas};
 use super::provider::provider;
 use super::session::{Session, Step};
 use crate::display::error_chain::ErrorChain;
+use crate::display::notice::Notice;
 use crate::platform::Readiness;
+use crate::sync::Mutex;
 
 /// The TLS settings of a client. `ClientTls::default()` trusts the system's root certificates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -122,13 +124,9 @@ impl Connector {
         Ok(Self { loaded, name, has_certificate: options.identity.is_some() })
     }
 
-    fn loaded(&self) -> MutexGuard<'_, Loaded> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     #[cfg(test)]
     pub(super) fn test_connection(&self, host: &str) -> ClientConnection {
-        ClientConnection::new(Arc::clone(&self.loaded().config), server_name(host).unwrap()).unwrap()
+        ClientConnection::new(Arc::clone(&self.loaded.lock().config), server_name(host).unwrap()).unwrap()
     }
 
     /// Reads the files again, and completes the handshake over `socket` with the server at `host`. `wait` waits until the socket
@@ -142,7 +140,7 @@ impl Connector {
     ) -> Result<Box<Session<TcpStream>>, HandshakeError> {
         let name = self.name(host)?;
         // Two statements, so that the lock is released before the log is written.
-        let notices = self.loaded().refresh();
+        let notices = self.loaded.lock().refresh();
         notices.iter().for_each(Notice::log);
         let session = self.session(socket, name)?;
         let failed = |error| causes::at_client(error, self.has_certificate);
@@ -173,7 +171,7 @@ impl Connector {
     where
         for<'socket> &'socket S: Read + Write,
     {
-        let tls = ClientConnection::new(Arc::clone(&self.loaded().config), name);
+        let tls = ClientConnection::new(Arc::clone(&self.loaded.lock().config), name);
         Ok(Box::new(Session::new(socket, tls.map_err(causes::of_setup)?)))
     }
 

@@ -1,11 +1,11 @@
 //! Limits how many handshakes compute at once.
 
 use std::num::NonZero;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use crate::shutdown::Shutdown;
+use crate::sync::{Condvar, Mutex};
 
 /// The permits to compute a step of a handshake: one for every two cores, at least one.
 ///
@@ -41,10 +41,6 @@ impl HandshakeLimiter {
     fn of(number: usize) -> Self {
         Self { free: Mutex::new(number), released: Condvar::new() }
     }
-
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<'permits> Queue<'permits> {
@@ -52,13 +48,9 @@ impl<'permits> Queue<'permits> {
     /// as the current permits are released.
     pub(super) fn acquire(&self) -> Option<Permit<'permits>> {
         let Self { permits, deadline, stop } = self;
-        let mut free = permits.lock();
-        while *free == 0 {
-            free = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                None => permits.released.wait(free).unwrap_or_else(PoisonError::into_inner),
-                Some(time) if time.is_zero() => return None,
-                Some(time) => permits.released.wait_timeout(free, time).unwrap_or_else(PoisonError::into_inner).0,
-            };
+        let mut free = permits.released.wait_while(permits.free.lock(), *deadline, |free| *free == 0);
+        if *free == 0 {
+            return None;
         }
         if stop.is_triggered() {
             permits.released.notify_one();
@@ -71,7 +63,7 @@ impl<'permits> Queue<'permits> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        *self.0.lock() += 1;
+        *self.0.free.lock() += 1;
         self.0.released.notify_one();
     }
 }
@@ -84,7 +76,7 @@ mod tests {
     #[test]
     fn permits_are_half_of_the_cores_and_at_least_one() {
         let cores = thread::available_parallelism().unwrap().get();
-        let permits = *HandshakeLimiter::new().lock();
+        let permits = *HandshakeLimiter::new().free.lock();
         assert!(permits == 1 || 2 * permits <= cores, "{permits} of {cores}");
     }
 

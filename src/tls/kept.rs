@@ -2,10 +2,9 @@
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use log::Level;
-
 use super::files::Error;
 use crate::display::error_chain::ErrorChain;
+use crate::display::notice::Notice;
 
 /// A part that is made from files, and made again when they change.
 pub(super) trait Part: Clone + Send + 'static {
@@ -60,22 +59,6 @@ pub(super) enum Apply {
     WhenStable,
 }
 
-/// A line for the log. It is written when no lock is held.
-pub(super) struct Notice {
-    level: Level,
-    text: String,
-}
-
-impl Notice {
-    pub(super) fn warning(text: String) -> Self {
-        Self { level: Level::Warn, text }
-    }
-
-    pub(super) fn log(&self) {
-        log::log!(self.level, "{}", self.text);
-    }
-}
-
 impl<P: Part> Kept<P> {
     /// Reads the files for the first time.
     ///
@@ -115,7 +98,7 @@ impl<P: Part> Kept<P> {
         match made {
             Ok(made) => {
                 self.made = made;
-                notices.push(Notice { level: Level::Info, text: self.describe() });
+                notices.push(Notice::info(self.describe()));
                 true
             }
             Err(error) => {

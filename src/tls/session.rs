@@ -1,12 +1,12 @@
 //! A TLS session over a non-blocking socket.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rustls::Connection;
 
 use super::handshake_limiter::Queue;
 use super::read_count::ReadCount;
+use crate::sync::Mutex;
 
 /// The most plaintext in one record: 2^14 bytes (RFC 8446, section 5.1). At most one record waits for room in the socket.
 const RECORD: usize = 16 * 1024;
@@ -74,13 +74,13 @@ where
         if matches!(permit, Some(None)) {
             return Ok(Step::Late);
         }
-        self.lock().process(&self.socket)?;
+        self.state.lock().process(&self.socket)?;
         Ok(Step::Again)
     }
 
     /// Sends and reads for the handshake. Returns `None` if and only if received bytes must be processed.
     fn exchange(&self) -> io::Result<Option<Step>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match state.push(&self.socket) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(Step::WaitWritable)),
             pushed => pushed?,
@@ -99,7 +99,7 @@ where
 
     /// True if and only if there is decrypted input, for which the socket need not become readable.
     pub(crate) fn has_input(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // This does not consume it.
         state.tls.reader().into_first_chunk().map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true)
     }
@@ -110,12 +110,8 @@ where
     /// # Errors
     /// `WouldBlock` if there is no room and no new record was begun, or the session is being read.
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // The connection's own thread is reading. It checks for pending frames afterwards.
-            Err(TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
-        };
+        // If the connection's own thread is reading, it checks for pending frames afterwards.
+        let mut state = self.state.try_lock().ok_or(ErrorKind::WouldBlock)?;
         let (mut sent, mut begun) = (0, false);
         loop {
             match state.push(&self.socket) {
@@ -140,7 +136,7 @@ where
     /// # Errors
     /// `WouldBlock` if there is no input; `InvalidData` if it violates the TLS protocol.
     pub(crate) fn try_take(&self, into: &mut [u8]) -> io::Result<Option<ReadCount>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match state.read(into) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             read => return Ok(read?.map(|data| ReadCount { data, wire: 0 })),
@@ -159,14 +155,10 @@ where
     /// # Errors
     /// `WouldBlock` if the socket has no room for all of it; any other error of the socket.
     pub(crate) fn try_close(&self) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // Does nothing the second time.
         state.tls.send_close_notify();
         state.push(&self.socket)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

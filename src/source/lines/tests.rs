@@ -98,7 +98,7 @@ fn a_bad_line_is_told_with_its_place_and_the_next_one_counts() {
         lines.take(b"{\"n\":1}\n", &sink);
         let news = lines.take(&[bad, b"\n"].concat(), &sink);
         let [notice] = news.as_slice() else { panic!("{wanted}: {:?}", texts(&news)) };
-        assert_eq!(notice.level, Level::Warn);
+        assert_eq!(notice.level, log::Level::Warn);
         assert!(notice.text.starts_with("standard input") && notice.text.contains(wanted), "{}", notice.text);
         assert!(!notice.text.contains('\x1b'));
         assert_eq!(payload(&sink), r#"{"n":1}"#);

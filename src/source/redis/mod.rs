@@ -22,14 +22,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Source;
-use super::connection_log::ConnectionLog;
 use super::encryption;
 use super::error as source;
-use super::report::Notice;
+use super::report::ConnectionLog;
 use super::sink::Sink;
 use crate::client::{Backoff, Resolver};
 use crate::display::error_chain::ErrorChain;
 use crate::display::escape::escape;
+use crate::display::notice::Notice;
 use crate::files::permissions::warn_if_public;
 use crate::shutdown::Shutdown;
 use crate::tls::Connector;

@@ -6,7 +6,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, FromRedisValue, cmd};
@@ -20,6 +20,7 @@ use crate::client::Resolver;
 use crate::display::error_chain::ErrorChain;
 use crate::shutdown::Shutdown;
 use crate::stats::health::Failure;
+use crate::sync::Mutex;
 use crate::threads::Thread;
 use crate::tls::Connector;
 
@@ -110,11 +111,11 @@ impl Sentinels {
     /// `NoSentinel` if none has replied within 10 s; before the first reply, the reason.
     pub(super) fn master(&self, stop: &Shutdown) -> Result<Node, Error> {
         let deadline = Instant::now() + FIRST_REPLIES;
-        let begun = self.lock().rounds;
+        let begun = self.shared.lock().rounds;
         loop {
             let is_late = Instant::now() >= deadline || stop.is_triggered();
             {
-                let mut replies = self.lock();
+                let mut replies = self.shared.lock();
                 let named = replies.named(Instant::now()).filter(|_| replies.rounds > 0 || is_late);
                 if let Some(reply) = named {
                     return Ok(reply.master.clone());
@@ -137,7 +138,7 @@ impl Sentinels {
         if self.has_ended() {
             return Err(Error::Renew("the thread that asks the sentinels has ended"));
         }
-        match self.lock().named(Instant::now()) {
+        match self.shared.lock().named(Instant::now()) {
             Some(reply) if reply.master == *node => Ok(()),
             Some(_) => Err(Error::Renew("the sentinels name another master")),
             None => Err(Error::NoSentinel(MAX_SILENCE)),
@@ -146,7 +147,7 @@ impl Sentinels {
 
     /// Returns the master that the sentinels name, if they do.
     pub(super) fn named(&self) -> Option<Node> {
-        self.lock().named(Instant::now()).map(|reply| reply.master.clone())
+        self.shared.lock().named(Instant::now()).map(|reply| reply.master.clone())
     }
 
     /// Waits until the sentinels name another master than `named`, `until` has passed, or the program shuts down.
@@ -175,10 +176,6 @@ impl Sentinels {
         let mut bytes = [0; 64];
         // Ends at `WouldBlock`, or when the thread has ended.
         while let Ok(1..) = (&self.notice).read(&mut bytes) {}
-    }
-
-    fn lock(&self) -> MutexGuard<'_, SentinelReplies> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -236,7 +233,6 @@ struct Sentinel {
 
 /// Asks all sentinels for `master`, in their order, once a second, until the shutdown or the end of `notice`.
 fn query_forever(context: ConnectContext<'_>, master: &str, replies: &Mutex<SentinelReplies>, mut notice: &UnixStream) {
-    let lock = || replies.lock().unwrap_or_else(PoisonError::into_inner);
     let node = |node: &Node| Sentinel { node: node.clone(), connection: None, again_at: None };
     let mut sentinels: Vec<_> = context.address.nodes.iter().map(node).collect();
     let mut named = None;
@@ -262,12 +258,12 @@ fn query_forever(context: ConnectContext<'_>, master: &str, replies: &Mutex<Sent
             match sentinel.ask(context, master) {
                 Ok(reply) => {
                     (some_answered, sentinel.again_at) = (true, None);
-                    lock().store(index, reply);
+                    replies.lock().store(index, reply);
                 }
                 Err(error) => {
                     if matches!(error, Error::NoMaster) {
                         // The sentinel has dropped this master: its last reply does not count any more.
-                        lock().by_sentinel[index] = None;
+                        replies.lock().by_sentinel[index] = None;
                     }
                     log::debug!("sentinel {}: {}", sentinel.node, ErrorChain(&error));
                     sentinel.again_at = Some(Instant::now() + AFTER_FAILURE);
@@ -279,7 +275,7 @@ fn query_forever(context: ConnectContext<'_>, master: &str, replies: &Mutex<Sent
             }
         }
         let is_news = {
-            let mut replies = lock();
+            let mut replies = replies.lock();
             replies.rounds += 1;
             replies.failure = failure.filter(|_| !some_answered);
             let before = named.clone();

@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use crate::client::random_fraction;
-
 /// How long a map is remembered: 1 s.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -49,7 +47,7 @@ impl LoopDamper {
         }
         self.recent.push_back((hash, now));
         let (_, at) = was_here?;
-        (now.duration_since(at) < MOMENT).then(|| LONGEST.mul_f64(random_fraction()))
+        (now.duration_since(at) < MOMENT).then(|| LONGEST.mul_f64(fastrand::f64()))
     }
 }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Source;
-use super::connection_log::ConnectionLog;
 use super::encryption;
 use super::error::Error;
-use super::report::Notice;
+use super::report::ConnectionLog;
 use super::sink::{Published, Sink};
 use crate::client::{self, FollowEvent, Follower};
+use crate::display::notice::Notice;
 use crate::frame;
 use crate::shutdown::Shutdown;
 use crate::stats::health::Failure;

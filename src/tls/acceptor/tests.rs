@@ -6,7 +6,7 @@ fn server_tls(files: &Files) -> ServerTls {
 }
 
 fn current(acceptor: &Acceptor) -> Current {
-    acceptor.current.read().unwrap().clone()
+    acceptor.current.read().clone()
 }
 
 #[test]

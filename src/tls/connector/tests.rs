@@ -27,8 +27,8 @@ fn a_bad_file_is_reported_with_its_name() {
 
 /// Returns the configuration of the next connection.
 fn next_config(connector: &Connector) -> Arc<ClientConfig> {
-    connector.loaded().refresh().iter().for_each(Notice::log);
-    Arc::clone(&connector.loaded().config)
+    connector.loaded.lock().refresh().iter().for_each(Notice::log);
+    Arc::clone(&connector.loaded.lock().config)
 }
 
 #[test]

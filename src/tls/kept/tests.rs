@@ -15,7 +15,7 @@ fn check<P: Part>(kept: &mut Kept<P>, apply: Apply) -> Option<String> {
     let is_new = kept.take(checked, &mut notices);
     assert!(notices.len() <= 1);
     let notice = notices.pop()?;
-    assert_eq!(is_new, notice.level == Level::Info, "{}", notice.text);
+    assert_eq!(is_new, notice.level == log::Level::Info, "{}", notice.text);
     Some(notice.text)
 }
 

@@ -112,7 +112,7 @@ fn what_is_sent_arrives_whatever_room_there_is() {
                     Ok(more) => sent += more,
                     Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
                 }
-                assert!(server.lock().tls.wants_write() || sent == bytes.len(), "it stopped for no reason");
+                assert!(server.state.lock().tls.wants_write() || sent == bytes.len(), "it stopped for no reason");
                 take_all(client, &mut taken);
             }
             take_all(client, &mut taken);
@@ -130,7 +130,7 @@ fn what_has_not_gone_does_not_count_and_is_not_sent_twice() {
         let mut taken = Vec::new();
         for _ in 0..20 {
             take_all(client, &mut taken);
-            let _ = server.lock().push(&server.socket);
+            let _ = server.state.lock().push(&server.socket);
         }
         assert_eq!(taken.len(), 1000);
         // The bytes that went count now; those behind them begin a new record.
@@ -150,8 +150,8 @@ fn no_more_than_one_record_is_kept_for_a_peer_that_does_not_read() {
         }
         // A writer that is given a file's worth of room says how much is left.
         let mut left = Vec::new();
-        while server.lock().tls.wants_write() {
-            server.lock().tls.write_tls(&mut left).unwrap();
+        while server.state.lock().tls.wants_write() {
+            server.state.lock().tls.write_tls(&mut left).unwrap();
         }
         assert!(left.len() <= RECORD + 100, "{} bytes are kept", left.len());
     });
@@ -160,7 +160,7 @@ fn no_more_than_one_record_is_kept_for_a_peer_that_does_not_read() {
 #[test]
 fn a_publisher_does_not_wait_for_the_reader() {
     with_sessions(1000, |server, _client| {
-        let reading = server.lock();
+        let reading = server.state.lock();
         assert_eq!(server.try_send(b"Hola").unwrap_err().kind(), ErrorKind::WouldBlock);
         drop(reading);
         assert_eq!(server.try_send(b"Hola").unwrap(), 4);

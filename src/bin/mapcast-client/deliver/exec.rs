@@ -15,7 +15,6 @@ use super::event::{LatestMap, RunnerEvent, next_event};
 use super::map_file::MapFile;
 use super::object::Object;
 use super::process::{Process, Termination, is_init};
-use super::splay::splay;
 use super::start_limiter::StartLimiter;
 use crate::duration::parse_nonzero;
 
@@ -119,7 +118,8 @@ impl CommandRunner {
         loop {
             // A map may have come while the last command ran, and its event with it.
             if self.latest.is_some() {
-                let due = Instant::now().checked_add(splay(self.config.splay)).max(self.start_limiter.next_start());
+                let splay = self.config.splay.mul_f64(fastrand::f64());
+                let due = Instant::now().checked_add(splay).max(self.start_limiter.next_start());
                 while self.termination != Some(RunnerEvent::Stop) && self.wait_event(due).is_some() {}
                 return self.termination != Some(RunnerEvent::Stop);
             }

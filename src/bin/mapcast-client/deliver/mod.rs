@@ -16,7 +16,6 @@ mod process;
 mod rendering;
 mod replace;
 mod run;
-mod splay;
 mod start_limiter;
 mod template;
 mod template_file;

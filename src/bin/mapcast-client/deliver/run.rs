@@ -21,7 +21,6 @@ use super::map_file::MapFile;
 use super::object::{Object, skipped, variables};
 use super::preflight::{self, StartError};
 use super::process::{Process, Termination, exit_code, is_init};
-use super::splay::splay;
 use super::start_limiter::StartLimiter;
 use crate::duration::parse_nonzero;
 use crate::signals::not_ignored;
@@ -147,7 +146,7 @@ impl ProgramRunner {
     /// Schedules the delivery of a new map: the first one at once, later ones after a random delay, and at least one
     /// second after the previous delivery.
     fn schedule(&mut self) {
-        let wait = if self.has_started { splay(self.config.splay) } else { Duration::ZERO };
+        let wait = if self.has_started { self.config.splay.mul_f64(fastrand::f64()) } else { Duration::ZERO };
         let due = Instant::now().checked_add(wait).max(self.start_limiter.next_start());
         // A scheduled retry may be later than the new map; the earlier time counts.
         self.due = self.due.into_iter().chain(due).min();
