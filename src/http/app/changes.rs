@@ -4,7 +4,7 @@
 //! so that none is lost.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -24,6 +24,7 @@ use crate::http::protocol::request::{Body, Request};
 use crate::http::protocol::response::{Code, Response};
 use crate::map::{self, Key, Map, Value};
 use crate::state::{self, StateFile};
+use crate::sync::Mutex;
 use crate::threads::{IoThread, Threads, Unanswered};
 
 /// The change that a method and a path request.
@@ -127,7 +128,7 @@ impl Writer {
     pub(super) fn handle(&self, kind: ChangeKind, request: &Request, body: &mut Body<'_>) -> Result<Reply, Reply> {
         let reservation = self.permit(request).map_err(Response::closing)?;
         let bytes = body.read()?;
-        let _decoding = self.decoding.lock().unwrap_or_else(PoisonError::into_inner);
+        let _decoding = self.decoding.lock();
         let change = kind.decode(&bytes)?;
         drop((bytes, reservation));
         let result = self.apply(change, &request.head.preconditions).map_err(|error| self.report(&error))?;
@@ -181,7 +182,7 @@ impl Writer {
     /// If the change was not made. A missing entry is reported before the preconditions are evaluated (RFC 9110,
     /// section 13.2.1).
     fn apply(&self, change: Change, preconditions: &Preconditions) -> Result<ChangeResult, Error> {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn.lock();
         if let Some(state) = &self.state {
             // The change of a request that stopped waiting may still complete: read the map afterwards.
             state.thread.wait_idle().map_err(Error::Busy)?;

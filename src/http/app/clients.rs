@@ -1,6 +1,6 @@
 //! The clients of the map's server, as JSON.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,6 +10,7 @@ use crate::http::protocol::response::to_json;
 use crate::http::protocol::response_body::SharedSlice;
 use crate::platform::Process;
 use crate::service::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
+use crate::sync::Mutex;
 
 /// The maximum number of listed clients.
 pub(super) const MAX_CLIENTS: usize = 1000;
@@ -37,7 +38,7 @@ pub(super) struct SnapshotCache {
 
 impl SnapshotCache {
     pub(super) fn latest(&self, monitor: &dyn ServerMonitor) -> Arc<ClientsSnapshot> {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.lock();
         if let Some(snapshot) = newest.as_ref().filter(|snapshot| snapshot.taken.elapsed() < MAX_AGE) {
             return Arc::clone(snapshot);
         }

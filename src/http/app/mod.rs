@@ -23,7 +23,7 @@ pub(crate) mod token;
 mod unix_time;
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::protocol::head::Head;
@@ -34,6 +34,7 @@ use crate::connection::Connection;
 use crate::feed::Feed;
 use crate::service::ServerMonitor;
 use crate::shutdown::Shutdown;
+use crate::sync::Mutex;
 use crate::threads::WorkerThread;
 
 use changes::Writer;
@@ -120,7 +121,7 @@ impl App {
     /// If the system cannot create a thread.
     pub(crate) fn start(&self) -> io::Result<()> {
         self.handler.writer.as_ref().map_or(Ok(()), Writer::start)?;
-        let mut thread = self.notifier_thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thread = self.notifier_thread.lock();
         if thread.is_none() {
             *thread = Some(self.notifier.clone().start(&self.telemetry.threads)?);
         }

@@ -1,7 +1,7 @@
 //! The map as HTTP shows it: JSON for any format of the feed, rendered once a version.
 
 use std::collections::hash_map::RandomState;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -15,6 +15,7 @@ use crate::display::error_chain::ErrorChain;
 use crate::feed::Feed;
 use crate::format;
 use crate::map::Map;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// One version of the map, rendered. A response does not keep it in memory: it keeps the document or the entries, which are
 /// shared separately.
@@ -59,7 +60,7 @@ struct RenderingGuard<'renderer>(&'renderer Renderer);
 
 impl Drop for RenderingGuard<'_> {
     fn drop(&mut self) {
-        self.0.lock().is_rendering = false;
+        self.0.state.lock().is_rendering = false;
         self.0.rendered.notify_all();
     }
 }
@@ -78,7 +79,7 @@ impl Renderer {
     /// # Errors
     /// If the feed's value is not a map, or JSON cannot represent it.
     pub(super) fn latest(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
-        let state = self.lock();
+        let state = self.state.lock();
         // Not the frame itself: a waiting thread would keep an old one in memory.
         let wanted = self.feed.version();
         self.at_least(wanted, state)
@@ -101,14 +102,14 @@ impl Renderer {
             if !state.is_rendering {
                 break;
             }
-            state = self.rendered.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.rendered.wait(state);
         }
         state.is_rendering = true;
         drop(state);
         let _guard = RenderingGuard(self);
         let rendering = self.render()?;
         if let Some(rendering) = &rendering {
-            self.lock().newest = Some(Arc::clone(rendering));
+            self.state.lock().newest = Some(Arc::clone(rendering));
         }
         Ok(rendering)
     }
@@ -131,10 +132,6 @@ impl Renderer {
             entries: OnceLock::new(),
         });
         Ok(Some(rendering))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -201,7 +198,7 @@ mod tests {
     fn a_waiting_thread_keeps_no_old_map_and_gets_the_newest() {
         let renderer = renderer(Format::Bincode);
         for number in 0..20 {
-            let rendering = renderer.lock();
+            let rendering = renderer.state.lock();
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| renderer.latest().unwrap().unwrap().version);
                 // Time to reach the lock; a thread that is late gets the newest version anyway.
@@ -216,13 +213,13 @@ mod tests {
     #[test]
     fn a_waiting_thread_uses_the_rendering_although_it_is_outdated() {
         let renderer = renderer(Format::Bincode);
-        renderer.lock().is_rendering = true;
+        renderer.state.lock().is_rendering = true;
         let guard = RenderingGuard(&renderer);
         let first = renderer.render().unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| renderer.at_least(1, renderer.lock()).unwrap().unwrap().version);
+            let waiting = scope.spawn(|| renderer.at_least(1, renderer.state.lock()).unwrap().unwrap().version);
             renderer.feed.publish(&Map::new()).unwrap();
-            renderer.lock().newest = first;
+            renderer.state.lock().newest = first;
             drop(guard);
             assert_eq!(waiting.join().unwrap(), 1);
         });
@@ -232,7 +229,7 @@ mod tests {
     #[test]
     fn a_failed_rendering_lets_the_next_thread_render() {
         let renderer = renderer(Format::Bincode);
-        renderer.lock().is_rendering = true;
+        renderer.state.lock().is_rendering = true;
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _guard = RenderingGuard(&renderer);
             panic!("in a rendering");
