@@ -28,8 +28,8 @@ pub(crate) struct Handler {
     pub(super) hosts: Hosts,
     /// The page's Content-Security-Policy.
     pub(super) policy: String,
-    /// Pages of another origin may read responses.
-    pub(super) has_cors: bool,
+    /// The origin whose pages may read responses; `None` for none.
+    pub(super) allow_origin: Option<String>,
     pub(super) renderer: Arc<Renderer>,
     /// `None` if the map cannot be changed over HTTP.
     pub(super) writer: Option<Writer>,
@@ -55,7 +55,7 @@ impl Handler {
         let route = route.ok_or_else(|| Response::error(Code::NotFound, "no such path; the page is at /"))?;
         self.check_method(&route, head)?;
         if head.method == "OPTIONS" {
-            return Ok(self.options(route.methods(self.writer.is_some())).into());
+            return Ok(self.options(route.methods(self.is_writable())).into());
         }
         let query = Query::parse(&head.query, route.parameters(), |name| route.ignores(name))
             .map_err(|unknown| Response::error(Code::BadRequest, &unknown.to_string()))?;
@@ -64,7 +64,7 @@ impl Handler {
             (Route::Map, "PATCH", Some(writer)) => writer.handle(ChangeKind::Patch, request, body),
             (Route::Entry(key), "PUT", Some(writer)) => writer.handle(ChangeKind::Set(key), request, body),
             (Route::Entry(key), "DELETE", Some(writer)) => writer.handle(ChangeKind::Remove(key), request, body),
-            (Route::Live, ..) => Ok(Reply::Stream(Stream::Page)),
+            (Route::Live, ..) => Ok(Reply::Stream(Stream::Page { is_writable: self.is_writable() })),
             (Route::Events, ..) => match Filter::new(query.list("keys")) {
                 Ok(filter) => Ok(Reply::Stream(Stream::Map(filter.map(Arc::new)))),
                 Err(error) => Ok(Response::error(Code::BadRequest, &format!("keys: {error}")).into()),
@@ -89,7 +89,7 @@ impl Handler {
     }
 
     fn check_method(&self, route: &Route, head: &Head) -> Result<(), Response> {
-        let is_writable = self.writer.is_some();
+        let is_writable = self.is_writable();
         if route.accepts(&head.method, is_writable) {
             return Ok(());
         }
@@ -102,7 +102,7 @@ impl Handler {
     /// Returns the allowed methods and, for pages of another origin, the CORS permissions.
     fn options(&self, methods: &'static str) -> Response {
         let response = Response::new(Code::NoContent, Kind::Text, "").with("Allow", methods);
-        if !self.has_cors {
+        if self.allow_origin.is_none() {
             return response;
         }
         response
@@ -119,7 +119,7 @@ impl Handler {
             Route::Map => map::show(&self.renderer, &head.preconditions),
             Route::Entry(key) => map::show_entry(&self.renderer, key, &head.preconditions),
             Route::Status => {
-                let json = status_json(telemetry, self.renderer.shown().as_deref());
+                let json = status_json(telemetry, self.is_writable(), self.renderer.shown().as_deref());
                 Response::new(Code::Ok, Kind::Json, json + "\n")
             }
             Route::Clients => match limit(query) {
@@ -138,6 +138,10 @@ impl Handler {
             // Served as streams.
             Route::Live | Route::Events => Response::error(Code::NotFound, "this path is an event stream"),
         }
+    }
+
+    fn is_writable(&self) -> bool {
+        self.writer.is_some()
     }
 
     fn readiness(&self) -> Response {

@@ -58,7 +58,6 @@ pub(crate) struct App {
     notifier: StreamNotifier,
     /// Guards the start of the notifier's thread; `None` before the start. The thread ends when this is dropped.
     notifier_thread: Mutex<Option<WorkerThread>>,
-    allow_origin: Option<String>,
 }
 
 impl App {
@@ -80,7 +79,6 @@ impl App {
             monitor: Arc::clone(&monitor),
             own_monitor: Arc::clone(&own_monitor),
             interval: config.interval,
-            is_writable: writer.is_some(),
             source: config.source,
             dropped_log_lines: config.dropped_log_lines,
             threads: config.threads,
@@ -96,7 +94,7 @@ impl App {
             handler: Handler {
                 hosts: Hosts::new(&config.listen, &config.hosts),
                 policy: page::policy(page::PAGE),
-                has_cors: config.allow_origin.is_some(),
+                allow_origin: config.allow_origin,
                 renderer: Arc::clone(&renderer),
                 writer,
                 telemetry: Arc::clone(&telemetry),
@@ -111,7 +109,6 @@ impl App {
             telemetry,
             notifier: StreamNotifier { feed, monitor, subscribers, log, renderer },
             notifier_thread: Mutex::new(None),
-            allow_origin: config.allow_origin,
         }
     }
 
@@ -138,7 +135,7 @@ impl App {
         self.telemetry.responses.count(code);
         let (method, path) = head.map_or(("-", "-"), |head| (head.method.as_str(), head.path.as_str()));
         log::debug!("{} {} {} for {}", loggable(method), loggable(path), code.number(), connection.peer());
-        match &self.allow_origin {
+        match &self.handler.allow_origin {
             // Equal for all requests, so it needs no Vary: the browser compares it with the page's origin.
             Some(origin) => {
                 response.with("Access-Control-Allow-Origin", origin).with("Access-Control-Expose-Headers", "ETag")

@@ -98,8 +98,9 @@ struct LogStatus {
     dropped_lines: u64,
 }
 
-/// Returns the status as one JSON object on one line. `rendering` is the current map.
-pub(super) fn status_json(telemetry: &Telemetry, rendering: Option<&Rendering>) -> String {
+/// Returns the status as one JSON object on one line. `is_writable` says whether the map can be changed over HTTP; `rendering`
+/// is the current map.
+pub(super) fn status_json(telemetry: &Telemetry, is_writable: bool, rendering: Option<&Rendering>) -> String {
     let (snapshot, stats) = (telemetry.snapshot(), telemetry.monitor.stats());
     let connections = &snapshot.connections;
     let uptime_ms = millis(telemetry.started.elapsed());
@@ -113,7 +114,7 @@ pub(super) fn status_json(telemetry: &Telemetry, rendering: Option<&Rendering>) 
         stopping: telemetry.stop.is_triggered(),
         format: telemetry.feed.format().name(),
         interval_ms: millis(telemetry.interval),
-        writable: telemetry.is_writable,
+        writable: is_writable,
         source: telemetry.source.as_ref().map(SourceStatus::from),
         map: rendering.map(|rendering| MapStatus {
             version: rendering.version,
