@@ -136,10 +136,10 @@ impl Feed {
         }
     }
 
-    /// Sets the limit of the backlog in bytes: the memory of older maps that slow peers are still receiving, over all peers.
+    /// Sets the backlog: it limits the memory of older maps that slow peers are still receiving, over all peers.
     #[must_use]
-    pub fn with_max_backlog(self, max: usize) -> Self {
-        Self { backlog: Arc::new(Backlog::new(max)), ..self }
+    pub fn with_backlog(self, backlog: Backlog) -> Self {
+        Self { backlog: Arc::new(backlog), ..self }
     }
 
     /// The backlog, in which senders of this feed's maps count payloads that their peers are slow to accept.

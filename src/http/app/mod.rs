@@ -88,7 +88,7 @@ impl App {
             snapshots: SnapshotCache::default(),
             responses: ResponseCounts::default(),
         });
-        let overload = Arc::new(Overload::new(own_monitor, Arc::clone(&log)));
+        let overload = Arc::new(Overload::new(own_monitor, Arc::clone(&log), config.limit_advice));
         let subscribers = Arc::<StreamSubscribers>::default();
         Self {
             handler: Handler {
