@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::changes::{ChangeKind, Writer};
+use super::changes::ChangeKind;
 use super::clients::MAX_CLIENTS;
 use super::filter::Filter;
 use super::map;
@@ -16,6 +16,7 @@ use super::reply::{Reply, Stream};
 use super::routes::Route;
 use super::status::status_json;
 use super::telemetry::Telemetry;
+use super::writer::Writer;
 use crate::http::protocol::head::Head;
 use crate::http::protocol::host::Hosts;
 use crate::http::protocol::query::{self, Query};

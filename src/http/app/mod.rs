@@ -1,5 +1,6 @@
 //! The application: what each path serves, and to which clients.
 
+mod change_result;
 mod changes;
 mod clients;
 pub(crate) mod config;
@@ -21,6 +22,7 @@ mod streams;
 mod telemetry;
 pub(crate) mod token;
 mod unix_time;
+mod writer;
 
 use std::io;
 use std::sync::Arc;
@@ -37,7 +39,6 @@ use crate::shutdown::Shutdown;
 use crate::sync::Mutex;
 use crate::threads::WorkerThread;
 
-use changes::Writer;
 use clients::SnapshotCache;
 use config::Config;
 use handler::Handler;
@@ -47,6 +48,7 @@ use request_log::{RefusalLog, loggable};
 use stream_notifier::{StreamNotifier, StreamSubscribers};
 use streams::Streams;
 use telemetry::{ResponseCounts, Telemetry};
+use writer::Writer;
 
 /// The parts of the application, connected with each other.
 #[derive(Debug)]
