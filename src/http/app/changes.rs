@@ -26,6 +26,18 @@ pub(super) enum Change {
     Remove(Key),
 }
 
+impl Change {
+    /// Makes the change in `map`.
+    pub(super) fn apply_to(self, map: &mut Map) {
+        match self {
+            Self::Replace(whole) => *map = whole,
+            Self::Patch(patch) => map::merge(map, patch),
+            Self::Set(key, value) => drop(map.insert(key, value)),
+            Self::Remove(key) => drop(map.remove(&key)),
+        }
+    }
+}
+
 impl ChangeKind {
     pub(super) fn decode(self, body: &[u8]) -> Result<Change, Response> {
         match self {

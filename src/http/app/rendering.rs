@@ -12,8 +12,8 @@ use super::document::{Document, Selection};
 use super::filter::Filter;
 use super::selections::Selections;
 use crate::display::error_chain::ErrorChain;
-use crate::feed::Feed;
-use crate::format;
+use crate::feed::{Feed, Prepared};
+use crate::format::{self, Format};
 use crate::map::Map;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -82,7 +82,16 @@ impl Renderer {
         let state = self.state.lock();
         // Not the frame itself: a waiting thread would keep an old one in memory.
         let wanted = self.feed.version();
-        self.at_least(wanted, state)
+        self.at_least(wanted, state, None)
+    }
+
+    /// As [`latest`](Self::latest), after `map` was published as `prepared`: if it is current, its frame is not decoded.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest).
+    pub(super) fn latest_after(&self, map: Map, prepared: Prepared) -> Result<Option<Arc<Rendering>>, format::Error> {
+        let state = self.state.lock();
+        self.at_least(self.feed.version(), state, Some((map, prepared)))
     }
 
     /// Returns the current map; `None` if there is none or JSON cannot represent it.
@@ -93,8 +102,13 @@ impl Renderer {
         })
     }
 
-    /// Returns version `wanted` or a newer one.
-    fn at_least(&self, wanted: u64, mut state: MutexGuard<'_, State>) -> Result<Option<Arc<Rendering>>, format::Error> {
+    /// Returns version `wanted` or a newer one. `published` was published last, as far as the caller knows.
+    fn at_least(
+        &self,
+        wanted: u64,
+        mut state: MutexGuard<'_, State>,
+        published: Option<(Map, Prepared)>,
+    ) -> Result<Option<Arc<Rendering>>, format::Error> {
         loop {
             if let Some(rendering) = state.newest.as_ref().filter(|rendering| rendering.version >= wanted) {
                 return Ok(Some(Arc::clone(rendering)));
@@ -107,17 +121,21 @@ impl Renderer {
         state.is_rendering = true;
         drop(state);
         let _guard = RenderingGuard(self);
-        let rendering = self.render()?;
+        let rendering = self.render(published)?;
         if let Some(rendering) = &rendering {
             self.state.lock().newest = Some(Arc::clone(rendering));
         }
         Ok(rendering)
     }
 
-    fn render(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
+    fn render(&self, published: Option<(Map, Prepared)>) -> Result<Option<Arc<Rendering>>, format::Error> {
         let Some(snapshot) = self.feed.latest() else { return Ok(None) };
         let payload = snapshot.frame.payload();
-        let map = self.feed.format().decode_map(payload)?;
+        let format = self.feed.format();
+        // JSON and text change some keys and values: a server that is restarted must render the same map.
+        let is_exact = !matches!(format, Format::Json | Format::Text);
+        let published = published.filter(|(_, prepared)| is_exact && prepared.equals(&snapshot));
+        let map = published.map_or_else(|| format.decode_map(payload), |(map, _)| Ok(map))?;
         let document = Document::new(snapshot.version, &map, self.hasher.clone())?;
         let etag = etag(document.json().as_bytes());
         let rendering = Arc::new(Rendering {
@@ -162,7 +180,6 @@ pub(super) fn etag(content: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Format;
     use crate::map::builtin;
 
     fn renderer(format: Format) -> Renderer {
@@ -215,9 +232,9 @@ mod tests {
         let renderer = renderer(Format::Bincode);
         renderer.state.lock().is_rendering = true;
         let guard = RenderingGuard(&renderer);
-        let first = renderer.render().unwrap();
+        let first = renderer.render(None).unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| renderer.at_least(1, renderer.state.lock()).unwrap().unwrap().version);
+            let waiting = scope.spawn(|| renderer.at_least(1, renderer.state.lock(), None).unwrap().unwrap().version);
             renderer.feed.publish(&Map::new()).unwrap();
             renderer.state.lock().newest = first;
             drop(guard);

@@ -145,18 +145,13 @@ impl Writer {
             return Err(Error::NoEntry);
         }
         preconditions.check(current.as_ref().map(|rendering| rendering.etag.as_str()))?;
-        match change {
-            Change::Replace(whole) => map = whole,
-            Change::Patch(patch) => map::merge(&mut map, patch),
-            Change::Set(key, value) => drop(map.insert(key, value)),
-            Change::Remove(key) => drop(map.remove(&key)),
-        }
+        change.apply_to(&mut map);
         let prepared = self.feed.prepare(&map).map_err(Error::Unpublishable)?;
-        let changed = match &self.state {
-            Some(state) => state.save_and_publish(&self.feed, map, prepared)?,
-            None => self.feed.publish_prepared(prepared),
+        let (changed, map) = match &self.state {
+            Some(state) => state.save_and_publish(&self.feed, map, prepared.clone())?,
+            None => (self.feed.publish_prepared(prepared.clone()), map),
         };
-        let rendering = self.renderer.latest().map_err(Error::NotJson)?.ok_or(Error::NoEntry)?;
+        let rendering = self.renderer.latest_after(map, prepared).map_err(Error::NotJson)?.ok_or(Error::NoEntry)?;
         drop(turn);
         Ok(ChangeResult { changed, rendering })
     }
@@ -178,14 +173,14 @@ impl StateWriter {
     }
 
     /// Saves `map` and then publishes it as `prepared`, on the state's thread. Returns true if and only if it differs from
-    /// the current map.
-    fn save_and_publish(&self, feed: &Arc<Feed>, map: Map, prepared: Prepared) -> Result<bool, Error> {
+    /// the previous map, and the map.
+    fn save_and_publish(&self, feed: &Arc<Feed>, map: Map, prepared: Prepared) -> Result<(bool, Map), Error> {
         let (feed, file, now) = (Arc::clone(feed), self.file.clone(), SystemTime::now());
         // A map that equals the current one keeps its time of change.
         let changed = now.checked_sub(feed.age_of(&prepared)).unwrap_or(now);
         let job = move || {
             file.save(&map, changed).map_err(Error::State)?;
-            Ok(feed.publish_prepared(prepared))
+            Ok((feed.publish_prepared(prepared), map))
         };
         self.thread.run(job).map_err(|unanswered| match unanswered {
             Unanswered::Busy { .. } | Unanswered::NoThread(_) => Error::Busy(unanswered),
@@ -203,9 +198,13 @@ mod tests {
     use std::fs;
 
     fn writer(has_state: bool) -> (tempfile::TempDir, Writer) {
+        writer_in(Format::Bincode, has_state)
+    }
+
+    fn writer_in(format: Format, has_state: bool) -> (tempfile::TempDir, Writer) {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("token"), "a-token-of-some-length").unwrap();
-        let feed = Arc::new(Feed::new(Format::Bincode, 200));
+        let feed = Arc::new(Feed::new(format, 200));
         feed.publish(&builtin()).unwrap();
         let token = TokenFile::open(directory.path().join("token")).unwrap();
         let state = has_state.then(|| StateFile::open(directory.path().join("state.json")).unwrap());
@@ -225,6 +224,28 @@ mod tests {
         assert_eq!(result.rendering.document.json(), r#"{"1":"Hello","3":"Al","4":"Servidor","dark":true}"#);
         assert!(result.rendering.map.contains_key(&Key::Int(1)), "the key stays a number");
         assert!(!writer.apply(patch("{}"), &Preconditions::default()).unwrap().changed);
+    }
+
+    #[test]
+    fn a_change_is_decoded_again_only_if_its_format_alters_maps() {
+        for format in Format::ALL {
+            for has_state in [false, true] {
+                let (_directory, writer) = writer_in(format, has_state);
+                let map = Map::from([(10.into(), "ten".into()), (Key::Int(2), Value::from("two"))]);
+                let text = |map: &Map| match map.iter().find(|(key, _)| key.to_string() == "10") {
+                    Some((_, Value::Text(text))) => text.as_ptr(),
+                    other => panic!("{other:?}"),
+                };
+                let before = text(&map);
+                let result = writer.apply(Change::Replace(map), &Preconditions::default()).unwrap();
+                let is_exact = !matches!(format, Format::Json | Format::Text);
+                assert_eq!(text(&result.rendering.map) == before, is_exact, "{format}");
+                // As a restarted server renders it.
+                let decoded = Renderer::new(Arc::clone(&writer.feed)).latest().unwrap().unwrap();
+                assert_eq!(decoded.document.json(), result.rendering.document.json(), "{format}");
+                assert_eq!((&decoded.map, &decoded.etag), (&result.rendering.map, &result.rendering.etag), "{format}");
+            }
+        }
     }
 
     #[test]
