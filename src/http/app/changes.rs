@@ -2,7 +2,7 @@
 
 use crate::display::error_chain::ErrorChain;
 use crate::format;
-use crate::http::protocol::response::{Code, Response};
+use crate::http::protocol::response::Response;
 use crate::map::{self, Key, Map, Value};
 
 /// The change that a method and a path request.
@@ -65,12 +65,13 @@ fn bad_body(message: &str, error: &format::Error) -> Response {
         format::Error::Decode { source, .. } => ErrorChain(&**source).to_string(),
         error => ErrorChain(error).to_string(),
     };
-    Response::error(Code::BadRequest, &format!("{message}: {cause}"))
+    Response::bad_request(&format!("{message}: {cause}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::protocol::response::Code;
 
     #[test]
     fn a_body_that_is_not_a_map_is_refused() {

@@ -59,7 +59,7 @@ impl Handler {
             return Ok(self.options(route.methods(self.is_writable())).into());
         }
         let query = Query::parse(&head.query, route.parameters(), |name| route.ignores(name))
-            .map_err(|unknown| Response::error(Code::BadRequest, &unknown.to_string()))?;
+            .map_err(|unknown| Response::bad_request(&unknown.to_string()))?;
         match (route, head.method.as_str(), &self.writer) {
             (Route::Map, "PUT", Some(writer)) => writer.handle(ChangeKind::Replace, request, body),
             (Route::Map, "PATCH", Some(writer)) => writer.handle(ChangeKind::Patch, request, body),
@@ -68,7 +68,7 @@ impl Handler {
             (Route::Live, ..) => Ok(Reply::Stream(Stream::Page { is_writable: self.is_writable() })),
             (Route::Events, ..) => match Filter::new(query.list("keys")) {
                 Ok(filter) => Ok(Reply::Stream(Stream::Map(filter.map(Arc::new)))),
-                Err(error) => Ok(Response::error(Code::BadRequest, &format!("keys: {error}")).into()),
+                Err(error) => Ok(Response::bad_request(&format!("keys: {error}")).into()),
             },
             (route, ..) => Ok(self.show(&route, head, &query).into()),
         }
@@ -125,7 +125,7 @@ impl Handler {
             }
             Route::Clients => match limit(query) {
                 Some(limit) => Response::new(Code::Ok, Kind::Json, telemetry.snapshot().clients(limit)),
-                None => Response::error(Code::BadRequest, "limit: expected one number from 0 to 1000"),
+                None => Response::bad_request("limit: expected one number from 0 to 1000"),
             },
             Route::Metrics => {
                 let text = metrics_text(telemetry, self.renderer.shown().as_deref());

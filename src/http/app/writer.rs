@@ -108,7 +108,7 @@ impl Writer {
                 // Stored as the complete content, a range would replace the rest (RFC 9110, section 14.5).
                 let message =
                     "Content-Range is not supported: send the complete content, or the changed entries with PATCH";
-                return Err(Response::error(Code::BadRequest, message));
+                return Err(Response::bad_request(message));
             }
             BodyKind::Encoded => {
                 let message = "Content-Encoding is not supported: send the body without it";

@@ -139,6 +139,11 @@ impl Response {
         Self::new(code, Kind::Text, format!("{message}\n"))
     }
 
+    /// As [`error`](Self::error), with `400 Bad Request`.
+    pub(crate) fn bad_request(message: &str) -> Self {
+        Self::error(Code::BadRequest, message)
+    }
+
     /// Returns `200 OK` with `value` as JSON on one line.
     pub(crate) fn json<T: Serialize>(value: &T) -> Self {
         Self::new(Code::Ok, Kind::Json, to_json(value) + "\n")
