@@ -29,8 +29,10 @@ pub(super) enum Error {
     NotJson(#[source] format::Error),
     #[error(transparent)]
     State(state::Error),
+    /// The state's thread was busy for too long, or does not exist: the change was not begun.
     #[error("the map was not changed")]
     Busy(#[source] Unanswered),
+    /// The state's thread has begun the change, and may still keep and publish it.
     #[error("it is not known whether the change is kept; fetch the map again later")]
     Unconfirmed(#[source] Unanswered),
 }
@@ -46,6 +48,7 @@ pub(super) struct ChangeResult {
 impl ChangeResult {
     /// Logs `PATCH /map from ADDRESS: 5 entries, version 3`; a map that did not change only for debugging.
     pub(super) fn log(&self, request: &Request) {
+        // A program may send the same map every few seconds.
         let level = if self.changed { log::Level::Info } else { log::Level::Debug };
         let (method, path) = (&request.head.method, loggable(&request.head.path));
         let entries = self.rendering.map.len();

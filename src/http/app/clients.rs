@@ -104,6 +104,7 @@ struct ListedClient {
 impl From<&ClientRecord> for ListedClient {
     fn from(record: &ClientRecord) -> Self {
         let ClientRecord { id, peer, since, frames, bytes, skipped, is_slow } = *record;
+        // Both from one clock: a change of the system's time does not affect the age.
         let age_ms = millis(since.elapsed());
         let since_ms = now_ms().saturating_sub(age_ms);
         Self { id, peer: peer.to_string(), since_ms, age_ms, frames, bytes, skipped, slow: is_slow }

@@ -47,9 +47,11 @@ impl Handler {
     /// As [`handle`](Self::handle); a check that fails returns its reply as an error.
     fn dispatch(&self, request: &Request, body: &mut Body<'_>) -> Result<Reply, Reply> {
         let head = &request.head;
+        // Before anything else: a foreign page (DNS rebinding) learns nothing, not even which paths exist.
         self.check_target(request)?;
         let route = Route::of(&head.path);
         self.overload.check(request, route.as_ref())?;
+        // It asks about the server in general (RFC 9110, section 9.3.7).
         if head.path == "*" && head.method == "OPTIONS" {
             return Ok(self.options("GET, HEAD, OPTIONS").into());
         }
@@ -106,6 +108,8 @@ impl Handler {
         if self.allow_origin.is_none() {
             return response;
         }
+        // Last-Event-ID: a program that reads events with `fetch` may send it. 10 minutes: without the last header browsers ask
+        // again after 5 s (Fetch Standard, CORS-preflight fetch).
         response
             .with("Access-Control-Allow-Methods", methods)
             .with("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID")
@@ -131,6 +135,7 @@ impl Handler {
                 let text = metrics_text(telemetry, self.renderer.shown().as_deref());
                 Response::new(Code::Ok, Kind::Metrics, text)
             }
+            // Only what a restart repairs: it does not repair a disk that hangs.
             Route::Livez => match telemetry.threads.fatal_problem() {
                 Some(problem) => Response::error(Code::Unavailable, &problem.text),
                 None => Response::new(Code::Ok, Kind::Text, "live\n"),
@@ -146,6 +151,7 @@ impl Handler {
     }
 
     fn readiness(&self) -> Response {
+        // First: while the clients are drained, a load balancer must send no new ones.
         if self.telemetry.stop.is_triggered() {
             return Response::error(Code::Unavailable, "stopping");
         }

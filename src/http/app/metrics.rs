@@ -125,6 +125,7 @@ fn add_frames(telemetry: &Telemetry, text: &mut Exposition) {
 
 fn add_map(telemetry: &Telemetry, text: &mut Exposition, rendering: Option<&Rendering>) {
     text.gauge("mapcast_map_revision", "Version of the map; 0 before the first map.", telemetry.feed.version());
+    // Before the first map these are missing: 0 entries would be a map.
     if let Some(rendering) = rendering {
         let changed = SystemTime::now().checked_sub(rendering.age()).map_or(0.0, seconds);
         text.gauge("mapcast_map_entries", "Entries of the map.", rendering.map.len());
@@ -141,6 +142,7 @@ fn add_source(telemetry: &Telemetry, text: &mut Exposition) {
     let state = source.health.state();
     let help = "1 if the source's last data was a map, else 0.";
     text.labelled_gauge("mapcast_source_up", help, ("source", &label(&source.name)), u8::from(state.up));
+    // Missing before the first map: 0 would be a success in 1970, and the age of the map half a century.
     if let Some(last) = state.last_success {
         let help = "Time of the source's last map, in seconds since 1970.";
         text.gauge("mapcast_source_last_success_timestamp_seconds", help, seconds(last));

@@ -55,6 +55,7 @@ use writer::Writer;
 pub(crate) struct App {
     pub(super) handler: Handler,
     pub(super) streams: Streams,
+    /// Shared with the handler: a connection may end above a limit without a request that the handler sees.
     overload: Arc<Overload>,
     telemetry: Arc<Telemetry>,
     notifier: StreamNotifier,
@@ -71,6 +72,7 @@ impl App {
         stop: Shutdown,
     ) -> Self {
         let log = Arc::<RefusalLog>::default();
+        // One for all parts: a version is rendered once, whether a request, a stream or a change needs it first.
         let renderer = Arc::new(Renderer::new(Arc::clone(&feed)));
         let writer = config.token.map(|token| {
             let (feed, renderer) = (Arc::clone(&feed), Arc::clone(&renderer));
@@ -138,7 +140,8 @@ impl App {
         let (method, path) = head.map_or(("-", "-"), |head| (head.method.as_str(), head.path.as_str()));
         log::debug!("{} {} {} for {}", loggable(method), loggable(path), code.number(), connection.peer());
         match &self.handler.allow_origin {
-            // Equal for all requests, so it needs no Vary: the browser compares it with the page's origin.
+            // Equal for all requests, so it needs no Vary: the browser compares it with the page's origin. A page of another
+            // origin reads an ETag only if it is exposed.
             Some(origin) => {
                 response.with("Access-Control-Allow-Origin", origin).with("Access-Control-Expose-Headers", "ETag")
             }

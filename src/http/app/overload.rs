@@ -84,6 +84,7 @@ impl Overload {
         self.log.over_limit(peer, &(self.describe(limit) + &advice));
     }
 
+    /// Returns the cause for the client. The operator's fix is in the log alone.
     fn describe(&self, limit: OverLimit) -> String {
         match limit {
             OverLimit::Connections => {

@@ -55,6 +55,7 @@ impl RefusalLog {
     pub(super) fn over_limit(&self, peer: SocketAddr, cause: &str) {
         let mut over_limit = self.over_limit.lock();
         let passed = over_limit.0.pass();
+        // For the line about suppressed refusals, which no request accompanies.
         cause.clone_into(&mut over_limit.1);
         drop(over_limit);
         if let Some(suppressed) = passed {

@@ -17,18 +17,23 @@ use crate::stats::health::Failure;
 struct Status<'a> {
     program: &'static str,
     pid: u32,
+    /// The time of this text: the times in it are the server's, and a reader's clock may differ.
     now_ms: u64,
     started_ms: u64,
+    /// By a clock that is not set, unlike the difference of the two times.
     uptime_ms: u64,
     stopping: bool,
     format: &'static str,
     interval_ms: u64,
     writable: bool,
+    /// `None` if the map is fixed, or changes over HTTP.
     source: Option<SourceStatus<'a>>,
+    /// `None` before the first map, or if JSON cannot represent it.
     map: Option<MapStatus<'a>>,
     connections: ConnectionTotals,
     sent: SentTotals,
     http: HttpTotals,
+    /// `None` if the program counts no dropped lines.
     log: Option<LogStatus>,
 }
 

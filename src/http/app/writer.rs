@@ -78,6 +78,7 @@ impl Writer {
     pub(super) fn handle(&self, kind: ChangeKind, request: &Request, body: &mut Body<'_>) -> Result<Reply, Reply> {
         let reservation = self.permit(request).map_err(Response::closing)?;
         let bytes = body.read()?;
+        // Not before the body has come: a slow peer must not delay the changes of others.
         let _decoding = self.decoding.lock();
         let change = kind.decode(&bytes)?;
         drop((bytes, reservation));
@@ -89,6 +90,7 @@ impl Writer {
     /// Checks the token and the announced body. Returns the reservation of the body's memory.
     fn permit(&self, request: &Request) -> Result<Reservation, Response> {
         let head = &request.head;
+        // First: a peer without the token must neither reserve memory nor send a body.
         match self.token.admits(head.authorization.as_deref()) {
             Ok(true) => {}
             Ok(false) => {
@@ -138,6 +140,7 @@ impl Writer {
             state.thread.wait_idle().map_err(Error::Busy)?;
         }
         let current = self.renderer.latest().map_err(Error::NotJson)?;
+        // JSON and text have turned integer keys into strings; a change names them as integers.
         let mut map = map::number_keys(current.as_ref().map(|rendering| rendering.map.clone()).unwrap_or_default());
         if let Change::Remove(key) = &change
             && !map.contains_key(key)
@@ -146,12 +149,14 @@ impl Writer {
         }
         preconditions.check(current.as_ref().map(|rendering| rendering.etag.as_str()))?;
         change.apply_to(&mut map);
+        // Before the state is written: a restarted server could not publish a map that is too large.
         let prepared = self.feed.prepare(&map).map_err(Error::Unpublishable)?;
         let (changed, map) = match &self.state {
             Some(state) => state.save_and_publish(&self.feed, map, prepared.clone())?,
             None => (self.feed.publish_prepared(prepared.clone()), map),
         };
         let rendering = self.renderer.latest_after(map, prepared).map_err(Error::NotJson)?.ok_or(Error::NoEntry)?;
+        // Not earlier: the response and the log must describe this change and not the next one.
         drop(turn);
         Ok(ChangeResult { changed, rendering })
     }
@@ -183,6 +188,7 @@ impl StateWriter {
             Ok((feed.publish_prepared(prepared), map))
         };
         self.thread.run(job).map_err(|unanswered| match unanswered {
+            // The job has not begun; in all other cases it may still end, in either way.
             Unanswered::Busy { .. } | Unanswered::NoThread(_) => Error::Busy(unanswered),
             unanswered => Error::Unconfirmed(unanswered),
         })?

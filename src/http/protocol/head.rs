@@ -120,10 +120,15 @@ fn find_version(received: &[u8]) -> Option<(usize, [u8; 2])> {
     }
 }
 
+/// True if and only if a line of `head` ends in a line feed alone.
 fn has_bare_feed(head: &[u8]) -> bool {
     head.split_inclusive(|&byte| byte == b'\n').any(|line| !line.ends_with(b"\r\n"))
 }
 
+/// Returns what the server evaluates of a complete request.
+///
+/// # Errors
+/// The response to a request that is ambiguous, or that lacks what its version requires.
 fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
     let mut head = Head { method: request.method.unwrap_or_default().to_owned(), ..Head::default() };
     let is_newest = request.version == Some(1);
@@ -139,15 +144,21 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
                 check_host(host)?;
             }
             "transfer-encoding" => append(&mut codings, text(header)?),
+            // Equal ones may be accepted or refused (RFC 9110, section 8.6); no client needs to send two.
             "content-length" => {
                 let len = parse_length(text(header)?)
                     .ok_or_else(|| Response::bad_request("Content-Length is not a number"))?;
                 set(&mut length, len, "more than one Content-Length header")?;
             }
+            // HTTP/1.0's keep-alive is not supported (RFC 9112, section 9.3): each such request is the last one.
             "connection" => head.is_last |= lists(text(header)?, "close"),
+            // In HTTP/1.0 it has to be ignored (RFC 9110, section 10.1.1).
             "expect" => head.expects_continue |= is_newest && lists(text(header)?, "100-continue"),
+            // An EventSource sends exactly this value (WHATWG HTML, section 9.2).
             "accept" => head.accepts_events |= header.value.starts_with(b"text/event-stream"),
+            // `identity` is no encoding (RFC 9110, section 12.5.3).
             "content-encoding" if !header.value.eq_ignore_ascii_case(b"identity") => head.body_kind = BodyKind::Encoded,
+            // Only a PUT could store a part as the whole (RFC 9110, section 14.5).
             "content-range" if head.method == "PUT" => head.body_kind = BodyKind::Partial,
             "authorization" => {
                 set(&mut head.authorization, text(header)?.to_owned(), "more than one Authorization header")?;

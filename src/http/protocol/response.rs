@@ -217,6 +217,7 @@ impl Response {
 
     fn head(&self) -> String {
         let (number, phrase) = self.code.line();
+        // nosniff: a browser must not take a map's text for HTML. no-referrer: a link on the page reveals no internal host.
         let policy = self.policy.as_deref().unwrap_or(NO_POLICY);
         let cache = if self.is_cacheable { "no-cache" } else { "no-store" };
         format!(
