@@ -29,6 +29,8 @@ pub const LEAST_MAPS: usize = 8;
 #[derive(Debug)]
 pub struct Backlog {
     limit: usize,
+    /// The name of the limit in the log.
+    limit_name: &'static str,
     /// Guards the waiting connections. Held for one change, by threads of connections that must wait anyway; never while
     /// cutting a connection or logging.
     state: Mutex<State>,
@@ -124,7 +126,19 @@ impl Backlog {
             next_id: 0,
             log_throttle: Throttle::new(LOG_PERIOD),
         };
-        Self { limit, state: Mutex::new(state), evicted: AtomicU64::new(0), has_unlogged: AtomicBool::new(false) }
+        Self {
+            limit,
+            limit_name: "the backlog limit",
+            state: Mutex::new(state),
+            evicted: AtomicU64::new(0),
+            has_unlogged: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets the name that the log gives to the limit, so that the operator knows what to raise.
+    #[must_use]
+    pub fn with_limit_name(self, limit_name: &'static str) -> Self {
+        Self { limit_name, ..self }
     }
 
     /// Returns the default limit in bytes for maps of up to `max_frame` bytes: [`DEFAULT_LIMIT`], or [`LEAST_MAPS`] of
@@ -205,9 +219,10 @@ impl Backlog {
         if let Some(suppressed) = suppressed {
             log::warn!(
                 "slow connections cut: {}; older maps that were not taken yet had {bytes} bytes, above the limit of {}; \
-                 check why they do not read, or raise the backlog limit{}",
+                 check why they do not read, or raise {}{}",
                 evicted.len(),
                 format_size(self.limit),
+                self.limit_name,
                 more(suppressed)
             );
         }
@@ -225,7 +240,8 @@ impl Backlog {
         drop(state);
         if let Some(suppressed) = suppressed {
             log::warn!(
-                "slow connections cut {suppressed} more times; check why they do not read, or raise the backlog limit"
+                "slow connections cut {suppressed} more times; check why they do not read, or raise {}",
+                self.limit_name
             );
         }
     }

@@ -102,8 +102,15 @@ pub struct Feed {
 }
 
 /// A map that is encoded and within the feed's limit.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Prepared(Frame);
+
+impl Prepared {
+    /// True if and only if `snapshot` has this map.
+    pub(crate) fn equals(&self, snapshot: &Snapshot) -> bool {
+        self.0 == snapshot.frame
+    }
+}
 
 #[derive(Debug, Default)]
 struct WakerList {
@@ -136,10 +143,10 @@ impl Feed {
         }
     }
 
-    /// Sets the limit of the backlog in bytes: the memory of older maps that slow peers are still receiving, over all peers.
+    /// Sets the backlog: it limits the memory of older maps that slow peers are still receiving, over all peers.
     #[must_use]
-    pub fn with_max_backlog(self, max: usize) -> Self {
-        Self { backlog: Arc::new(Backlog::new(max)), ..self }
+    pub fn with_backlog(self, backlog: Backlog) -> Self {
+        Self { backlog: Arc::new(backlog), ..self }
     }
 
     /// The backlog, in which senders of this feed's maps count payloads that their peers are slow to accept.
@@ -213,7 +220,7 @@ impl Feed {
 
     /// Returns the age of the current map if `prepared` equals it, and zero otherwise.
     pub(crate) fn age_of(&self, prepared: &Prepared) -> Duration {
-        self.latest().filter(|latest| latest.frame == prepared.0).map_or(Duration::ZERO, |latest| latest.age())
+        self.latest().filter(|latest| prepared.equals(latest)).map_or(Duration::ZERO, |latest| latest.age())
     }
 
     fn frame(&self, payload: &[u8]) -> Result<Frame, Error> {

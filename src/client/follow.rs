@@ -15,6 +15,7 @@ use super::observer::{Connectivity, LossLog, Observer};
 use super::resolver::Resolver;
 use super::retry::Backoff;
 use super::socket::{Cancellation, sooner};
+use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
 use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
@@ -342,9 +343,7 @@ impl Follower {
             Some(error @ (Error::Stale { .. } | Error::NoFirstByte { .. })) => (error.to_string(), "reconnecting"),
             Some(error) => (format!("connection lost: {}", ErrorChain(error)), "reconnecting"),
         };
-        if let Some(advice) = advice {
-            reason = format!("{reason}; {advice}");
-        }
+        reason += &advice_suffix(advice);
         let level = self.loss_log.level(&reason, Instant::now());
         log!(level, "{reason}; {what_next} in {:.1}s", retry_in.as_secs_f64());
         self.observer.notify(Connectivity::Lost { reason, retry_in });

@@ -93,7 +93,7 @@ fn a_payload_in_another_format_is_an_error() {
     let (mut server, mut client, _shutdown) = pair();
     server.write_all(&frame(br#"{"n":1}"#)).unwrap();
     let error = client.next_map().unwrap_err();
-    assert!(matches!(error, Error::Format(_)) && error.to_string().contains("a payload in bincode"), "{error:?}");
+    assert!(matches!(error, Error::Format(_)) && error.to_string().contains("bytes as bincode"), "{error:?}");
 }
 
 #[test]

@@ -1,30 +1,27 @@
 //! Atomic replacement of a file: a new file is written beside it and renamed.
 
-use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use tempfile::{Builder, NamedTempFile};
+
 use crate::display::escape::escape;
 use crate::files;
-
-/// How many names are tried for the new file. The chance that a name exists is 1 in 2^32.
-const TRIES: usize = 16;
 
 /// The random characters of a name.
 const RANDOM_LEN: usize = 8;
 
 /// The end of a new file's name.
-const SUFFIX: &[u8] = b".tmp";
+const SUFFIX: &str = ".tmp";
 
 /// A new file beside the file that it replaces. A reader of that file gets the old content or the new, at any time.
 ///
-/// Its name is `.NAME.XXXXXXXX.tmp`, with eight random hexadecimal digits: two writers that replace the same file at once have
-/// separate new files, and the last one wins. Dropping it before [`finish`](Self::finish) removes it; a process that is killed
-/// leaves it.
+/// Its name is `.NAME.XXXXXXXX.tmp`, with eight random letters and digits: two writers that replace the same file at once
+/// have separate new files, and the last one wins. Dropping it before [`finish`](Self::finish) removes it; a process that is
+/// killed leaves it.
 ///
 /// ```
 /// use std::io::Write;
@@ -43,9 +40,7 @@ const SUFFIX: &[u8] = b".tmp";
 pub struct AtomicFile {
     /// The file that is replaced.
     path: PathBuf,
-    /// The path of the new file; `None` after it was renamed.
-    beside: Option<PathBuf>,
-    file: File,
+    new: NamedTempFile,
 }
 
 /// Whether a replacement survives a power loss. Readers get the new file in any case.
@@ -67,49 +62,34 @@ impl AtomicFile {
     /// As [`check`], and if the system refuses a new file in the directory.
     pub fn begin(path: &Path, mode: u32) -> io::Result<Self> {
         check(path)?;
-        let name = path.file_name().unwrap_or_default();
-        for _ in 0..TRIES {
-            let beside = path.with_file_name(name_beside(name, RandomState::new().build_hasher().finish()));
-            match OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside) {
-                Ok(file) => return Ok(Self { path: path.to_owned(), beside: Some(beside), file }),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(no_new_file(path, &error)),
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
+        let prefix = prefix(path.file_name().unwrap_or_default());
+        // Not `tempfile_in`: its errors name the random path.
+        let new =
+            Builder::new().prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM_LEN).make_in(directory(path), |beside| {
+                OpenOptions::new().write(true).create_new(true).mode(mode).open(beside)
+            });
+        Ok(Self { path: path.to_owned(), new: new.map_err(|error| no_new_file(path, &error))? })
     }
 
     /// The new file, for writing and for setting its owner and mode.
     pub fn file(&self) -> &File {
-        &self.file
+        self.new.as_file()
     }
 
     /// The path of the new file, for checking it before it replaces the old one.
     pub fn new_path(&self) -> &Path {
-        self.beside.as_deref().unwrap_or(&self.path)
+        self.new.path()
     }
 
     /// Writes the new file to the disk and replaces the old one with it.
     ///
     /// # Errors
     /// If the system refuses it; the old file is unchanged, and the new one is removed.
-    pub fn finish(mut self) -> io::Result<Replaced> {
-        self.file.sync_all()?;
+    pub fn finish(self) -> io::Result<Replaced> {
+        self.file().sync_all()?;
         let directory = files::open_directory(directory(&self.path));
-        if let Some(beside) = &self.beside {
-            fs::rename(beside, &self.path)?;
-        }
-        self.beside = None;
+        self.new.persist(&self.path)?;
         Ok(sync(directory))
-    }
-}
-
-impl Drop for AtomicFile {
-    fn drop(&mut self) {
-        if let Some(beside) = &self.beside {
-            // A failure cannot be handled here.
-            let _ = fs::remove_file(beside);
-        }
     }
 }
 
@@ -192,24 +172,16 @@ fn sync(directory: io::Result<File>) -> Replaced {
     }
 }
 
-fn name_beside(name: &OsStr, random: u64) -> OsString {
-    let mut beside = OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{:0RANDOM_LEN$x}.tmp", random >> 32));
-    beside
+/// Returns what the names of new files beside `name` begin with.
+fn prefix(name: &OsStr) -> OsString {
+    [OsStr::new("."), name, OsStr::new(".")].into_iter().collect()
 }
 
-/// True if and only if `found` is a name that [`name_beside`] gives for `name`.
+/// True if and only if `found` may be the name of a new file beside `name`.
 fn is_beside(name: &OsStr, found: &OsStr) -> bool {
-    let chance = found
-        .as_encoded_bytes()
-        .strip_prefix(b".")
-        .and_then(|rest| rest.strip_prefix(name.as_encoded_bytes()))
-        .and_then(|rest| rest.strip_prefix(b"."))
-        .and_then(|rest| rest.strip_suffix(SUFFIX));
-    chance.is_some_and(|chance| {
-        chance.len() == RANDOM_LEN && chance.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    })
+    let rest = found.as_encoded_bytes().strip_prefix(prefix(name).as_encoded_bytes());
+    let random = rest.and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
+    random.is_some_and(|random| random.len() == RANDOM_LEN && random.iter().all(u8::is_ascii_alphanumeric))
 }
 
 #[cfg(test)]
@@ -279,7 +251,7 @@ mod tests {
         // Those in containers are files; any other will do.
         let point = points.find(|point| point.exists()).unwrap();
         assert!(is_mount_point(point), "{}", point.display());
-        assert!(!is_mount_point(tempfile::NamedTempFile::new().unwrap().path()));
+        assert!(!is_mount_point(NamedTempFile::new().unwrap().path()));
     }
 
     #[test]
@@ -287,10 +259,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let mut left = AtomicFile::begin(&path, 0o600).unwrap();
-        left.beside = None;
+        left.new.disable_cleanup(true);
+        drop(left);
         assert_eq!(names(directory.path()).len(), 1);
         let others =
-            [".file.0123456.tmp", ".file.0123456G.tmp", ".file.tmp", ".other.01234567.tmp", "file", "file.new"];
+            [".file.0123456.tmp", ".file.0123456_.tmp", ".file.tmp", ".other.01234567.tmp", "file", "file.new"];
         for name in others {
             fs::write(directory.path().join(name), "").unwrap();
         }

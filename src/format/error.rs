@@ -3,40 +3,40 @@
 use super::Format;
 use crate::map::{self, MAX_DEPTH, Map};
 
-/// A value that could not be written, or bytes that could not be read.
+/// Why a value cannot be encoded, or a payload cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The publisher's value has no form in this format.
-    #[error("this map cannot be written as {format}")]
+    /// The format cannot represent the value.
+    #[error("cannot encode the map as {format}")]
     Encode {
-        /// The format that was asked for.
+        /// The requested format.
         format: Format,
-        /// What the format's library says.
+        /// The error of the format's library.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The peer's bytes are not in this format, or do not hold what was asked for.
-    #[error("{len} bytes are not a payload in {format}")]
+    /// The payload is not in the format, or does not contain what the caller expects.
+    #[error("cannot decode {len} bytes as {format}")]
     Decode {
-        /// The format that was expected.
+        /// The expected format.
         format: Format,
         /// The payload's length in bytes.
         len: usize,
-        /// What the format's library says: escaped and cut, because it may quote the payload.
+        /// The error of the format's library, escaped and shortened, because it may quote the payload.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The publisher's map is nested deeper than any reader must follow.
-    #[error("the map is nested {depth} deep; {MAX_DEPTH} is the most")]
+    /// The map is nested more than [`MAX_DEPTH`] levels deep: readers refuse it.
+    #[error("the map is nested {depth} levels deep, above the limit of {MAX_DEPTH}; nest it less deep")]
     TooDeep {
-        /// How deep, the map itself counted.
+        /// Its depth in levels; a map of plain values has one.
         depth: usize,
     },
 }
 
-/// The result of a format's file: the error of its library, boxed, because five libraries have five types.
+/// The result of a format's functions. The error is boxed: each of the five libraries has its own type.
 pub(super) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Checks that `map` is nested at most [`MAX_DEPTH`] deep.
+/// Checks that `map` is nested at most [`MAX_DEPTH`] levels deep.
 ///
 /// # Errors
 /// `TooDeep`.

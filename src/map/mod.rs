@@ -102,70 +102,29 @@ impl fmt::Display for Key {
     }
 }
 
-impl From<i64> for Key {
-    fn from(number: i64) -> Self {
-        Self::Int(number)
-    }
+/// Implements `From` for what a variant contains.
+macro_rules! from {
+    ($($enum:ident::$variant:ident($content:ty)),* $(,)?) => {$(
+        impl From<$content> for $enum {
+            fn from(content: $content) -> Self {
+                Self::$variant(content.into())
+            }
+        }
+    )*};
 }
 
-impl From<&str> for Key {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Key {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<bool> for Value {
-    fn from(truth: bool) -> Self {
-        Self::Bool(truth)
-    }
-}
-
-impl From<i64> for Value {
-    fn from(number: i64) -> Self {
-        Self::Int(number)
-    }
-}
-
-impl From<f64> for Value {
-    fn from(number: f64) -> Self {
-        Self::Float(number)
-    }
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<Vec<u8>> for Value {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl From<Vec<Value>> for Value {
-    fn from(items: Vec<Value>) -> Self {
-        Self::List(items)
-    }
-}
-
-impl From<Map> for Value {
-    fn from(map: Map) -> Self {
-        Self::Map(map)
-    }
+from! {
+    Key::Int(i64),
+    Key::Text(&str),
+    Key::Text(String),
+    Value::Bool(bool),
+    Value::Int(i64),
+    Value::Float(f64),
+    Value::Text(&str),
+    Value::Text(String),
+    Value::Bytes(Vec<u8>),
+    Value::List(Vec<Value>),
+    Value::Map(Map),
 }
 
 impl Serialize for Key {

@@ -16,6 +16,7 @@ use super::slots::ThreadSlots;
 use crate::connection::{
     Connection, Error as ClientError, FrameSender, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
 };
+use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform::Wakeup;
@@ -189,8 +190,7 @@ impl Shared {
         drop(failures);
         match passed {
             Some(suppressed) => {
-                let advice =
-                    (self.config.handshake_advice)(error).map_or_else(String::new, |advice| format!("; {advice}"));
+                let advice = advice_suffix((self.config.handshake_advice)(error));
                 let (error, more) = (ErrorChain(error), more(suppressed));
                 log::warn!("{noun} {id} from {peer}: no TLS handshake: {error}{advice}{more}");
             }

@@ -1,5 +1,6 @@
 //! The server's monitor: combines the registry and the counters into snapshots.
 
+use std::array;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,18 +15,6 @@ use crate::tls::Acceptor;
 /// A client is slow while a frame has been in flight to it for longer than this: 1 s.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
-/// The last totals that were reported; see [`ConnectionsSnapshot`]. They never decrease.
-#[derive(Debug, Default)]
-struct Totals {
-    frames: AtomicU64,
-    firsts: AtomicU64,
-    repeats: AtomicU64,
-    changes: AtomicU64,
-    prompt: AtomicU64,
-    bytes: AtomicU64,
-    skipped: AtomicU64,
-}
-
 /// The monitor of one server; it outlives the server.
 #[derive(Debug)]
 pub(super) struct Monitor {
@@ -33,13 +22,14 @@ pub(super) struct Monitor {
     registry: Arc<Registry>,
     max_connections: u64,
     tls: Option<Arc<Acceptor>>,
-    reported: Totals,
+    /// The totals of the last snapshots, in the order of [`snapshot`](Self::snapshot): they never decrease.
+    reported: [AtomicU64; 7],
 }
 
 impl Monitor {
     pub(super) fn new(stats: Arc<Stats>, registry: Arc<Registry>, config: &Config) -> Self {
         let (max_connections, tls) = (config.max_connections, config.tls.clone());
-        Self { stats, registry, max_connections, tls, reported: Totals::default() }
+        Self { stats, registry, max_connections, tls, reported: Default::default() }
     }
 }
 
@@ -81,16 +71,12 @@ impl ServerMonitor for Monitor {
             }
         }
         // A client that disconnects between the list and the sum is missing from this sum, and counted in the next one.
-        let reported = |total: &AtomicU64, sum| total.fetch_max(sum, Ordering::Relaxed).max(sum);
-        snapshot.frames = reported(&self.reported.frames, sum.frames);
-        snapshot.firsts = reported(&self.reported.firsts, sum.firsts);
-        snapshot.repeats = reported(&self.reported.repeats, sum.repeats);
-        snapshot.changes = reported(&self.reported.changes, sum.frames.saturating_sub(sum.firsts + sum.repeats));
-        snapshot.prompt =
-            reported(&self.reported.prompt, sum.frames.saturating_sub(self.stats.waits().tally().count()));
-        snapshot.bytes = reported(&self.reported.bytes, sum.bytes);
-        snapshot.skipped = reported(&self.reported.skipped, sum.skipped);
-        snapshot
+        let changes = sum.frames.saturating_sub(sum.firsts + sum.repeats);
+        let prompt = sum.frames.saturating_sub(self.stats.waits().tally().count());
+        let sums = [sum.frames, sum.firsts, sum.repeats, changes, prompt, sum.bytes, sum.skipped];
+        let reported = |at: usize| self.reported[at].fetch_max(sums[at], Ordering::Relaxed).max(sums[at]);
+        let [frames, firsts, repeats, changes, prompt, bytes, skipped] = array::from_fn(reported);
+        ConnectionsSnapshot { frames, firsts, repeats, changes, prompt, bytes, skipped, ..snapshot }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::state_writer::StateWriter;
+use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
 use crate::feed::{self, Feed};
 use crate::map::{Key, Map, Value, parse_number};
@@ -107,10 +108,7 @@ impl Sink {
     /// Records a failure of the source in its health; the previous map stays. Returns its text for the log: the error with
     /// its sources and the advice.
     pub(super) fn fail(&self, error: &Error) -> String {
-        let mut text = ErrorChain(error).to_string();
-        if let Some(advice) = (self.advice)(error) {
-            text = format!("{text}; {advice}");
-        }
+        let text = ErrorChain(error).to_string() + &advice_suffix((self.advice)(error));
         self.health.failed(error.kind(), text.clone());
         text
     }

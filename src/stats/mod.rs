@@ -12,18 +12,8 @@ use crate::sync::{AtomicU64, Ordering};
 /// The counters of a server since its creation. Each number is exact on its own; two reads are not atomic together.
 #[derive(Debug, Default)]
 pub struct Stats {
-    heartbeats: AtomicU64,
     active: AtomicU64,
-    served: AtomicU64,
-    refused: AtomicU64,
-    refused_per_ip: AtomicU64,
-    denied: AtomicU64,
-    failed_accepts: AtomicU64,
-    failed_spawns: AtomicU64,
-    panics: AtomicU64,
-    timed_out: AtomicU64,
-    cut: AtomicU64,
-    failed_handshakes: AtomicU64,
+    events: [AtomicU64; Counter::LEN],
     accept_errors: [AtomicU64; AcceptError::ALL.len()],
     closed: [AtomicU64; Closed::ALL.len()],
     times: Times,
@@ -34,6 +24,8 @@ pub struct Stats {
 pub(crate) enum Counter {
     /// Rounds of the accept loop.
     Heartbeat,
+    /// Connections that were given to their service.
+    Served,
     /// Clients closed because the limit on connections was reached.
     Refused,
     /// Clients closed because the limit on connections of their address was reached.
@@ -52,6 +44,11 @@ pub(crate) enum Counter {
     Cut,
     /// Failed TLS handshakes.
     FailedHandshake,
+}
+
+impl Counter {
+    /// The number of counters.
+    const LEN: usize = Self::FailedHandshake as usize + 1;
 }
 
 /// The kinds of failures of `accept`, each with its label in metrics.
@@ -154,7 +151,7 @@ impl Default for Times {
 impl Stats {
     /// Rounds of the accept loop. The number does not change while the loop hangs; see `ServerConfig::heartbeat`.
     pub fn heartbeats(&self) -> u64 {
-        self.heartbeats.load(Ordering::Relaxed)
+        self.counted(Counter::Heartbeat)
     }
 
     /// Open connections.
@@ -165,52 +162,52 @@ impl Stats {
     /// Connections served so far, including active ones. A connection counts once it has its thread and, with TLS, has
     /// completed the handshake.
     pub fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
+        self.counted(Counter::Served)
     }
 
     /// Clients closed at once because `max_connections` was reached.
     pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.counted(Counter::Refused)
     }
 
     /// Clients closed at once because their address had `max_connections_per_ip` already.
     pub fn refused_per_ip(&self) -> u64 {
-        self.refused_per_ip.load(Ordering::Relaxed)
+        self.counted(Counter::RefusedPerIp)
     }
 
     /// Clients closed at once because their address is not in `allow`.
     pub fn denied(&self) -> u64 {
-        self.denied.load(Ordering::Relaxed)
+        self.counted(Counter::Denied)
     }
 
     /// Failures of `accept` for lack of descriptors or memory.
     pub fn failed_accepts(&self) -> u64 {
-        self.failed_accepts.load(Ordering::Relaxed)
+        self.counted(Counter::FailedAccept)
     }
 
     /// Clients closed because the system refused a thread.
     pub fn failed_spawns(&self) -> u64 {
-        self.failed_spawns.load(Ordering::Relaxed)
+        self.counted(Counter::FailedSpawn)
     }
 
     /// Connections ended by a panic of their service.
     pub fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
+        self.counted(Counter::Panicked)
     }
 
     /// Clients that did not accept a frame by its deadline.
     pub fn timed_out(&self) -> u64 {
-        self.timed_out.load(Ordering::Relaxed)
+        self.counted(Counter::TimedOut)
     }
 
     /// Clients cut at the end of the drain.
     pub fn cut(&self) -> u64 {
-        self.cut.load(Ordering::Relaxed)
+        self.counted(Counter::Cut)
     }
 
     /// Clients closed because their TLS handshake failed: no TLS, no certificate, a time-out.
     pub fn failed_handshakes(&self) -> u64 {
-        self.failed_handshakes.load(Ordering::Relaxed)
+        self.counted(Counter::FailedHandshake)
     }
 
     /// Refused connections by reason.
@@ -258,19 +255,11 @@ impl Stats {
 
     /// Counts one event.
     pub(crate) fn count(&self, event: Counter) {
-        let counter = match event {
-            Counter::Heartbeat => &self.heartbeats,
-            Counter::Refused => &self.refused,
-            Counter::RefusedPerIp => &self.refused_per_ip,
-            Counter::Denied => &self.denied,
-            Counter::FailedAccept => &self.failed_accepts,
-            Counter::FailedSpawn => &self.failed_spawns,
-            Counter::Panicked => &self.panics,
-            Counter::TimedOut => &self.timed_out,
-            Counter::Cut => &self.cut,
-            Counter::FailedHandshake => &self.failed_handshakes,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.events[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counted(&self, event: Counter) -> u64 {
+        self.events[event as usize].load(Ordering::Relaxed)
     }
 
     /// Counts a connection as active until the returned guard is dropped, even by a panic.
@@ -292,7 +281,7 @@ pub(crate) struct ConnectionGuard {
 impl ConnectionGuard {
     /// Counts the connection as served too.
     pub(crate) fn serve(&self) {
-        self.stats.served.fetch_add(1, Ordering::Relaxed);
+        self.stats.count(Counter::Served);
     }
 
     /// The number of active connections when this one was added, including itself.

@@ -97,7 +97,8 @@ fn stalled_peers_of_all_kinds_together_use_bounded_memory() {
     // A client that reads in time is not affected.
     stdin.write_all(line(CHANGES + 1).as_bytes()).unwrap();
     read_to(&mut reader, CHANGES + 1);
-    site.server.wait_log("slow connections cut: ");
+    let cut = site.server.wait_log("slow connections cut: ");
+    assert!(cut.contains("or raise --max-backlog"), "{cut}");
     site.server.wait_log("cut to free the memory of an older map");
     drop(stalled);
     eventually("the memory is given back", || metric(&site, "mapcast_backlog_bytes") == 0);

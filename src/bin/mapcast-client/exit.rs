@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use mapcast::client;
+use mapcast::display::advice_suffix;
 use mapcast::frame;
 
 use crate::advice::advice;
@@ -77,8 +78,7 @@ impl From<Exit> for ExitCode {
 /// parts may come from a peer; each part is cut at 500 characters.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let parts: Vec<String> = error.chain().map(|part| printable(&part.to_string())).collect();
-    let advice = advice(error.as_ref(), &TLS_OPTIONS).map_or_else(String::new, |advice| format!("; {advice}"));
-    parts.join(": ") + &advice
+    parts.join(": ") + &advice_suffix(advice(error.as_ref(), &TLS_OPTIONS))
 }
 
 fn printable(text: &str) -> String {

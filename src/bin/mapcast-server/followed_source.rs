@@ -7,7 +7,7 @@ use anyhow::Context;
 use mapcast::source::{Fixed, Location, Sink, Source};
 use mapcast::state::StateFile;
 use mapcast::threads::{Thread, Threads};
-use mapcast::{Feed, Map, Shutdown};
+use mapcast::{Backlog, Feed, Map, Shutdown};
 
 use crate::advice::advice;
 use crate::args::MapTask;
@@ -48,7 +48,8 @@ pub(crate) fn first_map(
     threads: &Threads,
     stop: &Shutdown,
 ) -> anyhow::Result<(Arc<Feed>, FollowedSource)> {
-    let feed = Arc::new(Feed::new(map.format, map.max_frame).with_max_backlog(map.max_backlog));
+    let backlog = Backlog::new(map.max_backlog).with_limit_name("--max-backlog");
+    let feed = Arc::new(Feed::new(map.format, map.max_frame).with_backlog(backlog));
     let sink = Sink::new(Arc::clone(&feed), map.set.clone());
     let mut sink = sink.with_advice(|error| advice(error, &tls::SOURCE_ADVICE));
     let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(Fixed::default, |last| Fixed::kept(last, age)));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use mapcast::connection::OverLimit;
 use mapcast::http::{self, HostError, OriginError, TokenFile};
 use mapcast::server::{LimitNames, Role};
 use mapcast::threads::Threads;
@@ -88,6 +89,7 @@ impl HttpArgs {
             listen: listen.clone(),
             hosts,
             allow_origin: self.http_allow_origin,
+            limit_advice: Some(limit_advice),
             token: self.http_token_file.map(TokenFile::open).transpose()?,
             state: None,
             source: None,
@@ -126,6 +128,15 @@ impl HttpTask {
             log::info!("web page on {}", page_url(config, addr));
         }
         Ok(server)
+    }
+}
+
+/// Returns the option that raises `limit`.
+fn limit_advice(limit: OverLimit) -> Option<String> {
+    match limit {
+        OverLimit::Connections => Some("raise --http-max-connections".to_owned()),
+        OverLimit::PerAddress => Some("raise --max-connections-per-ip".to_owned()),
+        _ => None,
     }
 }
 

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use mapcast::display::advice_suffix;
 use mapcast::http::ShownSource;
 use mapcast::server::Handle;
 use mapcast::source::Location;
@@ -203,7 +204,7 @@ fn print(lines: &[String]) -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    let advice = advice(error.as_ref(), &tls::SOURCE_ADVICE).map_or_else(String::new, |advice| format!("; {advice}"));
+    let advice = advice_suffix(advice(error.as_ref(), &tls::SOURCE_ADVICE));
     logging::write_line(&format!("mapcast-server: {error:#}{advice}"));
     ExitCode::from(code)
 }

@@ -1,30 +1,9 @@
-//! Changes of the map: PUT, PATCH and DELETE.
-//!
-//! A change is permitted, read, decoded, applied, kept in the state, and then published. Changes are made one after the other,
-//! so that none is lost.
+//! The change that a request asks for: what replaces the map, is merged into it, or sets or removes one entry.
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
-
-use serde::Serialize;
-
-use super::map::NO_ENTRY;
-use super::rendering::{Renderer, Rendering};
-use super::reply::Reply;
-use super::request_log::{RefusalLog, loggable};
-use super::token::{TokenFile, TokenReader};
-use crate::backlog::Reservation;
 use crate::display::error_chain::ErrorChain;
-use crate::feed::{self, Feed, Prepared};
 use crate::format;
-use crate::http::protocol::head::BodyKind;
-use crate::http::protocol::preconditions::{PreconditionError, Preconditions};
-use crate::http::protocol::request::{Body, Request};
-use crate::http::protocol::response::{Code, Response};
+use crate::http::protocol::response::Response;
 use crate::map::{self, Key, Map, Value};
-use crate::state::{self, StateFile};
-use crate::threads::{IoThread, Threads, Unanswered};
 
 /// The change that a method and a path request.
 pub(super) enum ChangeKind {
@@ -36,7 +15,7 @@ pub(super) enum ChangeKind {
 
 /// A decoded change.
 #[derive(Debug, Clone, PartialEq)]
-enum Change {
+pub(super) enum Change {
     /// Replace the whole map.
     Replace(Map),
     /// Merge this patch into the map (RFC 7396).
@@ -47,204 +26,20 @@ enum Change {
     Remove(Key),
 }
 
-/// Why a change was not made. Except for `Unconfirmed`, the map stays unchanged.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Precondition(#[from] PreconditionError),
-    #[error("{NO_ENTRY}")]
-    NoEntry,
-    #[error("the map cannot be published")]
-    Unpublishable(#[source] feed::Error),
-    #[error("the feed's value is not a map that JSON can represent")]
-    NotJson(#[source] format::Error),
-    #[error(transparent)]
-    State(state::Error),
-    #[error("the map was not changed")]
-    Busy(#[source] Unanswered),
-    #[error("it is not known whether the change is kept; fetch the map again later")]
-    Unconfirmed(#[source] Unanswered),
-}
-
-/// The result of a change.
-#[derive(Debug)]
-struct ChangeResult {
-    /// False if the map equals the previous one.
-    changed: bool,
-    rendering: Arc<Rendering>,
-}
-
-/// Permits and makes changes.
-#[derive(Debug)]
-pub(super) struct Writer {
-    token: TokenReader,
-    feed: Arc<Feed>,
-    renderer: Arc<Renderer>,
-    state: Option<StateWriter>,
-    log: Arc<RefusalLog>,
-    /// Held from reading the map until its successor is published, through the state's fsync: this makes changes atomic. Only
-    /// other changes wait for it, at most as long as for the state.
-    turn: Mutex<()>,
-    /// Held while a body is decoded and its change made: a decoded map may take 32 times as much memory as the body.
-    decoding: Mutex<()>,
-}
-
-/// The state file, and the thread that writes it and then publishes the map. A change whose request stopped waiting is
-/// therefore either both kept and published, or neither.
-#[derive(Debug)]
-struct StateWriter {
-    file: StateFile,
-    thread: IoThread,
-}
-
-/// The longest time that a change waits for the state to be written: 10 s. On a busy disk an fsync may take seconds.
-const WRITE_LIMIT: Duration = Duration::from_secs(10);
-
-impl Writer {
-    pub(super) fn new(
-        feed: Arc<Feed>,
-        renderer: Arc<Renderer>,
-        token: TokenFile,
-        state: Option<StateFile>,
-        threads: &Threads,
-        log: Arc<RefusalLog>,
-    ) -> Self {
-        let state = state.map(|file| StateWriter::new(file, threads, WRITE_LIMIT));
-        let token = TokenReader::new(token, threads);
-        Self { token, feed, renderer, state, log, turn: Mutex::new(()), decoding: Mutex::new(()) }
-    }
-
-    /// Starts the threads that read the token and write the state.
-    ///
-    /// # Errors
-    /// If the system cannot create a thread.
-    pub(super) fn start(&self) -> io::Result<()> {
-        self.token.start()?;
-        self.state.as_ref().map_or(Ok(()), |state| state.thread.start())
-    }
-
-    /// Handles a request for a change. Its body is read only if the change is permitted.
-    pub(super) fn handle(&self, kind: ChangeKind, request: &Request, body: &mut Body<'_>) -> Result<Reply, Reply> {
-        let reservation = self.permit(request).map_err(Response::closing)?;
-        let bytes = body.read()?;
-        let _decoding = self.decoding.lock().unwrap_or_else(PoisonError::into_inner);
-        let change = kind.decode(&bytes)?;
-        drop((bytes, reservation));
-        let result = self.apply(change, &request.head.preconditions).map_err(|error| self.report(&error))?;
-        result.log(request);
-        Ok(result.to_response().into())
-    }
-
-    /// Checks the token and the announced body. Returns the reservation of the body's memory.
-    fn permit(&self, request: &Request) -> Result<Reservation, Response> {
-        let head = &request.head;
-        match self.token.admits(head.authorization.as_deref()) {
-            Ok(true) => {}
-            Ok(false) => {
-                self.log.change_refused(log::Level::Warn, request.peer, &"wrong or no token");
-                let message = "wrong or no token: send Authorization: Bearer TOKEN";
-                let refusal = Response::error(Code::Unauthorized, message);
-                return Err(refusal.with("WWW-Authenticate", "Bearer realm=\"mapcast\""));
-            }
-            Err(error) => {
-                self.log.change_refused(log::Level::Error, request.peer, &ErrorChain(&error));
-                return Err(Response::error(Code::Unavailable, "the server cannot read its token file"));
-            }
+impl Change {
+    /// Makes the change in `map`.
+    pub(super) fn apply_to(self, map: &mut Map) {
+        match self {
+            Self::Replace(whole) => *map = whole,
+            Self::Patch(patch) => map::merge(map, patch),
+            Self::Set(key, value) => drop(map.insert(key, value)),
+            Self::Remove(key) => drop(map.remove(&key)),
         }
-        match head.body_kind {
-            BodyKind::Complete => {}
-            BodyKind::Partial => {
-                // Stored as the complete content, a range would replace the rest (RFC 9110, section 14.5).
-                let message =
-                    "Content-Range is not supported: send the complete content, or the changed entries with PATCH";
-                return Err(Response::error(Code::BadRequest, message));
-            }
-            BodyKind::Encoded => {
-                let message = "Content-Encoding is not supported: send the body without it";
-                return Err(Response::error(Code::UnsupportedMediaType, message));
-            }
-        }
-        let max = self.feed.max_frame();
-        if head.content_length > max {
-            let message = format!("the body is larger than a frame may be: send at most {max} bytes");
-            return Err(Response::error(Code::ContentTooLarge, &message));
-        }
-        self.feed.backlog().reserve(head.content_length).ok_or_else(|| {
-            let message = "too many bodies at once: send it again later";
-            Response::error(Code::Unavailable, message).with("Retry-After", "1")
-        })
-    }
-
-    /// Makes `change` if the map meets `preconditions`. When this returns, the new map is kept and published.
-    ///
-    /// # Errors
-    /// If the change was not made. A missing entry is reported before the preconditions are evaluated (RFC 9110,
-    /// section 13.2.1).
-    fn apply(&self, change: Change, preconditions: &Preconditions) -> Result<ChangeResult, Error> {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = &self.state {
-            // The change of a request that stopped waiting may still complete: read the map afterwards.
-            state.thread.wait_idle().map_err(Error::Busy)?;
-        }
-        let current = self.renderer.latest().map_err(Error::NotJson)?;
-        let mut map = map::number_keys(current.as_ref().map(|rendering| rendering.map.clone()).unwrap_or_default());
-        if let Change::Remove(key) = &change
-            && !map.contains_key(key)
-        {
-            return Err(Error::NoEntry);
-        }
-        preconditions.check(current.as_ref().map(|rendering| rendering.etag.as_str()))?;
-        match change {
-            Change::Replace(whole) => map = whole,
-            Change::Patch(patch) => map::merge(&mut map, patch),
-            Change::Set(key, value) => drop(map.insert(key, value)),
-            Change::Remove(key) => drop(map.remove(&key)),
-        }
-        let prepared = self.feed.prepare(&map).map_err(Error::Unpublishable)?;
-        let changed = match &self.state {
-            Some(state) => state.save_and_publish(&self.feed, map, prepared)?,
-            None => self.feed.publish_prepared(prepared),
-        };
-        let rendering = self.renderer.latest().map_err(Error::NotJson)?.ok_or(Error::NoEntry)?;
-        drop(turn);
-        Ok(ChangeResult { changed, rendering })
-    }
-
-    /// Logs `error` if the server caused it. Returns the response.
-    fn report(&self, error: &Error) -> Response {
-        let response = error.to_response();
-        if matches!(response.code(), Code::InternalError | Code::Unavailable) {
-            self.log.change_failed(&ErrorChain(error));
-        }
-        response
-    }
-}
-
-impl StateWriter {
-    fn new(file: StateFile, threads: &Threads, limit: Duration) -> Self {
-        let thread = IoThread::new(threads, "state", format!("writing {}", file.name()), limit);
-        Self { file, thread }
-    }
-
-    /// Saves `map` and then publishes it as `prepared`, on the state's thread. Returns true if and only if it differs from
-    /// the current map.
-    fn save_and_publish(&self, feed: &Arc<Feed>, map: Map, prepared: Prepared) -> Result<bool, Error> {
-        let (feed, file, now) = (Arc::clone(feed), self.file.clone(), SystemTime::now());
-        // A map that equals the current one keeps its time of change.
-        let changed = now.checked_sub(feed.age_of(&prepared)).unwrap_or(now);
-        let job = move || {
-            file.save(&map, changed).map_err(Error::State)?;
-            Ok(feed.publish_prepared(prepared))
-        };
-        self.thread.run(job).map_err(|unanswered| match unanswered {
-            Unanswered::Busy { .. } | Unanswered::NoThread(_) => Error::Busy(unanswered),
-            unanswered => Error::Unconfirmed(unanswered),
-        })?
     }
 }
 
 impl ChangeKind {
-    fn decode(self, body: &[u8]) -> Result<Change, Response> {
+    pub(super) fn decode(self, body: &[u8]) -> Result<Change, Response> {
         match self {
             Self::Replace => decode_map(body).map(Change::Replace),
             Self::Patch => decode_map(body).map(Change::Patch),
@@ -270,212 +65,13 @@ fn bad_body(message: &str, error: &format::Error) -> Response {
         format::Error::Decode { source, .. } => ErrorChain(&**source).to_string(),
         error => ErrorChain(error).to_string(),
     };
-    Response::error(Code::BadRequest, &format!("{message}: {cause}"))
-}
-
-impl ChangeResult {
-    /// Logs `PATCH /map from ADDRESS: 5 entries, version 3`; a map that did not change only for debugging.
-    fn log(&self, request: &Request) {
-        let level = if self.changed { log::Level::Info } else { log::Level::Debug };
-        let (method, path) = (&request.head.method, loggable(&request.head.path));
-        let entries = self.rendering.map.len();
-        let noun = if entries == 1 { "entry" } else { "entries" };
-        let version = self.rendering.version;
-        log::log!(level, "{method} {path} from {}: {entries} {noun}, version {version}", request.peer);
-    }
-
-    fn to_response(&self) -> Response {
-        #[derive(Serialize)]
-        struct ResultBody {
-            version: u64,
-            entries: usize,
-            changed: bool,
-        }
-        let Self { changed, rendering } = self;
-        let body = ResultBody { version: rendering.version, entries: rendering.map.len(), changed: *changed };
-        Response::json(&body).with("ETag", &rendering.etag)
-    }
-}
-
-impl Error {
-    fn to_response(&self) -> Response {
-        let code = match self {
-            Self::Precondition(_) => Code::PreconditionFailed,
-            Self::NoEntry => Code::NotFound,
-            Self::Unpublishable(feed::Error::TooLarge { .. }) => Code::ContentTooLarge,
-            Self::Unpublishable(_) => Code::BadRequest,
-            Self::NotJson(_) | Self::State(_) => Code::InternalError,
-            Self::Busy(_) | Self::Unconfirmed(_) => Code::Unavailable,
-        };
-        Response::error(code, &ErrorChain(self).to_string())
-    }
+    Response::bad_request(&format!("{message}: {cause}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Format;
-    use crate::http::protocol::preconditions::Tags;
-    use crate::map::builtin;
-    use std::fs;
-
-    fn writer(has_state: bool) -> (tempfile::TempDir, Writer) {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("token"), "a-token-of-some-length").unwrap();
-        let feed = Arc::new(Feed::new(Format::Bincode, 200));
-        feed.publish(&builtin()).unwrap();
-        let token = TokenFile::open(directory.path().join("token")).unwrap();
-        let state = has_state.then(|| StateFile::open(directory.path().join("state.json")).unwrap());
-        let renderer = Arc::new(Renderer::new(Arc::clone(&feed)));
-        (directory, Writer::new(feed, renderer, token, state, &Threads::default(), Arc::default()))
-    }
-
-    fn patch(json: &str) -> Change {
-        ChangeKind::Patch.decode(json.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn a_patch_changes_only_the_entries_in_it() {
-        let (_directory, writer) = writer(false);
-        let result = writer.apply(patch(r#"{"1":"Hello","2":null,"dark":true}"#), &Preconditions::default()).unwrap();
-        assert!(result.changed);
-        assert_eq!(result.rendering.document.json(), r#"{"1":"Hello","3":"Al","4":"Servidor","dark":true}"#);
-        assert!(result.rendering.map.contains_key(&Key::Int(1)), "the key stays a number");
-        assert!(!writer.apply(patch("{}"), &Preconditions::default()).unwrap().changed);
-    }
-
-    #[test]
-    fn a_change_with_a_failed_precondition_is_not_made() {
-        let (_directory, writer) = writer(false);
-        let current = Tags::parse(&writer.renderer.latest().unwrap().unwrap().etag);
-        let if_match = Preconditions { if_match: current.clone(), if_none_match: None };
-        let if_none_match = Preconditions { if_match: None, if_none_match: current };
-        let excluded = writer.apply(patch(r#"{"a":0}"#), &if_none_match);
-        assert!(matches!(excluded, Err(Error::Precondition(PreconditionError::IfNoneMatch))), "{excluded:?}");
-        writer.apply(patch(r#"{"a":1}"#), &if_match).unwrap();
-        let changes = [Change::Replace(Map::new()), Change::Set("a".into(), 2.into()), Change::Remove("a".into())];
-        for change in [patch(r#"{"a":2}"#)].into_iter().chain(changes) {
-            let outdated = writer.apply(change, &if_match).unwrap_err();
-            assert_eq!(outdated.to_response().code(), Code::PreconditionFailed);
-        }
-        let missing = writer.apply(Change::Remove("missing".into()), &if_match);
-        assert!(matches!(missing, Err(Error::NoEntry)), "{missing:?}");
-        assert_eq!(writer.renderer.latest().unwrap().unwrap().map[&Key::from("a")], 1.into());
-        writer.apply(patch(r#"{"a":3}"#), &if_none_match).unwrap();
-    }
-
-    #[test]
-    fn a_map_above_the_limit_is_neither_kept_nor_published() {
-        let (directory, writer) = writer(true);
-        let large = patch(&format!("{{\"a\":\"{}\"}}", "x".repeat(200)));
-        assert_eq!(
-            writer.apply(large, &Preconditions::default()).unwrap_err().to_response().code(),
-            Code::ContentTooLarge
-        );
-        assert!(!directory.path().join("state.json").exists());
-        assert_eq!(writer.renderer.latest().unwrap().unwrap().version, 1);
-    }
-
-    #[test]
-    fn a_map_that_cannot_be_kept_is_not_published() {
-        let (directory, writer) = writer(true);
-        fs::create_dir_all(directory.path().join("state.json/in-the-way")).unwrap();
-        assert!(matches!(writer.apply(patch(r#"{"a":1}"#), &Preconditions::default()), Err(Error::State(_))));
-        assert_eq!(writer.renderer.latest().unwrap().unwrap().version, 1);
-    }
-
-    #[test]
-    fn an_entry_is_removed_once() {
-        let (directory, writer) = writer(true);
-        let remove = || Change::Remove(map::number_key("2".into()));
-        assert!(writer.apply(remove(), &Preconditions::default()).unwrap().changed);
-        assert!(matches!(writer.apply(remove(), &Preconditions::default()), Err(Error::NoEntry)));
-        let kept = fs::read_to_string(directory.path().join("state.json")).unwrap();
-        assert_eq!(kept, "{\n  \"1\": \"Hola\",\n  \"3\": \"Al\",\n  \"4\": \"Servidor\"\n}\n");
-    }
-
-    #[test]
-    fn an_entry_is_set_to_any_value_including_null() {
-        let (_directory, writer) = writer(false);
-        let set = |key: &str, json: &str| {
-            let change = ChangeKind::Set(map::number_key(key.into())).decode(json.as_bytes()).unwrap();
-            writer.apply(change, &Preconditions::default()).unwrap()
-        };
-        let inner = Map::from([(Key::Int(2), Value::Null)]);
-        assert_eq!(set("1", r#"{"2":null}"#).rendering.map[&Key::Int(1)], inner.into(), "numbers at every level");
-        assert!(set("a", "[0]").changed && !set("a", " [0]\n").changed);
-        let result = set("2", "null");
-        assert_eq!(result.rendering.document.json(), r#"{"1":{"2":null},"2":null,"3":"Al","4":"Servidor","a":[0]}"#);
-        for body in ["", "{", "1 2", "1e400", "9223372036854775808", &"[".repeat(100_000), &"[".repeat(32)] {
-            assert_eq!(ChangeKind::Set("a".into()).decode(body.as_bytes()).unwrap_err().code(), Code::BadRequest);
-        }
-    }
-
-    #[test]
-    fn concurrent_changes_are_all_made() {
-        let (_directory, writer) = writer(false);
-        writer.apply(Change::Replace(Map::new()), &Preconditions::default()).unwrap();
-        std::thread::scope(|scope| {
-            for name in ["a", "b"] {
-                let writer = &writer;
-                scope.spawn(move || {
-                    for number in 0..50 {
-                        writer.apply(patch(&format!("{{\"{name}\":{number}}}")), &Preconditions::default()).unwrap();
-                    }
-                });
-            }
-        });
-        let last = writer.renderer.latest().unwrap().unwrap();
-        assert_eq!((last.document.json(), last.version), (r#"{"a":49,"b":49}"#, 102));
-    }
-
-    #[test]
-    fn a_change_with_a_hung_state_is_kept_and_published_or_neither() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("token"), "a-token-of-some-length").unwrap();
-        let token = TokenFile::open(directory.path().join("token")).unwrap();
-        let state = StateFile::open(directory.path().join("state.json")).unwrap();
-        let (feed, limit) = (Arc::new(Feed::new(Format::Bincode, 200)), Duration::from_millis(50));
-        let threads = Threads::default();
-        let renderer = Arc::new(Renderer::new(Arc::clone(&feed)));
-        let mut writer = Writer::new(feed, renderer, token, None, &threads, Arc::default());
-        writer.state = Some(StateWriter::new(state.clone(), &threads, limit));
-        let write = |body: &str| {
-            let change = ChangeKind::Patch.decode(body.as_bytes()).unwrap();
-            writer.apply(change, &Preconditions::default())
-        };
-        // The limit is short: on a busy machine writing the file may take longer.
-        let write_until_done = |body: &str| {
-            loop {
-                match write(body) {
-                    Err(Error::Busy(_) | Error::Unconfirmed(_)) => std::thread::yield_now(),
-                    result => break result.unwrap(),
-                }
-            }
-        };
-        write_until_done("{\"a\":1}");
-        let hung = state.hang();
-        let error = write("{\"b\":2}").unwrap_err();
-        assert!(matches!(error, Error::Unconfirmed(_)), "{error}");
-        let response = error.to_response();
-        assert_eq!(response.code(), Code::Unavailable);
-        assert!(error.to_string().contains("it is not known whether"));
-        assert!(matches!(write("{\"c\":3}").unwrap_err(), Error::Busy(_)));
-        threads.check_after(crate::threads::STUCK_AFTER);
-        threads.check_after(crate::threads::STUCK_AFTER);
-        let problems = threads.problems();
-        assert!(problems[0].text.contains("thread state: stuck for 10 s while writing "), "{problems:?}");
-        drop(hung);
-        let result = write_until_done("{\"d\":4}");
-        assert_eq!(
-            result.rendering.document.json(),
-            r#"{"a":1,"b":2,"d":4}"#,
-            "the next change keeps the one that timed out"
-        );
-        let kept: serde_json::Value =
-            serde_json::from_slice(&fs::read(directory.path().join("state.json")).unwrap()).unwrap();
-        assert_eq!(kept.to_string(), result.rendering.document.json());
-    }
+    use crate::http::protocol::response::Code;
 
     #[test]
     fn a_body_that_is_not_a_map_is_refused() {

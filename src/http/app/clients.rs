@@ -1,6 +1,6 @@
 //! The clients of the map's server, as JSON.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,6 +10,7 @@ use crate::http::protocol::response::to_json;
 use crate::http::protocol::response_body::SharedSlice;
 use crate::platform::Process;
 use crate::service::{ClientRecord, ConnectionsSnapshot, ServerMonitor};
+use crate::sync::Mutex;
 
 /// The maximum number of listed clients.
 pub(super) const MAX_CLIENTS: usize = 1000;
@@ -37,7 +38,7 @@ pub(super) struct SnapshotCache {
 
 impl SnapshotCache {
     pub(super) fn latest(&self, monitor: &dyn ServerMonitor) -> Arc<ClientsSnapshot> {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.lock();
         if let Some(snapshot) = newest.as_ref().filter(|snapshot| snapshot.taken.elapsed() < MAX_AGE) {
             return Arc::clone(snapshot);
         }
@@ -103,6 +104,7 @@ struct ListedClient {
 impl From<&ClientRecord> for ListedClient {
     fn from(record: &ClientRecord) -> Self {
         let ClientRecord { id, peer, since, frames, bytes, skipped, is_slow } = *record;
+        // Both from one clock: a change of the system's time does not affect the age.
         let age_ms = millis(since.elapsed());
         let since_ms = now_ms().saturating_sub(age_ms);
         Self { id, peer: peer.to_string(), since_ms, age_ms, frames, bytes, skipped, slow: is_slow }

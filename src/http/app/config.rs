@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::token::TokenFile;
+use crate::connection::OverLimit;
 use crate::state::StateFile;
 use crate::stats::health::Health;
 use crate::threads::Threads;
@@ -22,6 +23,9 @@ pub struct Config {
     /// The origin whose pages may read responses (`https://app.example`, or `*`); `None` for none, the default. It becomes a
     /// header's value unchanged: check it with [`parse_origin`].
     pub allow_origin: Option<String>,
+    /// Returns the fix for requests that a limit refuses, such as an option of the program. The log has it after the
+    /// refusal, which the client gets without it. `None` for no advice, the default.
+    pub limit_advice: Option<fn(OverLimit) -> Option<String>>,
     /// The token that permits changes; `None` forbids them.
     pub token: Option<TokenFile>,
     /// The file that keeps the changed map.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::changes::{ChangeKind, Writer};
+use super::changes::ChangeKind;
 use super::clients::MAX_CLIENTS;
 use super::filter::Filter;
 use super::map;
@@ -16,6 +16,7 @@ use super::reply::{Reply, Stream};
 use super::routes::Route;
 use super::status::status_json;
 use super::telemetry::Telemetry;
+use super::writer::Writer;
 use crate::http::protocol::head::Head;
 use crate::http::protocol::host::Hosts;
 use crate::http::protocol::query::{self, Query};
@@ -28,8 +29,8 @@ pub(crate) struct Handler {
     pub(super) hosts: Hosts,
     /// The page's Content-Security-Policy.
     pub(super) policy: String,
-    /// Pages of another origin may read responses.
-    pub(super) has_cors: bool,
+    /// The origin whose pages may read responses; `None` for none.
+    pub(super) allow_origin: Option<String>,
     pub(super) renderer: Arc<Renderer>,
     /// `None` if the map cannot be changed over HTTP.
     pub(super) writer: Option<Writer>,
@@ -46,28 +47,30 @@ impl Handler {
     /// As [`handle`](Self::handle); a check that fails returns its reply as an error.
     fn dispatch(&self, request: &Request, body: &mut Body<'_>) -> Result<Reply, Reply> {
         let head = &request.head;
+        // Before anything else: a foreign page (DNS rebinding) learns nothing, not even which paths exist.
         self.check_target(request)?;
         let route = Route::of(&head.path);
         self.overload.check(request, route.as_ref())?;
+        // It asks about the server in general (RFC 9110, section 9.3.7).
         if head.path == "*" && head.method == "OPTIONS" {
             return Ok(self.options("GET, HEAD, OPTIONS").into());
         }
         let route = route.ok_or_else(|| Response::error(Code::NotFound, "no such path; the page is at /"))?;
         self.check_method(&route, head)?;
         if head.method == "OPTIONS" {
-            return Ok(self.options(route.methods(self.writer.is_some())).into());
+            return Ok(self.options(route.methods(self.is_writable())).into());
         }
         let query = Query::parse(&head.query, route.parameters(), |name| route.ignores(name))
-            .map_err(|unknown| Response::error(Code::BadRequest, &unknown.to_string()))?;
+            .map_err(|unknown| Response::bad_request(&unknown.to_string()))?;
         match (route, head.method.as_str(), &self.writer) {
             (Route::Map, "PUT", Some(writer)) => writer.handle(ChangeKind::Replace, request, body),
             (Route::Map, "PATCH", Some(writer)) => writer.handle(ChangeKind::Patch, request, body),
             (Route::Entry(key), "PUT", Some(writer)) => writer.handle(ChangeKind::Set(key), request, body),
             (Route::Entry(key), "DELETE", Some(writer)) => writer.handle(ChangeKind::Remove(key), request, body),
-            (Route::Live, ..) => Ok(Reply::Stream(Stream::Page)),
+            (Route::Live, ..) => Ok(Reply::Stream(Stream::Page { is_writable: self.is_writable() })),
             (Route::Events, ..) => match Filter::new(query.list("keys")) {
                 Ok(filter) => Ok(Reply::Stream(Stream::Map(filter.map(Arc::new)))),
-                Err(error) => Ok(Response::error(Code::BadRequest, &format!("keys: {error}")).into()),
+                Err(error) => Ok(Response::bad_request(&format!("keys: {error}")).into()),
             },
             (route, ..) => Ok(self.show(&route, head, &query).into()),
         }
@@ -89,7 +92,7 @@ impl Handler {
     }
 
     fn check_method(&self, route: &Route, head: &Head) -> Result<(), Response> {
-        let is_writable = self.writer.is_some();
+        let is_writable = self.is_writable();
         if route.accepts(&head.method, is_writable) {
             return Ok(());
         }
@@ -102,9 +105,11 @@ impl Handler {
     /// Returns the allowed methods and, for pages of another origin, the CORS permissions.
     fn options(&self, methods: &'static str) -> Response {
         let response = Response::new(Code::NoContent, Kind::Text, "").with("Allow", methods);
-        if !self.has_cors {
+        if self.allow_origin.is_none() {
             return response;
         }
+        // Last-Event-ID: a program that reads events with `fetch` may send it. 10 minutes: without the last header browsers ask
+        // again after 5 s (Fetch Standard, CORS-preflight fetch).
         response
             .with("Access-Control-Allow-Methods", methods)
             .with("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID")
@@ -119,17 +124,18 @@ impl Handler {
             Route::Map => map::show(&self.renderer, &head.preconditions),
             Route::Entry(key) => map::show_entry(&self.renderer, key, &head.preconditions),
             Route::Status => {
-                let json = status_json(telemetry, self.renderer.shown().as_deref());
+                let json = status_json(telemetry, self.is_writable(), self.renderer.shown().as_deref());
                 Response::new(Code::Ok, Kind::Json, json + "\n")
             }
             Route::Clients => match limit(query) {
                 Some(limit) => Response::new(Code::Ok, Kind::Json, telemetry.snapshot().clients(limit)),
-                None => Response::error(Code::BadRequest, "limit: expected one number from 0 to 1000"),
+                None => Response::bad_request("limit: expected one number from 0 to 1000"),
             },
             Route::Metrics => {
                 let text = metrics_text(telemetry, self.renderer.shown().as_deref());
                 Response::new(Code::Ok, Kind::Metrics, text)
             }
+            // Only what a restart repairs: it does not repair a disk that hangs.
             Route::Livez => match telemetry.threads.fatal_problem() {
                 Some(problem) => Response::error(Code::Unavailable, &problem.text),
                 None => Response::new(Code::Ok, Kind::Text, "live\n"),
@@ -140,7 +146,12 @@ impl Handler {
         }
     }
 
+    fn is_writable(&self) -> bool {
+        self.writer.is_some()
+    }
+
     fn readiness(&self) -> Response {
+        // First: while the clients are drained, a load balancer must send no new ones.
         if self.telemetry.stop.is_triggered() {
             return Response::error(Code::Unavailable, "stopping");
         }

@@ -47,6 +47,7 @@ fn show_slice(
             let slice = SharedSlice { text, range, tail: "\n", payload: Some(document.payload()) };
             Response::new(Code::Ok, Kind::Json, slice)
         }
+        // With the ETag and Cache-Control that 200 has (RFC 9110, section 15.4.5).
         Err(PreconditionError::IfNoneMatch) => Response::new(Code::NotModified, Kind::Json, ""),
         Err(error @ PreconditionError::IfMatch) => {
             return Response::error(Code::PreconditionFailed, &error.to_string());

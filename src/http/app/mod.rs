@@ -1,5 +1,6 @@
 //! The application: what each path serves, and to which clients.
 
+mod change_result;
 mod changes;
 mod clients;
 pub(crate) mod config;
@@ -21,9 +22,10 @@ mod streams;
 mod telemetry;
 pub(crate) mod token;
 mod unix_time;
+mod writer;
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::protocol::head::Head;
@@ -34,9 +36,9 @@ use crate::connection::Connection;
 use crate::feed::Feed;
 use crate::service::ServerMonitor;
 use crate::shutdown::Shutdown;
+use crate::sync::Mutex;
 use crate::threads::WorkerThread;
 
-use changes::Writer;
 use clients::SnapshotCache;
 use config::Config;
 use handler::Handler;
@@ -46,18 +48,19 @@ use request_log::{RefusalLog, loggable};
 use stream_notifier::{StreamNotifier, StreamSubscribers};
 use streams::Streams;
 use telemetry::{ResponseCounts, Telemetry};
+use writer::Writer;
 
 /// The parts of the application, connected with each other.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(super) handler: Handler,
     pub(super) streams: Streams,
+    /// Shared with the handler: a connection may end above a limit without a request that the handler sees.
     overload: Arc<Overload>,
     telemetry: Arc<Telemetry>,
     notifier: StreamNotifier,
     /// Guards the start of the notifier's thread; `None` before the start. The thread ends when this is dropped.
     notifier_thread: Mutex<Option<WorkerThread>>,
-    allow_origin: Option<String>,
 }
 
 impl App {
@@ -69,6 +72,7 @@ impl App {
         stop: Shutdown,
     ) -> Self {
         let log = Arc::<RefusalLog>::default();
+        // One for all parts: a version is rendered once, whether a request, a stream or a change needs it first.
         let renderer = Arc::new(Renderer::new(Arc::clone(&feed)));
         let writer = config.token.map(|token| {
             let (feed, renderer) = (Arc::clone(&feed), Arc::clone(&renderer));
@@ -79,7 +83,6 @@ impl App {
             monitor: Arc::clone(&monitor),
             own_monitor: Arc::clone(&own_monitor),
             interval: config.interval,
-            is_writable: writer.is_some(),
             source: config.source,
             dropped_log_lines: config.dropped_log_lines,
             threads: config.threads,
@@ -89,13 +92,13 @@ impl App {
             snapshots: SnapshotCache::default(),
             responses: ResponseCounts::default(),
         });
-        let overload = Arc::new(Overload::new(own_monitor, Arc::clone(&log)));
+        let overload = Arc::new(Overload::new(own_monitor, Arc::clone(&log), config.limit_advice));
         let subscribers = Arc::<StreamSubscribers>::default();
         Self {
             handler: Handler {
                 hosts: Hosts::new(&config.listen, &config.hosts),
                 policy: page::policy(page::PAGE),
-                has_cors: config.allow_origin.is_some(),
+                allow_origin: config.allow_origin,
                 renderer: Arc::clone(&renderer),
                 writer,
                 telemetry: Arc::clone(&telemetry),
@@ -110,7 +113,6 @@ impl App {
             telemetry,
             notifier: StreamNotifier { feed, monitor, subscribers, log, renderer },
             notifier_thread: Mutex::new(None),
-            allow_origin: config.allow_origin,
         }
     }
 
@@ -120,7 +122,7 @@ impl App {
     /// If the system cannot create a thread.
     pub(crate) fn start(&self) -> io::Result<()> {
         self.handler.writer.as_ref().map_or(Ok(()), Writer::start)?;
-        let mut thread = self.notifier_thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thread = self.notifier_thread.lock();
         if thread.is_none() {
             *thread = Some(self.notifier.clone().start(&self.telemetry.threads)?);
         }
@@ -137,8 +139,9 @@ impl App {
         self.telemetry.responses.count(code);
         let (method, path) = head.map_or(("-", "-"), |head| (head.method.as_str(), head.path.as_str()));
         log::debug!("{} {} {} for {}", loggable(method), loggable(path), code.number(), connection.peer());
-        match &self.allow_origin {
-            // Equal for all requests, so it needs no Vary: the browser compares it with the page's origin.
+        match &self.handler.allow_origin {
+            // Equal for all requests, so it needs no Vary: the browser compares it with the page's origin. A page of another
+            // origin reads an ETag only if it is exposed.
             Some(origin) => {
                 response.with("Access-Control-Allow-Origin", origin).with("Access-Control-Expose-Headers", "ETag")
             }

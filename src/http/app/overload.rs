@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::request_log::RefusalLog;
 use super::routes::Route;
 use crate::connection::OverLimit;
+use crate::display::advice_suffix;
 use crate::http::protocol::head::{Head, parse};
 use crate::http::protocol::request::Request;
 use crate::http::protocol::response::{Code, Kind, Response};
@@ -24,6 +25,7 @@ const RETRY_SECONDS: u32 = 5;
 pub(super) struct Overload {
     own_monitor: Arc<dyn ServerMonitor>,
     log: Arc<RefusalLog>,
+    advice: Option<fn(OverLimit) -> Option<String>>,
 }
 
 /// Returns the state of the request at the start of `received`. A request is a health check only if no byte follows it: a
@@ -43,8 +45,12 @@ fn is_health_check(head: &Head) -> bool {
 }
 
 impl Overload {
-    pub(super) fn new(own_monitor: Arc<dyn ServerMonitor>, log: Arc<RefusalLog>) -> Self {
-        Self { own_monitor, log }
+    pub(super) fn new(
+        own_monitor: Arc<dyn ServerMonitor>,
+        log: Arc<RefusalLog>,
+        advice: Option<fn(OverLimit) -> Option<String>>,
+    ) -> Self {
+        Self { own_monitor, log, advice }
     }
 
     /// Checks a request for `route`, `None` for an unknown path.
@@ -74,9 +80,11 @@ impl Overload {
             OverLimit::Connections => Counter::Refused,
             OverLimit::PerAddress => Counter::RefusedPerIp,
         });
-        self.log.over_limit(peer, &self.describe(limit));
+        let advice = advice_suffix(self.advice.and_then(|advice| advice(limit)));
+        self.log.over_limit(peer, &(self.describe(limit) + &advice));
     }
 
+    /// Returns the cause for the client. The operator's fix is in the log alone.
     fn describe(&self, limit: OverLimit) -> String {
         match limit {
             OverLimit::Connections => {

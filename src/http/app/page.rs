@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 pub(super) const PAGE: &str = include_str!("page.html");
 
 /// Returns the Content-Security-Policy of `page`: the browser runs only its own inline scripts and styles, identified by their
-/// hashes, and connects only to this listener.
+/// hashes, and connects only to this listener. Its icon is a `data:` URL. No other page may frame it (clickjacking).
 pub(super) fn policy(page: &str) -> String {
     let (scripts, styles) = (sources(page, "<script>", "</script>"), sources(page, "<style>", "</style>"));
     format!(

@@ -1,7 +1,7 @@
 //! The map as HTTP shows it: JSON for any format of the feed, rendered once a version.
 
 use std::collections::hash_map::RandomState;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -12,9 +12,10 @@ use super::document::{Document, Selection};
 use super::filter::Filter;
 use super::selections::Selections;
 use crate::display::error_chain::ErrorChain;
-use crate::feed::Feed;
-use crate::format;
+use crate::feed::{Feed, Prepared};
+use crate::format::{self, Format};
 use crate::map::Map;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// One version of the map, rendered. A response does not keep it in memory: it keeps the document or the entries, which are
 /// shared separately.
@@ -59,7 +60,7 @@ struct RenderingGuard<'renderer>(&'renderer Renderer);
 
 impl Drop for RenderingGuard<'_> {
     fn drop(&mut self) {
-        self.0.lock().is_rendering = false;
+        self.0.state.lock().is_rendering = false;
         self.0.rendered.notify_all();
     }
 }
@@ -78,10 +79,19 @@ impl Renderer {
     /// # Errors
     /// If the feed's value is not a map, or JSON cannot represent it.
     pub(super) fn latest(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
-        let state = self.lock();
+        let state = self.state.lock();
         // Not the frame itself: a waiting thread would keep an old one in memory.
         let wanted = self.feed.version();
-        self.at_least(wanted, state)
+        self.at_least(wanted, state, None)
+    }
+
+    /// As [`latest`](Self::latest), after `map` was published as `prepared`: if it is current, its frame is not decoded.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest).
+    pub(super) fn latest_after(&self, map: Map, prepared: Prepared) -> Result<Option<Arc<Rendering>>, format::Error> {
+        let state = self.state.lock();
+        self.at_least(self.feed.version(), state, Some((map, prepared)))
     }
 
     /// Returns the current map; `None` if there is none or JSON cannot represent it.
@@ -92,8 +102,13 @@ impl Renderer {
         })
     }
 
-    /// Returns version `wanted` or a newer one.
-    fn at_least(&self, wanted: u64, mut state: MutexGuard<'_, State>) -> Result<Option<Arc<Rendering>>, format::Error> {
+    /// Returns version `wanted` or a newer one. `published` was published last, as far as the caller knows.
+    fn at_least(
+        &self,
+        wanted: u64,
+        mut state: MutexGuard<'_, State>,
+        published: Option<(Map, Prepared)>,
+    ) -> Result<Option<Arc<Rendering>>, format::Error> {
         loop {
             if let Some(rendering) = state.newest.as_ref().filter(|rendering| rendering.version >= wanted) {
                 return Ok(Some(Arc::clone(rendering)));
@@ -101,22 +116,26 @@ impl Renderer {
             if !state.is_rendering {
                 break;
             }
-            state = self.rendered.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.rendered.wait(state);
         }
         state.is_rendering = true;
         drop(state);
         let _guard = RenderingGuard(self);
-        let rendering = self.render()?;
+        let rendering = self.render(published)?;
         if let Some(rendering) = &rendering {
-            self.lock().newest = Some(Arc::clone(rendering));
+            self.state.lock().newest = Some(Arc::clone(rendering));
         }
         Ok(rendering)
     }
 
-    fn render(&self) -> Result<Option<Arc<Rendering>>, format::Error> {
+    fn render(&self, published: Option<(Map, Prepared)>) -> Result<Option<Arc<Rendering>>, format::Error> {
         let Some(snapshot) = self.feed.latest() else { return Ok(None) };
         let payload = snapshot.frame.payload();
-        let map = self.feed.format().decode_map(payload)?;
+        let format = self.feed.format();
+        // JSON and text change some keys and values: a server that is restarted must render the same map.
+        let is_exact = !matches!(format, Format::Json | Format::Text);
+        let published = published.filter(|(_, prepared)| is_exact && prepared.equals(&snapshot));
+        let map = published.map_or_else(|| format.decode_map(payload), |(map, _)| Ok(map))?;
         let document = Document::new(snapshot.version, &map, self.hasher.clone())?;
         let etag = etag(document.json().as_bytes());
         let rendering = Arc::new(Rendering {
@@ -131,10 +150,6 @@ impl Renderer {
             entries: OnceLock::new(),
         });
         Ok(Some(rendering))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -165,7 +180,6 @@ pub(super) fn etag(content: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Format;
     use crate::map::builtin;
 
     fn renderer(format: Format) -> Renderer {
@@ -201,7 +215,7 @@ mod tests {
     fn a_waiting_thread_keeps_no_old_map_and_gets_the_newest() {
         let renderer = renderer(Format::Bincode);
         for number in 0..20 {
-            let rendering = renderer.lock();
+            let rendering = renderer.state.lock();
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| renderer.latest().unwrap().unwrap().version);
                 // Time to reach the lock; a thread that is late gets the newest version anyway.
@@ -216,13 +230,13 @@ mod tests {
     #[test]
     fn a_waiting_thread_uses_the_rendering_although_it_is_outdated() {
         let renderer = renderer(Format::Bincode);
-        renderer.lock().is_rendering = true;
+        renderer.state.lock().is_rendering = true;
         let guard = RenderingGuard(&renderer);
-        let first = renderer.render().unwrap();
+        let first = renderer.render(None).unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| renderer.at_least(1, renderer.lock()).unwrap().unwrap().version);
+            let waiting = scope.spawn(|| renderer.at_least(1, renderer.state.lock(), None).unwrap().unwrap().version);
             renderer.feed.publish(&Map::new()).unwrap();
-            renderer.lock().newest = first;
+            renderer.state.lock().newest = first;
             drop(guard);
             assert_eq!(waiting.join().unwrap(), 1);
         });
@@ -232,7 +246,7 @@ mod tests {
     #[test]
     fn a_failed_rendering_lets_the_next_thread_render() {
         let renderer = renderer(Format::Bincode);
-        renderer.lock().is_rendering = true;
+        renderer.state.lock().is_rendering = true;
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _guard = RenderingGuard(&renderer);
             panic!("in a rendering");

@@ -22,8 +22,8 @@ pub(crate) enum Reply {
 pub(crate) enum Stream {
     /// The map, or the entries that the filter selects.
     Map(Option<Arc<Filter>>),
-    /// Everything that the page shows.
-    Page,
+    /// Everything that the page shows, with whether the map can be changed over HTTP.
+    Page { is_writable: bool },
 }
 
 impl From<Response> for Reply {

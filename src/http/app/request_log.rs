@@ -2,13 +2,13 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 
 use log::Level;
 
 use crate::display::escape::escape_start;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::service::counted;
+use crate::sync::Mutex;
 
 /// The maximum number of characters that are logged of a path.
 const MAX_LOGGED: usize = 64;
@@ -53,8 +53,9 @@ impl RefusalLog {
 
     /// Logs that a request of `peer` was refused because its connection exceeds a limit.
     pub(super) fn over_limit(&self, peer: SocketAddr, cause: &str) {
-        let mut over_limit = self.over_limit.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut over_limit = self.over_limit.lock();
         let passed = over_limit.0.pass();
+        // For the line about suppressed refusals, which no request accompanies.
         cause.clone_into(&mut over_limit.1);
         drop(over_limit);
         if let Some(suppressed) = passed {
@@ -70,7 +71,7 @@ impl RefusalLog {
         if let Some(suppressed) = with(&self.change_failed, |throttle| throttle.release(is_end)) {
             log::error!("the map was not changed: {suppressed} more like this");
         }
-        let mut over_limit = self.over_limit.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut over_limit = self.over_limit.lock();
         let released = over_limit.0.release(is_end).map(|suppressed| (suppressed, over_limit.1.clone()));
         drop(over_limit);
         if let Some((suppressed, cause)) = released {
@@ -80,7 +81,7 @@ impl RefusalLog {
 }
 
 fn with<T>(throttle: &Mutex<Throttle>, operation: impl FnOnce(&mut Throttle) -> T) -> T {
-    operation(&mut throttle.lock().unwrap_or_else(PoisonError::into_inner))
+    operation(&mut throttle.lock())
 }
 
 #[cfg(test)]

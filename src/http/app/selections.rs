@@ -1,10 +1,11 @@
 //! The selections of one version of the map, cached by filter.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use super::document::{Document, Selection};
 use super::filter::Filter;
+use crate::sync::Mutex;
 
 /// The maximum number of cached selections: 64. A filter comes from a request's head of at most 16 KiB, so 64 of the largest
 /// filters and their selections take some 6 MB.
@@ -29,7 +30,7 @@ impl Selections {
 
     /// Returns the slot of `filter`. With too many filters it is a new slot that is not cached.
     fn slot(&self, filter: &Arc<Filter>) -> Slot {
-        let mut by_filter = self.by_filter.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_filter = self.by_filter.lock();
         if let Some(slot) = by_filter.get(filter) {
             return Arc::clone(slot);
         }
@@ -72,7 +73,7 @@ mod tests {
         for filter in &filters {
             selections.select(&document, filter);
         }
-        let cached = || selections.by_filter.lock().unwrap().len();
+        let cached = || selections.by_filter.lock().len();
         assert_eq!(cached(), MAX_SELECTIONS);
         assert_eq!(
             selections.select(&document, &filters[99]),

@@ -17,18 +17,23 @@ use crate::stats::health::Failure;
 struct Status<'a> {
     program: &'static str,
     pid: u32,
+    /// The time of this text: the times in it are the server's, and a reader's clock may differ.
     now_ms: u64,
     started_ms: u64,
+    /// By a clock that is not set, unlike the difference of the two times.
     uptime_ms: u64,
     stopping: bool,
     format: &'static str,
     interval_ms: u64,
     writable: bool,
+    /// `None` if the map is fixed, or changes over HTTP.
     source: Option<SourceStatus<'a>>,
+    /// `None` before the first map, or if JSON cannot represent it.
     map: Option<MapStatus<'a>>,
     connections: ConnectionTotals,
     sent: SentTotals,
     http: HttpTotals,
+    /// `None` if the program counts no dropped lines.
     log: Option<LogStatus>,
 }
 
@@ -98,8 +103,9 @@ struct LogStatus {
     dropped_lines: u64,
 }
 
-/// Returns the status as one JSON object on one line. `rendering` is the current map.
-pub(super) fn status_json(telemetry: &Telemetry, rendering: Option<&Rendering>) -> String {
+/// Returns the status as one JSON object on one line. `is_writable` says whether the map can be changed over HTTP; `rendering`
+/// is the current map.
+pub(super) fn status_json(telemetry: &Telemetry, is_writable: bool, rendering: Option<&Rendering>) -> String {
     let (snapshot, stats) = (telemetry.snapshot(), telemetry.monitor.stats());
     let connections = &snapshot.connections;
     let uptime_ms = millis(telemetry.started.elapsed());
@@ -113,7 +119,7 @@ pub(super) fn status_json(telemetry: &Telemetry, rendering: Option<&Rendering>) 
         stopping: telemetry.stop.is_triggered(),
         format: telemetry.feed.format().name(),
         interval_ms: millis(telemetry.interval),
-        writable: telemetry.is_writable,
+        writable: is_writable,
         source: telemetry.source.as_ref().map(SourceStatus::from),
         map: rendering.map(|rendering| MapStatus {
             version: rendering.version,

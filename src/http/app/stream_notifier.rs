@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use super::rendering::Renderer;
 use super::request_log::RefusalLog;
 use crate::feed::Feed;
 use crate::service::ServerMonitor;
+use crate::sync::Mutex;
 use crate::threads::{Notifier, Threads, WakeReason, Worker, WorkerThread, waker};
 
 /// The period of the counts in the history.
@@ -58,7 +59,7 @@ pub(super) struct StreamNotifier {
 impl StreamSubscribers {
     /// Registers `waker` for every change until the returned subscription is dropped.
     pub(super) fn subscribe(&self, waker: Waker) -> StreamSubscription<'_> {
-        let mut wakers = lock(&self.wakers);
+        let mut wakers = self.wakers.lock();
         let id = wakers.last_key_value().map_or(0, |(last, _)| last + 1);
         wakers.insert(id, waker);
         drop(wakers);
@@ -67,20 +68,20 @@ impl StreamSubscribers {
 
     /// Returns the numbers of clients, oldest first, one count every [`PERIOD`].
     pub(super) fn history(&self) -> Vec<u64> {
-        lock(&self.history).iter().copied().collect()
+        self.history.lock().iter().copied().collect()
     }
 
     fn is_empty(&self) -> bool {
-        lock(&self.wakers).is_empty()
+        self.wakers.lock().is_empty()
     }
 
     fn wake_all(&self) {
-        let wakers: Vec<Waker> = lock(&self.wakers).values().cloned().collect();
+        let wakers: Vec<Waker> = self.wakers.lock().values().cloned().collect();
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
     fn record(&self, active: u64) {
-        let mut history = lock(&self.history);
+        let mut history = self.history.lock();
         if history.len() == HISTORY {
             history.pop_front();
         }
@@ -90,12 +91,8 @@ impl StreamSubscribers {
 
 impl Drop for StreamSubscription<'_> {
     fn drop(&mut self) {
-        lock(&self.subscribers.wakers).remove(&self.id);
+        self.subscribers.wakers.lock().remove(&self.id);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl StreamNotifier {

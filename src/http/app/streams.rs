@@ -52,9 +52,9 @@ impl Streams {
         // Subscribe before the map is read: a change between reading and waiting then wakes this thread.
         let _subscription = self.subscribers.subscribe(connection.waker(WakeReason::Update));
         connection.send(RETRY.as_bytes())?;
-        match stream {
-            Stream::Map(filter) => self.send_map_events(filter.as_ref(), connection, stop),
-            Stream::Page => self.send_page_events(connection, stop),
+        match *stream {
+            Stream::Map(ref filter) => self.send_map_events(filter.as_ref(), connection, stop),
+            Stream::Page { is_writable } => self.send_page_events(is_writable, connection, stop),
         }
     }
 
@@ -105,14 +105,19 @@ impl Streams {
 
     /// Sends everything that the page shows: the history once, the map when it changes, the status every second, the clients
     /// every two. Such a stream is never silent for long enough to need a comment.
-    fn send_page_events(&self, connection: &mut Connection, stop: &Shutdown) -> Result<CloseReason, Error> {
+    fn send_page_events(
+        &self,
+        is_writable: bool,
+        connection: &mut Connection,
+        stop: &Shutdown,
+    ) -> Result<CloseReason, Error> {
         let history = history_json(PERIOD, &self.subscribers.history());
         connection.send(event("history", None, &history).as_bytes())?;
         let (mut version, mut status_due, mut clients_due) = (0, Instant::now(), Instant::now());
         while !stop.is_triggered() {
             let (now, shown) = (Instant::now(), self.renderer.shown());
-            let status =
-                (now >= status_due).then(|| event("status", None, &status_json(&self.telemetry, shown.as_deref())));
+            let status = (now >= status_due)
+                .then(|| event("status", None, &status_json(&self.telemetry, is_writable, shown.as_deref())));
             if let Some(rendering) = shown.filter(|rendering| rendering.version > version) {
                 version = rendering.version;
                 // In parts: all pages share the entries, but the age differs.

@@ -21,7 +21,6 @@ pub(super) struct Telemetry {
     /// This service's own server.
     pub(super) own_monitor: Arc<dyn ServerMonitor>,
     pub(super) interval: Duration,
-    pub(super) is_writable: bool,
     pub(super) source: Option<ShownSource>,
     pub(super) dropped_log_lines: Option<Arc<AtomicU64>>,
     pub(super) threads: Threads,

@@ -2,9 +2,10 @@
 
 use httparse::Status;
 
-use super::host::is_authority;
-use super::preconditions::{Preconditions, Tags};
+use super::header_value::{append, check_host, lists, parse_length, read_tags, set, text};
+use super::preconditions::Preconditions;
 use super::response::{Code, Response};
+use super::target::Target;
 
 /// The maximum size of a request's line and headers: 16 KiB. Browsers send 1 to 2 KiB; nginx accepts 8 KiB a line.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
@@ -54,10 +55,6 @@ impl Head {
     }
 }
 
-fn malformed(message: &str) -> Response {
-    Response::error(Code::BadRequest, message)
-}
-
 /// Returns the head at the start of `received` and its length; `None` if it is incomplete.
 ///
 /// # Errors
@@ -79,11 +76,11 @@ pub(crate) fn parse(received: &[u8]) -> Result<Option<(usize, Head)>, Response> 
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(received) {
         // A recipient may accept a bare line feed as a line end (RFC 9112, section 2.2); others read it as a part of a value.
-        Ok(Status::Complete(len)) if has_bare_feed(&received[..len]) => Err(malformed(BARE_FEED)),
+        Ok(Status::Complete(len)) if has_bare_feed(&received[..len]) => Err(Response::bad_request(BARE_FEED)),
         Ok(Status::Complete(len)) if len <= MAX_HEAD => Ok(Some((len, read(&request)?))),
         Ok(Status::Partial) if received.len() < MAX_HEAD => Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(too_large(received)),
-        Err(error) => Err(malformed(explain(error))),
+        Err(error) => Err(Response::bad_request(explain(error))),
     }
 }
 
@@ -123,10 +120,15 @@ fn find_version(received: &[u8]) -> Option<(usize, [u8; 2])> {
     }
 }
 
+/// True if and only if a line of `head` ends in a line feed alone.
 fn has_bare_feed(head: &[u8]) -> bool {
     head.split_inclusive(|&byte| byte == b'\n').any(|line| !line.ends_with(b"\r\n"))
 }
 
+/// Returns what the server evaluates of a complete request.
+///
+/// # Errors
+/// The response to a request that is ambiguous, or that lacks what its version requires.
 fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
     let mut head = Head { method: request.method.unwrap_or_default().to_owned(), ..Head::default() };
     let is_newest = request.version == Some(1);
@@ -142,14 +144,21 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
                 check_host(host)?;
             }
             "transfer-encoding" => append(&mut codings, text(header)?),
+            // Equal ones may be accepted or refused (RFC 9110, section 8.6); no client needs to send two.
             "content-length" => {
-                let len = parse_length(text(header)?).ok_or_else(|| malformed("Content-Length is not a number"))?;
+                let len = parse_length(text(header)?)
+                    .ok_or_else(|| Response::bad_request("Content-Length is not a number"))?;
                 set(&mut length, len, "more than one Content-Length header")?;
             }
+            // HTTP/1.0's keep-alive is not supported (RFC 9112, section 9.3): each such request is the last one.
             "connection" => head.is_last |= lists(text(header)?, "close"),
+            // In HTTP/1.0 it has to be ignored (RFC 9110, section 10.1.1).
             "expect" => head.expects_continue |= is_newest && lists(text(header)?, "100-continue"),
+            // An EventSource sends exactly this value (WHATWG HTML, section 9.2).
             "accept" => head.accepts_events |= header.value.starts_with(b"text/event-stream"),
+            // `identity` is no encoding (RFC 9110, section 12.5.3).
             "content-encoding" if !header.value.eq_ignore_ascii_case(b"identity") => head.body_kind = BodyKind::Encoded,
+            // Only a PUT could store a part as the whole (RFC 9110, section 14.5).
             "content-range" if head.method == "PUT" => head.body_kind = BodyKind::Partial,
             "authorization" => {
                 set(&mut head.authorization, text(header)?.to_owned(), "more than one Authorization header")?;
@@ -165,9 +174,12 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
     head.content_length = length.unwrap_or(0);
     head.preconditions = Preconditions { if_match: read_tags(if_match)?, if_none_match: read_tags(if_none_match)? };
     if is_newest && head.host.is_none() {
-        return Err(malformed("the Host header is missing"));
+        return Err(Response::bad_request("the Host header is missing"));
     }
-    read_target(request.path.unwrap_or_default(), &mut head)?;
+    let target = Target::parse(request.path.unwrap_or_default(), head.method == "OPTIONS")?;
+    // The host of the target overrides the Host header (RFC 9112, section 3.2.2).
+    head.host = target.host.or(head.host);
+    (head.path, head.query, head.is_https) = (target.path, target.query, target.is_https);
     Ok(head)
 }
 
@@ -176,7 +188,7 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Response> {
 fn refuse_codings(codings: &str, is_valid: bool) -> Response {
     let message = "Transfer-Encoding is not supported: send Content-Length";
     if !is_valid {
-        malformed(message)
+        Response::bad_request(message)
     } else if codings.eq_ignore_ascii_case("chunked") {
         Response::error(Code::LengthRequired, message)
     } else {
@@ -184,79 +196,10 @@ fn refuse_codings(codings: &str, is_valid: bool) -> Response {
     }
 }
 
-/// Returns the value of a header that the server evaluates. It must be ASCII: the next program in a chain could interpret
-/// other bytes, and Unicode whitespace, differently. `httparse` has trimmed spaces and tabs.
-fn text<'b>(header: &httparse::Header<'b>) -> Result<&'b str, Response> {
-    let text = std::str::from_utf8(header.value).ok().filter(|text| text.is_ascii());
-    text.ok_or_else(|| malformed("the value of a header that this server evaluates is not ASCII"))
-}
-
-/// Sets the value of a header that may occur only once.
-fn set<T>(slot: &mut Option<T>, value: T, message: &str) -> Result<(), Response> {
-    slot.replace(value).map_or(Ok(()), |_| Err(malformed(message)))
-}
-
-/// True if and only if the list `value` contains `word`, in any case.
-fn lists(value: &str, word: &str) -> bool {
-    value.split(',').any(|item| item.trim_matches([' ', '\t']).eq_ignore_ascii_case(word))
-}
-
-/// Appends another line of a list header (RFC 9110, section 5.3).
-fn append(list: &mut Option<String>, value: &str) {
-    match list {
-        Some(list) => {
-            list.push_str(", ");
-            list.push_str(value);
-        }
-        None => *list = Some(value.to_owned()),
-    }
-}
-
-fn read_tags(list: Option<String>) -> Result<Option<Tags>, Response> {
-    let message = "If-Match or If-None-Match is malformed: write *, or tags in quotes separated by commas";
-    list.map(|list| Tags::parse(&list).ok_or_else(|| malformed(message))).transpose()
-}
-
-fn check_host(host: &str) -> Result<(), Response> {
-    if is_authority(host) { Ok(()) } else { Err(malformed("the host is neither a name nor an address")) }
-}
-
-/// Sets the path and query from `target`, and the host and scheme if `target` has them.
-fn read_target(target: &str, head: &mut Head) -> Result<(), Response> {
-    let mut target = target;
-    let is_scheme = |scheme: &str| ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme));
-    if target.contains('#') {
-        return Err(malformed("the target has a fragment: remove # and everything after it"));
-    }
-    // The absolute form, sent to proxies. Its host overrides the Host header (RFC 9112, section 3.2.2).
-    if let Some((scheme, rest)) = target.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
-        head.is_https = Some(scheme.len() == "https".len());
-        let (authority, path_and_query) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        if authority.is_empty() {
-            return Err(malformed("the target has no host"));
-        }
-        check_host(authority)?;
-        head.host = Some(authority.to_owned());
-        target = path_and_query;
-    } else if !target.starts_with('/') && (target, head.method.as_str()) != ("*", "OPTIONS") {
-        return Err(malformed("the target does not begin with /"));
-    }
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    // Only the absolute form may have an empty path (RFC 9110, section 4.2.3).
-    let path = if path.is_empty() { "/" } else { path };
-    (head.path, head.query) = (path.to_owned(), query.to_owned());
-    Ok(())
-}
-
-/// Returns the number that `value` writes in digits; `str::parse` would accept a sign, too. Saturates at `usize::MAX`.
-fn parse_length(value: &str) -> Option<usize> {
-    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| value.parse().unwrap_or(usize::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::protocol::preconditions::Tags;
 
     fn head(request: impl AsRef<[u8]>) -> Result<Head, Code> {
         let request = request.as_ref();
@@ -432,10 +375,5 @@ mod tests {
         // The end of the body is ambiguous.
         assert_eq!(coded("HTTP/1.0", "Transfer-Encoding: chunked"), Err(Code::BadRequest));
         assert_eq!(coded("HTTP/1.1", "Content-Length: 3\r\nTransfer-Encoding: chunked"), Err(Code::BadRequest));
-    }
-
-    #[test]
-    fn a_length_beyond_64_bits_saturates() {
-        assert_eq!(parse_length("99999999999999999999999"), Some(usize::MAX));
     }
 }

@@ -32,9 +32,11 @@ impl Hosts {
         let Some(host) = without_port(authority) else { return false };
         if let Some(address) = parse_address(host) {
             let matches = |own: &IpAddr| own.is_unspecified() || own.to_canonical() == address;
+            // The browser's end of a tunnel (`ssh -L`) is on loopback, whatever address the listener has.
             return address.is_loopback() || self.addresses.iter().any(matches);
         }
         let name = normalize(host);
+        // It always means this machine (RFC 6761, section 6.3): a foreign page cannot have it.
         name == "localhost" || self.names.contains(&name)
     }
 }

@@ -2,9 +2,11 @@
 
 pub(crate) mod event;
 pub(crate) mod head;
+mod header_value;
 pub(crate) mod host;
 pub(crate) mod preconditions;
 pub(crate) mod query;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod response_body;
+mod target;

@@ -139,6 +139,11 @@ impl Response {
         Self::new(code, Kind::Text, format!("{message}\n"))
     }
 
+    /// As [`error`](Self::error), with `400 Bad Request`.
+    pub(crate) fn bad_request(message: &str) -> Self {
+        Self::error(Code::BadRequest, message)
+    }
+
     /// Returns `200 OK` with `value` as JSON on one line.
     pub(crate) fn json<T: Serialize>(value: &T) -> Self {
         Self::new(Code::Ok, Kind::Json, to_json(value) + "\n")
@@ -212,6 +217,7 @@ impl Response {
 
     fn head(&self) -> String {
         let (number, phrase) = self.code.line();
+        // nosniff: a browser must not take a map's text for HTML. no-referrer: a link on the page reveals no internal host.
         let policy = self.policy.as_deref().unwrap_or(NO_POLICY);
         let cache = if self.is_cacheable { "no-cache" } else { "no-store" };
         format!(

@@ -10,7 +10,7 @@ use crate::backlog::Payload;
 #[derive(Debug, Clone)]
 pub(crate) enum ResponseBody {
     /// Written for this response; small.
-    Owned(Vec<u8>),
+    Owned(String),
     /// Compiled into the program.
     Static(&'static str),
     /// A range of a shared text.
@@ -40,7 +40,7 @@ impl ResponseBody {
 
     pub(crate) fn parts(&self) -> [&[u8]; 2] {
         match self {
-            Self::Owned(bytes) => [bytes, b""],
+            Self::Owned(text) => [text.as_bytes(), b""],
             Self::Static(text) => [text.as_bytes(), b""],
             Self::Shared(slice) => [&(*slice.text).as_ref().as_bytes()[slice.range.clone()], slice.tail.as_bytes()],
         }
@@ -55,15 +55,9 @@ impl ResponseBody {
     }
 }
 
-impl From<Vec<u8>> for ResponseBody {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Owned(bytes)
-    }
-}
-
 impl From<String> for ResponseBody {
     fn from(text: String) -> Self {
-        Self::Owned(text.into())
+        Self::Owned(text)
     }
 }
 

@@ -54,7 +54,7 @@ fn above_a_limit_only_health_checks_are_served() {
             assert!(response.body.contains(message) || request.starts_with("HEAD"), "{response:?}");
         }
         assert_eq!(rejected(&site, reason), 6, "{limit}");
-        site.server.wait_log(&format!("refused: {message}"));
+        site.server.wait_log(&format!("refused: {message}; raise {limit}"));
         assert!(streams.iter_mut().all(|stream| stream.next().is_some()), "the open streams continue");
         drop(streams);
         eventually("a free connection", || site.get("/map").code == 200);
