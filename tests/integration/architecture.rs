@@ -41,7 +41,6 @@ const KNOWN_CYCLES: &[&[&str]] = &[
         "benches/fanout/subscriber.rs",
         "benches/fanout/tree.rs",
     ],
-    &["benches/siege/observers.rs", "benches/support/map.rs"],
     &["benches/soak/server.rs", "benches/soak/steady.rs", "benches/soak/summary.rs"],
 ];
 
