@@ -41,7 +41,6 @@ const KNOWN_CYCLES: &[&[&str]] = &[
         "benches/fanout/subscriber.rs",
         "benches/fanout/tree.rs",
     ],
-    &["benches/soak/server.rs", "benches/soak/steady.rs", "benches/soak/summary.rs"],
 ];
 
 /// Library files whose messages name an option of a program, which is to be removed. Do not add to it.
