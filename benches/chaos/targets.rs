@@ -1,21 +1,39 @@
-//! The start and the end of faults.
+//! The servers that faults are injected into.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use rustix::process::Signal;
 
 use crate::fault::{Kind, Planned};
-use crate::outcome::{Goal, Outcome};
-use crate::site::{FAILOVER, Site};
+use crate::member::Member;
+use crate::outcome::Outcome;
+use crate::records::Records;
+use crate::store::Store;
 use crate::tree::{self, LEAVES, Level};
 
-impl Site {
-    /// Injects `planned`, one of the faults of `episode`.
-    pub fn begin(&mut self, planned: Planned, episode: &[Planned]) -> anyhow::Result<()> {
-        let (name, node, leaves) = match (planned.member, self.writer.term()) {
+/// The members of the tree, and Redis.
+pub struct Targets {
+    pub members: Vec<Member>,
+    pub store: Store,
+    records: Arc<Records>,
+    /// Members that were terminated and exited with another code than 0.
+    pub unclean: Vec<String>,
+}
+
+impl Targets {
+    /// Returns the targets. Restarts of leaves are recorded in `records`.
+    pub fn new(members: Vec<Member>, store: Store, records: &Arc<Records>) -> Self {
+        Self { members, store, records: Arc::clone(records), unclean: Vec::new() }
+    }
+
+    /// Returns the outcome of `planned`, one of the faults of `episode`, before its injection. `master` is the Redis node that is
+    /// written to.
+    pub fn prepare(&self, planned: Planned, episode: &[Planned], master: Option<usize>) -> anyhow::Result<Outcome> {
+        let (name, node, leaves) = match (planned.member, master) {
             (Some(member), _) => (self.members[member].name.clone(), None, tree::leaves_of(member)),
-            (None, Some(term)) => (format!("redis-{}", term.node + 1), Some(term.node), (0..LEAVES).collect()),
+            (None, Some(node)) => (format!("redis-{}", node + 1), Some(node), (0..LEAVES).collect()),
             (None, None) => bail!("there was no master yet"),
         };
         let concerned = match (planned.kind, planned.member) {
@@ -33,30 +51,27 @@ impl Site {
             self.members[*member].log.is_up() && !episode.iter().any(|other| interferes(other, *member))
         };
         let watchers = concerned.into_iter().filter(is_free).collect();
-        self.log(&format!("{name}: {}", planned.kind.name()));
-        let (begun, healed, goal, back) = (Instant::now(), None, None, None);
-        let (by_members, by_followers) = (Vec::new(), Vec::new());
-        self.inject(planned, node)?;
-        self.active.push(Outcome {
+        Ok(Outcome {
             planned,
             name,
             node,
             leaves,
             watchers,
-            begun,
-            healed,
-            goal,
-            back,
-            by_members,
-            by_followers,
+            begun: Instant::now(),
+            healed: None,
+            goal: None,
+            back: None,
+            by_members: Vec::new(),
+            by_followers: Vec::new(),
             late: Duration::ZERO,
-        });
-        Ok(())
+        })
     }
 
-    fn inject(&mut self, planned: Planned, node: Option<usize>) -> anyhow::Result<()> {
-        let root = self.members[0].host.addr;
-        if let Some(node) = node {
+    /// Injects the fault of `outcome`.
+    pub fn inject(&mut self, outcome: &Outcome) -> anyhow::Result<()> {
+        let planned = outcome.planned;
+        if let Some(node) = outcome.node {
+            let root = self.members[0].host.addr;
             return match planned.kind {
                 Kind::KillMaster => self.store.signal(node, Signal::KILL),
                 Kind::StopMaster => self.store.signal(node, Signal::STOP),
@@ -77,43 +92,19 @@ impl Site {
         }
     }
 
-    /// Ends the faults whose duration has passed.
-    pub fn heal_due(&mut self) -> anyhow::Result<()> {
-        for index in 0..self.active.len() {
-            let outcome = &self.active[index];
-            let lasts = outcome.planned.lasts;
-            let is_over = match (outcome.node, outcome.goal) {
-                (None, _) => outcome.begun.elapsed() >= lasts,
-                (Some(_), Some(goal)) => goal.since.elapsed() >= lasts,
-                (Some(_), None) => outcome.begun.elapsed() >= FAILOVER,
-            };
-            if outcome.healed.is_none() && is_over {
-                self.heal(index)?;
-            }
+    /// Ends the fault of `outcome`.
+    pub fn heal(&mut self, outcome: &Outcome) -> anyhow::Result<()> {
+        let kind = outcome.planned.kind;
+        match (kind, outcome.planned.member, outcome.node) {
+            (Kind::Kill | Kind::Terminate, Some(member), _) => self.restart(member, kind),
+            (Kind::Stop, Some(member), _) => self.members[member].signal(Signal::CONT),
+            (Kind::Unplug, Some(member), _) => self.members[member].host.set_plugged(true),
+            (_, Some(member), _) => self.members[member].host.reconnect(),
+            (Kind::KillMaster, None, Some(node)) => self.store.restart(node),
+            (Kind::StopMaster, None, Some(node)) => self.store.signal(node, Signal::CONT),
+            (_, None, Some(node)) => self.store.reconnect(node),
+            (_, None, None) => Ok(()),
         }
-        Ok(())
-    }
-
-    fn heal(&mut self, index: usize) -> anyhow::Result<()> {
-        let Outcome { planned, node, name, .. } = &self.active[index];
-        let (planned, node) = (*planned, *node);
-        self.log(&format!("{name}: no longer {}", planned.kind.name()));
-        match (planned.kind, planned.member, node) {
-            (Kind::Kill | Kind::Terminate, Some(member), _) => self.restart(member, planned.kind)?,
-            (Kind::Stop, Some(member), _) => self.members[member].signal(Signal::CONT)?,
-            (Kind::Unplug, Some(member), _) => self.members[member].host.set_plugged(true)?,
-            (_, Some(member), _) => self.members[member].host.reconnect()?,
-            (Kind::KillMaster, None, Some(node)) => self.store.restart(node)?,
-            (Kind::StopMaster, None, Some(node)) => self.store.signal(node, Signal::CONT)?,
-            (_, None, Some(node)) => self.store.reconnect(node)?,
-            (_, None, None) => {}
-        }
-        let number = self.published.newest().unwrap_or(0);
-        let outcome = &mut self.active[index];
-        outcome.healed = Some(Instant::now());
-        // If no other master was elected, the old one continues.
-        outcome.goal.get_or_insert(Goal { since: Instant::now(), number });
-        Ok(())
     }
 
     /// Restarts a member that was killed or terminated.

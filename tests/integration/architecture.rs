@@ -29,7 +29,6 @@ const INNER: &[&str] = &["http/protocol"];
 const KNOWN_CYCLES: &[&[&str]] = &[
     // One type, `Connection`, with its methods in three files.
     &["src/connection/ending.rs", "src/connection/mod.rs", "src/connection/payload.rs"],
-    &["benches/chaos/injection.rs", "benches/chaos/site.rs"],
     &[
         "benches/fanout/figure.rs",
         "benches/fanout/http_only_server.rs",
