@@ -15,6 +15,7 @@
 #[path = "../../tests/integration/support/authority.rs"]
 mod authority;
 mod change;
+mod command_line;
 mod figure;
 mod floor;
 mod http_load;

@@ -49,7 +49,7 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     let mut publisher = server.publisher(scenario.size)?;
     // The first client finds a map, and one-time costs of the server are not counted for the clients.
     let mut probe = Load::new(kind, &publisher, 1)?;
-    probe.connect(&Burst { clients: 1, stalled: 0, ..scenario.burst(&server) })?;
+    probe.connect(&Burst { clients: 1, stalled: 0, ..burst(scenario, &server) })?;
     probe.settle(&mut publisher)?;
     drop(probe);
     let mut load = Load::new(kind, &publisher, scenario.clients)?;
@@ -95,16 +95,10 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
-impl Scenario {
-    fn burst(&self, server: &Server) -> Burst {
-        Burst {
-            target: server.addr(),
-            clients: self.clients,
-            stalled: self.stalled,
-            rate: self.connect_rate,
-            patience: PATIENCE,
-        }
-    }
+/// Returns how the clients of `scenario` connect to `server`.
+fn burst(scenario: &Scenario, server: &Server) -> Burst {
+    let Scenario { clients, stalled, connect_rate, .. } = *scenario;
+    Burst { target: server.addr(), clients, stalled, rate: connect_rate, patience: PATIENCE }
 }
 
 /// The clients, and the messages that they received.
@@ -193,7 +187,7 @@ impl Load {
         figures: &mut Figures,
     ) -> anyhow::Result<()> {
         let (cpu, retries) = (server.cpu()?, netstat::tcp_counter("TCPSynRetrans")?);
-        self.connect(&scenario.burst(server))?;
+        self.connect(&burst(scenario, server))?;
         if kind.sends_first_map() {
             self.wait_delivered(1, PATIENCE)?;
         }
