@@ -1,7 +1,7 @@
 //! Measures what a change costs a server with thousands of clients, compared with the minimum cost and with other servers.
 //!
 //! ```text
-//! cargo bench --bench fanout                               # the table, in about four minutes
+//! cargo bench --bench fanout                               # the table, in about five minutes
 //! cargo bench --bench fanout -- --quick                    # only checks that it works
 //! cargo bench --bench fanout -- --scenario changes --clients 2000 --size 1KiB --rate 10 --rounds 5
 //! cargo bench --bench fanout -- --scenario changes --servers floor,mapcast,redis,nats,mosquitto --clients 1000,9000
@@ -21,6 +21,7 @@ mod floor;
 mod http_load;
 mod http_only_server;
 mod kind;
+mod memory;
 mod peer;
 mod recovery;
 mod report;

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::change::Publisher;
 use crate::command_line::command_line;
 use crate::kind::Kind;
+use crate::memory;
 use crate::peer::mosquitto;
 use crate::scenario::Scenario;
 
@@ -154,11 +155,7 @@ impl Server {
 
     /// Returns its resident memory in bytes.
     pub fn resident(&self) -> anyhow::Result<u64> {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("the server has exited")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-        Ok(kib.context("no VmRSS in /proc/PID/status")? * 1024)
+        memory::resident(self.child.id())
     }
 
     /// Sends SIGTERM, as a service manager does.
