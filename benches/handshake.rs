@@ -88,7 +88,7 @@ fn compare(name: &str, files: &Files, authority: &Authority, connections: usize)
             for is_tls in [false, true] {
                 let mut server = Process::start(kind, is_tls.then_some(files))?;
                 let config = is_tls.then_some(&client);
-                rounds.entry((kind, is_tls)).or_default().push(server.cpu_a_connection(config, connections)?);
+                rounds.entry((kind, is_tls)).or_default().push(server.cpu_per_connection(config, connections)?);
             }
         }
     }
@@ -151,7 +151,7 @@ impl Process {
         Ok(())
     }
 
-    fn cpu_a_connection(&mut self, tls: Option<&Arc<ClientConfig>>, connections: usize) -> anyhow::Result<f64> {
+    fn cpu_per_connection(&mut self, tls: Option<&Arc<ClientConfig>>, connections: usize) -> anyhow::Result<f64> {
         (0..WARM_UP).try_for_each(|_| visit(self.addr, tls))?;
         let before: Duration = self.clock.now()?.into();
         (0..connections).try_for_each(|_| visit(self.addr, tls))?;

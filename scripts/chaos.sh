@@ -14,7 +14,7 @@ seconds=${1-600}
 seed=${2-}
 [[ $seconds =~ ^[1-9][0-9]*$ && $seed =~ ^[0-9]*$ ]] || { echo "usage: $0 [SECONDS [SEED]]" >&2; exit 2; }
 
-skip() { echo "chaos: skipped: $1"; exit 77; }
+skip() { echo "chaos: skipped: $1" >&2; exit 77; }
 [ "$(id -u)" = 0 ] || skip "not root"
 for command in ip mount nft nsenter redis-server setpriv unshare; do
     command -v "$command" >/dev/null || skip "no $command"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Compares mapcast with Redis, NATS and Mosquitto (on Debian: redis-server, nats-server, mosquitto) in about eight minutes. It
+# Compares mapcast with Redis, NATS and Mosquitto (on Debian: redis-server, nats-server, mosquitto) in about ten minutes. It
 # prints a table at the usual load, then sweeps the number of clients and draws the plots in docs/plots. Servers that are not
 # installed are skipped. The bench starts each server on a free port of 127.0.0.1. The servers are killed when the bench exits.
+# The table has the memory of each server's process and the kernel's, and what the machine has less of, per client.
 #
 #   scripts/compare-peers.sh            # everything
 #   scripts/compare-peers.sh --quick    # only checks that it works; takes a minute and leaves the plots unchanged
@@ -29,8 +30,8 @@ done
 
 bench=$(cargo bench --bench fanout --no-run --message-format=json-render-diagnostics |
     sed -n 's/.*"executable":"\([^"]*\/fanout-[^"]*\)".*/\1/p')
-# In the foreground, so that Ctrl-C reaches it. Takes 3 and 5 minutes.
-fanout() { timeout --foreground 420 "$bench" --servers "$servers" "$@"; }
+# In the foreground, so that Ctrl-C reaches it. Takes 4 and 6 minutes.
+fanout() { timeout --foreground 600 "$bench" --servers "$servers" "$@"; }
 
 if [ -n "$quick" ]; then
     fanout --quick --scenario changes --scenario large

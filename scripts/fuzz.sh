@@ -17,7 +17,7 @@ fi
 export RUSTC_BOOTSTRAP=1
 sanitizer=${SANITIZER:-none}
 
-# Prints one progress line of libFuzzer every ten seconds, and all other lines.
+# Prints one progress line of libFuzzer every ten seconds, and all other lines, on standard error as libFuzzer does.
 progress() {
     local target=$1 next=0 line
     while IFS= read -r line; do
@@ -25,7 +25,7 @@ progress() {
             '#'*) [ "$SECONDS" -ge "$next" ] || continue; next=$((SECONDS + 10)) ;;
             INFO:* | WARNING:* | *'# Uses:'* | '###### '*) continue ;;
         esac
-        printf '%s: %s\n' "$target" "$line"
+        printf '%s: %s\n' "$target" "$line" >&2
     done
 }
 

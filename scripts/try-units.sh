@@ -23,7 +23,7 @@ for unit in "$units"/*; do
     sed 's|/usr/bin/mapcast-server|/mnt/mapcast-server|' "$unit" >"$work/$(basename "$unit")"
 done
 
-# The checks, one line each. That systemd runs this script as a service.
+# The checks, one line each. The separate systemd runs this script as a service.
 cat >"$work/checks.sh" <<'CHECKS'
 status=0
 check() { if [ "$2" = "$3" ]; then echo "ok: $1"; else echo "FAIL: $1: $2 instead of $3"; status=1; fi; }

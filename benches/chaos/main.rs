@@ -32,7 +32,6 @@
 mod clients;
 mod fault;
 mod followers;
-mod injection;
 mod interrupt;
 mod member;
 mod network;
@@ -44,6 +43,7 @@ mod staleness;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
+mod targets;
 mod timing;
 mod tree;
 mod writer;

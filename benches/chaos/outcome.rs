@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::fault::Planned;
+use crate::timing::FAILOVER;
 
 /// The goal of a recovery.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,24 @@ impl Outcome {
     pub fn may_delay(&self, leaf: usize) -> bool {
         let is_over = if self.node.is_some() { self.back.is_some() } else { self.healed.is_some() };
         !is_over && self.leaves.contains(&leaf)
+    }
+
+    /// Returns true if and only if its fault must end now.
+    pub fn is_due(&self) -> bool {
+        let lasts = self.planned.lasts;
+        let is_over = match (self.node, self.goal) {
+            (None, _) => self.begun.elapsed() >= lasts,
+            (Some(_), Some(goal)) => goal.since.elapsed() >= lasts,
+            (Some(_), None) => self.begun.elapsed() >= FAILOVER,
+        };
+        self.healed.is_none() && is_over
+    }
+
+    /// Records that its fault has ended. `newest` is the newest map.
+    pub fn set_healed(&mut self, newest: u64) {
+        self.healed = Some(Instant::now());
+        // If no other master was elected, the old one continues.
+        self.goal.get_or_insert(Goal { since: Instant::now(), number: newest });
     }
 
     /// Returns how long it lasted, or has lasted so far.

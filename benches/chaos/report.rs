@@ -38,7 +38,7 @@ pub fn print(site: &Site) -> usize {
     check_clients(site, &checks);
     checks.zero(MEMBERS, "panics", site.panics(), "");
     checks.zero(MEMBERS, "unexpected exits", site.unexpected_exits.len() as u64, detail(&site.unexpected_exits));
-    checks.note(MEMBERS, "shutdowns that disconnected clients", site.unclean.len() as f64, "");
+    checks.note(MEMBERS, "shutdowns that disconnected clients", site.targets.unclean.len() as f64, "");
     checks.at_most(QUIET_CLIENTS, "longest without the newest map", seconds(site.quiet.worst), seconds(LATE), "s");
     checks.zero(QUIET_CLIENTS, "clients without the last map", site.quiet.lost as u64, "");
     checks.note(QUIET_CLIENTS, "time in which the machine was too busy for checks", seconds(site.quiet.busy), "s");

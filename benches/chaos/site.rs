@@ -10,13 +10,13 @@ use crate::clients::Clients;
 use crate::fault::{Kind, Planned};
 use crate::followers::Followers;
 use crate::interrupt;
-use crate::member::Member;
 use crate::outcome::{Goal, Outcome};
 use crate::records::{Records, View};
 use crate::staleness::Staleness;
 use crate::store::Store;
 use crate::support::map::Published;
-use crate::timing::{INTERVAL, PERIOD};
+use crate::targets::Targets;
+use crate::timing::{FAILOVER, INTERVAL, PERIOD};
 use crate::tree::{self, LEAVES, Level};
 use crate::writer::Writer;
 
@@ -29,9 +29,6 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// The longest time until all clients have a first map.
 const CONNECT: Duration = Duration::from_secs(40);
-
-/// The longest time for the sentinels to elect another master. They retry after twice their failover time.
-pub const FAILOVER: Duration = Duration::from_secs(40);
 
 /// How long to wait for clients after the last fault has ended. Clients that are not back then are lost.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -71,8 +68,7 @@ pub struct Site {
     clients: Clients,
     followers: Followers,
     pub writer: Writer,
-    pub members: Vec<Member>,
-    pub store: Store,
+    pub targets: Targets,
     pub records: Arc<Records>,
     pub published: Arc<Published>,
     /// Faults whose clients are not back.
@@ -82,8 +78,6 @@ pub struct Site {
     pub quiet: Quiet,
     /// Members that exited unexpectedly.
     pub unexpected_exits: Vec<String>,
-    /// Members that were terminated and exited with another code than 0.
-    pub unclean: Vec<String>,
     updated_at: Instant,
 }
 
@@ -100,15 +94,15 @@ impl Site {
         let followers = Followers::start(&leaves, FOLLOWERS, &records)?;
         let clients = Clients::start(leaves, each, ROAMING, &records, seed)?;
         let (active, outcomes, staleness) = (Vec::new(), Vec::new(), Default::default());
-        let (unexpected_exits, unclean, quiet) = (Vec::new(), Vec::new(), Quiet::default());
+        let (unexpected_exits, quiet) = (Vec::new(), Quiet::default());
+        let targets = Targets::new(members, store, &records);
         let updated_at = Instant::now();
         let mut site = Self {
             began,
             clients,
             followers,
             writer,
-            members,
-            store,
+            targets,
             records,
             published,
             active,
@@ -116,7 +110,6 @@ impl Site {
             staleness,
             quiet,
             unexpected_exits,
-            unclean,
             updated_at,
         };
         let deadline = Instant::now() + CONNECT;
@@ -156,11 +149,33 @@ impl Site {
         Ok(())
     }
 
+    /// Injects `planned`, one of the faults of `episode`.
+    fn begin(&mut self, planned: Planned, episode: &[Planned]) -> anyhow::Result<()> {
+        let outcome = self.targets.prepare(planned, episode, self.writer.term().map(|term| term.node))?;
+        self.log(&format!("{}: {}", outcome.name, planned.kind.name()));
+        self.targets.inject(&outcome)?;
+        self.active.push(outcome);
+        Ok(())
+    }
+
+    /// Ends the faults whose duration has passed.
+    fn heal_due(&mut self) -> anyhow::Result<()> {
+        for index in 0..self.active.len() {
+            let outcome = &self.active[index];
+            if outcome.is_due() {
+                self.log(&format!("{}: no longer {}", outcome.name, outcome.planned.kind.name()));
+                self.targets.heal(outcome)?;
+                self.active[index].set_healed(self.published.newest().unwrap_or(0));
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until the sentinels are ready for a failover. Returns false if they do not become so in time.
     pub fn wait_failover_possible(&mut self) -> anyhow::Result<bool> {
         let deadline = Instant::now() + FAILOVER;
         while !interrupt::is_requested() && Instant::now() < deadline {
-            if self.writer.term().is_some_and(|term| self.store.can_fail_over(term.node)) {
+            if self.writer.term().is_some_and(|term| self.targets.store.can_fail_over(term.node)) {
                 return Ok(true);
             }
             self.run_for(Duration::from_millis(500))?;
@@ -199,7 +214,7 @@ impl Site {
 
     /// Threads of servers that have panicked.
     pub fn panics(&self) -> u64 {
-        self.members.iter().map(|member| member.log.panics()).sum()
+        self.targets.members.iter().map(|member| member.log.panics()).sum()
     }
 
     /// Changes that were acknowledged.
@@ -247,7 +262,7 @@ impl Site {
     }
 
     fn check_processes(&mut self) -> anyhow::Result<()> {
-        for index in 0..self.members.len() {
+        for index in 0..self.targets.members.len() {
             let is_expected = |outcome: &Outcome| {
                 outcome.planned.member == Some(index)
                     && outcome.healed.is_none()
@@ -256,16 +271,16 @@ impl Site {
             if self.active.iter().any(is_expected) {
                 continue;
             }
-            if let Some(status) = self.members[index].end()? {
-                let exit = format!("{}: {status}", self.members[index].name);
+            if let Some(status) = self.targets.members[index].end()? {
+                let exit = format!("{}: {status}", self.targets.members[index].name);
                 eprintln!("FAIL: {exit}");
                 self.unexpected_exits.push(exit);
-                self.restart(index, Kind::Kill)?;
+                self.targets.restart(index, Kind::Kill)?;
             }
         }
         let is_expected = |outcome: &Outcome| outcome.planned.kind == Kind::KillMaster && outcome.healed.is_none();
         let killed = self.active.iter().find(|outcome| is_expected(outcome)).and_then(|outcome| outcome.node);
-        match self.store.ended(killed)? {
+        match self.targets.store.ended(killed)? {
             Some(name) => bail!("{name} has exited"),
             None => Ok(()),
         }
@@ -305,7 +320,7 @@ impl Site {
     fn finish(&mut self, is_over: impl Fn(&Outcome) -> bool) {
         for mut outcome in self.active.extract_if(.., |outcome| is_over(outcome)) {
             let noticed = |member: &usize| {
-                self.members[*member]
+                self.targets.members[*member]
                     .log
                     .lost_since(outcome.begun)
                     .map(|at| at.saturating_duration_since(outcome.begun))
@@ -321,7 +336,7 @@ impl Site {
     }
 
     /// Prints a line of progress.
-    pub fn log(&self, text: &str) {
+    fn log(&self, text: &str) {
         eprintln!("{:.1} s: {text}", self.began.elapsed().as_secs_f64());
     }
 }

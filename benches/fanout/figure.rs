@@ -36,7 +36,14 @@ pub enum Figure {
     GapP50,
     GapP99,
     GapMax,
-    Memory,
+    /// The growth of the server's resident memory from before the clients connect until the end of the measurement.
+    ResidentMemory,
+    /// The growth of the kernel's memory from before the clients connect until all are connected and idle: for the server's
+    /// threads, and for both ends of each connection, because the clients run on the same machine.
+    KernelMemory,
+    /// The growth of all memory in use on this machine in the same time: that of the server, the kernel's, and the clients' own.
+    /// What other programs take or release meanwhile is part of it.
+    MachineMemory,
     Requests,
     HttpCpu,
     IdleCpu,
@@ -77,7 +84,9 @@ impl Figure {
             Self::GapP50 => "gap p50, ms",
             Self::GapP99 => "gap p99, ms",
             Self::GapMax => "gap max, ms",
-            Self::Memory => "resident memory per client, KiB",
+            Self::ResidentMemory => "resident memory per client, KiB",
+            Self::KernelMemory => "kernel memory per client, KiB",
+            Self::MachineMemory => "machine memory per client, KiB",
             Self::Requests => "HTTP requests per second",
             Self::HttpCpu => "CPU of HTTP, ms per second",
             Self::IdleCpu => "CPU while idle, ms",

@@ -1,6 +1,15 @@
-//! The servers that are compared.
+//! The servers that are compared: their names, what they send by themselves, and their protocols.
+
+use std::env;
+use std::sync::Arc;
 
 use clap::ValueEnum;
+use rustls::ClientConfig;
+
+use crate::change::Wrap;
+use crate::peer::{mosquitto, nats, redis};
+use crate::secure;
+use crate::support::wire::{Frames, Wire};
 
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -46,5 +55,55 @@ impl Kind {
     /// Returns true if and only if it repeats an unchanged map by itself.
     pub fn repeats(self) -> bool {
         self.sends_first_map()
+    }
+
+    /// Returns the protocol of its clients, with payloads of at most `max` bytes.
+    pub fn wire(self, max: usize) -> Box<dyn Wire> {
+        match self {
+            Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash => Box::new(Frames { max }),
+            Self::Redis => Box::new(redis::RedisWire { max }),
+            Self::Nats => Box::new(nats::NatsWire { max }),
+            Self::Mosquitto => Box::new(mosquitto::MqttWire { max }),
+        }
+    }
+
+    /// Returns the TLS configuration of its clients, if they use TLS.
+    pub fn tls(self) -> anyhow::Result<Option<Arc<ClientConfig>>> {
+        if self == Self::MapcastTls { secure::client().map(Some) } else { Ok(None) }
+    }
+
+    /// Returns the first bytes of a publisher, and the form of a change.
+    pub fn publishing(self) -> (&'static [u8], Wrap) {
+        match self {
+            Self::Floor | Self::Mapcast | Self::MapcastTls => (&[], |payload| [payload, b"\n"].concat()),
+            // The publisher of its parent.
+            Self::Relay => Self::Mapcast.publishing(),
+            Self::Hash => (&[], redis::publish_hash),
+            Self::Redis => (&[], redis::publish),
+            Self::Nats => (nats::HELLO.as_bytes(), nats::publish),
+            Self::Mosquitto => (&mosquitto::CONNECT, mosquitto::publish),
+        }
+    }
+
+    /// Returns the program that it needs if this machine does not have it.
+    pub fn missing(self) -> Option<&'static str> {
+        let program = match self {
+            Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay => return None,
+            Self::Hash | Self::Redis => "redis-server",
+            Self::Nats => "nats-server",
+            Self::Mosquitto => "mosquitto",
+        };
+        let path = env::var_os("PATH").unwrap_or_default();
+        let is_there = env::split_paths(&path).any(|directory| directory.join(program).is_file());
+        (!is_there).then_some(program)
+    }
+
+    /// Returns the kind of its upstream, if it has one.
+    pub fn upstream(self) -> Option<Self> {
+        match self {
+            Self::Relay => Some(Self::Mapcast),
+            Self::Hash => Some(Self::Redis),
+            _ => None,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Measures what a change costs a server with thousands of clients, compared with the minimum cost and with other servers.
 //!
 //! ```text
-//! cargo bench --bench fanout                               # the table, in about four minutes
+//! cargo bench --bench fanout                               # the table, in about five minutes
 //! cargo bench --bench fanout -- --quick                    # only checks that it works
 //! cargo bench --bench fanout -- --scenario changes --clients 2000 --size 1KiB --rate 10 --rounds 5
 //! cargo bench --bench fanout -- --scenario changes --servers floor,mapcast,redis,nats,mosquitto --clients 1000,9000
@@ -15,11 +15,13 @@
 #[path = "../../tests/integration/support/authority.rs"]
 mod authority;
 mod change;
+mod command_line;
 mod figure;
 mod floor;
 mod http_load;
 mod http_only_server;
 mod kind;
+mod memory;
 mod peer;
 mod recovery;
 mod report;
@@ -43,7 +45,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use mapcast::display::units::{parse_duration, parse_size};
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -138,11 +140,12 @@ fn main() -> anyhow::Result<()> {
         }
         let http_load = scenario.http_load.map_or(0, |demand| demand.streams as u64);
         let wanted = scenario.clients as u64 + http_load + SPARE_DESCRIPTORS;
-        ensure!(
-            descriptors.is_none_or(|limit| limit >= wanted),
-            "{} clients need {wanted} descriptors, but the limit is {descriptors:?}; raise it with ulimit -Hn",
-            scenario.clients
-        );
+        if let Some(limit) = descriptors.filter(|limit| *limit < wanted) {
+            let clients = scenario.clients;
+            bail!(
+                "cannot run {clients} clients: the descriptor limit is {limit}; raise it to {wanted} with ulimit -Hn"
+            );
+        }
         outcomes.push(measure(scenario, &mut failures));
     }
     println!("{}", Table(&outcomes));
@@ -194,7 +197,7 @@ fn play(role: Role, options: &Options) -> anyhow::Result<()> {
     match role {
         Role::Floor => floor::run(options.addr.context("no address to listen on")?),
         Role::Exec => {
-            let [program, args @ ..] = options.command.as_slice() else { anyhow::bail!("no command to execute") };
+            let [program, args @ ..] = options.command.as_slice() else { bail!("no command to execute") };
             // Returns only if it fails.
             Err(Command::new(program).args(args).exec()).with_context(|| program.display().to_string())
         }

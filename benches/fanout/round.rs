@@ -13,6 +13,7 @@ use crate::figure::{Figure, Figures};
 use crate::http_load::HttpLoad;
 use crate::http_only_server::HttpOnlyServer;
 use crate::kind::Kind;
+use crate::memory::{self, Machine};
 use crate::recovery;
 use crate::scenario::{Scenario, Work};
 use crate::server::Server;
@@ -49,14 +50,24 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     let mut publisher = server.publisher(scenario.size)?;
     // The first client finds a map, and one-time costs of the server are not counted for the clients.
     let mut probe = Load::new(kind, &publisher, 1)?;
-    probe.connect(&Burst { clients: 1, stalled: 0, ..scenario.burst(&server) })?;
+    probe.connect(&Burst { clients: 1, stalled: 0, ..burst(scenario, &server) })?;
     probe.settle(&mut publisher)?;
     drop(probe);
     let mut load = Load::new(kind, &publisher, scenario.clients)?;
     let mut figures = Figures::new();
-    let idle_memory = server.resident()?;
+    let resident = server.resident()?;
+    // A stalled client is not idle: the kernel keeps what it does not read. The stop is measured without memory.
+    let has_machine_memory = scenario.stalled == 0 && scenario.work != Work::Stop;
+    let before = has_machine_memory.then(|| load.measure_memory()).transpose()?;
     load.measure_connecting(kind, &server, scenario, &mut figures)?;
     load.settle(&mut publisher)?;
+    if let Some(before) = before {
+        load.wait_quiet()?;
+        let after = load.measure_memory()?;
+        let growth = |less: u64, more: u64| (more as f64 - less as f64) / 1024.0 / load.clients();
+        figures.insert(Figure::KernelMemory, growth(before.kernel, after.kernel));
+        figures.insert(Figure::MachineMemory, growth(after.available, before.available));
+    }
     let http_only = match (scenario.work, scenario.http_load, server.page()) {
         (Work::Changes(rate), Some(_), None) => Some(HttpOnlyServer::start(scenario, rate)?),
         _ => None,
@@ -86,8 +97,8 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     if scenario.work != Work::Stop {
         let over = load.swarm.counts().over();
         ensure!(over == 0, "{over} of {} clients were lost: {:?}", scenario.clients, load.swarm.counts());
-        figures
-            .insert(Figure::Memory, (server.resident()?.saturating_sub(idle_memory)) as f64 / 1024.0 / load.clients());
+        let growth = server.resident()?.saturating_sub(resident);
+        figures.insert(Figure::ResidentMemory, growth as f64 / 1024.0 / load.clients());
     }
     ensure!(load.tally.wrong == 0, "{} payloads were broken, or older than what the client had", load.tally.wrong);
     // Before the clients disconnect, so that this causes no work.
@@ -95,16 +106,10 @@ pub fn run(kind: Kind, scenario: &Scenario) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
-impl Scenario {
-    fn burst(&self, server: &Server) -> Burst {
-        Burst {
-            target: server.addr(),
-            clients: self.clients,
-            stalled: self.stalled,
-            rate: self.connect_rate,
-            patience: PATIENCE,
-        }
-    }
+/// Returns how the clients of `scenario` connect to `server`.
+fn burst(scenario: &Scenario, server: &Server) -> Burst {
+    let Scenario { clients, stalled, connect_rate, .. } = *scenario;
+    Burst { target: server.addr(), clients, stalled, rate: connect_rate, patience: PATIENCE }
 }
 
 /// The clients, and the messages that they received.
@@ -185,6 +190,11 @@ impl Load {
         }
     }
 
+    /// Measures the memory of the machine. Reads meanwhile, so that the kernel keeps no repeats.
+    fn measure_memory(&mut self) -> anyhow::Result<Machine> {
+        memory::settled(|pause| self.read_for(pause))
+    }
+
     fn measure_connecting(
         &mut self,
         kind: Kind,
@@ -193,7 +203,7 @@ impl Load {
         figures: &mut Figures,
     ) -> anyhow::Result<()> {
         let (cpu, retries) = (server.cpu()?, netstat::tcp_counter("TCPSynRetrans")?);
-        self.connect(&scenario.burst(server))?;
+        self.connect(&burst(scenario, server))?;
         if kind.sends_first_map() {
             self.wait_delivered(1, PATIENCE)?;
         }

@@ -5,123 +5,22 @@ use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use mapcast::Shutdown;
 use nix::time::ClockId;
 use rustix::process::{Pid, Signal, kill_process};
-use rustls::ClientConfig;
 
-use crate::change::{Publisher, Wrap};
+use crate::change::Publisher;
+use crate::command_line::command_line;
 use crate::kind::Kind;
-use crate::peer::{mosquitto, nats, redis};
+use crate::memory;
+use crate::peer::mosquitto;
 use crate::scenario::Scenario;
-use crate::secure;
-use crate::support::wire::{Frames, Wire};
-
-/// The measured program.
-const MAPCAST: &str = env!("CARGO_BIN_EXE_mapcast-server");
 
 /// The longest time for a server to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Connections that a server must hold in addition to the clients.
-const SPARE_CONNECTIONS: usize = 16;
-
-impl Kind {
-    /// Returns the protocol of its clients, with payloads of at most `max` bytes.
-    pub fn wire(self, max: usize) -> Box<dyn Wire> {
-        match self {
-            Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash => Box::new(Frames { max }),
-            Self::Redis => Box::new(redis::RedisWire { max }),
-            Self::Nats => Box::new(nats::NatsWire { max }),
-            Self::Mosquitto => Box::new(mosquitto::MqttWire { max }),
-        }
-    }
-
-    /// Returns the TLS configuration of its clients, if they use TLS.
-    pub fn tls(self) -> anyhow::Result<Option<Arc<ClientConfig>>> {
-        if self == Self::MapcastTls { secure::client().map(Some) } else { Ok(None) }
-    }
-
-    /// Returns the first bytes of a publisher, and the form of a change.
-    fn publishing(self) -> (&'static [u8], Wrap) {
-        match self {
-            Self::Floor | Self::Mapcast | Self::MapcastTls => (&[], |payload| [payload, b"\n"].concat()),
-            // The publisher of its parent.
-            Self::Relay => Self::Mapcast.publishing(),
-            Self::Hash => (&[], redis::publish_hash),
-            Self::Redis => (&[], redis::publish),
-            Self::Nats => (nats::HELLO.as_bytes(), nats::publish),
-            Self::Mosquitto => (&mosquitto::CONNECT, mosquitto::publish),
-        }
-    }
-
-    /// Returns the program that it needs if this machine does not have it.
-    pub fn missing(self) -> Option<&'static str> {
-        let program = match self {
-            Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay => return None,
-            Self::Hash | Self::Redis => "redis-server",
-            Self::Nats => "nats-server",
-            Self::Mosquitto => "mosquitto",
-        };
-        let path = env::var_os("PATH").unwrap_or_default();
-        let is_there = env::split_paths(&path).any(|directory| directory.join(program).is_file());
-        (!is_there).then_some(program)
-    }
-
-    /// Returns the kind of its upstream, if it has one.
-    fn upstream(self) -> Option<Self> {
-        match self {
-            Self::Relay => Some(Self::Mapcast),
-            Self::Hash => Some(Self::Redis),
-            _ => None,
-        }
-    }
-
-    fn command(
-        self,
-        addr: SocketAddr,
-        page: Option<SocketAddr>,
-        upstream: Option<SocketAddr>,
-        scenario: &Scenario,
-    ) -> Vec<String> {
-        let most = scenario.clients + SPARE_CONNECTIONS;
-        let interval = format!("{}ms", scenario.interval.as_millis());
-        let source = match (self, upstream) {
-            (Self::Relay, Some(parent)) => format!("tcp://{parent}?format=json"),
-            (Self::Hash, Some(server)) => format!("redis://{server}/0?key={}", redis::HASH),
-            _ => "-".to_owned(),
-        };
-        match self {
-            Self::Floor => vec![],
-            Self::Mapcast | Self::Relay | Self::Hash => [
-                MAPCAST,
-                "-q",
-                "--source",
-                &source,
-                "--format",
-                "json",
-                "--interval",
-                &interval,
-                "--listen",
-                &addr.to_string(),
-                "--max-connections",
-                &most.to_string(),
-            ]
-            .into_iter()
-            .map(str::to_owned)
-            .chain(page.map(|page| format!("--http={page}")))
-            .collect(),
-            Self::MapcastTls => [Self::Mapcast.command(addr, page, None, scenario), secure::arguments()].concat(),
-            Self::Redis => redis::command(addr, most),
-            Self::Nats => nats::command(addr),
-            Self::Mosquitto => mosquitto::command(),
-        }
-    }
-}
 
 /// A running server. Killed and waited for on drop.
 #[derive(Debug)]
@@ -157,7 +56,7 @@ impl Server {
         let mut command = Command::new(env::current_exe()?);
         match kind {
             Kind::Floor => command.args(["--role", "floor", &addr.to_string()]),
-            _ => command.args(["--role", "exec"]).arg("--").args(kind.command(addr, page, upstream, scenario)),
+            _ => command.args(["--role", "exec"]).arg("--").args(command_line(kind, addr, page, upstream, scenario)),
         };
         command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
@@ -256,11 +155,7 @@ impl Server {
 
     /// Returns its resident memory in bytes.
     pub fn resident(&self) -> anyhow::Result<u64> {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("the server has exited")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-        Ok(kib.context("no VmRSS in /proc/PID/status")? * 1024)
+        memory::resident(self.child.id())
     }
 
     /// Sends SIGTERM, as a service manager does.

@@ -56,6 +56,17 @@ struct ClientState {
     number: Option<u64>,
 }
 
+impl ClientState {
+    /// Returns how long the client has been without the newest map.
+    fn staleness(&self, published: &Published) -> Duration {
+        match self.number {
+            Some(number) => published.successor_of(number).map(|since| since.elapsed()),
+            None => published.newest().map(|_| self.begun.elapsed()),
+        }
+        .unwrap_or_default()
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     clients: Vec<ClientState>,
@@ -118,7 +129,7 @@ impl Observers {
     /// Returns the results since the last call, including the present time without the newest map.
     pub fn take(&self) -> Tally {
         let mut state = lock(&self.state);
-        let longest = state.open.iter().map(|index| self.published.staleness(&state.clients[*index])).max();
+        let longest = state.open.iter().map(|index| state.clients[*index].staleness(&self.published)).max();
         let mut tally = std::mem::take(&mut state.tally);
         tally.longest_stale = tally.longest_stale.max(longest.unwrap_or_default());
         tally
@@ -128,17 +139,6 @@ impl Observers {
 impl Drop for Observers {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Published {
-    /// Returns how long `client` has been without the newest map.
-    fn staleness(&self, client: &ClientState) -> Duration {
-        match client.number {
-            Some(number) => self.successor_of(number).map(|since| since.elapsed()),
-            None => self.newest().map(|_| client.begun.elapsed()),
-        }
-        .unwrap_or_default()
     }
 }
 
@@ -215,7 +215,7 @@ impl ObserverThread {
             state.tally.last_fault = format!("map {number} after map {oldest}");
         }
         if client.number != Some(number) {
-            let age = self.published.staleness(client);
+            let age = client.staleness(&self.published);
             state.tally.longest_stale = state.tally.longest_stale.max(age);
             client.number = Some(number);
         }

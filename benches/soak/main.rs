@@ -12,6 +12,7 @@
 mod certificates;
 mod churn;
 mod load;
+mod reading;
 mod server;
 mod steady;
 mod summary;
@@ -27,7 +28,8 @@ use mapcast::display::units::parse_duration;
 use certificates::Certificates;
 use churn::Churn;
 use load::Changes;
-use server::{Reading, Server};
+use reading::Reading;
+use server::Server;
 use steady::Steady;
 use summary::Summary;
 

@@ -1,4 +1,4 @@
-//! A server of the soak, and its resource usage.
+//! A server process of the soak.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,6 +13,7 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::certificates::Certificates;
+use crate::reading::Reading;
 
 /// N, the longest time that a well-behaved client may be without a frame.
 pub const INTERVAL: Duration = Duration::from_secs(5);
@@ -43,20 +44,6 @@ struct Log {
     /// The last number of `active connections`.
     active: AtomicU64,
     panics: AtomicU64,
-}
-
-/// The usage of a server at one moment.
-#[derive(Debug, Clone, Copy)]
-pub struct Reading {
-    /// Resident memory, in KiB.
-    pub resident: u64,
-    pub descriptors: u64,
-    pub threads: u64,
-    pub maps: u64,
-    /// Active connections according to the server.
-    pub active: u64,
-    /// Panics since the start.
-    pub panics: u64,
 }
 
 impl Server {

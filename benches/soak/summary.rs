@@ -2,16 +2,9 @@
 
 use std::fmt;
 
-use crate::server::{INTERVAL, Reading};
+use crate::reading::Reading;
+use crate::server::INTERVAL;
 use crate::steady::Gaps;
-
-/// How much more resident memory a server may have than after the warm-up: 5 %, and 2 MiB that malloc may keep.
-const MORE_MEMORY_PERCENT: u64 = 5;
-const MORE_MEMORY: u64 = 2048;
-
-/// How many more memory maps a server may have. glibc keeps up to 40 MiB of stacks of ended threads (`pthread_create`, two maps
-/// each), and the number of concurrent threads varies.
-const MORE_MAPS: u64 = 700;
 
 /// The results of the soak.
 pub struct Summary {
@@ -34,29 +27,6 @@ impl Summary {
             return false;
         }
         is_flat
-    }
-}
-
-impl Reading {
-    fn figures(&self) -> [(&'static str, u64); 6] {
-        [
-            ("resident memory, KiB", self.resident),
-            ("descriptors", self.descriptors),
-            ("threads", self.threads),
-            ("memory maps", self.maps),
-            ("active connections", self.active),
-            ("panics", self.panics),
-        ]
-    }
-
-    fn is_like(&self, before: &Self) -> bool {
-        let most = before.resident + before.resident * MORE_MEMORY_PERCENT / 100 + MORE_MEMORY;
-        self.resident <= most
-            && self.descriptors == before.descriptors
-            && self.threads == before.threads
-            && self.maps <= before.maps + MORE_MAPS
-            && self.active == before.active
-            && self.panics == 0
     }
 }
 

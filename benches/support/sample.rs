@@ -40,6 +40,7 @@ impl Sample {
         let rank = (percent / 100.0 * self.micros.len() as f64).ceil() as usize;
         Some(Duration::from_micros(self.micros[rank.saturating_sub(1).min(last)].into()))
     }
+
     fn sort(&mut self) {
         if !self.is_sorted {
             self.micros.sort_unstable();

@@ -29,20 +29,6 @@ const INNER: &[&str] = &["http/protocol"];
 const KNOWN_CYCLES: &[&[&str]] = &[
     // One type, `Connection`, with its methods in three files.
     &["src/connection/ending.rs", "src/connection/mod.rs", "src/connection/payload.rs"],
-    &["benches/chaos/injection.rs", "benches/chaos/site.rs"],
-    &[
-        "benches/fanout/figure.rs",
-        "benches/fanout/http_only_server.rs",
-        "benches/fanout/kind.rs",
-        "benches/fanout/recovery.rs",
-        "benches/fanout/round.rs",
-        "benches/fanout/scenario.rs",
-        "benches/fanout/server.rs",
-        "benches/fanout/subscriber.rs",
-        "benches/fanout/tree.rs",
-    ],
-    &["benches/siege/observers.rs", "benches/support/map.rs"],
-    &["benches/soak/server.rs", "benches/soak/steady.rs", "benches/soak/summary.rs"],
 ];
 
 /// Library files whose messages name an option of a program, which is to be removed. Do not add to it.
