@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
 
-use super::toml_fault::reword;
+use super::toml_syntax::reword;
 use crate::display::escape::escape_start;
 use crate::format;
 use crate::map::{BEYOND_64_BITS, Budget, Map, MapSeed};
@@ -26,7 +26,7 @@ pub(super) enum Syntax {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", place(*.line, *.column))]
 #[non_exhaustive]
-pub struct Fault {
+pub struct SyntaxError {
     /// The line, from 1, where the parser could tell.
     pub line: Option<u64>,
     /// The column in bytes, from 1, where the parser could tell.
@@ -49,11 +49,11 @@ impl Syntax {
     /// # Errors
     /// If it is no object or table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, has an integer of
     /// more than 64 bits, or a key that stands twice in one object or table.
-    pub(super) fn parse(self, text: &[u8]) -> Result<Map, Fault> {
+    pub(super) fn parse(self, text: &[u8]) -> Result<Map, SyntaxError> {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         // The parser of TOML would pass over it as well.
         if text.starts_with(BYTE_ORDER_MARK) {
-            return Err(Fault::at(text, 0, "a second byte order mark"));
+            return Err(SyntaxError::at(text, 0, "a second byte order mark"));
         }
         match self {
             Self::Json => parse_json(text),
@@ -62,7 +62,7 @@ impl Syntax {
     }
 }
 
-impl Fault {
+impl SyntaxError {
     fn at(text: &[u8], offset: usize, message: &str) -> Self {
         let before = &text[..offset.min(text.len())];
         let line = before.split(|byte| *byte == b'\n').count() as u64;
@@ -77,30 +77,30 @@ impl Fault {
     }
 }
 
-fn parse_json(text: &[u8]) -> Result<Map, Fault> {
+fn parse_json(text: &[u8]) -> Result<Map, SyntaxError> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let map = MapSeed::unique(&Budget::for_payload(text.len())).deserialize(&mut json);
     let map = map.and_then(|map| json.end().map(|()| map)).map_err(|error| {
         let (message, line, column) = format::explain_json(&error);
         // Line 0 and column 0 are serde_json's way to say that it does not know.
         let known = |place: usize| (place > 0).then_some(place as u64);
-        Fault { line: known(line), column: known(column), message: escape_start(&message, MAX_MESSAGE) }
+        SyntaxError { line: known(line), column: known(column), message: escape_start(&message, MAX_MESSAGE) }
     })?;
     match format::find_long_integer(text) {
-        Some(offset) => Err(Fault::at(text, offset, BEYOND_64_BITS)),
+        Some(offset) => Err(SyntaxError::at(text, offset, BEYOND_64_BITS)),
         None => Ok(map),
     }
 }
 
-fn parse_toml(text: &[u8]) -> Result<Map, Fault> {
-    let utf8 = str::from_utf8(text).map_err(|error| Fault::at(text, error.valid_up_to(), "bytes that are no UTF-8"))?;
-    let fault = |error: toml::de::Error| match error.span() {
-        Some(span) => Fault::at(text, span.start, reword(error.message())),
-        None => Fault { line: None, column: None, message: escape_start(reword(error.message()), MAX_MESSAGE) },
+fn parse_toml(text: &[u8]) -> Result<Map, SyntaxError> {
+    let utf8 = str::from_utf8(text).map_err(|error| SyntaxError::at(text, error.valid_up_to(), "bytes that are no UTF-8"))?;
+    let syntax_error = |error: toml::de::Error| match error.span() {
+        Some(span) => SyntaxError::at(text, span.start, reword(error.message())),
+        None => SyntaxError { line: None, column: None, message: escape_start(reword(error.message()), MAX_MESSAGE) },
     };
     // By way of toml's own value, which gives dates and times as text; read directly they would be private structs.
-    let table: toml::Table = toml::from_str(utf8).map_err(fault)?;
-    Map::deserialize(toml::Value::Table(table)).map_err(fault)
+    let table: toml::Table = toml::from_str(utf8).map_err(syntax_error)?;
+    Map::deserialize(toml::Value::Table(table)).map_err(syntax_error)
 }
 
 fn place(line: Option<u64>, column: Option<u64>) -> String {
@@ -119,17 +119,17 @@ mod tests {
     const TOML_WORDS: &str = "line 1, column 5: no value begins here: put text in quotes, and write true, false, inf and nan \
                               in lower case";
 
-    fn fault(syntax: Syntax, text: &str) -> Fault {
+    fn parse_error(syntax: Syntax, text: &str) -> SyntaxError {
         syntax.parse(text.as_bytes()).expect_err(text)
     }
 
     #[test]
     fn a_fault_has_its_line_and_column() {
         assert_eq!(
-            fault(Syntax::Json, "{\"a\": 1,\n \"b\" 2}").to_string(),
+            parse_error(Syntax::Json, "{\"a\": 1,\n \"b\" 2}").to_string(),
             "line 2, column 6: the colon after a key is missing"
         );
-        let toml = fault(Syntax::Toml, "a = 1\nb = = 2\n");
+        let toml = parse_error(Syntax::Toml, "a = 1\nb = = 2\n");
         assert_eq!((toml.line, toml.column), (Some(2), Some(5)), "{toml}");
     }
 
@@ -184,23 +184,23 @@ mod tests {
             ("a = 1\na.b = 2", "line 2, column 1: cannot extend value of type integer with a dotted key"),
         ];
         for (text, wanted) in json {
-            assert_eq!(fault(Syntax::Json, text).to_string(), wanted, "{text}");
+            assert_eq!(parse_error(Syntax::Json, text).to_string(), wanted, "{text}");
         }
         for (text, wanted) in toml {
-            assert_eq!(fault(Syntax::Toml, text).to_string(), wanted, "{text}");
+            assert_eq!(parse_error(Syntax::Toml, text).to_string(), wanted, "{text}");
         }
         for number in ["99999999999999999999", "0xffffffffffffffffff"] {
-            assert_eq!(fault(Syntax::Toml, &format!("a = {number}")).message, BEYOND_64_BITS, "{number}");
+            assert_eq!(parse_error(Syntax::Toml, &format!("a = {number}")).message, BEYOND_64_BITS, "{number}");
         }
         let deep = format!("a = {}{}", "[".repeat(400), "]".repeat(400));
-        assert_eq!(fault(Syntax::Toml, &deep).message, "it is nested too deep");
+        assert_eq!(parse_error(Syntax::Toml, &deep).message, "it is nested too deep");
     }
 
     #[test]
     fn bytes_that_are_no_utf8_have_their_place() {
         for syntax in [Syntax::Json, Syntax::Toml] {
-            let fault = syntax.parse(b"\n\"a\xff\"").unwrap_err();
-            assert_eq!(fault.line, Some(2), "{fault}");
+            let error = syntax.parse(b"\n\"a\xff\"").unwrap_err();
+            assert_eq!(error.line, Some(2), "{error}");
         }
         assert_eq!(Syntax::Toml.parse(b"a = 1\nb = \"\xff\"").unwrap_err().column, Some(6));
     }
@@ -208,9 +208,9 @@ mod tests {
     #[test]
     fn only_an_object_is_a_map() {
         for text in ["", "[]", "1", "null", "\"text\"", "{} {}", "{\"a\":1,}", "{1:2}"] {
-            fault(Syntax::Json, text);
+            parse_error(Syntax::Json, text);
         }
-        assert!(fault(Syntax::Json, "[]").message.contains("expected a map"));
+        assert!(parse_error(Syntax::Json, "[]").message.contains("expected a map"));
         assert_eq!(Syntax::Json.parse(b" {} \r\n"), Ok(Map::new()));
         assert_eq!(Syntax::Toml.parse(b""), Ok(Map::new()));
     }
@@ -229,9 +229,9 @@ mod tests {
         }
         for text in ["9223372036854775808", "-9223372036854775809", "18446744073709551616", "99999999999999999999"] {
             let object = format!("{{\"text\": \"\\\\\",\n \"n\": [0, {text}]}}");
-            let json = fault(Syntax::Json, &object);
+            let json = parse_error(Syntax::Json, &object);
             assert_eq!((json.line, json.message.as_str()), (Some(2), BEYOND_64_BITS), "{text}");
-            fault(Syntax::Toml, &format!("n = {text}"));
+            parse_error(Syntax::Toml, &format!("n = {text}"));
         }
     }
 
@@ -240,13 +240,13 @@ mod tests {
         assert_eq!(Syntax::Json.parse(b"\xef\xbb\xbf{\"a\": 1}\r\n"), Ok(Map::from([("a".into(), 1.into())])));
         assert_eq!(Syntax::Toml.parse(b"\xef\xbb\xbfa = 1\r\n"), Ok(Map::from([("a".into(), 1.into())])));
         for (syntax, text) in [(Syntax::Json, "\u{feff}{\"a\" 2}"), (Syntax::Toml, "\u{feff}a = = 2")] {
-            assert_eq!(fault(syntax, text).column, Some(5 + u64::from(syntax == Syntax::Json)));
+            assert_eq!(parse_error(syntax, text).column, Some(5 + u64::from(syntax == Syntax::Json)));
         }
         for (syntax, text) in [(Syntax::Json, "{}"), (Syntax::Toml, ""), (Syntax::Toml, "a = 1")] {
-            let fault = fault(syntax, &format!("\u{feff}\u{feff}{text}"));
-            assert_eq!(fault.to_string(), "line 1, column 1: a second byte order mark");
+            let error = parse_error(syntax, &format!("\u{feff}\u{feff}{text}"));
+            assert_eq!(error.to_string(), "line 1, column 1: a second byte order mark");
         }
-        fault(Syntax::Json, " \u{feff}{}");
+        parse_error(Syntax::Json, " \u{feff}{}");
     }
 
     #[test]
@@ -262,8 +262,8 @@ mod tests {
             (Syntax::Toml, "b = 1\na = {x = 1, x = 2}", "line 2, column 13: duplicate key"),
             (Syntax::Toml, "[a]\n[b]\n[a]", "line 3, column 2: duplicate key"),
         ] {
-            let fault = fault(syntax, text).to_string();
-            assert!(fault.starts_with(place), "{fault}");
+            let error = parse_error(syntax, text).to_string();
+            assert!(error.starts_with(place), "{error}");
         }
     }
 
@@ -302,17 +302,17 @@ mod tests {
         assert!(Syntax::Json.parse(json(MAX_DEPTH).as_bytes()).is_ok());
         assert!(Syntax::Toml.parse(toml(MAX_DEPTH).as_bytes()).is_ok());
         for depth in [MAX_DEPTH + 1, 127, 1_000, 100_000] {
-            fault(Syntax::Json, &json(depth));
-            fault(Syntax::Toml, &toml(depth));
+            parse_error(Syntax::Json, &json(depth));
+            parse_error(Syntax::Toml, &toml(depth));
         }
     }
 
     #[test]
     fn what_the_text_says_is_escaped_and_cut() {
         let text = format!("\"\\u001b[2J{}\"", "x".repeat(10_000));
-        let json = fault(Syntax::Json, &text).to_string();
+        let json = parse_error(Syntax::Json, &text).to_string();
         assert!(json.len() < 2 * MAX_MESSAGE && !json.contains('\x1b'), "{json}");
-        let toml = fault(Syntax::Toml, "a = 1\n\"\\u001b[2J\\n\" = 1\n\"\\u001b[2J\\n\" = 2").to_string();
+        let toml = parse_error(Syntax::Toml, "a = 1\n\"\\u001b[2J\\n\" = 1\n\"\\u001b[2J\\n\" = 2").to_string();
         assert!(!toml.contains(['\x1b', '\n']), "{toml}");
     }
 }
