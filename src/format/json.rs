@@ -10,7 +10,7 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use super::Format;
 use super::error::{Error, Outcome, check_depth};
-use super::json_fault::JsonFault;
+use super::json_syntax::JsonSyntaxError;
 use crate::map::{BEYOND_64_BITS, Budget, Key, Map, MapSeed, Value, ValueSeed};
 
 /// A map whose keys are not unique in JSON.
@@ -46,9 +46,9 @@ pub(super) fn decode_value(json: &[u8]) -> Outcome<Value> {
 fn read<'de, S: DeserializeSeed<'de>>(json: &'de [u8], seed: S) -> Outcome<S::Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let read = seed.deserialize(&mut deserializer).and_then(|read| deserializer.end().map(|()| read));
-    let read = read.map_err(JsonFault::from)?;
+    let read = read.map_err(JsonSyntaxError::from)?;
     match find_long_integer(json) {
-        Some(offset) => Err(JsonFault::at(json, offset, BEYOND_64_BITS).into()),
+        Some(offset) => Err(JsonSyntaxError::at(json, offset, BEYOND_64_BITS).into()),
         None => Ok(read),
     }
 }
@@ -266,7 +266,7 @@ mod tests {
             assert_eq!(decode_value(json.as_bytes()).unwrap_err().to_string(), place);
             let seed = Budget::for_payload(json.len());
             let error = parse_value(json, ValueSeed::unique(&seed)).unwrap_err();
-            assert_eq!(JsonFault::from(error).to_string(), place);
+            assert_eq!(JsonSyntaxError::from(error).to_string(), place);
         }
         assert!(decode_unique_map(br#"{"a":{"a":[{"a":1},{"a":2}]},"A":1}"#).is_ok());
     }

@@ -7,7 +7,7 @@ mod bincode;
 mod error;
 mod escaped;
 mod json;
-mod json_fault;
+mod json_syntax;
 mod msgpack;
 mod pickle;
 mod text;
@@ -27,7 +27,7 @@ pub use error::Error;
 pub(crate) use json::parse_value;
 pub use json::pretty;
 pub(crate) use json::{find_long_integer, write_value};
-pub(crate) use json_fault::explain as explain_json;
+pub(crate) use json_syntax::explain as explain_json;
 pub use text::{EntryError, parse_entry};
 
 /// The way a payload is written. `docs/protocol.md` shows the bytes of each.

@@ -93,7 +93,8 @@ fn parse_json(text: &[u8]) -> Result<Map, SyntaxError> {
 }
 
 fn parse_toml(text: &[u8]) -> Result<Map, SyntaxError> {
-    let utf8 = str::from_utf8(text).map_err(|error| SyntaxError::at(text, error.valid_up_to(), "bytes that are no UTF-8"))?;
+    let utf8 =
+        str::from_utf8(text).map_err(|error| SyntaxError::at(text, error.valid_up_to(), "bytes that are no UTF-8"))?;
     let syntax_error = |error: toml::de::Error| match error.span() {
         Some(span) => SyntaxError::at(text, span.start, reword(error.message())),
         None => SyntaxError { line: None, column: None, message: escape_start(reword(error.message()), MAX_MESSAGE) },

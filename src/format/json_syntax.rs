@@ -3,7 +3,7 @@
 /// Why a text is not JSON that can be read as a map or a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}{}", place(*.line, *.column))]
-pub(super) struct JsonFault {
+pub(super) struct JsonSyntaxError {
     message: String,
     /// From 1; 0 where the parser does not know.
     line: usize,
@@ -11,7 +11,7 @@ pub(super) struct JsonFault {
     column: usize,
 }
 
-impl JsonFault {
+impl JsonSyntaxError {
     /// The fault at a byte of `json`.
     pub(super) fn at(json: &[u8], offset: usize, message: &str) -> Self {
         let before = &json[..offset.min(json.len())];
@@ -21,7 +21,7 @@ impl JsonFault {
     }
 }
 
-impl From<serde_json::Error> for JsonFault {
+impl From<serde_json::Error> for JsonSyntaxError {
     fn from(error: serde_json::Error) -> Self {
         let (message, line, column) = explain(&error);
         Self { message, line, column }
