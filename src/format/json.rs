@@ -257,9 +257,9 @@ mod tests {
     #[test]
     fn a_key_that_stands_twice_is_refused_in_what_is_written_for_the_server() {
         for (json, place) in [
-            (r#"{"a":1,"b":2,"a":1}"#, "the key \"a\" stands twice, at line 1, column 16"),
-            ("{\"a\":1,\n \"\\u0061\": {}}", "the key \"a\" stands twice, at line 2, column 9"),
-            (r#"{"a":[{"b":{"\n":1,"\u000a":2}}]}"#, "the key \"\\n\" stands twice, at line 1, column 27"),
+            (r#"{"a":1,"b":2,"a":1}"#, "duplicate key \"a\", at line 1, column 16"),
+            ("{\"a\":1,\n \"\\u0061\": {}}", "duplicate key \"a\", at line 2, column 9"),
+            (r#"{"a":[{"b":{"\n":1,"\u000a":2}}]}"#, "duplicate key \"\\n\", at line 1, column 27"),
         ] {
             assert_eq!(decode_unique_map(json.as_bytes()).unwrap_err().to_string(), place);
             assert!(decode_map(json.as_bytes()).is_ok(), "a peer's");

@@ -1,4 +1,4 @@
-//! What the text of a source is written in: JSON or TOML, read into a map with the place of what is wrong.
+//! Parses the text of a source, JSON or TOML, and reports syntax errors with their position.
 
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
@@ -8,35 +8,35 @@ use crate::display::escape::escape_start;
 use crate::format;
 use crate::map::{BEYOND_64_BITS, Budget, Map, MapSeed};
 
-/// The longest complaint of a parser that is passed on, in characters: it may quote the whole of a wrong value.
+/// The longest message of a parser, in characters: it may quote all of an invalid value.
 const MAX_MESSAGE: usize = 200;
 
-/// What editors on Windows begin a file with: U+FEFF in UTF-8. RFC 8259, section 8.1 lets a reader of JSON pass over it;
-/// TOML has it passed over.
+/// U+FEFF in UTF-8, which editors on Windows write at the start of a file. RFC 8259, section 8.1 allows parsers of JSON to
+/// ignore it; TOML requires that.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The language that a source's text is written in.
+/// The syntax of a source's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Syntax {
     Json,
     Toml,
 }
 
-/// What is wrong with a text, and where. Safe to print: whatever comes from the text is escaped and cut.
+/// A syntax error in the text of a source, with its position. Safe to print: quoted text is escaped and cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", place(*.line, *.column))]
+#[error("{}{message}", position(*.line, *.column))]
 #[non_exhaustive]
 pub struct SyntaxError {
-    /// The line, from 1, where the parser could tell.
+    /// The line, from 1, if the parser knows it.
     pub line: Option<u64>,
-    /// The column in bytes, from 1, where the parser could tell.
+    /// The column in bytes, from 1, if the parser knows it.
     pub column: Option<u64>,
-    /// What the parser says.
+    /// The message of the parser, in plain words.
     pub message: String,
 }
 
 impl Syntax {
-    /// What the whole text has to be.
+    /// What the text must be, for error messages.
     pub(super) fn whole(self) -> &'static str {
         match self {
             Self::Json => "a JSON object",
@@ -44,14 +44,14 @@ impl Syntax {
         }
     }
 
-    /// Returns the map that `text` is, behind a byte order mark, if there is one: no column counts it.
+    /// Returns the map in `text`. Ignores a byte order mark at the start; columns do not count it.
     ///
     /// # Errors
-    /// If it is no object or table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, has an integer of
-    /// more than 64 bits, or a key that stands twice in one object or table.
+    /// If it is not an object or a table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, or has an integer
+    /// beyond 64 bits or a duplicate key.
     pub(super) fn parse(self, text: &[u8]) -> Result<Map, SyntaxError> {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-        // The parser of TOML would pass over it as well.
+        // The parser of TOML would ignore the second one as well.
         if text.starts_with(BYTE_ORDER_MARK) {
             return Err(SyntaxError::at(text, 0, "a second byte order mark"));
         }
@@ -70,7 +70,7 @@ impl SyntaxError {
         Self { line: Some(line), column: Some(column), message: escape_start(message, MAX_MESSAGE) }
     }
 
-    /// The same fault in the text's only line, as line `number` of what the text is a part of.
+    /// Returns the error of a text of one line as an error in line `number` of the whole input.
     pub(super) fn in_line(mut self, number: u64) -> Self {
         self.line = Some(number);
         self
@@ -82,8 +82,8 @@ fn parse_json(text: &[u8]) -> Result<Map, SyntaxError> {
     let map = MapSeed::unique(&Budget::for_payload(text.len())).deserialize(&mut json);
     let map = map.and_then(|map| json.end().map(|()| map)).map_err(|error| {
         let (message, line, column) = format::explain_json(&error);
-        // Line 0 and column 0 are serde_json's way to say that it does not know.
-        let known = |place: usize| (place > 0).then_some(place as u64);
+        // serde_json returns line 0 or column 0 if it does not know the position.
+        let known = |number: usize| (number > 0).then_some(number as u64);
         SyntaxError { line: known(line), column: known(column), message: escape_start(&message, MAX_MESSAGE) }
     })?;
     match format::find_long_integer(text) {
@@ -93,18 +93,17 @@ fn parse_json(text: &[u8]) -> Result<Map, SyntaxError> {
 }
 
 fn parse_toml(text: &[u8]) -> Result<Map, SyntaxError> {
-    let utf8 =
-        str::from_utf8(text).map_err(|error| SyntaxError::at(text, error.valid_up_to(), "bytes that are no UTF-8"))?;
+    let utf8 = str::from_utf8(text).map_err(|error| SyntaxError::at(text, error.valid_up_to(), "not UTF-8"))?;
     let syntax_error = |error: toml::de::Error| match error.span() {
         Some(span) => SyntaxError::at(text, span.start, reword(error.message())),
         None => SyntaxError { line: None, column: None, message: escape_start(reword(error.message()), MAX_MESSAGE) },
     };
-    // By way of toml's own value, which gives dates and times as text; read directly they would be private structs.
+    // Parsed into toml's own value first, which converts dates and times to strings; otherwise they are private structs.
     let table: toml::Table = toml::from_str(utf8).map_err(syntax_error)?;
     Map::deserialize(toml::Value::Table(table)).map_err(syntax_error)
 }
 
-fn place(line: Option<u64>, column: Option<u64>) -> String {
+fn position(line: Option<u64>, column: Option<u64>) -> String {
     match (line, column) {
         (Some(line), Some(column)) => format!("line {line}, column {column}: "),
         (Some(line), None) => format!("line {line}: "),
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
     use crate::map::{Key, MAX_DEPTH, Value};
 
-    const TOML_WORDS: &str = "line 1, column 5: no value begins here: put text in quotes, and write true, false, inf and nan \
+    const TOML_WORDS: &str = "line 1, column 5: expected a value; put strings in quotes, and write true, false, inf and nan \
                               in lower case";
 
     fn parse_error(syntax: Syntax, text: &str) -> SyntaxError {
@@ -128,7 +127,7 @@ mod tests {
     fn a_fault_has_its_line_and_column() {
         assert_eq!(
             parse_error(Syntax::Json, "{\"a\": 1,\n \"b\" 2}").to_string(),
-            "line 2, column 6: the colon after a key is missing"
+            "line 2, column 6: missing colon after a key"
         );
         let toml = parse_error(Syntax::Toml, "a = 1\nb = = 2\n");
         assert_eq!((toml.line, toml.column), (Some(2), Some(5)), "{toml}");
@@ -137,47 +136,47 @@ mod tests {
     #[test]
     fn each_kind_of_fault_is_told_in_plain_words_with_its_place() {
         let json = [
-            ("", "line 1: it ends too early"),
+            ("", "line 1: unexpected end"),
             ("[1]", "line 1: expected a map, found a list"),
             ("1.5", "line 1, column 3: expected a map, found the number 1.5"),
             ("true", "line 1, column 4: expected a map, found true"),
-            ("{} {}", "line 1, column 4: more follows the value"),
-            ("{\"a\":1,}", "line 1, column 8: a comma is followed by the closing bracket"),
-            ("{\"a\":[1,\n]}", "line 2, column 1: a comma is followed by the closing bracket"),
-            ("{'a':1}", "line 1, column 2: a key has to be text in double quotes"),
-            ("{\"a\" 1}", "line 1, column 6: the colon after a key is missing"),
-            ("{\"a\":1 \"b\":2}", "line 1, column 8: a comma or the closing brace is missing"),
-            ("{\"a\":[1}", "line 1, column 8: a comma or the closing bracket is missing"),
-            ("{\"a\":True}", "line 1, column 6: no JSON value begins here"),
-            ("{\"a\":\"\\x\"}", "line 1, column 8: there is no such escape after the backslash"),
-            ("{\"a\":1.}", "line 1, column 8: a number is malformed"),
-            ("{\"a\":1e999}", "line 1, column 10: a number is larger than any float"),
-            ("{\"a\":\"\\ud800\"}", "line 1, column 13: half of a surrogate pair stands alone in \\u escapes"),
-            ("{\"a\":\"\t\"}", "line 1, column 7: text has a control character; write it as an escape"),
+            ("{} {}", "line 1, column 4: unexpected text after the value"),
+            ("{\"a\":1,}", "line 1, column 8: trailing comma before the closing bracket"),
+            ("{\"a\":[1,\n]}", "line 2, column 1: trailing comma before the closing bracket"),
+            ("{'a':1}", "line 1, column 2: a key must be a string in double quotes"),
+            ("{\"a\" 1}", "line 1, column 6: missing colon after a key"),
+            ("{\"a\":1 \"b\":2}", "line 1, column 8: missing comma or closing brace"),
+            ("{\"a\":[1}", "line 1, column 8: missing comma or closing bracket"),
+            ("{\"a\":True}", "line 1, column 6: expected a JSON value"),
+            ("{\"a\":\"\\x\"}", "line 1, column 8: unknown escape after the backslash"),
+            ("{\"a\":1.}", "line 1, column 8: invalid number"),
+            ("{\"a\":1e999}", "line 1, column 10: number too large for a float"),
+            ("{\"a\":\"\\ud800\"}", "line 1, column 13: incomplete surrogate pair in \\u escapes"),
+            ("{\"a\":\"\t\"}", "line 1, column 7: control character in a string; write it as an escape"),
         ];
         let toml = [
-            ("a =", "line 1, column 4: a value is missing, or is text without quotes"),
-            ("a = yes", "line 1, column 5: a value is missing, or is text without quotes"),
+            ("a =", "line 1, column 4: missing value, or a string without quotes"),
+            ("a = yes", "line 1, column 5: missing value, or a string without quotes"),
             ("a = True", TOML_WORDS),
             ("a = null", TOML_WORDS),
-            ("= 1", "line 1, column 1: no key begins here"),
-            ("{\"a\": 1}", "line 1, column 1: no key begins here"),
-            ("a: 1", "line 1, column 4: the = after a key is missing"),
-            ("a = 1,", "line 1, column 6: more follows the value; begin a new line"),
-            ("a = {x=1 y=2}", "line 1, column 11: a comma is missing between two entries"),
-            ("a = \"x", "line 1, column 7: the closing quote is missing"),
-            ("a = 'x", "line 1, column 7: the closing quote is missing"),
-            ("a = \"\"\"x", "line 1, column 9: the closing quote is missing"),
-            ("a = '''x", "line 1, column 9: the closing quote is missing"),
-            ("a = \"\u{1}\"", "line 1, column 6: text has a control character; write it as an escape"),
-            ("a = \"\\q\"", "line 1, column 7: there is no such escape after the backslash"),
-            ("a = \"\\ud800\"", "line 1, column 8: the escape does not name a character by its hexadecimal digits"),
-            ("a = \"\\x4\"", "line 1, column 9: the escape does not name a character by its hexadecimal digits"),
-            ("a = 01", "line 1, column 5: a number begins with 0"),
-            ("a = 1__2", "line 1, column 6: an underscore in a number does not stand between two digits"),
-            ("a = 1.", "line 1, column 7: a number is malformed"),
-            ("a = 0xg", "line 1, column 7: a number is malformed"),
-            ("a = 1e999", "line 1, column 5: a number is larger than any float"),
+            ("= 1", "line 1, column 1: expected a key"),
+            ("{\"a\": 1}", "line 1, column 1: expected a key"),
+            ("a: 1", "line 1, column 4: missing = after a key"),
+            ("a = 1,", "line 1, column 6: unexpected text after the value; begin a new line"),
+            ("a = {x=1 y=2}", "line 1, column 11: missing comma between two entries"),
+            ("a = \"x", "line 1, column 7: missing closing quote"),
+            ("a = 'x", "line 1, column 7: missing closing quote"),
+            ("a = \"\"\"x", "line 1, column 9: missing closing quote"),
+            ("a = '''x", "line 1, column 9: missing closing quote"),
+            ("a = \"\u{1}\"", "line 1, column 6: control character in a string; write it as an escape"),
+            ("a = \"\\q\"", "line 1, column 7: unknown escape after the backslash"),
+            ("a = \"\\ud800\"", "line 1, column 8: the escape is not the hexadecimal number of a character"),
+            ("a = \"\\x4\"", "line 1, column 9: the escape is not the hexadecimal number of a character"),
+            ("a = 01", "line 1, column 5: a number must not begin with 0"),
+            ("a = 1__2", "line 1, column 6: an underscore in a number must be between two digits"),
+            ("a = 1.", "line 1, column 7: invalid number"),
+            ("a = 0xg", "line 1, column 7: invalid number"),
+            ("a = 1e999", "line 1, column 5: number too large for a float"),
             ("a = [1", "line 1, column 7: unclosed array, expected `]`"),
             ("a = [1,,2]", "line 1, column 8: extra comma in array, expected value"),
             ("[a", "line 1, column 3: unclosed table, expected `]`"),
@@ -194,7 +193,7 @@ mod tests {
             assert_eq!(parse_error(Syntax::Toml, &format!("a = {number}")).message, BEYOND_64_BITS, "{number}");
         }
         let deep = format!("a = {}{}", "[".repeat(400), "]".repeat(400));
-        assert_eq!(parse_error(Syntax::Toml, &deep).message, "it is nested too deep");
+        assert_eq!(parse_error(Syntax::Toml, &deep).message, "nested too deep");
     }
 
     #[test]
@@ -253,12 +252,8 @@ mod tests {
     #[test]
     fn a_key_that_stands_twice_is_refused_at_every_depth_and_has_its_place() {
         for (syntax, text, place) in [
-            (Syntax::Json, "{\"a\": 1,\n \"a\": 1}", "line 2, column 4: the key \"a\" stands twice"),
-            (
-                Syntax::Json,
-                "{\"a\": [0,\n{\"b\": 1, \"\\u0062\": 2}]}",
-                "line 2, column 17: the key \"b\" stands twice",
-            ),
+            (Syntax::Json, "{\"a\": 1,\n \"a\": 1}", "line 2, column 4: duplicate key \"a\""),
+            (Syntax::Json, "{\"a\": [0,\n{\"b\": 1, \"\\u0062\": 2}]}", "line 2, column 17: duplicate key \"b\""),
             (Syntax::Toml, "a = 1\na = 1", "line 2, column 1: duplicate key"),
             (Syntax::Toml, "b = 1\na = {x = 1, x = 2}", "line 2, column 13: duplicate key"),
             (Syntax::Toml, "[a]\n[b]\n[a]", "line 3, column 2: duplicate key"),

@@ -140,9 +140,9 @@ fn whatever_happens_to_the_file_the_last_good_map_stays_and_it_is_told_once() {
     let write = |text: &'static str| move |path: &Path| fs::write(path, text).unwrap();
     let damages: [(&str, Damage); 10] = [
         ("cannot be read: No such file", Box::new(|_| {})),
-        ("line 1, column 6: it ends too early", Box::new(write(r#"{"a": "#))),
-        ("line 1: it ends too early", Box::new(write(""))),
-        ("line 1, column 8: text is not UTF-8", Box::new(|path| fs::write(path, b"{\"a\": \"\xff\"}").unwrap())),
+        ("line 1, column 6: unexpected end", Box::new(write(r#"{"a": "#))),
+        ("line 1: unexpected end", Box::new(write(""))),
+        ("line 1, column 8: a string is not UTF-8", Box::new(|path| fs::write(path, b"{\"a\": \"\xff\"}").unwrap())),
         ("expected a map", Box::new(write("[1]"))),
         ("cannot be sent: the map takes 102408 bytes", Box::new(move |path| fs::write(path, &large).unwrap())),
         (

@@ -77,7 +77,7 @@ fn lines_may_end_in_cr_lf_and_blank_ones_are_skipped() {
     let (sink, mut lines) = (sink(), unread());
     let news = lines.take(b"\r\n{\"n\":1}\r\n\n  \t\n{\"n\":2}\r\nx\n", &sink);
     assert_eq!(sink.feed().version(), 2);
-    let bad = "standard input: cannot be read as a JSON object: line 6, column 1: no JSON value begins here; the last good map stays";
+    let bad = "standard input: cannot be read as a JSON object: line 6, column 1: expected a JSON value; the last good map stays";
     assert_eq!(texts(&news), ["standard input: 1 entry, version 1", bad]);
 }
 
@@ -86,11 +86,11 @@ fn a_bad_line_is_told_with_its_place_and_the_next_one_counts() {
     let large = format!("{{\"n\":\"{}\"}}", "x".repeat(100));
     let huge = "x".repeat(MIN_MAX_LINE + 1);
     for (bad, wanted) in [
-        (b"{\"n\": \"\xff\"}".as_slice(), "line 2, column 8: text is not UTF-8"),
-        (b"{\"n\": 1", "line 2, column 7: it ends too early"),
+        (b"{\"n\": \"\xff\"}".as_slice(), "line 2, column 8: a string is not UTF-8"),
+        (b"{\"n\": 1", "line 2, column 7: unexpected end"),
         (b"[1]", "line 2: expected a map, found a list"),
-        (b"{\"n\":1} {\"n\":2}", "line 2, column 9: more follows the value"),
-        (b"\x1b[2J", "line 2, column 1: no JSON value begins here"),
+        (b"{\"n\":1} {\"n\":2}", "line 2, column 9: unexpected text after the value"),
+        (b"\x1b[2J", "line 2, column 1: expected a JSON value"),
         (large.as_bytes(), "line 2: the map cannot be sent: the map takes 108 bytes"),
         (huge.as_bytes(), "line 2: above the limit of 1048576 bytes"),
     ] {

@@ -1,4 +1,4 @@
-//! Which server a relay follows, as the command line names it.
+//! The address of the server that a relay follows.
 
 use std::fmt;
 use std::net::SocketAddrV6;
@@ -15,17 +15,18 @@ use crate::source::error::Error;
 use crate::source::{encryption, scheme};
 use crate::tls::{ClientTls, Connector};
 
-/// What stands before the server's address.
+/// The scheme without TLS.
 const SCHEME: &str = "tcp://";
 
-/// What stands there if there is TLS.
+/// The scheme with TLS.
 const TLS_SCHEME: &str = "tls://";
 
-/// What an address looks like.
-const SHAPE: &str = "write tcp://HOST:PORT or tls://HOST:PORT, and behind it what is needed of ?format=json&max_frame=1MiB&stale_after=15s";
+/// The syntax of an address, for error messages.
+const SHAPE: &str =
+    "write tcp://HOST:PORT or tls://HOST:PORT, optionally with ?format=json&max_frame=1MiB&stale_after=15s";
 
-/// The server that a [`Relay`](super::Relay) follows: `tcp://HOST:PORT?format=json&max_frame=1MiB&stale_after=15s`, of
-/// which all behind the port may be left out. `tls://` is the same with TLS.
+/// The server that a [`Relay`](super::Relay) follows: `tcp://HOST:PORT?format=json&max_frame=1MiB&stale_after=15s`, or
+/// `tls://` with TLS. Each option may be omitted.
 ///
 /// ```
 /// use mapcast::source::Parent;
@@ -39,29 +40,30 @@ const SHAPE: &str = "write tcp://HOST:PORT or tls://HOST:PORT, and behind it wha
 pub struct Parent {
     /// `HOST:PORT`
     address: String,
-    /// How it writes its maps. Default: bincode.
+    /// The format of its maps. Default: bincode.
     format: Format,
-    /// The largest payload in bytes that is read from it; `None` goes by what this server sends.
+    /// The largest payload in bytes that the relay accepts; `None`: the limit of this server's own frames.
     max_frame: Option<usize>,
-    /// How long it may say nothing; `None` learns it from the gaps between its frames.
+    /// The longest silence before the relay reconnects; `None`: learned from the gaps between frames.
     stale_after: Option<Duration>,
-    /// How it is encrypted, if it is.
+    /// The TLS settings; `None` without TLS.
     tls: Option<ClientTls>,
 }
 
 impl Parent {
-    /// The same with TLS made like this, if there is TLS. Default: the system's roots, and the host's name.
+    /// Returns the parent with these TLS settings, if it uses TLS. Default: the system's root certificates, and the name of
+    /// the host.
     #[must_use]
     pub fn with_tls(self, tls: ClientTls) -> Self {
         Self { tls: self.tls.map(|_| tls), ..self }
     }
 
-    /// True if and only if it is `tls://`.
+    /// True if and only if the scheme is `tls://`.
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// Reads the files of its TLS, if there is TLS.
+    /// Reads the TLS files, if it uses TLS.
     pub(super) fn connector(&self) -> Result<Option<Arc<Connector>>, Error> {
         encryption::connector(self.tls.as_ref(), &self.to_string())
     }
@@ -71,12 +73,12 @@ impl Parent {
         &self.address
     }
 
-    /// How it writes its maps.
+    /// The format of its maps.
     pub(super) fn format(&self) -> Format {
         self.format
     }
 
-    /// How it is followed, where `max_frame` bytes are read at most unless the address says otherwise.
+    /// Returns the configuration of the follower; `max_frame` is the default limit in bytes.
     pub(super) fn follow_config(&self, max_frame: usize, tls: Option<Arc<Connector>>) -> FollowConfig {
         let max_frame = self.max_frame.unwrap_or(max_frame);
         let client = ClientConfig { format: self.format, max_frame, tls, ..ClientConfig::default() };
@@ -91,7 +93,7 @@ impl Parent {
             "stale_after" => {
                 let duration = parse_duration(value).map_err(|error| error.to_string())?;
                 if duration.is_zero() {
-                    return Err("stale_after must be longer than nothing".to_owned());
+                    return Err("stale_after must be above 0".to_owned());
                 }
                 self.stale_after = Some(duration);
             }
@@ -106,7 +108,7 @@ impl FromStr for Parent {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = |problem: String| Error::BadAddress { name: scheme::mask(text), problem };
-        // Relays have no users: the text before an @ is meant to be secret.
+        // Relays have no users: text before an @ is probably a password.
         let (scheme, rest) =
             scheme::split(text).filter(|(_, rest)| !rest.contains('@')).ok_or_else(|| refused(SHAPE.to_owned()))?;
         let is_encrypted = match scheme.as_str() {
@@ -129,7 +131,7 @@ impl FromStr for Parent {
     }
 }
 
-/// As on the command line without the options, escaped.
+/// The address without its options, escaped.
 impl fmt::Display for Parent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_encrypted() { TLS_SCHEME } else { SCHEME };
@@ -193,7 +195,7 @@ mod tests {
         for (option, wanted) in [
             ("format=yaml", "yaml"),
             ("max_frame=much", "much"),
-            ("stale_after=0", "longer than nothing"),
+            ("stale_after=0", "above 0"),
             ("colour=\x1b[31m", "no option colour"),
             ("\x1b[31m=red", "no such option"),
             ("json", "tcp://HOST:PORT"),
