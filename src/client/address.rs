@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zone_is_an_interface_by_name_or_number() {
+    fn a_zone_is_the_name_or_number_of_an_interface() {
         for address in ["[fe80::1%lo]:8080", "[fe80::1%1]:8080"] {
             let found = resolve(address).unwrap();
             let [SocketAddr::V6(found)] = found[..] else { panic!("{found:?}") };
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_zone_is_no_address_with_one() {
+    fn an_invalid_zone_is_not_recognized() {
         for address in ["[fe80::1%eth0]:1", "[fe80::1%2]:65535", "[fe80::1%veth.1-a_b]:1"] {
             assert!(has_zone(address), "{address}");
         }

@@ -79,7 +79,7 @@ fn position(line: usize, column: usize) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn what_the_parser_says_is_said_in_our_words_with_its_place() {
+    fn each_parser_error_has_a_plain_message_and_its_position() {
         for (json, wanted) in [
             ("{\"a\":1,}", "trailing comma before the closing bracket, at line 1, column 8"),
             ("{\"a\":1} x", "unexpected text after the value, at line 1, column 9"),

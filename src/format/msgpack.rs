@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_write_a_value_is_read() {
+    fn every_encoding_of_a_value_is_read() {
         let values: [(&[u8], Value); 22] = [
             (b"\x7f", Value::from(127)),
             (b"\xff", Value::from(-1)),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_utf8_is_refused_and_not_taken_for_bytes() {
+    fn a_string_that_is_not_utf8_is_refused_not_read_as_bytes() {
         assert_eq!(refused(b"\x81\x01\xa1\xff"), SyntaxError::Utf8(2));
         assert_eq!(refused(b"\x81\xd9\x01\xff\x01"), SyntaxError::Utf8(1));
     }

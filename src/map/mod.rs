@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_map_itself_is_the_first_level() {
+    fn the_outermost_map_has_depth_1() {
         assert_eq!(depth(&Map::new()), 1);
         assert_eq!(depth(&builtin()), 1);
         let list = Value::from(vec![Value::Null, Value::from(Map::new())]);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_before_text_among_the_keys() {
+    fn integer_keys_sort_before_string_keys() {
         let mut keys = [Key::from("10"), Key::from(""), Key::Int(9), Key::Int(-1)];
         keys.sort();
         assert_eq!(keys, [Key::Int(-1), Key::Int(9), Key::from(""), Key::from("10")]);

@@ -85,19 +85,19 @@ mod tests {
     ];
 
     #[test]
-    fn the_examples_of_the_rfc_come_out_as_it_says() {
+    fn the_examples_of_the_rfc_have_the_expected_results() {
         for (target, patch, result) in APPENDIX_A {
             assert_eq!(merged(target, patch), map(result), "{target} with {patch}");
         }
     }
 
     #[test]
-    fn a_patch_replaces_whole_lists_and_keeps_the_nulls_in_them() {
+    fn a_patch_replaces_whole_lists_and_keeps_their_nulls() {
         assert_eq!(merged(r#"{"a":["b"]}"#, r#"{"a":["c",null]}"#), map(r#"{"a":["c",null]}"#));
     }
 
     #[test]
-    fn keys_that_spell_a_number_are_numbers_at_every_level() {
+    fn keys_in_integer_form_become_integers_at_every_depth() {
         let numbered = number_keys(map(r#"{"1":{"-2":[{"03":0,"4":0}]},"x":0,"99999999999999999999":0}"#));
         let inner = Map::from([(Key::from("03"), 0.into()), (Key::Int(4), 0.into())]);
         let one = Map::from([(Key::Int(-2), Value::from(vec![Value::from(inner)]))]);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_finds_the_built_in_maps_numbers() {
+    fn a_patch_with_string_keys_changes_integer_keys() {
         let mut target = super::super::builtin();
         merge(&mut target, number_keys(map(r#"{"1":"Hello","2":null}"#)));
         let wanted = [(Key::Int(1), "Hello".into()), (Key::Int(3), "Al".into()), (Key::Int(4), "Servidor".into())];
@@ -150,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_patch_does_what_the_rfc_says_and_twice_does_no_more(target in any_map(), patch in any_map()) {
+        fn every_patch_follows_the_rfc_and_is_idempotent(target in any_map(), patch in any_map()) {
             let mut once = target.clone();
             merge(&mut once, patch.clone());
             prop_assert_eq!(Value::Map(once.clone()), merge_as_the_rfc_says(Some(Value::Map(target)), Value::Map(patch.clone())));

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_has_its_line_and_column() {
+    fn a_syntax_error_has_its_line_and_column() {
         assert_eq!(
             parse_error(Syntax::Json, "{\"a\": 1,\n \"b\" 2}").to_string(),
             "line 2, column 6: missing colon after a key"
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_fault_is_told_in_plain_words_with_its_place() {
+    fn each_syntax_error_has_a_plain_message_and_its_position() {
         let json = [
             ("", "line 1: unexpected end"),
             ("[1]", "line 1: expected a map, found a list"),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_have_their_place() {
+    fn invalid_utf8_is_an_error_with_its_position() {
         for syntax in [Syntax::Json, Syntax::Toml] {
             let error = syntax.parse(b"\n\"a\xff\"").unwrap_err();
             assert_eq!(error.line, Some(2), "{error}");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_object_is_a_map() {
+    fn a_map_is_a_single_object() {
         for text in ["", "[]", "1", "null", "\"text\"", "{} {}", "{\"a\":1,}", "{1:2}"] {
             parse_error(Syntax::Json, text);
         }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_integer_is_kept_whole_or_refused() {
+    fn an_integer_is_read_exactly_or_refused() {
         for (text, wanted) in [
             ("9223372036854775807", Value::Int(i64::MAX)),
             ("-9223372036854775808", Value::Int(i64::MIN)),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_passed_over_where_a_text_begins() {
+    fn one_byte_order_mark_at_the_start_is_ignored() {
         assert_eq!(Syntax::Json.parse(b"\xef\xbb\xbf{\"a\": 1}\r\n"), Ok(Map::from([("a".into(), 1.into())])));
         assert_eq!(Syntax::Toml.parse(b"\xef\xbb\xbfa = 1\r\n"), Ok(Map::from([("a".into(), 1.into())])));
         for (syntax, text) in [(Syntax::Json, "\u{feff}{\"a\" 2}"), (Syntax::Toml, "\u{feff}a = = 2")] {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_refused_at_every_depth_and_has_its_place() {
+    fn a_duplicate_key_is_refused_at_every_depth_with_its_position() {
         for (syntax, text, place) in [
             (Syntax::Json, "{\"a\": 1,\n \"a\": 1}", "line 2, column 4: duplicate key \"a\""),
             (Syntax::Json, "{\"a\": [0,\n{\"b\": 1, \"\\u0062\": 2}]}", "line 2, column 17: duplicate key \"b\""),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_and_times_in_toml_are_text() {
+    fn dates_and_times_in_toml_are_strings() {
         let text = "day = 2026-11-22\nat = 2026-11-22T03:27:19Z\nlist = [07:30:00]\n[in]\nside = 1979-05-27T07:32:00";
         let map = Syntax::Toml.parse(text.as_bytes()).unwrap();
         assert_eq!(map[&Key::from("day")], Value::from("2026-11-22"));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_toml_has_its_value() {
+    fn every_type_in_toml_has_its_value() {
         let text =
             "t = true\ni = -1\nf = 0.5\ns = \"Hola\"\na = [1, 'x', []]\nin = {k = 1}\n[[many]]\nn = 1\n[[many]]\n";
         let map = Syntax::Toml.parse(text.as_bytes()).unwrap();
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_too_deep_is_refused() {
+    fn nesting_above_the_limit_is_refused() {
         let json = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
         let toml = |depth: usize| format!("a = {}{}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         assert!(Syntax::Json.parse(json(MAX_DEPTH).as_bytes()).is_ok());
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_text_says_is_escaped_and_cut() {
+    fn quoted_text_in_an_error_is_escaped_and_cut() {
         let text = format!("\"\\u001b[2J{}\"", "x".repeat(10_000));
         let json = parse_error(Syntax::Json, &text).to_string();
         assert!(json.len() < 2 * MAX_MESSAGE && !json.contains('\x1b'), "{json}");

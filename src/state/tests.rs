@@ -34,7 +34,7 @@ fn unusual() -> Map {
 }
 
 #[test]
-fn what_is_kept_is_taken_up_again_with_its_numbers() {
+fn a_saved_map_is_loaded_with_its_integer_keys() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state.json")).unwrap();
     assert_eq!(state.load(100).unwrap(), None);
@@ -47,7 +47,7 @@ fn what_is_kept_is_taken_up_again_with_its_numbers() {
 }
 
 #[test]
-fn an_exact_state_is_the_very_same_map() {
+fn an_exact_state_preserves_the_map() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state")).unwrap();
     for map in [unusual(), builtin(), Map::new()] {
@@ -57,7 +57,7 @@ fn an_exact_state_is_the_very_same_map() {
 }
 
 #[test]
-fn a_map_that_json_would_change_is_kept_as_the_very_same_map() {
+fn a_map_that_json_would_change_is_preserved() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state")).unwrap();
     let mut map = unusual();
@@ -73,7 +73,7 @@ fn a_map_that_json_would_change_is_kept_as_the_very_same_map() {
 }
 
 #[test]
-fn what_is_no_map_is_an_error_that_names_the_file() {
+fn an_invalid_state_is_an_error_that_names_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
     let frames = ["0         ", "9         abc", "1", "4         Hola", "8         \0\0\0\0\0\0\0\0x"];
@@ -91,7 +91,7 @@ fn what_is_no_map_is_an_error_that_names_the_file() {
 }
 
 #[test]
-fn no_limit_is_too_large_to_read_by() {
+fn a_limit_of_any_size_is_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state")).unwrap();
     state.save(&builtin(), SystemTime::now()).unwrap();
@@ -101,7 +101,7 @@ fn no_limit_is_too_large_to_read_by() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_told_at_once() {
+fn an_unwritable_path_is_an_error_at_startup() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("file"), "").unwrap();
     for path in [PathBuf::from("/nowhere/state.json"), directory.path().to_owned(), directory.path().join("file/state")]
@@ -112,7 +112,7 @@ fn a_place_that_cannot_be_written_is_told_at_once() {
 }
 
 #[test]
-fn a_state_has_one_owner_with_all_clones() {
+fn an_open_state_is_locked_until_its_last_clone_is_dropped() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
     let first = StateFile::open(&path).unwrap();
@@ -128,7 +128,7 @@ fn a_state_has_one_owner_with_all_clones() {
 }
 
 #[test]
-fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
+fn a_removed_lock_is_recreated_before_the_next_write() {
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("inner");
     fs::create_dir(&inner).unwrap();
@@ -148,7 +148,7 @@ fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
 }
 
 #[test]
-fn a_state_that_a_second_server_has_taken_is_not_written_by_the_first() {
+fn a_state_taken_by_a_second_server_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let first = StateFile::open(&path).unwrap();
@@ -164,7 +164,7 @@ fn a_state_that_a_second_server_has_taken_is_not_written_by_the_first() {
 }
 
 #[test]
-fn what_could_never_be_written_is_refused_at_the_start() {
+fn a_path_that_cannot_be_a_state_is_refused_at_startup() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo");
     rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -185,14 +185,14 @@ fn what_could_never_be_written_is_refused_at_the_start() {
 }
 
 #[test]
-fn another_state_in_the_same_directory_is_nobodys_matter() {
+fn two_states_in_one_directory_are_independent() {
     let directory = tempfile::tempdir().unwrap();
     let _first = StateFile::open(directory.path().join("one")).unwrap();
     StateFile::open(directory.path().join("two")).unwrap();
 }
 
 #[test]
-fn a_lock_that_is_no_file_of_ours_is_told_by_its_name() {
+fn an_unusable_lock_is_an_error_that_names_it() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join(".state.lock")).unwrap();
     std::os::unix::fs::symlink("elsewhere", directory.path().join(".linked.lock")).unwrap();
@@ -204,7 +204,7 @@ fn a_lock_that_is_no_file_of_ours_is_told_by_its_name() {
 }
 
 #[test]
-fn who_only_looks_changes_nothing_and_sees_a_state_that_another_has() {
+fn inspect_reads_a_locked_state_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
     assert_eq!(StateFile::inspect(&path, 100).unwrap(), None);
@@ -223,7 +223,7 @@ fn who_only_looks_changes_nothing_and_sees_a_state_that_another_has() {
 }
 
 #[test]
-fn opening_removes_what_a_kill_left_and_nothing_of_the_users() {
+fn open_removes_only_temporary_files_of_a_killed_server() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
     fs::write(directory.path().join(".state.json.0123abcd.tmp"), "half a m").unwrap();
@@ -237,7 +237,7 @@ fn opening_removes_what_a_kill_left_and_nothing_of_the_users() {
 }
 
 #[test]
-fn a_map_whose_directory_cannot_be_synchronized_is_kept_and_told_once() {
+fn an_unsynchronized_directory_is_logged_once() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state")).unwrap();
     let unsynced = Replaced::Unsynced(io::ErrorKind::InvalidInput.into());

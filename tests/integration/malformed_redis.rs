@@ -39,7 +39,7 @@ fn answer_one(mut socket: TcpStream, reply: &Mutex<Vec<u8>>) {
 }
 
 #[test]
-fn a_reply_that_is_no_hash_is_told_and_the_last_good_map_stays() {
+fn an_invalid_reply_is_logged_and_the_last_good_map_stays() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let reply = Arc::new(Mutex::new(b"*2\r\n$1\r\na\r\n$1\r\n1\r\n".to_vec()));

@@ -41,7 +41,7 @@ fn client_of(program: &str, args: &[&str]) -> Option<Finished> {
 }
 
 #[test]
-fn a_reader_of_pickles_reads_ours_for_ever() {
+fn a_reader_of_pickles_reads_our_maps() {
     let server = Program::server(&["--format", "pickle", "--interval", "100ms"]);
     let Some(reader) = old_reader("read_pickle.py", &server) else { return };
     prints_three_times(&reader, BUILTIN);
@@ -62,7 +62,7 @@ fn a_reader_of_pickles_sees_the_map_change() {
 }
 
 #[test]
-fn a_reader_that_takes_sixteen_bytes_at_a_time_stays_in_step() {
+fn a_reader_of_sixteen_bytes_at_a_time_stays_in_sync() {
     let server = Program::server(&["--format", "pickle", "--interval", "300ms"]);
     let Some(reader) = old_reader("read_pickle_in_chunks.py", &server) else { return };
     prints_three_times(&reader, BUILTIN);
@@ -80,7 +80,7 @@ fn a_reader_of_utf8_reads_text_and_json() {
 }
 
 #[test]
-fn a_reader_of_a_greeting_gets_it_and_the_end() {
+fn a_reader_of_a_greeting_gets_the_text_and_the_end() {
     let mut command = clean(SERVER);
     command.args(["greet", "Welcome to the server!", "--listen", "127.0.0.1:0"]);
     let server = Program::start(command);
@@ -90,7 +90,7 @@ fn a_reader_of_a_greeting_gets_it_and_the_end() {
 }
 
 #[test]
-fn a_half_closed_hello_comes_back() {
+fn a_half_closed_hello_is_echoed() {
     let mut command = clean(SERVER);
     command.args(["echo", "--listen", "127.0.0.1:0"]);
     let server = Program::start(command);
@@ -107,7 +107,7 @@ fn our_client_reads_pickles_of_protocol_4_in_two_sends() {
 }
 
 #[test]
-fn our_client_prints_a_payload_that_is_no_map_as_it_came() {
+fn our_client_prints_a_payload_that_is_not_a_map_unchanged() {
     let Some(ended) = client_of("serve_utf8.py", &["--output", "raw", "--count", "1", "ADDR"]) else { return };
     ended.assert_exit(0).assert_stdout("Welcome to the server!");
 }
@@ -119,7 +119,7 @@ fn our_client_reads_a_greeting() {
 }
 
 #[test]
-fn our_client_gets_its_words_back() {
+fn our_client_gets_its_text_echoed() {
     let Some(ended) = client_of("serve_echo.py", &["echo", "ADDR", "Hello, world"]) else { return };
     ended.assert_exit(0).assert_stdout("Hello, world");
 }

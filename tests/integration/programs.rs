@@ -122,7 +122,7 @@ fn silent_clients_cost_no_cpu() {
 }
 
 #[test]
-fn ten_thousand_idle_clients_see_an_orderly_end() {
+fn ten_thousand_idle_clients_see_a_clean_end() {
     // The test holds the other ends.
     let room = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(20_000);
     let wanted = usize::try_from(room.saturating_sub(500).min(10_000)).unwrap();

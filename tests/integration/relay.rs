@@ -139,7 +139,7 @@ mod programs {
     }
 
     #[test]
-    fn a_relay_has_its_own_format_and_interval_and_keeps_the_map_of_a_parent_that_is_gone() {
+    fn a_relay_with_another_format_keeps_the_map_of_a_lost_parent() {
         let port = free_port().to_string();
         let root = || {
             let mut command = clean(SERVER);
@@ -171,7 +171,7 @@ mod programs {
     }
 
     #[test]
-    fn a_relay_that_starts_without_its_parent_begins_with_the_very_map_that_it_had() {
+    fn a_relay_without_its_parent_starts_with_the_exact_last_map() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state");
         let root = Program::server(&["--set", "bytes=1.5"]);
@@ -191,7 +191,7 @@ mod programs {
     }
 
     #[test]
-    fn a_state_is_for_what_may_be_away() {
+    fn a_state_is_refused_for_a_file_source() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state");
         let state = state.to_str().unwrap();
@@ -217,7 +217,7 @@ mod programs {
     }
 
     #[test]
-    fn a_server_told_to_follow_itself_refuses_and_says_so() {
+    fn a_server_that_follows_itself_is_refused_with_the_reason() {
         let line = loop {
             let port = free_port();
             let mut command = clean(SERVER);
@@ -234,14 +234,14 @@ mod programs {
     }
 
     #[test]
-    fn a_parent_with_another_format_is_told() {
+    fn a_parent_with_another_format_is_logged() {
         let root = Program::server(&["--format", "json"]);
         let relay = Program::server(&["--source", &format!("tcp://{}", root.addr())]);
         relay.wait_log("is the other end set to another --format?");
     }
 
     #[test]
-    fn what_is_no_address_of_a_parent_is_a_usage_error() {
+    fn an_invalid_address_of_a_parent_is_a_usage_error() {
         for (source, wanted) in [
             ("tcp://127.0.0.1", "write tcp://HOST:PORT"),
             ("tls://127.0.0.1", "write tcp://HOST:PORT or tls://HOST:PORT"),
@@ -275,7 +275,7 @@ mod encrypted {
     }
 
     #[test]
-    fn a_relay_follows_over_tls_and_shows_who_it_is() {
+    fn a_relay_follows_over_tls_with_a_client_certificate() {
         let authority = Authority::new();
         let (files, own) = (authority.good("root", &["localhost"]), authority.good("relay", &["relay"]));
         let ca = text(&authority.ca);
@@ -292,7 +292,7 @@ mod encrypted {
     }
 
     #[test]
-    fn what_keeps_a_relay_from_its_parent_is_said_in_the_servers_own_options() {
+    fn a_failed_relay_connection_names_the_servers_options() {
         let (authority, other) = (Authority::new(), Authority::new());
         let (_root, source) = parent(&authority.good("root", &["root.example"]), &[]);
         let plain = Program::server(&[]);
@@ -316,7 +316,7 @@ mod encrypted {
     }
 
     #[test]
-    fn what_is_wrong_with_the_options_or_files_is_a_usage_error() {
+    fn invalid_tls_options_or_files_are_a_usage_error() {
         let authority = Authority::new();
         let (ca, files) = (text(&authority.ca), authority.good("relay", &["relay"]));
         for (args, wanted) in [

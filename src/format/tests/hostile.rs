@@ -14,7 +14,7 @@ use super::*;
 struct Tree(Vec<Tree>);
 
 #[test]
-fn a_nesting_bomb_is_an_error_and_never_an_abort() {
+fn excessive_nesting_is_an_error_not_a_stack_overflow() {
     for depth in [33, 40, 100, 1_000, 10_000, 1_000_000] {
         let repeat = |unit: &[u8]| unit.repeat(depth);
         let bombs = [
@@ -61,7 +61,7 @@ fn a_nesting_bomb_is_an_error_and_never_an_abort() {
 }
 
 #[test]
-fn a_length_bomb_is_an_error() {
+fn an_excessive_length_is_an_error() {
     let bombs: [(Format, &[u8]); 8] = [
         (Format::Bincode, &[0xff; 8]),
         (Format::Bincode, b"\x01\0\0\0\0\0\0\0\x01\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f"),
@@ -88,7 +88,7 @@ fn kib(name: &str) -> Option<usize> {
 }
 
 #[test]
-fn values_inside_a_type_have_one_budget_and_those_outside_have_none() {
+fn values_in_a_type_share_a_budget_and_others_have_none() {
     #[derive(Deserialize)]
     struct Two {
         a: Vec<Value>,
@@ -114,7 +114,7 @@ fn values_inside_a_type_have_one_budget_and_those_outside_have_none() {
 }
 
 #[test]
-fn a_hostile_megabyte_takes_less_than_64_of_memory() {
+fn a_hostile_megabyte_takes_less_than_64_mb_of_memory() {
     let bincode_list = b"\x01\0\0\0\0\0\0\0\0\0\0\0key=8+by\x06\0\0\0".as_slice();
     let bincode_map = b"\x07\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0key=8+by\0\0\0\0".as_slice();
     let large_text = [b"\x80\x03}K\0](X\0\0\x08\0".as_slice(), &vec![b'a'; 1 << 19], b"q\0"].concat();
@@ -150,7 +150,7 @@ fn a_hostile_megabyte_takes_less_than_64_of_memory() {
     }
     for index in 0..2 * payloads.len() {
         let (format, _, unit) = payloads[index / 2];
-        let name = "format::tests::hostile::a_hostile_megabyte_takes_less_than_64_of_memory";
+        let name = "format::tests::hostile::a_hostile_megabyte_takes_less_than_64_mb_of_memory";
         let mut child = Command::new(env::current_exe().unwrap());
         let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, index.to_string()).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stderr);

@@ -69,7 +69,7 @@ fn info(text: &str) -> (Level, String) {
 }
 
 #[test]
-fn the_first_map_is_published_by_load() {
+fn load_publishes_the_first_map() {
     let place = Place::new();
     place.loaded("flags.json", r#"{"a": 1}"#);
     assert_eq!(place.payload(), r#"{"a":1}"#);
@@ -77,7 +77,7 @@ fn the_first_map_is_published_by_load() {
 }
 
 #[test]
-fn a_file_that_is_missing_or_wrong_at_start_is_an_error_for_the_caller() {
+fn load_returns_an_error_for_a_missing_or_invalid_file() {
     let place = Place::new();
     place.write("half.json", r#"{"a": "#);
     for (name, wanted) in [("missing.json", "missing.json: cannot be read"), ("half.json", "as a JSON object")] {
@@ -89,7 +89,7 @@ fn a_file_that_is_missing_or_wrong_at_start_is_an_error_for_the_caller() {
 }
 
 #[test]
-fn a_changed_file_is_told_once_and_an_unchanged_one_never() {
+fn each_change_is_logged_once_and_an_unchanged_file_never() {
     let place = Place::new();
     let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
     assert_eq!(place.poll(&mut file), None);
@@ -101,7 +101,7 @@ fn a_changed_file_is_told_once_and_an_unchanged_one_never() {
 }
 
 #[test]
-fn toml_is_read_as_json_is() {
+fn a_toml_file_is_read() {
     let place = Place::new();
     place.write("flags.toml", "[on]\nday = 2026-11-22\n");
     File::toml(place.path("flags.toml")).load(&place.sink, &place.stop).unwrap();
@@ -109,7 +109,7 @@ fn toml_is_read_as_json_is() {
 }
 
 #[test]
-fn every_way_to_replace_a_file_is_noticed() {
+fn every_replacement_of_a_file_is_detected() {
     let place = Place::new();
     for dir in ["v1", "v2"] {
         fs::create_dir(place.path(dir)).unwrap();
@@ -135,7 +135,7 @@ fn every_way_to_replace_a_file_is_noticed() {
 type Damage = Box<dyn Fn(&Path)>;
 
 #[test]
-fn whatever_happens_to_the_file_the_last_good_map_stays_and_it_is_told_once() {
+fn each_file_error_is_logged_once_and_the_last_good_map_stays() {
     let large = format!(r#"{{"a": "{}"}}"#, "x".repeat(100 * 1024));
     let write = |text: &'static str| move |path: &Path| fs::write(path, text).unwrap();
     let damages: [(&str, Damage); 10] = [
@@ -198,7 +198,7 @@ impl Drop for WithoutRootsRights {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_told_and_comes_back() {
+fn a_file_without_read_permission_is_logged_and_retried() {
     let place = Place::new();
     let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
     let allow = |mode| fs::set_permissions(place.path("flags.json"), fs::Permissions::from_mode(mode)).unwrap();
@@ -210,7 +210,7 @@ fn a_file_that_may_not_be_read_is_told_and_comes_back() {
 }
 
 #[test]
-fn a_file_that_is_saved_again_and_still_wrong_is_told_again() {
+fn an_invalid_file_saved_with_new_content_is_logged_again() {
     let place = Place::new();
     let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
     place.write("flags.json", r#"{"a": 1 "b": 2}"#);
@@ -223,7 +223,7 @@ fn a_file_that_is_saved_again_and_still_wrong_is_told_again() {
 }
 
 #[test]
-fn a_file_that_changed_just_now_is_read_again_though_its_stamp_is_the_same() {
+fn a_recently_changed_file_is_read_again_despite_an_equal_stamp() {
     let place = Place::new();
     let mut young = place.loaded("flags.json", r#"{"a": 1}"#);
     assert!(young.read_changed(1000, &place.stop).unwrap().is_some());
@@ -235,7 +235,7 @@ fn a_file_that_changed_just_now_is_read_again_though_its_stamp_is_the_same() {
 }
 
 #[test]
-fn a_change_that_leaves_no_trace_in_the_stamp_is_seen_when_the_stamp_is_not_trusted_any_more() {
+fn a_change_with_an_equal_stamp_is_found_when_trust_expires() {
     let place = Place::new();
     let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
     place.write("flags.json", r#"{"a": 2}"#);
@@ -248,7 +248,7 @@ fn a_change_that_leaves_no_trace_in_the_stamp_is_seen_when_the_stamp_is_not_trus
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_is_not_taken() {
+fn a_file_that_changes_during_a_read_is_not_used() {
     let place = Place::new();
     let source = place.loaded("flags.json", r#"{"a": 1}"#);
     let mut file = source.open().unwrap();
@@ -260,7 +260,7 @@ fn a_file_that_changes_while_it_is_read_is_not_taken() {
 }
 
 #[test]
-fn a_time_that_is_set_back_does_not_hide_a_change() {
+fn a_reset_modification_time_does_not_hide_a_change() {
     let place = Place::new();
     let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
     let modified = fs::metadata(place.path("flags.json")).unwrap().modified().unwrap();
@@ -272,14 +272,14 @@ fn a_time_that_is_set_back_does_not_hide_a_change() {
 }
 
 #[test]
-fn a_name_is_escaped_before_it_is_told() {
+fn a_file_name_is_escaped_in_an_error() {
     let place = Place::new();
     let error = File::json(place.path("\x1b[2J\n.json")).load(&place.sink, &place.stop).unwrap_err();
     assert!(error.to_string().contains("/\\u{1b}[2J\\n.json: "), "{error}");
 }
 
 #[test]
-fn a_stop_ends_the_wait_for_a_file_to_be_left_alone() {
+fn a_stop_ends_the_wait_for_an_unchanged_file() {
     let place = Place::new();
     place.write("flags.json", r#"{"a": 1}"#);
     place.stop.trigger();
@@ -288,7 +288,7 @@ fn a_stop_ends_the_wait_for_a_file_to_be_left_alone() {
 }
 
 #[test]
-fn a_stop_ends_the_following_at_once() {
+fn a_stop_ends_follow_at_once() {
     let place = Place::new();
     let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
     file.period = Duration::from_hours(1);
@@ -361,7 +361,7 @@ fn follow_a_writer(place: &Place, mut file: File, wanted: u64, mut write_one: im
 }
 
 #[test]
-fn a_thousand_renames_a_second_never_tear_a_map_and_the_newest_wins() {
+fn a_thousand_renames_a_second_tear_no_map() {
     let place = Place::new();
     let file = place.loaded("flags.json", &signed(0));
     let (torn, _) = follow_a_writer(&place, file, 10, |number| place.replace("flags.json", &signed(number)));
@@ -369,7 +369,7 @@ fn a_thousand_renames_a_second_never_tear_a_map_and_the_newest_wins() {
 }
 
 #[test]
-fn a_link_that_is_swapped_a_thousand_times_a_second_never_tears_a_map_and_the_newest_wins() {
+fn a_thousand_symlink_swaps_a_second_tear_no_map() {
     let place = Place::new();
     place.write("even.json", &signed(0));
     symlink("even.json", place.path("flags.json")).unwrap();
@@ -385,7 +385,7 @@ fn a_link_that_is_swapped_a_thousand_times_a_second_never_tears_a_map_and_the_ne
 }
 
 #[test]
-fn a_writer_in_place_never_tears_a_map_and_the_newest_wins() {
+fn a_thousand_writes_in_place_a_second_tear_no_map() {
     let place = Place::new();
     let file = place.loaded("flags.json", &signed(0));
     let open = fs::File::options().write(true).open(place.path("flags.json")).unwrap();
@@ -401,7 +401,7 @@ fn a_writer_in_place_never_tears_a_map_and_the_newest_wins() {
 }
 
 #[test]
-fn a_file_that_is_written_to_all_the_time_is_told_and_not_read() {
+fn a_file_that_always_changes_is_logged_and_not_read() {
     let place = Place::new();
     let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
     let open = fs::File::options().write(true).open(place.path("flags.json")).unwrap();

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_may_say_how_the_parent_writes_and_how_long_it_may_be_silent() {
+    fn an_address_sets_format_frame_limit_and_stale_timeout() {
         let parent: Parent = "tcp://[::1]:8080?format=json&max_frame=2MiB&stale_after=15s".parse().unwrap();
         let config = parent.follow_config(1, None);
         assert_eq!((parent.address(), parent.format()), ("[::1]:8080", Format::Json));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn without_options_the_parent_is_read_as_a_client_would() {
+    fn an_address_without_options_has_the_defaults_of_a_client() {
         for text in ["tcp://root.example:8080", "tcp://root.example:8080/", "tcp://root.example:8080?"] {
             let parent: Parent = text.parse().unwrap();
             assert_eq!((parent.address(), parent.format()), ("root.example:8080", Format::Bincode));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_the_shape_of_one() {
+    fn an_invalid_address_is_refused_with_the_syntax() {
         for text in
             ["tcp://", "tcp://h", "tcp://:1", "tcp://h:0", "tcp://h:x", "tcp://h h:1", "tcp://u@h:1", "tcp://::1:1"]
         {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_took_for_a_password_is_not_shown() {
+    fn text_before_an_at_sign_is_not_shown() {
         for text in ["tcp://u:secret@h:1", "TCP://u:secret", "tls://u:7?format=secret@h:1", "udp://u:secret@h:1"] {
             let error = text.parse::<Parent>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_option_is_refused_by_name() {
+    fn an_invalid_option_is_refused_by_name() {
         for (option, wanted) in [
             ("format=yaml", "yaml"),
             ("max_frame=much", "much"),

@@ -102,7 +102,7 @@ fn take_all(session: &Session<End<'_>>, taken: &mut Vec<u8>) -> bool {
 }
 
 #[test]
-fn what_is_sent_arrives_whatever_room_there_is() {
+fn data_arrives_with_any_buffer_size() {
     let bytes: Vec<u8> = (0..100_000_u32).map(|byte| (byte % 251) as u8).collect();
     for room in [7, 100, 20_000, 1_000_000] {
         with_sessions(room, |server, client| {
@@ -122,7 +122,7 @@ fn what_is_sent_arrives_whatever_room_there_is() {
 }
 
 #[test]
-fn what_has_not_gone_does_not_count_and_is_not_sent_twice() {
+fn unsent_data_is_not_counted_and_not_sent_twice() {
     with_sessions(100, |server, client| {
         // One record, of which 100 bytes have room: it has begun, and none of it has gone.
         assert_eq!(server.try_send(&[b'x'; 1000]).unwrap(), 0);
@@ -141,7 +141,7 @@ fn what_has_not_gone_does_not_count_and_is_not_sent_twice() {
 }
 
 #[test]
-fn no_more_than_one_record_is_kept_for_a_peer_that_does_not_read() {
+fn at_most_one_record_is_buffered_for_a_peer_that_never_reads() {
     with_sessions(100, |server, _client| {
         let bytes = vec![0; 1_000_000];
         assert_eq!(server.try_send(&bytes).unwrap(), 0);
@@ -168,7 +168,7 @@ fn a_publisher_does_not_wait_for_the_reader() {
 }
 
 #[test]
-fn bytes_that_came_with_the_handshake_are_not_forgotten() {
+fn data_received_with_the_handshake_is_not_lost() {
     let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
     let pair = pair();
     let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair.server);
@@ -186,7 +186,7 @@ fn bytes_that_came_with_the_handshake_are_not_forgotten() {
 }
 
 #[test]
-fn bytes_behind_a_small_buffer_are_not_forgotten() {
+fn data_beyond_a_small_buffer_is_not_lost() {
     with_sessions(100_000, |server, client| {
         client.try_send(b"Hola").unwrap();
         assert_eq!(server.try_take(&mut [0; 3]).unwrap().unwrap().data, 3);
@@ -197,7 +197,7 @@ fn bytes_behind_a_small_buffer_are_not_forgotten() {
 }
 
 #[test]
-fn both_ways_of_ending_are_an_end() {
+fn an_end_with_or_without_close_notify_is_an_end() {
     for says_so in [true, false] {
         with_sessions(100_000, |server, client| {
             client.try_send(b"Hola").unwrap();
@@ -218,7 +218,7 @@ fn both_ways_of_ending_are_an_end() {
 }
 
 #[test]
-fn the_end_waits_for_room() {
+fn close_notify_waits_for_buffer_space() {
     with_sessions(10, |server, client| {
         assert_eq!(server.try_close().unwrap_err().kind(), ErrorKind::WouldBlock);
         let mut taken = Vec::new();
@@ -230,7 +230,7 @@ fn the_end_waits_for_room() {
 }
 
 #[test]
-fn a_byte_that_was_changed_on_its_way_is_an_error_and_no_data() {
+fn a_byte_changed_in_transit_is_an_error_without_data() {
     with_sessions(100_000, |server, client| {
         client.try_send(b"Hola").unwrap();
         *server.socket.incoming.bytes.borrow_mut().back_mut().unwrap() ^= 1;
@@ -240,7 +240,7 @@ fn a_byte_that_was_changed_on_its_way_is_an_error_and_no_data() {
 }
 
 #[test]
-fn records_cut_anywhere_are_the_same_records() {
+fn records_split_at_any_byte_are_the_same_records() {
     with_sessions(100_000, |server, client| {
         server.socket.incoming.slice.set(1);
         client.try_send(b"Hola").unwrap();
@@ -251,7 +251,7 @@ fn records_cut_anywhere_are_the_same_records() {
 }
 
 #[test]
-fn what_is_no_tls_is_answered_with_an_alert() {
+fn input_that_is_not_tls_is_answered_with_an_alert() {
     let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
     let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair().server);
     to_server.bytes.borrow_mut().extend(b"GET / HTTP/1.1\r\n\r\n");
@@ -261,7 +261,7 @@ fn what_is_no_tls_is_answered_with_an_alert() {
 }
 
 #[test]
-fn a_hello_without_end_is_the_clients_fault() {
+fn an_endless_hello_is_an_error_of_the_client() {
     let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
     let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair().server);
     // The longest message that its header can tell of, in records of four bytes.
@@ -291,7 +291,7 @@ fn pass(from: &mut Connection, to: &mut Connection) {
 
 #[cfg(feature = "tls")]
 #[test]
-fn two_of_ours_exchange_keys_that_a_quantum_computer_does_not_break() {
+fn both_ends_negotiate_a_post_quantum_key_exchange() {
     let pair = pair();
     let (mut client, mut server) = (pair.client.into(), pair.server.into());
     for _ in 0..4 {

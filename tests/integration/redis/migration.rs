@@ -44,7 +44,7 @@ fn run_asking(node: &RedisServer, words: &[&str]) {
 }
 
 #[test]
-fn a_hash_is_followed_while_its_slot_is_moved_and_behind_it() {
+fn a_hash_is_followed_during_and_after_a_slot_migration() {
     let Some([from, to]) = start() else { return };
     from.run::<()>(&["HSET", "flags", "n", "1"]);
     let source = format!("redis+cluster://127.0.0.1:{}?key=flags", from.port());
@@ -83,7 +83,7 @@ fn a_hash_is_followed_while_its_slot_is_moved_and_behind_it() {
 }
 
 #[test]
-fn a_hash_and_its_revision_may_be_on_two_nodes_for_a_while() {
+fn a_hash_and_its_revision_on_two_nodes_are_followed() {
     let Some([from, to]) = start() else { return };
     for node in [&from, &to] {
         node.run::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
@@ -111,7 +111,7 @@ fn a_hash_and_its_revision_may_be_on_two_nodes_for_a_while() {
 }
 
 #[test]
-fn a_cluster_that_cannot_say_where_the_hash_is_is_tried_again_soon() {
+fn a_cluster_without_the_slot_is_retried_soon() {
     let replies =
         ["-CLUSTERDOWN Hash slot not served\r\n", "-TRYAGAIN Multiple keys request during rehashing of slot\r\n"];
     for reply in replies {
@@ -133,7 +133,7 @@ fn a_cluster_that_cannot_say_where_the_hash_is_is_tried_again_soon() {
 }
 
 #[test]
-fn nodes_that_name_one_another_are_not_called_no_cluster() {
+fn nodes_that_redirect_to_each_other_have_their_own_error() {
     let other = Arc::new(AtomicU16::new(0));
     let named = Arc::clone(&other);
     let fake = Fake::start(move |words| {

@@ -74,7 +74,7 @@ fn an_announced_change_reaches_the_clients_at_once() {
 }
 
 #[test]
-fn keyspace_notifications_announce_where_they_are_on() {
+fn keyspace_notifications_announce_changes() {
     let Some(redis) = start_with_flags(&["--notify-keyspace-events", "Khg"]) else { return };
     let server = follow(&redis.source("key=flags&json=true"));
     server.wait_log("source up");
@@ -85,7 +85,7 @@ fn keyspace_notifications_announce_where_they_are_on() {
 }
 
 #[test]
-fn a_revision_announces_for_writers_who_cannot() {
+fn a_revision_announces_changes_of_other_writers() {
     let Some(redis) = start_with_flags(&[]) else { return };
     redis.run::<()>(&["INCR", "flags:revision"]);
     let (_server, mut client) = followed(&redis.source("key=flags"), &["--interval", "60s"]);
@@ -95,7 +95,7 @@ fn a_revision_announces_for_writers_who_cannot() {
 }
 
 #[test]
-fn a_change_that_nobody_announces_is_seen_within_the_interval() {
+fn an_unannounced_change_is_published_within_the_interval() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (_server, mut client) = followed(&redis.source("key=flags"), &["--interval", "100ms"]);
     set_n(&redis, "2");
@@ -103,7 +103,7 @@ fn a_change_that_nobody_announces_is_seen_within_the_interval() {
 }
 
 #[test]
-fn an_interval_that_no_clock_reaches_leaves_the_announced_changes() {
+fn an_infinite_interval_publishes_announced_changes() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &["--interval", "1e19"]);
     set_n(&redis, "2");
@@ -113,7 +113,7 @@ fn an_interval_that_no_clock_reaches_leaves_the_announced_changes() {
 }
 
 #[test]
-fn a_stopped_redis_holds_up_nobody_and_a_continued_one_is_followed_again() {
+fn a_paused_redis_delays_no_client_and_is_followed_again() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (mut server, mut client) = followed(&redis.source("key=flags"), &["--interval", "50ms"]);
     redis.program().signal(Signal::STOP);
@@ -138,7 +138,7 @@ fn a_stopped_redis_holds_up_nobody_and_a_continued_one_is_followed_again() {
 }
 
 #[test]
-fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() {
+fn a_redis_restarted_without_the_key_keeps_the_last_good_map() {
     let Some(mut redis) = start_with_flags(&[]) else { return };
     let server = follow_with(&redis.source("key=flags"), &["--interval", "100ms"]);
     server.wait_log("source up");
@@ -155,7 +155,7 @@ fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() 
 }
 
 #[test]
-fn a_server_that_starts_while_redis_is_away_begins_with_the_last_good_map() {
+fn a_start_without_redis_publishes_the_last_good_map() {
     let Some(mut redis) = RedisServer::start(&[]) else { return };
     redis.run::<()>(&["HSET", "flags", "n", "1", "1", "a text key"]);
     let state = redis.directory().join("state");
@@ -180,7 +180,7 @@ fn a_server_that_starts_while_redis_is_away_begins_with_the_last_good_map() {
 }
 
 #[test]
-fn a_subscription_that_is_cut_is_made_again() {
+fn a_lost_subscription_is_made_again() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &["-v", "--interval", "60s"]);
     assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
@@ -192,7 +192,7 @@ fn a_subscription_that_is_cut_is_made_again() {
 }
 
 #[test]
-fn a_redis_that_is_away_at_the_start_is_waited_for() {
+fn a_redis_that_is_down_at_startup_is_retried() {
     let Some(mut redis) = RedisServer::start(&[]) else { return };
     redis.kill();
     let server = follow(&redis.source("key=flags"));
@@ -221,7 +221,7 @@ fn another_type_and_a_deleted_key_keep_the_last_good_map() {
 }
 
 #[test]
-fn a_deleted_key_is_an_empty_map_where_that_is_asked_for() {
+fn with_missing_empty_a_deleted_key_is_an_empty_map() {
     let Some(redis) = start_with_flags(&["--notify-keyspace-events", "Khg"]) else { return };
     let (_server, mut client) = followed(&redis.source("key=flags&missing=empty"), &["--interval", "60s"]);
     redis.run::<()>(&["DEL", "flags"]);
@@ -229,7 +229,7 @@ fn a_deleted_key_is_an_empty_map_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_huge_hash_is_neither_sent_nor_kept_in_memory() {
+fn a_huge_hash_is_not_sent_and_takes_no_memory() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (server, mut client) =
         followed(&redis.source("key=flags"), &["-v", "--interval", "100ms", "--max-frame", "10KiB"]);
@@ -248,7 +248,7 @@ fn a_huge_hash_is_neither_sent_nor_kept_in_memory() {
 }
 
 #[test]
-fn a_password_comes_from_the_address_a_file_or_the_environment_and_shows_nowhere() {
+fn a_password_from_any_origin_works_and_is_never_shown() {
     // The rights that docs/operating.md names.
     let keys = ["~flags", "~flags:revision", "&mapcast:flags", "&__keyspace@0__:flags"];
     let rights = ["+@read", "+subscribe", "+ping", "+select", "+role"];
@@ -301,7 +301,7 @@ fn a_password_comes_from_the_address_a_file_or_the_environment_and_shows_nowhere
 
 /// A server that has no `AUTH`, or has it under another name, quotes what it was sent.
 #[test]
-fn a_password_that_redis_quotes_is_not_passed_on() {
+fn a_password_quoted_by_redis_is_not_logged() {
     let Some(redis) = RedisServer::start(&["--rename-command", "AUTH", "HIDDEN"]) else { return };
     let server = follow(&format!("redis://:s3cret@127.0.0.1:{}/0?key=flags", redis.port()));
     let line = server.wait_log("source down");
@@ -310,7 +310,7 @@ fn a_password_that_redis_quotes_is_not_passed_on() {
 }
 
 #[test]
-fn a_user_who_may_not_subscribe_sees_changes_within_the_interval() {
+fn without_permission_to_subscribe_the_hash_is_polled() {
     let Some(redis) =
         RedisServer::start(&["--user", "ana", "on", ">pw", "~flags*", "resetchannels", "+@read", "+select"])
     else {
@@ -327,7 +327,7 @@ fn a_user_who_may_not_subscribe_sees_changes_within_the_interval() {
 }
 
 #[test]
-fn a_unix_socket_will_do() {
+fn a_hash_is_followed_over_a_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("redis.sock");
     let path = path.to_str().unwrap();
@@ -339,7 +339,7 @@ fn a_unix_socket_will_do() {
 }
 
 #[test]
-fn the_sentinels_name_the_master_and_after_it_has_died_the_next() {
+fn after_a_failover_the_new_master_is_followed() {
     let Some(mut master) = RedisServer::start(&["--repl-diskless-sync-delay", "0"]) else { return };
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &master.port().to_string()]).unwrap();
     master.run::<()>(&["HSET", "flags", "n", "1"]);
@@ -377,7 +377,7 @@ fn the_sentinels_name_the_master_and_after_it_has_died_the_next() {
 }
 
 #[test]
-fn a_cluster_says_which_node_has_the_hash() {
+fn a_cluster_redirects_to_the_node_with_the_hash() {
     let node = || RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]);
     let Some(first) = node() else { return };
     let nodes = [first, node().unwrap(), node().unwrap()];
@@ -440,7 +440,7 @@ mod encrypted {
     }
 
     #[test]
-    fn a_hash_is_followed_over_tls_as_without_it() {
+    fn a_hash_is_followed_over_tls() {
         let authority = Authority::new();
         let Some((redis, source)) = start(&authority, "no") else { return };
         let server = follow_with(&source, &["--interval", "60s", "--source-tls-ca", text(&authority.ca)]);
@@ -458,7 +458,7 @@ mod encrypted {
     }
 
     #[test]
-    fn a_redis_that_asks_for_a_certificate_is_shown_one_and_otherwise_says_so() {
+    fn a_redis_that_requires_a_certificate_gets_one_or_is_refused() {
         let (authority, other) = (Authority::new(), Authority::new());
         let Some((_redis, source)) = start(&authority, "yes") else { return };
         let own = authority.good("mapcast", &["mapcast"]);

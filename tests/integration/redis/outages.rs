@@ -22,7 +22,7 @@ fn count(server: &Program, text: &str) -> usize {
 }
 
 #[test]
-fn connections_that_redis_closes_while_idle_are_made_again_and_no_outage() {
+fn a_closed_idle_connection_is_reopened_without_an_outage() {
     let Some(redis) = start_with_flags(&["--timeout", "1"]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &NEVER);
     eventually("it was closed twice", || count(&server, "Redis closed the connection") >= 2);
@@ -42,7 +42,7 @@ fn connections_that_redis_closes_while_idle_are_made_again_and_no_outage() {
 }
 
 #[test]
-fn a_redis_that_closes_after_each_reading_is_followed_without_haste() {
+fn reconnections_after_each_read_are_limited() {
     let n = AtomicUsize::new(0);
     let fake = Fake::start(move |words| {
         let Act::Say(reply) = hash(&n.load(Ordering::SeqCst).to_string()) else { return None };
@@ -63,7 +63,7 @@ fn a_redis_that_closes_after_each_reading_is_followed_without_haste() {
 }
 
 #[test]
-fn a_connection_that_cannot_be_made_again_is_an_outage() {
+fn a_failed_reconnection_is_an_outage() {
     let is_away = Arc::new(AtomicBool::new(false));
     let away = Arc::clone(&is_away);
     let fake = Fake::start(move |_| away.load(Ordering::SeqCst).then(|| Act::SayAndClose(Vec::new())));
@@ -76,7 +76,7 @@ fn a_connection_that_cannot_be_made_again_is_an_outage() {
 }
 
 #[test]
-fn an_announcement_above_every_limit_is_an_announcement_and_no_outage() {
+fn an_announcement_above_every_limit_is_not_an_outage() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &[&NEVER[..], &["--max-frame", "10KiB"]].concat());
     set_n(&redis, "2");
@@ -86,7 +86,7 @@ fn an_announcement_above_every_limit_is_an_announcement_and_no_outage() {
 }
 
 #[test]
-fn a_busy_redis_is_tried_again_soon_and_then_subscribed_to() {
+fn a_busy_redis_is_retried_soon_and_then_subscribed_to() {
     let is_busy = Arc::new(AtomicBool::new(true));
     let n = Arc::new(AtomicUsize::new(1));
     let (busy, value) = (Arc::clone(&is_busy), Arc::clone(&n));
@@ -116,7 +116,7 @@ fn a_busy_redis_is_tried_again_soon_and_then_subscribed_to() {
 }
 
 #[test]
-fn a_script_that_runs_for_long_is_over_when_it_is_killed() {
+fn a_redis_busy_with_a_script_recovers_when_it_is_killed() {
     let Some(redis) = start_with_flags(&["--busy-reply-threshold", "50"]) else { return };
     let mut script = redis.connect();
     let run = move || redis::cmd("EVAL").arg("while true do end").arg(0).query::<()>(&mut script).is_err();
@@ -137,7 +137,7 @@ fn a_script_that_runs_for_long_is_over_when_it_is_killed() {
 }
 
 #[test]
-fn a_refused_subscription_is_tried_again_and_the_hash_is_read_meanwhile() {
+fn a_refused_subscription_is_retried_and_reads_continue() {
     let is_refused = Arc::new(AtomicBool::new(true));
     let (readings, attempts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (refused, read, attempted) = (Arc::clone(&is_refused), Arc::clone(&readings), Arc::clone(&attempts));
@@ -163,7 +163,7 @@ fn a_refused_subscription_is_tried_again_and_the_hash_is_read_meanwhile() {
 }
 
 #[test]
-fn the_reason_for_which_redis_closes_a_connection_is_in_the_log_and_the_status() {
+fn the_reason_of_a_closed_connection_is_in_log_and_status() {
     let said = [
         ("-ERR max number of clients reached\r\n", "ERR: max number of clients reached"),
         ("-DENIED Redis is running in protected mode\r\n", "DENIED: Redis is running in protected mode"),
@@ -181,7 +181,7 @@ fn the_reason_for_which_redis_closes_a_connection_is_in_the_log_and_the_status()
 }
 
 #[test]
-fn a_redis_with_all_its_clients_says_so_until_there_is_room() {
+fn a_redis_at_maxclients_is_down_until_a_client_leaves() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let mut only = redis.connect();
     let mut set_max = |clients: &str| {
@@ -196,7 +196,7 @@ fn a_redis_with_all_its_clients_says_so_until_there_is_room() {
 }
 
 #[test]
-fn a_flood_of_announcements_leaves_time_to_read_the_hash_and_not_too_often() {
+fn a_flood_of_announcements_limits_the_reads_of_the_hash() {
     let readings = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&readings);
     let fake = Fake::start(move |words| {
@@ -236,7 +236,7 @@ fn eventually_within(mut holds: impl FnMut() -> bool) -> bool {
 }
 
 #[test]
-fn a_password_that_was_changed_is_read_again_at_the_next_connection() {
+fn a_changed_password_file_is_used_by_the_next_connection() {
     let Some(redis) = RedisServer::start(&["--user", "ana", "on", ">first", "~*", "&*", "+@all"]) else { return };
     set_n(&redis, "1");
     let file = redis.directory().join("password");

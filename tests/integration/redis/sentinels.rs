@@ -60,7 +60,7 @@ fn two_masters() -> Option<[RedisServer; 2]> {
 
 /// Otherwise a configuration that was removed would win for ever against one that was made anew.
 #[test]
-fn a_sentinel_that_does_not_know_the_master_any_more_does_not_count() {
+fn a_sentinel_that_no_longer_knows_the_master_is_ignored() {
     let Some([old, new]) = two_masters() else { return };
     let (removed, anew) = (FakeSentinel::start(old.port(), 5), FakeSentinel::start(old.port(), 0));
     let server = follow_with(&source(&[removed.fake.port(), anew.fake.port()]), &NEVER);
@@ -74,7 +74,7 @@ fn a_sentinel_that_does_not_know_the_master_any_more_does_not_count() {
 
 /// The split in which the old master answers mapcast alone.
 #[test]
-fn a_master_that_the_sentinels_have_deposed_is_left_though_it_answers() {
+fn a_deposed_master_is_left_although_it_still_answers() {
     let Some([old, new]) = two_masters() else { return };
     let sentinel = FakeSentinel::start(old.port(), 1);
     let server = follow_with(&source(&[sentinel.fake.port()]), &NEVER);
@@ -94,7 +94,7 @@ fn a_master_that_the_sentinels_have_deposed_is_left_though_it_answers() {
 }
 
 #[test]
-fn of_sentinels_that_disagree_the_one_with_the_newer_configuration_counts() {
+fn of_disagreeing_sentinels_the_newer_configuration_wins() {
     let Some([old, new]) = two_masters() else { return };
     let (behind, ahead) = (FakeSentinel::start(old.port(), 1), FakeSentinel::start(new.port(), 2));
     let server = follow_with(&source(&[behind.fake.port(), ahead.fake.port()]), &NEVER);
@@ -109,7 +109,7 @@ fn of_sentinels_that_disagree_the_one_with_the_newer_configuration_counts() {
 }
 
 #[test]
-fn a_sentinel_that_hangs_or_is_away_holds_up_nobody() {
+fn a_hung_or_missing_sentinel_delays_no_change() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (hung, good) = (FakeSentinel::start(0, 1), FakeSentinel::start(redis.port(), 1));
     let server = follow_with(&source(&[hung.fake.port(), free_port(), good.fake.port()]), &NEVER);
@@ -125,7 +125,7 @@ fn a_sentinel_that_hangs_or_is_away_holds_up_nobody() {
 }
 
 #[test]
-fn a_master_that_no_sentinel_confirms_is_followed_no_more_until_one_does() {
+fn an_unconfirmed_master_is_left_until_a_sentinel_answers() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let sentinel = FakeSentinel::start(redis.port(), 1);
     let server = follow_with(&source(&[sentinel.fake.port()]), &["--interval", "200ms"]);
@@ -143,7 +143,7 @@ fn a_master_that_no_sentinel_confirms_is_followed_no_more_until_one_does() {
 }
 
 #[test]
-fn a_server_that_is_no_master_is_not_followed_as_one() {
+fn a_replica_is_not_followed_as_a_master() {
     let Some([redis, other]) = two_masters() else { return };
     let sentinel = FakeSentinel::start(redis.port(), 1);
     let server = follow_with(&source(&[sentinel.fake.port()]), &["--interval", "200ms"]);
@@ -182,7 +182,7 @@ fn start_sentinel(master: u16, lines: &str) -> (Program, u16, tempfile::TempDir)
 }
 
 #[test]
-fn the_password_is_for_the_sentinels_too_if_they_want_one() {
+fn sentinels_that_require_a_password_get_it() {
     let Some(redis) = start_with_flags(&[]) else { return };
     redis.run::<()>(&["ACL", "SETUSER", "ana", "on", ">s3cret", "~*", "&*", "+@all"]);
     let directory = redis.directory().to_owned();

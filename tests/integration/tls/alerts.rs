@@ -112,7 +112,7 @@ const ALERTS: [(&[u8], &str, &str); 14] = [
 ];
 
 #[test]
-fn every_alert_is_said_in_our_words_by_a_client() {
+fn a_client_reports_every_alert_in_plain_words() {
     let authority = Authority::new();
     let config = client(&authority, Some(&authority.good("own", &["ana"])));
     let rows = ALERTS.iter().map(|(codes, client, _)| (*codes, *client));
@@ -131,7 +131,7 @@ fn every_alert_is_said_in_our_words_by_a_client() {
 }
 
 #[test]
-fn every_alert_is_said_in_our_words_by_a_server() {
+fn a_server_reports_every_alert_in_plain_words() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     for (codes, _, wanted) in ALERTS {
@@ -141,7 +141,7 @@ fn every_alert_is_said_in_our_words_by_a_server() {
 }
 
 #[test]
-fn what_breaks_the_rules_of_tls_is_said_in_our_words() {
+fn a_protocol_violation_is_reported_in_plain_words() {
     let authority = Authority::new();
     let config = client(&authority, None);
     let tls_1_0 = [3, 1];
@@ -178,7 +178,7 @@ fn what_breaks_the_rules_of_tls_is_said_in_our_words() {
 }
 
 #[test]
-fn what_breaks_the_rules_later_is_said_in_our_words_too() {
+fn a_violation_after_the_handshake_is_reported_in_plain_words() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let server = start(&files);
@@ -195,7 +195,7 @@ fn what_breaks_the_rules_later_is_said_in_our_words_too() {
 }
 
 #[test]
-fn what_two_ends_do_not_have_in_common_is_named() {
+fn a_handshake_without_common_parameters_names_them() {
     if !has_command("openssl") {
         return skip("no openssl");
     }

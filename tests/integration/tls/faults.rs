@@ -236,7 +236,7 @@ fn assert_our_words(text: &str) {
 }
 
 #[test]
-fn every_fault_of_a_servers_certificate_is_said_in_our_words_at_both_ends() {
+fn every_server_certificate_fault_is_reported_at_both_ends() {
     for row in rows() {
         let files = row.authority.write("x", &row.issued);
         let server = Program::server(&["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)]);
@@ -254,7 +254,7 @@ fn every_fault_of_a_servers_certificate_is_said_in_our_words_at_both_ends() {
 }
 
 #[test]
-fn every_fault_of_a_clients_certificate_is_said_in_our_words_at_both_ends() {
+fn every_client_certificate_fault_is_reported_at_both_ends() {
     let authority = Authority::new();
     let server_files = authority.good("x", &["localhost"]);
     let (self_ca, self_issued) = self_signed_ca();
@@ -332,7 +332,7 @@ fn show(chain: Vec<CertificateDer<'static>>, key: &str) -> SocketAddr {
 }
 
 #[test]
-fn what_no_server_of_ours_would_show_is_said_in_our_words_too() {
+fn certificates_that_our_server_refuses_are_reported_too() {
     let authority = Authority::new();
     let issued = authority.issue(|_| ());
     let first = patched(authority.issue(|_| ()), b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x00");
@@ -363,7 +363,7 @@ fn what_no_server_of_ours_would_show_is_said_in_our_words_too() {
 }
 
 #[test]
-fn a_chain_in_the_wrong_order_is_warned_of_and_served() {
+fn a_chain_in_the_wrong_order_is_logged_and_served() {
     let root = named_authority("root");
     let upper = root.below(|params| params.distinguished_name.push(DnType::CommonName, "upper"));
     let lower = upper.below(|params| params.distinguished_name.push(DnType::CommonName, "lower"));
@@ -378,7 +378,7 @@ fn a_chain_in_the_wrong_order_is_warned_of_and_served() {
 
 /// Tutorials have these two: `openssl req -x509` makes a CA, `openssl x509 -req` without extensions a certificate of version 1.
 #[test]
-fn certificates_as_tutorials_make_them_are_explained_at_the_start() {
+fn certificates_from_tutorials_are_explained_at_startup() {
     if !has_command("openssl") {
         return skip("no openssl");
     }

@@ -13,7 +13,7 @@ fn answer(server: &Running, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_tls_gets_an_alert_and_is_counted() {
+fn input_that_is_not_tls_gets_an_alert_and_is_counted() {
     let authority = Authority::new();
     let running = MapServer::with(HOUR, server(&authority.good("x", &["localhost"]))).running;
     // A ClientHello of TLS 1.1 (RFC 4346, section 7.4.1.2): two cipher suites, no compression, no extensions.
@@ -35,7 +35,7 @@ fn what_is_no_tls_gets_an_alert_and_is_counted() {
 }
 
 #[test]
-fn a_plain_client_is_told_what_it_speaks_to() {
+fn a_plain_client_reports_a_tls_server() {
     let authority = Authority::new();
     let config =
         ServerConfig { handshake_timeout: Duration::from_millis(100), ..server(&authority.good("x", &["localhost"])) };
@@ -52,7 +52,7 @@ fn a_plain_client_is_told_what_it_speaks_to() {
 }
 
 #[test]
-fn a_client_of_tls_is_told_that_the_server_speaks_none() {
+fn a_tls_client_reports_a_plain_server() {
     let authority = Authority::new();
     let config = client(&authority, None);
     // An echo answers a ClientHello with itself, a map with a frame.
@@ -65,7 +65,7 @@ fn a_client_of_tls_is_told_that_the_server_speaks_none() {
 }
 
 #[test]
-fn silent_handshakes_end_at_their_deadline_and_keep_nobody_waiting() {
+fn silent_handshakes_end_at_their_deadline_and_delay_no_client() {
     let authority = Authority::new();
     let config =
         ServerConfig { handshake_timeout: Duration::from_secs(3), ..server(&authority.good("x", &["localhost"])) };
@@ -94,7 +94,7 @@ fn silent_handshakes_end_at_their_deadline_and_keep_nobody_waiting() {
 }
 
 #[test]
-fn a_client_hello_that_drips_ends_at_the_same_deadline() {
+fn a_slow_client_hello_ends_at_the_deadline() {
     let authority = Authority::new();
     let timeout = Duration::from_millis(500);
     let config = ServerConfig { handshake_timeout: timeout, ..server(&authority.good("x", &["localhost"])) };
@@ -117,7 +117,7 @@ fn a_client_hello_that_drips_ends_at_the_same_deadline() {
 }
 
 #[test]
-fn the_stop_ends_handshakes() {
+fn a_stop_ends_handshakes() {
     let authority = Authority::new();
     let config = ServerConfig { handshake_timeout: HOUR, ..server(&authority.good("x", &["localhost"])) };
     let running = MapServer::with(HOUR, config).running;
@@ -131,7 +131,7 @@ fn the_stop_ends_handshakes() {
 }
 
 #[test]
-fn the_first_thing_that_comes_with_the_handshake_is_not_forgotten() {
+fn data_sent_with_the_handshake_is_not_lost() {
     let authority = Authority::new();
     let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
     let mut client = raw_client(&authority, server.running.addr);

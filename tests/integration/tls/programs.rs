@@ -22,7 +22,7 @@ fn start(files: &Files, args: &[&str]) -> (Program, String) {
 }
 
 #[test]
-fn each_service_speaks_tls_with_the_client() {
+fn each_service_works_over_tls_with_the_client() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let trust = ["--tls", "--tls-ca", text(&authority.ca)];
@@ -41,7 +41,7 @@ fn each_service_speaks_tls_with_the_client() {
 }
 
 #[test]
-fn a_handshake_that_fails_is_3_and_says_what_to_do() {
+fn a_failed_handshake_is_3_and_names_the_fix() {
     let (authority, other) = (Authority::new(), Authority::new());
     let (_server, address) = start(&authority.good("x", &["mapcast.example"]), &[]);
     let (_plain, plain) = {
@@ -67,7 +67,7 @@ fn a_handshake_that_fails_is_3_and_says_what_to_do() {
 }
 
 #[test]
-fn a_client_without_the_certificate_that_is_asked_for_is_3_in_each_talk() {
+fn a_client_without_a_required_certificate_is_3() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let trust = ["--tls", "--tls-ca", text(&authority.ca)];
@@ -81,7 +81,7 @@ fn a_client_without_the_certificate_that_is_asked_for_is_3_in_each_talk() {
 }
 
 #[test]
-fn the_systems_roots_are_those_of_the_environment() {
+fn the_system_roots_are_set_by_the_environment() {
     let authority = Authority::new();
     let (_server, address) = start(&authority.good("x", &["localhost"]), &[]);
     let client = |ca: &std::path::Path| {
@@ -93,7 +93,7 @@ fn the_systems_roots_are_those_of_the_environment() {
 }
 
 #[test]
-fn what_is_wrong_with_options_or_files_is_2() {
+fn invalid_tls_options_or_files_are_2() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let other = authority.good("other", &["localhost"]);
@@ -117,7 +117,7 @@ fn what_is_wrong_with_options_or_files_is_2() {
 }
 
 #[test]
-fn garbage_in_the_certificates_file_is_said_once_and_changes_nothing() {
+fn an_invalid_certificate_file_is_logged_once_and_not_used() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let (server, address) = start(&files, &[]);
@@ -134,7 +134,7 @@ fn garbage_in_the_certificates_file_is_said_once_and_changes_nothing() {
 }
 
 #[test]
-fn failed_handshakes_are_one_line_a_second() {
+fn failed_handshakes_log_one_line_a_second() {
     let authority = Authority::new();
     let (server, _) = start(&authority.good("x", &["localhost"]), &[]);
     let addr = server.addr_with_tls();
@@ -150,7 +150,7 @@ fn failed_handshakes_are_one_line_a_second() {
 }
 
 #[test]
-fn a_certificate_that_has_expired_is_warned_of() {
+fn an_expired_certificate_is_logged_as_a_warning() {
     let authority = Authority::new();
     let files = authority.write("x", &authority.issue_until(&["localhost"], 2001));
     let (server, _) = start(&files, &[]);
@@ -158,7 +158,7 @@ fn a_certificate_that_has_expired_is_warned_of() {
 }
 
 #[test]
-fn a_key_that_others_may_read_is_warned_of_and_another_is_not() {
+fn only_a_key_readable_by_others_is_logged_as_a_warning() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let warning = "x.key: everyone on this machine may read the key (chmod o-r)";
@@ -169,7 +169,7 @@ fn a_key_that_others_may_read_is_warned_of_and_another_is_not() {
 }
 
 #[test]
-fn openssl_reads_a_frame_and_the_end_in_order() {
+fn openssl_reads_a_frame_and_a_clean_end() {
     if !has_command("openssl") {
         return skip("no openssl");
     }
@@ -197,7 +197,7 @@ fn openssl_reads_a_frame_and_the_end_in_order() {
 }
 
 #[test]
-fn the_page_has_the_certificate_too_and_says_when_it_runs_out() {
+fn the_page_is_served_over_tls_with_the_expiry_date() {
     let authority = Authority::new();
     let (server, _address) = start(&authority.good("x", &["localhost"]), &["--http", "127.0.0.1:0"]);
     let line = server.wait_log("web page on https://");
@@ -219,7 +219,7 @@ fn the_page_has_the_certificate_too_and_says_when_it_runs_out() {
 }
 
 #[test]
-fn health_checks_have_a_place_over_tls_whoever_shakes_no_hands() {
+fn incomplete_handshakes_do_not_block_health_checks() {
     let authority = Authority::new();
     let args = ["--http", "127.0.0.1:0", "--http-max-connections", "1"];
     let (server, _address) = start(&authority.good("x", &["localhost"]), &args);
@@ -253,7 +253,7 @@ fn health_checks_have_a_place_over_tls_whoever_shakes_no_hands() {
 }
 
 #[test]
-fn failed_handshakes_that_were_held_back_are_logged_though_no_other_follows() {
+fn suppressed_failed_handshakes_are_logged_later() {
     let authority = Authority::new();
     let (server, address) = start(&authority.good("x", &["localhost"]), &[]);
     let failed = |log: &str| -> u64 {
@@ -278,7 +278,7 @@ fn failed_handshakes_that_were_held_back_are_logged_though_no_other_follows() {
 }
 
 #[test]
-fn handshakes_and_sessions_of_slow_clients_take_bounded_memory() {
+fn handshakes_and_sessions_of_slow_clients_use_bounded_memory() {
     const CLIENTS: usize = 200;
     let authority = Authority::new();
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();

@@ -11,7 +11,7 @@ fn wait_until_year(acceptor: &Acceptor, year: u64) {
 }
 
 #[test]
-fn a_new_certificate_is_for_new_connections_and_the_old_ones_live_on() {
+fn a_new_certificate_is_used_for_new_connections_only() {
     let (old, new) = (Authority::new(), Authority::new());
     let files = old.write("x", &old.issue_until(&["localhost"], 2050));
     let config = server(&files);
@@ -51,7 +51,7 @@ fn a_client_uses_its_new_files_for_its_next_connection() {
 }
 
 #[test]
-fn a_client_whose_ca_is_replaced_at_the_server_is_shut_out() {
+fn a_client_whose_ca_the_server_replaced_is_refused() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let server = MapServer::with(HOUR, mutual_server(&authority.good("x", &["localhost"]), &clients));
     let config = client(&authority, Some(&clients.good("ana", &["ana"])));
@@ -132,7 +132,7 @@ mod programs {
     }
 
     #[test]
-    fn a_client_and_a_relay_follow_a_rotation_and_keep_what_is_good() {
+    fn a_client_and_a_relay_survive_a_rotation_and_invalid_files() {
         let (old, new) = (Authority::new(), Authority::new());
         let own = old.good("own", &["ana"]);
         let ca = own.cert.with_file_name("trusted.pem");
@@ -178,7 +178,7 @@ mod programs {
     }
 
     #[test]
-    fn a_client_whose_files_hang_connects_with_the_last_good_ones() {
+    fn a_client_with_hung_files_connects_with_the_last_good_ones() {
         let Some(slow) = SlowFs::mount() else { return };
         let (old, new) = (Authority::new(), Authority::new());
         let trust_in = |authority: &Authority| slow.write("ca.pem", &fs::read_to_string(&authority.ca).unwrap());
@@ -207,7 +207,7 @@ mod programs {
 
     #[cfg(feature = "redis")]
     #[test]
-    fn a_source_in_redis_follows_a_rotation() {
+    fn a_redis_source_survives_a_rotation() {
         use crate::support::redis_server::{RedisServer, free_port, has_tls};
         use crate::support::skip;
         if !has_tls() {
