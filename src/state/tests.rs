@@ -11,8 +11,8 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Returns the outcome of `attempt` once it is not that the state is in use. A program that another test starts has every
-/// descriptor of this process, and so the lock, until it has begun.
+/// Repeats `attempt` while the state is in use, and returns its result. A program that another test starts inherits the lock's
+/// descriptor until its exec.
 fn once_unused<T>(attempt: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     let deadline = std::time::Instant::now() + Duration::from_mins(1);
     loop {
@@ -82,9 +82,9 @@ fn an_invalid_state_is_an_error_that_names_the_file() {
         let error = StateFile::open(&path).unwrap().load(100).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("state.json"), "{error}");
         assert!(matches!(StateFile::inspect(&path, 100), Err(Error::Invalid { .. })));
-        let told = crate::display::error_chain::ErrorChain(&error).to_string();
-        let of_a_peer = ["--format", "other end", "peer", "stream", "payload", "--max-frame"];
-        assert!(!of_a_peer.iter().any(|words| told.contains(words)), "{text:?}: {told}");
+        let text = crate::display::error_chain::ErrorChain(&error).to_string();
+        let words_for_peers = ["--format", "other end", "peer", "stream", "payload", "--max-frame"];
+        assert!(!words_for_peers.iter().any(|words| text.contains(words)), "{text}");
     }
     fs::write(&path, vec![b' '; 1 << 21]).unwrap();
     assert!(matches!(StateFile::open(&path).unwrap().load(100), Err(Error::TooLong { max: 1_048_576, .. })));
@@ -119,7 +119,7 @@ fn an_open_state_is_locked_until_its_last_clone_is_dropped() {
     first.save(&builtin(), SystemTime::now()).unwrap();
     let second = first.clone();
     drop(first);
-    // Another file stands there since it was written.
+    // The save has replaced the file.
     let error = StateFile::open(&path).unwrap_err();
     assert!(matches!(error, Error::InUse { .. }), "{error}");
     assert!(error.to_string().contains("another running server keeps its map there; stop that server"), "{error}");
@@ -156,7 +156,7 @@ fn a_state_taken_by_a_second_server_is_not_overwritten() {
     let second = StateFile::open(&path).unwrap();
     second.save(&builtin(), SystemTime::now()).unwrap();
     assert!(matches!(first.save(&Map::new(), SystemTime::now()), Err(Error::InUse { .. })));
-    // What the second one has answered for stays, though it has gone.
+    // The map that the second one has saved stays after its end.
     drop(second);
     assert!(matches!(once_unused(|| first.save(&Map::new(), SystemTime::now())), Err(Error::LockReplaced { .. })));
     assert_eq!(first.load(1000).unwrap(), Some(builtin()));
@@ -200,7 +200,7 @@ fn an_unusable_lock_is_an_error_that_names_it() {
     assert!(matches!(error, Error::Unlockable { .. }) && error.to_string().contains(".state.lock"), "{error}");
     let error = StateFile::open(directory.path().join("linked")).unwrap_err();
     assert!(matches!(error, Error::Unlockable { .. }), "{error}");
-    assert_eq!(names(directory.path()), [".linked.lock", ".state.lock"], "nothing is made at the end of a link");
+    assert_eq!(names(directory.path()), [".linked.lock", ".state.lock"], "no file is created through a symlink");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn inspect_reads_a_locked_state_and_changes_nothing() {
     let state = StateFile::open(&path).unwrap();
     state.save(&builtin(), SystemTime::now()).unwrap();
     let before = fs::metadata(&path).unwrap();
-    // What a writer has begun, and what is the user's own.
+    // A temporary file of a writer, and a file of the user.
     let begun = AtomicFile::begin(&path, MODE).unwrap();
     fs::write(directory.path().join("state.json.new"), "the user's").unwrap();
     let seen = names(directory.path());
@@ -226,7 +226,7 @@ fn inspect_reads_a_locked_state_and_changes_nothing() {
 fn open_removes_only_temporary_files_of_a_killed_server() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
-    fs::write(directory.path().join(".state.json.0123abcd.tmp"), "half a m").unwrap();
+    fs::write(directory.path().join(".state.json.0123abcd.tmp"), "half a map").unwrap();
     fs::write(directory.path().join("state.json.new"), "the user's").unwrap();
     fs::write(directory.path().join(".state.json.mine.tmp"), "the user's too").unwrap();
     let state = StateFile::open(&path).unwrap();

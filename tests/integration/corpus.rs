@@ -1,5 +1,4 @@
-//! What the fuzz targets have found so far, replayed: every input through every check, as the bytes do not know where
-//! they came from.
+//! Replays the inputs that the fuzz targets have found: every input with every check.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Python programs that are older than mapcast and speak its header: theirs, unchanged, with ours.
+//! Python programs that are older than mapcast and use its header, unchanged, with our programs.
 use std::io::Write;
 use std::process::Command;
 
@@ -7,14 +7,14 @@ use crate::support::{eventually, has_command, skip};
 
 const BUILTIN: &str = "{1: 'Hola', 2: 'Bienvenido', 3: 'Al', 4: 'Servidor'}";
 
-/// Returns the command that runs a program of `tests/old`; `None` where there is no Python.
+/// Returns the command for a program in `tests/old`; `None` without Python.
 fn python(program: &str, args: &[&str]) -> Option<Command> {
     if !has_command("python3") {
         skip("no python3");
         return None;
     }
     let mut command = clean("python3");
-    // Unbuffered, because what it prints is waited for.
+    // Unbuffered, because the tests wait for its output.
     command.arg("-u").arg(format!("{}/tests/old/{program}", env!("CARGO_MANIFEST_DIR"))).args(args);
     Some(command)
 }
@@ -31,7 +31,7 @@ fn prints_three_times(reader: &Program, line: &str) {
     eventually(line, || reader.out().iter().filter(|printed| *printed == line).count() >= 3);
 }
 
-/// Runs our client with `args`, which begin with a place for the address, against an old server.
+/// Runs our client with `args`, in which ADDR is replaced by the address of an old server.
 fn client_of(program: &str, args: &[&str]) -> Option<Finished> {
     let server = Program::start(python(program, &[])?);
     let addr = format!("127.0.0.1:{}", server.wait_out(""));

@@ -21,14 +21,14 @@ struct Tier {
 }
 
 impl Tier {
-    /// Serves from a feed that has nobody to fill it yet.
+    /// Serves a feed that no source publishes in yet.
     fn start() -> Self {
         let feed = Arc::new(Feed::new(Format::Json, 1 << 20));
         let running = Running::start(Cast::new(Arc::clone(&feed), Duration::from_millis(200)), ServerConfig::default());
         Self { sink: Sink::new(Arc::clone(&feed), vec![]), feed, running }
     }
 
-    /// Follows `parent` until the test is over.
+    /// Follows `parent` until the test ends.
     fn follow(&self, parent: SocketAddr, stop: &Shutdown) {
         let mut relay = Relay::new(format!("tcp://{parent}?format=json").parse().unwrap());
         relay.listening_on(&[self.running.addr]);
@@ -37,7 +37,7 @@ impl Tier {
     }
 }
 
-/// Ends the relays also when the test has failed.
+/// Ends the relays, also when the test fails.
 struct StopOnDrop(Shutdown);
 
 impl Drop for StopOnDrop {
@@ -62,13 +62,13 @@ fn a_change_at_the_root_reaches_the_clients_of_the_lowest_relay() {
     root.feed.publish(&numbered(1)).unwrap();
     client.change(Format::Json, &numbered(1));
     assert!(tiers.iter().all(|tier| tier.sink.health().state().up));
-    // Equal maps are no change: the repeats of one level are not passed on as news by the next.
+    // Equal maps are not a change: a relay does not forward the repeats of its parent as changes.
     let versions: Vec<_> = tiers.iter().map(|tier| tier.feed.version()).collect();
     (0..5).for_each(|_| assert_eq!(client.map(Format::Json), numbered(1)));
     assert_eq!(versions, tiers.iter().map(|tier| tier.feed.version()).collect::<Vec<_>>());
 }
 
-/// Returns where one client is let through to `server`, what it is sent 20 ms late: a link that has a length.
+/// Returns the address of a proxy that delays the data of `server` by 20 ms, for one client.
 fn long_link(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -76,7 +76,7 @@ fn long_link(server: SocketAddr) -> SocketAddr {
         let mut client = listener.accept().unwrap().0;
         let mut server = TcpStream::connect(server).unwrap();
         let mut chunk = [0; 4096];
-        // It ends with one of its two ends.
+        // Ends when one of the two connections ends.
         while let Ok(read @ 1..) = server.read(&mut chunk) {
             let arrival = Instant::now() + Duration::from_millis(20);
             while let Some(left) = arrival.checked_duration_since(Instant::now()) {
@@ -91,8 +91,8 @@ fn long_link(server: SocketAddr) -> SocketAddr {
     address
 }
 
-/// A ring has no root. Members that begin with different maps would hand them on in circles for ever: on links that take
-/// longer than a relay does, no map catches up with the one before it.
+/// A ring has no root. Relays that start with different maps would forward them in circles for ever: if a link is slower than
+/// a relay, no map overtakes the one before it.
 #[test]
 fn relays_in_a_ring_settle_on_one_map() {
     let stop = StopOnDrop(Shutdown::new().unwrap());
@@ -133,7 +133,7 @@ mod programs {
     use crate::support::program::{Program, SERVER, clean, run};
     use rustix::process::Signal;
 
-    /// Returns a port that was free a moment ago.
+    /// Returns a port that was just free.
     fn free_port() -> u16 {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
     }
@@ -179,7 +179,7 @@ mod programs {
         let args = ["--source", &source, "--state", state.to_str().unwrap(), "--set", "own=true"];
         let mut relay = Program::server(&args);
         relay.wait_log("source up");
-        // In bincode, where a number and a text are two keys.
+        // In bincode, where an integer and a string are different keys.
         let map = Reader::connect(relay.addr()).payload();
         relay.signal(Signal::TERM);
         assert_eq!(relay.exit_code(), 0);
@@ -224,7 +224,7 @@ mod programs {
             command.args(["--listen", &format!("0.0.0.0:{port}"), "--source", &format!("tcp://127.0.0.1:{port}")]);
             let server = Program::start(command);
             let line = |text| server.log().into_iter().find(|line| line.contains(text));
-            // Another program may have taken the port meanwhile.
+            // Another program may have bound the port in the meantime.
             eventually("its fate", || line("source down").or_else(|| line("cannot listen")).is_some());
             if let Some(line) = line("source down") {
                 break line;

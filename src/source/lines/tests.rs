@@ -6,7 +6,7 @@ use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::sync::Arc;
 use std::thread;
 
-/// Longer than any machine needs; a test that waits this long has failed.
+/// The time limit of a wait: long enough for any machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn sink() -> Sink {
@@ -17,7 +17,7 @@ fn payload(sink: &Sink) -> String {
     String::from_utf8(sink.feed().latest().expect("a map").frame.payload().to_vec()).unwrap()
 }
 
-/// Lines whose input is never read: what comes is given to `take`.
+/// Returns a source whose input is not read: the tests call `take`.
 fn unread() -> Lines<PipeReader> {
     Lines::new(pipe().unwrap().0, "standard input")
 }
@@ -26,7 +26,7 @@ fn texts(news: &[Notice]) -> Vec<&str> {
     news.iter().map(|notice| notice.text.as_str()).collect()
 }
 
-/// Runs `write` against lines that are being followed, until it returns.
+/// Runs `write` while a thread follows the input, until `write` returns.
 fn while_following(write: impl FnOnce(&mut PipeWriter, &Sink)) -> Sink {
     let (sink, stop, (reader, mut writer)) = (sink(), Shutdown::new().unwrap(), pipe().unwrap());
     let mut lines = Lines::new(reader, "standard input");
@@ -50,7 +50,7 @@ fn before_the_first_line_the_feed_has_no_map() {
 fn a_line_is_published_while_the_writer_stays() {
     while_following(|writer, sink| {
         for number in 1..=3 {
-            // Two lines in one write, the second of them in two writes: whatever is whole counts at once.
+            // One line and a half in the first write: each complete line is published at once.
             write!(writer, "{{\"n\":0}}\n{{\"n\"").unwrap();
             writeln!(writer, ":{number}}}").unwrap();
             let wanted = format!("{{\"n\":{number}}}");
@@ -123,17 +123,17 @@ fn errors_are_logged_once_a_period_with_the_suppressed_count() {
     let (sink, mut lines, idle) = (sink(), unread(), Shutdown::new().unwrap());
     lines.throttle = Throttle::new(Duration::from_millis(300));
     assert_eq!(lines.take(b"x\n", &sink).len(), 1);
-    let mut held = 0;
-    let told = loop {
+    let mut suppressed = 0;
+    let text = loop {
         match lines.take(b"x\n", &sink).pop() {
-            None => held += 1,
-            // On a busy machine a period may be over before the next line.
-            Some(_) if held == 0 => {}
+            None => suppressed += 1,
+            // On a busy machine a period may end before the next line.
+            Some(_) if suppressed == 0 => {}
             Some(notice) => break notice.text,
         }
         idle.wait(Duration::from_millis(10));
     };
-    assert!(told.ends_with(&format!(" ({held} more held back)")), "{told}");
+    assert!(text.ends_with(&format!(" ({suppressed} more held back)")), "{text}");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn suppressed_errors_are_logged_at_the_end() {
         if is_stopped {
             stop.trigger();
         } else {
-            // The last line, which has no end, is bad as well.
+            // The last line, without a line feed, is invalid as well.
             writer.write_all(b"x").unwrap();
             drop(writer);
         }

@@ -1,4 +1,4 @@
-//! The relay against parents that are a few lines of sockets each.
+//! The relay, with minimal servers as parents.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};

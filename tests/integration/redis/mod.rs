@@ -17,7 +17,7 @@ use crate::support::program::{Program, SERVER, clean, run};
 use crate::support::reader::Reader;
 use crate::support::redis_server::{RedisServer, free_port, redis_cli};
 
-/// Starts a server that follows `source`, in JSON, with an interval that nothing waits for.
+/// Starts a server that follows `source`, in JSON, with an interval longer than any test.
 fn follow(source: &str) -> Program {
     follow_with(source, &["--interval", "60s"])
 }
@@ -26,7 +26,7 @@ fn follow_with(source: &str, args: &[&str]) -> Program {
     Program::server(&[&["--source", source, "--format", "json"], args].concat())
 }
 
-/// The same, and a client that has taken the first map of the source.
+/// Starts a server, and a client that has received the first map of the source.
 fn followed(source: &str, args: &[&str]) -> (Program, Reader) {
     let server = follow_with(source, args);
     server.wait_log("source up");
@@ -35,7 +35,7 @@ fn followed(source: &str, args: &[&str]) -> (Program, Reader) {
     (server, client)
 }
 
-/// A Redis with the hash `flags`, whose `n` is 1, if there is one to start.
+/// Starts a Redis with the hash `flags`, whose `n` is 1; `None` if it is not installed.
 fn start_with_flags(args: &[&str]) -> Option<RedisServer> {
     let redis = RedisServer::start(args)?;
     set_n(&redis, "1");
@@ -54,7 +54,7 @@ fn texts(entries: &[(&str, &str)]) -> Map {
     entries.iter().map(|(key, value)| (Key::from(*key), Value::from(*value))).collect()
 }
 
-/// Waits until the client is sent `wanted`, past repeats of its last map.
+/// Waits until the client receives `wanted`, skipping repeats of its last map.
 #[track_caller]
 fn wait_map(client: &mut Reader, wanted: &Map) {
     client.change(Format::Json, wanted);
@@ -119,7 +119,7 @@ fn a_paused_redis_delays_no_client_and_is_followed_again() {
     redis.program().signal(Signal::STOP);
     let down = server.wait_log("source down");
     assert!(down.contains("no answer from Redis within 2s; the last good map stays"), "{down}");
-    // All of this happens before Redis goes on.
+    // While Redis is paused.
     for _ in 0..5 {
         assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
         assert_eq!(Reader::connect(server.addr()).map(Format::Json), texts(&[("n", "1")]));
@@ -127,9 +127,9 @@ fn a_paused_redis_delays_no_client_and_is_followed_again() {
     redis.program().signal(Signal::CONT);
     set_n(&redis, "2");
     wait_map(&mut client, &texts(&[("n", "2")]));
-    let told = |what: &str| server.log().iter().filter(|line| line.contains(what)).count();
-    eventually("up and down are told once each", || (told("source up"), told("source down")) == (2, 1));
-    // The stop waits for Redis no more than the clients do. After some repeats the source is in the middle of a look.
+    let count = |what: &str| server.log().iter().filter(|line| line.contains(what)).count();
+    eventually("up and down are logged once each", || (count("source up"), count("source down")) == (2, 1));
+    // The stop does not wait for Redis either. After five repeats the source is waiting for a reply.
     redis.program().signal(Signal::STOP);
     (0..5).for_each(|_| drop(client.payload()));
     server.signal(Signal::TERM);
@@ -163,7 +163,7 @@ fn a_start_without_redis_publishes_the_last_good_map() {
     let mut first = follow_with(&redis.source("key=flags"), &args);
     first.wait_log("source up");
     redis.kill();
-    // With 9: it is on the disk by then, or will never be.
+    // SIGKILL: only a map that is already on the disk survives.
     eventually("the map is kept", || state.exists());
     first.signal(Signal::KILL);
     first.exit_code();
@@ -185,7 +185,7 @@ fn a_lost_subscription_is_made_again() {
     let (server, mut client) = followed(&redis.source("key=flags"), &["-v", "--interval", "60s"]);
     assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
     server.wait_log("the subscription was lost: Redis closed the connection");
-    eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
+    eventually("there is a new subscription", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
     set_n(&redis, "2");
     announce(&redis);
     assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
@@ -238,7 +238,7 @@ fn a_huge_hash_is_not_sent_and_takes_no_memory() {
     server.wait_log("above the limit of 10240; raise --max-frame");
     let before = server.peak_memory();
     redis.run::<()>(&["HSET", "flags", "huge", &"x".repeat(64 << 20)]);
-    // For who debugs alone: that it is too large is no news.
+    // At level debug: the source is already down because of the size.
     server.wait_log("above the limit of 1048576 bytes for a reply");
     (0..5).for_each(|_| assert_eq!(client.map(Format::Json), texts(&[("n", "1")])));
     assert!(server.peak_memory() < before + 16 * 1024, "{} KiB from {before}", server.peak_memory());
@@ -249,7 +249,7 @@ fn a_huge_hash_is_not_sent_and_takes_no_memory() {
 
 #[test]
 fn a_password_from_any_origin_works_and_is_never_shown() {
-    // The rights that docs/operating.md names.
+    // The permissions that docs/operating.md lists.
     let keys = ["~flags", "~flags:revision", "&mapcast:flags", "&__keyspace@0__:flags"];
     let rights = ["+@read", "+subscribe", "+ping", "+select", "+role"];
     let user = [&["--user", "ana", "on", ">s3cret"][..], &keys, &rights].concat();
@@ -299,7 +299,7 @@ fn a_password_from_any_origin_works_and_is_never_shown() {
     assert!(!refused.assert_exit(2).stderr.contains("s3cret"), "{}", refused.stderr);
 }
 
-/// A server that has no `AUTH`, or has it under another name, quotes what it was sent.
+/// A server without `AUTH`, or with another name for it, quotes the command.
 #[test]
 fn a_password_quoted_by_redis_is_not_logged() {
     let Some(redis) = RedisServer::start(&["--rename-command", "AUTH", "HIDDEN"]) else { return };
@@ -359,9 +359,9 @@ fn after_a_failover_the_new_master_is_followed() {
     command.args([config.to_str().unwrap(), "--sentinel"]);
     let sentinel = Program::start(command);
     sentinel.wait_out("+monitor master main");
-    // It must know the replica, or there is nobody to take over.
+    // Without a known replica there is no failover.
     sentinel.wait_out("+slave slave");
-    // The first sentinel is away: the next is asked.
+    // The first sentinel is down: the server uses the next one.
     let source = format!("redis+sentinel://127.0.0.1:{},127.0.0.1:{port}/0?master=main&key=flags", free_port());
     let server = follow_with(&source, &["--interval", "200ms"]);
     server.wait_log("source up");
@@ -369,9 +369,9 @@ fn after_a_failover_the_new_master_is_followed() {
     assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
     master.kill();
     server.wait_log("source down");
-    // The sentinel ends every connection of whom it promotes.
-    let told = || replica.try_run::<String>(&["INFO", "replication"]);
-    eventually("the replica is the master", || told().is_ok_and(|text| text.contains("role:master")));
+    // The sentinel closes every connection of the replica that it promotes.
+    let info = || replica.try_run::<String>(&["INFO", "replication"]);
+    eventually("the replica is the master", || info().is_ok_and(|text| text.contains("role:master")));
     replica.run::<()>(&["HSET", "flags", "n", "2"]);
     wait_map(&mut client, &texts(&[("n", "2")]));
 }
@@ -390,7 +390,7 @@ fn a_cluster_redirects_to_the_node_with_the_hash() {
     assert!(redis_cli(&create), "redis-cli {create:?}");
     let is_ready = |node: &RedisServer| node.run::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok");
     eventually("the cluster is ready", || nodes.iter().all(is_ready));
-    // On whichever node each of them is, the first one is asked.
+    // The address is always that of the first node.
     for key in ["flags", "hosts", "rates"] {
         let takes = |node: &RedisServer| {
             redis::cmd("HSET").arg(key).arg("n").arg("1").query::<i64>(&mut node.connect()).is_ok()
@@ -401,13 +401,13 @@ fn a_cluster_redirects_to_the_node_with_the_hash() {
         let mut client = Reader::connect(server.addr());
         assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
         owner.run::<()>(&["HSET", key, "n", "2"]);
-        // On any node: the cluster passes it on.
+        // On any node: the cluster forwards announcements.
         nodes[2].run::<()>(&["PUBLISH", &format!("mapcast:{key}"), ""]);
         assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
     }
-    // Every slot is on one node alone, so one of these two is told where it is.
+    // The slot is on one node, so the other one redirects.
     let single = [&nodes[0], &nodes[1]].map(|node| follow(&node.source("key=flags")));
-    eventually("one is told what to write", || {
+    eventually("the log of one names the fix", || {
         single.iter().any(|server| server.log().iter().any(|line| line.contains("name it redis+cluster://")))
     });
 }
@@ -425,7 +425,7 @@ mod encrypted {
         path.to_str().unwrap()
     }
 
-    /// A Redis that listens for TLS beside the plain port, and the address of a hash there.
+    /// Starts a Redis with a TLS port in addition to the plain one; returns it and the address of a hash.
     fn start(authority: &Authority, clients: &str) -> Option<(RedisServer, String)> {
         if !has_tls() {
             skip("redis-server is built without TLS");
@@ -450,7 +450,7 @@ mod encrypted {
         set_n(&redis, "2");
         announce(&redis);
         assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
-        // More than a record, and than one reading.
+        // Larger than one record and one read.
         let long = "x".repeat(200_000);
         set_n(&redis, &long);
         announce(&redis);

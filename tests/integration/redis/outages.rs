@@ -1,4 +1,4 @@
-//! What is no outage of Redis, what is one for a moment, and what is said about one.
+//! Outages of Redis: lost connections that are none, temporary errors, and the reported reasons.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::support::program::Program;
 use crate::support::reader::Reader;
 use crate::support::redis_server::RedisServer;
 
-/// Longer than any test waits.
+/// An interval that does not end during a test.
 const NEVER: [&str; 3] = ["-v", "--interval", "1h"];
 
 fn count(server: &Program, text: &str) -> usize {
@@ -25,16 +25,16 @@ fn count(server: &Program, text: &str) -> usize {
 fn a_closed_idle_connection_is_reopened_without_an_outage() {
     let Some(redis) = start_with_flags(&["--timeout", "1"]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &NEVER);
-    eventually("it was closed twice", || count(&server, "Redis closed the connection") >= 2);
+    eventually("two connections were closed", || count(&server, "Redis closed the connection") >= 2);
     for n in 2..5 {
         set_n(&redis, &n.to_string());
         announce(&redis);
-        // While they are made again, it is the first reading that has it.
+        // During a reconnection, the first read returns the change.
         wait_map(&mut client, &texts(&[("n", &n.to_string())]));
     }
     let before = count(&server, "the subscription was lost");
     assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
-    eventually("that was noticed", || count(&server, "the subscription was lost") > before);
+    eventually("the loss is logged", || count(&server, "the subscription was lost") > before);
     set_n(&redis, "5");
     eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
     wait_map(&mut client, &texts(&[("n", "5")]));
@@ -53,10 +53,10 @@ fn reconnections_after_each_read_are_limited() {
     });
     let started = Instant::now();
     let (server, mut client) = followed(&fake.source(), &NEVER);
-    // Each reading is a change, and a client may skip some.
+    // Each read is a change, and a client may skip some.
     let is_early = |map: &mapcast::Map| ["0", "1", "2"].iter().any(|n| *map == texts(&[("n", n)]));
     while is_early(&client.map(Format::Json)) {}
-    // Two connections a second, two more that may be made at once, and what the scheduler makes of it.
+    // Two connections per second, two immediate ones, and a margin for the scheduler.
     let most = 2 * (usize::try_from(started.elapsed().as_secs()).unwrap() + 3);
     assert!(fake.connections() <= most, "{} connections, {most} at most", fake.connections());
     assert_eq!(count(&server, "source down"), 0);
@@ -104,7 +104,7 @@ fn a_busy_redis_is_retried_soon_and_then_subscribed_to() {
     let mut client = Reader::connect(server.addr());
     client.map(Format::Json);
     assert!(!server.log().join("\n").contains("subscribe"), "{:?}", server.log());
-    // In the middle of a session, no connection is given up for it.
+    // During a session, the server keeps its connections.
     let before = fake.connections();
     is_busy.store(true, Ordering::SeqCst);
     eventually("the announcement arrives", || fake.announce() >= 1);
@@ -151,8 +151,8 @@ fn a_refused_subscription_is_retried_and_reads_continue() {
     });
     let (server, mut client) = followed(&fake.source(), &NEVER);
     server.wait_log("cannot subscribe, so a change is seen after up to 3600s: Redis says ERR: not now");
-    // Two channels each time. The connection that works is kept meanwhile: there is no first reading of another one.
-    eventually("another try is over", || attempts.load(Ordering::SeqCst) >= 4);
+    // Two channels per attempt. The working connection is kept: there is no first read of a new one.
+    eventually("another attempt has ended", || attempts.load(Ordering::SeqCst) >= 4);
     assert_eq!(readings.load(Ordering::SeqCst), 1);
     is_refused.store(false, Ordering::SeqCst);
     server.wait_log("subscribed again");
@@ -164,12 +164,12 @@ fn a_refused_subscription_is_retried_and_reads_continue() {
 
 #[test]
 fn the_reason_of_a_closed_connection_is_in_log_and_status() {
-    let said = [
+    let replies = [
         ("-ERR max number of clients reached\r\n", "ERR: max number of clients reached"),
         ("-DENIED Redis is running in protected mode\r\n", "DENIED: Redis is running in protected mode"),
     ];
-    for (reply, wanted) in said {
-        // What the real one does, whatever is asked first.
+    for (reply, wanted) in replies {
+        // As a real Redis, for any first command.
         let fake = Fake::start(move |_| Some(Act::SayAndClose(reply.as_bytes().to_vec())));
         let server = follow_with(&fake.source(), &["--http", "127.0.0.1:0"]);
         let down = server.wait_log("source down");
@@ -208,7 +208,7 @@ fn a_flood_of_announcements_limits_the_reads_of_the_hash() {
     std::thread::scope(|scope| {
         scope.spawn(|| fake.flood(|| has_ended.load(Ordering::SeqCst)));
         let wanted = readings.load(Ordering::SeqCst) + 20;
-        // Not in the closure of the flood, which would go on after a panic here.
+        // Not an assertion here: after a panic the flood would continue.
         let seen = eventually_within(|| readings.load(Ordering::SeqCst) >= wanted);
         let map = client.map(Format::Json);
         has_ended.store(true, Ordering::SeqCst);
@@ -223,7 +223,7 @@ fn a_flood_of_announcements_limits_the_reads_of_the_hash() {
     assert_eq!(count(&server, "source down"), 0);
 }
 
-/// True if and only if `holds` did within 20 s.
+/// Returns true if and only if `holds` returns true within 20 s.
 fn eventually_within(mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {

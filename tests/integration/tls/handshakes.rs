@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a server answers to bytes that are no TLS that it speaks, until its end, which must be in order.
+/// Returns the answer of a server to `bytes`, which are not TLS that it supports. The connection must end cleanly.
 fn answer(server: &Running, bytes: &[u8]) -> Vec<u8> {
     let mut socket = server.connect();
     socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
@@ -20,7 +20,7 @@ fn input_that_is_not_tls_gets_an_alert_and_is_counted() {
     let mut tls_1_1 = vec![22, 3, 1, 0, 47, 1, 0, 0, 43, 3, 2];
     tls_1_1.extend([7; 32]);
     tls_1_1.extend([0, 0, 4, 0xc0, 0x13, 0x00, 0x2f, 1, 0]);
-    // handshake_failure is 40, protocol_version 70 (RFC 8446, section 6.2); what is no TLS at all is 50, or the like.
+    // handshake_failure is 40, protocol_version 70 (RFC 8446, section 6.2); input that is not TLS is 50 or a similar code.
     let came = answer(&running, &tls_1_1);
     assert!(matches!(came[..], [21, 3, 3, 0, 2, 2, 40 | 70]), "{came:?}");
     let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2000);
@@ -101,7 +101,7 @@ fn a_slow_client_hello_ends_at_the_deadline() {
     let running = MapServer::with(HOUR, config).running;
     let (began, mut socket) = (Instant::now(), running.connect());
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    // The head of a ClientHello of 16,000 bytes, then a byte now and then.
+    // The header of a ClientHello of 16,000 bytes, then single bytes.
     socket.write_all(&[22, 3, 1, 0x3e, 0x80]).unwrap();
     let mut came = [0; 100];
     let ended = loop {
@@ -142,7 +142,7 @@ fn data_sent_with_the_handshake_is_not_lost() {
             client.conn.read_tls(&mut client.sock).unwrap();
             client.conn.process_new_packets().unwrap();
         } else {
-            // The client's last flight and its end, in one segment: the server's socket has nothing to tell after it.
+            // The client's last flight and its end in one segment: the server's socket has no event after it.
             client.conn.send_close_notify();
             client.conn.write_tls(&mut client.sock).unwrap();
         }

@@ -1,4 +1,4 @@
-//! The same with the programs: options, log, exit codes.
+//! TLS with the programs: options, log, exit codes.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -13,7 +13,7 @@ fn text(path: &std::path::Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A server of TLS, and the address by name.
+/// Starts a server with TLS; returns it and its address with the host name.
 fn start(files: &Files, args: &[&str]) -> (Program, String) {
     let tls = ["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)];
     let server = Program::server(&[args, &tls].concat());
@@ -181,7 +181,7 @@ fn openssl_reads_a_frame_and_a_clean_end() {
         let address = server.addr_with_tls().to_string();
         command.args(["s_client", "-quiet", "-verify_return_error", version, "-servername", "localhost"]);
         command.args(["-CAfile", text(&authority.ca), "-connect", &address]);
-        // Standard input that ends would end its connection.
+        // The end of standard input would end its connection.
         let mut client = Program::start({
             command.stdin(Stdio::piped());
             command
@@ -206,7 +206,7 @@ fn the_page_is_served_over_tls_with_the_expiry_date() {
     client.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
-    // 2100-12-31, as the log has it.
+    // 2100-12-31, as in the log.
     assert!(answer.contains("\nmapcast_tls_cert_not_after_timestamp_seconds 4133894400\n"), "{answer}");
     for (target, status) in [("https://localhost/livez", "HTTP/1.1 200 "), ("http://localhost/livez", "HTTP/1.1 421 ")]
     {
@@ -228,19 +228,19 @@ fn incomplete_handshakes_do_not_block_health_checks() {
     let mut stream = raw_client(&authority, page);
     stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     stream.read_exact(&mut [0; 12]).unwrap();
-    // They have sent nothing, and take no place.
+    // Connections that have sent nothing take no permit.
     let silent: Vec<_> = (0..20).map(|_| TcpStream::connect(page).unwrap()).collect();
     let ask = || {
         let mut answer = Vec::new();
         let mut client = raw_client(&authority, page);
-        // Closed, as long as one address has its part of the reserve.
+        // The server closes it while the address uses its part of the reserve.
         let _ = client.write_all(b"GET /livez HTTP/1.0\r\n\r\n");
         let _ = client.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     };
     assert!(ask().ends_with("live\n"));
     drop(silent);
-    // Who begins and stops has a place for 2 s.
+    // An incomplete hello keeps its permit for 2 s.
     let mut begun: Vec<_> = (0..4).map(|_| TcpStream::connect(page).unwrap()).collect();
     for socket in &mut begun {
         socket.write_all(&[22, 3, 1]).unwrap();
@@ -293,7 +293,7 @@ fn handshakes_and_sessions_of_slow_clients_use_bounded_memory() {
     };
     let names = || {
         let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-        // One that has ended meanwhile has no name any more.
+        // A thread that has ended in the meantime has no name.
         tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
     };
     let wait = |count| {
@@ -302,7 +302,7 @@ fn handshakes_and_sessions_of_slow_clients_use_bounded_memory() {
     drop(first_frame());
     wait(0);
     let before = server.peak_memory();
-    // All but a byte of the largest hello that one record has room for.
+    // The largest hello in one record, without its last byte.
     let begin = || {
         let mut socket = TcpStream::connect(addr).unwrap();
         socket.write_all(&[&[22, 3, 3, 0x40, 0, 1, 0, 0x3f, 0xfc][..], &[0; 16_379]].concat()).unwrap();

@@ -1,4 +1,4 @@
-//! TLS: each service does what it does without it.
+//! TLS: each service works as without it.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! TLS: what ends a session.
+//! TLS: the end of a session.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn a_stop_finishes_frames_and_closes_every_session() {
         client.next_map().unwrap();
     }
     server.feed.publish(&large(2_000_000)).unwrap();
-    // Its first bytes are on their way to the last client when the stop comes.
+    // The last client has received the first bytes when the stop begins.
     let last = clients.last_mut().unwrap();
     assert!(last.next_map().unwrap().is_some());
     server.running.stop.trigger();

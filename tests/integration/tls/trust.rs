@@ -1,8 +1,8 @@
-//! TLS: who is let in, and who is not.
+//! TLS: accepted and refused certificates.
 
 use super::*;
 
-/// What a server's certificate for `localhost` until `year` fails with, in a client that knows the CA.
+/// Returns the error of a client that trusts the CA, for a server certificate for `names` that expires in `year`.
 fn refusal_of(names: &[&str], year: i32) -> HandshakeError {
     let authority = Authority::new();
     let files = authority.write("x", &authority.issue_until(names, year));
@@ -86,7 +86,7 @@ fn no_session_is_resumed() {
         let config = raw_config(&authority, &[version]);
         for round in 0..3 {
             let mut client = raw_client_with(Arc::clone(&config), server.running.addr);
-            // What a server lets a client resume comes at the latest with the first data.
+            // A session ticket would arrive with the first data at the latest.
             client.read_exact(&mut [0; 10]).unwrap();
             let kind = client.conn.handshake_kind();
             assert!(matches!(kind, Some(Full | FullWithHelloRetryRequest)), "{version:?}, {round}: {kind:?}");
