@@ -1,4 +1,4 @@
-//! One battery for all formats.
+//! Tests of all formats.
 
 mod hostile;
 
@@ -14,14 +14,14 @@ use super::*;
 use crate::map::MAX_DEPTH;
 use crate::map::{Key, Value, builtin};
 
-/// What every payload must be read on; what [`MAX_DEPTH`] was measured to need, and some room.
+/// The stack on which every payload must be decoded: the measured need of [`MAX_DEPTH`], and a margin.
 const STACK: usize = if cfg!(debug_assertions) { 256 * 1024 } else { 64 * 1024 };
 
 fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
     thread::Builder::new().stack_size(STACK).spawn(test).unwrap().join().unwrap();
 }
 
-/// Entries of every kind, nested.
+/// Entries of every type, nested.
 fn every_kind() -> Map {
     let entries: [(Key, Value); 8] = [
         (Key::Int(-5), Value::Null),
@@ -36,7 +36,7 @@ fn every_kind() -> Map {
     entries.into()
 }
 
-/// Returns what is left of `map` when it has been through `format`.
+/// Returns `map` after a round trip through `format`.
 fn through(format: Format, map: &Map) -> Map {
     match format {
         Format::Json => map.iter().map(|(key, value)| (Key::Text(key.to_string()), through_json(value))).collect(),
@@ -252,7 +252,7 @@ fn a_value_that_is_not_a_map_is_refused() {
     }
 }
 
-/// Returns a map that is nested `depth` deep by lists and maps in turn.
+/// Returns a map nested `depth` deep, with lists and maps in turn.
 fn nested(depth: usize) -> Map {
     let mut value = Value::from(7);
     for level in 1..depth {

@@ -64,7 +64,7 @@ pub(super) fn read(stream: impl Read) -> (Vec<Vec<u8>>, End) {
             Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => continue,
             Ok(None) => End::Boundary,
             Err(error) => {
-                super::told(&error);
+                super::printable(&error);
                 match error {
                     Error::BadHeader { .. } => End::BadHeader,
                     Error::TooLarge { .. } => End::TooLarge,

@@ -45,7 +45,7 @@ pub const CHECKS: &[(&str, Check)] = &[
 ///
 /// # Panics
 /// If it has control characters or is too long: it may quote the peer.
-fn told(error: &dyn std::error::Error) -> String {
+fn printable(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -58,5 +58,5 @@ fn told(error: &dyn std::error::Error) -> String {
 
 fn assert_printable(text: &str) {
     assert!(!text.contains(char::is_control), "a terminal would obey this: {text:?}");
-    assert!(text.chars().count() < 2000, "nobody reads this: {text}");
+    assert!(text.chars().count() < 2000, "too long: {text}");
 }

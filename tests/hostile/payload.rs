@@ -10,7 +10,7 @@ pub(super) fn check(format: Format, bytes: &[u8]) {
     let payload = FrameReader::new(frame.as_bytes(), DEFAULT_MAX_FRAME).read_frame().unwrap().expect("a frame");
     match format.decode_map(&payload) {
         Ok(map) => check_map(format, &payload, &map),
-        Err(error) => drop(super::told(&error)),
+        Err(error) => drop(super::printable(&error)),
     }
     check_typed(format, &payload);
 }
@@ -38,7 +38,7 @@ fn check_map(format: Format, payload: &[u8], map: &Map) {
 fn check_typed(format: Format, payload: &[u8]) {
     let _ = format.decode::<std::collections::BTreeMap<Key, Value>>(payload);
     if let Err(error) = format.decode::<std::collections::HashMap<String, Option<Vec<u16>>>>(payload) {
-        super::told(&error);
+        super::printable(&error);
     }
 }
 

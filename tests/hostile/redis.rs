@@ -45,7 +45,7 @@ fn outcome(read: Result<Map, Refusal>) -> Outcome {
     match read {
         Ok(map) => Outcome::Map(map),
         Err(refusal) => {
-            let text = super::told(&*refusal.error);
+            let text = super::printable(&*refusal.error);
             if refusal.is_lost { Outcome::Lost } else { Outcome::Refused(text) }
         }
     }

@@ -116,7 +116,7 @@ impl Ends {
         incoming.bytes.borrow_mut().extend(stream.repeat(times));
         while !incoming.bytes.borrow().is_empty() {
             match server.shake_hands() {
-                Ok(is_done) => assert!(!is_done, "hands shaken with nobody"),
+                Ok(is_done) => assert!(!is_done, "a handshake without a peer"),
                 Err(error) => {
                     refused(&error);
                     incoming.reads.replace(Cuts::default());
@@ -145,13 +145,13 @@ impl Ends {
         let mut chunk = [0; 1000];
         let error = loop {
             match to.try_take(&mut chunk) {
-                Ok(taken) => assert_eq!(taken, Some(0), "data from nobody"),
+                Ok(taken) => assert_eq!(taken, Some(0), "data that the peer has not sent"),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => assert!(!pipe.bytes.borrow().is_empty()),
                 Err(error) => break error,
             }
         };
         assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
-        assert_ne!(super::told(&error), "message buffer full", "it has kept what it should have refused");
+        assert_ne!(super::printable(&error), "message buffer full", "input was buffered that should have been refused");
         // The session stays unusable.
         let _ = (to.has_input(), to.try_send(b"Hola"), to.try_close());
         from.try_send(b"Hola").unwrap();
@@ -161,7 +161,7 @@ impl Ends {
 }
 
 fn refused(error: &HandshakeError) {
-    super::told(error);
+    super::printable(error);
     assert!(!matches!(error, HandshakeError::Io(_)), "the pipe is whole: {error:?}");
 }
 
@@ -216,7 +216,7 @@ impl Read for Carried<'_> {
                 self.taken.extend_from_slice(&into[..taken]);
                 Ok(taken)
             }
-            Ok(None) => panic!("an end that nobody has sent"),
+            Ok(None) => panic!("an end that the peer has not sent"),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
                 assert!(!self.to.has_input(), "there was something");

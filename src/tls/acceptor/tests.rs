@@ -56,7 +56,7 @@ fn expiry_is_logged_daily_from_two_weeks_before() {
     let mut expiry = ExpiryWarnings::new();
     let mut warned = |now| {
         expiry.warn(Some(not_after), now);
-        // One that is held back counts; one that passes does not.
+        // A suppressed line is counted, a logged one is not.
         [&expiry.soon, &expiry.over].map(|throttle| format!("{throttle:?}").contains("passed: Some"))
     };
     assert_eq!(warned(not_after - 15 * day), [false, false]);

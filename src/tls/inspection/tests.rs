@@ -7,7 +7,7 @@ use rcgen::{
 use super::*;
 use crate::tls::time::system_time;
 
-/// Returns a certificate that is good but for what `change` does, and the CAs above it: the root last.
+/// Returns a valid certificate, modified by `change`, and the CAs above it, the root last.
 fn chain(change: impl FnOnce(&mut CertificateParams)) -> Vec<CertificateDer<'static>> {
     let ca = |name: &str| {
         let mut params = CertificateParams::new(Vec::new()).unwrap();

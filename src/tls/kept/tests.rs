@@ -24,7 +24,7 @@ fn take<P: Part>(kept: &mut Kept<P>) -> Option<String> {
     check(kept, Apply::AtOnce)
 }
 
-/// As every second.
+/// As the check once a second.
 fn take_settled<P: Part>(kept: &mut Kept<P>) -> Option<String> {
     check(kept, Apply::WhenStable)
 }

@@ -5,19 +5,19 @@ use super::*;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-/// One end of two pipes with little room, in memory.
+/// One end of two pipes in memory, with small buffers.
 struct End<'pipes> {
     incoming: &'pipes Pipe,
     outgoing: &'pipes Pipe,
 }
 
-/// Bytes on their way in one direction.
+/// Bytes in transit in one direction.
 #[derive(Default)]
 struct Pipe {
     bytes: RefCell<VecDeque<u8>>,
     room: Cell<usize>,
     closed: Cell<bool>,
-    /// The most that a read gives; 0 is all.
+    /// The limit of a read in bytes; 0 is no limit.
     slice: Cell<usize>,
 }
 
@@ -57,7 +57,7 @@ impl Write for &End<'_> {
     }
 }
 
-/// What both ends are made with.
+/// The configurations of both ends.
 struct Pair {
     server: rustls::ServerConnection,
     client: rustls::ClientConnection,
@@ -72,7 +72,7 @@ fn pair() -> Pair {
     Pair { server: acceptor.test_connection(), client: connector.test_connection("localhost") }
 }
 
-/// A server's and a client's session after their handshake, over pipes with so much room.
+/// The sessions of a server and a client after their handshake, over pipes with buffers of this size.
 fn with_sessions(room: usize, test: impl FnOnce(&Session<End<'_>>, &Session<End<'_>>)) {
     let (to_client, to_server) = (Pipe::of(room), Pipe::of(room));
     let pair = pair();
@@ -86,7 +86,7 @@ fn with_sessions(room: usize, test: impl FnOnce(&Session<End<'_>>, &Session<End<
     test(&server, &client);
 }
 
-/// All that has come, until there is no more.
+/// Reads until there is no more input.
 fn take_all(session: &Session<End<'_>>, taken: &mut Vec<u8>) -> bool {
     let mut chunk = [0; 1000];
     loop {
@@ -124,7 +124,7 @@ fn data_arrives_with_any_buffer_size() {
 #[test]
 fn unsent_data_is_not_counted_and_not_sent_twice() {
     with_sessions(100, |server, client| {
-        // One record, of which 100 bytes have room: it has begun, and none of it has gone.
+        // One record, of which 100 bytes fit: it is in flight, and none of its data counts as sent.
         assert_eq!(server.try_send(&[b'x'; 1000]).unwrap(), 0);
         assert_eq!(server.try_send(&[b'x'; 1000]).unwrap_err().kind(), ErrorKind::WouldBlock);
         let mut taken = Vec::new();
@@ -133,7 +133,7 @@ fn unsent_data_is_not_counted_and_not_sent_twice() {
             let _ = server.lock().push(&server.socket);
         }
         assert_eq!(taken.len(), 1000);
-        // The bytes that went count now; those behind them begin a new record.
+        // The data of the first record counts now; the rest begins a new record.
         assert_eq!(server.try_send(&[b'x'; 1010]).unwrap(), 1010);
         take_all(client, &mut taken);
         assert_eq!(taken.len(), 1010);
@@ -176,7 +176,7 @@ fn data_received_with_the_handshake_is_not_lost() {
     client.step(None).unwrap();
     while server.step(None).unwrap() != Step::WaitReadable {}
     while client.step(None).unwrap() != Step::Done {}
-    // In one read with the client's last flight.
+    // In the same read as the client's last flight.
     client.try_send(b"Hola").unwrap();
     while server.step(None).unwrap() != Step::Done {}
     assert!(to_server.bytes.borrow().is_empty() && server.has_input());
@@ -209,7 +209,7 @@ fn an_end_with_or_without_close_notify_is_an_end() {
             }
             let mut taken = Vec::new();
             assert!(take_all(server, &mut taken) && taken == b"Hola");
-            // The other direction is not over by that.
+            // The other direction stays open.
             assert_eq!(server.try_send(b"Al").unwrap(), 2);
             let mut taken = Vec::new();
             assert!(!take_all(client, &mut taken) && taken == b"Al");
@@ -264,7 +264,7 @@ fn input_that_is_not_tls_is_answered_with_an_alert() {
 fn an_endless_hello_is_an_error_of_the_client() {
     let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
     let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair().server);
-    // The longest message that its header can tell of, in records of four bytes.
+    // The longest message that a header can announce, in records of four bytes.
     to_server.bytes.borrow_mut().extend(b"\x16\x03\x01\x00\x04\x01\x00\xff\xff".repeat(20_000));
     let error = loop {
         match server.step(None) {
@@ -275,7 +275,7 @@ fn an_endless_hello_is_an_error_of_the_client() {
     assert!(matches!(error, HandshakeError::Violated(Violation::TooLong)), "{error:?}");
 }
 
-/// Hands over what `from` has to send.
+/// Transfers the pending output of `from`.
 #[cfg(feature = "tls")]
 fn pass(from: &mut Connection, to: &mut Connection) {
     let mut bytes = Vec::new();

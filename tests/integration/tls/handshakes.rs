@@ -30,7 +30,7 @@ fn input_that_is_not_tls_gets_an_alert_and_is_counted() {
         assert!(matches!(came[..], [21, 3, _, 0, 2, 2, _]), "{came:?}");
     }
     eventually("the failures are counted", || running.stats().failed_handshakes() == 3);
-    assert_eq!(running.stats().served(), 0, "nobody has shaken hands");
+    assert_eq!(running.stats().served(), 0, "no handshake succeeded");
     running.wait_active(0);
 }
 
