@@ -1,4 +1,4 @@
-//! From `HOST:PORT` to socket addresses.
+//! Resolves `HOST:PORT` to socket addresses.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -6,8 +6,8 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 /// The longest name of an interface in bytes (`IFNAMSIZ` of netdevice(7), less its zero byte).
 const MAX_ZONE: usize = 15;
 
-/// Returns the addresses of `address`: `HOST:PORT`, `[IPV6]:PORT`, or `[IPV6%ZONE]:PORT`, where ZONE is the name or the number
-/// of an interface of this machine (RFC 4007), as link-local addresses need one. Blocks while a name is looked up.
+/// Returns the socket addresses of `address`: `HOST:PORT`, `[IPV6]:PORT`, or `[IPV6%ZONE]:PORT`. ZONE is the name or number
+/// of a local interface (RFC 4007), required for link-local addresses. Blocks during the name lookup.
 ///
 /// ```
 /// let found = mapcast::client::address::resolve("[::1]:8080")?;
@@ -16,12 +16,12 @@ const MAX_ZONE: usize = 15;
 /// ```
 ///
 /// # Errors
-/// What the system says of the name; `NotFound` if it has no such interface.
+/// The error of the lookup; `NotFound` if this machine has no such interface.
 pub fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
     let Some(Zoned { host, zone, port }) = split_zone(address) else {
         return Ok(address.to_socket_addrs()?.collect());
     };
-    // getaddrinfo(3) knows interfaces by name. It is asked each time: one that is made again has another number.
+    // getaddrinfo(3) resolves the interface's name at each call: a recreated interface has a new number.
     let found = (host, port).to_socket_addrs().map_err(|error| {
         let zone = zone.escape_debug();
         io::Error::new(io::ErrorKind::NotFound, format!("this machine has no interface \"{zone}\": {error}"))
@@ -29,7 +29,7 @@ pub fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(found.collect())
 }
 
-/// True if and only if `address` is `[IPV6%ZONE]:PORT`, whether there is such an interface or not.
+/// True if and only if `address` has the form `[IPV6%ZONE]:PORT`. The interface need not exist.
 pub fn has_zone(address: &str) -> bool {
     split_zone(address).is_some()
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zone_is_an_interface_by_name_or_number() {
+    fn a_zone_is_the_name_or_number_of_an_interface() {
         for address in ["[fe80::1%lo]:8080", "[fe80::1%1]:8080"] {
             let found = resolve(address).unwrap();
             let [SocketAddr::V6(found)] = found[..] else { panic!("{found:?}") };
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_zone_is_no_address_with_one() {
+    fn an_invalid_zone_is_not_recognized() {
         for address in ["[fe80::1%eth0]:1", "[fe80::1%2]:65535", "[fe80::1%veth.1-a_b]:1"] {
             assert!(has_zone(address), "{address}");
         }

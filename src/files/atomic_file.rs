@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn two_who_replace_one_file_at_once_do_not_meet() {
+    fn two_concurrent_replacements_of_a_file_do_not_conflict() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let (first, second) = (AtomicFile::begin(&path, 0o600).unwrap(), AtomicFile::begin(&path, 0o600).unwrap());
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finished_leaves_the_old_file_alone() {
+    fn an_unfinished_replacement_keeps_the_old_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "old").unwrap();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_rename_can_replace_is_refused_before_it_is_tried() {
+    fn a_path_that_no_rename_can_replace_is_refused_first() {
         let directory = tempfile::tempdir().unwrap();
         let refused = |path: &Path| AtomicFile::begin(path, 0o600).unwrap_err().to_string();
         fs::write(directory.path().join("file"), "old").unwrap();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_point_is_told_from_other_files() {
+    fn a_mount_point_is_recognized() {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
         // Those in containers are files; any other will do.
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_left_by_a_kill_is_removed() {
+    fn only_temporary_files_of_a_killed_process_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let mut left = AtomicFile::begin(&path, 0o600).unwrap();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_synchronized_is_no_failure() {
+    fn a_failed_synchronization_is_not_a_failed_replacement() {
         // A device has nothing to synchronize: EINVAL, as of a directory on a file system that cannot (fsync(2)).
         assert!(matches!(sync(File::open("/dev/null")), Replaced::Unsynced(_)));
         assert!(matches!(sync(Err(io::ErrorKind::PermissionDenied.into())), Replaced::Unsynced(_)));

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_escaped_and_nothing_else() {
+    fn only_control_characters_are_escaped() {
         assert_eq!(
             escape("no \x1b[2J\u{9b}\u{7f}\n in \"\\u{1b}\" ñ"),
             "no \\u{1b}[2J\\u{9b}\\u{7f}\\n in \"\\u{1b}\" ñ"
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_keeps_its_beginning_and_its_end() {
+    fn a_long_message_keeps_its_start_and_end() {
         let escaped = escape(&format!("invalid type: string \"{}\" at line 1 column 9", "x".repeat(1 << 20)));
         assert!(escaped.starts_with("invalid type") && escaped.ends_with("column 9"), "{escaped}");
         assert!(escaped.chars().count() < MAX_CHARS + 10, "{escaped}");

@@ -10,7 +10,7 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use super::Format;
 use super::error::{Error, Outcome, check_depth};
-use super::json_fault::JsonFault;
+use super::json_syntax::JsonSyntaxError;
 use crate::map::{BEYOND_64_BITS, Budget, Key, Map, MapSeed, Value, ValueSeed};
 
 /// A map whose keys are not unique in JSON.
@@ -46,9 +46,9 @@ pub(super) fn decode_value(json: &[u8]) -> Outcome<Value> {
 fn read<'de, S: DeserializeSeed<'de>>(json: &'de [u8], seed: S) -> Outcome<S::Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let read = seed.deserialize(&mut deserializer).and_then(|read| deserializer.end().map(|()| read));
-    let read = read.map_err(JsonFault::from)?;
+    let read = read.map_err(JsonSyntaxError::from)?;
     match find_long_integer(json) {
-        Some(offset) => Err(JsonFault::at(json, offset, BEYOND_64_BITS).into()),
+        Some(offset) => Err(JsonSyntaxError::at(json, offset, BEYOND_64_BITS).into()),
         None => Ok(read),
     }
 }
@@ -214,19 +214,19 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_base64_text() {
+    fn bytes_are_base64_strings() {
         assert_eq!(written(&Map::from([("b".into(), Value::from(b"\x00\xff\xfe".to_vec()))])), r#"{"b":"AP/+"}"#);
     }
 
     #[test]
-    fn what_json_has_no_number_for_is_null() {
+    fn nan_and_infinity_are_null() {
         let floats = [f64::NAN, f64::INFINITY, 1.0, -0.0, 1e300];
         let list = floats.into_iter().map(Value::Float).collect::<Vec<_>>();
         assert_eq!(written(&Map::from([("f".into(), list.into())])), r#"{"f":[null,null,1.0,-0.0,1e+300]}"#);
     }
 
     #[test]
-    fn no_text_drives_a_terminal() {
+    fn control_characters_are_escaped_in_strings() {
         let text = "\u{1b}[2J \u{7f}\u{80}\u{9b}2J\u{9f}\u{a0}ñ\"";
         let map = Map::from([(text.into(), Value::from(vec![Value::from(text)]))]);
         let json = r"\u001b[2J \u007f\u0080\u009b2J\u009f".to_owned() + "\u{a0}ñ\\\"";
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn two_keys_that_would_be_one_are_refused_at_every_level() {
+    fn keys_that_become_equal_in_json_are_refused() {
         let clash = Map::from([(Key::Int(1), Value::Null), (Key::from("1"), Value::Null)]);
         let nested = Map::from([(Key::Int(1), Value::from(vec![Value::from(clash.clone())]))]);
         for map in [clash, nested] {
@@ -248,31 +248,31 @@ mod tests {
     }
 
     #[test]
-    fn integer_keys_stay_text_and_the_last_of_two_entries_stays() {
+    fn integer_keys_stay_strings_and_the_last_duplicate_wins() {
         let map = decode_map(br#" {"1": 1, "a": {"2": 1, "2": 2}, "1": 3} "#).unwrap();
         let inner = Map::from([(Key::from("2"), Value::from(2))]);
         assert_eq!(map, Map::from([(Key::from("1"), Value::from(3)), (Key::from("a"), inner.into())]));
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_refused_in_what_is_written_for_the_server() {
+    fn a_duplicate_key_in_a_map_for_the_server_is_refused() {
         for (json, place) in [
-            (r#"{"a":1,"b":2,"a":1}"#, "the key \"a\" stands twice, at line 1, column 16"),
-            ("{\"a\":1,\n \"\\u0061\": {}}", "the key \"a\" stands twice, at line 2, column 9"),
-            (r#"{"a":[{"b":{"\n":1,"\u000a":2}}]}"#, "the key \"\\n\" stands twice, at line 1, column 27"),
+            (r#"{"a":1,"b":2,"a":1}"#, "duplicate key \"a\", at line 1, column 16"),
+            ("{\"a\":1,\n \"\\u0061\": {}}", "duplicate key \"a\", at line 2, column 9"),
+            (r#"{"a":[{"b":{"\n":1,"\u000a":2}}]}"#, "duplicate key \"\\n\", at line 1, column 27"),
         ] {
             assert_eq!(decode_unique_map(json.as_bytes()).unwrap_err().to_string(), place);
             assert!(decode_map(json.as_bytes()).is_ok(), "a peer's");
             assert_eq!(decode_value(json.as_bytes()).unwrap_err().to_string(), place);
             let seed = Budget::for_payload(json.len());
             let error = parse_value(json, ValueSeed::unique(&seed)).unwrap_err();
-            assert_eq!(JsonFault::from(error).to_string(), place);
+            assert_eq!(JsonSyntaxError::from(error).to_string(), place);
         }
         assert!(decode_unique_map(br#"{"a":{"a":[{"a":1},{"a":2}]},"A":1}"#).is_ok());
     }
 
     #[test]
-    fn integers_beyond_64_bits_are_refused_and_floats_are_not() {
+    fn integers_beyond_64_bits_are_refused_but_not_floats() {
         for number in
             ["9223372036854775808", "-9223372036854775809", "18446744073709551616", "123456789012345678901234"]
         {
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn every_integer_beyond_64_bits_is_told_in_the_same_words() {
+    fn every_integer_beyond_64_bits_has_the_same_message() {
         for number in ["9223372036854775808", "18446744073709551615", "-9223372036854775809", "123456789012345678901"] {
             let errors = [
                 decode_map(format!("{{\"a\":{number}}}").as_bytes()).unwrap_err(),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_alone_is_read_as_an_entry_has_it() {
+    fn a_single_value_is_read_like_the_value_of_an_entry() {
         assert_eq!(decode_value(b" [1, \"a\"]\n").unwrap(), Value::from(vec![1.into(), Value::from("a")]));
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert!(decode_value(nested(MAX_DEPTH - 1).as_bytes()).is_ok());
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typed_value_keeps_the_convention_of_serde() {
+    fn a_typed_value_follows_the_conventions_of_serde() {
         assert_eq!(encode(&Value::from(vec![1, 2])).unwrap(), b"[1,2]");
         assert_eq!(decode::<Vec<u8>>(b"[1,2]").unwrap(), [1, 2]);
     }

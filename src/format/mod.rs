@@ -1,13 +1,13 @@
-//! How a payload is written: five formats behind one [`Format`], one small file each.
+//! The encodings of a payload: five formats with one interface, [`Format`], in one file each.
 //!
-//! A [`Map`] survives bincode, MessagePack and pickle as it is. JSON turns integer keys into text, bytes into base64
-//! text, and NaN and infinity into null; text does so too, but keeps the integer keys of the map itself.
+//! bincode, MessagePack and pickle preserve a [`Map`] exactly. JSON converts integer keys to strings, bytes to base64
+//! strings, and NaN and infinity to null. Text does the same, but preserves integer keys of the map itself.
 
 mod bincode;
 mod error;
 mod escaped;
 mod json;
-mod json_fault;
+mod json_syntax;
 mod msgpack;
 mod pickle;
 mod text;
@@ -27,36 +27,36 @@ pub use error::Error;
 pub(crate) use json::parse_value;
 pub use json::pretty;
 pub(crate) use json::{find_long_integer, write_value};
-pub(crate) use json_fault::explain as explain_json;
+pub(crate) use json_syntax::explain as explain_json;
 pub use text::{EntryError, parse_entry};
 
-/// The way a payload is written. `docs/protocol.md` shows the bytes of each.
+/// The encoding of a payload. `docs/protocol.md` shows the bytes of each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// The bytes of `bincode` 1.3 `serialize`: for programs in Rust. The default.
+    /// The bytes of `serialize` in `bincode` 1.3: for programs in Rust. The default.
     #[default]
     Bincode,
-    /// One JSON object: for everything else.
+    /// One JSON object: for programs in any language.
     Json,
     /// A MessagePack map: compact, and readable from any language.
     Msgpack,
-    /// A Python pickle of a dict: for Python programs that read pickled frames.
+    /// A Python pickle of a dict: for Python programs that unpickle each payload.
     Pickle,
-    /// UTF-8, one `KEY=VALUE` line an entry: for shells and people.
+    /// UTF-8, one line `KEY=VALUE` for each entry: for shells and people.
     Text,
 }
 
-/// A name that is no format's.
+/// A name that is not a format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{}\" is no format: choose bincode, json, msgpack, pickle or text", .0.escape_debug())]
+#[error("\"{}\" is not a format; use bincode, json, msgpack, pickle or text", .0.escape_debug())]
 pub struct UnknownFormat(String);
 
 impl Format {
     /// All formats, in the order of the documentation.
     pub const ALL: [Self; 5] = [Self::Bincode, Self::Json, Self::Msgpack, Self::Pickle, Self::Text];
 
-    /// The name on the command line.
+    /// The name of the format, in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bincode => "bincode",
@@ -67,10 +67,10 @@ impl Format {
         }
     }
 
-    /// Returns the payload that carries `map`, never an empty one; equal maps give equal bytes.
+    /// Returns `map` as a payload, which is never empty. Equal maps have equal payloads.
     ///
     /// # Errors
-    /// `TooDeep`; `Encode` if two keys would be one (`1` and `"1"` in JSON, and inside a value in text).
+    /// `TooDeep`; `Encode` if two keys would become the same (`1` and `"1"` in JSON, and in a value in text).
     pub fn encode_map(self, map: &Map) -> Result<Vec<u8>, Error> {
         check_depth(map)?;
         let encoded = match self {
@@ -83,16 +83,16 @@ impl Format {
         encoded.map_err(|source| Error::Encode { format: self, source })
     }
 
-    /// Returns the map that `payload` carries. An empty payload is an empty map in text, and none in the others.
+    /// Returns the map in `payload`. An empty payload is an empty map in text, and an error in the other formats.
     ///
-    /// No input makes it panic, overflow a stack of 64 KiB (256 KiB in a debug build), or take more memory than about
-    /// 48 MiB or 32 times the payload, whichever is more.
+    /// For any input it does not panic, and needs at most 64 KiB of stack (256 KiB in a debug build) and about 48 MiB of
+    /// memory, or 32 times the payload if that is more.
     ///
     /// # Errors
-    /// `Decode` if the bytes are not exactly one map in this format, nested at most [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, with integers
-    /// of 64 bits and UTF-8 text. MessagePack's extension types are refused, and of pickle all that is not a plain
-    /// value: objects, sets, and a list or dict that stands in two places. A key that stands twice is no error: the
-    /// last entry stays.
+    /// `Decode` if the bytes are not exactly one map in this format, nested at most [`MAX_DEPTH`](crate::map::MAX_DEPTH)
+    /// deep, with 64-bit integers and UTF-8 strings. Also for MessagePack's extension types, and for values of a pickle
+    /// that are not plain: objects, sets, and a list or dict with two references. A duplicate key is not an error: the last
+    /// entry wins.
     pub fn decode_map(self, payload: &[u8]) -> Result<Map, Error> {
         let decoded = match self {
             Self::Bincode => bincode::decode_map(payload),
@@ -104,11 +104,11 @@ impl Format {
         decoded.map_err(|source| self.refuse(payload, source.as_ref()))
     }
 
-    /// Returns the payload that carries `value`, any serde type, by serde's conventions: bytes that are a `Vec<u8>`
-    /// are a list of numbers, and a [`Map`] inside `value` is no exception in JSON.
+    /// Returns `value`, of any serde type, as a payload by serde's conventions: a `Vec<u8>` is a list of numbers, also the
+    /// bytes of a [`Map`] in `value` in JSON.
     ///
     /// # Errors
-    /// `Encode` if the format has no form for it; `text` takes only what has named entries.
+    /// `Encode` if the format cannot represent it; text represents only values with named entries.
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, Error> {
         let encoded = match self {
             Self::Bincode => bincode::encode(value),
@@ -120,11 +120,11 @@ impl Format {
         encoded.map_err(|source| Error::Encode { format: self, source })
     }
 
-    /// Returns the value that `payload` carries, of any serde type.
+    /// Returns the value in `payload`, of any serde type.
     ///
-    /// All [`Value`]s inside it together may take as much memory as the [`Map`] of [`decode_map`](Self::decode_map); what
-    /// the rest takes is the type's own affair. A recursive type of the caller's own is read 32 levels deep in MessagePack and pickle, 128 in JSON and text, and as deep
-    /// as the bytes say in bincode: give it a limit.
+    /// All [`Value`]s in it together have the memory limit of [`decode_map`](Self::decode_map); the rest of the type has no
+    /// limit. The depth of a recursive type is limited to 32 in MessagePack and pickle, and to 128 in JSON and text. bincode
+    /// has no limit: the type needs its own.
     ///
     /// # Errors
     /// `Decode` if the bytes are not exactly one such value.
@@ -144,18 +144,18 @@ impl Format {
     }
 }
 
-/// Returns the map that `json` is, which was written for the server.
+/// Returns the map in `json`, which was written for the server.
 ///
 /// # Errors
-/// As [`Format::decode_map`], and if a key stands twice in one object.
+/// As [`Format::decode_map`], and for a duplicate key.
 pub(crate) fn decode_unique_json(json: &[u8]) -> Result<Map, Error> {
     json::decode_unique_map(json).map_err(|source| Format::Json.refuse(json, source.as_ref()))
 }
 
-/// Returns the value of an entry that `json` is, which was written for the server.
+/// Returns the value of an entry in `json`, which was written for the server.
 ///
 /// # Errors
-/// `Decode` if it is no JSON, or no value of a map: nested too deep, an integer beyond 64 bits, a key that stands twice.
+/// `Decode` if it is not JSON, or not a value of a map: nested too deep, an integer beyond 64 bits, or a duplicate key.
 pub(crate) fn decode_json_value(json: &[u8]) -> Result<Value, Error> {
     json::decode_value(json).map_err(|source| Format::Json.refuse(json, source.as_ref()))
 }
@@ -174,14 +174,14 @@ impl FromStr for Format {
     }
 }
 
-/// How much longer than the largest frame the text of a map may be: room for indentation, comments and `\u0041` escapes,
-/// and a bound for what parsing takes.
+/// The limit for the text of a map, in multiples of the largest frame: enough for indentation, comments and `\u0041`
+/// escapes. Also bounds the memory of the parser.
 const MAX_LEN_FRAMES: u64 = 16;
 
-/// The least limit for a text's length, however small the frames: 1 MiB.
+/// The smallest limit for the length of a text, whatever the limit of a frame: 1 MiB.
 const MIN_MAX_LEN: u64 = 1024 * 1024;
 
-/// The most bytes of a file with a map, where frames have at most `max_frame`.
+/// Returns the largest size of a file with a map, in bytes, if frames have at most `max_frame`.
 pub(crate) fn most_text_len(max_frame: usize) -> u64 {
     MIN_MAX_LEN.max(MAX_LEN_FRAMES.saturating_mul(max_frame as u64))
 }

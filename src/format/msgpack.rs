@@ -9,7 +9,7 @@ use crate::map::{Budget, MAX_DEPTH, Map, MapSeed};
 
 /// Why a payload is rejected before rmp-serde decodes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Fault {
+enum SyntaxError {
     #[error("it ends inside a value")]
     Truncated,
     #[error("{0} bytes after the value")]
@@ -45,7 +45,7 @@ fn decode_seed<'de, S: DeserializeSeed<'de>>(payload: &'de [u8], seed: S) -> Out
 /// Checks that `payload` is exactly one value, with UTF-8 strings and without extension types.
 ///
 /// rmp-serde does not: it stops after the first value, and returns a string that is not UTF-8 as bytes.
-fn validate(payload: &[u8]) -> Result<(), Fault> {
+fn validate(payload: &[u8]) -> Result<(), SyntaxError> {
     let mut rest = payload;
     // The number of missing values. The claimed lengths of lists and maps allocate nothing.
     let mut due: u64 = 1;
@@ -72,26 +72,26 @@ fn validate(payload: &[u8]) -> Result<(), Fault> {
             }
             0xdc | 0xdd => due = due.saturating_add(length(&mut rest, 2 << (marker - 0xdc))?),
             0xde | 0xdf => due = due.saturating_add(2 * length(&mut rest, 2 << (marker - 0xde))?),
-            0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => return Err(Fault::Extension { marker, at }),
+            0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => return Err(SyntaxError::Extension { marker, at }),
         }
     }
-    if rest.is_empty() { Ok(()) } else { Err(Fault::Trailing(rest.len())) }
+    if rest.is_empty() { Ok(()) } else { Err(SyntaxError::Trailing(rest.len())) }
 }
 
-fn take<'a>(rest: &mut &'a [u8], len: u64) -> Result<&'a [u8], Fault> {
-    let len = usize::try_from(len).map_err(|_| Fault::Truncated)?;
-    let (taken, behind) = rest.split_at_checked(len).ok_or(Fault::Truncated)?;
+fn take<'a>(rest: &mut &'a [u8], len: u64) -> Result<&'a [u8], SyntaxError> {
+    let len = usize::try_from(len).map_err(|_| SyntaxError::Truncated)?;
+    let (taken, behind) = rest.split_at_checked(len).ok_or(SyntaxError::Truncated)?;
     *rest = behind;
     Ok(taken)
 }
 
 /// Takes a big-endian number of `width` bytes.
-fn length(rest: &mut &[u8], width: u64) -> Result<u64, Fault> {
+fn length(rest: &mut &[u8], width: u64) -> Result<u64, SyntaxError> {
     Ok(take(rest, width)?.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)))
 }
 
-fn text(rest: &mut &[u8], len: u64, at: usize) -> Result<(), Fault> {
-    std::str::from_utf8(take(rest, len)?).map(drop).map_err(|_| Fault::Utf8(at))
+fn text(rest: &mut &[u8], len: u64, at: usize) -> Result<(), SyntaxError> {
+    std::str::from_utf8(take(rest, len)?).map(drop).map_err(|_| SyntaxError::Utf8(at))
 }
 
 #[cfg(test)]
@@ -99,12 +99,12 @@ mod tests {
     use super::*;
     use crate::map::{Key, Value};
 
-    fn refused(payload: &[u8]) -> Fault {
-        *decode_map(payload).unwrap_err().downcast::<Fault>().unwrap()
+    fn refused(payload: &[u8]) -> SyntaxError {
+        *decode_map(payload).unwrap_err().downcast::<SyntaxError>().unwrap()
     }
 
     #[test]
-    fn every_way_to_write_a_value_is_read() {
+    fn every_encoding_of_a_value_is_read() {
         let values: [(&[u8], Value); 22] = [
             (b"\x7f", Value::from(127)),
             (b"\xff", Value::from(-1)),
@@ -138,9 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_utf8_is_refused_and_not_taken_for_bytes() {
-        assert_eq!(refused(b"\x81\x01\xa1\xff"), Fault::Utf8(2));
-        assert_eq!(refused(b"\x81\xd9\x01\xff\x01"), Fault::Utf8(1));
+    fn a_string_that_is_not_utf8_is_refused_not_read_as_bytes() {
+        assert_eq!(refused(b"\x81\x01\xa1\xff"), SyntaxError::Utf8(2));
+        assert_eq!(refused(b"\x81\xd9\x01\xff\x01"), SyntaxError::Utf8(1));
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
             [b"\xd4\x01a".as_slice(), b"\xd8\x0100000000000000000", b"\xc7\x01\x01a", b"\xc9\0\0\0\0\x01", b"\xc1"]
         {
             let payload = [b"\x81\x01", extension].concat();
-            assert_eq!(refused(&payload), Fault::Extension { marker: extension[0], at: 2 });
+            assert_eq!(refused(&payload), SyntaxError::Extension { marker: extension[0], at: 2 });
         }
     }
 

@@ -1,4 +1,4 @@
-//! One battery for all formats.
+//! Tests of all formats.
 
 mod hostile;
 
@@ -14,14 +14,14 @@ use super::*;
 use crate::map::MAX_DEPTH;
 use crate::map::{Key, Value, builtin};
 
-/// What every payload must be read on; what [`MAX_DEPTH`] was measured to need, and some room.
+/// The stack on which every payload must be decoded: the measured need of [`MAX_DEPTH`], and a margin.
 const STACK: usize = if cfg!(debug_assertions) { 256 * 1024 } else { 64 * 1024 };
 
 fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
     thread::Builder::new().stack_size(STACK).spawn(test).unwrap().join().unwrap();
 }
 
-/// Entries of every kind, nested.
+/// Entries of every type, nested.
 fn every_kind() -> Map {
     let entries: [(Key, Value); 8] = [
         (Key::Int(-5), Value::Null),
@@ -36,7 +36,7 @@ fn every_kind() -> Map {
     entries.into()
 }
 
-/// Returns what is left of `map` when it has been through `format`.
+/// Returns `map` after a round trip through `format`.
 fn through(format: Format, map: &Map) -> Map {
     match format {
         Format::Json => map.iter().map(|(key, value)| (Key::Text(key.to_string()), through_json(value))).collect(),
@@ -100,7 +100,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_map_survives_every_format(map in maps()) {
+    fn a_map_survives_a_round_trip_in_every_format(map in maps()) {
         for format in Format::ALL {
             let nested_clash = || map.values().any(|value| json::check_value_keys(value).is_err());
             let clash = match format {
@@ -118,7 +118,7 @@ proptest! {
     }
 
     #[test]
-    fn bincode_is_what_bincode_serialize_writes(map in maps()) {
+    fn bincode_is_the_output_of_bincode_serialize(map in maps()) {
         prop_assert_eq!(Format::Bincode.encode_map(&map).unwrap(), ::bincode::serialize(&map).unwrap());
     }
 
@@ -192,7 +192,7 @@ pub(super) fn unhex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn equal_maps_are_equal_bytes() {
+fn equal_maps_have_equal_payloads() {
     let forwards = every_kind();
     let backwards: Map = forwards.clone().into_iter().rev().collect();
     for format in Format::ALL {
@@ -201,7 +201,7 @@ fn equal_maps_are_equal_bytes() {
 }
 
 #[test]
-fn a_payload_cut_anywhere_is_refused_except_in_text() {
+fn a_truncated_payload_is_refused_except_in_text() {
     for format in Format::ALL.into_iter().filter(|format| *format != Format::Text) {
         let payload = format.encode_map(&every_kind()).unwrap();
         assert_eq!(format.decode_map(&payload).unwrap(), through(format, &every_kind()), "{format}");
@@ -213,14 +213,14 @@ fn a_payload_cut_anywhere_is_refused_except_in_text() {
 }
 
 #[test]
-fn an_empty_payload_is_an_empty_map_in_text_alone() {
+fn an_empty_payload_is_an_empty_map_only_in_text() {
     for format in Format::ALL {
         assert_eq!(format.decode_map(b"").is_ok_and(|map| map.is_empty()), format == Format::Text, "{format}");
     }
 }
 
 #[test]
-fn bytes_behind_the_map_are_refused() {
+fn trailing_bytes_are_refused() {
     for format in Format::ALL.into_iter().filter(|format| *format != Format::Text) {
         let payload = format.encode_map(&builtin()).unwrap();
         for behind in [b"\0".as_slice(), b".", b"x", &payload] {
@@ -232,7 +232,7 @@ fn bytes_behind_the_map_are_refused() {
 }
 
 #[test]
-fn text_that_is_not_utf8_is_refused_as_a_key_and_as_a_value() {
+fn a_key_or_string_that_is_not_utf8_is_refused() {
     for format in Format::ALL {
         for map in [Map::from([("ABC".into(), 1.into())]), Map::from([("k".into(), "ABC".into())])] {
             let mut payload = format.encode_map(&map).unwrap();
@@ -244,7 +244,7 @@ fn text_that_is_not_utf8_is_refused_as_a_key_and_as_a_value() {
 }
 
 #[test]
-fn what_is_no_map_is_refused() {
+fn a_value_that_is_not_a_map_is_refused() {
     for format in [Format::Json, Format::Msgpack, Format::Pickle] {
         for value in [Value::Null, Value::from(1), Value::from("a"), Value::from(vec![Value::from(1)])] {
             assert!(format.decode_map(&format.encode(&value).unwrap()).is_err(), "{format}: {value:?}");
@@ -252,7 +252,7 @@ fn what_is_no_map_is_refused() {
     }
 }
 
-/// Returns a map that is nested `depth` deep by lists and maps in turn.
+/// Returns a map nested `depth` deep, with lists and maps in turn.
 fn nested(depth: usize) -> Map {
     let mut value = Value::from(7);
     for level in 1..depth {
@@ -262,7 +262,7 @@ fn nested(depth: usize) -> Map {
 }
 
 #[test]
-fn thirty_two_levels_are_written_and_read_and_thirty_three_are_not() {
+fn a_depth_of_32_is_accepted_and_of_33_refused() {
     on_a_small_stack(|| {
         for format in Format::ALL {
             let payload = format.encode_map(&nested(MAX_DEPTH)).unwrap();
@@ -313,7 +313,7 @@ struct Place {
 }
 
 #[test]
-fn a_typed_value_survives_every_format() {
+fn a_typed_value_survives_a_round_trip_in_every_format() {
     let fleet = Fleet {
         name: "north = \"1\"\n".into(),
         gateway: "10.0.0.1".parse().unwrap(),
@@ -333,7 +333,7 @@ fn a_typed_value_survives_every_format() {
 }
 
 #[test]
-fn a_payload_is_never_printed_as_it_came() {
+fn an_error_never_contains_the_payload_unescaped() {
     let hostile = "\u{1b}[2J\u{9b}\n".repeat(1000);
     let as_field = Map::from([(Key::from(hostile.as_str()), Value::from(hostile.as_str()))]);
     let as_variant = Value::from(Map::from([(Key::from("mode"), Value::from(hostile.as_str()))]));

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_bare_unless_it_would_be_read_as_something_else() {
+    fn a_string_is_bare_unless_it_is_read_differently() {
         for (text, line) in [
             ("Hola, señor", "k=Hola, señor\n"),
             ("", "k=\n"),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_bare_unless_it_would_be_read_as_something_else() {
+    fn a_key_is_bare_unless_it_is_read_differently() {
         for (key, line) in [
             (Key::Int(-1), "-1=v\n"),
             (Key::from("-1"), "\"-1\"=v\n"),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_whose_base64_is_a_number_stay_text() {
+    fn bytes_whose_base64_is_a_number_are_quoted() {
         let lines = written(&Map::from([("b".into(), Value::from(vec![0xd7, 0x6d, 0xf8]))]));
         assert_eq!(lines, "b=\"1234\"\n");
     }
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_entry_is_named() {
+    fn an_invalid_line_is_an_error_with_its_number() {
         for (payload, wanted) in [
             ("a=1\n\nb\n", "line 3 is not an entry"),
             ("\"a=1", "line 1 is not an entry"),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_the_command_line_says_what_to_write() {
+    fn an_invalid_entry_is_refused_with_the_syntax() {
         for entry in ["", "a", "\"a=1", "\"a\"", "\u{1b}[2J", "a=9223372036854775808", "a=1e999"] {
             let text = parse_entry(entry).unwrap_err().to_string();
             assert!(text.contains("write KEY=VALUE") && !text.contains('\u{1b}'), "{text}");
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn only_named_entries_are_written_as_types() {
+    fn only_types_with_named_entries_are_encoded_as_text() {
         assert!(encode(&[1, 2]).is_err());
         assert!(encode(&7).is_err());
         let typed = BTreeMap::from([(1, "1"), (2, "Hola")]);

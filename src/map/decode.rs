@@ -1,4 +1,4 @@
-//! Reading a map: bounded in depth and in memory, because not every format bounds them.
+//! Decodes a map with limits for its depth and its memory, which not every format has.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,20 +11,20 @@ use serde::de::{
 
 use super::{BEYOND_64_BITS, KEY_KINDS, Key, MAX_DEPTH, Map, VALUE_KINDS, Value};
 
-/// What a map may take in memory, whatever its payload's length: 48 MiB.
+/// The memory that a map may use whatever the length of its payload: 48 MiB.
 const LEAST_BUDGET: usize = 48 * 1024 * 1024;
 
-/// Bytes of memory for a byte of payload: 32, what a list of one-byte values takes ([`Value`] has 32 bytes).
+/// Bytes of memory per byte of payload: 32, the size of a [`Value`], for a list of one-byte values.
 const BUDGET_RATIO: usize = 32;
 
-/// What the first entry of a map takes: the standard library's B-tree has nodes of eleven entries. Three bytes of
-/// MessagePack, a map of one entry, are 640 bytes here.
+/// The memory of a map's first entry: the standard library's B-tree has nodes of eleven entries. A map of one entry, three
+/// bytes of MessagePack, takes 640 bytes.
 const MAP_COST: usize = 11 * (size_of::<Key>() + size_of::<Value>()) + 24;
 
-/// What each entry of a map takes: a node that was filled in order is split at six of its eleven.
+/// The memory of each further entry: a node that is filled in order is split at six of its eleven entries.
 const ENTRY_COST: usize = MAP_COST / 6;
 
-/// The memory that one payload may still take. A payload of a megabyte could otherwise become 220.
+/// The memory that decoding one payload may still use. Without it, a payload of 1 MB could take 220 MB.
 #[derive(Debug)]
 pub(crate) struct Budget {
     /// Bytes.
@@ -32,30 +32,30 @@ pub(crate) struct Budget {
 }
 
 thread_local! {
-    /// See [`Budget::shared`].
+    /// The budget of [`Budget::shared`].
     static SHARED: RefCell<Option<Rc<Budget>>> = const { RefCell::new(None) };
 }
 
-/// The payload would take more than its [`Budget`].
+/// The payload needs more memory than its [`Budget`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it would take memory out of all proportion to its length")]
+#[error("too much memory for a payload of this length")]
 pub(crate) struct OverBudget;
 
 impl Budget {
-    /// Returns the budget for a payload of `len` bytes: 32 times as much, and at least 48 MiB.
+    /// Returns the budget for a payload of `len` bytes: 32 times its length, and at least 48 MiB.
     pub(crate) fn for_payload(len: usize) -> Self {
         Self { left: Cell::new(len.saturating_mul(BUDGET_RATIO).max(LEAST_BUDGET)) }
     }
 
-    /// Returns the budget of the payload that this thread reads as a type of the caller's own. Without one (another parser
-    /// reads a [`Value`], from an input whose length is not known here) it has no limit.
+    /// Returns the budget of the payload that this thread decodes as a type of the caller. Without one, because another
+    /// parser reads a [`Value`] from an input of unknown length, the budget has no limit.
     pub(crate) fn shared() -> Rc<Self> {
         SHARED.with_borrow(Clone::clone).unwrap_or_else(|| Rc::new(Self { left: Cell::new(usize::MAX) }))
     }
 
-    /// Runs `read`, with this budget as the [`shared`](Self::shared) one, and returns what it returns.
+    /// Runs `read` with this budget as the [`shared`](Self::shared) one, and returns its result.
     pub(crate) fn share<T>(self, read: impl FnOnce() -> T) -> T {
-        /// Puts back what was shared before, even if `read` panics.
+        /// Restores the previous budget, also after a panic of `read`.
         struct Restore(Option<Rc<Budget>>);
         impl Drop for Restore {
             fn drop(&mut self) {
@@ -66,25 +66,25 @@ impl Budget {
         read()
     }
 
-    /// Takes `bytes` from what is left.
+    /// Subtracts `bytes` from the budget.
     pub(crate) fn charge(&self, bytes: usize) -> Result<(), OverBudget> {
         self.left.set(self.left.get().checked_sub(bytes).ok_or(OverBudget)?);
         Ok(())
     }
 }
 
-/// Reads a map within a budget.
+/// Decodes a map within a budget.
 #[derive(Clone, Copy)]
 pub(crate) struct MapSeed<'b>(ValueSeed<'b>);
 
 impl<'b> MapSeed<'b> {
-    /// Returns the seed for a peer's map: of two entries with one key, the last counts.
+    /// Returns the seed for a map from a peer: the last of two entries with the same key wins.
     pub(crate) fn new(budget: &'b Budget) -> Self {
         Self(ValueSeed::new(budget))
     }
 
-    /// Returns the seed for a map that a person or a program has written for the server: a key that stands twice in one
-    /// object, at any depth, is an error. One of the two is not what the writer meant, and nothing tells which.
+    /// Returns the seed for a map that was written for the server: a duplicate key, at any depth, is an error, because
+    /// one of the two entries is a mistake.
     pub(crate) fn unique(budget: &'b Budget) -> Self {
         Self(ValueSeed::unique(budget))
     }
@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for MapSeed<'_> {
     }
 }
 
-/// Reads a value that stands `depth` levels deep, within a budget.
+/// Decodes a value at a given depth, within a budget.
 #[derive(Clone, Copy)]
 pub(crate) struct ValueSeed<'b> {
     depth: usize,
@@ -119,12 +119,12 @@ pub(crate) struct ValueSeed<'b> {
 }
 
 impl<'b> ValueSeed<'b> {
-    /// Returns the seed for the values of the map itself, which is the first level.
+    /// Returns the seed for the values of the outermost map, which is at depth 1.
     pub(crate) fn new(budget: &'b Budget) -> Self {
         Self { depth: 1, budget, is_unique: false }
     }
 
-    /// The same as [`MapSeed::unique`] refuses it, for one value.
+    /// As [`MapSeed::unique`], for one value.
     pub(crate) fn unique(budget: &'b Budget) -> Self {
         Self { is_unique: true, ..Self::new(budget) }
     }
@@ -137,12 +137,12 @@ impl<'b> ValueSeed<'b> {
     }
 }
 
-/// Reads the entries of a map.
+/// Decodes the entries of a map.
 fn read_map<'de, A: MapAccess<'de>>(mut access: A, values: ValueSeed<'_>) -> Result<Map, A::Error> {
     let mut map = Map::new();
     while let Some(key) = access.next_key()? {
         if values.is_unique && map.contains_key(&key) {
-            return Err(de::Error::custom(format_args!("the key {} stands twice", shown(&key))));
+            return Err(de::Error::custom(format_args!("duplicate key {}", shown(&key))));
         }
         let cost = if map.is_empty() { MAP_COST } else { ENTRY_COST };
         values.budget.charge(cost).map_err(de::Error::custom)?;
@@ -151,7 +151,7 @@ fn read_map<'de, A: MapAccess<'de>>(mut access: A, values: ValueSeed<'_>) -> Res
     Ok(map)
 }
 
-/// Returns `key` for an error message: escaped, in quotes, and at most 64 characters of it.
+/// Returns at most 64 characters of `key` for an error message, escaped and in quotes.
 fn shown(key: &Key) -> String {
     match key {
         Key::Int(number) => number.to_string(),
@@ -166,7 +166,7 @@ impl<'de> Deserialize<'de> for Key {
             type Value = Key;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key: text or an integer of 64 bits")
+                f.write_str("a key: a string or a 64-bit integer")
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Key, E> {
@@ -226,7 +226,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value: null, true, a number of 64 bits, text, bytes, a list or a map")
+        f.write_str("a value: null, a boolean, a 64-bit number, a string, bytes, a list or a map")
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
@@ -237,8 +237,8 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E: de::Error>(self, truth: bool) -> Result<Value, E> {
-        Ok(Value::Bool(truth))
+    fn visit_bool<E: de::Error>(self, boolean: bool) -> Result<Value, E> {
+        Ok(Value::Bool(boolean))
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
@@ -297,7 +297,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 }
 
-/// Reads the bytes, list or map that a tag has announced.
+/// Decodes the bytes, list or map of a bincode tag.
 struct Tagged<'b> {
     tag: u32,
     value: ValueSeed<'b>,

@@ -1,8 +1,7 @@
-//! The map that every client gets: keys to values, nested at most [`MAX_DEPTH`] deep.
+//! The map that the server sends: keys and values, nested at most [`MAX_DEPTH`] deep.
 //!
-//! In formats that describe themselves (JSON, MessagePack, pickle) a value is written as itself. In bincode it is an
-//! enum, tagged by its place in the declaration; `serde` calls the two kinds "human readable" and not, and that is
-//! what the implementations here go by.
+//! Self-describing formats (JSON, MessagePack, pickle) write a plain value. bincode writes an enum, tagged by the position
+//! of the variant. The implementations of serde's traits distinguish the two by `is_human_readable`.
 
 mod decode;
 mod patch;
@@ -15,53 +14,53 @@ use serde::ser::{Serialize, Serializer};
 pub(crate) use decode::{Budget, MapSeed, OverBudget, ValueSeed};
 pub(crate) use patch::{merge, number_key, number_keys, number_keys_in};
 
-/// How deep lists and maps may be nested, the map itself counted: 32.
+/// The limit for the nesting of lists and maps, including the map itself: 32.
 ///
-/// Every format's library recurses and most have no limit of their own. Measured at 32 levels: at most 33 KiB of stack
+/// The library of each format recurses, and most have no limit. Measured at 32 levels: at most 33 KiB of stack
 /// in a release build (pickle; the others stay below 16), 143 KiB in a debug build (MessagePack; JSON 77, bincode 73).
 pub const MAX_DEPTH: usize = 32;
 
-/// What the server sends and every client has. Ordered, so that equal maps are equal bytes.
+/// The state that is sent to every client. Ordered, so that equal maps have equal bytes.
 pub type Map = BTreeMap<Key, Value>;
 
 /// The name of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// A number, as in `{1: "Hola"}`. JSON has no such keys and turns it into text.
+    /// An integer, as in `{1: "Hola"}`. JSON converts it to a string.
     Int(i64),
-    /// Text.
+    /// A string.
     Text(String),
 }
 
-/// What an entry holds.
+/// The value of an entry.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
-    /// Nothing: JSON's `null`, Python's `None`.
+    /// JSON's `null`, Python's `None`.
     Null,
     /// True or false.
     Bool(bool),
-    /// A integer.
+    /// An integer.
     Int(i64),
-    /// A number with a fraction. JSON has no NaN and no infinity: they become `null` there.
+    /// A floating-point number. JSON writes NaN and infinity as `null`.
     Float(f64),
-    /// Text.
+    /// A string.
     Text(String),
-    /// Bytes; base64 text in JSON and in text.
+    /// Bytes; a base64 string in JSON and text.
     Bytes(Vec<u8>),
-    /// Values in order.
+    /// A list of values.
     List(Vec<Value>),
-    /// A map inside the map.
+    /// A nested map.
     Map(Map),
 }
 
-/// The names of the values' kinds, in the order of their bincode tags (u32, from 0).
+/// The names of the variants of [`Value`], in the order of their bincode tags (u32, from 0).
 const VALUE_KINDS: &[&str] = &["Null", "Bool", "Int", "Float", "Text", "Bytes", "List", "Map"];
 
-/// The names of the keys' kinds, in the order of their bincode tags.
+/// The names of the variants of [`Key`], in the order of their bincode tags.
 const KEY_KINDS: &[&str] = &["Int", "Text"];
 
-/// Returns the map that is sent when no other was named: `{1: "Hola", 2: "Bienvenido", 3: "Al", 4: "Servidor"}`.
+/// Returns the default map: `{1: "Hola", 2: "Bienvenido", 3: "Al", 4: "Servidor"}`.
 pub fn builtin() -> Map {
     [(1, "Hola"), (2, "Bienvenido"), (3, "Al"), (4, "Servidor")]
         .into_iter()
@@ -69,15 +68,15 @@ pub fn builtin() -> Map {
         .collect()
 }
 
-/// What is wrong with an integer that [`Value::Int`] does not hold, and the way around it.
-pub(crate) const BEYOND_64_BITS: &str = "an integer beyond 64 bits with a sign; write it as text";
+/// The error message for an integer beyond the range of [`Value::Int`].
+pub(crate) const BEYOND_64_BITS: &str = "an integer beyond 64 bits with a sign; write it as a string";
 
-/// Returns the number that `text` is the only spelling of: not `007`, not `+7`.
+/// Returns the integer whose canonical form is `text`: `7`, but not `007` or `+7`.
 pub(crate) fn parse_number(text: &str) -> Option<i64> {
     text.parse::<i64>().ok().filter(|number| number.to_string() == text)
 }
 
-/// Returns how deep `map` is nested, itself counted: 1 for a map of plain values.
+/// Returns the depth of `map`, including itself: 1 for a map of plain values.
 pub fn depth(map: &Map) -> usize {
     1 + map.values().map(Value::depth).max().unwrap_or(0)
 }
@@ -143,7 +142,7 @@ impl Serialize for Value {
         if serializer.is_human_readable() {
             return match self {
                 Self::Null => serializer.serialize_unit(),
-                Self::Bool(truth) => serializer.serialize_bool(*truth),
+                Self::Bool(boolean) => serializer.serialize_bool(*boolean),
                 Self::Int(number) => serializer.serialize_i64(*number),
                 Self::Float(number) => serializer.serialize_f64(*number),
                 Self::Text(text) => serializer.serialize_str(text),
@@ -154,7 +153,7 @@ impl Serialize for Value {
         }
         match self {
             Self::Null => serializer.serialize_unit_variant("Value", 0, VALUE_KINDS[0]),
-            Self::Bool(truth) => serializer.serialize_newtype_variant("Value", 1, VALUE_KINDS[1], truth),
+            Self::Bool(boolean) => serializer.serialize_newtype_variant("Value", 1, VALUE_KINDS[1], boolean),
             Self::Int(number) => serializer.serialize_newtype_variant("Value", 2, VALUE_KINDS[2], number),
             Self::Float(number) => serializer.serialize_newtype_variant("Value", 3, VALUE_KINDS[3], number),
             Self::Text(text) => serializer.serialize_newtype_variant("Value", 4, VALUE_KINDS[4], text),
@@ -165,7 +164,7 @@ impl Serialize for Value {
     }
 }
 
-/// Bytes that are written in one run, where serde's own convention for a `Vec<u8>` is one number after another.
+/// Serializes a slice as bytes; serde serializes a `Vec<u8>` as a list of numbers.
 struct Bytes<'a>(&'a [u8]);
 
 impl Serialize for Bytes<'_> {
@@ -179,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_map_itself_is_the_first_level() {
+    fn the_outermost_map_has_depth_1() {
         assert_eq!(depth(&Map::new()), 1);
         assert_eq!(depth(&builtin()), 1);
         let list = Value::from(vec![Value::Null, Value::from(Map::new())]);
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_before_text_among_the_keys() {
+    fn integer_keys_sort_before_string_keys() {
         let mut keys = [Key::from("10"), Key::from(""), Key::Int(9), Key::Int(-1)];
         keys.sort();
         assert_eq!(keys, [Key::Int(-1), Key::Int(9), Key::from(""), Key::from("10")]);

@@ -2,11 +2,11 @@
 
 use super::{Key, Map, Value, parse_number};
 
-/// Lays `patch` over `target` as RFC 7396, section 2 says: an entry of null removes the one with its key, a map is laid
-/// over the map that stands there, everything else takes the place of what stood there.
+/// Applies `patch` to `target` (RFC 7396, section 2): a null removes the entry with its key, a map is merged into the map
+/// with its key, and any other value replaces the old one.
 ///
-/// Recurses as deep as `patch` is nested, which its decoder has limited to
-/// [`MAX_DEPTH`](super::MAX_DEPTH); the target's own depth costs nothing.
+/// Recurses to the depth of `patch`, which its decoder limits to [`MAX_DEPTH`](super::MAX_DEPTH), whatever the depth of
+/// `target`.
 pub(crate) fn merge(target: &mut Map, patch: Map) {
     for (key, value) in patch {
         match value {
@@ -28,13 +28,14 @@ pub(crate) fn merge(target: &mut Map, patch: Map) {
     }
 }
 
-/// Makes a number of each key, at every level, that is the only spelling of one: JSON has no other way to say it, and
-/// `--set 1=x` is read so too. Of a number and its text in one map the text's entry stays, and JSON has none such.
+/// Converts each key, at every depth, that is an integer in its canonical form ([`parse_number`]) to an integer: JSON has no
+/// integer keys. If a map has both an integer and the same integer as a string, the entry of the string stays; a map from
+/// JSON never has both.
 pub(crate) fn number_keys(map: Map) -> Map {
     map.into_iter().map(|(key, value)| (number_key(key), number_keys_in(value))).collect()
 }
 
-/// As [`number_keys`], in all maps of `value`.
+/// As [`number_keys`], for every map in `value`.
 pub(crate) fn number_keys_in(value: Value) -> Value {
     match value {
         Value::Map(map) => Value::Map(number_keys(map)),
@@ -43,7 +44,7 @@ pub(crate) fn number_keys_in(value: Value) -> Value {
     }
 }
 
-/// Returns the number that `key` spells as [`parse_number`] has it, and `key` itself if it spells none.
+/// Returns `key` as an integer if [`parse_number`] accepts it, otherwise `key` unchanged.
 pub(crate) fn number_key(key: Key) -> Key {
     match &key {
         Key::Text(text) => parse_number(text).map_or(key, Key::Int),
@@ -67,9 +68,8 @@ mod tests {
         target
     }
 
-    /// RFC 7396, appendix A: original, patch, result. Those whose patch is no object are no patches of a map, and
-    /// are refused where it is read; those whose original is none stand inside an entry here, which is where such a
-    /// value can be.
+    /// RFC 7396, appendix A: original, patch, result. Without the patches that are not objects: the decoder rejects them.
+    /// An original that is not an object is the value of an entry here.
     const APPENDIX_A: [(&str, &str, &str); 11] = [
         (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
         (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
@@ -85,19 +85,19 @@ mod tests {
     ];
 
     #[test]
-    fn the_examples_of_the_rfc_come_out_as_it_says() {
+    fn the_examples_of_the_rfc_have_the_expected_results() {
         for (target, patch, result) in APPENDIX_A {
             assert_eq!(merged(target, patch), map(result), "{target} with {patch}");
         }
     }
 
     #[test]
-    fn a_patch_replaces_whole_lists_and_keeps_the_nulls_in_them() {
+    fn a_patch_replaces_whole_lists_and_keeps_their_nulls() {
         assert_eq!(merged(r#"{"a":["b"]}"#, r#"{"a":["c",null]}"#), map(r#"{"a":["c",null]}"#));
     }
 
     #[test]
-    fn keys_that_spell_a_number_are_numbers_at_every_level() {
+    fn keys_in_integer_form_become_integers_at_every_depth() {
         let numbered = number_keys(map(r#"{"1":{"-2":[{"03":0,"4":0}]},"x":0,"99999999999999999999":0}"#));
         let inner = Map::from([(Key::from("03"), 0.into()), (Key::Int(4), 0.into())]);
         let one = Map::from([(Key::Int(-2), Value::from(vec![Value::from(inner)]))]);
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_finds_the_built_in_maps_numbers() {
+    fn a_patch_with_string_keys_changes_integer_keys() {
         let mut target = super::super::builtin();
         merge(&mut target, number_keys(map(r#"{"1":"Hello","2":null}"#)));
         let wanted = [(Key::Int(1), "Hello".into()), (Key::Int(3), "Al".into()), (Key::Int(4), "Servidor".into())];
         assert_eq!(target, Map::from(wanted));
     }
 
-    /// Maps of few keys, so that targets and patches meet.
+    /// Maps with few keys, so that targets and patches share some.
     fn any_map() -> impl Strategy<Value = Map> {
         let plain =
             prop_oneof![Just(Value::Null), any::<i64>().prop_map(Value::Int), any::<bool>().prop_map(Value::Bool)];
@@ -130,7 +130,7 @@ mod tests {
         prop::collection::btree_map("[a-c]".prop_map(Key::Text), value, 0..4)
     }
 
-    /// The pseudo-code of RFC 7396, section 2, word for word.
+    /// The pseudo-code of RFC 7396, section 2.
     fn merge_as_the_rfc_says(target: Option<Value>, patch: Value) -> Value {
         let Value::Map(patch) = patch else { return patch };
         let mut result = match target {
@@ -150,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_patch_does_what_the_rfc_says_and_twice_does_no_more(target in any_map(), patch in any_map()) {
+        fn every_patch_follows_the_rfc_and_is_idempotent(target in any_map(), patch in any_map()) {
             let mut once = target.clone();
             merge(&mut once, patch.clone());
             prop_assert_eq!(Value::Map(once.clone()), merge_as_the_rfc_says(Some(Value::Map(target)), Value::Map(patch.clone())));

@@ -42,7 +42,7 @@ mod tests {
     use crate::tls::{CertificateFault, End};
 
     #[test]
-    fn a_rejected_end_is_denied_and_a_lost_connection_is_unreachable() {
+    fn a_rejected_end_is_denied_a_lost_connection_unreachable() {
         let untrusted = HandshakeError::Certificate(End::Server, CertificateFault::UnknownIssuer);
         for error in [untrusted, HandshakeError::CertificateRequired, HandshakeError::PlainServer] {
             assert_eq!(failure(&error), Failure::Denied, "{error}");

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::syntax::Fault;
+use super::syntax::SyntaxError;
 use crate::display::escape::escape;
 use crate::feed;
 use crate::state;
@@ -92,7 +92,7 @@ pub enum Error {
         /// What the text should be: `a JSON object`.
         whole: &'static str,
         /// What is wrong with it, and where.
-        source: Fault,
+        source: SyntaxError,
     },
     /// The last good map cannot be loaded, or new maps cannot be kept.
     #[error(transparent)]

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ending_names_the_syntax() {
+    fn the_file_extension_sets_the_syntax() {
         for (text, wanted) in [
             ("flags.json", Location::Json("flags.json".into())),
             ("/etc/a.b/FLAGS.JSON", Location::Json("/etc/a.b/FLAGS.JSON".into())),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_names_what_is_across_a_network() {
+    fn the_scheme_sets_the_network_source() {
         let relay = "tcp://root.example:8080?format=json".parse::<Location>().unwrap();
         assert!(matches!(&relay, Location::Relay(_)) && relay.to_string() == "tcp://root.example:8080");
     }
@@ -166,27 +166,27 @@ mod tests {
 
     #[cfg(feature = "redis")]
     #[test]
-    fn a_hash_is_named_without_its_password() {
+    fn a_redis_address_is_displayed_without_its_password() {
         let hash = "redis://ana:secret@h/1?key=k".parse::<Location>().unwrap();
         assert_eq!(hash.to_string(), "redis://h:6379/1?key=k");
     }
 
     #[cfg(not(feature = "redis"))]
     #[test]
-    fn a_hash_needs_the_feature() {
+    fn redis_needs_the_feature() {
         let error = "redis://ana:secret@h/1?key=k".parse::<Location>().unwrap_err().to_string();
         assert!(error.contains("the feature redis;") && !error.contains("secret"), "{error}");
     }
 
     #[test]
-    fn upper_and_lower_case_are_the_same_in_a_scheme() {
+    fn the_scheme_is_case_insensitive() {
         assert_eq!("TCP://H:1".parse::<Location>().unwrap().to_string(), "tcp://H:1");
         #[cfg(feature = "redis")]
         assert_eq!("Redis://:hunter2@h/1?key=K".parse::<Location>().unwrap().to_string(), "redis://h:6379/1?key=K");
     }
 
     #[test]
-    fn a_wrong_address_shows_no_password() {
+    fn an_invalid_address_shows_no_password() {
         for text in [
             "REDIS://:hunter2/0?key=k",
             "reddis://:hunter2@db/0?key=k",

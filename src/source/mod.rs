@@ -18,7 +18,7 @@ mod scheme;
 mod sink;
 mod state_writer;
 mod syntax;
-mod toml_fault;
+mod toml_syntax;
 
 use std::net::SocketAddr;
 
@@ -36,7 +36,7 @@ pub use lines::Lines;
 pub use location::Location;
 pub use relay::{Parent, Relay};
 pub use sink::{Published, Sink};
-pub use syntax::Fault;
+pub use syntax::SyntaxError;
 
 /// A source of maps. One thread owns it, and calls [`load`](Self::load) and then [`follow`](Self::follow). The thread needs a
 /// stack of about 1 MiB for the parsers; the standard library's default of 2 MiB is enough.

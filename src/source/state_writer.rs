@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_map_is_kept_when_the_state_writer_has_gone() {
+    fn dropping_the_writer_writes_the_newest_map() {
         let directory = tempfile::tempdir().unwrap();
         let state = StateFile::open(directory.path().join("state")).unwrap();
         let state_writer = StateWriter::start(state.clone(), &Threads::default()).unwrap();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_cannot_be_written_for_a_while_is_written_later() {
+    fn a_failed_write_is_retried_until_it_succeeds() {
         let directory = tempfile::tempdir().unwrap();
         let state = StateFile::open(directory.path().join("state")).unwrap();
         std::fs::create_dir_all(directory.path().join("state/in-the-way")).unwrap();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_could_not_be_written_is_tried_again_though_no_other_comes() {
+    fn a_failed_write_is_retried_without_a_newer_map() {
         let all_written = attempts(Duration::from_millis(1), |newest, notify, attempts| {
             assert_eq!(attempts.end_next(false), (numbered(1), false));
             assert_eq!(attempts.end_next(false), (numbered(1), true));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_map_takes_the_place_of_the_one_that_could_not_be_written_at_once() {
+    fn a_newer_map_replaces_an_unwritten_one_at_once() {
         attempts(Duration::from_hours(1), |newest, notify, attempts| {
             assert_eq!(attempts.end_next(false), (numbered(1), false));
             *newest.lock() = Some(numbered(2));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_waits_for_one_more_attempt_and_for_no_time() {
+    fn a_stop_makes_one_more_attempt_without_a_pause() {
         for is_written_at_last in [true, false] {
             let all_written = attempts(Duration::from_hours(1), |_, notify, attempts| {
                 assert_eq!(attempts.end_next(false), (numbered(1), false));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_doubles_to_half_a_minute() {
+    fn the_pause_between_attempts_doubles_to_30_s() {
         let waits: Vec<_> = std::iter::successors(Some(FIRST_WAIT), |wait| Some(next_wait(*wait))).take(7).collect();
         assert_eq!(waits.iter().map(Duration::as_secs).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 30, 30]);
     }

@@ -1,42 +1,42 @@
-//! What the text of a source is written in: JSON or TOML, read into a map with the place of what is wrong.
+//! Parses the text of a source, JSON or TOML, and reports syntax errors with their position.
 
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
 
-use super::toml_fault::reword;
+use super::toml_syntax::reword;
 use crate::display::escape::escape_start;
 use crate::format;
 use crate::map::{BEYOND_64_BITS, Budget, Map, MapSeed};
 
-/// The longest complaint of a parser that is passed on, in characters: it may quote the whole of a wrong value.
+/// The longest message of a parser, in characters: it may quote all of an invalid value.
 const MAX_MESSAGE: usize = 200;
 
-/// What editors on Windows begin a file with: U+FEFF in UTF-8. RFC 8259, section 8.1 lets a reader of JSON pass over it;
-/// TOML has it passed over.
+/// U+FEFF in UTF-8, which editors on Windows write at the start of a file. RFC 8259, section 8.1 allows parsers of JSON to
+/// ignore it; TOML requires that.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The language that a source's text is written in.
+/// The syntax of a source's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Syntax {
     Json,
     Toml,
 }
 
-/// What is wrong with a text, and where. Safe to print: whatever comes from the text is escaped and cut.
+/// A syntax error in the text of a source, with its position. Safe to print: quoted text is escaped and cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", place(*.line, *.column))]
+#[error("{}{message}", position(*.line, *.column))]
 #[non_exhaustive]
-pub struct Fault {
-    /// The line, from 1, where the parser could tell.
+pub struct SyntaxError {
+    /// The line, from 1, if the parser knows it.
     pub line: Option<u64>,
-    /// The column in bytes, from 1, where the parser could tell.
+    /// The column in bytes, from 1, if the parser knows it.
     pub column: Option<u64>,
-    /// What the parser says.
+    /// The message of the parser, in plain words.
     pub message: String,
 }
 
 impl Syntax {
-    /// What the whole text has to be.
+    /// What the text must be, for error messages.
     pub(super) fn whole(self) -> &'static str {
         match self {
             Self::Json => "a JSON object",
@@ -44,16 +44,16 @@ impl Syntax {
         }
     }
 
-    /// Returns the map that `text` is, behind a byte order mark, if there is one: no column counts it.
+    /// Returns the map in `text`. Ignores a byte order mark at the start; columns do not count it.
     ///
     /// # Errors
-    /// If it is no object or table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, has an integer of
-    /// more than 64 bits, or a key that stands twice in one object or table.
-    pub(super) fn parse(self, text: &[u8]) -> Result<Map, Fault> {
+    /// If it is not an object or a table, is nested more than [`MAX_DEPTH`](crate::map::MAX_DEPTH) deep, or has an integer
+    /// beyond 64 bits or a duplicate key.
+    pub(super) fn parse(self, text: &[u8]) -> Result<Map, SyntaxError> {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-        // The parser of TOML would pass over it as well.
+        // The parser of TOML would ignore the second one as well.
         if text.starts_with(BYTE_ORDER_MARK) {
-            return Err(Fault::at(text, 0, "a second byte order mark"));
+            return Err(SyntaxError::at(text, 0, "a second byte order mark"));
         }
         match self {
             Self::Json => parse_json(text),
@@ -62,7 +62,7 @@ impl Syntax {
     }
 }
 
-impl Fault {
+impl SyntaxError {
     fn at(text: &[u8], offset: usize, message: &str) -> Self {
         let before = &text[..offset.min(text.len())];
         let line = before.split(|byte| *byte == b'\n').count() as u64;
@@ -70,40 +70,40 @@ impl Fault {
         Self { line: Some(line), column: Some(column), message: escape_start(message, MAX_MESSAGE) }
     }
 
-    /// The same fault in the text's only line, as line `number` of what the text is a part of.
+    /// Returns the error of a text of one line as an error in line `number` of the whole input.
     pub(super) fn in_line(mut self, number: u64) -> Self {
         self.line = Some(number);
         self
     }
 }
 
-fn parse_json(text: &[u8]) -> Result<Map, Fault> {
+fn parse_json(text: &[u8]) -> Result<Map, SyntaxError> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let map = MapSeed::unique(&Budget::for_payload(text.len())).deserialize(&mut json);
     let map = map.and_then(|map| json.end().map(|()| map)).map_err(|error| {
         let (message, line, column) = format::explain_json(&error);
-        // Line 0 and column 0 are serde_json's way to say that it does not know.
-        let known = |place: usize| (place > 0).then_some(place as u64);
-        Fault { line: known(line), column: known(column), message: escape_start(&message, MAX_MESSAGE) }
+        // serde_json returns line 0 or column 0 if it does not know the position.
+        let known = |number: usize| (number > 0).then_some(number as u64);
+        SyntaxError { line: known(line), column: known(column), message: escape_start(&message, MAX_MESSAGE) }
     })?;
     match format::find_long_integer(text) {
-        Some(offset) => Err(Fault::at(text, offset, BEYOND_64_BITS)),
+        Some(offset) => Err(SyntaxError::at(text, offset, BEYOND_64_BITS)),
         None => Ok(map),
     }
 }
 
-fn parse_toml(text: &[u8]) -> Result<Map, Fault> {
-    let utf8 = str::from_utf8(text).map_err(|error| Fault::at(text, error.valid_up_to(), "bytes that are no UTF-8"))?;
-    let fault = |error: toml::de::Error| match error.span() {
-        Some(span) => Fault::at(text, span.start, reword(error.message())),
-        None => Fault { line: None, column: None, message: escape_start(reword(error.message()), MAX_MESSAGE) },
+fn parse_toml(text: &[u8]) -> Result<Map, SyntaxError> {
+    let utf8 = str::from_utf8(text).map_err(|error| SyntaxError::at(text, error.valid_up_to(), "not UTF-8"))?;
+    let syntax_error = |error: toml::de::Error| match error.span() {
+        Some(span) => SyntaxError::at(text, span.start, reword(error.message())),
+        None => SyntaxError { line: None, column: None, message: escape_start(reword(error.message()), MAX_MESSAGE) },
     };
-    // By way of toml's own value, which gives dates and times as text; read directly they would be private structs.
-    let table: toml::Table = toml::from_str(utf8).map_err(fault)?;
-    Map::deserialize(toml::Value::Table(table)).map_err(fault)
+    // Parsed into toml's own value first, which converts dates and times to strings; otherwise they are private structs.
+    let table: toml::Table = toml::from_str(utf8).map_err(syntax_error)?;
+    Map::deserialize(toml::Value::Table(table)).map_err(syntax_error)
 }
 
-fn place(line: Option<u64>, column: Option<u64>) -> String {
+fn position(line: Option<u64>, column: Option<u64>) -> String {
     match (line, column) {
         (Some(line), Some(column)) => format!("line {line}, column {column}: "),
         (Some(line), None) => format!("line {line}: "),
@@ -116,67 +116,67 @@ mod tests {
     use super::*;
     use crate::map::{Key, MAX_DEPTH, Value};
 
-    const TOML_WORDS: &str = "line 1, column 5: no value begins here: put text in quotes, and write true, false, inf and nan \
+    const TOML_WORDS: &str = "line 1, column 5: expected a value; put strings in quotes, and write true, false, inf and nan \
                               in lower case";
 
-    fn fault(syntax: Syntax, text: &str) -> Fault {
+    fn parse_error(syntax: Syntax, text: &str) -> SyntaxError {
         syntax.parse(text.as_bytes()).expect_err(text)
     }
 
     #[test]
-    fn a_fault_has_its_line_and_column() {
+    fn a_syntax_error_has_its_line_and_column() {
         assert_eq!(
-            fault(Syntax::Json, "{\"a\": 1,\n \"b\" 2}").to_string(),
-            "line 2, column 6: the colon after a key is missing"
+            parse_error(Syntax::Json, "{\"a\": 1,\n \"b\" 2}").to_string(),
+            "line 2, column 6: missing colon after a key"
         );
-        let toml = fault(Syntax::Toml, "a = 1\nb = = 2\n");
+        let toml = parse_error(Syntax::Toml, "a = 1\nb = = 2\n");
         assert_eq!((toml.line, toml.column), (Some(2), Some(5)), "{toml}");
     }
 
     #[test]
-    fn each_kind_of_fault_is_told_in_plain_words_with_its_place() {
+    fn each_syntax_error_has_a_plain_message_and_its_position() {
         let json = [
-            ("", "line 1: it ends too early"),
+            ("", "line 1: unexpected end"),
             ("[1]", "line 1: expected a map, found a list"),
             ("1.5", "line 1, column 3: expected a map, found the number 1.5"),
             ("true", "line 1, column 4: expected a map, found true"),
-            ("{} {}", "line 1, column 4: more follows the value"),
-            ("{\"a\":1,}", "line 1, column 8: a comma is followed by the closing bracket"),
-            ("{\"a\":[1,\n]}", "line 2, column 1: a comma is followed by the closing bracket"),
-            ("{'a':1}", "line 1, column 2: a key has to be text in double quotes"),
-            ("{\"a\" 1}", "line 1, column 6: the colon after a key is missing"),
-            ("{\"a\":1 \"b\":2}", "line 1, column 8: a comma or the closing brace is missing"),
-            ("{\"a\":[1}", "line 1, column 8: a comma or the closing bracket is missing"),
-            ("{\"a\":True}", "line 1, column 6: no JSON value begins here"),
-            ("{\"a\":\"\\x\"}", "line 1, column 8: there is no such escape after the backslash"),
-            ("{\"a\":1.}", "line 1, column 8: a number is malformed"),
-            ("{\"a\":1e999}", "line 1, column 10: a number is larger than any float"),
-            ("{\"a\":\"\\ud800\"}", "line 1, column 13: half of a surrogate pair stands alone in \\u escapes"),
-            ("{\"a\":\"\t\"}", "line 1, column 7: text has a control character; write it as an escape"),
+            ("{} {}", "line 1, column 4: unexpected text after the value"),
+            ("{\"a\":1,}", "line 1, column 8: trailing comma before the closing bracket"),
+            ("{\"a\":[1,\n]}", "line 2, column 1: trailing comma before the closing bracket"),
+            ("{'a':1}", "line 1, column 2: a key must be a string in double quotes"),
+            ("{\"a\" 1}", "line 1, column 6: missing colon after a key"),
+            ("{\"a\":1 \"b\":2}", "line 1, column 8: missing comma or closing brace"),
+            ("{\"a\":[1}", "line 1, column 8: missing comma or closing bracket"),
+            ("{\"a\":True}", "line 1, column 6: expected a JSON value"),
+            ("{\"a\":\"\\x\"}", "line 1, column 8: unknown escape after the backslash"),
+            ("{\"a\":1.}", "line 1, column 8: invalid number"),
+            ("{\"a\":1e999}", "line 1, column 10: number too large for a float"),
+            ("{\"a\":\"\\ud800\"}", "line 1, column 13: incomplete surrogate pair in \\u escapes"),
+            ("{\"a\":\"\t\"}", "line 1, column 7: control character in a string; write it as an escape"),
         ];
         let toml = [
-            ("a =", "line 1, column 4: a value is missing, or is text without quotes"),
-            ("a = yes", "line 1, column 5: a value is missing, or is text without quotes"),
+            ("a =", "line 1, column 4: missing value, or a string without quotes"),
+            ("a = yes", "line 1, column 5: missing value, or a string without quotes"),
             ("a = True", TOML_WORDS),
             ("a = null", TOML_WORDS),
-            ("= 1", "line 1, column 1: no key begins here"),
-            ("{\"a\": 1}", "line 1, column 1: no key begins here"),
-            ("a: 1", "line 1, column 4: the = after a key is missing"),
-            ("a = 1,", "line 1, column 6: more follows the value; begin a new line"),
-            ("a = {x=1 y=2}", "line 1, column 11: a comma is missing between two entries"),
-            ("a = \"x", "line 1, column 7: the closing quote is missing"),
-            ("a = 'x", "line 1, column 7: the closing quote is missing"),
-            ("a = \"\"\"x", "line 1, column 9: the closing quote is missing"),
-            ("a = '''x", "line 1, column 9: the closing quote is missing"),
-            ("a = \"\u{1}\"", "line 1, column 6: text has a control character; write it as an escape"),
-            ("a = \"\\q\"", "line 1, column 7: there is no such escape after the backslash"),
-            ("a = \"\\ud800\"", "line 1, column 8: the escape does not name a character by its hexadecimal digits"),
-            ("a = \"\\x4\"", "line 1, column 9: the escape does not name a character by its hexadecimal digits"),
-            ("a = 01", "line 1, column 5: a number begins with 0"),
-            ("a = 1__2", "line 1, column 6: an underscore in a number does not stand between two digits"),
-            ("a = 1.", "line 1, column 7: a number is malformed"),
-            ("a = 0xg", "line 1, column 7: a number is malformed"),
-            ("a = 1e999", "line 1, column 5: a number is larger than any float"),
+            ("= 1", "line 1, column 1: expected a key"),
+            ("{\"a\": 1}", "line 1, column 1: expected a key"),
+            ("a: 1", "line 1, column 4: missing = after a key"),
+            ("a = 1,", "line 1, column 6: unexpected text after the value; begin a new line"),
+            ("a = {x=1 y=2}", "line 1, column 11: missing comma between two entries"),
+            ("a = \"x", "line 1, column 7: missing closing quote"),
+            ("a = 'x", "line 1, column 7: missing closing quote"),
+            ("a = \"\"\"x", "line 1, column 9: missing closing quote"),
+            ("a = '''x", "line 1, column 9: missing closing quote"),
+            ("a = \"\u{1}\"", "line 1, column 6: control character in a string; write it as an escape"),
+            ("a = \"\\q\"", "line 1, column 7: unknown escape after the backslash"),
+            ("a = \"\\ud800\"", "line 1, column 8: the escape is not the hexadecimal number of a character"),
+            ("a = \"\\x4\"", "line 1, column 9: the escape is not the hexadecimal number of a character"),
+            ("a = 01", "line 1, column 5: a number must not begin with 0"),
+            ("a = 1__2", "line 1, column 6: an underscore in a number must be between two digits"),
+            ("a = 1.", "line 1, column 7: invalid number"),
+            ("a = 0xg", "line 1, column 7: invalid number"),
+            ("a = 1e999", "line 1, column 5: number too large for a float"),
             ("a = [1", "line 1, column 7: unclosed array, expected `]`"),
             ("a = [1,,2]", "line 1, column 8: extra comma in array, expected value"),
             ("[a", "line 1, column 3: unclosed table, expected `]`"),
@@ -184,39 +184,39 @@ mod tests {
             ("a = 1\na.b = 2", "line 2, column 1: cannot extend value of type integer with a dotted key"),
         ];
         for (text, wanted) in json {
-            assert_eq!(fault(Syntax::Json, text).to_string(), wanted, "{text}");
+            assert_eq!(parse_error(Syntax::Json, text).to_string(), wanted, "{text}");
         }
         for (text, wanted) in toml {
-            assert_eq!(fault(Syntax::Toml, text).to_string(), wanted, "{text}");
+            assert_eq!(parse_error(Syntax::Toml, text).to_string(), wanted, "{text}");
         }
         for number in ["99999999999999999999", "0xffffffffffffffffff"] {
-            assert_eq!(fault(Syntax::Toml, &format!("a = {number}")).message, BEYOND_64_BITS, "{number}");
+            assert_eq!(parse_error(Syntax::Toml, &format!("a = {number}")).message, BEYOND_64_BITS, "{number}");
         }
         let deep = format!("a = {}{}", "[".repeat(400), "]".repeat(400));
-        assert_eq!(fault(Syntax::Toml, &deep).message, "it is nested too deep");
+        assert_eq!(parse_error(Syntax::Toml, &deep).message, "nested too deep");
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_have_their_place() {
+    fn invalid_utf8_is_an_error_with_its_position() {
         for syntax in [Syntax::Json, Syntax::Toml] {
-            let fault = syntax.parse(b"\n\"a\xff\"").unwrap_err();
-            assert_eq!(fault.line, Some(2), "{fault}");
+            let error = syntax.parse(b"\n\"a\xff\"").unwrap_err();
+            assert_eq!(error.line, Some(2), "{error}");
         }
         assert_eq!(Syntax::Toml.parse(b"a = 1\nb = \"\xff\"").unwrap_err().column, Some(6));
     }
 
     #[test]
-    fn only_an_object_is_a_map() {
+    fn a_map_is_a_single_object() {
         for text in ["", "[]", "1", "null", "\"text\"", "{} {}", "{\"a\":1,}", "{1:2}"] {
-            fault(Syntax::Json, text);
+            parse_error(Syntax::Json, text);
         }
-        assert!(fault(Syntax::Json, "[]").message.contains("expected a map"));
+        assert!(parse_error(Syntax::Json, "[]").message.contains("expected a map"));
         assert_eq!(Syntax::Json.parse(b" {} \r\n"), Ok(Map::new()));
         assert_eq!(Syntax::Toml.parse(b""), Ok(Map::new()));
     }
 
     #[test]
-    fn an_integer_is_kept_whole_or_refused() {
+    fn an_integer_is_read_exactly_or_refused() {
         for (text, wanted) in [
             ("9223372036854775807", Value::Int(i64::MAX)),
             ("-9223372036854775808", Value::Int(i64::MIN)),
@@ -229,46 +229,42 @@ mod tests {
         }
         for text in ["9223372036854775808", "-9223372036854775809", "18446744073709551616", "99999999999999999999"] {
             let object = format!("{{\"text\": \"\\\\\",\n \"n\": [0, {text}]}}");
-            let json = fault(Syntax::Json, &object);
+            let json = parse_error(Syntax::Json, &object);
             assert_eq!((json.line, json.message.as_str()), (Some(2), BEYOND_64_BITS), "{text}");
-            fault(Syntax::Toml, &format!("n = {text}"));
+            parse_error(Syntax::Toml, &format!("n = {text}"));
         }
     }
 
     #[test]
-    fn a_byte_order_mark_is_passed_over_where_a_text_begins() {
+    fn one_byte_order_mark_at_the_start_is_ignored() {
         assert_eq!(Syntax::Json.parse(b"\xef\xbb\xbf{\"a\": 1}\r\n"), Ok(Map::from([("a".into(), 1.into())])));
         assert_eq!(Syntax::Toml.parse(b"\xef\xbb\xbfa = 1\r\n"), Ok(Map::from([("a".into(), 1.into())])));
         for (syntax, text) in [(Syntax::Json, "\u{feff}{\"a\" 2}"), (Syntax::Toml, "\u{feff}a = = 2")] {
-            assert_eq!(fault(syntax, text).column, Some(5 + u64::from(syntax == Syntax::Json)));
+            assert_eq!(parse_error(syntax, text).column, Some(5 + u64::from(syntax == Syntax::Json)));
         }
         for (syntax, text) in [(Syntax::Json, "{}"), (Syntax::Toml, ""), (Syntax::Toml, "a = 1")] {
-            let fault = fault(syntax, &format!("\u{feff}\u{feff}{text}"));
-            assert_eq!(fault.to_string(), "line 1, column 1: a second byte order mark");
+            let error = parse_error(syntax, &format!("\u{feff}\u{feff}{text}"));
+            assert_eq!(error.to_string(), "line 1, column 1: a second byte order mark");
         }
-        fault(Syntax::Json, " \u{feff}{}");
+        parse_error(Syntax::Json, " \u{feff}{}");
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_refused_at_every_depth_and_has_its_place() {
+    fn a_duplicate_key_is_refused_at_every_depth_with_its_position() {
         for (syntax, text, place) in [
-            (Syntax::Json, "{\"a\": 1,\n \"a\": 1}", "line 2, column 4: the key \"a\" stands twice"),
-            (
-                Syntax::Json,
-                "{\"a\": [0,\n{\"b\": 1, \"\\u0062\": 2}]}",
-                "line 2, column 17: the key \"b\" stands twice",
-            ),
+            (Syntax::Json, "{\"a\": 1,\n \"a\": 1}", "line 2, column 4: duplicate key \"a\""),
+            (Syntax::Json, "{\"a\": [0,\n{\"b\": 1, \"\\u0062\": 2}]}", "line 2, column 17: duplicate key \"b\""),
             (Syntax::Toml, "a = 1\na = 1", "line 2, column 1: duplicate key"),
             (Syntax::Toml, "b = 1\na = {x = 1, x = 2}", "line 2, column 13: duplicate key"),
             (Syntax::Toml, "[a]\n[b]\n[a]", "line 3, column 2: duplicate key"),
         ] {
-            let fault = fault(syntax, text).to_string();
-            assert!(fault.starts_with(place), "{fault}");
+            let error = parse_error(syntax, text).to_string();
+            assert!(error.starts_with(place), "{error}");
         }
     }
 
     #[test]
-    fn dates_and_times_in_toml_are_text() {
+    fn dates_and_times_in_toml_are_strings() {
         let text = "day = 2026-11-22\nat = 2026-11-22T03:27:19Z\nlist = [07:30:00]\n[in]\nside = 1979-05-27T07:32:00";
         let map = Syntax::Toml.parse(text.as_bytes()).unwrap();
         assert_eq!(map[&Key::from("day")], Value::from("2026-11-22"));
@@ -278,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_toml_has_its_value() {
+    fn every_type_in_toml_has_its_value() {
         let text =
             "t = true\ni = -1\nf = 0.5\ns = \"Hola\"\na = [1, 'x', []]\nin = {k = 1}\n[[many]]\nn = 1\n[[many]]\n";
         let map = Syntax::Toml.parse(text.as_bytes()).unwrap();
@@ -296,23 +292,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_too_deep_is_refused() {
+    fn nesting_above_the_limit_is_refused() {
         let json = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
         let toml = |depth: usize| format!("a = {}{}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         assert!(Syntax::Json.parse(json(MAX_DEPTH).as_bytes()).is_ok());
         assert!(Syntax::Toml.parse(toml(MAX_DEPTH).as_bytes()).is_ok());
         for depth in [MAX_DEPTH + 1, 127, 1_000, 100_000] {
-            fault(Syntax::Json, &json(depth));
-            fault(Syntax::Toml, &toml(depth));
+            parse_error(Syntax::Json, &json(depth));
+            parse_error(Syntax::Toml, &toml(depth));
         }
     }
 
     #[test]
-    fn what_the_text_says_is_escaped_and_cut() {
+    fn quoted_text_in_an_error_is_escaped_and_cut() {
         let text = format!("\"\\u001b[2J{}\"", "x".repeat(10_000));
-        let json = fault(Syntax::Json, &text).to_string();
+        let json = parse_error(Syntax::Json, &text).to_string();
         assert!(json.len() < 2 * MAX_MESSAGE && !json.contains('\x1b'), "{json}");
-        let toml = fault(Syntax::Toml, "a = 1\n\"\\u001b[2J\\n\" = 1\n\"\\u001b[2J\\n\" = 2").to_string();
+        let toml = parse_error(Syntax::Toml, "a = 1\n\"\\u001b[2J\\n\" = 1\n\"\\u001b[2J\\n\" = 2").to_string();
         assert!(!toml.contains(['\x1b', '\n']), "{toml}");
     }
 }

@@ -11,8 +11,8 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Returns the outcome of `attempt` once it is not that the state is in use. A program that another test starts has every
-/// descriptor of this process, and so the lock, until it has begun.
+/// Repeats `attempt` while the state is in use, and returns its result. A program that another test starts inherits the lock's
+/// descriptor until its exec.
 fn once_unused<T>(attempt: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     let deadline = std::time::Instant::now() + Duration::from_mins(1);
     loop {
@@ -34,7 +34,7 @@ fn unusual() -> Map {
 }
 
 #[test]
-fn what_is_kept_is_taken_up_again_with_its_numbers() {
+fn a_saved_map_is_loaded_with_its_integer_keys() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state.json")).unwrap();
     assert_eq!(state.load(100).unwrap(), None);
@@ -47,7 +47,7 @@ fn what_is_kept_is_taken_up_again_with_its_numbers() {
 }
 
 #[test]
-fn an_exact_state_is_the_very_same_map() {
+fn an_exact_state_preserves_the_map() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state")).unwrap();
     for map in [unusual(), builtin(), Map::new()] {
@@ -57,7 +57,7 @@ fn an_exact_state_is_the_very_same_map() {
 }
 
 #[test]
-fn a_map_that_json_would_change_is_kept_as_the_very_same_map() {
+fn a_map_that_json_would_change_is_preserved() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state")).unwrap();
     let mut map = unusual();
@@ -73,7 +73,7 @@ fn a_map_that_json_would_change_is_kept_as_the_very_same_map() {
 }
 
 #[test]
-fn what_is_no_map_is_an_error_that_names_the_file() {
+fn an_invalid_state_is_an_error_that_names_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
     let frames = ["0         ", "9         abc", "1", "4         Hola", "8         \0\0\0\0\0\0\0\0x"];
@@ -82,16 +82,16 @@ fn what_is_no_map_is_an_error_that_names_the_file() {
         let error = StateFile::open(&path).unwrap().load(100).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("state.json"), "{error}");
         assert!(matches!(StateFile::inspect(&path, 100), Err(Error::Invalid { .. })));
-        let told = crate::display::error_chain::ErrorChain(&error).to_string();
-        let of_a_peer = ["--format", "other end", "peer", "stream", "payload", "--max-frame"];
-        assert!(!of_a_peer.iter().any(|words| told.contains(words)), "{text:?}: {told}");
+        let text = crate::display::error_chain::ErrorChain(&error).to_string();
+        let words_for_peers = ["--format", "other end", "peer", "stream", "payload", "--max-frame"];
+        assert!(!words_for_peers.iter().any(|words| text.contains(words)), "{text}");
     }
     fs::write(&path, vec![b' '; 1 << 21]).unwrap();
     assert!(matches!(StateFile::open(&path).unwrap().load(100), Err(Error::TooLong { max: 1_048_576, .. })));
 }
 
 #[test]
-fn no_limit_is_too_large_to_read_by() {
+fn a_limit_of_any_size_is_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state")).unwrap();
     state.save(&builtin(), SystemTime::now()).unwrap();
@@ -101,7 +101,7 @@ fn no_limit_is_too_large_to_read_by() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_told_at_once() {
+fn an_unwritable_path_is_an_error_at_startup() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("file"), "").unwrap();
     for path in [PathBuf::from("/nowhere/state.json"), directory.path().to_owned(), directory.path().join("file/state")]
@@ -112,14 +112,14 @@ fn a_place_that_cannot_be_written_is_told_at_once() {
 }
 
 #[test]
-fn a_state_has_one_owner_with_all_clones() {
+fn an_open_state_is_locked_until_its_last_clone_is_dropped() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
     let first = StateFile::open(&path).unwrap();
     first.save(&builtin(), SystemTime::now()).unwrap();
     let second = first.clone();
     drop(first);
-    // Another file stands there since it was written.
+    // The save has replaced the file.
     let error = StateFile::open(&path).unwrap_err();
     assert!(matches!(error, Error::InUse { .. }), "{error}");
     assert!(error.to_string().contains("another running server keeps its map there; stop that server"), "{error}");
@@ -128,7 +128,7 @@ fn a_state_has_one_owner_with_all_clones() {
 }
 
 #[test]
-fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
+fn a_removed_lock_is_recreated_before_the_next_write() {
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("inner");
     fs::create_dir(&inner).unwrap();
@@ -148,7 +148,7 @@ fn a_lock_that_was_removed_is_made_again_before_the_next_write() {
 }
 
 #[test]
-fn a_state_that_a_second_server_has_taken_is_not_written_by_the_first() {
+fn a_state_taken_by_a_second_server_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let first = StateFile::open(&path).unwrap();
@@ -156,7 +156,7 @@ fn a_state_that_a_second_server_has_taken_is_not_written_by_the_first() {
     let second = StateFile::open(&path).unwrap();
     second.save(&builtin(), SystemTime::now()).unwrap();
     assert!(matches!(first.save(&Map::new(), SystemTime::now()), Err(Error::InUse { .. })));
-    // What the second one has answered for stays, though it has gone.
+    // The map that the second one has saved stays after its end.
     drop(second);
     assert!(matches!(once_unused(|| first.save(&Map::new(), SystemTime::now())), Err(Error::LockReplaced { .. })));
     assert_eq!(first.load(1000).unwrap(), Some(builtin()));
@@ -164,7 +164,7 @@ fn a_state_that_a_second_server_has_taken_is_not_written_by_the_first() {
 }
 
 #[test]
-fn what_could_never_be_written_is_refused_at_the_start() {
+fn a_path_that_cannot_be_a_state_is_refused_at_startup() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo");
     rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -185,14 +185,14 @@ fn what_could_never_be_written_is_refused_at_the_start() {
 }
 
 #[test]
-fn another_state_in_the_same_directory_is_nobodys_matter() {
+fn two_states_in_one_directory_are_independent() {
     let directory = tempfile::tempdir().unwrap();
     let _first = StateFile::open(directory.path().join("one")).unwrap();
     StateFile::open(directory.path().join("two")).unwrap();
 }
 
 #[test]
-fn a_lock_that_is_no_file_of_ours_is_told_by_its_name() {
+fn an_unusable_lock_is_an_error_that_names_it() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join(".state.lock")).unwrap();
     std::os::unix::fs::symlink("elsewhere", directory.path().join(".linked.lock")).unwrap();
@@ -200,11 +200,11 @@ fn a_lock_that_is_no_file_of_ours_is_told_by_its_name() {
     assert!(matches!(error, Error::Unlockable { .. }) && error.to_string().contains(".state.lock"), "{error}");
     let error = StateFile::open(directory.path().join("linked")).unwrap_err();
     assert!(matches!(error, Error::Unlockable { .. }), "{error}");
-    assert_eq!(names(directory.path()), [".linked.lock", ".state.lock"], "nothing is made at the end of a link");
+    assert_eq!(names(directory.path()), [".linked.lock", ".state.lock"], "no file is created through a symlink");
 }
 
 #[test]
-fn who_only_looks_changes_nothing_and_sees_a_state_that_another_has() {
+fn inspect_reads_a_locked_state_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
     assert_eq!(StateFile::inspect(&path, 100).unwrap(), None);
@@ -212,7 +212,7 @@ fn who_only_looks_changes_nothing_and_sees_a_state_that_another_has() {
     let state = StateFile::open(&path).unwrap();
     state.save(&builtin(), SystemTime::now()).unwrap();
     let before = fs::metadata(&path).unwrap();
-    // What a writer has begun, and what is the user's own.
+    // A temporary file of a writer, and a file of the user.
     let begun = AtomicFile::begin(&path, MODE).unwrap();
     fs::write(directory.path().join("state.json.new"), "the user's").unwrap();
     let seen = names(directory.path());
@@ -223,10 +223,10 @@ fn who_only_looks_changes_nothing_and_sees_a_state_that_another_has() {
 }
 
 #[test]
-fn opening_removes_what_a_kill_left_and_nothing_of_the_users() {
+fn open_removes_only_temporary_files_of_a_killed_server() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
-    fs::write(directory.path().join(".state.json.0123abcd.tmp"), "half a m").unwrap();
+    fs::write(directory.path().join(".state.json.0123abcd.tmp"), "half a map").unwrap();
     fs::write(directory.path().join("state.json.new"), "the user's").unwrap();
     fs::write(directory.path().join(".state.json.mine.tmp"), "the user's too").unwrap();
     let state = StateFile::open(&path).unwrap();
@@ -237,7 +237,7 @@ fn opening_removes_what_a_kill_left_and_nothing_of_the_users() {
 }
 
 #[test]
-fn a_map_whose_directory_cannot_be_synchronized_is_kept_and_told_once() {
+fn an_unsynchronized_directory_is_logged_once() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateFile::open(directory.path().join("state")).unwrap();
     let unsynced = Replaced::Unsynced(io::ErrorKind::InvalidInput.into());

@@ -93,7 +93,7 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn a_join_tells_an_end_from_a_panic_and_a_time_out() {
+    fn a_join_distinguishes_an_end_a_panic_and_a_timeout() {
         let limit = Duration::from_mins(1);
         assert_eq!(Thread::start("ends", || {}).unwrap().wait(limit), Outcome::Ended);
         assert_eq!(Thread::start("panics", || panic!("injected panic")).unwrap().wait(limit), Outcome::Panicked);

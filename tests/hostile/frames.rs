@@ -1,17 +1,17 @@
-//! The frame reader, against the rule of `docs/protocol.md` written down a second time.
+//! The frame reader, compared with a second implementation of `docs/protocol.md`.
 
 use std::io::{self, ErrorKind, Read};
 
 use mapcast::frame::{Error, FrameReader, HEADER_LEN};
 
-/// The largest payload that is read here: small, so that inputs are on both sides of it.
+/// The largest payload: small, so that inputs contain payloads below and above it.
 const MAX: usize = 300;
 
-/// The first half of the input cuts the second: each of its bytes is the length of one read, and 0 is a time-out.
+/// The second half of the input, split by the first half: each byte is the length of one read, and 0 is a timeout.
 struct Cut<'a> {
     rest: &'a [u8],
     cuts: std::iter::Cycle<std::slice::Iter<'a, u8>>,
-    /// A time-out comes once, and then what it held back.
+    /// A timeout occurs once; the next read returns the data.
     timed_out: bool,
 }
 
@@ -43,14 +43,14 @@ pub(super) enum End {
     Truncated,
 }
 
-/// Whatever comes, in whatever pieces, the frames are those of the rule, and the end is the rule's.
+/// The frames and the end of the stream are those of the rule, for any input in any pieces.
 pub(super) fn check(bytes: &[u8]) {
     let (cuts, stream) = bytes.split_at(bytes.len() / 2);
     let cut = Cut { rest: stream, cuts: cuts.iter().cycle(), timed_out: false };
     assert_eq!(read(cut), by_the_rule(stream), "in pieces of {cuts:?}");
 }
 
-/// What a frame reader makes of `stream`, asked again after each time-out.
+/// Returns the frames and the end that a frame reader finds in `stream`; reads again after each timeout.
 pub(super) fn read(stream: impl Read) -> (Vec<Vec<u8>>, End) {
     let mut reader = FrameReader::new(stream, MAX);
     let mut frames = Vec::new();
@@ -64,7 +64,7 @@ pub(super) fn read(stream: impl Read) -> (Vec<Vec<u8>>, End) {
             Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => continue,
             Ok(None) => End::Boundary,
             Err(error) => {
-                super::told(&error);
+                super::printable(&error);
                 match error {
                     Error::BadHeader { .. } => End::BadHeader,
                     Error::TooLarge { .. } => End::TooLarge,
@@ -78,7 +78,7 @@ pub(super) fn read(stream: impl Read) -> (Vec<Vec<u8>>, End) {
     }
 }
 
-/// Ten bytes: a number in decimal as it would be printed, then spaces. So many bytes of payload, then the next header.
+/// The rule: a header of ten bytes, a canonical decimal number and spaces; a payload of that length; then the next header.
 pub(super) fn by_the_rule(mut stream: &[u8]) -> (Vec<Vec<u8>>, End) {
     let mut frames = Vec::new();
     let end = loop {

@@ -1,4 +1,4 @@
-//! The source of JSON lines, followed to its end from memory.
+//! The source of JSON lines, with an input in memory, followed to its end.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,13 +9,13 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use mapcast::source::{Lines, Sink, Source};
 use mapcast::{Feed, Format, Map, Shutdown, Value};
 
-/// The largest frame: small, so that inputs are on both sides of it.
+/// The largest frame: small, so that inputs contain maps below and above it.
 const MAX_FRAME: usize = 200;
 
-/// Bytes in memory with a descriptor that can always be read, for the poll before each read.
+/// Bytes in memory, with a descriptor that is always readable, for the poll before each read.
 struct Memory<'a> {
     rest: &'a [u8],
-    /// Bytes of one read.
+    /// The length of one read.
     step: usize,
     descriptor: &'a File,
 }
@@ -36,7 +36,7 @@ impl AsFd for Memory<'_> {
     }
 }
 
-/// Looks at every line of the source's log.
+/// Checks every log line of the source.
 struct Reader;
 
 impl Log for Reader {
@@ -51,7 +51,7 @@ impl Log for Reader {
     fn flush(&self) {}
 }
 
-/// Fails if a line of a source or of HTTP would be obeyed by a terminal, or is endless.
+/// Fails if a log line of a source or of HTTP has control characters or is too long.
 pub fn check_line(record: &Record<'_>) {
     let is_of_http = record.target().starts_with("mapcast::http");
     if is_of_http || record.level() <= Level::Info && record.target().starts_with("mapcast::source") {
@@ -59,15 +59,15 @@ pub fn check_line(record: &Record<'_>) {
     }
 }
 
-/// Looks at every line of the log from now on.
+/// Checks every log line from now on.
 pub(super) fn follow_log() {
-    // Refused if the program has a log already, which then checks the lines.
+    // Fails if the program already has a logger, which then checks the lines.
     if log::set_logger(&Reader).is_ok() {
         log::set_max_level(LevelFilter::Debug);
     }
 }
 
-/// What is made once: each takes a descriptor.
+/// Created once, because each needs a descriptor.
 fn surroundings() -> &'static (Shutdown, File) {
     static SURROUNDINGS: OnceLock<(Shutdown, File)> = OnceLock::new();
     SURROUNDINGS.get_or_init(|| {
@@ -76,8 +76,8 @@ fn surroundings() -> &'static (Shutdown, File) {
     })
 }
 
-/// Whatever comes, in whatever pieces: each line is judged alone, the changes are counted, and the last good map stays.
-/// The first byte is the length of a read.
+/// For any input in any pieces, each line is parsed alone, changes are counted, and the last good map stays. The first byte is the
+/// length of each read.
 pub(super) fn check(bytes: &[u8]) {
     let Some((piece, text)) = bytes.split_first() else { return };
     let (stop, descriptor) = surroundings();
@@ -90,7 +90,7 @@ pub(super) fn check(bytes: &[u8]) {
     assert_eq!(latest.as_ref().map(|latest| latest.frame.payload()), changes.last().map(Vec::as_slice));
 }
 
-/// Returns the payloads of the lines that are maps and can be sent, without those that equal the one before.
+/// Returns the payloads of the lines that are valid maps and differ from the previous one.
 fn line_by_line(text: &[u8]) -> Vec<Vec<u8>> {
     let read = |line| Format::Json.decode_map(line).ok().filter(|map| entries(map) == colons(line));
     let written = |map: Map| Format::Json.encode_map(&map).ok().filter(|payload| payload.len() <= MAX_FRAME);
@@ -99,7 +99,7 @@ fn line_by_line(text: &[u8]) -> Vec<Vec<u8>> {
     payloads
 }
 
-/// Returns the entries of a map and of all maps inside it.
+/// Returns the number of entries of a map and of all nested maps.
 fn entries(map: &Map) -> usize {
     map.len() + map.values().map(entries_of_value).sum::<usize>()
 }
@@ -112,7 +112,7 @@ fn entries_of_value(value: &Value) -> usize {
     }
 }
 
-/// Returns the colons in `json` that stand in no text: as many as there are entries, those of a key that stands twice too.
+/// Returns the number of colons in `json` outside strings: the number of entries, including duplicate keys.
 fn colons(json: &[u8]) -> usize {
     let (mut colons, mut is_text, mut is_escaped) = (0, false, false);
     for byte in json {

@@ -1,5 +1,5 @@
-//! What must hold for bytes that nobody vouches for, one check a file: the fuzz targets call these with whatever
-//! libFuzzer comes up with, and the ordinary tests with what it has found so far (`corpus/`).
+//! Checks for untrusted bytes, one per file. The fuzz targets call them with inputs of libFuzzer, and the ordinary tests with
+//! the inputs found so far (`corpus/`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,10 +21,10 @@ mod tls;
 pub use lines::check_line;
 use mapcast::Format;
 
-/// A check of one input. It panics if what must hold does not.
+/// A check of one input. Panics if the check fails.
 pub type Check = fn(&[u8]);
 
-/// Every check with its name, which is its fuzz target's and its corpus's.
+/// Every check, with the name of its fuzz target and of its corpus.
 pub const CHECKS: &[(&str, Check)] = &[
     ("frame_reader", frames::check),
     ("decode_bincode", |bytes| payload::check(Format::Bincode, bytes)),
@@ -44,8 +44,8 @@ pub const CHECKS: &[(&str, Check)] = &[
 /// Returns the text of `error` and of all its sources.
 ///
 /// # Panics
-/// If a terminal would obey a part of it, or it is longer than anybody reads: it may quote the peer.
-fn told(error: &dyn std::error::Error) -> String {
+/// If it has control characters or is too long: it may quote the peer.
+fn printable(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -58,5 +58,5 @@ fn told(error: &dyn std::error::Error) -> String {
 
 fn assert_printable(text: &str) {
     assert!(!text.contains(char::is_control), "a terminal would obey this: {text:?}");
-    assert!(text.chars().count() < 2000, "nobody reads this: {text}");
+    assert!(text.chars().count() < 2000, "too long: {text}");
 }

@@ -1,24 +1,24 @@
-//! Replies of Redis, against the rules of its protocol, RESP2, written down a second time.
+//! Replies of Redis, compared with a second implementation of its protocol, RESP2.
 
 use std::sync::OnceLock;
 
 use mapcast::source::redis_testing::{Pair, Refusal};
 use mapcast::{Key, Map, Shutdown, Value};
 
-/// The most bytes of a reply here: small, so that inputs are on both sides of it.
+/// The limit for a reply in bytes: small, so that inputs contain replies below and above it.
 const MAX: usize = 400;
 
 /// Bits of the first byte.
 const CUTS: u8 = 0b1111;
 const IS_JSON: u8 = 0b1_0000;
 
-/// What a reply comes to.
+/// The result of a reply.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Map(Map),
-    /// Not a map, by these words, and the next reply can be read.
+    /// Not a map, with this message; the next reply can be read.
     Refused(String),
-    /// Nothing more is read.
+    /// No further reply can be read.
     Lost,
 }
 
@@ -27,7 +27,7 @@ fn stop() -> &'static Shutdown {
     STOP.get_or_init(|| Shutdown::new().unwrap())
 }
 
-/// The first byte says how many of those that follow it are lengths of pieces; the rest is sent.
+/// The first byte is the number of lengths of pieces that follow it; the rest is sent.
 pub(super) fn check(bytes: &[u8]) {
     let Some((head, rest)) = bytes.split_first() else { return };
     let (cuts, stream) = rest.split_at(usize::from(head & CUTS).min(rest.len()));
@@ -45,13 +45,13 @@ fn outcome(read: Result<Map, Refusal>) -> Outcome {
     match read {
         Ok(map) => Outcome::Map(map),
         Err(refusal) => {
-            let text = super::told(&*refusal.error);
+            let text = super::printable(&*refusal.error);
             if refusal.is_lost { Outcome::Lost } else { Outcome::Refused(text) }
         }
     }
 }
 
-/// All replies, read one after the other by somebody who waits for them.
+/// Returns all replies, read with waiting.
 fn read_whole(stream: &[u8], is_json: bool) -> Vec<Outcome> {
     let mut pair = Pair::new(MAX, stop()).unwrap();
     pair.send(stream).unwrap();
@@ -63,7 +63,7 @@ fn read_whole(stream: &[u8], is_json: bool) -> Vec<Outcome> {
     outcomes
 }
 
-/// The same, looked for after each piece by somebody who does not wait.
+/// Returns all replies, read without waiting after each piece.
 fn read_pieces(mut stream: &[u8], cuts: &[u8], is_json: bool) -> Vec<Outcome> {
     let mut pair = Pair::new(MAX, stop()).unwrap();
     let mut outcomes = Vec::new();
@@ -85,9 +85,9 @@ fn read_pieces(mut stream: &[u8], cuts: &[u8], is_json: bool) -> Vec<Outcome> {
     outcomes
 }
 
-/// Each outcome is that of the rule, as far as the rule goes.
+/// Compares the results with the rule, as far as the rule defines them.
 fn compare(mut stream: &[u8], outcomes: &[Outcome]) {
-    // What one reply has too much may have been counted to the one before it: they are read in one go.
+    // The limit may count the bytes of a reply for the previous one, because one read returns both.
     let is_long = stream.len() > MAX;
     for outcome in outcomes {
         let reply = resp(stream, 0);
@@ -106,15 +106,15 @@ fn compare(mut stream: &[u8], outcomes: &[Outcome]) {
     }
 }
 
-/// A reply, as far as it matters.
+/// The parts of a reply that matter.
 enum Resp<'r> {
     Bulk(&'r [u8]),
     Array(Vec<Resp<'r>>),
-    /// Any other.
+    /// Any other reply.
     Plain,
 }
 
-/// Returns the reply that `stream` begins with and what follows it, if there is a whole one.
+/// Returns the first reply in `stream` and the rest, if the reply is complete.
 fn resp(stream: &[u8], depth: usize) -> Option<(&[u8], Resp<'_>)> {
     let (kind, rest) = stream.split_first()?;
     let end = rest.windows(2).position(|two| two == b"\r\n")?;
@@ -144,7 +144,7 @@ fn resp(stream: &[u8], depth: usize) -> Option<(&[u8], Resp<'_>)> {
     }
 }
 
-/// Names and values by turns, each name once and in UTF-8.
+/// The rule of a map: names and values in turn, each name once and in UTF-8.
 fn by_the_rule(reply: &Resp<'_>) -> Option<Map> {
     let Resp::Array(items) = reply else { return None };
     let mut map = Map::new();

@@ -1,5 +1,4 @@
-//! The pump of TLS, over pipes in memory: what a peer without the keys can send, and what the network does to one that
-//! has them.
+//! The TLS session over pipes in memory: input of a peer without the keys, and the network's effects on a peer with them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,10 +11,10 @@ use mapcast::tls::{Acceptor, ClientTls, Connector, HandshakeError, Identity, Ser
 
 use super::frames;
 
-/// More than any handshake has. A server that wants more still would hold whatever it is sent.
+/// Larger than any handshake. A server that needs more input would buffer without limit.
 const ENOUGH: usize = 128 * 1024;
 
-/// More than the answers of a server to one handshake, an alert among them.
+/// Larger than the answers of a server to one handshake, including an alert.
 const MOST_ANSWERS: usize = 16 * 1024;
 
 /// Bits of the first byte.
@@ -23,14 +22,14 @@ const REVERSE: u8 = 0b100;
 const WITH_HELLO: u8 = 0b1000;
 const LONG: u8 = 0b1111_0000;
 
-/// The first byte says what is done. Of the rest, the first half cuts the second.
+/// The first byte selects the checks. The first half of the rest splits the second half.
 pub(super) fn check(bytes: &[u8]) {
     let Some((head, rest)) = bytes.split_first() else { return };
     let (cuts, stream) = rest.split_at(rest.len() / 2);
     let sum = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     ENDS.with(|ends| match head & 0b11 {
         0 | 1 => ends.carry(*head, cuts, stream),
-        // A handshake for each input takes 20 times as long as all else: the sum lets one of 16 have it.
+        // A handshake takes 20 times as long as the other checks: one input of 16 has one, selected by the sum of its bytes.
         2 if sum < 16 => ends.spoil(*head, stream),
         _ => ends.greet(*head, cuts, stream),
     });
@@ -40,20 +39,20 @@ thread_local! {
     static ENDS: Ends = Ends::load();
 }
 
-/// Both ends, made once for all inputs.
+/// Both ends, created once for all inputs.
 struct Ends {
     acceptor: Acceptor,
     connector: Connector,
-    /// A client's first flight.
+    /// The first flight of a client.
     hello: Vec<u8>,
-    /// After their handshake. They carry one input after the other.
+    /// A session after its handshake, used for all inputs.
     client: Pump<End>,
     server: Pump<End>,
 }
 
 impl Ends {
     fn load() -> Self {
-        // The fuzz targets are a directory below.
+        // The fuzz targets run in a subdirectory.
         let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|top| top.join("tests/hostile/identity"));
         let directory = above.find(|directory| directory.is_dir()).expect("the directory of the certificate");
         let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
@@ -67,9 +66,9 @@ impl Ends {
         Self { acceptor, connector, hello, client, server }
     }
 
-    /// What one end sends, in pieces and with time-outs, the other takes: these bytes, and so these frames.
+    /// Data that one end sends arrives unchanged, in any pieces and with timeouts: the same bytes and frames.
     fn carry(&self, head: u8, cuts: &[u8], stream: &[u8]) {
-        // Of the long ones, some are longer than a record.
+        // Some of the long inputs are longer than a record.
         let (times, scale) = if head & LONG == LONG { (100, 100) } else { (1, 1) };
         let plain = stream.repeat(times);
         let (from, to) = if head & REVERSE == 0 { (&self.server, &self.client) } else { (&self.client, &self.server) };
@@ -88,18 +87,18 @@ impl Ends {
             turns: 0,
         };
         assert_eq!(frames::read(&mut carried), frames::by_the_rule(&plain), "in pieces of {cuts:?}");
-        // What is behind the last good frame.
+        // The bytes after the last valid frame.
         let mut chunk = [0; 1000];
         while !matches!(carried.read(&mut chunk), Ok(0)) {}
         assert!(carried.taken == plain, "{} bytes of {} in pieces of {cuts:?}", carried.taken.len(), plain.len());
         assert_eq!(carried.sent, plain.len());
         assert!(pipe.bytes.borrow().is_empty() && !to.has_input());
-        // New keys are answered.
+        // A key update gets a reply.
         assert_eq!(from.try_take(&mut chunk).ok(), None);
         assert!(from.stream().incoming.bytes.borrow().is_empty());
     }
 
-    /// A server that is sent something else than a client's hello, or something else behind it, says no or wants more.
+    /// A server refuses input that is not a client hello, or other data after one, or waits for more.
     fn greet(&self, head: u8, cuts: &[u8], stream: &[u8]) {
         let (near, far) = End::pair();
         let server = Pump::server(&self.acceptor, near).unwrap();
@@ -117,7 +116,7 @@ impl Ends {
         incoming.bytes.borrow_mut().extend(stream.repeat(times));
         while !incoming.bytes.borrow().is_empty() {
             match server.shake_hands() {
-                Ok(is_done) => assert!(!is_done, "hands shaken with nobody"),
+                Ok(is_done) => assert!(!is_done, "a handshake without a peer"),
                 Err(error) => {
                     refused(&error);
                     incoming.reads.replace(Cuts::default());
@@ -131,7 +130,7 @@ impl Ends {
         assert!(answers.bytes.borrow().len() <= MOST_ANSWERS);
     }
 
-    /// Bytes that the other end has not sent end a session, at the latest with what follows them. No data comes of it.
+    /// Injected bytes end a session, at the latest with the bytes after them, and never become data.
     fn spoil(&self, head: u8, stream: &[u8]) {
         if stream.is_empty() {
             return;
@@ -141,19 +140,19 @@ impl Ends {
         let (from, to) = if head & REVERSE == 0 { (&client, &server) } else { (&server, &client) };
         let pipe = &from.stream().outgoing;
         pipe.bytes.borrow_mut().extend(stream);
-        // Longer than any record that is begun.
+        // Longer than the rest of any record.
         assert_eq!(from.try_send(&vec![b'x'; 40_000]).unwrap(), 40_000);
         let mut chunk = [0; 1000];
         let error = loop {
             match to.try_take(&mut chunk) {
-                Ok(taken) => assert_eq!(taken, Some(0), "data from nobody"),
+                Ok(taken) => assert_eq!(taken, Some(0), "data that the peer has not sent"),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => assert!(!pipe.bytes.borrow().is_empty()),
                 Err(error) => break error,
             }
         };
         assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
-        assert_ne!(super::told(&error), "message buffer full", "it has kept what it should have refused");
-        // It stays dead.
+        assert_ne!(super::printable(&error), "message buffer full", "input was buffered that should have been refused");
+        // The session stays unusable.
         let _ = (to.has_input(), to.try_send(b"Hola"), to.try_close());
         from.try_send(b"Hola").unwrap();
         assert_eq!(to.try_take(&mut chunk).unwrap_err().kind(), ErrorKind::InvalidData);
@@ -162,11 +161,11 @@ impl Ends {
 }
 
 fn refused(error: &HandshakeError) {
-    super::told(error);
+    super::printable(error);
     assert!(!matches!(error, HandshakeError::Io(_)), "the pipe is whole: {error:?}");
 }
 
-/// A client's end and a server's, before their handshake.
+/// Returns the ends of a client and a server before their handshake.
 fn pair(connector: &Connector, acceptor: &Acceptor) -> (Pump<End>, Pump<End>) {
     let (near, far) = End::pair();
     (Pump::client(connector, "localhost", near).unwrap(), Pump::server(acceptor, far).unwrap())
@@ -176,14 +175,14 @@ fn shake_hands(client: &Pump<End>, server: &Pump<End>) {
     while !client.shake_hands().unwrap() | !server.shake_hands().unwrap() {}
 }
 
-/// What comes out of one end of `plain`, which the other sends meanwhile.
+/// The output of one end, while the other end sends `plain`.
 struct Carried<'a> {
     from: &'a Pump<End>,
     to: &'a Pump<End>,
     plain: &'a [u8],
-    /// The lengths of what is offered, and of what is read.
+    /// The lengths of writes and reads.
     cuts: Cuts,
-    /// Bytes that have been offered once. The next offer has them too, as the pump wants it.
+    /// Bytes that were offered once. The next write offers them again, as the session requires.
     offered: usize,
     sent: usize,
     taken: Vec<u8>,
@@ -217,7 +216,7 @@ impl Read for Carried<'_> {
                 self.taken.extend_from_slice(&into[..taken]);
                 Ok(taken)
             }
-            Ok(None) => panic!("an end that nobody has sent"),
+            Ok(None) => panic!("an end that the peer has not sent"),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
                 assert!(!self.to.has_input(), "there was something");
@@ -227,7 +226,7 @@ impl Read for Carried<'_> {
     }
 }
 
-/// Lengths, again and again; 0 is a time-out, one at a time. Without any, there is no limit.
+/// Lengths, repeated; 0 is a timeout, never two in a row. Without lengths there is no limit.
 #[derive(Default)]
 struct Cuts {
     lengths: Vec<usize>,
@@ -243,7 +242,7 @@ impl Cuts {
 
     fn next(&mut self) -> usize {
         self.next += 1;
-        // Nothing but time-outs would be no network.
+        // Never only timeouts.
         if self.lengths.iter().all(|length| *length == 0) {
             usize::MAX
         } else {
@@ -252,7 +251,7 @@ impl Cuts {
     }
 }
 
-/// Bytes on their way in one direction.
+/// Bytes in transit in one direction.
 struct Pipe {
     bytes: RefCell<VecDeque<u8>>,
     room: Cell<usize>,
@@ -288,7 +287,7 @@ impl End {
 impl Read for &End {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut bytes = self.incoming.bytes.borrow_mut();
-        // A read of nothing uses up no cut, so that no rhythm of cuts is one without progress.
+        // An empty read uses no length, so that every sequence of lengths makes progress.
         let most = if bytes.is_empty() { 0 } else { into.len().min(self.incoming.reads.borrow_mut().next()) };
         if most == 0 {
             return Err(ErrorKind::WouldBlock.into());

@@ -1,5 +1,4 @@
-//! What the fuzz targets have found so far, replayed: every input through every check, as the bytes do not know where
-//! they came from.
+//! Replays the inputs that the fuzz targets have found: every input with every check.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +15,7 @@ fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn every_input_that_was_ever_found_passes_every_check() {
+fn every_corpus_input_passes_every_check() {
     log::follow();
     for (origin, _) in CHECKS {
         let inputs = corpus(origin);

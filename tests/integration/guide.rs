@@ -143,7 +143,7 @@ fn the_map_is_sent_again_when_its_file_changes() {
 }
 
 #[test]
-fn reader_that_reconnects_gets_the_map_of_a_restarted_server() {
+fn a_reconnecting_reader_gets_the_map_of_a_restarted_server() {
     let Some(step) = Step::read(9) else { return };
     let (mut server, python) = step.start(|_| ());
     let addr = server.addr();

@@ -194,7 +194,7 @@ fn a_hung_token_or_state_file_delays_writers_only() {
     assert_eq!((site.get("/livez").code, site.get("/map").code), (200, 200));
     files.go_on();
     wait_ready(&site);
-    eventually("what was given up is kept and published", || site.json("/map")["n"] == 2);
+    eventually("the change is kept and published later", || site.json("/map")["n"] == 2);
     assert_eq!(written(4).code, 200);
     files.hang();
     assert_eq!(written(5).code, 503);

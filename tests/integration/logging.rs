@@ -355,7 +355,7 @@ fn a_burst_of_bad_lines_or_tokens_logs_one_line_a_second() {
     let site = Site::start(&["--http-token-file", file.path().to_str().unwrap()]);
     let refused = || assert_eq!(site.ask("PUT /map", "", "{}").code, 401);
     let mut last_burst = None;
-    eventually("what was held back is reported", || {
+    eventually("the suppressed lines are reported", || {
         // On a busy machine the last request of a burst may be the logged one.
         if last_burst.is_none_or(|last: Instant| last.elapsed() > Duration::from_secs(5)) {
             (0..10).for_each(|_| refused());

@@ -1,4 +1,4 @@
-//! The source `redis://`, against a peer that says what Redis never says.
+//! The source `redis://`, with a peer that sends replies that Redis never sends.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use crate::support::eventually;
 use crate::support::program::Program;
 use crate::support::reader::Reader;
 
-/// Answers every connection: HGETALL with what `reply` holds, all else as a Redis that has no such key.
+/// Answers every connection: HGETALL with `reply`, other commands like a Redis without the key.
 fn answer(listener: &TcpListener, reply: &Arc<Mutex<Vec<u8>>>) {
     for socket in listener.incoming() {
         let (socket, reply) = (socket.unwrap(), Arc::clone(reply));
@@ -39,12 +39,12 @@ fn answer_one(mut socket: TcpStream, reply: &Mutex<Vec<u8>>) {
 }
 
 #[test]
-fn a_reply_that_is_no_hash_is_told_and_the_last_good_map_stays() {
+fn an_invalid_reply_is_logged_and_the_last_good_map_stays() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let reply = Arc::new(Mutex::new(b"*2\r\n$1\r\na\r\n$1\r\n1\r\n".to_vec()));
     let replies = Arc::clone(&reply);
-    // It ends with the process.
+    // Runs until the process ends.
     thread::Builder::new().spawn(move || answer(&listener, &replies)).unwrap();
     let source = format!("redis://{address}?key=k");
     let server = Program::server(&["--source", &source, "--format", "json", "--interval", "100ms"]);

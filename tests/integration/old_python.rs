@@ -1,4 +1,4 @@
-//! Python programs that are older than mapcast and speak its header: theirs, unchanged, with ours.
+//! Python programs that are older than mapcast and use its header, unchanged, with our programs.
 use std::io::Write;
 use std::process::Command;
 
@@ -7,14 +7,14 @@ use crate::support::{eventually, has_command, skip};
 
 const BUILTIN: &str = "{1: 'Hola', 2: 'Bienvenido', 3: 'Al', 4: 'Servidor'}";
 
-/// Returns the command that runs a program of `tests/old`; `None` where there is no Python.
+/// Returns the command for a program in `tests/old`; `None` without Python.
 fn python(program: &str, args: &[&str]) -> Option<Command> {
     if !has_command("python3") {
         skip("no python3");
         return None;
     }
     let mut command = clean("python3");
-    // Unbuffered, because what it prints is waited for.
+    // Unbuffered, because the tests wait for its output.
     command.arg("-u").arg(format!("{}/tests/old/{program}", env!("CARGO_MANIFEST_DIR"))).args(args);
     Some(command)
 }
@@ -31,7 +31,7 @@ fn prints_three_times(reader: &Program, line: &str) {
     eventually(line, || reader.out().iter().filter(|printed| *printed == line).count() >= 3);
 }
 
-/// Runs our client with `args`, which begin with a place for the address, against an old server.
+/// Runs our client with `args`, in which ADDR is replaced by the address of an old server.
 fn client_of(program: &str, args: &[&str]) -> Option<Finished> {
     let server = Program::start(python(program, &[])?);
     let addr = format!("127.0.0.1:{}", server.wait_out(""));
@@ -41,7 +41,7 @@ fn client_of(program: &str, args: &[&str]) -> Option<Finished> {
 }
 
 #[test]
-fn a_reader_of_pickles_reads_ours_for_ever() {
+fn a_reader_of_pickles_reads_our_maps() {
     let server = Program::server(&["--format", "pickle", "--interval", "100ms"]);
     let Some(reader) = old_reader("read_pickle.py", &server) else { return };
     prints_three_times(&reader, BUILTIN);
@@ -62,7 +62,7 @@ fn a_reader_of_pickles_sees_the_map_change() {
 }
 
 #[test]
-fn a_reader_that_takes_sixteen_bytes_at_a_time_stays_in_step() {
+fn a_reader_of_sixteen_bytes_at_a_time_stays_in_sync() {
     let server = Program::server(&["--format", "pickle", "--interval", "300ms"]);
     let Some(reader) = old_reader("read_pickle_in_chunks.py", &server) else { return };
     prints_three_times(&reader, BUILTIN);
@@ -80,7 +80,7 @@ fn a_reader_of_utf8_reads_text_and_json() {
 }
 
 #[test]
-fn a_reader_of_a_greeting_gets_it_and_the_end() {
+fn a_reader_of_a_greeting_gets_the_text_and_the_end() {
     let mut command = clean(SERVER);
     command.args(["greet", "Welcome to the server!", "--listen", "127.0.0.1:0"]);
     let server = Program::start(command);
@@ -90,7 +90,7 @@ fn a_reader_of_a_greeting_gets_it_and_the_end() {
 }
 
 #[test]
-fn a_half_closed_hello_comes_back() {
+fn a_half_closed_hello_is_echoed() {
     let mut command = clean(SERVER);
     command.args(["echo", "--listen", "127.0.0.1:0"]);
     let server = Program::start(command);
@@ -107,7 +107,7 @@ fn our_client_reads_pickles_of_protocol_4_in_two_sends() {
 }
 
 #[test]
-fn our_client_prints_a_payload_that_is_no_map_as_it_came() {
+fn our_client_prints_a_payload_that_is_not_a_map_unchanged() {
     let Some(ended) = client_of("serve_utf8.py", &["--output", "raw", "--count", "1", "ADDR"]) else { return };
     ended.assert_exit(0).assert_stdout("Welcome to the server!");
 }
@@ -119,7 +119,7 @@ fn our_client_reads_a_greeting() {
 }
 
 #[test]
-fn our_client_gets_its_words_back() {
+fn our_client_gets_its_text_echoed() {
     let Some(ended) = client_of("serve_echo.py", &["echo", "ADDR", "Hello, world"]) else { return };
     ended.assert_exit(0).assert_stdout("Hello, world");
 }

@@ -153,7 +153,7 @@ fn clients_that_disconnect_before_the_accept_do_no_harm() {
     let mut last = Reader::connect(server.local_addrs()[0]);
     let running = server.spawn(Shutdown::new().unwrap()).unwrap();
     assert_eq!(last.map(Format::Json), numbered(0));
-    eventually("those who have gone are counted off", || running.stats().active() == 1);
+    eventually("disconnected clients are removed from the count", || running.stats().active() == 1);
     running.stop().unwrap();
 }
 

@@ -122,7 +122,7 @@ fn silent_clients_cost_no_cpu() {
 }
 
 #[test]
-fn ten_thousand_idle_clients_see_an_orderly_end() {
+fn ten_thousand_idle_clients_see_a_clean_end() {
     // The test holds the other ends.
     let room = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(20_000);
     let wanted = usize::try_from(room.saturating_sub(500).min(10_000)).unwrap();
@@ -247,7 +247,7 @@ fn a_failed_start_is_one_clear_line_and_code_2() {
         (vec!["--listen", "192.0.2.1:8080"], "this machine has no such address"),
         (vec!["--listen", "nonsense"], "write ADDR:PORT"),
         (vec!["--listen", "127.0.0.1:99999"], "write ADDR:PORT"),
-        (vec!["--format", "yaml"], "choose bincode, json, msgpack, pickle or text"),
+        (vec!["--format", "yaml"], "use bincode, json, msgpack, pickle or text"),
         (vec!["--interval", "soon"], "write 5s, 500ms"),
         (vec!["--interval", "0"], "must be at least 1ms"),
         (vec!["--interval", "1us"], "must be at least 1ms"),

@@ -156,6 +156,19 @@ fn only_files_of_the_directory_reach_a_host() {
 }
 
 #[test]
+fn a_template_repeats_a_line_for_each_backend() {
+    let Some(directory) = directory(&[]) else { return };
+    write(&directory, "backends.json", &block("json", "backends"));
+    write(&directory, "app.tmpl", &block("jinja", "upstream"));
+    let server = Program::start(command(&directory, SERVER, &["--source", "backends.json"]));
+    let mut client = command(&directory, CLIENT, &[&server.addr().to_string(), "-n", "1"]);
+    client.args(["--write", "app.conf", "--template", "app.tmpl"]).env_remove("MAPCAST_LISTEN");
+    run(client).assert_exit(0);
+    let written = fs::read_to_string(directory.path().join("app.conf")).expect("the file");
+    assert_eq!(written, block("nginx", "upstream"));
+}
+
+#[test]
 fn topics_of_a_broker_become_one_map() {
     let Some(directory) = directory(&["bash", "jq", "mosquitto", "mosquitto_pub", "mosquitto_sub"]) else { return };
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();

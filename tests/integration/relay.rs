@@ -21,14 +21,14 @@ struct Tier {
 }
 
 impl Tier {
-    /// Serves from a feed that has nobody to fill it yet.
+    /// Serves a feed that no source publishes in yet.
     fn start() -> Self {
         let feed = Arc::new(Feed::new(Format::Json, 1 << 20));
         let running = Running::start(Cast::new(Arc::clone(&feed), Duration::from_millis(200)), ServerConfig::default());
         Self { sink: Sink::new(Arc::clone(&feed), vec![]), feed, running }
     }
 
-    /// Follows `parent` until the test is over.
+    /// Follows `parent` until the test ends.
     fn follow(&self, parent: SocketAddr, stop: &Shutdown) {
         let mut relay = Relay::new(format!("tcp://{parent}?format=json").parse().unwrap());
         relay.listening_on(&[self.running.addr]);
@@ -37,7 +37,7 @@ impl Tier {
     }
 }
 
-/// Ends the relays also when the test has failed.
+/// Ends the relays, also when the test fails.
 struct StopOnDrop(Shutdown);
 
 impl Drop for StopOnDrop {
@@ -62,13 +62,13 @@ fn a_change_at_the_root_reaches_the_clients_of_the_lowest_relay() {
     root.feed.publish(&numbered(1)).unwrap();
     client.change(Format::Json, &numbered(1));
     assert!(tiers.iter().all(|tier| tier.sink.health().state().up));
-    // Equal maps are no change: the repeats of one level are not passed on as news by the next.
+    // Equal maps are not a change: a relay does not forward the repeats of its parent as changes.
     let versions: Vec<_> = tiers.iter().map(|tier| tier.feed.version()).collect();
     (0..5).for_each(|_| assert_eq!(client.map(Format::Json), numbered(1)));
     assert_eq!(versions, tiers.iter().map(|tier| tier.feed.version()).collect::<Vec<_>>());
 }
 
-/// Returns where one client is let through to `server`, what it is sent 20 ms late: a link that has a length.
+/// Returns the address of a proxy that delays the data of `server` by 20 ms, for one client.
 fn long_link(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -76,7 +76,7 @@ fn long_link(server: SocketAddr) -> SocketAddr {
         let mut client = listener.accept().unwrap().0;
         let mut server = TcpStream::connect(server).unwrap();
         let mut chunk = [0; 4096];
-        // It ends with one of its two ends.
+        // Ends when one of the two connections ends.
         while let Ok(read @ 1..) = server.read(&mut chunk) {
             let arrival = Instant::now() + Duration::from_millis(20);
             while let Some(left) = arrival.checked_duration_since(Instant::now()) {
@@ -91,8 +91,8 @@ fn long_link(server: SocketAddr) -> SocketAddr {
     address
 }
 
-/// A ring has no root. Members that begin with different maps would hand them on in circles for ever: on links that take
-/// longer than a relay does, no map catches up with the one before it.
+/// A ring has no root. Relays that start with different maps would forward them in circles for ever: if a link is slower than
+/// a relay, no map overtakes the one before it.
 #[test]
 fn relays_in_a_ring_settle_on_one_map() {
     let stop = StopOnDrop(Shutdown::new().unwrap());
@@ -133,13 +133,13 @@ mod programs {
     use crate::support::program::{Program, SERVER, clean, run};
     use rustix::process::Signal;
 
-    /// Returns a port that was free a moment ago.
+    /// Returns a port that was just free.
     fn free_port() -> u16 {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
     }
 
     #[test]
-    fn a_relay_has_its_own_format_and_interval_and_keeps_the_map_of_a_parent_that_is_gone() {
+    fn a_relay_with_another_format_keeps_the_map_of_a_lost_parent() {
         let port = free_port().to_string();
         let root = || {
             let mut command = clean(SERVER);
@@ -171,7 +171,7 @@ mod programs {
     }
 
     #[test]
-    fn a_relay_that_starts_without_its_parent_begins_with_the_very_map_that_it_had() {
+    fn a_relay_without_its_parent_starts_with_the_exact_last_map() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state");
         let root = Program::server(&["--set", "bytes=1.5"]);
@@ -179,7 +179,7 @@ mod programs {
         let args = ["--source", &source, "--state", state.to_str().unwrap(), "--set", "own=true"];
         let mut relay = Program::server(&args);
         relay.wait_log("source up");
-        // In bincode, where a number and a text are two keys.
+        // In bincode, where an integer and a string are different keys.
         let map = Reader::connect(relay.addr()).payload();
         relay.signal(Signal::TERM);
         assert_eq!(relay.exit_code(), 0);
@@ -191,7 +191,7 @@ mod programs {
     }
 
     #[test]
-    fn a_state_is_for_what_may_be_away() {
+    fn a_state_is_refused_for_a_file_source() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state");
         let state = state.to_str().unwrap();
@@ -217,14 +217,14 @@ mod programs {
     }
 
     #[test]
-    fn a_server_told_to_follow_itself_refuses_and_says_so() {
+    fn a_server_that_follows_itself_is_refused_with_the_reason() {
         let line = loop {
             let port = free_port();
             let mut command = clean(SERVER);
             command.args(["--listen", &format!("0.0.0.0:{port}"), "--source", &format!("tcp://127.0.0.1:{port}")]);
             let server = Program::start(command);
             let line = |text| server.log().into_iter().find(|line| line.contains(text));
-            // Another program may have taken the port meanwhile.
+            // Another program may have bound the port in the meantime.
             eventually("its fate", || line("source down").or_else(|| line("cannot listen")).is_some());
             if let Some(line) = line("source down") {
                 break line;
@@ -234,14 +234,14 @@ mod programs {
     }
 
     #[test]
-    fn a_parent_with_another_format_is_told() {
+    fn a_parent_with_another_format_is_logged() {
         let root = Program::server(&["--format", "json"]);
         let relay = Program::server(&["--source", &format!("tcp://{}", root.addr())]);
         relay.wait_log("is the other end set to another --format?");
     }
 
     #[test]
-    fn what_is_no_address_of_a_parent_is_a_usage_error() {
+    fn an_invalid_address_of_a_parent_is_a_usage_error() {
         for (source, wanted) in [
             ("tcp://127.0.0.1", "write tcp://HOST:PORT"),
             ("tls://127.0.0.1", "write tcp://HOST:PORT or tls://HOST:PORT"),
@@ -275,7 +275,7 @@ mod encrypted {
     }
 
     #[test]
-    fn a_relay_follows_over_tls_and_shows_who_it_is() {
+    fn a_relay_follows_over_tls_with_a_client_certificate() {
         let authority = Authority::new();
         let (files, own) = (authority.good("root", &["localhost"]), authority.good("relay", &["relay"]));
         let ca = text(&authority.ca);
@@ -292,7 +292,7 @@ mod encrypted {
     }
 
     #[test]
-    fn what_keeps_a_relay_from_its_parent_is_said_in_the_servers_own_options() {
+    fn a_failed_relay_connection_names_the_servers_options() {
         let (authority, other) = (Authority::new(), Authority::new());
         let (_root, source) = parent(&authority.good("root", &["root.example"]), &[]);
         let plain = Program::server(&[]);
@@ -316,7 +316,7 @@ mod encrypted {
     }
 
     #[test]
-    fn what_is_wrong_with_the_options_or_files_is_a_usage_error() {
+    fn invalid_tls_options_or_files_are_a_usage_error() {
         let authority = Authority::new();
         let (ca, files) = (text(&authority.ca), authority.good("relay", &["relay"]));
         for (args, wanted) in [

@@ -1,4 +1,4 @@
-//! A client's socket, and its sender with the library's own notifier.
+//! The socket of a client, and its sender with the library's notifier.
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown as Direction;
@@ -24,7 +24,7 @@ impl Notify for Notifier {
     }
 }
 
-/// A socket's send buffer: room for so many bytes, and a reader that makes room.
+/// A send buffer with a capacity in bytes, and its reader.
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
     state: Mutex<Buffer>,
@@ -56,19 +56,19 @@ impl Pipe {
         drop(self.roomy.wait_while(state, |state| state.room == 0).unwrap());
     }
 
-    /// Waits until so many bytes have come.
+    /// Waits until this many bytes have arrived.
     pub(crate) fn wait_bytes(&self, bytes: usize) {
         let state = self.state.lock().unwrap();
         drop(self.taking.wait_while(state, |state| state.taken.len() < bytes).unwrap());
     }
 
-    /// Waits until `end` is the last that has come.
+    /// Waits until `end` is the last version that has arrived.
     pub(crate) fn wait_end(&self, end: &[u8]) {
         let state = self.state.lock().unwrap();
         drop(self.taking.wait_while(state, |state| !state.taken.ends_with(end)).unwrap());
     }
 
-    /// Bytes that have come.
+    /// The number of bytes that have arrived.
     pub(crate) fn bytes(&self) -> usize {
         self.state.lock().unwrap().taken.len()
     }
@@ -84,7 +84,7 @@ impl Pipe {
         versions
     }
 
-    /// The socket below, for the registry, which only ever shuts it down.
+    /// The socket for the registry, which only shuts it down.
     pub(crate) fn tcp(&self) -> &Self {
         self
     }
@@ -123,7 +123,7 @@ pub(crate) fn wait_out(sender: &ClientSender, mut left: SendStatus) {
     }
 }
 
-/// Fails the model if a version came twice, or after a newer one.
+/// Fails the model if a version arrived twice, or after a newer one.
 pub(crate) fn assert_forward(versions: &[u64]) {
     assert!(versions.is_sorted_by(|one, next| one < next), "again, or back: {versions:?}");
 }

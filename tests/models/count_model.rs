@@ -1,4 +1,4 @@
-//! The count of active connections while connections come, go and panic.
+//! The count of active connections while connections start, end and panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -7,7 +7,7 @@ use shuttle::thread;
 
 use crate::stats::{ConnectionGuard, Counter, Stats};
 
-/// The most that the accept loop lets in at the same time.
+/// The limit of the accept loop for simultaneous connections.
 const LIMIT: u64 = 2;
 
 /// How a connection ends.
@@ -21,7 +21,7 @@ enum End {
     PanicOutside,
 }
 
-/// Clients that come, one after the other.
+/// The number of clients, in sequence.
 const CLIENTS: [End; 4] = [End::Leave, End::PanicOutside, End::Panic, End::Leave];
 
 /// However connections end, the count is never below the true number nor above the limit, a connection that leaves gets the
@@ -44,7 +44,7 @@ pub(crate) fn come_and_go() {
         *open.lock().unwrap() += 1;
         let (stats, open) = (Arc::clone(&stats), Arc::clone(&open));
         threads.push(thread::spawn(move || {
-            // Caught here for the model's sake, where the server's threads end with it.
+            // Caught for the model; a thread of the server would end.
             let outside = catch_unwind(AssertUnwindSafe(|| serve(guard, &stats, &open, end)));
             assert_eq!(outside.is_err(), matches!(end, End::PanicOutside));
         }));

@@ -343,7 +343,7 @@ mod tests {
     fn an_invalid_value_is_explained() {
         for number in ["9223372036854775808", "123456789012345678901234567890"] {
             let refusal = Cli::try_parse_from(["mapcast-server", "--set", &format!("a={number}")]).unwrap_err();
-            let wanted = "an integer beyond 64 bits with a sign; write it as text";
+            let wanted = "an integer beyond 64 bits with a sign; write it as a string";
             assert!(refusal.to_string().contains(wanted), "{refusal}");
         }
     }

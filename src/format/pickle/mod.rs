@@ -1,6 +1,6 @@
-//! Python pickle: written as protocol 3, read from protocols 2 to 5.
+//! Python pickle: writes protocol 3, reads protocols 2 to 5.
 //!
-//! A pickle is a program for a stack machine; only one that builds plain values is read (see [`validator`]).
+//! A pickle is a program for a stack machine. Only programs that build plain values are accepted (see [`validator`]).
 
 mod opcode;
 mod validator;
@@ -17,13 +17,13 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Outcome<Vec<u8>> {
 }
 
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Outcome<T> {
-    // As below: one budget for both.
+    // One budget for the values of serde-pickle and for the result, as below.
     validator::validate(payload, &Budget::shared())?;
     Ok(serde_pickle::from_slice(payload, DeOptions::new())?)
 }
 
 pub(super) fn decode_map(payload: &[u8]) -> Outcome<Map> {
-    // What serde-pickle builds and the map made from it are in memory at the same time: one budget for both.
+    // The values of serde-pickle and the map are in memory at the same time: one budget for both.
     let budget = Budget::for_payload(payload.len());
     validator::validate(payload, &budget)?;
     Ok(MapSeed::new(&budget).deserialize(&mut Deserializer::new(payload, DeOptions::new()))?)

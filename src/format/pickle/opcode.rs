@@ -1,4 +1,4 @@
-//! The opcodes of a pickle, named as Python's `pickle.py` names them.
+//! The opcodes of a pickle, with the names in Python's `pickle.py`.
 
 macro_rules! opcodes {
     ($($name:ident = $byte:literal,)*) => {

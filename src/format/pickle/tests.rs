@@ -47,7 +47,7 @@ fn plain() -> Map {
 }
 
 #[test]
-fn what_python_writes_is_read_in_protocols_2_to_5() {
+fn pickles_of_python_are_read_in_protocols_2_to_5() {
     for (old, new, map) in [(BUILTIN_2, BUILTIN_4, builtin()), (PLAIN_2, PLAIN_4, plain())] {
         for (protocol, pickle) in as_protocols(old, &[2, 3]).chain(as_protocols(new, &[4, 5])) {
             assert_eq!(decode_map(&pickle).unwrap(), map, "protocol {protocol}");
@@ -71,13 +71,13 @@ fn bytes_are_bytes_in_protocols_3_to_5() {
 }
 
 #[test]
-fn a_dict_is_read_as_a_type() {
+fn a_dict_is_decoded_as_a_typed_map() {
     let read: HashMap<i64, String> = decode(&unhex(BUILTIN_4)).unwrap();
     assert_eq!(read, [(1, "Hola"), (2, "Bienvenido"), (3, "Al"), (4, "Servidor")].map(|(k, v)| (k, v.into())).into());
 }
 
 #[test]
-fn a_pickle_that_names_code_is_refused_at_the_opcode_that_does() {
+fn a_pickle_that_names_code_is_refused_with_the_opcode() {
     let refused = refusal(&unhex(SYSTEM_2));
     assert_eq!((refused.opcode, refused.at, refused.reason), (b'c', 13, Reason::NotPlain));
     assert!(refused.to_string().starts_with("GLOBAL (opcode 0x63) at byte 13: "), "{refused}");
@@ -89,7 +89,7 @@ fn a_pickle_that_names_code_is_refused_at_the_opcode_that_does() {
 }
 
 #[test]
-fn fifty_two_bytes_of_doubling_are_refused() {
+fn a_pickle_that_doubles_a_tuple_is_refused() {
     let doubling = [b"\x80\x03N".as_slice(), &b"2\x86".repeat(24), b"."].concat();
     assert_eq!(doubling.len(), 52);
     let refused = refusal(&doubling);
@@ -99,7 +99,7 @@ fn fifty_two_bytes_of_doubling_are_refused() {
 }
 
 #[test]
-fn each_opcode_that_is_not_for_plain_values_is_refused() {
+fn each_opcode_not_of_plain_values_is_refused() {
     for opcode in b"012FILPQRSTUVbciogp\x81\x82\x83\x84\x8b\x8f\x90\x91\x92\x93\x97\x98\xff" {
         let refused = refusal(&[0x80, 3, b'}', *opcode, b'.']);
         assert_eq!((refused.opcode, refused.at, refused.reason), (*opcode, 3, Reason::NotPlain));
@@ -107,7 +107,7 @@ fn each_opcode_that_is_not_for_plain_values_is_refused() {
 }
 
 #[test]
-fn what_python_never_writes_is_refused() {
+fn opcode_sequences_that_python_never_writes_are_refused() {
     for (pickle, reason) in [
         (b"".as_slice(), Reason::Protocol),
         (b"\x80\x01}.", Reason::Protocol),
@@ -143,7 +143,7 @@ fn what_python_never_writes_is_refused() {
 }
 
 #[test]
-fn an_integer_is_read_up_to_64_bits_however_it_is_padded() {
+fn a_64_bit_integer_is_read_with_any_padding() {
     for (pickle, number) in [
         (b"\x80\x03}K\0\x8a\0s.".as_slice(), 0),
         (b"\x80\x03}K\0\x8a\x01\xffs.", -1),
@@ -157,7 +157,7 @@ fn an_integer_is_read_up_to_64_bits_however_it_is_padded() {
 }
 
 #[test]
-fn lists_and_dicts_built_behind_a_mark_are_read() {
+fn lists_and_dicts_built_after_a_mark_are_read() {
     let map = decode_map(b"\x80\x02(K\x01(K\x02K\x03lK\x04(K\x05Ndd.").unwrap();
     let list = Value::from(vec![Value::from(2), Value::from(3)]);
     assert_eq!(map, Map::from([(Key::Int(1), list), (Key::Int(4), Map::from([(Key::Int(5), Value::Null)]).into())]));
@@ -177,7 +177,7 @@ fn python(script: &str, input: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn python_reads_what_is_written() {
+fn python_reads_our_pickles() {
     let items = (0..2500).map(Value::Int).collect::<Vec<_>>();
     let entries = (0..2500).map(|number| (Key::Int(number), Value::Null)).collect::<Map>();
     let mut map = plain();
@@ -202,7 +202,7 @@ print('equal')";
 }
 
 #[test]
-fn what_python_writes_in_batches_is_read() {
+fn large_containers_that_python_writes_in_batches_are_read() {
     let script = "import sys, pickle
 shared = ['text %d' % n for n in range(600)]
 m = {'ints': list(range(2500)), 'texts': shared * 2, 'long': 'x' * 70000, 'bytes': [b'y' * 70000, b'y' * 300],

@@ -1,56 +1,56 @@
-//! Walks through a pickle before serde-pickle runs it: without the values, with their shape.
+//! Validates a pickle before serde-pickle runs it: executes its opcodes on the types of the values.
 //!
-//! serde-pickle has no limits: 52 bytes that double a tuple again and again became 1.3 GB, 44 levels overflow a 64 KiB
-//! stack, and each MARK allocates 4 KiB. So only the opcodes that Python writes for plain values pass: no DUP, no POP,
-//! nothing that names or calls code, and nothing from the memo but text and bytes. What that costs real pickles: sets,
-//! bytes in protocol 2 (written as a call of `_codecs.encode`), integers beyond 64 bits, and a list, tuple or dict that
-//! stands in two places are refused.
+//! serde-pickle has no limits: 52 bytes that double a tuple repeatedly take 1.3 GB, 44 levels overflow a 64 KiB stack, and
+//! each MARK allocates 4 KiB. Therefore only the opcodes that Python writes for plain values are accepted: not DUP, POP or
+//! opcodes that name or call code, and only strings and bytes from the memo. This also rejects some real pickles: sets,
+//! bytes in protocol 2 (a call of `_codecs.encode`), integers beyond 64 bits, and a list, tuple or dict with two
+//! references.
 
 use std::collections::HashMap;
 
 use super::opcode as op;
 use crate::map::{Budget, MAX_DEPTH, OverBudget};
 
-/// Bytes of a value in serde-pickle 1.2, on 64 bits.
+/// The size of a value in serde-pickle 1.2, on 64 bits.
 const VALUE_SIZE: usize = 40;
 
-/// What a value on the stack takes: half of its size again while the stack moves to twice the room.
+/// The memory of a value on the stack: 1.5 times its size, because the stack doubles its capacity when it is full.
 const ITEM_COST: usize = VALUE_SIZE * 3 / 2;
 
-/// What serde-pickle keeps for a tuple, list or dict that began with MARK: room for 128 values.
+/// The memory of a tuple, list or dict that began with MARK: serde-pickle reserves capacity for 128 values.
 const MARKED_COST: usize = 128 * VALUE_SIZE;
 
-/// What a list or dict takes when it first grows: room for four pairs.
+/// The memory of a list or dict when it first grows: capacity for four pairs.
 const GROWTH_COST: usize = 8 * VALUE_SIZE;
 
-/// What an entry of the memo takes: its number, the value and a count, in a B-tree node about half full.
+/// The memory of a memo entry: its index, the value and a count, in a B-tree node that is about half full.
 const MEMO_COST: usize = 96;
 
-/// What a text or bytes takes besides its content: a `Vec` is read into in steps of at least 32 bytes.
+/// The memory of a string or bytes in addition to the content: a `Vec` grows by at least 32 bytes.
 const TEXT_COST: usize = 64;
 
-/// The opcode that a pickle was refused for.
+/// The opcode for which a pickle is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{} (opcode 0x{opcode:02x}) at byte {at}: {reason}", op::name(*opcode))]
 pub(super) struct Refused {
     pub(super) opcode: u8,
-    /// Bytes of the payload before the opcode.
+    /// The offset of the opcode in the payload.
     pub(super) at: usize,
     pub(super) reason: Reason,
 }
 
-/// Why it was refused.
+/// Why a pickle is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Reason {
-    #[error("a pickle begins with PROTO and a protocol from 2 to 5")]
+    #[error("a pickle must begin with PROTO and a protocol from 2 to 5")]
     Protocol,
-    #[error("plain values need no such opcode, and it may run code")]
+    #[error("not an opcode of plain values; it may run code")]
     NotPlain,
     #[error("the payload ends inside the pickle")]
     Truncated,
-    #[error("it takes more values than there are")]
+    #[error("not enough values on the stack")]
     Underflow,
-    #[error("there is no {0} to put it into")]
+    #[error("there is no {0} to add the value to")]
     NoContainer(&'static str),
     #[error("a key without a value")]
     OddEntries,
@@ -58,43 +58,43 @@ pub(super) enum Reason {
     TooDeep,
     #[error("an integer beyond 64 bits")]
     LargeInteger,
-    #[error("a place in the memo is written twice")]
+    #[error("a memo entry is written twice")]
     MemoTwice,
-    #[error("only text and bytes may stand in two places")]
+    #[error("only strings and bytes may have two references")]
     Shared,
-    #[error("STOP belongs behind exactly one value, at the end")]
+    #[error("STOP must follow exactly one value, at the end")]
     Stop,
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
 }
 
-/// Returns without an error if and only if `payload` is one pickle that builds one plain value, nested at most
-/// [`MAX_DEPTH`] deep, and no more of them than `budget` has room for; takes what serde-pickle needs from the budget.
+/// Returns `Ok` if and only if `payload` is one pickle of one plain value, nested at most [`MAX_DEPTH`] deep, that fits into
+/// `budget`. Charges the memory of serde-pickle to the budget.
 pub(super) fn validate(payload: &[u8], budget: &Budget) -> Result<(), Refused> {
-    let mut walk = Validator { rest: payload, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), budget };
+    let mut validator = Validator { rest: payload, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), budget };
     if !matches!(payload, [op::PROTO, 2..=5, ..]) {
         let opcode = payload.first().copied().unwrap_or(op::STOP);
         return Err(Refused { opcode, at: 0, reason: Reason::Protocol });
     }
-    walk.rest = &payload[2..];
+    validator.rest = &payload[2..];
     loop {
-        let at = payload.len() - walk.rest.len();
-        let Some((&opcode, rest)) = walk.rest.split_first() else {
+        let at = payload.len() - validator.rest.len();
+        let Some((&opcode, rest)) = validator.rest.split_first() else {
             return Err(Refused { opcode: op::STOP, at, reason: Reason::Truncated });
         };
-        walk.rest = rest;
-        walk.step(opcode).map_err(|reason| Refused { opcode, at, reason })?;
+        validator.rest = rest;
+        validator.step(opcode).map_err(|reason| Refused { opcode, at, reason })?;
         if opcode == op::STOP {
             return Ok(());
         }
     }
 }
 
-/// The stack machine, with the shapes of the values in place of the values.
+/// The stack machine, with the types of values in place of the values.
 struct Validator<'p> {
     rest: &'p [u8],
     stack: Vec<Item>,
-    /// How high the stack was at each MARK that is still open.
+    /// The height of the stack at each open MARK.
     marks: Vec<usize>,
     memo: HashMap<u32, Shape>,
     budget: &'p Budget,
@@ -103,16 +103,16 @@ struct Validator<'p> {
 #[derive(Debug, Clone, Copy)]
 struct Item {
     shape: Shape,
-    /// 0 for a plain value, 1 for a list of plain values, and so on: TUPLE1 deepens without a higher stack.
+    /// 0 for a scalar, 1 for a list of scalars, and so on: TUPLE1 increases the depth without a higher stack.
     depth: usize,
     memoized: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// Text or bytes of so many bytes.
+    /// A string or bytes, with the length in bytes.
     Text(usize),
-    /// None, a bool, a number.
+    /// None, a boolean or a number.
     Plain,
     List,
     Tuple,
@@ -135,7 +135,7 @@ impl Validator<'_> {
             op::EMPTY_LIST => self.push(Shape::List, 1),
             op::EMPTY_TUPLE => self.push(Shape::Tuple, 1),
             op::EMPTY_DICT => self.push(Shape::Dict, 1),
-            // What is above an open MARK ends in a container above the MARK before it: the depth bounds their number.
+            // The values above an open MARK become a container above the previous MARK: the depth bounds the number of MARKs.
             op::MARK => {
                 self.marks.push(self.stack.len());
                 Ok(())
@@ -165,15 +165,15 @@ impl Validator<'_> {
                 }
                 self.grow(Shape::Dict, depth)
             }
-            // serde-pickle numbers them by the memo's length, as Python does.
+            // The index is the length of the memo, as in serde-pickle and Python.
             op::MEMOIZE => self.memoize(u32::try_from(self.memo.len()).map_err(|_| Reason::MemoTwice)?),
             op::BINPUT | op::LONG_BINPUT => {
-                let place = self.memo_place(opcode == op::LONG_BINPUT)?;
-                self.memoize(place)
+                let index = self.memo_index(opcode == op::LONG_BINPUT)?;
+                self.memoize(index)
             }
             op::BINGET | op::LONG_BINGET => {
-                let place = self.memo_place(opcode == op::LONG_BINGET)?;
-                self.recall(place)
+                let index = self.memo_index(opcode == op::LONG_BINGET)?;
+                self.recall(index)
             }
             op::STOP if self.rest.is_empty() && self.marks.is_empty() && self.stack.len() == 1 => Ok(()),
             op::STOP => Err(Reason::Stop),
@@ -191,13 +191,13 @@ impl Validator<'_> {
         self.take(len).map(drop)
     }
 
-    /// Takes a little-endian number of `width` bytes, at most eight.
+    /// Reads a little-endian number of `width` bytes, at most eight.
     fn length(&mut self, width: usize) -> Result<u64, Reason> {
         Ok(self.take(width)?.iter().rev().fold(0, |length, byte| length << 8 | u64::from(*byte)))
     }
 
     fn push(&mut self, shape: Shape, depth: usize) -> Result<(), Reason> {
-        // As deep as an item may ever be: the map is the first level.
+        // The map itself is at depth 1.
         if depth > MAX_DEPTH {
             return Err(Reason::TooDeep);
         }
@@ -211,7 +211,7 @@ impl Validator<'_> {
         self.push(Shape::Plain, 0)
     }
 
-    /// A little-endian two's complement of any length; serde-pickle pads a u64 to nine bytes.
+    /// Reads a little-endian two's complement of any length; serde-pickle pads a u64 to nine bytes.
     fn long(&mut self) -> Result<(), Reason> {
         let len = usize::from(self.take(1)?[0]);
         let bytes = self.take(len)?;
@@ -230,14 +230,14 @@ impl Validator<'_> {
         self.push(Shape::Text(len), 0)
     }
 
-    /// Drops the topmost `count` values, none of them below an open MARK, and returns how deep the deepest is.
+    /// Removes the topmost `count` values, none of them below an open MARK, and returns the largest depth.
     fn pop(&mut self, count: usize) -> Result<usize, Reason> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let kept = self.stack.len().checked_sub(count).filter(|kept| *kept >= floor).ok_or(Reason::Underflow)?;
         Ok(self.stack.drain(kept..).map(|item| item.depth).max().unwrap_or(0))
     }
 
-    /// Drops all values above the topmost MARK, and it. Returns how many there were and how deep the deepest is.
+    /// Removes the topmost MARK and all values above it. Returns their number and the largest depth.
     fn pop_marked(&mut self) -> Result<(usize, usize), Reason> {
         let count = self.stack.len() - self.marks.last().ok_or(Reason::Underflow)?;
         let depth = self.pop(count)?;
@@ -260,7 +260,7 @@ impl Validator<'_> {
         self.push(shape, depth + 1)
     }
 
-    /// Puts values that are `depth` deep into the container on top of the stack.
+    /// Adds values of depth `depth` to the container on top of the stack.
     fn grow(&mut self, shape: Shape, depth: usize) -> Result<(), Reason> {
         self.budget.charge(GROWTH_COST)?;
         let floor = self.marks.last().copied().unwrap_or(0);
@@ -271,24 +271,24 @@ impl Validator<'_> {
         if container.depth > MAX_DEPTH { Err(Reason::TooDeep) } else { Ok(()) }
     }
 
-    fn memo_place(&mut self, long: bool) -> Result<u32, Reason> {
+    fn memo_index(&mut self, long: bool) -> Result<u32, Reason> {
         u32::try_from(self.length(if long { 4 } else { 1 })?).map_err(|_| Reason::Truncated)
     }
 
-    /// Gives the value on top a place in the memo. Python gives each value one place, and uses each place once; with
-    /// more, serde-pickle would copy the value, or exchange it behind its references.
-    fn memoize(&mut self, place: u32) -> Result<(), Reason> {
+    /// Stores the value on top in the memo. Python stores each value once, and writes each index once. Otherwise
+    /// serde-pickle would copy the value, or replace it while it is referenced.
+    fn memoize(&mut self, index: u32) -> Result<(), Reason> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let item = self.stack[floor..].last_mut().ok_or(Reason::Underflow)?;
-        if item.memoized || self.memo.insert(place, item.shape).is_some() {
+        if item.memoized || self.memo.insert(index, item.shape).is_some() {
             return Err(Reason::MemoTwice);
         }
         item.memoized = true;
         Ok(self.budget.charge(MEMO_COST)?)
     }
 
-    fn recall(&mut self, place: u32) -> Result<(), Reason> {
-        let Some(shape @ Shape::Text(len)) = self.memo.get(&place).copied() else {
+    fn recall(&mut self, index: u32) -> Result<(), Reason> {
+        let Some(shape @ Shape::Text(len)) = self.memo.get(&index).copied() else {
             return Err(Reason::Shared);
         };
         self.budget.charge(len + TEXT_COST)?;

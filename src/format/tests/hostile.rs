@@ -1,4 +1,4 @@
-//! Payloads made to hurt: nested, long by their own account, and large in memory.
+//! Hostile payloads: deeply nested, with excessive lengths, and large in memory.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use super::*;
 
-/// A type that is as deep as its payload.
+/// A recursive type, without a limit of its own.
 #[derive(Debug, Deserialize)]
 #[expect(dead_code, reason = "only reading it matters")]
 struct Tree(Vec<Tree>);
 
 #[test]
-fn a_nesting_bomb_is_an_error_and_never_an_abort() {
+fn excessive_nesting_is_an_error_not_a_stack_overflow() {
     for depth in [33, 40, 100, 1_000, 10_000, 1_000_000] {
         let repeat = |unit: &[u8]| unit.repeat(depth);
         let bombs = [
@@ -50,7 +50,7 @@ fn a_nesting_bomb_is_an_error_and_never_an_abort() {
             on_a_small_stack(move || {
                 assert!(format.decode_map(&payload).is_err(), "{format}, {depth} deep");
                 assert!(format.decode::<Map>(&payload).is_err(), "{format}, {depth} deep, typed");
-                // A recursive type of the caller's own has no limit in bincode, which says so.
+                // bincode has no limit for a recursive type of the caller, as documented.
                 if format != Format::Bincode {
                     let tree = format.decode::<BTreeMap<Key, Tree>>(&payload);
                     assert!(tree.is_err() || depth <= 100, "{format}, {depth} deep, recursive");
@@ -61,7 +61,7 @@ fn a_nesting_bomb_is_an_error_and_never_an_abort() {
 }
 
 #[test]
-fn a_length_bomb_is_an_error() {
+fn an_excessive_length_is_an_error() {
     let bombs: [(Format, &[u8]); 8] = [
         (Format::Bincode, &[0xff; 8]),
         (Format::Bincode, b"\x01\0\0\0\0\0\0\0\x01\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f"),
@@ -77,7 +77,7 @@ fn a_length_bomb_is_an_error() {
     }
 }
 
-/// Names the payload that a child process is to read; the peak of memory is the process's.
+/// The variable with the payload for a child process: the peak of memory is that of a whole process.
 const CHILD: &str = "MAPCAST_TEST_HOSTILE_MEGABYTE";
 
 /// Returns a number of KiB from /proc/self/status.
@@ -88,7 +88,7 @@ fn kib(name: &str) -> Option<usize> {
 }
 
 #[test]
-fn values_inside_a_type_have_one_budget_and_those_outside_have_none() {
+fn values_in_a_type_share_a_budget_and_others_have_none() {
     #[derive(Deserialize)]
     struct Two {
         a: Vec<Value>,
@@ -108,13 +108,13 @@ fn values_inside_a_type_have_one_budget_and_those_outside_have_none() {
     };
     assert!(nulls_and_maps(1_000_000, 0).is_ok() && nulls_and_maps(0, 30_000).is_ok());
     assert!(nulls_and_maps(1_000_000, 30_000).is_err());
-    // A refusal leaves nothing behind, and another parser's input has its own limits.
+    // An error releases the shared budget, and the input of another parser has no budget.
     assert!(Format::Json.decode::<Two>(&json(&half, "[]")).is_ok());
     assert!(serde_json::from_slice::<Two>(&json(&half, &half)).is_ok());
 }
 
 #[test]
-fn a_hostile_megabyte_takes_less_than_64_of_memory() {
+fn a_hostile_megabyte_takes_less_than_64_mb_of_memory() {
     let bincode_list = b"\x01\0\0\0\0\0\0\0\0\0\0\0key=8+by\x06\0\0\0".as_slice();
     let bincode_map = b"\x07\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0key=8+by\0\0\0\0".as_slice();
     let large_text = [b"\x80\x03}K\0](X\0\0\x08\0".as_slice(), &vec![b'a'; 1 << 19], b"q\0"].concat();
@@ -150,7 +150,7 @@ fn a_hostile_megabyte_takes_less_than_64_of_memory() {
     }
     for index in 0..2 * payloads.len() {
         let (format, _, unit) = payloads[index / 2];
-        let name = "format::tests::hostile::a_hostile_megabyte_takes_less_than_64_of_memory";
+        let name = "format::tests::hostile::a_hostile_megabyte_takes_less_than_64_mb_of_memory";
         let mut child = Command::new(env::current_exe().unwrap());
         let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, index.to_string()).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stderr);
@@ -163,8 +163,8 @@ fn a_hostile_megabyte_takes_less_than_64_of_memory() {
     }
 }
 
-/// Reads a megabyte that is `head` and as many `unit`s as it takes, as a map or as a type that has values inside, and prints
-/// the memory that this took.
+/// Decodes a megabyte of `head` and repeated `unit`s, as a map or as a type with values, and prints the memory that this
+/// took.
 fn read_repeated(format: Format, head: &[u8], unit: &[u8], is_typed: bool) {
     let count = ((1 << 20) - head.len() - 16) / unit.len();
     let (announced, tail): (Vec<u8>, &[u8]) = match format {

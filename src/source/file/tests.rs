@@ -13,14 +13,14 @@ use std::thread;
 use std::time::Instant;
 use tempfile::TempDir;
 
-/// A directory with a source file in it, and a feed that takes maps of 100 KiB as JSON.
-struct Place {
+/// A directory with a source file, and a feed in JSON for maps of up to 100 KiB.
+struct Fixture {
     dir: TempDir,
     sink: Sink,
     stop: Shutdown,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         let feed = Arc::new(Feed::new(Format::Json, 100 * 1024));
         Self { dir: TempDir::new().unwrap(), sink: Sink::new(feed, vec![]), stop: Shutdown::new().unwrap() }
@@ -34,13 +34,13 @@ impl Place {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// As careful programs write: whole or not at all.
+    /// Replaces the file atomically.
     fn replace(&self, name: &str, text: &str) {
         self.write("new", text);
         fs::rename(self.path("new"), self.path(name)).unwrap();
     }
 
-    /// A source that has published the first map.
+    /// Returns a source that has published the first map.
     fn loaded(&self, name: &str, text: &str) -> File {
         self.write(name, text);
         self.load(name)
@@ -52,7 +52,7 @@ impl Place {
         file
     }
 
-    /// What the next look says, without the directory.
+    /// Returns the notice of the next poll, without the directory.
     fn poll(&self, file: &mut File) -> Option<(Level, String)> {
         let notice = file.poll_and_report(&self.sink, &self.stop)?;
         Some((notice.level, notice.text.replace(&format!("{}/", self.dir.path().display()), "")))
@@ -69,80 +69,80 @@ fn info(text: &str) -> (Level, String) {
 }
 
 #[test]
-fn the_first_map_is_published_by_load() {
-    let place = Place::new();
-    place.loaded("flags.json", r#"{"a": 1}"#);
-    assert_eq!(place.payload(), r#"{"a":1}"#);
-    assert_eq!(place.sink.feed().version(), 1);
+fn load_publishes_the_first_map() {
+    let fixture = Fixture::new();
+    fixture.loaded("flags.json", r#"{"a": 1}"#);
+    assert_eq!(fixture.payload(), r#"{"a":1}"#);
+    assert_eq!(fixture.sink.feed().version(), 1);
 }
 
 #[test]
-fn a_file_that_is_missing_or_wrong_at_start_is_an_error_for_the_caller() {
-    let place = Place::new();
-    place.write("half.json", r#"{"a": "#);
+fn load_returns_an_error_for_a_missing_or_invalid_file() {
+    let fixture = Fixture::new();
+    fixture.write("half.json", r#"{"a": "#);
     for (name, wanted) in [("missing.json", "missing.json: cannot be read"), ("half.json", "as a JSON object")] {
-        let error = File::json(place.path(name)).load(&place.sink, &place.stop).unwrap_err();
+        let error = File::json(fixture.path(name)).load(&fixture.sink, &fixture.stop).unwrap_err();
         assert!(error.to_string().contains(wanted), "{error}");
         assert!(std::error::Error::source(&error).is_some());
     }
-    assert!(place.sink.feed().latest().is_none());
+    assert!(fixture.sink.feed().latest().is_none());
 }
 
 #[test]
-fn a_changed_file_is_told_once_and_an_unchanged_one_never() {
-    let place = Place::new();
-    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
-    assert_eq!(place.poll(&mut file), None);
-    place.write("flags.json", r#"{"a": 2, "b": 3}"#);
-    assert_eq!(place.poll(&mut file), Some(info("flags.json: 2 entries, version 2")));
-    assert_eq!(place.poll(&mut file), None);
-    place.write("flags.json", r#"{"b": 3,   "a": 2}"#);
-    assert_eq!(place.poll(&mut file), None, "the same map in other words");
+fn each_change_is_logged_once_and_an_unchanged_file_never() {
+    let fixture = Fixture::new();
+    let mut file = fixture.loaded("flags.json", r#"{"a": 1}"#);
+    assert_eq!(fixture.poll(&mut file), None);
+    fixture.write("flags.json", r#"{"a": 2, "b": 3}"#);
+    assert_eq!(fixture.poll(&mut file), Some(info("flags.json: 2 entries, version 2")));
+    assert_eq!(fixture.poll(&mut file), None);
+    fixture.write("flags.json", r#"{"b": 3,   "a": 2}"#);
+    assert_eq!(fixture.poll(&mut file), None, "the same map in another notation");
 }
 
 #[test]
-fn toml_is_read_as_json_is() {
-    let place = Place::new();
-    place.write("flags.toml", "[on]\nday = 2026-11-22\n");
-    File::toml(place.path("flags.toml")).load(&place.sink, &place.stop).unwrap();
-    assert_eq!(place.payload(), r#"{"on":{"day":"2026-11-22"}}"#);
+fn a_toml_file_is_read() {
+    let fixture = Fixture::new();
+    fixture.write("flags.toml", "[on]\nday = 2026-11-22\n");
+    File::toml(fixture.path("flags.toml")).load(&fixture.sink, &fixture.stop).unwrap();
+    assert_eq!(fixture.payload(), r#"{"on":{"day":"2026-11-22"}}"#);
 }
 
 #[test]
-fn every_way_to_replace_a_file_is_noticed() {
-    let place = Place::new();
+fn every_replacement_of_a_file_is_detected() {
+    let fixture = Fixture::new();
     for dir in ["v1", "v2"] {
-        fs::create_dir(place.path(dir)).unwrap();
-        place.write(&format!("{dir}/flags.json"), &format!(r#"{{"dir": "{dir}"}}"#));
+        fs::create_dir(fixture.path(dir)).unwrap();
+        fixture.write(&format!("{dir}/flags.json"), &format!(r#"{{"dir": "{dir}"}}"#));
     }
-    // As Kubernetes mounts a ConfigMap: the file is a link through a link to a directory, and that one is swapped.
-    symlink("v1", place.path("data")).unwrap();
-    symlink("data/flags.json", place.path("flags.json")).unwrap();
-    let mut file = place.load("flags.json");
-    symlink("v2", place.path("new")).unwrap();
-    fs::rename(place.path("new"), place.path("data")).unwrap();
-    assert!(place.poll(&mut file).is_some());
-    assert_eq!(place.payload(), r#"{"dir":"v2"}"#);
-    symlink("v1/flags.json", place.path("new")).unwrap();
-    fs::rename(place.path("new"), place.path("flags.json")).unwrap();
-    assert!(place.poll(&mut file).is_some());
-    assert_eq!(place.payload(), r#"{"dir":"v1"}"#);
-    place.replace("flags.json", r#"{"dir": "no"}"#);
-    assert!(place.poll(&mut file).is_some());
-    assert_eq!(place.payload(), r#"{"dir":"no"}"#);
+    // As Kubernetes mounts a ConfigMap: the path contains a symlink to a directory, which is swapped.
+    symlink("v1", fixture.path("data")).unwrap();
+    symlink("data/flags.json", fixture.path("flags.json")).unwrap();
+    let mut file = fixture.load("flags.json");
+    symlink("v2", fixture.path("new")).unwrap();
+    fs::rename(fixture.path("new"), fixture.path("data")).unwrap();
+    assert!(fixture.poll(&mut file).is_some());
+    assert_eq!(fixture.payload(), r#"{"dir":"v2"}"#);
+    symlink("v1/flags.json", fixture.path("new")).unwrap();
+    fs::rename(fixture.path("new"), fixture.path("flags.json")).unwrap();
+    assert!(fixture.poll(&mut file).is_some());
+    assert_eq!(fixture.payload(), r#"{"dir":"v1"}"#);
+    fixture.replace("flags.json", r#"{"dir": "no"}"#);
+    assert!(fixture.poll(&mut file).is_some());
+    assert_eq!(fixture.payload(), r#"{"dir":"no"}"#);
 }
 
 type Damage = Box<dyn Fn(&Path)>;
 
 #[test]
-fn whatever_happens_to_the_file_the_last_good_map_stays_and_it_is_told_once() {
+fn each_file_error_is_logged_once_and_the_last_good_map_stays() {
     let large = format!(r#"{{"a": "{}"}}"#, "x".repeat(100 * 1024));
     let write = |text: &'static str| move |path: &Path| fs::write(path, text).unwrap();
     let damages: [(&str, Damage); 10] = [
         ("cannot be read: No such file", Box::new(|_| {})),
-        ("line 1, column 6: it ends too early", Box::new(write(r#"{"a": "#))),
-        ("line 1: it ends too early", Box::new(write(""))),
-        ("line 1, column 8: text is not UTF-8", Box::new(|path| fs::write(path, b"{\"a\": \"\xff\"}").unwrap())),
+        ("line 1, column 6: unexpected end", Box::new(write(r#"{"a": "#))),
+        ("line 1: unexpected end", Box::new(write(""))),
+        ("line 1, column 8: a string is not UTF-8", Box::new(|path| fs::write(path, b"{\"a\": \"\xff\"}").unwrap())),
         ("expected a map", Box::new(write("[1]"))),
         ("cannot be sent: the map takes 102408 bytes", Box::new(move |path| fs::write(path, &large).unwrap())),
         (
@@ -153,24 +153,24 @@ fn whatever_happens_to_the_file_the_last_good_map_stays_and_it_is_told_once() {
         ("cannot be read: it is a FIFO, not a regular file", Box::new(mkfifo)),
         ("cannot be read: Too many levels", Box::new(|path| symlink(path, path).unwrap())),
     ];
-    let place = Place::new();
-    let path = place.path("flags.json");
-    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
+    let fixture = Fixture::new();
+    let path = fixture.path("flags.json");
+    let mut file = fixture.loaded("flags.json", r#"{"a": 1}"#);
     for (wanted, damage) in damages {
         fs::remove_file(&path).unwrap();
         damage(&path);
-        let (level, text) = place.poll(&mut file).expect(wanted);
+        let (level, text) = fixture.poll(&mut file).expect(wanted);
         assert_eq!(level, Level::Warn);
         assert!(text.starts_with("flags.json: ") && text.contains(wanted), "{wanted}: {text}");
         assert!(text.ends_with("; the last good map stays"), "{text}");
         for _ in 0..3 {
-            assert_eq!(place.poll(&mut file), None, "{wanted}");
+            assert_eq!(fixture.poll(&mut file), None, "{wanted}");
         }
-        assert_eq!((place.payload(), place.sink.feed().version()), (r#"{"a":1}"#.to_owned(), 1), "{wanted}");
+        assert_eq!((fixture.payload(), fixture.sink.feed().version()), (r#"{"a":1}"#.to_owned(), 1), "{wanted}");
         fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).ok();
-        place.write("flags.json", r#"{"a": 1}"#);
-        assert_eq!(place.poll(&mut file), Some(info("flags.json: good again, 1 entry, version 1")), "{wanted}");
-        assert_eq!(place.poll(&mut file), None, "{wanted}");
+        fixture.write("flags.json", r#"{"a": 1}"#);
+        assert_eq!(fixture.poll(&mut file), Some(info("flags.json: good again, 1 entry, version 1")), "{wanted}");
+        assert_eq!(fixture.poll(&mut file), None, "{wanted}");
     }
 }
 
@@ -179,10 +179,10 @@ fn mkfifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// Takes the right to read every file, which root has, from the calling thread until this is dropped.
-struct WithoutRootsRights(CapabilitySets);
+/// Drops the calling thread's capability to read every file, until this is dropped.
+struct WithoutReadCapability(CapabilitySets);
 
-impl WithoutRootsRights {
+impl WithoutReadCapability {
     fn new() -> Self {
         let before = capabilities(None).unwrap();
         let rights = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
@@ -191,121 +191,121 @@ impl WithoutRootsRights {
     }
 }
 
-impl Drop for WithoutRootsRights {
+impl Drop for WithoutReadCapability {
     fn drop(&mut self) {
         set_capabilities(None, self.0).unwrap();
     }
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_told_and_comes_back() {
-    let place = Place::new();
-    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
-    let allow = |mode| fs::set_permissions(place.path("flags.json"), fs::Permissions::from_mode(mode)).unwrap();
+fn a_file_without_read_permission_is_logged_and_retried() {
+    let fixture = Fixture::new();
+    let mut file = fixture.loaded("flags.json", r#"{"a": 1}"#);
+    let allow = |mode| fs::set_permissions(fixture.path("flags.json"), fs::Permissions::from_mode(mode)).unwrap();
     allow(0o000);
-    let _as_anybody = WithoutRootsRights::new();
-    assert!(place.poll(&mut file).unwrap().1.contains("cannot be read: Permission denied"));
+    let _guard = WithoutReadCapability::new();
+    assert!(fixture.poll(&mut file).unwrap().1.contains("cannot be read: Permission denied"));
     allow(0o600);
-    assert_eq!(place.poll(&mut file), Some(info("flags.json: good again, 1 entry, version 1")));
+    assert_eq!(fixture.poll(&mut file), Some(info("flags.json: good again, 1 entry, version 1")));
 }
 
 #[test]
-fn a_file_that_is_saved_again_and_still_wrong_is_told_again() {
-    let place = Place::new();
-    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
-    place.write("flags.json", r#"{"a": 1 "b": 2}"#);
-    let first = place.poll(&mut file);
-    place.write("flags.json", r#"{"a": 1 "b": 2}"#);
-    assert_eq!(place.poll(&mut file), None, "the same bytes are the same problem");
-    place.write("flags.json", r#"{"a": 1 "b": 3}"#);
-    assert_eq!(place.poll(&mut file), first);
+fn an_invalid_file_saved_with_new_content_is_logged_again() {
+    let fixture = Fixture::new();
+    let mut file = fixture.loaded("flags.json", r#"{"a": 1}"#);
+    fixture.write("flags.json", r#"{"a": 1 "b": 2}"#);
+    let first = fixture.poll(&mut file);
+    fixture.write("flags.json", r#"{"a": 1 "b": 2}"#);
+    assert_eq!(fixture.poll(&mut file), None, "the same bytes are the same problem");
+    fixture.write("flags.json", r#"{"a": 1 "b": 3}"#);
+    assert_eq!(fixture.poll(&mut file), first);
     assert!(first.is_some());
 }
 
 #[test]
-fn a_file_that_changed_just_now_is_read_again_though_its_stamp_is_the_same() {
-    let place = Place::new();
-    let mut young = place.loaded("flags.json", r#"{"a": 1}"#);
-    assert!(young.read_changed(1000, &place.stop).unwrap().is_some());
-    assert!(young.poll(&place.sink, &place.stop).unwrap().is_none(), "read, and found to be the same");
+fn a_recently_changed_file_is_read_again_despite_an_equal_stamp() {
+    let fixture = Fixture::new();
+    let mut young = fixture.loaded("flags.json", r#"{"a": 1}"#);
+    assert!(young.read_changed(1000, &fixture.stop).unwrap().is_some());
+    assert!(young.poll(&fixture.sink, &fixture.stop).unwrap().is_none(), "read, and found to be the same");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let mut old = File::toml(manifest);
-    assert!(old.read_changed(1 << 20, &place.stop).unwrap().is_some());
-    assert!(old.read_changed(1 << 20, &place.stop).unwrap().is_none());
+    assert!(old.read_changed(1 << 20, &fixture.stop).unwrap().is_some());
+    assert!(old.read_changed(1 << 20, &fixture.stop).unwrap().is_none());
 }
 
 #[test]
-fn a_change_that_leaves_no_trace_in_the_stamp_is_seen_when_the_stamp_is_not_trusted_any_more() {
-    let place = Place::new();
-    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
-    place.write("flags.json", r#"{"a": 2}"#);
-    // As if it had been read with this stamp before: who writes through a mapping leaves none.
+fn a_change_with_an_equal_stamp_is_found_when_trust_expires() {
+    let fixture = Fixture::new();
+    let mut file = fixture.loaded("flags.json", r#"{"a": 1}"#);
+    fixture.write("flags.json", r#"{"a": 2}"#);
+    // As after a write through a memory mapping, which may not change the stamp.
     let stamp = file.stamp(&file.open().unwrap()).unwrap();
     file.seen = Some((stamp, Instant::now()));
-    assert_eq!(place.poll(&mut file), None);
+    assert_eq!(fixture.poll(&mut file), None);
     file.trust = Duration::ZERO;
-    assert_eq!(place.poll(&mut file), Some(info("flags.json: 1 entry, version 2")));
+    assert_eq!(fixture.poll(&mut file), Some(info("flags.json: 1 entry, version 2")));
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_is_not_taken() {
-    let place = Place::new();
-    let source = place.loaded("flags.json", r#"{"a": 1}"#);
+fn a_file_that_changes_during_a_read_is_not_used() {
+    let fixture = Fixture::new();
+    let source = fixture.loaded("flags.json", r#"{"a": 1}"#);
     let mut file = source.open().unwrap();
     let before = source.stamp(&file).unwrap();
-    place.write("flags.json", r#"{"a": 2}"#);
+    fixture.write("flags.json", r#"{"a": 2}"#);
     assert_eq!(source.read_whole(&mut file, before).unwrap(), None);
     let before = source.stamp(&file).unwrap();
     assert_eq!(source.read_whole(&mut file, before).unwrap().unwrap(), br#"{"a": 2}"#);
 }
 
 #[test]
-fn a_time_that_is_set_back_does_not_hide_a_change() {
-    let place = Place::new();
-    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
-    let modified = fs::metadata(place.path("flags.json")).unwrap().modified().unwrap();
+fn a_reset_modification_time_does_not_hide_a_change() {
+    let fixture = Fixture::new();
+    let mut file = fixture.loaded("flags.json", r#"{"a": 1}"#);
+    let modified = fs::metadata(fixture.path("flags.json")).unwrap().modified().unwrap();
     let seen = file.stamp(&file.open().unwrap()).unwrap();
-    place.write("flags.json", r#"{"a": 2}"#);
-    fs::File::options().write(true).open(place.path("flags.json")).unwrap().set_modified(modified).unwrap();
+    fixture.write("flags.json", r#"{"a": 2}"#);
+    fs::File::options().write(true).open(fixture.path("flags.json")).unwrap().set_modified(modified).unwrap();
     file.seen = Some((seen, Instant::now()));
-    assert!(place.poll(&mut file).is_some());
+    assert!(fixture.poll(&mut file).is_some());
 }
 
 #[test]
-fn a_name_is_escaped_before_it_is_told() {
-    let place = Place::new();
-    let error = File::json(place.path("\x1b[2J\n.json")).load(&place.sink, &place.stop).unwrap_err();
+fn a_file_name_is_escaped_in_an_error() {
+    let fixture = Fixture::new();
+    let error = File::json(fixture.path("\x1b[2J\n.json")).load(&fixture.sink, &fixture.stop).unwrap_err();
     assert!(error.to_string().contains("/\\u{1b}[2J\\n.json: "), "{error}");
 }
 
 #[test]
-fn a_stop_ends_the_wait_for_a_file_to_be_left_alone() {
-    let place = Place::new();
-    place.write("flags.json", r#"{"a": 1}"#);
-    place.stop.trigger();
-    File::json(place.path("flags.json")).load(&place.sink, &place.stop).unwrap();
-    assert!(place.sink.feed().latest().is_none());
+fn a_stop_ends_the_wait_for_an_unchanged_file() {
+    let fixture = Fixture::new();
+    fixture.write("flags.json", r#"{"a": 1}"#);
+    fixture.stop.trigger();
+    File::json(fixture.path("flags.json")).load(&fixture.sink, &fixture.stop).unwrap();
+    assert!(fixture.sink.feed().latest().is_none());
 }
 
 #[test]
-fn a_stop_ends_the_following_at_once() {
-    let place = Place::new();
-    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
+fn a_stop_ends_follow_at_once() {
+    let fixture = Fixture::new();
+    let mut file = fixture.loaded("flags.json", r#"{"a": 1}"#);
     file.period = Duration::from_hours(1);
     thread::scope(|scope| {
-        let follower = scope.spawn(|| file.follow(&place.sink, &place.stop));
-        place.stop.trigger();
+        let follower = scope.spawn(|| file.follow(&fixture.sink, &fixture.stop));
+        fixture.stop.trigger();
         follower.join().unwrap();
     });
 }
 
-/// Long enough for a copy of it to be cut: 64 KiB, of the same length for every number below 10^10.
+/// Returns a signed map of 64 KiB, so that a write of it can be interrupted. Every number below 10^10 has the same length.
 fn signed(number: u64) -> String {
     let text = format!("{number:010}").repeat(6400);
     format!(r#"{{"text": "{text}", "number": {number:11}, "signature": {:10}}}"#, signature(&text))
 }
 
-/// Any change of any digit shows: an FNV-1a hash.
+/// Returns an FNV-1a hash, which changes with every digit.
 fn signature(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
@@ -318,17 +318,22 @@ fn check(map: &Map) -> Option<i64> {
     (map[&Key::from("signature")] == Value::Int(signature(text).into())).then_some(*number)
 }
 
-/// Follows the file while `write_one` writes numbers 1, 2, 3 ... at every millisecond, with a pause now and then, until it has written 2,000 and at
-/// least `wanted` maps are published. Checks that they are in order, and that the last one is the last number. Returns how many
-/// of them were torn, and how many writes were halted for as long as a file has to be left alone.
-fn follow_a_writer(place: &Place, mut file: File, wanted: u64, mut write_one: impl FnMut(u64) + Send) -> (u64, u64) {
+/// Follows the file while `write_one` writes the numbers 1, 2, 3 ..., one per millisecond, with a pause after every 100, until
+/// it has written 2,000 and at least `wanted` maps are published. Checks their order, and that the last number is published.
+/// Returns the number of torn maps, and the number of writes that took at least `QUIET`.
+fn follow_a_writer(
+    fixture: &Fixture,
+    mut file: File,
+    wanted: u64,
+    mut write_one: impl FnMut(u64) + Send,
+) -> (u64, u64) {
     const WRITES: u64 = 2000;
-    let (end, mut torn, mut halted) = (AtomicI64::new(i64::MAX), 0, 0);
+    let (end, mut torn, mut interrupted) = (AtomicI64::new(i64::MAX), 0, 0);
     file.period = Duration::from_millis(1);
-    let (feed, stop) = (place.sink.feed(), &place.stop);
+    let (feed, stop) = (fixture.sink.feed(), &fixture.stop);
     thread::scope(|scope| {
         let _stop = StopOnDrop(stop);
-        scope.spawn(|| file.follow(&place.sink, stop));
+        scope.spawn(|| file.follow(&fixture.sink, stop));
         scope.spawn(|| {
             let (started, mut number) = (Instant::now(), 0);
             while !stop.is_triggered() && (number < WRITES || feed.version() < wanted) {
@@ -337,7 +342,7 @@ fn follow_a_writer(place: &Place, mut file: File, wanted: u64, mut write_one: im
                 stop.wait(due.saturating_duration_since(Instant::now()));
                 let began = Instant::now();
                 write_one(number);
-                halted += u64::from(began.elapsed() >= QUIET);
+                interrupted += u64::from(began.elapsed() >= QUIET);
                 if number % 100 == 0 {
                     stop.wait(QUIET * 3);
                 }
@@ -357,68 +362,68 @@ fn follow_a_writer(place: &Place, mut file: File, wanted: u64, mut write_one: im
             last = number;
         }
     });
-    (torn, halted)
+    (torn, interrupted)
 }
 
 #[test]
-fn a_thousand_renames_a_second_never_tear_a_map_and_the_newest_wins() {
-    let place = Place::new();
-    let file = place.loaded("flags.json", &signed(0));
-    let (torn, _) = follow_a_writer(&place, file, 10, |number| place.replace("flags.json", &signed(number)));
+fn a_thousand_renames_a_second_tear_no_map() {
+    let fixture = Fixture::new();
+    let file = fixture.loaded("flags.json", &signed(0));
+    let (torn, _) = follow_a_writer(&fixture, file, 10, |number| fixture.replace("flags.json", &signed(number)));
     assert_eq!(torn, 0);
 }
 
 #[test]
-fn a_link_that_is_swapped_a_thousand_times_a_second_never_tears_a_map_and_the_newest_wins() {
-    let place = Place::new();
-    place.write("even.json", &signed(0));
-    symlink("even.json", place.path("flags.json")).unwrap();
-    let file = place.load("flags.json");
-    let (torn, _) = follow_a_writer(&place, file, 2, |number| {
-        // A new file: a reader of the old one would see this number before the link has it.
+fn a_thousand_symlink_swaps_a_second_tear_no_map() {
+    let fixture = Fixture::new();
+    fixture.write("even.json", &signed(0));
+    symlink("even.json", fixture.path("flags.json")).unwrap();
+    let file = fixture.load("flags.json");
+    let (torn, _) = follow_a_writer(&fixture, file, 2, |number| {
+        // A new file: otherwise a reader of the old target would see this number before the swap.
         let target = if number % 2 == 0 { "even.json" } else { "odd.json" };
-        place.replace(target, &signed(number));
-        symlink(target, place.path("new")).unwrap();
-        fs::rename(place.path("new"), place.path("flags.json")).unwrap();
+        fixture.replace(target, &signed(number));
+        symlink(target, fixture.path("new")).unwrap();
+        fs::rename(fixture.path("new"), fixture.path("flags.json")).unwrap();
     });
     assert_eq!(torn, 0);
 }
 
 #[test]
-fn a_writer_in_place_never_tears_a_map_and_the_newest_wins() {
-    let place = Place::new();
-    let file = place.loaded("flags.json", &signed(0));
-    let open = fs::File::options().write(true).open(place.path("flags.json")).unwrap();
-    let (torn, halted) = follow_a_writer(&place, file, 3, |number| {
-        // Half of them cut the file first, half of them leave its length as it was.
+fn a_thousand_writes_in_place_a_second_tear_no_map() {
+    let fixture = Fixture::new();
+    let file = fixture.loaded("flags.json", &signed(0));
+    let open = fs::File::options().write(true).open(fixture.path("flags.json")).unwrap();
+    let (torn, interrupted) = follow_a_writer(&fixture, file, 3, |number| {
+        // Half of the writes truncate the file first, the others keep its length.
         match number % 2 {
-            0 => place.write("flags.json", &signed(number)),
+            0 => fixture.write("flags.json", &signed(number)),
             _ => open.write_all_at(signed(number).as_bytes(), 0).unwrap(),
         }
     });
-    // A writer that the machine halts in the middle of its bytes looks like one that has left the file alone.
-    assert!(torn <= halted, "{torn} torn maps, {halted} halted writes");
+    // A write that the scheduler interrupts for that long looks complete.
+    assert!(torn <= interrupted, "{torn} torn maps, {interrupted} interrupted writes");
 }
 
 #[test]
-fn a_file_that_is_written_to_all_the_time_is_told_and_not_read() {
-    let place = Place::new();
-    let mut file = place.loaded("flags.json", r#"{"a": 1}"#);
-    let open = fs::File::options().write(true).open(place.path("flags.json")).unwrap();
+fn a_file_that_always_changes_is_logged_and_not_read() {
+    let fixture = Fixture::new();
+    let mut file = fixture.loaded("flags.json", r#"{"a": 1}"#);
+    let open = fs::File::options().write(true).open(fixture.path("flags.json")).unwrap();
     thread::scope(|scope| {
-        let _stop = StopOnDrop(&place.stop);
+        let _stop = StopOnDrop(&fixture.stop);
         scope.spawn(|| {
-            while !place.stop.wait(Duration::from_millis(1)) {
+            while !fixture.stop.wait(Duration::from_millis(1)) {
                 open.write_all_at(br#"{"a": 2}"#, 0).unwrap();
             }
         });
         let deadline = Instant::now() + Duration::from_mins(1);
-        let told = loop {
-            match file.poll_and_report(&place.sink, &Shutdown::new().unwrap()) {
+        let text = loop {
+            match file.poll_and_report(&fixture.sink, &Shutdown::new().unwrap()) {
                 Some(notice) if notice.level == Level::Warn => break notice.text,
-                _ => assert!(Instant::now() < deadline, "not told"),
+                _ => assert!(Instant::now() < deadline, "no warning"),
             }
         };
-        assert!(told.contains("rename it over this one"), "{told}");
+        assert!(text.contains("rename it over this one"), "{text}");
     });
 }

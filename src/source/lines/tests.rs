@@ -6,7 +6,7 @@ use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::sync::Arc;
 use std::thread;
 
-/// Longer than any machine needs; a test that waits this long has failed.
+/// The time limit of a wait: long enough for any machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn sink() -> Sink {
@@ -17,7 +17,7 @@ fn payload(sink: &Sink) -> String {
     String::from_utf8(sink.feed().latest().expect("a map").frame.payload().to_vec()).unwrap()
 }
 
-/// Lines whose input is never read: what comes is given to `take`.
+/// Returns a source whose input is not read: the tests call `take`.
 fn unread() -> Lines<PipeReader> {
     Lines::new(pipe().unwrap().0, "standard input")
 }
@@ -26,7 +26,7 @@ fn texts(news: &[Notice]) -> Vec<&str> {
     news.iter().map(|notice| notice.text.as_str()).collect()
 }
 
-/// Runs `write` against lines that are being followed, until it returns.
+/// Runs `write` while a thread follows the input, until `write` returns.
 fn while_following(write: impl FnOnce(&mut PipeWriter, &Sink)) -> Sink {
     let (sink, stop, (reader, mut writer)) = (sink(), Shutdown::new().unwrap(), pipe().unwrap());
     let mut lines = Lines::new(reader, "standard input");
@@ -40,7 +40,7 @@ fn while_following(write: impl FnOnce(&mut PipeWriter, &Sink)) -> Sink {
 }
 
 #[test]
-fn there_is_no_map_before_the_first_line() {
+fn before_the_first_line_the_feed_has_no_map() {
     let sink = sink();
     unread().load(&sink, &Shutdown::new().unwrap()).unwrap();
     assert!(sink.feed().latest().is_none());
@@ -50,7 +50,7 @@ fn there_is_no_map_before_the_first_line() {
 fn a_line_is_published_while_the_writer_stays() {
     while_following(|writer, sink| {
         for number in 1..=3 {
-            // Two lines in one write, the second of them in two writes: whatever is whole counts at once.
+            // One line and a half in the first write: each complete line is published at once.
             write!(writer, "{{\"n\":0}}\n{{\"n\"").unwrap();
             writeln!(writer, ":{number}}}").unwrap();
             let wanted = format!("{{\"n\":{number}}}");
@@ -67,30 +67,30 @@ fn payload_after(sink: &Sink, version: &mut u64) -> String {
 }
 
 #[test]
-fn the_last_line_needs_no_end_and_the_last_map_stays() {
+fn a_last_line_without_a_line_feed_is_published() {
     let sink = while_following(|writer, _| writer.write_all(b"{\"n\":1}\n{\"n\":2}").unwrap());
     assert_eq!((payload(&sink), sink.feed().version()), (r#"{"n":2}"#.to_owned(), 2));
 }
 
 #[test]
-fn lines_may_end_in_cr_lf_and_blank_ones_are_skipped() {
+fn lines_may_end_in_cr_lf_and_blank_lines_are_skipped() {
     let (sink, mut lines) = (sink(), unread());
     let news = lines.take(b"\r\n{\"n\":1}\r\n\n  \t\n{\"n\":2}\r\nx\n", &sink);
     assert_eq!(sink.feed().version(), 2);
-    let bad = "standard input: cannot be read as a JSON object: line 6, column 1: no JSON value begins here; the last good map stays";
+    let bad = "standard input: cannot be read as a JSON object: line 6, column 1: expected a JSON value; the last good map stays";
     assert_eq!(texts(&news), ["standard input: 1 entry, version 1", bad]);
 }
 
 #[test]
-fn a_bad_line_is_told_with_its_place_and_the_next_one_counts() {
+fn an_invalid_line_is_logged_with_its_position_and_skipped() {
     let large = format!("{{\"n\":\"{}\"}}", "x".repeat(100));
     let huge = "x".repeat(MIN_MAX_LINE + 1);
     for (bad, wanted) in [
-        (b"{\"n\": \"\xff\"}".as_slice(), "line 2, column 8: text is not UTF-8"),
-        (b"{\"n\": 1", "line 2, column 7: it ends too early"),
+        (b"{\"n\": \"\xff\"}".as_slice(), "line 2, column 8: a string is not UTF-8"),
+        (b"{\"n\": 1", "line 2, column 7: unexpected end"),
         (b"[1]", "line 2: expected a map, found a list"),
-        (b"{\"n\":1} {\"n\":2}", "line 2, column 9: more follows the value"),
-        (b"\x1b[2J", "line 2, column 1: no JSON value begins here"),
+        (b"{\"n\":1} {\"n\":2}", "line 2, column 9: unexpected text after the value"),
+        (b"\x1b[2J", "line 2, column 1: expected a JSON value"),
         (large.as_bytes(), "line 2: the map cannot be sent: the map takes 108 bytes"),
         (huge.as_bytes(), "line 2: above the limit of 1048576 bytes"),
     ] {
@@ -108,7 +108,7 @@ fn a_bad_line_is_told_with_its_place_and_the_next_one_counts() {
 }
 
 #[test]
-fn a_line_of_the_longest_length_is_read() {
+fn a_line_of_the_maximum_length_is_read() {
     let (sink, mut lines) = (sink(), unread());
     let line = format!("{{\"n\":1{}}}\n", " ".repeat(MIN_MAX_LINE - 7));
     assert_eq!(line.len(), MIN_MAX_LINE + 1);
@@ -119,25 +119,25 @@ fn a_line_of_the_longest_length_is_read() {
 }
 
 #[test]
-fn complaints_are_one_a_period_and_count_those_held_back() {
+fn errors_are_logged_once_a_period_with_the_suppressed_count() {
     let (sink, mut lines, idle) = (sink(), unread(), Shutdown::new().unwrap());
     lines.throttle = Throttle::new(Duration::from_millis(300));
     assert_eq!(lines.take(b"x\n", &sink).len(), 1);
-    let mut held = 0;
-    let told = loop {
+    let mut suppressed = 0;
+    let text = loop {
         match lines.take(b"x\n", &sink).pop() {
-            None => held += 1,
-            // On a busy machine a period may be over before the next line.
-            Some(_) if held == 0 => {}
+            None => suppressed += 1,
+            // On a busy machine a period may end before the next line.
+            Some(_) if suppressed == 0 => {}
             Some(notice) => break notice.text,
         }
         idle.wait(Duration::from_millis(10));
     };
-    assert!(told.ends_with(&format!(" ({held} more held back)")), "{told}");
+    assert!(text.ends_with(&format!(" ({suppressed} more held back)")), "{text}");
 }
 
 #[test]
-fn bad_lines_that_were_held_back_are_told_at_the_end() {
+fn suppressed_errors_are_logged_at_the_end() {
     for is_stopped in [false, true] {
         let (sink, stop, (reader, mut writer)) = (sink(), Shutdown::new().unwrap(), pipe().unwrap());
         let mut lines = Lines::new(reader, "standard input");
@@ -146,7 +146,7 @@ fn bad_lines_that_were_held_back_are_told_at_the_end() {
         if is_stopped {
             stop.trigger();
         } else {
-            // The last line, which has no end, is bad as well.
+            // The last line, without a line feed, is invalid as well.
             writer.write_all(b"x").unwrap();
             drop(writer);
         }
@@ -156,7 +156,7 @@ fn bad_lines_that_were_held_back_are_told_at_the_end() {
 }
 
 #[test]
-fn what_is_kept_of_a_long_line_is_bounded() {
+fn the_memory_for_a_long_line_is_bounded() {
     let (sink, mut lines) = (sink(), unread());
     let part = vec![b'x'; CHUNK];
     for _ in 0..64 {
@@ -167,7 +167,7 @@ fn what_is_kept_of_a_long_line_is_bounded() {
 }
 
 #[test]
-fn a_stop_ends_the_following_though_the_writer_says_nothing() {
+fn a_stop_ends_follow_while_the_writer_is_silent() {
     let (sink, stop, (reader, mut writer)) = (sink(), Shutdown::new().unwrap(), pipe().unwrap());
     let mut lines = Lines::new(reader, "standard input");
     thread::scope(|scope| {
@@ -180,7 +180,7 @@ fn a_stop_ends_the_following_though_the_writer_says_nothing() {
 }
 
 #[test]
-fn a_stop_comes_before_what_there_is_to_read() {
+fn a_stop_takes_precedence_over_unread_input() {
     let (sink, stop, (reader, mut writer)) = (sink(), Shutdown::new().unwrap(), pipe().unwrap());
     writer.write_all(b"{\"n\":1}\n").unwrap();
     stop.trigger();
@@ -189,7 +189,7 @@ fn a_stop_comes_before_what_there_is_to_read() {
 }
 
 #[test]
-fn an_input_that_fails_leaves_the_last_map() {
+fn after_a_read_error_the_last_map_stays() {
     let (sink, stop) = (sink(), Shutdown::new().unwrap());
     sink.publish([("n".into(), 1.into())].into()).unwrap();
     let directory = fs::File::open("/").unwrap();
@@ -198,7 +198,7 @@ fn an_input_that_fails_leaves_the_last_map() {
 }
 
 #[test]
-fn standard_input_is_read_by_a_descriptor_of_its_own() {
+fn standard_input_is_read_from_a_duplicate_descriptor() {
     use std::os::fd::AsRawFd;
     assert!(Lines::standard_input().unwrap().input.as_raw_fd() > 2);
 }

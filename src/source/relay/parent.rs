@@ -1,4 +1,4 @@
-//! Which server a relay follows, as the command line names it.
+//! The address of the server that a relay follows.
 
 use std::fmt;
 use std::net::SocketAddrV6;
@@ -15,17 +15,18 @@ use crate::source::error::Error;
 use crate::source::{encryption, scheme};
 use crate::tls::{ClientTls, Connector};
 
-/// What stands before the server's address.
+/// The scheme without TLS.
 const SCHEME: &str = "tcp://";
 
-/// What stands there if there is TLS.
+/// The scheme with TLS.
 const TLS_SCHEME: &str = "tls://";
 
-/// What an address looks like.
-const SHAPE: &str = "write tcp://HOST:PORT or tls://HOST:PORT, and behind it what is needed of ?format=json&max_frame=1MiB&stale_after=15s";
+/// The syntax of an address, for error messages.
+const SHAPE: &str =
+    "write tcp://HOST:PORT or tls://HOST:PORT, optionally with ?format=json&max_frame=1MiB&stale_after=15s";
 
-/// The server that a [`Relay`](super::Relay) follows: `tcp://HOST:PORT?format=json&max_frame=1MiB&stale_after=15s`, of
-/// which all behind the port may be left out. `tls://` is the same with TLS.
+/// The server that a [`Relay`](super::Relay) follows: `tcp://HOST:PORT?format=json&max_frame=1MiB&stale_after=15s`, or
+/// `tls://` with TLS. Each option may be omitted.
 ///
 /// ```
 /// use mapcast::source::Parent;
@@ -39,29 +40,30 @@ const SHAPE: &str = "write tcp://HOST:PORT or tls://HOST:PORT, and behind it wha
 pub struct Parent {
     /// `HOST:PORT`
     address: String,
-    /// How it writes its maps. Default: bincode.
+    /// The format of its maps. Default: bincode.
     format: Format,
-    /// The largest payload in bytes that is read from it; `None` goes by what this server sends.
+    /// The largest payload in bytes that the relay accepts; `None`: the limit of this server's own frames.
     max_frame: Option<usize>,
-    /// How long it may say nothing; `None` learns it from the gaps between its frames.
+    /// The longest silence before the relay reconnects; `None`: learned from the gaps between frames.
     stale_after: Option<Duration>,
-    /// How it is encrypted, if it is.
+    /// The TLS settings; `None` without TLS.
     tls: Option<ClientTls>,
 }
 
 impl Parent {
-    /// The same with TLS made like this, if there is TLS. Default: the system's roots, and the host's name.
+    /// Returns the parent with these TLS settings, if it uses TLS. Default: the system's root certificates, and the name of
+    /// the host.
     #[must_use]
     pub fn with_tls(self, tls: ClientTls) -> Self {
         Self { tls: self.tls.map(|_| tls), ..self }
     }
 
-    /// True if and only if it is `tls://`.
+    /// True if and only if the scheme is `tls://`.
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// Reads the files of its TLS, if there is TLS.
+    /// Reads the TLS files, if it uses TLS.
     pub(super) fn connector(&self) -> Result<Option<Arc<Connector>>, Error> {
         encryption::connector(self.tls.as_ref(), &self.to_string())
     }
@@ -71,12 +73,12 @@ impl Parent {
         &self.address
     }
 
-    /// How it writes its maps.
+    /// The format of its maps.
     pub(super) fn format(&self) -> Format {
         self.format
     }
 
-    /// How it is followed, where `max_frame` bytes are read at most unless the address says otherwise.
+    /// Returns the configuration of the follower; `max_frame` is the default limit in bytes.
     pub(super) fn follow_config(&self, max_frame: usize, tls: Option<Arc<Connector>>) -> FollowConfig {
         let max_frame = self.max_frame.unwrap_or(max_frame);
         let client = ClientConfig { format: self.format, max_frame, tls, ..ClientConfig::default() };
@@ -91,7 +93,7 @@ impl Parent {
             "stale_after" => {
                 let duration = parse_duration(value).map_err(|error| error.to_string())?;
                 if duration.is_zero() {
-                    return Err("stale_after must be longer than nothing".to_owned());
+                    return Err("stale_after must be above 0".to_owned());
                 }
                 self.stale_after = Some(duration);
             }
@@ -106,7 +108,7 @@ impl FromStr for Parent {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = |problem: String| Error::BadAddress { name: scheme::mask(text), problem };
-        // Relays have no users: the text before an @ is meant to be secret.
+        // Relays have no users: text before an @ is probably a password.
         let (scheme, rest) =
             scheme::split(text).filter(|(_, rest)| !rest.contains('@')).ok_or_else(|| refused(SHAPE.to_owned()))?;
         let is_encrypted = match scheme.as_str() {
@@ -129,7 +131,7 @@ impl FromStr for Parent {
     }
 }
 
-/// As on the command line without the options, escaped.
+/// The address without its options, escaped.
 impl fmt::Display for Parent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_encrypted() { TLS_SCHEME } else { SCHEME };
@@ -152,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_may_say_how_the_parent_writes_and_how_long_it_may_be_silent() {
+    fn an_address_sets_format_frame_limit_and_stale_timeout() {
         let parent: Parent = "tcp://[::1]:8080?format=json&max_frame=2MiB&stale_after=15s".parse().unwrap();
         let config = parent.follow_config(1, None);
         assert_eq!((parent.address(), parent.format()), ("[::1]:8080", Format::Json));
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn without_options_the_parent_is_read_as_a_client_would() {
+    fn an_address_without_options_has_the_defaults_of_a_client() {
         for text in ["tcp://root.example:8080", "tcp://root.example:8080/", "tcp://root.example:8080?"] {
             let parent: Parent = text.parse().unwrap();
             assert_eq!((parent.address(), parent.format()), ("root.example:8080", Format::Bincode));
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_the_shape_of_one() {
+    fn an_invalid_address_is_refused_with_the_syntax() {
         for text in
             ["tcp://", "tcp://h", "tcp://:1", "tcp://h:0", "tcp://h:x", "tcp://h h:1", "tcp://u@h:1", "tcp://::1:1"]
         {
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_took_for_a_password_is_not_shown() {
+    fn text_before_an_at_sign_is_not_shown() {
         for text in ["tcp://u:secret@h:1", "TCP://u:secret", "tls://u:7?format=secret@h:1", "udp://u:secret@h:1"] {
             let error = text.parse::<Parent>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
@@ -189,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_option_is_refused_by_name() {
+    fn an_invalid_option_is_refused_by_name() {
         for (option, wanted) in [
             ("format=yaml", "yaml"),
             ("max_frame=much", "much"),
-            ("stale_after=0", "longer than nothing"),
+            ("stale_after=0", "above 0"),
             ("colour=\x1b[31m", "no option colour"),
             ("\x1b[31m=red", "no such option"),
             ("json", "tcp://HOST:PORT"),

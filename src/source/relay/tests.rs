@@ -1,4 +1,4 @@
-//! The relay against parents that are a few lines of sockets each.
+//! The relay, with minimal servers as parents.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -71,7 +71,7 @@ fn payload(feed: &Feed, after: u64) -> Vec<u8> {
 }
 
 #[test]
-fn the_parents_map_is_published_and_its_repeats_are_no_change() {
+fn a_parents_map_is_published_and_its_repeats_are_not_a_change() {
     let listener = listener();
     relayed(&listener, "", |feed, sink| {
         let mut parent = accept(&listener);
@@ -85,7 +85,7 @@ fn the_parents_map_is_published_and_its_repeats_are_no_change() {
 }
 
 #[test]
-fn the_last_good_map_stays_while_the_parent_is_gone() {
+fn the_last_good_map_stays_while_the_parent_is_away() {
     let listener = listener();
     relayed(&listener, "", |feed, sink| {
         let mut parent = accept(&listener);
@@ -103,7 +103,7 @@ fn the_last_good_map_stays_while_the_parent_is_gone() {
 }
 
 #[test]
-fn a_silent_parent_is_down_and_tried_again() {
+fn a_silent_parent_is_reported_as_down_and_retried() {
     let listener = listener();
     relayed(&listener, "&stale_after=50ms", |feed, sink| {
         // On a busy machine a connection may be stale before anything was written to it.
@@ -127,7 +127,7 @@ fn a_silent_parent_is_down_and_tried_again() {
 }
 
 #[test]
-fn a_payload_that_is_no_map_is_invalid_and_the_connection_is_kept() {
+fn an_invalid_payload_is_reported_and_the_connection_stays() {
     let listener = listener();
     relayed(&listener, "", |feed, sink| {
         let mut parent = accept(&listener);
@@ -142,7 +142,7 @@ fn a_payload_that_is_no_map_is_invalid_and_the_connection_is_kept() {
 }
 
 #[test]
-fn a_frame_above_the_limit_is_too_large_and_the_next_connection_may_do_better() {
+fn a_frame_above_the_limit_is_reported_and_the_relay_reconnects() {
     let listener = listener();
     relayed(&listener, "&max_frame=100", |feed, sink| {
         accept(&listener).write_all(b"101       ").unwrap();
@@ -153,7 +153,7 @@ fn a_frame_above_the_limit_is_too_large_and_the_next_connection_may_do_better() 
 }
 
 #[test]
-fn a_map_that_comes_back_within_a_second_arrives_all_the_same() {
+fn a_map_that_returns_within_a_second_is_published() {
     let listener = listener();
     relayed(&listener, "", |feed, _| {
         let mut parent = accept(&listener);
@@ -165,7 +165,7 @@ fn a_map_that_comes_back_within_a_second_arrives_all_the_same() {
 }
 
 #[test]
-fn a_connection_to_ones_own_listener_is_told_from_one_to_another() {
+fn a_connection_to_an_own_listener_is_recognized() {
     let at = |text: &str| text.parse::<SocketAddr>().unwrap();
     for (peer, local, own, wanted) in [
         ("127.0.0.1:80", "127.0.0.1:5000", "127.0.0.1:80", true),

@@ -10,7 +10,7 @@ fn current(acceptor: &Acceptor) -> Current {
 }
 
 #[test]
-fn it_knows_when_its_certificate_runs_out() {
+fn the_acceptor_returns_the_expiry_of_its_certificate() {
     let authority = Authority::new();
     for wanted in [2001, 2049, 2051, 2999] {
         let files = authority.write("x", &authority.issue_until(&["localhost"], wanted));
@@ -20,7 +20,7 @@ fn it_knows_when_its_certificate_runs_out() {
 }
 
 #[test]
-fn files_that_are_no_pair_are_refused_with_their_names() {
+fn files_that_are_not_a_pair_are_refused_by_name() {
     let authority = Authority::new();
     let (one, other) = (authority.good("one", &["localhost"]), authority.good("other", &["localhost"]));
     let error = Acceptor::load(server_tls(&Files { cert: one.cert, key: other.key })).unwrap_err().to_string();
@@ -28,7 +28,7 @@ fn files_that_are_no_pair_are_refused_with_their_names() {
 }
 
 #[test]
-fn the_clients_cas_are_replaced_while_the_certificate_is_bad() {
+fn client_cas_are_replaced_while_the_certificate_is_invalid() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let files = authority.good("x", &["localhost"]);
     let acceptor = Acceptor::load(ServerTls { client_ca: Some(clients.ca.clone()), ..server_tls(&files) }).unwrap();
@@ -50,13 +50,13 @@ fn the_clients_cas_are_replaced_while_the_certificate_is_bad() {
 }
 
 #[test]
-fn the_end_is_warned_of_two_weeks_before_and_once_a_day() {
+fn expiry_is_logged_daily_from_two_weeks_before() {
     let not_after = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 20_000);
     let day = Duration::from_hours(24);
     let mut expiry = ExpiryWarnings::new();
     let mut warned = |now| {
         expiry.warn(Some(not_after), now);
-        // One that is held back counts; one that passes does not.
+        // A suppressed line is counted, a logged one is not.
         [&expiry.soon, &expiry.over].map(|throttle| format!("{throttle:?}").contains("passed: Some"))
     };
     assert_eq!(warned(not_after - 15 * day), [false, false]);
@@ -65,7 +65,7 @@ fn the_end_is_warned_of_two_weeks_before_and_once_a_day() {
 }
 
 #[test]
-fn keys_are_not_shown() {
+fn debug_output_shows_no_private_key() {
     let authority = Authority::new();
     let acceptor = Acceptor::load(server_tls(&authority.good("x", &["localhost"]))).unwrap();
     assert!(format!("{acceptor:?}").ends_with("client_ca: None }, .. }"), "{acceptor:?}");

@@ -7,7 +7,7 @@ use rcgen::{
 use super::*;
 use crate::tls::time::system_time;
 
-/// Returns a certificate that is good but for what `change` does, and the CAs above it: the root last.
+/// Returns a valid certificate, modified by `change`, and the CAs above it, the root last.
 fn chain(change: impl FnOnce(&mut CertificateParams)) -> Vec<CertificateDer<'static>> {
     let ca = |name: &str| {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -31,7 +31,7 @@ fn server(chain: &[CertificateDer<'_>]) -> Vec<CertificateFault> {
 }
 
 #[test]
-fn a_good_certificate_has_no_fault_with_or_without_its_chain() {
+fn a_good_certificate_has_no_fault_with_or_without_a_chain() {
     let chain = chain(|_| ());
     for length in 1..=chain.len() {
         assert_eq!(server(&chain[..length]), []);
@@ -41,7 +41,7 @@ fn a_good_certificate_has_no_fault_with_or_without_its_chain() {
 }
 
 #[test]
-fn each_fault_is_found_before_a_peer_finds_it() {
+fn each_fault_is_found_before_a_handshake() {
     let is_ca = chain(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
     assert_eq!(server(&is_ca), [CertificateFault::IsCa]);
     assert_eq!(faults(&is_ca, End::Client), [CertificateFault::IsCa]);
@@ -57,7 +57,7 @@ fn each_fault_is_found_before_a_peer_finds_it() {
 }
 
 #[test]
-fn a_time_that_is_wrong_does_not_hide_the_rest() {
+fn a_wrong_validity_period_does_not_hide_other_faults() {
     let day = |year| {
         let time: std::time::SystemTime = date_time_ymd(year, 1, 1).into();
         Some(time)
@@ -76,7 +76,7 @@ fn a_time_that_is_wrong_does_not_hide_the_rest() {
 }
 
 #[test]
-fn a_chain_in_another_order_or_of_others_is_found() {
+fn a_chain_in_the_wrong_order_or_of_another_ca_is_found() {
     let (good, other) = (chain(|_| ()), chain(|_| ()));
     let order = [CertificateFault::ChainOrder];
     assert_eq!(server(&[good[0].clone(), good[2].clone(), good[1].clone()]), order);

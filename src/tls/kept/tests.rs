@@ -24,7 +24,7 @@ fn take<P: Part>(kept: &mut Kept<P>) -> Option<String> {
     check(kept, Apply::AtOnce)
 }
 
-/// As every second.
+/// As the check once a second.
 fn take_settled<P: Part>(kept: &mut Kept<P>) -> Option<String> {
     check(kept, Apply::WhenStable)
 }
@@ -36,7 +36,7 @@ fn is(notice: Option<String>, wanted: &str) {
 }
 
 #[test]
-fn a_replaced_certificate_is_taken_once_two_looks_agree() {
+fn a_replaced_certificate_is_used_after_two_equal_reads() {
     let authority = Authority::new();
     let files = authority.write("x", &authority.issue_until(&["localhost"], 2050));
     let mut kept = own(&files);
@@ -52,7 +52,7 @@ fn a_replaced_certificate_is_taken_once_two_looks_agree() {
 }
 
 #[test]
-fn a_half_replaced_pair_keeps_the_old_one_until_both_match() {
+fn a_half_replaced_pair_is_not_used_until_both_files_match() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let new = authority.issue_until(&["localhost"], 2060);
@@ -72,7 +72,7 @@ fn a_half_replaced_pair_keeps_the_old_one_until_both_match() {
 }
 
 #[test]
-fn bad_files_keep_the_last_good_ones_and_are_reported_once() {
+fn invalid_files_are_logged_once_and_the_last_good_ones_stay() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let mut kept = own(&files);
@@ -96,7 +96,7 @@ fn bad_files_keep_the_last_good_ones_and_are_reported_once() {
 }
 
 #[test]
-fn cas_are_replaced_and_kept_as_certificates_are() {
+fn cas_are_replaced_and_kept_like_certificates() {
     let (old, new) = (Authority::new(), Authority::new());
     let mut kept = Kept::load(TrustedCas { file: Some(old.ca.clone()) }).unwrap();
     let subjects = |kept: &Kept<TrustedCas>| kept.made().roots.clone();

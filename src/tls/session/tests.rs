@@ -5,19 +5,19 @@ use super::*;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-/// One end of two pipes with little room, in memory.
+/// One end of two pipes in memory, with small buffers.
 struct End<'pipes> {
     incoming: &'pipes Pipe,
     outgoing: &'pipes Pipe,
 }
 
-/// Bytes on their way in one direction.
+/// Bytes in transit in one direction.
 #[derive(Default)]
 struct Pipe {
     bytes: RefCell<VecDeque<u8>>,
     room: Cell<usize>,
     closed: Cell<bool>,
-    /// The most that a read gives; 0 is all.
+    /// The limit of a read in bytes; 0 is no limit.
     slice: Cell<usize>,
 }
 
@@ -57,7 +57,7 @@ impl Write for &End<'_> {
     }
 }
 
-/// What both ends are made with.
+/// The configurations of both ends.
 struct Pair {
     server: rustls::ServerConnection,
     client: rustls::ClientConnection,
@@ -72,7 +72,7 @@ fn pair() -> Pair {
     Pair { server: acceptor.test_connection(), client: connector.test_connection("localhost") }
 }
 
-/// A server's and a client's session after their handshake, over pipes with so much room.
+/// The sessions of a server and a client after their handshake, over pipes with buffers of this size.
 fn with_sessions(room: usize, test: impl FnOnce(&Session<End<'_>>, &Session<End<'_>>)) {
     let (to_client, to_server) = (Pipe::of(room), Pipe::of(room));
     let pair = pair();
@@ -86,7 +86,7 @@ fn with_sessions(room: usize, test: impl FnOnce(&Session<End<'_>>, &Session<End<
     test(&server, &client);
 }
 
-/// All that has come, until there is no more.
+/// Reads until there is no more input.
 fn take_all(session: &Session<End<'_>>, taken: &mut Vec<u8>) -> bool {
     let mut chunk = [0; 1000];
     loop {
@@ -102,7 +102,7 @@ fn take_all(session: &Session<End<'_>>, taken: &mut Vec<u8>) -> bool {
 }
 
 #[test]
-fn what_is_sent_arrives_whatever_room_there_is() {
+fn data_arrives_with_any_buffer_size() {
     let bytes: Vec<u8> = (0..100_000_u32).map(|byte| (byte % 251) as u8).collect();
     for room in [7, 100, 20_000, 1_000_000] {
         with_sessions(room, |server, client| {
@@ -122,9 +122,9 @@ fn what_is_sent_arrives_whatever_room_there_is() {
 }
 
 #[test]
-fn what_has_not_gone_does_not_count_and_is_not_sent_twice() {
+fn unsent_data_is_not_counted_and_not_sent_twice() {
     with_sessions(100, |server, client| {
-        // One record, of which 100 bytes have room: it has begun, and none of it has gone.
+        // One record, of which 100 bytes fit: it is in flight, and none of its data counts as sent.
         assert_eq!(server.try_send(&[b'x'; 1000]).unwrap(), 0);
         assert_eq!(server.try_send(&[b'x'; 1000]).unwrap_err().kind(), ErrorKind::WouldBlock);
         let mut taken = Vec::new();
@@ -133,7 +133,7 @@ fn what_has_not_gone_does_not_count_and_is_not_sent_twice() {
             let _ = server.state.lock().push(&server.socket);
         }
         assert_eq!(taken.len(), 1000);
-        // The bytes that went count now; those behind them begin a new record.
+        // The data of the first record counts now; the rest begins a new record.
         assert_eq!(server.try_send(&[b'x'; 1010]).unwrap(), 1010);
         take_all(client, &mut taken);
         assert_eq!(taken.len(), 1010);
@@ -141,7 +141,7 @@ fn what_has_not_gone_does_not_count_and_is_not_sent_twice() {
 }
 
 #[test]
-fn no_more_than_one_record_is_kept_for_a_peer_that_does_not_read() {
+fn at_most_one_record_is_buffered_for_a_peer_that_never_reads() {
     with_sessions(100, |server, _client| {
         let bytes = vec![0; 1_000_000];
         assert_eq!(server.try_send(&bytes).unwrap(), 0);
@@ -168,7 +168,7 @@ fn a_publisher_does_not_wait_for_the_reader() {
 }
 
 #[test]
-fn bytes_that_came_with_the_handshake_are_not_forgotten() {
+fn data_received_with_the_handshake_is_not_lost() {
     let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
     let pair = pair();
     let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair.server);
@@ -176,7 +176,7 @@ fn bytes_that_came_with_the_handshake_are_not_forgotten() {
     client.step(None).unwrap();
     while server.step(None).unwrap() != Step::WaitReadable {}
     while client.step(None).unwrap() != Step::Done {}
-    // In one read with the client's last flight.
+    // In the same read as the client's last flight.
     client.try_send(b"Hola").unwrap();
     while server.step(None).unwrap() != Step::Done {}
     assert!(to_server.bytes.borrow().is_empty() && server.has_input());
@@ -186,7 +186,7 @@ fn bytes_that_came_with_the_handshake_are_not_forgotten() {
 }
 
 #[test]
-fn bytes_behind_a_small_buffer_are_not_forgotten() {
+fn data_beyond_a_small_buffer_is_not_lost() {
     with_sessions(100_000, |server, client| {
         client.try_send(b"Hola").unwrap();
         assert_eq!(server.try_take(&mut [0; 3]).unwrap().unwrap().data, 3);
@@ -197,7 +197,7 @@ fn bytes_behind_a_small_buffer_are_not_forgotten() {
 }
 
 #[test]
-fn both_ways_of_ending_are_an_end() {
+fn an_end_with_or_without_close_notify_is_an_end() {
     for says_so in [true, false] {
         with_sessions(100_000, |server, client| {
             client.try_send(b"Hola").unwrap();
@@ -209,7 +209,7 @@ fn both_ways_of_ending_are_an_end() {
             }
             let mut taken = Vec::new();
             assert!(take_all(server, &mut taken) && taken == b"Hola");
-            // The other direction is not over by that.
+            // The other direction stays open.
             assert_eq!(server.try_send(b"Al").unwrap(), 2);
             let mut taken = Vec::new();
             assert!(!take_all(client, &mut taken) && taken == b"Al");
@@ -218,7 +218,7 @@ fn both_ways_of_ending_are_an_end() {
 }
 
 #[test]
-fn the_end_waits_for_room() {
+fn close_notify_waits_for_buffer_space() {
     with_sessions(10, |server, client| {
         assert_eq!(server.try_close().unwrap_err().kind(), ErrorKind::WouldBlock);
         let mut taken = Vec::new();
@@ -230,7 +230,7 @@ fn the_end_waits_for_room() {
 }
 
 #[test]
-fn a_byte_that_was_changed_on_its_way_is_an_error_and_no_data() {
+fn a_byte_changed_in_transit_is_an_error_without_data() {
     with_sessions(100_000, |server, client| {
         client.try_send(b"Hola").unwrap();
         *server.socket.incoming.bytes.borrow_mut().back_mut().unwrap() ^= 1;
@@ -240,7 +240,7 @@ fn a_byte_that_was_changed_on_its_way_is_an_error_and_no_data() {
 }
 
 #[test]
-fn records_cut_anywhere_are_the_same_records() {
+fn records_split_at_any_byte_are_the_same_records() {
     with_sessions(100_000, |server, client| {
         server.socket.incoming.slice.set(1);
         client.try_send(b"Hola").unwrap();
@@ -251,7 +251,7 @@ fn records_cut_anywhere_are_the_same_records() {
 }
 
 #[test]
-fn what_is_no_tls_is_answered_with_an_alert() {
+fn input_that_is_not_tls_is_answered_with_an_alert() {
     let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
     let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair().server);
     to_server.bytes.borrow_mut().extend(b"GET / HTTP/1.1\r\n\r\n");
@@ -261,10 +261,10 @@ fn what_is_no_tls_is_answered_with_an_alert() {
 }
 
 #[test]
-fn a_hello_without_end_is_the_clients_fault() {
+fn an_endless_hello_is_an_error_of_the_client() {
     let (to_client, to_server) = (Pipe::of(100_000), Pipe::of(100_000));
     let server = Session::new(End { incoming: &to_server, outgoing: &to_client }, pair().server);
-    // The longest message that its header can tell of, in records of four bytes.
+    // The longest message that a header can announce, in records of four bytes.
     to_server.bytes.borrow_mut().extend(b"\x16\x03\x01\x00\x04\x01\x00\xff\xff".repeat(20_000));
     let error = loop {
         match server.step(None) {
@@ -275,7 +275,7 @@ fn a_hello_without_end_is_the_clients_fault() {
     assert!(matches!(error, HandshakeError::Violated(Violation::TooLong)), "{error:?}");
 }
 
-/// Hands over what `from` has to send.
+/// Transfers the pending output of `from`.
 #[cfg(feature = "tls")]
 fn pass(from: &mut Connection, to: &mut Connection) {
     let mut bytes = Vec::new();
@@ -291,7 +291,7 @@ fn pass(from: &mut Connection, to: &mut Connection) {
 
 #[cfg(feature = "tls")]
 #[test]
-fn two_of_ours_exchange_keys_that_a_quantum_computer_does_not_break() {
+fn both_ends_negotiate_a_post_quantum_key_exchange() {
     let pair = pair();
     let (mut client, mut server) = (pair.client.into(), pair.server.into());
     for _ in 0..4 {

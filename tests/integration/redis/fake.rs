@@ -1,4 +1,4 @@
-//! A Redis that says what its script says: for what a real one does only now and then.
+//! A scripted Redis, for replies that a real one sends rarely.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What is done when a command has come.
+/// The reaction to a command.
 pub enum Act {
-    /// These bytes are sent.
+    /// Sends these bytes.
     Say(Vec<u8>),
-    /// These bytes are sent, and the connection is closed.
+    /// Sends these bytes and closes the connection.
     SayAndClose(Vec<u8>),
-    /// Nothing is said, and the connection stays.
+    /// Sends nothing and keeps the connection.
     Hang,
 }
 
@@ -22,18 +22,18 @@ impl Act {
     }
 }
 
-/// A connection's script. Ends with the process.
+/// A scripted server. It runs until the process ends.
 #[derive(Clone)]
 pub struct Fake {
     port: u16,
     connections: Arc<AtomicUsize>,
-    /// Those that are subscribed.
+    /// The connections with a subscription.
     subscribed: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Fake {
-    /// Starts one that answers each command, its words in lower case, as `script` says; what the script leaves out is
-    /// answered as by a Redis whose hash has one field `n`, which is 1.
+    /// Starts a server that answers each command, with its words in lower case, by `script`. Where the script returns `None`,
+    /// it answers like a Redis whose hash has one field, `n`, with the value 1.
     pub fn start(script: impl Fn(&[String]) -> Option<Act> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -58,12 +58,12 @@ impl Fake {
         format!("redis://127.0.0.1:{}/0?key=flags", self.port)
     }
 
-    /// How many connections have come.
+    /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Announces a change to those who are subscribed. Returns to how many.
+    /// Announces a change to the subscribers. Returns their number.
     pub fn announce(&self) -> usize {
         let message = message();
         let mut subscribed = self.subscribed.lock().unwrap();
@@ -71,7 +71,7 @@ impl Fake {
         subscribed.len()
     }
 
-    /// Announces changes to those who are subscribed, as fast as they take them, until `has_ended` holds.
+    /// Announces changes to the subscribers as fast as they read, until `has_ended` returns true.
     pub fn flood(&self, has_ended: impl Fn() -> bool) {
         let messages = message().repeat(1000);
         while !has_ended() {

@@ -1,4 +1,4 @@
-//! A cluster that moves the hash's slot, key by key, while it is followed.
+//! A cluster that migrates the slot of the hash, key by key, while the server follows it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -12,7 +12,7 @@ use crate::support::eventually;
 use crate::support::reader::Reader;
 use crate::support::redis_server::{RedisServer, free_port};
 
-/// All slots on the first node, and none on the second one.
+/// Starts two nodes; the first one has all slots.
 fn start() -> Option<[RedisServer; 2]> {
     let node = || {
         let bus = free_port().to_string();
@@ -34,7 +34,7 @@ fn id(node: &RedisServer) -> String {
     node.run(&["CLUSTER", "MYID"])
 }
 
-/// Runs a command on the node that imports the slot, as one that was sent there by the other one.
+/// Runs a command on the importing node, as a client does after an ASK redirection.
 fn run_asking(node: &RedisServer, words: &[&str]) {
     let mut connection = node.connect();
     for words in [&["ASKING"][..], words] {
@@ -44,7 +44,7 @@ fn run_asking(node: &RedisServer, words: &[&str]) {
 }
 
 #[test]
-fn a_hash_is_followed_while_its_slot_is_moved_and_behind_it() {
+fn a_hash_is_followed_during_and_after_a_slot_migration() {
     let Some([from, to]) = start() else { return };
     from.run::<()>(&["HSET", "flags", "n", "1"]);
     let source = format!("redis+cluster://127.0.0.1:{}?key=flags", from.port());
@@ -56,17 +56,17 @@ fn a_hash_is_followed_while_its_slot_is_moved_and_behind_it() {
     let slot = from.run::<i64>(&["CLUSTER", "KEYSLOT", "flags"]).to_string();
     to.run::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(&from)]);
     from.run::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(&to)]);
-    // Not moved yet: its revision, which does not exist, is said to be on the other node.
+    // The hash has not moved yet. Its revision does not exist, so the node redirects to the other one.
     from.run::<()>(&["HSET", "flags", "n", "2"]);
     assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
     from.run::<()>(&["MIGRATE", "127.0.0.1", &to.port().to_string(), "flags", "0", "10000"]);
-    // Announced there alone, by the node itself, once mapcast has subscribed there.
+    // Only the importing node announces the change, to its own subscribers.
     let is_subscribed =
         || to.run::<Vec<Value>>(&["PUBSUB", "NUMSUB", "__keyspace@0__:flags"]).last() == Some(&Value::Int(1));
     eventually("it is subscribed to the importing node", is_subscribed);
     run_asking(&to, &["HSET", "flags", "n", "3"]);
     wait_map(&mut client, &texts(&[("n", "3")]));
-    // One that starts in the middle of it.
+    // A server that starts during the migration.
     let late = follow_with(&source, &args);
     late.wait_log("source up");
     let mut late_client = Reader::connect(late.addr());
@@ -83,7 +83,7 @@ fn a_hash_is_followed_while_its_slot_is_moved_and_behind_it() {
 }
 
 #[test]
-fn a_hash_and_its_revision_may_be_on_two_nodes_for_a_while() {
+fn a_hash_and_its_revision_on_two_nodes_are_followed() {
     let Some([from, to]) = start() else { return };
     for node in [&from, &to] {
         node.run::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
@@ -111,7 +111,7 @@ fn a_hash_and_its_revision_may_be_on_two_nodes_for_a_while() {
 }
 
 #[test]
-fn a_cluster_that_cannot_say_where_the_hash_is_is_tried_again_soon() {
+fn a_cluster_without_the_slot_is_retried_soon() {
     let replies =
         ["-CLUSTERDOWN Hash slot not served\r\n", "-TRYAGAIN Multiple keys request during rehashing of slot\r\n"];
     for reply in replies {
@@ -125,7 +125,7 @@ fn a_cluster_that_cannot_say_where_the_hash_is_is_tried_again_soon() {
         let source = format!("redis+cluster://127.0.0.1:{}?key=flags", fake.port());
         let server = follow_with(&source, &["--interval", "1h"]);
         server.wait_log("source down");
-        // More of a doubling pause would not fit into the patience of this test.
+        // With a pause that doubles, ten attempts would exceed the time limit.
         eventually("it is tried again soon", || fake.connections() >= 10);
         is_lost.store(false, Ordering::SeqCst);
         server.wait_log("source up");
@@ -133,7 +133,7 @@ fn a_cluster_that_cannot_say_where_the_hash_is_is_tried_again_soon() {
 }
 
 #[test]
-fn nodes_that_name_one_another_are_not_called_no_cluster() {
+fn nodes_that_redirect_to_each_other_have_their_own_error() {
     let other = Arc::new(AtomicU16::new(0));
     let named = Arc::clone(&other);
     let fake = Fake::start(move |words| {

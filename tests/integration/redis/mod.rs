@@ -17,7 +17,7 @@ use crate::support::program::{Program, SERVER, clean, run};
 use crate::support::reader::Reader;
 use crate::support::redis_server::{RedisServer, free_port, redis_cli};
 
-/// Starts a server that follows `source`, in JSON, with an interval that nothing waits for.
+/// Starts a server that follows `source`, in JSON, with an interval longer than any test.
 fn follow(source: &str) -> Program {
     follow_with(source, &["--interval", "60s"])
 }
@@ -26,7 +26,7 @@ fn follow_with(source: &str, args: &[&str]) -> Program {
     Program::server(&[&["--source", source, "--format", "json"], args].concat())
 }
 
-/// The same, and a client that has taken the first map of the source.
+/// Starts a server, and a client that has received the first map of the source.
 fn followed(source: &str, args: &[&str]) -> (Program, Reader) {
     let server = follow_with(source, args);
     server.wait_log("source up");
@@ -35,7 +35,7 @@ fn followed(source: &str, args: &[&str]) -> (Program, Reader) {
     (server, client)
 }
 
-/// A Redis with the hash `flags`, whose `n` is 1, if there is one to start.
+/// Starts a Redis with the hash `flags`, whose `n` is 1; `None` if it is not installed.
 fn start_with_flags(args: &[&str]) -> Option<RedisServer> {
     let redis = RedisServer::start(args)?;
     set_n(&redis, "1");
@@ -54,7 +54,7 @@ fn texts(entries: &[(&str, &str)]) -> Map {
     entries.iter().map(|(key, value)| (Key::from(*key), Value::from(*value))).collect()
 }
 
-/// Waits until the client is sent `wanted`, past repeats of its last map.
+/// Waits until the client receives `wanted`, skipping repeats of its last map.
 #[track_caller]
 fn wait_map(client: &mut Reader, wanted: &Map) {
     client.change(Format::Json, wanted);
@@ -74,7 +74,7 @@ fn an_announced_change_reaches_the_clients_at_once() {
 }
 
 #[test]
-fn keyspace_notifications_announce_where_they_are_on() {
+fn keyspace_notifications_announce_changes() {
     let Some(redis) = start_with_flags(&["--notify-keyspace-events", "Khg"]) else { return };
     let server = follow(&redis.source("key=flags&json=true"));
     server.wait_log("source up");
@@ -85,7 +85,7 @@ fn keyspace_notifications_announce_where_they_are_on() {
 }
 
 #[test]
-fn a_revision_announces_for_writers_who_cannot() {
+fn a_revision_announces_changes_of_other_writers() {
     let Some(redis) = start_with_flags(&[]) else { return };
     redis.run::<()>(&["INCR", "flags:revision"]);
     let (_server, mut client) = followed(&redis.source("key=flags"), &["--interval", "60s"]);
@@ -95,7 +95,7 @@ fn a_revision_announces_for_writers_who_cannot() {
 }
 
 #[test]
-fn a_change_that_nobody_announces_is_seen_within_the_interval() {
+fn an_unannounced_change_is_published_within_the_interval() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (_server, mut client) = followed(&redis.source("key=flags"), &["--interval", "100ms"]);
     set_n(&redis, "2");
@@ -103,7 +103,7 @@ fn a_change_that_nobody_announces_is_seen_within_the_interval() {
 }
 
 #[test]
-fn an_interval_that_no_clock_reaches_leaves_the_announced_changes() {
+fn an_infinite_interval_publishes_announced_changes() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &["--interval", "1e19"]);
     set_n(&redis, "2");
@@ -113,13 +113,13 @@ fn an_interval_that_no_clock_reaches_leaves_the_announced_changes() {
 }
 
 #[test]
-fn a_stopped_redis_holds_up_nobody_and_a_continued_one_is_followed_again() {
+fn a_paused_redis_delays_no_client_and_is_followed_again() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (mut server, mut client) = followed(&redis.source("key=flags"), &["--interval", "50ms"]);
     redis.program().signal(Signal::STOP);
     let down = server.wait_log("source down");
     assert!(down.contains("no answer from Redis within 2s; the last good map stays"), "{down}");
-    // All of this happens before Redis goes on.
+    // While Redis is paused.
     for _ in 0..5 {
         assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
         assert_eq!(Reader::connect(server.addr()).map(Format::Json), texts(&[("n", "1")]));
@@ -127,9 +127,9 @@ fn a_stopped_redis_holds_up_nobody_and_a_continued_one_is_followed_again() {
     redis.program().signal(Signal::CONT);
     set_n(&redis, "2");
     wait_map(&mut client, &texts(&[("n", "2")]));
-    let told = |what: &str| server.log().iter().filter(|line| line.contains(what)).count();
-    eventually("up and down are told once each", || (told("source up"), told("source down")) == (2, 1));
-    // The stop waits for Redis no more than the clients do. After some repeats the source is in the middle of a look.
+    let count = |what: &str| server.log().iter().filter(|line| line.contains(what)).count();
+    eventually("up and down are logged once each", || (count("source up"), count("source down")) == (2, 1));
+    // The stop does not wait for Redis either. After five repeats the source is waiting for a reply.
     redis.program().signal(Signal::STOP);
     (0..5).for_each(|_| drop(client.payload()));
     server.signal(Signal::TERM);
@@ -138,7 +138,7 @@ fn a_stopped_redis_holds_up_nobody_and_a_continued_one_is_followed_again() {
 }
 
 #[test]
-fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() {
+fn a_redis_restarted_without_the_key_keeps_the_last_good_map() {
     let Some(mut redis) = start_with_flags(&[]) else { return };
     let server = follow_with(&redis.source("key=flags"), &["--interval", "100ms"]);
     server.wait_log("source up");
@@ -155,7 +155,7 @@ fn a_restarted_redis_is_followed_again_and_its_loss_of_the_key_empties_nobody() 
 }
 
 #[test]
-fn a_server_that_starts_while_redis_is_away_begins_with_the_last_good_map() {
+fn a_start_without_redis_publishes_the_last_good_map() {
     let Some(mut redis) = RedisServer::start(&[]) else { return };
     redis.run::<()>(&["HSET", "flags", "n", "1", "1", "a text key"]);
     let state = redis.directory().join("state");
@@ -163,7 +163,7 @@ fn a_server_that_starts_while_redis_is_away_begins_with_the_last_good_map() {
     let mut first = follow_with(&redis.source("key=flags"), &args);
     first.wait_log("source up");
     redis.kill();
-    // With 9: it is on the disk by then, or will never be.
+    // SIGKILL: only a map that is already on the disk survives.
     eventually("the map is kept", || state.exists());
     first.signal(Signal::KILL);
     first.exit_code();
@@ -180,19 +180,19 @@ fn a_server_that_starts_while_redis_is_away_begins_with_the_last_good_map() {
 }
 
 #[test]
-fn a_subscription_that_is_cut_is_made_again() {
+fn a_lost_subscription_is_made_again() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &["-v", "--interval", "60s"]);
     assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
     server.wait_log("the subscription was lost: Redis closed the connection");
-    eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
+    eventually("there is a new subscription", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
     set_n(&redis, "2");
     announce(&redis);
     assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
 }
 
 #[test]
-fn a_redis_that_is_away_at_the_start_is_waited_for() {
+fn a_redis_that_is_down_at_startup_is_retried() {
     let Some(mut redis) = RedisServer::start(&[]) else { return };
     redis.kill();
     let server = follow(&redis.source("key=flags"));
@@ -221,7 +221,7 @@ fn another_type_and_a_deleted_key_keep_the_last_good_map() {
 }
 
 #[test]
-fn a_deleted_key_is_an_empty_map_where_that_is_asked_for() {
+fn with_missing_empty_a_deleted_key_is_an_empty_map() {
     let Some(redis) = start_with_flags(&["--notify-keyspace-events", "Khg"]) else { return };
     let (_server, mut client) = followed(&redis.source("key=flags&missing=empty"), &["--interval", "60s"]);
     redis.run::<()>(&["DEL", "flags"]);
@@ -229,7 +229,7 @@ fn a_deleted_key_is_an_empty_map_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_huge_hash_is_neither_sent_nor_kept_in_memory() {
+fn a_huge_hash_is_not_sent_and_takes_no_memory() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (server, mut client) =
         followed(&redis.source("key=flags"), &["-v", "--interval", "100ms", "--max-frame", "10KiB"]);
@@ -238,7 +238,7 @@ fn a_huge_hash_is_neither_sent_nor_kept_in_memory() {
     server.wait_log("above the limit of 10240; raise --max-frame");
     let before = server.peak_memory();
     redis.run::<()>(&["HSET", "flags", "huge", &"x".repeat(64 << 20)]);
-    // For who debugs alone: that it is too large is no news.
+    // At level debug: the source is already down because of the size.
     server.wait_log("above the limit of 1048576 bytes for a reply");
     (0..5).for_each(|_| assert_eq!(client.map(Format::Json), texts(&[("n", "1")])));
     assert!(server.peak_memory() < before + 16 * 1024, "{} KiB from {before}", server.peak_memory());
@@ -248,8 +248,8 @@ fn a_huge_hash_is_neither_sent_nor_kept_in_memory() {
 }
 
 #[test]
-fn a_password_comes_from_the_address_a_file_or_the_environment_and_shows_nowhere() {
-    // The rights that docs/operating.md names.
+fn a_password_from_any_origin_works_and_is_never_shown() {
+    // The permissions that docs/operating.md lists.
     let keys = ["~flags", "~flags:revision", "&mapcast:flags", "&__keyspace@0__:flags"];
     let rights = ["+@read", "+subscribe", "+ping", "+select", "+role"];
     let user = [&["--user", "ana", "on", ">s3cret"][..], &keys, &rights].concat();
@@ -299,9 +299,9 @@ fn a_password_comes_from_the_address_a_file_or_the_environment_and_shows_nowhere
     assert!(!refused.assert_exit(2).stderr.contains("s3cret"), "{}", refused.stderr);
 }
 
-/// A server that has no `AUTH`, or has it under another name, quotes what it was sent.
+/// A server without `AUTH`, or with another name for it, quotes the command.
 #[test]
-fn a_password_that_redis_quotes_is_not_passed_on() {
+fn a_password_quoted_by_redis_is_not_logged() {
     let Some(redis) = RedisServer::start(&["--rename-command", "AUTH", "HIDDEN"]) else { return };
     let server = follow(&format!("redis://:s3cret@127.0.0.1:{}/0?key=flags", redis.port()));
     let line = server.wait_log("source down");
@@ -310,7 +310,7 @@ fn a_password_that_redis_quotes_is_not_passed_on() {
 }
 
 #[test]
-fn a_user_who_may_not_subscribe_sees_changes_within_the_interval() {
+fn without_permission_to_subscribe_the_hash_is_polled() {
     let Some(redis) =
         RedisServer::start(&["--user", "ana", "on", ">pw", "~flags*", "resetchannels", "+@read", "+select"])
     else {
@@ -327,7 +327,7 @@ fn a_user_who_may_not_subscribe_sees_changes_within_the_interval() {
 }
 
 #[test]
-fn a_unix_socket_will_do() {
+fn a_hash_is_followed_over_a_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("redis.sock");
     let path = path.to_str().unwrap();
@@ -339,7 +339,7 @@ fn a_unix_socket_will_do() {
 }
 
 #[test]
-fn the_sentinels_name_the_master_and_after_it_has_died_the_next() {
+fn after_a_failover_the_new_master_is_followed() {
     let Some(mut master) = RedisServer::start(&["--repl-diskless-sync-delay", "0"]) else { return };
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &master.port().to_string()]).unwrap();
     master.run::<()>(&["HSET", "flags", "n", "1"]);
@@ -359,9 +359,9 @@ fn the_sentinels_name_the_master_and_after_it_has_died_the_next() {
     command.args([config.to_str().unwrap(), "--sentinel"]);
     let sentinel = Program::start(command);
     sentinel.wait_out("+monitor master main");
-    // It must know the replica, or there is nobody to take over.
+    // Without a known replica there is no failover.
     sentinel.wait_out("+slave slave");
-    // The first sentinel is away: the next is asked.
+    // The first sentinel is down: the server uses the next one.
     let source = format!("redis+sentinel://127.0.0.1:{},127.0.0.1:{port}/0?master=main&key=flags", free_port());
     let server = follow_with(&source, &["--interval", "200ms"]);
     server.wait_log("source up");
@@ -369,15 +369,15 @@ fn the_sentinels_name_the_master_and_after_it_has_died_the_next() {
     assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
     master.kill();
     server.wait_log("source down");
-    // The sentinel ends every connection of whom it promotes.
-    let told = || replica.try_run::<String>(&["INFO", "replication"]);
-    eventually("the replica is the master", || told().is_ok_and(|text| text.contains("role:master")));
+    // The sentinel closes every connection of the replica that it promotes.
+    let info = || replica.try_run::<String>(&["INFO", "replication"]);
+    eventually("the replica is the master", || info().is_ok_and(|text| text.contains("role:master")));
     replica.run::<()>(&["HSET", "flags", "n", "2"]);
     wait_map(&mut client, &texts(&[("n", "2")]));
 }
 
 #[test]
-fn a_cluster_says_which_node_has_the_hash() {
+fn a_cluster_redirects_to_the_node_with_the_hash() {
     let node = || RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]);
     let Some(first) = node() else { return };
     let nodes = [first, node().unwrap(), node().unwrap()];
@@ -390,7 +390,7 @@ fn a_cluster_says_which_node_has_the_hash() {
     assert!(redis_cli(&create), "redis-cli {create:?}");
     let is_ready = |node: &RedisServer| node.run::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok");
     eventually("the cluster is ready", || nodes.iter().all(is_ready));
-    // On whichever node each of them is, the first one is asked.
+    // The address is always that of the first node.
     for key in ["flags", "hosts", "rates"] {
         let takes = |node: &RedisServer| {
             redis::cmd("HSET").arg(key).arg("n").arg("1").query::<i64>(&mut node.connect()).is_ok()
@@ -401,13 +401,13 @@ fn a_cluster_says_which_node_has_the_hash() {
         let mut client = Reader::connect(server.addr());
         assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
         owner.run::<()>(&["HSET", key, "n", "2"]);
-        // On any node: the cluster passes it on.
+        // On any node: the cluster forwards announcements.
         nodes[2].run::<()>(&["PUBLISH", &format!("mapcast:{key}"), ""]);
         assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
     }
-    // Every slot is on one node alone, so one of these two is told where it is.
+    // The slot is on one node, so the other one redirects.
     let single = [&nodes[0], &nodes[1]].map(|node| follow(&node.source("key=flags")));
-    eventually("one is told what to write", || {
+    eventually("the log of one names the fix", || {
         single.iter().any(|server| server.log().iter().any(|line| line.contains("name it redis+cluster://")))
     });
 }
@@ -425,7 +425,7 @@ mod encrypted {
         path.to_str().unwrap()
     }
 
-    /// A Redis that listens for TLS beside the plain port, and the address of a hash there.
+    /// Starts a Redis with a TLS port in addition to the plain one; returns it and the address of a hash.
     fn start(authority: &Authority, clients: &str) -> Option<(RedisServer, String)> {
         if !has_tls() {
             skip("redis-server is built without TLS");
@@ -440,7 +440,7 @@ mod encrypted {
     }
 
     #[test]
-    fn a_hash_is_followed_over_tls_as_without_it() {
+    fn a_hash_is_followed_over_tls() {
         let authority = Authority::new();
         let Some((redis, source)) = start(&authority, "no") else { return };
         let server = follow_with(&source, &["--interval", "60s", "--source-tls-ca", text(&authority.ca)]);
@@ -450,7 +450,7 @@ mod encrypted {
         set_n(&redis, "2");
         announce(&redis);
         assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
-        // More than a record, and than one reading.
+        // Larger than one record and one read.
         let long = "x".repeat(200_000);
         set_n(&redis, &long);
         announce(&redis);
@@ -458,7 +458,7 @@ mod encrypted {
     }
 
     #[test]
-    fn a_redis_that_asks_for_a_certificate_is_shown_one_and_otherwise_says_so() {
+    fn a_redis_that_requires_a_certificate_gets_one_or_is_refused() {
         let (authority, other) = (Authority::new(), Authority::new());
         let Some((_redis, source)) = start(&authority, "yes") else { return };
         let own = authority.good("mapcast", &["mapcast"]);

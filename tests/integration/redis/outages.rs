@@ -1,4 +1,4 @@
-//! What is no outage of Redis, what is one for a moment, and what is said about one.
+//! Outages of Redis: lost connections that are none, temporary errors, and the reported reasons.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::support::program::Program;
 use crate::support::reader::Reader;
 use crate::support::redis_server::RedisServer;
 
-/// Longer than any test waits.
+/// An interval that does not end during a test.
 const NEVER: [&str; 3] = ["-v", "--interval", "1h"];
 
 fn count(server: &Program, text: &str) -> usize {
@@ -22,19 +22,19 @@ fn count(server: &Program, text: &str) -> usize {
 }
 
 #[test]
-fn connections_that_redis_closes_while_idle_are_made_again_and_no_outage() {
+fn a_closed_idle_connection_is_reopened_without_an_outage() {
     let Some(redis) = start_with_flags(&["--timeout", "1"]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &NEVER);
-    eventually("it was closed twice", || count(&server, "Redis closed the connection") >= 2);
+    eventually("two connections were closed", || count(&server, "Redis closed the connection") >= 2);
     for n in 2..5 {
         set_n(&redis, &n.to_string());
         announce(&redis);
-        // While they are made again, it is the first reading that has it.
+        // During a reconnection, the first read returns the change.
         wait_map(&mut client, &texts(&[("n", &n.to_string())]));
     }
     let before = count(&server, "the subscription was lost");
     assert_eq!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]), 1);
-    eventually("that was noticed", || count(&server, "the subscription was lost") > before);
+    eventually("the loss is logged", || count(&server, "the subscription was lost") > before);
     set_n(&redis, "5");
     eventually("there is another", || redis.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 1);
     wait_map(&mut client, &texts(&[("n", "5")]));
@@ -42,7 +42,7 @@ fn connections_that_redis_closes_while_idle_are_made_again_and_no_outage() {
 }
 
 #[test]
-fn a_redis_that_closes_after_each_reading_is_followed_without_haste() {
+fn reconnections_after_each_read_are_limited() {
     let n = AtomicUsize::new(0);
     let fake = Fake::start(move |words| {
         let Act::Say(reply) = hash(&n.load(Ordering::SeqCst).to_string()) else { return None };
@@ -53,17 +53,17 @@ fn a_redis_that_closes_after_each_reading_is_followed_without_haste() {
     });
     let started = Instant::now();
     let (server, mut client) = followed(&fake.source(), &NEVER);
-    // Each reading is a change, and a client may skip some.
+    // Each read is a change, and a client may skip some.
     let is_early = |map: &mapcast::Map| ["0", "1", "2"].iter().any(|n| *map == texts(&[("n", n)]));
     while is_early(&client.map(Format::Json)) {}
-    // Two connections a second, two more that may be made at once, and what the scheduler makes of it.
+    // Two connections per second, two immediate ones, and a margin for the scheduler.
     let most = 2 * (usize::try_from(started.elapsed().as_secs()).unwrap() + 3);
     assert!(fake.connections() <= most, "{} connections, {most} at most", fake.connections());
     assert_eq!(count(&server, "source down"), 0);
 }
 
 #[test]
-fn a_connection_that_cannot_be_made_again_is_an_outage() {
+fn a_failed_reconnection_is_an_outage() {
     let is_away = Arc::new(AtomicBool::new(false));
     let away = Arc::clone(&is_away);
     let fake = Fake::start(move |_| away.load(Ordering::SeqCst).then(|| Act::SayAndClose(Vec::new())));
@@ -76,7 +76,7 @@ fn a_connection_that_cannot_be_made_again_is_an_outage() {
 }
 
 #[test]
-fn an_announcement_above_every_limit_is_an_announcement_and_no_outage() {
+fn an_announcement_above_every_limit_is_not_an_outage() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (server, mut client) = followed(&redis.source("key=flags"), &[&NEVER[..], &["--max-frame", "10KiB"]].concat());
     set_n(&redis, "2");
@@ -86,7 +86,7 @@ fn an_announcement_above_every_limit_is_an_announcement_and_no_outage() {
 }
 
 #[test]
-fn a_busy_redis_is_tried_again_soon_and_then_subscribed_to() {
+fn a_busy_redis_is_retried_soon_and_then_subscribed_to() {
     let is_busy = Arc::new(AtomicBool::new(true));
     let n = Arc::new(AtomicUsize::new(1));
     let (busy, value) = (Arc::clone(&is_busy), Arc::clone(&n));
@@ -104,7 +104,7 @@ fn a_busy_redis_is_tried_again_soon_and_then_subscribed_to() {
     let mut client = Reader::connect(server.addr());
     client.map(Format::Json);
     assert!(!server.log().join("\n").contains("subscribe"), "{:?}", server.log());
-    // In the middle of a session, no connection is given up for it.
+    // During a session, the server keeps its connections.
     let before = fake.connections();
     is_busy.store(true, Ordering::SeqCst);
     eventually("the announcement arrives", || fake.announce() >= 1);
@@ -116,7 +116,7 @@ fn a_busy_redis_is_tried_again_soon_and_then_subscribed_to() {
 }
 
 #[test]
-fn a_script_that_runs_for_long_is_over_when_it_is_killed() {
+fn a_redis_busy_with_a_script_recovers_when_it_is_killed() {
     let Some(redis) = start_with_flags(&["--busy-reply-threshold", "50"]) else { return };
     let mut script = redis.connect();
     let run = move || redis::cmd("EVAL").arg("while true do end").arg(0).query::<()>(&mut script).is_err();
@@ -137,7 +137,7 @@ fn a_script_that_runs_for_long_is_over_when_it_is_killed() {
 }
 
 #[test]
-fn a_refused_subscription_is_tried_again_and_the_hash_is_read_meanwhile() {
+fn a_refused_subscription_is_retried_and_reads_continue() {
     let is_refused = Arc::new(AtomicBool::new(true));
     let (readings, attempts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (refused, read, attempted) = (Arc::clone(&is_refused), Arc::clone(&readings), Arc::clone(&attempts));
@@ -151,8 +151,8 @@ fn a_refused_subscription_is_tried_again_and_the_hash_is_read_meanwhile() {
     });
     let (server, mut client) = followed(&fake.source(), &NEVER);
     server.wait_log("cannot subscribe, so a change is seen after up to 3600s: Redis says ERR: not now");
-    // Two channels each time. The connection that works is kept meanwhile: there is no first reading of another one.
-    eventually("another try is over", || attempts.load(Ordering::SeqCst) >= 4);
+    // Two channels per attempt. The working connection is kept: there is no first read of a new one.
+    eventually("another attempt has ended", || attempts.load(Ordering::SeqCst) >= 4);
     assert_eq!(readings.load(Ordering::SeqCst), 1);
     is_refused.store(false, Ordering::SeqCst);
     server.wait_log("subscribed again");
@@ -163,13 +163,13 @@ fn a_refused_subscription_is_tried_again_and_the_hash_is_read_meanwhile() {
 }
 
 #[test]
-fn the_reason_for_which_redis_closes_a_connection_is_in_the_log_and_the_status() {
-    let said = [
+fn the_reason_of_a_closed_connection_is_in_log_and_status() {
+    let replies = [
         ("-ERR max number of clients reached\r\n", "ERR: max number of clients reached"),
         ("-DENIED Redis is running in protected mode\r\n", "DENIED: Redis is running in protected mode"),
     ];
-    for (reply, wanted) in said {
-        // What the real one does, whatever is asked first.
+    for (reply, wanted) in replies {
+        // As a real Redis, for any first command.
         let fake = Fake::start(move |_| Some(Act::SayAndClose(reply.as_bytes().to_vec())));
         let server = follow_with(&fake.source(), &["--http", "127.0.0.1:0"]);
         let down = server.wait_log("source down");
@@ -181,7 +181,7 @@ fn the_reason_for_which_redis_closes_a_connection_is_in_the_log_and_the_status()
 }
 
 #[test]
-fn a_redis_with_all_its_clients_says_so_until_there_is_room() {
+fn a_redis_at_maxclients_is_down_until_a_client_leaves() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let mut only = redis.connect();
     let mut set_max = |clients: &str| {
@@ -196,7 +196,7 @@ fn a_redis_with_all_its_clients_says_so_until_there_is_room() {
 }
 
 #[test]
-fn a_flood_of_announcements_leaves_time_to_read_the_hash_and_not_too_often() {
+fn a_flood_of_announcements_limits_the_reads_of_the_hash() {
     let readings = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&readings);
     let fake = Fake::start(move |words| {
@@ -208,7 +208,7 @@ fn a_flood_of_announcements_leaves_time_to_read_the_hash_and_not_too_often() {
     std::thread::scope(|scope| {
         scope.spawn(|| fake.flood(|| has_ended.load(Ordering::SeqCst)));
         let wanted = readings.load(Ordering::SeqCst) + 20;
-        // Not in the closure of the flood, which would go on after a panic here.
+        // Not an assertion here: after a panic the flood would continue.
         let seen = eventually_within(|| readings.load(Ordering::SeqCst) >= wanted);
         let map = client.map(Format::Json);
         has_ended.store(true, Ordering::SeqCst);
@@ -223,7 +223,7 @@ fn a_flood_of_announcements_leaves_time_to_read_the_hash_and_not_too_often() {
     assert_eq!(count(&server, "source down"), 0);
 }
 
-/// True if and only if `holds` did within 20 s.
+/// Returns true if and only if `holds` returns true within 20 s.
 fn eventually_within(mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
@@ -236,7 +236,7 @@ fn eventually_within(mut holds: impl FnMut() -> bool) -> bool {
 }
 
 #[test]
-fn a_password_that_was_changed_is_read_again_at_the_next_connection() {
+fn a_changed_password_file_is_used_by_the_next_connection() {
     let Some(redis) = RedisServer::start(&["--user", "ana", "on", ">first", "~*", "&*", "+@all"]) else { return };
     set_n(&redis, "1");
     let file = redis.directory().join("password");

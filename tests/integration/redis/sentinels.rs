@@ -1,4 +1,4 @@
-//! Which server is the master is for the sentinels to say, all the time.
+//! Sentinels: the server follows the master that they report, and leaves a deposed one.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::support::program::{Program, clean};
 use crate::support::reader::Reader;
 use crate::support::redis_server::{RedisServer, free_port};
 
-/// A sentinel that names the master on this port of loopback, and the configuration that it says it has.
+/// A sentinel that reports a master on a port of loopback, with a configuration epoch.
 struct FakeSentinel {
     fake: Fake,
     master: Arc<AtomicU16>,
 }
 
 impl FakeSentinel {
-    /// Port 0: it hangs. Port 1: it knows no such master.
+    /// With port 0 it does not answer; with port 1 it does not know the master.
     fn start(master: u16, epoch: u64) -> Self {
         let master = Arc::new(AtomicU16::new(master));
         let named = Arc::clone(&master);
@@ -48,7 +48,7 @@ fn source(ports: &[u16]) -> String {
     format!("redis+sentinel://{}/0?master=main&key=flags", sentinels.join(","))
 }
 
-/// An hour: no reading but those that are announced, and those of new connections.
+/// An hour: the hash is read only after an announcement or a new connection.
 const NEVER: [&str; 2] = ["--interval", "1h"];
 
 fn two_masters() -> Option<[RedisServer; 2]> {
@@ -58,9 +58,9 @@ fn two_masters() -> Option<[RedisServer; 2]> {
     Some([first, second])
 }
 
-/// Otherwise a configuration that was removed would win for ever against one that was made anew.
+/// Otherwise a removed configuration, with a higher epoch, would win over a new one.
 #[test]
-fn a_sentinel_that_does_not_know_the_master_any_more_does_not_count() {
+fn a_sentinel_that_no_longer_knows_the_master_is_ignored() {
     let Some([old, new]) = two_masters() else { return };
     let (removed, anew) = (FakeSentinel::start(old.port(), 5), FakeSentinel::start(old.port(), 0));
     let server = follow_with(&source(&[removed.fake.port(), anew.fake.port()]), &NEVER);
@@ -72,9 +72,9 @@ fn a_sentinel_that_does_not_know_the_master_any_more_does_not_count() {
     assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
 }
 
-/// The split in which the old master answers mapcast alone.
+/// A network partition: the old master still answers mapcast.
 #[test]
-fn a_master_that_the_sentinels_have_deposed_is_left_though_it_answers() {
+fn a_deposed_master_is_left_although_it_still_answers() {
     let Some([old, new]) = two_masters() else { return };
     let sentinel = FakeSentinel::start(old.port(), 1);
     let server = follow_with(&source(&[sentinel.fake.port()]), &NEVER);
@@ -84,7 +84,7 @@ fn a_master_that_the_sentinels_have_deposed_is_left_though_it_answers() {
     sentinel.name(new.port());
     assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
     server.wait_log(&format!("following 127.0.0.1:{} in place of 127.0.0.1:{}", new.port(), old.port()));
-    // What is written there afterwards is nobody's map.
+    // Later writes to the old master are not published.
     set_n(&old, "3");
     eventually("it has no subscriber", || old.run::<i64>(&["PUBLISH", "mapcast:flags", ""]) == 0);
     set_n(&new, "4");
@@ -94,14 +94,14 @@ fn a_master_that_the_sentinels_have_deposed_is_left_though_it_answers() {
 }
 
 #[test]
-fn of_sentinels_that_disagree_the_one_with_the_newer_configuration_counts() {
+fn of_disagreeing_sentinels_the_newer_configuration_wins() {
     let Some([old, new]) = two_masters() else { return };
     let (behind, ahead) = (FakeSentinel::start(old.port(), 1), FakeSentinel::start(new.port(), 2));
     let server = follow_with(&source(&[behind.fake.port(), ahead.fake.port()]), &NEVER);
     server.wait_log("source up");
     let mut client = Reader::connect(server.addr());
     assert_eq!(client.map(Format::Json), texts(&[("n", "2")]));
-    // Nor is the other one believed when that one is silent.
+    // The other sentinel is not used either when this one is silent.
     ahead.name(0);
     set_n(&new, "3");
     new.run::<()>(&["PUBLISH", "mapcast:flags", ""]);
@@ -109,7 +109,7 @@ fn of_sentinels_that_disagree_the_one_with_the_newer_configuration_counts() {
 }
 
 #[test]
-fn a_sentinel_that_hangs_or_is_away_holds_up_nobody() {
+fn a_hung_or_missing_sentinel_delays_no_change() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let (hung, good) = (FakeSentinel::start(0, 1), FakeSentinel::start(redis.port(), 1));
     let server = follow_with(&source(&[hung.fake.port(), free_port(), good.fake.port()]), &NEVER);
@@ -125,7 +125,7 @@ fn a_sentinel_that_hangs_or_is_away_holds_up_nobody() {
 }
 
 #[test]
-fn a_master_that_no_sentinel_confirms_is_followed_no_more_until_one_does() {
+fn an_unconfirmed_master_is_left_until_a_sentinel_answers() {
     let Some(redis) = start_with_flags(&[]) else { return };
     let sentinel = FakeSentinel::start(redis.port(), 1);
     let server = follow_with(&source(&[sentinel.fake.port()]), &["--interval", "200ms"]);
@@ -143,17 +143,17 @@ fn a_master_that_no_sentinel_confirms_is_followed_no_more_until_one_does() {
 }
 
 #[test]
-fn a_server_that_is_no_master_is_not_followed_as_one() {
+fn a_replica_is_not_followed_as_a_master() {
     let Some([redis, other]) = two_masters() else { return };
     let sentinel = FakeSentinel::start(redis.port(), 1);
     let server = follow_with(&source(&[sentinel.fake.port()]), &["--interval", "200ms"]);
     server.wait_log("source up");
     let mut client = Reader::connect(server.addr());
     assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
-    // By hand, as no sentinel does it: connections stay.
+    // A manual REPLICAOF keeps connections open, unlike a sentinel's failover.
     redis.run::<()>(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]);
     server.wait_log("source down");
-    eventually("it has the other one's hash", || {
+    eventually("it has the hash of the other server", || {
         redis.try_run::<String>(&["HGET", "flags", "n"]).is_ok_and(|n| n == "2")
     });
     for _ in 0..5 {
@@ -163,7 +163,7 @@ fn a_server_that_is_no_master_is_not_followed_as_one() {
     wait_map(&mut client, &texts(&[("n", "2")]));
 }
 
-/// A real sentinel for the master on `port`, with these lines in its configuration.
+/// Starts a real sentinel for the master on this port, with additional lines of configuration.
 fn start_sentinel(master: u16, lines: &str) -> (Program, u16, tempfile::TempDir) {
     let (directory, port) = (tempfile::tempdir().unwrap(), free_port());
     let config = directory.path().join("sentinel.conf");
@@ -182,7 +182,7 @@ fn start_sentinel(master: u16, lines: &str) -> (Program, u16, tempfile::TempDir)
 }
 
 #[test]
-fn the_password_is_for_the_sentinels_too_if_they_want_one() {
+fn sentinels_that_require_a_password_get_it() {
     let Some(redis) = start_with_flags(&[]) else { return };
     redis.run::<()>(&["ACL", "SETUSER", "ana", "on", ">s3cret", "~*", "&*", "+@all"]);
     let directory = redis.directory().to_owned();
@@ -190,7 +190,7 @@ fn the_password_is_for_the_sentinels_too_if_they_want_one() {
     std::fs::write(&file, "s3cret\n").unwrap();
     let password = ["--redis-password-file", file.to_str().unwrap()];
     let with_user = |port: u16| source(&[port]).replace("://", "://ana@");
-    // With the user's own right, with the default user's password, and without any.
+    // With a user, with the password of the default user, and without a password.
     for lines in [
         "user ana on >s3cret +@all\nuser default off\n",
         "requirepass s3cret\n",

@@ -1,7 +1,6 @@
-//! TLS: every fault of the other end but those of certificates, with the bytes that bring it about, and what is said of it.
+//! TLS: every fault of a peer except certificates, with the bytes that cause it, and its message.
 //!
-//! The rows of the table in `src/tls/failure.rs` that no peer can bring about: those of `LocalFault`, which are this
-//! machine's.
+//! Without the rows of `LocalFault` in the table in `src/tls/failure.rs`: a peer cannot cause them.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -11,37 +10,37 @@ use super::*;
 use crate::support::program::{Program, clean};
 use crate::support::{has_command, skip};
 
-/// A record of TLS: content type 21 is an alert, 22 a handshake message, 23 data (RFC 8446, section 5.1).
+/// Returns a TLS record: content type 21 is an alert, 22 a handshake message, 23 data (RFC 8446, section 5.1).
 fn record(content: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).unwrap().to_be_bytes();
     [&[content, 3, 3][..], &length, body].concat()
 }
 
-/// A fatal alert.
+/// Returns a fatal alert.
 fn alert(code: u8) -> Vec<u8> {
     record(21, &[2, code])
 }
 
-/// A handshake message (RFC 8446, section 4).
+/// Returns a handshake message (RFC 8446, section 4).
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
     record(22, &[&[kind], &length[1..], body].concat())
 }
 
-/// A `ServerHello` without extensions (RFC 5246, section 7.4.1.3).
+/// Returns a `ServerHello` without extensions (RFC 5246, section 7.4.1.3).
 fn server_hello(version: [u8; 2], cipher_suite: [u8; 2]) -> Vec<u8> {
     message(2, &[&version[..], &[7; 32], &[0], &cipher_suite, &[0]].concat())
 }
 
-/// A `ClientHello` with one cipher suite, one method of compression, and the signature schemes that came with TLS 1.2 or not
-/// (RFC 5246, sections 7.4.1.2 and 7.4.1.4.1).
+/// Returns a `ClientHello` with one cipher suite, one compression method, and optionally the signature schemes of TLS 1.2 (RFC
+/// 5246, sections 7.4.1.2 and 7.4.1.4.1).
 fn client_hello(version: [u8; 2], compression: u8, with_schemes: bool) -> Vec<u8> {
     let schemes: &[u8] = if with_schemes { &[0, 8, 0, 13, 0, 4, 0, 2, 4, 3] } else { &[] };
     message(1, &[&version[..], &[7; 32], &[0, 0, 2, 0xc0, 0x2b, 1, compression], schemes].concat())
 }
 
-/// What a client says of a server that answers its hello with `bytes`.
-fn said_by_client(bytes: Vec<u8>, config: &ClientConfig) -> String {
+/// Returns the error of a client whose server answers the hello with `bytes`.
+fn client_error(bytes: Vec<u8>, config: &ClientConfig) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let run = move || {
@@ -49,7 +48,7 @@ fn said_by_client(bytes: Vec<u8>, config: &ClientConfig) -> String {
         let read = socket.read(&mut [0; 16_384]).unwrap();
         assert!(read > 0);
         socket.write_all(&bytes).unwrap();
-        // Until the client has gone: what it did not read would be lost with a reset.
+        // Until the client closes: a reset would destroy unread data.
         let _ = socket.read_to_end(&mut Vec::new());
     };
     let server = thread::Builder::new().spawn(run).unwrap();
@@ -58,13 +57,13 @@ fn said_by_client(bytes: Vec<u8>, config: &ClientConfig) -> String {
     said
 }
 
-/// The log line of a server about a client that sends `bytes`.
-fn said_by_server(files: &Files, bytes: &[u8]) -> String {
+/// Returns the log line of a server about a client that sends `bytes`.
+fn server_error(files: &Files, bytes: &[u8]) -> String {
     let server = start(files);
     let mut socket = TcpStream::connect(server.addr_with_tls()).unwrap();
     socket.write_all(bytes).unwrap();
     let line = server.wait_log("no TLS handshake");
-    assert_our_words(&server.log().join("\n"));
+    assert_plain_words(&server.log().join("\n"));
     line
 }
 
@@ -74,14 +73,14 @@ fn start(files: &Files) -> Program {
 }
 
 #[track_caller]
-fn assert_our_words(text: &str) {
+fn assert_plain_words(text: &str) {
     for word in ["peer ", "received ", "fatal", "Alert", "Incompatible", "Misbehaved", "rustls"] {
         assert!(!text.contains(word), "{word:?} in {text}");
     }
 }
 
-/// Codes of alerts, and what a client with a certificate, and a server, say when one comes (RFC 8446, section 6; RFC 5246, section
-/// 7.2).
+/// Codes of alerts, and the messages of a client with a certificate and of a server that receive them (RFC 8446, section 6;
+/// RFC 5246, section 7.2).
 const ALERTS: [(&[u8], &str, &str); 14] = [
     (
         &[48],
@@ -112,36 +111,36 @@ const ALERTS: [(&[u8], &str, &str); 14] = [
 ];
 
 #[test]
-fn every_alert_is_said_in_our_words_by_a_client() {
+fn a_client_reports_every_alert_in_plain_words() {
     let authority = Authority::new();
     let config = client(&authority, Some(&authority.good("own", &["ana"])));
     let rows = ALERTS.iter().map(|(codes, client, _)| (*codes, *client));
     let unknown_name = (&[112_u8][..], "no certificate for the requested name");
     for (codes, wanted) in rows.chain([unknown_name]) {
         for code in codes {
-            let said = said_by_client(alert(*code), &config);
+            let said = client_error(alert(*code), &config);
             assert!(said.contains(wanted), "{code}: {said}\nis not\n{wanted}");
-            assert_our_words(&said);
+            assert_plain_words(&said);
         }
     }
     for code in [40, 42, 116] {
-        let said = said_by_client(alert(code), &client(&authority, None));
+        let said = client_error(alert(code), &client(&authority, None));
         assert!(said.contains("the server requires a client certificate"), "{code}: {said}");
     }
 }
 
 #[test]
-fn every_alert_is_said_in_our_words_by_a_server() {
+fn a_server_reports_every_alert_in_plain_words() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     for (codes, _, wanted) in ALERTS {
-        let line = said_by_server(&files, &alert(codes[0]));
+        let line = server_error(&files, &alert(codes[0]));
         assert!(line.contains(wanted), "{}: {line}\nis not\n{wanted}", codes[0]);
     }
 }
 
 #[test]
-fn what_breaks_the_rules_of_tls_is_said_in_our_words() {
+fn a_protocol_violation_is_reported_in_plain_words() {
     let authority = Authority::new();
     let config = client(&authority, None);
     let tls_1_0 = [3, 1];
@@ -152,12 +151,12 @@ fn what_breaks_the_rules_of_tls_is_said_in_our_words() {
         // TLS_RSA_WITH_RC4_128_SHA, which was not offered.
         (server_hello([3, 3], [0, 5]), "the other end violated the TLS protocol; unless a device"),
     ] {
-        let said = said_by_client(bytes, &config);
+        let said = client_error(bytes, &config);
         assert!(said.contains(wanted), "{said}\nis not\n{wanted}");
-        assert_our_words(&said);
+        assert_plain_words(&said);
     }
     let files = authority.good("x", &["localhost"]);
-    // The longest message that its header can tell of, in records of four bytes.
+    // The longest message that a header can announce, in records of four bytes.
     let endless = b"\x16\x03\x01\x00\x04\x01\x00\xff\xff".repeat(20_000);
     for (bytes, wanted) in [
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "the client does not speak TLS; connect with TLS"),
@@ -172,13 +171,13 @@ fn what_breaks_the_rules_of_tls_is_said_in_our_words() {
         ),
         (endless, "sent a TLS message that is longer than allowed"),
     ] {
-        let line = said_by_server(&files, &bytes);
+        let line = server_error(&files, &bytes);
         assert!(line.contains(wanted), "{line}\nis not\n{wanted}");
     }
 }
 
 #[test]
-fn what_breaks_the_rules_later_is_said_in_our_words_too() {
+fn a_violation_after_the_handshake_is_reported_in_plain_words() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let server = start(&files);
@@ -190,12 +189,12 @@ fn what_breaks_the_rules_later_is_said_in_our_words_too() {
         client.read_exact(&mut [0; 10]).unwrap();
         client.sock.write_all(&bytes).unwrap();
         let line = server.wait_log(&format!("TLS protocol violation: the other end {wanted}"));
-        assert_our_words(&line);
+        assert_plain_words(&line);
     }
 }
 
 #[test]
-fn what_two_ends_do_not_have_in_common_is_named() {
+fn a_handshake_without_common_parameters_names_them() {
     if !has_command("openssl") {
         return skip("no openssl");
     }
@@ -214,6 +213,6 @@ fn what_two_ends_do_not_have_in_common_is_named() {
         let line = server.wait_log("no TLS handshake");
         client.wait().unwrap();
         assert!(line.contains(wanted), "{args}: {line}\nis not\n{wanted}");
-        assert_our_words(&line);
+        assert_plain_words(&line);
     }
 }

@@ -1,8 +1,8 @@
-//! TLS: every fault of a certificate, with a real one in a real handshake, and what both ends say of it.
+//! TLS: every fault of a certificate, in a real handshake, and the message at each end.
 //!
-//! The rows of the table in `src/tls/failure.rs` that no certificate can bring about: `Revoked`, since no list of revoked
-//! certificates is used; `Unknown`, which is for errors of later releases of rustls. `ChainOrder` is found by the server in
-//! its own file: a peer puts a chain in order.
+//! Without the rows of the table in `src/tls/failure.rs` that no certificate can cause: `Revoked`, because no revocation list is
+//! used, and `Unknown`, for errors of later releases of rustls. The server finds `ChainOrder` in its own file: a peer sorts a
+//! chain.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -28,12 +28,12 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// An authority with a name of its own.
+/// Returns an authority with this name.
 fn named_authority(name: &str) -> Authority {
     Authority::with(|params| params.distinguished_name.push(DnType::CommonName, name))
 }
 
-/// A certificate, and those that follow it in its file.
+/// Returns a certificate, followed by those of `by` in its file.
 fn followed(issued: Issued, by: &[&Authority]) -> Issued {
     let chain = by.iter().map(|authority| fs::read_to_string(&authority.ca).unwrap());
     Issued { cert: [issued.cert].into_iter().chain(chain).collect(), ..issued }
@@ -47,7 +47,7 @@ fn pem(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64_STANDARD.encode(der))
 }
 
-/// Puts `new` in the place of `old` wherever it is in a certificate.
+/// Replaces every `old` in a certificate by `new`.
 fn patched(issued: Issued, old: &[u8], new: &[u8]) -> Issued {
     let mut der = der(&issued.cert);
     let places: Vec<_> = (0..=der.len() - old.len()).filter(|at| der[*at..].starts_with(old)).collect();
@@ -58,7 +58,7 @@ fn patched(issued: Issued, old: &[u8], new: &[u8]) -> Issued {
     Issued { cert: pem(&der), ..issued }
 }
 
-/// A CA whose own certificate is the server's, as most tutorials make it.
+/// Returns a CA whose certificate is also that of the server, as in most tutorials.
 fn self_signed_ca() -> (Authority, Issued) {
     let key = KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -69,15 +69,15 @@ fn self_signed_ca() -> (Authority, Issued) {
     (authority, Issued { cert, key: key.serialize_pem() })
 }
 
-/// A certificate that is signed with one that is not a CA's.
-fn issued_by_none() -> (Authority, Issued) {
+/// Returns a certificate signed by one that is not of a CA.
+fn issued_by_no_ca() -> (Authority, Issued) {
     let root = named_authority("root");
     let none = root.below(|params| params.is_ca = IsCa::ExplicitNoCa);
     let issued = followed(none.issue(|_| ()), &[&none]);
     (root, issued)
 }
 
-/// A certificate below more CAs than the root allows.
+/// Returns a certificate below more CAs than the root allows.
 fn issued_too_deep() -> (Authority, Issued) {
     let root = Authority::with(|params| {
         params.distinguished_name.push(DnType::CommonName, "root");
@@ -92,16 +92,16 @@ fn issued_too_deep() -> (Authority, Issued) {
     (root, issued)
 }
 
-/// A certificate with more intermediate ones than anybody should check, none of which is good.
-fn issued_in_a_crowd() -> (Authority, Issued) {
+/// Returns a certificate with more intermediate ones than a verifier checks, all invalid.
+fn issued_with_many_intermediates() -> (Authority, Issued) {
     let (root, false_root) = (named_authority("root"), named_authority("root"));
     let crowd: Vec<_> = (0..110).map(|_| false_root.below(|_| ())).collect();
     let issued = followed(crowd[0].issue(|_| ()), &crowd.iter().collect::<Vec<_>>());
     (root, issued)
 }
 
-/// A certificate for a name that its CA is not allowed to certify.
-fn issued_outside() -> (Authority, Issued) {
+/// Returns a certificate for a name outside the name constraints of its CA.
+fn issued_outside_the_constraints() -> (Authority, Issued) {
     let limited = Authority::with(|params| {
         let permitted_subtrees = vec![GeneralSubtree::DnsName("example".to_owned())];
         params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
@@ -110,7 +110,7 @@ fn issued_outside() -> (Authority, Issued) {
     (limited, issued)
 }
 
-/// A certificate whose signature is said to be of ecdsa-with-SHA224, where it was ecdsa-with-SHA256 (RFC 5758, section 3.2).
+/// Returns a certificate that declares ecdsa-with-SHA224, with a signature of ecdsa-with-SHA256 (RFC 5758, section 3.2).
 fn issued_with_sha224() -> (Authority, Issued) {
     let authority = Authority::new();
     let issued = authority.issue(|_| ());
@@ -118,11 +118,11 @@ fn issued_with_sha224() -> (Authority, Issued) {
     (authority, patched(issued, sha256, sha224))
 }
 
-/// A row of the table: what the server shows to a client that trusts the CA of `authority`, and what is said of it.
+/// A row of the table: the certificate of a server, for a client that trusts the CA of `authority`, and the messages.
 struct Row {
     authority: Authority,
     issued: Issued,
-    /// What the server's log warns of at its start, if it can tell.
+    /// The warning in the server's log at startup, if there is one.
     start: Option<&'static str>,
     client: &'static str,
     server: &'static str,
@@ -189,7 +189,7 @@ fn rows() -> Vec<Row> {
             NO_REASON,
         ),
         row(
-            issued_by_none(),
+            issued_by_no_ca(),
             Some("x.pem: the server's certificate is issued by a certificate that is not a CA certificate"),
             "the server's certificate is issued by a certificate that is not a CA certificate; issue it with a CA",
             NO_REASON,
@@ -207,7 +207,7 @@ fn rows() -> Vec<Row> {
             SIGNATURE,
         ),
         row(
-            issued_outside(),
+            issued_outside_the_constraints(),
             None,
             "the server's certificate is for a name that its CA is not allowed to certify; issue it with another CA",
             NO_REASON,
@@ -219,7 +219,7 @@ fn rows() -> Vec<Row> {
             NO_REASON,
         ),
         row(
-            issued_in_a_crowd(),
+            issued_with_many_intermediates(),
             None,
             "the server's certificate has a chain that takes too long to verify; remove the certificates",
             NO_REASON,
@@ -227,34 +227,34 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// Fails if a text has words of the libraries below.
+/// Fails if a text contains words of the TLS libraries.
 #[track_caller]
-fn assert_our_words(text: &str) {
+fn assert_plain_words(text: &str) {
     for word in ["peer certificate", "Other(", "received fatal", "UnknownIssuer", "UsedAs", "webpki", "rustls"] {
         assert!(!text.contains(word), "{word:?} in {text}");
     }
 }
 
 #[test]
-fn every_fault_of_a_servers_certificate_is_said_in_our_words_at_both_ends() {
+fn every_server_certificate_fault_is_reported_at_both_ends() {
     for row in rows() {
         let files = row.authority.write("x", &row.issued);
         let server = Program::server(&["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)]);
         let addr = server.addr_with_tls();
         let said = refusal(addr, &client(&row.authority, None)).to_string();
         assert!(said.contains(row.client), "{said}\nis not\n{}", row.client);
-        assert_our_words(&said);
+        assert_plain_words(&said);
         let line = server.wait_log("no TLS handshake");
         assert!(line.contains(row.server), "{line}\nis not\n{}\n({said})", row.server);
         if let Some(start) = row.start {
             server.wait_log(start);
         }
-        assert_our_words(&server.log().join("\n"));
+        assert_plain_words(&server.log().join("\n"));
     }
 }
 
 #[test]
-fn every_fault_of_a_clients_certificate_is_said_in_our_words_at_both_ends() {
+fn every_client_certificate_fault_is_reported_at_both_ends() {
     let authority = Authority::new();
     let server_files = authority.good("x", &["localhost"]);
     let (self_ca, self_issued) = self_signed_ca();
@@ -301,14 +301,14 @@ fn every_fault_of_a_clients_certificate_is_said_in_our_words_at_both_ends() {
         let server = Program::server(&[&tls[..], &["--tls-client-ca", text(&ca.ca)]].concat());
         let said = refusal(server.addr_with_tls(), &client(&authority, Some(&own))).to_string();
         assert!(said.contains(client_says), "{said}\nis not\n{client_says}");
-        assert_our_words(&said);
+        assert_plain_words(&said);
         let line = server.wait_log("no TLS handshake");
         assert!(line.contains(server_says), "{line}\nis not\n{server_says}");
-        assert_our_words(&server.log().join("\n"));
+        assert_plain_words(&server.log().join("\n"));
     }
 }
 
-/// A server of rustls's own, for one client: it shows whatever it is given.
+/// Starts a server of rustls, for one client, that accepts any certificate as its own.
 fn show(chain: Vec<CertificateDer<'static>>, key: &str) -> SocketAddr {
     #[cfg(feature = "tls")]
     let provider = rustls::crypto::aws_lc_rs::default_provider();
@@ -332,7 +332,7 @@ fn show(chain: Vec<CertificateDer<'static>>, key: &str) -> SocketAddr {
 }
 
 #[test]
-fn what_no_server_of_ours_would_show_is_said_in_our_words_too() {
+fn certificates_that_our_server_refuses_are_reported_too() {
     let authority = Authority::new();
     let issued = authority.issue(|_| ());
     let first = patched(authority.issue(|_| ()), b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x00");
@@ -352,9 +352,9 @@ fn what_no_server_of_ours_would_show_is_said_in_our_words_too() {
     ] {
         let said = refusal(show(vec![cert.into()], &issued.key), &client(&authority, None)).to_string();
         assert!(said.contains(wanted), "{said}");
-        assert_our_words(&said);
+        assert_plain_words(&said);
     }
-    // A name that no certificate could be for, and that the system resolves all the same.
+    // A name that cannot be in a certificate, but that the system resolves.
     let addr = show(vec![der(&issued.cert).into()], &issued.key);
     let connected =
         Client::connect(&format!("127.1:{}", addr.port()), &client(&authority, None), &Shutdown::new().unwrap());
@@ -363,7 +363,7 @@ fn what_no_server_of_ours_would_show_is_said_in_our_words_too() {
 }
 
 #[test]
-fn a_chain_in_the_wrong_order_is_warned_of_and_served() {
+fn a_chain_in_the_wrong_order_is_logged_and_served() {
     let root = named_authority("root");
     let upper = root.below(|params| params.distinguished_name.push(DnType::CommonName, "upper"));
     let lower = upper.below(|params| params.distinguished_name.push(DnType::CommonName, "lower"));
@@ -376,9 +376,9 @@ fn a_chain_in_the_wrong_order_is_warned_of_and_served() {
     connect(server.addr_with_tls(), &client(&root, None)).unwrap().next_map().unwrap();
 }
 
-/// Tutorials have these two: `openssl req -x509` makes a CA, `openssl x509 -req` without extensions a certificate of version 1.
+/// As in tutorials: `openssl req -x509` creates a CA, `openssl x509 -req` without extensions a certificate of version 1.
 #[test]
-fn certificates_as_tutorials_make_them_are_explained_at_the_start() {
+fn certificates_from_tutorials_are_explained_at_startup() {
     if !has_command("openssl") {
         return skip("no openssl");
     }
@@ -396,11 +396,11 @@ fn certificates_as_tutorials_make_them_are_explained_at_the_start() {
     server.wait_log("ca.pem: the server's certificate is a CA certificate");
     let client = Program::client(&["--tls", "--tls-ca", &path("ca.pem"), &named(server.addr_with_tls())]).finish();
     client.assert_exit(3).assert_stderr("the server's certificate is a CA certificate");
-    assert_our_words(&client.stderr);
-    // OpenSSL 3.4 makes version 3 of its own accord.
+    assert_plain_words(&client.stderr);
+    // OpenSSL 3.4 creates version 3 by default.
     if !der(&fs::read_to_string(path("v1.pem")).unwrap()).windows(5).any(|bytes| bytes == b"\xa0\x03\x02\x01\x02") {
         let server = Program::server(&["--tls-cert", &path("v1.pem"), "--tls-key", &path("v1.key")]).finish();
         server.assert_exit(2).assert_stderr("v1.pem: the certificate has X.509 version 1, without extensions");
-        assert_our_words(&server.stderr);
+        assert_plain_words(&server.stderr);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a server answers to bytes that are no TLS that it speaks, until its end, which must be in order.
+/// Returns the answer of a server to `bytes`, which are not TLS that it supports. The connection must end cleanly.
 fn answer(server: &Running, bytes: &[u8]) -> Vec<u8> {
     let mut socket = server.connect();
     socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
@@ -13,14 +13,14 @@ fn answer(server: &Running, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_tls_gets_an_alert_and_is_counted() {
+fn input_that_is_not_tls_gets_an_alert_and_is_counted() {
     let authority = Authority::new();
     let running = MapServer::with(HOUR, server(&authority.good("x", &["localhost"]))).running;
     // A ClientHello of TLS 1.1 (RFC 4346, section 7.4.1.2): two cipher suites, no compression, no extensions.
     let mut tls_1_1 = vec![22, 3, 1, 0, 47, 1, 0, 0, 43, 3, 2];
     tls_1_1.extend([7; 32]);
     tls_1_1.extend([0, 0, 4, 0xc0, 0x13, 0x00, 0x2f, 1, 0]);
-    // handshake_failure is 40, protocol_version 70 (RFC 8446, section 6.2); what is no TLS at all is 50, or the like.
+    // handshake_failure is 40, protocol_version 70 (RFC 8446, section 6.2); input that is not TLS is 50 or a similar code.
     let came = answer(&running, &tls_1_1);
     assert!(matches!(came[..], [21, 3, 3, 0, 2, 2, 40 | 70]), "{came:?}");
     let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2000);
@@ -30,12 +30,12 @@ fn what_is_no_tls_gets_an_alert_and_is_counted() {
         assert!(matches!(came[..], [21, 3, _, 0, 2, 2, _]), "{came:?}");
     }
     eventually("the failures are counted", || running.stats().failed_handshakes() == 3);
-    assert_eq!(running.stats().served(), 0, "nobody has shaken hands");
+    assert_eq!(running.stats().served(), 0, "no handshake succeeded");
     running.wait_active(0);
 }
 
 #[test]
-fn a_plain_client_is_told_what_it_speaks_to() {
+fn a_plain_client_reports_a_tls_server() {
     let authority = Authority::new();
     let config =
         ServerConfig { handshake_timeout: Duration::from_millis(100), ..server(&authority.good("x", &["localhost"])) };
@@ -52,7 +52,7 @@ fn a_plain_client_is_told_what_it_speaks_to() {
 }
 
 #[test]
-fn a_client_of_tls_is_told_that_the_server_speaks_none() {
+fn a_tls_client_reports_a_plain_server() {
     let authority = Authority::new();
     let config = client(&authority, None);
     // An echo answers a ClientHello with itself, a map with a frame.
@@ -65,7 +65,7 @@ fn a_client_of_tls_is_told_that_the_server_speaks_none() {
 }
 
 #[test]
-fn silent_handshakes_end_at_their_deadline_and_keep_nobody_waiting() {
+fn silent_handshakes_end_at_their_deadline_and_delay_no_client() {
     let authority = Authority::new();
     let config =
         ServerConfig { handshake_timeout: Duration::from_secs(3), ..server(&authority.good("x", &["localhost"])) };
@@ -94,14 +94,14 @@ fn silent_handshakes_end_at_their_deadline_and_keep_nobody_waiting() {
 }
 
 #[test]
-fn a_client_hello_that_drips_ends_at_the_same_deadline() {
+fn a_slow_client_hello_ends_at_the_deadline() {
     let authority = Authority::new();
     let timeout = Duration::from_millis(500);
     let config = ServerConfig { handshake_timeout: timeout, ..server(&authority.good("x", &["localhost"])) };
     let running = MapServer::with(HOUR, config).running;
     let (began, mut socket) = (Instant::now(), running.connect());
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    // The head of a ClientHello of 16,000 bytes, then a byte now and then.
+    // The header of a ClientHello of 16,000 bytes, then single bytes.
     socket.write_all(&[22, 3, 1, 0x3e, 0x80]).unwrap();
     let mut came = [0; 100];
     let ended = loop {
@@ -117,7 +117,7 @@ fn a_client_hello_that_drips_ends_at_the_same_deadline() {
 }
 
 #[test]
-fn the_stop_ends_handshakes() {
+fn a_stop_ends_handshakes() {
     let authority = Authority::new();
     let config = ServerConfig { handshake_timeout: HOUR, ..server(&authority.good("x", &["localhost"])) };
     let running = MapServer::with(HOUR, config).running;
@@ -131,7 +131,7 @@ fn the_stop_ends_handshakes() {
 }
 
 #[test]
-fn the_first_thing_that_comes_with_the_handshake_is_not_forgotten() {
+fn data_sent_with_the_handshake_is_not_lost() {
     let authority = Authority::new();
     let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
     let mut client = raw_client(&authority, server.running.addr);
@@ -142,7 +142,7 @@ fn the_first_thing_that_comes_with_the_handshake_is_not_forgotten() {
             client.conn.read_tls(&mut client.sock).unwrap();
             client.conn.process_new_packets().unwrap();
         } else {
-            // The client's last flight and its end, in one segment: the server's socket has nothing to tell after it.
+            // The client's last flight and its end in one segment: the server's socket has no event after it.
             client.conn.send_close_notify();
             client.conn.write_tls(&mut client.sock).unwrap();
         }

@@ -1,4 +1,4 @@
-//! TLS: who is let in, who is not, and that all else is as without it.
+//! TLS: accepted and refused peers, and the services as without TLS.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -22,7 +22,7 @@ fn identity(files: &Files) -> Identity {
     Identity { cert: files.cert.clone(), key: files.key.clone() }
 }
 
-/// A server's configuration with these files.
+/// Returns a server's configuration with these files.
 fn server(files: &Files) -> ServerConfig {
     let files = ServerTls { identity: identity(files), client_ca: None };
     ServerConfig { tls: Some(Arc::new(Acceptor::load(files).unwrap())), ..ServerConfig::default() }
@@ -34,14 +34,14 @@ fn mutual_server(files: &Files, ca: &Authority) -> ServerConfig {
     ServerConfig { tls: Some(Arc::new(Acceptor::load(files).unwrap())), ..ServerConfig::default() }
 }
 
-/// A client's configuration that trusts `authority`, and is who `files` say.
+/// Returns a client's configuration that trusts `authority`, with the certificate in `files`.
 fn client(authority: &Authority, files: Option<&Files>) -> ClientConfig {
     let options = ClientTls { ca: Some(authority.ca.clone()), name: None, identity: files.map(identity) };
     let tls = Some(Arc::new(Connector::load(&options).unwrap()));
     ClientConfig { format: Format::Json, max_frame: 1 << 30, tls, ..ClientConfig::default() }
 }
 
-/// The address, by the name that the certificates here are for.
+/// Returns the address with the host name of the certificates.
 fn named(addr: SocketAddr) -> String {
     format!("localhost:{}", addr.port())
 }
@@ -52,7 +52,7 @@ fn connect(addr: SocketAddr, config: &ClientConfig) -> Result<Client, Error> {
     Ok(client)
 }
 
-/// What a connection, and the first map over it, fail with.
+/// Returns the error of the connection or of the first map.
 fn refusal(addr: SocketAddr, config: &ClientConfig) -> HandshakeError {
     let failed = connect(addr, config).and_then(|mut client| client.next_map()).unwrap_err();
     match failed {
@@ -61,12 +61,12 @@ fn refusal(addr: SocketAddr, config: &ClientConfig) -> HandshakeError {
     }
 }
 
-/// A raw client of TLS, for what the library's own does not do.
+/// Returns a raw TLS client, for behaviour that the library's client does not have.
 fn raw_client(authority: &Authority, addr: SocketAddr) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
     raw_client_with(raw_config(authority, rustls::DEFAULT_VERSIONS), addr)
 }
 
-/// The configuration of one with these `versions` of TLS. It keeps the sessions that a server lets it resume.
+/// Returns the configuration of a raw client with these `versions` of TLS. It stores sessions for resumption.
 fn raw_config(
     authority: &Authority,
     versions: &[&'static rustls::SupportedProtocolVersion],

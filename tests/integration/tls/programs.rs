@@ -1,4 +1,4 @@
-//! The same with the programs: options, log, exit codes.
+//! TLS with the programs: options, log, exit codes.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -13,7 +13,7 @@ fn text(path: &std::path::Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A server of TLS, and the address by name.
+/// Starts a server with TLS; returns it and its address with the host name.
 fn start(files: &Files, args: &[&str]) -> (Program, String) {
     let tls = ["--tls-cert", text(&files.cert), "--tls-key", text(&files.key)];
     let server = Program::server(&[args, &tls].concat());
@@ -22,7 +22,7 @@ fn start(files: &Files, args: &[&str]) -> (Program, String) {
 }
 
 #[test]
-fn each_service_speaks_tls_with_the_client() {
+fn each_service_works_over_tls_with_the_client() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let trust = ["--tls", "--tls-ca", text(&authority.ca)];
@@ -41,7 +41,7 @@ fn each_service_speaks_tls_with_the_client() {
 }
 
 #[test]
-fn a_handshake_that_fails_is_3_and_says_what_to_do() {
+fn a_failed_handshake_is_3_and_names_the_fix() {
     let (authority, other) = (Authority::new(), Authority::new());
     let (_server, address) = start(&authority.good("x", &["mapcast.example"]), &[]);
     let (_plain, plain) = {
@@ -67,7 +67,7 @@ fn a_handshake_that_fails_is_3_and_says_what_to_do() {
 }
 
 #[test]
-fn a_client_without_the_certificate_that_is_asked_for_is_3_in_each_talk() {
+fn a_client_without_a_required_certificate_is_3() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let trust = ["--tls", "--tls-ca", text(&authority.ca)];
@@ -81,7 +81,7 @@ fn a_client_without_the_certificate_that_is_asked_for_is_3_in_each_talk() {
 }
 
 #[test]
-fn the_systems_roots_are_those_of_the_environment() {
+fn the_system_roots_are_set_by_the_environment() {
     let authority = Authority::new();
     let (_server, address) = start(&authority.good("x", &["localhost"]), &[]);
     let client = |ca: &std::path::Path| {
@@ -93,7 +93,7 @@ fn the_systems_roots_are_those_of_the_environment() {
 }
 
 #[test]
-fn what_is_wrong_with_options_or_files_is_2() {
+fn invalid_tls_options_or_files_are_2() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let other = authority.good("other", &["localhost"]);
@@ -117,7 +117,7 @@ fn what_is_wrong_with_options_or_files_is_2() {
 }
 
 #[test]
-fn garbage_in_the_certificates_file_is_said_once_and_changes_nothing() {
+fn an_invalid_certificate_file_is_logged_once_and_not_used() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let (server, address) = start(&files, &[]);
@@ -134,7 +134,7 @@ fn garbage_in_the_certificates_file_is_said_once_and_changes_nothing() {
 }
 
 #[test]
-fn failed_handshakes_are_one_line_a_second() {
+fn failed_handshakes_log_one_line_a_second() {
     let authority = Authority::new();
     let (server, _) = start(&authority.good("x", &["localhost"]), &[]);
     let addr = server.addr_with_tls();
@@ -150,7 +150,7 @@ fn failed_handshakes_are_one_line_a_second() {
 }
 
 #[test]
-fn a_certificate_that_has_expired_is_warned_of() {
+fn an_expired_certificate_is_logged_as_a_warning() {
     let authority = Authority::new();
     let files = authority.write("x", &authority.issue_until(&["localhost"], 2001));
     let (server, _) = start(&files, &[]);
@@ -158,7 +158,7 @@ fn a_certificate_that_has_expired_is_warned_of() {
 }
 
 #[test]
-fn a_key_that_others_may_read_is_warned_of_and_another_is_not() {
+fn only_a_key_readable_by_others_is_logged_as_a_warning() {
     let authority = Authority::new();
     let files = authority.good("x", &["localhost"]);
     let warning = "x.key: everyone on this machine may read the key (chmod o-r)";
@@ -169,7 +169,7 @@ fn a_key_that_others_may_read_is_warned_of_and_another_is_not() {
 }
 
 #[test]
-fn openssl_reads_a_frame_and_the_end_in_order() {
+fn openssl_reads_a_frame_and_a_clean_end() {
     if !has_command("openssl") {
         return skip("no openssl");
     }
@@ -181,7 +181,7 @@ fn openssl_reads_a_frame_and_the_end_in_order() {
         let address = server.addr_with_tls().to_string();
         command.args(["s_client", "-quiet", "-verify_return_error", version, "-servername", "localhost"]);
         command.args(["-CAfile", text(&authority.ca), "-connect", &address]);
-        // Standard input that ends would end its connection.
+        // The end of standard input would end its connection.
         let mut client = Program::start({
             command.stdin(Stdio::piped());
             command
@@ -197,7 +197,7 @@ fn openssl_reads_a_frame_and_the_end_in_order() {
 }
 
 #[test]
-fn the_page_has_the_certificate_too_and_says_when_it_runs_out() {
+fn the_page_is_served_over_tls_with_the_expiry_date() {
     let authority = Authority::new();
     let (server, _address) = start(&authority.good("x", &["localhost"]), &["--http", "127.0.0.1:0"]);
     let line = server.wait_log("web page on https://");
@@ -206,7 +206,7 @@ fn the_page_has_the_certificate_too_and_says_when_it_runs_out() {
     client.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
-    // 2100-12-31, as the log has it.
+    // 2100-12-31, as in the log.
     assert!(answer.contains("\nmapcast_tls_cert_not_after_timestamp_seconds 4133894400\n"), "{answer}");
     for (target, status) in [("https://localhost/livez", "HTTP/1.1 200 "), ("http://localhost/livez", "HTTP/1.1 421 ")]
     {
@@ -219,7 +219,7 @@ fn the_page_has_the_certificate_too_and_says_when_it_runs_out() {
 }
 
 #[test]
-fn health_checks_have_a_place_over_tls_whoever_shakes_no_hands() {
+fn incomplete_handshakes_do_not_block_health_checks() {
     let authority = Authority::new();
     let args = ["--http", "127.0.0.1:0", "--http-max-connections", "1"];
     let (server, _address) = start(&authority.good("x", &["localhost"]), &args);
@@ -228,19 +228,19 @@ fn health_checks_have_a_place_over_tls_whoever_shakes_no_hands() {
     let mut stream = raw_client(&authority, page);
     stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     stream.read_exact(&mut [0; 12]).unwrap();
-    // They have sent nothing, and take no place.
+    // Connections that have sent nothing take no permit.
     let silent: Vec<_> = (0..20).map(|_| TcpStream::connect(page).unwrap()).collect();
     let ask = || {
         let mut answer = Vec::new();
         let mut client = raw_client(&authority, page);
-        // Closed, as long as one address has its part of the reserve.
+        // The server closes it while the address uses its part of the reserve.
         let _ = client.write_all(b"GET /livez HTTP/1.0\r\n\r\n");
         let _ = client.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     };
     assert!(ask().ends_with("live\n"));
     drop(silent);
-    // Who begins and stops has a place for 2 s.
+    // An incomplete hello keeps its permit for 2 s.
     let mut begun: Vec<_> = (0..4).map(|_| TcpStream::connect(page).unwrap()).collect();
     for socket in &mut begun {
         socket.write_all(&[22, 3, 1]).unwrap();
@@ -253,7 +253,7 @@ fn health_checks_have_a_place_over_tls_whoever_shakes_no_hands() {
 }
 
 #[test]
-fn failed_handshakes_that_were_held_back_are_logged_though_no_other_follows() {
+fn suppressed_failed_handshakes_are_logged_later() {
     let authority = Authority::new();
     let (server, address) = start(&authority.good("x", &["localhost"]), &[]);
     let failed = |log: &str| -> u64 {
@@ -278,7 +278,7 @@ fn failed_handshakes_that_were_held_back_are_logged_though_no_other_follows() {
 }
 
 #[test]
-fn handshakes_and_sessions_of_slow_clients_take_bounded_memory() {
+fn handshakes_and_sessions_of_slow_clients_use_bounded_memory() {
     const CLIENTS: usize = 200;
     let authority = Authority::new();
     let source = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
@@ -293,7 +293,7 @@ fn handshakes_and_sessions_of_slow_clients_take_bounded_memory() {
     };
     let names = || {
         let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-        // One that has ended meanwhile has no name any more.
+        // A thread that has ended in the meantime has no name.
         tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
     };
     let wait = |count| {
@@ -302,7 +302,7 @@ fn handshakes_and_sessions_of_slow_clients_take_bounded_memory() {
     drop(first_frame());
     wait(0);
     let before = server.peak_memory();
-    // All but a byte of the largest hello that one record has room for.
+    // The largest hello in one record, without its last byte.
     let begin = || {
         let mut socket = TcpStream::connect(addr).unwrap();
         socket.write_all(&[&[22, 3, 3, 0x40, 0, 1, 0, 0x3f, 0xfc][..], &[0; 16_379]].concat()).unwrap();

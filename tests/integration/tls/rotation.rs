@@ -1,8 +1,8 @@
-//! TLS: files that are replaced while the programs run.
+//! TLS: replacing files while the programs run.
 
 use super::*;
 
-/// When the certificate that a new client sees runs out is what tells one from another.
+/// Waits for the certificate that expires in `year`: the tests distinguish certificates by that.
 fn wait_until_year(acceptor: &Acceptor, year: u64) {
     let is_in = |time: std::time::SystemTime| {
         time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / (365 * 24 * 3600 + 6 * 3600) + 1970 == year
@@ -11,7 +11,7 @@ fn wait_until_year(acceptor: &Acceptor, year: u64) {
 }
 
 #[test]
-fn a_new_certificate_is_for_new_connections_and_the_old_ones_live_on() {
+fn a_new_certificate_is_used_for_new_connections_only() {
     let (old, new) = (Authority::new(), Authority::new());
     let files = old.write("x", &old.issue_until(&["localhost"], 2050));
     let config = server(&files);
@@ -51,7 +51,7 @@ fn a_client_uses_its_new_files_for_its_next_connection() {
 }
 
 #[test]
-fn a_client_whose_ca_is_replaced_at_the_server_is_shut_out() {
+fn a_client_whose_ca_the_server_replaced_is_refused() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let server = MapServer::with(HOUR, mutual_server(&authority.good("x", &["localhost"]), &clients));
     let config = client(&authority, Some(&clients.good("ana", &["ana"])));
@@ -79,7 +79,7 @@ mod programs {
         path.to_str().unwrap()
     }
 
-    /// A server at a port that it keeps over its restarts.
+    /// A server that keeps its port over restarts.
     struct Parent {
         listener: TcpListener,
         running: Option<(mapcast::server::Handle, Shutdown)>,
@@ -94,7 +94,7 @@ mod programs {
             self.listener.local_addr().unwrap().port()
         }
 
-        /// Restarts it with the map `number`, with a certificate of `authority` and for clients that have one.
+        /// Restarts it with the map `number` and a certificate of `authority`, for clients with one.
         fn restart(&mut self, authority: &Authority, number: i64) {
             self.stop();
             let feed = Arc::new(Feed::new(Format::Json, 1 << 20));
@@ -124,7 +124,7 @@ mod programs {
 
     /// Fails unless the log of `program` has exactly one line with each of `texts`.
     #[track_caller]
-    fn assert_said_once(program: &Program, texts: &[&str]) {
+    fn assert_logged_once(program: &Program, texts: &[&str]) {
         for text in texts {
             let lines = program.log().iter().filter(|line| line.contains(text)).count();
             assert_eq!(lines, 1, "{text}: {:?}", program.log());
@@ -132,7 +132,7 @@ mod programs {
     }
 
     #[test]
-    fn a_client_and_a_relay_follow_a_rotation_and_keep_what_is_good() {
+    fn a_client_and_a_relay_survive_a_rotation_and_invalid_files() {
         let (old, new) = (Authority::new(), Authority::new());
         let own = old.good("own", &["ana"]);
         let ca = own.cert.with_file_name("trusted.pem");
@@ -144,7 +144,7 @@ mod programs {
             (format!("localhost:{}", parent.port()), format!("tls://localhost:{}?format=json", parent.port()));
         let client =
             ["--tls", "--tls-cert", text(&own.cert), "--tls-key", text(&own.key), "--format", "json", &address];
-        // The client's are those of the system.
+        // The client uses the system's roots.
         let client =
             Program::client_with(&client, |command| command.env("SSL_CERT_FILE", &ca).env_remove("SSL_CERT_DIR"));
         let trust = ["--source", &source, "--source-tls-ca", text(&ca), "--format", "json"];
@@ -156,29 +156,29 @@ mod programs {
             eventually("the map behind the relay", || reader.map(Format::Json) == numbered(number));
         };
         both_have(0);
-        // Bad files: the last good files stay, for as many connections as there are.
+        // Invalid files: the last good ones stay in use for all connections.
         replace(&ca, "garbage");
         replace(&own.key, &old.issue_until(&["ana"], 2100).key);
         for number in 1..3 {
-            // Its own files are new ones of the same CA.
+            // Its own files are new, of the same CA.
             parent.restart(&old, number);
             both_have(number);
         }
         for program in [&client, &relay] {
-            assert_said_once(program, &["contains no certificate", "the old CAs stay", "do not match"]);
+            assert_logged_once(program, &["contains no certificate", "the old CAs stay", "do not match"]);
         }
-        // New ones, all at once good.
+        // New files, all valid.
         old.write("own", &new.issue_until(&["ana"], 2060));
         trust_in(&new);
         parent.restart(&new, 3);
         both_have(3);
         for program in [&client, &relay] {
-            assert_said_once(program, &["own.pem, valid until 2060-12-31T00:00:00Z", "TLS CAs "]);
+            assert_logged_once(program, &["own.pem, valid until 2060-12-31T00:00:00Z", "TLS CAs "]);
         }
     }
 
     #[test]
-    fn a_client_whose_files_hang_connects_with_the_last_good_ones() {
+    fn a_client_with_hung_files_connects_with_the_last_good_ones() {
         let Some(slow) = SlowFs::mount() else { return };
         let (old, new) = (Authority::new(), Authority::new());
         let trust_in = |authority: &Authority| slow.write("ca.pem", &fs::read_to_string(&authority.ca).unwrap());
@@ -197,7 +197,7 @@ mod programs {
             client.wait_out(&format!("{{\"n\":{number}}}"));
         }
         let said = "cannot read the TLS files within 2 s (does their file system hang?); the last good files stay";
-        assert_said_once(&client, &[said]);
+        assert_logged_once(&client, &[said]);
         slow.go_on();
         trust_in(&new);
         old.write("own", &new.issue_until(&["ana"], 2100));
@@ -207,7 +207,7 @@ mod programs {
 
     #[cfg(feature = "redis")]
     #[test]
-    fn a_source_in_redis_follows_a_rotation() {
+    fn a_redis_source_survives_a_rotation() {
         use crate::support::redis_server::{RedisServer, free_port, has_tls};
         use crate::support::skip;
         if !has_tls() {
@@ -238,6 +238,6 @@ mod programs {
         let _: i64 = redis.run(&["HSET", "flags", "n", "2"]);
         let mut reader = Reader::connect(server.addr());
         eventually("the hash after the rotation", || reader.map(Format::Json)[&"n".into()] == "2".into());
-        assert_said_once(&server, &["own.pem, valid until 2060-12-31T00:00:00Z", "TLS CAs "]);
+        assert_logged_once(&server, &["own.pem, valid until 2060-12-31T00:00:00Z", "TLS CAs "]);
     }
 }

@@ -1,9 +1,9 @@
-//! TLS: each service does what it does without it.
+//! TLS: each service works as without it.
 
 use super::*;
 
 #[test]
-fn a_map_arrives_at_once_and_on_change() {
+fn a_map_is_sent_over_tls_at_once_and_on_change() {
     let authority = Authority::new();
     let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
     let config = client(&authority, None);
@@ -18,7 +18,7 @@ fn a_map_arrives_at_once_and_on_change() {
 }
 
 #[test]
-fn a_map_is_repeated_every_interval() {
+fn a_map_is_repeated_over_tls_every_interval() {
     let authority = Authority::new();
     let server = MapServer::with(Duration::from_millis(50), server(&authority.good("x", &["localhost"])));
     let mut client = connect(server.running.addr, &client(&authority, None)).unwrap();
@@ -28,7 +28,7 @@ fn a_map_is_repeated_every_interval() {
 }
 
 #[test]
-fn large_maps_pass_whole_while_they_change() {
+fn large_maps_arrive_whole_over_tls_while_they_change() {
     let authority = Authority::new();
     let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
     let mut client = connect(server.running.addr, &client(&authority, None)).unwrap();
@@ -40,7 +40,7 @@ fn large_maps_pass_whole_while_they_change() {
 }
 
 #[test]
-fn an_echo_passes_ten_megabytes_both_ways() {
+fn an_echo_returns_ten_megabytes_over_tls() {
     let authority = Authority::new();
     let running = Running::start(Echo::new(), server(&authority.good("x", &["localhost"])));
     let bytes: Vec<u8> = (0..10_000_000_u32).map(|byte| (byte % 251) as u8).collect();
@@ -52,7 +52,7 @@ fn an_echo_passes_ten_megabytes_both_ways() {
 }
 
 #[test]
-fn a_greeting_ends_in_order() {
+fn a_greeting_over_tls_ends_with_close_notify() {
     let authority = Authority::new();
     let running = Running::start(Greet::new("Hola"), server(&authority.good("x", &["localhost"])));
     let (mut came, stop) = (Vec::new(), Shutdown::new().unwrap());

@@ -1,9 +1,9 @@
-//! TLS: what ends a session.
+//! TLS: the end of a session.
 
 use super::*;
 
 #[test]
-fn the_stop_finishes_frames_and_ends_every_session_in_order() {
+fn a_stop_finishes_frames_and_closes_every_session() {
     let authority = Authority::new();
     let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
     let config = client(&authority, None);
@@ -12,7 +12,7 @@ fn the_stop_finishes_frames_and_ends_every_session_in_order() {
         client.next_map().unwrap();
     }
     server.feed.publish(&large(2_000_000)).unwrap();
-    // Its first bytes are on their way to the last client when the stop comes.
+    // The last client has received the first bytes when the stop begins.
     let last = clients.last_mut().unwrap();
     assert!(last.next_map().unwrap().is_some());
     server.running.stop.trigger();
@@ -28,7 +28,7 @@ fn the_stop_finishes_frames_and_ends_every_session_in_order() {
 }
 
 #[test]
-fn a_client_that_leaves_is_noticed_at_once() {
+fn a_disconnected_client_is_removed_at_once() {
     let authority = Authority::new();
     let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
     let mut client = connect(server.running.addr, &client(&authority, None)).unwrap();
@@ -39,7 +39,7 @@ fn a_client_that_leaves_is_noticed_at_once() {
 }
 
 #[test]
-fn a_flood_is_thrown_away_to_its_limit_and_then_cut() {
+fn input_is_discarded_up_to_the_limit_and_then_cut() {
     let authority = Authority::new();
     let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
     let mut client = raw_client(&authority, server.running.addr);
@@ -47,12 +47,12 @@ fn a_flood_is_thrown_away_to_its_limit_and_then_cut() {
     while sent < 100_000_000 && client.write_all(&[b'x'; 16_000]).is_ok() && client.flush().is_ok() {
         sent += 16_000;
     }
-    assert!(sent < 100_000_000, "nobody has stopped the flood");
+    assert!(sent < 100_000_000, "the flood was not stopped");
     server.running.wait_active(0);
 }
 
 #[test]
-fn a_client_that_ends_its_session_without_closing_is_gone() {
+fn a_client_that_only_sends_close_notify_is_removed() {
     let authority = Authority::new();
     let server = MapServer::with(HOUR, server(&authority.good("x", &["localhost"])));
     let mut client = raw_client(&authority, server.running.addr);
@@ -65,7 +65,7 @@ fn a_client_that_ends_its_session_without_closing_is_gone() {
 }
 
 #[test]
-fn a_slow_client_is_cut_at_the_deadline_of_a_frame() {
+fn a_slow_client_over_tls_is_cut_at_the_deadline() {
     let authority = Authority::new();
     let timeout = Duration::from_millis(500);
     let config = ServerConfig { write_timeout: timeout, ..server(&authority.good("x", &["localhost"])) };

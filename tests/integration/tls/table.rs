@@ -1,4 +1,4 @@
-//! TLS: the table of faults names everything that the libraries below can report.
+//! TLS: the table of faults contains every error of the TLS libraries.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::skip;
 
-/// Returns the source of a file of the package `name`, in the release that is built; `None` if it is not where cargo keeps it.
+/// Returns the source of a file of the package `name`, in the release of the build; `None` if it is not in cargo's registry.
 fn source(name: &str, file: &str) -> Option<String> {
     let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
     let package = lock.split("[[package]]").find(|package| package.contains(&format!("\nname = \"{name}\"\n")));

@@ -1,8 +1,8 @@
-//! TLS: who is let in, and who is not.
+//! TLS: accepted and refused certificates.
 
 use super::*;
 
-/// What a server's certificate for `localhost` until `year` fails with, in a client that knows the CA.
+/// Returns the error of a client that trusts the CA, for a server certificate for `names` that expires in `year`.
 fn refusal_of(names: &[&str], year: i32) -> HandshakeError {
     let authority = Authority::new();
     let files = authority.write("x", &authority.issue_until(names, year));
@@ -13,7 +13,7 @@ fn refusal_of(names: &[&str], year: i32) -> HandshakeError {
 }
 
 #[test]
-fn a_client_with_a_certificate_is_let_in() {
+fn a_client_with_a_certificate_is_accepted() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let config = mutual_server(&authority.good("x", &["localhost"]), &clients);
     let server = MapServer::with(HOUR, config);
@@ -23,7 +23,7 @@ fn a_client_with_a_certificate_is_let_in() {
 }
 
 #[test]
-fn a_client_without_a_certificate_is_told_so() {
+fn a_client_without_a_certificate_gets_that_reason() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let config = mutual_server(&authority.good("x", &["localhost"]), &clients);
     let server = MapServer::with(HOUR, config);
@@ -33,7 +33,7 @@ fn a_client_without_a_certificate_is_told_so() {
 }
 
 #[test]
-fn a_client_with_another_cas_or_an_expired_certificate_is_refused() {
+fn an_expired_or_foreign_client_certificate_is_refused() {
     let (authority, clients, others) = (Authority::new(), Authority::new(), Authority::new());
     let config = mutual_server(&authority.good("x", &["localhost"]), &clients);
     let server = MapServer::with(HOUR, config);
@@ -68,7 +68,7 @@ fn an_expired_certificate_is_refused_with_its_date() {
 }
 
 #[test]
-fn a_name_that_is_given_is_the_one_that_counts() {
+fn a_configured_name_overrides_the_host_name() {
     let authority = Authority::new();
     let running = MapServer::with(HOUR, server(&authority.good("x", &["mapcast.example"]))).running;
     let name = Some("mapcast.example".to_owned());
@@ -86,7 +86,7 @@ fn no_session_is_resumed() {
         let config = raw_config(&authority, &[version]);
         for round in 0..3 {
             let mut client = raw_client_with(Arc::clone(&config), server.running.addr);
-            // What a server lets a client resume comes at the latest with the first data.
+            // A session ticket would arrive with the first data at the latest.
             client.read_exact(&mut [0; 10]).unwrap();
             let kind = client.conn.handshake_kind();
             assert!(matches!(kind, Some(Full | FullWithHelloRetryRequest)), "{version:?}, {round}: {kind:?}");
