@@ -19,7 +19,12 @@ use crate::support::reader::Reader;
 
 /// Returns the command of a server that accepts changes and keeps its map at `state`.
 fn server(token: &Path, state: &Path) -> Command {
-    let mut command = clean(SERVER);
+    server_at(SERVER, token, state)
+}
+
+/// As [`server`], from a copy of the program.
+fn server_at(program: &str, token: &Path, state: &Path) -> Command {
+    let mut command = clean(program);
     command.args(["-l", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", token.to_str().unwrap()]);
     command.args(["--state", state.to_str().unwrap()]);
     command
@@ -146,9 +151,8 @@ fn a_change_with_response_500_was_not_kept() {
         for path in [directory.path(), &inner, &secret] {
             chown(path, Some(user), Some(user)).unwrap();
         }
-        let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        command = clean(program.to_str().unwrap());
-        command.args(args).uid(user).gid(user);
+        command = server_at(program.to_str().unwrap(), &secret, &state);
+        command.uid(user).gid(user);
     }
     let site = Site::of(Program::start(command));
     assert_eq!(site.ask("PATCH /map", &token, "{\"n\":1}").code, 200);
