@@ -4,11 +4,12 @@ mod ending;
 mod frame_sender;
 mod over_limit;
 mod payload;
+mod send_batch;
 pub(crate) mod testing;
 mod watcher;
 
-use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::Waker;
@@ -23,10 +24,11 @@ use crate::stream::Stream;
 use crate::threads::{Notifier, WakeReason, WakeReasons, waker};
 use crate::tls::{Acceptor, HandshakeError};
 
-pub(crate) use frame_sender::{FrameSender, SendCounts};
+pub(crate) use frame_sender::{FirstFrame, FrameSender, Offer, SendCounts};
 use frame_sender::{Notify, SendStatus, Socket};
 pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
 use payload::explain;
+pub(crate) use send_batch::SendBatch;
 pub(crate) use watcher::Watcher;
 
 /// How many bytes of unexpected input a connection discards before it fails: 64 KiB.
@@ -90,6 +92,12 @@ pub(crate) type ClientSender = FrameSender<Stream, Notifier>;
 impl Socket for Stream {
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         Self::try_send(self, bytes)
+    }
+}
+
+impl Socket for TcpStream {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        (&mut &*self).write(bytes)
     }
 }
 

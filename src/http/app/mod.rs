@@ -79,6 +79,7 @@ impl App {
             monitor: Arc::clone(&monitor),
             own_monitor: Arc::clone(&own_monitor),
             interval: config.interval,
+            send: config.send,
             is_writable: writer.is_some(),
             source: config.source,
             dropped_log_lines: config.dropped_log_lines,

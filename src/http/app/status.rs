@@ -23,6 +23,8 @@ struct Status<'a> {
     stopping: bool,
     format: &'static str,
     interval_ms: u64,
+    /// How the map is sent: `thread`, `plain` or `batch`.
+    send: Option<String>,
     writable: bool,
     source: Option<SourceStatus<'a>>,
     map: Option<MapStatus<'a>>,
@@ -113,6 +115,7 @@ pub(super) fn status_json(telemetry: &Telemetry, rendering: Option<&Rendering>) 
         stopping: telemetry.stop.is_triggered(),
         format: telemetry.feed.format().name(),
         interval_ms: millis(telemetry.interval),
+        send: telemetry.send.map(|mode| mode.to_string()),
         writable: telemetry.is_writable,
         source: telemetry.source.as_ref().map(SourceStatus::from),
         map: rendering.map(|rendering| MapStatus {
