@@ -18,6 +18,12 @@ impl ClientSender {
     }
 }
 
+impl AsRef<Notifier> for ClientSender {
+    fn as_ref(&self) -> &Notifier {
+        self.owner()
+    }
+}
+
 impl Notify for Notifier {
     fn notify_pending(&self) {
         self.notify(WakeReason::Update);
@@ -106,6 +112,35 @@ impl Socket for Arc<Pipe> {
         state.taken.extend_from_slice(&bytes[..sent]);
         self.taking.notify_all();
         Ok(sent)
+    }
+}
+
+/// Sends to pipes: through a ring in the reverse order, since the kernel may complete the sends of a batch in any order.
+#[derive(Debug)]
+pub(crate) struct SendBatch {
+    has_ring: bool,
+}
+
+impl SendBatch {
+    /// Two, so that three clients are two batches.
+    pub(crate) const MAX: usize = 2;
+
+    pub(crate) fn plain() -> Self {
+        Self { has_ring: false }
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "as the library has it")]
+    pub(crate) fn with_ring() -> io::Result<Self> {
+        Ok(Self { has_ring: true })
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8], pipes: &[&Arc<Pipe>]) -> Vec<io::Result<usize>> {
+        if !self.has_ring {
+            return pipes.iter().map(|pipe| pipe.try_send(bytes)).collect();
+        }
+        let mut sent: Vec<_> = pipes.iter().rev().map(|pipe| pipe.try_send(bytes)).collect();
+        sent.reverse();
+        sent
     }
 }
 

@@ -184,20 +184,25 @@ impl Shard {
         if intervals == 1 {
             return last_frame.checked_add(self.interval)?.checked_add(self.margin()).map(|due| due.max(now));
         }
-        // The bits of the id in reverse order spread consecutive ids evenly over the period.
+        // The bits of a number in reverse order spread consecutive numbers evenly over the period. The lowest bit of the id may
+        // be the same in the whole shard.
+        let number = (id / MAX_PUBLISHERS as u64).to_le_bytes()[0];
         let period = self.interval.checked_mul(intervals)?;
-        let phase = (period / 256) * u32::from(id.to_le_bytes()[0].reverse_bits());
-        let elapsed = (now - self.epoch).saturating_sub(phase).as_nanos();
-        let rounds = u32::try_from(elapsed / period.as_nanos().max(1) + 1).ok()?;
-        self.epoch.checked_add(phase)?.checked_add(period.checked_mul(rounds)?)
+        let first = self.epoch.checked_add((period / 256) * u32::from(number.reverse_bits()))?;
+        let since_first = now.saturating_duration_since(first).as_nanos();
+        let passed = if now < first { 0 } else { since_first / period.as_nanos().max(1) + 1 };
+        first.checked_add(period.checked_mul(u32::try_from(passed).ok()?)?)
     }
 
     /// Records that a repeat of a frame that was started at `last_frame` is unsent at `now`, if it is overdue. Detaches the
     /// publisher if it counted no round since another repeat was found overdue. One is not enough: after a pause of the whole
     /// process every repeat is overdue.
     fn check_publisher(&self, last_frame: Option<Instant>, now: Instant) {
-        let overdue = last_frame.and_then(|last_frame| last_frame.checked_add(self.interval + self.margin()));
-        if overdue.is_none_or(|overdue| now < overdue) {
+        let is_overdue = |started_at: &Instant| {
+            let overdue = started_at.checked_add(self.interval).and_then(|due| due.checked_add(self.margin()));
+            overdue.is_some_and(|overdue| overdue <= now)
+        };
+        if !last_frame.as_ref().is_some_and(is_overdue) {
             return;
         }
         let mut state = self.lock();
