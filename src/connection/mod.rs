@@ -8,7 +8,7 @@ mod send_batch;
 pub(crate) mod testing;
 mod watcher;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::frame::Frame;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
 use crate::stats::histogram::Histogram;
-use crate::stream::Stream;
+use crate::stream::{Stream, try_send_plain};
 use crate::threads::{Notifier, WakeReason, WakeReasons, waker};
 use crate::tls::{Acceptor, HandshakeError};
 
@@ -90,14 +90,14 @@ enum WatchState {
 pub(crate) type ClientSender = FrameSender<Stream, Notifier>;
 
 impl Socket for Stream {
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        Self::try_send(self, bytes)
+    fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
+        self.try_send_frame(frame, from)
     }
 }
 
 impl Socket for TcpStream {
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        (&mut &*self).write(bytes)
+    fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
+        try_send_plain(self, frame, from)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use crate::frame::Frame;
 use crate::platform::{MAX_BATCH, SendRing};
 use crate::stream::Stream;
 
@@ -32,16 +33,16 @@ impl SendBatch {
         Ok(Self { ring: Some(SendRing::new()?) })
     }
 
-    /// Sends as many of `bytes` as fit over each stream, without blocking. Returns one result per stream, in the same order:
+    /// Sends as much of `frame` as fits over each stream, without blocking. Returns one result per stream, in the same order:
     /// the number of bytes, or why the socket accepted none.
-    pub(crate) fn send(&mut self, bytes: &[u8], streams: &[&Stream]) -> Vec<io::Result<usize>> {
-        let Some(ring) = self.ring.as_mut().filter(|_| streams.len() >= MIN_BATCH) else {
-            return streams.iter().map(|stream| stream.try_send(bytes)).collect();
+    pub(crate) fn send(&mut self, frame: &Frame, streams: &[&Stream]) -> Vec<io::Result<usize>> {
+        let Some(ring) = self.ring.as_mut().filter(|_| streams.len() >= MIN_BATCH && frame.file().is_none()) else {
+            return streams.iter().map(|stream| stream.try_send_frame(frame, 0)).collect();
         };
         // With TLS, each connection has other bytes.
         let sockets: Vec<_> = streams.iter().filter(|stream| !stream.is_tls()).map(|stream| stream.as_fd()).collect();
         let mut sent = Vec::with_capacity(sockets.len());
-        if let Err(error) = ring.send(bytes, &sockets, &mut sent) {
+        if let Err(error) = ring.send(frame.as_bytes(), &sockets, &mut sent) {
             log::warn!("cannot send in batches: {error}; each frame costs a system call from now on");
             self.ring = None;
         }
@@ -50,6 +51,6 @@ impl SendBatch {
         }
         let mut plain = sent.into_iter();
         let each = streams.iter().map(|stream| if stream.is_tls() { None } else { plain.next() });
-        each.zip(streams).map(|(sent, stream)| sent.unwrap_or_else(|| stream.try_send(bytes))).collect()
+        each.zip(streams).map(|(sent, stream)| sent.unwrap_or_else(|| stream.try_send(frame.as_bytes()))).collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::Shutdown as Direction;
 
-use mapcast::frame::FrameReader;
+use mapcast::frame::{Frame, FrameReader};
 use shuttle::sync::{Arc, Condvar, Mutex};
 
 use crate::frame_sender::{FrameSender, Notify, SendStatus, Socket};
@@ -102,7 +102,8 @@ impl Pipe {
 }
 
 impl Socket for Arc<Pipe> {
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
+        let bytes = &frame.as_bytes()[from..];
         let mut state = self.state.lock().unwrap();
         let sent = bytes.len().min(state.room);
         if sent == 0 {
@@ -134,11 +135,11 @@ impl SendBatch {
         Ok(Self { has_ring: true })
     }
 
-    pub(crate) fn send(&mut self, bytes: &[u8], pipes: &[&Arc<Pipe>]) -> Vec<io::Result<usize>> {
+    pub(crate) fn send(&mut self, frame: &Frame, pipes: &[&Arc<Pipe>]) -> Vec<io::Result<usize>> {
         if !self.has_ring {
-            return pipes.iter().map(|pipe| pipe.try_send(bytes)).collect();
+            return pipes.iter().map(|pipe| pipe.try_send(frame, 0)).collect();
         }
-        let mut sent: Vec<_> = pipes.iter().rev().map(|pipe| pipe.try_send(bytes)).collect();
+        let mut sent: Vec<_> = pipes.iter().rev().map(|pipe| pipe.try_send(frame, 0)).collect();
         sent.reverse();
         sent
     }

@@ -135,7 +135,7 @@ impl Publisher {
                 }
             }
             let streams: Vec<_> = accepted.iter().map(|(_, frame)| frame.socket()).collect();
-            let sent = batch.send(latest.frame.as_bytes(), &streams);
+            let sent = batch.send(&latest.frame, &streams);
             for ((number, frame), sent) in accepted.into_iter().zip(sent) {
                 record(number, frame.record(&latest.frame, sent, now).unwrap_or(now));
             }

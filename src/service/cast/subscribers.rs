@@ -114,7 +114,7 @@ impl Subscribers {
                 publisher_lock: Mutex::default(),
             })
         };
-        let shards = (0..(cores / 2).clamp(1, MAX_PUBLISHERS)).map(|_| shard()).collect();
+        let shards = (0..cores.min(MAX_PUBLISHERS)).map(|_| shard()).collect();
         Self { shards, next_id: AtomicU64::new(0) }
     }
 
