@@ -51,11 +51,16 @@ mod throttle;
 #[allow(dead_code, reason = "as above")]
 mod backlog;
 
-/// The publishers and their subscribers.
+/// The publishers, their helpers and their subscribers.
 mod cast {
+    #[path = "../../../src/service/cast/helper.rs"]
+    #[allow(dead_code, reason = "as above")]
+    mod helper;
     pub(crate) mod model;
     #[path = "../../../src/service/cast/publisher.rs"]
     mod publisher;
+    #[path = "../../../src/service/cast/round.rs"]
+    mod round;
     #[path = "../../../src/service/cast/send_mode.rs"]
     #[allow(dead_code, reason = "as above")]
     mod send_mode;

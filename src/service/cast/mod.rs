@@ -1,6 +1,8 @@
 //! The map service: sends the map on connect, on every change, and at least every N seconds.
 
+mod helper;
 mod publisher;
+mod round;
 mod send_mode;
 mod subscribers;
 mod timer_queue;
@@ -18,6 +20,7 @@ use crate::shutdown::Shutdown;
 use crate::sync::Mutex;
 use crate::threads::{Threads, WakeReason, WorkerThread};
 
+use helper::{HELPER_RANGE, start_helpers};
 use publisher::start_publishers;
 pub use send_mode::SendMode;
 use subscribers::Subscribers;
@@ -47,11 +50,13 @@ impl Service for Cast {
         Ok(CloseReason::Stopping)
     }
 
-    /// Starts the publishers with the first listener.
+    /// Starts the publishers and their helpers with the first listener.
     fn start(&self) -> io::Result<()> {
         let mut publishers = self.publishers.lock();
         if publishers.is_empty() && self.mode != SendMode::Thread {
             *publishers = start_publishers(&self.threads, &self.feed, &self.subscribers, self.mode)?;
+            let helped = &HELPER_RANGE;
+            publishers.extend(start_helpers(&self.threads, &self.feed, &self.subscribers, helped, self.mode)?);
         }
         Ok(())
     }
@@ -83,7 +88,7 @@ pub struct Cast {
     subscribers: Subscribers,
     mode: SendMode,
     threads: Threads,
-    /// Guards the start of the publishers; empty until then. They stop when this is dropped.
+    /// Guards the start of the publishers and their helpers; empty until then. They stop when this is dropped.
     publishers: Mutex<Vec<WorkerThread>>,
 }
 

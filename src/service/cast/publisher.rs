@@ -1,12 +1,12 @@
 //! Publisher threads: send changes and repeats to every client whose socket accepts the frame without blocking.
 
-use std::hint::black_box;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::SendMode;
+use super::round::{Round, send_batch};
 use super::subscribers::{PublisherHandle, Shard, Subscribers, WeakSender};
-use crate::connection::{Offer, SendBatch};
+use crate::connection::SendBatch;
 use crate::feed::{Feed, Snapshot};
 use crate::sync::Instant;
 use crate::threads::Threads;
@@ -62,7 +62,7 @@ impl Publisher {
         let _subscription = self.feed.subscribe(waker(&self.handle.notifier, WakeReason::Update));
         // The last version that was offered to every client.
         let mut published = 0;
-        let (mut clients, mut generation) = (Vec::new(), 0);
+        let (mut clients, mut generation) = (Arc::default(), 0);
         let mut due = DueBatch::default();
         loop {
             #[cfg(test)]
@@ -71,7 +71,7 @@ impl Publisher {
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
                 self.shard.refresh_list(&mut clients, &mut generation);
-                self.send_to(batch, Arc::clone(&latest), &clients, |_, _| {});
+                self.send_change(batch, &latest, &clients);
                 self.feed.end_round(&latest, !clients.is_empty());
             }
             let next = self.repeat(batch, &mut due);
@@ -88,9 +88,15 @@ impl Publisher {
         let now = Instant::now();
         self.shard.take_due(&self.handle, now, REPEAT_BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
-            Some(latest) => self.send_to(batch, latest, &due.clients, |number, started_at| {
-                due.started_at.push((due.ids[number], started_at));
-            }),
+            Some(mut latest) => {
+                self.inject_panic(&due.clients);
+                let batches = due.ids.chunks(SendBatch::MAX).zip(due.clients.chunks(SendBatch::MAX));
+                for (ids, clients) in batches {
+                    self.send_batch(batch, &mut latest, clients, |number, started_at| {
+                        due.started_at.push((ids[number], started_at));
+                    });
+                }
+            }
             None => due.started_at.extend(due.ids.iter().map(|id| (*id, now))),
         }
         due.ids.clear();
@@ -98,48 +104,46 @@ impl Publisher {
         self.shard.reschedule(due.started_at.drain(..))
     }
 
-    /// Offers `latest`, or a newer map once there is one, to `clients`, in batches. Calls `record` for each that is still
-    /// connected, with its index and the start of its last frame, or the current time if the frame was deferred to its own
-    /// thread.
-    fn send_to(
+    /// Offers `latest` to all `clients`, with the helper, or a newer map once there is one.
+    fn send_change(&self, batch: &mut SendBatch, latest: &Arc<Snapshot>, clients: &Arc<Vec<WeakSender>>) {
+        self.inject_panic(clients);
+        let round = Arc::new(Round::new(Arc::clone(latest), Arc::clone(clients)));
+        if let Some(helper) = self.shard.helper() {
+            helper.ask(&round, clients.len());
+        }
+        let mut latest = Arc::clone(latest);
+        while let Some(clients) = round.take() {
+            self.send_batch(batch, &mut latest, clients, |_, _| {});
+        }
+    }
+
+    /// Offers `latest`, or a newer map once there is one, to one batch of `clients`. Calls `record` as [`send_batch`] does.
+    fn send_batch(
         &self,
         batch: &mut SendBatch,
-        mut latest: Arc<Snapshot>,
+        latest: &mut Arc<Snapshot>,
         clients: &[WeakSender],
-        mut record: impl FnMut(usize, Instant),
+        record: impl FnMut(usize, Instant),
     ) {
+        self.handle.worker.round();
+        // A change during the round: the remaining clients get it at once, the earlier ones in the next round.
+        if self.feed.version() != latest.version
+            && let Some(newest) = self.feed.latest()
+        {
+            *latest = newest;
+        }
+        let now = Instant::now();
+        send_batch(batch, latest, clients, self.shard.repeat_before(now), now, record);
+    }
+
+    /// Panics if a test wants that.
+    #[cfg_attr(not(test), allow(unused_variables, clippy::unused_self, reason = "only tests inject a panic"))]
+    fn inject_panic(&self, clients: &[WeakSender]) {
         #[cfg(test)]
         assert!(
             clients.is_empty() || !self.shard.panic_next.swap(false, std::sync::atomic::Ordering::SeqCst),
             "injected panic"
         );
-        for (first, clients) in (0..).step_by(SendBatch::MAX).zip(clients.chunks(SendBatch::MAX)) {
-            let now = Instant::now();
-            self.handle.worker.round();
-            // A change during the round: the remaining clients get it at once, the earlier ones in the next round.
-            if self.feed.version() != latest.version
-                && let Some(newest) = self.feed.latest()
-            {
-                latest = newest;
-            }
-            let repeat_before = self.shard.repeat_before(now);
-            // Reading the reference counts loads all senders into the cache at the same time; an upgrade waits for each.
-            clients.iter().for_each(|client| _ = black_box(client.strong_count()));
-            let senders: Vec<_> = clients.iter().map(Weak::upgrade).collect();
-            let mut accepted = Vec::with_capacity(senders.len());
-            for (number, sender) in (first..).zip(&senders) {
-                match sender.as_ref().map(|sender| sender.offer(latest.version, repeat_before)) {
-                    Some(Offer::Accepted(frame)) => accepted.push((number, frame)),
-                    Some(Offer::Settled(started_at)) => record(number, started_at.unwrap_or(now)),
-                    None => {}
-                }
-            }
-            let streams: Vec<_> = accepted.iter().map(|(_, frame)| frame.socket()).collect();
-            let sent = batch.send(&latest.frame, &streams);
-            for ((number, frame), sent) in accepted.into_iter().zip(sent) {
-                record(number, frame.record(&latest.frame, sent, now).unwrap_or(now));
-            }
-        }
     }
 }
 

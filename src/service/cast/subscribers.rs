@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::helper::HelperHandle;
 use super::timer_queue::TimerQueue;
 use crate::connection::ClientSender;
 use crate::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, thread};
@@ -83,6 +84,8 @@ struct ShardState {
     timers: TimerQueue,
     /// The publisher to notify; `None` without one: each client's thread then sends its own repeats.
     publisher: Option<PublisherHandle>,
+    /// The publisher's helper; `None` without one.
+    helper: Option<Arc<HelperHandle>>,
     /// The publisher's round count when a client's thread found a repeat overdue, and when that was.
     suspected: Option<(u64, Instant)>,
 }
@@ -114,7 +117,7 @@ impl Subscribers {
                 publisher_lock: Mutex::default(),
             })
         };
-        let shards = (0..cores.min(MAX_PUBLISHERS)).map(|_| shard()).collect();
+        let shards = (0..(cores / 2).clamp(1, MAX_PUBLISHERS)).map(|_| shard()).collect();
         Self { shards, next_id: AtomicU64::new(0) }
     }
 
@@ -261,6 +264,16 @@ impl Shard {
         }
     }
 
+    /// Makes `helper` the helper of the shard's publisher.
+    pub(super) fn attach_helper(&self, helper: &Arc<HelperHandle>) {
+        self.lock().helper = Some(Arc::clone(helper));
+    }
+
+    /// The publisher's helper; `None` without one.
+    pub(super) fn helper(&self) -> Option<Arc<HelperHandle>> {
+        self.lock().helper.clone()
+    }
+
     /// Removes the publisher and notifies every client's thread, which sends its own repeats from then on.
     pub(super) fn detach_publisher(&self) {
         self.detach(self.lock());
@@ -276,12 +289,11 @@ impl Shard {
     }
 
     /// Updates `clients`, a copy of the list as of `generation`, if the list has changed since.
-    pub(super) fn refresh_list(&self, clients: &mut Vec<WeakSender>, generation: &mut u64) {
+    pub(super) fn refresh_list(&self, clients: &mut Arc<Vec<WeakSender>>, generation: &mut u64) {
         let state = self.lock();
         if state.generation != *generation {
             *generation = state.generation;
-            clients.clear();
-            clients.extend(state.clients.values().cloned());
+            *clients = Arc::new(state.clients.values().cloned().collect());
         }
     }
 

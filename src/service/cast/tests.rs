@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::publisher::start_publishers;
+use super::round::Round;
 use super::subscribers::PublisherHandle;
 use super::*;
 use crate::connection::{ClientSender, FrameSender, Watcher};
@@ -197,6 +198,24 @@ fn a_blocked_publisher_delays_a_repeat_by_two_intervals_at_most() {
         }
         drop(frozen);
     });
+}
+
+#[test]
+fn a_helper_sends_the_batches_that_the_publisher_leaves() {
+    let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
+    let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &(1..=20), SendMode::detect()).unwrap();
+    let shard = &subscribers.shards()[0];
+    let Some(helper) = shard.helper() else {
+        return crate::testing::skip("skipped: there is one core, and a helper does not help");
+    };
+    let mut clients: Vec<_> = (0..10).map(|_| sender()).collect();
+    let list: Vec<_> = clients.iter().map(|(sender, _)| Arc::downgrade(sender)).collect();
+    let round = Arc::new(Round::new(feed.latest().unwrap(), Arc::new(list)));
+    helper.ask(&round, 21);
+    helper.ask(&round, 10);
+    clients.iter_mut().for_each(|(_, client)| read_frames(client, &feed, 1));
+    assert!(round.take().is_none());
+    drop(helpers);
 }
 
 /// Serves one client of `cast` on a new thread while the calling thread runs `be_client` with the client's socket and its

@@ -1,4 +1,4 @@
-//! The library's publishers and subscribers, and clients that come and go. A client's thread does what
+//! The library's publishers, helpers and subscribers, and clients that come and go. A client's thread does what
 //! `Cast::serve` does; the publishers' threads are the library's own.
 
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread::{self, JoinHandle};
 
 use super::SendMode;
+use super::helper::start_helpers;
 use super::publisher::start_publishers;
 use super::subscribers::{ClientSubscription, Subscribers};
 use crate::client::{ClientSender, Pipe, assert_forward, flush, wait_out};
@@ -40,8 +41,12 @@ impl Cast {
 
     /// Starts publishers, in some schedules with batches and in others without.
     fn start_publishers(&self) -> Vec<WorkerThread> {
-        let mode = if thread_rng().gen_bool(0.5) { SendMode::Batch } else { SendMode::Plain };
-        start_publishers(&Threads::default(), &self.feed, &self.subscribers, mode).unwrap()
+        start_publishers(&Threads::default(), &self.feed, &self.subscribers, some_mode()).unwrap()
+    }
+
+    /// Starts helpers that send to shards of any size.
+    fn start_helpers(&self) -> Vec<WorkerThread> {
+        start_helpers(&Threads::default(), &self.feed, &self.subscribers, &(0..=10), some_mode()).unwrap()
     }
 
     /// Publishes the versions as maps, one after the other.
@@ -65,6 +70,10 @@ impl Cast {
         sender.close();
         flush(sender);
     }
+}
+
+fn some_mode() -> SendMode {
+    if thread_rng().gen_bool(0.5) { SendMode::Batch } else { SendMode::Plain }
 }
 
 /// A client with room for every frame, whose thread is the calling one.
@@ -98,11 +107,11 @@ fn serve_until_last_change(cast: &Cast, sender: &Arc<ClientSender>) {
 pub(crate) fn subscribe_against_publish() {
     clock::start(0);
     let cast = Cast::new(NEVER);
-    let publishers = cast.start_publishers();
+    let threads = (cast.start_publishers(), cast.start_helpers());
     let source = cast.publish_all();
     serve_until_last_change(&cast, &client());
     source.join().unwrap();
-    drop(publishers);
+    drop(threads);
 }
 
 /// The same for a client whose first frame was sent, whole or in part, before it had a thread.
@@ -139,7 +148,7 @@ pub(crate) fn subscribe_against_publish_by_thread() {
 pub(crate) fn publish_to_several_against_slow_write() {
     clock::start(0);
     let cast = Cast::new(NEVER);
-    let publishers = cast.start_publishers();
+    let threads = (cast.start_publishers(), cast.start_helpers());
     let clients: Vec<_> = [1000, 3, 1000]
         .map(|room| {
             let cast = Arc::clone(&cast);
@@ -157,7 +166,7 @@ pub(crate) fn publish_to_several_against_slow_write() {
     let source = cast.publish_all();
     clients.into_iter().for_each(|client| client.join().unwrap());
     source.join().unwrap();
-    drop(publishers);
+    drop(threads);
 }
 
 /// A publisher that is stopped, before, while or after it sends, notifies each client's thread, which then sends what the
