@@ -46,7 +46,7 @@
 //! - [`client`]: reading over one connection, or with reconnects. [`display::units`]: durations and sizes in human-readable
 //!   form. [`client::address`]: addresses.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)] // except in `platform/send_ring.rs`
 
 pub mod backlog;
 pub mod client;
@@ -85,7 +85,7 @@ pub use frame::DEFAULT_MAX_FRAME;
 pub use http::Http;
 pub use map::{Key, Map, Value, builtin as builtin_map};
 pub use server::{Config as ServerConfig, Server};
-pub use service::{Cast, Echo, Greet, Service};
+pub use service::{Cast, Echo, Greet, SendMode, Service};
 pub use shutdown::Shutdown;
 
 /// The README's example, compiled and run with the other doc tests.

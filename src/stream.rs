@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::frame::Frame;
 pub(crate) use crate::tls::ReadCount;
 use crate::tls::Session;
 
@@ -42,6 +43,17 @@ impl Stream {
         }
     }
 
+    /// Sends as much of `frame` from byte `from` on as fits; otherwise as [`try_send`](Self::try_send).
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub(crate) fn try_send_frame(&self, frame: &Frame, from: usize) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => try_send_plain(socket, frame, from),
+            Self::Tls(session) => session.try_send(&frame.as_bytes()[from..]),
+        }
+    }
+
     /// Receives available data, with one read of the socket at most. Returns `None` if and only if the peer has shut down its
     /// sending side.
     ///
@@ -74,6 +86,18 @@ impl Stream {
             Self::Plain(_) => Ok(()),
             Self::Tls(session) => session.try_close(),
         }
+    }
+}
+
+/// Sends as much of `frame` from byte `from` on as fits.
+///
+/// # Errors
+/// `WouldBlock` if no byte fits.
+pub(crate) fn try_send_plain(mut socket: &TcpStream, frame: &Frame, from: usize) -> io::Result<usize> {
+    let rest = &frame.as_bytes()[from..];
+    match frame.file() {
+        Some(file) => file.send(socket, from, rest.len()),
+        None => socket.write(rest),
     }
 }
 

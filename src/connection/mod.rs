@@ -4,11 +4,12 @@ mod ending;
 mod frame_sender;
 mod over_limit;
 mod payload;
+mod send_batch;
 pub(crate) mod testing;
 mod watcher;
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::Waker;
@@ -19,14 +20,15 @@ use crate::frame::Frame;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
 use crate::stats::histogram::Histogram;
-use crate::stream::Stream;
+use crate::stream::{Stream, try_send_plain};
 use crate::threads::{Notifier, WakeReason, WakeReasons, waker};
 use crate::tls::{Acceptor, HandshakeError};
 
-pub(crate) use frame_sender::{FrameSender, SendCounts};
+pub(crate) use frame_sender::{FirstFrame, FrameSender, Offer, SendCounts};
 use frame_sender::{Notify, SendStatus, Socket};
 pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
 use payload::explain;
+pub(crate) use send_batch::SendBatch;
 pub(crate) use watcher::Watcher;
 
 /// How many bytes of unexpected input a connection discards before it fails: 64 KiB.
@@ -88,8 +90,14 @@ enum WatchState {
 pub(crate) type ClientSender = FrameSender<Stream, Notifier>;
 
 impl Socket for Stream {
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        Self::try_send(self, bytes)
+    fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
+        self.try_send_frame(frame, from)
+    }
+}
+
+impl Socket for TcpStream {
+    fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
+        try_send_plain(self, frame, from)
     }
 }
 

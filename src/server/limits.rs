@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::platform::{self, Limits};
 
-/// Descriptors reserved for standard streams, listeners, pipes and the source's file: 32, as in Redis.
-const SPARE_DESCRIPTORS: u64 = 32;
+/// Descriptors reserved for standard streams, listeners, pipes and the source's file (32, as in Redis), and for large frames.
+const SPARE_DESCRIPTORS: u64 = 32 + platform::MAX_SEALED_FILES as u64;
 
 /// Threads reserved for other purposes than connections: 32. The table of threads in `docs/design.md` has 24 at most.
 const SPARE_THREADS: u64 = 32;

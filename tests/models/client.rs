@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::Shutdown as Direction;
 
-use mapcast::frame::FrameReader;
+use mapcast::frame::{Frame, FrameReader};
 use shuttle::sync::{Arc, Condvar, Mutex};
 
 use crate::frame_sender::{FrameSender, Notify, SendStatus, Socket};
@@ -14,6 +14,12 @@ pub(crate) type ClientSender = FrameSender<Arc<Pipe>, Notifier>;
 
 impl ClientSender {
     pub(crate) fn notifier(&self) -> &Notifier {
+        self.owner()
+    }
+}
+
+impl AsRef<Notifier> for ClientSender {
+    fn as_ref(&self) -> &Notifier {
         self.owner()
     }
 }
@@ -96,7 +102,8 @@ impl Pipe {
 }
 
 impl Socket for Arc<Pipe> {
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
+        let bytes = &frame.as_bytes()[from..];
         let mut state = self.state.lock().unwrap();
         let sent = bytes.len().min(state.room);
         if sent == 0 {
@@ -106,6 +113,35 @@ impl Socket for Arc<Pipe> {
         state.taken.extend_from_slice(&bytes[..sent]);
         self.taking.notify_all();
         Ok(sent)
+    }
+}
+
+/// Sends to pipes: through a ring in the reverse order, since the kernel may complete the sends of a batch in any order.
+#[derive(Debug)]
+pub(crate) struct SendBatch {
+    has_ring: bool,
+}
+
+impl SendBatch {
+    /// Two, so that three clients are two batches.
+    pub(crate) const MAX: usize = 2;
+
+    pub(crate) fn plain() -> Self {
+        Self { has_ring: false }
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "as the library has it")]
+    pub(crate) fn with_ring() -> io::Result<Self> {
+        Ok(Self { has_ring: true })
+    }
+
+    pub(crate) fn send(&mut self, frame: &Frame, pipes: &[&Arc<Pipe>]) -> Vec<io::Result<usize>> {
+        if !self.has_ring {
+            return pipes.iter().map(|pipe| pipe.try_send(frame, 0)).collect();
+        }
+        let mut sent: Vec<_> = pipes.iter().rev().map(|pipe| pipe.try_send(frame, 0)).collect();
+        sent.reverse();
+        sent
     }
 }
 

@@ -54,38 +54,27 @@ mod backlog;
 /// The publishers, their helpers and their subscribers.
 mod cast {
     #[path = "../../../src/service/cast/helper.rs"]
+    #[allow(dead_code, reason = "as above")]
     mod helper;
     pub(crate) mod model;
     #[path = "../../../src/service/cast/publisher.rs"]
     mod publisher;
+    #[path = "../../../src/service/cast/round.rs"]
+    mod round;
+    #[path = "../../../src/service/cast/send_mode.rs"]
+    #[allow(dead_code, reason = "as above")]
+    mod send_mode;
     #[path = "../../../src/service/cast/subscribers.rs"]
     #[allow(dead_code, reason = "as above")]
     mod subscribers;
     #[path = "../../../src/service/cast/timer_queue.rs"]
     #[allow(unused_imports, reason = "as above")]
     mod timer_queue;
+
+    use send_mode::SendMode;
 }
 
 mod sync;
-
-mod platform {
-    use std::io;
-
-    /// Threads that stay where they are.
-    #[derive(Debug)]
-    pub(crate) struct ThreadAffinity;
-
-    impl ThreadAffinity {
-        pub(crate) fn of_current_thread() -> io::Result<Self> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-
-        #[allow(clippy::unused_self, reason = "as the library has it")]
-        pub(crate) fn avoid_current_cpu(&self) -> io::Result<()> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-    }
-}
 
 mod display {
     pub(crate) use crate::throttle;
@@ -93,8 +82,8 @@ mod display {
 }
 
 mod connection {
-    pub(crate) use crate::client::ClientSender;
-    pub(crate) use crate::frame_sender::SendCounts;
+    pub(crate) use crate::client::{ClientSender, SendBatch};
+    pub(crate) use crate::frame_sender::{Offer, SendCounts};
 }
 
 mod format {
@@ -114,7 +103,7 @@ mod map {
 const SCHEDULES: usize = 10_000;
 
 fn main() {
-    let models: [(&str, fn()); 17] = [
+    let models: [(&str, fn()); 20] = [
         ("a_change_during_the_connect_is_not_missed", frame_sender_model::publish_against_connect),
         ("a_slow_client_gets_whole_frames_and_the_newest_at_last", frame_sender_model::publish_against_slow_write),
         ("a_stop_ends_on_a_frame_boundary", frame_sender_model::publish_against_stop),
@@ -129,6 +118,9 @@ fn main() {
         ("a_connection_that_registers_while_others_are_cut_is_cut", stop_model::register_against_cut),
         ("no_more_threads_exist_than_there_are_slots", slots_model::leave_reap_and_admit),
         ("a_client_that_subscribes_during_a_change_has_the_last_one", cast::model::subscribe_against_publish),
+        ("a_client_whose_first_frame_was_sent_has_the_last_one", cast::model::first_frame_against_publish),
+        ("a_client_without_publishers_has_the_last_change", cast::model::subscribe_against_publish_by_thread),
+        ("all_clients_of_a_batch_have_the_last_change", cast::model::publish_to_several_against_slow_write),
         ("a_publisher_that_stops_leaves_no_change_unsent", cast::model::stop_against_publish),
         ("a_client_that_leaves_takes_no_repeat_from_another", cast::model::leave_against_repeat),
         ("the_count_is_right_however_connections_end", count_model::come_and_go),

@@ -19,7 +19,7 @@ pub(crate) mod thread {
     pub(crate) use shuttle::thread::{Builder, Thread, current, park};
     use std::num::NonZero;
 
-    /// Two: as many cores as make a helper useful, and one publisher.
+    /// Two: for one publisher.
     #[allow(clippy::unnecessary_wraps, reason = "as std has it")]
     pub(crate) fn available_parallelism() -> std::io::Result<NonZero<usize>> {
         Ok(NonZero::<usize>::MIN.saturating_add(1))

@@ -12,7 +12,7 @@ use mapcast::client::address;
 use mapcast::display::units::{format_duration, format_size, parse_duration, parse_size};
 use mapcast::server::{Capacity, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, IpNet, LimitNames};
 use mapcast::source::Location;
-use mapcast::{Backlog, Format, Key, ServerConfig, Value, format};
+use mapcast::{Backlog, Format, Key, SendMode, ServerConfig, Value, format};
 
 use crate::advice::advice;
 use crate::http::{HttpArgs, HttpTask};
@@ -80,6 +80,10 @@ struct MapArgs {
     /// total [default: 32MiB, or 8 times --max-frame if that is more]
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_BACKLOG", value_parser = parse_size)]
     max_backlog: Option<usize>,
+    /// Which threads send the map: publishers with many frames per system call (batch) or one (plain), or each client's own
+    /// thread (thread) [default: batch if the system allows io_uring, otherwise plain]
+    #[arg(long, value_name = "MODE", env = "MAPCAST_SEND", value_parser = parse_send_mode)]
+    send: Option<SendMode>,
     #[command(flatten)]
     http: HttpArgs,
 }
@@ -162,6 +166,7 @@ pub(crate) struct MapTask {
     pub(crate) set: Vec<(Key, Value)>,
     pub(crate) max_frame: usize,
     pub(crate) max_backlog: usize,
+    pub(crate) send: SendMode,
     pub(crate) http: Option<HttpTask>,
 }
 
@@ -226,7 +231,7 @@ impl Cli {
             Some(ServiceCommand::Echo { .. }) => ServiceTask::Echo,
             Some(ServiceCommand::Greet { text, .. }) => ServiceTask::Greet(text),
             None => {
-                let MapArgs { interval, format, source, set, max_frame, max_backlog, http } = self.map;
+                let MapArgs { interval, format, source, set, max_frame, max_backlog, send, http } = self.map;
                 let max_backlog = max_backlog.map_or(Ok(Backlog::default_limit(max_frame)), |asked| {
                     let least = max_frame.saturating_mul(LEAST_MAPS);
                     let (given, fix) = (format_size(asked), format_size(least));
@@ -247,6 +252,7 @@ impl Cli {
                     set,
                     max_frame,
                     max_backlog,
+                    send: send.unwrap_or_else(SendMode::detect),
                     http,
                 }))
             }
@@ -291,6 +297,14 @@ fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
     found.sort_unstable();
     found.dedup();
     Ok(found)
+}
+
+/// Parses a mode of sending and checks that the system allows it.
+fn parse_send_mode(text: &str) -> anyhow::Result<SendMode> {
+    let modes = [SendMode::Thread, SendMode::Plain, SendMode::Batch];
+    let mode = modes.into_iter().find(|mode| mode.to_string() == text).context("write thread, plain or batch")?;
+    mode.check().context("the system refuses io_uring; write plain")?;
+    Ok(mode)
 }
 
 fn parse_interval(text: &str) -> anyhow::Result<Duration> {

@@ -93,6 +93,7 @@ impl HttpArgs {
             token: self.http_token_file.map(TokenFile::open).transpose()?,
             state: None,
             source: None,
+            send: None,
             dropped_log_lines: None,
             threads: Threads::default(),
         };

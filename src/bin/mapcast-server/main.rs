@@ -128,13 +128,14 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
             listeners.serve(
                 &mut server,
                 &task.listen,
-                Cast::new(Arc::clone(&feed), map.interval).with_threads(threads),
+                Cast::new(Arc::clone(&feed), map.interval).with_send_mode(map.send).with_threads(threads),
             )?;
             first.source.listening_on(&server.local_addrs());
             if let Some(mut http) = map.http {
                 let shown =
                     |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(first.sink.health()) };
                 http.config.source = map.source.as_ref().map(shown);
+                http.config.send = Some(map.send);
                 http.config.state.clone_from(&state);
                 http.config.dropped_log_lines = Some(dropped);
                 http.config.threads = threads.clone();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::token::TokenFile;
 use crate::connection::OverLimit;
+use crate::service::SendMode;
 use crate::state::StateFile;
 use crate::stats::health::Health;
 use crate::threads::Threads;
@@ -32,6 +33,8 @@ pub struct Config {
     pub state: Option<StateFile>,
     /// The map's source, if it should be shown.
     pub source: Option<ShownSource>,
+    /// How the map is sent to the clients of the map's server, if it should be shown.
+    pub send: Option<SendMode>,
     /// The number of log lines that the program has dropped, if it should be shown. The library only reads it.
     pub dropped_log_lines: Option<Arc<AtomicU64>>,
     /// The long-lived threads, including this service's own: `/livez` and `/readyz` report the stuck ones.

@@ -83,6 +83,7 @@ impl App {
             monitor: Arc::clone(&monitor),
             own_monitor: Arc::clone(&own_monitor),
             interval: config.interval,
+            send: config.send,
             source: config.source,
             dropped_log_lines: config.dropped_log_lines,
             threads: config.threads,

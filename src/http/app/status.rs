@@ -25,6 +25,8 @@ struct Status<'a> {
     stopping: bool,
     format: &'static str,
     interval_ms: u64,
+    /// How the map is sent: `thread`, `plain` or `batch`.
+    send: Option<String>,
     writable: bool,
     /// `None` if the map is fixed, or changes over HTTP.
     source: Option<SourceStatus<'a>>,
@@ -119,6 +121,7 @@ pub(super) fn status_json(telemetry: &Telemetry, is_writable: bool, rendering: O
         stopping: telemetry.stop.is_triggered(),
         format: telemetry.feed.format().name(),
         interval_ms: millis(telemetry.interval),
+        send: telemetry.send.map(|mode| mode.to_string()),
         writable: is_writable,
         source: telemetry.source.as_ref().map(SourceStatus::from),
         map: rendering.map(|rendering| MapStatus {

@@ -8,7 +8,7 @@ use super::clients::{ClientsSnapshot, SnapshotCache};
 use super::config::ShownSource;
 use crate::feed::Feed;
 use crate::http::protocol::response::Code;
-use crate::service::ServerMonitor;
+use crate::service::{SendMode, ServerMonitor};
 use crate::shutdown::Shutdown;
 use crate::threads::Threads;
 
@@ -21,6 +21,7 @@ pub(super) struct Telemetry {
     /// This service's own server.
     pub(super) own_monitor: Arc<dyn ServerMonitor>,
     pub(super) interval: Duration,
+    pub(super) send: Option<SendMode>,
     pub(super) source: Option<ShownSource>,
     pub(super) dropped_log_lines: Option<Arc<AtomicU64>>,
     pub(super) threads: Threads,

@@ -2,24 +2,28 @@
 
 mod helper;
 mod publisher;
+mod round;
+mod send_mode;
 mod subscribers;
 mod timer_queue;
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{CloseReason, Service, counted};
 use crate::connection::{Connection, Error};
 use crate::display::units::format_duration;
 use crate::feed::Feed;
+use crate::frame::Frame;
 use crate::shutdown::Shutdown;
-use crate::threads::Threads;
-use crate::threads::{WakeReason, WorkerThread};
+use crate::sync::Mutex;
+use crate::threads::{Threads, WakeReason, WorkerThread};
 
 use helper::{HELPER_RANGE, start_helpers};
 use publisher::start_publishers;
-use subscribers::{ClientSubscription, Subscribers};
+pub use send_mode::SendMode;
+use subscribers::Subscribers;
 
 impl Service for Cast {
     /// The loop of one client's thread: sends the newest map, header and payload, then waits.
@@ -27,16 +31,20 @@ impl Service for Cast {
         connection.count_in(self.feed.backlog());
         // Subscribed before the map is read: a publisher then sends a change between the read and the wait.
         let subscription = self.subscribers.subscribe(connection.sender());
+        let _changes =
+            (self.mode == SendMode::Thread).then(|| self.feed.subscribe(connection.waker(WakeReason::Update)));
         while !stop.is_triggered() {
             connection.flush()?;
             // Always the newest map: a slow client skips the versions in between.
             if let Some(latest) = self.feed.latest() {
                 connection.send_frame(&latest.frame, latest.version, subscription.repeat_before(Instant::now()))?;
             }
-            if connection.wait(self.next_check(connection, &subscription))?.contains(WakeReason::Input)
-                && connection.discard_input()?
-            {
+            let reasons = connection.wait(subscription.next_check(connection.last_frame()))?;
+            if reasons.contains(WakeReason::Input) && connection.discard_input()? {
                 return Ok(CloseReason::Client);
+            }
+            if reasons.is_empty() {
+                subscription.check_publisher(connection.last_frame());
             }
         }
         Ok(CloseReason::Stopping)
@@ -44,12 +52,19 @@ impl Service for Cast {
 
     /// Starts the publishers and their helpers with the first listener.
     fn start(&self) -> io::Result<()> {
-        let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
-        if publishers.is_empty() {
-            *publishers = start_publishers(&self.threads, &self.feed, &self.subscribers)?;
-            publishers.extend(start_helpers(&self.threads, &self.feed, &self.subscribers, &HELPER_RANGE)?);
+        let mut publishers = self.publishers.lock();
+        if publishers.is_empty() && self.mode != SendMode::Thread {
+            *publishers = start_publishers(&self.threads, &self.feed, &self.subscribers, self.mode)?;
+            let helped = &HELPER_RANGE;
+            publishers.extend(start_helpers(&self.threads, &self.feed, &self.subscribers, helped, self.mode)?);
         }
         Ok(())
+    }
+
+    /// The newest map, which the accept loop sends before it starts the client's thread.
+    fn first_frame(&self) -> Option<(Frame, u64)> {
+        let latest = self.feed.latest().filter(|_| self.mode != SendMode::Thread)?;
+        Some((latest.frame.clone(), latest.version))
     }
 
     fn describe(&self) -> String {
@@ -63,23 +78,19 @@ impl Service for Cast {
 
 /// Sends a feed's current map to each client.
 ///
-/// Publisher threads send changes and repeats to every client whose socket accepts the frame without blocking. A client's
-/// own thread sends the first map and each frame that a publisher could not send whole. It also guarantees the repeats: it
-/// sends a repeat that is overdue, and all repeats while there is no publisher.
+/// The accept loop sends the first map, and publisher threads send changes and repeats, to every client whose socket accepts
+/// the frame without blocking. A client's own thread sends what is left. It also guarantees the repeats: it sends a repeat
+/// that is overdue, and all repeats while there is no publisher. With [`SendMode::Thread`] it sends everything itself.
 #[derive(Debug)]
 pub struct Cast {
     feed: Arc<Feed>,
     interval: Duration,
     subscribers: Subscribers,
+    mode: SendMode,
     threads: Threads,
     /// Guards the start of the publishers and their helpers; empty until then. They stop when this is dropped.
     publishers: Mutex<Vec<WorkerThread>>,
 }
-
-/// How many intervals a client's thread waits before it checks for an unsent repeat itself, while it has a publisher: 8.
-/// A check costs as much as one or two sends: with one per interval, a repeat cost 3.7 bare sends (measured). The helper
-/// detects a stuck publisher sooner.
-const SELF_CHECK_INTERVALS: u32 = 8;
 
 impl Cast {
     /// Returns the service that sends `feed`'s map on connect, on every change, and at least every `interval`, counted from
@@ -89,27 +100,22 @@ impl Cast {
             feed,
             interval,
             subscribers: Subscribers::new(interval),
+            mode: SendMode::detect(),
             threads: Threads::default(),
             publishers: Mutex::default(),
         }
+    }
+
+    /// Sets which threads send the map, and how; by default [`SendMode::detect`].
+    #[must_use]
+    pub fn with_send_mode(self, mode: SendMode) -> Self {
+        Self { mode, ..self }
     }
 
     /// Registers the service's own threads in `threads`, which a monitor checks.
     #[must_use]
     pub fn with_threads(self, threads: &Threads) -> Self {
         Self { threads: threads.clone(), ..self }
-    }
-
-    /// When the client's thread next checks for an unsent repeat.
-    fn next_check(&self, connection: &Connection, subscription: &ClientSubscription<'_>) -> Option<Instant> {
-        let period = if subscription.has_publisher() {
-            self.interval.saturating_mul(SELF_CHECK_INTERVALS)
-        } else {
-            self.interval
-        };
-        // Counted from the start of the frame: a slow write does not stretch the interval. Without a map yet, the thread
-        // checks for one at the same rate.
-        connection.last_frame().unwrap_or_else(Instant::now).checked_add(period)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Publisher threads: send changes and repeats to every client whose socket accepts the frame without blocking.
 
-use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
 
-use super::helper::{HELPER_RANGE, should_help};
-use super::subscribers::{PREFETCH_DISTANCE, PublisherHandle, SENDS_PER_CLOCK_READ, Shard, Subscribers, WeakSender};
+use super::SendMode;
+use super::round::{Round, send_batch};
+use super::subscribers::{PublisherHandle, Shard, Subscribers, WeakSender};
+use crate::connection::SendBatch;
 use crate::feed::{Feed, Snapshot};
 use crate::sync::Instant;
 use crate::threads::Threads;
@@ -19,13 +20,14 @@ pub(super) fn start_publishers(
     threads: &Threads,
     feed: &Arc<Feed>,
     subscribers: &Subscribers,
+    mode: SendMode,
 ) -> io::Result<Vec<WorkerThread>> {
     let start = |(number, shard): (usize, &Arc<Shard>)| {
         let (feed, shard) = (Arc::clone(feed), Arc::clone(shard));
         WorkerThread::start(threads, &format!("publisher-{number}"), "sending the map", move |notifier, worker| {
             let handle = PublisherHandle { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };
             let publisher = Publisher::attach(handle, Arc::clone(&feed), Arc::clone(&shard));
-            || publisher.publish()
+            move || publisher.publish(&mut mode.batch())
         })
     };
     subscribers.shards().iter().enumerate().map(start).collect()
@@ -56,11 +58,11 @@ impl Publisher {
     }
 
     /// Sends every change and every due repeat until notified of the stop.
-    fn publish(self) {
+    fn publish(self, batch: &mut SendBatch) {
         let _subscription = self.feed.subscribe(waker(&self.handle.notifier, WakeReason::Update));
         // The last version that was offered to every client.
         let mut published = 0;
-        let (mut clients, mut generation) = (Vec::new(), 0);
+        let (mut clients, mut generation) = (Arc::default(), 0);
         let mut due = DueBatch::default();
         loop {
             #[cfg(test)]
@@ -69,15 +71,10 @@ impl Publisher {
             while let Some(latest) = self.feed.latest().filter(|latest| latest.version > published) {
                 published = latest.version;
                 self.shard.refresh_list(&mut clients, &mut generation);
-                if should_help(&latest, clients.len(), &HELPER_RANGE) {
-                    // The helper wakes at the same change and may queue for this thread's core while another is idle: one
-                    // change in 25 then took 6 ms instead of 4, for 1,000 clients (measured).
-                    self.shard.move_helper();
-                }
-                self.send_to(Arc::clone(&latest), &clients, |_, _| {});
+                self.send_change(batch, &latest, &clients);
                 self.feed.end_round(&latest, !clients.is_empty());
             }
-            let next = self.repeat(&mut due);
+            let next = self.repeat(batch, &mut due);
             self.feed.backlog().log_held(false);
             if self.handle.notifier.wait_round(&self.handle.worker, next).contains(WakeReason::Stop) {
                 self.feed.backlog().log_held(true);
@@ -87,12 +84,19 @@ impl Publisher {
     }
 
     /// Repeats the map to one batch of due clients. Returns when the next client is due.
-    fn repeat(&self, due: &mut DueBatch) -> Option<Instant> {
+    fn repeat(&self, batch: &mut SendBatch, due: &mut DueBatch) -> Option<Instant> {
         let now = Instant::now();
         self.shard.take_due(&self.handle, now, REPEAT_BATCH, &mut due.ids, &mut due.clients);
         match self.feed.latest() {
-            Some(latest) => self
-                .send_to(latest, &due.clients, |number, started_at| due.started_at.push((due.ids[number], started_at))),
+            Some(mut latest) => {
+                self.inject_panic(&due.clients);
+                let batches = due.ids.chunks(SendBatch::MAX).zip(due.clients.chunks(SendBatch::MAX));
+                for (ids, clients) in batches {
+                    self.send_batch(batch, &mut latest, clients, |number, started_at| {
+                        due.started_at.push((ids[number], started_at));
+                    });
+                }
+            }
             None => due.started_at.extend(due.ids.iter().map(|id| (*id, now))),
         }
         due.ids.clear();
@@ -100,34 +104,46 @@ impl Publisher {
         self.shard.reschedule(due.started_at.drain(..))
     }
 
-    /// Offers `latest`, or a newer map once there is one, to `clients`. Calls `record` for each that is still connected, with
-    /// its index and the start of its last frame, or the current time if the frame was deferred to its own thread.
-    fn send_to(&self, mut latest: Arc<Snapshot>, clients: &[WeakSender], mut record: impl FnMut(usize, Instant)) {
+    /// Offers `latest` to all `clients`, with the helper, or a newer map once there is one.
+    fn send_change(&self, batch: &mut SendBatch, latest: &Arc<Snapshot>, clients: &Arc<Vec<WeakSender>>) {
+        self.inject_panic(clients);
+        let round = Arc::new(Round::new(Arc::clone(latest), Arc::clone(clients)));
+        if let Some(helper) = self.shard.helper() {
+            helper.ask(&round, clients.len());
+        }
+        let mut latest = Arc::clone(latest);
+        while let Some(clients) = round.take() {
+            self.send_batch(batch, &mut latest, clients, |_, _| {});
+        }
+    }
+
+    /// Offers `latest`, or a newer map once there is one, to one batch of `clients`. Calls `record` as [`send_batch`] does.
+    fn send_batch(
+        &self,
+        batch: &mut SendBatch,
+        latest: &mut Arc<Snapshot>,
+        clients: &[WeakSender],
+        record: impl FnMut(usize, Instant),
+    ) {
+        self.handle.worker.round();
+        // A change during the round: the remaining clients get it at once, the earlier ones in the next round.
+        if self.feed.version() != latest.version
+            && let Some(newest) = self.feed.latest()
+        {
+            *latest = newest;
+        }
+        let now = Instant::now();
+        send_batch(batch, latest, clients, self.shard.repeat_before(now), now, record);
+    }
+
+    /// Panics if a test wants that.
+    #[cfg_attr(not(test), allow(unused_variables, clippy::unused_self, reason = "only tests inject a panic"))]
+    fn inject_panic(&self, clients: &[WeakSender]) {
         #[cfg(test)]
         assert!(
             clients.is_empty() || !self.shard.panic_next.swap(false, std::sync::atomic::Ordering::SeqCst),
             "injected panic"
         );
-        let mut now = Instant::now();
-        for (number, client) in clients.iter().enumerate() {
-            // Reading a later client's reference count loads its neighbouring fields into the cache while the kernel sends.
-            if let Some(later) = clients.get(number + PREFETCH_DISTANCE) {
-                black_box(later.strong_count());
-            }
-            let Some(sender) = client.upgrade() else { continue };
-            if number % SENDS_PER_CLOCK_READ == 0 {
-                now = Instant::now();
-                self.handle.worker.round();
-            }
-            // A change during the round: the remaining clients get it at once, the earlier ones in the next round.
-            if self.feed.version() != latest.version
-                && let Some(newest) = self.feed.latest()
-            {
-                latest = newest;
-            }
-            let started_at = sender.try_send_frame(&latest.frame, latest.version, self.shard.repeat_before(now), now);
-            record(number, started_at.unwrap_or(now));
-        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::helper::HelperHandle;
 use super::timer_queue::TimerQueue;
 use crate::connection::ClientSender;
-use crate::platform::ThreadAffinity;
 use crate::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, thread};
 use crate::threads::Worker;
 use crate::threads::{Notifier, WakeReason};
@@ -15,12 +15,6 @@ use crate::threads::{Notifier, WakeReason};
 /// Maximum number of publisher threads: 2. On two cores, with 9,000 readers on the same machine, a second one changed p50
 /// from 1.1 to 1.0 times that of bare sends, and CPU per delivery from 1.1 to 1.2 times theirs (measured).
 const MAX_PUBLISHERS: usize = 2;
-
-/// Sends between two reads of the clock, each of which counts a round: 32, some 0.3 ms.
-pub(super) const SENDS_PER_CLOCK_READ: usize = 32;
-
-/// How many clients ahead of the current send memory is prefetched: 4. Four sends take longer than the fetch.
-pub(super) const PREFETCH_DISTANCE: usize = 4;
 
 /// How many entries of disconnected clients the timer queue may hold on top of two per connected client: 64.
 const MAX_STALE_TIMERS: usize = 64;
@@ -36,6 +30,13 @@ const MAX_LEAD: Duration = Duration::from_millis(25);
 const SLACK_DIVISOR: u32 = 128;
 const MAX_SLACK: Duration = Duration::from_millis(2);
 
+/// How often a client's thread checks for an unsent repeat while a publisher sends the repeats: each interval with up to 8
+/// clients of the shard, every eighth interval from 64 clients on. So the shard has 8 checks an interval or more, and one
+/// that finds the publisher stuck detaches it for all clients. A check costs as much as one or two sends: with one per
+/// interval and client, a repeat cost 3.7 bare sends (measured).
+const CLIENTS_PER_CHECK_INTERVAL: usize = 8;
+const MAX_CHECK_INTERVALS: usize = 8;
+
 /// A publisher's reference to a client's sender. Weak, so that only the client's own thread closes the socket.
 pub(super) type WeakSender = Weak<ClientSender>;
 
@@ -50,12 +51,13 @@ pub(super) struct Subscribers {
 /// The subscribers of one publisher.
 #[derive(Debug)]
 pub(super) struct Shard {
-    /// From the start of a frame to its repeat.
+    interval: Duration,
+    /// From the start of a frame to its repeat: slightly less than the interval.
     period: Duration,
     /// How much earlier the repeat may be sent.
     slack: Duration,
-    /// The affinity of the helper's thread; empty without a helper, or if the system does not report it.
-    helper: OnceLock<ThreadAffinity>,
+    /// The zero of the times at which the clients' threads check for an unsent repeat.
+    epoch: Instant,
     /// Held for one change or one copy of the state; never while sending or notifying.
     state: Mutex<ShardState>,
     /// Makes the publisher panic once, at its next send.
@@ -82,8 +84,10 @@ struct ShardState {
     timers: TimerQueue,
     /// The publisher to notify; `None` without one: each client's thread then sends its own repeats.
     publisher: Option<PublisherHandle>,
-    /// True while the publisher holds clients that it has popped from the timers and not rescheduled yet.
-    is_repeating: bool,
+    /// The publisher's helper; `None` without one.
+    helper: Option<Arc<HelperHandle>>,
+    /// The publisher's round count when a client's thread found a repeat overdue, and when that was.
+    suspected: Option<(u64, Instant)>,
 }
 
 /// The subscription of one client. Dropping it unsubscribes the client.
@@ -102,9 +106,10 @@ impl Subscribers {
         let slack = (period / SLACK_DIVISOR).min(MAX_SLACK);
         let shard = || {
             Arc::new(Shard {
+                interval,
                 period,
                 slack,
-                helper: OnceLock::new(),
+                epoch: Instant::now(),
                 state: Mutex::default(),
                 #[cfg(test)]
                 panic_next: std::sync::atomic::AtomicBool::default(),
@@ -131,7 +136,18 @@ impl Subscribers {
 }
 
 impl ClientSubscription<'_> {
+    /// When the client's thread next checks for an unsent repeat; its last frame was started at `last_frame`.
+    pub(super) fn next_check(&self, last_frame: Option<Instant>) -> Option<Instant> {
+        self.shard.next_check(self.id, last_frame)
+    }
+
+    /// Checks, for the client's thread, that the publisher has sent the repeat of the frame that was started at `last_frame`.
+    pub(super) fn check_publisher(&self, last_frame: Option<Instant>) {
+        self.shard.check_publisher(last_frame, Instant::now());
+    }
+
     /// True if and only if a publisher sends this client's changes and repeats.
+    #[cfg(test)]
     pub(super) fn has_publisher(&self) -> bool {
         self.shard.lock().publisher.is_some()
     }
@@ -155,25 +171,59 @@ impl Shard {
         (now + self.slack).checked_sub(self.period)
     }
 
-    /// The number of clients.
-    pub(super) fn clients(&self) -> usize {
-        self.lock().clients.len()
+    /// When the thread of client `id`, whose last frame was started at `last_frame`, next checks for an unsent repeat.
+    fn next_check(&self, id: u64, last_frame: Option<Instant>) -> Option<Instant> {
+        let state = self.lock();
+        let (has_publisher, clients) = (state.publisher.is_some(), state.clients.len());
+        drop(state);
+        // Counted from the start of the frame: a slow write does not stretch the interval. Without a map yet, the thread
+        // checks for one at the same rate.
+        let (now, last_frame) = (Instant::now(), last_frame.unwrap_or_else(Instant::now));
+        if !has_publisher {
+            return last_frame.checked_add(self.interval);
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "at most MAX_CHECK_INTERVALS")]
+        let intervals = (clients / CLIENTS_PER_CHECK_INTERVAL).clamp(1, MAX_CHECK_INTERVALS) as u32;
+        if intervals == 1 {
+            return last_frame.checked_add(self.interval)?.checked_add(self.margin()).map(|due| due.max(now));
+        }
+        // The bits of a number in reverse order spread consecutive numbers evenly over the period. The lowest bit of the id may
+        // be the same in the whole shard.
+        let number = (id / MAX_PUBLISHERS as u64).to_le_bytes()[0];
+        let period = self.interval.checked_mul(intervals)?;
+        let first = self.epoch.checked_add((period / 256) * u32::from(number.reverse_bits()))?;
+        let since_first = now.saturating_duration_since(first).as_nanos();
+        let passed = if now < first { 0 } else { since_first / period.as_nanos().max(1) + 1 };
+        first.checked_add(period.checked_mul(u32::try_from(passed).ok()?)?)
     }
 
-    /// Registers the calling thread as the helper of this shard's publisher.
-    pub(super) fn register_helper(&self) {
-        if let Ok(helper) = ThreadAffinity::of_current_thread() {
-            // Fails only if a helper is registered already.
-            let _ = self.helper.set(helper);
+    /// Records that a repeat of a frame that was started at `last_frame` is unsent at `now`, if it is overdue. Detaches the
+    /// publisher if it counted no round since another repeat was found overdue. One is not enough: after a pause of the whole
+    /// process every repeat is overdue.
+    fn check_publisher(&self, last_frame: Option<Instant>, now: Instant) {
+        let is_overdue = |started_at: &Instant| {
+            let overdue = started_at.checked_add(self.interval).and_then(|due| due.checked_add(self.margin()));
+            overdue.is_some_and(|overdue| overdue <= now)
+        };
+        if !last_frame.as_ref().is_some_and(is_overdue) {
+            return;
+        }
+        let mut state = self.lock();
+        let Some(rounds) = state.publisher.as_ref().map(|publisher| publisher.worker.rounds()) else { return };
+        match state.suspected {
+            Some((suspected, since)) if suspected == rounds => {
+                if since + self.margin() / 2 <= now {
+                    log::debug!("publisher is stuck: each client's thread sends its own repeats until it resumes");
+                    self.detach(state);
+                }
+            }
+            _ => state.suspected = Some((rounds, now)),
         }
     }
 
-    /// Moves the helper to another core than the calling thread's.
-    pub(super) fn move_helper(&self) {
-        if let Some(helper) = self.helper.get() {
-            // On failure the helper stays where the scheduler put it.
-            let _ = helper.avoid_current_cpu();
-        }
+    /// By how much a repeat must be late to be overdue: a quarter of the interval.
+    fn margin(&self) -> Duration {
+        self.interval / 4
     }
 
     fn insert(&self, id: u64, sender: &Arc<ClientSender>) {
@@ -214,22 +264,23 @@ impl Shard {
         }
     }
 
-    /// Returns the publisher's round count if a repeat was due before `now` and is unsent; `None` otherwise.
-    pub(super) fn overdue(&self, now: Instant) -> Option<u64> {
-        let state = self.lock();
-        let is_overdue = state.is_repeating || state.timers.earliest().is_some_and(|due| due < now);
-        state.publisher.as_ref().filter(|_| is_overdue).map(|publisher| publisher.worker.rounds())
+    /// Makes `helper` the helper of the shard's publisher.
+    pub(super) fn attach_helper(&self, helper: &Arc<HelperHandle>) {
+        self.lock().helper = Some(Arc::clone(helper));
     }
 
-    /// The time from the start of a frame to its repeat.
-    pub(super) fn period(&self) -> Duration {
-        self.period
+    /// The publisher's helper; `None` without one.
+    pub(super) fn helper(&self) -> Option<Arc<HelperHandle>> {
+        self.lock().helper.clone()
     }
 
     /// Removes the publisher and notifies every client's thread, which sends its own repeats from then on.
     pub(super) fn detach_publisher(&self) {
-        let mut state = self.lock();
-        (state.publisher, state.is_repeating) = (None, false);
+        self.detach(self.lock());
+    }
+
+    fn detach(&self, mut state: MutexGuard<'_, ShardState>) {
+        (state.publisher, state.suspected) = (None, None);
         let senders: Vec<_> = state.clients.values().filter_map(Weak::upgrade).collect();
         drop(state);
         for sender in senders {
@@ -238,12 +289,11 @@ impl Shard {
     }
 
     /// Updates `clients`, a copy of the list as of `generation`, if the list has changed since.
-    pub(super) fn refresh_list(&self, clients: &mut Vec<WeakSender>, generation: &mut u64) {
+    pub(super) fn refresh_list(&self, clients: &mut Arc<Vec<WeakSender>>, generation: &mut u64) {
         let state = self.lock();
         if state.generation != *generation {
             *generation = state.generation;
-            clients.clear();
-            clients.extend(state.clients.values().cloned());
+            *clients = Arc::new(state.clients.values().cloned().collect());
         }
     }
 
@@ -267,13 +317,11 @@ impl Shard {
                 clients.push(Weak::clone(sender));
             }
         }
-        state.is_repeating = !clients.is_empty();
     }
 
     /// Puts clients back into the timer queue, each with the start of its last frame. Returns when the next client is due.
     pub(super) fn reschedule(&self, started_at: impl Iterator<Item = (u64, Instant)>) -> Option<Instant> {
         let mut state = self.lock();
-        state.is_repeating = false;
         for (id, started_at) in started_at {
             if let Some(due) = started_at.checked_add(self.period) {
                 state.timers.insert(id, due);

@@ -3,7 +3,8 @@ use std::net::{Shutdown as Half, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-use super::helper::{is_multicore, send_from_the_end};
+use super::publisher::start_publishers;
+use super::round::Round;
 use super::subscribers::PublisherHandle;
 use super::*;
 use crate::connection::{ClientSender, FrameSender, Watcher};
@@ -42,7 +43,11 @@ fn publisher() -> PublisherHandle {
 }
 
 fn was_notified(notifier: &Notifier) -> bool {
-    !notifier.wait(Some(Instant::now())).is_empty()
+    was_notified_within(notifier, Duration::ZERO)
+}
+
+fn was_notified_within(notifier: &Notifier, limit: Duration) -> bool {
+    !notifier.wait(Some(Instant::now() + limit)).is_empty()
 }
 
 /// Reads `count` frames and compares each with the feed's.
@@ -57,7 +62,7 @@ fn read_frames(client: &mut TcpStream, feed: &Feed, count: usize) {
 #[test]
 fn a_repeat_by_a_publisher_does_not_wake_the_clients_thread() {
     let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
-    let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
+    let publishers = start_publishers(&Threads::default(), &feed, &subscribers, SendMode::detect()).unwrap();
     let (sender, mut client) = sender();
     let subscription = subscribers.subscribe(&sender);
     read_frames(&mut client, &feed, 4);
@@ -68,7 +73,7 @@ fn a_repeat_by_a_publisher_does_not_wake_the_clients_thread() {
 #[test]
 fn a_publisher_that_ends_notifies_the_clients_threads() {
     let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
-    let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
+    let publishers = start_publishers(&Threads::default(), &feed, &subscribers, SendMode::detect()).unwrap();
     let (sender, _client) = sender();
     let subscription = subscribers.subscribe(&sender);
     assert!(subscription.has_publisher());
@@ -79,7 +84,7 @@ fn a_publisher_that_ends_notifies_the_clients_threads() {
 #[test]
 fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
     let (threads, feed, subscribers) = (Threads::default(), feed(), Subscribers::new(NEVER));
-    let publishers = start_publishers(&threads, &feed, &subscribers).unwrap();
+    let publishers = start_publishers(&threads, &feed, &subscribers, SendMode::detect()).unwrap();
     let (sender, mut client) = sender();
     let subscription = subscribers.subscribe(&sender);
     subscribers.shards().iter().for_each(|shard| shard.panic_next.store(true, std::sync::atomic::Ordering::SeqCst));
@@ -94,7 +99,7 @@ fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
 #[test]
 fn a_publisher_that_panics_during_repeats_keeps_its_clients() {
     let (threads, feed, subscribers) = (Threads::default(), feed(), Subscribers::new(INTERVAL));
-    let publishers = start_publishers(&threads, &feed, &subscribers).unwrap();
+    let publishers = start_publishers(&threads, &feed, &subscribers, SendMode::detect()).unwrap();
     let (sender, _client) = sender();
     let subscription = subscribers.subscribe(&sender);
     subscribers.shards().iter().for_each(|shard| shard.panic_next.store(true, std::sync::atomic::Ordering::SeqCst));
@@ -115,28 +120,70 @@ fn a_publisher_that_panics_during_repeats_keeps_its_clients() {
 #[test]
 fn a_blocked_publisher_is_detached_until_it_resumes() {
     let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
-    let publishers = start_publishers(&Threads::default(), &feed, &subscribers).unwrap();
-    let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &HELPER_RANGE).unwrap();
+    let publishers = start_publishers(&Threads::default(), &feed, &subscribers, SendMode::detect()).unwrap();
     let (sender, mut client) = sender();
     let subscription = subscribers.subscribe(&sender);
     read_frames(&mut client, &feed, 1);
     let frozen: Vec<_> = subscribers.shards().iter().map(|shard| shard.publisher_lock.lock()).collect();
     let deadline = Instant::now() + Duration::from_secs(20);
     while subscription.has_publisher() {
-        assert!(!sender.notifier().wait(Some(deadline)).is_empty(), "the client's thread is not notified");
+        assert!(Instant::now() < deadline, "the publisher is not detached");
+        sender.notifier().wait(Some(Instant::now() + INTERVAL));
+        subscription.check_publisher(sender.last().map(|(_, started_at)| started_at));
     }
+    assert!(was_notified(sender.notifier()), "the client's thread is not notified");
     drop(frozen);
     let has_resumed = (0..100).any(|_| {
         read_frames(&mut client, &feed, 1);
         subscription.has_publisher()
     });
     assert!(has_resumed);
-    drop((publishers, helpers));
+    drop(publishers);
+}
+
+#[test]
+fn one_overdue_repeat_does_not_detach_the_publisher() {
+    // As after a pause of the whole process.
+    let subscribers = Subscribers::new(INTERVAL);
+    let publisher = publisher();
+    subscribers.shards().iter().for_each(|shard| shard.attach_publisher(&publisher));
+    let (sender, _client) = sender();
+    let subscription = subscribers.subscribe(&sender);
+    let overdue = Instant::now().checked_sub(INTERVAL * 2);
+    let wait = || assert!(!was_notified_within(sender.notifier(), INTERVAL));
+    subscription.check_publisher(overdue);
+    wait();
+    publisher.worker.round();
+    subscription.check_publisher(overdue);
+    assert!(subscription.has_publisher());
+    wait();
+    subscription.check_publisher(overdue);
+    assert!(!subscription.has_publisher());
+}
+
+#[test]
+fn the_checks_of_many_clients_are_spread_over_each_interval() {
+    let interval = Duration::from_secs(8);
+    let (sender, _client) = sender();
+    for count in [16, 20, 64, 1000] {
+        let subscribers = Subscribers::new(interval);
+        let publisher = publisher();
+        subscribers.shards().iter().for_each(|shard| shard.attach_publisher(&publisher));
+        let subscriptions: Vec<_> =
+            (0..count * subscribers.shards().len()).map(|_| subscribers.subscribe(&sender)).collect();
+        let now = Instant::now();
+        let checks = subscriptions.iter().map(|subscription| subscription.next_check(Some(now)).unwrap());
+        let mut checks: Vec<_> = checks.chain([now]).collect();
+        checks.sort();
+        let longest = checks.windows(2).map(|two| two[1] - two[0]).max().unwrap();
+        assert!(longest <= interval, "{count} clients: {longest:?} without a check");
+        assert!(*checks.last().unwrap() <= now + interval * 9, "{count} clients");
+    }
 }
 
 #[test]
 fn a_blocked_publisher_delays_a_repeat_by_two_intervals_at_most() {
-    // Long enough for a busy machine. Without the helper's check, a repeat would take eight intervals, 16 s.
+    // Long enough for a busy machine.
     let (feed, interval) = (feed(), Duration::from_secs(2));
     let cast = Cast::new(Arc::clone(&feed), interval);
     cast.start().unwrap();
@@ -153,40 +200,22 @@ fn a_blocked_publisher_delays_a_repeat_by_two_intervals_at_most() {
     });
 }
 
-/// Returns `count` clients, each with its sender.
-fn senders(count: usize) -> Vec<(Arc<ClientSender>, TcpStream)> {
-    (0..count).map(|_| sender()).collect()
-}
-
 #[test]
-fn a_helper_sends_a_change_while_the_publisher_is_busy() {
+fn a_helper_sends_the_batches_that_the_publisher_leaves() {
     let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
-    if !is_multicore() {
+    let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &(1..=20), SendMode::detect()).unwrap();
+    let shard = &subscribers.shards()[0];
+    let Some(helper) = shard.helper() else {
         return crate::testing::skip("skipped: there is one core, and a helper does not help");
-    }
-    let helpers = start_helpers(&Threads::default(), &feed, &subscribers, &(10..=20)).unwrap();
-    let clients = senders(10 * subscribers.shards().len());
-    let subscriptions: Vec<_> = clients.iter().map(|(sender, _)| subscribers.subscribe(sender)).collect();
-    feed.publish(&[("news".into(), 1.into())].into()).unwrap();
-    for (_, mut client) in clients {
-        read_frames(&mut client, &feed, 1);
-    }
-    drop((subscriptions, helpers));
-}
-
-#[test]
-fn a_helper_sends_from_the_end_until_it_reaches_the_publisher() {
-    let (feed, clients) = (feed(), senders(20));
-    let latest = feed.latest().unwrap();
-    let subscribers: Vec<_> = clients.iter().map(|(sender, _)| Arc::downgrade(sender)).collect();
-    let offer = |sender: &ClientSender| sender.try_send_frame(&latest.frame, latest.version, None, Instant::now());
-    // The publisher has served 10 to 17; the last client is new.
-    for (sender, _) in clients[10..18].iter().chain(clients.last()) {
-        offer(sender);
-    }
-    send_from_the_end(&Threads::default().register("helper-0", "helping"), &feed, &latest, &subscribers);
-    let sent: Vec<_> = clients.iter().map(|(sender, _)| sender.sent().frames).collect();
-    assert_eq!(sent, [[0; 10], [1; 10]].concat());
+    };
+    let mut clients: Vec<_> = (0..10).map(|_| sender()).collect();
+    let list: Vec<_> = clients.iter().map(|(sender, _)| Arc::downgrade(sender)).collect();
+    let round = Arc::new(Round::new(feed.latest().unwrap(), Arc::new(list)));
+    helper.ask(&round, 21);
+    helper.ask(&round, 10);
+    clients.iter_mut().for_each(|(_, client)| read_frames(client, &feed, 1));
+    assert!(round.take().is_none());
+    drop(helpers);
 }
 
 /// Serves one client of `cast` on a new thread while the calling thread runs `be_client` with the client's socket and its

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mapcast::{DEFAULT_MAX_FRAME, Format};
+use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread::{self, JoinHandle};
 
+use super::SendMode;
 use super::helper::start_helpers;
 use super::publisher::start_publishers;
 use super::subscribers::{ClientSubscription, Subscribers};
 use crate::client::{ClientSender, Pipe, assert_forward, flush, wait_out};
 use crate::clock::{self, Instant};
 use crate::feed::Feed;
-use crate::threads::{Notifier, Threads, WakeReason, WorkerThread};
+use crate::frame_sender::FirstFrame;
+use crate::threads::{Notifier, Threads, WakeReason, WorkerThread, waker};
 
 /// Changes that are published.
 const CHANGES: u64 = 2;
@@ -36,8 +39,14 @@ impl Cast {
         Arc::new(Self { feed, subscribers: Subscribers::new(interval) })
     }
 
+    /// Starts publishers, in some schedules with batches and in others without.
     fn start_publishers(&self) -> Vec<WorkerThread> {
-        start_publishers(&Threads::default(), &self.feed, &self.subscribers).unwrap()
+        start_publishers(&Threads::default(), &self.feed, &self.subscribers, some_mode()).unwrap()
+    }
+
+    /// Starts helpers that send to shards of any size.
+    fn start_helpers(&self) -> Vec<WorkerThread> {
+        start_helpers(&Threads::default(), &self.feed, &self.subscribers, &(0..=10), some_mode()).unwrap()
     }
 
     /// Publishes the versions as maps, one after the other.
@@ -63,6 +72,10 @@ impl Cast {
     }
 }
 
+fn some_mode() -> SendMode {
+    if thread_rng().gen_bool(0.5) { SendMode::Batch } else { SendMode::Plain }
+}
+
 /// A client with room for every frame, whose thread is the calling one.
 fn client() -> Arc<ClientSender> {
     Arc::new(ClientSender::new(Pipe::with_room(1000), Notifier::for_current_thread()))
@@ -73,28 +86,87 @@ fn wait_last_change(sender: &ClientSender) {
     sender.socket().wait_end(CHANGES.to_string().as_bytes());
 }
 
-/// A client that comes before, while or after changes are published and sent, by a publisher and its helper, has the last
-/// change in the end, and none twice or backwards. If no thread sends it, the client waits for ever: a deadlock.
-pub(crate) fn subscribe_against_publish() {
-    clock::start(0);
-    let cast = Cast::new(NEVER);
-    let publishers = cast.start_publishers();
-    let helpers = start_helpers(&Threads::default(), &cast.feed, &cast.subscribers, &(1..=10)).unwrap();
-    let (source, sender) = (cast.publish_all(), client());
+/// Serves `sender`, whose last change is awaited by another thread, and checks what it was sent.
+fn serve_until_last_change(cast: &Cast, sender: &Arc<ClientSender>) {
     let stopper = {
-        let sender = Arc::clone(&sender);
+        let sender = Arc::clone(sender);
         thread::spawn(move || {
             wait_last_change(&sender);
             sender.notifier().notify(WakeReason::Stop);
         })
     };
-    let subscription = cast.subscribers.subscribe(&sender);
-    cast.serve(&sender, &subscription);
+    let subscription = cast.subscribers.subscribe(sender);
+    cast.serve(sender, &subscription);
     drop(subscription);
-    source.join().unwrap();
     stopper.join().unwrap();
-    drop((publishers, helpers));
     assert_forward(&sender.socket().versions());
+}
+
+/// A client that comes before, while or after changes are published and sent has the last change in the end, and none twice
+/// or backwards. If no thread sends it, the client waits for ever: a deadlock.
+pub(crate) fn subscribe_against_publish() {
+    clock::start(0);
+    let cast = Cast::new(NEVER);
+    let threads = (cast.start_publishers(), cast.start_helpers());
+    let source = cast.publish_all();
+    serve_until_last_change(&cast, &client());
+    source.join().unwrap();
+    drop(threads);
+}
+
+/// The same for a client whose first frame was sent, whole or in part, before it had a thread.
+pub(crate) fn first_frame_against_publish() {
+    clock::start(0);
+    let cast = Cast::new(NEVER);
+    let publishers = cast.start_publishers();
+    let source = cast.publish_all();
+    let pipe = Pipe::with_room(thread_rng().gen_range(0..20));
+    let first = cast.feed.latest().and_then(|latest| FirstFrame::send(&pipe, latest.frame.clone(), latest.version));
+    pipe.make_room(1000);
+    let notifier = Notifier::for_current_thread();
+    let sender = match first {
+        Some(first) => ClientSender::with_first(pipe, notifier, first),
+        None => ClientSender::new(pipe, notifier),
+    };
+    serve_until_last_change(&cast, &Arc::new(sender));
+    source.join().unwrap();
+    drop(publishers);
+}
+
+/// The same without publishers: the feed wakes the client's own thread.
+pub(crate) fn subscribe_against_publish_by_thread() {
+    clock::start(0);
+    let cast = Cast::new(NEVER);
+    let (source, sender) = (cast.publish_all(), client());
+    let changes = cast.feed.subscribe(waker(&sender, WakeReason::Update));
+    serve_until_last_change(&cast, &sender);
+    drop(changes);
+    source.join().unwrap();
+}
+
+/// Three clients, two of them in one batch, have the last change in the end, although one of them is slow.
+pub(crate) fn publish_to_several_against_slow_write() {
+    clock::start(0);
+    let cast = Cast::new(NEVER);
+    let threads = (cast.start_publishers(), cast.start_helpers());
+    let clients: Vec<_> = [1000, 3, 1000]
+        .map(|room| {
+            let cast = Arc::clone(&cast);
+            thread::spawn(move || {
+                let sender = Arc::new(ClientSender::new(Pipe::with_room(room), Notifier::for_current_thread()));
+                let reader = {
+                    let sender = Arc::clone(&sender);
+                    thread::spawn(move || (0..6).for_each(|_| sender.socket().make_room(10)))
+                };
+                serve_until_last_change(&cast, &sender);
+                reader.join().unwrap();
+            })
+        })
+        .into();
+    let source = cast.publish_all();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    source.join().unwrap();
+    drop(threads);
 }
 
 /// A publisher that is stopped, before, while or after it sends, notifies each client's thread, which then sends what the
