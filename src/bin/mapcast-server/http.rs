@@ -71,8 +71,8 @@ impl HttpArgs {
         self.http_token_file.is_some()
     }
 
-    /// Resolves names and opens files. Returns `None` without `--http`. The caller sets the state, the source, the log's counter
-    /// and the threads.
+    /// Resolves names and opens files. Returns `None` without `--http`. The caller sets the state, the source, the ports of the
+    /// map, the log's counter and the threads.
     pub(crate) fn into_task(
         self,
         interval: Duration,
@@ -91,6 +91,7 @@ impl HttpArgs {
             token: self.http_token_file.map(TokenFile::open).transpose()?,
             state: None,
             source: None,
+            map_ports: Vec::new(),
             dropped_log_lines: None,
             threads: Threads::default(),
         };

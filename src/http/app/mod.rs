@@ -81,6 +81,7 @@ impl App {
             interval: config.interval,
             is_writable: writer.is_some(),
             source: config.source,
+            map_ports: config.map_ports,
             dropped_log_lines: config.dropped_log_lines,
             threads: config.threads,
             stop,

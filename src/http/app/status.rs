@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::config::ShownSource;
+use super::config::{MapPort, ShownSource};
 use super::rendering::Rendering;
 use super::telemetry::Telemetry;
 use super::unix_time::{millis, now_ms, since_epoch};
@@ -24,6 +24,7 @@ struct Status<'a> {
     format: &'static str,
     interval_ms: u64,
     writable: bool,
+    map_ports: &'a [MapPort],
     source: Option<SourceStatus<'a>>,
     map: Option<MapStatus<'a>>,
     connections: ConnectionTotals,
@@ -114,6 +115,7 @@ pub(super) fn status_json(telemetry: &Telemetry, rendering: Option<&Rendering>) 
         format: telemetry.feed.format().name(),
         interval_ms: millis(telemetry.interval),
         writable: telemetry.is_writable,
+        map_ports: &telemetry.map_ports,
         source: telemetry.source.as_ref().map(SourceStatus::from),
         map: rendering.map(|rendering| MapStatus {
             version: rendering.version,
