@@ -1,8 +1,11 @@
 //! The page in a browser.
 
+mod contrast;
+mod editing;
 mod pictures;
 mod sources;
 mod streams;
+mod table;
 mod tabs;
 
 use std::fmt::Write as _;

@@ -57,14 +57,15 @@
       await navigator.clipboard.writeText(text);
       return true;
     } catch {
-      const area = element("textarea", { readonly: "", "aria-hidden": "true" });
+      const area = element("textarea", { class: "clipboard", readonly: "", "aria-hidden": "true" });
       const focused = document.activeElement;
       area.value = text;
       document.body.append(area);
+      area.focus({ preventScroll: true });
       area.select();
       const isCopied = document.execCommand("copy");
       area.remove();
-      if (focused) focused.focus();
+      if (focused) focused.focus({ preventScroll: true });
       return isCopied;
     }
   }
