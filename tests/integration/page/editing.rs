@@ -47,7 +47,7 @@ impl Visit {
             json!(key)
         );
         self.browser.run(&format!("const head = {opened}; if (head.ariaExpanded !== 'true') head.click();"));
-        let button = format!("{opened}.closest('tr').nextSibling.querySelector('.{class}')");
+        let button = format!("{opened}.closest('tr').nextSibling?.querySelector('.{class}')");
         self.browser.wait(&button);
         self.browser.run(&format!("{button}.click()"));
     }

@@ -330,3 +330,23 @@ fn a_narrow_screen_has_no_horizontal_scroll() {
         assert_eq!(visit.browser.run("return document.documentElement.scrollWidth"), width);
     }
 }
+
+#[test]
+fn the_map_is_the_widest_part_and_begins_near_the_top() {
+    let Some((visit, _source)) = Visit::fed(r#"{"n": 1}"#) else { return };
+    let _client = visit.client();
+    visit.browser.wait("document.querySelectorAll('#rows tr').length === 1");
+    for (width, height, top) in [(390, 844, 211), (1200, 900, 225)] {
+        let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": true });
+        visit.browser.command("Emulation.setDeviceMetricsOverride", &screen);
+        visit.browser.wait(&format!("innerWidth === {width}"));
+        let found = visit.browser.run(
+            "const [map, clients] = ['map', 'clients'].map((id) => document.getElementById(id).getBoundingClientRect());
+             return [map.top, map.width / clients.width, map.top < clients.top];",
+        );
+        // A quarter of the screen's height.
+        assert!(found[0].as_f64().unwrap() < f64::from(top), "{width}: {found}");
+        assert!(width < 960 || found[1].as_f64().unwrap() > 1.4, "{found}");
+        assert_eq!(found[2], true);
+    }
+}

@@ -18,7 +18,7 @@
     if (tag) headers["If-Match"] = tag;
     try {
       const signal = AbortSignal.timeout(ANSWER_MS);
-      const response = await fetch(path, { method, headers, body, cache: "no-store", credentials: "omit", signal });
+      const response = await fetch(path, { method, headers, body, cache: "no-store", signal });
       return { code: response.status, tag: response.headers.get("ETag"), text: await response.text() };
     } catch {
       throw new Refused("The server does not answer: it is not known whether the change was made. Look at the map, then try again.");

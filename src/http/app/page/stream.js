@@ -87,6 +87,8 @@
 
   function takeStatus(news) {
     if (statuses.length > 0 && statuses[0].started_ms !== news.started_ms) statuses = [];
+    // The map may have come first, and be drawn without its buttons.
+    if (!status || status.writable !== news.writable) drawSoon(drawMap);
     status = news;
     statuses = statuses.filter((old) => news.uptime_ms - old.uptime_ms <= RATES_MS);
     statuses.push(news);
