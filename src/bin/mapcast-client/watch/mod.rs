@@ -189,7 +189,7 @@ fn key_action(event: &Event, target: KeyTarget) -> Option<KeyAction> {
     match (key.code, target) {
         (KeyCode::Char('c'), _) if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Interrupt),
         (KeyCode::Char('z'), _) if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Suspend),
-        (_, KeyTarget::Help) => Some(KeyAction::Help),
+        (_, KeyTarget::Help) | (KeyCode::Char('?'), KeyTarget::Map) => Some(KeyAction::Help),
         (KeyCode::Up, _) => Some(KeyAction::Scroll(Scroll::LineUp)),
         (KeyCode::Down, _) => Some(KeyAction::Scroll(Scroll::LineDown)),
         (KeyCode::PageUp, _) => Some(KeyAction::Scroll(Scroll::PageUp)),
@@ -202,10 +202,8 @@ fn key_action(event: &Event, target: KeyTarget) -> Option<KeyAction> {
         }
         (KeyCode::Backspace, KeyTarget::Filter) => Some(KeyAction::Filter(Edit::Delete)),
         (KeyCode::Enter, KeyTarget::Filter) => Some(KeyAction::Filter(Edit::Accept)),
-        (_, KeyTarget::Filter) => None,
         (KeyCode::Char('q'), KeyTarget::Map) => Some(KeyAction::Quit),
         (KeyCode::Char('/'), KeyTarget::Map) => Some(KeyAction::Filter(Edit::Begin)),
-        (KeyCode::Char('?'), KeyTarget::Map) => Some(KeyAction::Help),
         _ => None,
     }
 }
