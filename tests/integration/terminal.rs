@@ -7,8 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use mapcast::{Map, Value};
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
+use rustix::process::Signal;
 
+use crate::support::eventually;
 use crate::support::output::Output;
 use crate::support::program::{CLIENT, Program, SERVER, clean};
 use crate::support::server::MapServer;
@@ -109,4 +111,28 @@ fn maps_cannot_control_the_terminal() {
         );
         assert!(!shown.text().contains(|character| HIDDEN.contains(character)), "{output}");
     }
+}
+
+#[test]
+fn old_values_and_keys_cannot_control_a_watching_terminal() {
+    // Sets the title of a terminal; unlike a cleared screen, the client itself never does.
+    const TITLE: &str = "\u{1b}]0;title\u{7}";
+    let server = MapServer::start(Duration::from_hours(1));
+    let publish = |value: String| server.feed.publish(&Map::from([(TITLE.into(), Value::Text(value))])).unwrap();
+    publish(TITLE.to_owned());
+    let size = Winsize { ws_row: 12, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = openpty(Some(&size), None).unwrap();
+    let mut command = clean(CLIENT);
+    command.args(["--watch", "-f", "json", &server.running.addr.to_string()]).env("TERM", "xterm");
+    command.stdin(terminal.slave.try_clone().unwrap()).stdout(terminal.slave);
+    let client = Program::start(command);
+    let shown = Output::pump(Some(File::from(terminal.master)));
+    eventually("the map", || shown.text().contains("connected"));
+    publish(format!("{TITLE}2"));
+    eventually("the old value", || shown.text().contains("(was "));
+    client.signal(Signal::TERM);
+    client.finish().assert_exit(0);
+    let text = shown.text();
+    assert!(text.contains(r"\u{1b}]0;title\u{7}") && text.contains(r"(was "), "{text:?}");
+    assert!(!text.contains("\u{1b}]") && !text.contains('\u{7}'), "{text:?}");
 }

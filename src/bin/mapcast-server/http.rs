@@ -72,8 +72,8 @@ impl HttpArgs {
         self.http_token_file.is_some()
     }
 
-    /// Resolves names and opens files. Returns `None` without `--http`. The caller sets the state, the source, the log's counter
-    /// and the threads.
+    /// Resolves names and opens files. Returns `None` without `--http`. The caller sets the state, the source, the ports of the
+    /// map, the log's counter and the threads.
     pub(crate) fn into_task(
         self,
         interval: Duration,
@@ -94,6 +94,7 @@ impl HttpArgs {
             state: None,
             source: None,
             send: None,
+            map_ports: Vec::new(),
             dropped_log_lines: None,
             threads: Threads::default(),
         };

@@ -29,7 +29,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use mapcast::display::advice_suffix;
-use mapcast::http::ShownSource;
+use mapcast::http::{MapPort, ShownSource};
 use mapcast::server::Handle;
 use mapcast::source::Location;
 use mapcast::state::StateFile;
@@ -136,6 +136,9 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
                     |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(first.sink.health()) };
                 http.config.source = map.source.as_ref().map(shown);
                 http.config.send = Some(map.send);
+                let (format, tls) = (feed.format().name(), config.tls.is_some());
+                let ports = server.local_addrs().into_iter().map(|addr| MapPort { addr, format, tls });
+                http.config.map_ports = ports.collect();
                 http.config.state.clone_from(&state);
                 http.config.dropped_log_lines = Some(dropped);
                 http.config.threads = threads.clone();

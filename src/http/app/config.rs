@@ -35,6 +35,8 @@ pub struct Config {
     pub source: Option<ShownSource>,
     /// How the map is sent to the clients of the map's server, if it should be shown.
     pub send: Option<SendMode>,
+    /// The ports that send the map, if they should be shown.
+    pub map_ports: Vec<MapPort>,
     /// The number of log lines that the program has dropped, if it should be shown. The library only reads it.
     pub dropped_log_lines: Option<Arc<AtomicU64>>,
     /// The long-lived threads, including this service's own: `/livez` and `/readyz` report the stuck ones.
@@ -48,6 +50,17 @@ pub struct ShownSource {
     pub name: String,
     /// Its health.
     pub health: Arc<Health>,
+}
+
+/// A port that sends the map, as the service shows it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct MapPort {
+    /// The address that the map's server listens on.
+    pub addr: SocketAddr,
+    /// The name of the format.
+    pub format: &'static str,
+    /// Whether clients need TLS.
+    pub tls: bool,
 }
 
 /// Returns `text` if it is an origin, such as `https://app.example:8443`, or `*` for all origins.

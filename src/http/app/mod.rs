@@ -85,6 +85,7 @@ impl App {
             interval: config.interval,
             send: config.send,
             source: config.source,
+            map_ports: config.map_ports,
             dropped_log_lines: config.dropped_log_lines,
             threads: config.threads,
             stop,

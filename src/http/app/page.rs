@@ -4,8 +4,27 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
-/// The page: one file that loads nothing except its event stream.
-pub(super) const PAGE: &str = include_str!("page.html");
+/// The page: one response that loads nothing else. It requests its event stream and, to change the map, entries.
+///
+/// The scripts share one function's scope, so that they neither see nor define globals.
+pub(super) const PAGE: &str = concat!(
+    include_str!("page/head.html"),
+    "<style>\n",
+    include_str!("page/style.css"),
+    "</style>\n",
+    include_str!("page/body.html"),
+    "<script>\n\"use strict\";\n(() => {\n",
+    include_str!("page/format.js"),
+    include_str!("page/elements.js"),
+    include_str!("page/stream.js"),
+    include_str!("page/state.js"),
+    include_str!("page/entries.js"),
+    include_str!("page/changes.js"),
+    include_str!("page/editor.js"),
+    include_str!("page/clients.js"),
+    include_str!("page/start.js"),
+    "})();\n</script>\n</body>\n</html>\n",
+);
 
 /// Returns the Content-Security-Policy of `page`: the browser runs only its own inline scripts and styles, identified by their
 /// hashes, and connects only to this listener. Its icon is a `data:` URL. No other page may frame it (clickjacking).

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::config::ShownSource;
+use super::config::{MapPort, ShownSource};
 use super::rendering::Rendering;
 use super::telemetry::Telemetry;
 use super::unix_time::{millis, now_ms, since_epoch};
@@ -28,6 +28,7 @@ struct Status<'a> {
     /// How the map is sent: `thread`, `plain` or `batch`.
     send: Option<String>,
     writable: bool,
+    map_ports: &'a [MapPort],
     /// `None` if the map is fixed, or changes over HTTP.
     source: Option<SourceStatus<'a>>,
     /// `None` before the first map, or if JSON cannot represent it.
@@ -123,6 +124,7 @@ pub(super) fn status_json(telemetry: &Telemetry, is_writable: bool, rendering: O
         interval_ms: millis(telemetry.interval),
         send: telemetry.send.map(|mode| mode.to_string()),
         writable: is_writable,
+        map_ports: &telemetry.map_ports,
         source: telemetry.source.as_ref().map(SourceStatus::from),
         map: rendering.map(|rendering| MapStatus {
             version: rendering.version,

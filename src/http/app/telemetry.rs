@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::clients::{ClientsSnapshot, SnapshotCache};
-use super::config::ShownSource;
+use super::config::{MapPort, ShownSource};
 use crate::feed::Feed;
 use crate::http::protocol::response::Code;
 use crate::service::{SendMode, ServerMonitor};
@@ -23,6 +23,7 @@ pub(super) struct Telemetry {
     pub(super) interval: Duration,
     pub(super) send: Option<SendMode>,
     pub(super) source: Option<ShownSource>,
+    pub(super) map_ports: Vec<MapPort>,
     pub(super) dropped_log_lines: Option<Arc<AtomicU64>>,
     pub(super) threads: Threads,
     /// The stop of the map's server.

@@ -123,13 +123,13 @@ fn the_screen_shows_the_map_and_highlights_changes() {
     screen.wait_text(&format!("{}, json: connected\n", server.running.addr));
     assert!(!screen.text(true).contains("\x1b[7m"));
     server.feed.publish(&two_entries(2)).unwrap();
-    screen.wait_text("* n      2\n");
+    screen.wait_text("* n      2  (was 1, ");
     let styled = screen.text(true);
     assert!(styled.contains("\x1b[7m* n      2"), "{styled:?}");
     assert!(!styled.contains("\x1b[7m  quiet"), "{styled:?}");
-    screen.wait_text("| 2 frames | 1 changes |");
+    screen.wait_text("| 1 change | 2 frames, ");
     // The highlight ends by itself.
-    screen.wait_text("  n      2\n");
+    screen.wait_text("  n      2  (was 1, ");
     assert_eq!(screen.tmux(&["display", "-p", "#{alternate_on} #{cursor_flag}"]), "1 0\n");
     screen.press("q");
     screen.assert_restored(0);
@@ -177,6 +177,33 @@ fn a_larger_map_is_scrolled_and_a_resize_is_noticed() {
 }
 
 #[test]
+fn keys_filter_the_map_and_show_the_help() {
+    let server = MapServer::start(Duration::from_mins(1));
+    server.feed.publish(&(0..30).map(|number| (number.into(), Value::from("x"))).collect::<Map>()).unwrap();
+    let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
+    screen.wait_text("1 to 8 of 30 entries");
+    screen.press("?");
+    screen.wait_text("filter by key or value");
+    screen.press("q");
+    screen.wait_text("1 to 8 of 30 entries");
+    screen.press("/");
+    screen.wait_text("filter: _");
+    // A character of the filter.
+    screen.press("q");
+    screen.wait_text("filter: q_");
+    screen.press("BSpace");
+    screen.press("2");
+    screen.press("9");
+    screen.wait("one entry", |text| text.contains("  29  \"x\"\n") && !text.contains("  28  "));
+    screen.press("Enter");
+    screen.wait_text("1 of 30 entries with \"29\"");
+    screen.press("Escape");
+    screen.wait_text("1 to 8 of 30 entries");
+    screen.press("q");
+    screen.assert_restored(0);
+}
+
+#[test]
 fn a_peers_control_characters_are_escaped() {
     let server = MapServer::start(Duration::from_mins(1));
     let evil = "\x1b[2J\x1b[?1049l";
@@ -195,6 +222,8 @@ fn a_lost_connection_is_red_except_with_no_color() {
         screen.wait_text("json: connected");
         server.running.stop();
         screen.wait("the loss", |text| text.contains("connection lost") || text.contains("cannot connect"));
+        screen.wait_text("json: cut off ");
+        screen.wait_text(" s, next try in ");
         let styled = screen.text(true);
         assert_eq!(["\x1b[31m", "\x1b[38;5;9m", "\x1b[91m"].iter().any(|red| styled.contains(red)), red, "{styled:?}");
         screen.press("q");
@@ -237,7 +266,7 @@ fn a_suspended_client_restores_the_terminal() {
         assert_eq!(setting("before"), setting("during"));
         server.feed.publish(&numbered(1)).unwrap();
         fs::write(screen.directory.path().join("go"), "").unwrap();
-        screen.wait("the map again", |text| text.contains("  n  1\n") && !text.contains("stopped"));
+        screen.wait("the map again", |text| text.contains(" n  1  (was 0, ") && !text.contains("stopped"));
         screen.press("q");
         screen.assert_restored(0);
     }
@@ -250,7 +279,7 @@ fn a_client_without_a_shell_is_not_suspended() {
     screen.wait_text("  n  0\n");
     screen.press("C-z");
     server.feed.publish(&numbered(1)).unwrap();
-    screen.wait("the next map", |text| text.contains("n  1\n"));
+    screen.wait("the next map", |text| text.contains("n  1  (was 0, "));
     screen.press("q");
     screen.assert_restored(0);
 }

@@ -5,6 +5,7 @@ use std::net::Shutdown as Direction;
 
 use mapcast::Format;
 use rustix::process::Signal;
+use serde_json::json;
 
 use super::{Response, Site};
 use crate::support::eventually;
@@ -135,6 +136,8 @@ fn only_clients_of_the_map_are_listed() {
     let status = site.json("/status");
     assert_eq!((&status["connections"]["active"], &status["connections"]["served"]), (&3.into(), &3.into()));
     assert_eq!((&status["format"], &status["interval_ms"]), (&"bincode".into(), &60_000.into()));
+    let port = json!({ "addr": site.server.addr().to_string(), "format": "bincode", "tls": false });
+    assert_eq!(status["map_ports"], json!([port]));
     assert_eq!((&status["map"]["version"], &status["map"]["entries"]), (&1.into(), &4.into()));
     assert!(status["http"]["requests"].as_u64().unwrap() > 3);
 

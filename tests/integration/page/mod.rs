@@ -1,8 +1,11 @@
 //! The page in a browser.
 
+mod contrast;
+mod editing;
 mod pictures;
 mod sources;
 mod streams;
+mod table;
 mod tabs;
 
 use std::fmt::Write as _;
@@ -49,7 +52,7 @@ impl Visit {
     /// Returns the shown keys and values of the map.
     #[track_caller]
     fn entries(&self) -> Value {
-        self.browser.run("return [...document.querySelectorAll('#entries tr')].map((row) => [...row.cells].map((cell) => cell.textContent))")
+        self.browser.run("return [...document.querySelectorAll('#entries tr')].map((row) => [...row.cells].slice(0, 2).map((cell) => cell.textContent))")
     }
 
     /// Returns the shown cells of one column of the clients.
@@ -119,7 +122,7 @@ fn the_page_shows_the_map_with_its_version_size_and_age() {
     visit.browser.wait("document.querySelectorAll('#entries tr').length === 4");
     assert_eq!(visit.entries(), json!([["1", "Hola"], ["2", "Bienvenido"], ["3", "Al"], ["4", "Servidor"]]));
     assert!(visit.text("about").starts_with("version 1, 4 entries, "), "{}", visit.text("about"));
-    visit.browser.wait("/^, [1-9][0-9]* s old$/.test(document.getElementById('age').textContent)");
+    visit.browser.wait("/^, changed [1-9][0-9]* s ago$/.test(document.getElementById('age').textContent)");
     visit.browser.wait("document.getElementById('state').textContent.startsWith('live, up ')");
 }
 
@@ -194,7 +197,9 @@ fn the_page_reconnects_after_a_restart() {
 
     let page = visit.site.page.to_string();
     visit.site.server = Program::server(&["--set", "run=2", "--http", &page]);
-    visit.browser.wait("[...document.querySelectorAll('#entries tr')].some((row) => row.textContent === 'run2')");
+    visit
+        .browser
+        .wait("[...document.querySelectorAll('#entries tr')].some((row) => row.textContent.startsWith('run2'))");
     visit.wait_active(0);
     visit.browser.wait("document.getElementById('banner').hidden");
     // The line shows the history of the new server.
@@ -323,5 +328,25 @@ fn a_narrow_screen_has_no_horizontal_scroll() {
         );
         assert_eq!(wide, json!([]), "at {width}");
         assert_eq!(visit.browser.run("return document.documentElement.scrollWidth"), width);
+    }
+}
+
+#[test]
+fn the_map_is_the_widest_part_and_begins_near_the_top() {
+    let Some((visit, _source)) = Visit::fed(r#"{"n": 1}"#) else { return };
+    let _client = visit.client();
+    visit.browser.wait("document.querySelectorAll('#rows tr').length === 1");
+    for (width, height, top) in [(390, 844, 211), (1200, 900, 225)] {
+        let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": true });
+        visit.browser.command("Emulation.setDeviceMetricsOverride", &screen);
+        visit.browser.wait(&format!("innerWidth === {width}"));
+        let found = visit.browser.run(
+            "const [map, clients] = ['map', 'clients'].map((id) => document.getElementById(id).getBoundingClientRect());
+             return [map.top, map.width / clients.width, map.top < clients.top];",
+        );
+        // A quarter of the screen's height.
+        assert!(found[0].as_f64().unwrap() < f64::from(top), "{width}: {found}");
+        assert!(width < 960 || found[1].as_f64().unwrap() > 1.4, "{found}");
+        assert_eq!(found[2], true);
     }
 }

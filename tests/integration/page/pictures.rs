@@ -50,6 +50,9 @@ fn the_pictures_of_the_page() {
         thread::park_timeout(Duration::from_secs(second as u64).saturating_sub(begin.elapsed()));
     }
     visit.browser.wait("document.getElementById('active').textContent === '200' && document.getElementById('rows').rows.length === 200");
+    visit.browser.run(
+        "[...document.querySelectorAll('#entries button')].find((button) => button.textContent === 'regions').click()",
+    );
     for (scheme, name, second) in [("light", "page", seconds + 1), ("dark", "page-dark", seconds + 4)] {
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         visit.browser.command("Emulation.setEmulatedMedia", &media);

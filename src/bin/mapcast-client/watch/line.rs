@@ -54,6 +54,26 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     fitted
 }
 
+/// As [`fit`], with the cut in the middle: the end of a key or of an error distinguishes it.
+pub(super) fn fit_middle(text: &str, columns: usize) -> String {
+    let pieces: Vec<String> = text.chars().map(printable).collect();
+    if pieces.iter().map(|piece| piece.width()).sum::<usize>() <= columns {
+        return pieces.concat();
+    }
+    let Some(room) = columns.checked_sub(1) else { return String::new() };
+    let (mut tail, mut used) = (pieces.len(), 0);
+    while tail > 0 && used + pieces[tail - 1].width() <= room / 2 {
+        tail -= 1;
+        used += pieces[tail].width();
+    }
+    let (mut head, mut used) = (0, used);
+    while used + pieces[head].width() <= room {
+        used += pieces[head].width();
+        head += 1;
+    }
+    format!("{}…{}", pieces[..head].concat(), pieces[tail..].concat())
+}
+
 /// Escapes a character. Quotes and backslashes stay: values are JSON and are escaped already.
 fn printable(character: char) -> String {
     match character {
@@ -78,6 +98,18 @@ mod tests {
         for (columns, wanted) in [(1, "…"), (2, "…"), (3, "日…"), (4, "日…"), (5, "日本…"), (6, "日本語")]
         {
             assert_eq!(fit("日本語", columns), wanted, "{columns}");
+        }
+    }
+
+    #[test]
+    fn a_long_key_is_cut_in_the_middle() {
+        for (columns, wanted) in
+            [(0, ""), (1, "…"), (2, "s…"), (9, "sens…/001"), (15, "sensor/…one/001"), (99, "sensor/a/one/001")]
+        {
+            assert_eq!(fit_middle("sensor/a/one/001", columns), wanted, "{columns}");
+        }
+        for columns in 0..9 {
+            assert!(fit_middle("日本\x1b語日", columns).width() <= columns, "{columns}");
         }
     }
 

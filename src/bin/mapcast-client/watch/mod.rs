@@ -1,9 +1,12 @@
 //! `--watch`: the map on the whole screen, updated in place.
 
+mod filter;
+mod help;
 mod job;
 mod line;
 mod message;
 mod terminal;
+mod text;
 mod view;
 
 use std::io::{self, IsTerminal};
@@ -21,9 +24,10 @@ use mapcast::{Format, Shutdown};
 use crate::exit::Exit;
 use crate::selection::Selection;
 use crate::{stdout, timeout_hint};
+use filter::Edit;
 use message::Message;
 use terminal::Terminal;
-use view::{Scroll, View};
+use view::{KeyTarget, Scroll, View};
 
 pub(crate) use terminal::restore;
 
@@ -64,6 +68,9 @@ enum KeyAction {
     Interrupt,
     Suspend,
     Scroll(Scroll),
+    Filter(Edit),
+    /// Shows the help, or closes it.
+    Help,
 }
 
 /// Shows the maps of `follower` until it ends or the user quits, and restores the terminal. Writes to the terminal end
@@ -123,7 +130,7 @@ pub(crate) fn watch(
                         return how_it_ended(Err(stdout::write_error(error).into()), &view);
                     }
                 }
-                Message::Terminal(event) => match key_action(&event) {
+                Message::Terminal(event) => match key_action(&event, view.key_target()) {
                     Some(KeyAction::Quit) => {
                         shutdown.trigger();
                         return Ok(Exit::Done);
@@ -134,6 +141,8 @@ pub(crate) fn watch(
                     }
                     Some(KeyAction::Suspend) => job::suspend(),
                     Some(KeyAction::Scroll(scroll)) => view.scroll(scroll),
+                    Some(KeyAction::Filter(edit)) => view.edit_filter(edit),
+                    Some(KeyAction::Help) => view.toggle_help(),
                     // The new size is read before the next drawing.
                     None => {}
                 },
@@ -171,21 +180,30 @@ fn read_keys(messages: &SyncSender<Message>) {
     }
 }
 
-fn key_action(event: &Event) -> Option<KeyAction> {
+fn key_action(event: &Event, target: KeyTarget) -> Option<KeyAction> {
     let Event::Key(key) = event else { return None };
     if key.kind == KeyEventKind::Release {
         return None;
     }
-    match key.code {
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Interrupt),
-        KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Suspend),
-        KeyCode::Char('q') => Some(KeyAction::Quit),
-        KeyCode::Up => Some(KeyAction::Scroll(Scroll::LineUp)),
-        KeyCode::Down => Some(KeyAction::Scroll(Scroll::LineDown)),
-        KeyCode::PageUp => Some(KeyAction::Scroll(Scroll::PageUp)),
-        KeyCode::PageDown => Some(KeyAction::Scroll(Scroll::PageDown)),
-        KeyCode::Home => Some(KeyAction::Scroll(Scroll::Top)),
-        KeyCode::End => Some(KeyAction::Scroll(Scroll::Bottom)),
+    let is_command = key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
+    match (key.code, target) {
+        (KeyCode::Char('c'), _) if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Interrupt),
+        (KeyCode::Char('z'), _) if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Suspend),
+        (_, KeyTarget::Help) | (KeyCode::Char('?'), KeyTarget::Map) => Some(KeyAction::Help),
+        (KeyCode::Up, _) => Some(KeyAction::Scroll(Scroll::LineUp)),
+        (KeyCode::Down, _) => Some(KeyAction::Scroll(Scroll::LineDown)),
+        (KeyCode::PageUp, _) => Some(KeyAction::Scroll(Scroll::PageUp)),
+        (KeyCode::PageDown, _) => Some(KeyAction::Scroll(Scroll::PageDown)),
+        (KeyCode::Home, _) => Some(KeyAction::Scroll(Scroll::Top)),
+        (KeyCode::End, _) => Some(KeyAction::Scroll(Scroll::Bottom)),
+        (KeyCode::Esc, _) => Some(KeyAction::Filter(Edit::Clear)),
+        (KeyCode::Char(character), KeyTarget::Filter) if !is_command => {
+            Some(KeyAction::Filter(Edit::Insert(character)))
+        }
+        (KeyCode::Backspace, KeyTarget::Filter) => Some(KeyAction::Filter(Edit::Delete)),
+        (KeyCode::Enter, KeyTarget::Filter) => Some(KeyAction::Filter(Edit::Accept)),
+        (KeyCode::Char('q'), KeyTarget::Map) => Some(KeyAction::Quit),
+        (KeyCode::Char('/'), KeyTarget::Map) => Some(KeyAction::Filter(Edit::Begin)),
         _ => None,
     }
 }

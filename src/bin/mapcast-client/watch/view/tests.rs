@@ -19,12 +19,7 @@ fn the_first_screen_says_connecting() {
     let (mut view, now) = view();
     assert_eq!(
         text(&view.draw(now, 80, 24)),
-        [
-            "host:1, json: connecting",
-            "no frame yet | 0 frames | 0 changes | 0 reconnects | gap -, longest -",
-            "",
-            "0 entries; q quits"
-        ]
+        ["host:1, json: connecting", "no map yet", "", "0 entries; ? help, q quits"]
     );
 }
 
@@ -39,11 +34,11 @@ fn the_map_is_in_columns_with_its_age_and_gaps() {
         text(&view.draw(now + Duration::from_millis(8500), 80, 24)),
         [
             "host:1, json: connected",
-            "frame 1.5s ago | 3 frames | 0 changes | 0 reconnects | gap 2.0s, longest 5.0s",
+            "no change yet | 3 frames, 1.5 s ago | gap 2.0 s, longest 5.0 s",
             "",
             "  a     1",
             "  long  2",
-            "2 entries; q quits"
+            "2 entries; ? help, q quits"
         ][..]
     );
 }
@@ -55,11 +50,19 @@ fn changes_after_the_first_map_are_highlighted_for_3_s() {
     assert!(view.draw(now, 80, 24)[3..].iter().all(|line| line.style != Style::Highlighted));
     view.map_came(map(&[("added", 1), ("new value", 2), ("same", 1)]), now);
     let lines = view.draw(now + Duration::from_millis(2900), 80, 24);
-    assert_eq!(text(&lines)[3..7], ["+ added      1", "- gone       1", "* new value  2", "  same       1"]);
+    let shown = [
+        "+ added      1  (new, 2 s ago)",
+        "- gone       1  (removed, 2 s ago)",
+        "* new value  2  (was 1, 2 s ago)",
+        "  same       1",
+    ];
+    assert_eq!(text(&lines)[3..7], shown);
     let highlighted: Vec<bool> = lines[3..7].iter().map(|line| line.style == Style::Highlighted).collect();
     assert_eq!(highlighted, [true, true, true, false]);
-    let lines = view.draw(now + Duration::from_secs(3), 80, 24);
-    assert_eq!(text(&lines)[3..6], ["  added      1", "  new value  2", "  same       1"]);
+    assert_eq!(text(&lines)[7], "3 entries; ? help, q quits", "without the one that is gone");
+    let lines = view.draw(now + Duration::from_secs(200), 80, 24);
+    let shown = ["  added      1  (new, 3 min ago)", "  new value  2  (was 1, 3 min ago)", "  same       1"];
+    assert_eq!(text(&lines)[3..6], shown);
     assert!(lines[3..6].iter().all(|line| line.style == Style::Plain));
 }
 
@@ -69,8 +72,8 @@ fn an_entry_removed_and_added_again_is_marked_as_added() {
     for entries in [&[("a", 1)][..], &[], &[("a", 1)]] {
         view.map_came(map(entries), now);
     }
-    assert_eq!(text(&view.draw(now, 80, 24))[3], "+ a  1");
-    assert_eq!(text(&view.draw(now + HIGHLIGHT, 80, 24))[3], "  a  1");
+    assert_eq!(text(&view.draw(now, 80, 24))[3], "+ a  1  (new, 0 s ago)");
+    assert_eq!(text(&view.draw(now + HIGHLIGHT, 80, 24))[3], "  a  1  (new, 3 s ago)");
 }
 
 #[test]
@@ -92,16 +95,104 @@ fn a_change_after_the_cut_of_a_long_value_counts() {
 }
 
 #[test]
-fn a_lost_connection_shows_the_delay_and_is_then_counted() {
+fn a_lost_connection_shows_its_age_the_next_try_and_the_reason() {
     let (mut view, now) = view();
     let connected = Connectivity::Connected { peer: ([127, 0, 0, 1], 1).into() };
+    let lost = |reason: &str| Connectivity::Lost { reason: reason.to_owned(), retry_in: Duration::from_secs(2) };
+    view.map_came(map(&[("a", 1)]), now);
     view.connection_changed(connected.clone(), now);
-    let lost = Connectivity::Lost { reason: "closed".to_owned(), retry_in: Duration::from_secs(2) };
-    view.connection_changed(lost, now);
-    let lines = view.draw(now + Duration::from_millis(500), 80, 24);
-    assert_eq!((lines[0].text.as_str(), lines[0].style), ("host:1, json: closed; next attempt in 1.5s", Style::Error));
-    view.connection_changed(connected, now);
-    assert!(view.draw(now, 80, 24)[1].text.contains(" 1 reconnects "));
+    view.connection_changed(lost("closed"), now);
+    let reason = "cannot connect to 127.0.0.1:8080 (is the server running there?): Connection refused (os error 111)";
+    let later = now + Duration::from_secs(12);
+    view.connection_changed(lost(reason), later);
+    let lines = view.draw(later + Duration::from_millis(500), 80, 24);
+    assert_eq!(
+        text(&lines)[..3],
+        [
+            "host:1, json: cut off 12 s, next try in 2 s",
+            "cannot connect to 127.0.0.1:8080 (is the…re?): Connection refused (os error 111)",
+            "no change yet | 1 frame, 12.5 s ago",
+        ]
+    );
+    assert_eq!((lines[0].style, lines[1].style), (Style::Error, Style::Error));
+    view.connection_changed(connected, later);
+    let lines = view.draw(later, 80, 24);
+    assert_eq!(text(&lines)[..3], ["host:1, json: connected", "no change yet | 1 frame, 12.0 s ago | 1 reconnect", ""]);
+}
+
+#[test]
+fn the_age_of_the_last_change_and_singulars_are_shown() {
+    let (mut view, now) = view();
+    for (number, seconds) in [(1, 0), (2, 5)] {
+        view.map_came(map(&[("a", number)]), now + Duration::from_secs(seconds));
+    }
+    let lines = view.draw(now + Duration::from_secs(17), 80, 24);
+    assert_eq!(lines[1].text, "changed 12 s ago | 1 change | 2 frames, 12.0 s ago | gap 5.0 s, longest 5.0 s");
+    assert_eq!(lines[4].text, "1 entry; ? help, q quits");
+}
+
+#[test]
+fn a_long_value_leaves_room_for_the_old_one_except_when_narrow() {
+    let (mut view, now) = view();
+    for end in ["a", "b"] {
+        view.map_came(Map::from([("sensor/0001/temperature/degrees".into(), Value::Text("x".repeat(100) + end))]), now);
+    }
+    let line = |view: &mut View, width| view.draw(now, width, 24)[3].text.clone();
+    let key = "sensor/0001/temperature/degrees";
+    let old = "\"xxxxxxxxxxxxxxxxxx…";
+    assert_eq!(line(&mut view, 100), format!("* {key}  \"{}…  (was {old}, 0 s ago)", "x".repeat(26)));
+    assert_eq!(line(&mut view, 80), format!("* {key}  \"{}…  (0 s ago)", "x".repeat(32)));
+    assert_eq!(line(&mut view, 40), "* sensor/0…degrees  \"xxxxxxxxxxxxxxxxxx…");
+}
+
+#[test]
+fn a_filter_shows_matching_entries_and_their_number() {
+    let (mut view, now) = view();
+    view.map_came(map(&[("alpha", 1), ("beta", 22), ("gamma", 2)]), now);
+    view.edit_filter(Edit::Begin);
+    view.edit_filter(Edit::Insert('2'));
+    assert_eq!(view.key_target(), KeyTarget::Filter);
+    let lines = view.draw(now, 80, 24);
+    assert_eq!(text(&lines)[3..], ["  beta   22", "  gamma  2", "filter: 2_ (Enter keeps it, Esc removes it)"]);
+    view.edit_filter(Edit::Accept);
+    assert_eq!(view.key_target(), KeyTarget::Map);
+    assert_eq!(view.draw(now, 80, 24)[5].text, "2 of 3 entries with \"2\"; ? help, q quits");
+    view.edit_filter(Edit::Clear);
+    assert_eq!(view.draw(now, 80, 24).len(), 7);
+}
+
+#[test]
+fn the_help_replaces_the_entries_and_fits_a_small_terminal() {
+    let (mut view, now) = view();
+    view.map_came(map(&[("alpha", 1)]), now);
+    view.toggle_help();
+    assert_eq!(view.key_target(), KeyTarget::Help);
+    let lines = view.draw(now, 80, 12);
+    assert!(lines.len() <= 12 && lines.iter().all(|line| !line.text.contains('…')), "{lines:?}");
+    assert!(lines[4].text.starts_with("  /  ") && !text(&lines).contains(&"  alpha  1"));
+    view.toggle_help();
+    assert_eq!(view.draw(now, 80, 24)[3].text, "  alpha  1");
+}
+
+#[test]
+fn a_change_outside_of_the_screen_is_counted_in_the_last_line() {
+    let (mut view, now) = view();
+    let numbered = |changed: &[i64]| -> Map {
+        (0..30).map(|number| (Key::Int(number), Value::Int(i64::from(changed.contains(&number))))).collect()
+    };
+    view.map_came(numbered(&[]), now);
+    view.map_came(numbered(&[0, 1, 20]), now);
+    let foot = |view: &mut View, now| {
+        let line = view.draw(now, 80, 14).pop().unwrap();
+        (line.text, line.style)
+    };
+    let entries = "… 20 more: 1 to 10 of 30 entries; arrows, PgUp, PgDn; ? help, q quits";
+    let changed = "1 changed below; … 20 more: 1 to 10 of 30 entries; ? help, q quits";
+    assert_eq!(foot(&mut view, now), (changed.to_owned(), Style::Strong));
+    view.scroll(Scroll::Bottom);
+    assert!(foot(&mut view, now).0.starts_with("2 changed above; … 20 more: 21 to 30 of 30 entries;"));
+    view.scroll(Scroll::Top);
+    assert_eq!(foot(&mut view, now + HIGHLIGHT), (entries.to_owned(), Style::Faint));
 }
 
 #[test]
@@ -113,7 +204,7 @@ fn a_large_map_is_scrolled_and_the_rest_is_counted() {
         assert_eq!(lines.len(), 14);
         (lines[3].text.trim().to_owned(), lines[13].text.clone())
     };
-    let foot = "… 40 more: 1 to 10 of 50 entries; arrows, PgUp, PgDn; q quits";
+    let foot = "… 40 more: 1 to 10 of 50 entries; arrows, PgUp, PgDn; ? help, q quits";
     assert_eq!(shown(&mut view), ("0   null".to_owned(), foot.to_owned()));
     for (scroll, first) in [
         (Scroll::LineDown, "1"),
@@ -135,7 +226,13 @@ fn a_large_map_is_scrolled_and_the_rest_is_counted() {
 fn the_screen_never_exceeds_the_terminal() {
     let (mut view, now) = view();
     let wide = Map::from([("日本語\x1b[2J".repeat(20).into(), Value::Text("日本語\x1b[2J\n".repeat(50)))]);
-    view.map_came(wide, now);
+    let changed = wide.keys().map(|key| (key.clone(), Value::Text("\x1b[2J".to_owned()))).collect();
+    for map in [wide, changed] {
+        view.map_came(map, now);
+    }
+    view.edit_filter(Edit::Begin);
+    view.edit_filter(Edit::Insert('J'));
+    view.edit_filter(Edit::Accept);
     let reason = "\x1b]0;title\x07".to_owned();
     view.connection_changed(Connectivity::Lost { reason, retry_in: Duration::ZERO }, now);
     for (width, height) in [(0, 0), (1, 1), (7, 3), (20, 5), (80, 24)] {

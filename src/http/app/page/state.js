@@ -1,0 +1,136 @@
+  // ---- The state of the connection, of the source, and the counters ----
+  function drawState() {
+    const cut = isCut();
+    const live = isLive();
+    const isStopping = live && status.stopping;
+    const problem = live && !isStopping && status.source ? status.source.problem : null;
+    const slow = live && !isStopping && !problem ? status.connections.slow : 0;
+    const classes = byId("state").classList;
+    document.body.classList.toggle("cut", cut);
+    document.body.classList.toggle("stale", cut || (isPaused && status !== null));
+    classes.toggle("live", live && !isStopping && !problem && slow === 0);
+    classes.toggle("slow", slow > 0);
+    classes.toggle("down", Boolean(problem));
+    byId("banner").classList.toggle("down", Boolean(problem));
+    byId("banner").hidden = !cut && !isStopping && !problem;
+    if (cut) {
+      say("state", "cut off");
+      say("trouble", `Cut off since ${clock.format(heardTime)}.`);
+      say("remedy", status ? "The page shows the data of that time. Reconnecting…" : "The server does not respond. Reconnecting…");
+      say("lasting", `(${duration(performance.now() - heardAt)})`);
+    } else if (isStopping) {
+      say("state", "stopping");
+      say("trouble", "The server is stopping.");
+      say("remedy", `It waits for ${count(status.connections.active, "client")} to receive their last map.`);
+      say("lasting", "");
+    } else if (isPaused) {
+      say("state", source ? "connecting" : "paused");
+    } else if (problem) {
+      say("state", "source down");
+      say("trouble", `The source has been down since ${moment(status.source.down_since_ms)}.`);
+      say("remedy", `${problem}. ${status.map ? "Clients keep the last good map." : "There is no map yet: clients wait."}`);
+      say("lasting", `(${duration(status.now_ms - status.source.down_since_ms)})`);
+    } else if (status) {
+      say("state", slow > 0 ? `live, ${count(slow, "slow client")}` : `live, up ${duration(status.uptime_ms)}`);
+    }
+    if (status) byId("state").title = `The server runs since ${exact.format(status.started_ms)}`;
+    drawSource(live);
+  }
+
+  // The source of the map. Its health is shown only if it is known now.
+  function drawSource(live) {
+    if (!status) return;
+    const { source, writable } = status;
+    const line = byId("source");
+    line.className = `note ${live && source ? (source.problem ? "down" : source.up ? "up" : "") : ""}`.trim();
+    line.title = "";
+    if (!source) return say("source", `Source: ${writable ? "changes over HTTP" : "built in, never changes"}`);
+    const last = source.last_success_ms;
+    if (last) line.title = `Last data: ${exact.format(last)}`;
+    const named = `Source: ${source.name === "-" ? "standard input" : source.name}`;
+    if (!live) return say("source", named);
+    if (source.problem) return say("source", `${named}, down since ${moment(source.down_since_ms)}`);
+    say("source", source.up ? `${named}, ok, last data ${moment(last)}` : `${named}, no data yet`);
+  }
+
+  function drawFigures() {
+    const { connections, sent } = status;
+    const [first, last] = [statuses[0], statuses[statuses.length - 1]];
+    const seconds = (last.uptime_ms - first.uptime_ms) / 1000;
+    const rate = (of) => (seconds > 0 ? (last.sent[of] - first.sent[of]) / seconds : 0);
+    say("server", location.host);
+    say("active", whole.format(connections.active));
+    const refused = connections.refused > 0 ? `, ${whole.format(connections.refused)} refused` : "";
+    say("served", `${whole.format(connections.served)} served${refused}`);
+    byId("served").title = `At most ${whole.format(connections.max)} at once`;
+    say("frames", rate("frames") < 100 ? precise.format(rate("frames")) : whole.format(rate("frames")));
+    say("frames-note", `${whole.format(sent.frames)} in all`);
+    say("bytes", size(rate("bytes")));
+    say("bytes-note", `${size(sent.bytes)} in all`);
+    say("slow", connections.slow > 0 ? whole.format(connections.slow) : "none");
+    say("skipped", sent.skipped > 0 ? `${count(sent.skipped, "change")} skipped` : "");
+    byId("slow").classList.toggle("caution", connections.slow > 0);
+    say("program", `mapcast ${status.program}, pid ${status.pid}, since ${moment(status.started_ms)}; ${describeCast()}.`);
+  }
+
+  function describeCast() {
+    const writable = status.writable ? ", writable with a token" : "";
+    return `the map as ${status.format} at least every ${interval(status.interval_ms)}${writable}`;
+  }
+
+  // ---- The line ----
+  const SPANS = [60, 300, COUNTS]; // possible widths of the line in seconds: shorter for a young server
+  let pointed = null; // the position of the pointer as a fraction of the plot's width
+
+  function drawLine() {
+    const span = SPANS.find((seconds) => counts.length <= seconds) || COUNTS;
+    const step = tickStep(Math.max(...counts, 0));
+    const top = step * Math.max(1, Math.ceil(Math.max(...counts, 0) / step));
+    // The newest count is at the right edge, each older one a second further left.
+    const x = (index) => 100 - ((counts.length - 1 - index) / (span - 1)) * 100;
+    const y = (active) => 100 - (active / top) * 100;
+    const line = counts.map((active, index) => `${x(index).toFixed(2)} ${y(active).toFixed(2)}`).join("L");
+    const ticks = Array.from({ length: Math.round(top / step) + 1 }, (_, index) => index * step);
+    byId("line").setAttribute("d", line && `M${line}`);
+    byId("area").setAttribute("d", line && `M${x(0).toFixed(2)} 100L${line}V100Z`);
+    byId("grid").setAttribute("d", ticks.map((tick) => `M0 ${y(tick)}H100`).join(""));
+    drawTicks(ticks, top);
+    say("begin", span === 60 ? "60 s ago" : `${span / 60} min ago`);
+    drawReadout(span);
+  }
+
+  // Returns the smallest of 1, 2, 5, 10, 20, … that fits into `most` at most twice.
+  function tickStep(most) {
+    const rough = Math.max(1, most / 2);
+    const unit = 10 ** Math.floor(Math.log10(rough));
+    return [1, 2, 5, 10].map((times) => times * unit).find((step) => step >= rough);
+  }
+
+  function drawTicks(ticks, top) {
+    const labels = byId("ticks");
+    while (labels.children.length > ticks.length) labels.lastChild.remove();
+    while (labels.children.length < ticks.length) labels.append(document.createElement("span"));
+    ticks.forEach((tick, index) => {
+      labels.children[index].style.bottom = `${(tick / top) * 100}%`;
+      write(labels.children[index], whole.format(tick));
+    });
+  }
+
+  function drawReadout(span) {
+    const ago = pointed === null ? null : Math.round((1 - pointed) * (span - 1));
+    const index = counts.length - 1 - ago;
+    const isShown = ago !== null && index >= 0 && index < counts.length;
+    byId("mark").hidden = !isShown;
+    if (isShown) {
+      byId("mark").style.left = `${(1 - ago / (span - 1)) * 100}%`;
+      return say("readout", `${count(counts[index], "client")} at ${clock.format(heardTime - ago * 1000)}`);
+    }
+    if (counts.length === 0) return say("readout", "");
+    say("readout", `least ${whole.format(Math.min(...counts))}, most ${whole.format(Math.max(...counts))}`);
+  }
+
+  function point(event) {
+    const { left, width } = byId("plot").getBoundingClientRect();
+    pointed = event.type === "pointerleave" ? null : Math.min(1, Math.max(0, (event.clientX - left) / width));
+    drawSoon(drawLine);
+  }

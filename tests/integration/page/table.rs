@@ -1,0 +1,180 @@
+//! The table of the map, and the list of changes.
+
+use std::io::Write as _;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::Visit;
+
+impl Visit {
+    /// Returns the shown keys of the map, in order.
+    #[track_caller]
+    fn keys(&self) -> Value {
+        self.browser.run("return [...document.querySelectorAll('#entries th')].map((cell) => cell.textContent)")
+    }
+
+    #[track_caller]
+    fn wait_keys(&self, keys: &[&str]) {
+        self.browser.wait(&format!(
+            "JSON.stringify([...document.querySelectorAll('#entries th')].map((cell) => cell.textContent)) === {}",
+            json!(json!(keys).to_string())
+        ));
+    }
+
+    #[track_caller]
+    fn sort_map_by(&self, column: usize) {
+        self.browser.run(&format!("document.querySelectorAll('#map thead button')[{column}].click()"));
+    }
+
+    /// Presses a key where the focus is.
+    #[track_caller]
+    fn press(&self, key: &str, text: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            let text = if kind == "keyDown" { text } else { "" };
+            let code = if key.len() > 1 { key } else { "" };
+            self.browser
+                .command("Input.dispatchKeyEvent", &json!({ "type": kind, "key": key, "code": code, "text": text }));
+        }
+    }
+}
+
+#[test]
+fn the_map_sorts_by_key_value_and_last_change() {
+    let Some((visit, mut source)) = Visit::fed(r#"{"a": 10, "b": 9, "c": "x"}"#) else { return };
+    visit.wait_keys(&["a", "b", "c"]);
+    visit.sort_map_by(0);
+    visit.wait_keys(&["c", "b", "a"]);
+    visit.sort_map_by(1);
+    visit.wait_keys(&["c", "b", "a"]);
+    visit.sort_map_by(1);
+    visit.wait_keys(&["a", "b", "c"]);
+    writeln!(source, r#"{{"a": 10, "b": 8, "c": "x"}}"#).expect("a server that reads");
+    visit.browser.wait("document.getElementById('entries').rows[1].cells[2].textContent.endsWith(' ago')");
+    visit.sort_map_by(2);
+    visit.wait_keys(&["b", "a", "c"]);
+    let sorted =
+        "[...document.querySelectorAll('#map th[aria-sort]')].map((head) => [head.textContent, head.ariaSort])";
+    assert_eq!(visit.browser.run(&format!("return {sorted}")), json!([["changed", "descending"]]));
+}
+
+#[test]
+fn the_filter_has_a_key_a_count_and_a_place_in_the_address() {
+    let Some((visit, mut source)) = Visit::fed(r#"{"alpha": 1, "beta": 2, "gamma": 3}"#) else { return };
+    visit.press("/", "/");
+    visit.browser.wait("document.activeElement.id === 'filter' && document.activeElement.value === ''");
+    // In the filter it is a character.
+    visit.press("/", "/");
+    visit.browser.wait("document.getElementById('filter').value === '/'");
+    visit.browser.wait("document.getElementById('hits').textContent === '0 hits'");
+    visit.browser.run(
+        "const filter = document.getElementById('filter');
+         filter.value = 'LP';
+         filter.dispatchEvent(new Event('input'));",
+    );
+    visit.wait_keys(&["alpha"]);
+    visit.browser.wait("document.getElementById('hits').textContent === '1 hit'");
+    visit.sort_map_by(0);
+    visit.browser.wait("location.hash === '#filter=LP&sort=-key'");
+    visit.browser.run("location.reload()");
+    visit.browser.wait("document.getElementById('filter').value === 'LP'");
+    visit.wait_keys(&["alpha"]);
+    // A changed address is obeyed.
+    visit.browser.run("location.hash = '#filter=a&sort=-key'");
+    visit.wait_keys(&["gamma", "beta", "alpha"]);
+    writeln!(source, r#"{{"alpha": 1}}"#).expect("a server that reads");
+    visit.wait_keys(&["alpha"]);
+}
+
+#[test]
+fn an_opened_entry_shows_the_whole_value_and_the_old_one() {
+    let Some((visit, mut source)) = Visit::fed(r#"{"<b>/x": {"n":1}, "t": "old"}"#) else { return };
+    let opened = format!(
+        r#"{{"<b>/x": {{"big":9223372036854775807,"list":["<img src=x>",[]],"s":"a,b:{{"}}, "t": "one\ntwo {}"}}"#,
+        "x".repeat(3000)
+    );
+    writeln!(source, "{opened}").expect("a server that reads");
+    visit.browser.wait("document.getElementById('entries').rows[1].cells[2].textContent.endsWith(' ago')");
+    visit.browser.run("document.querySelectorAll('#entries th button').forEach((button) => button.click())");
+    visit.browser.wait("document.querySelectorAll('.detail pre').length === 2");
+    let shown = |of: &str| {
+        visit
+            .browser
+            .run(&format!("return [...document.querySelectorAll('.detail {of}')].map((part) => part.textContent)"))
+    };
+    let values = shown("pre");
+    assert_eq!(
+        values[0],
+        "{\n  \"big\": 9223372036854775807,\n  \"list\": [\n    \"<img src=x>\",\n    []\n  ],\n  \"s\": \"a,b:{\"\n}"
+    );
+    assert_eq!(values[1], format!("one\ntwo {}", "x".repeat(3000)));
+    assert_eq!(shown("code")[0], format!("curl 'http://{}/map/%3Cb%3E%2Fx'", visit.site.page));
+    let notes = shown(".note");
+    assert!(notes[0].as_str().unwrap().ends_with(r#", before: {"n":1}"#), "{notes}");
+    assert!(notes[1].as_str().unwrap().starts_with("text, 3,008 characters, changed "), "{notes}");
+    assert_eq!(visit.browser.run("return document.querySelectorAll('img, #entries b').length"), 0);
+    // Closed again, with the keyboard.
+    visit.browser.run("document.querySelectorAll('#entries th button')[0].focus()");
+    visit.press("ArrowDown", "");
+    visit.press("Enter", "\r");
+    visit.browser.wait("document.querySelectorAll('.detail').length === 1");
+    assert_eq!(visit.browser.run("return document.querySelectorAll('#entries [tabindex=\"0\"]').length"), 1);
+}
+
+#[test]
+fn a_button_copies_the_value() {
+    let Some((visit, _source)) = Visit::fed(r#"{"t": "one\ntwo"}"#) else { return };
+    visit.browser.run("document.addEventListener('copy', () => { window.copied = getSelection().toString() || document.activeElement.value; });");
+    // As without TLS on another host: the page then copies a selection.
+    visit.browser.run("Object.defineProperty(navigator, 'clipboard', { value: undefined })");
+    visit.browser.run("document.querySelector('#entries th button').click()");
+    visit.browser.wait("document.querySelector('.detail .push')");
+    // A click of a user: browsers let no other script copy.
+    let click = json!({ "expression": "document.querySelector('.detail .push').click()", "userGesture": true });
+    visit.browser.command("Runtime.evaluate", &click);
+    visit.browser.wait("window.copied === 'one\\ntwo'");
+}
+
+#[test]
+fn keys_break_after_separators_only() {
+    let Some((visit, _source)) = Visit::fed(r#"{"sensor/0001/temperature_of.the-room": 1}"#) else { return };
+    let parts = "[...document.querySelector('#entries th bdi').childNodes].map((part) => part.textContent || 'wbr')";
+    let wanted = json!(["sensor/", "wbr", "0001/", "wbr", "temperature_", "wbr", "of.", "wbr", "the-", "wbr", "room"]);
+    assert_eq!(visit.browser.run(&format!("return {parts}")), wanted);
+    assert_eq!(visit.keys(), json!(["sensor/0001/temperature_of.the-room"]));
+}
+
+#[test]
+fn the_last_50_changes_are_listed_with_old_and_new_values() {
+    let Some((visit, mut source)) = Visit::fed(r#"{"n": 0, "t": "x"}"#) else { return };
+    assert!(visit.text("changes-note").starts_with("No change since "), "{}", visit.text("changes-note"));
+    let list = "[...document.querySelectorAll('#changes li > span')].map((change) => change.textContent)";
+    writeln!(source, r#"{{"n": 1, "<i>": "1"}}"#).expect("a server that reads");
+    visit.browser.wait("document.querySelectorAll('#changes li').length === 3");
+    let changes = visit.browser.run(&format!("return {list}"));
+    assert_eq!(changes, json!(["<i> added: 1", "n 0 → 1", "t removed: x"]));
+    for number in 2..60 {
+        writeln!(source, r#"{{"n": {number}, "<i>": "1"}}"#).expect("a server that reads");
+        visit
+            .browser
+            .wait(&format!("document.querySelector('#changes li > span').textContent.endsWith(' → {number}')"));
+    }
+    assert_eq!(visit.browser.run("return document.querySelectorAll('#changes li').length"), 50);
+    assert!(
+        visit.text("changes-note").starts_with("the last 50 of 61 changes since "),
+        "{}",
+        visit.text("changes-note")
+    );
+    assert_eq!(visit.browser.run("return document.querySelector('#changes time').title.includes('20')"), true);
+}
+
+#[test]
+fn a_page_shows_its_changes_also_after_the_server_stopped() {
+    let Some((visit, mut source)) = Visit::fed(r#"{"n": 0}"#) else { return };
+    writeln!(source, r#"{{"n": 1}}"#).expect("a server that reads");
+    visit.browser.wait("document.querySelectorAll('#changes li').length === 1");
+    visit.site.server.signal(Signal::STOP);
+    visit.browser.wait("document.body.classList.contains('cut')");
+    assert_eq!(visit.browser.run("return document.querySelectorAll('#changes li').length"), 1);
+    visit.site.server.signal(Signal::CONT);
+}
