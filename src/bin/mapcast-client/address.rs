@@ -22,6 +22,21 @@ pub(crate) struct AddressArgs {
     pub(crate) address: String,
 }
 
+/// The address of the server, for commands whose arguments are keys.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The server; the default port is 8080
+    #[arg(
+        short = 's',
+        long = "server",
+        value_name = "ADDR:PORT",
+        env = "MAPCAST_ADDRESS",
+        default_value = "127.0.0.1:8080",
+        value_parser = parse_address
+    )]
+    pub(crate) address: String,
+}
+
 /// Parses an address with or without a port, IPv6 with or without brackets. Returns `HOST:PORT`.
 fn parse_address(text: &str) -> Result<String, String> {
     let refused = || format!("\"{}\" is not an address; write HOST, HOST:PORT or [::1]:PORT", text.escape_debug());

@@ -14,6 +14,7 @@ use mapcast::{Format, display::units};
 
 use crate::address::AddressArgs;
 use crate::advice::advice;
+use crate::commands::{self, CommandArgs, get::GetArgs};
 use crate::conflicts;
 use crate::deliver::{self, DeliverArgs, DeliverConfig};
 use crate::duration::parse_nonzero;
@@ -53,12 +54,14 @@ pub(crate) enum Task {
     Echo { text: Option<String> },
     /// Print the greeting.
     Greet,
+    /// Read or change the map once, or describe the server.
+    Command(commands::Command),
 }
 
 impl Task {
     /// True if and only if the task is pointless once standard output has no reader.
     pub(crate) fn prints(&self) -> bool {
-        !matches!(self, Self::Watch { .. } | Self::Deliver { .. } | Self::Check)
+        !matches!(self, Self::Watch { .. } | Self::Deliver { .. } | Self::Check | Self::Command(_))
     }
 
     /// True if and only if signals are forwarded to another program.
@@ -81,6 +84,11 @@ pub(crate) fn parse() -> Config {
     config.unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
+/// Returns the definition of the command line.
+pub(crate) fn definition() -> clap::Command {
+    CommandLine::command()
+}
+
 fn command_line<I>(command: &mut clap::Command, words: I) -> Result<CommandLine, clap::Error>
 where
     I: IntoIterator,
@@ -96,6 +104,7 @@ where
     }
     reject_follow_options(command, &matches)?;
     reject_options_without_effect(&matches)?;
+    reject_tls_over_http(command, &matches)?;
     let line = CommandLine::from_arg_matches(&matches)?;
     Ok(CommandLine { may_mean_command: may_mean_command(&matches), ..line })
 }
@@ -146,6 +155,26 @@ enum Command {
         )]
         timeout: Duration,
     },
+    /// Print values of the current map, one line each; exit with code 5 if a KEY is missing
+    Get {
+        #[command(flatten)]
+        get: GetArgs,
+        #[command(flatten)]
+        frames: FrameArgs,
+        /// Exit with code 124 after this time
+        // Replaces the global option, which has no default.
+        #[arg(
+            short = 'W',
+            long,
+            value_name = "DURATION",
+            env = "MAPCAST_TIMEOUT",
+            default_value = "10s",
+            value_parser = parse_nonzero
+        )]
+        timeout: Duration,
+    },
+    #[command(flatten)]
+    Other(CommandArgs),
     /// Send TEXT or standard input to an echo server, half-close, and print what comes back
     Echo {
         #[command(flatten)]
@@ -270,7 +299,7 @@ impl CommandLine {
     /// Returns the longest time that the run may take, including the end of what it starts; `None` is no limit.
     fn longest_time(&self) -> Option<Duration> {
         match &self.command {
-            Some(Command::Check { timeout, .. }) => Some(*timeout),
+            Some(Command::Check { timeout, .. } | Command::Get { timeout, .. }) => Some(*timeout),
             Some(_) => self.common.timeout,
             None => Some(self.common.timeout?.saturating_add(self.follow.deliver.longest_end())),
         }
@@ -278,7 +307,7 @@ impl CommandLine {
 
     fn into_config(self) -> Result<Config, clap::Error> {
         let frames = match &self.command {
-            Some(Command::Check { frames, .. }) => frames,
+            Some(Command::Check { frames, .. } | Command::Get { frames, .. }) => frames,
             _ => &self.follow.frames,
         };
         let client = ClientConfig {
@@ -300,6 +329,15 @@ impl CommandLine {
                 // `check` prints a line of its own.
                 verbosity -= 1;
                 (address, Task::Check)
+            }
+            Some(Command::Get { get, timeout: own, .. }) => {
+                timeout = Some(own);
+                // `get` has no log of its connection.
+                verbosity -= 1;
+                (self.address, Task::Command(commands::Command::Get(get)))
+            }
+            Some(Command::Other(command)) => {
+                (self.address, Task::Command(command.into_command(self.common.connect_timeout)))
             }
             Some(Command::Echo { address, text }) => (address, Task::Echo { text }),
             Some(Command::Greet { address }) => (address, Task::Greet),
@@ -397,6 +435,20 @@ fn reject_options_without_effect(matches: &ArgMatches) -> Result<(), clap::Error
             let needed: Vec<String> = needed.iter().map(|id| option(id)).collect();
             return Err(conflict(&format!("{} has no effect without {}", option(idle), needed.join(" or "))));
         }
+    }
+    Ok(())
+}
+
+/// Rejects `--tls` for a command over HTTP, which would send the token unencrypted.
+fn reject_tls_over_http(command: &clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some((name, of_command)) = matches.subcommand() else { return Ok(()) };
+    let is_http =
+        command.find_subcommand(name).is_some_and(|command| command.get_arguments().any(|arg| arg.get_id() == "http"));
+    if is_http
+        && of_command.try_contains_id("tls").is_ok()
+        && of_command.value_source("tls") == Some(ValueSource::CommandLine)
+    {
+        return Err(conflict(&format!("'--tls' cannot be used with '{name}': HTTP is sent without TLS")));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use mapcast::client;
 use mapcast::frame;
 
 use crate::advice::advice;
+use crate::commands::http;
 use crate::selection::MissingKey;
 use crate::tls_options::TLS_OPTIONS;
 
@@ -44,6 +45,14 @@ impl Exit {
         }
         if error.is::<UsageError>() {
             return Self::Usage;
+        }
+        if let Some(error) = error.downcast_ref::<http::Error>() {
+            return match error {
+                http::Error::Connect { .. } => Self::NotConnected,
+                http::Error::TimedOut => Self::TimedOut,
+                http::Error::Stopped => Self::Interrupted,
+                _ => Self::Failed,
+            };
         }
         match error.downcast_ref::<client::Error>() {
             Some(client::Error::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => Self::Done,

@@ -6,6 +6,7 @@ mod address;
 mod advice;
 mod args;
 mod check;
+mod commands;
 mod conflicts;
 mod deliver;
 mod duration;
@@ -18,6 +19,8 @@ mod logging;
 #[path = "../common/packaged.rs"]
 mod packaged;
 mod print;
+mod raw_value;
+mod refusal;
 mod selection;
 #[path = "../common/signals.rs"]
 mod signals;
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
         let exit = Exit::of(&error);
         if !exit.is_quiet() {
             let hint = if may_mean_command && is_unknown_host(&error) {
-                "; the commands are check, echo and greet"
+                "; mapcast-client --help lists the commands"
             } else {
                 ""
             };
@@ -119,6 +122,10 @@ fn run_task(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> a
         Task::Check => {
             let is_verbose = config.verbosity > -2;
             return Ok(check::check(address, client.clone(), is_verbose, shutdown, deadline)?.into());
+        }
+        Task::Command(command) => {
+            let limits = commands::Limits { shutdown, deadline, verbosity: config.verbosity };
+            commands::run(command, client.clone(), args::definition(), limits)?;
         }
         Task::Echo { text } => {
             let input = match text {

@@ -1,6 +1,7 @@
 //! The client program against small scripted servers.
 
 mod check;
+mod commands;
 mod echo_greet;
 mod exec;
 mod exits;
