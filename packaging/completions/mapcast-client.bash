@@ -31,6 +31,9 @@ _mapcast__client() {
             mapcast__client,echo)
                 cmd="mapcast__client__subcmd__echo"
                 ;;
+            mapcast__client,edit)
+                cmd="mapcast__client__subcmd__edit"
+                ;;
             mapcast__client,get)
                 cmd="mapcast__client__subcmd__get"
                 ;;
@@ -61,6 +64,9 @@ _mapcast__client() {
             mapcast__client__subcmd__help,echo)
                 cmd="mapcast__client__subcmd__help__subcmd__echo"
                 ;;
+            mapcast__client__subcmd__help,edit)
+                cmd="mapcast__client__subcmd__help__subcmd__edit"
+                ;;
             mapcast__client__subcmd__help,get)
                 cmd="mapcast__client__subcmd__help__subcmd__get"
                 ;;
@@ -83,7 +89,7 @@ _mapcast__client() {
 
     case "${cmd}" in
         mapcast__client)
-            opts="-f -o -n -k -W -v -q -h -V --format --max-frame --watch --write --write-format --template --mode --exec --exec-timeout --splay --run --signal --kill-timeout --settle --settle-max --check --check-timeout --cache --output --prefix --count --changes-only --key --no-reconnect --wait --stale-after --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help --version check get set del status clients completions echo greet help"
+            opts="-f -o -n -k -W -v -q -h -V --format --max-frame --watch --write --write-format --template --mode --exec --exec-timeout --splay --run --signal --kill-timeout --settle --settle-max --check --check-timeout --cache --output --prefix --count --changes-only --key --no-reconnect --wait --stale-after --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help --version check get set del edit status clients completions echo greet help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -482,6 +488,56 @@ _mapcast__client() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        mapcast__subcmd__client__subcmd__edit)
+            opts="-W -v -q -h --http --token-file --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --http)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -W)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connect-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         mapcast__subcmd__client__subcmd__get)
             opts="-s -o -f -W -v -q -h --server --output --format --max-frame --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -595,7 +651,7 @@ _mapcast__client() {
             return 0
             ;;
         mapcast__subcmd__client__subcmd__help)
-            opts="check get set del status clients completions echo greet help"
+            opts="check get set del edit status clients completions echo greet help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -665,6 +721,20 @@ _mapcast__client() {
             return 0
             ;;
         mapcast__subcmd__client__subcmd__help__subcmd__echo)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mapcast__subcmd__client__subcmd__help__subcmd__edit)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -75,6 +75,7 @@ complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "check" -
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "get" -d 'Print values of the current map, one line each; exit with code 5 if a KEY is missing'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "set" -d 'Set entries, all in one change; needs a server with --http and --http-token-file'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "del" -d 'Remove entries, all in one change; exit with code 5 if one is missing'
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "edit" -d 'Edit the map, or one entry, as JSON in $VISUAL, $EDITOR or vi; --timeout limits each request'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "status" -d 'Print the server\'s status'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "clients" -d 'List the server\'s newest clients'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "completions" -d 'Print completions for a shell, to be read by it at its start'
@@ -141,6 +142,18 @@ complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand del" -l tl
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand del" -s v -l verbose -d 'Log more: -v debug, -vv trace; RUST_LOG takes precedence'
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand del" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand del" -s h -l help -d 'Print help'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -l http -d 'The address of the server\'s --http: http://HOST:PORT, or HOST:PORT. The default port is 80 after http://, and 8081 otherwise. Without TLS' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -l token-file -d 'File with the token of the server\'s --http-token-file' -r -F
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -s W -l timeout -d 'Exit with code 124 after this time [default: no limit]' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -l connect-timeout -d 'Time limit for resolving the server\'s name, and then for each of its addresses to answer' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -l tls-ca -d 'Trust the CA certificates in this PEM file instead of the system\'s' -r -F
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -l tls-name -d 'The name in the server\'s certificate [default: the host of the address]' -r
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -l tls-cert -d 'Present the client certificate in this PEM file to a server that requests one' -r -F
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -l tls-key -d 'Private key of the certificate: PEM, not encrypted' -r -F
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -l tls -d 'Encrypt, and trust the system\'s root certificates'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -s v -l verbose -d 'Log more: -v debug, -vv trace; RUST_LOG takes precedence'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand edit" -s h -l help -d 'Print help'
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand status" -l http -d 'The address of the server\'s --http: http://HOST:PORT, or HOST:PORT. The default port is 80 after http://, and 8081 otherwise. Without TLS' -r
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand status" -l token-file -d 'File with the token of the server\'s --http-token-file' -r -F
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand status" -s o -l output -d 'How to print it' -r -f -a "table\t'Aligned columns'
@@ -200,13 +213,14 @@ complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -l 
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -s v -l verbose -d 'Log more: -v debug, -vv trace; RUST_LOG takes precedence'
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand greet" -s h -l help -d 'Print help'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del status clients completions echo greet help" -f -a "check" -d 'Receive one map, print one line on standard error and exit: 0 if the map is good, within --timeout [default: 2s]'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del status clients completions echo greet help" -f -a "get" -d 'Print values of the current map, one line each; exit with code 5 if a KEY is missing'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del status clients completions echo greet help" -f -a "set" -d 'Set entries, all in one change; needs a server with --http and --http-token-file'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del status clients completions echo greet help" -f -a "del" -d 'Remove entries, all in one change; exit with code 5 if one is missing'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del status clients completions echo greet help" -f -a "status" -d 'Print the server\'s status'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del status clients completions echo greet help" -f -a "clients" -d 'List the server\'s newest clients'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del status clients completions echo greet help" -f -a "completions" -d 'Print completions for a shell, to be read by it at its start'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del status clients completions echo greet help" -f -a "echo" -d 'Send TEXT or standard input to an echo server, half-close, and print what comes back'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del status clients completions echo greet help" -f -a "greet" -d 'Print what a greeting server sends until it closes'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del status clients completions echo greet help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "check" -d 'Receive one map, print one line on standard error and exit: 0 if the map is good, within --timeout [default: 2s]'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "get" -d 'Print values of the current map, one line each; exit with code 5 if a KEY is missing'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "set" -d 'Set entries, all in one change; needs a server with --http and --http-token-file'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "del" -d 'Remove entries, all in one change; exit with code 5 if one is missing'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "edit" -d 'Edit the map, or one entry, as JSON in $VISUAL, $EDITOR or vi; --timeout limits each request'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "status" -d 'Print the server\'s status'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "clients" -d 'List the server\'s newest clients'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "completions" -d 'Print completions for a shell, to be read by it at its start'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "echo" -d 'Send TEXT or standard input to an echo server, half-close, and print what comes back'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "greet" -d 'Print what a greeting server sends until it closes'
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand help; and not __fish_seen_subcommand_from check get set del edit status clients completions echo greet help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -64,9 +64,13 @@ impl Task {
         !matches!(self, Self::Watch { .. } | Self::Deliver { .. } | Self::Check | Self::Command(_))
     }
 
-    /// True if and only if signals are forwarded to another program.
+    /// True if and only if signals are for another program: they are forwarded to it, or it shares the keyboard.
     pub(crate) fn forwards_signals(&self) -> bool {
-        matches!(self, Self::Deliver { deliver, .. } if deliver.forwards_signals())
+        match self {
+            Self::Deliver { deliver, .. } => deliver.forwards_signals(),
+            Self::Command(command) => command.shares_signals(),
+            _ => false,
+        }
     }
 }
 
@@ -300,6 +304,7 @@ impl CommandLine {
     fn longest_time(&self) -> Option<Duration> {
         match &self.command {
             Some(Command::Check { timeout, .. } | Command::Get { timeout, .. }) => Some(*timeout),
+            Some(Command::Other(command)) if command.is_interactive() => None,
             Some(_) => self.common.timeout,
             None => Some(self.common.timeout?.saturating_add(self.follow.deliver.longest_end())),
         }
@@ -337,7 +342,8 @@ impl CommandLine {
                 (self.address, Task::Command(commands::Command::Get(get)))
             }
             Some(Command::Other(command)) => {
-                (self.address, Task::Command(command.into_command(self.common.connect_timeout)))
+                timeout = timeout.filter(|_| !command.is_interactive());
+                (self.address, Task::Command(command.into_command(self.common.connect_timeout, self.common.timeout)))
             }
             Some(Command::Echo { address, text }) => (address, Task::Echo { text }),
             Some(Command::Greet { address }) => (address, Task::Greet),

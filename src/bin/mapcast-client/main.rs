@@ -5,7 +5,9 @@ mod address;
 #[path = "../common/advice.rs"]
 mod advice;
 mod args;
+mod changes;
 mod check;
+mod color;
 mod commands;
 mod conflicts;
 mod deliver;

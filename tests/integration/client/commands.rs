@@ -4,43 +4,10 @@ use std::fs;
 use std::net::TcpListener;
 
 use super::peer::{builtin_frame, closed_address, serve, serve_bytes};
-use crate::http::{Site, path, token};
-use crate::support::program::{Finished, Program};
+use super::written::Written;
+use crate::http::{Site, path};
+use crate::support::program::Program;
 use crate::support::reader::Reader;
-
-/// A server whose map is written over HTTP, and the file with its token.
-struct Written {
-    site: Site,
-    token: tempfile::NamedTempFile,
-}
-
-impl Written {
-    #[track_caller]
-    fn start() -> Self {
-        let (token, _) = token();
-        let site = Site::start(&["--http-token-file", path(&token), "--format", "json", "--interval", "60s"]);
-        Self { site, token }
-    }
-
-    /// Runs a command of the client over HTTP.
-    #[track_caller]
-    fn run(&self, args: &[&str]) -> Finished {
-        let (http, token) = (format!("http://{}", self.site.page), path(&self.token));
-        Program::client(&[&[args[0], "--http", &http, "--token-file", token], &args[1..]].concat()).finish()
-    }
-
-    /// Runs `get` on the map's port.
-    #[track_caller]
-    fn get(&self, args: &[&str]) -> Finished {
-        let address = self.site.server.addr().to_string();
-        Program::client(&[&["get", "-W", "1m", "-f", "json", "-s", &address], args].concat()).finish()
-    }
-
-    #[track_caller]
-    fn map(&self) -> String {
-        self.site.get("/map").body.trim_end().to_owned()
-    }
-}
 
 #[test]
 fn get_prints_values_paths_and_patterns() {

@@ -3,6 +3,7 @@
 mod check;
 mod commands;
 mod echo_greet;
+mod edit;
 mod exec;
 mod exits;
 mod failures;
@@ -17,3 +18,4 @@ mod settle_check;
 mod start;
 mod watch;
 mod write;
+mod written;

@@ -11,7 +11,7 @@ use mapcast::{Shutdown, frame};
 use super::url::Url;
 
 /// How long a request may take in total, with its response: 15 s. The server itself waits up to 10 s for its disk.
-const REQUEST_LIMIT: Duration = Duration::from_secs(15);
+pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// The longest head of a response: 64 KiB. The server's own have less than 1 KiB.
 const MAX_HEAD: usize = 64 * 1024;
@@ -29,6 +29,8 @@ pub(crate) struct HttpClient {
     pub(super) token: Option<String>,
     /// Limit for resolving the host, and then for each of its addresses to answer.
     pub(super) connect_timeout: Duration,
+    /// Limit for a request with its response.
+    pub(super) request_limit: Duration,
     /// When every request ends; `None` leaves the limit of a request alone.
     pub(super) deadline: Option<Instant>,
     pub(super) shutdown: Shutdown,
@@ -68,8 +70,8 @@ pub(crate) enum Error {
     #[error("http://{address} sends a response that cannot be read: {problem}")]
     Unreadable { address: String, problem: &'static str },
     /// The response is not complete in time.
-    #[error("no response from http://{address} within {}s; is the server or its disk stuck?", REQUEST_LIMIT.as_secs())]
-    NoResponse { address: String },
+    #[error("no response from http://{address} within {limit:?}; is the server or its disk stuck?")]
+    NoResponse { address: String, limit: Duration },
     /// The server refuses the request.
     #[error("{code}: {message}")]
     Refused { code: u16, message: String },
@@ -87,7 +89,7 @@ impl HttpClient {
     /// # Errors
     /// If there is no complete response in time. The server may have executed the request unless it is `Connect`.
     pub(super) fn send(&self, request: Request<'_>) -> Result<Response, Error> {
-        let limit = Instant::now() + REQUEST_LIMIT;
+        let limit = Instant::now() + self.request_limit;
         let until = self.deadline.map_or(limit, |deadline| deadline.min(limit));
         let mut stream = self.connect(until)?;
         self.write(&mut stream, &self.head(request), until)?;
@@ -177,7 +179,7 @@ impl HttpClient {
         let now = Instant::now();
         match until.saturating_duration_since(now) {
             Duration::ZERO if self.deadline.is_some_and(|deadline| deadline <= now) => Err(Error::TimedOut),
-            Duration::ZERO => Err(Error::NoResponse { address: self.url.authority() }),
+            Duration::ZERO => Err(Error::NoResponse { address: self.url.authority(), limit: self.request_limit }),
             left => Ok(left),
         }
     }
@@ -278,6 +280,7 @@ mod tests {
             url: parse_url("http://127.0.0.1:1/base").unwrap(),
             token: Some("secret".to_owned()),
             connect_timeout: Duration::from_secs(30),
+            request_limit: REQUEST_LIMIT,
             deadline,
             shutdown: Shutdown::new().unwrap(),
         }

@@ -4,6 +4,7 @@
 mod clients;
 mod completions;
 mod del;
+mod edit;
 mod entry;
 pub(crate) mod get;
 pub(crate) mod http;
@@ -28,7 +29,7 @@ use crate::logging;
 use crate::stdout::{Stdout, write_error};
 use entry::{Entry, parse_entry};
 use get::GetArgs;
-use http::HttpClient;
+use http::{HttpClient, REQUEST_LIMIT};
 use map_access::Summary;
 use url::{Url, parse_url};
 
@@ -50,6 +51,14 @@ pub(crate) enum CommandArgs {
         /// Keys as they are, without paths or patterns
         #[arg(value_name = "KEY", required = true, allow_hyphen_values = true)]
         keys: Vec<String>,
+    },
+    /// Edit the map, or one entry, as JSON in $VISUAL, $EDITOR or vi; --timeout limits each request
+    Edit {
+        #[command(flatten)]
+        http: HttpArgs,
+        /// The entry to edit; exit with code 5 if it is missing [default: the whole map]
+        #[arg(value_name = "KEY", allow_hyphen_values = true)]
+        key: Option<String>,
     },
     /// Print the server's status
     Status {
@@ -114,6 +123,7 @@ pub(crate) enum Command {
 pub(crate) struct HttpServer {
     args: HttpArgs,
     connect_timeout: Duration,
+    request_limit: Duration,
 }
 
 /// What is requested over HTTP.
@@ -121,6 +131,7 @@ pub(crate) struct HttpServer {
 pub(crate) enum HttpCommand {
     Set(Vec<Entry>),
     Del(Vec<String>),
+    Edit(Option<String>),
     Status(TableOutput),
     Clients(TableOutput, u64),
 }
@@ -135,29 +146,44 @@ pub(crate) struct Limits<'s> {
 }
 
 impl CommandArgs {
-    /// Returns what the command does.
-    pub(crate) fn into_command(self, connect_timeout: Duration) -> Command {
+    /// True if and only if the user decides when the command ends: `--timeout` limits its requests.
+    pub(crate) fn is_interactive(&self) -> bool {
+        matches!(self, Self::Edit { .. })
+    }
+
+    /// Returns what the command does. `timeout` is the value of `--timeout`.
+    pub(crate) fn into_command(self, connect_timeout: Duration, timeout: Option<Duration>) -> Command {
+        let request_limit =
+            timeout.filter(|_| self.is_interactive()).map_or(REQUEST_LIMIT, |limit| limit.min(REQUEST_LIMIT));
         let (args, request) = match self {
             Self::Set { http, entries } => (http, HttpCommand::Set(entries)),
             Self::Del { http, keys } => (http, HttpCommand::Del(keys)),
+            Self::Edit { http, key } => (http, HttpCommand::Edit(key)),
             Self::Status { http, output } => (http, HttpCommand::Status(output)),
             Self::Clients { http, output, limit } => (http, HttpCommand::Clients(output, limit)),
             Self::Completions { shell } => return Command::Completions(shell),
         };
-        Command::Http { server: HttpServer { args, connect_timeout }, request }
+        Command::Http { server: HttpServer { args, connect_timeout, request_limit }, request }
+    }
+}
+
+impl Command {
+    /// True if and only if another program gets the signals from the keyboard, while it runs.
+    pub(crate) fn shares_signals(&self) -> bool {
+        matches!(self, Self::Http { request: HttpCommand::Edit(_), .. })
     }
 }
 
 impl HttpServer {
     /// Returns a client with the token of its file.
     fn client(self, limits: Limits<'_>) -> anyhow::Result<HttpClient> {
-        let Self { args: HttpArgs { http: url, token_file }, connect_timeout } = self;
+        let Self { args: HttpArgs { http: url, token_file }, connect_timeout, request_limit } = self;
         let token = token_file.map(|path| token::read_token(&path)).transpose()?;
         if token.is_some() && !url.is_loopback() {
             log::warn!("the token is sent unencrypted to {}; use a tunnel, such as ssh -L", url.authority());
         }
         let (deadline, shutdown) = (limits.deadline, limits.shutdown.clone());
-        Ok(HttpClient { url, token, connect_timeout, deadline, shutdown })
+        Ok(HttpClient { url, token, connect_timeout, request_limit, deadline, shutdown })
     }
 }
 
@@ -178,6 +204,15 @@ pub(crate) fn run(
             match request {
                 HttpCommand::Set(entries) => return report(&set::set(&http, entries)?, limits),
                 HttpCommand::Del(keys) => return report(&del::del(&http, &keys)?, limits),
+                HttpCommand::Edit(key) => {
+                    return match edit::edit(&http, key, &mut out)? {
+                        Some(summary) => report(&summary, limits),
+                        None => {
+                            say("unchanged: nothing is written", limits);
+                            Ok(())
+                        }
+                    };
+                }
                 HttpCommand::Status(TableOutput::Json) => status::status_json(&http)?,
                 HttpCommand::Status(TableOutput::Table) => status::status_table(&http)?.into_bytes(),
                 HttpCommand::Clients(TableOutput::Json, limit) => clients::clients_json(&http, limit)?,
