@@ -89,7 +89,7 @@ _mapcast__client() {
 
     case "${cmd}" in
         mapcast__client)
-            opts="-f -o -n -k -W -v -q -h -V --format --max-frame --watch --write --write-format --template --mode --exec --exec-timeout --splay --run --signal --kill-timeout --settle --settle-max --check --check-timeout --cache --output --prefix --count --changes-only --key --no-reconnect --wait --stale-after --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help --version check get set del edit status clients completions echo greet help"
+            opts="-f -o -F -n -k -W -v -q -h -V --format --max-frame --watch --write --write-format --template --mode --exec --exec-timeout --splay --run --signal --kill-timeout --settle --settle-max --check --check-timeout --cache --output --line-format --timestamps --once --color --prefix --count --changes-only --key --no-reconnect --wait --stale-after --timeout --connect-timeout --tls --tls-ca --tls-name --tls-cert --tls-key --verbose --quiet --help --version check get set del edit status clients completions echo greet help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -168,11 +168,23 @@ _mapcast__client() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "json pretty text raw none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "json pretty text value diff raw none" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "json pretty text raw none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "json pretty text value diff raw none" -- "${cur}"))
+                    return 0
+                    ;;
+                --line-format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -F)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 --prefix)

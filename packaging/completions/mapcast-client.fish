@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mapcast_client_global_optspecs
-    string join \n f/format= max-frame= watch write= write-format= template= mode= exec= exec-timeout= splay= run= signal= kill-timeout= settle= settle-max= check= check-timeout= cache= o/output= prefix= n/count= changes-only k/key= no-reconnect wait= stale-after= W/timeout= connect-timeout= tls tls-ca= tls-name= tls-cert= tls-key= v/verbose q/quiet h/help V/version
+    string join \n f/format= max-frame= watch write= write-format= template= mode= exec= exec-timeout= splay= run= signal= kill-timeout= settle= settle-max= check= check-timeout= cache= o/output= F/line-format= timestamps once color= prefix= n/count= changes-only k/key= no-reconnect wait= stale-after= W/timeout= connect-timeout= tls tls-ca= tls-name= tls-cert= tls-key= v/verbose q/quiet h/help V/version
 end
 
 function __fish_mapcast_client_needs_command
@@ -50,8 +50,14 @@ complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l cache -d 
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s o -l output -d 'How to print a map' -r -f -a "json\t'One JSON object per line'
 pretty\t'JSON over several lines, indented'
 text\t'One KEY=VALUE line per entry'
+value\t'One line per value: text without quotes, JSON for all else'
+diff\t'One line per change of an entry: "~ key 1 -> 2", "+ key 1" or "- key"'
 raw\t'The payload as received, not decoded'
 none\t'Nothing; the payload is still decoded'"
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s F -l line-format -d 'Print a line in this form for each entry, with --output diff for each change: %k key, %v value, %j value as JSON, %n number of the map, %I time, %U Unix time, %c mark and %o old value of a change' -r
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l color -d 'When lines have colours; auto: on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l prefix -d 'Prefix each line with this text, to distinguish several clients in one terminal' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s n -l count -d 'Exit after N printed maps' -r
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s k -l key -d 'Print only this entry; may be repeated; exit with code 5 if it is missing' -r
@@ -64,6 +70,8 @@ complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-name 
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-cert -d 'Present the client certificate in this PEM file to a server that requests one' -r -F
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls-key -d 'Private key of the certificate: PEM, not encrypted' -r -F
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l watch -d 'Show the map on the whole screen and highlight changes; press q to quit. If standard output is not a terminal, or TERM is dumb or unset, print as with -o pretty'
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l timestamps -d 'Begin each line with the time, in UTC'
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l once -d 'Exit after one printed map, as --count 1 does'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l changes-only -d 'Print a map only if it differs from the previously printed one'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l no-reconnect -d 'Exit when the connection ends [default: reconnect after a random time up to 1s, doubling to 5s]'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -l tls -d 'Encrypt, and trust the system\'s root certificates'

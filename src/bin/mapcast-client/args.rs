@@ -18,6 +18,8 @@ use crate::commands::{self, CommandArgs, get::GetArgs};
 use crate::conflicts;
 use crate::deliver::{self, DeliverArgs, DeliverConfig};
 use crate::duration::parse_nonzero;
+use crate::line_args::LineArgs;
+use crate::line_format::LineFormat;
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
 use crate::timeout;
@@ -254,6 +256,8 @@ struct FollowArgs {
     /// How to print a map
     #[arg(short, long, env = "MAPCAST_OUTPUT", default_value = "json", value_enum)]
     output: Output,
+    #[command(flatten)]
+    lines: LineArgs,
     /// Prefix each line with this text, to distinguish several clients in one terminal
     #[arg(long, value_name = "TEXT", env = "MAPCAST_PREFIX", allow_hyphen_values = true)]
     prefix: Option<String>,
@@ -367,6 +371,17 @@ impl FollowArgs {
         if self.output == Output::Raw && self.prefix.is_some() {
             return Err(conflict("--prefix cannot be used with --output raw, which has no lines"));
         }
+        if self.output == Output::Raw && self.lines.timestamps {
+            return Err(conflict("--timestamps cannot be used with --output raw, which has no lines"));
+        }
+        let LineArgs { line_format, timestamps, once, color } = self.lines;
+        if self.output != Output::Diff && line_format.as_ref().is_some_and(LineFormat::needs_changes) {
+            return Err(conflict("%c and %o of --line-format need --output diff"));
+        }
+        if once && self.count.is_some() {
+            return Err(conflict("--once cannot be used with --count"));
+        }
+        let count = if once { Some(1) } else { self.count };
         let format = client.format;
         let wait = self.wait.unwrap_or_default();
         let (reconnect, stale_after) = (!self.no_reconnect, self.stale_after);
@@ -377,10 +392,13 @@ impl FollowArgs {
             if self.screen.watch {
                 return Err(conflict("--watch cannot be used with --write, --exec or --run"));
             }
-            if self.count.is_some() && deliver.forwards_signals() {
-                return Err(conflict("--count cannot be used with --run, which lasts as long as its program"));
+            if count.is_some() && deliver.forwards_signals() {
+                let option = if once { "--once" } else { "--count" };
+                return Err(conflict(&format!(
+                    "{option} cannot be used with --run, which lasts as long as its program"
+                )));
             }
-            return Ok(Task::Deliver { follow, selection, count: self.count, deliver });
+            return Ok(Task::Deliver { follow, selection, count, deliver });
         }
         if self.screen.watch && watch::can_draw() {
             return Ok(Task::Watch { follow, selection });
@@ -389,11 +407,14 @@ impl FollowArgs {
             output: if self.screen.watch { Output::Pretty } else { self.output },
             format,
             prefix: self.prefix.unwrap_or_default(),
+            timestamps,
+            line_format: line_format.filter(|_| !self.screen.watch),
+            palette: color.palette(),
             changes_only: self.changes_only,
             is_terminal: io::stdout().is_terminal(),
             selection,
         };
-        Ok(Task::Follow { follow, print, count: self.count })
+        Ok(Task::Follow { follow, print, count })
     }
 }
 
@@ -426,15 +447,21 @@ fn reject_options_without_effect(matches: &ArgMatches) -> Result<(), clap::Error
     let option = |id: &str| format!("'--{}'", id.replace('_', "-"));
     let any = |ids: &[&'static str]| ids.iter().copied().find(|id| matches.contains_id(id));
     let instead = if matches.get_flag("watch") { Some("watch") } else { any(&["write", "exec", "run"]) };
-    let lines: &[&str] = if instead == Some("watch") { &["count"] } else { &[] };
+    let lines: &[&str] = if instead == Some("watch") { &["count", "once"] } else { &[] };
     if let Some(instead) = instead
-        && let Some(stray) = [&["output", "prefix", "changes_only"], lines].concat().into_iter().find(|id| typed(id))
+        && let Some(stray) = [&["output", "prefix", "changes_only", "line_format", "timestamps"], lines]
+            .concat()
+            .into_iter()
+            .find(|id| typed(id))
     {
         return Err(conflict(&format!(
             "{} is for printed lines and cannot be used with {}",
             option(stray),
             option(instead)
         )));
+    }
+    if typed("output") && typed("line_format") && matches.get_one("output") != Some(&Output::Diff) {
+        return Err(conflict("'--line-format' cannot be used with '--output', except with '--output diff'"));
     }
     for (idle, needed) in deliver::REQUIRED_OPTIONS {
         if typed(idle) && any(needed).is_none() {

@@ -35,6 +35,15 @@ fn is_same(old: &Value, new: &Value) -> bool {
 }
 
 impl Change<'_> {
+    /// Returns `~` for a changed entry, `+` for an added and `-` for a removed one.
+    pub(crate) fn mark(&self) -> char {
+        match (self.old, self.new) {
+            (Some(_), Some(_)) => '~',
+            (None, _) => '+',
+            (_, None) => '-',
+        }
+    }
+
     /// Returns the change as one line without its end: `~ limit 10 -> 11`, `+ a 1` or `- b`.
     ///
     /// # Errors

@@ -15,6 +15,8 @@ mod duration;
 mod exit;
 mod hidden;
 mod leave;
+mod line_args;
+mod line_format;
 #[path = "../common/logging.rs"]
 mod logging;
 #[cfg(test)]

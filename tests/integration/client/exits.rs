@@ -106,6 +106,10 @@ fn a_typed_option_overrides_conflicting_variables() {
         (&["-n", "1", "--prefix", ""], "MAPCAST_WRITE", "/missing/x.json", BUILTIN_LINE),
         (&["-n", "1", "-k", "1"], "MAPCAST_OUTPUT", "raw", "{\"1\":\"Hola\"}\n"),
         (&["--run", "echo", "ran"], "MAPCAST_COUNT", "1", "ran\n"),
+        (&["--run", "echo", "ran"], "MAPCAST_ONCE", "true", "ran\n"),
+        (&["--once"], "MAPCAST_COUNT", "2", BUILTIN_LINE),
+        (&["--once", "-k", "1", "-F", "%v"], "MAPCAST_OUTPUT", "raw", "Hola\n"),
+        (&["--once", "-o", "json"], "MAPCAST_LINE_FORMAT", "%k", BUILTIN_LINE),
     ] {
         let args = [&[server.as_str()], args].concat();
         let client = Program::client_with(&args, |command| command.env(variable, value)).finish();

@@ -133,6 +133,26 @@ fn raw_output_rejects_keys_and_prefixes() {
 }
 
 #[test]
+fn the_form_of_lines_rejects_what_has_none() {
+    for (words, text) in [
+        (&["-F", "%k", "-o", "json"][..], "except with '--output diff'"),
+        (&["-F", "%c"], "need --output diff"),
+        (&["-F", "%x"], "unknown sequence"),
+        (&["--timestamps", "-o", "raw"], "which has no lines"),
+        (&["--once", "-n", "1"], "--once cannot be used with --count"),
+        (&["--once", "--run", "x"], "--once cannot be used with --run"),
+        (&["--once", "--watch"], "cannot be used with '--watch'"),
+        (&["-F", "%k", "--exec", "x"], "cannot be used with '--exec'"),
+        (&["--color", "sometimes"], "possible values: auto, always, never"),
+    ] {
+        let refusal = refusal(words);
+        assert!(refusal.contains(text), "{words:?}: {refusal}");
+    }
+    let Task::Follow { print, count, .. } = config(&["--once", "-F", "%k"]).unwrap().task else { panic!() };
+    assert_eq!((print.line_format.is_some(), count), (true, Some(1)));
+}
+
+#[test]
 fn keys_may_be_negative_numbers() {
     let Task::Follow { print, .. } = config(&["-k", "-1", "-k", "x"]).unwrap().task else { panic!() };
     let map = mapcast::Map::from([((-1).into(), true.into()), ("x".into(), true.into()), ("y".into(), true.into())]);
