@@ -110,7 +110,7 @@ where
     }
     reject_follow_options(command, &matches)?;
     reject_options_without_effect(&matches)?;
-    reject_tls_over_http(command, &matches)?;
+    commands::tls_conflict(command, &matches).map_or(Ok(()), |text| Err(conflict(&text)))?;
     let line = CommandLine::from_arg_matches(&matches)?;
     Ok(CommandLine { may_mean_command: may_mean_command(&matches), ..line })
 }
@@ -468,20 +468,6 @@ fn reject_options_without_effect(matches: &ArgMatches) -> Result<(), clap::Error
             let needed: Vec<String> = needed.iter().map(|id| option(id)).collect();
             return Err(conflict(&format!("{} has no effect without {}", option(idle), needed.join(" or "))));
         }
-    }
-    Ok(())
-}
-
-/// Rejects `--tls` for a command over HTTP, which would send the token unencrypted.
-fn reject_tls_over_http(command: &clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
-    let Some((name, of_command)) = matches.subcommand() else { return Ok(()) };
-    let is_http =
-        command.find_subcommand(name).is_some_and(|command| command.get_arguments().any(|arg| arg.get_id() == "http"));
-    if is_http
-        && of_command.try_contains_id("tls").is_ok()
-        && of_command.value_source("tls") == Some(ValueSource::CommandLine)
-    {
-        return Err(conflict(&format!("'--tls' cannot be used with '{name}': HTTP is sent without TLS")));
     }
     Ok(())
 }

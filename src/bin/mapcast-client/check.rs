@@ -10,7 +10,7 @@ use mapcast::Shutdown;
 use mapcast::client::{ClientConfig, Connectivity, Error, FollowConfig, Follower};
 
 use crate::exit::Exit;
-use crate::{logging, timeout_hint};
+use crate::{logging, refusal, timeout_hint};
 
 /// Receives one map from the server at `address` by `deadline`. If `is_verbose`, prints one line about it on standard
 /// error. A timeout without a connection is a connection error.
@@ -33,7 +33,7 @@ pub(crate) fn check(
     });
     let payload = match follower.next_payload() {
         Ok(Some(payload)) => payload,
-        Ok(None) => bail!("{address} closed the connection before any map"),
+        Ok(None) => bail!("{}", refusal::text(address, is_encrypted)),
         Err(Error::TimedOut) if !connected.load(Ordering::Relaxed) => {
             let source = io::Error::new(io::ErrorKind::TimedOut, "timed out");
             return Err(Error::Connect { address: address.to_owned(), source }.into());

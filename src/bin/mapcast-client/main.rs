@@ -13,6 +13,7 @@ mod conflicts;
 mod deliver;
 mod duration;
 mod exit;
+mod first_map;
 mod hidden;
 mod leave;
 mod line_args;
@@ -51,6 +52,7 @@ use mapcast::client::{self, Error, Follower, Input};
 
 use args::{Config, Task};
 use exit::Exit;
+use first_map::FirstMap;
 use print::Printer;
 use stdout::{LastByteWriter, Stdout};
 
@@ -107,13 +109,15 @@ fn run_task(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> a
         Task::Follow { follow, print, count } => {
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
-            let printed = print_maps(&mut follower, &mut Printer::new(print, stdout()?), count);
+            let first = FirstMap::observe(&mut follower, address, is_encrypted);
+            let printed = print_maps(&mut follower, &first, &mut Printer::new(print, stdout()?), count);
             return printed.map(Exit::into).map_err(|error| timeout_hint::explain(error, &follower, is_encrypted));
         }
         Task::Deliver { follow, selection, count, deliver } => {
             let until = deliver::Limits { count, deadline, reconnects: follow.reconnect };
             let mut follower = Follower::new(address, follow, shutdown);
-            let delivered = deliver::deliver(&mut follower, &selection, deliver, until, shutdown);
+            let first = FirstMap::observe(&mut follower, address, is_encrypted);
+            let delivered = deliver::deliver(&mut follower, &first, &selection, deliver, until, shutdown);
             return delivered.map_err(|error| timeout_hint::explain(error, &follower, is_encrypted));
         }
         Task::Watch { follow, selection } => {
@@ -150,22 +154,33 @@ fn run_task(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> a
 }
 
 /// Prints maps until `count` are printed or the server closes the last connection.
-fn print_maps(follower: &mut Follower, printer: &mut Printer<Stdout>, count: Option<u64>) -> anyhow::Result<Exit> {
+fn print_maps(
+    follower: &mut Follower,
+    first: &FirstMap,
+    printer: &mut Printer<Stdout>,
+    count: Option<u64>,
+) -> anyhow::Result<Exit> {
     let (mut any, mut done) = (false, 0);
     while count.is_none_or(|count| done < count) {
         match follower.next_payload() {
-            Ok(Some(payload)) => match printer.print(payload) {
-                Ok(counts) => {
-                    any = true;
-                    done += u64::from(counts);
+            Ok(Some(payload)) => {
+                first.came();
+                match printer.print(payload) {
+                    Ok(counts) => {
+                        any = true;
+                        done += u64::from(counts);
+                    }
+                    Err(error) if any && matches!(error.downcast_ref(), Some(Error::Stopped)) => break,
+                    Err(error) => return Err(error),
                 }
-                Err(error) if any && matches!(error.downcast_ref(), Some(Error::Stopped)) => break,
-                Err(error) => return Err(error),
-            },
-            Ok(None) => match count {
-                Some(count) => bail!("the server closed the connection after {done} of {count} maps"),
-                None => break,
-            },
+            }
+            Ok(None) => {
+                first.explain_end();
+                match count {
+                    Some(count) => bail!("the server closed the connection after {done} of {count} maps"),
+                    None => break,
+                }
+            }
             Err(Error::Stopped) if any => break,
             Err(error) => return Err(error.into()),
         }

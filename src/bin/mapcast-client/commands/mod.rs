@@ -20,7 +20,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use mapcast::Shutdown;
 use mapcast::client::{ClientConfig, Error};
@@ -185,6 +186,17 @@ impl HttpServer {
         let (deadline, shutdown) = (limits.deadline, limits.shutdown.clone());
         Ok(HttpClient { url, token, connect_timeout, request_limit, deadline, shutdown })
     }
+}
+
+/// Returns a message if `--tls` is typed for a command over HTTP, which would send the token unencrypted.
+pub(crate) fn tls_conflict(program: &clap::Command, matches: &ArgMatches) -> Option<String> {
+    let (name, of_command) = matches.subcommand()?;
+    let is_http = program.find_subcommand(name)?.get_arguments().any(|arg| arg.get_id() == "http");
+    let is_typed = |id| {
+        // Without the feature `tls` there is no such option.
+        of_command.try_contains_id(id).is_ok() && of_command.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    (is_http && is_typed("tls")).then(|| format!("'--tls' cannot be used with '{name}': HTTP is sent without TLS"))
 }
 
 /// Runs a command. `client` is how the map's port is read; `definition` is the command line of this program.
