@@ -109,7 +109,7 @@ impl LineFormat {
                 Part::IsoTime => line.push_str(&iso_time(map.time)),
                 Part::UnixTime => {
                     let time = map.time.duration_since(UNIX_EPOCH).unwrap_or_default();
-                    line.push_str(&format!("{}.{:03}", time.as_secs(), time.subsec_millis()));
+                    line.extend([time.as_secs().to_string(), format!(".{:03}", time.subsec_millis())]);
                 }
             }
         }

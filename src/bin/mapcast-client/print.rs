@@ -267,13 +267,13 @@ mod tests {
     #[test]
     fn diff_prints_the_changes_since_the_last_map() {
         let maps = [numbered(1), numbered(1), numbered(2), Map::from([("n".into(), 2.into())])];
-        let printed = print(config(Output::Diff), &maps).unwrap();
-        assert_eq!(printed, ["+ 7 true\n+ n 1\n", "~ n 1 -> 2\n", "- 7\n"]);
+        let lines = print(config(Output::Diff), &maps).unwrap();
+        assert_eq!(lines, ["+ 7 true\n+ n 1\n", "~ n 1 -> 2\n", "- 7\n"]);
         let mut printer = Printer::new(config(Output::Diff), Writes::default());
-        let mut print = |map: &Map| printer.print(Format::Bincode.encode_map(map).unwrap()).unwrap();
-        assert!(print(&Map::new()), "the first map counts, also without entries");
-        assert!(!print(&Map::new()), "an unchanged map does not");
-        assert!(print(&numbered(1)));
+        let mut counts = |map: &Map| printer.print(Format::Bincode.encode_map(map).unwrap()).unwrap();
+        assert!(counts(&Map::new()), "the first map counts, also without entries");
+        assert!(!counts(&Map::new()), "an unchanged map does not");
+        assert!(counts(&numbered(1)));
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn a_syntax_error_that_stays_keeps_the_text() {
     let client = desk.start(&[], "sed -i 's/Hola\"/Hello/' \"$1\"").finish();
     client.assert_exit(1).assert_stderr("the text is not valid: ");
     let kept = desk.kept();
-    client.assert_stderr(&format!("nothing is written; the edited text is kept in {}", kept[0].display()));
+    client.assert_stderr(&format!("the edited text is kept in {}\n", kept[0].display()));
     assert!(fs::read_to_string(&kept[0]).unwrap().contains("\"1\": \"Hello"));
     // What only the server refuses is a message, too.
     let desk = Desk::new();

@@ -128,19 +128,16 @@ impl HttpClient {
 
     fn head(&self, request: Request<'_>) -> Vec<u8> {
         let Request { method, path, if_match, body } = request;
-        let mut head = format!("{method} {}{path} HTTP/1.1\r\nHost: {}\r\n", self.url.base, self.url.authority());
-        head.push_str("Connection: close\r\nAccept: application/json\r\n");
-        if let Some(token) = &self.token {
-            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
-        }
-        if let Some(etag) = if_match {
-            head.push_str(&format!("If-Match: {etag}\r\n"));
-        }
-        if let Some(body) = body {
-            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
-        }
-        head.push_str("\r\n");
-        head.into_bytes()
+        let of_body = body.map(|body| format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+        let lines = [
+            Some(format!("{method} {}{path} HTTP/1.1\r\nHost: {}\r\n", self.url.base, self.url.authority())),
+            Some("Connection: close\r\nAccept: application/json\r\n".to_owned()),
+            self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")),
+            if_match.map(|etag| format!("If-Match: {etag}\r\n")),
+            of_body,
+            Some("\r\n".to_owned()),
+        ];
+        lines.into_iter().flatten().collect::<String>().into_bytes()
     }
 
     fn connect(&self, until: Instant) -> Result<TcpStream, Error> {

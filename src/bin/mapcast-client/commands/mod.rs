@@ -211,43 +211,53 @@ pub(crate) fn run(
     let printed = match command {
         Command::Get(args) => return get::get(&args, client, &mut out, shutdown, deadline),
         Command::Completions(shell) => completions::completions(shell, definition),
-        Command::Http { server, request } => {
-            let http = server.client(limits)?;
-            match request {
-                HttpCommand::Set(entries) => return report(&set::set(&http, entries)?, limits),
-                HttpCommand::Del(keys) => return report(&del::del(&http, &keys)?, limits),
-                HttpCommand::Edit(key) => {
-                    return match edit::edit(&http, key, &mut out)? {
-                        Some(summary) => report(&summary, limits),
-                        None => {
-                            say("unchanged: nothing is written", limits);
-                            Ok(())
-                        }
-                    };
-                }
-                HttpCommand::Status(TableOutput::Json) => status::status_json(&http)?,
-                HttpCommand::Status(TableOutput::Table) => status::status_table(&http)?.into_bytes(),
-                HttpCommand::Clients(TableOutput::Json, limit) => clients::clients_json(&http, limit)?,
-                HttpCommand::Clients(TableOutput::Table, limit) => {
-                    let table = clients::clients_table(&http, limit)?;
-                    if table.left_out > 0 {
-                        say(&format!("{} older clients are not listed", table.left_out), limits);
-                    }
-                    table.text.into_bytes()
-                }
+        Command::Http { server, request } => run_http(request, &server.client(limits)?, limits)?,
+    };
+    if !printed.is_empty() {
+        out.write_all(&printed).map_err(write_error)?;
+    }
+    Ok(())
+}
+
+/// Sends the requests of a command. Returns what it prints.
+fn run_http(command: HttpCommand, http: &HttpClient, limits: Limits<'_>) -> anyhow::Result<Vec<u8>> {
+    Ok(match command {
+        HttpCommand::Set(entries) => {
+            report(&set::set(http, entries)?, limits);
+            Vec::new()
+        }
+        HttpCommand::Del(keys) => {
+            report(&del::del(http, &keys)?, limits);
+            Vec::new()
+        }
+        HttpCommand::Edit(key) => {
+            if let Some(edited) = edit::edit(http, key)? {
+                report(&edited.summary, limits);
+                edited.lines.into_bytes()
+            } else {
+                say("unchanged: nothing is written", limits);
+                Vec::new()
             }
         }
-    };
-    Ok(out.write_all(&printed).map_err(write_error)?)
+        HttpCommand::Status(TableOutput::Json) => status::status_json(http)?,
+        HttpCommand::Status(TableOutput::Table) => status::status_table(http)?.into_bytes(),
+        HttpCommand::Clients(TableOutput::Json, limit) => clients::clients_json(http, limit)?,
+        HttpCommand::Clients(TableOutput::Table, limit) => {
+            let table = clients::clients_table(http, limit)?;
+            if table.left_out > 0 {
+                say(&format!("{} older clients are not listed", table.left_out), limits);
+            }
+            table.text.into_bytes()
+        }
+    })
 }
 
 /// Reports a change that was made.
-fn report(summary: &Summary, limits: Limits<'_>) -> anyhow::Result<()> {
+fn report(summary: &Summary, limits: Limits<'_>) {
     let Summary { version, entries, changed } = summary;
     let what = if *changed { "changed" } else { "unchanged" };
     let plural = if *entries == 1 { "entry" } else { "entries" };
     say(&format!("{what}: version {version}, {entries} {plural}"), limits);
-    Ok(())
 }
 
 /// Writes a line for people to standard error, unless `-q` is given.
