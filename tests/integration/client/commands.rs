@@ -32,6 +32,8 @@ fn get_of_a_missing_key_is_5_and_prints_nothing() {
     let server = serve_bytes(builtin_frame());
     let client = Program::client(&["get", "-s", &server, "1", "no such"]).finish();
     client.assert_exit(5).assert_stdout("").assert_stderr("mapcast-client: the map has no entry \"no such\"");
+    let client = Program::client(&["get", "-s", &server, &server]).finish();
+    client.assert_exit(5).assert_stderr(&format!("to name the server use --server {server}\n"));
 }
 
 #[test]
@@ -184,7 +186,7 @@ fn clients_are_a_table_or_json() {
     assert!(table.starts_with("ID  PEER ") && table.lines().count() == 2, "{table}");
     assert!(table.contains(&format!("\n 1  {peer} ")), "{table}");
     let none = server.run(&["clients", "--limit", "0"]);
-    none.assert_exit(0).assert_stderr("1 older clients are not listed");
+    none.assert_exit(0).assert_stderr("not listed: 1 older\n");
     let json = server.run(&["clients", "-o", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.assert_exit(0).stdout).unwrap();
     assert_eq!(json["clients"][0]["peer"], peer);

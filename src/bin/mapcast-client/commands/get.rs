@@ -2,6 +2,7 @@
 #![allow(clippy::doc_markdown, reason = "comments on options are help texts, without backticks")]
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::bail;
@@ -73,6 +74,9 @@ fn render(map: &Map, args: &GetArgs, is_terminal: bool) -> anyhow::Result<Vec<u8
     for path in &args.keys {
         let values = select(map, path);
         if values.is_empty() {
+            if path.parse::<SocketAddr>().is_ok() {
+                log::warn!("{path} is taken for a key; to name the server use --server {path}");
+            }
             return Err(MissingKey::new(path).into());
         }
         found.extend(values);

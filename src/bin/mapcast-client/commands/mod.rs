@@ -245,7 +245,7 @@ fn run_http(command: HttpCommand, http: &HttpClient, limits: Limits<'_>) -> anyh
         HttpCommand::Clients(TableOutput::Table, limit) => {
             let table = clients::clients_table(http, limit)?;
             if table.left_out > 0 {
-                say(&format!("{} older clients are not listed", table.left_out), limits);
+                say(&format!("not listed: {} older", table.left_out), limits);
             }
             table.text.into_bytes()
         }
