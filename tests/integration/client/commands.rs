@@ -148,8 +148,20 @@ fn an_address_without_http_is_explained() {
     client.assert_exit(1).assert_stderr("it is the port of the map");
     let client = Program::client(&["status", "--http", "https://h"]).finish();
     client.assert_exit(2).assert_stderr("https is not supported");
-    let client = Program::client(&["status", "--tls"]).finish();
-    client.assert_exit(2).assert_stderr("'--tls' cannot be used with 'status'");
+}
+
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+#[test]
+fn tls_is_rejected_over_http() {
+    for args in [["status", "--tls"], ["--tls", "status"]] {
+        Program::client(&args).finish().assert_exit(2).assert_stderr("'--tls' cannot be used with 'status'");
+    }
+    let site = Site::start(&[]);
+    let client = Program::client_with(&["status", "--http", &site.page.to_string()], |command| {
+        // It is meant for another run.
+        command.env("MAPCAST_TLS", "true")
+    });
+    client.finish().assert_exit(0);
 }
 
 #[test]

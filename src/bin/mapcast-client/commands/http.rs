@@ -271,6 +271,7 @@ fn hint_on(bytes: &[u8]) -> &'static str {
 mod tests {
     use super::super::url::parse_url;
     use super::*;
+    use proptest::prelude::*;
 
     fn client(deadline: Option<Instant>) -> HttpClient {
         HttpClient {
@@ -336,6 +337,23 @@ mod tests {
         assert!(refusal(None, 405).contains("405: writing is off: start the server with --http-token-file FILE"));
         assert!(refusal(None, 421).contains("why; start the server with --http-host 127.0.0.1"));
         assert_eq!(refusal(None, 503), "503: why");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_response_or_an_error(
+            head in "(HTTP/1\\.[01] [0-9]{3} ?[A-Z]{0,3}\r\n)?((Content-Length|ETag|A): ?[0-9a\"-]{0,21}\r\n){0,3}(\r\n)?",
+            body in proptest::collection::vec(any::<u8>(), 0..40),
+            ended in any::<bool>(),
+        ) {
+            let bytes = [head.as_bytes(), &body].concat();
+            if let Ok(Some(response)) = client(None).parse(&bytes, ended) {
+                prop_assert!(bytes.ends_with(&response.body) || response.body.len() < bytes.len());
+            }
+            if ended {
+                prop_assert!(!matches!(client(None).parse(&bytes, true), Ok(None)), "it waits for ever");
+            }
+        }
     }
 
     #[test]
