@@ -1,9 +1,10 @@
-//! How a payload is written: five formats behind one [`Format`], one small file each.
+//! How a payload is written: five formats behind one [`Format`], one small file each, and how to tell them apart.
 //!
 //! A [`Map`] survives bincode, MessagePack and pickle as it is. JSON turns integer keys into text, bytes into base64
 //! text, and NaN and infinity into null; text does so too, but keeps the integer keys of the map itself.
 
 mod bincode;
+mod detect;
 mod error;
 mod escaped;
 mod json;
