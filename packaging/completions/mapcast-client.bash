@@ -54,11 +54,11 @@ _mapcast__client() {
             fi
             case "${prev}" in
                 --format)
-                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto bincode json msgpack pickle text" -- "${cur}"))
                     return 0
                     ;;
                 -f)
-                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto bincode json msgpack pickle text" -- "${cur}"))
                     return 0
                     ;;
                 --max-frame)
@@ -204,11 +204,11 @@ _mapcast__client() {
             fi
             case "${prev}" in
                 --format)
-                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto bincode json msgpack pickle text" -- "${cur}"))
                     return 0
                     ;;
                 -f)
-                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto bincode json msgpack pickle text" -- "${cur}"))
                     return 0
                     ;;
                 --max-frame)

@@ -5,31 +5,16 @@ use super::{Format, msgpack};
 /// The fewest bytes of an entry in bincode: an integer key, 12, and null, 4.
 const MIN_BINCODE_ENTRY: u64 = 16;
 
-impl Format {
-    /// Returns the format of `payload`, which is a map; `None` if it is not a map in any format, or empty.
-    ///
-    /// The answer is exact for every map that [`encode_map`](Self::encode_map) writes, and for the dicts that Python's `json`,
-    /// `pickle` (protocols 2 to 5) and `msgpack` write. The exception is a map that was constructed to be two payloads at once:
-    /// it is MessagePack. The payload may still be invalid; only [`decode_map`](Self::decode_map) knows. A typed value in
-    /// bincode has no such mark: name its format.
-    ///
-    /// ```
-    /// use mapcast::Format;
-    ///
-    /// assert_eq!(Format::detect(br#"{"a":1}"#), Some(Format::Json));
-    /// assert_eq!(Format::detect(b"{a=1\n"), Some(Format::Text));
-    /// assert_eq!(Format::detect(b"hello"), None);
-    /// ```
-    pub fn detect(payload: &[u8]) -> Option<Self> {
-        let other = match payload {
-            _ if is_bincode(payload) => Some(Self::Bincode),
-            [0x80, 2..=5, ..] => Some(Self::Pickle),
-            _ => detect_characters(payload),
-        };
-        // The markers of a map may also begin bincode, pickle and text: those have bytes after a MessagePack value, or none.
-        let is_marked = matches!(payload, [0x80..=0x8f | 0xde | 0xdf, ..]);
-        if is_marked && (other.is_none() || msgpack::validate(payload).is_ok()) { Some(Self::Msgpack) } else { other }
-    }
+/// Returns the format of `payload`, as [`Format::detect`].
+pub(super) fn detect(payload: &[u8]) -> Option<Format> {
+    let other = match payload {
+        _ if is_bincode(payload) => Some(Format::Bincode),
+        [0x80, 2..=5, ..] => Some(Format::Pickle),
+        _ => detect_characters(payload),
+    };
+    // A map's marker may also begin bincode, pickle and text. They have bytes after the first MessagePack value.
+    let is_marked = matches!(payload, [0x80..=0x8f | 0xde | 0xdf, ..]);
+    if is_marked && (other.is_none() || msgpack::validate(payload).is_ok()) { Some(Format::Msgpack) } else { other }
 }
 
 /// True if and only if `payload` has a count of entries that it is long enough for, and the tag of a first key.

@@ -29,8 +29,6 @@ pub(crate) enum Output {
 #[derive(Debug)]
 pub(crate) struct PrintConfig {
     pub(crate) output: Output,
-    /// The format of the payloads.
-    pub(crate) format: Format,
     /// Prefix of each line.
     pub(crate) prefix: String,
     pub(crate) changes_only: bool,
@@ -61,12 +59,16 @@ impl<W: Write> Printer<W> {
         Self { config, out, last: None }
     }
 
-    /// Prints the map in `payload`. Returns true if and only if it was printed.
-    pub(crate) fn print(&mut self, payload: Vec<u8>) -> anyhow::Result<bool> {
+    /// Prints the map that `decode` finds in `payload`. Returns true if and only if it was printed.
+    pub(crate) fn print(
+        &mut self,
+        payload: Vec<u8>,
+        decode: impl FnOnce(&[u8]) -> Result<Map, Error>,
+    ) -> anyhow::Result<bool> {
         if self.config.output == Output::Raw {
             return Ok(self.is_change(Printed::Payload(payload.clone())) && self.write(&payload)?);
         }
-        let map = self.config.format.decode_map(&payload).map_err(Error::Format)?;
+        let map = decode(&payload)?;
         let (map, printed) = if self.config.selection.is_all() {
             (map, Printed::Payload(payload))
         } else {
@@ -152,7 +154,6 @@ mod tests {
     fn config(output: Output) -> PrintConfig {
         PrintConfig {
             output,
-            format: Format::Bincode,
             prefix: String::new(),
             changes_only: false,
             is_terminal: false,
@@ -160,11 +161,15 @@ mod tests {
         }
     }
 
+    fn decode(payload: &[u8]) -> Result<Map, Error> {
+        Ok(Format::Bincode.decode_map(payload)?)
+    }
+
     /// Prints the maps and returns the writes.
     fn print(config: PrintConfig, maps: &[Map]) -> anyhow::Result<Vec<String>> {
         let mut printer = Printer::new(config, Writes::default());
         for map in maps {
-            printer.print(Format::Bincode.encode_map(map).unwrap())?;
+            printer.print(Format::Bincode.encode_map(map).unwrap(), decode)?;
         }
         Ok(printer.out.0)
     }
@@ -204,13 +209,13 @@ mod tests {
     fn output_none_prints_nothing_but_decodes() {
         assert_eq!(print(config(Output::None), &[builtin_map()]).unwrap().concat(), "");
         let mut printer = Printer::new(config(Output::None), Writes::default());
-        assert_eq!(Exit::of(&printer.print(b"{}".to_vec()).unwrap_err()), Exit::BadFrame);
+        assert_eq!(Exit::of(&printer.print(b"{}".to_vec(), decode).unwrap_err()), Exit::BadFrame);
     }
 
     #[test]
     fn raw_prints_the_payload_decodable_or_not() {
         let mut printer = Printer::new(config(Output::Raw), Writes::default());
-        assert!(printer.print(b"{}".to_vec()).unwrap());
+        assert!(printer.print(b"{}".to_vec(), decode).unwrap());
         assert_eq!(printer.out.0, ["{}"]);
     }
 
