@@ -238,9 +238,6 @@ pub enum Error {
 
 fn listen_advice(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::AddrInUse => {
-            " (another program, or another listener of this one, uses the port: stop it, or choose another port)"
-        }
         io::ErrorKind::PermissionDenied => " (ports below 1024 need privileges: choose another port)",
         io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
         _ => "",
