@@ -9,7 +9,7 @@ use mapcast::{Format, Map};
 use crate::http::Site;
 use crate::support::program::{CLIENT, Program, SERVER, clean, run};
 use crate::support::reader::Reader;
-use crate::support::skip;
+use crate::support::{connect, skip};
 
 /// Returns the address of the port with the map in `format`.
 fn port(server: &Program, format: &str) -> SocketAddr {
@@ -162,4 +162,22 @@ fn one_option_is_enough_to_serve_only_that() {
     let ended = ran.finish();
     ended.assert_stderr("cannot connect to 127.0.0.1:8082");
     assert!(!ended.stderr.contains("web page"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_client_of_another_protocol_is_advised_in_the_log() {
+    // One server for each: the lines of one are a second apart at least.
+    let (without, site, plain) = (Program::server(&[]), Site::start(&[]), Program::server(&[]));
+    let page = format!("; the page is http://{}/", site.page);
+    for (server, input, wanted) in [
+        (&without, "GET / HTTP/1.1\r\n\r\n", "sent an HTTP request to a port of the map; serve the page with --http"),
+        (&site.server, "POST /map HTTP/1.1\r\n\r\n", page.as_str()),
+        (&plain, "\u{16}\u{3}\u{1}", "sent a TLS handshake to a port of the map; serve TLS with --tls-cert"),
+    ] {
+        let mut socket = connect(server.addr());
+        socket.write_all(input.as_bytes()).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let line = server.wait_log(wanted);
+        assert!(line.contains(&format!(" from {}: ", socket.local_addr().unwrap())), "{line}");
+    }
 }

@@ -17,6 +17,7 @@ use mapcast::{Backlog, Format, Key, ServerConfig, Value, format};
 
 use crate::advice::advice;
 use crate::http::{HttpArgs, HttpTask};
+use crate::input_advice;
 use crate::ports::Ports;
 use crate::source::SourceArgs;
 use crate::tls::{self, TlsArgs};
@@ -262,6 +263,7 @@ impl Cli {
             drain_timeout: server.drain_timeout,
             tls: server.tls.load()?,
             handshake_advice: |error| advice(error, &tls::TLS_OPTIONS),
+            input_advice: input_advice::advice,
             reuse_port: server.reuse_port,
             ..ServerConfig::default()
         };

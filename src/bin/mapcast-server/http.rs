@@ -12,6 +12,7 @@ use mapcast::server::{LimitNames, Role};
 use mapcast::threads::Threads;
 use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
 
+use crate::input_advice;
 use crate::ports::{self, Ports, resolve};
 
 /// The longest time that the stop waits for HTTP connections after the clients are gone: browsers reconnect by themselves.
@@ -134,7 +135,9 @@ impl HttpTask {
         let service = Http::new(self.config, feed, clients.monitor(), server.monitor(), stop.clone());
         server.bind(&self.listen, service).map_err(|error| ports::explain(error, "--http "))?;
         for addr in server.local_addrs() {
-            log::info!("web page on {}", page_url(config, addr));
+            let url = page_url(config, addr);
+            log::info!("web page on {url}");
+            input_advice::set_page(url);
         }
         Ok(server)
     }

@@ -9,6 +9,7 @@ mod check;
 mod followed_source;
 mod hints;
 mod http;
+mod input_advice;
 #[path = "../common/logging.rs"]
 mod logging;
 mod monitor;
