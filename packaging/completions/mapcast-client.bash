@@ -96,11 +96,11 @@ _mapcast__client() {
             fi
             case "${prev}" in
                 --format)
-                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto bincode json msgpack pickle text" -- "${cur}"))
                     return 0
                     ;;
                 -f)
-                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto bincode json msgpack pickle text" -- "${cur}"))
                     return 0
                     ;;
                 --max-frame)
@@ -258,11 +258,11 @@ _mapcast__client() {
             fi
             case "${prev}" in
                 --format)
-                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto bincode json msgpack pickle text" -- "${cur}"))
                     return 0
                     ;;
                 -f)
-                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto bincode json msgpack pickle text" -- "${cur}"))
                     return 0
                     ;;
                 --max-frame)
@@ -574,11 +574,11 @@ _mapcast__client() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto bincode json msgpack pickle text" -- "${cur}"))
                     return 0
                     ;;
                 -f)
-                    COMPREPLY=($(compgen -W "bincode json msgpack pickle text" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto bincode json msgpack pickle text" -- "${cur}"))
                     return 0
                     ;;
                 --max-frame)

@@ -24,7 +24,8 @@ function __fish_mapcast_client_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s f -l format -d 'Format of the server\'s maps' -r -f -a "bincode\t''
+complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -s f -l format -d 'Format of the server\'s maps; auto takes it from the first map of each connection' -r -f -a "auto\t''
+bincode\t''
 json\t''
 msgpack\t''
 pickle\t''
@@ -90,7 +91,8 @@ complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "completi
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "echo" -d 'Send TEXT or standard input to an echo server, half-close, and print what comes back'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "greet" -d 'Print what a greeting server sends until it closes'
 complete -c mapcast-client -n "__fish_mapcast_client_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -s f -l format -d 'Format of the server\'s maps' -r -f -a "bincode\t''
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand check" -s f -l format -d 'Format of the server\'s maps; auto takes it from the first map of each connection' -r -f -a "auto\t''
+bincode\t''
 json\t''
 msgpack\t''
 pickle\t''
@@ -110,7 +112,8 @@ complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand get" -s s 
 complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand get" -s o -l output -d 'How to print the values [default: value, or text without KEY]' -r -f -a "value\t'One line per value: text without quotes, JSON for all else'
 text\t'One KEY=VALUE line per value'
 json\t'One JSON object'"
-complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand get" -s f -l format -d 'Format of the server\'s maps' -r -f -a "bincode\t''
+complete -c mapcast-client -n "__fish_mapcast_client_using_subcommand get" -s f -l format -d 'Format of the server\'s maps; auto takes it from the first map of each connection' -r -f -a "auto\t''
+bincode\t''
 json\t''
 msgpack\t''
 pickle\t''

@@ -1,9 +1,10 @@
-//! How a payload is written: five formats behind one [`Format`], one small file each.
+//! How a payload is written: five formats behind one [`Format`], one small file each, and how to tell them apart.
 //!
 //! A [`Map`] survives bincode, MessagePack and pickle as it is. JSON turns integer keys into text, bytes into base64
 //! text, and NaN and infinity into null; text does so too, but keeps the integer keys of the map itself.
 
 mod bincode;
+mod detect;
 mod error;
 mod escaped;
 mod json;
@@ -47,7 +48,7 @@ pub enum Format {
     Text,
 }
 
-/// A name that is no format's.
+/// A name that is not a format's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" is no format: choose bincode, json, msgpack, pickle or text", .0.escape_debug())]
 pub struct UnknownFormat(String);
@@ -102,6 +103,24 @@ impl Format {
             Self::Text => text::decode_map(payload),
         };
         decoded.map_err(|source| self.refuse(payload, source.as_ref()))
+    }
+
+    /// Returns the format of `payload`, which is a map; `None` if it is not a map in any format, or empty.
+    ///
+    /// The answer is exact for every map that [`encode_map`](Self::encode_map) writes, and for the dicts that Python's `json`,
+    /// `pickle` (protocols 2 to 5) and `msgpack` write. The exception is a map that was constructed to be two payloads at once:
+    /// it is MessagePack. The payload may still be invalid; only [`decode_map`](Self::decode_map) knows. A typed value in
+    /// bincode has no such mark: name its format.
+    ///
+    /// ```
+    /// use mapcast::Format;
+    ///
+    /// assert_eq!(Format::detect(br#"{"a":1}"#), Some(Format::Json));
+    /// assert_eq!(Format::detect(b"{a=1\n"), Some(Format::Text));
+    /// assert_eq!(Format::detect(b"hello"), None);
+    /// ```
+    pub fn detect(payload: &[u8]) -> Option<Self> {
+        detect::detect(payload)
     }
 
     /// Returns the payload that carries `value`, any serde type, by serde's conventions: bytes that are a `Vec<u8>`

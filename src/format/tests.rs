@@ -1,5 +1,6 @@
 //! One battery for all formats.
 
+mod detect;
 mod hostile;
 
 use std::collections::BTreeMap;

@@ -25,7 +25,7 @@ use app::reply::Reply;
 use protocol::request::{ReadOutcome, RequestReader};
 use protocol::response::{Code, Kind, Response};
 
-pub use app::config::{Config, OriginError, ShownSource, parse_origin};
+pub use app::config::{Config, OriginError, ShownPort, ShownSource, parse_origin};
 pub use app::overload::RESERVED_CONNECTIONS;
 pub use app::token::{Error as TokenError, TokenFile};
 pub use protocol::host::{HostError, parse_host};

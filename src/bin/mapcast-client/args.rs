@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use mapcast::client::{ClientConfig, Error, FollowConfig};
+use mapcast::format::UnknownFormat;
 use mapcast::{Format, display::units};
 
 use crate::address::AddressArgs;
@@ -221,18 +222,29 @@ struct CommonArgs {
     quiet: u8,
 }
 
+/// The name of no particular format.
+const AUTO: &str = "auto";
+
+/// The value of `--format`; `None` is `auto`.
+#[derive(Debug, Clone, Copy)]
+struct ChosenFormat(Option<Format>);
+
+fn parse_format(name: String) -> Result<ChosenFormat, UnknownFormat> {
+    if name == AUTO { Ok(ChosenFormat(None)) } else { name.parse().map(Some).map(ChosenFormat) }
+}
+
 /// How frames are read.
 #[derive(Debug, Args)]
 struct FrameArgs {
-    /// Format of the server's maps
+    /// Format of the server's maps; auto takes it from the first map of each connection
     #[arg(
         short,
         long,
         env = "MAPCAST_FORMAT",
-        default_value = "bincode",
-        value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
+        default_value = AUTO,
+        value_parser = PossibleValuesParser::new([AUTO].into_iter().chain(Format::ALL.map(Format::name))).try_map(parse_format)
     )]
-    format: Format,
+    format: ChosenFormat,
     /// Largest payload to accept
     #[arg(
         long,
@@ -320,7 +332,7 @@ impl CommandLine {
             _ => &self.follow.frames,
         };
         let client = ClientConfig {
-            format: frames.format,
+            format: frames.format.0,
             max_frame: frames.max_frame,
             connect_timeout: self.common.connect_timeout,
             tls: self
@@ -382,7 +394,6 @@ impl FollowArgs {
             return Err(conflict("--once cannot be used with --count"));
         }
         let count = if once { Some(1) } else { self.count };
-        let format = client.format;
         let wait = self.wait.unwrap_or_default();
         let (reconnect, stale_after) = (!self.no_reconnect, self.stale_after);
         let advice = |error: &Error| advice(error, &TLS_OPTIONS);
@@ -405,7 +416,6 @@ impl FollowArgs {
         }
         let print = PrintConfig {
             output: if self.screen.watch { Output::Pretty } else { self.output },
-            format,
             prefix: self.prefix.unwrap_or_default(),
             timestamps,
             line_format: line_format.filter(|_| !self.screen.watch),

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::bail;
-use mapcast::Shutdown;
 use mapcast::client::{ClientConfig, Connectivity, Error, FollowConfig, Follower};
+use mapcast::{Format, Shutdown};
 
 use crate::exit::Exit;
 use crate::{logging, refusal, timeout_hint};
@@ -22,7 +22,7 @@ pub(crate) fn check(
     deadline: Option<Instant>,
 ) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let (format, is_encrypted) = (client.format, client.tls.is_some());
+    let is_encrypted = client.tls.is_some();
     let follow = FollowConfig { client, reconnect: false, ..FollowConfig::default() };
     let mut follower = Follower::new(address, follow, shutdown);
     follower.set_deadline(deadline);
@@ -40,10 +40,11 @@ pub(crate) fn check(
         }
         Err(error) => return Err(timeout_hint::explain(error.into(), &follower, is_encrypted)),
     };
-    let map = format.decode_map(&payload).map_err(Error::Format)?;
+    let map = follower.decode_map(&payload)?;
     if is_verbose {
         let (entries, plural) = (map.len(), if map.len() == 1 { "entry" } else { "entries" });
         let (bytes, took) = (payload.len(), started.elapsed().as_secs_f64() * 1000.0);
+        let format = follower.format().map_or("", Format::name);
         logging::write_line(&format!("{address}: good: {format}, {entries} {plural}, {bytes} bytes, {took:.1} ms"));
     }
     Ok(Exit::Done)

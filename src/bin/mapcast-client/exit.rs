@@ -62,7 +62,9 @@ impl Exit {
             Some(
                 client::Error::NoHeader { .. }
                 | client::Error::Frame(frame::Error::BadHeader { .. } | frame::Error::TooLarge { .. })
-                | client::Error::Format(mapcast::format::Error::Decode { .. }),
+                | client::Error::Format(mapcast::format::Error::Decode { .. })
+                | client::Error::OtherFormat { .. }
+                | client::Error::UnknownFormat { .. },
             ) => Self::BadFrame,
             Some(client::Error::TimedOut) => Self::TimedOut,
             Some(client::Error::Stopped) => Self::Interrupted,

@@ -123,8 +123,7 @@ fn run_task(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> a
         Task::Watch { follow, selection } => {
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
-            let (address, format) = (address.clone(), client.format);
-            let watched = watch::WatchConfig { address, format, is_encrypted, selection };
+            let watched = watch::WatchConfig { address: address.clone(), is_encrypted, selection };
             return Ok(watch::watch(follower, watched, shutdown, deadline)?.into());
         }
         Task::Check => {
@@ -165,7 +164,7 @@ fn print_maps(
         match follower.next_payload() {
             Ok(Some(payload)) => {
                 first.came();
-                match printer.print(payload) {
+                match printer.print(payload, |payload| follower.decode_map(payload)) {
                     Ok(counts) => {
                         any = true;
                         done += u64::from(counts);

@@ -38,8 +38,6 @@ pub(crate) enum Output {
 #[derive(Debug)]
 pub(crate) struct PrintConfig {
     pub(crate) output: Output,
-    /// The format of the payloads.
-    pub(crate) format: Format,
     /// Prefix of each line.
     pub(crate) prefix: String,
     /// Begin each line with the time.
@@ -79,16 +77,25 @@ impl<W: Write> Printer<W> {
         Self { config, out, last: None, diffed: None, count: 0 }
     }
 
-    /// Prints the map in `payload`. Returns true if and only if it was printed.
-    pub(crate) fn print(&mut self, payload: Vec<u8>) -> anyhow::Result<bool> {
-        self.print_at(payload, SystemTime::now())
+    /// Prints the map that `decode` finds in `payload`. Returns true if and only if it was printed.
+    pub(crate) fn print(
+        &mut self,
+        payload: Vec<u8>,
+        decode: impl FnOnce(&[u8]) -> Result<Map, Error>,
+    ) -> anyhow::Result<bool> {
+        self.print_at(payload, SystemTime::now(), decode)
     }
 
-    fn print_at(&mut self, payload: Vec<u8>, time: SystemTime) -> anyhow::Result<bool> {
+    fn print_at(
+        &mut self,
+        payload: Vec<u8>,
+        time: SystemTime,
+        decode: impl FnOnce(&[u8]) -> Result<Map, Error>,
+    ) -> anyhow::Result<bool> {
         if self.config.output == Output::Raw {
             return Ok(self.is_change(Printed::Payload(payload.clone())) && self.write(&payload)?);
         }
-        let map = self.config.format.decode_map(&payload).map_err(Error::Format)?;
+        let map = decode(&payload)?;
         let (map, printed) = if self.config.selection.is_all() {
             (map, Printed::Payload(payload))
         } else {
@@ -207,7 +214,6 @@ mod tests {
     fn config(output: Output) -> PrintConfig {
         PrintConfig {
             output,
-            format: Format::Bincode,
             prefix: String::new(),
             timestamps: false,
             line_format: None,
@@ -218,11 +224,15 @@ mod tests {
         }
     }
 
+    fn decode(payload: &[u8]) -> Result<Map, Error> {
+        Ok(Format::Bincode.decode_map(payload)?)
+    }
+
     /// Prints the maps and returns the writes.
     fn print(config: PrintConfig, maps: &[Map]) -> anyhow::Result<Vec<String>> {
         let mut printer = Printer::new(config, Writes::default());
         for map in maps {
-            printer.print_at(Format::Bincode.encode_map(map).unwrap(), SystemTime::UNIX_EPOCH)?;
+            printer.print_at(Format::Bincode.encode_map(map).unwrap(), SystemTime::UNIX_EPOCH, decode)?;
         }
         Ok(printer.out.0)
     }
@@ -270,7 +280,7 @@ mod tests {
         let lines = print(config(Output::Diff), &maps).unwrap();
         assert_eq!(lines, ["+ 7 true\n+ n 1\n", "~ n 1 -> 2\n", "- 7\n"]);
         let mut printer = Printer::new(config(Output::Diff), Writes::default());
-        let mut counts = |map: &Map| printer.print(Format::Bincode.encode_map(map).unwrap()).unwrap();
+        let mut counts = |map: &Map| printer.print(Format::Bincode.encode_map(map).unwrap(), decode).unwrap();
         assert!(counts(&Map::new()), "the first map counts, also without entries");
         assert!(!counts(&Map::new()), "an unchanged map does not");
         assert!(counts(&numbered(1)));
@@ -298,13 +308,13 @@ mod tests {
     fn output_none_prints_nothing_but_decodes() {
         assert_eq!(print(config(Output::None), &[builtin_map()]).unwrap().concat(), "");
         let mut printer = Printer::new(config(Output::None), Writes::default());
-        assert_eq!(Exit::of(&printer.print(b"{}".to_vec()).unwrap_err()), Exit::BadFrame);
+        assert_eq!(Exit::of(&printer.print(b"{}".to_vec(), decode).unwrap_err()), Exit::BadFrame);
     }
 
     #[test]
     fn raw_prints_the_payload_decodable_or_not() {
         let mut printer = Printer::new(config(Output::Raw), Writes::default());
-        assert!(printer.print(b"{}".to_vec()).unwrap());
+        assert!(printer.print(b"{}".to_vec(), decode).unwrap());
         assert_eq!(printer.out.0, ["{}"]);
     }
 

@@ -48,7 +48,8 @@ pub(crate) fn first_map(
     threads: &Threads,
     stop: &Shutdown,
 ) -> anyhow::Result<(Arc<Feed>, FollowedSource)> {
-    let feed = Arc::new(Feed::new(map.format, map.max_frame).with_max_backlog(map.max_backlog));
+    let feed = Feed::new(map.format, map.max_frame).with_formats(&map.formats).with_max_backlog(map.max_backlog);
+    let feed = Arc::new(feed);
     let sink = Sink::new(Arc::clone(&feed), map.set.clone());
     let mut sink = sink.with_advice(|error| advice(error, &tls::SOURCE_ADVICE));
     let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(Fixed::default, |last| Fixed::kept(last, age)));

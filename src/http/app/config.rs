@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::token::TokenFile;
+use crate::format::Format;
 use crate::state::StateFile;
 use crate::stats::health::Health;
 use crate::threads::Threads;
@@ -17,6 +18,8 @@ pub struct Config {
     pub interval: Duration,
     /// The addresses that the server listens on. The Host of a request must be one of them, loopback, or in `hosts`.
     pub listen: Vec<SocketAddr>,
+    /// The ports of the map, with their formats, for the status.
+    pub ports: Vec<ShownPort>,
     /// Further hosts that requests may name, in the form that [`parse_host`](super::super::parse_host) accepts.
     pub hosts: Vec<String>,
     /// The origin whose pages may read responses (`https://app.example`, or `*`); `None` for none, the default. It becomes a
@@ -32,6 +35,15 @@ pub struct Config {
     pub dropped_log_lines: Option<Arc<AtomicU64>>,
     /// The long-lived threads, including this service's own: `/livez` and `/readyz` report the stuck ones.
     pub threads: Threads,
+}
+
+/// A port of the map, as the service shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShownPort {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// The format of the map there.
+    pub format: Format,
 }
 
 /// A source, as the service shows it.

@@ -78,6 +78,7 @@ impl App {
             feed: Arc::clone(&feed),
             monitor: Arc::clone(&monitor),
             own_monitor: Arc::clone(&own_monitor),
+            ports: config.ports,
             interval: config.interval,
             is_writable: writer.is_some(),
             source: config.source,

@@ -1,12 +1,13 @@
 //! The status of the server, as JSON.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::config::ShownSource;
+use super::config::{ShownPort, ShownSource};
 use super::rendering::Rendering;
 use super::telemetry::Telemetry;
 use super::unix_time::{millis, now_ms, since_epoch};
@@ -22,6 +23,7 @@ struct Status<'a> {
     uptime_ms: u64,
     stopping: bool,
     format: &'static str,
+    ports: Vec<PortStatus>,
     interval_ms: u64,
     writable: bool,
     source: Option<SourceStatus<'a>>,
@@ -30,6 +32,18 @@ struct Status<'a> {
     sent: SentTotals,
     http: HttpTotals,
     log: Option<LogStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct PortStatus {
+    address: SocketAddr,
+    format: &'static str,
+}
+
+impl From<&ShownPort> for PortStatus {
+    fn from(port: &ShownPort) -> Self {
+        Self { address: port.addr, format: port.format.name() }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -112,6 +126,7 @@ pub(super) fn status_json(telemetry: &Telemetry, rendering: Option<&Rendering>) 
         uptime_ms,
         stopping: telemetry.stop.is_triggered(),
         format: telemetry.feed.format().name(),
+        ports: telemetry.ports.iter().map(PortStatus::from).collect(),
         interval_ms: millis(telemetry.interval),
         writable: telemetry.is_writable,
         source: telemetry.source.as_ref().map(SourceStatus::from),

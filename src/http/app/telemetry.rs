@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::clients::{ClientsSnapshot, SnapshotCache};
-use super::config::ShownSource;
+use super::config::{ShownPort, ShownSource};
 use crate::feed::Feed;
 use crate::http::protocol::response::Code;
 use crate::service::ServerMonitor;
@@ -20,6 +20,8 @@ pub(super) struct Telemetry {
     pub(super) monitor: Arc<dyn ServerMonitor>,
     /// This service's own server.
     pub(super) own_monitor: Arc<dyn ServerMonitor>,
+    /// The ports of the map.
+    pub(super) ports: Vec<ShownPort>,
     pub(super) interval: Duration,
     pub(super) is_writable: bool,
     pub(super) source: Option<ShownSource>,

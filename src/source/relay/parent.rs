@@ -39,8 +39,8 @@ const SHAPE: &str = "write tcp://HOST:PORT or tls://HOST:PORT, and behind it wha
 pub struct Parent {
     /// `HOST:PORT`
     address: String,
-    /// How it writes its maps. Default: bincode.
-    format: Format,
+    /// How it writes its maps. `None`: the first payload of each connection shows it.
+    format: Option<Format>,
     /// The largest payload in bytes that is read from it; `None` goes by what this server sends.
     max_frame: Option<usize>,
     /// How long it may say nothing; `None` learns it from the gaps between its frames.
@@ -71,11 +71,6 @@ impl Parent {
         &self.address
     }
 
-    /// How it writes its maps.
-    pub(super) fn format(&self) -> Format {
-        self.format
-    }
-
     /// How it is followed, where `max_frame` bytes are read at most unless the address says otherwise.
     pub(super) fn follow_config(&self, max_frame: usize, tls: Option<Arc<Connector>>) -> FollowConfig {
         let max_frame = self.max_frame.unwrap_or(max_frame);
@@ -86,7 +81,8 @@ impl Parent {
     fn set(&mut self, option: &str, text: &str) -> Result<(), String> {
         let (name, value) = option.split_once('=').ok_or_else(|| SHAPE.to_owned())?;
         match name {
-            "format" => self.format = value.parse::<Format>().map_err(|error| error.to_string())?,
+            "format" if value == "auto" => self.format = None,
+            "format" => self.format = Some(value.parse::<Format>().map_err(|error| error.to_string())?),
             "max_frame" => self.max_frame = Some(parse_size(value).map_err(|error| error.to_string())?),
             "stale_after" => {
                 let duration = parse_duration(value).map_err(|error| error.to_string())?;
@@ -119,9 +115,9 @@ impl FromStr for Parent {
         if !is_host_and_port(address) {
             return Err(refused(SHAPE.to_owned()));
         }
-        let (address, format) = (address.to_owned(), Format::default());
+        let address = address.to_owned();
         let tls = is_encrypted.then(|| encryption::by_default(&scheme::mask(text))).transpose()?;
-        let mut parent = Self { address, format, max_frame: None, stale_after: None, tls };
+        let mut parent = Self { address, format: None, max_frame: None, stale_after: None, tls };
         for option in options.split('&').filter(|option| !option.is_empty()) {
             parent.set(option, text).map_err(refused)?;
         }
@@ -155,17 +151,18 @@ mod tests {
     fn an_address_may_say_how_the_parent_writes_and_how_long_it_may_be_silent() {
         let parent: Parent = "tcp://[::1]:8080?format=json&max_frame=2MiB&stale_after=15s".parse().unwrap();
         let config = parent.follow_config(1, None);
-        assert_eq!((parent.address(), parent.format()), ("[::1]:8080", Format::Json));
-        assert_eq!((config.client.format, config.client.max_frame), (Format::Json, 2 << 20));
+        assert_eq!(parent.address(), "[::1]:8080");
+        assert_eq!((config.client.format, config.client.max_frame), (Some(Format::Json), 2 << 20));
         assert_eq!(config.stale_after, Some(Duration::from_secs(15)));
     }
 
     #[test]
     fn without_options_the_parent_is_read_as_a_client_would() {
-        for text in ["tcp://root.example:8080", "tcp://root.example:8080/", "tcp://root.example:8080?"] {
+        for text in ["tcp://root.example:8080", "tcp://root.example:8080/", "tcp://root.example:8080?format=auto"] {
             let parent: Parent = text.parse().unwrap();
-            assert_eq!((parent.address(), parent.format()), ("root.example:8080", Format::Bincode));
-            assert_eq!(parent.follow_config(7, None).client.max_frame, 7);
+            assert_eq!(parent.address(), "root.example:8080");
+            let client = parent.follow_config(7, None).client;
+            assert_eq!((client.format, client.max_frame), (None, 7));
             assert_eq!(parent.to_string(), "tcp://root.example:8080");
         }
     }

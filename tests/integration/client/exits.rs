@@ -48,7 +48,7 @@ fn without_reconnecting_a_silence_is_1() {
 #[test]
 fn usage_errors_are_2_and_one_clear_message() {
     for (args, text) in [
-        (&["--format", "yaml"][..], "[possible values: bincode, json, msgpack, pickle, text]"),
+        (&["--format", "yaml"][..], "[possible values: auto, bincode, json, msgpack, pickle, text]"),
         (&["--timeout", "soon"], "write 5s, 500ms"),
         (&["localhost:http"], "write HOST, HOST:PORT"),
         (&["-n", "3", "greet"], "it is for printing or delivering maps"),
@@ -129,7 +129,10 @@ fn a_typed_option_overrides_conflicting_variables() {
 fn another_format_is_4_at_once() {
     let server = serve_bytes(builtin_frame());
     let client = Program::client(&["-f", "json", &server]).finish();
-    client.assert_exit(4).assert_stdout("").assert_stderr("is the other end set to another --format?");
+    client
+        .assert_exit(4)
+        .assert_stdout("")
+        .assert_stderr("the server sends bincode, not json; use -f bincode or leave -f out");
 }
 
 #[test]

@@ -38,10 +38,14 @@ fn raw_is_the_payload_and_nothing_else() {
 }
 
 #[test]
-fn every_format_is_read() {
+fn every_format_is_read_with_and_without_its_name() {
     for format in Format::ALL {
         let server = serve_bytes(frame(&format.encode_map(&builtin_map()).unwrap()));
-        assert_eq!(printed(&server, &["-n", "1", "-f", format.name()]), BUILTIN_LINE, "{format}");
+        for args in [&["-n", "1", "-f", format.name()][..], &["-n", "1", "-f", "auto"], &["-n", "1"]] {
+            assert_eq!(printed(&server, args), BUILTIN_LINE, "{format}, {args:?}");
+        }
+        let check = Program::client(&["check", &server]).finish();
+        check.assert_exit(0).assert_stderr(&format!("good: {format}, 4 entries"));
     }
 }
 

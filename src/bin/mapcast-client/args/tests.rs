@@ -53,7 +53,7 @@ fn without_arguments_it_prints_local_maps_for_ever() {
     assert_eq!((config.address.as_str(), config.timeout, config.verbosity), ("127.0.0.1:8080", None, 0));
     let Task::Follow { follow, print, count } = config.task else { panic!("{config:?}") };
     assert_eq!((follow.reconnect, follow.stale_after, count), (true, None, None));
-    assert_eq!((follow.client.format, follow.client.max_frame), (Format::Bincode, mapcast::DEFAULT_MAX_FRAME));
+    assert_eq!((follow.client.format, follow.client.max_frame), (None, mapcast::DEFAULT_MAX_FRAME));
     assert_eq!(follow.client.connect_timeout, Duration::from_secs(2));
     assert_eq!((print.output, print.changes_only, print.selection.is_all()), (Output::Json, false, true));
 }
@@ -73,7 +73,7 @@ fn global_options_go_before_or_after_the_command() {
 fn a_check_has_its_own_timeout_and_logs_less() {
     let first = config(&["check", "-f", "json", "h"]).unwrap();
     assert_eq!((first.timeout, first.verbosity), (Some(Duration::from_secs(2)), -1));
-    assert_eq!((first.client.format, first.address.as_str()), (Format::Json, "h:8080"));
+    assert_eq!((first.client.format, first.address.as_str()), (Some(Format::Json), "h:8080"));
     for words in [["check", "-W", "5"], ["-W", "5", "check"]] {
         assert_eq!(config(&words).unwrap().timeout, Some(Duration::from_secs(5)));
     }

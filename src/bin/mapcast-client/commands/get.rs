@@ -53,7 +53,7 @@ pub(super) fn get(
     shutdown: &Shutdown,
     deadline: Option<Instant>,
 ) -> anyhow::Result<()> {
-    let (format, is_encrypted, address) = (client.format, client.tls.is_some(), &args.server.address);
+    let (is_encrypted, address) = (client.tls.is_some(), &args.server.address);
     let follow = FollowConfig { client, reconnect: false, ..FollowConfig::default() };
     let mut follower = Follower::new(address, follow, shutdown);
     follower.set_deadline(deadline);
@@ -62,7 +62,7 @@ pub(super) fn get(
         Ok(None) => bail!("{}", refusal::text(address, is_encrypted)),
         Err(error) => return Err(timeout_hint::explain(error.into(), &follower, is_encrypted)),
     };
-    let map = format.decode_map(&payload).map_err(Error::Format)?;
+    let map = follower.decode_map(&payload)?;
     let printed = render(&map, args, io::stdout().is_terminal())?;
     out.write_all(&printed).map_err(crate::stdout::write_error)?;
     Ok(())

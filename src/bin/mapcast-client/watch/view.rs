@@ -21,8 +21,10 @@ const MAX_VALUE_CHARS: usize = 2000;
 /// The server, its map, and the position of the view.
 #[derive(Debug)]
 pub(super) struct View {
-    /// The server's address and format.
-    title: String,
+    /// The server's address.
+    address: String,
+    /// The format of its maps.
+    format: Option<Format>,
     map: Map,
     rows: BTreeMap<Key, Row>,
     connection: ConnectionState,
@@ -73,9 +75,10 @@ pub(super) enum Scroll {
 }
 
 impl View {
-    pub(super) fn new(address: &str, format: Format) -> Self {
+    pub(super) fn new(address: &str) -> Self {
         Self {
-            title: format!("{address}, {format}"),
+            address: address.to_owned(),
+            format: None,
             map: Map::new(),
             rows: BTreeMap::new(),
             connection: ConnectionState::Connecting,
@@ -88,6 +91,11 @@ impl View {
             top: 0,
             visible_rows: 0,
         }
+    }
+
+    /// Shows the format of the server's maps; `None` while it is not known.
+    pub(super) fn show_format(&mut self, format: Option<Format>) {
+        self.format = format;
     }
 
     /// True if and only if a map has been received.
@@ -174,7 +182,8 @@ impl View {
                 (format!("{reason}; next attempt in {}", seconds(left)), Style::Error)
             }
         };
-        Line::new(&format!("{}: {state}", self.title), style, width)
+        let format = self.format.map_or_else(String::new, |format| format!(", {format}"));
+        Line::new(&format!("{}{format}: {state}", self.address), style, width)
     }
 
     fn counts_line(&self, now: Instant, width: usize) -> Line {
