@@ -29,7 +29,8 @@ impl Url {
     }
 }
 
-/// Parses `http://HOST[:PORT][/PATH]`, whose default port is 80, or `HOST[:PORT]`, whose default port is 8081.
+/// Parses `http://HOST[:PORT][/PATH]`, whose default port is 80, or `HOST[:PORT]`, whose default port is 8081. A port alone
+/// is one of this machine.
 pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     let refused = || {
         format!("\"{}\" is not an HTTP address; write http://HOST:PORT, HOST:PORT or [::1]:PORT", text.escape_debug())
@@ -39,7 +40,10 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     }
     let (rest, default_port) = text.strip_prefix("http://").map_or((text, DEFAULT_PORT), |rest| (rest, 80));
     let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-    let (host, port) = if authority.parse::<Ipv6Addr>().is_ok() {
+    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (host, port) = if is_port(authority.strip_prefix(':').unwrap_or(authority)) {
+        ("127.0.0.1", authority.trim_start_matches(':').parse().map_err(|_| refused())?)
+    } else if authority.parse::<Ipv6Addr>().is_ok() {
         (authority, default_port)
     } else if let Some((host, port)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         (host, port.strip_prefix(':').map_or(Ok(default_port), str::parse).map_err(|_| refused())?)
@@ -71,6 +75,8 @@ mod tests {
             ("http://flags.example/mapcast/", "flags.example", 80, "/mapcast"),
             ("localhost", "localhost", 8081, ""),
             ("localhost:1", "localhost", 1, ""),
+            ("8082", "127.0.0.1", 8082, ""),
+            (":8082", "127.0.0.1", 8082, ""),
             ("::1", "::1", 8081, ""),
             ("[::1]:1", "::1", 1, ""),
             ("http://[::1]", "::1", 80, ""),
@@ -82,7 +88,9 @@ mod tests {
 
     #[test]
     fn an_invalid_url_is_rejected_with_an_example() {
-        for text in ["", "http://", ":1", "h:x", "h:65536", "a b", "http://u@h", "h:1?x", "1:2:3", "[::1", "ftp://h"] {
+        for text in
+            ["", "http://", ":", "65536", "h:x", "h:65536", "a b", "http://u@h", "h:1?x", "1:2:3", "[::1", "ftp://h"]
+        {
             assert!(parse_url(text).is_err_and(|error| error.contains("HOST:PORT")), "{text}");
         }
         assert!(parse_url("https://h").unwrap_err().contains("https is not supported"));
