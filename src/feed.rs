@@ -274,7 +274,9 @@ impl Feed {
             changed.extend(Some(other.as_ref()).filter(|feed| feed.store(frame, age_before)));
         }
         drop(publishing);
-        changed.iter().for_each(|feed| feed.wake_subscribers());
+        for feed in &changed {
+            feed.wake_subscribers();
+        }
         !changed.is_empty()
     }
 

@@ -109,7 +109,7 @@ impl Client {
     /// As [`next_map`](Self::next_map).
     pub fn next_typed<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         let payload = self.next_payload()?;
-        payload.map(|payload| decode(&payload, self.format, |format, payload| format.decode(payload))).transpose()
+        payload.map(|payload| decode(&payload, self.format, Format::decode)).transpose()
     }
 
     /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an

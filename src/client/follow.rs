@@ -198,7 +198,7 @@ impl Follower {
     /// As [`next_map`](Self::next_map).
     pub fn next_typed<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         let payload = self.next_payload()?;
-        payload.map(|payload| decode(&payload, self.format, |format, payload| format.decode(payload))).transpose()
+        payload.map(|payload| decode(&payload, self.format, Format::decode)).transpose()
     }
 
     /// The format of the last payload: the configured one, or the one that the first payload of its connection has shown.

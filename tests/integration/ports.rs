@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
-use mapcast::{Format, Map};
+use mapcast::{Format, Map, builtin_map};
 
 use crate::http::Site;
 use crate::support::program::{CLIENT, Program, SERVER, clean, run};
@@ -179,5 +179,25 @@ fn a_client_of_another_protocol_is_advised_in_the_log() {
         socket.shutdown(std::net::Shutdown::Write).unwrap();
         let line = server.wait_log(wanted);
         assert!(line.contains(&format!(" from {}: ", socket.local_addr().unwrap())), "{line}");
+    }
+}
+
+#[test]
+fn the_built_in_map_is_sent_only_without_a_map_of_ones_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let (state, token) = (directory.path().join("state.json"), directory.path().join("token"));
+    std::fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let (state, token) = (state.to_str().unwrap(), token.to_str().unwrap());
+    let writable = ["--http", "127.0.0.1:0", "--http-token-file", token];
+    for (args, map) in [
+        (vec![], builtin_map()),
+        (vec!["--http", "127.0.0.1:0"], builtin_map()),
+        (vec!["--set", "n=1"], numbered(1)),
+        (writable.to_vec(), Map::new()),
+        ([&writable[..], &["--state", state]].concat(), Map::new()),
+    ] {
+        let server = Program::server(&args);
+        assert_eq!(Reader::connect(server.addr()).map(Format::Bincode), map, "{args:?}");
     }
 }

@@ -154,7 +154,7 @@ mod programs {
         let mut client = Reader::connect(relay.addr());
         let map = client.map(Format::Json);
         assert_eq!(map[&"who".into()], "root".into());
-        assert!(up.ends_with(&format!("source up: {parent}: 5 entries, version 1")), "{up}");
+        assert!(up.ends_with(&format!("source up: {parent}: 1 entry, version 1")), "{up}");
         drop(first);
         let down = relay.wait_log("source down");
         assert!(

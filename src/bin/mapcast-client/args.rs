@@ -229,7 +229,7 @@ const AUTO: &str = "auto";
 #[derive(Debug, Clone, Copy)]
 struct ChosenFormat(Option<Format>);
 
-fn parse_format(name: String) -> Result<ChosenFormat, UnknownFormat> {
+fn parse_format(name: &str) -> Result<ChosenFormat, UnknownFormat> {
     if name == AUTO { Ok(ChosenFormat(None)) } else { name.parse().map(Some).map(ChosenFormat) }
 }
 
@@ -242,7 +242,7 @@ struct FrameArgs {
         long,
         env = "MAPCAST_FORMAT",
         default_value = AUTO,
-        value_parser = PossibleValuesParser::new([AUTO].into_iter().chain(Format::ALL.map(Format::name))).try_map(parse_format)
+        value_parser = PossibleValuesParser::new([AUTO].into_iter().chain(Format::ALL.map(Format::name))).try_map(|name| parse_format(&name))
     )]
     format: ChosenFormat,
     /// Largest payload to accept

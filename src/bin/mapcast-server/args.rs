@@ -187,6 +187,14 @@ pub(crate) struct MapTask {
     pub(crate) http: Option<HttpTask>,
 }
 
+impl MapTask {
+    /// True if and only if the map has entries of the operator's own, or may get some: the built-in ones are not sent then.
+    pub(crate) fn has_entries(&self) -> bool {
+        let is_writable = self.http.as_ref().is_some_and(|http| http.config.token.is_some());
+        self.source.is_some() || self.state.is_some() || !self.set.is_empty() || is_writable
+    }
+}
+
 impl Cli {
     /// Parses the command line and the environment. Prints the help and exits if it was requested; prints an error and exits
     /// with code 2 if an option is wrong.

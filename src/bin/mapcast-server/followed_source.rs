@@ -52,7 +52,8 @@ pub(crate) fn first_map(
     let feed = Arc::new(feed);
     let sink = Sink::new(Arc::clone(&feed), map.set.clone());
     let mut sink = sink.with_advice(|error| advice(error, &tls::SOURCE_ADVICE));
-    let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(Fixed::default, |last| Fixed::kept(last, age)));
+    let initial = || if map.has_entries() { Fixed::new(Map::new()) } else { Fixed::default() };
+    let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(initial, |last| Fixed::kept(last, age)));
     let mut source: Box<dyn Source> = match (&map.source, last) {
         (Some(at), LastMap::Kept(state)) => {
             let source = at.open()?;

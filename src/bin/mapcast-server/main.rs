@@ -145,7 +145,9 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
             }
             if task.is_bare && log::log_enabled!(log::Level::Info) && io::stderr().is_terminal() {
                 let page = page.as_ref().and_then(|(page, _)| page.local_addrs().first().copied());
-                hints::lines(&ports, page).iter().for_each(|line| logging::write_line(line));
+                for line in hints::lines(&ports, page) {
+                    logging::write_line(&line);
+                }
             }
             followed = Some(first);
         }

@@ -16,7 +16,7 @@ fn a_check_prints_the_configuration_and_starts_nothing() {
     let finished = run(command);
     finished.assert_exit(0).assert_stdout(&format!(
         "listen on {addr}: the map as bincode every 5s\n\
-         the map: from no source, 128 bytes now\n\
+         the map: from no source, 8 bytes now\n\
          frames of at most 1MiB\n\
          web page on http://127.0.0.1:8081/: writable with the token, 256 connections\n\
          at most 10000 clients\n\
