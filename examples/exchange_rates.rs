@@ -1,5 +1,5 @@
 //! A program with a server in it: `cargo run --example exchange_rates`, then any number of
-//! `mapcast-client --format json 127.0.0.1:8090`.
+//! `mapcast-client 127.0.0.1:8090`.
 //!
 //! The rates change in the program's own thread, five times a second. Every client has the newest ones within
 //! milliseconds, and a slow client skips to them.

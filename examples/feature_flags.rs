@@ -42,7 +42,7 @@ impl LiveFlags {
     fn follow(&self, address: String, shutdown: Shutdown) -> std::io::Result<JoinHandle<()>> {
         let flags = self.clone();
         thread::Builder::new().name("flags".to_owned()).spawn(move || {
-            let client = ClientConfig { format: Format::Json, ..ClientConfig::default() };
+            let client = ClientConfig { format: Some(Format::Json), ..ClientConfig::default() };
             let config = FollowConfig { client, ..FollowConfig::default() };
             let mut follower = Follower::new(&address, config, &shutdown);
             for received in follower.typed_maps() {

@@ -1,8 +1,8 @@
 //! Serves a part of another server's map:
 //! `cargo run --example narrow -- 127.0.0.1:8080 app. 127.0.0.1:8091`.
 //!
-//! Follows a server (bincode), keeps the entries whose key begins with a prefix, without it, and serves them as JSON:
-//! `mapcast-client --format json 127.0.0.1:8091`. While the server is away its last good map stays.
+//! Follows a server, keeps the entries whose key begins with a prefix, without it, and serves them as JSON:
+//! `mapcast-client 127.0.0.1:8091`. While the server is away its last good map stays.
 
 use std::sync::Arc;
 use std::time::Duration;

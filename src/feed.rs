@@ -1,4 +1,4 @@
-//! The feed: holds the current map, encoded once for all clients.
+//! The feed: holds the current map, encoded once for all clients; once in each format if there are several.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -94,21 +94,28 @@ pub struct Feed {
     subscribers: Mutex<WakerList>,
     /// Wakes threads in [`wait`](Self::wait); used with the lock of `subscribers`.
     changed: Condvar,
-    /// The durations of rounds, recorded by the publishers.
-    rounds: Histogram,
+    /// The durations of rounds, recorded by the publishers; shared with `others`.
+    rounds: Arc<Histogram>,
     /// The newest version whose round has ended; 0 before the first.
     offered_version: AtomicU64,
+    /// Shared with `others`.
     backlog: Arc<Backlog>,
+    /// The same maps in other formats. Each is published with this one, under its lock `publishing`.
+    others: Vec<Arc<Self>>,
 }
 
-/// A map that is encoded and within the feed's limit.
+/// A map that is encoded in every format of a feed, and within its limit in each.
 #[derive(Debug, Clone)]
-pub(crate) struct Prepared(Frame);
+pub(crate) struct Prepared {
+    frame: Frame,
+    /// In the order of the feed's `others`.
+    others: Vec<Frame>,
+}
 
 impl Prepared {
     /// True if and only if `snapshot` has this map.
     pub(crate) fn equals(&self, snapshot: &Snapshot) -> bool {
-        self.0 == snapshot.frame
+        self.frame == snapshot.frame
     }
 }
 
@@ -137,16 +144,37 @@ impl Feed {
             publishing: Mutex::new(()),
             subscribers: Mutex::default(),
             changed: Condvar::new(),
-            rounds: Histogram::new(ROUND_BOUNDS),
+            rounds: Arc::new(Histogram::new(ROUND_BOUNDS)),
             offered_version: AtomicU64::new(0),
             backlog: Arc::new(Backlog::new(Backlog::default_limit(max_frame))),
+            others: Vec::new(),
         }
     }
 
     /// Sets the backlog: it limits the memory of older maps that slow peers are still receiving, over all peers.
     #[must_use]
     pub fn with_backlog(self, backlog: Backlog) -> Self {
-        Self { backlog: Arc::new(backlog), ..self }
+        let formats: Vec<Format> = self.others.iter().map(|other| other.format).collect();
+        Self { backlog: Arc::new(backlog), others: Vec::new(), ..self }.with_formats(&formats)
+    }
+
+    /// Returns the feed with a feed in each of `formats`, to which every map that is published here is also published. Each has
+    /// this feed's limit for a frame, and all share its backlog. [`in_format`](Self::in_format) returns them.
+    #[must_use]
+    pub fn with_formats(mut self, formats: &[Format]) -> Self {
+        for format in formats {
+            if *format != self.format && self.others.iter().all(|other| other.format != *format) {
+                let (rounds, backlog) = (Arc::clone(&self.rounds), Arc::clone(&self.backlog));
+                self.others.push(Arc::new(Self { rounds, backlog, ..Self::new(*format, self.max_frame) }));
+            }
+        }
+        self
+    }
+
+    /// Returns the feed with the same maps in `format`: this one, or one of [`with_formats`](Self::with_formats). Publish in
+    /// this feed only.
+    pub fn in_format(self: &Arc<Self>, format: Format) -> Option<Arc<Self>> {
+        [self].into_iter().chain(&self.others).find(|feed| feed.format == format).cloned()
     }
 
     /// The backlog, in which senders of this feed's maps count payloads that their peers are slow to accept.
@@ -172,13 +200,13 @@ impl Feed {
         self.offered_version.load(Ordering::SeqCst)
     }
 
-    /// Makes `map` the current one and wakes all waiters and subscribers. Returns true if and only if it differs from the
-    /// previous map; a map with equal encoded bytes is not a change.
+    /// Makes `map` the current one in every format and wakes all waiters and subscribers. Returns true if and only if it differs
+    /// from the previous map in any format; a map with equal encoded bytes is not a change.
     ///
     /// # Errors
-    /// If the map cannot be encoded or is too large; the previous map stays.
+    /// If the map cannot be encoded or is too large, in any format; the previous map stays in all of them.
     pub fn publish(&self, map: &Map) -> Result<bool, Error> {
-        self.publish_payload(&self.format.encode_map(map)?, Duration::ZERO)
+        self.publish_kept(map, Duration::ZERO)
     }
 
     /// As [`publish`](Self::publish), for a map that an earlier server published `age` ago.
@@ -186,7 +214,7 @@ impl Feed {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn publish_kept(&self, map: &Map, age: Duration) -> Result<bool, Error> {
-        self.publish_payload(&self.format.encode_map(map)?, age)
+        Ok(self.publish_all(self.prepare(map)?, age))
     }
 
     /// As [`publish`](Self::publish), for a value of any serializable type instead of a map.
@@ -194,7 +222,7 @@ impl Feed {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn publish_typed<T: Serialize + ?Sized>(&self, value: &T) -> Result<bool, Error> {
-        self.publish_payload(&self.format.encode(value)?, Duration::ZERO)
+        Ok(self.publish_all(self.prepare_by(|format| format.encode(value))?, Duration::ZERO))
     }
 
     /// Returns `Ok` if and only if [`publish`](Self::publish) would accept `map`, as a change or not.
@@ -210,17 +238,24 @@ impl Feed {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub(crate) fn prepare(&self, map: &Map) -> Result<Prepared, Error> {
-        self.frame(&self.format.encode_map(map)?).map(Prepared)
+        self.prepare_by(|format| format.encode_map(map))
     }
 
     /// Publishes a map that this feed has prepared; otherwise as [`publish`](Self::publish), without its errors.
     pub(crate) fn publish_prepared(&self, prepared: Prepared) -> bool {
-        self.publish_frame(prepared.0, Duration::ZERO)
+        self.publish_all(prepared, Duration::ZERO)
     }
 
     /// Returns the age of the current map if `prepared` equals it, and zero otherwise.
     pub(crate) fn age_of(&self, prepared: &Prepared) -> Duration {
         self.latest().filter(|latest| prepared.equals(latest)).map_or(Duration::ZERO, |latest| latest.age())
+    }
+
+    /// Encodes by `encode` in every format.
+    fn prepare_by(&self, encode: impl Fn(Format) -> Result<Vec<u8>, format::Error>) -> Result<Prepared, Error> {
+        let frame = |feed: &Self| feed.frame(&encode(feed.format)?);
+        let others = self.others.iter().map(|other| frame(other)).collect::<Result<_, _>>()?;
+        Ok(Prepared { frame: frame(self)?, others })
     }
 
     fn frame(&self, payload: &[u8]) -> Result<Frame, Error> {
@@ -236,12 +271,24 @@ impl Feed {
         })
     }
 
-    fn publish_payload(&self, payload: &[u8], age_before: Duration) -> Result<bool, Error> {
-        Ok(self.publish_frame(self.frame(payload)?, age_before))
+    /// Stores the map in every format, then wakes the subscribers of each one that has changed.
+    fn publish_all(&self, prepared: Prepared, age_before: Duration) -> bool {
+        let publishing = self.publishing.lock();
+        let mut changed: Vec<&Self> = Vec::new();
+        changed.extend(Some(self).filter(|feed| feed.store(prepared.frame, age_before)));
+        for (other, frame) in self.others.iter().zip(prepared.others) {
+            let _publishing = other.publishing.lock();
+            changed.extend(Some(other.as_ref()).filter(|feed| feed.store(frame, age_before)));
+        }
+        drop(publishing);
+        for feed in &changed {
+            feed.wake_subscribers();
+        }
+        !changed.is_empty()
     }
 
-    fn publish_frame(&self, frame: Frame, age_before: Duration) -> bool {
-        let publishing = self.publishing.lock();
+    /// Makes `frame` the current one, with `publishing` locked. Returns false if and only if it equals the current one.
+    fn store(&self, frame: Frame, age_before: Duration) -> bool {
         if self.latest().is_some_and(|latest| latest.frame == frame) {
             return false;
         }
@@ -249,8 +296,6 @@ impl Feed {
         let snapshot = Arc::new(Snapshot { version, frame, published: Instant::now(), age_before });
         *self.current.write() = Some(snapshot);
         self.version.store(version, Ordering::SeqCst);
-        drop(publishing);
-        self.wake_subscribers();
         true
     }
 
@@ -354,7 +399,7 @@ mod tests {
         let feed = feed();
         let prepared = feed.prepare(&numbered(1)).unwrap();
         assert!(feed.latest().is_none(), "preparing publishes nothing");
-        let bytes = prepared.0.as_bytes().as_ptr();
+        let bytes = prepared.frame.as_bytes().as_ptr();
         assert!(feed.publish_prepared(prepared));
         assert_eq!(feed.latest().unwrap().frame.as_bytes().as_ptr(), bytes);
         assert!(!feed.publish_prepared(feed.prepare(&numbered(1)).unwrap()), "an equal map is no change");
@@ -382,6 +427,56 @@ mod tests {
         for format in Format::ALL {
             assert!(Feed::new(format, 100).publish(&Map::new()).unwrap(), "{format}");
         }
+    }
+
+    fn in_all_formats() -> Arc<Feed> {
+        Arc::new(Feed::new(Format::Bincode, 100).with_formats(&Format::ALL).with_backlog(Backlog::new(7)))
+    }
+
+    #[test]
+    fn a_map_is_published_in_every_format_at_once() {
+        let feed = in_all_formats();
+        assert!(feed.publish(&numbered(1)).unwrap() && !feed.publish(&numbered(1)).unwrap());
+        assert!(feed.publish_prepared(feed.prepare(&numbered(2)).unwrap()));
+        for format in Format::ALL {
+            let latest = feed.in_format(format).unwrap().latest().unwrap();
+            assert_eq!((latest.version, latest.frame.payload()), (2, &format.encode_map(&numbered(2)).unwrap()[..]));
+            assert!(Arc::ptr_eq(feed.in_format(format).unwrap().backlog(), feed.backlog()));
+        }
+        assert!(Arc::new(Feed::new(Format::Json, 100)).in_format(Format::Text).is_none());
+    }
+
+    #[test]
+    fn a_map_that_one_format_refuses_is_published_in_none() {
+        let feed = in_all_formats();
+        feed.publish(&numbered(1)).unwrap();
+        // Two keys that are one in JSON, and a map that is small enough in all formats but bincode.
+        let clash = Map::from([(1.into(), 1.into()), ("1".into(), 1.into())]);
+        let large = (0..5).map(|number| (number.into(), number.into())).collect();
+        assert!(matches!(feed.publish(&clash), Err(Error::Format(_))));
+        assert!(matches!(feed.publish(&large), Err(Error::TooLarge { format: Format::Bincode, .. })));
+        assert!(feed.check(&clash).is_err() && feed.prepare(&large).is_err());
+        for format in Format::ALL {
+            assert_eq!(feed.in_format(format).unwrap().version(), 1, "{format}");
+        }
+    }
+
+    #[test]
+    fn a_change_in_one_format_alone_is_a_change() {
+        let feed = Arc::new(Feed::new(Format::Json, 100).with_formats(&[Format::Bincode]));
+        assert!(feed.publish(&Map::from([(1.into(), 1.into())])).unwrap());
+        assert!(feed.publish(&Map::from([("1".into(), 1.into())])).unwrap(), "another key, but not in JSON");
+        assert_eq!((feed.version(), feed.in_format(Format::Bincode).unwrap().version()), (1, 2));
+    }
+
+    #[test]
+    fn a_subscriber_of_any_format_is_woken() {
+        let (feed, count) = (in_all_formats(), Arc::new(Count::default()));
+        let feeds = Format::ALL.map(|format| feed.in_format(format).unwrap());
+        let _subscriptions = feeds.each_ref().map(|feed| feed.subscribe(Arc::clone(&count).into()));
+        feed.publish(&numbered(1)).unwrap();
+        feed.publish(&numbered(1)).unwrap();
+        assert_eq!(count.0.load(Ordering::SeqCst), 5);
     }
 
     #[test]

@@ -19,8 +19,7 @@
 //! let address = server.local_addrs()[0].to_string();
 //! let running = server.spawn(Shutdown::new()?)?;
 //!
-//! let config = ClientConfig { format: Format::Json, ..ClientConfig::default() };
-//! let mut client = Client::connect(&address, &config, &Shutdown::new()?)?;
+//! let mut client = Client::connect(&address, &ClientConfig::default(), &Shutdown::new()?)?;
 //! assert_eq!(client.next_map()?, Some(Map::from([("dark".into(), true.into())])));
 //!
 //! feed.publish(&Map::from([("dark".into(), false.into())]))?;

@@ -83,7 +83,7 @@ fn follow(
     losses: &Arc<Mutex<Vec<(Instant, usize)>>>,
     stop: &Shutdown,
 ) {
-    let client_config = ClientConfig { format: Format::Json, ..ClientConfig::default() };
+    let client_config = ClientConfig { format: Some(Format::Json), ..ClientConfig::default() };
     let config = FollowConfig { client: client_config, wait: Duration::MAX, ..FollowConfig::default() };
     let mut follower = Follower::new(addr, config, stop);
     let (observed, lost) = (Arc::clone(records), Arc::clone(losses));

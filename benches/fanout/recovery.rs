@@ -73,7 +73,7 @@ fn resume(publisher: &mut Publisher, server: &mut Server) -> anyhow::Result<()> 
 
 /// Reads changes of `size` bytes until the stop.
 fn follow(addr: &str, size: usize, arrivals: &Sender<Arrival>, stop: &Shutdown) {
-    let client = ClientConfig { format: Format::Json, ..ClientConfig::default() };
+    let client = ClientConfig { format: Some(Format::Json), ..ClientConfig::default() };
     let config = FollowConfig { client, wait: Duration::MAX, ..FollowConfig::default() };
     let mut follower = Follower::new(addr, config, stop);
     while let Ok(Some(payload)) = follower.next_payload() {

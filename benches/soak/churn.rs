@@ -60,7 +60,7 @@ impl Churn {
     /// Starts to connect `rate` clients per second, half of them to each server.
     pub fn start(servers: &[Server; 2], rate: u32, certificates: &Certificates) -> anyhow::Result<Self> {
         let (connected, stop) = (Arc::new(AtomicU64::new(0)), Shutdown::new()?);
-        let plain = ClientConfig { format: Format::Json, ..ClientConfig::default() };
+        let plain = ClientConfig { format: Some(Format::Json), ..ClientConfig::default() };
         let encrypted = ClientConfig { tls: Some(certificates.connector()?), ..plain.clone() };
         let mut threads = Vec::new();
         for (server, config) in servers.iter().zip([plain, encrypted]) {

@@ -52,7 +52,7 @@ impl Steady {
         let (worst, stop) = (Arc::new(Worst::default()), Shutdown::new()?);
         let share = clients / 2;
         let per_server = [(servers[0].name, (clients - share) as u64), (servers[1].name, share as u64)];
-        let plain = ClientConfig { format: Format::Json, ..ClientConfig::default() };
+        let plain = ClientConfig { format: Some(Format::Json), ..ClientConfig::default() };
         let encrypted = ClientConfig { tls: Some(certificates.connector()?), ..plain.clone() };
         let (ready, is_ready) = mpsc::sync_channel(0);
         let mut threads = Vec::with_capacity(clients);

@@ -25,7 +25,7 @@ function __fish_mapcast_server_using_subcommand
 end
 
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s i -l interval -d 'Repeat the map at least this often to each client' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s f -l format -d 'Format of the map: bincode, json, msgpack, pickle or text' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s f -l format -d 'Format of the map on ports without a format of their own: bincode, json, msgpack, pickle or text' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s s -l source -d 'Source of the map [default: the built-in map]: FILE.json or FILE.toml, read again when it changes; `-`, one JSON object per line on standard input; `tcp://HOST:PORT` or `tls://HOST:PORT`, another mapcast server; `redis://HOST/DB?key=NAME` or `rediss://`, a hash' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l redis-password-file -d 'Read the password for Redis from this file at each connection' -r -F
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l source-tls-ca -d 'With a TLS source, trust the CA certificates in this PEM file instead of the system\'s' -r -F
@@ -36,12 +36,12 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l set -d 'Add an entry, or replace the one with this key; may be repeated. VALUE is JSON or plain text' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-frame -d 'Reject maps larger than this' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-backlog -d 'Close the slowest connections, including HTTP\'s, when the older maps still queued for them exceed this size in total [default: 32MiB, or 8 times --max-frame if that is more]' -r
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz on this address; off by default' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz on this address, or on this port of 127.0.0.1; off by default' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Limit HTTP connections; above the limit answer 503, except for health checks and metrics' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Accept requests for this host, in addition to loopback and the address of --http; may be repeated' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-allow-origin -d 'Let pages of this origin read responses (CORS); * for all origins' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-token-file -d 'Accept PUT and PATCH of /map, and PUT and DELETE of /map/KEY, with the bearer token in this file' -r -F
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s l -l listen -d 'Address to listen on; may be repeated. Port 0 picks a free port, which is logged' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s l -l listen -d 'Address to listen on; may be repeated. PORT alone is 127.0.0.1:PORT, :PORT is every address of this machine, and FORMAT@ in front is the format of the map there. Port 0 picks a free port, which is logged' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections -d 'Maximum number of clients; further ones are closed after waiting 1 to 5 s for a free slot [default: 10000, or what this machine can hold]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-connections-per-ip -d 'Maximum number of clients per address; IPv6 addresses count by their first 64 bits [default: no limit]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l allow -d 'Accept clients only from this network, such as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: accept all]' -r
@@ -57,10 +57,10 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s v -l verb
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s h -l help -d 'Print help'
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -s V -l version -d 'Print version'
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "echo" -d 'Send back everything that a client sends until it half-closes, then close'
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "greet" -d 'Send TEXT without a header, then close'
-complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s l -l listen -d 'Address to listen on; may be repeated. Port 0 picks a free port, which is logged' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -a "echo" -d 'Send back everything that a client sends until it half-closes, then close'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -a "greet" -d 'Send TEXT without a header, then close'
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s l -l listen -d 'Address to listen on; may be repeated. PORT alone is 127.0.0.1:PORT, :PORT is every address of this machine, and FORMAT@ in front is the format of the map there. Port 0 picks a free port, which is logged' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections -d 'Maximum number of clients; further ones are closed after waiting 1 to 5 s for a free slot [default: 10000, or what this machine can hold]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l max-connections-per-ip -d 'Maximum number of clients per address; IPv6 addresses count by their first 64 bits [default: no limit]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l allow -d 'Accept clients only from this network, such as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: accept all]' -r
@@ -75,7 +75,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -l c
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s v -l verbose -d 'Log more: -v debug, -vv trace'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s q -l quiet -d 'Log less: -q warnings, -qq errors, -qqq nothing'
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand echo" -s h -l help -d 'Print help'
-complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s l -l listen -d 'Address to listen on; may be repeated. Port 0 picks a free port, which is logged' -r
+complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -s l -l listen -d 'Address to listen on; may be repeated. PORT alone is 127.0.0.1:PORT, :PORT is every address of this machine, and FORMAT@ in front is the format of the map there. Port 0 picks a free port, which is logged' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections -d 'Maximum number of clients; further ones are closed after waiting 1 to 5 s for a free slot [default: 10000, or what this machine can hold]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l max-connections-per-ip -d 'Maximum number of clients per address; IPv6 addresses count by their first 64 bits [default: no limit]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_using_subcommand greet" -l allow -d 'Accept clients only from this network, such as 10.0.0.0/8 or 192.0.2.7; may be repeated [default: accept all]' -r

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::config::ClientConfig;
 use super::connect;
+use super::decode::decode;
 use super::error::Error;
 use super::resolver::Resolver;
 use super::socket::{Cancellation, ClientSocket, TlsAlert};
@@ -37,7 +38,8 @@ use crate::tls;
 pub struct Client {
     /// Buffered, so that header and payload cost one read.
     frames: FrameReader<BufReader<ClientSocket>>,
-    format: Format,
+    /// As configured, or as the first payload has shown it.
+    format: Option<Format>,
     /// Explains TLS errors of a read.
     tls: Option<Arc<tls::Connector>>,
 }
@@ -79,6 +81,11 @@ impl Client {
         self.stream().local()
     }
 
+    /// The format of the payloads: the configured one, or the one that the first payload has shown; `None` before.
+    pub fn format(&self) -> Option<Format> {
+        self.format
+    }
+
     /// Sets the instant at which every later call ends with `TimedOut`, whatever has been received by then; the
     /// default, `None`, never comes. After `TimedOut` nothing is lost: set another deadline and repeat the call.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
@@ -89,11 +96,11 @@ impl Client {
     /// between two frames.
     ///
     /// # Errors
-    /// `Frame` and `Format`, after which the connection is unusable; `Tls` if the server rejects this client, and
+    /// `Frame`, `Format`, `OtherFormat` and `UnknownFormat`, after which the connection is unusable; `Tls` if the server rejects this client, and
     /// `PlainToTls`; `TimedOut` and `Stopped`.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
-        Ok(payload.map(|payload| self.format.decode_map(&payload)).transpose()?)
+        payload.map(|payload| decode(&payload, self.format, Format::decode_map)).transpose()
     }
 
     /// As [`next_map`](Self::next_map), for a server that publishes another serde type than a map.
@@ -102,7 +109,7 @@ impl Client {
     /// As [`next_map`](Self::next_map).
     pub fn next_typed<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         let payload = self.next_payload()?;
-        Ok(payload.map(|payload| self.format.decode(&payload)).transpose()?)
+        payload.map(|payload| decode(&payload, self.format, Format::decode)).transpose()
     }
 
     /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an
@@ -120,7 +127,7 @@ impl Client {
     /// As [`next_map`](Self::next_map), but returns the payload as received, not decoded and never empty.
     ///
     /// # Errors
-    /// As [`next_map`](Self::next_map), without `Format`.
+    /// As [`next_map`](Self::next_map), without the three of the format.
     pub fn next_payload(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             match self.next_frame()? {
@@ -133,7 +140,7 @@ impl Client {
 
     /// As [`next_payload`](Self::next_payload), including empty payloads: they prove that the server is alive.
     pub(super) fn next_frame(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        self.frames.read_frame().map_err(|error| match error {
+        let frame = self.frames.read_frame().map_err(|error| match error {
             frame::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.stream().cancellation().reason()
             }
@@ -141,7 +148,9 @@ impl Client {
                 refusal(error, self.tls.as_deref()).unwrap_or_else(|error| Error::Frame(frame::Error::Io(error)))
             }
             error => Error::Frame(error),
-        })
+        })?;
+        self.format = self.format.or_else(|| frame.as_deref().and_then(Format::detect));
+        Ok(frame)
     }
 
     /// The received part of the current header.

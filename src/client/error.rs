@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use crate::{format, frame, tls};
+use crate::format::{self, Format};
+use crate::{frame, tls};
 
 /// Why the client cannot return a map.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +38,23 @@ pub enum Error {
         /// All received bytes: one to nine.
         bytes: Vec<u8>,
     },
-    /// The payload is not in the expected format.
+    /// The payload is not valid in its format.
     #[error(transparent)]
     Format(#[from] format::Error),
+    /// The payload is a map in another format than the expected one.
+    #[error("the server sends {found}, not {expected}")]
+    OtherFormat {
+        /// The configured format.
+        expected: Format,
+        /// The format of the payload.
+        found: Format,
+    },
+    /// The format is not configured, and the payload does not show one: it is not a map.
+    #[error("the payload is not a map in a known format: it begins with \"{}\"", first.escape_ascii())]
+    UnknownFormat {
+        /// The first bytes of the payload.
+        first: Vec<u8>,
+    },
     /// The connection has been silent for too long.
     #[error("no frame for {:?}: stale", rounded(*after))]
     Stale {

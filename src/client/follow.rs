@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::config::ClientConfig;
 use super::connection::Client;
+use super::decode::decode;
 use super::error::Error;
 use super::idle_timeout::IdleTimeout;
 use super::observer::{Connectivity, LossLog, Observer};
@@ -17,6 +18,7 @@ use super::retry::Backoff;
 use super::socket::{Cancellation, sooner};
 use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
+use crate::format::Format;
 use crate::frame::{self, HEADER_LEN};
 use crate::map::Map;
 use crate::shutdown::Shutdown;
@@ -77,6 +79,8 @@ pub struct Follower {
     resolver: Resolver,
     cancellation: Cancellation,
     client: Option<Client>,
+    /// The format of the last payload.
+    format: Option<Format>,
     /// When `client` received its first frame.
     first_frame: Option<Instant>,
     /// Whether a connection has been made: it received a frame, or ended in another way than by a refusal. Until then,
@@ -138,6 +142,7 @@ impl Follower {
             resolver: Resolver::new(),
             cancellation: Cancellation { shutdown: shutdown.clone(), deadline: None },
             client: None,
+            format: config.client.format,
             first_frame: None,
             ever_connected: false,
             first_attempt: None,
@@ -185,7 +190,7 @@ impl Follower {
     /// after a delay.
     pub fn next_map(&mut self) -> Result<Option<Map>, Error> {
         let payload = self.next_payload()?;
-        Ok(payload.map(|payload| self.config.client.format.decode_map(&payload)).transpose()?)
+        payload.map(|payload| self.decode_map(&payload)).transpose()
     }
 
     /// As [`next_map`](Self::next_map), for a server that publishes another serde type than a map.
@@ -194,7 +199,20 @@ impl Follower {
     /// As [`next_map`](Self::next_map).
     pub fn next_typed<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         let payload = self.next_payload()?;
-        Ok(payload.map(|payload| self.config.client.format.decode(&payload)).transpose()?)
+        payload.map(|payload| decode(&payload, self.format, Format::decode)).transpose()
+    }
+
+    /// The format of the last payload: the configured one, or the one that the first payload of its connection has shown.
+    pub fn format(&self) -> Option<Format> {
+        self.format
+    }
+
+    /// Decodes the last payload that [`next_payload`](Self::next_payload) or [`next_event`](Self::next_event) returned.
+    ///
+    /// # Errors
+    /// `Format`; `OtherFormat` and `UnknownFormat`.
+    pub fn decode_map(&self, payload: &[u8]) -> Result<Map, Error> {
+        decode(payload, self.format, Format::decode_map)
     }
 
     /// Iterates over the maps as [`next_map`](Self::next_map) returns them, until it returns `Ok(None)`. After an
@@ -212,7 +230,7 @@ impl Follower {
     /// As [`next_map`](Self::next_map), but returns the payload as received, not decoded and never empty.
     ///
     /// # Errors
-    /// As [`next_map`](Self::next_map), without `Format`.
+    /// As [`next_map`](Self::next_map), without those of the format.
     pub fn next_payload(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             let (reason, retry_in) = match self.next_event()? {
@@ -254,6 +272,7 @@ impl Follower {
                     self.ever_connected = true;
                     self.progress = Progress::Frame;
                     if !payload.is_empty() {
+                        self.format = client.format();
                         return Ok(FollowEvent::Payload(payload));
                     }
                     debug!("received an empty frame: the map has not changed");

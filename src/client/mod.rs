@@ -7,6 +7,7 @@ pub mod address;
 mod config;
 mod connect;
 mod connection;
+mod decode;
 mod echo;
 mod error;
 mod follow;
@@ -21,6 +22,7 @@ pub use config::{ClientConfig, DEFAULT_CONNECT_TIMEOUT};
 #[cfg(feature = "redis")]
 pub(crate) use connect::dial;
 pub use connection::Client;
+pub(crate) use decode::decode;
 pub use echo::{Input, echo, greet};
 pub use error::Error;
 pub use follow::{FollowConfig, FollowEvent, Follower};

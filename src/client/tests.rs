@@ -35,10 +35,15 @@ fn builtin_frame() -> Vec<u8> {
 
 /// Returns the server's end of the connection, and the client.
 fn pair() -> (TcpStream, Client, Shutdown) {
+    pair_in(None)
+}
+
+fn pair_in(format: Option<Format>) -> (TcpStream, Client, Shutdown) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let shutdown = Shutdown::new().unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let mut client = Client::connect(&address, &ClientConfig::default(), &shutdown).unwrap();
+    let config = ClientConfig { format, ..ClientConfig::default() };
+    let mut client = Client::connect(&address, &config, &shutdown).unwrap();
     client.set_deadline(Some(Instant::now() + LONG));
     (listener.accept().unwrap().0, client, shutdown)
 }
@@ -83,17 +88,55 @@ fn empty_frames_are_skipped() {
 
 #[test]
 fn any_serde_type_is_read() {
-    let (mut server, mut client, _shutdown) = pair();
+    let (mut server, mut client, _shutdown) = pair_in(Some(Format::Bincode));
     server.write_all(&frame(&Format::Bincode.encode(&("Hola", 7_u8)).unwrap())).unwrap();
     assert_eq!(client.next_typed::<(String, u8)>().unwrap(), Some(("Hola".to_owned(), 7)));
 }
 
 #[test]
 fn a_payload_in_another_format_is_an_error() {
-    let (mut server, mut client, _shutdown) = pair();
+    let (mut server, mut client, _shutdown) = pair_in(Some(Format::Bincode));
     server.write_all(&frame(br#"{"n":1}"#)).unwrap();
     let error = client.next_map().unwrap_err();
-    assert!(matches!(error, Error::Format(_)) && error.to_string().contains("bytes as bincode"), "{error:?}");
+    assert!(matches!(error, Error::OtherFormat { expected: Format::Bincode, found: Format::Json }), "{error:?}");
+}
+
+#[test]
+fn the_first_payload_of_each_connection_shows_its_format() {
+    let map = Map::from([("n".into(), 1.into())]);
+    let sent = map.clone();
+    let address = serve(move |number, mut stream| {
+        let format = Format::ALL[number % Format::ALL.len()];
+        let payload = frame(&format.encode_map(&sent).unwrap());
+        stream.write_all(&[frame(b""), payload.clone(), payload].concat()).unwrap();
+    });
+    let (mut follower, _shutdown) = follower(address, FollowConfig::default());
+    assert_eq!(follower.format(), None);
+    for format in Format::ALL.into_iter().take(3) {
+        for _ in 0..2 {
+            assert_eq!(follower.next_map().unwrap().as_ref(), Some(&map));
+            assert_eq!(follower.format(), Some(format));
+        }
+    }
+}
+
+#[test]
+fn a_payload_that_shows_no_format_is_an_error() {
+    let (mut server, mut client, _shutdown) = pair();
+    server.write_all(&frame(b"hello\x1b there, reader")).unwrap();
+    let error = client.next_map().unwrap_err();
+    assert_eq!(client.format(), None);
+    let wanted = r#"the payload is not a map in a known format: it begins with "hello\x1b there, re""#;
+    assert_eq!(error.to_string(), wanted);
+}
+
+#[test]
+fn a_format_that_changes_within_a_connection_is_an_error() {
+    let (mut server, mut client, _shutdown) = pair();
+    server.write_all(&[builtin_frame(), frame(b"{}")].concat()).unwrap();
+    assert_eq!(client.next_map().unwrap(), Some(builtin()));
+    let error = client.next_map().unwrap_err();
+    assert!(matches!(error, Error::OtherFormat { expected: Format::Bincode, found: Format::Json }), "{error:?}");
 }
 
 #[test]

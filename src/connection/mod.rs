@@ -6,6 +6,7 @@ mod over_limit;
 mod payload;
 mod send_batch;
 pub(crate) mod testing;
+mod unexpected_input;
 mod watcher;
 
 use std::io::{self, ErrorKind};
@@ -29,6 +30,7 @@ use frame_sender::{Notify, SendStatus, Socket};
 pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
 use payload::explain;
 pub(crate) use send_batch::SendBatch;
+pub use unexpected_input::UnexpectedInput;
 pub(crate) use watcher::Watcher;
 
 /// How many bytes of unexpected input a connection discards before it fails: 64 KiB.
@@ -146,6 +148,8 @@ pub struct Connection {
     bytes: u64,
     /// Bytes of input discarded so far.
     discarded: usize,
+    /// The other protocol that the discarded input showed.
+    unexpected: Option<UnexpectedInput>,
     /// The limit that the connection exceeds; `None` for nearly all.
     over_limit: Option<OverLimit>,
     /// The client is still sending input that was refused: see [`expect_refused_input`](Self::expect_refused_input).
@@ -173,6 +177,7 @@ impl Connection {
             backlog: None,
             bytes: 0,
             discarded: 0,
+            unexpected: None,
             over_limit: None,
             expects_refused_input: false,
         }
@@ -363,6 +368,11 @@ impl Connection {
         Ok(Received::Stopping)
     }
 
+    /// The other protocol that the client has spoken, as far as its input was discarded.
+    pub fn unexpected_input(&self) -> Option<UnexpectedInput> {
+        self.unexpected
+    }
+
     /// Discards the client's input. Returns true if and only if the client has shut down its sending side.
     ///
     /// # Errors
@@ -374,7 +384,10 @@ impl Connection {
         loop {
             match self.stream().try_take(&mut sink) {
                 Ok(None) => return Ok(true),
-                Ok(Some(taken)) => self.discarded += taken.wire,
+                Ok(Some(taken)) => {
+                    self.discarded += taken.wire;
+                    self.unexpected = self.unexpected.or_else(|| UnexpectedInput::detect(&sink[..taken.data]));
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(self.broken(error)),

@@ -1,9 +1,10 @@
-//! The encodings of a payload: five formats with one interface, [`Format`], in one file each.
+//! The encodings of a payload: five formats with one interface, [`Format`], in one file each, and how to tell them apart.
 //!
 //! bincode, MessagePack and pickle preserve a [`Map`] exactly. JSON converts integer keys to strings, bytes to base64
 //! strings, and NaN and infinity to null. Text does the same, but preserves integer keys of the map itself.
 
 mod bincode;
+mod detect;
 mod error;
 mod escaped;
 mod json;
@@ -102,6 +103,24 @@ impl Format {
             Self::Text => text::decode_map(payload),
         };
         decoded.map_err(|source| self.refuse(payload, source.as_ref()))
+    }
+
+    /// Returns the format of `payload`, which is a map; `None` if it is not a map in any format, or empty.
+    ///
+    /// The answer is exact for every map that [`encode_map`](Self::encode_map) writes, and for the dicts that Python's `json`,
+    /// `pickle` (protocols 2 to 5) and `msgpack` write. The exception is a map that was constructed to be two payloads at once:
+    /// it is MessagePack. The payload may still be invalid; only [`decode_map`](Self::decode_map) knows. A typed value in
+    /// bincode has no such mark: name its format.
+    ///
+    /// ```
+    /// use mapcast::Format;
+    ///
+    /// assert_eq!(Format::detect(br#"{"a":1}"#), Some(Format::Json));
+    /// assert_eq!(Format::detect(b"{a=1\n"), Some(Format::Text));
+    /// assert_eq!(Format::detect(b"hello"), None);
+    /// ```
+    pub fn detect(payload: &[u8]) -> Option<Self> {
+        detect::detect(payload)
     }
 
     /// Returns `value`, of any serde type, as a payload by serde's conventions: a `Vec<u8>` is a list of numbers, also the

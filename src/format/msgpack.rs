@@ -9,7 +9,7 @@ use crate::map::{Budget, MAX_DEPTH, Map, MapSeed};
 
 /// Why a payload is rejected before rmp-serde decodes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum SyntaxError {
+pub(super) enum SyntaxError {
     #[error("it ends inside a value")]
     Truncated,
     #[error("{0} bytes after the value")]
@@ -45,7 +45,7 @@ fn decode_seed<'de, S: DeserializeSeed<'de>>(payload: &'de [u8], seed: S) -> Out
 /// Checks that `payload` is exactly one value, with UTF-8 strings and without extension types.
 ///
 /// rmp-serde does not: it stops after the first value, and returns a string that is not UTF-8 as bytes.
-fn validate(payload: &[u8]) -> Result<(), SyntaxError> {
+pub(super) fn validate(payload: &[u8]) -> Result<(), SyntaxError> {
     let mut rest = payload;
     // The number of missing values. The claimed lengths of lists and maps allocate nothing.
     let mut due: u64 = 1;

@@ -1,5 +1,6 @@
 //! Tests of all formats.
 
+mod detect;
 mod hostile;
 
 use std::collections::BTreeMap;

@@ -133,7 +133,7 @@ impl AcceptLoop {
     fn log_suppressed(&mut self, is_end: bool) {
         self.admission.flush_suppressed(is_end);
         self.shared.log.flush(false);
-        self.shared.log_handshakes(is_end);
+        self.shared.log_suppressed(is_end);
         if let Some(suppressed) = self.failures.release(is_end) {
             log::error!(
                 "{} to accept or serve {}s",
@@ -149,9 +149,9 @@ impl AcceptLoop {
         let (accepting, starting) = (self.accepting.resume_at(), self.starting.resume_at());
         let (expiry, recheck) = (self.arrivals.deadline(&self.admission), self.reserve.next_check());
         let (refusals, failures) = (self.admission.due(), self.failures.due());
-        let (handshakes, log) = (self.shared.handshakes_due(), self.shared.log.due());
+        let (suppressed, log) = (self.shared.suppressed_due(), self.shared.log.due());
         let all =
-            [heartbeat, accepting, starting, expiry, recheck, self.has_room_at(), refusals, failures, handshakes, log];
+            [heartbeat, accepting, starting, expiry, recheck, self.has_room_at(), refusals, failures, suppressed, log];
         all.into_iter().flatten().min()
     }
 

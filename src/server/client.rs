@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use super::Config;
 use super::connection_log::ConnectionLog;
 use super::peer::Peer;
 use super::permits::Permit;
 use super::registry::Registry;
 use super::slots::ThreadSlots;
+use super::{Config, Role};
 use crate::connection::{
     Connection, Error as ClientError, FirstFrame, FrameSender, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
 };
@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) stop: Shutdown,
     /// Guards the throttle of failed handshakes' log lines. Held for one call of it.
     pub(super) handshake_failures: Mutex<Throttle>,
+    /// The same for clients that spoke another protocol.
+    pub(super) unexpected_inputs: Mutex<Throttle>,
 }
 
 /// Everything that one connection's thread needs.
@@ -88,6 +90,7 @@ impl ConnectionTask {
             let outcome = service.serve(&mut connection, &shared.stop);
             (outcome, service.sent(&connection))
         }));
+        shared.report_input(&connection);
         let (reason, sent) = end(connection, permit, served, &shared.stats);
         let total = sender.sent();
         // Dropping the last reference closes the socket.
@@ -177,6 +180,7 @@ impl Shared {
             log: ConnectionLog::new(config.role, Arc::clone(&stats), Arc::clone(&wakeup)),
             watcher: Arc::new(Watcher::start(&config.threads)?),
             handshake_failures: Mutex::new(Throttle::new(LOG_PERIOD)),
+            unexpected_inputs: Mutex::new(Throttle::new(LOG_PERIOD)),
             wakeup,
             config,
             stats,
@@ -206,13 +210,35 @@ impl Shared {
         }
     }
 
-    /// When suppressed failed handshakes are due for the log; `None` if there are none.
-    pub(super) fn handshakes_due(&self) -> Option<Instant> {
-        self.handshake_failures.lock().due()
+    /// Logs that the client spoke another protocol, if it did. HTTP's own clients may.
+    #[inline(never)]
+    fn report_input(&self, connection: &Connection) {
+        let Some(input) = connection.unexpected_input().filter(|_| self.config.role == Role::Clients) else { return };
+        let mut inputs = self.unexpected_inputs.lock();
+        let (passed, is_first_suppressed) = (inputs.pass(), inputs.has_first());
+        drop(inputs);
+        match passed {
+            Some(suppressed) => {
+                let advice = (self.config.input_advice)(input).map_or_else(String::new, |advice| format!("; {advice}"));
+                let (id, peer, more) = (connection.id(), connection.peer(), more(suppressed));
+                log::warn!("client {id} from {peer}: sent {input} to a port of the map{advice}{more}");
+            }
+            None if is_first_suppressed => self.wakeup.wake(),
+            None => {}
+        }
     }
 
-    /// Logs the suppressed failed handshakes that are due; at the end of the server, all of them.
-    pub(super) fn log_handshakes(&self, is_end: bool) {
+    /// When suppressed failed handshakes and inputs are due for the log; `None` if there are none.
+    pub(super) fn suppressed_due(&self) -> Option<Instant> {
+        [self.handshake_failures.lock().due(), self.unexpected_inputs.lock().due()].into_iter().flatten().min()
+    }
+
+    /// Logs the suppressed failed handshakes and inputs that are due; at the end of the server, all of them.
+    pub(super) fn log_suppressed(&self, is_end: bool) {
+        let suppressed = self.unexpected_inputs.lock().release(is_end);
+        if let Some(suppressed) = suppressed {
+            log::warn!("{}: sent another protocol to a port of the map", counted(suppressed, "more client"));
+        }
         let suppressed = self.handshake_failures.lock().release(is_end);
         if let Some(suppressed) = suppressed {
             log::warn!("{}: no TLS handshake", counted(suppressed, &format!("more {}", self.config.role.noun())));

@@ -27,6 +27,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::connection::UnexpectedInput;
 use crate::platform;
 use crate::service::{ServerMonitor, Service, counted};
 use crate::shutdown::Shutdown;
@@ -113,6 +114,8 @@ pub struct Config {
     /// Returns the fix for a failed handshake, such as an option of the program. It is appended to the error in the log.
     /// Default: no advice.
     pub handshake_advice: fn(&tls::HandshakeError) -> Option<String>,
+    /// Returns the fix for a client that speaks another protocol, for the log. Default: no advice.
+    pub input_advice: fn(UnexpectedInput) -> Option<String>,
     /// The time limit of a whole TLS handshake. Default [`tls::DEFAULT_HANDSHAKE_TIMEOUT`].
     pub handshake_timeout: Duration,
     /// The kind of clients, for thread names and the log. Default [`Role::Clients`].
@@ -200,6 +203,7 @@ impl Default for Config {
             stack_size: STACK_SIZE,
             tls: None,
             handshake_advice: |_| None,
+            input_advice: |_| None,
             handshake_timeout: tls::DEFAULT_HANDSHAKE_TIMEOUT,
             role: Role::default(),
             reuse_port: false,
@@ -238,9 +242,6 @@ pub enum Error {
 
 fn listen_advice(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::AddrInUse => {
-            " (another program, or another listener of this one, uses the port: stop it, or choose another port)"
-        }
         io::ErrorKind::PermissionDenied => " (ports below 1024 need privileges: choose another port)",
         io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
         _ => "",
@@ -467,7 +468,7 @@ fn drain(shared: &Shared) -> Summary {
         log::error!("{} did not end; abandoned until the process exits", counted(left, "connection thread"));
     }
     shared.log.flush(true);
-    shared.log_handshakes(true);
+    shared.log_suppressed(true);
     // A connection whose thread did not end after the cut counts as cut.
     let summary = Summary { served: shared.stats.served(), cut: shared.stats.cut() + shared.stats.active() };
     log::log!(level, "stopped: {} served, {} cut", counted(summary.served, shared.config.role.noun()), summary.cut);

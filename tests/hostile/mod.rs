@@ -7,6 +7,7 @@
     reason = "a check fails by panicking, here and under libFuzzer"
 )]
 
+mod detect;
 mod frames;
 mod http;
 mod lines;
@@ -32,6 +33,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("decode_msgpack", |bytes| payload::check(Format::Msgpack, bytes)),
     ("decode_pickle", |bytes| payload::check(Format::Pickle, bytes)),
     ("decode_text", |bytes| payload::check(Format::Text, bytes)),
+    ("detect_format", detect::check),
     ("pickle_lookthrough", pickle::check),
     ("json_lines", lines::check),
     ("http_requests", http::check),

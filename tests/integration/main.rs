@@ -43,6 +43,8 @@ mod overload;
 #[cfg(feature = "cli")]
 mod page;
 #[cfg(feature = "cli")]
+mod ports;
+#[cfg(feature = "cli")]
 mod programs;
 mod proxied;
 #[cfg(feature = "cli")]

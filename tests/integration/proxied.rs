@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const FRAME: usize = 17;
 
 fn config() -> ClientConfig {
-    ClientConfig { format: Format::Json, ..ClientConfig::default() }
+    ClientConfig { format: Some(Format::Json), ..ClientConfig::default() }
 }
 
 fn connect(proxy: &Proxy) -> Client {

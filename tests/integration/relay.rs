@@ -154,7 +154,7 @@ mod programs {
         let mut client = Reader::connect(relay.addr());
         let map = client.map(Format::Json);
         assert_eq!(map[&"who".into()], "root".into());
-        assert!(up.ends_with(&format!("source up: {parent}: 5 entries, version 1")), "{up}");
+        assert!(up.ends_with(&format!("source up: {parent}: 1 entry, version 1")), "{up}");
         drop(first);
         let down = relay.wait_log("source down");
         assert!(
@@ -234,10 +234,19 @@ mod programs {
     }
 
     #[test]
+    fn a_parent_may_have_any_format() {
+        for format in Format::ALL {
+            let root = Program::server(&["--format", format.name()]);
+            let relay = Program::server(&["--source", &format!("tcp://{}", root.addr())]);
+            relay.wait_log(": 4 entries, version 1");
+        }
+    }
+
+    #[test]
     fn a_parent_with_another_format_is_logged() {
         let root = Program::server(&["--format", "json"]);
-        let relay = Program::server(&["--source", &format!("tcp://{}", root.addr())]);
-        relay.wait_log("is the other end set to another --format?");
+        let relay = Program::server(&["--source", &format!("tcp://{}?format=text", root.addr())]);
+        relay.wait_log("the server sends json, not text: write ?format=json or leave format out");
     }
 
     #[test]

@@ -44,10 +44,10 @@ fn a_port_is_shared_only_if_both_servers_set_the_option() {
     for option in [&["--reuse-port"][..], &[]] {
         let mut command = clean(SERVER);
         command.args(["--listen", &alone.addr().to_string()]).args(option);
-        run(command).assert_exit(2).assert_stderr("another program, or another listener of this one, uses the port");
+        run(command).assert_exit(2).assert_stderr("stop the other program or use --listen");
     }
     let shared = start("127.0.0.1:0", true);
     let mut command = clean(SERVER);
     command.args(["--listen", &shared.addr().to_string()]);
-    run(command).assert_exit(2).assert_stderr("another program, or another listener of this one, uses the port");
+    run(command).assert_exit(2).assert_stderr("stop the other program or use --listen");
 }

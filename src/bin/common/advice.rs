@@ -46,6 +46,8 @@ fn advice_on(error: &(dyn Error + 'static), tls: &TlsOptions) -> Option<String> 
     if let Some(error) = error.downcast_ref::<client::Error>() {
         return match error {
             client::Error::PlainToTls => Some(tls.on.to_owned()),
+            // A relay's source has its own advice on this one, which names no option of a program.
+            client::Error::OtherFormat { found, .. } => Some(format!("use -f {found} or leave -f out")),
             client::Error::Frame(error) => advice_on(error, tls),
             client::Error::Format(error) => advice_on(error, tls),
             _ => None,
@@ -150,6 +152,7 @@ mod tests {
         let long = || source::Error::TooLong { name: "x".to_owned(), max: 1 };
         let header = *b"9         ";
         let frame = frame::Error::TooLarge { header, len: 9, max: 1 };
+        let mismatch = client::Error::OtherFormat { expected: format::Format::Bincode, found: format::Format::Json };
         let state = || state::Error::TooLong { name: "x".to_owned(), max: 1 };
         let upstream = source::Error::Upstream {
             name: "x".to_owned(),
@@ -166,6 +169,7 @@ mod tests {
             (&source::Error::from(state()), "raise --max-frame if this is meant"),
             (&client::Error::from(frame), "raise --max-frame at both ends if this is meant"),
             (&client::Error::PlainToTls, "turn it on"),
+            (&mismatch, "use -f json or leave -f out"),
         ] {
             assert_eq!(advice(error, &OPTIONS).as_deref(), Some(wanted), "{error}");
         }

@@ -12,7 +12,7 @@ const DEFAULT_PORT: u16 = 8080;
 /// The address of the server.
 #[derive(Debug, Args)]
 pub(crate) struct AddressArgs {
-    /// The server; the default port is 8080
+    /// The server; the default port is 8080, and PORT alone is one of this machine
     #[arg(
         value_name = "ADDR:PORT",
         env = "MAPCAST_ADDRESS",
@@ -22,9 +22,37 @@ pub(crate) struct AddressArgs {
     pub(crate) address: String,
 }
 
-/// Parses an address with or without a port, IPv6 with or without brackets. Returns `HOST:PORT`.
+/// The address of the server, for commands whose arguments are keys.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The server; the default port is 8080
+    #[arg(
+        short = 's',
+        long = "server",
+        value_name = "ADDR:PORT",
+        env = "MAPCAST_ADDRESS",
+        default_value = "127.0.0.1:8080",
+        value_parser = parse_address
+    )]
+    pub(crate) address: String,
+}
+
+/// Parses an address with or without a port, IPv6 with or without brackets; a port alone is one of this machine, and
+/// `tcp://` may precede it all. Returns `HOST:PORT`.
 fn parse_address(text: &str) -> Result<String, String> {
-    let refused = || format!("\"{}\" is not an address; write HOST, HOST:PORT or [::1]:PORT", text.escape_debug());
+    let refused =
+        || format!("\"{}\" is not an address; write HOST, HOST:PORT, PORT or [::1]:PORT", text.escape_debug());
+    let text = text.strip_prefix("tcp://").unwrap_or(text);
+    let is_number = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.rsplit_once(':').map_or(text, |(_, port)| port);
+    // The digits that end an IPv6 address are not a port.
+    let has_port = is_number(port) && text.parse::<Ipv6Addr>().is_err();
+    if has_port && port.parse::<u16>().is_err() {
+        return Err(format!("{port} is not a port; the highest is {}", u16::MAX));
+    }
+    if has_port && (text == port || text == format!(":{port}")) {
+        return Ok(format!("127.0.0.1:{port}"));
+    }
     if let Ok(bare) = text.parse::<Ipv6Addr>() {
         return Ok(format!("[{bare}]:{DEFAULT_PORT}"));
     }
@@ -53,6 +81,11 @@ mod tests {
     #[test]
     fn addresses_without_port_or_brackets_are_parsed() {
         for (text, wanted) in [
+            ("8081", "127.0.0.1:8081"),
+            (":8081", "127.0.0.1:8081"),
+            ("tcp://h", "h:8080"),
+            ("tcp://[::1]:1", "[::1]:1"),
+            ("::8081", "[::8081]:8080"),
             ("localhost", "localhost:8080"),
             ("localhost:1", "localhost:1"),
             ("10.0.0.1", "10.0.0.1:8080"),
@@ -72,10 +105,10 @@ mod tests {
     fn an_invalid_address_is_rejected_with_an_example() {
         for text in [
             "",
-            ":1",
+            ":",
+            "tcp://",
             "h:",
             "h:x",
-            "h:65536",
             "h h",
             "http://h:1",
             "h:1/",
@@ -86,6 +119,13 @@ mod tests {
             "h%eth0:x",
         ] {
             assert!(parse_address(text).is_err_and(|error| error.contains("HOST:PORT")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_above_65535_is_named() {
+        for text in ["65536", ":65536", "h:65536", "[::1]:65536", "tcp://10.0.0.1:65536"] {
+            assert_eq!(parse_address(text), Err("65536 is not a port; the highest is 65535".to_owned()), "{text}");
         }
     }
 }

@@ -10,13 +10,17 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use mapcast::client::{ClientConfig, Error, FollowConfig};
+use mapcast::format::UnknownFormat;
 use mapcast::{Format, display::units};
 
 use crate::address::AddressArgs;
 use crate::advice::advice;
+use crate::commands::{self, CommandArgs, get::GetArgs};
 use crate::conflicts;
 use crate::deliver::{self, DeliverArgs, DeliverConfig};
 use crate::duration::parse_nonzero;
+use crate::line_args::LineArgs;
+use crate::line_format::LineFormat;
 use crate::print::{Output, PrintConfig};
 use crate::selection::Selection;
 use crate::timeout;
@@ -53,17 +57,23 @@ pub(crate) enum Task {
     Echo { text: Option<String> },
     /// Print the greeting.
     Greet,
+    /// Read or change the map once, or describe the server.
+    Command(commands::Command),
 }
 
 impl Task {
     /// True if and only if the task is pointless once standard output has no reader.
     pub(crate) fn prints(&self) -> bool {
-        !matches!(self, Self::Watch { .. } | Self::Deliver { .. } | Self::Check)
+        !matches!(self, Self::Watch { .. } | Self::Deliver { .. } | Self::Check | Self::Command(_))
     }
 
-    /// True if and only if signals are forwarded to another program.
+    /// True if and only if signals are for another program: they are forwarded to it, or it shares the keyboard.
     pub(crate) fn forwards_signals(&self) -> bool {
-        matches!(self, Self::Deliver { deliver, .. } if deliver.forwards_signals())
+        match self {
+            Self::Deliver { deliver, .. } => deliver.forwards_signals(),
+            Self::Command(command) => command.shares_signals(),
+            _ => false,
+        }
     }
 }
 
@@ -81,6 +91,11 @@ pub(crate) fn parse() -> Config {
     config.unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
+/// Returns the definition of the command line.
+pub(crate) fn definition() -> clap::Command {
+    CommandLine::command()
+}
+
 fn command_line<I>(command: &mut clap::Command, words: I) -> Result<CommandLine, clap::Error>
 where
     I: IntoIterator,
@@ -96,6 +111,7 @@ where
     }
     reject_follow_options(command, &matches)?;
     reject_options_without_effect(&matches)?;
+    commands::tls_conflict(command, &matches).map_or(Ok(()), |text| Err(conflict(&text)))?;
     let line = CommandLine::from_arg_matches(&matches)?;
     Ok(CommandLine { may_mean_command: may_mean_command(&matches), ..line })
 }
@@ -146,6 +162,26 @@ enum Command {
         )]
         timeout: Duration,
     },
+    /// Print values of the current map, one line each; exit with code 5 if a KEY is missing
+    Get {
+        #[command(flatten)]
+        get: GetArgs,
+        #[command(flatten)]
+        frames: FrameArgs,
+        /// Exit with code 124 after this time
+        // Replaces the global option, which has no default.
+        #[arg(
+            short = 'W',
+            long,
+            value_name = "DURATION",
+            env = "MAPCAST_TIMEOUT",
+            default_value = "10s",
+            value_parser = parse_nonzero
+        )]
+        timeout: Duration,
+    },
+    #[command(flatten)]
+    Other(CommandArgs),
     /// Send TEXT or standard input to an echo server, half-close, and print what comes back
     Echo {
         #[command(flatten)]
@@ -186,18 +222,29 @@ struct CommonArgs {
     quiet: u8,
 }
 
+/// The name of no particular format.
+const AUTO: &str = "auto";
+
+/// The value of `--format`; `None` is `auto`.
+#[derive(Debug, Clone, Copy)]
+struct ChosenFormat(Option<Format>);
+
+fn parse_format(name: &str) -> Result<ChosenFormat, UnknownFormat> {
+    if name == AUTO { Ok(ChosenFormat(None)) } else { name.parse().map(Some).map(ChosenFormat) }
+}
+
 /// How frames are read.
 #[derive(Debug, Args)]
 struct FrameArgs {
-    /// Format of the server's maps
+    /// Format of the server's maps; auto takes it from the first map of each connection
     #[arg(
         short,
         long,
         env = "MAPCAST_FORMAT",
-        default_value = "bincode",
-        value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
+        default_value = AUTO,
+        value_parser = PossibleValuesParser::new([AUTO].into_iter().chain(Format::ALL.map(Format::name))).try_map(|name| parse_format(&name))
     )]
-    format: Format,
+    format: ChosenFormat,
     /// Largest payload to accept
     #[arg(
         long,
@@ -221,6 +268,8 @@ struct FollowArgs {
     /// How to print a map
     #[arg(short, long, env = "MAPCAST_OUTPUT", default_value = "json", value_enum)]
     output: Output,
+    #[command(flatten)]
+    lines: LineArgs,
     /// Prefix each line with this text, to distinguish several clients in one terminal
     #[arg(long, value_name = "TEXT", env = "MAPCAST_PREFIX", allow_hyphen_values = true)]
     prefix: Option<String>,
@@ -270,7 +319,8 @@ impl CommandLine {
     /// Returns the longest time that the run may take, including the end of what it starts; `None` is no limit.
     fn longest_time(&self) -> Option<Duration> {
         match &self.command {
-            Some(Command::Check { timeout, .. }) => Some(*timeout),
+            Some(Command::Check { timeout, .. } | Command::Get { timeout, .. }) => Some(*timeout),
+            Some(Command::Other(command)) if command.is_interactive() => None,
             Some(_) => self.common.timeout,
             None => Some(self.common.timeout?.saturating_add(self.follow.deliver.longest_end())),
         }
@@ -278,11 +328,11 @@ impl CommandLine {
 
     fn into_config(self) -> Result<Config, clap::Error> {
         let frames = match &self.command {
-            Some(Command::Check { frames, .. }) => frames,
+            Some(Command::Check { frames, .. } | Command::Get { frames, .. }) => frames,
             _ => &self.follow.frames,
         };
         let client = ClientConfig {
-            format: frames.format,
+            format: frames.format.0,
             max_frame: frames.max_frame,
             connect_timeout: self.common.connect_timeout,
             tls: self
@@ -300,6 +350,16 @@ impl CommandLine {
                 // `check` prints a line of its own.
                 verbosity -= 1;
                 (address, Task::Check)
+            }
+            Some(Command::Get { get, timeout: own, .. }) => {
+                timeout = Some(own);
+                // `get` has no log of its connection.
+                verbosity -= 1;
+                (self.address, Task::Command(commands::Command::Get(get)))
+            }
+            Some(Command::Other(command)) => {
+                timeout = timeout.filter(|_| !command.is_interactive());
+                (self.address, Task::Command(command.into_command(self.common.connect_timeout, self.common.timeout)))
             }
             Some(Command::Echo { address, text }) => (address, Task::Echo { text }),
             Some(Command::Greet { address }) => (address, Task::Greet),
@@ -323,7 +383,17 @@ impl FollowArgs {
         if self.output == Output::Raw && self.prefix.is_some() {
             return Err(conflict("--prefix cannot be used with --output raw, which has no lines"));
         }
-        let format = client.format;
+        if self.output == Output::Raw && self.lines.timestamps {
+            return Err(conflict("--timestamps cannot be used with --output raw, which has no lines"));
+        }
+        let LineArgs { line_format, timestamps, once, color } = self.lines;
+        if self.output != Output::Diff && line_format.as_ref().is_some_and(LineFormat::needs_changes) {
+            return Err(conflict("%c and %o of --line-format need --output diff"));
+        }
+        if once && self.count.is_some() {
+            return Err(conflict("--once cannot be used with --count"));
+        }
+        let count = if once { Some(1) } else { self.count };
         let wait = self.wait.unwrap_or_default();
         let (reconnect, stale_after) = (!self.no_reconnect, self.stale_after);
         let advice = |error: &Error| advice(error, &TLS_OPTIONS);
@@ -333,23 +403,28 @@ impl FollowArgs {
             if self.screen.watch {
                 return Err(conflict("--watch cannot be used with --write, --exec or --run"));
             }
-            if self.count.is_some() && deliver.forwards_signals() {
-                return Err(conflict("--count cannot be used with --run, which lasts as long as its program"));
+            if count.is_some() && deliver.forwards_signals() {
+                let option = if once { "--once" } else { "--count" };
+                return Err(conflict(&format!(
+                    "{option} cannot be used with --run, which lasts as long as its program"
+                )));
             }
-            return Ok(Task::Deliver { follow, selection, count: self.count, deliver });
+            return Ok(Task::Deliver { follow, selection, count, deliver });
         }
         if self.screen.watch && watch::can_draw() {
             return Ok(Task::Watch { follow, selection });
         }
         let print = PrintConfig {
             output: if self.screen.watch { Output::Pretty } else { self.output },
-            format,
             prefix: self.prefix.unwrap_or_default(),
+            timestamps,
+            line_format: line_format.filter(|_| !self.screen.watch),
+            palette: color.palette(),
             changes_only: self.changes_only,
             is_terminal: io::stdout().is_terminal(),
             selection,
         };
-        Ok(Task::Follow { follow, print, count: self.count })
+        Ok(Task::Follow { follow, print, count })
     }
 }
 
@@ -382,15 +457,21 @@ fn reject_options_without_effect(matches: &ArgMatches) -> Result<(), clap::Error
     let option = |id: &str| format!("'--{}'", id.replace('_', "-"));
     let any = |ids: &[&'static str]| ids.iter().copied().find(|id| matches.contains_id(id));
     let instead = if matches.get_flag("watch") { Some("watch") } else { any(&["write", "exec", "run"]) };
-    let lines: &[&str] = if instead == Some("watch") { &["count"] } else { &[] };
+    let lines: &[&str] = if instead == Some("watch") { &["count", "once"] } else { &[] };
     if let Some(instead) = instead
-        && let Some(stray) = [&["output", "prefix", "changes_only"], lines].concat().into_iter().find(|id| typed(id))
+        && let Some(stray) = [&["output", "prefix", "changes_only", "line_format", "timestamps"], lines]
+            .concat()
+            .into_iter()
+            .find(|id| typed(id))
     {
         return Err(conflict(&format!(
             "{} is for printed lines and cannot be used with {}",
             option(stray),
             option(instead)
         )));
+    }
+    if typed("output") && typed("line_format") && matches.get_one("output") != Some(&Output::Diff) {
+        return Err(conflict("'--line-format' cannot be used with '--output', except with '--output diff'"));
     }
     for (idle, needed) in deliver::REQUIRED_OPTIONS {
         if typed(idle) && any(needed).is_none() {

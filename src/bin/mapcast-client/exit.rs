@@ -8,6 +8,7 @@ use mapcast::display::advice_suffix;
 use mapcast::frame;
 
 use crate::advice::advice;
+use crate::commands::http;
 use crate::selection::MissingKey;
 use crate::tls_options::TLS_OPTIONS;
 
@@ -46,6 +47,14 @@ impl Exit {
         if error.is::<UsageError>() {
             return Self::Usage;
         }
+        if let Some(error) = error.downcast_ref::<http::Error>() {
+            return match error {
+                http::Error::Connect { .. } => Self::NotConnected,
+                http::Error::TimedOut => Self::TimedOut,
+                http::Error::Stopped => Self::Interrupted,
+                _ => Self::Failed,
+            };
+        }
         match error.downcast_ref::<client::Error>() {
             Some(client::Error::Output(source)) if source.kind() == io::ErrorKind::BrokenPipe => Self::Done,
             Some(client::Error::Connect { .. } | client::Error::Tls(_) | client::Error::PlainToTls) => {
@@ -54,7 +63,9 @@ impl Exit {
             Some(
                 client::Error::NoHeader { .. }
                 | client::Error::Frame(frame::Error::BadHeader { .. } | frame::Error::TooLarge { .. })
-                | client::Error::Format(mapcast::format::Error::Decode { .. }),
+                | client::Error::Format(mapcast::format::Error::Decode { .. })
+                | client::Error::OtherFormat { .. }
+                | client::Error::UnknownFormat { .. },
             ) => Self::BadFrame,
             Some(client::Error::TimedOut) => Self::TimedOut,
             Some(client::Error::Stopped) => Self::Interrupted,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use mapcast::{Format, Key, Map, format};
+use mapcast::{Format, Key, Map, Value, format};
 
 /// The first and the last of each range of format characters (general category Cf of Unicode 16.0, which includes
 /// bidirectional controls), and the line and paragraph separators (Zl, Zp).
@@ -70,19 +70,43 @@ pub(crate) fn escape_lines(lines: &str) -> anyhow::Result<String> {
             Key::Int(number) => number.to_string(),
             Key::Text(text) => serde_json::Value::from(text).to_string(),
         };
-        let value = Format::Json.encode_map(&Map::from([("".into(), value)]))?;
-        // Without the surrounding `{"":` and `}`.
-        let value = String::from_utf8_lossy(&value);
-        let value = value.strip_prefix("{\"\":").and_then(|value| value.strip_suffix('}')).unwrap_or_default();
-        escaped.extend([&escape_json(&key), "=", &escape_json(value), "\n"]);
+        escaped.extend([&escape_json(&key), "=", &to_json(value)?, "\n"]);
     }
     Ok(escaped)
+}
+
+/// Returns `value` as JSON on one line, with each hidden character as `\uXXXX`.
+///
+/// # Errors
+/// If a map in it has two keys that JSON cannot distinguish.
+pub(crate) fn to_json(value: Value) -> Result<String, format::Error> {
+    let entry = Format::Json.encode_map(&Map::from([("".into(), value)]))?;
+    // Without the surrounding `{"":` and `}`.
+    let entry = String::from_utf8_lossy(&entry);
+    let json = entry.strip_prefix("{\"\":").and_then(|entry| entry.strip_suffix('}')).unwrap_or_default();
+    Ok(escape_json(json))
+}
+
+/// Returns `text` as it is, or as JSON if it contains a hidden character or a line feed.
+pub(crate) fn show(text: &str) -> String {
+    if text.contains(|character| is_hidden(character) || character == '\n') {
+        return escape_json(&serde_json::Value::from(text).to_string());
+    }
+    text.to_owned()
+}
+
+/// Returns a key as one word: as JSON if it is empty or contains a space, a quote or a hidden character.
+pub(crate) fn show_key(key: &Key) -> String {
+    let text = key.to_string();
+    if text.is_empty() || text.contains(|character: char| character.is_whitespace() || character == '"') {
+        return escape_json(&serde_json::Value::from(text).to_string());
+    }
+    show(&text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mapcast::Value;
 
     /// One of each kind: a bidirectional override, isolates, marks, zero width, separators, a tag, C0, C1, DEL.
     const HOSTILE: &str = "\u{202e}\u{2066}\u{2069}\u{200f}\u{61c}\u{200b}\u{200d}\u{feff}\u{2028}\u{2029}\u{e0041}\u{ad}\u{9b}\u{7f}\u{1b}";

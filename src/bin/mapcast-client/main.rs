@@ -5,19 +5,27 @@ mod address;
 #[path = "../common/advice.rs"]
 mod advice;
 mod args;
+mod changes;
 mod check;
+mod color;
+mod commands;
 mod conflicts;
 mod deliver;
 mod duration;
 mod exit;
+mod first_map;
 mod hidden;
 mod leave;
+mod line_args;
+mod line_format;
 #[path = "../common/logging.rs"]
 mod logging;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
 mod print;
+mod raw_value;
+mod refusal;
 mod selection;
 #[path = "../common/signals.rs"]
 mod signals;
@@ -44,6 +52,7 @@ use mapcast::client::{self, Error, Follower, Input};
 
 use args::{Config, Task};
 use exit::Exit;
+use first_map::FirstMap;
 use print::Printer;
 use stdout::{LastByteWriter, Stdout};
 
@@ -55,7 +64,7 @@ fn main() -> ExitCode {
         let exit = Exit::of(&error);
         if !exit.is_quiet() {
             let hint = if may_mean_command && is_unknown_host(&error) {
-                "; the commands are check, echo and greet"
+                "; mapcast-client --help lists the commands"
             } else {
                 ""
             };
@@ -100,25 +109,30 @@ fn run_task(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> a
         Task::Follow { follow, print, count } => {
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
-            let printed = print_maps(&mut follower, &mut Printer::new(print, stdout()?), count);
+            let first = FirstMap::observe(&mut follower, address, is_encrypted);
+            let printed = print_maps(&mut follower, &first, &mut Printer::new(print, stdout()?), count);
             return printed.map(Exit::into).map_err(|error| timeout_hint::explain(error, &follower, is_encrypted));
         }
         Task::Deliver { follow, selection, count, deliver } => {
             let until = deliver::Limits { count, deadline, reconnects: follow.reconnect };
             let mut follower = Follower::new(address, follow, shutdown);
-            let delivered = deliver::deliver(&mut follower, &selection, deliver, until, shutdown);
+            let first = FirstMap::observe(&mut follower, address, is_encrypted);
+            let delivered = deliver::deliver(&mut follower, &first, &selection, deliver, until, shutdown);
             return delivered.map_err(|error| timeout_hint::explain(error, &follower, is_encrypted));
         }
         Task::Watch { follow, selection } => {
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
-            let (address, format) = (address.clone(), client.format);
-            let watched = watch::WatchConfig { address, format, is_encrypted, selection };
+            let watched = watch::WatchConfig { address: address.clone(), is_encrypted, selection };
             return Ok(watch::watch(follower, watched, shutdown, deadline)?.into());
         }
         Task::Check => {
             let is_verbose = config.verbosity > -2;
             return Ok(check::check(address, client.clone(), is_verbose, shutdown, deadline)?.into());
+        }
+        Task::Command(command) => {
+            let limits = commands::Limits { shutdown, deadline, verbosity: config.verbosity };
+            commands::run(command, client.clone(), args::definition(), limits)?;
         }
         Task::Echo { text } => {
             let input = match text {
@@ -139,22 +153,33 @@ fn run_task(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> a
 }
 
 /// Prints maps until `count` are printed or the server closes the last connection.
-fn print_maps(follower: &mut Follower, printer: &mut Printer<Stdout>, count: Option<u64>) -> anyhow::Result<Exit> {
+fn print_maps(
+    follower: &mut Follower,
+    first: &FirstMap,
+    printer: &mut Printer<Stdout>,
+    count: Option<u64>,
+) -> anyhow::Result<Exit> {
     let (mut any, mut done) = (false, 0);
     while count.is_none_or(|count| done < count) {
         match follower.next_payload() {
-            Ok(Some(payload)) => match printer.print(payload) {
-                Ok(counts) => {
-                    any = true;
-                    done += u64::from(counts);
+            Ok(Some(payload)) => {
+                first.came();
+                match printer.print(payload, |payload| follower.decode_map(payload)) {
+                    Ok(counts) => {
+                        any = true;
+                        done += u64::from(counts);
+                    }
+                    Err(error) if any && matches!(error.downcast_ref(), Some(Error::Stopped)) => break,
+                    Err(error) => return Err(error),
                 }
-                Err(error) if any && matches!(error.downcast_ref(), Some(Error::Stopped)) => break,
-                Err(error) => return Err(error),
-            },
-            Ok(None) => match count {
-                Some(count) => bail!("the server closed the connection after {done} of {count} maps"),
-                None => break,
-            },
+            }
+            Ok(None) => {
+                first.explain_end();
+                match count {
+                    Some(count) => bail!("the server closed the connection after {done} of {count} maps"),
+                    None => break,
+                }
+            }
             Err(Error::Stopped) if any => break,
             Err(error) => return Err(error.into()),
         }

@@ -13,6 +13,12 @@ pub(crate) struct Selection {
 #[error("the map has no entry \"{}\"", .0.escape_debug())]
 pub(crate) struct MissingKey(String);
 
+impl MissingKey {
+    pub(crate) fn new(key: &str) -> Self {
+        Self(key.to_owned())
+    }
+}
+
 impl Selection {
     pub(crate) fn new(keys: Vec<String>) -> Self {
         Self { keys }

@@ -1,14 +1,15 @@
 //! Parses the command line once into a validated task: no usage error can occur later.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use mapcast::backlog::LEAST_MAPS;
-use mapcast::client::address;
 use mapcast::display::units::{format_duration, format_size, parse_duration, parse_size};
 use mapcast::server::{Capacity, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING, IpNet, LimitNames};
 use mapcast::source::Location;
@@ -16,6 +17,8 @@ use mapcast::{Backlog, Format, Key, SendMode, ServerConfig, Value, format};
 
 use crate::advice::advice;
 use crate::http::{HttpArgs, HttpTask};
+use crate::input_advice;
+use crate::ports::Ports;
 use crate::source::SourceArgs;
 use crate::tls::{self, TlsArgs};
 
@@ -39,7 +42,17 @@ pub(crate) struct Cli {
     map: MapArgs,
     #[command(flatten)]
     server: ServerArgs,
+    /// Whether no option has been given that changes what the server does.
+    #[arg(skip)]
+    is_bare: bool,
 }
+
+/// What a server without options serves besides the map: the map as JSON, and the page.
+const BARE_JSON: &str = "json@127.0.0.1:8082";
+const BARE_HTTP: &str = "127.0.0.1:8081";
+
+/// The arguments that do not change what the server does.
+const NEUTRAL: [&str; 3] = ["verbose", "quiet", "check_config"];
 
 /// The smaller services.
 #[derive(Debug, Subcommand)]
@@ -65,7 +78,7 @@ struct MapArgs {
     /// Repeat the map at least this often to each client
     #[arg(short, long, value_name = "DURATION", env = "MAPCAST_INTERVAL", default_value = "5s", value_parser = parse_interval)]
     interval: Duration,
-    /// Format of the map: bincode, json, msgpack, pickle or text
+    /// Format of the map on ports without a format of their own: bincode, json, msgpack, pickle or text
     #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
     format: Format,
     #[command(flatten)]
@@ -91,11 +104,12 @@ struct MapArgs {
 /// Options of every service.
 #[derive(Debug, Args)]
 struct ServerArgs {
-    /// Address to listen on; may be repeated. Port 0 picks a free port, which is logged
+    /// Address to listen on; may be repeated. PORT alone is 127.0.0.1:PORT, :PORT is every address of this machine, and
+    /// FORMAT@ in front is the format of the map there. Port 0 picks a free port, which is logged
     #[arg(
         short,
         long,
-        value_name = "ADDR:PORT",
+        value_name = "[FORMAT@]ADDR:PORT",
         env = "MAPCAST_LISTEN",
         default_value = "127.0.0.1:8080",
         value_delimiter = ','
@@ -141,7 +155,10 @@ struct ServerArgs {
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) service: ServiceTask,
-    pub(crate) listen: Vec<SocketAddr>,
+    /// At least one; without a format for the services without a map.
+    pub(crate) listen: Vec<Ports>,
+    /// Whether the page and all ports but the first may be left out if their port is in use.
+    pub(crate) is_bare: bool,
     /// How many clients this machine can hold.
     pub(crate) capacity: Capacity,
     pub(crate) config: ServerConfig,
@@ -159,7 +176,12 @@ pub(crate) enum ServiceTask {
 #[derive(Debug)]
 pub(crate) struct MapTask {
     pub(crate) interval: Duration,
+    /// The format of the page, and of inherited sockets.
     pub(crate) format: Format,
+    /// The format of `--format`.
+    pub(crate) default_format: Format,
+    /// The formats of all ports.
+    pub(crate) formats: Vec<Format>,
     pub(crate) source: Option<Location>,
     /// The file for the last good map.
     pub(crate) state: Option<PathBuf>,
@@ -170,7 +192,41 @@ pub(crate) struct MapTask {
     pub(crate) http: Option<HttpTask>,
 }
 
+impl MapTask {
+    /// True if and only if the map has entries of the operator's own, or may get some: the built-in ones are not sent then.
+    pub(crate) fn has_entries(&self) -> bool {
+        let is_writable = self.http.as_ref().is_some_and(|http| http.config.token.is_some());
+        self.source.is_some() || self.state.is_some() || !self.set.is_empty() || is_writable
+    }
+}
+
 impl Cli {
+    /// Parses the command line and the environment. Prints the help and exits if it was requested; prints an error and exits
+    /// with code 2 if an option is wrong.
+    pub(crate) fn read() -> Self {
+        let mut command = Self::command();
+        let matches = command.get_matches_mut();
+        Self::from_matches(&command, &matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+
+    fn from_matches(command: &clap::Command, matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let source = |id: &str| matches.value_source(id).filter(|source| *source != ValueSource::DefaultValue);
+        if source("file").is_some() && source("source") == Some(ValueSource::CommandLine) {
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, "FILE is --source FILE: give one of them\n"));
+        }
+        let mut cli = Self::from_arg_matches(matches)?;
+        // Under a service manager a port that was not asked for is not wanted either.
+        let is_managed = ["NOTIFY_SOCKET", "LISTEN_FDS"].iter().any(|name| std::env::var_os(name).is_some());
+        let is_given = |id: &str| !NEUTRAL.contains(&id) && source(id).is_some();
+        let mut arguments = command.get_arguments().map(|argument| argument.get_id().as_str());
+        cli.is_bare = !is_managed && matches.subcommand_name().is_none() && !arguments.any(is_given);
+        if cli.is_bare {
+            cli.server.listen.push(BARE_JSON.to_owned());
+            cli.map.http.serve_on(BARE_HTTP);
+        }
+        Ok(cli)
+    }
+
     /// How often `-v` was given, minus `-q`.
     pub(crate) fn verbosity(&self) -> i16 {
         let server = self.server_args();
@@ -190,15 +246,11 @@ impl Cli {
     /// Resolves names, opens files and checks limits.
     pub(crate) fn into_task(self) -> anyhow::Result<Task> {
         let server = self.server_args();
-        let mut listen = Vec::new();
-        for addr in &server.listen {
-            let new = resolve("--listen", addr.trim())?;
-            listen
-                .extend(new.into_iter().filter(|addr| addr.port() == 0 || !listen.contains(addr)).collect::<Vec<_>>());
-        }
+        let default_format = self.service.is_none().then_some(self.map.format);
+        let listen = Ports::parse(&server.listen, default_format)?;
         let mut capacity = Capacity::of_this_machine();
-        capacity.descriptors =
-            capacity.descriptors.saturating_sub((listen.len() as u64).saturating_sub(SPARE_LISTENERS));
+        let listeners = listen.iter().map(|ports| ports.addrs.len() as u64).sum::<u64>();
+        capacity.descriptors = capacity.descriptors.saturating_sub(listeners.saturating_sub(SPARE_LISTENERS));
         capacity.clients = capacity.clients.min(capacity.descriptors);
         if self.service.is_none() {
             // An HTTP connection takes a thread and a descriptor, as a client does.
@@ -224,10 +276,14 @@ impl Cli {
             drain_timeout: server.drain_timeout,
             tls: server.tls.load()?,
             handshake_advice: |error| advice(error, &tls::TLS_OPTIONS),
+            input_advice: input_advice::advice,
             reuse_port: server.reuse_port,
             ..ServerConfig::default()
         };
         let service = match self.service {
+            Some(_) if listen.iter().any(|ports| ports.format.is_some()) => {
+                bail!("--listen FORMAT@ADDR:PORT is for the map; leave the format out")
+            }
             Some(ServiceCommand::Echo { .. }) => ServiceTask::Echo,
             Some(ServiceCommand::Greet { text, .. }) => ServiceTask::Greet(text),
             None => {
@@ -243,10 +299,15 @@ impl Cli {
                     Ok(asked)
                 })?;
                 let (source, state) = source.locate(interval, http.is_writable())?;
-                let http = http.into_task(interval, |addr| resolve("--http", addr))?;
+                let http = http.into_task(interval, &listen)?;
+                let formats: Vec<Format> = listen.iter().filter_map(|ports| ports.format).collect();
+                let is_served = |format| formats.contains(format);
+                let shown = Some(&format).filter(|format| is_served(format)).or(formats.first());
                 ServiceTask::Map(Box::new(MapTask {
                     interval,
-                    format,
+                    format: shown.copied().unwrap_or(format),
+                    default_format: format,
+                    formats,
                     source,
                     state,
                     set,
@@ -257,7 +318,7 @@ impl Cli {
                 }))
             }
         };
-        Ok(Task { service, listen, capacity, config })
+        Ok(Task { service, listen, is_bare: self.is_bare, capacity, config })
     }
 
     fn server_args(&self) -> &ServerArgs {
@@ -284,19 +345,6 @@ fn max_connections(asked: Option<u64>, capacity: Capacity) -> anyhow::Result<u64
         bail!("--max-connections {asked}: this machine can hold {}, because {}", capacity.clients, capacity.limit);
     }
     Ok(asked)
-}
-
-fn resolve(option: &str, addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
-    let mut found = address::resolve(addr).with_context(|| {
-        format!(
-            "{option} {}: write ADDR:PORT, as 127.0.0.1:8080, [::]:8080 or [fe80::1%eth0]:8080",
-            addr.escape_debug()
-        )
-    })?;
-    // A name may resolve to the same address twice, once for each socket type.
-    found.sort_unstable();
-    found.dedup();
-    Ok(found)
 }
 
 /// Parses a mode of sending and checks that the system allows it.
@@ -345,7 +393,10 @@ mod tests {
         let command = Cli::command();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             for argument in
-                command.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+                // FILE is --source, which has one.
+                command
+                    .get_arguments()
+                    .filter(|argument| !["help", "version", "file"].contains(&argument.get_id().as_str()))
             {
                 let name = argument.get_env().and_then(|name| name.to_str()).unwrap_or_default();
                 assert!(name.starts_with("MAPCAST_"), "{} {}: {name}", command.get_name(), argument.get_id());

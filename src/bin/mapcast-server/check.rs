@@ -9,20 +9,25 @@ use mapcast::{Backlog, ServerConfig, Shutdown};
 use crate::args::{ServiceTask, Task};
 use crate::followed_source::{LastMap, first_map};
 use crate::http::page_url;
+use crate::ports::Ports;
 
 /// Checks everything except listening, writing and contacting a remote source. Returns a description, one line per
 /// setting; of rarely changed settings only those that differ from the default. It is safe to run this next to a
 /// server with the same state.
 pub(crate) fn describe(task: Task) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
-    let listen = task.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let join = |ports: &Ports| ports.addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let listen = task.listen.iter().map(join).collect::<Vec<_>>().join(", ");
     let config = &task.config;
     match task.service {
         ServiceTask::Map(map) => {
-            let (format, interval) = (map.format, format_duration(map.interval));
+            let interval = format_duration(map.interval);
             let last = map.state.as_ref().map(|state| StateFile::inspect(state, map.max_frame)).transpose()?.flatten();
             let (feed, _) = first_map(&map, LastMap::Read(last), &Threads::default(), &Shutdown::new()?)?;
-            lines.push(format!("listen on {listen}: the map as {format} every {interval}"));
+            for ports in &task.listen {
+                let (listen, format) = (join(ports), ports.format.unwrap_or(map.format));
+                lines.push(format!("listen on {listen}: the map as {format} every {interval}"));
+            }
             let name = map.source.as_ref().map_or_else(|| "no source".to_owned(), ToString::to_string);
             let len = feed.latest().map_or(0, |first| first.frame.payload().len());
             lines.push(match &map.source {

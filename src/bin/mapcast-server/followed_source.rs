@@ -49,10 +49,12 @@ pub(crate) fn first_map(
     stop: &Shutdown,
 ) -> anyhow::Result<(Arc<Feed>, FollowedSource)> {
     let backlog = Backlog::new(map.max_backlog).with_limit_name("--max-backlog");
-    let feed = Arc::new(Feed::new(map.format, map.max_frame).with_backlog(backlog));
+    let feed = Feed::new(map.format, map.max_frame).with_formats(&map.formats).with_backlog(backlog);
+    let feed = Arc::new(feed);
     let sink = Sink::new(Arc::clone(&feed), map.set.clone());
     let mut sink = sink.with_advice(|error| advice(error, &tls::SOURCE_ADVICE));
-    let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(Fixed::default, |last| Fixed::kept(last, age)));
+    let initial = || if map.has_entries() { Fixed::new(Map::new()) } else { Fixed::default() };
+    let fixed = |last: Option<Map>, age| Box::new(last.map_or_else(initial, |last| Fixed::kept(last, age)));
     let mut source: Box<dyn Source> = match (&map.source, last) {
         (Some(at), LastMap::Kept(state)) => {
             let source = at.open()?;

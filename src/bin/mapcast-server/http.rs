@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::bail;
 use clap::Args;
 use mapcast::connection::OverLimit;
 use mapcast::http::{self, HostError, OriginError, TokenFile};
 use mapcast::server::{LimitNames, Role};
 use mapcast::threads::Threads;
 use mapcast::{Feed, Http, Server, ServerConfig, Shutdown};
+
+use crate::input_advice;
+use crate::ports::{self, Ports, resolve};
 
 /// The longest time that the stop waits for HTTP connections after the clients are gone: browsers reconnect by themselves.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -24,7 +27,8 @@ const PLACE_TIMEOUT: Duration = Duration::from_millis(200);
 /// The options of HTTP.
 #[derive(Debug, Args)]
 pub(crate) struct HttpArgs {
-    /// Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz on this address; off by default
+    /// Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz on this address, or on this port of
+    /// 127.0.0.1; off by default
     #[arg(long, value_name = "ADDR:PORT", env = "MAPCAST_HTTP")]
     http: Option<String>,
     /// Limit HTTP connections; above the limit answer 503, except for health checks and metrics
@@ -44,7 +48,7 @@ pub(crate) struct HttpArgs {
     #[arg(long, value_name = "ORIGIN", env = "MAPCAST_HTTP_ALLOW_ORIGIN", requires = "http", value_parser = parse_origin)]
     http_allow_origin: Option<String>,
     /// Accept PUT and PATCH of /map, and PUT and DELETE of /map/KEY, with the bearer token in this file
-    #[arg(long, value_name = "FILE", env = "MAPCAST_HTTP_TOKEN_FILE", requires = "http", conflicts_with = "source")]
+    #[arg(long, value_name = "FILE", env = "MAPCAST_HTTP_TOKEN_FILE", requires = "http", conflicts_with_all = ["source", "file"])]
     http_token_file: Option<PathBuf>,
 }
 
@@ -67,23 +71,29 @@ impl HttpArgs {
         self.http.as_ref().map_or(0, |_| self.http_max_connections + others)
     }
 
+    /// Sets the address of `--http`.
+    pub(crate) fn serve_on(&mut self, addr: &str) {
+        self.http = Some(addr.to_owned());
+    }
+
     /// True if and only if the map can be changed over HTTP.
     pub(crate) fn is_writable(&self) -> bool {
         self.http_token_file.is_some()
     }
 
-    /// Resolves names and opens files. Returns `None` without `--http`. The caller sets the state, the source, the ports of the
-    /// map, the log's counter and the threads.
-    pub(crate) fn into_task(
-        self,
-        interval: Duration,
-        resolve: impl Fn(&str) -> anyhow::Result<Vec<SocketAddr>>,
-    ) -> anyhow::Result<Option<HttpTask>> {
+    /// Resolves names and opens files; `clients` are the ports of the map. Returns `None` without `--http`. The caller sets the
+    /// state, the source, the ports of the map, the log's counter and the threads.
+    pub(crate) fn into_task(self, interval: Duration, clients: &[Ports]) -> anyhow::Result<Option<HttpTask>> {
         let Some(addr) = self.http else { return Ok(None) };
-        let listen = resolve(&addr)?;
+        let option = format!("--http {}", addr.escape_debug());
+        let listen = resolve(&option, &addr)?;
+        let is_taken = |addr: &&SocketAddr| addr.port() != 0 && clients.iter().any(|ports| ports.addrs.contains(addr));
+        if let Some(addr) = listen.iter().find(is_taken) {
+            bail!("{option}: --listen has {addr} already; choose another port");
+        }
         let named = self.http_host;
         let mut hosts = named.clone();
-        hosts.extend(addr.rsplit_once(':').map(|(name, _)| name.to_owned()));
+        hosts.extend(addr.rsplit_once(':').map(|(name, _)| name.to_owned()).filter(|name| !name.is_empty()));
         let config = http::Config {
             interval,
             listen: listen.clone(),
@@ -125,9 +135,11 @@ impl HttpTask {
             ..config.clone()
         });
         let service = Http::new(self.config, feed, clients.monitor(), server.monitor(), stop.clone());
-        server.bind(&self.listen, service).context("--http")?;
+        server.bind(&self.listen, service).map_err(|error| ports::explain(error, "--http "))?;
         for addr in server.local_addrs() {
-            log::info!("web page on {}", page_url(config, addr));
+            let url = page_url(config, addr);
+            log::info!("web page on {url}");
+            input_advice::set_page(url);
         }
         Ok(server)
     }

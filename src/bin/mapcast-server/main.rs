@@ -7,38 +7,41 @@ mod advice;
 mod args;
 mod check;
 mod followed_source;
+mod hints;
 mod http;
+mod input_advice;
 #[path = "../common/logging.rs"]
 mod logging;
 mod monitor;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
+mod ports;
 #[path = "../common/signals.rs"]
 mod signals;
 mod source;
 mod systemd;
 mod tls;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
 use mapcast::display::advice_suffix;
 use mapcast::http::{MapPort, ShownSource};
 use mapcast::server::Handle;
 use mapcast::source::Location;
 use mapcast::state::StateFile;
 use mapcast::threads::{Threads, Worker};
-use mapcast::{Cast, Echo, Greet, Server, ServerConfig, Shutdown};
+use mapcast::{Cast, Echo, Feed, Format, Greet, Server, ServerConfig, Service, Shutdown};
 
 use advice::advice;
-use args::{Cli, ServiceTask, Task};
+use args::{Cli, MapTask, ServiceTask, Task};
 use followed_source::{FollowedSource, LastMap, first_map};
+use ports::Ports;
 use systemd::{Listeners, ServerState, Supervisor};
 
 /// Clients were cut off, a thread did not end, or a run-time error.
@@ -49,7 +52,7 @@ const USAGE: u8 = 2;
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let dropped = Arc::<AtomicU64>::default();
     let _flush_on_drop = logging::start(cli.verbosity(), Arc::clone(&dropped));
     let (threads, starting, stop) = match begin(&cli) {
@@ -125,30 +128,33 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
             state = map.state.as_ref().map(StateFile::open).transpose()?;
             let last = state.as_ref().map_or(LastMap::Read(None), LastMap::Kept);
             let (feed, mut first) = first_map(&map, last, threads, &stop)?;
-            listeners.serve(
-                &mut server,
-                &task.listen,
-                Cast::new(Arc::clone(&feed), map.interval).with_send_mode(map.send).with_threads(threads),
-            )?;
+            let ports = bind_map(listeners, &mut server, &task.listen, (&map, &feed), task.is_bare, &config)?;
             first.source.listening_on(&server.local_addrs());
             if let Some(mut http) = map.http {
+                http.config.map_ports.clone_from(&ports);
                 let shown =
                     |at: &Location| ShownSource { name: at.to_string(), health: Arc::clone(first.sink.health()) };
                 http.config.source = map.source.as_ref().map(shown);
                 http.config.send = Some(map.send);
-                let (format, tls) = (feed.format().name(), config.tls.is_some());
-                let ports = server.local_addrs().into_iter().map(|addr| MapPort { addr, format, tls });
-                http.config.map_ports = ports.collect();
                 http.config.state.clone_from(&state);
                 http.config.dropped_log_lines = Some(dropped);
                 http.config.threads = threads.clone();
-                let bound = http.bind(&config, feed, &server, &stop)?;
-                page = Some((bound, Shutdown::new().context("no descriptors left")?));
+                match http.bind(&config, feed, &server, &stop) {
+                    Ok(bound) => page = Some((bound, Shutdown::new().context("no descriptors left")?)),
+                    Err(error) if task.is_bare => log::warn!("no web page: {error:#}"),
+                    Err(error) => return Err(error),
+                }
+            }
+            if task.is_bare && log::log_enabled!(log::Level::Info) && io::stderr().is_terminal() {
+                let page = page.as_ref().and_then(|(page, _)| page.local_addrs().first().copied());
+                for line in hints::lines(&ports, page) {
+                    logging::write_line(&line);
+                }
             }
             followed = Some(first);
         }
-        ServiceTask::Echo => listeners.serve(&mut server, &task.listen, Echo::new())?,
-        ServiceTask::Greet(text) => listeners.serve(&mut server, &task.listen, Greet::new(text))?,
+        ServiceTask::Echo => bind(listeners, &mut server, &task.listen, Echo::new())?,
+        ServiceTask::Greet(text) => bind(listeners, &mut server, &task.listen, Greet::new(text))?,
     }
     let leave = || {
         logging::flush_at_once();
@@ -165,6 +171,48 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
     let loops = [Some((&server, "main")), page_server].into_iter().flatten();
     let accepting = loops.map(|(server, name)| count_rounds(server, name, threads)).collect();
     Ok(Prepared { server, page, accepting, followed, state, supervised, stop })
+}
+
+/// Serves the map on the inherited listeners or, if there are none, on `ports`, each with its format. Returns the ports. If
+/// `is_bare`, a port but the first may be in use.
+fn bind_map(
+    listeners: Listeners,
+    server: &mut Server,
+    ports: &[Ports],
+    (map, feed): (&MapTask, &Arc<Feed>),
+    is_bare: bool,
+    config: &ServerConfig,
+) -> anyhow::Result<Vec<MapPort>> {
+    let cast = |feed| Cast::new(feed, map.interval).with_send_mode(map.send).with_threads(&config.threads);
+    let tls = config.tls.is_some();
+    let shown = |format: Format| move |addr| MapPort { addr, format: format.name(), tls };
+    if !listeners.is_empty() {
+        listeners.serve(server, cast(Arc::clone(feed)))?;
+        return Ok(server.local_addrs().into_iter().map(shown(feed.format())).collect());
+    }
+    let mut bound = Vec::new();
+    for ports in ports {
+        let Some(feed) = ports.format.and_then(|format| feed.in_format(format)) else { continue };
+        let (format, earlier) = (feed.format(), server.local_addrs().len());
+        match server.bind(&ports.addrs, cast(feed)) {
+            Ok(()) => bound.extend(server.local_addrs().into_iter().skip(earlier).map(shown(format))),
+            Err(error) if is_bare && earlier > 0 => {
+                log::warn!("no map as {format}: {:#}", ports.explain(error, Some(map.default_format)));
+            }
+            Err(error) => return Err(ports.explain(error, Some(map.default_format))),
+        }
+    }
+    Ok(bound)
+}
+
+/// Serves `service` on the inherited listeners or, if there are none, on `ports`.
+fn bind(listeners: Listeners, server: &mut Server, ports: &[Ports], service: impl Service) -> anyhow::Result<()> {
+    if !listeners.is_empty() {
+        return listeners.serve(server, service);
+    }
+    // Without formats all ports are together.
+    let Some(ports) = ports.first() else { return Ok(()) };
+    server.bind(&ports.addrs, service).map_err(|error| ports.explain(error, None))
 }
 
 /// Serves until the stop. Returns true if and only if no client was cut off and all threads ended.

@@ -12,6 +12,9 @@ use crate::tls::SourceTlsArgs;
 /// The source of the map.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
+    /// The same as --source FILE
+    #[arg(value_name = "FILE")]
+    file: Option<String>,
     /// Source of the map [default: the built-in map]: FILE.json or FILE.toml, read again when it changes; `-`, one
     /// JSON object per line on standard input; `tcp://HOST:PORT` or `tls://HOST:PORT`, another mapcast server;
     /// `redis://HOST/DB?key=NAME` or `rediss://`, a hash
@@ -54,7 +57,8 @@ impl SourceArgs {
     }
 
     fn location(self, interval: Duration) -> anyhow::Result<Option<Location>> {
-        let location = self.source.as_ref().map(|text| text.parse::<Location>().context("--source")).transpose()?;
+        let source = self.file.or(self.source);
+        let location = source.as_ref().map(|text| text.parse::<Location>().context("--source")).transpose()?;
         let location = match (location, self.tls.chosen()) {
             (Some(location), Some(tls)) if location.is_encrypted() => Some(location.with_tls(tls)),
             (_, Some(_)) => bail!("--source-tls-* options need --source tls://HOST:PORT or rediss://HOST"),
@@ -63,7 +67,7 @@ impl SourceArgs {
         match location {
             #[cfg(feature = "redis")]
             Some(Location::Redis(address)) => {
-                let text = self.source.unwrap_or_default();
+                let text = source.unwrap_or_default();
                 let address = redis::complete(*address, &text, self.redis_password_file)?;
                 Ok(Some(Location::Redis(Box::new(address.with_period(interval)))))
             }

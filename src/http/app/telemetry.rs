@@ -20,6 +20,7 @@ pub(super) struct Telemetry {
     pub(super) monitor: Arc<dyn ServerMonitor>,
     /// This service's own server.
     pub(super) own_monitor: Arc<dyn ServerMonitor>,
+    /// The ports of the map.
     pub(super) interval: Duration,
     pub(super) send: Option<SendMode>,
     pub(super) source: Option<ShownSource>,

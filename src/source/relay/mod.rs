@@ -14,6 +14,7 @@ use super::report::ConnectionLog;
 use super::sink::{Published, Sink};
 use crate::client::{self, FollowEvent, Follower};
 use crate::display::notice::Notice;
+use crate::format::Format;
 use crate::frame;
 use crate::shutdown::Shutdown;
 use crate::stats::health::Failure;
@@ -39,6 +40,8 @@ pub struct Relay {
     /// The addresses of this program's listeners.
     own: Vec<SocketAddr>,
     loop_damper: LoopDamper,
+    /// The format of the last payload, held or not.
+    format: Option<Format>,
     /// A payload whose publication is delayed, and until when.
     held: Option<(Vec<u8>, Instant)>,
     log: ConnectionLog,
@@ -59,6 +62,14 @@ enum ParentError {
     /// The parent speaks TLS, and the address says `tcp://`.
     #[error("the server speaks TLS there: write tls:// for tcp://")]
     PlainToTls,
+    /// The parent's format is not the one in the address.
+    #[error("the server sends {found}, not {expected}: write ?format={found} or leave format out")]
+    OtherFormat {
+        /// The format in the address.
+        expected: Format,
+        /// The format of the payload.
+        found: Format,
+    },
     /// Any other error of the client.
     #[error(transparent)]
     Client(client::Error),
@@ -68,7 +79,7 @@ impl Relay {
     /// Returns the source that follows `parent`. Does not connect yet.
     pub fn new(parent: Parent) -> Self {
         let log = ConnectionLog::new(parent.to_string());
-        Self { parent, tls: None, own: Vec::new(), loop_damper: LoopDamper::new(), held: None, log }
+        Self { parent, tls: None, own: Vec::new(), loop_damper: LoopDamper::new(), format: None, held: None, log }
     }
 
     /// Publishes `payload`, or delays it if the same payload came within the last second.
@@ -98,8 +109,8 @@ impl Relay {
     }
 
     fn try_publish(&self, payload: &[u8], sink: &Sink) -> Result<Published, Error> {
-        let map = self.parent.format().decode_map(payload);
-        let map = map.map_err(|error| self.failed(ParentError::Client(error.into())))?;
+        let map = client::decode(payload, self.format, Format::decode_map);
+        let map = map.map_err(|error| self.failed(ParentError::of(error)))?;
         sink.publish(map).map_err(|source| Error::Refused { name: self.log.name().to_owned(), source })
     }
 
@@ -142,7 +153,10 @@ impl Source for Relay {
                     self.fail(ParentError::Itself(peer), sink);
                 }
                 Ok(FollowEvent::Connected { peer, local }) => log::debug!("{}: {local} to {peer}", self.log.name()),
-                Ok(FollowEvent::Payload(payload)) => self.take(payload, sink),
+                Ok(FollowEvent::Payload(payload)) => {
+                    self.format = follower.format();
+                    self.take(payload, sink);
+                }
                 Ok(FollowEvent::Lost { reason, .. }) => {
                     self.publish_held(sink);
                     self.fail(reason.map_or(ParentError::Closed, ParentError::of), sink);
@@ -159,6 +173,7 @@ impl ParentError {
         match error {
             client::Error::Tls(error) => Self::Tls(error),
             client::Error::PlainToTls => Self::PlainToTls,
+            client::Error::OtherFormat { expected, found } => Self::OtherFormat { expected, found },
             error => Self::Client(error),
         }
     }
@@ -168,6 +183,7 @@ impl ParentError {
             Self::Itself(_) | Self::PlainToTls => Failure::Denied,
             Self::Tls(error) => encryption::failure(error),
             Self::Client(client::Error::Frame(frame::Error::TooLarge { .. })) => Failure::TooLarge,
+            Self::OtherFormat { .. } => Failure::Invalid,
             Self::Client(error) if !error.is_transient() => Failure::Invalid,
             Self::Closed | Self::Client(_) => Failure::Unreachable,
         }

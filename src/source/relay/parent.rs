@@ -40,8 +40,8 @@ const SHAPE: &str =
 pub struct Parent {
     /// `HOST:PORT`
     address: String,
-    /// The format of its maps. Default: bincode.
-    format: Format,
+    /// The format of its maps. `None`: the first payload of each connection shows it.
+    format: Option<Format>,
     /// The largest payload in bytes that the relay accepts; `None`: the limit of this server's own frames.
     max_frame: Option<usize>,
     /// The longest silence before the relay reconnects; `None`: learned from the gaps between frames.
@@ -73,11 +73,6 @@ impl Parent {
         &self.address
     }
 
-    /// The format of its maps.
-    pub(super) fn format(&self) -> Format {
-        self.format
-    }
-
     /// Returns the configuration of the follower; `max_frame` is the default limit in bytes.
     pub(super) fn follow_config(&self, max_frame: usize, tls: Option<Arc<Connector>>) -> FollowConfig {
         let max_frame = self.max_frame.unwrap_or(max_frame);
@@ -88,7 +83,8 @@ impl Parent {
     fn set(&mut self, option: &str, text: &str) -> Result<(), String> {
         let (name, value) = option.split_once('=').ok_or_else(|| SHAPE.to_owned())?;
         match name {
-            "format" => self.format = value.parse::<Format>().map_err(|error| error.to_string())?,
+            "format" if value == "auto" => self.format = None,
+            "format" => self.format = Some(value.parse::<Format>().map_err(|error| error.to_string())?),
             "max_frame" => self.max_frame = Some(parse_size(value).map_err(|error| error.to_string())?),
             "stale_after" => {
                 let duration = parse_duration(value).map_err(|error| error.to_string())?;
@@ -121,9 +117,9 @@ impl FromStr for Parent {
         if !is_host_and_port(address) {
             return Err(refused(SHAPE.to_owned()));
         }
-        let (address, format) = (address.to_owned(), Format::default());
+        let address = address.to_owned();
         let tls = is_encrypted.then(|| encryption::by_default(&scheme::mask(text))).transpose()?;
-        let mut parent = Self { address, format, max_frame: None, stale_after: None, tls };
+        let mut parent = Self { address, format: None, max_frame: None, stale_after: None, tls };
         for option in options.split('&').filter(|option| !option.is_empty()) {
             parent.set(option, text).map_err(refused)?;
         }
@@ -157,17 +153,18 @@ mod tests {
     fn an_address_sets_format_frame_limit_and_stale_timeout() {
         let parent: Parent = "tcp://[::1]:8080?format=json&max_frame=2MiB&stale_after=15s".parse().unwrap();
         let config = parent.follow_config(1, None);
-        assert_eq!((parent.address(), parent.format()), ("[::1]:8080", Format::Json));
-        assert_eq!((config.client.format, config.client.max_frame), (Format::Json, 2 << 20));
+        assert_eq!(parent.address(), "[::1]:8080");
+        assert_eq!((config.client.format, config.client.max_frame), (Some(Format::Json), 2 << 20));
         assert_eq!(config.stale_after, Some(Duration::from_secs(15)));
     }
 
     #[test]
     fn an_address_without_options_has_the_defaults_of_a_client() {
-        for text in ["tcp://root.example:8080", "tcp://root.example:8080/", "tcp://root.example:8080?"] {
+        for text in ["tcp://root.example:8080", "tcp://root.example:8080/", "tcp://root.example:8080?format=auto"] {
             let parent: Parent = text.parse().unwrap();
-            assert_eq!((parent.address(), parent.format()), ("root.example:8080", Format::Bincode));
-            assert_eq!(parent.follow_config(7, None).client.max_frame, 7);
+            assert_eq!(parent.address(), "root.example:8080");
+            let client = parent.follow_config(7, None).client;
+            assert_eq!((client.format, client.max_frame), (None, 7));
             assert_eq!(parent.to_string(), "tcp://root.example:8080");
         }
     }

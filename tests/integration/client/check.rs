@@ -71,7 +71,7 @@ fn a_silent_server_is_124_after_2_s_or_the_timeout() {
 fn an_invalid_map_is_4() {
     let server = serve_bytes(b"SSH-2.0-OpenSSH_9.2p1\r\n".to_vec());
     check(&[&server]).assert_exit(4).assert_stderr("not a frame header");
-    check(&["-f", "json", &serve_bytes(builtin_frame())]).assert_exit(4).assert_stderr("--format");
+    check(&["-f", "json", &serve_bytes(builtin_frame())]).assert_exit(4).assert_stderr("use -f bincode");
     check(&["--max-frame", "10", &serve_bytes(builtin_frame())]).assert_exit(4).assert_stderr("--max-frame");
 }
 

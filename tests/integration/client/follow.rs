@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::sync::mpsc;
 
-use super::peer::{builtin_frame, numbered_frame, serve, serve_on};
+use super::peer::{BUILTIN_LINE, builtin_frame, numbered_frame, serve, serve_on};
 use crate::support::program::Program;
 
 #[test]
@@ -66,4 +67,48 @@ fn a_connection_without_a_byte_is_replaced_early() {
     let client = Program::client(&["-n", "1", &server]).finish();
     client.assert_exit(0).assert_stdout("{\"n\":1}\n");
     client.assert_stderr("no map within 15s of connecting: the server has none yet, or it hangs; reconnecting in ");
+}
+
+#[test]
+fn a_silent_server_is_explained_once_after_3_s() {
+    let (go, went) = mpsc::channel::<()>();
+    let server = serve(move |_, mut stream| {
+        went.recv().unwrap();
+        stream.write_all(&builtin_frame()).unwrap();
+        // The connection stays open, without another map.
+        went.recv().unwrap_or_default();
+    });
+    let client = Program::client(&["--once", &server]);
+    let line = client.wait_log("no map after 3s; still waiting: ");
+    assert!(line.contains("the server may need --tls, be full, or have no map yet"), "{line}");
+    go.send(()).unwrap();
+    let client = client.finish();
+    client.assert_exit(0).assert_stdout(BUILTIN_LINE);
+    assert_eq!(client.stderr.matches("still waiting").count(), 1, "{}", client.stderr);
+}
+
+#[test]
+fn a_refused_follower_says_once_why_that_may_be() {
+    for args in [&["--once"][..], &["-n", "1", "--exec", "true"]] {
+        let server = serve(|number, mut stream| {
+            if number > 1 {
+                let _ = stream.write_all(&builtin_frame());
+            }
+        });
+        let client = Program::client(&[args, &[&server]].concat()).finish();
+        client.assert_exit(0).assert_stderr("closed the connection before any map; perhaps the server is full");
+        assert_eq!(client.stderr.matches("perhaps").count(), 1, "{}", client.stderr);
+    }
+    // Without another connection the reason comes with the end.
+    let server = Program::server(&["--allow", "192.0.2.0/24"]);
+    let client = Program::client(&["--no-reconnect", &server.addr().to_string()]).finish();
+    client.assert_exit(0).assert_stdout("").assert_stderr("does not allow this address (--allow), needs --tls");
+}
+
+#[test]
+fn a_lost_connection_after_a_map_is_not_explained() {
+    let server = serve(|_, mut stream| drop(stream.write_all(&builtin_frame())));
+    let client = Program::client(&["-n", "2", &server]).finish();
+    client.assert_exit(0).assert_stderr("connection lost: closed by the server");
+    assert!(!client.stderr.contains("perhaps"), "{}", client.stderr);
 }

@@ -1,7 +1,9 @@
 //! The client program against small scripted servers.
 
 mod check;
+mod commands;
 mod echo_greet;
+mod edit;
 mod exec;
 mod exits;
 mod failures;
@@ -16,3 +18,4 @@ mod settle_check;
 mod start;
 mod watch;
 mod write;
+mod written;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::time::{Duration, SystemTime};
 
 use mapcast::{Format, Map, Value, builtin_map};
 
@@ -19,7 +20,11 @@ fn each_output_has_its_own_form() {
     let server = serve_bytes(builtin_frame());
     let pretty = "{\n  \"1\": \"Hola\",\n  \"2\": \"Bienvenido\",\n  \"3\": \"Al\",\n  \"4\": \"Servidor\"\n}\n";
     let text = "1=Hola\n2=Bienvenido\n3=Al\n4=Servidor\n";
-    for (output, wanted) in [("json", BUILTIN_LINE), ("pretty", pretty), ("text", text), ("none", "")] {
+    let (value, diff) =
+        ("Hola\nBienvenido\nAl\nServidor\n", "+ 1 \"Hola\"\n+ 2 \"Bienvenido\"\n+ 3 \"Al\"\n+ 4 \"Servidor\"\n");
+    let all =
+        [("json", BUILTIN_LINE), ("pretty", pretty), ("text", text), ("value", value), ("diff", diff), ("none", "")];
+    for (output, wanted) in all {
         assert_eq!(printed(&server, &["-n", "1", "-o", output]), wanted, "{output}");
     }
 }
@@ -33,10 +38,14 @@ fn raw_is_the_payload_and_nothing_else() {
 }
 
 #[test]
-fn every_format_is_read() {
+fn every_format_is_read_with_and_without_its_name() {
     for format in Format::ALL {
         let server = serve_bytes(frame(&format.encode_map(&builtin_map()).unwrap()));
-        assert_eq!(printed(&server, &["-n", "1", "-f", format.name()]), BUILTIN_LINE, "{format}");
+        for args in [&["-n", "1", "-f", format.name()][..], &["-n", "1", "-f", "auto"], &["-n", "1"]] {
+            assert_eq!(printed(&server, args), BUILTIN_LINE, "{format}, {args:?}");
+        }
+        let check = Program::client(&["check", &server]).finish();
+        check.assert_exit(0).assert_stderr(&format!("good: {format}, 4 entries"));
     }
 }
 
@@ -90,6 +99,56 @@ fn a_prefix_stands_before_each_line() {
     let server = serve_bytes(numbered_frame(1));
     assert_eq!(printed(&server, &["-n", "1", "--prefix", "a: "]), "a: {\"n\":1}\n");
     assert_eq!(printed(&server, &["-n", "1", "--prefix", "a: ", "-o", "pretty"]), "a: {\na:   \"n\": 1\na: }\n");
+}
+
+#[test]
+fn diff_prints_and_counts_changes_across_connections() {
+    let server = serve(|number, mut stream| {
+        let maps = [1, 1, 2].map(|map| numbered_frame(map + i64::try_from(number).unwrap()));
+        let _ = stream.write_all(&maps.concat());
+    });
+    assert_eq!(printed(&server, &["-o", "diff", "-n", "3"]), "+ n 1\n~ n 1 -> 2\n~ n 2 -> 3\n");
+}
+
+#[test]
+fn a_line_format_defines_the_lines() {
+    let server = serve_bytes([1, 2].map(numbered_frame).concat());
+    assert_eq!(printed(&server, &["-n", "2", "-F", "%n\\t%k=%j"]), "1\tn=1\n2\tn=2\n");
+    assert_eq!(printed(&server, &["-n", "2", "-o", "diff", "-F", "%c %o"]), "+ \n~ 1\n");
+}
+
+#[test]
+fn once_prints_one_map() {
+    let server = serve_bytes([1, 2].map(numbered_frame).concat());
+    assert_eq!(printed(&server, &["--once"]), "{\"n\":1}\n");
+}
+
+#[test]
+fn timestamps_are_the_time_of_the_output() {
+    let before = SystemTime::now() - Duration::from_millis(1);
+    let lines = printed(&serve_bytes(numbered_frame(1)), &["--once", "--timestamps"]);
+    let (time, line) = lines.split_once(' ').unwrap();
+    let time = humantime::parse_rfc3339(time).unwrap();
+    assert!(before <= time && time <= SystemTime::now(), "{lines}");
+    assert_eq!(line, "{\"n\":1}\n");
+}
+
+#[test]
+fn colours_are_for_terminals_or_on_request() {
+    let server = serve_bytes(numbered_frame(1));
+    assert_eq!(printed(&server, &["--once", "--color", "always"]), "{\x1b[36m\"n\"\x1b[0m:1}\n");
+    assert_eq!(printed(&server, &["--once", "--color", "always", "-o", "diff"]), "\x1b[32m+ n 1\x1b[0m\n");
+    let client = Program::client_with(&["--once", &server], |command| command.env("MAPCAST_COLOR", "never"));
+    client.finish().assert_exit(0).assert_stdout("{\"n\":1}\n");
+}
+
+#[test]
+fn a_closed_output_of_changes_is_quiet() {
+    let server = serve_bytes([1, 2, 3].map(numbered_frame).concat());
+    let (_, closed) = std::io::pipe().unwrap();
+    let client = Program::client_with(&["-q", "-o", "diff", "--timestamps", &server], |command| command.stdout(closed));
+    let client = client.finish();
+    assert_eq!(client.assert_exit(0).stderr, "");
 }
 
 #[test]

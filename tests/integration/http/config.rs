@@ -16,7 +16,7 @@ fn a_check_prints_the_configuration_and_starts_nothing() {
     let finished = run(command);
     finished.assert_exit(0).assert_stdout(&format!(
         "listen on {addr}: the map as bincode every 5s\n\
-         the map: from no source, 128 bytes now\n\
+         the map: from no source, 8 bytes now\n\
          frames of at most 1MiB\n\
          web page on http://127.0.0.1:8081/: writable with the token, 256 connections\n\
          at most 10000 clients\n\
@@ -34,8 +34,8 @@ fn a_check_reports_errors_of_a_start() {
         (vec!["--source", path(&source)], "cannot be read as a JSON object"),
         (vec!["--source", "/nowhere.toml"], "/nowhere.toml: cannot be read"),
         (vec!["--max-connections", "200000000"], "this machine can hold"),
-        (vec!["--listen", "nonsense"], "--listen nonsense: write ADDR:PORT"),
-        (vec!["--http", "nonsense"], "--http nonsense: write ADDR:PORT"),
+        (vec!["--listen", "nonsense"], "--listen nonsense: write PORT, :PORT or ADDR:PORT"),
+        (vec!["--http", "nonsense"], "--http nonsense: write PORT, :PORT or ADDR:PORT"),
         (vec!["--http", "127.0.0.1:0", "--http-token-file", "/nowhere"], "/nowhere: cannot read the token"),
         (vec!["--http", "127.0.0.1:0", "--http-allow-origin", "https://a/b"], "is not an origin"),
         (vec!["--http", "127.0.0.1:0", "--http-host", "http://a"], "is not a host: write map.example or 192.0.2.7"),

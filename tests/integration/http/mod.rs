@@ -17,6 +17,10 @@ use std::net::{SocketAddr, TcpStream};
 use crate::support::connect;
 use crate::support::program::Program;
 
+/// The options for the entries of the built-in map, which a server with a token does not send by itself.
+pub const BUILTIN_ENTRIES: [&str; 8] =
+    ["--set", "1=Hola", "--set", "2=Bienvenido", "--set", "3=Al", "--set", "4=Servidor"];
+
 /// A server with HTTP.
 pub struct Site {
     pub server: Program,

@@ -38,7 +38,7 @@ fn mutual_server(files: &Files, ca: &Authority) -> ServerConfig {
 fn client(authority: &Authority, files: Option<&Files>) -> ClientConfig {
     let options = ClientTls { ca: Some(authority.ca.clone()), name: None, identity: files.map(identity) };
     let tls = Some(Arc::new(Connector::load(&options).unwrap()));
-    ClientConfig { format: Format::Json, max_frame: 1 << 30, tls, ..ClientConfig::default() }
+    ClientConfig { format: Some(Format::Json), max_frame: 1 << 30, tls, ..ClientConfig::default() }
 }
 
 /// Returns the address with the host name of the certificates.

@@ -33,11 +33,15 @@ fn every_option_and_address_has_a_variable() {
     for command in [&command].into_iter().chain(command.get_subcommands()) {
         for arg in command.get_arguments() {
             let id = arg.get_id().as_str();
-            if ["help", "version", "text"].contains(&id) {
+            // What is typed for one run, and `--output` of commands, whose values differ from those of MAPCAST_OUTPUT.
+            let is_of_a_run = ["help", "version", "text", "keys", "key", "entries", "shell", "limit"].contains(&id)
+                && arg.get_env().is_none();
+            if is_of_a_run || (id == "output" && command.get_name() != "mapcast-client") {
                 continue;
             }
             let twin = arg.get_env().and_then(|name| name.to_str()).unwrap_or_default();
-            let name = arg.get_long().unwrap_or(id).replace('-', "_").to_uppercase();
+            let name = if id == "address" { id } else { arg.get_long().unwrap_or(id) };
+            let name = name.replace('-', "_").to_uppercase();
             assert_eq!(twin, format!("MAPCAST_{name}"), "{} {id}", command.get_name());
         }
     }
@@ -49,7 +53,7 @@ fn without_arguments_it_prints_local_maps_for_ever() {
     assert_eq!((config.address.as_str(), config.timeout, config.verbosity), ("127.0.0.1:8080", None, 0));
     let Task::Follow { follow, print, count } = config.task else { panic!("{config:?}") };
     assert_eq!((follow.reconnect, follow.stale_after, count), (true, None, None));
-    assert_eq!((follow.client.format, follow.client.max_frame), (Format::Bincode, mapcast::DEFAULT_MAX_FRAME));
+    assert_eq!((follow.client.format, follow.client.max_frame), (None, mapcast::DEFAULT_MAX_FRAME));
     assert_eq!(follow.client.connect_timeout, Duration::from_secs(2));
     assert_eq!((print.output, print.changes_only, print.selection.is_all()), (Output::Json, false, true));
 }
@@ -69,7 +73,7 @@ fn global_options_go_before_or_after_the_command() {
 fn a_check_has_its_own_timeout_and_logs_less() {
     let first = config(&["check", "-f", "json", "h"]).unwrap();
     assert_eq!((first.timeout, first.verbosity), (Some(Duration::from_secs(2)), -1));
-    assert_eq!((first.client.format, first.address.as_str()), (Format::Json, "h:8080"));
+    assert_eq!((first.client.format, first.address.as_str()), (Some(Format::Json), "h:8080"));
     for words in [["check", "-W", "5"], ["-W", "5", "check"]] {
         assert_eq!(config(&words).unwrap().timeout, Some(Duration::from_secs(5)));
     }
@@ -126,6 +130,26 @@ fn an_address_before_a_command_is_rejected_with_advice() {
 fn raw_output_rejects_keys_and_prefixes() {
     assert!(refusal(&["-o", "raw", "-k", "x"]).contains("--key"));
     assert!(refusal(&["-o", "raw", "--prefix", "x"]).contains("--prefix"));
+}
+
+#[test]
+fn the_form_of_lines_rejects_what_has_none() {
+    for (words, text) in [
+        (&["-F", "%k", "-o", "json"][..], "except with '--output diff'"),
+        (&["-F", "%c"], "need --output diff"),
+        (&["-F", "%x"], "unknown sequence"),
+        (&["--timestamps", "-o", "raw"], "which has no lines"),
+        (&["--once", "-n", "1"], "--once cannot be used with --count"),
+        (&["--once", "--run", "x"], "--once cannot be used with --run"),
+        (&["--once", "--watch"], "cannot be used with '--watch'"),
+        (&["-F", "%k", "--exec", "x"], "cannot be used with '--exec'"),
+        (&["--color", "sometimes"], "possible values: auto, always, never"),
+    ] {
+        let refusal = refusal(words);
+        assert!(refusal.contains(text), "{words:?}: {refusal}");
+    }
+    let Task::Follow { print, count, .. } = config(&["--once", "-F", "%k"]).unwrap().task else { panic!() };
+    assert_eq!((print.line_format.is_some(), count), (true, Some(1)));
 }
 
 #[test]

@@ -33,6 +33,7 @@ use mapcast::client::{Error, Follower};
 use mapcast::{Map, Shutdown};
 
 use crate::exit::Exit;
+use crate::first_map::FirstMap;
 use crate::selection::Selection;
 use cache::CacheArgs;
 use check::{Check, CheckArgs, CheckConfig};
@@ -152,6 +153,7 @@ impl DeliverConfig {
 /// written does not count. With a `count`, a last command that failed is an error.
 pub(crate) fn deliver(
     follower: &mut Follower,
+    first: &FirstMap,
     selection: &Selection,
     config: DeliverConfig,
     limits: Limits,
@@ -161,7 +163,10 @@ pub(crate) fn deliver(
     let check = check.map(|check| Check::new(check, shutdown, limits.deadline));
     let mut delivery = Delivery::start(write, program, check, shutdown)?;
     let mut maps = MapStream::new(follower, selection, debounce, cache, limits);
-    let (any, outcome) = maps.for_each(|map| delivery.deliver(map));
+    let (any, outcome) = maps.for_each(|map| {
+        first.came();
+        delivery.deliver(map)
+    });
     let ended =
         delivery.finish(if outcome.is_ok() { RunnerEvent::Finish } else { RunnerEvent::Stop }, limits.deadline)?;
     let code = match ended {

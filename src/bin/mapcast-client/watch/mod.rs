@@ -18,8 +18,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use mapcast::Shutdown;
 use mapcast::client::{Error, Follower};
-use mapcast::{Format, Shutdown};
 
 use crate::exit::Exit;
 use crate::selection::Selection;
@@ -57,7 +57,6 @@ pub(crate) fn can_draw() -> bool {
 #[derive(Debug)]
 pub(crate) struct WatchConfig {
     pub(crate) address: String,
-    pub(crate) format: Format,
     pub(crate) is_encrypted: bool,
     pub(crate) selection: Selection,
 }
@@ -82,7 +81,7 @@ pub(crate) fn watch(
     deadline: Option<Instant>,
 ) -> anyhow::Result<Exit> {
     let (sender, messages) = sync_channel(WAITING);
-    let mut view = View::new(&watched.address, watched.format);
+    let mut view = View::new(&watched.address);
     let mut terminal = match Terminal::take(shutdown, deadline).map_err(stdout::write_error) {
         Err(Error::Output(error)) => return Err(error).context("cannot switch the terminal to raw mode"),
         taken => taken?,
@@ -118,7 +117,10 @@ pub(crate) fn watch(
         for message in [first].into_iter().chain(messages.try_iter().take(WAITING)) {
             let now = Instant::now();
             match message {
-                Message::Map(map) => view.map_came(map, now),
+                Message::Map { map, format } => {
+                    view.show_format(format);
+                    view.map_came(map, now);
+                }
                 Message::Connection(news) => view.connection_changed(news, now),
                 Message::Ended(outcome) => return how_it_ended(outcome, &view),
                 Message::Suspend => {
@@ -164,7 +166,8 @@ fn how_it_ended(outcome: anyhow::Result<()>, view: &View) -> anyhow::Result<Exit
 fn read_maps(follower: &mut Follower, watched: &WatchConfig, messages: &SyncSender<Message>) -> anyhow::Result<()> {
     while let Some(map) = follower.next_map()? {
         let map = watched.selection.pick(map)?;
-        if messages.send(Message::Map(map)).is_err() {
+        let format = follower.format();
+        if messages.send(Message::Map { map, format }).is_err() {
             break;
         }
     }

@@ -30,8 +30,10 @@ const MAX_VALUE_CHARS: usize = 2000;
 /// The server, its map, and the position of the view.
 #[derive(Debug)]
 pub(super) struct View {
-    /// The server's address and format.
-    title: String,
+    /// The server's address.
+    address: String,
+    /// The format of its maps.
+    format: Option<Format>,
     map: Map,
     rows: BTreeMap<Key, Row>,
     connection: ConnectionState,
@@ -96,9 +98,10 @@ pub(super) enum Scroll {
 }
 
 impl View {
-    pub(super) fn new(address: &str, format: Format) -> Self {
+    pub(super) fn new(address: &str) -> Self {
         Self {
-            title: format!("{address}, {format}"),
+            address: address.to_owned(),
+            format: None,
             map: Map::new(),
             rows: BTreeMap::new(),
             connection: ConnectionState::Connecting,
@@ -114,6 +117,11 @@ impl View {
             filter: Filter::default(),
             is_help_shown: false,
         }
+    }
+
+    /// Shows the format of the server's maps; `None` while it is not known.
+    pub(super) fn show_format(&mut self, format: Option<Format>) {
+        self.format = format;
     }
 
     /// True if and only if a map has been received.
@@ -230,7 +238,8 @@ impl View {
 
     /// Returns the state of the connection, the counts, and an empty line; after a lost connection the reason instead of it.
     fn status_lines(&self, now: Instant, width: usize) -> Vec<Line> {
-        let title = |state: &str, style| Line::new(&format!("{}: {state}", self.title), style, width);
+        let format = self.format.map_or_else(String::new, |format| format!(", {format}"));
+        let title = |state: &str, style| Line::new(&format!("{}{format}: {state}", self.address), style, width);
         let counts = self.counts_line(now, width);
         match &self.connection {
             ConnectionState::Connecting => vec![title("connecting", Style::Strong), counts, empty_line()],

@@ -1,7 +1,7 @@
 //! Inherited listeners: socket activation.
 
 use std::env;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -44,14 +44,16 @@ impl Listeners {
         Ok(Self { inherited })
     }
 
-    /// Serves `service` on the inherited listeners or, if there are none, on `addrs`.
+    /// True if and only if there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inherited.is_empty()
+    }
+
+    /// Serves `service` on the inherited listeners.
     ///
     /// # Errors
     /// If the server cannot listen.
-    pub(crate) fn serve(self, server: &mut Server, addrs: &[SocketAddr], service: impl Service) -> anyhow::Result<()> {
-        if self.inherited.is_empty() {
-            return Ok(server.bind(addrs, service)?);
-        }
+    pub(crate) fn serve(self, server: &mut Server, service: impl Service) -> anyhow::Result<()> {
         let service: Arc<dyn Service> = Arc::new(service);
         for Inherited { name, listener } in self.inherited {
             let taken = server.take_over(listener, Arc::clone(&service));

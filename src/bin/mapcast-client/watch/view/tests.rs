@@ -2,7 +2,9 @@ use super::*;
 
 /// A new view, and the instant of its creation.
 fn view() -> (View, Instant) {
-    (View::new("host:1", Format::Json), Instant::now())
+    let mut view = View::new("host:1");
+    view.show_format(Some(Format::Json));
+    (view, Instant::now())
 }
 
 fn map(entries: &[(&str, i64)]) -> Map {
