@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mapcast_server_global_optspecs
-    string join \n i/interval= f/format= s/source= redis-password-file= source-tls-ca= source-tls-name= source-tls-cert= source-tls-key= state= set= max-frame= max-backlog= http= http-max-connections= http-host= http-allow-origin= http-token-file= l/listen= max-connections= max-connections-per-ip= allow= keepalive= reuse-port write-timeout= drain-timeout= tls-cert= tls-key= tls-client-ca= check-config v/verbose q/quiet h/help V/version
+    string join \n i/interval= f/format= s/source= redis-password-file= source-tls-ca= source-tls-name= source-tls-cert= source-tls-key= state= set= max-frame= max-backlog= send= http= http-max-connections= http-host= http-allow-origin= http-token-file= l/listen= max-connections= max-connections-per-ip= allow= keepalive= reuse-port write-timeout= drain-timeout= tls-cert= tls-key= tls-client-ca= check-config v/verbose q/quiet h/help V/version
 end
 
 function __fish_mapcast_server_needs_command
@@ -36,6 +36,7 @@ complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l state -d 
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l set -d 'Add an entry, or replace the one with this key; may be repeated. VALUE is JSON or plain text' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-frame -d 'Reject maps larger than this' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l max-backlog -d 'Close the slowest connections, including HTTP\'s, when the older maps still queued for them exceed this size in total [default: 32MiB, or 8 times --max-frame if that is more]' -r
+complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l send -d 'Which threads send the map: publishers with many frames per system call (batch) or one (plain), or each client\'s own thread (thread) [default: batch, or plain if the system refuses io_uring]' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http -d 'Serve the page, /events, /map, /clients, /status, /metrics, /livez and /readyz on this address, or on this port of 127.0.0.1; off by default' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-max-connections -d 'Limit HTTP connections; above the limit answer 503, except for health checks and metrics' -r
 complete -c mapcast-server -n "__fish_mapcast_server_needs_command" -l http-host -d 'Accept requests for this host, in addition to loopback and the address of --http; may be repeated' -r

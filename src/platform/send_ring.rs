@@ -163,9 +163,9 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
-    /// Returns a ring, or `None` with a message where the system refuses one.
+    /// Returns a ring; `None`, and skips the test, where the system refuses one.
     fn ring() -> Option<SendRing> {
-        SendRing::new().inspect_err(|error| println!("skipped: no io_uring: {error}")).ok()
+        SendRing::new().inspect_err(|_| crate::testing::skip("the system refuses io_uring")).ok()
     }
 
     fn send(ring: &mut SendRing, bytes: &[u8], sockets: &[UnixStream]) -> Vec<io::Result<usize>> {

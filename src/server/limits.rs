@@ -178,7 +178,7 @@ mod tests {
     fn the_smallest_limit_determines_the_capacity() {
         assert_eq!(fits(&limits()), (15_625, Limit::Maps(65_530)));
         let few_files = Limits { descriptors: Some(64), ..limits() };
-        assert_eq!(fits(&few_files), (32, Limit::Descriptors(64)));
+        assert_eq!(fits(&few_files), (16, Limit::Descriptors(64)));
         let busy_user = Limits { user_threads: Some(1000), user_threads_used: 900, ..limits() };
         assert_eq!(fits(&busy_user), (100 - SPARE_THREADS, Limit::UserThreads(1000)));
         let small_group = Limits { group_threads: Some(10), ..limits() };

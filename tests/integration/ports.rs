@@ -89,7 +89,7 @@ fn wrong_ports_are_usage_errors() {
     for (args, wanted) in [
         (vec!["-l", "127.0.0.1:1", "-l", "json@127.0.0.1:1"], "another format has this port"),
         (vec!["-l", "8080", "--http", "8080"], "--http 8080: --listen has 127.0.0.1:8080 already"),
-        (vec!["-l", "yaml@8080"], "\"yaml\" is no format"),
+        (vec!["-l", "yaml@8080"], "\"yaml\" is not a format"),
         (vec!["-l", "127.0.0.1:99999"], "99999 is not a port; the highest is 65535"),
         (vec!["--http", "99999"], "--http 99999: 99999 is not a port"),
         (vec!["echo", "-l", "json@8080"], "is for the map; leave the format out"),

@@ -247,7 +247,7 @@ fn a_failed_start_is_one_clear_line_and_code_2() {
         (vec!["--listen", "192.0.2.1:8080"], "this machine has no such address"),
         (vec!["--listen", "nonsense"], "write PORT, :PORT or ADDR:PORT"),
         (vec!["--listen", "127.0.0.1:99999"], "99999 is not a port; the highest is 65535"),
-        (vec!["--format", "yaml"], "choose bincode, json, msgpack, pickle or text"),
+        (vec!["--format", "yaml"], "use bincode, json, msgpack, pickle or text"),
         (vec!["--interval", "soon"], "write 5s, 500ms"),
         (vec!["--interval", "0"], "must be at least 1ms"),
         (vec!["--interval", "1us"], "must be at least 1ms"),

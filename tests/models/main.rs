@@ -56,6 +56,8 @@ mod cast {
     #[path = "../../../src/service/cast/helper.rs"]
     #[allow(dead_code, reason = "as above")]
     mod helper;
+    #[path = "../../../src/service/cast/helper_handle.rs"]
+    mod helper_handle;
     pub(crate) mod model;
     #[path = "../../../src/service/cast/publisher.rs"]
     mod publisher;
@@ -72,6 +74,8 @@ mod cast {
     mod timer_queue;
 
     use send_mode::SendMode;
+
+    type WeakSender = std::sync::Weak<crate::client::ClientSender>;
 }
 
 mod sync;

@@ -130,7 +130,7 @@ mod tests {
         let error = parse(&["127.0.0.1:1", "json@127.0.0.1:1"]).unwrap_err().to_string();
         assert_eq!(error, "--listen json@127.0.0.1:1: another format has this port; choose another port");
         let error = format!("{:#}", parse(&["yaml@1"]).unwrap_err());
-        assert_eq!(error, "--listen yaml@1: \"yaml\" is no format: choose bincode, json, msgpack, pickle or text");
+        assert_eq!(error, "--listen yaml@1: \"yaml\" is not a format; use bincode, json, msgpack, pickle or text");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The map service: sends the map on connect, on every change, and at least every N seconds.
 
 mod helper;
+mod helper_handle;
 mod publisher;
 mod round;
 mod send_mode;
@@ -8,11 +9,11 @@ mod subscribers;
 mod timer_queue;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::{CloseReason, Service, counted};
-use crate::connection::{Connection, Error};
+use crate::connection::{ClientSender, Connection, Error};
 use crate::display::units::format_duration;
 use crate::feed::Feed;
 use crate::frame::Frame;
@@ -24,6 +25,9 @@ use helper::{HELPER_RANGE, start_helpers};
 use publisher::start_publishers;
 pub use send_mode::SendMode;
 use subscribers::Subscribers;
+
+/// A publisher's reference to a client's sender. Weak, so that only the client's own thread closes the socket.
+type WeakSender = Weak<ClientSender>;
 
 impl Service for Cast {
     /// The loop of one client's thread: sends the newest map, header and payload, then waits.

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::SendMode;
 use super::round::{Round, send_batch};
-use super::subscribers::{PublisherHandle, Shard, Subscribers, WeakSender};
+use super::subscribers::{PublisherHandle, Shard, Subscribers};
+use super::{SendMode, WeakSender};
 use crate::connection::SendBatch;
 use crate::feed::{Feed, Snapshot};
 use crate::sync::Instant;
@@ -24,10 +24,13 @@ pub(super) fn start_publishers(
 ) -> io::Result<Vec<WorkerThread>> {
     let start = |(number, shard): (usize, &Arc<Shard>)| {
         let (feed, shard) = (Arc::clone(feed), Arc::clone(shard));
+        // Clients that come later are sent the present map by the accept loop. After a panic, every version is offered again.
+        let mut present = feed.version();
         WorkerThread::start(threads, &format!("publisher-{number}"), "sending the map", move |notifier, worker| {
             let handle = PublisherHandle { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };
             let publisher = Publisher::attach(handle, Arc::clone(&feed), Arc::clone(&shard));
-            move || publisher.publish(&mut mode.batch())
+            let published = std::mem::take(&mut present);
+            move || publisher.publish(&mut mode.batch(), published)
         })
     };
     subscribers.shards().iter().enumerate().map(start).collect()
@@ -57,11 +60,9 @@ impl Publisher {
         Self { handle, feed, shard }
     }
 
-    /// Sends every change and every due repeat until notified of the stop.
-    fn publish(self, batch: &mut SendBatch) {
+    /// Sends every change after version `published` and every due repeat until notified of the stop.
+    fn publish(self, batch: &mut SendBatch, mut published: u64) {
         let _subscription = self.feed.subscribe(waker(&self.handle.notifier, WakeReason::Update));
-        // The last version that was offered to every client.
-        let mut published = 0;
         let (mut clients, mut generation) = (Arc::default(), 0);
         let mut due = DueBatch::default();
         loop {

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::{Arc, Weak};
 
-use super::subscribers::WeakSender;
+use super::WeakSender;
 use crate::connection::{Offer, SendBatch};
 use crate::feed::Snapshot;
 use crate::sync::{AtomicU64, Instant, Ordering};

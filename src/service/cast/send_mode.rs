@@ -35,7 +35,12 @@ impl SendMode {
     /// # Errors
     /// Why the system refuses io_uring, which [`Batch`](Self::Batch) needs.
     pub fn check(self) -> io::Result<()> {
-        if self == Self::Batch { SendBatch::with_ring().map(drop) } else { Ok(()) }
+        if self != Self::Batch {
+            return Ok(());
+        }
+        // In a thread of its own: when a ring is closed, the kernel interrupts a later system call of the thread that made it.
+        let checked = std::thread::Builder::new().name("io-uring".into()).spawn(|| SendBatch::with_ring().map(drop))?;
+        checked.join().unwrap_or_else(|_| Err(io::Error::other("the check panicked")))
     }
 
     /// Returns what one publisher sends with.

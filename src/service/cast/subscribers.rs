@@ -5,7 +5,8 @@ use std::num::NonZero;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::helper::HelperHandle;
+use super::WeakSender;
+use super::helper_handle::HelperHandle;
 use super::timer_queue::TimerQueue;
 use crate::connection::ClientSender;
 use crate::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, thread};
@@ -36,9 +37,6 @@ const MAX_SLACK: Duration = Duration::from_millis(2);
 /// interval and client, a repeat cost 3.7 bare sends (measured).
 const CLIENTS_PER_CHECK_INTERVAL: usize = 8;
 const MAX_CHECK_INTERVALS: usize = 8;
-
-/// A publisher's reference to a client's sender. Weak, so that only the client's own thread closes the socket.
-pub(super) type WeakSender = Weak<ClientSender>;
 
 /// All clients of the map, in one shard per publisher.
 #[derive(Debug)]

@@ -13,7 +13,9 @@ impl Written {
     #[track_caller]
     pub(super) fn start() -> Self {
         let (token, _) = token();
-        let site = Site::start(&["--http-token-file", path(&token), "--format", "json", "--interval", "60s"]);
+        let entries = ["--set", "1=Hola", "--set", "2=Bienvenido", "--set", "3=Al", "--set", "4=Servidor"];
+        let options = ["--http-token-file", path(&token), "--format", "json", "--interval", "60s"];
+        let site = Site::start(&[&options[..], &entries].concat());
         Self { site, token }
     }
 
