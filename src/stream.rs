@@ -48,9 +48,13 @@ impl Stream {
     /// # Errors
     /// As [`try_send`](Self::try_send).
     pub(crate) fn try_send_frame(&self, frame: &Frame, from: usize) -> io::Result<usize> {
+        let rest = &frame.as_bytes()[from..];
         match self {
-            Self::Plain(socket) => try_send_plain(socket, frame, from),
-            Self::Tls(session) => session.try_send(&frame.as_bytes()[from..]),
+            Self::Plain(socket) => match frame.file() {
+                Some(file) => file.send(socket, from, rest.len()),
+                None => (&mut &*socket).write(rest),
+            },
+            Self::Tls(session) => session.try_send(rest),
         }
     }
 
@@ -86,18 +90,6 @@ impl Stream {
             Self::Plain(_) => Ok(()),
             Self::Tls(session) => session.try_close(),
         }
-    }
-}
-
-/// Sends as much of `frame` from byte `from` on as fits.
-///
-/// # Errors
-/// `WouldBlock` if no byte fits.
-pub(crate) fn try_send_plain(mut socket: &TcpStream, frame: &Frame, from: usize) -> io::Result<usize> {
-    let rest = &frame.as_bytes()[from..];
-    match frame.file() {
-        Some(file) => file.send(socket, from, rest.len()),
-        None => socket.write(rest),
     }
 }
 

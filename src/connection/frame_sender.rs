@@ -83,25 +83,6 @@ impl AddAssign for SendCounts {
     }
 }
 
-/// A connection's first frame, of which `sent` bytes were sent before the connection had a thread.
-#[derive(Debug)]
-pub(crate) struct FirstFrame {
-    frame: Frame,
-    version: u64,
-    sent: usize,
-    started_at: Instant,
-}
-
-impl FirstFrame {
-    /// Sends as much of `frame` as fits over `socket`, without blocking. Returns `None` if that is nothing: the connection's
-    /// thread finds out why.
-    pub(crate) fn send(socket: &impl Socket, frame: Frame, version: u64) -> Option<Self> {
-        let started_at = Instant::now();
-        let sent = socket.try_send(&frame, 0).ok()?;
-        Some(Self { frame, version, sent, started_at })
-    }
-}
-
 /// The reply to a publisher's [`offer`](FrameSender::offer).
 pub(crate) enum Offer<'sender, S, O> {
     /// The publisher sends the frame.
@@ -153,14 +134,6 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
     /// Returns the sender of `socket`; no frame has been sent.
     pub(crate) fn new(socket: S, owner: O) -> Self {
         Self { socket, owner, since: Instant::now(), state: Mutex::new(SendState::default()) }
-    }
-
-    /// Returns the sender of `socket`, over which `first` has been started.
-    pub(crate) fn with_first(socket: S, owner: O, first: FirstFrame) -> Self {
-        let FirstFrame { frame, version, sent, started_at } = first;
-        let sender = Self::new(socket, owner);
-        sender.lock().begin(&frame, version, sent, started_at);
-        sender
     }
 
     /// Offers a frame of `version` for a publisher, without blocking. It may be sent if it is newer than the last one, or if its

@@ -10,7 +10,7 @@ mod unexpected_input;
 mod watcher;
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::Waker;
@@ -21,11 +21,11 @@ use crate::frame::Frame;
 use crate::platform::{self, Readiness};
 use crate::shutdown::Shutdown;
 use crate::stats::histogram::Histogram;
-use crate::stream::{Stream, try_send_plain};
+use crate::stream::Stream;
 use crate::threads::{Notifier, WakeReason, WakeReasons, waker};
 use crate::tls::{Acceptor, HandshakeError};
 
-pub(crate) use frame_sender::{FirstFrame, FrameSender, Offer, SendCounts};
+pub(crate) use frame_sender::{FrameSender, Offer, SendCounts};
 use frame_sender::{Notify, SendStatus, Socket};
 pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
 use payload::explain;
@@ -94,12 +94,6 @@ pub(crate) type ClientSender = FrameSender<Stream, Notifier>;
 impl Socket for Stream {
     fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
         self.try_send_frame(frame, from)
-    }
-}
-
-impl Socket for TcpStream {
-    fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
-        try_send_plain(self, frame, from)
     }
 }
 

@@ -16,7 +16,7 @@ use super::client::{ConnectionTask, Shared};
 use super::permits::{Permit, RefusalReason};
 use super::reserve::Reserve;
 use super::slots::Class;
-use crate::connection::{FirstFrame, SendCounts};
+use crate::connection::SendCounts;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform;
 use crate::service::{Service, counted};
@@ -296,7 +296,7 @@ impl AcceptLoop {
                 Ok((socket, peer)) => {
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     let service = Arc::clone(&listener.service);
-                    self.arrivals.push(Arrival { peer, socket, service, since: now, first: None });
+                    self.arrivals.push(Arrival { peer, socket, service, since: now });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -319,24 +319,11 @@ impl AcceptLoop {
     /// Starts the connection's thread in a slot that has been taken. Returns the connection if the system refuses a thread; its
     /// slot is then free.
     fn start(&mut self, arrival: Arrival, permit: Permit) -> Option<(Arrival, Permit)> {
-        let Arrival { peer, socket, service, since, first } = arrival;
+        let Arrival { peer, socket, service, since } = arrival;
         let (id, shared) = (self.next_id, Arc::clone(&self.shared));
-        // Before the thread exists: a thread that never sends has no page fragment of 32 KiB in the kernel (measured).
-        let first = first.or_else(|| {
-            let (frame, version) = service.first_frame().filter(|_| shared.config.tls.is_none())?;
-            FirstFrame::send(&socket, frame, version)
-        });
         let (guard, class) = (shared.stats.connect(), permit.class());
-        let client = ConnectionTask {
-            id,
-            peer: peer.into(),
-            socket,
-            first,
-            permit,
-            guard,
-            service,
-            shared: Arc::clone(&shared),
-        };
+        let client =
+            ConnectionTask { id, peer: peer.into(), socket, permit, guard, service, shared: Arc::clone(&shared) };
         shared.registry.enter(id, peer);
         let role = shared.config.role;
         let builder =
@@ -360,8 +347,8 @@ impl AcceptLoop {
                 shared.slots.give_back(class);
                 self.log_failure(&format!("cannot start a thread for {} {peer}", role.noun()), &error, advice(&error));
                 self.starting.record_failure();
-                client.map(|ConnectionTask { socket, first, permit, service, .. }| {
-                    (Arrival { peer, socket, service, since, first }, permit)
+                client.map(|ConnectionTask { socket, permit, service, .. }| {
+                    (Arrival { peer, socket, service, since }, permit)
                 })
             }
         }

@@ -27,13 +27,7 @@ fn three_without_threads(admission_timeout: Duration) -> (AcceptLoop, Vec<TcpStr
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, peer) = listener.accept().unwrap();
         socket.set_nonblocking(true).unwrap();
-        acceptor.arrivals.push(Arrival {
-            peer,
-            socket,
-            service: Arc::new(Greet::new("hello")),
-            since: Instant::now(),
-            first: None,
-        });
+        acceptor.arrivals.push(Arrival { peer, socket, service: Arc::new(Greet::new("hello")), since: Instant::now() });
         stream
     });
     let peers = peers.collect();

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use super::admission::Admission;
 use super::permits::{Permit, RefusalReason, source_of};
-use crate::connection::FirstFrame;
 use crate::service::Service;
 
 /// The longest wait of a connection while other connections keep ending and there is no reserve, in multiples of
@@ -23,8 +22,6 @@ pub(super) struct Arrival {
     pub(super) service: Arc<dyn Service>,
     /// When it was accepted.
     pub(super) since: Instant,
-    /// The frame that was sent before the system refused the connection a thread.
-    pub(super) first: Option<FirstFrame>,
 }
 
 /// A FIFO queue of accepted connections without a thread.
@@ -217,7 +214,7 @@ mod tests {
         fn arrive_from(&mut self, ip: &str) {
             let socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
             let (peer, since) = (SocketAddr::new(ip.parse().unwrap(), 1), Instant::now());
-            self.queue.push(Arrival { peer, socket, service: Arc::new(Greet::new("")), since, first: None });
+            self.queue.push(Arrival { peer, socket, service: Arc::new(Greet::new("")), since });
         }
 
         /// Returns the address and the permit of the next connection.

@@ -14,7 +14,7 @@ use super::registry::Registry;
 use super::slots::ThreadSlots;
 use super::{Config, Role};
 use crate::connection::{
-    Connection, Error as ClientError, FirstFrame, FrameSender, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
+    Connection, Error as ClientError, FrameSender, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
 };
 use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
@@ -52,7 +52,6 @@ pub(super) struct ConnectionTask {
     pub(super) id: u64,
     pub(super) peer: Peer,
     pub(super) socket: TcpStream,
-    pub(super) first: Option<FirstFrame>,
     pub(super) permit: Permit,
     pub(super) guard: ConnectionGuard,
     pub(super) service: Arc<dyn Service>,
@@ -71,10 +70,10 @@ impl ConnectionTask {
 
     /// Serves the client and closes its connection. Returns the counts of the frames that it was sent.
     fn serve(self) -> SendCounts {
-        let Self { id, peer, socket, first, permit, guard, service, shared } = self;
+        let Self { id, peer, socket, permit, guard, service, shared } = self;
         let peer = peer.addr();
         let started = Instant::now();
-        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, first, permit.over_limit(), &shared)));
+        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, permit.over_limit(), &shared)));
         if opened.is_err() {
             shared.stats.count(Counter::Panicked);
         }
@@ -110,7 +109,6 @@ fn open(
     id: u64,
     peer: SocketAddr,
     socket: TcpStream,
-    first: Option<FirstFrame>,
     over_limit: Option<OverLimit>,
     shared: &Shared,
 ) -> Option<Connection> {
@@ -119,11 +117,7 @@ fn open(
         None => Stream::Plain(socket),
         Some(tls) => encrypt(id, peer, socket, tls, shared)?,
     };
-    let notifier = Notifier::for_current_thread();
-    let sender = Arc::new(match first {
-        None => FrameSender::new(stream, notifier),
-        Some(first) => FrameSender::with_first(stream, notifier, first),
-    });
+    let sender = Arc::new(FrameSender::new(stream, Notifier::for_current_thread()));
     shared.registry.keep_client(id, &sender);
     let connection = Connection::new(
         id,

@@ -248,7 +248,7 @@ mod tests {
             socket.set_nonblocking(true).unwrap();
             self.peers.push(peer);
             let peer = SocketAddr::new(ip.parse().unwrap(), u16::try_from(self.peers.len()).unwrap());
-            let arrival = Arrival { peer, socket, service: Arc::new(Letters), since: Instant::now(), first: None };
+            let arrival = Arrival { peer, socket, service: Arc::new(Letters), since: Instant::now() };
             self.reserve.push(arrival, RefusalReason::Full).map(|(arrival, _)| arrival.peer.port())
         }
 

@@ -8,7 +8,6 @@ mod monitor;
 use std::{fmt, io};
 
 use crate::connection::{Connection, Error};
-use crate::frame::Frame;
 use crate::shutdown::Shutdown;
 
 pub use cast::{Cast, SendMode};
@@ -61,12 +60,6 @@ pub trait Service: fmt::Debug + Send + Sync + 'static {
     /// Why the service cannot start; the server then does not start either.
     fn start(&self) -> io::Result<()> {
         Ok(())
-    }
-
-    /// The first frame of each connection, and its version, if the accept loop is to send it before it starts the connection's
-    /// thread. The thread sends what does not fit. Not called with TLS. By default `None`.
-    fn first_frame(&self) -> Option<(Frame, u64)> {
-        None
     }
 
     /// Serves one client until it disconnects, the work is done, or `stop` is requested: then finishes what is in flight and

@@ -16,7 +16,6 @@ use super::{CloseReason, Service, counted};
 use crate::connection::{ClientSender, Connection, Error};
 use crate::display::units::format_duration;
 use crate::feed::Feed;
-use crate::frame::Frame;
 use crate::shutdown::Shutdown;
 use crate::sync::Mutex;
 use crate::threads::{Threads, WakeReason, WorkerThread};
@@ -65,12 +64,6 @@ impl Service for Cast {
         Ok(())
     }
 
-    /// The newest map, which the accept loop sends before it starts the client's thread.
-    fn first_frame(&self) -> Option<(Frame, u64)> {
-        let latest = self.feed.latest().filter(|_| self.mode != SendMode::Thread)?;
-        Some((latest.frame.clone(), latest.version))
-    }
-
     fn describe(&self) -> String {
         format!("the map as {} every {}", self.feed.format(), format_duration(self.interval))
     }
@@ -82,9 +75,10 @@ impl Service for Cast {
 
 /// Sends a feed's current map to each client.
 ///
-/// The accept loop sends the first map, and publisher threads send changes and repeats, to every client whose socket accepts
-/// the frame without blocking. A client's own thread sends what is left. It also guarantees the repeats: it sends a repeat
-/// that is overdue, and all repeats while there is no publisher. With [`SendMode::Thread`] it sends everything itself.
+/// Publisher threads send changes and repeats to every client whose socket accepts the frame without blocking. A client's
+/// own thread sends the first map and each frame that a publisher could not send whole. It also guarantees the repeats: it
+/// sends a repeat that is overdue, and all repeats while there is no publisher. With [`SendMode::Thread`] it sends everything
+/// itself.
 #[derive(Debug)]
 pub struct Cast {
     feed: Arc<Feed>,

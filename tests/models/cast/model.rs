@@ -15,7 +15,6 @@ use super::subscribers::{ClientSubscription, Subscribers};
 use crate::client::{ClientSender, Pipe, assert_forward, flush, wait_out};
 use crate::clock::{self, Instant};
 use crate::feed::Feed;
-use crate::frame_sender::FirstFrame;
 use crate::threads::{Notifier, Threads, WakeReason, WorkerThread, waker};
 
 /// Changes that are published.
@@ -112,25 +111,6 @@ pub(crate) fn subscribe_against_publish() {
     serve_until_last_change(&cast, &client());
     source.join().unwrap();
     drop(threads);
-}
-
-/// The same for a client whose first frame was sent, whole or in part, before it had a thread.
-pub(crate) fn first_frame_against_publish() {
-    clock::start(0);
-    let cast = Cast::new(NEVER);
-    let publishers = cast.start_publishers();
-    let source = cast.publish_all();
-    let pipe = Pipe::with_room(thread_rng().gen_range(0..20));
-    let first = cast.feed.latest().and_then(|latest| FirstFrame::send(&pipe, latest.frame.clone(), latest.version));
-    pipe.make_room(1000);
-    let notifier = Notifier::for_current_thread();
-    let sender = match first {
-        Some(first) => ClientSender::with_first(pipe, notifier, first),
-        None => ClientSender::new(pipe, notifier),
-    };
-    serve_until_last_change(&cast, &Arc::new(sender));
-    source.join().unwrap();
-    drop(publishers);
 }
 
 /// The same without publishers: the feed wakes the client's own thread.
