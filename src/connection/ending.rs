@@ -9,7 +9,7 @@ use super::{Connection, Error};
 use crate::platform::{self, Readiness};
 
 /// How long, after the last byte was sent, the input of a client that is still sending is discarded: 1 s. See
-/// [`Connection::finish`].
+/// [`finish`].
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The most input that is discarded in that time: 1 MiB.
@@ -20,96 +20,88 @@ const LINGER_LIMIT: usize = 1024 * 1024;
 const REFUSED_LINGER: Duration = Duration::from_secs(10);
 const REFUSED_LIMIT: usize = 64 * 1024 * 1024;
 
-impl Connection {
-    /// Closes the connection gracefully: the client receives everything that was sent, then the end of the stream.
-    ///
-    /// A close with unread input makes the kernel send RST, which destroys data in transit (measured: 128,512 of 3,910,656
-    /// bytes arrived). So input is read and discarded first, for up to [`LINGER`] if the client has sent any; the connection
-    /// of a silent client is closed at once.
-    ///
-    /// `permit` is what the connection occupies. It is dropped before the client can see the end of the stream, so that a
-    /// client that reconnects at once finds it free; but after the lingering, if the client may prolong that.
-    ///
-    /// # Errors
-    /// Why the frame in flight could not be finished; the connection is then aborted.
-    pub(crate) fn finish<P>(mut self, permit: P) -> Result<(), Error> {
-        // From here on, no thread would finish a frame that a publisher starts.
-        self.sender.close();
-        if let Err(error) = self.flush() {
-            drop(permit);
-            self.abort();
-            return Err(error);
-        }
-        let permit = if self.may_linger() { Some(permit) } else { None };
-        self.send_close_notify();
-        self.linger();
+/// Closes `connection` gracefully: the client receives everything that was sent, then the end of the stream.
+///
+/// A close with unread input makes the kernel send RST, which destroys data in transit (measured: 128,512 of 3,910,656
+/// bytes arrived). So input is read and discarded first, for up to [`LINGER`] if the client has sent any; the connection
+/// of a silent client is closed at once.
+///
+/// `permit` is what the connection occupies. It is dropped before the client can see the end of the stream, so that a
+/// client that reconnects at once finds it free; but after the lingering, if the client may prolong that.
+///
+/// # Errors
+/// Why the frame in flight could not be finished; the connection is then aborted.
+pub(crate) fn finish<P>(mut connection: Connection, permit: P) -> Result<(), Error> {
+    // From here on, no thread would finish a frame that a publisher starts.
+    connection.sender.close();
+    if let Err(error) = connection.flush() {
         drop(permit);
-        Ok(())
+        abort(connection);
+        return Err(error);
     }
+    let permit = if may_linger(&connection) { Some(permit) } else { None };
+    send_close_notify(&connection);
+    linger(&connection);
+    drop(permit);
+    Ok(())
+}
 
-    /// True if the client determines how long the close takes: it sent unexpected or unread input, or it answers the TLS
-    /// `close_notify`.
-    fn may_linger(&self) -> bool {
-        let has_unread = || platform::wait_ready([(self.sender.as_fd(), Readiness::Readable)], Some(Instant::now()));
-        self.stream().is_tls()
-            || self.discarded > 0
-            || self.expects_refused_input
-            || has_unread().is_ok_and(|[ready]| ready)
-    }
+/// True if the client determines how long the close takes: it sent unexpected or unread input, or it answers the TLS
+/// `close_notify`.
+fn may_linger(connection: &Connection) -> bool {
+    let has_unread = || platform::wait_ready([(connection.sender.as_fd(), Readiness::Readable)], Some(Instant::now()));
+    connection.stream().is_tls()
+        || connection.discarded > 0
+        || connection.expects_refused_input
+        || has_unread().is_ok_and(|[ready]| ready)
+}
 
-    /// Lets the client finish sending refused input: the close discards it, for up to 10 s and 64 MiB, as long as the client
-    /// pauses for no more than 1 s. A reset would destroy the refusal before the client reads it.
-    pub fn expect_refused_input(&mut self) {
-        self.expects_refused_input = true;
-    }
-
-    /// Sends TLS's `close_notify`, within [`LINGER`]. A failure is ignored: the end of the TCP stream marks the end too, and no
-    /// frame is in flight.
-    fn send_close_notify(&self) {
-        let deadline = Instant::now().checked_add(LINGER);
-        while let Err(error) = self.stream().try_close() {
-            let ready = || platform::wait_ready([(self.sender.as_fd(), Readiness::Writable)], deadline);
-            if error.kind() != ErrorKind::WouldBlock || !ready().is_ok_and(|[ready]| ready) {
-                return;
-            }
-        }
-    }
-
-    /// Shuts down the sending side and discards raw input. Waits for a TLS client's `close_notify`. Never inlined, like
-    /// [`discard_input`](Self::discard_input).
-    #[inline(never)]
-    fn linger(&self) {
-        let mut socket = self.stream().tcp();
-        if socket.shutdown(Direction::Write).is_err() {
+/// Sends TLS's `close_notify`, within [`LINGER`]. A failure is ignored: the end of the TCP stream marks the end too, and no
+/// frame is in flight.
+fn send_close_notify(connection: &Connection) {
+    let deadline = Instant::now().checked_add(LINGER);
+    while let Err(error) = connection.stream().try_close() {
+        let ready = || platform::wait_ready([(connection.sender.as_fd(), Readiness::Writable)], deadline);
+        if error.kind() != ErrorKind::WouldBlock || !ready().is_ok_and(|[ready]| ready) {
             return;
         }
-        let (timeout, limit) =
-            if self.expects_refused_input { (REFUSED_LINGER, REFUSED_LIMIT) } else { (LINGER, LINGER_LIMIT) };
-        let deadline = Instant::now().checked_add(timeout);
-        let (mut sink, mut discarded) = ([0; 4096], self.discarded);
-        while discarded < limit && deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            match socket.read(&mut sink) {
-                Ok(read) if read > 0 => discarded += read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if discarded == 0 && !self.stream().is_tls() && !self.expects_refused_input {
-                        return;
-                    }
-                    // A client that has paused for LINGER has either seen the end of the stream or never will.
-                    let pause = [Instant::now().checked_add(LINGER), deadline].into_iter().flatten().min();
-                    let ready = platform::wait_ready([(self.sender.as_fd(), Readiness::Readable)], pause);
-                    if !ready.is_ok_and(|[ready]| ready) {
-                        return;
-                    }
+    }
+}
+
+/// Shuts down the sending side and discards raw input. Waits for a TLS client's `close_notify`. Never inlined, like
+/// [`Connection::discard_input`].
+#[inline(never)]
+fn linger(connection: &Connection) {
+    let mut socket = connection.stream().tcp();
+    if socket.shutdown(Direction::Write).is_err() {
+        return;
+    }
+    let (timeout, limit) =
+        if connection.expects_refused_input { (REFUSED_LINGER, REFUSED_LIMIT) } else { (LINGER, LINGER_LIMIT) };
+    let deadline = Instant::now().checked_add(timeout);
+    let (mut sink, mut discarded) = ([0; 4096], connection.discarded);
+    while discarded < limit && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        match socket.read(&mut sink) {
+            Ok(read) if read > 0 => discarded += read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if discarded == 0 && !connection.stream().is_tls() && !connection.expects_refused_input {
+                    return;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(_) | Err(_) => return,
+                // A client that has paused for LINGER has either seen the end of the stream or never will.
+                let pause = [Instant::now().checked_add(LINGER), deadline].into_iter().flatten().min();
+                let ready = platform::wait_ready([(connection.sender.as_fd(), Readiness::Readable)], pause);
+                if !ready.is_ok_and(|[ready]| ready) {
+                    return;
+                }
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => return,
         }
     }
+}
 
-    /// Resets the connection at once; data that the client has not received is lost.
-    pub(crate) fn abort(self) {
-        self.sender.close();
-        platform::reset_on_close(self.stream().tcp());
-    }
+/// Resets the connection at once; data that the client has not received is lost.
+pub(crate) fn abort(connection: Connection) {
+    connection.sender.close();
+    platform::reset_on_close(connection.stream().tcp());
 }

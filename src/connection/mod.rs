@@ -1,6 +1,7 @@
 //! One client's connection: its stream, its deadlines and the notifier of its thread.
 
 mod ending;
+mod eviction;
 mod frame_sender;
 mod over_limit;
 mod payload;
@@ -25,10 +26,12 @@ use crate::stream::Stream;
 use crate::threads::{Notifier, WakeReason, WakeReasons, waker};
 use crate::tls::{Acceptor, HandshakeError};
 
+pub(crate) use ending::{abort, finish};
+use eviction::{enter_backlog, explain};
 pub(crate) use frame_sender::{FrameSender, Offer, SendCounts};
 use frame_sender::{Notify, SendStatus, Socket};
 pub use over_limit::{OverLimit, RESERVE_TIMEOUT};
-use payload::explain;
+pub(crate) use payload::send_parts;
 pub(crate) use send_batch::SendBatch;
 pub use unexpected_input::UnexpectedInput;
 pub(crate) use watcher::Watcher;
@@ -253,7 +256,7 @@ impl Connection {
         let SendStatus::InFlight(started_at) = status else { return Ok(()) };
         let Some((frame, version)) = self.sender.in_flight() else { return Ok(()) };
         // Dropped before the frame.
-        let pending = self.enter_backlog(Payload::new(version, frame.as_bytes()));
+        let pending = enter_backlog(self.backlog.as_ref(), &self.sender, Payload::new(version, frame.as_bytes()));
         loop {
             let step = self.wait_writable(started_at.checked_add(self.write_timeout));
             let step = step.and_then(|()| self.sender.flush().map_err(|error| self.broken(error)));
@@ -316,7 +319,8 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if pending.is_none() {
-                        *pending = payload.and_then(|payload| self.enter_backlog(payload));
+                        *pending =
+                            payload.and_then(|payload| enter_backlog(self.backlog.as_ref(), &self.sender, payload));
                     }
                     self.wait_writable(deadline)?;
                 }
@@ -324,6 +328,12 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Lets the client finish sending refused input: the close discards it, for up to 10 s and 64 MiB, as long as the client
+    /// pauses for no more than 1 s. A reset would destroy the refusal before the client reads it.
+    pub fn expect_refused_input(&mut self) {
+        self.expects_refused_input = true;
     }
 
     /// Reads available input into `buffer`; waits for input without a time limit, until the server stops.

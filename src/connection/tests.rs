@@ -114,7 +114,7 @@ fn a_graceful_close_with_unread_input_loses_no_data() {
     (&client).write_all(&vec![b'x'; 30_000]).unwrap();
     let reader = thread::Builder::new().spawn(move || io::copy(&mut &client, &mut io::sink()).unwrap()).unwrap();
     connection.send(&vec![0; 4_000_000]).unwrap();
-    connection.finish(()).unwrap();
+    finish(connection, ()).unwrap();
     assert_eq!(reader.join().unwrap(), 4_000_000);
 }
 
@@ -126,7 +126,7 @@ fn parts_of_any_size_arrive_concatenated() {
     let mut received = vec![0; parts.concat().len()];
     thread::scope(|scope| {
         scope.spawn(|| client.read_exact(&mut received).unwrap());
-        connection.send_parts(parts.iter().map(Vec::as_slice), None).unwrap();
+        send_parts(&mut connection, parts.iter().map(Vec::as_slice), None).unwrap();
     });
     assert!(connection.bytes() == received.len() as u64 && received == parts.concat());
 }
@@ -156,7 +156,7 @@ fn a_client_that_is_slow_to_accept_an_old_map_is_evicted() {
             let sent = if is_frame {
                 connection.send_frame(&frame, 1, None)
             } else {
-                connection.send_parts([frame.as_bytes()], Some(payload))
+                send_parts(&mut connection, [frame.as_bytes()], Some(payload))
             };
             assert!(matches!(sent, Err(Error::Backlog)), "{sent:?}");
         });
@@ -173,7 +173,7 @@ fn a_client_that_reads_in_time_is_not_counted_in_the_backlog() {
     let newer = enter_newer(&backlog);
     let frame = Frame::new(b"Hola", 10).unwrap();
     connection.send_frame(&frame, 1, None).unwrap();
-    connection.send_parts([b"Hola" as &[u8]], Some(Payload::new(1, b"Hola"))).unwrap();
+    send_parts(&mut connection, [b"Hola" as &[u8]], Some(Payload::new(1, b"Hola"))).unwrap();
     client.read_exact(&mut [0; 18]).unwrap();
     assert_eq!((backlog.bytes(), backlog.evicted()), (20, 0));
     drop(newer);

@@ -14,7 +14,7 @@ use super::registry::Registry;
 use super::slots::ThreadSlots;
 use super::{Config, Role};
 use crate::connection::{
-    Connection, Error as ClientError, FrameSender, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
+    self, Connection, Error as ClientError, FrameSender, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
 };
 use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
@@ -156,7 +156,7 @@ fn shake_hands(connection: Connection, tls: &Acceptor, shared: &Shared) -> Optio
         Err(error) => {
             shared.handshake_failed(connection.id(), connection.peer(), &error);
             // Closed gracefully: a reset would destroy the alert in transit.
-            let _ = connection.finish(());
+            let _ = connection::finish(connection, ());
             None
         }
     }
@@ -250,7 +250,7 @@ fn end(
     stats: &Stats,
 ) -> (String, String) {
     match served {
-        Ok((Ok(close_reason), sent)) => match connection.finish(permit) {
+        Ok((Ok(close_reason), sent)) => match connection::finish(connection, permit) {
             Ok(()) => {
                 stats.count_closed(match close_reason {
                     CloseReason::Client => Closed::Client,
@@ -263,7 +263,7 @@ fn end(
         },
         Ok((Err(error), sent)) => {
             drop(permit);
-            connection.abort();
+            connection::abort(connection);
             (count_error(&error, stats), sent)
         }
         Err(_) => {
@@ -271,7 +271,7 @@ fn end(
             stats.count_closed(Closed::Panic);
             let sent = format!("{} bytes", connection.bytes());
             drop(permit);
-            connection.abort();
+            connection::abort(connection);
             ("its thread panicked".to_owned(), sent)
         }
     }

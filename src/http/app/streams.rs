@@ -13,7 +13,7 @@ use super::status::{history_json, map_event_start, status_json};
 use super::stream_notifier::{PERIOD, StreamSubscribers};
 use super::telemetry::Telemetry;
 use crate::backlog::Payload;
-use crate::connection::{Connection, Error};
+use crate::connection::{Connection, Error, send_parts};
 use crate::http::protocol::event::{COMMENT, MAX_SILENCE, RETRY, event};
 use crate::http::protocol::response::Response;
 use crate::http::protocol::response_body::ResponseBody;
@@ -126,7 +126,7 @@ impl Streams {
                 // As in a stream of the map.
                 drop(rendering);
                 let payload = Payload::new(version, entries.as_bytes());
-                connection.send_parts([start.as_bytes(), entries.as_bytes(), b"}\n\n"], Some(payload))?;
+                send_parts(connection, [start.as_bytes(), entries.as_bytes(), b"}\n\n"], Some(payload))?;
             }
             if let Some(status) = status {
                 connection.send(status.as_bytes())?;
@@ -136,7 +136,7 @@ impl Streams {
                 let clients = ResponseBody::from(self.telemetry.snapshot().clients(MAX_CLIENTS));
                 let [list, end] = clients.parts();
                 // The list ends with one line feed, the event with another.
-                connection.send_parts([b"event: clients\ndata: ", list, end, b"\n"], None)?;
+                send_parts(connection, [b"event: clients\ndata: ", list, end, b"\n"], None)?;
                 clients_due = after(CLIENTS_PERIOD);
             }
             if connection.wait(Some(status_due))?.contains(WakeReason::Input) && connection.discard_input()? {
@@ -153,7 +153,7 @@ fn send_map(document: &Document, selection: Option<&Selection>, connection: &mut
     let whole = selection.is_none().then_some(document.json());
     let selected = selection.into_iter().flat_map(|selection| document.selected(selection));
     let parts = iter::once(start.as_str()).chain(whole).chain(selected).chain(iter::once("\n\n"));
-    connection.send_parts(parts.map(str::as_bytes), Some(document.payload()))
+    send_parts(connection, parts.map(str::as_bytes), Some(document.payload()))
 }
 
 fn after(period: Duration) -> Instant {

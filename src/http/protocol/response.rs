@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::response_body::ResponseBody;
-use crate::connection::{Connection, Error};
+use crate::connection::{Connection, Error, send_parts};
 
 /// The status codes that the server sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +189,7 @@ impl Response {
     /// # Errors
     /// If the connection fails.
     pub(crate) fn send(&self, is_head: bool, is_last: bool, connection: &mut Connection) -> Result<(), Error> {
-        connection.send_parts(self.parts(&self.start(is_last), is_head), self.body.payload())
+        send_parts(connection, self.parts(&self.start(is_last), is_head), self.body.payload())
     }
 
     /// Returns the bytes of the response, which begin with `start`.
