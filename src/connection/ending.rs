@@ -101,6 +101,7 @@ fn linger(connection: &Connection) {
 }
 
 /// Resets the connection at once; data that the client has not received is lost.
+#[allow(clippy::needless_pass_by_value, reason = "the connection ends here")]
 pub(crate) fn abort(connection: Connection) {
     connection.sender.close();
     platform::reset_on_close(connection.stream().tcp());

@@ -108,9 +108,9 @@ impl<'sender, S: Socket, O: Notify> AcceptedFrame<'sender, S, O> {
     /// reading the clock costs 3 % of a send.
     ///
     /// Returns `now` if the frame was sent whole; `None` if the rest was deferred to the owner.
-    pub(crate) fn record(mut self, frame: &Frame, sent: io::Result<usize>, now: Instant) -> Option<Instant> {
+    pub(crate) fn record(mut self, frame: &Frame, sent: &io::Result<usize>, now: Instant) -> Option<Instant> {
         // On an error, the owner finds out whether the socket is full or broken.
-        if let Ok(sent) = sent {
+        if let Ok(sent) = *sent {
             self.state.begin(frame, self.version, sent, now);
             if self.state.in_flight.is_none() {
                 return Some(now);
@@ -171,7 +171,7 @@ impl<S: Socket, O: Notify> FrameSender<S, O> {
             Offer::Settled(started_at) => started_at,
             Offer::Accepted(accepted) => {
                 let sent = accepted.socket().try_send(frame, 0);
-                accepted.record(frame, sent, now)
+                accepted.record(frame, &sent, now)
             }
         }
     }

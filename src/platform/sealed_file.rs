@@ -17,7 +17,7 @@ pub(crate) const MAX_SEALED_FILES: usize = 16;
 #[cfg(target_os = "linux")]
 static EXISTING: AtomicUsize = AtomicUsize::new(0);
 
-/// A file in memory that cannot change: see memfd_create(2).
+/// A file in memory that cannot change: see `memfd_create`(2).
 #[derive(Debug)]
 pub(crate) struct SealedFile {
     #[cfg(target_os = "linux")]

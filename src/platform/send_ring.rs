@@ -1,4 +1,4 @@
-//! Sends the same bytes to many sockets with one system call: io_uring on Linux. The only file with unsafe code.
+//! Sends the same bytes to many sockets with one system call: `io_uring` on Linux. The only file with unsafe code.
 
 #[cfg(target_os = "linux")]
 pub(crate) use with_io_uring::SendRing;
@@ -168,10 +168,10 @@ mod tests {
         SendRing::new().inspect_err(|_| crate::testing::skip("the system refuses io_uring")).ok()
     }
 
-    fn send(ring: &mut SendRing, bytes: &[u8], sockets: &[UnixStream]) -> Vec<io::Result<usize>> {
+    fn send(ring: &mut SendRing, bytes: &[u8], sockets: &[UnixStream]) -> io::Result<Vec<io::Result<usize>>> {
         let mut sent = Vec::new();
-        ring.send(bytes, &sockets.iter().map(AsFd::as_fd).collect::<Vec<_>>(), &mut sent).unwrap();
-        sent
+        ring.send(bytes, &sockets.iter().map(AsFd::as_fd).collect::<Vec<_>>(), &mut sent)?;
+        Ok(sent)
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         let pairs = (0..2 * MAX_BATCH + 3).map(|_| UnixStream::pair().unwrap());
         let (ours, theirs): (Vec<_>, Vec<_>) = pairs.unzip();
         for text in ["first", "second"] {
-            let sent = send(&mut ring, text.as_bytes(), &ours);
+            let sent = send(&mut ring, text.as_bytes(), &ours).unwrap();
             assert_eq!(sent.len(), ours.len());
             assert!(sent.iter().all(|result| result.as_ref().is_ok_and(|sent| *sent == text.len())), "{sent:?}");
             for mut socket in &theirs {
@@ -199,7 +199,7 @@ mod tests {
         full.set_nonblocking(true).unwrap();
         while io::Write::write(&mut &full, &[0; 4096]).is_ok() {}
         let (closed, _) = UnixStream::pair().unwrap();
-        let sent = send(&mut ring, b"map", &[full, open, closed]);
+        let sent = send(&mut ring, b"map", &[full, open, closed]).unwrap();
         assert_eq!(sent[0].as_ref().unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(*sent[1].as_ref().unwrap(), 3);
         assert_eq!(sent[2].as_ref().unwrap_err().kind(), ErrorKind::BrokenPipe);
@@ -210,7 +210,7 @@ mod tests {
         let Some(mut ring) = ring() else { return };
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let bytes = vec![7; 64 << 20];
-        let sent = *send(&mut ring, &bytes, &[ours])[0].as_ref().unwrap();
+        let sent = *send(&mut ring, &bytes, &[ours]).unwrap()[0].as_ref().unwrap();
         assert!(0 < sent && sent < bytes.len(), "{sent}");
     }
 }

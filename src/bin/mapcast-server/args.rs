@@ -94,7 +94,7 @@ struct MapArgs {
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_BACKLOG", value_parser = parse_size)]
     max_backlog: Option<usize>,
     /// Which threads send the map: publishers with many frames per system call (batch) or one (plain), or each client's own
-    /// thread (thread) [default: batch, or plain if the system refuses io_uring]
+    /// thread (thread) [default: batch, or plain if the system refuses it]
     #[arg(long, value_name = "MODE", env = "MAPCAST_SEND", value_parser = parse_send_mode)]
     send: Option<SendMode>,
     #[command(flatten)]

@@ -31,10 +31,10 @@ pub(super) fn start_helpers(
     let start = |(number, shard): (usize, &Arc<Shard>)| {
         let (feed, shard, helped) = (Arc::clone(feed), Arc::clone(shard), helped.clone());
         WorkerThread::start(threads, &format!("helper-{number}"), "helping to send the map", move |notifier, worker| {
-            let helper = Arc::new(HelperHandle::new(notifier, helped.clone()));
-            shard.attach_helper(&helper);
+            let handle = Arc::new(HelperHandle::new(notifier, helped.clone()));
+            shard.attach_helper(&handle);
             let (feed, worker) = (Arc::clone(&feed), Arc::clone(worker));
-            move || helper.help(&worker, &feed, &mut mode.batch())
+            move || handle.help(&worker, &feed, &mut mode.batch())
         })
     };
     subscribers.shards().iter().enumerate().map(start).collect()

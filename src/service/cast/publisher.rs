@@ -29,8 +29,8 @@ pub(super) fn start_publishers(
         WorkerThread::start(threads, &format!("publisher-{number}"), "sending the map", move |notifier, worker| {
             let handle = PublisherHandle { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };
             let publisher = Publisher::attach(handle, Arc::clone(&feed), Arc::clone(&shard));
-            let published = std::mem::take(&mut present);
-            move || publisher.publish(&mut mode.batch(), published)
+            let since = std::mem::take(&mut present);
+            move || publisher.publish(&mut mode.batch(), since)
         })
     };
     subscribers.shards().iter().enumerate().map(start).collect()

@@ -41,7 +41,9 @@ pub(super) fn send_batch(
     mut record: impl FnMut(usize, Instant),
 ) {
     // Reading the reference counts loads all senders into the cache at the same time; an upgrade waits for each.
-    clients.iter().for_each(|client| _ = black_box(client.strong_count()));
+    for client in clients {
+        black_box(client.strong_count());
+    }
     let senders: Vec<_> = clients.iter().map(Weak::upgrade).collect();
     let mut accepted = Vec::with_capacity(senders.len());
     for (number, sender) in senders.iter().enumerate() {
@@ -54,6 +56,6 @@ pub(super) fn send_batch(
     let streams: Vec<_> = accepted.iter().map(|(_, frame)| frame.socket()).collect();
     let sent = batch.send(&latest.frame, &streams);
     for ((number, frame), sent) in accepted.into_iter().zip(sent) {
-        record(number, frame.record(&latest.frame, sent, now).unwrap_or(now));
+        record(number, frame.record(&latest.frame, &sent, now).unwrap_or(now));
     }
 }

@@ -14,7 +14,7 @@ pub enum SendMode {
     Thread,
     /// Publisher threads send, with one system call per frame.
     Plain,
-    /// Publisher threads send up to 64 frames with one system call, through io_uring.
+    /// Publisher threads send up to 64 frames with one system call, through `io_uring`.
     Batch,
 }
 
@@ -33,7 +33,7 @@ impl SendMode {
     /// Checks that the system allows this mode.
     ///
     /// # Errors
-    /// Why the system refuses io_uring, which [`Batch`](Self::Batch) needs.
+    /// Why the system refuses `io_uring`, which [`Batch`](Self::Batch) needs.
     pub fn check(self) -> io::Result<()> {
         if self != Self::Batch {
             return Ok(());

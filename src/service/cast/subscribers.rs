@@ -212,7 +212,7 @@ impl Shard {
             Some((suspected, since)) if suspected == rounds => {
                 if since + self.margin() / 2 <= now {
                     log::debug!("publisher is stuck: each client's thread sends its own repeats until it resumes");
-                    self.detach(state);
+                    detach(state);
                 }
             }
             _ => state.suspected = Some((rounds, now)),
@@ -274,16 +274,7 @@ impl Shard {
 
     /// Removes the publisher and notifies every client's thread, which sends its own repeats from then on.
     pub(super) fn detach_publisher(&self) {
-        self.detach(self.lock());
-    }
-
-    fn detach(&self, mut state: MutexGuard<'_, ShardState>) {
-        (state.publisher, state.suspected) = (None, None);
-        let senders: Vec<_> = state.clients.values().filter_map(Weak::upgrade).collect();
-        drop(state);
-        for sender in senders {
-            sender.notifier().notify(WakeReason::Update);
-        }
+        detach(self.lock());
     }
 
     /// Updates `clients`, a copy of the list as of `generation`, if the list has changed since.
@@ -335,5 +326,15 @@ impl Shard {
 
     fn lock(&self) -> MutexGuard<'_, ShardState> {
         self.state.lock()
+    }
+}
+
+/// Removes the publisher and notifies every client's thread, which sends its own repeats from then on.
+fn detach(mut state: MutexGuard<'_, ShardState>) {
+    (state.publisher, state.suspected) = (None, None);
+    let senders: Vec<_> = state.clients.values().filter_map(Weak::upgrade).collect();
+    drop(state);
+    for sender in senders {
+        sender.notifier().notify(WakeReason::Update);
     }
 }

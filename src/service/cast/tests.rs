@@ -213,7 +213,9 @@ fn a_helper_sends_the_batches_that_the_publisher_leaves() {
     let round = Arc::new(Round::new(feed.latest().unwrap(), Arc::new(list)));
     helper.ask(&round, 21);
     helper.ask(&round, 10);
-    clients.iter_mut().for_each(|(_, client)| read_frames(client, &feed, 1));
+    for (_, client) in &mut clients {
+        read_frames(client, &feed, 1);
+    }
     assert!(round.take().is_none());
     drop(helpers);
 }

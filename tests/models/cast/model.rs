@@ -144,7 +144,9 @@ pub(crate) fn publish_to_several_against_slow_write() {
         })
         .into();
     let source = cast.publish_all();
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    for client in clients {
+        client.join().unwrap();
+    }
     source.join().unwrap();
     drop(threads);
 }
