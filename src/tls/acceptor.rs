@@ -107,7 +107,7 @@ impl Acceptor {
         Ok(Self { files, loaded: Mutex::new(loaded), current, permits: HandshakeLimiter::new() })
     }
 
-    /// Apply the certificate runs out that new connections are shown; `None` if it does not say.
+    /// When the certificate that new connections get expires; `None` if the certificate does not say.
     pub fn not_after(&self) -> Option<SystemTime> {
         self.current.read().not_after
     }
