@@ -35,7 +35,7 @@ impl Service for Cast {
         // Subscribed before the map is read: a publisher then sends a change between the read and the wait.
         let subscription = self.subscribers.subscribe(connection.sender());
         let _changes =
-            (self.mode == SendMode::Thread).then(|| self.feed.subscribe(connection.waker(WakeReason::Update)));
+            (self.mode == Some(SendMode::Thread)).then(|| self.feed.subscribe(connection.waker(WakeReason::Update)));
         while !stop.is_triggered() {
             connection.flush()?;
             // Always the newest map: a slow client skips the versions in between.
@@ -56,10 +56,11 @@ impl Service for Cast {
     /// Starts the publishers and their helpers with the first listener.
     fn start(&self) -> io::Result<()> {
         let mut publishers = self.publishers.lock();
-        if publishers.is_empty() && self.mode != SendMode::Thread {
-            *publishers = start_publishers(&self.threads, &self.feed, &self.subscribers, self.mode)?;
+        if publishers.is_empty() && self.mode != Some(SendMode::Thread) {
+            let mode = self.mode.unwrap_or_else(SendMode::detect);
+            *publishers = start_publishers(&self.threads, &self.feed, &self.subscribers, mode)?;
             let helped = &HELPER_RANGE;
-            publishers.extend(start_helpers(&self.threads, &self.feed, &self.subscribers, helped, self.mode)?);
+            publishers.extend(start_helpers(&self.threads, &self.feed, &self.subscribers, helped, mode)?);
         }
         Ok(())
     }
@@ -84,7 +85,8 @@ pub struct Cast {
     feed: Arc<Feed>,
     interval: Duration,
     subscribers: Subscribers,
-    mode: SendMode,
+    /// `None`: what the system allows, found out by `start`.
+    mode: Option<SendMode>,
     threads: Threads,
     /// Guards the start of the publishers and their helpers; empty until then. They stop when this is dropped.
     publishers: Mutex<Vec<WorkerThread>>,
@@ -98,7 +100,7 @@ impl Cast {
             feed,
             interval,
             subscribers: Subscribers::new(interval),
-            mode: SendMode::detect(),
+            mode: None,
             threads: Threads::default(),
             publishers: Mutex::default(),
         }
@@ -107,7 +109,7 @@ impl Cast {
     /// Sets which threads send the map, and how; by default [`SendMode::detect`].
     #[must_use]
     pub fn with_send_mode(self, mode: SendMode) -> Self {
-        Self { mode, ..self }
+        Self { mode: Some(mode), ..self }
     }
 
     /// Registers the service's own threads in `threads`, which a monitor checks.
