@@ -32,8 +32,8 @@ header() { exec 5<>/dev/tcp/127.0.0.1/8080; head -c 3 <&5; }
 
 echo 'MAPCAST_SET=live=true' >/etc/default/mapcast
 systemctl start mapcast.service
-check "the service is ready with its first map" "$(of mapcast StatusText)" "0 active connections, 5 entries"
-check "the service uses /etc/default/mapcast" "$(header)" 149
+check "the service is ready with its first map" "$(of mapcast StatusText)" "0 active connections, 1 entry"
+check "the service uses /etc/default/mapcast" "$(header)" "29 "
 process=/proc/$(of mapcast MainPID)
 check "the service has no capabilities" "$(sed -n 's/^CapEff:\t//p' "$process/status")" 0000000000000000
 check "system calls are filtered" "$(sed -n 's/^Seccomp:\t//p' "$process/status")" 2
