@@ -49,6 +49,10 @@ pub fn command_line(
         .map(str::to_owned)
         .chain(page.map(|page| format!("--http={page}")))
         .collect(),
+        Kind::MapcastPlain | Kind::MapcastThread => {
+            let mode = if kind == Kind::MapcastPlain { "--send=plain" } else { "--send=thread" };
+            [command_line(Kind::Mapcast, addr, page, None, scenario), vec![mode.to_owned()]].concat()
+        }
         Kind::MapcastTls => [command_line(Kind::Mapcast, addr, page, None, scenario), secure::arguments()].concat(),
         Kind::Redis => redis::command(addr, most),
         Kind::Nats => nats::command(addr),

@@ -18,6 +18,10 @@ pub enum Kind {
     Floor,
     /// `mapcast-server`, reading lines
     Mapcast,
+    /// The same, with plain sends: one system call per client
+    MapcastPlain,
+    /// The same, with all sends in the clients' own threads
+    MapcastThread,
     /// The same, with TLS
     MapcastTls,
     /// `mapcast-server` that follows another one that reads lines
@@ -38,6 +42,8 @@ impl Kind {
         match self {
             Self::Floor => "floor",
             Self::Mapcast => "mapcast",
+            Self::MapcastPlain => "mapcast-plain",
+            Self::MapcastThread => "mapcast-thread",
             Self::MapcastTls => "mapcast-tls",
             Self::Relay => "relay",
             Self::Hash => "hash",
@@ -49,7 +55,7 @@ impl Kind {
 
     /// Returns true if and only if it sends the current map to each new client.
     pub fn sends_first_map(self) -> bool {
-        matches!(self, Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash)
+        !matches!(self, Self::Floor | Self::Redis | Self::Nats | Self::Mosquitto)
     }
 
     /// Returns true if and only if it repeats an unchanged map by itself.
@@ -60,10 +66,10 @@ impl Kind {
     /// Returns the protocol of its clients, with payloads of at most `max` bytes.
     pub fn wire(self, max: usize) -> Box<dyn Wire> {
         match self {
-            Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay | Self::Hash => Box::new(Frames { max }),
             Self::Redis => Box::new(redis::RedisWire { max }),
             Self::Nats => Box::new(nats::NatsWire { max }),
             Self::Mosquitto => Box::new(mosquitto::MqttWire { max }),
+            _ => Box::new(Frames { max }),
         }
     }
 
@@ -75,23 +81,22 @@ impl Kind {
     /// Returns the first bytes of a publisher, and the form of a change.
     pub fn publishing(self) -> (&'static [u8], Wrap) {
         match self {
-            Self::Floor | Self::Mapcast | Self::MapcastTls => (&[], |payload| [payload, b"\n"].concat()),
-            // The publisher of its parent.
-            Self::Relay => Self::Mapcast.publishing(),
             Self::Hash => (&[], redis::publish_hash),
             Self::Redis => (&[], redis::publish),
             Self::Nats => (nats::HELLO.as_bytes(), nats::publish),
             Self::Mosquitto => (&mosquitto::CONNECT, mosquitto::publish),
+            // Lines on standard input; for a relay, those of its parent.
+            _ => (&[], |payload| [payload, b"\n"].concat()),
         }
     }
 
     /// Returns the program that it needs if this machine does not have it.
     pub fn missing(self) -> Option<&'static str> {
         let program = match self {
-            Self::Floor | Self::Mapcast | Self::MapcastTls | Self::Relay => return None,
             Self::Hash | Self::Redis => "redis-server",
             Self::Nats => "nats-server",
             Self::Mosquitto => "mosquitto",
+            _ => return None,
         };
         let path = env::var_os("PATH").unwrap_or_default();
         let is_there = env::split_paths(&path).any(|directory| directory.join(program).is_file());

@@ -98,6 +98,20 @@ impl Scenario {
             changes.clone(),
             Self { name: "large", clients: 1000, size: 16 * 1024, ..changes.clone() },
             Self {
+                name: "huge",
+                clients: 500,
+                size: 256 * 1024,
+                goals: &[(Figure::Delivered, Goal::Exactly(100.0))],
+                ..changes.clone()
+            },
+            // The three ways to send, for comparison: see `--send` of the server.
+            Self {
+                name: "modes",
+                servers: vec![Kind::Floor, Kind::Mapcast, Kind::MapcastPlain, Kind::MapcastThread],
+                goals: &[(Figure::Delivered, Goal::Exactly(100.0))],
+                ..changes.clone()
+            },
+            Self {
                 name: "tls",
                 clients: 1000,
                 connect_rate: 1000,

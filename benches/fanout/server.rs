@@ -102,9 +102,6 @@ impl Server {
     /// Returns the publisher of changes of `size` bytes, to it or to its upstream. Can be called once.
     pub fn publisher(&mut self, size: usize) -> anyhow::Result<Publisher> {
         let mut sink: Box<dyn Write + Send> = match self.kind {
-            Kind::Floor | Kind::Mapcast | Kind::MapcastTls => {
-                Box::new(self.child.stdin.take().context("the server already has a publisher")?)
-            }
             Kind::Relay => return self.upstream.as_mut().context("the server has no upstream")?.publisher(size),
             Kind::Hash => {
                 let stream = TcpStream::connect(self.upstream_addr().context("the server has no upstream")?)?;
@@ -117,6 +114,7 @@ impl Server {
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }
+            _ => Box::new(self.child.stdin.take().context("the server already has a publisher")?),
         };
         let (hello, wrap) = self.kind.publishing();
         sink.write_all(hello)?;
