@@ -50,7 +50,7 @@ pub(crate) enum Task {
     /// Deliver maps to other programs.
     Deliver { follow: FollowConfig, selection: Selection, count: Option<u64>, deliver: DeliverConfig },
     /// Show the map on the whole screen.
-    Watch { follow: FollowConfig, selection: Selection },
+    Watch { follow: FollowConfig, selection: Selection, is_colored: bool },
     /// Receive one map and report whether it is good.
     Check,
     /// Send this text, or standard input, to an echo server.
@@ -394,7 +394,10 @@ impl FollowArgs {
             return Err(conflict("--once cannot be used with --count"));
         }
         let count = if once { Some(1) } else { self.count };
-        let wait = self.wait.unwrap_or_default();
+        let draws = self.screen.watch && watch::can_draw();
+        // The screen says what it waits for.
+        let patience = if draws && !self.no_reconnect { Duration::MAX } else { Duration::ZERO };
+        let wait = self.wait.unwrap_or(patience);
         let (reconnect, stale_after) = (!self.no_reconnect, self.stale_after);
         let advice = |error: &Error| advice(error, &TLS_OPTIONS);
         let follow = FollowConfig { client, reconnect, stale_after, wait, advice };
@@ -411,8 +414,8 @@ impl FollowArgs {
             }
             return Ok(Task::Deliver { follow, selection, count, deliver });
         }
-        if self.screen.watch && watch::can_draw() {
-            return Ok(Task::Watch { follow, selection });
+        if draws {
+            return Ok(Task::Watch { follow, selection, is_colored: color.palette().is_colored() });
         }
         let print = PrintConfig {
             output: if self.screen.watch { Output::Pretty } else { self.output },

@@ -35,6 +35,10 @@ impl Palette {
     /// Adds no colours.
     pub(crate) const PLAIN: Self = Self { is_colored: false };
 
+    pub(crate) fn is_colored(self) -> bool {
+        self.is_colored
+    }
+
     /// Returns `text`, which is one line, in this colour.
     pub(crate) fn paint(self, color: Color, text: &str) -> String {
         if self.is_colored { format!("\x1b[{}m{text}\x1b[0m", color as u8) } else { text.to_owned() }

@@ -120,10 +120,10 @@ fn run_task(config: Config, shutdown: &Shutdown, deadline: Option<Instant>) -> a
             let delivered = deliver::deliver(&mut follower, &first, &selection, deliver, until, shutdown);
             return delivered.map_err(|error| timeout_hint::explain(error, &follower, is_encrypted));
         }
-        Task::Watch { follow, selection } => {
+        Task::Watch { follow, selection, is_colored } => {
             let mut follower = Follower::new(address, follow, shutdown);
             follower.set_deadline(deadline);
-            let watched = watch::WatchConfig { address: address.clone(), is_encrypted, selection };
+            let watched = watch::WatchConfig { address: address.clone(), is_encrypted, selection, is_colored };
             return Ok(watch::watch(follower, watched, shutdown, deadline)?.into());
         }
         Task::Check => {

@@ -121,12 +121,13 @@ fn the_screen_shows_the_map_and_highlights_changes() {
     screen.wait_text("  n      1\n");
     screen.wait_text("  quiet  \"same\"\n");
     screen.wait_text(&format!("{}, json: connected\n", server.running.addr));
-    assert!(!screen.text(true).contains("\x1b[7m"));
+    let styled = screen.text(true);
+    assert!(!styled.contains("\x1b[7m") && styled.contains("\x1b[38;5;6mquiet"), "{styled:?}");
     server.feed.publish(&two_entries(2)).unwrap();
     screen.wait_text("* n      2  (was 1, ");
     let styled = screen.text(true);
-    assert!(styled.contains("\x1b[7m* n      2"), "{styled:?}");
-    assert!(!styled.contains("\x1b[7m  quiet"), "{styled:?}");
+    assert!(styled.contains("\x1b[7m\x1b[38;5;3m* n      2"), "{styled:?}");
+    assert!(!styled.contains("\x1b[7m  quiet") && styled.contains("  \x1b[38;5;6mquiet"), "{styled:?}");
     screen.wait_text("| 1 change | 2 frames, ");
     // The highlight ends by itself.
     screen.wait_text("  n      2  (was 1, ");
@@ -154,9 +155,66 @@ fn every_exit_restores_the_terminal() {
 
 #[test]
 fn errors_are_printed_on_the_normal_screen() {
-    let Some(screen) = Screen::watch(&super::peer::closed_address(), "") else { return };
+    let Some(screen) = Screen::watch(&format!("--no-reconnect {}", super::peer::closed_address()), "") else { return };
     screen.assert_restored(3);
     screen.wait_text("cannot connect to");
+}
+
+#[test]
+fn a_server_that_is_not_there_yet_is_awaited() {
+    let address = super::peer::closed_address();
+    let Some(screen) = Screen::watch(&address, "") else { return };
+    screen.wait_text(&format!("{address}: no server for 1 s, next try in "));
+    screen.wait_text("Connection refused");
+    let _server = Program::server(&["-l", &address, "--set", "n=1"]);
+    screen.wait_text("  n  1\n");
+    assert!(!screen.text(false).contains("reconnect"));
+    screen.press("q");
+    screen.assert_restored(0);
+}
+
+#[test]
+fn keys_pause_sort_and_move_long_values() {
+    let server = MapServer::start(Duration::from_mins(1));
+    let entries =
+        |number: i64| Map::from([("a".into(), Value::from("x".repeat(90) + "end")), ("n".into(), number.into())]);
+    server.feed.publish(&entries(1)).unwrap();
+    let Some(screen) = Screen::watch(&format!("-f json {}", server.running.addr), "") else { return };
+    screen.wait_text("  n  1\n");
+    screen.press("Right");
+    screen.press("Right");
+    screen.wait_text("xend\"");
+    screen.press("Left");
+    screen.press("Left");
+    screen.wait("the begin", |text| text.contains("  a  \"xxx") && !text.contains("end"));
+    screen.press("Space");
+    screen.wait_text("connected, paused with 0 newer maps");
+    server.feed.publish(&entries(2)).unwrap();
+    screen.wait_text("paused with 1 newer map\n");
+    assert!(screen.text(false).contains("  n  1\n"));
+    screen.press("Space");
+    screen.wait_text("n  2  (was 1, ");
+    screen.press("s");
+    screen.wait("the change first", |text| {
+        text.contains("2 entries; by change") && text.find("n  2") < text.find("a  \"x")
+    });
+    screen.press("q");
+    screen.assert_restored(0);
+}
+
+#[test]
+fn colours_follow_the_option_before_the_environment() {
+    for (setting, option, is_colored) in
+        [("NO_COLOR=1", "", false), ("", "--color never", false), ("NO_COLOR=1", "--color always", true)]
+    {
+        let server = MapServer::start(Duration::from_mins(1));
+        let Some(screen) = Screen::watch(&format!("{option} -f json {}", server.running.addr), setting) else { return };
+        screen.wait_text("  n  0\n");
+        let styled = screen.text(true);
+        assert_eq!(styled.contains("\x1b[38;5;6mn\x1b"), is_colored, "{setting} {option}: {styled:?}");
+        screen.press("q");
+        screen.assert_restored(0);
+    }
 }
 
 #[test]

@@ -44,13 +44,24 @@ impl Visit {
     #[track_caller]
     fn assert_readable(&self, state: &str) {
         for scheme in ["light", "dark"] {
-            let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
-            self.browser.command("Emulation.setEmulatedMedia", &media);
-            self.browser.wait(&format!("matchMedia('(prefers-color-scheme: {scheme})').matches"));
-            let found = self.browser.run(LOW);
-            assert!(found[0].as_u64().unwrap() > 20, "{state}, {scheme}: {found}");
-            assert_eq!(found[1], json!([]), "{state}, {scheme}");
+            // The chosen colours override those of the system.
+            let other = if scheme == "light" { "dark" } else { "light" };
+            for (system, theme) in [(scheme, "system"), (other, scheme)] {
+                self.assert_readable_in(state, system, theme);
+            }
         }
+        self.browser.run("document.documentElement.dataset.theme = 'system'");
+    }
+
+    #[track_caller]
+    fn assert_readable_in(&self, state: &str, scheme: &str, theme: &str) {
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.browser.command("Emulation.setEmulatedMedia", &media);
+        self.browser.wait(&format!("matchMedia('(prefers-color-scheme: {scheme})').matches"));
+        self.browser.run(&format!("document.documentElement.dataset.theme = '{theme}'"));
+        let found = self.browser.run(LOW);
+        assert!(found[0].as_u64().unwrap() > 20, "{state}, {scheme}, {theme}: {found}");
+        assert_eq!(found[1], json!([]), "{state}, {scheme}, {theme}");
     }
 
     /// Returns the colour of the state, and its word.
@@ -80,6 +91,14 @@ fn text_is_readable_in_every_state_and_scheme() {
         .browser
         .run("for (const id of ['unlock', 'editor', 'conflict', 'done']) document.getElementById(id).hidden = false");
     visit.browser.run("for (const id of ['unlock-problem', 'editor-problem', 'conflict-title', 'done-text']) document.getElementById(id).textContent = 'x'");
+    // Buttons while a change is sent, and the marks of the filter.
+    visit.browser.run("document.querySelectorAll('.push').forEach((button) => { button.disabled = true; })");
+    visit.browser.run(
+        "const hit = document.createElement('p');
+         hit.textContent = 'a hit';
+         hit.style.cssText = 'background: var(--hit); color: var(--ink)';
+         document.querySelector('main').append(hit);",
+    );
     visit.assert_readable("live");
     let live = visit.state();
     assert!(live.1.starts_with("live, up "), "{live:?}");

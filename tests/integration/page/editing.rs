@@ -242,3 +242,40 @@ fn a_map_with_a_source_cannot_be_edited() {
     assert_eq!(visit.browser.run("return document.querySelectorAll('.edit, .remove').length"), 0);
     assert_eq!(visit.browser.run("return document.getElementById('add').hidden"), true);
 }
+
+#[test]
+fn another_edit_does_not_replace_what_is_typed() {
+    let Some((visit, _directory)) = writable(r#"{"n": 1, "m": 2}"#) else { return };
+    visit.click_in("n", "edit");
+    visit.unlock(TOKEN);
+    visit.type_in(None, "json", "10");
+    visit.click_in("m", "edit");
+    visit.click("add");
+    let typed = ["editor-key", "editor-value"]
+        .map(|id| visit.browser.run(&format!("return document.getElementById('{id}').value")));
+    assert_eq!(typed, ["n", "10"]);
+    assert_eq!(visit.browser.run("return document.activeElement.id"), "editor-value");
+    visit.save();
+    visit.wait_done("Changed n from 1 to 10.");
+}
+
+#[test]
+fn a_token_that_was_cancelled_while_it_is_checked_is_forgotten() {
+    let Some((visit, _directory)) = writable(r#"{"n": 1}"#) else { return };
+    visit.browser.run(
+        "const send = fetch;
+         window.fetch = (path, init) => {
+           window.isSending = true;
+           return new Promise((go) => { window.go = go; }).then(() => send(path, init)).finally(() => { window.isOver = true; });
+         };",
+    );
+    visit.click("add");
+    visit.unlock(TOKEN);
+    visit.browser.wait("window.isSending");
+    visit.click("unlock-cancel");
+    visit.browser.run("window.go()");
+    visit.browser.wait("window.isOver");
+    visit.click("add");
+    visit.browser.wait("!document.getElementById('unlock').hidden && document.getElementById('lock').hidden");
+    assert_eq!(visit.browser.run("return document.getElementById('editor').hidden"), true);
+}

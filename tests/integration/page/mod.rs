@@ -7,6 +7,7 @@ mod sources;
 mod streams;
 mod table;
 mod tabs;
+mod theme;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -173,12 +174,12 @@ fn markup_in_the_map_is_shown_as_text() {
     let map = r#"{"<script>window.ran = 1</script>": "<img src=x onerror='window.ran = 1'>", "": "\u001b[2J\n", "__proto__": 1}"#;
     let Some((visit, _source)) = Visit::fed(map) else { return };
     let shown = json!([
-        ["empty key", "\u{241b}[2J\u{240a}"],
+        ["empty key", "\u{241b}[2J↵"],
         ["<script>window.ran = 1</script>", "<img src=x onerror='window.ran = 1'>"],
         ["__proto__", "1"],
     ]);
     assert_eq!(visit.entries(), shown);
-    assert_eq!(visit.browser.run("return document.querySelectorAll('script, img').length"), 1, "its own script");
+    assert_eq!(visit.browser.run("return document.querySelectorAll('script, img').length"), 2, "its own scripts");
     assert_eq!(visit.browser.run("return window.ran"), Value::Null);
 }
 

@@ -27,6 +27,16 @@ impl Visit {
         self.browser.run(&format!("document.querySelectorAll('#map thead button')[{column}].click()"));
     }
 
+    #[track_caller]
+    fn filter(&self, text: &str) {
+        self.browser.run(&format!(
+            "const filter = document.getElementById('filter');
+             filter.value = {};
+             filter.dispatchEvent(new Event('input'));",
+            json!(text)
+        ));
+    }
+
     /// Presses a key where the focus is.
     #[track_caller]
     fn press(&self, key: &str, text: &str) {
@@ -84,6 +94,99 @@ fn the_filter_has_a_key_a_count_and_a_place_in_the_address() {
     visit.wait_keys(&["gamma", "beta", "alpha"]);
     writeln!(source, r#"{{"alpha": 1}}"#).expect("a server that reads");
     visit.wait_keys(&["alpha"]);
+}
+
+#[test]
+fn hits_of_the_filter_are_marked_in_keys_and_values() {
+    let map = r#"{"sensor/0001/temp": "one 1/T two 1/t", "<b>1/t</b>": 1, "İ1/t": 2, "other": 3}"#;
+    let Some((visit, mut source)) = Visit::fed(map) else { return };
+    let hits = "[...(CSS.highlights.get('hit') || [])].map((hit) => hit.toString()).sort()";
+    visit.filter("1/T");
+    // İ is longer in lower case: its hits are not marked.
+    visit.browser.wait(&format!("{hits}.join(' ') === '1/T 1/t 1/t 1/t'"));
+    assert_eq!(visit.browser.run("return document.querySelectorAll('#entries b').length"), 0);
+    writeln!(source, r#"{{"a1/ta": 1}}"#).expect("a server that reads");
+    visit.browser.wait(&format!("{hits}.join(' ') === '1/t'"));
+    visit.filter("");
+    visit.browser.wait(&format!("{hits}.length === 0"));
+}
+
+#[test]
+fn the_shown_map_is_copied_and_the_whole_one_downloaded() {
+    let Some((visit, _source)) = Visit::fed(r#"{"a\"<": 9223372036854775807, "b": "x\ny", "c": {"a": [1.50]}}"#) else {
+        return;
+    };
+    visit.browser.run("Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (text) => { window.copied = text; } } })");
+    visit.browser.run("document.getElementById('copy-map').click()");
+    visit.browser.wait("document.getElementById('copy-map').textContent === 'Copied'");
+    let copied = visit.browser.run("return window.copied");
+    assert_eq!(copied, "{\n  \"a\\\"<\": 9223372036854775807,\n  \"b\": \"x\\ny\",\n  \"c\": {\"a\":[1.5]}\n}\n");
+    visit.filter("9223");
+    visit.browser.run("document.getElementById('copy-map').click()");
+    visit.browser.wait("window.copied === '{\\n  \"a\\\\\"<\": 9223372036854775807\\n}\\n'");
+    let link =
+        visit.browser.run("const { href, download } = document.getElementById('download'); return [href, download]");
+    assert_eq!(link, json!([format!("http://{}/map", visit.site.page), "map.json"]));
+}
+
+#[test]
+fn a_changing_number_has_a_line_of_its_last_30_values() {
+    let Some((visit, mut source)) = Visit::fed(r#"{"n": 0, "t": "x"}"#) else { return };
+    assert_eq!(visit.browser.run("return document.querySelectorAll('.trend').length"), 0);
+    for number in 1..=35 {
+        writeln!(source, r#"{{"n": {number}, "t": "{number}"}}"#).expect("a server that reads");
+        visit.browser.wait(&format!("document.querySelector('#entries td').textContent === '{number}'"));
+    }
+    let line = "document.querySelector('.trend path').getAttribute('d').split('L')";
+    let shown = visit.browser.run(&format!("return [{line}.length, {line}[0], {line}[29]]"));
+    assert_eq!(shown, json!([30, "M0.0 100.0", "100.0 0.0"]));
+    assert_eq!(visit.browser.run("return document.querySelectorAll('.trend').length"), 1, "numbers alone");
+    writeln!(source, r#"{{"n": "text", "t": "x"}}"#).expect("a server that reads");
+    visit.browser.wait("document.querySelectorAll('.trend').length === 0");
+}
+
+#[test]
+fn a_change_of_another_day_is_listed_with_its_date() {
+    let Some((visit, mut source)) = Visit::fed(r#"{"n": 0}"#) else { return };
+    writeln!(source, r#"{{"n": 1}}"#).expect("a server that reads");
+    visit.browser.wait("/^\\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#changes time').textContent)");
+    // The page runs on into another day.
+    visit
+        .browser
+        .run("Date.prototype.toDateString = function () { return Date.now() - this > 1000 ? 'a day' : 'another'; }");
+    visit.browser.wait("/^\\d+ [A-Z][a-z]+, \\d\\d:\\d\\d$/.test(document.querySelector('#changes time').textContent)");
+}
+
+#[test]
+fn the_focus_stays_on_a_row_that_moves_and_on_its_buttons() {
+    let Some((visit, mut source)) = Visit::fed(r#"{"a": 0, "b": 0, "c": 0}"#) else { return };
+    visit.sort_map_by(2);
+    visit.browser.run("document.querySelectorAll('#entries th button')[2].click()");
+    visit.browser.wait("document.querySelector('.detail .push')");
+    visit.browser.run("document.querySelectorAll('#entries th button')[2].focus()");
+    writeln!(source, r#"{{"a": 0, "b": 0, "c": 1}}"#).expect("a server that reads");
+    visit.wait_keys(&["c", "a", "b"]);
+    assert_eq!(visit.browser.run("return document.activeElement.textContent"), "c");
+    visit.browser.run("document.querySelector('.detail .push').focus()");
+    writeln!(source, r#"{{"a": 0, "b": 0, "c": 22}}"#).expect("a server that reads");
+    visit.browser.wait("document.querySelector('.detail pre').textContent === '22'");
+    assert_eq!(visit.browser.run("return document.activeElement.textContent"), "Copy value");
+}
+
+#[test]
+fn the_arrow_keys_read_the_line_of_the_clients() {
+    let Some(visit) = Visit::start(&[]) else { return };
+    let _client = visit.client();
+    visit.browser.wait("document.getElementById('readout').textContent === 'least 0, most 1'");
+    let text = "document.getElementById('plot').ariaValueText";
+    visit.browser.wait(&format!("{text} === 'least 0, most 1'"));
+    visit.browser.run("document.getElementById('plot').focus()");
+    visit.press("End", "");
+    visit.browser.wait(&format!("/^1 client at \\d\\d:\\d\\d:\\d\\d$/.test({text})"));
+    visit.press("Home", "");
+    visit.browser.wait(&format!("/^0 clients at /.test({text})"));
+    visit.browser.run("document.getElementById('plot').blur()");
+    visit.browser.wait(&format!("{text} === 'least 0, most 1'"));
 }
 
 #[test]

@@ -98,7 +98,8 @@ fn translate(jinja: &Environment<'_>, text: &str) -> anyhow::Result<String> {
         source.extend([before, "{{", &expression, &"\n".repeat(lines), "}}"]);
         rest = after;
     }
-    let raw = text.split("{%").skip(1).any(|block| block.trim_start_matches(['-', '+', ' ']).starts_with("raw"));
+    let raw =
+        text.split("{%").skip(1).any(|block| block.trim_start_matches(['-', '+']).trim_start().starts_with("raw"));
     ensure!(!raw, "{{% raw %}} is not supported; for a literal {{{{, write {{{{\"{{{{\"}}}}");
     source.push_str(rest);
     Ok(source)
@@ -284,7 +285,9 @@ mod tests {
         assert!(refusal("{{}}").contains("does not name an entry"));
         assert!(refusal("{{ | json}}").contains("does not name an entry"));
         assert!(refusal("\n{% for x in y %}").starts_with("line 2: "));
-        assert!(refusal("{% raw %}{{x}}{% endraw %}").contains("{% raw %} is not supported"));
+        for raw in ["{% raw %}{{x}}{% endraw %}", "{%-\n\traw %}{{x}}{% endraw %}"] {
+            assert!(refusal(raw).contains("{% raw %} is not supported"), "{raw}");
+        }
         assert!(refusal(r#"{{"a}}"#).contains("not a JSON string"));
         assert!(refusal(r#"{{"a" b}}"#).starts_with("line 1: unexpected identifier"));
         assert!(refusal(r#"{{"a" }"#).contains("has no }}"));

@@ -1,5 +1,7 @@
 //! One line of the screen: safe to print, and no wider than the terminal.
 
+use std::ops::Range;
+
 use unicode_width::UnicodeWidthStr;
 
 /// A line on the screen.
@@ -8,6 +10,8 @@ pub(super) struct Line {
     /// Safe to print, and cut to the width.
     pub(super) text: String,
     pub(super) style: Style,
+    /// The bytes of `text` that are a key; empty in a line without one.
+    pub(super) key: Range<usize>,
 }
 
 /// How a line is printed.
@@ -18,8 +22,10 @@ pub(super) enum Style {
     Strong,
     /// Less important text.
     Faint,
-    /// A recent change.
-    Highlighted,
+    /// Recent changes.
+    Added,
+    Changed,
+    Removed,
     /// A problem.
     Error,
 }
@@ -27,7 +33,13 @@ pub(super) enum Style {
 impl Line {
     /// Returns any `text` as a line of at most `columns`.
     pub(super) fn new(text: &str, style: Style, columns: usize) -> Self {
-        Self { text: fit(text, columns), style }
+        Self { text: fit(text, columns), style, key: 0..0 }
+    }
+
+    /// Sets the bytes that are a key, unless the line is too short for all of it.
+    pub(super) fn with_key(mut self, key: Range<usize>) -> Self {
+        self.key = if self.text.get(key.clone()).is_some() { key } else { 0..0 };
+        self
     }
 }
 

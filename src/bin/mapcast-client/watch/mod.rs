@@ -5,6 +5,7 @@ mod help;
 mod job;
 mod line;
 mod message;
+mod row;
 mod terminal;
 mod text;
 mod view;
@@ -59,6 +60,7 @@ pub(crate) struct WatchConfig {
     pub(crate) address: String,
     pub(crate) is_encrypted: bool,
     pub(crate) selection: Selection,
+    pub(crate) is_colored: bool,
 }
 
 /// The action of a key.
@@ -70,6 +72,10 @@ enum KeyAction {
     Filter(Edit),
     /// Shows the help, or closes it.
     Help,
+    /// Pauses, or goes on.
+    Pause,
+    /// Changes the order of the entries.
+    Sort,
 }
 
 /// Shows the maps of `follower` until it ends or the user quits, and restores the terminal. Writes to the terminal end
@@ -82,7 +88,7 @@ pub(crate) fn watch(
 ) -> anyhow::Result<Exit> {
     let (sender, messages) = sync_channel(WAITING);
     let mut view = View::new(&watched.address);
-    let mut terminal = match Terminal::take(shutdown, deadline).map_err(stdout::write_error) {
+    let mut terminal = match Terminal::take(shutdown, deadline, watched.is_colored).map_err(stdout::write_error) {
         Err(Error::Output(error)) => return Err(error).context("cannot switch the terminal to raw mode"),
         taken => taken?,
     };
@@ -145,6 +151,8 @@ pub(crate) fn watch(
                     Some(KeyAction::Scroll(scroll)) => view.scroll(scroll),
                     Some(KeyAction::Filter(edit)) => view.edit_filter(edit),
                     Some(KeyAction::Help) => view.toggle_help(),
+                    Some(KeyAction::Pause) => view.toggle_pause(now),
+                    Some(KeyAction::Sort) => view.toggle_order(),
                     // The new size is read before the next drawing.
                     None => {}
                 },
@@ -199,6 +207,8 @@ fn key_action(event: &Event, target: KeyTarget) -> Option<KeyAction> {
         (KeyCode::PageDown, _) => Some(KeyAction::Scroll(Scroll::PageDown)),
         (KeyCode::Home, _) => Some(KeyAction::Scroll(Scroll::Top)),
         (KeyCode::End, _) => Some(KeyAction::Scroll(Scroll::Bottom)),
+        (KeyCode::Left, _) => Some(KeyAction::Scroll(Scroll::Left)),
+        (KeyCode::Right, _) => Some(KeyAction::Scroll(Scroll::Right)),
         (KeyCode::Esc, _) => Some(KeyAction::Filter(Edit::Clear)),
         (KeyCode::Char(character), KeyTarget::Filter) if !is_command => {
             Some(KeyAction::Filter(Edit::Insert(character)))
@@ -206,6 +216,8 @@ fn key_action(event: &Event, target: KeyTarget) -> Option<KeyAction> {
         (KeyCode::Backspace, KeyTarget::Filter) => Some(KeyAction::Filter(Edit::Delete)),
         (KeyCode::Enter, KeyTarget::Filter) => Some(KeyAction::Filter(Edit::Accept)),
         (KeyCode::Char('q'), KeyTarget::Map) => Some(KeyAction::Quit),
+        (KeyCode::Char(' '), KeyTarget::Map) => Some(KeyAction::Pause),
+        (KeyCode::Char('s'), KeyTarget::Map) if !is_command => Some(KeyAction::Sort),
         (KeyCode::Char('/'), KeyTarget::Map) => Some(KeyAction::Filter(Edit::Begin)),
         _ => None,
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crossterm::cursor::{Hide, MoveTo, Show};
-use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetForegroundColor};
+use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetForegroundColor, force_color_output};
 use crossterm::terminal::{self, Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use crossterm::{execute, queue};
 use log::LevelFilter;
@@ -25,6 +25,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub(super) struct Terminal {
     out: BufWriter<Stdout>,
+    is_colored: bool,
     /// The lines on the screen; only differing lines are printed.
     painted: Vec<Line>,
     /// Columns and lines at the last drawing.
@@ -35,11 +36,11 @@ pub(super) struct Terminal {
 
 impl Terminal {
     /// Switches the terminal to raw mode. A panic in any thread restores it before the panic is logged. Writes end
-    /// with the stop, or at `deadline`.
+    /// with the stop, or at `deadline`. Lines have colours if and only if `is_colored`.
     ///
     /// # Errors
     /// If neither standard input nor `/dev/tty` is a terminal.
-    pub(super) fn take(shutdown: &Shutdown, deadline: Option<Instant>) -> io::Result<Self> {
+    pub(super) fn take(shutdown: &Shutdown, deadline: Option<Instant>, is_colored: bool) -> io::Result<Self> {
         static HOOK: Once = Once::new();
         let log_level = log::max_level();
         HOOK.call_once(|| {
@@ -50,6 +51,8 @@ impl Terminal {
                 log_panic(panic);
             }));
         });
+        // Without colours crossterm would write an empty sequence, which resets the attributes too.
+        force_color_output(true);
         let out = BufWriter::new(Stdout::start(shutdown, deadline)?);
         terminal::enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
@@ -58,7 +61,7 @@ impl Terminal {
             // Queued lines belong on the normal screen.
             logging::flush_at_once();
         }
-        let mut taken = Self { out, painted: Vec::new(), size: (0, 0), log_level };
+        let mut taken = Self { out, is_colored, painted: Vec::new(), size: (0, 0), log_level };
         taken.size = terminal::size()?;
         execute!(taken.out, EnterAlternateScreen, Hide)?;
         Ok(taken)
@@ -94,7 +97,7 @@ impl Terminal {
         for (row, line) in (0..self.size.1).zip(&lines) {
             if self.painted.get(usize::from(row)) != Some(line) {
                 queue!(self.out, MoveTo(0, row))?;
-                write_line(&mut self.out, line)?;
+                write_line(&mut self.out, line, self.is_colored)?;
             }
         }
         if lines.len() < self.painted.len() {
@@ -115,16 +118,32 @@ impl Drop for Terminal {
     }
 }
 
-/// Writes one line with its style and clears what follows. With `NO_COLOR` crossterm omits the colours.
-fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
-    match line.style {
-        Style::Plain => {}
-        Style::Strong => queue!(out, SetAttribute(Attribute::Bold))?,
-        Style::Faint => queue!(out, SetAttribute(Attribute::Dim))?,
-        Style::Highlighted => queue!(out, SetAttribute(Attribute::Reverse))?,
-        Style::Error => queue!(out, SetAttribute(Attribute::Bold), SetForegroundColor(Color::Red))?,
+/// Writes one line with its style and clears what follows.
+fn write_line(out: &mut impl Write, line: &Line, is_colored: bool) -> io::Result<()> {
+    let (color, attribute) = match line.style {
+        Style::Plain => (None, None),
+        Style::Strong => (None, Some(Attribute::Bold)),
+        Style::Faint => (None, Some(Attribute::Dim)),
+        Style::Added => (Some(Color::DarkGreen), Some(Attribute::Reverse)),
+        Style::Changed => (Some(Color::DarkYellow), Some(Attribute::Reverse)),
+        Style::Removed => (Some(Color::DarkRed), Some(Attribute::Reverse)),
+        Style::Error => (Some(Color::Red), Some(Attribute::Bold)),
+    };
+    if let Some(attribute) = attribute {
+        queue!(out, SetAttribute(attribute))?;
     }
-    queue!(out, Print(&line.text), ResetColor, SetAttribute(Attribute::Reset), Clear(ClearType::UntilNewLine))
+    if let Some(color) = color.filter(|_| is_colored) {
+        queue!(out, SetForegroundColor(color))?;
+    }
+    let (before, rest) = line.text.split_at(line.key.start);
+    let (key, after) = rest.split_at(line.key.len());
+    // In reverse video a second colour would be another background.
+    if is_colored && line.style == Style::Plain && !key.is_empty() {
+        queue!(out, Print(before), SetForegroundColor(Color::DarkCyan), Print(key), ResetColor, Print(after))?;
+    } else {
+        queue!(out, Print(&line.text))?;
+    }
+    queue!(out, SetAttribute(Attribute::Reset), Clear(ClearType::UntilNewLine))
 }
 
 /// Restores the terminal if it is in raw mode: on drop, after a panic, or at a second signal.
@@ -140,19 +159,30 @@ pub(crate) fn restore() {
 mod tests {
     use super::*;
 
-    fn written(style: Style) -> String {
+    fn written(line: &Line, is_colored: bool) -> String {
         let mut out = Vec::new();
-        write_line(&mut out, &Line { text: "Hola".to_owned(), style }).unwrap();
+        write_line(&mut out, line, is_colored).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn every_line_resets_its_style_and_clears_the_rest() {
-        for (style, begin) in
-            [(Style::Plain, "Hola"), (Style::Highlighted, "\x1b[7mHola"), (Style::Strong, "\x1b[1mHola")]
-        {
-            let line = written(style);
-            assert!(line.starts_with(begin) && line.ends_with("\x1b[0m\x1b[K"), "{line:?}");
+    fn every_line_has_its_style_resets_it_and_clears_the_rest() {
+        force_color_output(true);
+        for (is_colored, style, wanted) in [
+            (true, Style::Plain, "- \x1b[38;5;6mHola\x1b[0m 1"),
+            (true, Style::Changed, "\x1b[7m\x1b[38;5;3m- Hola 1"),
+            (true, Style::Strong, "\x1b[1m- Hola 1"),
+            (false, Style::Plain, "- Hola 1"),
+            (false, Style::Removed, "\x1b[7m- Hola 1"),
+            (false, Style::Error, "\x1b[1m- Hola 1"),
+        ] {
+            let line = Line::new("- Hola 1", style, 80).with_key(2..6);
+            assert_eq!(written(&line, is_colored), format!("{wanted}\x1b[0m\x1b[K"), "{style:?}");
         }
+    }
+
+    #[test]
+    fn a_key_beyond_the_cut_is_not_coloured() {
+        assert_eq!(Line::new("  sensor", Style::Plain, 4).with_key(2..8).key, 0..0);
     }
 }

@@ -1,31 +1,23 @@
 //! The content of the screen: the map, its recent changes, and the state of the connection.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mapcast::client::Connectivity;
-use mapcast::{Format, Key, Map, Value};
-use unicode_width::UnicodeWidthStr;
+use mapcast::{Format, Key, Map};
 
 use super::filter::{Edit, Filter};
 use super::help::HELP;
-use super::line::{Line, Style, fit, fit_middle};
+use super::line::{Line, Style, fit_middle};
+use super::row::{Change, MIN_VALUE_COLUMNS, Row, entry_lines, is_recent};
 use super::text::{age, counted, seconds};
-
-/// How long a changed entry is highlighted: long enough to look up and find it.
-const HIGHLIGHT: Duration = Duration::from_secs(3);
 
 /// Lines that are not entries: two of status and an empty one above, one below.
 const FIXED_LINES: usize = 4;
 
-/// The widest old value beside a new one, in columns.
-const OLD_COLUMNS: usize = 20;
-
-/// The narrowest value beside which its last change is shown, in columns.
-const MIN_VALUE_COLUMNS: usize = 12;
-
-/// The longest value that is kept, in characters: more than any terminal has columns.
-const MAX_VALUE_CHARS: usize = 2000;
+/// How far a key moves long values, in characters.
+const MOVE: usize = 16;
 
 /// The server, its map, and the position of the view.
 #[derive(Debug)]
@@ -37,6 +29,8 @@ pub(super) struct View {
     map: Map,
     rows: BTreeMap<Key, Row>,
     connection: ConnectionState,
+    /// True once a connection was made.
+    ever_connected: bool,
     frames: u64,
     changes: u64,
     reconnects: u64,
@@ -49,24 +43,29 @@ pub(super) struct View {
     top: usize,
     /// How many entries fitted into the last drawing.
     visible_rows: usize,
+    /// How many characters of long values are left of the screen.
+    left: usize,
     filter: Filter,
+    order: Order,
+    /// The view shows the map of the time when it was paused.
+    pause: Option<Pause>,
     is_help_shown: bool,
 }
 
-#[derive(Debug)]
-struct Row {
-    value: String,
-    /// The last change after the first map.
-    change: Option<(Change, Instant)>,
+/// The order of the entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Key,
+    /// By the last change, the newest first.
+    Change,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Change {
-    Added,
-    /// With the old value, cut to [`OLD_COLUMNS`].
-    Changed(String),
-    /// Stays on the screen while it is highlighted.
-    Removed,
+/// What has come while the view was paused.
+#[derive(Debug, Default)]
+struct Pause {
+    newest: Option<Map>,
+    /// The number of maps, each of which replaced the one before.
+    maps: u64,
 }
 
 /// The current state of the connection.
@@ -95,6 +94,9 @@ pub(super) enum Scroll {
     PageDown,
     Top,
     Bottom,
+    /// To the begin or the end of long values.
+    Left,
+    Right,
 }
 
 impl View {
@@ -105,6 +107,7 @@ impl View {
             map: Map::new(),
             rows: BTreeMap::new(),
             connection: ConnectionState::Connecting,
+            ever_connected: false,
             frames: 0,
             changes: 0,
             reconnects: 0,
@@ -114,7 +117,10 @@ impl View {
             longest_gap: None,
             top: 0,
             visible_rows: 0,
+            left: 0,
             filter: Filter::default(),
+            order: Order::Key,
+            pause: None,
             is_help_shown: false,
         }
     }
@@ -129,27 +135,33 @@ impl View {
         self.frames > 0
     }
 
-    /// Records a map received at `now`. The first map is not a change.
+    /// Records a map received at `now`. The first map is not a change. A paused view keeps only the newest map.
     pub(super) fn map_came(&mut self, map: Map, now: Instant) {
-        let first = self.frames == 0;
         self.frames += 1;
         if let Some(last) = self.last_frame.replace(now) {
             let gap = now.saturating_duration_since(last);
             self.last_gap = Some(gap);
             self.longest_gap = self.longest_gap.max(self.last_gap);
         }
+        match &mut self.pause {
+            Some(pause) if self.frames > 1 => {
+                pause.newest = Some(map);
+                pause.maps += 1;
+            }
+            _ => self.show(map, now),
+        }
+    }
+
+    /// Shows `map` at `now`, with its differences to the one before.
+    fn show(&mut self, map: Map, now: Instant) {
+        let first = self.frames == 1;
         let mut changed = false;
         for (key, value) in &map {
-            let change = match self.map.get(key) {
-                // NaN differs even from itself, but looks the same.
-                Some(old) if old == value || json(old) == json(value) => continue,
-                Some(old) => Change::Changed(fit(&json(old), OLD_COLUMNS)),
-                None => Change::Added,
-            };
-            changed = true;
-            let value = json(value).chars().take(MAX_VALUE_CHARS).collect();
-            let change = (!first).then_some((change, now));
-            self.rows.insert(key.clone(), Row { value, change });
+            if let Some(mut row) = Row::changed(self.map.get(key), value, now) {
+                changed = true;
+                row.change = row.change.filter(|_| !first);
+                self.rows.insert(key.clone(), row);
+            }
         }
         for key in self.map.keys().filter(|key| !map.contains_key(key)) {
             changed = true;
@@ -162,11 +174,31 @@ impl View {
         self.map = map;
     }
 
+    /// Pauses the view, or shows the newest map at `now`.
+    pub(super) fn toggle_pause(&mut self, now: Instant) {
+        match self.pause.take() {
+            None => self.pause = Some(Pause::default()),
+            Some(Pause { newest, .. }) => {
+                if let Some(map) = newest {
+                    self.show(map, now);
+                }
+            }
+        }
+    }
+
+    /// Sorts the entries by key, or by their last change.
+    pub(super) fn toggle_order(&mut self) {
+        self.order = if self.order == Order::Key { Order::Change } else { Order::Key };
+        self.top = 0;
+    }
+
     /// Records a change of the connection at `now`.
     pub(super) fn connection_changed(&mut self, news: Connectivity, now: Instant) {
         self.connection = match news {
             Connectivity::Connected { .. } => {
-                self.reconnects += u64::from(matches!(self.connection, ConnectionState::Lost { .. }));
+                let is_again = self.ever_connected && matches!(self.connection, ConnectionState::Lost { .. });
+                self.reconnects += u64::from(is_again);
+                self.ever_connected = true;
                 ConnectionState::Connected
             }
             Connectivity::Lost { reason, retry_in } => {
@@ -191,6 +223,12 @@ impl View {
             Scroll::PageDown => self.top.saturating_add(page),
             Scroll::Top => 0,
             Scroll::Bottom => usize::MAX,
+            Scroll::Left | Scroll::Right => self.top,
+        };
+        self.left = match scroll {
+            Scroll::Left => self.left.saturating_sub(MOVE),
+            Scroll::Right => self.left + MOVE,
+            _ => self.left,
         };
     }
 
@@ -226,11 +264,19 @@ impl View {
             lines.extend(HELP.map(|line| Line::new(line, Style::Plain, width)));
         } else {
             let shown: Vec<(String, &Row)> = self.rows.iter().map(|(key, row)| (key.to_string(), row)).collect();
-            let shown: Vec<_> = shown.into_iter().filter(|(key, row)| self.filter.admits(key, &row.value)).collect();
+            let mut shown: Vec<_> =
+                shown.into_iter().filter(|(key, row)| self.filter.admits(key, &row.value)).collect();
+            if self.order == Order::Change {
+                // Stable: entries with one change stay in the order of their keys. Without a change they are the last.
+                shown.sort_by_key(|(_, row)| Reverse(row.changed_at()));
+            }
             let top = self.top.min(shown.len().saturating_sub(self.visible_rows));
-            lines.extend(entry_lines(&shown, top, self.visible_rows, now, width));
+            let visible = shown.iter().skip(top).take(self.visible_rows);
+            let longest = visible.map(|(_, row)| row.value.chars().count()).max().unwrap_or(0);
+            let left = self.left.min(longest.saturating_sub(MIN_VALUE_COLUMNS));
+            lines.extend(entry_lines(&shown, top, self.visible_rows, now, width, left));
             lines.push(self.footer_line(&shown, top, now, width));
-            self.top = top;
+            (self.top, self.left) = (top, left);
         }
         lines.truncate(height);
         lines
@@ -239,7 +285,11 @@ impl View {
     /// Returns the state of the connection, the counts, and an empty line; after a lost connection the reason instead of it.
     fn status_lines(&self, now: Instant, width: usize) -> Vec<Line> {
         let format = self.format.map_or_else(String::new, |format| format!(", {format}"));
-        let title = |state: &str, style| Line::new(&format!("{}{format}: {state}", self.address), style, width);
+        let paused = match &self.pause {
+            None => String::new(),
+            Some(pause) => format!(", paused with {}", counted(pause.maps, "newer map", "newer maps")),
+        };
+        let title = |state: &str, style| Line::new(&format!("{}{format}: {state}{paused}", self.address), style, width);
         let counts = self.counts_line(now, width);
         match &self.connection {
             ConnectionState::Connecting => vec![title("connecting", Style::Strong), counts, empty_line()],
@@ -248,8 +298,9 @@ impl View {
                 let cut = age(now.saturating_duration_since(*since));
                 // Rounded up: it counts down to 1.
                 let left = retry_at.saturating_duration_since(now).as_millis().div_ceil(1000);
-                let state = format!("cut off {cut}, next try in {left} s");
-                let reason = Line { text: fit_middle(reason, width), style: Style::Error };
+                let what = if self.ever_connected { "cut off" } else { "no server for" };
+                let state = format!("{what} {cut}, next try in {left} s");
+                let reason = Line::new(&fit_middle(reason, width), Style::Error, width);
                 vec![title(&state, Style::Error), reason, counts]
             }
         }
@@ -296,7 +347,7 @@ impl View {
         let style = if is_quiet { Style::Faint } else { Style::Strong };
         // Without those that are gone, and still on the screen.
         let all = counted(self.map.len() as u64, "entry", "entries");
-        let matching = shown.iter().filter(|(_, row)| !matches!(row.change, Some((Change::Removed, _)))).count();
+        let matching = shown.iter().filter(|(_, row)| !row.is_removed()).count();
         let entries = if self.filter.text().is_empty() {
             all
         } else {
@@ -311,74 +362,16 @@ impl View {
                 }
             }
         }
+        if self.order == Order::Change {
+            parts.push("by change".to_owned());
+        }
         parts.push("? help, q quits".to_owned());
         Line::new(&parts.join("; "), style, width)
     }
 }
 
-impl Row {
-    /// Returns the last change while it is highlighted.
-    fn recent_change(&self, now: Instant) -> Option<&Change> {
-        self.change.as_ref().filter(|(_, at)| is_recent(*at, now)).map(|(change, _)| change)
-    }
-
-    /// Returns the value in at most `columns`, followed by the old value and the age of the last change: by the age alone, or
-    /// by neither, if fewer than [`MIN_VALUE_COLUMNS`] were left for the value.
-    fn describe(&self, now: Instant, columns: usize) -> String {
-        let Some((change, at)) = &self.change else { return self.value.clone() };
-        let ago = age(now.saturating_duration_since(*at));
-        let what = match change {
-            Change::Added => "new".to_owned(),
-            Change::Changed(old) => format!("was {old}"),
-            Change::Removed => "removed".to_owned(),
-        };
-        for note in [format!("  ({what}, {ago} ago)"), format!("  ({ago} ago)")] {
-            let room = columns.saturating_sub(note.width());
-            if room >= MIN_VALUE_COLUMNS {
-                return fit(&self.value, room) + &note;
-            }
-        }
-        self.value.clone()
-    }
-}
-
-/// Returns the visible ones of `shown` in two columns.
-fn entry_lines(shown: &[(String, &Row)], top: usize, visible: usize, now: Instant, width: usize) -> Vec<Line> {
-    let names: Vec<String> = shown.iter().map(|(key, _)| fit_middle(key, (width * 2 / 5).max(8))).collect();
-    let column = names.iter().map(|name| name.width()).max().unwrap_or(0);
-    let rows = shown.iter().map(|(_, row)| *row).zip(names).skip(top).take(visible);
-    let line = |(row, name): (&Row, String)| {
-        let change = row.recent_change(now);
-        let mark = match change {
-            None => ' ',
-            Some(Change::Added) => '+',
-            Some(Change::Changed(_)) => '*',
-            Some(Change::Removed) => '-',
-        };
-        let padding = " ".repeat(column.saturating_sub(name.width()));
-        let style = if change.is_some() { Style::Highlighted } else { Style::Plain };
-        // The mark, a space, and two between the columns.
-        let value = row.describe(now, width.saturating_sub(column + 4));
-        Line::new(&format!("{mark} {name}{padding}  {value}"), style, width)
-    };
-    rows.map(line).collect()
-}
-
 fn empty_line() -> Line {
     Line::new("", Style::Plain, 0)
-}
-
-fn is_recent(changed: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(changed) < HIGHLIGHT
-}
-
-/// Returns a value as JSON on one line.
-fn json(value: &Value) -> String {
-    // Formats encode only whole maps: the value is the only entry, between `{"":` and `}`.
-    let map = Map::from([(Key::from(""), value.clone())]);
-    let json = Format::Json.encode_map(&map).ok().and_then(|json| String::from_utf8(json).ok());
-    let inner = json.as_deref().and_then(|json| json.strip_prefix("{\"\":")?.strip_suffix('}'));
-    inner.unwrap_or("(cannot be shown as JSON)").to_owned()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
   const openedTime = Date.now();
   const changed = new Set(); // keys of entries that changed since they were drawn
   const lastChanges = new Map(); // of each entry in the map that has changed: its time and the old value
-  const drawChangeRows = rowsOf(byId("changes"), (change) => change.id, makeChange, () => {});
+  const drawChangeRows = rowsOf(byId("changes"), (change) => change.id, makeChange, fillChange);
   let recent = [];
   let changeCount = 0;
 
@@ -43,7 +43,12 @@
     if (!before) what.push("added: ", value(after));
     else if (!after) what.push("removed: ", value(before));
     else what.push(value(before), arrow(), value(after));
-    return element("li", {}, element("time", { title: exact.format(at) }, clock.format(at)), element("span", {}, ...what));
+    return element("li", {}, element("time", { title: exact.format(at) }), element("span", {}, ...what));
+  }
+
+  // A change of yesterday has its date.
+  function fillChange(row, { at }) {
+    write(row.firstChild, moment(at));
   }
 
   function drawChanges() {

@@ -84,6 +84,8 @@
       forgetToken();
       return say("unlock-problem", error.message);
     }
+    // Cancelled while the server checked it.
+    if (byId("unlock").hidden) return forgetToken();
     byId("unlock").hidden = true;
     byId("token").value = "";
     byId("lock").hidden = false;
@@ -109,6 +111,12 @@
   }
 
   // ---- The editor ----
+  // Edits the entry with this key, or a new one without a key, unless the editor is open: nothing typed is lost.
+  function openEditor(key) {
+    if (editor) return show("editor", "editor-value");
+    beginEdit(key, key === null ? undefined : values.get(key));
+  }
+
   // Edits the value of an entry, or adds one without a key. `value` is typed in already; `base` is what the user has seen.
   function beginEdit(key, value, base = value) {
     editor = { key, base, isNew: key === null };
@@ -221,7 +229,7 @@
     try {
       const result = await changeAndKeep(key, undefined, base);
       if (!result.isConflict) tell(key, base, undefined);
-      else if (result.value !== undefined) report(`Not deleted: ${visible(key)} has been changed to ${short(result.value)}.`);
+      else report(result.value === undefined ? `${visible(key)} was already removed.` : `Not deleted: ${visible(key)} has been changed to ${short(result.value)}.`);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       report(error.message);
@@ -250,6 +258,8 @@
 
   function undo() {
     const last = done[done.length - 1];
+    // The editor may have to show a conflict.
+    if (editor) return show("editor", "editor-value");
     if (last) unlocked(() => undoChange(last));
   }
 

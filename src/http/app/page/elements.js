@@ -89,6 +89,7 @@
   function rowsOf(body, keyOf, make, fill) {
     const rows = new Map();
     return (items) => {
+      const focused = document.activeElement;
       const keys = new Set(items.map(keyOf));
       for (const [key, row] of rows) {
         if (keys.has(key)) continue;
@@ -104,6 +105,8 @@
         if (row === next) next = row.nextSibling;
         else body.insertBefore(row, next);
       }
+      // A row that has moved has lost the focus.
+      if (focused !== document.activeElement && body.contains(focused)) focused.focus({ preventScroll: true });
     };
   }
 

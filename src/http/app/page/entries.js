@@ -1,6 +1,7 @@
   // ---- The map ----
   const MAX_ENTRIES = 500; // rows of the map: browsers lay out this many without stutter
   const LIT_MS = 2400; // duration of the highlight of a changed entry
+  const TREND = 30; // numbers that a line beside a changing number shows
   const ADDRESS_MS = 250; // after this time without typing, the filter is put into the page's address
 
   const stillness = matchMedia("(prefers-reduced-motion: reduce)");
@@ -33,7 +34,20 @@
     drawAgeOf(row);
     if (row.shown === value) return;
     row.shown = value;
-    writeValue(row.cells[1].firstChild, sample(value));
+    writeValue(row.cells[1].lastChild, sample(value));
+    drawTrend(row, value);
+  }
+
+  // Draws the last numbers of a row, as far as it has shown them. The value is beside it as text.
+  function drawTrend(row, value) {
+    row.trend = typeOf(value) === "number" ? [...(row.trend || []), Number(value)].slice(-TREND) : [];
+    const line = row.cells[1].querySelector("path");
+    if (row.trend.length < 2) return line && line.parentNode.remove();
+    const [least, most] = [Math.min(...row.trend), Math.max(...row.trend)];
+    const y = (number) => 100 - ((number - least) / (most - least || 1)) * 100;
+    const points = row.trend.map((number, index) => `${((index / (row.trend.length - 1)) * 100).toFixed(1)} ${y(number).toFixed(1)}`);
+    if (!line) row.cells[1].prepend(byId("trend").content.firstElementChild.cloneNode(true));
+    row.cells[1].querySelector("path").setAttribute("d", `M${points.join("L")}`);
   }
 
   function drawAgeOf(row) {
@@ -71,30 +85,44 @@
     const change = lastChanges.get(key);
     const isWritable = Boolean(status && status.writable);
     const cell = row.cells[0];
-    if (row.shown !== value || row.change !== change || row.isWritable !== isWritable) {
-      Object.assign(row, { shown: value, change, isWritable, key: undefined });
-      cell.replaceChildren(...detailOf(key, value, change, isWritable));
+    // The buttons stay when the value changes, and keep the focus.
+    if (row.isWritable !== isWritable) {
+      Object.assign(row, { isWritable, shown: null });
+      cell.replaceChildren(element("div", {}), actionsOf(key, isWritable));
     }
-    row.detailKey = key;
+    if (row.shown === value && row.change === change) return;
+    Object.assign(row, { shown: value, change });
+    cell.firstChild.replaceChildren(...detailOf(key, value, change));
   }
 
-  function detailOf(key, value, change, isWritable) {
-    const text = value.startsWith('"') ? JSON.parse(value) : value;
+  function textOf(value) {
+    return value.startsWith('"') ? JSON.parse(value) : value;
+  }
+
+  function curlLine(key) {
+    return `curl ${shellWord(new URL(entryPath(key), document.baseURI).href)}`;
+  }
+
+  function detailOf(key, value, change) {
+    const text = textOf(value);
     const isText = value.startsWith('"');
-    const line = `curl ${shellWord(new URL(entryPath(key), document.baseURI).href)}`;
     const parts = [element("pre", { dir: "auto", class: isText ? "" : "json" }, readable(isText ? text : pretty(value)))];
     parts.push(element("p", { class: "note" }, describeValue(value, text), ...describeChange(change)));
-    parts.push(element("p", {}, element("code", {}, line)));
-    const buttons = [copyButton("Copy value", () => text), copyButton("Copy curl line", () => line)];
+    parts.push(element("p", {}, element("code", {}, curlLine(key))));
+    return parts;
+  }
+
+  // Returns the buttons of an opened entry, for its value at the time of the click.
+  function actionsOf(key, isWritable) {
+    const buttons = [copyButton("Copy value", () => textOf(values.get(key))), copyButton("Copy curl line", () => curlLine(key))];
     if (isWritable) {
       const edit = element("button", { type: "button", class: "push edit" }, "Edit");
       const remove = element("button", { type: "button", class: "push remove" }, "Delete");
-      edit.addEventListener("click", () => unlocked(() => beginEdit(key, values.get(key))));
+      edit.addEventListener("click", () => unlocked(() => openEditor(key)));
       remove.addEventListener("click", () => unlocked(() => removeEntry(key, values.get(key))));
       buttons.unshift(edit, remove);
     }
-    parts.push(element("p", { class: "actions" }, ...buttons));
-    return parts;
+    return element("p", { class: "actions" }, ...buttons);
   }
 
   // Returns `word` in single quotes, for a shell.
@@ -117,10 +145,25 @@
   }
 
   // ---- Filter and order ----
-  function drawMap() {
-    const wanted = byId("filter").value.toLowerCase();
+  // Returns the entries that the filter admits, in the server's order.
+  function matchingEntries(wanted) {
     const holds = (text) => text.toLowerCase().includes(wanted);
-    const entries = map ? map.entries.filter(([key, value]) => wanted === "" || holds(key) || holds(value)) : [];
+    return map ? map.entries.filter(([key, value]) => wanted === "" || holds(key) || holds(value)) : [];
+  }
+
+  // Returns the entries that the filter admits as one JSON object. Numbers keep all their digits.
+  function shownJson() {
+    const entries = matchingEntries(wantedText()).map(([key, value]) => `  ${JSON.stringify(key)}: ${value}`);
+    return entries.length === 0 ? "{}\n" : `{\n${entries.join(",\n")}\n}\n`;
+  }
+
+  function wantedText() {
+    return byId("filter").value.toLowerCase();
+  }
+
+  function drawMap() {
+    const wanted = wantedText();
+    const entries = matchingEntries(wanted);
     const drawn = inOrder(entries).slice(0, MAX_ENTRIES);
     for (const key of opened) if (!values.has(key)) opened.delete(key);
     if (current === null || !drawn.some(([key]) => key === current)) current = drawn.length > 0 ? drawn[0][0] : null;
@@ -133,6 +176,7 @@
     drawEntries(items);
     for (const row of byId("entries").rows) if (changed.has(row.key)) light(row);
     changed.clear();
+    markHits(wanted);
     const isVain = map !== null && wanted !== "" && entries.length === 0;
     say("more-entries", describeRest(entries.length - drawn.length, isVain));
     say("about", map ? `version ${whole.format(map.version)}, ${matching(entries.length)}, ${size(map.bytes)}` : "none yet");
@@ -141,7 +185,38 @@
     say("empty-map", describeEmpty());
     byId("empty-map").hidden = byId("empty-map").textContent === "";
     byId("add").hidden = !status || !status.writable;
+    byId("take").hidden = !map;
     drawMapAge();
+  }
+
+  // Marks the hits of the filter in keys and closed values, without elements: a key is several texts.
+  function markHits(wanted) {
+    if (!window.Highlight) return;
+    const hits = new Highlight();
+    const cells = wanted === "" ? [] : byId("entries").querySelectorAll("tr:not(.detail) bdi:not(.faint)");
+    for (const cell of cells) markIn(cell, wanted, hits);
+    CSS.highlights.set("hit", hits);
+  }
+
+  function markIn(cell, wanted, hits) {
+    const text = cell.textContent.toLowerCase();
+    // A few letters are longer in lower case: positions would be wrong.
+    if (text.length !== cell.textContent.length) return;
+    const texts = [...cell.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE);
+    // The first text that has this position, at its end only for the end of a hit.
+    const place = (at, isEnd) => {
+      let before = 0;
+      for (const node of texts) {
+        if (at - before < node.length + isEnd) return [node, at - before];
+        before += node.length;
+      }
+    };
+    for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
+      const range = new Range();
+      range.setStart(...place(at, 0));
+      range.setEnd(...place(at + wanted.length, 1));
+      hits.add(range);
+    }
   }
 
   // Returns the entries in the chosen order. The server's order is that of the keys.
@@ -185,6 +260,11 @@
     row.light = row.animate({ backgroundColor: ["var(--lit)", "transparent"] }, { duration: LIT_MS, easing });
   }
 
+  // A browser keeps the colours in which a highlight began, also in a dark page.
+  function endLights() {
+    for (const light of document.getAnimations()) light.cancel();
+  }
+
   function drawMapAge() {
     if (!map) return say("age", "");
     const ms = map.age_ms + performance.now() - mapAt;
@@ -193,6 +273,7 @@
 
   function drawAges() {
     drawMapAge();
+    drawChangeRows(recent);
     for (const row of byId("entries").rows) if (row.key !== undefined) drawAgeOf(row);
   }
 

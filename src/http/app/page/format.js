@@ -52,10 +52,11 @@
     return { isText, text: text.slice(0, MAX_KEPT), length: text.length };
   }
 
-  // Returns `text` for one line: shortened, with control characters as control pictures (U+2400 and following).
+  // Returns `text` for one line: shortened, with line breaks as ↵ and other control characters as control pictures (U+2400 and
+  // following).
   function visible(text, length = text.length, limit = MAX_CHARACTERS) {
     const head = text.slice(0, limit).replace(/[\ud800-\udbff]$/, ""); // half of a surrogate pair
-    const shown = head.replace(/[\u0000-\u001f]/g, picture);
+    const shown = head.replace(/\r?\n/g, "↵").replace(/[\u0000-\u001f]/g, picture);
     return length > limit ? `${shown}… (${whole.format(length)} characters)` : shown;
   }
 

@@ -15,7 +15,7 @@
     byId("banner").hidden = !cut && !isStopping && !problem;
     if (cut) {
       say("state", "cut off");
-      say("trouble", `Cut off since ${clock.format(heardTime)}.`);
+      say("trouble", `Cut off since ${moment(heardTime)}.`);
       say("remedy", status ? "The page shows the data of that time. Reconnecting…" : "The server does not respond. Reconnecting…");
       say("lasting", `(${duration(performance.now() - heardAt)})`);
     } else if (isStopping) {
@@ -62,7 +62,7 @@
     say("active", whole.format(connections.active));
     const refused = connections.refused > 0 ? `, ${whole.format(connections.refused)} refused` : "";
     say("served", `${whole.format(connections.served)} served${refused}`);
-    byId("served").title = `At most ${whole.format(connections.max)} at once`;
+    byId("served").title = `Connections since the server's start, whether they still last or not; at most ${whole.format(connections.max)} at once`;
     say("frames", rate("frames") < 100 ? precise.format(rate("frames")) : whole.format(rate("frames")));
     say("frames-note", `${whole.format(sent.frames)} in all`);
     say("bytes", size(rate("bytes")));
@@ -80,10 +80,14 @@
 
   // ---- The line ----
   const SPANS = [60, 300, COUNTS]; // possible widths of the line in seconds: shorter for a young server
-  let pointed = null; // the position of the pointer as a fraction of the plot's width
+  let pointed = null; // the position of the pointer or the keyboard as a fraction of the plot's width
+
+  function spanOf() {
+    return SPANS.find((seconds) => counts.length <= seconds) || COUNTS;
+  }
 
   function drawLine() {
-    const span = SPANS.find((seconds) => counts.length <= seconds) || COUNTS;
+    const span = spanOf();
     const step = tickStep(Math.max(...counts, 0));
     const top = step * Math.max(1, Math.ceil(Math.max(...counts, 0) / step));
     // The newest count is at the right edge, each older one a second further left.
@@ -121,16 +125,34 @@
     const index = counts.length - 1 - ago;
     const isShown = ago !== null && index >= 0 && index < counts.length;
     byId("mark").hidden = !isShown;
-    if (isShown) {
-      byId("mark").style.left = `${(1 - ago / (span - 1)) * 100}%`;
-      return say("readout", `${count(counts[index], "client")} at ${clock.format(heardTime - ago * 1000)}`);
-    }
-    if (counts.length === 0) return say("readout", "");
-    say("readout", `least ${whole.format(Math.min(...counts))}, most ${whole.format(Math.max(...counts))}`);
+    if (isShown) byId("mark").style.left = `${(1 - ago / (span - 1)) * 100}%`;
+    say("readout", describeCounts(isShown ? index : null, ago));
+    const slider = { valuemin: 1 - span, valuemax: 0, valuenow: isShown ? -ago : 0, valuetext: byId("readout").textContent };
+    for (const [name, value] of Object.entries(slider)) byId("plot").setAttribute(`aria-${name}`, value);
+  }
+
+  function describeCounts(index, ago) {
+    if (index !== null) return `${count(counts[index], "client")} at ${clock.format(heardTime - ago * 1000)}`;
+    return counts.length === 0 ? "" : `least ${whole.format(Math.min(...counts))}, most ${whole.format(Math.max(...counts))}`;
   }
 
   function point(event) {
     const { left, width } = byId("plot").getBoundingClientRect();
-    pointed = event.type === "pointerleave" ? null : Math.min(1, Math.max(0, (event.clientX - left) / width));
+    const isAway = event.type === "pointerleave" || event.type === "blur";
+    pointed = isAway ? null : Math.min(1, Math.max(0, (event.clientX - left) / width));
+    drawSoon(drawLine);
+  }
+
+  // Moves by a second; with Page Up and Page Down by a tenth of the line. Home is the oldest count, End the newest.
+  function pointByKey(event) {
+    const span = spanOf();
+    const oldest = 1 - Math.min(counts.length, span);
+    const from = pointed === null ? 0 : Math.round((pointed - 1) * (span - 1));
+    const tenth = Math.round(span / 10);
+    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -tenth, PageUp: tenth, Home: -span, End: span };
+    const step = steps[event.key];
+    if (step === undefined || counts.length === 0) return;
+    event.preventDefault();
+    pointed = 1 + Math.min(0, Math.max(oldest, from + step)) / (span - 1);
     drawSoon(drawLine);
   }

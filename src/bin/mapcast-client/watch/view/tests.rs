@@ -1,4 +1,7 @@
 use super::*;
+use crate::watch::row::HIGHLIGHT;
+use mapcast::Value;
+use unicode_width::UnicodeWidthStr;
 
 /// A new view, and the instant of its creation.
 fn view() -> (View, Instant) {
@@ -49,7 +52,7 @@ fn the_map_is_in_columns_with_its_age_and_gaps() {
 fn changes_after_the_first_map_are_highlighted_for_3_s() {
     let (mut view, now) = view();
     view.map_came(map(&[("gone", 1), ("new value", 1), ("same", 1)]), now);
-    assert!(view.draw(now, 80, 24)[3..].iter().all(|line| line.style != Style::Highlighted));
+    assert!(view.draw(now, 80, 24)[3..6].iter().all(|line| line.style == Style::Plain));
     view.map_came(map(&[("added", 1), ("new value", 2), ("same", 1)]), now);
     let lines = view.draw(now + Duration::from_millis(2900), 80, 24);
     let shown = [
@@ -59,8 +62,9 @@ fn changes_after_the_first_map_are_highlighted_for_3_s() {
         "  same       1",
     ];
     assert_eq!(text(&lines)[3..7], shown);
-    let highlighted: Vec<bool> = lines[3..7].iter().map(|line| line.style == Style::Highlighted).collect();
-    assert_eq!(highlighted, [true, true, true, false]);
+    let styles: Vec<Style> = lines[3..7].iter().map(|line| line.style).collect();
+    assert_eq!(styles, [Style::Added, Style::Removed, Style::Changed, Style::Plain]);
+    assert_eq!(&lines[6].text[lines[6].key.clone()], "same");
     assert_eq!(text(&lines)[7], "3 entries; ? help, q quits", "without the one that is gone");
     let lines = view.draw(now + Duration::from_secs(200), 80, 24);
     let shown = ["  added      1  (new, 3 min ago)", "  new value  2  (was 1, 3 min ago)", "  same       1"];
@@ -244,4 +248,86 @@ fn the_screen_never_exceeds_the_terminal() {
             assert!(line.text.width() <= width && !line.text.contains(char::is_control), "{width}: {line:?}");
         }
     }
+}
+
+#[test]
+fn a_server_that_was_never_there_is_not_a_lost_connection() {
+    let (mut view, now) = view();
+    let lost = Connectivity::Lost { reason: "refused".to_owned(), retry_in: Duration::from_secs(2) };
+    view.connection_changed(lost, now);
+    let later = now + Duration::from_millis(1500);
+    assert_eq!(
+        text(&view.draw(later, 80, 24))[..3],
+        ["host:1, json: no server for 1 s, next try in 1 s", "refused", "no map yet"]
+    );
+    view.connection_changed(Connectivity::Connected { peer: ([127, 0, 0, 1], 1).into() }, later);
+    view.map_came(map(&[("a", 1)]), later);
+    assert_eq!(view.draw(later, 80, 24)[1].text, "no change yet | 1 frame, 0.0 s ago");
+}
+
+#[test]
+fn a_paused_view_keeps_its_map_and_then_shows_the_newest() {
+    let (mut view, now) = view();
+    view.map_came(map(&[("a", 1)]), now);
+    view.toggle_pause(now);
+    for number in 2..=4 {
+        view.map_came(map(&[("a", number)]), now);
+    }
+    let lines = view.draw(now, 80, 24);
+    assert_eq!(lines[0].text, "host:1, json: connecting, paused with 3 newer maps");
+    assert_eq!(
+        (lines[1].text.as_str(), lines[3].text.as_str()),
+        ("no change yet | 4 frames, 0.0 s ago | gap 0.0 s, longest 0.0 s", "  a  1")
+    );
+    let later = now + Duration::from_mins(1);
+    view.toggle_pause(later);
+    assert_eq!(text(&view.draw(later, 80, 24))[0], "host:1, json: connecting");
+    assert_eq!(text(&view.draw(later, 80, 24))[3], "* a  4  (was 1, 0 s ago)");
+    assert_eq!(view.changes, 1);
+    view.toggle_pause(later);
+    view.toggle_pause(later);
+    assert_eq!(view.changes, 1, "nothing came while it was paused");
+}
+
+#[test]
+fn entries_are_sorted_by_their_last_change() {
+    let (mut view, now) = view();
+    for (seconds, entries) in [
+        (0, [("a", 1), ("b", 1), ("c", 1), ("d", 1)]),
+        (1, [("a", 1), ("b", 1), ("c", 2), ("d", 1)]),
+        (2, [("a", 1), ("b", 2), ("c", 2), ("d", 1)]),
+    ] {
+        view.map_came(map(&entries), now + Duration::from_secs(seconds));
+    }
+    let later = now + Duration::from_secs(60);
+    let keys =
+        |view: &mut View| -> String { view.draw(later, 80, 24)[3..7].iter().map(|line| &line.text[2..3]).collect() };
+    assert_eq!(keys(&mut view), "abcd");
+    view.toggle_order();
+    assert_eq!(keys(&mut view), "bcad");
+    assert_eq!(view.draw(later, 80, 24)[7].text, "4 entries; by change; ? help, q quits");
+    view.toggle_order();
+    assert_eq!(keys(&mut view), "abcd");
+}
+
+#[test]
+fn long_values_move_to_their_end_and_back() {
+    let (mut view, now) = view();
+    let long: String = (0..30).map(|number| format!("{number:02} ")).collect();
+    view.map_came(Map::from([("a".into(), Value::Text(long)), ("b".into(), Value::Text("short".to_owned()))]), now);
+    let lines = |view: &mut View| -> Vec<String> {
+        view.draw(now, 40, 24)[3..5].iter().map(|line| line.text.clone()).collect()
+    };
+    assert_eq!(lines(&mut view), ["  a  \"00 01 02 03 04 05 06 07 08 09 10 …", "  b  \"short\""]);
+    view.scroll(Scroll::Right);
+    assert_eq!(lines(&mut view), ["  a  …05 06 07 08 09 10 11 12 13 14 15 …", "  b  \"short\""]);
+    for _ in 0..20 {
+        view.scroll(Scroll::Right);
+        lines(&mut view);
+    }
+    assert_eq!(lines(&mut view)[0], "  a  …19 20 21 22 23 24 25 26 27 28 29 \"");
+    for _ in 0..6 {
+        view.scroll(Scroll::Left);
+    }
+    assert_eq!(lines(&mut view)[0], "  a  \"00 01 02 03 04 05 06 07 08 09 10 …");
 }
