@@ -188,6 +188,7 @@ fn a_hung_token_or_state_file_delays_writers_only() {
     let late = written(2);
     assert_eq!(late.code, 503);
     assert!(late.body.contains("it is not known whether the change is kept"), "{late:?}");
+    site.server.wait_log("a change failed: it is not known whether the change is kept");
     let refused = written(3);
     assert!(refused.code == 503 && refused.body.contains("the map was not changed: writing "), "{refused:?}");
     wait_unready(&site, "thread state: stuck for 1");

@@ -44,10 +44,10 @@ impl RefusalLog {
         }
     }
 
-    /// Logs that a permitted change failed.
+    /// Logs that a permitted change failed. It may still be kept: `cause` says whether that is known.
     pub(super) fn change_failed(&self, cause: &dyn Display) {
         if let Some(suppressed) = with(&self.change_failed, Throttle::pass) {
-            log::error!("the map was not changed: {cause}{}", more(suppressed));
+            log::error!("a change failed: {cause}{}", more(suppressed));
         }
     }
 
@@ -69,7 +69,7 @@ impl RefusalLog {
             log::warn!("writing refused: {suppressed} more like this");
         }
         if let Some(suppressed) = with(&self.change_failed, |throttle| throttle.release(is_end)) {
-            log::error!("the map was not changed: {suppressed} more like this");
+            log::error!("a change failed: {suppressed} more like this");
         }
         let mut over_limit = self.over_limit.lock();
         let released = over_limit.0.release(is_end).map(|suppressed| (suppressed, over_limit.1.clone()));

@@ -1,8 +1,9 @@
 //! Event streams in a browser, and with a polyfill.
 
 use rustix::process::Signal;
+use serde_json::json;
 
-use super::Visit;
+use super::{Visit, url};
 use crate::http::{Events, polyfill};
 use crate::support::program::Program;
 
@@ -43,4 +44,29 @@ fn a_browser_above_the_limit_reconnects_later() {
     assert_eq!(visit.browser.run("return states.every((state) => state === EventSource.CONNECTING)"), true);
     drop(streams);
     visit.browser.wait("served.size === 3");
+}
+
+#[test]
+fn a_silent_stream_is_reopened_after_growing_delays() {
+    let Some(visit) = Visit::start(&[]) else { return };
+    // A stream that never says anything, and a clock that runs ten times as fast: the page looks at it every 10 s.
+    let slow = "
+      window.opened = [];
+      const now = performance.now.bind(performance);
+      performance.now = () => 10 * now();
+      window.EventSource = class extends EventTarget {
+        static CLOSED = 2;
+        readyState = 0;
+        constructor() { super(); window.opened.push(performance.now()); }
+        close() {}
+      };";
+    visit.browser.command("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": slow }));
+    visit.browser.open(&url(visit.site.page));
+    visit.browser.wait("opened.length === 4");
+    // At least 15 s, 30 s and 60 s: a large map may take that long.
+    let late = visit
+        .browser
+        .run("return [15, 30, 60].map((delay, index) => opened[index + 1] - opened[index] - 1000 * delay)");
+    let late: Vec<f64> = serde_json::from_value(late).unwrap();
+    assert!(late.iter().all(|late| *late > 0.0), "{late:?}");
 }

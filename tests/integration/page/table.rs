@@ -149,12 +149,14 @@ fn a_changing_number_has_a_line_of_its_last_30_values() {
 fn a_change_of_another_day_is_listed_with_its_date() {
     let Some((visit, mut source)) = Visit::fed(r#"{"n": 0}"#) else { return };
     writeln!(source, r#"{{"n": 1}}"#).expect("a server that reads");
-    visit.browser.wait("/^\\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#changes time').textContent)");
+    visit.browser.wait("/^\\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#changes time')?.textContent)");
     // The page runs on into another day.
     visit
         .browser
         .run("Date.prototype.toDateString = function () { return Date.now() - this > 1000 ? 'a day' : 'another'; }");
-    visit.browser.wait("/^\\d+ [A-Z][a-z]+, \\d\\d:\\d\\d$/.test(document.querySelector('#changes time').textContent)");
+    visit
+        .browser
+        .wait("/^\\d+ [A-Z][a-z]+, \\d\\d:\\d\\d$/.test(document.querySelector('#changes time')?.textContent)");
 }
 
 #[test]

@@ -1,6 +1,7 @@
   // ---- The stream ----
   const SILENCE_MS = 5000; // cut off after this silence: the server sends every second
-  const REOPEN_MS = 15000; // reopen a silent stream after this: a large map takes long over a slow network
+  const REOPEN_MS = 15000; // reopen a silent stream after this, doubled each time: a large map takes long over a slow network
+  const MAX_REOPEN_MS = 240000;
   const WATCH_MS = 1000; // period for updating ages and reopening closed streams
   const COUNTS = 900; // number of counts of clients, one a second: 15 minutes, as in the server
   const RATES_MS = 10000; // period of the mean rates: most clients get their repeat at the same moment
@@ -16,6 +17,7 @@
 
   let source = null;
   let openedAt = 0;
+  let reopenAfter = REOPEN_MS;
   let heardAt = performance.now(); // the time of the last status, or of the page's start
   let heardTime = Date.now();
   let failed = false; // the stream has failed, and no status has arrived since
@@ -51,7 +53,11 @@
   function watch() {
     if (!source) return;
     const quiet = performance.now() - Math.max(heardAt, openedAt);
-    if (source.readyState === EventSource.CLOSED || quiet > REOPEN_MS) open();
+    if (source.readyState === EventSource.CLOSED) open();
+    else if (quiet > reopenAfter) {
+      reopenAfter = Math.min(2 * reopenAfter, MAX_REOPEN_MS);
+      open();
+    }
     entitle();
     [drawState, drawAges].forEach(drawSoon);
   }
@@ -98,6 +104,7 @@
     heardTime = Date.now();
     failed = false;
     isPaused = false;
+    reopenAfter = REOPEN_MS;
     if (!news.map) forgetMap();
     entitle();
     [drawState, drawFigures, drawLine, drawConnect].forEach(drawSoon);
