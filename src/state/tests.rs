@@ -3,6 +3,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::map::{Key, Value, builtin};
+use crate::testing::check_texts;
 
 fn names(directory: &Path) -> Vec<String> {
     let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
@@ -245,4 +246,26 @@ fn an_unsynchronized_directory_is_logged_once() {
     assert!(!state.0.warned_unsynced.load(Ordering::Relaxed));
     state.warn_unsynced(&unsynced);
     assert!(state.0.warned_unsynced.load(Ordering::Relaxed));
+}
+
+#[test]
+fn every_error_has_its_text() {
+    let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+    let (name, lock) = (|| "a.json".to_owned(), || ".a.lock".to_owned());
+    check_texts!(Error {
+        Unreadable { name: name(), source: denied() } => "a.json: the state cannot be read";
+        Invalid { name: name(), source: denied().into() } =>
+            "a.json: the state is not a map; fix it, or move it away to start without one";
+        TooLong { name: name(), max: 20 } => "a.json: the state is above the limit of 20 bytes";
+        Unwritable { name: name(), source: denied().into() } => "a.json: the map cannot be kept";
+        Unkept { name: name(), source: denied() } => "a.json: the state cannot be written";
+        LockReplaced { name: name(), lock: lock() } =>
+            "a.json: its lock was replaced, so another server may have written its map there; find that server \
+             (`fuser .a.lock`), and restart this one";
+        InUse { name: name(), lock: lock() } =>
+            "a.json: another running server keeps its map there; stop that server (`fuser .a.lock` shows it), or name \
+             another file for this one";
+        Unlockable { lock: lock(), source: denied() } =>
+            ".a.lock: the state cannot be locked; allow this user to write that file, or remove it if no server is running";
+    });
 }
