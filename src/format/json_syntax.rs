@@ -97,7 +97,7 @@ mod tests {
             ("", "unexpected end, at line 1, column 0"),
             ("null", "expected a map, found null, at line 1, column 4"),
             ("[1]", "expected a map, found a list, at line 1, column 0"),
-            ("{\"a\":{\"\\n\":1,\"\\u000a\":2}}", "duplicate key \"\\n\", at line 1, column 20"),
+            ("{\"a\":{\"\\n\":1,\"\\u000a\":2}}", "duplicate key \"\\n\", at line 1, column 21"),
             (
                 "{\"a\":\n 9223372036854775808}",
                 "an integer beyond 64 bits with a sign; write it as a string, at line 2, column 20",
