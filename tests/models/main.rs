@@ -20,7 +20,7 @@ mod stop_model;
 #[allow(dead_code, reason = "the models need a part of it, and its unit tests run elsewhere")]
 mod frame_sender;
 
-#[path = "../../src/feed.rs"]
+#[path = "../../src/feed/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod feed;
 
