@@ -256,6 +256,7 @@ impl<R: Read> FrameReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::check_texts;
     use std::io::Cursor;
 
     /// A reader that returns its bytes in slices of a fixed size, with `WouldBlock` between them.
@@ -318,12 +319,6 @@ mod tests {
             };
             assert_eq!(reason, wanted, "\"{}\"", header.escape_ascii());
         }
-    }
-
-    #[test]
-    fn an_error_shows_the_ten_bytes_escaped() {
-        let text = decode_header(b"\x1b[2J\n     ").unwrap_err().to_string();
-        assert!(text.contains(r#""\x1b[2J\n     ""#), "{text}");
     }
 
     #[test]
@@ -398,5 +393,23 @@ mod tests {
             let canonical = text.trim_end().parse::<u64>().ok().filter(|len| format!("{len:<10}") == text);
             assert_eq!(decode_header(&header).ok(), canonical);
         }
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        check_texts!(Error {
+            BadHeader { header: *b"\x1b[2J\n     ", reason: HeaderFault::StrayByte } =>
+                r#"not a frame header: "\x1b[2J\n     " (a byte that is neither a digit nor a space); does the peer send 10-byte headers?"#;
+            TooLarge { header: *b"101       ", len: 101, max: 100 } =>
+                "a frame of 101 bytes (header \"101       \") is above the limit of 100";
+            Truncated { got: 3, wanted: 10 } => "the stream ended inside a frame: 3 of 10 bytes received";
+            Io(io::ErrorKind::TimedOut.into()) => "the stream failed";
+        });
+        check_texts!(HeaderFault {
+            NoDigit => "it does not begin with a digit";
+            InnerSpace => "a digit after a space";
+            StrayByte => "a byte that is neither a digit nor a space";
+            LeadingZero => "a leading zero";
+        });
     }
 }

@@ -63,7 +63,7 @@ mod tests {
             assert_eq!((*found.ip(), found.port(), found.scope_id()), ("fe80::1".parse().unwrap(), 8080, 1));
         }
         let error = resolve("[fe80::1%nowhere]:8080").unwrap_err();
-        assert!(error.to_string().starts_with("this machine has no interface \"nowhere\""), "{error}");
+        assert!(error.kind() == io::ErrorKind::NotFound && error.to_string().contains("\"nowhere\""), "{error}");
     }
 
     #[test]

@@ -113,3 +113,39 @@ impl Error {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::check_texts;
+
+    #[test]
+    fn every_error_has_its_text() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        check_texts!(Error {
+            Connect { address: "h:1".to_owned(), source: refused() } =>
+                "cannot connect to h:1 (is the server running there?)";
+            PlainToTls => "the server speaks TLS, and the client does not";
+            Frame(frame::Error::Truncated { got: 3, wanted: 10 }) =>
+                "the stream ended inside a frame: 3 of 10 bytes received";
+            NoHeader { bytes: b"Hola\x1b\r\n".to_vec() } =>
+                r#"not a frame header: "Hola\x1b\r\n" (closed after 7 of 10 bytes); does the peer send 10-byte headers?"#;
+            Format(format::Error::TooDeep { depth: 40 }) =>
+                "the map is nested 40 levels deep, above the limit of 32; nest it less deep";
+            OtherFormat { expected: Format::Json, found: Format::Text } => "the server sends text, not json";
+            UnknownFormat { first: b"hello\x1b".to_vec() } =>
+                r#"the payload is not a map in a known format: it begins with "hello\x1b""#;
+            Stale { after: Duration::from_millis(10_250) } => "no frame for 10.2s: stale";
+            Stale { after: Duration::from_millis(250) } => "no frame for 250ms: stale";
+            NoFirstByte { after: Duration::from_secs(15) } =>
+                "no map within 15s of connecting: the server has none yet, or it hangs";
+            Connection(refused()) => "the connection failed";
+            NotEchoed { sent: 7, received: 3 } =>
+                "the server closed after 3 of 7 bytes had come back; is it an echo server?";
+            Input(refused()) => "cannot read the input";
+            Output(refused()) => "cannot write the output";
+            TimedOut => "timed out";
+            Stopped => "stopped";
+        } except Tls);
+    }
+}

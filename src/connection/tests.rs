@@ -4,6 +4,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
+use crate::testing::check_texts;
+
 /// Returns a connection owned by the calling thread, and its client.
 fn connection(write_timeout: Duration) -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -177,4 +179,17 @@ fn a_client_that_reads_in_time_is_not_counted_in_the_backlog() {
     client.read_exact(&mut [0; 18]).unwrap();
     assert_eq!((backlog.bytes(), backlog.evicted()), (20, 0));
     drop(newer);
+}
+
+#[test]
+fn every_error_has_its_text() {
+    let reset = || io::Error::from(ErrorKind::ConnectionReset);
+    check_texts!(Error {
+        TimedOut(Duration::from_secs(90)) => "not taken within 1m 30s: too slow, cut";
+        Backlog => "too slow: cut to free the memory of an older map; the backlog limit was exceeded";
+        TooMuchInput => "sent more than 65536 bytes of unexpected input: closed";
+        Reset(reset()) => "connection reset by the client";
+        Cut => "cut at the end of the drain";
+        System(reset()) => "the system refused: connection reset";
+    } except Tls);
 }

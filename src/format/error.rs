@@ -44,3 +44,19 @@ pub(super) fn check_depth(map: &Map) -> Result<(), Error> {
     let depth = map::depth(map);
     if depth > MAX_DEPTH { Err(Error::TooDeep { depth }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::check_texts;
+
+    #[test]
+    fn every_error_has_its_text() {
+        let source = || std::io::Error::other("why").into();
+        check_texts!(Error {
+            Encode { format: Format::Json, source: source() } => "cannot encode the map as json";
+            Decode { format: Format::Text, len: 7, source: source() } => "cannot decode 7 bytes as text";
+            TooDeep { depth: 40 } => "the map is nested 40 levels deep, above the limit of 32; nest it less deep";
+        });
+    }
+}

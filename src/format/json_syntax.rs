@@ -6,9 +6,9 @@
 pub(super) struct JsonSyntaxError {
     message: String,
     /// From 1; 0 if the parser does not know it.
-    line: usize,
+    pub(super) line: usize,
     /// In bytes, from 1.
-    column: usize,
+    pub(super) column: usize,
 }
 
 impl JsonSyntaxError {
@@ -97,12 +97,13 @@ mod tests {
             ("", "unexpected end, at line 1, column 0"),
             ("null", "expected a map, found null, at line 1, column 4"),
             ("[1]", "expected a map, found a list, at line 1, column 0"),
+            ("{\"a\":{\"\\n\":1,\"\\u000a\":2}}", "duplicate key \"\\n\", at line 1, column 21"),
             (
                 "{\"a\":\n 9223372036854775808}",
                 "an integer beyond 64 bits with a sign; write it as a string, at line 2, column 20",
             ),
         ] {
-            let error = crate::format::json::decode_map(json.as_bytes()).unwrap_err().to_string();
+            let error = crate::format::json::decode_unique_map(json.as_bytes()).unwrap_err().to_string();
             assert_eq!(error, wanted, "{json}");
         }
     }

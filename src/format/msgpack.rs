@@ -98,6 +98,7 @@ fn text(rest: &mut &[u8], len: u64, at: usize) -> Result<(), SyntaxError> {
 mod tests {
     use super::*;
     use crate::map::{Key, Value};
+    use crate::testing::check_texts;
 
     fn refused(payload: &[u8]) -> SyntaxError {
         *decode_map(payload).unwrap_err().downcast::<SyntaxError>().unwrap()
@@ -157,5 +158,15 @@ mod tests {
     fn integers_beyond_64_bits_are_refused() {
         assert!(decode_map(b"\x81\x01\xcf\x80\0\0\0\0\0\0\0").is_err());
         assert!(decode_map(b"\x81\xcf\x80\0\0\0\0\0\0\0\x01").is_err());
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        check_texts!(SyntaxError {
+            Truncated => "it ends inside a value";
+            Trailing(3) => "3 bytes after the value";
+            Utf8(2) => "the text at byte 2 is not UTF-8";
+            Extension { marker: 0xd4, at: 2 } => "the marker 0xd4 at byte 2: extension types are not supported";
+        });
     }
 }

@@ -189,6 +189,7 @@ fn beginning(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::check_texts;
 
     fn written(map: &Map) -> String {
         String::from_utf8(encode_map(map).unwrap()).unwrap()
@@ -265,23 +266,29 @@ mod tests {
 
     #[test]
     fn an_invalid_line_is_an_error_with_its_number() {
-        for (payload, wanted) in [
-            ("a=1\n\nb\n", "line 3 is not an entry"),
-            ("\"a=1", "line 1 is not an entry"),
-            ("\"a\" =1", "line 1 is not an entry"),
-            ("a=18446744073709551615", "line 1 is not an entry"),
-            ("a=123456789012345678901234", "line 1 is not an entry"),
+        for (payload, line) in [
+            ("a=1\n\nb\n", 3),
+            ("\"a=1", 1),
+            ("\"a\" =1", 1),
+            ("a=18446744073709551615", 1),
+            ("a=123456789012345678901234", 1),
         ] {
-            assert_eq!(decode_map(payload.as_bytes()).unwrap_err().to_string(), wanted, "{payload}");
+            let error = decode_map(payload.as_bytes()).unwrap_err().downcast::<LineError>().unwrap();
+            assert_eq!(error.line, line, "{payload}");
         }
         assert!(decode_map(b"a=\xff").is_err());
     }
 
     #[test]
-    fn an_invalid_entry_is_refused_with_the_syntax() {
-        for entry in ["", "a", "\"a=1", "\"a\"", "\u{1b}[2J", "a=9223372036854775808", "a=1e999"] {
-            let text = parse_entry(entry).unwrap_err().to_string();
-            assert!(text.contains("write KEY=VALUE") && !text.contains('\u{1b}'), "{text}");
+    fn an_invalid_entry_is_refused_with_its_fault() {
+        for entry in ["", "a", "\u{1b}[2J"] {
+            assert!(matches!(parse_entry(entry), Err(EntryError::NoEquals(text)) if text == entry), "{entry}");
+        }
+        for entry in ["\"a=1", "\"a\""] {
+            assert!(matches!(parse_entry(entry), Err(EntryError::Key(text)) if text == entry), "{entry}");
+        }
+        for entry in ["a=9223372036854775808", "a=1e999"] {
+            assert!(matches!(parse_entry(entry), Err(EntryError::Value { key, .. }) if key == "a"), "{entry}");
         }
         assert_eq!(parse_entry("=").unwrap(), (Key::from(""), Value::from("")));
         assert_eq!(parse_entry("a=[1, 2").unwrap(), (Key::from("a"), Value::from("[1, 2")));
@@ -295,5 +302,18 @@ mod tests {
         assert!(encode(&7).is_err());
         let typed = BTreeMap::from([(1, "1"), (2, "Hola")]);
         assert_eq!(encode(&typed).unwrap(), b"1=\"1\"\n2=Hola\n");
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        let line = LineError { line: 3, source: EntryError::NoEquals("b".to_owned()) };
+        assert_eq!(line.to_string(), "line 3 is not an entry");
+        check_texts!(EntryError {
+            NoEquals("\x1b".to_owned()) => "\"\\u{1b}\" is not an entry: write KEY=VALUE";
+            Key("\"a".to_owned()) =>
+                "\"\\\"a\" is not an entry: write KEY=VALUE; a key that begins with a quote is a JSON string";
+            Value { key: "a".to_owned(), source: line.into() } =>
+                "the value of \"a\" cannot be read: write KEY=VALUE, and VALUE as a JSON string if it is text";
+        });
     }
 }

@@ -488,3 +488,6 @@ fn wait_drained(shared: &Shared) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

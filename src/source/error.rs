@@ -125,3 +125,35 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use crate::source::syntax::SyntaxError;
+    use crate::testing::check_texts;
+
+    #[test]
+    fn every_error_has_its_text() {
+        let name = || "x.json".to_owned();
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let syntax = SyntaxError { line: Some(2), column: Some(5), message: "missing value".to_owned() };
+        check_texts!(Error {
+            Unknown("\x1b.yaml".to_owned()) =>
+                "\\u{1b}.yaml: name a .json or .toml file, - for standard input, tcp://HOST:PORT or tls://HOST:PORT for \
+                 another mapcast server, or redis://HOST/DB?key=NAME or rediss://";
+            BadAddress { name: "tcp://h".to_owned(), problem: "no port".to_owned() } => "tcp://h: no port";
+            NotBuilt { name: "redis://...".to_owned(), feature: "redis" } =>
+                "redis://...: built without the feature redis; build it with that feature";
+            Upstream { name: name(), kind: Failure::Invalid, source: denied().into() } => "x.json";
+            NoPassword { name: name(), source: denied().into() } => "x.json";
+            Unreadable { name: name(), source: denied() } => "x.json: cannot be read";
+            TooLong { name: name(), max: 20 } => "x.json: above the limit of 20 bytes for a source";
+            Unsettled { name: name() } =>
+                "x.json: changes during every read; write a new file and rename it over this one";
+            Invalid { name: name(), whole: "a JSON object", source: syntax } => "x.json: cannot be read as a JSON object";
+            State(state::Error::TooLong { name: name(), max: 20 }) => "x.json: the state is above the limit of 20 bytes";
+            Refused { name: name(), source: feed::Error::Empty(Format::Json) } => "x.json: the map cannot be sent";
+        } except Tls);
+    }
+}

@@ -160,8 +160,8 @@ mod tests {
     #[cfg(not(any(feature = "tls", feature = "tls-ring")))]
     #[test]
     fn tls_needs_the_feature() {
-        let error = "tls://root.example:8080".parse::<Location>().unwrap_err().to_string();
-        assert!(error.contains("the feature tls;"), "{error}");
+        let parsed = "tls://root.example:8080".parse::<Location>();
+        assert!(matches!(parsed, Err(Error::NotBuilt { feature: "tls", .. })), "{parsed:?}");
     }
 
     #[cfg(feature = "redis")]
@@ -174,8 +174,9 @@ mod tests {
     #[cfg(not(feature = "redis"))]
     #[test]
     fn redis_needs_the_feature() {
-        let error = "redis://ana:secret@h/1?key=k".parse::<Location>().unwrap_err().to_string();
-        assert!(error.contains("the feature redis;") && !error.contains("secret"), "{error}");
+        let error = "redis://ana:secret@h/1?key=k".parse::<Location>().unwrap_err();
+        assert!(matches!(error, Error::NotBuilt { feature: "redis", .. }), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
     }
 
     #[test]
@@ -213,22 +214,18 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_source_is_refused_with_the_syntax() {
-        for (text, shown) in [
+    fn an_unknown_source_is_refused_with_the_part_that_may_be_shown() {
+        for (text, wanted) in [
             ("", ""),
             ("--", "--"),
             ("flags", "flags"),
             ("/etc/flags.yaml", "/etc/flags.yaml"),
             (".json", ".json"),
             ("http://h/flags.json", "http://..."),
+            ("\x1b[2J\n", "\x1b[2J\n"),
         ] {
-            let error = text.parse::<Location>().unwrap_err().to_string();
-            assert!(
-                error.starts_with(&format!("{shown}: name a .json or .toml file, - for standard input")),
-                "{error}"
-            );
+            let parsed = text.parse::<Location>();
+            assert!(matches!(&parsed, Err(Error::Unknown(shown)) if shown == wanted), "{text}: {parsed:?}");
         }
-        let error = "\x1b[2J\n".parse::<Location>().unwrap_err().to_string();
-        assert!(error.starts_with("\\u{1b}[2J\\n: "), "{error}");
     }
 }

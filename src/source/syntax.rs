@@ -125,10 +125,8 @@ mod tests {
 
     #[test]
     fn a_syntax_error_has_its_line_and_column() {
-        assert_eq!(
-            parse_error(Syntax::Json, "{\"a\": 1,\n \"b\" 2}").to_string(),
-            "line 2, column 6: missing colon after a key"
-        );
+        let json = parse_error(Syntax::Json, "{\"a\": 1,\n \"b\" 2}");
+        assert_eq!((json.line, json.column), (Some(2), Some(6)), "{json}");
         let toml = parse_error(Syntax::Toml, "a = 1\nb = = 2\n");
         assert_eq!((toml.line, toml.column), (Some(2), Some(5)), "{toml}");
     }
@@ -153,6 +151,8 @@ mod tests {
             ("{\"a\":1e999}", "line 1, column 10: number too large for a float"),
             ("{\"a\":\"\\ud800\"}", "line 1, column 13: incomplete surrogate pair in \\u escapes"),
             ("{\"a\":\"\t\"}", "line 1, column 7: control character in a string; write it as an escape"),
+            ("{\"a\":1,\"\\u0061\":1}", "line 1, column 15: duplicate key \"a\""),
+            ("\u{feff}\u{feff}{}", "line 1, column 1: a second byte order mark"),
         ];
         let toml = [
             ("a =", "line 1, column 4: missing value, or a string without quotes"),
@@ -182,6 +182,7 @@ mod tests {
             ("[a", "line 1, column 3: unclosed table, expected `]`"),
             ("a = 2024-13-01", "line 1, column 5: invalid date, expected month between 01 and 12"),
             ("a = 1\na.b = 2", "line 2, column 1: cannot extend value of type integer with a dotted key"),
+            ("a = 1\na = 1", "line 2, column 1: duplicate key"),
         ];
         for (text, wanted) in json {
             assert_eq!(parse_error(Syntax::Json, text).to_string(), wanted, "{text}");
@@ -210,7 +211,6 @@ mod tests {
         for text in ["", "[]", "1", "null", "\"text\"", "{} {}", "{\"a\":1,}", "{1:2}"] {
             parse_error(Syntax::Json, text);
         }
-        assert!(parse_error(Syntax::Json, "[]").message.contains("expected a map"));
         assert_eq!(Syntax::Json.parse(b" {} \r\n"), Ok(Map::new()));
         assert_eq!(Syntax::Toml.parse(b""), Ok(Map::new()));
     }
@@ -244,22 +244,22 @@ mod tests {
         }
         for (syntax, text) in [(Syntax::Json, "{}"), (Syntax::Toml, ""), (Syntax::Toml, "a = 1")] {
             let error = parse_error(syntax, &format!("\u{feff}\u{feff}{text}"));
-            assert_eq!(error.to_string(), "line 1, column 1: a second byte order mark");
+            assert_eq!((error.line, error.column), (Some(1), Some(1)), "{error}");
         }
         parse_error(Syntax::Json, " \u{feff}{}");
     }
 
     #[test]
     fn a_duplicate_key_is_refused_at_every_depth_with_its_position() {
-        for (syntax, text, place) in [
-            (Syntax::Json, "{\"a\": 1,\n \"a\": 1}", "line 2, column 4: duplicate key \"a\""),
-            (Syntax::Json, "{\"a\": [0,\n{\"b\": 1, \"\\u0062\": 2}]}", "line 2, column 17: duplicate key \"b\""),
-            (Syntax::Toml, "a = 1\na = 1", "line 2, column 1: duplicate key"),
-            (Syntax::Toml, "b = 1\na = {x = 1, x = 2}", "line 2, column 13: duplicate key"),
-            (Syntax::Toml, "[a]\n[b]\n[a]", "line 3, column 2: duplicate key"),
+        for (syntax, text, line, column) in [
+            (Syntax::Json, "{\"a\": 1,\n \"a\": 1}", 2, 4),
+            (Syntax::Json, "{\"a\": [0,\n{\"b\": 1, \"\\u0062\": 2}]}", 2, 17),
+            (Syntax::Toml, "a = 1\na = 1", 2, 1),
+            (Syntax::Toml, "b = 1\na = {x = 1, x = 2}", 2, 13),
+            (Syntax::Toml, "[a]\n[b]\n[a]", 3, 2),
         ] {
-            let error = parse_error(syntax, text).to_string();
-            assert!(error.starts_with(place), "{error}");
+            let error = parse_error(syntax, text);
+            assert_eq!((error.line, error.column), (Some(line), Some(column)), "{error}");
         }
     }
 

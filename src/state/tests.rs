@@ -3,6 +3,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::map::{Key, Value, builtin};
+use crate::testing::check_texts;
 
 fn names(directory: &Path) -> Vec<String> {
     let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
@@ -80,7 +81,7 @@ fn an_invalid_state_is_an_error_that_names_the_file() {
     for text in ["", "[]", "{\"a\":1", "{\"a\":\"\x1b\"}"].into_iter().chain(frames) {
         fs::write(&path, text).unwrap();
         let error = StateFile::open(&path).unwrap().load(100).unwrap_err();
-        assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("state.json"), "{error}");
+        assert!(matches!(&error, Error::Invalid { name, .. } if name.ends_with("state.json")), "{error:?}");
         assert!(matches!(StateFile::inspect(&path, 100), Err(Error::Invalid { .. })));
         let text = crate::display::error_chain::ErrorChain(&error).to_string();
         let words_for_peers = ["--format", "other end", "peer", "stream", "payload", "--max-frame"];
@@ -120,9 +121,7 @@ fn an_open_state_is_locked_until_its_last_clone_is_dropped() {
     let second = first.clone();
     drop(first);
     // The save has replaced the file.
-    let error = StateFile::open(&path).unwrap_err();
-    assert!(matches!(error, Error::InUse { .. }), "{error}");
-    assert!(error.to_string().contains("another running server keeps its map there; stop that server"), "{error}");
+    assert!(matches!(StateFile::open(&path), Err(Error::InUse { .. })));
     drop(second);
     once_unused(|| StateFile::open(&path)).unwrap();
 }
@@ -138,9 +137,12 @@ fn a_removed_lock_is_recreated_before_the_next_write() {
     first.save(&builtin(), SystemTime::now()).unwrap();
     assert!(matches!(StateFile::open(&path), Err(Error::InUse { .. })));
     fs::remove_dir_all(&inner).unwrap();
-    let error =
-        crate::display::error_chain::ErrorChain(&first.save(&builtin(), SystemTime::now()).unwrap_err()).to_string();
-    assert!(error.contains(&format!("cannot create a file in {}", inner.display())), "{error}");
+    let saved = first.save(&builtin(), SystemTime::now());
+    let Err(Error::Unkept { source, .. }) = saved else { panic!("{saved:?}") };
+    assert!(
+        source.kind() == io::ErrorKind::NotFound && source.to_string().contains(inner.to_str().unwrap()),
+        "{source}"
+    );
     fs::create_dir(&inner).unwrap();
     first.save(&builtin(), SystemTime::now()).unwrap();
     assert!(matches!(StateFile::open(&path), Err(Error::InUse { .. })));
@@ -170,15 +172,15 @@ fn a_path_that_cannot_be_a_state_is_refused_at_startup() {
     rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let mut slash = directory.path().join("x").into_os_string();
     slash.push("/");
-    for (path, why) in [
-        (fifo.clone(), "it is a FIFO, not a regular file; name a regular file"),
-        (fifo.join("state"), "Not a directory"),
-        (PathBuf::from(slash), "it is a directory's path; name a file in it"),
-        (PathBuf::from("/nowhere/state"), "cannot open /nowhere: No such file"),
+    for (path, kind) in [
+        (fifo.clone(), io::ErrorKind::InvalidInput),
+        (fifo.join("state"), io::ErrorKind::NotADirectory),
+        (PathBuf::from(slash), io::ErrorKind::InvalidInput),
+        (PathBuf::from("/nowhere/state"), io::ErrorKind::NotFound),
     ] {
         for refusal in [StateFile::open(&path).map(drop), StateFile::inspect(&path, 100).map(drop)] {
-            let refusal = crate::display::error_chain::ErrorChain(&refusal.unwrap_err()).to_string();
-            assert!(refusal.contains("the state cannot be written: ") && refusal.contains(why), "{refusal}");
+            let Err(Error::Unkept { source, .. }) = refusal else { panic!("{refusal:?}") };
+            assert_eq!(source.kind(), kind, "{source}");
         }
     }
     assert_eq!(names(directory.path()), ["fifo"]);
@@ -197,7 +199,7 @@ fn an_unusable_lock_is_an_error_that_names_it() {
     fs::create_dir(directory.path().join(".state.lock")).unwrap();
     std::os::unix::fs::symlink("elsewhere", directory.path().join(".linked.lock")).unwrap();
     let error = StateFile::open(directory.path().join("state")).unwrap_err();
-    assert!(matches!(error, Error::Unlockable { .. }) && error.to_string().contains(".state.lock"), "{error}");
+    assert!(matches!(&error, Error::Unlockable { lock, .. } if lock.ends_with(".state.lock")), "{error:?}");
     let error = StateFile::open(directory.path().join("linked")).unwrap_err();
     assert!(matches!(error, Error::Unlockable { .. }), "{error}");
     assert_eq!(names(directory.path()), [".linked.lock", ".state.lock"], "no file is created through a symlink");
@@ -245,4 +247,26 @@ fn an_unsynchronized_directory_is_logged_once() {
     assert!(!state.0.warned_unsynced.load(Ordering::Relaxed));
     state.warn_unsynced(&unsynced);
     assert!(state.0.warned_unsynced.load(Ordering::Relaxed));
+}
+
+#[test]
+fn every_error_has_its_text() {
+    let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+    let (name, lock) = (|| "a.json".to_owned(), || ".a.lock".to_owned());
+    check_texts!(Error {
+        Unreadable { name: name(), source: denied() } => "a.json: the state cannot be read";
+        Invalid { name: name(), source: denied().into() } =>
+            "a.json: the state is not a map; fix it, or move it away to start without one";
+        TooLong { name: name(), max: 20 } => "a.json: the state is above the limit of 20 bytes";
+        Unwritable { name: name(), source: denied().into() } => "a.json: the map cannot be kept";
+        Unkept { name: name(), source: denied() } => "a.json: the state cannot be written";
+        LockReplaced { name: name(), lock: lock() } =>
+            "a.json: its lock was replaced, so another server may have written its map there; find that server \
+             (`fuser .a.lock`), and restart this one";
+        InUse { name: name(), lock: lock() } =>
+            "a.json: another running server keeps its map there; stop that server (`fuser .a.lock` shows it), or name \
+             another file for this one";
+        Unlockable { lock: lock(), source: denied() } =>
+            ".a.lock: the state cannot be locked; allow this user to write that file, or remove it if no server is running";
+    });
 }

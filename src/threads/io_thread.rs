@@ -215,8 +215,8 @@ mod tests {
         assert_eq!(thread.run(|| 1).unwrap(), 1);
         thread.limit = Duration::from_millis(20);
         let (release, held) = mpsc::channel::<()>();
-        let late = thread.run(move || held.recv().is_ok()).unwrap_err();
-        assert_eq!(late.to_string(), "reading the token takes longer than 0 s; does its file system hang?");
+        let late = thread.run(move || held.recv().is_ok());
+        assert!(matches!(late, Err(Unanswered::Late { .. })), "{late:?}");
         // Refused at once: after a wait the error would be `Late`.
         assert!(matches!(thread.run(|| 2), Err(Unanswered::Busy { .. })));
         assert!(matches!(thread.wait_idle(), Err(Unanswered::Busy { .. })));
@@ -248,5 +248,16 @@ mod tests {
         assert_eq!((thread.run(|| 1).unwrap(), threads.panics()), (1, 1));
         drop(thread);
         assert_eq!(threads.unfinished(), [""; 0]);
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        let task = || "reading the token".to_owned();
+        crate::testing::check_texts!(Unanswered {
+            Busy { task: task(), elapsed: LONG } => "reading the token has taken 60 s; does its file system hang?";
+            Late { task: task(), limit: LONG } => "reading the token takes longer than 60 s; does its file system hang?";
+            Panicked { task: task() } => "reading the token has panicked";
+            NoThread(io::ErrorKind::WouldBlock.into()) => "cannot start a thread";
+        });
     }
 }

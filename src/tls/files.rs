@@ -223,10 +223,7 @@ pub(super) fn readable_roots(certificates: &[CertificateDer<'_>]) -> Result<Root
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn text(error: &Error) -> String {
-        crate::display::error_chain::ErrorChain(error).to_string()
-    }
+    use crate::testing::check_texts;
 
     fn private(content: &[u8]) -> KeyContent {
         KeyContent { content: content.to_vec(), is_public: false }
@@ -235,15 +232,15 @@ mod tests {
     #[test]
     fn errors_name_the_file_and_the_fault() {
         let path = Path::new("x\n.pem");
-        assert!(text(&certificates(path, b"").unwrap_err()).starts_with("x\\n.pem: contains no certificate"));
+        assert!(matches!(certificates(path, b""), Err(Error::NoCertificate(named)) if named == path));
         assert!(matches!(key(path, &private(b"garbage")), Err(Error::NoKey(_))));
         for (broken, wanted) in [
             (&b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"[..], "is not Base64"),
             (b"-----BEGIN CERTIFICATE-----\nSG9sYQ==\n", "has no line -----END"),
             (b"-----BEGIN CERTIFICATE\n", "does not end with -----"),
         ] {
-            let error = text(&certificates(path, broken).unwrap_err());
-            assert!(error.contains("not valid PEM: ") && error.contains(wanted), "{error}");
+            let read = certificates(path, broken);
+            assert!(matches!(&read, Err(Error::Pem(_, fault)) if fault.contains(wanted)), "{read:?}");
         }
         let no_ca = certificates(path, b"-----BEGIN CERTIFICATE-----\nSG9sYQ==\n-----END CERTIFICATE-----\n").unwrap();
         assert!(matches!(roots(path, &no_ca), Err(Error::Ca(_))));
@@ -264,7 +261,38 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(LONGEST + 1).unwrap();
         assert!(matches!(read(file.path()), Err(Error::TooLong(..))));
-        assert!(text(&read(Path::new("/dev/zero")).unwrap_err()).contains("it is a device, not a regular file"));
-        assert!(text(&read(Path::new("/nowhere/x")).unwrap_err()).starts_with("/nowhere/x: cannot be read: "));
+        for (path, kind) in [("/dev/zero", io::ErrorKind::InvalidInput), ("/nowhere/x", io::ErrorKind::NotFound)] {
+            let read = read(Path::new(path));
+            assert!(matches!(&read, Err(Error::Unreadable(_, error)) if error.kind() == kind), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        let path = || PathBuf::from("\n.pem");
+        let identity = Identity { cert: path(), key: "x.key".into() };
+        let denied = || io::ErrorKind::PermissionDenied.into();
+        check_texts!(Error {
+            Unreadable(path(), denied()) => "\\n.pem: cannot be read";
+            TooLong(path(), 100) => "\\n.pem: longer than 100 bytes; is it a PEM file?";
+            Pem(path(), "it has no end") => "\\n.pem: not valid PEM: it has no end";
+            NoCertificate(path()) => "\\n.pem: contains no certificate; write PEM, with -----BEGIN CERTIFICATE-----";
+            NoKey(path()) => "\\n.pem: contains no private key; write PEM, with -----BEGIN PRIVATE KEY-----";
+            EncryptedKey(path()) =>
+                "\\n.pem: the key is encrypted; decrypt it: openssl pkey -in FILE -out NEW";
+            UnsupportedKey(path()) =>
+                "\\n.pem: unsupported key type; use P-256, P-384, Ed25519, or RSA-2048 to RSA-8192";
+            Certificate(path(), CertificateFault::Revoked) =>
+                "\\n.pem: the certificate has been revoked; issue a new one";
+            Identity(identity) =>
+                "\\n.pem and x.key: certificate and key do not match; name the key of the first certificate in the file";
+            Ca(path()) => "\\n.pem: contains a certificate that cannot be read as a CA certificate";
+            NoRoots => "the system has no root certificates; install ca-certificates, or name a file of CAs";
+            Name("\n".to_owned()) =>
+                "\"\\n\" is not a name that a certificate can be for: write a host name or an IP address";
+            Setup => "TLS cannot be set up; the log says why at level debug";
+            Late(Duration::from_secs(2)) => "cannot read the TLS files within 2 s (does their file system hang?)";
+            NoThread(denied()) => "cannot start a thread that reads the TLS files";
+        });
     }
 }

@@ -1,4 +1,4 @@
-//! The socket of a client, and its sender with the library's notifier.
+//! A client: its socket, and the library's frame sender with the library's notifier.
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown as Direction;
@@ -9,7 +9,7 @@ use shuttle::sync::{Arc, Condvar, Mutex};
 use crate::frame_sender::{FrameSender, Notify, SendStatus, Socket};
 use crate::threads::{Notifier, WakeReason};
 
-/// The sender of a model's client.
+/// The frame sender of a client.
 pub(crate) type ClientSender = FrameSender<Arc<Pipe>, Notifier>;
 
 impl ClientSender {
@@ -30,59 +30,64 @@ impl Notify for Notifier {
     }
 }
 
-/// A send buffer with a capacity in bytes, and its reader.
+/// The socket of a client: a send buffer of limited size, and the bytes that its reader has received.
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
     state: Mutex<Buffer>,
-    roomy: Condvar,
-    taking: Condvar,
+    /// Notified when `free` grows.
+    writable: Condvar,
+    /// Notified when `received` grows.
+    arrival: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Buffer {
-    room: usize,
-    taken: Vec<u8>,
+    /// The bytes that the socket still accepts.
+    free: usize,
+    received: Vec<u8>,
 }
 
 impl Pipe {
-    pub(crate) fn with_room(room: usize) -> Arc<Self> {
+    /// Returns a socket that accepts `free` bytes.
+    pub(crate) fn with_room(free: usize) -> Arc<Self> {
         let pipe = Arc::new(Self::default());
-        pipe.make_room(room);
+        pipe.make_room(free);
         pipe
     }
 
+    /// Lets the socket accept `bytes` more, as a client that reads does.
     pub(crate) fn make_room(&self, bytes: usize) {
-        self.state.lock().unwrap().room += bytes;
-        self.roomy.notify_all();
+        self.state.lock().unwrap().free += bytes;
+        self.writable.notify_all();
     }
 
-    /// Waits for room, as a poll for writing does.
+    /// Waits until the socket accepts a byte, like a poll for writing.
     fn wait_room(&self) {
         let state = self.state.lock().unwrap();
-        drop(self.roomy.wait_while(state, |state| state.room == 0).unwrap());
+        drop(self.writable.wait_while(state, |state| state.free == 0).unwrap());
     }
 
-    /// Waits until this many bytes have arrived.
+    /// Waits until `bytes` bytes have arrived.
     pub(crate) fn wait_bytes(&self, bytes: usize) {
         let state = self.state.lock().unwrap();
-        drop(self.taking.wait_while(state, |state| state.taken.len() < bytes).unwrap());
+        drop(self.arrival.wait_while(state, |state| state.received.len() < bytes).unwrap());
     }
 
-    /// Waits until `end` is the last version that has arrived.
+    /// Waits until the bytes that have arrived end with `end`.
     pub(crate) fn wait_end(&self, end: &[u8]) {
         let state = self.state.lock().unwrap();
-        drop(self.taking.wait_while(state, |state| !state.taken.ends_with(end)).unwrap());
+        drop(self.arrival.wait_while(state, |state| !state.received.ends_with(end)).unwrap());
     }
 
     /// The number of bytes that have arrived.
     pub(crate) fn bytes(&self) -> usize {
-        self.state.lock().unwrap().taken.len()
+        self.state.lock().unwrap().received.len()
     }
 
-    /// The versions that arrived, each in a whole frame: anything else fails the model.
+    /// The versions that have arrived. Fails the model unless each one is a whole frame.
     pub(crate) fn versions(&self) -> Vec<u64> {
-        let taken = self.state.lock().unwrap().taken.clone();
-        let mut frames = FrameReader::new(taken.as_slice(), 100);
+        let received = self.state.lock().unwrap().received.clone();
+        let mut frames = FrameReader::new(received.as_slice(), 100);
         let mut versions = Vec::new();
         while let Some(payload) = frames.read_frame().expect("whole frames") {
             versions.push(String::from_utf8(payload).expect("digits").trim().parse().expect("a version"));
@@ -90,12 +95,12 @@ impl Pipe {
         versions
     }
 
-    /// The socket for the registry, which only shuts it down.
+    /// The socket as the registry sees it, which only shuts it down.
     pub(crate) fn tcp(&self) -> &Self {
         self
     }
 
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as std's socket has it")]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the signature of std's socket")]
     pub(crate) fn shutdown(&self, _: Direction) -> io::Result<()> {
         Ok(())
     }
@@ -105,32 +110,32 @@ impl Socket for Arc<Pipe> {
     fn try_send(&self, frame: &Frame, from: usize) -> io::Result<usize> {
         let bytes = &frame.as_bytes()[from..];
         let mut state = self.state.lock().unwrap();
-        let sent = bytes.len().min(state.room);
+        let sent = bytes.len().min(state.free);
         if sent == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        state.room -= sent;
-        state.taken.extend_from_slice(&bytes[..sent]);
-        self.taking.notify_all();
+        state.free -= sent;
+        state.received.extend_from_slice(&bytes[..sent]);
+        self.arrival.notify_all();
         Ok(sent)
     }
 }
 
-/// Sends to pipes: through a ring in the reverse order, since the kernel may complete the sends of a batch in any order.
+/// Sends a frame to several sockets. With a ring, in reverse order: the kernel may complete the sends of a batch in any order.
 #[derive(Debug)]
 pub(crate) struct SendBatch {
     has_ring: bool,
 }
 
 impl SendBatch {
-    /// Two, so that three clients are two batches.
+    /// The sockets of a batch: two, so that three clients take two batches.
     pub(crate) const MAX: usize = 2;
 
     pub(crate) fn plain() -> Self {
         Self { has_ring: false }
     }
 
-    #[allow(clippy::unnecessary_wraps, reason = "as the library has it")]
+    #[allow(clippy::unnecessary_wraps, reason = "the signature of the library")]
     pub(crate) fn with_ring() -> io::Result<Self> {
         Ok(Self { has_ring: true })
     }
@@ -145,21 +150,21 @@ impl SendBatch {
     }
 }
 
-/// Finishes the frame in flight, as the client's own thread does.
+/// Finishes the frame in flight, like the client's own thread.
 pub(crate) fn flush(sender: &ClientSender) {
-    let left = sender.flush().unwrap();
-    wait_out(sender, left);
+    let status = sender.flush().unwrap();
+    finish(sender, status);
 }
 
-/// Waits for room until nothing is in flight.
-pub(crate) fn wait_out(sender: &ClientSender, mut left: SendStatus) {
-    while left != SendStatus::Idle {
+/// Sends the rest of the frame in flight, if `status` says that there is one, whenever the socket accepts more.
+pub(crate) fn finish(sender: &ClientSender, mut status: SendStatus) {
+    while status != SendStatus::Idle {
         sender.socket().wait_room();
-        left = sender.flush().unwrap();
+        status = sender.flush().unwrap();
     }
 }
 
 /// Fails the model if a version arrived twice, or after a newer one.
-pub(crate) fn assert_forward(versions: &[u64]) {
-    assert!(versions.is_sorted_by(|one, next| one < next), "again, or back: {versions:?}");
+pub(crate) fn assert_ascending(versions: &[u64]) {
+    assert!(versions.is_sorted_by(|one, next| one < next), "repeated, or out of order: {versions:?}");
 }

@@ -1,8 +1,8 @@
-//! The clock of the models. It stands still, and a model decides how often a wait times out.
+//! The clock of the models. It stands still, except when a wait times out.
 //!
-//! A wait shorter than a thread's round may time out, as often as [`start`] allowed: the clock then goes on by that wait. A
-//! longer one never does, because a round only repairs what was lost; a lost wake-up so becomes a deadlock, which shuttle
-//! reports.
+//! A wait that is shorter than a thread's round may time out, as many times as [`start`] allows. Each time-out advances the
+//! clock by the wait. A longer wait never times out: a round would repair a lost wake-up, which is a deadlock this way, and
+//! shuttle reports deadlocks.
 
 use std::cell::Cell;
 use std::ops::{Add, Sub};
@@ -13,19 +13,19 @@ use shuttle::thread;
 use crate::threads::ROUND;
 
 thread_local! {
-    // Shuttle runs all threads of a model on one thread of the system.
+    // One value for all threads of a model: shuttle runs them on one thread of the system.
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static TIMEOUTS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Sets the clock, and how many waits may time out from now on. Each model that has a thread of the library calls it first.
+/// Sets the clock, and how many waits may time out from now on. Every model with a thread of the library calls this first.
 pub(crate) fn start(timeouts: u32) {
-    // Late enough to subtract an interval from.
+    // Not zero: the library subtracts intervals from it.
     NOW.set(Duration::from_hours(24));
     TIMEOUTS.set(timeouts);
 }
 
-/// Waits until the thread is unparked; or times out.
+/// Waits until the thread is unparked, or times out.
 pub(crate) fn park_timeout(timeout: Duration) {
     let left = TIMEOUTS.get();
     if timeout >= ROUND || left == 0 {
@@ -36,7 +36,7 @@ pub(crate) fn park_timeout(timeout: Duration) {
     thread::yield_now();
 }
 
-/// A moment of this clock, with the methods of the standard library's that the library uses.
+/// A time of this clock, with those methods of [`std::time::Instant`] that the library calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Instant(Duration);
 

@@ -7,33 +7,33 @@ use shuttle::thread;
 
 use crate::stats::{ConnectionGuard, Counter, Stats};
 
-/// The limit of the accept loop for simultaneous connections.
+/// The accept loop's limit on simultaneous connections.
 const LIMIT: u64 = 2;
 
 /// How a connection ends.
 #[derive(Clone, Copy)]
 enum End {
-    /// The client has left.
+    /// The client leaves.
     Leave,
-    /// Its service panics, which its thread catches.
+    /// The service panics; the connection's thread catches the panic.
     Panic,
-    /// Its thread panics outside the service: only the guard removes it from the count.
+    /// The thread panics outside the service: only the guard's drop removes the connection from the count.
     PanicOutside,
 }
 
-/// The number of clients, in sequence.
+/// The clients, in the order in which they connect.
 const CLIENTS: [End; 4] = [End::Leave, End::PanicOutside, End::Panic, End::Leave];
 
-/// However connections end, the count is never below the true number nor above the limit, a connection that leaves gets the
-/// count without itself, and the count is 0 in the end.
+/// However connections end, the count is never below the true number and never above the limit. A connection that leaves gets
+/// the count without itself. At the end the count is 0.
 pub(crate) fn come_and_go() {
     let stats = Arc::new(Stats::default());
-    // The true number of connections.
+    // The true number of open connections.
     let open = Arc::new(Mutex::new(0));
     let mut threads = Vec::new();
     let mut refused = 0;
     for end in CLIENTS {
-        // As the accept loop does: no other thread adds to the count.
+        // Like the accept loop: no other thread adds to the count.
         if stats.active() >= LIMIT {
             stats.count(Counter::Refused);
             refused += 1;
@@ -44,7 +44,7 @@ pub(crate) fn come_and_go() {
         *open.lock().unwrap() += 1;
         let (stats, open) = (Arc::clone(&stats), Arc::clone(&open));
         threads.push(thread::spawn(move || {
-            // Caught for the model; a thread of the server would end.
+            // Caught, because shuttle would report the panic; a thread of the server would end.
             let outside = catch_unwind(AssertUnwindSafe(|| serve(guard, &stats, &open, end)));
             assert_eq!(outside.is_err(), matches!(end, End::PanicOutside));
         }));
@@ -56,22 +56,22 @@ pub(crate) fn come_and_go() {
     assert_eq!((stats.active(), stats.served(), stats.refused()), (0, served, refused));
 }
 
-/// As a connection's thread does.
+/// Does what a connection's thread does.
 fn serve(guard: ConnectionGuard, stats: &Stats, open: &Mutex<u64>, end: End) {
     guard.serve();
     let served = catch_unwind(|| {
-        // Without the panic hook: shuttle's would report a failed model.
+        // `resume_unwind` does not call the panic hook: shuttle's would report a failed model.
         if matches!(end, End::Panic) {
-            resume_unwind(Box::new("as a service may"));
+            resume_unwind(Box::new("a panic of the service"));
         }
     });
     assert_eq!(served.is_err(), matches!(end, End::Panic));
     let mut open = open.lock().unwrap();
-    assert!((*open..=LIMIT).contains(&stats.active()), "{} are counted of {open}", stats.active());
+    assert!((*open..=LIMIT).contains(&stats.active()), "the count is {}, and {open} are open", stats.active());
     *open -= 1;
     drop(open);
     if matches!(end, End::PanicOutside) {
-        resume_unwind(Box::new("as it must not"));
+        resume_unwind(Box::new("a panic outside the service"));
     }
-    assert!(guard.leave() < LIMIT, "it is counted as well, or one that came later");
+    assert!(guard.leave() < LIMIT, "the count includes this connection, or a later one");
 }

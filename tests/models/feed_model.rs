@@ -1,4 +1,4 @@
-//! Publishers, readers, waiters and subscribers of one feed.
+//! One feed: threads that publish, read, wait and subscribe.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::clock;
 use crate::feed::Feed;
 use crate::threads::{Notifier, WakeReason, waker};
 
-/// Changes that each publisher makes.
+/// The changes that each publishing thread makes.
 const CHANGES: i64 = 2;
 
-/// The clock stands still: a wait that no change ends is a deadlock, which shuttle reports.
+/// The clock stands still, so this never passes: a wait that no change ends is a deadlock, which shuttle reports.
 const FOR_EVER: Duration = Duration::from_hours(1);
 
 fn feed() -> Arc<Feed> {
@@ -25,7 +25,7 @@ fn numbered(number: i64) -> Map {
     Map::from([("n".into(), number.into())])
 }
 
-/// Publishes `CHANGES` maps that differ from all others. Each one is a change.
+/// Starts a thread that publishes `CHANGES` maps, numbered from `first`. Each one is a change.
 fn publish_from(feed: &Arc<Feed>, first: i64) -> thread::JoinHandle<()> {
     let feed = Arc::clone(feed);
     thread::spawn(move || {
@@ -35,8 +35,8 @@ fn publish_from(feed: &Arc<Feed>, first: i64) -> thread::JoinHandle<()> {
     })
 }
 
-/// Two threads publish and one reads: versions never go back for the reader, each one is one map, and the version that is read
-/// without the lock can be read with its map.
+/// Two threads publish and one reads. The reader's versions never decrease, each version is one map, and once
+/// [`Feed::version`] has returned a version, [`Feed::latest`] returns that one or a newer one.
 pub(crate) fn publish_against_read() {
     let feed = feed();
     let publishers = [publish_from(&feed, 0), publish_from(&feed, 100)];
@@ -46,9 +46,9 @@ pub(crate) fn publish_against_read() {
         let latest = feed.latest();
         let (version, payload) =
             latest.map_or((0, None), |latest| (latest.version, Some(latest.frame.payload().to_vec())));
-        assert!(version >= announced, "version {announced} is announced, and the map has {version}");
-        assert!(version >= seen.0, "back from {} to {version}", seen.0);
-        assert!(version > seen.0 || payload == seen.1, "two maps of version {version}");
+        assert!(version >= announced, "version() returned {announced}, and then latest() {version}");
+        assert!(version >= seen.0, "{version} after {}", seen.0);
+        assert!(version > seen.0 || payload == seen.1, "two maps have version {version}");
         seen = (version, payload);
     }
     for publisher in publishers {
@@ -57,14 +57,14 @@ pub(crate) fn publish_against_read() {
     assert_eq!((feed.version(), feed.latest().unwrap().version), (4, 4));
 }
 
-/// Whenever it begins to wait, a waiter has the last change in the end, and none twice or backwards.
+/// Whenever a thread begins to wait, it gets the last change, and no version twice or after a newer one.
 pub(crate) fn publish_against_wait() {
     let feed = feed();
     let publishers = [publish_from(&feed, 0), publish_from(&feed, 100)];
     let mut seen = 0;
     while seen < 4 {
         let version = feed.wait(seen, FOR_EVER).expect("a newer map").version;
-        assert!(version > seen, "again, or back: {version} after {seen}");
+        assert!(version > seen, "{version} after {seen}");
         seen = version;
     }
     for publisher in publishers {
@@ -72,8 +72,8 @@ pub(crate) fn publish_against_wait() {
     }
 }
 
-/// A thread that subscribes, then reads the feed, and reads it again whenever it is notified has the last change in the end. With
-/// one publisher: a second one's wake-up would repair what the first forgot.
+/// A thread that subscribes, then reads the feed, and reads it again after each notification gets the last change. Only one
+/// thread publishes: a notification by a second one would hide a lost notification by the first.
 pub(crate) fn publish_against_subscribe() {
     let (feed, notifier) = (feed(), Arc::new(Notifier::for_current_thread()));
     let publisher = publish_from(&feed, 0);
@@ -85,7 +85,7 @@ pub(crate) fn publish_against_subscribe() {
     publisher.join().unwrap();
 }
 
-/// If two threads publish equal maps at the same time, exactly one of them makes a change.
+/// Of two threads that publish equal maps at the same time, exactly one makes a change.
 pub(crate) fn publish_the_same_twice() {
     let feed = feed();
     feed.publish(&numbered(0)).unwrap();

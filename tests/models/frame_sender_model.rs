@@ -1,4 +1,4 @@
-//! Publishers and the owner of one sender. The owner is the model's main thread.
+//! One frame sender, its publishers and its owner. The owner is the model's main thread.
 
 use std::time::Duration;
 
@@ -6,26 +6,27 @@ use mapcast::frame::Frame;
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
-use crate::client::{ClientSender, Pipe, assert_forward, flush, wait_out};
+use crate::client::{ClientSender, Pipe, assert_ascending, finish, flush};
 use crate::clock::{self, Instant};
 use crate::threads::{Notifier, WakeReason};
 
-/// Changes that are published in each model.
+/// The changes that each model publishes.
 const CHANGES: u64 = 3;
 
-/// The feed and its subscribers, in miniature: the sends of `service/cast` in any order.
+/// A minimal feed with its subscribers. It sends like the publishers of `service/cast`, in any order.
 #[derive(Default)]
 struct Cast {
     latest: Mutex<u64>,
     subscribers: Mutex<Vec<Arc<ClientSender>>>,
 }
 
+/// Returns the frame of `version`: all have the same length.
 fn frame(version: u64) -> Frame {
     Frame::new(format!("{version:>4}").as_bytes(), 100).unwrap()
 }
 
 impl Cast {
-    /// As a source and its publisher do: the pointer first, then a copy of the list, then the sends.
+    /// Publishes like a source and a publisher: stores the version, copies the list, then sends.
     fn publish(&self, version: u64) {
         *self.latest.lock().unwrap() = version;
         let senders = self.subscribers.lock().unwrap().clone();
@@ -34,7 +35,7 @@ impl Cast {
         }
     }
 
-    /// As a publisher does when everyone is due: every frame was started before `repeat_before`.
+    /// Sends a repeat like a publisher, to the subscribers whose last frame was started before `repeat_before`.
     fn repeat(&self, repeat_before: Instant) {
         let latest = *self.latest.lock().unwrap();
         let senders = self.subscribers.lock().unwrap().clone();
@@ -43,8 +44,8 @@ impl Cast {
         }
     }
 
-    /// As a connection's thread does, until it is notified of the stop. What was started no later than `repeat_before` is
-    /// due for a repeat. Returns how many bytes have been sent then.
+    /// Serves the client like a connection's thread, until the thread is notified of the stop. A repeat is due if the last frame
+    /// was started no later than `repeat_before`. Returns how many bytes were sent until the end.
     fn serve(&self, sender: &Arc<ClientSender>, repeat_before: Option<Instant>) -> usize {
         self.subscribers.lock().unwrap().push(Arc::clone(sender));
         loop {
@@ -52,7 +53,7 @@ impl Cast {
             let latest = *self.latest.lock().unwrap();
             if latest > 0 {
                 let left = sender.begin(&frame(latest), latest, repeat_before).unwrap();
-                wait_out(sender, left);
+                finish(sender, left);
             }
             if sender.notifier().wait(None).contains(WakeReason::Stop) {
                 break;
@@ -64,25 +65,25 @@ impl Cast {
     }
 }
 
-/// One client with `room` in its socket, whose owner is the calling thread, and the cast.
+/// Returns the cast, and one client whose socket accepts `room` bytes. The calling thread owns the client.
 fn connect(room: usize) -> (Arc<Cast>, Arc<ClientSender>) {
     clock::start(0);
     (Arc::default(), Arc::new(ClientSender::new(Pipe::with_room(room), Notifier::for_current_thread())))
 }
 
-/// Does `work` with the sender on a thread of its own.
+/// Starts a thread that does `work` with the sender.
 fn spawn(sender: &Arc<ClientSender>, work: impl FnOnce(&ClientSender) + Send + 'static) -> JoinHandle<()> {
     let sender = Arc::clone(sender);
     thread::spawn(move || work(&sender))
 }
 
-/// Publishes all changes, one after the other.
+/// Starts a thread that publishes all changes, one after the other.
 fn publish_all(cast: &Arc<Cast>) -> JoinHandle<()> {
     let cast = Arc::clone(cast);
     thread::spawn(move || (1..=CHANGES).for_each(|version| cast.publish(version)))
 }
 
-/// Offers the newest change from beside the publisher, once for each.
+/// Starts a thread that sends the newest change like a helper, once for each change.
 fn help(cast: &Arc<Cast>) -> JoinHandle<()> {
     let cast = Arc::clone(cast);
     thread::spawn(move || {
@@ -96,12 +97,12 @@ fn help(cast: &Arc<Cast>) -> JoinHandle<()> {
     })
 }
 
-/// Makes room, a little at a time.
+/// Starts a thread that reads from the socket `times` times, 10 bytes each time.
 fn read(sender: &Arc<ClientSender>, times: usize) -> JoinHandle<()> {
     spawn(sender, move |sender| (0..times).for_each(|_| sender.socket().make_room(10)))
 }
 
-/// Notifies the owner of the stop, once the last change has come whole.
+/// Starts a thread that notifies the owner of the stop when the last change has arrived whole.
 fn stop_after_the_last_change(sender: &Arc<ClientSender>) -> JoinHandle<()> {
     spawn(sender, |sender| {
         sender.socket().wait_end(frame(CHANGES).as_bytes());
@@ -109,6 +110,7 @@ fn stop_after_the_last_change(sender: &Arc<ClientSender>) -> JoinHandle<()> {
     })
 }
 
+/// Starts a thread that notifies the owner of the stop at any time.
 fn stop_at_once(sender: &Arc<ClientSender>) -> JoinHandle<()> {
     spawn(sender, |sender| sender.notifier().notify(WakeReason::Stop))
 }
@@ -117,43 +119,43 @@ fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-/// Later than any frame of a model is started: everything is always due.
+/// Returns a time after the start of every frame: a repeat is always due.
 fn far_future() -> Instant {
     Instant::now() + Duration::from_hours(1)
 }
 
-/// Whenever the client comes, it has the last change in the end, and nothing twice or backwards. If it misses that change, it
-/// waits for ever, which shuttle reports as a deadlock.
+/// Whenever the client connects, it gets the last change, and no version twice or after a newer one. If it missed that change,
+/// the stopping thread would wait for ever, which shuttle reports as a deadlock.
 pub(crate) fn publish_against_connect() {
     let (cast, sender) = connect(1000);
     let threads = [publish_all(&cast), help(&cast), stop_after_the_last_change(&sender)];
     cast.serve(&sender, None);
     join(threads);
-    assert_forward(&sender.socket().versions());
+    assert_ascending(&sender.socket().versions());
 }
 
-/// However slowly room is made, frames are whole and in order, and the last change comes in the end: the owner needs no other
-/// event than the notification that a publisher owes it.
+/// However slowly the client reads, frames are whole and in order, and the last change arrives. The only event that the owner
+/// needs is the publisher's notification.
 pub(crate) fn publish_against_slow_write() {
     let (cast, sender) = connect(3);
     let threads = [publish_all(&cast), help(&cast), read(&sender, 6), stop_after_the_last_change(&sender)];
     cast.serve(&sender, None);
     join(threads);
-    assert_forward(&sender.socket().versions());
+    assert_ascending(&sender.socket().versions());
 }
 
-/// Whenever the stop comes, the frame in flight is finished and none is started after it.
+/// Whenever the stop comes, the frame in flight is finished, and no other is started.
 pub(crate) fn publish_against_stop() {
     let (cast, sender) = connect(3);
     let threads = [publish_all(&cast), help(&cast), read(&sender, 10), stop_at_once(&sender)];
-    let at_the_end = cast.serve(&sender, None);
+    let sent = cast.serve(&sender, None);
     join(threads);
-    assert_forward(&sender.socket().versions());
-    assert_eq!(sender.socket().bytes(), at_the_end, "started after the end");
+    assert_ascending(&sender.socket().versions());
+    assert_eq!(sender.socket().bytes(), sent, "a frame was started after the end");
 }
 
-/// Whatever a repeat meets - a change, a full socket, the owner at work, the stop - frames stay whole, none is older than
-/// the one before, and none is started after the end.
+/// A repeat may coincide with a change, a full socket, a send by the owner, or the stop. Frames stay whole, none is older than
+/// the one before it, and none is started after the end.
 pub(crate) fn repeat_against_change_and_stop() {
     let (cast, sender) = connect(17);
     let publisher = {
@@ -161,15 +163,15 @@ pub(crate) fn repeat_against_change_and_stop() {
         thread::spawn(move || (0..CHANGES).for_each(|_| cast.repeat(far_future())))
     };
     let threads = [publish_all(&cast), publisher, read(&sender, 10), stop_at_once(&sender)];
-    let at_the_end = cast.serve(&sender, None);
+    let sent = cast.serve(&sender, None);
     join(threads);
     let versions = sender.socket().versions();
-    assert!(versions.is_sorted(), "back: {versions:?}");
-    assert_eq!(sender.socket().bytes(), at_the_end, "started after the end");
+    assert!(versions.is_sorted(), "out of order: {versions:?}");
+    assert_eq!(sender.socket().bytes(), sent, "a frame was started after the end");
 }
 
-/// A repeat that finds no room, or only some, or the frame before it still in flight, is sent by the owner, without
-/// another event to wake it. A lost one waits for ever, which shuttle reports as a deadlock.
+/// The owner sends a repeat for which the socket has not enough room, or which finds a frame in flight. The owner needs no other
+/// event. If the repeat were lost, the reader would wait for ever, which shuttle reports as a deadlock.
 pub(crate) fn repeat_against_slow_write() {
     let whole = frame(1).as_bytes().len();
     for room in [whole / 2, whole, whole + 3] {
@@ -183,7 +185,7 @@ fn repeat_with_room(room: usize, whole: usize) {
     let publisher = {
         let cast = Arc::clone(&cast);
         spawn(&sender, move |sender| {
-            // The first frame has been started: what is started from here on is a repeat.
+            // The first frame has been started: every later one is a repeat.
             sender.socket().wait_bytes(room.min(whole));
             cast.repeat(far_future());
         })
@@ -196,5 +198,6 @@ fn repeat_with_room(room: usize, whole: usize) {
     });
     cast.serve(&sender, Some(far_future()));
     join([publisher, reader]);
+    // Fails if a frame is not whole.
     sender.socket().versions();
 }

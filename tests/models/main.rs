@@ -1,6 +1,6 @@
-//! Models of what several threads do at once to a connection, the feed, the publishers, the stop and the count. Shuttle runs
-//! each one under thousands of random schedules, with its own locks, atomics and threads in place of the standard library's.
-//! What is modelled is the library's own file, unchanged.
+//! Models of concurrent code: frame sender, feed, publishers, stop, slots and connection count. Shuttle runs each model under
+//! thousands of random schedules, with its own locks, atomics and threads in place of the standard library's. The models
+//! include the library's own files, unchanged.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a model fails by panicking")]
 #![allow(missing_docs, unreachable_pub, reason = "only this program uses its modules")]
 
@@ -17,10 +17,10 @@ mod stop_model;
 
 // The library's files, under the paths by which they import each other.
 #[path = "../../src/connection/frame_sender.rs"]
-#[allow(dead_code, reason = "the models need a part of it, and its unit tests run elsewhere")]
+#[allow(dead_code, reason = "the models use only a part of it")]
 mod frame_sender;
 
-#[path = "../../src/feed.rs"]
+#[path = "../../src/feed/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod feed;
 
@@ -103,7 +103,7 @@ mod map {
     pub(crate) use mapcast::map::{Map, builtin};
 }
 
-/// Schedules of each model.
+/// The random schedules of each model.
 const SCHEDULES: usize = 10_000;
 
 fn main() {
@@ -128,13 +128,13 @@ fn main() {
         ("a_client_that_leaves_takes_no_repeat_from_another", cast::model::leave_against_repeat),
         ("the_count_is_right_however_connections_end", count_model::come_and_go),
     ];
-    // As the ordinary tests: a name on the command line is what the names of those that run contain.
-    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let models: Vec<_> = models.into_iter().filter(|(name, _)| name.contains(&wanted)).collect();
+    // As with ordinary tests, only the models run whose names contain the argument.
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let models: Vec<_> = models.into_iter().filter(|(name, _)| name.contains(&filter)).collect();
     println!("\nrunning {} tests", models.len());
     for &(name, model) in &models {
         let mut config = Config::default();
-        // It warns that it takes a relaxed atomic for a stricter one: nothing is inferred from those.
+        // Shuttle warns that it treats relaxed atomics as sequentially consistent. No model depends on a relaxed one.
         config.silence_warnings = true;
         Runner::new(RandomScheduler::new(SCHEDULES), config).run(model);
         println!("test {name} ... ok ({SCHEDULES} schedules)");

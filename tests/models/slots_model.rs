@@ -1,66 +1,65 @@
-//! The slots that bound how many threads exist, while threads come and go.
+//! Thread slots, which limit how many threads exist, while threads start and end.
 
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
 use crate::slots::{Class, ThreadSlots};
 
-/// No wait of a model ever times out.
+/// The reaper's round. Any value: the waits of this model do not time out.
 const ROUND: std::time::Duration = std::time::Duration::ZERO;
 
-/// Threads that may exist at once.
+/// The most threads that may exist at once.
 const CAPACITY: u64 = 2;
 
-/// Threads that are started, one after the other.
+/// The threads that the accept loop starts, one after the other.
 const THREADS: u64 = 5;
 
 /// What the accept loop, the threads and the reaper share.
 struct Server {
     slots: ThreadSlots,
-    /// Threads that exist: from before their start until they have been joined.
-    live: Mutex<u64>,
-    /// True once a slot has been freed since the accept loop checked; in place of its wakeup.
-    freed: Mutex<bool>,
-    on_free: Condvar,
+    /// The number of threads that exist: from before their start until they are joined.
+    existing: Mutex<u64>,
+    /// True if a slot was freed since the accept loop last waited.
+    has_freed: Mutex<bool>,
+    /// Notified when `has_freed` becomes true.
+    freed: Condvar,
 }
 
 impl Server {
-    /// As the accept loop does: takes a slot, or waits until one is freed.
+    /// Takes a slot like the accept loop: waits until one is free.
     fn take(&self, class: Class) {
         while !self.slots.take(class) {
-            let mut freed = self.freed.lock().unwrap();
-            while !*freed {
-                freed = self.on_free.wait(freed).unwrap();
-            }
-            *freed = false;
+            let has_freed = self.has_freed.lock().unwrap();
+            *self.freed.wait_while(has_freed, |has_freed| !*has_freed).unwrap() = false;
         }
     }
 
+    /// Joins threads like the reaper, until the slots are closed.
     fn reap(&self) {
         let join = |thread: thread::JoinHandle<()>| {
             thread.join().unwrap();
-            *self.live.lock().unwrap() -= 1;
+            *self.existing.lock().unwrap() -= 1;
         };
         self.slots.reap(
             ROUND,
             || (),
             join,
             || {
-                *self.freed.lock().unwrap() = true;
-                self.on_free.notify_all();
+                *self.has_freed.lock().unwrap() = true;
+                self.freed.notify_all();
             },
         );
     }
 }
 
-/// In whatever order threads end, are joined and are started: no more exist than there are slots, an accept loop that waits
-/// for a slot gets one, and all are joined in the end.
+/// In whatever order threads start, end and are joined, no more exist than there are slots, an accept loop that waits for a
+/// slot gets one, and all threads are joined at the end.
 pub(crate) fn leave_reap_and_admit() {
     let server = Arc::new(Server {
         slots: ThreadSlots::new(CAPACITY - 1, 1),
-        live: Mutex::new(0),
-        freed: Mutex::new(false),
-        on_free: Condvar::new(),
+        existing: Mutex::new(0),
+        has_freed: Mutex::new(false),
+        freed: Condvar::new(),
     });
     let reaper = {
         let server = Arc::clone(&server);
@@ -74,34 +73,34 @@ pub(crate) fn leave_reap_and_admit() {
             server.slots.give_back(class);
             continue;
         }
-        let mut live = server.live.lock().unwrap();
-        *live += 1;
-        assert!(*live <= CAPACITY, "{} threads", *live);
-        drop(live);
-        // The thread's handle, and whether the thread is done: the thread or the accept loop retires it, whichever is later.
-        let handle = Arc::new(Mutex::new((None, false)));
+        let mut existing = server.existing.lock().unwrap();
+        *existing += 1;
+        assert!(*existing <= CAPACITY, "{} threads", *existing);
+        drop(existing);
+        // The thread's handle, and whether the thread has ended. The later of thread and accept loop retires the handle.
+        let entry = Arc::new(Mutex::new((None, false)));
         let thread = {
-            let (server, handle) = (Arc::clone(&server), Arc::clone(&handle));
+            let (server, entry) = (Arc::clone(&server), Arc::clone(&entry));
             thread::spawn(move || {
-                let mut half = handle.lock().unwrap();
-                half.1 = true;
-                let own = half.0.take();
-                drop(half);
+                let mut entry = entry.lock().unwrap();
+                entry.1 = true;
+                let own = entry.0.take();
+                drop(entry);
                 if let Some(own) = own {
                     server.slots.retire(own, class);
                 }
             })
         };
-        let mut half = handle.lock().unwrap();
-        if half.1 {
-            drop(half);
+        let mut entry = entry.lock().unwrap();
+        if entry.1 {
+            drop(entry);
             server.slots.retire(thread, class);
         } else {
-            half.0 = Some(thread);
+            entry.0 = Some(thread);
         }
     }
     assert_eq!(server.slots.wait_all_free(None), 0);
     server.slots.close();
     reaper.join().unwrap();
-    assert_eq!(*server.live.lock().unwrap(), 0);
+    assert_eq!(*server.existing.lock().unwrap(), 0);
 }

@@ -1,4 +1,4 @@
-//! The registry and the slots of `server/`, with an accept loop, threads of connections and a stop in miniature.
+//! The registry and the thread slots of `server/`, with a minimal accept loop, connection threads and stop.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -12,10 +12,10 @@ use crate::slots::{Class, ThreadSlots};
 use crate::stats::Stats;
 use crate::threads::{Notifier, WakeReason};
 
-/// No wait of a model ever times out.
+/// The reaper's round. Any value: the waits of these models do not time out.
 const ROUND: std::time::Duration = std::time::Duration::ZERO;
 
-/// Connections in each model.
+/// The connections of each model.
 const CLIENTS: u64 = 3;
 
 /// What the accept loop and the connections share.
@@ -23,15 +23,15 @@ struct Server {
     stats: Arc<Stats>,
     registry: Registry,
     slots: ThreadSlots,
-    /// Connections whose threads have been joined.
+    /// The number of joined threads.
     joined: Mutex<u64>,
 }
 
-/// What a connection waits for.
+/// What ends a connection.
 #[derive(Clone, Copy)]
-enum Wait {
-    /// The client has left by itself.
-    Nothing,
+enum Ending {
+    /// The client leaves.
+    Client,
     Stop,
     Cut,
 }
@@ -44,8 +44,8 @@ impl Default for Server {
 }
 
 impl Server {
-    /// As the accept loop does.
-    fn start(self: &Arc<Self>, id: u64, wait: Wait) {
+    /// Starts a connection like the accept loop.
+    fn start(self: &Arc<Self>, id: u64, ending: Ending) {
         assert!(self.slots.take(Class::Ordinary));
         let guard = self.stats.connect();
         self.registry.enter(id, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
@@ -53,10 +53,10 @@ impl Server {
         let thread = thread::spawn(move || {
             let client = Arc::new(ClientSender::new(Pipe::with_room(0), Notifier::for_current_thread()));
             server.registry.keep_client(id, &client);
-            match wait {
-                Wait::Nothing => {}
-                Wait::Stop => while !client.notifier().wait(None).contains(WakeReason::Stop) {},
-                Wait::Cut => while !client.notifier().wait(None).contains(WakeReason::Cut) {},
+            match ending {
+                Ending::Client => {}
+                Ending::Stop => while !client.notifier().wait(None).contains(WakeReason::Stop) {},
+                Ending::Cut => while !client.notifier().wait(None).contains(WakeReason::Cut) {},
             }
             guard.leave();
             if let Some(thread) = server.registry.leave(id, SendCounts::default()) {
@@ -73,10 +73,11 @@ impl Server {
         *self.joined.lock().unwrap() += 1;
     }
 
-    /// As the end of the drain does. A connection that was not notified waits for ever, which shuttle reports as a deadlock.
+    /// Does what the server does from the drain to its end. A connection that was not notified never ends, which shuttle reports
+    /// as a deadlock.
     fn end(self: &Arc<Self>) {
         assert!(self.registry.wait_empty(None));
-        assert_eq!(self.stats.active(), 0, "the drain is over before everyone is counted off");
+        assert_eq!(self.stats.active(), 0, "the drain is over, and the count is not 0");
         let reaper = {
             let server = Arc::clone(self);
             thread::spawn(move || server.slots.reap(ROUND, || (), |thread| server.join(thread), || ()))
@@ -88,30 +89,30 @@ impl Server {
     }
 }
 
-/// A connection whose thread registers before, while or after the stop notifies is notified, waited for and joined.
+/// A connection whose thread registers before, during or after the notification of the stop is notified, waited for and joined.
 pub(crate) fn register_against_stop() {
     let server = Arc::new(Server::default());
-    (0..CLIENTS).for_each(|id| server.start(id, Wait::Stop));
+    (0..CLIENTS).for_each(|id| server.start(id, Ending::Stop));
     server.registry.notify_stop();
     server.end();
 }
 
-/// So is a connection that waits, when others end by themselves at that moment.
+/// The same holds for a connection while the clients of the others leave at the same time.
 pub(crate) fn leave_against_stop() {
     let server = Arc::new(Server::default());
-    server.start(0, Wait::Nothing);
-    server.start(1, Wait::Stop);
-    server.start(2, Wait::Nothing);
+    server.start(0, Ending::Client);
+    server.start(1, Ending::Stop);
+    server.start(2, Ending::Client);
     server.registry.notify_stop();
     server.end();
 }
 
-/// A connection that does not end at the stop ends at the cut, also if its thread registers before, while or after the
-/// others are cut.
+/// A connection that does not end at the stop ends at the cut, whether its thread registers before, during or after the cut of
+/// the others.
 pub(crate) fn register_against_cut() {
     let server = Arc::new(Server::default());
-    (0..CLIENTS).for_each(|id| server.start(id, if id == 0 { Wait::Nothing } else { Wait::Cut }));
+    (0..CLIENTS).for_each(|id| server.start(id, if id == 0 { Ending::Client } else { Ending::Cut }));
     server.registry.notify_stop();
-    assert!(server.registry.cut() >= 2, "two cannot have left");
+    assert!(server.registry.cut() >= 2, "two connections wait for the cut");
     server.end();
 }

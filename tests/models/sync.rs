@@ -1,7 +1,7 @@
-//! `src/sync` over shuttle's primitives.
+//! The modules of `src/sync`, with shuttle's primitives.
 
 #[path = "../../src/sync/locks.rs"]
-#[allow(dead_code, reason = "the models use only part of it")]
+#[allow(dead_code, reason = "the models use only a part of it")]
 mod locks;
 
 mod primitives {
@@ -19,8 +19,8 @@ pub(crate) mod thread {
     pub(crate) use shuttle::thread::{Builder, Thread, current, park};
     use std::num::NonZero;
 
-    /// Two: for one publisher.
-    #[allow(clippy::unnecessary_wraps, reason = "as std has it")]
+    /// Returns 2, for which the library starts one publisher.
+    #[allow(clippy::unnecessary_wraps, reason = "the signature of std")]
     pub(crate) fn available_parallelism() -> std::io::Result<NonZero<usize>> {
         Ok(NonZero::<usize>::MIN.saturating_add(1))
     }

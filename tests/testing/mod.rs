@@ -26,3 +26,23 @@ pub fn has_command(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
+
+/// Checks the text of each error: `check_texts!(Error { Closed => "closed"; Reset(error) => "reset"; } except Other)`. Does
+/// not compile if a variant of the enum has no row. A variant may have several rows. `except` names variants that a test
+/// cannot make.
+#[allow(unused_macros, reason = "as above")]
+macro_rules! check_texts {
+    (
+        $error:ident { $($variant:ident $(($($field:tt)*))? $({$($named:tt)*})? => $text:expr;)+ }
+        $(except $($other:ident),+)?
+    ) => {{
+        #[allow(unreachable_patterns, reason = "several rows")]
+        let _ = |error: &$error| match error {
+            $($error::$variant { .. } => (),)+
+            $($($error::$other { .. } => (),)+)?
+        };
+        $(assert_eq!($error::$variant $(($($field)*))? $({$($named)*})?.to_string(), $text);)+
+    }};
+}
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use check_texts;

@@ -193,6 +193,7 @@ impl<W: Write> Printer<W> {
 mod tests {
     use super::*;
     use crate::exit::Exit;
+    use crate::selection::MissingKey;
     use mapcast::{Key, builtin_map};
     use std::io;
 
@@ -345,7 +346,7 @@ mod tests {
         let config =
             PrintConfig { selection: Selection::new(vec!["n".to_owned(), "x\n".to_owned()]), ..config(Output::Json) };
         let error = print(config, &[numbered(1)]).unwrap_err();
-        assert_eq!(error.to_string(), "the map has no entry \"x\\n\"");
+        assert_eq!(error.downcast_ref(), Some(&MissingKey::new("x\n")), "{error}");
         assert_eq!(Exit::of(&error), Exit::KeyMissing);
     }
 }

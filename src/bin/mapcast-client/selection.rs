@@ -9,7 +9,7 @@ pub(crate) struct Selection {
 }
 
 /// A requested entry that the map does not have.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the map has no entry \"{}\"", .0.escape_debug())]
 pub(crate) struct MissingKey(String);
 
@@ -39,5 +39,15 @@ impl Selection {
             Some(missing) => Err(MissingKey(missing.clone())),
             None => Ok(map),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_has_its_text() {
+        assert_eq!(MissingKey::new("x\n").to_string(), "the map has no entry \"x\\n\"");
     }
 }

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use super::validator::{Reason, Refused};
 use super::*;
 use crate::format::tests::unhex;
-use crate::map::{Key, Value, builtin};
+use crate::map::{Key, OverBudget, Value, builtin};
+use crate::testing::check_texts;
 
 /// Returns `golden` as each protocol of `protocols`: Python writes 2 and 3 alike, and 4 and 5, but for this byte.
 fn as_protocols<'a>(golden: &str, protocols: &'a [u8]) -> impl Iterator<Item = (u8, Vec<u8>)> + 'a {
@@ -80,7 +81,6 @@ fn a_dict_is_decoded_as_a_typed_map() {
 fn a_pickle_that_names_code_is_refused_with_the_opcode() {
     let refused = refusal(&unhex(SYSTEM_2));
     assert_eq!((refused.opcode, refused.at, refused.reason), (b'c', 13, Reason::NotPlain));
-    assert!(refused.to_string().starts_with("GLOBAL (opcode 0x63) at byte 13: "), "{refused}");
     assert_eq!(refusal(&unhex(SYSTEM_4)).opcode, 0x93);
     assert_eq!(refusal(&unhex(SYSTEM_0)).reason, Reason::Protocol);
     // Bytes in protocol 2 are a call of `_codecs.encode`, and a set is an object: both refused.
@@ -287,3 +287,24 @@ const SYSTEM_2: &str = "\
 
 const SYSTEM_4: &str = "\
     80049526000000000000007d948c0178948c05706f736978948c0673797374656d9493948c04747275659485945294732e";
+
+#[test]
+fn every_error_has_its_text() {
+    let refused = Refused { opcode: b'c', at: 13, reason: Reason::Stop };
+    let stop = "STOP must follow exactly one value, at the end";
+    assert_eq!(refused.to_string(), format!("GLOBAL (opcode 0x63) at byte 13: {stop}"));
+    check_texts!(Reason {
+        Protocol => "a pickle must begin with PROTO and a protocol from 2 to 5";
+        NotPlain => "not an opcode of plain values; it may run code";
+        Truncated => "the payload ends inside the pickle";
+        Underflow => "not enough values on the stack";
+        NoContainer("list") => "there is no list to add the value to";
+        OddEntries => "a key without a value";
+        TooDeep => "nested more than 32 deep";
+        LargeInteger => "an integer beyond 64 bits";
+        MemoTwice => "a memo entry is written twice";
+        Shared => "only strings and bytes may have two references";
+        Stop => stop;
+        OverBudget(OverBudget) => "too much memory for a payload of this length";
+    });
+}

@@ -83,3 +83,29 @@ impl Error {
         Response::error(code, &ErrorChain(self).to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use crate::testing::check_texts;
+    use std::io;
+
+    #[test]
+    fn every_error_has_its_text() {
+        let not_json = || format::Error::TooDeep { depth: 40 };
+        let busy = || Unanswered::NoThread(io::ErrorKind::WouldBlock.into());
+        check_texts!(Error {
+            Precondition(PreconditionError::IfMatch) =>
+                "If-Match failed: the content has changed since; fetch it again";
+            Precondition(PreconditionError::IfNoneMatch) => "If-None-Match failed: it lists the current content";
+            NoEntry => "the map has no such entry";
+            Unpublishable(feed::Error::Empty(Format::Json)) => "the map cannot be published";
+            NotJson(not_json()) => "the feed's value is not a map that JSON can represent";
+            State(state::Error::TooLong { name: "a.json".to_owned(), max: 20 }) =>
+                "a.json: the state is above the limit of 20 bytes";
+            Busy(busy()) => "the map was not changed";
+            Unconfirmed(busy()) => "it is not known whether the change is kept; fetch the map again later";
+        });
+    }
+}

@@ -103,4 +103,12 @@ mod tests {
             assert!(parse_origin(other).is_err(), "{other}");
         }
     }
+
+    #[test]
+    fn the_error_has_its_text() {
+        assert_eq!(
+            OriginError("\n".to_owned()).to_string(),
+            "\"\\n\" is not an origin: write https://app.example without a path, in lower case, or * for all"
+        );
+    }
 }

@@ -168,6 +168,7 @@ fn digest(token: &str) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::check_texts;
     use std::cell::Cell;
     use std::fs;
 
@@ -273,7 +274,24 @@ mod tests {
             let (_file, opened) = file(text);
             assert!(matches!(opened, Err(Error::NoToken { .. })), "{text}");
         }
-        let missing = TokenFile::open("/nowhere/\x1b[2J").unwrap_err().to_string();
-        assert_eq!(missing, "/nowhere/\\u{1b}[2J: cannot read the token");
+        let missing = TokenFile::open("/nowhere/\x1b[2J");
+        assert!(matches!(missing, Err(Error::Unreadable { name, .. }) if name == "/nowhere/\\u{1b}[2J"));
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        let name = || "/run/\\u{1b}".to_owned();
+        check_texts!(Error {
+            Unreadable { name: name(), source: io::ErrorKind::NotFound.into() } =>
+                "/run/\\u{1b}: cannot read the token";
+            NoToken { name: name() } =>
+                "/run/\\u{1b}: not a token; write 1 to 4096 visible ASCII characters, such as the output of \
+                 `openssl rand -base64 32`";
+        });
+        check_texts!(ReadError {
+            File(Error::Unreadable { name: name(), source: io::ErrorKind::NotFound.into() }) =>
+                "/run/\\u{1b}: cannot read the token";
+            Unanswered(Unanswered::Panicked { task: "reading".to_owned() }) => "reading has panicked";
+        });
     }
 }

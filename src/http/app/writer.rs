@@ -369,12 +369,11 @@ mod tests {
         assert!(matches!(error, Error::Unconfirmed(_)), "{error}");
         let response = error.to_response();
         assert_eq!(response.code(), Code::Unavailable);
-        assert!(error.to_string().contains("it is not known whether"));
         assert!(matches!(write("{\"c\":3}").unwrap_err(), Error::Busy(_)));
         threads.check_after(crate::threads::STUCK_AFTER);
         threads.check_after(crate::threads::STUCK_AFTER);
         let problems = threads.problems();
-        assert!(problems[0].text.contains("thread state: stuck for 10 s while writing "), "{problems:?}");
+        assert!(matches!(&problems[..], [problem] if !problem.restart_helps), "{problems:?}");
         drop(hung);
         let result = write_until_done("{\"d\":4}");
         assert_eq!(

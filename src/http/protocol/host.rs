@@ -176,8 +176,7 @@ mod tests {
             "a@b",
             "[a]",
         ] {
-            let refusal = parse_host(other).unwrap_err().to_string();
-            assert!(refusal.contains("is not a host: write map.example"), "{refusal}");
+            assert_eq!(parse_host(other), Err(HostError(other.to_owned())));
         }
     }
 
@@ -188,5 +187,13 @@ mod tests {
             assert!(hosts.admit("10.0.0.6:80") && hosts.admit("[fd00::1]:80"));
             assert!(!hosts.admit("evil.example"));
         }
+    }
+
+    #[test]
+    fn the_error_has_its_text() {
+        assert_eq!(
+            HostError("\n".to_owned()).to_string(),
+            "\"\\n\" is not a host: write map.example or 192.0.2.7, without http:// and without a path; * is not supported"
+        );
     }
 }

@@ -102,6 +102,7 @@ impl Preconditions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::check_texts;
 
     const ETAG: Option<&str> = Some("\"b\"");
 
@@ -149,5 +150,13 @@ mod tests {
         {
             assert_eq!(Tags::parse(value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        check_texts!(PreconditionError {
+            IfMatch => "If-Match failed: the content has changed since; fetch it again";
+            IfNoneMatch => "If-None-Match failed: it lists the current content";
+        });
     }
 }

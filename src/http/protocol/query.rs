@@ -114,15 +114,21 @@ mod tests {
     #[test]
     fn an_unknown_parameter_is_refused_and_the_known_ones_named() {
         for text in ["key=1", "Keys=1", "keys=1&x", "=1", "%ff=1", "keys%5B%5D=1", "limit=1"] {
-            let refusal = parse(text).unwrap_err();
-            assert_eq!(refusal.to_string(), "unknown parameter: this path accepts keys", "{text}");
+            assert_eq!(parse(text), Err(UnknownParameter { known: KEYS }), "{text}");
         }
-        assert_eq!(Query::parse("x", &[], |_| false).unwrap_err().to_string(), "this path accepts no parameters");
+        assert_eq!(Query::parse("x", &[], |_| false), Err(UnknownParameter { known: &[] }));
     }
 
     #[test]
     fn a_parameter_that_defeats_caches_is_ignored() {
         assert_eq!(keys("_=1700000000&keys=a&_x&r=0.5&%72"), ["a"]);
         assert_eq!(Query::parse("_=1", &[], |_| false), Ok(Query { pairs: vec![] }));
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        assert_eq!(UnknownParameter { known: KEYS }.to_string(), "unknown parameter: this path accepts keys");
+        assert_eq!(UnknownParameter { known: &[] }.to_string(), "this path accepts no parameters");
+        assert_eq!(NotUtf8.to_string(), "a value is not UTF-8");
     }
 }

@@ -1,10 +1,13 @@
 use super::*;
-use crate::feed::Feed;
+use crate::display::error_chain::ErrorChain;
+use crate::feed::{self, Feed};
 use crate::format::Format;
 use crate::map::{Key, Map, Value};
 use crate::source::tests::StopOnDrop;
 use log::Level;
+use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
@@ -80,11 +83,11 @@ fn load_publishes_the_first_map() {
 fn load_returns_an_error_for_a_missing_or_invalid_file() {
     let fixture = Fixture::new();
     fixture.write("half.json", r#"{"a": "#);
-    for (name, wanted) in [("missing.json", "missing.json: cannot be read"), ("half.json", "as a JSON object")] {
-        let error = File::json(fixture.path(name)).load(&fixture.sink, &fixture.stop).unwrap_err();
-        assert!(error.to_string().contains(wanted), "{error}");
-        assert!(std::error::Error::source(&error).is_some());
-    }
+    let load = |name| File::json(fixture.path(name)).load(&fixture.sink, &fixture.stop);
+    let missing = load("missing.json");
+    assert!(matches!(&missing, Err(Error::Unreadable { name, .. }) if name.ends_with("missing.json")), "{missing:?}");
+    let half = load("half.json");
+    assert!(matches!(&half, Err(Error::Invalid { name, .. }) if name.ends_with("half.json")), "{half:?}");
     assert!(fixture.sink.feed().latest().is_none());
 }
 
@@ -134,43 +137,60 @@ fn every_replacement_of_a_file_is_detected() {
 
 type Damage = Box<dyn Fn(&Path)>;
 
+/// True if and only if `error` is of the expected kind.
+type Check = fn(&Error) -> bool;
+
+fn is_unreadable(error: &Error, kind: ErrorKind) -> bool {
+    matches!(error, Error::Unreadable { source, .. } if source.kind() == kind)
+}
+
+fn is_invalid_at(error: &Error, position: (Option<u64>, Option<u64>)) -> bool {
+    matches!(error, Error::Invalid { source, .. } if (source.line, source.column) == position)
+}
+
 #[test]
 fn each_file_error_is_logged_once_and_the_last_good_map_stays() {
     let large = format!(r#"{{"a": "{}"}}"#, "x".repeat(100 * 1024));
     let write = |text: &'static str| move |path: &Path| fs::write(path, text).unwrap();
-    let damages: [(&str, Damage); 10] = [
-        ("cannot be read: No such file", Box::new(|_| {})),
-        ("line 1, column 6: unexpected end", Box::new(write(r#"{"a": "#))),
-        ("line 1: unexpected end", Box::new(write(""))),
-        ("line 1, column 8: a string is not UTF-8", Box::new(|path| fs::write(path, b"{\"a\": \"\xff\"}").unwrap())),
-        ("expected a map", Box::new(write("[1]"))),
-        ("cannot be sent: the map takes 102408 bytes", Box::new(move |path| fs::write(path, &large).unwrap())),
+    let damages: [(Check, Damage); 10] = [
+        (|error| is_unreadable(error, ErrorKind::NotFound), Box::new(|_| {})),
+        (|error| is_invalid_at(error, (Some(1), Some(6))), Box::new(write(r#"{"a": "#))),
+        (|error| is_invalid_at(error, (Some(1), None)), Box::new(write(""))),
         (
-            "above the limit of 1638400 bytes",
+            |error| is_invalid_at(error, (Some(1), Some(8))),
+            Box::new(|path| fs::write(path, b"{\"a\": \"\xff\"}").unwrap()),
+        ),
+        (|error| is_invalid_at(error, (Some(1), None)), Box::new(write("[1]"))),
+        (
+            |error| matches!(error, Error::Refused { source: feed::Error::TooLarge { len: 102_408, .. }, .. }),
+            Box::new(move |path| fs::write(path, &large).unwrap()),
+        ),
+        (
+            |error| matches!(error, Error::TooLong { max: 1_638_400, .. }),
             Box::new(|path| fs::File::create(path).unwrap().set_len(1 << 26).unwrap()),
         ),
-        ("cannot be read: it is a directory, not a regular file", Box::new(|path| fs::create_dir(path).unwrap())),
-        ("cannot be read: it is a FIFO, not a regular file", Box::new(mkfifo)),
-        ("cannot be read: Too many levels", Box::new(|path| symlink(path, path).unwrap())),
+        (|error| is_unreadable(error, ErrorKind::InvalidInput), Box::new(|path| fs::create_dir(path).unwrap())),
+        (|error| is_unreadable(error, ErrorKind::InvalidInput), Box::new(mkfifo)),
+        (|error| is_unreadable(error, Errno::LOOP.kind()), Box::new(|path| symlink(path, path).unwrap())),
     ];
     let fixture = Fixture::new();
     let path = fixture.path("flags.json");
     let mut file = fixture.loaded("flags.json", r#"{"a": 1}"#);
-    for (wanted, damage) in damages {
+    for (number, (is_wanted, damage)) in damages.into_iter().enumerate() {
         fs::remove_file(&path).unwrap();
         damage(&path);
-        let (level, text) = fixture.poll(&mut file).expect(wanted);
-        assert_eq!(level, Level::Warn);
-        assert!(text.starts_with("flags.json: ") && text.contains(wanted), "{wanted}: {text}");
-        assert!(text.ends_with("; the last good map stays"), "{text}");
+        let error = File::json(&path).load(&fixture.sink, &fixture.stop).unwrap_err();
+        assert!(is_wanted(&error), "{number}: {error:?}");
+        let notice = file.poll_and_report(&fixture.sink, &fixture.stop).expect("a notice");
+        assert_eq!(notice, Notice::warning(format!("{}; the last good map stays", ErrorChain(&error))));
         for _ in 0..3 {
-            assert_eq!(fixture.poll(&mut file), None, "{wanted}");
+            assert_eq!(fixture.poll(&mut file), None, "{number}");
         }
-        assert_eq!((fixture.payload(), fixture.sink.feed().version()), (r#"{"a":1}"#.to_owned(), 1), "{wanted}");
+        assert_eq!((fixture.payload(), fixture.sink.feed().version()), (r#"{"a":1}"#.to_owned(), 1), "{number}");
         fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).ok();
         fixture.write("flags.json", r#"{"a": 1}"#);
-        assert_eq!(fixture.poll(&mut file), Some(info("flags.json: good again, 1 entry, version 1")), "{wanted}");
-        assert_eq!(fixture.poll(&mut file), None, "{wanted}");
+        assert_eq!(fixture.poll(&mut file), Some(info("flags.json: good again, 1 entry, version 1")), "{number}");
+        assert_eq!(fixture.poll(&mut file), None, "{number}");
     }
 }
 
@@ -204,7 +224,9 @@ fn a_file_without_read_permission_is_logged_and_retried() {
     let allow = |mode| fs::set_permissions(fixture.path("flags.json"), fs::Permissions::from_mode(mode)).unwrap();
     allow(0o000);
     let _guard = WithoutReadCapability::new();
-    assert!(fixture.poll(&mut file).unwrap().1.contains("cannot be read: Permission denied"));
+    let error = file.poll(&fixture.sink, &fixture.stop).unwrap_err();
+    assert!(is_unreadable(&error, ErrorKind::PermissionDenied), "{error:?}");
+    assert!(fixture.poll(&mut file).is_some());
     allow(0o600);
     assert_eq!(fixture.poll(&mut file), Some(info("flags.json: good again, 1 entry, version 1")));
 }
@@ -274,8 +296,11 @@ fn a_reset_modification_time_does_not_hide_a_change() {
 #[test]
 fn a_file_name_is_escaped_in_an_error() {
     let fixture = Fixture::new();
-    let error = File::json(fixture.path("\x1b[2J\n.json")).load(&fixture.sink, &fixture.stop).unwrap_err();
-    assert!(error.to_string().contains("/\\u{1b}[2J\\n.json: "), "{error}");
+    let loaded = File::json(fixture.path("\x1b[2J\n.json")).load(&fixture.sink, &fixture.stop);
+    assert!(
+        matches!(&loaded, Err(Error::Unreadable { name, .. }) if name.ends_with("/\\u{1b}[2J\\n.json")),
+        "{loaded:?}"
+    );
 }
 
 #[test]
@@ -406,7 +431,7 @@ fn a_thousand_writes_in_place_a_second_tear_no_map() {
 }
 
 #[test]
-fn a_file_that_always_changes_is_logged_and_not_read() {
+fn a_file_that_always_changes_is_not_read() {
     let fixture = Fixture::new();
     let mut file = fixture.loaded("flags.json", r#"{"a": 1}"#);
     let open = fs::File::options().write(true).open(fixture.path("flags.json")).unwrap();
@@ -418,12 +443,8 @@ fn a_file_that_always_changes_is_logged_and_not_read() {
             }
         });
         let deadline = Instant::now() + Duration::from_mins(1);
-        let text = loop {
-            match file.poll_and_report(&fixture.sink, &Shutdown::new().unwrap()) {
-                Some(notice) if notice.level == Level::Warn => break notice.text,
-                _ => assert!(Instant::now() < deadline, "no warning"),
-            }
-        };
-        assert!(text.contains("rename it over this one"), "{text}");
+        while !matches!(file.poll(&fixture.sink, &Shutdown::new().unwrap()), Err(Error::Unsettled { .. })) {
+            assert!(Instant::now() < deadline, "no error");
+        }
     });
 }

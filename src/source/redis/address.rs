@@ -448,13 +448,8 @@ mod tests {
         let writer = std::thread::Builder::new().spawn(move || std::fs::write(writing, "from a pipe\n"));
         assert!(matches!(Password::in_file(&path).unwrap(), Password::Text(text) if text == "from a pipe"));
         writer.unwrap().join().unwrap().unwrap();
-        let error = Password::in_file(directory.path()).unwrap_err();
-        assert!(
-            crate::display::error_chain::ErrorChain(&error)
-                .to_string()
-                .contains("it is a directory, not a regular file"),
-            "{error}"
-        );
+        let Err(source::Error::Unreadable { source, .. }) = Password::in_file(directory.path()) else { panic!() };
+        assert_eq!(source.kind(), io::ErrorKind::InvalidInput, "{source}");
         let missing = directory.path().join("missing");
         assert!(matches!(Password::in_file(&missing).unwrap(), Password::File(path) if path == missing));
     }

@@ -4,35 +4,39 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 use super::*;
+use crate::testing::check_texts;
 
 fn packed(error: rustls::Error) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
 
-fn wrong_name(presented: &[&str]) -> String {
+fn wrong_name(presented: &[&str]) -> CertificateFault {
     let error = rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
         expected: ServerName::try_from("localhost").unwrap(),
         presented: presented.iter().map(|name| (*name).to_owned()).collect(),
     });
-    causes::at_client(packed(error), false).to_string()
+    match causes::at_client(packed(error), false) {
+        HandshakeError::Certificate(End::Server, fault) => fault,
+        error => panic!("{error:?}"),
+    }
+}
+
+fn is_for(presented: &str) -> CertificateFault {
+    CertificateFault::WrongName { wanted: "localhost".to_owned(), presented: presented.to_owned() }
 }
 
 #[test]
 fn a_wrong_name_is_reported_with_the_right_one() {
-    assert_eq!(
-        wrong_name(&["DnsName(\"mapcast.example\")"]),
-        "the server's certificate is for mapcast.example, not for localhost"
-    );
-    assert!(
-        wrong_name(&["DnsName(\"*.example\")", "IpAddress(10.0.0.1)"]).contains("for *.example, 10.0.0.1, not for")
-    );
-    assert!(wrong_name(&[]).contains("no subject alternative name"));
+    assert_eq!(wrong_name(&["DnsName(\"mapcast.example\")"]), is_for("mapcast.example"));
+    let several = wrong_name(&["DnsName(\"*.example\")", "IpAddress(10.0.0.1)"]);
+    assert_eq!(several, is_for("*.example, 10.0.0.1"));
+    assert_eq!(wrong_name(&[]), CertificateFault::NoName);
 }
 
 #[test]
 fn names_of_a_certificate_are_escaped_and_cut() {
-    let text = wrong_name(&[&format!("DnsName(\"\x1b[2J{}\")", "x".repeat(1000))]);
-    assert!(text.contains("for \\u{1b}[2Jxxx") && text.len() < 250, "{text}");
+    let fault = wrong_name(&[&format!("DnsName(\"\x1b[2J{}\")", "x".repeat(1000))]);
+    assert_eq!(fault, is_for(&format!("\\u{{1b}}[2J{}", "x".repeat(LONGEST_TEXT - 4))));
 }
 
 #[test]
@@ -126,4 +130,36 @@ fn every_fault_has_a_message_of_its_own_with_a_fix() {
     for (at, text) in texts.iter().enumerate() {
         assert!(!texts[..at].contains(text), "two faults have the same message: {text}");
     }
+}
+
+#[test]
+fn every_error_has_its_text() {
+    check_texts!(HandshakeError {
+        TimedOut(Duration::from_secs(10)) => "timed out after 10s";
+        Stopping => "the server is shutting down";
+        Ended => "the other end closed the connection during the handshake";
+        Io(ErrorKind::ConnectionReset.into()) => "the connection failed";
+        PlainClient => "the client does not speak TLS; connect with TLS (a browser: https://)";
+        PlainServer => "the server does not speak TLS";
+        NoClientCertificate =>
+            "the client has no certificate, and the server requires one; give the client a certificate and its key";
+        CertificateRequired => "the server requires a client certificate";
+        Certificate(End::Server, is_for("mapcast.example")) =>
+            "the server's certificate is for mapcast.example, not for localhost";
+        Certificate(End::Client, CertificateFault::Revoked) =>
+            "the client's certificate has been revoked; issue a new one";
+        CertificateRefused(End::Client, Refusal::Expired) =>
+            "the server does not accept the client's certificate: it has expired, or is not valid yet, by the clock there; \
+             renew it, or set the clock there";
+        Incompatible(Incompatibility::CipherSuite) =>
+            "no common cipher suite; allow ECDHE with AES-GCM or ChaCha20-Poly1305 at the other end";
+        UnknownName => "the server has no certificate for the requested name";
+        PeerFailed => "the other end failed without a reason; see its log";
+        NotUnderstood =>
+            "the other end rejected a message of this end as invalid; unless a device in between alters the traffic, \
+             update the older end";
+        Violated(Violation::Rule) =>
+            "the other end violated the TLS protocol; unless a device in between alters the traffic, update the older end";
+        Local(LocalFault::Clock) => "the clock of this machine is before 1970; set it";
+    });
 }

@@ -70,8 +70,6 @@ fn an_entry_is_set_to_any_value() {
         let response = site.ask("PUT /map/1", headers, body);
         assert_eq!(response.code, code, "{body}: {response:?}");
     }
-    let long = site.ask("PUT /map/1", &token, "9223372036854775808").body;
-    assert!(long.contains("an integer beyond 64 bits with a sign; write it as a string"), "{long}");
     assert_eq!(site.ask("PUT /map/1", &token, &format!("\"{}\"", "x".repeat(1 << 20))).code, 413);
     assert_eq!(site.ask("POST /map/1", &token, "1").header("Allow"), "GET, HEAD, PUT, DELETE, OPTIONS");
     assert_eq!(site.json("/status")["map"]["version"], 3);

@@ -118,7 +118,7 @@ fn a_paused_redis_delays_no_client_and_is_followed_again() {
     let (mut server, mut client) = followed(&redis.source("key=flags"), &["--interval", "50ms"]);
     redis.program().signal(Signal::STOP);
     let down = server.wait_log("source down");
-    assert!(down.contains("no answer from Redis within 2s; the last good map stays"), "{down}");
+    assert!(down.contains(" within 2s; "), "{down}");
     // While Redis is paused.
     for _ in 0..5 {
         assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));

@@ -69,7 +69,7 @@ fn a_failed_reconnection_is_an_outage() {
     let fake = Fake::start(move |_| away.load(Ordering::SeqCst).then(|| Act::SayAndClose(Vec::new())));
     let (server, mut client) = followed(&fake.source(), &["--interval", "100ms"]);
     is_away.store(true, Ordering::SeqCst);
-    assert!(server.wait_log("source down").contains("Redis closed the connection; the last good map stays"));
+    assert!(server.wait_log("source down").contains("closed the connection"));
     assert_eq!(client.map(Format::Json), texts(&[("n", "1")]));
     is_away.store(false, Ordering::SeqCst);
     eventually("it is up again", || count(&server, "source up") == 2);

@@ -1,5 +1,5 @@
-//! The library's publishers, helpers and subscribers, and clients that come and go. A client's thread does what
-//! `Cast::serve` does; the publishers' threads are the library's own.
+//! The library's publishers, helpers and subscribers, with clients that connect and leave. The threads of publishers and
+//! helpers are the library's own. A client's thread does what the library's `Cast::serve` does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use super::SendMode;
 use super::helper::start_helpers;
 use super::publisher::start_publishers;
 use super::subscribers::{ClientSubscription, Subscribers};
-use crate::client::{ClientSender, Pipe, assert_forward, flush, wait_out};
+use crate::client::{ClientSender, Pipe, assert_ascending, finish, flush};
 use crate::clock::{self, Instant};
 use crate::feed::Feed;
 use crate::threads::{Notifier, Threads, WakeReason, WorkerThread, waker};
 
-/// Changes that are published.
+/// The changes that each model publishes.
 const CHANGES: u64 = 2;
 
-/// No repeat is due in the models of changes.
+/// The interval of the models of changes: no repeat is ever due.
 const NEVER: Duration = Duration::from_hours(1);
 
 /// The interval of the model of repeats: shorter than a thread's round.
@@ -38,29 +38,29 @@ impl Cast {
         Arc::new(Self { feed, subscribers: Subscribers::new(interval) })
     }
 
-    /// Starts publishers, in some schedules with batches and in others without.
+    /// Starts the publishers. They send in batches in some schedules, and without in others.
     fn start_publishers(&self) -> Vec<WorkerThread> {
         start_publishers(&Threads::default(), &self.feed, &self.subscribers, some_mode()).unwrap()
     }
 
-    /// Starts helpers that send to shards of any size.
+    /// Starts the helpers. They help with shards of any size.
     fn start_helpers(&self) -> Vec<WorkerThread> {
         start_helpers(&Threads::default(), &self.feed, &self.subscribers, &(0..=10), some_mode()).unwrap()
     }
 
-    /// Publishes the versions as maps, one after the other.
+    /// Starts a thread that publishes the numbers of the versions, one after the other.
     fn publish_all(self: &Arc<Self>) -> JoinHandle<()> {
         let cast = Arc::clone(self);
         thread::spawn(move || (1..=CHANGES).for_each(|version| assert!(cast.feed.publish_typed(&version).unwrap())))
     }
 
-    /// As `Cast::serve` does, until its thread is notified of the stop.
+    /// Serves the client like the library's `Cast::serve`, until the calling thread is notified of the stop.
     fn serve(&self, sender: &ClientSender, subscription: &ClientSubscription<'_>) {
         loop {
             flush(sender);
             if let Some(latest) = self.feed.latest() {
                 let repeat_before = subscription.repeat_before(Instant::now());
-                wait_out(sender, sender.begin(&latest.frame, latest.version, repeat_before).unwrap());
+                finish(sender, sender.begin(&latest.frame, latest.version, repeat_before).unwrap());
             }
             if sender.notifier().wait(None).contains(WakeReason::Stop) {
                 break;
@@ -71,21 +71,22 @@ impl Cast {
     }
 }
 
+/// Returns a random one of the modes with publishers.
 fn some_mode() -> SendMode {
     if thread_rng().gen_bool(0.5) { SendMode::Batch } else { SendMode::Plain }
 }
 
-/// A client with room for every frame, whose thread is the calling one.
+/// Returns a client whose socket accepts every frame. The calling thread owns it.
 fn client() -> Arc<ClientSender> {
     Arc::new(ClientSender::new(Pipe::with_room(1000), Notifier::for_current_thread()))
 }
 
-/// Waits until the last change has come.
+/// Waits until the last change has arrived.
 fn wait_last_change(sender: &ClientSender) {
     sender.socket().wait_end(CHANGES.to_string().as_bytes());
 }
 
-/// Serves `sender`, whose last change is awaited by another thread, and checks what it was sent.
+/// Serves `sender` until the last change has arrived, and checks the order of what it received.
 fn serve_until_last_change(cast: &Cast, sender: &Arc<ClientSender>) {
     let stopper = {
         let sender = Arc::clone(sender);
@@ -98,11 +99,11 @@ fn serve_until_last_change(cast: &Cast, sender: &Arc<ClientSender>) {
     cast.serve(sender, &subscription);
     drop(subscription);
     stopper.join().unwrap();
-    assert_forward(&sender.socket().versions());
+    assert_ascending(&sender.socket().versions());
 }
 
-/// A client that comes before, while or after changes are published and sent has the last change in the end, and none twice
-/// or backwards. If no thread sends it, the client waits for ever: a deadlock.
+/// A client that connects before, during or after the changes gets the last change, and no version twice or after a newer one.
+/// If no thread sends it, a thread waits for ever, which shuttle reports as a deadlock.
 pub(crate) fn subscribe_against_publish() {
     clock::start(0);
     let cast = Cast::new(NEVER);
@@ -113,7 +114,7 @@ pub(crate) fn subscribe_against_publish() {
     drop(threads);
 }
 
-/// The same without publishers: the feed wakes the client's own thread.
+/// The same holds without publishers: the feed wakes the client's own thread.
 pub(crate) fn subscribe_against_publish_by_thread() {
     clock::start(0);
     let cast = Cast::new(NEVER);
@@ -124,7 +125,7 @@ pub(crate) fn subscribe_against_publish_by_thread() {
     source.join().unwrap();
 }
 
-/// Three clients, two of them in one batch, have the last change in the end, although one of them is slow.
+/// Three clients, two of them in one batch and one of them slow, get the last change.
 pub(crate) fn publish_to_several_against_slow_write() {
     clock::start(0);
     let cast = Cast::new(NEVER);
@@ -151,8 +152,8 @@ pub(crate) fn publish_to_several_against_slow_write() {
     drop(threads);
 }
 
-/// A publisher that is stopped, before, while or after it sends, notifies each client's thread, which then sends what the
-/// publisher has not.
+/// A publisher that is stopped before, while or after it sends notifies each client's thread, which then sends what the
+/// publisher has not sent.
 pub(crate) fn stop_against_publish() {
     clock::start(0);
     let cast = Cast::new(NEVER);
@@ -172,13 +173,13 @@ pub(crate) fn stop_against_publish() {
     cast.serve(&sender, &subscription);
     stopper.join().unwrap();
     assert!(!subscription.has_publisher());
-    assert_forward(&sender.socket().versions());
+    assert_ascending(&sender.socket().versions());
 }
 
-/// Clients come while the publisher waits with none to send to, and one leaves while repeats are due: the other one has its
-/// repeats from the publisher alone, and the one that left is sent nothing after its end.
+/// Two clients connect to a publisher without clients, and one leaves while repeats are due. The publisher alone sends the
+/// repeats of the other client. The client that has left is sent nothing after its end.
 pub(crate) fn leave_against_repeat() {
-    // More than the repeats that are waited for: a wait that times out early is another one.
+    // More than the three frames that the model waits for: a wait may also time out before a repeat is due.
     clock::start(8);
     let cast = Cast::new(INTERVAL);
     assert!(cast.feed.publish_typed(&1).unwrap());
@@ -189,18 +190,18 @@ pub(crate) fn leave_against_repeat() {
             let sender = client();
             drop(cast.subscribers.subscribe(&sender));
             sender.close();
-            let at_the_end = sender.socket().bytes();
-            (sender, at_the_end)
+            let sent = sender.socket().bytes();
+            (sender, sent)
         })
     };
     let sender = client();
     let subscription = cast.subscribers.subscribe(&sender);
     let whole = cast.feed.latest().unwrap().frame.as_bytes().len();
     sender.socket().wait_bytes(3 * whole);
-    let (left, at_the_end) = leaver.join().unwrap();
+    let (left, sent) = leaver.join().unwrap();
     assert!(subscription.has_publisher());
     drop(subscription);
     drop(publishers);
-    assert_eq!(left.socket().bytes(), at_the_end, "sent after the end");
+    assert_eq!(left.socket().bytes(), sent, "a frame was sent after the end");
     assert!(sender.socket().versions().iter().all(|version| *version == 1));
 }

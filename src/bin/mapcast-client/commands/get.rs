@@ -146,7 +146,7 @@ mod tests {
     fn a_missing_key_is_named_and_nothing_is_printed() {
         for key in ["x", "b.x", "x*"] {
             let error = rendered(&["n", key], None).unwrap_err();
-            assert_eq!(error.to_string(), format!("the map has no entry \"{key}\""));
+            assert_eq!(error.downcast_ref(), Some(&MissingKey::new(key)), "{error}");
         }
     }
 }

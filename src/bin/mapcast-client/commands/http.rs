@@ -271,6 +271,7 @@ fn hint_on(bytes: &[u8]) -> &'static str {
 mod tests {
     use super::super::url::parse_url;
     use super::*;
+    use crate::testing::check_texts;
     use proptest::prelude::*;
 
     fn client(deadline: Option<Instant>) -> HttpClient {
@@ -360,5 +361,23 @@ mod tests {
     fn a_passed_deadline_is_a_timeout() {
         let error = client(Some(Instant::now())).left(Instant::now()).unwrap_err();
         assert!(matches!(error, Error::TimedOut), "{error}");
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        let address = || "h:1".to_owned();
+        let refused = || io::ErrorKind::ConnectionRefused.into();
+        check_texts!(Error {
+            Connect { address: address(), source: refused() } =>
+                "cannot connect to http://h:1 (is the server running there, with --http h:1?)";
+            Connection { address: address(), source: refused() } => "the connection to http://h:1 failed";
+            NotHttp { address: address(), hint: "why" } => "http://h:1 does not speak HTTP: why";
+            Unreadable { address: address(), problem: "why" } => "http://h:1 sends a response that cannot be read: why";
+            NoResponse { address: address(), limit: Duration::from_secs(30) } =>
+                "no response from http://h:1 within 30s; is the server or its disk stuck?";
+            Refused { code: 503, message: "why".to_owned() } => "503: why";
+            TimedOut => "timed out";
+            Stopped => "stopped";
+        });
     }
 }

@@ -96,12 +96,22 @@ mod tests {
             let followed = follow(&link);
             assert_eq!(followed.is_ok(), is_followed, "{mode:o} of {directory_owner}: {followed:?}");
             if let Err(error) = followed {
-                assert!(error.to_string().contains("belongs to another user (uid 12345)"), "{error}");
+                let foreign = error.get_ref().and_then(|error| error.downcast_ref::<Foreign>());
+                assert!(foreign.is_some_and(|foreign| foreign.owner == 12_345), "{error}");
             }
         }
         // A link of this user, wherever it is.
         fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
         lchown(&link, Some(rustix::process::geteuid().as_raw()), None).unwrap();
         assert_eq!(follow(&link).unwrap(), file);
+    }
+
+    #[test]
+    fn the_error_has_its_text() {
+        assert_eq!(
+            Foreign { link: "x".to_owned(), owner: 12_345 }.to_string(),
+            "x is a link in a directory that everyone can write to, and belongs to another user (uid 12345); remove it, or \
+             name the file that it leads to"
+        );
     }
 }

@@ -148,6 +148,7 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::check_texts;
     use std::os::unix::fs::PermissionsExt;
     use std::process::Stdio;
 
@@ -201,5 +202,21 @@ mod tests {
             let error = check(&Command::new(&program)).unwrap_err();
             assert!(error.is_program_error(), "{error}");
         }
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        let program = || "run".to_owned();
+        let denied = || io::ErrorKind::PermissionDenied.into();
+        check_texts!(StartError {
+            Program { program: program(), source: denied() } => "cannot run run";
+            Interpreter { program: program(), interpreter: "/bin/x".to_owned(), source: denied() } =>
+                "cannot run run: cannot run its interpreter /bin/x";
+            TooLarge { program: program(), size: 3, limit: 2 } =>
+                "cannot run run: its environment with the map takes 3 bytes, and the system allows 2; take fewer entries \
+                 (--key), read them from MAPCAST_FILE (--signal), or raise the limit (ulimit -s)";
+            TooLong { program: program(), name: "A".to_owned(), size: 3 } =>
+                "cannot run run: the variable A takes 3 bytes, and the system allows 128KiB";
+        });
     }
 }

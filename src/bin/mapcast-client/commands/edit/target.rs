@@ -137,6 +137,6 @@ mod tests {
     fn a_missing_entry_cannot_be_edited() {
         let base = map(r#"{"n":1}"#);
         assert_eq!(Target::new(Some("n".to_owned()), &base).unwrap(), entry("n"));
-        assert_eq!(Target::new(Some("x".to_owned()), &base).unwrap_err().to_string(), "the map has no entry \"x\"");
+        assert_eq!(Target::new(Some("x".to_owned()), &base), Err(MissingKey::new("x")));
     }
 }
