@@ -7,12 +7,17 @@ fn is_any(line: &str) -> bool {
 
 /// What makes two lines comparable: times, process ids, ports of the system and durations are alike.
 fn normal(line: &str) -> String {
-    let mut words = Vec::new();
+    let mut words: Vec<String> = Vec::new();
     for word in line.split(' ') {
         let bare = word.trim_end_matches([',', ':', ')', ';']);
         let rest = &word[bare.len()..];
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         let after = words.last().map(String::as_str);
+        if ["ms", "us", "s"].contains(&bare) && after.is_some_and(|after| after.contains('.') && is_number(after)) {
+            words.pop();
+            words.push(format!("DURATION{rest}"));
+            continue;
+        }
         let unit = ["ms", "us", "s"].into_iter().find(|unit| bare.strip_suffix(unit).is_some_and(is_number));
         words.push(if word.starts_with("[20") && bare.ends_with('Z') {
             "[TIME".to_owned()

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tempfile::TempDir;
 
 use super::output::are_shown;
+use super::page::{Block, Kind};
 use crate::support::program::{CLIENT, Program, SERVER, clean};
 use crate::support::{PATIENCE, eventually, pause};
 
@@ -108,15 +109,25 @@ impl Page {
         Self { terminals: BTreeMap::new(), ports: Ports::default(), programs: directory(), directory: directory() }
     }
 
+    /// Runs a block, or writes its file.
+    #[track_caller]
+    pub fn follow(&mut self, block: &Block) {
+        match block.kind() {
+            Kind::Console(terminal) => self.run(terminal, &block.text),
+            Kind::File(name) => self.write(name, &block.text),
+            Kind::Commands | Kind::Other => {}
+        }
+    }
+
     /// Writes a file of the page.
-    pub fn write(&mut self, name: &str, text: &str) {
+    fn write(&mut self, name: &str, text: &str) {
         let text = self.ports.rewrite(text);
         fs::write(self.directory.path().join(name), text).expect("a file");
     }
 
     /// Runs a block in the page's session, or in the terminal with this name, whose last command may go on.
     #[track_caller]
-    pub fn run(&mut self, name: Option<&str>, block: &str) {
+    fn run(&mut self, name: Option<&str>, block: &str) {
         let key = name.unwrap_or_default();
         if !self.terminals.contains_key(key) {
             let terminal = self.start();
@@ -132,13 +143,17 @@ impl Page {
             let may_go_on = name.is_some() && number == last;
             let rewritten = self.ports.rewrite(&command);
             terminal.run(&rewritten, &shown, may_go_on, &self.ports);
-            if command.split_whitespace().any(|word| word == "mapcast-server")
-                && (may_go_on || rewritten.trim_end().ends_with('&'))
+            if command.split_whitespace().any(|word| word == "mapcast-server") && (may_go_on || is_background(&command))
             {
                 let ports = self.ports.of_server(&command);
                 eventually("the server listens", || ports.iter().all(|port| is_listening(*port)));
             }
         }
+    }
+
+    /// The free port in place of `printed`.
+    pub fn port(&mut self, printed: u16) -> u16 {
+        self.ports.free(printed)
     }
 
     /// Starts the shell of a terminal.
@@ -148,7 +163,7 @@ impl Page {
         let mut command = clean("bash");
         command.args(["--norc", "-s"]).current_dir(self.directory.path()).stdin(Stdio::piped()).process_group(0);
         command.env("PATH", format!("{}:{path}", self.programs.path().display())).env("PYTHONUNBUFFERED", "1");
-        command.env("HOME", self.directory.path()).env("no_proxy", "*");
+        command.env("HOME", self.programs.path()).env("no_proxy", "*");
         let mut bash = Program::start(command);
         let mut input = bash.stdin();
         let [server, client] = ["mapcast-server", "mapcast-client"].map(|name| self.programs.path().join(name));
@@ -156,11 +171,13 @@ impl Page {
         let start = format!(
             r#"exec 2>&1
 trap : INT
+# On a terminal curl shows no progress.
+echo silent >~/.curlrc
 [ -e {server} ] || cat >{server} <<'EOF'
 #!/bin/sh
-# Without options a server has three ports, which are free ones here.
-case " $* " in
-    *' -l '* | *' --listen '* | *' --http '* | *' --se'* | *' --so'* | *' -s '* | *' -f '* | *' echo '* | *' greet '* | *.json*) ;;
+# Without options and variables a server has three ports, which are free ones here.
+case " $* $(env | grep '^MAPCAST_') " in
+    *MAPCAST_* | *' -l '* | *' --listen '* | *' --http '* | *' --se'* | *' --so'* | *' -s '* | *' -f '* | *' echo '* | *' greet '* | *.json*) ;;
     *) set -- "$@" --listen 127.0.0.1:{map} --listen json@127.0.0.1:{json} --http 127.0.0.1:{page} ;;
 esac
 export MAPCAST_LISTEN="${{MAPCAST_LISTEN-127.0.0.1:{map}}}"
@@ -198,6 +215,11 @@ fn split(block: &str) -> (Vec<&str>, Vec<Shown<'_>>) {
     (before, commands)
 }
 
+/// True if and only if the command goes on in the background; a comment may follow.
+fn is_background(command: &str) -> bool {
+    command.split(" # ").next().is_some_and(|command| command.trim_end().ends_with('&'))
+}
+
 /// True if and only if this is what an interactive shell prints about a new background job: `[1] 8918`.
 fn is_job(line: &str) -> bool {
     let job = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
@@ -209,7 +231,7 @@ impl Terminal {
     #[track_caller]
     fn run(&mut self, command: &str, shown: &[&str], may_go_on: bool, ports: &Ports) {
         self.commands += 1;
-        self.has_background |= command.trim_end().ends_with('&');
+        self.has_background |= is_background(command);
         let quoted = command.replace('\'', r"'\''");
         writeln!(self.input, "eval '{quoted}' </dev/null; printf '\\036%s %s\\n' {} $?", self.commands)
             .expect("a shell that reads");
@@ -219,13 +241,13 @@ impl Terminal {
     /// The command that still runs must print what is shown; `^C` at its start interrupts the command first.
     #[track_caller]
     fn compare_more(&mut self, shown: &[&str], ports: &Ports) {
-        let rest = shown[0].strip_prefix("^C");
-        if rest.is_some() {
-            self.signal(Signal::INT);
-        }
-        let first = rest.unwrap_or(shown[0]);
-        let shown: Vec<_> = std::iter::once(first).chain(shown[1..].iter().copied()).collect();
-        self.compare("the command that goes on", &shown[usize::from(first.is_empty())..], rest.is_none(), ports);
+        let Some(first) = shown[0].strip_prefix("^C") else {
+            return self.compare("the command that goes on", shown, true, ports);
+        };
+        self.signal(Signal::INT);
+        // What it has printed since the last comparison is not shown.
+        let shown: Vec<_> = ["…", first].into_iter().chain(shown[1..].iter().copied()).collect();
+        self.compare("the interrupted command", &shown, false, ports);
     }
 
     /// Waits until the output after the last comparison is what is shown.
@@ -258,7 +280,7 @@ impl Terminal {
         for (number, line) in self.bash.out().into_iter().enumerate() {
             let (text, end) = line.split_once(END).map_or((line.as_str(), None), |(text, end)| (text, Some(end)));
             if number >= self.compared && (end.is_none() || !text.is_empty()) {
-                lines.push((number, ports.restore(text)));
+                lines.push((number, ports.restore(text.trim_end_matches('\r'))));
             }
             let ended = end.and_then(|end| end.split_once(' ')).filter(|(of, _)| *of == self.commands.to_string());
             code = ended.and_then(|(_, code)| code.parse().ok()).or(code);
