@@ -278,12 +278,12 @@ impl CertificateFault {
             Self::BadSignature => "replace the certificate of its CA among the server's client CAs".to_owned(),
             Self::IsCa => format!(
                 "use it as the CA only, and issue one for the {owner}: openssl x509 -req -in {owner}.csr -CA CA.pem \
-                 -CAkey CA.key -extfile EXTENSIONS -out {owner}.pem (docs/operating.md, TLS)"
+                 -CAkey CA.key -extfile EXTENSIONS -out {owner}.pem (docs/tls.md)"
             ),
             Self::IssuerNotCa => "issue it with a CA, whose certificate has basicConstraints=CA:TRUE".to_owned(),
             Self::WrongPurpose => format!("issue one with extendedKeyUsage={owner}Auth"),
             Self::Revoked | Self::Malformed => "issue a new one".to_owned(),
-            Self::OldVersion => "issue one with -extfile EXTENSIONS (docs/operating.md, TLS)".to_owned(),
+            Self::OldVersion => "issue one with -extfile EXTENSIONS (docs/tls.md)".to_owned(),
             Self::UnsupportedExtension => "issue one without it".to_owned(),
             Self::UnsupportedSignature => "issue it and its CA with ECDSA P-256 or RSA-2048 and SHA-256".to_owned(),
             Self::NameConstraint => "issue it with another CA".to_owned(),

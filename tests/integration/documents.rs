@@ -103,17 +103,17 @@ fn helped_options(program: &str) -> Vec<HelpedOption> {
 fn every_option_is_in_the_table_with_its_variable_and_default() {
     use crate::support::program::{CLIENT, SERVER};
 
-    let page = page("operating.md");
-    for (program, heading) in [(SERVER, "## mapcast-server"), (CLIENT, "## mapcast-client")] {
-        let rows: Vec<_> = section(&page, heading).lines().filter(|line| line.starts_with("| `-")).collect();
+    for (program, name) in [(SERVER, "server.md"), (CLIENT, "client.md")] {
+        let page = page(name);
+        let rows: Vec<_> = section(&page, "## Options").lines().filter(|line| line.starts_with("| `-")).collect();
         let options = helped_options(program);
         for HelpedOption { long, environment, default } in &options {
             let row = rows.iter().find(|row| row.contains(&format!("`--{long}")));
-            let row = row.unwrap_or_else(|| panic!("{heading}: no row for --{long}"));
-            assert!(row.contains(&format!("| `{environment}` |")), "{heading}: --{long} has {environment}: {row}");
-            assert!(row.contains(default.as_str()), "{heading}: --{long} is {default:?} by default: {row}");
+            let row = row.unwrap_or_else(|| panic!("{name}: no row for --{long}"));
+            assert!(row.contains(&format!("| `{environment}` |")), "{name}: --{long} has {environment}: {row}");
+            assert!(row.contains(default.as_str()), "{name}: --{long} is {default:?} by default: {row}");
         }
-        assert_eq!(rows.len(), options.len(), "{heading}: a row for an option that does not exist");
+        assert_eq!(rows.len(), options.len(), "{name}: a row for an option that does not exist");
     }
 }
 

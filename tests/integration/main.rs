@@ -17,6 +17,8 @@ mod bincode;
 mod cast;
 #[cfg(feature = "cli")]
 mod client;
+#[cfg(feature = "cli")]
+mod console;
 mod corpus;
 #[cfg(feature = "cli")]
 mod documents;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use mapcast::{Format, Map, builtin_map};
 
-use crate::http::Site;
+use crate::http::{Site, path};
 use crate::support::program::{CLIENT, Program, SERVER, clean, run};
 use crate::support::reader::Reader;
 use crate::support::{connect, skip};
@@ -154,6 +154,21 @@ fn a_port_in_use_is_left_out_without_options() {
     assert_eq!(String::from_utf8_lossy(&ended.stdout).lines().count(), 3, "{}", ended.stderr);
     ended.assert_stderr("no web page: cannot listen on 127.0.0.1:8081: ");
     ended.assert_stderr("no map as json: cannot listen on 127.0.0.1:8082: ");
+}
+
+#[test]
+fn a_token_alone_makes_the_local_page_writable() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "x".repeat(32)).unwrap();
+    let script = "$server -q --http-token-file TOKEN & $client -q check --wait=1m; $client set --token-file TOKEN n=1 2>/dev/null; \
+                  $client -n 1 -f json 8082; $server -q -l 8090 --http-token-file TOKEN; $server -q -l 8081 & \
+                  $client -q check --wait=1m :8081; kill %1; wait %1; $server -q --http-token-file TOKEN";
+    let Some(ran) = alone(&script.replace("TOKEN", path(&token))) else { return };
+    let ended = ran.finish();
+    ended.assert_exit(2).assert_stdout("{\"n\":1}\n");
+    ended.assert_stderr("--http-token-file is for HTTP: add --http <ADDR:PORT>");
+    // Without the page nothing can be written: that is an error here.
+    ended.assert_stderr("cannot listen on 127.0.0.1:8081: ");
 }
 
 #[test]

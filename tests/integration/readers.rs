@@ -34,8 +34,11 @@ impl Reader {
     /// Returns the only block of the README in this language.
     fn text(&self) -> String {
         let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
-        let fence = format!("\n```{}\n", self.language);
-        let blocks: Vec<_> = page.split(&fence).skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+        // A file's name may follow the language.
+        let fence = format!("\n```{}", self.language);
+        let blocks = page.split(&fence).skip(1);
+        let blocks = blocks.filter(|rest| rest.starts_with([' ', '\n'])).filter_map(|rest| rest.split("\n```").next());
+        let blocks: Vec<_> = blocks.filter_map(|block| block.split_once('\n')).map(|(_, text)| text).collect();
         let [block] = blocks[..] else { panic!("{} blocks in {}", blocks.len(), self.language) };
         format!("{block}\n")
     }

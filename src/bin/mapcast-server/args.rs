@@ -42,7 +42,7 @@ pub(crate) struct Cli {
     map: MapArgs,
     #[command(flatten)]
     server: ServerArgs,
-    /// Whether no option has been given that changes what the server does.
+    /// Whether no option has been given that changes which ports the server has.
     #[arg(skip)]
     is_bare: bool,
 }
@@ -51,8 +51,8 @@ pub(crate) struct Cli {
 const BARE_JSON: &str = "json@127.0.0.1:8082";
 const BARE_HTTP: &str = "127.0.0.1:8081";
 
-/// The arguments that do not change what the server does.
-const NEUTRAL: [&str; 3] = ["verbose", "quiet", "check_config"];
+/// The arguments that do not change which ports the server has.
+const NEUTRAL: [&str; 5] = ["verbose", "quiet", "check_config", "http_token_file", "state"];
 
 /// The smaller services.
 #[derive(Debug, Subcommand)]
@@ -223,6 +223,10 @@ impl Cli {
         if cli.is_bare {
             cli.server.listen.push(BARE_JSON.to_owned());
             cli.map.http.serve_on(BARE_HTTP);
+        }
+        if cli.map.http.lacks_address() {
+            let message = "--http-token-file is for HTTP: add --http <ADDR:PORT>, such as --http 8081\n";
+            return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, message));
         }
         Ok(cli)
     }

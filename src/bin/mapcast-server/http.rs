@@ -48,7 +48,7 @@ pub(crate) struct HttpArgs {
     #[arg(long, value_name = "ORIGIN", env = "MAPCAST_HTTP_ALLOW_ORIGIN", requires = "http", value_parser = parse_origin)]
     http_allow_origin: Option<String>,
     /// Accept PUT and PATCH of /map, and PUT and DELETE of /map/KEY, with the bearer token in this file
-    #[arg(long, value_name = "FILE", env = "MAPCAST_HTTP_TOKEN_FILE", requires = "http", conflicts_with_all = ["source", "file"])]
+    #[arg(long, value_name = "FILE", env = "MAPCAST_HTTP_TOKEN_FILE", conflicts_with_all = ["source", "file"])]
     http_token_file: Option<PathBuf>,
 }
 
@@ -74,6 +74,11 @@ impl HttpArgs {
     /// Sets the address of `--http`.
     pub(crate) fn serve_on(&mut self, addr: &str) {
         self.http = Some(addr.to_owned());
+    }
+
+    /// True if and only if there is a token, and no address where it is accepted.
+    pub(crate) fn lacks_address(&self) -> bool {
+        self.http.is_none() && self.is_writable()
     }
 
     /// True if and only if the map can be changed over HTTP.

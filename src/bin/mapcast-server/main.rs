@@ -139,9 +139,10 @@ fn prepare(task: Task, dropped: Arc<AtomicU64>, threads: &Threads, stop: Shutdow
                 http.config.state.clone_from(&state);
                 http.config.dropped_log_lines = Some(dropped);
                 http.config.threads = threads.clone();
+                let may_fail = task.is_bare && http.config.token.is_none();
                 match http.bind(&config, feed, &server, &stop) {
                     Ok(bound) => page = Some((bound, Shutdown::new().context("no descriptors left")?)),
-                    Err(error) if task.is_bare => log::warn!("no web page: {error:#}"),
+                    Err(error) if may_fail => log::warn!("no web page: {error:#}"),
                     Err(error) => return Err(error),
                 }
             }

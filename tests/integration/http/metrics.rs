@@ -206,7 +206,7 @@ fn the_docs_and_the_dashboard_name_existing_metrics() {
     // Only with TLS.
     there.insert("mapcast_tls_cert_not_after_timestamp_seconds");
     let docs = |name: &str| std::fs::read_to_string(format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    for page in ["http.md", "operating.md", "recipes.md", "grafana.json"] {
+    for page in ["http.md", "server.md", "deployment.md", "recipes.md", "grafana.json"] {
         let text = docs(page);
         let missing: Vec<_> = named(&text).into_iter().filter(|name| !there.contains(name)).collect();
         assert!(missing.is_empty(), "docs/{page}: {missing:?}");
@@ -224,7 +224,7 @@ fn promtool_accepts_the_alerts() {
     if !has_command("promtool") {
         return skip("no promtool (Debian's package prometheus)");
     }
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md")).unwrap();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/server.md")).unwrap();
     let rules = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("rules");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), rules).unwrap();

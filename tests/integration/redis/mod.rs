@@ -249,7 +249,7 @@ fn a_huge_hash_is_not_sent_and_takes_no_memory() {
 
 #[test]
 fn a_password_from_any_origin_works_and_is_never_shown() {
-    // The permissions that docs/operating.md lists.
+    // The permissions that docs/sources.md lists.
     let keys = ["~flags", "~flags:revision", "&mapcast:flags", "&__keyspace@0__:flags"];
     let rights = ["+@read", "+subscribe", "+ping", "+select", "+role"];
     let user = [&["--user", "ana", "on", ">s3cret"][..], &keys, &rights].concat();
