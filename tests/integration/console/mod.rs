@@ -13,7 +13,7 @@ use page::{Block, blocks};
 use session::Page;
 
 /// Runs the console blocks of a page in order, and writes its files.
-fn run(name: &str) {
+pub(crate) fn run(name: &str) {
     let mut page = Page::new();
     for Block { info, text, .. } in blocks(name) {
         match info.split(' ').collect::<Vec<_>>()[..] {
