@@ -159,3 +159,8 @@ fn a_reconnecting_reader_gets_the_map_of_a_restarted_server() {
     let _server = Program::start(command);
     python.wait_out("'vuelta': 1");
 }
+
+#[test]
+fn the_tutorial_prints_what_it_shows() {
+    crate::console::run("docs/tutorial.md");
+}

@@ -39,7 +39,7 @@ fn runnable(name: &str) -> Option<Vec<Block>> {
 
 /// Runs the console blocks of a page in order, and writes its files.
 #[track_caller]
-fn run(name: &str) {
+pub(crate) fn run(name: &str) {
     let Some(blocks) = runnable(name) else { return };
     let mut page = Page::new();
     for block in &blocks {
