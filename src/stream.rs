@@ -8,6 +8,12 @@ use crate::frame::Frame;
 pub(crate) use crate::tls::ReadCount;
 use crate::tls::Session;
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has tried to send over a stream.
+    pub(crate) static SENDS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// A connected, non-blocking socket.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -37,6 +43,8 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` if no byte fits and no further record was started.
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(test)]
+        SENDS.set(SENDS.get() + 1);
         match self {
             Self::Plain(socket) => (&mut &*socket).write(bytes),
             Self::Tls(session) => session.try_send(bytes),
@@ -48,6 +56,8 @@ impl Stream {
     /// # Errors
     /// As [`try_send`](Self::try_send).
     pub(crate) fn try_send_frame(&self, frame: &Frame, from: usize) -> io::Result<usize> {
+        #[cfg(test)]
+        SENDS.set(SENDS.get() + 1);
         let rest = &frame.as_bytes()[from..];
         match self {
             Self::Plain(socket) => match frame.file() {

@@ -12,11 +12,10 @@ use rustix::io::Errno;
 use super::admission::Admission;
 use super::arrivals::{Arrival, Arrivals};
 use super::backoff::Backoff;
-use super::client::{ConnectionTask, Shared};
+use super::client::{ConnectionTask, Shared, Transport};
 use super::permits::{Permit, RefusalReason};
 use super::reserve::Reserve;
 use super::slots::Class;
-use crate::connection::SendCounts;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
 use crate::platform;
 use crate::service::{Service, counted};
@@ -43,6 +42,10 @@ pub(super) struct BoundListener {
     /// True if another process holds the listener open, so that closing it here resets no connection.
     pub(super) is_shared: bool,
 }
+
+/// A connection on its way to its thread; `None` until the accept loop has sent its first frame. Locked only to put it there
+/// or to take it.
+type HandOver = Arc<Mutex<Option<ConnectionTask>>>;
 
 /// The state of the accept loop.
 pub(super) struct AcceptLoop {
@@ -319,39 +322,36 @@ impl AcceptLoop {
     /// Starts the connection's thread in a slot that has been taken. Returns the connection if the system refuses a thread; its
     /// slot is then free.
     fn start(&mut self, arrival: Arrival, permit: Permit) -> Option<(Arrival, Permit)> {
-        let Arrival { peer, socket, service, since } = arrival;
         let (id, shared) = (self.next_id, Arc::clone(&self.shared));
-        let (guard, class) = (shared.stats.connect(), permit.class());
-        let client =
-            ConnectionTask { id, peer: peer.into(), socket, permit, guard, service, shared: Arc::clone(&shared) };
-        shared.registry.enter(id, peer);
         let role = shared.config.role;
         let builder =
             thread::Builder::new().name(format!("{}-{id}", role.thread_name())).stack_size(shared.config.stack_size);
-        // A failed spawn drops its closure, but must not drop the connection. Locked only for the hand-over.
-        let hand_over = Arc::new(Mutex::new(Some(client)));
+        let hand_over = HandOver::default();
         let taken = Arc::clone(&hand_over);
-        match builder.spawn(move || run(taken)) {
-            Ok(thread) => {
-                self.next_id += 1;
-                if let Some(ended) = shared.registry.keep_thread(id, thread) {
-                    shared.slots.retire(ended, class);
-                }
-                self.accepting.reset();
-                self.starting.reset();
-                None
-            }
+        let thread = match builder.spawn(move || run(taken)) {
+            Ok(thread) => thread,
             Err(error) => {
-                let client = hand_over.lock().take();
-                shared.registry.leave(id, SendCounts::default());
-                shared.slots.give_back(class);
-                self.log_failure(&format!("cannot start a thread for {} {peer}", role.noun()), &error, advice(&error));
+                shared.slots.give_back(permit.class());
+                let what = format!("cannot start a thread for {} {}", role.noun(), arrival.peer);
+                self.log_failure(&what, &error, advice(&error));
                 self.starting.record_failure();
-                client.map(|ConnectionTask { socket, permit, service, .. }| {
-                    (Arrival { peer, socket, service, since }, permit)
-                })
+                return Some((arrival, permit));
             }
-        }
+        };
+        self.next_id += 1;
+        self.accepting.reset();
+        self.starting.reset();
+        let Arrival { peer, socket, service, .. } = arrival;
+        let owner = thread.thread().clone();
+        let guard = shared.stats.connect();
+        shared.registry.enter(id, peer, thread);
+        let transport = match shared.first_frame(&*service, &permit) {
+            Some(first) => Transport::Started(shared.send_first(id, peer, socket, &first, &guard, &owner)),
+            None => Transport::Accepted(socket),
+        };
+        *hand_over.lock() = Some(ConnectionTask { id, peer: peer.into(), transport, permit, guard, service, shared });
+        owner.unpark();
+        None
     }
 
     fn log_failure(&mut self, what: &str, error: &io::Error, advice: &str) {
@@ -361,14 +361,18 @@ impl AcceptLoop {
     }
 }
 
-/// The main function of a connection's thread.
-fn run(hand_over: Arc<Mutex<Option<ConnectionTask>>>) {
-    let client = hand_over.lock().take();
+/// The main function of a connection's thread, which begins before the connection is ready for it.
+fn run(hand_over: HandOver) {
+    let task = loop {
+        let task = hand_over.lock().take();
+        match task {
+            Some(task) => break task,
+            None => thread::park(),
+        }
+    };
     // Freed early.
     drop(hand_over);
-    if let Some(client) = client {
-        client.run();
-    }
+    task.run();
 }
 
 /// True if and only if `accept` failed because of the client: it has disconnected, its network is broken, or a packet

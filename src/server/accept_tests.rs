@@ -10,24 +10,29 @@ use super::accept::AcceptLoop;
 use super::arrivals::Arrival;
 use super::client::Shared;
 use super::limits::Capacity;
-use crate::service::Greet;
+use super::monitor::Monitor;
+use crate::feed::Feed;
+use crate::format::Format;
+use crate::map::builtin;
+use crate::service::{Cast, Greet, ServerMonitor, Service};
 use crate::shutdown::Shutdown;
 
 /// A stack size that exceeds every address space: the system refuses the thread, as it does at its limit.
 const NO_THREAD: usize = 1 << 46;
 
-/// Returns an accept loop that can start no thread, and the peers of three accepted connections.
-fn three_without_threads(admission_timeout: Duration) -> (AcceptLoop, Vec<TcpStream>) {
+/// Returns an accept loop that can start no thread, and the peers of three accepted connections of `service`.
+fn three_without_threads(service: impl Service, admission_timeout: Duration) -> (AcceptLoop, Vec<TcpStream>) {
     assert!(Capacity::of_this_machine().clients > 10);
     let config = Config { stack_size: NO_THREAD, admission_timeout, ..Config::default() };
     let shared = Shared::new(config, Arc::default(), Arc::default(), Shutdown::new().unwrap()).unwrap();
     let mut acceptor = AcceptLoop::new(Arc::new(shared));
+    let service: Arc<dyn Service> = Arc::new(service);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peers = (0..3).map(|_| {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, peer) = listener.accept().unwrap();
         socket.set_nonblocking(true).unwrap();
-        acceptor.arrivals.push(Arrival { peer, socket, service: Arc::new(Greet::new("hello")), since: Instant::now() });
+        acceptor.arrivals.push(Arrival { peer, socket, service: Arc::clone(&service), since: Instant::now() });
         stream
     });
     let peers = peers.collect();
@@ -43,7 +48,7 @@ fn is_open(mut peer: &TcpStream) -> bool {
 
 #[test]
 fn connections_wait_while_the_system_refuses_threads() {
-    let (mut acceptor, peers) = three_without_threads(Duration::from_hours(1));
+    let (mut acceptor, peers) = three_without_threads(Greet::new("hello"), Duration::from_hours(1));
     for _ in 0..5 {
         acceptor.starting.reset();
         assert!(!acceptor.try_start() && acceptor.ready.is_some() && acceptor.starting.resume_at().is_some());
@@ -64,8 +69,37 @@ fn connections_wait_while_the_system_refuses_threads() {
 }
 
 #[test]
+fn a_client_without_a_thread_gets_no_map_and_no_count() {
+    let feed = Arc::new(Feed::new(Format::Json, 1000));
+    feed.publish(&builtin()).unwrap();
+    let cast = Cast::new(Arc::clone(&feed), Duration::from_hours(1));
+    let (mut acceptor, peers) = three_without_threads(cast, Duration::from_hours(1));
+    let (stats, registry) = (Arc::clone(&acceptor.shared.stats), Arc::clone(&acceptor.shared.registry));
+    let monitor = Monitor::new(Arc::clone(&stats), registry, &acceptor.shared.config);
+    let counts = || {
+        let snapshot = monitor.snapshot(0);
+        [stats.active(), stats.served(), snapshot.total, snapshot.frames]
+    };
+    assert!(!acceptor.try_start());
+    assert!(peers.iter().all(is_open), "a client has a part of the map");
+    assert_eq!(counts(), [0; 4]);
+    Arc::get_mut(&mut acceptor.shared).unwrap().config.stack_size = 512 * 1024;
+    acceptor.starting.reset();
+    assert!((0..3).all(|_| acceptor.try_start()));
+    let mut frame = vec![0; feed.latest().unwrap().frame.as_bytes().len()];
+    for mut peer in &peers {
+        peer.read_exact(&mut frame).unwrap();
+        assert_eq!(frame, feed.latest().unwrap().frame.as_bytes());
+    }
+    assert_eq!(counts(), [3; 4]);
+    drop(peers);
+    assert!(acceptor.shared.registry.wait_empty(None));
+    assert_eq!((stats.active(), stats.failed_spawns()), (0, 0));
+}
+
+#[test]
 fn connections_without_a_thread_in_time_are_closed_and_counted() {
-    let (mut acceptor, peers) = three_without_threads(Duration::ZERO);
+    let (mut acceptor, peers) = three_without_threads(Greet::new("hello"), Duration::ZERO);
     assert!(!acceptor.try_start() && acceptor.ready.is_some());
     acceptor.refuse_expired();
     assert!(acceptor.ready.is_none() && acceptor.arrivals.is_empty());

@@ -1,10 +1,10 @@
-//! One client's thread: serves the client from the accepted socket to its last log line.
+//! One client: its first frame, and its thread, which serves it to its last log line.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Instant;
 
 use super::connection_log::ConnectionLog;
@@ -14,11 +14,12 @@ use super::registry::Registry;
 use super::slots::ThreadSlots;
 use super::{Config, Role};
 use crate::connection::{
-    self, Connection, Error as ClientError, FrameSender, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
+    self, ClientSender, Connection, Error as ClientError, FrameSender, OverLimit, RESERVE_TIMEOUT, SendCounts, Watcher,
 };
 use crate::display::advice_suffix;
 use crate::display::error_chain::ErrorChain;
 use crate::display::throttle::{LOG_PERIOD, Throttle, more};
+use crate::frame::Frame;
 use crate::platform::Wakeup;
 use crate::service::{CloseReason, Service, counted};
 use crate::shutdown::Shutdown;
@@ -27,6 +28,11 @@ use crate::stream::Stream;
 use crate::sync::Mutex;
 use crate::threads::Notifier;
 use crate::tls::{Acceptor, HandshakeError};
+
+/// The largest first frame that the accept loop sends, with its header: 16 KiB. A new connection accepts that much at once:
+/// ten segments (RFC 6928), and the 16 KiB of unsent bytes that its socket may hold. A larger frame would leave a part to the
+/// connection's thread, and the accept loop would have copied the other one for nothing.
+pub(super) const MAX_FIRST_FRAME: usize = 16 * 1024;
 
 /// The state shared by all connections of a server.
 #[derive(Debug)]
@@ -51,11 +57,20 @@ pub(super) struct Shared {
 pub(super) struct ConnectionTask {
     pub(super) id: u64,
     pub(super) peer: Peer,
-    pub(super) socket: TcpStream,
+    pub(super) transport: Transport,
     pub(super) permit: Permit,
     pub(super) guard: ConnectionGuard,
     pub(super) service: Arc<dyn Service>,
     pub(super) shared: Arc<Shared>,
+}
+
+/// What a connection's thread sends over.
+#[derive(Debug)]
+pub(super) enum Transport {
+    /// The socket as it was accepted.
+    Accepted(TcpStream),
+    /// The sender of the first frame; the connection is counted, registered and logged.
+    Started(Arc<ClientSender>),
 }
 
 impl ConnectionTask {
@@ -70,10 +85,11 @@ impl ConnectionTask {
 
     /// Serves the client and closes its connection. Returns the counts of the frames that it was sent.
     fn serve(self) -> SendCounts {
-        let Self { id, peer, socket, permit, guard, service, shared } = self;
+        let Self { id, peer, transport, permit, guard, service, shared } = self;
         let peer = peer.addr();
         let started = Instant::now();
-        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, socket, permit.over_limit(), &shared)));
+        let is_started = matches!(transport, Transport::Started(_));
+        let opened = catch_unwind(AssertUnwindSafe(|| open(id, peer, transport, permit.over_limit(), &shared)));
         if opened.is_err() {
             shared.stats.count(Counter::Panicked);
         }
@@ -82,8 +98,10 @@ impl ConnectionTask {
             guard.leave();
             return SendCounts::default();
         };
-        guard.serve();
-        shared.log.connected(id, peer, guard.active_then());
+        if !is_started {
+            guard.serve();
+            shared.log.connected(id, peer, guard.active_then());
+        }
         let sender = Arc::clone(connection.sender());
         let served = catch_unwind(AssertUnwindSafe(|| {
             let outcome = service.serve(&mut connection, &shared.stop);
@@ -108,17 +126,23 @@ impl ConnectionTask {
 fn open(
     id: u64,
     peer: SocketAddr,
-    socket: TcpStream,
+    transport: Transport,
     over_limit: Option<OverLimit>,
     shared: &Shared,
 ) -> Option<Connection> {
     let config = &shared.config;
-    let stream = match config.tls.as_ref() {
-        None => Stream::Plain(socket),
-        Some(tls) => encrypt(id, peer, socket, tls, shared)?,
+    let sender = match transport {
+        Transport::Started(sender) => sender,
+        Transport::Accepted(socket) => {
+            let stream = match config.tls.as_ref() {
+                None => Stream::Plain(socket),
+                Some(tls) => encrypt(id, peer, socket, tls, shared)?,
+            };
+            let sender = Arc::new(FrameSender::new(stream, Notifier::for_current_thread()));
+            shared.registry.keep_client(id, &sender);
+            sender
+        }
     };
-    let sender = Arc::new(FrameSender::new(stream, Notifier::for_current_thread()));
-    shared.registry.keep_client(id, &sender);
     let connection = Connection::new(
         id,
         peer,
@@ -181,6 +205,40 @@ impl Shared {
             registry,
             stop,
         })
+    }
+
+    /// Returns the first frame that the accept loop sends over a connection with `permit`; `None` if it sends none.
+    pub(super) fn first_frame(&self, service: &dyn Service, permit: &Permit) -> Option<(Frame, u64)> {
+        if self.config.tls.is_some() || permit.over_limit().is_some() {
+            return None;
+        }
+        let first = catch_unwind(AssertUnwindSafe(|| service.first_frame())).unwrap_or_else(|_| {
+            self.stats.count(Counter::Panicked);
+            None
+        });
+        first.filter(|(frame, _)| frame.as_bytes().len() <= MAX_FIRST_FRAME)
+    }
+
+    /// Counts, registers and logs connection `id`, and then sends as much of its first frame as fits. So no client is ahead of
+    /// what the server shows. Returns the sender, whose owner is `thread`; that finds out why a send has failed.
+    ///
+    /// A thread that never sends costs the kernel less: `docs/design.md`, "The first frame".
+    pub(super) fn send_first(
+        &self,
+        id: u64,
+        peer: SocketAddr,
+        socket: TcpStream,
+        (frame, version): &(Frame, u64),
+        guard: &ConnectionGuard,
+        thread: &Thread,
+    ) -> Arc<ClientSender> {
+        let sender = Arc::new(FrameSender::new(Stream::Plain(socket), Notifier::for_thread(thread.clone())));
+        self.registry.keep_client(id, &sender);
+        guard.serve();
+        self.log.connected(id, peer, guard.active_then());
+        // What is left is in flight, also after an error.
+        let _ = sender.begin(frame, *version, None);
+        sender
     }
 
     fn handshake_failed(&self, id: u64, peer: SocketAddr, error: &HandshakeError) {

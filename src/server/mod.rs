@@ -8,6 +8,8 @@ mod arrivals;
 mod backoff;
 mod client;
 mod connection_log;
+#[cfg(test)]
+mod first_frame_tests;
 mod handle;
 mod limits;
 mod monitor;

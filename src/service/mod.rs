@@ -8,6 +8,7 @@ mod monitor;
 use std::{fmt, io};
 
 use crate::connection::{Connection, Error};
+use crate::frame::Frame;
 use crate::shutdown::Shutdown;
 
 pub use cast::{Cast, SendMode};
@@ -60,6 +61,14 @@ pub trait Service: fmt::Debug + Send + Sync + 'static {
     /// Why the service cannot start; the server then does not start either.
     fn start(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Returns the first frame of a new connection and its version, at least 1, if the accept loop is to send it before the
+    /// connection's thread runs. Such a connection is served, and counts as served, in any case; [`serve`](Self::serve) finds
+    /// the frame sent, or a part of it in flight. Called on the accept loop, so it must not block. Not called with TLS, nor
+    /// for a connection above a limit. By default `None`.
+    fn first_frame(&self) -> Option<(Frame, u64)> {
+        None
     }
 
     /// Serves one client until it disconnects, the work is done, or `stop` is requested: then finishes what is in flight and

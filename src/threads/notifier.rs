@@ -50,7 +50,12 @@ pub(crate) struct Notifier {
 impl Notifier {
     /// Returns a notifier owned by the calling thread.
     pub(crate) fn for_current_thread() -> Self {
-        Self { pending: AtomicU8::new(0), owner: thread::current() }
+        Self::for_thread(thread::current())
+    }
+
+    /// Returns a notifier owned by `owner`, which need not run yet.
+    pub(crate) fn for_thread(owner: Thread) -> Self {
+        Self { pending: AtomicU8::new(0), owner }
     }
 
     /// Adds `reason` to the pending reasons. Wakes the owner, or makes its next wait return at once.

@@ -11,22 +11,24 @@ use mapcast::service::{CloseReason, Service};
 use mapcast::{Echo, ServerConfig, Shutdown};
 
 use crate::support::reader::{Reader, ends_in_order, narrow};
-use crate::support::server::{MapServer, Running, large, unhurried};
+use crate::support::server::{MapServer, Running, in_each_mode, large, unhurried};
 use crate::support::{PATIENCE, connect, eventually, pause};
 
 const HOUR: Duration = Duration::from_hours(1);
 
 #[test]
 fn a_stop_does_not_wait_for_the_interval() {
-    let server = MapServer::start(HOUR);
-    let mut readers: Vec<_> = (0..100).map(|_| Reader::connect(server.running.addr)).collect();
-    for reader in &mut readers {
-        reader.payload();
-    }
-    server.running.wait_active(100);
-    let summary = server.running.stop();
-    assert_eq!((summary.served, summary.cut), (100, 0));
-    assert!(readers.iter_mut().all(|reader| reader.drain() == 0), "frames after the stop");
+    in_each_mode(|mode| {
+        let server = MapServer::sending(mode, HOUR, unhurried());
+        let mut readers: Vec<_> = (0..35).map(|_| Reader::connect(server.running.addr)).collect();
+        for reader in &mut readers {
+            reader.payload();
+        }
+        server.running.wait_active(35);
+        let summary = server.running.stop();
+        assert_eq!((summary.served, summary.cut), (35, 0));
+        assert!(readers.iter_mut().all(|reader| reader.drain() == 0), "frames after the stop");
+    });
 }
 
 #[test]
@@ -43,16 +45,18 @@ fn the_port_is_free_after_the_stop() {
 
 #[test]
 fn a_frame_in_flight_arrives_whole() {
-    let server = MapServer::start(HOUR);
-    server.feed.publish(&large(8_000_000)).unwrap();
-    let mut reader = Reader::connect(server.running.addr);
-    // With unread input, a plain close would be a reset, which destroys data in transit.
-    reader.socket().write_all(&[b'x'; 10_000]).unwrap();
-    assert_eq!(reader.socket().peek(&mut [0]).unwrap(), 1, "the frame's first byte");
-    server.running.stop.trigger();
-    assert!(reader.payload().len() > 8_000_000);
-    assert_eq!(reader.drain(), 0);
-    assert_eq!(server.running.stop().cut, 0);
+    in_each_mode(|mode| {
+        let server = MapServer::sending(mode, HOUR, unhurried());
+        server.feed.publish(&large(8_000_000)).unwrap();
+        let mut reader = Reader::connect(server.running.addr);
+        // With unread input, a plain close would be a reset, which destroys data in transit.
+        reader.socket().write_all(&[b'x'; 10_000]).unwrap();
+        assert_eq!(reader.socket().peek(&mut [0]).unwrap(), 1, "the frame's first byte");
+        server.running.stop.trigger();
+        assert!(reader.payload().len() > 8_000_000);
+        assert_eq!(reader.drain(), 0);
+        assert_eq!(server.running.stop().cut, 0);
+    });
 }
 
 #[test]
@@ -86,48 +90,52 @@ fn no_client_is_served_after_the_stop_however_many_connect() {
 
 #[test]
 fn a_client_that_has_sent_input_sees_no_reset() {
-    let server = MapServer::start(HOUR);
-    let mut client = Reader::over(narrow(server.running.addr));
-    client.payload();
-    client.socket().write_all(&[b'x'; 1000]).unwrap();
-    // The server's kernel buffers most of it until the client reads.
-    server.feed.publish(&large(12_000)).unwrap();
-    assert_eq!(client.socket().peek(&mut [0]).unwrap(), 1, "the frame's first byte");
-    server.running.stop.trigger();
-    // Input after a close is answered with a reset, which destroys data in transit. The server waits for 1 s.
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(200) {
-        pause();
-        client.socket().write_all(b"x").unwrap();
-    }
-    assert!(client.payload().len() > 12_000);
-    assert_eq!(client.drain(), 0);
+    in_each_mode(|mode| {
+        let server = MapServer::sending(mode, HOUR, unhurried());
+        let mut client = Reader::over(narrow(server.running.addr));
+        client.payload();
+        client.socket().write_all(&[b'x'; 1000]).unwrap();
+        // The server's kernel buffers most of it until the client reads.
+        server.feed.publish(&large(12_000)).unwrap();
+        assert_eq!(client.socket().peek(&mut [0]).unwrap(), 1, "the frame's first byte");
+        server.running.stop.trigger();
+        // Input after a close is answered with a reset, which destroys data in transit. The server waits for 1 s.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(200) {
+            pause();
+            client.socket().write_all(b"x").unwrap();
+        }
+        assert!(client.payload().len() > 12_000);
+        assert_eq!(client.drain(), 0);
+    });
 }
 
 #[test]
 fn stalled_clients_are_cut_after_the_drain_and_counted() {
-    // Long enough for the good client on a busy machine.
-    const DRAIN: Duration = Duration::from_secs(3);
-    let server = MapServer::with(HOUR, ServerConfig { drain_timeout: DRAIN, ..unhurried() });
-    server.feed.publish(&large(8_000_000)).unwrap();
-    let stalled: Vec<_> = (0..100).map(|_| server.running.connect()).collect();
-    for client in &stalled {
-        assert_eq!(client.peek(&mut [0]).unwrap(), 1, "the frame's first byte");
-    }
-    let mut good = Reader::connect(server.running.addr);
-    good.payload();
-    let began = Instant::now();
-    let summary = server.running.stop();
-    assert_eq!((summary.served, summary.cut), (101, 100));
-    assert!(began.elapsed() >= DRAIN, "{:?}", began.elapsed());
-    assert_eq!(good.drain(), 0);
-    for client in stalled {
-        match Reader::over(client).end() {
-            Err(FrameError::Truncated { .. }) => {}
-            Err(FrameError::Io(error)) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
-            other => panic!("8 MB cannot have been in the kernel's buffers: {other:?}"),
+    in_each_mode(|mode| {
+        // Long enough for the good client on a busy machine.
+        const DRAIN: Duration = Duration::from_secs(3);
+        let server = MapServer::sending(mode, HOUR, ServerConfig { drain_timeout: DRAIN, ..unhurried() });
+        server.feed.publish(&large(8_000_000)).unwrap();
+        let stalled: Vec<_> = (0..35).map(|_| server.running.connect()).collect();
+        for client in &stalled {
+            assert_eq!(client.peek(&mut [0]).unwrap(), 1, "the frame's first byte");
         }
-    }
+        let mut good = Reader::connect(server.running.addr);
+        good.payload();
+        let began = Instant::now();
+        let summary = server.running.stop();
+        assert_eq!((summary.served, summary.cut), (36, 35));
+        assert!(began.elapsed() >= DRAIN, "{:?}", began.elapsed());
+        assert_eq!(good.drain(), 0);
+        for client in stalled {
+            match Reader::over(client).end() {
+                Err(FrameError::Truncated { .. }) => {}
+                Err(FrameError::Io(error)) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+                other => panic!("8 MB cannot have been in the kernel's buffers: {other:?}"),
+            }
+        }
+    });
 }
 
 #[test]

@@ -107,7 +107,7 @@ mod map {
 const SCHEDULES: usize = 10_000;
 
 fn main() {
-    let models: [(&str, fn()); 19] = [
+    let models: [(&str, fn()); 20] = [
         ("a_change_during_the_connect_is_not_missed", frame_sender_model::publish_against_connect),
         ("a_slow_client_gets_whole_frames_and_the_newest_at_last", frame_sender_model::publish_against_slow_write),
         ("a_stop_ends_on_a_frame_boundary", frame_sender_model::publish_against_stop),
@@ -122,6 +122,7 @@ fn main() {
         ("a_connection_that_registers_while_others_are_cut_is_cut", stop_model::register_against_cut),
         ("no_more_threads_exist_than_there_are_slots", slots_model::leave_reap_and_admit),
         ("a_client_that_subscribes_during_a_change_has_the_last_one", cast::model::subscribe_against_publish),
+        ("a_client_whose_first_frame_was_sent_has_the_last_one", cast::model::first_frame_against_publish),
         ("a_client_without_publishers_has_the_last_change", cast::model::subscribe_against_publish_by_thread),
         ("all_clients_of_a_batch_have_the_last_change", cast::model::publish_to_several_against_slow_write),
         ("a_publisher_that_stops_leaves_no_change_unsent", cast::model::stop_against_publish),

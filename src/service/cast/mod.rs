@@ -16,6 +16,7 @@ use super::{CloseReason, Service, counted};
 use crate::connection::{ClientSender, Connection, Error};
 use crate::display::units::format_duration;
 use crate::feed::Feed;
+use crate::frame::Frame;
 use crate::shutdown::Shutdown;
 use crate::sync::Mutex;
 use crate::threads::{Threads, WakeReason, WorkerThread};
@@ -65,6 +66,12 @@ impl Service for Cast {
         Ok(())
     }
 
+    /// The newest map.
+    fn first_frame(&self) -> Option<(Frame, u64)> {
+        let latest = self.feed.latest().filter(|_| self.mode != Some(SendMode::Thread))?;
+        Some((latest.frame.clone(), latest.version))
+    }
+
     fn describe(&self) -> String {
         format!("the map as {} every {}", self.feed.format(), format_duration(self.interval))
     }
@@ -76,8 +83,8 @@ impl Service for Cast {
 
 /// Sends a feed's current map to each client.
 ///
-/// Publisher threads send changes and repeats to every client whose socket accepts the frame without blocking. A client's
-/// own thread sends the first map and each frame that a publisher could not send whole. It also guarantees the repeats: it
+/// The accept loop sends the first map, unless it is large, and publisher threads send changes and repeats, to every client
+/// whose socket accepts the frame without blocking. A client's own thread sends the rest. It also guarantees the repeats: it
 /// sends a repeat that is overdue, and all repeats while there is no publisher. With [`SendMode::Thread`] it sends everything
 /// itself.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ pub(super) fn start_publishers(
 ) -> io::Result<Vec<WorkerThread>> {
     let start = |(number, shard): (usize, &Arc<Shard>)| {
         let (feed, shard) = (Arc::clone(feed), Arc::clone(shard));
-        // Each client's own thread sends the map that exists already. After a panic, every version is offered again.
+        // Each client is sent the map that exists already when it connects. After a panic, every version is offered again.
         let mut present = feed.version();
         WorkerThread::start(threads, &format!("publisher-{number}"), "sending the map", move |notifier, worker| {
             let handle = PublisherHandle { notifier: Arc::clone(notifier), worker: Arc::clone(worker) };

@@ -225,10 +225,12 @@ impl Shard {
     }
 
     fn insert(&self, id: u64, sender: &Arc<ClientSender>) {
+        // The first frame may have been sent long before the client's thread ran.
+        let started_at = sender.last().map_or_else(Instant::now, |(_, started_at)| started_at);
         let mut state = self.lock();
         state.clients.insert(id, Arc::downgrade(sender));
         state.generation += 1;
-        let Some(due) = Instant::now().checked_add(self.period) else { return };
+        let Some(due) = started_at.checked_add(self.period) else { return };
         // The publisher sleeps until the earliest due time and then finds every later one by itself.
         let woken =
             if state.timers.earliest().is_none_or(|earliest| due < earliest) { state.publisher.clone() } else { None };

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::publisher::start_publishers;
 use super::round::Round;
-use super::subscribers::PublisherHandle;
+use super::subscribers::{ClientSubscription, PublisherHandle};
 use super::*;
 use crate::connection::{ClientSender, FrameSender, Watcher};
 use crate::format::Format;
@@ -36,6 +36,19 @@ fn feed() -> Arc<Feed> {
     Arc::new(feed)
 }
 
+/// Returns the modes with publishers that the system allows.
+fn publishing_modes() -> impl Iterator<Item = SendMode> {
+    let is_allowed = |mode: &SendMode| {
+        mode.check().inspect_err(|_| crate::testing::skip("batch: the system refuses io_uring")).is_ok()
+    };
+    [SendMode::Plain, SendMode::Batch].into_iter().filter(is_allowed)
+}
+
+/// Returns clients in the calling thread, enough for a batch in each shard.
+fn enough_for_a_batch() -> Vec<(Arc<ClientSender>, TcpStream)> {
+    (0..8).map(|_| sender()).collect()
+}
+
 /// Returns the handle of a publisher in the calling thread.
 fn publisher() -> PublisherHandle {
     let worker = Threads::default().register("publisher-0", "sending the map");
@@ -61,39 +74,50 @@ fn read_frames(client: &mut TcpStream, feed: &Feed, count: usize) {
 
 #[test]
 fn a_repeat_by_a_publisher_does_not_wake_the_clients_thread() {
-    let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
-    let publishers = start_publishers(&Threads::default(), &feed, &subscribers, SendMode::detect()).unwrap();
-    let (sender, mut client) = sender();
-    let subscription = subscribers.subscribe(&sender);
-    read_frames(&mut client, &feed, 4);
-    assert!(subscription.has_publisher() && !was_notified(sender.notifier()));
-    drop(publishers);
+    for mode in publishing_modes() {
+        let (feed, subscribers) = (feed(), Subscribers::new(INTERVAL));
+        let publishers = start_publishers(&Threads::default(), &feed, &subscribers, mode).unwrap();
+        let mut clients = enough_for_a_batch();
+        let subscriptions: Vec<_> = clients.iter().map(|(sender, _)| subscribers.subscribe(sender)).collect();
+        for (_, client) in &mut clients {
+            read_frames(client, &feed, 4);
+        }
+        assert!(subscriptions.iter().all(ClientSubscription::has_publisher), "{mode}");
+        assert!(!clients.iter().any(|(sender, _)| was_notified(sender.notifier())), "{mode}");
+        drop(publishers);
+    }
 }
 
 #[test]
 fn a_publisher_that_ends_notifies_the_clients_threads() {
-    let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
-    let publishers = start_publishers(&Threads::default(), &feed, &subscribers, SendMode::detect()).unwrap();
-    let (sender, _client) = sender();
-    let subscription = subscribers.subscribe(&sender);
-    assert!(subscription.has_publisher());
-    drop(publishers);
-    assert!(!subscription.has_publisher() && was_notified(sender.notifier()));
+    for mode in publishing_modes() {
+        let (feed, subscribers) = (feed(), Subscribers::new(NEVER));
+        let publishers = start_publishers(&Threads::default(), &feed, &subscribers, mode).unwrap();
+        let (sender, _client) = sender();
+        let subscription = subscribers.subscribe(&sender);
+        assert!(subscription.has_publisher());
+        drop(publishers);
+        assert!(!subscription.has_publisher() && was_notified(sender.notifier()), "{mode}");
+    }
 }
 
 #[test]
 fn a_publisher_that_panics_is_restarted_and_sends_the_change() {
-    let (threads, feed, subscribers) = (Threads::default(), feed(), Subscribers::new(NEVER));
-    let publishers = start_publishers(&threads, &feed, &subscribers, SendMode::detect()).unwrap();
-    let (sender, mut client) = sender();
-    let subscription = subscribers.subscribe(&sender);
-    subscribers.shards().iter().for_each(|shard| shard.panic_next.store(true, std::sync::atomic::Ordering::SeqCst));
-    feed.publish(&[("news".into(), 1.into())].into()).unwrap();
-    // Only the publisher can send it: the next repeat is in an hour, and the client's thread is this one.
-    read_frames(&mut client, &feed, 1);
-    assert!(subscription.has_publisher() && threads.panics() >= 1);
-    drop(publishers);
-    assert_eq!(threads.unfinished(), [""; 0]);
+    for mode in publishing_modes() {
+        let (threads, feed, subscribers) = (Threads::default(), feed(), Subscribers::new(NEVER));
+        let publishers = start_publishers(&threads, &feed, &subscribers, mode).unwrap();
+        let mut clients = enough_for_a_batch();
+        let subscriptions: Vec<_> = clients.iter().map(|(sender, _)| subscribers.subscribe(sender)).collect();
+        subscribers.shards().iter().for_each(|shard| shard.panic_next.store(true, std::sync::atomic::Ordering::SeqCst));
+        feed.publish(&[("news".into(), 1.into())].into()).unwrap();
+        // Only the publisher can send it: the next repeat is in an hour, and the clients' thread is this one.
+        for (_, client) in &mut clients {
+            read_frames(client, &feed, 1);
+        }
+        assert!(subscriptions.iter().all(ClientSubscription::has_publisher) && threads.panics() >= 1, "{mode}");
+        drop(publishers);
+        assert_eq!(threads.unfinished(), [""; 0]);
+    }
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use mapcast::server::{Handle, Summary};
 use mapcast::stats::Stats;
-use mapcast::{Cast, Feed, Format, Map, Server, ServerConfig, Service, Shutdown, Value};
+use mapcast::{Cast, Feed, Format, Map, SendMode, Server, ServerConfig, Service, Shutdown, Value};
 
-use super::{PATIENCE, connect, eventually};
+use super::{PATIENCE, connect, eventually, skip};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -40,11 +40,36 @@ impl MapServer {
 
     #[track_caller]
     pub fn with(interval: Duration, config: ServerConfig) -> Self {
+        Self::casting(config, |feed| Cast::new(feed, interval))
+    }
+
+    /// As `with`, in `mode`.
+    #[track_caller]
+    pub fn sending(mode: SendMode, interval: Duration, config: ServerConfig) -> Self {
+        Self::casting(config, |feed| Cast::new(feed, interval).with_send_mode(mode))
+    }
+
+    #[track_caller]
+    fn casting(config: ServerConfig, cast: impl FnOnce(Arc<Feed>) -> Cast) -> Self {
         let feed = Arc::new(Feed::new(Format::Json, 1 << 30));
         feed.publish(&numbered(0)).expect("a map");
-        let running = Running::start(Cast::new(Arc::clone(&feed), interval), config);
+        let running = Running::start(cast(Arc::clone(&feed)), config);
         Self { feed, running }
     }
+}
+
+/// Runs `test` in each mode of sending that the system allows, all at the same time, each on a thread with the mode's name.
+pub fn in_each_mode(test: impl Fn(SendMode) + Sync) {
+    thread::scope(|scope| {
+        for mode in [SendMode::Thread, SendMode::Plain, SendMode::Batch] {
+            if let Err(error) = mode.check() {
+                skip(&format!("{mode}: the system refuses io_uring: {error}"));
+                continue;
+            }
+            let test = &test;
+            thread::Builder::new().name(mode.to_string()).spawn_scoped(scope, move || test(mode)).expect("a thread");
+        }
+    });
 }
 
 impl Running {

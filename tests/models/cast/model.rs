@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mapcast::{DEFAULT_MAX_FRAME, Format};
 use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::mpsc;
 use shuttle::thread::{self, JoinHandle};
 
 use super::SendMode;
@@ -110,6 +111,30 @@ pub(crate) fn subscribe_against_publish() {
     let threads = (cast.start_publishers(), cast.start_helpers());
     let source = cast.publish_all();
     serve_until_last_change(&cast, &client());
+    source.join().unwrap();
+    drop(threads);
+}
+
+/// The same for a client whose first frame another thread has sent, whole or in part, before its own thread runs.
+pub(crate) fn first_frame_against_publish() {
+    clock::start(0);
+    let cast = Cast::new(NEVER);
+    let threads = (cast.start_publishers(), cast.start_helpers());
+    let source = cast.publish_all();
+    let (hand_over, taken) = mpsc::channel();
+    let client = {
+        let cast = Arc::clone(&cast);
+        thread::spawn(move || serve_until_last_change(&cast, &taken.recv().unwrap()))
+    };
+    let pipe = Pipe::with_room(thread_rng().gen_range(0..20));
+    let sender = ClientSender::new(pipe, Notifier::for_thread(client.thread().clone()));
+    if let Some(latest) = cast.feed.latest() {
+        sender.begin(&latest.frame, latest.version, None).unwrap();
+    }
+    let sender = Arc::new(sender);
+    hand_over.send(Arc::clone(&sender)).unwrap();
+    sender.socket().make_room(1000);
+    client.join().unwrap();
     source.join().unwrap();
     drop(threads);
 }
