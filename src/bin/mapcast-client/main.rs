@@ -9,17 +9,21 @@ mod changes;
 mod check;
 mod color;
 mod commands;
+mod config;
 mod conflicts;
 mod deliver;
 mod duration;
 mod exit;
 mod first_map;
+#[path = "../common/help.rs"]
+mod help;
 mod hidden;
 mod leave;
 mod line_args;
 mod line_format;
 #[path = "../common/logging.rs"]
 mod logging;
+mod manual;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
@@ -50,7 +54,7 @@ use anyhow::{Context, bail};
 use mapcast::Shutdown;
 use mapcast::client::{self, Error, Follower, Input};
 
-use args::{Config, Task};
+use config::{Config, Task};
 use exit::Exit;
 use first_map::FirstMap;
 use print::Printer;

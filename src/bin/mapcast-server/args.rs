@@ -18,6 +18,7 @@ use mapcast::{Backlog, Format, Key, SendMode, ServerConfig, Value, format};
 use crate::advice::advice;
 use crate::http::{HttpArgs, HttpTask};
 use crate::input_advice;
+use crate::manual::HELP;
 use crate::ports::Ports;
 use crate::source::SourceArgs;
 use crate::tls::{self, TlsArgs};
@@ -25,16 +26,9 @@ use crate::tls::{self, TlsArgs};
 /// The shortest interval and write timeout: 1 ms. A shorter one would keep the machine busy with sending alone.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Send one map to every client: at once, on each change, and at least every N seconds.
+/// Send one map to every client: at once, on each change, and every N seconds
 #[derive(Debug, Parser)]
-#[command(
-    name = "mapcast-server",
-    version,
-    args_conflicts_with_subcommands = true,
-    max_term_width = 100,
-    after_help = "Exit codes: 0 clean stop, 1 clients had to be cut, a thread did not end or it could not go on, 2 usage or \
-                  cannot listen, 130 second signal.\nLog: standard error, RUST_LOG takes precedence over -v and -q."
-)]
+#[command(name = "mapcast-server", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     service: Option<ServiceCommand>,
@@ -75,12 +69,6 @@ enum ServiceCommand {
 /// The map, and how it is sent.
 #[derive(Debug, Args)]
 struct MapArgs {
-    /// Repeat the map at least this often to each client
-    #[arg(short, long, value_name = "DURATION", env = "MAPCAST_INTERVAL", default_value = "5s", value_parser = parse_interval)]
-    interval: Duration,
-    /// Format of the map on ports without a format of their own: bincode, json, msgpack, pickle or text
-    #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
-    format: Format,
     #[command(flatten)]
     source: SourceArgs,
     /// Add an entry, or replace the one with this key; may be repeated. VALUE is JSON or plain text
@@ -89,6 +77,9 @@ struct MapArgs {
     /// Reject maps larger than this
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_FRAME", default_value = "1MiB", value_parser = parse_size)]
     max_frame: usize,
+    /// Format of the map on ports without a format of their own: bincode, json, msgpack, pickle or text
+    #[arg(short, long, value_name = "FORMAT", env = "MAPCAST_FORMAT", default_value_t)]
+    format: Format,
     /// Close the slowest connections, including HTTP's, when the older maps still queued for them exceed this size in
     /// total [default: 32MiB, or 8 times --max-frame if that is more]
     #[arg(long, value_name = "SIZE", env = "MAPCAST_MAX_BACKLOG", value_parser = parse_size)]
@@ -97,6 +88,9 @@ struct MapArgs {
     /// thread (thread) [default: batch, or plain if the system refuses it]
     #[arg(long, value_name = "MODE", env = "MAPCAST_SEND", value_parser = parse_send_mode)]
     send: Option<SendMode>,
+    /// Repeat the map at least this often to each client
+    #[arg(short, long, value_name = "DURATION", env = "MAPCAST_INTERVAL", default_value = "5s", value_parser = parse_interval)]
+    interval: Duration,
     #[command(flatten)]
     http: HttpArgs,
 }
@@ -149,6 +143,11 @@ struct ServerArgs {
     /// Log less: -q warnings, -qq errors, -qqq nothing
     #[arg(short, long, action = ArgAction::Count, env = "MAPCAST_QUIET")]
     quiet: u8,
+}
+
+/// Returns the definition of the command line.
+fn definition() -> clap::Command {
+    HELP.arrange(Cli::command())
 }
 
 /// The validated task.
@@ -204,9 +203,12 @@ impl Cli {
     /// Parses the command line and the environment. Prints the help and exits if it was requested; prints an error and exits
     /// with code 2 if an option is wrong.
     pub(crate) fn read() -> Self {
-        let mut command = Self::command();
-        let matches = command.get_matches_mut();
-        Self::from_matches(&command, &matches).unwrap_or_else(|error| error.format(&mut command).exit())
+        let mut command = definition();
+        let matches = command.try_get_matches_from_mut(std::env::args_os());
+        matches.and_then(|matches| Self::from_matches(&command, &matches)).unwrap_or_else(|error| {
+            HELP.exit_if_short(&error, definition());
+            error.format(&mut command).exit()
+        })
     }
 
     fn from_matches(command: &clap::Command, matches: &ArgMatches) -> Result<Self, clap::Error> {
@@ -375,22 +377,37 @@ fn parse_entry(text: &str) -> anyhow::Result<(Key, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use mapcast::server::Limit;
 
     #[test]
     fn the_command_line_is_valid() {
-        Cli::command().help_expected(true).debug_assert();
+        definition().help_expected(true).debug_assert();
     }
 
     #[test]
     fn the_packaged_pages_match_the_command_line() {
-        crate::packaged::assert_up_to_date(&Cli::command());
+        crate::packaged::assert_up_to_date(&definition(), &HELP, &crate::manual::SECTIONS);
+    }
+
+    #[test]
+    fn the_help_fits_and_names_each_option_once() {
+        crate::help::tests::assert_fits(&HELP, &definition());
+        crate::help::tests::assert_grouped(&HELP, &definition());
+    }
+
+    #[test]
+    fn the_examples_of_the_help_are_valid() {
+        assert_eq!(HELP.examples.len(), 3);
+        for (example, _) in HELP.examples {
+            let (mut command, words) = (definition(), crate::help::tests::words(example));
+            let matches = command.try_get_matches_from_mut(words).unwrap();
+            Cli::from_matches(&command, &matches).unwrap();
+        }
     }
 
     #[test]
     fn every_option_has_a_variable() {
-        let command = Cli::command();
+        let command = definition();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             for argument in
                 // FILE is --source, which has one.
@@ -399,7 +416,8 @@ mod tests {
                     .filter(|argument| !["help", "version", "file"].contains(&argument.get_id().as_str()))
             {
                 let name = argument.get_env().and_then(|name| name.to_str()).unwrap_or_default();
-                assert!(name.starts_with("MAPCAST_"), "{} {}: {name}", command.get_name(), argument.get_id());
+                let wanted = argument.get_long().unwrap_or("text").replace('-', "_").to_uppercase();
+                assert_eq!(name, format!("MAPCAST_{wanted}"), "{} {}", command.get_name(), argument.get_id());
             }
         }
     }

@@ -7,11 +7,14 @@ mod advice;
 mod args;
 mod check;
 mod followed_source;
+#[path = "../common/help.rs"]
+mod help;
 mod hints;
 mod http;
 mod input_advice;
 #[path = "../common/logging.rs"]
 mod logging;
+mod manual;
 mod monitor;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]

@@ -1,9 +1,12 @@
 //! Command lines and their configurations.
 
+use mapcast::Format;
+
 use super::*;
+use crate::print::Output;
 
 fn config(words: &[&str]) -> Result<Config, clap::Error> {
-    command_line(&mut CommandLine::command(), [&["mapcast-client"], words].concat())?.into_config()
+    command_line(&mut definition(), [&["mapcast-client"], words].concat())?.into_config()
 }
 
 fn refusal(words: &[&str]) -> String {
@@ -19,17 +22,32 @@ fn words(help: &str) -> String {
 
 #[test]
 fn the_command_line_is_valid() {
-    CommandLine::command().debug_assert();
+    definition().debug_assert();
 }
 
 #[test]
 fn the_packaged_pages_match_the_command_line() {
-    crate::packaged::assert_up_to_date(&CommandLine::command());
+    crate::packaged::assert_up_to_date(&definition(), &HELP, &crate::manual::SECTIONS);
+}
+
+#[test]
+fn the_help_fits_and_names_each_option_once() {
+    crate::help::tests::assert_fits(&HELP, &definition());
+    crate::help::tests::assert_grouped(&HELP, &definition());
+}
+
+#[test]
+fn the_examples_of_the_help_are_valid() {
+    assert_eq!(HELP.examples.len(), 3);
+    for (example, _) in HELP.examples {
+        let words = crate::help::tests::words(example);
+        command_line(&mut definition(), words).unwrap().into_config().unwrap();
+    }
 }
 
 #[test]
 fn every_option_and_address_has_a_variable() {
-    let command = CommandLine::command();
+    let command = definition();
     for command in [&command].into_iter().chain(command.get_subcommands()) {
         for arg in command.get_arguments() {
             let id = arg.get_id().as_str();
