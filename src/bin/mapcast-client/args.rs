@@ -5,6 +5,7 @@ mod common;
 mod conflict;
 mod follow;
 mod frames;
+mod tips;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::commands::{self, CommandArgs, get::GetArgs};
 use crate::config::{Config, Task};
 use crate::conflicts;
 use crate::duration::parse_nonzero;
+use crate::environment;
 use crate::manual::HELP;
 use crate::timeout;
 use common::CommonArgs;
@@ -29,8 +31,8 @@ use frames::FrameArgs;
 /// Returns the configuration from the command line and the environment. Prints the help and exits if it was requested;
 /// prints an error and exits with code 2 if an option is wrong.
 pub(crate) fn parse() -> Config {
-    let mut command = definition();
-    let config = command_line(&mut command, std::env::args_os()).and_then(|line| {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let config = command_line(definition(), &words).and_then(|line| {
         if let Some(time) = line.longest_time() {
             // Before any file is read.
             timeout::exit_after(time);
@@ -39,7 +41,7 @@ pub(crate) fn parse() -> Config {
     });
     config.unwrap_or_else(|error| {
         HELP.exit_if_short(&error, definition());
-        error.format(&mut command).exit()
+        explained(error, &words).format(&mut definition()).exit()
     })
 }
 
@@ -48,24 +50,56 @@ pub(crate) fn definition() -> clap::Command {
     HELP.arrange(CommandLine::command())
 }
 
-fn command_line<I>(command: &mut clap::Command, words: I) -> Result<CommandLine, clap::Error>
-where
-    I: IntoIterator,
-    I::Item: Into<OsString>,
-{
-    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-    let mut matches = command.try_get_matches_from_mut(&words)?;
-    let overridden = conflicts::overridden(&matches);
+/// Returns `error` with the variable that causes it, or with what to type instead of `words`.
+fn explained(error: clap::Error, words: &[OsString]) -> clap::Error {
+    let parse = |definition| command_line(definition, words).map(drop);
+    let mut error = environment::name_the_cause(error, &definition(), parse);
+    let (_, address) = tips::rough(definition(), words);
+    tips::explain(&mut error, &definition(), address.as_deref());
+    error
+}
+
+fn command_line(definition: clap::Command, words: &[OsString]) -> Result<CommandLine, clap::Error> {
+    let (name, _) = tips::rough(definition.clone(), words);
+    let definition = applicable(definition, name.as_deref());
+    let mut command = definition.clone();
+    let mut matches = command.try_get_matches_from_mut(words)?;
+    let without_tls = without_tls(&matches);
+    let overridden = [conflicts::overridden(&matches), without_tls.clone()].concat();
     if !overridden.is_empty() {
-        *command =
-            overridden.into_iter().fold(definition(), |command, id| command.mut_arg(id, |arg| arg.env(None::<&str>)));
-        matches = command.try_get_matches_from_mut(&words)?;
+        command = environment::without(definition, |arg| overridden.contains(&arg.get_id().as_str()));
+        matches = command.try_get_matches_from_mut(words)?;
     }
-    reject_follow_options(command, &matches)?;
+    reject_follow_options(&command, &matches)?;
     reject_options_without_effect(&matches)?;
-    commands::tls_conflict(command, &matches).map_or(Ok(()), |text| Err(conflict(&text)))?;
+    commands::tls_conflict(&command, &matches).map_or(Ok(()), |text| Err(conflict(&text)))?;
     let line = CommandLine::from_arg_matches(&matches)?;
-    Ok(CommandLine { may_mean_command: may_mean_command(&matches), ..line })
+    let of_tls = |id: &str| {
+        let name = id.to_uppercase();
+        format!("the variable MAPCAST_{name} has no effect without MAPCAST_TLS: the connection is not encrypted")
+    };
+    let notices = without_tls.into_iter().map(of_tls).chain(environment::unknown_variables()).collect();
+    Ok(CommandLine { unknown_host_hint: unknown_host_hint(&command, &matches), notices, ..line })
+}
+
+/// Returns `definition` without the variables that do not apply to the command `name`.
+fn applicable(definition: clap::Command, name: Option<&str>) -> clap::Command {
+    let Some(name) = name else { return definition };
+    let unused = (HELP.unused)(name);
+    definition.mut_args(|arg| {
+        let is_unused = !arg.is_global_set() || unused.contains(&arg.get_id().as_str());
+        if is_unused { arg.env(None::<&str>) } else { arg }
+    })
+}
+
+/// Returns the options of TLS that are set in the environment alone, if TLS is off.
+fn without_tls(matches: &ArgMatches) -> Vec<&'static str> {
+    // Without the feature `tls` there are no such options.
+    if !matches.try_get_one("tls").is_ok_and(|tls| tls == Some(&false)) {
+        return Vec::new();
+    }
+    let is_set = |id: &&str| matches.value_source(id) == Some(ValueSource::EnvVariable);
+    ["tls_ca", "tls_name", "tls_cert", "tls_key"].into_iter().filter(is_set).collect()
 }
 
 /// A command precedes its address: in `mapcast-client HOST check`, `check` is not a command.
@@ -84,9 +118,12 @@ struct CommandLine {
     address: AddressArgs,
     #[command(flatten)]
     common: CommonArgs,
-    /// For [`Config::may_mean_command`].
+    /// For [`Config::unknown_host_hint`].
     #[arg(skip)]
-    may_mean_command: bool,
+    unknown_host_hint: Option<String>,
+    /// For [`Config::notices`].
+    #[arg(skip)]
+    notices: Vec<String>,
 }
 
 /// The commands beside printing maps.
@@ -200,18 +237,28 @@ impl CommandLine {
             client,
             timeout,
             verbosity,
-            may_mean_command: self.may_mean_command,
+            unknown_host_hint: self.unknown_host_hint,
+            notices: self.notices,
             task,
         })
     }
 }
 
-/// True if and only if the address was typed as one word, as commands are: `chek`. A host may have that name, so this
-/// matters only if the host cannot be found.
-fn may_mean_command(matches: &ArgMatches) -> bool {
-    let typed = matches.value_source("address") == Some(ValueSource::CommandLine);
-    let address = matches.get_raw("address").filter(|_| typed).and_then(|mut words| words.next()?.to_str());
-    address.is_some_and(|address| !address.contains(['.', ':']))
+/// Returns what to type if the host is unknown: the address was typed as one word, as commands and texts are. A host may
+/// have that name too.
+fn unknown_host_hint(command: &clap::Command, matches: &ArgMatches) -> Option<String> {
+    let of_echo = matches.subcommand_matches("echo");
+    let matches = of_echo.unwrap_or(matches);
+    let is_typed = matches.value_source("address") == Some(ValueSource::CommandLine);
+    let word = matches.get_raw("address").filter(|_| is_typed)?.next()?.to_str()?;
+    if word.contains(['.', ':']) || (of_echo.is_none() && matches.subcommand_name().is_some()) {
+        return None;
+    }
+    Some(match tips::mistyped(command, word) {
+        _ if of_echo.is_some() => format!("to send it as text: mapcast-client echo 127.0.0.1:8080 {word}"),
+        Some(meant) => format!("did you mean mapcast-client {meant}? mapcast-client --help lists the commands"),
+        None => "mapcast-client --help lists the commands".to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -18,8 +18,10 @@ pub(crate) struct Config {
     pub(crate) timeout: Option<Duration>,
     /// How often `-v` was given, minus `-q`.
     pub(crate) verbosity: i16,
-    /// Whether the address is a single word that may be a mistyped command.
-    pub(crate) may_mean_command: bool,
+    /// What to type if the host is unknown: its name may be a mistyped command.
+    pub(crate) unknown_host_hint: Option<String>,
+    /// Warnings about variables without effect.
+    pub(crate) notices: Vec<String>,
     pub(crate) task: Task,
 }
 

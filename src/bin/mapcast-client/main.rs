@@ -13,8 +13,12 @@ mod config;
 mod conflicts;
 mod deliver;
 mod duration;
+#[path = "../common/environment.rs"]
+mod environment;
 mod exit;
 mod first_map;
+#[path = "../common/habits.rs"]
+mod habits;
 #[path = "../common/help.rs"]
 mod help;
 mod hidden;
@@ -24,6 +28,8 @@ mod line_format;
 #[path = "../common/logging.rs"]
 mod logging;
 mod manual;
+#[path = "../common/nearest.rs"]
+mod nearest;
 #[cfg(test)]
 #[path = "../common/packaged.rs"]
 mod packaged;
@@ -63,15 +69,14 @@ use stdout::{LastByteWriter, Stdout};
 fn main() -> ExitCode {
     let config = args::parse();
     let _flush_on_drop = logging::start(config.verbosity, Arc::default());
-    let may_mean_command = config.may_mean_command;
+    let hint = config.unknown_host_hint.clone();
+    for notice in &config.notices {
+        log::warn!("{notice}");
+    }
     run(config).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if !exit.is_quiet() {
-            let hint = if may_mean_command && is_unknown_host(&error) {
-                "; mapcast-client --help lists the commands"
-            } else {
-                ""
-            };
+            let hint = hint.filter(|_| is_unknown_host(&error)).map_or_else(String::new, |hint| format!("; {hint}"));
             logging::write_line(&format!("mapcast-client: {}{hint}", exit::describe(&error)));
         }
         exit.into()

@@ -3,6 +3,7 @@
 use clap::ArgMatches;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
+use mapcast::display::units::parse_duration;
 
 use crate::deliver;
 use crate::print::Output;
@@ -35,6 +36,11 @@ pub(super) fn reject_follow_options(command: &clap::Command, matches: &ArgMatche
     }
 }
 
+/// True if and only if `word` is a duration with its unit; a number alone is a port.
+fn is_time(word: &str) -> bool {
+    parse_duration(word).is_ok() && word.parse::<f64>().is_err()
+}
+
 /// Rejects an option that has no effect in combination with the others. In the environment it is accepted, as above.
 pub(super) fn reject_options_without_effect(matches: &ArgMatches) -> Result<(), clap::Error> {
     let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
@@ -56,6 +62,10 @@ pub(super) fn reject_options_without_effect(matches: &ArgMatches) -> Result<(), 
     }
     if typed("output") && typed("line_format") && matches.get_one("output") != Some(&Output::Diff) {
         return Err(conflict("'--line-format' cannot be used with '--output', except with '--output diff'"));
+    }
+    let address = matches.get_raw("address").and_then(|mut words| words.next()?.to_str());
+    if let Some(time) = address.filter(|word| typed("wait") && typed("address") && is_time(word)) {
+        return Err(conflict(&format!("{time} is taken for the address; write --wait={time}")));
     }
     for (idle, needed) in deliver::REQUIRED_OPTIONS {
         if typed(idle) && any(needed).is_none() {

@@ -6,7 +6,8 @@ use super::*;
 use crate::print::Output;
 
 fn config(words: &[&str]) -> Result<Config, clap::Error> {
-    command_line(&mut definition(), [&["mapcast-client"], words].concat())?.into_config()
+    let words: Vec<OsString> = ["mapcast-client"].iter().chain(words).map(Into::into).collect();
+    command_line(definition(), &words).and_then(CommandLine::into_config).map_err(|error| explained(error, &words))
 }
 
 fn refusal(words: &[&str]) -> String {
@@ -41,8 +42,42 @@ fn the_examples_of_the_help_are_valid() {
     assert_eq!(HELP.examples.len(), 3);
     for (example, _) in HELP.examples {
         let words = crate::help::tests::words(example);
-        command_line(&mut definition(), words).unwrap().into_config().unwrap();
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        command_line(definition(), &words).unwrap().into_config().unwrap();
     }
+}
+
+#[test]
+fn every_variable_is_listed() {
+    environment::tests::assert_listed(&definition());
+}
+
+#[test]
+fn a_wrong_command_line_has_a_tip() {
+    for (words, tip) in [
+        (&["--port", "8080"][..], "the port belongs to the address"),
+        (&["-p8080"], "the port belongs to the address"),
+        (&["--host=h"], "write the address without an option"),
+        (&["--json"], "use -o json"),
+        (&["--colour", "never"], "a similar argument exists: '--color'"),
+        (&["chek", "127.0.0.1"], "did you mean the command check?"),
+        (&["h", "8080"], "mapcast-client h:8080"),
+        (&["h:1", "h:2"], "there is one address"),
+        (&["--wait", "5s"], "write --wait=5s"),
+    ] {
+        let refusal = refusal(words);
+        assert!(refusal.contains(tip), "{words:?}: {refusal}");
+    }
+    assert!(!refusal(&["--nonsense"]).contains("as a value"));
+}
+
+#[test]
+fn an_unknown_host_may_be_a_command_or_a_text() {
+    let hint = |words: &[&str]| config(words).unwrap().unknown_host_hint.unwrap_or_default();
+    assert!(hint(&["chek"]).starts_with("did you mean mapcast-client check?"));
+    assert_eq!(hint(&["localhost"]), "mapcast-client --help lists the commands");
+    assert_eq!(hint(&["echo", "hola"]), "to send it as text: mapcast-client echo 127.0.0.1:8080 hola");
+    assert_eq!(hint(&["echo", "h.example", "hola"]), "");
 }
 
 #[test]
@@ -127,7 +162,7 @@ fn a_one_word_address_may_be_a_mistyped_command() {
         (&["check", "chek"], false),
         (&[], false),
     ] {
-        assert_eq!(config(words).unwrap().may_mean_command, wanted, "{words:?}");
+        assert_eq!(config(words).unwrap().unknown_host_hint.is_some(), wanted, "{words:?}");
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) enum CommandArgs {
         #[command(flatten)]
         http: HttpArgs,
         /// VALUE is JSON or plain text; an object replaces the old value
-        #[arg(value_name = "KEY=VALUE", required = true, allow_hyphen_values = true, value_parser = parse_entry)]
+        #[arg(value_name = "KEY=VALUE", required = true, allow_negative_numbers = true, value_parser = parse_entry)]
         entries: Vec<Entry>,
     },
     /// Remove entries over HTTP, all in one change
@@ -54,7 +54,7 @@ pub(crate) enum CommandArgs {
         #[command(flatten)]
         http: HttpArgs,
         /// Keys as they are, without paths or patterns
-        #[arg(value_name = "KEY", required = true, allow_hyphen_values = true)]
+        #[arg(value_name = "KEY", required = true, allow_negative_numbers = true)]
         keys: Vec<String>,
     },
     /// Edit the map, or one entry, in an editor, over HTTP
@@ -64,7 +64,7 @@ pub(crate) enum CommandArgs {
         #[command(flatten)]
         http: HttpArgs,
         /// The entry to edit; exit with code 5 if it is missing [default: the whole map]
-        #[arg(value_name = "KEY", allow_hyphen_values = true)]
+        #[arg(value_name = "KEY", allow_negative_numbers = true)]
         key: Option<String>,
     },
     /// Print the server's status
